@@ -1,0 +1,498 @@
+"""Messages to frames and back. The grammar that this module implements is docs/protocol.md.
+
+A frame is three bytes (magic, version, kind) and one msgpack array: the message's fields, in the order of its class in
+``messages.py``. What lives here: the kinds, the limits, and what a valid field is. What does not: what a message means,
+and the Python values in arguments and results (``payload.py``), which are opaque bytes here.
+
+The rules:
+
+* Decoding takes any bytes. It raises RemoteProtocolError or LimitExceeded and nothing else, its work is linear in the
+  size of the frame, and what it returns has the types that ``messages.py`` states, down to the items of each tuple.
+* Encoding never sends what the other side must refuse. Seldom sent kinds are read back before they are returned. Those
+  in ``_TRUSTED`` are not, since their items were checked when they came into this process and a second look would cost
+  more than the packing. For them the type checker answers, and what msgpack can't pack is still refused.
+* Bytes of calls and outcomes are what the log holds. The same values always give the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import fields as dataclass_fields
+from enum import IntEnum
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+from msgpack import packb, unpackb  # type: ignore[import-untyped]
+
+from paceline_protocol import messages as m
+from paceline_protocol.errors import (
+    FrameTooLarge,
+    LimitExceeded,
+    LocalProtocolError,
+    MalformedFrame,
+    VersionMismatch,
+)
+
+MAGIC = 0x50  # "P"
+HEADER_BYTES = 3
+
+MAX_FRAME_BYTES = 64 * 1024 * 1024
+MAX_BATCH_ITEMS = 16384
+"""The most items in one array of a frame: calls in a batch, outcomes, ids, log entries."""
+PAYLOAD_LIMIT_BYTES = 16 * 1024 * 1024
+"""What a node allows for one task's arguments, and for its result, unless it is set otherwise there."""
+MAX_NAME_CHARS = 255
+MAX_STRING_CHARS = 4096
+MAX_TRACEBACK_CHARS = 64 * 1024
+"""For errors and tracebacks. Whoever makes one trims it (``payload.trim``)."""
+MAX_INT = 2**63 - 1
+"""Every integer on the wire is 0..MAX_INT, so that a reader may add to one and still send it on."""
+
+_MAX_OPTIONS = 32
+
+# --- what a valid field is: each check takes one value and raises ValueError or LimitExceeded ----------------------
+
+_Check = Callable[[Any], None]
+
+
+def _int(value: Any) -> None:
+    if type(value) is not int or not 0 <= value <= MAX_INT:
+        raise ValueError(f"an integer from 0 to 2^63-1 is expected, not {_kind_of(value)}")
+
+
+def _bool(value: Any) -> None:
+    if type(value) is not bool:
+        raise ValueError(f"a boolean is expected, not {_kind_of(value)}")
+
+
+def _bytes(value: Any) -> None:
+    if type(value) is not bytes:
+        raise ValueError(f"bytes are expected, not {_kind_of(value)}")
+
+
+def _id(value: Any) -> None:
+    if type(value) is not bytes or len(value) != m.TASK_ID_BYTES:
+        raise ValueError(f"an id of {m.TASK_ID_BYTES} bytes is expected, not {_kind_of(value)}")
+
+
+def _text(limit_chars: int) -> _Check:
+    def check(value: Any) -> None:
+        if type(value) is not str:
+            raise ValueError(f"a string is expected, not {_kind_of(value)}")
+        if len(value) > limit_chars:
+            raise LimitExceeded("characters in a string", len(value), limit_chars)
+
+    return check
+
+
+_string = _text(MAX_STRING_CHARS)
+_long_string = _text(MAX_TRACEBACK_CHARS)
+
+
+def _name(value: Any) -> None:
+    if type(value) is not str or not 0 < len(value) <= MAX_NAME_CHARS:
+        raise ValueError(f"a name of 1 to {MAX_NAME_CHARS} characters is expected, not {_kind_of(value)}")
+
+
+def _one_of(enum: type[IntEnum]) -> _Check:
+    allowed = frozenset(int(member) for member in enum)
+
+    def check(value: Any) -> None:
+        if type(value) is not int or value not in allowed:
+            raise ValueError(f"a {enum.__name__} is expected, not {_kind_of(value)}")
+
+    return check
+
+
+def _many(check_item: _Check) -> _Check:
+    def check(value: Any) -> None:
+        _batch(value)
+        for item in value:
+            check_item(item)
+
+    return check
+
+
+def _record(*checks: _Check) -> _Check:
+    def check(value: Any) -> None:
+        if type(value) is not tuple or len(value) != len(checks):
+            raise ValueError(f"an array of {len(checks)} is expected, not {_kind_of(value)}")
+        for check_field, field in zip(checks, value, strict=True):
+            check_field(field)
+
+    return check
+
+
+def _batch(value: Any) -> None:
+    if type(value) is not tuple:
+        raise ValueError(f"an array is expected, not {_kind_of(value)}")
+    if len(value) > MAX_BATCH_ITEMS:
+        raise LimitExceeded("items in one batch", len(value), MAX_BATCH_ITEMS)
+
+
+def _options(value: Any) -> None:
+    if type(value) is not dict:
+        raise ValueError(f"options are a map or nil, not {_kind_of(value)}")
+    for key, option in value.items():
+        expected = m.OPTION_TYPES.get(key) if type(key) is str else None
+        if expected is None:
+            raise ValueError(f"unknown option {str(key)[:40]!r}; this version knows {', '.join(m.OPTION_TYPES)}")
+        if type(option) is not expected or (isinstance(option, int) and not 0 <= option <= MAX_INT):
+            raise ValueError(f"option {key!r} is {expected.__name__}, not {_kind_of(option)}")
+
+
+def _kind_of(value: Any) -> str:
+    """What a value is, for an error message: its type, with the value or its length where that is short."""
+    if isinstance(value, int):
+        return f"{type(value).__name__} {value}" if abs(value) <= 2**64 else "a larger int"
+    return f"{type(value).__name__} of length {len(value)}" if hasattr(value, "__len__") else type(value).__name__
+
+
+# The four records of the hot path. One flat condition per item: a call per field would double the cost of a task.
+
+_TASK_ENDS = frozenset(int(state) for state in m.TaskEnd)
+
+
+def _calls(value: Any) -> None:
+    _batch(value)
+    for item in value:
+        if type(item) is not tuple or len(item) != 5:
+            raise ValueError("a call is (id, name, priority, args, options)")
+        task_id, name, priority, args, options = item
+        if (
+            type(task_id) is not bytes
+            or len(task_id) != m.TASK_ID_BYTES
+            or type(name) is not str
+            or not 0 < len(name) <= MAX_NAME_CHARS
+            or type(priority) is not int
+            or not 0 <= priority <= m.PRIORITY_MAX
+            or type(args) is not bytes
+        ):
+            _explain_call(item)
+        if options is not None:
+            _options(options)
+
+
+def _assignments(value: Any) -> None:
+    _batch(value)
+    for item in value:
+        if type(item) is not tuple or len(item) != 5:
+            raise ValueError("an assignment is (id, attempt, name, args, options)")
+        task_id, attempt, name, args, options = item
+        if (
+            type(task_id) is not bytes
+            or len(task_id) != m.TASK_ID_BYTES
+            or type(attempt) is not int
+            or not 0 <= attempt <= MAX_INT
+            or type(name) is not str
+            or not 0 < len(name) <= MAX_NAME_CHARS
+            or type(args) is not bytes
+        ):
+            _explain_assignment(item)
+        if options is not None:
+            _options(options)
+
+
+def _outcomes(value: Any) -> None:
+    _batch(value)
+    for item in value:
+        if type(item) is not tuple or len(item) != 5:
+            raise ValueError("an outcome is (id, attempt, state, payload, duration_us)")
+        task_id, attempt, state, payload, duration_us = item
+        if (
+            type(task_id) is not bytes
+            or len(task_id) != m.TASK_ID_BYTES
+            or type(attempt) is not int
+            or not 0 <= attempt <= MAX_INT
+            or type(state) is not int
+            or state not in _TASK_ENDS
+            or type(payload) is not bytes
+            or type(duration_us) is not int
+            or not 0 <= duration_us <= MAX_INT
+        ):
+            _explain_outcome(item)
+
+
+def _results(value: Any) -> None:
+    _batch(value)
+    for item in value:
+        if type(item) is not tuple or len(item) != 3:
+            raise ValueError("a result is (id, state, payload)")
+        task_id, state, payload = item
+        if (
+            type(task_id) is not bytes
+            or len(task_id) != m.TASK_ID_BYTES
+            or type(state) is not int
+            or state not in _TASK_ENDS
+            or type(payload) is not bytes
+        ):
+            _explain_result(item)
+
+
+def _priority(value: Any) -> None:
+    if type(value) is not int or not 0 <= value <= m.PRIORITY_MAX:
+        raise ValueError(f"a priority from 0 to {m.PRIORITY_MAX} is expected, not {_kind_of(value)}")
+
+
+def _anything(value: Any) -> None:
+    """For options, which the caller checks next."""
+
+
+# The same records field by field, to say which one is wrong once something is.
+_explain_call = _record(_id, _name, _priority, _bytes, _anything)
+_explain_assignment = _record(_id, _int, _name, _bytes, _anything)
+_explain_outcome = _record(_id, _int, _one_of(m.TaskEnd), _bytes, _int)
+_explain_result = _record(_id, _one_of(m.TaskEnd), _bytes)
+
+# --- the kinds --------------------------------------------------------------------------------------------------
+
+_ids = _many(_id)
+_names = _many(_name)
+_node_ids = _many(_string)
+
+KINDS: dict[int, tuple[type[m.Message], tuple[_Check, ...]]] = {
+    # client -> node
+    1: (m.Hello, (_id, _string)),
+    2: (m.Submit, (_int, _int, _bytes, _bool)),
+    3: (m.Wait, (_int, _ids)),
+    4: (m.Cancel, (_int, _ids)),
+    5: (m.Ping, (_int,)),
+    6: (m.StatusRequest, (_int,)),
+    # node -> client
+    20: (m.Welcome, (_string, _string, _string, _int, _string, _string, _many(_string), _int)),
+    21: (m.Redirect, (_int, _string, _string)),
+    22: (m.Update, (_int, _many(_int), _many(_record(_id, _one_of(m.Refusal), _string)), _results)),
+    23: (m.CancelReply, (_int, _many(_record(_id, _one_of(m.CancelState))))),
+    24: (m.Pong, (_int,)),
+    25: (m.StatusReply, (_int, _bytes)),
+    26: (m.Failure, (_one_of(m.Refusal), _string)),
+    # peer -> peer: the head of each batch, membership
+    40: (m.Envelope, (_string, _string, _int, _string)),
+    41: (m.PeerHello, (_string, _string, _int, _string, _int, _many(_record(_string, _string)), _bool)),
+    42: (m.Consent, (_node_ids,)),
+    43: (m.ConsentReceived, (_node_ids,)),
+    # peer -> peer: the replicated log
+    50: (m.VoteRequest, (_int, _int, _int, _bool, _bool)),
+    51: (m.VoteResponse, (_int, _bool, _bool)),
+    52: (m.Append, (_int, _int, _int, _int, _many(_record(_int, _one_of(m.EntryKind), _bytes)))),
+    53: (m.AppendResponse, (_int, _bool, _int, _int, _int)),
+    54: (m.SnapshotChunk, (_int, _int, _int, _bytes, _int, _int, _bytes)),
+    55: (m.SnapshotResponse, (_int, _int, _int)),
+    # leader <-> node: tasks
+    60: (m.Beat, (_int, _int, _int, _int)),
+    61: (m.NodeBeat, (_int, _int, _int, _int, _int)),
+    62: (m.Enrol, (_int, _int, _int, _int, _int, _names, _many(_record(_id, _int)))),
+    63: (m.Dispatch, (_int, _int, _assignments)),
+    64: (m.NodeOutcomes, (_int, _int, _bytes)),
+    65: (m.Revoke, (_int, _ids)),
+    66: (m.Revoked, (_int, _ids, _ids)),
+    # node <-> worker
+    80: (m.WorkerReady, (_int, _names)),
+    81: (m.WorkerFailed, (_int, _string, _long_string, _long_string)),
+    82: (m.Run, (_assignments,)),
+    83: (m.Done, (_outcomes,)),
+    84: (m.Stop, ()),
+}
+"""Kind -> (class, one check per field). The numbers are on the wire: never renumber, never reuse."""
+
+_TRUSTED = frozenset(
+    {m.Submit, m.Update, m.Append, m.SnapshotChunk, m.Beat, m.NodeBeat, m.Dispatch, m.NodeOutcomes, m.Run, m.Done}
+)
+
+
+class _Shape(NamedTuple):
+    header: bytes
+    cls: type[m.Message]
+    names: tuple[str, ...]
+    checks: tuple[_Check, ...]
+    values: Callable[[Any], tuple[Any, ...]]
+    trusted: bool
+
+
+def _values_of(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
+    """A function from a message to its fields. attrgetter alone gives a bare value for one name, and takes not none."""
+    if len(names) > 1:
+        return attrgetter(*names)
+    return lambda message: tuple(getattr(message, name) for name in names)
+
+
+def _shape(kind: int, cls: type[m.Message], checks: tuple[_Check, ...]) -> _Shape:
+    names = tuple(field.name for field in dataclass_fields(cls))
+    header = bytes((MAGIC, m.PROTOCOL_VERSION, kind))
+    return _Shape(header, cls, names, checks, _values_of(names), cls in _TRUSTED)
+
+
+_BY_KIND = {kind: _shape(kind, cls, checks) for kind, (cls, checks) in KINDS.items()}
+_BY_CLASS = {shape.cls: shape for shape in _BY_KIND.values()}
+
+# --- frames -----------------------------------------------------------------------------------------------------
+
+
+def encode(message: m.Message, version: int = m.PROTOCOL_VERSION) -> bytes:
+    """The frame of a message. Raises LocalProtocolError or LimitExceeded.
+
+    ``version`` is written in the frame and changes nothing else: it is for answering a sender of another version.
+    """
+    shape = _BY_CLASS.get(type(message))
+    if shape is None:
+        raise LocalProtocolError(f"{type(message).__name__} is not a message")
+    if not 0 <= version <= 255:
+        raise LocalProtocolError(f"a version is one byte, not {version}")
+    body = _pack(shape.values(message), shape.cls.__name__)
+    if len(body) + HEADER_BYTES > MAX_FRAME_BYTES:
+        raise FrameTooLarge(len(body) + HEADER_BYTES, MAX_FRAME_BYTES)
+    if not shape.trusted:
+        try:
+            _check_fields(shape, _unpack(body))
+        except ValueError as error:
+            raise LocalProtocolError(str(error)) from error
+    if version == m.PROTOCOL_VERSION:
+        return shape.header + body
+    return bytes((MAGIC, version, shape.header[2])) + body
+
+
+def decode(frame: bytes | memoryview) -> m.Message:
+    """The message in a frame. Raises MalformedFrame, VersionMismatch or LimitExceeded, whatever the bytes are."""
+    if len(frame) > MAX_FRAME_BYTES:
+        raise FrameTooLarge(len(frame), MAX_FRAME_BYTES)
+    if len(frame) < HEADER_BYTES or frame[0] != MAGIC:
+        raise MalformedFrame("not a paceline frame")
+    if frame[1] != m.PROTOCOL_VERSION:
+        raise VersionMismatch(m.PROTOCOL_VERSION, frame[1])
+    shape = _BY_KIND.get(frame[2])
+    if shape is None:
+        raise MalformedFrame(f"unknown message kind {frame[2]}")
+    try:
+        fields = _unpack(memoryview(frame)[HEADER_BYTES:])
+        _check_fields(shape, fields)
+    except ValueError as error:
+        raise MalformedFrame(f"{shape.cls.__name__}: {error}") from error
+    return shape.cls(*fields)
+
+
+def _check_fields(shape: _Shape, fields: Any) -> None:
+    if type(fields) is not tuple or len(fields) != len(shape.checks):
+        raise ValueError(f"an array of {len(shape.checks)} fields is expected")
+    name = ""
+    try:
+        for name, check, value in zip(shape.names, shape.checks, fields, strict=True):  # noqa: B007 - named in the error
+            check(value)
+    except ValueError as error:
+        raise ValueError(f"{shape.cls.__name__}.{name}: {error}") from error
+
+
+def _pack(value: Any, what: str) -> bytes:
+    try:
+        packed: bytes = packb(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise LocalProtocolError(f"{what} can't be packed: {error}") from error
+    return packed
+
+
+def _unpack(data: bytes | memoryview) -> Any:
+    """Unpack with arrays as tuples. Raises ValueError.
+
+    msgpack sets an array aside when it reads its length, before it has seen one item. So the length is bounded by what
+    a batch may hold, and by what is there, or a few nested headers would claim gigabytes.
+    """
+    try:
+        return unpackb(
+            data,
+            use_list=False,
+            max_array_len=min(len(data), MAX_BATCH_ITEMS),
+            max_map_len=_MAX_OPTIONS,
+            max_ext_len=0,
+        )
+    except (TypeError, OverflowError) as error:
+        raise ValueError(str(error)) from error
+
+
+# --- what a frame carries packed: calls, outcomes, a configuration, ids -------------------------------------------
+
+
+def encode_calls(calls: Iterable[m.Call]) -> bytes:
+    """Pack calls for Submit.calls. They come from the user's program, so they are checked here too."""
+    batch = tuple(calls)
+    try:
+        _calls(batch)
+    except ValueError as error:
+        raise LocalProtocolError(f"calls: {error}") from error
+    return _pack(batch, "calls")
+
+
+def decode_calls(data: bytes) -> list[m.Call]:
+    """The calls of a Submit or of an ACCEPT entry."""
+    return list(_decode_packed(data, _calls, "calls"))
+
+
+def encode_outcomes(outcomes: Iterable[m.Outcome]) -> bytes:
+    """Pack outcomes for NodeOutcomes.outcomes. Each was checked when its Done was decoded, here only their number."""
+    batch = tuple(outcomes)
+    _batch(batch)
+    return _pack(batch, "outcomes")
+
+
+def decode_outcomes(data: bytes) -> list[m.Outcome]:
+    """The outcomes of a NodeOutcomes or of an OUTCOME entry."""
+    return list(_decode_packed(data, _outcomes, "outcomes"))
+
+
+def encode_config(config: m.Config) -> bytes:
+    """Pack who replicates the log. Raises LocalProtocolError unless both are sorted and nobody is in twice."""
+    body = (config.voters, config.learners)
+    try:
+        _config(body)
+    except ValueError as error:
+        raise LocalProtocolError(f"configuration: {error}") from error
+    return _pack(body, "configuration")
+
+
+def decode_config(data: bytes) -> m.Config:
+    """The configuration of a CONFIG entry or of a snapshot."""
+    return m.Config(*_decode_packed(data, _config, "configuration"))
+
+
+def join_ids(ids: Iterable[bytes]) -> bytes:
+    """Task ids as one run of bytes, for RELEASE and ATTEMPT entries. Bounded by MAX_FRAME_BYTES alone."""
+    batch = tuple(ids)
+    try:
+        for task_id in batch:
+            _id(task_id)
+    except ValueError as error:
+        raise LocalProtocolError(f"ids: {error}") from error
+    joined = b"".join(batch)
+    if len(joined) > MAX_FRAME_BYTES:
+        raise FrameTooLarge(len(joined), MAX_FRAME_BYTES)
+    return joined
+
+
+def split_ids(data: bytes) -> list[bytes]:
+    """The inverse of join_ids."""
+    if len(data) > MAX_FRAME_BYTES:
+        raise FrameTooLarge(len(data), MAX_FRAME_BYTES)
+    if len(data) % m.TASK_ID_BYTES:
+        raise MalformedFrame(f"ids: {len(data)} bytes are no multiple of {m.TASK_ID_BYTES}")
+    return [data[start : start + m.TASK_ID_BYTES] for start in range(0, len(data), m.TASK_ID_BYTES)]
+
+
+_two_groups = _record(_node_ids, _node_ids)
+
+
+def _config(value: Any) -> None:
+    _two_groups(value)
+    voters, learners = value
+    if list(voters) != sorted(set(voters)) or list(learners) != sorted(set(learners)):
+        raise ValueError("voters and learners are sorted and without repetition")
+    if not set(voters).isdisjoint(learners):
+        raise ValueError("a node is a voter or a learner, not both")
+
+
+def _decode_packed(data: bytes, check: _Check, what: str) -> tuple[Any, ...]:
+    if len(data) > MAX_FRAME_BYTES:
+        raise FrameTooLarge(len(data), MAX_FRAME_BYTES)
+    try:
+        value: tuple[Any, ...] = _unpack(data)
+        check(value)
+    except ValueError as error:
+        raise MalformedFrame(f"{what}: {error}") from error
+    return value

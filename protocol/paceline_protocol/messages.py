@@ -1,0 +1,421 @@
+"""Every message that a paceline process sends to another, as plain typed values.
+
+What lives here: the shapes. What does not: bytes (``codec.py``), meaning (the core, the client, the worker).
+
+A message is one frame. Messages between peers travel as a batch: one :class:`Envelope` frame, then any number of
+message frames, so that cluster id and sender are written once per batch. The grammar is in docs/protocol.md.
+
+Tuples on the hot path. A task crosses five processes, and an object per hop costs more than the hop, so four records
+are documented tuples and not classes:
+
+=============  ==============================================  =====================================
+``Call``       ``(id, name, priority, args, options)``         what a client submits
+``Assignment`` ``(id, attempt, name, args, options)``          what a leader gives a node, a node a worker
+``Outcome``    ``(id, attempt, state, payload, duration_us)``  what a worker answers
+``Result``     ``(id, state, payload)``                        what the submitter gets
+=============  ==============================================  =====================================
+
+``id`` is 16 bytes, chosen by the client. ``args`` and ``payload`` are opaque bytes (``payload.py``): the leader never
+decodes them. ``options`` is a map of the keys in :data:`OPTION_TYPES`, or None for all defaults.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TypeAlias
+
+PROTOCOL_VERSION = 1
+"""Written in the second byte of every frame. A change that an older reader can't take raises it."""
+
+TASK_ID_BYTES = 16
+PRIORITY_MAX = 9
+PRIORITY_DEFAULT = 4
+
+Options: TypeAlias = dict[str, int]
+Call: TypeAlias = tuple[bytes, str, int, bytes, Options | None]
+Assignment: TypeAlias = tuple[bytes, int, str, bytes, Options | None]
+Outcome: TypeAlias = tuple[bytes, int, int, bytes, int]
+Result: TypeAlias = tuple[bytes, int, bytes]
+WireEntry: TypeAlias = tuple[int, int, bytes]
+"""A log entry on the wire: (term, kind, data). Its index follows from its place in the Append."""
+
+OPTION_TYPES: dict[str, type] = {"max_attempts": int}
+"""The options a Call may carry. An unknown key is refused: silently ignoring it would break what it promises."""
+
+
+class TaskEnd(IntEnum):
+    """How a task can end. The numbers are on the wire and in the log: never renumber."""
+
+    SUCCEEDED = 1  # payload: the packed return value
+    FAILED = 2  # payload: a packed error (payload.pack_error)
+    CANCELLED = 3  # payload: empty
+    LOST = 4  # payload: a packed error that says how often and where it was lost
+
+
+class EntryKind(IntEnum):
+    """What a log entry holds. The numbers are in the log: never renumber."""
+
+    NOOP = 0  # the first entry of a leader's term
+    CONFIG = 1  # voters and learners (codec.encode_config)
+    ACCEPT = 2  # the packed calls of one Submit, as the client sent them
+    OUTCOME = 3  # packed outcomes, as the node sent them
+    RELEASE = 4  # task ids, joined: their owners have the results
+    ATTEMPT = 5  # task ids, joined: one attempt of each was lost with its worker or node
+
+
+class Refusal(IntEnum):
+    """Why a leader refused a task, or a node a request."""
+
+    UNKNOWN_TASK = 1
+    QUEUE_FULL = 2
+    PAYLOAD_TOO_LARGE = 3
+    UNKNOWN_ID = 4  # a Wait names a task that this cluster never accepted, or forgot long ago
+    BAD_REQUEST = 5
+    NOT_READY = 6  # the cluster can't accept yet (forming, too few voters)
+
+
+class CancelState(IntEnum):
+    """What a Cancel found."""
+
+    CANCELLED = 1
+    RUNNING = 2
+    FINISHED = 3
+    UNKNOWN = 4
+
+
+# --- client -> node ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """The first message of a client on a connection. Answered by Welcome, whoever leads."""
+
+    client_id: bytes  # 16 bytes, one per Client object
+    cluster_name: str  # "" for any
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """A batch of calls. Answered by Updates that name ``seq`` under ``accepted``, refusals, and results."""
+
+    seq: int  # numbers the client's batches on this connection, from 1
+    ack: int  # the last Update.seq that the client has processed
+    calls: bytes  # codec.encode_calls: kept as bytes so that the log entry is what the client wrote
+    prompt: bool = False  # True: send `accepted` as soon as it holds; False: it may wait to travel with a result
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """After a leader change: tasks that were accepted earlier and whose results the client still wants."""
+
+    ack: int
+    ids: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Cancel tasks that have not started. Answered by CancelReply."""
+
+    request: int
+    ids: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Sent by a client that waits and has heard nothing. Answered by Pong, or by Redirect."""
+
+    ack: int
+
+
+@dataclass(frozen=True, slots=True)
+class StatusRequest:
+    """Ask any node what it knows. Answered by StatusReply."""
+
+    request: int
+
+
+# --- node -> client ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """Answer to Hello: who this node is, who leads, where the others are."""
+
+    node_id: str
+    cluster_id: str  # "" while the cluster is forming
+    cluster_name: str
+    term: int
+    leader_id: str  # "" when unknown
+    leader_address: str  # "" when unknown
+    addresses: tuple[str, ...]  # every node this one knows, itself first
+    payload_limit_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """This node does not lead (any more). Nothing of the request was kept."""
+
+    term: int
+    leader_id: str  # "" when unknown
+    leader_address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What became of a client's tasks since the last Update on this connection."""
+
+    seq: int  # from 1 on each connection; acknowledged by the `ack` of what the client sends next
+    accepted: tuple[int, ...]  # Submit.seq whose calls are committed (those not listed as refused)
+    refused: tuple[tuple[bytes, int, str], ...]  # (task id, Refusal, detail for a person)
+    results: tuple[Result, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CancelReply:
+    request: int
+    states: tuple[tuple[bytes, int], ...]  # (task id, CancelState)
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    term: int
+
+
+@dataclass(frozen=True, slots=True)
+class StatusReply:
+    request: int
+    body: bytes  # packed map (payload.pack_value); its keys are listed in docs/protocol.md
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The node could not take a frame. Its version byte is the sender's, so that a client of another version can
+    tell."""
+
+    code: int  # Refusal
+    detail: str
+
+
+# --- peer -> peer: who is there, first boot ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """The first frame of a batch between peers."""
+
+    cluster_id: str  # "" while the sender belongs to no cluster
+    sender: str  # node id
+    incarnation: int  # grows with each start of a node id
+    recipient: str  # node id, "" when the sender knows only an address
+
+
+@dataclass(frozen=True, slots=True)
+class PeerHello:
+    """Who I am and whom I know. Sent to every address that discovery or a peer names, until it answers with its own."""
+
+    address: str  # where the sender's ROUTER can be reached
+    cluster_name: str
+    expect: int  # nodes that must consent before a cluster forms
+    leader_id: str
+    term: int
+    known: tuple[tuple[str, str], ...]  # (node id, address) of live peers
+    reply: bool  # True: this answers a PeerHello, don't answer it again
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """Hands over first-boot consents. Each node has exactly one, and hands on what it holds at most once."""
+
+    holders: tuple[str, ...]  # node ids whose consent this carries
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentReceived:
+    holders: tuple[str, ...]
+
+
+# --- peer -> peer: the replicated log ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class VoteRequest:
+    term: int  # of a pre-vote: the term the candidate would stand in
+    last_index: int
+    last_term: int
+    pre: bool
+    transfer: bool = False  # the leader asked for this election: the lease does not stand in its way
+
+
+@dataclass(frozen=True, slots=True)
+class VoteResponse:
+    term: int
+    granted: bool
+    pre: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Entries after (prev_index, prev_term). Without entries: a heartbeat."""
+
+    term: int
+    prev_index: int
+    prev_term: int
+    commit: int
+    entries: tuple[WireEntry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AppendResponse:
+    term: int
+    success: bool
+    index: int  # success: the last verified and durable index. Refusal: the prev_index that was refused
+    hint_index: int = 0  # refusal: the largest index at which the logs may agree
+    hint_term: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotChunk:
+    term: int
+    index: int  # the last entry that the snapshot covers
+    index_term: int
+    config: bytes  # codec.encode_config
+    offset: int
+    total: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotResponse:
+    term: int
+    index: int
+    offset: int  # the offset wanted next; == total once the snapshot is installed
+
+
+# --- leader <-> node: tasks -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """Leader to every node, each heartbeat interval: I lead, and this is what I have sent and heard."""
+
+    term: int
+    account: int  # Enrol.version of the last account received from this node in this term, 0 for none
+    dispatch_seq: int  # the last Dispatch.seq sent to this node in this term
+    outcome_seq: int  # every NodeOutcomes up to this one is recorded: the node may forget it
+
+
+@dataclass(frozen=True, slots=True)
+class NodeBeat:
+    """A node's answer to Beat."""
+
+    term: int
+    dispatch_seq: int  # the last Dispatch.seq received in sequence in this term
+    slots: int
+    running: int
+    queued: int  # dispatched here, not yet given to a worker
+
+
+@dataclass(frozen=True, slots=True)
+class Enrol:
+    """A node's whole account of itself. Repeated until a Beat names its version.
+
+    A node makes one for each new leader, when its workers change, and when it sees a gap in the dispatch sequence.
+    What the leader believes to be here, sent up to ``dispatch_seq`` and not in ``held``, never arrived.
+    """
+
+    term: int
+    version: int  # grows with each account that a node gives; its incarnation is above bit 32
+    dispatch_seq: int  # everything up to here is accounted for in `held`
+    outcome_seq: int  # every NodeOutcomes up to this one was recorded; the rest follows, in sequence
+    slots: int
+    names: tuple[str, ...]  # the tasks its workers can run
+    held: tuple[tuple[bytes, int], ...]  # (task id, attempt): queued, running, or ended and not yet recorded
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    term: int
+    seq: int  # from 1 in each term, per node
+    tasks: tuple[Assignment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeOutcomes:
+    """Outcomes of one node, repeated until a Beat acknowledges them. A batch either holds outcomes of tasks that
+    ended, or only lost attempts (TaskEnd.LOST, payload: how the worker died, as UTF-8); the leader decides what
+    becomes of those."""
+
+    term: int
+    seq: int  # without gaps; the first is 1 above the incarnation shifted left by 32
+    outcomes: bytes  # codec.encode_outcomes: kept as bytes so that the log entry is what the node wrote
+
+
+@dataclass(frozen=True, slots=True)
+class Revoke:
+    """Leader to node: give these back if they have not started. Answered by Revoked."""
+
+    term: int
+    ids: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    term: int
+    given_back: tuple[bytes, ...]
+    kept: tuple[bytes, ...]  # running, or ended
+
+
+# --- node <-> worker --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReady:
+    pid: int
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerFailed:
+    """The worker can't serve: one of its modules does not import."""
+
+    pid: int
+    module: str
+    error: str
+    traceback: str
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Tasks for one worker, run in order."""
+
+    tasks: tuple[Assignment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    outcomes: tuple[Outcome, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Finish what you run, then exit."""
+
+
+ClientMessage: TypeAlias = Hello | Submit | Wait | Cancel | Ping | StatusRequest
+ClientReply: TypeAlias = Welcome | Redirect | Update | CancelReply | Pong | StatusReply | Failure
+ConsensusMessage: TypeAlias = VoteRequest | VoteResponse | Append | AppendResponse | SnapshotChunk | SnapshotResponse
+MembershipMessage: TypeAlias = PeerHello | Consent | ConsentReceived
+WorkMessage: TypeAlias = Beat | NodeBeat | Enrol | Dispatch | NodeOutcomes | Revoke | Revoked
+PeerMessage: TypeAlias = ConsensusMessage | MembershipMessage | WorkMessage
+WorkerMessage: TypeAlias = WorkerReady | WorkerFailed | Done
+ToWorkerMessage: TypeAlias = Run | Stop
+Message: TypeAlias = ClientMessage | ClientReply | Envelope | PeerMessage | WorkerMessage | ToWorkerMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Who replicates the log. Node ids only: addresses change, and an address in the log could not be corrected."""
+
+    voters: tuple[str, ...] = ()  # sorted
+    learners: tuple[str, ...] = ()  # sorted; replicate, don't vote

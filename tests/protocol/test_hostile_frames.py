@@ -1,0 +1,218 @@
+"""Whatever bytes come, decoding raises the protocol's own errors, and its memory is bounded."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
+
+import msgpack
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from paceline_protocol import codec
+from paceline_protocol import messages as m
+from paceline_protocol.errors import MalformedFrame, ProtocolError
+from protocol.message_strategies import CLASSES, of_class
+
+DETERMINISTIC = settings(derandomize=True, deadline=None, max_examples=100)
+KIND_OF = {cls: kind for kind, (cls, _) in codec.KINDS.items()}
+DECODERS: list[Callable[[bytes], object]] = [
+    codec.decode,
+    codec.decode_calls,
+    codec.decode_outcomes,
+    codec.decode_config,
+    codec.split_ids,
+]
+
+ID = b"i" * 16
+EXAMPLES: list[m.Message] = [
+    m.Hello(ID, "riders"),
+    m.Submit(1, 2, codec.encode_calls([(ID, "add", 4, b"args", {"max_attempts": 2})]), True),
+    m.Wait(1, (ID,)),
+    m.Cancel(1, (ID,)),
+    m.Ping(1),
+    m.StatusRequest(1),
+    m.Welcome("n1", "c1", "riders", 3, "n1", "host:7077", ("host:7077",), 1024),
+    m.Redirect(3, "n1", "host:7077"),
+    m.Update(1, (2,), ((ID, 1, "detail"),), ((ID, 1, b"payload"),)),
+    m.CancelReply(1, ((ID, 1),)),
+    m.Pong(3),
+    m.StatusReply(1, b"body"),
+    m.Failure(5, "detail"),
+    m.Envelope("c1", "n1", 1, "n2"),
+    m.PeerHello("host:7077", "riders", 3, "n1", 3, (("n2", "host2:7077"),), True),
+    m.Consent(("n1",)),
+    m.ConsentReceived(("n1",)),
+    m.VoteRequest(3, 4, 2, True, False),
+    m.VoteResponse(3, True, False),
+    m.Append(3, 4, 2, 1, ((3, 2, b"data"),)),
+    m.AppendResponse(3, False, 4, 2, 1),
+    m.SnapshotChunk(3, 4, 2, b"config", 0, 10, b"data"),
+    m.SnapshotResponse(3, 4, 10),
+    m.Beat(3, 1, 1, 2),
+    m.NodeBeat(3, 1, 8, 2, 1),
+    m.Enrol(3, 1, 2, 3, 8, ("add",), ((ID, 1),)),
+    m.Dispatch(3, 1, ((ID, 1, "add", b"args", {"max_attempts": 2}),)),
+    m.NodeOutcomes(3, 1, codec.encode_outcomes([(ID, 1, 1, b"payload", 250)])),
+    m.Revoke(3, (ID,)),
+    m.Revoked(3, (ID,), (ID,)),
+    m.WorkerReady(99, ("add",)),
+    m.WorkerFailed(99, "tasks", "ImportError: x", "Traceback"),
+    m.Run(((ID, 1, "add", b"args", None),)),
+    m.Done(((ID, 1, 1, b"payload", 250),)),
+    m.Stop(),
+]
+each_example = pytest.mark.parametrize("message", EXAMPLES, ids=lambda message: type(message).__name__)
+
+
+def frame_of(cls: type, values: Any) -> bytes:
+    return bytes((codec.MAGIC, m.PROTOCOL_VERSION, KIND_OF[cls])) + msgpack.packb(values)
+
+
+def fields_of(message: Any) -> list[Any]:
+    return [getattr(message, field.name) for field in fields(message)]
+
+
+def test_there_is_an_example_of_every_message() -> None:
+    assert {type(message) for message in EXAMPLES} == set(CLASSES)
+
+
+@each_example
+def test_a_frame_cut_at_any_byte_is_malformed(message: m.Message) -> None:
+    frame = codec.encode(message)
+    for length in range(len(frame)):
+        with pytest.raises(MalformedFrame):
+            codec.decode(frame[:length])
+    with pytest.raises(MalformedFrame):
+        codec.decode(frame + b"\x00")
+
+
+@each_example
+def test_a_missing_field_and_a_field_too_many_are_malformed(message: m.Message) -> None:
+    values = fields_of(message)
+    for wrong in ([*values, 0], {"field": 1}, None, 1, b"bytes", *([values[:-1]] if values else [])):
+        with pytest.raises(MalformedFrame):
+            codec.decode(frame_of(type(message), wrong))
+
+
+@each_example
+def test_a_field_of_another_type_is_malformed_and_named(message: m.Message) -> None:
+    values = fields_of(message)
+    for place, field in enumerate(fields(message)):
+        wrong: Any
+        for wrong in (None, 1.5, -1, 2**63, "text", b"bytes", True, {}, {"k": 1}, [1.5], [None], [[]], [[1.5]]):
+            if type(wrong) is type(values[place]) and wrong not in (-1, 2**63):
+                continue
+            with pytest.raises(MalformedFrame, match=rf"\b{field.name}\b"):
+                codec.decode(frame_of(type(message), [*values[:place], wrong, *values[place + 1 :]]))
+
+
+@each_example
+def test_a_wrong_item_in_an_array_is_malformed(message: m.Message) -> None:
+    values = fields_of(message)
+    for place, value in enumerate(values):
+        for item in value if type(value) is tuple else ():
+            for wrong_item in wrong_items(item):
+                broken = [*values[:place], (*value, wrong_item), *values[place + 1 :]]
+                with pytest.raises(MalformedFrame):
+                    codec.decode(frame_of(type(message), broken))
+
+
+def wrong_items(item: Any) -> list[Any]:
+    if type(item) is not tuple:
+        return [None, 1.5, (), {}, -1]
+    one_wrong = [(*item[:place], wrong, *item[place + 1 :]) for place in range(len(item)) for wrong in (1.5, -1, ())]
+    return [None, 1.5, (), item[:-1], (*item, 0), *one_wrong]
+
+
+@pytest.mark.parametrize("decoder", DECODERS, ids=lambda decoder: decoder.__name__)
+@given(data=st.binary(max_size=200))
+@DETERMINISTIC
+def test_random_bytes_raise_only_protocol_errors(decoder: Callable[[bytes], object], data: bytes) -> None:
+    try:
+        decoder(data)
+    except ProtocolError:
+        pass
+
+
+any_msgpack = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats()
+    | st.text(max_size=5)
+    | st.binary(max_size=16),
+    lambda inner: (
+        st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=5) | st.integers(0, 9), inner, max_size=3)
+    ),
+    max_leaves=12,
+)
+
+
+@given(kind=st.integers(0, 255), body=any_msgpack.map(msgpack.packb) | st.binary(max_size=60))
+@settings(DETERMINISTIC, max_examples=500)
+def test_well_formed_msgpack_of_another_shape_raises_only_protocol_errors(kind: int, body: bytes) -> None:
+    for decoder, data in ((codec.decode, bytes((0x50, m.PROTOCOL_VERSION, kind)) + body), (codec.decode_calls, body)):
+        try:
+            decoder(data)
+        except ProtocolError:
+            pass
+
+
+@given(cls=st.sampled_from(CLASSES), data=st.data())
+@settings(DETERMINISTIC, max_examples=200)
+def test_a_frame_with_one_changed_byte_is_refused_or_is_a_valid_message(cls: type, data: st.DataObject) -> None:
+    frame = bytearray(codec.encode(data.draw(of_class(cls))))
+    frame[data.draw(st.integers(0, len(frame) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        decoded = codec.decode(bytes(frame))
+    except ProtocolError:
+        return
+    assert codec.decode(codec.encode(decoded)) == decoded
+
+
+def test_an_unknown_kind_and_another_magic_are_malformed() -> None:
+    for kind in set(range(256)) - set(codec.KINDS):
+        with pytest.raises(MalformedFrame, match=f"kind {kind}"):
+            codec.decode(bytes((codec.MAGIC, m.PROTOCOL_VERSION, kind)) + b"\x90")
+    with pytest.raises(MalformedFrame, match="not a paceline frame"):
+        codec.decode(b"\x51" + codec.encode(m.Stop())[1:])
+
+
+NESTED = [b"\x91" * 100_000, b"\x81\xa1k" * 100_000, b"\xdd\xff\xff\xff\xff" * 1000, b"\xdf\xff\xff\xff\xff" * 1000]
+CLAIMS_FULL_BATCHES = (b"\xdc\x40\x00" * 1023).ljust(20_000, b"\x01")
+EXTENSIONS = [b"\x91" + msgpack.packb(msgpack.ExtType(5, b"x")), b"\x91" + msgpack.packb(msgpack.Timestamp(1))]
+
+
+@pytest.mark.parametrize("body", [*NESTED, *EXTENSIONS, b"\xc6\xff\xff\xff\xff", b"\xc9\xff\xff\xff\xff\x01"])
+def test_nesting_and_lengths_that_are_not_there_cost_nothing(body: bytes) -> None:
+    frames = (bytes((0x50, m.PROTOCOL_VERSION, kind)) + body for kind in codec.KINDS)
+    tracemalloc.start()
+    try:
+        for frame in frames:
+            with pytest.raises(MalformedFrame):
+                codec.decode(frame)
+        for decoder in (codec.decode_calls, codec.decode_outcomes, codec.decode_config):
+            with pytest.raises(MalformedFrame):
+                decoder(body)
+        assert tracemalloc.get_traced_memory()[1] < 32 * 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_nested_claims_of_full_batches_stay_within_the_documented_bound() -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(MalformedFrame):
+            codec.decode_calls(CLAIMS_FULL_BATCHES)
+        assert tracemalloc.get_traced_memory()[1] < codec.MAX_BATCH_ITEMS * 8 * 1024 + 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_an_integer_too_long_to_print_is_refused_where_it_is_sent() -> None:
+    with pytest.raises(ProtocolError):
+        codec.encode_calls([(ID, "add", 10**6000, b"", None)])
