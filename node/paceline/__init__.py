@@ -1,0 +1,36 @@
+"""Python tasks on a group of machines, with no broker to install.
+
+::
+
+    from paceline import Client, task
+
+    @task
+    def add(x, y):
+        return x + y
+
+    with Client() as client:
+        print(client.submit(add, 2, 3).result())
+
+A node serves the tasks of a module: ``paceline node tasks.py``. :class:`Cluster` starts one from a script.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from paceline.worker.registry import Task, task
+
+if TYPE_CHECKING:
+    from paceline.client import Client, Cluster, Future
+
+__all__ = ["Client", "Cluster", "Future", "Task", "task"]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """The client's names are imported when they are first used: a worker needs ``task`` alone, and starts faster so."""
+    if name in ("Client", "Cluster", "Future"):
+        import paceline.client
+
+        return getattr(paceline.client, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

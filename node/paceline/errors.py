@@ -1,0 +1,200 @@
+"""Every error that paceline raises at its users, on one page.
+
+Each says whose fault it is and what to do, and carries the data that a program needs to act on it. The errors of the
+wire (malformed frames, another protocol version) are in ``paceline_protocol.errors`` and share no base with these: they
+are about bytes, these are about tasks, clusters and configuration.
+"""
+
+from __future__ import annotations
+
+
+class PacelineError(Exception):
+    """The base of all errors below. ``exit_code`` is what the command line exits with."""
+
+    exit_code = 1
+
+
+# --- a task -----------------------------------------------------------------------------------------------------
+
+
+class TaskFailed(PacelineError):
+    """The task raised. ``error_type`` is the qualified name of what it raised.
+
+    A built-in exception (ValueError, ...) is raised as itself, with this one as its ``__cause__``, so that
+    ``except ValueError`` works and the worker's traceback is still shown.
+    """
+
+    exit_code = 20
+
+    def __init__(self, error_type: str, message: str, traceback: str = "") -> None:
+        self.error_type = error_type
+        self.message = message
+        self.traceback = traceback
+        super().__init__(f"{error_type}: {message}" + (f"\n\nOn the worker:\n{traceback}" if traceback else ""))
+
+
+class TaskLost(PacelineError):
+    """Every allowed attempt ended with its worker process or its node, as a task that crashes Python does."""
+
+    exit_code = 21
+
+    def __init__(self, attempts: int, detail: str) -> None:
+        self.attempts = attempts
+        self.detail = detail
+        super().__init__(
+            f"the task was lost {attempts} times with the worker that ran it ({detail}); "
+            "if it should be tried more often, submit it with max_attempts"
+        )
+
+
+class TaskCancelled(PacelineError):
+    """The task was cancelled before it started."""
+
+    exit_code = 22
+
+    def __init__(self) -> None:
+        super().__init__("the task was cancelled before it started")
+
+
+class UnknownTask(PacelineError):
+    """No node of the cluster runs a module that registers this name."""
+
+    exit_code = 10
+
+    def __init__(self, name: str, detail: str = "") -> None:
+        self.name = name
+        super().__init__(
+            detail or f"no node knows a task named {name!r}; start the nodes with the module that defines it"
+        )
+
+
+class QueueFull(PacelineError):
+    """The cluster holds as many tasks as its limits allow."""
+
+    exit_code = 11
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(f"{detail}; submit again later, or raise the limit on the nodes")
+
+
+class ResultUnknown(PacelineError):
+    """The cluster has no record of a task that it had accepted: its result was dropped by the retention limits."""
+
+    exit_code = 12
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(detail or "the cluster no longer knows this task; its result was past the retention limit")
+
+
+class RequestRefused(PacelineError):
+    """A node refused a request for another reason, which the message names."""
+
+    exit_code = 13
+
+
+# --- a cluster --------------------------------------------------------------------------------------------------
+
+
+class NoNodeFound(PacelineError):
+    """No node answered."""
+
+    exit_code = 30
+
+    def __init__(self, tried: tuple[str, ...], waited_s: float) -> None:
+        self.tried = tried
+        self.waited_s = waited_s
+        where = ", ".join(tried) if tried else "no address was given and none was discovered"
+        super().__init__(
+            f"no paceline node answered within {waited_s:.1f} s ({where}); start one with `paceline node MODULE`, "
+            "or name one with Client('host:7077') or PACELINE_CONNECT"
+        )
+
+
+class NoLeader(PacelineError):
+    """Nodes answer, but none of them leads: the cluster is forming, or a majority of its voters is gone."""
+
+    exit_code = 31
+
+    def __init__(self, waited_s: float, detail: str = "") -> None:
+        self.waited_s = waited_s
+        super().__init__(
+            f"no leader within {waited_s:.1f} s{': ' + detail if detail else ''}; "
+            "`paceline status` shows which nodes are missing"
+        )
+
+
+class IncompatibleVersion(PacelineError):
+    """The other side speaks another protocol version."""
+
+    exit_code = 32
+
+    def __init__(self, ours: int, theirs: int) -> None:
+        self.ours = ours
+        self.theirs = theirs
+        older = "this process" if ours < theirs else "the node"
+        super().__init__(f"protocol version {ours} here, {theirs} at the node; upgrade paceline on {older}")
+
+
+class ClientClosed(PacelineError):
+    """The client was closed while this was under way."""
+
+    exit_code = 33
+
+    def __init__(self) -> None:
+        super().__init__("the client was closed; submit within its `with` block")
+
+
+class ClusterFailed(PacelineError):
+    """A local cluster did not start."""
+
+    exit_code = 34
+
+
+# --- starting a node --------------------------------------------------------------------------------------------
+
+
+class ConfigError(PacelineError):
+    """A setting can't be used; the message names it and what is allowed."""
+
+    exit_code = 40
+
+
+class PortInUse(PacelineError):
+    """Another process listens there."""
+
+    exit_code = 41
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        super().__init__(
+            f"{address} is in use, perhaps by another paceline node; "
+            "choose another port with --port, or 0 for any free one"
+        )
+
+
+class ModuleImportFailed(PacelineError):
+    """A module of tasks does not import in a worker."""
+
+    exit_code = 42
+
+    def __init__(self, module: str, error: str, traceback: str = "") -> None:
+        self.module = module
+        self.error = error
+        self.traceback = traceback
+        super().__init__(
+            f"{module} does not import in a worker: {error}"
+            + (f"\n\n{traceback}" if traceback else "")
+            + "\nRun `python -c 'import MODULE'` there to see the same, and start the node again."
+        )
+
+
+class DuplicateTaskName(PacelineError):
+    """Two functions register under one name."""
+
+    exit_code = 43
+
+    def __init__(self, name: str, first: str, second: str) -> None:
+        self.name = name
+        super().__init__(
+            f"two tasks are named {name!r}: {first} and {second}; give one of them another name with @task(name=...)"
+        )
