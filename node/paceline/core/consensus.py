@@ -1,0 +1,546 @@
+"""The replicated log: one node's part in it, as a state machine without clock, disk or network.
+
+Raft (Ongaro and Ousterhout, 2014; Ongaro's thesis for membership) with pre-vote and check-quorum. Time comes in as
+``now``, in monotonic seconds; messages and writes go out through :meth:`Consensus.take_ready`.
+
+The order that the shell keeps, for each :class:`Ready`:
+
+1. send ``send_now``: a leader's Appends, which promise nothing;
+2. write ``persist`` and make it durable: its hard state first, then the snapshot (which replaces the whole log), the
+   cut, the entries. A crash may leave any prefix of that;
+3. only then send ``send_after`` and call :meth:`Consensus.persisted`. A Ready without ``persist`` still waits for the
+   writes before it: its answers may promise what they contain. So ``send_after`` leaves in the order of the Readies;
+4. install ``snapshot``, apply ``committed``, answer ``snapshots_wanted``.
+
+What the rules are made of:
+
+- Term and vote are durable before a vote, an answer or a vote request leaves. A candidate counts its own vote, and a
+  leader its own entries, once :meth:`Consensus.persisted` says so.
+- Only entries of the own term are committed by counting (Raft paper, 5.4.2), and a follower commits no further than
+  what this very Append verified against its leader's log.
+- The log is cut only where it differs from the leader's, and never at or below the commit index.
+- A configuration is in force from its entry's append. The next one waits until the last is committed and the leader
+  has committed an entry of its own term (without the latter, two leaders' changes could have disjoint quorums).
+- A leader that has not heard a majority for ``election_timeout_min_s`` steps down. That long a voter that hears a
+  leader helps nobody to depose it.
+
+:class:`~paceline.core.log.ConsensusViolation` from any method means that the log contradicts itself: stop the node.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from math import inf
+from typing import Any
+
+from paceline.core.config_change import ConfigHistory, changed_servers, normal
+from paceline.core.election import Ballot, ElectionTimer, RandomSource, Timing
+from paceline.core.log import ConsensusViolation, Entry, HardState, Log, Snapshot
+from paceline.core.progress import PeerProgress, Replication
+from paceline.core.transfer import Incoming
+from paceline_protocol.codec import decode_config, encode_config
+from paceline_protocol.messages import (
+    Append,
+    AppendResponse,
+    Config,
+    ConsensusMessage,
+    EntryKind,
+    SnapshotChunk,
+    SnapshotResponse,
+    VoteRequest,
+    VoteResponse,
+)
+
+__all__ = [
+    "Consensus",
+    "ConsensusViolation",
+    "Entry",
+    "HardState",
+    "Log",
+    "Persist",
+    "RandomSource",
+    "Ready",
+    "Role",
+    "Snapshot",
+    "Timing",
+]
+
+BLANK = HardState()
+NO_CONFIG = Config()
+
+
+class Role(Enum):
+    FOLLOWER = "follower"
+    PRE_CANDIDATE = "pre-candidate"
+    CANDIDATE = "candidate"
+    LEADER = "leader"
+
+
+@dataclass(slots=True)
+class Persist:
+    """One write. ``seq`` counts them; :meth:`Consensus.persisted` takes it back once the write is durable."""
+
+    seq: int
+    hard_state: HardState | None = None
+    truncate_from: int | None = None
+    entries: list[Entry] = field(default_factory=list)
+    snapshot: Snapshot | None = None
+
+
+@dataclass(slots=True)
+class Ready:
+    """What to do now, in the order that the module's docstring gives."""
+
+    persist: Persist | None
+    send_now: list[tuple[str, ConsensusMessage]]
+    send_after: list[tuple[str, ConsensusMessage]]
+    committed: list[Entry]
+    snapshot: Snapshot | None
+    snapshots_wanted: list[str]
+
+    def __bool__(self) -> bool:
+        return bool(
+            self.persist or self.send_now or self.send_after or self.committed or self.snapshot or self.snapshots_wanted
+        )
+
+
+class Consensus:
+    """One node of a replicated log.
+
+    ``hard_state`` and ``log`` are what was persisted, ``config`` is the configuration at the log's snapshot point (the
+    entries after it say what was in force later). A node that is in no configuration listens and never campaigns.
+    """
+
+    def __init__(
+        self,
+        node_id: str,
+        *,
+        timing: Timing,
+        random: RandomSource,
+        now: float,
+        hard_state: HardState = BLANK,
+        log: Log | None = None,
+        config: Config = NO_CONFIG,
+    ) -> None:
+        self.node_id = node_id
+        self.timing = timing
+        self.log = log if log is not None else Log()
+        self.hard_state = hard_state
+        self.role = Role.FOLLOWER
+        self.leader_id = ""
+        self._now = now
+        self._configs = ConfigHistory(self.log.snapshot_index, config)
+        for entry in self.log.entries(self.log.first_index):
+            if entry.kind == EntryKind.CONFIG:
+                self._configs.append(entry.index, decode_config(entry.data))
+        self._timer = ElectionTimer(timing, random, now)
+        if self.config.voters == (node_id,):
+            self._timer.expire(now)
+        self._ballot: Ballot | None = None
+        self._replication: Replication | None = None  # as leader
+        self._term_start_index = 0  # as leader: the first entry of its term
+        self._incoming: Incoming | None = None
+        self._seq = 0
+        self._handed_hard_state = hard_state
+        self._hard_state_seq = 0  # the last write that held a hard state
+        self._saved_seq = 0
+        self._installed: Snapshot | None = None
+        self._send_now: list[tuple[str, ConsensusMessage]] = []
+        self._send_after: list[tuple[str, ConsensusMessage]] = []
+
+    # --- what it knows ---
+
+    @property
+    def term(self) -> int:
+        return self.hard_state.term
+
+    @property
+    def is_leader(self) -> bool:
+        return self.role is Role.LEADER
+
+    @property
+    def commit_index(self) -> int:
+        return self.log.commit_index
+
+    @property
+    def applied_index(self) -> int:
+        """The last entry that a Ready handed out."""
+        return self.log.applied_index
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force: the last one in the log, committed or not."""
+        return self._configs.current
+
+    @property
+    def config_committed(self) -> bool:
+        return self._configs.index <= self.log.commit_index
+
+    @property
+    def has_committed_in_term(self) -> bool:
+        """Leader: whether all that earlier terms accepted is committed, and so known to be final."""
+        return self.is_leader and self.log.commit_index >= self._term_start_index
+
+    def has_quorum_lease(self, now: float) -> bool:
+        """Whether this leader heard a majority within ``election_timeout_min_s``."""
+        return self._replication is not None and now < self._replication.lease_until(now)
+
+    def match_of(self, peer: str) -> int:
+        """Leader: how far this peer's log is known to agree, durably. 0 if nothing is known."""
+        known = self._replication.peers.get(peer) if self._replication is not None else None
+        return known.match if known is not None else 0
+
+    def progress(self, now: float) -> dict[str, PeerProgress]:
+        """Leader: its peers, for ``status`` and for the choice of who is promoted. Empty elsewhere."""
+        if self._replication is None:
+            return {}
+        recent_s = self.timing.election_timeout_max_s
+        return {
+            peer_id: PeerProgress(peer.match, peer.state, now - peer.heard_at <= recent_s)
+            for peer_id, peer in self._replication.peers.items()
+        }
+
+    def snapshot(self, data: bytes) -> Snapshot:
+        """``data``, which is the state machine after ``applied_index``, with what a snapshot needs beside it."""
+        index = self.log.applied_index
+        term = self.log.term_at(index)
+        assert term is not None, "compaction stays at or below the applied index"
+        return Snapshot(index, term, self._configs.at(index), data)
+
+    # --- time ---
+
+    def next_deadline(self) -> float:
+        """When :meth:`tick` is due, if nothing happens before; infinity for a node that only listens."""
+        if self._replication is not None:
+            return min(self._replication.heartbeat_at, self._replication.lease_until(self._now))
+        return self._timer.deadline if self._may_campaign() else inf
+
+    def tick(self, now: float) -> None:
+        self._now = max(now, self._now)
+        self._check_quorum()
+        if self._replication is not None:
+            if now >= self._replication.heartbeat_at:
+                self._send_now.extend(self._replication.heartbeats(now))
+        elif now >= self._timer.deadline and self._may_campaign():
+            if self.role is Role.CANDIDATE and not self._vote_is_durable():
+                self._timer.reset(now)  # its own disk is slow: another term would not make it faster
+            else:
+                self.campaign(now)
+
+    def campaign(self, now: float, transfer: bool = False) -> None:
+        """Stand for election. ``transfer``: the leader asked for it, so that no voter's lease stands in the way."""
+        if self.is_leader or not self._may_campaign():
+            return
+        self._now = max(now, self._now)
+        self.role, self.leader_id = Role.PRE_CANDIDATE, ""
+        self._timer.reset(self._now)
+        self._ask_for_votes(Ballot(pre=True, transfer=transfer))
+        self._record_vote(self.node_id, granted=True)
+
+    def _check_quorum(self) -> None:
+        if self.is_leader and not self.has_quorum_lease(self._now):
+            self._become_follower(self.term, "")
+
+    def _may_campaign(self) -> bool:
+        """A voter may; so may one whose removal is in its log but not known to be committed.
+
+        Its log may be the longest one left, so that nobody else could win without its vote (Ongaro's thesis, 4.2.2).
+        """
+        if self.node_id in self.config.voters:
+            return True
+        previous = self._configs.previous
+        return previous is not None and self.node_id in previous.voters and not self.config_committed
+
+    # --- forming a cluster, proposing ---
+
+    def bootstrap(self, now: float) -> None:
+        """Form a cluster of this node alone. It then wins an ordinary election that only its own disk can delay."""
+        if self.term or self.log.last_index or self.config.voters:
+            raise ValueError("only a blank node can form a cluster")
+        self._set_hard_state(HardState(1, self.node_id))
+        self._append(EntryKind.CONFIG, encode_config(Config((self.node_id,))))
+        self.campaign(now)
+
+    def propose(self, kind: int, data: bytes, decoded: Any = None) -> int | None:
+        """Append an entry and return its index; None unless this node leads. It is sent by the next take_ready."""
+        return self._append(kind, data, decoded) if self.is_leader else None
+
+    def propose_config(self, config: Config) -> bool:
+        """Change the configuration by one server. In force at once; False if it can't be done now.
+
+        Raises ValueError if more than one server's part would change, or no voter would be left.
+        """
+        config = normal(config)
+        changed = changed_servers(self.config, config)
+        if len(changed) > 1:
+            raise ValueError(f"one server at a time: {', '.join(sorted(changed))} would change")
+        if not changed or not self._may_change_config():
+            return False
+        self._append(EntryKind.CONFIG, encode_config(config))
+        return True
+
+    def _may_change_config(self) -> bool:
+        return self.has_committed_in_term and self.config_committed
+
+    def _append(self, kind: int, data: bytes, decoded: Any = None) -> int:
+        entry = Entry(self.log.last_index + 1, self.term, kind, data, decoded)
+        self.log.append((entry,))
+        if kind == EntryKind.CONFIG:
+            self._config_appended(entry)
+        return entry.index
+
+    def _config_appended(self, entry: Entry) -> None:
+        self._configs.append(entry.index, decode_config(entry.data))
+        if self._replication is not None:
+            self._replication.set_config(self.config, self._now)
+
+    # --- what the shell reports ---
+
+    def persisted(self, seq: int) -> None:
+        """Every :class:`Persist` up to this one is durable."""
+        self.log.saved(seq)
+        self._saved_seq = max(seq, self._saved_seq)
+        if self.role is Role.CANDIDATE and self._vote_is_durable():
+            self._record_vote(self.node_id, granted=True)
+        self._advance_commit()
+
+    def _vote_is_durable(self) -> bool:
+        return self.hard_state == self._handed_hard_state and self._saved_seq >= self._hard_state_seq
+
+    def snapshot_for(self, to: str, snapshot: Snapshot) -> None:
+        """The answer to ``Ready.snapshots_wanted``, which asks once. One that comes too late is ignored."""
+        if self._replication is not None:
+            self._replication.start_transfer(to, snapshot)
+
+    def compact(self, to_index: int) -> None:
+        """Drop the log up to an applied entry that a durable snapshot covers.
+
+        The shell writes such a snapshot in the order of the other writes, behind what they have to cut; otherwise a
+        crash could leave it in front of entries that don't follow it.
+        """
+        self.log.compact(to_index)
+        self._configs.compact(self.log.snapshot_index)
+        if self._replication is not None:
+            self._replication.compacted()
+
+    def take_ready(self) -> Ready:
+        """Everything that has to be done since the last call."""
+        wanted: list[str] = []
+        if self._replication is not None:
+            self._send_now.extend(self._replication.messages(self._now))
+            wanted = self._replication.take_snapshots_wanted()
+        persist = self._take_persist()
+        installed, self._installed = self._installed, None
+        send_now, self._send_now = self._send_now, []
+        send_after, self._send_after = self._send_after, []
+        return Ready(persist, send_now, send_after, self.log.take_committed(), installed, wanted)
+
+    def _take_persist(self) -> Persist | None:
+        changed = self.hard_state if self.hard_state != self._handed_hard_state else None
+        if changed is None and self._installed is None and not self.log.has_unsaved():
+            return None
+        self._seq += 1
+        if changed is not None:
+            self._handed_hard_state = changed
+            self._hard_state_seq = self._seq
+        truncate_from, entries = self.log.take_unsaved(self._seq)
+        return Persist(self._seq, changed, truncate_from, entries, self._installed)
+
+    # --- messages ---
+
+    def step(self, sender: str, message: ConsensusMessage, now: float) -> None:
+        """A message of ``sender``, whom the transport has authenticated."""
+        self._now = max(now, self._now)
+        self._check_quorum()
+        if not self._settle_term(sender, message):
+            return
+        match message:
+            case Append():
+                self._on_append(sender, message)
+            case AppendResponse() | SnapshotResponse():
+                self._on_answer(sender, message)
+            case VoteRequest():
+                self._on_vote_request(sender, message)
+            case VoteResponse():
+                self._on_vote_response(sender, message)
+            case SnapshotChunk():
+                self._on_snapshot_chunk(sender, message)
+
+    def _settle_term(self, sender: str, message: ConsensusMessage) -> bool:
+        """Bring the node to the message's term; False if the message ends here."""
+        if message.term < self.term:
+            self._refuse_stale(sender, message)
+            return False
+        if isinstance(message, VoteRequest):
+            if message.term > self.term and self._protects_leader(message):
+                return False
+            if message.pre:
+                return True  # asks what would be: nobody's term changes
+        elif isinstance(message, VoteResponse) and message.pre and message.granted:
+            return True  # its term is the one that the candidate would stand in
+        if message.term > self.term:
+            self._become_follower(message.term, sender if isinstance(message, Append | SnapshotChunk) else "")
+        return True
+
+    def _refuse_stale(self, sender: str, message: ConsensusMessage) -> None:
+        """A deposed leader or a late candidate learns the term from this. Late answers are dropped."""
+        if isinstance(message, VoteRequest):
+            self._send_after.append((sender, VoteResponse(self.term, False, message.pre)))
+        elif isinstance(message, Append | SnapshotChunk):
+            self._send_after.append((sender, AppendResponse(self.term, False, 0)))
+
+    def _protects_leader(self, request: VoteRequest) -> bool:
+        return not request.transfer and (self.is_leader or self._timer.lease_holds(self._now))
+
+    # --- elections ---
+
+    def _on_vote_request(self, sender: str, request: VoteRequest) -> None:
+        granted = self._may_grant(sender, request) and self.log.is_at_least(request.last_index, request.last_term)
+        if granted and not request.pre:
+            self._set_hard_state(HardState(self.term, sender))
+            self._timer.reset(self._now)
+        term = request.term if granted else self.term
+        self._send_after.append((sender, VoteResponse(term, granted, request.pre)))
+
+    def _may_grant(self, sender: str, request: VoteRequest) -> bool:
+        """Learners answer too: one that was promoted may not know it yet, and its vote may be needed."""
+        if request.pre:
+            return request.term > self.term
+        return self.hard_state.vote == sender or (not self.hard_state.vote and not self.leader_id)
+
+    def _on_vote_response(self, sender: str, response: VoteResponse) -> None:
+        if self._ballot is None or self._ballot.pre != response.pre:
+            return
+        if response.pre and response.granted and response.term != self.term + 1:
+            return
+        self._record_vote(sender, response.granted)
+
+    def _record_vote(self, voter: str, granted: bool) -> None:
+        ballot = self._ballot
+        if ballot is None:
+            return
+        ballot.record(voter, granted, self._now)
+        won = ballot.outcome(self.config.voters)
+        if won is False:
+            self._become_follower(self.term, "")
+        elif won and ballot.pre:
+            self._become_candidate(ballot.transfer)
+        elif won:
+            self._become_leader(ballot)
+
+    def _ask_for_votes(self, ballot: Ballot) -> None:
+        self._ballot = ballot
+        term = self.term + 1 if ballot.pre else self.term
+        request = VoteRequest(term, self.log.last_index, self.log.last_term, ballot.pre, ballot.transfer)
+        self._send_after.extend((voter, request) for voter in self.config.voters if voter != self.node_id)
+
+    def _become_candidate(self, transfer: bool) -> None:
+        self.role = Role.CANDIDATE
+        self._set_hard_state(HardState(self.term + 1, self.node_id))
+        self._timer.reset(self._now)
+        self._ask_for_votes(Ballot(pre=False, transfer=transfer))  # its own vote counts once that is durable
+
+    def _become_leader(self, ballot: Ballot) -> None:
+        self.role, self.leader_id, self._ballot = Role.LEADER, self.node_id, None
+        self._replication = Replication(self.node_id, self.term, self.log, self.timing, self.config, ballot.heard_at)
+        self._term_start_index = self._append(EntryKind.NOOP, b"")
+        self._send_now.extend(self._replication.heartbeats(self._now))
+
+    def _become_follower(self, term: int, leader_id: str) -> None:
+        if term > self.term:
+            self._set_hard_state(HardState(term))
+        self.role, self.leader_id = Role.FOLLOWER, leader_id
+        self._ballot = self._replication = self._incoming = None
+        self._timer.reset(self._now)
+
+    def _set_hard_state(self, hard_state: HardState) -> None:
+        self.hard_state = hard_state
+
+    # --- following ---
+
+    def _follow(self, leader_id: str) -> None:
+        """``leader_id`` leads in this term: its message says so."""
+        if self.leader_id != leader_id:
+            if self.leader_id:
+                raise ConsensusViolation(f"{self.leader_id} and {leader_id} both lead in term {self.term}")
+            self._become_follower(self.term, leader_id)
+        self._timer.hear_leader(self._now)
+
+    def _on_append(self, leader_id: str, append: Append) -> None:
+        self._follow(leader_id)
+        log = self.log
+        if append.prev_index > log.snapshot_index and log.term_at(append.prev_index) != append.prev_term:
+            self._refuse(leader_id, append)
+            return
+        conflict = log.first_conflict(append.prev_index, append.entries)
+        if conflict is not None:
+            self._take_entries(conflict, append)
+        verified_index = append.prev_index + len(append.entries)
+        log.commit_to(min(append.commit, verified_index))
+        self._send_after.append((leader_id, AppendResponse(self.term, True, verified_index)))
+
+    def _refuse(self, leader_id: str, append: Append) -> None:
+        """The hint skips all entries of terms that the leader's log can't have there (one round trip per term)."""
+        hint_index = self.log.last_agreeing(append.prev_index, append.prev_term)
+        hint_term = self.log.term_at(hint_index) or 0
+        response = AppendResponse(self.term, False, append.prev_index, hint_index, hint_term)
+        self._send_after.append((leader_id, response))
+
+    def _take_entries(self, from_index: int, append: Append) -> None:
+        """Append what is new; what stands in its place, and differs, is cut first."""
+        self.log.truncate_from(from_index)
+        self._configs.truncate_from(from_index)
+        for term, kind, data in append.entries[from_index - append.prev_index - 1 :]:
+            entry = Entry(self.log.last_index + 1, term, kind, data)
+            self.log.append((entry,))
+            if kind == EntryKind.CONFIG:
+                self._config_appended(entry)
+
+    def _on_snapshot_chunk(self, leader_id: str, chunk: SnapshotChunk) -> None:
+        self._follow(leader_id)
+        if chunk.index > self.log.commit_index and self.log.term_at(chunk.index) == chunk.index_term:
+            self.log.commit_to(chunk.index)  # all of it is here; a snapshot covers only what is committed
+        wanted = chunk.total
+        if chunk.index > self.log.commit_index:
+            self._incoming = self._incoming or Incoming()
+            wanted = self._incoming.add(chunk)
+            if wanted == chunk.total:
+                self._install(self._incoming.snapshot(chunk))
+        self._send_after.append((leader_id, SnapshotResponse(self.term, chunk.index, wanted)))
+
+    def _install(self, snapshot: Snapshot) -> None:
+        self.log.restore(snapshot.index, snapshot.term)
+        self._configs = ConfigHistory(snapshot.index, snapshot.config)
+        self._installed = snapshot
+        self._incoming = None
+
+    # --- leading ---
+
+    def _on_answer(self, sender: str, response: AppendResponse | SnapshotResponse) -> None:
+        replication = self._replication
+        peer = replication.peers.get(sender) if replication is not None else None
+        if replication is None or peer is None:
+            return
+        peer.heard_at = self._now
+        if isinstance(response, AppendResponse):
+            replication.on_append_response(peer, response)
+        else:
+            replication.on_snapshot_response(peer, response)
+        self._advance_commit()
+
+    def _advance_commit(self) -> None:
+        if self._replication is None:
+            return
+        index = self._replication.quorum_index()
+        if index <= self.log.commit_index or not self._may_count(index):
+            return
+        self.log.commit_to(index)
+        if self.config_committed and self.node_id not in self.config.voters:
+            # The others learn of the commit now, and not from a successor's election.
+            self._send_now.extend(self._replication.messages(self._now))
+            self._send_now.extend(self._replication.heartbeats(self._now))
+            self._become_follower(self.term, "")
+
+    def _may_count(self, index: int) -> bool:
+        return self.log.term_at(index) == self.term

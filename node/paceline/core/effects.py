@@ -1,0 +1,40 @@
+"""What the core asks its shell to do. The shell does it in the order given here, and tells the core what became of it.
+
+1. ``to_workers``, then ``to_peers``: nothing in them promises anything that is not durable.
+2. ``persist``: write it down. Several may be under way; they complete in order.
+3. ``after_persist``: send once this Effects' ``persist`` and all earlier ones are durable; then call
+   ``NodeCore.persisted(persist.seq)`` and collect effects again.
+4. ``to_clients``, ``notices``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from paceline.core.consensus import Persist
+from paceline_protocol.messages import ClientReply, Envelope, PeerMessage, ToWorkerMessage
+
+PeerBatch = tuple[str, Envelope, list[PeerMessage]]
+"""(address, envelope, messages)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something that an operator may want to know. ``level``: "info", "warning" or "error"; a line in the log."""
+
+    level: str
+    text: str
+
+
+@dataclass(slots=True)
+class Effects:
+    """One turn's work for the shell."""
+
+    to_workers: list[tuple[bytes, ToWorkerMessage]] = field(default_factory=list)
+    to_peers: list[PeerBatch] = field(default_factory=list)
+    persist: Persist | None = None
+    after_persist: list[PeerBatch] = field(default_factory=list)
+    to_clients: list[tuple[bytes, ClientReply]] = field(default_factory=list)
+    forget_addresses: list[str] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
+    identity_changed: bool = False

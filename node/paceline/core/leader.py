@@ -1,0 +1,502 @@
+"""What a node does while it leads: admits tasks, dispatches them, records outcomes, answers clients.
+
+A Leader is made once the first entry of its own term is applied: then the table holds everything that was ever
+accepted, and nothing is admitted twice. It is thrown away when the node stops leading; all that it knows can be
+rebuilt.
+
+The way of a task through here, in one turn of the reactor: ``submit`` puts it in the queue and proposes its ACCEPT
+entry, ``dispatch`` sends it to a node, and both the entry and the dispatch leave together. ``applied`` tells the
+submitter once the entry is committed; ``outcomes`` passes the result on and proposes the OUTCOME entry.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from paceline.core.dispatch import Dispatcher
+from paceline.core.executor import INCARNATION_SHIFT
+from paceline.core.sessions import Session
+from paceline.core.settings import Settings
+from paceline.core.task import END_EVENTS, State, Task, TaskTable
+from paceline_protocol.codec import decode_calls, decode_outcomes, encode_calls, encode_outcomes, join_ids
+from paceline_protocol.errors import RemoteProtocolError
+from paceline_protocol.messages import (
+    Assignment,
+    Beat,
+    Call,
+    Cancel,
+    CancelReply,
+    CancelState,
+    Dispatch,
+    Enrol,
+    EntryKind,
+    NodeBeat,
+    NodeOutcomes,
+    Outcome,
+    Refusal,
+    Revoke,
+    Revoked,
+    Submit,
+    TaskEnd,
+    Update,
+    Wait,
+    WorkMessage,
+)
+from paceline_protocol.payload import ErrorInfo, pack_error_info
+
+DISPATCH_TASKS = 4_096
+DISPATCH_BYTES = 4 << 20
+
+_RAN = frozenset((int(TaskEnd.SUCCEEDED), int(TaskEnd.FAILED)))
+_LOST = {int(TaskEnd.LOST)}
+
+Propose = Callable[[int, bytes, Any], int]
+"""(kind, data, decoded) -> the index of the new log entry."""
+
+
+class NodeState:
+    """The leader's end of its conversation with one node, for one term."""
+
+    __slots__ = ("account", "beat", "dispatch_seq", "enrolled", "heard_at", "outcome_seen", "outcome_seq")
+
+    def __init__(self, now: float) -> None:
+        self.enrolled = False
+        self.heard_at = now
+        self.account = 0
+        self.dispatch_seq = 0  # kept across a loss and return of the node: the sequence is per term
+        self.outcome_seen = 0  # received up to here
+        self.outcome_seq = 0  # recorded up to here
+        self.beat: NodeBeat | None = None
+
+
+class Leader:
+    """The leading half of a node, for one term. ``to_nodes`` and ``to_clients`` are emptied by the caller."""
+
+    def __init__(self, settings: Settings, term: int, table: TaskTable, propose: Propose, now: float) -> None:
+        self._settings = settings
+        self.term = term
+        self._table = table
+        self._propose = propose
+        self._applied_index = 0
+        self.since = now
+        self.tasks = Dispatcher()
+        self.nodes: dict[str, NodeState] = {}
+        self.sessions: dict[bytes, Session] = {}
+        self.to_nodes: list[tuple[str, WorkMessage]] = []
+        self.to_clients: list[tuple[bytes, CancelReply]] = []
+        self._dirty: dict[bytes, Session] = {}
+        self._accepting: deque[tuple[int, Session, int, bool]] = deque()  # (index, session, Submit.seq, prompt)
+        self._recording: deque[tuple[int, str, int]] = deque()  # (index, node, NodeOutcomes.seq)
+        self._record_index = 0  # the last entry that recorded ends or lost attempts
+        self._ending: dict[bytes, tuple[int, bytes]] = {}  # outcomes that are proposed and not yet applied
+        self._ending_at: deque[tuple[int, list[bytes]]] = deque()  # (index, task ids)
+        self._cancelling: dict[bytes, list[tuple[Session, int]]] = {}
+        self._to_release: list[bytes] = []
+        self._release_at = float("inf")
+        self._ticked_at = now
+        self._accounted = False  # the nodes have given their accounts, or had time to
+        for task in table.tasks.values():
+            self.tasks.recover(task)
+
+    # --- clients ------------------------------------------------------------------------------------------------
+
+    def open_session(self, key: bytes, now: float) -> None:
+        """A client said Hello on a connection."""
+        if key not in self.sessions:
+            if len(self.sessions) >= self._settings.session_limit:
+                self._forget_oldest_idle_session()
+            self.sessions[key] = Session(key, now)
+
+    def close_session(self, key: bytes) -> None:
+        """The connection is gone. What the client was owed stays in the table until it asks again."""
+        session = self.sessions.pop(key, None)
+        self._dirty.pop(key, None)
+        if session is not None:
+            session.closed = True
+
+    def submit(self, session: Session, submit: Submit, now: float) -> None:
+        """Admit a batch of calls. Raises ProtocolError, with nothing admitted, if ``submit.calls`` is malformed."""
+        calls = decode_calls(submit.calls)
+        self.acknowledge(session, submit.ack, now)
+        new: list[Task] = []
+        admitted: list[Call] = [call for call in calls if self._admit(session, call, new)]
+        index = self._applied_index
+        if new:
+            data = submit.calls if len(new) == len(calls) else encode_calls(admitted)
+            index = self._propose(EntryKind.ACCEPT, data, new)
+        elif self._accepting:
+            index = max(index, self._accepting[-1][0])  # all were copies: accepted when the originals are
+        self._accepting.append((index, session, submit.seq, submit.prompt))
+        if index <= self._applied_index:
+            self._confirm_accepted(now)
+
+    def _admit(self, session: Session, call: Call, new: list[Task]) -> bool:
+        """Take one call: True if it became a new task, which is then the last of ``new``."""
+        task_id = call[0]
+        task = self.tasks.live.get(task_id)
+        if task is not None:
+            self._attach(task, session)
+            return False
+        result = self._result_of(task_id)
+        if result is not None:
+            session.results.append((task_id, *result))
+            self._dirty[session.key] = session
+            return False
+        refusal = self._refusal(call)
+        if refusal is not None:
+            session.refuse(task_id, *refusal)
+            self._dirty[session.key] = session
+            return False
+        task = Task(call)
+        task.session = session
+        session.open_tasks += 1
+        self.tasks.admit(task)
+        new.append(task)
+        return True
+
+    def _refusal(self, call: Call) -> tuple[Refusal, str] | None:
+        """Why a call can't be admitted, if it can't."""
+        settings, tasks = self._settings, self.tasks
+        task_id, name, _priority, args, _options = call
+        if task_id in self._table.released:
+            return Refusal.UNKNOWN_ID, "this task ended earlier and its result was released"
+        if len(args) > settings.payload_limit_bytes:
+            return (
+                Refusal.PAYLOAD_TOO_LARGE,
+                f"the arguments take {len(args)} bytes, the cluster allows {settings.payload_limit_bytes}",
+            )
+        if len(tasks.live) >= settings.queue_limit_tasks:
+            return Refusal.QUEUE_FULL, f"the cluster holds {len(tasks.live)} tasks, its limit"
+        if tasks.live_bytes + len(args) > settings.queue_limit_bytes:
+            return Refusal.QUEUE_FULL, f"the cluster's tasks take {tasks.live_bytes} bytes, its limit"
+        if self._accounted and not tasks.ready.served_by(name) and any(node.slots for node in tasks.ledgers.values()):
+            return Refusal.UNKNOWN_TASK, _unknown_name(name, tasks.ready.known_names())
+        return None
+
+    def wait(self, session: Session, wait: Wait, now: float) -> None:
+        """After a leader change: attach a client to tasks that were accepted earlier."""
+        self.acknowledge(session, wait.ack, now)
+        for task_id in wait.ids:
+            task = self.tasks.live.get(task_id)
+            result = self._result_of(task_id)
+            if task is not None:
+                self._attach(task, session)
+            elif result is not None:
+                session.results.append((task_id, *result))
+            else:
+                session.refuse(task_id, Refusal.UNKNOWN_ID, "this cluster has no record of the task")
+        self._dirty[session.key] = session
+
+    def cancel(self, session: Session, cancel: Cancel) -> None:
+        """Cancel what has not started. What a node has already is asked back; its answer decides."""
+        states: list[tuple[bytes, int]] = []
+        ended: list[Outcome] = []
+        revoked: dict[str, list[bytes]] = {}
+        for task_id in dict.fromkeys(cancel.ids):
+            task = self.tasks.live.get(task_id)
+            if task is None:
+                known = task_id in self._ending or self._table.knows(task_id)
+                states.append((task_id, CancelState.FINISHED if known else CancelState.UNKNOWN))
+            elif task.state is State.READY:
+                ended.append((task_id, task.attempt, TaskEnd.CANCELLED, b"", 0))
+                states.append((task_id, CancelState.CANCELLED))
+            else:
+                self._cancelling.setdefault(task_id, []).append((session, cancel.request))
+                revoked.setdefault(task.node, []).append(task_id)
+        self.to_nodes += [(node_id, Revoke(self.term, tuple(ids))) for node_id, ids in revoked.items()]
+        self._end(ended)
+        if states:
+            self.to_clients.append((session.key, CancelReply(cancel.request, tuple(states))))
+
+    def acknowledge(self, session: Session, ack: int, now: float) -> None:
+        """The client has everything up to this Update; its results are released together with others."""
+        released = session.acknowledge(ack, now)
+        if released:
+            if not self._to_release:
+                self._release_at = now + self._settings.release_interval_s
+            self._to_release += released
+
+    def _result_of(self, task_id: bytes) -> tuple[int, bytes] | None:
+        """How a task ended, whether that is committed yet or not."""
+        return self._ending.get(task_id) or self._table.results.get(task_id)
+
+    def _attach(self, task: Task, session: Session) -> None:
+        if task.session is not session:
+            if task.session is not None:
+                task.session.open_tasks -= 1
+            task.session = session
+            session.open_tasks += 1
+
+    def _forget_oldest_idle_session(self) -> None:
+        idle = [session for session in self.sessions.values() if session.idle()]
+        if idle:
+            self.close_session(min(idle, key=lambda session: session.heard_at).key)
+
+    # --- nodes --------------------------------------------------------------------------------------------------
+
+    def beat(self, node_ids: Iterable[str], now: float) -> None:
+        """Tell every node that we lead, and what we have sent and heard."""
+        for node_id in node_ids:
+            state = self.nodes.get(node_id)
+            if state is None:
+                state = self.nodes[node_id] = NodeState(now)
+            self.to_nodes.append((node_id, Beat(self.term, state.account, state.dispatch_seq, state.outcome_seq)))
+
+    def on_node_beat(self, node_id: str, beat: NodeBeat, now: float) -> None:
+        """A node is alive."""
+        state = self.nodes.get(node_id)
+        if state is not None and beat.term == self.term:
+            state.heard_at = now
+            state.beat = beat
+
+    def on_enrol(self, node_id: str, enrol: Enrol, now: float) -> None:
+        """A node's account: what it offers, and what it holds of what we believe it to hold."""
+        state = self.nodes.get(node_id)
+        if state is None or enrol.term != self.term:
+            return
+        state.heard_at = now
+        if state.enrolled and enrol.version <= state.account:
+            return
+        held = dict(enrol.held)
+        if state.account >> INCARNATION_SHIFT < enrol.version >> INCARNATION_SHIFT:
+            self._node_restarted(node_id, held)
+        state.account = enrol.version
+        state.enrolled = True
+        state.outcome_seen = max(state.outcome_seen, enrol.outcome_seq)
+        state.outcome_seq = max(state.outcome_seq, enrol.outcome_seq)
+        ledger = self.tasks.enrol(node_id, enrol.slots, enrol.names)
+        missing = [task for task in ledger.held.values() if held.get(task.id, 0) < task.attempt]
+        came_back = [task for task in missing if task.sent_seq <= enrol.dispatch_seq]
+        for task in reversed(came_back):  # the oldest is put in front last
+            self.tasks.give_back(task)
+        self._cancel_if_asked([task.id for task in came_back])
+        for task_id, attempt in enrol.held:
+            recovered = self.tasks.recovering.get(task_id)
+            if recovered is not None:
+                self.tasks.adopt(recovered, node_id, attempt)
+
+    def on_outcomes(self, node_id: str, message: NodeOutcomes, now: float) -> None:
+        """A node reports ends of attempts. Raises ProtocolError if the batch is malformed."""
+        state = self.nodes.get(node_id)
+        if state is None or not state.enrolled or message.term != self.term:
+            return
+        state.heard_at = now
+        if message.seq != state.outcome_seen + 1:
+            return  # a copy, or one behind a gap: the node reports again whatever is not acknowledged
+        outcomes = decode_outcomes(message.outcomes)
+        ends = {outcome[2] for outcome in outcomes}
+        if ends == _LOST:
+            index = self._attempts_lost(outcomes, node_id)
+        elif ends <= _RAN:
+            index = self._end(outcomes, message.outcomes)
+        else:
+            raise RemoteProtocolError(f"a node can't report the ends {sorted(ends)} in one batch")
+        state.outcome_seen = message.seq
+        self._recording.append((index, node_id, message.seq))
+        self._confirm_recorded()
+
+    def on_revoked(self, node_id: str, revoked: Revoked) -> None:
+        """A node answered what can still be cancelled."""
+        if revoked.term != self.term:
+            return
+        came_back: list[bytes] = []
+        for task_id in reversed(revoked.given_back):
+            task = self.tasks.live.get(task_id)
+            if task is not None and task.state is State.DISPATCHED and task.node == node_id:
+                self.tasks.give_back(task)
+                came_back.append(task_id)
+        self._cancel_if_asked(came_back)
+        for task_id in revoked.kept:
+            self._answer_cancel(self._cancelling.pop(task_id, None), task_id, CancelState.RUNNING)
+
+    def _cancel_if_asked(self, came_back: list[bytes]) -> None:
+        """Tasks that came back from a node, in whatever way: what somebody wants cancelled goes to no other node."""
+        if self._cancelling:
+            ids = [task_id for task_id in came_back if task_id in self._cancelling]
+            self._end([(task_id, self.tasks.live[task_id].attempt, TaskEnd.CANCELLED, b"", 0) for task_id in ids])
+
+    def _answer_cancel(self, asked: list[tuple[Session, int]] | None, task_id: bytes, state: CancelState) -> None:
+        for session, request in asked or ():
+            self.to_clients.append((session.key, CancelReply(request, ((task_id, state),))))
+
+    # --- ends ---------------------------------------------------------------------------------------------------
+
+    def _end(self, outcomes: list[Outcome], data: bytes | None = None) -> int:
+        """Pass ends on to the submitters and propose them for the record.
+
+        Returns the index at which they are recorded, all of them: what is not new was recorded by then, or before.
+        """
+        tasks, dirty = self.tasks, self._dirty
+        observe = tasks.durations.observe
+        fresh: list[bytes] = []
+        for task_id, _attempt, end, payload, duration_us in outcomes:
+            task = tasks.finish(task_id, END_EVENTS[end])
+            if task is None:
+                continue
+            fresh.append(task_id)
+            self._ending[task_id] = (end, payload)
+            if end in _RAN:
+                observe(task.name, duration_us)
+            session = task.session
+            if session is not None:
+                session.open_tasks -= 1
+                if not session.closed:
+                    session.results.append((task_id, end, payload))
+                    dirty[session.key] = session
+            if self._cancelling:
+                state = CancelState.CANCELLED if end == TaskEnd.CANCELLED else CancelState.FINISHED
+                self._answer_cancel(self._cancelling.pop(task_id, None), task_id, state)
+        if fresh:
+            packed = encode_outcomes(outcomes) if data is None else data
+            self._record_index = self._propose(EntryKind.OUTCOME, packed, outcomes)
+            self._ending_at.append((self._record_index, fresh))
+        return self._record_index
+
+    def _attempts_lost(self, outcomes: list[Outcome], node_id: str) -> int:
+        """Attempts that ended with their worker or node: run again, or give up."""
+        again: list[bytes] = []
+        given_up: list[Outcome] = []
+        for task_id, attempt, _end, payload, _duration_us in reversed(outcomes):  # the oldest is put in front last
+            task = self.tasks.live.get(task_id)
+            if task is None or task.state is not State.DISPATCHED or task.node != node_id or task.attempt != attempt:
+                continue
+            if self.tasks.lost_attempt(task, self._settings.attempt_limit):
+                again.append(task_id)
+            else:
+                detail = f"last on node {node_id}: {payload.decode(errors='replace')}"
+                given_up.append((task_id, attempt, TaskEnd.LOST, _lost_error(attempt, detail), 0))
+        if again:
+            self._record_index = self._propose(EntryKind.ATTEMPT, join_ids(again), None)
+            self._cancel_if_asked(again)
+        return self._end(given_up)
+
+    def _node_restarted(self, node_id: str, held: dict[bytes, int]) -> None:
+        """A node came back as a new process: what the old one had ended with it."""
+        ledger = self.tasks.ledgers.get(node_id)
+        if ledger is not None:
+            lost = [task for task in ledger.held.values() if held.get(task.id, 0) < task.attempt]
+            detail = b"the node was restarted"
+            self._attempts_lost([(task.id, task.attempt, TaskEnd.LOST, detail, 0) for task in lost], node_id)
+
+    def _node_gone(self, node_id: str, now: float) -> None:
+        """A node has been silent for too long: what it held is redelivered."""
+        silent_ms = round((now - self.nodes[node_id].heard_at) * 1000)
+        self.nodes[node_id].enrolled = False
+        self.nodes[node_id].account = 0
+        self.nodes[node_id].beat = None
+        detail = f"the node was silent for {silent_ms} ms".encode()
+        held = list(self.tasks.ledgers[node_id].held.values())
+        self._attempts_lost([(task.id, task.attempt, TaskEnd.LOST, detail, 0) for task in held], node_id)
+        self.tasks.remove_node(node_id)
+
+    # --- the log ------------------------------------------------------------------------------------------------
+
+    def applied(self, index: int, now: float) -> None:
+        """Everything up to this log entry is committed and applied."""
+        self._applied_index = index
+        if self._accepting:
+            self._confirm_accepted(now)
+        if self._recording:
+            self._confirm_recorded()
+        while self._ending_at and self._ending_at[0][0] <= index:
+            for task_id in self._ending_at.popleft()[1]:
+                del self._ending[task_id]
+
+    def _confirm_accepted(self, now: float) -> None:
+        accepting = self._accepting
+        while accepting and accepting[0][0] <= self._applied_index:
+            _, session, seq, prompt = accepting.popleft()
+            if not session.closed:
+                session.add_accepted(seq, now if prompt else now + self._settings.accept_linger_s)
+                self._dirty[session.key] = session
+
+    def _confirm_recorded(self) -> None:
+        recording = self._recording
+        while recording and recording[0][0] <= self._applied_index:
+            _, node_id, seq = recording.popleft()
+            self.nodes[node_id].outcome_seq = max(self.nodes[node_id].outcome_seq, seq)
+
+    # --- time ---------------------------------------------------------------------------------------------------
+
+    def tick(self, now: float, expected: Iterable[str]) -> list[str]:
+        """Whatever is due. ``expected``: the nodes that should give an account before recovered tasks run again.
+
+        Returns the nodes that were given up for gone.
+        """
+        if now - self._ticked_at > self._settings.node_timeout_s / 2:
+            # It was this process that stood still: what the nodes said meanwhile has not been read yet.
+            for state in self.nodes.values():
+                state.heard_at = now
+        self._ticked_at = now
+        before = now - self._settings.node_timeout_s
+        gone = [node_id for node_id, state in self.nodes.items() if state.enrolled and state.heard_at < before]
+        for node_id in gone:
+            self._node_gone(node_id, now)
+        if not self._accounted:
+            complete = all(node_id in self.nodes and self.nodes[node_id].enrolled for node_id in expected)
+            if complete or now - self.since >= self._settings.recovery_grace_s:
+                self._accounted = True
+                self.tasks.settle()
+        if self._to_release and (now >= self._release_at or len(self._to_release) > 10_000):
+            self._propose(EntryKind.RELEASE, join_ids(self._to_release), None)
+            self._to_release = []
+            self._release_at = float("inf")
+        return gone
+
+    def expire_sessions(self, now: float) -> None:
+        """Forget clients that wait for nothing and have been silent for long."""
+        before = now - self._settings.session_timeout_s
+        for session in [session for session in self.sessions.values() if session.heard_at < before and session.idle()]:
+            self.close_session(session.key)
+
+    def next_deadline(self) -> float:
+        """When tick or take_updates has something to do next, apart from the regular heartbeat."""
+        due = [session.accept_due for session in self._dirty.values() if session.accept_due is not None]
+        return min([self._release_at, *due])
+
+    # --- what leaves --------------------------------------------------------------------------------------------
+
+    def dispatch(self) -> None:
+        """Hand out what there is credit for."""
+        for node_id, assignments in self.tasks.dispatch().items():
+            state = self.nodes[node_id]
+            for chunk in _chunks(assignments):
+                state.dispatch_seq += 1
+                for assignment in chunk:
+                    self.tasks.live[assignment[0]].sent_seq = state.dispatch_seq
+                self.to_nodes.append((node_id, Dispatch(self.term, state.dispatch_seq, tuple(chunk))))
+
+    def take_updates(self, now: float) -> list[tuple[bytes, Update]]:
+        """The Updates that are due to clients."""
+        updates: list[tuple[bytes, Update]] = []
+        for session in list(self._dirty.values()):
+            if not session.closed:
+                updates += [(session.key, update) for update in session.take_updates(now)]
+            if session.closed or session.accept_due is None:
+                del self._dirty[session.key]
+        return updates
+
+
+def _chunks(assignments: list[Assignment]) -> Iterable[list[Assignment]]:
+    """Cut a node's assignments into frames of bounded size."""
+    chunk: list[Assignment] = []
+    size = 0
+    for assignment in assignments:
+        if chunk and (len(chunk) >= DISPATCH_TASKS or size + len(assignment[3]) > DISPATCH_BYTES):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(assignment)
+        size += len(assignment[3])
+    if chunk:
+        yield chunk
+
+
+def _unknown_name(name: str, known: list[str]) -> str:
+    shown = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
+    return f"no node knows a task named {name!r}; the nodes run: {shown or 'no task at all'}"
+
+
+def _lost_error(attempts: int, detail: str) -> bytes:
+    return pack_error_info(ErrorInfo("TaskLost", "paceline.errors", detail, (attempts, detail), ""))

@@ -1,0 +1,523 @@
+"""The whole brain of a node: events and ``now`` in, effects out.
+
+It joins five parts that know nothing of each other: consensus (the replicated log), the task table (what the log says),
+the executor (this node's workers), the leader (only while this node leads), and the membership of peers.
+
+What must not be here: a clock, a socket, a file, a thread, a random number that was not passed in. The reactor is the
+shell that has them. Events only change state; everything that leaves is collected by :meth:`NodeCore.take_effects`,
+once per turn, so that a burst of frames costs one dispatch, one log append per follower and one Update per client.
+
+The shell calls ``tick(now)`` first in each turn whose ``now`` is past ``next_deadline()``: a leader that was asleep
+must find out that it leads no longer before it looks at what piled up meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from paceline.core.consensus import Consensus, Entry, RandomSource, Snapshot
+from paceline.core.effects import Effects, Notice, PeerBatch
+from paceline.core.executor import Executor
+from paceline.core.leader import Leader
+from paceline.core.membership import Directory, FirstBoot, Identity
+from paceline.core.replicas import next_config
+from paceline.core.settings import Settings
+from paceline.core.status import status
+from paceline.core.task import TaskTable
+from paceline_protocol.errors import ProtocolError
+from paceline_protocol.messages import (
+    Append,
+    AppendResponse,
+    Beat,
+    Cancel,
+    ClientMessage,
+    ClientReply,
+    ConsensusMessage,
+    Consent,
+    ConsentReceived,
+    Dispatch,
+    Enrol,
+    Envelope,
+    Failure,
+    Hello,
+    NodeBeat,
+    NodeOutcomes,
+    Outcome,
+    PeerHello,
+    PeerMessage,
+    Ping,
+    Pong,
+    Redirect,
+    Refusal,
+    Revoke,
+    Revoked,
+    Run,
+    SnapshotChunk,
+    SnapshotResponse,
+    StatusReply,
+    StatusRequest,
+    Submit,
+    VoteRequest,
+    VoteResponse,
+    Wait,
+    Welcome,
+    WorkMessage,
+)
+from paceline_protocol.payload import pack_value
+
+_CONSENSUS = (Append, AppendResponse, VoteRequest, VoteResponse, SnapshotChunk, SnapshotResponse)
+
+FOREIGN_LIMIT = 100
+"""Other clusters of our name that are remembered, and reported once each."""
+
+
+class NodeCore:
+    """One node. See the module's docstring for the order in which the shell calls it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        identity: Identity,
+        *,
+        address: str,
+        spare_cluster_id: str,
+        random: RandomSource,
+        now: float,
+        consensus: Consensus | None = None,
+    ) -> None:
+        """``spare_cluster_id``: a fresh random id, used if this node forms the cluster. ``consensus``: what a restarted
+        node had persisted; None for a blank log."""
+        self.settings = settings
+        self.identity = identity
+        if not identity.consents and not identity.handed_to:
+            identity.consents = frozenset({identity.node_id})
+        self.consensus = consensus or Consensus(identity.node_id, timing=settings.timing, random=random, now=now)
+        self.table = TaskTable(settings)
+        self.executor = Executor(settings, identity.incarnation)
+        self.directory = Directory(settings, identity.node_id, address)
+        self.first_boot = FirstBoot(settings, identity)
+        self.leader: Leader | None = None
+        self.elections_won = 0
+        self._spare_cluster_id = spare_cluster_id
+        self._effects = Effects()
+        self._out: dict[str, list[PeerMessage]] = {}  # node id -> messages of this turn
+        self._next_beat = now
+        self._next_hello = now
+        self._next_review = now
+        self._known_leader = ""
+        self._reviewed_commit = 0  # the commit index at the last review of the replicas
+        self._log_bytes = 0  # of the applied entries that are still in the log
+
+    # --- who leads ----------------------------------------------------------------------------------------------
+
+    @property
+    def node_id(self) -> str:
+        return self.identity.node_id
+
+    def leader_id(self, now: float) -> str:
+        """The leader that this node would send a client to; "" if it knows of none."""
+        if self.leader is not None:
+            return self.node_id
+        if self.consensus.leader_id:
+            return "" if self.consensus.leader_id == self.node_id else self.consensus.leader_id
+        recent = now - 2 * self.settings.timing.election_timeout_max_s
+        if self.executor.heard_at >= recent and self.executor.term >= self.consensus.term:
+            return self.executor.leader
+        return ""
+
+    def term(self) -> int:
+        """The highest term that this node knows."""
+        return max(self.consensus.term, self.executor.term)
+
+    # --- events: clients ----------------------------------------------------------------------------------------
+
+    def on_client(self, key: bytes, message: ClientMessage, now: float) -> None:
+        """A client's message, on the connection ``key``."""
+        leader = self.leader
+        if isinstance(message, Hello):
+            if leader is not None:
+                leader.open_session(key, now)
+            self._reply(key, self._welcome(message, now))
+            return
+        if isinstance(message, StatusRequest):
+            self._reply(key, StatusReply(message.request, pack_value(status(self, now))))
+            return
+        session = leader.sessions.get(key) if leader is not None else None
+        if leader is None or session is None:
+            self._reply(key, self._redirect(now))
+            return
+        if isinstance(message, Submit):
+            try:
+                leader.submit(session, message, now)
+            except ProtocolError as error:
+                self._reply(key, Failure(Refusal.BAD_REQUEST, str(error)))
+        elif isinstance(message, Ping):
+            leader.acknowledge(session, message.ack, now)
+            self._reply(key, Pong(leader.term))
+        elif isinstance(message, Wait):
+            leader.wait(session, message, now)
+        elif isinstance(message, Cancel):
+            leader.cancel(session, message)
+
+    def on_client_gone(self, key: bytes) -> None:
+        """The connection can't be reached any more."""
+        if self.leader is not None:
+            self.leader.close_session(key)
+
+    def _welcome(self, hello: Hello, now: float) -> Welcome:
+        leader_id = self.leader_id(now)
+        addresses = [self.directory.own_address]
+        addresses += [peer.address for peer in self.directory.live(now, self.identity.cluster_id)]
+        return Welcome(
+            self.node_id,
+            self.identity.cluster_id,
+            self.settings.cluster_name,
+            self.term(),
+            leader_id,
+            self.directory.address_of(leader_id) if leader_id else "",
+            tuple(addresses),
+            self.settings.payload_limit_bytes,
+        )
+
+    def _redirect(self, now: float) -> Redirect:
+        leader_id = self.leader_id(now)
+        return Redirect(self.term(), leader_id, self.directory.address_of(leader_id) if leader_id else "")
+
+    def _reply(self, key: bytes, reply: ClientReply) -> None:
+        self._effects.to_clients.append((key, reply))
+
+    # --- events: peers ------------------------------------------------------------------------------------------
+
+    def on_address(self, address: str, *, seed: bool = False) -> None:
+        """Discovery, or a person, named an address."""
+        self.directory.add_address(address, seed=seed)
+
+    def on_peer(self, envelope: Envelope, messages: Sequence[PeerMessage], now: float) -> None:
+        """A batch from a peer. Hellos are heard from anyone of our name; all else only within our cluster, and for
+        us."""
+        if not self.directory.heard(envelope, now) or envelope.sender == self.node_id:
+            return
+        ours = envelope.cluster_id == self.identity.cluster_id != "" and envelope.recipient == self.node_id
+        for message in messages:
+            if isinstance(message, PeerHello):
+                self._on_hello(envelope, message, now)
+            elif isinstance(message, Consent):
+                self._send(envelope.sender, self.first_boot.receive(message))
+                self._effects.identity_changed = True
+                self._form_if_possible(now)
+            elif isinstance(message, ConsentReceived):
+                self.first_boot.confirmed(message)
+            elif ours:
+                if isinstance(message, _CONSENSUS):
+                    self.consensus.step(envelope.sender, message, now)
+                else:
+                    self._on_work(envelope.sender, message, now)
+
+    def _on_hello(self, envelope: Envelope, hello: PeerHello, now: float) -> None:
+        """A peer says who it is. A blank node joins the cluster of a peer of its name that has one."""
+        if hello.cluster_name != self.settings.cluster_name:
+            return
+        self.directory.add_peer(envelope, hello, now)
+        for node_id, address in hello.known:
+            if node_id != self.node_id:
+                self.directory.add_address(address)
+        identity = self.identity
+        if envelope.cluster_id and not identity.cluster_id:
+            self._belong_to(envelope.cluster_id)
+            self._notice("info", f"joined cluster {envelope.cluster_id} through node {envelope.sender}")
+        elif envelope.cluster_id and envelope.cluster_id != identity.cluster_id:
+            self._report_foreign(envelope, hello)
+        if not hello.reply:
+            self._send(envelope.sender, self._hello(now, reply=True))
+
+    def _report_foreign(self, envelope: Envelope, hello: PeerHello) -> None:
+        """There is another cluster of our name. Said once for each, and for ever in the status."""
+        foreign = self.directory.foreign
+        if envelope.cluster_id in foreign or len(foreign) >= FOREIGN_LIMIT:
+            return
+        foreign.add(envelope.cluster_id)
+        self._notice(
+            "warning",
+            f"node {envelope.sender} at {hello.address} belongs to another cluster named {hello.cluster_name!r} "
+            f"({envelope.cluster_id}, ours is {self.identity.cluster_id}); they never mix. "
+            "Stop the nodes of one of them and start them again without data to join the other",
+        )
+
+    def _hello(self, now: float, *, reply: bool) -> PeerHello:
+        known = [
+            (peer.node_id, peer.address)
+            for peer in self.directory.live(now, self.identity.cluster_id)
+            if peer.cluster_id == self.identity.cluster_id
+        ]
+        return PeerHello(
+            self.directory.own_address,
+            self.settings.cluster_name,
+            self.settings.expect,
+            self.leader_id(now),
+            self.term(),
+            tuple(known),
+            reply,
+        )
+
+    def _on_work(self, sender: str, message: PeerMessage, now: float) -> None:
+        """Tasks between a leader and a node. Raises nothing: what is malformed was refused by the codec."""
+        if isinstance(message, Beat):
+            self.executor.on_beat(sender, message, now)
+        elif isinstance(message, Dispatch):
+            self.executor.on_dispatch(sender, message, now)
+        elif isinstance(message, Revoke):
+            self.executor.on_revoke(sender, message, now)
+        elif self.leader is None:
+            return
+        elif isinstance(message, NodeOutcomes):
+            try:
+                self.leader.on_outcomes(sender, message, now)
+            except ProtocolError as error:
+                self._notice("error", f"node {sender} sent malformed outcomes: {error}")
+        elif isinstance(message, NodeBeat):
+            self.leader.on_node_beat(sender, message, now)
+        elif isinstance(message, Enrol):
+            self.leader.on_enrol(sender, message, now)
+        elif isinstance(message, Revoked):
+            self.leader.on_revoked(sender, message)
+
+    # --- events: workers ----------------------------------------------------------------------------------------
+
+    def on_worker_ready(self, worker_id: bytes, names: tuple[str, ...]) -> None:
+        """A worker can run tasks."""
+        self.executor.worker_ready(worker_id, names)
+
+    def on_worker_done(self, worker_id: bytes, outcomes: tuple[Outcome, ...], now: float) -> None:
+        """A worker answered."""
+        self.executor.worker_done(worker_id, outcomes, now)
+
+    def on_worker_lost(self, worker_id: bytes, how: str, now: float) -> None:
+        """A worker died."""
+        self.executor.worker_lost(worker_id, how, now)
+
+    # --- events: time and durability ----------------------------------------------------------------------------
+
+    def persisted(self, seq: int) -> None:
+        """The Persist of this number, and all before it, are durable."""
+        self.consensus.persisted(seq)
+
+    def next_deadline(self) -> float:
+        """When tick has something to do, at the latest."""
+        deadline = min(self._next_hello, self._next_review, self.consensus.next_deadline())
+        if self.leader is not None:
+            deadline = min(deadline, self._next_beat, self.leader.next_deadline())
+        return deadline
+
+    def tick(self, now: float) -> None:
+        """Do what is due."""
+        self.consensus.tick(now)
+        self._review_leadership(now)
+        if now >= self._next_hello:
+            self._next_hello = now + self.settings.hello_interval_s
+            self._meet(now)
+        leader = self.leader
+        if leader is not None:
+            if now >= self._next_beat:
+                self._next_beat = now + self.settings.timing.heartbeat_interval_s
+                members = [peer.node_id for peer in self.directory.live(now, self.identity.cluster_id)]
+                leader.beat([self.node_id, *members], now)
+            for node_id in leader.tick(now, self._expected_accounts(now)):
+                self._notice("warning", f"node {node_id} is silent; its tasks are given to others")
+        if now >= self._next_review:
+            self._next_review = now + self.settings.timing.heartbeat_interval_s
+            self._review_replicas(now)
+            self._effects.forget_addresses += self.directory.forget_silent(now)
+            if leader is not None:
+                leader.expire_sessions(now)
+
+    def _meet(self, now: float) -> None:
+        """Say hello where it is due, and take the next step of a first boot."""
+        for address in self.directory.due(now):
+            envelope = self._envelope("")
+            self._effects.to_peers.append((address, envelope, [self._hello(now, reply=False)]))
+        if not self.identity.cluster_id:
+            handed_to = self.identity.handed_to
+            step = self.first_boot.step([peer.node_id for peer in self.directory.live(now, "")])
+            if step is not None:
+                self._effects.identity_changed |= handed_to != self.identity.handed_to
+                self._send(*step)
+            self._form_if_possible(now)
+
+    def _form_if_possible(self, now: float) -> None:
+        if self.first_boot.may_form():
+            self._belong_to(self._spare_cluster_id)
+            self.consensus.bootstrap(now)
+            self._notice("info", f"formed cluster {self.identity.cluster_id} as its first voter")
+
+    def _belong_to(self, cluster_id: str) -> None:
+        self.identity.cluster_id = cluster_id
+        self._effects.identity_changed = True
+        self.directory.knock_everywhere()
+
+    def _expected_accounts(self, now: float) -> list[str]:
+        return [self.node_id, *(peer.node_id for peer in self.directory.live(now, self.identity.cluster_id))]
+
+    def _review_replicas(self, now: float) -> None:
+        """The leader keeps the right number of voters and learners, one change at a time."""
+        leader, consensus = self.leader, self.consensus
+        if leader is None:
+            return
+        since = now - self.settings.node_timeout_s
+        long_since = now - self.settings.learner_timeout_s
+        alive = {node_id for node_id, state in leader.nodes.items() if state.enrolled and state.heard_at >= since}
+        gone = {
+            node_id
+            for node_id in consensus.config.learners
+            if node_id not in alive and now - leader.since > self.settings.learner_timeout_s
+            if node_id not in leader.nodes or leader.nodes[node_id].heard_at < long_since
+        }
+        # Under load a learner is always a little behind: it has caught up if it has what was committed a review ago.
+        caught_up = {
+            node_id for node_id in consensus.config.learners if consensus.match_of(node_id) >= self._reviewed_commit
+        }
+        self._reviewed_commit = consensus.commit_index
+        config = next_config(
+            consensus.config,
+            alive=frozenset(alive | {self.node_id}),
+            caught_up=frozenset(caught_up),
+            gone=frozenset(gone),
+            limit=self.settings.voters,
+        )
+        if config is not None and consensus.propose_config(config):
+            self._notice(
+                "info",
+                f"replicas: voters {', '.join(config.voters)}; learners {', '.join(config.learners) or 'none'}",
+            )
+
+    def _review_leadership(self, now: float) -> None:
+        """Start or end leading, as consensus says, and say so."""
+        consensus, leader = self.consensus, self.leader
+        if leader is not None and (not consensus.is_leader or consensus.term != leader.term):
+            self.leader = None
+            redirect = self._redirect(now)
+            for key in leader.sessions:
+                self._reply(key, redirect)
+            self._notice("warning", f"no longer leading (term {leader.term})")
+            leader = None
+        if leader is None and consensus.has_committed_in_term and consensus.applied_index == consensus.commit_index:
+            self.leader = Leader(self.settings, consensus.term, self.table, self._propose, now)
+            self.leader.applied(consensus.applied_index, now)
+            self.elections_won += 1
+            self._next_beat = now
+            self._reviewed_commit = consensus.commit_index
+            self._notice("info", f"leading in term {consensus.term}")
+        self.executor.reject_before(consensus.term)
+        known = self.leader_id(now)
+        if known != self._known_leader:
+            self._known_leader = known
+            if known and known != self.node_id:
+                self._notice("info", f"node {known} leads (term {self.term()})")
+
+    def _propose(self, kind: int, data: bytes, decoded: Any) -> int:
+        index = self.consensus.propose(kind, data, decoded)
+        if index is None:  # deposed within this very turn: the leader half is about to be dropped with its promises
+            return self.consensus.log.last_index + 1
+        return index
+
+    # --- what leaves --------------------------------------------------------------------------------------------
+
+    def take_effects(self, now: float) -> Effects:
+        """Everything that this turn's events lead to. The caller performs it in the order of :class:`Effects`."""
+        self._review_leadership(now)
+        self._pass_work(now)
+        ready = self.consensus.take_ready()
+        effects = self._effects
+        for node_id, message in ready.send_now:
+            self._send(node_id, message)
+        effects.persist = ready.persist
+        self._install_and_apply(ready.snapshot, ready.committed, now)
+        for node_id in ready.snapshots_wanted:
+            self.consensus.snapshot_for(node_id, self.consensus.snapshot(self.table.snapshot()))
+        for worker_id, tasks in self.executor.assign():
+            effects.to_workers.append((worker_id, Run(tasks)))
+        effects.to_peers += self._batches(self._out)
+        if ready.send_after:
+            promises: dict[str, list[PeerMessage]] = {}
+            for node_id, message in ready.send_after:
+                promises.setdefault(node_id, []).append(message)
+            effects.after_persist += self._batches(promises)
+        leader = self.leader
+        if leader is not None:
+            effects.to_clients += leader.to_clients
+            leader.to_clients = []
+            effects.to_clients += leader.take_updates(now)
+        self._out = {}
+        self._effects = Effects()
+        return effects
+
+    def _pass_work(self, now: float) -> None:
+        """Dispatch, and carry messages between the leader and the executors until this node's own have nothing to
+        say."""
+        leader, executor = self.leader, self.executor
+        while True:
+            if leader is not None:
+                if self.consensus.has_quorum_lease(now):
+                    leader.dispatch()
+                to_nodes, leader.to_nodes = leader.to_nodes, []
+                for node_id, message in to_nodes:
+                    if node_id == self.node_id:
+                        self._on_work(node_id, message, now)
+                    else:
+                        self._send(node_id, message)
+            outbox, executor.outbox = executor.outbox, []
+            if not outbox:
+                return
+            for report in outbox:
+                if executor.leader == self.node_id:
+                    self._on_work(self.node_id, report, now)
+                else:
+                    self._send(executor.leader, report)
+
+    def _install_and_apply(self, snapshot: Snapshot | None, committed: Sequence[Entry], now: float) -> None:
+        if snapshot is not None:
+            self.table.restore(snapshot.data)
+        for entry in committed:
+            self.table.apply(entry.kind, entry.data, entry.decoded)
+            self._log_bytes += len(entry.data)
+        if committed:
+            if self.leader is not None:
+                self.leader.applied(committed[-1].index, now)
+            self._compact_log()
+            self._review_leadership(now)
+
+    def _compact_log(self) -> None:
+        """Forget applied entries once there is twice as much as we keep for followers that lag a little."""
+        settings, consensus = self.settings, self.consensus
+        applied, first = consensus.applied_index, consensus.log.first_index
+        too_many = applied - first >= 2 * settings.log_keep_entries
+        if not too_many and self._log_bytes < 2 * settings.log_keep_bytes:
+            return
+        kept_bytes = 0
+        oldest_kept = applied
+        for entry in reversed(consensus.log.entries_to(max(first, applied - settings.log_keep_entries + 1), applied)):
+            kept_bytes += len(entry.data)
+            if kept_bytes > settings.log_keep_bytes:
+                break
+            oldest_kept = entry.index
+        consensus.compact(oldest_kept - 1)
+        self._log_bytes = kept_bytes
+
+    def _envelope(self, recipient: str) -> Envelope:
+        return Envelope(self.identity.cluster_id, self.node_id, self.identity.incarnation, recipient)
+
+    def _send(self, node_id: str, message: PeerMessage | WorkMessage | ConsensusMessage) -> None:
+        self._out.setdefault(node_id, []).append(message)
+
+    def _batches(self, messages: dict[str, list[PeerMessage]]) -> list[PeerBatch]:
+        """Messages by node, with the address each node has now. One whose address is unknown is lost, as on any
+        link."""
+        batches: list[PeerBatch] = []
+        for node_id, batch in messages.items():
+            address = self.directory.address_of(node_id)
+            if address:
+                batches.append((address, self._envelope(node_id), batch))
+        return batches
+
+    def _notice(self, level: str, text: str) -> None:
+        self._effects.notices.append(Notice(level, text))

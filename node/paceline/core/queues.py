@@ -1,0 +1,111 @@
+"""Tasks that are ready to run, in the order in which they should.
+
+Higher priority first, then age. Tasks whose names the same nodes can run share a lane; a cluster of identical nodes has
+one lane, and one more for names that no node knows (yet). The dispatcher asks lanes, not tasks, whether a node is free.
+
+A task that ends while it waits here (cancelled, or a late outcome) is not searched for: it is skipped when its turn
+comes, because its state is no longer READY.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from paceline.core.task import State, Task
+from paceline_protocol.messages import PRIORITY_MAX
+
+PRIORITIES = range(PRIORITY_MAX, -1, -1)
+
+
+class Lane:
+    """The ready tasks that one set of nodes can run."""
+
+    __slots__ = ("_queues", "nodes")
+
+    def __init__(self, nodes: frozenset[str]) -> None:
+        self.nodes = nodes
+        self._queues: tuple[deque[Task], ...] = tuple(deque() for _ in range(PRIORITY_MAX + 1))
+
+    def push(self, task: Task) -> None:
+        """Add a task behind those of its priority."""
+        self._queues[task.priority].append(task)
+
+    def push_front(self, task: Task) -> None:
+        """Put back a task that was dispatched before: it is older than all that wait."""
+        self._queues[task.priority].appendleft(task)
+
+    def head(self, priority: int) -> Task | None:
+        """The next task of this priority, left in place."""
+        queue = self._queues[priority]
+        while queue:
+            if queue[0].state is State.READY:
+                return queue[0]
+            queue.popleft()
+        return None
+
+    def pop(self, priority: int) -> None:
+        """Take the task that head() returned."""
+        self._queues[priority].popleft()
+
+    def drain(self) -> list[Task]:
+        """Take every ready task, in order."""
+        tasks = [task for priority in PRIORITIES for task in self._queues[priority] if task.state is State.READY]
+        for queue in self._queues:
+            queue.clear()
+        return tasks
+
+
+class ReadyQueues:
+    """All lanes. ``serving`` says which nodes can run a name."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[frozenset[str], Lane] = {}
+        self._lane_of_name: dict[str, Lane] = {}
+        self._nodes_of_name: dict[str, frozenset[str]] = {}
+
+    def lanes(self) -> list[Lane]:
+        """Lanes that some node serves."""
+        return [lane for nodes, lane in self._lanes.items() if nodes]
+
+    def push(self, task: Task) -> None:
+        """Add a new task."""
+        self._lane(task.name).push(task)
+
+    def push_front(self, task: Task) -> None:
+        """Put back a task that was taken before."""
+        self._lane(task.name).push_front(task)
+
+    def serve(self, names_of_node: dict[str, frozenset[str]]) -> None:
+        """The nodes, or what they can run, changed: sort the waiting tasks into lanes again, oldest first.
+
+        Cost: proportional to the waiting tasks. It happens when a node comes, goes or changes its modules.
+        """
+        nodes_of_name: dict[str, set[str]] = {}
+        for node, names in names_of_node.items():
+            for name in names:
+                nodes_of_name.setdefault(name, set()).add(node)
+        waiting = [task for lane in self._lanes.values() for task in lane.drain()]
+        waiting.sort(key=lambda task: task.age)
+        self._nodes_of_name = {name: frozenset(nodes) for name, nodes in nodes_of_name.items()}
+        self._lanes.clear()
+        self._lane_of_name.clear()
+        for task in waiting:
+            self._lane(task.name).push(task)
+
+    def served_by(self, name: str) -> frozenset[str]:
+        """The nodes that can run this name; empty if none does."""
+        return self._nodes_of_name.get(name, frozenset())
+
+    def known_names(self) -> list[str]:
+        """Every name that some node can run."""
+        return sorted(self._nodes_of_name)
+
+    def _lane(self, name: str) -> Lane:
+        lane = self._lane_of_name.get(name)
+        if lane is None:
+            nodes = self.served_by(name)
+            lane = self._lanes.get(nodes)
+            if lane is None:
+                lane = self._lanes[nodes] = Lane(nodes)
+            self._lane_of_name[name] = lane
+        return lane

@@ -1,0 +1,46 @@
+"""What the core needs to know that the operator may choose. Set once; every node of a cluster should agree on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from paceline.core.consensus import Timing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Limits and times of one node's core.
+
+    All durations are seconds of the monotonic clock that the shell passes in as ``now``.
+    """
+
+    cluster_name: str
+    expect: int = 1  # blank nodes that must consent before a cluster forms; 0: never form one, only join
+    voters: int = 3  # 1, 3 or 5: how many nodes replicate the log and vote, once there are as many
+    timing: Timing = field(default_factory=Timing)
+    journal: str = "memory"  # shown in the status, with the two that follow; the shell acts on them
+    encrypted: bool = False
+    insecure: bool = False
+
+    node_timeout_s: float = 1.5  # a node silent for this long has lost its tasks
+    hello_interval_s: float = 0.1  # to an address that has not answered yet
+    gossip_interval_s: float = 2.0  # to a peer that has
+    forget_peer_after_s: float = 60.0
+    learner_timeout_s: float = 10.0  # a learner silent for this long leaves the configuration
+    recovery_grace_s: float = 1.5  # a new leader waits this long for the nodes' accounts before it runs a task again
+    outcome_resend_s: float = 0.5  # a node repeats outcomes that the leader has not recorded
+    accept_linger_s: float = 0.001  # `accepted` waits this long for a result to travel with
+    release_interval_s: float = 0.25  # released ids are logged together
+
+    attempt_limit: int = 5  # lost attempts (worker or node died) before a task ends as LOST
+    queue_limit_tasks: int = 2_000_000
+    queue_limit_bytes: int = 1 << 30
+    payload_limit_bytes: int = 16 << 20
+    result_limit_tasks: int = 200_000  # ended and not yet fetched by their owners
+    result_limit_bytes: int = 256 << 20
+    released_limit_tasks: int = 100_000  # ids remembered after their release, so that a late copy is not run again
+    log_keep_entries: int = 2_048  # behind the applied index, for followers that lag a little; others get a snapshot
+    log_keep_bytes: int = 16 << 20
+    session_timeout_s: float = 60.0  # a client silent for this long and waiting for nothing is forgotten
+    session_limit: int = 10_000
+    peer_limit: int = 1_024

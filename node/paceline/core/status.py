@@ -1,0 +1,88 @@
+"""What a node knows of its cluster, as one map: the body of a StatusReply. Its keys are listed in docs/protocol.md."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from paceline.core.node import NodeCore
+
+
+def status(node: NodeCore, now: float) -> dict[str, Any]:
+    """Made from this node's own tables: nobody else is asked, so it answers also when the others don't."""
+    identity, table, leader = node.identity, node.table, node.leader
+    blank = len(node.directory.live(now, ""))
+    queued = running = 0
+    if leader is not None:
+        queued = leader.tasks.ready_tasks + len(leader.tasks.recovering)
+        running = len(leader.tasks.live) - queued
+    voters = node.consensus.config.voters
+    return {
+        "node_id": node.node_id,
+        "cluster_id": identity.cluster_id,
+        "cluster_name": node.settings.cluster_name,
+        "term": node.term(),
+        "leader_id": node.leader_id(now),
+        "nodes": _nodes(node, now),
+        "queued": queued,
+        "running": running,
+        **{f"{name}_total": count for name, count in table.totals.items()},
+        "recorded_total": table.recorded,
+        "results_kept": len(table.results),
+        "commit_index": node.consensus.commit_index,
+        "applied_index": node.consensus.applied_index,
+        "log_entries": node.consensus.log.last_index - node.consensus.log.first_index + 1,
+        "executed_total": node.executor.slots.executed,
+        "elections_won_total": node.elections_won,
+        "sessions": 0 if leader is None else len(leader.sessions),
+        "fault_tolerance": max(0, (len(voters) - 1) // 2),
+        "journal": node.settings.journal,
+        "encrypted": node.settings.encrypted,
+        "insecure": node.settings.insecure,
+        "forming": node.first_boot.waiting_for(blank),
+        "other_clusters": sorted(node.directory.foreign),
+    }
+
+
+def _nodes(node: NodeCore, now: float) -> list[dict[str, Any]]:
+    """One row for each node of the cluster, this one first."""
+    cluster_id = node.identity.cluster_id
+    live = {peer.node_id for peer in node.directory.live(now, cluster_id)}
+    config = node.consensus.config
+    known = {peer.node_id for peer in node.directory.peers.values() if peer.cluster_id == cluster_id}
+    others = sorted((known | set(config.voters) | set(config.learners)) - {node.node_id})
+    rows = []
+    for node_id in [node.node_id, *others]:
+        is_self = node_id == node.node_id
+        row = {
+            "id": node_id,
+            "address": node.directory.address_of(node_id),
+            "role": _role(node, node_id, now),
+            "alive": is_self or node_id in live,
+            "is_self": is_self,
+            **_load(node, node_id),
+        }
+        rows.append(row)
+    return rows
+
+
+def _role(node: NodeCore, node_id: str, now: float) -> str:
+    if node_id == node.leader_id(now):
+        return "leader"
+    if node_id in node.consensus.config.voters:
+        return "voter"
+    if node_id in node.consensus.config.learners:
+        return "learner"
+    return "worker" if node.identity.cluster_id else "blank"
+
+
+def _load(node: NodeCore, node_id: str) -> dict[str, int]:
+    """Slots and tasks: of this node at first hand, of others what they told the leader; nothing where nothing is
+    known."""
+    if node_id == node.node_id:
+        slots = node.executor.slots
+        return {"slots": len(slots.workers), "running": slots.running_tasks, "queued": len(slots.queue)}
+    state = None if node.leader is None else node.leader.nodes.get(node_id)
+    if state is None or state.beat is None:
+        return {}
+    return {"slots": state.beat.slots, "running": state.beat.running, "queued": state.beat.queued}
