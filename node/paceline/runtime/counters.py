@@ -1,0 +1,22 @@
+"""Plain integers that the reactor counts up, for whoever asks. They only watch: nothing depends on them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+
+@dataclass(slots=True)
+class Counters:
+    """Totals since the node started."""
+
+    turns: int = 0
+    frames_received: int = 0
+    frames_malformed: int = 0
+    frames_unexpected: int = 0  # well formed, but not from where such a message may come
+    peer_sends_failed: int = 0
+    client_sends_stalled: int = 0
+    worker_exits: int = 0
+
+    def as_dict(self) -> dict[str, int]:
+        """Name to value."""
+        return asdict(self)

@@ -1,0 +1,254 @@
+"""The worker processes of a node: starting them, noticing their end, replacing them, ending them.
+
+The rules of this module:
+
+- The end of a child comes from the kernel, through a file descriptor that the reactor watches (a pidfd on Linux), and
+  not from a timeout: what a crashed worker ran is given away again at once.
+- A child that can't live must not take the machine with it. One that dies within QUICK_DEATH_S of its start, or that
+  can't import a module, is replaced after a pause, which doubles with each such death in a row.
+- Each child leads a session of its own. Ctrl-C in a terminal goes to the foreground group, so it reaches the node
+  alone, which lets its workers finish. (A group alone would do for that, but a background group that writes to a
+  terminal with ``tostop`` set is stopped.) And what a task started is ended with its worker: the attempt is run again,
+  and two of it must not run side by side.
+- Nothing here sends or receives messages, and ``now`` is the caller's: seconds of any clock that never goes back.
+
+Linux kills a child with the *thread* that started it (``worker/parent.py``), so start and respawn are for a thread that
+lives as long as the node.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+
+WORKER_ID_BYTES = 8
+QUICK_DEATH_S = 1.0
+BACKOFF_MIN_S = 0.1
+BACKOFF_MAX_S = 10.0
+KILLED_END_LIMIT_S = 5.0
+"""How long stop waits for children that were killed: one may be stuck in the kernel, on a file system that is gone."""
+EXIT_MODULE_FAILED = 3
+"""As in ``worker/main.py``, which this side must not import."""
+
+_logger = logging.getLogger("paceline.pool")
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A running worker process."""
+
+    id: bytes  # its routing id, fresh for each child
+    pid: int
+    fd: int  # readable once the child has ended
+    started_at: float
+    process: subprocess.Popen[bytes] = field(repr=False)
+    link: socket.socket = field(repr=False)  # its end of file tells the worker that the node is gone
+
+
+@dataclass(slots=True)
+class _Slot:
+    """A place for one child, and what happened to those who were in it."""
+
+    child: Child | None = None
+    quick_deaths: int = 0  # in a row
+    unweighed: Child | None = None  # ended, and the pause before its successor is not yet decided
+    module_failed: bool = False
+    due: float = 0.0  # when the next child may start
+
+
+class Pool:
+    """``size`` worker processes. One thread."""
+
+    def __init__(self, *, size: int, modules: tuple[str, ...], endpoint: str, payload_limit_bytes: int) -> None:
+        self._arguments = ("--endpoint", endpoint, "--payload-limit", str(payload_limit_bytes))
+        self._modules = modules
+        self._slots = [_Slot() for _ in range(size)]
+        self._by_fd: dict[int, _Slot] = {}
+        self._stopped = False
+        self.workers: dict[bytes, Child] = {}
+
+    @property
+    def fds(self) -> tuple[int, ...]:
+        """What to watch: each becomes readable when its child has ended."""
+        return tuple(self._by_fd)
+
+    def start(self, now: float = float("-inf")) -> None:
+        """Start every child. Raises OSError, with none left running. Without ``now`` no first death counts as quick."""
+        try:
+            for slot in self._slots:
+                self._spawn(slot, now)
+        except OSError:
+            self.stop(0)
+            raise
+
+    def reap(self, fd: int) -> tuple[bytes, str] | None:
+        """The child behind a readable fd has ended: (worker id, "exit code 3" or "signal 9 (SIGKILL)").
+
+        None if it has not, or if the fd is not of this pool. Closes the fd: unwatch it before the next respawn, which
+        may be given the same number.
+        """
+        slot = self._by_fd.get(fd)
+        if slot is None or slot.child is None or not _readable(fd, 0):
+            return None
+        child = slot.child
+        code = _collect(child)
+        self._forget(slot)
+        slot.unweighed = child
+        slot.module_failed = code == EXIT_MODULE_FAILED
+        return child.id, _how(code)
+
+    def respawn(self, now: float) -> list[Child]:
+        """Replace the children that ended, each once its pause is over. Returns the new ones."""
+        started: list[Child] = []
+        if self._stopped:
+            return started
+        for slot in self._slots:
+            if slot.child is not None or self._due(slot, now) > now:
+                continue
+            try:
+                started.append(self._spawn(slot, now))
+            except OSError as error:  # no memory, or no process or file descriptor left: later there may be
+                slot.quick_deaths += 1
+                slot.due = now + _pause_s(slot.quick_deaths)
+                _logger.error("no worker could be started (%s); next try in %.1f s", error, slot.due - now)
+        return started
+
+    def next_respawn(self, now: float) -> float | None:
+        """When respawn has something to do next. None while every child lives."""
+        if self._stopped:
+            return None
+        return min((self._due(slot, now) for slot in self._slots if slot.child is None), default=None)
+
+    def kill(self, worker_id: bytes) -> None:
+        """Kill a child and what its task started. Its fd tells of its end as of any other. Unknown ids are ignored."""
+        child = self.workers.get(worker_id)
+        if child is not None:
+            _signal_session(child, signal.SIGKILL)
+
+    def stop(self, deadline_s: float) -> bool:
+        """End every child: SIGTERM, and SIGKILL for those left after ``deadline_s``. True if none needed that."""
+        self._stopped = True
+        for child in self.workers.values():
+            _signal_session(child, signal.SIGTERM)
+        self._reap_until(deadline_s)
+        ended_in_time = not self.workers
+        for child in self.workers.values():
+            _signal_session(child, signal.SIGKILL)
+        self._reap_until(KILLED_END_LIMIT_S)
+        for slot in self._slots:
+            if slot.child is not None:
+                _logger.error("worker %d does not end, not even by SIGKILL", slot.child.pid)
+                self._forget(slot)
+        return ended_in_time
+
+    # --- one child ----------------------------------------------------------------------------------------------
+
+    def _spawn(self, slot: _Slot, now: float) -> Child:
+        worker_id = secrets.token_bytes(WORKER_ID_BYTES)
+        ours, theirs = socket.socketpair()
+        with theirs:
+            link = str(theirs.fileno())
+            command = [sys.executable, "-m", "paceline.worker", "--id", worker_id.hex(), "--parent-fd", link]
+            try:
+                process = subprocess.Popen(
+                    [*command, *self._arguments, "--", *self._modules],
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=(theirs.fileno(),),
+                    start_new_session=True,
+                )
+            except OSError:
+                ours.close()
+                raise
+        child = Child(worker_id, process.pid, _end_fd(process, ours), now, process, ours)
+        slot.child = child
+        self._by_fd[child.fd] = slot
+        self.workers[worker_id] = child
+        return child
+
+    def _forget(self, slot: _Slot) -> None:
+        child = slot.child
+        assert child is not None
+        slot.child = None
+        del self._by_fd[child.fd]
+        del self.workers[child.id]
+        if child.fd != child.link.fileno():
+            os.close(child.fd)
+        child.link.close()
+
+    def _due(self, slot: _Slot, now: float) -> float:
+        if slot.unweighed is not None:
+            quick = slot.module_failed or now - slot.unweighed.started_at < QUICK_DEATH_S
+            slot.quick_deaths = slot.quick_deaths + 1 if quick else 0
+            slot.due = now + _pause_s(slot.quick_deaths)
+            slot.unweighed = None
+        return slot.due
+
+    def _reap_until(self, limit_s: float) -> None:
+        end = time.monotonic() + limit_s  # stop blocks, so the clock is its own
+        for fd in self.fds:
+            if _readable(fd, max(0.0, end - time.monotonic())):
+                self.reap(fd)
+
+
+def _pause_s(quick_deaths: int) -> float:
+    if quick_deaths == 0:
+        return 0.0
+    return min(BACKOFF_MAX_S, BACKOFF_MIN_S * 2.0 ** min(quick_deaths - 1, 32))
+
+
+def _end_fd(process: subprocess.Popen[bytes], link: socket.socket) -> int:
+    """A descriptor that is readable once the process has ended."""
+    if sys.platform == "linux":
+        try:
+            return os.pidfd_open(process.pid)
+        except OSError as error:
+            # A kernel before 5.3, or a sandbox that forbids it.
+            _logger.debug("no pidfd (%s): watching the worker's socket pair instead", error)
+    # The worker holds the only other end and never writes. A process that a task forks holds it as well, and then hides
+    # the worker's end for as long as it lives; the pidfd does not have that flaw.
+    return link.fileno()
+
+
+def _readable(fd: int, timeout_s: float) -> bool:
+    poller = select.poll()
+    poller.register(fd, select.POLLIN)
+    return bool(poller.poll(timeout_s * 1000))
+
+
+def _collect(child: Child) -> int:
+    """The return code of a child that has ended (see Popen.returncode)."""
+    if child.fd != child.link.fileno():
+        # What its task started ends with it. Before wait: until then the kernel gives its number to nobody else.
+        _signal_session(child, signal.SIGKILL)
+        return child.process.wait()
+    try:
+        # The descriptors of an ending process are closed a moment before it can be waited for.
+        return child.process.wait(timeout=QUICK_DEATH_S)
+    except subprocess.TimeoutExpired:
+        # Its code closed the descriptor. Without a link it can't be watched any more.
+        _signal_session(child, signal.SIGKILL)
+        return child.process.wait()
+
+
+def _signal_session(child: Child, number: signal.Signals) -> None:
+    try:
+        os.killpg(child.pid, number)
+    except (ProcessLookupError, PermissionError):
+        return  # nobody left, which macOS reports as the latter
+
+
+def _how(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"signal {-code} ({signal.Signals(-code).name})"
+    except ValueError:
+        return f"signal {-code}"  # a real-time signal has no name

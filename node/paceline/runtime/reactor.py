@@ -1,0 +1,258 @@
+"""The loop of a node: poll, let the core think, write down, send. One thread; the only reader of the clock.
+
+A turn never waits for anything but ``poll``: not for the disk (the journal has its own thread), not for DNS or
+discovery (theirs call :meth:`Reactor.add_address`), not for a slow client (what it can't take is kept, bounded, and
+tried again).
+
+The order within a turn is the core's contract (``core/effects.py``): what promises nothing leaves at once, what
+promises leaves when the journal says that it is durable.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from paceline.core.effects import Effects, PeerBatch
+from paceline.core.node import NodeCore
+from paceline.runtime.counters import Counters
+from paceline.runtime.journal import Journal
+from paceline.runtime.transport import Received, Sent, Source, Transport
+from paceline_protocol import messages as m
+from paceline_protocol.codec import decode, encode
+from paceline_protocol.errors import ProtocolError
+
+MAX_WAIT_S = 1.0
+STALLED_FRAMES = 10_000
+"""Frames kept for a client that takes none. Beyond it the client is given up: it finds out, and asks for what it
+misses."""
+
+_LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+_FROM_CLIENTS = (m.Submit, m.Ping, m.Hello, m.Wait, m.Cancel, m.StatusRequest)
+_FROM_PEERS = (
+    m.Append,
+    m.AppendResponse,
+    m.Beat,
+    m.NodeBeat,
+    m.Dispatch,
+    m.NodeOutcomes,
+    m.Enrol,
+    m.Revoke,
+    m.Revoked,
+    m.PeerHello,
+    m.Consent,
+    m.ConsentReceived,
+    m.VoteRequest,
+    m.VoteResponse,
+    m.SnapshotChunk,
+    m.SnapshotResponse,
+)
+
+_logger = logging.getLogger("paceline.node")
+
+
+class Children(Protocol):
+    """The worker processes, as the reactor sees them."""
+
+    def reap(self, fd: int) -> tuple[bytes, str] | None: ...
+
+    def respawn(self, now: float) -> None: ...
+
+    def next_respawn(self, now: float) -> float | None: ...
+
+
+class Reactor:
+    """Runs one :class:`NodeCore` on one transport, journal and pool of children."""
+
+    def __init__(
+        self,
+        core: NodeCore,
+        transport: Transport,
+        journal: Journal,
+        *,
+        clock: Callable[[], float],
+        children: Children | None = None,
+        on_worker_failed: Callable[[bytes, m.WorkerFailed], None] | None = None,
+    ) -> None:
+        self.core = core
+        self.counters = Counters()
+        self._transport = transport
+        self._journal = journal
+        self._clock = clock
+        self._children = children
+        self._on_worker_failed = on_worker_failed
+        self._addresses: deque[str] = deque(maxlen=1_024)  # from other threads
+        self._promises: deque[tuple[int, list[PeerBatch]]] = deque()  # (Persist.seq to wait for, batches)
+        self._submitted_seq = 0
+        self._durable_seq = 0
+        self._stalled: dict[bytes, deque[bytes]] = {}
+
+    def add_address(self, address: str) -> None:
+        """Discovery found a node. May be called from any thread."""
+        self._addresses.append(address)
+        self._transport.wake()
+
+    def turn(self) -> None:
+        """Wait for something to do, and do it."""
+        received = self._transport.poll(self._wait_s())
+        now = self._clock()
+        counters = self.counters
+        counters.turns += 1
+        if now >= self.core.next_deadline():
+            self.core.tick(now)
+        for item in received:
+            self._receive(item, now)
+        while self._addresses:
+            self.core.on_address(self._addresses.popleft())
+        if self._children is not None and self._children.next_respawn(now) is not None:
+            self._children.respawn(now)
+        if self._stalled:
+            self._retry_stalled()
+        self._perform(now)
+
+    def _wait_s(self) -> float:
+        if self._stalled:
+            return 0.001
+        now = self._clock()
+        wait_s = min(self.core.next_deadline() - now, MAX_WAIT_S)
+        if self._children is not None:
+            respawn_at = self._children.next_respawn(now)
+            if respawn_at is not None:
+                wait_s = min(wait_s, respawn_at - now)
+        return max(0.0, wait_s)
+
+    # --- in -----------------------------------------------------------------------------------------------------
+
+    def _receive(self, received: Received, now: float) -> None:
+        source, key, frames = received
+        if source is Source.WAKE:
+            return
+        if source is Source.CHILD:
+            assert isinstance(key, int)
+            self._child_ended(key, now)
+            return
+        assert isinstance(key, bytes)
+        self.counters.frames_received += len(frames)
+        try:
+            if source is Source.CLIENT:
+                self._from_client(key, frames[0], now)
+            elif source is Source.WORKER:
+                self._from_worker(key, frames[0], now)
+            else:
+                self._from_peer(frames, now)
+        except ProtocolError as error:
+            self.counters.frames_malformed += 1
+            _logger.debug("malformed frame from %s: %s", source.name, error)
+            if source is Source.CLIENT:
+                self._send_client(key, encode(m.Failure(m.Refusal.BAD_REQUEST, str(error)[:1_000])))
+
+    def _from_client(self, key: bytes, frame: bytes, now: float) -> None:
+        message = decode(frame)
+        if isinstance(message, _FROM_CLIENTS):
+            self.core.on_client(key, message, now)
+        else:
+            self.counters.frames_unexpected += 1
+
+    def _from_worker(self, worker_id: bytes, frame: bytes, now: float) -> None:
+        message = decode(frame)
+        if isinstance(message, m.Done):
+            self.core.on_worker_done(worker_id, message.outcomes, now)
+        elif isinstance(message, m.WorkerReady):
+            self.core.on_worker_ready(worker_id, message.names)
+        elif isinstance(message, m.WorkerFailed) and self._on_worker_failed is not None:
+            self._on_worker_failed(worker_id, message)
+        else:
+            self.counters.frames_unexpected += 1
+
+    def _from_peer(self, frames: list[bytes], now: float) -> None:
+        envelope, *rest = (decode(frame) for frame in frames)
+        messages = [message for message in rest if isinstance(message, _FROM_PEERS)]
+        if isinstance(envelope, m.Envelope) and len(messages) == len(rest):
+            self.core.on_peer(envelope, messages, now)
+        else:
+            self.counters.frames_unexpected += len(frames)
+
+    def _child_ended(self, fd: int, now: float) -> None:
+        self._transport.unwatch(fd)
+        ended = self._children.reap(fd) if self._children is not None else None
+        if ended is not None:
+            worker_id, how = ended
+            self.counters.worker_exits += 1
+            _logger.warning("worker %s ended: %s", worker_id.hex(), how)
+            self.core.on_worker_lost(worker_id, how, now)
+
+    # --- out ----------------------------------------------------------------------------------------------------
+
+    def _perform(self, now: float) -> None:
+        """Carry out effects until the core has no more; a journal that answers at once is a second round."""
+        while True:
+            effects = self.core.take_effects(now)
+            self._send(effects)
+            if effects.persist is not None:
+                self._submitted_seq = effects.persist.seq
+                self._journal.submit(effects.persist)
+            if effects.after_persist:
+                self._promises.append((self._submitted_seq, effects.after_persist))
+            durable = self._journal.durable_seq()
+            if durable <= self._durable_seq and not self._promises:
+                return
+            progress = durable > self._durable_seq
+            if progress:
+                self._durable_seq = durable
+                self.core.persisted(durable)
+            while self._promises and self._promises[0][0] <= durable:
+                self._send_peers(self._promises.popleft()[1])
+            if not progress:
+                return
+
+    def _send(self, effects: Effects) -> None:
+        transport = self._transport
+        for worker_id, run in effects.to_workers:
+            # A worker that can't be reached has ended, or is about to: its children event redelivers what it had.
+            transport.send_worker(worker_id, encode(run))
+        self._send_peers(effects.to_peers)
+        for key, reply in effects.to_clients:
+            self._send_client(key, encode(reply))
+        for address in effects.forget_addresses:
+            transport.forget_peer(address)
+        for notice in effects.notices:
+            _logger.log(_LEVELS[notice.level], notice.text)
+
+    def _send_peers(self, batches: list[PeerBatch]) -> None:
+        """A batch that can't be sent is lost, as it might be on the way; the protocols above repair that."""
+        for address, envelope, messages in batches:
+            frames = [encode(envelope), *map(encode, messages)]
+            if self._transport.send_peer(address, frames) is not Sent.OK:
+                self.counters.peer_sends_failed += 1
+
+    def _send_client(self, key: bytes, frame: bytes) -> None:
+        stalled = self._stalled.get(key)
+        if stalled is None:
+            sent = self._transport.send_client(key, frame)
+            if sent is Sent.OK:
+                return
+            if sent is Sent.GONE:
+                self.core.on_client_gone(key)
+                return
+            self.counters.client_sends_stalled += 1
+            stalled = self._stalled[key] = deque()
+        stalled.append(frame)
+        if len(stalled) > STALLED_FRAMES:
+            del self._stalled[key]
+            self.core.on_client_gone(key)
+
+    def _retry_stalled(self) -> None:
+        for key, frames in list(self._stalled.items()):
+            while frames:
+                sent = self._transport.send_client(key, frames[0])
+                if sent is Sent.FULL:
+                    break
+                if sent is Sent.GONE:
+                    self.core.on_client_gone(key)
+                    frames.clear()
+                    break
+                frames.popleft()
+            if not frames:
+                del self._stalled[key]

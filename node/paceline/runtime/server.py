@@ -1,0 +1,255 @@
+"""Builds one node from its configuration, runs it until it is told to stop, and takes it apart again.
+
+What is made here, once: the node's random identity, its sockets, its journal, its workers, discovery, the core, and the
+reactor that runs them. Everything that can go wrong at the start (a port in use, a module that does not import) is
+raised as a named error after all of it is gone again.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+import os
+import random
+import secrets
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import FrameType
+
+from paceline.config import NodeConfig, is_loopback
+from paceline.core.membership import Identity
+from paceline.core.node import NodeCore
+from paceline.core.settings import Settings
+from paceline.discovery import Discovery, SeedResolver
+from paceline.errors import ModuleImportFailed
+from paceline.runtime.journal import MemoryJournal
+from paceline.runtime.pool import Child, Pool
+from paceline.runtime.reactor import Reactor
+from paceline.runtime.transport import Transport, ZmqTransport
+from paceline_protocol.codec import MAX_FRAME_BYTES
+from paceline_protocol.messages import WorkerFailed
+
+GREET_WITHOUT_LEADER_AFTER_S = 2.0
+WORKERS_STOP_S = 3.0
+
+_logger = logging.getLogger("paceline.node")
+
+
+@dataclass(frozen=True, slots=True)
+class NodeInfo:
+    """What a person wants to know of a node that has just started."""
+
+    node_id: str
+    address: str
+    cluster_name: str
+    cluster_id: str
+    leader_id: str  # "" while there is none
+    leader_address: str
+    forming: str  # what it waits for, "" once it belongs to a cluster
+    workers: int
+    task_names: tuple[str, ...]
+
+
+def run_node(config: NodeConfig, *, on_ready: Callable[[NodeInfo], None] | None = None) -> int:
+    """Run a node until SIGTERM or SIGINT; returns the exit code.
+
+    ``on_ready`` is called once, when the workers are ready and a leader is known, or, without a leader, after
+    GREET_WITHOUT_LEADER_AFTER_S. Raises ConfigError, PortInUse or ModuleImportFailed if the node can't start.
+    """
+    config.validate()
+    server = Server(config, on_ready)
+    try:
+        server.run()
+    finally:
+        server.close()
+    return 0
+
+
+class WorkerChildren:
+    """The pool, joined to the transport that watches its processes."""
+
+    def __init__(self, pool: Pool, transport: Transport) -> None:
+        self._pool = pool
+        self._transport = transport
+
+    def start(self) -> None:
+        self._pool.start()
+        self._watch(list(self._pool.workers.values()))
+
+    def reap(self, fd: int) -> tuple[bytes, str] | None:
+        return self._pool.reap(fd)
+
+    def respawn(self, now: float) -> None:
+        self._watch(self._pool.respawn(now))
+
+    def next_respawn(self, now: float) -> float | None:
+        return self._pool.next_respawn(now)
+
+    def _watch(self, children: list[Child]) -> None:
+        for child in children:
+            self._transport.watch(child.fd)
+
+
+class Server:
+    """One node and everything around it."""
+
+    def __init__(self, config: NodeConfig, on_ready: Callable[[NodeInfo], None] | None) -> None:
+        self._config = config
+        self._on_ready = on_ready
+        self._stopping = False
+        self._failure: ModuleImportFailed | None = None
+        self._greeted = False
+        self._announced_ready = False
+        self._pool: Pool | None = None
+        self._discovery: Discovery | None = None
+        self._seeds: SeedResolver | None = None
+        self._transport = ZmqTransport(
+            config.effective_bind_host,
+            config.port,
+            advertise_host=config.advertise_host,
+            keys=config.keys,
+            max_frame_bytes=MAX_FRAME_BYTES,
+        )
+        try:
+            self._assemble()
+        except BaseException:
+            self.close()
+            raise
+
+    def _assemble(self) -> None:
+        config, transport = self._config, self._transport
+        node_id = secrets.token_hex(8)
+        self._core = NodeCore(
+            settings_of(config),
+            Identity(node_id, incarnation=1),
+            address=transport.address,
+            spare_cluster_id=secrets.token_hex(8),
+            random=random.Random(secrets.randbits(64)),
+            now=time.monotonic(),
+        )
+        self._announce({"id": node_id, "pid": os.getpid(), "address": transport.address})
+        self._pool = Pool(
+            size=config.workers,
+            modules=config.modules,
+            endpoint=transport.worker_endpoint,
+            payload_limit_bytes=config.payload_limit_bytes,
+        )
+        children = WorkerChildren(self._pool, transport)
+        self._reactor = Reactor(
+            self._core,
+            transport,
+            MemoryJournal(),
+            clock=time.monotonic,
+            children=children,
+            on_worker_failed=self._worker_failed,
+        )
+        children.start()
+        if config.join:
+            self._seeds = SeedResolver(config.join, self._reactor.add_address)
+            self._seeds.start()
+        if config.discovery:
+            self._discovery = Discovery(
+                node_id=node_id,
+                cluster_name=config.cluster_name,
+                address=transport.address,
+                loopback=is_loopback(config.effective_bind_host),
+                on_address=self._reactor.add_address,
+            )
+            self._discovery.start()
+
+    def run(self) -> None:
+        """Turn after turn, until a signal or a failure ends it."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        started_at = time.monotonic()
+        # What is alive now lives as long as the node: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        turn = self._reactor.turn
+        while not self._stopping:
+            turn()
+            if self._failure is not None:
+                raise self._failure
+            if not self._announced_ready:
+                self._greet_if_ready(started_at)
+
+    def _stop(self, number: int, _frame: FrameType | None) -> None:
+        _logger.info("stopping on %s", signal.Signals(number).name)
+        self._stopping = True
+        self._transport.wake()
+
+    def close(self) -> None:
+        """Take everything down that was built, in bounded time."""
+        if self._discovery is not None:
+            self._discovery.stop()
+        if self._seeds is not None:
+            self._seeds.stop()
+        if self._pool is not None:
+            self._pool.stop(WORKERS_STOP_S)
+        self._transport.close()
+
+    # --- telling others -----------------------------------------------------------------------------------------
+
+    def _worker_failed(self, worker_id: bytes, failed: WorkerFailed) -> None:
+        """Before the node was ready this ends it; later (a changed file, say) the pool tries again, ever more
+        slowly."""
+        failure = ModuleImportFailed(failed.module, failed.error, failed.traceback)
+        if self._announced_ready:
+            _logger.error("worker %s: %s", worker_id.hex(), failure)
+        else:
+            self._failure = failure
+
+    def _greet_if_ready(self, started_at: float) -> None:
+        now = time.monotonic()
+        core = self._core
+        if len(core.executor.slots.workers) < self._config.workers:
+            return
+        leader_id = core.leader_id(now)
+        if not self._greeted and (leader_id or now - started_at >= GREET_WITHOUT_LEADER_AFTER_S):
+            self._greeted = True
+            if self._on_ready is not None:
+                self._on_ready(self._info(now, leader_id))
+        if leader_id:
+            self._announced_ready = True
+            self._announce({"ready": True})
+
+    def _info(self, now: float, leader_id: str) -> NodeInfo:
+        core = self._core
+        return NodeInfo(
+            core.node_id,
+            core.directory.own_address,
+            core.settings.cluster_name,
+            core.identity.cluster_id,
+            leader_id,
+            core.directory.address_of(leader_id),
+            core.first_boot.waiting_for(len(core.directory.live(now, ""))),
+            len(core.executor.slots.workers),
+            core.executor.slots.names(),
+        )
+
+    def _announce(self, line: dict[str, object]) -> None:
+        """Tell the program that started this node, if it asked to be told."""
+        if self._config.announce_fd is None:
+            return
+        try:
+            os.write(self._config.announce_fd, (json.dumps(line) + "\n").encode())
+        except OSError as error:
+            _logger.warning("can't announce on descriptor %d: %s", self._config.announce_fd, error)
+
+
+def settings_of(config: NodeConfig) -> Settings:
+    """The part of a configuration that the core acts on."""
+    return Settings(
+        cluster_name=config.cluster_name,
+        expect=config.effective_expect,
+        voters=config.voters,
+        journal=config.journal,
+        encrypted=config.keys is not None,
+        insecure=config.insecure,
+        payload_limit_bytes=config.payload_limit_bytes,
+        queue_limit_tasks=config.queue_limit_tasks,
+        queue_limit_bytes=config.queue_limit_bytes,
+    )

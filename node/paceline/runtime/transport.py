@@ -1,0 +1,440 @@
+"""How frames reach a node and leave it: the only sockets of the node process.
+
+The rules of this module:
+
+- One thread. Only ``wake`` may be called from another one, or from a signal handler.
+- Nothing blocks but ``poll``, and that at most as long as it is told. Every send is tried once: Sent says what became
+  of it. OK means that the frame was queued here, not that it arrived.
+- A bounded burst per ``poll``, so that a flood on one socket delays the others by a burst and not for ever.
+- Frames are opaque. What the transport knows of them is their number: one frame after the routing id comes from a
+  client, two or more from a peer (an envelope and messages).
+- Peers are sent to through one DEALER per address and received from through the ROUTER, as in ZRE (RFC 36): a DEALER
+  drops nothing before its connection stands. Clients and workers are answered through the ROUTER, which is safe because
+  they spoke first.
+
+The twin for simulated networks is in ``memory_transport.py``; one suite of tests runs against both.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import select
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from enum import Enum, IntEnum
+from pathlib import Path
+from typing import Final, Protocol, TypeAlias, cast
+
+import ifaddr
+import zmq
+from zmq.utils import z85
+
+from paceline.config import LOOPBACK_HOST, WILDCARD_HOSTS, format_address, parse_address
+from paceline.errors import ConfigError, PortInUse
+from paceline.runtime import zap
+from paceline.security import CurveKeys
+
+BURST_MESSAGES: Final = 64
+"""How many messages one poll takes from one socket."""
+
+ZERO_COPY_MIN_BYTES: Final = 64 * 1024
+"""Below this, copying a frame costs less than keeping track of a shared one."""
+
+CLIENT_QUEUE_MESSAGES: Final = 1000
+PEER_QUEUE_MESSAGES: Final = 1000
+WORKER_QUEUE_MESSAGES: Final = 1000
+"""High-water marks, per connection and direction. Credits keep real traffic far below; at the mark a send is FULL."""
+
+PEER_SOCKETS_MAX: Final = 256
+"""Addresses that can be sent to at a time. Beyond it a send is GONE until another address is forgotten."""
+
+CLOSE_LINGER_MS: Final = 200
+"""How long close() lets the last frames leave."""
+
+RECONNECT_MS: Final = 50
+RECONNECT_MAX_MS: Final = 1000
+CONNECT_TIMEOUT_MS: Final = 1000
+HANDSHAKE_TIMEOUT_MS: Final = 5000
+
+UNACKNOWLEDGED_MS: Final = 3000
+"""TCP_USER_TIMEOUT: a connection is dropped when what was sent stays unacknowledged for so long. This finds a cut link
+under traffic and, unlike a heartbeat, is not set off by a large frame on a slow link (libzmq #2709)."""
+
+HEARTBEAT_INTERVAL_MS: Final = 2000
+HEARTBEAT_TIMEOUT_MS: Final = 10_000
+"""Finds a connection that is half open and idle. Liveness of nodes is the core's business, and much faster."""
+
+LISTEN_BACKLOG: Final = 1024  # after a failover every client connects to the new leader at once
+
+_NOBLOCK: Final = int(zmq.NOBLOCK)
+_NOBLOCK_MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
+_send: Final = cast("Callable[[zmq.Socket[bytes], bytes, int, bool], object]", zmq.backend.Socket.send)
+"""(socket, frame, flags, copy). zmq.Socket.send is a wrapper around this for options that are not used here, and costs
+three times as much."""
+
+_logger = logging.getLogger("paceline.transport")
+
+
+class Source(IntEnum):
+    """Where something received comes from."""
+
+    CLIENT = 1
+    PEER = 2
+    WORKER = 3
+    CHILD = 4  # a watched file descriptor is readable
+    WAKE = 5
+
+
+class Sent(Enum):
+    """What became of a send."""
+
+    OK = 1
+    GONE = 2  # there is no such client, worker or peer (any more)
+    FULL = 3  # its queue is full, or a peer's connection does not stand (yet): nothing was kept, try again later
+
+
+Received: TypeAlias = tuple[Source, bytes | int, list[bytes]]
+"""CLIENT: (session, [frame]); PEER: (routing id, [envelope, frame, ...]); WORKER: (worker id, [frame]);
+CHILD: (fd, []); WAKE: (0, [])."""
+
+
+class Transport(Protocol):
+    """What a node needs of a network. See the module's rules."""
+
+    @property
+    def address(self) -> str:
+        """Where others reach this node: "host:port"."""
+
+    @property
+    def worker_endpoint(self) -> str:
+        """Where this node's workers connect."""
+
+    def poll(self, timeout_s: float) -> list[Received]:
+        """Wait until something is here, at most ``timeout_s`` (rounded up to whole ms), and return it: from workers,
+        then from clients and peers in the order they came, then children and wake. May return early with nothing."""
+
+    def send_client(self, session: bytes, frame: bytes) -> Sent: ...
+
+    def send_worker(self, worker: bytes, frame: bytes) -> Sent: ...
+
+    def send_peer(self, address: str, frames: Sequence[bytes]) -> Sent:
+        """Send one batch. The first send to an address opens the connection and is FULL until it stands."""
+
+    def forget_peer(self, address: str) -> None:
+        """Close the connection to an address, with what is queued for it. Unknown addresses are ignored."""
+
+    def watch(self, fd: int) -> None:
+        """Report CHILD at each poll while ``fd`` is readable, until unwatch."""
+
+    def unwatch(self, fd: int) -> None: ...
+
+    def wake(self) -> None:
+        """End the poll under way, or the next one, with WAKE. From any thread or signal handler; many are one."""
+
+    def close(self) -> None: ...
+
+
+class ZmqTransport:
+    """A Transport over ZeroMQ. Raises PortInUse or ConfigError when its address can't be bound."""
+
+    def __init__(
+        self,
+        bind_host: str,
+        port: int,
+        *,
+        advertise_host: str | None = None,
+        keys: CurveKeys | None = None,
+        max_frame_bytes: int,
+    ) -> None:
+        self._keys = keys
+        self._max_frame_bytes = max_frame_bytes
+        self._allowed = frozenset([z85.decode(keys.public)]) if keys else frozenset()
+        self._peers: dict[str, zmq.Socket[bytes]] = {}
+        self._refused: set[str] = set()  # addresses that can't be sent to, so that each is logged once
+        self._watched: set[int] = set()
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
+        self._directory = _private_directory()
+        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._epoll = select.epoll()
+        try:
+            self._zap = self._open_zap() if keys else None
+            self._workers = self._open_workers()
+            self._router = self._open_router(bind_host, port)
+        except BaseException:
+            self._destroy()
+            raise
+        bound_port = parse_address(self._router.getsockopt_string(zmq.LAST_ENDPOINT).removeprefix("tcp://"))[1]
+        self.address = format_address(advertise_host or reachable_host(bind_host), bound_port)
+        # Not zmq.Poller: it hands every socket to the kernel anew at each call, which costs up to a tenth of a hop.
+        self._workers_fd, self._router_fd = self._workers.fileno(), self._router.fileno()
+        for fd in (self._wake_fd, self._workers_fd, self._router_fd):
+            self._epoll.register(fd, select.EPOLLIN)
+        if self._zap is not None:
+            self._epoll.register(self._zap.fileno(), select.EPOLLIN)
+
+    # --- receiving ----------------------------------------------------------------------------------------------
+
+    def poll(self, timeout_s: float) -> list[Received]:
+        # The file descriptor of a ZeroMQ socket is edge-triggered: it tells of commands that came since the socket was
+        # last used, and any use (a send, too) takes them. So EVENTS is asked of every socket right before sleeping,
+        # with nothing between; whatever comes after that makes the descriptor readable.
+        workers_ready = self._readable(self._workers)
+        router_ready = self._readable(self._router)
+        zap_ready = self._zap is not None and self._readable(self._zap)
+        at_once = workers_ready or router_ready or zap_ready
+        # epoll rounds up to whole milliseconds; a negative timeout would be for ever.
+        ready = dict(self._epoll.poll(0 if at_once else max(0.0, timeout_s)))
+        received: list[Received] = []
+        if workers_ready or self._workers_fd in ready:
+            self._receive_workers(received)
+        if router_ready or self._router_fd in ready:
+            self._receive_router(received)
+        if self._zap is not None and (zap_ready or self._zap.fileno() in ready):
+            self._answer_zap(self._zap)
+        if self._watched:
+            received += [(Source.CHILD, fd, []) for fd in ready if fd in self._watched]
+        if self._wake_fd in ready:
+            os.eventfd_read(self._wake_fd)
+            received.append((Source.WAKE, 0, []))
+        return received
+
+    @staticmethod
+    def _readable(socket: zmq.Socket[bytes]) -> bool:
+        events: int = socket.getsockopt(zmq.EVENTS)  # type: ignore[assignment]
+        return bool(events & zmq.POLLIN)
+
+    def _receive_workers(self, received: list[Received]) -> None:
+        for worker, frames in self._burst(self._workers):
+            if len(frames) == 1:  # anything else is not our code: user code that found the socket
+                received.append((Source.WORKER, worker, frames))
+
+    def _receive_router(self, received: list[Received]) -> None:
+        for sender, frames in self._burst(self._router):
+            received.append((Source.CLIENT if len(frames) == 1 else Source.PEER, sender, frames))
+
+    def _burst(self, socket: zmq.Socket[bytes]) -> list[tuple[bytes, list[bytes]]]:
+        """What a ROUTER holds, at most BURST_MESSAGES: (routing id, the one or more frames after it)."""
+        recv, getsockopt = socket.recv, socket.getsockopt
+        messages: list[tuple[bytes, list[bytes]]] = []
+        for _ in range(BURST_MESSAGES):
+            try:
+                sender = recv(_NOBLOCK)
+            except zmq.Again:
+                break
+            frames = [recv(_NOBLOCK)]
+            while getsockopt(zmq.RCVMORE):
+                frames.append(recv(_NOBLOCK))
+            messages.append((sender, frames))
+            # Asking costs half of what the exception does, once; a message at a time is the case where latency counts.
+            if len(messages) == 1 and not self._readable(socket):
+                break
+        return messages
+
+    def _answer_zap(self, socket: zmq.Socket[bytes]) -> None:
+        for sender, frames in self._burst(socket):
+            reply = zap.answer(frames[1:], self._allowed)  # after the delimiter
+            if reply:
+                socket.send_multipart([sender, b"", *reply], _NOBLOCK)
+
+    # --- sending ------------------------------------------------------------------------------------------------
+
+    def send_client(self, session: bytes, frame: bytes) -> Sent:
+        return _send_routed(self._router, session, frame)
+
+    def send_worker(self, worker: bytes, frame: bytes) -> Sent:
+        return _send_routed(self._workers, worker, frame)
+
+    def send_peer(self, address: str, frames: Sequence[bytes]) -> Sent:
+        socket = self._peers.get(address) or self._open_peer(address)
+        if socket is None:
+            return Sent.GONE
+        last = len(frames) - 1
+        try:
+            for index, frame in enumerate(frames):
+                _send(socket, frame, _NOBLOCK_MORE if index < last else _NOBLOCK, len(frame) < ZERO_COPY_MIN_BYTES)
+        except zmq.Again:
+            # At the first part: no connection, or a full queue. Later: the connection ended, and took the parts before.
+            return Sent.FULL
+        return Sent.OK
+
+    def forget_peer(self, address: str) -> None:
+        self._refused.discard(address)
+        socket = self._peers.pop(address, None)
+        if socket is not None:
+            socket.close(linger=0)
+
+    # --- children and waking ------------------------------------------------------------------------------------
+
+    def watch(self, fd: int) -> None:
+        if fd not in self._watched:
+            self._epoll.register(fd, select.EPOLLIN)
+            self._watched.add(fd)
+
+    def unwatch(self, fd: int) -> None:
+        if fd not in self._watched:
+            return
+        self._watched.discard(fd)
+        try:
+            self._epoll.unregister(fd)
+        except OSError as error:
+            if error.errno not in (errno.EBADF, errno.ENOENT):  # its owner closed it first: the kernel forgot it then
+                raise
+
+    def wake(self) -> None:
+        fd = self._wake_fd
+        if fd < 0:  # closed: there is nobody left to wake
+            return
+        try:
+            os.eventfd_write(fd, 1)
+        except OSError as error:
+            if error.errno != errno.EBADF:  # closed between the two lines above
+                raise
+
+    # --- opening and closing ------------------------------------------------------------------------------------
+
+    def _open_workers(self) -> zmq.Socket[bytes]:
+        socket = self._context.socket(zmq.ROUTER)
+        socket.set_hwm(WORKER_QUEUE_MESSAGES)
+        socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        # A worker that reconnects comes with the id it had. Only our own children can reach the directory.
+        socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
+        socket.setsockopt(zmq.MAXMSGSIZE, self._max_frame_bytes)
+        self.worker_endpoint = f"ipc://{self._directory}/workers"
+        socket.bind(self.worker_endpoint)
+        return socket
+
+    def _open_router(self, bind_host: str, port: int) -> zmq.Socket[bytes]:
+        # Without ROUTER_HANDOVER: a connection can't take over the routing id, and so the replies, of another.
+        socket = self._context.socket(zmq.ROUTER)
+        socket.set_hwm(CLIENT_QUEUE_MESSAGES)
+        socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        socket.setsockopt(zmq.MAXMSGSIZE, self._max_frame_bytes)
+        socket.setsockopt(zmq.BACKLOG, LISTEN_BACKLOG)
+        _tune_tcp(socket)
+        if self._keys:
+            socket.setsockopt(zmq.CURVE_SERVER, 1)
+            socket.setsockopt_string(zmq.CURVE_SECRETKEY, self._keys.secret)
+        _bind(socket, bind_host, port)
+        return socket
+
+    def _open_zap(self) -> zmq.Socket[bytes]:
+        # Bound before the ROUTER is: without a ZAP socket, libzmq would let every key in.
+        socket = self._context.socket(zmq.ROUTER)
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.bind(zap.ENDPOINT)
+        return socket
+
+    def _open_peer(self, address: str) -> zmq.Socket[bytes] | None:
+        if len(self._peers) >= PEER_SOCKETS_MAX:
+            self._log_refused(address, f"{PEER_SOCKETS_MAX} addresses are in use already")
+            return None
+        try:
+            host, port = parse_address(address)
+        except ConfigError as error:
+            self._log_refused(address, str(error))
+            return None
+        socket = self._context.socket(zmq.DEALER)
+        # IMMEDIATE: queue only for a connection that stands, so that a peer that returns is not fed with old frames.
+        socket.setsockopt(zmq.IMMEDIATE, 1)
+        socket.setsockopt(zmq.SNDHWM, PEER_QUEUE_MESSAGES)
+        socket.setsockopt(zmq.RCVHWM, 1)  # nobody sends on this way; what comes is left where it is
+        socket.setsockopt(zmq.MAXMSGSIZE, self._max_frame_bytes)
+        socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
+        socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
+        socket.setsockopt(zmq.CONNECT_TIMEOUT, CONNECT_TIMEOUT_MS)
+        socket.setsockopt(zmq.IPV6, ":" in host)
+        _tune_tcp(socket)
+        if self._keys:
+            socket.setsockopt_string(zmq.CURVE_SERVERKEY, self._keys.public)
+            socket.setsockopt_string(zmq.CURVE_PUBLICKEY, self._keys.public)
+            socket.setsockopt_string(zmq.CURVE_SECRETKEY, self._keys.secret)
+        socket.connect(f"tcp://{format_address(host, port)}")
+        self._peers[address] = socket
+        return socket
+
+    def _log_refused(self, address: str, reason: str) -> None:
+        if address not in self._refused and len(self._refused) < PEER_SOCKETS_MAX:
+            self._refused.add(address)
+            _logger.error("can't send to the peer at %r: %s", address, reason)
+
+    def close(self) -> None:
+        """Give the last frames CLOSE_LINGER_MS to leave, then let go of everything. May be called again."""
+        self._destroy()
+
+    def _destroy(self) -> None:
+        # destroy() closes every socket of the context. The dicts are cleared after it: a socket that is collected
+        # unclosed would make it wait for ever.
+        self._context.destroy(linger=CLOSE_LINGER_MS)
+        self._peers.clear()
+        shutil.rmtree(self._directory, ignore_errors=True)
+        self._epoll.close()
+        wake_fd, self._wake_fd = self._wake_fd, -1
+        if wake_fd >= 0:
+            os.close(wake_fd)
+
+
+def _send_routed(socket: zmq.Socket[bytes], to: bytes, frame: bytes) -> Sent:
+    try:
+        # ROUTER_MANDATORY reports at the routing id; the frame after it is then taken, or dropped with its connection.
+        _send(socket, to, _NOBLOCK_MORE, True)
+    except zmq.Again:
+        return Sent.FULL
+    except zmq.ZMQError as error:
+        if error.errno == zmq.EHOSTUNREACH:
+            return Sent.GONE
+        raise
+    _send(socket, frame, _NOBLOCK, len(frame) < ZERO_COPY_MIN_BYTES)
+    return Sent.OK
+
+
+def reachable_host(bind_host: str) -> str:
+    """The host that others use for a socket bound to ``bind_host``.
+
+    Bound to every interface: the first IPv4 address that is neither loopback nor link-local; loopback if there is none.
+    """
+    if bind_host not in WILDCARD_HOSTS:
+        return _numeric(bind_host)
+    for adapter in ifaddr.get_adapters():
+        for ip in adapter.ips:
+            if isinstance(ip.ip, str) and not ip.ip.startswith(("127.", "169.254.")):
+                return ip.ip
+    return LOOPBACK_HOST
+
+
+def _numeric(host: str) -> str:
+    return LOOPBACK_HOST if host == "localhost" else host
+
+
+def _bind(socket: zmq.Socket[bytes], host: str, port: int) -> None:
+    socket.setsockopt(zmq.IPV6, ":" in host)
+    shown = format_address(host, port)
+    endpoint = format_address(_numeric(host), port) if port else f"{format_address(_numeric(host), port)[:-1]}*"
+    try:
+        socket.bind(f"tcp://{endpoint}")
+    except zmq.ZMQError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise PortInUse(shown) from error
+        raise ConfigError(
+            f"can't listen on {shown}: {os.strerror(error.errno or 0)}; bind to an address of this machine"
+        ) from error
+
+
+def _tune_tcp(socket: zmq.Socket[bytes]) -> None:
+    socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_TIMEOUT_MS)
+    socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_INTERVAL_MS)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+    socket.setsockopt(zmq.HEARTBEAT_TTL, HEARTBEAT_TIMEOUT_MS)
+    socket.setsockopt(zmq.TCP_MAXRT, UNACKNOWLEDGED_MS)
+    socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, 10)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_INTVL, 5)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_CNT, 3)
+
+
+def _private_directory() -> Path:
+    """A new directory that only this user can enter, with a name short enough for a Unix socket (107 bytes)."""
+    parent = tempfile.gettempdir()
+    return Path(tempfile.mkdtemp(prefix="paceline-", dir=parent if len(parent) < 70 else "/tmp"))

@@ -1,0 +1,125 @@
+"""One task, run: packed arguments in, how it ended and a packed result or error out.
+
+The rules of this module:
+
+- Whatever the code of a task does, the worker goes on: each end of it that Python can see is an outcome. sys.exit() and
+  a KeyboardInterrupt that a task raises end the task, not the worker.
+- An error reads as if the task had been called directly: frames of the worker and of the event loop are left out.
+- No sockets. Nothing here knows that there is a node.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from types import CoroutineType, TracebackType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from paceline.errors import UnknownTask
+from paceline.worker.registry import tasks
+from paceline_protocol.errors import PayloadError, UnserializableValue
+from paceline_protocol.messages import TaskEnd
+from paceline_protocol.payload import ErrorInfo, pack_error, pack_error_info, pack_value, unpack_args
+
+if TYPE_CHECKING:
+    from paceline.worker.loop import Loop
+
+SUCCEEDED = int(TaskEnd.SUCCEEDED)
+FAILED = int(TaskEnd.FAILED)
+
+_STANDARD_LIBRARY = os.path.dirname(os.__file__)
+_NOT_SHOWN = (
+    os.path.dirname(__file__) + os.sep,
+    os.path.join(_STANDARD_LIBRARY, "asyncio") + os.sep,
+    os.path.join(_STANDARD_LIBRARY, "importlib") + os.sep,
+    "<frozen importlib",
+)
+"""Files of frames that lead to the user's code: the worker, the event loop, the import of a module of tasks."""
+
+
+class Executor:
+    """Runs tasks one after the other, in the thread that calls it."""
+
+    def __init__(self, payload_limit_bytes: int) -> None:
+        self._payload_limit_bytes = payload_limit_bytes
+        self._pid = os.getpid()
+        self._loop: Loop | None = None
+
+    def execute(self, name: str, packed_args: bytes) -> tuple[int, bytes]:
+        """(TaskEnd, payload). Raises nothing, unless memory is gone for good."""
+        try:
+            task = tasks.get(name)
+            if task is None:
+                raise UnknownTask(name, f"this worker has no task named {name!r}; its node runs other modules")
+            args, kwargs = unpack_args(packed_args)
+            value = task.function(*args, **kwargs)
+            if type(value) is CoroutineType:
+                value = self._run_coroutine(value)
+        except BaseException as error:  # noqa: BLE001 - the task's own error, whatever it is, is its outcome
+            if os.getpid() != self._pid:
+                _end_fork(error)
+            return FAILED, _pack_failure(error)
+        if os.getpid() != self._pid:
+            _end_fork(None)
+        try:
+            return SUCCEEDED, pack_value(value, self._payload_limit_bytes)
+        except Exception as error:  # noqa: BLE001 - a result that can't be sent is an outcome too
+            return FAILED, _pack_failure(_of_result(error, name))
+
+    def _run_coroutine(self, coroutine: CoroutineType[Any, Any, Any]) -> Any:
+        if self._loop is None:
+            from paceline.worker.loop import Loop
+
+            self._loop = Loop()
+        return self._loop.run(coroutine)
+
+
+def _of_result(error: Exception, name: str) -> Exception:
+    """What the packer said, about the result of this task. Its frames say nothing to the author of the task."""
+    if isinstance(error, UnserializableValue):
+        path = error.path.replace("the value", f"the result of {name}", 1)
+        return UnserializableValue(path, error.type_name, error.advice)
+    if isinstance(error, PayloadError):
+        error.args = (f"the result of {name}: {error}",)
+    return error.with_traceback(None)
+
+
+def _pack_failure(error: BaseException) -> bytes:
+    shown = format_traceback(error)
+    try:
+        return pack_error(error, shown)
+    except Exception as broken:  # noqa: BLE001 - a user's exception may be broken in ways that nobody foresaw
+        cls = type(error)
+        message = f"(it can't be described: {type(broken).__qualname__})"
+        return pack_error_info(ErrorInfo(cls.__qualname__, str(cls.__module__), message, None, ""))
+
+
+def format_traceback(error: BaseException) -> str:
+    """The traceback from the first frame of the user's; empty if there is none, when the message says it all."""
+    entry: TracebackType | None = error.__traceback__
+    while entry is not None and entry.tb_frame.f_code.co_filename.startswith(_NOT_SHOWN):
+        entry = entry.tb_next
+    if entry is None and error.__cause__ is None and error.__context__ is None:
+        return ""
+    try:
+        return "".join(traceback.format_exception(type(error), error, entry))
+    except Exception as broken:  # noqa: BLE001 - formatting calls methods of the user's exception, which may fail too
+        return f"the traceback can't be shown: formatting it raised {type(broken).__qualname__}"
+
+
+def _end_fork(error: BaseException | None) -> NoReturn:
+    """The end of a process that a task forked and that came out of the task's function.
+
+    It must not answer in its parent's name, on a socket that it must not touch. It ends as a script would.
+    """
+    code = 0
+    if isinstance(error, SystemExit):
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+    elif error is not None:
+        traceback.print_exception(error)
+        code = 1
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    os._exit(code & 0xFF)

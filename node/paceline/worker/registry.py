@@ -1,0 +1,242 @@
+"""Which functions are tasks, and under which names: the ``task`` decorator, and how modules of tasks are loaded.
+
+The rules of this module:
+
+- A name means the same function in every process. It is made from where the function is defined, never from how that
+  module happened to be started: a script run as ``python tasks.py`` registers what a node given ``tasks.py`` registers.
+- Registering is all that importing a module of tasks does: no socket, no thread, no cluster. A task stays an ordinary
+  function to call.
+- Two functions never share a name. The same function may come again, as it does when a module is imported twice.
+- Both clients and workers import this, so it pulls in nothing heavy; the client is imported by the first ``submit``.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overload
+
+from paceline.errors import ConfigError, DuplicateTaskName
+from paceline_protocol.messages import PRIORITY_DEFAULT, PRIORITY_MAX
+
+if TYPE_CHECKING:
+    from paceline.client import Future
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+NAME_LIMIT_CHARS = 200
+
+tasks: dict[str, Task[..., Any]] = {}
+"""Every task of this process by name. Written by the decorator, read by the worker."""
+
+
+class Task(Generic[P, R]):
+    """A function that can run on a cluster: ``add(2, 3)`` runs it here, ``add.submit(2, 3)`` there."""
+
+    __name__: str
+    __qualname__: str
+
+    def __init__(self, function: Callable[P, R], name: str, priority: int, max_attempts: int | None) -> None:
+        # First, so that an attribute of the function can't replace one of the task's own.
+        functools.update_wrapper(self, function)
+        self.function = function
+        self.name = name
+        self.priority = _check_priority(priority)
+        self.max_attempts = _check_max_attempts(max_attempts)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self.function(*args, **kwargs)
+
+    @overload
+    def submit(self: Task[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> Future[T]: ...
+    @overload
+    def submit(self, *args: P.args, **kwargs: P.kwargs) -> Future[R]: ...
+    def submit(self, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Run it on the cluster of the current client. Returns at once; the future gives the result."""
+        from paceline.client import current_client
+
+        return current_client().submit(self, *args, **kwargs)
+
+    @overload
+    def map(self: Task[..., Coroutine[Any, Any, T]], *iterables: Iterable[Any]) -> Iterator[T]: ...
+    @overload
+    def map(self, *iterables: Iterable[Any]) -> Iterator[R]: ...
+    def map(self, *iterables: Iterable[Any]) -> Iterator[Any]:
+        """Like the built-in ``map``, run on the cluster: the results in the order of the arguments."""
+        from paceline.client import current_client
+
+        return current_client().map(self, *iterables)
+
+    def options(self, *, priority: int | None = None, max_attempts: int | None = None) -> Task[P, R]:
+        """The same task with other options, for some calls: ``add.options(priority=9).submit(2, 3)``. None keeps it."""
+        return Task(
+            self.function,
+            self.name,
+            self.priority if priority is None else priority,
+            self.max_attempts if max_attempts is None else max_attempts,
+        )
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        # A function is pickled by its module and name, and there the decorator has left this object in its place.
+        # Code that hands a task to multiprocessing depends on it.
+        return _restore, (self.function.__module__, self.__qualname__, self.priority, self.max_attempts)
+
+    def __repr__(self) -> str:
+        return f"<task {self.name}>"
+
+
+@overload
+def task(function: Callable[P, R], /) -> Task[P, R]: ...
+@overload
+def task(
+    *, name: str | None = None, priority: int = PRIORITY_DEFAULT, max_attempts: int | None = None
+) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+def task(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    priority: int = PRIORITY_DEFAULT,
+    max_attempts: int | None = None,
+) -> Any:
+    """Make a function a task, as ``@task`` or ``@task(name=..., priority=..., max_attempts=...)``.
+
+    ``name`` is ``module.function`` unless given. ``priority`` is 0 to 9, higher first. ``max_attempts`` bounds how
+    often the task is started when workers or nodes die under it; None leaves it to the cluster. An ``async def`` is
+    run to its end by the worker.
+
+    Raises ConfigError for what can't be used, DuplicateTaskName if another function has the name.
+    """
+    if function is None:
+        return functools.partial(_register, name=name, priority=priority, max_attempts=max_attempts)
+    return _register(function, name=name, priority=priority, max_attempts=max_attempts)
+
+
+def load_module(spec: str) -> ModuleType:
+    """Import a module of tasks: a dotted name, or the path of a ``.py`` file. What the module raises propagates."""
+    if spec.endswith(".py"):
+        return _load_file(Path(spec).resolve())
+    if not all(part.isidentifier() for part in spec.split(".")):
+        raise ConfigError(f"{spec!r} is neither a dotted module name nor the path of a .py file")
+    cwd = os.getcwd()
+    if cwd not in sys.path and "" not in sys.path:
+        sys.path.insert(0, cwd)  # as `python -m` does
+    return importlib.import_module(spec)
+
+
+def _load_file(path: Path) -> ModuleType:
+    """Import a file under its stem: the name that ``import`` and a run as a script give its tasks as well."""
+    stem = path.stem
+    if not path.is_file():
+        raise ConfigError(f"there is no file {path}")
+    if not stem.isidentifier():
+        raise ConfigError(f"{path.name} can't be imported: {stem!r} is not a Python name; rename the file")
+    loaded = sys.modules.get(stem)
+    if stem in sys.stdlib_module_names or (loaded is not None and not _is_from(loaded, path)):
+        raise ConfigError(f"{path} would hide another module that is named {stem!r}; rename the file")
+    folder = str(path.parent)
+    if sys.path[:1] != [folder]:
+        sys.path.insert(0, folder)
+    module = importlib.import_module(stem)
+    if not _is_from(module, path):
+        raise ConfigError(f"{stem!r} is {module.__file__ or 'a package'} and not {path}; rename the file")
+    return module
+
+
+def _is_from(module: ModuleType, path: Path) -> bool:
+    file = getattr(module, "__file__", None)
+    return file is not None and Path(file).resolve() == path
+
+
+def _register(function: Callable[P, R], *, name: str | None, priority: int, max_attempts: int | None) -> Task[P, R]:
+    if not inspect.isroutine(function):
+        raise ConfigError(f"@task is for functions, not for {function!r}")
+    if "<lambda>" in function.__qualname__ or "<locals>" in function.__qualname__:
+        raise ConfigError(
+            f"{function.__qualname__} can't be a task: a worker finds a task by importing its module, which does not "
+            "create this function; move it to module level with a def"
+        )
+    task_name = _check_name(_default_name(function) if name is None else name)
+    registered: Task[P, R] = Task(function, task_name, priority, max_attempts)
+    known = tasks.get(registered.name)
+    if known is not None and _origin(known.function) != _origin(function):
+        raise DuplicateTaskName(registered.name, _describe(known.function), _describe(function))
+    tasks[registered.name] = registered
+    return registered
+
+
+def _default_name(function: Callable[..., Any]) -> str:
+    return f"{_module_name(function)}.{function.__qualname__}"
+
+
+def _module_name(function: Callable[..., Any]) -> str:
+    """The name under which a worker would import the function's module.
+
+    Code that was started, rather than imported, is in ``__main__``, or in ``__mp_main__`` under multiprocessing.
+    """
+    module: str = function.__module__
+    if module not in ("__main__", "__mp_main__"):
+        return module
+    namespace = getattr(inspect.unwrap(function), "__globals__", {})
+    started_by_name = namespace.get("__spec__")
+    if started_by_name is not None:
+        return cast(str, started_by_name.name)
+    file = namespace.get("__file__")
+    if file is None:
+        raise ConfigError(
+            f"{function.__qualname__} was typed at a prompt, where no worker can import it; put it in a .py file"
+        )
+    return Path(file).stem
+
+
+def _origin(function: Callable[..., Any]) -> tuple[str, int, str]:
+    """Where a function is written: equal for the same function when its module is imported twice."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    if code is None:  # written in C
+        return function.__module__, 0, function.__qualname__
+    return os.path.realpath(code.co_filename), code.co_firstlineno, function.__qualname__
+
+
+def _describe(function: Callable[..., Any]) -> str:
+    file, line, qualname = _origin(function)
+    return f"{qualname} ({file}:{line})" if line else f"{file}.{qualname}"
+
+
+def _check_name(name: object) -> str:
+    if not isinstance(name, str) or not 0 < len(name) <= NAME_LIMIT_CHARS or not name.isprintable() or " " in name:
+        raise ConfigError(
+            f"{name!r} can't name a task: a name has 1 to {NAME_LIMIT_CHARS} printable characters and no spaces"
+        )
+    return name
+
+
+def _check_priority(priority: object) -> int:
+    if type(priority) is not int or not 0 <= priority <= PRIORITY_MAX:
+        raise ConfigError(f"priority {priority!r} can't be used: it is a whole number from 0 to {PRIORITY_MAX}")
+    return priority
+
+
+def _check_max_attempts(max_attempts: object) -> int | None:
+    if max_attempts is None:
+        return None
+    if type(max_attempts) is not int or max_attempts < 1:
+        raise ConfigError(f"max_attempts {max_attempts!r} can't be used: it is a whole number from 1, or None")
+    return max_attempts
+
+
+def _restore(module: str, qualname: str, priority: int, max_attempts: int | None) -> Task[..., Any]:
+    found: Any = sys.modules.get(module) or importlib.import_module(module)
+    for part in qualname.split("."):
+        found = getattr(found, part)
+    restored = cast("Task[..., Any]", found)
+    if (restored.priority, restored.max_attempts) == (priority, max_attempts):
+        return restored
+    return restored.options(priority=priority, max_attempts=max_attempts)

@@ -1,0 +1,323 @@
+"""Which functions become tasks, under which names, and how modules of tasks are loaded."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import importlib
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import paceline.client
+from paceline.errors import ConfigError, DuplicateTaskName
+from paceline.worker import registry
+from paceline.worker.registry import Task, load_module, task
+
+HERE = __name__
+
+
+@pytest.fixture(autouse=True)
+def tasks(monkeypatch: pytest.MonkeyPatch) -> dict[str, Task[..., Any]]:
+    """An empty registry for each test."""
+    fresh: dict[str, Task[..., Any]] = {}
+    monkeypatch.setattr(registry, "tasks", fresh)
+    return fresh
+
+
+@pytest.fixture
+def importing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A current directory with nothing in it; what is imported and put on sys.path is forgotten after the test."""
+    modules = set(sys.modules)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(tmp_path)
+    importlib.invalidate_caches()
+    yield tmp_path
+    for name in set(sys.modules) - modules:
+        del sys.modules[name]
+
+
+def write(path: Path, code: str = "") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("from paceline.worker.registry import task\n" + code)
+    return path
+
+
+def greet(name: str, *, loud: bool = False) -> str:
+    """Say hello."""
+    return f"hello {name}".upper() if loud else f"hello {name}"
+
+
+def part(name: str) -> str:
+    return name
+
+
+picklable = task(greet)
+
+ADD = "@task\ndef add(a, b): return a + b\n"
+
+
+# --- the decorator ----------------------------------------------------------------------------------------------
+
+
+def test_a_task_is_still_the_function() -> None:
+    registered = task(greet)
+    assert registered("you") == "hello you"
+    assert registered("you", loud=True) == "HELLO YOU"
+    assert registered.function is greet
+    assert (registered.__name__, registered.__doc__, registered.__module__) == ("greet", "Say hello.", HERE)
+    assert repr(registered) == f"<task {HERE}.greet>"
+
+
+def test_a_task_is_named_for_its_module_and_function(tasks: dict[str, Task[..., Any]]) -> None:
+    registered = task(greet)
+    assert registered.name == f"{HERE}.greet"
+    assert tasks == {registered.name: registered}
+    assert (registered.priority, registered.max_attempts) == (4, None)
+
+
+def test_name_priority_and_attempts_can_be_given(tasks: dict[str, Task[..., Any]]) -> None:
+    registered = task(name="greeting", priority=9, max_attempts=1)(greet)
+    assert (registered.name, registered.priority, registered.max_attempts) == ("greeting", 9, 1)
+    assert list(tasks) == ["greeting"]
+
+
+def test_an_attribute_of_the_function_does_not_replace_one_of_the_task() -> None:
+    @functools.wraps(greet)
+    def labelled(name: str) -> str:
+        return name
+
+    labelled.name = "other"  # type: ignore[attr-defined]
+    assert task(labelled).name == f"{HERE}.greet"
+
+
+def test_options_change_a_call_and_not_the_task(tasks: dict[str, Task[..., Any]]) -> None:
+    registered = task(max_attempts=2)(greet)
+    urgent = registered.options(priority=9)
+    assert (urgent.name, urgent.priority, urgent.max_attempts) == (registered.name, 9, 2)
+    assert registered.priority == 4
+    assert tasks[registered.name] is registered
+    with pytest.raises(ConfigError, match="priority 10"):
+        registered.options(priority=10)
+
+
+def test_submit_and_map_go_to_the_current_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Any] = []
+
+    class PlayedClient:
+        def submit(self, *args: Any, **kwargs: Any) -> str:
+            calls.append((args, kwargs))
+            return "a future"
+
+        def map(self, *args: Any) -> Iterator[str]:
+            calls.append(args)
+            return iter(["a result"])
+
+    monkeypatch.setattr(paceline.client, "current_client", PlayedClient, raising=False)
+    registered: Any = task(greet)
+    assert registered.submit("you", loud=True) == "a future"
+    assert list(registered.map(["you"])) == ["a result"]
+    assert calls == [((registered, "you"), {"loud": True}), (registered, ["you"])]
+
+
+def test_a_task_is_pickled_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, HERE, sys.modules.get(HERE) or _this_module())
+    monkeypatch.setattr(sys.modules[HERE], "greet", picklable)  # as the decorator leaves it
+    assert pickle.loads(pickle.dumps(picklable)) is picklable
+    assert copy.deepcopy(picklable) is picklable
+    assert pickle.loads(pickle.dumps(picklable.options(priority=8))).priority == 8
+
+
+def _this_module() -> ModuleType:
+    module = ModuleType(HERE)
+    module.__dict__.update(globals())
+    return module
+
+
+# --- what can't be a task ---------------------------------------------------------------------------------------
+
+
+def local_function() -> Callable[..., Any]:
+    def local() -> None: ...
+
+    return local
+
+
+@pytest.mark.parametrize("function", [local_function(), lambda: None])
+@pytest.mark.parametrize("name", [None, "named"])
+def test_what_importing_the_module_does_not_create_is_refused(function: Callable[..., Any], name: str | None) -> None:
+    with pytest.raises(ConfigError, match="move it to module level"):
+        task(name=name)(function)
+
+
+@pytest.mark.parametrize("thing", [Path, 5, functools.partial(greet, "you")])
+def test_only_functions_are_tasks(thing: Any) -> None:
+    with pytest.raises(ConfigError, match="@task is for functions"):
+        task(thing)
+
+
+@pytest.mark.parametrize("name", ["", "two words", "a\nb", "n" * 201, 5, b"bytes"])
+def test_bad_names_are_refused(name: Any) -> None:
+    with pytest.raises(ConfigError, match="can't name a task"):
+        task(name=name)(greet)
+
+
+@pytest.mark.parametrize("priority", [-1, 10, True, 4.0, None])
+def test_bad_priorities_are_refused(priority: Any) -> None:
+    with pytest.raises(ConfigError, match="from 0 to 9"):
+        task(priority=priority)(greet)
+
+
+@pytest.mark.parametrize("max_attempts", [0, -1, True, 1.5])
+def test_bad_attempts_are_refused(max_attempts: Any) -> None:
+    with pytest.raises(ConfigError, match="from 1, or None"):
+        task(max_attempts=max_attempts)(greet)
+
+
+# --- one name, one function -------------------------------------------------------------------------------------
+
+
+def test_another_function_under_the_same_name_is_refused() -> None:
+    task(name="same")(greet)
+    with pytest.raises(DuplicateTaskName) as raised:
+        task(name="same")(part)
+    assert raised.value.name == "same"
+    assert "greet (" in str(raised.value)
+    assert "part (" in str(raised.value)
+
+
+def test_the_same_function_may_register_again(importing: Path, tasks: dict[str, Task[..., Any]]) -> None:
+    module = load_module(str(write(importing / "twice.py", ADD)))
+    first = tasks["twice.add"]
+    importlib.reload(module)
+    assert tasks["twice.add"] is not first
+
+
+def test_two_functions_of_one_module_and_name_are_refused(importing: Path) -> None:
+    with pytest.raises(DuplicateTaskName):
+        load_module(str(write(importing / "pasted.py", ADD + ADD)))
+
+
+# --- names in a module that was started -------------------------------------------------------------------------
+
+
+def run(importing: Path, *arguments: str) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=importing, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+START = """
+from paceline.worker.registry import tasks
+if __name__ == '__main__':
+    import {module}  # imports this file a second time
+    print(*tasks)
+"""
+
+
+def test_a_script_names_its_tasks_as_a_worker_does(importing: Path) -> None:
+    write(importing / "script.py", ADD + START.format(module="script"))
+    assert run(importing, "script.py") == ["script.add"]
+
+
+def test_a_module_that_is_run_names_its_tasks_as_a_worker_does(importing: Path) -> None:
+    write(importing / "pkg" / "__init__.py")
+    write(importing / "pkg" / "mod.py", ADD + START.format(module="pkg.mod"))
+    assert run(importing, "-m", "pkg.mod") == ["pkg.mod.add"]
+
+
+def test_a_child_of_multiprocessing_names_them_so_too(importing: Path) -> None:
+    write(
+        importing / "script.py",
+        ADD
+        + "import multiprocessing\n"
+        + "def child(): print(add.name)\n"
+        + "if __name__ == '__main__':\n"
+        + "    child_process = multiprocessing.get_context('spawn').Process(target=child)\n"
+        + "    child_process.start()\n"
+        + "    child_process.join()\n",
+    )
+    assert run(importing, "script.py") == ["script.add"]
+
+
+def test_a_function_typed_at_a_prompt_is_refused(importing: Path) -> None:
+    program = (
+        "from paceline.errors import ConfigError\n"
+        "from paceline.worker.registry import task\n"
+        "def typed(): pass\n"
+        "try: task(typed)\n"
+        "except ConfigError as error: print('prompt' in str(error))\n"
+    )
+    assert run(importing, "-c", program) == ["True"]
+
+
+def test_registering_imports_nothing_heavy(importing: Path) -> None:
+    program = (
+        "import sys, paceline.worker.registry\n"
+        "print(*{'zmq', 'click', 'rich', 'zeroconf', 'psutil', 'asyncio', 'paceline.client'} & set(sys.modules))"
+    )
+    assert run(importing, "-c", program) == []
+
+
+# --- loading ----------------------------------------------------------------------------------------------------
+
+
+def test_a_dotted_name_is_looked_up_in_the_current_directory(importing: Path, tasks: dict[str, Task[..., Any]]) -> None:
+    write(importing / "shop" / "__init__.py")
+    write(importing / "shop" / "prices.py", ADD)
+    assert load_module("shop.prices").__name__ == "shop.prices"
+    assert list(tasks) == ["shop.prices.add"]
+
+
+def test_a_file_is_imported_under_its_stem(importing: Path, tasks: dict[str, Task[..., Any]]) -> None:
+    write(importing / "deep" / "down" / "prices.py", "import prices_beside\n" + ADD)
+    write(importing / "deep" / "down" / "prices_beside.py")
+    module = load_module(os.path.join("deep", "down", "prices.py"))
+    assert sys.modules["prices"] is module
+    assert list(tasks) == ["prices.add"]
+    assert load_module(os.path.join("deep", "down", "prices.py")) is module
+
+
+@pytest.mark.parametrize("name", ["json.py", "pytest.py"])
+def test_a_file_that_would_hide_another_module_is_refused(importing: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match="would hide another module"):
+        load_module(str(write(importing / name)))
+
+
+def test_two_files_of_one_stem_are_refused(importing: Path) -> None:
+    load_module(str(write(importing / "one" / "stem_of_two.py")))
+    with pytest.raises(ConfigError, match="would hide another module"):
+        load_module(str(write(importing / "two" / "stem_of_two.py")))
+
+
+def test_a_file_behind_a_package_of_its_name_is_refused(importing: Path) -> None:
+    write(importing / "hidden" / "__init__.py")
+    with pytest.raises(ConfigError, match="rename the file"):
+        load_module(str(write(importing / "hidden.py")))
+
+
+@pytest.mark.parametrize("spec", ["", "a/b", "pkg:name", "pkg..mod", ".relative", "two words"])
+def test_what_is_neither_a_name_nor_a_file_is_refused(importing: Path, spec: str) -> None:
+    with pytest.raises(ConfigError, match="neither a dotted module name nor the path"):
+        load_module(spec)
+
+
+def test_a_file_that_is_missing_or_has_no_module_name_is_refused(importing: Path) -> None:
+    with pytest.raises(ConfigError, match="there is no file"):
+        load_module("absent.py")
+    with pytest.raises(ConfigError, match="not a Python name"):
+        load_module(str(write(importing / "my-tasks.py")))
+
+
+def test_what_a_module_raises_propagates(importing: Path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        load_module(str(write(importing / "raises.py", "1 / 0\n")))

@@ -1,0 +1,116 @@
+"""A node's side of its workers, played by the test: a real ROUTER on a real ipc endpoint, and a real Pool."""
+
+from __future__ import annotations
+
+import itertools
+import select
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any, TypeVar
+
+import zmq
+
+from paceline.runtime.pool import Pool
+from paceline_protocol import codec, payload
+from paceline_protocol.messages import Assignment, Done, Message, Run, TaskEnd, WorkerReady
+
+DEADLINE_S = 20.0
+PAYLOAD_LIMIT_BYTES = 100_000
+
+SAMPLE_TASKS = Path(__file__).parent / "sample_tasks.py"
+
+M = TypeVar("M")
+
+
+def readable(fd: int, timeout_s: float = DEADLINE_S) -> bool:
+    poller = select.poll()
+    poller.register(fd, select.POLLIN)
+    return bool(poller.poll(timeout_s * 1000))
+
+
+class PlayedNode:
+    """One worker and what a node would say to it."""
+
+    def __init__(self, *modules: str) -> None:
+        self._context = zmq.Context[zmq.Socket[bytes]]()
+        self._router = self._context.socket(zmq.ROUTER)
+        self._router.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        self._directory = tempfile.mkdtemp(prefix="pl-")  # a Unix socket's path is at most 107 bytes
+        endpoint = f"ipc://{self._directory}/workers"
+        self._router.bind(endpoint)
+        self._ids = itertools.count(1)
+        self.pool = Pool(size=1, modules=modules, endpoint=endpoint, payload_limit_bytes=PAYLOAD_LIMIT_BYTES)
+        self.pool.start()
+        (self.child,) = self.pool.workers.values()
+
+    def receive(self, expected: type[M]) -> M:
+        assert self._router.poll(DEADLINE_S * 1000), f"no {expected.__name__} came"
+        sender, frame = self._router.recv_multipart()
+        assert sender == self.child.id
+        message = codec.decode(frame)
+        assert isinstance(message, expected)
+        return message
+
+    def send(self, message: Message) -> None:
+        self.send_frame(codec.encode(message))
+
+    def send_frame(self, frame: bytes) -> None:
+        self._router.send_multipart([self.child.id, frame])
+
+    def assignment(self, name: str, *args: Any, **kwargs: Any) -> Assignment:
+        return next(self._ids).to_bytes(16, "big"), 1, name, payload.pack_args(args, kwargs), None
+
+    def run(self, name: str, *args: Any, **kwargs: Any) -> tuple[int, bytes]:
+        """Run one task: (state, payload)."""
+        assignment = self.assignment(name, *args, **kwargs)
+        self.send(Run((assignment,)))
+        (outcome,) = self.receive(Done).outcomes
+        task_id, attempt, state, packed, duration_us = outcome
+        assert (task_id, attempt) == assignment[:2]
+        assert duration_us >= 0
+        return state, packed
+
+    def result(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        state, packed = self.run(name, *args, **kwargs)
+        assert state == TaskEnd.SUCCEEDED, payload.unpack_error(packed)
+        return payload.unpack_value(packed)
+
+    def error(self, name: str, *args: Any, **kwargs: Any) -> payload.ErrorInfo:
+        state, packed = self.run(name, *args, **kwargs)
+        assert state == TaskEnd.FAILED
+        return payload.unpack_error(packed)
+
+    def wait_end(self) -> str:
+        """How the worker ended."""
+        assert readable(self.child.fd), "the worker did not end"
+        reaped = self.pool.reap(self.child.fd)
+        assert reaped is not None
+        worker_id, how = reaped
+        assert worker_id == self.child.id
+        return how
+
+    def close(self) -> None:
+        self.pool.stop(0)
+        self._context.destroy(linger=0)
+        shutil.rmtree(self._directory)
+
+
+class Nodes:
+    """Starts played nodes, and closes them after the test."""
+
+    def __init__(self) -> None:
+        self._started: list[PlayedNode] = []
+
+    def start(self, *modules: str) -> PlayedNode:
+        node = PlayedNode(*modules)
+        self._started.append(node)
+        return node
+
+    def start_ready(self, *modules: str) -> tuple[PlayedNode, WorkerReady]:
+        node = self.start(*modules)
+        return node, node.receive(WorkerReady)
+
+    def close(self) -> None:
+        for node in self._started:
+            node.close()

@@ -1,0 +1,230 @@
+"""Tasks that do what tasks do, and what they should not."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import multiprocessing
+import os
+import select
+import signal
+import subprocess
+import sys
+from typing import Any
+
+from paceline.worker.registry import task
+
+seen: contextvars.ContextVar[str] = contextvars.ContextVar("seen", default="nothing")
+left_running: list[asyncio.Task[Any]] = []
+
+
+class Opaque:
+    """Nothing that can be packed."""
+
+
+class Unspeakable(Exception):
+    """An exception that breaks whoever looks at it."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+    @property
+    def args(self) -> Any:
+        raise RuntimeError("no arguments")
+
+
+@task
+def add(a: int, b: int) -> int:
+    return a + b
+
+
+@task
+def keywords(first: str, *, second: str = "two") -> list[str]:
+    return [first, second]
+
+
+@task
+def divide(a: int, b: int) -> float:
+    return _divide(a, b)
+
+
+def _divide(a: int, b: int) -> float:
+    return a / b
+
+
+@task
+def chained() -> None:
+    try:
+        _divide(1, 0)
+    except ZeroDivisionError as error:
+        raise ValueError("no such fraction") from error
+
+
+@task
+async def add_later(a: int, b: int) -> int:
+    await asyncio.sleep(0)
+    return await _divide_later(a + b, 1)
+
+
+async def _divide_later(a: int, b: int) -> int:
+    return a // b
+
+
+@task
+async def divide_later(a: int, b: int) -> int:
+    return await _divide_later(a, b)
+
+
+@task
+async def exit_later() -> None:
+    sys.exit(5)
+
+
+@task
+async def set_context() -> str:
+    before = seen.get()
+    seen.set("something")
+    return before
+
+
+@task
+async def leave_running() -> None:
+    left_running.append(asyncio.ensure_future(asyncio.sleep(3600)))
+
+
+@task
+def left_was_cancelled() -> bool:
+    return all(left.cancelled() for left in left_running)
+
+
+@task
+def opaque() -> dict[str, Any]:
+    return {"inside": Opaque()}
+
+
+@task
+def large(size_bytes: int) -> bytes:
+    return bytes(size_bytes)
+
+
+@task
+def unspeakable() -> None:
+    raise Unspeakable
+
+
+@task
+def recurse() -> None:
+    recurse()
+
+
+@task
+def no_memory() -> None:
+    raise MemoryError("as if it were full")
+
+
+@task
+def leave(code: int) -> None:
+    sys.exit(code)
+
+
+@task
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+@task
+def generator_exit() -> None:
+    raise GeneratorExit
+
+
+@task
+def crash(code: int) -> None:
+    os._exit(code)
+
+
+@task
+def die(number: int) -> None:
+    os.kill(os.getpid(), number)
+
+
+@task
+def interrupt_self() -> str:
+    os.kill(os.getpid(), signal.SIGINT)
+    return "still here"
+
+
+@task
+def subprocess_dies_of_sigint() -> int:
+    code = "import os, signal; os.kill(os.getpid(), signal.SIGINT)"
+    return subprocess.run([sys.executable, "-c", code], stderr=subprocess.DEVNULL, check=False).returncode
+
+
+@task
+def chatter() -> int:
+    print("x" * 100_000)
+    print("y" * 100_000, file=sys.stderr)
+    return os.write(1, b"raw\n")
+
+
+@task
+def read_stdin() -> str:
+    return sys.stdin.read()
+
+
+@task
+def arguments() -> int:
+    return len(sys.argv)
+
+
+@task
+def inherited_fds() -> list[str]:
+    """What an exec'd process gets from the worker, beyond the standard streams."""
+    code = (
+        "import os\n"
+        "for fd in os.listdir('/proc/self/fd'):\n"
+        "    try: print(os.readlink('/proc/self/fd/' + fd)) if int(fd) > 2 else None\n"
+        "    except FileNotFoundError: pass\n"  # the listing's own descriptor
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, close_fds=False)
+    return run.stdout.split()
+
+
+def _double(value: int) -> int:
+    return 2 * value
+
+
+@task
+def in_processes(method: str) -> list[int]:
+    with multiprocessing.get_context(method).Pool(1) as pool:
+        return pool.map(_double, [1, 2, 3])
+
+
+@task
+def fork_and_return(how: str) -> int:
+    """The forked process comes out of the task, as a careless program does. Returns its exit code."""
+    pid = os.fork()
+    if pid:
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if how == "exit":
+        sys.exit(7)
+    if how == "raise":
+        raise ValueError("in the fork")
+    return 99
+
+
+@task
+def announce_and_wait(written: str, awaited: str) -> None:
+    """Opens two FIFOs, in turn: so the test knows that this runs, and decides when it ends."""
+    with open(written, "w"):
+        pass
+    with open(awaited):
+        pass
+
+
+@task
+def start_sleeper(written: str) -> None:
+    """Starts a process that holds the FIFO open, then waits for its own end."""
+    with open(written, "w") as held:
+        subprocess.Popen(["sleep", "3600"], pass_fds=[held.fileno()])
+        held.write("started\n")
+    select.select([], [], [])

@@ -1,0 +1,188 @@
+"""How a worker starts and ends, and when its outcomes leave. Real processes; each wait has a deadline."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from paceline_protocol.codec import encode
+from paceline_protocol.messages import Done, Run, Stop, WorkerFailed
+from paceline_protocol.payload import unpack_value
+from worker.played_node import DEADLINE_S, SAMPLE_TASKS, Nodes, PlayedNode, readable
+
+
+def open_fifo(path: Path, flags: int) -> int:
+    """Blocks until the task opens the other end; the timeout of the test is the deadline."""
+    return os.open(path, flags)
+
+
+# --- starting ---------------------------------------------------------------------------------------------------
+
+
+def test_a_ready_worker_says_which_tasks_it_can_run(nodes: Nodes) -> None:
+    node, ready = nodes.start_ready(str(SAMPLE_TASKS))
+    assert ready.pid == node.child.pid
+    assert "sample_tasks.add" in ready.names
+    assert list(ready.names) == sorted(ready.names)
+
+
+def test_a_dotted_module_is_found_in_the_current_directory(
+    nodes: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "shop"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "prices.py").write_text(
+        "from paceline.worker.registry import task\n\n@task\ndef total(*prices): return sum(prices)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    node, ready = nodes.start_ready("shop.prices")
+    assert ready.names == ("shop.prices.total",)
+    assert node.result("shop.prices.total", 1, 2, 3) == 6
+
+
+def test_every_module_is_loaded(nodes: Nodes, tmp_path: Path) -> None:
+    other = tmp_path / "other_tasks.py"
+    other.write_text("from paceline.worker.registry import task\n\n@task(name='zero')\ndef nothing(): return 0\n")
+    node, ready = nodes.start_ready(str(SAMPLE_TASKS), str(other))
+    assert {"sample_tasks.add", "zero"} <= set(ready.names)
+    assert node.result("zero") == 0
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        ("import no_such_module_anywhere", "ModuleNotFoundError: No module named 'no_such_module_anywhere'"),
+        ("def f(:", "SyntaxError"),
+        ("raise SystemExit(2)", "SystemExit: 2"),
+    ],
+)
+def test_a_module_that_does_not_import_is_reported_and_ends_the_worker(
+    nodes: Nodes, tmp_path: Path, code: str, error: str
+) -> None:
+    module = tmp_path / "broken_tasks.py"
+    module.write_text(code + "\n")
+    node = nodes.start(str(module))
+    failed = node.receive(WorkerFailed)
+    assert failed.pid == node.child.pid
+    assert failed.module == str(module)
+    assert error in failed.error
+    assert "broken_tasks.py" in failed.error + failed.traceback  # a SyntaxError itself says where it is
+    assert "importlib" not in failed.traceback
+    assert node.wait_end() == "exit code 3"
+
+
+def test_a_module_that_does_not_exist_is_reported_without_a_traceback(nodes: Nodes) -> None:
+    node = nodes.start("no_such_module_anywhere")
+    failed = node.receive(WorkerFailed)
+    assert failed.error == "ModuleNotFoundError: No module named 'no_such_module_anywhere'"
+    assert failed.traceback == ""
+    assert node.wait_end() == "exit code 3"
+
+
+# --- ending -----------------------------------------------------------------------------------------------------
+
+
+def test_stop_ends_a_worker_after_what_it_runs(sample: PlayedNode) -> None:
+    sample.send(Run((sample.assignment("sample_tasks.add", 2, 3),)))
+    sample.send(Stop())
+    (outcome,) = sample.receive(Done).outcomes
+    assert unpack_value(outcome[3]) == 5
+    assert sample.wait_end() == "exit code 0"
+
+
+def test_a_crash_is_told_with_its_exit_code(sample: PlayedNode) -> None:
+    sample.send(Run((sample.assignment("sample_tasks.crash", 9),)))
+    assert sample.wait_end() == "exit code 9"
+
+
+def test_a_signal_is_told_by_number_and_name(sample: PlayedNode) -> None:
+    sample.send(Run((sample.assignment("sample_tasks.die", int(signal.SIGSEGV)),)))
+    assert sample.wait_end() == "signal 11 (SIGSEGV)"
+
+
+def test_a_worker_ends_when_its_node_closes_the_link(sample: PlayedNode) -> None:
+    sample.child.link.shutdown(socket.SHUT_RDWR)
+    assert sample.wait_end() == "exit code 4"
+
+
+def test_the_end_of_the_link_ends_a_worker_in_the_middle_of_a_task(sample: PlayedNode, tmp_path: Path) -> None:
+    written, awaited = tmp_path / "written", tmp_path / "awaited"
+    os.mkfifo(written)
+    os.mkfifo(awaited)
+    sample.send(Run((sample.assignment("sample_tasks.announce_and_wait", str(written), str(awaited)),)))
+    os.close(open_fifo(written, os.O_RDONLY))
+    sample.child.link.shutdown(socket.SHUT_RDWR)
+    assert sample.wait_end() == "exit code 4"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs pidfd_open")
+def test_workers_end_with_a_node_that_is_killed(tmp_path: Path) -> None:
+    program = (
+        "import sys, time\n"
+        "from paceline.runtime.pool import Pool\n"
+        f"pool = Pool(size=2, modules=({str(SAMPLE_TASKS)!r},), endpoint='ipc://{tmp_path}/w', "
+        "payload_limit_bytes=1000)\n"
+        "pool.start()\n"
+        "print(*(child.pid for child in pool.workers.values()), flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as node:
+        assert node.stdout is not None
+        assert readable(node.stdout.fileno())
+        fds = [os.pidfd_open(int(pid)) for pid in node.stdout.readline().split()]
+        node.kill()
+        node.wait(DEADLINE_S)
+        assert len(fds) == 2
+        for fd in fds:
+            assert readable(fd), "a worker outlived its node"
+            os.close(fd)
+
+
+# --- when outcomes leave ----------------------------------------------------------------------------------------
+
+
+def test_finished_tasks_are_not_held_back_by_one_that_is_not_known_to_be_short(
+    sample: PlayedNode, tmp_path: Path
+) -> None:
+    written, awaited = tmp_path / "written", tmp_path / "awaited"
+    os.mkfifo(written)
+    os.mkfifo(awaited)
+    short = [sample.assignment("sample_tasks.add", number, 0) for number in range(3)]
+    long = sample.assignment("sample_tasks.announce_and_wait", str(written), str(awaited))
+    last = sample.assignment("sample_tasks.add", 3, 0)
+    sample.send(Run((*short, long, last)))
+    early: list[bytes] = []
+    while len(early) < len(short):  # arrives while the long task waits for this test
+        early += [outcome[0] for outcome in sample.receive(Done).outcomes]
+    assert early == [assignment[0] for assignment in short]
+
+    os.close(open_fifo(written, os.O_RDONLY))
+    os.close(open_fifo(awaited, os.O_WRONLY))
+    late: list[bytes] = []
+    while len(late) < 2:
+        late += [outcome[0] for outcome in sample.receive(Done).outcomes]
+    assert late == [long[0], last[0]]
+
+
+def test_large_outcomes_leave_before_they_fill_a_frame(nodes: Nodes, tmp_path: Path) -> None:
+    module = tmp_path / "blobs.py"
+    module.write_text("from paceline.worker.registry import task\n\n@task\ndef blob(): return bytes(90_000)\n")
+    node, _ = nodes.start_ready(str(module))
+    count = 40
+    node.send(Run(tuple(node.assignment("blobs.blob") for _ in range(count))))
+    sizes: list[int] = []
+    outcomes = 0
+    while outcomes < count:
+        done = node.receive(Done)
+        sizes.append(len(encode(done)))
+        outcomes += len(done.outcomes)
+    assert max(sizes) < 1024 * 1024 + 100_000
