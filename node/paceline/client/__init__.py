@@ -1,0 +1,7 @@
+"""What a program uses to run tasks on a cluster. A thin face: the work is in the modules."""
+
+from paceline.client.client import Client, NamedTask, current_client
+from paceline.client.future import Future
+from paceline.client.local import Cluster
+
+__all__ = ["Client", "Cluster", "Future", "NamedTask", "current_client"]

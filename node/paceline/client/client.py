@@ -1,0 +1,288 @@
+"""The client: what a program uses to run tasks on a cluster.
+
+Making a Client opens nothing. The first use, or entering its ``with`` block, looks for the leader and says at once what
+is wrong if there is none. From then on a leader that changes is the client's own business: what was submitted is given
+to the next one, under the same ids, and only a cluster that stays away longer than ``failover_timeout_s`` is an error.
+"""
+
+from __future__ import annotations
+
+import atexit
+import itertools
+import logging
+import os
+import random
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+from paceline.client.driver import Driver, PackedCall
+from paceline.client.future import Future
+from paceline.client.session import Session
+from paceline.config import (
+    DEFAULT_PORT,
+    LOOPBACK_HOST,
+    ClusterFile,
+    addresses_from_environment,
+    cluster_path_from_environment,
+    format_address,
+    parse_address,
+)
+from paceline.errors import NoNodeFound
+from paceline_protocol.messages import PRIORITY_DEFAULT, Options
+from paceline_protocol.payload import pack_args, unpack_value
+
+CLOSE_TIMEOUT_S = 5.0
+MAP_WINDOW_TASKS = 1024
+MAP_FIRST_TASKS = 64
+
+_logger = logging.getLogger("paceline.client")
+
+
+@runtime_checkable
+class TaskLike(Protocol):
+    """What can be submitted besides a name: a task of ``@paceline.task``, or a :class:`NamedTask`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def priority(self) -> int: ...
+    @property
+    def max_attempts(self) -> int | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class NamedTask:
+    """A task that this process can't import, with options for its calls: ``NamedTask("reports.build", priority=9)``."""
+
+    name: str
+    priority: int = PRIORITY_DEFAULT
+    max_attempts: int | None = None
+
+
+Target: TypeAlias = TaskLike | str
+
+
+class Client:
+    """A connection to a cluster. Any number of threads may share it; processes may not: make one in each.
+
+    :param addresses: nodes, as "host:port" or "host"; any one that lives is enough to find the others. Without any,
+        PACELINE_CONNECT; without that, this machine's port 7077 and whatever discovery finds, at the same time.
+    :param cluster: the cluster file, or its path; without it, PACELINE_CLUSTER. It names the cluster and has its keys.
+    :param connect_timeout_s: how long the first use looks for a leader.
+    :param failover_timeout_s: how long a later absence of a leader is waited out.
+    :param payload_limit_bytes: the packed arguments of one call; without it, what the nodes allow.
+    :param prompt: always have the acceptance of tasks confirmed at once. For programs that submit and wait for
+        acceptance and not for results.
+    """
+
+    def __init__(
+        self,
+        *addresses: str,
+        cluster: str | Path | ClusterFile | None = None,
+        connect_timeout_s: float = 10.0,
+        failover_timeout_s: float = 30.0,
+        payload_limit_bytes: int | None = None,
+        prompt: bool = False,
+    ) -> None:
+        if cluster is None:
+            cluster = cluster_path_from_environment()
+        if isinstance(cluster, str | Path):
+            cluster = ClusterFile.load(cluster)
+        self._cluster_name = cluster.name if cluster is not None else None
+        given = addresses or addresses_from_environment()
+        self._discovers = not given
+        given = given or (format_address(LOOPBACK_HOST, DEFAULT_PORT),)
+        self._payload_limit_bytes = payload_limit_bytes
+        self._connect_timeout_s = connect_timeout_s
+        session = Session(
+            os.urandom(16),
+            [format_address(*parse_address(address)) for address in given],
+            random=random.Random(os.urandom(8)),
+            cluster_name=self._cluster_name or "",
+            connect_timeout_s=connect_timeout_s,
+            failover_timeout_s=failover_timeout_s,
+        )
+        self._session = session
+        self._driver = Driver(session, cluster.keys if cluster is not None else None, prompt=prompt)
+        _clients.add(self)
+
+    # --- the life of a client ------------------------------------------------------------------------------------
+
+    def connect(self) -> None:
+        """Find the leader now. Raises NoNodeFound, NoLeader, IncompatibleVersion or ClientClosed."""
+        self._start_discovery()
+        self._driver.connect()
+
+    def close(self, timeout: float = CLOSE_TIMEOUT_S) -> None:
+        """Wait at most ``timeout`` seconds until what was submitted is accepted, then close.
+
+        Accepted tasks run all the same. Futures without a result raise ClientClosed. Closing twice does nothing.
+        """
+        self._driver.close(timeout)
+        with _current_lock:
+            if self in _entered:
+                _entered.remove(self)
+
+    def __enter__(self) -> Client:
+        try:
+            self.connect()
+        except BaseException:
+            self.close(0)
+            raise
+        with _current_lock:
+            _entered.append(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        at = self._session.leader_address
+        return f"<paceline client, {'leader at ' + at if at else self._session.state.value}>"
+
+    def _start_discovery(self) -> None:
+        if self._discovers:
+            self._discovers = False
+            threading.Thread(target=self._discover, name="paceline-discovery", daemon=True).start()
+
+    def _discover(self) -> None:
+        from paceline.discovery import find_nodes
+
+        try:
+            found = find_nodes(self._cluster_name, loopback=None, timeout_s=self._connect_timeout_s)
+        except OSError as error:
+            _logger.warning("no discovery on this network (%s); name a node with Client('host:7077')", error)
+            return
+        if found:
+            self._driver.add_addresses(found)
+
+    # --- tasks ---------------------------------------------------------------------------------------------------
+
+    def submit(self, target: Target, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Run a task on the cluster: ``client.submit(add, 2, 3)``. Returns at once.
+
+        ``target`` is a task, ``task.options(priority=...)``, the name of a task, or a :class:`NamedTask`. Raises
+        UnserializableValue or PayloadTooLarge for arguments that can't be sent, TypeError if ``target`` is no task, and
+        what :meth:`connect` raises. With 200,000 tasks outstanding it waits until one ends.
+        """
+        self._start_discovery()
+        return self._driver.submit(self._pack(target, args, kwargs))
+
+    def map(self, target: Target, /, *iterables: Iterable[Any], window: int = MAP_WINDOW_TASKS) -> Iterator[Any]:
+        """Like the built-in ``map``, on the cluster: the results in the order of the arguments.
+
+        Lazy: nothing is submitted before the first result is asked for, and never more than ``window`` tasks are ahead
+        of the result that is taken. The first exception is raised at its place; then, or when the iterator is dropped,
+        what has not started is cancelled.
+        """
+        if window < 1:
+            raise ValueError(f"window is {window}, and must be at least 1")
+        _parts(target)  # a wrong target is an error here and not at the first result
+        return self._map(target, zip(*iterables, strict=False), window)
+
+    def _map(self, target: Target, arguments: Iterator[tuple[Any, ...]], window: int) -> Iterator[Any]:
+        self._start_discovery()
+        ahead: deque[Future[Any]] = deque()
+        # The first batch is small, so that work begins while the arguments of the next are read.
+        wanted = min(window, MAP_FIRST_TASKS)
+        try:
+            while True:
+                # Half a window at a time: submitted one by one as results come, tasks would travel one by one.
+                if wanted and len(ahead) <= window // 2:
+                    calls = [self._pack(target, args, {}) for args in itertools.islice(arguments, wanted)]
+                    ahead.extend(self._driver.submit_many(calls))
+                    wanted = max(1, window // 2) if len(calls) == wanted else 0
+                if not ahead:
+                    return
+                yield ahead.popleft().result()
+        finally:
+            self._driver.abandon(ahead)
+
+    def as_completed(self, futures: Iterable[Future[Any]], timeout: float | None = None) -> Iterator[Future[Any]]:
+        """The futures of this client in the order in which they end. TimeoutError: ``timeout`` seconds from now."""
+        deadline_s = None if timeout is None else time.monotonic() + timeout
+        ended: deque[Future[Any]] = deque()
+        pending = list(dict.fromkeys(futures))
+        for future in pending:
+            self._driver.collect(future, ended)
+        for count in range(len(pending)):
+            rest_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
+            if not ended and not self._driver.wait_until(lambda: ended, rest_s):
+                raise TimeoutError(f"{len(pending) - count} of {len(pending)} tasks did not end within {timeout} s")
+            yield ended.popleft()
+
+    def status(self, timeout: float = 5.0) -> dict[str, Any]:
+        """What the leader knows about the cluster; what any node knows, while there is no leader.
+
+        Raises NoNodeFound if none answers in time.
+        """
+        self._start_discovery()
+        body = self._driver.status(timeout)
+        if body is None:
+            raise NoNodeFound(self._session.addresses, timeout)
+        status: dict[str, Any] = unpack_value(body)
+        return status
+
+    def _pack(self, target: Target, args: tuple[Any, ...], kwargs: dict[str, Any]) -> PackedCall:
+        name, priority, options = _parts(target)
+        limit_bytes = self._payload_limit_bytes or self._session.payload_limit_bytes
+        return name, priority, pack_args(args, kwargs, limit_bytes), options
+
+
+def _parts(target: object) -> tuple[str, int, Options | None]:
+    if isinstance(target, str):
+        return target, PRIORITY_DEFAULT, None
+    try:
+        name, priority, max_attempts = target.name, target.priority, target.max_attempts  # type: ignore[attr-defined]
+    except AttributeError:
+        what = getattr(target, "__qualname__", None) or repr(target)
+        advice = "decorate it with @paceline.task" if callable(target) else "submit a task or the name of one"
+        raise TypeError(f"{what} is not a task; {advice}") from None
+    return name, priority, None if max_attempts is None else {"max_attempts": max_attempts}
+
+
+# --- the current client -----------------------------------------------------------------------------------------
+
+_current_lock = threading.Lock()
+_entered: list[Client] = []  # by `with`, the innermost last
+_default: Client | None = None
+_clients: weakref.WeakSet[Client] = weakref.WeakSet()  # of this process, to tell them in a forked child
+
+
+def current_client() -> Client:
+    """The client that ``task.submit()`` uses: of the innermost open ``with Client()`` in this process, else one default
+    client, made on first use and closed at exit."""
+    global _default
+    with _current_lock:
+        if _entered:
+            return _entered[-1]
+        if _default is None or _default._driver.unusable is not None:
+            _default = Client()
+            atexit.register(_default.close)
+        return _default
+
+
+def _inherited() -> Exception:
+    return RuntimeError("this client belongs to the parent process; make a new Client after a fork")
+
+
+def _after_fork() -> None:
+    """In the child: the sockets and the background thread stayed with the parent, and its locks may be taken."""
+    global _current_lock, _default
+    _current_lock = threading.Lock()
+    _default = None
+    _entered.clear()
+    for client in _clients:
+        client._driver.disown(_inherited)
+
+
+os.register_at_fork(after_in_child=_after_fork)

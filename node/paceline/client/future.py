@@ -1,0 +1,159 @@
+"""The promise of a task's result.
+
+A future holds what the cluster sent, undecoded; the thread that asks for the result decodes it, so that the thread that
+drives the socket is not held up by large results.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections import deque
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from paceline.errors import TaskCancelled, TaskFailed, TaskLost
+from paceline_protocol.messages import TaskEnd
+from paceline_protocol.payload import unpack_error, unpack_value
+
+if TYPE_CHECKING:
+    from paceline.client.driver import Driver
+
+T_co = TypeVar("T_co", covariant=True)
+
+PENDING = 0
+REFUSED = -1
+"""Beside the numbers of TaskEnd: the task never ran as far as this client knows, and ``_payload`` is the exception."""
+
+
+class Future(Generic[T_co]):
+    """One submitted task. Made by ``Client.submit``, safe to use from any thread, awaitable in any asyncio loop."""
+
+    __slots__ = ("_callbacks", "_driver", "_payload", "_sinks", "_state", "_value", "name", "task_id")
+
+    def __init__(self, driver: Driver, task_id: bytes, name: str) -> None:
+        self.task_id = task_id
+        self.name = name
+        self._driver = driver
+        self._state = PENDING
+        self._payload: bytes | Exception | None = None
+        self._value: Any = None
+        self._callbacks: list[Callable[[Future[Any]], object]] | None = None
+        self._sinks: list[deque[Future[Any]]] | None = None  # where as_completed collects it
+
+    def done(self) -> bool:
+        """True once the task ended, however it did."""
+        return self._state != PENDING
+
+    def cancelled(self) -> bool:
+        return self._state == TaskEnd.CANCELLED
+
+    def result(self, timeout: float | None = None) -> T_co:
+        """The return value; waits for it at most ``timeout`` seconds.
+
+        Raises what the task raised if that is a built-in exception, with a TaskFailed as its cause, and otherwise
+        TaskFailed; TaskLost, TaskCancelled; UnknownTask, QueueFull and the like if the cluster refused the task;
+        NoLeader or NoNodeFound if the cluster was away for too long; TimeoutError.
+        """
+        self._wait(timeout)
+        if self._state == TaskEnd.SUCCEEDED:
+            # Decoded once, so that every call gives the same object.
+            payload = self._payload
+            if isinstance(payload, bytes):
+                self._value = unpack_value(payload)
+                self._payload = None
+            value: T_co = self._value
+            return value
+        raise self._error()
+
+    def exception(self, timeout: float | None = None) -> Exception | None:
+        """What :meth:`result` would raise, None if the task succeeded. Raises TimeoutError itself."""
+        self._wait(timeout)
+        return None if self._state == TaskEnd.SUCCEEDED else self._error()
+
+    def accepted(self, timeout: float | None = None) -> None:
+        """Wait until the cluster has accepted the task: from then on it survives the loss of any minority of voters.
+
+        Raises what kept it from being accepted, and TimeoutError.
+        """
+        if not self._driver.wait_accepted(self, timeout):
+            raise TimeoutError(f"task {self.name} was not accepted within {timeout} s")
+        if self._state == REFUSED:
+            raise self._error()
+
+    def cancel(self, timeout: float = 5.0) -> bool:
+        """Ask the leader to cancel the task. True if it never starts; False if it runs or has ended.
+
+        Raises TimeoutError if there is no answer in time; NoLeader or NoNodeFound.
+        """
+        return self._driver.cancel(self, timeout)
+
+    def add_done_callback(self, callback: Callable[[Future[T_co]], object]) -> None:
+        """Call ``callback(future)`` when the task has ended, at once if it has.
+
+        It runs in whichever thread learns of the end, so it must be short. What it raises is logged.
+        """
+        self._driver.add_done_callback(self, callback)
+
+    def __await__(self) -> Generator[Any, None, T_co]:
+        if self._state == PENDING:
+            import asyncio
+
+            loop = asyncio.get_running_loop()
+            woken = loop.create_future()
+
+            def wake() -> None:
+                if not woken.done():  # the awaiting task may have been cancelled
+                    woken.set_result(None)
+
+            self.add_done_callback(lambda _: None if loop.is_closed() else loop.call_soon_threadsafe(wake))
+            yield from woken
+        return self.result(0)
+
+    def __repr__(self) -> str:
+        if self._state == PENDING:
+            state = "pending"
+        else:
+            state = "refused" if self._state == REFUSED else TaskEnd(self._state).name.lower()
+        return f"<future of {self.name} {self.task_id.hex()}: {state}>"
+
+    def _wait(self, timeout: float | None) -> None:
+        if self._state == PENDING and not self._driver.wait_until(self.done, timeout):
+            raise TimeoutError(f"task {self.name} did not end within {timeout} s")
+
+    def _error(self) -> Exception:
+        if isinstance(self._payload, Exception):
+            # One exception may stand for many futures: without this, it would gather all their tracebacks.
+            return self._payload.with_traceback(None)
+        return error_of(self._state, self._payload or b"")
+
+
+def error_of(state: int, payload: bytes) -> Exception:
+    """The exception for a task that ended in another state than SUCCEEDED."""
+    if state == TaskEnd.CANCELLED:
+        return TaskCancelled()
+    info = unpack_error(payload)
+    if state == TaskEnd.LOST:
+        match info.args:
+            case (int(attempts), str(detail)):
+                return TaskLost(attempts, detail)
+        return TaskLost(1, info.message)
+    name = info.type_name if info.module == "builtins" else f"{info.module}.{info.type_name}"
+    failed = TaskFailed(name, info.message, info.traceback)
+    restored = _restore(info.type_name, info.args) if info.module == "builtins" else None
+    if restored is None:
+        return failed
+    restored.__cause__ = failed
+    return restored
+
+
+def _restore(type_name: str, args: tuple[Any, ...] | None) -> Exception | None:
+    """The built-in exception, None if this is none or can't be built again from its arguments."""
+    cls = getattr(builtins, type_name, None)
+    if args is None or not (isinstance(cls, type) and issubclass(cls, Exception)):
+        return None
+    if issubclass(cls, StopIteration | StopAsyncIteration):
+        return None  # raised in a generator or a coroutine, they would end it and not report anything
+    try:
+        return cls(*args)
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,285 @@
+"""A real cluster on this machine for the length of a ``with`` block: for tests, demonstrations and notebooks.
+
+    with Cluster.local("tasks.py", nodes=3) as cluster, cluster.client() as client:
+        client.submit("tasks.add", 2, 3).result()
+
+The nodes are processes like any other node: they elect a leader, spawn workers, and can be killed. Two pipes tie each
+to this process. On one a node announces its address and later that it is ready, as JSON lines. The other is never
+written; its end tells a node that this process is gone, so that no node outlives a script that crashed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Any
+
+from paceline.client.client import Client
+from paceline.errors import ClusterFailed, PacelineError
+
+START_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 10.0
+KILL_TIMEOUT_S = 5.0
+STATUS_TIMEOUT_S = 5.0
+STATUS_INTERVAL_S = 0.05
+REDUNDANT_NODES = 3
+LOG_TAIL_BYTES = 4096
+ANNOUNCE_LIMIT_BYTES = 64 * 1024
+
+
+class Node:
+    """One node process of a local cluster."""
+
+    def __init__(self, command: list[str], log_path: Path, environment: Mapping[str, str] | None) -> None:
+        self.id = ""
+        self.address = ""
+        self.ready = False
+        self._log_path = log_path
+        self._announced = b""
+        announce_read, announce_write = os.pipe()
+        parent_read, self._parent_write = os.pipe()
+        self._announce_read = announce_read
+        command = [*command, "--announce-fd", str(announce_write), "--parent-fd", str(parent_read)]
+        try:
+            with log_path.open("ab") as log:
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    pass_fds=(announce_write, parent_read),
+                    env=environment,
+                    # Ctrl-C belongs to the script: it decides when and in which order its nodes stop.
+                    start_new_session=True,
+                )
+        except OSError:
+            os.close(announce_read)
+            os.close(self._parent_write)
+            raise
+        finally:
+            os.close(announce_write)
+            os.close(parent_read)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this node says that it leads. False if it does not answer, as when it was killed."""
+        return self.alive and _leader_id((self.address,)) == self.id
+
+    def kill(self) -> None:
+        """SIGKILL, and wait for the end of the process: nothing is flushed, nobody is told."""
+        self._process.kill()
+        self._process.wait(KILL_TIMEOUT_S)
+        self._close_pipes()
+
+    def terminate(self) -> None:
+        """SIGTERM: the node finishes what it runs and leaves."""
+        self._process.terminate()
+
+    def wait_stopped(self, deadline_s: float) -> None:
+        """SIGKILL at the deadline. Its workers end with it."""
+        try:
+            self._process.wait(max(0.0, deadline_s - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait(KILL_TIMEOUT_S)
+        self._close_pipes()
+
+    def wait_announced(self, field: str, deadline_s: float) -> None:
+        """Read announcements until one has ``field``. Raises ClusterFailed."""
+        while not self._take_announcements(field):
+            rest_s = deadline_s - time.monotonic()
+            if rest_s <= 0:
+                raise ClusterFailed(f"a node did not announce its {field} in time{self._log_tail()}")
+            poll = select.poll()
+            poll.register(self._announce_read, select.POLLIN)
+            if poll.poll(int(rest_s * 1000) + 1):
+                data = os.read(self._announce_read, 4096)
+                if not data:
+                    code = self._process.wait(KILL_TIMEOUT_S)
+                    raise ClusterFailed(f"a node ended with {_how(code)} while it started{self._log_tail()}")
+                self._announced += data
+                if len(self._announced) > ANNOUNCE_LIMIT_BYTES:
+                    raise ClusterFailed("a node announces something that is no line of JSON")
+
+    def _take_announcements(self, field: str) -> bool:
+        found = bool({"address": self.address, "ready": self.ready}[field])
+        while b"\n" in self._announced:
+            line, _, self._announced = self._announced.partition(b"\n")
+            message: dict[str, Any] = json.loads(line)
+            if "error" in message:
+                raise ClusterFailed(f"a node did not start: {message['error']}{self._log_tail()}")
+            self.id = message.get("id", self.id)
+            self.address = message.get("address", self.address)
+            self.ready = message.get("ready", self.ready)
+            found = found or field in message
+        return found
+
+    def _log_tail(self) -> str:
+        with self._log_path.open("rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - LOG_TAIL_BYTES))
+            text = log.read().decode(errors="replace").strip()
+        return f"\n\nThe end of its output:\n{text}" if text else ""
+
+    def _close_pipes(self) -> None:
+        for descriptor in (self._announce_read, self._parent_write):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._announce_read = self._parent_write = -1
+
+    def __repr__(self) -> str:
+        return f"<paceline node {self.id[:8]} at {self.address}, pid {self.pid}>"
+
+
+class Cluster:
+    """Nodes of this machine that form one cluster. Made by :meth:`local`."""
+
+    def __init__(self, command: list[str], nodes: int, environment: Mapping[str, str] | None) -> None:
+        self._command = command
+        self._wanted_nodes = nodes
+        self._environment = environment
+        self._directory: Path | None = None
+        self.nodes: list[Node] = []
+
+    @classmethod
+    def local(
+        cls,
+        *modules: str | Path | ModuleType,
+        nodes: int = 1,
+        workers: int = 2,
+        journal: str = "memory",
+        environment: Mapping[str, str] | None = None,
+    ) -> Cluster:
+        """Describe a cluster; entering its ``with`` block starts it and waits until it is ready.
+
+        ``modules`` hold the tasks: module names, paths of .py files, or modules. ``environment`` replaces that of the
+        nodes and their workers.
+        """
+        if nodes < 1:
+            raise ValueError(f"nodes is {nodes}, and must be at least 1")
+        specs = [_module_spec(module) for module in modules]
+        options = ["--port", "0", "--workers", str(workers), "--journal", journal, "--expect", str(nodes)]
+        command = [sys.executable, "-m", "paceline", "node", *specs, *options, "--no-discovery"]
+        return cls(command, nodes, environment)
+
+    def __enter__(self) -> Cluster:
+        try:
+            self.start()
+            self.wait_ready()
+            if self._wanted_nodes >= REDUNDANT_NODES:
+                self.wait_redundant()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        return tuple(node.address for node in self.nodes)
+
+    @property
+    def leader(self) -> Node | None:
+        """The node that leads, as the cluster says; None if it says none in time or names another."""
+        leader_id = _leader_id(self.addresses)
+        return next((node for node in self.nodes if node.id == leader_id), None)
+
+    def client(self, **options: Any) -> Client:
+        """A client of this cluster; ``options`` are those of Client."""
+        return Client(*self.addresses, **options)
+
+    def start(self, timeout: float = START_TIMEOUT_S) -> None:
+        """Start the processes. Returns once all of them listen; there may be no leader yet."""
+        deadline_s = time.monotonic() + timeout
+        self._directory = Path(tempfile.mkdtemp(prefix="paceline-local-"))
+        self._start_node()
+        # The others need an address to join.
+        self.nodes[0].wait_announced("address", deadline_s)
+        for _ in range(1, self._wanted_nodes):
+            self._start_node("--join", self.nodes[0].address)
+        for node in self.nodes[1:]:
+            node.wait_announced("address", deadline_s)
+
+    def wait_ready(self, timeout: float = START_TIMEOUT_S) -> None:
+        """Wait until every node has workers and knows a leader. Raises ClusterFailed, with what the node printed."""
+        deadline_s = time.monotonic() + timeout
+        for node in self.nodes:
+            if node.alive or not node.ready:
+                node.wait_announced("ready", deadline_s)
+
+    def wait_redundant(self, timeout: float = START_TIMEOUT_S) -> None:
+        """Wait until the cluster survives the loss of any node, which takes three. It forms with one voter and promotes
+        the others one by one, so that being ready comes first. Raises ClusterFailed."""
+        deadline_s = time.monotonic() + timeout
+        client = self.client()
+        try:
+            while client.status(STATUS_TIMEOUT_S).get("fault_tolerance", 0) < 1:
+                if time.monotonic() >= deadline_s:
+                    raise ClusterFailed(f"the cluster has too few voters after {timeout} s to survive the loss of one")
+                time.sleep(STATUS_INTERVAL_S)
+        finally:
+            client.close(0)
+
+    def stop(self, timeout: float = STOP_TIMEOUT_S) -> None:
+        """SIGTERM to every node, SIGKILL to those that still live after ``timeout`` seconds. Stopping twice is fine."""
+        deadline_s = time.monotonic() + timeout
+        for node in self.nodes:
+            node.terminate()
+        for node in self.nodes:
+            node.wait_stopped(deadline_s)
+        if self._directory is not None:
+            shutil.rmtree(self._directory, ignore_errors=True)
+            self._directory = None
+
+    def _start_node(self, *options: str) -> None:
+        assert self._directory is not None
+        log_path = self._directory / f"node{len(self.nodes)}.log"
+        self.nodes.append(Node([*self._command, *options], log_path, self._environment))
+
+
+def _leader_id(addresses: tuple[str, ...]) -> str:
+    client = Client(*addresses)
+    try:
+        return str(client.status(STATUS_TIMEOUT_S).get("leader_id", ""))
+    except PacelineError:
+        return ""
+    finally:
+        client.close(0)
+
+
+def _module_spec(module: str | Path | ModuleType) -> str:
+    if not isinstance(module, ModuleType):
+        return str(module)
+    spec = getattr(module, "__spec__", None)
+    name = spec.name if spec is not None else module.__name__
+    # A script that is run has the name __main__, which means something else in a node.
+    if name != "__main__":
+        return str(name)
+    if module.__file__ is None:
+        raise ValueError("tasks typed into an interpreter have no file that a node could load; save them in a module")
+    return module.__file__
+
+
+def _how(code: int) -> str:
+    return f"exit code {code}" if code >= 0 else f"signal {-code} ({signal.Signals(-code).name})"

@@ -1,0 +1,87 @@
+"""Which addresses a client says Hello to while it looks for the leader, and when.
+
+A round goes to at most ``ROUND_LIMIT_ADDRESSES`` candidates: where the leader is said to be first, then what the nodes
+told, then what the user gave. With more candidates than that the rounds move on through the list, slowly enough for a
+connection to come up. Pure: the random source and the time come from outside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+ROUND_INTERVAL_S = 0.05
+ROUND_LIMIT_ADDRESSES = 8
+ROUNDS_PER_WINDOW = 10
+LEARNED_LIMIT_ADDRESSES = 64
+
+
+class RandomSource(Protocol):
+    """The part of random.Random that is used here."""
+
+    def uniform(self, a: float, b: float) -> float: ...
+
+
+class Candidates:
+    """The addresses at which nodes may answer."""
+
+    def __init__(self, given: Iterable[str], random: RandomSource) -> None:
+        self.given = list(dict.fromkeys(given))
+        self._learned: list[str] = []
+        self._random = random
+        self._leader_address = ""
+        self._cluster_id = ""
+        self._term = 0
+        self._rounds = 0
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """All of them, the most promising first."""
+        leader = (self._leader_address,) if self._leader_address else ()
+        return tuple(dict.fromkeys((*leader, *self._learned, *self.given)))
+
+    def add(self, addresses: Iterable[str]) -> None:
+        """Addresses that the user's side found, as by discovery."""
+        self.given = list(dict.fromkeys((*self.given, *addresses)))[:LEARNED_LIMIT_ADDRESSES]
+
+    def learn(self, addresses: Iterable[str]) -> None:
+        """Addresses that a node knows: they replace what nodes told before, so that old ones are not tried for ever."""
+        self._learned = [address for address in dict.fromkeys(addresses) if address][:LEARNED_LIMIT_ADDRESSES]
+
+    def heard_term(self, cluster_id: str, term: int) -> bool:
+        """Notes a term. False if a later one is known: what that node says about the leader is out of date."""
+        if not cluster_id:
+            return True  # that node belongs to no cluster yet: its term says nothing
+        if cluster_id != self._cluster_id:
+            # A cluster that was formed anew counts its terms from the start.
+            self._cluster_id, self._term = cluster_id, 0
+        if term < self._term:
+            return False
+        self._term = term
+        return True
+
+    def redirected(self, term: int, leader_address: str) -> bool:
+        """A node of our cluster names the leader. False if that is older than what is known."""
+        if term < self._term:
+            return False
+        self._term = term
+        self.leader_is_at(leader_address)
+        return True
+
+    def leader_is_at(self, address: str) -> None:
+        self._leader_address = address
+
+    def next_round(self) -> list[str]:
+        every = self.addresses
+        windows = -(-len(every) // ROUND_LIMIT_ADDRESSES) or 1
+        start = (self._rounds // ROUNDS_PER_WINDOW) % windows * ROUND_LIMIT_ADDRESSES
+        self._rounds += 1
+        return list(every[start : start + ROUND_LIMIT_ADDRESSES])
+
+    def restart(self) -> None:
+        """A new search begins with the most promising addresses again."""
+        self._rounds = 0
+
+    def round_interval_s(self) -> float:
+        """With jitter, so that the clients of a failed leader don't fall in step on the next one."""
+        return ROUND_INTERVAL_S * self._random.uniform(0.8, 1.2)
