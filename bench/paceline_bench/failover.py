@@ -1,0 +1,184 @@
+"""How long work stands still when the leader is killed, and whether anything was lost or recorded twice.
+
+For each kill: a fresh cluster of three nodes and an open-loop load. The schedule of submissions, and the one of them
+before which the leader dies, are fixed beforehand from a seed, so that a slow cluster does not slow down its own load
+and thereby hide its pause. No kill is left out: one after which work does not go on is a failed check.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+from paceline.client import Client, Cluster, Future
+from paceline.demo.nodes import wait_replicated
+from paceline.demo.pauses import resumed_after_s
+from paceline.errors import PacelineError
+from paceline_bench.report import Check, Report, Row, milliseconds
+from paceline_bench.stats import percentile
+from paceline_bench.tasks import noop
+
+JOURNAL = "memory"
+NODES = 3
+WORKERS = 1
+BEFORE_S = (1.0, 1.5)  # of load before the kill: drawn, so that kills do not keep step with heartbeats
+AFTER_S = 3.0
+RESULT_TIMEOUT_S = 30.0
+RECORD_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """When each task is submitted (seconds from the start), and before which one the leader is killed."""
+
+    submit_at_s: tuple[float, ...]
+    kill_before: int
+
+
+def schedule(rate_per_s: float, seed: int) -> Schedule:
+    before_s = random.Random(seed).uniform(*BEFORE_S)
+    count = round((before_s + AFTER_S) * rate_per_s)
+    return Schedule(tuple(number / rate_per_s for number in range(count)), round(before_s * rate_per_s))
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """What one kill did. Durations are seconds."""
+
+    tasks: int
+    resumed_s: float | None  # kill to the end of the longest pause in completions
+    first_new_s: float | None  # kill to the first completion of a task that was submitted after it
+    slowest_task_s: float  # from when a task was due to be submitted to its result
+    latest_submit_s: float  # by how much the load generator was behind its schedule, at worst
+    lost: int  # futures that failed, or gave another result, or none
+    recorded_twice: int
+
+
+def run(kills: int, rate_per_s: float, seed: int) -> Report:
+    outcomes = []
+    for number in range(kills):
+        with Cluster.local("paceline_bench.tasks", nodes=NODES, workers=WORKERS, journal=JOURNAL) as cluster:
+            outcomes.append(one_kill(cluster, schedule(rate_per_s, seed + number)))
+    return report(outcomes, rate_per_s, seed)
+
+
+def one_kill(cluster: Cluster, plan: Schedule) -> Kill:
+    """Plays the schedule on a running cluster."""
+    with cluster.client() as client:
+        wait_replicated(client)
+        for number in range(50):  # connections, code paths and workers are warm before the clock runs
+            client.submit(noop, number).result(timeout=RESULT_TIMEOUT_S)
+        victim = cluster.leader
+        if victim is None:
+            raise RuntimeError("a ready cluster has a leader")
+        recorded_before = _settled(client, 50)
+        load = _play(client, plan, victim.kill)
+        lost = load.wait()
+        recorded = _settled(client, recorded_before + len(plan.submit_at_s) - lost) - recorded_before
+    done_at_s = [moment for moment in load.done_at_s if moment is not None]
+    first_new_at_s = min((moment for moment in load.done_at_s[plan.kill_before :] if moment is not None), default=None)
+    return Kill(
+        tasks=len(plan.submit_at_s),
+        resumed_s=resumed_after_s(load.killed_at_s, done_at_s),
+        first_new_s=None if first_new_at_s is None else first_new_at_s - load.killed_at_s,
+        slowest_task_s=load.slowest_task_s(),
+        latest_submit_s=load.latest_submit_s,
+        lost=lost,
+        recorded_twice=max(0, recorded - len(plan.submit_at_s)),
+    )
+
+
+class Load:
+    """The tasks of one schedule: when each was due, and when it was done (perf_counter, seconds)."""
+
+    def __init__(self, plan: Schedule, started_at_s: float) -> None:
+        self.due_at_s = [started_at_s + offset_s for offset_s in plan.submit_at_s]
+        self.done_at_s: list[float | None] = [None] * len(self.due_at_s)
+        self.futures: list[Future[int]] = []
+        self.killed_at_s = 0.0
+        self.latest_submit_s = 0.0
+
+    def submit(self, client: Client, number: int) -> None:
+        self.latest_submit_s = max(self.latest_submit_s, time.perf_counter() - self.due_at_s[number])
+        future = client.submit(noop, number)
+        self.futures.append(future)
+        future.add_done_callback(lambda _: self._done(number))
+
+    def _done(self, number: int) -> None:
+        self.done_at_s[number] = time.perf_counter()
+
+    def wait(self) -> int:
+        """Waits for every task. Returns how many did not give the right result."""
+        deadline_s = time.perf_counter() + RESULT_TIMEOUT_S
+        wrong = 0
+        for number, future in enumerate(self.futures):
+            try:
+                wrong += future.result(timeout=max(0.0, deadline_s - time.perf_counter())) != number
+            except (PacelineError, TimeoutError):
+                wrong += 1
+        return wrong
+
+    def slowest_task_s(self) -> float:
+        pairs = zip(self.due_at_s, self.done_at_s, strict=True)
+        return max((done_s - due_s for due_s, done_s in pairs if done_s is not None), default=0.0)
+
+
+def _play(client: Client, plan: Schedule, kill: Callable[[], None]) -> Load:
+    load = Load(plan, time.perf_counter() + 0.01)
+    for number, due_at_s in enumerate(load.due_at_s):
+        if number == plan.kill_before:
+            load.killed_at_s = time.perf_counter()
+            kill()  # returns when the process is dead: what is submitted from here on, another leader does
+        time.sleep(max(0.0, due_at_s - time.perf_counter()))
+        load.submit(client, number)
+    return load
+
+
+def _settled(client: Client, wanted: int) -> int:
+    """How many outcomes the leader has recorded, once it has ``wanted`` or no time is left.
+
+    A result reaches its submitter before its record is committed, so the count may come up a little later.
+    """
+    deadline_s = time.perf_counter() + RECORD_TIMEOUT_S
+    while True:
+        recorded: int = client.status(timeout=RESULT_TIMEOUT_S)["recorded_total"]
+        if recorded >= wanted or time.perf_counter() > deadline_s:
+            return recorded
+        time.sleep(0.05)
+
+
+def report(kills: list[Kill], rate_per_s: float, seed: int) -> Report:
+    resumed_s = [kill.resumed_s for kill in kills if kill.resumed_s is not None]
+    first_new_s = [kill.first_new_s for kill in kills if kill.first_new_s is not None]
+    slowest_s = [kill.slowest_task_s for kill in kills]
+    lost = sum(kill.lost for kill in kills)
+    twice = sum(kill.recorded_twice for kill in kills)
+    rows = []
+    if resumed_s and first_new_s:
+        load = f"{len(kills)} kills -9 of the leader, {NODES} nodes, {rate_per_s:g} tasks/s, seed {seed}"
+        rows = [
+            Row("kill to next completed task, p50", milliseconds(percentile(resumed_s, 50)), load),
+            Row("kill to next completed task, max", milliseconds(max(resumed_s))),
+            Row("kill to first task submitted after it, p50", milliseconds(percentile(first_new_s, 50))),
+            Row("kill to first task submitted after it, max", milliseconds(max(first_new_s))),
+            Row(
+                "slowest task of a run, p50",
+                milliseconds(percentile(slowest_s, 50)),
+                "from when it was due to its result",
+            ),
+            Row("slowest task of a run, max", milliseconds(max(slowest_s))),
+        ]
+    tasks = sum(kill.tasks for kill in kills)
+    return Report(
+        verb="failover",
+        journal=JOURNAL,
+        rows=[*rows, Row("tasks lost", f"{lost}", f"of {tasks:,}"), Row("tasks recorded twice", f"{twice}")],
+        checks=[
+            Check("work went on after every kill", len(first_new_s) == len(kills)),
+            Check("no task was lost", lost == 0),
+            Check("no task was recorded twice", twice == 0),
+        ],
+        details={"rate_per_s": rate_per_s, "seed": seed, "kills": [asdict(kill) for kill in kills]},
+    )

@@ -1,0 +1,174 @@
+"""What pyzmq itself costs on this machine: the hops of one task, with nothing in them.
+
+Two hops are a request and its answer: client, node, client. Four are the way of a task: client, leader, worker, leader,
+client. Each end is a process of its own, the client's socket is TCP, the worker's is ipc (as paceline's) or TCP, and
+the frame has the size of a real one. The leader receives from one socket and sends to the other in turn, without a
+poller: a loop that serves anything else can only be slower, which makes this a floor and not a rival.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from types import TracebackType
+
+import zmq
+
+from paceline_bench.report import Report, Row, microseconds
+from paceline_bench.stats import summarize
+
+FRAME_BYTES = 80  # tests/bench compares it with a Submit of one no-op task
+TIMEOUT_MS = 10_000
+ORPHAN_TIMEOUT_MS = 120_000  # a process of the floor that hears nothing for this long has lost its client
+
+
+class FloorError(Exception):
+    """A process of the floor did not answer."""
+
+
+class Floor(AbstractContextManager["Floor"]):
+    """The running processes of one shape; ``measure`` may be called many times, between other measurements."""
+
+    def __init__(self, hops: int, worker_transport: str = "ipc") -> None:
+        if hops not in (2, 4) or worker_transport not in ("ipc", "tcp"):
+            raise ValueError(f"no floor of {hops} hops over {worker_transport}")
+        self._directory = tempfile.TemporaryDirectory(prefix="paceline-floor-")
+        self._processes: list[subprocess.Popen[str]] = []
+        self._context = zmq.Context()
+        self._socket: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)
+        self._socket.linger = 0
+        self._socket.rcvtimeo = self._socket.sndtimeo = TIMEOUT_MS
+        try:
+            if hops == 2:
+                client_endpoint = self._start("echo")
+            else:
+                backend = (
+                    f"ipc://{Path(self._directory.name) / 'worker'}"
+                    if worker_transport == "ipc"
+                    else "tcp://127.0.0.1:*"
+                )
+                client_endpoint, worker_endpoint = self._start("leader", backend).split()
+                self._start("worker", worker_endpoint)
+            self._socket.connect(client_endpoint)
+            self.measure(100)
+        except BaseException:
+            self.close()
+            raise
+
+    def measure(self, samples: int) -> list[float]:
+        """Round trips one at a time, in seconds."""
+        socket, frame, clock = self._socket, bytes(FRAME_BYTES), time.perf_counter
+        durations_s = []
+        try:
+            for _ in range(samples):
+                started_s = clock()
+                socket.send(frame)
+                socket.recv()
+                durations_s.append(clock() - started_s)
+        except zmq.Again:
+            raise FloorError(f"no answer within {TIMEOUT_MS} ms") from None
+        return durations_s
+
+    def close(self) -> None:
+        for process in self._processes:
+            process.kill()
+        for process in self._processes:
+            process.wait()
+            if process.stdout:
+                process.stdout.close()
+        self._socket.close()
+        self._context.term()
+        self._directory.cleanup()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _start(self, *arguments: str) -> str:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "paceline_bench.floor", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+            process_group=0,
+        )
+        self._processes.append(process)
+        assert process.stdout is not None
+        return process.stdout.readline().strip()
+
+
+# --- the other processes ------------------------------------------------------------------------------------------
+
+
+def _bound(context: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> tuple[zmq.Socket[bytes], str]:
+    socket = context.socket(zmq.ROUTER)
+    socket.rcvtimeo = ORPHAN_TIMEOUT_MS
+    socket.bind(endpoint)
+    return socket, socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+
+def echo() -> None:
+    socket, endpoint = _bound(zmq.Context(), "tcp://127.0.0.1:*")
+    print(endpoint, flush=True)
+    while True:
+        socket.send_multipart(socket.recv_multipart())
+
+
+def leader(worker_endpoint: str) -> None:
+    context = zmq.Context()
+    clients, client_endpoint = _bound(context, "tcp://127.0.0.1:*")
+    workers, worker_endpoint = _bound(context, worker_endpoint)
+    print(client_endpoint, worker_endpoint, flush=True)
+    worker, _ = workers.recv_multipart()  # it speaks first, for a ROUTER can't send to whom it has not heard
+    while True:
+        client, frame = clients.recv_multipart()
+        workers.send_multipart((worker, frame))
+        _, frame = workers.recv_multipart()
+        clients.send_multipart((client, frame))
+
+
+def worker(endpoint: str) -> None:
+    socket = zmq.Context().socket(zmq.DEALER)
+    socket.rcvtimeo = ORPHAN_TIMEOUT_MS
+    socket.connect(endpoint)
+    socket.send(b"ready")
+    print("ready", flush=True)
+    while True:
+        socket.send(socket.recv())
+
+
+# --- the verb ---------------------------------------------------------------------------------------------------
+
+SHAPES = (("2 hops, tcp", 2, "tcp"), ("4 hops, tcp and ipc", 4, "ipc"), ("4 hops, tcp alone", 4, "tcp"))
+
+
+def run(samples: int, rounds: int) -> Report:
+    """``samples`` round trips of each shape, which take turns."""
+    per_round = max(1, samples // rounds)
+    durations_s: dict[str, list[float]] = {name: [] for name, _, _ in SHAPES}
+    with ExitStack() as stack:
+        floors = {name: stack.enter_context(Floor(hops, transport)) for name, hops, transport in SHAPES}
+        for _ in range(rounds):
+            for name, floor in floors.items():
+                durations_s[name] += floor.measure(per_round)
+    rows, details = [], {}
+    for name, samples_s in durations_s.items():
+        summary = summarize(samples_s)
+        rows.append(Row(f"raw pyzmq, {name}, p50", microseconds(summary.p50), f"{summary.count:,} round trips"))
+        rows.append(Row(f"raw pyzmq, {name}, p99", microseconds(summary.p99)))
+        details[name] = {"p50_s": summary.p50, "p99_s": summary.p99, "samples": summary.count}
+    return Report(verb="floor", journal="none", rows=rows, details=details | {"frame_bytes": FRAME_BYTES})
+
+
+if __name__ == "__main__":
+    roles: dict[str, Callable[..., None]] = {"echo": echo, "leader": leader, "worker": worker}
+    try:
+        roles[sys.argv[1]](*sys.argv[2:])
+    except zmq.Again:
+        sys.exit("paceline_bench.floor: the client is gone")

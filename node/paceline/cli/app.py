@@ -1,0 +1,77 @@
+"""The table of commands, and the one place where an error becomes a message and an exit code.
+
+A command's module is imported when the command runs and not before: a node that is started ten thousand times in a test
+suite must not pay for the tables and progress bars of its neighbours.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+
+import click
+
+from paceline.cli.exits import INTERRUPTED, USAGE, exit_code_of, message_of
+
+# name -> (module, attribute, what `paceline --help` says). The help text stands here so that --help imports nothing.
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "node": ("paceline.cli.node", "node", "Run a node on this machine."),
+    "submit": ("paceline.cli.submit", "submit", "Submit one task."),
+    "status": ("paceline.cli.status", "status", "Show nodes, leader, slots and queue."),
+    "init": ("paceline.cli.init", "init", "Write the file that makes several machines one cluster."),
+    "demo": ("paceline.cli.demo", "demo", "Kill the leader of a local cluster in the middle of its work."),
+    "bench": ("paceline_bench.cli", "bench", "Measure this installation on this machine."),
+    "version": ("paceline.cli.version", "version", "Show the version of the package and of the protocol."),
+}
+
+
+class LazyGroup(click.Group):
+    """A click group whose commands are rows of :data:`COMMANDS`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        row = COMMANDS.get(cmd_name)
+        if row is None:
+            return None
+        command = getattr(importlib.import_module(row[0]), row[1])
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, row[2]) for name, row in COMMANDS.items()])
+
+
+def _show_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        from paceline.cli.version import version_line
+
+        click.echo(version_line())
+        ctx.exit()
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show it.")
+def app() -> None:
+    """Python tasks on a group of machines, with no broker to install."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs the command line and returns its exit code; every error has been printed by then."""
+    try:
+        outcome = app.main(list(arguments), prog_name="paceline", standalone_mode=False)
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else "paceline"
+        click.echo(f"paceline: error: {error.format_message()}\nTry `{where} --help`.", err=True)
+        return USAGE
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except Exception as error:
+        code = exit_code_of(error)
+        if code is None:
+            raise  # a defect of paceline: its traceback is the report
+        click.echo(f"paceline: error: {message_of(error)}", err=True)
+        return code
+    return outcome if isinstance(outcome, int) else 0

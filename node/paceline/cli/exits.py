@@ -1,0 +1,46 @@
+"""What the command line exits with, for every error that a user can meet. docs/cli.md lists the same numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import click
+
+from paceline.errors import PacelineError, TaskFailed
+from paceline_protocol.errors import PayloadError, PayloadTooLarge, ProtocolError, UnserializableValue, VersionMismatch
+
+CHECK_FAILED = 1  # a demo or a benchmark found a wrong result
+USAGE = 2
+TIMED_OUT = 23  # --timeout passed; the task goes on
+INTERRUPTED = 130  # as shells do: 128 + SIGINT
+
+# The errors of the wire know nothing of command lines. The first row that fits counts.
+PROTOCOL_EXITS: Mapping[type[Exception], int] = {
+    VersionMismatch: 50,
+    PayloadTooLarge: 51,
+    UnserializableValue: 52,
+    PayloadError: 53,
+    ProtocolError: 54,
+}
+
+
+def exit_code_of(error: BaseException) -> int | None:
+    """The exit code of an error that is the user's to act on; None for a defect of paceline."""
+    if isinstance(error, PacelineError):
+        return error.exit_code
+    if isinstance(error.__cause__, TaskFailed):  # a built-in exception that a task raised
+        return error.__cause__.exit_code
+    if isinstance(error, TimeoutError):
+        return TIMED_OUT
+    if isinstance(error, click.ClickException):
+        return error.exit_code
+    return next((code for kind, code in PROTOCOL_EXITS.items() if isinstance(error, kind)), None)
+
+
+def message_of(error: BaseException) -> str:
+    """What to print about it: what happened, then the remedy."""
+    if isinstance(error.__cause__, TaskFailed):
+        return str(error.__cause__)
+    if isinstance(error, click.ClickException):
+        return error.format_message()
+    return str(error) or type(error).__name__

@@ -1,0 +1,38 @@
+"""Logging of a node: stderr, the logger ``paceline`` and its children, text or one JSON object a line.
+
+The root logger is left alone: it belongs to the program that embeds paceline, and to the tasks.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+
+TEXT_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+
+
+class JsonFormatter(logging.Formatter):
+    """One line a record: time (UTC, RFC 3339), level, logger, message, and the traceback if there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            fields["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(fields, ensure_ascii=False)
+
+
+def configure(format_name: str, level_name: str) -> None:
+    """Sends the log of paceline to stderr, as ``text`` or ``json``, from the level ``debug``, ``info``, ... on."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter() if format_name == "json" else logging.Formatter(TEXT_FORMAT))
+    logger = logging.getLogger("paceline")
+    logger.handlers = [handler]
+    logger.setLevel(level_name.upper())
+    logger.propagate = False

@@ -1,0 +1,135 @@
+"""``paceline node``: settings from the command line, a log on stderr, and a few lines that say how to go on.
+
+The node itself is ``paceline.runtime.server``; it is imported once the settings are known to be good.
+"""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from paceline.cli.exits import exit_code_of, message_of
+from paceline.cli.logs import configure
+from paceline.cli.parent import announce_error, stop_with_parent
+from paceline.config import DEFAULT_PORT, ClusterFile, NodeConfig, is_loopback
+
+if TYPE_CHECKING:
+    from paceline.runtime.server import NodeInfo
+
+MIB = 1 << 20
+NAMES_SHOWN = 5
+
+
+@click.command()
+@click.argument("modules", nargs=-1, metavar="MODULE...")
+@click.option(
+    "--cluster",
+    "cluster_path",
+    type=click.Path(dir_okay=False),
+    envvar="PACELINE_CLUSTER",
+    help="The file that `paceline init` wrote.  [env: PACELINE_CLUSTER]",
+)
+@click.option("--join", multiple=True, metavar="HOST[:PORT]", help="Another node of the cluster; may be repeated.")
+@click.option("--bind", "bind_host", metavar="HOST", help="Default: every interface with --cluster, else loopback.")
+@click.option("--port", type=int, default=DEFAULT_PORT, show_default=True, help="0 for any free one.")
+@click.option(
+    "--advertise", "advertise_host", metavar="HOST", help="The name or address that others reach this node by."
+)
+@click.option("--workers", type=int, metavar="N", help="Worker processes. Default: one for each CPU.")
+@click.option("--expect", type=int, metavar="N", help="Nodes that must be there before a cluster forms.")
+@click.option("--voters", type=int, metavar="N", help="How many nodes replicate the log: 1, 3 (default) or 5.")
+@click.option("--journal", metavar="KIND", help="Where the log is kept: memory.")
+@click.option("--insecure", is_flag=True, help="Let everyone who reaches the port run tasks; needed without --cluster.")
+@click.option("--no-discovery", is_flag=True, help="Neither announce this node nor look for others; use --join.")
+@click.option("--payload-limit", "payload_limit_mib", type=int, metavar="MIB", help="For arguments, and for a result.")
+@click.option("--queue-limit", "queue_limit_tasks", type=int, metavar="TASKS", help="Tasks that may wait.")
+@click.option("--queue-limit-mib", type=int, metavar="MIB", help="Memory that waiting tasks may take.")
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="warning", show_default=True
+)
+@click.option("--announce-fd", type=int, metavar="FD", help="For programs: write address, readiness or error as JSON.")
+@click.option("--parent-fd", type=int, metavar="FD", help="For programs: stop at the end of this file.")
+def node(log_format: str, log_level: str, announce_fd: int | None, parent_fd: int | None, **settings: Any) -> int:
+    """Run a node on this machine.
+
+    MODULE is what holds the tasks: a name as `import` takes it, or the path of a .py file.
+
+    \b
+    paceline node tasks.py
+    paceline node tasks.py --cluster cluster.toml     # the same on every machine
+    """
+    configure(log_format, log_level)
+    if parent_fd is not None:
+        stop_with_parent(parent_fd)
+    try:
+        config = config_of(announce_fd=announce_fd, **settings)
+        from paceline.runtime.server import run_node
+
+        return run_node(config, on_ready=lambda info: _greet(config, info, settings["cluster_path"]))
+    except Exception as error:
+        announce_error(announce_fd, message_of(error), exit_code_of(error) or 1)
+        raise
+
+
+def config_of(
+    *,
+    cluster_path: str | None,
+    no_discovery: bool,
+    payload_limit_mib: int | None,
+    queue_limit_mib: int | None,
+    **settings: Any,
+) -> NodeConfig:
+    """The checked settings. What was not given keeps the default of NodeConfig, so that no default stands twice."""
+    given = {name: value for name, value in settings.items() if value is not None}
+    if payload_limit_mib is not None:
+        given["payload_limit_bytes"] = payload_limit_mib * MIB
+    if queue_limit_mib is not None:
+        given["queue_limit_bytes"] = queue_limit_mib * MIB
+    if cluster_path is not None:
+        given["cluster"] = ClusterFile.load(cluster_path)
+    config = NodeConfig(discovery=not no_discovery, **given)
+    config.validate()
+    return config
+
+
+def _greet(config: NodeConfig, info: NodeInfo, cluster_path: str | None) -> None:
+    try:
+        click.echo("\n".join(greeting(config, info, cluster_path)))
+    except OSError:
+        pass  # nobody reads stdout any more, which is no reason for a node to end
+
+
+def greeting(config: NodeConfig, info: NodeInfo, cluster_path: str | None) -> list[str]:
+    """Who this is, who leads, and how another machine joins: five lines at most."""
+    name = f" of {info.cluster_name}" if info.cluster_name else ""
+    tasks = ", ".join(info.task_names[:NAMES_SHOWN]) + (", ..." if len(info.task_names) > NAMES_SHOWN else "")
+    lines = [
+        f"paceline node {info.node_id[:8]}{name} at {info.address}, {_count(info.workers, 'worker')}",
+        f"tasks: {tasks or 'none'}",
+    ]
+    if info.leader_id == info.node_id:
+        lines.append("leader: this node")
+    elif info.leader_id:
+        lines.append(f"leader: node {info.leader_id[:8]} at {info.leader_address}")
+    else:
+        lines.append(f"leader: none yet, {info.forming or 'an election is under way'}")
+    if config.insecure:
+        lines.append("WARNING: --insecure: everyone who reaches this address can run the tasks above")
+    lines.append(_how_to_join(config, info.address, cluster_path))
+    return lines
+
+
+def _how_to_join(config: NodeConfig, address: str, cluster_path: str | None) -> str:
+    modules = shlex.join(config.modules)
+    if config.cluster is not None:
+        return f"on another machine: paceline node {modules} --cluster {shlex.quote(cluster_path or 'FILE')}"
+    if config.insecure and not is_loopback(config.effective_bind_host):
+        return f"on another machine: paceline node {modules} --insecure --bind 0.0.0.0 --join {address}"
+    return "this machine only; for more: paceline init --nodes 3 > cluster.toml, then --cluster cluster.toml on each"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

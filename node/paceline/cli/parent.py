@@ -1,0 +1,43 @@
+"""The two pipes between a node and a program that started it: what the node announces, and whether its parent lives.
+
+Announcements are JSON lines: where the node listens, that it is ready (both written by the running node), or the error
+that ended it, written here. The other pipe carries nothing; its end of file says that the parent is gone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+
+STOP_DEADLINE_S = 10.0
+
+
+def announce_error(fd: int | None, message: str, exit_code: int) -> None:
+    """Tells the parent why there will be no node."""
+    if fd is None:
+        return
+    line = json.dumps({"error": message, "exit_code": exit_code}) + "\n"
+    try:
+        os.write(fd, line.encode())
+    except OSError:
+        return  # the parent is gone, or closed its end: nobody to tell
+
+
+def stop_with_parent(fd: int) -> None:
+    """From now on, this process stops when the other end of ``fd`` is closed."""
+    os.set_inheritable(fd, False)
+    threading.Thread(target=_watch, args=(fd,), name="paceline-parent", daemon=True).start()
+
+
+def _watch(fd: int) -> None:
+    try:
+        while os.read(fd, 64):
+            pass
+    except OSError:
+        pass  # not a pipe that can be read: the same as a parent that is gone
+    os.kill(os.getpid(), signal.SIGTERM)
+    # SIGTERM drains; with nobody left to wait for the results, that has an end.
+    threading.Event().wait(STOP_DEADLINE_S)
+    os._exit(1)

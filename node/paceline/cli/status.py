@@ -1,0 +1,99 @@
+"""``paceline status``: what one node knows, for a person or as JSON."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from paceline.cli.options import connect, reaches_a_cluster, to_json
+
+STATUS_TIMEOUT_S = 5.0
+PIPED_WIDTH_CHARS = 160  # into a pipe the table goes unfolded, whatever width rich supposes there
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@reaches_a_cluster
+def status(as_json: bool, addresses: tuple[str, ...], cluster_path: str | None, connect_timeout_s: float) -> None:
+    """Show nodes, leader, slots and queue.
+
+    Any node answers, so this works without a leader too and then says why there is none.
+    """
+    client = connect(addresses, cluster_path, connect_timeout_s)
+    try:
+        body = client.status(timeout=max(connect_timeout_s, STATUS_TIMEOUT_S))
+    finally:
+        client.close(timeout=0)
+    if as_json:
+        click.echo(to_json(body))
+    else:
+        _print(body)
+
+
+def _print(body: Mapping[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH_CHARS)
+    for line in summary(body):
+        console.print(line, markup=False, soft_wrap=True)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("node", "address", "role"):
+        table.add_column(heading)
+    for heading in ("slots", "running", "queued"):
+        table.add_column(heading, justify="right")
+    for row in node_rows(body):
+        table.add_row(*row)
+    console.print()
+    console.print(table)
+
+
+def summary(body: Mapping[str, Any]) -> list[str]:
+    """The lines above the table."""
+    name = body["cluster_name"] or "(no name)"
+    if body["forming"]:
+        leadership = f"forming: {body['forming']}"
+    elif body["leader_id"]:
+        leadership = f"leader {short(body['leader_id'])}, term {body['term']}"
+    else:
+        leadership = f"no leader, term {body['term']}"
+    lines = [f"cluster {name}: {leadership}", f"survives: {_tolerance(body)}; journal: {body['journal']}"]
+    if body["insecure"]:
+        lines.append("security: NONE, whoever reaches these ports can run tasks (--insecure)")
+    else:
+        lines.append("security: " + ("encrypted" if body["encrypted"] else "this machine only, not encrypted"))
+    lines.append(
+        f"tasks: {body['queued']} queued, {body['running']} running; of {body['accepted_total']} accepted "
+        f"{body['succeeded_total']} succeeded, {body['failed_total']} failed, {body['cancelled_total']} cancelled, "
+        f"{body['lost_total']} lost"
+    )
+    return lines
+
+
+def _tolerance(body: Mapping[str, Any]) -> str:
+    machines: int = body["fault_tolerance"]
+    if machines == 0:
+        return "the loss of no machine, for there are fewer than three voters"
+    return f"the loss of {machines} machine{'s' if machines > 1 else ''} at a time"
+
+
+def node_rows(body: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """One row a node: the leader first, then by address."""
+    nodes = sorted(body["nodes"], key=lambda node: (node["role"] != "leader", node["address"]))
+    return [
+        (
+            short(node["id"]) + (" *" if node["is_self"] else ""),
+            node["address"],
+            node["role"] if node["alive"] else f"{node['role']} (silent)",
+            *(str(node.get(key, "")) for key in ("slots", "running", "queued")),  # what others hold, the leader knows
+        )
+        for node in nodes
+    ]
+
+
+def short(node_id: str) -> str:
+    """Enough of an id for a person to tell nodes apart; --json has the whole."""
+    return node_id[:8]

@@ -1,0 +1,31 @@
+"""``paceline version``."""
+
+from __future__ import annotations
+
+import json
+import platform
+from importlib.metadata import version as version_of
+
+import click
+
+from paceline_protocol.messages import PROTOCOL_VERSION
+
+
+def version_line() -> str:
+    return f"paceline {version_of('paceline')} (protocol {PROTOCOL_VERSION}, Python {platform.python_version()})"
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def version(as_json: bool) -> None:
+    """Show the version of the package and of the protocol."""
+    if not as_json:
+        click.echo(version_line())
+        return
+    fields = {
+        "paceline": version_of("paceline"),
+        "protocol": PROTOCOL_VERSION,
+        "python": platform.python_version(),
+        "pyzmq": version_of("pyzmq"),
+    }
+    click.echo(json.dumps(fields))

@@ -1,0 +1,87 @@
+"""Three nodes of one encrypted cluster on this machine, started as a user would start them.
+
+Unlike those of ``Cluster.local`` they have a cluster file and are told no address: they find each other by discovery,
+on the loopback interface. What dies in the demo is what would die in production.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+from paceline.client.client import Client
+from paceline.client.local import Node
+from paceline.config import new_cluster
+from paceline.errors import ClusterFailed
+
+NODES = 3
+READY_TIMEOUT_S = 30.0
+REPLICATED_TIMEOUT_S = 20.0
+STATUS_INTERVAL_S = 0.02
+STOP_TIMEOUT_S = 5.0
+
+
+class DemoCluster:
+    """A context manager: ``start`` starts the nodes, and they are gone after the block, however it is left."""
+
+    def __init__(self, directory: Path, workers: int) -> None:
+        self.nodes: list[Node] = []
+        self.cluster_path = directory / "cluster.toml"
+        # A cluster of its own, with keys of its own: two demos on one machine do not meet.
+        self.cluster_path.touch(mode=0o600)
+        self.cluster_path.write_text(new_cluster(NODES).dumps())
+        self._directory = directory
+        # A node that is killed can't remove its temporary files; they go with the directory of the demo.
+        self._environment = os.environ | {"TMPDIR": str(directory)}
+        options = ["--cluster", str(self.cluster_path), "--bind", "127.0.0.1", "--port", "0", "--workers", str(workers)]
+        self._command = [sys.executable, "-m", "paceline", "node", "paceline.demo.tasks", *options]
+
+    def __enter__(self) -> DemoCluster:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        deadline_s = time.monotonic() + STOP_TIMEOUT_S
+        for node in self.nodes:
+            node.terminate()
+        for node in self.nodes:
+            node.wait_stopped(deadline_s)
+
+    def start(self) -> None:
+        """Returns when every node is ready and knows a leader. Raises ClusterFailed."""
+        for number in range(1, NODES + 1):
+            self.nodes.append(Node(self._command, self._directory / f"node-{number}.log", self._environment))
+        deadline_s = time.monotonic() + READY_TIMEOUT_S
+        for node in self.nodes:
+            node.wait_announced("ready", deadline_s)
+
+    @property
+    def addresses(self) -> Sequence[str]:
+        return [node.address for node in self.nodes]
+
+    def kill(self, node_id: str) -> float:
+        """SIGKILL. Returns the time just before it (perf_counter, seconds); on return the node is dead."""
+        node = next(node for node in self.nodes if node.id == node_id)
+        killed_at_s = time.perf_counter()
+        node.kill()
+        return killed_at_s
+
+
+def wait_replicated(client: Client) -> str:
+    """Returns the leader's id as soon as the cluster would survive its death. Raises ClusterFailed if it never does.
+
+    A new cluster begins with one voter. The other nodes first copy its log and then become voters, one after another.
+    """
+    deadline_s = time.monotonic() + REPLICATED_TIMEOUT_S
+    while True:
+        status = client.status()
+        if status["fault_tolerance"] >= 1:
+            return str(status["leader_id"])
+        if time.monotonic() > deadline_s:
+            raise ClusterFailed(f"the nodes were not all voters within {REPLICATED_TIMEOUT_S:.0f} s of being ready")
+        time.sleep(STATUS_INTERVAL_S)

@@ -1,0 +1,35 @@
+"""The floor measures what it says: real processes, every hop, and frames as large as paceline's."""
+
+import os
+
+import psutil
+import pytest
+
+from paceline_bench.floor import FRAME_BYTES, Floor
+from paceline_protocol.codec import encode, encode_calls
+from paceline_protocol.messages import Submit
+from paceline_protocol.payload import pack_args
+
+
+@pytest.mark.parametrize(("hops", "transport", "processes"), [(2, "tcp", 1), (4, "ipc", 2), (4, "tcp", 2)])
+def test_each_end_is_a_process_and_none_is_left_behind(hops: int, transport: str, processes: int) -> None:
+    before = set(psutil.Process().children())
+    with Floor(hops, transport) as floor:
+        started = set(psutil.Process().children()) - before
+        assert len(started) == processes
+        durations_s = floor.measure(20)
+    assert len(durations_s) == 20
+    assert min(durations_s) > 0
+    assert not [process for process in started if process.is_running()]
+    assert os.getpid() not in {process.pid for process in started}
+
+
+def test_a_frame_of_the_floor_is_as_large_as_the_submit_of_one_noop() -> None:
+    call = (bytes(16), "paceline_bench.tasks.noop", 4, pack_args((12345,), {}), None)
+    size = len(encode(Submit(seq=1000, ack=1000, calls=encode_calls([call]))))
+    assert FRAME_BYTES / 2 <= size <= FRAME_BYTES * 1.5
+
+
+def test_a_shape_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ValueError, match="3 hops"):
+        Floor(3)

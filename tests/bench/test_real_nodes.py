@@ -1,0 +1,29 @@
+"""Every verb once against real nodes, with as little work as shows that it measures what it says."""
+
+from paceline_bench import failover, idle, latency, throughput
+
+
+def test_latency_measures_both_in_every_round_and_checks_results() -> None:
+    report = latency.run(samples=30, rounds=3)
+    assert report.ok
+    assert len(report.details["ratio_per_round"]) == 3
+    assert report.details["samples"] == 30
+
+
+def test_throughput_by_map_and_by_submit_gives_every_result() -> None:
+    report = throughput.run(tasks=1_000, repeats=1, workers=1)
+    assert report.ok, report.checks
+    assert {len(rates) for rates in report.details["tasks_per_s"].values()} == {1}
+
+
+def test_a_failover_loses_nothing_and_records_nothing_twice() -> None:
+    report = failover.run(kills=1, rate_per_s=100.0, seed=7)
+    assert report.ok, report
+    (kill,) = report.details["kills"]
+    assert kill["resumed_s"] > 0
+    assert kill["tasks"] >= 400
+
+
+def test_idle_tells_the_leader_from_the_followers() -> None:
+    roles = sorted(node.role for node in idle.of_cluster(3, seconds=0.2))
+    assert roles == ["follower of three", "follower of three", "leader of three"]

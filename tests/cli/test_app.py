@@ -1,0 +1,97 @@
+"""The frame around all commands: what is imported, what is printed, what the exit code is."""
+
+import json
+import subprocess
+import sys
+
+import click
+import pytest
+
+from paceline.cli import app as app_module
+from paceline.cli.app import COMMANDS, app, run
+from paceline.errors import QueueFull
+
+
+@pytest.fixture
+def failing_command(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
+    """A command named `fail` that raises what the test puts into the list."""
+    errors: list[BaseException] = []
+
+    @click.command()
+    def fail() -> None:
+        raise errors[0]
+
+    monkeypatch.setattr(app_module.LazyGroup, "get_command", lambda self, ctx, name: fail if name == "fail" else None)
+    return errors
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "bench"])
+def test_every_command_of_the_table_exists_and_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([name, "--help"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"Usage: paceline {name}")
+    assert COMMANDS[name][2] in printed
+
+
+def test_help_lists_the_commands_and_imports_none_of_them() -> None:
+    code = (
+        "import sys; from paceline.cli.app import run; run(['--help']); heavy = ('rich', 'zmq', 'zeroconf'); "
+        "print([name for name in (*heavy, 'paceline.client', 'paceline.config') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    *help_lines, imported = done.stdout.splitlines()
+    assert imported == "[]"
+    assert all(any(line.strip().startswith(name) for line in help_lines) for name in COMMANDS)
+
+
+def test_starting_a_node_imports_neither_tables_nor_the_client() -> None:
+    code = (
+        "import sys; from paceline.cli.app import run; code = run(['node', '--workers', '-1']); "
+        "print(code, [name for name in ('rich', 'psutil', 'zeroconf', 'paceline.client') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines() == ["40 []"]
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["submit"], ["init", "--nodes", "0"], ["status", "--nonsense"]])
+def test_a_wrong_command_line_ends_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("paceline: error: ")
+    assert "--help" in captured.err
+    assert captured.out == ""
+
+
+def test_an_error_of_paceline_is_one_message_and_its_code(
+    failing_command: list[BaseException], capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing_command.append(QueueFull("2000000 tasks wait"))
+    assert run(["fail"]) == 11
+    assert capsys.readouterr().err == (
+        "paceline: error: 2000000 tasks wait; submit again later, or raise the limit on the nodes\n"
+    )
+
+
+def test_ctrl_c_ends_with_130(failing_command: list[BaseException]) -> None:
+    failing_command.append(KeyboardInterrupt())
+    assert run(["fail"]) == 130
+
+
+def test_a_defect_keeps_its_traceback(failing_command: list[BaseException]) -> None:
+    failing_command.append(ZeroDivisionError("a defect"))
+    with pytest.raises(ZeroDivisionError):
+        run(["fail"])
+
+
+def test_the_version_is_told_in_three_ways(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == run(["version"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == second
+    assert first.startswith("paceline ")
+    assert run(["version", "--json"]) == 0
+    assert {"paceline", "protocol", "python"} <= json.loads(capsys.readouterr().out).keys()
+
+
+def test_the_group_is_named_paceline_in_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([]) == 2 or "Usage: paceline" in capsys.readouterr().out
+    assert isinstance(app, click.Group)

@@ -1,0 +1,183 @@
+"""`paceline node`: settings, the pipes to a parent, the log. The node itself is not started here."""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paceline.cli.app import run
+from paceline.cli.logs import JsonFormatter, configure
+from paceline.cli.node import config_of, greeting
+from paceline.cli.parent import announce_error
+from paceline.config import ClusterFile, NodeConfig, new_cluster
+from paceline.errors import ConfigError
+from paceline.runtime.server import NodeInfo
+
+
+@pytest.fixture(autouse=True)
+def unchanged_logger() -> Iterator[None]:
+    logger = logging.getLogger("paceline")
+    before = (logger.handlers, logger.level, logger.propagate)
+    yield
+    logger.handlers, logger.level, logger.propagate = before
+
+
+def settings(**given: Any) -> dict[str, Any]:
+    """What click passes on when nothing but ``given`` is on the command line."""
+    return {
+        "modules": ("tasks.py",),
+        "cluster_path": None,
+        "join": (),
+        "bind_host": None,
+        "port": 7077,
+        "workers": None,
+        "no_discovery": False,
+        "payload_limit_mib": None,
+        "queue_limit_mib": None,
+    } | given
+
+
+def test_what_is_not_given_has_the_default_of_the_configuration() -> None:
+    assert config_of(**settings()) == NodeConfig(modules=("tasks.py",))
+
+
+def test_sizes_are_given_in_mib() -> None:
+    config = config_of(**settings(payload_limit_mib=2, queue_limit_mib=3, no_discovery=True))
+    assert (config.payload_limit_bytes, config.queue_limit_bytes) == (2 << 20, 3 << 20)
+    assert not config.discovery
+
+
+def test_the_cluster_file_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "cluster.toml"
+    path.touch(mode=0o600)
+    path.write_text(new_cluster(3, name="shop").dumps())
+    config = config_of(**settings(cluster_path=str(path)))
+    assert config.cluster is not None
+    assert (config.cluster.name, config.effective_expect) == ("shop", 3)
+
+
+def test_a_setting_that_cannot_be_used_is_refused() -> None:
+    with pytest.raises(ConfigError, match="insecure"):
+        config_of(**settings(bind_host="0.0.0.0"))
+
+
+def info(**changes: Any) -> NodeInfo:
+    fields = {
+        "node_id": "a" * 16,
+        "address": "10.0.0.1:7077",
+        "cluster_name": "shop",
+        "cluster_id": "c" * 16,
+        "leader_id": "a" * 16,
+        "leader_address": "10.0.0.1:7077",
+        "forming": "",
+        "workers": 2,
+        "task_names": ("tasks.add",),
+    }
+    return NodeInfo(**(fields | changes))
+
+
+def test_a_node_says_who_it_is_who_leads_and_how_another_joins() -> None:
+    config = NodeConfig(modules=("tasks.py",), cluster=new_cluster(3, name="shop"))
+    assert greeting(config, info(), "/etc/my cluster.toml") == [
+        "paceline node aaaaaaaa of shop at 10.0.0.1:7077, 2 workers",
+        "tasks: tasks.add",
+        "leader: this node",
+        "on another machine: paceline node tasks.py --cluster '/etc/my cluster.toml'",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("config", "changes", "expected"),
+    [
+        ({}, {"leader_id": "b" * 16}, "leader: node bbbbbbbb at 10.0.0.1:7077"),
+        ({}, {"leader_id": "", "forming": "1 of 3 nodes are here"}, "leader: none yet, 1 of 3 nodes are here"),
+        ({}, {}, "this machine only; for more: paceline init --nodes 3"),
+        ({"insecure": True, "bind_host": "0.0.0.0"}, {}, "--insecure --bind 0.0.0.0 --join 10.0.0.1:7077"),
+        ({"insecure": True, "bind_host": "0.0.0.0"}, {}, "WARNING"),
+        ({}, {"task_names": tuple("abcdefg"), "workers": 1}, "tasks: a, b, c, d, e, ..."),
+    ],
+)
+def test_the_greeting_fits_the_situation_and_five_lines(
+    config: dict[str, Any], changes: dict[str, Any], expected: str
+) -> None:
+    lines = greeting(NodeConfig(modules=("tasks.py",), **config), info(**changes), None)
+    assert len(lines) <= 5
+    assert any(expected in line for line in lines)
+
+
+def test_a_refused_setting_is_announced_to_the_parent(capfd: pytest.CaptureFixture[str]) -> None:
+    reading, writing = os.pipe()
+    assert run(["node", "tasks.py", "--voters", "2", "--announce-fd", str(writing)]) == 40
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        announced = json.loads(pipe.read())
+    assert announced["exit_code"] == 40
+    assert "voters" in announced["error"]
+    assert capfd.readouterr().err == f"paceline: error: {announced['error']}\n"
+
+
+def test_an_announcement_to_a_parent_that_is_gone_is_nobodys_error() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    announce_error(writing, "no", 1)
+    os.close(writing)
+    announce_error(None, "no", 1)
+
+
+def test_a_process_stops_when_its_parents_end_is_closed() -> None:
+    reading, writing = os.pipe()
+    code = (
+        "import sys, threading; from paceline.cli.parent import stop_with_parent; "
+        "stop_with_parent(int(sys.argv[1])); print('up', flush=True); threading.Event().wait(60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(reading)], pass_fds=(reading,), stdout=subprocess.PIPE, text=True
+    ) as process:
+        os.close(reading)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "up\n"
+        assert process.poll() is None
+        os.close(writing)
+        assert process.wait(timeout=30) == -signal.SIGTERM
+
+
+def test_a_json_log_line_has_time_level_logger_message_and_traceback() -> None:
+    record = logging.LogRecord("paceline.test", logging.WARNING, __file__, 1, "%d é", (5,), None)
+    fields = json.loads(JsonFormatter().format(record))
+    assert fields.pop("time").endswith("+00:00")
+    assert fields == {"level": "warning", "logger": "paceline.test", "message": "5 é"}
+    try:
+        raise ValueError("boom")
+    except ValueError:
+        record.exc_info = sys.exc_info()
+    assert "ValueError: boom" in json.loads(JsonFormatter().format(record))["traceback"]
+
+
+def test_the_root_logger_is_left_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    root = logging.getLogger()
+    before = list(root.handlers)
+    configure("json", "info")
+    logging.getLogger("paceline.node").info("hello")
+    assert root.handlers == before
+    assert json.loads(capsys.readouterr().err)["message"] == "hello"
+
+
+def test_init_writes_a_file_that_loads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["init", "--nodes", "3", "--name", "shop"]) == 0
+    path = tmp_path / "cluster.toml"
+    path.touch(mode=0o600)
+    path.write_text(capsys.readouterr().out)
+    cluster = ClusterFile.load(path)
+    assert (cluster.name, cluster.expect) == ("shop", 3)
+
+
+def test_init_refuses_a_name_that_cannot_be_used(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["init", "--nodes", "3", "--name", "no spaces please"]) == 40
+    assert "name" in capsys.readouterr().err

@@ -1,0 +1,154 @@
+"""The commands as a user types them, against real nodes."""
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DEADLINE_S = 60.0
+TASKS = """
+from paceline.worker.registry import task
+
+@task
+def add(a, b, scale=1):
+    return (a + b) * scale
+
+@task
+def fail():
+    raise ValueError("on purpose")
+"""
+
+
+@pytest.fixture
+def tasks(tmp_path: Path) -> Path:
+    path = tmp_path / "shop_tasks.py"
+    path.write_text(TASKS)
+    return path
+
+
+def paceline(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PACELINE_")}
+    command = [sys.executable, "-m", "paceline", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, env=environment, check=False)
+
+
+@contextmanager
+def running_node(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], Iterator[dict[str, Any]]]]:
+    """A node on a free port: its process, and its announcements as they come."""
+    reading, writing = os.pipe()
+    command = [sys.executable, "-m", "paceline", "node", *arguments, "--port", "0", "--announce-fd", str(writing)]
+    with subprocess.Popen(
+        command, pass_fds=(writing,), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0
+    ) as process:
+        os.close(writing)
+        try:
+            yield process, announcements(reading)
+        finally:
+            process.kill()
+            os.close(reading)
+
+
+def announcements(fd: int) -> Iterator[dict[str, Any]]:
+    deadline_s = time.monotonic() + DEADLINE_S
+    unread = b""
+    while True:
+        while b"\n" in unread:
+            line, unread = unread.split(b"\n", 1)
+            yield json.loads(line)
+        assert select.select([fd], [], [], max(0.0, deadline_s - time.monotonic()))[0], "the node announces nothing"
+        data = os.read(fd, 65536)
+        if not data:
+            return
+        unread += data
+
+
+def test_the_first_five_minutes(tasks: Path) -> None:
+    with running_node(str(tasks), "--workers", "1", "--no-discovery") as (process, announced):
+        address = next(announced)["address"]
+        assert next(announced) == {"ready": True}
+
+        done = paceline("submit", "shop_tasks.add", "2", "3", "--kw", "scale=10", "--wait", "--connect", address)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "50\n", "")
+
+        accepted = paceline("submit", "shop_tasks.add", "2", "3", "--json", "--priority", "9", "--connect", address)
+        assert json.loads(accepted.stdout)["state"] == "accepted"
+
+        failed = paceline("submit", "shop_tasks.fail", "--wait", "--connect", address)
+        assert failed.returncode == 20
+        assert failed.stderr.startswith("paceline: error: ValueError: on purpose")
+        assert "shop_tasks.py" in failed.stderr
+
+        unknown = paceline("submit", "shop_tasks.nothing", "--connect", address)
+        assert unknown.returncode == 10
+        assert "shop_tasks.nothing" in unknown.stderr
+
+        table = paceline("status", "--connect", address)
+        assert table.returncode == 0
+        assert address in table.stdout
+        body = json.loads(paceline("status", "--json", "--connect", address).stdout)
+        assert (body["accepted_total"], body["failed_total"], body["fault_tolerance"]) == (3, 1, 0)
+
+        process.send_signal(signal.SIGTERM)
+        output, errors = process.communicate(timeout=DEADLINE_S)
+        assert process.returncode == 0
+        assert errors == ""
+        assert len(output.splitlines()) <= 5
+        assert address in output
+        assert "shop_tasks.add" in output
+
+
+def test_a_port_in_use_is_announced_and_ends_with_41(tasks: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        done = paceline("node", str(tasks), "--port", str(other.getsockname()[1]), "--no-discovery")
+    assert done.returncode == 41
+    assert "--port" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_module_that_does_not_import_ends_the_node_with_42(tmp_path: Path) -> None:
+    module = tmp_path / "broken_tasks.py"
+    module.write_text("import a_module_that_is_not_there\n")
+    with running_node(str(module), "--workers", "1", "--no-discovery") as (process, announced):
+        assert "address" in next(announced)
+        error = next(announced)
+        assert error["exit_code"] == 42
+        assert "a_module_that_is_not_there" in error["error"]
+        assert process.wait(timeout=DEADLINE_S) == 42
+
+
+def test_no_node_anywhere_ends_with_30() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # bound and not listening: nobody else takes it, and nobody answers
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+        done = paceline("submit", "tasks.add", "--connect", address, "--connect-timeout", "0.3")
+        assert done.returncode == 30
+        assert address in done.stderr
+        assert paceline("status", "--connect", address, "--connect-timeout", "0.3").returncode == 30
+
+
+def test_the_demo_survives_the_death_of_its_leader_and_leaves_nothing_behind() -> None:
+    with tempfile.TemporaryDirectory() as directory:  # not tmp_path, which is too long for the path of a socket
+        environment = os.environ | {"TMPDIR": directory}
+        command = [sys.executable, "-m", "paceline", "demo", "--json"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=100, env=environment, check=False)
+        left_behind = os.listdir(directory)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["ok"]
+    assert report["completed"] == report["files"] > 500
+    assert report["old_leader"] != report["new_leader"] != ""
+    assert 0 < report["failover_s"] < report["elapsed_s"]
+    assert left_behind == []

@@ -1,0 +1,105 @@
+"""`paceline status`: what it says of a cluster that stands, that forms, and that has no leader."""
+
+import json
+from typing import Any
+
+import pytest
+
+from paceline.cli import status as module
+from paceline.cli.app import run
+from paceline.cli.status import node_rows, summary
+
+
+def body(**changes: Any) -> dict[str, Any]:
+    def node(node_id: str, role: str, **more: Any) -> dict[str, Any]:
+        row = {"id": node_id, "address": f"10.0.0.{node_id[0]}:7077", "role": role, "alive": True, "slots": 2}
+        return row | {"running": 1, "queued": 0, "is_self": False} | more
+
+    return {
+        "cluster_id": "c" * 32,
+        "cluster_name": "shop",
+        "term": 7,
+        "leader_id": "2" * 32,
+        "nodes": [
+            node("1" * 32, "voter", is_self=True),
+            node("2" * 32, "leader"),
+            node("3" * 32, "learner", alive=False),
+        ],
+        "queued": 3,
+        "running": 2,
+        "accepted_total": 100,
+        "succeeded_total": 90,
+        "failed_total": 4,
+        "cancelled_total": 1,
+        "lost_total": 0,
+        "recorded_total": 95,
+        "duplicates_total": 0,
+        "commit_index": 1000,
+        "journal": "memory",
+        "encrypted": True,
+        "fault_tolerance": 1,
+        "forming": "",
+        "insecure": False,
+    } | changes
+
+
+def test_a_healthy_cluster_in_four_lines() -> None:
+    assert summary(body()) == [
+        "cluster shop: leader 22222222, term 7",
+        "survives: the loss of 1 machine at a time; journal: memory",
+        "security: encrypted",
+        "tasks: 3 queued, 2 running; of 100 accepted 90 succeeded, 4 failed, 1 cancelled, 0 lost",
+    ]
+
+
+def test_the_leader_comes_first_and_the_dead_are_marked() -> None:
+    assert node_rows(body()) == [
+        ("22222222", "10.0.0.2:7077", "leader", "2", "1", "0"),
+        ("11111111 *", "10.0.0.1:7077", "voter", "2", "1", "0"),
+        ("33333333", "10.0.0.3:7077", "learner (silent)", "2", "1", "0"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "line", "expected"),
+    [
+        ({"forming": "1 of 3 nodes are here"}, 0, "forming: 1 of 3 nodes are here"),
+        ({"leader_id": ""}, 0, "no leader, term 7"),
+        ({"cluster_name": ""}, 0, "cluster (no name)"),
+        ({"fault_tolerance": 0}, 1, "the loss of no machine"),
+        ({"fault_tolerance": 2}, 1, "the loss of 2 machines"),
+        ({"insecure": True, "encrypted": False}, 2, "NONE"),
+        ({"encrypted": False}, 2, "this machine only"),
+    ],
+)
+def test_what_is_not_well_is_said(changes: dict[str, Any], line: int, expected: str) -> None:
+    assert expected in summary(body(**changes))[line]
+
+
+class StubClient:
+    closed = False
+
+    def status(self, timeout: float) -> dict[str, Any]:
+        return body()
+
+    def close(self, timeout: float) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch) -> StubClient:
+    stub = StubClient()
+    monkeypatch.setattr(module, "connect", lambda *_: stub)
+    return stub
+
+
+def test_the_table_has_every_node(client: StubClient, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["status"]) == 0
+    printed = capsys.readouterr().out
+    assert all(address in printed for address in ("10.0.0.1:7077", "10.0.0.2:7077", "10.0.0.3:7077"))
+    assert client.closed
+
+
+def test_json_is_the_whole_body(client: StubClient, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["status", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == body()

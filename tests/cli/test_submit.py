@@ -1,0 +1,138 @@
+"""`paceline submit`: how arguments are read, and what is printed of a result. The client is a stand-in."""
+
+import datetime
+import json
+from typing import Any
+
+import pytest
+
+from paceline.cli import submit as module
+from paceline.cli.app import run
+from paceline.cli.options import parse_value, show_value
+from paceline.errors import TaskFailed, UnknownTask
+
+
+class StubFuture:
+    task_id = bytes(range(16))
+
+    def __init__(self, outcome: Any) -> None:
+        self.outcome = outcome
+        self.timeouts: list[float | None] = []
+
+    def result(self, timeout: float | None = None) -> Any:
+        self.timeouts.append(timeout)
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+    accepted = result
+
+
+class StubClient:
+    """Remembers what was submitted; every future ends with `outcome`."""
+
+    def __init__(self) -> None:
+        self.outcome: Any = None
+        self.calls: list[tuple[Any, ...]] = []
+        self.futures: list[StubFuture] = []
+
+    def __enter__(self) -> "StubClient":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def submit(self, name: str, *args: Any, **kwargs: Any) -> StubFuture:
+        self.calls.append((name, args, kwargs))
+        self.futures.append(StubFuture(self.outcome))
+        return self.futures[-1]
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch) -> StubClient:
+    stub = StubClient()
+    monkeypatch.setattr(module, "connect", lambda *_: stub)
+    return stub
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("2", 2),
+        ("-1.5", -1.5),
+        ("true", True),
+        ("null", None),
+        ("two", "two"),
+        ('"2"', "2"),
+        ("[1, 2]", [1, 2]),
+        ('{"a": 1}', {"a": 1}),
+        ("", ""),
+        ("2024-01-01", "2024-01-01"),
+        ("KEY=VALUE", "KEY=VALUE"),
+    ],
+)
+def test_an_argument_is_json_if_it_parses_and_else_a_string(text: str, value: object) -> None:
+    assert parse_value(text) == value
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [("plain", "plain"), (5, "5"), (None, "null"), ([1, "é"], '[1, "é"]'), ({1}, "{1}"), (b"x", "b'x'")],
+)
+def test_a_result_is_shown_as_a_person_reads_it(value: object, text: str) -> None:
+    assert show_value(value) == text
+
+
+def test_without_wait_the_id_of_the_accepted_task_is_printed(
+    client: StubClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["submit", "tasks.add", "2", "three", "--kw", "scale=4"]) == 0
+    assert client.calls == [("tasks.add", (2, "three"), {"scale": 4})]
+    assert capsys.readouterr().out == bytes(range(16)).hex() + "\n"
+
+
+def test_wait_prints_the_result(client: StubClient, capsys: pytest.CaptureFixture[str]) -> None:
+    client.outcome = {"sum": 5}
+    assert run(["submit", "tasks.add", "--wait", "--timeout", "7", "--", "-1", "2"]) == 0
+    assert client.calls == [("tasks.add", (-1, 2), {})]
+    assert client.futures[0].timeouts == [7.0]
+    assert capsys.readouterr().out == '{"sum": 5}\n'
+
+
+def test_json_is_one_object_even_for_values_that_json_does_not_know(
+    client: StubClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client.outcome = datetime.date(2026, 1, 2)
+    assert run(["submit", "tasks.day", "--wait", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "task_id": bytes(range(16)).hex(),
+        "state": "succeeded",
+        "result": "datetime.date(2026, 1, 2)",
+    }
+
+
+def test_a_failed_task_ends_with_its_code_and_the_workers_traceback(
+    client: StubClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client.outcome = ValueError("no")
+    client.outcome.__cause__ = TaskFailed("ValueError", "no", "line 3 of tasks.py")
+    assert run(["submit", "tasks.add", "--wait"]) == 20
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("paceline: error: ValueError: no\n")
+    assert "line 3 of tasks.py" in captured.err
+
+
+@pytest.mark.parametrize(("outcome", "code"), [(UnknownTask("tasks.add"), 10), (TimeoutError(), 23)])
+def test_refusals_and_timeouts_end_with_their_codes(client: StubClient, outcome: Exception, code: int) -> None:
+    client.outcome = outcome
+    assert run(["submit", "tasks.add"]) == code
+
+
+@pytest.mark.parametrize("keyword", ["scale", "=4", "not a name=4"])
+def test_a_keyword_that_is_not_key_value_is_a_usage_error(
+    client: StubClient, keyword: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["submit", "tasks.add", "--kw", keyword]) == 2
+    assert "KEY=VALUE" in capsys.readouterr().err
+    assert client.calls == []
