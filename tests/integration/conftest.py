@@ -1,0 +1,54 @@
+"""Real nodes, real workers, real sockets. Every wait has a deadline; no test sleeps in place of a condition."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from paceline import Client, Cluster
+
+TASKS = Path(__file__).with_name("sample_tasks.py")
+DEADLINE_S = 30.0
+
+
+def wait_until(condition: Callable[[], object], what: str, deadline_s: float = DEADLINE_S) -> None:
+    """Poll until the condition holds; fail with ``what`` if it does not in time."""
+    end = time.monotonic() + deadline_s
+    while not condition():
+        assert time.monotonic() < end, f"not in {deadline_s} s: {what}"
+        time.sleep(0.01)
+
+
+def workers_of(pid: int) -> list[psutil.Process]:
+    """The worker processes of a node."""
+    return [child for child in psutil.Process(pid).children() if "paceline.worker" in " ".join(child.cmdline())]
+
+
+def settled_status(client: Client) -> dict[str, object]:
+    """The leader's status once every outcome that it passed on is also recorded."""
+    status: dict[str, object] = {}
+
+    def settled() -> bool:
+        status.update(client.status())
+        return status["accepted_total"] == status["recorded_total"] and not status["queued"] and not status["running"]
+
+    wait_until(settled, f"every outcome is recorded: {status}")
+    return status
+
+
+@pytest.fixture(scope="module")
+def one_node() -> Iterator[Cluster]:
+    """A single node that the tests of one module share."""
+    with Cluster.local(TASKS, nodes=1, workers=2) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def three_nodes() -> Iterator[Cluster]:
+    """Three nodes of its own for each test, because tests kill them."""
+    with Cluster.local(TASKS, nodes=3, workers=1) as cluster:
+        yield cluster

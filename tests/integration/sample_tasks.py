@@ -1,0 +1,68 @@
+"""Tasks that the integration tests run in real workers."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from paceline import task
+
+
+@task
+def square(number: int) -> int:
+    return number * number
+
+
+@task
+def record(directory: str, number: int) -> int:
+    """Leaves a trace of each run, so that a test can count them."""
+    (Path(directory) / f"{number}.{os.getpid()}.{time.monotonic_ns()}").touch()
+    return number
+
+
+@task
+def pause(seconds: float, number: int) -> int:
+    time.sleep(seconds)
+    return number
+
+
+@task
+def wait_for(path: str) -> int:
+    """Runs until the file is there; returns the id of the process that ran it."""
+    while not Path(path).exists():
+        time.sleep(0.01)
+    return os.getpid()
+
+
+@task
+def crash(code: int) -> None:
+    os._exit(code)
+
+
+@task
+def crash_once(marker: str) -> str:
+    """Kills its worker the first time, and ends well the second."""
+    if not Path(marker).exists():
+        Path(marker).touch()
+        os._exit(9)
+    return "second attempt"
+
+
+@task
+def return_object() -> object:
+    return object()
+
+
+@task
+def return_bytes(size: int) -> bytes:
+    return bytes(size)
+
+
+class CustomError(Exception):
+    pass
+
+
+@task
+def fail(kind: str) -> None:
+    raise ValueError("no such thing") if kind == "builtin" else CustomError("of our own")

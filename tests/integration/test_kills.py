@@ -1,0 +1,72 @@
+"""What dies is replaced: every accepted task ends once, whatever is killed with SIGKILL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from integration.conftest import DEADLINE_S, settled_status, wait_until, workers_of
+from paceline import Cluster
+from paceline.errors import TaskLost
+
+TASKS = 400
+
+
+def test_a_killed_worker_is_replaced_and_its_task_runs_again(one_node: Cluster, tmp_path: Path) -> None:
+    node = one_node.nodes[0]
+    with one_node.client() as client:
+        gate = tmp_path / "gate"
+        future = client.submit("sample_tasks.wait_for", str(gate))
+        wait_until(lambda: client.status()["running"], "the task runs")
+        before = {worker.pid for worker in workers_of(node.pid)}
+        for worker in workers_of(node.pid):
+            worker.kill()
+        gate.touch()
+        assert future.result(DEADLINE_S) not in before
+        assert client.status()["duplicates_total"] == 0
+
+
+def test_a_task_that_kills_its_worker_once_is_run_again(one_node: Cluster, tmp_path: Path) -> None:
+    with one_node.client() as client:
+        future = client.submit("sample_tasks.crash_once", str(tmp_path / "marker"))
+        assert future.result(DEADLINE_S) == "second attempt"
+
+
+def test_a_task_that_always_kills_its_worker_ends_as_lost_and_harms_no_other(one_node: Cluster) -> None:
+    with one_node.client() as client:
+        poison = client.submit("sample_tasks.crash", 7)
+        others = [client.submit("sample_tasks.square", number) for number in range(50)]
+        with pytest.raises(TaskLost, match="exit code 7"):
+            poison.result(DEADLINE_S)
+        assert [future.result(DEADLINE_S) for future in others] == [number * number for number in range(50)]
+
+
+@pytest.mark.parametrize("victim", ["follower", "leader"])
+def test_killing_a_node_loses_no_task_and_records_each_outcome_once(
+    three_nodes: Cluster, victim: str, tmp_path: Path
+) -> None:
+    leader = three_nodes.leader
+    assert leader is not None
+    killed = leader if victim == "leader" else next(node for node in three_nodes.nodes if node is not leader)
+    with three_nodes.client() as client:
+        futures = [client.submit("sample_tasks.record", str(tmp_path), number) for number in range(TASKS)]
+        futures[TASKS // 10].result(DEADLINE_S)
+        killed.kill()
+        futures += [client.submit("sample_tasks.record", str(tmp_path), TASKS + number) for number in range(TASKS)]
+        assert [future.result(DEADLINE_S) for future in futures] == list(range(2 * TASKS))
+        status = settled_status(client)
+        survivors = {node.id for node in three_nodes.nodes if node is not killed}
+        assert status["leader_id"] in survivors
+        assert status["accepted_total"] == 2 * TASKS
+        assert status["recorded_total"] == 2 * TASKS
+        assert status["lost_total"] == 0
+    assert {int(path.name.split(".")[0]) for path in tmp_path.iterdir()} == set(range(2 * TASKS))
+
+
+def test_workers_end_with_their_node(three_nodes: Cluster) -> None:
+    node = three_nodes.nodes[-1]
+    workers = workers_of(node.pid)
+    assert workers
+    node.kill()
+    wait_until(lambda: not any(worker.is_running() for worker in workers), "the workers are gone")

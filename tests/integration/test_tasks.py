@@ -1,0 +1,201 @@
+"""The way of a task through real processes, and what bad input gets."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import zmq
+
+from integration.conftest import DEADLINE_S, TASKS, wait_until
+from paceline import Client, Cluster
+from paceline.errors import IncompatibleVersion, NoNodeFound, TaskCancelled, TaskFailed, UnknownTask
+from paceline_protocol.codec import encode
+from paceline_protocol.errors import PayloadTooLarge, UnserializableValue
+from paceline_protocol.messages import PROTOCOL_VERSION, Failure, Refusal
+
+
+def test_results_come_back_in_order_whatever_runs_first(one_node: Cluster) -> None:
+    with one_node.client() as client:
+        assert list(client.map("sample_tasks.square", range(5_000))) == [number * number for number in range(5_000)]
+
+
+def test_values_come_back_as_they_went(one_node: Cluster) -> None:
+    with one_node.client() as client:
+        assert client.submit("sample_tasks.pause", 0.0, number=(1, {2})).result(DEADLINE_S) == (1, {2})
+
+
+def test_a_builtin_exception_is_raised_as_itself_and_another_as_task_failed(one_node: Cluster) -> None:
+    with one_node.client() as client:
+        with pytest.raises(ValueError, match="no such thing") as builtin:
+            client.submit("sample_tasks.fail", "builtin").result(DEADLINE_S)
+        assert "sample_tasks.py" in str(builtin.value.__cause__)
+        with pytest.raises(TaskFailed, match="of our own") as custom:
+            client.submit("sample_tasks.fail", "custom").result(DEADLINE_S)
+        assert custom.value.error_type.endswith("CustomError")
+
+
+def test_futures_can_be_awaited_and_called_back(one_node: Cluster) -> None:
+    async def gather() -> list[int]:
+        with one_node.client() as client:
+            return await asyncio.gather(*(client.submit("sample_tasks.square", number) for number in range(100)))
+
+    assert asyncio.run(gather()) == [number * number for number in range(100)]
+    with one_node.client() as client:
+        called = threading.Event()
+        client.submit("sample_tasks.square", 3).add_done_callback(lambda future: called.set())
+        assert called.wait(DEADLINE_S)
+
+
+def test_a_queued_task_can_be_cancelled_and_a_running_one_is_left_alone(one_node: Cluster, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    with one_node.client() as client:
+        running = [client.submit("sample_tasks.wait_for", str(gate)) for _ in range(2)]
+        queued = [client.submit("sample_tasks.square", number) for number in range(20)]
+        wait_until(lambda: client.status()["nodes"][0]["running"] == 2, "both workers are busy")
+        assert queued[-1].cancel()
+        assert queued[0].cancel()  # the node had it already, and gave it back
+        assert not running[0].cancel()
+        gate.touch()
+        with pytest.raises(TaskCancelled):
+            queued[-1].result(DEADLINE_S)
+        assert queued[1].result(DEADLINE_S) == 1
+        assert all(future.result(DEADLINE_S) for future in running)
+
+
+def test_higher_priority_runs_first(one_node: Cluster, tmp_path: Path) -> None:
+    from paceline.client import NamedTask
+
+    gate = tmp_path / "gate"
+    with one_node.client() as client:
+        blockers = [client.submit("sample_tasks.wait_for", str(gate)) for _ in range(2)]
+        wait_until(lambda: client.status()["nodes"][0]["running"] == 2, "both workers are busy")
+        done: list[int] = []
+        futures = []
+        for priority in [*[0] * 20, 9]:
+            future = client.submit(NamedTask("sample_tasks.pause", priority=priority), 0.02, priority)
+            future.add_done_callback(lambda future: done.append(future.result()))
+            futures.append(future)
+        futures[-1].accepted(DEADLINE_S)
+        gate.touch()
+        for future in [*blockers, *futures]:
+            future.result(DEADLINE_S)
+        wait_until(lambda: len(done) == len(futures), "every callback has run")
+        assert done.index(9) <= 3  # behind what the node held already, ahead of all that waited at the leader
+
+
+# --- bad input --------------------------------------------------------------------------------------------------
+
+
+def test_an_unknown_name_is_refused_with_the_names_that_exist(one_node: Cluster) -> None:
+    with one_node.client() as client, pytest.raises(UnknownTask, match=r"sample_tasks\.square"):
+        client.submit("sample_tasks.sqare", 2).result(DEADLINE_S)
+
+
+def test_an_argument_without_a_form_on_the_wire_is_refused_where_it_is_submitted(one_node: Cluster) -> None:
+    with one_node.client() as client, pytest.raises(UnserializableValue, match="argument 1"):
+        client.submit("sample_tasks.square", object())
+
+
+def test_a_result_without_a_form_on_the_wire_fails_its_task(one_node: Cluster) -> None:
+    with one_node.client() as client, pytest.raises(TaskFailed, match="object"):
+        client.submit("sample_tasks.return_object").result(DEADLINE_S)
+
+
+def test_payloads_over_the_limit_are_refused_on_both_ways(one_node: Cluster) -> None:
+    with one_node.client() as client:
+        with pytest.raises(PayloadTooLarge):
+            client.submit("sample_tasks.square", bytes(17 << 20))
+        with pytest.raises(TaskFailed, match="PayloadTooLarge"):
+            client.submit("sample_tasks.return_bytes", 17 << 20).result(DEADLINE_S)
+        assert len(client.submit("sample_tasks.return_bytes", 15 << 20).result(DEADLINE_S)) == 15 << 20
+
+
+def test_no_node_is_a_named_error_within_the_deadline() -> None:
+    with pytest.raises(NoNodeFound, match="paceline node"), Client("127.0.0.1:1", connect_timeout_s=0.3):
+        pass
+
+
+def test_a_node_tells_a_client_of_another_version_apart(one_node: Cluster) -> None:
+    context = zmq.Context()
+    socket = context.socket(zmq.DEALER)
+    try:
+        socket.linger = 0
+        socket.rcvtimeo = int(DEADLINE_S * 1000)
+        socket.connect(f"tcp://{one_node.nodes[0].address}")
+        socket.send(encode(Failure(Refusal.BAD_REQUEST, "from the future"), version=PROTOCOL_VERSION + 1))
+        reply = socket.recv()
+        assert reply[:2] == bytes([0x50, PROTOCOL_VERSION])
+    finally:
+        socket.close()
+        context.term()
+
+
+def test_a_client_of_another_version_raises_incompatible_version() -> None:
+    context = zmq.Context()
+    node = context.socket(zmq.ROUTER)
+    node.linger = 0
+    port = node.bind_to_random_port("tcp://127.0.0.1")
+
+    def answer() -> None:
+        if node.poll(int(DEADLINE_S * 1000)):
+            session, _hello = node.recv_multipart()
+            node.send_multipart([session, encode(Failure(Refusal.BAD_REQUEST, ""), version=PROTOCOL_VERSION + 1)])
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    try:
+        with pytest.raises(IncompatibleVersion, match="upgrade"), Client(f"127.0.0.1:{port}"):
+            pass
+    finally:
+        thread.join(DEADLINE_S)
+        node.close()
+        context.term()
+
+
+def run_node(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "paceline", "node", "--port", "0", "--workers", "1", "--no-discovery", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+
+
+def test_a_module_that_does_not_import_ends_the_node_with_its_traceback(tmp_path: Path) -> None:
+    broken = tmp_path / "broken_tasks.py"
+    broken.write_text("import nothing_of_this_name\n")
+    ended = run_node(str(broken))
+    assert ended.returncode == 42
+    assert "nothing_of_this_name" in ended.stderr
+    assert str(broken) in ended.stderr
+
+
+def test_a_missing_module_ends_the_node() -> None:
+    ended = run_node("no_module_of_this_name")
+    assert ended.returncode == 42
+    assert "no_module_of_this_name" in ended.stderr
+
+
+def test_a_port_in_use_ends_the_node_with_the_remedy(one_node: Cluster) -> None:
+    port = one_node.nodes[0].address.rsplit(":", 1)[1]
+    ended = run_node(str(TASKS), "--port", port)
+    assert ended.returncode == 41
+    assert "--port" in ended.stderr
+    assert len(ended.stderr.strip().splitlines()) == 1
+
+
+def test_random_bytes_on_the_port_are_counted_and_harm_nobody(one_node: Cluster) -> None:
+    context = zmq.Context()
+    socket = context.socket(zmq.DEALER)
+    try:
+        socket.linger = 0
+        socket.connect(f"tcp://{one_node.nodes[0].address}")
+        for size in range(200):
+            socket.send(bytes(size))
+            socket.send_multipart([bytes(size), b"P", bytes(3)])
+        with one_node.client() as client:
+            assert client.submit("sample_tasks.square", 4).result(DEADLINE_S) == 16
+    finally:
+        socket.close()
+        context.term()
