@@ -75,19 +75,24 @@ class Discovery:
             self._thread.join(CLOSE_TIMEOUT_S)
 
     def _run(self) -> None:
+        from zeroconf import ServiceBrowser
+
         try:
-            with _open_zeroconf(self._loopback) as zeroconf:  # leaving it withdraws the announcement
-                self._browse_and_announce(zeroconf)
+            # Leaving the browser ends its thread while zeroconf still works; leaving zeroconf withdraws the record.
+            with (
+                _open_zeroconf(self._loopback) as zeroconf,
+                ServiceBrowser(zeroconf, SERVICE_TYPE, handlers=[self._changed]),
+            ):
+                self._announce(zeroconf)
                 self._stopping.wait()
         except _network_errors() as error:
             _logger.warning(
                 "multicast discovery does not work on this network (%s); name other nodes with --join HOST:PORT", error
             )
 
-    def _browse_and_announce(self, zeroconf: Zeroconf) -> None:
-        from zeroconf import ServiceBrowser, ServiceInfo
+    def _announce(self, zeroconf: Zeroconf) -> None:
+        from zeroconf import ServiceInfo
 
-        ServiceBrowser(zeroconf, SERVICE_TYPE, handlers=[self._changed])
         host, port = parse_address(self._address)
         info = ServiceInfo(
             SERVICE_TYPE,
@@ -102,6 +107,8 @@ class Discovery:
 
     # zeroconf passes these by keyword.
     def _changed(self, zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange) -> None:
+        if self._stopping.is_set():
+            return
         record = _read_record(zeroconf, service_type, name, state_change)
         if record is None or record.cluster_name != self._cluster_name or record.node_id == self._node_id:
             return
@@ -113,16 +120,16 @@ def find_nodes(cluster_name: str | None, *, loopback: bool | None = None, timeou
     """Addresses of nodes that announce themselves, those of one cluster if it is named; empty if none does in time.
 
     ``loopback``: True, only nodes that this machine alone can reach; False, only others; None, both. Returns
-    SETTLE_S after the first is found.
+    SETTLE_S after the first is found; a look-up under way can make that REQUEST_TIMEOUT_MS later.
     """
     from zeroconf import ServiceBrowser
 
     deadline_s = time.monotonic() + timeout_s
     found: dict[str, None] = {}  # a set that keeps its order
-    first = threading.Event()
+    first, over = threading.Event(), threading.Event()
 
     def changed(zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange) -> None:
-        record = _read_record(zeroconf, service_type, name, state_change)
+        record = None if over.is_set() else _read_record(zeroconf, service_type, name, state_change)
         if record is None or cluster_name not in (None, record.cluster_name):
             return
         for address in record.addresses:
@@ -132,10 +139,13 @@ def find_nodes(cluster_name: str | None, *, loopback: bool | None = None, timeou
 
     try:
         # Outside the loopback interface alone, zeroconf listens on every interface, and loopback is one.
-        with _open_zeroconf(loopback is True) as zeroconf:
-            ServiceBrowser(zeroconf, SERVICE_TYPE, handlers=[changed])
+        with (
+            _open_zeroconf(loopback is True) as zeroconf,
+            ServiceBrowser(zeroconf, SERVICE_TYPE, handlers=[changed]),
+        ):
             if first.wait(max(0.0, deadline_s - time.monotonic())):
                 time.sleep(max(0.0, min(SETTLE_S, deadline_s - time.monotonic())))
+            over.set()
     except _network_errors() as error:
         _logger.info("multicast discovery does not work on this network: %s", error)
     return list(found)
@@ -156,7 +166,11 @@ def _read_record(zeroconf: Zeroconf, service_type: str, name: str, state_change:
 
     if state_change is ServiceStateChange.Removed:
         return None
-    info = zeroconf.get_service_info(service_type, name, REQUEST_TIMEOUT_MS)
+    try:
+        info = zeroconf.get_service_info(service_type, name, REQUEST_TIMEOUT_MS)
+    except _network_errors() as error:
+        _logger.info("can't read the record %s: %s", name, error)
+        return None
     if info is None or not info.port:
         return None
     properties = info.decoded_properties

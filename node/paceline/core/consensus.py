@@ -255,10 +255,14 @@ class Consensus:
     # --- forming a cluster, proposing ---
 
     def bootstrap(self, now: float) -> None:
-        """Form a cluster of this node alone. It then wins an ordinary election that only its own disk can delay."""
-        if self.term or self.log.last_index or self.config.voters:
-            raise ValueError("only a blank node can form a cluster")
-        self._set_hard_state(HardState(1, self.node_id))
+        """Form a cluster of this node alone. It then wins an ordinary election that only its own disk can delay.
+
+        A term without a log is no obstacle: a crash during an earlier attempt leaves that, and nothing was promised.
+        Raises ValueError if the node has a log. That it belongs to no other cluster is for the caller to know.
+        """
+        if self.log.last_index or self.config.voters:
+            raise ValueError("only a node without a log can form a cluster")
+        self._set_hard_state(HardState(max(self.term, 1), self.hard_state.vote or self.node_id))
         self._append(EntryKind.CONFIG, encode_config(Config((self.node_id,))))
         self.campaign(now)
 

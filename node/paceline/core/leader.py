@@ -81,6 +81,7 @@ class Leader:
         self._propose = propose
         self._applied_index = 0
         self.since = now
+        self.missing_voters = 0  # below min_voters nothing is accepted; the caller keeps this up to date
         self.tasks = Dispatcher()
         self.nodes: dict[str, NodeState] = {}
         self.sessions: dict[bytes, Session] = {}
@@ -160,6 +161,8 @@ class Leader:
         """Why a call can't be admitted, if it can't."""
         settings, tasks = self._settings, self.tasks
         task_id, name, _priority, args, _options = call
+        if self.missing_voters:
+            return Refusal.NOT_READY, f"{self.missing_voters} of {settings.min_voters} voters are still to come"
         if task_id in self._table.released:
             return Refusal.UNKNOWN_ID, "this task ended earlier and its result was released"
         if len(args) > settings.payload_limit_bytes:

@@ -126,6 +126,13 @@ class NodeCore:
             return self.executor.leader
         return ""
 
+    def missing_voters(self) -> int:
+        """How many voters are still to come before the cluster accepts its first task, as far as this node knows."""
+        config = self.consensus.config
+        if self.node_id not in config.voters and self.node_id not in config.learners:
+            return 0  # a node that does not replicate is not told
+        return max(0, self.settings.min_voters - len(config.voters))
+
     def term(self) -> int:
         """The highest term that this node knows."""
         return max(self.consensus.term, self.executor.term)
@@ -384,6 +391,7 @@ class NodeCore:
             gone=frozenset(gone),
             limit=self.settings.voters,
         )
+        leader.missing_voters = self.missing_voters()
         if config is not None and consensus.propose_config(config):
             self._notice(
                 "info",
@@ -403,6 +411,7 @@ class NodeCore:
         if leader is None and consensus.has_committed_in_term and consensus.applied_index == consensus.commit_index:
             self.leader = Leader(self.settings, consensus.term, self.table, self._propose, now)
             self.leader.applied(consensus.applied_index, now)
+            self.leader.missing_voters = self.missing_voters()
             self.elections_won += 1
             self._next_beat = now
             self._reviewed_commit = consensus.commit_index

@@ -14,7 +14,7 @@ from collections import deque
 
 from paceline_protocol.messages import Refusal, Result, Update
 
-RESULTS_PER_UPDATE = 1_024
+ITEMS_PER_UPDATE = 1_024
 """Also the most refusals, and the most accepted batches, that one Update names."""
 BYTES_PER_UPDATE = 4 << 20
 
@@ -64,16 +64,14 @@ class Session:
             return []
         updates = []
         while True:
+            accepted, self.accepted = self.accepted[:ITEMS_PER_UPDATE], self.accepted[ITEMS_PER_UPDATE:]
+            refused, self.refused = self.refused[:ITEMS_PER_UPDATE], self.refused[ITEMS_PER_UPDATE:]
             results = self._take_results()
-            refused, self.refused = self.refused[:RESULTS_PER_UPDATE], self.refused[RESULTS_PER_UPDATE:]
-            accepted: list[int] = []
-            if not self.refused:  # `accepted` says that what was not refused before it is committed
-                accepted, self.accepted = self.accepted[:RESULTS_PER_UPDATE], self.accepted[RESULTS_PER_UPDATE:]
             updates.append(Update(self.next_seq, tuple(accepted), tuple(refused), results))
             if results:
                 self._unacknowledged.append((self.next_seq, [result[0] for result in results]))
             self.next_seq += 1
-            if not (self.results or self.refused or self.accepted):
+            if not (self.accepted or self.refused or self.results):
                 self.accept_due = None
                 return updates
 
@@ -81,7 +79,7 @@ class Session:
         """As many results as one Update may carry."""
         waiting = self.results
         count = size = 0
-        for _, _, payload in waiting[:RESULTS_PER_UPDATE]:
+        for _, _, payload in waiting[:ITEMS_PER_UPDATE]:
             size += len(payload)
             if count and size > BYTES_PER_UPDATE:
                 break

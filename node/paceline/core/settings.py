@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from paceline.core.consensus import Timing
+from paceline.core.replicas import wanted_voters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +28,7 @@ class Settings:
     gossip_interval_s: float = 2.0  # to a peer that has
     forget_peer_after_s: float = 60.0
     learner_timeout_s: float = 10.0  # a learner silent for this long leaves the configuration
-    recovery_grace_s: float = 1.5  # a new leader waits this long for the nodes' accounts before it runs a task again
+    recovery_grace_s: float = 0.3  # a new leader waits this long for the nodes' accounts before it runs a task again
     outcome_resend_s: float = 0.5  # a node repeats outcomes that the leader has not recorded
     accept_linger_s: float = 0.001  # `accepted` waits this long for a result to travel with
     release_interval_s: float = 0.25  # released ids are logged together
@@ -44,3 +45,12 @@ class Settings:
     session_timeout_s: float = 60.0  # a client silent for this long and waiting for nothing is forgotten
     session_limit: int = 10_000
     peer_limit: int = 1_024
+
+    @property
+    def min_voters(self) -> int:
+        """Voters that must stand before a task is accepted: as many as the first cluster should have.
+
+        A cluster forms with one voter and adds the others within a second. What it accepted before would be lost with
+        that one machine, and the operator who expects three machines does not expect that.
+        """
+        return wanted_voters(max(1, self.expect), self.voters)

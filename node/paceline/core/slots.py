@@ -92,20 +92,19 @@ class Slots:
 
     def take(self, tasks: Iterable[Assignment]) -> list[Outcome]:
         """Tasks that the leader dispatched here. A copy of an attempt that is queued or runs here is dropped, and so is
-        everything while there is no worker.
+        what is new while there is no worker.
 
         Returns the outcomes of those that have ended here already: a leader dispatches such a task when it heard of the
         outcome before it (again) accepted the task, so it has to be told once more.
         """
         held, queue = self._held, self.queue
         ended: list[Outcome] = []
-        if not self.workers:
-            return ended
         for assignment in tasks:
             task_id, attempt = assignment[0], assignment[1]
             if held.get(task_id, 0) < attempt:
-                held[task_id] = attempt
-                queue.append(assignment)
+                if self.workers:
+                    held[task_id] = attempt
+                    queue.append(assignment)
             elif not any(task_id in slot.running for slot in self.workers.values()):
                 ended += [outcome for batch in self.unrecorded for outcome in batch.items if outcome[0] == task_id][-1:]
         return ended

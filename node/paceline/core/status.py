@@ -39,9 +39,14 @@ def status(node: NodeCore, now: float) -> dict[str, Any]:
         "journal": node.settings.journal,
         "encrypted": node.settings.encrypted,
         "insecure": node.settings.insecure,
-        "forming": node.first_boot.waiting_for(blank),
+        "forming": node.first_boot.waiting_for(blank) or _missing_voters(node),
         "other_clusters": sorted(node.directory.foreign),
     }
+
+
+def _missing_voters(node: NodeCore) -> str:
+    missing = node.missing_voters()
+    return f"{missing} of {node.settings.min_voters} voters are still to come" if missing else ""
 
 
 def _nodes(node: NodeCore, now: float) -> list[dict[str, Any]]:

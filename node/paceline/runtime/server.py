@@ -212,7 +212,7 @@ class Server:
             self._greeted = True
             if self._on_ready is not None:
                 self._on_ready(self._info(now, leader_id))
-        if leader_id:
+        if leader_id and not core.missing_voters() and core.identity.cluster_id:
             self._announced_ready = True
             self._announce({"ready": True})
 

@@ -1,0 +1,259 @@
+"""What only sockets can show: keys, ports, threads, signals, and hostile connections."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import stat
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+import pytest
+import zmq
+
+from paceline.config import parse_address
+from paceline.errors import ConfigError, PortInUse
+from paceline.runtime import transport as transport_module
+from paceline.runtime.transport import Sent, Source, ZmqTransport, reachable_host
+from paceline.security import generate_keys
+from transport.worlds import DEADLINE_S, MAX_FRAME_BYTES, ZmqEnd, ZmqWorld, hear, take, until
+
+
+@pytest.fixture
+def plain() -> Iterator[ZmqWorld]:
+    world = ZmqWorld()
+    yield world
+    world.close()
+
+
+@pytest.fixture
+def curve() -> Iterator[ZmqWorld]:
+    world = ZmqWorld(generate_keys())
+    yield world
+    world.close()
+
+
+def wait_for_event(world: ZmqWorld, node: ZmqTransport, end: ZmqEnd, event: zmq.Event, frame: bytes) -> None:
+    """Send a frame and wait until this happens to the end's connection; nothing may arrive at the node meanwhile."""
+    end.socket.send(frame)
+
+    def happened() -> bool:
+        assert node.poll(0.01) == []
+        return event in end.events()
+
+    until(world, happened, str(event.name))
+
+
+def assert_serves(world: ZmqWorld, node: ZmqTransport) -> None:
+    world.client(node).send(b"from a friend")
+    assert take(world, node, 1)[0][2] == [b"from a friend"]
+
+
+# --- keys -------------------------------------------------------------------------------------------------------
+
+
+def test_a_client_with_another_key_pair_is_refused_and_nothing_of_it_arrives(curve: ZmqWorld) -> None:
+    node = curve.node()
+    stranger = curve.client(node, own=generate_keys())
+    wait_for_event(curve, node, stranger, zmq.Event.HANDSHAKE_FAILED_AUTH, b"let me in")
+    assert_serves(curve, node)
+
+
+def test_a_client_without_keys_is_cut_off_and_nothing_of_it_arrives(curve: ZmqWorld) -> None:
+    node = curve.node()
+    stranger = curve.plain_client(node)
+    wait_for_event(curve, node, stranger, zmq.Event.DISCONNECTED, b"let me in")
+    assert_serves(curve, node)
+
+
+def test_a_node_with_other_keys_reaches_nobody(curve: ZmqWorld) -> None:
+    other = ZmqWorld(generate_keys())
+    try:
+        ours, theirs = curve.node(), other.node()
+        watcher = other.client(ours)  # the keys of the other cluster, as its nodes' DEALERs use them
+        assert theirs.send_peer(ours.address, [b"envelope", b"message"]) is Sent.FULL
+        wait_for_event(curve, ours, watcher, zmq.Event.DISCONNECTED, b"let me in")
+        assert theirs.send_peer(ours.address, [b"envelope", b"message"]) is Sent.FULL
+    finally:
+        other.close()
+
+
+# --- addresses --------------------------------------------------------------------------------------------------
+
+
+def test_a_port_in_use_is_named(plain: ZmqWorld) -> None:
+    node = plain.node()
+    with pytest.raises(PortInUse) as caught:
+        plain.node(parse_address(node.address)[1])
+    assert caught.value.address == node.address
+
+
+def test_an_address_of_another_machine_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"can't listen on 203\.0\.113\.1:0"):
+        ZmqTransport("203.0.113.1", 0, max_frame_bytes=MAX_FRAME_BYTES)
+
+
+def test_the_advertised_host_is_the_given_one_and_the_port_the_bound_one() -> None:
+    node = ZmqTransport("127.0.0.1", 0, advertise_host="node1.example", max_frame_bytes=MAX_FRAME_BYTES)
+    try:
+        host, port = parse_address(node.address)
+        assert host == "node1.example"
+        assert port > 0
+    finally:
+        node.close()
+
+
+def test_a_node_bound_to_every_interface_advertises_one_that_others_can_reach() -> None:
+    assert reachable_host("0.0.0.0") not in ("0.0.0.0", "*")
+    assert reachable_host("localhost") == "127.0.0.1"
+    assert reachable_host("10.1.2.3") == "10.1.2.3"
+
+
+def test_an_ipv6_node_talks_to_its_peers(plain: ZmqWorld) -> None:
+    try:
+        one = ZmqTransport("::1", 0, max_frame_bytes=MAX_FRAME_BYTES)
+    except ConfigError:
+        pytest.skip("this machine has no IPv6")
+    two = plain.node()
+    try:
+        until(plain, lambda: two.send_peer(one.address, [b"envelope", b"message"]) is Sent.OK, "a connection")
+        assert one.address.startswith("[::1]:")
+        assert take(plain, one, 1)[0][2] == [b"envelope", b"message"]
+    finally:
+        one.close()
+
+
+def test_a_peers_address_that_makes_no_sense_is_gone_and_logged_once(
+    plain: ZmqWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    node = plain.node()
+    assert node.send_peer("tcp://nonsense", [b"envelope", b"message"]) is Sent.GONE
+    assert node.send_peer("tcp://nonsense", [b"envelope", b"message"]) is Sent.GONE
+    assert len(caplog.records) == 1
+
+
+def test_the_number_of_peer_connections_is_bounded(plain: ZmqWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport_module, "PEER_SOCKETS_MAX", 1)
+    node = plain.node()
+    assert node.send_peer("127.0.0.1:1", [b"envelope", b"message"]) is Sent.FULL
+    assert node.send_peer("127.0.0.1:2", [b"envelope", b"message"]) is Sent.GONE
+    node.forget_peer("127.0.0.1:1")
+    assert node.send_peer("127.0.0.1:2", [b"envelope", b"message"]) is Sent.FULL
+
+
+# --- the machine's own side -------------------------------------------------------------------------------------
+
+
+def test_only_this_user_reaches_the_workers_socket_and_close_removes_it(plain: ZmqWorld) -> None:
+    node = plain.node()
+    directory = Path(node.worker_endpoint.removeprefix("ipc://")).parent
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+    node.close()
+    assert not directory.exists()
+
+
+def test_a_worker_that_reconnects_takes_over_its_id(plain: ZmqWorld) -> None:
+    node = plain.node()
+    plain.worker(node, b"w").send(b"first")
+    take(plain, node, 1)
+    again = plain.worker(node, b"w")
+    again.send(b"second")
+    take(plain, node, 1)
+    assert node.send_worker(b"w", b"run") is Sent.OK
+    assert hear(plain, again, 1) == [b"run"]
+
+
+def test_a_client_cannot_take_over_the_session_of_another(plain: ZmqWorld) -> None:
+    node = plain.node()
+    owner = plain.client(node, ROUTING_ID=b"session")
+    owner.send(b"mine")
+    take(plain, node, 1)
+    thief = plain.client(node, ROUTING_ID=b"session")
+    wait_for_event(plain, node, thief, zmq.Event.HANDSHAKE_SUCCEEDED, b"now mine")
+    assert node.send_client(b"session", b"secret") is Sent.OK
+    assert hear(plain, owner, 1) == [b"secret"]
+    assert thief.receive() == []
+
+
+def test_wake_from_another_thread_ends_a_poll(plain: ZmqWorld) -> None:
+    node = plain.node()
+    waker = threading.Thread(target=node.wake)
+    waker.start()
+    assert node.poll(DEADLINE_S) == [(Source.WAKE, 0, [])]
+    waker.join()
+
+
+def test_wake_from_a_signal_handler_ends_a_poll(plain: ZmqWorld) -> None:
+    node = plain.node()
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        node.wake()
+
+    previous = signal.signal(signal.SIGALRM, handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
+        assert node.poll(DEADLINE_S) == [(Source.WAKE, 0, [])]
+    finally:
+        signal.signal(signal.SIGALRM, previous)
+
+
+def test_no_message_is_left_asleep_when_sends_and_receives_interleave(plain: ZmqWorld) -> None:
+    """Sends use up the edges of the sockets' file descriptors; a poll that trusted them alone would sleep too long."""
+    node, peer = plain.node(), plain.node()
+    client, worker = plain.client(node), plain.worker(node, b"w")
+    rounds, lost = 500, []
+
+    def converse(end: ZmqEnd) -> None:
+        for _ in range(rounds):
+            end.socket.send(b"ping")
+            if not end.socket.poll(int(DEADLINE_S * 500)):  # well before the poll of the node ends by itself
+                lost.append(end)
+                return
+            end.socket.recv()
+
+    threads = [threading.Thread(target=converse, args=[end]) for end in (client, worker)]
+    for thread in threads:
+        thread.start()
+    answered = 0
+    while answered < 2 * rounds and not lost:
+        for source, sender, _ in node.poll(DEADLINE_S):
+            assert isinstance(sender, bytes)
+            node.send_peer(peer.address, [b"envelope", b"message"])
+            send = node.send_client if source is Source.CLIENT else node.send_worker
+            assert send(sender, b"pong") is Sent.OK
+            answered += 1
+        peer.poll(0)
+    for thread in threads:
+        thread.join()
+    assert lost == []
+
+
+def test_an_fd_that_its_owner_closed_can_still_be_unwatched(plain: ZmqWorld) -> None:
+    node = plain.node()
+    one, two = socket.socketpair()
+    fd = one.fileno()
+    node.watch(fd)
+    one.close()
+    two.close()
+    node.unwatch(fd)
+    assert node.poll(0) == []
+
+
+# --- hostile connections ----------------------------------------------------------------------------------------
+
+
+def test_a_frame_beyond_the_limit_ends_its_connection(plain: ZmqWorld) -> None:
+    node = plain.node()
+    client = plain.client(node)
+    wait_for_event(plain, node, client, zmq.Event.DISCONNECTED, bytes(MAX_FRAME_BYTES + 1))
+    assert_serves(plain, node)
+
+
+@pytest.mark.parametrize("noise", [b"GET / HTTP/1.1\r\n\r\n", b"\xff" * 64, bytes(64), bytes(range(256))])
+def test_bytes_that_are_not_zeromq_disturb_nobody(plain: ZmqWorld, noise: bytes) -> None:
+    node = plain.node()
+    with socket.create_connection(parse_address(node.address), timeout=DEADLINE_S) as connection:
+        connection.sendall(noise)
+        assert_serves(plain, node)

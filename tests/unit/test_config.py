@@ -1,0 +1,259 @@
+"""Every setting: what is taken, and what the refusal of everything else says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paceline.config import (
+    DEFAULT_PORT,
+    ClusterFile,
+    NodeConfig,
+    addresses_from_environment,
+    cluster_path_from_environment,
+    format_address,
+    is_loopback,
+    new_cluster,
+    parse_address,
+)
+from paceline.errors import ConfigError
+from paceline.security import generate_keys
+
+# --- addresses --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("node1", ("node1", DEFAULT_PORT)),
+        ("node1:80", ("node1", 80)),
+        (" 10.0.0.1:7078 ", ("10.0.0.1", 7078)),
+        ("_node.example.com.:1", ("_node.example.com.", 1)),
+        ("[::1]", ("::1", DEFAULT_PORT)),
+        ("[fe80::1]:65535", ("fe80::1", 65535)),
+    ],
+)
+def test_an_address_is_a_host_and_perhaps_a_port(text: str, address: tuple[str, int]) -> None:
+    assert parse_address(text) == address
+    assert parse_address(format_address(*address)) == address
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", ":80", "host:", "host:0", "host:65536", "host:-1", "host:1.5", "host:٣", "host:80:90"]  # noqa: RUF005
+    + ["::1", "[::1", "[::1]80", "[node]:80", "[]:80", "tcp://host:80", "ho st", "host/path", "-host"],
+)
+def test_what_is_not_an_address_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(ConfigError, match="node1:7077"):
+        parse_address(text)
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_an_address_or_a_config_error(text: str) -> None:
+    try:
+        host, port = parse_address(text)
+    except ConfigError:
+        return
+    assert host
+    assert 1 <= port <= 65535
+    assert parse_address(format_address(host, port)) == (host, port)
+
+
+def test_loopback_is_what_only_this_machine_reaches() -> None:
+    assert all(map(is_loopback, ["127.0.0.1", "127.8.8.8", "::1", "localhost"]))
+    assert not any(map(is_loopback, ["0.0.0.0", "::", "*", "10.0.0.1", "node1"]))
+
+
+# --- environment ------------------------------------------------------------------------------------------------
+
+
+def test_the_environment_names_nodes_and_the_cluster_file() -> None:
+    assert addresses_from_environment({}) == ()
+    assert addresses_from_environment({"PACELINE_CONNECT": "node1, node2:80,,"}) == ("node1:7077", "node2:80")
+    assert cluster_path_from_environment({}) is None
+    assert cluster_path_from_environment({"PACELINE_CLUSTER": "/etc/c.toml"}) == Path("/etc/c.toml")
+
+
+def test_a_wrong_address_in_the_environment_names_the_variable() -> None:
+    with pytest.raises(ConfigError, match="PACELINE_CONNECT"):
+        addresses_from_environment({"PACELINE_CONNECT": "node1,:"})
+
+
+# --- the cluster file -------------------------------------------------------------------------------------------
+
+
+def write(directory: Path, text: str, mode: int = 0o600) -> Path:
+    path = directory / "cluster.toml"
+    path.write_text(text)
+    path.chmod(mode)
+    return path
+
+
+def test_what_is_written_is_what_is_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(20):  # the keys are random: every character of Z85 comes up
+        cluster = new_cluster(3)
+        assert ClusterFile.load(write(tmp_path, cluster.dumps())) == cluster
+    assert caplog.records == []
+
+
+def test_a_new_cluster_expects_every_node_and_has_a_name_of_its_own() -> None:
+    one, two = new_cluster(3), new_cluster(3)
+    assert one.expect == 3
+    assert one.name.startswith("paceline-")
+    assert one.name != two.name
+    assert new_cluster(1, "render-farm").name == "render-farm"
+
+
+@pytest.mark.parametrize(
+    ("nodes", "name"), [(0, None), (-1, None), (1001, None), (3, "two words"), (3, 'x"y'), (3, ".x")]
+)
+def test_a_cluster_that_makes_no_sense_is_not_made(nodes: int, name: str | None) -> None:
+    with pytest.raises(ConfigError, match="allowed"):
+        new_cluster(nodes, name)
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o644])
+def test_a_file_that_others_can_read_is_taken_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: int
+) -> None:
+    path = write(tmp_path, new_cluster(1).dumps(), mode)
+    ClusterFile.load(path)
+    [record] = caplog.records
+    assert f"chmod 600 {path}" in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("expect = 3", "", "the key 'expect' is missing"),
+        ("expect = 3", "expect = 0", "expect is 0; allowed is a number of nodes from 1 to 1000"),
+        ("expect = 3", "expect = true", "expect is True; allowed"),
+        ("expect = 3", 'expect = "3"', "expect must be a whole number"),
+        ("expect = 3", "expect = 3\nexpects = 3", "unknown key 'expects'; allowed are name, expect"),
+        ("expect = 3", "expect = ", "is not a cluster file"),
+        ('name = "farm"', "name = 7", "name must be a string"),
+        ('name = "farm"', 'name = ""', "name is ''; allowed are"),
+        ('public_key = "', 'public_key = "x', "the public key must be 40 characters"),
+        ('secret_key = "', 'secret_key = 7 # "', "must be strings"),
+    ],
+)
+def test_a_wrong_file_is_refused_by_name_and_key(tmp_path: Path, old: str, new: str, message: str) -> None:
+    text = new_cluster(3, "farm").dumps()
+    assert old in text
+    path = write(tmp_path, text.replace(old, new))
+    with pytest.raises(ConfigError) as caught:
+        ClusterFile.load(path)
+    assert str(path) in str(caught.value)
+    assert message in str(caught.value)
+
+
+def test_keys_of_two_pairs_are_refused() -> None:
+    one, two = generate_keys(), generate_keys()
+    with pytest.raises(ConfigError, match="does not belong"):
+        ClusterFile("farm", 3, replace(one, public=two.public)).validate()
+
+
+def test_no_refusal_shows_the_secret(tmp_path: Path) -> None:
+    cluster = new_cluster(3)
+    path = write(tmp_path, cluster.dumps().replace("public_key", "public_kay"))
+    with pytest.raises(ConfigError) as caught:
+        ClusterFile.load(path)
+    assert cluster.keys.secret not in str(caught.value)
+    assert cluster.keys.secret not in repr(cluster)
+
+
+def test_a_file_that_is_not_there_or_not_text_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"can't read the cluster file .*No such file"):
+        ClusterFile.load(tmp_path / "absent.toml")
+    path = write(tmp_path, "")
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="is not a cluster file"):
+        ClusterFile.load(path)
+
+
+# --- a node -----------------------------------------------------------------------------------------------------
+
+
+def config(**settings: Any) -> NodeConfig:
+    made = NodeConfig(**{"modules": ("tasks",), **settings})
+    made.validate()
+    return made
+
+
+def test_a_node_without_a_cluster_file_is_a_cluster_of_one_on_loopback() -> None:
+    alone = config()
+    assert alone.effective_bind_host == "127.0.0.1"
+    assert alone.effective_expect == 1
+    assert alone.workers >= 1
+    assert alone.keys is None
+    assert alone.cluster_name == ""
+
+
+def test_a_cluster_file_opens_every_interface_and_says_how_many_to_expect() -> None:
+    cluster = new_cluster(3)
+    node = config(cluster=cluster)
+    assert node.effective_bind_host == "0.0.0.0"
+    assert node.effective_expect == 3
+    assert node.keys == cluster.keys
+    assert node.cluster_name == cluster.name
+    assert config(cluster=cluster, join=("node1",)).effective_expect == 3
+    assert config(cluster=cluster, bind_host="127.0.0.1", expect=2).effective_expect == 2
+
+
+def test_a_node_that_joins_without_a_cluster_file_never_forms_a_cluster() -> None:
+    assert config(join=("127.0.0.1:7078",)).effective_expect == 0
+    assert config(join=("127.0.0.1:7078",), expect=3).effective_expect == 3
+
+
+def test_a_node_opens_the_network_only_with_keys_or_on_demand() -> None:
+    for host in ("0.0.0.0", "*", "::", "10.0.0.1", "node1"):
+        with pytest.raises(ConfigError, match=r"paceline init.*--cluster.*--insecure"):
+            config(bind_host=host)
+        config(bind_host=host, insecure=True)
+        config(bind_host=host, cluster=new_cluster(1))
+    for host in ("127.0.0.1", "localhost", "::1"):
+        config(bind_host=host)
+
+
+def test_a_node_without_workers_needs_no_modules() -> None:
+    config(modules=(), workers=0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"modules": ()}, "no module is named"),
+        ({"modules": ("tasks", "")}, "'' is not a module"),
+        ({"workers": -1}, "workers is -1; allowed is a whole number from 0"),
+        ({"workers": True}, "workers is True"),
+        ({"port": 65536}, "port is 65536; allowed is a whole number from 0 to 65535"),
+        ({"bind_host": ""}, "bind host ''"),
+        ({"bind_host": "127.0.0.1:80"}, "bind host '127.0.0.1:80'"),
+        ({"advertise_host": "0.0.0.0"}, "advertise host '0.0.0.0'"),
+        ({"advertise_host": "node1:80"}, "advertise host 'node1:80'"),
+        ({"join": ("node1", "node2:x")}, "join: 'node2:x' is not an address"),
+        ({"expect": -1}, "expect is -1"),
+        ({"expect": 0, "discovery": False}, "no address to join"),
+        ({"voters": 2}, "voters is 2; allowed are 1, 3, 5"),
+        ({"journal": "fsync"}, "journal 'fsync' is not available in this version; use 'memory'"),
+        ({"journal": "paper"}, "journal is 'paper'; allowed is 'memory'"),
+        ({"payload_limit_bytes": 10}, "payload_limit_bytes is 10; allowed"),
+        ({"queue_limit_tasks": 0}, "queue_limit_tasks is 0; allowed"),
+        ({"queue_limit_bytes": 1 << 20}, "queue_limit_bytes is 1048576; allowed is a whole number from 16777216"),
+        ({"announce_fd": -1}, "announce_fd is -1"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_named_with_what_is_allowed(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config(**settings)
+    assert message in str(caught.value)
+
+
+def test_insecure_and_a_cluster_file_contradict_each_other() -> None:
+    with pytest.raises(ConfigError, match="can't be combined"):
+        config(cluster=new_cluster(1), insecure=True)
