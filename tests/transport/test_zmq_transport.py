@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 import stat
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -152,6 +153,25 @@ def test_only_this_user_reaches_the_workers_socket_and_close_removes_it(plain: Z
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
     node.close()
     assert not directory.exists()
+
+
+def test_the_directory_of_a_killed_node_is_removed_by_the_next_one_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    living = ZmqTransport("127.0.0.1", 0, max_frame_bytes=MAX_FRAME_BYTES)
+    killed = tmp_path / "paceline-node-killed"
+    killed.mkdir()
+    (killed / "lock").touch()  # a lock that nobody holds, as a process that is gone leaves it
+    strange = tmp_path / "paceline-node-strange"
+    strange.mkdir()
+    try:
+        before = set(tmp_path.iterdir())
+        ZmqTransport("127.0.0.1", 0, max_frame_bytes=MAX_FRAME_BYTES).close()
+        assert before - set(tmp_path.iterdir()) == {killed}
+    finally:
+        living.close()
+    assert set(tmp_path.iterdir()) == {strange}
 
 
 def test_a_worker_that_reconnects_takes_over_its_id(plain: ZmqWorld) -> None:

@@ -18,6 +18,7 @@ The twin for simulated networks is in ``memory_transport.py``; one suite of test
 from __future__ import annotations
 
 import errno
+import fcntl
 import logging
 import os
 import select
@@ -74,6 +75,8 @@ _NOBLOCK_MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
 _send: Final = cast("Callable[[zmq.Socket[bytes], bytes, int, bool], object]", zmq.backend.Socket.send)
 """(socket, frame, flags, copy). zmq.Socket.send is a wrapper around this for options that are not used here, and costs
 three times as much."""
+
+_DIRECTORY_PREFIX: Final = "paceline-node-"
 
 _logger = logging.getLogger("paceline.transport")
 
@@ -156,7 +159,7 @@ class ZmqTransport:
         self._refused: set[str] = set()  # addresses that can't be sent to, so that each is logged once
         self._watched: set[int] = set()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
-        self._directory = _private_directory()
+        self._directory, self._directory_lock = _private_directory()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll = select.epoll()
         try:
@@ -370,6 +373,9 @@ class ZmqTransport:
         self._context.destroy(linger=CLOSE_LINGER_MS)
         self._peers.clear()
         shutil.rmtree(self._directory, ignore_errors=True)
+        lock, self._directory_lock = self._directory_lock, -1
+        if lock >= 0:
+            os.close(lock)
         self._epoll.close()
         wake_fd, self._wake_fd = self._wake_fd, -1
         if wake_fd >= 0:
@@ -434,7 +440,34 @@ def _tune_tcp(socket: zmq.Socket[bytes]) -> None:
     socket.setsockopt(zmq.TCP_KEEPALIVE_CNT, 3)
 
 
-def _private_directory() -> Path:
-    """A new directory that only this user can enter, with a name short enough for a Unix socket (107 bytes)."""
+def _private_directory() -> tuple[Path, int]:
+    """A new directory that only this user can enter, with a name short enough for a Unix socket (107 bytes).
+
+    Returns it with the descriptor of a lock that is held as long as this process lives. A node that is killed leaves its
+    directory behind; the next one to start finds the lock free, and removes it.
+    """
     parent = tempfile.gettempdir()
-    return Path(tempfile.mkdtemp(prefix="paceline-", dir=parent if len(parent) < 70 else "/tmp"))
+    parent = parent if len(parent) < 70 else "/tmp"
+    for abandoned in Path(parent).glob(_DIRECTORY_PREFIX + "*"):
+        _remove_if_abandoned(abandoned)
+    unlocked = Path(tempfile.mkdtemp(prefix="paceline-new-", dir=parent))
+    lock = os.open(unlocked / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    directory = unlocked.with_name(_DIRECTORY_PREFIX + unlocked.name.rpartition("-")[2])
+    unlocked.rename(directory)  # only now, with the lock held, can another node take it for an abandoned one
+    return directory, lock
+
+
+def _remove_if_abandoned(directory: Path) -> None:
+    try:
+        lock = os.open(directory / "lock", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return  # not ours to enter, or gone already
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return  # its node lives
+    else:
+        shutil.rmtree(directory, ignore_errors=True)
+    finally:
+        os.close(lock)
