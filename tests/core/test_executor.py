@@ -1,0 +1,211 @@
+"""A node as its leader sees it: what is repeated until both sides agree."""
+
+from __future__ import annotations
+
+from paceline.core.executor import INCARNATION_SHIFT, Executor
+from paceline.core.settings import Settings
+from paceline_protocol.codec import decode_outcomes
+from paceline_protocol.messages import (
+    Assignment,
+    Beat,
+    Dispatch,
+    Enrol,
+    NodeBeat,
+    NodeOutcomes,
+    Outcome,
+    Revoke,
+    Revoked,
+    TaskEnd,
+    WorkMessage,
+)
+
+SETTINGS = Settings(cluster_name="test")
+FIRST = 1 << INCARNATION_SHIFT
+
+
+def task(number: int, attempt: int = 1) -> Assignment:
+    return (number.to_bytes(16, "big"), attempt, "add", b"", None)
+
+
+def outcome(number: int, attempt: int = 1, end: TaskEnd = TaskEnd.SUCCEEDED) -> Outcome:
+    return (number.to_bytes(16, "big"), attempt, int(end), b"", 10)
+
+
+def said(executor: Executor) -> list[WorkMessage]:
+    """What the node has said since the last call."""
+    outbox, executor.outbox = executor.outbox, []
+    return outbox
+
+
+def the_enrol(executor: Executor) -> Enrol:
+    enrols = [message for message in said(executor) if isinstance(message, Enrol)]
+    assert enrols, "no account was given"
+    return enrols[-1]
+
+
+def beat(executor: Executor, *, term: int = 1, dispatch_seq: int = 0, outcome_seq: int = 0, account: int = -1) -> None:
+    """A Beat of leader "l", which has the latest account unless told otherwise."""
+    executor.on_beat("l", Beat(term, executor._account if account < 0 else account, dispatch_seq, outcome_seq), 0.0)
+
+
+def enrolled(*workers: bytes) -> Executor:
+    """An executor that follows "l" in term 1 with all said and done."""
+    executor = Executor(SETTINGS, 1)
+    for worker_id in workers:
+        executor.worker_ready(worker_id, ("add",))
+    beat(executor)
+    said(executor)
+    return executor
+
+
+def test_a_new_leader_gets_an_account_and_everything_that_is_not_recorded() -> None:
+    executor = enrolled(b"w")
+    executor.on_dispatch("l", Dispatch(1, 1, (task(0), task(1))), 0.0)
+    executor.assign()
+    executor.worker_done(b"w", (outcome(0),), 0.0)
+    said(executor)
+    executor.on_beat("m", Beat(2, 0, 0, 0), 1.0)
+    enrol, outcomes, *_ = said(executor)
+    assert isinstance(enrol, Enrol)
+    assert (enrol.term, enrol.slots, enrol.names) == (2, 1, ("add",))
+    assert [task_id for task_id, _ in enrol.held] == [task(0)[0], task(1)[0]]
+    assert isinstance(outcomes, NodeOutcomes)
+    assert (outcomes.term, decode_outcomes(outcomes.outcomes)) == (2, [outcome(0)])
+    assert executor.leader == "m"
+
+
+def test_an_account_is_repeated_until_a_beat_names_it() -> None:
+    executor = enrolled(b"w")
+    beat(executor, account=0)
+    version = the_enrol(executor).version
+    beat(executor, account=version - 1)
+    assert the_enrol(executor).version == version
+    beat(executor, account=version)
+    assert [type(message) for message in said(executor)] == [NodeBeat]
+
+
+def test_the_numbers_of_a_later_incarnation_are_greater_than_all_earlier_ones() -> None:
+    executor = Executor(SETTINGS, 2)
+    executor.worker_ready(b"w", ("add",))
+    beat(executor, outcome_seq=FIRST + 70, account=FIRST + 70)
+    enrol = the_enrol(executor)
+    assert min(enrol.version, enrol.outcome_seq) >= 2 << INCARNATION_SHIFT
+
+
+def test_a_deposed_leader_is_not_heard() -> None:
+    executor = enrolled(b"w")
+    executor.on_beat("m", Beat(2, 0, 0, 0), 0.0)
+    said(executor)
+    executor.on_dispatch("l", Dispatch(1, 1, (task(0),)), 0.0)
+    executor.on_revoke("l", Revoke(1, (task(0)[0],)), 0.0)
+    beat(executor)
+    assert (said(executor), executor.assign()) == ([], [])
+
+
+def test_a_leader_of_a_term_that_consensus_left_behind_is_not_heard() -> None:
+    executor = enrolled(b"w")
+    executor.reject_before(2)
+    executor.on_dispatch("l", Dispatch(1, 1, (task(0),)), 0.0)
+    assert executor.assign() == []
+
+
+def test_a_dispatch_that_comes_twice_is_taken_once() -> None:
+    executor = enrolled(b"w")
+    for _ in range(2):
+        executor.on_dispatch("l", Dispatch(1, 1, (task(0),)), 0.0)
+    assert len(executor.slots.queue) == 1
+
+
+def test_a_gap_in_the_dispatches_is_answered_by_an_account() -> None:
+    executor = enrolled(b"w")
+    executor.on_dispatch("l", Dispatch(1, 2, (task(1),)), 0.0)
+    enrol = the_enrol(executor)
+    assert (enrol.dispatch_seq, [task_id for task_id, _ in enrol.held]) == (2, [task(1)[0]])
+    executor.on_dispatch("l", Dispatch(1, 1, (task(0),)), 0.0)
+    assert len(executor.slots.queue) == 1, "what the account did not name is given to a node again, so it is not taken"
+
+
+def test_a_lost_last_dispatch_is_found_out_by_the_next_beat() -> None:
+    executor = enrolled(b"w")
+    beat(executor, dispatch_seq=1)
+    assert the_enrol(executor).dispatch_seq == 1
+
+
+def test_outcomes_are_repeated_until_they_are_recorded() -> None:
+    executor = enrolled(b"w")
+    executor.on_dispatch("l", Dispatch(1, 1, (task(0),)), 0.0)
+    executor.assign()
+    executor.worker_done(b"w", (outcome(0),), 0.0)
+    (first,) = said(executor)
+    assert isinstance(first, NodeOutcomes)
+    executor.on_beat("l", Beat(1, executor._account, 1, FIRST), SETTINGS.outcome_resend_s)
+    assert first in said(executor)
+    executor.on_beat("l", Beat(1, executor._account, 1, first.seq), 9.0)
+    assert [type(message) for message in said(executor)] == [NodeBeat]
+
+
+def test_a_beat_says_what_the_node_does() -> None:
+    executor = enrolled(b"w")
+    executor.on_dispatch("l", Dispatch(1, 1, (task(0), task(1))), 0.0)
+    executor.assign()
+    beat(executor, dispatch_seq=1)
+    assert said(executor) == [NodeBeat(1, 1, slots=1, running=1, queued=1)]
+
+
+def test_a_worker_that_dies_ends_its_attempts_and_changes_the_account() -> None:
+    executor = enrolled(b"v", b"w")
+    executor.on_dispatch("l", Dispatch(1, 1, (task(0),)), 0.0)
+    executor.assign()
+    executor.worker_lost(b"v", "killed by signal 9", 0.0)
+    outcomes, enrol = said(executor)
+    assert isinstance(outcomes, NodeOutcomes)
+    assert isinstance(enrol, Enrol)
+    assert decode_outcomes(outcomes.outcomes) == [
+        (task(0)[0], 1, TaskEnd.LOST, b"killed by signal 9", 0),
+    ]
+    assert enrol.slots == 1
+
+
+def test_a_lost_attempt_that_is_recorded_is_followed_by_an_account_without_it() -> None:
+    """Else a leader that knew the attempt under another number would wait for it for ever."""
+    executor = enrolled(b"v", b"w")
+    executor.on_dispatch("l", Dispatch(1, 1, (task(0, attempt=2),)), 0.0)
+    executor.assign()
+    executor.worker_lost(b"v", "killed", 0.0)
+    said(executor)
+    beat(executor, dispatch_seq=1, outcome_seq=FIRST + 1)
+    assert the_enrol(executor).held == ()
+
+
+def test_a_copy_of_what_has_ended_here_is_answered_by_its_outcome_again() -> None:
+    executor = enrolled(b"w")
+    executor.on_dispatch("l", Dispatch(1, 1, (task(0),)), 0.0)
+    executor.assign()
+    executor.worker_done(b"w", (outcome(0),), 0.0)
+    said(executor)
+    executor.on_dispatch("l", Dispatch(1, 2, (task(0),)), 0.0)
+    (again,) = said(executor)
+    assert isinstance(again, NodeOutcomes)
+    assert (again.seq, decode_outcomes(again.outcomes)) == (FIRST + 2, [outcome(0)])
+
+
+def test_what_is_given_back_is_also_missing_from_the_next_account() -> None:
+    executor = enrolled(b"w")
+    executor.on_dispatch("l", Dispatch(1, 1, (task(0), task(1))), 0.0)
+    executor.assign()
+    account = executor._account
+    executor.on_revoke("l", Revoke(1, (task(0)[0], task(1)[0])), 0.0)
+    assert said(executor) == [Revoked(1, given_back=(task(1)[0],), kept=(task(0)[0],))]
+    beat(executor, dispatch_seq=1, account=account)
+    assert the_enrol(executor).held == ((task(0)[0], 1),)
+
+
+def test_what_no_worker_is_left_to_run_is_not_held() -> None:
+    executor = enrolled(b"w")
+    executor.on_dispatch("l", Dispatch(1, 1, (task(0), task(1))), 0.0)
+    executor.assign()
+    executor.worker_lost(b"w", "killed", 0.0)
+    assert the_enrol(executor).held == ((task(0)[0], 1),)
+    executor.on_dispatch("l", Dispatch(1, 2, (task(2),)), 0.0)
+    enrol = the_enrol(executor)
+    assert (enrol.dispatch_seq, enrol.slots, enrol.held) == (2, 0, ((task(0)[0], 1),))

@@ -1,0 +1,200 @@
+"""Breaks the consensus core on purpose, in ways that implementations have been broken, and sees each one found.
+
+A fault that nothing finds would mean that the checks prove nothing about it. Most are found by the action scheduler;
+some need a rare order of events, or break a promise that is not an invariant, and are found by the scenario named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.scenarios import run_file
+from paceline.core import progress, transfer
+from paceline.core.config_change import ConfigHistory
+from paceline.core.consensus import Consensus, HardState, Log, Role
+from paceline.core.election import Ballot
+from paceline.core.progress import Replication
+from paceline_protocol.messages import Append, AppendResponse
+from simulation.schedulers import ActionRun
+
+SCENARIOS = Path(__file__).parent.parent / "scenarios"
+SEEDS, STEPS = 150, 3000
+
+Method = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One method replaced. ``broken`` is given the true one."""
+
+    name: str
+    owner: type
+    method: str
+    broken: Callable[[Method], Method]
+    found_by: str = "actions"
+
+
+def always(answer: Any) -> Callable[[Method], Method]:
+    return lambda true: lambda self, *args: answer
+
+
+def acknowledge_before_durable(true: Method) -> Method:
+    def take_ready(self: Consensus) -> Any:
+        ready = true(self)
+        ready.send_now, ready.send_after = ready.send_now + ready.send_after, []
+        return ready
+
+    return take_ready
+
+
+def count_stale_answers(true: Method) -> Method:
+    def settle_term(self: Consensus, sender: str, message: Any) -> bool:
+        return isinstance(message, AppendResponse) or true(self, sender, message)
+
+    return settle_term
+
+
+def cut_without_conflict(true: Method) -> Method:
+    def first_conflict(self: Log, prev_index: int, entries: Any) -> int | None:
+        return prev_index + 1 if entries and prev_index >= self.snapshot_index else true(self, prev_index, entries)
+
+    return first_conflict
+
+
+def commit_to_last_index(true: Method) -> Method:
+    def on_append(self: Consensus, leader_id: str, append: Append) -> None:
+        true(self, leader_id, append)
+        self.log.commit_to(min(append.commit, self.log.last_index))
+
+    return on_append
+
+
+def skip_previous_term(true: Method) -> Method:
+    def on_append(self: Consensus, leader_id: str, append: Append) -> None:
+        term = self.log.term_at(append.prev_index)
+        true(self, leader_id, append if term is None else replace(append, prev_term=term))
+
+    return on_append
+
+
+def vote_for_itself_early(true: Method) -> Method:
+    def become_candidate(self: Consensus, transfer: bool) -> None:
+        true(self, transfer)
+        self._record_vote(self.node_id, granted=True)
+
+    return become_candidate
+
+
+def stand_without_pre_vote(true: Method) -> Method:
+    def campaign(self: Consensus, now: float, transfer: bool = False) -> None:
+        if self.role is not Role.LEADER:
+            self._now = max(now, self._now)
+            self._become_candidate(transfer)
+
+    return campaign
+
+
+def forget_vote(true: Method) -> Method:
+    return lambda self, hard_state: true(self, HardState(hard_state.term))
+
+
+def count_all_answers(true: Method) -> Method:
+    return lambda self, voters: true(self, tuple(self.answers)) if len(self.answers) > len(voters) // 2 else None
+
+
+def count_learners(true: Method) -> Method:
+    def quorum_index(self: Replication) -> int:
+        matches = [self._log.durable_index, *(peer.match for peer in self.peers.values())]
+        return sorted(matches, reverse=True)[len(self._config.voters) // 2]
+
+    return quorum_index
+
+
+def count_own_entries_early(true: Method) -> Method:
+    def quorum_index(self: Replication) -> int:
+        self._log.durable_index = self._log.last_index
+        return int(true(self))
+
+    return quorum_index
+
+
+def do_not_write(part: str) -> Callable[[Method], Method]:
+    def broken(true: Method) -> Method:
+        def take_persist(self: Consensus) -> Any:
+            persist = true(self)
+            if persist is not None:
+                setattr(persist, part, None)
+            return persist
+
+        return take_persist
+
+    return broken
+
+
+FAULTS = [
+    Fault("commits an old term's entry by counting", Consensus, "_may_count", always(True), "figure_8"),
+    Fault("votes twice", Consensus, "_may_grant", always(True)),
+    Fault("forgets its vote", Consensus, "_set_hard_state", forget_vote),
+    Fault("does not write term and vote", Consensus, "_take_persist", do_not_write("hard_state")),
+    Fault("does not write what it cut", Consensus, "_take_persist", do_not_write("truncate_from")),
+    Fault("votes for a shorter log", Log, "is_at_least", always(True)),
+    Fault("counts answers of an old term", Consensus, "_settle_term", count_stale_answers, "stale_acknowledgement"),
+    Fault("cuts without a conflict", Log, "first_conflict", cut_without_conflict),
+    Fault("commits to the last index", Consensus, "_on_append", commit_to_last_index),
+    Fault("skips the previous entry's term", Consensus, "_on_append", skip_previous_term),
+    Fault("answers before it is durable", Consensus, "take_ready", acknowledge_before_durable),
+    Fault("counts its own entries early", Replication, "quorum_index", count_own_entries_early),
+    Fault("counts its own vote early", Consensus, "_become_candidate", vote_for_itself_early, "bootstrap"),
+    Fault("counts the votes of learners", Ballot, "outcome", count_all_answers),
+    Fault("counts the logs of learners", Replication, "quorum_index", count_learners, "learner_promotion"),
+    Fault("changes the configuration at any time", Consensus, "_may_change_config", always(True)),
+    Fault(
+        "changes the configuration before its term has committed",
+        Consensus,
+        "_may_change_config",
+        lambda true: lambda self: self.is_leader and self.config_committed,
+        "config_of_two_terms",
+    ),
+    Fault(
+        "changes the configuration before the last is committed",
+        Consensus,
+        "_may_change_config",
+        lambda true: lambda self: self.has_committed_in_term,
+    ),
+    Fault("keeps a configuration that was cut", ConfigHistory, "truncate_from", always(None)),
+    Fault("leads on without a majority", Consensus, "has_quorum_lease", always(True), "check_quorum"),
+    Fault("helps to depose a leader it hears", Consensus, "_protects_leader", always(False), "prevote_keeps_leader"),
+    Fault("stands without a pre-vote", Consensus, "campaign", stand_without_pre_vote, "prevote_keeps_leader"),
+    Fault("never campaigns once its removal is in its log", ConfigHistory, "previous", always(None), "leader_removed"),
+]
+
+
+def found_by_actions() -> bool:
+    for seed in range(SEEDS):
+        try:
+            ActionRun(seed).run(STEPS)
+        except AssertionError:
+            return True
+    return False
+
+
+def found_by_scenario(name: str) -> bool:
+    path = SCENARIOS / f"{name}.txt"
+    return run_file(path) != path.read_text()
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name.replace(" ", "-"))
+def test_planted_fault_is_found(fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "APPEND_LIMIT_ENTRIES", 2)
+    monkeypatch.setattr(transfer, "SNAPSHOT_CHUNK_BYTES", 12)
+    true = getattr(fault.owner, fault.method)
+    broken: Any = fault.broken(true)
+    if isinstance(true, property):
+        broken = property(broken)
+    monkeypatch.setattr(fault.owner, fault.method, broken)
+    assert found_by_actions() if fault.found_by == "actions" else found_by_scenario(fault.found_by)
