@@ -131,6 +131,20 @@ def test_a_lost_last_dispatch_is_found_out_by_the_next_beat() -> None:
     assert the_enrol(executor).dispatch_seq == 1
 
 
+def test_an_account_of_missed_dispatches_is_followed_by_one_without_what_was_recorded_since() -> None:
+    """A leader that never heard of the task may have ignored its outcome, and have sent the task here after that."""
+    executor = enrolled(b"w")
+    executor.on_dispatch("l", Dispatch(1, 1, (task(0),)), 0.0)
+    executor.assign()
+    executor.worker_done(b"w", (outcome(0),), 0.0)
+    beat(executor, dispatch_seq=2)
+    assert the_enrol(executor).held == ((task(0)[0], 1),)
+    beat(executor, dispatch_seq=2, outcome_seq=FIRST + 1)
+    assert the_enrol(executor).held == ()
+    beat(executor, dispatch_seq=2, outcome_seq=FIRST + 1)
+    assert [type(message) for message in said(executor)] == [NodeBeat]
+
+
 def test_outcomes_are_repeated_until_they_are_recorded() -> None:
     executor = enrolled(b"w")
     executor.on_dispatch("l", Dispatch(1, 1, (task(0),)), 0.0)

@@ -13,6 +13,7 @@ from paceline.core.task import State, Task, TaskTable
 from paceline_protocol.codec import encode_calls, encode_outcomes
 from paceline_protocol.errors import ProtocolError, RemoteProtocolError
 from paceline_protocol.messages import (
+    Beat,
     Cancel,
     CancelState,
     Dispatch,
@@ -208,6 +209,14 @@ def test_a_name_that_no_node_knows_is_refused_once_the_nodes_have_given_their_ac
     lead.leader.tick(0.1, ["a"])
     lead.submit(session, 2, name="gpu")
     assert lead.refusals() == {2: Refusal.UNKNOWN_TASK}
+
+
+def test_nothing_is_accepted_before_enough_voters_stand() -> None:
+    lead = Lead(expect=3)
+    lead.leader.missing_voters = 2
+    lead.submit(lead.client(), 1)
+    assert lead.refusals() == {1: Refusal.NOT_READY}
+    assert lead.entries == []
 
 
 def test_a_task_that_was_released_is_not_run_again() -> None:
@@ -493,6 +502,18 @@ def test_a_task_that_comes_back_while_it_is_asked_back_goes_to_no_other_node() -
     assert lead.dispatched() == {}
     lead.leader.on_revoked("a", Revoked(TERM, (tid(1),), ()))
     assert lead.cancel_states() == {}
+
+
+def test_what_was_asked_back_is_asked_for_with_each_beat_until_it_is_answered() -> None:
+    lead, session = running(1)
+    lead.cancel(session, 1)
+    lead.leader.to_nodes.clear()
+    lead.leader.beat(["a"], lead.now)
+    assert lead.leader.to_nodes[-1] == ("a", Revoke(TERM, (tid(1),)))
+    lead.leader.on_revoked("a", Revoked(TERM, (), (tid(1),)))
+    lead.leader.to_nodes.clear()
+    lead.leader.beat(["a"], lead.now)
+    assert [type(message) for _, message in lead.leader.to_nodes] == [Beat]
 
 
 def test_an_account_answers_for_a_give_back_that_was_lost() -> None:

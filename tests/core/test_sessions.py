@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from paceline.core.sessions import BYTES_PER_UPDATE, RESULTS_PER_UPDATE, Session
+from paceline.core.sessions import BYTES_PER_UPDATE, ITEMS_PER_UPDATE, Session
 from paceline_protocol.messages import Refusal, TaskEnd
 
 
@@ -58,20 +58,20 @@ def test_updates_are_numbered_from_one_without_gaps() -> None:
 
 def test_many_results_are_cut_into_updates_of_bounded_number_and_size() -> None:
     each = session()
-    each.results += [result(number) for number in range(RESULTS_PER_UPDATE + 1)]
-    assert [len(update.results) for update in each.take_updates(0.0)] == [RESULTS_PER_UPDATE, 1]
+    each.results += [result(number) for number in range(ITEMS_PER_UPDATE + 1)]
+    assert [len(update.results) for update in each.take_updates(0.0)] == [ITEMS_PER_UPDATE, 1]
     each.results += [result(number, b"x" * (BYTES_PER_UPDATE // 2 + 1)) for number in range(3)]
     assert [len(update.results) for update in each.take_updates(0.0)] == [1, 1, 1]
 
 
 def test_many_refusals_and_accepted_batches_are_cut_too_and_what_is_refused_leaves_first() -> None:
     each = session()
-    for number in range(RESULTS_PER_UPDATE + 1):
+    for number in range(ITEMS_PER_UPDATE + 1):
         each.refuse(number.to_bytes(16, "big"), Refusal.QUEUE_FULL, "full")
         each.add_accepted(number, due=9.0)
     updates = each.take_updates(0.0)
-    assert [len(update.refused) for update in updates] == [RESULTS_PER_UPDATE, 1, 0]
-    assert [len(update.accepted) for update in updates] == [0, RESULTS_PER_UPDATE, 1]
+    assert [len(update.refused) for update in updates] == [ITEMS_PER_UPDATE, 1, 0]
+    assert [len(update.accepted) for update in updates] == [0, ITEMS_PER_UPDATE, 1]
     assert each.accept_due is None
 
 

@@ -49,6 +49,7 @@ class Executor:
         self._account = first
         self._dispatch_seq = 0
         self._outcome_seq = first
+        self._recheck_seq = 0  # once outcomes up to here are recorded, the leader gets a new account; 0 for none
 
     # --- from the leader ----------------------------------------------------------------------------------------
 
@@ -58,9 +59,12 @@ class Executor:
             return
         if beat.dispatch_seq > self._dispatch_seq:
             self._dispatch_seq = beat.dispatch_seq
+            self._missed_dispatch()
             self._account += 1
         self._outcome_seq = max(self._outcome_seq, beat.outcome_seq)
-        if self.slots.recorded(beat.outcome_seq):
+        lost = self.slots.recorded(beat.outcome_seq)
+        if lost or 0 < self._recheck_seq <= beat.outcome_seq:
+            self._recheck_seq = 0
             self._account += 1
         if beat.account < self._account:
             self._enrol()
@@ -80,8 +84,17 @@ class Executor:
         self._dispatch_seq = dispatch.seq
         for outcome in self.slots.take(dispatch.tasks):
             self._report([outcome], now)
+        if gap:
+            self._missed_dispatch()
         if gap or not self.slots.workers:
             self.account_changed()
+
+    def _missed_dispatch(self) -> None:
+        """What was missed may be a task that a leader sent although it has ended here: the account that comes now names
+        it as held, since its outcome is not recorded. The one after that tells whether the leader still waits for it.
+        """
+        if self.slots.unrecorded:
+            self._recheck_seq = self.slots.unrecorded[-1].seq
 
     def on_revoke(self, sender: str, revoke: Revoke, now: float) -> None:
         """Give back what has not started. Should the answer be lost, the next account says it, too."""

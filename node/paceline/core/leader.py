@@ -196,7 +196,7 @@ class Leader:
         """Cancel what has not started. What a node has already is asked back; its answer decides."""
         states: list[tuple[bytes, int]] = []
         ended: list[Outcome] = []
-        revoked: dict[str, list[bytes]] = {}
+        at_nodes: list[Task] = []
         for task_id in dict.fromkeys(cancel.ids):
             task = self.tasks.live.get(task_id)
             if task is None:
@@ -207,11 +207,17 @@ class Leader:
                 states.append((task_id, CancelState.CANCELLED))
             else:
                 self._cancelling.setdefault(task_id, []).append((session, cancel.request))
-                revoked.setdefault(task.node, []).append(task_id)
-        self.to_nodes += [(node_id, Revoke(self.term, tuple(ids))) for node_id, ids in revoked.items()]
+                at_nodes.append(task)
+        self._ask_back(at_nodes)
         self._end(ended)
         if states:
             self.to_clients.append((session.key, CancelReply(cancel.request, tuple(states))))
+
+    def _ask_back(self, tasks: Iterable[Task]) -> None:
+        by_node: dict[str, list[bytes]] = {}
+        for task in tasks:
+            by_node.setdefault(task.node, []).append(task.id)
+        self.to_nodes += [(node_id, Revoke(self.term, tuple(ids))) for node_id, ids in by_node.items()]
 
     def acknowledge(self, session: Session, ack: int, now: float) -> None:
         """The client has everything up to this Update; its results are released together with others."""
@@ -240,12 +246,13 @@ class Leader:
     # --- nodes --------------------------------------------------------------------------------------------------
 
     def beat(self, node_ids: Iterable[str], now: float) -> None:
-        """Tell every node that we lead, and what we have sent and heard."""
+        """Tell every node that we lead, and what we have sent and heard; ask again for what was not answered."""
         for node_id in node_ids:
             state = self.nodes.get(node_id)
             if state is None:
                 state = self.nodes[node_id] = NodeState(now)
             self.to_nodes.append((node_id, Beat(self.term, state.account, state.dispatch_seq, state.outcome_seq)))
+        self._ask_back(self.tasks.live[task_id] for task_id in self._cancelling)
 
     def on_node_beat(self, node_id: str, beat: NodeBeat, now: float) -> None:
         """A node is alive."""

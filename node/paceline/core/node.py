@@ -123,7 +123,7 @@ class NodeCore:
             return "" if self.consensus.leader_id == self.node_id else self.consensus.leader_id
         recent = now - 2 * self.settings.timing.election_timeout_max_s
         if self.executor.heard_at >= recent and self.executor.term >= self.consensus.term:
-            return self.executor.leader
+            return "" if self.executor.leader == self.node_id else self.executor.leader
         return ""
 
     def missing_voters(self) -> int:

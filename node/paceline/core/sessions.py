@@ -64,8 +64,10 @@ class Session:
             return []
         updates = []
         while True:
-            accepted, self.accepted = self.accepted[:ITEMS_PER_UPDATE], self.accepted[ITEMS_PER_UPDATE:]
             refused, self.refused = self.refused[:ITEMS_PER_UPDATE], self.refused[ITEMS_PER_UPDATE:]
+            accepted: list[int] = []
+            if not self.refused:  # `accepted` means all of a batch that was not refused before
+                accepted, self.accepted = self.accepted[:ITEMS_PER_UPDATE], self.accepted[ITEMS_PER_UPDATE:]
             results = self._take_results()
             updates.append(Update(self.next_seq, tuple(accepted), tuple(refused), results))
             if results:

@@ -1,0 +1,178 @@
+"""A whole node: who leads, who may ask for what, and the stories in tests/scenarios/node."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from core.node_scenarios import NodeScenario, run_file
+from paceline.core.membership import Identity
+from paceline.core.node import NodeCore
+from paceline.core.settings import Settings
+from paceline_protocol.messages import (
+    Dispatch,
+    Envelope,
+    Failure,
+    Hello,
+    NodeOutcomes,
+    PeerHello,
+    Ping,
+    Pong,
+    Redirect,
+    StatusReply,
+    StatusRequest,
+    Submit,
+    Welcome,
+)
+
+SCENARIOS = sorted((Path(__file__).parent.parent / "scenarios" / "node").glob("*.txt"))
+
+
+@pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
+def test_scenario_prints_what_its_file_says(path: Path) -> None:
+    printed = run_file(path)
+    if os.environ.get("PACELINE_REWRITE") == "1":
+        path.write_text(printed)
+    assert printed == path.read_text()
+
+
+def blank(**limits: int) -> NodeCore:
+    return NodeCore(
+        Settings(cluster_name="test", **limits),  # type: ignore[arg-type]
+        Identity("a", incarnation=1),
+        address="a:1",
+        spare_cluster_id="cluster-a",
+        random=Random(1),
+        now=0.0,
+    )
+
+
+def turn(node: NodeCore, now: float) -> list[object]:
+    """Wake the node, complete its writes, and return what clients are told."""
+    replies: list[object] = []
+    node.tick(now)
+    for _ in range(10):
+        effects = node.take_effects(now)
+        replies += [reply for _, reply in effects.to_clients]
+        if effects.persist is not None:
+            node.persisted(effects.persist.seq)
+    return replies
+
+
+def leading() -> NodeCore:
+    node = blank()
+    turn(node, 0.0)
+    turn(node, 0.0)
+    assert node.leader is not None
+    return node
+
+
+def hello(cluster_name: str = "test", address: str = "b:1") -> PeerHello:
+    return PeerHello(address, cluster_name, 1, "", 0, (), True)
+
+
+def test_a_node_that_does_not_lead_says_so_and_keeps_nothing() -> None:
+    node = blank(expect=3)
+    for message in (Submit(1, 0, b""), Ping(0)):
+        node.on_client(b"c", message, 0.0)
+    assert turn(node, 0.0) == [Redirect(0, "", "")] * 2
+    node.on_client(b"c", Hello(b"c" * 16, ""), 0.0)
+    (welcome,) = turn(node, 0.0)
+    assert isinstance(welcome, Welcome)
+    assert (welcome.cluster_id, welcome.leader_id) == ("", "")
+
+
+def test_a_client_that_never_said_hello_is_sent_to_the_leader_even_by_the_leader() -> None:
+    node = leading()
+    node.on_client(b"c", Ping(0), 0.0)
+    (redirect,) = turn(node, 0.0)
+    assert isinstance(redirect, Redirect)
+    assert redirect.leader_address == "a:1"
+    node.on_client(b"c", Hello(b"c" * 16, ""), 0.0)
+    node.on_client(b"c", Ping(0), 0.0)
+    assert isinstance(turn(node, 0.0)[-1], Pong)
+
+
+def test_malformed_calls_are_answered_by_a_failure() -> None:
+    node = leading()
+    node.on_client(b"c", Hello(b"c" * 16, ""), 0.0)
+    node.on_client(b"c", Submit(1, 0, b"\xc1"), 0.0)
+    assert isinstance(turn(node, 0.0)[-1], Failure)
+
+
+def test_a_deposed_leader_sends_nobody_to_itself() -> None:
+    node = leading()
+    node.consensus._become_follower(node.consensus.term, "")
+    node.on_client(b"c", Hello(b"c" * 16, ""), 0.0)
+    node.take_effects(0.0)
+    node.on_client(b"c", Ping(0), 0.0)
+    (redirect,) = [reply for _, reply in node.take_effects(0.0).to_clients]
+    assert isinstance(redirect, Redirect)
+    assert redirect.leader_id == ""
+
+
+def test_any_node_tells_its_status() -> None:
+    node = blank(expect=3)
+    node.on_client(b"c", StatusRequest(5), 0.0)
+    (reply,) = turn(node, 0.0)
+    assert isinstance(reply, StatusReply)
+    assert reply.request == 5
+
+
+def test_a_blank_node_joins_the_cluster_of_a_peer_of_its_name_and_of_no_other() -> None:
+    node = blank(expect=3)
+    node.on_peer(Envelope("other", "x", 1, ""), [hello("another name")], 0.0)
+    assert (node.identity.cluster_id, node.directory.peers) == ("", {})
+    node.on_peer(Envelope("cluster-b", "b", 1, ""), [hello()], 0.0)
+    assert node.identity.cluster_id == "cluster-b"
+    assert node.take_effects(0.0).identity_changed
+
+
+def test_another_cluster_of_the_same_name_is_reported_once_and_never_joined() -> None:
+    node = leading()
+    for _ in range(2):
+        node.on_peer(Envelope("cluster-b", "b", 1, ""), [hello()], 0.0)
+    warnings = [notice.text for notice in node.take_effects(0.0).notices if notice.level == "warning"]
+    assert len(warnings) == 1
+    assert "another cluster named 'test'" in warnings[0]
+    assert node.identity.cluster_id == "cluster-a"
+
+
+def test_work_from_outside_the_cluster_or_for_another_node_is_not_taken() -> None:
+    node = leading()
+    node.on_worker_ready(b"w", ("add",))
+    work = [Dispatch(99, 1, ((b"i" * 16, 1, "add", b"", None),))]
+    node.on_peer(Envelope("cluster-b", "b", 1, "a"), work, 0.0)
+    node.on_peer(Envelope("cluster-a", "b", 1, "c"), work, 0.0)
+    assert node.take_effects(0.0).to_workers == []
+    assert node.executor.term < 99
+
+
+def test_malformed_outcomes_of_a_node_are_reported_and_survived() -> None:
+    node = leading()
+    assert node.leader is not None
+    node.leader.beat(["b"], 0.0)
+    node.leader.nodes["b"].enrolled = True
+    node.on_peer(Envelope("cluster-a", "b", 1, "a"), [NodeOutcomes(node.leader.term, 1, b"\xc1")], 0.0)
+    assert [notice.level for notice in node.take_effects(0.0).notices][-1] == "error"
+
+
+def test_a_learner_under_load_is_promoted_although_it_is_always_a_little_behind() -> None:
+    story = NodeScenario()
+    story.run("start a\nuntil a leads\nstart bc expect=0\nworker a w ready add\nclient k hello a")
+    for number in range(300):
+        story.run(f"hold b\nhold c\nclient k submit {number}\nadvance 0.01\nwrite b\nwrite c")
+    assert story._nodes["a"].consensus.config.voters == ("a", "b", "c")
+
+
+def test_the_log_is_cut_once_it_is_twice_as_long_as_followers_need() -> None:
+    story = NodeScenario()
+    story.run("start a log_keep_entries=10\nuntil a leads\nclient k hello a")
+    for number in range(60):
+        story.run(f"client k submit {number}")
+        log = story._nodes["a"].consensus.log
+        assert log.last_index - log.first_index <= 22
+    assert len(story._nodes["a"].table.tasks) == 60
