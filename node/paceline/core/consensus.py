@@ -110,6 +110,9 @@ class Consensus:
 
     ``hard_state`` and ``log`` are what was persisted, ``config`` is the configuration at the log's snapshot point (the
     entries after it say what was in force later). A node that is in no configuration listens and never campaigns.
+
+    ``durable_at_once``: nothing is written down (a restart is a new node), so whatever take_ready would hand out for
+    that counts as durable, and ``Ready.persist`` is always None.
     """
 
     def __init__(
@@ -122,6 +125,7 @@ class Consensus:
         hard_state: HardState = BLANK,
         log: Log | None = None,
         config: Config = NO_CONFIG,
+        durable_at_once: bool = False,
     ) -> None:
         self.node_id = node_id
         self.timing = timing
@@ -137,6 +141,7 @@ class Consensus:
         self._timer = ElectionTimer(timing, random, now)
         if self.config.voters == (node_id,):
             self._timer.expire(now)
+        self._durable_at_once = durable_at_once
         self._ballot: Ballot | None = None
         self._replication: Replication | None = None  # as leader
         self._term_start_index = 0  # as leader: the first entry of its term
@@ -330,12 +335,17 @@ class Consensus:
 
     def take_ready(self) -> Ready:
         """Everything that has to be done since the last call."""
-        wanted: list[str] = []
-        if self._replication is not None:
-            self._send_now.extend(self._replication.messages(self._now))
-            wanted = self._replication.take_snapshots_wanted()
-        persist = self._take_persist()
-        installed, self._installed = self._installed, None
+        installed: Snapshot | None = None
+        while True:
+            if self._replication is not None:
+                self._send_now.extend(self._replication.messages(self._now))
+            persist = self._take_persist()
+            if self._installed is not None:
+                installed, self._installed = self._installed, None
+            if persist is None or not self._durable_at_once:
+                break
+            self.persisted(persist.seq)  # which may make this node a leader, with an entry to append
+        wanted = self._replication.take_snapshots_wanted() if self._replication is not None else []
         send_now, self._send_now = self._send_now, []
         send_after, self._send_after = self._send_after, []
         return Ready(persist, send_now, send_after, self.log.take_committed(), installed, wanted)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from paceline.core.consensus import Persist
-from paceline_protocol.messages import ClientReply, Envelope, PeerMessage, ToWorkerMessage
+from paceline_protocol.messages import ClientReply, Envelope, PeerMessage, Run
 
 PeerBatch = tuple[str, Envelope, list[PeerMessage]]
 """(address, envelope, messages)"""
@@ -30,7 +30,7 @@ class Notice:
 class Effects:
     """One turn's work for the shell."""
 
-    to_workers: list[tuple[bytes, ToWorkerMessage]] = field(default_factory=list)
+    to_workers: list[tuple[bytes, Run]] = field(default_factory=list)
     to_peers: list[PeerBatch] = field(default_factory=list)
     persist: Persist | None = None
     after_persist: list[PeerBatch] = field(default_factory=list)

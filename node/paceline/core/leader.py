@@ -287,15 +287,18 @@ class Leader:
             if recovered is not None:
                 self.tasks.adopt(recovered, node_id, attempt)
 
-    def on_outcomes(self, node_id: str, message: NodeOutcomes, now: float) -> None:
-        """A node reports ends of attempts. Raises ProtocolError if the batch is malformed."""
+    def on_outcomes(
+        self, node_id: str, message: NodeOutcomes, now: float, unpacked: list[Outcome] | None = None
+    ) -> None:
+        """A node reports ends of attempts. Raises ProtocolError if the batch is malformed. ``unpacked``: what
+        ``message.outcomes`` holds, if that is known already."""
         state = self.nodes.get(node_id)
         if state is None or not state.enrolled or message.term != self.term:
             return
         state.heard_at = now
         if message.seq != state.outcome_seen + 1:
             return  # a copy, or one behind a gap: the node reports again whatever is not acknowledged
-        outcomes = decode_outcomes(message.outcomes)
+        outcomes = decode_outcomes(message.outcomes) if unpacked is None else unpacked
         ends = {outcome[2] for outcome in outcomes}
         if ends == _LOST:
             index = self._attempts_lost(outcomes, node_id)

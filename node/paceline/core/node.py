@@ -85,14 +85,17 @@ class NodeCore:
         random: RandomSource,
         now: float,
         consensus: Consensus | None = None,
+        durable_at_once: bool = False,
     ) -> None:
         """``spare_cluster_id``: a fresh random id, used if this node forms the cluster. ``consensus``: what a restarted
-        node had persisted; None for a blank log."""
+        node had persisted; None for a blank log. ``durable_at_once``: of a blank log, see Consensus."""
         self.settings = settings
         self.identity = identity
         if not identity.consents and not identity.handed_to:
             identity.consents = frozenset({identity.node_id})
-        self.consensus = consensus or Consensus(identity.node_id, timing=settings.timing, random=random, now=now)
+        self.consensus = consensus or Consensus(
+            identity.node_id, timing=settings.timing, random=random, now=now, durable_at_once=durable_at_once
+        )
         self.table = TaskTable(settings)
         self.executor = Executor(settings, identity.incarnation)
         self.directory = Directory(settings, identity.node_id, address)
@@ -101,6 +104,7 @@ class NodeCore:
         self.elections_won = 0
         self._spare_cluster_id = spare_cluster_id
         self._effects = Effects()
+        self._replies: list[tuple[bytes, ClientReply]] = []
         self._out: dict[str, list[PeerMessage]] = {}  # node id -> messages of this turn
         self._next_beat = now
         self._next_hello = now
@@ -192,7 +196,7 @@ class NodeCore:
         return Redirect(self.term(), leader_id, self.directory.address_of(leader_id) if leader_id else "")
 
     def _reply(self, key: bytes, reply: ClientReply) -> None:
-        self._effects.to_clients.append((key, reply))
+        self._replies.append((key, reply))
 
     # --- events: peers ------------------------------------------------------------------------------------------
 
@@ -279,7 +283,8 @@ class NodeCore:
             return
         elif isinstance(message, NodeOutcomes):
             try:
-                self.leader.on_outcomes(sender, message, now)
+                own = self.executor.slots.last_reported(message.seq) if sender == self.node_id else None
+                self.leader.on_outcomes(sender, message, now, own)
             except ProtocolError as error:
                 self._notice("error", f"node {sender} sent malformed outcomes: {error}")
         elif isinstance(message, NodeBeat):
@@ -398,6 +403,11 @@ class NodeCore:
                 f"replicas: voters {', '.join(config.voters)}; learners {', '.join(config.learners) or 'none'}",
             )
 
+    def _review_if_changed(self, now: float) -> None:
+        """While this node goes on leading there is nothing to review."""
+        if self.leader is None or not self.consensus.is_leader:
+            self._review_leadership(now)
+
     def _review_leadership(self, now: float) -> None:
         """Start or end leading, as consensus says, and say so."""
         consensus, leader = self.consensus, self.leader
@@ -431,34 +441,50 @@ class NodeCore:
 
     # --- what leaves --------------------------------------------------------------------------------------------
 
+    def take_urgent(self, now: float) -> tuple[list[tuple[bytes, Run]], list[tuple[bytes, ClientReply]]]:
+        """The part of the effects that waits for nothing, not even for the log: tasks for workers, replies to clients.
+
+        To call it before take_effects is optional, and makes a round trip shorter: whoever waits can go on while the
+        rest of the turn is done.
+        """
+        self._pass_work(now)
+        runs = [(worker_id, Run(tasks)) for worker_id, tasks in self.executor.assign()]
+        return runs, self._take_replies(now)
+
     def take_effects(self, now: float) -> Effects:
         """Everything that this turn's events lead to. The caller performs it in the order of :class:`Effects`."""
-        self._review_leadership(now)
+        self._review_if_changed(now)
         self._pass_work(now)
         ready = self.consensus.take_ready()
-        effects = self._effects
         for node_id, message in ready.send_now:
             self._send(node_id, message)
-        effects.persist = ready.persist
-        self._install_and_apply(ready.snapshot, ready.committed, now)
+        if ready.committed or ready.snapshot is not None:
+            self._install_and_apply(ready.snapshot, ready.committed, now)
+        self._review_if_changed(now)
         for node_id in ready.snapshots_wanted:
             self.consensus.snapshot_for(node_id, self.consensus.snapshot(self.table.snapshot()))
-        for worker_id, tasks in self.executor.assign():
-            effects.to_workers.append((worker_id, Run(tasks)))
-        effects.to_peers += self._batches(self._out)
+        effects, self._effects = self._effects, Effects()
+        effects.persist = ready.persist
+        effects.to_workers = [(worker_id, Run(tasks)) for worker_id, tasks in self.executor.assign()]
+        effects.to_clients = self._take_replies(now)
+        if self._out:
+            effects.to_peers += self._batches(self._out)
+            self._out = {}
         if ready.send_after:
             promises: dict[str, list[PeerMessage]] = {}
             for node_id, message in ready.send_after:
                 promises.setdefault(node_id, []).append(message)
             effects.after_persist += self._batches(promises)
+        return effects
+
+    def _take_replies(self, now: float) -> list[tuple[bytes, ClientReply]]:
+        replies, self._replies = self._replies, []
         leader = self.leader
         if leader is not None:
-            effects.to_clients += leader.to_clients
+            replies += leader.to_clients
             leader.to_clients = []
-            effects.to_clients += leader.take_updates(now)
-        self._out = {}
-        self._effects = Effects()
-        return effects
+            replies += leader.take_updates(now)
+        return replies
 
     def _pass_work(self, now: float) -> None:
         """Dispatch, and carry messages between the leader and the executors until this node's own have nothing to
@@ -466,7 +492,7 @@ class NodeCore:
         leader, executor = self.leader, self.executor
         while True:
             if leader is not None:
-                if self.consensus.has_quorum_lease(now):
+                if leader.tasks.ready_tasks and self.consensus.has_quorum_lease(now):
                     leader.dispatch()
                 to_nodes, leader.to_nodes = leader.to_nodes, []
                 for node_id, message in to_nodes:
@@ -493,7 +519,6 @@ class NodeCore:
             if self.leader is not None:
                 self.leader.applied(committed[-1].index, now)
             self._compact_log()
-            self._review_leadership(now)
 
     def _compact_log(self) -> None:
         """Forget applied entries once there is twice as much as we keep for followers that lag a little."""

@@ -178,6 +178,12 @@ class Slots:
         self.unrecorded.append(batch)
         return batch
 
+    def last_reported(self, seq: int) -> list[Outcome] | None:
+        """The outcomes of the latest batch, if that has this number: for a leader in this process, which then need not
+        unpack them."""
+        unrecorded = self.unrecorded
+        return unrecorded[-1].items if unrecorded and unrecorded[-1].seq == seq else None
+
     def recorded(self, seq: int) -> bool:
         """The leader has recorded every batch up to this one. True if a lost attempt is no longer held for it.
 

@@ -2,6 +2,8 @@
 
 The reactor submits each Persist in order and sends what it promises only once the journal says that it is durable. A
 journal may answer at once or later, from a thread of its own that wakes the reactor; it never reorders.
+
+With ``journal = "memory"`` there is none: the core counts everything as durable, and a restart is a new node.
 """
 
 from __future__ import annotations
@@ -19,16 +21,3 @@ class Journal(Protocol):
 
     def durable_seq(self) -> int:
         """Everything up to this Persist.seq is durable."""
-
-
-class MemoryJournal:
-    """``journal = "memory"``: what was submitted lives in the core and nowhere else. A restart is a new node."""
-
-    def __init__(self) -> None:
-        self._seq = 0
-
-    def submit(self, persist: Persist) -> None:
-        self._seq = persist.seq
-
-    def durable_seq(self) -> int:
-        return self._seq

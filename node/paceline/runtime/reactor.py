@@ -70,7 +70,7 @@ class Reactor:
         self,
         core: NodeCore,
         transport: Transport,
-        journal: Journal,
+        journal: Journal | None,
         *,
         clock: Callable[[], float],
         children: Children | None = None,
@@ -96,11 +96,11 @@ class Reactor:
 
     def turn(self) -> None:
         """Wait for something to do, and do it."""
-        received = self._transport.poll(self._wait_s())
+        deadline = self.core.next_deadline()
+        received = self._transport.poll(self._wait_s(deadline))
         now = self._clock()
-        counters = self.counters
-        counters.turns += 1
-        if now >= self.core.next_deadline():
+        self.counters.turns += 1
+        if now >= deadline:
             self.core.tick(now)
         for item in received:
             self._receive(item, now)
@@ -112,11 +112,11 @@ class Reactor:
             self._retry_stalled()
         self._perform(now)
 
-    def _wait_s(self) -> float:
+    def _wait_s(self, deadline: float) -> float:
         if self._stalled:
             return 0.001
         now = self._clock()
-        wait_s = min(self.core.next_deadline() - now, MAX_WAIT_S)
+        wait_s = min(deadline - now, MAX_WAIT_S)
         if self._children is not None:
             respawn_at = self._children.next_respawn(now)
             if respawn_at is not None:
@@ -187,9 +187,13 @@ class Reactor:
 
     def _perform(self, now: float) -> None:
         """Carry out effects until the core has no more; a journal that answers at once is a second round."""
+        self._send_urgent(*self.core.take_urgent(now))
         while True:
             effects = self.core.take_effects(now)
             self._send(effects)
+            if self._journal is None:
+                self._send_peers(effects.after_persist)
+                return
             if effects.persist is not None:
                 self._submitted_seq = effects.persist.seq
                 self._journal.submit(effects.persist)
@@ -208,17 +212,19 @@ class Reactor:
                 return
 
     def _send(self, effects: Effects) -> None:
-        transport = self._transport
-        for worker_id, run in effects.to_workers:
-            # A worker that can't be reached has ended, or is about to: its children event redelivers what it had.
-            transport.send_worker(worker_id, encode(run))
+        self._send_urgent(effects.to_workers, effects.to_clients)
         self._send_peers(effects.to_peers)
-        for key, reply in effects.to_clients:
-            self._send_client(key, encode(reply))
         for address in effects.forget_addresses:
-            transport.forget_peer(address)
+            self._transport.forget_peer(address)
         for notice in effects.notices:
             _logger.log(_LEVELS[notice.level], notice.text)
+
+    def _send_urgent(self, runs: list[tuple[bytes, m.Run]], replies: list[tuple[bytes, m.ClientReply]]) -> None:
+        for worker_id, run in runs:
+            # A worker that can't be reached has ended, or is about to: its children event redelivers what it had.
+            self._transport.send_worker(worker_id, encode(run))
+        for key, reply in replies:
+            self._send_client(key, encode(reply))
 
     def _send_peers(self, batches: list[PeerBatch]) -> None:
         """A batch that can't be sent is lost, as it might be on the way; the protocols above repair that."""

@@ -25,7 +25,6 @@ from paceline.core.node import NodeCore
 from paceline.core.settings import Settings
 from paceline.discovery import Discovery, SeedResolver
 from paceline.errors import ModuleImportFailed
-from paceline.runtime.journal import MemoryJournal
 from paceline.runtime.pool import Child, Pool
 from paceline.runtime.reactor import Reactor
 from paceline.runtime.transport import Transport, ZmqTransport
@@ -129,6 +128,7 @@ class Server:
             spare_cluster_id=secrets.token_hex(8),
             random=random.Random(secrets.randbits(64)),
             now=time.monotonic(),
+            durable_at_once=True,
         )
         self._announce({"id": node_id, "pid": os.getpid(), "address": transport.address})
         self._pool = Pool(
@@ -141,7 +141,7 @@ class Server:
         self._reactor = Reactor(
             self._core,
             transport,
-            MemoryJournal(),
+            None,
             clock=time.monotonic,
             children=children,
             on_worker_failed=self._worker_failed,
