@@ -36,7 +36,7 @@ def _finish(reports: list[Report], json_path: str | None) -> int:
     return 0 if all(report.ok for report in reports) else CHECK_FAILED
 
 
-@click.group()
+@click.group(no_args_is_help=False)
 def bench() -> None:
     """Measure this installation on this machine.
 

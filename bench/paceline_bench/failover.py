@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from paceline.client import Client, Cluster, Future
-from paceline.demo.nodes import wait_replicated
 from paceline.demo.pauses import resumed_after_s
 from paceline.errors import PacelineError
 from paceline_bench.report import Check, Report, Row, milliseconds
@@ -67,7 +66,6 @@ def run(kills: int, rate_per_s: float, seed: int) -> Report:
 def one_kill(cluster: Cluster, plan: Schedule) -> Kill:
     """Plays the schedule on a running cluster."""
     with cluster.client() as client:
-        wait_replicated(client)
         for number in range(50):  # connections, code paths and workers are warm before the clock runs
             client.submit(noop, number).result(timeout=RESULT_TIMEOUT_S)
         victim = cluster.leader

@@ -106,7 +106,8 @@ class NoNodeFound(PacelineError):
         where = ", ".join(tried) if tried else "no address was given and none was discovered"
         super().__init__(
             f"no paceline node answered within {waited_s:.1f} s ({where}); start one with `paceline node MODULE`, "
-            "or name one with Client('host:7077') or PACELINE_CONNECT"
+            "name one with Client('host:7077') or PACELINE_CONNECT, and give the cluster file if there is one, "
+            "since nodes answer nobody who lacks its keys"
         )
 
 

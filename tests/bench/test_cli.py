@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from paceline.cli.app import run
-from paceline_bench import floor, latency
+from paceline_bench import failover, floor, idle, latency, throughput
+from paceline_bench.machine import describe
 from paceline_bench.report import Check, Report, Row
 
 GOOD = Report(verb="latency", journal="memory", rows=[Row("p50", "1 us")], checks=[Check("results right", True)])
@@ -34,6 +35,21 @@ def test_a_wrong_result_ends_with_1(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     monkeypatch.setattr(latency, "run", lambda samples, rounds: BAD)
     assert run(["bench", "latency"]) == 1
     assert "WRONG" in capsys.readouterr().out
+
+
+def test_all_is_one_table_of_every_verb_with_the_machine_below(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for verb in (floor, latency, throughput, failover, idle):
+        name = verb.__name__.rpartition(".")[2]
+        monkeypatch.setattr(verb, "run", lambda *_, name=name: Report(name, "memory", [Row(f"{name} p50", "1 us")]))
+    assert run(["bench", "all", "--quick"]) == 0
+    printed = capsys.readouterr().out
+    heading, *rows, empty = printed.splitlines()[:7]
+    assert heading.split() == ["verb", "journal", "what", "measured"]
+    assert [row.split()[0] for row in rows] == ["floor", "latency", "throughput", "failover", "idle"]
+    assert empty.strip() == ""
+    assert [line.split()[0] for line in printed.splitlines()[7:]] == list(describe())
 
 
 def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:

@@ -41,7 +41,15 @@ def kill(resumed_s: float | None, lost: int = 0, recorded_twice: int = 0) -> Kil
 def test_a_report_has_the_median_and_the_worst_kill() -> None:
     result = report([kill(0.3), kill(0.9), kill(0.4)], 200.0, 1)
     assert result.ok
-    assert [row.value for row in result.rows[:2]] == ["400 ms", "900 ms"]
+    assert [(row.what, row.value) for row in result.rows[:2]] == [
+        ("kill to next completed task, p50", "400 ms"),
+        ("kill to next completed task, max", "900 ms"),
+    ]
+
+
+def test_a_report_counts_what_was_lost_or_recorded_twice() -> None:
+    result = report([kill(0.3, lost=2), kill(0.3, lost=1, recorded_twice=4)], 200.0, 1)
+    assert [(row.what, row.value) for row in result.rows[-2:]] == [("tasks lost", "3"), ("tasks recorded twice", "4")]
 
 
 @pytest.mark.parametrize("bad", [kill(None), kill(0.3, lost=1), kill(0.3, recorded_twice=1)])

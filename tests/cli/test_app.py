@@ -62,6 +62,21 @@ def test_a_wrong_command_line_ends_with_2(arguments: list[str], capsys: pytest.C
     assert captured.out == ""
 
 
+@pytest.mark.parametrize("arguments", [[], ["bench"]])
+def test_a_missing_command_is_an_error_of_two_lines(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(arguments) == 2
+    assert capsys.readouterr().err == (
+        f"paceline: error: Missing command.\nTry `{' '.join(['paceline', *arguments])} --help`.\n"
+    )
+
+
+def test_a_negative_argument_taken_for_an_option_gets_the_remedy(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["submit", "tasks.add", "-1", "2"]) == 2
+    assert "goes after `--`" in capsys.readouterr().err
+    assert run(["submit", "tasks.add", "--nonsense"]) == 2
+    assert "goes after" not in capsys.readouterr().err
+
+
 def test_an_error_of_paceline_is_one_message_and_its_code(
     failing_command: list[BaseException], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -93,5 +108,6 @@ def test_the_version_is_told_in_three_ways(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_the_group_is_named_paceline_in_its_help(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run([]) == 2 or "Usage: paceline" in capsys.readouterr().out
+    assert run(["--help"]) == 0
+    assert "Usage: paceline" in capsys.readouterr().out
     assert isinstance(app, click.Group)

@@ -129,6 +129,16 @@ def test_a_module_that_does_not_import_ends_the_node_with_42(tmp_path: Path) -> 
         assert process.wait(timeout=DEADLINE_S) == 42
 
 
+@pytest.mark.parametrize("name", ["absent_tasks.py", "folder_tasks.py", "./folder_tasks"])
+def test_a_module_that_is_no_file_ends_with_40_before_anything_is_started(tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder_tasks.py").mkdir()
+    with running_node(str(tmp_path / name), "--workers", "1", "--no-discovery") as (process, announced):
+        error = next(announced)  # and not the address of a bound port
+        assert error["exit_code"] == 40
+        assert str(tmp_path / name) in error["error"]
+        assert process.wait(timeout=DEADLINE_S) == 40
+
+
 def test_no_node_anywhere_ends_with_30() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))  # bound and not listening: nobody else takes it, and nobody answers

@@ -9,6 +9,8 @@ from paceline.cli import status as module
 from paceline.cli.app import run
 from paceline.cli.status import node_rows, summary
 
+SILENT_VOTER = {"id": "3" * 32, "address": "10.0.0.3:7077", "role": "voter", "alive": False, "is_self": False}
+
 
 def body(**changes: Any) -> dict[str, Any]:
     def node(node_id: str, role: str, **more: Any) -> dict[str, Any]:
@@ -66,7 +68,8 @@ def test_the_leader_comes_first_and_the_dead_are_marked() -> None:
         ({"forming": "1 of 3 nodes are here"}, 0, "forming: 1 of 3 nodes are here"),
         ({"leader_id": ""}, 0, "no leader, term 7"),
         ({"cluster_name": ""}, 0, "cluster (no name)"),
-        ({"fault_tolerance": 0}, 1, "the loss of no machine"),
+        ({"fault_tolerance": 0}, 1, "the loss of no machine (there are fewer than three voters)"),
+        ({"fault_tolerance": 0, "nodes": [SILENT_VOTER]}, 1, "the loss of no machine (silent voters: 1)"),
         ({"fault_tolerance": 2}, 1, "the loss of 2 machines"),
         ({"insecure": True, "encrypted": False}, 2, "NONE"),
         ({"encrypted": False}, 2, "this machine only"),

@@ -72,6 +72,11 @@ def test_nodes_are_started_and_stopped(script: str) -> None:
     running.stop()
 
 
+def test_a_cluster_of_three_is_ready_when_its_nodes_say_so_and_nobody_is_asked(script: str) -> None:
+    with cluster(script, nodes=3) as running:  # the stand-ins would answer no question
+        assert all(node.ready for node in running.nodes)
+
+
 def test_a_killed_node_is_gone_when_kill_returns(script: str) -> None:
     with cluster(script, nodes=2) as running:
         victim = running.nodes[0]

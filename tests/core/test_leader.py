@@ -225,7 +225,7 @@ def test_a_task_that_was_released_is_not_run_again() -> None:
     lead.commit()
     assert lead.results() == {1: TaskEnd.SUCCEEDED}
     lead.leader.acknowledge(session, 99, lead.now)
-    lead.leader.tick(lead.now + 1, [])
+    lead.leader.release_if_due(lead.now + 1)
     lead.commit()
     assert lead.table.results == {}
     lead.submit(session, 1, seq=2)
@@ -567,12 +567,12 @@ def test_results_that_the_client_has_are_released_together_a_little_later() -> N
     lead.updates()
     lead.leader.acknowledge(session, 99, 1.0)
     due = 1.0 + lead.settings.release_interval_s
-    assert lead.leader.next_deadline() == due
-    lead.leader.tick(1.1, [])
+    assert lead.leader.due == due
+    lead.leader.release_if_due(1.1)
     assert EntryKind.RELEASE not in lead.kinds()
-    lead.leader.tick(due, [])
+    lead.leader.release_if_due(due)
     assert lead.entries[-1][:2] == (EntryKind.RELEASE, tid(1) + tid(2))
-    assert lead.leader.next_deadline() == float("inf")
+    assert lead.leader.due == float("inf")
 
 
 def test_a_lingering_accepted_is_a_deadline_until_it_has_left() -> None:
@@ -580,10 +580,10 @@ def test_a_lingering_accepted_is_a_deadline_until_it_has_left() -> None:
     lead.submit(lead.client(), 1)
     lead.commit()
     assert lead.updates() == []
-    assert lead.leader.next_deadline() == 0.5
+    assert lead.leader.due == 0.5
     lead.now = 0.5
     assert len(lead.updates()) == 1
-    assert lead.leader.next_deadline() == float("inf")
+    assert lead.leader.due == float("inf")
 
 
 def test_an_idle_client_is_forgotten_after_a_while_and_one_that_waits_is_not() -> None:

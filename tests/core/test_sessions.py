@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from paceline.core.sessions import BYTES_PER_UPDATE, ITEMS_PER_UPDATE, Session
+from paceline.core.sessions import BYTES_PER_UPDATE, ITEMS_PER_UPDATE, UNACKNOWLEDGED_LIMIT_TASKS, Session
 from paceline_protocol.messages import Refusal, TaskEnd
 
 
@@ -84,6 +84,21 @@ def test_results_are_released_when_their_update_is_acknowledged_and_once() -> No
     assert each.acknowledge(1, 5.0) == []
     assert each.acknowledge(9, 6.0) == [result(1)[0]]
     assert each.heard_at == 6.0
+
+
+def test_of_a_client_that_never_acknowledges_a_bounded_number_of_results_is_remembered() -> None:
+    each = session()
+    updates = UNACKNOWLEDGED_LIMIT_TASKS // ITEMS_PER_UPDATE + 2
+    for update in range(updates):
+        first = update * ITEMS_PER_UPDATE
+        each.results += [result(number) for number in range(first, first + ITEMS_PER_UPDATE)]
+        each.take_updates(0.0)
+    released = each.acknowledge(updates, 1.0)
+    assert UNACKNOWLEDGED_LIMIT_TASKS - ITEMS_PER_UPDATE < len(released) <= UNACKNOWLEDGED_LIMIT_TASKS
+    assert released[-1] == result(updates * ITEMS_PER_UPDATE - 1)[0], "the oldest are forgotten"
+    each.results.append(result(0))
+    each.take_updates(2.0)
+    assert each.acknowledge(updates + 1, 2.0) == [result(0)[0]], "what was acknowledged makes room"
 
 
 def test_a_session_is_idle_only_when_nothing_is_owed_and_nothing_runs() -> None:

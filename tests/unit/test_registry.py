@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import functools
 import importlib
 import os
@@ -19,7 +20,7 @@ import pytest
 import paceline.client
 from paceline.errors import ConfigError, DuplicateTaskName
 from paceline.worker import registry
-from paceline.worker.registry import Task, load_module, task
+from paceline.worker.registry import Task, check_module, load_module, task
 
 HERE = __name__
 
@@ -312,10 +313,39 @@ def test_what_is_neither_a_name_nor_a_file_is_refused(importing: Path, spec: str
 
 
 def test_a_file_that_is_missing_or_has_no_module_name_is_refused(importing: Path) -> None:
-    with pytest.raises(ConfigError, match="there is no file"):
+    with pytest.raises(ConfigError, match=r"can't read .*/absent\.py: No such file"):
         load_module("absent.py")
     with pytest.raises(ConfigError, match="not a Python name"):
         load_module(str(write(importing / "my-tasks.py")))
+
+
+def test_whether_a_file_can_be_a_module_is_seen_without_importing_it(importing: Path) -> None:
+    check_module(str(write(importing / "raises.py", "1 / 0\n")))
+    check_module("a.module.that.is.not.there")
+    (importing / "folder.py").mkdir()
+    os.mkfifo(importing / "pipe.py")
+    for name in ("folder.py", "pipe.py"):
+        with pytest.raises(ConfigError, match=f"{name} is not a file"):
+            check_module(name)
+
+
+def test_a_directory_without_code_is_refused_and_a_package_is_not(importing: Path) -> None:
+    (importing / "shop").mkdir()
+    with pytest.raises(ConfigError, match="'shop' is a directory without an __init__"):
+        check_module("shop")
+    write(importing / "shop" / "__init__.py")
+    importlib.invalidate_caches()
+    check_module("shop")
+
+
+def test_a_file_that_may_not_be_read_is_refused(importing: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, mode: str) -> None:  # a mode of 000 stops everybody but root, who runs many a container
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    path = write(importing / "secret.py")
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(ConfigError, match=r"can't read .*secret\.py: Permission denied"):
+        check_module(str(path))
 
 
 def test_what_a_module_raises_propagates(importing: Path) -> None:

@@ -52,10 +52,21 @@ def _show_version(ctx: click.Context, param: click.Parameter, value: bool) -> No
         ctx.exit()
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=LazyGroup,
+    no_args_is_help=False,  # no command is an error like others, and not a page of help behind "error:"
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show it.")
 def app() -> None:
     """Python tasks on a group of machines, with no broker to install."""
+
+
+def _negative(error: click.UsageError) -> str:
+    """What to do about ``paceline submit tasks.add -1 2``."""
+    if isinstance(error, click.NoSuchOption) and error.option_name[1:2].isdigit():
+        return " A negative number goes after `--`, with all that follows it."
+    return ""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -64,7 +75,7 @@ def run(arguments: Sequence[str]) -> int:
         outcome = app.main(list(arguments), prog_name="paceline", standalone_mode=False)
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "paceline"
-        click.echo(f"paceline: error: {error.format_message()}\nTry `{where} --help`.", err=True)
+        click.echo(f"paceline: error: {error.format_message()}{_negative(error)}\nTry `{where} --help`.", err=True)
         return USAGE
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED

@@ -76,7 +76,9 @@ def summary(body: Mapping[str, Any]) -> list[str]:
 def _tolerance(body: Mapping[str, Any]) -> str:
     machines: int = body["fault_tolerance"]
     if machines == 0:
-        return "the loss of no machine, for there are fewer than three voters"
+        silent = [node for node in body["nodes"] if node["role"] in ("leader", "voter") and not node["alive"]]
+        why = f"silent voters: {len(silent)}" if silent else "there are fewer than three voters"
+        return f"the loss of no machine ({why})"
     return f"the loss of {machines} machine{'s' if machines > 1 else ''} at a time"
 
 

@@ -335,20 +335,36 @@ class Consensus:
 
     def take_ready(self) -> Ready:
         """Everything that has to be done since the last call."""
-        installed: Snapshot | None = None
-        while True:
-            if self._replication is not None:
-                self._send_now.extend(self._replication.messages(self._now))
-            persist = self._take_persist()
+        self._collect_messages()
+        if self._durable_at_once:
+            persist = None
             if self._installed is not None:
-                installed, self._installed = self._installed, None
-            if persist is None or not self._durable_at_once:
-                break
-            self.persisted(persist.seq)  # which may make this node a leader, with an entry to append
-        wanted = self._replication.take_snapshots_wanted() if self._replication is not None else []
+                self.log.save_at_once()
+            while self._has_unsaved():
+                self._save_at_once()  # which may make this node a leader, with an entry to append
+                self._collect_messages()
+        else:
+            persist = self._take_persist()
+        installed, self._installed = self._installed, None
+        replication = self._replication
+        wanted = replication.take_snapshots_wanted() if replication is not None and replication.peers else []
         send_now, self._send_now = self._send_now, []
         send_after, self._send_after = self._send_after, []
         return Ready(persist, send_now, send_after, self.log.take_committed(), installed, wanted)
+
+    def _collect_messages(self) -> None:
+        if self._replication is not None and self._replication.peers:
+            self._send_now.extend(self._replication.messages(self._now))
+
+    def _has_unsaved(self) -> bool:
+        return self.log.has_unsaved() or self.hard_state is not self._handed_hard_state
+
+    def _save_at_once(self) -> None:
+        self._handed_hard_state = self.hard_state
+        self.log.save_at_once()
+        if self.role is Role.CANDIDATE:
+            self._record_vote(self.node_id, granted=True)
+        self._advance_commit()
 
     def _take_persist(self) -> Persist | None:
         changed = self.hard_state if self.hard_state != self._handed_hard_state else None

@@ -197,11 +197,12 @@ class Dispatcher:
         if not self.ready_tasks:
             return given
         lanes = self.ready.lanes()
-        for priority in PRIORITIES:
-            if len(lanes) == 1:
+        if len(lanes) == 1:
+            for priority in lanes[0].waiting():
                 while self._give_next(lanes[0], priority, given):
                     pass
-            else:
+        else:
+            for priority in PRIORITIES:
                 self._give_from_many(lanes, priority, given)
         return given
 

@@ -96,8 +96,9 @@ class Leader:
         self._cancelling: dict[bytes, list[tuple[Session, int]]] = {}
         self._to_release: list[bytes] = []
         self._release_at = float("inf")
+        self.due = float("inf")  # nothing of clients is due earlier: an `accepted` that waits, ids to release
         self._ticked_at = now
-        self._accounted = False  # the nodes have given their accounts, or had time to
+        self.accounted = False  # the nodes have given their accounts, or had time to
         for task in table.tasks.values():
             self.tasks.recover(task)
 
@@ -174,7 +175,7 @@ class Leader:
             return Refusal.QUEUE_FULL, f"the cluster holds {len(tasks.live)} tasks, its limit"
         if tasks.live_bytes + len(args) > settings.queue_limit_bytes:
             return Refusal.QUEUE_FULL, f"the cluster's tasks take {tasks.live_bytes} bytes, its limit"
-        if self._accounted and not tasks.ready.served_by(name) and any(node.slots for node in tasks.ledgers.values()):
+        if self.accounted and not tasks.ready.served_by(name) and any(node.slots for node in tasks.ledgers.values()):
             return Refusal.UNKNOWN_TASK, _unknown_name(name, tasks.ready.known_names())
         return None
 
@@ -225,6 +226,7 @@ class Leader:
         if released:
             if not self._to_release:
                 self._release_at = now + self._settings.release_interval_s
+                self.due = min(self.due, self._release_at)
             self._to_release += released
 
     def _result_of(self, task_id: bytes) -> tuple[int, bytes] | None:
@@ -422,7 +424,9 @@ class Leader:
         while accepting and accepting[0][0] <= self._applied_index:
             _, session, seq, prompt = accepting.popleft()
             if not session.closed:
-                session.add_accepted(seq, now if prompt else now + self._settings.accept_linger_s)
+                due = now if prompt else now + self._settings.accept_linger_s
+                session.add_accepted(seq, due)
+                self.due = min(self.due, due)
                 self._dirty[session.key] = session
 
     def _confirm_recorded(self) -> None:
@@ -447,16 +451,20 @@ class Leader:
         gone = [node_id for node_id, state in self.nodes.items() if state.enrolled and state.heard_at < before]
         for node_id in gone:
             self._node_gone(node_id, now)
-        if not self._accounted:
+        if not self.accounted:
             complete = all(node_id in self.nodes and self.nodes[node_id].enrolled for node_id in expected)
             if complete or now - self.since >= self._settings.recovery_grace_s:
-                self._accounted = True
+                self.accounted = True
                 self.tasks.settle()
-        if self._to_release and (now >= self._release_at or len(self._to_release) > 10_000):
+        return gone
+
+    def release_if_due(self, now: float) -> None:
+        """Log the release of results that their owners have."""
+        if now >= self._release_at:
             self._propose(EntryKind.RELEASE, join_ids(self._to_release), None)
             self._to_release = []
             self._release_at = float("inf")
-        return gone
+            self._find_due()
 
     def expire_sessions(self, now: float) -> None:
         """Forget clients that wait for nothing and have been silent for long."""
@@ -464,10 +472,9 @@ class Leader:
         for session in [session for session in self.sessions.values() if session.heard_at < before and session.idle()]:
             self.close_session(session.key)
 
-    def next_deadline(self) -> float:
-        """When tick or take_updates has something to do next, apart from the regular heartbeat."""
+    def _find_due(self) -> None:
         due = [session.accept_due for session in self._dirty.values() if session.accept_due is not None]
-        return min([self._release_at, *due])
+        self.due = min([self._release_at, *due])
 
     # --- what leaves --------------------------------------------------------------------------------------------
 
@@ -481,6 +488,11 @@ class Leader:
                     self.tasks.live[assignment[0]].sent_seq = state.dispatch_seq
                 self.to_nodes.append((node_id, Dispatch(self.term, state.dispatch_seq, tuple(chunk))))
 
+    @property
+    def owes_clients(self) -> bool:
+        """Whether take_updates may have something."""
+        return bool(self._dirty)
+
     def take_updates(self, now: float) -> list[tuple[bytes, Update]]:
         """The Updates that are due to clients."""
         updates: list[tuple[bytes, Update]] = []
@@ -489,6 +501,8 @@ class Leader:
                 updates += [(session.key, update) for update in session.take_updates(now)]
             if session.closed or session.accept_due is None:
                 del self._dirty[session.key]
+        if now >= self.due:
+            self._find_due()
         return updates
 
 

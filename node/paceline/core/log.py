@@ -178,6 +178,8 @@ class Log:
 
     def take_committed(self) -> list[Entry]:
         """What was committed and not yet handed out; it counts as applied from here on."""
+        if self.applied_index == self.commit_index:
+            return []
         committed = self.entries_to(self.applied_index + 1, self.commit_index)
         self.applied_index = self.commit_index
         return committed
@@ -216,6 +218,11 @@ class Log:
         self._handed_index = self.last_index
         self._writes.append(_Write(seq, self.last_index))
         return cut_from, entries
+
+    def save_at_once(self) -> None:
+        """Everything counts as durable: nothing is written down."""
+        self._cut_from = None
+        self._handed_index = self.durable_index = self.last_index
 
     def saved(self, seq: int) -> None:
         """Every write up to ``seq`` is durable."""

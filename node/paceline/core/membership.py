@@ -2,7 +2,9 @@
 
 Three things are kept apart, because mixing them up is how clusters split:
 
-* **Addresses** come from discovery and from peers. They only say where to knock.
+* **Addresses** come from discovery and from peers. They only say where to knock: often at first, ever more seldom
+  while nobody answers, often again once discovery or a person names the address anew. That a peer passes it on is no
+  news: peers do so as long as they hear the node there, also if we can't reach it.
 * **Peers** are nodes that answered with an Envelope and a PeerHello. The directory maps a node id to its latest
   address.
 * **Membership of the log** (voters, learners) is decided by the log alone (``consensus.py``, ``replicas.py``).
@@ -46,7 +48,15 @@ class Peer:
     incarnation: int
     cluster_id: str
     heard_at: float
-    helloed_at: float = 0.0
+
+
+@dataclass(slots=True)
+class Door:
+    """An address at which a node may be, and how long nobody has answered there."""
+
+    wait_s: float = 0.0  # from one knock to the next while nobody answers: grows with each
+    knocked_at: float = float("-inf")
+    silent_since: float = float("inf")  # the first knock that nobody answered; inf while somebody does
 
 
 @dataclass(slots=True)
@@ -57,18 +67,36 @@ class Directory:
     own_id: str
     own_address: str
     peers: dict[str, Peer] = field(default_factory=dict)
-    knocked: dict[str, float] = field(default_factory=dict)  # address -> when we last said hello there
+    doors: dict[str, Door] = field(default_factory=dict)  # by address
     seeds: set[str] = field(default_factory=set)  # addresses that were named by a person: never forgotten
     foreign: set[str] = field(default_factory=set)  # ids of other clusters of our name, already reported
+    longest_silent: list[str] = field(default_factory=list)  # addresses, the longest silent last; made by ``due``
+    gave_way: set[str] = field(default_factory=set)  # addresses dropped since the last forget_silent
 
-    def add_address(self, address: str, *, seed: bool = False) -> None:
-        """An address at which a node may be."""
+    def add_address(self, address: str, *, seed: bool | None = None) -> None:
+        """An address at which a node may be. ``seed``: True if a person named it, False if discovery did, None if a
+        peer passed it on."""
         if address == self.own_address:
             return
         if seed:
             self.seeds.add(address)
-        if address not in self.knocked and len(self.knocked) < self.settings.peer_limit:
-            self.knocked[address] = float("-inf")
+        door = self.doors.get(address)
+        if door is None:
+            if len(self.doors) < self.settings.peer_limit or self._make_room():
+                self.doors[address] = Door()
+        elif seed is not None:
+            door.wait_s = 0.0
+
+    def _make_room(self) -> bool:
+        """Drop the address that has been silent for longest. False if all of them answer or were named by a person."""
+        while self.longest_silent:
+            address = self.longest_silent.pop()
+            door = self.doors.get(address)
+            if door is not None and door.silent_since < float("inf") and address not in self.seeds:
+                del self.doors[address]
+                self.gave_way.add(address)
+                return True
+        return False
 
     def heard(self, envelope: Envelope, now: float) -> bool:
         """Any batch from a peer. False if it is stale: from an earlier incarnation of that node."""
@@ -109,33 +137,44 @@ class Directory:
         return [peer for peer in self.peers.values() if peer.cluster_id == cluster_id and peer.heard_at >= since]
 
     def due(self, now: float) -> list[str]:
-        """Addresses at which it is time to say hello."""
-        answered = {peer.address: peer for peer in self.peers.values()}
+        """Addresses at which it is time to say hello; the caller does."""
+        since = now - 2 * self.settings.gossip_interval_s
+        answering = {peer.address for peer in self.peers.values() if peer.heard_at >= since}
         due = []
-        for address, knocked_at in self.knocked.items():
-            peer = answered.get(address)
-            silent = peer is None or now - peer.heard_at > 2 * self.settings.gossip_interval_s
-            interval = self.settings.hello_interval_s if silent else self.settings.gossip_interval_s
-            if now - knocked_at >= interval:
+        for address, door in self.doors.items():
+            if address in answering:
+                door.wait_s = 0.0
+                door.silent_since = float("inf")
+                if now - door.knocked_at >= self.settings.gossip_interval_s:
+                    due.append(address)
+            elif now - door.knocked_at >= door.wait_s:
                 due.append(address)
+                door.silent_since = min(door.silent_since, now)
+                longer_s = max(2 * door.wait_s, self.settings.hello_interval_s)
+                door.wait_s = min(longer_s, self.settings.hello_interval_max_s)
         for address in due:
-            self.knocked[address] = now
+            self.doors[address].knocked_at = now
+        # Made here and not where room is needed: a single hello may bring thousands of addresses.
+        silent = [address for address, door in self.doors.items() if door.silent_since < float("inf")]
+        self.longest_silent = sorted(silent, key=lambda address: self.doors[address].silent_since, reverse=True)
         return due
 
     def knock_everywhere(self) -> None:
         """We have news: say hello to everyone at the next occasion."""
-        for address in self.knocked:
-            self.knocked[address] = float("-inf")
+        for door in self.doors.values():
+            door.knocked_at = float("-inf")
 
     def forget_silent(self, now: float) -> list[str]:
-        """Drop peers that have been silent for long, and their addresses unless a person named them."""
+        """Drop peers that have been silent for long, and their addresses unless a person named them. Returns every
+        address that was dropped since the last call and has not come back."""
         before = now - self.settings.forget_peer_after_s
         gone = [peer for peer in self.peers.values() if peer.heard_at < before]
-        dropped = []
         for peer in gone:
             del self.peers[peer.node_id]
-            if peer.address not in self.seeds and self.knocked.pop(peer.address, None) is not None:
-                dropped.append(peer.address)
+            if peer.address not in self.seeds and self.doors.pop(peer.address, None) is not None:
+                self.gave_way.add(peer.address)
+        dropped = [address for address in sorted(self.gave_way) if address not in self.doors]
+        self.gave_way.clear()
         return dropped
 
 

@@ -109,6 +109,7 @@ class NodeCore:
         self._next_beat = now
         self._next_hello = now
         self._next_review = now
+        self._tick_at = now
         self._known_leader = ""
         self._reviewed_commit = 0  # the commit index at the last review of the replicas
         self._log_bytes = 0  # of the applied entries that are still in the log
@@ -146,6 +147,7 @@ class NodeCore:
     def on_client(self, key: bytes, message: ClientMessage, now: float) -> None:
         """A client's message, on the connection ``key``."""
         leader = self.leader
+        session = leader.sessions.get(key) if leader is not None else None
         if isinstance(message, Hello):
             if leader is not None:
                 leader.open_session(key, now)
@@ -154,7 +156,6 @@ class NodeCore:
         if isinstance(message, StatusRequest):
             self._reply(key, StatusReply(message.request, pack_value(status(self, now))))
             return
-        session = leader.sessions.get(key) if leader is not None else None
         if leader is None or session is None:
             self._reply(key, self._redirect(now))
             return
@@ -224,6 +225,7 @@ class NodeCore:
                     self.consensus.step(envelope.sender, message, now)
                 else:
                     self._on_work(envelope.sender, message, now)
+        self._schedule()
 
     def _on_hello(self, envelope: Envelope, hello: PeerHello, now: float) -> None:
         """A peer says who it is. A blank node joins the cluster of a peer of its name that has one."""
@@ -313,16 +315,28 @@ class NodeCore:
     def persisted(self, seq: int) -> None:
         """The Persist of this number, and all before it, are durable."""
         self.consensus.persisted(seq)
+        self._schedule()
 
     def next_deadline(self) -> float:
-        """When tick has something to do, at the latest."""
-        deadline = min(self._next_hello, self._next_review, self.consensus.next_deadline())
+        """When tick has something to do. It may come early and find nothing due; it never comes late."""
+        leader = self.leader
+        return self._tick_at if leader is None or self._tick_at < leader.due else leader.due
+
+    def _schedule(self) -> None:
+        """Find the next deadline anew: after a tick, and after what may bring one forward."""
+        self._tick_at = min(self._next_hello, self._next_review, self.consensus.next_deadline())
         if self.leader is not None:
-            deadline = min(deadline, self._next_beat, self.leader.next_deadline())
-        return deadline
+            self._tick_at = min(self._tick_at, self._next_beat)
 
     def tick(self, now: float) -> None:
         """Do what is due."""
+        if self.leader is not None:
+            self.leader.release_if_due(now)
+        if now >= self._tick_at:
+            self._regular_tick(now)
+            self._schedule()
+
+    def _regular_tick(self, now: float) -> None:
         self.consensus.tick(now)
         self._review_leadership(now)
         if now >= self._next_hello:
@@ -334,7 +348,7 @@ class NodeCore:
                 self._next_beat = now + self.settings.timing.heartbeat_interval_s
                 members = [peer.node_id for peer in self.directory.live(now, self.identity.cluster_id)]
                 leader.beat([self.node_id, *members], now)
-            for node_id in leader.tick(now, self._expected_accounts(now)):
+            for node_id in leader.tick(now, self._expected_accounts(now) if not leader.accounted else ()):
                 self._notice("warning", f"node {node_id} is silent; its tasks are given to others")
         if now >= self._next_review:
             self._next_review = now + self.settings.timing.heartbeat_interval_s
@@ -424,6 +438,7 @@ class NodeCore:
             self.leader.missing_voters = self.missing_voters()
             self.elections_won += 1
             self._next_beat = now
+            self._schedule()
             self._reviewed_commit = consensus.commit_index
             self._notice("info", f"leading in term {consensus.term}")
         self.executor.reject_before(consensus.term)
@@ -448,8 +463,8 @@ class NodeCore:
         rest of the turn is done.
         """
         self._pass_work(now)
-        runs = [(worker_id, Run(tasks)) for worker_id, tasks in self.executor.assign()]
-        return runs, self._take_replies(now)
+        assigned = self.executor.assign() if self.executor.slots.queue else ()
+        return [(worker_id, Run(tasks)) for worker_id, tasks in assigned], self._take_replies(now)
 
     def take_effects(self, now: float) -> Effects:
         """Everything that this turn's events lead to. The caller performs it in the order of :class:`Effects`."""
@@ -465,7 +480,8 @@ class NodeCore:
             self.consensus.snapshot_for(node_id, self.consensus.snapshot(self.table.snapshot()))
         effects, self._effects = self._effects, Effects()
         effects.persist = ready.persist
-        effects.to_workers = [(worker_id, Run(tasks)) for worker_id, tasks in self.executor.assign()]
+        if self.executor.slots.queue:
+            effects.to_workers = [(worker_id, Run(tasks)) for worker_id, tasks in self.executor.assign()]
         effects.to_clients = self._take_replies(now)
         if self._out:
             effects.to_peers += self._batches(self._out)
@@ -481,9 +497,11 @@ class NodeCore:
         replies, self._replies = self._replies, []
         leader = self.leader
         if leader is not None:
-            replies += leader.to_clients
-            leader.to_clients = []
-            replies += leader.take_updates(now)
+            if leader.to_clients:
+                replies += leader.to_clients
+                leader.to_clients = []
+            if leader.owes_clients:
+                replies += leader.take_updates(now)
         return replies
 
     def _pass_work(self, now: float) -> None:

@@ -140,6 +140,8 @@ class Replication:
 
     def quorum_index(self) -> int:
         """The last entry that is durable at a majority of voters. The leader's own writes count once they are done."""
+        if not self.peers and self._config.voters == (self._node_id,):
+            return self._log.durable_index
         matches = [
             self._log.durable_index if voter == self._node_id else self.peers[voter].match
             for voter in self._config.voters

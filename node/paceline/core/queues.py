@@ -34,6 +34,11 @@ class Lane:
         """Put back a task that was dispatched before: it is older than all that wait."""
         self._queues[task.priority].appendleft(task)
 
+    def waiting(self) -> list[int]:
+        """The priorities of which there are tasks, highest first."""
+        queues = self._queues
+        return [priority for priority in PRIORITIES if queues[priority]]
+
     def head(self, priority: int) -> Task | None:
         """The next task of this priority, left in place."""
         queue = self._queues[priority]

@@ -5,7 +5,9 @@ leader change a client comes back under a new session and names what it still wa
 
 Everything a client is owed travels in Updates, numbered from 1. An Update that carried results is remembered until the
 client acknowledges its number; then those results are released. So a result is kept until its owner has it, and no
-longer.
+longer. Of a client that reads but does not acknowledge, UNACKNOWLEDGED_LIMIT_TASKS results are remembered. The Updates
+before those are forgotten: an acknowledgement that comes later does not release their results, which stay in the table
+until its own limits drop them, as those of a client that never came back do.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from paceline_protocol.messages import Refusal, Result, Update
 ITEMS_PER_UPDATE = 1_024
 """Also the most refusals, and the most accepted batches, that one Update names."""
 BYTES_PER_UPDATE = 4 << 20
+UNACKNOWLEDGED_LIMIT_TASKS = 100_000
 
 
 class Session:
@@ -24,6 +27,7 @@ class Session:
 
     __slots__ = (
         "_unacknowledged",
+        "_unacknowledged_tasks",
         "accept_due",
         "accepted",
         "closed",
@@ -45,7 +49,8 @@ class Session:
         self.accept_due: float | None = None  # when `accepted` goes out without waiting for a result
         self.refused: list[tuple[bytes, int, str]] = []
         self.results: list[Result] = []
-        self._unacknowledged: deque[tuple[int, list[bytes]]] = deque()
+        self._unacknowledged: deque[tuple[int, list[bytes]]] = deque()  # Update.seq, ids of its results
+        self._unacknowledged_tasks = 0
 
     def add_accepted(self, seq: int, due: float) -> None:
         """A batch is committed; tell the client at ``due``, or with the next result."""
@@ -71,7 +76,7 @@ class Session:
             results = self._take_results()
             updates.append(Update(self.next_seq, tuple(accepted), tuple(refused), results))
             if results:
-                self._unacknowledged.append((self.next_seq, [result[0] for result in results]))
+                self._remember(self.next_seq, [result[0] for result in results])
             self.next_seq += 1
             if not (self.accepted or self.refused or self.results):
                 self.accept_due = None
@@ -89,6 +94,13 @@ class Session:
         taken, self.results = tuple(waiting[:count]), waiting[count:]
         return taken
 
+    def _remember(self, seq: int, ids: list[bytes]) -> None:
+        """These results are released when the client acknowledges ``seq``."""
+        self._unacknowledged.append((seq, ids))
+        self._unacknowledged_tasks += len(ids)
+        while self._unacknowledged_tasks > UNACKNOWLEDGED_LIMIT_TASKS:
+            self._unacknowledged_tasks -= len(self._unacknowledged.popleft()[1])
+
     def acknowledge(self, ack: int, now: float) -> list[bytes]:
         """The client has processed every Update up to ``ack``. Returns the ids of the results it now has."""
         self.heard_at = now
@@ -96,6 +108,7 @@ class Session:
         unacknowledged = self._unacknowledged
         while unacknowledged and unacknowledged[0][0] <= ack:
             released += unacknowledged.popleft()[1]
+        self._unacknowledged_tasks -= len(released)
         return released
 
     def idle(self) -> bool:

@@ -16,7 +16,6 @@ def status(node: NodeCore, now: float) -> dict[str, Any]:
     if leader is not None:
         queued = leader.tasks.ready_tasks + len(leader.tasks.recovering)
         running = len(leader.tasks.live) - queued
-    voters = node.consensus.config.voters
     return {
         "node_id": node.node_id,
         "cluster_id": identity.cluster_id,
@@ -35,13 +34,20 @@ def status(node: NodeCore, now: float) -> dict[str, Any]:
         "executed_total": node.executor.slots.executed,
         "elections_won_total": node.elections_won,
         "sessions": 0 if leader is None else len(leader.sessions),
-        "fault_tolerance": max(0, (len(voters) - 1) // 2),
+        "fault_tolerance": _fault_tolerance(node, now),
         "journal": node.settings.journal,
         "encrypted": node.settings.encrypted,
         "insecure": node.settings.insecure,
         "forming": node.first_boot.waiting_for(blank) or _missing_voters(node),
         "other_clusters": sorted(node.directory.foreign),
     }
+
+
+def _fault_tolerance(node: NodeCore, now: float) -> int:
+    """How many of the voters that are alive may fail before no majority is left."""
+    voters = node.consensus.config.voters
+    live = {node.node_id, *(peer.node_id for peer in node.directory.live(now, node.identity.cluster_id))}
+    return max(0, len(live.intersection(voters)) - (len(voters) // 2 + 1))
 
 
 def _missing_voters(node: NodeCore) -> str:

@@ -13,15 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
-from paceline.client.client import Client
 from paceline.client.local import Node
 from paceline.config import new_cluster
-from paceline.errors import ClusterFailed
 
 NODES = 3
 READY_TIMEOUT_S = 30.0
-REPLICATED_TIMEOUT_S = 20.0
-STATUS_INTERVAL_S = 0.02
 STOP_TIMEOUT_S = 5.0
 
 
@@ -53,7 +49,7 @@ class DemoCluster:
             node.wait_stopped(deadline_s)
 
     def start(self) -> None:
-        """Returns when every node is ready and knows a leader. Raises ClusterFailed."""
+        """Returns when every node is ready, and the death of one of them can be survived. Raises ClusterFailed."""
         for number in range(1, NODES + 1):
             self.nodes.append(Node(self._command, self._directory / f"node-{number}.log", self._environment))
         deadline_s = time.monotonic() + READY_TIMEOUT_S
@@ -70,18 +66,3 @@ class DemoCluster:
         killed_at_s = time.perf_counter()
         node.kill()
         return killed_at_s
-
-
-def wait_replicated(client: Client) -> str:
-    """Returns the leader's id as soon as the cluster would survive its death. Raises ClusterFailed if it never does.
-
-    A new cluster begins with one voter. The other nodes first copy its log and then become voters, one after another.
-    """
-    deadline_s = time.monotonic() + REPLICATED_TIMEOUT_S
-    while True:
-        status = client.status()
-        if status["fault_tolerance"] >= 1:
-            return str(status["leader_id"])
-        if time.monotonic() > deadline_s:
-            raise ClusterFailed(f"the nodes were not all voters within {REPLICATED_TIMEOUT_S:.0f} s of being ready")
-        time.sleep(STATUS_INTERVAL_S)

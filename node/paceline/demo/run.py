@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from paceline.client import Client, Future
-from paceline.demo.nodes import DemoCluster, wait_replicated
+from paceline.demo.nodes import DemoCluster
 from paceline.demo.pauses import resumed_after_s
 from paceline.demo.tasks import count_words
 from paceline.demo.words import count_alone, most_frequent
@@ -81,7 +81,7 @@ def run(cluster: DemoCluster, files: Sequence[str], progress: Progress) -> DemoR
     total: Counter[str] = Counter()
     completed = 0
     with Client(*cluster.addresses, cluster=cluster.cluster_path) as client:
-        old_leader = wait_replicated(client)
+        old_leader = client.status()["leader_id"]
         halfway = Halfway(cluster, old_leader, len(files) // 2, progress)
         started_at_s = time.perf_counter()
         futures = [client.submit(count_words, path) for path in files]

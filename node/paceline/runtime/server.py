@@ -28,6 +28,7 @@ from paceline.errors import ModuleImportFailed
 from paceline.runtime.pool import Child, Pool
 from paceline.runtime.reactor import Reactor
 from paceline.runtime.transport import Transport, ZmqTransport
+from paceline.worker.registry import check_module
 from paceline_protocol.codec import MAX_FRAME_BYTES
 from paceline_protocol.messages import WorkerFailed
 
@@ -59,6 +60,8 @@ def run_node(config: NodeConfig, *, on_ready: Callable[[NodeInfo], None] | None 
     GREET_WITHOUT_LEADER_AFTER_S. Raises ConfigError, PortInUse or ModuleImportFailed if the node can't start.
     """
     config.validate()
+    for module in config.modules:
+        check_module(module)  # each worker would find the same, and with a traceback
     server = Server(config, on_ready)
     try:
         server.run()

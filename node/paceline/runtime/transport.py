@@ -172,6 +172,7 @@ class ZmqTransport:
         bound_port = parse_address(self._router.getsockopt_string(zmq.LAST_ENDPOINT).removeprefix("tcp://"))[1]
         self.address = format_address(advertise_host or reachable_host(bind_host), bound_port)
         # Not zmq.Poller: it hands every socket to the kernel anew at each call, which costs up to a tenth of a hop.
+        self._workers_used = self._router_used = True  # since EVENTS was last asked
         self._workers_fd, self._router_fd = self._workers.fileno(), self._router.fileno()
         for fd in (self._wake_fd, self._workers_fd, self._router_fd):
             self._epoll.register(fd, select.EPOLLIN)
@@ -182,19 +183,24 @@ class ZmqTransport:
 
     def poll(self, timeout_s: float) -> list[Received]:
         # The file descriptor of a ZeroMQ socket is edge-triggered: it tells of commands that came since the socket was
-        # last used, and any use (a send, too) takes them. So EVENTS is asked of every socket right before sleeping,
-        # with nothing between; whatever comes after that makes the descriptor readable.
-        workers_ready = self._readable(self._workers)
-        router_ready = self._readable(self._router)
+        # last used, and any use (a send, too) takes them. So EVENTS is asked of every socket that was used since it
+        # was last asked, right before sleeping; whatever comes after that makes the descriptor readable.
+        workers_ready = self._workers_used and self._readable(self._workers)
+        router_ready = self._router_used and self._readable(self._router)
+        self._workers_used, self._router_used = workers_ready, router_ready
         zap_ready = self._zap is not None and self._readable(self._zap)
         at_once = workers_ready or router_ready or zap_ready
         # epoll rounds up to whole milliseconds; a negative timeout would be for ever.
         ready = dict(self._epoll.poll(0 if at_once else max(0.0, timeout_s)))
         received: list[Received] = []
+        # What woke us is most often one message, and somebody waits for it: it is returned without asking for more,
+        # which costs as much again. If there is more, the next poll sees that before it sleeps, and takes a burst.
         if workers_ready or self._workers_fd in ready:
-            self._receive_workers(received)
+            self._workers_used = True
+            self._receive_workers(received, BURST_MESSAGES if workers_ready else 1)
         if router_ready or self._router_fd in ready:
-            self._receive_router(received)
+            self._router_used = True
+            self._receive_router(received, BURST_MESSAGES if router_ready else 1)
         if self._zap is not None and (zap_ready or self._zap.fileno() in ready):
             self._answer_zap(self._zap)
         if self._watched:
@@ -209,20 +215,20 @@ class ZmqTransport:
         events: int = socket.getsockopt(zmq.EVENTS)  # type: ignore[assignment]
         return bool(events & zmq.POLLIN)
 
-    def _receive_workers(self, received: list[Received]) -> None:
-        for worker, frames in self._burst(self._workers):
+    def _receive_workers(self, received: list[Received], limit: int) -> None:
+        for worker, frames in self._burst(self._workers, limit):
             if len(frames) == 1:  # anything else is not our code: user code that found the socket
                 received.append((Source.WORKER, worker, frames))
 
-    def _receive_router(self, received: list[Received]) -> None:
-        for sender, frames in self._burst(self._router):
+    def _receive_router(self, received: list[Received], limit: int) -> None:
+        for sender, frames in self._burst(self._router, limit):
             received.append((Source.CLIENT if len(frames) == 1 else Source.PEER, sender, frames))
 
-    def _burst(self, socket: zmq.Socket[bytes]) -> list[tuple[bytes, list[bytes]]]:
-        """What a ROUTER holds, at most BURST_MESSAGES: (routing id, the one or more frames after it)."""
+    def _burst(self, socket: zmq.Socket[bytes], limit: int) -> list[tuple[bytes, list[bytes]]]:
+        """What a ROUTER holds, at most ``limit`` messages: (routing id, the one or more frames after it)."""
         recv, getsockopt = socket.recv, socket.getsockopt
         messages: list[tuple[bytes, list[bytes]]] = []
-        for _ in range(BURST_MESSAGES):
+        for _ in range(limit):
             try:
                 sender = recv(_NOBLOCK)
             except zmq.Again:
@@ -231,13 +237,10 @@ class ZmqTransport:
             while getsockopt(zmq.RCVMORE):
                 frames.append(recv(_NOBLOCK))
             messages.append((sender, frames))
-            # Asking costs half of what the exception does, once; a message at a time is the case where latency counts.
-            if len(messages) == 1 and not self._readable(socket):
-                break
         return messages
 
     def _answer_zap(self, socket: zmq.Socket[bytes]) -> None:
-        for sender, frames in self._burst(socket):
+        for sender, frames in self._burst(socket, BURST_MESSAGES):
             reply = zap.answer(frames[1:], self._allowed)  # after the delimiter
             if reply:
                 socket.send_multipart([sender, b"", *reply], _NOBLOCK)
@@ -245,9 +248,11 @@ class ZmqTransport:
     # --- sending ------------------------------------------------------------------------------------------------
 
     def send_client(self, session: bytes, frame: bytes) -> Sent:
+        self._router_used = True
         return _send_routed(self._router, session, frame)
 
     def send_worker(self, worker: bytes, frame: bytes) -> Sent:
+        self._workers_used = True
         return _send_routed(self._workers, worker, frame)
 
     def send_peer(self, address: str, frames: Sequence[bytes]) -> Sent:

@@ -16,8 +16,10 @@ import functools
 import importlib
 import inspect
 import os
+import stat
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Iterator
+from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overload
@@ -120,12 +122,33 @@ def task(
     return _register(function, name=name, priority=priority, max_attempts=max_attempts)
 
 
+def check_module(spec: str) -> None:
+    """Raises ConfigError for what can't be a module of tasks, as far as that is seen without importing it."""
+    if not spec.endswith(".py"):
+        if not all(part.isidentifier() for part in spec.split(".")):
+            raise ConfigError(f"{spec!r} is neither a dotted module name nor the path of a .py file")
+        found = PathFinder.find_spec(spec, [os.getcwd(), *sys.path]) if "." not in spec else None
+        if found is not None and found.origin is None:  # imports as a namespace package, which holds no code
+            raise ConfigError(f"{spec!r} is a directory without an __init__.py; name the module in it with the tasks")
+        return
+    path = Path(spec).absolute()
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ConfigError(f"{path} is not a file; name the .py file that holds the tasks")
+        path.open("rb").close()
+    except OSError as error:
+        raise ConfigError(f"can't read {path}: {error.strerror}; name the .py file that holds the tasks") from error
+    if not path.stem.isidentifier():
+        raise ConfigError(f"{path.name} can't be imported: {path.stem!r} is not a Python name; rename the file")
+    if path.stem in sys.stdlib_module_names:
+        raise ConfigError(f"{path} would hide another module that is named {path.stem!r}; rename the file")
+
+
 def load_module(spec: str) -> ModuleType:
     """Import a module of tasks: a dotted name, or the path of a ``.py`` file. What the module raises propagates."""
+    check_module(spec)
     if spec.endswith(".py"):
         return _load_file(Path(spec).resolve())
-    if not all(part.isidentifier() for part in spec.split(".")):
-        raise ConfigError(f"{spec!r} is neither a dotted module name nor the path of a .py file")
     cwd = os.getcwd()
     if cwd not in sys.path and "" not in sys.path:
         sys.path.insert(0, cwd)  # as `python -m` does
@@ -135,12 +158,8 @@ def load_module(spec: str) -> ModuleType:
 def _load_file(path: Path) -> ModuleType:
     """Import a file under its stem: the name that ``import`` and a run as a script give its tasks as well."""
     stem = path.stem
-    if not path.is_file():
-        raise ConfigError(f"there is no file {path}")
-    if not stem.isidentifier():
-        raise ConfigError(f"{path.name} can't be imported: {stem!r} is not a Python name; rename the file")
     loaded = sys.modules.get(stem)
-    if stem in sys.stdlib_module_names or (loaded is not None and not _is_from(loaded, path)):
+    if loaded is not None and not _is_from(loaded, path):
         raise ConfigError(f"{path} would hide another module that is named {stem!r}; rename the file")
     folder = str(path.parent)
     if sys.path[:1] != [folder]:

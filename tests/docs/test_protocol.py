@@ -1,0 +1,50 @@
+"""The keys that docs/protocol.md lists for a StatusReply are those that a node sends."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from random import Random
+
+from paceline.core.membership import Identity
+from paceline.core.node import NodeCore
+from paceline.core.settings import Settings
+from paceline.core.status import status
+
+PROTOCOL = Path(__file__).parents[2] / "docs" / "protocol.md"
+ROW = re.compile(r"\| (.*?) \| (.*) \|")
+WORD = re.compile(r"`([a-z_]+)`")
+
+
+def documented() -> dict[str, str]:
+    """Key -> what the table says of it."""
+    section = PROTOCOL.read_text().partition("### The body of a StatusReply")[2].partition("\n## ")[0]
+    return {key: row[2] for row in ROW.finditer(section) for key in WORD.findall(row[1])}
+
+
+def node() -> NodeCore:
+    """A node that has formed a cluster of its own: of itself it knows everything that a row can hold."""
+    core = NodeCore(
+        Settings(cluster_name="test"),
+        Identity("a", incarnation=1),
+        address="a:1",
+        spare_cluster_id="cluster-a",
+        random=Random(1),
+        now=0.0,
+        durable_at_once=True,
+    )
+    for tenth in range(20):
+        core.tick(tenth / 10)
+        core.take_effects(tenth / 10)
+    return core
+
+
+def test_the_documented_keys_of_a_status_are_those_of_a_real_one() -> None:
+    assert sorted(documented()) == sorted(status(node(), 2.0))
+
+
+def test_the_documented_keys_of_its_nodes_are_those_of_a_real_one() -> None:
+    keys = set(WORD.findall(re.sub(r"\(.*?\)", "", documented()["nodes"])))
+    (row,) = status(node(), 2.0)["nodes"]
+    assert keys == row.keys()
+    assert row["role"] == "leader"
