@@ -11,6 +11,9 @@ The rules:
 * Encoding never sends what the other side must refuse. Seldom sent kinds are read back before they are returned. Those
   in ``_TRUSTED`` are not, since their items were checked when they came into this process and a second look would cost
   more than the packing. For them the type checker answers, and what msgpack can't pack is still refused.
+* A task crosses five processes, so the messages on its way have to cost little. :func:`decode_fields` and
+  :func:`encode_fields` leave out the message object. The checks in ``_AT_ONCE`` look at all fields of a message in one
+  call; they take only what is certainly valid, and what they don't take goes to the checks of ``KINDS``, which decide.
 * Bytes of calls and outcomes are what the log holds. The same values always give the same bytes.
 """
 
@@ -22,7 +25,7 @@ from enum import IntEnum
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from msgpack import packb, unpackb  # type: ignore[import-untyped]
+from msgpack import Packer, unpackb  # type: ignore[import-untyped]
 
 from paceline_protocol import messages as m
 from paceline_protocol.errors import (
@@ -299,6 +302,98 @@ _TRUSTED = frozenset(
     {m.Submit, m.Update, m.Append, m.SnapshotChunk, m.Beat, m.NodeBeat, m.Dispatch, m.NodeOutcomes, m.Run, m.Done}
 )
 
+# The messages on the way of every task, checked at once. True: all of it is valid. False: it may still be, look closer.
+
+
+def _is_submit(fields: Any) -> bool:
+    if type(fields) is not tuple or len(fields) != 4:
+        return False
+    seq, ack, calls, prompt = fields
+    return (
+        type(seq) is int
+        and 0 <= seq <= MAX_INT
+        and type(ack) is int
+        and 0 <= ack <= MAX_INT
+        and type(calls) is bytes
+        and type(prompt) is bool
+    )
+
+
+def _is_update(fields: Any) -> bool:
+    """Of an Update that refuses nothing."""
+    if type(fields) is not tuple or len(fields) != 4:
+        return False
+    seq, accepted, refused, results = fields
+    if type(seq) is not int or not 0 <= seq <= MAX_INT or refused != () or type(accepted) is not tuple:
+        return False
+    for number in accepted:
+        if type(number) is not int or not 0 <= number <= MAX_INT:
+            return False
+    if len(accepted) > MAX_BATCH_ITEMS or type(results) is not tuple or len(results) > MAX_BATCH_ITEMS:
+        return False
+    for item in results:
+        if type(item) is not tuple or len(item) != 3:
+            return False
+        task_id, state, payload = item
+        if (
+            type(task_id) is not bytes
+            or len(task_id) != m.TASK_ID_BYTES
+            or type(state) is not int
+            or state not in _TASK_ENDS
+            or type(payload) is not bytes
+        ):
+            return False
+    return True
+
+
+def _is_run(fields: Any) -> bool:
+    """Of a Run with one task, as a node sends it to a worker that has nothing to do."""
+    if type(fields) is not tuple or len(fields) != 1 or type(fields[0]) is not tuple or len(fields[0]) != 1:
+        return False
+    item = fields[0][0]
+    if type(item) is not tuple or len(item) != 5:
+        return False
+    task_id, attempt, name, args, options = item
+    return (
+        options is None
+        and type(task_id) is bytes
+        and len(task_id) == m.TASK_ID_BYTES
+        and type(attempt) is int
+        and 0 <= attempt <= MAX_INT
+        and type(name) is str
+        and 0 < len(name) <= MAX_NAME_CHARS
+        and type(args) is bytes
+    )
+
+
+def _is_done(fields: Any) -> bool:
+    """Of a Done with one outcome."""
+    if type(fields) is not tuple or len(fields) != 1 or type(fields[0]) is not tuple or len(fields[0]) != 1:
+        return False
+    item = fields[0][0]
+    if type(item) is not tuple or len(item) != 5:
+        return False
+    task_id, attempt, state, payload, duration_us = item
+    return (
+        type(task_id) is bytes
+        and len(task_id) == m.TASK_ID_BYTES
+        and type(attempt) is int
+        and 0 <= attempt <= MAX_INT
+        and type(state) is int
+        and state in _TASK_ENDS
+        and type(payload) is bytes
+        and type(duration_us) is int
+        and 0 <= duration_us <= MAX_INT
+    )
+
+
+_AT_ONCE: dict[type[m.Message], Callable[[Any], bool]] = {
+    m.Submit: _is_submit,
+    m.Update: _is_update,
+    m.Run: _is_run,
+    m.Done: _is_done,
+}
+
 
 class _Shape(NamedTuple):
     header: bytes
@@ -307,6 +402,7 @@ class _Shape(NamedTuple):
     checks: tuple[_Check, ...]
     values: Callable[[Any], tuple[Any, ...]]
     trusted: bool
+    is_valid: Callable[[Any], bool] | None
 
 
 def _values_of(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
@@ -319,7 +415,7 @@ def _values_of(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
 def _shape(kind: int, cls: type[m.Message], checks: tuple[_Check, ...]) -> _Shape:
     names = tuple(field.name for field in dataclass_fields(cls))
     header = bytes((MAGIC, m.PROTOCOL_VERSION, kind))
-    return _Shape(header, cls, names, checks, _values_of(names), cls in _TRUSTED)
+    return _Shape(header, cls, names, checks, _values_of(names), cls in _TRUSTED, _AT_ONCE.get(cls))
 
 
 _BY_KIND = {kind: _shape(kind, cls, checks) for kind, (cls, checks) in KINDS.items()}
@@ -333,29 +429,45 @@ def encode(message: m.Message, version: int = m.PROTOCOL_VERSION) -> bytes:
 
     ``version`` is written in the frame and changes nothing else: it is for answering a sender of another version.
     """
-    shape = _BY_CLASS.get(type(message))
+    cls = type(message)
+    shape = _BY_CLASS.get(cls)
     if shape is None:
-        raise LocalProtocolError(f"{type(message).__name__} is not a message")
+        raise LocalProtocolError(f"{cls.__name__} is not a message")
     if not 0 <= version <= 255:
         raise LocalProtocolError(f"a version is one byte, not {version}")
-    body = _pack(shape.values(message), shape.cls.__name__)
+    frame = encode_fields(cls, shape.values(message))
+    if version == m.PROTOCOL_VERSION:
+        return frame
+    return bytes((MAGIC, version)) + frame[2:]
+
+
+def encode_fields(cls: type[m.Message], fields: tuple[Any, ...]) -> bytes:
+    """What :func:`encode` gives for ``cls(*fields)``, without making that object. A list may stand for a tuple."""
+    header, _, _, _, _, trusted, _ = shape = _BY_CLASS[cls]
+    body = _pack(fields, cls.__name__)
     if len(body) + HEADER_BYTES > MAX_FRAME_BYTES:
         raise FrameTooLarge(len(body) + HEADER_BYTES, MAX_FRAME_BYTES)
-    if not shape.trusted:
+    if not trusted:
         try:
             _check_fields(shape, _unpack(body))
         except ValueError as error:
             raise LocalProtocolError(str(error)) from error
-    if version == m.PROTOCOL_VERSION:
-        return shape.header + body
-    return bytes((MAGIC, version, shape.header[2])) + body
+    return header + body
 
 
 def decode(frame: bytes | memoryview) -> m.Message:
     """The message in a frame. Raises MalformedFrame, VersionMismatch or LimitExceeded, whatever the bytes are."""
-    if len(frame) > MAX_FRAME_BYTES:
-        raise FrameTooLarge(len(frame), MAX_FRAME_BYTES)
-    if len(frame) < HEADER_BYTES or frame[0] != MAGIC:
+    cls, fields = decode_fields(frame)
+    return cls(*fields)
+
+
+def decode_fields(frame: bytes | memoryview) -> tuple[type[m.Message], tuple[Any, ...]]:
+    """The class of the message in a frame, and its checked fields. For those who take one kind above all: they spare
+    the making of the object. Raises as :func:`decode` does."""
+    size = len(frame)
+    if size > MAX_FRAME_BYTES:
+        raise FrameTooLarge(size, MAX_FRAME_BYTES)
+    if size < HEADER_BYTES or frame[0] != MAGIC:
         raise MalformedFrame("not a paceline frame")
     if frame[1] != m.PROTOCOL_VERSION:
         raise VersionMismatch(m.PROTOCOL_VERSION, frame[1])
@@ -363,11 +475,14 @@ def decode(frame: bytes | memoryview) -> m.Message:
     if shape is None:
         raise MalformedFrame(f"unknown message kind {frame[2]}")
     try:
-        fields = _unpack(memoryview(frame)[HEADER_BYTES:])
-        _check_fields(shape, fields)
+        # A short frame is cheaper to copy than to look into.
+        fields = _unpack(frame[HEADER_BYTES:] if size <= _COPIED_BYTES else memoryview(frame)[HEADER_BYTES:])
+        is_valid = shape.is_valid
+        if is_valid is None or not is_valid(fields):
+            _check_fields(shape, fields)
     except ValueError as error:
         raise MalformedFrame(f"{shape.cls.__name__}: {error}") from error
-    return shape.cls(*fields)
+    return shape.cls, fields
 
 
 def _check_fields(shape: _Shape, fields: Any) -> None:
@@ -381,11 +496,26 @@ def _check_fields(shape: _Shape, fields: Any) -> None:
         raise ValueError(f"{shape.cls.__name__}.{name}: {error}") from error
 
 
+_COPIED_BYTES = 4096
+_KEPT_PACKERS = 8
+_KEPT_BUFFER_BYTES = 256 * 1024
+_packers: list[Packer] = []
+"""Packers at rest, as in ``payload.py``: making one sets aside a large buffer, which costs more than a short frame.
+pop and append are atomic, so that a packer is never shared by two threads."""
+
+
 def _pack(value: Any, what: str) -> bytes:
     try:
-        packed: bytes = packb(value)
+        packer = _packers.pop()
+    except IndexError:
+        packer = Packer()
+    try:
+        packed: bytes = packer.pack(value)
     except (TypeError, ValueError, OverflowError) as error:
         raise LocalProtocolError(f"{what} can't be packed: {error}") from error
+    # After an error a packer is dropped, and after a large value too, for it keeps its buffer.
+    if len(packed) <= _KEPT_BUFFER_BYTES and len(_packers) < _KEPT_PACKERS:
+        _packers.append(packer)
     return packed
 
 

@@ -150,28 +150,28 @@ def _pack(value: object) -> bytes:
     return packed
 
 
-def _limited(packed: bytes, limit_bytes: int | None) -> bytes:
+def pack_value(value: object, limit_bytes: int | None = None) -> bytes:
+    """Pack one value. Raises UnserializableValue, or PayloadTooLarge past ``limit_bytes``."""
+    try:
+        packed = _pack(value)
+    except (_Unserializable, ValueError):
+        raise _located([("the value", value)]) from None
     if limit_bytes is not None and len(packed) > limit_bytes:
         raise PayloadTooLarge(len(packed), limit_bytes)
     return packed
 
 
-def pack_value(value: object, limit_bytes: int | None = None) -> bytes:
-    """Pack one value. Raises UnserializableValue, or PayloadTooLarge past ``limit_bytes``."""
-    try:
-        return _limited(_pack(value), limit_bytes)
-    except (_Unserializable, ValueError):
-        raise _located([("the value", value)]) from None
-
-
 def pack_args(args: Sequence[Any], kwargs: Mapping[str, Any], limit_bytes: int | None = None) -> bytes:
     """Pack the arguments of a call: one array of the keyword map (nil if empty), then the positional arguments."""
     try:
-        return _limited(_pack([dict(kwargs) if kwargs else None, *args]), limit_bytes)
+        packed = _pack([dict(kwargs) if kwargs else None, *args])
     except (_Unserializable, ValueError):
         places = [(f"argument {number}", value) for number, value in enumerate(args, start=1)]
         places += [(f"argument {name!r}", value) for name, value in kwargs.items()]
         raise _located(places) from None
+    if limit_bytes is not None and len(packed) > limit_bytes:
+        raise PayloadTooLarge(len(packed), limit_bytes)
+    return packed
 
 
 _TOO_MUCH = "it is nested too deep, holds itself, or is larger than 4 GiB"
@@ -345,12 +345,16 @@ def _unpack(data: bytes) -> Any:
 
 def unpack_value(data: bytes, limit_bytes: int | None = None) -> Any:
     """The value of pack_value. Raises MalformedPayload, or PayloadTooLarge past ``limit_bytes``."""
-    return _unpack(_limited(data, limit_bytes))
+    if limit_bytes is not None and len(data) > limit_bytes:
+        raise PayloadTooLarge(len(data), limit_bytes)
+    return _unpack(data)
 
 
 def unpack_args(data: bytes, limit_bytes: int | None = None) -> tuple[list[Any], dict[str, Any]]:
     """The positional and the keyword arguments of pack_args. Raises as unpack_value does."""
-    items = _unpack(_limited(data, limit_bytes))
+    if limit_bytes is not None and len(data) > limit_bytes:
+        raise PayloadTooLarge(len(data), limit_bytes)
+    items = _unpack(data)
     if type(items) is not list or not items:
         raise MalformedPayload("not packed arguments: an array is expected, with the keyword arguments first")
     kwargs = items.pop(0)

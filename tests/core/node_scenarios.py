@@ -52,7 +52,6 @@ from paceline_protocol.messages import (
     Refusal,
     Revoke,
     Revoked,
-    Run,
     Submit,
     TaskEnd,
     Update,
@@ -213,10 +212,9 @@ class NodeScenario(Scenario):
     def _perform(self, node_id: str, effects: Effects) -> bool:
         for notice in effects.notices:
             self._print(node_id, f"{notice.level}: {notice.text}")
-        for worker_id, run in effects.to_workers:
-            assert isinstance(run, Run)
-            self._attempts |= {(node_id, worker_id, number(task[0])): task[1] for task in run.tasks}
-            self._print(f"{node_id}->{worker_id.decode()}", f"run {named(run.tasks)}")
+        for worker_id, tasks in effects.to_workers:
+            self._attempts |= {(node_id, worker_id, number(task[0])): task[1] for task in tasks}
+            self._print(f"{node_id}->{worker_id.decode()}", f"run {named(tasks)}")
         self._send(node_id, effects.to_peers)
         seq = effects.persist.seq if effects.persist is not None else None
         if node_id in self._holding:

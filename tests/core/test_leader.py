@@ -81,6 +81,7 @@ class Lead:
     def submit(self, session: Session, *numbers: int, seq: int = 1, name: str = "add", **options: int) -> None:
         calls = [(tid(number), name, 4, b"", options or None) for number in numbers]
         self.leader.submit(session, Submit(seq, 0, encode_calls(calls)), self.now)
+        self.leader.log_submitted(self.now)
 
     def enrol(self, node_id: str, held: dict[int, int] | None = None, *, slots: int = 1, dispatch_seq: int = 0) -> None:
         """The node's next account."""
@@ -162,6 +163,7 @@ def test_the_accept_entry_holds_the_clients_own_bytes_if_all_are_new() -> None:
     lead = Lead()
     calls = encode_calls([(tid(1), "add", 4, b"x", None)])
     lead.leader.submit(lead.client(), Submit(1, 0, calls), 0.0)
+    lead.leader.log_submitted(0.0)
     assert lead.entries[0][1] is calls
 
 

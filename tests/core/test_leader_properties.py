@@ -92,6 +92,7 @@ class World:
         session = self.leader.sessions[b"c"]
         calls = encode_calls([(task_id, name, number % 10, b"x", None)])
         self.leader.submit(session, Submit(1, session.next_seq - 1, calls), self.now)
+        self.leader.log_submitted(self.now)
 
     def cancel(self, number: int) -> None:
         self.leader.cancel(self.leader.sessions[b"c"], Cancel(1, (number.to_bytes(16, "big"),)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from paceline.core.slots import BATCH_TIME_US, Slots
+from paceline.core.slots import BATCH_BYTES, BATCH_TIME_US, Slots
 from paceline_protocol.messages import Assignment, Outcome, TaskEnd
 
 
@@ -42,6 +42,15 @@ def test_short_tasks_travel_in_batches_of_bounded_time() -> None:
     slots.durations.observe("add", 80)
     slots.take([assignment(number) for number in range(100)])
     assert len(given(slots)[b"w"]) == BATCH_TIME_US // 100
+
+
+def test_short_tasks_with_large_arguments_travel_in_batches_of_bounded_size() -> None:
+    slots = slots_of(b"w")
+    slots.durations.observe("add", 1)
+    large = bytes(BATCH_BYTES // 2)
+    slots.take([(number.to_bytes(16, "big"), 1, "add", large, None) for number in range(5)])
+    slots.take([((5).to_bytes(16, "big"), 1, "add", bytes(3 * BATCH_BYTES), None)])
+    assert [given(slots)[b"w"] for _ in range(4)] == [[0, 1], [2, 3], [4], [5]]
 
 
 def test_a_worker_gets_its_next_batch_while_it_runs_a_short_one() -> None:

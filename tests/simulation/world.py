@@ -1,8 +1,8 @@
 """A cluster in one process and in virtual time: real cores, reactors and codec, real client sessions, simulated wires.
 
-What is real: everything from the frame inwards (``Reactor``, ``NodeCore``, ``Session``, the codec). What is simulated: the
-network (``MemoryTransport``), time, the disk (``SimulatedJournal``: writes take time, and a crash loses those under way),
-and the workers, which answer ``args`` reversed after a while or die.
+What is real: everything from the frame inwards (``Reactor``, ``NodeCore``, ``Session``, the codec). What is
+simulated: the network (``MemoryTransport``), time, the disk (``SimulatedJournal``: writes take time, and a crash
+loses those under way), and the workers, which answer ``args`` reversed after a while or die.
 
 One seed decides everything, so that a failure is replayed by its seed. After every step the world checks what must hold
 at every instant; :meth:`World.heal_and_finish` then repairs all faults and checks what must hold in the end.

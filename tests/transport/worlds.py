@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import select
+import socket
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -13,6 +15,7 @@ from zmq.utils.monitor import recv_monitor_message
 from paceline.runtime.memory_transport import MemoryEndpoint, MemoryNetwork, MemoryTransport
 from paceline.runtime.transport import Received, Sent, Source, Transport, ZmqTransport
 from paceline.security import CurveKeys
+from paceline_protocol.stream import FrameReader, pack_frame
 
 DEADLINE_S = 10.0
 MAX_FRAME_BYTES = 4 << 20
@@ -59,10 +62,13 @@ def take(world: World, node: Transport, count: int) -> list[Received]:
     return received
 
 
-def hear(world: World, end: End, count: int) -> list[bytes]:
+def hear(world: World, end: End, count: int, node: Transport | None = None) -> list[bytes]:
+    """Receive ``count`` frames at an end. A large frame to a worker leaves only as its ``node`` polls."""
     frames: list[bytes] = []
 
     def enough() -> bool:
+        if node is not None:
+            assert node.poll(0) == []
         frames.extend(end.receive())
         return len(frames) >= count
 
@@ -114,7 +120,7 @@ class MemoryWorld:
 
 
 class ZmqEnd:
-    """A DEALER, as clients and workers use."""
+    """A DEALER, as clients use."""
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, options: dict[int, int | bytes]) -> None:
         self.socket = context.socket(zmq.DEALER)
@@ -133,6 +139,11 @@ class ZmqEnd:
             frames.append(self.socket.recv(zmq.NOBLOCK))
         return frames
 
+    def ask(self, frame: bytes, timeout_s: float) -> bool:
+        """Send a frame and wait for the answer to it."""
+        self.socket.send(frame)
+        return bool(self.socket.poll(int(timeout_s * 1000))) and bool(self.socket.recv())
+
     def events(self) -> list[zmq.Event]:
         """What happened to the connection since the last call."""
         events = []
@@ -146,12 +157,57 @@ class ZmqEnd:
         self.socket.close()
 
 
+class WorkerEnd:
+    """The other end of a socket pair, as workers use."""
+
+    def __init__(self, connected: socket.socket) -> None:
+        self.socket = connected
+        self.socket.setblocking(False)
+        self._reader = FrameReader()
+        self._unsent = bytearray()
+
+    def send(self, frame: bytes) -> object:
+        self._unsent += pack_frame(frame)
+        return self.flush()
+
+    def flush(self) -> None:
+        """Nobody reads while the test writes: what the socket does not take leaves as the world settles."""
+        try:
+            while self._unsent:
+                del self._unsent[: self.socket.send(self._unsent)]
+        except BlockingIOError:
+            return
+
+    def ask(self, frame: bytes, timeout_s: float) -> bool:
+        """Send a frame and wait for the answer to it."""
+        self.send(frame)
+        if not select.select([self.socket], [], [], timeout_s)[0]:
+            return False
+        return len(self._reader.feed(self.socket.recv(65_536))) == 1
+
+    def receive(self) -> list[bytes]:
+        frames = []
+        poller = select.poll()
+        poller.register(self.socket, select.POLLIN)
+        while poller.poll(5):
+            data = self.socket.recv(65_536)
+            if not data:
+                break
+            frames += self._reader.feed(data)
+        return frames
+
+    def close(self) -> None:
+        self.socket.close()
+
+
 class ZmqWorld:
     def __init__(self, keys: CurveKeys | None = None) -> None:
         self.keys = keys
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._nodes: list[ZmqTransport] = []
         self._ends: list[ZmqEnd] = []  # kept to the end: a socket that is collected unclosed warns
+        self._workers: list[WorkerEnd] = []
+        self._sockets: list[socket.socket] = []
         self._fds: list[int] = []
 
     def node(self, port: int = 0) -> ZmqTransport:
@@ -175,8 +231,14 @@ class ZmqWorld:
     def plain_client(self, node: Transport) -> ZmqEnd:
         return self._end(f"tcp://{node.address}", {})
 
-    def worker(self, node: Transport, worker_id: bytes) -> ZmqEnd:
-        return self._end(node.worker_endpoint, {zmq.ROUTING_ID: worker_id})
+    def worker(self, node: Transport, worker_id: bytes) -> WorkerEnd:
+        assert isinstance(node, ZmqTransport)
+        ours, theirs = socket.socketpair()
+        self._sockets += [ours, theirs]
+        node.add_worker(worker_id, ours)
+        worker = WorkerEnd(theirs)
+        self._workers.append(worker)
+        return worker
 
     def _end(self, endpoint: str, options: dict[int, int | bytes]) -> ZmqEnd:
         end = ZmqEnd(self._context, endpoint, options)
@@ -190,11 +252,15 @@ class ZmqWorld:
         return reader
 
     def settle(self) -> None:
-        """The I/O threads do it."""
+        """The I/O threads do it, and the kernel."""
+        for worker in self._workers:
+            worker.flush()
 
     def close(self) -> None:
         for node in self._nodes:
             node.close()
         self._context.destroy(linger=0)
+        for connected in self._sockets:
+            connected.close()
         for fd in self._fds:
             os.close(fd)

@@ -22,12 +22,12 @@ Start = Callable[..., Pool]
 
 
 @pytest.fixture
-def new_pool(tmp_path: Path) -> Iterator[Start]:
-    """A pool whose workers find nobody at their endpoint, which is none of the pool's business."""
+def new_pool() -> Iterator[Start]:
+    """A pool whose workers nobody listens to, which is none of the pool's business."""
     pools: list[Pool] = []
 
     def new(size: int = 1, modules: tuple[str, ...] = (str(SAMPLE_TASKS),)) -> Pool:
-        pools.append(Pool(size=size, modules=modules, endpoint=f"ipc://{tmp_path}/w", payload_limit_bytes=1000))
+        pools.append(Pool(size=size, modules=modules, payload_limit_bytes=1000))
         return pools[-1]
 
     yield new

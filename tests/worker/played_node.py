@@ -1,19 +1,17 @@
-"""A node's side of its workers, played by the test: a real ROUTER on a real ipc endpoint, and a real Pool."""
+"""A node's side of its workers, played by the test: a real Pool, and this end of a worker's socket pair."""
 
 from __future__ import annotations
 
 import itertools
 import select
-import shutil
-import tempfile
+from collections import deque
 from pathlib import Path
 from typing import Any, TypeVar
-
-import zmq
 
 from paceline.runtime.pool import Pool
 from paceline_protocol import codec, payload
 from paceline_protocol.messages import Assignment, Done, Message, Run, TaskEnd, WorkerReady
+from paceline_protocol.stream import FrameReader, pack_frame
 
 DEADLINE_S = 20.0
 PAYLOAD_LIMIT_BYTES = 100_000
@@ -33,22 +31,20 @@ class PlayedNode:
     """One worker and what a node would say to it."""
 
     def __init__(self, *modules: str) -> None:
-        self._context = zmq.Context[zmq.Socket[bytes]]()
-        self._router = self._context.socket(zmq.ROUTER)
-        self._router.setsockopt(zmq.ROUTER_MANDATORY, 1)
-        self._directory = tempfile.mkdtemp(prefix="pl-")  # a Unix socket's path is at most 107 bytes
-        endpoint = f"ipc://{self._directory}/workers"
-        self._router.bind(endpoint)
+        self._reader = FrameReader()
+        self._frames: deque[bytes] = deque()
         self._ids = itertools.count(1)
-        self.pool = Pool(size=1, modules=modules, endpoint=endpoint, payload_limit_bytes=PAYLOAD_LIMIT_BYTES)
+        self.pool = Pool(size=1, modules=modules, payload_limit_bytes=PAYLOAD_LIMIT_BYTES)
         self.pool.start()
         (self.child,) = self.pool.workers.values()
+        self.child.link.settimeout(DEADLINE_S)
 
     def receive(self, expected: type[M]) -> M:
-        assert self._router.poll(DEADLINE_S * 1000), f"no {expected.__name__} came"
-        sender, frame = self._router.recv_multipart()
-        assert sender == self.child.id
-        message = codec.decode(frame)
+        while not self._frames:
+            data = self.child.link.recv(65_536)
+            assert data, f"the worker's end came before a {expected.__name__}"
+            self._frames += self._reader.feed(data)
+        message = codec.decode(self._frames.popleft())
         assert isinstance(message, expected)
         return message
 
@@ -56,7 +52,7 @@ class PlayedNode:
         self.send_frame(codec.encode(message))
 
     def send_frame(self, frame: bytes) -> None:
-        self._router.send_multipart([self.child.id, frame])
+        self.child.link.sendall(pack_frame(frame))
 
     def assignment(self, name: str, *args: Any, **kwargs: Any) -> Assignment:
         return next(self._ids).to_bytes(16, "big"), 1, name, payload.pack_args(args, kwargs), None
@@ -92,8 +88,6 @@ class PlayedNode:
 
     def close(self) -> None:
         self.pool.stop(0)
-        self._context.destroy(linger=0)
-        shutil.rmtree(self._directory)
 
 
 class Nodes:

@@ -109,7 +109,7 @@ def test_a_signal_is_told_by_number_and_name(sample: PlayedNode) -> None:
 
 def test_a_worker_ends_when_its_node_closes_the_link(sample: PlayedNode) -> None:
     sample.child.link.shutdown(socket.SHUT_RDWR)
-    assert sample.wait_end() == "exit code 4"
+    assert sample.wait_end() in ("exit code 0", "exit code 4")  # by its two threads: either may be the first to see it
 
 
 def test_the_end_of_the_link_ends_a_worker_in_the_middle_of_a_task(sample: PlayedNode, tmp_path: Path) -> None:
@@ -123,12 +123,11 @@ def test_the_end_of_the_link_ends_a_worker_in_the_middle_of_a_task(sample: Playe
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs pidfd_open")
-def test_workers_end_with_a_node_that_is_killed(tmp_path: Path) -> None:
+def test_workers_end_with_a_node_that_is_killed() -> None:
     program = (
         "import sys, time\n"
         "from paceline.runtime.pool import Pool\n"
-        f"pool = Pool(size=2, modules=({str(SAMPLE_TASKS)!r},), endpoint='ipc://{tmp_path}/w', "
-        "payload_limit_bytes=1000)\n"
+        f"pool = Pool(size=2, modules=({str(SAMPLE_TASKS)!r},), payload_limit_bytes=1000)\n"
         "pool.start()\n"
         "print(*(child.pid for child in pool.workers.values()), flush=True)\n"
         "sys.stdin.read()\n"

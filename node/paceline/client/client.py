@@ -174,7 +174,8 @@ class Client:
         UnserializableValue or PayloadTooLarge for arguments that can't be sent, TypeError if ``target`` is no task, and
         what :meth:`connect` raises. With 200,000 tasks outstanding it waits until one ends.
         """
-        self._start_discovery()
+        if self._discovers:
+            self._start_discovery()
         return self._driver.submit(self._pack(target, args, kwargs))
 
     def map(self, target: Target, /, *iterables: Iterable[Any], window: int = MAP_WINDOW_TASKS) -> Iterator[Any]:

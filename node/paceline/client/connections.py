@@ -10,6 +10,9 @@ The only ``import zmq`` of the client. What the session decides is done here: fr
   tasks and bytes that may be unaccepted.
 - A zmq file descriptor is edge-triggered, and both sends and receives consume its edge. So nobody sleeps on it before
   :meth:`deliver` has found every socket quiet, with nothing sent since.
+- Asking a socket for its events costs several system calls, as much as a receive. A sleeper that a descriptor woke
+  leaves a note, and that socket is read without asking.
+- A client message is one frame. Parts of a multipart message are taken as a frame each, for the codec to judge.
 """
 
 from __future__ import annotations
@@ -37,12 +40,16 @@ _NOBLOCK = int(zmq.NOBLOCK)
 
 
 class _Connection:
-    __slots__ = ("descriptor", "is_up", "socket")
+    __slots__ = ("address", "descriptor", "get", "has_woken", "is_open", "is_up", "receive", "send", "socket")
 
-    def __init__(self, socket: zmq.Socket[bytes]) -> None:
+    def __init__(self, address: str, socket: zmq.Socket[bytes]) -> None:
+        self.address = address
         self.socket = socket
+        self.get, self.receive, self.send = socket.get, socket.recv, socket.send
         self.descriptor = int(socket.get(zmq.FD))
+        self.is_open = True
         self.is_up = False
+        self.has_woken = False  # its descriptor ended the last sleep, so that there is likely a frame
 
 
 class Connections:
@@ -53,6 +60,7 @@ class Connections:
         self._keys = keys
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._open: dict[str, _Connection] = {}
+        self._all: tuple[_Connection, ...] = ()  # the same; a walk over it may open and close connections
         self._poll = select.poll()
         self._wake_read, self._wake_write = os.pipe()
         for descriptor in (self._wake_read, self._wake_write):
@@ -80,20 +88,13 @@ class Connections:
         session = self._session
         self._unseen = False
         more = False
-        for address, connection in list(self._open.items()):
-            if connection.socket.closed:
-                continue  # by the flush for an earlier one
-            events = int(connection.socket.get(_EVENTS))
-            if events & _READABLE:
+        for connection in self._all:
+            if not connection.is_open:
+                continue  # closed by the flush for an earlier one
+            frame = self._next_frame(connection, now)
+            if frame is not None:
                 more = True
-                session.received(address, self._receive(connection.socket), now)
-            elif bool(events & _WRITABLE) is not connection.is_up:
-                # Frames that came before the end are read before the end is reported.
-                connection.is_up = not connection.is_up
-                if connection.is_up:
-                    session.opened(address, now)
-                else:
-                    session.lost(address, now)
+                session.received(connection.address, frame, now)
             if session.outbox:
                 self.flush(now)
         return more or self._unseen
@@ -116,14 +117,29 @@ class Connections:
             connection = self._connect(address)
         self._unseen = True
         try:
-            connection.socket.send(frame, _NOBLOCK, copy=len(frame) <= COPY_LIMIT_BYTES)
+            connection.send(frame, _NOBLOCK, len(frame) <= COPY_LIMIT_BYTES)
         except zmq.Again:
             return False
         return True
 
-    def _receive(self, socket: zmq.Socket[bytes]) -> bytes:
-        parts = socket.recv_multipart(_NOBLOCK)
-        return parts[0] if len(parts) == 1 else b""  # a client message is one frame; the codec refuses this one
+    def _next_frame(self, connection: _Connection, now: float) -> bytes | None:
+        if connection.has_woken:
+            connection.has_woken = False
+            try:
+                return connection.receive(_NOBLOCK)
+            except zmq.Again:
+                pass  # it was woken by a connection that came up or broke: the events tell
+        events = int(connection.get(_EVENTS))
+        if events & _READABLE:
+            return connection.receive(_NOBLOCK)
+        if bool(events & _WRITABLE) is not connection.is_up:
+            # Frames that came before the end were read before the end is reported.
+            connection.is_up = not connection.is_up
+            if connection.is_up:
+                self._session.opened(connection.address, now)
+            else:
+                self._session.lost(connection.address, now)
+        return None
 
     def _connect(self, address: str) -> _Connection:
         host, _ = parse_address(address)
@@ -145,7 +161,8 @@ class Connections:
             socket.curve_secretkey = self._keys.secret.encode()
             socket.curve_serverkey = self._keys.public.encode()
         socket.connect(f"tcp://{address}")
-        connection = self._open[address] = _Connection(socket)
+        connection = self._open[address] = _Connection(address, socket)
+        self._all = tuple(self._open.values())
         self._poll.register(connection.descriptor, select.POLLIN)
         self.changed = True
         return connection
@@ -153,6 +170,8 @@ class Connections:
     def _close(self, address: str) -> None:
         connection = self._open.pop(address, None)
         if connection is not None:
+            connection.is_open = False
+            self._all = tuple(self._open.values())
             self._poll.unregister(connection.descriptor)
             connection.socket.close(linger=0)
             self.changed = True
@@ -165,6 +184,12 @@ class Connections:
         for descriptor, _ in self._poll.poll(int(timeout_s * 1000) + 1):
             if descriptor == self._wake_read:
                 self._drain_pipe()
+                continue
+            # Another thread may close and open connections meanwhile. A note left on the wrong one does no harm: it is
+            # read in vain, and then asked.
+            for connection in self._all:
+                if connection.descriptor == descriptor:
+                    connection.has_woken = True
 
     def interrupt(self) -> None:
         """Ends the sleep of another thread."""

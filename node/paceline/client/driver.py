@@ -42,6 +42,7 @@ leave when somebody waits, or at the next tick."""
 THREAD_END_LIMIT_S = 1.0
 ID_PREFIX_BYTES = 10
 
+_IDLE = State.IDLE  # looked up for each call, where a global costs less than a member of an Enum
 _logger = logging.getLogger("paceline.client")
 Ready = Callable[[], object]
 PackedCall = tuple[str, int, bytes, Options | None]
@@ -99,11 +100,13 @@ class Driver:
     def submit(self, call: PackedCall) -> Future[Any]:
         """Send one call, or queue it behind those that are under way."""
         session = self.session
-        if session.state is State.IDLE:
+        if session.state is _IDLE:
             self.connect()
-        self._wait_for_room()
+        if not session.has_room:
+            self._wait_for_room()
         with self._lock:
-            self._check_usable()
+            if self.unusable is not None:
+                raise self.unusable()
             now = time.monotonic()
             future = self._add(call, now)
             self._after_submit(now)
@@ -138,9 +141,10 @@ class Driver:
 
     def _after_submit(self, now: float) -> None:
         self._used_at_s = now
-        if self.session.outbox:
+        session = self.session
+        if session.outbox:
             self._connections.flush(now)
-        queued = self.session.queued
+        queued = session.queued
         if self._asleep or (queued and queued % PILE_CALLS == 0):
             # The send may have taken the edge that the sleeping driver waits for; and what piles up leaves when the
             # leader's answer is read, which costs more than a call: not for each.
@@ -163,12 +167,14 @@ class Driver:
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
             with self._lock:
-                self._check_usable()
+                if self.unusable is not None:
+                    raise self.unusable()
                 if self._driver_ready is None:
-                    self._drive(ready, deadline_s)
-                elif not ready():
-                    self._wait_turn(ready, deadline_s)
-                done = bool(ready())
+                    done = self._drive(ready, deadline_s)
+                else:
+                    if not ready():
+                        self._wait_turn(ready, deadline_s)
+                    done = bool(ready())
             if self._ended:
                 self._run_callbacks()
             if done:
@@ -176,26 +182,30 @@ class Driver:
             if deadline_s is not None and time.monotonic() >= deadline_s:
                 return False
 
-    def _drive(self, ready: Ready, deadline_s: float | None) -> None:
-        """Called and left with the lock held. Returns early when callbacks are due: they must not run in a driver."""
+    def _drive(self, ready: Ready, deadline_s: float | None) -> bool:
+        """Called and left with the lock held. True: ``ready()``. False: the timeout, or callbacks are due, which must
+        not run in a driver."""
         self._driver_ready = ready
         try:
             while True:
                 more = self._pump()
-                if ready() or self._ended:
-                    return
+                if ready():
+                    return True
+                if self._ended:
+                    return False
                 if more:
                     continue
                 now = time.monotonic()
                 if deadline_s is not None and now >= deadline_s:
-                    return
+                    return False
                 until_s = min(self.session.next_deadline(), now + SLEEP_LIMIT_S)
                 self._sleep(max(0.0, (until_s if deadline_s is None else min(until_s, deadline_s)) - now))
         finally:
             self._driver_ready = None
             if self.unusable is not None:
                 self._connections.close_pipe()  # which close() left open for this sleeper
-            self._hand_on()
+            if self._waiting or self._eager:
+                self._hand_on()
 
     def _sleep(self, timeout_s: float) -> None:
         self._asleep = True
@@ -263,9 +273,10 @@ class Driver:
         for task_id, state, payload in session.results:
             self._end(task_id, state, payload)
         session.results.clear()
-        for task_id, error in session.failed:
-            self._end(task_id, REFUSED, error)
-        session.failed.clear()
+        if session.failed:
+            for task_id, error in session.failed:
+                self._end(task_id, REFUSED, error)
+            session.failed.clear()
 
     def _end(self, task_id: bytes, state: int, payload: bytes | Exception) -> None:
         future = self._futures.get(task_id)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 T_co = TypeVar("T_co", covariant=True)
 
 PENDING = 0
+SUCCEEDED = int(TaskEnd.SUCCEEDED)
 REFUSED = -1
 """Beside the numbers of TaskEnd: the task never ran as far as this client knows, and ``_payload`` is the exception."""
 
@@ -54,8 +55,9 @@ class Future(Generic[T_co]):
         TaskFailed; TaskLost, TaskCancelled; UnknownTask, QueueFull and the like if the cluster refused the task;
         NoLeader or NoNodeFound if the cluster was away for too long; TimeoutError.
         """
-        self._wait(timeout)
-        if self._state == TaskEnd.SUCCEEDED:
+        if self._state == PENDING:
+            self._wait(timeout)
+        if self._state == SUCCEEDED:
             # Decoded once, so that every call gives the same object.
             payload = self._payload
             if isinstance(payload, bytes):

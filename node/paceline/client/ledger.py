@@ -28,57 +28,53 @@ class Batch:
 
     __slots__ = ("calls", "seq")
 
-    def __init__(self, seq: int, calls: Iterable[Call]) -> None:
+    def __init__(self, seq: int, calls: dict[bytes, Call]) -> None:
         self.seq = seq
-        self.calls: dict[bytes, Call] = {call[0]: call for call in calls}
+        self.calls = calls  # by id, in order
 
 
-_QUEUED = Batch(0, ())
-_ACCEPTED = Batch(0, ())
+_QUEUED = Batch(0, {})
+_ACCEPTED = Batch(0, {})
 
 
 class Ledger:
-    """Where each unfinished task of a client stands."""
+    """Where each unfinished task of a client stands. ``tasks``, ``queue`` and ``sent`` are for others to read only."""
 
     def __init__(self) -> None:
-        self._tasks: dict[bytes, Batch] = {}  # in order of submission; _QUEUED and _ACCEPTED stand for themselves
-        self._queue: deque[Call] = deque()  # may hold calls that ended meanwhile: take() skips them
+        self.tasks: dict[bytes, Batch] = {}  # in order of submission; _QUEUED and _ACCEPTED stand for themselves
+        self.queue: deque[Call] = deque()  # may hold calls that ended meanwhile: take() skips them
         self._queue_bytes = 0
         self.sent: dict[int, Batch] = {}  # by Submit.seq, in order
         self.unaccepted_bytes = 0
 
     def __len__(self) -> int:
-        return len(self._tasks)
+        return len(self.tasks)
 
     def __contains__(self, task_id: bytes) -> bool:
-        return task_id in self._tasks
-
-    @property
-    def queued(self) -> int:
-        return len(self._queue)
+        return task_id in self.tasks
 
     @property
     def batch_is_full(self) -> bool:
-        return len(self._queue) >= BATCH_LIMIT_CALLS or self._queue_bytes >= BATCH_LIMIT_BYTES
+        return len(self.queue) >= BATCH_LIMIT_CALLS or self._queue_bytes >= BATCH_LIMIT_BYTES
 
     @property
     def has_unaccepted(self) -> bool:
-        return bool(self._queue or self.sent)
+        return bool(self.queue or self.sent)
 
     def is_accepted(self, task_id: bytes) -> bool:
         """True once the cluster has the task: accepted, or ended, which implies it."""
-        return self._tasks.get(task_id, _ACCEPTED) is _ACCEPTED
+        return self.tasks.get(task_id, _ACCEPTED) is _ACCEPTED
 
     def is_queued(self, task_id: bytes) -> bool:
-        return self._tasks.get(task_id) is _QUEUED
+        return self.tasks.get(task_id) is _QUEUED
 
     def accepted_ids(self) -> list[bytes]:
-        return [task_id for task_id, batch in self._tasks.items() if batch is _ACCEPTED]
+        return [task_id for task_id, batch in self.tasks.items() if batch is _ACCEPTED]
 
     def add(self, call: Call) -> None:
         size = len(call[3])
-        self._tasks[call[0]] = _QUEUED
-        self._queue.append(call)
+        self.tasks[call[0]] = _QUEUED
+        self.queue.append(call)
         self._queue_bytes += size
         self.unaccepted_bytes += size
 
@@ -86,7 +82,7 @@ class Ledger:
         """Removes the next batch from the queue; the caller sends it and calls :meth:`record_sent`."""
         calls: list[Call] = []
         size = 0
-        queue, tasks = self._queue, self._tasks
+        queue, tasks = self.queue, self.tasks
         while queue and len(calls) < BATCH_LIMIT_CALLS:
             call_bytes = len(queue[0][3])
             if calls and size + call_bytes > BATCH_LIMIT_BYTES:
@@ -101,10 +97,16 @@ class Ledger:
         return calls
 
     def record_sent(self, seq: int, calls: Iterable[Call]) -> None:
-        batch = Batch(seq, calls)
+        batch = Batch(seq, {call[0]: call for call in calls})
         self.sent[seq] = batch
         for task_id in batch.calls:
-            self._tasks[task_id] = batch
+            self.tasks[task_id] = batch
+
+    def add_sent(self, seq: int, call: Call) -> None:
+        """:meth:`add`, :meth:`take` and :meth:`record_sent` for one call that nothing is queued before."""
+        task_id = call[0]
+        self.sent[seq] = self.tasks[task_id] = Batch(seq, {task_id: call})
+        self.unaccepted_bytes += len(call[3])
 
     def renumber(self, batch: Batch, seq: int) -> None:
         """The batch was sent again, under this number."""
@@ -118,13 +120,13 @@ class Ledger:
         if batch is None:
             return ()
         for task_id, call in batch.calls.items():
-            self._tasks[task_id] = _ACCEPTED
+            self.tasks[task_id] = _ACCEPTED
             self.unaccepted_bytes -= len(call[3])
         return batch.calls
 
     def end(self, task_id: bytes) -> bool:
         """The task ended, which implies its acceptance. False if it is unknown or had ended before."""
-        batch = self._tasks.pop(task_id, None)
+        batch = self.tasks.pop(task_id, None)
         if batch is None:
             return False
         if batch is not _ACCEPTED and batch is not _QUEUED:
@@ -133,14 +135,14 @@ class Ledger:
 
     def refuse(self, task_id: bytes) -> Call | None:
         """Ends a refused task. Returns its call if that is still kept."""
-        batch = self._tasks.get(task_id)
+        batch = self.tasks.get(task_id)
         call = batch.calls.get(task_id) if batch is not None else None
         self.end(task_id)
         return call
 
     def requeue(self, task_id: bytes) -> bool:
         """Puts a sent task back into the queue. False if its call is no longer kept."""
-        batch = self._tasks.get(task_id)
+        batch = self.tasks.get(task_id)
         if batch is None or batch is _QUEUED or batch is _ACCEPTED:
             return False
         call = self._drop_call(batch, task_id)
@@ -151,9 +153,9 @@ class Ledger:
         """A new connection: what was sent and not accepted goes back to the front of the queue, in its order."""
         calls = [call for batch in self.sent.values() for call in batch.calls.values()]
         self.sent.clear()
-        self._queue.extendleft(reversed(calls))
+        self.queue.extendleft(reversed(calls))
         for call in calls:
-            self._tasks[call[0]] = _QUEUED
+            self.tasks[call[0]] = _QUEUED
             self._queue_bytes += len(call[3])
 
     def _drop_call(self, batch: Batch, task_id: bytes) -> Call:
@@ -167,13 +169,13 @@ class Ledger:
         """Ends every task, or those of some standing. Returns their ids, oldest first."""
         ended = [
             task_id
-            for task_id, batch in self._tasks.items()
+            for task_id, batch in self.tasks.items()
             if not (keep_accepted and batch is _ACCEPTED) and not (keep_queued and batch is _QUEUED)
         ]
         for task_id in ended:
             self.end(task_id)
         if not keep_queued:
-            self.unaccepted_bytes -= sum(len(call[3]) for call in self._queue)
-            self._queue.clear()
+            self.unaccepted_bytes -= sum(len(call[3]) for call in self.queue)
+            self.queue.clear()
             self._queue_bytes = 0
         return ended

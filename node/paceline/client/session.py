@@ -25,7 +25,7 @@ acceptance, so that places come free even if all its tasks are long.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import Enum
 
 from paceline.client.ledger import Batch, Ledger
@@ -88,6 +88,10 @@ class State(Enum):
     IDLE = "idle"
     SEEKING = "seeking"
     ATTACHED = "attached"
+
+
+_ATTACHED = State.ATTACHED
+"""A member of an Enum costs more to look up than a global, and the hot path looks twice per task."""
 
 
 class Session:
@@ -165,12 +169,12 @@ class Session:
     def has_room(self) -> bool:
         """False at a limit: then submit nothing before something ended or was accepted."""
         ledger = self._ledger
-        return len(ledger) < self._outstanding_limit_tasks and ledger.unaccepted_bytes < UNACCEPTED_LIMIT_BYTES
+        return len(ledger.tasks) < self._outstanding_limit_tasks and ledger.unaccepted_bytes < UNACCEPTED_LIMIT_BYTES
 
     @property
     def queued(self) -> int:
         """Calls that wait to be sent."""
-        return self._ledger.queued
+        return len(self._ledger.queue)
 
     @property
     def has_unaccepted(self) -> bool:
@@ -182,7 +186,7 @@ class Session:
 
     @property
     def expects_answer(self) -> bool:
-        return bool(len(self._ledger) or self._cancels or self._statuses)
+        return bool(self._ledger.tasks or self._cancels or self._statuses)
 
     def is_accepted(self, task_id: bytes) -> bool:
         """True once the cluster has accepted the task, or it ended."""
@@ -206,15 +210,24 @@ class Session:
 
     def submit(self, call: Call, now: float, *, prompt: bool = False) -> None:
         """Take over a call. The shell asks :attr:`has_room` first. ``prompt``: somebody waits until it is accepted."""
-        self._begin_waiting(now)
         ledger = self._ledger
-        self._prompt = self._prompt or prompt
-        ledger.add(call)
-        if self.state is State.ATTACHED:
+        if not ledger.tasks:
+            self._begin_waiting(now)
+        if prompt:
+            self._prompt = True
+        if self.state is not _ATTACHED:
+            ledger.add(call)
+            self.connect(now)
+        elif len(ledger.sent) < WINDOW_SUBMITS and not ledger.queue and self._retry_at_s == math.inf:
+            # With room in the window and nothing before it, the call would leave the queue as it enters it.
+            self._seq += 1
+            ledger.add_sent(self._seq, call)
+            self._send_submit((call,), self._prompt or len(ledger.sent) >= WINDOW_SUBMITS, now)
+            self._prompt = False
+        else:
+            ledger.add(call)
             if len(ledger.sent) < WINDOW_SUBMITS or ledger.batch_is_full:
                 self._send_queued(now)
-        else:
-            self.connect(now)
 
     def press(self, task_id: bytes, now: float) -> None:
         """Somebody waits until this task is accepted: it does not wait for a batch to fill."""
@@ -282,7 +295,7 @@ class Session:
         if address not in self._connections:
             return
         try:
-            message = codec.decode(frame)
+            cls, fields = codec.decode_fields(frame)
         except VersionMismatch as error:
             self._give_up(IncompatibleVersion(error.ours, error.theirs))
             return
@@ -290,11 +303,17 @@ class Session:
             self.malformed_frames += 1
             return
         self._answered = True
-        if self.state is State.ATTACHED and address == self.leader_address:
+        if self.state is _ATTACHED and address == self.leader_address:
             self._quiet_since_s = now
             self._pinged_at_s = math.inf
-            self._from_leader(message, now)
-        elif isinstance(message, Welcome):
+            if cls is Update:  # nearly every frame; its fields do without the object
+                self._leader_proved = True
+                self._update(now, *fields)
+            else:
+                self._from_leader(cls(*fields), now)
+            return
+        message = cls(*fields)
+        if isinstance(message, Welcome):
             self._welcomed(address, message, now)
         elif isinstance(message, Redirect):
             self._follow(message, now)
@@ -436,12 +455,17 @@ class Session:
         ledger = self._ledger
         while calls := ledger.take():
             self._seq += 1
-            asks = prompt or self._prompt or len(ledger.sent) + 1 >= WINDOW_SUBMITS
             ledger.record_sent(self._seq, calls)
-            self._send(Submit(self._seq, self._ack, codec.encode_calls(calls), asks))
-            if self._repair_at_s == math.inf:
-                self._repair_at_s = now + self._repair_delay_s
+            self._send_submit(calls, prompt or self._prompt or len(ledger.sent) >= WINDOW_SUBMITS, now)
         self._prompt = False
+
+    def _send_submit(self, calls: Sequence[Call], asks: bool, now: float) -> None:
+        """The Submit that ``_seq`` numbers, as :meth:`_send` would send it."""
+        fields = (self._seq, self._ack, codec.encode_calls(calls), asks)
+        self.outbox.append((self.leader_address, codec.encode_fields(Submit, fields)))
+        self._ack_due_s = math.inf
+        if self._repair_at_s == math.inf:
+            self._repair_at_s = now + self._repair_delay_s
 
     def _send_again(self, batch: Batch) -> None:
         """Under the same ids, and a new number: the leader takes what it does not have, and confirms all of it."""
@@ -486,10 +510,7 @@ class Session:
     # --- attached: receiving -------------------------------------------------------------------------------------
 
     def _from_leader(self, message: Message, now: float) -> None:
-        if isinstance(message, Update):
-            self._leader_proved = True
-            self._update(message, now)
-        elif isinstance(message, Pong):
+        if isinstance(message, Pong):
             self._leader_proved = True
         elif isinstance(message, Redirect):
             self._candidates.redirected(message.term, message.leader_address)
@@ -522,30 +543,42 @@ class Session:
             self._statuses.discard(reply.request)
             self.status_replies[reply.request] = reply.body
 
-    def _update(self, update: Update, now: float) -> None:
-        """Idempotent. What is reported is noted before it is forgotten, so that an interrupted call loses nothing."""
+    def _update(
+        self,
+        now: float,
+        update_seq: int,
+        accepted: tuple[int, ...],
+        refused: tuple[tuple[bytes, int, str], ...],
+        results: tuple[Result, ...],
+    ) -> None:
+        """An Update, by its fields. Idempotent. What is reported is noted before it is forgotten, so that an interrupt
+        loses nothing."""
         ledger = self._ledger
-        for result in update.results:
-            if result[0] in ledger:
+        tasks = ledger.tasks
+        for result in results:
+            if result[0] in tasks:
                 self.results.append(result)
                 ledger.end(result[0])
-        for task_id, code, detail in update.refused:
+        for task_id, code, detail in refused:
             self._refused(task_id, code, detail, now)
-        for seq in update.accepted:
-            ledger.accept(seq)
-        if update.accepted or update.results:
+        sent = ledger.sent
+        for seq in accepted:
+            if seq in sent:  # not so if all its tasks ended
+                ledger.accept(seq)
+        if accepted or results:
             self._refused_since_s = math.inf
             self._retry_delay_s = RETRY_MIN_S
         self._repair_delay_s = REPAIR_AFTER_S
-        self._repair_at_s = now + REPAIR_AFTER_S if ledger.sent else math.inf
-        if update.seq == self._ack + 1:
-            self._ack = update.seq
-            self._ack_due_s = min(self._ack_due_s, now + ACK_DELAY_S)
-        elif update.seq > self._ack:
+        self._repair_at_s = now + REPAIR_AFTER_S if sent else math.inf
+        if update_seq == self._ack + 1:
+            self._ack = update_seq
+            if self._ack_due_s == math.inf:
+                self._ack_due_s = now + ACK_DELAY_S
+        elif update_seq > self._ack:
             # An Update was dropped on the way. Only a new epoch, with a Wait, brings back what it said.
             self._seek(now)
             return
-        if ledger.queued and len(ledger.sent) < WINDOW_SUBMITS:
+        if ledger.queue and len(sent) < WINDOW_SUBMITS:
             self._send_queued(now)
 
     def _refused(self, task_id: bytes, code: int, detail: str, now: float) -> None:

@@ -200,7 +200,8 @@ class Dispatcher:
         if len(lanes) == 1:
             for priority in lanes[0].waiting():
                 while self._give_next(lanes[0], priority, given):
-                    pass
+                    if not self.ready_tasks:
+                        return given
         else:
             for priority in PRIORITIES:
                 self._give_from_many(lanes, priority, given)
@@ -232,7 +233,7 @@ class Dispatcher:
             if held >= ledger.count_limit and ledger.cost_us + cost_us > ledger.cost_limit_us:
                 continue
             load = held / ledger.slots
-            if best is None or (load, node_id) < (best_load, best.node_id):
+            if best is None or load < best_load or (load == best_load and node_id < best.node_id):
                 best, best_load = ledger, load
         if best is None:
             return False

@@ -12,10 +12,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from paceline.core.consensus import Persist
-from paceline_protocol.messages import ClientReply, Envelope, PeerMessage, Run
+from paceline_protocol.messages import Assignment, ClientReply, Envelope, PeerMessage
 
 PeerBatch = tuple[str, Envelope, list[PeerMessage]]
 """(address, envelope, messages)"""
+
+WorkerBatch = tuple[bytes, tuple[Assignment, ...]]
+"""(worker id, tasks to run)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,7 @@ class Notice:
 class Effects:
     """One turn's work for the shell."""
 
-    to_workers: list[tuple[bytes, Run]] = field(default_factory=list)
+    to_workers: list[WorkerBatch] = field(default_factory=list)
     to_peers: list[PeerBatch] = field(default_factory=list)
     persist: Persist | None = None
     after_persist: list[PeerBatch] = field(default_factory=list)

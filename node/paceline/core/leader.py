@@ -88,6 +88,7 @@ class Leader:
         self.to_nodes: list[tuple[str, WorkMessage]] = []
         self.to_clients: list[tuple[bytes, CancelReply]] = []
         self._dirty: dict[bytes, Session] = {}
+        self._submitted: list[tuple[bytes, list[Task], Session, Submit]] = []  # in this turn; (packed new calls, ...)
         self._accepting: deque[tuple[int, Session, int, bool]] = deque()  # (index, session, Submit.seq, prompt)
         self._recording: deque[tuple[int, str, int]] = deque()  # (index, node, NodeOutcomes.seq)
         self._record_index = 0  # the last entry that recorded ends or lost attempts
@@ -124,15 +125,25 @@ class Leader:
         self.acknowledge(session, submit.ack, now)
         new: list[Task] = []
         admitted: list[Call] = [call for call in calls if self._admit(session, call, new)]
-        index = self._applied_index
-        if new:
-            data = submit.calls if len(new) == len(calls) else encode_calls(admitted)
-            index = self._propose(EntryKind.ACCEPT, data, new)
-        elif self._accepting:
-            index = max(index, self._accepting[-1][0])  # all were copies: accepted when the originals are
-        self._accepting.append((index, session, submit.seq, submit.prompt))
-        if index <= self._applied_index:
+        data = submit.calls if len(new) == len(calls) else encode_calls(admitted)
+        self._submitted.append((data, new, session, submit))
+
+    def log_submitted(self, now: float) -> None:
+        """Propose what was submitted in this turn. Apart from submit(), so that it is dispatched first."""
+        if self._submitted:
+            self._propose_submitted()
             self._confirm_accepted(now)
+
+    def _propose_submitted(self) -> None:
+        """Called before anything is proposed that may end one of these tasks: the log accepts a task, then ends it."""
+        submitted, self._submitted = self._submitted, []
+        for data, new, session, submit in submitted:
+            index = self._applied_index
+            if new:
+                index = self._propose(EntryKind.ACCEPT, data, new)
+            elif self._accepting:
+                index = max(index, self._accepting[-1][0])  # all were copies: accepted when the originals are
+            self._accepting.append((index, session, submit.seq, submit.prompt))
 
     def _admit(self, session: Session, call: Call, new: list[Task]) -> bool:
         """Take one call: True if it became a new task, which is then the last of ``new``."""
@@ -364,6 +375,7 @@ class Leader:
                 state = CancelState.CANCELLED if end == TaskEnd.CANCELLED else CancelState.FINISHED
                 self._answer_cancel(self._cancelling.pop(task_id, None), task_id, state)
         if fresh:
+            self._propose_submitted()
             packed = encode_outcomes(outcomes) if data is None else data
             self._record_index = self._propose(EntryKind.OUTCOME, packed, outcomes)
             self._ending_at.append((self._record_index, fresh))
@@ -383,6 +395,7 @@ class Leader:
                 detail = f"last on node {node_id}: {payload.decode(errors='replace')}"
                 given_up.append((task_id, attempt, TaskEnd.LOST, _lost_error(attempt, detail), 0))
         if again:
+            self._propose_submitted()
             self._record_index = self._propose(EntryKind.ATTEMPT, join_ids(again), None)
             self._cancel_if_asked(again)
         return self._end(given_up)
@@ -482,7 +495,7 @@ class Leader:
         """Hand out what there is credit for."""
         for node_id, assignments in self.tasks.dispatch().items():
             state = self.nodes[node_id]
-            for chunk in _chunks(assignments):
+            for chunk in _chunks(assignments) if len(assignments) > 1 else (assignments,):
                 state.dispatch_seq += 1
                 for assignment in chunk:
                     self.tasks.live[assignment[0]].sent_seq = state.dispatch_seq
@@ -496,11 +509,11 @@ class Leader:
     def take_updates(self, now: float) -> list[tuple[bytes, Update]]:
         """The Updates that are due to clients."""
         updates: list[tuple[bytes, Update]] = []
-        for session in list(self._dirty.values()):
+        for key, session in list(self._dirty.items()):
             if not session.closed:
-                updates += [(session.key, update) for update in session.take_updates(now)]
+                updates += [(key, update) for update in session.take_updates(now)]
             if session.closed or session.accept_due is None:
-                del self._dirty[session.key]
+                del self._dirty[key]
         if now >= self.due:
             self._find_due()
         return updates

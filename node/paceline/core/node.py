@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from paceline.core.consensus import Consensus, Entry, RandomSource, Snapshot
-from paceline.core.effects import Effects, Notice, PeerBatch
+from paceline.core.effects import Effects, Notice, PeerBatch, WorkerBatch
 from paceline.core.executor import Executor
 from paceline.core.leader import Leader
 from paceline.core.membership import Directory, FirstBoot, Identity
@@ -52,7 +52,6 @@ from paceline_protocol.messages import (
     Refusal,
     Revoke,
     Revoked,
-    Run,
     SnapshotChunk,
     SnapshotResponse,
     StatusReply,
@@ -456,20 +455,21 @@ class NodeCore:
 
     # --- what leaves --------------------------------------------------------------------------------------------
 
-    def take_urgent(self, now: float) -> tuple[list[tuple[bytes, Run]], list[tuple[bytes, ClientReply]]]:
+    def take_urgent(self, now: float) -> tuple[list[WorkerBatch], list[tuple[bytes, ClientReply]]]:
         """The part of the effects that waits for nothing, not even for the log: tasks for workers, replies to clients.
 
         To call it before take_effects is optional, and makes a round trip shorter: whoever waits can go on while the
         rest of the turn is done.
         """
         self._pass_work(now)
-        assigned = self.executor.assign() if self.executor.slots.queue else ()
-        return [(worker_id, Run(tasks)) for worker_id, tasks in assigned], self._take_replies(now)
+        return self.executor.assign() if self.executor.slots.queue else [], self._take_replies(now)
 
     def take_effects(self, now: float) -> Effects:
         """Everything that this turn's events lead to. The caller performs it in the order of :class:`Effects`."""
         self._review_if_changed(now)
         self._pass_work(now)
+        if self.leader is not None:
+            self.leader.log_submitted(now)
         ready = self.consensus.take_ready()
         for node_id, message in ready.send_now:
             self._send(node_id, message)
@@ -481,7 +481,7 @@ class NodeCore:
         effects, self._effects = self._effects, Effects()
         effects.persist = ready.persist
         if self.executor.slots.queue:
-            effects.to_workers = [(worker_id, Run(tasks)) for worker_id, tasks in self.executor.assign()]
+            effects.to_workers = self.executor.assign()
         effects.to_clients = self._take_replies(now)
         if self._out:
             effects.to_peers += self._batches(self._out)

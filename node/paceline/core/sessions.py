@@ -85,6 +85,9 @@ class Session:
     def _take_results(self) -> tuple[Result, ...]:
         """As many results as one Update may carry."""
         waiting = self.results
+        if len(waiting) <= 1:
+            self.results = []
+            return tuple(waiting)
         count = size = 0
         for _, _, payload in waiting[:ITEMS_PER_UPDATE]:
             size += len(payload)

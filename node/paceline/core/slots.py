@@ -20,6 +20,9 @@ from paceline.core.durations import UNKNOWN_US, Durations
 from paceline_protocol.messages import Assignment, Outcome, TaskEnd
 
 BATCH_TIME_US = 1_000
+BATCH_BYTES = 1 << 20
+"""Of arguments that travel to a worker together; one task may have more, up to the payload limit."""
+
 DEAD_WORKERS = 64
 """Ids of dead workers that are remembered: the last words of one may be read after its death is noticed."""
 
@@ -128,12 +131,15 @@ class Slots:
         """The next tasks for one worker: any one task if it is idle, and short ones while the time allows."""
         queue, running = self.queue, slot.running
         batch: list[Assignment] = []
-        batch_us = 0
+        batch_us = batch_bytes = 0
         while queue:
             assignment = queue[0]
             task_id, attempt, name = assignment[0], assignment[1], assignment[2]
             cost_us = UNKNOWN_US if attempt > 1 else self.durations.cost_us(name)
             if batch_us + cost_us > BATCH_TIME_US and (running or batch):
+                break
+            batch_bytes += len(assignment[3])
+            if batch and batch_bytes > BATCH_BYTES:
                 break
             queue.popleft()
             running[task_id] = (attempt, cost_us, name)

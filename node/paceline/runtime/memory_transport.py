@@ -143,7 +143,6 @@ class MemoryTransport:
 
     def __init__(self, network: MemoryNetwork, address: str) -> None:
         self.address = address
-        self.worker_endpoint = f"memory://{address}/workers"
         self.peer_inbox = _Inbox()  # of clients and peers, in the order of arrival
         self.worker_inbox = _Inbox()
         self._network = network

@@ -10,7 +10,8 @@ The rules of this module:
   alone, which lets its workers finish. (A group alone would do for that, but a background group that writes to a
   terminal with ``tostop`` set is stopped.) And what a task started is ended with its worker: the attempt is run again,
   and two of it must not run side by side.
-- Nothing here sends or receives messages, and ``now`` is the caller's: seconds of any clock that never goes back.
+- Each child gets one end of a socket pair. What travels on it is the transport's business: nothing here sends or
+  receives, and ``now`` is the caller's: seconds of any clock that never goes back.
 
 Linux kills a child with the *thread* that started it (``worker/parent.py``), so start and respawn are for a thread that
 lives as long as the node.
@@ -45,12 +46,12 @@ _logger = logging.getLogger("paceline.pool")
 class Child:
     """A running worker process."""
 
-    id: bytes  # its routing id, fresh for each child
+    id: bytes  # fresh for each child
     pid: int
     fd: int  # readable once the child has ended
     started_at: float
     process: subprocess.Popen[bytes] = field(repr=False)
-    link: socket.socket = field(repr=False)  # its end of file tells the worker that the node is gone
+    link: socket.socket = field(repr=False)  # frames both ways; its end of file tells either that the other is gone
 
 
 @dataclass(slots=True)
@@ -67,8 +68,8 @@ class _Slot:
 class Pool:
     """``size`` worker processes. One thread."""
 
-    def __init__(self, *, size: int, modules: tuple[str, ...], endpoint: str, payload_limit_bytes: int) -> None:
-        self._arguments = ("--endpoint", endpoint, "--payload-limit", str(payload_limit_bytes))
+    def __init__(self, *, size: int, modules: tuple[str, ...], payload_limit_bytes: int) -> None:
+        self._arguments = ("--payload-limit", str(payload_limit_bytes))
         self._modules = modules
         self._slots = [_Slot() for _ in range(size)]
         self._by_fd: dict[int, _Slot] = {}
@@ -104,6 +105,10 @@ class Pool:
         slot.unweighed = child
         slot.module_failed = code == EXIT_MODULE_FAILED
         return child.id, _how(code)
+
+    def child_at(self, fd: int) -> Child | None:
+        """The child that this descriptor belongs to: what tells of its end, or its link."""
+        return next((child for child in self.workers.values() if fd in (child.fd, child.link.fileno())), None)
 
     def respawn(self, now: float) -> list[Child]:
         """Replace the children that ended, each once its pause is over. Returns the new ones."""
@@ -156,7 +161,7 @@ class Pool:
         ours, theirs = socket.socketpair()
         with theirs:
             link = str(theirs.fileno())
-            command = [sys.executable, "-m", "paceline.worker", "--id", worker_id.hex(), "--parent-fd", link]
+            command = [sys.executable, "-m", "paceline.worker", "--link", link]
             try:
                 process = subprocess.Popen(
                     [*command, *self._arguments, "--", *self._modules],
@@ -212,8 +217,8 @@ def _end_fd(process: subprocess.Popen[bytes], link: socket.socket) -> int:
         except OSError as error:
             # A kernel before 5.3, or a sandbox that forbids it.
             _logger.debug("no pidfd (%s): watching the worker's socket pair instead", error)
-    # The worker holds the only other end and never writes. A process that a task forks holds it as well, and then hides
-    # the worker's end for as long as it lives; the pidfd does not have that flaw.
+    # The worker holds the only other end. A process that a task forks holds it as well, and then hides the worker's end
+    # for as long as it lives; the pidfd does not have that flaw.
     return link.fileno()
 
 

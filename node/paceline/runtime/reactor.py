@@ -13,15 +13,16 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
+from math import inf
 from typing import Protocol
 
-from paceline.core.effects import Effects, PeerBatch
+from paceline.core.effects import Effects, PeerBatch, WorkerBatch
 from paceline.core.node import NodeCore
 from paceline.runtime.counters import Counters
 from paceline.runtime.journal import Journal
 from paceline.runtime.transport import Received, Sent, Source, Transport
 from paceline_protocol import messages as m
-from paceline_protocol.codec import decode, encode
+from paceline_protocol.codec import decode, decode_fields, encode, encode_fields
 from paceline_protocol.errors import ProtocolError
 
 MAX_WAIT_S = 1.0
@@ -30,7 +31,9 @@ STALLED_FRAMES = 10_000
 misses."""
 
 _LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
-_FROM_CLIENTS = (m.Submit, m.Ping, m.Hello, m.Wait, m.Cancel, m.StatusRequest)
+_FROM_CLIENTS: dict[type, Callable[..., m.ClientMessage]] = {
+    kind: kind for kind in (m.Submit, m.Ping, m.Hello, m.Wait, m.Cancel, m.StatusRequest)
+}
 _FROM_PEERS = (
     m.Append,
     m.AppendResponse,
@@ -60,7 +63,7 @@ class Children(Protocol):
 
     def respawn(self, now: float) -> None: ...
 
-    def next_respawn(self, now: float) -> float | None: ...
+    def next_respawn(self, now: float) -> float: ...
 
 
 class Reactor:
@@ -88,6 +91,7 @@ class Reactor:
         self._submitted_seq = 0
         self._durable_seq = 0
         self._stalled: dict[bytes, deque[bytes]] = {}
+        self._respawn_at = inf  # when the next worker is due in place of one that ended
 
     def add_address(self, address: str) -> None:
         """Discovery found a node. May be called from any thread."""
@@ -106,8 +110,9 @@ class Reactor:
             self._receive(item, now)
         while self._addresses:
             self.core.on_address(self._addresses.popleft())
-        if self._children is not None and self._children.next_respawn(now) is not None:
+        if now >= self._respawn_at and self._children is not None:
             self._children.respawn(now)
+            self._respawn_at = self._children.next_respawn(now)
         if self._stalled:
             self._retry_stalled()
         self._perform(now)
@@ -115,13 +120,8 @@ class Reactor:
     def _wait_s(self, deadline: float) -> float:
         if self._stalled:
             return 0.001
-        now = self._clock()
-        wait_s = min(deadline - now, MAX_WAIT_S)
-        if self._children is not None:
-            respawn_at = self._children.next_respawn(now)
-            if respawn_at is not None:
-                wait_s = min(wait_s, respawn_at - now)
-        return max(0.0, wait_s)
+        wait_s = min(deadline, self._respawn_at) - self._clock()
+        return min(max(wait_s, 0.0), MAX_WAIT_S)
 
     # --- in -----------------------------------------------------------------------------------------------------
 
@@ -149,20 +149,21 @@ class Reactor:
                 self._send_client(key, encode(m.Failure(m.Refusal.BAD_REQUEST, str(error)[:1_000])))
 
     def _from_client(self, key: bytes, frame: bytes, now: float) -> None:
-        message = decode(frame)
-        if isinstance(message, _FROM_CLIENTS):
-            self.core.on_client(key, message, now)
+        kind, fields = decode_fields(frame)
+        make = _FROM_CLIENTS.get(kind)
+        if make is not None:
+            self.core.on_client(key, make(*fields), now)
         else:
             self.counters.frames_unexpected += 1
 
     def _from_worker(self, worker_id: bytes, frame: bytes, now: float) -> None:
-        message = decode(frame)
-        if isinstance(message, m.Done):
-            self.core.on_worker_done(worker_id, message.outcomes, now)
-        elif isinstance(message, m.WorkerReady):
-            self.core.on_worker_ready(worker_id, message.names)
-        elif isinstance(message, m.WorkerFailed) and self._on_worker_failed is not None:
-            self._on_worker_failed(worker_id, message)
+        kind, fields = decode_fields(frame)
+        if kind is m.Done:
+            self.core.on_worker_done(worker_id, fields[0], now)
+        elif kind is m.WorkerReady:
+            self.core.on_worker_ready(worker_id, m.WorkerReady(*fields).names)
+        elif kind is m.WorkerFailed and self._on_worker_failed is not None:
+            self._on_worker_failed(worker_id, m.WorkerFailed(*fields))
         else:
             self.counters.frames_unexpected += 1
 
@@ -176,12 +177,15 @@ class Reactor:
 
     def _child_ended(self, fd: int, now: float) -> None:
         self._transport.unwatch(fd)
-        ended = self._children.reap(fd) if self._children is not None else None
+        if self._children is None:
+            return
+        ended = self._children.reap(fd)
         if ended is not None:
             worker_id, how = ended
             self.counters.worker_exits += 1
             _logger.warning("worker %s ended: %s", worker_id.hex(), how)
             self.core.on_worker_lost(worker_id, how, now)
+            self._respawn_at = self._children.next_respawn(now)
 
     # --- out ----------------------------------------------------------------------------------------------------
 
@@ -219,10 +223,10 @@ class Reactor:
         for notice in effects.notices:
             _logger.log(_LEVELS[notice.level], notice.text)
 
-    def _send_urgent(self, runs: list[tuple[bytes, m.Run]], replies: list[tuple[bytes, m.ClientReply]]) -> None:
-        for worker_id, run in runs:
+    def _send_urgent(self, batches: list[WorkerBatch], replies: list[tuple[bytes, m.ClientReply]]) -> None:
+        for worker_id, tasks in batches:
             # A worker that can't be reached has ended, or is about to: its children event redelivers what it had.
-            self._transport.send_worker(worker_id, encode(run))
+            self._transport.send_worker(worker_id, encode_fields(m.Run, (tasks,)))
         for key, reply in replies:
             self._send_client(key, encode(reply))
 

@@ -17,6 +17,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from types import FrameType
 
 from paceline.config import NodeConfig, is_loopback
@@ -27,7 +28,7 @@ from paceline.discovery import Discovery, SeedResolver
 from paceline.errors import ModuleImportFailed
 from paceline.runtime.pool import Child, Pool
 from paceline.runtime.reactor import Reactor
-from paceline.runtime.transport import Transport, ZmqTransport
+from paceline.runtime.transport import ZmqTransport
 from paceline.worker.registry import check_module
 from paceline_protocol.codec import MAX_FRAME_BYTES
 from paceline_protocol.messages import WorkerFailed
@@ -71,28 +72,41 @@ def run_node(config: NodeConfig, *, on_ready: Callable[[NodeInfo], None] | None 
 
 
 class WorkerChildren:
-    """The pool, joined to the transport that watches its processes."""
+    """The pool, joined to the transport that talks to its processes and watches them."""
 
-    def __init__(self, pool: Pool, transport: Transport) -> None:
+    def __init__(self, pool: Pool, transport: ZmqTransport) -> None:
         self._pool = pool
         self._transport = transport
 
     def start(self) -> None:
         self._pool.start()
-        self._watch(list(self._pool.workers.values()))
+        self._add(list(self._pool.workers.values()))
 
     def reap(self, fd: int) -> tuple[bytes, str] | None:
-        return self._pool.reap(fd)
+        child = self._pool.child_at(fd)
+        if child is None:
+            return None
+        self._transport.remove_worker(child.id)  # before the pool closes the link, and its number is another's
+        ended = self._pool.reap(fd)
+        if ended is None:
+            # The link has ended. Most often the worker is about to, and the kernel has its exit code by then; one that
+            # lives on can be given nothing and tells nothing.
+            self._pool.kill(child.id)
+            self._transport.watch(child.fd)  # is watched, but for a child without a pidfd: its fd is the link
+        return ended
 
     def respawn(self, now: float) -> None:
-        self._watch(self._pool.respawn(now))
+        self._add(self._pool.respawn(now))
 
-    def next_respawn(self, now: float) -> float | None:
-        return self._pool.next_respawn(now)
+    def next_respawn(self, now: float) -> float:
+        due = self._pool.next_respawn(now)
+        return inf if due is None else due
 
-    def _watch(self, children: list[Child]) -> None:
+    def _add(self, children: list[Child]) -> None:
         for child in children:
-            self._transport.watch(child.fd)
+            self._transport.add_worker(child.id, child.link)
+            if child.fd != child.link.fileno():  # else the link, whose end the transport reports, is all there is
+                self._transport.watch(child.fd)
 
 
 class Server:
@@ -137,7 +151,6 @@ class Server:
         self._pool = Pool(
             size=config.workers,
             modules=config.modules,
-            endpoint=transport.worker_endpoint,
             payload_limit_bytes=config.payload_limit_bytes,
         )
         children = WorkerChildren(self._pool, transport)

@@ -9,8 +9,8 @@ The rules of this module:
 - Frames are opaque. What the transport knows of them is their number: one frame after the routing id comes from a
   client, two or more from a peer (an envelope and messages).
 - Peers are sent to through one DEALER per address and received from through the ROUTER, as in ZRE (RFC 36): a DEALER
-  drops nothing before its connection stands. Clients and workers are answered through the ROUTER, which is safe because
-  they spoke first.
+  drops nothing before its connection stands. Clients are answered through the ROUTER, which is safe because they spoke
+  first. Workers are no ZeroMQ peers: each has a socket pair (``channel.py``).
 
 The twin for simulated networks is in ``memory_transport.py``; one suite of tests runs against both.
 """
@@ -18,16 +18,12 @@ The twin for simulated networks is in ``memory_transport.py``; one suite of test
 from __future__ import annotations
 
 import errno
-import fcntl
 import logging
 import os
 import select
-import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from enum import Enum, IntEnum
-from pathlib import Path
-from typing import Final, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, cast
 
 import ifaddr
 import zmq
@@ -36,7 +32,11 @@ from zmq.utils import z85
 from paceline.config import LOOPBACK_HOST, WILDCARD_HOSTS, format_address, parse_address
 from paceline.errors import ConfigError, PortInUse
 from paceline.runtime import zap
+from paceline.runtime.channel import Channel
 from paceline.security import CurveKeys
+
+if TYPE_CHECKING:
+    import socket as system_socket
 
 BURST_MESSAGES: Final = 64
 """How many messages one poll takes from one socket."""
@@ -46,7 +46,6 @@ ZERO_COPY_MIN_BYTES: Final = 64 * 1024
 
 CLIENT_QUEUE_MESSAGES: Final = 1000
 PEER_QUEUE_MESSAGES: Final = 1000
-WORKER_QUEUE_MESSAGES: Final = 1000
 """High-water marks, per connection and direction. Credits keep real traffic far below; at the mark a send is FULL."""
 
 PEER_SOCKETS_MAX: Final = 256
@@ -75,8 +74,6 @@ _NOBLOCK_MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
 _send: Final = cast("Callable[[zmq.Socket[bytes], bytes, int, bool], object]", zmq.backend.Socket.send)
 """(socket, frame, flags, copy). zmq.Socket.send is a wrapper around this for options that are not used here, and costs
 three times as much."""
-
-_DIRECTORY_PREFIX: Final = "paceline-node-"
 
 _logger = logging.getLogger("paceline.transport")
 
@@ -110,10 +107,6 @@ class Transport(Protocol):
     @property
     def address(self) -> str:
         """Where others reach this node: "host:port"."""
-
-    @property
-    def worker_endpoint(self) -> str:
-        """Where this node's workers connect."""
 
     def poll(self, timeout_s: float) -> list[Received]:
         """Wait until something is here, at most ``timeout_s`` (rounded up to whole ms), and return it: from workers,
@@ -159,12 +152,12 @@ class ZmqTransport:
         self._refused: set[str] = set()  # addresses that can't be sent to, so that each is logged once
         self._watched: set[int] = set()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
-        self._directory, self._directory_lock = _private_directory()
+        self._channels: dict[int, Channel] = {}  # file descriptor -> a worker's
+        self._channel_of: dict[bytes, Channel] = {}
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll = select.epoll()
         try:
             self._zap = self._open_zap() if keys else None
-            self._workers = self._open_workers()
             self._router = self._open_router(bind_host, port)
         except BaseException:
             self._destroy()
@@ -172,9 +165,9 @@ class ZmqTransport:
         bound_port = parse_address(self._router.getsockopt_string(zmq.LAST_ENDPOINT).removeprefix("tcp://"))[1]
         self.address = format_address(advertise_host or reachable_host(bind_host), bound_port)
         # Not zmq.Poller: it hands every socket to the kernel anew at each call, which costs up to a tenth of a hop.
-        self._workers_used = self._router_used = True  # since EVENTS was last asked
-        self._workers_fd, self._router_fd = self._workers.fileno(), self._router.fileno()
-        for fd in (self._wake_fd, self._workers_fd, self._router_fd):
+        self._router_used = True  # since EVENTS was last asked
+        self._router_fd = self._router.fileno()
+        for fd in (self._wake_fd, self._router_fd):
             self._epoll.register(fd, select.EPOLLIN)
         if self._zap is not None:
             self._epoll.register(self._zap.fileno(), select.EPOLLIN)
@@ -185,40 +178,54 @@ class ZmqTransport:
         # The file descriptor of a ZeroMQ socket is edge-triggered: it tells of commands that came since the socket was
         # last used, and any use (a send, too) takes them. So EVENTS is asked of every socket that was used since it
         # was last asked, right before sleeping; whatever comes after that makes the descriptor readable.
-        workers_ready = self._workers_used and self._readable(self._workers)
         router_ready = self._router_used and self._readable(self._router)
-        self._workers_used, self._router_used = workers_ready, router_ready
         zap_ready = self._zap is not None and self._readable(self._zap)
-        at_once = workers_ready or router_ready or zap_ready
+        burst = BURST_MESSAGES if router_ready else 1
         # epoll rounds up to whole milliseconds; a negative timeout would be for ever.
-        ready = dict(self._epoll.poll(0 if at_once else max(0.0, timeout_s)))
+        ready = self._epoll.poll(0 if router_ready or zap_ready else max(0.0, timeout_s))
         received: list[Received] = []
+        others: list[Received] = []
+        channels = self._channels
+        all_read = True
+        for fd, events in ready:
+            if fd == self._router_fd:
+                router_ready = True
+            elif fd in channels:
+                all_read &= self._channel_ready(channels[fd], events, received)
+            elif fd in self._watched:
+                others.append((Source.CHILD, fd, []))
+            elif fd == self._wake_fd:
+                os.eventfd_read(fd)
+                others.append((Source.WAKE, 0, []))
+            else:
+                zap_ready = True
+        if not all_read:  # a worker's end is told after all that it said, which may be more than a burst
+            others = [item for item in others if item[0] is not Source.CHILD]
         # What woke us is most often one message, and somebody waits for it: it is returned without asking for more,
         # which costs as much again. If there is more, the next poll sees that before it sleeps, and takes a burst.
-        if workers_ready or self._workers_fd in ready:
-            self._workers_used = True
-            self._receive_workers(received, BURST_MESSAGES if workers_ready else 1)
-        if router_ready or self._router_fd in ready:
-            self._router_used = True
-            self._receive_router(received, BURST_MESSAGES if router_ready else 1)
-        if self._zap is not None and (zap_ready or self._zap.fileno() in ready):
+        self._router_used = router_ready
+        if router_ready:
+            self._receive_router(received, burst)
+        if zap_ready and self._zap is not None:
             self._answer_zap(self._zap)
-        if self._watched:
-            received += [(Source.CHILD, fd, []) for fd in ready if fd in self._watched]
-        if self._wake_fd in ready:
-            os.eventfd_read(self._wake_fd)
-            received.append((Source.WAKE, 0, []))
-        return received
+        return received + others if others else received
+
+    def _channel_ready(self, channel: Channel, events: int, received: list[Received]) -> bool:
+        """Whether everything that the worker has sent is received now."""
+        if events & select.EPOLLOUT:
+            channel.flush()
+            if not channel.wants_turn:
+                self._epoll.modify(channel.fd, select.EPOLLIN)
+        received += [(Source.WORKER, channel.worker_id, [frame]) for frame in channel.receive()]
+        if channel.ended:
+            self.remove_worker(channel.worker_id)
+            received.append((Source.CHILD, channel.fd, []))
+        return not channel.has_unread
 
     @staticmethod
     def _readable(socket: zmq.Socket[bytes]) -> bool:
         events: int = socket.getsockopt(zmq.EVENTS)  # type: ignore[assignment]
         return bool(events & zmq.POLLIN)
-
-    def _receive_workers(self, received: list[Received], limit: int) -> None:
-        for worker, frames in self._burst(self._workers, limit):
-            if len(frames) == 1:  # anything else is not our code: user code that found the socket
-                received.append((Source.WORKER, worker, frames))
 
     def _receive_router(self, received: list[Received], limit: int) -> None:
         for sender, frames in self._burst(self._router, limit):
@@ -252,8 +259,13 @@ class ZmqTransport:
         return _send_routed(self._router, session, frame)
 
     def send_worker(self, worker: bytes, frame: bytes) -> Sent:
-        self._workers_used = True
-        return _send_routed(self._workers, worker, frame)
+        channel = self._channel_of.get(worker)
+        if channel is None:
+            return Sent.GONE
+        sent = channel.send(frame)
+        if channel.wants_turn:
+            self._epoll.modify(channel.fd, select.EPOLLIN | select.EPOLLOUT)
+        return Sent.OK if sent else Sent.GONE
 
     def send_peer(self, address: str, frames: Sequence[bytes]) -> Sent:
         socket = self._peers.get(address) or self._open_peer(address)
@@ -273,6 +285,28 @@ class ZmqTransport:
         socket = self._peers.pop(address, None)
         if socket is not None:
             socket.close(linger=0)
+
+    # --- workers ------------------------------------------------------------------------------------------------
+
+    def add_worker(self, worker_id: bytes, connected: system_socket.socket) -> None:
+        """Talk to a worker through this end of a socket pair, which stays its owner's to close.
+
+        CHILD with its descriptor says, once, that nothing comes of it any more, though the process may live on.
+        """
+        channel = Channel(worker_id, connected)
+        self._channels[channel.fd] = self._channel_of[worker_id] = channel
+        self._epoll.register(channel.fd, select.EPOLLIN)
+
+    def remove_worker(self, worker_id: bytes) -> None:
+        """Before its socket is closed. Done by itself when the worker closes its end. Unknown ids are ignored."""
+        channel = self._channel_of.pop(worker_id, None)
+        if channel is not None:
+            del self._channels[channel.fd]
+            try:
+                self._epoll.unregister(channel.fd)
+            except OSError as error:
+                if error.errno not in (errno.EBADF, errno.ENOENT):  # its owner closed it first
+                    raise
 
     # --- children and waking ------------------------------------------------------------------------------------
 
@@ -302,17 +336,6 @@ class ZmqTransport:
                 raise
 
     # --- opening and closing ------------------------------------------------------------------------------------
-
-    def _open_workers(self) -> zmq.Socket[bytes]:
-        socket = self._context.socket(zmq.ROUTER)
-        socket.set_hwm(WORKER_QUEUE_MESSAGES)
-        socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
-        # A worker that reconnects comes with the id it had. Only our own children can reach the directory.
-        socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
-        socket.setsockopt(zmq.MAXMSGSIZE, self._max_frame_bytes)
-        self.worker_endpoint = f"ipc://{self._directory}/workers"
-        socket.bind(self.worker_endpoint)
-        return socket
 
     def _open_router(self, bind_host: str, port: int) -> zmq.Socket[bytes]:
         # Without ROUTER_HANDOVER: a connection can't take over the routing id, and so the replies, of another.
@@ -377,10 +400,8 @@ class ZmqTransport:
         # unclosed would make it wait for ever.
         self._context.destroy(linger=CLOSE_LINGER_MS)
         self._peers.clear()
-        shutil.rmtree(self._directory, ignore_errors=True)
-        lock, self._directory_lock = self._directory_lock, -1
-        if lock >= 0:
-            os.close(lock)
+        self._channels.clear()
+        self._channel_of.clear()
         self._epoll.close()
         wake_fd, self._wake_fd = self._wake_fd, -1
         if wake_fd >= 0:
@@ -443,36 +464,3 @@ def _tune_tcp(socket: zmq.Socket[bytes]) -> None:
     socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, 10)
     socket.setsockopt(zmq.TCP_KEEPALIVE_INTVL, 5)
     socket.setsockopt(zmq.TCP_KEEPALIVE_CNT, 3)
-
-
-def _private_directory() -> tuple[Path, int]:
-    """A new directory that only this user can enter, with a name short enough for a Unix socket (107 bytes).
-
-    Returns it with the descriptor of a lock that is held as long as this process lives. A node that is killed leaves its
-    directory behind; the next one to start finds the lock free, and removes it.
-    """
-    parent = tempfile.gettempdir()
-    parent = parent if len(parent) < 70 else "/tmp"
-    for abandoned in Path(parent).glob(_DIRECTORY_PREFIX + "*"):
-        _remove_if_abandoned(abandoned)
-    unlocked = Path(tempfile.mkdtemp(prefix="paceline-new-", dir=parent))
-    lock = os.open(unlocked / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    directory = unlocked.with_name(_DIRECTORY_PREFIX + unlocked.name.rpartition("-")[2])
-    unlocked.rename(directory)  # only now, with the lock held, can another node take it for an abandoned one
-    return directory, lock
-
-
-def _remove_if_abandoned(directory: Path) -> None:
-    try:
-        lock = os.open(directory / "lock", os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return  # not ours to enter, or gone already
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return  # its node lives
-    else:
-        shutil.rmtree(directory, ignore_errors=True)
-    finally:
-        os.close(lock)

@@ -2,8 +2,8 @@
 
 The rules of this module:
 
-- One thread, one socket, one task at a time. The worker speaks to its own node only and holds nothing that matters:
-  when it dies, the node knows at once from the kernel, and what it was given goes elsewhere.
+- One thread, one stream (a socket pair), one task at a time. The worker speaks to its own node only and holds nothing
+  that matters: when it dies, the node knows at once from the kernel, and what it was given goes elsewhere.
 - It says one thing first: that it is ready, with the names it can run, or which module does not import.
 - It blocks where it waits for work. Nothing is polled, since the parent's end is watched beside it (``parent.py``).
 - An outcome leaves when its Run is done, or earlier: before a task that is not known to be short, and once
@@ -18,28 +18,36 @@ import io
 import logging
 import os
 import signal
+import socket
+import struct
 import sys
 import traceback
 from collections.abc import Sequence
 from time import perf_counter_ns
 
-import zmq
-
 from paceline.worker.execute import Executor, format_traceback
-from paceline.worker.parent import die_with_parent
+from paceline.worker.parent import EXIT_PARENT_GONE, die_with_parent
 from paceline.worker.registry import load_module, tasks
-from paceline_protocol.codec import MAX_FRAME_BYTES, MAX_STRING_CHARS, MAX_TRACEBACK_CHARS, decode, encode
+from paceline_protocol.codec import (
+    MAX_FRAME_BYTES,
+    MAX_STRING_CHARS,
+    MAX_TRACEBACK_CHARS,
+    decode_fields,
+    encode,
+    encode_fields,
+)
 from paceline_protocol.errors import ProtocolError
 from paceline_protocol.messages import Assignment, Done, Outcome, Run, Stop, WorkerFailed, WorkerReady
 from paceline_protocol.payload import trim
+from paceline_protocol.stream import FrameReader, pack_frame
 
 EXIT_MODULE_FAILED = 3
 EXIT_NODE_STUCK = 5
 
 FLUSH_AFTER_NS = 1_000_000
 FLUSH_AFTER_BYTES = 1024 * 1024
-SEND_DEADLINE_MS = 60_000
-CLOSE_LINGER_MS = 2_000
+SEND_DEADLINE_S = 60
+READ_BYTES = 65_536
 
 _OUTCOME_OVERHEAD_BYTES = 64
 """More than an outcome takes in a Done frame beside its payload; also more than the frame takes beside its outcomes."""
@@ -48,34 +56,41 @@ _logger = logging.getLogger("paceline.worker")
 
 
 class Worker:
-    """Takes Run messages from a socket and answers them until Stop."""
+    """Takes Run messages from the node and answers them until Stop, or until the node is gone."""
 
-    def __init__(self, socket: zmq.Socket[bytes], payload_limit_bytes: int) -> None:
-        self._socket = socket
+    def __init__(self, link: socket.socket, payload_limit_bytes: int) -> None:
+        self._link = link
+        self._feed = FrameReader().feed
         # A result always fits in a Done, with what may wait there already.
         limit_bytes = min(payload_limit_bytes, MAX_FRAME_BYTES - FLUSH_AFTER_BYTES - 2 * _OUTCOME_OVERHEAD_BYTES)
         self._execute = Executor(limit_bytes).execute
         self._last_ns: dict[str, int] = {}  # how long each task took the last time; bounded by the registry
 
     def serve(self) -> None:
-        receive = self._socket.recv
-        handle = self._handle
-        while handle(receive()):
+        while self._take():
             pass
 
+    def _take(self) -> bool:
+        """Wait for frames and handle them; False after Stop, and when the node is gone.
+
+        A call of its own, so that a worker that waits does not hold on to the last frame.
+        """
+        data = self._link.recv(READ_BYTES)
+        return bool(data) and all(map(self._handle, self._feed(data)))
+
     def _handle(self, frame: bytes) -> bool:
-        """False after Stop. A call of its own, so that a worker that waits does not hold on to the last frame."""
+        """False after Stop."""
         try:
-            message = decode(frame)
+            cls, fields = decode_fields(frame)
         except ProtocolError as error:
             _logger.error("a frame from the node was ignored: %s", error)
             return True
-        if type(message) is Run:
-            self._run(message.tasks)
-        elif type(message) is Stop:
+        if cls is Run:
+            self._run(*fields)
+        elif cls is Stop:
             return False
         else:
-            _logger.error("a %s from the node was ignored: a worker takes Run and Stop", type(message).__name__)
+            _logger.error("a %s from the node was ignored: a worker takes Run and Stop", cls.__name__)
         return True
 
     def _run(self, assignments: Sequence[Assignment]) -> None:
@@ -105,52 +120,43 @@ class Worker:
             self._send_done(outcomes)
 
     def _send_done(self, outcomes: list[Outcome]) -> None:
-        send(self._socket, encode(Done(tuple(outcomes))))
+        send(self._link, encode_fields(Done, (outcomes,)))
 
 
-def send(socket: zmq.Socket[bytes], frame: bytes) -> None:
-    """Send, waiting at most SEND_DEADLINE_MS for room. A node that takes nothing for that long gets no more answers."""
+def send(link: socket.socket, frame: bytes) -> None:
+    """Send, waiting at most SEND_DEADLINE_S for room. A node that takes nothing for that long gets no more answers."""
     try:
-        socket.send(frame, zmq.NOBLOCK)
-    except zmq.Again:
-        if not socket.poll(SEND_DEADLINE_MS, zmq.POLLOUT):
-            _logger.critical("the node took nothing for %d s; this worker ends", SEND_DEADLINE_MS // 1000)
-            raise SystemExit(EXIT_NODE_STUCK) from None
-        socket.send(frame, zmq.NOBLOCK)
+        link.sendall(pack_frame(frame))
+    except BlockingIOError:
+        _logger.critical("the node took nothing for %d s; this worker ends", SEND_DEADLINE_S)
+        raise SystemExit(EXIT_NODE_STUCK) from None
+    except OSError:  # the node is gone
+        raise SystemExit(EXIT_PARENT_GONE) from None
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run as a worker until Stop. Returns the exit code."""
     options = _parse(arguments)
-    die_with_parent(options.parent_fd)
+    die_with_parent(options.link)
     _prepare_process()
-    context = zmq.Context[zmq.Socket[bytes]]()
-    socket = context.socket(zmq.DEALER)
-    socket.setsockopt(zmq.ROUTING_ID, options.id)
-    socket.setsockopt(zmq.LINGER, CLOSE_LINGER_MS)
-    socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
-    socket.connect(options.endpoint)
-    try:
+    with socket.socket(fileno=options.link) as link:
+        # Not settimeout(): that would make every receive a poll and a read.
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SEND_DEADLINE_S, 0))
         failed = _load(options.modules)
         if failed is not None:
-            send(socket, encode(failed))
+            send(link, encode(failed))
             return EXIT_MODULE_FAILED
         # What was imported stays: no collection needs to look at it again, and forked children share its pages.
         gc.collect()
         gc.freeze()
-        send(socket, encode(WorkerReady(os.getpid(), tuple(sorted(tasks)))))
-        Worker(socket, options.payload_limit).serve()
+        send(link, encode(WorkerReady(os.getpid(), tuple(sorted(tasks)))))
+        Worker(link, options.payload_limit).serve()
         return 0
-    finally:
-        socket.close()
-        context.term()  # returns once what was sent has left, or after CLOSE_LINGER_MS
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m paceline.worker", description="Started by a node.")
-    parser.add_argument("--endpoint", required=True, help="where the node listens for its workers")
-    parser.add_argument("--id", required=True, type=bytes.fromhex, help="this worker's routing id, in hexadecimal")
-    parser.add_argument("--parent-fd", required=True, type=int, help="reaches its end when the node is gone")
+    parser.add_argument("--link", required=True, type=int, metavar="FD", help="the stream to the node; ends with it")
     parser.add_argument("--payload-limit", required=True, type=int, metavar="BYTES", help="the largest packed result")
     parser.add_argument("modules", nargs="+", metavar="MODULE", help="a dotted name or a .py file")
     return parser.parse_args(arguments)

@@ -1,7 +1,7 @@
 """A worker does not outlive its node, however that ends.
 
-Two ways, since each has a hole. The worker holds one end of a pipe or socket pair whose other end only the node holds:
-its end of file is the node's end. That works everywhere, but the thread that sees it needs the interpreter, and a task
+Two ways, since each has a hole. The worker holds one end of a socket pair whose other end only the node holds: when
+that is closed, the node is gone. That works everywhere, but the thread that sees it needs the interpreter, and a task
 may be in C code that does not give it up. On Linux the kernel is asked to kill the worker as well. Neither reaches the
 processes that a task started: with the node gone, those are on their own.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import select
 import signal
 import sys
 import threading
@@ -34,14 +35,13 @@ def die_with_parent(fd: int) -> None:
 def _ask_kernel() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
-        # A sandbox may forbid it. The pipe remains.
+        # A sandbox may forbid it. The socket pair remains.
         _logger.warning("the kernel will not end this worker with its node: %s", os.strerror(ctypes.get_errno()))
 
 
 def _watch(fd: int) -> None:
-    try:
-        while os.read(fd, 64):
-            pass
-    except OSError:
-        pass  # a connection reset is an end as well
+    """Sleep until the other end hangs up. What arrives on the way is for the main thread, and is not looked at."""
+    poller = select.poll()
+    poller.register(fd, 0)  # a hang-up is reported whether it is asked for or not
+    poller.poll()
     os._exit(EXIT_PARENT_GONE)
