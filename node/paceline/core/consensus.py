@@ -221,17 +221,20 @@ class Consensus:
             return min(self._replication.heartbeat_at, self._replication.lease_until(self._now))
         return self._timer.deadline if self._may_campaign() else inf
 
-    def tick(self, now: float) -> None:
+    def tick(self, now: float) -> bool:
+        """Do what is due. True if this node leads and it was time for its heartbeats."""
         self._now = max(now, self._now)
         self._check_quorum()
         if self._replication is not None:
             if now >= self._replication.heartbeat_at:
                 self._send_now.extend(self._replication.heartbeats(now))
+                return True
         elif now >= self._timer.deadline and self._may_campaign():
             if self.role is Role.CANDIDATE and not self._vote_is_durable():
                 self._timer.reset(now)  # its own disk is slow: another term would not make it faster
             else:
                 self.campaign(now)
+        return False
 
     def campaign(self, now: float, transfer: bool = False) -> None:
         """Stand for election. ``transfer``: the leader asked for it, so that no voter's lease stands in the way."""

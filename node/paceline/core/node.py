@@ -14,6 +14,7 @@ must find out that it leads no longer before it looks at what piled up meanwhile
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import Any
 
 from paceline.core.consensus import Consensus, Entry, RandomSource, Snapshot
@@ -102,10 +103,11 @@ class NodeCore:
         self.leader: Leader | None = None
         self.elections_won = 0
         self._spare_cluster_id = spare_cluster_id
+        self._durable_at_once = durable_at_once
         self._effects = Effects()
         self._replies: list[tuple[bytes, ClientReply]] = []
         self._out: dict[str, list[PeerMessage]] = {}  # node id -> messages of this turn
-        self._next_beat = now
+        self._next_beat = inf
         self._next_hello = now
         self._next_review = now
         self._tick_at = now
@@ -336,22 +338,23 @@ class NodeCore:
             self._schedule()
 
     def _regular_tick(self, now: float) -> None:
-        self.consensus.tick(now)
+        heartbeat = self.consensus.tick(now)
         self._review_leadership(now)
         if now >= self._next_hello:
             self._next_hello = now + self.settings.hello_interval_s
             self._meet(now)
         leader = self.leader
         if leader is not None:
-            if now >= self._next_beat:
-                self._next_beat = now + self.settings.timing.heartbeat_interval_s
+            if heartbeat or now >= self._next_beat:
+                self._next_beat = inf
                 members = [peer.node_id for peer in self.directory.live(now, self.identity.cluster_id)]
                 leader.beat([self.node_id, *members], now)
             for node_id in leader.tick(now, self._expected_accounts(now) if not leader.accounted else ()):
                 self._notice("warning", f"node {node_id} is silent; its tasks are given to others")
+            if heartbeat:
+                self._review_replicas(now)
         if now >= self._next_review:
-            self._next_review = now + self.settings.timing.heartbeat_interval_s
-            self._review_replicas(now)
+            self._next_review = now + self.settings.gossip_interval_s
             self._effects.forget_addresses += self.directory.forget_silent(now)
             if leader is not None:
                 leader.expire_sessions(now)
@@ -436,7 +439,7 @@ class NodeCore:
             self.leader.applied(consensus.applied_index, now)
             self.leader.missing_voters = self.missing_voters()
             self.elections_won += 1
-            self._next_beat = now
+            self._next_beat = now  # at once, and from then on with the heartbeats of consensus
             self._schedule()
             self._reviewed_commit = consensus.commit_index
             self._notice("info", f"leading in term {consensus.term}")
@@ -473,6 +476,10 @@ class NodeCore:
         ready = self.consensus.take_ready()
         for node_id, message in ready.send_now:
             self._send(node_id, message)
+        if self._durable_at_once:  # then there is nothing to wait for, and what goes to one peer goes in one batch
+            for node_id, message in ready.send_after:
+                self._send(node_id, message)
+            ready.send_after = []
         if ready.committed or ready.snapshot is not None:
             self._install_and_apply(ready.snapshot, ready.committed, now)
         self._review_if_changed(now)
