@@ -134,8 +134,12 @@ class Leader:
             self._propose_submitted()
             self._confirm_accepted(now)
 
+    def _log(self, kind: int, data: bytes, decoded: Any) -> int:
+        """Propose an entry behind what was submitted before: the log accepts a task, then ends it."""
+        self._propose_submitted()
+        return self._propose(kind, data, decoded)
+
     def _propose_submitted(self) -> None:
-        """Called before anything is proposed that may end one of these tasks: the log accepts a task, then ends it."""
         submitted, self._submitted = self._submitted, []
         for data, new, session, submit in submitted:
             index = self._applied_index
@@ -375,9 +379,8 @@ class Leader:
                 state = CancelState.CANCELLED if end == TaskEnd.CANCELLED else CancelState.FINISHED
                 self._answer_cancel(self._cancelling.pop(task_id, None), task_id, state)
         if fresh:
-            self._propose_submitted()
             packed = encode_outcomes(outcomes) if data is None else data
-            self._record_index = self._propose(EntryKind.OUTCOME, packed, outcomes)
+            self._record_index = self._log(EntryKind.OUTCOME, packed, outcomes)
             self._ending_at.append((self._record_index, fresh))
         return self._record_index
 
@@ -395,8 +398,7 @@ class Leader:
                 detail = f"last on node {node_id}: {payload.decode(errors='replace')}"
                 given_up.append((task_id, attempt, TaskEnd.LOST, _lost_error(attempt, detail), 0))
         if again:
-            self._propose_submitted()
-            self._record_index = self._propose(EntryKind.ATTEMPT, join_ids(again), None)
+            self._record_index = self._log(EntryKind.ATTEMPT, join_ids(again), None)
             self._cancel_if_asked(again)
         return self._end(given_up)
 
@@ -405,8 +407,7 @@ class Leader:
         ledger = self.tasks.ledgers.get(node_id)
         if ledger is not None:
             lost = [task for task in ledger.held.values() if held.get(task.id, 0) < task.attempt]
-            detail = b"the node was restarted"
-            self._attempts_lost([(task.id, task.attempt, TaskEnd.LOST, detail, 0) for task in lost], node_id)
+            self._lost_with_node(node_id, lost, "the node was restarted")
 
     def _node_gone(self, node_id: str, now: float) -> None:
         """A node has been silent for too long: what it held is redelivered."""
@@ -414,10 +415,13 @@ class Leader:
         self.nodes[node_id].enrolled = False
         self.nodes[node_id].account = 0
         self.nodes[node_id].beat = None
-        detail = f"the node was silent for {silent_ms} ms".encode()
         held = list(self.tasks.ledgers[node_id].held.values())
-        self._attempts_lost([(task.id, task.attempt, TaskEnd.LOST, detail, 0) for task in held], node_id)
+        self._lost_with_node(node_id, held, f"the node was silent for {silent_ms} ms")
         self.tasks.remove_node(node_id)
+
+    def _lost_with_node(self, node_id: str, tasks: list[Task], how: str) -> None:
+        """The attempts of these tasks ended, though the node did not say so."""
+        self._attempts_lost([(task.id, task.attempt, TaskEnd.LOST, how.encode(), 0) for task in tasks], node_id)
 
     # --- the log ------------------------------------------------------------------------------------------------
 
@@ -474,7 +478,7 @@ class Leader:
     def release_if_due(self, now: float) -> None:
         """Log the release of results that their owners have."""
         if now >= self._release_at:
-            self._propose(EntryKind.RELEASE, join_ids(self._to_release), None)
+            self._log(EntryKind.RELEASE, join_ids(self._to_release), None)
             self._to_release = []
             self._release_at = float("inf")
             self._find_due()

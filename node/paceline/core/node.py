@@ -152,7 +152,7 @@ class NodeCore:
         if isinstance(message, Hello):
             if leader is not None:
                 leader.open_session(key, now)
-            self._reply(key, self._welcome(message, now))
+            self._reply(key, self._welcome(now))
             return
         if isinstance(message, StatusRequest):
             self._reply(key, StatusReply(message.request, pack_value(status(self, now))))
@@ -178,7 +178,7 @@ class NodeCore:
         if self.leader is not None:
             self.leader.close_session(key)
 
-    def _welcome(self, hello: Hello, now: float) -> Welcome:
+    def _welcome(self, now: float) -> Welcome:
         leader_id = self.leader_id(now)
         addresses = [self.directory.own_address]
         addresses += [peer.address for peer in self.directory.live(now, self.identity.cluster_id)]
@@ -188,14 +188,14 @@ class NodeCore:
             self.settings.cluster_name,
             self.term(),
             leader_id,
-            self.directory.address_of(leader_id) if leader_id else "",
+            self.directory.address_of(leader_id),
             tuple(addresses),
             self.settings.payload_limit_bytes,
         )
 
     def _redirect(self, now: float) -> Redirect:
         leader_id = self.leader_id(now)
-        return Redirect(self.term(), leader_id, self.directory.address_of(leader_id) if leader_id else "")
+        return Redirect(self.term(), leader_id, self.directory.address_of(leader_id))
 
     def _reply(self, key: bytes, reply: ClientReply) -> None:
         self._replies.append((key, reply))
@@ -259,11 +259,7 @@ class NodeCore:
         )
 
     def _hello(self, now: float, *, reply: bool) -> PeerHello:
-        known = [
-            (peer.node_id, peer.address)
-            for peer in self.directory.live(now, self.identity.cluster_id)
-            if peer.cluster_id == self.identity.cluster_id
-        ]
+        known = [(peer.node_id, peer.address) for peer in self.directory.live(now, self.identity.cluster_id)]
         return PeerHello(
             self.directory.own_address,
             self.settings.cluster_name,
@@ -347,9 +343,8 @@ class NodeCore:
         if leader is not None:
             if heartbeat or now >= self._next_beat:
                 self._next_beat = inf
-                members = [peer.node_id for peer in self.directory.live(now, self.identity.cluster_id)]
-                leader.beat([self.node_id, *members], now)
-            for node_id in leader.tick(now, self._expected_accounts(now) if not leader.accounted else ()):
+                leader.beat(self._live_nodes(now), now)
+            for node_id in leader.tick(now, self._live_nodes(now) if not leader.accounted else ()):
                 self._notice("warning", f"node {node_id} is silent; its tasks are given to others")
             if heartbeat:
                 self._review_replicas(now)
@@ -383,7 +378,8 @@ class NodeCore:
         self._effects.identity_changed = True
         self.directory.knock_everywhere()
 
-    def _expected_accounts(self, now: float) -> list[str]:
+    def _live_nodes(self, now: float) -> list[str]:
+        """The nodes of this cluster that were heard lately, this one first."""
         return [self.node_id, *(peer.node_id for peer in self.directory.live(now, self.identity.cluster_id))]
 
     def _review_replicas(self, now: float) -> None:
@@ -420,8 +416,9 @@ class NodeCore:
             )
 
     def _review_if_changed(self, now: float) -> None:
-        """While this node goes on leading there is nothing to review."""
-        if self.leader is None or not self.consensus.is_leader:
+        """While this node goes on leading in the same term there is nothing to review."""
+        leader, consensus = self.leader, self.consensus
+        if leader is None or not consensus.is_leader or leader.term != consensus.term:
             self._review_leadership(now)
 
     def _review_leadership(self, now: float) -> None:

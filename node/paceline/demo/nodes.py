@@ -6,7 +6,6 @@ on the loopback interface. What dies in the demo is what would die in production
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -31,8 +30,6 @@ class DemoCluster:
         self.cluster_path.touch(mode=0o600)
         self.cluster_path.write_text(new_cluster(NODES).dumps())
         self._directory = directory
-        # A node that is killed can't remove its temporary files; they go with the directory of the demo.
-        self._environment = os.environ | {"TMPDIR": str(directory)}
         options = ["--cluster", str(self.cluster_path), "--bind", "127.0.0.1", "--port", "0", "--workers", str(workers)]
         self._command = [sys.executable, "-m", "paceline", "node", "paceline.demo.tasks", *options]
 
@@ -51,7 +48,7 @@ class DemoCluster:
     def start(self) -> None:
         """Returns when every node is ready, and the death of one of them can be survived. Raises ClusterFailed."""
         for number in range(1, NODES + 1):
-            self.nodes.append(Node(self._command, self._directory / f"node-{number}.log", self._environment))
+            self.nodes.append(Node(self._command, self._directory / f"node-{number}.log", None))
         deadline_s = time.monotonic() + READY_TIMEOUT_S
         for node in self.nodes:
             node.wait_announced("ready", deadline_s)
