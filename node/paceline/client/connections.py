@@ -25,6 +25,7 @@ import zmq
 from paceline.client.session import Session
 from paceline.config import parse_address
 from paceline.security import CurveKeys
+from paceline.sockets import send_frame
 from paceline_protocol.codec import MAX_FRAME_BYTES
 
 RECONNECT_INTERVAL_MS = 20
@@ -40,12 +41,12 @@ _NOBLOCK = int(zmq.NOBLOCK)
 
 
 class _Connection:
-    __slots__ = ("address", "descriptor", "get", "has_woken", "is_open", "is_up", "receive", "send", "socket")
+    __slots__ = ("address", "descriptor", "get", "has_woken", "is_open", "is_up", "receive", "socket")
 
     def __init__(self, address: str, socket: zmq.Socket[bytes]) -> None:
         self.address = address
         self.socket = socket
-        self.get, self.receive, self.send = socket.get, socket.recv, socket.send
+        self.get, self.receive = socket.get, socket.recv
         self.descriptor = int(socket.get(zmq.FD))
         self.is_open = True
         self.is_up = False
@@ -117,7 +118,7 @@ class Connections:
             connection = self._connect(address)
         self._unseen = True
         try:
-            connection.send(frame, _NOBLOCK, len(frame) <= COPY_LIMIT_BYTES)
+            send_frame(connection.socket, frame, _NOBLOCK, len(frame) <= COPY_LIMIT_BYTES)
         except zmq.Again:
             return False
         return True

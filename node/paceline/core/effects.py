@@ -20,6 +20,10 @@ PeerBatch = tuple[str, Envelope, list[PeerMessage]]
 WorkerBatch = tuple[bytes, tuple[Assignment, ...]]
 """(worker id, tasks to run)"""
 
+Urgent = tuple[list[WorkerBatch], list[PeerBatch], list[tuple[bytes, ClientReply]]]
+"""Tasks for workers, tasks and outcomes between nodes, replies to clients: none of it promises anything that is not
+durable."""
+
 
 @dataclass(frozen=True, slots=True)
 class Notice:

@@ -19,7 +19,7 @@ from paceline.core.dispatch import Dispatcher
 from paceline.core.executor import INCARNATION_SHIFT
 from paceline.core.sessions import Session
 from paceline.core.settings import Settings
-from paceline.core.task import END_EVENTS, State, Task, TaskTable
+from paceline.core.task import END_EVENTS, ENDED, State, Task, TaskTable
 from paceline_protocol.codec import decode_calls, decode_outcomes, encode_calls, encode_outcomes, join_ids
 from paceline_protocol.errors import RemoteProtocolError
 from paceline_protocol.messages import (
@@ -89,7 +89,7 @@ class Leader:
         self.to_clients: list[tuple[bytes, CancelReply]] = []
         self._dirty: dict[bytes, Session] = {}
         self._submitted: list[tuple[bytes, list[Task], Session, Submit]] = []  # in this turn; (packed new calls, ...)
-        self._accepting: deque[tuple[int, Session, int, bool]] = deque()  # (index, session, Submit.seq, prompt)
+        self._accepting: deque[tuple[int, list[Task], Session, Submit]] = deque()  # (index, tasks, ...)
         self._recording: deque[tuple[int, str, int]] = deque()  # (index, node, NodeOutcomes.seq)
         self._record_index = 0  # the last entry that recorded ends or lost attempts
         self._ending: dict[bytes, tuple[int, bytes]] = {}  # outcomes that are proposed and not yet applied
@@ -147,7 +147,7 @@ class Leader:
                 index = self._propose(EntryKind.ACCEPT, data, new)
             elif self._accepting:
                 index = max(index, self._accepting[-1][0])  # all were copies: accepted when the originals are
-            self._accepting.append((index, session, submit.seq, submit.prompt))
+            self._accepting.append((index, new if data is submit.calls else [], session, submit))
 
     def _admit(self, session: Session, call: Call, new: list[Task]) -> bool:
         """Take one call: True if it became a new task, which is then the last of ``new``."""
@@ -439,10 +439,11 @@ class Leader:
     def _confirm_accepted(self, now: float) -> None:
         accepting = self._accepting
         while accepting and accepting[0][0] <= self._applied_index:
-            _, session, seq, prompt = accepting.popleft()
-            if not session.closed:
-                due = now if prompt else now + self._settings.accept_linger_s
-                session.add_accepted(seq, due)
+            _, tasks, session, submit = accepting.popleft()
+            all_ended = bool(tasks) and all(task.state in ENDED for task in tasks)  # which says as much
+            if not session.closed and not all_ended:
+                due = now if submit.prompt else now + self._settings.accept_linger_s
+                session.add_accepted(submit.seq, due)
                 self.due = min(self.due, due)
                 self._dirty[session.key] = session
 
@@ -475,13 +476,15 @@ class Leader:
                 self.tasks.settle()
         return gone
 
-    def release_if_due(self, now: float) -> None:
+    def release_if_due(self, now: float) -> bool:
         """Log the release of results that their owners have."""
-        if now >= self._release_at:
-            self._log(EntryKind.RELEASE, join_ids(self._to_release), None)
-            self._to_release = []
-            self._release_at = float("inf")
-            self._find_due()
+        if now < self._release_at:
+            return False
+        self._log(EntryKind.RELEASE, join_ids(self._to_release), None)
+        self._to_release = []
+        self._release_at = float("inf")
+        self._find_due()
+        return True
 
     def expire_sessions(self, now: float) -> None:
         """Forget clients that wait for nothing and have been silent for long."""

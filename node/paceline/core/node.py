@@ -4,8 +4,12 @@ It joins five parts that know nothing of each other: consensus (the replicated l
 the executor (this node's workers), the leader (only while this node leads), and the membership of peers.
 
 What must not be here: a clock, a socket, a file, a thread, a random number that was not passed in. The reactor is the
-shell that has them. Events only change state; everything that leaves is collected by :meth:`NodeCore.take_effects`,
-once per turn, so that a burst of frames costs one dispatch, one log append per follower and one Update per client.
+shell that has them. Events only change state, so that a burst of frames costs one dispatch, one log append per follower
+and one Update per client. What leaves is collected in two parts. :meth:`NodeCore.take_urgent`, in every turn: tasks on
+their way to a worker, results on their way to a client; nobody's progress waits for anything else.
+:meth:`NodeCore.take_effects`, when :meth:`NodeCore.effects_due` says so: the log, its replication and what follows from
+them, at once after most events, and once for all the tasks of a moment (``Settings.log_linger_s``) if nothing else
+happened.
 
 The shell calls ``tick(now)`` first in each turn whose ``now`` is past ``next_deadline()``: a leader that was asleep
 must find out that it leads no longer before it looks at what piled up meanwhile.
@@ -18,7 +22,7 @@ from math import inf
 from typing import Any
 
 from paceline.core.consensus import Consensus, Entry, RandomSource, Snapshot
-from paceline.core.effects import Effects, Notice, PeerBatch, WorkerBatch
+from paceline.core.effects import Effects, Notice, PeerBatch, Urgent
 from paceline.core.executor import Executor
 from paceline.core.leader import Leader
 from paceline.core.membership import Directory, FirstBoot, Identity
@@ -68,6 +72,9 @@ from paceline_protocol.payload import pack_value
 
 _CONSENSUS = (Append, AppendResponse, VoteRequest, VoteResponse, SnapshotChunk, SnapshotResponse)
 
+LINGERING_EVENTS = 32
+"""Frames of tasks and outcomes that wait for the log together, at most."""
+
 FOREIGN_LIMIT = 100
 """Other clusters of our name that are remembered, and reported once each."""
 
@@ -111,6 +118,8 @@ class NodeCore:
         self._next_hello = now
         self._next_review = now
         self._tick_at = now
+        self._effects_at = now  # when take_effects is due
+        self._lingering_events = 0  # since it was called last
         self._known_leader = ""
         self._reviewed_commit = 0  # the commit index at the last review of the replicas
         self._log_bytes = 0  # of the applied entries that are still in the log
@@ -149,22 +158,25 @@ class NodeCore:
         """A client's message, on the connection ``key``."""
         leader = self.leader
         session = leader.sessions.get(key) if leader is not None else None
-        if isinstance(message, Hello):
-            if leader is not None:
-                leader.open_session(key, now)
-            self._reply(key, self._welcome(now))
-            return
-        if isinstance(message, StatusRequest):
-            self._reply(key, StatusReply(message.request, pack_value(status(self, now))))
-            return
-        if leader is None or session is None:
-            self._reply(key, self._redirect(now))
-            return
-        if isinstance(message, Submit):
+        if isinstance(message, Submit) and leader is not None and session is not None:
             try:
                 leader.submit(session, message, now)
             except ProtocolError as error:
                 self._reply(key, Failure(Refusal.BAD_REQUEST, str(error)))
+            if message.prompt:
+                self._effects_at = -inf
+            else:
+                self._linger(now)
+            return
+        self._effects_at = -inf
+        if isinstance(message, Hello):
+            if leader is not None:
+                leader.open_session(key, now)
+            self._reply(key, self._welcome(now))
+        elif isinstance(message, StatusRequest):
+            self._reply(key, StatusReply(message.request, pack_value(status(self, now))))
+        elif leader is None or session is None:
+            self._reply(key, self._redirect(now))
         elif isinstance(message, Ping):
             leader.acknowledge(session, message.ack, now)
             self._reply(key, Pong(leader.term))
@@ -175,6 +187,7 @@ class NodeCore:
 
     def on_client_gone(self, key: bytes) -> None:
         """The connection can't be reached any more."""
+        self._effects_at = -inf
         if self.leader is not None:
             self.leader.close_session(key)
 
@@ -204,6 +217,7 @@ class NodeCore:
 
     def on_address(self, address: str, *, seed: bool = False) -> None:
         """Discovery, or a person, named an address."""
+        self._effects_at = -inf
         self.directory.add_address(address, seed=seed)
 
     def on_peer(self, envelope: Envelope, messages: Sequence[PeerMessage], now: float) -> None:
@@ -212,6 +226,12 @@ class NodeCore:
         if not self.directory.heard(envelope, now) or envelope.sender == self.node_id:
             return
         ours = envelope.cluster_id == self.identity.cluster_id != "" and envelope.recipient == self.node_id
+        if ours and all(isinstance(message, Dispatch | NodeOutcomes) for message in messages):
+            for message in messages:
+                self._on_work(envelope.sender, message, now)
+            self._linger(now)
+            return
+        self._effects_at = -inf
         for message in messages:
             if isinstance(message, PeerHello):
                 self._on_hello(envelope, message, now)
@@ -297,27 +317,45 @@ class NodeCore:
 
     def on_worker_ready(self, worker_id: bytes, names: tuple[str, ...]) -> None:
         """A worker can run tasks."""
+        self._effects_at = -inf
         self.executor.worker_ready(worker_id, names)
 
     def on_worker_done(self, worker_id: bytes, outcomes: tuple[Outcome, ...], now: float) -> None:
         """A worker answered."""
         self.executor.worker_done(worker_id, outcomes, now)
+        self._linger(now)
 
     def on_worker_lost(self, worker_id: bytes, how: str, now: float) -> None:
         """A worker died."""
+        self._effects_at = -inf
         self.executor.worker_lost(worker_id, how, now)
 
     # --- events: time and durability ----------------------------------------------------------------------------
 
     def persisted(self, seq: int) -> None:
         """The Persist of this number, and all before it, are durable."""
+        self._effects_at = -inf
         self.consensus.persisted(seq)
         self._schedule()
 
     def next_deadline(self) -> float:
-        """When tick has something to do. It may come early and find nothing due; it never comes late."""
+        """When tick or take_effects has something to do. It may come early and find nothing due; it never comes
+        late."""
         leader = self.leader
-        return self._tick_at if leader is None or self._tick_at < leader.due else leader.due
+        due = self._tick_at if leader is None or self._tick_at < leader.due else leader.due
+        return due if due < self._effects_at else self._effects_at
+
+    def effects_due(self, now: float) -> bool:
+        """Whether it is time for take_effects. To call it earlier is allowed, and costs more."""
+        return now >= self._effects_at
+
+    def _linger(self, now: float) -> None:
+        """A task came or ended: it is logged soon, with the others of this moment, unless they are many."""
+        self._lingering_events += 1
+        if self._lingering_events >= LINGERING_EVENTS:
+            self._effects_at = -inf
+        elif self._effects_at == inf:
+            self._effects_at = now + self.settings.log_linger_s
 
     def _schedule(self) -> None:
         """Find the next deadline anew: after a tick, and after what may bring one forward."""
@@ -327,9 +365,10 @@ class NodeCore:
 
     def tick(self, now: float) -> None:
         """Do what is due."""
-        if self.leader is not None:
-            self.leader.release_if_due(now)
+        if self.leader is not None and self.leader.release_if_due(now):
+            self._linger(now)
         if now >= self._tick_at:
+            self._effects_at = -inf
             self._regular_tick(now)
             self._schedule()
 
@@ -455,17 +494,20 @@ class NodeCore:
 
     # --- what leaves --------------------------------------------------------------------------------------------
 
-    def take_urgent(self, now: float) -> tuple[list[WorkerBatch], list[tuple[bytes, ClientReply]]]:
-        """The part of the effects that waits for nothing, not even for the log: tasks for workers, replies to clients.
-
-        To call it before take_effects is optional, and makes a round trip shorter: whoever waits can go on while the
-        rest of the turn is done.
-        """
+    def take_urgent(self, now: float) -> Urgent:
+        """The part of the effects that waits for nothing, not even for the log. Before take_effects it makes a round
+        trip shorter: whoever waits can go on while the rest of the turn is done."""
         self._pass_work(now)
-        return self.executor.assign() if self.executor.slots.queue else [], self._take_replies(now)
+        to_workers = self.executor.assign() if self.executor.slots.queue else []
+        to_peers: list[PeerBatch] = []
+        if self._out and now < self._effects_at:  # otherwise it leaves in one batch with the rest
+            to_peers, self._out = self._batches(self._out), {}
+        return to_workers, to_peers, self._take_replies(now)
 
     def take_effects(self, now: float) -> Effects:
-        """Everything that this turn's events lead to. The caller performs it in the order of :class:`Effects`."""
+        """Everything that the events so far lead to. The caller performs it in the order of :class:`Effects`."""
+        self._effects_at = inf
+        self._lingering_events = 0
         self._review_if_changed(now)
         self._pass_work(now)
         if self.leader is not None:
@@ -481,6 +523,7 @@ class NodeCore:
             self._install_and_apply(ready.snapshot, ready.committed, now)
         self._review_if_changed(now)
         for node_id in ready.snapshots_wanted:
+            self._effects_at = -inf  # to send what is put aside here
             self.consensus.snapshot_for(node_id, self.consensus.snapshot(self.table.snapshot()))
         effects, self._effects = self._effects, Effects()
         effects.persist = ready.persist

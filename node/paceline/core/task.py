@@ -42,6 +42,9 @@ class State(IntEnum):
     LOST = 5
 
 
+ENDED = frozenset((State.SUCCEEDED, State.FAILED, State.CANCELLED, State.LOST))
+
+
 class Event(IntEnum):
     """What moves a task from one state to another."""
 

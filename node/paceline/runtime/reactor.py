@@ -191,29 +191,35 @@ class Reactor:
 
     def _perform(self, now: float) -> None:
         """Carry out effects until the core has no more; a journal that answers at once is a second round."""
-        self._send_urgent(*self.core.take_urgent(now))
+        core = self.core
+        to_workers, to_peers, to_clients = core.take_urgent(now)
+        self._send_urgent(to_workers, to_clients)
+        if to_peers:
+            self._send_peers(to_peers)
         while True:
-            effects = self.core.take_effects(now)
+            if self._journal is not None:
+                self._take_durable(self._journal)
+            if not core.effects_due(now):
+                return
+            effects = core.take_effects(now)
             self._send(effects)
             if self._journal is None:
                 self._send_peers(effects.after_persist)
-                return
+                continue
             if effects.persist is not None:
                 self._submitted_seq = effects.persist.seq
                 self._journal.submit(effects.persist)
             if effects.after_persist:
                 self._promises.append((self._submitted_seq, effects.after_persist))
-            durable = self._journal.durable_seq()
-            if durable <= self._durable_seq and not self._promises:
-                return
-            progress = durable > self._durable_seq
-            if progress:
-                self._durable_seq = durable
-                self.core.persisted(durable)
-            while self._promises and self._promises[0][0] <= durable:
-                self._send_peers(self._promises.popleft()[1])
-            if not progress:
-                return
+
+    def _take_durable(self, journal: Journal) -> None:
+        """Tell the core what is written, and keep the promises that waited for it."""
+        durable = journal.durable_seq()
+        if durable > self._durable_seq:
+            self._durable_seq = durable
+            self.core.persisted(durable)
+        while self._promises and self._promises[0][0] <= durable:
+            self._send_peers(self._promises.popleft()[1])
 
     def _send(self, effects: Effects) -> None:
         self._send_urgent(effects.to_workers, effects.to_clients)

@@ -21,9 +21,9 @@ import errno
 import logging
 import os
 import select
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from enum import Enum, IntEnum
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 import ifaddr
 import zmq
@@ -34,6 +34,7 @@ from paceline.errors import ConfigError, PortInUse
 from paceline.runtime import zap
 from paceline.runtime.channel import Channel
 from paceline.security import CurveKeys
+from paceline.sockets import send_frame
 
 if TYPE_CHECKING:
     import socket as system_socket
@@ -71,10 +72,6 @@ LISTEN_BACKLOG: Final = 1024  # after a failover every client connects to the ne
 
 _NOBLOCK: Final = int(zmq.NOBLOCK)
 _NOBLOCK_MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
-_send: Final = cast("Callable[[zmq.Socket[bytes], bytes, int, bool], object]", zmq.backend.Socket.send)
-"""(socket, frame, flags, copy). zmq.Socket.send is a wrapper around this for options that are not used here, and costs
-three times as much."""
-
 _logger = logging.getLogger("paceline.transport")
 
 
@@ -274,7 +271,7 @@ class ZmqTransport:
         last = len(frames) - 1
         try:
             for index, frame in enumerate(frames):
-                _send(socket, frame, _NOBLOCK_MORE if index < last else _NOBLOCK, len(frame) < ZERO_COPY_MIN_BYTES)
+                send_frame(socket, frame, _NOBLOCK_MORE if index < last else _NOBLOCK, len(frame) < ZERO_COPY_MIN_BYTES)
         except zmq.Again:
             # At the first part: no connection, or a full queue. Later: the connection ended, and took the parts before.
             return Sent.FULL
@@ -411,14 +408,14 @@ class ZmqTransport:
 def _send_routed(socket: zmq.Socket[bytes], to: bytes, frame: bytes) -> Sent:
     try:
         # ROUTER_MANDATORY reports at the routing id; the frame after it is then taken, or dropped with its connection.
-        _send(socket, to, _NOBLOCK_MORE, True)
+        send_frame(socket, to, _NOBLOCK_MORE, True)
     except zmq.Again:
         return Sent.FULL
     except zmq.ZMQError as error:
         if error.errno == zmq.EHOSTUNREACH:
             return Sent.GONE
         raise
-    _send(socket, frame, _NOBLOCK, len(frame) < ZERO_COPY_MIN_BYTES)
+    send_frame(socket, frame, _NOBLOCK, len(frame) < ZERO_COPY_MIN_BYTES)
     return Sent.OK
 
 
