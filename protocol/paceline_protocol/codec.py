@@ -20,9 +20,7 @@ The rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import fields as dataclass_fields
 from enum import IntEnum
-from operator import attrgetter
 from typing import Any, NamedTuple
 
 from msgpack import Packer, unpackb  # type: ignore[import-untyped]
@@ -151,85 +149,9 @@ def _kind_of(value: Any) -> str:
     return f"{type(value).__name__} of length {len(value)}" if hasattr(value, "__len__") else type(value).__name__
 
 
-# The four records of the hot path. One flat condition per item: a call per field would double the cost of a task.
-
-_TASK_ENDS = frozenset(int(state) for state in m.TaskEnd)
-
-
-def _calls(value: Any) -> None:
-    _batch(value)
-    for item in value:
-        if type(item) is not tuple or len(item) != 5:
-            raise ValueError("a call is (id, name, priority, args, options)")
-        task_id, name, priority, args, options = item
-        if (
-            type(task_id) is not bytes
-            or len(task_id) != m.TASK_ID_BYTES
-            or type(name) is not str
-            or not 0 < len(name) <= MAX_NAME_CHARS
-            or type(priority) is not int
-            or not 0 <= priority <= m.PRIORITY_MAX
-            or type(args) is not bytes
-        ):
-            _explain_call(item)
-        if options is not None:
-            _options(options)
-
-
-def _assignments(value: Any) -> None:
-    _batch(value)
-    for item in value:
-        if type(item) is not tuple or len(item) != 5:
-            raise ValueError("an assignment is (id, attempt, name, args, options)")
-        task_id, attempt, name, args, options = item
-        if (
-            type(task_id) is not bytes
-            or len(task_id) != m.TASK_ID_BYTES
-            or type(attempt) is not int
-            or not 0 <= attempt <= MAX_INT
-            or type(name) is not str
-            or not 0 < len(name) <= MAX_NAME_CHARS
-            or type(args) is not bytes
-        ):
-            _explain_assignment(item)
-        if options is not None:
-            _options(options)
-
-
-def _outcomes(value: Any) -> None:
-    _batch(value)
-    for item in value:
-        if type(item) is not tuple or len(item) != 5:
-            raise ValueError("an outcome is (id, attempt, state, payload, duration_us)")
-        task_id, attempt, state, payload, duration_us = item
-        if (
-            type(task_id) is not bytes
-            or len(task_id) != m.TASK_ID_BYTES
-            or type(attempt) is not int
-            or not 0 <= attempt <= MAX_INT
-            or type(state) is not int
-            or state not in _TASK_ENDS
-            or type(payload) is not bytes
-            or type(duration_us) is not int
-            or not 0 <= duration_us <= MAX_INT
-        ):
-            _explain_outcome(item)
-
-
-def _results(value: Any) -> None:
-    _batch(value)
-    for item in value:
-        if type(item) is not tuple or len(item) != 3:
-            raise ValueError("a result is (id, state, payload)")
-        task_id, state, payload = item
-        if (
-            type(task_id) is not bytes
-            or len(task_id) != m.TASK_ID_BYTES
-            or type(state) is not int
-            or state not in _TASK_ENDS
-            or type(payload) is not bytes
-        ):
-            _explain_result(item)
+def _options_or_none(value: Any) -> None:
+    if value is not None:
+        _options(value)
 
 
 def _priority(value: Any) -> None:
@@ -237,15 +159,62 @@ def _priority(value: Any) -> None:
         raise ValueError(f"a priority from 0 to {m.PRIORITY_MAX} is expected, not {_kind_of(value)}")
 
 
-def _anything(value: Any) -> None:
-    """For options, which the caller checks next."""
+# The four records of the hot path. Each is looked at twice at most: all of it at once, which knows "valid" and "look
+# closer"; then field by field, which takes the rare (options) and says what is wrong with the rest.
+
+_TASK_ENDS = frozenset(int(state) for state in m.TaskEnd)
+_CALL_TYPES = (bytes, str, int, bytes, type(None))
+_ASSIGNMENT_TYPES = (bytes, int, str, bytes, type(None))
+_OUTCOME_TYPES = (bytes, int, int, bytes, int)
+_RESULT_TYPES = (bytes, int, bytes)
 
 
-# The same records field by field, to say which one is wrong once something is.
-_explain_call = _record(_id, _name, _priority, _bytes, _anything)
-_explain_assignment = _record(_id, _int, _name, _bytes, _anything)
-_explain_outcome = _record(_id, _int, _one_of(m.TaskEnd), _bytes, _int)
-_explain_result = _record(_id, _one_of(m.TaskEnd), _bytes)
+def _is_call(item: Any) -> bool:
+    if type(item) is not tuple or tuple(map(type, item)) != _CALL_TYPES:
+        return False
+    task_id, name, priority, _args, _options = item
+    return len(task_id) == m.TASK_ID_BYTES and 0 < len(name) <= MAX_NAME_CHARS and 0 <= priority <= m.PRIORITY_MAX
+
+
+def _is_assignment(item: Any) -> bool:
+    if type(item) is not tuple or tuple(map(type, item)) != _ASSIGNMENT_TYPES:
+        return False
+    task_id, attempt, name, _args, _options = item
+    return len(task_id) == m.TASK_ID_BYTES and 0 <= attempt <= MAX_INT and 0 < len(name) <= MAX_NAME_CHARS
+
+
+def _is_outcome(item: Any) -> bool:
+    if type(item) is not tuple or tuple(map(type, item)) != _OUTCOME_TYPES:
+        return False
+    task_id, attempt, state, _payload, duration_us = item
+    return (
+        len(task_id) == m.TASK_ID_BYTES
+        and 0 <= attempt <= MAX_INT
+        and state in _TASK_ENDS
+        and 0 <= duration_us <= MAX_INT
+    )
+
+
+def _is_result(item: Any) -> bool:
+    if type(item) is not tuple or tuple(map(type, item)) != _RESULT_TYPES:
+        return False
+    return len(item[0]) == m.TASK_ID_BYTES and item[1] in _TASK_ENDS
+
+
+def _records(is_valid: Callable[[Any], bool], look_closer: _Check) -> _Check:
+    def check(value: Any) -> None:
+        _batch(value)
+        if not all(map(is_valid, value)):
+            for item in value:
+                look_closer(item)
+
+    return check
+
+
+_calls = _records(_is_call, _record(_id, _name, _priority, _bytes, _options_or_none))
+_assignments = _records(_is_assignment, _record(_id, _int, _name, _bytes, _options_or_none))
+_outcomes = _records(_is_outcome, _record(_id, _int, _one_of(m.TaskEnd), _bytes, _int))
+_results = _records(_is_result, _record(_id, _one_of(m.TaskEnd), _bytes))
 
 # --- the kinds --------------------------------------------------------------------------------------------------
 
@@ -305,117 +274,62 @@ _TRUSTED = frozenset(
 # The messages on the way of every task, checked at once. True: all of it is valid. False: it may still be, look closer.
 
 
+_SUBMIT_TYPES = (int, int, bytes, bool)
+_UPDATE_TYPES = (int, tuple, tuple, tuple)
+
+
 def _is_submit(fields: Any) -> bool:
-    if type(fields) is not tuple or len(fields) != 4:
+    if type(fields) is not tuple or tuple(map(type, fields)) != _SUBMIT_TYPES:
         return False
-    seq, ack, calls, prompt = fields
-    return (
-        type(seq) is int
-        and 0 <= seq <= MAX_INT
-        and type(ack) is int
-        and 0 <= ack <= MAX_INT
-        and type(calls) is bytes
-        and type(prompt) is bool
-    )
+    seq, ack, _calls, _prompt = fields
+    in_range: bool = 0 <= seq <= MAX_INT and 0 <= ack <= MAX_INT
+    return in_range
 
 
 def _is_update(fields: Any) -> bool:
     """Of an Update that refuses nothing."""
-    if type(fields) is not tuple or len(fields) != 4:
+    if type(fields) is not tuple or tuple(map(type, fields)) != _UPDATE_TYPES:
         return False
     seq, accepted, refused, results = fields
-    if type(seq) is not int or not 0 <= seq <= MAX_INT or refused != () or type(accepted) is not tuple:
+    if refused or not 0 <= seq <= MAX_INT or len(accepted) > MAX_BATCH_ITEMS or len(results) > MAX_BATCH_ITEMS:
         return False
     for number in accepted:
         if type(number) is not int or not 0 <= number <= MAX_INT:
             return False
-    if len(accepted) > MAX_BATCH_ITEMS or type(results) is not tuple or len(results) > MAX_BATCH_ITEMS:
-        return False
-    for item in results:
-        if type(item) is not tuple or len(item) != 3:
+    return all(map(_is_result, results))
+
+
+def _holds_one(is_valid: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """Of a message whose one field is a batch of one record."""
+
+    def check(fields: Any) -> bool:
+        if type(fields) is not tuple or len(fields) != 1:
             return False
-        task_id, state, payload = item
-        if (
-            type(task_id) is not bytes
-            or len(task_id) != m.TASK_ID_BYTES
-            or type(state) is not int
-            or state not in _TASK_ENDS
-            or type(payload) is not bytes
-        ):
-            return False
-    return True
+        batch = fields[0]
+        return type(batch) is tuple and len(batch) == 1 and is_valid(batch[0])
 
-
-def _is_run(fields: Any) -> bool:
-    """Of a Run with one task, as a node sends it to a worker that has nothing to do."""
-    if type(fields) is not tuple or len(fields) != 1 or type(fields[0]) is not tuple or len(fields[0]) != 1:
-        return False
-    item = fields[0][0]
-    if type(item) is not tuple or len(item) != 5:
-        return False
-    task_id, attempt, name, args, options = item
-    return (
-        options is None
-        and type(task_id) is bytes
-        and len(task_id) == m.TASK_ID_BYTES
-        and type(attempt) is int
-        and 0 <= attempt <= MAX_INT
-        and type(name) is str
-        and 0 < len(name) <= MAX_NAME_CHARS
-        and type(args) is bytes
-    )
-
-
-def _is_done(fields: Any) -> bool:
-    """Of a Done with one outcome."""
-    if type(fields) is not tuple or len(fields) != 1 or type(fields[0]) is not tuple or len(fields[0]) != 1:
-        return False
-    item = fields[0][0]
-    if type(item) is not tuple or len(item) != 5:
-        return False
-    task_id, attempt, state, payload, duration_us = item
-    return (
-        type(task_id) is bytes
-        and len(task_id) == m.TASK_ID_BYTES
-        and type(attempt) is int
-        and 0 <= attempt <= MAX_INT
-        and type(state) is int
-        and state in _TASK_ENDS
-        and type(payload) is bytes
-        and type(duration_us) is int
-        and 0 <= duration_us <= MAX_INT
-    )
+    return check
 
 
 _AT_ONCE: dict[type[m.Message], Callable[[Any], bool]] = {
     m.Submit: _is_submit,
     m.Update: _is_update,
-    m.Run: _is_run,
-    m.Done: _is_done,
+    m.Run: _holds_one(_is_assignment),
+    m.Done: _holds_one(_is_outcome),
 }
 
 
 class _Shape(NamedTuple):
     header: bytes
     cls: type[m.Message]
-    names: tuple[str, ...]
     checks: tuple[_Check, ...]
-    values: Callable[[Any], tuple[Any, ...]]
     trusted: bool
     is_valid: Callable[[Any], bool] | None
 
 
-def _values_of(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
-    """A function from a message to its fields. attrgetter alone gives a bare value for one name, and takes not none."""
-    if len(names) > 1:
-        return attrgetter(*names)
-    return lambda message: tuple(getattr(message, name) for name in names)
-
-
 def _shape(kind: int, cls: type[m.Message], checks: tuple[_Check, ...]) -> _Shape:
-    names = tuple(field.name for field in dataclass_fields(cls))
     header = bytes((MAGIC, m.PROTOCOL_VERSION, kind))
-    return _Shape(header, cls, names, checks, _values_of(names), cls in _TRUSTED, _AT_ONCE.get(cls))
+    return _Shape(header, cls, checks, cls in _TRUSTED, _AT_ONCE.get(cls))
 
 
 _BY_KIND = {kind: _shape(kind, cls, checks) for kind, (cls, checks) in KINDS.items()}
@@ -430,20 +344,19 @@ def encode(message: m.Message, version: int = m.PROTOCOL_VERSION) -> bytes:
     ``version`` is written in the frame and changes nothing else: it is for answering a sender of another version.
     """
     cls = type(message)
-    shape = _BY_CLASS.get(cls)
-    if shape is None:
+    if cls not in _BY_CLASS:
         raise LocalProtocolError(f"{cls.__name__} is not a message")
-    if not 0 <= version <= 255:
-        raise LocalProtocolError(f"a version is one byte, not {version}")
-    frame = encode_fields(cls, shape.values(message))
+    frame = encode_fields(cls, message)
     if version == m.PROTOCOL_VERSION:
         return frame
+    if not 0 <= version <= 255:
+        raise LocalProtocolError(f"a version is one byte, not {version}")
     return bytes((MAGIC, version)) + frame[2:]
 
 
 def encode_fields(cls: type[m.Message], fields: tuple[Any, ...]) -> bytes:
     """What :func:`encode` gives for ``cls(*fields)``, without making that object. A list may stand for a tuple."""
-    header, _, _, _, _, trusted, _ = shape = _BY_CLASS[cls]
+    header, _, _, trusted, _ = shape = _BY_CLASS[cls]
     body = _pack(fields, cls.__name__)
     if len(body) + HEADER_BYTES > MAX_FRAME_BYTES:
         raise FrameTooLarge(len(body) + HEADER_BYTES, MAX_FRAME_BYTES)
@@ -490,7 +403,7 @@ def _check_fields(shape: _Shape, fields: Any) -> None:
         raise ValueError(f"an array of {len(shape.checks)} fields is expected")
     name = ""
     try:
-        for name, check, value in zip(shape.names, shape.checks, fields, strict=True):  # noqa: B007 - named in the error
+        for name, check, value in zip(shape.cls._fields, shape.checks, fields, strict=True):  # noqa: B007 - named in the error
             check(value)
     except ValueError as error:
         raise ValueError(f"{shape.cls.__name__}.{name}: {error}") from error
@@ -540,11 +453,15 @@ def _unpack(data: bytes | memoryview) -> Any:
 # --- what a frame carries packed: calls, outcomes, a configuration, ids -------------------------------------------
 
 
-def encode_calls(calls: Iterable[m.Call]) -> bytes:
-    """Pack calls for Submit.calls. They come from the user's program, so they are checked here too."""
+def encode_calls(calls: Iterable[m.Call], *, are_checked: bool = False) -> bytes:
+    """Pack calls for Submit.calls and for ACCEPT entries. Those of a user's program are checked here; those that were
+    decoded are checked already."""
     batch = tuple(calls)
     try:
-        _calls(batch)
+        if are_checked:
+            _batch(batch)
+        else:
+            _calls(batch)
     except ValueError as error:
         raise LocalProtocolError(f"calls: {error}") from error
     return _pack(batch, "calls")

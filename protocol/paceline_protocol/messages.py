@@ -2,8 +2,9 @@
 
 What lives here: the shapes. What does not: bytes (``codec.py``), meaning (the core, the client, the worker).
 
-A message is one frame. Messages between peers travel as a batch: one :class:`Envelope` frame, then any number of
-message frames, so that cluster id and sender are written once per batch. The grammar is in docs/protocol.md.
+A message is one frame, and a named tuple, so that the codec packs it as it is. Messages between peers travel as a
+batch: one :class:`Envelope` frame, then any number of message frames, so that cluster id and sender are written once
+per batch. The grammar is in docs/protocol.md.
 
 Tuples on the hot path. A task crosses five processes, and an object per hop costs more than the hop, so four records
 are documented tuples and not classes:
@@ -23,7 +24,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 PROTOCOL_VERSION = 1
 """Written in the second byte of every frame. A change that an older reader can't take raises it."""
@@ -87,16 +88,14 @@ class CancelState(IntEnum):
 # --- client -> node ---------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Hello:
+class Hello(NamedTuple):
     """The first message of a client on a connection. Answered by Welcome, whoever leads."""
 
     client_id: bytes  # 16 bytes, one per Client object
     cluster_name: str  # "" for any
 
 
-@dataclass(frozen=True, slots=True)
-class Submit:
+class Submit(NamedTuple):
     """A batch of calls. Answered by Updates that name ``seq`` under ``accepted``, refusals, and results."""
 
     seq: int  # numbers the client's batches on this connection, from 1
@@ -105,31 +104,27 @@ class Submit:
     prompt: bool = False  # True: send `accepted` as soon as it holds; False: it may wait to travel with a result
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(NamedTuple):
     """After a leader change: tasks that were accepted earlier and whose results the client still wants."""
 
     ack: int
     ids: tuple[bytes, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Cancel:
+class Cancel(NamedTuple):
     """Cancel tasks that have not started. Answered by CancelReply."""
 
     request: int
     ids: tuple[bytes, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Ping:
+class Ping(NamedTuple):
     """Sent by a client that waits and has heard nothing. Answered by Pong, or by Redirect."""
 
     ack: int
 
 
-@dataclass(frozen=True, slots=True)
-class StatusRequest:
+class StatusRequest(NamedTuple):
     """Ask any node what it knows. Answered by StatusReply."""
 
     request: int
@@ -138,8 +133,7 @@ class StatusRequest:
 # --- node -> client ---------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Welcome:
+class Welcome(NamedTuple):
     """Answer to Hello: who this node is, who leads, where the others are."""
 
     node_id: str
@@ -152,8 +146,7 @@ class Welcome:
     payload_limit_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Redirect:
+class Redirect(NamedTuple):
     """This node does not lead (any more). Nothing of the request was kept."""
 
     term: int
@@ -161,8 +154,7 @@ class Redirect:
     leader_address: str
 
 
-@dataclass(frozen=True, slots=True)
-class Update:
+class Update(NamedTuple):
     """What became of a client's tasks since the last Update on this connection."""
 
     seq: int  # from 1 on each connection; acknowledged by the `ack` of what the client sends next
@@ -171,25 +163,21 @@ class Update:
     results: tuple[Result, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class CancelReply:
+class CancelReply(NamedTuple):
     request: int
     states: tuple[tuple[bytes, int], ...]  # (task id, CancelState)
 
 
-@dataclass(frozen=True, slots=True)
-class Pong:
+class Pong(NamedTuple):
     term: int
 
 
-@dataclass(frozen=True, slots=True)
-class StatusReply:
+class StatusReply(NamedTuple):
     request: int
     body: bytes  # packed map (payload.pack_value); its keys are listed in docs/protocol.md
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(NamedTuple):
     """The node could not take a frame. Its version byte is the sender's, so that a client of another version can
     tell."""
 
@@ -200,8 +188,7 @@ class Failure:
 # --- peer -> peer: who is there, first boot ---------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(NamedTuple):
     """The first frame of a batch between peers."""
 
     cluster_id: str  # "" while the sender belongs to no cluster
@@ -210,8 +197,7 @@ class Envelope:
     recipient: str  # node id, "" when the sender knows only an address
 
 
-@dataclass(frozen=True, slots=True)
-class PeerHello:
+class PeerHello(NamedTuple):
     """Who I am and whom I know. Sent to every address that discovery or a peer names, until it answers with its own."""
 
     address: str  # where the sender's ROUTER can be reached
@@ -223,23 +209,20 @@ class PeerHello:
     reply: bool  # True: this answers a PeerHello, don't answer it again
 
 
-@dataclass(frozen=True, slots=True)
-class Consent:
+class Consent(NamedTuple):
     """Hands over first-boot consents. Each node has exactly one, and hands on what it holds at most once."""
 
     holders: tuple[str, ...]  # node ids whose consent this carries
 
 
-@dataclass(frozen=True, slots=True)
-class ConsentReceived:
+class ConsentReceived(NamedTuple):
     holders: tuple[str, ...]
 
 
 # --- peer -> peer: the replicated log ---------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class VoteRequest:
+class VoteRequest(NamedTuple):
     term: int  # of a pre-vote: the term the candidate would stand in
     last_index: int
     last_term: int
@@ -247,15 +230,13 @@ class VoteRequest:
     transfer: bool = False  # the leader asked for this election: the lease does not stand in its way
 
 
-@dataclass(frozen=True, slots=True)
-class VoteResponse:
+class VoteResponse(NamedTuple):
     term: int
     granted: bool
     pre: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Append:
+class Append(NamedTuple):
     """Entries after (prev_index, prev_term). Without entries: a heartbeat."""
 
     term: int
@@ -265,19 +246,19 @@ class Append:
     entries: tuple[WireEntry, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class AppendResponse:
+class AppendResponse(NamedTuple):
     term: int
     success: bool
-    index: int  # success: the last verified and durable index. Refusal: the prev_index that was refused
+    # success: the last verified and durable index. Refusal: the prev_index that was refused.
+    index: int  # type: ignore[assignment]  # the method of tuples is not missed
     hint_index: int = 0  # refusal: the largest index at which the logs may agree
     hint_term: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class SnapshotChunk:
+class SnapshotChunk(NamedTuple):
     term: int
-    index: int  # the last entry that the snapshot covers
+    # The last entry that the snapshot covers.
+    index: int  # type: ignore[assignment]
     index_term: int
     config: bytes  # codec.encode_config
     offset: int
@@ -285,18 +266,16 @@ class SnapshotChunk:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class SnapshotResponse:
+class SnapshotResponse(NamedTuple):
     term: int
-    index: int
+    index: int  # type: ignore[assignment]
     offset: int  # the offset wanted next; == total once the snapshot is installed
 
 
 # --- leader <-> node: tasks -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Beat:
+class Beat(NamedTuple):
     """Leader to every node, each heartbeat interval: I lead, and this is what I have sent and heard."""
 
     term: int
@@ -305,8 +284,7 @@ class Beat:
     outcome_seq: int  # every NodeOutcomes up to this one is recorded: the node may forget it
 
 
-@dataclass(frozen=True, slots=True)
-class NodeBeat:
+class NodeBeat(NamedTuple):
     """A node's answer to Beat."""
 
     term: int
@@ -316,8 +294,7 @@ class NodeBeat:
     queued: int  # dispatched here, not yet given to a worker
 
 
-@dataclass(frozen=True, slots=True)
-class Enrol:
+class Enrol(NamedTuple):
     """A node's whole account of itself. Repeated until a Beat names its version.
 
     A node makes one for each new leader, when its workers change, and when it sees a gap in the dispatch sequence.
@@ -333,15 +310,13 @@ class Enrol:
     held: tuple[tuple[bytes, int], ...]  # (task id, attempt): queued, running, or ended and not yet recorded
 
 
-@dataclass(frozen=True, slots=True)
-class Dispatch:
+class Dispatch(NamedTuple):
     term: int
     seq: int  # from 1 in each term, per node
     tasks: tuple[Assignment, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class NodeOutcomes:
+class NodeOutcomes(NamedTuple):
     """Outcomes of one node, repeated until a Beat acknowledges them. A batch either holds outcomes of tasks that
     ended, or only lost attempts (TaskEnd.LOST, payload: how the worker died, as UTF-8); the leader decides what
     becomes of those."""
@@ -351,16 +326,14 @@ class NodeOutcomes:
     outcomes: bytes  # codec.encode_outcomes: kept as bytes so that the log entry is what the node wrote
 
 
-@dataclass(frozen=True, slots=True)
-class Revoke:
+class Revoke(NamedTuple):
     """Leader to node: give these back if they have not started. Answered by Revoked."""
 
     term: int
     ids: tuple[bytes, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Revoked:
+class Revoked(NamedTuple):
     term: int
     given_back: tuple[bytes, ...]
     kept: tuple[bytes, ...]  # running, or ended
@@ -369,14 +342,12 @@ class Revoked:
 # --- node <-> worker --------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerReady:
+class WorkerReady(NamedTuple):
     pid: int
     names: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerFailed:
+class WorkerFailed(NamedTuple):
     """The worker can't serve: one of its modules does not import."""
 
     pid: int
@@ -385,20 +356,17 @@ class WorkerFailed:
     traceback: str
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """Tasks for one worker, run in order."""
 
     tasks: tuple[Assignment, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(NamedTuple):
     outcomes: tuple[Outcome, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(NamedTuple):
     """Finish what you run, then exit."""
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from paceline.core.dispatch import SPARE_TIME_US, SWEEP_TASKS, Dispatcher
 from paceline.core.durations import HOP_US
-from paceline.core.queues import PRIORITIES
 from paceline.core.task import Event, State, Task
 
 
@@ -32,8 +31,8 @@ def waiting_in_lanes(dispatcher: Dispatcher) -> int:
     return sum(
         task.state is State.READY
         for lane in dispatcher.ready._lanes.values()
-        for priority in PRIORITIES
-        for task in lane._queues[priority]
+        for queue in lane._queues
+        for task in queue
     )
 
 

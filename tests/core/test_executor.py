@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from paceline.core.executor import INCARNATION_SHIFT, Executor
 from paceline.core.settings import Settings
+from paceline.core.slots import UnrecordedBatch
 from paceline_protocol.codec import decode_outcomes
 from paceline_protocol.messages import (
     Assignment,
@@ -34,7 +35,7 @@ def outcome(number: int, attempt: int = 1, end: TaskEnd = TaskEnd.SUCCEEDED) -> 
 def said(executor: Executor) -> list[WorkMessage]:
     """What the node has said since the last call."""
     outbox, executor.outbox = executor.outbox, []
-    return outbox
+    return [report.message(executor.term) if isinstance(report, UnrecordedBatch) else report for report in outbox]
 
 
 def the_enrol(executor: Executor) -> Enrol:

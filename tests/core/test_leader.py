@@ -10,7 +10,7 @@ from paceline.core.leader import Leader
 from paceline.core.sessions import Session
 from paceline.core.settings import Settings
 from paceline.core.task import State, Task, TaskTable
-from paceline_protocol.codec import encode_calls, encode_outcomes
+from paceline_protocol.codec import encode_calls
 from paceline_protocol.errors import ProtocolError, RemoteProtocolError
 from paceline_protocol.messages import (
     Beat,
@@ -20,7 +20,6 @@ from paceline_protocol.messages import (
     Enrol,
     EntryKind,
     NodeBeat,
-    NodeOutcomes,
     Refusal,
     Revoke,
     Revoked,
@@ -56,12 +55,14 @@ class Lead:
         return len(self.entries)
 
     def commit(self) -> None:
+        self.leader.log(self.now)
         for entry in self.entries[self.committed :]:
             self.table.apply(*entry)
         self.committed = len(self.entries)
         self.leader.applied(self.committed, self.now)
 
     def kinds(self) -> list[EntryKind]:
+        self.leader.log(self.now)
         return [EntryKind(kind) for kind, _, _ in self.entries]
 
     def pass_time(self, until: float, *, heard: str = "") -> list[str]:
@@ -81,7 +82,7 @@ class Lead:
     def submit(self, session: Session, *numbers: int, seq: int = 1, name: str = "add", **options: int) -> None:
         calls = [(tid(number), name, 4, b"", options or None) for number in numbers]
         self.leader.submit(session, Submit(seq, 0, encode_calls(calls)), self.now)
-        self.leader.log_submitted(self.now)
+        self.leader.log(self.now)
 
     def enrol(self, node_id: str, held: dict[int, int] | None = None, *, slots: int = 1, dispatch_seq: int = 0) -> None:
         """The node's next account."""
@@ -105,7 +106,7 @@ class Lead:
         self, node_id: str, seq: int, *numbers: int, end: TaskEnd = TaskEnd.SUCCEEDED, attempt: int = 1
     ) -> None:
         items = [(tid(number), attempt, int(end), b"killed" if end is TaskEnd.LOST else b"", 500) for number in numbers]
-        self.leader.on_outcomes(node_id, NodeOutcomes(TERM, seq, encode_outcomes(items)), self.now)
+        self.leader.on_outcomes(node_id, TERM, seq, items, self.now)
 
     def updates(self) -> list[Update]:
         return [update for _, update in self.leader.take_updates(self.now)]
@@ -163,7 +164,7 @@ def test_the_accept_entry_holds_the_clients_own_bytes_if_all_are_new() -> None:
     lead = Lead()
     calls = encode_calls([(tid(1), "add", 4, b"x", None)])
     lead.leader.submit(lead.client(), Submit(1, 0, calls), 0.0)
-    lead.leader.log_submitted(0.0)
+    lead.leader.log(0.0)
     assert lead.entries[0][1] is calls
 
 
@@ -227,7 +228,7 @@ def test_a_task_that_was_released_is_not_run_again() -> None:
     lead.commit()
     assert lead.results() == {1: TaskEnd.SUCCEEDED}
     lead.leader.acknowledge(session, 99, lead.now)
-    lead.leader.release_if_due(lead.now + 1)
+    lead.leader.log(lead.now + 1)
     lead.commit()
     assert lead.table.results == {}
     lead.submit(session, 1, seq=2)
@@ -308,7 +309,7 @@ def test_ends_that_no_node_can_report_are_refused_and_change_nothing(ends: tuple
     lead, _ = running(1, 2)
     items = [(tid(number), 1, int(end), b"", 0) for number, end in enumerate(ends, 1)]
     with pytest.raises(RemoteProtocolError):
-        lead.leader.on_outcomes("a", NodeOutcomes(TERM, 1, encode_outcomes(items)), lead.now)
+        lead.leader.on_outcomes("a", TERM, 1, items, lead.now)
     assert len(lead.leader.tasks.live) == 2
     assert lead.leader.nodes["a"].outcome_seen == 0
 
@@ -570,9 +571,9 @@ def test_results_that_the_client_has_are_released_together_a_little_later() -> N
     lead.leader.acknowledge(session, 99, 1.0)
     due = 1.0 + lead.settings.release_interval_s
     assert lead.leader.due == due
-    lead.leader.release_if_due(1.1)
+    lead.leader.log(1.1)
     assert EntryKind.RELEASE not in lead.kinds()
-    lead.leader.release_if_due(due)
+    lead.leader.log(due)
     assert lead.entries[-1][:2] == (EntryKind.RELEASE, tid(1) + tid(2))
     assert lead.leader.due == float("inf")
 

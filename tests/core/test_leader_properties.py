@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from paceline.core.executor import Executor
 from paceline.core.leader import Leader
-from paceline.core.queues import PRIORITIES
 from paceline.core.settings import Settings
+from paceline.core.slots import UnrecordedBatch
 from paceline.core.task import State, TaskTable
-from paceline_protocol.codec import encode_calls
+from paceline_protocol.codec import decode_outcomes, encode_calls
 from paceline_protocol.messages import (
     Beat,
     Cancel,
@@ -72,6 +72,7 @@ class World:
         self.leader.open_session(b"c", self.now)
 
     def commit(self, count: int) -> None:
+        self.leader.log(self.now)
         for kind, data, decoded in self.entries[self.committed : self.committed + count]:
             self.table.apply(kind, data, decoded)
             self.committed += 1
@@ -92,7 +93,7 @@ class World:
         session = self.leader.sessions[b"c"]
         calls = encode_calls([(task_id, name, number % 10, b"x", None)])
         self.leader.submit(session, Submit(1, session.next_seq - 1, calls), self.now)
-        self.leader.log_submitted(self.now)
+        self.leader.log(self.now)
 
     def cancel(self, number: int) -> None:
         self.leader.cancel(self.leader.sessions[b"c"], Cancel(1, (number.to_bytes(16, "big"),)))
@@ -130,7 +131,9 @@ class World:
         for node_id, node in self.nodes.items():
             for worker_id, tasks in node.assign():
                 self.running[node_id, worker_id] += [(task[0], task[1]) for task in tasks]
-            self.under_way += [(node_id, "from", message) for message in node.outbox]
+            for report in node.outbox:
+                message = report.message(node.term) if isinstance(report, UnrecordedBatch) else report
+                self.under_way.append((node_id, "from", message))
             node.outbox = []
         for update_key, update in self.leader.take_updates(self.now):
             assert update_key == b"c"
@@ -150,7 +153,8 @@ class World:
         else:
             match message:
                 case NodeOutcomes():
-                    self.leader.on_outcomes(node_id, message, self.now)
+                    outcomes = decode_outcomes(message.outcomes)
+                    self.leader.on_outcomes(node_id, message.term, message.seq, outcomes, self.now)
                 case NodeBeat():
                     self.leader.on_node_beat(node_id, message, self.now)
                 case Enrol():
@@ -192,8 +196,8 @@ class World:
         ready = [
             task.id
             for lane in tasks.ready._lanes.values()
-            for priority in PRIORITIES
-            for task in lane._queues[priority]
+            for queue in lane._queues
+            for task in queue
             if task.state is State.READY
         ]
         places.update(ready)
@@ -203,7 +207,8 @@ class World:
         for session in self.leader.sessions.values():
             assert session.open_tasks == sum(task.session is session for task in tasks.live.values())
         assert all(tasks.live[task_id].state is State.DISPATCHED for task_id in self.leader._cancelling)
-        assert set(self.leader._ending) == {task_id for _, ids in self.leader._ending_at for task_id in ids}
+        drafts = [self.leader._draft, *(draft for _, draft in self.leader._proposed)]
+        assert set(self.leader._ending) == {outcome[0] for draft in drafts for outcome in draft.outcomes}
         for task_id in self.table.tasks:
             assert task_id in tasks.live or task_id in self.leader._ending, "an accepted task is forgotten"
         self.accepted_ids = list(self.table.tasks)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from paceline.core.queues import PRIORITIES, Lane, ReadyQueues
+from paceline.core.queues import Lane, ReadyQueues
 from paceline.core.task import Event, Task
 
 
@@ -15,10 +15,9 @@ def task(age: int, name: str = "add", priority: int = 4) -> Task:
 def ages(lane: Lane) -> list[int]:
     """What leaves the lane, in order."""
     left = []
-    for priority in PRIORITIES:
-        while (head := lane.head(priority)) is not None:
-            left.append(head.age)
-            lane.pop(priority)
+    while (head := lane.head()) is not None:
+        left.append(head.age)
+        lane.pop()
     return left
 
 
@@ -27,7 +26,7 @@ def test_higher_priority_leaves_first_then_age() -> None:
     queues.serve({"a": frozenset({"add"})})
     for age, priority in enumerate([4, 0, 9, 4, 9]):
         queues.push(task(age, priority=priority))
-    (lane,) = queues.lanes()
+    (lane,) = queues.served
     assert ages(lane) == [2, 4, 0, 3, 1]
 
 
@@ -36,7 +35,7 @@ def test_a_task_that_is_put_back_leaves_before_those_that_came_later() -> None:
     queues.serve({"a": frozenset({"add"})})
     queues.push(task(2))
     queues.push_front(task(1))
-    (lane,) = queues.lanes()
+    (lane,) = queues.served
     assert ages(lane) == [1, 2]
 
 
@@ -48,7 +47,7 @@ def test_a_task_that_ended_while_it_waited_is_skipped() -> None:
         queues.push(each)
     waiting[0].move(Event.CANCEL)
     waiting[2].move(Event.SUCCEED)
-    (lane,) = queues.lanes()
+    (lane,) = queues.served
     assert ages(lane) == [1, 3]
 
 
@@ -57,7 +56,7 @@ def test_names_that_the_same_nodes_run_share_a_lane() -> None:
     queues.serve({"a": frozenset({"add", "sub", "gpu"}), "b": frozenset({"add", "sub"})})
     for age, name in enumerate(["add", "gpu", "sub"]):
         queues.push(task(age, name))
-    assert [(lane.nodes, ages(lane)) for lane in queues.lanes()] == [
+    assert [(lane.nodes, ages(lane)) for lane in queues.served] == [
         (frozenset({"a", "b"}), [0, 2]),
         (frozenset({"a"}), [1]),
     ]
@@ -66,11 +65,11 @@ def test_names_that_the_same_nodes_run_share_a_lane() -> None:
 def test_a_name_that_no_node_runs_waits_in_no_lane_of_a_node_until_one_comes() -> None:
     queues = ReadyQueues()
     queues.push(task(0, "new"))
-    assert queues.lanes() == []
+    assert queues.served == []
     assert queues.served_by("new") == frozenset()
     queues.serve({"a": frozenset({"new"})})
     assert queues.served_by("new") == {"a"}
-    assert [ages(lane) for lane in queues.lanes()] == [[0]]
+    assert [ages(lane) for lane in queues.served] == [[0]]
 
 
 def test_when_the_nodes_change_the_waiting_tasks_keep_their_order_by_age() -> None:
@@ -79,6 +78,6 @@ def test_when_the_nodes_change_the_waiting_tasks_keep_their_order_by_age() -> No
     for age in range(6):
         queues.push(task(age, "add" if age % 2 else "sub"))
     queues.serve({"a": frozenset({"add", "sub"})})
-    (lane,) = queues.lanes()
+    (lane,) = queues.served
     assert ages(lane) == [0, 1, 2, 3, 4, 5]
     assert queues.known_names() == ["add", "sub"]

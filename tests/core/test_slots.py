@@ -94,7 +94,7 @@ def test_an_outcome_is_held_until_it_is_recorded() -> None:
     slots = slots_of(b"w")
     slots.take([assignment(0)])
     slots.assign()
-    batch = slots.report(slots.done(b"w", [outcome(0)]), b"", 0.0)
+    batch = slots.report(slots.done(b"w", [outcome(0)]), 0.0)
     assert held(slots) == {0: 1}
     assert not slots.recorded(batch.seq)
     assert (held(slots), list(slots.unrecorded)) == ({}, [])
@@ -104,7 +104,7 @@ def test_the_end_of_an_earlier_attempt_does_not_take_a_later_one_out_of_the_acco
     slots = slots_of(b"w")
     slots.take([assignment(0)])
     slots.assign()
-    batch = slots.report(slots.done(b"w", [outcome(0)]), b"", 0.0)
+    batch = slots.report(slots.done(b"w", [outcome(0)]), 0.0)
     slots.take([assignment(0, attempt=2)])
     slots.recorded(batch.seq)
     assert held(slots) == {0: 2}
@@ -178,7 +178,7 @@ def test_two_queued_attempts_of_one_task_are_given_back_together() -> None:
 
 def test_a_batch_is_overdue_once_for_each_time_that_it_waited() -> None:
     slots = slots_of()
-    slots.report([outcome(0)], b"", 1.0)
+    slots.report([outcome(0)], 1.0)
     assert slots.overdue(0.9, 1.5) == []
     assert [batch.seq for batch in slots.overdue(1.0, 1.5)] == [1]
     assert slots.overdue(1.0, 1.5) == []
@@ -189,5 +189,5 @@ def test_the_end_of_a_lost_attempts_record_asks_for_a_new_account() -> None:
     slots.take([assignment(0)])
     slots.assign()
     slots.worker_lost(b"v")
-    batch = slots.report([outcome(0, end=TaskEnd.LOST)], b"", 0.0)
+    batch = slots.report([outcome(0, end=TaskEnd.LOST)], 0.0)
     assert slots.recorded(batch.seq)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Callable
-from dataclasses import fields
 from typing import Any
 
 import msgpack
@@ -73,7 +72,7 @@ def frame_of(cls: type, values: Any) -> bytes:
 
 
 def fields_of(message: Any) -> list[Any]:
-    return [getattr(message, field.name) for field in fields(message)]
+    return list(message)
 
 
 def test_there_is_an_example_of_every_message() -> None:
@@ -101,12 +100,12 @@ def test_a_missing_field_and_a_field_too_many_are_malformed(message: m.Message) 
 @each_example
 def test_a_field_of_another_type_is_malformed_and_named(message: m.Message) -> None:
     values = fields_of(message)
-    for place, field in enumerate(fields(message)):
+    for place, name in enumerate(message._fields):
         wrong: Any
         for wrong in (None, 1.5, -1, 2**63, "text", b"bytes", True, {}, {"k": 1}, [1.5], [None], [[]], [[1.5]]):
             if type(wrong) is type(values[place]) and wrong not in (-1, 2**63):
                 continue
-            with pytest.raises(MalformedFrame, match=rf"\b{field.name}\b"):
+            with pytest.raises(MalformedFrame, match=rf"\b{name}\b"):
                 codec.decode(frame_of(type(message), [*values[:place], wrong, *values[place + 1 :]]))
 
 

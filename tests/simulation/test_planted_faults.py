@@ -7,7 +7,7 @@ some need a rare order of events, or break a promise that is not an invariant, a
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,7 @@ def commit_to_last_index(true: Method) -> Method:
 def skip_previous_term(true: Method) -> Method:
     def on_append(self: Consensus, leader_id: str, append: Append) -> None:
         term = self.log.term_at(append.prev_index)
-        true(self, leader_id, append if term is None else replace(append, prev_term=term))
+        true(self, leader_id, append if term is None else append._replace(prev_term=term))
 
     return on_append
 

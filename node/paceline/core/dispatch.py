@@ -13,9 +13,10 @@ whether they hold it), READY in a lane of ``ready``, or DISPATCHED in the ledger
 from __future__ import annotations
 
 from collections.abc import Iterable
+from heapq import heapify, heappop, heapreplace
 
 from paceline.core.durations import UNKNOWN_US, Durations
-from paceline.core.queues import PRIORITIES, Lane, ReadyQueues
+from paceline.core.queues import Lane, ReadyQueues
 from paceline.core.task import Event, State, Task
 from paceline_protocol.messages import Assignment
 
@@ -194,34 +195,29 @@ class Dispatcher:
     def dispatch(self) -> dict[str, list[Assignment]]:
         """Hand out ready tasks while there is credit: higher priority first, then older. Returns the tasks by node."""
         given: dict[str, list[Assignment]] = {}
-        if not self.ready_tasks:
-            return given
-        lanes = self.ready.lanes()
+        lanes = self.ready.served
         if len(lanes) == 1:
-            for priority in lanes[0].waiting():
-                while self._give_next(lanes[0], priority, given):
-                    if not self.ready_tasks:
-                        return given
+            while self.ready_tasks and self._give_head(lanes[0], given):
+                pass
         else:
-            for priority in PRIORITIES:
-                self._give_from_many(lanes, priority, given)
+            self._give_from_many(lanes, given)
         return given
 
-    def _give_from_many(self, lanes: list[Lane], priority: int, given: dict[str, list[Assignment]]) -> None:
-        """One priority of several lanes: always the oldest head that some node has credit for."""
-        open_lanes = [(head.age, index) for index, lane in enumerate(lanes) if (head := lane.head(priority))]
-        while open_lanes:
-            oldest = min(open_lanes)
-            open_lanes.remove(oldest)
-            lane = lanes[oldest[1]]
-            if self._give_next(lane, priority, given):
-                head = lane.head(priority)
-                if head is not None:
-                    open_lanes.append((head.age, oldest[1]))
+    def _give_from_many(self, lanes: list[Lane], given: dict[str, list[Assignment]]) -> None:
+        """Always the first of all heads, of the lanes whose nodes have credit."""
+        heads = [(-head.priority, head.age, index) for index, lane in enumerate(lanes) if (head := lane.head())]
+        heapify(heads)
+        while heads:
+            lane = lanes[heads[0][2]]
+            head = lane.head() if self._give_head(lane, given) else None
+            if head is None:
+                heappop(heads)
+            else:
+                heapreplace(heads, (-head.priority, head.age, heads[0][2]))
 
-    def _give_next(self, lane: Lane, priority: int, given: dict[str, list[Assignment]]) -> bool:
+    def _give_head(self, lane: Lane, given: dict[str, list[Assignment]]) -> bool:
         """Give the lane's next task to the least loaded of its nodes that has credit; False if there is none."""
-        task = lane.head(priority)
+        task = lane.head()
         if task is None:
             return False
         cost_us = self._cost_us(task)
@@ -237,7 +233,7 @@ class Dispatcher:
                 best, best_load = ledger, load
         if best is None:
             return False
-        lane.pop(priority)
+        lane.pop()
         self.ready_tasks -= 1
         task.move(Event.DISPATCH)
         best.take(task, cost_us)

@@ -12,15 +12,13 @@ sequence (has everything that I reported been recorded?).
 from __future__ import annotations
 
 from paceline.core.settings import Settings
-from paceline.core.slots import Slots
-from paceline_protocol.codec import encode_outcomes
+from paceline.core.slots import Slots, UnrecordedBatch
 from paceline_protocol.messages import (
     Assignment,
     Beat,
     Dispatch,
     Enrol,
     NodeBeat,
-    NodeOutcomes,
     Outcome,
     Revoke,
     Revoked,
@@ -34,7 +32,8 @@ incarnation is then always older than what this one says."""
 
 
 class Executor:
-    """The executing half of a node. Its ``outbox`` goes to ``leader``; the caller empties it."""
+    """The executing half of a node. Its ``outbox`` goes to ``leader`` in ``term``, batches of outcomes as NodeOutcomes;
+    the caller empties it."""
 
     def __init__(self, settings: Settings, incarnation: int) -> None:
         """``incarnation``: grows with each start of this node id, so that its numbers go on growing, too."""
@@ -45,7 +44,7 @@ class Executor:
         self._min_term = 0
         self.leader = ""
         self.heard_at = float("-inf")
-        self.outbox: list[WorkMessage] = []
+        self.outbox: list[WorkMessage | UnrecordedBatch] = []
         self._account = first
         self._dispatch_seq = 0
         self._outcome_seq = first
@@ -169,10 +168,9 @@ class Executor:
         )
 
     def _report(self, items: list[Outcome], now: float) -> None:
-        batch = self.slots.report(items, encode_outcomes(items), now)
+        batch = self.slots.report(items, now)
         if self.leader:
-            self.outbox.append(NodeOutcomes(self.term, batch.seq, batch.data))
+            self.outbox.append(batch)
 
     def _report_again(self, before: float, now: float) -> None:
-        for batch in self.slots.overdue(before, now):
-            self.outbox.append(NodeOutcomes(self.term, batch.seq, batch.data))
+        self.outbox += self.slots.overdue(before, now)

@@ -4,9 +4,9 @@ A Leader is made once the first entry of its own term is applied: then the table
 accepted, and nothing is admitted twice. It is thrown away when the node stops leading; all that it knows can be
 rebuilt.
 
-The way of a task through here, in one turn of the reactor: ``submit`` puts it in the queue and proposes its ACCEPT
-entry, ``dispatch`` sends it to a node, and both the entry and the dispatch leave together. ``applied`` tells the
-submitter once the entry is committed; ``outcomes`` passes the result on and proposes the OUTCOME entry.
+The way of a task through here: in one turn of the reactor ``submit`` puts it in the queue and ``dispatch`` sends it to
+a node; ``on_outcomes`` passes the result on. Beside that, ``log`` proposes what came since it was called last, and
+``applied`` tells submitters what is accepted, and nodes which outcomes they may forget.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from paceline.core.dispatch import Dispatcher
+from paceline.core.draft import DRAFT_BYTES, Draft
 from paceline.core.executor import INCARNATION_SHIFT
 from paceline.core.sessions import Session
 from paceline.core.settings import Settings
 from paceline.core.task import END_EVENTS, ENDED, State, Task, TaskTable
-from paceline_protocol.codec import decode_calls, decode_outcomes, encode_calls, encode_outcomes, join_ids
+from paceline_protocol.codec import decode_calls, encode_outcomes, join_ids
 from paceline_protocol.errors import RemoteProtocolError
 from paceline_protocol.messages import (
     Assignment,
@@ -33,7 +34,6 @@ from paceline_protocol.messages import (
     Enrol,
     EntryKind,
     NodeBeat,
-    NodeOutcomes,
     Outcome,
     Refusal,
     Revoke,
@@ -88,12 +88,10 @@ class Leader:
         self.to_nodes: list[tuple[str, WorkMessage]] = []
         self.to_clients: list[tuple[bytes, CancelReply]] = []
         self._dirty: dict[bytes, Session] = {}
-        self._submitted: list[tuple[bytes, list[Task], Session, Submit]] = []  # in this turn; (packed new calls, ...)
-        self._accepting: deque[tuple[int, list[Task], Session, Submit]] = deque()  # (index, tasks, ...)
-        self._recording: deque[tuple[int, str, int]] = deque()  # (index, node, NodeOutcomes.seq)
-        self._record_index = 0  # the last entry that recorded ends or lost attempts
-        self._ending: dict[bytes, tuple[int, bytes]] = {}  # outcomes that are proposed and not yet applied
-        self._ending_at: deque[tuple[int, list[bytes]]] = deque()  # (index, task ids)
+        self._draft = Draft()
+        self._proposed: deque[tuple[int, Draft]] = deque()  # (the last index, what was proposed up to there)
+        self._proposed_index = 0
+        self._ending: dict[bytes, tuple[int, bytes]] = {}  # how tasks ended, until that is applied
         self._cancelling: dict[bytes, list[tuple[Session, int]]] = {}
         self._to_release: list[bytes] = []
         self._release_at = float("inf")
@@ -125,29 +123,8 @@ class Leader:
         self.acknowledge(session, submit.ack, now)
         new: list[Task] = []
         admitted: list[Call] = [call for call in calls if self._admit(session, call, new)]
-        data = submit.calls if len(new) == len(calls) else encode_calls(admitted)
-        self._submitted.append((data, new, session, submit))
-
-    def log_submitted(self, now: float) -> None:
-        """Propose what was submitted in this turn. Apart from submit(), so that it is dispatched first."""
-        if self._submitted:
-            self._propose_submitted()
-            self._confirm_accepted(now)
-
-    def _log(self, kind: int, data: bytes, decoded: Any) -> int:
-        """Propose an entry behind what was submitted before: the log accepts a task, then ends it."""
-        self._propose_submitted()
-        return self._propose(kind, data, decoded)
-
-    def _propose_submitted(self) -> None:
-        submitted, self._submitted = self._submitted, []
-        for data, new, session, submit in submitted:
-            index = self._applied_index
-            if new:
-                index = self._propose(EntryKind.ACCEPT, data, new)
-            elif self._accepting:
-                index = max(index, self._accepting[-1][0])  # all were copies: accepted when the originals are
-            self._accepting.append((index, new if data is submit.calls else [], session, submit))
+        self._make_room(len(submit.calls))
+        self._draft.accept(session, submit, admitted, new, complete=len(new) == len(calls))
 
     def _admit(self, session: Session, call: Call, new: list[Task]) -> bool:
         """Take one call: True if it became a new task, which is then the last of ``new``."""
@@ -304,28 +281,23 @@ class Leader:
             if recovered is not None:
                 self.tasks.adopt(recovered, node_id, attempt)
 
-    def on_outcomes(
-        self, node_id: str, message: NodeOutcomes, now: float, unpacked: list[Outcome] | None = None
-    ) -> None:
-        """A node reports ends of attempts. Raises ProtocolError if the batch is malformed. ``unpacked``: what
-        ``message.outcomes`` holds, if that is known already."""
+    def on_outcomes(self, node_id: str, term: int, seq: int, outcomes: list[Outcome], now: float) -> None:
+        """A node reports ends of attempts: a NodeOutcomes, unpacked. Raises ProtocolError for ends of both sorts."""
         state = self.nodes.get(node_id)
-        if state is None or not state.enrolled or message.term != self.term:
+        if state is None or not state.enrolled or term != self.term:
             return
         state.heard_at = now
-        if message.seq != state.outcome_seen + 1:
+        if seq != state.outcome_seen + 1:
             return  # a copy, or one behind a gap: the node reports again whatever is not acknowledged
-        outcomes = decode_outcomes(message.outcomes) if unpacked is None else unpacked
         ends = {outcome[2] for outcome in outcomes}
         if ends == _LOST:
-            index = self._attempts_lost(outcomes, node_id)
+            self._attempts_lost(outcomes, node_id)
         elif ends <= _RAN:
-            index = self._end(outcomes, message.outcomes)
+            self._end(outcomes)
         else:
             raise RemoteProtocolError(f"a node can't report the ends {sorted(ends)} in one batch")
-        state.outcome_seen = message.seq
-        self._recording.append((index, node_id, message.seq))
-        self._confirm_recorded()
+        state.outcome_seen = seq
+        self._draft.recorded[node_id] = seq
 
     def on_revoked(self, node_id: str, revoked: Revoked) -> None:
         """A node answered what can still be cancelled."""
@@ -353,19 +325,17 @@ class Leader:
 
     # --- ends ---------------------------------------------------------------------------------------------------
 
-    def _end(self, outcomes: list[Outcome], data: bytes | None = None) -> int:
-        """Pass ends on to the submitters and propose them for the record.
-
-        Returns the index at which they are recorded, all of them: what is not new was recorded by then, or before.
-        """
+    def _end(self, outcomes: list[Outcome]) -> None:
+        """Pass ends on to the submitters and into the draft. What is not new is recorded already, or in the draft."""
         tasks, dirty = self.tasks, self._dirty
         observe = tasks.durations.observe
-        fresh: list[bytes] = []
-        for task_id, _attempt, end, payload, duration_us in outcomes:
+        for outcome in outcomes:
+            task_id, _attempt, end, payload, duration_us = outcome
             task = tasks.finish(task_id, END_EVENTS[end])
             if task is None:
                 continue
-            fresh.append(task_id)
+            self._make_room(len(payload))
+            self._draft.end(outcome)
             self._ending[task_id] = (end, payload)
             if end in _RAN:
                 observe(task.name, duration_us)
@@ -378,13 +348,8 @@ class Leader:
             if self._cancelling:
                 state = CancelState.CANCELLED if end == TaskEnd.CANCELLED else CancelState.FINISHED
                 self._answer_cancel(self._cancelling.pop(task_id, None), task_id, state)
-        if fresh:
-            packed = encode_outcomes(outcomes) if data is None else data
-            self._record_index = self._log(EntryKind.OUTCOME, packed, outcomes)
-            self._ending_at.append((self._record_index, fresh))
-        return self._record_index
 
-    def _attempts_lost(self, outcomes: list[Outcome], node_id: str) -> int:
+    def _attempts_lost(self, outcomes: list[Outcome], node_id: str) -> None:
         """Attempts that ended with their worker or node: run again, or give up."""
         again: list[bytes] = []
         given_up: list[Outcome] = []
@@ -397,10 +362,9 @@ class Leader:
             else:
                 detail = f"last on node {node_id}: {payload.decode(errors='replace')}"
                 given_up.append((task_id, attempt, TaskEnd.LOST, _lost_error(attempt, detail), 0))
-        if again:
-            self._record_index = self._log(EntryKind.ATTEMPT, join_ids(again), None)
-            self._cancel_if_asked(again)
-        return self._end(given_up)
+        self._draft.attempts_lost += again
+        self._cancel_if_asked(again)
+        self._end(given_up)
 
     def _node_restarted(self, node_id: str, held: dict[bytes, int]) -> None:
         """A node came back as a new process: what the old one had ended with it."""
@@ -425,33 +389,55 @@ class Leader:
 
     # --- the log ------------------------------------------------------------------------------------------------
 
+    def _make_room(self, size_bytes: int) -> None:
+        """Propose what is there if the entries would grow too large with what comes."""
+        if self._draft.size_bytes + size_bytes > DRAFT_BYTES and self._draft:
+            self._propose_draft()
+
+    def _propose_draft(self) -> None:
+        draft, self._draft = self._draft, Draft()
+        if draft.new:
+            self._proposed_index = self._propose(EntryKind.ACCEPT, draft.packed_calls(), draft.new)
+        if draft.attempts_lost:
+            self._proposed_index = self._propose(EntryKind.ATTEMPT, join_ids(draft.attempts_lost), None)
+        if draft.outcomes:
+            self._proposed_index = self._propose(EntryKind.OUTCOME, encode_outcomes(draft.outcomes), draft.outcomes)
+        # If nothing of it was new, it is durable when the originals are, which were proposed before.
+        self._proposed.append((self._proposed_index, draft))
+
+    def log(self, now: float) -> None:
+        """Propose what came since the last time."""
+        if self._draft:
+            self._propose_draft()
+        if now >= self._release_at:
+            self._propose(EntryKind.RELEASE, join_ids(self._to_release), None)
+            self._to_release = []
+            self._release_at = float("inf")
+        if now >= self.due:
+            self._find_due()
+        self._confirm(now)
+
     def applied(self, index: int, now: float) -> None:
         """Everything up to this log entry is committed and applied."""
         self._applied_index = index
-        if self._accepting:
-            self._confirm_accepted(now)
-        if self._recording:
-            self._confirm_recorded()
-        while self._ending_at and self._ending_at[0][0] <= index:
-            for task_id in self._ending_at.popleft()[1]:
-                del self._ending[task_id]
+        self._confirm(now)
 
-    def _confirm_accepted(self, now: float) -> None:
-        accepting = self._accepting
-        while accepting and accepting[0][0] <= self._applied_index:
-            _, tasks, session, submit = accepting.popleft()
-            all_ended = bool(tasks) and all(task.state in ENDED for task in tasks)  # which says as much
-            if not session.closed and not all_ended:
-                due = now if submit.prompt else now + self._settings.accept_linger_s
-                session.add_accepted(submit.seq, due)
-                self.due = min(self.due, due)
-                self._dirty[session.key] = session
-
-    def _confirm_recorded(self) -> None:
-        recording = self._recording
-        while recording and recording[0][0] <= self._applied_index:
-            _, node_id, seq = recording.popleft()
-            self.nodes[node_id].outcome_seq = max(self.nodes[node_id].outcome_seq, seq)
+    def _confirm(self, now: float) -> None:
+        """Tell clients what is accepted and nodes what is recorded, as far as it is applied."""
+        proposed = self._proposed
+        while proposed and proposed[0][0] <= self._applied_index:
+            _, draft = proposed.popleft()
+            for tasks, session, submit in draft.submits:
+                all_ended = bool(tasks) and all(task.state in ENDED for task in tasks)  # which says as much
+                if not session.closed and not all_ended:
+                    due = now if submit.prompt else now + self._settings.accept_linger_s
+                    session.add_accepted(submit.seq, due)
+                    self.due = min(self.due, due)
+                    self._dirty[session.key] = session
+            for node_id, seq in draft.recorded.items():
+                self.nodes[node_id].outcome_seq = max(self.nodes[node_id].outcome_seq, seq)
+            for outcome in draft.outcomes:
+                del self._ending[outcome[0]]
 
     # --- time ---------------------------------------------------------------------------------------------------
 
@@ -475,16 +461,6 @@ class Leader:
                 self.accounted = True
                 self.tasks.settle()
         return gone
-
-    def release_if_due(self, now: float) -> bool:
-        """Log the release of results that their owners have."""
-        if now < self._release_at:
-            return False
-        self._log(EntryKind.RELEASE, join_ids(self._to_release), None)
-        self._to_release = []
-        self._release_at = float("inf")
-        self._find_due()
-        return True
 
     def expire_sessions(self, now: float) -> None:
         """Forget clients that wait for nothing and have been silent for long."""

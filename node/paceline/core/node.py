@@ -28,8 +28,10 @@ from paceline.core.leader import Leader
 from paceline.core.membership import Directory, FirstBoot, Identity
 from paceline.core.replicas import next_config
 from paceline.core.settings import Settings
+from paceline.core.slots import UnrecordedBatch
 from paceline.core.status import status
 from paceline.core.task import TaskTable
+from paceline_protocol.codec import decode_outcomes
 from paceline_protocol.errors import ProtocolError
 from paceline_protocol.messages import (
     Append,
@@ -302,8 +304,7 @@ class NodeCore:
             return
         elif isinstance(message, NodeOutcomes):
             try:
-                own = self.executor.slots.last_reported(message.seq) if sender == self.node_id else None
-                self.leader.on_outcomes(sender, message, now, own)
+                self.leader.on_outcomes(sender, message.term, message.seq, decode_outcomes(message.outcomes), now)
             except ProtocolError as error:
                 self._notice("error", f"node {sender} sent malformed outcomes: {error}")
         elif isinstance(message, NodeBeat):
@@ -365,8 +366,8 @@ class NodeCore:
 
     def tick(self, now: float) -> None:
         """Do what is due."""
-        if self.leader is not None and self.leader.release_if_due(now):
-            self._linger(now)
+        if self.leader is not None and now >= self.leader.due:
+            self._effects_at = -inf
         if now >= self._tick_at:
             self._effects_at = -inf
             self._regular_tick(now)
@@ -511,7 +512,7 @@ class NodeCore:
         self._review_if_changed(now)
         self._pass_work(now)
         if self.leader is not None:
-            self.leader.log_submitted(now)
+            self.leader.log(now)
         ready = self.consensus.take_ready()
         for node_id, message in ready.send_now:
             self._send(node_id, message)
@@ -554,25 +555,31 @@ class NodeCore:
     def _pass_work(self, now: float) -> None:
         """Dispatch, and carry messages between the leader and the executors until this node's own have nothing to
         say."""
-        leader, executor = self.leader, self.executor
+        leader, executor, own_id = self.leader, self.executor, self.identity.node_id
         while True:
             if leader is not None:
                 if leader.tasks.ready_tasks and self.consensus.has_quorum_lease(now):
                     leader.dispatch()
-                to_nodes, leader.to_nodes = leader.to_nodes, []
-                for node_id, message in to_nodes:
-                    if node_id == self.node_id:
-                        self._on_work(node_id, message, now)
-                    else:
-                        self._send(node_id, message)
-            outbox, executor.outbox = executor.outbox, []
-            if not outbox:
+                if leader.to_nodes:
+                    to_nodes, leader.to_nodes = leader.to_nodes, []
+                    for node_id, message in to_nodes:
+                        if node_id == own_id:
+                            self._on_work(own_id, message, now)
+                        else:
+                            self._send(node_id, message)
+            if not executor.outbox:
                 return
+            outbox, executor.outbox = executor.outbox, []
             for report in outbox:
-                if executor.leader == self.node_id:
-                    self._on_work(self.node_id, report, now)
-                else:
-                    self._send(executor.leader, report)
+                if not isinstance(report, UnrecordedBatch):
+                    if executor.leader == own_id:
+                        self._on_work(own_id, report, now)
+                    else:
+                        self._send(executor.leader, report)
+                elif executor.leader != own_id:
+                    self._send(executor.leader, report.message(executor.term))
+                elif leader is not None:
+                    leader.on_outcomes(own_id, executor.term, report.seq, report.items, now)
 
     def _install_and_apply(self, snapshot: Snapshot | None, committed: Sequence[Entry], now: float) -> None:
         if snapshot is not None:

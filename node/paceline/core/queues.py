@@ -14,47 +14,46 @@ from collections import deque
 from paceline.core.task import State, Task
 from paceline_protocol.messages import PRIORITY_MAX
 
-PRIORITIES = range(PRIORITY_MAX, -1, -1)
-
 
 class Lane:
     """The ready tasks that one set of nodes can run."""
 
-    __slots__ = ("_queues", "nodes")
+    __slots__ = ("_queues", "_top", "nodes")
 
     def __init__(self, nodes: frozenset[str]) -> None:
         self.nodes = nodes
         self._queues: tuple[deque[Task], ...] = tuple(deque() for _ in range(PRIORITY_MAX + 1))
+        self._top = 0  # no task has a higher priority than this
 
     def push(self, task: Task) -> None:
         """Add a task behind those of its priority."""
         self._queues[task.priority].append(task)
+        self._top = max(self._top, task.priority)
 
     def push_front(self, task: Task) -> None:
         """Put back a task that was dispatched before: it is older than all that wait."""
         self._queues[task.priority].appendleft(task)
+        self._top = max(self._top, task.priority)
 
-    def waiting(self) -> list[int]:
-        """The priorities of which there are tasks, highest first."""
-        queues = self._queues
-        return [priority for priority in PRIORITIES if queues[priority]]
+    def head(self) -> Task | None:
+        """The next task, left in place: the oldest of the highest priority."""
+        while True:
+            queue = self._queues[self._top]
+            while queue:
+                if queue[0].state is State.READY:
+                    return queue[0]
+                queue.popleft()
+            if not self._top:
+                return None
+            self._top -= 1
 
-    def head(self, priority: int) -> Task | None:
-        """The next task of this priority, left in place."""
-        queue = self._queues[priority]
-        while queue:
-            if queue[0].state is State.READY:
-                return queue[0]
-            queue.popleft()
-        return None
-
-    def pop(self, priority: int) -> None:
+    def pop(self) -> None:
         """Take the task that head() returned."""
-        self._queues[priority].popleft()
+        self._queues[self._top].popleft()
 
     def drain(self) -> list[Task]:
         """Take every ready task, in order."""
-        tasks = [task for priority in PRIORITIES for task in self._queues[priority] if task.state is State.READY]
+        tasks = [task for queue in reversed(self._queues) for task in queue if task.state is State.READY]
         for queue in self._queues:
             queue.clear()
         return tasks
@@ -67,10 +66,8 @@ class ReadyQueues:
         self._lanes: dict[frozenset[str], Lane] = {}
         self._lane_of_name: dict[str, Lane] = {}
         self._nodes_of_name: dict[str, frozenset[str]] = {}
-
-    def lanes(self) -> list[Lane]:
+        self.served: list[Lane] = []
         """Lanes that some node serves."""
-        return [lane for nodes, lane in self._lanes.items() if nodes]
 
     def push(self, task: Task) -> None:
         """Add a new task."""
@@ -94,6 +91,7 @@ class ReadyQueues:
         self._nodes_of_name = {name: frozenset(nodes) for name, nodes in nodes_of_name.items()}
         self._lanes.clear()
         self._lane_of_name.clear()
+        self.served = []
         for task in waiting:
             self._lane(task.name).push(task)
 
@@ -112,5 +110,7 @@ class ReadyQueues:
             lane = self._lanes.get(nodes)
             if lane is None:
                 lane = self._lanes[nodes] = Lane(nodes)
+                if nodes:
+                    self.served.append(lane)
             self._lane_of_name[name] = lane
         return lane

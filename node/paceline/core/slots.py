@@ -15,9 +15,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from operator import attrgetter
 
 from paceline.core.durations import UNKNOWN_US, Durations
-from paceline_protocol.messages import Assignment, Outcome, TaskEnd
+from paceline_protocol.codec import encode_outcomes
+from paceline_protocol.messages import Assignment, NodeOutcomes, Outcome, TaskEnd
 
 BATCH_TIME_US = 1_000
 BATCH_BYTES = 1 << 20
@@ -42,13 +44,19 @@ class WorkerSlot:
 class UnrecordedBatch:
     """Outcomes that were reported, and are kept until the leader has recorded them."""
 
-    __slots__ = ("data", "items", "reported_at", "seq")
+    __slots__ = ("_data", "items", "reported_at", "seq")
 
-    def __init__(self, seq: int, items: list[Outcome], data: bytes, now: float) -> None:
+    def __init__(self, seq: int, items: list[Outcome], now: float) -> None:
         self.seq = seq
         self.items = items
-        self.data = data
         self.reported_at = now
+        self._data = b""
+
+    def message(self, term: int) -> NodeOutcomes:
+        """What tells them to the leader of ``term``. One in this process takes the items as they are."""
+        if not self._data:
+            self._data = encode_outcomes(self.items)
+        return NodeOutcomes(term, self.seq, self._data)
 
 
 class Slots:
@@ -115,16 +123,16 @@ class Slots:
     def assign(self) -> list[tuple[bytes, tuple[Assignment, ...]]]:
         """Bind queued tasks to workers that are free for them. Returns (worker id, tasks) for each that got some."""
         queue = self.queue
-        if not queue:
-            return []
+        free = [slot for slot in self.workers.values() if slot.cost_us <= BATCH_TIME_US]
+        if len(free) > 1:
+            free.sort(key=attrgetter("cost_us"))
         given = []
-        for slot in sorted(self.workers.values(), key=lambda slot: slot.cost_us):
+        for slot in free:
             if not queue:
                 break
-            if slot.cost_us <= BATCH_TIME_US:
-                batch = self._batch_for(slot)
-                if batch:
-                    given.append((slot.worker_id, batch))
+            batch = self._batch_for(slot)
+            if batch:
+                given.append((slot.worker_id, batch))
         return given
 
     def _batch_for(self, slot: WorkerSlot) -> tuple[Assignment, ...]:
@@ -177,18 +185,12 @@ class Slots:
 
     # --- outcomes and accounts ----------------------------------------------------------------------------------
 
-    def report(self, items: list[Outcome], data: bytes, now: float) -> UnrecordedBatch:
-        """Keep outcomes until the leader has recorded them. ``data`` is ``items`` as they travel."""
-        batch = UnrecordedBatch(self._next_seq, items, data, now)
+    def report(self, items: list[Outcome], now: float) -> UnrecordedBatch:
+        """Keep outcomes until the leader has recorded them."""
+        batch = UnrecordedBatch(self._next_seq, items, now)
         self._next_seq += 1
         self.unrecorded.append(batch)
         return batch
-
-    def last_reported(self, seq: int) -> list[Outcome] | None:
-        """The outcomes of the latest batch, if that has this number: for a leader in this process, which then need not
-        unpack them."""
-        unrecorded = self.unrecorded
-        return unrecorded[-1].items if unrecorded and unrecorded[-1].seq == seq else None
 
     def recorded(self, seq: int) -> bool:
         """The leader has recorded every batch up to this one. True if a lost attempt is no longer held for it.
