@@ -589,6 +589,20 @@ def test_a_lingering_accepted_is_a_deadline_until_it_has_left() -> None:
     assert lead.leader.due == float("inf")
 
 
+def test_a_deadline_that_a_result_made_idle_is_none_once_it_has_passed() -> None:
+    lead = Lead(accept_linger_s=0.5)
+    lead.enrol("a")
+    lead.submit(lead.client(), 1, 2)
+    lead.commit()
+    lead.dispatched()
+    lead.outcomes("a", 1, 1)
+    (update,) = lead.updates()
+    assert update.accepted == (1,)
+    assert lead.leader.due == 0.5
+    lead.leader.log(0.5)
+    assert lead.leader.due == float("inf"), "the loop would come back to it at once, for ever"
+
+
 def test_an_idle_client_is_forgotten_after_a_while_and_one_that_waits_is_not() -> None:
     lead = Lead()
     lead.client(b"idle")
