@@ -74,6 +74,11 @@ class Floor(AbstractContextManager["Floor"]):
             raise FloorError(f"no answer within {TIMEOUT_MS} ms") from None
         return durations_s
 
+    @property
+    def pids(self) -> list[int]:
+        """The processes at the other end: the leader, then the worker."""
+        return [process.pid for process in self._processes]
+
     def close(self) -> None:
         for process in self._processes:
             process.kill()

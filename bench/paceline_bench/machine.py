@@ -12,6 +12,8 @@ from pathlib import Path
 import psutil
 import zmq
 
+from paceline.version import is_compiled
+
 
 def describe() -> dict[str, str]:
     """The machine and the software, and the command that was typed."""
@@ -22,7 +24,7 @@ def describe() -> dict[str, str]:
         "kernel": f"{platform.system()} {platform.release()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "pyzmq": f"{zmq.__version__} (libzmq {zmq.zmq_version()})",
-        "paceline": version("paceline"),
+        "paceline": f"{version('paceline')}, {'compiled' if is_compiled() else 'interpreted'}",
         "load_1min": f"{os.getloadavg()[0]:.2f}",
         "command": command_line(sys.argv),
     }

@@ -538,8 +538,9 @@ def _decode_packed(data: bytes, check: _Check, what: str) -> tuple[Any, ...]:
     if len(data) > MAX_FRAME_BYTES:
         raise FrameTooLarge(len(data), MAX_FRAME_BYTES)
     try:
-        value: tuple[Any, ...] = _unpack(data)
+        value: Any = _unpack(data)  # a tuple, once it is checked
         check(value)
     except ValueError as error:
         raise MalformedFrame(f"{what}: {error}") from error
-    return value
+    items: tuple[Any, ...] = value
+    return items

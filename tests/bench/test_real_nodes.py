@@ -1,13 +1,27 @@
 """Every verb once against real nodes, with as little work as shows that it measures what it says."""
 
+import os
+
 from paceline_bench import failover, idle, latency, throughput
+from paceline_bench.placement import placements
 
 
 def test_latency_measures_both_in_every_round_and_checks_results() -> None:
     report = latency.run(samples=30, rounds=3)
     assert report.ok
-    assert len(report.details["ratio_per_round"]) == 3
-    assert report.details["samples"] == 30
+    assert set(report.details) == {place.name for place in placements()}
+    for placed in report.details.values():
+        assert len(placed["ratio_per_round"]) == 3
+        assert placed["samples"] == 30
+
+
+def test_processes_are_where_they_were_placed_and_everywhere_again_afterwards() -> None:
+    free = os.sched_getaffinity(0)
+    *placed, anywhere = placements()
+    for place in [*placed, anywhere]:
+        place.apply([])
+        assert os.sched_getaffinity(0) == place.client
+    assert os.sched_getaffinity(0) == free
 
 
 def test_throughput_by_map_and_by_submit_gives_every_result() -> None:

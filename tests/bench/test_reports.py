@@ -11,14 +11,15 @@ from paceline_bench.report import Check, Report, Row, show, to_json
 
 
 def test_a_ratio_is_taken_within_its_round() -> None:
-    report = latency.report([[2e-4], [4e-4], [9e-4]], [[1e-4], [4e-4], [3e-4]], wrong=0)
-    assert report.details["ratio_per_round"] == pytest.approx([2, 1, 3])
-    assert report.details["ratio_median"] == pytest.approx(2)
+    rounds = latency.Rounds([[2e-4], [4e-4], [9e-4]], [[1e-4], [4e-4], [3e-4]])
+    report = latency.report({"apart": rounds}, wrong=0)
+    assert report.details["apart"]["ratio_per_round"] == pytest.approx([2, 1, 3])
+    assert report.details["apart"]["ratio_median"] == pytest.approx(2)
     assert report.ok
 
 
 def test_one_wrong_result_fails_the_report() -> None:
-    assert not latency.report([[1e-4]], [[1e-4]], wrong=1).ok
+    assert not latency.report({"anywhere": latency.Rounds([[1e-4]], [[1e-4]])}, wrong=1).ok
     assert not throughput.report({"map": [1.0], "submit": [1.0]}, tasks=1, workers=1, wrong=1).ok
 
 

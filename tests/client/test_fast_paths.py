@@ -9,6 +9,7 @@ import pytest
 import zmq
 
 from client.session_rig import Rig, call, ids_of, succeeded, task_id, welcome
+from modes import source_only
 from paceline.client.connections import Connections, _Connection
 from paceline.client.ledger import Ledger
 from paceline.client.session import WINDOW_SUBMITS, Session
@@ -127,6 +128,7 @@ def played() -> Any:
 
 
 @pytest.mark.parametrize("woken", [False, True])
+@source_only
 def test_frames_before_the_end_of_a_connection_are_read_before_the_end_is_told(played: Any, woken: bool) -> None:
     connections, connection, session, socket = played
     connections.deliver(0.0)
@@ -138,6 +140,7 @@ def test_frames_before_the_end_of_a_connection_are_read_before_the_end_is_told(p
     assert session.told == ["opened", b"1", b"2", "lost"]
 
 
+@source_only
 def test_a_woken_socket_is_read_without_asking_for_its_events(played: Any) -> None:
     connections, connection, session, socket = played
     connections.deliver(0.0)
@@ -149,6 +152,7 @@ def test_a_woken_socket_is_read_without_asking_for_its_events(played: Any) -> No
     assert socket.asked == asked + 1
 
 
+@source_only
 def test_a_socket_woken_in_vain_is_asked(played: Any) -> None:
     connections, connection, session, _socket = played
     connection.has_woken = True

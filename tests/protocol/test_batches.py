@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from modes import COMPILED
 from paceline_protocol import codec
 from paceline_protocol.errors import LimitExceeded, LocalProtocolError, MalformedFrame
 from paceline_protocol.messages import Config, TaskEnd
@@ -119,7 +120,7 @@ def test_a_configuration_comes_back_as_it_went(nodes: set[str], voters: int) -> 
     ids=repr,
 )
 def test_a_configuration_out_of_order_or_with_a_node_twice_is_neither_sent_nor_taken(groups: Any) -> None:
-    with pytest.raises(LocalProtocolError):
+    with pytest.raises((LocalProtocolError, TypeError) if COMPILED else LocalProtocolError):
         codec.encode_config(Config(*groups))
     with pytest.raises(MalformedFrame):
         codec.decode_config(msgpack.packb(groups))

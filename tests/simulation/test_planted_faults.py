@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from core.scenarios import run_file
+from modes import source_only
 from paceline.core import progress, transfer
 from paceline.core.config_change import ConfigHistory
-from paceline.core.consensus import Consensus, HardState, Log, Role
+from paceline.core.consensus import Consensus, ConsensusViolation, HardState, Log, Role
 from paceline.core.election import Ballot
 from paceline.core.progress import Replication
 from paceline_protocol.messages import Append, AppendResponse
@@ -178,7 +179,7 @@ def found_by_actions() -> bool:
     for seed in range(SEEDS):
         try:
             ActionRun(seed).run(STEPS)
-        except AssertionError:
+        except (AssertionError, ConsensusViolation):
             return True
     return False
 
@@ -188,6 +189,7 @@ def found_by_scenario(name: str) -> bool:
     return run_file(path) != path.read_text()
 
 
+@source_only
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name.replace(" ", "-"))
 def test_planted_fault_is_found(fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "APPEND_LIMIT_ENTRIES", 2)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+from modes import COMPILED
 from simulation.world import Faults, World
 
 SECONDS = 8.0
@@ -38,3 +42,29 @@ def test_the_same_seed_gives_the_same_run() -> None:
         return world.log, world.events
 
     assert run() == run()
+
+
+_DIGEST = """
+from hashlib import sha256
+from paceline.version import is_compiled
+from simulation.world import World
+world = World(5)
+world.run(3.0)
+print(is_compiled(), sha256(repr((sorted(world.log.items()), sorted(world.events.items()))).encode()).hexdigest())
+"""
+
+
+@pytest.mark.skipif(not COMPILED, reason="compares the compiled modules with their source")
+def test_the_compiled_modules_run_as_their_source_does() -> None:
+    root = Path(__file__).parents[2]
+
+    def run(*paths: str) -> list[str]:
+        path = os.pathsep.join(str(root / each) for each in (*paths, "tests"))
+        out = subprocess.run(
+            [sys.executable, "-c", _DIGEST], env={**os.environ, "PYTHONPATH": path}, check=True, stdout=subprocess.PIPE
+        )
+        return out.stdout.decode().split()
+
+    (of_source, source), (of_compiled, compiled) = run("node", "protocol"), run()
+    assert (of_source, of_compiled) == ("False", "True")
+    assert source == compiled

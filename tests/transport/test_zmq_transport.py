@@ -11,6 +11,7 @@ from types import FrameType
 import pytest
 import zmq
 
+from modes import source_only
 from paceline.config import parse_address
 from paceline.errors import ConfigError, PortInUse
 from paceline.runtime import transport as transport_module
@@ -132,6 +133,7 @@ def test_a_peers_address_that_makes_no_sense_is_gone_and_logged_once(
     assert len(caplog.records) == 1
 
 
+@source_only
 def test_the_number_of_peer_connections_is_bounded(plain: ZmqWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transport_module, "PEER_SOCKETS_MAX", 1)
     node = plain.node()

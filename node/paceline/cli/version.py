@@ -8,11 +8,15 @@ from importlib.metadata import version as version_of
 
 import click
 
+from paceline.version import is_compiled
 from paceline_protocol.messages import PROTOCOL_VERSION
 
 
 def version_line() -> str:
-    return f"paceline {version_of('paceline')} (protocol {PROTOCOL_VERSION}, Python {platform.python_version()})"
+    kind = "compiled" if is_compiled() else "interpreted"
+    return (
+        f"paceline {version_of('paceline')} ({kind}, protocol {PROTOCOL_VERSION}, Python {platform.python_version()})"
+    )
 
 
 @click.command()
@@ -24,6 +28,7 @@ def version(as_json: bool) -> None:
         return
     fields = {
         "paceline": version_of("paceline"),
+        "compiled": is_compiled(),
         "protocol": PROTOCOL_VERSION,
         "python": platform.python_version(),
         "pyzmq": version_of("pyzmq"),

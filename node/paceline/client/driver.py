@@ -77,7 +77,7 @@ class Driver:
         self._tick_at_s = 0.0
         # The background thread.
         self._eager = 0  # unresolved futures with callbacks
-        self._thread: threading.Thread | None = None
+        self._background: threading.Thread | None = None
         self._thread_wake = threading.Event()
         self._thread_idle = False
         self._used_at_s = 0.0
@@ -409,9 +409,9 @@ class Driver:
         self._run_callbacks()
 
     def _start_thread(self) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._maintain, name="paceline-client", daemon=True)
-            self._thread.start()
+        if self._background is None:
+            self._background = threading.Thread(target=self._maintain, name="paceline-client", daemon=True)
+            self._background.start()
 
     def _maintain(self) -> None:
         while self.unusable is None:
@@ -462,8 +462,8 @@ class Driver:
             self._waiting.clear()
             self._connections.interrupt()
             self._thread_wake.set()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(THREAD_END_LIMIT_S)  # it may be in a callback that takes long
+        if self._background is not None and self._background is not threading.current_thread():
+            self._background.join(THREAD_END_LIMIT_S)  # it may be in a callback that takes long
         with self._lock:
             self._connections.close()
             if self._driver_ready is None:
@@ -474,7 +474,7 @@ class Driver:
         """In a forked child: everything here belongs to the parent, even the lock."""
         self.unusable = error
         self._lock = threading.Lock()
-        self._thread = None
+        self._background = None
 
     def _check_usable(self) -> None:
         if self.unusable is not None:

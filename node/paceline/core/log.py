@@ -26,7 +26,7 @@ ENTRY_OVERHEAD_BYTES = 16
 """What an entry is counted for beyond its data, so that a batch of empty entries is bounded too."""
 
 
-class ConsensusViolation(AssertionError):
+class ConsensusViolation(Exception):
     """The replicated log contradicts itself. The node must stop: going on could lose or fork what was committed."""
 
 

@@ -31,6 +31,7 @@ FAILED = int(TaskEnd.FAILED)
 _STANDARD_LIBRARY = os.path.dirname(os.__file__)
 _NOT_SHOWN = (
     os.path.dirname(__file__) + os.sep,
+    "paceline/worker/",  # of the compiled modules
     os.path.join(_STANDARD_LIBRARY, "asyncio") + os.sep,
     os.path.join(_STANDARD_LIBRARY, "importlib") + os.sep,
     "<frozen importlib",
