@@ -50,7 +50,8 @@ from paceline.version import is_compiled
 from simulation.world import World
 world = World(5)
 world.run(3.0)
-print(is_compiled(), sha256(repr((sorted(world.log.items()), sorted(world.events.items()))).encode()).hexdigest())
+log = [(index, term, int(kind), data) for index, (term, kind, data) in sorted(world.log.items())]
+print(is_compiled(), sha256(repr((log, sorted(world.events.items()))).encode()).hexdigest())
 """
 
 
