@@ -30,7 +30,9 @@ CLUSTER_VARIABLE = "PACELINE_CLUSTER"
 """Environment: the path of the cluster file, for nodes and clients that are given none."""
 
 VOTER_COUNTS = (1, 3, 5)
-JOURNALS_PLANNED = ("os", "fsync")
+JOURNALS = ("fsync", "os", "memory")
+"""Where the replicated log is written down: on disk and synced before anything is promised, on disk and left to the
+operating system, or nowhere."""
 PAYLOAD_LIMIT_MIN_BYTES = 1024
 PAYLOAD_LIMIT_MAX_BYTES = 1 << 30
 EXPECT_MAX = 1000
@@ -211,7 +213,8 @@ class NodeConfig:
     expect: int | None = None  # 0: join a cluster, never form one
     voters: int = 3
     workers: int = field(default_factory=_usable_cpus)
-    journal: str = "memory"
+    journal: str = "fsync"
+    data_dir: Path | None = None  # None: a folder of the platform for this cluster name and port
     discovery: bool = True
     payload_limit_bytes: int = 16 * 1024 * 1024
     queue_limit_tasks: int = 2_000_000
@@ -288,10 +291,15 @@ class NodeConfig:
             raise ConfigError("expect is 0 (join only), but no address to join is given and discovery is off")
         if self.voters not in VOTER_COUNTS:
             raise ConfigError(f"voters is {self.voters!r}; allowed are {', '.join(map(str, VOTER_COUNTS))}")
-        if self.journal in JOURNALS_PLANNED:
-            raise ConfigError(f"journal {self.journal!r} is not available in this version; use 'memory'")
-        if self.journal != "memory":
-            raise ConfigError(f"journal is {self.journal!r}; allowed is 'memory'")
+        if self.journal not in JOURNALS:
+            raise ConfigError(f"journal is {self.journal!r}; allowed are {', '.join(JOURNALS)}")
+        if self.journal == "memory" and self.data_dir is not None:
+            raise ConfigError("a data directory is given, and journal memory writes nothing; leave out one of the two")
+        if self.journal != "memory" and self.data_dir is None and self.port == 0:
+            raise ConfigError(
+                "port 0 is another one at each start, so the node would not find its journal again; "
+                "give it a --port, a --data-dir, or --journal memory"
+            )
 
     def _validate_limits(self) -> None:
         _check_range("payload_limit_bytes", self.payload_limit_bytes, PAYLOAD_LIMIT_MIN_BYTES, PAYLOAD_LIMIT_MAX_BYTES)

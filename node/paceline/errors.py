@@ -199,3 +199,68 @@ class DuplicateTaskName(PacelineError):
         super().__init__(
             f"two tasks are named {name!r}: {first} and {second}; give one of them another name with @task(name=...)"
         )
+
+
+class JournalError(PacelineError):
+    """The base of what can be wrong with a data directory."""
+
+    exit_code = 60
+
+
+class DataDirInUse(JournalError):
+    """Another process holds the data directory."""
+
+    exit_code = 61
+
+    def __init__(self, directory: str, pid: str) -> None:
+        super().__init__(
+            f"the data directory {directory} is in use by process {pid or 'of another user'}; two nodes can't share "
+            "one: give this node another --port or --data-dir"
+        )
+
+
+class JournalCorrupt(JournalError):
+    """What was written whole can't be read any more. A node must not vote with what is left of its memory."""
+
+    exit_code = 62
+
+    def __init__(self, path: str, offset: int, reason: str) -> None:
+        self.path = path
+        self.offset = offset
+        super().__init__(
+            f"{path} is damaged at byte {offset}: {reason}. This node must not vote with what is left. Move its data "
+            "directory away and start it again: it joins as a new node and gets everything from the others"
+        )
+
+
+class JournalTooNew(JournalError):
+    """A later version of paceline wrote the data directory."""
+
+    exit_code = 63
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path} was written by a newer paceline: {reason}; install that version again")
+
+
+class JournalFailed(JournalError):
+    """The disk refused a write. The node stops: what it can't write it can't promise."""
+
+    exit_code = 64
+
+    def __init__(self, action: str, path: str, reason: str) -> None:
+        super().__init__(
+            f"can't {action} {path}: {reason}. The node stops, and nothing that was accepted is lost with it; "
+            "make room or replace the disk, then start it again"
+        )
+
+
+class IdentityLost(JournalError):
+    """The data directory has lost a part, so that this node can't tell what it has promised."""
+
+    exit_code = 65
+
+    def __init__(self, directory: str, reason: str) -> None:
+        super().__init__(
+            f"{directory}: {reason}. A node that forgot what it promised must not vote. Move the directory away and "
+            "start it again: it joins as a new node"
+        )

@@ -47,7 +47,8 @@ def paceline(*arguments: str) -> subprocess.CompletedProcess[str]:
 def running_node(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], Iterator[dict[str, Any]]]]:
     """A node on a free port: its process, and its announcements as they come."""
     reading, writing = os.pipe()
-    command = [sys.executable, "-m", "paceline", "node", *arguments, "--port", "0", "--announce-fd", str(writing)]
+    options = ("--port", "0", "--journal", "memory", "--announce-fd", str(writing))
+    command = [sys.executable, "-m", "paceline", "node", *arguments, *options]
     with subprocess.Popen(
         command, pass_fds=(writing,), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0
     ) as process:
@@ -112,7 +113,8 @@ def test_a_port_in_use_is_announced_and_ends_with_41(tasks: Path) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
-        done = paceline("node", str(tasks), "--port", str(other.getsockname()[1]), "--no-discovery")
+        port = str(other.getsockname()[1])
+        done = paceline("node", str(tasks), "--port", port, "--journal", "memory", "--no-discovery")
     assert done.returncode == 41
     assert "--port" in done.stderr
     assert len(done.stderr.splitlines()) == 1

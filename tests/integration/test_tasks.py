@@ -158,7 +158,8 @@ def test_a_client_of_another_version_raises_incompatible_version() -> None:
 
 
 def run_node(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "paceline", "node", "--port", "0", "--workers", "1", "--no-discovery", *arguments]
+    options = ("--port", "0", "--workers", "1", "--journal", "memory", "--no-discovery")
+    command = [sys.executable, "-m", "paceline", "node", *options, *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
 
 

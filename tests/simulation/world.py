@@ -52,6 +52,8 @@ class Faults:
 class SimulatedJournal:
     """A disk. A write is durable once its time has come; a crash keeps what is durable and a prefix of the rest."""
 
+    failure = None
+
     def __init__(self, world: World) -> None:
         self._world = world
         self._pending: list[tuple[float, Persist]] = []

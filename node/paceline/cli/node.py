@@ -6,6 +6,7 @@ The node itself is ``paceline.runtime.server``; it is imported once the settings
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -40,7 +41,14 @@ NAMES_SHOWN = 5
 @click.option("--workers", type=int, metavar="N", help="Worker processes. Default: one for each CPU.")
 @click.option("--expect", type=int, metavar="N", help="Nodes that must be there before a cluster forms.")
 @click.option("--voters", type=int, metavar="N", help="How many nodes replicate the log: 1, 3 (default) or 5.")
-@click.option("--journal", metavar="KIND", help="Where the log is kept: memory.")
+@click.option(
+    "--journal", metavar="KIND", help="How safe accepted tasks are: fsync (default), os (written, not synced), memory."
+)
+@click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where identity and journal are kept. Default: a folder of yours for this cluster and port.",
+)
 @click.option("--insecure", is_flag=True, help="Let everyone who reaches the port run tasks; needed without --cluster.")
 @click.option("--no-discovery", is_flag=True, help="Neither announce this node nor look for others; use --join.")
 @click.option("--payload-limit", "payload_limit_mib", type=int, metavar="MIB", help="For arguments, and for a result.")

@@ -42,21 +42,26 @@ class Node:
         self.id = ""
         self.address = ""
         self.ready = False
+        self._command = command
+        self._environment = environment
         self._log_path = log_path
+        self._start(command)
+
+    def _start(self, command: list[str]) -> None:
         self._announced = b""
         announce_read, announce_write = os.pipe()
         parent_read, self._parent_write = os.pipe()
         self._announce_read = announce_read
         command = [*command, "--announce-fd", str(announce_write), "--parent-fd", str(parent_read)]
         try:
-            with log_path.open("ab") as log:
+            with self._log_path.open("ab") as log:
                 self._process = subprocess.Popen(
                     command,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     pass_fds=(announce_write, parent_read),
-                    env=environment,
+                    env=self._environment,
                     # Ctrl-C belongs to the script: it decides when and in which order its nodes stop.
                     start_new_session=True,
                 )
@@ -86,6 +91,15 @@ class Node:
         self._process.kill()
         self._process.wait(KILL_TIMEOUT_S)
         self._close_pipes()
+
+    def restart(self) -> None:
+        """Start an ended node again, at its address and with its data directory if it has one. Returns at once:
+        :meth:`Cluster.wait_ready` waits. With journal memory it is a new node."""
+        if self.alive:
+            raise ClusterFailed("the node still runs; kill or terminate it before it is started again")
+        port = self.address.rpartition(":")[2]
+        self.id, self.ready = "", False
+        self._start([*self._command, "--port", port])
 
     def terminate(self) -> None:
         """SIGTERM: the node leaves. What its workers were running is run again by another."""
@@ -149,8 +163,11 @@ class Node:
 class Cluster:
     """Nodes of this machine that form one cluster. Made by :meth:`local`."""
 
-    def __init__(self, command: list[str], nodes: int, environment: Mapping[str, str] | None) -> None:
+    def __init__(
+        self, command: list[str], nodes: int, environment: Mapping[str, str] | None, *, journal: str = "memory"
+    ) -> None:
         self._command = command
+        self._journal = journal
         self._wanted_nodes = nodes
         self._environment = environment
         self._directory: Path | None = None
@@ -168,14 +185,15 @@ class Cluster:
         """Describe a cluster; entering its ``with`` block starts it and waits until it is ready.
 
         ``modules`` hold the tasks: module names, paths of .py files, or modules. ``environment`` replaces that of the
-        nodes and their workers.
+        nodes and their workers. With ``journal`` "fsync" or "os" each node keeps its log on disk, for as long as the
+        block: a node that is killed can be started again.
         """
         if nodes < 1:
             raise ValueError(f"nodes is {nodes}, and must be at least 1")
         specs = [_module_spec(module) for module in modules]
         options = ["--port", "0", "--workers", str(workers), "--journal", journal, "--expect", str(nodes)]
         command = [sys.executable, "-m", "paceline", "node", *specs, *options, "--no-discovery"]
-        return cls(command, nodes, environment)
+        return cls(command, nodes, environment, journal=journal)
 
     def __enter__(self) -> Cluster:
         try:
@@ -238,8 +256,10 @@ class Cluster:
 
     def _start_node(self, *options: str) -> None:
         assert self._directory is not None
-        log_path = self._directory / f"node{len(self.nodes)}.log"
-        self.nodes.append(Node([*self._command, *options], log_path, self._environment))
+        number = len(self.nodes)
+        data = [] if self._journal == "memory" else ["--data-dir", str(self._directory / f"node{number}")]
+        log_path = self._directory / f"node{number}.log"
+        self.nodes.append(Node([*self._command, *data, *options], log_path, self._environment))
 
 
 def _leader_id(addresses: tuple[str, ...]) -> str:

@@ -48,7 +48,8 @@ class DemoCluster:
     def start(self) -> None:
         """Returns when every node is ready, and the death of one of them can be survived. Raises ClusterFailed."""
         for number in range(1, NODES + 1):
-            self.nodes.append(Node(self._command, self._directory / f"node-{number}.log", None))
+            command = [*self._command, "--data-dir", str(self._directory / f"node-{number}")]
+            self.nodes.append(Node(command, self._directory / f"node-{number}.log", None))
         deadline_s = time.monotonic() + READY_TIMEOUT_S
         for node in self.nodes:
             node.wait_announced("ready", deadline_s)

@@ -78,6 +78,7 @@ class Reactor:
         clock: Callable[[], float],
         children: Children | None = None,
         on_worker_failed: Callable[[bytes, m.WorkerFailed], None] | None = None,
+        save_identity: Callable[[], None] | None = None,
     ) -> None:
         self.core = core
         self.counters = Counters()
@@ -86,6 +87,7 @@ class Reactor:
         self._clock = clock
         self._children = children
         self._on_worker_failed = on_worker_failed
+        self._save_identity = save_identity
         self._addresses: deque[str] = deque(maxlen=1_024)  # from other threads
         self._promises: deque[tuple[int, list[PeerBatch]]] = deque()  # (Persist.seq to wait for, batches)
         self._submitted_seq = 0
@@ -202,6 +204,8 @@ class Reactor:
             if not core.effects_due(now):
                 return
             effects = core.take_effects(now)
+            if effects.identity_changed and self._save_identity is not None:
+                self._save_identity()  # before anything tells of it: a consent is given once, whatever crashes
             self._send(effects)
             if self._journal is None:
                 self._send_peers(effects.after_persist)
@@ -214,6 +218,8 @@ class Reactor:
 
     def _take_durable(self, journal: Journal) -> None:
         """Tell the core what is written, and keep the promises that waited for it."""
+        if journal.failure is not None:
+            raise journal.failure
         durable = journal.durable_seq()
         if durable > self._durable_seq:
             self._durable_seq = durable

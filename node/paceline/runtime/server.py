@@ -21,17 +21,20 @@ from math import inf
 from types import FrameType
 
 from paceline.config import NodeConfig, is_loopback
+from paceline.core.consensus import Consensus, Log
 from paceline.core.membership import Identity
 from paceline.core.node import NodeCore
 from paceline.core.settings import Settings
 from paceline.discovery import Discovery, SeedResolver
 from paceline.errors import ModuleImportFailed
+from paceline.runtime.journal import DiskJournal
 from paceline.runtime.pool import Child, Pool
 from paceline.runtime.reactor import Reactor
+from paceline.runtime.storage import Storage, default_directory
 from paceline.runtime.transport import ZmqTransport
 from paceline.worker.registry import check_module
 from paceline_protocol.codec import MAX_FRAME_BYTES
-from paceline_protocol.messages import WorkerFailed
+from paceline_protocol.messages import Config, WorkerFailed
 
 GREET_WITHOUT_LEADER_AFTER_S = 2.0
 WORKERS_STOP_S = 3.0
@@ -120,6 +123,8 @@ class Server:
         self._greeted = False
         self._announced_ready = False
         self._pool: Pool | None = None
+        self._storage: Storage | None = None
+        self._journal: DiskJournal | None = None
         self._discovery: Discovery | None = None
         self._seeds: SeedResolver | None = None
         self._transport = ZmqTransport(
@@ -137,16 +142,8 @@ class Server:
 
     def _assemble(self) -> None:
         config, transport = self._config, self._transport
-        node_id = secrets.token_hex(8)
-        self._core = NodeCore(
-            settings_of(config),
-            Identity(node_id, incarnation=1),
-            address=transport.address,
-            spare_cluster_id=secrets.token_hex(8),
-            random=random.Random(secrets.randbits(64)),
-            now=time.monotonic(),
-            durable_at_once=True,
-        )
+        self._core = self._restart() if config.journal != "memory" else self._begin()
+        node_id = self._core.node_id
         self._announce({"id": node_id, "pid": os.getpid(), "address": transport.address})
         self._pool = Pool(
             size=config.workers,
@@ -157,9 +154,10 @@ class Server:
         self._reactor = Reactor(
             self._core,
             transport,
-            None,
+            self._journal,
             clock=time.monotonic,
             children=children,
+            save_identity=self._storage.save_identity if self._storage is not None else None,
             on_worker_failed=self._worker_failed,
         )
         children.start()
@@ -175,6 +173,54 @@ class Server:
                 on_address=self._reactor.add_address,
             )
             self._discovery.start()
+
+    def _begin(self) -> NodeCore:
+        """A node that keeps everything in memory: each start makes a new one."""
+        return NodeCore(
+            settings_of(self._config),
+            Identity(secrets.token_hex(8), incarnation=1),
+            address=self._transport.address,
+            spare_cluster_id=secrets.token_hex(8),
+            random=random.Random(secrets.randbits(64)),
+            now=time.monotonic(),
+            durable_at_once=True,
+        )
+
+    def _restart(self) -> NodeCore:
+        """The node that its data directory describes, or a blank one if that is empty."""
+        config, now = self._config, time.monotonic()
+        directory = config.data_dir or default_directory(config.cluster_name, config.port)
+        self._storage = storage = Storage.open(directory, cluster_name=config.cluster_name, mode=config.journal)
+        recovered = storage.recovered
+        self._journal = DiskJournal(
+            storage.journal_directory, recovered, mode=config.journal, wake=self._transport.wake
+        )
+        storage.save_identity()
+        settings = settings_of(config)
+        rng = random.Random(secrets.randbits(64))
+        snapshot = recovered.snapshot
+        core = NodeCore(
+            settings,
+            storage.identity,
+            address=self._transport.address,
+            spare_cluster_id=secrets.token_hex(8),
+            random=rng,
+            now=now,
+            consensus=Consensus(
+                storage.identity.node_id,
+                timing=settings.timing,
+                random=rng,
+                now=now,
+                hard_state=recovered.hard_state,
+                log=Log(snapshot.index, snapshot.term, recovered.entries)
+                if snapshot
+                else Log(entries=recovered.entries),
+                config=snapshot.config if snapshot else Config(),
+            ),
+        )
+        if snapshot is not None:
+            core.table.restore(b"".join(snapshot.pages))
+        return core
 
     def run(self) -> None:
         """Turn after turn, until a signal or a failure ends it."""
@@ -205,6 +251,12 @@ class Server:
             self._seeds.stop()
         if self._pool is not None:
             self._pool.stop(WORKERS_STOP_S)
+        if self._journal is not None:
+            self._journal.close()
+        if self._storage is not None:
+            if self._journal is not None and self._journal.failure is None:
+                self._storage.save_identity(clean=True)
+            self._storage.close()
         self._transport.close()
 
     # --- telling others -----------------------------------------------------------------------------------------

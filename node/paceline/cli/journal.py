@@ -1,0 +1,103 @@
+"""``paceline journal``: look at what a node has on disk. Reads only."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from paceline.runtime.recovery import Recovered
+
+_directory = click.argument("directory", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group()
+def journal() -> None:
+    """Look at what a node has on disk. DIR is its data directory, or the folder `journal` in it.
+
+    Nothing is changed. A node that runs meanwhile goes on writing, so its last write may look torn.
+    """
+
+
+@journal.command()
+@_directory
+@_json
+def verify(directory: Path, as_json: bool) -> int:
+    """Read everything, and say whether it is whole."""
+    from paceline.runtime.recovery import read_journal
+
+    found = read_journal(_journal_in(directory))
+    fields = summary(found)
+    if as_json:
+        click.echo(json.dumps(fields))
+        return 0
+    for name, value in fields.items():
+        click.echo(f"{name:<12} {_text(value)}")
+    return 0
+
+
+@journal.command()
+@_directory
+@_json
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Stop after N records.")
+def dump(directory: Path, as_json: bool, limit: int | None) -> int:
+    """Print every record, a line each."""
+    from paceline.runtime.records import Kind
+    from paceline.runtime.recovery import Recovered, find_segments, read_segment
+
+    paths = find_segments(_journal_in(directory))
+    names = {int(kind): kind.name for kind in Kind}
+    printed = 0
+    for path in paths:
+        for record in read_segment(path, Recovered(), is_last=path == paths[-1]):
+            kind = names.get(record.kind, str(record.kind))
+            content: list[Any] = record.fields()
+            if record.kind == Kind.ENTRIES:
+                content = [{"index": i, "term": t, "kind": k, "bytes": len(data)} for i, t, k, data in content]
+            fields = {"segment": path.name, "offset": record.offset, "group": record.group, "kind": kind}
+            if as_json:
+                click.echo(json.dumps({**fields, "content": content}))
+            else:
+                click.echo(f"{path.name} {record.offset:>10} group {record.group:>8} {kind:<10} {_text(content)}")
+            printed += 1
+            if limit is not None and printed >= limit:
+                return 0
+    return 0
+
+
+def summary(found: Recovered) -> dict[str, Any]:
+    """What a journal holds, as names and numbers."""
+    entries = found.entries
+    return {
+        "segments": len(found.segments),
+        "records": sum(segment.records for segment in found.segments),
+        "bytes": sum(segment.size for segment in found.segments),
+        "term": found.hard_state.term,
+        "vote": found.hard_state.vote,
+        "snapshot": None if found.snapshot is None else {"index": found.snapshot.index, "term": found.snapshot.term},
+        "entries": len(entries),
+        "first_index": entries[0].index if entries else None,
+        "last_index": entries[-1].index if entries else None,
+        "torn_tail": None
+        if found.torn is None
+        else {"file": found.torn.path.name, "offset": found.torn.offset, "bytes": found.torn.dropped_bytes},
+    }
+
+
+def _journal_in(directory: Path) -> Path:
+    inner = directory / "journal"
+    return inner if inner.is_dir() else directory
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {item}" for name, item in value.items())
+    if isinstance(value, list):
+        return "; ".join(_text(item) for item in value)
+    return str(value)

@@ -1,0 +1,64 @@
+"""``paceline journal``: what it shows of a journal, and what it says of a damaged one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from paceline.cli.app import run
+from paceline.core.consensus import Persist
+from paceline.core.log import Entry, HardState
+from paceline.runtime.files import RealFiles
+from paceline.runtime.journal import Writer
+from paceline.runtime.recovery import Recovered, find_segments
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    journal = tmp_path / "journal"
+    journal.mkdir()
+    writer = Writer(journal, Recovered(), RealFiles(), sync=True)
+    for number in range(1, 4):
+        writer.write([Persist(number, HardState(number, "a"), None, [Entry(number, number, 1, b"data")])])
+    writer.close()
+    return tmp_path
+
+
+def test_verify_sums_up_what_is_there(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["journal", "verify", str(data_dir), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["segments"], found["entries"], found["first_index"], found["last_index"]) == (1, 3, 1, 3)
+    assert (found["term"], found["vote"], found["snapshot"], found["torn_tail"]) == (3, "a", None, None)
+
+
+def test_verify_tells_a_torn_tail_and_changes_nothing(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (path,) = find_segments(data_dir / "journal")
+    data = path.read_bytes()[:-3]
+    path.write_bytes(data)
+    assert run(["journal", "verify", str(data_dir / "journal")]) == 0
+    out = capsys.readouterr().out
+    assert "entries      2\n" in out
+    assert "torn_tail    file 0000000000000001.segment, offset" in out
+    assert path.read_bytes() == data
+
+
+def test_verify_ends_with_its_own_code_for_a_damaged_journal(
+    data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (path,) = find_segments(data_dir / "journal")
+    data = bytearray(path.read_bytes())
+    data[60] ^= 1
+    path.write_bytes(data)
+    assert run(["journal", "verify", str(data_dir)]) == 62
+    assert "is damaged at byte" in capsys.readouterr().err
+
+
+def test_dump_prints_a_line_for_each_record(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["journal", "dump", str(data_dir), "--json"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["kind"] for line in lines] == ["HARD_STATE", *["HARD_STATE", "ENTRIES"] * 3]
+    assert lines[2]["content"] == [{"index": 1, "term": 1, "kind": 1, "bytes": 4}]
+    assert run(["journal", "dump", str(data_dir), "--limit", "2"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2

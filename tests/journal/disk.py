@@ -1,0 +1,111 @@
+"""A disk that fails when it is told to, and a power cut that takes what was not synced."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from random import Random
+
+from paceline.runtime.files import RealFiles
+
+
+class PowerCut(Exception):
+    """The machine is off. Whatever is asked of it from now on raises this again."""
+
+
+class Disk(RealFiles):
+    """Real files in a directory of the test. ``cut_at``: the operation before which the power goes; ``fails``: the
+    errors of operations by number."""
+
+    def __init__(self, cut_at: int | None = None, fails: dict[int, int] | None = None) -> None:
+        self.operations = 0
+        self.syncs = 0
+        self.short_writes = False
+        self._cut_at = cut_at
+        self._fails = fails or {}
+        self._open: dict[int, Path] = {}
+        self._synced_size: dict[Path, int] = {}
+        self._unlisted: dict[Path, bytes | None] = {}  # made or replaced since its directory was synced: what was there
+
+    def _step(self, path: Path) -> None:
+        if self._cut_at is not None and self.operations >= self._cut_at:
+            raise PowerCut
+        number = self.operations
+        self.operations += 1
+        if number in self._fails:
+            raise OSError(self._fails[number], os.strerror(self._fails[number]), str(path))
+
+    def create(self, path: Path) -> int:
+        self._step(path)
+        descriptor = super().create(path)
+        self._open[descriptor] = path
+        self._synced_size[path] = 0
+        self._unlisted.setdefault(path, None)
+        return descriptor
+
+    def append(self, path: Path) -> int:
+        self._step(path)
+        descriptor = super().append(path)
+        self._open[descriptor] = path
+        self._synced_size.setdefault(path, path.stat().st_size)
+        return descriptor
+
+    def write(self, descriptor: int, data: bytes) -> int:
+        path = self._open[descriptor]
+        try:
+            self._step(path)
+        except PowerCut:
+            super().write(descriptor, data)  # some of it may arrive all the same
+            raise
+        return super().write(descriptor, data[: max(1, len(data) // 3)] if self.short_writes else data)
+
+    def sync(self, descriptor: int) -> None:
+        path = self._open[descriptor]
+        self._step(path)
+        self.syncs += 1
+        self._synced_size[path] = os.fstat(descriptor).st_size
+
+    def sync_directory(self, path: Path) -> None:
+        self._step(path)
+        for each in [each for each in self._unlisted if each.parent == path]:
+            del self._unlisted[each]
+
+    def truncate(self, descriptor: int, size: int) -> None:
+        self._step(self._open[descriptor])
+        super().truncate(descriptor, size)
+
+    def close(self, descriptor: int) -> None:
+        self._open.pop(descriptor, None)
+        super().close(descriptor)
+
+    def rename(self, source: Path, destination: Path) -> None:
+        self._step(source)
+        before = destination.read_bytes() if destination.is_file() else None
+        super().rename(source, destination)
+        self._unlisted.pop(source, None)
+        self._unlisted.setdefault(destination, before)
+        self._synced_size[destination] = self._synced_size.pop(source, 0)
+
+    def remove(self, path: Path) -> None:
+        self._step(path)
+        super().remove(path)
+
+    def lose_unsynced(self, random: Random) -> None:
+        """What a power cut leaves: of each file what was synced and perhaps some of the rest, the names that were
+        synced and perhaps others."""
+        for path, before in self._unlisted.items():
+            if random.random() < 0.5 and path.exists():
+                if before is None:
+                    path.unlink()
+                else:
+                    path.write_bytes(before)
+                    self._synced_size[path] = len(before)
+        for path, size in self._synced_size.items():
+            if path.exists() and path.stat().st_size > size:
+                with path.open("r+b") as file:
+                    file.truncate(random.randint(size, path.stat().st_size))
+
+
+def no_space(operation: int) -> dict[int, int]:
+    return {operation: errno.ENOSPC}

@@ -1,0 +1,82 @@
+"""What a journal must give back, computed from what was submitted to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+from paceline.core.consensus import Persist, Snapshot
+from paceline.core.log import Entry, HardState
+from paceline.runtime.recovery import Recovered
+from paceline_protocol.messages import Config
+
+
+@dataclass(frozen=True)
+class State:
+    """All that a node remembers. ``entries``: (index, term, kind, data) behind the snapshot."""
+
+    hard_state: tuple[int, str] = (0, "")
+    snapshot: tuple[int, int, bytes] | None = None
+    entries: tuple[tuple[int, int, int, bytes], ...] = ()
+
+    @property
+    def last_index(self) -> int:
+        return self.entries[-1][0] if self.entries else self.snapshot[0] if self.snapshot else 0
+
+
+def state_of(found: Recovered) -> State:
+    snapshot = found.snapshot
+    return State(
+        (found.hard_state.term, found.hard_state.vote),
+        None if snapshot is None else (snapshot.index, snapshot.term, b"".join(snapshot.pages)),
+        tuple((entry.index, entry.term, entry.kind, entry.data) for entry in found.entries),
+    )
+
+
+class Submitter:
+    """Makes Persists as consensus would, and the state that follows from them."""
+
+    def __init__(self, random: Random) -> None:
+        self.random = random
+        self._seq = 0
+        self.state = State()
+
+    def _reach(self, state: State) -> None:
+        self.state = state
+
+    def next(self) -> Persist | Snapshot:
+        random, state = self.random, self.state
+        if len(state.entries) > 3 and random.random() < 0.15:
+            index, term, *_ = random.choice(state.entries)
+            snapshot = self._snapshot(index, term)
+            kept = tuple(entry for entry in state.entries if entry[0] > index)
+            self._reach(State(state.hard_state, (index, term, b"".join(snapshot.data)), kept))
+            return snapshot
+        self._seq += 1
+        persist = Persist(self._seq)
+        term = state.hard_state[0]
+        if random.random() < 0.2 or not term:
+            term += 1
+            persist.hard_state = HardState(term, random.choice(("", "a", "b")))
+            self._reach(State((term, persist.hard_state.vote), state.snapshot, state.entries))
+        if random.random() < 0.08:
+            persist.snapshot = self._snapshot(self.state.last_index + random.randint(1, 5), term)
+            index = persist.snapshot.index
+            self._reach(State(self.state.hard_state, (index, term, b"".join(persist.snapshot.data)), ()))
+        elif self.state.entries and random.random() < 0.15:
+            persist.truncate_from = random.choice(self.state.entries)[0]
+            kept = tuple(entry for entry in self.state.entries if entry[0] < persist.truncate_from)
+            self._reach(State(self.state.hard_state, self.state.snapshot, kept))
+        for _ in range(random.randint(0, 4)):
+            size = random.choice((0, 1, 40, 300))
+            persist.entries.append(
+                Entry(self.state.last_index + len(persist.entries) + 1, term, 1, random.randbytes(size))
+            )
+        if persist.entries:
+            new = tuple((entry.index, entry.term, entry.kind, entry.data) for entry in persist.entries)
+            self._reach(State(self.state.hard_state, self.state.snapshot, self.state.entries + new))
+        return persist
+
+    def _snapshot(self, index: int, term: int) -> Snapshot:
+        pages = tuple(self.random.randbytes(self.random.randint(0, 200)) for _ in range(self.random.randint(1, 3)))
+        return Snapshot(index, term, Config(("a",)), pages)

@@ -1,0 +1,143 @@
+"""The journal's thread: what it writes together, when it says so, and what it does when the disk refuses."""
+
+from __future__ import annotations
+
+import errno
+import threading
+from pathlib import Path
+
+import pytest
+
+from journal.disk import Disk
+from paceline.core.consensus import Persist
+from paceline.core.log import Entry, HardState
+from paceline.errors import JournalFailed
+from paceline.runtime.journal import DiskJournal
+from paceline.runtime.recovery import Recovered, read_journal
+
+DEADLINE_S = 20.0
+
+
+class HeldDisk(Disk):
+    """Its syncs wait until they are let through."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hold = False
+        self.waiting = threading.Event()
+        self.let = threading.Event()
+
+    def sync(self, descriptor: int) -> None:
+        if self.hold:
+            self.waiting.set()
+            assert self.let.wait(DEADLINE_S)
+        super().sync(descriptor)
+
+
+class Woken:
+    """Counts wakes, and waits for what the journal says then."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+
+    def __call__(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def until(self, holds: object) -> None:
+        with self._changed:
+            assert self._changed.wait_for(holds, DEADLINE_S)  # type: ignore[arg-type]
+
+
+def persist(seq: int, term: int | None = None) -> Persist:
+    return Persist(seq, HardState(term, "a") if term else None, None, [Entry(seq, 1, 1, b"x" * 20)])
+
+
+def journal(directory: Path, disk: Disk, mode: str = "fsync") -> tuple[DiskJournal, Woken]:
+    woken = Woken()
+    return DiskJournal(directory, Recovered(), mode=mode, wake=woken, files=disk), woken
+
+
+def test_what_piles_up_during_a_sync_is_written_with_one_more(tmp_path: Path) -> None:
+    disk = HeldDisk()
+    log, woken = journal(tmp_path, disk)
+    disk.hold = True
+    log.submit(persist(1))
+    assert disk.waiting.wait(DEADLINE_S)
+    before = disk.syncs
+    for seq in range(2, 1002):
+        log.submit(persist(seq))
+    assert log.durable_seq() == 0
+    disk.hold = False
+    disk.let.set()
+    woken.until(lambda: log.durable_seq() == 1001)
+    assert disk.syncs == before + 2
+    log.close()
+    assert [entry.index for entry in read_journal(tmp_path).entries] == list(range(1, 1002))
+
+
+def test_mode_os_syncs_nothing_but_term_and_vote(tmp_path: Path) -> None:
+    disk = Disk()
+    log, woken = journal(tmp_path, disk, mode="os")
+    before = disk.syncs
+    for seq in range(1, 50):
+        log.submit(persist(seq))
+        woken.until(lambda seq=seq: log.durable_seq() == seq)
+    assert disk.syncs == before
+    log.submit(persist(50, term=2))
+    woken.until(lambda: log.durable_seq() == 50)
+    assert disk.syncs == before + 1
+    log.close()
+    assert read_journal(tmp_path).hard_state == HardState(2, "a")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+@pytest.mark.parametrize("operation", ["write", "sync"])
+def test_a_disk_that_refuses_is_not_asked_again(tmp_path: Path, operation: str, number: int) -> None:
+    class Refusing(Disk):
+        refuses = False
+        asked = 0
+
+        def _step(self, path: Path) -> None:
+            if self.refuses:
+                self.asked += 1
+            super()._step(path)
+
+        def write(self, descriptor: int, data: bytes) -> int:
+            if self.refuses and operation == "write":
+                self.asked += 1
+                raise OSError(number, "refused", "the.segment")
+            return super().write(descriptor, data)
+
+        def sync(self, descriptor: int) -> None:
+            if self.refuses and operation == "sync":
+                raise OSError(number, "refused", "the.segment")
+            super().sync(descriptor)
+
+    disk = Refusing()
+    log, woken = journal(tmp_path, disk)
+    log.submit(persist(1))
+    woken.until(lambda: log.durable_seq() == 1)
+    disk.refuses = True
+    log.submit(persist(2))
+    woken.until(lambda: log.failure is not None)
+    asked = disk.asked
+    log.submit(persist(3))
+    log.close()
+    assert isinstance(log.failure, JournalFailed)
+    assert "the.segment" in str(log.failure)
+    assert (log.durable_seq(), disk.asked) == (1, asked)
+
+
+def test_closing_writes_what_was_submitted(tmp_path: Path) -> None:
+    log, _ = journal(tmp_path, Disk())
+    for seq in range(1, 20):
+        log.submit(persist(seq))
+    log.close()
+    assert log.durable_seq() == 19
+    assert len(read_journal(tmp_path).entries) == 19
+
+
+def test_a_directory_that_can_t_be_written_is_a_named_error(tmp_path: Path) -> None:
+    with pytest.raises(JournalFailed, match=r"can't write .*0001\.segment: No space left"):
+        journal(tmp_path, Disk(fails={0: errno.ENOSPC}))

@@ -1,0 +1,191 @@
+"""Whatever happens to the disk and whenever, a journal gives back a state that the node was in, and never one from
+before what it had called durable."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+from zlib import crc32
+
+import pytest
+
+from journal.disk import Disk, PowerCut
+from journal.model import State, Submitter, state_of
+from paceline.core.consensus import Persist
+from paceline.core.log import Entry, HardState
+from paceline.errors import JournalCorrupt, JournalTooNew
+from paceline.runtime import records
+from paceline.runtime.journal import Writer
+from paceline.runtime.recovery import Recovered, find_segments, read_journal
+
+SMALL_SEGMENT = 600
+
+
+def write_all(directory: Path, submitter: Submitter, disk: Disk, batches: int) -> tuple[State, State]:
+    """Write random batches. Returns the last durable state and the one that was under way, if the power went."""
+    durable = submitter.state
+    writer = None
+    try:
+        writer = Writer(directory, read_journal(directory), disk, sync=True, segment_bytes=SMALL_SEGMENT)
+        for _ in range(batches):
+            writer.write([submitter.next() for _ in range(submitter.random.randint(1, 3))])
+            durable = submitter.state
+    except PowerCut:
+        pass
+    if writer is not None:
+        writer.close()
+    return durable, submitter.state
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_was_written_is_read_back(tmp_path: Path, seed: int) -> None:
+    submitter = Submitter(Random(seed))
+    disk = Disk()
+    disk.short_writes = seed % 2 == 1
+    write_all(tmp_path, submitter, disk, batches=40)
+    found = read_journal(tmp_path)
+    assert state_of(found) == submitter.state
+    assert found.torn is None
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_power_cut_at_any_moment_leaves_a_state_no_older_than_the_durable_one(tmp_path: Path, seed: int) -> None:
+    whole = Disk()
+    (tmp_path / "whole").mkdir()
+    write_all(tmp_path / "whole", Submitter(Random(seed)), whole, batches=15)
+    for moment in range(whole.operations):
+        directory = tmp_path / str(moment)
+        directory.mkdir()
+        submitter, disk = Submitter(Random(seed)), Disk(cut_at=moment)
+        allowed = write_all(directory, submitter, disk, batches=15)
+        disk.lose_unsynced(Random(moment))
+        found = read_journal(directory)
+        assert state_of(found) in allowed, f"cut at operation {moment}"
+        # And the node goes on from there: what it writes then is read back behind it.
+        writer = Writer(directory, found, Disk(), sync=True, segment_bytes=SMALL_SEGMENT)
+        last = max([found.snapshot.index if found.snapshot else 0, *(entry.index for entry in found.entries)])
+        writer.write([Persist(1, HardState(99, "z"), None, [Entry(last + 1, 99, 1, b"later")])])
+        writer.close()
+        again = state_of(read_journal(directory))
+        assert again.hard_state == (99, "z")
+        assert again.entries[-1] == (last + 1, 99, 1, b"later")
+        assert again.entries[:-1] == state_of(found).entries
+
+
+def written(directory: Path, *, groups: int = 6) -> tuple[list[State], Path]:
+    """A journal of one segment, one Persist in each group; the state after each group."""
+    writer = Writer(directory, read_journal(directory), Disk(), sync=True)
+    states = [State()]
+    for number in range(1, groups + 1):
+        writer.write([Persist(number, HardState(number, "a"), None, [Entry(number, number, 1, bytes(range(50)))])])
+        states.append(state_of(read_journal(directory)))
+    writer.close()
+    (path,) = find_segments(directory)
+    return states, path
+
+
+def write_entries(directory: Path, count: int) -> None:
+    """In segments of one or two entries."""
+    writer = Writer(directory, Recovered(), Disk(), sync=True, segment_bytes=200)
+    for number in range(1, count + 1):
+        writer.write([Persist(number, HardState(1, "a"), None, [Entry(number, 1, 1, bytes(100))])])
+    writer.close()
+
+
+def test_every_cut_of_the_last_write_gives_a_prefix(tmp_path: Path) -> None:
+    states, path = written(tmp_path)
+    data = path.read_bytes()
+    for size in range(records.SEGMENT_HEADER_BYTES, len(data)):
+        path.write_bytes(data[:size])
+        found = read_journal(tmp_path)
+        assert state_of(found) in states
+        assert found.torn is None or found.torn.offset + found.torn.dropped_bytes == size
+    for size in range(records.SEGMENT_HEADER_BYTES):  # a crash while the file was made
+        path.write_bytes(data[:size])
+        assert state_of(read_journal(tmp_path)) == State()
+
+
+def test_a_changed_bit_is_found_and_only_the_last_write_may_be_taken_for_torn(tmp_path: Path) -> None:
+    states, path = written(tmp_path)
+    data = path.read_bytes()
+    whole = state_of(read_journal(tmp_path))
+    last_group_from = data.rfind(bytes(range(50)), 0, len(data) - 60) + 50  # behind the entry of the one before it
+    refused = 0
+    for place in range(len(data)):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 0x10]) + data[place + 1 :])
+        try:
+            found = state_of(read_journal(tmp_path))
+        except (JournalCorrupt, JournalTooNew):
+            refused += 1
+            continue
+        if found != whole:  # a changed byte of padding says nothing and hurts nobody
+            assert place >= last_group_from - 8
+            assert found == states[-2]
+    assert refused > len(data) / 2
+
+
+def test_damage_before_the_tail_names_the_file_and_the_place(tmp_path: Path) -> None:
+    _, path = written(tmp_path)
+    data = bytearray(path.read_bytes())
+    data[100] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(JournalCorrupt, match=r"0001.segment is damaged at byte \d+: .*whole records follow"):
+        read_journal(tmp_path)
+
+
+def test_a_missing_segment_is_corruption(tmp_path: Path) -> None:
+    write_entries(tmp_path, 8)
+    paths = find_segments(tmp_path)
+    paths[1].unlink()
+    with pytest.raises(JournalCorrupt, match="the file is missing"):
+        read_journal(tmp_path)
+
+
+def test_a_missing_first_segment_is_corruption_unless_a_snapshot_covers_it(tmp_path: Path) -> None:
+    write_entries(tmp_path, 8)
+    first, *_ = find_segments(tmp_path)
+    first.unlink()
+    with pytest.raises(JournalCorrupt, match=r"entries 1 to \d are missing"):
+        read_journal(tmp_path)
+
+
+@pytest.mark.parametrize("what", ["missing", "changed", "shorter"])
+def test_a_snapshot_that_is_not_what_was_written_is_corruption(tmp_path: Path, what: str) -> None:
+    submitter = Submitter(Random(7))
+    while submitter.state.snapshot is None:
+        submitter.next()
+    submitter = Submitter(Random(7))
+    writer = Writer(tmp_path, Recovered(), Disk(), sync=True)
+    while submitter.state.snapshot is None:
+        writer.write([submitter.next()])
+    writer.close()
+    (path,) = tmp_path.glob("*.snapshot")
+    data = bytearray(path.read_bytes())
+    if what == "missing":
+        path.unlink()
+    elif what == "changed":
+        data[-1] ^= 1
+        path.write_bytes(data)
+    else:
+        path.write_bytes(data[:-1])
+    with pytest.raises(JournalCorrupt):
+        read_journal(tmp_path)
+
+
+def test_a_later_format_is_not_read(tmp_path: Path) -> None:
+    _, path = written(tmp_path)
+    data = bytearray(path.read_bytes())
+    data[4:6] = (2).to_bytes(2, "big")
+    data[16:20] = crc32(bytes(data[:16])).to_bytes(4, "big")
+    path.write_bytes(data)
+    with pytest.raises(JournalTooNew, match="format 2"):
+        read_journal(tmp_path)
+
+
+def test_segments_and_snapshots_that_are_covered_are_removed(tmp_path: Path) -> None:
+    submitter = Submitter(Random(11))
+    write_all(tmp_path, submitter, Disk(), batches=300)
+    assert len(list(tmp_path.glob("*.snapshot"))) == 1
+    assert len(find_segments(tmp_path)) < 60
+    assert not list(tmp_path.glob("*.tmp"))
+    assert state_of(read_journal(tmp_path)) == submitter.state

@@ -1,0 +1,127 @@
+"""Who a node is after a restart, and when it must not be the one it was."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from paceline.core.consensus import Persist
+from paceline.core.log import Entry, HardState
+from paceline.errors import ConfigError, DataDirInUse, IdentityLost, JournalCorrupt, JournalTooNew
+from paceline.runtime import storage as storage_module
+from paceline.runtime.files import RealFiles
+from paceline.runtime.journal import Writer
+from paceline.runtime.storage import Storage
+
+
+def start(directory: Path, *, cluster: str = "farm", mode: str = "fsync") -> Storage:
+    """As a node does it: open, begin the journal, save the identity."""
+    opened = Storage.open(directory, cluster_name=cluster, mode=mode)
+    writer = Writer(opened.journal_directory, opened.recovered, RealFiles(), sync=True)
+    opened.save_identity()
+    if not opened.recovered.entries:
+        writer.write([Persist(1, HardState(3, "b"), None, [Entry(1, 3, 1, b"x")])])
+    writer.close()
+    return opened
+
+
+def test_a_node_is_itself_again_and_counts_its_starts(tmp_path: Path) -> None:
+    first = start(tmp_path)
+    first.identity.cluster_id = "c1"
+    first.identity.handed_to = "other"
+    first.identity.consents = frozenset()
+    first.save_identity()
+    first.close()
+    second = start(tmp_path)
+    assert second.identity.node_id == first.identity.node_id
+    assert (second.identity.incarnation, second.identity.cluster_id, second.identity.handed_to) == (2, "c1", "other")
+    assert second.identity.consents == frozenset(), "a consent that was given is not given again"
+    assert second.recovered.hard_state == HardState(3, "b")
+    second.close()
+
+
+def test_two_processes_can_t_share_a_directory(tmp_path: Path) -> None:
+    held = start(tmp_path)
+    with pytest.raises(DataDirInUse, match=r"in use by process \d+"):
+        start(tmp_path)
+    held.close()
+    start(tmp_path).close()
+
+
+def test_a_directory_of_another_cluster_is_refused(tmp_path: Path) -> None:
+    start(tmp_path).close()
+    with pytest.raises(ConfigError, match="belongs to a node of cluster farm, and this one is of barn"):
+        start(tmp_path, cluster="barn")
+
+
+def test_an_identity_without_its_journal_must_not_be_used(tmp_path: Path) -> None:
+    start(tmp_path).close()
+    shutil.rmtree(tmp_path / "journal")
+    with pytest.raises(IdentityLost, match="the journal is gone"):
+        start(tmp_path)
+
+
+def test_a_journal_without_its_identity_must_not_be_used(tmp_path: Path) -> None:
+    start(tmp_path).close()
+    (tmp_path / "identity.json").unlink()
+    with pytest.raises(IdentityLost, match=r"no identity\.json"):
+        start(tmp_path)
+
+
+def test_a_start_that_was_cut_off_before_its_identity_was_saved_is_no_start(tmp_path: Path) -> None:
+    opened = Storage.open(tmp_path, cluster_name="farm", mode="fsync")
+    Writer(opened.journal_directory, opened.recovered, RealFiles(), sync=True).close()
+    opened.close()
+    start(tmp_path).close()
+
+
+@pytest.mark.parametrize("clean", [False, True])
+@pytest.mark.parametrize("mode", ["os", "fsync"])
+def test_in_mode_os_a_crash_of_the_machine_makes_a_new_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, clean: bool
+) -> None:
+    first = start(tmp_path, mode=mode)
+    if clean:
+        first.save_identity(clean=True)
+    first.close()
+    monkeypatch.setattr(storage_module, "boot_id", lambda: "another")
+    second = start(tmp_path, mode=mode)
+    is_new = second.identity.node_id != first.identity.node_id
+    assert is_new == (mode == "os" and not clean)
+    assert (tmp_path / "lost-1" / "journal").is_dir() == is_new
+    second.close()
+
+
+def test_a_crash_of_the_node_alone_loses_nothing_in_mode_os(tmp_path: Path) -> None:
+    first = start(tmp_path, mode="os")
+    first.close()
+    second = start(tmp_path, mode="os")
+    assert second.identity.node_id == first.identity.node_id
+    second.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("", JournalCorrupt),
+        ("[]", JournalCorrupt),
+        ('{"format": 1}', JournalCorrupt),
+        ('{"format": 2}', JournalTooNew),
+    ],
+)
+def test_an_identity_that_is_none_is_named(tmp_path: Path, text: str, error: type[Exception]) -> None:
+    start(tmp_path).close()
+    (tmp_path / "identity.json").write_text(text)
+    with pytest.raises(error, match=r"identity\.json"):
+        start(tmp_path)
+
+
+def test_the_identity_file_can_be_read_by_a_person(tmp_path: Path) -> None:
+    opened = start(tmp_path)
+    fields = json.loads((tmp_path / "identity.json").read_text())
+    assert fields["node_id"] == opened.identity.node_id
+    assert fields["cluster_name"] == "farm"
+    opened.close()
