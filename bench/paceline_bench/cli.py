@@ -101,6 +101,28 @@ def idle(seconds: float, json_path: str | None) -> int:
     return _finish([verb.run(seconds)], json_path)
 
 
+@bench.command()
+@click.option("--samples", type=click.IntRange(min=1), default=2_000, show_default=True, help="One at a time, a round.")
+@click.option("--tasks", type=click.IntRange(min=1), default=30_000, show_default=True, help="By map, a round.")
+@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True)
+@_json
+def durability(samples: int, tasks: int, rounds: int, json_path: str | None) -> int:
+    """What safety costs: one voter and three, with each journal."""
+    from paceline_bench import durability as verb
+
+    return _finish([verb.run(samples, tasks, rounds)], json_path)
+
+
+@bench.command()
+@click.option("--tasks", type=click.IntRange(min=1), default=100_000, show_default=True)
+@_json
+def restart(tasks: int, json_path: str | None) -> int:
+    """Kill every node while many tasks wait, and start them again."""
+    from paceline_bench import restart as verb
+
+    return _finish([verb.run(tasks)], json_path)
+
+
 @bench.command(name="all")
 @click.option("--quick", is_flag=True, help="A tenth of the work: to see that it runs, not to quote.")
 @_json

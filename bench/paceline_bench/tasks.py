@@ -1,11 +1,24 @@
-"""The tasks that the benchmarks run. They do nothing, so that what is measured is the cluster."""
+"""The tasks that the benchmarks run. They do nothing, so that what is measured is the cluster; or they wait."""
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
+
 from paceline.worker.registry import task
+
+HOLD_LIMIT_S = 600.0
 
 
 @task
 def noop(value: int) -> int:
     """Gives back what it got, so that every answer can be checked against its question."""
     return value
+
+
+@task
+def hold(gate: str) -> None:
+    """Keeps its worker until the file is there."""
+    end = time.monotonic() + HOLD_LIMIT_S
+    while not Path(gate).exists() and time.monotonic() < end:
+        time.sleep(0.02)

@@ -2,7 +2,7 @@
 
 import os
 
-from paceline_bench import failover, idle, latency, throughput
+from paceline_bench import durability, failover, idle, latency, restart, throughput
 from paceline_bench.placement import placements
 
 
@@ -41,3 +41,17 @@ def test_a_failover_loses_nothing_and_records_nothing_twice() -> None:
 def test_idle_tells_the_leader_from_the_followers() -> None:
     roles = sorted(node.role for node in idle.of_cluster(3, seconds=0.2))
     assert roles == ["follower of three", "follower of three", "leader of three"]
+
+
+def test_safety_has_a_figure_for_each_journal_and_number_of_voters() -> None:
+    report = durability.report(
+        [durability.measure(1, journal, 20, 100, 1) for journal in ("memory", "fsync")], 20, 100, 1
+    )
+    assert report.ok, report
+    assert [cluster["journal"] for cluster in report.details["clusters"]] == ["memory", "fsync"]
+
+
+def test_after_a_restart_of_all_every_task_is_there_and_runs() -> None:
+    report = restart.run(tasks=500)
+    assert report.ok, report
+    assert report.details["accepted"] >= 500
