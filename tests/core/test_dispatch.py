@@ -205,3 +205,12 @@ def test_tasks_that_end_while_they_wait_do_not_pile_up_behind_one_that_stays() -
     lanes = dispatcher.ready._lanes.values()
     assert sum(len(queue) for lane in lanes for queue in lane._queues) <= SWEEP_TASKS + 1
     assert waiting_in_lanes(dispatcher) == dispatcher.ready_tasks == 1
+
+
+def test_of_equally_loaded_nodes_the_leaders_own_comes_first_then_the_others_by_id() -> None:
+    dispatcher = Dispatcher(own_id="b")
+    for node_id in ("a", "b", "c"):
+        dispatcher.enrol(node_id, 1, ["add"])
+    admit(dispatcher, 3)
+    given = dispatcher.dispatch()
+    assert [int.from_bytes(given[node_id][0][0], "big") for node_id in ("b", "a", "c")] == [0, 1, 2]

@@ -58,13 +58,13 @@ class Ledger:
 
 
 class Dispatcher:
-    """The leader's live tasks. Built anew by each leader; nothing here is replicated."""
+    """The leader's live tasks. Built anew by each leader; nothing here is replicated. ``own_id``: the leader's node."""
 
-    def __init__(self) -> None:
+    def __init__(self, own_id: str = "") -> None:
         self.live: dict[bytes, Task] = {}
         self.live_bytes = 0
         self.recovering: dict[bytes, Task] = {}
-        self.ready = ReadyQueues()
+        self.ready = ReadyQueues(own_id)
         self.ready_tasks = 0
         self.ledgers: dict[str, Ledger] = {}
         self.durations = Durations()
@@ -223,13 +223,13 @@ class Dispatcher:
         cost_us = self._cost_us(task)
         best: Ledger | None = None
         best_load = 0.0
-        for node_id in lane.nodes:
+        for node_id in lane.order:  # of equally loaded ones the first
             ledger = self.ledgers[node_id]
             held = len(ledger.held)
             if held >= ledger.count_limit and ledger.cost_us + cost_us > ledger.cost_limit_us:
                 continue
             load = held / ledger.slots
-            if best is None or load < best_load or (load == best_load and node_id < best.node_id):
+            if best is None or load < best_load:
                 best, best_load = ledger, load
         if best is None:
             return False

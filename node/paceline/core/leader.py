@@ -74,7 +74,9 @@ class NodeState:
 class Leader:
     """The leading half of a node, for one term. ``to_nodes`` and ``to_clients`` are emptied by the caller."""
 
-    def __init__(self, settings: Settings, term: int, table: TaskTable, propose: Propose, now: float) -> None:
+    def __init__(
+        self, settings: Settings, term: int, table: TaskTable, propose: Propose, now: float, *, own_id: str = ""
+    ) -> None:
         self._settings = settings
         self.term = term
         self._table = table
@@ -82,7 +84,7 @@ class Leader:
         self._applied_index = 0
         self.since = now
         self.missing_voters = 0  # below min_voters nothing is accepted; the caller keeps this up to date
-        self.tasks = Dispatcher()
+        self.tasks = Dispatcher(own_id)
         self.nodes: dict[str, NodeState] = {}
         self.sessions: dict[bytes, Session] = {}
         self.to_nodes: list[tuple[str, WorkMessage]] = []

@@ -121,7 +121,8 @@ class NodeCore:
         self._next_review = now
         self._tick_at = now
         self._effects_at = now  # when take_effects is due
-        self._lingering_events = 0  # since it was called last
+        self._log_at = inf  # when it is to log what came: not with every answer of a peer, or each task would be alone
+        self._lingering_events = 0  # since then
         self._known_leader = ""
         self._reviewed_commit = 0  # the commit index at the last review of the replicas
         self._log_bytes = 0  # of the applied entries that are still in the log
@@ -166,11 +167,11 @@ class NodeCore:
             except ProtocolError as error:
                 self._reply(key, Failure(Refusal.BAD_REQUEST, str(error)))
             if message.prompt:
-                self._effects_at = -inf
+                self._effects_at = self._log_at = -inf
             else:
                 self._linger(now)
             return
-        self._effects_at = -inf
+        self._effects_at = self._log_at = -inf
         if isinstance(message, Hello):
             if leader is not None:
                 leader.open_session(key, now)
@@ -189,7 +190,7 @@ class NodeCore:
 
     def on_client_gone(self, key: bytes) -> None:
         """The connection can't be reached any more."""
-        self._effects_at = -inf
+        self._effects_at = self._log_at = -inf
         if self.leader is not None:
             self.leader.close_session(key)
 
@@ -219,7 +220,7 @@ class NodeCore:
 
     def on_address(self, address: str, *, seed: bool = False) -> None:
         """Discovery, or a person, named an address."""
-        self._effects_at = -inf
+        self._effects_at = self._log_at = -inf
         self.directory.add_address(address, seed=seed)
 
     def on_peer(self, envelope: Envelope, messages: Sequence[PeerMessage], now: float) -> None:
@@ -234,6 +235,8 @@ class NodeCore:
             self._linger(now)
             return
         self._effects_at = -inf
+        if not all(isinstance(message, _CONSENSUS) for message in messages):
+            self._log_at = -inf
         for message in messages:
             if isinstance(message, PeerHello):
                 self._on_hello(envelope, message, now)
@@ -318,7 +321,7 @@ class NodeCore:
 
     def on_worker_ready(self, worker_id: bytes, names: tuple[str, ...]) -> None:
         """A worker can run tasks."""
-        self._effects_at = -inf
+        self._effects_at = self._log_at = -inf
         self.executor.worker_ready(worker_id, names)
 
     def on_worker_done(self, worker_id: bytes, outcomes: tuple[Outcome, ...], now: float) -> None:
@@ -328,7 +331,7 @@ class NodeCore:
 
     def on_worker_lost(self, worker_id: bytes, how: str, now: float) -> None:
         """A worker died."""
-        self._effects_at = -inf
+        self._effects_at = self._log_at = -inf
         self.executor.worker_lost(worker_id, how, now)
 
     # --- events: time and durability ----------------------------------------------------------------------------
@@ -354,9 +357,11 @@ class NodeCore:
         """A task came or ended: it is logged soon, with the others of this moment, unless they are many."""
         self._lingering_events += 1
         if self._lingering_events >= LINGERING_EVENTS:
-            self._effects_at = -inf
-        elif self._effects_at == inf:
-            self._effects_at = now + self.settings.log_linger_s
+            self._effects_at = self._log_at = -inf
+        elif self._log_at == inf:
+            self._log_at = now + self.settings.log_linger_s
+            if self._log_at < self._effects_at:
+                self._effects_at = self._log_at
 
     def _schedule(self) -> None:
         """Find the next deadline anew: after a tick, and after what may bring one forward."""
@@ -367,9 +372,9 @@ class NodeCore:
     def tick(self, now: float) -> None:
         """Do what is due."""
         if self.leader is not None and now >= self.leader.due:
-            self._effects_at = -inf
+            self._effects_at = self._log_at = -inf
         if now >= self._tick_at:
-            self._effects_at = -inf
+            self._effects_at = self._log_at = -inf
             self._regular_tick(now)
             self._schedule()
 
@@ -472,7 +477,7 @@ class NodeCore:
             self._notice("warning", f"no longer leading (term {leader.term})")
             leader = None
         if leader is None and consensus.has_committed_in_term and consensus.applied_index == consensus.commit_index:
-            self.leader = Leader(self.settings, consensus.term, self.table, self._propose, now)
+            self.leader = Leader(self.settings, consensus.term, self.table, self._propose, now, own_id=self.node_id)
             self.leader.applied(consensus.applied_index, now)
             self.leader.missing_voters = self.missing_voters()
             self.elections_won += 1
@@ -507,11 +512,14 @@ class NodeCore:
 
     def take_effects(self, now: float) -> Effects:
         """Everything that the events so far lead to. The caller performs it in the order of :class:`Effects`."""
-        self._effects_at = inf
-        self._lingering_events = 0
+        is_log_due = now >= self._log_at
+        if is_log_due:
+            self._log_at = inf
+            self._lingering_events = 0
+        self._effects_at = self._log_at
         self._review_if_changed(now)
         self._pass_work(now)
-        if self.leader is not None:
+        if is_log_due and self.leader is not None:
             self.leader.log(now)
         ready = self.consensus.take_ready()
         for node_id, message in ready.send_now:

@@ -16,12 +16,13 @@ from paceline_protocol.messages import PRIORITY_MAX
 
 
 class Lane:
-    """The ready tasks that one set of nodes can run."""
+    """The ready tasks that one set of nodes can run. ``order``: these nodes, the one to prefer first."""
 
-    __slots__ = ("_queues", "_top", "nodes")
+    __slots__ = ("_queues", "_top", "nodes", "order")
 
-    def __init__(self, nodes: frozenset[str]) -> None:
+    def __init__(self, nodes: frozenset[str], own_id: str = "") -> None:
         self.nodes = nodes
+        self.order = tuple(sorted(nodes, key=lambda node_id: (node_id != own_id, node_id)))
         self._queues: tuple[deque[Task], ...] = tuple(deque() for _ in range(PRIORITY_MAX + 1))
         self._top = 0  # no task has a higher priority than this
 
@@ -60,9 +61,11 @@ class Lane:
 
 
 class ReadyQueues:
-    """All lanes. ``serving`` says which nodes can run a name."""
+    """All lanes. ``serve`` says which nodes can run a name. ``own_id``: the node that others being equal is preferred,
+    because it is no hop away."""
 
-    def __init__(self) -> None:
+    def __init__(self, own_id: str = "") -> None:
+        self._own_id = own_id
         self._lanes: dict[frozenset[str], Lane] = {}
         self._lane_of_name: dict[str, Lane] = {}
         self._nodes_of_name: dict[str, frozenset[str]] = {}
@@ -109,7 +112,7 @@ class ReadyQueues:
             nodes = self.served_by(name)
             lane = self._lanes.get(nodes)
             if lane is None:
-                lane = self._lanes[nodes] = Lane(nodes)
+                lane = self._lanes[nodes] = Lane(nodes, self._own_id)
                 if nodes:
                     self.served.append(lane)
             self._lane_of_name[name] = lane

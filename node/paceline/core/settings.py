@@ -31,7 +31,7 @@ class Settings:
     learner_timeout_s: float = 10.0  # a learner silent for this long leaves the configuration
     recovery_grace_s: float = 0.3  # a new leader waits this long for the nodes' accounts before it runs a task again
     outcome_resend_s: float = 0.5  # a node repeats outcomes that the leader has not recorded
-    log_linger_s: float = 0.001  # tasks and outcomes wait this long for others to be logged with
+    log_linger_s: float = 0.004  # tasks and outcomes wait this long for others to be logged with
     accept_linger_s: float = 0.001  # `accepted` waits this long for a result to travel with
     release_interval_s: float = 0.25  # released ids are logged together
 
