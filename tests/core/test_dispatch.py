@@ -177,17 +177,16 @@ def test_recovered_tasks_run_before_those_that_were_admitted_meanwhile() -> None
 def test_a_recovered_task_brings_nothing_along_from_an_earlier_term() -> None:
     task = make(0)
     task.move(Event.DISPATCH)
-    task.node, task.sent_seq, task.attempt, task.lost_attempts = "a", 70, 9, 1
+    task.node, task.sent_seq, task.attempt = "a", 70, 9
     dispatcher = Dispatcher()
-    dispatcher.recover(task)
+    dispatcher.recover(task, lost_attempts=1)
     assert (task.state, task.node, task.sent_seq, task.attempt) == (State.READY, "", 0, 2)
 
 
 def test_an_old_attempt_that_is_adopted_does_not_start_the_count_anew() -> None:
     dispatcher = Dispatcher()
     task = make(0)
-    task.lost_attempts = 3
-    dispatcher.recover(task)
+    dispatcher.recover(task, lost_attempts=3)
     dispatcher.enrol("a", 1, ["add"])
     dispatcher.adopt(task, "a", 1)
     assert task.attempt == 1

@@ -331,7 +331,7 @@ def test_an_attempt_that_died_with_its_worker_is_run_again_under_the_next_number
     lead.outcomes("a", 1, 1, end=TaskEnd.LOST)
     assert lead.dispatched() == {"a": [(1, 2)]}
     lead.commit()
-    assert lead.table.tasks[tid(1)].lost_attempts == 1
+    assert lead.table.lost_attempts == {tid(1): 1}
 
 
 def test_a_task_that_dies_too_often_ends_as_lost_with_how_and_where() -> None:
@@ -454,7 +454,7 @@ def test_an_adopted_task_that_the_next_account_does_not_name_is_run_again() -> N
 
 def test_an_adopted_earlier_attempt_is_not_taken_for_missing() -> None:
     lead = recovering(1)
-    lead.table.tasks[tid(1)].lost_attempts = 1
+    lead.table.lost_attempts[tid(1)] = 1
     lead = Lead(lead.table, settled=False)
     lead.enrol("a", {1: 1})
     lead.enrol("a", {1: 1})

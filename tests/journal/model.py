@@ -28,7 +28,7 @@ def state_of(found: Recovered) -> State:
     snapshot = found.snapshot
     return State(
         (found.hard_state.term, found.hard_state.vote),
-        None if snapshot is None else (snapshot.index, snapshot.term, b"".join(snapshot.pages)),
+        None if snapshot is None else (snapshot.index, snapshot.term, snapshot.data),
         tuple((entry.index, entry.term, entry.kind, entry.data) for entry in found.entries),
     )
 
@@ -50,7 +50,7 @@ class Submitter:
             index, term, *_ = random.choice(state.entries)
             snapshot = self._snapshot(index, term)
             kept = tuple(entry for entry in state.entries if entry[0] > index)
-            self._reach(State(state.hard_state, (index, term, b"".join(snapshot.data)), kept))
+            self._reach(State(state.hard_state, (index, term, bytes(snapshot.data[:])), kept))
             return snapshot
         self._seq += 1
         persist = Persist(self._seq)
@@ -62,7 +62,7 @@ class Submitter:
         if random.random() < 0.08:
             persist.snapshot = self._snapshot(self.state.last_index + random.randint(1, 5), term)
             index = persist.snapshot.index
-            self._reach(State(self.state.hard_state, (index, term, b"".join(persist.snapshot.data)), ()))
+            self._reach(State(self.state.hard_state, (index, term, bytes(persist.snapshot.data[:])), ()))
         elif self.state.entries and random.random() < 0.15:
             persist.truncate_from = random.choice(self.state.entries)[0]
             kept = tuple(entry for entry in self.state.entries if entry[0] < persist.truncate_from)
@@ -78,5 +78,5 @@ class Submitter:
         return persist
 
     def _snapshot(self, index: int, term: int) -> Snapshot:
-        pages = tuple(self.random.randbytes(self.random.randint(0, 200)) for _ in range(self.random.randint(1, 3)))
-        return Snapshot(index, term, Config(("a",)), pages)
+        data = self.random.randbytes(self.random.randint(0, 500))
+        return Snapshot(index, term, Config(("a",)), data)

@@ -259,7 +259,7 @@ class World:
             log=disk.log(),
             config=disk.snapshot.config,
         )
-        node.applied_index, node.digest = disk.snapshot.index, disk.snapshot.data
+        node.applied_index, node.digest = disk.snapshot.index, disk.snapshot.data[:]
         node.snapshot_queued = False
         node.checked_to, node.checked_commit = (0, 0, 0), node.core.commit_index
 
@@ -286,7 +286,7 @@ class World:
 
     def _apply(self, node: Node, ready: Ready) -> None:
         if ready.snapshot is not None:
-            node.applied_index, node.digest = ready.snapshot.index, ready.snapshot.data
+            node.applied_index, node.digest = ready.snapshot.index, ready.snapshot.data[:]
             self._check_digest(node)
         for entry in ready.committed:
             if entry.index != node.applied_index + 1:

@@ -37,6 +37,7 @@ from typing import Any
 from paceline.core.config_change import ConfigHistory, changed_servers, normal
 from paceline.core.election import Ballot, ElectionTimer, RandomSource, Timing
 from paceline.core.log import ConsensusViolation, Entry, HardState, Log, Snapshot
+from paceline.core.pages import Stream
 from paceline.core.progress import PeerProgress, Replication
 from paceline.core.transfer import Incoming
 from paceline_protocol.codec import decode_config, encode_config
@@ -206,7 +207,7 @@ class Consensus:
             for peer_id, peer in self._replication.peers.items()
         }
 
-    def snapshot(self, data: bytes) -> Snapshot:
+    def snapshot(self, data: Stream) -> Snapshot:
         """``data``, which is the state machine after ``applied_index``, with what a snapshot needs beside it."""
         index = self.log.applied_index
         term = self.log.term_at(index)

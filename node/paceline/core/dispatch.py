@@ -78,10 +78,11 @@ class Dispatcher:
         self._keep(task)
         self._make_ready(task, front=False)
 
-    def recover(self, task: Task) -> None:
+    def recover(self, task: Task, lost_attempts: int = 0) -> None:
         """Take a task that an earlier leader had accepted. It waits for the nodes' accounts: adopt(), or settle()."""
         task.state = State.READY
-        task.attempt = task.lost_attempts + 1
+        task.lost_attempts = lost_attempts
+        task.attempt = lost_attempts + 1
         task.node = ""
         task.sent_seq = 0
         task.session = None

@@ -4,14 +4,15 @@
 2. ``persist``: write it down. Several may be under way; they complete in order.
 3. ``after_persist``: send once this Effects' ``persist`` and all earlier ones are durable; then call
    ``NodeCore.persisted(persist.seq)`` and collect effects again.
-4. ``to_clients``, ``notices``.
+4. ``save_snapshot``: write it in the order of the Persists; call ``NodeCore.snapshot_saved`` once it is durable.
+5. ``to_clients``, ``notices``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from paceline.core.consensus import Persist
+from paceline.core.consensus import Persist, Snapshot
 from paceline_protocol.messages import Assignment, ClientReply, Envelope, PeerMessage
 
 PeerBatch = tuple[str, Envelope, list[PeerMessage]]
@@ -41,6 +42,7 @@ class Effects:
     to_peers: list[PeerBatch] = field(default_factory=list)
     persist: Persist | None = None
     after_persist: list[PeerBatch] = field(default_factory=list)
+    save_snapshot: Snapshot | None = None
     to_clients: list[tuple[bytes, ClientReply]] = field(default_factory=list)
     forget_addresses: list[str] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)

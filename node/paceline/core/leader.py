@@ -101,7 +101,7 @@ class Leader:
         self._ticked_at = now
         self.accounted = False  # the nodes have given their accounts, or had time to
         for task in table.tasks.values():
-            self.tasks.recover(task)
+            self.tasks.recover(task, table.lost_attempts.get(task.id, 0))
 
     # --- clients ------------------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from paceline.core.pages import Stream
 from paceline_protocol.messages import Config, WireEntry
 
 ENTRY_OVERHEAD_BYTES = 16
@@ -56,7 +57,7 @@ class Snapshot:
     index: int
     term: int
     config: Config
-    data: bytes
+    data: Stream
 
 
 @dataclass(slots=True)

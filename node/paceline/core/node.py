@@ -18,6 +18,7 @@ must find out that it leads no longer before it looks at what piled up meanwhile
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any
 
@@ -29,6 +30,7 @@ from paceline.core.membership import Directory, FirstBoot, Identity
 from paceline.core.replicas import next_config
 from paceline.core.settings import Settings
 from paceline.core.slots import UnrecordedBatch
+from paceline.core.snapshots import Capture, Restore
 from paceline.core.status import status
 from paceline.core.task import TaskTable
 from paceline_protocol.codec import decode_outcomes
@@ -77,8 +79,28 @@ _CONSENSUS = (Append, AppendResponse, VoteRequest, VoteResponse, SnapshotChunk, 
 LINGERING_EVENTS = 32
 """Frames of tasks and outcomes that wait for the log together, at most."""
 
+PAGES_PER_TURN = 2
+"""Of a snapshot that is packed or read: a millisecond or two, in which nothing else is done."""
+
 FOREIGN_LIMIT = 100
 """Other clusters of our name that are remembered, and reported once each."""
+
+
+@dataclass(slots=True)
+class Taking:
+    """A snapshot that is being packed. ``frame``: all but its data. ``wanted_by``: followers; "" is the journal."""
+
+    capture: Capture
+    frame: Snapshot
+    wanted_by: list[str]
+
+
+@dataclass(slots=True)
+class Restoring:
+    """A snapshot that is being read, and what was committed behind it meanwhile."""
+
+    restore: Restore
+    waiting: list[Entry] = field(default_factory=list)
 
 
 class NodeCore:
@@ -126,6 +148,12 @@ class NodeCore:
         self._known_leader = ""
         self._reviewed_commit = 0  # the commit index at the last review of the replicas
         self._log_bytes = 0  # of the applied entries that are still in the log
+        self._unsaved_bytes = 0  # of the entries applied since a snapshot for the journal was last begun
+        self._saved_index = self.consensus.log.snapshot_index  # the last snapshot that the journal holds
+        self._begun_index = self._saved_index  # the last one that was begun for it
+        self._taking: Taking | None = None
+        self._restoring: Restoring | None = None
+        self._snapshots_wanted: list[str] = []
 
     # --- who leads ----------------------------------------------------------------------------------------------
 
@@ -345,6 +373,8 @@ class NodeCore:
     def next_deadline(self) -> float:
         """When tick or take_effects has something to do. It may come early and find nothing due; it never comes
         late."""
+        if self._taking is not None or self._restoring is not None:
+            return -inf
         leader = self.leader
         due = self._tick_at if leader is None or self._tick_at < leader.due else leader.due
         return due if due < self._effects_at else self._effects_at
@@ -371,6 +401,10 @@ class NodeCore:
 
     def tick(self, now: float) -> None:
         """Do what is due."""
+        if self._taking is not None:
+            self._take_pages(self._taking)
+        if self._restoring is not None:
+            self._restore_pages(self._restoring, now)
         if self.leader is not None and now >= self.leader.due:
             self._effects_at = self._log_at = -inf
         if now >= self._tick_at:
@@ -476,7 +510,7 @@ class NodeCore:
                 self._reply(key, redirect)
             self._notice("warning", f"no longer leading (term {leader.term})")
             leader = None
-        if leader is None and consensus.has_committed_in_term and consensus.applied_index == consensus.commit_index:
+        if self._may_lead():
             self.leader = Leader(self.settings, consensus.term, self.table, self._propose, now, own_id=self.node_id)
             self.leader.applied(consensus.applied_index, now)
             self.leader.missing_voters = self.missing_voters()
@@ -491,6 +525,16 @@ class NodeCore:
             self._known_leader = known
             if known and known != self.node_id:
                 self._notice("info", f"node {known} leads (term {self.term()})")
+
+    def _may_lead(self) -> bool:
+        """Whether this node leads the log, and its table has all that was accepted by then."""
+        consensus = self.consensus
+        return (
+            self.leader is None
+            and consensus.has_committed_in_term
+            and consensus.applied_index == consensus.commit_index
+            and self._restoring is None
+        )
 
     def _propose(self, kind: int, data: bytes, decoded: Any) -> int:
         index = self.consensus.propose(kind, data, decoded)
@@ -531,9 +575,9 @@ class NodeCore:
         if ready.committed or ready.snapshot is not None:
             self._install_and_apply(ready.snapshot, ready.committed, now)
         self._review_if_changed(now)
-        for node_id in ready.snapshots_wanted:
-            self._effects_at = -inf  # to send what is put aside here
-            self.consensus.snapshot_for(node_id, self.consensus.snapshot(self.table.snapshot()))
+        self._snapshots_wanted += ready.snapshots_wanted
+        if self._snapshots_wanted:
+            self._begin_taking()
         effects, self._effects = self._effects, Effects()
         effects.persist = ready.persist
         if self.executor.slots.queue:
@@ -591,19 +635,85 @@ class NodeCore:
 
     def _install_and_apply(self, snapshot: Snapshot | None, committed: Sequence[Entry], now: float) -> None:
         if snapshot is not None:
-            self.table.restore(snapshot.data)
+            self._taking = None  # of a state that this one replaces
+            self._restoring = Restoring(Restore(snapshot.data))
+            self._saved_index = self._begun_index = snapshot.index  # the journal has it by the Persist that brought it
+            self._unsaved_bytes = 0
+        if self._restoring is not None:
+            self._restoring.waiting += committed
+        else:
+            self._apply(committed, now)
+
+    def _apply(self, committed: Sequence[Entry], now: float) -> None:
         for entry in committed:
             self.table.apply(entry.kind, entry.data, entry.decoded)
             self._log_bytes += len(entry.data)
+            self._unsaved_bytes += len(entry.data)
         if committed:
             if self.leader is not None:
                 self.leader.applied(committed[-1].index, now)
             self._compact_log()
+            self._snapshot_for_journal()
+
+    # --- snapshots ----------------------------------------------------------------------------------------------
+
+    def _begin_taking(self) -> None:
+        """Capture the table for whoever wants a snapshot; packing it takes some turns more. One at a time."""
+        if self._taking is None and self._restoring is None:
+            frame = self.consensus.snapshot(b"")
+            self._taking = Taking(Capture(self.table), frame, self._snapshots_wanted)
+            self._snapshots_wanted = []
+
+    def _take_pages(self, taking: Taking) -> None:
+        for _ in range(PAGES_PER_TURN):
+            if not taking.capture.step():
+                break
+        else:
+            return
+        self._taking = None
+        snapshot = replace(taking.frame, data=taking.capture.data)
+        for node_id in taking.wanted_by:
+            if node_id:
+                self.consensus.snapshot_for(node_id, snapshot)
+            else:
+                self._effects.save_snapshot = snapshot
+        self._effects_at = -inf
+
+    def _restore_pages(self, restoring: Restoring, now: float) -> None:
+        for _ in range(PAGES_PER_TURN):
+            if not restoring.restore.step():
+                break
+        else:
+            return
+        restoring.restore.finish(self.table)
+        self._restoring = None
+        self._apply(restoring.waiting, now)
+        self._effects_at = -inf
+
+    def _snapshot_for_journal(self) -> None:
+        """Take one when the journal has grown: what is before it need not be kept, or read at the next start."""
+        if self._durable_at_once:
+            return
+        applied = self.consensus.applied_index
+        grown = applied - self._begun_index >= self.settings.snapshot_log_entries
+        if grown or self._unsaved_bytes >= self.settings.snapshot_log_bytes:
+            self._begun_index = applied
+            self._unsaved_bytes = 0
+            self._snapshots_wanted.append("")
+            self._begin_taking()
+
+    def snapshot_saved(self, index: int) -> None:
+        """The journal holds the snapshot of this entry: the log before it is needed for followers alone."""
+        self._saved_index = max(index, self._saved_index)
+        self._compact_log()
 
     def _compact_log(self) -> None:
-        """Forget applied entries once there is twice as much as we keep for followers that lag a little."""
+        """Forget applied entries once there is twice as much as we keep for followers that lag a little. With a
+        journal, only what its snapshot holds: the two must tell the same story."""
         settings, consensus = self.settings, self.consensus
         applied, first = consensus.applied_index, consensus.log.first_index
+        if not self._durable_at_once:
+            applied = min(applied, self._saved_index)
         too_many = applied - first >= 2 * settings.log_keep_entries
         if not too_many and self._log_bytes < 2 * settings.log_keep_bytes:
             return

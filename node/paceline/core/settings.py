@@ -44,6 +44,8 @@ class Settings:
     released_limit_tasks: int = 100_000  # ids remembered after their release, so that a late copy is not run again
     log_keep_entries: int = 2_048  # behind the applied index, for followers that lag a little; others get a snapshot
     log_keep_bytes: int = 16 << 20
+    snapshot_log_entries: int = 100_000  # written to a journal since its last snapshot, before the next is taken
+    snapshot_log_bytes: int = 64 << 20
     session_timeout_s: float = 60.0  # a client silent for this long and waiting for nothing is forgotten
     session_limit: int = 10_000
     peer_limit: int = 1_024

@@ -21,8 +21,6 @@ from collections.abc import Iterable
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
-import msgpack  # type: ignore[import-untyped]
-
 from paceline.core.settings import Settings
 from paceline_protocol.codec import decode_calls, decode_outcomes, split_ids
 from paceline_protocol.messages import Call, EntryKind, Options, Outcome, TaskEnd
@@ -100,9 +98,9 @@ class Task:
 
     def __init__(self, call: Call) -> None:
         self.id, self.name, self.priority, self.args, self.options = call
-        self.lost_attempts = 0
         # What follows is the leader's own.
         self.state = State.READY
+        self.lost_attempts = 0  # before this leader
         self.attempt = 1
         self.age = 0  # order of arrival at this leader
         self.cost_us = 0  # what the dispatcher charged its node for it
@@ -136,14 +134,17 @@ _TOTAL_OF_END = {
 class TaskTable:
     """The replicated state. Equal on every node that has applied the same entries.
 
-    ``tasks``: accepted and not ended. ``results``: ended, until the owner has the result or the retention limits
-    (``result_limit_tasks``, ``result_limit_bytes``) push the oldest out. ``released``: ids of tasks that are over,
-    oldest first, at most ``released_limit_tasks``; a copy of such a task that comes late is not accepted again.
+    ``tasks``: accepted and not ended; what of them is replicated never changes, so that a snapshot can be packed while
+    they come and end. ``lost_attempts``: of those that lost any, how many. ``results``: ended, until the owner has the
+    result or the retention limits (``result_limit_tasks``, ``result_limit_bytes``) push the oldest out. ``released``:
+    ids of tasks that are over, oldest first, at most ``released_limit_tasks``; a copy of such a task that comes late is
+    not accepted again.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.tasks: dict[bytes, Task] = {}
+        self.lost_attempts: dict[bytes, int] = {}  # of the tasks that lost any
         # Ordered, for taking the oldest: a plain dict would search for it past all the places of those already gone.
         self.results: OrderedDict[bytes, tuple[int, bytes]] = OrderedDict()
         self.result_bytes = 0
@@ -172,9 +173,8 @@ class TaskTable:
             self._release(split_ids(data))
         elif kind == EntryKind.ATTEMPT:
             for task_id in split_ids(data):
-                task = self.tasks.get(task_id)
-                if task is not None:
-                    task.lost_attempts += 1
+                if task_id in self.tasks:
+                    self.lost_attempts[task_id] = self.lost_attempts.get(task_id, 0) + 1
         elif kind not in (EntryKind.NOOP, EntryKind.CONFIG):
             raise ValueError(f"log entry of unknown kind {kind}; this node is older than the one that wrote it")
 
@@ -190,6 +190,8 @@ class TaskTable:
             if tasks.pop(task_id, None) is None:
                 totals["duplicates"] += 1
                 continue
+            if self.lost_attempts:
+                self.lost_attempts.pop(task_id, None)
             totals[_TOTAL_OF_END[end]] += 1  # type: ignore[index]
             self.results[task_id] = (end, payload)
             self.result_bytes += len(payload)
@@ -208,32 +210,3 @@ class TaskTable:
         self.released[task_id] = None
         if len(self.released) > self._settings.released_limit_tasks:
             self.released.popitem(last=False)
-
-    def snapshot(self) -> bytes:
-        """The whole replicated state, packed; equal states give equal bytes."""
-        return bytes(
-            msgpack.packb(
-                [
-                    [
-                        [task.id, task.name, task.priority, task.args, task.options, task.lost_attempts]
-                        for task in self.tasks.values()
-                    ],
-                    [[task_id, end, payload] for task_id, (end, payload) in self.results.items()],
-                    list(self.released),
-                    [self.totals[name] for name in TOTALS],
-                ]
-            )
-        )
-
-    def restore(self, data: bytes) -> None:
-        """Replace everything by a snapshot that another node (or an earlier run) took."""
-        tasks, results, released, totals = msgpack.unpackb(data, use_list=False, max_bin_len=len(data))
-        self.tasks = {}
-        for *call, lost_attempts in tasks:
-            task = Task(tuple(call))
-            task.lost_attempts = lost_attempts
-            self.tasks[task.id] = task
-        self.results = OrderedDict((task_id, (end, payload)) for task_id, end, payload in results)
-        self.result_bytes = sum(len(payload) for _, payload in self.results.values())
-        self.released = OrderedDict.fromkeys(released)
-        self.totals = dict(zip(TOTALS, totals, strict=True))

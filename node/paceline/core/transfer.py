@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from paceline.core.log import Snapshot
+from paceline.core.pages import Pieces
 from paceline_protocol.codec import decode_config
 from paceline_protocol.messages import SnapshotChunk
 
@@ -49,7 +50,7 @@ class Incoming:
     """The receiver's end. The first chunk of another snapshot, or of another term, starts anew."""
 
     key: tuple[int, int, int, int] = (0, 0, 0, 0)  # term, index, index's term, total
-    data: bytearray = field(default_factory=bytearray)
+    data: Pieces = field(default_factory=Pieces)
 
     def add(self, chunk: SnapshotChunk) -> int:
         """Take a chunk; returns the offset that is wanted next, which is ``chunk.total`` when all is here."""
@@ -57,12 +58,12 @@ class Incoming:
         if key != self.key:
             if chunk.offset:
                 return 0
-            self.key, self.data = key, bytearray()
+            self.key, self.data = key, Pieces()
         fits = len(self.data) + len(chunk.data) <= chunk.total <= SNAPSHOT_LIMIT_BYTES
         if chunk.offset == len(self.data) and fits:
-            self.data += chunk.data
+            self.data.append(chunk.data)
         return len(self.data)
 
     def snapshot(self, chunk: SnapshotChunk) -> Snapshot:
         """What arrived, once ``chunk`` was the last to come."""
-        return Snapshot(chunk.index, chunk.index_term, decode_config(chunk.config), bytes(self.data))
+        return Snapshot(chunk.index, chunk.index_term, decode_config(chunk.config), self.data)

@@ -81,7 +81,7 @@ class Writer:
             cut_torn_tail(files, recovered.torn)
         if recovered.snapshot is not None:
             found = recovered.snapshot
-            pieces = pack_snapshot(found.index, found.term, found.config, found.pages)
+            pieces = pack_snapshot(found.index, found.term, found.config, found.data)
             self.snapshot = (found.index, found.term, sum(map(len, pieces)), crc_of(pieces))
         if self._segments:
             self._descriptor = files.append(self._segments[-1].path)
@@ -140,8 +140,7 @@ class Writer:
 
     def _save(self, snapshot: Snapshot, *, replaces: bool) -> tuple[Kind, bytes]:
         """Write a snapshot's file; the record that names it makes it count."""
-        pages = (snapshot.data,) if isinstance(snapshot.data, bytes) else tuple(snapshot.data)
-        pieces = pack_snapshot(snapshot.index, snapshot.term, snapshot.config, pages)
+        pieces = pack_snapshot(snapshot.index, snapshot.term, snapshot.config, snapshot.data)
         replace_file(self._files, snapshot_path(self.directory, snapshot.index, snapshot.term), pieces)
         self.snapshot = (snapshot.index, snapshot.term, sum(map(len, pieces)), crc_of(pieces))
         return Kind.SNAPSHOT, msgpack.packb([*self.snapshot, replaces])

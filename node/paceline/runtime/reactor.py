@@ -92,6 +92,7 @@ class Reactor:
         self._promises: deque[tuple[int, list[PeerBatch]]] = deque()  # (Persist.seq to wait for, batches)
         self._submitted_seq = 0
         self._durable_seq = 0
+        self._saved_index = 0
         self._stalled: dict[bytes, deque[bytes]] = {}
         self._respawn_at = inf  # when the next worker is due in place of one that ended
 
@@ -215,6 +216,8 @@ class Reactor:
                 self._journal.submit(effects.persist)
             if effects.after_persist:
                 self._promises.append((self._submitted_seq, effects.after_persist))
+            if effects.save_snapshot is not None:
+                self._journal.save_snapshot(effects.save_snapshot)
 
     def _take_durable(self, journal: Journal) -> None:
         """Tell the core what is written, and keep the promises that waited for it."""
@@ -224,6 +227,10 @@ class Reactor:
         if durable > self._durable_seq:
             self._durable_seq = durable
             self.core.persisted(durable)
+        saved_index = journal.snapshot_index()
+        if saved_index > self._saved_index:
+            self._saved_index = saved_index
+            self.core.snapshot_saved(saved_index)
         while self._promises and self._promises[0][0] <= durable:
             self._send_peers(self._promises.popleft()[1])
 

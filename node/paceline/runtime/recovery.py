@@ -16,6 +16,7 @@ from zlib import crc32
 import msgpack  # type: ignore[import-untyped]
 
 from paceline.core.log import Entry, HardState
+from paceline.core.pages import Stream
 from paceline.errors import JournalCorrupt, JournalTooNew
 from paceline.runtime.files import Files
 from paceline.runtime.records import (
@@ -31,6 +32,7 @@ from paceline.runtime.records import (
 from paceline_protocol.messages import Config
 
 SNAPSHOT_MAGIC = b"PLS1"
+PIECE_BYTES = 1 << 20
 _SEGMENT_NAME = re.compile(r"(\d{16})\.segment")
 
 
@@ -61,7 +63,7 @@ class SnapshotFile:
     index: int
     term: int
     config: Config
-    pages: tuple[bytes, ...]
+    data: bytes
     path: Path
 
 
@@ -207,43 +209,33 @@ class _Replay:
 # --- snapshots --------------------------------------------------------------------------------------------------
 
 
-def pack_snapshot(index: int, term: int, config: Config, pages: tuple[bytes, ...]) -> list[bytes]:
+def pack_snapshot(index: int, term: int, config: Config, data: Stream) -> list[bytes]:
     """The content of a snapshot file, in pieces."""
-    head = msgpack.packb([index, term, list(config.voters), list(config.learners), len(pages)])
-    pieces = [SNAPSHOT_MAGIC, len(head).to_bytes(4, "big"), head]
-    for page in pages:
-        pieces += [len(page).to_bytes(4, "big"), page]
-    return pieces
+    head = msgpack.packb([index, term, list(config.voters), list(config.learners), len(data)])
+    pieces = [SNAPSHOT_MAGIC + len(head).to_bytes(4, "big") + head]
+    return pieces + [bytes(data[start : start + PIECE_BYTES]) for start in range(0, len(data), PIECE_BYTES)]
 
 
 def read_snapshot(path: Path, index: int, term: int) -> SnapshotFile:
     """Raises JournalCorrupt."""
     try:
-        data = memoryview(path.read_bytes())
+        data = path.read_bytes()
     except FileNotFoundError:
         raise JournalCorrupt(str(path), 0, "the file is missing") from None
-    offset = len(SNAPSHOT_MAGIC)
-
-    def piece() -> memoryview:
-        nonlocal offset
-        start = offset + 4
-        length = int.from_bytes(data[offset:start], "big")
-        if start + length > len(data):
-            raise JournalCorrupt(str(path), offset, "it ends early")
-        offset = start + length
-        return data[start:offset]
-
+    start = len(SNAPSHOT_MAGIC) + 4
+    end = start + int.from_bytes(data[len(SNAPSHOT_MAGIC) : start], "big")
     try:
-        if bytes(data[:offset]) != SNAPSHOT_MAGIC:
+        if not data.startswith(SNAPSHOT_MAGIC):
             raise ValueError("it does not begin as a snapshot does")
-        head = msgpack.unpackb(piece())
-        file_index, file_term, voters, learners, count = head
+        file_index, file_term, voters, learners, size = msgpack.unpackb(data[start:end])
         if (file_index, file_term) != (index, term):
             raise ValueError(f"it is of entry {file_index}, term {file_term}")
-        pages = tuple(bytes(piece()) for _ in range(count))
+        if size != len(data) - end:
+            raise ValueError(f"it holds {len(data) - end} bytes, and should hold {size}")
+        config = Config(tuple(voters), tuple(learners))
     except (TypeError, ValueError) as error:
-        raise JournalCorrupt(str(path), offset, str(error)) from error
-    return SnapshotFile(index, term, Config(tuple(voters), tuple(learners)), pages, path)
+        raise JournalCorrupt(str(path), end, str(error)) from error
+    return SnapshotFile(index, term, config, data[end:], path)
 
 
 def crc_of(pieces: list[bytes]) -> int:
