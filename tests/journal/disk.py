@@ -28,6 +28,10 @@ class Disk(RealFiles):
         self._synced_size: dict[Path, int] = {}
         self._unlisted: dict[Path, bytes | None] = {}  # made or replaced since its directory was synced: what was there
 
+    def cut_after(self, operations: int) -> None:
+        """The power goes after so many more."""
+        self._cut_at = self.operations + operations
+
     def _step(self, path: Path) -> None:
         if self._cut_at is not None and self.operations >= self._cut_at:
             raise PowerCut

@@ -1,8 +1,8 @@
 """A cluster in one process and in virtual time: real cores, reactors and codec, real client sessions, simulated wires.
 
-What is real: everything from the frame inwards (``Reactor``, ``NodeCore``, ``Session``, the codec). What is
-simulated: the network (``MemoryTransport``), time, the disk (``SimulatedJournal``: writes take time, and a crash
-loses those under way), and the workers, which answer ``args`` reversed after a while or die.
+What is real: everything from the frame inwards (``Reactor``, ``NodeCore``, ``Session``, the codec) and the journal's
+files. What is simulated: the network (``MemoryTransport``), time, the disk's speed and its power (writes take time, and
+a crash cuts them off in the middle), and the workers, which answer ``args`` reversed after a while or die.
 
 One seed decides everything, so that a failure is replayed by its seed. After every step the world checks what must hold
 at every instant; :meth:`World.heal_and_finish` then repairs all faults and checks what must hold in the end.
@@ -12,21 +12,30 @@ from __future__ import annotations
 
 import copy
 import random
+import shutil
+import tempfile
+import weakref
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from journal.disk import Disk, PowerCut
 from paceline.client.session import Session
-from paceline.core.consensus import Consensus, Entry, HardState, Log, Persist, Snapshot, Timing
+from paceline.core.consensus import Consensus, Log, Persist, Snapshot, Timing
 from paceline.core.membership import Identity
 from paceline.core.node import NodeCore
 from paceline.core.settings import Settings
 from paceline.core.snapshots import restore, snapshot_of
+from paceline.runtime.journal import Writer
 from paceline.runtime.memory_transport import Kind, MemoryEndpoint, MemoryNetwork
 from paceline.runtime.reactor import Reactor
+from paceline.runtime.recovery import Recovered, read_journal
 from paceline_protocol.codec import decode, decode_calls, decode_outcomes, encode, split_ids
 from paceline_protocol.messages import Config, Done, EntryKind, Outcome, Run, Stop, TaskEnd, WorkerReady
 
 TASK = "reverse"
 STEP_S = 0.002
+SEGMENT_BYTES = 8_192
+EVENTS = ("crash", "cut write", "torn tail", "partition", "pause", "worker death", "snapshot", "own snapshot")
 TURNS_AT_ONCE = 10  # what follows at once from becoming leader, and the few pages of a snapshot here
 FINISH_WITHIN_S = 60.0
 DIGEST_EVERY_ENTRIES = 8
@@ -43,25 +52,35 @@ class Faults:
     drop: float = 0.02
     duplicate: float = 0.01
     slow: float = 0.05  # delayed by up to 100 ms, and so reordered
-    crash_rate: float = 0.05
+    crash_rate: float = 0.15
     partition_rate: float = 0.1
     pause_rate: float = 0.05
     worker_death_rate: float = 0.2
-    disk_delay_s: float = 0.004
+    disk_delay_s: float = 0.01
 
 
 class SimulatedJournal:
-    """A disk. A write is durable once its time has come; a crash keeps what is durable and a prefix of the rest."""
+    """A real journal, on a disk whose power the world cuts: in the middle of a write, with what was not synced lost."""
 
     failure = None
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, directory: Path) -> None:
         self._world = world
+        self._directory = directory
         self._pending: list[tuple[float, Persist | Snapshot]] = []
         self._durable_seq = 0
-        self.hard_state = HardState()
-        self.entries: list[Entry] = []
-        self.snapshot: Snapshot | None = None
+        self._snapshot_index = 0
+        directory.mkdir()
+
+    def open(self) -> Recovered:
+        """What the disk holds, as a node reads it when it starts."""
+        recovered = read_journal(self._directory)
+        self._world.events["torn tail"] += recovered.torn is not None
+        self._disk = Disk()
+        self._writer = Writer(self._directory, recovered, self._disk, sync=True, segment_bytes=SEGMENT_BYTES)
+        self._durable_seq = 0
+        self._snapshot_index = recovered.snapshot.index if recovered.snapshot is not None else 0
+        return recovered
 
     def submit(self, persist: Persist) -> None:
         self._begin(copy.copy(persist))
@@ -77,40 +96,41 @@ class SimulatedJournal:
         if not self._world.faults.disk_delay_s:
             self.settle()
 
-    def snapshot_index(self) -> int:
-        return self.snapshot.index if self.snapshot is not None else 0
-
     def durable_seq(self) -> int:
         return self._durable_seq
 
-    def settle(self) -> bool:
-        """Make durable what is due; True if anything was."""
-        settled = False
+    def snapshot_index(self) -> int:
+        return self._snapshot_index
+
+    def settle(self) -> None:
+        """Make durable what is due, as one group."""
+        batch: list[Persist | Snapshot] = []
         while self._pending and self._pending[0][0] <= self._world.now:
-            self._write(self._pending.pop(0)[1])
-            settled = True
-        return settled
+            batch.append(self._pending.pop(0)[1])
+        if not batch:
+            return
+        self._writer.write(batch)
+        for write in batch:
+            if isinstance(write, Snapshot):
+                self._snapshot_index = write.index
+            else:
+                self._durable_seq = write.seq
+                if write.snapshot is not None:
+                    self._snapshot_index = write.snapshot.index
 
     def crash(self) -> None:
-        """The machine stops: some of what was under way has reached the disk, in order, and the rest has not."""
-        for _, write in self._pending[: self._world.rng.randint(0, len(self._pending))]:
-            self._write(write)
+        """The power goes while some of what was under way is written."""
+        rng = self._world.rng
+        batch = [write for _, write in self._pending[: rng.randint(0, len(self._pending))]]
         self._pending = []
-        self._durable_seq = 0
-
-    def _write(self, persist: Persist | Snapshot) -> None:
-        if isinstance(persist, Snapshot):
-            self.snapshot = persist
-            self.entries = [entry for entry in self.entries if entry.index > persist.index]
-            return
-        if persist.hard_state is not None:
-            self.hard_state = persist.hard_state
-        if persist.snapshot is not None:
-            self.snapshot, self.entries = persist.snapshot, []
-        if persist.truncate_from is not None:
-            self.entries = [entry for entry in self.entries if entry.index < persist.truncate_from]
-        self.entries += [Entry(entry.index, entry.term, entry.kind, entry.data) for entry in persist.entries]
-        self._durable_seq = persist.seq
+        try:
+            if batch:
+                self._disk.cut_after(rng.choice((0, 0, 1, 2, 8)))
+                self._writer.write(batch)
+        except PowerCut:
+            self._world.events["cut write"] += 1
+        self._writer.close()
+        self._disk.lose_unsynced(rng)
 
 
 @dataclass(slots=True, eq=False)
@@ -144,7 +164,7 @@ class SimulatedNode:
     def __init__(self, world: World, number: int) -> None:
         self.world = world
         self.address = f"node-{number}:7077"
-        self.journal = SimulatedJournal(world)
+        self.journal = SimulatedJournal(world, world.directory / str(number))
         self.identity = Identity(f"n{number}", incarnation=0)
         self.saved_identity = copy.copy(self.identity)
         self.reactor: Reactor | None = None
@@ -164,14 +184,15 @@ class SimulatedNode:
         self._starts += 1
         self.identity = copy.copy(self.saved_identity)
         self.identity.incarnation = self._starts
-        snapshot = journal.snapshot
-        log = Log(snapshot.index, snapshot.term, journal.entries) if snapshot else Log(0, 0, journal.entries)
+        recovered = journal.open()
+        snapshot = recovered.snapshot
+        log = Log(snapshot.index, snapshot.term, recovered.entries) if snapshot else Log(entries=recovered.entries)
         consensus = Consensus(
             self.identity.node_id,
             timing=world.settings.timing,
             random=random.Random(world.rng.getrandbits(64)),
             now=world.now,
-            hard_state=journal.hard_state,
+            hard_state=recovered.hard_state,
             log=log,
             config=snapshot.config if snapshot else Config(),
         )
@@ -327,6 +348,9 @@ class World:
             snapshot_log_entries=self.rng.choice((30, 300, 100_000)),
         )
         self.network = MemoryNetwork(self._deliver)
+        self.events: dict[str, int] = dict.fromkeys(EVENTS, 0)
+        self.directory = Path(tempfile.mkdtemp(prefix="paceline-world-"))
+        weakref.finalize(self, shutil.rmtree, self.directory, ignore_errors=True)
         self.nodes = [SimulatedNode(self, number) for number in range(nodes)]
         self.clients = [SimulatedClient(self, number) for number in range(1, clients + 1)]
         self.executions: dict[bytes, int] = {}
@@ -335,8 +359,6 @@ class World:
         self.leaders: dict[int, str] = {}  # term -> who led
         self.checked_leaders: set[tuple[int, str]] = set()
         self.digests: dict[int, bytes] = {}
-        events = ("crash", "partition", "pause", "worker death", "snapshot", "own snapshot")
-        self.events: dict[str, int] = dict.fromkeys(events, 0)
         for node in self.nodes:
             node.start()
 
