@@ -39,6 +39,7 @@ def test_the_same_seed_gives_the_same_run() -> None:
     def run() -> tuple[dict[int, tuple[int, int, bytes]], dict[str, int]]:
         world = World(5)
         world.run(3.0)
+        world.close()
         return world.log, world.events
 
     assert run() == run()

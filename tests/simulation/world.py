@@ -59,6 +59,12 @@ class Faults:
     disk_delay_s: float = 0.01
 
 
+def _clean_up(writers: list[Writer], directory: Path) -> None:
+    for writer in writers:
+        writer.close()
+    shutil.rmtree(directory, ignore_errors=True)
+
+
 class SimulatedJournal:
     """A real journal, on a disk whose power the world cuts: in the middle of a write, with what was not synced lost."""
 
@@ -78,6 +84,7 @@ class SimulatedJournal:
         self._world.events["torn tail"] += recovered.torn is not None
         self._disk = Disk()
         self._writer = Writer(self._directory, recovered, self._disk, sync=True, segment_bytes=SEGMENT_BYTES)
+        self._world.writers.append(self._writer)
         self._durable_seq = 0
         self._snapshot_index = recovered.snapshot.index if recovered.snapshot is not None else 0
         return recovered
@@ -350,7 +357,8 @@ class World:
         self.network = MemoryNetwork(self._deliver)
         self.events: dict[str, int] = dict.fromkeys(EVENTS, 0)
         self.directory = Path(tempfile.mkdtemp(prefix="paceline-world-"))
-        weakref.finalize(self, shutil.rmtree, self.directory, ignore_errors=True)
+        self.writers: list[Writer] = []
+        weakref.finalize(self, _clean_up, self.writers, self.directory)
         self.nodes = [SimulatedNode(self, number) for number in range(nodes)]
         self.clients = [SimulatedClient(self, number) for number in range(1, clients + 1)]
         self.executions: dict[bytes, int] = {}
@@ -456,6 +464,7 @@ class World:
             self.step()
         self._until_all_applied(deadline)
         self.check_end()
+        self.close()
 
     def _until_all_applied(self, deadline: float) -> None:
         """A client has a result before its record is committed: wait for the records, and for every follower."""
@@ -520,6 +529,10 @@ class World:
         digest = snapshot_of(core.table)
         if self.digests.setdefault(applied, digest) != digest:
             raise InvariantBroken(f"{core.node_id} has another state after entry {applied}; {self.replay}")
+
+    def close(self) -> None:
+        """Let go of the disks. Nothing can happen afterwards."""
+        _clean_up(self.writers, self.directory)
 
     def check_end(self) -> None:
         """No accepted task is lost, none ended twice, every result is right."""

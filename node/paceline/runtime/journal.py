@@ -83,10 +83,14 @@ class Writer:
             found = recovered.snapshot
             pieces = pack_snapshot(found.index, found.term, found.config, found.data)
             self.snapshot = (found.index, found.term, sum(map(len, pieces)), crc_of(pieces))
-        if self._segments:
-            self._descriptor = files.append(self._segments[-1].path)
-        else:
-            self._open_segment(1)
+        try:
+            if self._segments:
+                self._descriptor = files.append(self._segments[-1].path)
+            else:
+                self._open_segment(1)
+        except BaseException:
+            self.close()
+            raise
 
     def write(self, batch: Iterable[Persist | Snapshot]) -> None:
         """Write a batch as one group. It is durable when this returns, or, without ``sync``, given to the system."""
