@@ -26,6 +26,7 @@ BEFORE_S = (1.0, 1.5)  # of load before the kill: drawn, so that kills do not ke
 AFTER_S = 3.0
 RESULT_TIMEOUT_S = 30.0
 RECORD_TIMEOUT_S = 10.0
+SETTLE_S = 0.05  # longer than what ended waits for the log
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +72,10 @@ def one_kill(cluster: Cluster, plan: Schedule) -> Kill:
         victim = cluster.leader
         if victim is None:
             raise RuntimeError("a ready cluster has a leader")
-        recorded_before = _settled(client, 50)
+        recorded_before = _settled(client)
         load = _play(client, plan, victim.kill)
         lost = load.wait()
-        recorded = _settled(client, recorded_before + len(plan.submit_at_s) - lost) - recorded_before
+        recorded = _settled(client) - recorded_before
     done_at_s = [moment for moment in load.done_at_s if moment is not None]
     first_new_at_s = min((moment for moment in load.done_at_s[plan.kill_before :] if moment is not None), default=None)
     return Kill(
@@ -134,17 +135,20 @@ def _play(client: Client, plan: Schedule, kill: Callable[[], None]) -> Load:
     return load
 
 
-def _settled(client: Client, wanted: int) -> int:
-    """How many outcomes the leader has recorded, once it has ``wanted`` or no time is left.
+def _settled(client: Client) -> int:
+    """How many outcomes the leader has recorded, once that is as many as it has accepted tasks, or no time is left.
 
-    A result reaches its submitter before its record is committed, so the count may come up a little later.
+    A result reaches its submitter before its record is committed, so the count may come up a little later. Of what the
+    killed leader passed on in its last milliseconds nothing is recorded: the submitters have it.
     """
     deadline_s = time.perf_counter() + RECORD_TIMEOUT_S
     while True:
-        recorded: int = client.status(timeout=RESULT_TIMEOUT_S)["recorded_total"]
-        if recorded >= wanted or time.perf_counter() > deadline_s:
+        time.sleep(SETTLE_S)
+        status = client.status(timeout=RESULT_TIMEOUT_S)
+        recorded: int = status["recorded_total"]
+        idle = recorded == status["accepted_total"] and not status["queued"] and not status["running"]
+        if idle or time.perf_counter() > deadline_s:
             return recorded
-        time.sleep(0.05)
 
 
 def report(kills: list[Kill], rate_per_s: float, seed: int) -> Report:
