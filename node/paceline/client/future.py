@@ -73,7 +73,9 @@ class Future(Generic[T_co]):
         return None if self._state == TaskEnd.SUCCEEDED else self._error()
 
     def accepted(self, timeout: float | None = None) -> None:
-        """Wait until the cluster has accepted the task: from then on it survives the loss of any minority of voters.
+        """Wait until the cluster has accepted the task, so that it survives the loss of any minority of voters.
+
+        Or until it has ended, which it may before that.
 
         Raises what kept it from being accepted, and TimeoutError.
         """
