@@ -230,6 +230,7 @@ KINDS: dict[int, tuple[type[m.Message], tuple[_Check, ...]]] = {
     4: (m.Cancel, (_int, _ids)),
     5: (m.Ping, (_int,)),
     6: (m.StatusRequest, (_int,)),
+    7: (m.Admin, (_int, _one_of(m.AdminOp), _string)),
     # node -> client
     20: (m.Welcome, (_string, _string, _string, _int, _string, _string, _many(_string), _int)),
     21: (m.Redirect, (_int, _string, _string)),
@@ -238,6 +239,7 @@ KINDS: dict[int, tuple[type[m.Message], tuple[_Check, ...]]] = {
     24: (m.Pong, (_int,)),
     25: (m.StatusReply, (_int, _bytes)),
     26: (m.Failure, (_one_of(m.Refusal), _string)),
+    27: (m.AdminReply, (_int, _bool, _string)),
     # peer -> peer: the head of each batch, membership
     40: (m.Envelope, (_string, _string, _int, _string)),
     41: (m.PeerHello, (_string, _string, _int, _string, _int, _many(_record(_string, _string)), _bool)),
@@ -250,6 +252,10 @@ KINDS: dict[int, tuple[type[m.Message], tuple[_Check, ...]]] = {
     53: (m.AppendResponse, (_int, _bool, _int, _int, _int)),
     54: (m.SnapshotChunk, (_int, _int, _int, _bytes, _int, _int, _bytes)),
     55: (m.SnapshotResponse, (_int, _int, _int)),
+    56: (m.TimeoutNow, (_int,)),
+    57: (m.Removed, (_int, _int)),
+    58: (m.Confirm, (_int, _int)),
+    59: (m.Confirmed, (_int, _int)),
     # leader <-> node: tasks
     60: (m.Beat, (_int, _int, _int, _int)),
     61: (m.NodeBeat, (_int, _int, _int, _int, _int)),
@@ -485,8 +491,8 @@ def decode_outcomes(data: bytes) -> list[m.Outcome]:
 
 
 def encode_config(config: m.Config) -> bytes:
-    """Pack who replicates the log. Raises LocalProtocolError unless both are sorted and nobody is in twice."""
-    body = (config.voters, config.learners)
+    """Pack who replicates the log. Raises LocalProtocolError unless all are sorted and nobody is in twice."""
+    body = (config.voters, config.learners, config.excluded, config.limit)
     try:
         _config(body)
     except ValueError as error:
@@ -522,16 +528,16 @@ def split_ids(data: bytes) -> list[bytes]:
     return [data[start : start + m.TASK_ID_BYTES] for start in range(0, len(data), m.TASK_ID_BYTES)]
 
 
-_two_groups = _record(_node_ids, _node_ids)
+_config_fields = _record(_node_ids, _node_ids, _node_ids, _int)
 
 
 def _config(value: Any) -> None:
-    _two_groups(value)
-    voters, learners = value
-    if list(voters) != sorted(set(voters)) or list(learners) != sorted(set(learners)):
-        raise ValueError("voters and learners are sorted and without repetition")
-    if not set(voters).isdisjoint(learners):
-        raise ValueError("a node is a voter or a learner, not both")
+    _config_fields(value)
+    voters, learners, excluded, _limit = value
+    if any(list(group) != sorted(set(group)) for group in (voters, learners, excluded)):
+        raise ValueError("voters, learners and excluded nodes are sorted and without repetition")
+    if len({*voters, *learners, *excluded}) < len(voters) + len(learners) + len(excluded):
+        raise ValueError("a node is a voter, a learner or excluded, and one of them at most")
 
 
 def _decode_packed(data: bytes, check: _Check, what: str) -> tuple[Any, ...]:

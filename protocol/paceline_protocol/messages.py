@@ -65,6 +65,16 @@ class EntryKind(IntEnum):
     ATTEMPT = 5  # task ids, joined: one attempt of each was lost with its worker or node
 
 
+class AdminOp(IntEnum):
+    """What somebody may ask of the leader."""
+
+    VOTERS = 1  # have so many voters, as soon as there are as many nodes
+    PROMOTE = 2  # this node votes
+    REMOVE = 3  # this node neither votes nor replicates, until it is promoted
+    TRANSFER = 4  # this node leads
+    STEP_DOWN = 5  # this node does not lead
+
+
 class Refusal(IntEnum):
     """Why a leader refused a task, or a node a request."""
 
@@ -124,6 +134,15 @@ class Ping(NamedTuple):
     ack: int
 
 
+class Admin(NamedTuple):
+    """Ask the leader to change the cluster. Answered by AdminReply once it is done, or can't be. To ask again, also
+    another leader, changes nothing that is done."""
+
+    request: int
+    op: int  # AdminOp
+    argument: str  # a node id; of VOTERS the number
+
+
 class StatusRequest(NamedTuple):
     """Ask any node what it knows. Answered by StatusReply."""
 
@@ -175,6 +194,12 @@ class Pong(NamedTuple):
 class StatusReply(NamedTuple):
     request: int
     body: bytes  # packed map (payload.pack_value); its keys are listed in docs/protocol.md
+
+
+class AdminReply(NamedTuple):
+    request: int
+    done: bool
+    detail: str  # what is the case now, or why it can't be
 
 
 class Failure(NamedTuple):
@@ -270,6 +295,34 @@ class SnapshotResponse(NamedTuple):
     term: int
     index: int  # type: ignore[assignment]
     offset: int  # the offset wanted next; == total once the snapshot is installed
+
+
+class TimeoutNow(NamedTuple):
+    """Leader to a voter that has caught up: stand for election at once, I make way (Ongaro's thesis, 3.10)."""
+
+    term: int
+
+
+class Removed(NamedTuple):
+    """The answer to a VoteRequest of a node that is no voter any more, and may not know it: stand no longer. True for
+    ever, since it speaks of what is committed; only a later configuration can make the node a voter again."""
+
+    term: int  # of the entry at ``index``
+    index: int  # type: ignore[assignment]  # from here on the configuration, which is committed, is without that vote
+
+
+class Confirm(NamedTuple):
+    """Leader to its voters: do you still follow me? For reads that must not be stale."""
+
+    term: int
+    number: int  # of the question, from 1 in each term; a later one covers the earlier ones
+
+
+class Confirmed(NamedTuple):
+    """The answer of a voter that knows no higher term."""
+
+    term: int
+    number: int
 
 
 # --- leader <-> node: tasks -------------------------------------------------------------------------------------
@@ -370,9 +423,20 @@ class Stop(NamedTuple):
     """Finish what you run, then exit."""
 
 
-ClientMessage: TypeAlias = Hello | Submit | Wait | Cancel | Ping | StatusRequest
-ClientReply: TypeAlias = Welcome | Redirect | Update | CancelReply | Pong | StatusReply | Failure
-ConsensusMessage: TypeAlias = VoteRequest | VoteResponse | Append | AppendResponse | SnapshotChunk | SnapshotResponse
+ClientMessage: TypeAlias = Hello | Submit | Wait | Cancel | Ping | StatusRequest | Admin
+ClientReply: TypeAlias = Welcome | Redirect | Update | CancelReply | Pong | StatusReply | Failure | AdminReply
+ConsensusMessage: TypeAlias = (
+    VoteRequest
+    | VoteResponse
+    | Append
+    | AppendResponse
+    | SnapshotChunk
+    | SnapshotResponse
+    | TimeoutNow
+    | Removed
+    | Confirm
+    | Confirmed
+)
 MembershipMessage: TypeAlias = PeerHello | Consent | ConsentReceived
 WorkMessage: TypeAlias = Beat | NodeBeat | Enrol | Dispatch | NodeOutcomes | Revoke | Revoked
 PeerMessage: TypeAlias = ConsensusMessage | MembershipMessage | WorkMessage
@@ -387,3 +451,5 @@ class Config:
 
     voters: tuple[str, ...] = ()  # sorted
     learners: tuple[str, ...] = ()  # sorted; replicate, don't vote
+    excluded: tuple[str, ...] = ()  # sorted; somebody removed them: not taken in again until somebody promotes them
+    limit: int = 0  # how many voters somebody asked for: 1, 3 or 5; 0 if nobody did

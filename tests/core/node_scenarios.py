@@ -36,6 +36,7 @@ from paceline.core.settings import Settings
 from paceline.core.status import status
 from paceline_protocol.codec import decode_outcomes, encode_calls
 from paceline_protocol.messages import (
+    AdminReply,
     Assignment,
     Cancel,
     CancelReply,
@@ -302,6 +303,8 @@ def describe_reply(reply: ClientReply) -> str:
             return "CancelReply: " + ", ".join(
                 f"{number(each)} {CancelState(state).name.lower()}" for each, state in reply.states
             )
+        case AdminReply():
+            return f"AdminReply {'done' if reply.done else 'not done'}: {reply.detail}"
     return type(reply).__name__
 
 

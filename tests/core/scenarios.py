@@ -14,6 +14,8 @@ print the same; ``PACELINE_REWRITE=1`` writes the file anew. The commands (nodes
 ``live ab 0.6``                      these nodes are woken every so often and hear each other, silently
 ``propose a hello``                  a client's entry
 ``config a voters=abc learners=d``   a configuration change
+``transfer a b``                       a makes way for b
+``read a``, ``reads``                a read that must not be stale; how many have been confirmed
 ``write a``                          all writes of a complete, and what waited for them leaves
 ``deliver ab [1]``                   the messages from a to b that are under way arrive (or the first of them)
 ``drop ab``, ``drop a``              the messages from a to b, or of a, are lost
@@ -36,10 +38,14 @@ from paceline_protocol.messages import (
     Append,
     AppendResponse,
     Config,
+    Confirm,
+    Confirmed,
     ConsensusMessage,
     EntryKind,
+    Removed,
     SnapshotChunk,
     SnapshotResponse,
+    TimeoutNow,
     VoteRequest,
     VoteResponse,
 )
@@ -84,7 +90,8 @@ class Scenario:
             name: getattr(self, f"_do_{name}")
             for name in (
                 *("cluster", "blank", "bootstrap", "advance", "tick", "elect", "propose", "config", "write", "deliver"),
-                *("beat", "live", "drop", "settle", "compact", "crash", "restart", "status"),
+                *("beat", "live", "drop", "settle", "compact", "crash", "restart", "status", "read", "reads"),
+                "transfer",
             )
         }
         try:
@@ -163,6 +170,17 @@ class Scenario:
             self._lines.append(f"{node_id}: {error}")
         else:
             self._lines.append(f"{node_id}: {'appended' if done else 'refused'}")
+
+    def _do_transfer(self, node_id: str, to: str) -> None:
+        done = self.world.transfer_leadership(self._node(node_id), to)
+        self._lines.append(f"{node_id}: {'makes way' if done else 'refused'}")
+
+    def _do_read(self, node_id: str) -> None:
+        ticket = self.world.read(self._node(node_id))
+        self._lines.append(f"{node_id}: {'refused' if ticket is None else f'read {ticket}'}")
+
+    def _do_reads(self) -> None:
+        self._lines.append(f"confirmed: {self.world.confirmed_reads}")
 
     def _do_write(self, node_id: str) -> None:
         node = self._node(node_id)
@@ -272,6 +290,14 @@ def describe(message: ConsensusMessage) -> str:
             return f"SnapshotChunk term {message.term}, to {message.index}/{message.index_term}, {part}"
         case SnapshotResponse():
             return f"SnapshotResponse term {message.term}, to {message.index}, wants offset {message.offset}"
+        case TimeoutNow():
+            return f"TimeoutNow term {message.term}"
+        case Confirm():
+            return f"Confirm {message.number} term {message.term}"
+        case Confirmed():
+            return f"Confirmed {message.number} term {message.term}"
+        case Removed():
+            return f"Removed by {message.index}/{message.term}"
 
 
 def run_file(path: Path) -> str:

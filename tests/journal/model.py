@@ -10,6 +10,8 @@ from paceline.core.log import Entry, HardState
 from paceline.runtime.recovery import Recovered
 from paceline_protocol.messages import Config
 
+CONFIG = Config(("a", "b", "c"), ("d",), ("e",), 5)
+
 
 @dataclass(frozen=True)
 class State:
@@ -26,6 +28,7 @@ class State:
 
 def state_of(found: Recovered) -> State:
     snapshot = found.snapshot
+    assert snapshot is None or snapshot.config == CONFIG
     return State(
         (found.hard_state.term, found.hard_state.vote),
         None if snapshot is None else (snapshot.index, snapshot.term, snapshot.data),
@@ -79,4 +82,4 @@ class Submitter:
 
     def _snapshot(self, index: int, term: int) -> Snapshot:
         data = self.random.randbytes(self.random.randint(0, 500))
-        return Snapshot(index, term, Config(("a",)), data)
+        return Snapshot(index, term, CONFIG, data)

@@ -20,6 +20,7 @@ options = st.none() | st.fixed_dictionaries({}, optional={"max_attempts": intege
 task_ends = st.sampled_from([int(state) for state in m.TaskEnd])
 refusals = st.sampled_from([int(code) for code in m.Refusal])
 cancel_states = st.sampled_from([int(state) for state in m.CancelState])
+admin_ops = st.sampled_from([int(op) for op in m.AdminOp])
 entry_kinds = st.sampled_from([int(kind) for kind in m.EntryKind])
 
 calls = st.tuples(ids, names, st.integers(0, 9), st.binary(max_size=40), options)
@@ -35,6 +36,7 @@ def several(items: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]
 NARROWER: dict[tuple[type, str], st.SearchStrategy[Any]] = {
     (m.Hello, "client_id"): ids,
     (m.Failure, "code"): refusals,
+    (m.Admin, "op"): admin_ops,
     (m.Wait, "ids"): several(ids),
     (m.Cancel, "ids"): several(ids),
     (m.Revoke, "ids"): several(ids),

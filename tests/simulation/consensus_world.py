@@ -94,6 +94,7 @@ class Node:
     digest: bytes = b""
     checked_to: tuple[int, int, int] = (0, 0, 0)
     checked_commit: int = 0
+    reads: dict[int, int] = field(default_factory=dict)  # ticket -> what was committed when it was asked for
 
 
 @dataclass
@@ -138,6 +139,7 @@ class World:
         self.configs: dict[int, Config] = {0: Config()}  # index -> the configuration in force there, if committed
         self.digests: dict[int, bytes] = {0: b""}
         self._proposals = 0
+        self.confirmed_reads = 0
         if voters != "":
             first = node_ids if voters is None else voters
             others = set(node_ids) - set(first) if learners is None else learners
@@ -195,6 +197,20 @@ class World:
         assert node.core is not None
         node.core.campaign(node.now, transfer)
         self.settle(node)
+
+    def transfer_leadership(self, node: Node, to: str) -> bool:
+        assert node.core is not None
+        done = node.core.transfer_leadership(to, node.now)
+        self.settle(node)
+        return done
+
+    def read(self, node: Node) -> int | None:
+        assert node.core is not None
+        ticket = node.core.read_index(node.now)
+        if ticket is not None:
+            node.reads[ticket] = self.last_committed
+        self.settle(node)
+        return ticket
 
     def propose(self, node: Node) -> int | None:
         assert node.core is not None
@@ -261,6 +277,7 @@ class World:
         )
         node.applied_index, node.digest = disk.snapshot.index, disk.snapshot.data[:]
         node.snapshot_queued = False
+        node.reads.clear()
         node.checked_to, node.checked_commit = (0, 0, 0), node.core.commit_index
 
     # --- the shell's part ---
@@ -277,6 +294,8 @@ class World:
                 self.on_write(node)
             self._check(node)
             self._apply(node, ready)
+            for ticket, index in ready.reads:
+                self._check_read(node, ticket, index)
             for peer in ready.snapshots_wanted:
                 core.snapshot_for(peer, core.snapshot(node.digest))
 
@@ -300,6 +319,15 @@ class World:
         """State-machine safety: whoever applied up to an index is in the same state."""
         if self.digests.setdefault(node.applied_index, node.digest) != node.digest:
             raise InvariantViolation(f"{node.node_id} applied something else up to {node.applied_index}")
+
+    def _check_read(self, node: Node, ticket: int, index: int) -> None:
+        """A read sees all that was committed anywhere when it was asked for, and is answered once."""
+        committed = node.reads.pop(ticket)
+        if index < committed:
+            raise InvariantViolation(f"{node.node_id} reads at {index}, when {committed} was committed")
+        if index > node.applied_index:
+            raise InvariantViolation(f"{node.node_id} reads at {index} and has applied {node.applied_index}")
+        self.confirmed_reads += 1
 
     def _check_promise(self, node: Node, recipient: str, message: ConsensusMessage) -> None:
         self.promised[node.node_id] = max(self.promised.get(node.node_id, 0), node.disk.hard_state.term)

@@ -20,6 +20,8 @@ from simulation.consensus_world import Flight, Node, World
 NETWORK_LIMIT = 60
 LEADER_WITHIN_S = 2.0
 CAUGHT_UP_WITHIN_S = 10.0
+HANDED_OVER_WITHIN_S = 2.0
+READ_WITHIN_S = 1.0
 
 
 class NotLive(AssertionError):
@@ -52,9 +54,11 @@ class ActionRun:
             (self.write, 30),
             (self.wake, 8),
             (self.propose, self.choose.choice((2, 8))),
+            (self.read, self.choose.choice((0, 2, 8))),
             (self.drop, self.choose.choice((0, 3, 12))),
             (self.double, self.choose.choice((0, 3))),
-            (self.transfer, self.choose.choice((1, 4, 12))),
+            (self.campaign, self.choose.choice((0, 0, 1))),
+            (self.transfer_leadership, self.choose.choice((0, 1, 4))),
             (self.crash, crashes),
             (self.restart, crashes * 3),
             (self.change_config, churn),
@@ -105,13 +109,23 @@ class ActionRun:
         if node := self._node():
             self.world.wake(node)
 
-    def transfer(self) -> None:
-        if node := self._node():
+    def campaign(self) -> None:
+        """As if a leader had told it to, whatever it knows of the log: the worst that TimeoutNow can do."""
+        node = self._node()
+        if node is not None and self._leader() is not None:
             self.world.campaign(node, transfer=True)
+
+    def transfer_leadership(self) -> None:
+        if node := self._leader():
+            self.world.transfer_leadership(node, self.choose.choice(list(self.world.nodes)))
 
     def propose(self) -> None:
         if node := self._leader():
             self.world.propose(node)
+
+    def read(self) -> None:
+        if node := self._leader():
+            self.world.read(node)
 
     def change_config(self) -> None:
         if node := self._leader():
@@ -221,11 +235,37 @@ class TimedRun:
             raise NotLive(f"no leader within {LEADER_WITHIN_S} s of healing")
         if not self.run_until(self.now + CAUGHT_UP_WITHIN_S, self._caught_up):
             raise NotLive(f"not every member caught up within {CAUGHT_UP_WITHIN_S} s of healing")
+        self._read_in_peace()
+        self._hand_over()
+
+    def _read_in_peace(self) -> None:
+        """Whoever leads then confirms a read."""
+        leader = self.world.leader()
+        assert leader is not None
+        ticket = self.world.read(leader)
+        if not self.run_until(self.now + READ_WITHIN_S, lambda: ticket is not None and ticket not in leader.reads):
+            raise NotLive(f"a read is not confirmed within {READ_WITHIN_S} s")
+
+    def _hand_over(self) -> None:
+        """In peace, whoever is asked to take over does."""
+        self.run_until(self.now + 2 * self.world.timing.election_timeout_max_s)  # of one that was asked before
+        leader = self.world.leader()
+        assert leader is not None
+        assert leader.core is not None
+        others = [voter for voter in leader.core.config.voters if voter != leader.node_id]
+        if not others:
+            return
+        term, target = leader.core.term, self.choose.choice(others)
+        self.world.transfer_leadership(leader, target)
+        if not self.run_until(self.now + HANDED_OVER_WITHIN_S, lambda: self.world.leaders.get(term + 1) == target):
+            raise NotLive(f"{target} does not lead term {term + 1} within {HANDED_OVER_WITHIN_S} s of being asked to")
 
     def _plan_faults(self, faulty_s: float) -> None:
         for _ in range(int(faulty_s * 20)):
             self.at(self.choose.uniform(0, faulty_s), self._propose)
-        for fault in (self._crash, self._partition, self._reconnect, self._compact, self._change_config):
+            self.at(self.choose.uniform(0, faulty_s), self._read)
+        faults = (self._crash, self._partition, self._reconnect, self._compact, self._change_config, self._transfer)
+        for fault in faults:
             for _ in range(self.choose.randint(0, int(faulty_s * 1.5))):
                 self.at(self.choose.uniform(0, faulty_s), fault)
 
@@ -254,6 +294,12 @@ class TimedRun:
         if leader := self.world.leader():
             self.world.propose(leader)
 
+    def _read(self) -> None:
+        """Of anyone who believes that it leads."""
+        for node in self.world.up():
+            if node.core is not None and node.core.is_leader:
+                self.world.read(node)
+
     def _crash(self) -> None:
         up = self.world.up()
         if not up:
@@ -279,6 +325,10 @@ class TimedRun:
 
     def _reconnect(self) -> None:
         self._cut.clear()
+
+    def _transfer(self) -> None:
+        if leader := self.world.leader():
+            self.world.transfer_leadership(leader, self.choose.choice(list(self.world.nodes)))
 
     def _compact(self) -> None:
         if up := self.world.up():

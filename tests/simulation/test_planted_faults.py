@@ -20,6 +20,7 @@ from paceline.core.config_change import ConfigHistory
 from paceline.core.consensus import Consensus, ConsensusViolation, HardState, Log, Role
 from paceline.core.election import Ballot
 from paceline.core.progress import Replication
+from paceline.core.reads import Reads
 from paceline_protocol.messages import Append, AppendResponse
 from simulation.schedulers import ActionRun
 
@@ -137,6 +138,23 @@ def do_not_write(part: str) -> Callable[[Method], Method]:
     return broken
 
 
+def answer_unasked(true: Method) -> Method:
+    def take_confirmed(self: Reads, voters: tuple[str, ...], own_id: str) -> list[tuple[int, int]]:
+        reads = [(ticket, index) for _, ticket, index in self._waiting]
+        self._waiting.clear()
+        return reads
+
+    return take_confirmed
+
+
+def count_any_answer(true: Method) -> Method:
+    return lambda self, voter, number: true(self, voter, self._asked)
+
+
+def believe_to_know(true: Method) -> Method:
+    return lambda self: self.is_leader
+
+
 FAULTS = [
     Fault("commits an old term's entry by counting", Consensus, "_may_count", always(True), "figure_8"),
     Fault("votes twice", Consensus, "_may_grant", always(True)),
@@ -172,6 +190,17 @@ FAULTS = [
     Fault("helps to depose a leader it hears", Consensus, "_protects_leader", always(False), "prevote_keeps_leader"),
     Fault("stands without a pre-vote", Consensus, "campaign", stand_without_pre_vote, "prevote_keeps_leader"),
     Fault("never campaigns once its removal is in its log", ConfigHistory, "previous", always(None), "leader_removed"),
+    Fault("answers a read without a question", Reads, "take_confirmed", answer_unasked, "stale_read"),
+    Fault("counts answers to an earlier question", Reads, "answered", count_any_answer, "stale_read"),
+    Fault("reads before its term has committed", Consensus, "has_committed_in_term", believe_to_know, "stale_read"),
+    Fault("goes on standing once it is removed", Consensus, "is_removed", always(False), "removed_voter"),
+    Fault(
+        "never stands again once it was removed",
+        Consensus,
+        "is_removed",
+        lambda true: lambda self: self._removed_at > (0, 0),
+        "removed_voter",
+    ),
 ]
 
 

@@ -34,8 +34,8 @@ from paceline.config import (
     format_address,
     parse_address,
 )
-from paceline.errors import NoNodeFound
-from paceline_protocol.messages import PRIORITY_DEFAULT, Options
+from paceline.errors import NoNodeFound, RequestRefused
+from paceline_protocol.messages import PRIORITY_DEFAULT, AdminOp, Options
 from paceline_protocol.payload import pack_args, unpack_value
 
 CLOSE_TIMEOUT_S = 5.0
@@ -232,6 +232,22 @@ class Client:
             raise NoNodeFound(self._session.addresses, timeout)
         status: dict[str, Any] = unpack_value(body)
         return status
+
+    def change_cluster(self, op: AdminOp, argument: str, timeout: float = 30.0) -> str:
+        """Ask the leader for one of these changes and wait, at most ``timeout`` seconds, until it is done. Returns what
+        is the case then, for a person. ``argument`` is a node's whole id, or of VOTERS the number.
+
+        Raises RequestRefused, with the reason, if it can't be done, NoLeader or NoNodeFound, and TimeoutError if
+        nothing is known by then: the change may still be made.
+        """
+        self._start_discovery()
+        answer = self._driver.admin(op, argument, timeout)
+        if answer is None:
+            raise TimeoutError(f"no answer within {timeout:g} s; `paceline status` shows whether it was done")
+        done, detail = answer
+        if not done:
+            raise RequestRefused(detail)
+        return detail
 
     def _pack(self, target: Target, args: tuple[Any, ...], kwargs: dict[str, Any]) -> PackedCall:
         name, priority, options = _parts(target)

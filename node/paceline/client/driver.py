@@ -384,6 +384,21 @@ class Driver:
             with self._lock:
                 session.forget_request(request)
 
+    def admin(self, op: int, argument: str, timeout_s: float) -> tuple[bool, str] | None:
+        """(done, detail) of a change of the cluster. None: no answer in time."""
+        session = self.session
+        request = self._request(lambda now: session.admin(op, argument, now))
+        replies = session.admin_replies
+        failed = session.failure
+        try:
+            self.wait_until(lambda: request in replies or session.failure is not failed, timeout_s)
+            if request not in replies and session.failure is not None:
+                raise session.failure.with_traceback(None)
+            return replies.get(request)
+        finally:
+            with self._lock:
+                session.forget_request(request)
+
     def _request(self, ask: Callable[[float], int]) -> int:
         with self._lock:
             self._check_usable()

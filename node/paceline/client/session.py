@@ -42,6 +42,8 @@ from paceline.errors import (
 from paceline_protocol import codec
 from paceline_protocol.errors import PayloadTooLarge, ProtocolError, VersionMismatch
 from paceline_protocol.messages import (
+    Admin,
+    AdminReply,
     Call,
     Cancel,
     CancelReply,
@@ -113,6 +115,7 @@ class Session:
         self.failed: list[tuple[bytes, Exception]] = []
         self.cancel_replies: dict[int, tuple[tuple[bytes, int], ...]] = {}
         self.status_replies: dict[int, bytes] = {}
+        self.admin_replies: dict[int, tuple[bool, str]] = {}  # (done, what is the case or why it can't be)
         self.failure: Exception | None = None  # why the last search for a leader was given up
         self.payload_limit_bytes = PAYLOAD_LIMIT_DEFAULT_BYTES
         self.state = State.IDLE
@@ -129,6 +132,7 @@ class Session:
         self._connections: set[str] = set()
         self._cancels: dict[int, tuple[bytes, ...]] = {}  # unanswered
         self._statuses: set[int] = set()  # unanswered
+        self._admins: dict[int, tuple[int, str]] = {}  # unanswered
         self._requests = 0
         # Seeking.
         self._was_attached = False  # in this search's past: then the failover timeout counts, not the connect timeout
@@ -186,7 +190,7 @@ class Session:
 
     @property
     def expects_answer(self) -> bool:
-        return bool(self._ledger.tasks or self._cancels or self._statuses)
+        return bool(self._ledger.tasks or self._cancels or self._statuses or self._admins)
 
     def is_accepted(self, task_id: bytes) -> bool:
         """True once the cluster has accepted the task, or it ended."""
@@ -261,12 +265,26 @@ class Session:
         self.connect(now)
         return self._requests
 
+    def admin(self, op: int, argument: str, now: float) -> int:
+        """Ask the leader for a change of the cluster (AdminOp). Returns the key for :attr:`admin_replies`. If another
+        leads meanwhile it is asked again, for what is done by then stays done."""
+        self._begin_waiting(now)
+        self._requests += 1
+        self._admins[self._requests] = (op, argument)
+        if self.state is State.ATTACHED:
+            self._send(Admin(self._requests, op, argument))
+        else:
+            self.connect(now)
+        return self._requests
+
     def forget_request(self, request: int) -> None:
         """Nobody waits for this answer any more."""
         self._cancels.pop(request, None)
         self._statuses.discard(request)
+        self._admins.pop(request, None)
         self.cancel_replies.pop(request, None)
         self.status_replies.pop(request, None)
+        self.admin_replies.pop(request, None)
 
     def close(self) -> None:
         """Drop every connection. What is outstanding stays with the shell, which fails it."""
@@ -276,6 +294,7 @@ class Session:
         self._ledger.clear()
         self._cancels.clear()
         self._statuses.clear()
+        self._admins.clear()
         self._refused_since_s = math.inf
 
     # --- what happens --------------------------------------------------------------------------------------------
@@ -413,6 +432,8 @@ class Session:
         self._send_queued(now)
         for request, ids in self._cancels.items():
             self._send(Cancel(request, ids))
+        for request, (op, argument) in self._admins.items():
+            self._send(Admin(request, op, argument))
 
     def _give_up_at_s(self) -> float:
         timeout_s = self._failover_timeout_s if self._was_attached else self._connect_timeout_s
@@ -438,9 +459,9 @@ class Session:
     # --- attached: sending ---------------------------------------------------------------------------------------
 
     def _send(self, message: ClientMessage) -> None:
-        """Send to the leader. Every kind but Cancel and StatusRequest carries the acknowledgement."""
+        """Send to the leader. Every kind but Cancel, Admin and StatusRequest carries the acknowledgement."""
         self.outbox.append((self.leader_address, codec.encode(message)))
-        if not isinstance(message, Cancel):
+        if not isinstance(message, Cancel | Admin):
             self._ack_due_s = math.inf
 
     def _send_waits(self, ids: list[bytes]) -> None:
@@ -524,6 +545,9 @@ class Session:
             self._cancel_answered(message)
         elif isinstance(message, StatusReply):
             self._status_came(message)
+        elif isinstance(message, AdminReply):
+            if self._admins.pop(message.request, None) is not None:
+                self.admin_replies[message.request] = (message.done, message.detail)
         elif isinstance(message, Failure):
             self._frame_refused(message, now)
         else:

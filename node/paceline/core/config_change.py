@@ -47,17 +47,21 @@ class ConfigHistory:
 
 
 def normal(config: Config) -> Config:
-    """Sorted; ValueError if no voter is left, or a node is both voter and learner."""
+    """Sorted; ValueError if no voter is left, or a node is two of voter, learner and excluded."""
     voters, learners = tuple(sorted(set(config.voters))), tuple(sorted(set(config.learners)))
+    excluded = tuple(sorted(set(config.excluded)))
     if not voters:
         raise ValueError("a configuration needs at least one voter")
     if both := set(voters) & set(learners):
         raise ValueError(f"{', '.join(sorted(both))} can't be both voter and learner")
-    return Config(voters, learners)
+    if refused := {*voters, *learners} & set(excluded):
+        raise ValueError(f"{', '.join(sorted(refused))} can't be excluded and take part")
+    return Config(voters, learners, excluded, config.limit)
 
 
 def changed_servers(old: Config, new: Config) -> set[str]:
-    """The nodes whose part differs: absent, learner or voter. A promotion is one change."""
+    """The nodes whose part differs: absent, learner or voter. A promotion is one change. Who is excluded, and how many
+    voters are wanted, changes nothing for a quorum and goes along with any change."""
     return {
         node_id
         for node_id in {*old.voters, *old.learners, *new.voters, *new.learners}

@@ -10,7 +10,8 @@ The order that the shell keeps, for each :class:`Ready`:
    cut, the entries. A crash may leave any prefix of that;
 3. only then send ``send_after`` and call :meth:`Consensus.persisted`. A Ready without ``persist`` still waits for the
    writes before it: its answers may promise what they contain. So ``send_after`` leaves in the order of the Readies;
-4. install ``snapshot``, apply ``committed``, answer ``snapshots_wanted``.
+4. install ``snapshot``, apply ``committed``, answer ``snapshots_wanted``;
+5. answer ``reads``, from what is applied by then.
 
 What the rules are made of:
 
@@ -38,17 +39,22 @@ from paceline.core.config_change import ConfigHistory, changed_servers, normal
 from paceline.core.election import Ballot, ElectionTimer, RandomSource, Timing
 from paceline.core.log import ConsensusViolation, Entry, HardState, Log, Snapshot
 from paceline.core.pages import Stream
-from paceline.core.progress import PeerProgress, Replication
+from paceline.core.progress import HandOver, PeerProgress, Replication
+from paceline.core.reads import Reads
 from paceline.core.transfer import Incoming
 from paceline_protocol.codec import decode_config, encode_config
 from paceline_protocol.messages import (
     Append,
     AppendResponse,
     Config,
+    Confirm,
+    Confirmed,
     ConsensusMessage,
     EntryKind,
+    Removed,
     SnapshotChunk,
     SnapshotResponse,
+    TimeoutNow,
     VoteRequest,
     VoteResponse,
 )
@@ -69,6 +75,7 @@ __all__ = [
 
 BLANK = HardState()
 NO_CONFIG = Config()
+_OF_A_LEADER = (Append, SnapshotChunk, TimeoutNow, Confirm)
 
 
 class Role(Enum):
@@ -99,10 +106,17 @@ class Ready:
     committed: list[Entry]
     snapshot: Snapshot | None
     snapshots_wanted: list[str]
+    reads: list[tuple[int, int]]  # (ticket, index): a state with this entry applied is not stale for that read
 
     def __bool__(self) -> bool:
         return bool(
-            self.persist or self.send_now or self.send_after or self.committed or self.snapshot or self.snapshots_wanted
+            self.persist
+            or self.send_now
+            or self.send_after
+            or self.committed
+            or self.snapshot
+            or self.snapshots_wanted
+            or self.reads
         )
 
 
@@ -145,8 +159,11 @@ class Consensus:
         self._durable_at_once = durable_at_once
         self._ballot: Ballot | None = None
         self._replication: Replication | None = None  # as leader
+        self._reads: Reads | None = None  # as leader
+        self._last_ticket = 0
         self._term_start_index = 0  # as leader: the first entry of its term
         self._incoming: Incoming | None = None
+        self._removed_at = (0, 0)  # (term, index) from which on others know it to be no voter
         self._seq = 0
         self._handed_hard_state = hard_state
         self._hard_state_seq = 0  # the last write that held a hard state
@@ -184,6 +201,20 @@ class Consensus:
         return self._configs.index <= self.log.commit_index
 
     @property
+    def is_removed(self) -> bool:
+        """Whether this node was told of a configuration, later than the one it goes by, in which it does not vote."""
+        return self._removed_at > self._config_position()
+
+    def _config_position(self) -> tuple[int, int]:
+        """(term, index) of the entry that put the current configuration in force, or of the snapshot that covers it.
+
+        Such pairs grow along every log. One that is smaller than a committed pair stands before it there, or was never
+        committed.
+        """
+        index = max(self._configs.index, self.log.snapshot_index)
+        return self.log.term_at(index) or 0, index
+
+    @property
     def has_committed_in_term(self) -> bool:
         """Leader: whether all that earlier terms accepted is committed, and so known to be final."""
         return self.is_leader and self.log.commit_index >= self._term_start_index
@@ -203,7 +234,7 @@ class Consensus:
             return {}
         recent_s = self.timing.election_timeout_max_s
         return {
-            peer_id: PeerProgress(peer.match, peer.state, now - peer.heard_at <= recent_s)
+            peer_id: PeerProgress(peer.match, peer.state, now - peer.heard_at <= recent_s, peer.heard_at)
             for peer_id, peer in self._replication.peers.items()
         }
 
@@ -229,6 +260,8 @@ class Consensus:
         if self._replication is not None:
             if now >= self._replication.heartbeat_at:
                 self._send_now.extend(self._replication.heartbeats(now))
+                if self._reads is not None:
+                    self._ask_voters(self._reads.open_question())
                 return True
         elif now >= self._timer.deadline and self._may_campaign():
             if self.role is Role.CANDIDATE and not self._vote_is_durable():
@@ -238,14 +271,38 @@ class Consensus:
         return False
 
     def campaign(self, now: float, transfer: bool = False) -> None:
-        """Stand for election. ``transfer``: the leader asked for it, so that no voter's lease stands in the way."""
+        """Stand for election. ``transfer``: the leader asked for it. So no voter's lease stands in the way, and there
+        is no pre-vote, which the leader's next Append would end."""
         if self.is_leader or not self._may_campaign():
             return
         self._now = max(now, self._now)
         self.role, self.leader_id = Role.PRE_CANDIDATE, ""
+        if transfer:
+            self._become_candidate(transfer)
+            return
         self._timer.reset(self._now)
-        self._ask_for_votes(Ballot(pre=True, transfer=transfer))
+        self._ask_for_votes(Ballot(pre=True, transfer=False))
         self._record_vote(self.node_id, granted=True)
+
+    def transfer_leadership(self, to: str, now: float) -> bool:
+        """Leader: make way for this voter (Ongaro's thesis, 3.10). False if it can't be, or another is under way.
+
+        The voter is brought up to date and then stands at once, with every voter's leave. This node goes on leading
+        until a higher term says otherwise; after ``election_timeout_max_s`` the attempt is over. Who proposes nothing
+        meanwhile makes sure that the voter catches up, and that its log is as long as any.
+        """
+        if self._replication is None or to == self.node_id or to not in self.config.voters:
+            return False
+        if self.transfer_target(now):
+            return False
+        until = now + self.timing.election_timeout_max_s
+        self._replication.hand_over = HandOver(to, until)
+        return True
+
+    def transfer_target(self, now: float) -> str:
+        """Leader: the voter that it makes way for, "" if none."""
+        hand_over = self._replication.hand_over if self._replication is not None else None
+        return hand_over.to if hand_over is not None and now < hand_over.until else ""
 
     def _check_quorum(self) -> None:
         if self.is_leader and not self.has_quorum_lease(self._now):
@@ -255,7 +312,10 @@ class Consensus:
         """A voter may; so may one whose removal is in its log but not known to be committed.
 
         Its log may be the longest one left, so that nobody else could win without its vote (Ongaro's thesis, 4.2.2).
+        Not so once it was told that its removal is committed: then others have that entry.
         """
+        if self.is_removed:
+            return False
         if self.node_id in self.config.voters:
             return True
         previous = self._configs.previous
@@ -279,6 +339,22 @@ class Consensus:
         """Append an entry and return its index; None unless this node leads. It is sent by the next take_ready."""
         return self._append(kind, data, decoded) if self.is_leader else None
 
+    def read_index(self, now: float) -> int | None:
+        """Ask for a read that is not stale: a ticket, which a later ``Ready.reads`` holds with the entry that has to be
+        applied first. None unless this node leads and knows what earlier terms committed.
+
+        A ticket that was not confirmed when this node ceases to lead never is.
+        """
+        self._now = max(now, self._now)
+        self._check_quorum()
+        if self._reads is None or not self.has_committed_in_term:
+            return None
+        ticket = self._last_ticket + 1
+        if not self._reads.add(ticket, self.log.commit_index):
+            return None
+        self._last_ticket = ticket
+        return ticket
+
     def propose_config(self, config: Config) -> bool:
         """Change the configuration by one server. In force at once; False if it can't be done now.
 
@@ -288,7 +364,7 @@ class Consensus:
         changed = changed_servers(self.config, config)
         if len(changed) > 1:
             raise ValueError(f"one server at a time: {', '.join(sorted(changed))} would change")
-        if not changed or not self._may_change_config():
+        if config == self.config or not self._may_change_config():
             return False
         self._append(EntryKind.CONFIG, encode_config(config))
         return True
@@ -339,6 +415,7 @@ class Consensus:
 
     def take_ready(self) -> Ready:
         """Everything that has to be done since the last call."""
+        reads = self._take_reads() if self._reads is not None else []
         self._collect_messages()
         if self._durable_at_once:
             persist = None
@@ -354,11 +431,24 @@ class Consensus:
         wanted = replication.take_snapshots_wanted() if replication is not None and replication.peers else []
         send_now, self._send_now = self._send_now, []
         send_after, self._send_after = self._send_after, []
-        return Ready(persist, send_now, send_after, self.log.take_committed(), installed, wanted)
+        return Ready(persist, send_now, send_after, self.log.take_committed(), installed, wanted, reads)
+
+    def _take_reads(self) -> list[tuple[int, int]]:
+        assert self._reads is not None
+        self._ask_voters(self._reads.new_question())
+        return self._reads.take_confirmed(self.config.voters, self.node_id)
+
+    def _ask_voters(self, number: int | None) -> None:
+        if number is not None:
+            question = Confirm(self.term, number)
+            self._send_now.extend((voter, question) for voter in self.config.voters if voter != self.node_id)
 
     def _collect_messages(self) -> None:
         if self._replication is not None and self._replication.peers:
             self._send_now.extend(self._replication.messages(self._now))
+            timeout_now = self._replication.timeout_now(self._now)
+            if timeout_now is not None:
+                self._send_now.append(timeout_now)
 
     def _has_unsaved(self) -> bool:
         return self.log.has_unsaved() or self.hard_state is not self._handed_hard_state
@@ -387,12 +477,17 @@ class Consensus:
         """A message of ``sender``, whom the transport has authenticated."""
         self._now = max(now, self._now)
         self._check_quorum()
+        if isinstance(message, Removed):
+            self._on_removed(message)
+            return
+        if isinstance(message, VoteRequest):
+            self._tell_if_removed(sender)
         if not self._settle_term(sender, message):
             return
         match message:
             case Append():
                 self._on_append(sender, message)
-            case AppendResponse() | SnapshotResponse():
+            case AppendResponse() | SnapshotResponse() | Confirmed():
                 self._on_answer(sender, message)
             case VoteRequest():
                 self._on_vote_request(sender, message)
@@ -400,6 +495,12 @@ class Consensus:
                 self._on_vote_response(sender, message)
             case SnapshotChunk():
                 self._on_snapshot_chunk(sender, message)
+            case Confirm():
+                self._follow(sender)
+                self._send_after.append((sender, Confirmed(self.term, message.number)))
+            case TimeoutNow():
+                self._follow(sender)
+                self.campaign(self._now, transfer=True)
 
     def _settle_term(self, sender: str, message: ConsensusMessage) -> bool:
         """Bring the node to the message's term; False if the message ends here."""
@@ -414,15 +515,27 @@ class Consensus:
         elif isinstance(message, VoteResponse) and message.pre and message.granted:
             return True  # its term is the one that the candidate would stand in
         if message.term > self.term:
-            self._become_follower(message.term, sender if isinstance(message, Append | SnapshotChunk) else "")
+            self._become_follower(message.term, sender if isinstance(message, _OF_A_LEADER) else "")
         return True
 
     def _refuse_stale(self, sender: str, message: ConsensusMessage) -> None:
         """A deposed leader or a late candidate learns the term from this. Late answers are dropped."""
         if isinstance(message, VoteRequest):
             self._send_after.append((sender, VoteResponse(self.term, False, message.pre)))
-        elif isinstance(message, Append | SnapshotChunk):
+        elif isinstance(message, _OF_A_LEADER):
             self._send_after.append((sender, AppendResponse(self.term, False, 0)))
+
+    def _tell_if_removed(self, sender: str) -> None:
+        """One that was removed while it was away would stand for ever: nobody sends it the entry that says so."""
+        config = self.config
+        if config.voters and sender not in config.voters and self.config_committed:
+            self._send_after.append((sender, Removed(*self._config_position())))
+
+    def _on_removed(self, message: Removed) -> None:
+        """Of any term: it speaks of what is committed."""
+        self._removed_at = max(self._removed_at, (message.term, message.index))
+        if self._ballot is not None and self.is_removed:
+            self._become_follower(self.term, "")
 
     def _protects_leader(self, request: VoteRequest) -> bool:
         return not request.transfer and (self.is_leader or self._timer.lease_holds(self._now))
@@ -459,7 +572,7 @@ class Consensus:
         if won is False:
             self._become_follower(self.term, "")
         elif won and ballot.pre:
-            self._become_candidate(ballot.transfer)
+            self._become_candidate(transfer=False)
         elif won:
             self._become_leader(ballot)
 
@@ -478,6 +591,7 @@ class Consensus:
     def _become_leader(self, ballot: Ballot) -> None:
         self.role, self.leader_id, self._ballot = Role.LEADER, self.node_id, None
         self._replication = Replication(self.node_id, self.term, self.log, self.timing, self.config, ballot.heard_at)
+        self._reads = Reads()
         self._term_start_index = self._append(EntryKind.NOOP, b"")
         self._send_now.extend(self._replication.heartbeats(self._now))
 
@@ -485,7 +599,7 @@ class Consensus:
         if term > self.term:
             self._set_hard_state(HardState(term))
         self.role, self.leader_id = Role.FOLLOWER, leader_id
-        self._ballot = self._replication = self._incoming = None
+        self._ballot = self._replication = self._reads = self._incoming = None
         self._timer.reset(self._now)
 
     def _set_hard_state(self, hard_state: HardState) -> None:
@@ -551,7 +665,7 @@ class Consensus:
 
     # --- leading ---
 
-    def _on_answer(self, sender: str, response: AppendResponse | SnapshotResponse) -> None:
+    def _on_answer(self, sender: str, response: AppendResponse | SnapshotResponse | Confirmed) -> None:
         replication = self._replication
         peer = replication.peers.get(sender) if replication is not None else None
         if replication is None or peer is None:
@@ -559,6 +673,10 @@ class Consensus:
         peer.heard_at = self._now
         if isinstance(response, AppendResponse):
             replication.on_append_response(peer, response)
+        elif isinstance(response, Confirmed):
+            if self._reads is not None:
+                self._reads.answered(sender, response.number)
+            return
         else:
             replication.on_snapshot_response(peer, response)
         self._advance_commit()

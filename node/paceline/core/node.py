@@ -22,12 +22,23 @@ from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any
 
+from paceline.core.admin import (
+    HAND_OVER_TIMEOUT_S,
+    REQUEST_TIMEOUT_S,
+    REQUESTS_LIMIT,
+    AdminRequest,
+    Answer,
+    HandOver,
+    View,
+    Waiting,
+    next_step,
+)
 from paceline.core.consensus import Consensus, Entry, RandomSource, Snapshot
 from paceline.core.effects import Effects, Notice, PeerBatch, Urgent
 from paceline.core.executor import Executor
 from paceline.core.leader import Leader
 from paceline.core.membership import Directory, FirstBoot, Identity
-from paceline.core.replicas import next_config
+from paceline.core.replicas import Attendance, next_config
 from paceline.core.settings import Settings
 from paceline.core.slots import UnrecordedBatch
 from paceline.core.snapshots import Capture, Restore
@@ -36,12 +47,17 @@ from paceline.core.task import TaskTable
 from paceline_protocol.codec import decode_outcomes
 from paceline_protocol.errors import ProtocolError
 from paceline_protocol.messages import (
+    Admin,
+    AdminReply,
     Append,
     AppendResponse,
     Beat,
     Cancel,
     ClientMessage,
     ClientReply,
+    Config,
+    Confirm,
+    Confirmed,
     ConsensusMessage,
     Consent,
     ConsentReceived,
@@ -59,6 +75,7 @@ from paceline_protocol.messages import (
     Pong,
     Redirect,
     Refusal,
+    Removed,
     Revoke,
     Revoked,
     SnapshotChunk,
@@ -66,6 +83,7 @@ from paceline_protocol.messages import (
     StatusReply,
     StatusRequest,
     Submit,
+    TimeoutNow,
     VoteRequest,
     VoteResponse,
     Wait,
@@ -74,7 +92,10 @@ from paceline_protocol.messages import (
 )
 from paceline_protocol.payload import pack_value
 
-_CONSENSUS = (Append, AppendResponse, VoteRequest, VoteResponse, SnapshotChunk, SnapshotResponse)
+_CONSENSUS = (
+    *(Append, AppendResponse, VoteRequest, VoteResponse, SnapshotChunk, SnapshotResponse),
+    *(TimeoutNow, Removed, Confirm, Confirmed),
+)
 
 LINGERING_EVENTS = 32
 """Frames of tasks and outcomes that wait for the log together, at most."""
@@ -146,6 +167,8 @@ class NodeCore:
         self._log_at = inf  # when it is to log what came: not with every answer of a peer, or each task would be alone
         self._lingering_events = 0  # since then
         self._known_leader = ""
+        self.attendance = Attendance()  # as leader
+        self._requests: list[AdminRequest] = []  # as leader: the first is under way
         self._reviewed_commit = 0  # the commit index at the last review of the replicas
         self._log_bytes = 0  # of the applied entries that are still in the log
         self._unsaved_bytes = 0  # of the entries applied since a snapshot for the journal was last begun
@@ -177,7 +200,10 @@ class NodeCore:
         config = self.consensus.config
         if self.node_id not in config.voters and self.node_id not in config.learners:
             return 0  # a node that does not replicate is not told
-        return max(0, self.settings.min_voters - len(config.voters))
+        if self.table.totals["accepted"] or config.excluded:
+            return 0  # they stood once; a cluster that lost some since, or whose operator wants fewer, goes on
+        wanted = min(self.settings.min_voters, config.limit or self.settings.min_voters)
+        return max(0, wanted - len(config.voters))
 
     def term(self) -> int:
         """The highest term that this node knows."""
@@ -215,12 +241,22 @@ class NodeCore:
             leader.wait(session, message, now)
         elif isinstance(message, Cancel):
             leader.cancel(session, message)
+        elif isinstance(message, Admin):
+            self._on_admin(key, message, now)
 
     def on_client_gone(self, key: bytes) -> None:
         """The connection can't be reached any more."""
         self._effects_at = self._log_at = -inf
         if self.leader is not None:
             self.leader.close_session(key)
+
+    def _on_admin(self, key: bytes, message: Admin, now: float) -> None:
+        if len(self._requests) >= REQUESTS_LIMIT:
+            self._reply(key, AdminReply(message.request, False, "too many such requests are under way; try again"))
+            return
+        until = now + REQUEST_TIMEOUT_S
+        self._requests.append(AdminRequest(key, message.request, message.op, message.argument, until))
+        self._review_replicas(now)
 
     def _welcome(self, now: float) -> Welcome:
         leader_id = self.leader_id(now)
@@ -464,35 +500,93 @@ class NodeCore:
     def _review_replicas(self, now: float) -> None:
         """The leader keeps the right number of voters and learners, one change at a time."""
         leader, consensus = self.leader, self.consensus
-        if leader is None:
+        if leader is None or consensus.transfer_target(now):
             return
-        since = now - self.settings.node_timeout_s
-        long_since = now - self.settings.learner_timeout_s
-        alive = {node_id for node_id, state in leader.nodes.items() if state.enrolled and state.heard_at >= since}
-        gone = {
-            node_id
-            for node_id in consensus.config.learners
-            if node_id not in alive and now - leader.since > self.settings.learner_timeout_s
-            if node_id not in leader.nodes or leader.nodes[node_id].heard_at < long_since
-        }
+        settings, current, attendance = self.settings, consensus.config, self.attendance
+        alive = self._heard_nodes(leader, now)
+        attendance.review(alive, (*current.voters, *current.learners), now)
+        gone = {node_id for node_id in current.voters if attendance.silent_s(node_id, now) >= settings.voter_timeout_s}
+        gone |= {n for n in current.learners if attendance.silent_s(n, now) >= settings.learner_timeout_s}
         # Under load a learner is always a little behind: it has caught up if it has what was committed a review ago.
         caught_up = {
             node_id for node_id in consensus.config.learners if consensus.match_of(node_id) >= self._reviewed_commit
         }
         self._reviewed_commit = consensus.commit_index
-        config = next_config(
-            consensus.config,
-            alive=frozenset(alive | {self.node_id}),
-            caught_up=frozenset(caught_up),
-            gone=frozenset(gone),
-            limit=self.settings.voters,
-        )
+        limit = current.limit or settings.voters
+        view = View(current, self.node_id, alive, frozenset(caught_up), limit)
+        config: Config | None = None
+        if not self._requests or self._advance_request(self._requests[0], view, now):
+            config = next_config(
+                current,
+                own_id=self.node_id,
+                alive=alive,
+                caught_up=view.caught_up,
+                steady=attendance.steady(settings.learner_stable_s, now),
+                gone=frozenset(gone),
+                limit=limit,
+            )
         leader.missing_voters = self.missing_voters()
-        if config is not None and consensus.propose_config(config):
+        if config is not None:
+            self._change_config(config)
+
+    def _change_config(self, config: Config) -> None:
+        if self.consensus.propose_config(config):
+            self._effects_at = -inf
             self._notice(
                 "info",
                 f"replicas: voters {', '.join(config.voters)}; learners {', '.join(config.learners) or 'none'}",
             )
+
+    def _advance_request(self, request: AdminRequest, view: View, now: float) -> bool:
+        """Do the next step of what somebody asked for. True if the rule of ``replicas.py`` is to go on meanwhile."""
+        if not self.consensus.config_committed:
+            return False
+        step = next_step(request.op, request.argument, view)
+        if isinstance(step, Config):
+            self._change_config(step)
+        elif isinstance(step, HandOver):
+            request.hand_over_until = min(request.hand_over_until, now + HAND_OVER_TIMEOUT_S)
+            if now >= request.hand_over_until:
+                step = Answer(False, f"no other voter took over within {HAND_OVER_TIMEOUT_S:g} s")
+            else:
+                self.hand_over(now, step.to)
+        elif isinstance(step, Waiting) and now >= request.until:
+            step = Answer(False, f"not done within {REQUEST_TIMEOUT_S:g} s: {step.why}")
+        if isinstance(step, Answer):
+            self._requests.remove(request)
+            self._reply(request.key, AdminReply(request.number, step.done, step.detail))
+        return isinstance(step, Waiting) and step.rule
+
+    def _heard_nodes(self, leader: Leader, now: float) -> frozenset[str]:
+        """Whom this leader has heard within the node timeout, itself included. A replica must have answered for the
+        log: one whose disk hangs may still send everything else."""
+        since = now - self.settings.node_timeout_s
+        progress = self.consensus.progress(now)
+        alive = {node_id for node_id, state in leader.nodes.items() if state.enrolled and state.heard_at >= since}
+        alive.difference_update(progress)
+        alive |= {node_id for node_id, peer in progress.items() if peer.heard_at >= since}
+        alive.add(self.node_id)
+        return frozenset(alive)
+
+    def hand_over(self, now: float, to: str = "") -> str:
+        """Leader: make way for the voter ``to``, or for the one that has most of the log. Returns the voter that is to
+        take over, also if it was asked before, and "" if nobody can.
+
+        Until then, or until an election timeout has passed without success, nothing new is logged.
+        """
+        under_way = self.consensus.transfer_target(now)
+        if under_way or self.leader is None:
+            return under_way
+        if not to:
+            progress = self.consensus.progress(now)
+            heard = [voter for voter in self.consensus.config.voters if voter in progress]
+            heard = [voter for voter in heard if progress[voter].recently_active]
+            to = max(heard, key=lambda voter: progress[voter].match, default="")
+        if not self.consensus.transfer_leadership(to, now):
+            return ""
+        self._effects_at = -inf
+        self._notice("info", f"handing over to node {to}")
+        return to
 
     def _review_if_changed(self, now: float) -> None:
         """While this node goes on leading in the same term there is nothing to review."""
@@ -505,6 +599,7 @@ class NodeCore:
         consensus, leader = self.consensus, self.leader
         if leader is not None and (not consensus.is_leader or consensus.term != leader.term):
             self.leader = None
+            self._requests.clear()
             redirect = self._redirect(now)
             for key in leader.sessions:
                 self._reply(key, redirect)
@@ -517,6 +612,7 @@ class NodeCore:
             self.elections_won += 1
             self._next_beat = now  # at once, and from then on with the heartbeats of consensus
             self._schedule()
+            self.attendance = Attendance()
             self._reviewed_commit = consensus.commit_index
             self._notice("info", f"leading in term {consensus.term}")
         self.executor.reject_before(consensus.term)
@@ -557,10 +653,15 @@ class NodeCore:
     def take_effects(self, now: float) -> Effects:
         """Everything that the events so far lead to. The caller performs it in the order of :class:`Effects`."""
         is_log_due = now >= self._log_at
-        if is_log_due:
-            self._log_at = inf
-            self._lingering_events = 0
-        self._effects_at = self._log_at
+        is_handing_over = self.leader is not None and self.consensus.transfer_target(now) != ""
+        if is_log_due and is_handing_over:  # whoever takes over needs all of the log, so that it stands still for once
+            is_log_due = False
+            self._effects_at = inf  # the next heartbeat looks again
+        else:
+            if is_log_due:
+                self._log_at = inf
+                self._lingering_events = 0
+            self._effects_at = self._log_at
         self._review_if_changed(now)
         self._pass_work(now)
         if is_log_due and self.leader is not None:

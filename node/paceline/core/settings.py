@@ -49,6 +49,8 @@ class Settings:
     session_timeout_s: float = 60.0  # a client silent for this long and waiting for nothing is forgotten
     session_limit: int = 10_000
     peer_limit: int = 1_024
+    voter_timeout_s: float = 10.0  # a voter silent for this long is replaced, or left out where that helps
+    learner_stable_s: float = 10.0  # a node takes a dead voter's place once it was heard for this long without a gap
 
     @property
     def min_voters(self) -> int:

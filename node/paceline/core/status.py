@@ -35,6 +35,7 @@ def status(node: NodeCore, now: float) -> dict[str, Any]:
         "elections_won_total": node.elections_won,
         "sessions": 0 if leader is None else len(leader.sessions),
         "fault_tolerance": _fault_tolerance(node, now),
+        "voters_wanted": node.consensus.config.limit or node.settings.voters,
         "journal": node.settings.journal,
         "encrypted": node.settings.encrypted,
         "insecure": node.settings.insecure,
@@ -46,7 +47,8 @@ def status(node: NodeCore, now: float) -> dict[str, Any]:
 def _fault_tolerance(node: NodeCore, now: float) -> int:
     """How many of the voters that are alive may fail before no majority is left."""
     voters = node.consensus.config.voters
-    live = {node.node_id, *(peer.node_id for peer in node.directory.live(now, node.identity.cluster_id))}
+    live = {peer.node_id for peer in node.directory.live(now, node.identity.cluster_id)}
+    live = {node.node_id, *(node_id for node_id in live if _silent_s(node, node_id, now) == 0.0)}
     return max(0, len(live.intersection(voters)) - (len(voters) // 2 + 1))
 
 
@@ -70,6 +72,9 @@ def _nodes(node: NodeCore, now: float) -> list[dict[str, Any]]:
             "address": node.directory.address_of(node_id),
             "role": _role(node, node_id, now),
             "alive": is_self or node_id in live,
+            "silent_s": _silent_s(node, node_id, now),
+            "behind": _behind(node, node_id),
+            "excluded": node_id in config.excluded,
             "is_self": is_self,
             **_load(node, node_id),
         }
@@ -80,11 +85,36 @@ def _nodes(node: NodeCore, now: float) -> list[dict[str, Any]]:
 def _role(node: NodeCore, node_id: str, now: float) -> str:
     if node_id == node.leader_id(now):
         return "leader"
+    if node_id == node.node_id and node.consensus.is_removed:
+        return "worker"  # its log does not say so yet
     if node_id in node.consensus.config.voters:
         return "voter"
     if node_id in node.consensus.config.learners:
         return "learner"
     return "worker" if node.identity.cluster_id else "blank"
+
+
+def _silent_s(node: NodeCore, node_id: str, now: float) -> float | None:
+    """How long nothing has been heard of a node; 0.0 if it is heard, None if that is not known. The leader judges a
+    replica by its answers for the log, and counts from when it first missed them."""
+    if node_id == node.node_id:
+        return 0.0
+    config = node.consensus.config
+    if node.leader is not None and (node_id in config.voters or node_id in config.learners):
+        return round(node.attendance.silent_s(node_id, now), 1)
+    peer = node.directory.peers.get(node_id)
+    if peer is None:
+        return None
+    heard = peer in node.directory.live(now, node.identity.cluster_id)
+    return 0.0 if heard else round(now - peer.heard_at, 1)
+
+
+def _behind(node: NodeCore, node_id: str) -> int | None:
+    """How many committed entries a replica is not known to have. Only the leader knows of others."""
+    if node_id == node.node_id:
+        return 0 if node.leader is not None else None
+    progress = node.consensus.progress(0.0).get(node_id) if node.leader is not None else None
+    return None if progress is None else max(0, node.consensus.commit_index - progress.match)
 
 
 def _load(node: NodeCore, node_id: str) -> dict[str, int]:

@@ -29,6 +29,8 @@ from paceline.runtime.records import (
     record_beyond,
     records,
 )
+from paceline_protocol.codec import decode_config, encode_config
+from paceline_protocol.errors import ProtocolError
 from paceline_protocol.messages import Config
 
 SNAPSHOT_MAGIC = b"PLS1"
@@ -211,7 +213,7 @@ class _Replay:
 
 def pack_snapshot(index: int, term: int, config: Config, data: Stream) -> list[bytes]:
     """The content of a snapshot file, in pieces."""
-    head = msgpack.packb([index, term, list(config.voters), list(config.learners), len(data)])
+    head = msgpack.packb([index, term, encode_config(config), len(data)])
     pieces = [SNAPSHOT_MAGIC + len(head).to_bytes(4, "big") + head]
     return pieces + [bytes(data[start : start + PIECE_BYTES]) for start in range(0, len(data), PIECE_BYTES)]
 
@@ -227,13 +229,13 @@ def read_snapshot(path: Path, index: int, term: int) -> SnapshotFile:
     try:
         if not data.startswith(SNAPSHOT_MAGIC):
             raise ValueError("it does not begin as a snapshot does")
-        file_index, file_term, voters, learners, size = msgpack.unpackb(data[start:end])
+        file_index, file_term, packed_config, size = msgpack.unpackb(data[start:end])
         if (file_index, file_term) != (index, term):
             raise ValueError(f"it is of entry {file_index}, term {file_term}")
         if size != len(data) - end:
             raise ValueError(f"it holds {len(data) - end} bytes, and should hold {size}")
-        config = Config(tuple(voters), tuple(learners))
-    except (TypeError, ValueError) as error:
+        config = decode_config(packed_config)
+    except (TypeError, ValueError, ProtocolError) as error:
         raise JournalCorrupt(str(path), end, str(error)) from error
     return SnapshotFile(index, term, config, data[end:], path)
 

@@ -42,6 +42,7 @@ COLLECT_EVERY_S = 60.0
 COLLECT_BELOW_TASKS = 10_000
 TURNS_BETWEEN_CLOCKS = 256
 WORKERS_STOP_S = 3.0
+HAND_OVER_S = 2.0
 
 _logger = logging.getLogger("paceline.node")
 
@@ -123,6 +124,7 @@ class Server:
         self._config = config
         self._on_ready = on_ready
         self._stopping = False
+        self._hurrying = False  # a second signal: don't wait for anybody
         self._failure: ModuleImportFailed | None = None
         self._greeted = False
         self._announced_ready = False
@@ -242,6 +244,24 @@ class Server:
                 raise self._failure
             if not self._announced_ready:
                 self._greet_if_ready(started_at)
+        self._hand_over()
+
+    def _hand_over(self) -> None:
+        """A leader that stops makes way first: so nobody has to miss it before another leads."""
+        core = self._core
+        if core.leader is None:
+            return
+        term = core.leader.term
+        now = time.monotonic()
+        deadline = now + HAND_OVER_S
+        while now < deadline and not self._hurrying:
+            if core.leader is not None:
+                if not core.hand_over(now):
+                    return  # nobody is there to take over
+            elif core.leader_id(now) or core.consensus.term == term:
+                return  # another leads; or, in the same term, the others are gone
+            self._reactor.turn()
+            now = time.monotonic()
 
     def _collect_garbage(self) -> None:
         """The collector walks all that is alive, which for a million tasks takes a fifth of a second. What the node
@@ -254,6 +274,7 @@ class Server:
 
     def _stop(self, number: int, _frame: FrameType | None) -> None:
         _logger.info("stopping on %s", signal.Signals(number).name)
+        self._hurrying = self._stopping
         self._stopping = True
         self._transport.wake()
 

@@ -1,0 +1,107 @@
+"""`paceline cluster`: what each command asks of the leader, and what it says of the answer."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from paceline.cli import cluster as module
+from paceline.cli.cluster import cluster, node_id_of
+from paceline.cli.exits import exit_code_of
+from paceline.errors import RequestRefused
+from paceline_protocol.messages import AdminOp
+
+STATUS = {
+    "leader_id": "1a" * 8,
+    "nodes": [
+        {"id": "1a" * 8, "address": "10.0.0.1:7077"},
+        {"id": "1b" * 8, "address": "10.0.0.2:7077"},
+        {"id": "2c" * 8, "address": ""},
+    ],
+}
+
+
+class FakeClient:
+    """Answers as a leader would, and remembers what it was asked."""
+
+    def __init__(self, refusal: str = "") -> None:
+        self.asked: list[tuple[AdminOp, str]] = []
+        self._refusal = refusal
+
+    def __enter__(self) -> FakeClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def status(self, timeout: float) -> dict[str, Any]:
+        return STATUS
+
+    def change_cluster(self, op: AdminOp, argument: str, timeout: float) -> str:
+        self.asked.append((op, argument))
+        if self._refusal:
+            raise RequestRefused(self._refusal)
+        return "3 voters, of which 1 may fail"
+
+
+def invoke(client: FakeClient, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Result:
+    monkeypatch.setattr(module, "connect", lambda *_: client)
+    return CliRunner().invoke(cluster, arguments, standalone_mode=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "asked"),
+    [
+        (("voters", "5"), (AdminOp.VOTERS, "5")),
+        (("promote", "2c"), (AdminOp.PROMOTE, "2c" * 8)),
+        (("remove", "10.0.0.2:7077"), (AdminOp.REMOVE, "1b" * 8)),
+        (("transfer", "1b"), (AdminOp.TRANSFER, "1b" * 8)),
+        (("transfer",), (AdminOp.STEP_DOWN, "1a" * 8)),
+    ],
+)
+def test_each_command_asks_for_one_change_and_prints_what_is_the_case(
+    arguments: tuple[str, ...], asked: tuple[AdminOp, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = FakeClient()
+    result = invoke(client, monkeypatch, *arguments)
+    assert result.exception is None
+    assert client.asked == [asked]
+    assert result.output == "3 voters, of which 1 may fail\n"
+
+
+def test_json_is_one_object(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = invoke(FakeClient(), monkeypatch, "promote", "1b", "--json")
+    assert json.loads(result.output) == {
+        "change": "promote",
+        "argument": "1b" * 8,
+        "detail": "3 voters, of which 1 may fail",
+    }
+
+
+def test_a_refusal_has_the_reason_and_the_exit_code_of_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = invoke(FakeClient("two voters stop when either fails"), monkeypatch, "promote", "1b").exception
+    assert isinstance(error, RequestRefused)
+    assert str(error) == "two voters stop when either fails"
+    assert exit_code_of(error) == 13
+
+
+@pytest.mark.parametrize("arguments", [("voters", "2"), ("promote",), ("promote", "ff"), ("remove", "1")])
+def test_a_wrong_argument_is_an_error_of_the_command_line_and_nothing_is_asked(
+    arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = FakeClient()
+    error = invoke(client, monkeypatch, *arguments).exception
+    assert isinstance(error, click.UsageError)
+    assert client.asked == []
+
+
+def test_a_name_that_fits_no_node_or_several_is_told_with_the_nodes_there_are() -> None:
+    with pytest.raises(click.BadParameter, match=r"'1' means 2 nodes; there are: 1a1a1a1a at 10\.0\.0\.1:7077"):
+        node_id_of("1", STATUS)
+    with pytest.raises(click.BadParameter, match=r"'x' is no node of this cluster.*2c2c2c2c at an unknown address"):
+        node_id_of("x", STATUS)
+    assert node_id_of("1a" * 8, STATUS) == "1a" * 8
