@@ -56,9 +56,20 @@ def test_a_healthy_cluster_in_four_lines() -> None:
 
 def test_the_leader_comes_first_and_the_dead_are_marked() -> None:
     assert node_rows(body()) == [
-        ("22222222", "10.0.0.2:7077", "leader", "2", "1", "0"),
-        ("11111111 *", "10.0.0.1:7077", "voter", "2", "1", "0"),
-        ("33333333", "10.0.0.3:7077", "learner (silent)", "2", "1", "0"),
+        ("22222222", "10.0.0.2:7077", "leader", "", "2", "1", "0"),
+        ("11111111 *", "10.0.0.1:7077", "voter", "", "2", "1", "0"),
+        ("33333333", "10.0.0.3:7077", "learner (silent)", "", "2", "1", "0"),
+    ]
+
+
+def test_a_row_tells_how_far_a_replica_is_behind_since_when_it_is_silent_and_that_it_was_removed() -> None:
+    nodes = [
+        SILENT_VOTER | {"silent_s": 12.3, "behind": 40, "excluded": False},
+        SILENT_VOTER | {"role": "worker", "alive": True, "silent_s": 0.0, "behind": None, "excluded": True},
+    ]
+    assert [row[2:4] for row in node_rows(body(nodes=nodes))] == [
+        ("voter (silent for 12 s)", "40"),
+        ("worker (removed)", ""),
     ]
 
 

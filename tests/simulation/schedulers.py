@@ -235,6 +235,8 @@ class TimedRun:
             raise NotLive(f"no leader within {LEADER_WITHIN_S} s of healing")
         if not self.run_until(self.now + CAUGHT_UP_WITHIN_S, self._caught_up):
             raise NotLive(f"not every member caught up within {CAUGHT_UP_WITHIN_S} s of healing")
+        # A transfer that was asked for at the last moment may still take a leader away, and its reads with it.
+        self.run_until(self.now + 2 * self.world.timing.election_timeout_max_s)
         self._read_in_peace()
         self._hand_over()
 
@@ -248,7 +250,6 @@ class TimedRun:
 
     def _hand_over(self) -> None:
         """In peace, whoever is asked to take over does."""
-        self.run_until(self.now + 2 * self.world.timing.election_timeout_max_s)  # of one that was asked before
         leader = self.world.leader()
         assert leader is not None
         assert leader.core is not None

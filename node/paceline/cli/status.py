@@ -43,7 +43,7 @@ def _print(body: Mapping[str, Any]) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("node", "address", "role"):
         table.add_column(heading)
-    for heading in ("slots", "running", "queued"):
+    for heading in ("behind", "slots", "running", "queued"):
         table.add_column(heading, justify="right")
     for row in node_rows(body):
         table.add_row(*row)
@@ -76,7 +76,8 @@ def summary(body: Mapping[str, Any]) -> list[str]:
 def _tolerance(body: Mapping[str, Any]) -> str:
     machines: int = body["fault_tolerance"]
     if machines == 0:
-        silent = [node for node in body["nodes"] if node["role"] in ("leader", "voter") and not node["alive"]]
+        voters = [node for node in body["nodes"] if node["role"] in ("leader", "voter")]
+        silent = [node for node in voters if node.get("silent_s") or not node["alive"]]
         why = f"silent voters: {len(silent)}" if silent else "there are fewer than three voters"
         return f"the loss of no machine ({why})"
     return f"the loss of {machines} machine{'s' if machines > 1 else ''} at a time"
@@ -89,11 +90,25 @@ def node_rows(body: Mapping[str, Any]) -> list[tuple[str, ...]]:
         (
             short(node["id"]) + (" *" if node["is_self"] else ""),
             node["address"],
-            node["role"] if node["alive"] else f"{node['role']} (silent)",
-            *(str(node.get(key, "")) for key in ("slots", "running", "queued")),  # what others hold, the leader knows
+            _role(node),
+            *(_number(node.get(key)) for key in ("behind", "slots", "running", "queued")),  # of others the leader knows
         )
         for node in nodes
     ]
+
+
+def _role(node: Mapping[str, Any]) -> str:
+    notes = ["removed"] if node.get("excluded") else []
+    silent_s = node.get("silent_s")
+    if silent_s:
+        notes.append(f"silent for {silent_s:.0f} s")
+    elif not node["alive"]:
+        notes.append("silent")
+    return f"{node['role']} ({', '.join(notes)})" if notes else str(node["role"])
+
+
+def _number(value: int | None) -> str:
+    return "" if value is None else str(value)
 
 
 def short(node_id: str) -> str:

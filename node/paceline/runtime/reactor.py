@@ -32,7 +32,7 @@ misses."""
 
 _LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _FROM_CLIENTS: dict[type, Callable[..., m.ClientMessage]] = {
-    kind: kind for kind in (m.Submit, m.Ping, m.Hello, m.Wait, m.Cancel, m.StatusRequest)
+    kind: kind for kind in (m.Submit, m.Ping, m.Hello, m.Wait, m.Cancel, m.StatusRequest, m.Admin)
 }
 _FROM_PEERS = (
     m.Append,
@@ -51,6 +51,10 @@ _FROM_PEERS = (
     m.VoteResponse,
     m.SnapshotChunk,
     m.SnapshotResponse,
+    m.TimeoutNow,
+    m.Removed,
+    m.Confirm,
+    m.Confirmed,
 )
 
 _logger = logging.getLogger("paceline.node")

@@ -1,0 +1,55 @@
+"""Leadership and votes go where a person wants them, while tasks go on."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from integration.conftest import DEADLINE_S, settled_status, wait_until
+from paceline import Client, Cluster
+from paceline.errors import RequestRefused
+from paceline_protocol.messages import AdminOp
+
+TASKS = 300
+
+
+def voters(client: Client) -> set[str]:
+    return {row["id"] for row in client.status()["nodes"] if row["role"] in ("leader", "voter")}
+
+
+def test_a_leader_that_is_stopped_under_load_hands_over_and_loses_nothing(three_nodes: Cluster, tmp_path: Path) -> None:
+    leader = three_nodes.leader
+    assert leader is not None
+    with three_nodes.client() as client:
+        term = client.status()["term"]
+        futures = [client.submit("sample_tasks.record", str(tmp_path), number) for number in range(TASKS)]
+        futures[TASKS // 10].result(DEADLINE_S)
+        os.kill(leader.pid, signal.SIGTERM)
+        futures += [client.submit("sample_tasks.record", str(tmp_path), TASKS + number) for number in range(TASKS)]
+        assert [future.result(DEADLINE_S) for future in futures] == list(range(2 * TASKS))
+        status = settled_status(client)
+        assert status["leader_id"] != leader.id
+        assert status["term"] == term + 1  # the one that was asked won at once
+        assert status["recorded_total"] == 2 * TASKS
+
+
+def test_leadership_goes_to_the_node_that_is_named_and_votes_come_and_go(three_nodes: Cluster) -> None:
+    leader = three_nodes.leader
+    assert leader is not None
+    first, second = (node.id for node in three_nodes.nodes if node is not leader)
+    with three_nodes.client() as client:
+        wait_until(lambda: len(voters(client)) == 3, "three vote")
+        assert f"node {first} leads" in client.change_cluster(AdminOp.TRANSFER, first)
+        assert client.status()["leader_id"] == first
+        assert "does not replicate" in client.change_cluster(AdminOp.REMOVE, second)
+        assert voters(client) == {leader.id, first}
+        assert "3 voters" in client.change_cluster(AdminOp.PROMOTE, second)
+        assert voters(client) == {leader.id, first, second}
+        assert "does not replicate" in client.change_cluster(AdminOp.REMOVE, first)  # by way of the next leader
+        assert voters(client) == {leader.id, second}
+        with pytest.raises(RequestRefused, match="unknown"):
+            client.change_cluster(AdminOp.REMOVE, "nobody")
+        assert client.submit("sample_tasks.square", 7).result(DEADLINE_S) == 49
