@@ -21,15 +21,15 @@ from typing import TYPE_CHECKING, Any
 from paceline.worker.registry import Task, task
 
 if TYPE_CHECKING:
-    from paceline.client import Client, Cluster, Future
+    from paceline.client import Client, Cluster, Future, NamedTask
 
-__all__ = ["Client", "Cluster", "Future", "Task", "task"]
+__all__ = ["Client", "Cluster", "Future", "NamedTask", "Task", "task"]
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
     """The client's names are imported when they are first used: a worker needs ``task`` alone, and starts faster so."""
-    if name in ("Client", "Cluster", "Future"):
+    if name in ("Client", "Cluster", "Future", "NamedTask"):
         import paceline.client
 
         return getattr(paceline.client, name)

@@ -43,7 +43,7 @@ class TaskLost(PacelineError):
         self.detail = detail
         super().__init__(
             f"the task was lost {attempts} times with the worker that ran it ({detail}); "
-            "if it should be tried more often, submit it with max_attempts"
+            "unless it is to start at most once, max_attempts says how often it is tried"
         )
 
 

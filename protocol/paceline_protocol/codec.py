@@ -135,11 +135,13 @@ def _options(value: Any) -> None:
     if type(value) is not dict:
         raise ValueError(f"options are a map or nil, not {_kind_of(value)}")
     for key, option in value.items():
-        expected = m.OPTION_TYPES.get(key) if type(key) is str else None
-        if expected is None:
-            raise ValueError(f"unknown option {str(key)[:40]!r}; this version knows {', '.join(m.OPTION_TYPES)}")
-        if type(option) is not expected or (isinstance(option, int) and not 0 <= option <= MAX_INT):
-            raise ValueError(f"option {key!r} is {expected.__name__}, not {_kind_of(option)}")
+        limit = m.OPTION_LIMITS.get(key) if type(key) is str else None
+        if limit is None:
+            raise ValueError(f"unknown option {str(key)[:40]!r}; this version knows {', '.join(m.OPTION_LIMITS)}")
+        if type(option) is not int or not 0 <= option <= limit:
+            raise ValueError(f"option {key!r} is an int from 0 to {limit}, not {_kind_of(option)}")
+    if value.get("durability") == m.NO_LOG and (value.get("delivery") or value.get("confirm")):
+        raise ValueError("what is not logged can be neither started at most once nor confirmed as committed")
 
 
 def _kind_of(value: Any) -> str:

@@ -17,7 +17,7 @@ are documented tuples and not classes:
 =============  ==============================================  =====================================
 
 ``id`` is 16 bytes, chosen by the client. ``args`` and ``payload`` are opaque bytes (``payload.py``): the leader never
-decodes them. ``options`` is a map of the keys in :data:`OPTION_TYPES`, or None for all defaults.
+decodes them. ``options`` is a map of the keys in :data:`OPTION_LIMITS`, or None for all defaults.
 """
 
 from __future__ import annotations
@@ -41,8 +41,15 @@ Result: TypeAlias = tuple[bytes, int, bytes]
 WireEntry: TypeAlias = tuple[int, int, bytes]
 """A log entry on the wire: (term, kind, data). Its index follows from its place in the Append."""
 
-OPTION_TYPES: dict[str, type] = {"max_attempts": int}
-"""The options a Call may carry. An unknown key is refused: silently ignoring it would break what it promises."""
+OPTION_LIMITS: dict[str, int] = {"max_attempts": 2**63 - 1, "delivery": 1, "confirm": 1, "durability": 1}
+"""The options a Call may carry, whole numbers from 0, each with its highest. 0 is the default, as an absent key is.
+What is unknown is refused: silently ignoring it would break what it promises."""
+AT_MOST_ONCE = 1
+"""Of ``delivery``: each start is logged before it is made, and there is one."""
+COMMITTED = 1
+"""Of ``confirm``: the result is passed on once its outcome is committed."""
+NO_LOG = 1
+"""Of ``durability``: the leader alone knows of the task, and its client, which submits it again to the next leader."""
 
 
 class TaskEnd(IntEnum):
@@ -62,7 +69,7 @@ class EntryKind(IntEnum):
     ACCEPT = 2  # the packed calls of one Submit, as the client sent them
     OUTCOME = 3  # packed outcomes, as the node sent them
     RELEASE = 4  # task ids, joined: their owners have the results
-    ATTEMPT = 5  # task ids, joined: one attempt of each was lost with its worker or node
+    ATTEMPT = 5  # task ids, joined: one attempt of each is used up: lost, or about to start if there is to be only one
 
 
 class AdminOp(IntEnum):

@@ -9,6 +9,7 @@ import pytest
 from paceline.cli import submit as module
 from paceline.cli.app import run
 from paceline.cli.options import parse_value, show_value
+from paceline.client import NamedTask
 from paceline.errors import TaskFailed, UnknownTask
 
 
@@ -87,14 +88,14 @@ def test_without_wait_the_id_of_the_accepted_task_is_printed(
     client: StubClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["submit", "tasks.add", "2", "three", "--kw", "scale=4"]) == 0
-    assert client.calls == [("tasks.add", (2, "three"), {"scale": 4})]
+    assert client.calls == [(NamedTask("tasks.add"), (2, "three"), {"scale": 4})]
     assert capsys.readouterr().out == bytes(range(16)).hex() + "\n"
 
 
 def test_wait_prints_the_result(client: StubClient, capsys: pytest.CaptureFixture[str]) -> None:
     client.outcome = {"sum": 5}
     assert run(["submit", "tasks.add", "--wait", "--timeout", "7", "--", "-1", "2"]) == 0
-    assert client.calls == [("tasks.add", (-1, 2), {})]
+    assert client.calls == [(NamedTask("tasks.add"), (-1, 2), {})]
     assert client.futures[0].timeouts == [7.0]
     assert capsys.readouterr().out == '{"sum": 5}\n'
 

@@ -10,7 +10,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -28,14 +28,14 @@ from paceline.errors import (
     UnknownTask,
 )
 from paceline_protocol.errors import PayloadTooLarge, UnserializableValue
-from paceline_protocol.messages import Cancel, Ping, Submit, TaskEnd, Wait
+from paceline_protocol.messages import Cancel, Options, Ping, Submit, TaskEnd, Wait
 
 
 @dataclass
 class StubTask:
     name: str = "add"
     priority: int = 7
-    max_attempts: int | None = 2
+    wire_options: Options | None = field(default_factory=lambda: {"max_attempts": 2})
 
 
 @pytest.fixture

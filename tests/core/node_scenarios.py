@@ -30,6 +30,7 @@ from typing import Any
 
 from core.scenarios import Scenario
 from paceline.core.effects import Effects, PeerBatch
+from paceline.core.executor import INCARNATION_SHIFT
 from paceline.core.membership import Identity
 from paceline.core.node import NodeCore
 from paceline.core.settings import Settings
@@ -273,7 +274,7 @@ def named(tasks: Iterable[Assignment]) -> str:
 def describe_work(message: object) -> str:
     match message:
         case Dispatch():
-            return f"Dispatch {message.seq}: {named(message.tasks)}"
+            return f"Dispatch {message.seq % (1 << INCARNATION_SHIFT)}: {named(message.tasks)}"
         case Enrol():
             held = " ".join(f"{number(each)}/{attempt}" for each, attempt in message.held)
             return f"Enrol: {message.slots} slots for {','.join(message.names) or 'nothing'}; holds {held or 'nothing'}"

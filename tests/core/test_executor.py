@@ -61,7 +61,7 @@ def enrolled(*workers: bytes) -> Executor:
 
 def test_a_new_leader_gets_an_account_and_everything_that_is_not_recorded() -> None:
     executor = enrolled(b"w")
-    executor.on_dispatch("l", Dispatch(1, 1, (task(0), task(1))), 0.0)
+    executor.on_dispatch("l", Dispatch(1, FIRST + 1, (task(0), task(1))), 0.0)
     executor.assign()
     executor.worker_done(b"w", (outcome(0),), 0.0)
     said(executor)
@@ -97,7 +97,7 @@ def test_a_deposed_leader_is_not_heard() -> None:
     executor = enrolled(b"w")
     executor.on_beat("m", Beat(2, 0, 0, 0), 0.0)
     said(executor)
-    executor.on_dispatch("l", Dispatch(1, 1, (task(0),)), 0.0)
+    executor.on_dispatch("l", Dispatch(1, FIRST + 1, (task(0),)), 0.0)
     executor.on_revoke("l", Revoke(1, (task(0)[0],)), 0.0)
     beat(executor)
     assert (said(executor), executor.assign()) == ([], [])
@@ -106,70 +106,70 @@ def test_a_deposed_leader_is_not_heard() -> None:
 def test_a_leader_of_a_term_that_consensus_left_behind_is_not_heard() -> None:
     executor = enrolled(b"w")
     executor.reject_before(2)
-    executor.on_dispatch("l", Dispatch(1, 1, (task(0),)), 0.0)
+    executor.on_dispatch("l", Dispatch(1, FIRST + 1, (task(0),)), 0.0)
     assert executor.assign() == []
 
 
 def test_a_dispatch_that_comes_twice_is_taken_once() -> None:
     executor = enrolled(b"w")
     for _ in range(2):
-        executor.on_dispatch("l", Dispatch(1, 1, (task(0),)), 0.0)
+        executor.on_dispatch("l", Dispatch(1, FIRST + 1, (task(0),)), 0.0)
     assert len(executor.slots.queue) == 1
 
 
 def test_a_gap_in_the_dispatches_is_answered_by_an_account() -> None:
     executor = enrolled(b"w")
-    executor.on_dispatch("l", Dispatch(1, 2, (task(1),)), 0.0)
+    executor.on_dispatch("l", Dispatch(1, FIRST + 2, (task(1),)), 0.0)
     enrol = the_enrol(executor)
-    assert (enrol.dispatch_seq, [task_id for task_id, _ in enrol.held]) == (2, [task(1)[0]])
-    executor.on_dispatch("l", Dispatch(1, 1, (task(0),)), 0.0)
+    assert (enrol.dispatch_seq, [task_id for task_id, _ in enrol.held]) == (FIRST + 2, [task(1)[0]])
+    executor.on_dispatch("l", Dispatch(1, FIRST + 1, (task(0),)), 0.0)
     assert len(executor.slots.queue) == 1, "what the account did not name is given to a node again, so it is not taken"
 
 
 def test_a_lost_last_dispatch_is_found_out_by_the_next_beat() -> None:
     executor = enrolled(b"w")
-    beat(executor, dispatch_seq=1)
-    assert the_enrol(executor).dispatch_seq == 1
+    beat(executor, dispatch_seq=FIRST + 1)
+    assert the_enrol(executor).dispatch_seq == FIRST + 1
 
 
 def test_an_account_of_missed_dispatches_is_followed_by_one_without_what_was_recorded_since() -> None:
     """A leader that never heard of the task may have ignored its outcome, and have sent the task here after that."""
     executor = enrolled(b"w")
-    executor.on_dispatch("l", Dispatch(1, 1, (task(0),)), 0.0)
+    executor.on_dispatch("l", Dispatch(1, FIRST + 1, (task(0),)), 0.0)
     executor.assign()
     executor.worker_done(b"w", (outcome(0),), 0.0)
-    beat(executor, dispatch_seq=2)
+    beat(executor, dispatch_seq=FIRST + 2)
     assert the_enrol(executor).held == ((task(0)[0], 1),)
-    beat(executor, dispatch_seq=2, outcome_seq=FIRST + 1)
+    beat(executor, dispatch_seq=FIRST + 2, outcome_seq=FIRST + 1)
     assert the_enrol(executor).held == ()
-    beat(executor, dispatch_seq=2, outcome_seq=FIRST + 1)
+    beat(executor, dispatch_seq=FIRST + 2, outcome_seq=FIRST + 1)
     assert [type(message) for message in said(executor)] == [NodeBeat]
 
 
 def test_outcomes_are_repeated_until_they_are_recorded() -> None:
     executor = enrolled(b"w")
-    executor.on_dispatch("l", Dispatch(1, 1, (task(0),)), 0.0)
+    executor.on_dispatch("l", Dispatch(1, FIRST + 1, (task(0),)), 0.0)
     executor.assign()
     executor.worker_done(b"w", (outcome(0),), 0.0)
     (first,) = said(executor)
     assert isinstance(first, NodeOutcomes)
-    executor.on_beat("l", Beat(1, executor._account, 1, FIRST), SETTINGS.outcome_resend_s)
+    executor.on_beat("l", Beat(1, executor._account, FIRST + 1, FIRST), SETTINGS.outcome_resend_s)
     assert first in said(executor)
-    executor.on_beat("l", Beat(1, executor._account, 1, first.seq), 9.0)
+    executor.on_beat("l", Beat(1, executor._account, FIRST + 1, first.seq), 9.0)
     assert [type(message) for message in said(executor)] == [NodeBeat]
 
 
 def test_a_beat_says_what_the_node_does() -> None:
     executor = enrolled(b"w")
-    executor.on_dispatch("l", Dispatch(1, 1, (task(0), task(1))), 0.0)
+    executor.on_dispatch("l", Dispatch(1, FIRST + 1, (task(0), task(1))), 0.0)
     executor.assign()
-    beat(executor, dispatch_seq=1)
-    assert said(executor) == [NodeBeat(1, 1, slots=1, running=1, queued=1)]
+    beat(executor, dispatch_seq=FIRST + 1)
+    assert said(executor) == [NodeBeat(1, FIRST + 1, slots=1, running=1, queued=1)]
 
 
 def test_a_worker_that_dies_ends_its_attempts_and_changes_the_account() -> None:
     executor = enrolled(b"v", b"w")
-    executor.on_dispatch("l", Dispatch(1, 1, (task(0),)), 0.0)
+    executor.on_dispatch("l", Dispatch(1, FIRST + 1, (task(0),)), 0.0)
     executor.assign()
     executor.worker_lost(b"v", "killed by signal 9", 0.0)
     outcomes, enrol = said(executor)
@@ -184,21 +184,21 @@ def test_a_worker_that_dies_ends_its_attempts_and_changes_the_account() -> None:
 def test_a_lost_attempt_that_is_recorded_is_followed_by_an_account_without_it() -> None:
     """Else a leader that knew the attempt under another number would wait for it for ever."""
     executor = enrolled(b"v", b"w")
-    executor.on_dispatch("l", Dispatch(1, 1, (task(0, attempt=2),)), 0.0)
+    executor.on_dispatch("l", Dispatch(1, FIRST + 1, (task(0, attempt=2),)), 0.0)
     executor.assign()
     executor.worker_lost(b"v", "killed", 0.0)
     said(executor)
-    beat(executor, dispatch_seq=1, outcome_seq=FIRST + 1)
+    beat(executor, dispatch_seq=FIRST + 1, outcome_seq=FIRST + 1)
     assert the_enrol(executor).held == ()
 
 
 def test_a_copy_of_what_has_ended_here_is_answered_by_its_outcome_again() -> None:
     executor = enrolled(b"w")
-    executor.on_dispatch("l", Dispatch(1, 1, (task(0),)), 0.0)
+    executor.on_dispatch("l", Dispatch(1, FIRST + 1, (task(0),)), 0.0)
     executor.assign()
     executor.worker_done(b"w", (outcome(0),), 0.0)
     said(executor)
-    executor.on_dispatch("l", Dispatch(1, 2, (task(0),)), 0.0)
+    executor.on_dispatch("l", Dispatch(1, FIRST + 2, (task(0),)), 0.0)
     (again,) = said(executor)
     assert isinstance(again, NodeOutcomes)
     assert (again.seq, decode_outcomes(again.outcomes)) == (FIRST + 2, [outcome(0)])
@@ -206,21 +206,21 @@ def test_a_copy_of_what_has_ended_here_is_answered_by_its_outcome_again() -> Non
 
 def test_what_is_given_back_is_also_missing_from_the_next_account() -> None:
     executor = enrolled(b"w")
-    executor.on_dispatch("l", Dispatch(1, 1, (task(0), task(1))), 0.0)
+    executor.on_dispatch("l", Dispatch(1, FIRST + 1, (task(0), task(1))), 0.0)
     executor.assign()
     account = executor._account
     executor.on_revoke("l", Revoke(1, (task(0)[0], task(1)[0])), 0.0)
     assert said(executor) == [Revoked(1, given_back=(task(1)[0],), kept=(task(0)[0],))]
-    beat(executor, dispatch_seq=1, account=account)
+    beat(executor, dispatch_seq=FIRST + 1, account=account)
     assert the_enrol(executor).held == ((task(0)[0], 1),)
 
 
 def test_what_no_worker_is_left_to_run_is_not_held() -> None:
     executor = enrolled(b"w")
-    executor.on_dispatch("l", Dispatch(1, 1, (task(0), task(1))), 0.0)
+    executor.on_dispatch("l", Dispatch(1, FIRST + 1, (task(0), task(1))), 0.0)
     executor.assign()
     executor.worker_lost(b"w", "killed", 0.0)
     assert the_enrol(executor).held == ((task(0)[0], 1),)
-    executor.on_dispatch("l", Dispatch(1, 2, (task(2),)), 0.0)
+    executor.on_dispatch("l", Dispatch(1, FIRST + 2, (task(2),)), 0.0)
     enrol = the_enrol(executor)
-    assert (enrol.dispatch_seq, enrol.slots, enrol.held) == (2, 0, ((task(0)[0], 1),))
+    assert (enrol.dispatch_seq, enrol.slots, enrol.held) == (FIRST + 2, 0, ((task(0)[0], 1),))

@@ -22,6 +22,14 @@ def record(directory: str, number: int) -> int:
 
 
 @task
+def record_slowly(directory: str, number: int) -> int:
+    """Runs for as long as it takes to be killed in it."""
+    record(directory, number)
+    time.sleep(0.02)
+    return number
+
+
+@task
 def pause(seconds: float, number: int) -> int:
     time.sleep(seconds)
     return number

@@ -16,7 +16,12 @@ from paceline_protocol.codec import KINDS, MAX_INT
 integers = st.integers(0, MAX_INT)
 ids = st.binary(min_size=16, max_size=16)
 names = st.text(min_size=1, max_size=30)
-options = st.none() | st.fixed_dictionaries({}, optional={"max_attempts": integers})
+flags = st.integers(0, 1)
+options = (
+    st.none()
+    | st.fixed_dictionaries({}, optional={"max_attempts": integers, "delivery": flags, "confirm": flags})
+    | st.fixed_dictionaries({"durability": flags}, optional={"max_attempts": integers})
+)
 task_ends = st.sampled_from([int(state) for state in m.TaskEnd])
 refusals = st.sampled_from([int(code) for code in m.Refusal])
 cancel_states = st.sampled_from([int(state) for state in m.CancelState])

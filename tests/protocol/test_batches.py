@@ -24,6 +24,7 @@ NO_BYTES = (None, "text", 1, 1.5, True, ())
 NO_ID = (*NO_BYTES, b"", b"i" * 15, b"i" * 17)
 NO_NAME = (None, b"add", 1, 1.5, True, (), "", "n" * 256)
 NO_OPTIONS = (1, "x", b"x", (), True, {"unknown": 1}, {"max_attempts": "1"}, {"max_attempts": -1}, {1: 1}, {b"x": 1})
+NO_OPTIONS += ({"delivery": 2}, {"delivery": 1, "durability": 1}, {"confirm": 1, "durability": 1}, {"confirm": True})
 
 WRONG_CALL = [NO_ID, NO_NAME, (*NO_INT, 10), NO_BYTES, (*NO_OPTIONS, {"max_attempts": True})]
 WRONG_OUTCOME = [NO_ID, NO_INT, (*NO_INT, 0, 5), NO_BYTES, NO_INT]

@@ -30,11 +30,29 @@ from paceline.runtime.memory_transport import Kind, MemoryEndpoint, MemoryNetwor
 from paceline.runtime.reactor import Reactor
 from paceline.runtime.recovery import Recovered, read_journal
 from paceline_protocol.codec import decode, decode_calls, decode_outcomes, encode, split_ids
-from paceline_protocol.messages import Config, Done, EntryKind, Outcome, Run, Stop, TaskEnd, WorkerReady
+from paceline_protocol.messages import (
+    AT_MOST_ONCE,
+    COMMITTED,
+    NO_LOG,
+    Config,
+    Done,
+    EntryKind,
+    Options,
+    Outcome,
+    Run,
+    Stop,
+    TaskEnd,
+    WorkerReady,
+)
 
 TASK = "reverse"
 STEP_S = 0.002
 SEGMENT_BYTES = 8_192
+ONCE: Options = {"delivery": AT_MOST_ONCE}
+CONFIRMED: Options = {"confirm": COMMITTED}
+UNLOGGED: Options = {"durability": NO_LOG}
+MIX: tuple[Options | None, ...] = (None, ONCE, CONFIRMED, UNLOGGED)
+WEIGHTS = (5, 2, 1, 2)
 EVENTS = ("crash", "cut write", "torn tail", "partition", "pause", "worker death", "snapshot", "own snapshot")
 TURNS_AT_ONCE = 10  # what follows at once from becoming leader, and the few pages of a snapshot here
 FINISH_WITHIN_S = 60.0
@@ -155,7 +173,7 @@ class SimulatedWorker:
                 start = self.queue[-1][0] if self.queue else world.now
                 for task_id, attempt, _name, args, _options in message.tasks:
                     start += world.rng.choice((0.0, 0.0, 0.001, 0.02))
-                    world.executions[task_id] = world.executions.get(task_id, 0) + 1
+                    world.started(task_id)
                     self.queue.append((start, (task_id, attempt, TaskEnd.SUCCEEDED, args[::-1], 50)))
             else:
                 assert isinstance(message, Stop)
@@ -275,6 +293,7 @@ class SimulatedClient:
             connect_timeout_s=10 * FINISH_WITHIN_S,
         )
         self.submitted: dict[bytes, bytes] = {}
+        self.options: dict[bytes, Options] = {}  # of those that have any
         self.accepted: set[bytes] = set()
         self.results: dict[bytes, tuple[int, bytes]] = {}
         self._connections: dict[str, MemoryEndpoint] = {}
@@ -287,7 +306,12 @@ class SimulatedClient:
         args = self.world.rng.randbytes(8)
         self.submitted[task_id] = args
         priority = self.world.rng.randrange(10)
-        self.session.submit((task_id, TASK, priority, args, None), self.world.now)
+        options = self.world.rng.choices(MIX, WEIGHTS)[0]
+        if options:
+            self.options[task_id] = options
+        if options is ONCE:
+            self.world.once.add(task_id)
+        self.session.submit((task_id, TASK, priority, args, options), self.world.now)
 
     def step(self) -> None:
         session, now = self.session, self.world.now
@@ -324,10 +348,16 @@ class SimulatedClient:
             known = self.results.setdefault(task_id, (end, payload))
             if known != (end, payload):
                 raise InvariantBroken(f"task {task_id.hex()} ended twice, differently; {self.world.replay}")
+            if self.options.get(task_id) in (ONCE, CONFIRMED) and self.world.outcomes.get(task_id) != (end, payload):
+                raise InvariantBroken(
+                    f"task {task_id.hex()} is told to end before that is committed; {self.world.replay}"
+                )
         session.results.clear()
         for task_id in self.submitted:
             # A result may come before its task is accepted; only what the leader called accepted must survive it.
-            if task_id not in self.accepted and task_id not in self.results and session.is_accepted(task_id):
+            if task_id in self.accepted or task_id in self.results or self.options.get(task_id) is UNLOGGED:
+                continue
+            if session.is_accepted(task_id):
                 self.accepted.add(task_id)
         if session.failed:
             raise InvariantBroken(f"the client was told {session.failed}; {self.world.replay}")
@@ -362,6 +392,8 @@ class World:
         self.nodes = [SimulatedNode(self, number) for number in range(nodes)]
         self.clients = [SimulatedClient(self, number) for number in range(1, clients + 1)]
         self.executions: dict[bytes, int] = {}
+        self.once: set[bytes] = set()  # tasks that may start at most once
+        self.outcomes: dict[bytes, tuple[int, bytes]] = {}  # what is committed
         self.cut: set[tuple[str, str]] = set()  # (from, to) machines between which nothing arrives
         self.log: dict[int, tuple[int, int, bytes]] = {}  # what was applied anywhere, by index
         self.leaders: dict[int, str] = {}  # term -> who led
@@ -481,6 +513,12 @@ class World:
 
     # --- what must hold -----------------------------------------------------------------------------------------
 
+    def started(self, task_id: bytes) -> None:
+        """A worker begins with a task."""
+        count = self.executions[task_id] = self.executions.get(task_id, 0) + 1
+        if count > 1 and task_id in self.once:
+            raise InvariantBroken(f"task {task_id.hex()} started {count} times and may once; {self.replay}")
+
     def check(self) -> None:
         """What must hold at every instant."""
         for node in self.nodes:
@@ -513,6 +551,9 @@ class World:
         if node.checked_index and log.snapshot_index > node.checked_index:
             self.events["snapshot"] += 1
         for entry in log.entries_to(max(log.first_index, node.checked_index + 1), log.applied_index):
+            if entry.index not in self.log and entry.kind == EntryKind.OUTCOME:
+                for task_id, _attempt, end, payload, _duration_us in decode_outcomes(entry.data):
+                    self.outcomes.setdefault(task_id, (end, payload))
             found = (entry.term, entry.kind, entry.data)
             if self.log.setdefault(entry.index, found) != found:
                 raise InvariantBroken(f"{core.node_id} has applied another entry {entry.index}; {self.replay}")
@@ -540,6 +581,8 @@ class World:
         for client in self.clients:
             for task_id, args in client.submitted.items():
                 end, payload = client.results[task_id]
+                if end == TaskEnd.LOST and task_id in self.once:
+                    continue
                 if end != TaskEnd.SUCCEEDED or payload != args[::-1]:
                     raise InvariantBroken(f"task {task_id.hex()} came back as {end} {payload!r}; {self.replay}")
             lost = [task_id for task_id in client.accepted if task_id not in accepted]

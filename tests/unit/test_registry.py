@@ -81,12 +81,12 @@ def test_a_task_is_named_for_its_module_and_function(tasks: dict[str, Task[..., 
     registered = task(greet)
     assert registered.name == f"{HERE}.greet"
     assert tasks == {registered.name: registered}
-    assert (registered.priority, registered.max_attempts) == (4, None)
+    assert (registered.priority, registered.chosen.max_attempts) == (4, None)
 
 
 def test_name_priority_and_attempts_can_be_given(tasks: dict[str, Task[..., Any]]) -> None:
     registered = task(name="greeting", priority=9, max_attempts=1)(greet)
-    assert (registered.name, registered.priority, registered.max_attempts) == ("greeting", 9, 1)
+    assert (registered.name, registered.priority, registered.chosen.max_attempts) == ("greeting", 9, 1)
     assert list(tasks) == ["greeting"]
 
 
@@ -102,7 +102,7 @@ def test_an_attribute_of_the_function_does_not_replace_one_of_the_task() -> None
 def test_options_change_a_call_and_not_the_task(tasks: dict[str, Task[..., Any]]) -> None:
     registered = task(max_attempts=2)(greet)
     urgent = registered.options(priority=9)
-    assert (urgent.name, urgent.priority, urgent.max_attempts) == (registered.name, 9, 2)
+    assert (urgent.name, urgent.priority, urgent.chosen.max_attempts) == (registered.name, 9, 2)
     assert registered.priority == 4
     assert tasks[registered.name] is registered
     with pytest.raises(ConfigError, match="priority 10"):

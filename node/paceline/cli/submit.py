@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from paceline.cli.options import connect, parse_value, reaches_a_cluster, show_value, to_json
-
-if TYPE_CHECKING:
-    from paceline.client import NamedTask
+from paceline.options import CHOICES, Confirm, Delivery, Durability
+from paceline_protocol.messages import PRIORITY_DEFAULT
 
 
 @click.command()
@@ -20,7 +17,10 @@ if TYPE_CHECKING:
 @click.option(
     "--timeout", "timeout_s", type=click.FloatRange(min=0), metavar="SECONDS", help="Wait at most this long (exit 23)."
 )
-@click.option("--priority", type=click.IntRange(0, 9), help="9 goes first. Default: 4.")
+@click.option("--priority", type=click.IntRange(0, 9), default=PRIORITY_DEFAULT, help="9 goes first. Default: 4.")
+@click.option("--delivery", type=click.Choice(CHOICES["delivery"]), help="Default: at_least_once.")
+@click.option("--confirm", type=click.Choice(CHOICES["confirm"]), help="When --wait has a result. Default: received.")
+@click.option("--durability", type=click.Choice(CHOICES["durability"]), help="none: kept out of the log. Default: log.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @reaches_a_cluster
 def submit(
@@ -29,7 +29,10 @@ def submit(
     keywords: tuple[str, ...],
     wait: bool,
     timeout_s: float | None,
-    priority: int | None,
+    priority: int,
+    delivery: Delivery | None,
+    confirm: Confirm | None,
+    durability: Durability | None,
     as_json: bool,
     addresses: tuple[str, ...],
     cluster_path: str | None,
@@ -46,10 +49,19 @@ def submit(
     paceline submit tasks.greet Ada --kw greeting=Hello --wait
     paceline submit tasks.add --wait -- -1 2
     """
+    from paceline.client import NamedTask
+
+    target = NamedTask(
+        name,
+        priority=priority,
+        delivery=delivery or "at_least_once",
+        confirm=confirm or "received",
+        durability=durability or "log",
+    )
     positional = [parse_value(text) for text in args]
     named = dict(_parse_keyword(text) for text in keywords)
     with connect(addresses, cluster_path, connect_timeout_s) as client:
-        future = client.submit(_target(name, priority), *positional, **named)
+        future = client.submit(target, *positional, **named)
         if wait:
             value = future.result(timeout=timeout_s)
             record = {"task_id": future.task_id.hex(), "state": "succeeded", "result": value}
@@ -58,14 +70,6 @@ def submit(
             future.accepted(timeout=timeout_s)
             record = {"task_id": future.task_id.hex(), "state": "accepted"}
             click.echo(to_json(record) if as_json else future.task_id.hex())
-
-
-def _target(name: str, priority: int | None) -> str | NamedTask:
-    if priority is None:
-        return name
-    from paceline.client import NamedTask
-
-    return NamedTask(name, priority=priority)
 
 
 def _parse_keyword(text: str) -> tuple[str, object]:

@@ -35,6 +35,7 @@ from paceline.config import (
     parse_address,
 )
 from paceline.errors import NoNodeFound, RequestRefused
+from paceline.options import TaskOptions
 from paceline_protocol.messages import PRIORITY_DEFAULT, AdminOp, Options
 from paceline_protocol.payload import pack_args, unpack_value
 
@@ -54,16 +55,16 @@ class TaskLike(Protocol):
     @property
     def priority(self) -> int: ...
     @property
-    def max_attempts(self) -> int | None: ...
+    def wire_options(self) -> Options | None: ...
 
 
 @dataclass(frozen=True, slots=True)
-class NamedTask:
-    """A task that this process can't import, with options for its calls: ``NamedTask("reports.build", priority=9)``."""
+class NamedTask(TaskOptions):
+    """A task that this process can't import, with options for its calls: ``NamedTask("reports.build", priority=9)``.
+
+    Raises ConfigError for options that can't be used."""
 
     name: str
-    priority: int = PRIORITY_DEFAULT
-    max_attempts: int | None = None
 
 
 Target: TypeAlias = TaskLike | str
@@ -259,12 +260,11 @@ def _parts(target: object) -> tuple[str, int, Options | None]:
     if isinstance(target, str):
         return target, PRIORITY_DEFAULT, None
     try:
-        name, priority, max_attempts = target.name, target.priority, target.max_attempts  # type: ignore[attr-defined]
+        return target.name, target.priority, target.wire_options  # type: ignore[attr-defined]
     except AttributeError:
         what = getattr(target, "__qualname__", None) or repr(target)
         advice = "decorate it with @paceline.task" if callable(target) else "submit a task or the name of one"
         raise TypeError(f"{what} is not a task; {advice}") from None
-    return name, priority, None if max_attempts is None else {"max_attempts": max_attempts}
 
 
 # --- the current client -----------------------------------------------------------------------------------------

@@ -75,7 +75,8 @@ class Future(Generic[T_co]):
     def accepted(self, timeout: float | None = None) -> None:
         """Wait until the cluster has accepted the task, so that it survives the loss of any minority of voters.
 
-        Or until it has ended, which it may before that.
+        Or until it has ended, which it may before that. With ``durability`` "none": until the leader has it, and nobody
+        else.
 
         Raises what kept it from being accepted, and TimeoutError.
         """

@@ -7,6 +7,8 @@ Until it ends, a task is exactly one of:
 - **accepted**: the cluster has it in its log. Only the id is kept, so that a client with many long tasks outstanding
   costs the cluster memory and not itself. The price: if a cluster loses what it accepted (a majority of its voters at
   once), the client can't submit those tasks again, and says so with ResultUnknown.
+- **taken**: the leader has it, which is all that a task without durability is promised. Its call is kept, since the
+  next leader will not know of it.
 
 Pure bookkeeping: no frames, no clock. Bound: the session admits ``outstanding_limit_tasks`` and
 ``unaccepted_limit_bytes``, nothing here grows past what it admitted.
@@ -17,7 +19,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
-from paceline_protocol.messages import Call
+from paceline_protocol.messages import NO_LOG, Call
 
 BATCH_LIMIT_CALLS = 256
 BATCH_LIMIT_BYTES = 256 * 1024
@@ -35,16 +37,18 @@ class Batch:
 
 _QUEUED = Batch(0, {})
 _ACCEPTED = Batch(0, {})
+_TAKEN = Batch(0, {})  # `Ledger.taken` has the calls
 
 
 class Ledger:
     """Where each unfinished task of a client stands. ``tasks``, ``queue`` and ``sent`` are for others to read only."""
 
     def __init__(self) -> None:
-        self.tasks: dict[bytes, Batch] = {}  # in order of submission; _QUEUED and _ACCEPTED stand for themselves
+        self.tasks: dict[bytes, Batch] = {}  # in order of submission; _QUEUED, _ACCEPTED, _TAKEN stand for themselves
         self.queue: deque[Call] = deque()  # may hold calls that ended meanwhile: take() skips them
         self._queue_bytes = 0
         self.sent: dict[int, Batch] = {}  # by Submit.seq, in order
+        self.taken: dict[bytes, Call] = {}
         self.unaccepted_bytes = 0
 
     def __len__(self) -> int:
@@ -62,8 +66,9 @@ class Ledger:
         return bool(self.queue or self.sent)
 
     def is_accepted(self, task_id: bytes) -> bool:
-        """True once the cluster has the task: accepted, or ended, which implies it."""
-        return self.tasks.get(task_id, _ACCEPTED) is _ACCEPTED
+        """True once the cluster has the task: accepted or taken, or ended, which implies it."""
+        batch = self.tasks.get(task_id, _ACCEPTED)
+        return batch is _ACCEPTED or batch is _TAKEN
 
     def is_queued(self, task_id: bytes) -> bool:
         return self.tasks.get(task_id) is _QUEUED
@@ -120,6 +125,10 @@ class Ledger:
         if batch is None:
             return ()
         for task_id, call in batch.calls.items():
+            if call[4] is not None and call[4].get("durability") == NO_LOG:
+                self.tasks[task_id] = _TAKEN
+                self.taken[task_id] = call
+                continue
             self.tasks[task_id] = _ACCEPTED
             self.unaccepted_bytes -= len(call[3])
         return batch.calls
@@ -136,7 +145,7 @@ class Ledger:
     def refuse(self, task_id: bytes) -> Call | None:
         """Ends a refused task. Returns its call if that is still kept."""
         batch = self.tasks.get(task_id)
-        call = batch.calls.get(task_id) if batch is not None else None
+        call = batch.calls.get(task_id) or self.taken.get(task_id) if batch is not None else None
         self.end(task_id)
         return call
 
@@ -150,8 +159,9 @@ class Ledger:
         return True
 
     def requeue_sent(self) -> None:
-        """A new connection: what was sent and not accepted goes back to the front of the queue, in its order."""
-        calls = [call for batch in self.sent.values() for call in batch.calls.values()]
+        """A new connection: what was taken, and what was sent and not accepted, goes back to the front of the queue."""
+        calls = [*self.taken.values(), *(call for batch in self.sent.values() for call in batch.calls.values())]
+        self.taken.clear()
         self.sent.clear()
         self.queue.extendleft(reversed(calls))
         for call in calls:
@@ -159,9 +169,9 @@ class Ledger:
             self._queue_bytes += len(call[3])
 
     def _drop_call(self, batch: Batch, task_id: bytes) -> Call:
-        call = batch.calls.pop(task_id)
+        call = self.taken.pop(task_id) if batch is _TAKEN else batch.calls.pop(task_id)
         self.unaccepted_bytes -= len(call[3])
-        if not batch.calls:
+        if not batch.calls and batch is not _TAKEN:
             self.sent.pop(batch.seq, None)
         return call
 
@@ -170,7 +180,7 @@ class Ledger:
         ended = [
             task_id
             for task_id, batch in self.tasks.items()
-            if not (keep_accepted and batch is _ACCEPTED) and not (keep_queued and batch is _QUEUED)
+            if not (keep_accepted and batch in (_ACCEPTED, _TAKEN)) and not (keep_queued and batch is _QUEUED)
         ]
         for task_id in ended:
             self.end(task_id)

@@ -7,7 +7,7 @@ so that short tasks travel in batches (see ``durations.py``). Everything else wa
 node.
 
 Every live task is in exactly one place: ``recovering`` (an earlier leader accepted it, and the nodes have not yet said
-whether they hold it), READY in a lane of ``ready``, or DISPATCHED in the ledger of one node.
+whether they hold it), READY in a lane of ``ready``, or in the ledger of one node, DISPATCHED or STARTING.
 """
 
 from __future__ import annotations
@@ -67,6 +67,7 @@ class Dispatcher:
         self.ready = ReadyQueues(own_id)
         self.ready_tasks = 0
         self.ledgers: dict[str, Ledger] = {}
+        self.starting: list[Task] = []  # of the last dispatch(): those whose start must be logged first
         self.durations = Durations()
         self._next_age = 0
         self._ended_in_lanes = 0  # since the lanes were sorted last
@@ -112,7 +113,7 @@ class Dispatcher:
         if task is None:
             return None
         self.live_bytes -= task.size_bytes()
-        if task.state is State.DISPATCHED:
+        if task.state is State.DISPATCHED or task.state is State.STARTING:
             self._leave_node(task)
         elif self.recovering.pop(task_id, None) is None:
             self.ready_tasks -= 1
@@ -194,7 +195,8 @@ class Dispatcher:
     # --- the decision -------------------------------------------------------------------------------------------
 
     def dispatch(self) -> dict[str, list[Assignment]]:
-        """Hand out ready tasks while there is credit: higher priority first, then older. Returns the tasks by node."""
+        """Hand out ready tasks while there is credit: higher priority first, then older. Returns the tasks by node, but
+        for those that are now ``starting``."""
         given: dict[str, list[Assignment]] = {}
         lanes = self.ready.served
         if len(lanes) == 1:
@@ -236,7 +238,11 @@ class Dispatcher:
             return False
         lane.pop()
         self.ready_tasks -= 1
-        task.move(Event.DISPATCH)
         best.take(task, cost_us)
-        given.setdefault(best.node_id, []).append((task.id, task.attempt, task.name, task.args, task.options))
+        if task.options is not None and task.must_log_start:
+            task.move(Event.RESERVE)
+            self.starting.append(task)
+        else:
+            task.move(Event.DISPATCH)
+            given.setdefault(best.node_id, []).append(task.assignment)
         return True

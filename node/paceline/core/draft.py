@@ -2,7 +2,7 @@
 
 Tasks are dispatched and results passed on at once; the log hears of them a moment later, of all that came in that
 moment together. It is proposed in an order that holds whatever the order was in which it came: a task is accepted
-before an attempt of it is lost, that before it ends, and that before its result is released.
+before an attempt of it starts or is lost, that before it ends, and that before its result is released.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ ITEM_BYTES = DRAFT_BYTES // MAX_BATCH_ITEMS
 class Draft:
     """The content of the next few entries, and who waits for them."""
 
-    __slots__ = ("_calls", "_data", "attempts_lost", "new", "outcomes", "recorded", "size_bytes", "submits")
+    __slots__ = ("_calls", "_data", "attempts_lost", "new", "outcomes", "recorded", "size_bytes", "starting", "submits")
 
     def __init__(self) -> None:
         self.new: list[Task] = []
         self.submits: list[tuple[list[Task], Session, Submit]] = []  # with its tasks if all its calls were new
         self.attempts_lost: list[bytes] = []
+        self.starting: list[Task] = []  # they are dispatched when this is committed
         self.outcomes: list[Outcome] = []
         self.recorded: dict[str, int] = {}  # node -> the last NodeOutcomes.seq that is recorded with this
         self.size_bytes = 0
@@ -53,4 +54,4 @@ class Draft:
         return self._data or encode_calls(self._calls, are_checked=True)
 
     def __bool__(self) -> bool:
-        return bool(self.submits or self.outcomes or self.attempts_lost or self.recorded)
+        return bool(self.submits or self.outcomes or self.attempts_lost or self.recorded or self.starting)

@@ -27,8 +27,8 @@ from paceline_protocol.messages import (
 )
 
 INCARNATION_SHIFT = 32
-"""Account versions and outcome sequence numbers have the incarnation above this bit: what a leader knows of an earlier
-incarnation is then always older than what this one says."""
+"""Account versions and the numbers of outcomes and dispatches have the incarnation above this bit: what a leader knows
+of an earlier incarnation is then always older than what this one says, and what was sent to that one is not taken."""
 
 
 class Executor:
@@ -46,7 +46,8 @@ class Executor:
         self.heard_at = float("-inf")
         self.outbox: list[WorkMessage | UnrecordedBatch] = []
         self._account = first
-        self._dispatch_seq = 0
+        self._first_seq = first
+        self._dispatch_seq = first
         self._outcome_seq = first
         self._recheck_seq = 0  # once outcomes up to here are recorded, the leader gets a new account; 0 for none
 
@@ -110,7 +111,7 @@ class Executor:
         if term > self.term:
             self.term = term
             self.leader = sender
-            self._dispatch_seq = 0
+            self._dispatch_seq = self._first_seq
             self.account_changed()
             self._report_again(now, now)
         self.heard_at = now

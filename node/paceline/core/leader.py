@@ -7,6 +7,10 @@ rebuilt.
 The way of a task through here: in one turn of the reactor ``submit`` puts it in the queue and ``dispatch`` sends it to
 a node; ``on_outcomes`` passes the result on. Beside that, ``log`` proposes what came since it was called last, and
 ``applied`` tells submitters what is accepted, and nodes which outcomes they may forget.
+
+A task may ask for more, or for less. ``delivery`` at most once: it takes its place at a node, waits until the log says
+that it started, and only then goes there; a later leader that finds it with no node gives it up. ``confirm`` committed:
+its result stays here, in ``_withheld``, until its outcome is applied. ``durability`` none: it is never proposed.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ from paceline.core.draft import DRAFT_BYTES, Draft
 from paceline.core.executor import INCARNATION_SHIFT
 from paceline.core.sessions import Session
 from paceline.core.settings import Settings
-from paceline.core.task import END_EVENTS, ENDED, State, Task, TaskTable
+from paceline.core.task import END_EVENTS, ENDED, Event, State, Task, TaskTable
 from paceline_protocol.codec import decode_calls, encode_outcomes, join_ids
 from paceline_protocol.errors import RemoteProtocolError
 from paceline_protocol.messages import (
@@ -94,11 +98,13 @@ class Leader:
         self._proposed: deque[tuple[int, Draft]] = deque()  # (the last index, what was proposed up to there)
         self._proposed_index = 0
         self._ending: dict[bytes, tuple[int, bytes]] = {}  # how tasks ended, until that is applied
+        self._withheld: dict[bytes, Task] = {}  # ended, and their submitters learn of it once that is applied
         self._cancelling: dict[bytes, list[tuple[Session, int]]] = {}
         self._to_release: list[bytes] = []
         self._release_at = float("inf")
         self.due = float("inf")  # nothing of clients is due earlier: an `accepted` that waits, ids to release
         self._ticked_at = now
+        self.log_is_awaited = False  # tasks or results wait for what log() would propose
         self.accounted = False  # the nodes have given their accounts, or had time to
         for task in table.tasks.values():
             self.tasks.recover(task, table.lost_attempts.get(task.id, 0))
@@ -129,9 +135,9 @@ class Leader:
         self._draft.accept(session, submit, admitted, new, complete=len(new) == len(calls))
 
     def _admit(self, session: Session, call: Call, new: list[Task]) -> bool:
-        """Take one call: True if it became a new task, which is then the last of ``new``."""
+        """Take one call: True if it became a new task for the log, which is then the last of ``new``."""
         task_id = call[0]
-        task = self.tasks.live.get(task_id)
+        task = self._open_task(task_id)
         if task is not None:
             self._attach(task, session)
             return False
@@ -149,6 +155,8 @@ class Leader:
         task.session = session
         session.open_tasks += 1
         self.tasks.admit(task)
+        if task.options is not None and not task.is_logged:
+            return False
         new.append(task)
         return True
 
@@ -177,7 +185,7 @@ class Leader:
         """After a leader change: attach a client to tasks that were accepted earlier."""
         self.acknowledge(session, wait.ack, now)
         for task_id in wait.ids:
-            task = self.tasks.live.get(task_id)
+            task = self._open_task(task_id)
             result = self._result_of(task_id)
             if task is not None:
                 self._attach(task, session)
@@ -195,14 +203,18 @@ class Leader:
         for task_id in dict.fromkeys(cancel.ids):
             task = self.tasks.live.get(task_id)
             if task is None:
-                known = task_id in self._ending or self._table.knows(task_id)
+                known = task_id in self._ending or task_id in self._withheld or self._table.knows(task_id)
                 states.append((task_id, CancelState.FINISHED if known else CancelState.UNKNOWN))
-            elif task.state is State.READY:
+                continue
+            started = task.state is State.DISPATCHED
+            if not started:
                 ended.append((task_id, task.attempt, TaskEnd.CANCELLED, b"", 0))
-                states.append((task_id, CancelState.CANCELLED))
-            else:
+            if started or task.waits_for_commit:
                 self._cancelling.setdefault(task_id, []).append((session, cancel.request))
-                at_nodes.append(task)
+                if started:
+                    at_nodes.append(task)
+            else:
+                states.append((task_id, CancelState.CANCELLED))
         self._ask_back(at_nodes)
         self._end(ended)
         if states:
@@ -216,7 +228,8 @@ class Leader:
 
     def acknowledge(self, session: Session, ack: int, now: float) -> None:
         """The client has everything up to this Update; its results are released together with others."""
-        released = session.acknowledge(ack, now)
+        acknowledged = session.acknowledge(ack, now)
+        released = [task_id for task_id in acknowledged if self._result_of(task_id)]  # of what is logged
         if released:
             if not self._to_release:
                 self._release_at = now + self._settings.release_interval_s
@@ -226,6 +239,10 @@ class Leader:
     def _result_of(self, task_id: bytes) -> tuple[int, bytes] | None:
         """How a task ended, whether that is committed yet or not."""
         return self._ending.get(task_id) or self._table.results.get(task_id)
+
+    def _open_task(self, task_id: bytes) -> Task | None:
+        """A task whose result is still to come for its submitter."""
+        return self.tasks.live.get(task_id) or self._withheld.get(task_id)
 
     def _attach(self, task: Task, session: Session) -> None:
         if task.session is not session:
@@ -248,7 +265,8 @@ class Leader:
             if state is None:
                 state = self.nodes[node_id] = NodeState(now)
             self.to_nodes.append((node_id, Beat(self.term, state.account, state.dispatch_seq, state.outcome_seq)))
-        self._ask_back(self.tasks.live[task_id] for task_id in self._cancelling)
+        live = self.tasks.live
+        self._ask_back(live[task_id] for task_id in self._cancelling if task_id in live)
 
     def on_node_beat(self, node_id: str, beat: NodeBeat, now: float) -> None:
         """A node is alive."""
@@ -266,14 +284,17 @@ class Leader:
         if state.enrolled and enrol.version <= state.account:
             return
         held = dict(enrol.held)
-        if state.account >> INCARNATION_SHIFT < enrol.version >> INCARNATION_SHIFT:
+        incarnation = enrol.version >> INCARNATION_SHIFT
+        if state.account >> INCARNATION_SHIFT < incarnation:
             self._node_restarted(node_id, held)
+            state.dispatch_seq = max(state.dispatch_seq, incarnation << INCARNATION_SHIFT)
         state.account = enrol.version
         state.enrolled = True
         state.outcome_seen = max(state.outcome_seen, enrol.outcome_seq)
         state.outcome_seq = max(state.outcome_seq, enrol.outcome_seq)
         ledger = self.tasks.enrol(node_id, enrol.slots, enrol.names)
-        missing = [task for task in ledger.held.values() if held.get(task.id, 0) < task.attempt]
+        sent = (task for task in ledger.held.values() if task.state is State.DISPATCHED)
+        missing = [task for task in sent if held.get(task.id, 0) < task.attempt]
         came_back = [task for task in missing if task.sent_seq <= enrol.dispatch_seq]
         for task in reversed(came_back):  # the oldest is put in front last
             self.tasks.give_back(task)
@@ -302,12 +323,13 @@ class Leader:
         self._draft.recorded[node_id] = seq
 
     def on_revoked(self, node_id: str, revoked: Revoked) -> None:
-        """A node answered what can still be cancelled."""
+        """A node answered what can still be cancelled. If nobody wants it cancelled any more, this is a copy of an
+        answer, and what it gave back then may have been sent there again."""
         if revoked.term != self.term:
             return
         came_back: list[bytes] = []
         for task_id in reversed(revoked.given_back):
-            task = self.tasks.live.get(task_id)
+            task = self.tasks.live.get(task_id) if task_id in self._cancelling else None
             if task is not None and task.state is State.DISPATCHED and task.node == node_id:
                 self.tasks.give_back(task)
                 came_back.append(task_id)
@@ -329,31 +351,41 @@ class Leader:
 
     def _end(self, outcomes: list[Outcome]) -> None:
         """Pass ends on to the submitters and into the draft. What is not new is recorded already, or in the draft."""
-        tasks, dirty = self.tasks, self._dirty
+        tasks = self.tasks
         observe = tasks.durations.observe
         for outcome in outcomes:
             task_id, _attempt, end, payload, duration_us = outcome
             task = tasks.finish(task_id, END_EVENTS[end])
             if task is None:
                 continue
-            self._make_room(len(payload))
-            self._draft.end(outcome)
-            self._ending[task_id] = (end, payload)
             if end in _RAN:
                 observe(task.name, duration_us)
-            session = task.session
-            if session is not None:
-                session.open_tasks -= 1
-                if not session.closed:
-                    session.results.append((task_id, end, payload))
-                    dirty[session.key] = session
-            if self._cancelling:
-                state = CancelState.CANCELLED if end == TaskEnd.CANCELLED else CancelState.FINISHED
-                self._answer_cancel(self._cancelling.pop(task_id, None), task_id, state)
+            if task.options is None or task.is_logged:
+                self._make_room(len(payload))
+                self._draft.end(outcome)
+                if task.options is not None and task.waits_for_commit:
+                    self._withheld[task_id] = task
+                    self.log_is_awaited = True
+                    continue
+                self._ending[task_id] = (end, payload)
+            self._pass_on(task, end, payload)
+
+    def _pass_on(self, task: Task, end: int, payload: bytes) -> None:
+        """Tell the submitter, and whoever wants it cancelled, that a task ended."""
+        session = task.session
+        if session is not None:
+            session.open_tasks -= 1
+            if not session.closed:
+                session.results.append((task.id, end, payload))
+                self._dirty[session.key] = session
+        if self._cancelling:
+            state = CancelState.CANCELLED if end == TaskEnd.CANCELLED else CancelState.FINISHED
+            self._answer_cancel(self._cancelling.pop(task.id, None), task.id, state)
 
     def _attempts_lost(self, outcomes: list[Outcome], node_id: str) -> None:
         """Attempts that ended with their worker or node: run again, or give up."""
         again: list[bytes] = []
+        logged: list[bytes] = []
         given_up: list[Outcome] = []
         for task_id, attempt, _end, payload, _duration_us in reversed(outcomes):  # the oldest is put in front last
             task = self.tasks.live.get(task_id)
@@ -361,10 +393,12 @@ class Leader:
                 continue
             if self.tasks.lost_attempt(task, self._settings.attempt_limit):
                 again.append(task_id)
+                if task.is_logged:
+                    logged.append(task_id)
             else:
                 detail = f"last on node {node_id}: {payload.decode(errors='replace')}"
                 given_up.append((task_id, attempt, TaskEnd.LOST, _lost_error(attempt, detail), 0))
-        self._draft.attempts_lost += again
+        self._draft.attempts_lost += logged
         self._cancel_if_asked(again)
         self._end(given_up)
 
@@ -383,11 +417,24 @@ class Leader:
         self.nodes[node_id].beat = None
         held = list(self.tasks.ledgers[node_id].held.values())
         self._lost_with_node(node_id, held, f"the node was silent for {silent_ms} ms")
+        for task in reversed(held):
+            if task.state is State.STARTING:
+                self.tasks.give_back(task)
         self.tasks.remove_node(node_id)
 
     def _lost_with_node(self, node_id: str, tasks: list[Task], how: str) -> None:
         """The attempts of these tasks ended, though the node did not say so."""
         self._attempts_lost([(task.id, task.attempt, TaskEnd.LOST, how.encode(), 0) for task in tasks], node_id)
+
+    def _give_up_exhausted(self) -> None:
+        """Recovered tasks that an earlier leader had started for the last time, and that no node has."""
+        given_up: list[Outcome] = []
+        for task_id in self._table.lost_attempts:
+            task = self.tasks.recovering.get(task_id)
+            if task is not None and task.lost_attempts >= task.attempt_limit(self._settings.attempt_limit):
+                error = _lost_error(task.lost_attempts, "an earlier leader had it started, and no node has it now")
+                given_up.append((task_id, task.lost_attempts, TaskEnd.LOST, error, 0))
+        self._end(given_up)
 
     # --- the log ------------------------------------------------------------------------------------------------
 
@@ -400,8 +447,9 @@ class Leader:
         draft, self._draft = self._draft, Draft()
         if draft.new:
             self._proposed_index = self._propose(EntryKind.ACCEPT, draft.packed_calls(), draft.new)
-        if draft.attempts_lost:
-            self._proposed_index = self._propose(EntryKind.ATTEMPT, join_ids(draft.attempts_lost), None)
+        used_up = draft.attempts_lost + [task.id for task in draft.starting]
+        if used_up:
+            self._proposed_index = self._propose(EntryKind.ATTEMPT, join_ids(used_up), None)
         if draft.outcomes:
             self._proposed_index = self._propose(EntryKind.OUTCOME, encode_outcomes(draft.outcomes), draft.outcomes)
         # If nothing of it was new, it is durable when the originals are, which were proposed before.
@@ -409,6 +457,7 @@ class Leader:
 
     def log(self, now: float) -> None:
         """Propose what came since the last time."""
+        self.log_is_awaited = False
         if self._draft:
             self._propose_draft()
         if now >= self._release_at:
@@ -425,7 +474,7 @@ class Leader:
         self._confirm(now)
 
     def _confirm(self, now: float) -> None:
-        """Tell clients what is accepted and nodes what is recorded, as far as it is applied."""
+        """As far as it is applied: tell clients what is accepted or ended, and nodes what is recorded; start tasks."""
         proposed = self._proposed
         while proposed and proposed[0][0] <= self._applied_index:
             _, draft = proposed.popleft()
@@ -438,8 +487,25 @@ class Leader:
                     self._dirty[session.key] = session
             for node_id, seq in draft.recorded.items():
                 self.nodes[node_id].outcome_seq = max(self.nodes[node_id].outcome_seq, seq)
-            for outcome in draft.outcomes:
-                del self._ending[outcome[0]]
+            for task_id, _attempt, end, payload, _duration_us in draft.outcomes:
+                withheld = self._withheld.pop(task_id, None) if self._withheld else None
+                if withheld is None:
+                    del self._ending[task_id]
+                else:
+                    self._pass_on(withheld, end, payload)
+            if draft.starting:
+                self._start(draft.starting)
+
+    def _start(self, tasks: list[Task]) -> None:
+        """The log says that these started: they may go to where they have their place. Not if they were cancelled
+        meanwhile, or lost that node; then they may go to another as any task does."""
+        given: dict[str, list[Assignment]] = {}
+        for task in tasks:
+            task.lost_attempts = 1
+            if task.state is State.STARTING:
+                task.move(Event.DISPATCH)
+                given.setdefault(task.node, []).append(task.assignment)
+        self._send_out(given)
 
     # --- time ---------------------------------------------------------------------------------------------------
 
@@ -461,6 +527,7 @@ class Leader:
             complete = all(node_id in self.nodes and self.nodes[node_id].enrolled for node_id in expected)
             if complete or now - self.since >= self._settings.recovery_grace_s:
                 self.accounted = True
+                self._give_up_exhausted()
                 self.tasks.settle()
         return gone
 
@@ -478,7 +545,14 @@ class Leader:
 
     def dispatch(self) -> None:
         """Hand out what there is credit for."""
-        for node_id, assignments in self.tasks.dispatch().items():
+        self._send_out(self.tasks.dispatch())
+        if self.tasks.starting:
+            self._draft.starting += self.tasks.starting
+            self.tasks.starting = []
+            self.log_is_awaited = True
+
+    def _send_out(self, given: dict[str, list[Assignment]]) -> None:
+        for node_id, assignments in given.items():
             state = self.nodes[node_id]
             for chunk in _chunks(assignments) if len(assignments) > 1 else (assignments,):
                 state.dispatch_seq += 1

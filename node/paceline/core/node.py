@@ -644,6 +644,8 @@ class NodeCore:
         """The part of the effects that waits for nothing, not even for the log. Before take_effects it makes a round
         trip shorter: whoever waits can go on while the rest of the turn is done."""
         self._pass_work(now)
+        if self.leader is not None and self.leader.log_is_awaited:
+            self._effects_at = self._log_at = -inf
         to_workers = self.executor.assign() if self.executor.slots.queue else []
         to_peers: list[PeerBatch] = []
         if self._out and now < self._effects_at:  # otherwise it leaves in one batch with the rest
@@ -675,6 +677,11 @@ class NodeCore:
             ready.send_after = []
         if ready.committed or ready.snapshot is not None:
             self._install_and_apply(ready.snapshot, ready.committed, now)
+        if self.leader is not None:
+            if self.leader.to_nodes:
+                self._pass_work(now)  # what waited for its start to be logged
+            if self.leader.log_is_awaited and not is_handing_over:
+                self._effects_at = self._log_at = -inf
         self._review_if_changed(now)
         self._snapshots_wanted += ready.snapshots_wanted
         if self._snapshots_wanted:

@@ -23,14 +23,24 @@ from typing import TYPE_CHECKING, Any
 
 from paceline.core.settings import Settings
 from paceline_protocol.codec import decode_calls, decode_outcomes, split_ids
-from paceline_protocol.messages import Call, EntryKind, Options, Outcome, TaskEnd
+from paceline_protocol.messages import (
+    AT_MOST_ONCE,
+    COMMITTED,
+    NO_LOG,
+    Assignment,
+    Call,
+    EntryKind,
+    Options,
+    Outcome,
+    TaskEnd,
+)
 
 if TYPE_CHECKING:
     from paceline.core.sessions import Session
 
 
 class State(IntEnum):
-    """Where a task is, as its leader sees it. The first two are live, the others final."""
+    """Where a task is, as its leader sees it. The first three are live, the others final."""
 
     READY = 0  # in a queue of the leader
     DISPATCHED = 1  # at a node: queued there, or running
@@ -38,6 +48,7 @@ class State(IntEnum):
     FAILED = 3
     CANCELLED = 4
     LOST = 5
+    STARTING = 6  # it has its place at a node, and goes there once the log says that it started
 
 
 ENDED = frozenset((State.SUCCEEDED, State.FAILED, State.CANCELLED, State.LOST))
@@ -53,6 +64,7 @@ class Event(IntEnum):
     FAIL = 4
     CANCEL = 5
     GIVE_UP = 6  # its worker or node died once too often
+    RESERVE = 7  # a node has a place for it, but its start must be logged first
 
 
 TRANSITIONS: dict[tuple[State, Event], State] = {
@@ -66,6 +78,12 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
     # An attempt that was given up for dead may still answer: its outcome is as good as any.
     (State.READY, Event.SUCCEED): State.SUCCEEDED,
     (State.READY, Event.FAIL): State.FAILED,
+    # It started under an earlier leader for the last time, and no node has it.
+    (State.READY, Event.GIVE_UP): State.LOST,
+    (State.READY, Event.RESERVE): State.STARTING,
+    (State.STARTING, Event.DISPATCH): State.DISPATCHED,
+    (State.STARTING, Event.GIVE_BACK): State.READY,
+    (State.STARTING, Event.CANCEL): State.CANCELLED,
 }
 """The whole life of a task. What is not in this table can't happen; :meth:`Task.move` raises KeyError on it."""
 
@@ -100,7 +118,7 @@ class Task:
         self.id, self.name, self.priority, self.args, self.options = call
         # What follows is the leader's own.
         self.state = State.READY
-        self.lost_attempts = 0  # before this leader
+        self.lost_attempts = 0  # before this leader; of a task that starts at most once, whether its start is logged
         self.attempt = 1
         self.age = 0  # order of arrival at this leader
         self.cost_us = 0  # what the dispatcher charged its node for it
@@ -115,7 +133,32 @@ class Task:
     def attempt_limit(self, default: int) -> int:
         """How many lost attempts end this task."""
         options: Options | None = self.options
-        return default if options is None else options.get("max_attempts", default)
+        if options is None:
+            return default
+        return 1 if options.get("delivery") == AT_MOST_ONCE else options.get("max_attempts", default)
+
+    @property
+    def assignment(self) -> Assignment:
+        """What its node is sent."""
+        return self.id, self.attempt, self.name, self.args, self.options
+
+    @property
+    def must_log_start(self) -> bool:
+        """Whether it may go nowhere before the log says that it started."""
+        return self.options is not None and self.options.get("delivery") == AT_MOST_ONCE and not self.lost_attempts
+
+    @property
+    def waits_for_commit(self) -> bool:
+        """Whether its result is passed on only once its outcome is committed."""
+        options: Options | None = self.options
+        if options is None:
+            return False
+        return options.get("confirm") == COMMITTED or options.get("delivery") == AT_MOST_ONCE
+
+    @property
+    def is_logged(self) -> bool:
+        """False for a task of which only its leader and its client know."""
+        return self.options is None or self.options.get("durability") != NO_LOG
 
     def size_bytes(self) -> int:
         """What the task adds to the queue's size: its arguments, and a flat charge for the record."""
@@ -135,16 +178,16 @@ class TaskTable:
     """The replicated state. Equal on every node that has applied the same entries.
 
     ``tasks``: accepted and not ended; what of them is replicated never changes, so that a snapshot can be packed while
-    they come and end. ``lost_attempts``: of those that lost any, how many. ``results``: ended, until the owner has the
-    result or the retention limits (``result_limit_tasks``, ``result_limit_bytes``) push the oldest out. ``released``:
-    ids of tasks that are over, oldest first, at most ``released_limit_tasks``; a copy of such a task that comes late is
-    not accepted again.
+    they come and end. ``lost_attempts``: of those that used up any, how many. ``results``: ended, until the owner has
+    the result or the retention limits (``result_limit_tasks``, ``result_limit_bytes``) push the oldest out.
+    ``released``: ids of tasks that are over, oldest first, at most ``released_limit_tasks``; a copy of such a task that
+    comes late is not accepted again.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.tasks: dict[bytes, Task] = {}
-        self.lost_attempts: dict[bytes, int] = {}  # of the tasks that lost any
+        self.lost_attempts: dict[bytes, int] = {}
         # Ordered, for taking the oldest: a plain dict would search for it past all the places of those already gone.
         self.results: OrderedDict[bytes, tuple[int, bytes]] = OrderedDict()
         self.result_bytes = 0

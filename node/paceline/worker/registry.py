@@ -19,13 +19,15 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Iterator
+from dataclasses import replace
 from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overload
 
 from paceline.errors import ConfigError, DuplicateTaskName
-from paceline_protocol.messages import PRIORITY_DEFAULT, PRIORITY_MAX
+from paceline.options import Confirm, Delivery, Durability, TaskOptions
+from paceline_protocol.messages import PRIORITY_DEFAULT
 
 if TYPE_CHECKING:
     from paceline.client import Future
@@ -46,13 +48,14 @@ class Task(Generic[P, R]):
     __name__: str
     __qualname__: str
 
-    def __init__(self, function: Callable[P, R], name: str, priority: int, max_attempts: int | None) -> None:
+    def __init__(self, function: Callable[P, R], name: str, chosen: TaskOptions) -> None:
         # First, so that an attribute of the function can't replace one of the task's own.
         functools.update_wrapper(self, function)
         self.function = function
         self.name = name
-        self.priority = _check_priority(priority)
-        self.max_attempts = _check_max_attempts(max_attempts)
+        self.chosen = chosen
+        self.priority = chosen.priority
+        self.wire_options = chosen.wire_options
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.function(*args, **kwargs)
@@ -77,19 +80,31 @@ class Task(Generic[P, R]):
 
         return current_client().map(self, *iterables)
 
-    def options(self, *, priority: int | None = None, max_attempts: int | None = None) -> Task[P, R]:
-        """The same task with other options, for some calls: ``add.options(priority=9).submit(2, 3)``. None keeps it."""
-        return Task(
-            self.function,
-            self.name,
-            self.priority if priority is None else priority,
-            self.max_attempts if max_attempts is None else max_attempts,
-        )
+    def options(
+        self,
+        *,
+        priority: int | None = None,
+        max_attempts: int | None = None,
+        delivery: Delivery | None = None,
+        confirm: Confirm | None = None,
+        durability: Durability | None = None,
+    ) -> Task[P, R]:
+        """The same task with other options, for some calls: ``add.options(priority=9).submit(2, 3)``. None keeps what
+        it has. Raises ConfigError for what can't be used."""
+        given = {
+            "priority": priority,
+            "max_attempts": max_attempts,
+            "delivery": delivery,
+            "confirm": confirm,
+            "durability": durability,
+        }
+        changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        return Task(self.function, self.name, replace(self.chosen, **changes))
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         # A function is pickled by its module and name, and there the decorator has left this object in its place.
         # Code that hands a task to multiprocessing depends on it.
-        return _restore, (self.function.__module__, self.__qualname__, self.priority, self.max_attempts)
+        return _restore, (self.function.__module__, self.__qualname__, self.chosen)
 
     def __repr__(self) -> str:
         return f"<task {self.name}>"
@@ -99,7 +114,13 @@ class Task(Generic[P, R]):
 def task(function: Callable[P, R], /) -> Task[P, R]: ...
 @overload
 def task(
-    *, name: str | None = None, priority: int = PRIORITY_DEFAULT, max_attempts: int | None = None
+    *,
+    name: str | None = None,
+    priority: int = PRIORITY_DEFAULT,
+    max_attempts: int | None = None,
+    delivery: Delivery = "at_least_once",
+    confirm: Confirm = "received",
+    durability: Durability = "log",
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 def task(
     function: Callable[..., Any] | None = None,
@@ -108,18 +129,25 @@ def task(
     name: str | None = None,
     priority: int = PRIORITY_DEFAULT,
     max_attempts: int | None = None,
+    delivery: Delivery = "at_least_once",
+    confirm: Confirm = "received",
+    durability: Durability = "log",
 ) -> Any:
-    """Make a function a task, as ``@task`` or ``@task(name=..., priority=..., max_attempts=...)``.
+    """Make a function a task, as ``@task`` or ``@task(name=..., priority=..., ...)``.
 
     ``name`` is ``module.function`` unless given. ``priority`` is 0 to 9, higher first. ``max_attempts`` bounds how
-    often the task is started when workers or nodes die under it; None leaves it to the cluster. An ``async def`` is
-    run to its end by the worker.
+    often the task is started when workers or nodes die under it; None leaves it to the cluster. With ``delivery``
+    "at_most_once" it is started once or never. With ``confirm`` "committed" its result is not told before it is
+    recorded. With ``durability`` "none" it is kept out of the log. An ``async def`` is run to its end by the worker.
 
     Raises ConfigError for what can't be used, DuplicateTaskName if another function has the name.
     """
+    chosen = TaskOptions(
+        priority=priority, max_attempts=max_attempts, delivery=delivery, confirm=confirm, durability=durability
+    )
     if function is None:
-        return functools.partial(_register, name=name, priority=priority, max_attempts=max_attempts)
-    return _register(function, name=name, priority=priority, max_attempts=max_attempts)
+        return functools.partial(_register, name=name, chosen=chosen)
+    return _register(function, name=name, chosen=chosen)
 
 
 def check_module(spec: str) -> None:
@@ -175,7 +203,7 @@ def _is_from(module: ModuleType, path: Path) -> bool:
     return file is not None and Path(file).resolve() == path
 
 
-def _register(function: Callable[P, R], *, name: str | None, priority: int, max_attempts: int | None) -> Task[P, R]:
+def _register(function: Callable[P, R], *, name: str | None, chosen: TaskOptions) -> Task[P, R]:
     if not inspect.isroutine(function):
         raise ConfigError(f"@task is for functions, not for {function!r}")
     if "<lambda>" in function.__qualname__ or "<locals>" in function.__qualname__:
@@ -184,7 +212,7 @@ def _register(function: Callable[P, R], *, name: str | None, priority: int, max_
             "create this function; move it to module level with a def"
         )
     task_name = _check_name(_default_name(function) if name is None else name)
-    registered: Task[P, R] = Task(function, task_name, priority, max_attempts)
+    registered: Task[P, R] = Task(function, task_name, chosen)
     known = tasks.get(registered.name)
     if known is not None and _origin(known.function) != _origin(function):
         raise DuplicateTaskName(registered.name, _describe(known.function), _describe(function))
@@ -237,25 +265,9 @@ def _check_name(name: object) -> str:
     return name
 
 
-def _check_priority(priority: object) -> int:
-    if type(priority) is not int or not 0 <= priority <= PRIORITY_MAX:
-        raise ConfigError(f"priority {priority!r} can't be used: it is a whole number from 0 to {PRIORITY_MAX}")
-    return priority
-
-
-def _check_max_attempts(max_attempts: object) -> int | None:
-    if max_attempts is None:
-        return None
-    if type(max_attempts) is not int or max_attempts < 1:
-        raise ConfigError(f"max_attempts {max_attempts!r} can't be used: it is a whole number from 1, or None")
-    return max_attempts
-
-
-def _restore(module: str, qualname: str, priority: int, max_attempts: int | None) -> Task[..., Any]:
+def _restore(module: str, qualname: str, chosen: TaskOptions) -> Task[..., Any]:
     found: Any = sys.modules.get(module) or importlib.import_module(module)
     for part in qualname.split("."):
         found = getattr(found, part)
     restored = cast("Task[..., Any]", found)
-    if (restored.priority, restored.max_attempts) == (priority, max_attempts):
-        return restored
-    return restored.options(priority=priority, max_attempts=max_attempts)
+    return restored if restored.chosen == chosen else Task(restored.function, restored.name, chosen)
