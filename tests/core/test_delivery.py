@@ -215,9 +215,10 @@ def test_whoever_asks_meanwhile_is_told_when_it_is_committed() -> None:
     lead.submit(again, 1, confirm=COMMITTED)
     lead.leader.wait(third, Wait(0, (tid(1),)), lead.now)
     lead.cancel(third, 1)
-    assert lead.cancel_states() == {1: CancelState.FINISHED}
+    assert lead.cancel_states() == {}
     assert lead.results() == {}
     lead.commit()
+    assert lead.cancel_states() == {1: CancelState.FINISHED}
     assert lead.results() == {1: TaskEnd.SUCCEEDED}
     assert [session.open_tasks for session in (again, third)] == [0, 0]
 

@@ -464,15 +464,42 @@ def test_an_adopted_earlier_attempt_is_not_taken_for_missing() -> None:
 # --- cancelling
 
 
-def test_a_waiting_task_is_cancelled_at_once_and_its_submitter_hears_it() -> None:
+def test_a_waiting_task_is_cancelled_and_whoever_asks_hears_it_once_that_is_committed() -> None:
     lead = Lead()
-    session = lead.client()
+    session, other = lead.client(), lead.client(b"d")
     lead.submit(session, 1)
     lead.cancel(session, 1, 1, 9)
-    assert lead.cancel_states() == {1: CancelState.CANCELLED, 9: CancelState.UNKNOWN}
-    assert lead.results() == {1: TaskEnd.CANCELLED}
+    lead.cancel(other, 1)
+    assert lead.cancel_states() == {9: CancelState.UNKNOWN}
+    assert lead.results() == {}
+    assert lead.leader.log_is_awaited
     lead.commit()
+    assert [key for key, _ in lead.leader.to_clients] == [b"c", b"d"]
+    assert lead.cancel_states() == {1: CancelState.CANCELLED}
+    assert lead.results() == {1: TaskEnd.CANCELLED}
     assert lead.table.totals["duplicates"] == 0
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_what_an_earlier_leader_may_have_dispatched_is_cancelled_once_the_nodes_have_told(held: bool) -> None:
+    lead, _ = running(1)
+    after = Lead(lead.table, settled=False)
+    session = after.client()
+    after.cancel(session, 1)
+    after.commit()
+    assert after.cancel_states() == {}
+    after.enrol("a", {1: 1} if held else {})
+    after.leader.tick(after.now, ["a"])
+    after.leader.to_nodes.clear()
+    after.leader.beat(["a"], after.now)
+    if held:
+        assert after.leader.to_nodes[-1] == ("a", Revoke(TERM, (tid(1),)))
+        after.leader.on_revoked("a", Revoked(TERM, (), (tid(1),)))
+        assert after.cancel_states() == {1: CancelState.RUNNING}
+    else:
+        after.commit()
+        assert after.cancel_states() == {1: CancelState.CANCELLED}
+    assert after.dispatched() == {}
 
 
 def test_tasks_at_a_node_are_asked_back_together_and_its_answer_decides() -> None:
@@ -482,7 +509,9 @@ def test_tasks_at_a_node_are_asked_back_together_and_its_answer_decides() -> Non
     assert lead.leader.to_nodes == [("a", Revoke(TERM, (tid(1), tid(2))))]
     assert lead.cancel_states() == {}
     lead.leader.on_revoked("a", Revoked(TERM, given_back=(tid(2),), kept=(tid(1),)))
-    assert lead.cancel_states() == {1: CancelState.RUNNING, 2: CancelState.CANCELLED}
+    assert lead.cancel_states() == {1: CancelState.RUNNING}
+    lead.commit()
+    assert lead.cancel_states() == {2: CancelState.CANCELLED}
     assert lead.results() == {2: TaskEnd.CANCELLED}
     assert lead.task(1).state is State.DISPATCHED
 
@@ -501,6 +530,7 @@ def test_a_task_that_comes_back_while_it_is_asked_back_goes_to_no_other_node() -
     lead.enrol("b", slots=1)
     lead.cancel(session, 1)
     lead.outcomes("a", 1, 1, end=TaskEnd.LOST)
+    lead.commit()
     assert lead.cancel_states() == {1: CancelState.CANCELLED}
     assert lead.dispatched() == {}
     lead.leader.on_revoked("a", Revoked(TERM, (tid(1),), ()))
@@ -523,6 +553,7 @@ def test_an_account_answers_for_a_give_back_that_was_lost() -> None:
     lead, session = running(1)
     lead.cancel(session, 1)
     lead.enrol("a", {}, dispatch_seq=1)
+    lead.commit()
     assert lead.cancel_states() == {1: CancelState.CANCELLED}
     assert not lead.leader.tasks.live
 

@@ -21,6 +21,9 @@ from paceline.core.slots import UnrecordedBatch
 from paceline.core.task import State, TaskTable
 from paceline_protocol.codec import decode_outcomes, encode_calls
 from paceline_protocol.messages import (
+    AT_MOST_ONCE,
+    COMMITTED,
+    NO_LOG,
     Beat,
     Cancel,
     Dispatch,
@@ -41,6 +44,10 @@ NAMES = {"a": ("add",), "b": ("add", "gpu")}
 SETTINGS = Settings(cluster_name="test", attempt_limit=3, accept_linger_s=0.0)
 HALF = SETTINGS.node_timeout_s / 3
 
+ONCE = {"delivery": AT_MOST_ONCE}
+OPTIONS = {1: ONCE, 2: ONCE, 3: {"confirm": COMMITTED}, 4: {"durability": NO_LOG}}
+"""By the number of the task, modulo 7."""
+
 
 class World:
     """A leader, its log, its nodes, and what is under way between them."""
@@ -52,6 +59,7 @@ class World:
         self.entries: list[tuple[int, bytes, Any]] = []
         self.committed = 0
         self.accepted_ids: list[bytes] = []
+        self.starts: Counter[bytes] = Counter()  # of what may start once
         self.nodes = {node_id: Executor(SETTINGS, 1) for node_id in NODES}
         self.under_way: list[tuple[str, str, WorkMessage]] = []  # (node, "to" or "from", message)
         self.running: dict[tuple[str, bytes], list[tuple[bytes, int]]] = {}
@@ -91,7 +99,7 @@ class World:
     def submit(self, number: int, name: str) -> None:
         task_id = number.to_bytes(16, "big")
         session = self.leader.sessions[b"c"]
-        calls = encode_calls([(task_id, name, number % 10, b"x", None)])
+        calls = encode_calls([(task_id, name, number % 10, b"x", OPTIONS.get(number % 7))])
         self.leader.submit(session, Submit(1, session.next_seq - 1, calls), self.now)
         self.leader.log(self.now)
 
@@ -131,6 +139,7 @@ class World:
         for node_id, node in self.nodes.items():
             for worker_id, tasks in node.assign():
                 self.running[node_id, worker_id] += [(task[0], task[1]) for task in tasks]
+                self.starts.update(task[0] for task in tasks if task[4] == ONCE)
             for report in node.outbox:
                 message = report.message(node.term) if isinstance(report, UnrecordedBatch) else report
                 self.under_way.append((node_id, "from", message))
@@ -192,7 +201,10 @@ class World:
         for ledger in tasks.ledgers.values():
             places.update(ledger.held.keys())
             assert ledger.cost_us == sum(task.cost_us for task in ledger.held.values())
-            assert all(task.state is State.DISPATCHED and task.node == ledger.node_id for task in ledger.held.values())
+            for task in ledger.held.values():
+                assert task.node == ledger.node_id
+                assert task.state is State.DISPATCHED or (task.state is State.STARTING and task.options == ONCE)
+        assert set(self.starts.values()) <= {1}, "a task started twice that may once"
         ready = [
             task.id
             for lane in tasks.ready._lanes.values()
@@ -205,12 +217,17 @@ class World:
         assert places == Counter(tasks.live.keys()), "every live task is in exactly one place"
         assert tasks.live_bytes == sum(task.size_bytes() for task in tasks.live.values())
         for session in self.leader.sessions.values():
-            assert session.open_tasks == sum(task.session is session for task in tasks.live.values())
-        assert all(tasks.live[task_id].state is State.DISPATCHED for task_id in self.leader._cancelling)
+            open_tasks = [*tasks.live.values(), *self.leader._withheld.values()]
+            assert session.open_tasks == sum(task.session is session for task in open_tasks)
+        for task_id in self.leader._cancelling:
+            task = tasks.live.get(task_id)
+            undecided = task is not None and (task_id in tasks.recovering or task.state is State.DISPATCHED)
+            assert undecided or task_id in self.leader._withheld
         drafts = [self.leader._draft, *(draft for _, draft in self.leader._proposed)]
-        assert set(self.leader._ending) == {outcome[0] for draft in drafts for outcome in draft.outcomes}
+        ended = {*self.leader._ending, *self.leader._withheld}
+        assert ended == {outcome[0] for draft in drafts for outcome in draft.outcomes}
         for task_id in self.table.tasks:
-            assert task_id in tasks.live or task_id in self.leader._ending, "an accepted task is forgotten"
+            assert task_id in tasks.live or task_id in ended, "an accepted task is forgotten"
         self.accepted_ids = list(self.table.tasks)
 
 

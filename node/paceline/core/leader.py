@@ -196,25 +196,22 @@ class Leader:
         self._dirty[session.key] = session
 
     def cancel(self, session: Session, cancel: Cancel) -> None:
-        """Cancel what has not started. What a node has already is asked back; its answer decides."""
+        """Cancel what has not started, and say so once that is committed. What a node has already is asked back; its
+        answer decides. What an earlier leader may have given to a node waits for the accounts."""
         states: list[tuple[bytes, int]] = []
         ended: list[Outcome] = []
         at_nodes: list[Task] = []
         for task_id in dict.fromkeys(cancel.ids):
-            task = self.tasks.live.get(task_id)
+            task = self._open_task(task_id)
             if task is None:
-                known = task_id in self._ending or task_id in self._withheld or self._table.knows(task_id)
+                known = task_id in self._ending or self._table.knows(task_id)
                 states.append((task_id, CancelState.FINISHED if known else CancelState.UNKNOWN))
                 continue
-            started = task.state is State.DISPATCHED
-            if not started:
+            self._cancelling.setdefault(task_id, []).append((session, cancel.request))
+            if task.state is State.DISPATCHED:
+                at_nodes.append(task)
+            elif task.state not in ENDED and task_id not in self.tasks.recovering:
                 ended.append((task_id, task.attempt, TaskEnd.CANCELLED, b"", 0))
-            if started or task.waits_for_commit:
-                self._cancelling.setdefault(task_id, []).append((session, cancel.request))
-                if started:
-                    at_nodes.append(task)
-            else:
-                states.append((task_id, CancelState.CANCELLED))
         self._ask_back(at_nodes)
         self._end(ended)
         if states:
@@ -266,7 +263,8 @@ class Leader:
                 state = self.nodes[node_id] = NodeState(now)
             self.to_nodes.append((node_id, Beat(self.term, state.account, state.dispatch_seq, state.outcome_seq)))
         live = self.tasks.live
-        self._ask_back(live[task_id] for task_id in self._cancelling if task_id in live)
+        asked = (live[task_id] for task_id in self._cancelling if task_id in live)
+        self._ask_back(task for task in asked if task.state is State.DISPATCHED)
 
     def on_node_beat(self, node_id: str, beat: NodeBeat, now: float) -> None:
         """A node is alive."""
@@ -363,7 +361,7 @@ class Leader:
             if task.options is None or task.is_logged:
                 self._make_room(len(payload))
                 self._draft.end(outcome)
-                if task.options is not None and task.waits_for_commit:
+                if end == TaskEnd.CANCELLED or (task.options is not None and task.waits_for_commit):
                     self._withheld[task_id] = task
                     self.log_is_awaited = True
                     continue
@@ -528,7 +526,9 @@ class Leader:
             if complete or now - self.since >= self._settings.recovery_grace_s:
                 self.accounted = True
                 self._give_up_exhausted()
+                recovered = list(self.tasks.recovering)
                 self.tasks.settle()
+                self._cancel_if_asked(recovered)
         return gone
 
     def expire_sessions(self, now: float) -> None:
