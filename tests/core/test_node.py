@@ -187,3 +187,27 @@ def test_the_log_is_not_cut_while_no_snapshot_is_saved() -> None:
     for number in range(60):
         story.run(f"client k submit {number}\nadvance 0.01")
     assert story._nodes["a"].consensus.log.first_index == 1
+
+
+def former(formed: bool) -> NodeCore:
+    """A node that belonged to a cluster when it crashed, with nothing in its log."""
+    identity = Identity("a", 2, "cluster-a", frozenset({"a"}), formed=formed)
+    return NodeCore(
+        Settings(cluster_name="test"), identity, address="a:1", spare_cluster_id="other", random=Random(1), now=0.0
+    )
+
+
+def test_a_node_that_crashed_before_the_first_entry_was_durable_forms_its_cluster_again() -> None:
+    node = former(formed=True)
+    turn(node, 0.0)
+    turn(node, 1.0)
+    assert node.leader is not None
+    assert node.identity.cluster_id == "cluster-a"
+
+
+def test_a_node_that_only_joined_never_forms_that_cluster() -> None:
+    node = former(formed=False)
+    for now in range(20):
+        turn(node, now / 2)
+    assert node.leader is None
+    assert not node.consensus.log.last_index

@@ -32,6 +32,10 @@ class Disk(RealFiles):
         """The power goes after so many more."""
         self._cut_at = self.operations + operations
 
+    def fail_at(self, operations: int, error: int) -> None:
+        """The operation after so many more is refused with this errno."""
+        self._fails[self.operations + operations] = error
+
     def _step(self, path: Path) -> None:
         if self._cut_at is not None and self.operations >= self._cut_at:
             raise PowerCut

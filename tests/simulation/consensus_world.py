@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -123,7 +123,11 @@ class World:
         learners: str | None = None,
         on_send: Callable[[Flight], None] | None = None,
         on_write: Callable[[Node], None] | None = None,
+        say: Callable[[str], None] | None = None,
     ) -> None:
+        """``say`` is given a line for all that happens."""
+        self.say = say or (lambda text: None)
+        self.events: Counter[str] = Counter()
         self.random = random.Random(seed)
         self.timing = timing or Timing()
         self.network: list[Flight] = []
@@ -172,6 +176,7 @@ class World:
     def deliver(self, flight: Flight) -> None:
         node = self.nodes[flight.recipient]
         if node.core is not None:
+            self.say(f"{flight.sender} -> {flight.recipient}: {flight.message}")
             node.core.step(flight.sender, flight.message, node.now)
             self.settle(node)
 
@@ -201,6 +206,7 @@ class World:
     def transfer_leadership(self, node: Node, to: str) -> bool:
         assert node.core is not None
         done = node.core.transfer_leadership(to, node.now)
+        self.events["transfer"] += done
         self.settle(node)
         return done
 
@@ -222,6 +228,7 @@ class World:
     def propose_config(self, node: Node, config: Config) -> bool:
         assert node.core is not None
         done = node.core.propose_config(config)
+        self.say(f"{node.node_id} proposes {config}: {'done' if done else 'refused'}")
         self.settle(node)
         return done
 
@@ -229,6 +236,7 @@ class World:
         """The oldest write of this node becomes durable; what waited for it leaves."""
         assert node.core is not None
         write = node.writes.popleft()
+        self.say(f"{node.node_id} has written")
         if write.persist is not None:
             for step in node.disk.steps(write.persist):
                 step()
@@ -256,8 +264,12 @@ class World:
         for write in node.writes:
             steps += node.disk.steps(write.persist) if write.persist is not None else []
             steps += [partial(node.disk.save_snapshot, write.snapshot)] if write.snapshot is not None else []
-        for step in steps[: self.random.randint(0, len(steps))]:
+        done = self.random.randint(0, len(steps))
+        for step in steps[:done]:
             step()
+        self.events["crash"] += 1
+        self.events["torn write"] += 0 < done < len(steps)
+        self.say(f"{node.node_id} crashes; of its writes {done} of {len(steps)} steps are done")
         node.core = None
         node.writes.clear()
 
@@ -279,6 +291,7 @@ class World:
         node.snapshot_queued = False
         node.reads.clear()
         node.checked_to, node.checked_commit = (0, 0, 0), node.core.commit_index
+        self.say(f"{node_id} starts: term {disk.hard_state.term}, log {disk.snapshot.index}..{disk.last_index()}")
 
     # --- the shell's part ---
 
@@ -305,6 +318,7 @@ class World:
 
     def _apply(self, node: Node, ready: Ready) -> None:
         if ready.snapshot is not None:
+            self.events["snapshot"] += 1
             node.applied_index, node.digest = ready.snapshot.index, ready.snapshot.data[:]
             self._check_digest(node)
         for entry in ready.committed:

@@ -43,11 +43,11 @@ def changed_config(config: Config, node_ids: list[str], choose: random.Random) -
 class ActionRun:
     """A run without a clock."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, say: Callable[[str], None] | None = None) -> None:
         self.choose = random.Random(seed)
         nodes = "abcde"[: self.choose.choice((1, 2, 3, 3, 3, 4, 5, 5))]
         voters = nodes[: self.choose.randint(1, len(nodes))] if self.choose.random() < 0.3 else nodes
-        self.world = World(nodes, seed, voters=voters)
+        self.world = World(nodes, seed, voters=voters, say=say)
         churn, crashes = self.choose.choice((0, 1, 4)), self.choose.choice((0, 1, 3, 8))
         actions: list[tuple[Callable[[], None], int]] = [
             (self.deliver, 60),
@@ -150,7 +150,7 @@ class ActionRun:
 class TimedRun:
     """A run in virtual time: a while of faults, then a while of peace."""
 
-    def __init__(self, seed: int, bootstrap: bool = False) -> None:
+    def __init__(self, seed: int, bootstrap: bool = False, say: Callable[[str], None] | None = None) -> None:
         self.choose = random.Random(seed)
         self.now = 0.0
         self._order = count()
@@ -169,6 +169,7 @@ class TimedRun:
             voters="" if bootstrap else nodes,
             on_send=self._on_send,
             on_write=self._on_write,
+            say=None if say is None else lambda text: say(f"{self.now:8.4f} {text}"),
         )
         self._bootstrap = bootstrap
         self._start("a")

@@ -5,67 +5,45 @@ files. What is simulated: the network (``MemoryTransport``), time, the disk's sp
 a crash cuts them off in the middle), and the workers, which answer ``args`` reversed after a while or die.
 
 One seed decides everything, so that a failure is replayed by its seed. After every step the world checks what must hold
-at every instant; :meth:`World.heal_and_finish` then repairs all faults and checks what must hold in the end.
+at every instant (here for nodes, in ``history.py`` for tasks); :meth:`World.heal_and_finish` then repairs all faults
+and checks what must hold in the end.
 """
 
 from __future__ import annotations
 
-import copy
+import math
 import random
 import shutil
 import tempfile
 import weakref
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from journal.disk import Disk, PowerCut
-from paceline.client.session import Session
-from paceline.core.consensus import Consensus, Log, Persist, Snapshot, Timing
-from paceline.core.membership import Identity
+from paceline.core.consensus import Timing
 from paceline.core.node import NodeCore
 from paceline.core.settings import Settings
-from paceline.core.snapshots import restore, snapshot_of
+from paceline.core.snapshots import snapshot_of
 from paceline.runtime.journal import Writer
-from paceline.runtime.memory_transport import Kind, MemoryEndpoint, MemoryNetwork
-from paceline.runtime.reactor import Reactor
-from paceline.runtime.recovery import Recovered, read_journal
-from paceline_protocol.codec import decode, decode_calls, decode_outcomes, encode, split_ids
-from paceline_protocol.messages import (
-    AT_MOST_ONCE,
-    COMMITTED,
-    NO_LOG,
-    Config,
-    Done,
-    EntryKind,
-    Options,
-    Outcome,
-    Run,
-    Stop,
-    TaskEnd,
-    WorkerReady,
-)
+from paceline.runtime.memory_transport import Kind, MemoryNetwork
+from paceline_protocol.messages import AdminOp, EntryKind
+from simulation.clients import SimulatedClient
+from simulation.history import History, InvariantBroken
+from simulation.machines import SimulatedNode
 
-TASK = "reverse"
 STEP_S = 0.002
-SEGMENT_BYTES = 8_192
-ONCE: Options = {"delivery": AT_MOST_ONCE}
-CONFIRMED: Options = {"confirm": COMMITTED}
-UNLOGGED: Options = {"durability": NO_LOG}
-MIX: tuple[Options | None, ...] = (None, ONCE, CONFIRMED, UNLOGGED)
-WEIGHTS = (5, 2, 1, 2)
-EVENTS = ("crash", "cut write", "torn tail", "partition", "pause", "worker death", "snapshot", "own snapshot")
-TURNS_AT_ONCE = 10  # what follows at once from becoming leader, and the few pages of a snapshot here
+IDLE_STEPS = 25
+"""Time moves to the next event, and at most so many steps at once: what the world does to the cluster is drawn then."""
 FINISH_WITHIN_S = 60.0
 DIGEST_EVERY_ENTRIES = 8
-
-
-class InvariantBroken(AssertionError):
-    """What must never happen has happened. The message ends with the seed that shows it."""
+CHANGE_TAKES_S = 8.0
 
 
 @dataclass(slots=True)
 class Faults:
-    """How bad the network, the disks and the workers are. Probabilities per frame, or rates per simulated second."""
+    """How bad the network, the disks, the workers and the operators are. Probabilities per frame, or rates per second
+    of each machine, or for what concerns all of them, of the cluster."""
 
     drop: float = 0.02
     duplicate: float = 0.01
@@ -75,6 +53,15 @@ class Faults:
     pause_rate: float = 0.05
     worker_death_rate: float = 0.2
     disk_delay_s: float = 0.01
+    disk_failure_rate: float = 0.02
+    wipe_rate: float = 0.02
+    clock_jump_rate: float = 0.02
+    reboot_rate: float = 0.01
+    admin_rate: float = 0.05
+    cancel: float = 0.05  # for each task that is submitted, one is cancelled with this probability
+
+
+PEACE = Faults(0, 0, 0, 0, 0, 0, 0, 0.001, 0, 0, 0, 0, 0, 0)
 
 
 def _clean_up(writers: list[Writer], directory: Path) -> None:
@@ -83,298 +70,27 @@ def _clean_up(writers: list[Writer], directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
 
 
-class SimulatedJournal:
-    """A real journal, on a disk whose power the world cuts: in the middle of a write, with what was not synced lost."""
-
-    failure = None
-
-    def __init__(self, world: World, directory: Path) -> None:
-        self._world = world
-        self._directory = directory
-        self._pending: list[tuple[float, Persist | Snapshot]] = []
-        self._durable_seq = 0
-        self._snapshot_index = 0
-        directory.mkdir()
-
-    def open(self) -> Recovered:
-        """What the disk holds, as a node reads it when it starts."""
-        recovered = read_journal(self._directory)
-        self._world.events["torn tail"] += recovered.torn is not None
-        self._disk = Disk()
-        self._writer = Writer(self._directory, recovered, self._disk, sync=True, segment_bytes=SEGMENT_BYTES)
-        self._world.writers.append(self._writer)
-        self._durable_seq = 0
-        self._snapshot_index = recovered.snapshot.index if recovered.snapshot is not None else 0
-        return recovered
-
-    def submit(self, persist: Persist) -> None:
-        self._begin(copy.copy(persist))
-
-    def save_snapshot(self, snapshot: Snapshot) -> None:
-        self._world.events["own snapshot"] += 1
-        self._begin(snapshot)
-
-    def _begin(self, write: Persist | Snapshot) -> None:
-        delay_s = self._world.rng.uniform(0, self._world.faults.disk_delay_s)
-        due = max(self._world.now + delay_s, self._pending[-1][0] if self._pending else 0.0)
-        self._pending.append((due, write))
-        if not self._world.faults.disk_delay_s:
-            self.settle()
-
-    def durable_seq(self) -> int:
-        return self._durable_seq
-
-    def snapshot_index(self) -> int:
-        return self._snapshot_index
-
-    def settle(self) -> None:
-        """Make durable what is due, as one group."""
-        batch: list[Persist | Snapshot] = []
-        while self._pending and self._pending[0][0] <= self._world.now:
-            batch.append(self._pending.pop(0)[1])
-        if not batch:
-            return
-        self._writer.write(batch)
-        for write in batch:
-            if isinstance(write, Snapshot):
-                self._snapshot_index = write.index
-            else:
-                self._durable_seq = write.seq
-                if write.snapshot is not None:
-                    self._snapshot_index = write.snapshot.index
-
-    def crash(self) -> None:
-        """The power goes while some of what was under way is written."""
-        rng = self._world.rng
-        batch = [write for _, write in self._pending[: rng.randint(0, len(self._pending))]]
-        self._pending = []
-        try:
-            if batch:
-                self._disk.cut_after(rng.choice((0, 0, 1, 2, 8)))
-                self._writer.write(batch)
-        except PowerCut:
-            self._world.events["cut write"] += 1
-        self._writer.close()
-        self._disk.lose_unsynced(rng)
-
-
-@dataclass(slots=True, eq=False)
-class SimulatedWorker:
-    """Answers each task with its arguments reversed, after a while."""
-
-    worker_id: bytes
-    endpoint: MemoryEndpoint
-    queue: list[tuple[float, Outcome]] = field(default_factory=list)
-
-    def step(self, world: World) -> None:
-        for frame in self.endpoint.receive():
-            message = decode(frame)
-            if isinstance(message, Run):
-                start = self.queue[-1][0] if self.queue else world.now
-                for task_id, attempt, _name, args, _options in message.tasks:
-                    start += world.rng.choice((0.0, 0.0, 0.001, 0.02))
-                    world.started(task_id)
-                    self.queue.append((start, (task_id, attempt, TaskEnd.SUCCEEDED, args[::-1], 50)))
-            else:
-                assert isinstance(message, Stop)
-        done = [outcome for due, outcome in self.queue if due <= world.now]
-        if done:
-            self.queue = self.queue[len(done) :]
-            self.endpoint.send(encode(Done(tuple(done))))
-
-
-class SimulatedNode:
-    """One machine: its disk survives a crash, everything else does not."""
-
-    def __init__(self, world: World, number: int) -> None:
-        self.world = world
-        self.address = f"node-{number}:7077"
-        self.journal = SimulatedJournal(world, world.directory / str(number))
-        self.identity = Identity(f"n{number}", incarnation=0)
-        self.saved_identity = copy.copy(self.identity)
-        self.reactor: Reactor | None = None
-        self.workers: list[SimulatedWorker] = []
-        self.paused_until = 0.0
-        self.checked_digest = 0
-        self.checked_index = 0
-        self._starts = 0
-
-    @property
-    def core(self) -> NodeCore | None:
-        return None if self.reactor is None else self.reactor.core
-
-    def start(self) -> None:
-        """Boot, from whatever the disk holds."""
-        world, journal = self.world, self.journal
-        self._starts += 1
-        self.identity = copy.copy(self.saved_identity)
-        self.identity.incarnation = self._starts
-        recovered = journal.open()
-        snapshot = recovered.snapshot
-        log = Log(snapshot.index, snapshot.term, recovered.entries) if snapshot else Log(entries=recovered.entries)
-        consensus = Consensus(
-            self.identity.node_id,
-            timing=world.settings.timing,
-            random=random.Random(world.rng.getrandbits(64)),
-            now=world.now,
-            hard_state=recovered.hard_state,
-            log=log,
-            config=snapshot.config if snapshot else Config(),
-        )
-        core = NodeCore(
-            world.settings,
-            self.identity,
-            address=self.address,
-            spare_cluster_id=f"cluster-of-{self.identity.node_id}",
-            random=random.Random(world.rng.getrandbits(64)),
-            now=world.now,
-            consensus=consensus,
-        )
-        if snapshot:
-            restore(core.table, snapshot.data)
-        for other in world.nodes:
-            if other is not self:
-                core.on_address(other.address, seed=True)
-        transport = world.network.node(self.address)
-        self.reactor = Reactor(core, transport, journal, clock=lambda: world.now)
-        self.workers = []
-        for _ in range(world.workers_per_node):
-            self.add_worker()
-
-    def add_worker(self) -> None:
-        worker_id = self.world.rng.randbytes(8)
-        worker = SimulatedWorker(worker_id, self.world.network.worker(self.address, worker_id))
-        worker.endpoint.send(encode(WorkerReady(1, (TASK,))))
-        self.workers.append(worker)
-
-    def lose_worker(self) -> None:
-        """A worker process dies, and another is started."""
-        assert self.core is not None
-        worker = self.workers.pop(self.world.rng.randrange(len(self.workers)))
-        worker.endpoint.close()
-        self.core.on_worker_lost(worker.worker_id, "signal 9", self.world.now)
-        self.add_worker()
-
-    def crash(self) -> None:
-        """Power off."""
-        self.reactor = None
-        self.workers = []
-        self.world.network.crash(self.address)
-        self.journal.crash()
-        self.checked_digest = 0
-        self.checked_index = 0
-
-    def step(self) -> None:
-        if self.reactor is None or self.world.now < self.paused_until:
-            return
-        for worker in self.workers:
-            worker.step(self.world)
-        self.journal.settle()
-        turns = 0
-        while not turns or self.reactor.core.next_deadline() <= self.world.now:
-            self.reactor.turn()
-            turns += 1
-            if turns > TURNS_AT_ONCE:
-                raise InvariantBroken(f"{self.address} has a deadline that its turns don't meet: its loop would spin")
-        self.saved_identity = copy.copy(self.identity)
-
-
-class SimulatedClient:
-    """A real Session on simulated connections. Remembers what was accepted and what came back."""
-
-    def __init__(self, world: World, number: int) -> None:
-        self.world = world
-        self.number = number
-        self.session = Session(
-            number.to_bytes(16, "big"),
-            [node.address for node in world.nodes],
-            random=random.Random(world.rng.getrandbits(64)),
-            failover_timeout_s=10 * FINISH_WITHIN_S,
-            connect_timeout_s=10 * FINISH_WITHIN_S,
-        )
-        self.submitted: dict[bytes, bytes] = {}
-        self.options: dict[bytes, Options] = {}  # of those that have any
-        self.accepted: set[bytes] = set()
-        self.results: dict[bytes, tuple[int, bytes]] = {}
-        self._connections: dict[str, MemoryEndpoint] = {}
-        self._sessions = 0
-
-    def submit(self) -> None:
-        """One more task."""
-        number = len(self.submitted)
-        task_id = self.number.to_bytes(8, "big") + number.to_bytes(8, "big")
-        args = self.world.rng.randbytes(8)
-        self.submitted[task_id] = args
-        priority = self.world.rng.randrange(10)
-        options = self.world.rng.choices(MIX, WEIGHTS)[0]
-        if options:
-            self.options[task_id] = options
-        if options is ONCE:
-            self.world.once.add(task_id)
-        self.session.submit((task_id, TASK, priority, args, options), self.world.now)
-
-    def step(self) -> None:
-        session, now = self.session, self.world.now
-        for address, endpoint in list(self._connections.items()):
-            for frame in endpoint.receive():
-                if self._connections.get(address) is endpoint:
-                    session.received(address, frame, now)
-                    self._send()
-        if now >= session.next_deadline():
-            session.tick(now)
-        self._send()
-        self._collect()
-
-    def _send(self) -> None:
-        outbox, self.session.outbox = self.session.outbox, []
-        for address, frame in outbox:
-            if frame is None:
-                endpoint = self._connections.pop(address, None)
-                if endpoint is not None:
-                    endpoint.close()
-                continue
-            endpoint = self._connections.get(address)
-            if endpoint is None or endpoint.node_gone:
-                if self.world.network.node_at(address) is None:
-                    continue  # nobody listens there: lost, as in the queue of a connection that never stands
-                self._sessions += 1
-                key = self.number.to_bytes(2, "big") + self._sessions.to_bytes(4, "big")
-                endpoint = self._connections[address] = self.world.network.client(address, key)
-            endpoint.send(frame)
-
-    def _collect(self) -> None:
-        session = self.session
-        for task_id, end, payload in session.results:
-            known = self.results.setdefault(task_id, (end, payload))
-            if known != (end, payload):
-                raise InvariantBroken(f"task {task_id.hex()} ended twice, differently; {self.world.replay}")
-            if self.options.get(task_id) in (ONCE, CONFIRMED) and self.world.outcomes.get(task_id) != (end, payload):
-                raise InvariantBroken(
-                    f"task {task_id.hex()} is told to end before that is committed; {self.world.replay}"
-                )
-        session.results.clear()
-        for task_id in self.submitted:
-            # A result may come before its task is accepted; only what the leader called accepted must survive it.
-            if task_id in self.accepted or task_id in self.results or self.options.get(task_id) is UNLOGGED:
-                continue
-            if session.is_accepted(task_id):
-                self.accepted.add(task_id)
-        if session.failed:
-            raise InvariantBroken(f"the client was told {session.failed}; {self.world.replay}")
-
-
 class World:
     """Nodes, clients, wires, faults and the invariants."""
 
     def __init__(
-        self, seed: int, *, nodes: int = 3, clients: int = 2, workers_per_node: int = 2, faults: Faults | None = None
+        self,
+        seed: int,
+        *,
+        nodes: int = 3,
+        clients: int = 2,
+        workers_per_node: int = 2,
+        faults: Faults | None = None,
+        trace: Callable[[str], None] | None = None,
     ) -> None:
+        """``trace`` is given a line for everything that a person would want to know of the run."""
         self.seed = seed
-        self.replay = f"replay with seed {seed}"
         self.rng = random.Random(seed)
         self.now = 0.0
         self.faults = faults or Faults()
         self.workers_per_node = workers_per_node
+        self._trace = trace
+        self._steps = 0
         self.settings = Settings(
             cluster_name="simulated",
             expect=nodes,
@@ -383,24 +99,32 @@ class World:
             attempt_limit=1_000,  # deaths here say nothing about the task
             log_keep_entries=self.rng.choice((64, 256, 4_096)),
             snapshot_log_entries=self.rng.choice((30, 300, 100_000)),
+            voter_timeout_s=self.rng.choice((1.5, 4.0)),
+            learner_timeout_s=4.0,
+            learner_stable_s=1.0,
         )
         self.network = MemoryNetwork(self._deliver)
-        self.events: dict[str, int] = dict.fromkeys(EVENTS, 0)
+        self.events: Counter[str] = Counter()
         self.directory = Path(tempfile.mkdtemp(prefix="paceline-world-"))
         self.writers: list[Writer] = []
         weakref.finalize(self, _clean_up, self.writers, self.directory)
-        self.nodes = [SimulatedNode(self, number) for number in range(nodes)]
-        self.clients = [SimulatedClient(self, number) for number in range(1, clients + 1)]
-        self.executions: dict[bytes, int] = {}
-        self.once: set[bytes] = set()  # tasks that may start at most once
-        self.outcomes: dict[bytes, tuple[int, bytes]] = {}  # what is committed
+        self.history = History()
         self.cut: set[tuple[str, str]] = set()  # (from, to) machines between which nothing arrives
         self.log: dict[int, tuple[int, int, bytes]] = {}  # what was applied anywhere, by index
         self.leaders: dict[int, str] = {}  # term -> who led
-        self.checked_leaders: set[tuple[int, str]] = set()
-        self.digests: dict[int, bytes] = {}
+        self._change_at = -math.inf  # when somebody changed the voters last, or made a change necessary
+        self._checked_leaders: set[tuple[int, str]] = set()
+        self._digests: dict[int, bytes] = {}
+        self.nodes: list[SimulatedNode] = []
+        self.nodes += [SimulatedNode(self, number) for number in range(nodes)]
+        self.clients = [SimulatedClient(self, number) for number in range(1, clients + 1)]
         for node in self.nodes:
             node.start()
+
+    def say(self, text: str) -> None:
+        """For whoever reads the trace."""
+        if self._trace is not None:
+            self._trace(f"{self.now:8.3f} {text}")
 
     # --- the network --------------------------------------------------------------------------------------------
 
@@ -421,56 +145,128 @@ class World:
 
     # --- steps --------------------------------------------------------------------------------------------------
 
-    def step(self) -> None:
-        """One step of simulated time: deliver, let every machine run, check."""
-        self.now += STEP_S
+    def step(self, until: float = math.inf) -> float:
+        """To the next event: deliver, let every machine run that has something to do, check. Returns the time that
+        passed, in seconds."""
+        due = min(self.network.next_delivery() or math.inf, until)
+        due = min(due, *(node.next_at() for node in self.nodes), *(client.next_at() for client in self.clients))
+        due = min(max(due, self.now), self.now + IDLE_STEPS * STEP_S)
+        steps = max(1, math.ceil((due - self.now) / STEP_S - 1e-6))
+        self._steps += steps
+        self.now = self._steps * STEP_S
         self.network.now = self.now
         self.network.deliver_due()
         for node in self.rng.sample(self.nodes, len(self.nodes)):
-            node.step()
+            if node.next_at() <= self.now:
+                node.step()
+                self._check(node)
         for client in self.clients:
-            client.step()
-        self.check()
+            if client.next_at() <= self.now:
+                client.step()
+        return steps * STEP_S
 
     def run(self, seconds: float, *, tasks_per_second: float = 100.0) -> None:
-        """Let time pass, with load and faults."""
-        for _ in range(round(seconds / STEP_S)):
-            for client in self.clients:
-                if self.rng.random() < tasks_per_second * STEP_S / len(self.clients) and client.session.has_room:
-                    client.submit()
-            self._misfortune()
-            self.step()
+        """Let time pass, with load and faults. Raises InvariantBroken, naming the seed."""
+        try:
+            end = self.now + seconds
+            next_task = self.now + self.rng.expovariate(tasks_per_second)
+            while self.now < end:
+                passed_s = self.step(next_task)
+                while next_task <= self.now:
+                    next_task += self.rng.expovariate(tasks_per_second)
+                    self._use(self.rng.choice(self.clients))
+                self._misfortune(passed_s)
+        except InvariantBroken as broken:
+            raise InvariantBroken(f"{broken} (seed {self.seed})") from broken
 
-    def _misfortune(self) -> None:
-        rng, faults = self.rng, self.faults
+    def _use(self, client: SimulatedClient) -> None:
+        if client.session.has_room:
+            client.submit()
+        if self.rng.random() < self.faults.cancel:
+            client.cancel()
+            self.events["cancel"] += 1
 
-        def happens(rate: float) -> bool:
-            return rng.random() < rate * STEP_S
+    # --- misfortune ---------------------------------------------------------------------------------------------
 
+    def _happens(self, rate: float, passed_s: float) -> bool:
+        return self.rng.random() < rate * passed_s
+
+    def _misfortune(self, passed_s: float) -> None:
+        faults = self.faults
         for node in self.nodes:
             if node.reactor is None:
-                if happens(2.0):
+                if self._happens(2.0, passed_s):
+                    if node.number and self.rng.random() < 0.1:
+                        node.move()
+                        self.events["address change"] += 1
                     node.start()
-                continue
-            if happens(faults.crash_rate):
-                node.crash()
-                self.events["crash"] += 1
-                continue
-            if happens(faults.pause_rate):
-                node.paused_until = self.now + rng.uniform(0.05, 2.0)
-                self.events["pause"] += 1
-            if happens(faults.worker_death_rate):
-                node.lose_worker()
-                self.events["worker death"] += 1
-        if happens(faults.partition_rate):
+            else:
+                self._befall(node, passed_s)
+        if self._happens(faults.reboot_rate, passed_s):
+            self.events["total reboot"] += 1
+            self.say("the power fails everywhere")
+            for node in self.nodes:
+                if node.reactor is not None:
+                    node.crash()
+        if self._happens(faults.partition_rate, passed_s):
             self._partition()
-        elif self.cut and happens(1.0):
+        elif self.cut and self._happens(1.0, passed_s):
             self.cut.clear()
+            self.say("every link works again")
+        if self._happens(faults.admin_rate, passed_s):
+            self._administer()
+
+    def _befall(self, node: SimulatedNode, passed_s: float) -> None:
+        """What may happen to one machine."""
+        rng, faults = self.rng, self.faults
+        if self._happens(faults.crash_rate, passed_s):
+            self.events["crash"] += 1
+            node.crash()
+            return
+        if self._happens(faults.wipe_rate, passed_s) and self._may_lose_disk(node):
+            self.events["wiped disk"] += 1
+            self._change_at = self.now
+            self.say(f"{node.address} loses its disk")
+            node.wipe()
+            return
+        if self._happens(faults.disk_failure_rate, passed_s):
+            self.events["disk failure"] += 1
+            node.journal.fail()
+        if self._happens(faults.pause_rate, passed_s):
+            self.events["pause"] += 1
+            node.paused_until = self.now + rng.uniform(0.05, 2.0)
+            self.say(f"{node.address} stands still until {node.paused_until:.3f}")
+        if self._happens(faults.clock_jump_rate, passed_s):
+            self.events["clock jump"] += 1
+            node.ahead_s += rng.uniform(0.05, 3.0)
+            self.say(f"the clock of {node.address} jumps")
+        if self._happens(faults.worker_death_rate, passed_s):
+            self.events["worker death"] += 1
+            node.lose_worker()
+
+    def _may_lose_disk(self, node: SimulatedNode) -> bool:
+        """A cluster survives the loss of one disk, and of another once the first is replaced: not two of its voters."""
+        leader = self._leader()
+        if leader is None or not leader.consensus.config_committed or self.now < self._change_at + CHANGE_TAKES_S:
+            return False
+        voters = leader.consensus.config.voters
+        disks = {each.identity.node_id for each in self.nodes if each is not node}
+        return len(voters) >= 3 and all(voter in disks for voter in voters if voter != node.identity.node_id)
+
+    def _leader(self) -> NodeCore | None:
+        """Whoever leads, and is followed."""
+        for node in self.nodes:
+            core = node.core
+            if core is not None and core.leader is not None and core.consensus.has_quorum_lease(node.now):
+                return core
+        return None
 
     def _partition(self) -> None:
         """Cut one machine off, in both directions or in one, or any one link."""
+        if len(self.nodes) == 1:
+            return
         self.events["partition"] += 1
-        alone, other = self.rng.sample(self.nodes, 2) if len(self.nodes) > 1 else (self.nodes[0], self.nodes[0])
+        alone, other = self.rng.sample(self.nodes, 2)
         kind = self.rng.randrange(3)
         others = [node.address for node in self.nodes if node is not alone]
         if kind == 0:
@@ -479,53 +275,93 @@ class World:
             self.cut |= {(address, alone.address) for address in others}
         if kind == 2:
             self.cut.add((alone.address, other.address))
+        self.say(f"nothing gets through: {', '.join(f'{source} to {to}' for source, to in sorted(self.cut))}")
+
+    def _administer(self) -> None:
+        """Somebody changes something: who leads, who votes, how many. Not right after a disk was lost: to take away
+        another voter before that one is missed is to lose a majority."""
+        rng = self.rng
+        if self.now < self._change_at + CHANGE_TAKES_S:
+            return
+        self._change_at = self.now
+        node_id = rng.choice(self.nodes).identity.node_id
+        op, argument = rng.choice(
+            (
+                (AdminOp.TRANSFER, node_id),
+                (AdminOp.TRANSFER, ""),
+                (AdminOp.PROMOTE, node_id),
+                (AdminOp.REMOVE, node_id),
+                (AdminOp.VOTERS, rng.choice("135")),
+            )
+        )
+        self.events["admin request"] += 1
+        self.say(f"somebody asks for {op.name} {argument}")
+        rng.choice(self.clients).administer(op, argument)
+
+    # --- the end ------------------------------------------------------------------------------------------------
 
     def heal_and_finish(self) -> None:
         """Repair everything, wait until every task has its result, then check what must hold in the end."""
-        self.faults = Faults(0, 0, 0, 0, 0, 0, 0, self.faults.disk_delay_s)
+        try:
+            self._heal()
+            deadline = self.now + FINISH_WITHIN_S
+            while not all(client.is_done for client in self.clients):
+                if self.now > deadline:
+                    waiting = {client.number: len(client.open) for client in self.clients}
+                    raise InvariantBroken(f"tasks without a result after healing, by client: {waiting}")
+                self._step_in_peace()
+            self._until_all_applied(deadline)
+            recorded = self.history.check_end()
+            for node in self.nodes:
+                core = node.core
+                if core is not None and core.leader is not None and core.table.recorded != recorded:
+                    raise InvariantBroken(f"{core.table.recorded} outcomes are recorded, of {recorded} tasks")
+        except InvariantBroken as broken:
+            raise InvariantBroken(f"{broken} (seed {self.seed})") from broken
+        self.events["election"] += len(self.leaders)
+        self.events["membership change"] += sum(kind == EntryKind.CONFIG for _, kind, _ in self.log.values())
+        self.close()
+
+    def _heal(self) -> None:
+        self.say("all faults end")
+        delay_s = self.faults.disk_delay_s
+        self.faults = Faults(**{**dict.fromkeys(Faults.__slots__, 0), "disk_delay_s": delay_s})
         self.cut.clear()
         for node in self.nodes:
             node.paused_until = 0.0
+
+    def _step_in_peace(self) -> None:
+        for node in self.nodes:
             if node.reactor is None:
                 node.start()
-        deadline = self.now + FINISH_WITHIN_S
-        while any(len(client.results) < len(client.submitted) for client in self.clients):
-            if self.now > deadline:
-                missing = {c.number: len(c.submitted) - len(c.results) for c in self.clients}
-                raise InvariantBroken(f"tasks without a result after healing, by client: {missing}; {self.replay}")
-            self.step()
-        self._until_all_applied(deadline)
-        self.check_end()
-        self.close()
+        self.step()
 
     def _until_all_applied(self, deadline: float) -> None:
         """A client has a result before its record is committed: wait for the records, and for every follower."""
         while True:
-            cores = [node.core for node in self.nodes]
-            assert all(core is not None for core in cores)
-            replicas = [c for c in cores if c is not None and c.node_id in c.consensus.config.voters]
-            settled = [core for core in replicas if core.leader is not None and not core.table.tasks]
-            if settled and len({core.consensus.applied_index for core in replicas}) == 1:
-                return
+            leader = self._leader()
+            if leader is not None and not leader.table.tasks:
+                cores = {node.core.node_id: node.core for node in self.nodes if node.core is not None}
+                # A voter whose disk is gone stays one if somebody has removed whatever could take its place.
+                voters = [cores[voter] for voter in leader.consensus.config.voters if voter in cores]
+                if {core.consensus.applied_index for core in voters} == {leader.consensus.applied_index}:
+                    return
             if self.now > deadline:
-                raise InvariantBroken(f"not every voter caught up after healing; {self.replay}")
-            self.step()
+                raise InvariantBroken("not every voter caught up after healing")
+            self._step_in_peace()
+
+    def close(self) -> None:
+        """Let go of the disks. Nothing can happen afterwards."""
+        _clean_up(self.writers, self.directory)
 
     # --- what must hold -----------------------------------------------------------------------------------------
 
-    def started(self, task_id: bytes) -> None:
-        """A worker begins with a task."""
-        count = self.executions[task_id] = self.executions.get(task_id, 0) + 1
-        if count > 1 and task_id in self.once:
-            raise InvariantBroken(f"task {task_id.hex()} started {count} times and may once; {self.replay}")
-
-    def check(self) -> None:
+    def _check(self, node: SimulatedNode) -> None:
         """What must hold at every instant."""
-        for node in self.nodes:
-            if node.core is not None:
-                self._check_applied(node, node.core)
-                self._check_leader(node.core)
-                self._check_digest(node, node.core)
+        if node.core is not None:
+            self._check_applied(node, node.core)
+            self._check_leader(node.core)
+            self._check_digest(node, node.core)
 
     def _check_leader(self, core: NodeCore) -> None:
         consensus = core.consensus
@@ -533,9 +369,10 @@ class World:
             return
         known = self.leaders.setdefault(consensus.term, core.node_id)
         if known != core.node_id:
-            raise InvariantBroken(f"{known} and {core.node_id} both lead in term {consensus.term}; {self.replay}")
-        if (consensus.term, core.node_id) not in self.checked_leaders:
-            self.checked_leaders.add((consensus.term, core.node_id))
+            raise InvariantBroken(f"{known} and {core.node_id} both lead in term {consensus.term}")
+        if (consensus.term, core.node_id) not in self._checked_leaders:
+            self._checked_leaders.add((consensus.term, core.node_id))
+            self.say(f"{core.node_id} leads in term {consensus.term}")
             self._check_complete(core)
 
     def _check_complete(self, core: NodeCore) -> None:
@@ -543,20 +380,24 @@ class World:
         log = core.consensus.log
         for index, (term, _kind, _data) in self.log.items():
             if term < core.consensus.term and index > log.snapshot_index and log.term_at(index) != term:
-                raise InvariantBroken(f"{core.node_id} leads without committed entry {index}; {self.replay}")
+                raise InvariantBroken(f"{core.node_id} leads without committed entry {index}")
 
     def _check_applied(self, node: SimulatedNode, core: NodeCore) -> None:
         """Log matching and state-machine safety: what one node applies, no node applies differently."""
         log = core.consensus.log
         if node.checked_index and log.snapshot_index > node.checked_index:
             self.events["snapshot"] += 1
+            self.say(f"{core.node_id} has a snapshot up to {log.snapshot_index}")
         for entry in log.entries_to(max(log.first_index, node.checked_index + 1), log.applied_index):
-            if entry.index not in self.log and entry.kind == EntryKind.OUTCOME:
-                for task_id, _attempt, end, payload, _duration_us in decode_outcomes(entry.data):
-                    self.outcomes.setdefault(task_id, (end, payload))
             found = (entry.term, entry.kind, entry.data)
-            if self.log.setdefault(entry.index, found) != found:
-                raise InvariantBroken(f"{core.node_id} has applied another entry {entry.index}; {self.replay}")
+            known = self.log.get(entry.index)
+            if known is None:
+                self.log[entry.index] = found
+                self.history.committed(entry.kind, entry.data, self.now)
+                if entry.kind == EntryKind.CONFIG:
+                    self.say(f"entry {entry.index}: {core.consensus.config}")
+            elif known != found:
+                raise InvariantBroken(f"{core.node_id} has applied another entry {entry.index}")
         node.checked_index = log.applied_index
 
     def _check_digest(self, node: SimulatedNode, core: NodeCore) -> None:
@@ -568,46 +409,5 @@ class World:
             return
         node.checked_digest = applied
         digest = snapshot_of(core.table)
-        if self.digests.setdefault(applied, digest) != digest:
-            raise InvariantBroken(f"{core.node_id} has another state after entry {applied}; {self.replay}")
-
-    def close(self) -> None:
-        """Let go of the disks. Nothing can happen afterwards."""
-        _clean_up(self.writers, self.directory)
-
-    def check_end(self) -> None:
-        """No accepted task is lost, none ended twice, every result is right."""
-        accepted, ended = self._read_log()
-        for client in self.clients:
-            for task_id, args in client.submitted.items():
-                end, payload = client.results[task_id]
-                if end == TaskEnd.LOST and task_id in self.once:
-                    continue
-                if end != TaskEnd.SUCCEEDED or payload != args[::-1]:
-                    raise InvariantBroken(f"task {task_id.hex()} came back as {end} {payload!r}; {self.replay}")
-            lost = [task_id for task_id in client.accepted if task_id not in accepted]
-            if lost:
-                raise InvariantBroken(f"{len(lost)} tasks were called accepted and are not in the log; {self.replay}")
-        unfinished = accepted - ended
-        if unfinished:
-            raise InvariantBroken(f"{len(unfinished)} accepted tasks have no outcome in the log; {self.replay}")
-        for node in self.nodes:
-            core = node.core
-            if core is not None and core.leader is not None and core.table.recorded != len(accepted):
-                raise InvariantBroken(f"{core.table.recorded} outcomes of {len(accepted)} tasks; {self.replay}")
-
-    def _read_log(self) -> tuple[set[bytes], set[bytes]]:
-        """From the log alone, without the table: the accepted ids, and those of them that ended."""
-        accepted: set[bytes] = set()
-        ended: set[bytes] = set()
-        for index in sorted(self.log):
-            _term, kind, data = self.log[index]
-            if kind == EntryKind.ACCEPT:
-                accepted.update(call[0] for call in decode_calls(data))
-            elif kind == EntryKind.OUTCOME:
-                ended.update(outcome[0] for outcome in decode_outcomes(data) if outcome[0] in accepted)
-            elif kind == EntryKind.RELEASE:
-                early = [task_id for task_id in split_ids(data) if task_id not in ended]
-                if early:
-                    raise InvariantBroken(f"{len(early)} results were released before they existed; {self.replay}")
-        return accepted, ended
+        if self._digests.setdefault(applied, digest) != digest:
+            raise InvariantBroken(f"{core.node_id} has another state after entry {applied}")

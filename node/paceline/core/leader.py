@@ -102,6 +102,7 @@ class Leader:
         self._cancelling: dict[bytes, list[tuple[Session, int]]] = {}
         self._to_release: list[bytes] = []
         self._release_at = float("inf")
+        self.is_logging = True  # the caller stops that while another takes over, who needs a log that stands still
         self.due = float("inf")  # nothing of clients is due earlier: an `accepted` that waits, ids to release
         self._ticked_at = now
         self.log_is_awaited = False  # tasks or results wait for what log() would propose
@@ -537,9 +538,15 @@ class Leader:
         for session in [session for session in self.sessions.values() if session.heard_at < before and session.idle()]:
             self.close_session(session.key)
 
+    def set_logging(self, on: bool, now: float) -> None:
+        """Whether log() is called when something is due. If it is not, what waits for it is not due either."""
+        if self.is_logging != on or (not on and now >= self.due):
+            self.is_logging = on
+            self._find_due()
+
     def _find_due(self) -> None:
         due = [session.accept_due for session in self._dirty.values() if session.accept_due is not None]
-        self.due = min([self._release_at, *due])
+        self.due = min([self._release_at if self.is_logging else float("inf"), *due])
 
     # --- what leaves --------------------------------------------------------------------------------------------
 

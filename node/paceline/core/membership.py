@@ -37,6 +37,7 @@ class Identity:
     cluster_id: str = ""  # "" while blank
     consents: frozenset[str] = frozenset()  # held here; starts as {node_id}
     handed_to: str = ""  # the node to which ours went; from then on all others go there too
+    formed: bool = False  # it formed its cluster; if its log is blank all the same, it never began, and must again
 
 
 @dataclass(slots=True)

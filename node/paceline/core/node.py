@@ -177,6 +177,10 @@ class NodeCore:
         self._taking: Taking | None = None
         self._restoring: Restoring | None = None
         self._snapshots_wanted: list[str] = []
+        if identity.formed and not self.consensus.log.last_index:
+            self.consensus.bootstrap(
+                now
+            )  # a crash came before the first entry was durable, and after others had joined
 
     # --- who leads ----------------------------------------------------------------------------------------------
 
@@ -485,6 +489,7 @@ class NodeCore:
     def _form_if_possible(self, now: float) -> None:
         if self.first_boot.may_form():
             self._belong_to(self._spare_cluster_id)
+            self.identity.formed = True
             self.consensus.bootstrap(now)
             self._notice("info", f"formed cluster {self.identity.cluster_id} as its first voter")
 
@@ -656,6 +661,8 @@ class NodeCore:
         """Everything that the events so far lead to. The caller performs it in the order of :class:`Effects`."""
         is_log_due = now >= self._log_at
         is_handing_over = self.leader is not None and self.consensus.transfer_target(now) != ""
+        if self.leader is not None:
+            self.leader.set_logging(not is_handing_over, now)
         if is_log_due and is_handing_over:  # whoever takes over needs all of the log, so that it stands still for once
             is_log_due = False
             self._effects_at = inf  # the next heartbeat looks again

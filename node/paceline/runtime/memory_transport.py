@@ -53,6 +53,10 @@ class _Inbox:
         self._arrived: deque[tuple[str, Received]] = deque()
         self._outstanding: Counter[str] = Counter()
 
+    @property
+    def waiting(self) -> bool:
+        return bool(self._arrived)
+
     def full(self, source: str) -> bool:
         return self._outstanding[source] >= QUEUE_MESSAGES
 
@@ -151,6 +155,11 @@ class MemoryTransport:
         self._readable: set[int] = set()
         self._woken = False
 
+    @property
+    def waiting(self) -> bool:
+        """Whether a poll would find something."""
+        return self.worker_inbox.waiting or self.peer_inbox.waiting or self._woken or bool(self._readable)
+
     def poll(self, timeout_s: float) -> list[Received]:
         received = self.worker_inbox.take(BURST_MESSAGES) + self.peer_inbox.take(BURST_MESSAGES)
         received += [(Source.CHILD, fd, []) for fd in self._watched if fd in self._readable]
@@ -231,6 +240,11 @@ class MemoryEndpoint:
         else:
             source, inbox = Source.WORKER, self._node.worker_inbox
         return self._network.send(self._kind, self.name, self._node.address, inbox, (source, self._id, [frame]))
+
+    @property
+    def waiting(self) -> bool:
+        """Whether receive() would return something."""
+        return self.inbox.waiting
 
     def receive(self) -> list[bytes]:
         """Every frame that has arrived and was not returned before."""

@@ -104,6 +104,7 @@ class Storage:
                 found["cluster_id"],
                 frozenset(found["consents"]),
                 found["handed_to"],
+                found["formed"],
             )
         )
         identity.incarnation += 1
@@ -136,6 +137,7 @@ class Storage:
             "cluster_id": identity.cluster_id,
             "consents": sorted(identity.consents),
             "handed_to": identity.handed_to,
+            "formed": identity.formed,
             "boot_id": boot_id(),
             "clean": clean,
         }
@@ -181,6 +183,7 @@ _FIELDS: dict[str, type] = {
     "cluster_id": str,
     "consents": list,
     "handed_to": str,
+    "formed": bool,
     "boot_id": str,
     "clean": bool,
 }

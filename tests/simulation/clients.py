@@ -1,0 +1,119 @@
+"""A client of a simulated cluster: a real session on simulated connections."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+from paceline.client.session import Session
+from paceline.runtime.memory_transport import MemoryEndpoint
+from paceline_protocol.messages import AdminOp, Options
+from simulation.history import CONFIRMED, ONCE, UNLOGGED, InvariantBroken
+from simulation.machines import TASK
+
+if TYPE_CHECKING:
+    from simulation.world import World
+
+MIX: tuple[Options | None, ...] = (None, ONCE, CONFIRMED, UNLOGGED)
+WEIGHTS = (5, 2, 1, 2)
+GIVES_UP_AFTER_S = 1_000.0
+
+
+class SimulatedClient:
+    """Submits, cancels and waits, and tells the history what it is told."""
+
+    def __init__(self, world: World, number: int) -> None:
+        self.world = world
+        self.number = number
+        self.session = Session(
+            number.to_bytes(16, "big"),
+            [node.address for node in world.nodes],
+            random=random.Random(world.rng.getrandbits(64)),
+            failover_timeout_s=GIVES_UP_AFTER_S,
+            connect_timeout_s=GIVES_UP_AFTER_S,
+        )
+        self.submitted = 0
+        self.open: dict[bytes, bool] = {}  # tasks that have not ended -> whether they were called accepted
+        self._cancels: dict[int, tuple[bytes, float]] = {}  # request -> (task, when it was asked)
+        self._connections: dict[str, MemoryEndpoint] = {}
+        self._sessions = 0
+
+    def submit(self) -> None:
+        """One more task."""
+        world = self.world
+        task_id = self.number.to_bytes(8, "big") + self.submitted.to_bytes(8, "big")
+        self.submitted += 1
+        args = world.rng.randbytes(8)
+        options = world.rng.choices(MIX, WEIGHTS)[0]
+        self.open[task_id] = False
+        world.history.submitted(task_id, args, options, world.now)
+        self.session.submit((task_id, TASK, world.rng.randrange(10), args, options), world.now)
+
+    def cancel(self) -> None:
+        """One of those that have not ended."""
+        if self.open:
+            task_id = self.world.rng.choice(list(self.open))
+            self.world.history.cancel_asked(task_id)
+            self._cancels[self.session.cancel((task_id,), self.world.now)] = (task_id, self.world.now)
+
+    def administer(self, op: AdminOp, argument: str) -> None:
+        """Ask for a change of the cluster; nobody waits for the answer."""
+        self.session.admin(op, argument, self.world.now)
+
+    def next_at(self) -> float:
+        """When it has something to do."""
+        if self.session.outbox or any(endpoint.waiting for endpoint in self._connections.values()):
+            return self.world.now
+        return self.session.next_deadline()
+
+    @property
+    def is_done(self) -> bool:
+        """It waits for nothing. What it asks of the cluster itself may take as long as it likes."""
+        return not self.open and not self._cancels
+
+    def step(self) -> None:
+        session, now = self.session, self.world.now
+        for address, endpoint in list(self._connections.items()):
+            for frame in endpoint.receive():
+                if self._connections.get(address) is endpoint:
+                    session.received(address, frame, now)
+                    self._send()
+        if now >= session.next_deadline():
+            session.tick(now)
+        self._send()
+        self._collect()
+
+    def _send(self) -> None:
+        outbox, self.session.outbox = self.session.outbox, []
+        for address, frame in outbox:
+            if frame is None:
+                endpoint = self._connections.pop(address, None)
+                if endpoint is not None:
+                    endpoint.close()
+                continue
+            endpoint = self._connections.get(address)
+            if endpoint is None or endpoint.node_gone:
+                if self.world.network.node_at(address) is None:
+                    continue  # nobody listens there: lost, as in the queue of a connection that never stands
+                self._sessions += 1
+                key = self.number.to_bytes(2, "big") + self._sessions.to_bytes(4, "big")
+                endpoint = self._connections[address] = self.world.network.client(address, key)
+            endpoint.send(frame)
+
+    def _collect(self) -> None:
+        session, history, now = self.session, self.world.history, self.world.now
+        for request, ((task_id, state),) in list(session.cancel_replies.items()):
+            history.cancel_answered(task_id, state, self._cancels.pop(request)[1], now)
+            session.forget_request(request)
+        for task_id, end, payload in session.results:
+            self.open.pop(task_id, None)
+            history.told_end(task_id, end, payload, now)
+        session.results.clear()
+        # A result may come before its task is accepted; only what the leader called accepted must survive it.
+        for task_id, accepted in self.open.items():
+            if not accepted and session.is_accepted(task_id):
+                self.open[task_id] = True
+                history.told_accepted(task_id, now)
+        session.admin_replies.clear()
+        if session.failed:
+            raise InvariantBroken(f"the client was told {session.failed}")

@@ -1,0 +1,293 @@
+"""The machines of a simulated cluster: a real node core, reactor and journal on simulated wires, disk and workers."""
+
+from __future__ import annotations
+
+import copy
+import errno
+import random
+from dataclasses import dataclass, field
+from math import inf
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from journal.disk import Disk, PowerCut
+from paceline.core.consensus import Consensus, Log, Persist, Snapshot
+from paceline.core.membership import Identity
+from paceline.core.node import NodeCore
+from paceline.core.snapshots import restore
+from paceline.errors import JournalFailed
+from paceline.runtime.journal import Writer
+from paceline.runtime.memory_transport import MemoryEndpoint, MemoryTransport
+from paceline.runtime.reactor import Reactor
+from paceline.runtime.recovery import Recovered, read_journal
+from paceline_protocol.codec import decode, encode
+from paceline_protocol.messages import Config, Done, Outcome, Run, Stop, TaskEnd, WorkerReady
+from simulation.history import InvariantBroken
+
+if TYPE_CHECKING:
+    from simulation.world import World
+
+TASK = "reverse"
+SEGMENT_BYTES = 8_192
+TURNS_AT_ONCE = 10  # what follows at once from becoming leader, and the few pages of a snapshot here
+
+
+class SimulatedJournal:
+    """A real journal, on a disk whose power the world cuts: in the middle of a write, with what was not synced lost."""
+
+    def __init__(self, world: World, directory: Path) -> None:
+        self.failure: JournalFailed | None = None
+        self._world = world
+        self._directory = directory
+        self._pending: list[tuple[float, Persist | Snapshot]] = []
+        self._durable_seq = 0
+        self._snapshot_index = 0
+        directory.mkdir()
+
+    def open(self) -> Recovered:
+        """What the disk holds, as a node reads it when it starts."""
+        recovered = read_journal(self._directory)
+        self._world.events["torn tail"] += recovered.torn is not None
+        self._disk = Disk()
+        self._writer = Writer(self._directory, recovered, self._disk, sync=True, segment_bytes=SEGMENT_BYTES)
+        self._world.writers.append(self._writer)
+        self.failure = None
+        self._durable_seq = 0
+        self._snapshot_index = recovered.snapshot.index if recovered.snapshot is not None else 0
+        return recovered
+
+    def submit(self, persist: Persist) -> None:
+        self._begin(copy.copy(persist))
+
+    def save_snapshot(self, snapshot: Snapshot) -> None:
+        self._world.events["own snapshot"] += 1
+        self._begin(snapshot)
+
+    def _begin(self, write: Persist | Snapshot) -> None:
+        delay_s = self._world.rng.uniform(0, self._world.faults.disk_delay_s)
+        due = max(self._world.now + delay_s, self._pending[-1][0] if self._pending else 0.0)
+        self._pending.append((due, write))
+        if not self._world.faults.disk_delay_s:
+            self.settle()
+
+    def durable_seq(self) -> int:
+        return self._durable_seq
+
+    def snapshot_index(self) -> int:
+        return self._snapshot_index
+
+    def due(self) -> float:
+        """When the next write is done."""
+        return self._pending[0][0] if self._pending and self.failure is None else inf
+
+    def settle(self) -> None:
+        """Make durable what is due, as one group."""
+        if self.failure is not None:
+            return
+        batch: list[Persist | Snapshot] = []
+        while self._pending and self._pending[0][0] <= self._world.now:
+            batch.append(self._pending.pop(0)[1])
+        if not batch:
+            return
+        try:
+            self._writer.write(batch)
+        except OSError as error:
+            self.failure = JournalFailed("write", str(self._directory), str(error))
+            return
+        for write in batch:
+            if isinstance(write, Snapshot):
+                self._snapshot_index = write.index
+            else:
+                self._durable_seq = write.seq
+                if write.snapshot is not None:
+                    self._snapshot_index = write.snapshot.index
+
+    def fail(self) -> None:
+        """One of the next operations on the disk is refused."""
+        self._disk.fail_at(self._world.rng.randint(0, 5), self._world.rng.choice((errno.ENOSPC, errno.EIO)))
+
+    def crash(self) -> None:
+        """The power goes while some of what was under way is written."""
+        rng = self._world.rng
+        batch = [write for _, write in self._pending[: rng.randint(0, len(self._pending))]]
+        self._pending = []
+        try:
+            if batch and self.failure is None:
+                self._disk.cut_after(rng.choice((0, 0, 1, 2, 8)))
+                self._writer.write(batch)
+        except (PowerCut, OSError):
+            self._world.events["cut write"] += 1
+        self._writer.close()
+        self._disk.lose_unsynced(rng)
+
+
+@dataclass(slots=True, eq=False)
+class SimulatedWorker:
+    """Answers each task with its arguments reversed, after a while."""
+
+    worker_id: bytes
+    endpoint: MemoryEndpoint
+    queue: list[tuple[float, Outcome]] = field(default_factory=list)
+
+    def due(self, now: float) -> float:
+        """When it has something to do."""
+        if self.endpoint.waiting:
+            return now
+        return self.queue[0][0] if self.queue else inf
+
+    def step(self, world: World) -> None:
+        for frame in self.endpoint.receive():
+            message = decode(frame)
+            if isinstance(message, Run):
+                start = self.queue[-1][0] if self.queue else world.now
+                for task_id, attempt, _name, args, _options in message.tasks:
+                    start += world.rng.choice((0.0, 0.0, 0.001, 0.02))
+                    world.history.started(task_id, world.now)
+                    self.queue.append((start, (task_id, attempt, TaskEnd.SUCCEEDED, args[::-1], 50)))
+            else:
+                assert isinstance(message, Stop)
+        done = [outcome for due, outcome in self.queue if due <= world.now]
+        if done:
+            self.queue = self.queue[len(done) :]
+            self.endpoint.send(encode(Done(tuple(done))))
+
+
+class SimulatedNode:
+    """One machine: its disk survives a crash, everything else does not."""
+
+    def __init__(self, world: World, number: int) -> None:
+        self.world = world
+        self.number = number
+        self.address = f"node-{number}:7077"
+        self.reactor: Reactor | None = None
+        self.workers: list[SimulatedWorker] = []
+        self.paused_until = 0.0
+        self.ahead_s = 0.0  # of its clock, before the world's
+        self.checked_digest = 0
+        self.checked_index = 0
+        self._starts = 0
+        self._disks = 0
+        self._insert_disk()
+
+    def _insert_disk(self) -> None:
+        """An empty one, and with it another identity."""
+        self._disks += 1
+        name = f"n{self.number}" if self._disks == 1 else f"n{self.number}-{self._disks}"
+        self.journal = SimulatedJournal(self.world, self.world.directory / name)
+        self.identity = Identity(name, incarnation=0)
+        self.saved_identity = copy.copy(self.identity)
+
+    @property
+    def core(self) -> NodeCore | None:
+        return None if self.reactor is None else self.reactor.core
+
+    @property
+    def now(self) -> float:
+        """Its own clock."""
+        return self.world.now + self.ahead_s
+
+    def start(self) -> None:
+        """Boot, from whatever the disk holds."""
+        world, journal = self.world, self.journal
+        self._starts += 1
+        self.identity = copy.copy(self.saved_identity)
+        self.identity.incarnation = self._starts
+        recovered = journal.open()
+        snapshot = recovered.snapshot
+        log = Log(snapshot.index, snapshot.term, recovered.entries) if snapshot else Log(entries=recovered.entries)
+        consensus = Consensus(
+            self.identity.node_id,
+            timing=world.settings.timing,
+            random=random.Random(world.rng.getrandbits(64)),
+            now=self.now,
+            hard_state=recovered.hard_state,
+            log=log,
+            config=snapshot.config if snapshot else Config(),
+        )
+        core = NodeCore(
+            world.settings,
+            self.identity,
+            address=self.address,
+            spare_cluster_id=f"cluster-of-{self.identity.node_id}",
+            random=random.Random(world.rng.getrandbits(64)),
+            now=self.now,
+            consensus=consensus,
+        )
+        if snapshot:
+            restore(core.table, snapshot.data)
+        for other in world.nodes:
+            if other is not self:
+                core.on_address(other.address, seed=True)
+        self._transport: MemoryTransport = world.network.node(self.address)
+        self.reactor = Reactor(core, self._transport, journal, clock=lambda: self.now)
+        self.workers = []
+        for _ in range(world.workers_per_node):
+            self.add_worker()
+        world.say(f"{self.address} starts as {self.identity.node_id}, {len(recovered.entries)} entries on disk")
+
+    def add_worker(self) -> None:
+        worker_id = self.world.rng.randbytes(8)
+        worker = SimulatedWorker(worker_id, self.world.network.worker(self.address, worker_id))
+        worker.endpoint.send(encode(WorkerReady(1, (TASK,))))
+        self.workers.append(worker)
+
+    def lose_worker(self) -> None:
+        """A worker process dies, and another is started."""
+        assert self.core is not None
+        worker = self.workers.pop(self.world.rng.randrange(len(self.workers)))
+        worker.endpoint.close()
+        self.core.on_worker_lost(worker.worker_id, "signal 9", self.now)
+        self.add_worker()
+
+    def crash(self) -> None:
+        """Power off."""
+        self.reactor = None
+        self.workers = []
+        self.world.network.crash(self.address)
+        self.journal.crash()
+        self.checked_digest = 0
+        self.checked_index = 0
+        self.world.say(f"{self.address} is down")
+
+    def wipe(self) -> None:
+        """What was on its disk is gone for good: whoever starts here is another node."""
+        if self.reactor is not None:
+            self.crash()
+        self._insert_disk()
+
+    def move(self) -> None:
+        """It gets another address. Only for one that is down."""
+        host = self.address.split(":")[0]
+        self.address = f"{host}:{7_077 + self._starts}"
+
+    def next_at(self) -> float:
+        """When it has something to do, by the world's clock."""
+        reactor = self.reactor
+        if reactor is None:
+            return inf
+        now = self.world.now
+        if now < self.paused_until:
+            return self.paused_until
+        if self._transport.waiting or reactor._stalled:
+            return now
+        due = min(reactor.core.next_deadline() - self.ahead_s, self.journal.due())
+        return min(due, *(worker.due(now) for worker in self.workers))
+
+    def step(self) -> None:
+        if self.reactor is None or self.world.now < self.paused_until:
+            return
+        for worker in self.workers:
+            worker.step(self.world)
+        self.journal.settle()
+        turns = 0
+        while not turns or self.reactor.core.next_deadline() <= self.now:
+            try:
+                self.reactor.turn()
+            except JournalFailed as failure:
+                self.world.say(f"{self.address} ends: {failure}")
+                self.crash()
+                return
+            turns += 1
+            if turns > TURNS_AT_ONCE:
+                raise InvariantBroken(f"{self.address} has a deadline that its turns don't meet: its loop would spin")
+        self.saved_identity = copy.copy(self.identity)
