@@ -128,6 +128,8 @@ class History:
                     raise InvariantBroken(f"ended in the log before it was accepted there: {story}")
                 if story.outcome is None:
                     story.outcome, story.outcome_at = (end, payload), now
+                    if end == TaskEnd.CANCELLED and story.options == ONCE and story.starts:
+                        raise InvariantBroken(f"cancelled after it had started: {story}")
         elif kind == EntryKind.RELEASE:
             for task_id in split_ids(data):
                 if self.stories[task_id].outcome is None or self.stories[task_id].told is None:

@@ -165,6 +165,7 @@ class SimulatedNode:
         self.ahead_s = 0.0  # of its clock, before the world's
         self.checked_digest = 0
         self.checked_index = 0
+        self.dispatched: dict[str, int] = {}  # as leader: the number of its last Dispatch to each node
         self._starts = 0
         self._disks = 0
         self._insert_disk()

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paceline.core.consensus import Timing
+from paceline.core.executor import INCARNATION_SHIFT
 from paceline.core.node import NodeCore
 from paceline.core.settings import Settings
 from paceline.core.snapshots import snapshot_of
@@ -38,6 +39,8 @@ IDLE_STEPS = 25
 FINISH_WITHIN_S = 60.0
 DIGEST_EVERY_ENTRIES = 8
 CHANGE_TAKES_S = 8.0
+SLOWEST_S = 0.55
+"""A frame that is not lost arrives within this time."""
 
 
 @dataclass(slots=True)
@@ -81,9 +84,11 @@ class World:
         clients: int = 2,
         workers_per_node: int = 2,
         faults: Faults | None = None,
+        expect: int | None = None,
         trace: Callable[[str], None] | None = None,
     ) -> None:
-        """``trace`` is given a line for everything that a person would want to know of the run."""
+        """``expect``: how many blank nodes form the cluster, unless all. ``trace`` is given a line for everything that
+        a person would want to know of the run."""
         self.seed = seed
         self.rng = random.Random(seed)
         self.now = 0.0
@@ -93,7 +98,7 @@ class World:
         self._steps = 0
         self.settings = Settings(
             cluster_name="simulated",
-            expect=nodes,
+            expect=expect or nodes,
             voters=nodes if nodes % 2 else max(1, nodes - 1),
             timing=Timing(),
             attempt_limit=1_000,  # deaths here say nothing about the task
@@ -112,6 +117,7 @@ class World:
         self.cut: set[tuple[str, str]] = set()  # (from, to) machines between which nothing arrives
         self.log: dict[int, tuple[int, int, bytes]] = {}  # what was applied anywhere, by index
         self.leaders: dict[int, str] = {}  # term -> who led
+        self._sent_at: dict[tuple[str, str], float] = {}  # (node, to an address): when it last sent what is not lost
         self._change_at = -math.inf  # when somebody changed the voters last, or made a change necessary
         self._checked_leaders: set[tuple[int, str]] = set()
         self._digests: dict[int, bytes] = {}
@@ -138,6 +144,8 @@ class World:
             return (0.0005,)
         if rng.random() < faults.drop:
             return ()
+        sender = next(node for node in self.nodes if node.address == source)
+        self._sent_at[sender.identity.node_id, destination] = self.now
         delay_s = rng.uniform(0.0001, 0.1 if rng.random() < faults.slow else 0.001)
         if rng.random() < faults.duplicate:
             return (delay_s, rng.uniform(0.0001, 0.5))
@@ -362,6 +370,7 @@ class World:
             self._check_applied(node, node.core)
             self._check_leader(node.core)
             self._check_digest(node, node.core)
+            self._check_lease(node, node.core)
 
     def _check_leader(self, core: NodeCore) -> None:
         consensus = core.consensus
@@ -399,6 +408,22 @@ class World:
             elif known != found:
                 raise InvariantBroken(f"{core.node_id} has applied another entry {entry.index}")
         node.checked_index = log.applied_index
+
+    def _check_lease(self, node: SimulatedNode, core: NodeCore) -> None:
+        """Whoever dispatches has lately heard from a majority of the voters."""
+        leader = core.leader
+        if leader is None:
+            node.dispatched = {}
+            return
+        before, node.dispatched = node.dispatched, {each: state.dispatch_seq for each, state in leader.nodes.items()}
+        first = 1 << INCARNATION_SHIFT  # the numbers begin anew with each start of a node
+        if all(seq == before.get(each, 0) or not seq % first for each, seq in node.dispatched.items()):
+            return
+        since = self.now - self.settings.timing.election_timeout_min_s - SLOWEST_S
+        voters = core.consensus.config.voters
+        heard = [each for each in voters if self._sent_at.get((each, node.address), -math.inf) >= since]
+        if len({core.node_id, *heard}.intersection(voters)) <= len(voters) // 2:
+            raise InvariantBroken(f"{core.node_id} dispatches, and can have heard only {heard} of {voters}")
 
     def _check_digest(self, node: SimulatedNode, core: NodeCore) -> None:
         """Equal logs make equal states, byte for byte."""

@@ -1,0 +1,315 @@
+"""Ways to break a node or a client: each takes what it replaces, and returns what is to stand in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from paceline.client.ledger import Ledger as ClientLedger
+from paceline.client.session import Session as ClientSession
+from paceline.core import snapshots
+from paceline.core.consensus import Consensus
+from paceline.core.dispatch import Ledger
+from paceline.core.draft import Draft
+from paceline.core.executor import Executor
+from paceline.core.leader import Leader
+from paceline.core.membership import FirstBoot
+from paceline.core.slots import Slots
+from paceline.core.task import TaskTable
+from paceline.runtime import journal
+from paceline_protocol.codec import encode_outcomes, join_ids
+from paceline_protocol.messages import EntryKind
+from simulation.machines import SimulatedNode
+
+Method = Callable[..., Any]
+
+
+def always(answer: Any) -> Callable[[Method], Method]:
+    return lambda true: lambda self, *args, **kwargs: answer
+
+
+def skip(true: Method) -> Method:
+    return lambda self, *args, **kwargs: None
+
+
+def property_always(answer: Any) -> Callable[[Any], Any]:
+    return lambda true: property(lambda self: answer)
+
+
+# --- the table ------------------------------------------------------------------------------------------------------
+
+
+def record_every_outcome(true: Method) -> Method:
+    def record(self: TaskTable, outcomes: Any) -> None:
+        outcomes = list(outcomes)
+        again = sum(outcome[0] not in self.tasks for outcome in outcomes)
+        true(self, outcomes)
+        self.totals["succeeded"] += again
+
+    return record
+
+
+def accept_what_is_known(true: Method) -> Method:
+    def accept(self: TaskTable, tasks: Any) -> None:
+        for task in tasks:
+            self.tasks[task.id] = task
+            self.totals["accepted"] += 1
+
+    return accept
+
+
+def snapshot_without(section: int) -> Callable[[Method], Method]:
+    def broken(true: Method) -> Method:
+        def init(self: snapshots.Capture, table: TaskTable) -> None:
+            true(self, table)
+            self._sections[section] = (section, [])
+
+        return init
+
+    return broken
+
+
+# --- the leader -----------------------------------------------------------------------------------------------------
+
+
+def acknowledge_at_once(true: Method) -> Method:
+    def on_outcomes(self: Leader, node_id: str, *args: Any) -> None:
+        true(self, node_id, *args)
+        if node_id in self.nodes:
+            self.nodes[node_id].outcome_seq = self.nodes[node_id].outcome_seen
+
+    return on_outcomes
+
+
+def end_before_acceptance(true: Method) -> Method:
+    def propose_draft(self: Leader) -> None:
+        draft = self._draft
+        ended, draft.outcomes = draft.outcomes, []
+        if ended:
+            self._propose(EntryKind.OUTCOME, encode_outcomes(ended), ended)
+        true(self)
+        draft.outcomes = ended
+
+    return propose_draft
+
+
+def start_with_acceptance(true: Method) -> Method:
+    def dispatch(self: Leader) -> None:
+        true(self)
+        self._start(self._draft.starting)
+
+    return dispatch
+
+
+def do_not_log_starts(true: Method) -> Method:
+    def propose_draft(self: Leader) -> None:
+        draft, self._draft = self._draft, Draft()
+        if draft.new:
+            self._proposed_index = self._propose(EntryKind.ACCEPT, draft.packed_calls(), draft.new)
+        if draft.attempts_lost:
+            self._proposed_index = self._propose(EntryKind.ATTEMPT, join_ids(draft.attempts_lost), None)
+        if draft.outcomes:
+            self._proposed_index = self._propose(EntryKind.OUTCOME, encode_outcomes(draft.outcomes), draft.outcomes)
+        self._proposed.append((self._proposed_index, draft))
+
+    return propose_draft
+
+
+def take_old_accounts(true: Method) -> Method:
+    def on_enrol(self: Leader, node_id: str, enrol: Any, now: float) -> None:
+        state = self.nodes.get(node_id)
+        if state is not None and state.account >> 32 == enrol.version >> 32:
+            state.account = min(state.account, enrol.version - 1)
+        true(self, node_id, enrol, now)
+
+    return on_enrol
+
+
+def give_back_whatever_is_missing(true: Method) -> Method:
+    def on_enrol(self: Leader, node_id: str, enrol: Any, now: float) -> None:
+        true(self, node_id, enrol._replace(dispatch_seq=2**62), now)
+
+    return on_enrol
+
+
+def take_any_batch(true: Method) -> Method:
+    def on_outcomes(self: Leader, node_id: str, term: int, seq: int, outcomes: Any, now: float) -> None:
+        if node_id in self.nodes:
+            self.nodes[node_id].outcome_seen = seq - 1
+        true(self, node_id, term, seq, outcomes, now)
+
+    return on_outcomes
+
+
+def release_early(true: Method) -> Method:
+    return lambda self, ack, now: true(self, 2**62, now)
+
+
+def keep_credit(true: Method) -> Method:
+    def drop(self: Ledger, task_id: bytes) -> Any:
+        task = self.held.get(task_id)
+        if task is not None:
+            self.held[b"leak" + task_id] = self.held.pop(task_id)
+        return task
+
+    return drop
+
+
+def lose_any_attempt(true: Method) -> Method:
+    def attempts_lost(self: Leader, outcomes: Any, node_id: str) -> None:
+        live = self.tasks.live
+        true(self, [(o[0], live[o[0]].attempt if o[0] in live else o[1], *o[2:]) for o in outcomes], node_id)
+
+    return attempts_lost
+
+
+def say_unknown(true: Method) -> Method:
+    """A task that runs is called unknown."""
+    return lambda self, task_id: None
+
+
+# --- the nodes ------------------------------------------------------------------------------------------------------
+
+
+def follow_anyone(true: Method) -> Method:
+    def follow(self: Executor, sender: str, term: int, now: float) -> bool:
+        if term < self.term:
+            self.heard_at = now
+            return True
+        return bool(true(self, sender, term, now))
+
+    return follow
+
+
+def take_twice(true: Method) -> Method:
+    def on_dispatch(self: Executor, sender: str, dispatch: Any, now: float) -> None:
+        self._dispatch_seq = min(self._dispatch_seq, dispatch.seq - 1)
+        self.slots._held = {}
+        true(self, sender, dispatch, now)
+
+    return on_dispatch
+
+
+def number_from_zero(true: Method) -> Method:
+    def init(self: Executor, settings: Any, incarnation: int) -> None:
+        true(self, settings, incarnation)
+        self._first_seq = self._dispatch_seq = 0
+
+    return init
+
+
+def forget_outcomes(true: Method) -> Method:
+    def report(self: Slots, items: Any, now: float) -> Any:
+        batch = true(self, items, now)
+        self.unrecorded.clear()
+        for item in items:
+            self._held.pop(item[0], None)
+        return batch
+
+    return report
+
+
+def give_back_what_runs(true: Method) -> Method:
+    def revoke(self: Slots, ids: Any) -> Any:
+        given_back, kept = true(self, ids)
+        return (*given_back, *kept), ()
+
+    return revoke
+
+
+def sync_nothing(true: Method) -> Method:
+    def init(self: journal.Writer, *args: Any, **kwargs: Any) -> None:
+        true(self, *args, **kwargs)
+        self._sync = False
+
+    return init
+
+
+def write_no_hard_state(true: Method) -> Method:
+    def take_persist(self: Consensus) -> Any:
+        persist = true(self)
+        if persist is not None:
+            persist.hard_state = None
+        return persist
+
+    return take_persist
+
+
+def promise_at_once(true: Method) -> Method:
+    def take_ready(self: Consensus) -> Any:
+        ready = true(self)
+        ready.send_now, ready.send_after = ready.send_now + ready.send_after, []
+        return ready
+
+    return take_ready
+
+
+def keep_the_name(true: Method) -> Method:
+    """A disk that was replaced, and a node that still goes by the name of the one before."""
+
+    def insert_disk(self: SimulatedNode) -> None:
+        identity = getattr(self, "saved_identity", None)
+        true(self)
+        if identity is not None:
+            self.identity = identity
+            self.saved_identity = identity
+
+    return insert_disk
+
+
+def consent_again(true: Method) -> Method:
+    """The consent goes to whoever is the lowest now, whomever it went to before."""
+
+    def step(self: FirstBoot, blank_peers: list[str]) -> Any:
+        if not self._identity.cluster_id:
+            self._identity.handed_to = ""
+            self._identity.consents |= {self._identity.node_id}
+        return true(self, blank_peers)
+
+    return step
+
+
+def form_by_counting(true: Method) -> Method:
+    """As many blank nodes are seen as are expected: so the cluster is formed."""
+
+    def step(self: FirstBoot, blank_peers: list[str]) -> Any:
+        if not self._identity.cluster_id and 1 + len(blank_peers) >= self._settings.expect:
+            if self._identity.node_id < min(blank_peers, default="~"):
+                self._identity.consents |= {self._identity.node_id, *blank_peers}
+            return None
+        return true(self, blank_peers)
+
+    return step
+
+
+# --- the client -----------------------------------------------------------------------------------------------------
+
+
+def forget_sent(true: Method) -> Method:
+    def requeue_sent(self: ClientLedger) -> None:
+        self.sent.clear()
+        true(self)
+
+    return requeue_sent
+
+
+def forget_taken(true: Method) -> Method:
+    def requeue_sent(self: ClientLedger) -> None:
+        self.taken.clear()
+        true(self)
+
+    return requeue_sent
+
+
+def miss_an_update(true: Method) -> Method:
+    """Whatever number an Update has, it counts as the next."""
+
+    def update(self: ClientSession, now: float, seq: int, *fields: Any) -> None:
+        self._ack = seq - 1
+        true(self, now, seq, *fields)
+
+    return update
+
+
+def never_formed(true: Any) -> property:
+    return property(lambda self: False, lambda self, value: None)

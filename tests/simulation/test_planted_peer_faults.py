@@ -1,0 +1,250 @@
+"""Breaks whole nodes and clients on purpose, in ways that schedulers have been broken, and sees each one found.
+
+As ``test_planted_faults.py`` does for the consensus core. What breaks a promise to users is found by the simulated
+world; what only costs time or patience, or needs a rare order of events, by the test that is named.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from modes import source_only
+from paceline.client.ledger import Ledger as ClientLedger
+from paceline.client.session import Session as ClientSession
+from paceline.core import sessions, snapshots
+from paceline.core.consensus import Consensus
+from paceline.core.dispatch import Dispatcher, Ledger
+from paceline.core.executor import Executor
+from paceline.core.leader import Leader
+from paceline.core.membership import FirstBoot, Identity
+from paceline.core.slots import Slots
+from paceline.core.task import Task, TaskTable
+from paceline.runtime import journal
+from simulation import peer_faults as broken
+from simulation import world as world_module
+from simulation.machines import SimulatedNode
+from simulation.world import Faults, World
+
+SEEDS = range(1, 41)
+SECONDS, TASKS_PER_S = 5.0, 40.0
+FINISH_WITHIN_S = 15.0
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One attribute replaced. ``broken`` is given the true one. ``found_by``: "" or "module:test"."""
+
+    name: str
+    owner: Any
+    attribute: str
+    broken: Callable[[Any], Any]
+    found_by: str = ""
+    faults: dict[str, float] = field(default_factory=dict)  # that differ from the usual ones
+    nodes: int = 3
+    expect: int | None = None
+
+
+TASK, LEADER, EXECUTOR = "core.test_task:test", "core.test_leader:test", "core.test_executor:test"
+SESSIONS, DELIVERY, NODE = "core.test_sessions:test", "core.test_delivery:test", "core.test_node:test"
+CLIENT, HERE = "client.test_session:test", "simulation.test_planted_peer_faults:test"
+
+CRASHES = {"crash_rate": 0.6}
+DUPLICATES = {"duplicate": 0.3, "slow": 0.3}
+DISKS = {"crash_rate": 0.8, "disk_delay_s": 0.05, "reboot_rate": 0.4}
+WIPES = {"wipe_rate": 0.5, "crash_rate": 0.3}
+PARTITIONS = {"partition_rate": 1.5}
+CANCELS = {"cancel": 0.5}
+
+FAULTS = [
+    # what is recorded
+    Fault(
+        "records every outcome",
+        TaskTable,
+        "_record",
+        broken.record_every_outcome,
+        f"{TASK}_the_first_outcome_of_a_task_is_recorded_and_later_ones_are_counted",
+    ),
+    Fault(
+        "accepts what it knows",
+        TaskTable,
+        "_accept",
+        broken.accept_what_is_known,
+        f"{TASK}_a_task_is_accepted_once_whether_it_is_live_ended_or_released",
+    ),
+    Fault("snapshots have no attempts", snapshots.Capture, "__init__", broken.snapshot_without(1), faults=CRASHES),
+    Fault("snapshots have no results", snapshots.Capture, "__init__", broken.snapshot_without(2), faults=CRASHES),
+    Fault("logs the end before the acceptance", Leader, "_propose_draft", broken.end_before_acceptance),
+    Fault(
+        "releases before it is acknowledged",
+        sessions.Session,
+        "acknowledge",
+        broken.release_early,
+        f"{SESSIONS}_results_are_released_when_their_update_is_acknowledged_and_once",
+    ),
+    # what is started
+    Fault("does not see that a task is known", Leader, "_open_task", broken.say_unknown, faults=CRASHES),
+    Fault("logs no start", Leader, "_propose_draft", broken.do_not_log_starts, faults=CRASHES),
+    Fault("starts before the start is logged", Leader, "dispatch", broken.start_with_acceptance, faults=CRASHES),
+    Fault("starts again what a leader had started", Leader, "_give_up_exhausted", broken.skip, faults=CRASHES),
+    Fault("does not see that a node was restarted", Leader, "_node_restarted", broken.skip, faults=CRASHES),
+    Fault(
+        "takes old accounts",
+        Leader,
+        "on_enrol",
+        broken.take_old_accounts,
+        f"{LEADER}_an_old_account_that_comes_late_is_ignored",
+    ),
+    Fault("gives back what is under way", Leader, "on_enrol", broken.give_back_whatever_is_missing, faults=DUPLICATES),
+    Fault("takes a dispatch twice", Executor, "on_dispatch", broken.take_twice, faults=DUPLICATES),
+    Fault(
+        "numbers dispatches from zero",
+        Executor,
+        "__init__",
+        broken.number_from_zero,
+        f"{DELIVERY}_what_was_sent_to_a_node_before_it_was_restarted_does_not_start_there",
+    ),
+    Fault("dispatches beyond its lease", Consensus, "has_quorum_lease", broken.always(True), faults=PARTITIONS),
+    Fault(
+        "hears deposed leaders", Executor, "_follow", broken.follow_anyone, f"{EXECUTOR}_a_deposed_leader_is_not_heard"
+    ),
+    Fault(
+        "does not adopt what runs",
+        Dispatcher,
+        "adopt",
+        broken.skip,
+        f"{LEADER}_a_new_leader_leaves_tasks_where_they_run_and_dispatches_the_rest",
+    ),
+    Fault(
+        "ignores the number of an attempt",
+        Leader,
+        "_attempts_lost",
+        broken.lose_any_attempt,
+        f"{LEADER}_the_loss_of_an_attempt_that_is_not_the_current_one_changes_nothing",
+    ),
+    # what is told
+    Fault("tells a result before it is committed", Task, "waits_for_commit", broken.property_always(False)),
+    Fault("logs what is not to be logged", Task, "is_logged", broken.property_always(True)),
+    Fault("gives back what runs", Slots, "revoke", broken.give_back_what_runs, faults=CANCELS),
+    Fault(
+        "acknowledges outcomes at once",
+        Leader,
+        "on_outcomes",
+        broken.acknowledge_at_once,
+        f"{LEADER}_a_node_may_forget_outcomes_only_once_they_are_committed",
+    ),
+    Fault(
+        "takes outcomes behind a gap",
+        Leader,
+        "on_outcomes",
+        broken.take_any_batch,
+        f"{LEADER}_outcomes_behind_a_gap_are_not_taken_until_it_is_closed",
+    ),
+    # what is never finished
+    Fault("never runs what it recovered", Dispatcher, "settle", broken.always(0), faults=CRASHES),
+    Fault("never gives credit back", Ledger, "drop", broken.keep_credit),
+    Fault("forgets outcomes before they are recorded", Slots, "report", broken.forget_outcomes, faults=DUPLICATES),
+    Fault("client forgets what it sent", ClientLedger, "requeue_sent", broken.forget_sent, faults=CRASHES),
+    Fault("client forgets what only a leader had", ClientLedger, "requeue_sent", broken.forget_taken, faults=CRASHES),
+    Fault("client does not ask for what was accepted", ClientSession, "_send_waits", broken.skip, faults=CRASHES),
+    Fault(
+        "client does not miss an update",
+        ClientSession,
+        "_update",
+        broken.miss_an_update,
+        f"{CLIENT}_a_gap_in_the_updates_begins_a_new_epoch_that_asks_for_what_is_missing",
+    ),
+    # what is on disk
+    Fault("syncs nothing", journal.Writer, "__init__", broken.sync_nothing, faults=DISKS),
+    Fault("does not cut a torn tail", journal, "cut_torn_tail", lambda true: lambda files, torn: None, faults=DISKS),
+    Fault("does not write term and vote", Consensus, "_take_persist", broken.write_no_hard_state, faults=DISKS),
+    Fault("promises before it is durable", Consensus, "take_ready", broken.promise_at_once, faults=DISKS),
+    Fault("an empty disk votes under the old name", SimulatedNode, "_insert_disk", broken.keep_the_name, faults=WIPES),
+    # how it begins
+    Fault("consents twice", FirstBoot, "step", broken.consent_again, faults=PARTITIONS | CRASHES, nodes=4, expect=3),
+    Fault(
+        "forms a cluster by counting",
+        FirstBoot,
+        "step",
+        broken.form_by_counting,
+        f"{HERE}_nodes_that_do_not_all_hear_each_other_form_one_cluster",
+    ),
+    Fault(
+        "does not begin again",
+        Identity,
+        "formed",
+        broken.never_formed,
+        f"{NODE}_a_node_that_crashed_before_the_first_entry_was_durable_forms_its_cluster_again",
+    ),
+]
+
+
+def run(seed: int, fault: Fault) -> None:
+    usual = Faults()
+    values = {name: getattr(usual, name) for name in Faults.__slots__} | fault.faults
+    world = World(seed, nodes=fault.nodes, expect=fault.expect, faults=Faults(**values))
+    try:
+        world.run(SECONDS, tasks_per_second=TASKS_PER_S)
+        world.heal_and_finish()
+    finally:
+        world.close()
+
+
+@pytest.fixture(autouse=True)
+def _short_and_silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(world_module, "FINISH_WITHIN_S", FINISH_WITHIN_S)
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+def found_in_the_world(fault: Fault) -> bool:
+    for seed in SEEDS:
+        try:
+            run(seed, fault)
+        except Exception:  # noqa: BLE001 - an invariant, or what the fault made of the code
+            return True
+    return False
+
+
+def found_by_test(name: str) -> bool:
+    module, _, test = name.partition(":")
+    try:
+        getattr(importlib.import_module(module), test)()
+    except Exception:  # noqa: BLE001 - as above
+        return True
+    return False
+
+
+@source_only
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name.replace(" ", "-"))
+def test_planted_fault_is_found(fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
+    if fault.found_by:
+        assert not found_by_test(fault.found_by), "it fails without the fault, too"
+    monkeypatch.setattr(fault.owner, fault.attribute, fault.broken(getattr(fault.owner, fault.attribute)))
+    assert found_by_test(fault.found_by) if fault.found_by else found_in_the_world(fault)
+
+
+CONTROLS = [{}, CRASHES, DUPLICATES, DISKS, WIPES, PARTITIONS, CANCELS]
+
+
+@pytest.mark.parametrize("faults", CONTROLS, ids=lambda faults: "-".join(faults) or "usual")
+def test_without_a_planted_fault_nothing_is_found(faults: dict[str, float]) -> None:
+    for seed in range(1, 6):
+        run(seed, Fault("none", None, "", broken.skip, faults=faults))
+
+
+def test_nodes_that_do_not_all_hear_each_other_form_one_cluster() -> None:
+    """Four that expect three: {A, C, D} and {B, C, D} are enough each and must not both begin (hashicorp/raft #122)."""
+    for seed in range(1, 21):
+        world = World(seed, nodes=4, expect=3, faults=Faults(slow=0.9))
+        a, b = world.nodes[0].address, world.nodes[1].address
+        world.cut = {(a, b), (b, a)}
+        world.run(1.0)
+        world.heal_and_finish()
+        assert len({node.identity.cluster_id for node in world.nodes}) == 1
