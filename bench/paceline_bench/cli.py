@@ -123,6 +123,17 @@ def restart(tasks: int, json_path: str | None) -> int:
     return _finish([verb.run(tasks)], json_path)
 
 
+@bench.command()
+@click.option("--tasks", type=click.IntRange(min=1), default=1_000_000, show_default=True)
+@click.option("--samples", type=click.IntRange(min=1), default=5_000, show_default=True)
+@_json
+def backlog(tasks: int, samples: int, json_path: str | None) -> int:
+    """A million tasks that wait: what they weigh, and how soon an urgent one gets through."""
+    from paceline_bench import backlog as verb
+
+    return _finish([verb.run(tasks, samples)], json_path)
+
+
 @bench.command(name="all")
 @click.option("--quick", is_flag=True, help="A tenth of the work: to see that it runs, not to quote.")
 @_json

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
@@ -190,10 +190,8 @@ class Cluster:
         """
         if nodes < 1:
             raise ValueError(f"nodes is {nodes}, and must be at least 1")
-        specs = [_module_spec(module) for module in modules]
-        options = ["--port", "0", "--workers", str(workers), "--journal", journal, "--expect", str(nodes)]
-        command = [sys.executable, "-m", "paceline", "node", *specs, *options, "--no-discovery"]
-        return cls(command, nodes, environment, journal=journal)
+        options = ["--journal", journal, "--expect", str(nodes)]
+        return cls([*_node_command(modules, workers), *options], nodes, environment, journal=journal)
 
     def __enter__(self) -> Cluster:
         try:
@@ -243,6 +241,14 @@ class Cluster:
             if node.alive or not node.ready:
                 node.wait_announced("ready", deadline_s)
 
+    def add_node(self, *modules: str | Path | ModuleType, workers: int = 2, timeout: float = START_TIMEOUT_S) -> Node:
+        """Start one more node, which may serve other tasks than those there are, and wait until it is ready."""
+        deadline_s = time.monotonic() + timeout
+        command = [*_node_command(modules, workers), "--journal", self._journal, "--expect", "0"]
+        self._start_node("--join", self.nodes[0].address, command=command)
+        self.nodes[-1].wait_announced("ready", deadline_s)
+        return self.nodes[-1]
+
     def stop(self, timeout: float = STOP_TIMEOUT_S) -> None:
         """SIGTERM to every node, SIGKILL to those that still live after ``timeout`` seconds. Stopping twice is fine."""
         deadline_s = time.monotonic() + timeout
@@ -254,12 +260,18 @@ class Cluster:
             shutil.rmtree(self._directory, ignore_errors=True)
             self._directory = None
 
-    def _start_node(self, *options: str) -> None:
+    def _start_node(self, *options: str, command: list[str] | None = None) -> None:
         assert self._directory is not None
         number = len(self.nodes)
         data = [] if self._journal == "memory" else ["--data-dir", str(self._directory / f"node{number}")]
         log_path = self._directory / f"node{number}.log"
-        self.nodes.append(Node([*self._command, *data, *options], log_path, self._environment))
+        self.nodes.append(Node([*(command or self._command), *data, *options], log_path, self._environment))
+
+
+def _node_command(modules: Iterable[str | Path | ModuleType], workers: int) -> list[str]:
+    specs = [_module_spec(module) for module in modules]
+    options = ["--port", "0", "--workers", str(workers), "--no-discovery"]
+    return [sys.executable, "-m", "paceline", "node", *specs, *options]
 
 
 def _leader_id(addresses: tuple[str, ...]) -> str:

@@ -1,0 +1,110 @@
+"""A leader with very many tasks in its queue: what they weigh, and how soon an urgent one gets through.
+
+Two nodes serve different tasks. The worker of the second is kept busy, so that its tasks wait at the leader; the urgent
+task runs on the first, whose worker is free. It is measured before and after the queue is filled, in one run.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+import msgpack  # type: ignore[import-untyped]
+import psutil
+
+from paceline.client import Cluster
+from paceline_bench import backlog_tasks
+from paceline_bench.report import Check, Report, Row, microseconds
+from paceline_bench.stats import summarize
+from paceline_bench.tasks import noop
+
+JOURNAL = "fsync"
+TASKS_PER_CLIENT = 100_000
+ARGUMENT_BYTES = 100
+WARM_UP = 500
+TIMEOUT_S = 300.0
+STEPS = 4
+RSS_LIMIT_BYTES = 1e9
+P99_LIMIT = 3.0
+
+
+def run(tasks: int, samples: int) -> Report:
+    """Queue ``tasks`` of 100 bytes of arguments; ``samples`` urgent ones before and after."""
+    with (
+        tempfile.TemporaryDirectory(prefix="paceline-bench-") as directory,
+        Cluster.local("paceline_bench.tasks", nodes=1, workers=1, journal=JOURNAL) as cluster,
+    ):
+        cluster.add_node("paceline_bench.backlog_tasks", workers=1)
+        leader = psutil.Process(cluster.nodes[0].pid)
+        gate = str(Path(directory, "gate"))
+        padding = bytes(ARGUMENT_BYTES - len(msgpack.packb((None, gate, b""))) - 1)
+        rss = [leader.memory_info().rss]
+        empty, wrong = _urgent(cluster, samples)
+        started_s = time.perf_counter()
+        for step in range(STEPS):
+            _fill(cluster, gate, padding, tasks * (step + 1) // STEPS - tasks * step // STEPS)
+            rss.append(leader.memory_info().rss)
+        filled_s = time.perf_counter() - started_s
+        full, wrong_full = _urgent(cluster, samples)
+        rss_after = leader.memory_info().rss
+        with cluster.client() as client:
+            waiting = client.status()["queued"]
+        # What waits is not run: the nodes end with the block, and the gate is never opened.
+    before, after = summarize(empty), summarize(full)
+    ratio = after.p99 / before.p99
+    per_task = (rss[-1] - rss[0]) / tasks
+    return Report(
+        verb="backlog",
+        journal=JOURNAL,
+        rows=[
+            Row("tasks that wait", f"{waiting:,}", f"{ARGUMENT_BYTES} bytes each; accepted in {filled_s:.0f} s"),
+            Row(
+                "leader, RSS",
+                f"{rss_after / 2**20:,.0f} MiB",
+                f"{rss[0] / 2**20:.0f} MiB before; {per_task:.0f} bytes a task",
+            ),
+            Row("urgent task, queue empty, p50", microseconds(before.p50), f"{before.count:,} samples"),
+            Row("urgent task, queue empty, p99", microseconds(before.p99)),
+            Row("urgent task, queue full, p50", microseconds(after.p50)),
+            Row("urgent task, queue full, p99", microseconds(after.p99), f"{ratio:.2f} times"),
+        ],
+        checks=[
+            Check("every task waits", waiting >= tasks - 10, f"{waiting:,} of {tasks:,}"),
+            Check("every result is the one asked for", wrong + wrong_full == 0),
+            Check("the leader takes less than 1 GB", rss_after < RSS_LIMIT_BYTES),
+            Check("an urgent task's p99 is at most 3 times that of an empty queue", ratio <= P99_LIMIT),
+        ],
+        details={
+            "rss_bytes": [*rss, rss_after],
+            "bytes_per_task": per_task,
+            "empty": {"p50_s": before.p50, "p99_s": before.p99},
+            "full": {"p50_s": after.p50, "p99_s": after.p99},
+            "p99_ratio": ratio,
+        },
+    )
+
+
+def _fill(cluster: Cluster, gate: str, padding: bytes, tasks: int) -> None:
+    """By several clients, one after the other: each remembers what it submitted."""
+    for start in range(0, tasks, TASKS_PER_CLIENT):
+        with cluster.client() as client:
+            count = min(TASKS_PER_CLIENT, tasks - start)
+            futures = [client.submit(backlog_tasks.queued, gate, padding) for _ in range(count)]
+            for future in futures:
+                future.accepted(TIMEOUT_S)
+
+
+def _urgent(cluster: Cluster, samples: int) -> tuple[list[float], int]:
+    """Seconds of each round trip of a task of the highest priority, and how many results were wrong."""
+    urgent = noop.options(priority=9)
+    clock = time.perf_counter
+    durations_s, wrong = [], 0
+    with cluster.client() as client:
+        for number in range(-WARM_UP, samples):
+            started_s = clock()
+            result = client.submit(urgent, number).result(timeout=30)
+            if number >= 0:
+                durations_s.append(clock() - started_s)
+            wrong += result != number
+    return durations_s, wrong
