@@ -61,8 +61,8 @@ def run(tasks: int, samples: int) -> Report:
             Row("tasks that wait", f"{waiting:,}", f"{ARGUMENT_BYTES} bytes each; accepted in {filled_s:.0f} s"),
             Row(
                 "leader, RSS",
-                f"{rss_after / 2**20:,.0f} MiB",
-                f"{rss[0] / 2**20:.0f} MiB before; {per_task:.0f} bytes a task",
+                f"{rss_after / 1e6:,.0f} MB",
+                f"{rss[0] / 1e6:.0f} MB before; {per_task:.0f} bytes a task",
             ),
             Row("urgent task, queue empty, p50", microseconds(before.p50), f"{before.count:,} samples"),
             Row("urgent task, queue empty, p99", microseconds(before.p99)),

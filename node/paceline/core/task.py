@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable
 from enum import IntEnum
+from sys import intern
 from typing import TYPE_CHECKING, Any
 
 from paceline.core.settings import Settings
@@ -115,7 +116,8 @@ class Task:
     )
 
     def __init__(self, call: Call) -> None:
-        self.id, self.name, self.priority, self.args, self.options = call
+        self.id, name, self.priority, self.args, self.options = call
+        self.name = intern(name)  # a million tasks share a few names
         # What follows is the leader's own.
         self.state = State.READY
         self.lost_attempts = 0  # before this leader; of a task that starts at most once, whether its start is logged
