@@ -18,6 +18,8 @@ print the same; ``PACELINE_REWRITE=1`` writes the file anew. The commands (nodes
 ``read a``, ``reads``                a read that must not be stale; how many have been confirmed
 ``write a``                          all writes of a complete, and what waited for them leaves
 ``deliver ab [1]``                   the messages from a to b that are under way arrive (or the first of them)
+``deliver ab reversed``              they arrive in the wrong order
+``repeat ab [1]``                    they arrive, and copies of them are still under way
 ``drop ab``, ``drop a``              the messages from a to b, or of a, are lost
 ``settle abc``                       writes complete and messages between these nodes arrive, until nothing moves
 ``quietly COMMAND``                  the same without printing
@@ -91,7 +93,7 @@ class Scenario:
             for name in (
                 *("cluster", "blank", "bootstrap", "advance", "tick", "elect", "propose", "config", "write", "deliver"),
                 *("beat", "live", "drop", "settle", "compact", "crash", "restart", "status", "read", "reads"),
-                "transfer",
+                *("transfer", "repeat"),
             )
         }
         try:
@@ -188,7 +190,14 @@ class Scenario:
             self.world.complete_write(node)
 
     def _do_deliver(self, link: str, limit: str = "99") -> None:
-        for flight in self._take(link, int(limit)):
+        flights = self._take(link) if limit == "reversed" else self._take(link, int(limit))
+        for flight in flights[::-1] if limit == "reversed" else flights:
+            self._deliver(flight)
+
+    def _do_repeat(self, link: str, limit: str = "99") -> None:
+        flights = self._take(link, int(limit))
+        self.world.network[:0] = flights
+        for flight in flights:
             self._deliver(flight)
 
     def _do_drop(self, link: str) -> None:
