@@ -32,6 +32,7 @@ from paceline_protocol.messages import (
     Refusal,
     StatusReply,
     StatusRequest,
+    Submit,
     TaskEnd,
     Update,
     Wait,
@@ -252,6 +253,19 @@ def test_a_gap_in_the_updates_begins_a_new_epoch_that_asks_for_what_is_missing()
     rig.sent()
     rig.hear("a:1", welcome("a:1", "a:1"))
     assert rig.sent() == [("a:1", Wait(0, (task_id(1),)))]
+
+
+def test_what_is_called_accepted_behind_a_gap_may_have_been_refused_in_it() -> None:
+    rig = Rig()
+    rig.attach()
+    rig.submit(1)
+    rig.update(2, accepted=[1])
+    assert not rig.session.is_accepted(task_id(1))
+    rig.pass_time(0.1)
+    rig.sent()
+    rig.hear("a:1", welcome("a:1", "a:1"))
+    [(_, message)] = rig.sent()
+    assert isinstance(message, Submit), "it is submitted again"
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 * ``actions``: consensus cores, no clock: any message at any time.
 * ``timed``: consensus cores in virtual time, which must come back once the faults end.
 * ``peers``: whole nodes with their journals, clients and workers, in virtual time.
+* ``peer-actions``: the same without a clock, and then in peace.
 
 A seed reproduces its run: ``./dev simulate peers --seeds 7 --trace`` tells the story of one.
 """
@@ -23,12 +24,14 @@ from random import Random
 from unittest.mock import patch
 
 from paceline.core import progress, transfer
+from simulation.action_world import ActionWorld
 from simulation.schedulers import ActionRun, TimedRun
 from simulation.world import World
 
 Say = Callable[[str], None]
 
 ACTION_STEPS = 3_000
+PEER_STEPS = 4_000
 TIMED_FAULTY_S = 8.0
 PEERS_S = (8.0, 15.0, 30.0)
 PEERS_TASKS_PER_S = (2.0, 10.0, 50.0)
@@ -92,7 +95,24 @@ def run_peers(seed: int, say: Say | None = None) -> Run:
     return Run(world.now, world.events)
 
 
-KINDS: dict[str, Callable[[int, Say | None], Run]] = {"actions": run_actions, "timed": run_timed, "peers": run_peers}
+def run_peer_actions(seed: int, say: Say | None = None) -> Run:
+    world = ActionWorld(seed, nodes=Random(seed).choice((1, 2, 3, 3, 3, 4, 5)), trace=say)
+    try:
+        world.run_actions(PEER_STEPS)
+        world.heal_and_finish()
+    finally:
+        world.close()
+    world.events["task"] += len(world.history.stories)
+    return Run(0.0, world.events)
+
+
+KINDS: dict[str, Callable[[int, Say | None], Run]] = {
+    "actions": run_actions,
+    "timed": run_timed,
+    "peers": run_peers,
+    "peer-actions": run_peer_actions,
+}
+STEPS = {"actions": ACTION_STEPS, "peer-actions": PEER_STEPS}
 
 
 def _run_one(job: tuple[str, int]) -> tuple[int, Run | None, str]:
@@ -127,7 +147,7 @@ def simulate(kind: str, seeds: range, for_s: float, jobs: int) -> int:
                 seconds += run.seconds
                 events.update(run.events)
     passed_s = time.monotonic() - started
-    hours = f", {seconds / 3600:.2f} simulated hours" if seconds else f" of {ACTION_STEPS} actions"
+    hours = f", {seconds / 3600:.2f} simulated hours" if seconds else f" of {STEPS[kind]:,} actions"
     print(f"{kind}: {done} seeds{hours} in {passed_s:.0f} s ({done / passed_s:.1f} seeds/s), {broken} broken")
     print("  " + ", ".join(f"{count:,} x {event}" for event, count in sorted(events.items()) if count), flush=True)
     return broken

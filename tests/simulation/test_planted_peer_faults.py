@@ -159,6 +159,13 @@ FAULTS = [
         broken.miss_an_update,
         f"{CLIENT}_a_gap_in_the_updates_begins_a_new_epoch_that_asks_for_what_is_missing",
     ),
+    Fault(
+        "client believes what follows a gap",
+        ClientSession,
+        "_update",
+        broken.miss_an_update,
+        f"{CLIENT}_what_is_called_accepted_behind_a_gap_may_have_been_refused_in_it",
+    ),
     # what is on disk
     Fault("syncs nothing", journal.Writer, "__init__", broken.sync_nothing, faults=DISKS),
     Fault("does not cut a torn tail", journal, "cut_torn_tail", lambda true: lambda files, torn: None, faults=DISKS),

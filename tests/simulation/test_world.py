@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from modes import COMPILED
+from simulation.action_world import ActionWorld
 from simulation.world import PEACE, World
 
 SECONDS = 8.0
@@ -24,6 +25,14 @@ def _seeds() -> range:
 def test_no_accepted_task_is_lost_under_any_fault(seed: int) -> None:
     world = World(seed, nodes=(1, 3, 3, 4, 5)[seed % 5])
     world.run(SECONDS)
+    world.heal_and_finish()
+    assert len(world.history.stories) > 100
+
+
+@pytest.mark.parametrize("seed", range(1, 9))
+def test_nor_if_no_clock_tells_when(seed: int) -> None:
+    world = ActionWorld(seed, nodes=(1, 3, 3, 4, 5)[seed % 5])
+    world.run_actions(3_000)
     world.heal_and_finish()
     assert len(world.history.stories) > 100
 
@@ -48,6 +57,7 @@ def test_the_same_seed_gives_the_same_run() -> None:
 _DIGEST = """
 from hashlib import sha256
 from paceline.version import is_compiled
+from simulation.action_world import ActionWorld
 from simulation.world import World
 world = World(5)
 world.run(3.0)

@@ -586,9 +586,10 @@ class Session:
         for task_id, code, detail in refused:
             self._refused(task_id, code, detail, now)
         sent = ledger.sent
-        for seq in accepted:
-            if seq in sent:  # not so if all its tasks ended
-                ledger.accept(seq)
+        if update_seq <= self._ack + 1:  # `accepted` means all but what was refused before, which a gap may have held
+            for seq in accepted:
+                if seq in sent:  # not so if all its tasks ended
+                    ledger.accept(seq)
         if accepted or results:
             self._refused_since_s = math.inf
             self._retry_delay_s = RETRY_MIN_S
