@@ -212,11 +212,15 @@ class DataDirInUse(JournalError):
 
     exit_code = 61
 
-    def __init__(self, directory: str, pid: str) -> None:
-        super().__init__(
-            f"the data directory {directory} is in use by process {pid or 'of another user'}; two nodes can't share "
-            "one: give this node another --port or --data-dir"
-        )
+    def __init__(
+        self,
+        directory: str,
+        pid: str,
+        advice: str = "two nodes can't share one: give this node another --port or --data-dir",
+    ) -> None:
+        self.directory = directory
+        self.pid = pid
+        super().__init__(f"the data directory {directory} is in use by process {pid or 'of another user'}; {advice}")
 
 
 class JournalCorrupt(JournalError):
@@ -263,4 +267,23 @@ class IdentityLost(JournalError):
         super().__init__(
             f"{directory}: {reason}. A node that forgot what it promised must not vote. Move the directory away and "
             "start it again: it joins as a new node"
+        )
+
+
+class RecoveryRefused(JournalError):
+    """`paceline cluster recover` did nothing: it was not told that loss is accepted, or there is nothing to recover."""
+
+    exit_code = 66
+
+
+class RecoveryUnfinished(JournalError):
+    """A recovery was cut off before the end. The node has a new cluster id, and may still lack the votes to lead it."""
+
+    exit_code = 67
+
+    def __init__(self, directory: str) -> None:
+        self.directory = directory
+        super().__init__(
+            f"the recovery of {directory} was cut off before its end; run `paceline cluster recover --unsafe "
+            f"--data-dir {directory}` again, then start the node"
         )

@@ -26,7 +26,9 @@ def data_dir(cluster: Cluster, node: Node) -> Path:
 
 @pytest.fixture
 def three_durable_nodes() -> Iterator[Cluster]:
-    with Cluster.local(TASKS, nodes=3, workers=1, journal="fsync") as cluster:
+    cluster = Cluster.local(TASKS, nodes=3, workers=1, journal="fsync")
+    cluster._command += ["--log-level", "info"]
+    with cluster:
         yield cluster
 
 
@@ -88,7 +90,9 @@ def test_a_node_whose_disk_was_wiped_comes_back_as_another_node(three_durable_no
         wait_until(lambda: wiped.id in {node["id"] for node in client.status()["nodes"]}, "the new node joined")
 
 
-def test_a_leader_whose_disk_is_full_stops_and_no_accepted_task_is_lost(three_durable_nodes: Cluster) -> None:
+def test_a_leader_whose_disk_is_full_hands_over_and_stops_and_no_accepted_task_is_lost(
+    three_durable_nodes: Cluster,
+) -> None:
     leader = three_durable_nodes.leader
     assert leader is not None
     (segment, *_) = find_segments(data_dir(three_durable_nodes, leader) / "journal")
@@ -100,9 +104,14 @@ def test_a_leader_whose_disk_is_full_stops_and_no_accepted_task_is_lost(three_du
         assert [future.result(DEADLINE_S) for future in futures] == [number**2 for number in range(QUEUED)]
         wait_until(lambda: not leader.alive, "the node with the full disk stops")
         wait_until(lambda: client.status()["leader_id"] not in ("", leader.id), "another leads")
-        assert settled_status(client)["accepted_total"] == QUEUED
+        status = settled_status(client)
+        assert status["accepted_total"] == QUEUED
     log = leader._log_path.read_text()
-    assert "can't write" in log
+    # It was asked to make way before it ended, and it ended when it knew who leads.
+    order = ["can't write", "handing over to node", "no longer leading", f"node {status['leader_id']} leads"]
+    places = [log.find(line) for line in order]
+    assert -1 not in places, log
+    assert places == sorted(places), log
     assert "make room or replace the disk" in log
     assert leader._process.returncode == 64
 

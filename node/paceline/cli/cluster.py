@@ -1,17 +1,27 @@
-"""``paceline cluster``: who votes, and who leads. Each command waits until it is done, or says why it can't be."""
+"""``paceline cluster``: who votes, and who leads. Each command waits until it is done, or says why it can't be.
+
+All but ``recover`` ask the leader. That one is for a cluster that can have none any more, and works on a stopped node's
+data directory.
+"""
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from paceline.cli.options import connect, reaches_a_cluster, to_json
+from paceline.config import DEFAULT_PORT, ClusterFile
+from paceline.errors import RecoveryRefused
 from paceline_protocol.messages import AdminOp
 
 if TYPE_CHECKING:
     from paceline.client import Client
+    from paceline.runtime.unsafe import Recovery, Survivor
 
 CHANGE_TIMEOUT_S = 30.0
 STATUS_TIMEOUT_S = 5.0
@@ -83,6 +93,83 @@ def transfer(node: str | None, **where: Any) -> None:
         return AdminOp.STEP_DOWN, str(status["leader_id"])
 
     _change("transfer", ask, **where)
+
+
+@cluster.command()
+@click.option("--unsafe", is_flag=True, help="Do it. What only the lost voters had is gone for good.")
+@click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Of the stopped node. Default: where `paceline node` with this cluster file and port keeps it.",
+)
+@click.option(
+    "--cluster",
+    "cluster_path",
+    type=click.Path(exists=True, dir_okay=False),
+    envvar="PACELINE_CLUSTER",
+    help="The cluster file of the node, to find its data.  [env: PACELINE_CLUSTER]",
+)
+@click.option("--port", type=int, default=DEFAULT_PORT, show_default=True, help="Of the node, to find its data.")
+@_as_json
+def recover(unsafe: bool, data_dir: Path | None, cluster_path: str | None, port: int, as_json: bool) -> None:
+    """Make one survivor the only voter of a new cluster, after a majority of the voters was lost for good.
+
+    The node must be stopped. Without --unsafe nothing is changed, and it is said what may be lost.
+    """
+    from paceline.runtime.storage import default_directory
+    from paceline.runtime.unsafe import look
+    from paceline.runtime.unsafe import recover as recover_node
+
+    if data_dir is None:
+        data_dir = default_directory(ClusterFile.load(cluster_path).name if cluster_path else "", port)
+    if not unsafe:
+        raise RecoveryRefused(refusal(look(data_dir)))
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    done = recover_node(data_dir, new_cluster_id=secrets.token_hex(8), at=at)
+    fields = recovery_fields(done)
+    if as_json:
+        click.echo(to_json(fields))
+        return
+    for name, value in fields.items():
+        click.echo(f"{name:<15} {', '.join(value) if isinstance(value, list) else value}")
+    click.echo(
+        "\nWhat only the lost voters had is gone: tasks that were accepted and results that were recorded after the "
+        "last entry that this node has. Start this node, then others without data. Nodes of the lost majority that "
+        "come back belong to another cluster: start them again without their data."
+    )
+
+
+def refusal(survivor: Survivor) -> str:
+    """What a person should know, and try, before a recovery."""
+    lost = survivor.lost_voters
+    return (
+        f"nothing was changed. Node {survivor.node_id} has the log of cluster {survivor.cluster_id} up to entry "
+        f"{survivor.last_index} of term {survivor.last_term}: {survivor.queued} queued tasks, {survivor.results} "
+        "results. What the cluster accepted or recorded after that, only the other voters have, and a recovery loses "
+        "it for good; tasks whose outcome only they have run again. "
+        f"First start the other voters ({', '.join(lost) or 'none is known'}) if any of their disks survives: with a "
+        "majority of them the cluster goes on by itself and nothing is lost. If none does, recover on the survivor "
+        "with the highest term and entry, once, with --unsafe"
+    )
+
+
+def recovery_fields(done: Recovery) -> dict[str, Any]:
+    """What a recovery did, as names and values."""
+    survivor = done.survivor
+    return {
+        "node": survivor.node_id,
+        "cluster": survivor.cluster_name,
+        "old_cluster_id": survivor.cluster_id,
+        "new_cluster_id": done.new_cluster_id,
+        "recovered_at": done.at,
+        "last_term": survivor.last_term,
+        "last_index": survivor.last_index,
+        "config_term": done.config_term,
+        "config_index": done.config_index,
+        "queued": survivor.queued,
+        "results": survivor.results,
+        "lost_voters": list(survivor.lost_voters),
+    }
 
 
 def _change(

@@ -6,6 +6,11 @@ tried again).
 
 The order within a turn is the core's contract (``core/effects.py``): what promises nothing leaves at once, what
 promises leaves when the journal says that it is durable.
+
+When the journal fails, nothing is promised any more: no vote, no acknowledgement. A leader first makes way, which takes
+messages and no disk of its own: its followers get what they lack of the log, the best of them is told to stand, and the
+others elect it. What was never durable here may still be committed by their disks. Then, or after FAILED_HAND_OVER_S,
+the turn ends with the journal's error; a node that does not lead ends at once.
 """
 
 from __future__ import annotations
@@ -18,6 +23,7 @@ from typing import Protocol
 
 from paceline.core.effects import Effects, PeerBatch, WorkerBatch
 from paceline.core.node import NodeCore
+from paceline.errors import JournalFailed
 from paceline.runtime.counters import Counters
 from paceline.runtime.journal import Journal
 from paceline.runtime.transport import Received, Sent, Source, Transport
@@ -26,6 +32,8 @@ from paceline_protocol.codec import decode, decode_fields, encode, encode_fields
 from paceline_protocol.errors import ProtocolError
 
 MAX_WAIT_S = 1.0
+FAILED_HAND_OVER_S = 0.5
+"""How long a leader whose journal failed goes on for its successor's sake."""
 STALLED_FRAMES = 10_000
 """Frames kept for a client that takes none. Beyond it the client is given up: it finds out, and asks for what it
 misses."""
@@ -99,6 +107,9 @@ class Reactor:
         self._saved_index = 0
         self._stalled: dict[bytes, deque[bytes]] = {}
         self._respawn_at = inf  # when the next worker is due in place of one that ended
+        self._failure: JournalFailed | None = None  # of the journal: nothing is written or promised any more
+        self._failed_term = 0  # the one that this node led when that happened
+        self._ends_at = inf  # when the failure is raised, whoever leads
 
     def add_address(self, address: str) -> None:
         """Discovery found a node. May be called from any thread."""
@@ -106,7 +117,7 @@ class Reactor:
         self._transport.wake()
 
     def turn(self) -> None:
-        """Wait for something to do, and do it."""
+        """Wait for something to do, and do it. Raises JournalFailed once nothing is left to do without a journal."""
         deadline = self.core.next_deadline()
         received = self._transport.poll(self._wait_s(deadline))
         now = self._clock()
@@ -127,7 +138,7 @@ class Reactor:
     def _wait_s(self, deadline: float) -> float:
         if self._stalled:
             return 0.001
-        wait_s = min(deadline, self._respawn_at) - self._clock()
+        wait_s = min(deadline, self._respawn_at, self._ends_at) - self._clock()
         return min(max(wait_s, 0.0), MAX_WAIT_S)
 
     # --- in -----------------------------------------------------------------------------------------------------
@@ -205,15 +216,21 @@ class Reactor:
             self._send_peers(to_peers)
         while True:
             if self._journal is not None:
-                self._take_durable(self._journal)
+                self._take_durable(self._journal, now)
             if not core.effects_due(now):
+                if self._failure is not None:
+                    self._go_on_without_journal(self._failure, now)
                 return
             effects = core.take_effects(now)
             if effects.identity_changed and self._save_identity is not None:
+                if self._failure is not None:
+                    raise self._failure  # who it is can't be written down either
                 self._save_identity()  # before anything tells of it: a consent is given once, whatever crashes
             self._send(effects)
             if self._journal is None:
                 self._send_peers(effects.after_persist)
+                continue
+            if self._failure is not None:
                 continue
             if effects.persist is not None:
                 self._submitted_seq = effects.persist.seq
@@ -223,10 +240,9 @@ class Reactor:
             if effects.save_snapshot is not None:
                 self._journal.save_snapshot(effects.save_snapshot)
 
-    def _take_durable(self, journal: Journal) -> None:
+    def _take_durable(self, journal: Journal, now: float) -> None:
         """Tell the core what is written, and keep the promises that waited for it."""
-        if journal.failure is not None:
-            raise journal.failure
+        failure = journal.failure  # read first: what is durable by now is all that ever will be
         durable = journal.durable_seq()
         if durable > self._durable_seq:
             self._durable_seq = durable
@@ -237,6 +253,28 @@ class Reactor:
             self.core.snapshot_saved(saved_index)
         while self._promises and self._promises[0][0] <= durable:
             self._send_peers(self._promises.popleft()[1])
+        if failure is not None and self._failure is None:
+            self._make_way(failure, now)
+
+    def _make_way(self, failure: JournalFailed, now: float) -> None:
+        """The journal failed in this moment. Raises that, unless this node leads and somebody can take over."""
+        core = self.core
+        self._failure = failure
+        self._promises.clear()
+        if core.leader is None or not core.hand_over(now):
+            raise failure
+        self._failed_term = core.leader.term
+        self._ends_at = now + FAILED_HAND_OVER_S
+
+    def _go_on_without_journal(self, failure: JournalFailed, now: float) -> None:
+        """Everything of this turn has left. Raises the failure once another leads, or can't be waited for."""
+        core = self.core
+        if core.leader is not None:
+            is_over = not core.hand_over(now)  # again, if that took too long and nobody stood
+        else:  # deposed in the same term: it lost touch with the others, who elect one without its help
+            is_over = core.leader_id(now) != "" or core.consensus.term == self._failed_term
+        if is_over or now >= self._ends_at:
+            raise failure
 
     def _send(self, effects: Effects) -> None:
         self._send_urgent(effects.to_workers, effects.to_clients)

@@ -199,6 +199,16 @@ class Server:
         directory = config.data_dir or default_directory(config.cluster_name, config.port)
         self._storage = storage = Storage.open(directory, cluster_name=config.cluster_name, mode=config.journal)
         recovered = storage.recovered
+        if storage.recovery is not None:
+            _logger.warning(
+                "node %s was made the only voter of a new cluster on %s by `paceline cluster recover --unsafe`, from "
+                "what it had of cluster %s up to entry %d of term %d; what only the lost voters had is gone",
+                storage.identity.node_id,
+                storage.recovery.at,
+                storage.recovery.old_cluster_id,
+                storage.recovery.last_index,
+                storage.recovery.last_term,
+            )
         self._journal = DiskJournal(
             storage.journal_directory, recovered, mode=config.journal, wake=self._transport.wake
         )

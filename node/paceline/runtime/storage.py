@@ -1,7 +1,7 @@
 """The data directory of one node: who it is, what it has promised, and that nobody else writes there.
 
     lock             held as long as the process lives; holds its pid
-    identity.json    ids, what it consented to, and how it last stopped
+    identity.json    ids, what it consented to, how it last stopped, and whether somebody made it the only voter
     journal/         segments and snapshots (recovery.py, journal.py)
     lost-1/ ...      what must not be used any more, kept for a person to look at
 
@@ -16,14 +16,22 @@ import json
 import logging
 import os
 import secrets
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 
 from paceline.core.membership import Identity
-from paceline.errors import ConfigError, DataDirInUse, IdentityLost, JournalCorrupt, JournalFailed, JournalTooNew
+from paceline.errors import (
+    ConfigError,
+    DataDirInUse,
+    IdentityLost,
+    JournalCorrupt,
+    JournalFailed,
+    JournalTooNew,
+    RecoveryUnfinished,
+)
 from paceline.runtime.files import Files, RealFiles, replace_file
 from paceline.runtime.recovery import Recovered, find_segments, read_journal
 
@@ -37,6 +45,20 @@ def default_directory(cluster_name: str, port: int) -> Path:
     return platformdirs.user_state_path("paceline") / (cluster_name or "local") / str(port)
 
 
+@dataclass(frozen=True, slots=True)
+class UnsafeRecovery:
+    """That somebody made this node the only voter of a new cluster (``unsafe.py``). Kept for as long as the node is.
+
+    ``finished``: the journal says so too. Until then the node must not start.
+    """
+
+    at: str  # UTC, ISO 8601
+    old_cluster_id: str
+    last_term: int  # of the last entry that was kept
+    last_index: int
+    finished: bool
+
+
 @dataclass(slots=True)
 class Storage:
     """An opened data directory. ``close`` it when the journal is closed."""
@@ -47,6 +69,11 @@ class Storage:
     _lock: int
     _files: Files
     _cluster_name: str
+    recovery: UnsafeRecovery | None = None
+
+    @property
+    def cluster_name(self) -> str:
+        return self._cluster_name
 
     @property
     def journal_directory(self) -> Path:
@@ -57,8 +84,21 @@ class Storage:
         """Lock the directory, read all of it, and count the start.
 
         Raises DataDirInUse, ConfigError (it belongs to another cluster), IdentityLost, JournalCorrupt, JournalTooNew,
-        JournalFailed.
+        JournalFailed, RecoveryUnfinished.
         """
+        storage = cls._open(directory, files, cluster_name, mode)
+        if storage.recovery is not None and not storage.recovery.finished:
+            storage.close()
+            raise RecoveryUnfinished(str(directory))
+        return storage
+
+    @classmethod
+    def open_stopped(cls, directory: Path, files: Files | None = None) -> Storage:
+        """The same for a directory that no node is to run on now, whichever cluster it belongs to."""
+        return cls._open(directory, files, None, "fsync")
+
+    @classmethod
+    def _open(cls, directory: Path, files: Files | None, cluster_name: str | None, mode: str) -> Storage:
         files = files or RealFiles()
         try:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -76,11 +116,13 @@ class Storage:
             raise
 
     @classmethod
-    def _open_locked(cls, directory: Path, lock: int, files: Files, cluster_name: str, mode: str) -> Storage:
+    def _open_locked(cls, directory: Path, lock: int, files: Files, cluster_name: str | None, mode: str) -> Storage:
         journal = directory / "journal"
         found = _read_identity(directory / "identity.json")
         if found is not None and not (journal.is_dir() and find_segments(journal)):
             raise IdentityLost(str(directory), "identity.json is there and the journal is gone")
+        if cluster_name is None:
+            cluster_name = found["cluster_name"] if found is not None else ""
         if found is not None and found["cluster_name"] != cluster_name:
             theirs, ours = found["cluster_name"] or "(none)", cluster_name or "(none)"
             raise ConfigError(
@@ -124,12 +166,13 @@ class Storage:
                 torn.offset,
                 torn.dropped_bytes,
             )
-        return cls(directory, identity, recovered, lock, files, cluster_name)
+        recovery = _recovery_in(directory / "identity.json", found) if found is not None else None
+        return cls(directory, identity, recovered, lock, files, cluster_name, recovery)
 
     def save_identity(self, *, clean: bool = False) -> None:
         """Durable when it returns. Raises JournalFailed. The journal must have its first segment by then."""
         identity = self.identity
-        fields = {
+        fields: dict[str, object] = {
             "format": FORMAT,
             "node_id": identity.node_id,
             "incarnation": identity.incarnation,
@@ -141,6 +184,8 @@ class Storage:
             "boot_id": boot_id(),
             "clean": clean,
         }
+        if self.recovery is not None:
+            fields["recovery"] = asdict(self.recovery)
         path = self.directory / "identity.json"
         try:
             replace_file(self._files, path, [json.dumps(fields, indent=1).encode() + b"\n"])
@@ -204,6 +249,18 @@ def _read_identity(path: Path) -> dict[str, Any] | None:
     if wrong or fields.get("format") != FORMAT:
         raise JournalCorrupt(str(path), 0, f"it is no identity: {', '.join(wrong) or 'format'} is missing or wrong")
     return dict(fields)
+
+
+def _recovery_in(path: Path, fields: dict[str, Any]) -> UnsafeRecovery | None:
+    if "recovery" not in fields:
+        return None
+    try:
+        recovery = UnsafeRecovery(**fields["recovery"])
+    except TypeError as error:
+        raise JournalCorrupt(str(path), 0, f"what it says of a recovery makes no sense: {error}") from error
+    if not isinstance(recovery.finished, bool):
+        raise JournalCorrupt(str(path), 0, "it does not say whether a recovery was finished")
+    return recovery
 
 
 def _put_aside(directory: Path, files: Files) -> Path:
