@@ -18,44 +18,30 @@ must find out that it leads no longer before it looks at what piled up meanwhile
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any
 
-from paceline.core.admin import (
-    HAND_OVER_TIMEOUT_S,
-    REQUEST_TIMEOUT_S,
-    REQUESTS_LIMIT,
-    AdminRequest,
-    Answer,
-    HandOver,
-    View,
-    Waiting,
-    next_step,
-)
-from paceline.core.consensus import Consensus, Entry, RandomSource, Snapshot
+from paceline.core.applied import Applied
+from paceline.core.consensus import Consensus, RandomSource
 from paceline.core.effects import Effects, Notice, PeerBatch, Urgent
 from paceline.core.executor import Executor
 from paceline.core.leader import Leader
 from paceline.core.membership import Directory, FirstBoot, Identity
-from paceline.core.replicas import Attendance, next_config
+from paceline.core.replica_keeper import ReplicaKeeper
 from paceline.core.settings import Settings
 from paceline.core.slots import UnrecordedBatch
-from paceline.core.snapshots import Capture, Restore
 from paceline.core.status import status
 from paceline.core.task import TaskTable
 from paceline_protocol.codec import decode_outcomes
 from paceline_protocol.errors import ProtocolError
 from paceline_protocol.messages import (
     Admin,
-    AdminReply,
     Append,
     AppendResponse,
     Beat,
     Cancel,
     ClientMessage,
     ClientReply,
-    Config,
     Confirm,
     Confirmed,
     ConsensusMessage,
@@ -100,28 +86,8 @@ _CONSENSUS = (
 LINGERING_EVENTS = 32
 """Frames of tasks and outcomes that wait for the log together, at most."""
 
-PAGES_PER_TURN = 2
-"""Of a snapshot that is packed or read: a millisecond or two, in which nothing else is done."""
-
 FOREIGN_LIMIT = 100
 """Other clusters of our name that are remembered, and reported once each."""
-
-
-@dataclass(slots=True)
-class Taking:
-    """A snapshot that is being packed. ``frame``: all but its data. ``wanted_by``: followers; "" is the journal."""
-
-    capture: Capture
-    frame: Snapshot
-    wanted_by: list[str]
-
-
-@dataclass(slots=True)
-class Restoring:
-    """A snapshot that is being read, and what was committed behind it meanwhile."""
-
-    restore: Restore
-    waiting: list[Entry] = field(default_factory=list)
 
 
 class NodeCore:
@@ -149,6 +115,7 @@ class NodeCore:
             identity.node_id, timing=settings.timing, random=random, now=now, durable_at_once=durable_at_once
         )
         self.table = TaskTable(settings)
+        self.applied = Applied(settings, self.consensus, self.table, journaled=not durable_at_once)
         self.executor = Executor(settings, identity.incarnation)
         self.directory = Directory(settings, identity.node_id, address)
         self.first_boot = FirstBoot(settings, identity)
@@ -167,16 +134,7 @@ class NodeCore:
         self._log_at = inf  # when it is to log what came: not with every answer of a peer, or each task would be alone
         self._lingering_events = 0  # since then
         self._known_leader = ""
-        self.attendance = Attendance()  # as leader
-        self._requests: list[AdminRequest] = []  # as leader: the first is under way
-        self._reviewed_commit = 0  # the commit index at the last review of the replicas
-        self._log_bytes = 0  # of the applied entries that are still in the log
-        self._unsaved_bytes = 0  # of the entries applied since a snapshot for the journal was last begun
-        self._saved_index = self.consensus.log.snapshot_index  # the last snapshot that the journal holds
-        self._begun_index = self._saved_index  # the last one that was begun for it
-        self._taking: Taking | None = None
-        self._restoring: Restoring | None = None
-        self._snapshots_wanted: list[str] = []
+        self.keeper = ReplicaKeeper(settings, self.consensus, self.hand_over)
         if identity.formed and not self.consensus.log.last_index:
             self.consensus.bootstrap(
                 now
@@ -245,22 +203,14 @@ class NodeCore:
             leader.wait(session, message, now)
         elif isinstance(message, Cancel):
             leader.cancel(session, message)
-        elif isinstance(message, Admin):
-            self._on_admin(key, message, now)
+        elif isinstance(message, Admin) and self.keeper.ask(key, message, now):
+            self._review_replicas(leader, now)
 
     def on_client_gone(self, key: bytes) -> None:
         """The connection can't be reached any more."""
         self._effects_at = self._log_at = -inf
         if self.leader is not None:
             self.leader.close_session(key)
-
-    def _on_admin(self, key: bytes, message: Admin, now: float) -> None:
-        if len(self._requests) >= REQUESTS_LIMIT:
-            self._reply(key, AdminReply(message.request, False, "too many such requests are under way; try again"))
-            return
-        until = now + REQUEST_TIMEOUT_S
-        self._requests.append(AdminRequest(key, message.request, message.op, message.argument, until))
-        self._review_replicas(now)
 
     def _welcome(self, now: float) -> Welcome:
         leader_id = self.leader_id(now)
@@ -410,10 +360,14 @@ class NodeCore:
         self.consensus.persisted(seq)
         self._schedule()
 
+    def snapshot_saved(self, index: int) -> None:
+        """The journal holds the snapshot of this entry."""
+        self.applied.saved(index)
+
     def next_deadline(self) -> float:
         """When tick or take_effects has something to do. It may come early and find nothing due; it never comes
         late."""
-        if self._taking is not None or self._restoring is not None:
+        if self.applied.is_busy:
             return -inf
         leader = self.leader
         due = self._tick_at if leader is None or self._tick_at < leader.due else leader.due
@@ -441,10 +395,8 @@ class NodeCore:
 
     def tick(self, now: float) -> None:
         """Do what is due."""
-        if self._taking is not None:
-            self._take_pages(self._taking)
-        if self._restoring is not None:
-            self._restore_pages(self._restoring, now)
+        if self.applied.is_busy and self.applied.step():
+            self._effects_at = -inf
         if self.leader is not None and now >= self.leader.due:
             self._effects_at = self._log_at = -inf
         if now >= self._tick_at:
@@ -466,7 +418,7 @@ class NodeCore:
             for node_id in leader.tick(now, self._live_nodes(now) if not leader.accounted else ()):
                 self._notice("warning", f"node {node_id} is silent; its tasks are given to others")
             if heartbeat:
-                self._review_replicas(now)
+                self._review_replicas(leader, now)
         if now >= self._next_review:
             self._next_review = now + self.settings.gossip_interval_s
             self._effects.forget_addresses += self.directory.forget_silent(now)
@@ -502,76 +454,14 @@ class NodeCore:
         """The nodes of this cluster that were heard lately, this one first."""
         return [self.node_id, *(peer.node_id for peer in self.directory.live(now, self.identity.cluster_id))]
 
-    def _review_replicas(self, now: float) -> None:
-        """The leader keeps the right number of voters and learners, one change at a time."""
-        leader, consensus = self.leader, self.consensus
-        if leader is None or consensus.transfer_target(now):
-            return
-        settings, current, attendance = self.settings, consensus.config, self.attendance
-        alive = self._heard_nodes(leader, now)
-        attendance.review(alive, (*current.voters, *current.learners), now)
-        gone = {node_id for node_id in current.voters if attendance.silent_s(node_id, now) >= settings.voter_timeout_s}
-        gone |= {n for n in current.learners if attendance.silent_s(n, now) >= settings.learner_timeout_s}
-        # Under load a learner is always a little behind: it has caught up if it has what was committed a review ago.
-        caught_up = {
-            node_id for node_id in consensus.config.learners if consensus.match_of(node_id) >= self._reviewed_commit
-        }
-        self._reviewed_commit = consensus.commit_index
-        limit = current.limit or settings.voters
-        view = View(current, self.node_id, alive, frozenset(caught_up), limit)
-        config: Config | None = None
-        if not self._requests or self._advance_request(self._requests[0], view, now):
-            config = next_config(
-                current,
-                own_id=self.node_id,
-                alive=alive,
-                caught_up=view.caught_up,
-                steady=attendance.steady(settings.learner_stable_s, now),
-                gone=frozenset(gone),
-                limit=limit,
-            )
+    def _review_replicas(self, leader: Leader, now: float) -> None:
+        keeper = self.keeper
+        keeper.review(leader, now)
         leader.missing_voters = self.missing_voters()
-        if config is not None:
-            self._change_config(config)
-
-    def _change_config(self, config: Config) -> None:
-        if self.consensus.propose_config(config):
-            self._effects_at = -inf
-            self._notice(
-                "info",
-                f"replicas: voters {', '.join(config.voters)}; learners {', '.join(config.learners) or 'none'}",
-            )
-
-    def _advance_request(self, request: AdminRequest, view: View, now: float) -> bool:
-        """Do the next step of what somebody asked for. True if the rule of ``replicas.py`` is to go on meanwhile."""
-        if not self.consensus.config_committed:
-            return False
-        step = next_step(request.op, request.argument, view)
-        if isinstance(step, Config):
-            self._change_config(step)
-        elif isinstance(step, HandOver):
-            request.hand_over_until = min(request.hand_over_until, now + HAND_OVER_TIMEOUT_S)
-            if now >= request.hand_over_until:
-                step = Answer(False, f"no other voter took over within {HAND_OVER_TIMEOUT_S:g} s")
-            else:
-                self.hand_over(now, step.to)
-        elif isinstance(step, Waiting) and now >= request.until:
-            step = Answer(False, f"not done within {REQUEST_TIMEOUT_S:g} s: {step.why}")
-        if isinstance(step, Answer):
-            self._requests.remove(request)
-            self._reply(request.key, AdminReply(request.number, step.done, step.detail))
-        return isinstance(step, Waiting) and step.rule
-
-    def _heard_nodes(self, leader: Leader, now: float) -> frozenset[str]:
-        """Whom this leader has heard within the node timeout, itself included. A replica must have answered for the
-        log: one whose disk hangs may still send everything else."""
-        since = now - self.settings.node_timeout_s
-        progress = self.consensus.progress(now)
-        alive = {node_id for node_id, state in leader.nodes.items() if state.enrolled and state.heard_at >= since}
-        alive.difference_update(progress)
-        alive |= {node_id for node_id, peer in progress.items() if peer.heard_at >= since}
-        alive.add(self.node_id)
-        return frozenset(alive)
+        for config in keeper.changed:
+            learners = ", ".join(config.learners) or "none"
+            self._notice("info", f"replicas: voters {', '.join(config.voters)}; learners {learners}")
+        keeper.changed = []
 
     def hand_over(self, now: float, to: str = "") -> str:
         """Leader: make way for the voter ``to``, or for the one that has most of the log. Returns the voter that is to
@@ -604,7 +494,7 @@ class NodeCore:
         consensus, leader = self.consensus, self.leader
         if leader is not None and (not consensus.is_leader or consensus.term != leader.term):
             self.leader = None
-            self._requests.clear()
+            self.keeper.end()
             redirect = self._redirect(now)
             for key in leader.sessions:
                 self._reply(key, redirect)
@@ -617,8 +507,7 @@ class NodeCore:
             self.elections_won += 1
             self._next_beat = now  # at once, and from then on with the heartbeats of consensus
             self._schedule()
-            self.attendance = Attendance()
-            self._reviewed_commit = consensus.commit_index
+            self.keeper.begin()
             self._notice("info", f"leading in term {consensus.term}")
         self.executor.reject_before(consensus.term)
         known = self.leader_id(now)
@@ -634,7 +523,7 @@ class NodeCore:
             self.leader is None
             and consensus.has_committed_in_term
             and consensus.applied_index == consensus.commit_index
-            and self._restoring is None
+            and self.applied.is_current
         )
 
     def _propose(self, kind: int, data: bytes, decoded: Any) -> int:
@@ -683,18 +572,20 @@ class NodeCore:
                 self._send(node_id, message)
             ready.send_after = []
         if ready.committed or ready.snapshot is not None:
-            self._install_and_apply(ready.snapshot, ready.committed, now)
+            is_current = self.applied.apply(ready.snapshot, ready.committed)
+            if is_current and self.leader is not None:
+                self.leader.applied(ready.committed[-1].index, now)
         if self.leader is not None:
             if self.leader.to_nodes:
                 self._pass_work(now)  # what waited for its start to be logged
             if self.leader.log_is_awaited and not is_handing_over:
                 self._effects_at = self._log_at = -inf
         self._review_if_changed(now)
-        self._snapshots_wanted += ready.snapshots_wanted
-        if self._snapshots_wanted:
-            self._begin_taking()
+        if ready.snapshots_wanted:
+            self.applied.want(ready.snapshots_wanted)
         effects, self._effects = self._effects, Effects()
         effects.persist = ready.persist
+        effects.save_snapshot, self.applied.to_save = self.applied.to_save, None
         if self.executor.slots.queue:
             effects.to_workers = self.executor.assign()
         effects.to_clients = self._take_replies(now)
@@ -710,6 +601,9 @@ class NodeCore:
 
     def _take_replies(self, now: float) -> list[tuple[bytes, ClientReply]]:
         replies, self._replies = self._replies, []
+        if self.keeper.replies:
+            replies += self.keeper.replies
+            self.keeper.replies = []
         leader = self.leader
         if leader is not None:
             if leader.to_clients:
@@ -747,100 +641,6 @@ class NodeCore:
                     self._send(executor.leader, report.message(executor.term))
                 elif leader is not None:
                     leader.on_outcomes(own_id, executor.term, report.seq, report.items, now)
-
-    def _install_and_apply(self, snapshot: Snapshot | None, committed: Sequence[Entry], now: float) -> None:
-        if snapshot is not None:
-            self._taking = None  # of a state that this one replaces
-            self._restoring = Restoring(Restore(snapshot.data))
-            self._saved_index = self._begun_index = snapshot.index  # the journal has it by the Persist that brought it
-            self._unsaved_bytes = 0
-        if self._restoring is not None:
-            self._restoring.waiting += committed
-        else:
-            self._apply(committed, now)
-
-    def _apply(self, committed: Sequence[Entry], now: float) -> None:
-        for entry in committed:
-            self.table.apply(entry.kind, entry.data, entry.decoded)
-            self._log_bytes += len(entry.data)
-            self._unsaved_bytes += len(entry.data)
-        if committed:
-            if self.leader is not None:
-                self.leader.applied(committed[-1].index, now)
-            self._compact_log()
-            self._snapshot_for_journal()
-
-    # --- snapshots ----------------------------------------------------------------------------------------------
-
-    def _begin_taking(self) -> None:
-        """Capture the table for whoever wants a snapshot; packing it takes some turns more. One at a time."""
-        if self._taking is None and self._restoring is None:
-            frame = self.consensus.snapshot(b"")
-            self._taking = Taking(Capture(self.table), frame, self._snapshots_wanted)
-            self._snapshots_wanted = []
-
-    def _take_pages(self, taking: Taking) -> None:
-        for _ in range(PAGES_PER_TURN):
-            if not taking.capture.step():
-                break
-        else:
-            return
-        self._taking = None
-        snapshot = replace(taking.frame, data=taking.capture.data)
-        for node_id in taking.wanted_by:
-            if node_id:
-                self.consensus.snapshot_for(node_id, snapshot)
-            else:
-                self._effects.save_snapshot = snapshot
-        self._effects_at = -inf
-
-    def _restore_pages(self, restoring: Restoring, now: float) -> None:
-        for _ in range(PAGES_PER_TURN):
-            if not restoring.restore.step():
-                break
-        else:
-            return
-        restoring.restore.finish(self.table)
-        self._restoring = None
-        self._apply(restoring.waiting, now)
-        self._effects_at = -inf
-
-    def _snapshot_for_journal(self) -> None:
-        """Take one when the journal has grown: what is before it need not be kept, or read at the next start."""
-        if self._durable_at_once:
-            return
-        applied = self.consensus.applied_index
-        grown = applied - self._begun_index >= self.settings.snapshot_log_entries
-        if grown or self._unsaved_bytes >= self.settings.snapshot_log_bytes:
-            self._begun_index = applied
-            self._unsaved_bytes = 0
-            self._snapshots_wanted.append("")
-            self._begin_taking()
-
-    def snapshot_saved(self, index: int) -> None:
-        """The journal holds the snapshot of this entry: the log before it is needed for followers alone."""
-        self._saved_index = max(index, self._saved_index)
-        self._compact_log()
-
-    def _compact_log(self) -> None:
-        """Forget applied entries once there is twice as much as we keep for followers that lag a little. With a
-        journal, only what its snapshot holds: the two must tell the same story."""
-        settings, consensus = self.settings, self.consensus
-        applied, first = consensus.applied_index, consensus.log.first_index
-        if not self._durable_at_once:
-            applied = min(applied, self._saved_index)
-        too_many = applied - first >= 2 * settings.log_keep_entries
-        if not too_many and self._log_bytes < 2 * settings.log_keep_bytes:
-            return
-        kept_bytes = 0
-        oldest_kept = applied
-        for entry in reversed(consensus.log.entries_to(max(first, applied - settings.log_keep_entries + 1), applied)):
-            kept_bytes += len(entry.data)
-            if kept_bytes > settings.log_keep_bytes:
-                break
-            oldest_kept = entry.index
-        consensus.compact(oldest_kept - 1)
-        self._log_bytes = kept_bytes
 
     def _envelope(self, recipient: str) -> Envelope:
         return Envelope(self.identity.cluster_id, self.node_id, self.identity.incarnation, recipient)
