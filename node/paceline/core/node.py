@@ -26,7 +26,8 @@ from paceline.core.consensus import Consensus, RandomSource
 from paceline.core.effects import Effects, Notice, PeerBatch, Urgent
 from paceline.core.executor import Executor
 from paceline.core.leader import Leader
-from paceline.core.membership import Directory, FirstBoot, Identity
+from paceline.core.meeting import Meeting
+from paceline.core.membership import Identity
 from paceline.core.replica_keeper import ReplicaKeeper
 from paceline.core.settings import Settings
 from paceline.core.slots import UnrecordedBatch
@@ -86,9 +87,6 @@ _CONSENSUS = (
 LINGERING_EVENTS = 32
 """Frames of tasks and outcomes that wait for the log together, at most."""
 
-FOREIGN_LIMIT = 100
-"""Other clusters of our name that are remembered, and reported once each."""
-
 
 class NodeCore:
     """One node. See the module's docstring for the order in which the shell calls it."""
@@ -117,11 +115,10 @@ class NodeCore:
         self.table = TaskTable(settings)
         self.applied = Applied(settings, self.consensus, self.table, journaled=not durable_at_once)
         self.executor = Executor(settings, identity.incarnation)
-        self.directory = Directory(settings, identity.node_id, address)
-        self.first_boot = FirstBoot(settings, identity)
+        self.meeting = Meeting(settings, identity, address=address, spare_cluster_id=spare_cluster_id)
+        self.directory = self.meeting.directory
         self.leader: Leader | None = None
         self.elections_won = 0
-        self._spare_cluster_id = spare_cluster_id
         self._durable_at_once = durable_at_once
         self._effects = Effects()
         self._replies: list[tuple[bytes, ClientReply]] = []
@@ -257,61 +254,19 @@ class NodeCore:
             self._log_at = -inf
         for message in messages:
             if isinstance(message, PeerHello):
-                self._on_hello(envelope, message, now)
+                self.meeting.on_hello(envelope, message, now, self.leader_id(now), self.term())
             elif isinstance(message, Consent):
-                self._send(envelope.sender, self.first_boot.receive(message))
-                self._effects.identity_changed = True
-                self._form_if_possible(now)
+                if self.meeting.on_consent(envelope.sender, message):
+                    self.consensus.bootstrap(now)
             elif isinstance(message, ConsentReceived):
-                self.first_boot.confirmed(message)
+                self.meeting.on_consent_received(message)
             elif ours:
                 if isinstance(message, _CONSENSUS):
                     self.consensus.step(envelope.sender, message, now)
                 else:
                     self._on_work(envelope.sender, message, now)
+        self._pass_on_meeting()
         self._schedule()
-
-    def _on_hello(self, envelope: Envelope, hello: PeerHello, now: float) -> None:
-        """A peer says who it is. A blank node joins the cluster of a peer of its name that has one."""
-        if hello.cluster_name != self.settings.cluster_name:
-            return
-        self.directory.add_peer(envelope, hello, now)
-        for node_id, address in hello.known:
-            if node_id != self.node_id:
-                self.directory.add_address(address)
-        identity = self.identity
-        if envelope.cluster_id and not identity.cluster_id:
-            self._belong_to(envelope.cluster_id)
-            self._notice("info", f"joined cluster {envelope.cluster_id} through node {envelope.sender}")
-        elif envelope.cluster_id and envelope.cluster_id != identity.cluster_id:
-            self._report_foreign(envelope, hello)
-        if not hello.reply:
-            self._send(envelope.sender, self._hello(now, reply=True))
-
-    def _report_foreign(self, envelope: Envelope, hello: PeerHello) -> None:
-        """There is another cluster of our name. Said once for each, and for ever in the status."""
-        foreign = self.directory.foreign
-        if envelope.cluster_id in foreign or len(foreign) >= FOREIGN_LIMIT:
-            return
-        foreign.add(envelope.cluster_id)
-        self._notice(
-            "warning",
-            f"node {envelope.sender} at {hello.address} belongs to another cluster named {hello.cluster_name!r} "
-            f"({envelope.cluster_id}, ours is {self.identity.cluster_id}); they never mix. "
-            "Stop the nodes of one of them and start them again without data to join the other",
-        )
-
-    def _hello(self, now: float, *, reply: bool) -> PeerHello:
-        known = [(peer.node_id, peer.address) for peer in self.directory.live(now, self.identity.cluster_id)]
-        return PeerHello(
-            self.directory.own_address,
-            self.settings.cluster_name,
-            self.settings.expect,
-            self.leader_id(now),
-            self.term(),
-            tuple(known),
-            reply,
-        )
 
     def _on_work(self, sender: str, message: PeerMessage, now: float) -> None:
         """Tasks between a leader and a node. Raises nothing: what is malformed was refused by the codec."""
@@ -409,7 +364,9 @@ class NodeCore:
         self._review_leadership(now)
         if now >= self._next_hello:
             self._next_hello = now + self.settings.hello_interval_s
-            self._meet(now)
+            if self.meeting.meet(now, self.leader_id(now), self.term()):
+                self.consensus.bootstrap(now)
+            self._pass_on_meeting()
         leader = self.leader
         if leader is not None:
             if heartbeat or now >= self._next_beat:
@@ -425,34 +382,19 @@ class NodeCore:
             if leader is not None:
                 leader.expire_sessions(now)
 
-    def _meet(self, now: float) -> None:
-        """Say hello where it is due, and take the next step of a first boot."""
-        for address in self.directory.due(now):
-            envelope = self._envelope("")
-            self._effects.to_peers.append((address, envelope, [self._hello(now, reply=False)]))
-        if not self.identity.cluster_id:
-            handed_to = self.identity.handed_to
-            step = self.first_boot.step([peer.node_id for peer in self.directory.live(now, "")])
-            if step is not None:
-                self._effects.identity_changed |= handed_to != self.identity.handed_to
-                self._send(*step)
-            self._form_if_possible(now)
-
-    def _form_if_possible(self, now: float) -> None:
-        if self.first_boot.may_form():
-            self._belong_to(self._spare_cluster_id)
-            self.identity.formed = True
-            self.consensus.bootstrap(now)
-            self._notice("info", f"formed cluster {self.identity.cluster_id} as its first voter")
-
-    def _belong_to(self, cluster_id: str) -> None:
-        self.identity.cluster_id = cluster_id
-        self._effects.identity_changed = True
-        self.directory.knock_everywhere()
+    def _pass_on_meeting(self) -> None:
+        """What getting to know others has led to."""
+        meeting, effects = self.meeting, self._effects
+        effects.to_peers += [(address, self._envelope(""), [hello]) for address, hello in meeting.knocks]
+        for node_id, message in meeting.messages:
+            self._send(node_id, message)
+        effects.notices += meeting.notices
+        effects.identity_changed |= meeting.identity_changed
+        meeting.knocks, meeting.messages, meeting.notices, meeting.identity_changed = [], [], [], False
 
     def _live_nodes(self, now: float) -> list[str]:
         """The nodes of this cluster that were heard lately, this one first."""
-        return [self.node_id, *(peer.node_id for peer in self.directory.live(now, self.identity.cluster_id))]
+        return [self.node_id, *self.meeting.live_peers(now)]
 
     def _review_replicas(self, leader: Leader, now: float) -> None:
         keeper = self.keeper

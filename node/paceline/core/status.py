@@ -39,7 +39,7 @@ def status(node: NodeCore, now: float) -> dict[str, Any]:
         "journal": node.settings.journal,
         "encrypted": node.settings.encrypted,
         "insecure": node.settings.insecure,
-        "forming": node.first_boot.waiting_for(blank) or _missing_voters(node),
+        "forming": node.meeting.first_boot.waiting_for(blank) or _missing_voters(node),
         "other_clusters": sorted(node.directory.foreign),
     }
 

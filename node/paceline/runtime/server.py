@@ -338,7 +338,7 @@ class Server:
             core.identity.cluster_id,
             leader_id,
             core.directory.address_of(leader_id),
-            core.first_boot.waiting_for(len(core.directory.live(now, ""))),
+            core.meeting.first_boot.waiting_for(len(core.directory.live(now, ""))),
             len(core.executor.slots.workers),
             core.executor.slots.names(),
         )
