@@ -35,6 +35,7 @@ PEER_STEPS = 4_000
 TIMED_FAULTY_S = 8.0
 PEERS_S = (8.0, 15.0, 30.0)
 PEERS_TASKS_PER_S = (2.0, 10.0, 50.0)
+PROGRESS_S = 60.0
 EXAMPLES = 8
 """Broken seeds that are named; by then there is enough to look at."""
 
@@ -132,12 +133,15 @@ def _until(seeds: range, deadline: float) -> Iterator[int]:
 
 def simulate(kind: str, seeds: range, for_s: float, jobs: int) -> int:
     """Run seeds until they, or the seconds, are used up. Returns how many are broken."""
-    started = time.monotonic()
+    started = said_at = time.monotonic()
     done, seconds, events, broken = 0, 0.0, Counter[str](), 0
     with multiprocessing.get_context("fork").Pool(jobs) as pool:
         work = ((kind, seed) for seed in _until(seeds, started + for_s))
         for seed, run, error in _in_order(pool, work, jobs):
             done += 1
+            if time.monotonic() >= said_at + PROGRESS_S:
+                said_at = time.monotonic()
+                print(f"{kind}: {done:,} seeds up to {seed:,}, {broken} broken", file=sys.stderr, flush=True)
             if run is None:
                 broken += 1
                 print(f"{kind} seed {seed}: {error}\n  ./dev simulate {kind} --seeds {seed} --trace", flush=True)
