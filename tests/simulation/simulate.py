@@ -11,6 +11,7 @@ A seed reproduces its run: ``./dev simulate peers --seeds 7 --trace`` tells the 
 from __future__ import annotations
 
 import argparse
+import itertools
 import logging
 import multiprocessing
 import os
@@ -78,7 +79,8 @@ def _of_core(run: ActionRun | TimedRun, seconds: float) -> Run:
     world = run.world
     world.events["election"] += len(world.leaders)
     world.events["committed entry"] += world.last_committed
-    world.events["membership change"] += len(world.configs) - 1
+    configs = [world.configs[index] for index in sorted(world.configs)]
+    world.events["membership change"] += sum(before != after for before, after in itertools.pairwise(configs))
     world.events["confirmed read"] += world.confirmed_reads
     return Run(seconds, world.events)
 
