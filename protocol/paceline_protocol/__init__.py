@@ -2,8 +2,14 @@
 
 =============  =================================================
 ``messages``   the shapes: one class per message
-``codec``      messages to frames and back, limits, kinds
+``codec``      messages to frames and back
+``kinds``      their numbers, and the fields of each
+``fields``     what a valid field is
+``packing``    msgpack as frames use it
+``limits``     the bounds of what travels
 ``payload``    arguments, results and errors to bytes and back
+``forms``      the Python types that msgpack has not
+``stream``     frames on a stream of bytes
 ``errors``     what all of these raise
 =============  =================================================
 

@@ -4,11 +4,8 @@ No pickle: unpacking runs no code of the sender's, and a value that has no form 
 name and place, and not silently turned into another. So subclasses of plain types are refused too: an IntEnum that
 arrives as an int is another value.
 
-msgpack's own types are None, bool, int (to 64 bits), float, str, bytes, list and dict. The others are msgpack
-extensions, numbered in :class:`Ext` and described in docs/protocol.md. A tuple, set or frozenset is an array whose
-first item is an empty extension, its mark. The obvious form, an extension that holds the packed items, would copy the
-inside of nested tuples once per level, for us and for whoever sends us hostile bytes; with marks both ways are one
-linear pass.
+msgpack's own types are None, bool, int (to 64 bits), float, str, bytes, list and dict. The forms of the others are in
+``forms.py``.
 
 Three things do not come back exactly: bytearray and memoryview arrive as bytes, a fixed-offset time zone loses its
 name, and values that were one object arrive as two equal ones.
@@ -16,40 +13,19 @@ name, and values that were one object arrive as two equal ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
-from decimal import Decimal
-from enum import IntEnum
-from struct import Struct
 from struct import error as struct_error
 from typing import Any, cast
-from uuid import UUID
-from zoneinfo import ZoneInfo
 
-from msgpack import ExtType, Packer, Unpacker, UnpackException, packb, unpackb  # type: ignore[import-untyped]
+from msgpack import Packer, Unpacker, UnpackException, unpackb  # type: ignore[import-untyped]
 
 from paceline_protocol.errors import MalformedPayload, PayloadError, PayloadTooLarge, UnserializableValue
+from paceline_protocol.forms import MARK_HEAD, Collections, Unserializable, form_of, read_ext
 
 TRACEBACK_LIMIT_BYTES = 64 * 1024
 MESSAGE_LIMIT_BYTES = 64 * 1024
 ERROR_ARGS_LIMIT_BYTES = 64 * 1024
-
-
-class Ext(IntEnum):
-    """The msgpack extension types. The numbers are in logs: never renumber, never reuse."""
-
-    TUPLE = 1  # empty: the mark of a tuple
-    SET = 2  # empty: the mark of a set
-    FROZENSET = 3  # empty: the mark of a frozenset
-    INT = 4  # two's complement, big-endian, any length
-    DECIMAL = 5  # str(value), ASCII
-    UUID = 6  # 16 bytes
-    COMPLEX = 7  # two big-endian doubles
-    DATE = 8  # packed [year, month, day]
-    TIME = 9  # packed [hour, minute, second, microsecond, fold, zone]
-    DATETIME = 10  # packed [year, month, day, hour, minute, second, microsecond, fold, zone]
-    TIMEDELTA = 11  # packed [days, seconds, microseconds]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,70 +41,6 @@ class ErrorInfo:
 
 # --- packing ----------------------------------------------------------------------------------------------------
 
-_DOUBLES = Struct(">dd")
-
-
-class _Unserializable(Exception):
-    """Raised inside the packer, which does not know where in the value it is."""
-
-    def __init__(self, value: object, advice: str = "") -> None:
-        self.value = value
-        self.advice = advice
-
-
-def _zone_form(zone: tzinfo | None) -> int | str | None:
-    """None, the offset of a fixed zone in microseconds, or the key of an IANA zone."""
-    if zone is None:
-        return None
-    if type(zone) is timezone:
-        return zone.utcoffset(None) // timedelta(microseconds=1)
-    if type(zone) is ZoneInfo and zone.key is not None:
-        return zone.key
-    raise _Unserializable(zone, "use datetime.timezone or zoneinfo.ZoneInfo for its time zone")
-
-
-def _pack_int(value: int) -> ExtType:
-    return ExtType(Ext.INT, value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True))
-
-
-def _pack_time(value: time) -> ExtType:
-    clock = (value.hour, value.minute, value.second, value.microsecond, value.fold)
-    return ExtType(Ext.TIME, packb((*clock, _zone_form(value.tzinfo))))
-
-
-def _pack_datetime(value: datetime) -> ExtType:
-    day = (value.year, value.month, value.day)
-    clock = (value.hour, value.minute, value.second, value.microsecond, value.fold)
-    return ExtType(Ext.DATETIME, packb((*day, *clock, _zone_form(value.tzinfo))))
-
-
-_TUPLE_MARK = ExtType(Ext.TUPLE, b"")
-_SET_MARK = ExtType(Ext.SET, b"")
-_FROZENSET_MARK = ExtType(Ext.FROZENSET, b"")
-
-_FORMS: dict[type, Callable[[Any], object]] = {
-    tuple: lambda value: [_TUPLE_MARK, *value],
-    set: lambda value: [_SET_MARK, *value],
-    frozenset: lambda value: [_FROZENSET_MARK, *value],
-    int: _pack_int,
-    Decimal: lambda value: ExtType(Ext.DECIMAL, str(value).encode("ascii")),
-    UUID: lambda value: ExtType(Ext.UUID, value.bytes),
-    complex: lambda value: ExtType(Ext.COMPLEX, _DOUBLES.pack(value.real, value.imag)),
-    date: lambda value: ExtType(Ext.DATE, packb((value.year, value.month, value.day))),
-    time: _pack_time,
-    datetime: _pack_datetime,
-    timedelta: lambda value: ExtType(Ext.TIMEDELTA, packb((value.days, value.seconds, value.microseconds))),
-}
-"""Exact type -> what the packer packs in its place, for every type that msgpack has not."""
-
-
-def _form(value: object) -> object:
-    form = _FORMS.get(type(value))
-    if form is None:
-        raise _Unserializable(value)
-    return form(value)
-
-
 _KEPT_PACKERS = 8
 _KEPT_BUFFER_BYTES = 256 * 1024
 _packers: list[Packer] = []
@@ -137,12 +49,12 @@ never shared by two threads."""
 
 
 def _pack(value: object) -> bytes:
-    """Raises _Unserializable, or ValueError for a value nested too deep."""
+    """Raises Unserializable, or ValueError for a value nested too deep."""
     try:
         packer = _packers.pop()
     except IndexError:
         # surrogatepass: a str from os.fsdecode may hold lone surrogates, and comes back as it went.
-        packer = Packer(strict_types=True, default=_form, unicode_errors="surrogatepass")
+        packer = Packer(strict_types=True, default=form_of, unicode_errors="surrogatepass")
     packed: bytes = packer.pack(value)
     # After an error a packer is dropped, and after a large value too, for it keeps its buffer.
     if len(packed) <= _KEPT_BUFFER_BYTES and len(_packers) < _KEPT_PACKERS:
@@ -154,7 +66,7 @@ def pack_value(value: object, limit_bytes: int | None = None) -> bytes:
     """Pack one value. Raises UnserializableValue, or PayloadTooLarge past ``limit_bytes``."""
     try:
         packed = _pack(value)
-    except (_Unserializable, ValueError):
+    except (Unserializable, ValueError):
         raise _located([("the value", value)]) from None
     if limit_bytes is not None and len(packed) > limit_bytes:
         raise PayloadTooLarge(len(packed), limit_bytes)
@@ -165,7 +77,7 @@ def pack_args(args: Sequence[Any], kwargs: Mapping[str, Any], limit_bytes: int |
     """Pack the arguments of a call: one array of the keyword map (nil if empty), then the positional arguments."""
     try:
         packed = _pack([dict(kwargs) if kwargs else None, *args])
-    except (_Unserializable, ValueError):
+    except (Unserializable, ValueError):
         places = [(f"argument {number}", value) for number, value in enumerate(args, start=1)]
         places += [(f"argument {name!r}", value) for name, value in kwargs.items()]
         raise _located(places) from None
@@ -190,7 +102,7 @@ def _located(places: list[tuple[str, object]]) -> UnserializableValue:
         for step, value in inside:
             try:
                 _pack([value])  # in a list, so that it is no less deep than where it failed
-            except _Unserializable as error:
+            except Unserializable as error:
                 path.append(step)
                 found, advice, inside = value, error.advice, _parts(value)
                 break
@@ -227,91 +139,6 @@ def _type_name(value: object) -> str:
 # --- unpacking --------------------------------------------------------------------------------------------------
 
 
-_MOST_FIELDS = 9  # of a datetime
-
-
-def _zone(form: object) -> tzinfo | None:
-    if form is None:
-        return None
-    if type(form) is int:
-        return UTC if form == 0 else timezone(timedelta(microseconds=form))
-    if type(form) is str:
-        return ZoneInfo(form)
-    raise ValueError("a time zone is nil, an offset or a key")
-
-
-def _fields(data: bytes) -> Any:
-    return unpackb(data, max_array_len=_MOST_FIELDS, max_map_len=0, max_ext_len=0)
-
-
-def _unpack_time(data: bytes) -> time:
-    hour, minute, second, microsecond, fold, zone = _fields(data)
-    return time(hour, minute, second, microsecond, _zone(zone), fold=fold)
-
-
-def _unpack_datetime(data: bytes) -> datetime:
-    year, month, day, hour, minute, second, microsecond, fold, zone = _fields(data)
-    return datetime(year, month, day, hour, minute, second, microsecond, _zone(zone), fold=fold)
-
-
-_READERS: dict[int, Callable[[bytes], object]] = {
-    Ext.INT: lambda data: int.from_bytes(data, "big", signed=True),
-    Ext.DECIMAL: lambda data: Decimal(data.decode("ascii")),
-    Ext.UUID: lambda data: UUID(bytes=data),
-    Ext.COMPLEX: lambda data: complex(*_DOUBLES.unpack(data)),
-    Ext.DATE: lambda data: date(*_fields(data)),
-    Ext.TIME: _unpack_time,
-    Ext.DATETIME: _unpack_datetime,
-    Ext.TIMEDELTA: lambda data: timedelta(*_fields(data)),
-}
-
-
-def _read_ext(code: int, data: bytes) -> object:
-    reader = _READERS.get(code)
-    if reader is None:
-        raise ValueError(f"extension {code} of {len(data)} bytes is unknown or out of place")
-    try:
-        return reader(data)
-    except (LookupError, OSError) as error:
-        raise ValueError(f"a time zone that this machine does not have; install tzdata here ({error})") from error
-
-
-class _Mark:
-    """What a collection's mark is between the two hooks below."""
-
-    __slots__ = ("build",)
-
-    def __init__(self, build: Callable[[list[Any]], object]) -> None:
-        self.build = build
-
-
-_MARKS = {int(Ext.TUPLE): _Mark(tuple), int(Ext.SET): _Mark(set), int(Ext.FROZENSET): _Mark(frozenset)}
-_MARK_HEAD = b"\xc7\x00"
-"""How each mark begins: an extension of no bytes."""
-
-
-class _Collections:
-    """The hooks for one payload with marks in it. Counts them, so that a mark in any other place is found."""
-
-    __slots__ = ("marks",)
-
-    def __init__(self) -> None:
-        self.marks = 0
-
-    def ext(self, code: int, data: bytes) -> object:
-        mark = None if data else _MARKS.get(code)
-        if mark is None:
-            return _read_ext(code, data)
-        self.marks += 1
-        return mark
-
-    def array(self, items: list[Any]) -> object:
-        if not items or type(items[0]) is not _Mark:
-            return items
-        self.marks -= 1
-        return items[0].build(items[1:])
-
-
 _PLAIN_BYTES = 4096
 """Above this size a payload is skimmed before it is unpacked. msgpack sets an array aside when it reads its length, so
 that n bytes of nested headers make it visit 1,024 * n slots; skimming builds nothing, and finds that the items are
@@ -325,9 +152,9 @@ def _unpack(data: bytes) -> Any:
             skimmer = Unpacker(max_buffer_size=len(data))
             skimmer.feed(data)
             skimmer.skip()
-        if _MARK_HEAD not in data:
-            return unpackb(data, ext_hook=_read_ext, strict_map_key=False, unicode_errors="surrogatepass")
-        collections = _Collections()
+        if MARK_HEAD not in data:
+            return unpackb(data, ext_hook=read_ext, strict_map_key=False, unicode_errors="surrogatepass")
+        collections = Collections()
         value = unpackb(
             data,
             ext_hook=collections.ext,

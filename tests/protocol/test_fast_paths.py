@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paceline_protocol import codec
+from paceline_protocol import codec, kinds, packing
 from paceline_protocol import messages as m
 from paceline_protocol.errors import LimitExceeded, LocalProtocolError, MalformedFrame
 from protocol.message_strategies import CLASSES, ids, integers, names, of_class, task_ends
@@ -82,7 +82,7 @@ def test_fields_of_a_seldom_sent_kind_are_read_back_before_they_leave() -> None:
 @pytest.mark.parametrize("message", USUAL, ids=lambda message: type(message).__name__)
 def test_the_usual_messages_are_checked_at_once(message: m.Message) -> None:
     values = tuple(message)
-    assert codec._AT_ONCE[type(message)](values)
+    assert kinds.AT_ONCE[type(message)](values)
 
 
 @pytest.mark.parametrize("cls", FIELDS, ids=lambda cls: cls.__name__)
@@ -90,10 +90,10 @@ def test_the_usual_messages_are_checked_at_once(message: m.Message) -> None:
 @MANY
 def test_a_check_at_once_takes_nothing_that_the_closer_look_refuses(cls: type, data: st.DataObject) -> None:
     values = data.draw(FIELDS[cls])
-    checked_at_once = codec._AT_ONCE[cls](values)
-    shape = codec._BY_CLASS[cls]
+    checked_at_once = kinds.AT_ONCE[cls](values)
+    shape = kinds.BY_CLASS[cls]
     try:
-        codec._check_fields(shape, values)
+        kinds.check_fields(shape, values)
     except (ValueError, LimitExceeded):
         assert not checked_at_once
         return
@@ -113,7 +113,7 @@ def test_a_check_at_once_takes_no_batch_past_the_limit(cls: type) -> None:
     }
     batch = (item.get(cls),) * (codec.MAX_BATCH_ITEMS + 1)
     values = {m.Submit: (1, 0, batch, False), m.Update: (1, (), (), batch)}.get(cls, (batch,))
-    assert not codec._AT_ONCE[cls](values)
+    assert not kinds.AT_ONCE[cls](values)
 
 
 def test_a_wrong_field_is_named_after_the_check_at_once() -> None:
@@ -128,7 +128,7 @@ def test_a_packer_that_failed_or_grew_is_not_used_again() -> None:
     with pytest.raises(LocalProtocolError):
         codec.encode(m.Submit(1, 0, bad))
     assert codec.encode(m.Submit(1, 0, b"calls")) == expected
-    kept = len(codec._packers)
-    codec.encode(m.Submit(1, 0, bytes(codec._KEPT_BUFFER_BYTES)))
-    assert len(codec._packers) == kept - 1
+    kept = len(packing._packers)
+    codec.encode(m.Submit(1, 0, bytes(packing._KEPT_BUFFER_BYTES)))
+    assert len(packing._packers) == kept - 1
     assert codec.encode(m.Submit(1, 0, b"calls")) == expected

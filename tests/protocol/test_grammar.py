@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from paceline_protocol import codec, messages
-from paceline_protocol.payload import Ext
+from paceline_protocol import codec, fields, messages
+from paceline_protocol.forms import Ext
 
 TEXT = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text("utf-8")
 RULE = re.compile(r"^(\w+) += (\d+) +\[(.*?)\]$", re.MULTILINE | re.DOTALL)
@@ -36,18 +36,18 @@ ENUMS = {
     "cancel-state": messages.CancelState,
 }
 GRAMMAR_OF_CHECK = {
-    codec._int: "int",
-    codec._bool: "bool",
-    codec._bytes: "bytes",
-    codec._id: "id",
-    codec._string: "string",
-    codec._long_string: "long-string",
-    codec._ids: "*id",
-    codec._names: "*name",
-    codec._node_ids: "*string",
-    codec._assignments: "*assignment",
-    codec._outcomes: "*outcome",
-    codec._results: "*result",
+    fields.integer: "int",
+    fields.boolean: "bool",
+    fields.octets: "bytes",
+    fields.identifier: "id",
+    fields.string: "string",
+    fields.long_string: "long-string",
+    fields.ids: "*id",
+    fields.names: "*name",
+    fields.node_ids: "*string",
+    fields.assignments: "*assignment",
+    fields.outcomes: "*outcome",
+    fields.results: "*result",
 }
 
 

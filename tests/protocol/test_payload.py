@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paceline_protocol import payload
+from paceline_protocol import forms, payload
 from paceline_protocol.errors import MalformedPayload, PayloadError, PayloadTooLarge, UnserializableValue
 
 DETERMINISTIC = settings(derandomize=True, deadline=None, max_examples=150)
@@ -265,7 +265,7 @@ def packed_ext(code: int, *fields: Any) -> bytes:
     return msgpack.packb(msgpack.ExtType(code, msgpack.packb(fields)))  # type: ignore[no-any-return]
 
 
-MARK = msgpack.ExtType(payload.Ext.TUPLE, b"")
+MARK = msgpack.ExtType(forms.Ext.TUPLE, b"")
 MALFORMED = {
     "empty": b"",
     "two values": b"\x01\x01",
@@ -273,33 +273,33 @@ MALFORMED = {
     "a mark in second place": msgpack.packb([1, MARK]),
     "two marks": msgpack.packb([MARK, MARK]),
     "a mark as a key": msgpack.packb({1: MARK}),
-    "a mark with a body": msgpack.packb([msgpack.ExtType(payload.Ext.TUPLE, b"x"), 1]),
+    "a mark with a body": msgpack.packb([msgpack.ExtType(forms.Ext.TUPLE, b"x"), 1]),
     "a mark in a longer form": b"\x92\xc8\x00\x00\x01\x05",
-    "a set of lists": msgpack.packb([msgpack.ExtType(payload.Ext.SET, b""), [1]]),
+    "a set of lists": msgpack.packb([msgpack.ExtType(forms.Ext.SET, b""), [1]]),
     "a list as a key": b"\x81\x91\x01\x01",
     "an unknown extension": msgpack.packb(msgpack.ExtType(99, b"x")),
-    "a decimal of letters": msgpack.packb(msgpack.ExtType(payload.Ext.DECIMAL, b"abc")),
-    "a decimal out of range": msgpack.packb(msgpack.ExtType(payload.Ext.DECIMAL, b"1e9999999999999999999")),
-    "a decimal past ASCII": msgpack.packb(msgpack.ExtType(payload.Ext.DECIMAL, b"\xff")),
-    "a short uuid": msgpack.packb(msgpack.ExtType(payload.Ext.UUID, b"x")),
-    "a short complex": msgpack.packb(msgpack.ExtType(payload.Ext.COMPLEX, b"x")),
-    "month 13": packed_ext(payload.Ext.DATE, 2024, 13, 1),
-    "a date of text": packed_ext(payload.Ext.DATE, "2024", "1", "1"),
-    "a date of two": packed_ext(payload.Ext.DATE, 2024, 1),
-    "a date beyond C": packed_ext(payload.Ext.DATE, 2**63, 1, 1),
-    "a date that is a number": msgpack.packb(msgpack.ExtType(payload.Ext.DATE, b"\x05")),
-    "a time of five": packed_ext(payload.Ext.TIME, 1, 2, 3, 4, 0),
-    "hour 25": packed_ext(payload.Ext.TIME, 25, 2, 3, 4, 0, None),
-    "a zone offset of a week": packed_ext(payload.Ext.TIME, 1, 2, 3, 4, 0, 7 * 86400 * 10**6),
-    "a zone beyond C": packed_ext(payload.Ext.TIME, 1, 2, 3, 4, 0, 2**63),
-    "a zone that is a float": packed_ext(payload.Ext.TIME, 1, 2, 3, 4, 0, 1.5),
-    "a zone out of the database": packed_ext(payload.Ext.DATETIME, 2024, 1, 1, 1, 1, 1, 1, 0, "../../etc/passwd"),
-    "a zone that is a directory": packed_ext(payload.Ext.DATETIME, 2024, 1, 1, 1, 1, 1, 1, 0, "Europe"),
-    "a zone with a null byte": packed_ext(payload.Ext.DATETIME, 2024, 1, 1, 1, 1, 1, 1, 0, "a\0b"),
-    "a zone that is empty": packed_ext(payload.Ext.DATETIME, 2024, 1, 1, 1, 1, 1, 1, 0, ""),
-    "an endless timedelta": packed_ext(payload.Ext.TIMEDELTA, 10**18, 0, 0),
-    "a timedelta of infinity": packed_ext(payload.Ext.TIMEDELTA, float("inf"), 0, 0),
-    "a timedelta of nan": packed_ext(payload.Ext.TIMEDELTA, float("nan"), 0, 0),
+    "a decimal of letters": msgpack.packb(msgpack.ExtType(forms.Ext.DECIMAL, b"abc")),
+    "a decimal out of range": msgpack.packb(msgpack.ExtType(forms.Ext.DECIMAL, b"1e9999999999999999999")),
+    "a decimal past ASCII": msgpack.packb(msgpack.ExtType(forms.Ext.DECIMAL, b"\xff")),
+    "a short uuid": msgpack.packb(msgpack.ExtType(forms.Ext.UUID, b"x")),
+    "a short complex": msgpack.packb(msgpack.ExtType(forms.Ext.COMPLEX, b"x")),
+    "month 13": packed_ext(forms.Ext.DATE, 2024, 13, 1),
+    "a date of text": packed_ext(forms.Ext.DATE, "2024", "1", "1"),
+    "a date of two": packed_ext(forms.Ext.DATE, 2024, 1),
+    "a date beyond C": packed_ext(forms.Ext.DATE, 2**63, 1, 1),
+    "a date that is a number": msgpack.packb(msgpack.ExtType(forms.Ext.DATE, b"\x05")),
+    "a time of five": packed_ext(forms.Ext.TIME, 1, 2, 3, 4, 0),
+    "hour 25": packed_ext(forms.Ext.TIME, 25, 2, 3, 4, 0, None),
+    "a zone offset of a week": packed_ext(forms.Ext.TIME, 1, 2, 3, 4, 0, 7 * 86400 * 10**6),
+    "a zone beyond C": packed_ext(forms.Ext.TIME, 1, 2, 3, 4, 0, 2**63),
+    "a zone that is a float": packed_ext(forms.Ext.TIME, 1, 2, 3, 4, 0, 1.5),
+    "a zone out of the database": packed_ext(forms.Ext.DATETIME, 2024, 1, 1, 1, 1, 1, 1, 0, "../../etc/passwd"),
+    "a zone that is a directory": packed_ext(forms.Ext.DATETIME, 2024, 1, 1, 1, 1, 1, 1, 0, "Europe"),
+    "a zone with a null byte": packed_ext(forms.Ext.DATETIME, 2024, 1, 1, 1, 1, 1, 1, 0, "a\0b"),
+    "a zone that is empty": packed_ext(forms.Ext.DATETIME, 2024, 1, 1, 1, 1, 1, 1, 0, ""),
+    "an endless timedelta": packed_ext(forms.Ext.TIMEDELTA, 10**18, 0, 0),
+    "a timedelta of infinity": packed_ext(forms.Ext.TIMEDELTA, float("inf"), 0, 0),
+    "a timedelta of nan": packed_ext(forms.Ext.TIMEDELTA, float("nan"), 0, 0),
     "a bad timestamp": b"\xc7\x03\xff\x00\x00\x00",
 }
 
@@ -318,7 +318,7 @@ def test_equal_keys_too_deep_to_compare_are_malformed() -> None:
 
 
 def test_a_time_zone_that_is_missing_here_says_what_to_install() -> None:
-    data = packed_ext(payload.Ext.DATETIME, 2024, 1, 1, 1, 1, 1, 1, 0, "Mars/Olympus")
+    data = packed_ext(forms.Ext.DATETIME, 2024, 1, 1, 1, 1, 1, 1, 0, "Mars/Olympus")
     with pytest.raises(MalformedPayload, match=r"tzdata.*Mars/Olympus"):
         payload.unpack_value(data)
 
@@ -375,9 +375,7 @@ BOMBS = {
     "arrays": (b"\xdd\x00\x0f\x00\x00" * 1000).ljust(2**20, b"\x01"),
     "maps": (b"\xdf\x00\x07\x00\x00\x01" * 1000).ljust(2**20, b"\x01"),
     "depth": b"\x91" * 2**20,
-    "a date of arrays": msgpack.packb(
-        msgpack.ExtType(payload.Ext.DATE, (b"\xdc\x0f\x00" * 1023).ljust(2**16, b"\x01"))
-    ),
+    "a date of arrays": msgpack.packb(msgpack.ExtType(forms.Ext.DATE, (b"\xdc\x0f\x00" * 1023).ljust(2**16, b"\x01"))),
 }
 
 

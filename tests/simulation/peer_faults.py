@@ -16,6 +16,7 @@ from paceline.core.leader import Leader
 from paceline.core.membership import FirstBoot
 from paceline.core.slots import Slots
 from paceline.core.task import TaskTable
+from paceline.core.writes import Writes
 from paceline.runtime import journal
 from paceline_protocol.codec import encode_outcomes, join_ids
 from paceline_protocol.messages import EntryKind
@@ -226,7 +227,7 @@ def sync_nothing(true: Method) -> Method:
 
 
 def write_no_hard_state(true: Method) -> Method:
-    def take_persist(self: Consensus) -> Any:
+    def take_persist(self: Writes) -> Any:
         persist = true(self)
         if persist is not None:
             persist.hard_state = None

@@ -18,9 +18,13 @@ from modes import source_only
 from paceline.core import progress, transfer
 from paceline.core.config_change import ConfigHistory
 from paceline.core.consensus import Consensus, ConsensusViolation, HardState, Log, Role
-from paceline.core.election import Ballot
+from paceline.core.election import Ballot, Election
+from paceline.core.follower import Follower
+from paceline.core.leadership import Leadership
 from paceline.core.progress import Replication
 from paceline.core.reads import Reads
+from paceline.core.standing import Standing
+from paceline.core.writes import Writes
 from paceline_protocol.messages import Append, AppendResponse
 from simulation.schedulers import ActionRun
 
@@ -69,34 +73,37 @@ def cut_without_conflict(true: Method) -> Method:
 
 
 def commit_to_last_index(true: Method) -> Method:
-    def on_append(self: Consensus, leader_id: str, append: Append) -> None:
-        true(self, leader_id, append)
-        self.log.commit_to(min(append.commit, self.log.last_index))
+    def on_append(self: Follower, append: Append) -> Any:
+        answer = true(self, append)
+        self._log.commit_to(min(append.commit, self._log.last_index))
+        return answer
 
     return on_append
 
 
 def skip_previous_term(true: Method) -> Method:
-    def on_append(self: Consensus, leader_id: str, append: Append) -> None:
-        term = self.log.term_at(append.prev_index)
-        true(self, leader_id, append if term is None else append._replace(prev_term=term))
+    def on_append(self: Follower, append: Append) -> Any:
+        term = self._log.term_at(append.prev_index)
+        return true(self, append if term is None else append._replace(prev_term=term))
 
     return on_append
 
 
 def vote_for_itself_early(true: Method) -> Method:
-    def become_candidate(self: Consensus, transfer: bool) -> None:
-        true(self, transfer)
-        self._record_vote(self.node_id, granted=True)
+    def record_vote(self: Consensus, voter: str, granted: bool) -> None:
+        was_candidate = self.role is Role.CANDIDATE
+        true(self, voter, granted)
+        if self.role is Role.CANDIDATE and not was_candidate:
+            true(self, self.node_id, granted=True)
 
-    return become_candidate
+    return record_vote
 
 
 def stand_without_pre_vote(true: Method) -> Method:
     def campaign(self: Consensus, now: float, transfer: bool = False) -> None:
         if self.role is not Role.LEADER:
-            self._now = max(now, self._now)
-            self._become_candidate(transfer)
+            self._now, self.leader_id = max(now, self._now), ""
+            self._election.stand(False, transfer, self._now, self._send_after)
 
     return campaign
 
@@ -127,7 +134,7 @@ def count_own_entries_early(true: Method) -> Method:
 
 def do_not_write(part: str) -> Callable[[Method], Method]:
     def broken(true: Method) -> Method:
-        def take_persist(self: Consensus) -> Any:
+        def take_persist(self: Writes) -> Any:
             persist = true(self)
             if persist is not None:
                 setattr(persist, part, None)
@@ -152,51 +159,51 @@ def count_any_answer(true: Method) -> Method:
 
 
 def believe_to_know(true: Method) -> Method:
-    return lambda self: self.is_leader
+    return lambda self: True
 
 
 FAULTS = [
-    Fault("commits an old term's entry by counting", Consensus, "_may_count", always(True), "figure_8"),
-    Fault("votes twice", Consensus, "_may_grant", always(True)),
-    Fault("forgets its vote", Consensus, "_set_hard_state", forget_vote),
-    Fault("does not write term and vote", Consensus, "_take_persist", do_not_write("hard_state")),
-    Fault("does not write what it cut", Consensus, "_take_persist", do_not_write("truncate_from")),
+    Fault("commits an old term's entry by counting", Leadership, "_may_count", always(True), "figure_8"),
+    Fault("votes twice", Election, "_may_grant", always(True)),
+    Fault("forgets its vote", Writes, "set_hard_state", forget_vote),
+    Fault("does not write term and vote", Writes, "take_persist", do_not_write("hard_state")),
+    Fault("does not write what it cut", Writes, "take_persist", do_not_write("truncate_from")),
     Fault("votes for a shorter log", Log, "is_at_least", always(True)),
     Fault("counts answers of an old term", Consensus, "_settle_term", count_stale_answers, "stale_acknowledgement"),
     Fault("cuts without a conflict", Log, "first_conflict", cut_without_conflict),
-    Fault("commits to the last index", Consensus, "_on_append", commit_to_last_index),
-    Fault("skips the previous entry's term", Consensus, "_on_append", skip_previous_term),
+    Fault("commits to the last index", Follower, "on_append", commit_to_last_index),
+    Fault("skips the previous entry's term", Follower, "on_append", skip_previous_term),
     Fault("answers before it is durable", Consensus, "take_ready", acknowledge_before_durable),
     Fault("counts its own entries early", Replication, "quorum_index", count_own_entries_early),
-    Fault("counts its own vote early", Consensus, "_become_candidate", vote_for_itself_early, "bootstrap"),
+    Fault("counts its own vote early", Consensus, "_record_vote", vote_for_itself_early, "bootstrap"),
     Fault("counts the votes of learners", Ballot, "outcome", count_all_answers),
     Fault("counts the logs of learners", Replication, "quorum_index", count_learners, "learner_promotion"),
-    Fault("changes the configuration at any time", Consensus, "_may_change_config", always(True)),
+    Fault("changes the configuration at any time", Leadership, "_may_change_config", always(True)),
     Fault(
         "changes the configuration before its term has committed",
-        Consensus,
+        Leadership,
         "_may_change_config",
-        lambda true: lambda self: self.is_leader and self.config_committed,
+        lambda true: lambda self: self._configs.index <= self._log.commit_index,
         "config_of_two_terms",
     ),
     Fault(
         "changes the configuration before the last is committed",
-        Consensus,
+        Leadership,
         "_may_change_config",
         lambda true: lambda self: self.has_committed_in_term,
     ),
     Fault("keeps a configuration that was cut", ConfigHistory, "truncate_from", always(None)),
     Fault("leads on without a majority", Consensus, "has_quorum_lease", always(True), "check_quorum"),
-    Fault("helps to depose a leader it hears", Consensus, "_protects_leader", always(False), "prevote_keeps_leader"),
+    Fault("helps to depose a leader it hears", Election, "protects_leader", always(False), "prevote_keeps_leader"),
     Fault("stands without a pre-vote", Consensus, "campaign", stand_without_pre_vote, "prevote_keeps_leader"),
     Fault("never campaigns once its removal is in its log", ConfigHistory, "previous", always(None), "leader_removed"),
     Fault("answers a read without a question", Reads, "take_confirmed", answer_unasked, "stale_read"),
     Fault("counts answers to an earlier question", Reads, "answered", count_any_answer, "stale_read"),
-    Fault("reads before its term has committed", Consensus, "has_committed_in_term", believe_to_know, "stale_read"),
-    Fault("goes on standing once it is removed", Consensus, "is_removed", always(False), "removed_voter"),
+    Fault("reads before its term has committed", Leadership, "has_committed_in_term", believe_to_know, "stale_read"),
+    Fault("goes on standing once it is removed", Standing, "is_removed", always(False), "removed_voter"),
     Fault(
         "never stands again once it was removed",
-        Consensus,
+        Standing,
         "is_removed",
         lambda true: lambda self: self._removed_at > (0, 0),
         "removed_voter",

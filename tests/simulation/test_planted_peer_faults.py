@@ -25,6 +25,7 @@ from paceline.core.leader import Leader
 from paceline.core.membership import FirstBoot, Identity
 from paceline.core.slots import Slots
 from paceline.core.task import Task, TaskTable
+from paceline.core.writes import Writes
 from paceline.runtime import journal
 from simulation import peer_faults as broken
 from simulation import world as world_module
@@ -169,7 +170,7 @@ FAULTS = [
     # what is on disk
     Fault("syncs nothing", journal.Writer, "__init__", broken.sync_nothing, faults=DISKS),
     Fault("does not cut a torn tail", journal, "cut_torn_tail", lambda true: lambda files, torn: None, faults=DISKS),
-    Fault("does not write term and vote", Consensus, "_take_persist", broken.write_no_hard_state, faults=DISKS),
+    Fault("does not write term and vote", Writes, "take_persist", broken.write_no_hard_state, faults=DISKS),
     Fault("promises before it is durable", Consensus, "take_ready", broken.promise_at_once, faults=DISKS),
     Fault("an empty disk votes under the old name", SimulatedNode, "_insert_disk", broken.keep_the_name, faults=WIPES),
     # how it begins

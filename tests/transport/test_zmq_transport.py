@@ -15,7 +15,8 @@ from modes import source_only
 from paceline.config import parse_address
 from paceline.errors import ConfigError, PortInUse
 from paceline.runtime import transport as transport_module
-from paceline.runtime.transport import Sent, Source, ZmqTransport, reachable_host
+from paceline.runtime.transport import Sent, Source, ZmqTransport
+from paceline.runtime.zmq_sockets import reachable_host
 from paceline.security import generate_keys
 from transport.worlds import DEADLINE_S, MAX_FRAME_BYTES, WorkerEnd, ZmqEnd, ZmqWorld, hear, take, until
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from paceline.core.consensus import Consensus, Entry, Snapshot
+from paceline.core.consensus import Consensus
+from paceline.core.log import Entry, Snapshot
 from paceline.core.settings import Settings
 from paceline.core.snapshots import Capture, Restore
 from paceline.core.task import TaskTable

@@ -8,7 +8,9 @@ the next one waits until the last is committed.
 
 from __future__ import annotations
 
-from paceline_protocol.messages import Config
+from paceline.core.log import Log
+from paceline_protocol.codec import decode_config
+from paceline_protocol.messages import Config, EntryKind
 
 
 class ConfigHistory:
@@ -41,9 +43,22 @@ class ConfigHistory:
         while len(self._history) > 1 and self.index >= index:
             self._history.pop()
 
+    def restore(self, index: int, config: Config) -> None:
+        """A snapshot at ``index`` takes the place of the whole log."""
+        self._history = [(index, config)]
+
     def compact(self, to_index: int) -> None:
         while len(self._history) > 1 and self._history[1][0] <= to_index:
             del self._history[0]
+
+
+def config_history(log: Log, config: Config) -> ConfigHistory:
+    """The configurations of a log: ``config`` at its snapshot point, and those of its entries."""
+    history = ConfigHistory(log.snapshot_index, config)
+    for entry in log.entries(log.first_index):
+        if entry.kind == EntryKind.CONFIG:
+            history.append(entry.index, decode_config(entry.data))
+    return history
 
 
 def normal(config: Config) -> Config:
@@ -67,3 +82,12 @@ def changed_servers(old: Config, new: Config) -> set[str]:
         for node_id in {*old.voters, *old.learners, *new.voters, *new.learners}
         if (node_id in old.voters, node_id in old.learners) != (node_id in new.voters, node_id in new.learners)
     }
+
+
+def checked_change(old: Config, new: Config) -> Config:
+    """``new``, normal. ValueError if it is not valid, or does not follow from ``old`` by one server's change."""
+    new = normal(new)
+    changed = changed_servers(old, new)
+    if len(changed) > 1:
+        raise ValueError(f"one server at a time: {', '.join(sorted(changed))} would change")
+    return new

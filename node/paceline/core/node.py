@@ -22,8 +22,9 @@ from math import inf
 from typing import Any
 
 from paceline.core.applied import Applied
-from paceline.core.consensus import Consensus, RandomSource
+from paceline.core.consensus import Consensus
 from paceline.core.effects import Effects, Notice, PeerBatch, Urgent
+from paceline.core.election import RandomSource
 from paceline.core.executor import Executor
 from paceline.core.leader import Leader
 from paceline.core.meeting import Meeting

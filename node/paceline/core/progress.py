@@ -39,7 +39,6 @@ from paceline_protocol.messages import (
     Config,
     SnapshotChunk,
     SnapshotResponse,
-    TimeoutNow,
 )
 
 APPEND_LIMIT_BYTES = 1024 * 1024
@@ -112,15 +111,6 @@ class Progress:
             self.in_flight_bytes -= self.in_flight.popleft()[1]
 
 
-@dataclass(slots=True, eq=False)
-class HandOver:
-    """Leadership on its way to a voter, which is first brought up to date."""
-
-    to: str
-    until: float  # then it is abandoned
-    told: bool = False  # since the last heartbeat
-
-
 class Replication:
     """All peers of one leader: what they answered, and what to send them."""
 
@@ -139,7 +129,6 @@ class Replication:
             if peer != node_id
         }
         self.heartbeat_at = inf
-        self.hand_over: HandOver | None = None
 
     # --- the configuration, the quorum ---
 
@@ -149,8 +138,6 @@ class Replication:
         self.peers = {peer: self.peers.get(peer) or Progress(self._log.last_index + 1, now) for peer in sorted(members)}
         self._config = config
         self._lease_until = -inf
-        if self.hand_over is not None and self.hand_over.to not in config.voters:
-            self.hand_over = None
 
     def quorum_index(self) -> int:
         """The last entry that is durable at a majority of voters. The leader's own writes count once they are done."""
@@ -169,6 +156,20 @@ class Replication:
             quorum_heard_at = sorted(heard, reverse=True)[majority(len(heard)) - 1]
             self._lease_until = quorum_heard_at + self._timing.election_timeout_min_s
         return self._lease_until
+
+    # --- how far they are ---
+
+    def match_of(self, peer: str) -> int:
+        """How far this peer's log is known to agree, durably. 0 if nothing is known."""
+        known = self.peers.get(peer)
+        return known.match if known is not None else 0
+
+    def progress(self, now: float) -> dict[str, PeerProgress]:
+        recent_s = self._timing.election_timeout_max_s
+        return {
+            peer_id: PeerProgress(peer.match, peer.state, now - peer.heard_at <= recent_s, peer.heard_at)
+            for peer_id, peer in self.peers.items()
+        }
 
     # --- answers ---
 
@@ -228,8 +229,6 @@ class Replication:
     def heartbeats(self, now: float) -> Iterator[tuple[str, Append]]:
         """An empty Append to every peer: it says who leads, what is committed, and asks what arrived."""
         self.heartbeat_at = now + self._timing.heartbeat_interval_s
-        if self.hand_over is not None:
-            self.hand_over.told = False
         for peer_id, peer in self.peers.items():
             silent = now - peer.heard_at > self._timing.election_timeout_max_s
             if silent and peer.state is not PeerState.PROBE:
@@ -265,19 +264,6 @@ class Replication:
                 chunk = peer.transfer.take_chunk(self._term, now, self._timing.election_timeout_min_s)
                 if chunk is not None:
                     yield peer_id, chunk
-
-    def timeout_now(self, now: float) -> tuple[str, TimeoutNow] | None:
-        """The word to the voter that takes over, once it holds all of the log. Repeated with each heartbeat."""
-        hand_over = self.hand_over
-        if hand_over is None:
-            return None
-        if now >= hand_over.until:
-            self.hand_over = None
-            return None
-        if hand_over.told or self.peers[hand_over.to].match < self._log.last_index:
-            return None
-        hand_over.told = True
-        return hand_over.to, TimeoutNow(self._term)
 
     def _append(self, prev_index: int, limit_entries: int) -> Append:
         log = self._log

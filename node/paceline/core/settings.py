@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from paceline.core.consensus import Timing
+from paceline.core.election import Timing
 from paceline.core.replicas import wanted_voters
 
 

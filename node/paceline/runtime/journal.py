@@ -22,8 +22,8 @@ from typing import Protocol
 
 import msgpack  # type: ignore[import-untyped]
 
-from paceline.core.consensus import Persist, Snapshot
-from paceline.core.log import Entry, HardState
+from paceline.core.log import Entry, HardState, Snapshot
+from paceline.core.ready import Persist
 from paceline.errors import JournalFailed
 from paceline.runtime.files import Files, RealFiles, replace_file, write_all
 from paceline.runtime.records import SEGMENT_HEADER_BYTES, Kind, pack_header, pack_record

@@ -21,7 +21,8 @@ from math import inf
 from types import FrameType
 
 from paceline.config import NodeConfig, is_loopback
-from paceline.core.consensus import Consensus, Log
+from paceline.core.consensus import Consensus
+from paceline.core.log import Log
 from paceline.core.membership import Identity
 from paceline.core.node import NodeCore
 from paceline.core.settings import Settings

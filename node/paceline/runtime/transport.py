@@ -12,7 +12,8 @@ The rules of this module:
   drops nothing before its connection stands. Clients are answered through the ROUTER, which is safe because they spoke
   first. Workers are no ZeroMQ peers: each has a socket pair (``channel.py``).
 
-The twin for simulated networks is in ``memory_transport.py``; one suite of tests runs against both.
+How the sockets are set up, and why so, is in ``zmq_sockets.py``. The twin for simulated networks is in
+``memory_transport.py``; one suite of tests runs against both.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ from collections.abc import Sequence
 from enum import Enum, IntEnum
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
-import ifaddr
 import zmq
 from zmq.utils import z85
 
-from paceline.config import LOOPBACK_HOST, WILDCARD_HOSTS, format_address, parse_address
-from paceline.errors import ConfigError, PortInUse
+from paceline.config import format_address, parse_address
+from paceline.errors import ConfigError
 from paceline.runtime import zap
 from paceline.runtime.channel import Channel
+from paceline.runtime.zmq_sockets import open_peer, open_router, open_zap, reachable_host
 from paceline.security import CurveKeys
 from paceline.sockets import send_frame
 
@@ -45,30 +46,11 @@ BURST_MESSAGES: Final = 64
 ZERO_COPY_MIN_BYTES: Final = 64 * 1024
 """Below this, copying a frame costs less than keeping track of a shared one."""
 
-CLIENT_QUEUE_MESSAGES: Final = 1000
-PEER_QUEUE_MESSAGES: Final = 1000
-"""High-water marks, per connection and direction. Credits keep real traffic far below; at the mark a send is FULL."""
-
 PEER_SOCKETS_MAX: Final = 256
 """Addresses that can be sent to at a time. Beyond it a send is GONE until another address is forgotten."""
 
 CLOSE_LINGER_MS: Final = 200
 """How long close() lets the last frames leave."""
-
-RECONNECT_MS: Final = 50
-RECONNECT_MAX_MS: Final = 1000
-CONNECT_TIMEOUT_MS: Final = 1000
-HANDSHAKE_TIMEOUT_MS: Final = 5000
-
-UNACKNOWLEDGED_MS: Final = 3000
-"""TCP_USER_TIMEOUT: a connection is dropped when what was sent stays unacknowledged for so long. This finds a cut link
-under traffic and, unlike a heartbeat, is not set off by a large frame on a slow link (libzmq #2709)."""
-
-HEARTBEAT_INTERVAL_MS: Final = 2000
-HEARTBEAT_TIMEOUT_MS: Final = 10_000
-"""Finds a connection that is half open and idle. Liveness of nodes is the core's business, and much faster."""
-
-LISTEN_BACKLOG: Final = 1024  # after a failover every client connects to the new leader at once
 
 _NOBLOCK: Final = int(zmq.NOBLOCK)
 _NOBLOCK_MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
@@ -154,8 +136,8 @@ class ZmqTransport:
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll = select.epoll()
         try:
-            self._zap = self._open_zap() if keys else None
-            self._router = self._open_router(bind_host, port)
+            self._zap = open_zap(self._context) if keys else None  # before the ROUTER, or it would let every key in
+            self._router = open_router(self._context, bind_host, port, keys, max_frame_bytes)
         except BaseException:
             self._destroy()
             raise
@@ -334,52 +316,15 @@ class ZmqTransport:
 
     # --- opening and closing ------------------------------------------------------------------------------------
 
-    def _open_router(self, bind_host: str, port: int) -> zmq.Socket[bytes]:
-        # Without ROUTER_HANDOVER: a connection can't take over the routing id, and so the replies, of another.
-        socket = self._context.socket(zmq.ROUTER)
-        socket.set_hwm(CLIENT_QUEUE_MESSAGES)
-        socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
-        socket.setsockopt(zmq.MAXMSGSIZE, self._max_frame_bytes)
-        socket.setsockopt(zmq.BACKLOG, LISTEN_BACKLOG)
-        _tune_tcp(socket)
-        if self._keys:
-            socket.setsockopt(zmq.CURVE_SERVER, 1)
-            socket.setsockopt_string(zmq.CURVE_SECRETKEY, self._keys.secret)
-        _bind(socket, bind_host, port)
-        return socket
-
-    def _open_zap(self) -> zmq.Socket[bytes]:
-        # Bound before the ROUTER is: without a ZAP socket, libzmq would let every key in.
-        socket = self._context.socket(zmq.ROUTER)
-        socket.setsockopt(zmq.LINGER, 0)
-        socket.bind(zap.ENDPOINT)
-        return socket
-
     def _open_peer(self, address: str) -> zmq.Socket[bytes] | None:
         if len(self._peers) >= PEER_SOCKETS_MAX:
             self._log_refused(address, f"{PEER_SOCKETS_MAX} addresses are in use already")
             return None
         try:
-            host, port = parse_address(address)
+            socket = open_peer(self._context, address, self._keys, self._max_frame_bytes)
         except ConfigError as error:
             self._log_refused(address, str(error))
             return None
-        socket = self._context.socket(zmq.DEALER)
-        # IMMEDIATE: queue only for a connection that stands, so that a peer that returns is not fed with old frames.
-        socket.setsockopt(zmq.IMMEDIATE, 1)
-        socket.setsockopt(zmq.SNDHWM, PEER_QUEUE_MESSAGES)
-        socket.setsockopt(zmq.RCVHWM, 1)  # nobody sends on this way; what comes is left where it is
-        socket.setsockopt(zmq.MAXMSGSIZE, self._max_frame_bytes)
-        socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
-        socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
-        socket.setsockopt(zmq.CONNECT_TIMEOUT, CONNECT_TIMEOUT_MS)
-        socket.setsockopt(zmq.IPV6, ":" in host)
-        _tune_tcp(socket)
-        if self._keys:
-            socket.setsockopt_string(zmq.CURVE_SERVERKEY, self._keys.public)
-            socket.setsockopt_string(zmq.CURVE_PUBLICKEY, self._keys.public)
-            socket.setsockopt_string(zmq.CURVE_SECRETKEY, self._keys.secret)
-        socket.connect(f"tcp://{format_address(host, port)}")
         self._peers[address] = socket
         return socket
 
@@ -417,47 +362,3 @@ def _send_routed(socket: zmq.Socket[bytes], to: bytes, frame: bytes) -> Sent:
         raise
     send_frame(socket, frame, _NOBLOCK, len(frame) < ZERO_COPY_MIN_BYTES)
     return Sent.OK
-
-
-def reachable_host(bind_host: str) -> str:
-    """The host that others use for a socket bound to ``bind_host``.
-
-    Bound to every interface: the first IPv4 address that is neither loopback nor link-local; loopback if there is none.
-    """
-    if bind_host not in WILDCARD_HOSTS:
-        return _numeric(bind_host)
-    for adapter in ifaddr.get_adapters():
-        for ip in adapter.ips:
-            if isinstance(ip.ip, str) and not ip.ip.startswith(("127.", "169.254.")):
-                return ip.ip
-    return LOOPBACK_HOST
-
-
-def _numeric(host: str) -> str:
-    return LOOPBACK_HOST if host == "localhost" else host
-
-
-def _bind(socket: zmq.Socket[bytes], host: str, port: int) -> None:
-    socket.setsockopt(zmq.IPV6, ":" in host)
-    shown = format_address(host, port)
-    endpoint = format_address(_numeric(host), port) if port else f"{format_address(_numeric(host), port)[:-1]}*"
-    try:
-        socket.bind(f"tcp://{endpoint}")
-    except zmq.ZMQError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise PortInUse(shown) from error
-        raise ConfigError(
-            f"can't listen on {shown}: {os.strerror(error.errno or 0)}; bind to an address of this machine"
-        ) from error
-
-
-def _tune_tcp(socket: zmq.Socket[bytes]) -> None:
-    socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_TIMEOUT_MS)
-    socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_INTERVAL_MS)
-    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
-    socket.setsockopt(zmq.HEARTBEAT_TTL, HEARTBEAT_TIMEOUT_MS)
-    socket.setsockopt(zmq.TCP_MAXRT, UNACKNOWLEDGED_MS)
-    socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
-    socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, 10)
-    socket.setsockopt(zmq.TCP_KEEPALIVE_INTVL, 5)
-    socket.setsockopt(zmq.TCP_KEEPALIVE_CNT, 3)

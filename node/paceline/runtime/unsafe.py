@@ -23,8 +23,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from paceline.core.consensus import Persist
 from paceline.core.log import Entry, HardState
+from paceline.core.ready import Persist
 from paceline.core.settings import Settings
 from paceline.core.snapshots import restore
 from paceline.core.task import TaskTable

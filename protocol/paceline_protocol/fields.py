@@ -1,0 +1,202 @@
+"""What a valid field of a message is.
+
+Each check takes one value of any type and returns if it is valid; otherwise it raises ValueError, which says what was
+expected, or LimitExceeded. A check looks at exact types: a bool is no integer, and a subclass is another type. Whoever
+composes checks (:func:`many`, :func:`record`) gets one that looks at everything inside, in linear time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import IntEnum
+from typing import Any
+
+from paceline_protocol import messages as m
+from paceline_protocol.errors import LimitExceeded
+from paceline_protocol.limits import (
+    MAX_BATCH_ITEMS,
+    MAX_INT,
+    MAX_NAME_CHARS,
+    MAX_STRING_CHARS,
+    MAX_TRACEBACK_CHARS,
+)
+
+Check = Callable[[Any], None]
+
+
+def integer(value: Any) -> None:
+    if type(value) is not int or not 0 <= value <= MAX_INT:
+        raise ValueError(f"an integer from 0 to 2^63-1 is expected, not {_kind_of(value)}")
+
+
+def boolean(value: Any) -> None:
+    if type(value) is not bool:
+        raise ValueError(f"a boolean is expected, not {_kind_of(value)}")
+
+
+def octets(value: Any) -> None:
+    if type(value) is not bytes:
+        raise ValueError(f"bytes are expected, not {_kind_of(value)}")
+
+
+def identifier(value: Any) -> None:
+    if type(value) is not bytes or len(value) != m.TASK_ID_BYTES:
+        raise ValueError(f"an id of {m.TASK_ID_BYTES} bytes is expected, not {_kind_of(value)}")
+
+
+def text(limit_chars: int) -> Check:
+    def check(value: Any) -> None:
+        if type(value) is not str:
+            raise ValueError(f"a string is expected, not {_kind_of(value)}")
+        if len(value) > limit_chars:
+            raise LimitExceeded("characters in a string", len(value), limit_chars)
+
+    return check
+
+
+string: Check = text(MAX_STRING_CHARS)
+long_string: Check = text(MAX_TRACEBACK_CHARS)
+
+
+def name(value: Any) -> None:
+    if type(value) is not str or not 0 < len(value) <= MAX_NAME_CHARS:
+        raise ValueError(f"a name of 1 to {MAX_NAME_CHARS} characters is expected, not {_kind_of(value)}")
+
+
+def one_of(enum: type[IntEnum]) -> Check:
+    allowed = frozenset(int(member) for member in enum)
+
+    def check(value: Any) -> None:
+        if type(value) is not int or value not in allowed:
+            raise ValueError(f"a {enum.__name__} is expected, not {_kind_of(value)}")
+
+    return check
+
+
+def many(check_item: Check) -> Check:
+    def check(value: Any) -> None:
+        batch(value)
+        for item in value:
+            check_item(item)
+
+    return check
+
+
+def record(*checks: Check) -> Check:
+    def check(value: Any) -> None:
+        if type(value) is not tuple or len(value) != len(checks):
+            raise ValueError(f"an array of {len(checks)} is expected, not {_kind_of(value)}")
+        for check_field, field in zip(checks, value, strict=True):
+            check_field(field)
+
+    return check
+
+
+def batch(value: Any) -> None:
+    if type(value) is not tuple:
+        raise ValueError(f"an array is expected, not {_kind_of(value)}")
+    if len(value) > MAX_BATCH_ITEMS:
+        raise LimitExceeded("items in one batch", len(value), MAX_BATCH_ITEMS)
+
+
+def _options(value: Any) -> None:
+    if type(value) is not dict:
+        raise ValueError(f"options are a map or nil, not {_kind_of(value)}")
+    for key, option in value.items():
+        limit = m.OPTION_LIMITS.get(key) if type(key) is str else None
+        if limit is None:
+            raise ValueError(f"unknown option {str(key)[:40]!r}; this version knows {', '.join(m.OPTION_LIMITS)}")
+        if type(option) is not int or not 0 <= option <= limit:
+            raise ValueError(f"option {key!r} is an int from 0 to {limit}, not {_kind_of(option)}")
+    if value.get("durability") == m.NO_LOG and (value.get("delivery") or value.get("confirm")):
+        raise ValueError("what is not logged can be neither started at most once nor confirmed as committed")
+
+
+def _kind_of(value: Any) -> str:
+    """What a value is, for an error message: its type, with the value or its length where that is short."""
+    if isinstance(value, int):
+        return f"{type(value).__name__} {value}" if abs(value) <= 2**64 else "a larger int"
+    return f"{type(value).__name__} of length {len(value)}" if hasattr(value, "__len__") else type(value).__name__
+
+
+def _options_or_none(value: Any) -> None:
+    if value is not None:
+        _options(value)
+
+
+def _priority(value: Any) -> None:
+    if type(value) is not int or not 0 <= value <= m.PRIORITY_MAX:
+        raise ValueError(f"a priority from 0 to {m.PRIORITY_MAX} is expected, not {_kind_of(value)}")
+
+
+# The four records of the hot path. Each is looked at twice at most: all of it at once, which knows "valid" and "look
+# closer"; then field by field, which takes the rare (options) and says what is wrong with the rest.
+
+_TASK_ENDS = frozenset(int(state) for state in m.TaskEnd)
+_CALL_TYPES = (bytes, str, int, bytes, type(None))
+_ASSIGNMENT_TYPES = (bytes, int, str, bytes, type(None))
+_OUTCOME_TYPES = (bytes, int, int, bytes, int)
+_RESULT_TYPES = (bytes, int, bytes)
+
+
+def _is_call(item: Any) -> bool:
+    if type(item) is not tuple or tuple(map(type, item)) != _CALL_TYPES:
+        return False
+    task_id, name, priority, _args, _options = item
+    return len(task_id) == m.TASK_ID_BYTES and 0 < len(name) <= MAX_NAME_CHARS and 0 <= priority <= m.PRIORITY_MAX
+
+
+def is_assignment(item: Any) -> bool:
+    if type(item) is not tuple or tuple(map(type, item)) != _ASSIGNMENT_TYPES:
+        return False
+    task_id, attempt, name, _args, _options = item
+    return len(task_id) == m.TASK_ID_BYTES and 0 <= attempt <= MAX_INT and 0 < len(name) <= MAX_NAME_CHARS
+
+
+def is_outcome(item: Any) -> bool:
+    if type(item) is not tuple or tuple(map(type, item)) != _OUTCOME_TYPES:
+        return False
+    task_id, attempt, state, _payload, duration_us = item
+    return (
+        len(task_id) == m.TASK_ID_BYTES
+        and 0 <= attempt <= MAX_INT
+        and state in _TASK_ENDS
+        and 0 <= duration_us <= MAX_INT
+    )
+
+
+def is_result(item: Any) -> bool:
+    if type(item) is not tuple or tuple(map(type, item)) != _RESULT_TYPES:
+        return False
+    return len(item[0]) == m.TASK_ID_BYTES and item[1] in _TASK_ENDS
+
+
+def _records(is_valid: Callable[[Any], bool], look_closer: Check) -> Check:
+    def check(value: Any) -> None:
+        batch(value)
+        if not all(map(is_valid, value)):
+            for item in value:
+                look_closer(item)
+
+    return check
+
+
+calls: Check = _records(_is_call, record(identifier, name, _priority, octets, _options_or_none))
+assignments: Check = _records(is_assignment, record(identifier, integer, name, octets, _options_or_none))
+outcomes: Check = _records(is_outcome, record(identifier, integer, one_of(m.TaskEnd), octets, integer))
+results: Check = _records(is_result, record(identifier, one_of(m.TaskEnd), octets))
+
+ids: Check = many(identifier)
+names: Check = many(name)
+node_ids: Check = many(string)
+
+_config_fields: Check = record(node_ids, node_ids, node_ids, integer)
+
+
+def config(value: Any) -> None:
+    _config_fields(value)
+    voters, learners, excluded, _limit = value
+    if any(list(group) != sorted(set(group)) for group in (voters, learners, excluded)):
+        raise ValueError("voters, learners and excluded nodes are sorted and without repetition")
+    if len({*voters, *learners, *excluded}) < len(voters) + len(learners) + len(excluded):
+        raise ValueError("a node is a voter, a learner or excluded, and one of them at most")

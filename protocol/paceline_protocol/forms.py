@@ -1,0 +1,189 @@
+"""The forms of the Python types that msgpack has not: each an extension, numbered in :class:`Ext`.
+
+docs/protocol.md describes them. A tuple, set or frozenset is an array whose first item is an empty extension, its
+mark. The obvious form, an extension that holds the packed items, would copy the inside of nested tuples once per level,
+for us and for whoever sends us hostile bytes; with marks both ways are one linear pass.
+
+Types are exact: a subclass has no form. How whole values are packed, and what a user hears of one that can't be, is in
+``payload.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
+from decimal import Decimal
+from enum import IntEnum
+from struct import Struct
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from msgpack import ExtType, packb, unpackb  # type: ignore[import-untyped]
+
+
+class Ext(IntEnum):
+    """The msgpack extension types. The numbers are in logs: never renumber, never reuse."""
+
+    TUPLE = 1  # empty: the mark of a tuple
+    SET = 2  # empty: the mark of a set
+    FROZENSET = 3  # empty: the mark of a frozenset
+    INT = 4  # two's complement, big-endian, any length
+    DECIMAL = 5  # str(value), ASCII
+    UUID = 6  # 16 bytes
+    COMPLEX = 7  # two big-endian doubles
+    DATE = 8  # packed [year, month, day]
+    TIME = 9  # packed [hour, minute, second, microsecond, fold, zone]
+    DATETIME = 10  # packed [year, month, day, hour, minute, second, microsecond, fold, zone]
+    TIMEDELTA = 11  # packed [days, seconds, microseconds]
+
+
+_DOUBLES = Struct(">dd")
+
+
+class Unserializable(Exception):
+    """Raised inside the packer, which does not know where in the value it is."""
+
+    def __init__(self, value: object, advice: str = "") -> None:
+        self.value = value
+        self.advice = advice
+
+
+def _zone_form(zone: tzinfo | None) -> int | str | None:
+    """None, the offset of a fixed zone in microseconds, or the key of an IANA zone."""
+    if zone is None:
+        return None
+    if type(zone) is timezone:
+        return zone.utcoffset(None) // timedelta(microseconds=1)
+    if type(zone) is ZoneInfo and zone.key is not None:
+        return zone.key
+    raise Unserializable(zone, "use datetime.timezone or zoneinfo.ZoneInfo for its time zone")
+
+
+def _pack_int(value: int) -> ExtType:
+    return ExtType(Ext.INT, value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True))
+
+
+def _pack_time(value: time) -> ExtType:
+    clock = (value.hour, value.minute, value.second, value.microsecond, value.fold)
+    return ExtType(Ext.TIME, packb((*clock, _zone_form(value.tzinfo))))
+
+
+def _pack_datetime(value: datetime) -> ExtType:
+    day = (value.year, value.month, value.day)
+    clock = (value.hour, value.minute, value.second, value.microsecond, value.fold)
+    return ExtType(Ext.DATETIME, packb((*day, *clock, _zone_form(value.tzinfo))))
+
+
+_TUPLE_MARK = ExtType(Ext.TUPLE, b"")
+_SET_MARK = ExtType(Ext.SET, b"")
+_FROZENSET_MARK = ExtType(Ext.FROZENSET, b"")
+
+_FORMS: dict[type, Callable[[Any], object]] = {
+    tuple: lambda value: [_TUPLE_MARK, *value],
+    set: lambda value: [_SET_MARK, *value],
+    frozenset: lambda value: [_FROZENSET_MARK, *value],
+    int: _pack_int,
+    Decimal: lambda value: ExtType(Ext.DECIMAL, str(value).encode("ascii")),
+    UUID: lambda value: ExtType(Ext.UUID, value.bytes),
+    complex: lambda value: ExtType(Ext.COMPLEX, _DOUBLES.pack(value.real, value.imag)),
+    date: lambda value: ExtType(Ext.DATE, packb((value.year, value.month, value.day))),
+    time: _pack_time,
+    datetime: _pack_datetime,
+    timedelta: lambda value: ExtType(Ext.TIMEDELTA, packb((value.days, value.seconds, value.microseconds))),
+}
+"""Exact type -> what the packer packs in its place, for every type that msgpack has not."""
+
+
+def form_of(value: object) -> object:
+    form = _FORMS.get(type(value))
+    if form is None:
+        raise Unserializable(value)
+    return form(value)
+
+
+# --- and back ---------------------------------------------------------------------------------------------------
+
+_MOST_FIELDS = 9  # of a datetime
+
+
+def _zone(form: object) -> tzinfo | None:
+    if form is None:
+        return None
+    if type(form) is int:
+        return UTC if form == 0 else timezone(timedelta(microseconds=form))
+    if type(form) is str:
+        return ZoneInfo(form)
+    raise ValueError("a time zone is nil, an offset or a key")
+
+
+def _fields(data: bytes) -> Any:
+    return unpackb(data, max_array_len=_MOST_FIELDS, max_map_len=0, max_ext_len=0)
+
+
+def _unpack_time(data: bytes) -> time:
+    hour, minute, second, microsecond, fold, zone = _fields(data)
+    return time(hour, minute, second, microsecond, _zone(zone), fold=fold)
+
+
+def _unpack_datetime(data: bytes) -> datetime:
+    year, month, day, hour, minute, second, microsecond, fold, zone = _fields(data)
+    return datetime(year, month, day, hour, minute, second, microsecond, _zone(zone), fold=fold)
+
+
+_READERS: dict[int, Callable[[bytes], object]] = {
+    Ext.INT: lambda data: int.from_bytes(data, "big", signed=True),
+    Ext.DECIMAL: lambda data: Decimal(data.decode("ascii")),
+    Ext.UUID: lambda data: UUID(bytes=data),
+    Ext.COMPLEX: lambda data: complex(*_DOUBLES.unpack(data)),
+    Ext.DATE: lambda data: date(*_fields(data)),
+    Ext.TIME: _unpack_time,
+    Ext.DATETIME: _unpack_datetime,
+    Ext.TIMEDELTA: lambda data: timedelta(*_fields(data)),
+}
+
+
+def read_ext(code: int, data: bytes) -> object:
+    reader = _READERS.get(code)
+    if reader is None:
+        raise ValueError(f"extension {code} of {len(data)} bytes is unknown or out of place")
+    try:
+        return reader(data)
+    except (LookupError, OSError) as error:
+        raise ValueError(f"a time zone that this machine does not have; install tzdata here ({error})") from error
+
+
+class _Mark:
+    """What a collection's mark is between the two hooks below."""
+
+    __slots__ = ("build",)
+
+    def __init__(self, build: Callable[[list[Any]], object]) -> None:
+        self.build = build
+
+
+_MARKS = {int(Ext.TUPLE): _Mark(tuple), int(Ext.SET): _Mark(set), int(Ext.FROZENSET): _Mark(frozenset)}
+MARK_HEAD = b"\xc7\x00"
+"""How each mark begins: an extension of no bytes."""
+
+
+class Collections:
+    """The hooks for one payload with marks in it. Counts them, so that a mark in any other place is found."""
+
+    __slots__ = ("marks",)
+
+    def __init__(self) -> None:
+        self.marks = 0
+
+    def ext(self, code: int, data: bytes) -> object:
+        mark = None if data else _MARKS.get(code)
+        if mark is None:
+            return read_ext(code, data)
+        self.marks += 1
+        return mark
+
+    def array(self, items: list[Any]) -> object:
+        if not items or type(items[0]) is not _Mark:
+            return items
+        self.marks -= 1
+        return items[0].build(items[1:])

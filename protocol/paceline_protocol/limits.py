@@ -1,0 +1,21 @@
+"""The bounds of what travels, the same for everyone who speaks this version of the protocol.
+
+What is larger is refused by its sender where that is seen there, and by its receiver in any case. docs/protocol.md has
+the same numbers; a test compares the two.
+"""
+
+from __future__ import annotations
+
+MAX_FRAME_BYTES = 64 * 1024 * 1024
+MAX_BATCH_ITEMS = 16384
+"""The most items in one array of a frame: calls in a batch, outcomes, ids, log entries."""
+PAYLOAD_LIMIT_BYTES = 16 * 1024 * 1024
+"""What a node allows for one task's arguments, and for its result, unless it is set otherwise there."""
+MAX_NAME_CHARS = 255
+MAX_STRING_CHARS = 4096
+MAX_TRACEBACK_CHARS = 64 * 1024
+"""For errors and tracebacks. Whoever makes one trims it (``payload.trim``)."""
+MAX_INT = 2**63 - 1
+"""Every integer on the wire is 0..MAX_INT, so that a reader may add to one and still send it on."""
+MAX_OPTIONS = 32
+"""The most entries in one map of a frame."""
