@@ -6,7 +6,7 @@ import pytest
 
 from core.cluster_stories import formed, node
 from paceline.core.consensus import Role
-from paceline_protocol.messages import Config, TimeoutNow, VoteRequest
+from paceline_protocol.messages import Config, TaskEnd, TimeoutNow, VoteRequest
 from simulation.consensus_world import Flight, Node, World
 
 HEARTBEAT_S = 0.05
@@ -184,6 +184,22 @@ def test_nothing_is_logged_while_leadership_is_on_its_way() -> None:
     story.run("cut b\nwrite c\nadvance 1")  # b never answers: the attempt is over, and a goes on
     assert core.leader is not None
     assert core.consensus.log.last_index > before
+
+
+def test_meanwhile_nothing_starts_and_nothing_ends_and_what_came_before_is_in_the_log() -> None:
+    story = formed("abc")
+    story.run("client k hello a\nworker a w ready add\nhold b\nhold c")
+    core = node(story, "a")
+    core.on_client(b"k", story._client_message("k", "submit", ("1",)), story._now)
+    core.take_urgent(story._now)
+    before = core.consensus.log.last_index
+    assert core.hand_over(story._now, "b") == "b"
+    assert core.consensus.log.last_index == before + 1, "task 1 is known to whoever leads next"
+    core.on_client(b"k", story._client_message("k", "submit", ("2",)), story._now)
+    core.on_worker_done(b"w", (((1).to_bytes(16, "big"), 1, TaskEnd.SUCCEEDED, b"", 10),), story._now)
+    workers, _, replies = core.take_urgent(story._now)
+    assert (workers, replies) == ([], [])
+    assert core.executor.slots.unrecorded, "its outcome is for the next leader"
 
 
 def test_a_node_without_another_voter_hands_over_to_nobody() -> None:

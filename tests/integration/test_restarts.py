@@ -105,7 +105,7 @@ def test_a_leader_whose_disk_is_full_hands_over_and_stops_and_no_accepted_task_i
         wait_until(lambda: not leader.alive, "the node with the full disk stops")
         wait_until(lambda: client.status()["leader_id"] not in ("", leader.id), "another leads")
         status = settled_status(client)
-        # What it passed on while its log stood still is recorded nowhere: the submitter has it.
+        # What it passed on just before its journal failed may be recorded nowhere: the submitter has it.
         assert 0 < status["accepted_total"] <= QUEUED
         assert status["accepted_total"] == status["succeeded_total"]
     log = leader._log_path.read_text()

@@ -102,7 +102,9 @@ class Leader:
         self._cancelling: dict[bytes, list[tuple[Session, int]]] = {}
         self._to_release: list[bytes] = []
         self._release_at = float("inf")
-        self.is_logging = True  # the caller stops that while another takes over, who needs a log that stands still
+        # The caller stops that while another takes over, who needs a log that stands still. Then nothing starts and
+        # nothing ends here, or the next leader would not know of it: the nodes report their outcomes to that one.
+        self.is_logging = True
         self.due = float("inf")  # nothing of clients is due earlier: an `accepted` that waits, ids to release
         self._ticked_at = now
         self.log_is_awaited = False  # tasks or results wait for what log() would propose
@@ -306,7 +308,7 @@ class Leader:
     def on_outcomes(self, node_id: str, term: int, seq: int, outcomes: list[Outcome], now: float) -> None:
         """A node reports ends of attempts: a NodeOutcomes, unpacked. Raises ProtocolError for ends of both sorts."""
         state = self.nodes.get(node_id)
-        if state is None or not state.enrolled or term != self.term:
+        if state is None or not state.enrolled or term != self.term or not self.is_logging:
             return
         state.heard_at = now
         if seq != state.outcome_seen + 1:

@@ -410,7 +410,7 @@ class NodeCore:
         """Leader: make way for the voter ``to``, or for the one that has most of the log. Returns the voter that is to
         take over, also if it was asked before, and "" if nobody can.
 
-        Until then, or until an election timeout has passed without success, nothing new is logged.
+        Until then, or until an election timeout has passed without success, nothing is started, ended or logged.
         """
         under_way = self.consensus.transfer_target(now)
         if under_way or self.leader is None:
@@ -420,8 +420,10 @@ class NodeCore:
             heard = [voter for voter in self.consensus.config.voters if voter in progress]
             heard = [voter for voter in heard if progress[voter].recently_active]
             to = max(heard, key=lambda voter: progress[voter].match, default="")
+        self.leader.log(now)  # what came in the last milliseconds is for the other to know, too
         if not self.consensus.transfer_leadership(to, now):
             return ""
+        self.leader.set_logging(False, now)
         self._effects_at = -inf
         self._notice("info", f"handing over to node {to}")
         return to
@@ -562,7 +564,7 @@ class NodeCore:
         leader, executor, own_id = self.leader, self.executor, self.identity.node_id
         while True:
             if leader is not None:
-                if leader.tasks.ready_tasks and self.consensus.has_quorum_lease(now):
+                if leader.tasks.ready_tasks and leader.is_logging and self.consensus.has_quorum_lease(now):
                     leader.dispatch()
                 if leader.to_nodes:
                     to_nodes, leader.to_nodes = leader.to_nodes, []
