@@ -94,6 +94,7 @@ class Node:
     digest: bytes = b""
     checked_to: tuple[int, int, int] = (0, 0, 0)
     checked_commit: int = 0
+    checked_lead: tuple[int, ...] = ()
     reads: dict[int, int] = field(default_factory=dict)  # ticket -> what was committed when it was asked for
 
 
@@ -126,7 +127,7 @@ class World:
         say: Callable[[str], None] | None = None,
     ) -> None:
         """``say`` is given a line for all that happens."""
-        self.say = say or (lambda text: None)
+        self.say = say  # guarded at each use: to describe all that happens takes longer than to let it happen
         self.events: Counter[str] = Counter()
         self.random = random.Random(seed)
         self.timing = timing or Timing()
@@ -176,7 +177,8 @@ class World:
     def deliver(self, flight: Flight) -> None:
         node = self.nodes[flight.recipient]
         if node.core is not None:
-            self.say(f"{flight.sender} -> {flight.recipient}: {flight.message}")
+            if self.say is not None:
+                self.say(f"{flight.sender} -> {flight.recipient}: {flight.message}")
             node.core.step(flight.sender, flight.message, node.now)
             self.settle(node)
 
@@ -228,7 +230,8 @@ class World:
     def propose_config(self, node: Node, config: Config) -> bool:
         assert node.core is not None
         done = node.core.propose_config(config)
-        self.say(f"{node.node_id} proposes {config}: {'done' if done else 'refused'}")
+        if self.say is not None:
+            self.say(f"{node.node_id} proposes {config}: {'done' if done else 'refused'}")
         self.settle(node)
         return done
 
@@ -236,7 +239,8 @@ class World:
         """The oldest write of this node becomes durable; what waited for it leaves."""
         assert node.core is not None
         write = node.writes.popleft()
-        self.say(f"{node.node_id} has written")
+        if self.say is not None:
+            self.say(f"{node.node_id} has written")
         if write.persist is not None:
             for step in node.disk.steps(write.persist):
                 step()
@@ -269,7 +273,8 @@ class World:
             step()
         self.events["crash"] += 1
         self.events["torn write"] += 0 < done < len(steps)
-        self.say(f"{node.node_id} crashes; of its writes {done} of {len(steps)} steps are done")
+        if self.say is not None:
+            self.say(f"{node.node_id} crashes; of its writes {done} of {len(steps)} steps are done")
         node.core = None
         node.writes.clear()
 
@@ -290,8 +295,9 @@ class World:
         node.applied_index, node.digest = disk.snapshot.index, disk.snapshot.data[:]
         node.snapshot_queued = False
         node.reads.clear()
-        node.checked_to, node.checked_commit = (0, 0, 0), node.core.commit_index
-        self.say(f"{node_id} starts: term {disk.hard_state.term}, log {disk.snapshot.index}..{disk.last_index()}")
+        node.checked_to, node.checked_lead, node.checked_commit = (0, 0, 0), (), node.core.commit_index
+        if self.say is not None:
+            self.say(f"{node_id} starts: term {disk.hard_state.term}, log {disk.snapshot.index}..{disk.last_index()}")
 
     # --- the shell's part ---
 
@@ -408,6 +414,10 @@ class World:
         if self.leaders.setdefault(core.term, node.node_id) != node.node_id:
             raise InvariantViolation(f"{self.leaders[core.term]} and {node.node_id} lead in term {core.term}")
         log = core.log
+        state = (core.term, log.snapshot_index, log.last_index, log.last_term, self.last_committed)
+        if state == node.checked_lead:
+            return
+        node.checked_lead = state
         for index in range(log.first_index, self.last_committed + 1):
             term, found_in = self.committed[index]
             if found_in < core.term and log.term_at(index) != term:
