@@ -139,19 +139,27 @@ def main(arguments: Sequence[str]) -> int:
     options = _parse(arguments)
     die_with_parent(options.link)
     _prepare_process()
-    with socket.socket(fileno=options.link) as link:
-        # Not settimeout(): that would make every receive a poll and a read.
-        link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SEND_DEADLINE_S, 0))
-        failed = _load(options.modules)
-        if failed is not None:
-            send(link, encode(failed))
-            return EXIT_MODULE_FAILED
-        # What was imported stays: no collection needs to look at it again, and forked children share its pages.
-        gc.collect()
-        gc.freeze()
-        send(link, encode(WorkerReady(os.getpid(), tuple(sorted(tasks)))))
-        Worker(link, options.payload_limit).serve()
-        return 0
+    link = socket.socket(fileno=options.link)
+    try:
+        return _work(link, options.modules, options.payload_limit)
+    finally:
+        # The kernel closes it, once it has the exit code: a node whose worker ends its link and lives on kills it.
+        link.detach()
+
+
+def _work(link: socket.socket, modules: Sequence[str], payload_limit_bytes: int) -> int:
+    # Not settimeout(): that would make every receive a poll and a read.
+    link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SEND_DEADLINE_S, 0))
+    failed = _load(modules)
+    if failed is not None:
+        send(link, encode(failed))
+        return EXIT_MODULE_FAILED
+    # What was imported stays: no collection needs to look at it again, and forked children share its pages.
+    gc.collect()
+    gc.freeze()
+    send(link, encode(WorkerReady(os.getpid(), tuple(sorted(tasks)))))
+    Worker(link, payload_limit_bytes).serve()
+    return 0
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
