@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from core.cluster_stories import QUICK, formed, node, voters
 from core.node_scenarios import NodeScenario
+from paceline.core.leader import Leader
 from paceline.core.status import status
 from paceline_protocol.messages import Admin, AdminOp, Hello
 
@@ -53,6 +56,26 @@ def test_three_voters_of_which_one_was_removed_before_the_first_task_take_tasks(
     story.run("advance 3")
     assert voters(story) == "ab"
     assert "accepted 1" in story.run("client k submit 1")
+
+
+@pytest.mark.parametrize(("op", "argument", "dead"), [(AdminOp.REMOVE, "b", "c"), (AdminOp.VOTERS, "1", "b")])
+def test_no_vote_is_taken_away_while_the_others_need_one_that_died_a_moment_ago(
+    op: AdminOp, argument: str, dead: str
+) -> None:
+    story = formed("abc")
+    story.run(f"cut {dead}\nclient k hello a")
+    node(story, "a").on_client(b"k", Admin(1, op, argument), story._now)
+    story.run("advance 1")
+    assert dead in node(story, "a").keeper._heard_nodes(leader_of(story), story._now)  # it is not missed yet
+    assert voters(story) == "abc"
+    story.run("advance 1\nworker a w ready add")
+    assert "accepted 1" in story.run("client k submit 1")
+
+
+def leader_of(story: NodeScenario) -> Leader:
+    leader = node(story, "a").leader
+    assert leader is not None
+    return leader
 
 
 def rows(story: NodeScenario, node_id: str) -> dict[str, dict[str, object]]:

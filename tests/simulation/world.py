@@ -291,11 +291,8 @@ class World:
         self.say(f"nothing gets through: {', '.join(f'{source} to {to}' for source, to in sorted(self.cut))}")
 
     def _administer(self) -> None:
-        """Somebody changes something: who leads, who votes, how many. Not right after a disk was lost: to take away
-        another voter before that one is missed is to lose a majority."""
+        """Somebody changes something, at any moment: who leads, who votes, how many."""
         rng = self.rng
-        if self.now < self._change_at + CHANGE_TAKES_S:
-            return
         self._change_at = self.now
         node_id = rng.choice(self.nodes).identity.node_id
         op, argument = rng.choice(

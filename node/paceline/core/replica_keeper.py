@@ -20,6 +20,7 @@ from paceline.core.admin import (
     next_step,
 )
 from paceline.core.consensus import Consensus
+from paceline.core.election import majority
 from paceline.core.leader import Leader
 from paceline.core.replicas import Attendance, next_config
 from paceline.core.settings import Settings
@@ -40,11 +41,14 @@ class ReplicaKeeper:
         self._hand_over = hand_over
         self._requests: list[AdminRequest] = []  # the first is under way
         self._reviewed_commit = 0  # the commit index at the last review
+        self._wanted: Config | None = None  # the next configuration, which may wait for answers
+        self._wanted_at = 0.0
 
     def begin(self) -> None:
         """This node leads from now on."""
         self.attendance = Attendance()
         self._reviewed_commit = self._consensus.commit_index
+        self._wanted = None
 
     def end(self) -> None:
         """It leads no longer. Whoever asked for something asks the next leader."""
@@ -88,20 +92,32 @@ class ReplicaKeeper:
             limit=view.limit,
         )
         if config is not None:
-            self._change(config)
+            self._change(config, now)
 
-    def _change(self, config: Config) -> None:
+    def _change(self, config: Config, now: float) -> bool:
+        """Propose what is wanted. Not before enough of its voters have answered since it was first wanted: one that
+        died a moment ago still counts as heard, and a configuration that needs it would stand still."""
+        if config != self._wanted:
+            self._wanted, self._wanted_at = config, now
+        if config.voters != self._consensus.config.voters:
+            progress = self._consensus.progress(now)
+            answered = [voter for voter in config.voters if voter in progress]
+            answered = [voter for voter in answered if progress[voter].heard_at > self._wanted_at]
+            own = self._consensus.node_id in config.voters
+            if len(answered) + own < majority(len(config.voters)):
+                return False
         if self._consensus.propose_config(config):
             self.changed.append(config)
+        return True
 
     def _advance(self, request: AdminRequest, view: View, now: float) -> bool:
         """Do the next step of what somebody asked for. True if the rule is to go on meanwhile."""
         if not self._consensus.config_committed:
             return False
         step = next_step(request.op, request.argument, view)
-        if isinstance(step, Config):
-            self._change(step)
-        elif isinstance(step, HandOver):
+        if isinstance(step, Config) and not self._change(step, now):
+            step = Waiting("a majority of the voters that there would be has not answered")
+        if isinstance(step, HandOver):
             request.hand_over_until = min(request.hand_over_until, now + HAND_OVER_TIMEOUT_S)
             if now >= request.hand_over_until:
                 step = Answer(False, f"no other voter took over within {HAND_OVER_TIMEOUT_S:g} s")
