@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from paceline.core.dispatch import SPARE_TIME_US, SWEEP_TASKS, Dispatcher
+from paceline.core.credits import SPARE_TIME_US
+from paceline.core.dispatch import SWEEP_TASKS, Dispatcher
 from paceline.core.durations import HOP_US
 from paceline.core.task import Event, State, Task
 
@@ -29,10 +30,7 @@ def numbers(dispatcher: Dispatcher) -> dict[str, list[int]]:
 
 def waiting_in_lanes(dispatcher: Dispatcher) -> int:
     return sum(
-        task.state is State.READY
-        for lane in dispatcher.ready._lanes.values()
-        for queue in lane._queues
-        for task in queue
+        task.state is State.READY for lane in dispatcher.ready._lanes for queue in lane._queues for task in queue
     )
 
 
@@ -155,7 +153,8 @@ def test_a_recovered_task_waits_until_a_node_claims_it_or_all_have_spoken() -> N
     assert numbers(dispatcher) == {}
     dispatcher.adopt(recovered[1], "a", 3)
     assert (recovered[1].state, recovered[1].attempt) == (State.DISPATCHED, 3)
-    assert dispatcher.settle() == 1
+    dispatcher.settle()
+    assert dispatcher.ready_tasks == 1
     assert numbers(dispatcher) == {"a": [0]}
 
 
@@ -180,7 +179,7 @@ def test_a_recovered_task_brings_nothing_along_from_an_earlier_term() -> None:
     task.node, task.sent_seq, task.attempt = "a", 70, 9
     dispatcher = Dispatcher()
     dispatcher.recover(task, lost_attempts=1)
-    assert (task.state, task.node, task.sent_seq, task.attempt) == (State.READY, "", 0, 2)
+    assert (task.state, task.node, task.sent_seq, task.attempt) == (State.RECOVERED, "", 0, 2)
 
 
 def test_an_old_attempt_that_is_adopted_does_not_start_the_count_anew() -> None:
@@ -201,7 +200,7 @@ def test_tasks_that_end_while_they_wait_do_not_pile_up_behind_one_that_stays() -
         task = make(1_000_000 + number)
         dispatcher.admit(task)
         dispatcher.finish(task.id, Event.CANCEL)
-    lanes = dispatcher.ready._lanes.values()
+    lanes = dispatcher.ready._lanes
     assert sum(len(queue) for lane in lanes for queue in lane._queues) <= SWEEP_TASKS + 1
     assert waiting_in_lanes(dispatcher) == dispatcher.ready_tasks == 1
 

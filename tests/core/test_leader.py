@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from core.takeovers import taken_over
 from paceline.core.leader import Leader
 from paceline.core.sessions import Session
 from paceline.core.settings import Settings
@@ -46,7 +47,7 @@ class Lead:
         self.committed = 0
         self.now = 0.0
         self.versions: dict[str, int] = {}
-        self.leader = Leader(self.settings, TERM, self.table, self._propose, 0.0)
+        self.leader = Leader(self.settings, TERM, self.table, self._propose, 0.0, taken_over(self.table))
         if settled:
             self.leader.tick(0.0, [])
 

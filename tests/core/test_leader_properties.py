@@ -14,6 +14,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.takeovers import taken_over
 from paceline.core.executor import Executor
 from paceline.core.leader import Leader
 from paceline.core.settings import Settings
@@ -75,7 +76,7 @@ class World:
         return len(self.entries)
 
     def lead(self) -> None:
-        self.leader = Leader(SETTINGS, self.term, self.table, self._propose, self.now)
+        self.leader = Leader(SETTINGS, self.term, self.table, self._propose, self.now, taken_over(self.table))
         self.leader.applied(self.committed, self.now)
         self.leader.open_session(b"c", self.now)
 
@@ -197,7 +198,7 @@ class World:
 
     def check(self) -> None:
         tasks = self.leader.tasks
-        places: Counter[bytes] = Counter(tasks.recovering.keys())
+        places: Counter[bytes] = Counter()
         for ledger in tasks.ledgers.values():
             places.update(ledger.held.keys())
             assert ledger.cost_us == sum(task.cost_us for task in ledger.held.values())
@@ -205,15 +206,13 @@ class World:
                 assert task.node == ledger.node_id
                 assert task.state is State.DISPATCHED or (task.state is State.STARTING and task.options == ONCE)
         assert set(self.starts.values()) <= {1}, "a task started twice that may once"
-        ready = [
-            task.id
-            for lane in tasks.ready._lanes.values()
-            for queue in lane._queues
-            for task in queue
-            if task.state is State.READY
-        ]
-        places.update(ready)
-        assert tasks.ready_tasks == len(ready)
+        recovered, ready = (
+            [task.id for lane in queues._lanes for queue in lane._queues for task in queue if task.state is state]
+            for queues, state in ((tasks.recovered, State.RECOVERED), (tasks.ready, State.READY))
+        )
+        places.update(recovered + ready)
+        assert tasks.recovered_tasks == len(recovered)
+        assert tasks.ready_tasks == len(ready) + tasks.settled * len(recovered)
         assert places == Counter(tasks.live.keys()), "every live task is in exactly one place"
         assert tasks.live_bytes == sum(task.size_bytes() for task in tasks.live.values())
         for session in self.leader.sessions.values():
@@ -221,7 +220,7 @@ class World:
             assert session.open_tasks == sum(task.session is session for task in open_tasks)
         for task_id in self.leader._cancelling:
             task = tasks.live.get(task_id)
-            undecided = task is not None and (task_id in tasks.recovering or task.state is State.DISPATCHED)
+            undecided = task is not None and (tasks.awaits_accounts(task) or task.state is State.DISPATCHED)
             assert undecided or task_id in self.leader._withheld
         drafts = [self.leader._draft, *(draft for _, draft in self.leader._proposed)]
         ended = {*self.leader._ending, *self.leader._withheld}

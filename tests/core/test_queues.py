@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from paceline.core.credits import Ledger
 from paceline.core.queues import Lane, ReadyQueues
 from paceline.core.task import Event, Task
 
@@ -10,6 +11,11 @@ def task(age: int, name: str = "add", priority: int = 4) -> Task:
     made = Task((age.to_bytes(16, "big"), name, priority, b"", None))
     made.age = age
     return made
+
+
+def nodes(**names: str) -> dict[str, Ledger]:
+    """Nodes of one slot each, which run these tasks."""
+    return {node_id: Ledger(node_id, 1, frozenset(known.split())) for node_id, known in names.items()}
 
 
 def ages(lane: Lane) -> list[int]:
@@ -23,7 +29,7 @@ def ages(lane: Lane) -> list[int]:
 
 def test_higher_priority_leaves_first_then_age() -> None:
     queues = ReadyQueues()
-    queues.serve({"a": frozenset({"add"})})
+    queues.serve(nodes(a="add"))
     for age, priority in enumerate([4, 0, 9, 4, 9]):
         queues.push(task(age, priority=priority))
     (lane,) = queues.served
@@ -32,16 +38,18 @@ def test_higher_priority_leaves_first_then_age() -> None:
 
 def test_a_task_that_is_put_back_leaves_before_those_that_came_later() -> None:
     queues = ReadyQueues()
-    queues.serve({"a": frozenset({"add"})})
-    queues.push(task(2))
-    queues.push_front(task(1))
+    queues.serve(nodes(a="add"))
+    for age in (3, 4):
+        queues.push(task(age))
+    for age in (1, 2, 0):
+        queues.push_front(task(age))
     (lane,) = queues.served
-    assert ages(lane) == [1, 2]
+    assert ages(lane) == [0, 1, 2, 3, 4]
 
 
 def test_a_task_that_ended_while_it_waited_is_skipped() -> None:
     queues = ReadyQueues()
-    queues.serve({"a": frozenset({"add"})})
+    queues.serve(nodes(a="add"))
     waiting = [task(age) for age in range(4)]
     for each in waiting:
         queues.push(each)
@@ -53,7 +61,7 @@ def test_a_task_that_ended_while_it_waited_is_skipped() -> None:
 
 def test_names_that_the_same_nodes_run_share_a_lane() -> None:
     queues = ReadyQueues()
-    queues.serve({"a": frozenset({"add", "sub", "gpu"}), "b": frozenset({"add", "sub"})})
+    queues.serve(nodes(a="add sub gpu", b="add sub"))
     for age, name in enumerate(["add", "gpu", "sub"]):
         queues.push(task(age, name))
     assert [(lane.nodes, ages(lane)) for lane in queues.served] == [
@@ -67,17 +75,49 @@ def test_a_name_that_no_node_runs_waits_in_no_lane_of_a_node_until_one_comes() -
     queues.push(task(0, "new"))
     assert queues.served == []
     assert queues.served_by("new") == frozenset()
-    queues.serve({"a": frozenset({"new"})})
+    queues.serve(nodes(a="new"))
     assert queues.served_by("new") == {"a"}
     assert [ages(lane) for lane in queues.served] == [[0]]
 
 
-def test_when_the_nodes_change_the_waiting_tasks_keep_their_order_by_age() -> None:
+def test_when_other_nodes_run_the_same_names_their_tasks_stay_where_they_are() -> None:
     queues = ReadyQueues()
-    queues.serve({"a": frozenset({"add"}), "b": frozenset({"sub"})})
-    for age in range(6):
-        queues.push(task(age, "add" if age % 2 else "sub"))
-    queues.serve({"a": frozenset({"add", "sub"})})
+    queues.serve(nodes(a="add sub"))
+    for age, name in enumerate(["add", "sub", "add"]):
+        queues.push(task(age, name))
     (lane,) = queues.served
-    assert ages(lane) == [0, 1, 2, 3, 4, 5]
+    queues.serve(nodes(a="add sub", b="add sub"))
+    assert queues.served == [lane]
+    assert lane.nodes == {"a", "b"}
+    queues.serve({})
+    assert (queues.served, lane.row.next(1)) == ([], None)
+    queues.serve(nodes(b="add sub"))
+    assert queues.served == [lane]
+    assert ages(lane) == [0, 1, 2]
+
+
+def test_when_a_node_comes_that_runs_some_names_of_a_lane_they_part_and_keep_their_order() -> None:
+    queues = ReadyQueues()
+    queues.serve(nodes(a="add sub"))
+    for age in range(6):
+        queues.push(task(age, "add" if age % 2 else "sub", priority=4 + age // 4))
+    queues.serve(nodes(a="add sub", b="sub"))
+    assert {lane.nodes: ages(lane) for lane in queues.served} == {
+        frozenset({"a"}): [5, 1, 3],
+        frozenset({"a", "b"}): [4, 0, 2],
+    }
     assert queues.known_names() == ["add", "sub"]
+
+
+def test_a_lane_that_is_empty_when_the_nodes_change_is_forgotten() -> None:
+    queues = ReadyQueues()
+    for age, known in enumerate(["add", "sub", "mul"]):
+        queues.serve(nodes(a=known))
+        queues.push(task(age, known))
+        ages(queues.served[0])
+    queues.serve(nodes(a="add sub mul"))
+    assert queues.served == []
+    for age, known in enumerate(["add", "sub", "mul"]):
+        queues.push(task(age, known))
+    (lane,) = queues.served
+    assert ages(lane) == [0, 1, 2]

@@ -35,9 +35,10 @@ def record(table: TaskTable, *outcomes: Outcome) -> None:
 
 
 def test_every_state_that_is_not_final_can_be_left_and_no_final_one_can() -> None:
-    live = {State.READY, State.STARTING, State.DISPATCHED}
+    live = {State.READY, State.RECOVERED, State.STARTING, State.DISPATCHED}
     assert {state for state, _ in TRANSITIONS} == live
     assert set(TRANSITIONS.values()) | live == set(State)
+    assert State.RECOVERED not in TRANSITIONS.values(), "only a new leader's tasks begin with it"
 
 
 def test_every_end_on_the_wire_has_an_event_that_some_live_state_takes() -> None:

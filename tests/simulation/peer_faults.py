@@ -9,7 +9,7 @@ from paceline.client.ledger import Ledger as ClientLedger
 from paceline.client.session import Session as ClientSession
 from paceline.core import snapshots
 from paceline.core.consensus import Consensus
-from paceline.core.dispatch import Ledger
+from paceline.core.credits import Ledger
 from paceline.core.draft import Draft
 from paceline.core.executor import Executor
 from paceline.core.leader import Leader

@@ -19,7 +19,8 @@ from paceline.client.ledger import Ledger as ClientLedger
 from paceline.client.session import Session as ClientSession
 from paceline.core import sessions, snapshots
 from paceline.core.consensus import Consensus
-from paceline.core.dispatch import Dispatcher, Ledger
+from paceline.core.credits import Ledger
+from paceline.core.dispatch import Dispatcher
 from paceline.core.executor import Executor
 from paceline.core.leader import Leader
 from paceline.core.membership import FirstBoot, Identity

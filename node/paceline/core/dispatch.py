@@ -1,13 +1,11 @@
 """Which task goes to which node, and when.
 
-The leader keeps a ledger for each node: what it was given and has not answered for. Credit follows from the ledger
-and is never guessed from socket buffers. A node may hold its slots plus a few spare tasks, which hide one round trip;
-and it may hold more than that as long as everything it holds is expected to take less than ``SPARE_TIME_US`` a slot,
-so that short tasks travel in batches (see ``durations.py``). Everything else waits here, where it can still go to any
-node.
+The leader keeps a ledger for each node: what it was given and has not answered for. How much a node may hold at a time,
+and which is given the next task, is in ``credits.py``. Everything else waits here, where it can still go to any node.
 
-Every live task is in exactly one place: ``recovering`` (an earlier leader accepted it, and the nodes have not yet said
-whether they hold it), READY in a lane of ``ready``, or in the ledger of one node, DISPATCHED or STARTING.
+Every live task is in exactly one place: RECOVERED in a lane of ``recovered`` (an earlier leader accepted it), READY in
+a lane of ``ready``, or in the ledger of one node, DISPATCHED or STARTING. What is recovered is not handed out before
+the nodes have said what they hold, or had time to: ``settled``.
 """
 
 from __future__ import annotations
@@ -15,62 +13,33 @@ from __future__ import annotations
 from collections.abc import Iterable
 from heapq import heapify, heappop, heapreplace
 
+from paceline.core.credits import Ledger
 from paceline.core.durations import UNKNOWN_US, Durations
 from paceline.core.queues import Lane, ReadyQueues
 from paceline.core.task import Event, State, Task
 from paceline_protocol.messages import Assignment
 
-SPARE_TIME_US = 2_000
-
 SWEEP_TASKS = 1_024
 """Tasks that ended while they waited in a lane: beyond this number, and that of the waiting ones, they are removed."""
-
-
-class Ledger:
-    """What one node was given and has not answered for."""
-
-    __slots__ = ("cost_limit_us", "cost_us", "count_limit", "held", "names", "node_id", "slots")
-
-    def __init__(self, node_id: str, slots: int, names: frozenset[str]) -> None:
-        self.node_id = node_id
-        self.held: dict[bytes, Task] = {}
-        self.cost_us = 0
-        self.resize(slots, names)
-
-    def resize(self, slots: int, names: frozenset[str]) -> None:
-        """The node has this many workers now, which can run these tasks. Without workers it gets nothing."""
-        self.slots = slots
-        self.names = names
-        self.count_limit = slots + (slots + 1) // 2
-        self.cost_limit_us = slots * SPARE_TIME_US
-
-    def take(self, task: Task, cost_us: int) -> None:
-        task.node = self.node_id
-        task.cost_us = cost_us
-        self.held[task.id] = task
-        self.cost_us += cost_us
-
-    def drop(self, task_id: bytes) -> Task | None:
-        task = self.held.pop(task_id, None)
-        if task is not None:
-            self.cost_us -= task.cost_us
-        return task
 
 
 class Dispatcher:
     """The leader's live tasks. Built anew by each leader; nothing here is replicated. ``own_id``: the leader's node."""
 
-    def __init__(self, own_id: str = "") -> None:
-        self.live: dict[bytes, Task] = {}
+    def __init__(self, own_id: str = "", live: dict[bytes, Task] | None = None) -> None:
+        """``live``: the tasks that will be recovered. A dict that grows to their number would stand still to do so."""
+        self.live: dict[bytes, Task] = live or {}
         self.live_bytes = 0
-        self.recovering: dict[bytes, Task] = {}
+        self.recovered = ReadyQueues(own_id, State.RECOVERED)
+        self.recovered_tasks = 0  # in its lanes
+        self.settled = False
         self.ready = ReadyQueues(own_id)
-        self.ready_tasks = 0
+        self.ready_tasks = 0  # that may be handed out: in the lanes of `ready`, and once settled, of `recovered`
         self.ledgers: dict[str, Ledger] = {}
         self.starting: list[Task] = []  # of the last dispatch(): those whose start must be logged first
         self.durations = Durations()
         self._next_age = 0
-        self._ended_in_lanes = 0  # since the lanes were sorted last
+        self._gone_in_lanes = 0  # ended or adopted where they waited, since the last sweep
 
     # --- tasks come and end -------------------------------------------------------------------------------------
 
@@ -81,31 +50,32 @@ class Dispatcher:
 
     def recover(self, task: Task, lost_attempts: int = 0) -> None:
         """Take a task that an earlier leader had accepted. It waits for the nodes' accounts: adopt(), or settle()."""
-        task.state = State.READY
+        task.state = State.RECOVERED
         task.lost_attempts = lost_attempts
         task.attempt = lost_attempts + 1
         task.node = ""
         task.sent_seq = 0
         task.session = None
         self._keep(task)
-        self.recovering[task.id] = task
+        self.recovered.push(task)
+        self.recovered_tasks += 1
 
     def adopt(self, task: Task, node_id: str, attempt: int) -> None:
         """A node already holds this recovered task: leave it there."""
-        del self.recovering[task.id]
+        self._leave_lane(task)
+        self._gone_in_lanes += 1
         task.attempt = attempt
         task.move(Event.DISPATCH)
         self.ledgers[node_id].take(task, self._cost_us(task))
 
-    def settle(self) -> int:
-        """Every node has given its account, or had time to: what is still recovering is ready. Returns how many."""
-        recovered = list(self.recovering.values())
-        self.recovering.clear()
-        for task in recovered:
-            self._make_ready(task, front=False)
-        if recovered:
-            self._serve()  # they are older than what was admitted meanwhile
-        return len(recovered)
+    def settle(self) -> None:
+        """Every node has given its account, or had time to: what is still recovered may be handed out."""
+        self.settled = True
+        self.ready_tasks += self.recovered_tasks
+
+    def awaits_accounts(self, task: Task) -> bool:
+        """Whether a node may have it, and has not said so yet."""
+        return task.state is State.RECOVERED and not self.settled
 
     def finish(self, task_id: bytes, event: Event) -> Task | None:
         """The task ended. Returns None if it is not live: an outcome of something that is already over."""
@@ -115,12 +85,14 @@ class Dispatcher:
         self.live_bytes -= task.size_bytes()
         if task.state is State.DISPATCHED or task.state is State.STARTING:
             self._leave_node(task)
-        elif self.recovering.pop(task_id, None) is None:
-            self.ready_tasks -= 1
-            self._ended_in_lanes += 1
+        else:
+            self._leave_lane(task)
+            self._gone_in_lanes += 1
         task.move(event)
-        if self._ended_in_lanes > max(SWEEP_TASKS, self.ready_tasks):
-            self._serve()
+        if self._gone_in_lanes > max(SWEEP_TASKS, self.ready_tasks, self.recovered_tasks):
+            self._gone_in_lanes = 0
+            self.ready.sweep()
+            self.recovered.sweep()
         return task
 
     # --- nodes come and go --------------------------------------------------------------------------------------
@@ -148,8 +120,9 @@ class Dispatcher:
         return list(ledger.held.values())
 
     def _serve(self) -> None:
-        self._ended_in_lanes = 0
-        self.ready.serve({ledger.node_id: ledger.names for ledger in self.ledgers.values() if ledger.slots})
+        serving = {node_id: ledger for node_id, ledger in self.ledgers.items() if ledger.slots}
+        self.recovered.serve(serving)
+        self.ready.serve(serving)
 
     # --- attempts -----------------------------------------------------------------------------------------------
 
@@ -185,6 +158,14 @@ class Dispatcher:
         """What a node is charged. A task that lost an attempt may be what killed it: it travels and runs alone."""
         return UNKNOWN_US if task.attempt > 1 else self.durations.cost_us(task.name)
 
+    def _leave_lane(self, task: Task) -> None:
+        """The task waits no longer; it is skipped, or taken out, by whoever called this."""
+        if task.state is State.RECOVERED:
+            self.recovered_tasks -= 1
+            if not self.settled:
+                return
+        self.ready_tasks -= 1
+
     def _make_ready(self, task: Task, *, front: bool) -> None:
         self.ready_tasks += 1
         if front:
@@ -199,6 +180,8 @@ class Dispatcher:
         for those that are now ``starting``."""
         given: dict[str, list[Assignment]] = {}
         lanes = self.ready.served
+        if self.recovered_tasks and self.settled:
+            lanes = self.recovered.served + lanes
         if len(lanes) == 1:
             while self.ready_tasks and self._give_head(lanes[0], given):
                 pass
@@ -219,25 +202,16 @@ class Dispatcher:
                 heapreplace(heads, (-head.priority, head.age, heads[0][2]))
 
     def _give_head(self, lane: Lane, given: dict[str, list[Assignment]]) -> bool:
-        """Give the lane's next task to the least loaded of its nodes that has credit; False if there is none."""
+        """Give the lane's next task to the node whose turn it is; False if there is no task, or no credit."""
         task = lane.head()
         if task is None:
             return False
         cost_us = self._cost_us(task)
-        best: Ledger | None = None
-        best_load = 0.0
-        for node_id in lane.order:  # of equally loaded ones the first
-            ledger = self.ledgers[node_id]
-            held = len(ledger.held)
-            if held >= ledger.count_limit and ledger.cost_us + cost_us > ledger.cost_limit_us:
-                continue
-            load = held / ledger.slots
-            if best is None or load < best_load:
-                best, best_load = ledger, load
+        best = lane.row.next(cost_us)
         if best is None:
             return False
         lane.pop()
-        self.ready_tasks -= 1
+        self._leave_lane(task)
         best.take(task, cost_us)
         if task.options is not None and task.must_log_start:
             task.move(Event.RESERVE)

@@ -79,8 +79,9 @@ class Leader:
     """The leading half of a node, for one term. ``to_nodes`` and ``to_clients`` are emptied by the caller."""
 
     def __init__(
-        self, settings: Settings, term: int, table: TaskTable, propose: Propose, now: float, *, own_id: str = ""
+        self, settings: Settings, term: int, table: TaskTable, propose: Propose, now: float, tasks: Dispatcher
     ) -> None:
+        """``tasks``: what was taken over from the table."""
         self._settings = settings
         self.term = term
         self._table = table
@@ -88,7 +89,7 @@ class Leader:
         self._applied_index = 0
         self.since = now
         self.missing_voters = 0  # below min_voters nothing is accepted; the caller keeps this up to date
-        self.tasks = Dispatcher(own_id)
+        self.tasks = tasks
         self.nodes: dict[str, NodeState] = {}
         self.sessions: dict[bytes, Session] = {}
         self.to_nodes: list[tuple[str, WorkMessage]] = []
@@ -108,9 +109,6 @@ class Leader:
         self.due = float("inf")  # nothing of clients is due earlier: an `accepted` that waits, ids to release
         self._ticked_at = now
         self.log_is_awaited = False  # tasks or results wait for what log() would propose
-        self.accounted = False  # the nodes have given their accounts, or had time to
-        for task in table.tasks.values():
-            self.tasks.recover(task, table.lost_attempts.get(task.id, 0))
 
     # --- clients ------------------------------------------------------------------------------------------------
 
@@ -180,7 +178,7 @@ class Leader:
             return Refusal.QUEUE_FULL, f"the cluster holds {len(tasks.live)} tasks, its limit"
         if tasks.live_bytes + len(args) > settings.queue_limit_bytes:
             return Refusal.QUEUE_FULL, f"the cluster's tasks take {tasks.live_bytes} bytes, its limit"
-        if self.accounted and not tasks.ready.served_by(name) and any(node.slots for node in tasks.ledgers.values()):
+        if tasks.settled and not tasks.ready.served_by(name) and any(node.slots for node in tasks.ledgers.values()):
             return Refusal.UNKNOWN_TASK, _unknown_name(name, tasks.ready.known_names())
         return None
 
@@ -213,7 +211,7 @@ class Leader:
             self._cancelling.setdefault(task_id, []).append((session, cancel.request))
             if task.state is State.DISPATCHED:
                 at_nodes.append(task)
-            elif task.state not in ENDED and task_id not in self.tasks.recovering:
+            elif task.state not in ENDED and not self.tasks.awaits_accounts(task):
                 ended.append((task_id, task.attempt, TaskEnd.CANCELLED, b"", 0))
         self._ask_back(at_nodes)
         self._end(ended)
@@ -301,8 +299,8 @@ class Leader:
             self.tasks.give_back(task)
         self._cancel_if_asked([task.id for task in came_back])
         for task_id, attempt in enrol.held:
-            recovered = self.tasks.recovering.get(task_id)
-            if recovered is not None:
+            recovered = self.tasks.live.get(task_id)
+            if recovered is not None and recovered.state is State.RECOVERED:
                 self.tasks.adopt(recovered, node_id, attempt)
 
     def on_outcomes(self, node_id: str, term: int, seq: int, outcomes: list[Outcome], now: float) -> None:
@@ -431,8 +429,12 @@ class Leader:
         """Recovered tasks that an earlier leader had started for the last time, and that no node has."""
         given_up: list[Outcome] = []
         for task_id in self._table.lost_attempts:
-            task = self.tasks.recovering.get(task_id)
-            if task is not None and task.lost_attempts >= task.attempt_limit(self._settings.attempt_limit):
+            task = self.tasks.live.get(task_id)
+            if (
+                task is not None
+                and task.state is State.RECOVERED
+                and task.lost_attempts >= task.attempt_limit(self._settings.attempt_limit)
+            ):
                 error = _lost_error(task.lost_attempts, "an earlier leader had it started, and no node has it now")
                 given_up.append((task_id, task.lost_attempts, TaskEnd.LOST, error, 0))
         self._end(given_up)
@@ -524,14 +526,14 @@ class Leader:
         gone = [node_id for node_id, state in self.nodes.items() if state.enrolled and state.heard_at < before]
         for node_id in gone:
             self._node_gone(node_id, now)
-        if not self.accounted:
+        if not self.tasks.settled:
             complete = all(node_id in self.nodes and self.nodes[node_id].enrolled for node_id in expected)
             if complete or now - self.since >= self._settings.recovery_grace_s:
-                self.accounted = True
-                self._give_up_exhausted()
-                recovered = list(self.tasks.recovering)
                 self.tasks.settle()
-                self._cancel_if_asked(recovered)
+                self._give_up_exhausted()
+                live = self.tasks.live
+                asked = [task_id for task_id in self._cancelling if task_id in live]
+                self._cancel_if_asked([task_id for task_id in asked if live[task_id].state is State.RECOVERED])
         return gone
 
     def expire_sessions(self, now: float) -> None:

@@ -33,6 +33,7 @@ from paceline.core.replica_keeper import ReplicaKeeper
 from paceline.core.settings import Settings
 from paceline.core.slots import UnrecordedBatch
 from paceline.core.status import status
+from paceline.core.takeover import Takeover
 from paceline.core.task import TaskTable
 from paceline_protocol.codec import decode_outcomes
 from paceline_protocol.errors import ProtocolError
@@ -119,6 +120,7 @@ class NodeCore:
         self.meeting = Meeting(settings, identity, address=address, spare_cluster_id=spare_cluster_id)
         self.directory = self.meeting.directory
         self.leader: Leader | None = None
+        self._takeover: Takeover | None = None  # of the tasks there are, before it leads
         self.elections_won = 0
         self._durable_at_once = durable_at_once
         self._effects = Effects()
@@ -323,7 +325,7 @@ class NodeCore:
     def next_deadline(self) -> float:
         """When tick or take_effects has something to do. It may come early and find nothing due; it never comes
         late."""
-        if self.applied.is_busy:
+        if self.applied.is_busy or self._takeover is not None:
             return -inf
         leader = self.leader
         due = self._tick_at if leader is None or self._tick_at < leader.due else leader.due
@@ -353,6 +355,10 @@ class NodeCore:
         """Do what is due."""
         if self.applied.is_busy and self.applied.step():
             self._effects_at = -inf
+        if self._takeover is not None:
+            self._review_leadership(now)
+            if self._takeover is None:
+                self._effects_at = self._log_at = -inf
         if self.leader is not None and now >= self.leader.due:
             self._effects_at = self._log_at = -inf
         if now >= self._tick_at:
@@ -373,7 +379,7 @@ class NodeCore:
             if heartbeat or now >= self._next_beat:
                 self._next_beat = inf
                 leader.beat(self._live_nodes(now), now)
-            for node_id in leader.tick(now, self._live_nodes(now) if not leader.accounted else ()):
+            for node_id in leader.tick(now, self._live_nodes(now) if not leader.tasks.settled else ()):
                 self._notice("warning", f"node {node_id} is silent; its tasks are given to others")
             if heartbeat:
                 self._review_replicas(leader, now)
@@ -446,7 +452,26 @@ class NodeCore:
             self._notice("warning", f"no longer leading (term {leader.term})")
             leader = None
         if self._may_lead():
-            self.leader = Leader(self.settings, consensus.term, self.table, self._propose, now, own_id=self.node_id)
+            self._take_over(now)
+        else:
+            self._takeover = None
+        self.executor.reject_before(consensus.term)
+        known = self.leader_id(now)
+        if known != self._known_leader:
+            self._known_leader = known
+            if known and known != self.node_id:
+                self._notice("info", f"node {known} leads (term {self.term()})")
+
+    def _take_over(self, now: float) -> None:
+        """Lead, once the tasks that were accepted before are taken over: at once, or a slice of them in each turn."""
+        consensus = self.consensus
+        takeover = self._takeover
+        if takeover is None or (takeover.term, takeover.applied_index) != (consensus.term, consensus.applied_index):
+            takeover = Takeover(self.table, consensus.term, consensus.applied_index, self.node_id)
+        self._takeover = takeover
+        if takeover.step():
+            self._takeover = None
+            self.leader = Leader(self.settings, consensus.term, self.table, self._propose, now, takeover.tasks)
             self.leader.applied(consensus.applied_index, now)
             self.leader.missing_voters = self.missing_voters()
             self.elections_won += 1
@@ -454,12 +479,6 @@ class NodeCore:
             self._schedule()
             self.keeper.begin()
             self._notice("info", f"leading in term {consensus.term}")
-        self.executor.reject_before(consensus.term)
-        known = self.leader_id(now)
-        if known != self._known_leader:
-            self._known_leader = known
-            if known and known != self.node_id:
-                self._notice("info", f"node {known} leads (term {self.term()})")
 
     def _may_lead(self) -> bool:
         """Whether this node leads the log, and its table has all that was accepted by then."""

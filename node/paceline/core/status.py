@@ -14,8 +14,9 @@ def status(node: NodeCore, now: float) -> dict[str, Any]:
     blank = len(node.directory.live(now, ""))
     queued = running = 0
     if leader is not None:
-        queued = leader.tasks.ready_tasks + len(leader.tasks.recovering)
-        running = len(leader.tasks.live) - queued
+        tasks = leader.tasks
+        queued = tasks.ready_tasks if tasks.settled else tasks.ready_tasks + tasks.recovered_tasks
+        running = len(tasks.live) - queued
     return {
         "node_id": node.node_id,
         "cluster_id": identity.cluster_id,

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 
 class State(IntEnum):
-    """Where a task is, as its leader sees it. The first three are live, the others final."""
+    """Where a task is, as its leader sees it."""
 
     READY = 0  # in a queue of the leader
     DISPATCHED = 1  # at a node: queued there, or running
@@ -50,6 +50,7 @@ class State(IntEnum):
     CANCELLED = 4
     LOST = 5
     STARTING = 6  # it has its place at a node, and goes there once the log says that it started
+    RECOVERED = 7  # an earlier leader accepted it; in a queue, unless a node says that it has it
 
 
 ENDED = frozenset((State.SUCCEEDED, State.FAILED, State.CANCELLED, State.LOST))
@@ -79,9 +80,14 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
     # An attempt that was given up for dead may still answer: its outcome is as good as any.
     (State.READY, Event.SUCCEED): State.SUCCEEDED,
     (State.READY, Event.FAIL): State.FAILED,
-    # It started under an earlier leader for the last time, and no node has it.
-    (State.READY, Event.GIVE_UP): State.LOST,
     (State.READY, Event.RESERVE): State.STARTING,
+    (State.RECOVERED, Event.DISPATCH): State.DISPATCHED,
+    (State.RECOVERED, Event.RESERVE): State.STARTING,
+    (State.RECOVERED, Event.SUCCEED): State.SUCCEEDED,
+    (State.RECOVERED, Event.FAIL): State.FAILED,
+    (State.RECOVERED, Event.CANCEL): State.CANCELLED,
+    # It started under an earlier leader for the last time, and no node has it.
+    (State.RECOVERED, Event.GIVE_UP): State.LOST,
     (State.STARTING, Event.DISPATCH): State.DISPATCHED,
     (State.STARTING, Event.GIVE_BACK): State.READY,
     (State.STARTING, Event.CANCEL): State.CANCELLED,

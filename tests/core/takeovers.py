@@ -1,0 +1,14 @@
+"""What a leader begins with, for tests that need no node around it."""
+
+from __future__ import annotations
+
+from paceline.core.dispatch import Dispatcher
+from paceline.core.takeover import Takeover
+from paceline.core.task import TaskTable
+
+
+def taken_over(table: TaskTable) -> Dispatcher:
+    """Everything in the table, recovered."""
+    takeover = Takeover(table, term=1, applied_index=0)
+    assert takeover.step(limit_tasks=len(table.tasks) + 1)
+    return takeover.tasks
