@@ -13,6 +13,7 @@ import pytest
 
 import paceline.errors
 from paceline.client.local import Cluster, Node
+from paceline.config import ClusterFile
 from paceline.errors import ClusterFailed
 
 DEADLINE_S = 10.0
@@ -153,6 +154,19 @@ def test_modules_may_be_names_paths_or_modules(tmp_path: Path) -> None:
     ]
     with pytest.raises(ValueError, match="at least 1"):
         Cluster.local(nodes=0)
+
+
+def test_a_secure_cluster_has_a_file_of_its_own_which_only_its_owner_reads(script: str) -> None:
+    running = Cluster.local(nodes=2, secure=True)
+    running._command = [sys.executable, script, "well"]
+    with running:
+        commands = [node._command for node in running.nodes]
+        paths = {Path(command[command.index("--cluster") + 1]) for command in commands}
+        assert all(command[command.index("--bind") + 1] == "127.0.0.1" for command in commands)
+        (path,) = paths
+        assert path.stat().st_mode & 0o077 == 0
+        assert ClusterFile.load(path) == running._cluster_file
+    assert not path.exists()
 
 
 def test_a_node_says_where_it_is(script: str) -> None:

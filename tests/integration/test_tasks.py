@@ -115,6 +115,16 @@ def test_payloads_over_the_limit_are_refused_on_both_ways(one_node: Cluster) -> 
         assert len(client.submit("sample_tasks.return_bytes", 15 << 20).result(DEADLINE_S)) == 15 << 20
 
 
+def test_a_secure_local_cluster_serves_its_own_clients_and_answers_nobody_without_its_keys() -> None:
+    with Cluster.local(TASKS, nodes=3, workers=1, secure=True) as cluster:
+        with cluster.client() as client:
+            assert client.submit("sample_tasks.square", 7).result(DEADLINE_S) == 49
+        assert [node.is_leader for node in cluster.nodes].count(True) == 1
+        assert cluster.add_node(TASKS, workers=1).ready
+        with pytest.raises(NoNodeFound), Client(*cluster.addresses, connect_timeout_s=1.0):
+            pass
+
+
 def test_no_node_is_a_named_error_within_the_deadline() -> None:
     with pytest.raises(NoNodeFound, match="paceline node"), Client("127.0.0.1:1", connect_timeout_s=0.3):
         pass

@@ -6,6 +6,9 @@
 The nodes are processes like any other node: they elect a leader, spawn workers, and can be killed. Two pipes tie each
 to this process. On one a node announces its address and later that it is ready, as JSON lines. The other is never
 written; its end tells a node that this process is gone, so that no node outlives a script that crashed.
+
+With ``secure`` the cluster has a file with keys of its own, as `paceline init` writes it, and every connection is
+encrypted; the file goes with the block.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from types import ModuleType, TracebackType
 from typing import Any
 
 from paceline.client.client import Client
+from paceline.config import LOOPBACK_HOST, ClusterFile, new_cluster
 from paceline.errors import ClusterFailed, PacelineError
 
 START_TIMEOUT_S = 30.0
@@ -33,17 +37,25 @@ KILL_TIMEOUT_S = 5.0
 STATUS_TIMEOUT_S = 5.0
 LOG_TAIL_BYTES = 4096
 ANNOUNCE_LIMIT_BYTES = 64 * 1024
+CLUSTER_FILE_NAME = "cluster.toml"
 
 
 class Node:
     """One node process of a local cluster."""
 
-    def __init__(self, command: list[str], log_path: Path, environment: Mapping[str, str] | None) -> None:
+    def __init__(
+        self,
+        command: list[str],
+        log_path: Path,
+        environment: Mapping[str, str] | None,
+        cluster_file: ClusterFile | None = None,
+    ) -> None:
         self.id = ""
         self.address = ""
         self.ready = False
         self._command = command
         self._environment = environment
+        self._cluster_file = cluster_file
         self._log_path = log_path
         self._start(command)
 
@@ -84,7 +96,7 @@ class Node:
     @property
     def is_leader(self) -> bool:
         """Whether this node says that it leads. False if it does not answer, as when it was killed."""
-        return self.alive and _leader_id((self.address,)) == self.id
+        return self.alive and _leader_id((self.address,), self._cluster_file) == self.id
 
     def kill(self) -> None:
         """SIGKILL, and wait for the end of the process: nothing is flushed, nobody is told."""
@@ -164,9 +176,16 @@ class Cluster:
     """Nodes of this machine that form one cluster. Made by :meth:`local`."""
 
     def __init__(
-        self, command: list[str], nodes: int, environment: Mapping[str, str] | None, *, journal: str = "memory"
+        self,
+        command: list[str],
+        nodes: int,
+        environment: Mapping[str, str] | None,
+        *,
+        journal: str = "memory",
+        cluster_file: ClusterFile | None = None,
     ) -> None:
         self._command = command
+        self._cluster_file = cluster_file
         self._journal = journal
         self._wanted_nodes = nodes
         self._environment = environment
@@ -180,18 +199,21 @@ class Cluster:
         nodes: int = 1,
         workers: int = 2,
         journal: str = "memory",
+        secure: bool = False,
         environment: Mapping[str, str] | None = None,
     ) -> Cluster:
         """Describe a cluster; entering its ``with`` block starts it and waits until it is ready.
 
         ``modules`` hold the tasks: module names, paths of .py files, or modules. ``environment`` replaces that of the
         nodes and their workers. With ``journal`` "fsync" or "os" each node keeps its log on disk, for as long as the
-        block: a node that is killed can be started again.
+        block: a node that is killed can be started again. ``secure`` encrypts every connection, with new keys.
         """
         if nodes < 1:
             raise ValueError(f"nodes is {nodes}, and must be at least 1")
         options = ["--journal", journal, "--expect", str(nodes)]
-        return cls([*_node_command(modules, workers), *options], nodes, environment, journal=journal)
+        cluster_file = new_cluster(nodes) if secure else None
+        command = [*_node_command(modules, workers), *options]
+        return cls(command, nodes, environment, journal=journal, cluster_file=cluster_file)
 
     def __enter__(self) -> Cluster:
         try:
@@ -214,17 +236,21 @@ class Cluster:
     @property
     def leader(self) -> Node | None:
         """The node that leads, as the cluster says; None if it says none in time or names another."""
-        leader_id = _leader_id(self.addresses)
+        leader_id = _leader_id(self.addresses, self._cluster_file)
         return next((node for node in self.nodes if node.id == leader_id), None)
 
     def client(self, **options: Any) -> Client:
-        """A client of this cluster; ``options`` are those of Client."""
-        return Client(*self.addresses, **options)
+        """A client of this cluster, with its keys if it has any; ``options`` are those of Client."""
+        return Client(*self.addresses, **{"cluster": self._cluster_file} | options)
 
     def start(self, timeout: float = START_TIMEOUT_S) -> None:
         """Start the processes. Returns once all of them listen; there may be no leader yet."""
         deadline_s = time.monotonic() + timeout
         self._directory = Path(tempfile.mkdtemp(prefix="paceline-local-"))
+        if self._cluster_file is not None:
+            path = self._directory / CLUSTER_FILE_NAME
+            path.touch(mode=0o600)  # before there is a secret in it
+            path.write_text(self._cluster_file.dumps())
         self._start_node()
         # The others need an address to join.
         self.nodes[0].wait_announced("address", deadline_s)
@@ -263,9 +289,12 @@ class Cluster:
     def _start_node(self, *options: str, command: list[str] | None = None) -> None:
         assert self._directory is not None
         number = len(self.nodes)
-        data = [] if self._journal == "memory" else ["--data-dir", str(self._directory / f"node{number}")]
+        settings = [] if self._journal == "memory" else ["--data-dir", str(self._directory / f"node{number}")]
+        if self._cluster_file is not None:
+            settings += ["--cluster", str(self._directory / CLUSTER_FILE_NAME), "--bind", LOOPBACK_HOST]
         log_path = self._directory / f"node{number}.log"
-        self.nodes.append(Node([*(command or self._command), *data, *options], log_path, self._environment))
+        command = [*(command or self._command), *settings, *options]
+        self.nodes.append(Node(command, log_path, self._environment, self._cluster_file))
 
 
 def _node_command(modules: Iterable[str | Path | ModuleType], workers: int) -> list[str]:
@@ -274,8 +303,8 @@ def _node_command(modules: Iterable[str | Path | ModuleType], workers: int) -> l
     return [sys.executable, "-m", "paceline", "node", *specs, *options]
 
 
-def _leader_id(addresses: tuple[str, ...]) -> str:
-    client = Client(*addresses)
+def _leader_id(addresses: tuple[str, ...], cluster_file: ClusterFile | None) -> str:
+    client = Client(*addresses, cluster=cluster_file)
     try:
         return str(client.status(STATUS_TIMEOUT_S).get("leader_id", ""))
     except PacelineError:
