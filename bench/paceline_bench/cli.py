@@ -127,9 +127,9 @@ def restart(tasks: int, json_path: str | None) -> int:
 @click.option("--tasks", type=click.IntRange(min=1), default=1_000_000, show_default=True)
 @click.option("--samples", type=click.IntRange(min=1), default=5_000, show_default=True)
 @_json
-def backlog(tasks: int, samples: int, json_path: str | None) -> int:
-    """A million tasks that wait: what they weigh, and how soon an urgent one gets through."""
-    from paceline_bench import backlog as verb
+def memory(tasks: int, samples: int, json_path: str | None) -> int:
+    """A million tasks that wait: what each weighs, and how soon an urgent one gets through."""
+    from paceline_bench import memory as verb
 
     return _finish([verb.run(tasks, samples)], json_path)
 

@@ -2,7 +2,7 @@
 
 import os
 
-from paceline_bench import backlog, durability, failover, idle, latency, restart, throughput
+from paceline_bench import durability, failover, idle, latency, memory, restart, throughput
 from paceline_bench.placement import placements
 
 
@@ -58,7 +58,7 @@ def test_after_a_restart_of_all_every_task_is_there_and_runs() -> None:
 
 
 def test_what_waits_is_counted_and_an_urgent_task_gets_through() -> None:
-    report = backlog.run(tasks=2_000, samples=20)
+    report = memory.run(tasks=2_000, samples=20)
     checks = {check.what: check.ok for check in report.checks}
     assert checks["every task waits"]
     assert checks["every result is the one asked for"]

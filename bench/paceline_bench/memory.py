@@ -14,7 +14,7 @@ import msgpack  # type: ignore[import-untyped]
 import psutil
 
 from paceline.client import Cluster
-from paceline_bench import backlog_tasks
+from paceline_bench import memory_tasks
 from paceline_bench.report import Check, Report, Row, microseconds
 from paceline_bench.stats import summarize
 from paceline_bench.tasks import noop
@@ -35,7 +35,7 @@ def run(tasks: int, samples: int) -> Report:
         tempfile.TemporaryDirectory(prefix="paceline-bench-") as directory,
         Cluster.local("paceline_bench.tasks", nodes=1, workers=1, journal=JOURNAL) as cluster,
     ):
-        cluster.add_node("paceline_bench.backlog_tasks", workers=1)
+        cluster.add_node("paceline_bench.memory_tasks", workers=1)
         leader = psutil.Process(cluster.nodes[0].pid)
         gate = str(Path(directory, "gate"))
         padding = bytes(ARGUMENT_BYTES - len(msgpack.packb((None, gate, b""))) - 1)
@@ -55,7 +55,7 @@ def run(tasks: int, samples: int) -> Report:
     ratio = after.p99 / before.p99
     per_task = (rss[-1] - rss[0]) / tasks
     return Report(
-        verb="backlog",
+        verb="memory",
         journal=JOURNAL,
         rows=[
             Row("tasks that wait", f"{waiting:,}", f"{ARGUMENT_BYTES} bytes each; accepted in {filled_s:.0f} s"),
@@ -90,7 +90,7 @@ def _fill(cluster: Cluster, gate: str, padding: bytes, tasks: int) -> None:
     for start in range(0, tasks, TASKS_PER_CLIENT):
         with cluster.client() as client:
             count = min(TASKS_PER_CLIENT, tasks - start)
-            futures = [client.submit(backlog_tasks.queued, gate, padding) for _ in range(count)]
+            futures = [client.submit(memory_tasks.queued, gate, padding) for _ in range(count)]
             for future in futures:
                 future.accepted(TIMEOUT_S)
 
