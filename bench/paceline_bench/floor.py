@@ -19,8 +19,8 @@ from types import TracebackType
 
 import zmq
 
+from paceline_bench.histogram import Histogram
 from paceline_bench.report import Report, Row, microseconds
-from paceline_bench.stats import summarize
 
 FRAME_BYTES = 80  # tests/bench compares it with a Submit of one no-op task
 TIMEOUT_MS = 10_000
@@ -156,19 +156,27 @@ SHAPES = (("2 hops, tcp", 2, "tcp"), ("4 hops, tcp and ipc", 4, "ipc"), ("4 hops
 def run(samples: int, rounds: int) -> Report:
     """``samples`` round trips of each shape, which take turns."""
     per_round = max(1, samples // rounds)
-    durations_s: dict[str, list[float]] = {name: [] for name, _, _ in SHAPES}
+    measured = {name: Histogram() for name, _, _ in SHAPES}
     with ExitStack() as stack:
         floors = {name: stack.enter_context(Floor(hops, transport)) for name, hops, transport in SHAPES}
         for _ in range(rounds):
             for name, floor in floors.items():
-                durations_s[name] += floor.measure(per_round)
-    rows, details = [], {}
-    for name, samples_s in durations_s.items():
-        summary = summarize(samples_s)
-        rows.append(Row(f"raw pyzmq, {name}, p50", microseconds(summary.p50), f"{summary.count:,} round trips"))
-        rows.append(Row(f"raw pyzmq, {name}, p99", microseconds(summary.p99)))
-        details[name] = {"p50_s": summary.p50, "p99_s": summary.p99, "samples": summary.count}
-    return Report(verb="floor", journal="none", rows=rows, details=details | {"frame_bytes": FRAME_BYTES})
+                for duration_s in floor.measure(per_round):
+                    measured[name].record(duration_s)
+    return Report(
+        verb="floor",
+        journal="none",
+        rows=[
+            Row(f"raw pyzmq, {name}, p50", microseconds(histogram.p50_s), f"{histogram.count:,} round trips")
+            for name, histogram in measured.items()
+        ],
+        latencies=[histogram.latency(f"raw pyzmq, {name}") for name, histogram in measured.items()],
+        details={
+            name: {"p50_s": histogram.p50_s, "p99_s": histogram.p99_s, "samples": histogram.count}
+            for name, histogram in measured.items()
+        }
+        | {"frame_bytes": FRAME_BYTES},
+    )
 
 
 if __name__ == "__main__":

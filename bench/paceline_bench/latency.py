@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 
 from paceline.client import Client, Cluster
 from paceline_bench.floor import Floor
+from paceline_bench.histogram import Histogram
 from paceline_bench.placement import placements
-from paceline_bench.report import Check, Report, Row, microseconds
-from paceline_bench.stats import median, summarize
+from paceline_bench.report import Check, Latency, Report, Row, microseconds
+from paceline_bench.stats import median
 from paceline_bench.tasks import noop
 
 JOURNAL = "memory"
@@ -23,16 +24,14 @@ WARM_UP_PLACED = 50
 
 @dataclass
 class Rounds:
-    """Seconds of each round trip, by round, in one placement."""
+    """The round trips of each round, in one placement."""
 
-    ours_s: list[list[float]] = field(default_factory=list)
-    floor_s: list[list[float]] = field(default_factory=list)
+    ours: list[Histogram] = field(default_factory=list)
+    floor: list[Histogram] = field(default_factory=list)
 
     def ratios(self) -> list[float]:
         """p50 over p50, of each round."""
-        return [
-            summarize(mine).p50 / summarize(theirs).p50 for mine, theirs in zip(self.ours_s, self.floor_s, strict=True)
-        ]
+        return [mine.p50_s / theirs.p50_s for mine, theirs in zip(self.ours, self.floor, strict=True)]
 
 
 def run(samples: int, rounds: int) -> Report:
@@ -51,10 +50,10 @@ def run(samples: int, rounds: int) -> Report:
             for place in places:
                 place.apply([cluster.nodes[0].pid, *floor.pids])
                 floor.measure(WARM_UP_PLACED)
-                measured[place.name].floor_s.append(floor.measure(per_round))
+                measured[place.name].floor.append(Histogram(floor.measure(per_round)))
                 measure(client, WARM_UP_PLACED)
                 durations_s, wrong_here = measure(client, per_round)
-                measured[place.name].ours_s.append(durations_s)
+                measured[place.name].ours.append(Histogram(durations_s))
                 wrong += wrong_here
         places[-1].apply([])
     return report(measured, wrong)
@@ -78,23 +77,22 @@ SHOWN_AS = {"apart": "node and worker on one core, client on another", "anywhere
 def report(measured: dict[str, Rounds], wrong: int) -> Report:
     """Rows for each placement."""
     rows: list[Row] = []
+    latencies: list[Latency] = []
     details: dict[str, object] = {}
     for name, rounds in measured.items():
-        ours = summarize([duration for part in rounds.ours_s for duration in part])
-        floor = summarize([duration for part in rounds.floor_s for duration in part])
+        ours, floor = Histogram.merged(rounds.ours), Histogram.merged(rounds.floor)
         ratios = rounds.ratios()
         rows += [
-            Row(f"{name}: submit to result, p50", microseconds(ours.p50), f"{ours.count:,} tasks; {SHOWN_AS[name]}"),
-            Row(f"{name}: submit to result, p99", microseconds(ours.p99)),
-            Row(f"{name}: raw pyzmq, 4 hops, p50", microseconds(floor.p50), "client tcp, worker ipc, same rounds"),
-            Row(f"{name}: raw pyzmq, 4 hops, p99", microseconds(floor.p99)),
+            Row(f"{name}: submit to result, p50", microseconds(ours.p50_s), f"{ours.count:,} tasks; {SHOWN_AS[name]}"),
+            Row(f"{name}: raw pyzmq, 4 hops, p50", microseconds(floor.p50_s), "client tcp, worker ipc, same rounds"),
             Row(f"{name}: ratio of the p50", f"{median(ratios):.2f}", ", ".join(f"{ratio:.2f}" for ratio in ratios)),
         ]
+        latencies += [ours.latency(f"{name}: submit to result"), floor.latency(f"{name}: raw pyzmq, 4 hops")]
         details[name] = {
-            "p50_s": ours.p50,
-            "p99_s": ours.p99,
-            "floor_p50_s": floor.p50,
-            "floor_p99_s": floor.p99,
+            "p50_s": ours.p50_s,
+            "p99_s": ours.p99_s,
+            "floor_p50_s": floor.p50_s,
+            "floor_p99_s": floor.p99_s,
             "ratio_per_round": ratios,
             "ratio_median": median(ratios),
             "samples": ours.count,
@@ -104,5 +102,6 @@ def report(measured: dict[str, Rounds], wrong: int) -> Report:
         journal=JOURNAL,
         rows=rows,
         checks=[Check("every result is the one asked for", wrong == 0, f"{wrong} wrong" if wrong else "")],
+        latencies=latencies,
         details=details,
     )

@@ -1,4 +1,5 @@
-"""The form in which every verb hands back what it found: rows for a person, details for a program, checks for both."""
+"""The form in which every verb hands back what it found: rows and latencies for a person, details for a program, checks
+for both. All of it can be written as JSON."""
 
 from __future__ import annotations
 
@@ -6,11 +7,15 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from paceline_bench.machine import describe
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
 PIPED_WIDTH_CHARS = 200
+PERCENTILES = ("p50", "p90", "p99", "p99.9")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +25,27 @@ class Row:
     what: str
     value: str
     note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """What many durations come to, in seconds. Made by ``Histogram.latency``."""
+
+    name: str
+    samples: int
+    p50_s: float
+    p90_s: float
+    p99_s: float
+    p999_s: float
+    max_s: float
+    hdr: str = field(
+        repr=False
+    )  # the whole histogram (HDR V2, compressed, base64; nanoseconds), to be merged with those of other runs
+
+    @property
+    def values_s(self) -> tuple[float, ...]:
+        """As the columns of a table: PERCENTILES, then the maximum."""
+        return (self.p50_s, self.p90_s, self.p99_s, self.p999_s, self.max_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +65,7 @@ class Report:
     journal: str  # "memory", or "none" where no paceline node took part
     rows: Sequence[Row]
     checks: Sequence[Check] = ()
+    latencies: Sequence[Latency] = ()
     details: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -57,25 +84,53 @@ def to_json(reports: Iterable[Report], machine: dict[str, str] | None = None) ->
 
 
 def show(reports: Iterable[Report]) -> None:
-    """Prints one table for all of them, and below it on what it was measured."""
+    """Prints one table for all of them, one of all latencies, and below them on what it was measured."""
     from rich.console import Console
+
+    reports = list(reports)
+    # Into a file or a pipe the tables go unfolded, whatever width rich supposes there.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH_CHARS)
+    console.print(_table(reports))
+    console.print()
+    if any(report.latencies for report in reports):
+        console.print(_latency_table(reports))
+        console.print()
+    for key, value in describe().items():
+        console.print(f"{key:<10} {value}", markup=False, soft_wrap=True)
+
+
+def _table(reports: Sequence[Report]) -> Table:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("verb", "journal", "what", "measured", ""):
         table.add_column(heading, justify="right" if heading == "measured" else "left", overflow="fold")
     for report in reports:
-        for number, row in enumerate(report.rows):
-            first = (report.verb, report.journal) if number == 0 else ("", "")
-            table.add_row(*first, row.what, row.value, row.note)
-        for check in report.checks:
-            table.add_row("", "", check.what, "ok" if check.ok else "WRONG", check.detail)
-    # Into a file or a pipe the table goes unfolded, whatever width rich supposes there.
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH_CHARS)
-    console.print(table)
-    console.print()
-    for key, value in describe().items():
-        console.print(f"{key:<10} {value}", markup=False, soft_wrap=True)
+        lines = [(row.what, row.value, row.note) for row in report.rows]
+        lines += [(check.what, "ok" if check.ok else "WRONG", check.detail) for check in report.checks]
+        for number, line in enumerate(lines):
+            table.add_row(*((report.verb, report.journal) if number == 0 else ("", "")), *line)
+    return table
+
+
+def _latency_table(reports: Sequence[Report]) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("verb", "latency of", "samples", *PERCENTILES, "max"):
+        table.add_column(heading, justify="left" if heading in ("verb", "latency of") else "right", overflow="fold")
+    for report in reports:
+        for number, latency in enumerate(report.latencies):
+            values = (f"{latency.samples:,}", *map(duration, latency.values_s))
+            table.add_row(report.verb if number == 0 else "", latency.name, *values)
+    return table
+
+
+def duration(seconds: float) -> str:
+    """In the unit in which it has two to four digits before the point."""
+    if seconds < 9.9995e-3:
+        return microseconds(seconds)
+    return f"{seconds * 1e3:,.1f} ms" if seconds < 9.9995 else f"{seconds:,.1f} s"
 
 
 def microseconds(seconds: float) -> str:

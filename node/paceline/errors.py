@@ -201,6 +201,17 @@ class DuplicateTaskName(PacelineError):
         )
 
 
+class MissingExtra(PacelineError):
+    """A part of paceline was asked for whose packages are not installed."""
+
+    exit_code = 44
+
+    def __init__(self, package: str, extra: str) -> None:
+        self.package = package
+        self.extra = extra
+        super().__init__(f"this needs the package {package}, which is not installed; pip install 'paceline[{extra}]'")
+
+
 class JournalError(PacelineError):
     """The base of what can be wrong with a data directory."""
 

@@ -1,25 +1,32 @@
 """From measurements to rows and checks: wrong results must show, and must fail the command."""
 
+import itertools
 import json
 from pathlib import Path
 
 import pytest
 
 from paceline_bench import latency, throughput
+from paceline_bench.histogram import Histogram
 from paceline_bench.machine import command_line, cpu_model, describe
-from paceline_bench.report import Check, Report, Row, show, to_json
+from paceline_bench.report import Check, Report, Row, duration, show, to_json
+
+
+def histograms(*durations_s: float) -> list[Histogram]:
+    """One of each, as of a round with one sample."""
+    return [Histogram([duration_s]) for duration_s in durations_s]
 
 
 def test_a_ratio_is_taken_within_its_round() -> None:
-    rounds = latency.Rounds([[2e-4], [4e-4], [9e-4]], [[1e-4], [4e-4], [3e-4]])
+    rounds = latency.Rounds(histograms(2e-4, 4e-4, 9e-4), histograms(1e-4, 4e-4, 3e-4))
     report = latency.report({"apart": rounds}, wrong=0)
-    assert report.details["apart"]["ratio_per_round"] == pytest.approx([2, 1, 3])
-    assert report.details["apart"]["ratio_median"] == pytest.approx(2)
+    assert report.details["apart"]["ratio_per_round"] == pytest.approx([2, 1, 3], rel=2e-3)
+    assert report.details["apart"]["ratio_median"] == pytest.approx(2, rel=2e-3)
     assert report.ok
 
 
 def test_one_wrong_result_fails_the_report() -> None:
-    assert not latency.report({"anywhere": latency.Rounds([[1e-4]], [[1e-4]])}, wrong=1).ok
+    assert not latency.report({"anywhere": latency.Rounds(histograms(1e-4), histograms(1e-4))}, wrong=1).ok
     assert not throughput.report({"map": [1.0], "submit": [1.0]}, tasks=1, workers=1, wrong=1).ok
 
 
@@ -45,6 +52,43 @@ def test_the_table_names_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> No
     assert "results right" in printed
     assert "WRONG" in printed
     assert "memory" in printed
+
+
+def test_every_percentile_has_a_column_and_json_has_the_histogram(capsys: pytest.CaptureFixture[str]) -> None:
+    histogram = Histogram(number / 1e6 for number in range(1, 10_001))
+    report = Report(verb="latency", journal="memory", rows=[], latencies=[histogram.latency("there and back")])
+    show([report])
+    heading, line = next(
+        (heading, line)
+        for heading, line in itertools.pairwise(capsys.readouterr().out.splitlines())
+        if "latency of" in heading
+    )
+    assert heading.split()[-6:] == ["samples", "p50", "p90", "p99", "p99.9", "max"]
+    assert [word for word in line.split() if word[0].isdigit()] == [
+        "10,000",
+        "5,001",
+        "9,003",
+        "9,904",
+        "9,994",
+        "10.0",
+    ]
+    fields = json.loads(to_json([report]))["reports"][0]["latencies"][0]
+    assert Histogram.decoded(fields["hdr"]).percentile_s(99.9) == fields["p999_s"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0.0, "0 us"),
+        (158.4e-6, "158 us"),
+        (9.9994e-3, "9,999 us"),
+        (0.01, "10.0 ms"),
+        (9.9, "9,900.0 ms"),
+        (12, "12.0 s"),
+    ],
+)
+def test_a_duration_has_the_unit_in_which_it_can_be_read(seconds: float, shown: str) -> None:
+    assert duration(seconds) == shown
 
 
 def test_the_cpu_is_read_where_linux_has_it(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paceline_bench.stats import percentile, summarize
+from paceline_bench.stats import percentile
 
 
 @pytest.mark.parametrize(
@@ -36,8 +36,3 @@ def test_a_percentile_is_a_sample_that_enough_samples_do_not_exceed(samples: lis
     value = percentile(samples, percent)
     assert value in samples
     assert sum(sample <= value for sample in samples) >= percent / 100 * len(samples) - 1e-6
-
-
-def test_a_summary_has_the_ends_and_the_count() -> None:
-    summary = summarize([3.0, 1.0, 2.0])
-    assert (summary.count, summary.p50, summary.p99, summary.smallest, summary.largest) == (3, 2.0, 3.0, 1.0, 3.0)
