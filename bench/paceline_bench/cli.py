@@ -2,38 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, TypeVar
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import click
 
-from paceline_bench.report import Report, show, to_json
+from paceline_bench.output import Output
+from paceline_bench.report import Report
 
 CHECK_FAILED = 1
-Function = TypeVar("Function", bound=Callable[..., Any])
+RATE_MAX_PER_S = 200_000
+"""Above what one client can send; each task of a rate is kept until the rate is done."""
 
-_json = click.option(
-    "--json",
-    "json_path",
-    is_flag=False,
-    flag_value="-",
-    metavar="[FILE]",
-    help="Write JSON to FILE, or to stdout instead of the table.",
-)
 _samples = click.option("--samples", type=click.IntRange(min=1), default=10_000, show_default=True)
 _rounds = click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True)
+_repeats = click.option("--repeats", type=click.IntRange(min=1), default=3, show_default=True)
+_secure = click.option("--secure", is_flag=True, help="Encrypt every TCP connection, with CURVE.")
 
 
-def _finish(reports: list[Report], json_path: str | None) -> int:
-    """Shows or writes the reports; the exit code says whether every check held."""
-    if json_path == "-":
-        click.echo(to_json(reports))
-    else:
-        if json_path is not None:
-            Path(json_path).write_text(to_json(reports) + "\n")
-        show(reports)
-    return 0 if all(report.ok for report in reports) else CHECK_FAILED
+def reported(verb: Callable[..., Report | Sequence[Report]]) -> Callable[..., int]:
+    """Adds --json and --html to what measures. The exit code says whether every check held."""
+
+    @click.option(
+        "--json",
+        "json_path",
+        is_flag=False,
+        flag_value="-",
+        metavar="[FILE]",
+        help="Write JSON to FILE, or to stdout instead of the table.",
+    )
+    @click.option("--html", "html_path", metavar="FILE", help="Write a page with pictures to FILE.")
+    @functools.wraps(verb)
+    def command(json_path: str | None, html_path: str | None, **options: Any) -> int:
+        output = Output(json_path, html_path)
+        output.check()
+        measured = verb(**options)
+        reports = [measured] if isinstance(measured, Report) else list(measured)
+        output.write(reports)
+        return 0 if all(report.ok for report in reports) else CHECK_FAILED
+
+    return command
 
 
 @click.group(no_args_is_help=False)
@@ -48,104 +58,156 @@ def bench() -> None:
 @bench.command()
 @_samples
 @_rounds
-@_json
-def floor(samples: int, rounds: int, json_path: str | None) -> int:
+@_secure
+@reported
+def floor(samples: int, rounds: int, secure: bool) -> Report:
     """Raw pyzmq: what the hops of a task cost with nothing in them."""
     from paceline_bench import floor as verb
 
-    return _finish([verb.run(samples, rounds)], json_path)
+    return verb.run(samples, rounds, secure)
 
 
 @bench.command()
 @_samples
 @_rounds
-@_json
-def latency(samples: int, rounds: int, json_path: str | None) -> int:
+@_secure
+@reported
+def latency(samples: int, rounds: int, secure: bool) -> Report:
     """Submit to result, one at a time, beside the floor of four hops."""
     from paceline_bench import latency as verb
 
-    return _finish([verb.run(samples, rounds)], json_path)
+    return verb.run(samples, rounds, secure)
 
 
 @bench.command()
 @click.option("--tasks", type=click.IntRange(min=1), default=100_000, show_default=True)
-@click.option("--repeats", type=click.IntRange(min=1), default=3, show_default=True)
+@_repeats
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True)
-@_json
-def throughput(tasks: int, repeats: int, workers: int, json_path: str | None) -> int:
+@_secure
+@reported
+def throughput(tasks: int, repeats: int, workers: int, secure: bool) -> Report:
     """Tasks a second from one client, by map and by submit."""
     from paceline_bench import throughput as verb
 
-    return _finish([verb.run(tasks, repeats, workers)], json_path)
+    return verb.run(tasks, repeats, workers, secure)
+
+
+def _parse_rates(context: click.Context, parameter: click.Parameter, text: str | None) -> list[float]:
+    try:
+        rates = [float(part) for part in text.split(",")] if text else []
+    except ValueError:
+        rates = [math.nan]
+    if not all(0 < rate <= RATE_MAX_PER_S for rate in rates):
+        raise click.BadParameter(f"{text!r} must be tasks a second, as in 100,1000; each at most {RATE_MAX_PER_S:,}")
+    return rates
+
+
+@bench.command(name="open-loop")
+@click.option(
+    "--rates",
+    callback=_parse_rates,
+    metavar="N,N,...",
+    help="Tasks a second. Without it 50, 80 and 95 % of the throughput, which is measured first.",
+)
+@click.option("--seconds", type=click.FloatRange(0.1, 600), default=10.0, show_default=True, help="At each rate.")
+@click.option("--body", type=click.Choice(["noop", "1ms", "bimodal"]), default="noop", show_default=True)
+@click.option("--seed", type=int, default=1, show_default=True, help="Of the moments at which tasks are due.")
+@click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True)
+@_secure
+@reported
+def open_loop(rates: list[float], seconds: float, body: str, seed: int, workers: int, secure: bool) -> Report:
+    """Latency under a load that does not wait for results.
+
+    Tasks are due at random moments that are fixed beforehand, and a latency begins when its task was due: what a slow
+    cluster keeps waiting is counted. Bodies: noop; 1ms; bimodal, 99 % of 1 ms and 1 % of 100 ms.
+    """
+    from paceline_bench import open_loop as verb
+
+    return verb.run(rates, verb.Setup(verb.BODIES[body], seconds, seed, workers, secure))
+
+
+@bench.command()
+@click.option("--most", type=click.IntRange(1, 64), default=8, show_default=True, help="Workers.")
+@_repeats
+@reported
+def scaling(most: int, repeats: int) -> Report:
+    """Tasks of 10 ms, 100 for each worker, on 1, 2, 4 ... workers."""
+    from paceline_bench import scaling as verb
+
+    return verb.run(most, repeats)
 
 
 @bench.command()
 @click.option("--kills", type=click.IntRange(min=1), default=20, show_default=True)
 @click.option("--rate", type=click.FloatRange(min=1), default=200.0, show_default=True, help="Tasks a second.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Of the moments of the kills.")
-@_json
-def failover(kills: int, rate: float, seed: int, json_path: str | None) -> int:
+@reported
+def failover(kills: int, rate: float, seed: int) -> Report:
     """Kill the leader under load: how long work stands still, and whether anything is lost."""
     from paceline_bench import failover as verb
 
-    return _finish([verb.run(kills, rate, seed)], json_path)
+    return verb.run(kills, rate, seed)
 
 
 @bench.command()
 @click.option("--seconds", type=click.FloatRange(min=1), default=20.0, show_default=True)
-@_json
-def idle(seconds: float, json_path: str | None) -> int:
+@reported
+def idle(seconds: float) -> Report:
     """Processor time and memory of nodes with nothing to do."""
     from paceline_bench import idle as verb
 
-    return _finish([verb.run(seconds)], json_path)
+    return verb.run(seconds)
 
 
 @bench.command()
 @click.option("--samples", type=click.IntRange(min=1), default=2_000, show_default=True, help="One at a time, a round.")
 @click.option("--tasks", type=click.IntRange(min=1), default=30_000, show_default=True, help="By map, a round.")
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True)
-@_json
-def durability(samples: int, tasks: int, rounds: int, json_path: str | None) -> int:
+@reported
+def durability(samples: int, tasks: int, rounds: int) -> Report:
     """What safety costs: one voter and three, with each journal."""
     from paceline_bench import durability as verb
 
-    return _finish([verb.run(samples, tasks, rounds)], json_path)
+    return verb.run(samples, tasks, rounds)
 
 
 @bench.command()
 @click.option("--tasks", type=click.IntRange(min=1), default=100_000, show_default=True)
-@_json
-def restart(tasks: int, json_path: str | None) -> int:
+@reported
+def restart(tasks: int) -> Report:
     """Kill every node while many tasks wait, and start them again."""
     from paceline_bench import restart as verb
 
-    return _finish([verb.run(tasks)], json_path)
+    return verb.run(tasks)
 
 
 @bench.command()
 @click.option("--tasks", type=click.IntRange(min=1), default=1_000_000, show_default=True)
 @click.option("--samples", type=click.IntRange(min=1), default=5_000, show_default=True)
-@_json
-def memory(tasks: int, samples: int, json_path: str | None) -> int:
+@reported
+def memory(tasks: int, samples: int) -> Report:
     """A million tasks that wait: what each weighs, and how soon an urgent one gets through."""
     from paceline_bench import memory as verb
 
-    return _finish([verb.run(tasks, samples)], json_path)
+    return verb.run(tasks, samples)
 
 
 @bench.command(name="all")
 @click.option("--quick", is_flag=True, help="A tenth of the work: to see that it runs, not to quote.")
-@_json
-def everything(quick: bool, json_path: str | None) -> int:
-    """Every verb with its defaults, in one table."""
-    from paceline_bench import failover, floor, idle, latency, throughput
+@reported
+def everything(quick: bool) -> list[Report]:
+    """The verbs that take minutes, with their defaults, in one table."""
+    from paceline_bench import failover, floor, idle, latency, open_loop, scaling, throughput
 
     share = 10 if quick else 1
+    setup = open_loop.Setup(open_loop.BODIES["noop"], 10.0 / share, seed=1, workers=2)
     steps: list[tuple[str, Callable[[], Report]]] = [
         ("floor", lambda: floor.run(10_000 // share, 5)),
         ("latency", lambda: latency.run(10_000 // share, 5)),
+        ("latency, encrypted", lambda: latency.run(10_000 // share, 5, secure=True)),
         ("throughput", lambda: throughput.run(100_000 // share, 3, 1)),
+        ("open-loop", lambda: open_loop.run([], setup)),
+        ("scaling", lambda: scaling.run(2 if quick else 8, 3)),
         ("failover", lambda: failover.run(20 // share, 200.0, 1)),
         ("idle", lambda: idle.run(20.0 / share)),
     ]
@@ -153,4 +215,4 @@ def everything(quick: bool, json_path: str | None) -> int:
     for name, step in steps:
         click.echo(f"measuring {name} ...", err=True)
         reports.append(step())
-    return _finish(reports, json_path)
+    return reports

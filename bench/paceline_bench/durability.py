@@ -12,6 +12,8 @@ from paceline.client import Cluster
 from paceline_bench import latency, throughput
 from paceline_bench.floor import Floor
 from paceline_bench.histogram import Histogram
+from paceline_bench.picture import distributions
+from paceline_bench.progress import track
 from paceline_bench.report import Check, Report, Row, microseconds
 from paceline_bench.stats import median
 
@@ -38,7 +40,8 @@ class Cost:
 
 def run(samples: int, tasks: int, rounds: int) -> Report:
     """``samples`` tasks one at a time and ``tasks`` in batches, in each of ``rounds``."""
-    costs = [measure(voters, journal, samples, tasks, rounds) for voters in VOTERS for journal in JOURNALS]
+    kinds = [(voters, journal) for voters in VOTERS for journal in JOURNALS]
+    costs = [measure(*kind, samples, tasks, rounds) for kind in track(kinds, "durability: clusters")]
     return report(costs, samples, tasks, rounds)
 
 
@@ -78,6 +81,7 @@ def report(costs: list[Cost], samples: int, tasks: int, rounds: int) -> Report:
         rows=rows,
         checks=[Check("every result is the one asked for", wrong == 0, f"{wrong} wrong" if wrong else "")],
         latencies=[cost.ours.latency(cost.name) for cost in costs],
+        pictures=[distributions("One task at a time", {cost.name: cost.ours for cost in costs})],
         details={
             "samples": samples,
             "tasks": tasks,

@@ -12,9 +12,10 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-from paceline.client import Client, Cluster, Future
+from paceline.client import Client, Cluster
 from paceline.demo.pauses import resumed_after_s
-from paceline.errors import PacelineError
+from paceline_bench.load import Load
+from paceline_bench.progress import track
 from paceline_bench.report import Check, Report, Row, milliseconds
 from paceline_bench.stats import percentile
 from paceline_bench.tasks import noop
@@ -58,7 +59,7 @@ class Kill:
 
 def run(kills: int, rate_per_s: float, seed: int) -> Report:
     outcomes = []
-    for number in range(kills):
+    for number in track(range(kills), "failover: kills"):
         with Cluster.local("paceline_bench.tasks", nodes=NODES, workers=WORKERS, journal=JOURNAL) as cluster:
             outcomes.append(one_kill(cluster, schedule(rate_per_s, seed + number)))
     return report(outcomes, rate_per_s, seed)
@@ -73,66 +74,33 @@ def one_kill(cluster: Cluster, plan: Schedule) -> Kill:
         if victim is None:
             raise RuntimeError("a ready cluster has a leader")
         recorded_before = _settled(client)
-        load = _play(client, plan, victim.kill)
-        lost = load.wait()
+        load, killed_at_s = _play(client, plan, victim.kill)
+        lost = load.wait(RESULT_TIMEOUT_S)
         recorded = _settled(client) - recorded_before
     done_at_s = [moment for moment in load.done_at_s if moment is not None]
     first_new_at_s = min((moment for moment in load.done_at_s[plan.kill_before :] if moment is not None), default=None)
     return Kill(
         tasks=len(plan.submit_at_s),
-        resumed_s=resumed_after_s(load.killed_at_s, done_at_s),
-        first_new_s=None if first_new_at_s is None else first_new_at_s - load.killed_at_s,
-        slowest_task_s=load.slowest_task_s(),
-        latest_submit_s=load.latest_submit_s,
+        resumed_s=resumed_after_s(killed_at_s, done_at_s),
+        first_new_s=None if first_new_at_s is None else first_new_at_s - killed_at_s,
+        slowest_task_s=max(filter(None, load.latencies_s()), default=0.0),
+        latest_submit_s=max(load.behind_s(), default=0.0),
         lost=lost,
         recorded_twice=max(0, recorded - len(plan.submit_at_s)),
     )
 
 
-class Load:
-    """The tasks of one schedule: when each was due, and when it was done (perf_counter, seconds)."""
-
-    def __init__(self, plan: Schedule, started_at_s: float) -> None:
-        self.due_at_s = [started_at_s + offset_s for offset_s in plan.submit_at_s]
-        self.done_at_s: list[float | None] = [None] * len(self.due_at_s)
-        self.futures: list[Future[int]] = []
-        self.killed_at_s = 0.0
-        self.latest_submit_s = 0.0
-
-    def submit(self, client: Client, number: int) -> None:
-        self.latest_submit_s = max(self.latest_submit_s, time.perf_counter() - self.due_at_s[number])
-        future = client.submit(noop, number)
-        self.futures.append(future)
-        future.add_done_callback(lambda _: self._done(number))
-
-    def _done(self, number: int) -> None:
-        self.done_at_s[number] = time.perf_counter()
-
-    def wait(self) -> int:
-        """Waits for every task. Returns how many did not give the right result."""
-        deadline_s = time.perf_counter() + RESULT_TIMEOUT_S
-        wrong = 0
-        for number, future in enumerate(self.futures):
-            try:
-                wrong += future.result(timeout=max(0.0, deadline_s - time.perf_counter())) != number
-            except (PacelineError, TimeoutError):
-                wrong += 1
-        return wrong
-
-    def slowest_task_s(self) -> float:
-        pairs = zip(self.due_at_s, self.done_at_s, strict=True)
-        return max((done_s - due_s for due_s, done_s in pairs if done_s is not None), default=0.0)
-
-
-def _play(client: Client, plan: Schedule, kill: Callable[[], None]) -> Load:
-    load = Load(plan, time.perf_counter() + 0.01)
+def _play(client: Client, plan: Schedule, kill: Callable[[], None]) -> tuple[Load, float]:
+    """The load, and when the leader was killed (perf_counter, seconds)."""
+    load = Load(lambda number: client.submit(noop, number), plan.submit_at_s, time.perf_counter() + 0.01)
+    killed_at_s = 0.0
     for number, due_at_s in enumerate(load.due_at_s):
         if number == plan.kill_before:
-            load.killed_at_s = time.perf_counter()
+            killed_at_s = time.perf_counter()
             kill()  # returns when the process is dead: what is submitted from here on, another leader does
         time.sleep(max(0.0, due_at_s - time.perf_counter()))
-        load.submit(client, number)
-    return load
+        load.send(number)
+    return load, killed_at_s
 
 
 def _settled(client: Client) -> int:

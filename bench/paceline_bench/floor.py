@@ -4,10 +4,14 @@ Two hops are a request and its answer: client, node, client. Four are the way of
 client. Each end is a process of its own, the client's socket is TCP, the worker's is ipc (as paceline's) or TCP, and
 the frame has the size of a real one. The leader receives from one socket and sends to the other in turn, without a
 poller: a loop that serves anything else can only be slower, which makes this a floor and not a rival.
+
+With ``secure`` the TCP hops are encrypted with CURVE, as those of paceline are between machines; a worker that is
+reached over ipc is not, as a worker of paceline's is not.
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -19,12 +23,17 @@ from types import TracebackType
 
 import zmq
 
+from paceline.security import CurveKeys, generate_keys
 from paceline_bench.histogram import Histogram
+from paceline_bench.picture import distributions
+from paceline_bench.progress import track
 from paceline_bench.report import Report, Row, microseconds
 
 FRAME_BYTES = 80  # tests/bench compares it with a Submit of one no-op task
 TIMEOUT_MS = 10_000
 ORPHAN_TIMEOUT_MS = 120_000  # a process of the floor that hears nothing for this long has lost its client
+KEYS_VARIABLE = "PACELINE_FLOOR_KEYS"
+"""Environment of the other processes: the key pair, if their TCP connections are to be encrypted."""
 
 
 class FloorError(Exception):
@@ -34,11 +43,12 @@ class FloorError(Exception):
 class Floor(AbstractContextManager["Floor"]):
     """The running processes of one shape; ``measure`` may be called many times, between other measurements."""
 
-    def __init__(self, hops: int, worker_transport: str = "ipc") -> None:
+    def __init__(self, hops: int, worker_transport: str = "ipc", *, secure: bool = False) -> None:
         if hops not in (2, 4) or worker_transport not in ("ipc", "tcp"):
             raise ValueError(f"no floor of {hops} hops over {worker_transport}")
         self._directory = tempfile.TemporaryDirectory(prefix="paceline-floor-")
         self._processes: list[subprocess.Popen[str]] = []
+        self._keys = generate_keys() if secure else None
         self._context = zmq.Context()
         self._socket: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)
         self._socket.linger = 0
@@ -54,7 +64,7 @@ class Floor(AbstractContextManager["Floor"]):
                 )
                 client_endpoint, worker_endpoint = self._start("leader", backend).split()
                 self._start("worker", worker_endpoint)
-            self._socket.connect(client_endpoint)
+            _connect(self._socket, client_endpoint, self._keys)
             self.measure(100)
         except BaseException:
             self.close()
@@ -102,6 +112,7 @@ class Floor(AbstractContextManager["Floor"]):
             stdout=subprocess.PIPE,
             text=True,
             process_group=0,
+            env=os.environ | ({KEYS_VARIABLE: f"{self._keys.public} {self._keys.secret}"} if self._keys else {}),
         )
         self._processes.append(process)
         assert process.stdout is not None
@@ -111,11 +122,27 @@ class Floor(AbstractContextManager["Floor"]):
 # --- the other processes ------------------------------------------------------------------------------------------
 
 
+def _keys() -> CurveKeys | None:
+    text = os.environ.get(KEYS_VARIABLE)
+    return CurveKeys(*text.split()) if text else None
+
+
 def _bound(context: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> tuple[zmq.Socket[bytes], str]:
     socket = context.socket(zmq.ROUTER)
     socket.rcvtimeo = ORPHAN_TIMEOUT_MS
+    keys = _keys()
+    if keys is not None and endpoint.startswith("tcp:"):
+        socket.curve_server = True
+        socket.curve_secretkey = keys.secret.encode()
     socket.bind(endpoint)
     return socket, socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+
+def _connect(socket: zmq.Socket[bytes], endpoint: str, keys: CurveKeys | None) -> None:
+    if keys is not None and endpoint.startswith("tcp:"):
+        socket.curve_publickey = socket.curve_serverkey = keys.public.encode()
+        socket.curve_secretkey = keys.secret.encode()
+    socket.connect(endpoint)
 
 
 def echo() -> None:
@@ -141,7 +168,7 @@ def leader(worker_endpoint: str) -> None:
 def worker(endpoint: str) -> None:
     socket = zmq.Context().socket(zmq.DEALER)
     socket.rcvtimeo = ORPHAN_TIMEOUT_MS
-    socket.connect(endpoint)
+    _connect(socket, endpoint, _keys())
     socket.send(b"ready")
     print("ready", flush=True)
     while True:
@@ -153,13 +180,13 @@ def worker(endpoint: str) -> None:
 SHAPES = (("2 hops, tcp", 2, "tcp"), ("4 hops, tcp and ipc", 4, "ipc"), ("4 hops, tcp alone", 4, "tcp"))
 
 
-def run(samples: int, rounds: int) -> Report:
+def run(samples: int, rounds: int, secure: bool = False) -> Report:
     """``samples`` round trips of each shape, which take turns."""
     per_round = max(1, samples // rounds)
     measured = {name: Histogram() for name, _, _ in SHAPES}
     with ExitStack() as stack:
-        floors = {name: stack.enter_context(Floor(hops, transport)) for name, hops, transport in SHAPES}
-        for _ in range(rounds):
+        floors = {name: stack.enter_context(Floor(hops, transport, secure=secure)) for name, hops, transport in SHAPES}
+        for _ in track(range(rounds), "floor: rounds"):
             for name, floor in floors.items():
                 for duration_s in floor.measure(per_round):
                     measured[name].record(duration_s)
@@ -171,11 +198,13 @@ def run(samples: int, rounds: int) -> Report:
             for name, histogram in measured.items()
         ],
         latencies=[histogram.latency(f"raw pyzmq, {name}") for name, histogram in measured.items()],
+        pictures=[distributions("Raw pyzmq, one message at a time", measured)],
         details={
             name: {"p50_s": histogram.p50_s, "p99_s": histogram.p99_s, "samples": histogram.count}
             for name, histogram in measured.items()
         }
         | {"frame_bytes": FRAME_BYTES},
+        secure=secure,
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 import psutil
 
 from paceline.client import Cluster
+from paceline_bench.progress import track
 from paceline_bench.report import Report, Row
 
 JOURNAL = "memory"
@@ -22,7 +23,7 @@ class Idle:
 
 
 def run(seconds: float) -> Report:
-    measured = of_cluster(1, seconds) + of_cluster(3, seconds)
+    measured = [idle for nodes in track((1, 3), "idle: clusters") for idle in of_cluster(nodes, seconds)]
     rows = []
     for idle in measured:
         rows.append(Row(f"{idle.role}, CPU", f"{idle.cpu_percent:.2f} %", f"of one core, over {seconds:g} s"))

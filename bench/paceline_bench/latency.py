@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from paceline.client import Client, Cluster
 from paceline_bench.floor import Floor
 from paceline_bench.histogram import Histogram
+from paceline_bench.picture import Picture, distributions
 from paceline_bench.placement import placements
+from paceline_bench.progress import track
 from paceline_bench.report import Check, Latency, Report, Row, microseconds
 from paceline_bench.stats import median
 from paceline_bench.tasks import noop
@@ -34,19 +36,19 @@ class Rounds:
         return [mine.p50_s / theirs.p50_s for mine, theirs in zip(self.ours, self.floor, strict=True)]
 
 
-def run(samples: int, rounds: int) -> Report:
+def run(samples: int, rounds: int, secure: bool = False) -> Report:
     """``samples`` round trips of each in each placement, spread over ``rounds``."""
     per_round = max(1, samples // rounds)
     places = placements()
     measured = {place.name: Rounds() for place in places}
     wrong = 0
     with (
-        Cluster.local("paceline_bench.tasks", nodes=1, workers=1, journal=JOURNAL) as cluster,
+        Cluster.local("paceline_bench.tasks", nodes=1, workers=1, journal=JOURNAL, secure=secure) as cluster,
         cluster.client() as client,
-        Floor(hops=4) as floor,
+        Floor(hops=4, secure=secure) as floor,
     ):
         measure(client, WARM_UP)
-        for _ in range(rounds):
+        for _ in track(range(rounds), "latency: rounds"):
             for place in places:
                 place.apply([cluster.nodes[0].pid, *floor.pids])
                 floor.measure(WARM_UP_PLACED)
@@ -56,7 +58,7 @@ def run(samples: int, rounds: int) -> Report:
                 measured[place.name].ours.append(Histogram(durations_s))
                 wrong += wrong_here
         places[-1].apply([])
-    return report(measured, wrong)
+    return report(measured, wrong, secure)
 
 
 def measure(client: Client, samples: int) -> tuple[list[float], int]:
@@ -74,10 +76,11 @@ def measure(client: Client, samples: int) -> tuple[list[float], int]:
 SHOWN_AS = {"apart": "node and worker on one core, client on another", "anywhere": "wherever the kernel puts them"}
 
 
-def report(measured: dict[str, Rounds], wrong: int) -> Report:
+def report(measured: dict[str, Rounds], wrong: int, secure: bool = False) -> Report:
     """Rows for each placement."""
     rows: list[Row] = []
     latencies: list[Latency] = []
+    pictures: list[Picture] = []
     details: dict[str, object] = {}
     for name, rounds in measured.items():
         ours, floor = Histogram.merged(rounds.ours), Histogram.merged(rounds.floor)
@@ -88,6 +91,8 @@ def report(measured: dict[str, Rounds], wrong: int) -> Report:
             Row(f"{name}: ratio of the p50", f"{median(ratios):.2f}", ", ".join(f"{ratio:.2f}" for ratio in ratios)),
         ]
         latencies += [ours.latency(f"{name}: submit to result"), floor.latency(f"{name}: raw pyzmq, 4 hops")]
+        lines = {"paceline, submit to result": ours, "raw pyzmq, the same hops": floor}
+        pictures.append(distributions(f"One task at a time: {SHOWN_AS[name]}", lines))
         details[name] = {
             "p50_s": ours.p50_s,
             "p99_s": ours.p99_s,
@@ -103,5 +108,7 @@ def report(measured: dict[str, Rounds], wrong: int) -> Report:
         rows=rows,
         checks=[Check("every result is the one asked for", wrong == 0, f"{wrong} wrong" if wrong else "")],
         latencies=latencies,
+        pictures=pictures,
         details=details,
+        secure=secure,
     )

@@ -6,6 +6,7 @@ import os
 import platform
 import shlex
 import sys
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -25,6 +26,7 @@ def describe() -> dict[str, str]:
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "pyzmq": f"{zmq.__version__} (libzmq {zmq.zmq_version()})",
         "paceline": f"{version('paceline')}, {'compiled' if is_compiled() else 'interpreted'}",
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "load_1min": f"{os.getloadavg()[0]:.2f}",
         "command": command_line(sys.argv),
     }
@@ -44,5 +46,10 @@ def cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
 def command_line(argv: list[str]) -> str:
     """The command as it can be typed again, without the path of the interpreter's script."""
     path = Path(argv[0])
-    program = f"python -m {path.parent.name}" if path.name == "__main__.py" else path.name
+    if path.name == "__main__.py":
+        program = f"python -m {path.parent.name}"
+    elif path.suffix == ".py" and (path.parent / "__init__.py").exists():
+        program = f"python -m {path.parent.name}.{path.stem}"
+    else:
+        program = path.name
     return " ".join([program, *map(shlex.quote, argv[1:])])

@@ -16,6 +16,8 @@ import psutil
 from paceline.client import Cluster
 from paceline_bench import memory_tasks
 from paceline_bench.histogram import Histogram
+from paceline_bench.picture import distributions
+from paceline_bench.progress import track
 from paceline_bench.report import Check, Report, Row
 from paceline_bench.tasks import noop
 
@@ -42,7 +44,7 @@ def run(tasks: int, samples: int) -> Report:
         rss = [leader.memory_info().rss]
         empty, wrong = _urgent(cluster, samples)
         started_s = time.perf_counter()
-        for step in range(STEPS):
+        for step in track(range(STEPS), "memory: quarters of the queue"):
             _fill(cluster, gate, padding, tasks * (step + 1) // STEPS - tasks * step // STEPS)
             rss.append(leader.memory_info().rss)
         filled_s = time.perf_counter() - started_s
@@ -67,6 +69,7 @@ def run(tasks: int, samples: int) -> Report:
             Row("urgent task, p99, queue full to empty", f"{ratio:.2f}", f"{before.count:,} samples of each"),
         ],
         latencies=[before.latency("urgent task, queue empty"), after.latency("urgent task, queue full")],
+        pictures=[distributions("An urgent task, one at a time", {"queue empty": before, "queue full": after})],
         checks=[
             Check("every task waits", waiting >= tasks - 10, f"{waiting:,} of {tasks:,}"),
             Check("every result is the one asked for", wrong + wrong_full == 0),

@@ -14,6 +14,8 @@ from paceline_bench.machine import describe
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from paceline_bench.picture import Picture
+
 PIPED_WIDTH_CHARS = 200
 PERCENTILES = ("p50", "p90", "p99", "p99.9")
 
@@ -66,7 +68,13 @@ class Report:
     rows: Sequence[Row]
     checks: Sequence[Check] = ()
     latencies: Sequence[Latency] = ()
+    pictures: Sequence[Picture] = ()
     details: dict[str, Any] = field(default_factory=dict)
+    secure: bool = False  # with CURVE on every TCP connection
+
+    @property
+    def title(self) -> str:
+        return f"{self.verb}, encrypted" if self.secure else self.verb
 
     @property
     def ok(self) -> bool:
@@ -109,7 +117,7 @@ def _table(reports: Sequence[Report]) -> Table:
         lines = [(row.what, row.value, row.note) for row in report.rows]
         lines += [(check.what, "ok" if check.ok else "WRONG", check.detail) for check in report.checks]
         for number, line in enumerate(lines):
-            table.add_row(*((report.verb, report.journal) if number == 0 else ("", "")), *line)
+            table.add_row(*((report.title, report.journal) if number == 0 else ("", "")), *line)
     return table
 
 
@@ -122,7 +130,7 @@ def _latency_table(reports: Sequence[Report]) -> Table:
     for report in reports:
         for number, latency in enumerate(report.latencies):
             values = (f"{latency.samples:,}", *map(duration, latency.values_s))
-            table.add_row(report.verb if number == 0 else "", latency.name, *values)
+            table.add_row(report.title if number == 0 else "", latency.name, *values)
     return table
 
 

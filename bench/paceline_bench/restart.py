@@ -7,12 +7,14 @@ import time
 from pathlib import Path
 
 from paceline.client import Cluster
+from paceline_bench.progress import track
 from paceline_bench.report import Check, Report, Row
 from paceline_bench.tasks import hold, noop
 
 JOURNAL = "fsync"
 NODES = 3
 TIMEOUT_S = 300.0
+STEPS = 10
 
 
 def run(tasks: int) -> Report:
@@ -25,9 +27,10 @@ def run(tasks: int) -> Report:
         with cluster.client() as client:
             for _ in range(NODES * 3):  # more than the workers, and what their nodes keep ready, can begin
                 client.submit(hold, str(gate))
-            futures = [client.submit(noop, number) for number in range(tasks)]
-            for future in futures:
-                future.accepted(TIMEOUT_S)
+            for step in track(range(STEPS), "restart: tenths of the tasks accepted"):
+                numbers = range(tasks * step // STEPS, tasks * (step + 1) // STEPS)
+                for future in [client.submit(noop, number) for number in numbers]:
+                    future.accepted(TIMEOUT_S)
             before = client.status()
         for node in cluster.nodes:
             node.kill()

@@ -17,6 +17,18 @@ def noop(value: int) -> int:
 
 
 @task
+def nap(value: int, seconds: float) -> int:
+    """Keeps its worker so long, and gives back what it got.
+
+    It sleeps and does not compute. Where there are fewer cores than processes, a body that computes takes the processor
+    from the node, from the client and from other bodies, and what is measured is how the kernel shares it out. A worker
+    is as busy with a sleep. The kernel ends one some 0.1 ms late, which is part of the latency.
+    """
+    time.sleep(seconds)
+    return value
+
+
+@task
 def hold(gate: str) -> None:
     """Keeps its worker until the file is there."""
     end = time.monotonic() + HOLD_LIMIT_S

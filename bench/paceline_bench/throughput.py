@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 
 from paceline.client import Client, Cluster
+from paceline_bench.progress import track
 from paceline_bench.report import Check, Report, Row
 from paceline_bench.stats import median
 from paceline_bench.tasks import noop
@@ -16,21 +17,21 @@ JOURNAL = "memory"
 WARM_UP = 2_000
 
 
-def run(tasks: int, repeats: int, workers: int) -> Report:
+def run(tasks: int, repeats: int, workers: int, secure: bool = False) -> Report:
     rates: dict[str, list[float]] = {"map": [], "submit": []}
     wrong = 0
     with (
-        Cluster.local("paceline_bench.tasks", nodes=1, workers=workers, journal=JOURNAL) as cluster,
+        Cluster.local("paceline_bench.tasks", nodes=1, workers=workers, journal=JOURNAL, secure=secure) as cluster,
         cluster.client() as client,
     ):
         by_map(client, range(WARM_UP))
-        for repeat in range(repeats):
+        for repeat in track(range(repeats), "throughput: repeats"):
             numbers = range(repeat * tasks, (repeat + 1) * tasks)
             for name, measure in (("map", by_map), ("submit", by_submit)):
                 elapsed_s, wrong_here = measure(client, numbers)
                 rates[name].append(tasks / elapsed_s)
                 wrong += wrong_here
-    return report(rates, tasks, workers, wrong)
+    return report(rates, tasks, workers, wrong, secure)
 
 
 def by_map(client: Client, numbers: range) -> tuple[float, int]:
@@ -55,7 +56,7 @@ def count_wrong(numbers: range, results: list[int]) -> int:
     return missing + sum(number != result for number, result in zip(numbers, results, strict=False))
 
 
-def report(rates: dict[str, list[float]], tasks: int, workers: int, wrong: int) -> Report:
+def report(rates: dict[str, list[float]], tasks: int, workers: int, wrong: int, secure: bool = False) -> Report:
     return Report(
         verb="throughput",
         journal=JOURNAL,
@@ -74,4 +75,5 @@ def report(rates: dict[str, list[float]], tasks: int, workers: int, wrong: int) 
             "tasks_per_s": rates,
             "tasks_per_s_median": {name: median(values) for name, values in rates.items()},
         },
+        secure=secure,
     )

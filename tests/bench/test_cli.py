@@ -1,12 +1,13 @@
 """`paceline bench`: where the figures go, and what the exit code says."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from paceline.cli.app import run
-from paceline_bench import failover, floor, idle, latency, throughput
+from paceline_bench import failover, floor, idle, latency, open_loop, scaling, throughput
 from paceline_bench.machine import describe
 from paceline_bench.report import Check, Report, Row
 
@@ -26,13 +27,13 @@ def test_the_table_goes_to_stdout_and_json_to_the_file(tmp_path: Path, capsys: p
 def test_json_without_a_file_is_all_of_stdout(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(latency, "run", lambda samples, rounds: GOOD)
+    monkeypatch.setattr(latency, "run", lambda *_: GOOD)
     assert run(["bench", "latency", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["ok"] is True
 
 
 def test_a_wrong_result_ends_with_1(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(latency, "run", lambda samples, rounds: BAD)
+    monkeypatch.setattr(latency, "run", lambda *_: BAD)
     assert run(["bench", "latency"]) == 1
     assert "WRONG" in capsys.readouterr().out
 
@@ -40,19 +41,44 @@ def test_a_wrong_result_ends_with_1(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 def test_all_is_one_table_of_every_verb_with_the_machine_below(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for verb in (floor, latency, throughput, failover, idle):
+    for verb in (floor, latency, throughput, open_loop, scaling, failover, idle):
         name = verb.__name__.rpartition(".")[2]
-        monkeypatch.setattr(verb, "run", lambda *_, name=name: Report(name, "memory", [Row(f"{name} p50", "1 us")]))
+        monkeypatch.setattr(
+            verb,
+            "run",
+            lambda *_, name=name, secure=False: Report(name, "memory", [Row(f"{name} p50", "1 us")], secure=secure),
+        )
     assert run(["bench", "all", "--quick"]) == 0
     printed = capsys.readouterr().out
-    heading, *rows, empty = printed.splitlines()[:7]
+    heading, *rows, empty = printed.splitlines()[:10]
     assert heading.split() == ["verb", "journal", "what", "measured"]
-    assert [row.split()[0] for row in rows] == ["floor", "latency", "throughput", "failover", "idle"]
+    verbs = ["floor", "latency", "latency, encrypted", "throughput", "open_loop", "scaling", "failover", "idle"]
+    assert [re.split(r"\s{2,}", row)[0] for row in rows] == verbs
     assert empty.strip() == ""
-    assert [line.split()[0] for line in printed.splitlines()[7:]] == list(describe())
+    assert [line.split()[0] for line in printed.splitlines()[10:]] == list(describe())
 
 
 def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["bench", "--help"]) == 0
     printed = capsys.readouterr().out
-    assert all(verb in printed for verb in ("floor", "latency", "throughput", "failover", "idle", "all"))
+    assert all(verb in printed for verb in ("floor", "latency", "open-loop", "scaling", "memory", "all"))
+
+
+@pytest.mark.parametrize(("text", "expected"), [("100", [100.0]), ("1000,100.5", [1000.0, 100.5])])
+def test_rates_are_numbers_with_commas_between(
+    text: str, expected: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[float]] = []
+    monkeypatch.setattr(open_loop, "run", lambda rates, setup: asked.append(rates) or GOOD)
+    assert run(["bench", "open-loop", "--rates", text]) == 0
+    assert run(["bench", "open-loop"]) == 0
+    assert asked == [expected, []]
+
+
+@pytest.mark.parametrize("text", ["fast", "100,", "0", "-5", "nan", "inf", "1e9"])
+def test_rates_that_are_none_are_refused_with_an_example(
+    text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(open_loop, "run", lambda rates, setup: pytest.fail("it measured"))
+    assert run(["bench", "open-loop", "--rates", text]) == 2
+    assert "100,1000" in capsys.readouterr().err

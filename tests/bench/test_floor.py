@@ -4,6 +4,7 @@ import os
 
 import psutil
 import pytest
+import zmq
 
 from paceline_bench.floor import FRAME_BYTES, Floor
 from paceline_protocol.codec import encode, encode_calls
@@ -22,6 +23,19 @@ def test_each_end_is_a_process_and_none_is_left_behind(hops: int, transport: str
     assert min(durations_s) > 0
     assert not [process for process in started if process.is_running()]
     assert os.getpid() not in {process.pid for process in started}
+
+
+@pytest.mark.parametrize("secure", [False, True])
+@pytest.mark.parametrize(("hops", "transport"), [(2, "tcp"), (4, "ipc"), (4, "tcp")])
+def test_an_encrypted_floor_answers_those_with_its_keys_alone(hops: int, transport: str, secure: bool) -> None:
+    with Floor(hops, transport, secure=secure) as floor:
+        assert len(floor.measure(20)) == 20
+        stranger: zmq.Socket[bytes] = floor._context.socket(zmq.DEALER)
+        stranger.linger = 0
+        stranger.connect(floor._socket.getsockopt_string(zmq.LAST_ENDPOINT))
+        stranger.send(b"in the clear")
+        assert bool(stranger.poll(300 if secure else 10_000)) is not secure
+        stranger.close()
 
 
 def test_a_frame_of_the_floor_is_as_large_as_the_submit_of_one_noop() -> None:

@@ -1,8 +1,12 @@
 """Every verb once against real nodes, with as little work as shows that it measures what it says."""
 
 import os
+from dataclasses import replace
 
-from paceline_bench import durability, failover, idle, latency, memory, restart, throughput
+import pytest
+
+from paceline_bench import durability, failover, idle, latency, memory, open_loop, restart, scaling, throughput
+from paceline_bench.open_loop import BODIES, Body, Setup
 from paceline_bench.placement import placements
 
 
@@ -13,6 +17,42 @@ def test_latency_measures_both_in_every_round_and_checks_results() -> None:
     for placed in report.details.values():
         assert len(placed["ratio_per_round"]) == 3
         assert placed["samples"] == 30
+
+
+def test_an_encrypted_cluster_is_measured_as_a_plain_one_is_and_says_so() -> None:
+    report = latency.run(samples=6, rounds=2, secure=True)
+    assert report.ok
+    assert report.title == "latency, encrypted"
+    assert {latency.samples for latency in report.latencies} == {6}
+    assert throughput.run(tasks=200, repeats=1, workers=1, secure=True).title == "throughput, encrypted"
+
+
+def short(body: Body) -> Setup:
+    return Setup(replace(body, capacity_tasks=100), seconds=0.3, seed=4, workers=2)
+
+
+def test_an_open_loop_offers_what_was_asked_for_and_every_task_is_done() -> None:
+    report = open_loop.run([100.0, 50.0], short(BODIES["bimodal"]))
+    assert report.ok, report.checks
+    slow, fast = report.details["trials"]
+    assert (slow["rate_per_s"], fast["rate_per_s"]) == (50.0, 100.0)
+    assert sum(latency.samples for latency in report.latencies) == slow["tasks"] + fast["tasks"] > 10
+    assert slow["p50_s"] >= 0.001  # the body is part of it
+
+
+def test_an_open_loop_without_rates_takes_shares_of_the_throughput_that_it_measured() -> None:
+    report = open_loop.run([], replace(short(BODIES["noop"]), secure=True))
+    assert report.ok, report.checks
+    throughput_per_s = report.details["throughput_per_s"]
+    rates = [trial["rate_per_s"] / throughput_per_s for trial in report.details["trials"]]
+    assert rates == pytest.approx([0.5, 0.8, 0.95])
+
+
+def test_scaling_measures_each_number_of_workers_and_none_is_better_than_ideal() -> None:
+    report = scaling.run(most=2, repeats=1)
+    assert report.ok, report.checks
+    assert [scale["workers"] for scale in report.details["scales"]] == [1, 2]
+    assert all(0 < scale["efficiency"] <= 1 for scale in report.details["scales"])
 
 
 def test_processes_are_where_they_were_placed_and_everywhere_again_afterwards() -> None:

@@ -103,6 +103,8 @@ def test_the_cpu_is_read_where_linux_has_it(tmp_path: Path) -> None:
     [
         (["/opt/bin/paceline", "bench", "all"], "paceline bench all"),
         (["/lib/paceline_bench/__main__.py", "floor"], "python -m paceline_bench floor"),
+        ([latency.__file__, "a.toml"], "python -m paceline_bench.latency a.toml"),
+        (["/home/me/script.py"], "script.py"),
         (["/lib/paceline/__main__.py", "bench", "all", "--json", "a b"], "python -m paceline bench all --json 'a b'"),
     ],
 )
