@@ -104,12 +104,14 @@ def run(rates: Sequence[float], setup: Setup) -> Report:
         throughput_per_s, wrong = capacity(client, setup)
         chosen: list[tuple[float, float | None]] = [(rate_per_s, None) for rate_per_s in sorted(rates)]
         chosen = chosen or [(share * throughput_per_s, share) for share in SHARES]
+        if wrong:
+            chosen = []  # what is left of it would be in the way, and nothing is to be had by its shares
         for rate_per_s, share in track(chosen, "open-loop: rates"):
             load = _load(client, setup, poisson(rate_per_s, setup.seconds, setup.seed))
             load.send_all()
             trials.append(outcome(load, setup, rate_per_s, share, load.wait(DRAIN_TIMEOUT_S)))
             if trials[-1].wrong:
-                break  # what is left of it would be in the way of the next
+                break  # as above
     return report(trials, throughput_per_s, wrong, setup)
 
 
@@ -213,6 +215,8 @@ def _details(each: Trial) -> dict[str, object]:
 def pictures(trials: Sequence[Trial], body: Body) -> list[Picture]:
     """Of the short bodies, if there are two kinds: the long ones can't be faster than they are."""
     measured = [each for each in trials if each.short.count]
+    if not measured:
+        return []
     note = f"Only the bodies of {body.short_s * 1e3:g} ms. " if body.long_share else ""
     hollow = [number for number, each in enumerate(measured) if each.saturated]
     saturated = "Hollow: saturated; the queue grows, and the latency with it." if hollow else ""

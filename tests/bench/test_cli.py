@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -82,3 +84,13 @@ def test_rates_that_are_none_are_refused_with_an_example(
     monkeypatch.setattr(open_loop, "run", lambda rates, setup: pytest.fail("it measured"))
     assert run(["bench", "open-loop", "--rates", text]) == 2
     assert "100,1000" in capsys.readouterr().err
+
+
+def test_without_the_extra_the_help_works_and_a_verb_says_what_to_install() -> None:
+    script = "import sys; sys.modules['hdrh'] = None; from paceline.cli.app import run; sys.exit(run(sys.argv[1:]))"
+    for arguments, code in ((["bench", "--help"], 0), (["bench", "floor"], 44)):
+        done = subprocess.run(
+            [sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == code, done.stderr
+    assert done.stderr.endswith("which is not installed; pip install 'paceline[bench]'\n")
