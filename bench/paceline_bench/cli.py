@@ -192,6 +192,17 @@ def memory(tasks: int, samples: int) -> Report:
     return verb.run(tasks, samples)
 
 
+@bench.command(name="stub-nodes")
+@click.option("--tasks", type=click.IntRange(min=10_000), default=100_000, show_default=True, help="A round, at once.")
+@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True)
+@reported
+def stub_nodes(tasks: int, rounds: int) -> Report:
+    """What a task costs the leader with 1, 16 and 256 nodes that run nothing."""
+    from paceline_bench import stub_nodes as verb
+
+    return verb.run(tasks, rounds)
+
+
 @bench.command(name="all")
 @click.option("--quick", is_flag=True, help="A tenth of the work: to see that it runs, not to quote.")
 @reported

@@ -43,9 +43,9 @@ def of_cluster(nodes: int, seconds: float) -> list[Idle]:
         processes = [(node, psutil.Process(node.pid)) for node in cluster.nodes]
         time.sleep(SETTLE_S)
         started_at_s = time.perf_counter()
-        before_s = [_cpu_s(process) for _, process in processes]
+        before_s = [cpu_s(process) for _, process in processes]
         time.sleep(seconds)
-        after_s = [_cpu_s(process) for _, process in processes]
+        after_s = [cpu_s(process) for _, process in processes]
         elapsed_s = time.perf_counter() - started_at_s
         measured = []
         for (node, process), started_s, ended_s in zip(processes, before_s, after_s, strict=True):
@@ -58,6 +58,7 @@ def of_cluster(nodes: int, seconds: float) -> list[Idle]:
     return measured
 
 
-def _cpu_s(process: psutil.Process) -> float:
+def cpu_s(process: psutil.Process) -> float:
+    """Processor time of a process until now, user and system, in seconds."""
     times = process.cpu_times()
     return float(times.user + times.system)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 
 from paceline.client import Client, Cluster
+from paceline.client.client import Target
 from paceline_bench.progress import track
 from paceline_bench.report import Check, Report, Row
 from paceline_bench.stats import median
@@ -42,10 +43,10 @@ def by_map(client: Client, numbers: range) -> tuple[float, int]:
     return elapsed_s, count_wrong(numbers, results)
 
 
-def by_submit(client: Client, numbers: range) -> tuple[float, int]:
-    """(seconds, wrong results)."""
+def by_submit(client: Client, numbers: range, task: Target = noop) -> tuple[float, int]:
+    """(seconds, wrong results) of a task that gives back its argument."""
     started_s = time.perf_counter()
-    futures = [client.submit(noop, number) for number in numbers]
+    futures = [client.submit(task, number) for number in numbers]
     results = [future.result(timeout=120) for future in futures]
     elapsed_s = time.perf_counter() - started_s
     return elapsed_s, count_wrong(numbers, results)

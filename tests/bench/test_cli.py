@@ -63,7 +63,7 @@ def test_all_is_one_table_of_every_verb_with_the_machine_below(
 def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["bench", "--help"]) == 0
     printed = capsys.readouterr().out
-    assert all(verb in printed for verb in ("floor", "latency", "open-loop", "scaling", "memory", "all"))
+    assert all(verb in printed for verb in ("floor", "latency", "open-loop", "scaling", "memory", "stub-nodes", "all"))
 
 
 @pytest.mark.parametrize(("text", "expected"), [("100", [100.0]), ("1000,100.5", [1000.0, 100.5])])

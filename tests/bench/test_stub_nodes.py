@@ -1,0 +1,167 @@
+"""Stub nodes: to their leader they are nodes, and what they answer is right."""
+
+import os
+import signal
+from dataclasses import replace
+
+import psutil
+import pytest
+
+from paceline.client import Cluster
+from paceline.core.settings import Settings
+from paceline_bench.stub import ECHO, Stub, StubError
+from paceline_bench.stub_nodes import Cost, measure, report
+from paceline_bench.stub_process import StubNodes
+from paceline_protocol.codec import decode, decode_outcomes, encode
+from paceline_protocol.messages import (
+    Append,
+    Assignment,
+    Beat,
+    Dispatch,
+    Enrol,
+    Envelope,
+    Hello,
+    NodeBeat,
+    NodeOutcomes,
+    PeerHello,
+    PeerMessage,
+    Ping,
+    Redirect,
+    TaskEnd,
+    Welcome,
+)
+from paceline_protocol.payload import pack_args, unpack_value
+
+LEADER = "leader"
+FIRST = 1 << 32  # numbers begin above the incarnation
+
+
+def test_eight_stubs_give_a_real_leader_every_result_and_do_not_replicate() -> None:
+    cost = measure(8, tasks=400, idle_s=0.1)
+    assert (cost.stubs, cost.wrong, cost.replicas) == (8, 0, 0)
+    assert cost.tasks_per_frame >= 1
+
+
+def test_stubs_end_with_whoever_started_them_and_leave_no_process_behind() -> None:
+    before = set(psutil.Process().children())
+    with Cluster.local("paceline_bench.tasks", workers=1) as cluster, cluster.client() as client:
+        with StubNodes(client, 1) as stubs:
+            stubs.wait_enrolled()
+            assert client.submit(ECHO, "once").result(timeout=30) == "once"
+            assert stubs.dispatched() == (1, 1)
+        assert [child.pid for child in set(psutil.Process().children()) - before] == [cluster.nodes[0].pid]
+
+
+def test_stubs_that_died_are_not_waited_for() -> None:
+    with (
+        Cluster.local("paceline_bench.tasks", workers=1) as cluster,
+        cluster.client() as client,
+        StubNodes(client, 1) as stubs,
+    ):
+        os.kill(stubs.pid, signal.SIGKILL)
+        with pytest.raises(StubError, match="-9"):
+            stubs.wait_enrolled()
+
+
+# --- one stub, without sockets ----------------------------------------------------------------------------------
+
+
+def joined() -> Stub:
+    """A stub that has met its leader."""
+    stub = Stub("stub", "127.0.0.1:2", "127.0.0.1:1", Settings(cluster_name="", expect=0))
+    stub.known = (("other", "127.0.0.1:3"),)
+    tell(stub, PeerHello("127.0.0.1:1", "", 1, LEADER, 1, (), True))
+    return stub
+
+
+def tell(stub: Stub, *messages: PeerMessage) -> list[PeerMessage]:
+    """What it answers to a batch of its leader's, without the Envelope."""
+    frames = stub.receive([encode(Envelope("cluster", LEADER, 1, "stub")), *map(encode, messages)], now=0.0)
+    if not frames:
+        return []
+    envelope, *answer = map(decode, frames)
+    assert envelope == Envelope("cluster", "stub", 1, LEADER)
+    return answer  # type: ignore[return-value]
+
+
+def call(number: int, value: object) -> Assignment:
+    return bytes([number] * 16), 1, ECHO, pack_args((value,), {}), None
+
+
+def test_a_stub_says_hello_until_it_is_answered_and_then_as_often_as_a_node() -> None:
+    stub = Stub("stub", "127.0.0.1:2", "127.0.0.1:1", Settings(cluster_name="", expect=0))
+    assert decode(stub.hello_if_due(now=0.0)[0]) == Envelope("", "stub", 1, "")
+    assert stub.hello_if_due(now=0.05) == []
+    assert len(stub.hello_if_due(now=0.1)) == 2
+    tell(stub, PeerHello("127.0.0.1:1", "", 1, LEADER, 1, (), True))
+    assert decode(stub.hello_if_due(now=0.11)[0]) == Envelope("cluster", "stub", 1, "")
+    assert stub.hello_if_due(now=2.0) == []
+    assert len(stub.hello_if_due(now=2.2)) == 2
+
+
+def test_a_hello_of_the_leader_is_answered_with_every_node_that_is_known() -> None:
+    (answer,) = tell(joined(), PeerHello("127.0.0.1:1", "", 1, LEADER, 1, (), False))
+    assert isinstance(answer, PeerHello)
+    assert (answer.reply, answer.known) == (True, (("other", "127.0.0.1:3"),))
+
+
+def test_a_leader_gets_the_account_and_then_beats_and_each_task_has_its_argument_as_its_result() -> None:
+    stub = joined()
+    (enrol, _) = tell(stub, Beat(1, 0, 0, 0))  # of the new leader's first word, and of the Beat that lacks an account
+    assert isinstance(enrol, Enrol)
+    assert (enrol.slots, enrol.names, enrol.held) == (1, (ECHO,), ())
+    (beat,) = tell(stub, Beat(1, enrol.version, FIRST, FIRST))
+    assert beat == NodeBeat(1, FIRST, 1, 0, 0)
+    values = [7, "text", [1, (2, 3)], None, 2**70]
+    calls = tuple(call(number, value) for number, value in enumerate(values))
+    answers = tell(stub, Dispatch(1, FIRST + 1, calls))
+    assert [answer.seq for answer in answers if isinstance(answer, NodeOutcomes)] == list(
+        range(FIRST + 1, FIRST + 1 + len(answers))
+    )
+    outcomes = [
+        outcome
+        for answer in answers
+        if isinstance(answer, NodeOutcomes)
+        for outcome in decode_outcomes(answer.outcomes)
+    ]
+    assert [outcome[0] for outcome in outcomes] == [each[0] for each in calls]
+    assert {outcome[2] for outcome in outcomes} == {TaskEnd.SUCCEEDED}
+    assert [unpack_value(outcome[3]) for outcome in outcomes] == values
+    assert tell(stub, Dispatch(1, FIRST + 1, calls)) == []  # a copy
+
+
+def test_a_stub_that_is_asked_to_replicate_says_that_the_benchmark_is_wrong() -> None:
+    with pytest.raises(StubError, match="Append"):
+        tell(joined(), Append(1, 0, 0, 0, ()))
+
+
+def test_a_client_that_looks_for_the_leader_is_told_where_it_is() -> None:
+    stub = joined()
+    tell(stub, Beat(1, 0, 0, 0))
+    welcome = decode(stub.receive_client(encode(Hello(bytes(16), ""))))
+    assert isinstance(welcome, Welcome)
+    assert (welcome.node_id, welcome.leader_id, welcome.leader_address) == ("stub", LEADER, "127.0.0.1:1")
+    assert decode(stub.receive_client(encode(Ping(0)))) == Redirect(1, LEADER, "127.0.0.1:1")
+
+
+# --- the report -------------------------------------------------------------------------------------------------
+
+COST = Cost(1, 0.01, 11.0, 10.0, 1e4, 90.0, 0, 0)
+
+
+def test_a_ratio_is_of_one_round_and_the_limit_is_for_the_most_stubs() -> None:
+    rounds = [
+        [COST, replace(COST, stubs=256, task_us=12.0)],
+        [replace(COST, task_us=20.0), replace(COST, stubs=256, task_us=25.0)],
+        [COST, replace(COST, stubs=256, task_us=90.0)],
+    ]
+    result = report(rounds, tasks=1000)
+    assert result.details["ratios"] == {1: [1, 1, 1], 256: pytest.approx([1.2, 1.25, 9])}
+    assert result.ok
+    assert not report([rounds[2]], tasks=1000).ok
+
+
+@pytest.mark.parametrize("bad", [replace(COST, wrong=1), replace(COST, replicas=1)])
+def test_a_wrong_result_or_a_stub_that_replicates_fails_the_report(bad: Cost) -> None:
+    assert report([[COST]], tasks=1000).ok
+    assert not report([[bad]], tasks=1000).ok
