@@ -30,6 +30,7 @@ from paceline_protocol.messages import (
     EntryKind,
     SnapshotChunk,
     SnapshotResponse,
+    TimeoutNow,
     VoteRequest,
     VoteResponse,
 )
@@ -147,6 +148,53 @@ def test_a_pre_vote_changes_nothing_at_the_voter() -> None:
     ready = core.take_ready()
     assert ready.persist is None
     assert ready.send_after == [("b", VoteResponse(9, True, True))]
+
+
+def asked(core: Consensus, now: float) -> list[tuple[str, bool]]:
+    """Whom it asks for a vote when it is woken now, and whether that is a pre-vote."""
+    core.tick(now)
+    sent = run(core).send_after
+    return [(voter, message.pre) for voter, message in sent if isinstance(message, VoteRequest)]
+
+
+def test_who_stands_asks_those_that_are_silent_again_with_every_heartbeat_interval() -> None:
+    core = member()
+    core.campaign(0.0)
+    assert asked(core, 0.0) == [("b", True), ("c", True)]
+    assert core.next_deadline() == HEARTBEAT_S
+    core.step("c", VoteResponse(1, False, True), 0.01)
+    assert asked(core, HEARTBEAT_S - 0.01) == []
+    assert asked(core, HEARTBEAT_S) == [("b", True)]
+    core.step("b", VoteResponse(2, True, True), 0.06)
+    assert asked(core, 0.06) == [("b", False), ("c", False)]
+    assert asked(core, 0.06 + HEARTBEAT_S) == [("b", False), ("c", False)]
+    assert core.term == 2
+
+
+def test_nor_is_anybody_asked_again_while_its_own_disk_has_not_let_the_first_question_go() -> None:
+    core = member()
+    core.campaign(0.0)
+    run(core)
+    core.step("b", VoteResponse(2, True, True), 0.0)
+    ready = core.take_ready()
+    assert ready.persist is not None
+    assert asked(core, HEARTBEAT_S) == []
+    core.persisted(ready.persist.seq)
+    assert asked(core, 2 * HEARTBEAT_S) == [("b", False), ("c", False)]
+
+
+def test_a_leader_that_is_removed_has_the_voter_with_most_of_the_log_stand_at_once() -> None:
+    core = elected()
+    run(core)
+    core.step("c", AppendResponse(core.term, True, core.log.last_index), 0.0)
+    assert core.propose_config(Config(("b", "c")))
+    removed_at = core.log.last_index
+    assert core.propose(EntryKind.ACCEPT, b"1") == removed_at + 1
+    run(core)
+    core.step("b", AppendResponse(core.term, True, removed_at), 0.1)
+    core.step("c", AppendResponse(core.term, True, removed_at + 1), 0.1)
+    told = [to for to, message in run(core).send_now if isinstance(message, TimeoutNow)]
+    assert (core.is_leader, told) == (False, ["c"])
 
 
 def test_a_candidate_waits_for_its_own_slow_disk_and_does_not_stand_again() -> None:

@@ -18,7 +18,7 @@ from paceline_protocol.messages import Config
 from simulation.consensus_world import Flight, Node, World
 
 NETWORK_LIMIT = 60
-LEADER_WITHIN_S = 2.0
+LEADER_WITHIN_S = 1.0
 CAUGHT_UP_WITHIN_S = 10.0
 HANDED_OVER_WITHIN_S = 2.0
 READ_WITHIN_S = 1.0

@@ -163,7 +163,7 @@ class Consensus:
         """When :meth:`tick` is due, if nothing happens before; infinity for a node that only listens."""
         if self._leadership is not None:
             return self._leadership.next_deadline(self._now)
-        return self._election.timer.deadline if self._standing.may_campaign() else inf
+        return self._election.next_deadline() if self._standing.may_campaign() else inf
 
     def tick(self, now: float) -> bool:
         """Do what is due. True if this node leads and it was time for its heartbeats."""
@@ -171,11 +171,14 @@ class Consensus:
         self._check_quorum()
         if self._leadership is not None:
             return self._leadership.tick(now, self._send_now)
-        if now >= self._election.timer.deadline and self._standing.may_campaign():
-            if self._election.is_candidate and not self._writes.has_durable_vote:
-                self._election.timer.reset(now)  # its own disk is slow: another term would not make it faster
-            else:
-                self.campaign(now)
+        if not self._standing.may_campaign():
+            return False
+        if now < self._election.timer.deadline:
+            self._election.ask_again(now, self._send_after)
+        elif self._election.is_candidate and not self._writes.has_durable_vote:
+            self._election.timer.reset(now)  # its own disk is slow: another term would not make it faster
+        else:
+            self.campaign(now)
         return False
 
     def _check_quorum(self) -> None:
@@ -375,9 +378,11 @@ class Consensus:
         self._send_now.extend(self._leadership.heartbeats(self._now))
 
     def _resign(self, leadership: Leadership) -> None:
-        """Its removal is committed. The others learn that now, and not from a successor's election."""
+        """Its removal is committed. The others learn that now, and not from a successor's election; and who has most of
+        the log stands at once, not only when it has noticed the silence."""
         self._send_now.extend(leadership.replication.messages(self._now))
         self._send_now.extend(leadership.heartbeats(self._now))
+        self._send_now.append((leadership.best_voter(), m.TimeoutNow(self.term)))
         self._become_follower(self.term, "")
 
     def _become_follower(self, term: int, leader_id: str) -> None:

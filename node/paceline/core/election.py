@@ -3,7 +3,9 @@
 The intuition. A leader is trusted for ``election_timeout_min_s`` after it was last heard: that long no voter helps to
 depose it, and that long a leader that heard a majority may act as such. A node stands for election only after a longer,
 random silence, and first asks whether it could win (pre-vote), which changes nothing at anybody. So a node that was cut
-off and comes back does not disturb a leader that works.
+off and comes back does not disturb a leader that works. While its question is open, those that have not answered are
+asked again with every heartbeat interval: a link may have lost it, and a voter that still trusted the last leader says
+nothing, and may answer a moment later.
 
 What this module guarantees:
 
@@ -19,6 +21,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from math import inf
 from typing import Protocol
 
 from paceline.core.config_change import ConfigHistory
@@ -124,6 +127,8 @@ class Election:
     ) -> None:
         self.timer = ElectionTimer(timing, random, now)
         self.ballot: Ballot | None = None  # while it stands
+        self._timing = timing
+        self._ask_again_at = inf
         self._node_id = node_id
         self._log = log
         self._configs = configs
@@ -175,8 +180,29 @@ class Election:
             self._writes.set_hard_state(HardState(term, self._node_id))
         self.timer.reset(now)
         self.ballot = Ballot(pre, transfer)
-        request = VoteRequest(term, self._log.last_index, self._log.last_term, pre, transfer)
-        send.extend((voter, request) for voter in self._configs.current.voters if voter != self._node_id)
+        self._ask(self.ballot, now, send)
+
+    def next_deadline(self) -> float:
+        """When this node is to stand (anew), or to ask again."""
+        return self.timer.deadline if self.ballot is None else min(self.timer.deadline, self._ask_again_at)
+
+    def ask_again(self, now: float, send: list[tuple[str, ConsensusMessage]]) -> None:
+        """Repeat the open question if it is time to. Not while this node's own disk is busy: the first one has not left
+        either, then."""
+        if self.ballot is None or now < self._ask_again_at:
+            return
+        if self._writes.is_under_way:
+            self._ask_again_at = now + self._timing.heartbeat_interval_s
+        else:
+            self._ask(self.ballot, now, send)
+
+    def _ask(self, ballot: Ballot, now: float, send: list[tuple[str, ConsensusMessage]]) -> None:
+        """Every other voter that has not answered."""
+        self._ask_again_at = now + self._timing.heartbeat_interval_s
+        term = self._writes.hard_state.term + ballot.pre
+        request = VoteRequest(term, self._log.last_index, self._log.last_term, ballot.pre, ballot.transfer)
+        silent = (voter for voter in self._configs.current.voters if voter not in ballot.answers)
+        send.extend((voter, request) for voter in silent if voter != self._node_id)
 
     def is_answer(self, response: VoteResponse) -> bool:
         """Whether it answers the question that is open."""

@@ -161,6 +161,12 @@ class Leadership:
         hand_over = self._hand_over
         return "" if hand_over is None or hand_over.is_over(now) else hand_over.to
 
+    def best_voter(self) -> str:
+        """Of the voters beside this node, the one that has most of the log, and of equal ones the last heard."""
+        peers = self.replication.peers
+        others = (voter for voter in self._configs.current.voters if voter in peers)
+        return max(others, key=lambda voter: (peers[voter].match, peers[voter].heard_at))
+
     # --- reads ---
 
     def add_read(self, ticket: int) -> bool:

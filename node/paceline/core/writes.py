@@ -42,6 +42,11 @@ class Writes:
         """Whether term, vote or log changed since they were handed out."""
         return self._log.has_unsaved() or self.hard_state is not self._handed
 
+    @property
+    def is_under_way(self) -> bool:
+        """Whether anything is still to be made durable, handed out or not."""
+        return self._saved_seq < self._seq or self.has_unsaved()
+
     def take_persist(self) -> Persist | None:
         """The write of all that changed since the last one; None if nothing did."""
         changed = self.hard_state if self.hard_state != self._handed else None
