@@ -16,6 +16,11 @@ def make(number: int) -> Task:
     return Task((number.to_bytes(16, "big"), "add", 4, b"", None))
 
 
+def give(ledger: Ledger, number: int, cost_us: int) -> None:
+    ledger.take(make(number), cost_us)
+    ledger.moved()
+
+
 def fill(row: Row, count: int, cost_us: int) -> str:
     """Give so many tasks away; the nodes that got them."""
     given_to = ""
@@ -23,7 +28,7 @@ def fill(row: Row, count: int, cost_us: int) -> str:
         ledger = row.next(cost_us)
         if ledger is None:
             break
-        ledger.take(make(len(ledger.held) + 100 * number), cost_us)
+        give(ledger, len(ledger.held) + 100 * number, cost_us)
         given_to += ledger.node_id
     return given_to
 
@@ -38,7 +43,7 @@ def test_what_is_left_to_short_tasks_goes_to_whoever_has_most_time_for_them() ->
     row = Row([first, second])
     for ledger, cost_us in ((first, SPARE_TIME_US // 2), (second, SPARE_TIME_US // 4)):
         for number in range(2):
-            ledger.take(make(number), cost_us // 2)
+            give(ledger, number, cost_us // 2)
     assert row.next(SPARE_TIME_US // 4) is second
     assert row.next(LONG_US) is None
     second.drop(make(0).id)
@@ -50,7 +55,7 @@ def test_a_node_that_left_the_row_is_given_nothing_and_moves_nothing() -> None:
     row = Row([ledger])
     row.leave()
     assert row.next(1) is None
-    ledger.take(make(1), 1)
+    give(ledger, 1, 1)
     assert ledger.seats == []
 
 
@@ -67,10 +72,11 @@ def test_the_first_of_the_row_is_the_one_that_a_search_finds(
         found = min(ledgers, key=lambda ledger: (ledger.rank, ledger.node_id))
         is_any_free = any(ledger.has_credit(cost_us) for ledger in ledgers)
         assert row.next(cost_us) is (found if is_any_free else None)
+        assert row.slots == sum(ledger.slots for ledger in ledgers)
         ledger = ledgers[place % len(ledgers)]
         if action == 0:
             ledger.resize((ledger.slots + 1) % 4, NAMES)
         elif action < 3 and ledger.held:
             ledger.drop(next(iter(ledger.held)))
         else:
-            ledger.take(make(number), cost_us)
+            give(ledger, number, cost_us)

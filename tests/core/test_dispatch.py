@@ -59,6 +59,19 @@ def test_the_least_loaded_node_is_given_the_next_task_and_ties_go_by_id() -> Non
     assert numbers(dispatcher) == {"a": [0, 2, 3, 5], "b": [1, 4]}
 
 
+def test_short_tasks_are_dealt_out_in_shares_and_long_ones_one_by_one() -> None:
+    dispatcher = Dispatcher()
+    dispatcher.durations.observe("short", 100)
+    for node_id, slots in (("a", 1), ("b", 2), ("c", 1)):
+        dispatcher.enrol(node_id, slots, ["short", "long"])
+    admit(dispatcher, 8, "short")
+    assert numbers(dispatcher) == {"a": [0, 1], "b": [2, 3, 4, 5], "c": [6, 7]}
+    for number in range(8):
+        dispatcher.finish(number.to_bytes(16, "big"), Event.SUCCEED)
+    admit(dispatcher, 6, "long")
+    assert numbers(dispatcher) == {"a": [0, 4], "b": [1, 3, 5], "c": [2]}
+
+
 def test_a_task_goes_only_to_nodes_that_know_its_name() -> None:
     dispatcher = Dispatcher()
     dispatcher.enrol("a", 1, ["add"])

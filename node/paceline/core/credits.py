@@ -32,37 +32,45 @@ class Ledger:
         self.node_id = node_id
         self.held: dict[bytes, Task] = {}
         self.cost_us = 0
+        self.slots = 0
         self.rank = 0.0
         self.seats: list[Seat] = []
         self.resize(slots, names)
 
     def resize(self, slots: int, names: frozenset[str]) -> None:
         """The node has this many workers now, which can run these tasks. Without workers it gets nothing."""
+        for seat in self.seats:
+            seat.row.slots += slots - self.slots
         self.slots = slots
         self.names = names
         self.count_limit = slots + (slots + 1) // 2
         self.cost_limit_us = slots * SPARE_TIME_US
-        self._move()
+        self.moved()
 
     def take(self, task: Task, cost_us: int) -> None:
+        """The node is given a task. After the last of several, call moved()."""
         task.node = self.node_id
         task.cost_us = cost_us
         self.held[task.id] = task
         self.cost_us += cost_us
-        self._move()
 
     def drop(self, task_id: bytes) -> Task | None:
         task = self.held.pop(task_id, None)
         if task is not None:
             self.cost_us -= task.cost_us
-            self._move()
+            self.moved()
         return task
 
     def has_credit(self, cost_us: int) -> bool:
         """Whether a task that is charged so much may go there."""
-        return len(self.held) < self.count_limit or self.cost_us + cost_us <= self.cost_limit_us
+        return len(self.held) < self.count_limit or self.has_time(cost_us)
 
-    def _move(self) -> None:
+    def has_time(self, cost_us: int) -> bool:
+        """Whether it may, however many the node holds."""
+        return self.cost_us + cost_us <= self.cost_limit_us
+
+    def moved(self) -> None:
+        """Find the node's new place in its rows."""
         held = len(self.held)
         if held < self.count_limit:
             self.rank = held / self.slots
@@ -85,14 +93,16 @@ class Seat:
 
 
 class Row:
-    """The nodes that can run the tasks of a lane."""
+    """The nodes that can run the tasks of a lane. ``slots``: of all of them together."""
 
-    __slots__ = ("_heap",)
+    __slots__ = ("_heap", "slots")
 
     def __init__(self, ledgers: Iterable[Ledger]) -> None:
         """``ledgers``: of equally loaded nodes the first is taken first."""
         self._heap: list[Seat] = []
+        self.slots = 0
         for ledger in ledgers:
+            self.slots += ledger.slots
             seat = Seat(self, ledger, len(self._heap))
             self._heap.append(seat)
             ledger.seats.append(seat)

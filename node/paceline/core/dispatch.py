@@ -66,7 +66,9 @@ class Dispatcher:
         self._gone_in_lanes += 1
         task.attempt = attempt
         task.move(Event.DISPATCH)
-        self.ledgers[node_id].take(task, self._cost_us(task))
+        ledger = self.ledgers[node_id]
+        ledger.take(task, self._cost_us(task))
+        ledger.moved()
 
     def settle(self) -> None:
         """Every node has given its account, or had time to: what is still recovered may be handed out."""
@@ -183,7 +185,8 @@ class Dispatcher:
         if self.recovered_tasks and self.settled:
             lanes = self.recovered.served + lanes
         if len(lanes) == 1:
-            while self.ready_tasks and self._give_head(lanes[0], given):
+            waiting = self.ready_tasks
+            while self.ready_tasks and self._give(lanes[0], given, waiting):
                 pass
         else:
             self._give_from_many(lanes, given)
@@ -195,28 +198,43 @@ class Dispatcher:
         heapify(heads)
         while heads:
             lane = lanes[heads[0][2]]
-            head = lane.head() if self._give_head(lane, given) else None
+            head = lane.head() if self._give(lane, given, 1) else None
             if head is None:
                 heappop(heads)
             else:
                 heapreplace(heads, (-head.priority, head.age, heads[0][2]))
 
-    def _give_head(self, lane: Lane, given: dict[str, list[Assignment]]) -> bool:
-        """Give the lane's next task to the node whose turn it is; False if there is no task, or no credit."""
+    def _give(self, lane: Lane, given: dict[str, list[Assignment]], waiting: int) -> bool:
+        """Give the lane's next task to the node whose turn it is; False if there is no task, or no credit.
+
+        If ``waiting`` tasks of this lane are to be given away and that is more than one for each slot, the node gets
+        its share of the short ones at once: what travels together costs less than what is dealt out one by one.
+        """
         task = lane.head()
         if task is None:
             return False
         cost_us = self._cost_us(task)
-        best = lane.row.next(cost_us)
-        if best is None:
+        row = lane.row
+        ledger = row.next(cost_us)
+        if ledger is None:
             return False
-        lane.pop()
-        self._leave_lane(task)
-        best.take(task, cost_us)
-        if task.options is not None and task.must_log_start:
-            task.move(Event.RESERVE)
-            self.starting.append(task)
-        else:
-            task.move(Event.DISPATCH)
-            given.setdefault(best.node_id, []).append(task.assignment)
+        share = waiting * ledger.slots // row.slots
+        while True:
+            lane.pop()
+            self._leave_lane(task)
+            ledger.take(task, cost_us)
+            if task.options is not None and task.must_log_start:
+                task.move(Event.RESERVE)
+                self.starting.append(task)
+            else:
+                task.move(Event.DISPATCH)
+                given.setdefault(ledger.node_id, []).append(task.assignment)
+            share -= 1
+            task = lane.head() if share > 0 else None
+            if task is None:
+                break
+            cost_us = self._cost_us(task)
+            if not ledger.has_time(cost_us):
+                break
+        ledger.moved()
         return True
