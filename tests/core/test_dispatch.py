@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from paceline.core.credits import SPARE_TIME_US
-from paceline.core.dispatch import SWEEP_TASKS, Dispatcher
+from paceline.core.dispatch import SWEEP_TASKS, TOGETHER_US, Dispatcher
 from paceline.core.durations import HOP_US
 from paceline.core.task import Event, State, Task
 
@@ -61,7 +61,7 @@ def test_the_least_loaded_node_is_given_the_next_task_and_ties_go_by_id() -> Non
 
 def test_short_tasks_are_dealt_out_in_shares_and_long_ones_one_by_one() -> None:
     dispatcher = Dispatcher()
-    dispatcher.durations.observe("short", 100)
+    dispatcher.durations.observe("short", 250)
     for node_id, slots in (("a", 1), ("b", 2), ("c", 1)):
         dispatcher.enrol(node_id, slots, ["short", "long"])
     admit(dispatcher, 8, "short")
@@ -70,6 +70,15 @@ def test_short_tasks_are_dealt_out_in_shares_and_long_ones_one_by_one() -> None:
         dispatcher.finish(number.to_bytes(16, "big"), Event.SUCCEED)
     admit(dispatcher, 6, "long")
     assert numbers(dispatcher) == {"a": [0, 4], "b": [1, 3, 5], "c": [2]}
+
+
+def test_what_takes_no_longer_than_a_hop_goes_to_one_node() -> None:
+    dispatcher = Dispatcher()
+    dispatcher.durations.observe("short", TOGETHER_US // 4 - HOP_US)
+    for node_id in ("a", "b"):
+        dispatcher.enrol(node_id, 1, ["short"])
+    admit(dispatcher, 5, "short")
+    assert numbers(dispatcher) == {"a": [0, 1, 2, 3], "b": [4]}
 
 
 def test_a_task_goes_only_to_nodes_that_know_its_name() -> None:

@@ -19,6 +19,9 @@ from paceline.core.queues import Lane, ReadyQueues
 from paceline.core.task import Event, State, Task
 from paceline_protocol.messages import Assignment
 
+TOGETHER_US = 200
+"""Tasks that take no longer than this together go to one node: about what it takes to give one to another."""
+
 SWEEP_TASKS = 1_024
 """Tasks that ended while they waited in a lane: beyond this number, and that of the waiting ones, they are removed."""
 
@@ -207,8 +210,8 @@ class Dispatcher:
     def _give(self, lane: Lane, given: dict[str, list[Assignment]], waiting: int) -> bool:
         """Give the lane's next task to the node whose turn it is; False if there is no task, or no credit.
 
-        If ``waiting`` tasks of this lane are to be given away and that is more than one for each slot, the node gets
-        its share of the short ones at once: what travels together costs less than what is dealt out one by one.
+        The node gets several short ones at once: its share of the ``waiting`` ones, or as many as take no longer than
+        TOGETHER_US. What travels together costs less than what is dealt out one by one.
         """
         task = lane.head()
         if task is None:
@@ -219,6 +222,7 @@ class Dispatcher:
         if ledger is None:
             return False
         share = waiting * ledger.slots // row.slots
+        together_us = 0
         while True:
             lane.pop()
             self._leave_lane(task)
@@ -230,11 +234,12 @@ class Dispatcher:
                 task.move(Event.DISPATCH)
                 given.setdefault(ledger.node_id, []).append(task.assignment)
             share -= 1
-            task = lane.head() if share > 0 else None
+            together_us += cost_us
+            task = lane.head()
             if task is None:
                 break
             cost_us = self._cost_us(task)
-            if not ledger.has_time(cost_us):
+            if (share <= 0 and together_us + cost_us > TOGETHER_US) or not ledger.has_time(cost_us):
                 break
         ledger.moved()
         return True
