@@ -27,7 +27,8 @@ WARM_UP = 200
 START_S = 0.01  # from the making of a schedule to its beginning
 DRAIN_TIMEOUT_S = 60.0
 ACHIEVED_AT_LEAST = 0.99
-TASKS_MAX = 2_000_000  # of one rate: each is kept until its rate is done
+QUEUE_TASKS = 10  # fewer are no queue: a moment in which the machine does something else holds up as many
+WIDE = 10  # rates further apart than that are drawn on a logarithmic axis
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,7 @@ class Trial:
     tasks: int
     offered_per_s: float  # by the schedule that was drawn, which is the rate but for chance
     achieved_per_s: float
+    late_tasks: int  # not done by the end
     short: Histogram
     long: Histogram
     behind: Histogram  # how late the sender was
@@ -82,7 +84,8 @@ class Trial:
 
     @property
     def saturated(self) -> bool:
-        return self.achieved_per_s < ACHIEVED_AT_LEAST * self.offered_per_s
+        too_few = self.achieved_per_s < ACHIEVED_AT_LEAST * self.offered_per_s
+        return too_few and self.late_tasks >= QUEUE_TASKS
 
     @property
     def name(self) -> str:
@@ -151,7 +154,8 @@ def outcome(load: Load, setup: Setup, rate_per_s: float, share: float | None, wr
             (short if length_s == body.short_s else long).record(latency_s)
     offered_per_s, achieved_per_s = tasks / setup.seconds, in_time / setup.seconds
     behind = Histogram(load.behind_s())
-    return Trial(rate_per_s, share, tasks, offered_per_s, achieved_per_s, short, long, behind, wrong)
+    late_tasks = tasks - in_time
+    return Trial(rate_per_s, share, tasks, offered_per_s, achieved_per_s, late_tasks, short, long, behind, wrong)
 
 
 def report(trials: Sequence[Trial], throughput_per_s: float, wrong: int, setup: Setup) -> Report:
@@ -204,6 +208,7 @@ def _details(each: Trial) -> dict[str, object]:
         "tasks": each.tasks,
         "offered_per_s": each.offered_per_s,
         "achieved_per_s": each.achieved_per_s,
+        "late_tasks": each.late_tasks,
         "saturated": each.saturated,
         "p50_s": each.short.p50_s if each.short.count else None,
         "p99_s": each.short.p99_s if each.short.count else None,
@@ -228,7 +233,7 @@ def pictures(trials: Sequence[Trial], body: Body) -> list[Picture]:
     return [
         Picture(
             "Latency against offered load",
-            Axis("offered load, tasks/s"),
+            Axis("offered load, tasks/s", "log" if max(offered) > WIDE * min(offered) else "linear"),
             Axis("latency", "log", "s"),
             lines,
             (note + saturated).strip(),

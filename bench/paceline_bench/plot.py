@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 WIDTH_IN, HEIGHT_IN = 6.4, 3.9
 NINES = (0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999999)
 LINES = 6
+"""Colours. Where they begin again, lines are dashed."""
+LEGEND_CHARS, HANDLE_CHARS = 84, 8
+"""What fits into the width of a picture, and what the sample of a line takes of it."""
 ROLES = {"ink": "#010101", "grid": "#020202", "page": "#030303"} | {
     f"line{number}": f"#1{number}1{number}1{number}" for number in range(1, LINES + 1)
 }
@@ -59,12 +62,15 @@ def to_svg(picture: Picture, name: str) -> str:
         measured = 0
         for series in picture.series:
             measured += not series.ideal
-            _draw(axes, series, ROLES[f"line{(measured - 1) % LINES + 1}"])
+            again, number = divmod(max(0, measured - 1), LINES)
+            _draw(axes, series, ROLES[f"line{number + 1}"], "--" if again else "-")
         _scale(axes, "x", picture.x, [x for series in picture.series for x in series.x])
         _scale(axes, "y", picture.y, [y for series in picture.series for y in series.y])
         axes.set_axisbelow(True)
         if len(picture.series) > 1:
-            figure.legend(loc="outside upper left", ncols=min(4, len(picture.series)), handlelength=1.6)
+            longest_chars = max(len(series.name) for series in picture.series)
+            columns = max(1, min(4, LEGEND_CHARS // (longest_chars + HANDLE_CHARS)))
+            figure.legend(loc="outside upper left", ncols=columns, handlelength=1.8)
         text = StringIO()
         figure.savefig(
             text, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
@@ -72,7 +78,7 @@ def to_svg(picture: Picture, name: str) -> str:
     return _as_part_of_a_page(text.getvalue(), name, picture.title)
 
 
-def _draw(axes: Axes, series: Series, color: str) -> None:
+def _draw(axes: Axes, series: Series, color: str, line: str) -> None:
     if series.ideal:
         axes.plot(series.x, series.y, label=series.name, color=ROLES["ink"], linewidth=1.2, linestyle=(0, (2, 3)))
         return
@@ -82,6 +88,7 @@ def _draw(axes: Axes, series: Series, color: str) -> None:
         label=series.name,
         color=color,
         linewidth=2,
+        linestyle=line,
         drawstyle="default" if series.points else "steps-post",
         marker="o" if series.points else "",
         markersize=6,

@@ -31,6 +31,8 @@ def done_after(delay_s: float, missing: int = 0) -> list[float | None]:
         ("noop", done_after(0.0, missing=10), False),  # exactly 99 %
         ("noop", done_after(0.0, missing=11), True),
         ("noop", done_after(0.5), True),  # all were done, but 5 % of the time too late
+        ("noop", [0.0] * 97 + [None] * 3, False),  # 3 % of a hundred are three, which is no queue
+        ("noop", [0.0] * 90 + [None] * 10, True),
         ("bimodal", done_after(0.101), False),  # the last ones were still in their bodies
         ("bimodal", done_after(0.5), True),
     ],
