@@ -28,6 +28,8 @@ START_S = 0.01  # from the making of a schedule to its beginning
 DRAIN_TIMEOUT_S = 60.0
 ACHIEVED_AT_LEAST = 0.99
 QUEUE_TASKS = 10  # fewer are no queue: a moment in which the machine does something else holds up as many
+TASKS_MAX = 1_000_000
+"""Of one rate, for each is kept until its rate is done. A rate that comes to more is offered for a shorter time."""
 WIDE = 10  # rates further apart than that are drawn on a logarithmic axis
 
 
@@ -110,12 +112,18 @@ def run(rates: Sequence[float], setup: Setup) -> Report:
         if wrong:
             chosen = []  # what is left of it would be in the way, and nothing is to be had by its shares
         for rate_per_s, share in track(chosen, "open-loop: rates"):
-            load = _load(client, setup, poisson(rate_per_s, setup.seconds, setup.seed))
+            seconds = seconds_of(rate_per_s, setup)
+            load = _load(client, setup, poisson(rate_per_s, seconds, setup.seed))
             load.send_all()
             trials.append(outcome(load, setup, rate_per_s, share, load.wait(DRAIN_TIMEOUT_S)))
             if trials[-1].wrong:
                 break  # as above
     return report(trials, throughput_per_s, wrong, setup)
+
+
+def seconds_of(rate_per_s: float, setup: Setup) -> float:
+    """For how long a rate is offered."""
+    return min(setup.seconds, TASKS_MAX / rate_per_s)
 
 
 def capacity(client: Client, setup: Setup) -> tuple[float, int]:
@@ -145,14 +153,14 @@ def outcome(load: Load, setup: Setup, rate_per_s: float, share: float | None, wr
     Achieved is what was done by the end of the schedule. The time that the longest body takes in any case is allowed
     for, so that the last tasks do not count as a backlog.
     """
-    body, tasks = setup.body, len(load.due_at_s)
-    end_s = load.started_at_s + setup.seconds + max(body.short_s, body.long_s)
+    body, tasks, seconds = setup.body, len(load.due_at_s), seconds_of(rate_per_s, setup)
+    end_s = load.started_at_s + seconds + max(body.short_s, body.long_s)
     in_time = sum(done_s is not None and done_s <= end_s for done_s in load.done_at_s)
     short, long = Histogram(), Histogram()
     for length_s, latency_s in zip(body.lengths_s(tasks, setup.seed), load.latencies_s(), strict=True):
         if latency_s is not None:
             (short if length_s == body.short_s else long).record(latency_s)
-    offered_per_s, achieved_per_s = tasks / setup.seconds, in_time / setup.seconds
+    offered_per_s, achieved_per_s = tasks / seconds, in_time / seconds
     behind = Histogram(load.behind_s())
     late_tasks = tasks - in_time
     return Trial(rate_per_s, share, tasks, offered_per_s, achieved_per_s, late_tasks, short, long, behind, wrong)
@@ -186,7 +194,8 @@ def report(trials: Sequence[Trial], throughput_per_s: float, wrong: int, setup: 
 
 def _row(each: Trial, setup: Setup) -> Row:
     late = f"; the sender was {duration(each.behind.p99_s)} late at p99" if each.behind.count else ""
-    note = f"of {each.offered_per_s:,.0f}/s offered for {setup.seconds:g} s, seed {setup.seed}{late}"
+    seconds = seconds_of(each.rate_per_s, setup)
+    note = f"of {each.offered_per_s:,.0f}/s offered for {seconds:.3g} s, seed {setup.seed}{late}"
     return Row(f"{each.name}: achieved, tasks/s", f"{each.achieved_per_s:,.0f}", note)
 
 

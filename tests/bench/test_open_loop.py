@@ -5,7 +5,7 @@ import json
 import pytest
 
 from paceline_bench.load import Load
-from paceline_bench.open_loop import BODIES, Setup, Trial, outcome, report
+from paceline_bench.open_loop import BODIES, TASKS_MAX, Setup, Trial, outcome, report, seconds_of
 from paceline_bench.report import to_json
 
 SECONDS = 10.0
@@ -81,3 +81,9 @@ def test_a_rate_at_which_nothing_was_done_is_reported_and_not_drawn() -> None:
     assert not result.latencies
     assert not result.pictures
     assert json.loads(to_json([result]))["reports"][0]["details"]["trials"][0]["p50_s"] is None
+
+
+def test_a_rate_that_would_come_to_too_many_tasks_is_offered_for_a_shorter_time() -> None:
+    setup = Setup(BODIES["noop"], SECONDS, seed=1, workers=2)
+    assert seconds_of(100.0, setup) == SECONDS
+    assert seconds_of(200_000.0, setup) * 200_000 == TASKS_MAX
