@@ -13,6 +13,8 @@ from paceline.core.membership import Identity
 from paceline.core.node import NodeCore
 from paceline.core.settings import Settings
 from paceline_protocol.messages import (
+    Consent,
+    ConsentReceived,
     Dispatch,
     Envelope,
     Failure,
@@ -149,6 +151,19 @@ def test_work_from_outside_the_cluster_or_for_another_node_is_not_taken() -> Non
     node.on_peer(Envelope("cluster-a", "b", 1, "c"), work, 0.0)
     assert node.take_effects(0.0).to_workers == []
     assert node.executor.term < 99
+
+
+def test_consents_meant_for_another_node_are_neither_taken_nor_dropped() -> None:
+    """b has moved, and this node came up where b was; a's one consent, meant for b, comes here first."""
+    node = blank(expect=2)
+    node.on_peer(Envelope("", "c", 1, "b"), [Consent(("c",))], 0.0)
+    assert (node.identity.consents, node.identity.cluster_id) == (frozenset("a"), "")
+    assert node.take_effects(0.0).to_peers == [], "and whoever sent them is told nothing"
+    node.identity.handed_to = "0"
+    node.on_peer(Envelope("", "0", 1, "b"), [ConsentReceived(("a",))], 0.0)
+    assert node.identity.consents == frozenset("a")
+    node.on_peer(Envelope("", "0", 1, "a"), [ConsentReceived(("a",))], 0.0)
+    assert node.identity.consents == frozenset()
 
 
 def test_malformed_outcomes_of_a_node_are_reported_and_survived() -> None:

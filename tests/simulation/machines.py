@@ -159,12 +159,14 @@ class SimulatedNode:
         self.world = world
         self.number = number
         self.address = f"node-{number}:7077"
+        world.addresses.add(self.address)
         self.reactor: Reactor | None = None
         self.workers: list[SimulatedWorker] = []
         self.paused_until = 0.0
         self.ahead_s = 0.0  # of its clock, before the world's
         self.checked_digest = 0
         self.checked_index = 0
+        self.checked_identity: Identity | None = None
         self.dispatched: dict[str, int] = {}  # as leader: the number of its last Dispatch to each node
         self._starts = 0
         self._disks = 0
@@ -257,9 +259,20 @@ class SimulatedNode:
         self._insert_disk()
 
     def move(self) -> None:
-        """It gets another address. Only for one that is down."""
-        host = self.address.split(":")[0]
-        self.address = f"{host}:{7_077 + self._starts}"
+        """It gets another address: a new one, one that a node had before, or that of another that is down, and that one
+        gets its own. Only for one that is down."""
+        world, before = self.world, self.address
+        in_use = {node.address: node for node in world.nodes if node.reactor is not None or not node.number}
+        left = sorted(world.addresses - {before, *in_use})
+        if left and world.rng.random() < 0.5:
+            self.address = world.rng.choice(left)
+            for other in world.nodes:
+                if other is not self and other.address == self.address:
+                    other.address = before
+            world.events["address taken over"] += 1
+        else:
+            self.address = f"node-{self.number}:{7_077 + len(world.addresses)}"
+            world.addresses.add(self.address)
 
     def next_at(self) -> float:
         """When it has something to do, by the world's clock."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from paceline.client.ledger import Ledger as ClientLedger
@@ -14,12 +14,13 @@ from paceline.core.draft import Draft
 from paceline.core.executor import Executor
 from paceline.core.leader import Leader
 from paceline.core.membership import FirstBoot
+from paceline.core.node import NodeCore
 from paceline.core.slots import Slots
 from paceline.core.task import TaskTable
 from paceline.core.writes import Writes
 from paceline.runtime import journal
 from paceline_protocol.codec import encode_outcomes, join_ids
-from paceline_protocol.messages import EntryKind
+from paceline_protocol.messages import Consent, ConsentReceived, EntryKind, Envelope, PeerMessage
 from simulation.machines import SimulatedNode
 
 Method = Callable[..., Any]
@@ -281,6 +282,17 @@ def form_by_counting(true: Method) -> Method:
         return true(self, blank_peers)
 
     return step
+
+
+def take_any_consent(true: Method) -> Method:
+    """Whoever is sent a consent takes it, whomever it is meant for."""
+
+    def on_peer(self: NodeCore, envelope: Envelope, messages: Sequence[PeerMessage], now: float) -> None:
+        if any(isinstance(message, Consent | ConsentReceived) for message in messages):
+            envelope = envelope._replace(recipient=self.node_id)
+        true(self, envelope, messages, now)
+
+    return on_peer
 
 
 # --- the client -----------------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from paceline.core.dispatch import Dispatcher
 from paceline.core.executor import Executor
 from paceline.core.leader import Leader
 from paceline.core.membership import FirstBoot, Identity
+from paceline.core.node import NodeCore
 from paceline.core.slots import Slots
 from paceline.core.task import Task, TaskTable
 from paceline.core.writes import Writes
@@ -31,7 +32,7 @@ from paceline.runtime import journal
 from simulation import peer_faults as broken
 from simulation import world as world_module
 from simulation.machines import SimulatedNode
-from simulation.world import Faults, World
+from simulation.world import PEACE, Faults, World
 
 SEEDS = range(1, 41)
 SECONDS, TASKS_PER_S = 5.0, 40.0
@@ -62,6 +63,7 @@ DISKS = {"crash_rate": 0.8, "disk_delay_s": 0.05, "reboot_rate": 0.4}
 WIPES = {"wipe_rate": 0.5, "crash_rate": 0.3}
 PARTITIONS = {"partition_rate": 1.5}
 CANCELS = {"cancel": 0.5}
+MOVES = {"crash_rate": 1.5, "move": 0.8, "late": 0.6, "drop": 0.3, "partition_rate": 1.5}
 
 FAULTS = [
     # what is recorded
@@ -177,6 +179,13 @@ FAULTS = [
     # how it begins
     Fault("consents twice", FirstBoot, "step", broken.consent_again, faults=PARTITIONS | CRASHES, nodes=4, expect=3),
     Fault(
+        "takes consents meant for another",
+        NodeCore,
+        "on_peer",
+        broken.take_any_consent,
+        f"{HERE}_a_consent_is_not_taken_by_whoever_listens_where_its_recipient_did",
+    ),
+    Fault(
         "forms a cluster by counting",
         FirstBoot,
         "step",
@@ -239,13 +248,19 @@ def test_planted_fault_is_found(fault: Fault, monkeypatch: pytest.MonkeyPatch) -
     assert found_by_test(fault.found_by) if fault.found_by else found_in_the_world(fault)
 
 
-CONTROLS = [{}, CRASHES, DUPLICATES, DISKS, WIPES, PARTITIONS, CANCELS]
+CONTROLS = [
+    *(
+        Fault("-".join(faults) or "usual", None, "", broken.skip, faults=faults)
+        for faults in ({}, CRASHES, DUPLICATES, DISKS, WIPES, PARTITIONS, CANCELS)
+    ),
+    Fault("moves", None, "", broken.skip, faults=MOVES, nodes=5, expect=3),
+]
 
 
-@pytest.mark.parametrize("faults", CONTROLS, ids=lambda faults: "-".join(faults) or "usual")
-def test_without_a_planted_fault_nothing_is_found(faults: dict[str, float]) -> None:
+@pytest.mark.parametrize("control", CONTROLS, ids=lambda control: control.name)
+def test_without_a_planted_fault_nothing_is_found(control: Fault) -> None:
     for seed in range(1, 6):
-        run(seed, Fault("none", None, "", broken.skip, faults=faults))
+        run(seed, control)
 
 
 def test_nodes_that_do_not_all_hear_each_other_form_one_cluster() -> None:
@@ -257,3 +272,30 @@ def test_nodes_that_do_not_all_hear_each_other_form_one_cluster() -> None:
         world.run(1.0)
         world.heal_and_finish()
         assert len({node.identity.cluster_id for node in world.nodes}) == 1
+
+
+def test_a_consent_is_not_taken_by_whoever_listens_where_its_recipient_did() -> None:
+    """Two machines get each other's address while the consent that one of them took is not confirmed."""
+    world = World(1, nodes=4, expect=3, faults=PEACE)
+    lowest, other, _, giver = world.nodes
+    world.cut = {(each.address, deaf.address) for each in world.nodes for deaf in (lowest, other)}
+    world.cut.remove((giver.address, lowest.address))
+    until(world, lambda: giver.identity.handed_to == lowest.identity.node_id)
+    world.cut.add((lowest.address, giver.address))
+    until(world, lambda: giver.identity.node_id in lowest.identity.consents)
+    lowest.crash()
+    other.crash()
+    lowest.address, other.address = other.address, lowest.address
+    world.cut.clear()
+    other.start()
+    until(world, lambda: world.now > 1.0)
+    lowest.start()
+    until(world, lambda: world.now > 2.0)
+    world.heal_and_finish()
+    assert len({node.identity.cluster_id for node in world.nodes}) == 1
+
+
+def until(world: World, condition: Callable[[], bool]) -> None:
+    while not condition():
+        assert world.now < 10.0
+        world.step()

@@ -11,6 +11,7 @@ and checks what must hold in the end.
 
 from __future__ import annotations
 
+import copy
 import math
 import random
 import shutil
@@ -62,9 +63,11 @@ class Faults:
     reboot_rate: float = 0.01
     admin_rate: float = 0.05
     cancel: float = 0.05  # for each task that is submitted, one is cancelled with this probability
+    move: float = 0.1  # a node that starts again has another address with this probability
+    late: float = 0.0  # a node is not there from the beginning, with this probability
 
 
-PEACE = Faults(0, 0, 0, 0, 0, 0, 0, 0.001, 0, 0, 0, 0, 0, 0)
+PEACE = Faults(**{**dict.fromkeys(Faults.__slots__, 0), "disk_delay_s": 0.001})
 
 
 def _clean_up(writers: list[Writer], directory: Path) -> None:
@@ -122,11 +125,14 @@ class World:
         self._change_at = -math.inf  # when somebody changed the voters last, or made a change necessary
         self._checked_leaders: set[tuple[int, str]] = set()
         self._digests: dict[int, bytes] = {}
+        self._cluster_id = ""  # of the only one that may ever be formed
+        self.addresses: set[str] = set()  # that nodes have, or had
         self.nodes: list[SimulatedNode] = []
         self.nodes += [SimulatedNode(self, number) for number in range(nodes)]
         self.clients = [SimulatedClient(self, number) for number in range(1, clients + 1)]
         for node in self.nodes:
-            node.start()
+            if not self.faults.late or self.rng.random() >= self.faults.late:
+                node.start()
 
     def say(self, text: str) -> None:
         """For whoever reads the trace."""
@@ -209,7 +215,7 @@ class World:
         for node in self.nodes:
             if node.reactor is None:
                 if self._happens(2.0, passed_s):
-                    if node.number and self.rng.random() < 0.1:
+                    if node.number and self.rng.random() < faults.move:
                         node.move()
                         self.events["address change"] += 1
                     node.start()
@@ -369,11 +375,28 @@ class World:
     def _check(self, node: SimulatedNode) -> None:
         """What must hold at every instant."""
         if node.core is not None:
+            self._check_consents(node)
             self._check_applied(node, node.core)
             self._check_leader(node.core)
             self._check_digest(node, node.core)
             if self.clocks_tell_time:
                 self._check_lease(node, node.core)
+
+    def _check_consents(self, node: SimulatedNode) -> None:
+        """One cluster is formed: each consent is at one node, or on its way from one that has handed it on."""
+        identity = node.identity
+        if node.checked_identity == identity:
+            return
+        node.checked_identity = copy.copy(identity)
+        if identity.cluster_id:
+            self._cluster_id = self._cluster_id or identity.cluster_id
+            if identity.cluster_id != self._cluster_id:
+                raise InvariantBroken(f"{identity.cluster_id} is formed beside {self._cluster_id}")
+        known = [each.saved_identity if each.core is None else each.identity for each in self.nodes]
+        held = Counter(consent for each in known if not each.handed_to for consent in each.consents)
+        twice = sorted(consent for consent, holders in held.items() if holders > 1)
+        if twice:
+            raise InvariantBroken(f"more than one node holds the consents of {', '.join(twice)}")
 
     def _check_leader(self, core: NodeCore) -> None:
         consensus = core.consensus

@@ -242,11 +242,12 @@ class NodeCore:
         self.directory.add_address(address, seed=seed)
 
     def on_peer(self, envelope: Envelope, messages: Sequence[PeerMessage], now: float) -> None:
-        """A batch from a peer. Hellos are heard from anyone of our name; all else only within our cluster, and for
-        us."""
+        """A batch from a peer. Hellos are heard from anyone of our name. All else counts only if it is for us, as
+        another node may have listened at this address before, and all but consents only within our cluster."""
         if not self.directory.heard(envelope, now) or envelope.sender == self.node_id:
             return
-        ours = envelope.cluster_id == self.identity.cluster_id != "" and envelope.recipient == self.node_id
+        for_us = envelope.recipient == self.node_id
+        ours = for_us and envelope.cluster_id == self.identity.cluster_id != ""
         if ours and all(isinstance(message, Dispatch | NodeOutcomes) for message in messages):
             for message in messages:
                 self._on_work(envelope.sender, message, now)
@@ -259,10 +260,11 @@ class NodeCore:
             if isinstance(message, PeerHello):
                 self.meeting.on_hello(envelope, message, now, self.leader_id(now), self.term())
             elif isinstance(message, Consent):
-                if self.meeting.on_consent(envelope.sender, message):
+                if for_us and self.meeting.on_consent(envelope.sender, message):
                     self.consensus.bootstrap(now)
             elif isinstance(message, ConsentReceived):
-                self.meeting.on_consent_received(message)
+                if for_us:
+                    self.meeting.on_consent_received(message)
             elif ours:
                 if isinstance(message, _CONSENSUS):
                     self.consensus.step(envelope.sender, message, now)
