@@ -222,11 +222,24 @@ class SimulatedNode:
             if other is not self:
                 core.on_address(other.address, seed=True)
         self._transport: MemoryTransport = world.network.node(self.address)
-        self.reactor = Reactor(core, self._transport, journal, clock=lambda: self.now)
+        self.reactor = Reactor(
+            core, self._transport, journal, clock=lambda: self.now, save_identity=self._save_identity
+        )
         self.workers = []
         for _ in range(world.workers_per_node):
             self.add_worker()
         world.say(f"{self.address} starts as {self.identity.node_id}, {len(recovered.entries)} entries on disk")
+
+    def _save_identity(self) -> None:
+        """Its id, and what it consented to, in a file that is replaced as one. The power may go before and behind."""
+        rng = self.world.rng
+        is_cut = rng.random() < self.world.faults.cut_at_save
+        if is_cut:
+            self.world.events["cut at saving who it is"] += 1
+        if not is_cut or rng.random() < 0.5:
+            self.saved_identity = copy.copy(self.identity)
+        if is_cut:
+            raise PowerCut
 
     def add_worker(self) -> None:
         worker_id = self.world.rng.randbytes(8)
@@ -301,7 +314,9 @@ class SimulatedNode:
                 self.world.say(f"{self.address} ends: {failure}")
                 self.crash()
                 return
+            except PowerCut:
+                self.crash()
+                return
             turns += 1
             if turns > TURNS_AT_ONCE:
                 raise InvariantBroken(f"{self.address} has a deadline that its turns don't meet: its loop would spin")
-        self.saved_identity = copy.copy(self.identity)

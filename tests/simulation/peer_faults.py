@@ -19,6 +19,7 @@ from paceline.core.slots import Slots
 from paceline.core.task import TaskTable
 from paceline.core.writes import Writes
 from paceline.runtime import journal
+from paceline.runtime.reactor import Reactor
 from paceline_protocol.codec import encode_outcomes, join_ids
 from paceline_protocol.messages import Consent, ConsentReceived, EntryKind, Envelope, PeerMessage
 from simulation.machines import SimulatedNode
@@ -293,6 +294,35 @@ def take_any_consent(true: Method) -> Method:
         true(self, envelope, messages, now)
 
     return on_peer
+
+
+def save_nobody(true: Method) -> Method:
+    """Nothing of what a node is and consented to is written down."""
+
+    def init(self: Reactor, *args: Any, **kwargs: Any) -> None:
+        true(self, *args, **kwargs)
+        self._save_identity = None
+
+    return init
+
+
+def tell_before_saving(true: Method) -> Method:
+    """What a node has consented to is written down behind the message that tells so."""
+
+    def init(self: Reactor, *args: Any, **kwargs: Any) -> None:
+        true(self, *args, **kwargs)
+        save, send = self._save_identity, self._send
+        due: list[Any] = []
+
+        def send_and_save(effects: Any) -> None:
+            send(effects)
+            while due:
+                due.pop()()
+
+        self._save_identity = lambda: due.append(save)
+        self._send = send_and_save  # type: ignore[method-assign]
+
+    return init
 
 
 # --- the client -----------------------------------------------------------------------------------------------------

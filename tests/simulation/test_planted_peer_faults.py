@@ -29,6 +29,7 @@ from paceline.core.slots import Slots
 from paceline.core.task import Task, TaskTable
 from paceline.core.writes import Writes
 from paceline.runtime import journal
+from paceline.runtime.reactor import Reactor
 from simulation import peer_faults as broken
 from simulation import world as world_module
 from simulation.machines import SimulatedNode
@@ -63,6 +64,7 @@ DISKS = {"crash_rate": 0.8, "disk_delay_s": 0.05, "reboot_rate": 0.4}
 WIPES = {"wipe_rate": 0.5, "crash_rate": 0.3}
 PARTITIONS = {"partition_rate": 1.5}
 CANCELS = {"cancel": 0.5}
+BOOTS = {"crash_rate": 1.5, "late": 0.3, "cut_at_save": 0.5, "partition_rate": 1.5}
 MOVES = {"crash_rate": 1.5, "move": 0.8, "late": 0.6, "drop": 0.3, "partition_rate": 1.5}
 
 FAULTS = [
@@ -178,6 +180,8 @@ FAULTS = [
     Fault("an empty disk votes under the old name", SimulatedNode, "_insert_disk", broken.keep_the_name, faults=WIPES),
     # how it begins
     Fault("consents twice", FirstBoot, "step", broken.consent_again, faults=PARTITIONS | CRASHES, nodes=4, expect=3),
+    Fault("does not save a consent", Reactor, "__init__", broken.save_nobody, faults=BOOTS, nodes=5, expect=3),
+    Fault("tells before it saves", Reactor, "__init__", broken.tell_before_saving, faults=BOOTS, nodes=5, expect=3),
     Fault(
         "takes consents meant for another",
         NodeCore,
@@ -253,6 +257,7 @@ CONTROLS = [
         Fault("-".join(faults) or "usual", None, "", broken.skip, faults=faults)
         for faults in ({}, CRASHES, DUPLICATES, DISKS, WIPES, PARTITIONS, CANCELS)
     ),
+    Fault("boots", None, "", broken.skip, faults=BOOTS, nodes=5, expect=3),
     Fault("moves", None, "", broken.skip, faults=MOVES, nodes=5, expect=3),
 ]
 

@@ -64,6 +64,7 @@ class Faults:
     admin_rate: float = 0.05
     cancel: float = 0.05  # for each task that is submitted, one is cancelled with this probability
     move: float = 0.1  # a node that starts again has another address with this probability
+    cut_at_save: float = 0.1  # the power goes with this probability while a node writes down who it is
     late: float = 0.0  # a node is not there from the beginning, with this probability
 
 
