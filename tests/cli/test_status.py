@@ -42,6 +42,7 @@ def body(**changes: Any) -> dict[str, Any]:
         "fault_tolerance": 1,
         "forming": "",
         "insecure": False,
+        "other_clusters": [],
     } | changes
 
 
@@ -88,6 +89,14 @@ def test_a_row_tells_how_far_a_replica_is_behind_since_when_it_is_silent_and_tha
 )
 def test_what_is_not_well_is_said(changes: dict[str, Any], line: int, expected: str) -> None:
     assert expected in summary(body(**changes))[line]
+
+
+def test_another_cluster_of_the_name_is_said_with_what_to_do() -> None:
+    *_, line = summary(body(other_clusters=["d" * 32, "e" * 32]))
+    assert line == (
+        "WARNING: another cluster of this name was seen (dddddddd, eeeeeeee; this one is cccccccc): they never mix. "
+        "Stop the nodes of one and start them again without their data to join the other"
+    )
 
 
 class StubClient:

@@ -70,6 +70,12 @@ def summary(body: Mapping[str, Any]) -> list[str]:
         f"{body['succeeded_total']} succeeded, {body['failed_total']} failed, {body['cancelled_total']} cancelled, "
         f"{body['lost_total']} lost"
     )
+    if body["other_clusters"]:
+        others = ", ".join(map(short, body["other_clusters"]))
+        lines.append(
+            f"WARNING: another cluster of this name was seen ({others}; this one is {short(body['cluster_id'])}): "
+            "they never mix. Stop the nodes of one and start them again without their data to join the other"
+        )
     return lines
 
 
