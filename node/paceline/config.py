@@ -305,8 +305,6 @@ class NodeConfig:
         _check_range("payload_limit_bytes", self.payload_limit_bytes, PAYLOAD_LIMIT_MIN_BYTES, PAYLOAD_LIMIT_MAX_BYTES)
         _check_range("queue_limit_tasks", self.queue_limit_tasks, 1, 1 << 40)
         _check_range("queue_limit_bytes", self.queue_limit_bytes, self.payload_limit_bytes, 1 << 50)
-        if self.announce_fd is not None:
-            _check_range("announce_fd", self.announce_fd, 0, 1 << 20)
 
 
 def _check_range(name: str, value: int, low: int, high: int) -> None:

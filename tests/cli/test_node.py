@@ -131,6 +131,28 @@ def test_an_announcement_to_a_parent_that_is_gone_is_nobodys_error() -> None:
     announce_error(None, "no", 1)
 
 
+@pytest.mark.parametrize("fd", [-1, 99, 1 << 31, 1 << 63])
+@pytest.mark.parametrize(("option", "use"), [("--parent-fd", "reading"), ("--announce-fd", "writing")])
+def test_a_descriptor_that_is_not_open_is_refused_with_what_to_do(
+    capsys: pytest.CaptureFixture[str], option: str, use: str, fd: int
+) -> None:
+    assert run(["node", "tasks.py", option, str(fd)]) == 40
+    assert capsys.readouterr().err == (
+        f"paceline: error: {option} {fd} is not a descriptor that is open for {use}; the program that starts the node "
+        f"has to pass on that end of a pipe, as subprocess does with pass_fds=({fd},). By hand, leave the option out\n"
+    )
+
+
+def test_the_wrong_end_of_a_pipe_is_refused_and_told_to_the_parent(capsys: pytest.CaptureFixture[str]) -> None:
+    reading, writing = os.pipe()
+    assert run(["node", "tasks.py", "--announce-fd", str(reading)]) == 40
+    assert run(["node", "tasks.py", "--parent-fd", str(writing), "--announce-fd", str(writing)]) == 40
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        assert json.loads(pipe.read())["error"].startswith(f"--parent-fd {writing} is not a descriptor that is open")
+    assert len(capsys.readouterr().err.splitlines()) == 2
+
+
 def test_a_process_stops_when_its_parents_end_is_closed() -> None:
     reading, writing = os.pipe()
     code = (

@@ -246,7 +246,6 @@ def test_a_node_without_workers_needs_no_modules() -> None:
         ({"payload_limit_bytes": 10}, "payload_limit_bytes is 10; allowed"),
         ({"queue_limit_tasks": 0}, "queue_limit_tasks is 0; allowed"),
         ({"queue_limit_bytes": 1 << 20}, "queue_limit_bytes is 1048576; allowed is a whole number from 16777216"),
-        ({"announce_fd": -1}, "announce_fd is -1"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named_with_what_is_allowed(settings: dict[str, Any], message: str) -> None:

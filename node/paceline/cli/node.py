@@ -5,6 +5,7 @@ The node itself is ``paceline.runtime.server``; it is imported once the settings
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ import click
 
 from paceline.cli.exits import exit_code_of, message_of
 from paceline.cli.logs import configure
-from paceline.cli.parent import announce_error, stop_with_parent
+from paceline.cli.parent import announce_error, check_descriptor, stop_with_parent
 from paceline.config import DEFAULT_PORT, ClusterFile, NodeConfig, is_loopback
 
 if TYPE_CHECKING:
@@ -70,9 +71,12 @@ def node(log_format: str, log_level: str, announce_fd: int | None, parent_fd: in
     paceline node tasks.py --cluster cluster.toml     # the same on every machine
     """
     configure(log_format, log_level)
-    if parent_fd is not None:
-        stop_with_parent(parent_fd)
+    if announce_fd is not None:
+        check_descriptor("--announce-fd", announce_fd, os.O_WRONLY)
     try:
+        if parent_fd is not None:
+            check_descriptor("--parent-fd", parent_fd, os.O_RDONLY)
+            stop_with_parent(parent_fd)
         config = config_of(announce_fd=announce_fd, **settings)
         from paceline.runtime.server import run_node
 

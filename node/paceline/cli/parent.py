@@ -6,12 +6,29 @@ that ended it, written here. The other pipe carries nothing; its end of file say
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import threading
 
+from paceline.errors import ConfigError
+
 STOP_DEADLINE_S = 10.0
+
+
+def check_descriptor(option: str, fd: int, mode: int) -> None:
+    """Raises ConfigError unless ``fd`` is open for ``mode``, which is O_RDONLY or O_WRONLY."""
+    try:
+        usable = fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE in (mode, os.O_RDWR)
+    except (OSError, OverflowError, ValueError):  # closed, or no number of a descriptor
+        usable = False
+    if not usable:
+        use = "reading" if mode == os.O_RDONLY else "writing"
+        raise ConfigError(
+            f"{option} {fd} is not a descriptor that is open for {use}; the program that starts the node has to pass "
+            f"on that end of a pipe, as subprocess does with pass_fds=({fd},). By hand, leave the option out"
+        )
 
 
 def announce_error(fd: int | None, message: str, exit_code: int) -> None:
