@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from paceline.cli import cluster as module
+from paceline.cli.app import run
 from paceline.cli.cluster import cluster, node_id_of
 from paceline.cli.exits import exit_code_of
 from paceline.errors import RequestRefused
@@ -97,6 +98,34 @@ def test_a_wrong_argument_is_an_error_of_the_command_line_and_nothing_is_asked(
     error = invoke(client, monkeypatch, *arguments).exception
     assert isinstance(error, click.UsageError)
     assert client.asked == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["voters"], "Missing argument 'NUMBER'. It is how many nodes vote; allowed are 1, 3, 5."),
+        (["voters", "2"], "Invalid value for 'NUMBER': '2' is no number of voters; allowed are 1, 3, 5."),
+        (["promote", ""], "Invalid value for 'NODE': it is empty; `paceline status` shows the nodes there are."),
+        (["remove", " "], "Invalid value for 'NODE': it is empty; `paceline status` shows the nodes there are."),
+        (["transfer", ""], "Invalid value for 'NODE': it is empty; `paceline status` shows the nodes there are."),
+        (["recover", "--port", "99999"], "Invalid value for '--port': 99999 is not in the range 1<=x<=65535."),
+        (
+            ["recover", "--data-dir", ""],
+            "Invalid value for '--data-dir': it is empty; name a directory, or leave the option out.",
+        ),
+    ],
+)
+def test_a_wrong_argument_is_named_with_what_is_allowed_before_anybody_is_asked(
+    arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(module, "connect", lambda *_: pytest.fail("it was asked"))
+    assert run(["cluster", *arguments]) == 2
+    assert capsys.readouterr().err == (f"paceline: error: {message}\nTry `paceline cluster {arguments[0]} --help`.\n")
+
+
+def test_usage_names_the_number_of_voters(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["cluster", "voters", "--help"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "Usage: paceline cluster voters [OPTIONS] NUMBER"
 
 
 def test_a_name_that_fits_no_node_or_several_is_told_with_the_nodes_there_are() -> None:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from paceline.cli.options import connect, reaches_a_cluster, to_json
-from paceline.config import DEFAULT_PORT, ClusterFile
+from paceline.cli.options import DirectoryPath, connect, reaches_a_cluster, to_json
+from paceline.config import DEFAULT_PORT, VOTER_COUNTS, ClusterFile
 from paceline.errors import RecoveryRefused
 from paceline_protocol.messages import AdminOp
 
@@ -41,8 +41,31 @@ def _as_json(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(command)
 
 
+class VoterCount(click.types.StringParamType):
+    """How many nodes vote, as the text that travels."""
+
+    allowed = ", ".join(map(str, VOTER_COUNTS))
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value not in map(str, VOTER_COUNTS):
+            self.fail(f"{value!r} is no number of voters; allowed are {self.allowed}.", param, ctx)
+        return super().convert(value, param, ctx)
+
+    def get_missing_message(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return f"It is how many nodes vote; allowed are {self.allowed}."
+
+
+def _named(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not value.strip():  # every id begins with nothing
+        raise click.BadParameter("it is empty; `paceline status` shows the nodes there are.", ctx, param_hint="'NODE'")
+    return value
+
+
+_node = click.argument("node", callback=_named)
+
+
 @cluster.command()
-@click.argument("number", type=click.Choice(["1", "3", "5"]))
+@click.argument("number", type=VoterCount())
 @_as_json
 @reaches_a_cluster
 def voters(number: str, **where: Any) -> None:
@@ -55,7 +78,7 @@ def voters(number: str, **where: Any) -> None:
 
 
 @cluster.command()
-@click.argument("node")
+@_node
 @_as_json
 @reaches_a_cluster
 def promote(node: str, **where: Any) -> None:
@@ -67,7 +90,7 @@ def promote(node: str, **where: Any) -> None:
 
 
 @cluster.command()
-@click.argument("node")
+@_node
 @_as_json
 @reaches_a_cluster
 def remove(node: str, **where: Any) -> None:
@@ -80,7 +103,7 @@ def remove(node: str, **where: Any) -> None:
 
 
 @cluster.command()
-@click.argument("node", required=False)
+@click.argument("node", required=False, callback=_named)
 @_as_json
 @reaches_a_cluster
 def transfer(node: str | None, **where: Any) -> None:
@@ -99,17 +122,23 @@ def transfer(node: str | None, **where: Any) -> None:
 @click.option("--unsafe", is_flag=True, help="Do it. What only the lost voters had is gone for good.")
 @click.option(
     "--data-dir",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=DirectoryPath(),
     help="Of the stopped node. Default: where `paceline node` with this cluster file and port keeps it.",
 )
 @click.option(
     "--cluster",
     "cluster_path",
-    type=click.Path(exists=True, dir_okay=False),
     envvar="PACELINE_CLUSTER",
+    metavar="FILE",
     help="The cluster file of the node, to find its data.  [env: PACELINE_CLUSTER]",
 )
-@click.option("--port", type=int, default=DEFAULT_PORT, show_default=True, help="Of the node, to find its data.")
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=DEFAULT_PORT,
+    show_default=True,
+    help="Of the node, to find its data.",
+)
 @_as_json
 def recover(unsafe: bool, data_dir: Path | None, cluster_path: str | None, port: int, as_json: bool) -> None:
     """Make one survivor the only voter of a new cluster, after a majority of the voters was lost for good.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -29,8 +30,8 @@ def reaches_a_cluster(command: Function) -> Function:
         click.option(
             "--cluster",
             "cluster_path",
-            type=click.Path(exists=True, dir_okay=False),
             envvar="PACELINE_CLUSTER",
+            metavar="FILE",
             help="The cluster file; its keys encrypt the connection.  [env: PACELINE_CLUSTER]",
         ),
         click.option(
@@ -43,6 +44,18 @@ def reaches_a_cluster(command: Function) -> Function:
     ):
         command = option(command)
     return command
+
+
+class DirectoryPath(click.Path):
+    """A directory, which may have to be made. Not "", which would be whatever directory one is in."""
+
+    def __init__(self) -> None:
+        super().__init__(file_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("it is empty; name a directory, or leave the option out.", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 def connect(addresses: tuple[str, ...], cluster_path: str | None, connect_timeout_s: float) -> Client:
