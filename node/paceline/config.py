@@ -132,7 +132,10 @@ class ClusterFile:
                 text = file.read(CLUSTER_FILE_LIMIT_BYTES).decode()
             settings = tomllib.loads(text)
         except OSError as error:
-            raise ConfigError(f"can't read the cluster file {where}: {error.strerror}") from error
+            raise ConfigError(
+                f"can't read the cluster file {where or repr(where)}: {error.strerror}; give the file that the other "
+                "machines of the cluster have, or make one with `paceline init --nodes N > cluster.toml`"
+            ) from error
         except ValueError as error:  # of which TOMLDecodeError and UnicodeDecodeError are two
             raise ConfigError(f"{where} is not a cluster file as `paceline init` writes it: {error}") from error
         if mode & (stat.S_IRWXG | stat.S_IRWXO):
@@ -184,7 +187,7 @@ class ClusterFile:
 
 def new_cluster(nodes: int, name: str | None = None) -> ClusterFile:
     """A cluster of its own: new keys, and a name that no other has unless one is given. Raises ConfigError."""
-    cluster = ClusterFile(name or f"paceline-{secrets.token_hex(3)}", nodes, generate_keys())
+    cluster = ClusterFile(f"paceline-{secrets.token_hex(3)}" if name is None else name, nodes, generate_keys())
     cluster.validate()
     return cluster
 

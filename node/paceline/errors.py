@@ -7,6 +7,9 @@ are about bytes, these are about tasks, clusters and configuration.
 
 from __future__ import annotations
 
+import shlex
+from pathlib import PurePath
+
 
 class PacelineError(Exception):
     """The base of all errors below. ``exit_code`` is what the command line exits with."""
@@ -185,8 +188,17 @@ class ModuleImportFailed(PacelineError):
         super().__init__(
             f"{module} does not import in a worker: {error}"
             + (f"\n\n{traceback}" if traceback else "")
-            + "\nRun `python -c 'import MODULE'` there to see the same, and start the node again."
+            + f"\n`{_to_import(module)}` shows the same without a node; start the node again when it shows nothing."
         )
+
+
+def _to_import(module: str) -> str:
+    """The command that imports a module as a worker does: a name, or the path of a file by its stem."""
+    path = PurePath(module)
+    if path.suffix != ".py":
+        return f"python -c 'import {module}'"
+    folder = str(path.parent)
+    return ("" if folder == "." else f"cd {shlex.quote(folder)} && ") + f"python -c 'import {path.stem}'"
 
 
 class DuplicateTaskName(PacelineError):

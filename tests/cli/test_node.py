@@ -17,7 +17,7 @@ from paceline.cli.logs import JsonFormatter, configure
 from paceline.cli.node import config_of, greeting
 from paceline.cli.parent import announce_error
 from paceline.config import ClusterFile, NodeConfig, new_cluster
-from paceline.errors import ConfigError
+from paceline.errors import ConfigError, ModuleImportFailed
 from paceline.runtime.server import NodeInfo
 
 
@@ -27,6 +27,13 @@ def unchanged_logger() -> Iterator[None]:
     before = (logger.handlers, logger.level, logger.propagate)
     yield
     logger.handlers, logger.level, logger.propagate = before
+
+
+@pytest.fixture
+def tasks(tmp_path: Path) -> Path:
+    path = tmp_path / "shop_tasks.py"
+    path.touch()
+    return path
 
 
 def settings(**given: Any) -> dict[str, Any]:
@@ -191,6 +198,34 @@ def test_the_root_logger_is_left_alone(capsys: pytest.CaptureFixture[str]) -> No
     assert json.loads(capsys.readouterr().err)["message"] == "hello"
 
 
+def test_a_cluster_file_that_is_not_there_is_refused_with_how_to_make_one(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (["node", "tasks.py"], ["status"], ["cluster", "recover"]):
+        assert run([*command, "--cluster", "/nope.toml"]) == 40
+        assert capsys.readouterr().err == (
+            "paceline: error: can't read the cluster file /nope.toml: No such file or directory; give the file that "
+            "the other machines of the cluster have, or make one with `paceline init --nodes N > cluster.toml`\n"
+        )
+
+
+def test_a_data_directory_that_cannot_be_made_is_a_wrong_setting_and_no_failed_disk(
+    tmp_path: Path, tasks: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert run(["node", str(tasks), "--data-dir", str(tmp_path / "file" / "data")]) == 40
+    assert capsys.readouterr().err == (
+        f"paceline: error: can't keep data in {tmp_path / 'file' / 'data'}: Not a directory; give another --data-dir, "
+        "which this user can write to\n"
+    )
+    assert run(["node", str(tasks), "--data-dir", ""]) == 2
+    assert "--data-dir': it is empty" in capsys.readouterr().err
+
+
+def test_what_imports_a_module_by_hand_is_said_with_its_name() -> None:
+    assert "`python -c 'import shop.tasks'`" in str(ModuleImportFailed("shop.tasks", "no"))
+    assert "`python -c 'import tasks'`" in str(ModuleImportFailed("tasks.py", "no"))
+    assert "`cd '/srv/my shop' && python -c 'import tasks'`" in str(ModuleImportFailed("/srv/my shop/tasks.py", "no"))
+
+
 def test_init_writes_a_file_that_loads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["init", "--nodes", "3", "--name", "shop"]) == 0
     path = tmp_path / "cluster.toml"
@@ -200,6 +235,7 @@ def test_init_writes_a_file_that_loads(tmp_path: Path, capsys: pytest.CaptureFix
     assert (cluster.name, cluster.expect) == ("shop", 3)
 
 
-def test_init_refuses_a_name_that_cannot_be_used(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["init", "--nodes", "3", "--name", "no spaces please"]) == 40
-    assert "name" in capsys.readouterr().err
+@pytest.mark.parametrize("name", ["no spaces please", ""])
+def test_init_refuses_a_name_that_cannot_be_used(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    assert run(["init", "--nodes", "3", "--name", name]) == 40
+    assert f"name is {name!r}; allowed are" in capsys.readouterr().err

@@ -128,6 +128,7 @@ def test_a_module_that_does_not_import_ends_the_node_with_42(tmp_path: Path) -> 
         error = next(announced)
         assert error["exit_code"] == 42
         assert "a_module_that_is_not_there" in error["error"]
+        assert f"`cd {tmp_path} && python -c 'import broken_tasks'`" in error["error"]
         assert process.wait(timeout=DEADLINE_S) == 42
 
 

@@ -110,7 +110,7 @@ def test_a_new_cluster_expects_every_node_and_has_a_name_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("nodes", "name"), [(0, None), (-1, None), (1001, None), (3, "two words"), (3, 'x"y'), (3, ".x")]
+    ("nodes", "name"), [(0, None), (-1, None), (1001, None), (3, "two words"), (3, 'x"y'), (3, ".x"), (3, "")]
 )
 def test_a_cluster_that_makes_no_sense_is_not_made(nodes: int, name: str | None) -> None:
     with pytest.raises(ConfigError, match="allowed"):
@@ -168,7 +168,7 @@ def test_no_refusal_shows_the_secret(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_there_or_not_text_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"can't read the cluster file .*No such file"):
+    with pytest.raises(ConfigError, match=r"can't read the cluster file .*No such file.*paceline init"):
         ClusterFile.load(tmp_path / "absent.toml")
     path = write(tmp_path, "")
     path.write_bytes(b"\xff\xfe\x00")

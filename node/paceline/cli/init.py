@@ -6,11 +6,13 @@ import sys
 
 import click
 
-from paceline.config import new_cluster
+from paceline.config import EXPECT_MAX, new_cluster
 
 
 @click.command()
-@click.option("--nodes", required=True, type=click.IntRange(min=1), help="How many machines the cluster starts with.")
+@click.option(
+    "--nodes", required=True, type=click.IntRange(1, EXPECT_MAX), help="How many machines the cluster starts with."
+)
 @click.option("--name", help="The cluster's name. Default: paceline- and six random digits.")
 def init(nodes: int, name: str | None) -> None:
     """Write the file that makes several machines one cluster.

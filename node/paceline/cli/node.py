@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 import shlex
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from paceline.cli.exits import exit_code_of, message_of
 from paceline.cli.logs import configure
+from paceline.cli.options import DirectoryPath
 from paceline.cli.parent import announce_error, check_descriptor, stop_with_parent
 from paceline.config import DEFAULT_PORT, ClusterFile, NodeConfig, is_loopback
 
@@ -47,7 +47,7 @@ NAMES_SHOWN = 5
 )
 @click.option(
     "--data-dir",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=DirectoryPath(),
     help="Where identity and journal are kept. Default: a folder of yours for this cluster and port.",
 )
 @click.option("--insecure", is_flag=True, help="Let everyone who reaches the port run tasks; needed without --cluster.")

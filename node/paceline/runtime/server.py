@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
+from pathlib import Path
 from types import FrameType
 
 from paceline.config import NodeConfig, is_loopback
@@ -28,7 +29,7 @@ from paceline.core.node import NodeCore
 from paceline.core.settings import Settings
 from paceline.core.snapshots import restore
 from paceline.discovery import Discovery, SeedResolver
-from paceline.errors import ModuleImportFailed
+from paceline.errors import ConfigError, ModuleImportFailed
 from paceline.runtime.journal import DiskJournal
 from paceline.runtime.pool import Child, Pool
 from paceline.runtime.reactor import Reactor
@@ -72,12 +73,30 @@ def run_node(config: NodeConfig, *, on_ready: Callable[[NodeInfo], None] | None 
     config.validate()
     for module in config.modules:
         check_module(module)  # each worker would find the same, and with a traceback
+    if config.journal != "memory":
+        _make_directory(_directory_of(config))
     server = Server(config, on_ready)
     try:
         server.run()
     finally:
         server.close()
     return 0
+
+
+def _directory_of(config: NodeConfig) -> Path:
+    return config.data_dir or default_directory(config.cluster_name, config.port)
+
+
+def _make_directory(directory: Path) -> None:
+    """Raises ConfigError for a data directory that this user can't have, which is no failure of a disk."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (directory / "lock").touch(mode=0o600)  # the first file that the node would make there
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+        raise ConfigError(
+            f"can't keep data in {directory}: {reason}; give another --data-dir, which this user can write to"
+        ) from error
 
 
 class WorkerChildren:
@@ -197,8 +216,9 @@ class Server:
     def _restart(self) -> NodeCore:
         """The node that its data directory describes, or a blank one if that is empty."""
         config, now = self._config, time.monotonic()
-        directory = config.data_dir or default_directory(config.cluster_name, config.port)
-        self._storage = storage = Storage.open(directory, cluster_name=config.cluster_name, mode=config.journal)
+        self._storage = storage = Storage.open(
+            _directory_of(config), cluster_name=config.cluster_name, mode=config.journal
+        )
         recovered = storage.recovered
         if storage.recovery is not None:
             _logger.warning(
