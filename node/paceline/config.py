@@ -1,7 +1,8 @@
 """What a person may set: addresses, the cluster file, and the settings of a node.
 
 Every value is checked here, once, before a socket is opened or a process is started; what comes out can be used.
-A refusal is a ConfigError that names the setting, the value, and what is allowed. Nothing here opens a socket.
+A refusal is a ConfigError that names the setting, the value, and what is allowed; a setting of a node by the option of
+`paceline node` that gives it, and in the option's unit. Nothing here opens a socket.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from paceline.errors import ConfigError
 from paceline.security import CurveKeys, generate_keys
+from paceline_protocol.limits import PAYLOAD_LIMIT_BYTES, PAYLOAD_LIMIT_MAX_BYTES
 
 DEFAULT_PORT = 7077
 LOOPBACK_HOST = "127.0.0.1"
@@ -33,8 +35,7 @@ VOTER_COUNTS = (1, 3, 5)
 JOURNALS = ("fsync", "os", "memory")
 """Where the replicated log is written down: on disk and synced before anything is promised, on disk and left to the
 operating system, or nowhere."""
-PAYLOAD_LIMIT_MIN_BYTES = 1024
-PAYLOAD_LIMIT_MAX_BYTES = 1 << 30
+MIB = 1 << 20
 EXPECT_MAX = 1000
 CLUSTER_FILE_LIMIT_BYTES = 64 * 1024
 
@@ -219,7 +220,7 @@ class NodeConfig:
     journal: str = "fsync"
     data_dir: Path | None = None  # None: a folder of the platform for this cluster name and port
     discovery: bool = True
-    payload_limit_bytes: int = 16 * 1024 * 1024
+    payload_limit_bytes: int = PAYLOAD_LIMIT_BYTES
     queue_limit_tasks: int = 2_000_000
     queue_limit_bytes: int = 1 << 30
     announce_fd: int | None = None
@@ -255,18 +256,18 @@ class NodeConfig:
         self._validate_limits()
 
     def _validate_work(self) -> None:
-        _check_range("workers", self.workers, 0, 4096)
+        _check_range("--workers", self.workers, 0, 4096)
         if self.workers and not self.modules:
-            raise ConfigError("no module is named; name the modules that hold the tasks, or set workers to 0")
+            raise ConfigError("no module is named; name the modules that hold the tasks, or say --workers 0")
         for module in self.modules:
             if not _MODULE.fullmatch(module):
                 raise ConfigError(f"{module!r} is not a module; write it as `import` would, or as the path of a file")
 
     def _validate_network(self) -> None:
-        _check_range("port", self.port, 0, 65535)
+        _check_range("--port", self.port, 0, 65535)
         host = self.effective_bind_host
         if host != "*" and not _is_ipv6(host) and not _HOST_NAME.fullmatch(host):
-            raise ConfigError(f"bind host {host!r} is not a host; write an address of this machine, or 0.0.0.0 for all")
+            raise ConfigError(f"--bind {host!r} is not a host; write an address of this machine, or 0.0.0.0 for all")
         if not is_loopback(host) and not self.cluster and not self.insecure:
             raise ConfigError(
                 f"binding to {host} without a cluster file lets everyone who reaches this machine run tasks; "
@@ -278,38 +279,55 @@ class NodeConfig:
         if advertised is not None and (
             advertised in WILDCARD_HOSTS or not (_is_ipv6(advertised) or _HOST_NAME.fullmatch(advertised))
         ):
-            raise ConfigError(f"advertise host {advertised!r} must be a host that others reach this node by, no port")
+            raise ConfigError(
+                f"--advertise {advertised!r} is not a host; write what others reach this node by, without a port"
+            )
         for address in self.join:
             try:
                 parse_address(address)
             except ConfigError as error:
-                raise ConfigError(f"join: {error}") from None
+                raise ConfigError(f"--join: {error}") from None
 
     def _validate_cluster(self) -> None:
         if self.cluster:
             self.cluster.validate()
         if self.expect is not None:
-            _check_range("expect", self.expect, 0, EXPECT_MAX)
+            _check_range("--expect", self.expect, 0, EXPECT_MAX)
         if self.effective_expect == 0 and not self.join and not self.discovery:
-            raise ConfigError("expect is 0 (join only), but no address to join is given and discovery is off")
+            raise ConfigError(
+                "--expect is 0, so that this node only joins others, and discovery is off; say with --join which"
+            )
         if self.voters not in VOTER_COUNTS:
-            raise ConfigError(f"voters is {self.voters!r}; allowed are {', '.join(map(str, VOTER_COUNTS))}")
+            raise ConfigError(f"--voters is {self.voters!r}; allowed are {', '.join(map(str, VOTER_COUNTS))}")
         if self.journal not in JOURNALS:
-            raise ConfigError(f"journal is {self.journal!r}; allowed are {', '.join(JOURNALS)}")
+            raise ConfigError(f"--journal is {self.journal!r}; allowed are {', '.join(JOURNALS)}")
         if self.journal == "memory" and self.data_dir is not None:
-            raise ConfigError("a data directory is given, and journal memory writes nothing; leave out one of the two")
+            raise ConfigError("--journal memory writes nothing, and a --data-dir is given; leave out one of the two")
         if self.journal != "memory" and self.data_dir is None and self.port == 0:
             raise ConfigError(
-                "port 0 is another one at each start, so the node would not find its journal again; "
+                "--port 0 is another one at each start, so the node would not find its journal again; "
                 "give it a --port, a --data-dir, or --journal memory"
             )
 
     def _validate_limits(self) -> None:
-        _check_range("payload_limit_bytes", self.payload_limit_bytes, PAYLOAD_LIMIT_MIN_BYTES, PAYLOAD_LIMIT_MAX_BYTES)
-        _check_range("queue_limit_tasks", self.queue_limit_tasks, 1, 1 << 40)
-        _check_range("queue_limit_bytes", self.queue_limit_bytes, self.payload_limit_bytes, 1 << 50)
+        _check_mib("--payload-limit", self.payload_limit_bytes, PAYLOAD_LIMIT_MAX_BYTES)
+        _check_range("--queue-limit", self.queue_limit_tasks, 1, 1 << 40)
+        _check_mib("--queue-limit-mib", self.queue_limit_bytes, 1 << 50)
+        if self.queue_limit_bytes < self.payload_limit_bytes:
+            raise ConfigError(
+                f"--queue-limit-mib is {self.queue_limit_bytes // MIB} MiB, less than the --payload-limit of "
+                f"{self.payload_limit_bytes // MIB} MiB for the arguments of one task; raise the one or lower the other"
+            )
 
 
 def _check_range(name: str, value: int, low: int, high: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise ConfigError(f"{name} is {value!r}; allowed is a whole number from {low} to {high}")
+
+
+def _check_mib(option: str, size_bytes: int, high_bytes: int) -> None:
+    """For an option that is given in MiB, of which the smallest size is one."""
+    if not MIB <= size_bytes <= high_bytes:
+        raise ConfigError(
+            f"{option} is {size_bytes // MIB} MiB; allowed is a whole number of MiB from 1 to {high_bytes // MIB}"
+        )

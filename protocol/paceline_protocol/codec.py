@@ -34,6 +34,7 @@ from paceline_protocol.limits import (
     MAX_STRING_CHARS,
     MAX_TRACEBACK_CHARS,
     PAYLOAD_LIMIT_BYTES,
+    PAYLOAD_LIMIT_MAX_BYTES,
 )
 from paceline_protocol.packing import pack, unpack
 
@@ -48,6 +49,7 @@ __all__ = [
     "MAX_STRING_CHARS",
     "MAX_TRACEBACK_CHARS",
     "PAYLOAD_LIMIT_BYTES",
+    "PAYLOAD_LIMIT_MAX_BYTES",
     "decode",
     "decode_calls",
     "decode_config",

@@ -10,6 +10,8 @@ RemoteProtocolError and LimitExceeded and nothing else, whatever bytes they get.
 
 from __future__ import annotations
 
+from paceline_protocol.limits import PAYLOAD_LIMIT_MAX_BYTES
+
 
 class ProtocolError(Exception):
     """The base of the errors about frames."""
@@ -75,9 +77,10 @@ class PayloadTooLarge(PayloadError):
     def __init__(self, size: int, limit: int) -> None:
         self.size = size
         self.limit = limit
+        raised = f", or start the nodes with a --payload-limit of up to {PAYLOAD_LIMIT_MAX_BYTES >> 20} MiB"
         super().__init__(
-            f"{size} bytes of packed values, and at most {limit} may be sent; "
-            "send a reference (a path, a URL) to large data, or raise the payload limit on the nodes"
+            f"{size} bytes of packed values, and at most {limit} may be sent; send a reference (a path, a URL) to "
+            f"large data{raised if size <= PAYLOAD_LIMIT_MAX_BYTES else ''}"
         )
 
 

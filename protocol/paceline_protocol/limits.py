@@ -11,6 +11,8 @@ MAX_BATCH_ITEMS = 16384
 """The most items in one array of a frame: calls in a batch, outcomes, ids, log entries."""
 PAYLOAD_LIMIT_BYTES = 16 * 1024 * 1024
 """What a node allows for one task's arguments, and for its result, unless it is set otherwise there."""
+PAYLOAD_LIMIT_MAX_BYTES = MAX_FRAME_BYTES - 2 * 1024 * 1024
+"""What a node may be set to allow at most. The rest of a frame is for what travels with it."""
 MAX_NAME_CHARS = 255
 MAX_STRING_CHARS = 4096
 MAX_TRACEBACK_CHARS = 64 * 1024

@@ -16,6 +16,10 @@ from typing import Any
 
 import pytest
 
+from paceline.client import Client
+from paceline_protocol.errors import PayloadTooLarge
+from paceline_protocol.limits import PAYLOAD_LIMIT_MAX_BYTES
+
 DEADLINE_S = 60.0
 TASKS = """
 from paceline.worker.registry import task
@@ -107,6 +111,20 @@ def test_the_first_five_minutes(tasks: Path) -> None:
         assert len(output.splitlines()) <= 5
         assert address in output
         assert "shop_tasks.add" in output
+
+
+def test_the_greatest_payload_goes_both_ways_and_a_greater_one_is_told_the_truth(tmp_path: Path) -> None:
+    (tmp_path / "echo_tasks.py").write_text("from paceline import task\n\n@task\ndef echo(data):\n    return data\n")
+    large = bytes(PAYLOAD_LIMIT_MAX_BYTES - 64)  # with room for what packs it
+    options = ("--payload-limit", str(PAYLOAD_LIMIT_MAX_BYTES >> 20), "--workers", "1", "--no-discovery")
+    with running_node(str(tmp_path / "echo_tasks.py"), *options) as (_, announced):
+        address = next(announced)["address"]
+        assert next(announced) == {"ready": True}
+        with Client(address) as client:
+            assert client.submit("echo_tasks.echo", large).result(DEADLINE_S) == large
+            with pytest.raises(PayloadTooLarge) as caught:
+                client.submit("echo_tasks.echo", large + bytes(64))
+    assert "--payload-limit" not in str(caught.value)
 
 
 def test_a_port_in_use_is_announced_and_ends_with_41(tasks: Path) -> None:

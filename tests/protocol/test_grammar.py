@@ -67,6 +67,7 @@ def test_the_limits_and_the_version_are_those_of_the_code() -> None:
     assert f"| `MAX_FRAME_BYTES` | {codec.MAX_FRAME_BYTES >> 20} MiB |" in TEXT
     assert f"| `MAX_BATCH_ITEMS` | {codec.MAX_BATCH_ITEMS:,} items" in TEXT
     assert f"| `PAYLOAD_LIMIT_BYTES` | {codec.PAYLOAD_LIMIT_BYTES >> 20} MiB" in TEXT
+    assert f"| `PAYLOAD_LIMIT_MAX_BYTES` | {codec.PAYLOAD_LIMIT_MAX_BYTES >> 20} MiB" in TEXT
     assert f"| strings | {codec.MAX_STRING_CHARS:,} characters, tracebacks {codec.MAX_TRACEBACK_CHARS:,} |" in TEXT
     assert f"| names of tasks | {codec.MAX_NAME_CHARS} characters |" in TEXT
     assert f"Byte 1 is the protocol version, now {messages.PROTOCOL_VERSION}." in TEXT

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paceline_protocol import forms, payload
+from paceline_protocol import codec, forms, payload
 from paceline_protocol.errors import MalformedPayload, PayloadError, PayloadTooLarge, UnserializableValue
 
 DETERMINISTIC = settings(derandomize=True, deadline=None, max_examples=150)
@@ -221,6 +221,12 @@ def test_a_value_that_holds_itself_is_refused() -> None:
     loop.append((loop, {"k": loop}))
     with pytest.raises(UnserializableValue, match=r"argument 1 .*holds itself"):
         payload.pack_args((loop,), {})
+
+
+def test_a_higher_limit_is_advised_only_where_a_node_may_have_it() -> None:
+    most = codec.PAYLOAD_LIMIT_MAX_BYTES
+    assert str(PayloadTooLarge(most, 16 << 20)).endswith("or start the nodes with a --payload-limit of up to 62 MiB")
+    assert str(PayloadTooLarge(most + 1, 16 << 20)).endswith("send a reference (a path, a URL) to large data")
 
 
 def test_limits_carry_size_and_limit() -> None:

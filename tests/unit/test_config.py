@@ -220,6 +220,11 @@ def test_a_node_opens_the_network_only_with_keys_or_on_demand() -> None:
         config(bind_host=host)
 
 
+def test_the_limits_themselves_are_allowed() -> None:
+    config(payload_limit_bytes=62 << 20, queue_limit_bytes=62 << 20)
+    config(payload_limit_bytes=1 << 20, queue_limit_bytes=1 << 20)
+
+
 def test_a_node_without_workers_needs_no_modules() -> None:
     config(modules=(), workers=0)
 
@@ -229,23 +234,29 @@ def test_a_node_without_workers_needs_no_modules() -> None:
     [
         ({"modules": ()}, "no module is named"),
         ({"modules": ("tasks", "")}, "'' is not a module"),
-        ({"workers": -1}, "workers is -1; allowed is a whole number from 0"),
-        ({"workers": True}, "workers is True"),
-        ({"port": 65536}, "port is 65536; allowed is a whole number from 0 to 65535"),
-        ({"bind_host": ""}, "bind host ''"),
-        ({"bind_host": "127.0.0.1:80"}, "bind host '127.0.0.1:80'"),
-        ({"advertise_host": "0.0.0.0"}, "advertise host '0.0.0.0'"),
-        ({"advertise_host": "node1:80"}, "advertise host 'node1:80'"),
-        ({"join": ("node1", "node2:x")}, "join: 'node2:x' is not an address"),
-        ({"expect": -1}, "expect is -1"),
-        ({"expect": 0, "discovery": False}, "no address to join"),
-        ({"voters": 2}, "voters is 2; allowed are 1, 3, 5"),
-        ({"journal": "paper"}, "journal is 'paper'; allowed are fsync, os, memory"),
-        ({"journal": "memory", "data_dir": Path("data")}, "journal memory writes nothing"),
-        ({"journal": "os", "port": 0}, "port 0 is another one at each start"),
-        ({"payload_limit_bytes": 10}, "payload_limit_bytes is 10; allowed"),
-        ({"queue_limit_tasks": 0}, "queue_limit_tasks is 0; allowed"),
-        ({"queue_limit_bytes": 1 << 20}, "queue_limit_bytes is 1048576; allowed is a whole number from 16777216"),
+        ({"workers": -1}, "--workers is -1; allowed is a whole number from 0"),
+        ({"workers": True}, "--workers is True"),
+        ({"port": 65536}, "--port is 65536; allowed is a whole number from 0 to 65535"),
+        ({"bind_host": ""}, "--bind '' is not a host"),
+        ({"bind_host": "127.0.0.1:80"}, "--bind '127.0.0.1:80'"),
+        ({"advertise_host": "0.0.0.0"}, "--advertise '0.0.0.0'"),
+        ({"advertise_host": "node1:80"}, "--advertise 'node1:80'"),
+        ({"join": ("node1", "node2:x")}, "--join: 'node2:x' is not an address"),
+        ({"expect": -1}, "--expect is -1"),
+        ({"expect": 0, "discovery": False}, "say with --join which"),
+        ({"voters": 2}, "--voters is 2; allowed are 1, 3, 5"),
+        ({"journal": "paper"}, "--journal is 'paper'; allowed are fsync, os, memory"),
+        ({"journal": "memory", "data_dir": Path("data")}, "--journal memory writes nothing"),
+        ({"journal": "os", "port": 0}, "--port 0 is another one at each start"),
+        ({"payload_limit_bytes": 0}, "--payload-limit is 0 MiB; allowed is a whole number of MiB from 1 to 62"),
+        ({"payload_limit_bytes": 63 << 20}, "--payload-limit is 63 MiB; allowed is a whole number of MiB from 1 to 62"),
+        ({"queue_limit_tasks": 0}, "--queue-limit is 0; allowed"),
+        ({"queue_limit_bytes": -1 << 20}, "--queue-limit-mib is -1 MiB; allowed is a whole number of MiB from 1 to"),
+        (
+            {"queue_limit_bytes": 1 << 20},
+            "--queue-limit-mib is 1 MiB, less than the --payload-limit of 16 MiB for the arguments of one task; raise "
+            "the one or lower the other",
+        ),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named_with_what_is_allowed(settings: dict[str, Any], message: str) -> None:

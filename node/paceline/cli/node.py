@@ -15,12 +15,12 @@ from paceline.cli.exits import exit_code_of, message_of
 from paceline.cli.logs import configure
 from paceline.cli.options import DirectoryPath
 from paceline.cli.parent import announce_error, check_descriptor, stop_with_parent
-from paceline.config import DEFAULT_PORT, ClusterFile, NodeConfig, is_loopback
+from paceline.config import DEFAULT_PORT, MIB, ClusterFile, NodeConfig, is_loopback
+from paceline_protocol.limits import PAYLOAD_LIMIT_MAX_BYTES
 
 if TYPE_CHECKING:
     from paceline.runtime.server import NodeInfo
 
-MIB = 1 << 20
 NAMES_SHOWN = 5
 
 
@@ -52,9 +52,17 @@ NAMES_SHOWN = 5
 )
 @click.option("--insecure", is_flag=True, help="Let everyone who reaches the port run tasks; needed without --cluster.")
 @click.option("--no-discovery", is_flag=True, help="Neither announce this node nor look for others; use --join.")
-@click.option("--payload-limit", "payload_limit_mib", type=int, metavar="MIB", help="For arguments, and for a result.")
-@click.option("--queue-limit", "queue_limit_tasks", type=int, metavar="TASKS", help="Tasks that may wait.")
-@click.option("--queue-limit-mib", type=int, metavar="MIB", help="Memory that waiting tasks may take.")
+@click.option(
+    "--payload-limit",
+    "payload_limit_mib",
+    type=int,
+    metavar="MIB",
+    help=f"For the arguments of a task, and for its result: 1 to {PAYLOAD_LIMIT_MAX_BYTES // MIB}. Default: 16.",
+)
+@click.option(
+    "--queue-limit", "queue_limit_tasks", type=int, metavar="TASKS", help="Tasks that may wait. Default: 2,000,000."
+)
+@click.option("--queue-limit-mib", type=int, metavar="MIB", help="Memory that waiting tasks may take. Default: 1024.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="warning", show_default=True

@@ -69,8 +69,6 @@ from paceline_protocol.messages import (
 WINDOW_SUBMITS = 8
 OUTSTANDING_LIMIT_TASKS = 200_000
 UNACCEPTED_LIMIT_BYTES = 256 * 1024 * 1024
-PAYLOAD_LIMIT_DEFAULT_BYTES = 16 * 1024 * 1024
-PAYLOAD_LIMIT_MAX_BYTES = codec.MAX_FRAME_BYTES - 64 * 1024  # whatever a node allows, a call has to fit into a frame
 WAIT_LIMIT_IDS = 4096
 
 PING_INTERVAL_S = 0.1
@@ -117,7 +115,7 @@ class Session:
         self.status_replies: dict[int, bytes] = {}
         self.admin_replies: dict[int, tuple[bool, str]] = {}  # (done, what is the case or why it can't be)
         self.failure: Exception | None = None  # why the last search for a leader was given up
-        self.payload_limit_bytes = PAYLOAD_LIMIT_DEFAULT_BYTES
+        self.payload_limit_bytes = codec.PAYLOAD_LIMIT_BYTES
         self.state = State.IDLE
         self.leader_address = ""  # where it is attached, "" otherwise
         self.malformed_frames = 0
@@ -419,7 +417,7 @@ class Session:
     def _attach(self, address: str, welcome: Welcome, now: float) -> None:
         self.state = State.ATTACHED
         self.leader_address = address
-        self.payload_limit_bytes = min(welcome.payload_limit_bytes, PAYLOAD_LIMIT_MAX_BYTES)
+        self.payload_limit_bytes = min(welcome.payload_limit_bytes, codec.PAYLOAD_LIMIT_MAX_BYTES)
         self._candidates.leader_is_at(address)
         self._was_attached = True
         self._not_before_s = now + self._candidates.round_interval_s()
