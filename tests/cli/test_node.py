@@ -75,6 +75,9 @@ def test_a_setting_that_cannot_be_used_is_refused() -> None:
         config_of(**settings(bind_host="0.0.0.0"))
 
 
+CLUSTER = new_cluster(3, name="shop")
+
+
 def info(**changes: Any) -> NodeInfo:
     fields = {
         "node_id": "a" * 16,
@@ -108,14 +111,18 @@ def test_a_node_says_who_it_is_who_leads_and_how_another_joins() -> None:
         ({}, {}, "this machine only; for more: paceline init --nodes 3"),
         ({"insecure": True, "bind_host": "0.0.0.0"}, {}, "--insecure --bind 0.0.0.0 --join 10.0.0.1:7077"),
         ({"insecure": True, "bind_host": "0.0.0.0"}, {}, "WARNING"),
+        ({"join": ("h:1", "i"), "expect": 2}, {"leader_id": ""}, "joins h:1, i; nodes of other machines can't reach"),
+        ({"workers": 0, "modules": (), "cluster": CLUSTER}, {}, "paceline node MODULE --cluster FILE"),
+        ({"cluster": CLUSTER, "discovery": False}, {}, "node tasks.py --cluster FILE --join 10.0.0.1:7077"),
         ({}, {"task_names": tuple("abcdefg"), "workers": 1}, "tasks: a, b, c, d, e, ..."),
     ],
 )
 def test_the_greeting_fits_the_situation_and_five_lines(
     config: dict[str, Any], changes: dict[str, Any], expected: str
 ) -> None:
-    lines = greeting(NodeConfig(modules=("tasks.py",), **config), info(**changes), None)
+    lines = greeting(NodeConfig(**{"modules": ("tasks.py",), **config}), info(**changes), None)
     assert len(lines) <= 5
+    assert config.get("join") is None or not any("this machine only" in line for line in lines)
     assert any(expected in line for line in lines)
 
 

@@ -143,11 +143,17 @@ def greeting(config: NodeConfig, info: NodeInfo, cluster_path: str | None) -> li
 
 
 def _how_to_join(config: NodeConfig, address: str, cluster_path: str | None) -> str:
-    modules = shlex.join(config.modules)
+    modules = shlex.join(config.modules) or "MODULE"
     if config.cluster is not None:
-        return f"on another machine: paceline node {modules} --cluster {shlex.quote(cluster_path or 'FILE')}"
+        found = "" if config.discovery else f" --join {address}"
+        return f"on another machine: paceline node {modules} --cluster {shlex.quote(cluster_path or 'FILE')}{found}"
     if config.insecure and not is_loopback(config.effective_bind_host):
         return f"on another machine: paceline node {modules} --insecure --bind 0.0.0.0 --join {address}"
+    if config.join:
+        return (
+            f"joins {', '.join(config.join)}; nodes of other machines can't reach this one: "
+            "for those, --cluster FILE, or --insecure --bind HOST, on each"
+        )
     return "this machine only; for more: paceline init --nodes 3 > cluster.toml, then --cluster cluster.toml on each"
 
 
