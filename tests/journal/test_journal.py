@@ -13,6 +13,7 @@ from paceline.core.consensus import Persist
 from paceline.core.log import Entry, HardState
 from paceline.errors import JournalFailed
 from paceline.runtime.journal import DiskJournal
+from paceline.runtime.records import BODY_LIMIT_BYTES
 from paceline.runtime.recovery import Recovered, read_journal
 
 DEADLINE_S = 20.0
@@ -127,6 +128,17 @@ def test_a_disk_that_refuses_is_not_asked_again(tmp_path: Path, operation: str, 
     assert isinstance(log.failure, JournalFailed)
     assert "the.segment" in str(log.failure)
     assert (log.durable_seq(), disk.asked) == (1, asked)
+
+
+def test_whatever_ends_the_thread_is_a_failure_of_the_journal(tmp_path: Path) -> None:
+    log, woken = journal(tmp_path, Disk())
+    log.submit(persist(1))
+    woken.until(lambda: log.durable_seq() == 1)
+    log.submit(Persist(2, None, None, [Entry(2, 1, 1, bytes(BODY_LIMIT_BYTES))]))  # with its head it is larger
+    woken.until(lambda: log.failure is not None)
+    log.close()
+    assert "ValueError: a record of" in str(log.failure)
+    assert log.durable_seq() == 1
 
 
 def test_closing_writes_what_was_submitted(tmp_path: Path) -> None:

@@ -258,15 +258,22 @@ class DiskJournal:
 
     def _run(self) -> None:
         try:
-            while self._write_pending():
-                pass
+            try:
+                while self._write_pending():
+                    pass
+            finally:
+                self._writer.close()
         except OSError as error:
-            path = str(error.filename or self._directory)
-            self.failure = JournalFailed("write", path, os.strerror(error.errno or 0))
-            _logger.critical("%s", self.failure)
+            self._fail(str(error.filename or self._directory), os.strerror(error.errno or 0))
+        except BaseException as error:  # whatever ends this thread, nothing becomes durable any more
+            self._fail(str(self._directory), f"{type(error).__name__}: {error}")
+            _logger.critical("the journal ended by a defect of its own", exc_info=error)
         finally:
-            self._writer.close()
             self._wake()
+
+    def _fail(self, path: str, reason: str) -> None:
+        self.failure = JournalFailed("write", path, reason)
+        _logger.critical("%s", self.failure)
 
     def _write_pending(self) -> bool:
         """Wait for something to write, and write it. False: the journal is closed."""
