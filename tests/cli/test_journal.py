@@ -59,6 +59,20 @@ def test_dump_prints_a_line_for_each_record(data_dir: Path, capsys: pytest.Captu
     assert run(["journal", "dump", str(data_dir), "--json"]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["kind"] for line in lines] == ["HARD_STATE", *["HARD_STATE", "ENTRIES"] * 3]
-    assert lines[2]["content"] == [{"index": 1, "term": 1, "kind": 1, "bytes": 4}]
+    assert lines[2]["content"] == [{"index": 1, "term": 1, "kind": "CONFIG", "bytes": 4}]
     assert run(["journal", "dump", str(data_dir), "--limit", "2"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+@pytest.mark.parametrize("verb", ["verify", "dump"])
+def test_a_directory_without_a_journal_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    for directory in (tmp_path / "nothing", tmp_path / "blank"):
+        directory.mkdir()
+    (tmp_path / "blank" / "journal").mkdir()
+    for name in ("nothing", "blank"):
+        assert run(["journal", verb, str(tmp_path / name)]) == 60
+        said = capsys.readouterr()
+        assert f"there is no journal in {tmp_path / name}; give the data directory of a node" in said.err
+        assert not said.out

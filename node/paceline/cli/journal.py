@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from paceline.errors import JournalError
+
 if TYPE_CHECKING:
     from paceline.runtime.recovery import Recovered
 
@@ -48,8 +50,10 @@ def dump(directory: Path, as_json: bool, limit: int | None) -> int:
     """Print every record, a line each."""
     from paceline.runtime.records import Kind
     from paceline.runtime.recovery import Recovered, find_segments, read_segment
+    from paceline_protocol.messages import EntryKind
 
     paths = find_segments(_journal_in(directory))
+    entry_names = {int(kind): kind.name for kind in EntryKind}
     names = {int(kind): kind.name for kind in Kind}
     printed = 0
     for path in paths:
@@ -57,7 +61,10 @@ def dump(directory: Path, as_json: bool, limit: int | None) -> int:
             kind = names.get(record.kind, str(record.kind))
             content: list[Any] = record.fields()
             if record.kind == Kind.ENTRIES:
-                content = [{"index": i, "term": t, "kind": k, "bytes": len(data)} for i, t, k, data in content]
+                content = [
+                    {"index": index, "term": term, "kind": entry_names.get(number, str(number)), "bytes": len(data)}
+                    for index, term, number, data in content
+                ]
             fields = {"segment": path.name, "offset": record.offset, "group": record.group, "kind": kind}
             if as_json:
                 click.echo(json.dumps({**fields, "content": content}))
@@ -89,8 +96,16 @@ def summary(found: Recovered) -> dict[str, Any]:
 
 
 def _journal_in(directory: Path) -> Path:
+    """Where the segments are. Raises JournalError if there are none: that is not a journal that is whole."""
+    from paceline.runtime.recovery import find_segments
+
     inner = directory / "journal"
-    return inner if inner.is_dir() else directory
+    journal = inner if inner.is_dir() else directory
+    if not find_segments(journal):
+        raise JournalError(
+            f"there is no journal in {directory}; give the data directory of a node, or the folder `journal` in it"
+        )
+    return journal
 
 
 def _text(value: Any) -> str:
