@@ -71,11 +71,15 @@ def floor(samples: int, rounds: int, secure: bool) -> Report:
 @_samples
 @_rounds
 @_secure
+@click.option("--stages", is_flag=True, help="Where the time goes, by the stamps of every fourth task.")
 @reported
-def latency(samples: int, rounds: int, secure: bool) -> Report:
+def latency(samples: int, rounds: int, secure: bool, stages: bool) -> Report:
     """Submit to result, one at a time, beside the floor of four hops."""
     from paceline_bench import latency as verb
+    from paceline_bench import stages as trace
 
+    if stages:
+        return trace.run(samples)
     return verb.run(samples, rounds, secure)
 
 

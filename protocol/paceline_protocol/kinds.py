@@ -19,6 +19,7 @@ MAGIC = 0x50  # "P"
 _refusals: f.Check = f.many(f.record(f.identifier, f.one_of(m.Refusal), f.string))
 _pairs: f.Check = f.many(f.record(f.string, f.string))
 _entries: f.Check = f.many(f.record(f.integer, f.one_of(m.EntryKind), f.octets))
+_stamps: f.Check = f.many(f.record(f.one_of(m.Stage), f.integer))
 _attempts: f.Check = f.many(f.record(f.identifier, f.integer))
 
 KINDS: dict[int, tuple[type[m.Message], tuple[f.Check, ...]]] = {
@@ -81,11 +82,16 @@ KINDS: dict[int, tuple[type[m.Message], tuple[f.Check, ...]]] = {
     82: (m.Run, (f.assignments,)),
     83: (m.Done, (f.outcomes,)),
     84: (m.Stop, ()),
+    # worker -> node -> leader -> client
+    100: (m.Trace, (f.identifier, _stamps)),
 }
 """Kind -> (class, one check per field). The numbers are on the wire: never renumber, never reuse."""
 
 _TRUSTED = frozenset(
-    {m.Submit, m.Update, m.Append, m.SnapshotChunk, m.Beat, m.NodeBeat, m.Dispatch, m.NodeOutcomes, m.Run, m.Done}
+    {
+        *(m.Submit, m.Update, m.Append, m.SnapshotChunk, m.Beat, m.NodeBeat, m.Dispatch, m.NodeOutcomes, m.Run, m.Done),
+        m.Trace,
+    }
 )
 
 # The messages on the way of every task, checked at once. True: all of it is valid. False: it may still be, look closer.

@@ -41,7 +41,7 @@ Result: TypeAlias = tuple[bytes, int, bytes]
 WireEntry: TypeAlias = tuple[int, int, bytes]
 """A log entry on the wire: (term, kind, data). Its index follows from its place in the Append."""
 
-OPTION_LIMITS: dict[str, int] = {"max_attempts": 2**63 - 1, "delivery": 1, "confirm": 1, "durability": 1}
+OPTION_LIMITS: dict[str, int] = {"max_attempts": 2**63 - 1, "delivery": 1, "confirm": 1, "durability": 1, "trace": 1}
 """The options a Call may carry, whole numbers from 0, each with its highest. 0 is the default, as an absent key is.
 What is unknown is refused: silently ignoring it would break what it promises."""
 AT_MOST_ONCE = 1
@@ -50,6 +50,8 @@ COMMITTED = 1
 """Of ``confirm``: the result is passed on once its outcome is committed."""
 NO_LOG = 1
 """Of ``durability``: the leader alone knows of the task, and its client, which submits it again to the next leader."""
+TRACED = 1
+"""Of ``trace``: the submitter is told when the task passed where (:class:`Trace`)."""
 
 
 class TaskEnd(IntEnum):
@@ -91,6 +93,19 @@ class Refusal(IntEnum):
     UNKNOWN_ID = 4  # a Wait names a task that this cluster never accepted, or forgot long ago
     BAD_REQUEST = 5
     NOT_READY = 6  # the cluster can't accept yet (forming, too few voters)
+
+
+class Stage(IntEnum):
+    """Where a sampled task is at a moment of its way. In the order of the way."""
+
+    SUBMITTED = 1  # in the client, packed
+    LEADER_IN = 2
+    DISPATCHED = 3  # about to be packed and sent, to another node or to a worker of the leader's own
+    NODE_IN = 4  # in another node than the leader's
+    WORKER_START = 5
+    WORKER_END = 6
+    LEADER_BACK = 7  # the leader has the outcome
+    CLIENT_BACK = 8  # the client has it
 
 
 class CancelState(IntEnum):
@@ -430,8 +445,23 @@ class Stop(NamedTuple):
     """Finish what you run, then exit."""
 
 
+# --- worker -> node -> leader -> client -------------------------------------------------------------------------
+
+
+class Trace(NamedTuple):
+    """When a task with the option ``trace`` passed where, as far as the sender knows: beside its outcome, on the whole
+    way back. Each process adds what it saw. Not repeated if it is lost.
+
+    Moments are nanoseconds of the monotonic clock of the machine on which they were taken. All processes of one machine
+    share that clock; moments of two machines can't be compared, only spans that were taken on one.
+    """
+
+    id: bytes
+    stamps: tuple[tuple[int, int], ...]  # (Stage, ns), each stage once at most
+
+
 ClientMessage: TypeAlias = Hello | Submit | Wait | Cancel | Ping | StatusRequest | Admin
-ClientReply: TypeAlias = Welcome | Redirect | Update | CancelReply | Pong | StatusReply | Failure | AdminReply
+ClientReply: TypeAlias = Welcome | Redirect | Update | CancelReply | Pong | StatusReply | Failure | AdminReply | Trace
 ConsensusMessage: TypeAlias = (
     VoteRequest
     | VoteResponse
@@ -445,9 +475,9 @@ ConsensusMessage: TypeAlias = (
     | Confirmed
 )
 MembershipMessage: TypeAlias = PeerHello | Consent | ConsentReceived
-WorkMessage: TypeAlias = Beat | NodeBeat | Enrol | Dispatch | NodeOutcomes | Revoke | Revoked
+WorkMessage: TypeAlias = Beat | NodeBeat | Enrol | Dispatch | NodeOutcomes | Revoke | Revoked | Trace
 PeerMessage: TypeAlias = ConsensusMessage | MembershipMessage | WorkMessage
-WorkerMessage: TypeAlias = WorkerReady | WorkerFailed | Done
+WorkerMessage: TypeAlias = WorkerReady | WorkerFailed | Done | Trace
 ToWorkerMessage: TypeAlias = Run | Stop
 Message: TypeAlias = ClientMessage | ClientReply | Envelope | PeerMessage | WorkerMessage | ToWorkerMessage
 

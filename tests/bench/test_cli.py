@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from paceline.cli.app import run
-from paceline_bench import failover, floor, idle, latency, open_loop, scaling, throughput
+from paceline_bench import failover, floor, idle, latency, open_loop, scaling, stages, throughput
 from paceline_bench.machine import describe
 from paceline_bench.report import Check, Report, Row
 
@@ -32,6 +32,14 @@ def test_json_without_a_file_is_all_of_stdout(
     monkeypatch.setattr(latency, "run", lambda *_: GOOD)
     assert run(["bench", "latency", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["ok"] is True
+
+
+def test_latency_with_stages_shows_where_the_time_goes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(stages, "run", lambda samples: Report(f"stages of {samples}", "memory", [Row("p50", "1 us")]))
+    assert run(["bench", "latency", "--stages", "--samples", "12"]) == 0
+    assert "stages of 12" in capsys.readouterr().out
 
 
 def test_a_wrong_result_ends_with_1(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

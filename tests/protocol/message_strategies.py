@@ -20,12 +20,13 @@ flags = st.integers(0, 1)
 options = (
     st.none()
     | st.fixed_dictionaries({}, optional={"max_attempts": integers, "delivery": flags, "confirm": flags})
-    | st.fixed_dictionaries({"durability": flags}, optional={"max_attempts": integers})
+    | st.fixed_dictionaries({"durability": flags}, optional={"max_attempts": integers, "trace": flags})
 )
 task_ends = st.sampled_from([int(state) for state in m.TaskEnd])
 refusals = st.sampled_from([int(code) for code in m.Refusal])
 cancel_states = st.sampled_from([int(state) for state in m.CancelState])
 admin_ops = st.sampled_from([int(op) for op in m.AdminOp])
+stages = st.sampled_from([int(stage) for stage in m.Stage])
 entry_kinds = st.sampled_from([int(kind) for kind in m.EntryKind])
 
 calls = st.tuples(ids, names, st.integers(0, 9), st.binary(max_size=40), options)
@@ -57,6 +58,8 @@ NARROWER: dict[tuple[type, str], st.SearchStrategy[Any]] = {
     (m.Run, "tasks"): several(assignments),
     (m.Done, "outcomes"): several(outcomes),
     (m.WorkerReady, "names"): several(names),
+    (m.Trace, "id"): ids,
+    (m.Trace, "stamps"): several(st.tuples(stages, integers)),
 }
 
 SIMPLE: dict[object, st.SearchStrategy[Any]] = {

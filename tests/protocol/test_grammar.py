@@ -34,6 +34,7 @@ ENUMS = {
     "entry-kind": messages.EntryKind,
     "refusal": messages.Refusal,
     "cancel-state": messages.CancelState,
+    "stage": messages.Stage,
 }
 GRAMMAR_OF_CHECK = {
     fields.integer: "int",

@@ -69,6 +69,7 @@ EXAMPLES: list[m.Message] = [
     m.Run(((ID, 1, "add", b"args", None),)),
     m.Done(((ID, 1, 1, b"payload", 250),)),
     m.Stop(),
+    m.Trace(b"i" * 16, ((2, 5), (5, 7))),
 ]
 each_example = pytest.mark.parametrize("message", EXAMPLES, ids=lambda message: type(message).__name__)
 

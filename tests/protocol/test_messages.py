@@ -41,6 +41,9 @@ def test_kinds_stay_in_the_groups_of_their_direction() -> None:
     groups |= {range(40, 50): m.Envelope | m.MembershipMessage, range(60, 80): m.WorkMessage}
     groups |= {range(80, 100): m.WorkerMessage | m.ToWorkerMessage}
     for kind, (cls, _) in codec.KINDS.items():
+        if cls is m.Trace:  # goes three ways
+            assert kind == 100
+            continue
         group = next(members for numbers, members in groups.items() if kind in numbers)
         assert cls in get_args(group)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import time
 
 import pytest
 
-from paceline_protocol.messages import Done, Run, TaskEnd
+from paceline_protocol.messages import Done, Run, Stage, TaskEnd, Trace
 from paceline_protocol.payload import unpack_value
 from worker.played_node import PAYLOAD_LIMIT_BYTES, PlayedNode
 
@@ -163,3 +164,16 @@ def test_a_batch_is_run_in_order_and_every_outcome_comes_once(node: PlayedNode) 
         outcomes += node.receive(Done).outcomes
     assert [outcome[0] for outcome in outcomes] == [assignment[0] for assignment in assignments]
     assert [unpack_value(outcome[3]) for outcome in outcomes] == list(range(50))
+
+
+def test_of_a_sampled_task_the_times_come_before_its_outcome(node: PlayedNode) -> None:
+    task_id, attempt, name, args, _ = node.assignment("sample_tasks.add", 2, 3)
+    before_ns = time.monotonic_ns()
+    node.send(Run(((task_id, attempt, name, args, {"trace": 1}),)))
+    trace = node.receive(Trace)
+    (outcome,) = node.receive(Done).outcomes
+    assert trace.id == outcome[0] == task_id
+    (started, started_ns), (ended, ended_ns) = trace.stamps
+    assert (started, ended) == (Stage.WORKER_START, Stage.WORKER_END)
+    assert before_ns <= started_ns <= ended_ns <= time.monotonic_ns()
+    assert node.result("sample_tasks.add", 4, 5) == 9  # which receives a Done, and no other frame before it

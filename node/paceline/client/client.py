@@ -34,9 +34,9 @@ from paceline.config import (
     format_address,
     parse_address,
 )
-from paceline.errors import NoNodeFound, RequestRefused
+from paceline.errors import ConfigError, NoNodeFound, RequestRefused
 from paceline.options import TaskOptions
-from paceline_protocol.messages import PRIORITY_DEFAULT, AdminOp, Options
+from paceline_protocol.messages import PRIORITY_DEFAULT, AdminOp, Options, Stage
 from paceline_protocol.payload import pack_args, unpack_value
 
 CLOSE_TIMEOUT_S = 5.0
@@ -81,6 +81,8 @@ class Client:
     :param payload_limit_bytes: the packed arguments of one call; without it, what the nodes allow.
     :param prompt: always have the acceptance of tasks confirmed at once. For programs that submit and wait for
         acceptance and not for results.
+    :param trace_every: sample the first call, and then every so many: :meth:`take_traces` tells where their time went.
+        0: none. What is not sampled costs no more for it.
     """
 
     def __init__(
@@ -91,7 +93,10 @@ class Client:
         failover_timeout_s: float = 30.0,
         payload_limit_bytes: int | None = None,
         prompt: bool = False,
+        trace_every: int = 0,
     ) -> None:
+        if trace_every < 0:
+            raise ConfigError(f"trace_every is {trace_every}; sample one of so many calls, or none with 0")
         if cluster is None:
             cluster = cluster_path_from_environment()
         if isinstance(cluster, str | Path):
@@ -111,7 +116,9 @@ class Client:
             failover_timeout_s=failover_timeout_s,
         )
         self._session = session
-        self._driver = Driver(session, cluster.keys if cluster is not None else None, prompt=prompt)
+        self._driver = Driver(
+            session, cluster.keys if cluster is not None else None, prompt=prompt, trace_every=trace_every
+        )
         _clients.add(self)
 
     # --- the life of a client ------------------------------------------------------------------------------------
@@ -233,6 +240,19 @@ class Client:
             raise NoNodeFound(self._session.addresses, timeout)
         status: dict[str, Any] = unpack_value(body)
         return status
+
+    def take_traces(self) -> dict[bytes, dict[Stage, int]]:
+        """When the sampled calls that came back since the last time passed where: by task id, the moment of each stage
+        in the order of the way, in nanoseconds of the monotonic clock. At most 4,096 calls; the oldest are dropped.
+
+        A trace comes a little after its result, and may be lost, as when the leader changes: then it is not there.
+        Moments of processes on one machine compare. Those of another machine are of its own clock: of these only the
+        spans between two that were taken there mean anything.
+        """
+        return {
+            task_id: {Stage(stage): at_ns for stage, at_ns in stamps.items()}
+            for task_id, stamps in self._driver.take_traces().items()
+        }
 
     def change_cluster(self, op: AdminOp, argument: str, timeout: float = 30.0) -> str:
         """Ask the leader for one of these changes and wait, at most ``timeout`` seconds, until it is done. Returns what

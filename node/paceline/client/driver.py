@@ -27,6 +27,7 @@ from typing import Any
 
 from paceline.client.connections import Connections
 from paceline.client.future import PENDING, REFUSED, Future
+from paceline.client.sampling import Sampler, Stamps
 from paceline.client.session import Session, State
 from paceline.errors import ClientClosed
 from paceline.security import CurveKeys
@@ -61,7 +62,7 @@ class _Waiter:
 class Driver:
     """The session, its sockets, and the threads that wait."""
 
-    def __init__(self, session: Session, keys: CurveKeys | None, *, prompt: bool = False) -> None:
+    def __init__(self, session: Session, keys: CurveKeys | None, *, prompt: bool = False, trace_every: int = 0) -> None:
         self.session = session
         self.unusable: Callable[[], Exception] | None = None  # closed, or inherited through a fork
         self._connections = Connections(session, keys)
@@ -75,6 +76,7 @@ class Driver:
         self._asleep = False  # the driver sleeps on the sockets
         self._ended: deque[Future[Any]] = deque()  # their callbacks are due
         self._tick_at_s = 0.0
+        self._sampler = Sampler(trace_every)
         # The background thread.
         self._eager = 0  # unresolved futures with callbacks
         self._background: threading.Thread | None = None
@@ -136,6 +138,8 @@ class Driver:
         task_id = self._id_prefix + self._serial.to_bytes(16 - ID_PREFIX_BYTES)
         future: Future[Any] = Future(self, task_id, call[0])
         self._futures[task_id] = future
+        if self._serial == self._sampler.next_serial:
+            call = (*call[:3], self._sampler.sample(task_id, call[3], time.monotonic_ns()))
         self.session.submit((task_id, *call), now, prompt=self._prompt)
         return future
 
@@ -282,6 +286,9 @@ class Driver:
         future = self._futures.get(task_id)
         if future is None:
             return
+        sampled = self._sampler.under_way
+        if sampled and task_id in sampled:
+            self._sampler.came_back(task_id, time.monotonic_ns())
         future._payload = payload
         future._state = state
         if future._sinks is not None:
@@ -398,6 +405,13 @@ class Driver:
         finally:
             with self._lock:
                 session.forget_request(request)
+
+    def take_traces(self) -> dict[bytes, Stamps]:
+        """By task id, of the sampled calls of which everything is here."""
+        with self._lock:
+            self._sampler.tell(self.session.traces)
+            self.session.traces.clear()
+            return self._sampler.take()
 
     def _request(self, ask: Callable[[float], int]) -> int:
         with self._lock:

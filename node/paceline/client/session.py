@@ -25,10 +25,12 @@ acceptance, so that places come free even if all its tasks are long.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterable, Sequence
 from enum import Enum
 
 from paceline.client.ledger import Batch, Ledger
+from paceline.client.sampling import TRACES_LIMIT_TASKS
 from paceline.client.seek import Candidates, RandomSource
 from paceline.errors import (
     IncompatibleVersion,
@@ -61,6 +63,7 @@ from paceline_protocol.messages import (
     StatusRequest,
     Submit,
     TaskEnd,
+    Trace,
     Update,
     Wait,
     Welcome,
@@ -114,6 +117,7 @@ class Session:
         self.cancel_replies: dict[int, tuple[tuple[bytes, int], ...]] = {}
         self.status_replies: dict[int, bytes] = {}
         self.admin_replies: dict[int, tuple[bool, str]] = {}  # (done, what is the case or why it can't be)
+        self.traces: deque[Trace] = deque(maxlen=TRACES_LIMIT_TASKS)  # of sampled calls, as the leader told them
         self.failure: Exception | None = None  # why the last search for a leader was given up
         self.payload_limit_bytes = codec.PAYLOAD_LIMIT_BYTES
         self.state = State.IDLE
@@ -546,6 +550,8 @@ class Session:
         elif isinstance(message, AdminReply):
             if self._admins.pop(message.request, None) is not None:
                 self.admin_replies[message.request] = (message.done, message.detail)
+        elif isinstance(message, Trace):
+            self.traces.append(message)
         elif isinstance(message, Failure):
             self._frame_refused(message, now)
         else:

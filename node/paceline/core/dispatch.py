@@ -40,6 +40,7 @@ class Dispatcher:
         self.ready_tasks = 0  # that may be handed out: in the lanes of `ready`, and once settled, of `recovered`
         self.ledgers: dict[str, Ledger] = {}
         self.starting: list[Task] = []  # of the last dispatch(): those whose start must be logged first
+        self.traced: list[bytes] = []  # of the last dispatch(): those that are sampled
         self.durations = Durations()
         self._next_age = 0
         self._gone_in_lanes = 0  # ended or adopted where they waited, since the last sweep
@@ -231,6 +232,8 @@ class Dispatcher:
                 task.move(Event.RESERVE)
                 self.starting.append(task)
             else:
+                if task.options is not None and task.is_traced:
+                    self.traced.append(task.id)
                 task.move(Event.DISPATCH)
                 given.setdefault(ledger.node_id, []).append(task.assignment)
             share -= 1

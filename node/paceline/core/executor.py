@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from paceline.core.settings import Settings
 from paceline.core.slots import Slots, UnrecordedBatch
+from paceline.core.traces import Traces
 from paceline_protocol.messages import (
     Assignment,
     Beat,
@@ -35,11 +36,11 @@ class Executor:
     """The executing half of a node. Its ``outbox`` goes to ``leader`` in ``term``, batches of outcomes as NodeOutcomes;
     the caller empties it."""
 
-    def __init__(self, settings: Settings, incarnation: int) -> None:
+    def __init__(self, settings: Settings, incarnation: int, traces: Traces | None = None) -> None:
         """``incarnation``: grows with each start of this node id, so that its numbers go on growing, too."""
         first = incarnation << INCARNATION_SHIFT
         self._settings = settings
-        self.slots = Slots(first + 1)
+        self.slots = Slots(first + 1, traces)
         self.term = 0
         self._min_term = 0
         self.leader = ""

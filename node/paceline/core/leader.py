@@ -25,6 +25,7 @@ from paceline.core.executor import INCARNATION_SHIFT
 from paceline.core.sessions import Session
 from paceline.core.settings import Settings
 from paceline.core.task import END_EVENTS, ENDED, Event, State, Task, TaskTable
+from paceline.core.traces import Traces
 from paceline_protocol.codec import decode_calls, encode_outcomes, join_ids
 from paceline_protocol.errors import RemoteProtocolError
 from paceline_protocol.messages import (
@@ -79,7 +80,14 @@ class Leader:
     """The leading half of a node, for one term. ``to_nodes`` and ``to_clients`` are emptied by the caller."""
 
     def __init__(
-        self, settings: Settings, term: int, table: TaskTable, propose: Propose, now: float, tasks: Dispatcher
+        self,
+        settings: Settings,
+        term: int,
+        table: TaskTable,
+        propose: Propose,
+        now: float,
+        tasks: Dispatcher,
+        traces: Traces | None = None,
     ) -> None:
         """``tasks``: what was taken over from the table."""
         self._settings = settings
@@ -90,6 +98,7 @@ class Leader:
         self.since = now
         self.missing_voters = 0  # below min_voters nothing is accepted; the caller keeps this up to date
         self.tasks = tasks
+        self._traces = traces if traces is not None else Traces()
         self.nodes: dict[str, NodeState] = {}
         self.sessions: dict[bytes, Session] = {}
         self.to_nodes: list[tuple[str, WorkMessage]] = []
@@ -156,8 +165,11 @@ class Leader:
         task.session = session
         session.open_tasks += 1
         self.tasks.admit(task)
-        if task.options is not None and not task.is_logged:
-            return False
+        if task.options is not None:
+            if task.is_traced:
+                self._traces.submitted(task_id)
+            if not task.is_logged:
+                return False
         new.append(task)
         return True
 
@@ -359,10 +371,15 @@ class Leader:
                 continue
             if end in _RAN:
                 observe(task.name, duration_us)
-            if task.options is None or task.is_logged:
+            is_logged, is_withheld = True, end == TaskEnd.CANCELLED
+            if task.options is not None:
+                is_logged, is_withheld = task.is_logged, is_withheld or task.waits_for_commit
+                if task.is_traced and task.session is not None:
+                    self._traces.ended(task_id, task.session.key)
+            if is_logged:
                 self._make_room(len(payload))
                 self._draft.end(outcome)
-                if end == TaskEnd.CANCELLED or (task.options is not None and task.waits_for_commit):
+                if is_withheld:
                     self._withheld[task_id] = task
                     self.log_is_awaited = True
                     continue
@@ -508,6 +525,8 @@ class Leader:
             if task.state is State.STARTING:
                 task.move(Event.DISPATCH)
                 given.setdefault(task.node, []).append(task.assignment)
+                if task.is_traced:
+                    self._traces.leaving.append(task.id)
         self._send_out(given)
 
     # --- time ---------------------------------------------------------------------------------------------------
@@ -557,6 +576,9 @@ class Leader:
     def dispatch(self) -> None:
         """Hand out what there is credit for."""
         self._send_out(self.tasks.dispatch())
+        if self.tasks.traced:
+            self._traces.leaving += self.tasks.traced
+            self.tasks.traced = []
         if self.tasks.starting:
             self._draft.starting += self.tasks.starting
             self.tasks.starting = []

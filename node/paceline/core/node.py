@@ -35,6 +35,7 @@ from paceline.core.slots import UnrecordedBatch
 from paceline.core.status import status
 from paceline.core.takeover import Takeover
 from paceline.core.task import TaskTable
+from paceline.core.traces import Traces
 from paceline_protocol.codec import decode_outcomes
 from paceline_protocol.errors import ProtocolError
 from paceline_protocol.messages import (
@@ -73,6 +74,7 @@ from paceline_protocol.messages import (
     StatusRequest,
     Submit,
     TimeoutNow,
+    Trace,
     VoteRequest,
     VoteResponse,
     Wait,
@@ -85,6 +87,7 @@ _CONSENSUS = (
     *(Append, AppendResponse, VoteRequest, VoteResponse, SnapshotChunk, SnapshotResponse),
     *(TimeoutNow, Removed, Confirm, Confirmed),
 )
+_TASKS = (Dispatch, NodeOutcomes, Trace)
 
 LINGERING_EVENTS = 32
 """Frames of tasks and outcomes that wait for the log together, at most."""
@@ -116,7 +119,8 @@ class NodeCore:
         )
         self.table = TaskTable(settings)
         self.applied = Applied(settings, self.consensus, self.table, journaled=not durable_at_once)
-        self.executor = Executor(settings, identity.incarnation)
+        self.traces = Traces()
+        self.executor = Executor(settings, identity.incarnation, self.traces)
         self.meeting = Meeting(settings, identity, address=address, spare_cluster_id=spare_cluster_id)
         self.directory = self.meeting.directory
         self.leader: Leader | None = None
@@ -248,7 +252,7 @@ class NodeCore:
             return
         for_us = envelope.recipient == self.node_id
         ours = for_us and envelope.cluster_id == self.identity.cluster_id != ""
-        if ours and all(isinstance(message, Dispatch | NodeOutcomes) for message in messages):
+        if ours and all(isinstance(message, _TASKS) for message in messages):
             for message in messages:
                 self._on_work(envelope.sender, message, now)
             self._linger(now)
@@ -294,6 +298,8 @@ class NodeCore:
             self.leader.on_enrol(sender, message, now)
         elif isinstance(message, Revoked):
             self.leader.on_revoked(sender, message)
+        elif isinstance(message, Trace):
+            self.traces.add(message)
 
     # --- events: workers ----------------------------------------------------------------------------------------
 
@@ -306,6 +312,10 @@ class NodeCore:
         """A worker answered."""
         self.executor.worker_done(worker_id, outcomes, now)
         self._linger(now)
+
+    def on_worker_trace(self, trace: Trace) -> None:
+        """A worker says when it ran a sampled task. Its outcome follows."""
+        self.traces.add(trace)
 
     def on_worker_lost(self, worker_id: bytes, how: str, now: float) -> None:
         """A worker died."""
@@ -473,7 +483,9 @@ class NodeCore:
         self._takeover = takeover
         if takeover.step():
             self._takeover = None
-            self.leader = Leader(self.settings, consensus.term, self.table, self._propose, now, takeover.tasks)
+            self.leader = Leader(
+                self.settings, consensus.term, self.table, self._propose, now, takeover.tasks, self.traces
+            )
             self.leader.applied(consensus.applied_index, now)
             self.leader.missing_voters = self.missing_voters()
             self.elections_won += 1
@@ -577,6 +589,8 @@ class NodeCore:
                 leader.to_clients = []
             if leader.owes_clients:
                 replies += leader.take_updates(now)
+        if self.traces.came:
+            replies += self.traces.take(now)
         return replies
 
     def _pass_work(self, now: float) -> None:
@@ -605,6 +619,9 @@ class NodeCore:
                         self._send(executor.leader, report)
                 elif executor.leader != own_id:
                     self._send(executor.leader, report.message(executor.term))
+                    if len(self.traces):
+                        for trace in self.traces.take_reported(report.items):
+                            self._send(executor.leader, trace)
                 elif leader is not None:
                     leader.on_outcomes(own_id, executor.term, report.seq, report.items, now)
 

@@ -18,8 +18,9 @@ from collections.abc import Iterable
 from operator import attrgetter
 
 from paceline.core.durations import UNKNOWN_US, Durations
+from paceline.core.traces import Traces
 from paceline_protocol.codec import encode_outcomes
-from paceline_protocol.messages import Assignment, NodeOutcomes, Outcome, TaskEnd
+from paceline_protocol.messages import TRACED, Assignment, NodeOutcomes, Outcome, TaskEnd
 
 BATCH_TIME_US = 1_000
 BATCH_BYTES = 1 << 20
@@ -62,8 +63,9 @@ class UnrecordedBatch:
 class Slots:
     """The executing half of a node."""
 
-    def __init__(self, first_seq: int = 1) -> None:
+    def __init__(self, first_seq: int = 1, traces: Traces | None = None) -> None:
         """``first_seq`` numbers the first batch of outcomes."""
+        self._traces = traces if traces is not None else Traces()
         self.queue: deque[Assignment] = deque()
         self.workers: dict[bytes, WorkerSlot] = {}
         self.unrecorded: deque[UnrecordedBatch] = deque()
@@ -116,6 +118,8 @@ class Slots:
                 if self.workers:
                     held[task_id] = attempt
                     queue.append(assignment)
+                    if assignment[4] is not None and assignment[4].get("trace") == TRACED:
+                        self._traces.dispatched_here(task_id)
             elif not any(task_id in slot.running for slot in self.workers.values()):
                 ended += [outcome for batch in self.unrecorded for outcome in batch.items if outcome[0] == task_id][-1:]
         return ended

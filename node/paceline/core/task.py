@@ -28,6 +28,7 @@ from paceline_protocol.messages import (
     AT_MOST_ONCE,
     COMMITTED,
     NO_LOG,
+    TRACED,
     Assignment,
     Call,
     EntryKind,
@@ -167,6 +168,11 @@ class Task:
     def is_logged(self) -> bool:
         """False for a task of which only its leader and its client know."""
         return self.options is None or self.options.get("durability") != NO_LOG
+
+    @property
+    def is_traced(self) -> bool:
+        """Whether it is sampled: see ``traces.py``."""
+        return self.options is not None and self.options.get("trace") == TRACED
 
     def size_bytes(self) -> int:
         """What the task adds to the queue's size: its arguments, and a flat charge for the record."""

@@ -63,6 +63,7 @@ _FROM_PEERS = (
     m.Removed,
     m.Confirm,
     m.Confirmed,
+    m.Trace,
 )
 
 _logger = logging.getLogger("paceline.node")
@@ -178,6 +179,8 @@ class Reactor:
         kind, fields = decode_fields(frame)
         if kind is m.Done:
             self.core.on_worker_done(worker_id, fields[0], now)
+        elif kind is m.Trace:
+            self.core.on_worker_trace(m.Trace(*fields))
         elif kind is m.WorkerReady:
             self.core.on_worker_ready(worker_id, m.WorkerReady(*fields).names)
         elif kind is m.WorkerFailed and self._on_worker_failed is not None:
@@ -211,6 +214,8 @@ class Reactor:
         """Carry out effects until the core has no more; a journal that answers at once is a second round."""
         core = self.core
         to_workers, to_peers, to_clients = core.take_urgent(now)
+        if core.traces.leaving:
+            core.traces.left(self._clock())
         self._send_urgent(to_workers, to_clients)
         if to_peers:
             self._send_peers(to_peers)
@@ -277,6 +282,8 @@ class Reactor:
             raise failure
 
     def _send(self, effects: Effects) -> None:
+        if self.core.traces.leaving:
+            self.core.traces.left(self._clock())
         self._send_urgent(effects.to_workers, effects.to_clients)
         self._send_peers(effects.to_peers)
         for address in effects.forget_addresses:

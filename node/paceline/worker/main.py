@@ -23,7 +23,7 @@ import struct
 import sys
 import traceback
 from collections.abc import Sequence
-from time import perf_counter_ns
+from time import monotonic_ns
 
 from paceline.worker.execute import Executor, format_traceback
 from paceline.worker.parent import EXIT_PARENT_GONE, die_with_parent
@@ -37,7 +37,18 @@ from paceline_protocol.codec import (
     encode_fields,
 )
 from paceline_protocol.errors import ProtocolError
-from paceline_protocol.messages import Assignment, Done, Outcome, Run, Stop, WorkerFailed, WorkerReady
+from paceline_protocol.messages import (
+    TRACED,
+    Assignment,
+    Done,
+    Outcome,
+    Run,
+    Stage,
+    Stop,
+    Trace,
+    WorkerFailed,
+    WorkerReady,
+)
 from paceline_protocol.payload import trim
 from paceline_protocol.stream import FrameReader, pack_frame
 
@@ -64,6 +75,7 @@ class Worker:
         # A result always fits in a Done, with what may wait there already.
         limit_bytes = min(payload_limit_bytes, MAX_FRAME_BYTES - FLUSH_AFTER_BYTES - 2 * _OUTCOME_OVERHEAD_BYTES)
         self._execute = Executor(limit_bytes).execute
+        self._traces = b""  # of sampled tasks whose outcomes wait to leave
         self._last_ns: dict[str, int] = {}  # how long each task took the last time; bounded by the registry
 
     def serve(self) -> None:
@@ -98,8 +110,8 @@ class Worker:
         last_ns = self._last_ns
         outcomes: list[Outcome] = []
         waiting_bytes = 0
-        started_ns = flushed_ns = perf_counter_ns()
-        for task_id, attempt, name, args, _options in assignments:
+        started_ns = flushed_ns = monotonic_ns()
+        for task_id, attempt, name, args, options in assignments:
             if outcomes and (
                 started_ns - flushed_ns >= FLUSH_AFTER_NS
                 or waiting_bytes >= FLUSH_AFTER_BYTES
@@ -108,25 +120,35 @@ class Worker:
                 self._send_done(outcomes)
                 outcomes = []
                 waiting_bytes = 0
-                started_ns = flushed_ns = perf_counter_ns()
+                started_ns = flushed_ns = monotonic_ns()
             state, payload = execute(name, args)
-            ended_ns = perf_counter_ns()
+            ended_ns = monotonic_ns()
             if name in tasks:
                 last_ns[name] = ended_ns - started_ns
             outcomes.append((task_id, attempt, state, payload, (ended_ns - started_ns) // 1000))
+            if options is not None and options.get("trace") == TRACED:
+                self._trace(task_id, started_ns, ended_ns)
             waiting_bytes += len(payload) + _OUTCOME_OVERHEAD_BYTES
             started_ns = ended_ns
         if outcomes:
             self._send_done(outcomes)
 
+    def _trace(self, task_id: bytes, started_ns: int, ended_ns: int) -> None:
+        """Of a sampled task: leaves with its outcome, and before it, so that the node has both when it reports it."""
+        stamps = ((int(Stage.WORKER_START), started_ns), (int(Stage.WORKER_END), ended_ns))
+        self._traces += pack_frame(encode(Trace(task_id, stamps)))
+
     def _send_done(self, outcomes: list[Outcome]) -> None:
-        send(self._link, encode_fields(Done, (outcomes,)))
+        traces, self._traces = self._traces, b""
+        send(self._link, encode_fields(Done, (outcomes,)), before=traces)
 
 
-def send(link: socket.socket, frame: bytes) -> None:
-    """Send, waiting at most SEND_DEADLINE_S for room. A node that takes nothing for that long gets no more answers."""
+def send(link: socket.socket, frame: bytes, before: bytes = b"") -> None:
+    """Send, waiting at most SEND_DEADLINE_S for room. A node that takes nothing for that long gets no more answers.
+
+    ``before``: frames that were packed for the stream already, and leave in the same write."""
     try:
-        link.sendall(pack_frame(frame))
+        link.sendall(before + pack_frame(frame))
     except BlockingIOError:
         _logger.critical("the node took nothing for %d s; this worker ends", SEND_DEADLINE_S)
         raise SystemExit(EXIT_NODE_STUCK) from None
