@@ -71,7 +71,7 @@ def floor(samples: int, rounds: int, secure: bool) -> Report:
 @_samples
 @_rounds
 @_secure
-@click.option("--stages", is_flag=True, help="Where the time goes, by the stamps of every fourth task.")
+@click.option("--stages", is_flag=True, help="Where the time goes, by the stamps of every fourth task; not in rounds.")
 @reported
 def latency(samples: int, rounds: int, secure: bool, stages: bool) -> Report:
     """Submit to result, one at a time, beside the floor of four hops."""

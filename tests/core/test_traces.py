@@ -178,6 +178,7 @@ def test_but_for_its_trace_a_sampled_task_goes_as_any_other(options: Options) ->
         traced.submit(number, {**options, "trace": 1})
         for running in (plain, traced):
             running.done(number)
+    assert sum(isinstance(each, Update) for each in plain.seen) >= 3
     assert without_the_option(traced.seen) == without_the_option(plain.seen)
     assert traced.node.table.results == plain.node.table.results
     assert [trace.id for trace in traced.traces] == [tid(1), tid(2), tid(3)]
@@ -225,10 +226,10 @@ def test_of_a_task_that_is_sent_again_the_lost_attempt_does_not_count() -> None:
     traces = Traces()
     traces.submitted(tid(1))
     traces.take(1.0)
-    traces.leaving.append(tid(1))
+    traces.leaving.add(tid(1))
     traces.left(2.0)
     traces.add(Trace(tid(1), ((Stage.NODE_IN, 3), *RAN)))
-    traces.leaving.append(tid(1))
+    traces.leaving.add(tid(1))
     traces.left(4.0)
     traces.ended(tid(1), CLIENT)
     ((_, trace),) = traces.take(5.0)

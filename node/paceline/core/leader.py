@@ -526,7 +526,7 @@ class Leader:
                 task.move(Event.DISPATCH)
                 given.setdefault(task.node, []).append(task.assignment)
                 if task.is_traced:
-                    self._traces.leaving.append(task.id)
+                    self._traces.leaving.add(task.id)
         self._send_out(given)
 
     # --- time ---------------------------------------------------------------------------------------------------
@@ -577,7 +577,7 @@ class Leader:
         """Hand out what there is credit for."""
         self._send_out(self.tasks.dispatch())
         if self.tasks.traced:
-            self._traces.leaving += self.tasks.traced
+            self._traces.leaving.update(self.tasks.traced)
             self.tasks.traced = []
         if self.tasks.starting:
             self._draft.starting += self.tasks.starting

@@ -33,7 +33,7 @@ class Traces:
     __slots__ = ("_done", "_open", "came", "leaving")
 
     def __init__(self) -> None:
-        self.leaving: list[bytes] = []
+        self.leaving: set[bytes] = set()
         self.came: list[tuple[bytes, int]] = []  # (task id, stage)
         self._done: list[tuple[bytes, bytes]] = []  # (a submitter's connection, task id)
         self._open: dict[bytes, dict[int, int]] = {}  # task id -> stage -> nanoseconds; the oldest first

@@ -215,7 +215,7 @@ class Reactor:
         core = self.core
         to_workers, to_peers, to_clients = core.take_urgent(now)
         if core.traces.leaving:
-            core.traces.left(self._clock())
+            core.traces.left(self._clock())  # before what it wakes up can have seen the clock
         self._send_urgent(to_workers, to_clients)
         if to_peers:
             self._send_peers(to_peers)
