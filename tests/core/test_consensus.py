@@ -197,6 +197,22 @@ def test_a_leader_that_is_removed_has_the_voter_with_most_of_the_log_stand_at_on
     assert (core.is_leader, told) == (False, ["c"])
 
 
+@pytest.mark.parametrize("refused_in_term", [2, 3])
+def test_who_lost_to_nobody_or_for_its_term_alone_stands_again_soon(refused_in_term: int) -> None:
+    """The votes were split, or somebody knew a later term. Neither says that its log is too short."""
+    core = member()
+    core.campaign(0.0)
+    run(core)
+    core.step("b", VoteResponse(2, True, True), 0.0)
+    run(core)
+    for voter in ("b", "c"):
+        core.step(voter, VoteResponse(refused_in_term, False, False), 0.0)
+    assert (core.role, core.term) == (Role.FOLLOWER, refused_in_term)
+    assert HEARTBEAT_S <= core.next_deadline() <= Timing().election_timeout_min_s
+    core.step("c", Append(core.term, 1, 1, 1, ()), 0.01)  # but it hears who won before
+    assert core.next_deadline() > Timing().election_timeout_min_s
+
+
 def test_a_candidate_waits_for_its_own_slow_disk_and_does_not_stand_again() -> None:
     core = Consensus("a", timing=Timing(), random=random.Random(1), now=0.0)
     core.bootstrap(0.0)

@@ -12,6 +12,7 @@ from paceline.core import snapshots
 from paceline.core.consensus import Consensus
 from paceline.core.credits import Ledger
 from paceline.core.draft import Draft
+from paceline.core.election import ElectionTimer
 from paceline.core.executor import Executor
 from paceline.core.leader import Leader
 from paceline.core.membership import FirstBoot
@@ -329,6 +330,17 @@ def tell_before_saving(true: Method) -> Method:
         self._send = send_and_save  # type: ignore[method-assign]
 
     return init
+
+
+def stand_late(true: Method) -> Method:
+    """Nobody stands before two seconds of silence."""
+
+    def reset(self: ElectionTimer, now: float) -> None:
+        true(self, now)
+        self._timeout_s += 2.0
+        self.deadline += 2.0
+
+    return reset
 
 
 # --- the client -----------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from paceline.core import sessions, snapshots
 from paceline.core.consensus import Consensus, ConsensusViolation
 from paceline.core.credits import Ledger
 from paceline.core.dispatch import Dispatcher
+from paceline.core.election import ElectionTimer
 from paceline.core.executor import Executor
 from paceline.core.leader import Leader
 from paceline.core.membership import FirstBoot, Identity
@@ -189,6 +190,15 @@ FAULTS = [
     Fault("does not write term and vote", Writes, "take_persist", broken.write_no_hard_state, faults=DISKS),
     Fault("promises before it is durable", Consensus, "take_ready", broken.promise_at_once, faults=DISKS),
     Fault("an empty disk votes under the old name", SimulatedNode, "_insert_disk", broken.keep_the_name, faults=WIPES),
+    # how it comes back
+    Fault(
+        "stands late",
+        ElectionTimer,
+        "reset",
+        broken.stand_late,
+        faults={"reboot_rate": 0.5},
+        finding="nobody leads within",
+    ),
     # how it begins
     Fault("consents twice", FirstBoot, "step", broken.consent_again, faults=PARTITIONS | CRASHES, nodes=4, expect=3),
     Fault("does not save a consent", Reactor, "__init__", broken.save_nobody, faults=BOOTS, nodes=5, expect=3),

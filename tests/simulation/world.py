@@ -37,6 +37,8 @@ from simulation.machines import SimulatedNode
 STEP_S = 0.002
 IDLE_STEPS = 25
 """Time moves to the next event, and at most so many steps at once: what the world does to the cluster is drawn then."""
+LEADER_WITHIN_S = 1.0
+CAUGHT_UP_WITHIN_S = 10.0
 FINISH_WITHIN_S = 60.0
 DIGEST_EVERY_ENTRIES = 8
 CHANGE_TAKES_S = 8.0
@@ -322,6 +324,8 @@ class World:
         try:
             self._heal()
             deadline = self.now + FINISH_WITHIN_S
+            if self.leaders:  # otherwise there is no cluster yet
+                self._come_back(self.now)
             while not all(client.is_done for client in self.clients):
                 if self.now > deadline:
                     waiting = {client.number: len(client.open) for client in self.clients}
@@ -341,7 +345,7 @@ class World:
 
     def _heal(self) -> None:
         self.say("all faults end")
-        delay_s = self.faults.disk_delay_s
+        delay_s = min(self.faults.disk_delay_s, 0.01)
         self.faults = Faults(**{**dict.fromkeys(Faults.__slots__, 0), "disk_delay_s": delay_s})
         self.cut.clear()
         for node in self.nodes:
@@ -353,18 +357,36 @@ class World:
                 node.start()
         self.step()
 
+    def _come_back(self, healed_at: float) -> None:
+        """Soon there is a leader, and a little later everybody has what it had then."""
+        while (leader := self._leader()) is None:
+            if self.now > healed_at + LEADER_WITHIN_S:
+                raise InvariantBroken(f"nobody leads within {LEADER_WITHIN_S} s of healing")
+            self._step_in_peace()
+        index = leader.consensus.applied_index
+        while leader is None or any(core.consensus.applied_index < index for core in self._members(leader)):
+            if self.now > healed_at + CAUGHT_UP_WITHIN_S:
+                raise InvariantBroken(f"not every member caught up within {CAUGHT_UP_WITHIN_S} s of healing")
+            self._step_in_peace()
+            leader = self._leader()
+
+    def _members(self, leader: NodeCore) -> list[NodeCore]:
+        """The nodes that keep the log, as far as they exist: a voter whose disk is gone stays one if somebody has
+        removed whatever could take its place."""
+        cores = {node.core.node_id: node.core for node in self.nodes if node.core is not None}
+        config = leader.consensus.config
+        return [cores[member] for member in (*config.voters, *config.learners) if member in cores]
+
     def _until_all_applied(self, deadline: float) -> None:
         """A client has a result before its record is committed: wait for the records, and for every follower."""
         while True:
             leader = self._leader()
             if leader is not None and not leader.table.tasks:
-                cores = {node.core.node_id: node.core for node in self.nodes if node.core is not None}
-                # A voter whose disk is gone stays one if somebody has removed whatever could take its place.
-                voters = [cores[voter] for voter in leader.consensus.config.voters if voter in cores]
-                if {core.consensus.applied_index for core in voters} == {leader.consensus.applied_index}:
+                applied = {core.consensus.applied_index for core in self._members(leader)}
+                if applied == {leader.consensus.applied_index}:
                     return
             if self.now > deadline:
-                raise InvariantBroken("not every voter caught up after healing")
+                raise InvariantBroken("not every member caught up in the end")
             self._step_in_peace()
 
     def close(self) -> None:

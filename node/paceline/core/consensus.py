@@ -343,7 +343,10 @@ class Consensus:
             if self._election.protects_leader(message, self.is_leader, self._now):
                 return False
             if not is_hypothetical(message):
+                is_refused = self._election.ballot is not None and isinstance(message, m.VoteResponse)
                 self._become_follower(message.term, sender if is_from_leader(message) else "")
+                if is_refused:  # for its term, which says nothing of its log
+                    self._election.timer.retry(self._now)
         return True
 
     def _on_removed(self, message: m.Removed) -> None:
@@ -368,7 +371,10 @@ class Consensus:
         if won:
             self._become_leader(self._election.close())
         elif won is False:
+            is_split = self._election.is_candidate  # it could have won, as the pre-vote said, and so could another
             self._become_follower(self.term, "")
+            if is_split:
+                self._election.timer.retry(self._now)
 
     def _become_leader(self, heard_at: dict[str, float]) -> None:
         self.leader_id = self.node_id

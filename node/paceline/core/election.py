@@ -71,6 +71,14 @@ class ElectionTimer:
         self._timeout_s = self._random.uniform(self._timing.election_timeout_min_s, self._timing.election_timeout_max_s)
         self.deadline = now + self._timeout_s
 
+    def retry(self, now: float) -> None:
+        """Stand anew soon: there was nobody to hear when this node stood. Not so soon that whoever won could not say so
+        before, and drawn again, or two that stood together would do so for ever."""
+        self.reset(now)
+        self.deadline = now + self._random.uniform(
+            self._timing.heartbeat_interval_s, self._timing.election_timeout_min_s
+        )
+
     def expire(self, now: float) -> None:
         """Stand at once: there is nobody to wait for."""
         self.deadline = now
