@@ -1,4 +1,5 @@
-"""A disk that fails when it is told to, and a power cut that takes what was not synced."""
+"""A disk that fails when it is told to, and two ways to crash: a process that ends leaves what it wrote in the cache of
+the machine, synced or not; a power cut takes what was not synced."""
 
 from __future__ import annotations
 
@@ -10,35 +11,40 @@ from random import Random
 from paceline.runtime.files import RealFiles
 
 
-class PowerCut(Exception):
-    """The machine is off. Whatever is asked of it from now on raises this again."""
+class Crash(Exception):
+    """The process has ended, and perhaps the machine. Whatever is asked of the disk from now on raises this again."""
 
 
 class Disk(RealFiles):
-    """Real files in a directory of the test. ``cut_at``: the operation before which the power goes; ``fails``: the
-    errors of operations by number."""
+    """Real files in a directory of the test. ``crash_at``: the operation before which the process ends; ``fails``:
+    the errors of operations by number."""
 
-    def __init__(self, cut_at: int | None = None, fails: dict[int, int] | None = None) -> None:
+    def __init__(self, crash_at: int | None = None, fails: dict[int, int] | None = None) -> None:
         self.operations = 0
         self.syncs = 0
         self.short_writes = False
-        self._cut_at = cut_at
+        self._crash_at = crash_at
         self._fails = fails or {}
         self._open: dict[int, Path] = {}
         self._synced_size: dict[Path, int] = {}
         self._unlisted: dict[Path, bytes | None] = {}  # made or replaced since its directory was synced: what was there
 
-    def cut_after(self, operations: int) -> None:
-        """The power goes after so many more."""
-        self._cut_at = self.operations + operations
+    def crash_after(self, operations: int) -> None:
+        """The process ends after so many more."""
+        self._crash_at = self.operations + operations
+
+    def start_again(self) -> None:
+        """Another process uses the disk."""
+        self._crash_at = None
+        self._fails = {}
 
     def fail_at(self, operations: int, error: int) -> None:
         """The operation after so many more is refused with this errno."""
         self._fails[self.operations + operations] = error
 
     def _step(self, path: Path) -> None:
-        if self._cut_at is not None and self.operations >= self._cut_at:
-            raise PowerCut
+        if self._crash_at is not None and self.operations >= self._crash_at:
+            raise Crash
         number = self.operations
         self.operations += 1
         if number in self._fails:
@@ -63,7 +69,7 @@ class Disk(RealFiles):
         path = self._open[descriptor]
         try:
             self._step(path)
-        except PowerCut:
+        except Crash:
             super().write(descriptor, data)  # some of it may arrive all the same
             raise
         return super().write(descriptor, data[: max(1, len(data) // 3)] if self.short_writes else data)
@@ -113,6 +119,8 @@ class Disk(RealFiles):
             if path.exists() and path.stat().st_size > size:
                 with path.open("r+b") as file:
                     file.truncate(random.randint(size, path.stat().st_size))
+        self._unlisted.clear()
+        self._synced_size = {path: path.stat().st_size for path in self._synced_size if path.exists()}
 
 
 def no_space(operation: int) -> dict[int, int]:

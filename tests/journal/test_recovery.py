@@ -5,24 +5,28 @@ from __future__ import annotations
 
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 from zlib import crc32
 
 import pytest
 
-from journal.disk import Disk, PowerCut
+from journal.disk import Crash, Disk
 from journal.model import State, Submitter, state_of
-from paceline.core.consensus import Persist
-from paceline.core.log import Entry, HardState
+from paceline.core.consensus import Consensus, Persist
+from paceline.core.election import Timing
+from paceline.core.log import Entry, HardState, Log
 from paceline.errors import JournalCorrupt, JournalTooNew
 from paceline.runtime import records
 from paceline.runtime.journal import Writer
 from paceline.runtime.recovery import Recovered, find_segments, read_journal
+from paceline_protocol.codec import encode_config
+from paceline_protocol.messages import Append, AppendResponse, Config, EntryKind
 
 SMALL_SEGMENT = 600
 
 
 def write_all(directory: Path, submitter: Submitter, disk: Disk, batches: int) -> tuple[State, State]:
-    """Write random batches. Returns the last durable state and the one that was under way, if the power went."""
+    """Write random batches. Returns the last durable state and the one that was under way, if it was cut off."""
     durable = submitter.state
     writer = None
     try:
@@ -30,7 +34,7 @@ def write_all(directory: Path, submitter: Submitter, disk: Disk, batches: int) -
         for _ in range(batches):
             writer.write([submitter.next() for _ in range(submitter.random.randint(1, 3))])
             durable = submitter.state
-    except PowerCut:
+    except Crash:
         pass
     if writer is not None:
         writer.close()
@@ -56,7 +60,7 @@ def test_a_power_cut_at_any_moment_leaves_a_state_no_older_than_the_durable_one(
     for moment in range(whole.operations):
         directory = tmp_path / str(moment)
         directory.mkdir()
-        submitter, disk = Submitter(Random(seed)), Disk(cut_at=moment)
+        submitter, disk = Submitter(Random(seed)), Disk(crash_at=moment)
         allowed = write_all(directory, submitter, disk, batches=15)
         disk.lose_unsynced(Random(moment))
         found = read_journal(directory)
@@ -70,6 +74,58 @@ def test_a_power_cut_at_any_moment_leaves_a_state_no_older_than_the_durable_one(
         assert again.hard_state == (99, "z")
         assert again.entries[-1] == (last + 1, 99, 1, b"later")
         assert again.entries[:-1] == state_of(found).entries
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_what_a_node_finds_after_it_was_killed_no_power_cut_takes_back(tmp_path: Path, seed: int) -> None:
+    """A node believes that what it finds is durable. What its process had written and not synced by then is not."""
+    whole = Disk()
+    (tmp_path / "whole").mkdir()
+    write_all(tmp_path / "whole", Submitter(Random(seed)), whole, batches=15)
+    for moment in range(whole.operations):
+        directory = tmp_path / str(moment)
+        directory.mkdir()
+        disk = Disk(crash_at=moment)
+        disk.short_writes = moment % 2 == 1
+        allowed = write_all(directory, Submitter(Random(seed)), disk, batches=15)
+        disk.start_again()
+        found = read_journal(directory)
+        assert state_of(found) in allowed, f"killed at operation {moment}"
+        Writer(directory, found, disk, sync=True, segment_bytes=SMALL_SEGMENT).close()
+        disk.lose_unsynced(Random(moment))
+        assert state_of(read_journal(directory)) == state_of(found), f"killed at operation {moment}"
+
+
+def test_a_follower_acknowledges_nothing_that_a_power_cut_takes_back() -> None:
+    """It is killed before it has synced an entry, finds that when it starts, and is asked by the leader for it."""
+    with TemporaryDirectory() as name:
+        directory, disk = Path(name), Disk()
+        writer = Writer(directory, read_journal(directory), disk, sync=True)
+        config = Entry(1, 1, int(EntryKind.CONFIG), encode_config(Config(("a", "b", "c"))))
+        writer.write([Persist(1, HardState(1, "a"), None, [config])])
+        disk.crash_after(1)  # the write, and no sync
+        with pytest.raises(Crash):
+            writer.write([Persist(2, None, None, [Entry(2, 1, int(EntryKind.NOOP), b"")])])
+        writer.close()
+        disk.start_again()
+        found = read_journal(directory)
+        Writer(directory, found, disk, sync=True).close()
+        follower = Consensus(
+            "b",
+            timing=Timing(),
+            random=Random(1),
+            now=0.0,
+            hard_state=found.hard_state,
+            log=Log(entries=found.entries),
+            config=Config(),
+        )
+        follower.step("a", Append(1, 2, 1, 1, ()), 0.1)
+        ready = follower.take_ready()
+        acknowledged = [answer for _, answer in ready.send_after if isinstance(answer, AppendResponse)]
+        assert ready.persist is None
+        assert acknowledged == [AppendResponse(1, True, 2)]
+        disk.lose_unsynced(Random(3))
+        assert read_journal(directory).entries[-1].index == 2
 
 
 def written(directory: Path, *, groups: int = 6) -> tuple[list[State], Path]:

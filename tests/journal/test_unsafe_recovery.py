@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from journal.disk import Disk, PowerCut, no_space
+from journal.disk import Crash, Disk, no_space
 from paceline.cli.app import run
 from paceline.core.consensus import Consensus, Persist
 from paceline.core.election import Timing
@@ -152,11 +152,11 @@ def test_a_power_cut_at_any_moment_leaves_the_old_node_or_one_that_waits_to_be_r
     for cut_at in range(200):
         directory = tmp_path / str(cut_at)
         node_id = survivor(directory)
-        disk = Disk(cut_at=cut_at)
+        disk = Disk(crash_at=cut_at)
         try:
             recover(directory, new_cluster_id="new", at=AT, files=disk)
             break
-        except PowerCut:
+        except Crash:
             disk.lose_unsynced(random.Random(cut_at))
         try:
             storage = Storage.open(directory, cluster_name="farm", mode="fsync")

@@ -10,7 +10,7 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from journal.disk import Disk, PowerCut
+from journal.disk import Crash, Disk
 from paceline.core.consensus import Consensus, Log, Persist, Snapshot
 from paceline.core.membership import Identity
 from paceline.core.node import NodeCore
@@ -33,7 +33,8 @@ TURNS_AT_ONCE = 10  # what follows at once from becoming leader, and the few pag
 
 
 class SimulatedJournal:
-    """A real journal, on a disk whose power the world cuts: in the middle of a write, with what was not synced lost."""
+    """A real journal, on a disk that outlives the node. The world kills the node in the middle of a write, or cuts its
+    power, then or later: with that, what was not synced is lost."""
 
     def __init__(self, world: World, directory: Path) -> None:
         self.failure: JournalFailed | None = None
@@ -42,13 +43,14 @@ class SimulatedJournal:
         self._pending: list[tuple[float, Persist | Snapshot]] = []
         self._durable_seq = 0
         self._snapshot_index = 0
+        self._disk = Disk()
         directory.mkdir()
 
     def open(self) -> Recovered:
         """What the disk holds, as a node reads it when it starts."""
         recovered = read_journal(self._directory)
         self._world.events["torn tail"] += recovered.torn is not None
-        self._disk = Disk()
+        self._disk.start_again()
         self._writer = Writer(self._directory, recovered, self._disk, sync=True, segment_bytes=SEGMENT_BYTES)
         self._world.writers.append(self._writer)
         self.failure = None
@@ -107,18 +109,21 @@ class SimulatedJournal:
         self._disk.fail_at(self._world.rng.randint(0, 5), self._world.rng.choice((errno.ENOSPC, errno.EIO)))
 
     def crash(self) -> None:
-        """The power goes while some of what was under way is written."""
+        """The process ends while some of what was under way is written."""
         rng = self._world.rng
         batch = [write for _, write in self._pending[: rng.randint(0, len(self._pending))]]
         self._pending = []
         try:
             if batch and self.failure is None:
-                self._disk.cut_after(rng.choice((0, 0, 1, 2, 8)))
+                self._disk.crash_after(rng.choice((0, 0, 1, 2, 8)))
                 self._writer.write(batch)
-        except (PowerCut, OSError):
+        except (Crash, OSError):
             self._world.events["cut write"] += 1
         self._writer.close()
-        self._disk.lose_unsynced(rng)
+
+    def lose_power(self) -> None:
+        """The machine is off: its cache is empty."""
+        self._disk.lose_unsynced(self._world.rng)
 
 
 @dataclass(slots=True, eq=False)
@@ -255,12 +260,14 @@ class SimulatedNode:
         self.core.on_worker_lost(worker.worker_id, "signal 9", self.now)
         self.add_worker()
 
-    def crash(self) -> None:
-        """Power off."""
+    def crash(self, *, power_fails: bool) -> None:
+        """The process is killed, or the machine is off."""
         self.reactor = None
         self.workers = []
         self.world.network.crash(self.address)
         self.journal.crash()
+        if power_fails:
+            self.journal.lose_power()
         self.checked_digest = 0
         self.checked_index = 0
         self.world.say(f"{self.address} is down")
@@ -268,7 +275,7 @@ class SimulatedNode:
     def wipe(self) -> None:
         """What was on its disk is gone for good: whoever starts here is another node."""
         if self.reactor is not None:
-            self.crash()
+            self.crash(power_fails=True)
         self._insert_disk()
 
     def move(self) -> None:
@@ -312,7 +319,7 @@ class SimulatedNode:
                 self.reactor.turn()
             except JournalFailed as failure:
                 self.world.say(f"{self.address} ends: {failure}")
-                self.crash()
+                self.crash(power_fails=False)
                 return
             except PowerCut:
                 self.crash()

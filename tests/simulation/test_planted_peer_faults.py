@@ -62,6 +62,7 @@ class Fault:
 TASK, LEADER, EXECUTOR = "core.test_task:test", "core.test_leader:test", "core.test_executor:test"
 SESSIONS, DELIVERY, NODE = "core.test_sessions:test", "core.test_delivery:test", "core.test_node:test"
 CLIENT, HERE = "client.test_session:test", "simulation.test_planted_peer_faults:test"
+JOURNAL = "journal.test_recovery:test"
 
 CRASHES = {"crash_rate": 0.6}
 DUPLICATES = {"duplicate": 0.3, "slow": 0.3}
@@ -186,6 +187,13 @@ FAULTS = [
     ),
     # what is on disk
     Fault("syncs nothing", journal.Writer, "__init__", broken.sync_nothing, faults=DISKS),
+    Fault(
+        "does not sync what it found",
+        journal.Writer,
+        "_sync_found",
+        broken.skip,
+        f"{JOURNAL}_a_follower_acknowledges_nothing_that_a_power_cut_takes_back",
+    ),
     Fault("does not cut a torn tail", journal, "cut_torn_tail", lambda true: lambda files, torn: None, faults=DISKS),
     Fault("does not write term and vote", Writes, "take_persist", broken.write_no_hard_state, faults=DISKS),
     Fault("promises before it is durable", Consensus, "take_ready", broken.promise_at_once, faults=DISKS),

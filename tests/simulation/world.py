@@ -1,8 +1,9 @@
 """A cluster in one process and in virtual time: real cores, reactors and codec, real client sessions, simulated wires.
 
 What is real: everything from the frame inwards (``Reactor``, ``NodeCore``, ``Session``, the codec) and the journal's
-files. What is simulated: the network (``MemoryTransport``), time, the disk's speed and its power (writes take time, and
-a crash cuts them off in the middle), and the workers, which answer ``args`` reversed after a while or die.
+files. What is simulated: the network (``MemoryTransport``), time, the disk's speed, its cache and its power (writes
+take time, a crash cuts them off in the middle, and one of the machine takes what was not synced), and the workers,
+which answer ``args`` reversed after a while or die.
 
 One seed decides everything, so that a failure is replayed by its seed. After every step the world checks what must hold
 at every instant (here for nodes, in ``history.py`` for tasks); :meth:`World.heal_and_finish` then repairs all faults
@@ -229,7 +230,9 @@ class World:
             self.say("the power fails everywhere")
             for node in self.nodes:
                 if node.reactor is not None:
-                    node.crash()
+                    node.crash(power_fails=True)
+                else:
+                    node.journal.lose_power()
         if self._happens(faults.partition_rate, passed_s):
             self._partition()
         elif self.cut and self._happens(1.0, passed_s):
@@ -242,8 +245,9 @@ class World:
         """What may happen to one machine."""
         rng, faults = self.rng, self.faults
         if self._happens(faults.crash_rate, passed_s):
-            self.events["crash"] += 1
-            node.crash()
+            power_fails = rng.random() < 0.5
+            self.events["power cut" if power_fails else "kill"] += 1
+            node.crash(power_fails=power_fails)
             return
         if self._happens(faults.wipe_rate, passed_s) and self._may_lose_disk(node):
             self.events["wiped disk"] += 1

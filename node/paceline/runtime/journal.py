@@ -86,6 +86,7 @@ class Writer:
         try:
             if self._segments:
                 self._descriptor = files.append(self._segments[-1].path)
+                self._sync_found()
             else:
                 self._open_segment(1)
         except BaseException:
@@ -129,6 +130,12 @@ class Writer:
         if self._descriptor >= 0:
             descriptor, self._descriptor = self._descriptor, -1
             self._files.close(descriptor)
+
+    def _sync_found(self) -> None:
+        """Make durable what was read. A process that was killed may have left the end of it in the system's cache
+        alone, and whoever starts with it counts on it. Earlier segments were synced before the last was made."""
+        self._files.sync(self._descriptor)
+        self._files.sync_directory(self.directory)
 
     def _append(self, items: list[tuple[Kind, bytes]]) -> None:
         segment = self._segments[-1]
