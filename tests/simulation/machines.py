@@ -244,7 +244,7 @@ class SimulatedNode:
         if not is_cut or rng.random() < 0.5:
             self.saved_identity = copy.copy(self.identity)
         if is_cut:
-            raise PowerCut
+            raise Crash
 
     def add_worker(self) -> None:
         worker_id = self.world.rng.randbytes(8)
@@ -321,8 +321,8 @@ class SimulatedNode:
                 self.world.say(f"{self.address} ends: {failure}")
                 self.crash(power_fails=False)
                 return
-            except PowerCut:
-                self.crash()
+            except Crash:
+                self.crash(power_fails=True)
                 return
             turns += 1
             if turns > TURNS_AT_ONCE:

@@ -324,8 +324,8 @@ def test_a_consent_is_not_taken_by_whoever_listens_where_its_recipient_did() -> 
     until(world, lambda: giver.identity.handed_to == lowest.identity.node_id)
     world.cut.add((lowest.address, giver.address))
     until(world, lambda: giver.identity.node_id in lowest.identity.consents)
-    lowest.crash()
-    other.crash()
+    lowest.crash(power_fails=True)
+    other.crash(power_fails=True)
     lowest.address, other.address = other.address, lowest.address
     world.cut.clear()
     other.start()
