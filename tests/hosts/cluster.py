@@ -202,7 +202,7 @@ class HostCluster:
         return f"no tasks go to {silent}" if silent else ""
 
     def wait_healthy(self) -> None:
-        wait_until(lambda: not self.illness(), f"the cluster is well: {self.illness()}")
+        wait_until(lambda: not self.illness(), lambda: f"the cluster is well: {self.illness()}")
 
     def settled_totals(self) -> dict[str, int]:
         """The counts of the replicated table, once every node has the same and no outcome is on its way."""
@@ -217,7 +217,7 @@ class HostCluster:
             working = any(body["queued"] or body["running"] for body in bodies if body is not None)
             return not working and totals["accepted_total"] == totals["recorded_total"]
 
-        wait_until(settled, f"every outcome is recorded everywhere: {totals}")
+        wait_until(settled, lambda: f"every outcome is recorded everywhere: {totals}")
         return totals
 
     # --- clients ------------------------------------------------------------------------------------------------

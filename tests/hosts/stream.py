@@ -133,7 +133,7 @@ class Stream:
             assert self._process.poll() is None, f"the load ended by itself{self._log_tail()}"
             return self.ended_since(since_s) >= count
 
-        wait_until(enough, f"{count} tasks that were submitted after the fault end{self._log_tail()}")
+        wait_until(enough, lambda: f"{count} tasks that were submitted after the fault end{self._log_tail()}")
 
     def hold(self, count: int, gate: Path) -> list[int]:
         """Submit tasks that end once ``gate`` is there; their numbers, once they are submitted."""

@@ -15,7 +15,6 @@ AFTER = 100  # tasks that are submitted after it, and end before it is over
 FLAPS_S = (0.2, 0.6) * 5  # less than the shortest election timeout, and more than the longest
 UP_S = 0.2
 CUT_OFF_S = 1.5  # three times the longest election timeout
-TERMS_LIMIT = 5
 ROUNDS = 3
 
 
@@ -34,34 +33,30 @@ def test_a_leader_that_loses_one_direction_is_replaced_without_endless_elections
             cluster.hosts.deafen(broken.host)
         cluster.wait_leader(after_term=term, besides=broken)
         stream.wait_ended(AFTER, since_s=broken_at_s)
+        quiet = any(leads_on(cluster, besides=broken) for _ in range(ROUNDS))
         cluster.hosts.heal()
         healed_at_s = time.monotonic()
         stream.wait_ended(AFTER, since_s=healed_at_s)
         cluster.wait_healthy()
         stream.finish()
     check_outcomes(cluster, before, stream, leader_failed_s=(broken_at_s, healed_at_s))
-    assert term < cluster.wait_leader()[1] <= term + TERMS_LIMIT
+    assert quiet, f"leader or term changed in each of {ROUNDS} rounds"
 
 
 def test_a_follower_whose_link_flaps_disturbs_nobody(cluster: HostCluster) -> None:
+    """It has to leave leader and term alone in one round, as below."""
     before = cluster.settled_totals()
     with cluster.stream() as stream:
         stream.wait_ended(BEFORE)
-        leader, term = cluster.wait_leader()
-        follower = cluster.followers(leader)[0]
-        flapping_s = time.monotonic()
-        for down_s in FLAPS_S:
-            cluster.hosts.cut(follower.host)
-            last(down_s)
-            cluster.hosts.join(follower.host)
-            last(UP_S)
-        flapped_at_s = time.monotonic()
+        flapping_s, first = time.monotonic(), cluster.wait_leader()
+        quiet = any(flaps_quietly(cluster) for _ in range(ROUNDS))
+        last_leader, flapped_at_s = cluster.wait_leader(), time.monotonic()
         stream.wait_ended(AFTER, since_s=flapped_at_s)
         cluster.wait_healthy()
         stream.finish()
-    last_term = cluster.wait_leader()[1]
-    check_outcomes(cluster, before, stream, leader_failed_s=None if last_term == term else (flapping_s, flapped_at_s))
-    assert last_term <= term + TERMS_LIMIT
+    failed_s = None if last_leader == first == cluster.wait_leader() else (flapping_s, time.monotonic())
+    check_outcomes(cluster, before, stream, leader_failed_s=failed_s)
+    assert quiet, f"leader or term changed in each of {ROUNDS} rounds"
 
 
 def test_a_follower_that_was_cut_off_returns_without_deposing_the_leader(cluster: HostCluster) -> None:
@@ -79,6 +74,26 @@ def test_a_follower_that_was_cut_off_returns_without_deposing_the_leader(cluster
         stream.finish()
     check_outcomes(cluster, before, stream, leader_failed_s=None if last_leader == first else (started_s, ended_s))
     assert quiet, f"leader or term changed in each of {ROUNDS} rounds"
+
+
+def leads_on(cluster: HostCluster, *, besides: HostNode) -> bool:
+    """Whether leader and term stay the same for a while, whatever ``besides`` makes of what it hears."""
+    leader = cluster.wait_leader(besides=besides)
+    last(CUT_OFF_S)
+    return cluster.wait_leader(besides=besides) == leader
+
+
+def flaps_quietly(cluster: HostCluster) -> bool:
+    """Take a follower's link down and up again many times. Whether leader and term are the same after that."""
+    leader = cluster.wait_leader()
+    follower = cluster.followers(leader[0])[0]
+    for down_s in FLAPS_S:
+        cluster.hosts.cut(follower.host)
+        last(down_s)
+        cluster.hosts.join(follower.host)
+        last(UP_S)
+    cluster.wait_healthy()
+    return cluster.wait_leader() == leader
 
 
 def returns_quietly(cluster: HostCluster) -> bool:

@@ -15,11 +15,11 @@ TASKS = Path(__file__).with_name("sample_tasks.py")
 DEADLINE_S = 30.0
 
 
-def wait_until(condition: Callable[[], object], what: str, deadline_s: float = DEADLINE_S) -> None:
-    """Poll until the condition holds; fail with ``what`` if it does not in time."""
+def wait_until(condition: Callable[[], object], what: str | Callable[[], str], deadline_s: float = DEADLINE_S) -> None:
+    """Poll until the condition holds; fail with ``what`` if it does not in time, or with what it says by then."""
     end = time.monotonic() + deadline_s
     while not condition():
-        assert time.monotonic() < end, f"not in {deadline_s} s: {what}"
+        assert time.monotonic() < end, f"not in {deadline_s} s: {what if isinstance(what, str) else what()}"
         time.sleep(0.01)
 
 
@@ -36,8 +36,19 @@ def settled_status(client: Client) -> dict[str, object]:
         status.update(client.status())
         return status["accepted_total"] == status["recorded_total"] and not status["queued"] and not status["running"]
 
-    wait_until(settled, f"every outcome is recorded: {status}")
+    wait_until(settled, lambda: f"every outcome is recorded: {status}")
     return status
+
+
+def made_way(log: str, when: str) -> str | None:
+    """What the log of a node has from when it made way on, which it must do if it leads when ``when`` is logged. None
+    if it did not lead: a machine that stands still for an election timeout deposes its leaders."""
+    assert when in log, log
+    before, after = log.split(when, 1)
+    if before.rfind("leading in term") <= before.rfind("no longer leading"):
+        return None
+    assert "handing over to node" in after, log
+    return after.split("handing over to node", 1)[1]
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +60,8 @@ def one_node() -> Iterator[Cluster]:
 
 @pytest.fixture
 def three_nodes() -> Iterator[Cluster]:
-    """Three nodes of its own for each test, because tests kill them."""
-    with Cluster.local(TASKS, nodes=3, workers=1) as cluster:
+    """Three nodes of its own for each test, because tests kill them. Their logs say who leads."""
+    cluster = Cluster.local(TASKS, nodes=3, workers=1)
+    cluster._command += ["--log-level", "info"]
+    with cluster:
         yield cluster
