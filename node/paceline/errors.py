@@ -109,8 +109,8 @@ class NoNodeFound(PacelineError):
         where = ", ".join(tried) if tried else "no address was given and none was discovered"
         super().__init__(
             f"no paceline node answered within {waited_s:.1f} s ({where}); start one with `paceline node MODULE`, "
-            "name one with Client('host:7077') or PACELINE_CONNECT, and give the cluster file if there is one, "
-            "since nodes answer nobody who lacks its keys"
+            "or name one that runs with --connect, Client('host:7077') or PACELINE_CONNECT. Give the cluster file that "
+            "the nodes have, and none if they have none: they answer nobody else"
         )
 
 

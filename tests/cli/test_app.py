@@ -70,6 +70,19 @@ def test_a_missing_command_is_an_error_of_two_lines(arguments: list[str], capsys
     )
 
 
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [(["submit", "tasks.add", "--kw"], "submit"), (["cluster", "recover", "--port"], "cluster recover")],
+)
+def test_an_option_without_its_value_refers_to_the_help_of_its_command(
+    arguments: list[str], command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(arguments) == 2
+    assert capsys.readouterr().err == (
+        f"paceline: error: Option '{arguments[-1]}' requires an argument.\nTry `paceline {command} --help`.\n"
+    )
+
+
 def test_a_negative_argument_taken_for_an_option_gets_the_remedy(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["submit", "tasks.add", "-1", "2"]) == 2
     assert "goes after `--`" in capsys.readouterr().err

@@ -167,6 +167,7 @@ def test_no_node_anywhere_ends_with_30() -> None:
         done = paceline("submit", "tasks.add", "--connect", address, "--connect-timeout", "0.3")
         assert done.returncode == 30
         assert address in done.stderr
+        assert "--connect" in done.stderr
         assert paceline("status", "--connect", address, "--connect-timeout", "0.3").returncode == 30
 
 

@@ -137,3 +137,47 @@ def test_a_keyword_that_is_not_key_value_is_a_usage_error(
     assert run(["submit", "tasks.add", "--kw", keyword]) == 2
     assert "KEY=VALUE" in capsys.readouterr().err
     assert client.calls == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            [""],
+            "Invalid value for 'NAME': '' can't name a task; a name has 1 to 255 printable characters, as tasks.add.",
+        ),
+        (["x" * 256], f"Invalid value for 'NAME': '{'x' * 40}...' can't name a task; a name has 1 to 255"),
+        (["caf\udce9"], "Invalid value for 'NAME': 'caf\\udce9' can't name a task; a name has 1 to 255"),
+        (["x", "--kw", "a=1", "--kw", "a=2"], "Invalid value for --kw: 'a' is given twice"),
+        (
+            ["x", "[" * 100_000],
+            f"Invalid value for an argument of the task: {'[' * 20}... can't be read as JSON: it is ",
+        ),
+        (["x", "9" * 5000], "can't be read as JSON: a number in it has too many digits; give the path of a file"),
+        (["x", "--timeout", "nan"], "Invalid value for '--timeout': 'nan' is not a number of seconds."),
+        (["x", "--timeout", "inf"], "Invalid value for '--timeout': inf is not in the range 0<=x<=1000000."),
+        (["x", "--connect-timeout", "nan"], "Invalid value for '--connect-timeout': 'nan' is not a number of seconds."),
+        (["x", "--connect-timeout", "1e300"], "Invalid value for '--connect-timeout': 1e+300 is not in the range"),
+    ],
+)
+def test_what_can_not_be_submitted_is_named_before_anybody_is_asked(
+    client: StubClient, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["submit", *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert client.calls == []
+
+
+def test_a_wait_that_is_over_says_that_the_task_goes_on(client: StubClient, capsys: pytest.CaptureFixture[str]) -> None:
+    client.outcome = TimeoutError("task x did not end within 0.5 s")
+    assert run(["submit", "x", "--wait", "--timeout", "0.5"]) == 23
+    assert capsys.readouterr().err == (
+        "paceline: error: task x did not end within 0.5 s; it may run all the same. Give a longer --timeout, or none\n"
+    )
+
+
+def test_a_timeout_of_the_task_itself_is_a_failed_task(client: StubClient, capsys: pytest.CaptureFixture[str]) -> None:
+    client.outcome = TimeoutError("of the task")
+    client.outcome.__cause__ = TaskFailed("TimeoutError", "of the task")
+    assert run(["submit", "x", "--wait"]) == 20
+    assert capsys.readouterr().err == "paceline: error: TimeoutError: of the task\n"

@@ -71,12 +71,24 @@ def _negative(error: click.UsageError) -> str:
     return ""
 
 
+def _command_path(arguments: Sequence[str]) -> str:
+    """The command that the line begins with. Click does not say which one lacks the value of an option."""
+    command: click.Command | None = app
+    words = ["paceline"]
+    for word in arguments:
+        command = command.get_command(click.Context(command), word) if isinstance(command, click.Group) else None
+        if command is None:
+            break
+        words.append(word)
+    return " ".join(words)
+
+
 def run(arguments: Sequence[str]) -> int:
     """Runs the command line and returns its exit code; every error has been printed by then."""
     try:
         outcome = app.main(list(arguments), prog_name="paceline", standalone_mode=False)
     except click.UsageError as error:
-        where = error.ctx.command_path if error.ctx else "paceline"
+        where = error.ctx.command_path if error.ctx else _command_path(arguments)
         click.echo(f"paceline: error: {error.format_message()}{_negative(error)}\nTry `{where} --help`.", err=True)
         return USAGE
     except (click.Abort, KeyboardInterrupt):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,6 +12,8 @@ import click
 
 if TYPE_CHECKING:
     from paceline.client import Client
+
+SECONDS_MAX = 1_000_000
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -21,7 +24,7 @@ def reaches_a_cluster(command: Function) -> Function:
         click.option(
             "--connect-timeout",
             "connect_timeout_s",
-            type=click.FloatRange(min=0, min_open=True),
+            type=Seconds(min_open=True),
             default=10.0,
             show_default=True,
             metavar="SECONDS",
@@ -46,6 +49,19 @@ def reaches_a_cluster(command: Function) -> Function:
     return command
 
 
+class Seconds(click.FloatRange):
+    """A time to wait: a number, and not more than every timer of the system can count."""
+
+    def __init__(self, *, min_open: bool = False) -> None:
+        super().__init__(min=0, max=SECONDS_MAX, min_open=min_open)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        seconds = super().convert(value, param, ctx)
+        if math.isnan(seconds):  # compares with nothing, so that it is within every range and never over
+            self.fail(f"{value!r} is not a number of seconds.", param, ctx)
+        return seconds
+
+
 class DirectoryPath(click.Path):
     """A directory, which may have to be made. Not "", which would be whatever directory one is in."""
 
@@ -65,11 +81,20 @@ def connect(addresses: tuple[str, ...], cluster_path: str | None, connect_timeou
 
 
 def parse_value(text: str) -> object:
-    """JSON where it parses as JSON, else the text itself: ``2`` is a number, ``two`` and ``"2"`` are strings."""
+    """JSON where it parses as JSON, else the text itself: ``2`` is a number, ``two`` and ``"2"`` are strings.
+
+    Raises BadParameter for JSON that Python can't hold.
+    """
     try:
         return json.loads(text)
     except json.JSONDecodeError:
         return text
+    except (RecursionError, ValueError) as error:  # ValueError: a number of thousands of digits
+        why = "it is nested too deep" if isinstance(error, RecursionError) else "a number in it has too many digits"
+        raise click.BadParameter(
+            f"{text[:20]}... can't be read as JSON: {why}; give the path of a file, or a string in quotes",
+            param_hint="an argument of the task",
+        ) from None
 
 
 def show_value(value: object) -> str:

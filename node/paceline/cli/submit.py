@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import click
 
-from paceline.cli.options import connect, parse_value, reaches_a_cluster, show_value, to_json
+from paceline.cli.options import Seconds, connect, parse_value, reaches_a_cluster, show_value, to_json
 from paceline.options import CHOICES, Confirm, Delivery, Durability
+from paceline_protocol.limits import MAX_NAME_CHARS
 from paceline_protocol.messages import PRIORITY_DEFAULT
+
+NAME_SHOWN_CHARS = 40
+
+
+def _checked_name(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    if not 0 < len(value) <= MAX_NAME_CHARS or not value.isprintable():  # lone surrogates are not printable
+        shown = value if len(value) <= NAME_SHOWN_CHARS else value[:NAME_SHOWN_CHARS] + "..."
+        raise click.BadParameter(
+            f"{shown!r} can't name a task; a name has 1 to {MAX_NAME_CHARS} printable characters, as tasks.add.",
+            ctx,
+            param,
+        )
+    return value
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", callback=_checked_name)
 @click.argument("args", nargs=-1)
 @click.option("--kw", "keywords", multiple=True, metavar="KEY=VALUE", help="A keyword argument; may be repeated.")
 @click.option("--wait", is_flag=True, help="Wait for the result and print it.")
-@click.option(
-    "--timeout", "timeout_s", type=click.FloatRange(min=0), metavar="SECONDS", help="Wait at most this long (exit 23)."
-)
+@click.option("--timeout", "timeout_s", type=Seconds(), metavar="SECONDS", help="Wait at most this long (exit 23).")
 @click.option("--priority", type=click.IntRange(0, 9), default=PRIORITY_DEFAULT, help="9 goes first. Default: 4.")
 @click.option("--delivery", type=click.Choice(CHOICES["delivery"]), help="Default: at_least_once.")
 @click.option("--confirm", type=click.Choice(CHOICES["confirm"]), help="When --wait has a result. Default: received.")
@@ -59,17 +71,36 @@ def submit(
         durability=durability or "log",
     )
     positional = [parse_value(text) for text in args]
-    named = dict(_parse_keyword(text) for text in keywords)
+    named = _parse_keywords(keywords)
     with connect(addresses, cluster_path, connect_timeout_s) as client:
         future = client.submit(target, *positional, **named)
+        value = None
+        try:
+            if wait:
+                value = future.result(timeout=timeout_s)
+            else:
+                future.accepted(timeout=timeout_s)
+        except TimeoutError as error:
+            if error.__cause__ is not None:  # the task raised it
+                raise
+            raise TimeoutError(f"{error}; it may run all the same. Give a longer --timeout, or none") from None
+        task_id = future.task_id.hex()
         if wait:
-            value = future.result(timeout=timeout_s)
-            record = {"task_id": future.task_id.hex(), "state": "succeeded", "result": value}
+            record = {"task_id": task_id, "state": "succeeded", "result": value}
             click.echo(to_json(record) if as_json else show_value(value))
         else:
-            future.accepted(timeout=timeout_s)
-            record = {"task_id": future.task_id.hex(), "state": "accepted"}
-            click.echo(to_json(record) if as_json else future.task_id.hex())
+            record = {"task_id": task_id, "state": "accepted"}
+            click.echo(to_json(record) if as_json else task_id)
+
+
+def _parse_keywords(texts: tuple[str, ...]) -> dict[str, object]:
+    named: dict[str, object] = {}
+    for text in texts:
+        key, value = _parse_keyword(text)
+        if key in named:
+            raise click.BadParameter(f"{key!r} is given twice", param_hint="--kw")
+        named[key] = value
+    return named
 
 
 def _parse_keyword(text: str) -> tuple[str, object]:
