@@ -150,6 +150,17 @@ def test_a_module_that_does_not_import_ends_the_node_with_42(tmp_path: Path) -> 
         assert process.wait(timeout=DEADLINE_S) == 42
 
 
+def test_a_module_that_ends_its_worker_is_pointed_at_in_the_log(tmp_path: Path) -> None:
+    module = tmp_path / "ending_tasks.py"
+    module.write_text("import os\nos._exit(3)\n")
+    with running_node(str(module), "--workers", "1", "--no-discovery") as (process, announced):
+        assert "address" in next(announced)
+        assert process.stderr is not None
+        line = process.stderr.readline()
+    assert "ended before it was ready: exit code 3; another is started." in line
+    assert "see what the modules of tasks do when they are imported" in line
+
+
 @pytest.mark.parametrize("name", ["absent_tasks.py", "folder_tasks.py", "./folder_tasks"])
 def test_a_module_that_is_no_file_ends_with_40_before_anything_is_started(tmp_path: Path, name: str) -> None:
     (tmp_path / "folder_tasks.py").mkdir()

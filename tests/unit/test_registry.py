@@ -329,6 +329,12 @@ def test_whether_a_file_can_be_a_module_is_seen_without_importing_it(importing: 
             check_module(name)
 
 
+def test_a_file_of_another_kind_is_refused(importing: Path) -> None:
+    (importing / "tasks.txt").touch()
+    with pytest.raises(ConfigError, match=r"'tasks\.txt' is a file, and not one of Python"):
+        load_module("tasks.txt")
+
+
 def test_a_directory_without_code_is_refused_and_a_package_is_not(importing: Path) -> None:
     (importing / "shop").mkdir()
     with pytest.raises(ConfigError, match="'shop' is a directory without an __init__"):

@@ -204,7 +204,15 @@ class Reactor:
         if ended is not None:
             worker_id, how = ended
             self.counters.worker_exits += 1
-            _logger.warning("worker %s ended: %s", worker_id.hex(), how)
+            if worker_id in self.core.executor.slots.workers:
+                _logger.warning("worker %s ended: %s", worker_id.hex(), how)
+            else:
+                _logger.warning(
+                    "worker %s ended before it was ready: %s; another is started. If that goes on, see what the "
+                    "modules of tasks do when they are imported",
+                    worker_id.hex(),
+                    how,
+                )
             self.core.on_worker_lost(worker_id, how, now)
             self._respawn_at = self._children.next_respawn(now)
 

@@ -154,7 +154,12 @@ def check_module(spec: str) -> None:
     """Raises ConfigError for what can't be a module of tasks, as far as that is seen without importing it."""
     if not spec.endswith(".py"):
         if not all(part.isidentifier() for part in spec.split(".")):
-            raise ConfigError(f"{spec!r} is neither a dotted module name nor the path of a .py file")
+            raise ConfigError(
+                f"{spec!r} is neither a dotted module name nor the path of a .py file; name what holds the tasks as "
+                "shop.tasks or shop/tasks.py"
+            )
+        if os.path.isfile(spec) and "." in spec:
+            raise ConfigError(f"{spec!r} is a file, and not one of Python; name the .py file that holds the tasks")
         found = PathFinder.find_spec(spec, [os.getcwd(), *sys.path]) if "." not in spec else None
         if found is not None and found.origin is None:  # imports as a namespace package, which holds no code
             raise ConfigError(f"{spec!r} is a directory without an __init__.py; name the module in it with the tasks")
