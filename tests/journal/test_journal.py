@@ -12,6 +12,7 @@ from journal.disk import Disk
 from paceline.core.consensus import Persist
 from paceline.core.log import Entry, HardState
 from paceline.errors import JournalFailed
+from paceline.runtime import journal as journal_module
 from paceline.runtime.journal import DiskJournal
 from paceline.runtime.records import BODY_LIMIT_BYTES
 from paceline.runtime.recovery import Recovered, read_journal
@@ -148,6 +149,30 @@ def test_closing_writes_what_was_submitted(tmp_path: Path) -> None:
     log.close()
     assert log.durable_seq() == 19
     assert len(read_journal(tmp_path).entries) == 19
+
+
+def test_a_journal_that_gave_up_a_part_when_it_was_closed_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = HeldDisk()
+    log, woken = journal(tmp_path, disk)
+    disk.hold = True
+    log.submit(persist(1))
+    assert disk.waiting.wait(DEADLINE_S)
+    monkeypatch.setattr(journal_module, "CLOSE_TIMEOUT_S", 0.01)
+    assert log.close() is False
+    disk.let.set()
+    woken.until(lambda: log.durable_seq() == 1)
+
+
+def test_a_journal_that_failed_when_it_was_closed_says_so(tmp_path: Path) -> None:
+    disk = Disk()
+    log, woken = journal(tmp_path, disk, mode="os")
+    log.submit(persist(1))
+    woken.until(lambda: log.durable_seq() == 1)
+    disk.fail_at(0, errno.EIO)
+    assert log.close() is False
+    assert log.failure is not None
 
 
 def test_a_directory_that_can_t_be_written_is_a_named_error(tmp_path: Path) -> None:

@@ -5,22 +5,24 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from random import Random
 
 import pytest
 
+from journal.disk import Disk
 from paceline.core.consensus import Persist
 from paceline.core.log import Entry, HardState
 from paceline.errors import ConfigError, DataDirInUse, IdentityLost, JournalCorrupt, JournalTooNew
 from paceline.runtime import storage as storage_module
 from paceline.runtime.files import RealFiles
-from paceline.runtime.journal import Writer
+from paceline.runtime.journal import DiskJournal, Writer
 from paceline.runtime.storage import Storage
 
 
 def start(directory: Path, *, cluster: str = "farm", mode: str = "fsync") -> Storage:
     """As a node does it: open, begin the journal, save the identity."""
     opened = Storage.open(directory, cluster_name=cluster, mode=mode)
-    writer = Writer(opened.journal_directory, opened.recovered, RealFiles(), sync=True)
+    writer = Writer(opened.journal_directory, opened.recovered, RealFiles(), sync=mode == "fsync")
     opened.save_identity()
     if not opened.recovered.entries:
         writer.write([Persist(1, HardState(3, "b"), None, [Entry(1, 3, 1, b"x")])])
@@ -79,20 +81,63 @@ def test_a_start_that_was_cut_off_before_its_identity_was_saved_is_no_start(tmp_
 
 
 @pytest.mark.parametrize("clean", [False, True])
-@pytest.mark.parametrize("mode", ["os", "fsync"])
+@pytest.mark.parametrize("wrote", ["os", "fsync"])
+@pytest.mark.parametrize("starts", ["os", "fsync"])
 def test_in_mode_os_a_crash_of_the_machine_makes_a_new_node(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, clean: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrote: str, starts: str, clean: bool
 ) -> None:
-    first = start(tmp_path, mode=mode)
+    first = start(tmp_path, mode=wrote)
     if clean:
         first.save_identity(clean=True)
     first.close()
     monkeypatch.setattr(storage_module, "boot_id", lambda: "another")
-    second = start(tmp_path, mode=mode)
+    second = start(tmp_path, mode=starts)
     is_new = second.identity.node_id != first.identity.node_id
-    assert is_new == (mode == "os" and not clean)
+    assert is_new == (wrote == "os" and not clean), "what counts is how it was written"
     assert (tmp_path / "lost-1" / "journal").is_dir() == is_new
     second.close()
+
+
+def test_in_mode_os_a_clean_stop_leaves_nothing_to_a_crash_of_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk, term, count = Disk(), HardState(1, "b"), 50
+    first = Storage.open(tmp_path, cluster_name="farm", mode="os", files=disk)
+    log = DiskJournal(first.journal_directory, first.recovered, mode="os", wake=lambda: None, files=disk)
+    first.save_identity()
+    for seq in range(1, count + 1):
+        log.submit(Persist(seq, term if seq == 1 else None, None, [Entry(seq, 1, 1, b"x")]))
+    assert log.close()
+    first.save_identity(clean=True)
+    first.close()
+    disk.lose_unsynced(Random(1))
+    monkeypatch.setattr(storage_module, "boot_id", lambda: "another")
+    second = Storage.open(tmp_path, cluster_name="farm", mode="os")
+    second.close()
+    assert second.identity.node_id == first.identity.node_id
+    assert len(second.recovered.entries) == count
+
+
+def test_in_mode_os_what_was_written_is_durable_before_a_start_with_fsync_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk()
+    first = Storage.open(tmp_path, cluster_name="farm", mode="os", files=disk)
+    writer = Writer(first.journal_directory, first.recovered, disk, sync=False)
+    first.save_identity()
+    writer.write([Persist(1, None, None, [Entry(1, 1, 1, b"x")])])
+    writer.close()
+    first.close()
+    second = Storage.open(tmp_path, cluster_name="farm", mode="fsync", files=disk)
+    Writer(second.journal_directory, second.recovered, disk, sync=True).close()
+    second.save_identity()
+    second.close()
+    disk.lose_unsynced(Random(1))
+    monkeypatch.setattr(storage_module, "boot_id", lambda: "another")
+    third = Storage.open(tmp_path, cluster_name="farm", mode="fsync")
+    third.close()
+    assert third.identity.node_id == first.identity.node_id
+    assert len(third.recovered.entries) == 1
 
 
 def test_a_crash_of_the_node_alone_loses_nothing_in_mode_os(tmp_path: Path) -> None:

@@ -51,7 +51,8 @@ class SimulatedJournal:
         recovered = read_journal(self._directory)
         self._world.events["torn tail"] += recovered.torn is not None
         self._disk.start_again()
-        self._writer = Writer(self._directory, recovered, self._disk, sync=True, segment_bytes=SEGMENT_BYTES)
+        sync = self._world.settings.journal == "fsync"
+        self._writer = Writer(self._directory, recovered, self._disk, sync=sync, segment_bytes=SEGMENT_BYTES)
         self._world.writers.append(self._writer)
         self.failure = None
         self._durable_seq = 0
@@ -261,13 +262,15 @@ class SimulatedNode:
         self.add_worker()
 
     def crash(self, *, power_fails: bool) -> None:
-        """The process is killed, or the machine is off."""
+        """The process is killed, or the machine is off. With journal "os" that makes another node of it."""
         self.reactor = None
         self.workers = []
         self.world.network.crash(self.address)
         self.journal.crash()
         if power_fails:
             self.journal.lose_power()
+        if power_fails and self.world.settings.journal == "os":
+            self._insert_disk()
         self.checked_digest = 0
         self.checked_index = 0
         self.world.say(f"{self.address} is down")
@@ -275,7 +278,7 @@ class SimulatedNode:
     def wipe(self) -> None:
         """What was on its disk is gone for good: whoever starts here is another node."""
         if self.reactor is not None:
-            self.crash(power_fails=True)
+            self.crash(power_fails=False)
         self._insert_disk()
 
     def move(self) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from modes import COMPILED
 from simulation.action_world import ActionWorld
-from simulation.world import PEACE, World
+from simulation.world import PEACE, Faults, World
 
 SECONDS = 8.0
 
@@ -35,6 +35,16 @@ def test_nor_if_no_clock_tells_when(seed: int) -> None:
     world.run_actions(3_000)
     world.heal_and_finish()
     assert len(world.history.stories) > 100
+
+
+@pytest.mark.parametrize("seed", range(1, 5))
+def test_with_journal_os_a_machine_that_crashes_is_a_new_node_and_no_accepted_task_is_lost(seed: int) -> None:
+    """But not of all machines at once, nor of two voters before the first is replaced."""
+    world = World(seed, nodes=(3, 5)[seed % 2], journal="os", faults=Faults(crash_rate=0.6, reboot_rate=0.0))
+    world.run(10.0)
+    world.heal_and_finish()
+    assert world.events["power cut"] > 0
+    assert world.events["kill"] > 0
 
 
 def test_without_faults_every_task_runs_once() -> None:

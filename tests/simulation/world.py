@@ -92,6 +92,7 @@ class World:
         workers_per_node: int = 2,
         faults: Faults | None = None,
         expect: int | None = None,
+        journal: str = "fsync",
         trace: Callable[[str], None] | None = None,
     ) -> None:
         """``expect``: how many blank nodes form the cluster, unless all. ``trace`` is given a line for everything that
@@ -106,6 +107,7 @@ class World:
         self.settings = Settings(
             cluster_name="simulated",
             expect=expect or nodes,
+            journal=journal,
             voters=nodes if nodes % 2 else max(1, nodes - 1),
             timing=Timing(),
             attempt_limit=1_000,  # deaths here say nothing about the task
@@ -246,6 +248,9 @@ class World:
         rng, faults = self.rng, self.faults
         if self._happens(faults.crash_rate, passed_s):
             power_fails = rng.random() < 0.5
+            if power_fails and self.settings.journal == "os":
+                power_fails = self._may_lose_disk(node)
+                self._change_at = self.now if power_fails else self._change_at
             self.events["power cut" if power_fails else "kill"] += 1
             node.crash(power_fails=power_fails)
             return

@@ -125,6 +125,10 @@ class Writer:
             self._roll()
             self._drop_covered()
 
+    def sync(self) -> None:
+        """Make durable what without ``sync`` was only given to the system."""
+        self._files.sync(self._descriptor)
+
     def close(self) -> None:
         """Let go of the files."""
         if self._descriptor >= 0:
@@ -255,19 +259,23 @@ class DiskJournal:
     def snapshot_index(self) -> int:
         return self._snapshot_index
 
-    def close(self) -> None:
-        """Write what was submitted, and stop. After CLOSE_TIMEOUT_S the rest is left: nobody was promised it."""
+    def close(self) -> bool:
+        """Write what was submitted, sync it in any mode, and stop. After CLOSE_TIMEOUT_S the rest is left: nobody was
+        promised it. True if all of it is durable."""
         self._closing = True
         self._signal.set()
         self._thread.join(CLOSE_TIMEOUT_S)
         if self._thread.is_alive():
             _logger.error("the disk at %s does not answer; what was not durable yet is given up", self._directory)
+            return False
+        return self.failure is None
 
     def _run(self) -> None:
         try:
             try:
                 while self._write_pending():
                     pass
+                self._writer.sync()
             finally:
                 self._writer.close()
         except OSError as error:

@@ -317,10 +317,9 @@ class Server:
             self._seeds.stop()
         if self._pool is not None:
             self._pool.stop(WORKERS_STOP_S)
-        if self._journal is not None:
-            self._journal.close()
+        all_is_durable = self._journal is not None and self._journal.close()
         if self._storage is not None:
-            if self._journal is not None and self._journal.failure is None:
+            if all_is_durable:
                 self._storage.save_identity(clean=True)
             self._storage.close()
         self._transport.close()

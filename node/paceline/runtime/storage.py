@@ -6,7 +6,8 @@
     lost-1/ ...      what must not be used any more, kept for a person to look at
 
 An identity without its journal is a node that forgot what it promised: it must not vote under its old name. With the
-journal "os" that is also what a crash of the whole machine makes of it.
+journal "os" that is also what a crash of the whole machine makes of it. What counts is how the journal was written
+last, which the identity says, and not how it is to be written from now on.
 """
 
 from __future__ import annotations
@@ -69,6 +70,7 @@ class Storage:
     _lock: int
     _files: Files
     _cluster_name: str
+    _mode: str  # of the journal
     recovery: UnsafeRecovery | None = None
 
     @property
@@ -95,10 +97,11 @@ class Storage:
     @classmethod
     def open_stopped(cls, directory: Path, files: Files | None = None) -> Storage:
         """The same for a directory that no node is to run on now, whichever cluster it belongs to."""
-        return cls._open(directory, files, None, "fsync")
+        return cls._open(directory, files, None, None)
 
     @classmethod
-    def _open(cls, directory: Path, files: Files | None, cluster_name: str | None, mode: str) -> Storage:
+    def _open(cls, directory: Path, files: Files | None, cluster_name: str | None, mode: str | None) -> Storage:
+        """``mode`` None: no node is to run on it, and whatever it is, it stays."""
         files = files or RealFiles()
         try:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -116,7 +119,9 @@ class Storage:
             raise
 
     @classmethod
-    def _open_locked(cls, directory: Path, lock: int, files: Files, cluster_name: str | None, mode: str) -> Storage:
+    def _open_locked(
+        cls, directory: Path, lock: int, files: Files, cluster_name: str | None, mode: str | None
+    ) -> Storage:
         journal = directory / "journal"
         found = _read_identity(directory / "identity.json")
         if found is not None and not (journal.is_dir() and find_segments(journal)):
@@ -129,11 +134,11 @@ class Storage:
                 f"the data directory {directory} belongs to a node of cluster {theirs}, and this one is of {ours}; "
                 "give another --data-dir"
             )
-        if found is not None and mode == "os" and not found["clean"] and found["boot_id"] != boot_id():
+        if found is not None and mode is not None and _may_have_lost(found):
             aside = _put_aside(directory, files)
             _logger.warning(
-                "the machine was restarted without stopping this node, and journal os may have lost what it promised: "
-                "it starts as a new node; what it had is in %s",
+                "the machine was restarted without stopping this node, which ran with journal os and may have lost what it "
+                "promised: it starts as a new node; what it had is in %s",
                 aside,
             )
             found = None
@@ -167,10 +172,11 @@ class Storage:
                 torn.dropped_bytes,
             )
         recovery = _recovery_in(directory / "identity.json", found) if found is not None else None
-        return cls(directory, identity, recovered, lock, files, cluster_name, recovery)
+        return cls(directory, identity, recovered, lock, files, cluster_name, mode or "fsync", recovery)
 
     def save_identity(self, *, clean: bool = False) -> None:
-        """Durable when it returns. Raises JournalFailed. The journal must have its first segment by then."""
+        """Durable when it returns. Raises JournalFailed. The journal must have been opened for writing by then; with
+        ``clean`` all of it must be durable."""
         identity = self.identity
         fields: dict[str, object] = {
             "format": FORMAT,
@@ -181,6 +187,7 @@ class Storage:
             "consents": sorted(identity.consents),
             "handed_to": identity.handed_to,
             "formed": identity.formed,
+            "journal": self._mode,
             "boot_id": boot_id(),
             "clean": clean,
         }
@@ -207,6 +214,11 @@ def boot_id() -> str:
         return ""
 
 
+def _may_have_lost(found: dict[str, Any]) -> bool:
+    """Whether the machine crashed with a part of the journal in its cache alone."""
+    return found["journal"] == "os" and not found["clean"] and found["boot_id"] != boot_id()
+
+
 def _take_lock(directory: Path) -> int:
     path = directory / "lock"
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -229,6 +241,7 @@ _FIELDS: dict[str, type] = {
     "consents": list,
     "handed_to": str,
     "formed": bool,
+    "journal": str,
     "boot_id": str,
     "clean": bool,
 }

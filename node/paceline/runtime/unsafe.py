@@ -116,12 +116,10 @@ def _recover(storage: Storage, new_cluster_id: str, at: str, files: Files) -> Re
     unfinished = UnsafeRecovery(at, survivor.cluster_id, survivor.last_term, survivor.last_index, finished=False)
     storage.identity.cluster_id = new_cluster_id
     storage.recovery = unfinished
-    storage.save_identity(
-        clean=True
-    )  # with journal "os" a crash of the machine must not make it a new node from here on
+    storage.save_identity()  # as one that writes with journal "fsync": no crash of the machine makes it a new node
     _write(storage, Persist(1, HardState(term, survivor.node_id), None, [entry]), files)
     storage.recovery = replace(unfinished, finished=True)
-    storage.save_identity(clean=True)  # all of it is synced: no crash of the machine can take it back
+    storage.save_identity()
     return Recovery(survivor, new_cluster_id, at, term, index)
 
 
