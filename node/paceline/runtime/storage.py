@@ -137,8 +137,8 @@ class Storage:
         if found is not None and mode is not None and _may_have_lost(found):
             aside = _put_aside(directory, files)
             _logger.warning(
-                "the machine was restarted without stopping this node, which ran with journal os and may have lost what "
-                "it promised: it starts as a new node; what it had is in %s",
+                "the machine was restarted without stopping this node, which ran with journal os and may have lost "
+                "what it promised: it starts as a new node; what it had is in %s",
                 aside,
             )
             found = None
