@@ -39,7 +39,7 @@ from simulation.history import InvariantBroken
 from simulation.machines import SimulatedNode
 from simulation.world import PEACE, Faults, World
 
-SEEDS = range(1, 41)
+SEEDS = range(1, 81)
 SECONDS, TASKS_PER_S = 5.0, 40.0
 FINISH_WITHIN_S = 15.0
 
@@ -60,16 +60,19 @@ class Fault:
 
 
 TASK, LEADER, EXECUTOR = "core.test_task:test", "core.test_leader:test", "core.test_executor:test"
-SESSIONS, DELIVERY, NODE = "core.test_sessions:test", "core.test_delivery:test", "core.test_node:test"
+SESSIONS, NODE = "core.test_sessions:test", "core.test_node:test"
 CLIENT, HERE = "client.test_session:test", "simulation.test_planted_peer_faults:test"
 JOURNAL = "journal.test_recovery:test"
 
 CRASHES = {"crash_rate": 0.6}
+MORE_CRASHES = {"crash_rate": 1.2}
 DUPLICATES = {"duplicate": 0.3, "slow": 0.3}
+SLOW = {"duplicate": 0.3, "slow": 0.6}
 DISKS = {"crash_rate": 0.8, "disk_delay_s": 0.05, "reboot_rate": 0.4}
 WIPES = {"wipe_rate": 0.5, "crash_rate": 0.3}
 PARTITIONS = {"partition_rate": 1.5}
 CANCELS = {"cancel": 0.5}
+STALE = {"crash_rate": 0.6, "stale": 1.0}
 BOOTS = {"crash_rate": 1.5, "late": 0.3, "cut_at_save": 0.5, "partition_rate": 1.5}
 MOVES = {"crash_rate": 1.5, "move": 0.8, "late": 0.6, "drop": 0.3, "partition_rate": 1.5}
 
@@ -89,7 +92,7 @@ FAULTS = [
         broken.accept_what_is_known,
         f"{TASK}_a_task_is_accepted_once_whether_it_is_live_ended_or_released",
     ),
-    Fault("snapshots have no attempts", snapshots.Capture, "__init__", broken.snapshot_without(1), faults=CRASHES),
+    Fault("snapshots have no attempts", snapshots.Capture, "__init__", broken.snapshot_without(1), faults=MORE_CRASHES),
     Fault("snapshots have no results", snapshots.Capture, "__init__", broken.snapshot_without(2), faults=CRASHES),
     Fault("logs the end before the acceptance", Leader, "_propose_draft", broken.end_before_acceptance),
     Fault(
@@ -112,15 +115,9 @@ FAULTS = [
         broken.take_old_accounts,
         f"{LEADER}_an_old_account_that_comes_late_is_ignored",
     ),
-    Fault("gives back what is under way", Leader, "on_enrol", broken.give_back_whatever_is_missing, faults=DUPLICATES),
+    Fault("gives back what is under way", Leader, "on_enrol", broken.give_back_whatever_is_missing, faults=SLOW),
     Fault("takes a dispatch twice", Executor, "on_dispatch", broken.take_twice, faults=DUPLICATES),
-    Fault(
-        "numbers dispatches from zero",
-        Executor,
-        "__init__",
-        broken.number_from_zero,
-        f"{DELIVERY}_what_was_sent_to_a_node_before_it_was_restarted_does_not_start_there",
-    ),
+    Fault("numbers dispatches from zero", Executor, "__init__", broken.number_from_zero, faults=STALE),
     Fault(
         "dispatches beyond its lease",
         Replication,
@@ -291,7 +288,7 @@ def test_planted_fault_is_found(fault: Fault, monkeypatch: pytest.MonkeyPatch) -
 CONTROLS = [
     *(
         Fault("-".join(faults) or "usual", None, "", broken.skip, faults=faults)
-        for faults in ({}, CRASHES, DUPLICATES, DISKS, WIPES, PARTITIONS, CANCELS)
+        for faults in ({}, CRASHES, DUPLICATES, DISKS, WIPES, PARTITIONS, CANCELS, STALE)
     ),
     Fault("boots", None, "", broken.skip, faults=BOOTS, nodes=5, expect=3),
     Fault("moves", None, "", broken.skip, faults=MOVES, nodes=5, expect=3),

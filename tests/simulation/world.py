@@ -29,11 +29,12 @@ from paceline.core.node import NodeCore
 from paceline.core.settings import Settings
 from paceline.core.snapshots import snapshot_of
 from paceline.runtime.journal import Writer
-from paceline.runtime.memory_transport import Kind, MemoryNetwork
+from paceline.runtime.memory_transport import Kind
 from paceline_protocol.messages import AdminOp, EntryKind
 from simulation.clients import SimulatedClient
 from simulation.history import History, InvariantBroken
 from simulation.machines import SimulatedNode
+from simulation.stale_frames import RememberingNetwork
 
 STEP_S = 0.002
 IDLE_STEPS = 25
@@ -68,6 +69,7 @@ class Faults:
     cancel: float = 0.05  # for each task that is submitted, one is cancelled with this probability
     move: float = 0.1  # a node that starts again has another address with this probability
     cut_at_save: float = 0.1  # the power goes with this probability while a node writes down who it is
+    stale: float = 0.3  # a node that starts again brings back frames of seconds ago with this probability
     late: float = 0.0  # a node is not there from the beginning, with this probability
 
 
@@ -117,7 +119,7 @@ class World:
             learner_timeout_s=4.0,
             learner_stable_s=1.0,
         )
-        self.network = MemoryNetwork(self._deliver)
+        self.network = RememberingNetwork(self._deliver)
         self.events: Counter[str] = Counter()
         self.directory = Path(tempfile.mkdtemp(prefix="paceline-world-"))
         self.writers: list[Writer] = []
@@ -225,6 +227,8 @@ class World:
                         node.move()
                         self.events["address change"] += 1
                     node.start()
+                    if self.rng.random() < faults.stale:
+                        self.events["stale frame"] += self.network.repeat(node.address, self.rng)
             else:
                 self._befall(node, passed_s)
         if self._happens(faults.reboot_rate, passed_s):
