@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from core.takeovers import taken_over
-from paceline.core.leader import Leader
+from paceline.core.leader import BEAT_UNCHANGED_S, Leader
 from paceline.core.sessions import Session
 from paceline.core.settings import Settings
 from paceline.core.task import State, Task, TaskTable
@@ -547,7 +547,19 @@ def test_what_was_asked_back_is_asked_for_with_each_beat_until_it_is_answered() 
     lead.leader.on_revoked("a", Revoked(TERM, (), (tid(1),)))
     lead.leader.to_nodes.clear()
     lead.leader.beat(["a"], lead.now)
-    assert [type(message) for _, message in lead.leader.to_nodes] == [Beat]
+    assert lead.leader.to_nodes == []
+
+
+def test_a_node_of_which_nothing_is_new_is_told_so_less_often() -> None:
+    lead, _ = running(1)
+    leader, beats = lead.leader, []
+    for turn in range(1, 9):
+        leader.to_nodes.clear()
+        leader.beat(["a"], lead.now + turn * BEAT_UNCHANGED_S / 4)
+        beats += [turn for _, message in leader.to_nodes if isinstance(message, Beat)]
+        if turn == 6:
+            leader.nodes["a"].outcome_seq += 1
+    assert beats == [1, 5, 7]  # the first has the Dispatch that it was sent
 
 
 def test_an_account_answers_for_a_give_back_that_was_lost() -> None:

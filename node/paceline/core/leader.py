@@ -51,6 +51,8 @@ from paceline_protocol.messages import (
 )
 from paceline_protocol.payload import ErrorInfo, pack_error_info
 
+BEAT_UNCHANGED_S = 0.2
+"""Between Beats to a node that is enrolled and of which there is nothing new: some of them fit into its timeout."""
 DISPATCH_TASKS = 4_096
 DISPATCH_BYTES = 4 << 20
 
@@ -64,7 +66,17 @@ Propose = Callable[[int, bytes, Any], int]
 class NodeState:
     """The leader's end of its conversation with one node, for one term."""
 
-    __slots__ = ("account", "beat", "dispatch_seq", "enrolled", "heard_at", "outcome_seen", "outcome_seq")
+    __slots__ = (
+        "account",
+        "beat",
+        "dispatch_seq",
+        "enrolled",
+        "heard_at",
+        "outcome_seen",
+        "outcome_seq",
+        "told",
+        "told_at",
+    )
 
     def __init__(self, now: float) -> None:
         self.enrolled = False
@@ -73,6 +85,8 @@ class NodeState:
         self.dispatch_seq = 0  # kept across a loss and return of the node: the sequence is per term
         self.outcome_seen = 0  # received up to here
         self.outcome_seq = 0  # recorded up to here
+        self.told = (-1, -1, -1)  # the account and the two numbers that its last Beat had
+        self.told_at = now
         self.beat: NodeBeat | None = None
 
 
@@ -269,12 +283,17 @@ class Leader:
     # --- nodes --------------------------------------------------------------------------------------------------
 
     def beat(self, node_ids: Iterable[str], now: float) -> None:
-        """Tell every node that we lead, and what we have sent and heard; ask again for what was not answered."""
+        """Tell every node that we lead, and what we have sent and heard; ask again for what was not answered. A node of
+        which there is nothing new is told less often: with hundreds of them that is most of what an idle leader does.
+        """
         for node_id in node_ids:
             state = self.nodes.get(node_id)
             if state is None:
                 state = self.nodes[node_id] = NodeState(now)
-            self.to_nodes.append((node_id, Beat(self.term, state.account, state.dispatch_seq, state.outcome_seq)))
+            news = (state.account, state.dispatch_seq, state.outcome_seq)
+            if news != state.told or now >= state.told_at + BEAT_UNCHANGED_S or not state.enrolled:
+                state.told, state.told_at = news, now
+                self.to_nodes.append((node_id, Beat(self.term, *news)))
         live = self.tasks.live
         asked = (live[task_id] for task_id in self._cancelling if task_id in live)
         self._ask_back(task for task in asked if task.state is State.DISPATCHED)
