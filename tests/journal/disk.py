@@ -22,6 +22,7 @@ class Disk(RealFiles):
     def __init__(self, crash_at: int | None = None, fails: dict[int, int] | None = None) -> None:
         self.operations = 0
         self.syncs = 0
+        self.written_bytes = 0
         self.short_writes = False
         self._crash_at = crash_at
         self._fails = fails or {}
@@ -72,7 +73,9 @@ class Disk(RealFiles):
         except Crash:
             super().write(descriptor, data)  # some of it may arrive all the same
             raise
-        return super().write(descriptor, data[: max(1, len(data) // 3)] if self.short_writes else data)
+        written = super().write(descriptor, data[: max(1, len(data) // 3)] if self.short_writes else data)
+        self.written_bytes += written
+        return written
 
     def sync(self, descriptor: int) -> None:
         path = self._open[descriptor]

@@ -43,18 +43,18 @@ class Submitter:
         self.random = random
         self._seq = 0
         self.state = State()
+        self._unsaved: dict[int, Snapshot] = {}  # taken by the node itself, by index: of entries that are committed
 
     def _reach(self, state: State) -> None:
         self.state = state
 
     def next(self) -> Persist | Snapshot:
         random, state = self.random, self.state
-        if len(state.entries) > 3 and random.random() < 0.15:
-            index, term, *_ = random.choice(state.entries)
-            snapshot = self._snapshot(index, term)
-            kept = tuple(entry for entry in state.entries if entry[0] > index)
-            self._reach(State(state.hard_state, (index, term, bytes(snapshot.data[:])), kept))
-            return snapshot
+        open_entries = [entry for entry in state.entries if entry[0] > max(self._unsaved, default=0)]
+        if len(open_entries) > 3 and random.random() < 0.15:
+            index, term, *_ = random.choice(open_entries)
+            self._unsaved[index] = self._snapshot(index, term)
+            return self._unsaved[index]
         self._seq += 1
         persist = Persist(self._seq)
         term = state.hard_state[0]
@@ -65,9 +65,10 @@ class Submitter:
         if random.random() < 0.08:
             persist.snapshot = self._snapshot(self.state.last_index + random.randint(1, 5), term)
             index = persist.snapshot.index
+            self._unsaved = {}
             self._reach(State(self.state.hard_state, (index, term, bytes(persist.snapshot.data[:])), ()))
-        elif self.state.entries and random.random() < 0.15:
-            persist.truncate_from = random.choice(self.state.entries)[0]
+        elif open_entries and random.random() < 0.15:
+            persist.truncate_from = random.choice(open_entries)[0]
             kept = tuple(entry for entry in self.state.entries if entry[0] < persist.truncate_from)
             self._reach(State(self.state.hard_state, self.state.snapshot, kept))
         for _ in range(random.randint(0, 4)):
@@ -79,6 +80,19 @@ class Submitter:
             new = tuple((entry.index, entry.term, entry.kind, entry.data) for entry in persist.entries)
             self._reach(State(self.state.hard_state, self.state.snapshot, self.state.entries + new))
         return persist
+
+    def saved(self, index: int) -> None:
+        """The journal has written the snapshot of this entry."""
+        self.state = self._with(self._unsaved[index])
+        self._unsaved = {each: snapshot for each, snapshot in self._unsaved.items() if each > index}
+
+    def states_if_saved(self) -> list[State]:
+        """What the state is if one of the snapshots that are not written yet turns out to be there."""
+        return [self._with(snapshot) for snapshot in self._unsaved.values()]
+
+    def _with(self, own: Snapshot) -> State:
+        kept = tuple(entry for entry in self.state.entries if entry[0] > own.index)
+        return State(self.state.hard_state, (own.index, own.term, bytes(own.data[:])), kept)
 
     def _snapshot(self, index: int, term: int) -> Snapshot:
         data = self.random.randbytes(self.random.randint(0, 500))

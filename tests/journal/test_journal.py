@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from journal.disk import Disk
+from journal.model import CONFIG
 from paceline.core.consensus import Persist
-from paceline.core.log import Entry, HardState
+from paceline.core.log import Entry, HardState, Snapshot
 from paceline.errors import JournalFailed
 from paceline.runtime import journal as journal_module
-from paceline.runtime.journal import DiskJournal
+from paceline.runtime.journal import DiskJournal, Writer
 from paceline.runtime.records import BODY_LIMIT_BYTES
 from paceline.runtime.recovery import Recovered, read_journal
 
@@ -173,6 +174,67 @@ def test_a_journal_that_failed_when_it_was_closed_says_so(tmp_path: Path) -> Non
     disk.fail_at(0, errno.EIO)
     assert log.close() is False
     assert log.failure is not None
+
+
+def snapshot(size_bytes: int) -> Snapshot:
+    return Snapshot(1, 1, CONFIG, bytes(size_bytes))
+
+
+def test_what_is_submitted_while_a_snapshot_is_written_waits_for_one_slice_of_it(tmp_path: Path) -> None:
+    class Watched(Disk):
+        """With each slice something is submitted, and it is seen what became of that by the next."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.durable: list[int] = []
+
+        def write(self, descriptor: int, data: bytes) -> int:
+            if self._open[descriptor].suffix == ".tmp":
+                self.durable.append(log.durable_seq())
+                log.submit(persist(len(self.durable) + 1))
+            return super().write(descriptor, data)
+
+    disk, woken = Watched(), Woken()
+    log = DiskJournal(tmp_path, Recovered(), mode="fsync", wake=woken, files=disk, slice_bytes=100)
+    log.submit(persist(1))
+    log.save_snapshot(snapshot(1_000))
+    woken.until(lambda: log.snapshot_index() == 1)
+    assert log.close()
+    assert disk.durable == list(range(1, 12))
+    found = read_journal(tmp_path)
+    assert found.snapshot is not None
+    assert [entry.index for entry in found.entries] == list(range(2, 13))
+
+
+def test_of_the_snapshots_that_wait_only_the_last_is_written(tmp_path: Path) -> None:
+    writer = Writer(tmp_path, Recovered(), Disk(), sync=True)
+    writer.write([persist(number) for number in range(1, 10)])
+    for index in range(1, 9):
+        writer.write([Snapshot(index, 1, CONFIG, b"data")])
+        if index == 1:
+            writer.save_slice()
+    written = []
+    while writer.is_saving:
+        writer.save_slice()
+        written.append(writer.snapshot and writer.snapshot[0])
+    writer.close()
+    assert [index for index, before in zip(written, [None, *written], strict=False) if index != before] == [1, 8]
+
+
+def test_a_snapshot_that_can_t_be_written_is_a_failure_of_the_journal(tmp_path: Path) -> None:
+    class Full(Disk):
+        def write(self, descriptor: int, data: bytes) -> int:
+            if self._open[descriptor].suffix == ".tmp":
+                raise OSError(errno.ENOSPC, "refused", str(self._open[descriptor]))
+            return super().write(descriptor, data)
+
+    log, woken = journal(tmp_path, Full())
+    log.submit(persist(1))
+    log.save_snapshot(snapshot(1_000))
+    woken.until(lambda: log.failure is not None)
+    assert log.close() is False
+    assert "1-1.snapshot.tmp: No space left on device" in str(log.failure)
+    assert (log.durable_seq(), log.snapshot_index()) == (1, 0)
 
 
 def test_a_directory_that_can_t_be_written_is_a_named_error(tmp_path: Path) -> None:

@@ -25,20 +25,30 @@ from paceline_protocol.messages import Append, AppendResponse, Config, EntryKind
 SMALL_SEGMENT = 600
 
 
-def write_all(directory: Path, submitter: Submitter, disk: Disk, batches: int) -> tuple[State, State]:
-    """Write random batches. Returns the last durable state and the one that was under way, if it was cut off."""
-    durable = submitter.state
+def write_all(directory: Path, submitter: Submitter, disk: Disk, batches: int) -> list[State]:
+    """Write random batches, and slices of snapshots between them. Returns the last durable state, and if it was cut
+    off, also what was under way."""
+    allowed = [submitter.state]
     writer = None
     try:
-        writer = Writer(directory, read_journal(directory), disk, sync=True, segment_bytes=SMALL_SEGMENT)
+        writer = Writer(directory, read_journal(directory), disk, sync=True, segment_bytes=600, slice_bytes=200)
         for _ in range(batches):
-            writer.write([submitter.next() for _ in range(submitter.random.randint(1, 3))])
-            durable = submitter.state
+            batch = [submitter.next() for _ in range(submitter.random.randint(1, 3))]
+            allowed.append(submitter.state)
+            writer.write(batch)
+            allowed = [submitter.state]
+            while writer.is_saving and submitter.random.random() < 0.7:
+                allowed += submitter.states_if_saved()
+                before = writer.snapshot
+                writer.save_slice()
+                if writer.snapshot is not None and writer.snapshot != before:
+                    submitter.saved(writer.snapshot[0])
+                allowed = [submitter.state]
     except Crash:
         pass
     if writer is not None:
         writer.close()
-    return durable, submitter.state
+    return allowed
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -208,12 +218,11 @@ def test_a_missing_first_segment_is_corruption_unless_a_snapshot_covers_it(tmp_p
 @pytest.mark.parametrize("what", ["missing", "changed", "shorter"])
 def test_a_snapshot_that_is_not_what_was_written_is_corruption(tmp_path: Path, what: str) -> None:
     submitter = Submitter(Random(7))
-    while submitter.state.snapshot is None:
-        submitter.next()
-    submitter = Submitter(Random(7))
     writer = Writer(tmp_path, Recovered(), Disk(), sync=True)
-    while submitter.state.snapshot is None:
+    while writer.snapshot is None:
         writer.write([submitter.next()])
+        while writer.is_saving:
+            writer.save_slice()
     writer.close()
     (path,) = tmp_path.glob("*.snapshot")
     data = bytearray(path.read_bytes())
@@ -243,5 +252,7 @@ def test_segments_and_snapshots_that_are_covered_are_removed(tmp_path: Path) -> 
     write_all(tmp_path, submitter, Disk(), batches=300)
     assert len(list(tmp_path.glob("*.snapshot"))) == 1
     assert len(find_segments(tmp_path)) < 60
+    assert len(list(tmp_path.glob("*.tmp"))) <= 1, "the one that was under way"
+    Writer(tmp_path, read_journal(tmp_path), Disk(), sync=True).close()
     assert not list(tmp_path.glob("*.tmp"))
     assert state_of(read_journal(tmp_path)) == submitter.state

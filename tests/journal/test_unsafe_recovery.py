@@ -52,6 +52,8 @@ def survivor(directory: Path, *, config: Config | None = None, cluster_id: str =
     if snapshot:
         data = snapshot_of(TaskTable(Settings(cluster_name="farm")))
         writer.write([Snapshot(2, 4, voters, data)])
+        while writer.is_saving:
+            writer.save_slice()
     writer.close()
     storage.close()
     return node_id

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 TASK = "reverse"
 SEGMENT_BYTES = 8_192
+SLICE_BYTES = 2_048
 TURNS_AT_ONCE = 10  # what follows at once from becoming leader, and the few pages of a snapshot here
 
 
@@ -40,7 +41,8 @@ class SimulatedJournal:
         self.failure: JournalFailed | None = None
         self._world = world
         self._directory = directory
-        self._pending: list[tuple[float, Persist | Snapshot]] = []
+        self._pending: list[tuple[float, Persist | Snapshot | None]] = []  # None: a slice of a snapshot
+        self._free_at = 0.0  # when the disk has moved the bytes that it was given last
         self._durable_seq = 0
         self._snapshot_index = 0
         self._disk = Disk()
@@ -52,7 +54,9 @@ class SimulatedJournal:
         self._world.events["torn tail"] += recovered.torn is not None
         self._disk.start_again()
         sync = self._world.settings.journal == "fsync"
-        self._writer = Writer(self._directory, recovered, self._disk, sync=sync, segment_bytes=SEGMENT_BYTES)
+        self._writer = Writer(
+            self._directory, recovered, self._disk, sync=sync, segment_bytes=SEGMENT_BYTES, slice_bytes=SLICE_BYTES
+        )
         self._world.writers.append(self._writer)
         self.failure = None
         self._durable_seq = 0
@@ -66,7 +70,7 @@ class SimulatedJournal:
         self._world.events["own snapshot"] += 1
         self._begin(snapshot)
 
-    def _begin(self, write: Persist | Snapshot) -> None:
+    def _begin(self, write: Persist | Snapshot | None) -> None:
         delay_s = self._world.rng.uniform(0, self._world.faults.disk_delay_s)
         due = max(self._world.now + delay_s, self._pending[-1][0] if self._pending else 0.0)
         self._pending.append((due, write))
@@ -79,31 +83,41 @@ class SimulatedJournal:
     def snapshot_index(self) -> int:
         return self._snapshot_index
 
+    def snapshot_bytes(self) -> int:
+        """The size of the last durable snapshot."""
+        return self._writer.snapshot[2] if self._writer.snapshot is not None else 0
+
     def due(self) -> float:
         """When the next write is done."""
-        return self._pending[0][0] if self._pending and self.failure is None else inf
+        return max(self._pending[0][0], self._free_at) if self._pending and self.failure is None else inf
 
     def settle(self) -> None:
-        """Make durable what is due, as one group."""
-        if self.failure is not None:
-            return
-        batch: list[Persist | Snapshot] = []
-        while self._pending and self._pending[0][0] <= self._world.now:
-            batch.append(self._pending.pop(0)[1])
-        if not batch:
-            return
-        try:
-            self._writer.write(batch)
-        except OSError as error:
-            self.failure = JournalFailed("write", str(self._directory), str(error))
-            return
-        for write in batch:
-            if isinstance(write, Snapshot):
-                self._snapshot_index = write.index
-            else:
-                self._durable_seq = write.seq
-                if write.snapshot is not None:
-                    self._snapshot_index = write.snapshot.index
+        """Make durable what is due, as groups with slices of a snapshot between them."""
+        while self.due() <= self._world.now:
+            batch: list[Persist | Snapshot] = []
+            while self._pending and self._pending[0][0] <= self._world.now:
+                write = self._pending[0][1]
+                if write is None and batch:
+                    break
+                del self._pending[0]
+                if write is None:
+                    break
+                batch.append(write)
+            before = self._disk.written_bytes
+            try:
+                if batch:
+                    self._writer.write(batch)
+                else:
+                    self._writer.save_slice()
+            except OSError as error:
+                self.failure = JournalFailed("write", str(self._directory), str(error))
+                return
+            self._free_at = self._world.now + (self._disk.written_bytes - before) * self._world.faults.disk_byte_s
+            self._durable_seq = max([self._durable_seq, *(each.seq for each in batch if isinstance(each, Persist))])
+            if self._writer.snapshot is not None:
+                self._snapshot_index = self._writer.snapshot[0]
+            if self._writer.is_saving and all(write is not None for _, write in self._pending):
+                self._begin(None)
 
     def fail(self) -> None:
         """One of the next operations on the disk is refused."""
@@ -112,12 +126,16 @@ class SimulatedJournal:
     def crash(self) -> None:
         """The process ends while some of what was under way is written."""
         rng = self._world.rng
-        batch = [write for _, write in self._pending[: rng.randint(0, len(self._pending))]]
+        begun = [write for _, write in self._pending[: rng.randint(0, len(self._pending))]]
+        batch = [write for write in begun if write is not None]
         self._pending = []
         try:
-            if batch and self.failure is None:
+            if self.failure is None:
                 self._disk.crash_after(rng.choice((0, 0, 1, 2, 8)))
-                self._writer.write(batch)
+                if batch:
+                    self._writer.write(batch)
+                while None in begun and self._writer.is_saving:
+                    self._writer.save_slice()
         except (Crash, OSError):
             self._world.events["cut write"] += 1
         self._writer.close()

@@ -235,6 +235,16 @@ def sync_nothing(true: Method) -> Method:
     return init
 
 
+def save_at_once(true: Method) -> Method:
+    """A snapshot in one piece, and whatever is promised waits for it."""
+
+    def save_slice(self: journal.Writer) -> None:
+        while self.is_saving:
+            true(self)
+
+    return save_slice
+
+
 def write_no_hard_state(true: Method) -> Method:
     def take_persist(self: Writes) -> Any:
         persist = true(self)

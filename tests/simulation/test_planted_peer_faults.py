@@ -62,13 +62,14 @@ class Fault:
 TASK, LEADER, EXECUTOR = "core.test_task:test", "core.test_leader:test", "core.test_executor:test"
 SESSIONS, NODE = "core.test_sessions:test", "core.test_node:test"
 CLIENT, HERE = "client.test_session:test", "simulation.test_planted_peer_faults:test"
-JOURNAL = "journal.test_recovery:test"
+JOURNAL, WORLD = "journal.test_recovery:test", "simulation.test_world:test"
 
 CRASHES = {"crash_rate": 0.6}
 MORE_CRASHES = {"crash_rate": 1.2}
 DUPLICATES = {"duplicate": 0.3, "slow": 0.3}
 SLOW = {"duplicate": 0.3, "slow": 0.6}
 DISKS = {"crash_rate": 0.8, "disk_delay_s": 0.05, "reboot_rate": 0.4}
+REBOOTS = {"crash_rate": 0.6, "disk_delay_s": 0.001, "reboot_rate": 0.5}
 WIPES = {"wipe_rate": 0.5, "crash_rate": 0.3}
 PARTITIONS = {"partition_rate": 1.5}
 CANCELS = {"cancel": 0.5}
@@ -92,7 +93,7 @@ FAULTS = [
         broken.accept_what_is_known,
         f"{TASK}_a_task_is_accepted_once_whether_it_is_live_ended_or_released",
     ),
-    Fault("snapshots have no attempts", snapshots.Capture, "__init__", broken.snapshot_without(1), faults=MORE_CRASHES),
+    Fault("snapshots have no attempts", snapshots.Capture, "__init__", broken.snapshot_without(1), faults=REBOOTS),
     Fault("snapshots have no results", snapshots.Capture, "__init__", broken.snapshot_without(2), faults=CRASHES),
     Fault("logs the end before the acceptance", Leader, "_propose_draft", broken.end_before_acceptance),
     Fault(
@@ -191,6 +192,13 @@ FAULTS = [
         broken.skip,
         f"{JOURNAL}_a_follower_acknowledges_nothing_that_a_power_cut_takes_back",
     ),
+    Fault(
+        "writes a snapshot in one piece",
+        journal.Writer,
+        "save_slice",
+        broken.save_at_once,
+        f"{WORLD}_no_leader_changes_because_of_snapshots_though_the_disks_write_them_for_longer_than_a_lease",
+    ),
     Fault("does not cut a torn tail", journal, "cut_torn_tail", lambda true: lambda files, torn: None, faults=DISKS),
     Fault("does not write term and vote", Writes, "take_persist", broken.write_no_hard_state, faults=DISKS),
     Fault("promises before it is durable", Consensus, "take_ready", broken.promise_at_once, faults=DISKS),
@@ -288,7 +296,7 @@ def test_planted_fault_is_found(fault: Fault, monkeypatch: pytest.MonkeyPatch) -
 CONTROLS = [
     *(
         Fault("-".join(faults) or "usual", None, "", broken.skip, faults=faults)
-        for faults in ({}, CRASHES, DUPLICATES, DISKS, WIPES, PARTITIONS, CANCELS, STALE)
+        for faults in ({}, CRASHES, DUPLICATES, DISKS, REBOOTS, WIPES, PARTITIONS, CANCELS, STALE)
     ),
     Fault("boots", None, "", broken.skip, faults=BOOTS, nodes=5, expect=3),
     Fault("moves", None, "", broken.skip, faults=MOVES, nodes=5, expect=3),

@@ -61,6 +61,7 @@ class Faults:
     pause_rate: float = 0.05
     worker_death_rate: float = 0.2
     disk_delay_s: float = 0.01
+    disk_byte_s: float = 1e-6  # 1 MB/s: slow, as all that is written here is small
     disk_failure_rate: float = 0.02
     wipe_rate: float = 0.02
     clock_jump_rate: float = 0.02
@@ -358,8 +359,8 @@ class World:
 
     def _heal(self) -> None:
         self.say("all faults end")
-        delay_s = min(self.faults.disk_delay_s, 0.01)
-        self.faults = Faults(**{**dict.fromkeys(Faults.__slots__, 0), "disk_delay_s": delay_s})
+        disk = {"disk_delay_s": min(self.faults.disk_delay_s, 0.01), "disk_byte_s": self.faults.disk_byte_s}
+        self.faults = Faults(**{**dict.fromkeys(Faults.__slots__, 0), **disk})
         self.cut.clear()
         for node in self.nodes:
             node.paused_until = 0.0

@@ -4,7 +4,8 @@
 2. ``persist``: write it down. Several may be under way; they complete in order.
 3. ``after_persist``: send once this Effects' ``persist`` and all earlier ones are durable; then call
    ``NodeCore.persisted(persist.seq)`` and collect effects again.
-4. ``save_snapshot``: write it in the order of the Persists; call ``NodeCore.snapshot_saved`` once it is durable.
+4. ``save_snapshot``: write it, not before the Persists until then; later ones may overtake it, and if there is another
+   before it is begun it may be left out. Call ``NodeCore.snapshot_saved`` once it is durable.
 5. ``to_clients``, ``notices``.
 """
 

@@ -2,7 +2,8 @@
 
 The reactor submits each Persist in order and sends what it promises only once the journal says that it is durable. The
 journal has a thread of its own: it writes all that piled up while it was busy, makes that durable with one sync, and
-wakes the reactor. It never reorders.
+wakes the reactor. It never reorders. A snapshot that the node took itself, which nobody waits for, is written a slice
+at a time between these groups, and counts from the record on that follows its last slice.
 
 With ``journal = "memory"`` there is none: the core counts everything as durable, and a restart is a new node.
 
@@ -36,6 +37,7 @@ from paceline.runtime.recovery import (
     segment_path,
     snapshot_path,
 )
+from paceline.runtime.snapshot_writer import SLICE_BYTES, SnapshotWriter
 
 SEGMENT_BYTES = 64 << 20
 ENTRIES_RECORD_BYTES = 1 << 20
@@ -53,7 +55,8 @@ class Journal(Protocol):
         """Start writing."""
 
     def save_snapshot(self, snapshot: Snapshot) -> None:
-        """Start writing a snapshot that this node took itself; once it is there, entries before it are not needed."""
+        """Start writing a snapshot that this node took itself; once it is there, entries before it are not needed. What
+        is submitted later may be durable before it. Of those that wait only the last is written."""
 
     def durable_seq(self) -> int:
         """Everything up to this Persist.seq is durable."""
@@ -66,22 +69,34 @@ class Writer:
     """The files of one journal. Not for several threads. Every method raises OSError."""
 
     def __init__(
-        self, directory: Path, recovered: Recovered, files: Files, *, sync: bool, segment_bytes: int = SEGMENT_BYTES
+        self,
+        directory: Path,
+        recovered: Recovered,
+        files: Files,
+        *,
+        sync: bool,
+        segment_bytes: int = SEGMENT_BYTES,
+        slice_bytes: int = SLICE_BYTES,
     ) -> None:
         self.directory = directory
         self.snapshot: tuple[int, int, int, int] | None = None  # index, term, size, crc32 of its file
         self._files = files
         self._sync = sync
         self._segment_bytes = segment_bytes
+        self._slice_bytes = slice_bytes
+        self._saving: SnapshotWriter | None = None
+        self._to_save: Snapshot | None = None  # the newest that waits until the one before it is there
         self._segments: deque[SegmentFile] = deque(recovered.segments)
         self._group = recovered.group
         self._hard_state = recovered.hard_state
         self._descriptor = -1
+        for unfinished in sorted(directory.glob("*.tmp")):
+            files.remove(unfinished)
         if recovered.torn is not None:
             cut_torn_tail(files, recovered.torn)
         if recovered.snapshot is not None:
             found = recovered.snapshot
-            pieces = pack_snapshot(found.index, found.term, found.config, found.data)
+            pieces = list(pack_snapshot(found.index, found.term, found.config, found.data))
             self.snapshot = (found.index, found.term, sum(map(len, pieces)), crc_of(pieces))
         try:
             if self._segments:
@@ -94,7 +109,8 @@ class Writer:
             raise
 
     def write(self, batch: Iterable[Persist | Snapshot]) -> None:
-        """Write a batch as one group. It is durable when this returns, or, without ``sync``, given to the system."""
+        """Write the Persists of a batch as one group. They are durable when this returns, or, without ``sync``, given
+        to the system. A Snapshot, which this node took itself, is only taken in: see :meth:`save_slice`."""
         if self._segments[-1].size >= self._segment_bytes:
             self._roll()  # before the batch is looked at: the new segment begins with what held until now
         items: list[tuple[Kind, bytes]] = []
@@ -102,15 +118,14 @@ class Writer:
         snapshots = False
         for each in batch:
             if isinstance(each, Snapshot):
-                items.append(self._save(each, replaces=False))
-                snapshots = True
+                self._to_save = each
                 continue
             if each.hard_state is not None:
                 self._hard_state = each.hard_state
                 items.append(_hard_state(each.hard_state))
                 must_sync = True  # a vote that is forgotten may be given twice
             if each.snapshot is not None:
-                items.append(self._save(each.snapshot, replaces=True))
+                items.append(self._replace(each.snapshot))
                 snapshots = True
             if each.truncate_from is not None:
                 items.append((Kind.TRUNCATE, msgpack.packb([each.truncate_from])))
@@ -118,6 +133,8 @@ class Writer:
             if each.entries:
                 segment = self._segments[-1]
                 segment.last_index = max(segment.last_index, each.entries[-1].index)
+        if not items:
+            return
         self._append(items)
         if must_sync:
             self._files.sync(self._descriptor)
@@ -125,15 +142,46 @@ class Writer:
             self._roll()
             self._drop_covered()
 
+    @property
+    def is_saving(self) -> bool:
+        """Whether there is more to write of a snapshot that this node took."""
+        return self._saving is not None or self._to_save is not None
+
+    def save_slice(self) -> None:
+        """Write a little more of it, and with the last slice the record that makes it count. To be called while
+        :attr:`is_saving`, between groups: no promise waits for more than a slice."""
+        if self._saving is None:
+            assert self._to_save is not None
+            self._saving = SnapshotWriter(self._files, self.directory, self._to_save, self._slice_bytes)
+            self._to_save = None
+        if self._saving.write_slice():
+            return
+        self.snapshot = self._saving.finish()
+        self._saving = None
+        self._append([(Kind.SNAPSHOT, msgpack.packb([*self.snapshot, False]))])
+        self._roll()
+        self._drop_covered()
+
     def sync(self) -> None:
         """Make durable what without ``sync`` was only given to the system."""
         self._files.sync(self._descriptor)
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Let go of the files. A snapshot that is not whole is left as it is: the next Writer removes it."""
+        if self._saving is not None:
+            self._saving.close()
+        self._close_segment()
+
+    def _close_segment(self) -> None:
         if self._descriptor >= 0:
             descriptor, self._descriptor = self._descriptor, -1
             self._files.close(descriptor)
+
+    def _give_up_saving(self) -> None:
+        self._to_save = None
+        if self._saving is not None:
+            self._saving.give_up()
+            self._saving = None
 
     def _sync_found(self) -> None:
         """Make durable what was read. A process that was killed may have left the end of it in the system's cache
@@ -153,18 +201,20 @@ class Writer:
         write_all(self._files, self._descriptor, b"".join(pieces))
         segment.size = offset
 
-    def _save(self, snapshot: Snapshot, *, replaces: bool) -> tuple[Kind, bytes]:
-        """Write a snapshot's file; the record that names it makes it count."""
-        pieces = pack_snapshot(snapshot.index, snapshot.term, snapshot.config, snapshot.data)
+    def _replace(self, snapshot: Snapshot) -> tuple[Kind, bytes]:
+        """Write the file of a snapshot that the leader sent in place of the log, at once: all that follows needs it.
+        The record that names it makes it count. Whatever this node was saving itself is of an earlier entry."""
+        self._give_up_saving()
+        pieces = list(pack_snapshot(snapshot.index, snapshot.term, snapshot.config, snapshot.data))
         replace_file(self._files, snapshot_path(self.directory, snapshot.index, snapshot.term), pieces)
         self.snapshot = (snapshot.index, snapshot.term, sum(map(len, pieces)), crc_of(pieces))
-        return Kind.SNAPSHOT, msgpack.packb([*self.snapshot, replaces])
+        return Kind.SNAPSHOT, msgpack.packb([*self.snapshot, True])
 
     def _roll(self) -> None:
         """Go on in a new segment. It begins with what the earlier ones need not be read for."""
         self._files.sync(self._descriptor)
         number = self._segments[-1].number + 1
-        self.close()
+        self._close_segment()
         self._open_segment(number)
 
     def _open_segment(self, number: int) -> None:
@@ -226,6 +276,7 @@ class DiskJournal:
         wake: Callable[[], None],
         files: Files | None = None,
         segment_bytes: int = SEGMENT_BYTES,
+        slice_bytes: int = SLICE_BYTES,
     ) -> None:
         """Raises JournalFailed if the directory can't be written."""
         self.failure: JournalFailed | None = None
@@ -238,7 +289,12 @@ class DiskJournal:
         self._snapshot_index = recovered.snapshot.index if recovered.snapshot is not None else 0
         try:
             self._writer = Writer(
-                directory, recovered, files or RealFiles(), sync=mode == "fsync", segment_bytes=segment_bytes
+                directory,
+                recovered,
+                files or RealFiles(),
+                sync=mode == "fsync",
+                segment_bytes=segment_bytes,
+                slice_bytes=slice_bytes,
             )
         except OSError as error:
             raise JournalFailed("write", str(error.filename or directory), os.strerror(error.errno or 0)) from error
@@ -260,8 +316,8 @@ class DiskJournal:
         return self._snapshot_index
 
     def close(self) -> bool:
-        """Write what was submitted, sync it in any mode, and stop. After CLOSE_TIMEOUT_S the rest is left: nobody was
-        promised it. True if all of it is durable."""
+        """Write what was submitted, sync it in any mode, and stop. A snapshot that is not whole is given up, and after
+        CLOSE_TIMEOUT_S the rest is left: nobody was promised it. True if all Persists are durable."""
         self._closing = True
         self._signal.set()
         self._thread.join(CLOSE_TIMEOUT_S)
@@ -291,8 +347,9 @@ class DiskJournal:
         _logger.critical("%s", self.failure)
 
     def _write_pending(self) -> bool:
-        """Wait for something to write, and write it. False: the journal is closed."""
-        self._signal.wait()
+        """Wait for something to write, and write it, then one slice of a snapshot. False: the journal is closed."""
+        if not self._writer.is_saving:
+            self._signal.wait()
         self._signal.clear()
         closing = self._closing  # read before the queue is: what was submitted before close() is written
         batch: list[Persist | Snapshot] = []
@@ -301,11 +358,17 @@ class DiskJournal:
         if batch:
             self._writer.write(batch)
             for each in batch:
-                if isinstance(each, Snapshot):
-                    self._snapshot_index = each.index
-                else:
+                if isinstance(each, Persist):
                     self._durable_seq = each.seq
-                    if each.snapshot is not None:
-                        self._snapshot_index = each.snapshot.index
-            self._wake()
+            self._tell()
+        if self._writer.is_saving and not closing:
+            before = self._writer.snapshot
+            self._writer.save_slice()
+            if self._writer.snapshot != before:
+                self._tell()
         return not closing
+
+    def _tell(self) -> None:
+        if self._writer.snapshot is not None:
+            self._snapshot_index = self._writer.snapshot[0]
+        self._wake()

@@ -211,11 +211,14 @@ class _Replay:
 # --- snapshots --------------------------------------------------------------------------------------------------
 
 
-def pack_snapshot(index: int, term: int, config: Config, data: Stream) -> list[bytes]:
+def pack_snapshot(
+    index: int, term: int, config: Config, data: Stream, piece_bytes: int = PIECE_BYTES
+) -> Iterator[bytes]:
     """The content of a snapshot file, in pieces."""
     head = msgpack.packb([index, term, encode_config(config), len(data)])
-    pieces = [SNAPSHOT_MAGIC + len(head).to_bytes(4, "big") + head]
-    return pieces + [bytes(data[start : start + PIECE_BYTES]) for start in range(0, len(data), PIECE_BYTES)]
+    yield SNAPSHOT_MAGIC + len(head).to_bytes(4, "big") + head
+    for start in range(0, len(data), piece_bytes):
+        yield bytes(data[start : start + piece_bytes])
 
 
 def read_snapshot(path: Path, index: int, term: int) -> SnapshotFile:
