@@ -72,6 +72,17 @@ def test_no_vote_is_taken_away_while_the_others_need_one_that_died_a_moment_ago(
     assert "accepted 1" in story.run("client k submit 1")
 
 
+def test_what_is_asked_of_a_leader_before_it_has_heard_every_voter_waits_until_it_has() -> None:
+    story = formed("abc")
+    story.run("cut a\nuntil b leads\njoin a\nclient k hello b")
+    leader = node(story, "b").leader
+    assert leader is not None
+    assert "a" not in node(story, "b").keeper._heard_nodes(leader, story._now)
+    node(story, "b").on_client(b"k", Admin(1, AdminOp.REMOVE, "c"), story._now)
+    story.run("advance 1")
+    assert voters(story, "b") == "ab"
+
+
 def leader_of(story: NodeScenario) -> Leader:
     leader = node(story, "a").leader
     assert leader is not None

@@ -60,12 +60,11 @@ class Fault:
 
 
 TASK, LEADER, EXECUTOR = "core.test_task:test", "core.test_leader:test", "core.test_executor:test"
-SESSIONS, NODE = "core.test_sessions:test", "core.test_node:test"
+SESSIONS, DELIVERY, NODE = "core.test_sessions:test", "core.test_delivery:test", "core.test_node:test"
 CLIENT, HERE = "client.test_session:test", "simulation.test_planted_peer_faults:test"
 JOURNAL, WORLD = "journal.test_recovery:test", "simulation.test_world:test"
 
 CRASHES = {"crash_rate": 0.6}
-MORE_CRASHES = {"crash_rate": 1.2}
 DUPLICATES = {"duplicate": 0.3, "slow": 0.3}
 SLOW = {"duplicate": 0.3, "slow": 0.6}
 DISKS = {"crash_rate": 0.8, "disk_delay_s": 0.05, "reboot_rate": 0.4}
@@ -118,7 +117,13 @@ FAULTS = [
     ),
     Fault("gives back what is under way", Leader, "on_enrol", broken.give_back_whatever_is_missing, faults=SLOW),
     Fault("takes a dispatch twice", Executor, "on_dispatch", broken.take_twice, faults=DUPLICATES),
-    Fault("numbers dispatches from zero", Executor, "__init__", broken.number_from_zero, faults=STALE),
+    Fault(
+        "numbers dispatches from zero",
+        Executor,
+        "__init__",
+        broken.number_from_zero,
+        f"{DELIVERY}_what_was_sent_to_a_node_before_it_was_restarted_does_not_start_there",
+    ),
     Fault(
         "dispatches beyond its lease",
         Replication,

@@ -491,7 +491,7 @@ class NodeCore:
             self.elections_won += 1
             self._next_beat = now  # at once, and from then on with the heartbeats of consensus
             self._schedule()
-            self.keeper.begin()
+            self.keeper.begin(now)
             self._notice("info", f"leading in term {consensus.term}")
 
     def _may_lead(self) -> bool:

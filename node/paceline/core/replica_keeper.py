@@ -43,9 +43,11 @@ class ReplicaKeeper:
         self._reviewed_commit = 0  # the commit index at the last review
         self._wanted: Config | None = None  # the next configuration, which may wait for answers
         self._wanted_at = 0.0
+        self._began_at = 0.0
 
-    def begin(self) -> None:
+    def begin(self, now: float) -> None:
         """This node leads from now on."""
+        self._began_at = now
         self.attendance = Attendance()
         self._reviewed_commit = self._consensus.commit_index
         self._wanted = None
@@ -80,8 +82,11 @@ class ReplicaKeeper:
         )
         self._reviewed_commit = consensus.commit_index
         view = View(current, consensus.node_id, alive, caught_up, current.limit or settings.voters)
-        if self._requests and not self._advance(self._requests[0], view, now):
-            return
+        if self._requests:
+            # A leader of a moment ago has not heard everybody who is there: what needs them must not be refused for it.
+            is_early = now < self._began_at + settings.timing.election_timeout_min_s
+            if (is_early and not alive.issuperset(current.voters)) or not self._advance(self._requests[0], view, now):
+                return
         config = next_config(
             current,
             own_id=view.own_id,
