@@ -28,6 +28,7 @@ class Disk(RealFiles):
         self._fails = fails or {}
         self._open: dict[int, Path] = {}
         self._synced_size: dict[Path, int] = {}
+        self._removed: dict[Path, bytes] = {}  # since its directory was synced: what was there
         self._unlisted: dict[Path, bytes | None] = {}  # made or replaced since its directory was synced: what was there
 
     def crash_after(self, operations: int) -> None:
@@ -56,7 +57,7 @@ class Disk(RealFiles):
         descriptor = super().create(path)
         self._open[descriptor] = path
         self._synced_size[path] = 0
-        self._unlisted.setdefault(path, None)
+        self._unlisted.setdefault(path, self._removed.pop(path, None))
         return descriptor
 
     def append(self, path: Path) -> int:
@@ -87,6 +88,8 @@ class Disk(RealFiles):
         self._step(path)
         for each in [each for each in self._unlisted if each.parent == path]:
             del self._unlisted[each]
+        for each in [each for each in self._removed if each.parent == path]:
+            del self._removed[each]
 
     def truncate(self, descriptor: int, size: int) -> None:
         self._step(self._open[descriptor])
@@ -98,7 +101,7 @@ class Disk(RealFiles):
 
     def rename(self, source: Path, destination: Path) -> None:
         self._step(source)
-        before = destination.read_bytes() if destination.is_file() else None
+        before = destination.read_bytes() if destination.is_file() else self._removed.pop(destination, None)
         super().rename(source, destination)
         self._unlisted.pop(source, None)
         self._unlisted.setdefault(destination, before)
@@ -106,11 +109,18 @@ class Disk(RealFiles):
 
     def remove(self, path: Path) -> None:
         self._step(path)
+        before = self._unlisted.pop(path) if path in self._unlisted else path.read_bytes() if path.exists() else None
         super().remove(path)
+        if before is not None:
+            self._removed[path] = before
 
     def lose_unsynced(self, random: Random) -> None:
         """What a power cut leaves: of each file what was synced and perhaps some of the rest, the names that were
-        synced and perhaps others."""
+        synced and perhaps others, and perhaps files that were removed."""
+        for path, before in self._removed.items():
+            if random.random() < 0.5 and not path.exists():
+                path.write_bytes(before)
+                self._synced_size[path] = len(before)
         for path, before in self._unlisted.items():
             if random.random() < 0.5 and path.exists():
                 if before is None:
@@ -123,6 +133,7 @@ class Disk(RealFiles):
                 with path.open("r+b") as file:
                     file.truncate(random.randint(size, path.stat().st_size))
         self._unlisted.clear()
+        self._removed.clear()
         self._synced_size = {path: path.stat().st_size for path in self._synced_size if path.exists()}
 
 

@@ -189,7 +189,7 @@ def test_what_is_submitted_while_a_snapshot_is_written_waits_for_one_slice_of_it
             self.durable: list[int] = []
 
         def write(self, descriptor: int, data: bytes) -> int:
-            if self._open[descriptor].suffix == ".tmp":
+            if self._open[descriptor].name.endswith(".snapshot.tmp"):
                 self.durable.append(log.durable_seq())
                 log.submit(persist(len(self.durable) + 1))
             return super().write(descriptor, data)
@@ -224,7 +224,7 @@ def test_of_the_snapshots_that_wait_only_the_last_is_written(tmp_path: Path) -> 
 def test_a_snapshot_that_can_t_be_written_is_a_failure_of_the_journal(tmp_path: Path) -> None:
     class Full(Disk):
         def write(self, descriptor: int, data: bytes) -> int:
-            if self._open[descriptor].suffix == ".tmp":
+            if self._open[descriptor].name.endswith(".snapshot.tmp"):
                 raise OSError(errno.ENOSPC, "refused", str(self._open[descriptor]))
             return super().write(descriptor, data)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from pathlib import Path
 
 import pytest
@@ -230,7 +231,7 @@ def test_a_directory_that_is_locked_or_damaged_is_a_named_error(tmp_path: Path) 
     with pytest.raises(JournalCorrupt, match="is damaged at byte"):
         recover(tmp_path, new_cluster_id="new", at=AT)
     (tmp_path / "identity.json").unlink()
-    segment.unlink()
+    shutil.rmtree(segment.parent)
     survivor(tmp_path)
     (tmp_path / "identity.json").unlink()
     with pytest.raises(IdentityLost, match=r"no identity\.json"):

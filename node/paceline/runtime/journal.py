@@ -33,7 +33,11 @@ from paceline.runtime.recovery import (
     SegmentFile,
     crc_of,
     cut_torn_tail,
+    needed_path,
+    pack_needed,
     pack_snapshot,
+    read_needed,
+    segment_number,
     segment_path,
     snapshot_path,
 )
@@ -86,12 +90,11 @@ class Writer:
         self._slice_bytes = slice_bytes
         self._saving: SnapshotWriter | None = None
         self._to_save: Snapshot | None = None  # the newest that waits until the one before it is there
+        self._needed = read_needed(directory)
         self._segments: deque[SegmentFile] = deque(recovered.segments)
         self._group = recovered.group
         self._hard_state = recovered.hard_state
         self._descriptor = -1
-        for unfinished in sorted(directory.glob("*.tmp")):
-            files.remove(unfinished)
         if recovered.torn is not None:
             cut_torn_tail(files, recovered.torn)
         if recovered.snapshot is not None:
@@ -104,6 +107,7 @@ class Writer:
                 self._sync_found()
             else:
                 self._open_segment(1)
+            self._drop_covered()
         except BaseException:
             self.close()
             raise
@@ -140,7 +144,6 @@ class Writer:
             self._files.sync(self._descriptor)
         if snapshots:
             self._roll()
-            self._drop_covered()
 
     @property
     def is_saving(self) -> bool:
@@ -160,7 +163,6 @@ class Writer:
         self._saving = None
         self._append([(Kind.SNAPSHOT, msgpack.packb([*self.snapshot, False]))])
         self._roll()
-        self._drop_covered()
 
     def sync(self) -> None:
         """Make durable what without ``sync`` was only given to the system."""
@@ -216,6 +218,7 @@ class Writer:
         number = self._segments[-1].number + 1
         self._close_segment()
         self._open_segment(number)
+        self._drop_covered()
 
     def _open_segment(self, number: int) -> None:
         path = segment_path(self.directory, number)
@@ -230,15 +233,28 @@ class Writer:
         self._files.sync_directory(self.directory)
 
     def _drop_covered(self) -> None:
-        """Remove segments that hold nothing behind the snapshot, and earlier snapshots."""
-        assert self.snapshot is not None
-        index, term, _, _ = self.snapshot
+        """Say durably which segments are needed, and remove what is not: segments that hold nothing behind the
+        snapshot, other snapshots, and whatever a crash left or brought back."""
+        index = self.snapshot[0] if self.snapshot is not None else 0
         while len(self._segments) > 1 and self._segments[0].last_index <= index:
-            self._files.remove(self._segments.popleft().path)
-        newest = snapshot_path(self.directory, index, term)
-        for path in sorted(self.directory.glob("*.snapshot")):
-            if path != newest:
-                self._files.remove(path)
+            self._segments.popleft()
+        needed = self._segments[0].number, self._segments[-1].number
+        if needed != self._needed:
+            replace_file(self._files, needed_path(self.directory), [pack_needed(*needed)])
+            self._needed = needed
+        useless = [path for path in sorted(self.directory.iterdir()) if self._is_useless(path)]
+        for path in useless:
+            self._files.remove(path)
+        if useless:
+            self._files.sync_directory(self.directory)
+
+    def _is_useless(self, path: Path) -> bool:
+        number = segment_number(path)
+        if number is not None:
+            return number < self._segments[0].number
+        if path.suffix == ".snapshot":
+            return self.snapshot is None or path != snapshot_path(self.directory, *self.snapshot[:2])
+        return path.suffix == ".tmp" and self._saving is None
 
 
 def _hard_state(hard_state: HardState) -> tuple[Kind, bytes]:

@@ -1,5 +1,9 @@
 """Reading a journal: what a node knew when it stopped, or why that can't be told any more.
 
+Beside segments and snapshots there is the file ``needed``: the numbers of the first and the last segment without which
+the journal is not whole, and a crc32 of them. It is replaced when a segment was begun, and before segments are removed,
+so one that is missing is always missed, and one that a crash has brought back is known to be of no use.
+
 Nothing here changes a file but :func:`cut_torn_tail`, which is called once a node means to write.
 """
 
@@ -8,7 +12,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -89,13 +92,45 @@ def snapshot_path(directory: Path, index: int, term: int) -> Path:
     return directory / f"{index:020d}-{term}.snapshot"
 
 
+def segment_number(path: Path) -> int | None:
+    """None: it is no segment."""
+    match = _SEGMENT_NAME.fullmatch(path.name)
+    return int(match[1]) if match else None
+
+
+def needed_path(directory: Path) -> Path:
+    return directory / "needed"
+
+
+def pack_needed(first: int, last: int) -> bytes:
+    text = f"{first} {last}"
+    return f"{text} {crc32(text.encode()):08x}\n".encode()
+
+
+def read_needed(directory: Path) -> tuple[int, int] | None:
+    """The first and the last segment that must be there; None if nothing says so. Raises JournalCorrupt."""
+    path = needed_path(directory)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    try:
+        first, last, _ = data.split()
+        if data != pack_needed(int(first), int(last)):
+            raise ValueError("the checksum is wrong")
+    except ValueError as error:
+        raise JournalCorrupt(str(path), 0, str(error)) from None
+    return int(first), int(last)
+
+
 def find_segments(directory: Path) -> list[Path]:
-    """The segments in a directory, oldest first. Raises JournalCorrupt if one is missing between two others."""
-    numbers = sorted(int(match[1]) for path in directory.iterdir() if (match := _SEGMENT_NAME.fullmatch(path.name)))
-    for number, following in pairwise(numbers):
-        if following != number + 1:
-            raise JournalCorrupt(str(segment_path(directory, number + 1)), 0, "the file is missing")
-    return [segment_path(directory, number) for number in numbers]
+    """The segments of a journal, oldest first. Raises JournalCorrupt if one is missing."""
+    found = {number for path in directory.iterdir() if (number := segment_number(path)) is not None}
+    first, last = read_needed(directory) or (min(found, default=1), 0)
+    for number in range(first, max([last, *found]) + 1):
+        if number not in found:
+            raise JournalCorrupt(str(segment_path(directory, number)), 0, "the file is missing")
+    return [segment_path(directory, number) for number in sorted(found) if number >= first]
 
 
 def read_journal(directory: Path) -> Recovered:
@@ -133,13 +168,16 @@ def read_segment(path: Path, found: Recovered, *, is_last: bool) -> Iterator[Rec
             yield from group
             segment.records += len(group)
             group, whole_end, found.group = [], end, record.group
-    if whole_end == len(data):
+    if whole_end == len(data) > SEGMENT_HEADER_BYTES:
         return
     # Here begins a group that is not whole: the last one, or all that was written after it would not be there.
     beyond = record_beyond(memoryview(data), number, end, group=found.group + 1)
     if not is_last or beyond is not None:
         where = f" and whole records follow at byte {beyond.offset}" if beyond is not None else ""
         raise JournalCorrupt(str(path), end, f"the checksum is wrong{where}")
+    if whole_end == SEGMENT_HEADER_BYTES:  # a crash while it was made: without its head it can't stand for earlier ones
+        found.segments.pop()
+        whole_end = 0
     found.torn = TornTail(path, whole_end, len(data) - whole_end)
     segment.size = whole_end
 
