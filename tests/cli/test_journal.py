@@ -11,7 +11,7 @@ from paceline.cli.app import run
 from paceline.core.consensus import Persist
 from paceline.core.log import Entry, HardState
 from paceline.runtime.files import RealFiles
-from paceline.runtime.journal import Writer
+from paceline.runtime.journal_writer import Writer
 from paceline.runtime.recovery import Recovered, find_segments
 
 

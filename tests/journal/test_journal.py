@@ -14,7 +14,8 @@ from paceline.core.consensus import Persist
 from paceline.core.log import Entry, HardState, Snapshot
 from paceline.errors import JournalFailed
 from paceline.runtime import journal as journal_module
-from paceline.runtime.journal import DiskJournal, Writer
+from paceline.runtime.journal import DiskJournal
+from paceline.runtime.journal_writer import Writer
 from paceline.runtime.records import BODY_LIMIT_BYTES
 from paceline.runtime.recovery import Recovered, read_journal
 

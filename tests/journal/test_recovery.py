@@ -17,7 +17,7 @@ from paceline.core.election import Timing
 from paceline.core.log import Entry, HardState, Log, Snapshot
 from paceline.errors import JournalCorrupt, JournalTooNew
 from paceline.runtime import records
-from paceline.runtime.journal import Writer
+from paceline.runtime.journal_writer import Writer
 from paceline.runtime.recovery import Recovered, find_segments, needed_path, read_journal
 from paceline_protocol.codec import encode_config
 from paceline_protocol.messages import Append, AppendResponse, Config, EntryKind

@@ -15,7 +15,8 @@ from paceline.core.log import Entry, HardState
 from paceline.errors import ConfigError, DataDirInUse, IdentityLost, JournalCorrupt, JournalTooNew
 from paceline.runtime import storage as storage_module
 from paceline.runtime.files import RealFiles
-from paceline.runtime.journal import DiskJournal, Writer
+from paceline.runtime.journal import DiskJournal
+from paceline.runtime.journal_writer import Writer
 from paceline.runtime.storage import Storage
 
 

@@ -26,7 +26,7 @@ from paceline.errors import (
     RecoveryUnfinished,
 )
 from paceline.runtime.files import Files, RealFiles
-from paceline.runtime.journal import Writer
+from paceline.runtime.journal_writer import Writer
 from paceline.runtime.recovery import find_segments, read_journal
 from paceline.runtime.storage import Storage
 from paceline.runtime.unsafe import look, recover

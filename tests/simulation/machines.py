@@ -16,7 +16,7 @@ from paceline.core.membership import Identity
 from paceline.core.node import NodeCore
 from paceline.core.snapshots import restore
 from paceline.errors import JournalFailed
-from paceline.runtime.journal import Writer
+from paceline.runtime.journal_writer import Writer
 from paceline.runtime.memory_transport import MemoryEndpoint, MemoryTransport
 from paceline.runtime.reactor import Reactor
 from paceline.runtime.recovery import Recovered, read_journal

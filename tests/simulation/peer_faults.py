@@ -20,7 +20,7 @@ from paceline.core.node import NodeCore
 from paceline.core.slots import Slots
 from paceline.core.task import TaskTable
 from paceline.core.writes import Writes
-from paceline.runtime import journal
+from paceline.runtime import journal_writer
 from paceline.runtime.reactor import Reactor
 from paceline_protocol.codec import encode_outcomes, join_ids
 from paceline_protocol.messages import Consent, ConsentReceived, EntryKind, Envelope, PeerMessage
@@ -228,7 +228,7 @@ def give_back_what_runs(true: Method) -> Method:
 
 
 def sync_nothing(true: Method) -> Method:
-    def init(self: journal.Writer, *args: Any, **kwargs: Any) -> None:
+    def init(self: journal_writer.Writer, *args: Any, **kwargs: Any) -> None:
         true(self, *args, **kwargs)
         self._sync = False
 
@@ -238,7 +238,7 @@ def sync_nothing(true: Method) -> Method:
 def save_at_once(true: Method) -> Method:
     """A snapshot in one piece, and whatever is promised waits for it."""
 
-    def save_slice(self: journal.Writer) -> None:
+    def save_slice(self: journal_writer.Writer) -> None:
         while self.is_saving:
             true(self)
 

@@ -31,7 +31,7 @@ from paceline.core.slots import Slots
 from paceline.core.task import Task, TaskTable
 from paceline.core.writes import Writes
 from paceline.errors import JournalCorrupt
-from paceline.runtime import journal
+from paceline.runtime import journal_writer
 from paceline.runtime.reactor import Reactor
 from simulation import peer_faults as broken
 from simulation import world as world_module
@@ -189,22 +189,24 @@ FAULTS = [
         f"{CLIENT}_what_is_called_accepted_behind_a_gap_may_have_been_refused_in_it",
     ),
     # what is on disk
-    Fault("syncs nothing", journal.Writer, "__init__", broken.sync_nothing, faults=DISKS),
+    Fault("syncs nothing", journal_writer.Writer, "__init__", broken.sync_nothing, faults=DISKS),
     Fault(
         "does not sync what it found",
-        journal.Writer,
+        journal_writer.Writer,
         "_sync_found",
         broken.skip,
         f"{JOURNAL}_a_follower_acknowledges_nothing_that_a_power_cut_takes_back",
     ),
     Fault(
         "writes a snapshot in one piece",
-        journal.Writer,
+        journal_writer.Writer,
         "save_slice",
         broken.save_at_once,
         f"{WORLD}_no_leader_changes_because_of_snapshots_though_the_disks_write_them_for_longer_than_a_lease",
     ),
-    Fault("does not cut a torn tail", journal, "cut_torn_tail", lambda true: lambda files, torn: None, faults=DISKS),
+    Fault(
+        "does not cut a torn tail", journal_writer, "cut_torn_tail", lambda true: lambda files, torn: None, faults=DISKS
+    ),
     Fault("does not write term and vote", Writes, "take_persist", broken.write_no_hard_state, faults=DISKS),
     Fault("promises before it is durable", Consensus, "take_ready", broken.promise_at_once, faults=DISKS),
     Fault("an empty disk votes under the old name", SimulatedNode, "_insert_disk", broken.keep_the_name, faults=WIPES),

@@ -28,7 +28,7 @@ from paceline.core.executor import INCARNATION_SHIFT
 from paceline.core.node import NodeCore
 from paceline.core.settings import Settings
 from paceline.core.snapshots import snapshot_of
-from paceline.runtime.journal import Writer
+from paceline.runtime.journal_writer import Writer
 from paceline.runtime.memory_transport import Kind
 from paceline_protocol.messages import AdminOp, EntryKind
 from simulation.clients import SimulatedClient

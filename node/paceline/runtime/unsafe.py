@@ -30,7 +30,7 @@ from paceline.core.snapshots import restore
 from paceline.core.task import TaskTable
 from paceline.errors import DataDirInUse, JournalCorrupt, JournalFailed, RecoveryRefused
 from paceline.runtime.files import Files, RealFiles
-from paceline.runtime.journal import Writer
+from paceline.runtime.journal_writer import Writer
 from paceline.runtime.recovery import Recovered
 from paceline.runtime.storage import Storage, UnsafeRecovery
 from paceline_protocol.codec import decode_config, encode_config
