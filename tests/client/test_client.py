@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from client.fake_node import DEADLINE_S, FakeNode, lost_payload, wait_until
-from paceline.client import Client, Future, NamedTask, current_client
+from paceline.client import Client, Future, NamedTask, current_client, driver
 from paceline.errors import (
     ClientClosed,
     IncompatibleVersion,
@@ -300,6 +300,18 @@ def test_one_thread_submits_while_another_waits(node: FakeNode, client: Client) 
         node.release()
         assert later.result(DEADLINE_S) == "later"
         assert waiting.result(DEADLINE_S) == "held"
+
+
+def test_calls_that_come_one_by_one_leave_one_by_one_though_nobody_waits_for_a_result(
+    node: FakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("TICK_S", 3_600.0), ("IDLE_TICK_S", 3_600.0), ("PILE_S", 0.0)):
+        monkeypatch.setattr(driver, name, value)  # so that no other thread reads the answers
+    with Client(node.address) as alone, Client(node.address) as other:
+        for number in range(100):
+            alone.submit("echo", number)
+            other.submit("echo", number).result(DEADLINE_S)  # the node has answered all that it got before
+    assert node.count(Submit) > 150  # of both
 
 
 def test_ctrl_c_ends_the_wait_and_the_client_goes_on(node: FakeNode, client: Client) -> None:

@@ -38,8 +38,10 @@ IDLE_TICK_S = 0.5
 IDLE_AFTER_S = 1.0
 SLEEP_LIMIT_S = 0.05
 PILE_CALLS = 16
-"""While calls pile up, their submitter looks for the leader's answers after so many of them. The last few of a burst
-leave when somebody waits, or at the next tick."""
+PILE_S = 0.002
+PILE_FRAMES = 64
+"""While calls pile up, their submitter looks for the leader's answers after so many of them, or for so long. The last
+few of a burst leave when somebody waits, or at the next tick."""
 THREAD_END_LIMIT_S = 1.0
 ID_PREFIX_BYTES = 10
 
@@ -76,6 +78,7 @@ class Driver:
         self._asleep = False  # the driver sleeps on the sockets
         self._ended: deque[Future[Any]] = deque()  # their callbacks are due
         self._tick_at_s = 0.0
+        self._read_at_s = 0.0  # when the sockets were looked at last
         self._sampler = Sampler(trace_every)
         # The background thread.
         self._eager = 0  # unresolved futures with callbacks
@@ -153,6 +156,11 @@ class Driver:
             # The send may have taken the edge that the sleeping driver waits for; and what piles up leaves when the
             # leader's answer is read, which costs more than a call: not for each.
             self._pump()
+        elif queued and now >= self._read_at_s + PILE_S:
+            # Calls that come one by one, and nobody reads: all that has come, or answers would come faster than that.
+            for _ in range(PILE_FRAMES):
+                if not self._pump():
+                    break
         if self._thread_idle:
             self._thread_idle = False
             self._thread_wake.set()
@@ -246,6 +254,7 @@ class Driver:
     def _pump(self) -> bool:
         """One turn, under the lock: read, do what is due, send, resolve. True if there may be more to read."""
         session, now = self.session, time.monotonic()
+        self._read_at_s = now
         more = self._connections.deliver(now)
         if now >= self._tick_at_s and not more:
             self._tick_at_s = now + TICK_S
