@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -205,6 +206,43 @@ def stub_nodes(tasks: int, rounds: int) -> Report:
     from paceline_bench import stub_nodes as verb
 
     return verb.run(tasks, rounds)
+
+
+def _parse_names(context: click.Context, parameter: click.Parameter, text: str | None) -> list[str]:
+    from paceline_bench.rival_files import chosen, discover
+
+    names = [name.strip() for name in text.split(",")] if text else []
+    try:
+        chosen(discover(), names)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+    return names
+
+
+@bench.command()
+@click.option("--only", callback=_parse_names, metavar="NAME,NAME,...", help="These systems; without it all.")
+@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True)
+@click.option("--samples", type=click.IntRange(min=1), default=2_000, show_default=True, help="One at a time, in all.")
+@click.option(
+    "--rate", type=click.FloatRange(1, 500), default=100.0, show_default=True, help="Tasks a second, of the open loop."
+)
+@click.option(
+    "--venvs",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Where the systems' environments are, or are made. Without it in the user's cache directory.",
+)
+@click.option("--quick", is_flag=True, help="One round of little work: to see that each runs, not to quote.")
+@reported
+def rivals(only: list[str], rounds: int, samples: int, rate: float, venvs: Path | None, quick: bool) -> Report:
+    """Celery, Dask, Ray and others beside paceline, each in an environment of its own.
+
+    The first run installs them, with pip. Those that need Redis or RabbitMQ get private servers, of the programs that
+    are installed. What can't be installed or does not start is listed with its reason.
+    """
+    from paceline_bench import rivals as verb
+
+    return verb.run(only, verb.plan(rounds, samples, rate, quick), venvs and venvs.absolute())
 
 
 @bench.command(name="all")
