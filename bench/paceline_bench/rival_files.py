@@ -1,7 +1,7 @@
 """The systems that there are: what the headings of the files in peers/ say.
 
 A heading is inline script metadata (PEP 723), so that everything about a rival is in its own file and can be read
-without importing it: ``dependencies`` pins the packages of its environment, and ``[tool.paceline.rivals]`` has a line
+without importing it: ``dependencies`` pins the packages of its environment, and ``[tool.paceline.rivals]`` has a table
 for each variant, with its ``title``, the ``servers`` that it needs, and its options.
 """
 
@@ -31,6 +31,7 @@ class Peer:
     servers: tuple[str, ...]
     packages: tuple[str, ...]  # whose versions are reported
     options: dict[str, Any]
+    open_loop_note: str = ""  # what is different about its figure there
 
     @property
     def module(self) -> str:
@@ -53,7 +54,8 @@ def read(path: Path) -> list[Peer]:
             raise ValueError(f"{path.name}: no such server: {', '.join(unknown)}; there are {', '.join(SERVERS)}")
         pinned = [re.split(r"[\[=]", requirement)[0] for requirement in requirements]
         packages = tuple(variant.pop("packages", pinned))
-        peers.append(Peer(name, title, path, requirements, servers, packages, variant))
+        note = variant.pop("open_loop_note", "")
+        peers.append(Peer(name, title, path, requirements, servers, packages, variant, note))
     return peers
 
 

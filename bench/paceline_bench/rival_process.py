@@ -52,7 +52,7 @@ class RivalProcess(AbstractContextManager["RivalProcess"]):
         self._directory = tempfile.TemporaryDirectory(prefix="pl-", ignore_cleanup_errors=True)
         self._first = 0
         self._unread = b""
-        setup = Setup(uuid.uuid4().hex[:12], workers, purpose, servers, peer.options, list(peer.packages))
+        setup = Setup(f"bench-{uuid.uuid4().hex[:12]}", workers, purpose, servers, peer.options, list(peer.packages))
         self._setup = json.dumps(asdict(setup))
         here = Path(self._directory.name)
         # The rival's interpreter finds this package, and nothing that is installed beside it.

@@ -29,12 +29,17 @@ RABBITMQ_PROGRAMS = ("/usr/lib/rabbitmq/bin/rabbitmq-server", "rabbitmq-server")
 """Debian's program of that name on the path is another one, which asks for root and reads /etc."""
 
 
+GUARD = 'exec 3<&0; { read -r _ <&3; kill -KILL 0; } & exec 3<&- </dev/null; exec "$@"'
+"""A server does not notice that the harness is gone. So a shell waits beside it, for the end of a pipe from the
+harness, and then kills both."""
+
+
 class ServerFailed(Exception):
     """A server is not installed or did not start; the message says what to do, or its last words."""
 
 
 class Server:
-    """One running server. Its ``probe`` is sent to its port until the answer begins with ``greeting``."""
+    """One server, started. It ends with whoever started it, whatever ends that."""
 
     def __init__(self, command: Sequence[str], environment: dict[str, str], directory: Path, port: int) -> None:
         self._token = uuid.uuid4().hex
@@ -42,8 +47,8 @@ class Server:
         self._port = port
         with self._log_path.open("wb") as log:
             self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
+                ["sh", "-c", GUARD, "sh", *command],
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=directory,
@@ -51,7 +56,12 @@ class Server:
                 start_new_session=True,
             )
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def wait_ready(self, probe: bytes, greeting: bytes) -> None:
+        """Until its port answers the probe with the greeting. Raises ServerFailed."""
         deadline_s = time.monotonic() + START_TIMEOUT_S
         while not _answers(self._port, probe, greeting):
             if self._process.poll() is not None or time.monotonic() > deadline_s:
@@ -68,6 +78,8 @@ class Server:
             pass  # it is killed, with whatever it started
         finally:
             kill_all(self._process, TOKEN_VARIABLE, self._token)
+            assert self._process.stdin is not None
+            self._process.stdin.close()
 
 
 class Servers(AbstractContextManager["Servers"]):
@@ -126,7 +138,7 @@ class Servers(AbstractContextManager["Servers"]):
         }
         server = Server([_program(*RABBITMQ_PROGRAMS)], environment, directory, port)
         self._start(server, b"AMQP\x00\x00\x09\x01", b"\x01")  # the first byte of a method frame: Connection.Start
-        return f"amqp://guest:guest@{HOST}:{port}//"
+        return f"amqp://guest:guest@{HOST}:{port}/%2F"
 
     def _start(self, server: Server, probe: bytes, greeting: bytes) -> None:
         self._running.append(server)

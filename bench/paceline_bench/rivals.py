@@ -102,7 +102,8 @@ def run(names: Sequence[str], planned: Plan, venvs: Path | None = None) -> Repor
         ]
         for number, each in track(turns, "rivals: rounds"):
             if not each.failed:
-                take_turn(each, pythons[each.peer.name], servers.urls, planned, number)
+                needed = {name: servers.urls[name] for name in each.peer.servers}
+                take_turn(each, pythons[each.peer.name], needed, planned, number)
     return report(measured, planned)
 
 

@@ -23,13 +23,18 @@ def report(measured: Sequence[Measured], planned: Plan) -> Report:
     round_trips = {each.peer.title: Histogram.merged(each.round_trips) for each in measured if each.round_trips}
     short = {each.peer.title: Histogram.merged(each.short) for each in measured if each.short}
     rows = [
-        *_latency_rows("one at a time, p50", measured, _p50s_s, f"{planned.samples_per_round:,} tasks a round"),
+        *_latency_rows(
+            "one at a time, p50", measured, _p50s_s, lambda each: f"{planned.samples_per_round:,} tasks a round"
+        ),
         *_rate_rows("burst, tasks/s", measured, lambda each: each.bursts),
         *_rate_rows("many at once, tasks/s", measured, lambda each: each.chunked),
         *_latency_rows(
-            "open loop, p99 of short tasks", measured, _short_p99s_s, f"{planned.rate_per_s:,.0f} tasks/s are due"
+            "open loop, p99 of short tasks",
+            measured,
+            _short_p99s_s,
+            lambda each: _note(f"{planned.rate_per_s:,.0f} tasks/s are due", each.peer.open_loop_note),
         ),
-        *(Row(f"not measured: {each.peer.title}", "failed", each.failed) for each in measured if each.failed),
+        *(Row(f"not run to its end: {each.peer.title}", "failed", each.failed) for each in measured if each.failed),
     ]
     return Report(
         verb="rivals",
@@ -64,7 +69,10 @@ def _rates_per_s(bursts: Sequence[Burst]) -> list[float]:
 
 
 def _latency_rows(
-    what: str, measured: Sequence[Measured], values_of: Callable[[Measured], list[float]], note: str
+    what: str,
+    measured: Sequence[Measured],
+    values_of: Callable[[Measured], list[float]],
+    note_of: Callable[[Measured], str],
 ) -> list[Row]:
     values = _present(measured, values_of)
     base_s = _base(values)
@@ -72,7 +80,7 @@ def _latency_rows(
         Row(
             f"{what}: {each.peer.title}",
             duration(median(each_values)),
-            _note(_ratio(median(each_values), base_s), _range(each_values, duration), note),
+            _note(_ratio(median(each_values), base_s), _range(each_values, duration), note_of(each)),
         )
         for each, each_values in sorted(values, key=lambda pair: median(pair[1]))
     ]
