@@ -5,6 +5,7 @@ temporary directory. Nothing of an installed server's configuration is read, and
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -83,10 +84,11 @@ class Server:
 
 
 class Servers(AbstractContextManager["Servers"]):
-    """Those of the wanted ones that start; ``urls`` has them by name."""
+    """Those of the wanted ones that start, by name."""
 
     def __init__(self, wanted: Iterable[str]) -> None:
         self.urls: dict[str, str] = {}
+        self.versions: dict[str, str] = {}
         self._reasons: dict[str, str] = {}
         self._running: list[Server] = []
         self._directory = tempfile.TemporaryDirectory(prefix="pl-servers-", ignore_cleanup_errors=True)
@@ -97,6 +99,7 @@ class Servers(AbstractContextManager["Servers"]):
                 directory.mkdir()
                 try:
                     self.urls[name] = starts[name](directory)
+                    self.versions[name] = version_in((directory / "log").read_text(errors="replace"))
                 except ServerFailed as error:
                     self._reasons[name] = f"{name}: {error}"
         except BaseException:
@@ -116,8 +119,13 @@ class Servers(AbstractContextManager["Servers"]):
         return f"redis://{HOST}:{port}/0"
 
     def _rabbitmq(self, directory: Path) -> str:
-        """With Erlang's port mapper and distribution on loopback too, on ports of its own."""
+        """With Erlang's distribution on loopback too. The port mapper is ours: RabbitMQ would start it as a daemon."""
         port, distribution, mapper = _free_ports(3)
+        mapper_directory = directory / "epmd"
+        mapper_directory.mkdir()
+        names = [_program("epmd"), "-address", HOST, "-port", str(mapper)]
+        # Asked for the names that it knows (NAMES_REQ), it begins with its port.
+        self._start(Server(names, {}, mapper_directory, mapper), b"\x00\x01n", mapper.to_bytes(4, "big"))
         (directory / "plugins").write_text("[].\n")
         (directory / "rabbitmq.conf").write_text("loopback_users.guest = true\n")
         environment = {
@@ -145,7 +153,7 @@ class Servers(AbstractContextManager["Servers"]):
         server.wait_ready(probe, greeting)
 
     def close(self) -> None:
-        for server in self._running:
+        for server in reversed(self._running):
             server.stop()
         self._directory.cleanup()
 
@@ -153,6 +161,12 @@ class Servers(AbstractContextManager["Servers"]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def version_in(log: str) -> str:
+    """Both servers begin their logs with it."""
+    found = re.search(r"(?:Redis version=|RabbitMQ )(\d+(?:\.\d+)+)", log)
+    return found[1] if found else "unknown"
 
 
 def _program(*names: str) -> str:

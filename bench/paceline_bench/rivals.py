@@ -104,7 +104,7 @@ def run(names: Sequence[str], planned: Plan, venvs: Path | None = None) -> Repor
             if not each.failed:
                 needed = {name: servers.urls[name] for name in each.peer.servers}
                 take_turn(each, pythons[each.peer.name], needed, planned, number)
-    return report(measured, planned)
+    return report(measured, planned, servers.versions)
 
 
 def take_turn(each: Measured, python: Path, servers: dict[str, str], planned: Plan, number: int) -> None:

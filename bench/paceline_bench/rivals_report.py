@@ -17,14 +17,20 @@ BASE = "paceline-memory"
 """What the others are compared with."""
 
 
-def report(measured: Sequence[Measured], planned: Plan) -> Report:
-    """Rows by what was measured, the best first; then what was not measured, each with its reason."""
+def report(measured: Sequence[Measured], planned: Plan, servers: dict[str, str] | None = None) -> Report:
+    """Rows by what was measured, the best first; then what was not, with its reason. ``servers``: their versions."""
     wrong = {each.peer.name: each.wrong for each in measured if each.wrong}
     round_trips = {each.peer.title: Histogram.merged(each.round_trips) for each in measured if each.round_trips}
-    short = {each.peer.title: Histogram.merged(each.short) for each in measured if each.short}
+    short = {each.peer.title: Histogram.merged(each.short) for each in measured if _short_p99s_s(each)}
     rows = [
         *_latency_rows(
-            "one at a time, p50", measured, _p50s_s, lambda each: f"{planned.samples_per_round:,} tasks a round"
+            "one at a time, p50",
+            measured,
+            _p50s_s,
+            lambda each: _note(
+                f"{planned.samples_per_round:,} tasks a round",
+                ", ".join(f"{package} {version}" for package, version in each.versions.items()),
+            ),
         ),
         *_rate_rows("burst, tasks/s", measured, lambda each: each.bursts),
         *_rate_rows("many at once, tasks/s", measured, lambda each: each.chunked),
@@ -52,7 +58,11 @@ def report(measured: Sequence[Measured], planned: Plan) -> Report:
             *(histogram.latency(f"{title}, open loop, short") for title, histogram in short.items()),
         ],
         pictures=_pictures(round_trips, short),
-        details={"rounds": planned.rounds, "systems": {each.peer.name: _details(each) for each in measured}},
+        details={
+            "rounds": planned.rounds,
+            "servers": servers or {},
+            "systems": {each.peer.name: _details(each) for each in measured},
+        },
     )
 
 

@@ -239,6 +239,14 @@ def test_ratios_are_of_medians_and_the_best_comes_first(tmp_path: Path) -> None:
     assert [histogram.samples for histogram in result.latencies] == [3, 3]
 
 
+def test_an_open_loop_without_a_single_result_has_no_percentile(tmp_path: Path) -> None:
+    silent = measured(tmp_path, "silent", [1e-3], [1.0], wrong=1)
+    silent.short.append(Histogram())
+    result = report([silent], PLAN)
+    assert [histogram.name for histogram in result.latencies] == ["Silent, one at a time"]
+    assert not [row for row in result.rows if "open loop" in row.what]
+
+
 def test_without_paceline_there_is_no_ratio_and_one_wrong_result_fails(tmp_path: Path) -> None:
     result = report([measured(tmp_path, "other", [1e-3], [1.0], wrong=1)], PLAN)
     assert "times" not in result.rows[0].note
@@ -369,6 +377,18 @@ def test_a_server_ends_with_the_harness_however_that_ends(tmp_path: Path) -> Non
         psutil.Process(int(done.stdout)).wait(timeout=10)
     except psutil.NoSuchProcess:
         pass  # it has ended already
+
+
+@pytest.mark.parametrize(
+    ("log", "version"),
+    [
+        ("1:C 25 Nov 2026 * Redis version=7.0.15, bits=64", "7.0.15"),
+        ("[info]\n  ##  ##      RabbitMQ 3.10.8\n", "3.10.8"),
+        ("", "unknown"),
+    ],
+)
+def test_the_version_of_a_server_is_in_its_log(log: str, version: str) -> None:
+    assert rival_servers.version_in(log) == version
 
 
 def test_the_last_words_of_a_server_that_did_not_start_are_the_reason(tmp_path: Path) -> None:
