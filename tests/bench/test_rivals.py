@@ -165,6 +165,29 @@ def test_a_process_that_a_rival_left_in_another_session_is_ended_too(tmp_path: P
     assert not alive
 
 
+def test_a_rival_ends_with_the_harness_and_with_all_that_it_started(tmp_path: Path) -> None:
+    pid_path = tmp_path / "pid"
+    methods = f"""
+        def __init__(self, setup):
+            worker = subprocess.Popen(["sleep", "600"])
+            Path({str(pid_path)!r}).write_text(str(worker.pid))
+    """
+    peer = rival(tmp_path, "orphan", methods)
+    script = (
+        "import os, sys; from pathlib import Path; from paceline_bench.rival_files import read\n"
+        "from paceline_bench.rival_process import RivalProcess\n"
+        f"(peer,) = read(Path({str(peer.path)!r}))\n"
+        "process = RivalProcess(peer, Path(sys.executable), 1, 'burst', {})\n"
+        "os.kill(os.getpid(), 9)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert done.returncode == -9, done.stderr
+    try:
+        psutil.Process(int(pid_path.read_text())).wait(timeout=30)
+    except psutil.NoSuchProcess:
+        pass  # it has ended already
+
+
 # --- the verb ---------------------------------------------------------------------------------------------------
 
 

@@ -19,6 +19,8 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import select
+import signal
 import sys
 import threading
 import time
@@ -35,6 +37,7 @@ same, so that what a rival leaves behind is known by it."""
 RESULT_TIMEOUT_S = 60.0
 OPEN_LOOP_START_S = 0.05
 OPEN_LOOP_DRAIN_S = 60.0
+CLOSE_TIMEOUT_S = 10.0
 
 Done = Callable[[int, float], None]
 """Is told a result, and when it was there (perf_counter, seconds)."""
@@ -192,9 +195,25 @@ def serve(module: str, requests: BinaryIO, say: Callable[[dict[str, Any]], None]
             system.close()
 
 
+def end_session() -> None:
+    """SIGKILL for all that is left in this process's session, and for itself: nobody else may be there to do it."""
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+
+
+def watch(pipe: int) -> None:
+    """Ends everything some seconds after the harness has closed its end, if that was not done by then."""
+    poll = select.poll()
+    poll.register(pipe, 0)  # the end alone, which needs no asking
+    poll.poll()
+    time.sleep(CLOSE_TIMEOUT_S)
+    end_session()
+
+
 def main(module: str) -> None:
     """What a rival prints must not get between the answers: only this function has the pipes of the harness."""
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    threading.Thread(target=watch, args=(requests.fileno(),), daemon=True).start()
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.dup2(2, 1)
@@ -203,7 +222,10 @@ def main(module: str) -> None:
         answers.write(json.dumps(fields).encode() + b"\n")
         answers.flush()
 
-    serve(module, requests, say)
+    try:
+        serve(module, requests, say)
+    finally:
+        end_session()
 
 
 if __name__ == "__main__":
