@@ -314,6 +314,15 @@ def test_calls_that_come_one_by_one_leave_one_by_one_though_nobody_waits_for_a_r
     assert node.count(Submit) > 150  # of both
 
 
+@pytest.fixture
+def heeds_ctrl_c() -> Iterator[None]:
+    """Python leaves SIGINT alone where it was ignored before, as for what a shell starts in the background."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
+
+
+@pytest.mark.usefixtures("heeds_ctrl_c")
 def test_ctrl_c_ends_the_wait_and_the_client_goes_on(node: FakeNode, client: Client) -> None:
     node.hold = True
     future = client.submit("add", 1)
