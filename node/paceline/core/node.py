@@ -369,7 +369,7 @@ class NodeCore:
             self._effects_at = -inf
         if self._takeover is not None:
             self._review_leadership(now)
-            if self._takeover is None:
+            if self.leader is not None:
                 self._effects_at = self._log_at = -inf
         if self.leader is not None and now >= self.leader.due:
             self._effects_at = self._log_at = -inf
