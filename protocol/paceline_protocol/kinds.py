@@ -97,48 +97,63 @@ _TRUSTED = frozenset(
 # The messages on the way of every task, checked at once. True: all of it is valid. False: it may still be, look closer.
 
 
-_SUBMIT_TYPES = (int, int, bytes, bool)
-_UPDATE_TYPES = (int, tuple, tuple, tuple)
-
-
 def _is_submit(fields: Any) -> bool:
-    if type(fields) is not tuple or tuple(map(type, fields)) != _SUBMIT_TYPES:
+    if type(fields) is not tuple or len(fields) != 4:
         return False
-    seq, ack, _calls, _prompt = fields
-    in_range: bool = 0 <= seq <= MAX_INT and 0 <= ack <= MAX_INT
-    return in_range
+    values: tuple[Any, ...] = fields
+    seq, ack = values[0], values[1]
+    return (
+        type(seq) is int
+        and 0 <= seq <= MAX_INT
+        and type(ack) is int
+        and 0 <= ack <= MAX_INT
+        and type(values[2]) is bytes
+        and type(values[3]) is bool
+    )
 
 
 def _is_update(fields: Any) -> bool:
     """Of an Update that refuses nothing."""
-    if type(fields) is not tuple or tuple(map(type, fields)) != _UPDATE_TYPES:
+    if type(fields) is not tuple or len(fields) != 4:
         return False
-    seq, accepted, refused, results = fields
-    if refused or not 0 <= seq <= MAX_INT or len(accepted) > MAX_BATCH_ITEMS or len(results) > MAX_BATCH_ITEMS:
+    values: tuple[Any, ...] = fields
+    seq, accepted, refused, results = values[0], values[1], values[2], values[3]
+    if type(seq) is not int or not 0 <= seq <= MAX_INT:
+        return False
+    if type(accepted) is not tuple or type(refused) is not tuple or type(results) is not tuple:
+        return False
+    if refused or len(accepted) > MAX_BATCH_ITEMS or len(results) > MAX_BATCH_ITEMS:
         return False
     for number in accepted:
         if type(number) is not int or not 0 <= number <= MAX_INT:
             return False
-    return all(map(f.is_result, results))
-
-
-def _holds_one(is_valid: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    """Of a message whose one field is a batch of one record."""
-
-    def check(fields: Any) -> bool:
-        if type(fields) is not tuple or len(fields) != 1:
+    for result in results:  # noqa: SIM110 - compiled, this makes no object for each result
+        if not f.is_result(result):
             return False
-        batch = fields[0]
-        return type(batch) is tuple and len(batch) == 1 and is_valid(batch[0])
+    return True
 
-    return check
+
+def _only_record(fields: Any) -> Any:
+    """The record of a message whose one field is a batch of one, None if it is none."""
+    if type(fields) is not tuple or len(fields) != 1:
+        return None
+    batch = fields[0]
+    return batch[0] if type(batch) is tuple and len(batch) == 1 else None
+
+
+def _is_run_of_one(fields: Any) -> bool:
+    return f.is_assignment(_only_record(fields))
+
+
+def _is_done_of_one(fields: Any) -> bool:
+    return f.is_outcome(_only_record(fields))
 
 
 AT_ONCE: dict[type[m.Message], Callable[[Any], bool]] = {
     m.Submit: _is_submit,
     m.Update: _is_update,
-    m.Run: _holds_one(f.is_assignment),
-    m.Done: _holds_one(f.is_outcome),
+    m.Run: _is_run_of_one,
+    m.Done: _is_done_of_one,
 }
 
 

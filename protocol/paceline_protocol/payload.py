@@ -152,7 +152,7 @@ def _unpack(data: bytes) -> Any:
             skimmer = Unpacker(max_buffer_size=len(data))
             skimmer.feed(data)
             skimmer.skip()
-        if MARK_HEAD not in data:
+        if data.find(MARK_HEAD) < 0:  # `in` first takes its left side for a number, and makes an exception of it
             return unpackb(data, ext_hook=read_ext, strict_map_key=False, unicode_errors="surrogatepass")
         collections = Collections()
         value = unpackb(

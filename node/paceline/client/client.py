@@ -195,11 +195,14 @@ class Client:
         """
         if window < 1:
             raise ValueError(f"window is {window}, and must be at least 1")
-        _parts(target)  # a wrong target is an error here and not at the first result
-        return self._map(target, zip(*iterables, strict=False), window)
+        # A wrong target is an error here and not at the first result.
+        return self._map(_parts(target), zip(*iterables, strict=False), window)
 
-    def _map(self, target: Target, arguments: Iterator[tuple[Any, ...]], window: int) -> Iterator[Any]:
+    def _map(
+        self, parts: tuple[str, int, Options | None], arguments: Iterator[tuple[Any, ...]], window: int
+    ) -> Iterator[Any]:
         self._start_discovery()
+        name, priority, options = parts
         ahead: deque[Future[Any]] = deque()
         # The first batch is small, so that work begins while the arguments of the next are read.
         wanted = min(window, MAP_FIRST_TASKS)
@@ -207,7 +210,9 @@ class Client:
             while True:
                 # Half a window at a time: submitted one by one as results come, tasks would travel one by one.
                 if wanted and len(ahead) <= window // 2:
-                    calls = [self._pack(target, args, {}) for args in itertools.islice(arguments, wanted)]
+                    limit = self._limit_bytes()
+                    some = itertools.islice(arguments, wanted)
+                    calls = [(name, priority, pack_args(args, {}, limit), options) for args in some]
                     ahead.extend(self._driver.submit_many(calls))
                     wanted = max(1, window // 2) if len(calls) == wanted else 0
                 if not ahead:
@@ -272,8 +277,10 @@ class Client:
 
     def _pack(self, target: Target, args: tuple[Any, ...], kwargs: dict[str, Any]) -> PackedCall:
         name, priority, options = _parts(target)
-        limit_bytes = self._payload_limit_bytes or self._session.payload_limit_bytes
-        return name, priority, pack_args(args, kwargs, limit_bytes), options
+        return name, priority, pack_args(args, kwargs, self._limit_bytes()), options
+
+    def _limit_bytes(self) -> int:
+        return self._payload_limit_bytes or self._session.payload_limit_bytes
 
 
 def _parts(target: object) -> tuple[str, int, Options | None]:

@@ -22,7 +22,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from paceline.client.connections import Connections
@@ -42,6 +42,8 @@ PILE_S = 0.002
 PILE_FRAMES = 64
 """While calls pile up, their submitter looks for the leader's answers after so many of them, or for so long. The last
 few of a burst leave when somebody waits, or at the next tick."""
+TOGETHER_CALLS = 64
+"""How many of a sequence of calls are taken in before another thread gets its turn."""
 THREAD_END_LIMIT_S = 1.0
 ID_PREFIX_BYTES = 10
 
@@ -119,19 +121,25 @@ class Driver:
             self._run_callbacks()
         return future
 
-    def submit_many(self, calls: Iterable[PackedCall]) -> list[Future[Any]]:
+    def submit_many(self, calls: Sequence[PackedCall]) -> list[Future[Any]]:
         """The same for several, in full batches."""
-        if self.session.state is State.IDLE:
+        session = self.session
+        if session.state is State.IDLE:
             self.connect()
-        futures = []
-        for call in calls:
+        futures: list[Future[Any]] = []
+        while len(futures) < len(calls):
             self._wait_for_room()
             with self._lock:
                 self._check_usable()
-                futures.append(self._add(call, time.monotonic()))
+                now = time.monotonic()
+                # Some at a time: other threads get their turn, and a batch that is full leaves.
+                for call in calls[len(futures) : len(futures) + TOGETHER_CALLS]:
+                    if not session.has_room:
+                        break
+                    futures.append(self._add(call, now))
         with self._lock:
             self._after_submit(time.monotonic())
-            if self.session.queued:
+            if session.queued:
                 self._pump()
         self._run_callbacks()
         return futures
