@@ -19,7 +19,7 @@ from paceline.core.queues import Lane, ReadyQueues
 from paceline.core.task import Event, State, Task
 from paceline_protocol.messages import Assignment
 
-TOGETHER_US = 200
+TOGETHER_US = 500
 """Tasks that take no longer than this together go to one node: about what it takes to give one to another."""
 
 SWEEP_TASKS = 1_024

@@ -202,12 +202,14 @@ class Slots:
         A leader that learned of the loss late may have sent that attempt here once more, and take() dropped the copy:
         only a new account tells it so.
         """
+        held = self._held
         lost = False
         while self.unrecorded and self.unrecorded[0].seq <= seq:
-            for task_id, attempt, end, *_ in self.unrecorded.popleft().items:
-                if self._held.get(task_id) == attempt:  # else a later attempt was dispatched here
-                    del self._held[task_id]
-                    lost = lost or end == TaskEnd.LOST
+            for outcome in self.unrecorded.popleft().items:
+                task_id = outcome[0]
+                if held.get(task_id) == outcome[1]:  # else a later attempt was dispatched here
+                    del held[task_id]
+                    lost = lost or outcome[2] == TaskEnd.LOST
         return lost
 
     def overdue(self, before: float, now: float) -> list[UnrecordedBatch]:
