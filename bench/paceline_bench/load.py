@@ -132,7 +132,6 @@ def _prompt_switches() -> Iterator[None]:
 @contextmanager
 def _no_collector() -> Iterator[None]:
     """Walking over a million futures would hold up the sender, and no program but this one keeps them."""
-    gc.collect()
     gc.disable()
     try:
         yield

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from core.takeovers import taken_over
-from paceline.core.leader import BEAT_UNCHANGED_S, Leader
+from paceline.core.leader import BEAT_UNCHANGED_S, RELEASE_TASKS, Leader
 from paceline.core.sessions import Session
 from paceline.core.settings import Settings
 from paceline.core.task import State, Task, TaskTable
@@ -620,6 +620,18 @@ def test_results_that_the_client_has_are_released_together_a_little_later() -> N
     lead.leader.log(due)
     assert lead.entries[-1][:2] == (EntryKind.RELEASE, tid(1) + tid(2))
     assert lead.leader.due == float("inf")
+
+
+def test_many_results_are_released_with_whatever_is_logged_next() -> None:
+    lead, session = running(*range(1, RELEASE_TASKS + 1))
+    lead.outcomes("a", 1, *range(1, RELEASE_TASKS + 1))
+    lead.updates()
+    lead.leader.acknowledge(session, 99, 1.0)
+    lead.leader.log(1.0)
+    assert EntryKind.RELEASE in lead.kinds()
+    assert lead.leader.due == 1.0 + lead.settings.release_interval_s, "it finds nothing left then"
+    lead.leader.log(lead.leader.due)
+    assert lead.kinds().count(EntryKind.RELEASE) == 1
 
 
 def test_a_lingering_accepted_is_a_deadline_until_it_has_left() -> None:

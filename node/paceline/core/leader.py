@@ -53,6 +53,8 @@ from paceline_protocol.payload import ErrorInfo, pack_error_info
 
 BEAT_UNCHANGED_S = 0.2
 """Between Beats to a node that is enrolled and of which there is nothing new: some of them fit into its timeout."""
+RELEASE_TASKS = 256
+"""Under load ids are released as soon as there are so many, as thousands at once would hold up what runs."""
 DISPATCH_TASKS = 4_096
 DISPATCH_BYTES = 4 << 20
 
@@ -499,7 +501,7 @@ class Leader:
         self.log_is_awaited = False
         if self._draft:
             self._propose_draft()
-        if now >= self._release_at:
+        if now >= self._release_at or len(self._to_release) >= RELEASE_TASKS:
             self._propose(EntryKind.RELEASE, join_ids(self._to_release), None)
             self._to_release = []
             self._release_at = float("inf")

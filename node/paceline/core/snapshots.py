@@ -11,11 +11,13 @@ page is msgpack ``[section, items]``; equal tables give equal streams.
 from __future__ import annotations
 
 from collections import OrderedDict
+from sys import maxsize
 from typing import Any
 
 import msgpack  # type: ignore[import-untyped]
 
 from paceline.core.pages import Pieces, Stream, framed, page_at
+from paceline.core.released import ReleasedIds
 from paceline.core.task import TOTALS, Task, TaskTable
 
 PAGE_ITEMS = 1_000
@@ -76,7 +78,7 @@ class Restore:
         self._lost_attempts: dict[bytes, int] = {}
         self._results: OrderedDict[bytes, tuple[int, bytes]] = OrderedDict()
         self._result_bytes = 0
-        self._released: OrderedDict[bytes, None] = OrderedDict()
+        self._released = ReleasedIds(maxsize)
         self._totals: dict[str, int] = dict.fromkeys(TOTALS, 0)
 
     def step(self) -> bool:
@@ -98,7 +100,7 @@ class Restore:
                     self._result_bytes += len(payload)
             case 3:  # RELEASED
                 for task_id in items:
-                    self._released[task_id] = None
+                    self._released.add(task_id)
             case 4:  # TOTAL
                 self._totals = dict(zip(TOTALS, items, strict=True))
             case _:
@@ -111,6 +113,7 @@ class Restore:
         table.lost_attempts = self._lost_attempts
         table.results = self._results
         table.result_bytes = self._result_bytes
+        self._released.limit = table.released.limit
         table.released = self._released
         table.totals = self._totals
 

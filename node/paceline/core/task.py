@@ -22,6 +22,7 @@ from enum import IntEnum
 from sys import intern
 from typing import TYPE_CHECKING, Any
 
+from paceline.core.released import ReleasedIds
 from paceline.core.settings import Settings
 from paceline_protocol.codec import decode_calls, decode_outcomes, split_ids
 from paceline_protocol.messages import (
@@ -205,7 +206,7 @@ class TaskTable:
         # Ordered, for taking the oldest: a plain dict would search for it past all the places of those already gone.
         self.results: OrderedDict[bytes, tuple[int, bytes]] = OrderedDict()
         self.result_bytes = 0
-        self.released: OrderedDict[bytes, None] = OrderedDict()
+        self.released = ReleasedIds(settings.released_limit_tasks)
         self.totals: dict[str, int] = dict.fromkeys(TOTALS, 0)
 
     @property
@@ -264,6 +265,4 @@ class TaskTable:
     def _drop_result(self, task_id: bytes) -> None:
         _, payload = self.results.pop(task_id)
         self.result_bytes -= len(payload)
-        self.released[task_id] = None
-        if len(self.released) > self._settings.released_limit_tasks:
-            self.released.popitem(last=False)
+        self.released.add(task_id)
