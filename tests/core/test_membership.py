@@ -94,6 +94,13 @@ def test_an_address_that_a_peer_passes_on_again_is_not() -> None:
     assert known.doors["there:1"].wait_s == 4.0
 
 
+def test_while_there_is_no_leader_no_address_is_left_alone_for_long() -> None:
+    known = a_silent_address()
+    moments = [32.0 + eighth / 8 for eighth in range(80)]
+    assert pauses([now for now in moments if known.due(now, leaderless=True)]) == [0.25] * 39
+    assert pauses(knocks(known, 42.0, 52.0)) == [4.0]
+
+
 def test_a_peer_that_answered_and_fell_silent_is_asked_often_at_first() -> None:
     known = a_silent_address()
     known.add_peer(envelope("b"), hello("there:1"), 32.0)

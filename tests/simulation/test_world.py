@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -73,6 +74,19 @@ def test_no_leader_changes_because_of_snapshots_though_the_disks_write_them_for_
     assert written * world.faults.disk_byte_s > world.settings.timing.election_timeout_min_s
     assert world.events["own snapshot"] - snapshots >= 3
     assert world.leaders == leaders
+    world.heal_and_finish()
+
+
+def test_nodes_that_were_restarted_while_none_could_reach_another_soon_find_each_other() -> None:
+    world = World(3, faults=replace(PEACE))
+    world.run(3.0)
+    world.cut = {(one.address, another.address) for one, another in itertools.permutations(world.nodes, 2)}
+    for node in world.nodes:
+        node.crash(power_fails=False)
+        node.start()
+    until = world.now + 7.0  # by then an address that is silent is asked every five seconds
+    while world.now < until:
+        world.step(until)
     world.heal_and_finish()
 
 

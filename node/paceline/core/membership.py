@@ -4,7 +4,9 @@ Three things are kept apart, because mixing them up is how clusters split:
 
 * **Addresses** come from discovery and from peers. They only say where to knock: often at first, ever more seldom
   while nobody answers, often again once discovery or a person names the address anew. That a peer passes it on is no
-  news: peers do so as long as they hear the node there, also if we can't reach it.
+  news: peers do so as long as they hear the node there, also if we can't reach it. A node of a cluster that knows of no
+  leader does not wait long: behind a silent door may be the voter that is needed to elect one, with no way to answer it
+  but to know where it is.
 * **Peers** are nodes that answered with an Envelope and a PeerHello. The directory maps a node id to its latest
   address.
 * **Membership of the log** (voters, learners) is decided by the log alone (``consensus.py``, ``replicas.py``).
@@ -137,8 +139,10 @@ class Directory:
         since = now - max(self.settings.node_timeout_s, 2 * self.settings.gossip_interval_s)
         return [peer for peer in self.peers.values() if peer.cluster_id == cluster_id and peer.heard_at >= since]
 
-    def due(self, now: float) -> list[str]:
-        """Addresses at which it is time to say hello; the caller does."""
+    def due(self, now: float, *, leaderless: bool = False) -> list[str]:
+        """Addresses at which it is time to say hello; the caller does. ``leaderless``: this node's cluster has no
+        leader, as far as it knows."""
+        longest_s = self.settings.hello_interval_leaderless_s if leaderless else self.settings.hello_interval_max_s
         since = now - 2 * self.settings.gossip_interval_s
         answering = {peer.address for peer in self.peers.values() if peer.heard_at >= since}
         due = []
@@ -148,7 +152,7 @@ class Directory:
                 door.silent_since = float("inf")
                 if now - door.knocked_at >= self.settings.gossip_interval_s:
                     due.append(address)
-            elif now - door.knocked_at >= door.wait_s:
+            elif now - door.knocked_at >= min(door.wait_s, longest_s):
                 due.append(address)
                 door.silent_since = min(door.silent_since, now)
                 longer_s = max(2 * door.wait_s, self.settings.hello_interval_s)

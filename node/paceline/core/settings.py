@@ -26,6 +26,7 @@ class Settings:
     node_timeout_s: float = 1.5  # a node silent for this long has lost its tasks
     hello_interval_s: float = 0.1  # to an address that has not answered yet; doubles with each hello
     hello_interval_max_s: float = 5.0
+    hello_interval_leaderless_s: float = 0.25  # instead, to a node of a cluster that knows of no leader
     gossip_interval_s: float = 2.0  # to a peer that has
     forget_peer_after_s: float = 60.0
     learner_timeout_s: float = 10.0  # a learner silent for this long leaves the configuration
