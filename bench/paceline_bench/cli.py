@@ -87,7 +87,7 @@ def latency(samples: int, rounds: int, secure: bool, stages: bool) -> Report:
 @bench.command()
 @click.option("--tasks", type=click.IntRange(min=1), default=100_000, show_default=True)
 @_repeats
-@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True)
 @_secure
 @reported
 def throughput(tasks: int, repeats: int, workers: int, secure: bool) -> Report:
@@ -249,18 +249,38 @@ def rivals(only: list[str], rounds: int, samples: int, rate: float, venvs: Path 
 @click.option("--quick", is_flag=True, help="A tenth of the work: to see that it runs, not to quote.")
 @reported
 def everything(quick: bool) -> list[Report]:
-    """The verbs that take minutes, with their defaults, in one table."""
-    from paceline_bench import failover, floor, idle, latency, open_loop, scaling, throughput
+    """Every verb but `rivals`, with its defaults, in one table. Takes about ten minutes."""
+    from paceline_bench import (
+        durability,
+        failover,
+        floor,
+        idle,
+        latency,
+        memory,
+        open_loop,
+        restart,
+        scaling,
+        throughput,
+    )
+    from paceline_bench import stub_nodes as stubs
 
     share = 10 if quick else 1
-    setup = open_loop.Setup(open_loop.BODIES["noop"], 10.0 / share, seed=1, workers=2)
+
+    def offered(body: str) -> Report:
+        return open_loop.run([], open_loop.Setup(open_loop.BODIES[body], 10.0 / share, seed=1, workers=2))
+
     steps: list[tuple[str, Callable[[], Report]]] = [
         ("floor", lambda: floor.run(10_000 // share, 5)),
         ("latency", lambda: latency.run(10_000 // share, 5)),
         ("latency, encrypted", lambda: latency.run(10_000 // share, 5, secure=True)),
-        ("throughput", lambda: throughput.run(100_000 // share, 3, 1)),
-        ("open-loop", lambda: open_loop.run([], setup)),
+        ("throughput", lambda: throughput.run(100_000 // share, 3, 2)),
+        ("durability", lambda: durability.run(2_000 // share, 30_000 // share, 3)),
+        ("open-loop", lambda: offered("noop")),
+        ("open-loop, bimodal", lambda: offered("bimodal")),
         ("scaling", lambda: scaling.run(2 if quick else 8, 3)),
+        ("stub-nodes", lambda: stubs.run(100_000 // share, 1 if quick else 3)),
+        ("memory", lambda: memory.run(1_000_000 // share, 5_000 // share)),
+        ("restart", lambda: restart.run(100_000 // share)),
         ("failover", lambda: failover.run(20 // share, 200.0, 1)),
         ("idle", lambda: idle.run(20.0 / share)),
     ]

@@ -9,7 +9,20 @@ from pathlib import Path
 import pytest
 
 from paceline.cli.app import run
-from paceline_bench import failover, floor, idle, latency, open_loop, scaling, stages, throughput
+from paceline_bench import (
+    durability,
+    failover,
+    floor,
+    idle,
+    latency,
+    memory,
+    open_loop,
+    restart,
+    scaling,
+    stages,
+    stub_nodes,
+    throughput,
+)
 from paceline_bench.machine import describe
 from paceline_bench.report import Check, Report, Row
 
@@ -51,7 +64,11 @@ def test_a_wrong_result_ends_with_1(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 def test_all_is_one_table_of_every_verb_with_the_machine_below(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for verb in (floor, latency, throughput, open_loop, scaling, failover, idle):
+    verbs = (
+        *(floor, latency, throughput, durability, open_loop, scaling, stub_nodes, memory, restart),
+        *(failover, idle),
+    )
+    for verb in verbs:
         name = verb.__name__.rpartition(".")[2]
         monkeypatch.setattr(
             verb,
@@ -60,12 +77,13 @@ def test_all_is_one_table_of_every_verb_with_the_machine_below(
         )
     assert run(["bench", "all", "--quick"]) == 0
     printed = capsys.readouterr().out
-    heading, *rows, empty = printed.splitlines()[:10]
+    heading, *rows, empty = printed.splitlines()[:15]
     assert heading.split() == ["verb", "journal", "what", "measured"]
-    verbs = ["floor", "latency", "latency, encrypted", "throughput", "open_loop", "scaling", "failover", "idle"]
-    assert [re.split(r"\s{2,}", row)[0] for row in rows] == verbs
+    names = ["floor", "latency", "latency, encrypted", "throughput", "durability", "open_loop", "open_loop"]
+    names += ["scaling", "stub_nodes", "memory", "restart", "failover", "idle"]
+    assert [re.split(r"\s{2,}", row)[0] for row in rows] == names
     assert empty.strip() == ""
-    assert [line.split()[0] for line in printed.splitlines()[10:]] == list(describe())
+    assert [line.split()[0] for line in printed.splitlines()[15:]] == list(describe())
 
 
 def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
