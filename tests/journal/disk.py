@@ -44,6 +44,10 @@ class Disk(RealFiles):
         """The operation after so many more is refused with this errno."""
         self._fails[self.operations + operations] = error
 
+    def fail_no_more(self) -> None:
+        """What was to be refused is done."""
+        self._fails = {}
+
     def _step(self, path: Path) -> None:
         if self._crash_at is not None and self.operations >= self._crash_at:
             raise Crash

@@ -123,6 +123,10 @@ class SimulatedJournal:
         """One of the next operations on the disk is refused."""
         self._disk.fail_at(self._world.rng.randint(0, 5), self._world.rng.choice((errno.ENOSPC, errno.EIO)))
 
+    def fail_no_more(self) -> None:
+        """The disk is repaired. A journal that has failed needs a new process all the same."""
+        self._disk.fail_no_more()
+
     def crash(self) -> None:
         """The process ends while some of what was under way is written."""
         rng = self._world.rng

@@ -364,6 +364,9 @@ class World:
         self.cut.clear()
         for node in self.nodes:
             node.paused_until = 0.0
+            node.journal.fail_no_more()
+            if node.reactor is not None and node.journal.failure is not None:
+                node.crash(power_fails=False)
 
     def _step_in_peace(self) -> None:
         for node in self.nodes:
