@@ -53,7 +53,8 @@ def test_every_node_answers_probes_and_lists_all_of_them(three: Cluster) -> None
 
     for node in three.nodes:
         assert get(node, "/livez") == (200, "ok\n")
-        assert get(node, "/readyz") == (200, "ok\n")
+        # One that has just become a learner hears a moment later that others vote already.
+        wait_until(lambda node=node: get(node, "/readyz") == (200, "ok\n"), "every node is ready")
         wait_until(lambda node=node: all_are_listed(node), "every node lists every node")
 
 
