@@ -16,6 +16,7 @@ from paceline_protocol.messages import Refusal, TaskEnd
 NAMES_LIMIT: Final = 200
 """Task names that are counted apart: the first that were run here. All others are counted together, as OTHER."""
 OTHER: Final = "other"
+_LOST: Final = int(TaskEnd.LOST)
 
 LATENCY_BOUNDS_US: Final = (
     *(10, 20, 50, 100, 200, 500),
@@ -99,7 +100,7 @@ class Tally:
         if row is None:
             row = self._row(name)
         row[end] += 1
-        if end != TaskEnd.LOST:
+        if end != _LOST:
             row[5] += duration_us
             self.duration.observe(duration_us)
 

@@ -75,6 +75,7 @@ class DiskJournal:
         """Raises JournalFailed if the directory can't be written."""
         self.failure: JournalFailed | None = None
         self.write_time = Histogram(LATENCY_BOUNDS_US)  # of one group, with its sync; written by the thread alone
+        self.writing_since: float | None = None  # monotonic; None while nothing is being written
         self._directory = directory
         self._wake = wake
         self._queue: deque[Persist | Snapshot] = deque()
@@ -151,8 +152,9 @@ class DiskJournal:
         while self._queue:
             batch.append(self._queue.popleft())
         if batch:
-            began = time.monotonic()
+            began = self.writing_since = time.monotonic()
             self._writer.write(batch)
+            self.writing_since = None
             self.write_time.observe_s(time.monotonic() - began)
             for each in batch:
                 if isinstance(each, Persist):

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 BACKLOG = 64
 PORT_MAX = 65_535
+JOURNAL_STUCK_S = 5.0
+"""A node whose disk has been writing one group for so long is not ready."""
 RETRY_S = 0.5
 """How long an address in use is tried again: the web process of a node that was killed lives a moment longer."""
 
@@ -149,8 +151,8 @@ class MetricsSource:
         ready = sum(body["slots"].values())
         if ready < self._workers:
             body["not_ready"].append(f"{ready} of {self._workers} workers are ready")
-        if journal is not None and journal.failure is not None:
-            body["not_ready"].append(str(journal.failure))
+        if journal is not None:
+            body["not_ready"] += _journal_problems(journal, now)
         return pack_value(
             body
             | reactor.counters.as_dict()
@@ -162,3 +164,12 @@ class MetricsSource:
                 "build": self._build,
             }
         )
+
+
+def _journal_problems(journal: DiskJournal, now: float) -> list[str]:
+    if journal.failure is not None:
+        return [str(journal.failure)]
+    since = journal.writing_since  # read once: the journal's thread sets it
+    if since is None or now - since < JOURNAL_STUCK_S:
+        return []
+    return [f"the disk does not answer: one write of the journal has taken {now - since:.0f} s"]
