@@ -169,14 +169,14 @@ class Slots:
         slot = self.workers.get(worker_id)
         if slot is None:
             return []
-        running, observe, executed = slot.running, self.durations.observe, self.tally.executed
+        running, observe, tally = slot.running, self.durations.observe, self.tally
         known = []
         for outcome in outcomes:
             charged = running.pop(outcome[0], None)
             if charged is not None:
                 slot.cost_us -= charged[1]
                 observe(charged[2], outcome[4])
-                executed(charged[2], outcome[2], outcome[4])
+                tally.executed(charged[2], outcome[2], outcome[4])
                 known.append(outcome)
         self.executed += len(known)
         return known

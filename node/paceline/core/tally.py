@@ -34,22 +34,33 @@ DURATION_BOUNDS_US: Final = (
 class Histogram:
     """How many values were at most each bound, and what they come to together. Microseconds."""
 
-    __slots__ = ("_bounds", "_last", "counts", "sum_us")
+    __slots__ = ("_bounds", "_index", "_middle", "_value_us", "counts", "sum_us")
 
     def __init__(self, bounds_us: tuple[int, ...]) -> None:
         """``bounds_us`` ascend."""
         self._bounds: list[int] = list(bounds_us)
-        self._last = len(bounds_us)
+        self._middle = len(bounds_us) >> 1
+        self._value_us = -1  # the last one, and its bucket: what travels together has waited as long
+        self._index = 0
         self.counts: list[int] = [0] * (len(bounds_us) + 1)  # of each bucket by itself; the last has no bound
         self.sum_us = 0
 
     def observe(self, value_us: int) -> None:
         """Count one value. From the low end: the shorter what is measured, the less may measuring it cost."""
-        bounds, index = self._bounds, 0
-        while index < self._last and value_us > bounds[index]:
-            index += 1
-        self.counts[index] += 1
+        if value_us != self._value_us:
+            self._value_us = value_us
+            self._index = self._bucket(value_us)
+        self.counts[self._index] += 1
         self.sum_us += value_us
+
+    def _bucket(self, value_us: int) -> int:
+        bounds, middle = self._bounds, self._middle
+        index = middle if value_us > bounds[middle] else 0
+        while value_us > bounds[index]:
+            index += 1
+            if index == len(bounds):
+                break
+        return index
 
     def observe_s(self, seconds: float) -> None:
         """Count one value that is a difference of moments. One below zero counts as zero."""
