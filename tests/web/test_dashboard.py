@@ -13,7 +13,7 @@ from typing import Any
 import promql_parser
 import pytest
 
-from paceline.web.families import METRICS
+from paceline.web.table import METRICS
 
 SOURCE = Path(__file__).parents[2] / "docs" / "prometheus" / "dashboard.py"
 DASHBOARD: dict[str, Any] = json.loads(SOURCE.with_name("dashboard.json").read_text())

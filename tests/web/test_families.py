@@ -10,7 +10,8 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from paceline.core.tally import NAMES_LIMIT
-from paceline.web.families import METRICS, Snapshot, buckets, families
+from paceline.web.families import Snapshot, buckets, families
+from paceline.web.table import METRICS
 from web.bodies import of_a_cluster
 
 DOCS = Path(__file__).parents[2] / "docs" / "metrics.md"

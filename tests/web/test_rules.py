@@ -6,7 +6,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from paceline.web.families import METRICS
+from paceline.web.table import METRICS
 from web.tools import tool
 
 PROMETHEUS = Path(__file__).parents[2] / "docs" / "prometheus"

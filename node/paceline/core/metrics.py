@@ -1,8 +1,8 @@
 """What a node tells its web process: the body of a MetricsReply, as one map of plain values.
 
 Made from counters and the lengths of tables. Its cost grows with nodes, priorities, lanes and the capped task
-names, and never with tasks: a leader with a million of them answers as fast as an idle one. ``web/families.py`` makes
-metrics of it.
+names, and never with tasks: a leader with a million of them answers as fast as an idle one. ``web/table.py`` says what
+metrics are made of it.
 
 What is true of the cluster (``leading``) is told by its leader alone, so that a sum over all nodes is right.
 """
