@@ -113,6 +113,36 @@ def test_a_change_of_leaders_is_counted_by_every_node() -> None:
     assert sum(body["elections_won"] for body in bodies) == 1
 
 
+def test_a_node_that_has_just_gone_silent_is_still_listed_to_be_scraped_and_found_down() -> None:
+    story = NodeScenario()
+    story.run("start abc expect=3")
+    for each in "abc":
+        node(story, each).directory.own_metrics_address = f"{each}:9077"
+    story.run("until a leads\nadvance 5\nstop c\nadvance 10")
+    assert [row[:3] for row in told(story, "a")["targets"]] == [[each, each, f"{each}:9077"] for each in "abc"]
+    story.run("advance 60")
+    assert [row[0] for row in told(story, "a")["targets"]] == ["a", "b"]
+
+
+class Uncounted(dict[Any, Any]):
+    """The tasks of a leader, none of which may be looked at."""
+
+    def __iter__(self) -> Any:
+        raise AssertionError("somebody walks through all tasks")
+
+    values = items = keys = __iter__  # type: ignore[assignment]
+
+
+def test_what_is_told_costs_the_same_however_many_tasks_wait() -> None:
+    story = NodeScenario()
+    story.run("start a\nuntil a leads\nadvance 1\nclient c hello a\nclient c submit 1 2 3\nadvance 1")
+    core = node(story, "a")
+    assert core.leader is not None
+    core.leader.tasks.live = Uncounted(core.leader.tasks.live)
+    core.table.tasks = Uncounted(core.table.tasks)
+    assert sum(told(story, "a")["leading"]["waiting"].values()) == 3
+
+
 def test_looking_for_the_oldest_skips_what_ended_while_it_waited_and_no_more_than_so_many_at_a_time() -> None:
     dispatcher = Dispatcher()
     dispatcher.now = 1.0

@@ -88,11 +88,13 @@ def not_ready(node: NodeCore, now: float) -> list[str]:
 
 
 def _targets(node: NodeCore, now: float) -> list[list[str]]:
-    """Each node of the cluster that says where its metrics are: id, address, address of the metrics, role."""
+    """Each node of the cluster that said where its metrics are: id, address, address of the metrics, role. One that has
+    just gone silent, too, until it is forgotten: who scrapes it finds out that it is down."""
     cluster_id = node.identity.cluster_id
     directory = node.directory
     found = [(node.node_id, directory.own_address, directory.own_metrics_address)]
-    found += [(peer.node_id, peer.address, peer.metrics_address) for peer in directory.live(now, cluster_id)]
+    known = [peer for peer in directory.peers.values() if peer.cluster_id == cluster_id]
+    found += [(peer.node_id, peer.address, peer.metrics_address) for peer in known]
     return [[node_id, address, metrics, role_of(node, node_id, now)] for node_id, address, metrics in found if metrics]
 
 
