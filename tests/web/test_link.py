@@ -45,6 +45,19 @@ class PlayedNode:
             self.socket.settimeout(10)
 
 
+class WatchedLink(NodeLink):
+    """Tells when somebody has thrown away what came too late, and waits."""
+
+    def __init__(self, connected: socket.socket) -> None:
+        super().__init__(connected)
+        self.waits = threading.Event()
+
+    def _read(self, wait_s: float) -> bytes | None:
+        if wait_s:
+            self.waits.set()
+        return super()._read(wait_s)
+
+
 @pytest.fixture
 def node() -> Iterator[PlayedNode]:
     played = PlayedNode()
@@ -97,14 +110,14 @@ def test_an_answer_that_came_too_late_is_thrown_away(node: PlayedNode) -> None:
 
 
 def test_an_answer_to_an_earlier_question_counts_if_it_comes_while_somebody_waits(node: PlayedNode) -> None:
-    link = NodeLink(node.theirs)
+    link = WatchedLink(node.theirs)
     with pytest.raises(NodeSilent):
         link.ask(SHORT_S)
+    link.waits.clear()
     answers: list[object] = []
     waiting = threading.Thread(target=lambda: answers.append(link.ask(10)))
     waiting.start()
-    while not link._lock.locked():
-        pass
+    assert link.waits.wait(10)
     thread = answer_once(node, 3)
     waiting.join()
     thread.join()
