@@ -165,6 +165,17 @@ def idle(seconds: float) -> Report:
 
 
 @bench.command()
+@click.option("--seconds", type=click.FloatRange(min=1), default=3.0, show_default=True, help="Of each, a round.")
+@click.option("--rounds", type=click.IntRange(min=1), default=8, show_default=True)
+@reported
+def metrics(seconds: float, rounds: int) -> Report:
+    """What it costs to be scraped each second, and how soon /metrics answers under full load."""
+    from paceline_bench import metrics as verb
+
+    return verb.run(seconds, rounds)
+
+
+@bench.command()
 @click.option("--samples", type=click.IntRange(min=1), default=2_000, show_default=True, help="One at a time, a round.")
 @click.option("--tasks", type=click.IntRange(min=1), default=30_000, show_default=True, help="By map, a round.")
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True)

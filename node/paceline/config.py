@@ -30,6 +30,9 @@ CONNECT_VARIABLE = "PACELINE_CONNECT"
 """Environment: addresses of nodes, comma separated, for clients that are given none."""
 CLUSTER_VARIABLE = "PACELINE_CLUSTER"
 """Environment: the path of the cluster file, for nodes and clients that are given none."""
+METRICS_OFF = "off"
+METRICS_PORT_OFFSET = 2000
+"""Where a node that is not told otherwise serves its metrics: on loopback, its own port and so many."""
 
 VOTER_COUNTS = (1, 3, 5)
 JOURNALS = ("fsync", "os", "memory")
@@ -66,6 +69,20 @@ def parse_address(text: str) -> tuple[str, int]:
     if not (port_text.isascii() and port_text.isdecimal() and 1 <= int(port_text) <= 65535):
         raise ConfigError(f"{problem} (the port is a number from 1 to 65535)")
     return host, int(port_text)
+
+
+def parse_listen_address(option: str, text: str) -> tuple[str, int]:
+    """("host", port) of what a socket is to be bound to: "host:port" or "[v6]:port"; port 0 is any free one. Raises
+    ConfigError, which names the option."""
+    host, colon, port = text.rpartition(":")
+    if colon and port == "0":
+        return parse_address(f"{host}:1")[0], 0
+    try:
+        if not colon or text.endswith("]"):
+            raise ConfigError(f"{text!r} has no port")
+        return parse_address(text)
+    except ConfigError as error:
+        raise ConfigError(f"{option}: {error}; write HOST:PORT, [IPV6]:PORT, or {METRICS_OFF}") from None
 
 
 def format_address(host: str, port: int) -> str:
@@ -223,6 +240,7 @@ class NodeConfig:
     payload_limit_bytes: int = PAYLOAD_LIMIT_BYTES
     queue_limit_tasks: int = 2_000_000
     queue_limit_bytes: int = 1 << 30
+    metrics: str | None = None  # HOST:PORT, "off"; None: loopback, METRICS_PORT_OFFSET above the node's port
     announce_fd: int | None = None
 
     @property
@@ -282,6 +300,8 @@ class NodeConfig:
             raise ConfigError(
                 f"--advertise {advertised!r} is not a host; write what others reach this node by, without a port"
             )
+        if self.metrics not in (None, METRICS_OFF):
+            parse_listen_address("--metrics", self.metrics)
         for address in self.join:
             try:
                 parse_address(address)

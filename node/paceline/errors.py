@@ -168,11 +168,11 @@ class PortInUse(PacelineError):
 
     exit_code = 41
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, option: str = "--port") -> None:
         self.address = address
         super().__init__(
             f"{address} is in use, perhaps by another paceline node; "
-            "choose another port with --port, or 0 for any free one"
+            f"choose another port with {option}, or 0 for any free one"
         )
 
 

@@ -47,7 +47,7 @@ KINDS: dict[int, tuple[type[m.Message], tuple[f.Check, ...]]] = {
     40: (m.Envelope, (f.string, f.string, f.integer, f.string)),
     41: (
         m.PeerHello,
-        (f.string, f.string, f.integer, f.string, f.integer, _pairs, f.boolean),
+        (f.string, f.string, f.integer, f.string, f.integer, _pairs, f.boolean, f.string),
     ),
     42: (m.Consent, (f.node_ids,)),
     43: (m.ConsentReceived, (f.node_ids,)),
@@ -82,6 +82,9 @@ KINDS: dict[int, tuple[type[m.Message], tuple[f.Check, ...]]] = {
     82: (m.Run, (f.assignments,)),
     83: (m.Done, (f.outcomes,)),
     84: (m.Stop, ()),
+    # node <-> its web process
+    90: (m.MetricsRequest, ()),
+    91: (m.MetricsReply, (f.octets,)),
     # worker -> node -> leader -> client
     100: (m.Trace, (f.identifier, _stamps)),
 }

@@ -254,6 +254,9 @@ class PeerHello(NamedTuple):
     term: int
     known: tuple[tuple[str, str], ...]  # (node id, address) of live peers
     reply: bool  # True: this answers a PeerHello, don't answer it again
+    metrics_address: str = (
+        ""  # where the sender's metrics are served, "" if nowhere; a loopback address is on its machine
+    )
 
 
 class Consent(NamedTuple):
@@ -445,6 +448,19 @@ class Stop(NamedTuple):
     """Finish what you run, then exit."""
 
 
+# --- node <-> its web process -------------------------------------------------------------------------------------
+
+
+class MetricsRequest(NamedTuple):
+    """Somebody asked the web process how the node is. It asks again only once it has the answer."""
+
+
+class MetricsReply(NamedTuple):
+    """Counts, and how things stand; that it comes says that the node's loop turns."""
+
+    body: bytes  # a packed map
+
+
 # --- worker -> node -> leader -> client -------------------------------------------------------------------------
 
 
@@ -479,7 +495,8 @@ WorkMessage: TypeAlias = Beat | NodeBeat | Enrol | Dispatch | NodeOutcomes | Rev
 PeerMessage: TypeAlias = ConsensusMessage | MembershipMessage | WorkMessage
 WorkerMessage: TypeAlias = WorkerReady | WorkerFailed | Done | Trace
 ToWorkerMessage: TypeAlias = Run | Stop
-Message: TypeAlias = ClientMessage | ClientReply | Envelope | PeerMessage | WorkerMessage | ToWorkerMessage
+WebMessage: TypeAlias = MetricsRequest | MetricsReply
+Message: TypeAlias = ClientMessage | ClientReply | Envelope | PeerMessage | WorkerMessage | ToWorkerMessage | WebMessage
 
 
 @dataclass(frozen=True, slots=True)

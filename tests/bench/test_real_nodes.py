@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from paceline_bench import durability, failover, idle, latency, memory, open_loop, restart, scaling, throughput
+from paceline_bench import durability, failover, idle, latency, memory, metrics, open_loop, restart, scaling, throughput
 from paceline_bench.open_loop import BODIES, Body, Setup
 from paceline_bench.placement import placements
 
@@ -81,6 +81,15 @@ def test_a_failover_loses_nothing_and_records_nothing_twice() -> None:
 def test_idle_tells_the_leader_from_the_followers() -> None:
     roles = sorted(node.role for node in idle.of_cluster(3, seconds=0.2))
     assert roles == ["follower of three", "follower of three", "leader of three"]
+
+
+def test_being_watched_is_measured_beside_not_being_watched() -> None:
+    report = metrics.run(seconds=0.3, rounds=2)
+    assert report.checks[0].ok, report
+    assert len(report.details["with"]) == len(report.details["without"]) == 2
+    assert len(report.details["answers_s"]) == 2
+    assert report.details["answers_under_full_load_s"]
+    assert all(each.samples > 0 for each in report.latencies)
 
 
 def test_safety_has_a_figure_for_each_journal_and_number_of_voters() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from paceline_bench import latency, throughput
+from paceline_bench import latency, metrics, throughput
 from paceline_bench.histogram import Histogram
 from paceline_bench.machine import command_line, cpu_model, describe
 from paceline_bench.report import Check, Report, Row, duration, show, to_json
@@ -28,6 +28,15 @@ def test_a_ratio_is_taken_within_its_round() -> None:
 def test_one_wrong_result_fails_the_report() -> None:
     assert not latency.report({"anywhere": latency.Rounds(histograms(1e-4), histograms(1e-4))}, wrong=1).ok
     assert not throughput.report({"map": [1.0], "submit": [1.0]}, tasks=1, workers=1, wrong=1).ok
+
+
+def test_metrics_that_cost_too_much_or_come_too_late_fail_the_report() -> None:
+    def ok(with_s: float, loaded_s: float) -> bool:
+        return metrics.report(histograms(with_s), histograms(1e-4), [0.01], [0.01, loaded_s], 1.0, wrong=0).ok
+
+    assert ok(1.09e-4, 0.09)
+    assert not ok(1.2e-4, 0.09)
+    assert not ok(1.09e-4, 0.11)
 
 
 @pytest.mark.parametrize(

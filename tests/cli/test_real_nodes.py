@@ -195,3 +195,4 @@ def test_the_demo_survives_the_death_of_its_leader_and_leaves_nothing_behind() -
     assert report["old_leader"] != report["new_leader"] != ""
     assert 0 < report["failover_s"] < report["elapsed_s"]
     assert left_behind == []
+    assert done.stderr.count("/metrics") == 3, "it says where to look on"

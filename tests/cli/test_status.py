@@ -24,7 +24,7 @@ def body(**changes: Any) -> dict[str, Any]:
         "leader_id": "2" * 32,
         "nodes": [
             node("1" * 32, "voter", is_self=True),
-            node("2" * 32, "leader"),
+            node("2" * 32, "leader", metrics="10.0.0.2:9077"),
             node("3" * 32, "learner", alive=False),
         ],
         "queued": 3,
@@ -57,9 +57,9 @@ def test_a_healthy_cluster_in_four_lines() -> None:
 
 def test_the_leader_comes_first_and_the_dead_are_marked() -> None:
     assert node_rows(body()) == [
-        ("22222222", "10.0.0.2:7077", "leader", "", "2", "1", "0"),
-        ("11111111 *", "10.0.0.1:7077", "voter", "", "2", "1", "0"),
-        ("33333333", "10.0.0.3:7077", "learner (silent)", "", "2", "1", "0"),
+        ("22222222", "10.0.0.2:7077", "leader", "", "2", "1", "0", "10.0.0.2:9077"),
+        ("11111111 *", "10.0.0.1:7077", "voter", "", "2", "1", "0", ""),
+        ("33333333", "10.0.0.3:7077", "learner (silent)", "", "2", "1", "0", ""),
     ]
 
 

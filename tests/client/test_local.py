@@ -150,7 +150,7 @@ def test_modules_may_be_names_paths_or_modules(tmp_path: Path) -> None:
     assert command[4:7] == ["tasks", str(tmp_path / "more.py"), "paceline.errors"]
     assert command[7:] == [
         *("--port", "0", "--workers", "4", "--no-discovery", "--journal", "memory"),
-        *("--expect", "3"),
+        *("--expect", "3", "--metrics", "off"),
     ]
     with pytest.raises(ValueError, match="at least 1"):
         Cluster.local(nodes=0)

@@ -213,6 +213,8 @@ class World:
         places.update(recovered + ready)
         assert tasks.recovered_tasks == len(recovered)
         assert tasks.ready_tasks == len(ready) + tasks.settled * len(recovered)
+        assert sum(tasks.waiting) == len(ready) + len(recovered)
+        assert min(tasks.waiting) >= 0
         assert places == Counter(tasks.live.keys()), "every live task is in exactly one place"
         assert tasks.live_bytes == sum(task.size_bytes() for task in tasks.live.values())
         for session in self.leader.sessions.values():

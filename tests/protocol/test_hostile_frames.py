@@ -44,7 +44,7 @@ EXAMPLES: list[m.Message] = [
     m.Failure(5, "detail"),
     m.AdminReply(1, True, "detail"),
     m.Envelope("c1", "n1", 1, "n2"),
-    m.PeerHello("host:7077", "riders", 3, "n1", 3, (("n2", "host2:7077"),), True),
+    m.PeerHello("host:7077", "riders", 3, "n1", 3, (("n2", "host2:7077"),), True, "host:9077"),
     m.Consent(("n1",)),
     m.ConsentReceived(("n1",)),
     m.VoteRequest(3, 4, 2, True, False),
@@ -69,6 +69,8 @@ EXAMPLES: list[m.Message] = [
     m.Run(((ID, 1, "add", b"args", None),)),
     m.Done(((ID, 1, 1, b"payload", 250),)),
     m.Stop(),
+    m.MetricsRequest(),
+    m.MetricsReply(b"payload"),
     m.Trace(b"i" * 16, ((2, 5), (5, 7))),
 ]
 each_example = pytest.mark.parametrize("message", EXAMPLES, ids=lambda message: type(message).__name__)

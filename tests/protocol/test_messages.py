@@ -39,7 +39,7 @@ def test_every_message_class_has_exactly_one_kind_and_one_check_per_field() -> N
 def test_kinds_stay_in_the_groups_of_their_direction() -> None:
     groups = {range(1, 20): m.ClientMessage, range(20, 40): m.ClientReply, range(50, 60): m.ConsensusMessage}
     groups |= {range(40, 50): m.Envelope | m.MembershipMessage, range(60, 80): m.WorkMessage}
-    groups |= {range(80, 100): m.WorkerMessage | m.ToWorkerMessage}
+    groups |= {range(80, 90): m.WorkerMessage | m.ToWorkerMessage, range(90, 100): m.WebMessage}
     for kind, (cls, _) in codec.KINDS.items():
         if cls is m.Trace:  # goes three ways
             assert kind == 100

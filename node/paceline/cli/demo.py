@@ -41,6 +41,8 @@ def demo(as_json: bool, keep: bool) -> int:
     ):
         click.echo(f"starting {NODES} nodes with {workers} worker{'s' if workers > 1 else ''} each ...", err=True)
         cluster.start()
+        metrics = [f"http://{node.metrics_address}/metrics" for node in cluster.nodes]
+        click.echo(f"metrics of the nodes, while they run: {', '.join(metrics)}", err=True)
         with _progress_bar(len(files)) as progress:
             report = run(cluster, files, progress)
         click.echo(as_json_text(report) if as_json else as_text(report))

@@ -63,6 +63,13 @@ NAMES_SHOWN = 5
     "--queue-limit", "queue_limit_tasks", type=int, metavar="TASKS", help="Tasks that may wait. Default: 2,000,000."
 )
 @click.option("--queue-limit-mib", type=int, metavar="MIB", help="Memory that waiting tasks may take. Default: 1024.")
+@click.option(
+    "--metrics",
+    metavar="HOST:PORT",
+    envvar="PACELINE_METRICS",
+    help="Where Prometheus finds metrics and probes, or off. Default: loopback, the port of the node plus 2000.  "
+    "[env: PACELINE_METRICS]",
+)
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="warning", show_default=True
@@ -126,8 +133,9 @@ def greeting(config: NodeConfig, info: NodeInfo, cluster_path: str | None) -> li
     """Who this is, who leads, and how another machine joins: five lines at most."""
     name = f" of {info.cluster_name}" if info.cluster_name else ""
     tasks = ", ".join(info.task_names[:NAMES_SHOWN]) + (", ..." if len(info.task_names) > NAMES_SHOWN else "")
+    metrics = f", metrics at http://{info.metrics_address}/metrics" if info.metrics_address else ""
     lines = [
-        f"paceline node {info.node_id[:8]}{name} at {info.address}, {_count(info.workers, 'worker')}",
+        f"paceline node {info.node_id[:8]}{name} at {info.address}, {_count(info.workers, 'worker')}{metrics}",
         f"tasks: {tasks or 'none'}",
     ]
     if info.leader_id == info.node_id:

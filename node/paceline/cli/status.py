@@ -45,6 +45,7 @@ def _print(body: Mapping[str, Any]) -> None:
         table.add_column(heading)
     for heading in ("behind", "slots", "running", "queued"):
         table.add_column(heading, justify="right")
+    table.add_column("metrics")
     for row in node_rows(body):
         table.add_row(*row)
     console.print()
@@ -98,6 +99,7 @@ def node_rows(body: Mapping[str, Any]) -> list[tuple[str, ...]]:
             node["address"],
             _role(node),
             *(_number(node.get(key)) for key in ("behind", "slots", "running", "queued")),  # of others the leader knows
+            node.get("metrics", ""),
         )
         for node in nodes
     ]

@@ -52,6 +52,7 @@ class Node:
     ) -> None:
         self.id = ""
         self.address = ""
+        self.metrics_address = ""  # "" if it serves none
         self.ready = False
         self._command = command
         self._environment = environment
@@ -152,6 +153,7 @@ class Node:
                 raise ClusterFailed(f"a node did not start: {message['error']}{self._log_tail()}")
             self.id = message.get("id", self.id)
             self.address = message.get("address", self.address)
+            self.metrics_address = message.get("metrics", self.metrics_address)
             self.ready = message.get("ready", self.ready)
             found = found or field in message
         return found
@@ -200,6 +202,7 @@ class Cluster:
         workers: int = 2,
         journal: str = "memory",
         secure: bool = False,
+        metrics: bool = False,
         environment: Mapping[str, str] | None = None,
     ) -> Cluster:
         """Describe a cluster; entering its ``with`` block starts it and waits until it is ready.
@@ -207,10 +210,11 @@ class Cluster:
         ``modules`` hold the tasks: module names, paths of .py files, or modules. ``environment`` replaces that of the
         nodes and their workers. With ``journal`` "fsync" or "os" each node keeps its log on disk, for as long as the
         block: a node that is killed can be started again. ``secure`` encrypts every connection, with new keys.
+        With ``metrics`` each node serves them, at its ``metrics_address``.
         """
         if nodes < 1:
             raise ValueError(f"nodes is {nodes}, and must be at least 1")
-        options = ["--journal", journal, "--expect", str(nodes)]
+        options = ["--journal", journal, "--expect", str(nodes), "--metrics", "127.0.0.1:0" if metrics else "off"]
         cluster_file = new_cluster(nodes) if secure else None
         command = [*_node_command(modules, workers), *options]
         return cls(command, nodes, environment, journal=journal, cluster_file=cluster_file)
@@ -270,7 +274,7 @@ class Cluster:
     def add_node(self, *modules: str | Path | ModuleType, workers: int = 2, timeout: float = START_TIMEOUT_S) -> Node:
         """Start one more node, which may serve other tasks than those there are, and wait until it is ready."""
         deadline_s = time.monotonic() + timeout
-        command = [*_node_command(modules, workers), "--journal", self._journal, "--expect", "0"]
+        command = [*_node_command(modules, workers), "--journal", self._journal, "--expect", "0", "--metrics", "off"]
         self._start_node("--join", self.nodes[0].address, command=command)
         self.nodes[-1].wait_announced("ready", deadline_s)
         return self.nodes[-1]

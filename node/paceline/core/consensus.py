@@ -115,6 +115,11 @@ class Consensus:
         return self.log.commit_index
 
     @property
+    def heard_commit_index(self) -> int:
+        """What this node's leaders said is committed, which it may still lack. For metrics alone."""
+        return self._follower.heard_commit_index
+
+    @property
     def applied_index(self) -> int:
         """The last entry that a Ready handed out."""
         return self.log.applied_index

@@ -16,8 +16,9 @@ from heapq import heapify, heappop, heapreplace
 from paceline.core.credits import Ledger
 from paceline.core.durations import UNKNOWN_US, Durations
 from paceline.core.queues import Lane, ReadyQueues
+from paceline.core.tally import Tally
 from paceline.core.task import Event, State, Task
-from paceline_protocol.messages import Assignment
+from paceline_protocol.messages import PRIORITY_MAX, Assignment
 
 TOGETHER_US = 500
 """Tasks that take no longer than this together go to one node: about what it takes to give one to another."""
@@ -42,6 +43,9 @@ class Dispatcher:
         self.starting: list[Task] = []  # of the last dispatch(): those whose start must be logged first
         self.traced: list[bytes] = []  # of the last dispatch(): those that are sampled
         self.durations = Durations()
+        self.now = 0.0  # of the event at hand; only what is counted depends on it
+        self.tally = Tally()
+        self.waiting: list[int] = [0] * (PRIORITY_MAX + 1)  # tasks in lanes, by priority
         self._next_age = 0
         self._gone_in_lanes = 0  # ended or adopted where they waited, since the last sweep
 
@@ -50,6 +54,7 @@ class Dispatcher:
     def admit(self, task: Task) -> None:
         """Take a new task: ready at once."""
         self._keep(task)
+        self.tally.submitted += 1
         self._make_ready(task, front=False)
 
     def recover(self, task: Task, lost_attempts: int = 0) -> None:
@@ -63,6 +68,7 @@ class Dispatcher:
         self._keep(task)
         self.recovered.push(task)
         self.recovered_tasks += 1
+        self.waiting[task.priority] += 1
 
     def adopt(self, task: Task, node_id: str, attempt: int) -> None:
         """A node already holds this recovered task: leave it there."""
@@ -71,6 +77,7 @@ class Dispatcher:
         task.attempt = attempt
         task.move(Event.DISPATCH)
         ledger = self.ledgers[node_id]
+        task.sent_at = self.now
         ledger.take(task, self._cost_us(task))
         ledger.moved()
 
@@ -146,6 +153,7 @@ class Dispatcher:
         self._leave_node(task)
         task.attempt = losses + 1
         task.move(Event.ATTEMPT_LOST)
+        self.tally.redelivered += 1
         self._make_ready(task, front=True)
         return True
 
@@ -156,6 +164,7 @@ class Dispatcher:
 
     def _keep(self, task: Task) -> None:
         task.age = self._next_age
+        task.arrived_at = self.now
         self._next_age += 1
         self.live[task.id] = task
         self.live_bytes += task.size_bytes()
@@ -166,6 +175,7 @@ class Dispatcher:
 
     def _leave_lane(self, task: Task) -> None:
         """The task waits no longer; it is skipped, or taken out, by whoever called this."""
+        self.waiting[task.priority] -= 1
         if task.state is State.RECOVERED:
             self.recovered_tasks -= 1
             if not self.settled:
@@ -174,6 +184,7 @@ class Dispatcher:
 
     def _make_ready(self, task: Task, *, front: bool) -> None:
         self.ready_tasks += 1
+        self.waiting[task.priority] += 1
         if front:
             self.ready.push_front(task)
         else:
@@ -228,6 +239,9 @@ class Dispatcher:
             lane.pop()
             self._leave_lane(task)
             ledger.take(task, cost_us)
+            task.sent_at = self.now
+            if task.attempt == 1:
+                self.tally.queue_wait.observe_s(self.now - task.arrived_at)
             if task.options is not None and task.must_log_start:
                 task.move(Event.RESERVE)
                 self.starting.append(task)

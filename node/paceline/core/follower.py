@@ -28,6 +28,7 @@ class Follower:
         self._configs = configs
         self._writes = writes
         self._incoming: Incoming | None = None
+        self.heard_commit_index = 0  # what its leaders said is committed; for metrics alone
 
     def on_append(self, append: Append) -> AppendResponse:
         log = self._log
@@ -38,6 +39,7 @@ class Follower:
             self._take_entries(conflict, append)
         verified_index = append.prev_index + len(append.entries)
         log.commit_to(min(append.commit, verified_index))
+        self.heard_commit_index = append.commit
         return AppendResponse(append.term, True, verified_index)
 
     def _refusal(self, append: Append) -> AppendResponse:

@@ -154,6 +154,7 @@ class Leader:
     def submit(self, session: Session, submit: Submit, now: float) -> None:
         """Admit a batch of calls. Raises ProtocolError, with nothing admitted, if ``submit.calls`` is malformed."""
         calls = decode_calls(submit.calls)
+        self.tasks.now = now
         self.acknowledge(session, submit.ack, now)
         new: list[Task] = []
         admitted: list[Call] = [call for call in calls if self._admit(session, call, new)]
@@ -175,6 +176,7 @@ class Leader:
         refusal = self._refusal(call)
         if refusal is not None:
             session.refuse(task_id, *refusal)
+            self.tasks.tally.refuse(refusal[0])
             self._dirty[session.key] = session
             return False
         task = Task(call)
@@ -344,6 +346,7 @@ class Leader:
         state.heard_at = now
         if seq != state.outcome_seen + 1:
             return  # a copy, or one behind a gap: the node reports again whatever is not acknowledged
+        self.tasks.now = now
         ends = {outcome[2] for outcome in outcomes}
         if ends == _LOST:
             self._attempts_lost(outcomes, node_id)
@@ -385,13 +388,16 @@ class Leader:
         """Pass ends on to the submitters and into the draft. What is not new is recorded already, or in the draft."""
         tasks = self.tasks
         observe = tasks.durations.observe
+        tally, now = tasks.tally, tasks.now
         for outcome in outcomes:
             task_id, _attempt, end, payload, duration_us = outcome
             task = tasks.finish(task_id, END_EVENTS[end])
             if task is None:
                 continue
+            tally.finished[end] += 1
             if end in _RAN:
                 observe(task.name, duration_us)
+                tally.dispatch_latency.observe_s(now - task.sent_at - duration_us * 1e-6)
             is_logged, is_withheld = True, end == TaskEnd.CANCELLED
             if task.options is not None:
                 is_logged, is_withheld = task.is_logged, is_withheld or task.waits_for_commit
@@ -519,6 +525,7 @@ class Leader:
         proposed = self._proposed
         while proposed and proposed[0][0] <= self._applied_index:
             _, draft = proposed.popleft()
+            self.tasks.tally.accepted += len(draft.new)
             for tasks, session, submit in draft.submits:
                 all_ended = bool(tasks) and all(task.state in ENDED for task in tasks)  # which says as much
                 if not session.closed and not all_ended:

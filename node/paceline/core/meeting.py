@@ -113,6 +113,7 @@ class Meeting:
             term,
             tuple(known),
             reply,
+            self.directory.own_metrics_address,
         )
 
     def _notice(self, level: str, text: str) -> None:

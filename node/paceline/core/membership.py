@@ -51,6 +51,7 @@ class Peer:
     incarnation: int
     cluster_id: str
     heard_at: float
+    metrics_address: str = ""
 
 
 @dataclass(slots=True)
@@ -69,6 +70,7 @@ class Directory:
     settings: Settings
     own_id: str
     own_address: str
+    own_metrics_address: str = ""
     peers: dict[str, Peer] = field(default_factory=dict)
     doors: dict[str, Door] = field(default_factory=dict)  # by address
     seeds: set[str] = field(default_factory=set)  # addresses that were named by a person: never forgotten
@@ -122,6 +124,7 @@ class Directory:
                 del self.peers[min(self.peers, key=lambda node_id: self.peers[node_id].heard_at)]
             peer = self.peers[envelope.sender] = Peer(envelope.sender, hello.address, envelope.incarnation, "", now)
         peer.address = hello.address
+        peer.metrics_address = hello.metrics_address
         peer.incarnation = envelope.incarnation
         peer.cluster_id = envelope.cluster_id
         peer.heard_at = now

@@ -107,9 +107,11 @@ class NodeCore:
         now: float,
         consensus: Consensus | None = None,
         durable_at_once: bool = False,
+        metrics_address: str = "",
     ) -> None:
         """``spare_cluster_id``: a fresh random id, used if this node forms the cluster. ``consensus``: what a restarted
-        node had persisted; None for a blank log. ``durable_at_once``: of a blank log, see Consensus."""
+        node had persisted; None for a blank log. ``durable_at_once``: of a blank log, see Consensus.
+        ``metrics_address``: where this node's metrics are served, "" for nowhere."""
         self.settings = settings
         self.identity = identity
         if not identity.consents and not identity.handed_to:
@@ -123,6 +125,8 @@ class NodeCore:
         self.executor = Executor(settings, identity.incarnation, self.traces)
         self.meeting = Meeting(settings, identity, address=address, spare_cluster_id=spare_cluster_id)
         self.directory = self.meeting.directory
+        self.directory.own_metrics_address = metrics_address
+        self.tally = self.executor.slots.tally
         self.leader: Leader | None = None
         self._takeover: Takeover | None = None  # of the tasks there are, before it leads
         self.elections_won = 0
@@ -471,6 +475,7 @@ class NodeCore:
         known = self.leader_id(now)
         if known != self._known_leader:
             self._known_leader = known
+            self.tally.leader_known(known, now)
             if known and known != self.node_id:
                 self._notice("info", f"node {known} leads (term {self.term()})")
 
@@ -481,6 +486,7 @@ class NodeCore:
         if takeover is None or (takeover.term, takeover.applied_index) != (consensus.term, consensus.applied_index):
             takeover = Takeover(self.table, consensus.term, consensus.applied_index, self.node_id)
         self._takeover = takeover
+        takeover.tasks.now, takeover.tasks.tally = now, self.tally
         if takeover.step():
             self._takeover = None
             self.leader = Leader(
@@ -600,6 +606,7 @@ class NodeCore:
         while True:
             if leader is not None:
                 if leader.tasks.ready_tasks and leader.is_logging and self.consensus.has_quorum_lease(now):
+                    leader.tasks.now = now
                     leader.dispatch()
                 if leader.to_nodes:
                     to_nodes, leader.to_nodes = leader.to_nodes, []

@@ -19,6 +19,9 @@ from paceline.core.credits import Ledger, Row
 from paceline.core.task import State, Task
 from paceline_protocol.messages import PRIORITY_MAX
 
+STALE_SKIPPED = 1_000
+"""Of the tasks that ended while they waited, so many are skipped at a time by one who only looks."""
+
 
 class Lane:
     """The waiting tasks that one set of nodes can run."""
@@ -61,6 +64,18 @@ class Lane:
                 return None
             self._top -= 1
 
+    def oldest_arrived_at(self) -> float:
+        """When the oldest task came, of those in front of each priority; inf if none waits."""
+        oldest = float("inf")
+        for queue in self._queues:
+            for _ in range(STALE_SKIPPED):
+                if not queue or queue[0].state is self._state:
+                    break
+                queue.popleft()
+            if queue:
+                oldest = min(oldest, queue[0].arrived_at)
+        return oldest
+
     def pop(self) -> None:
         """Take the task that head() returned."""
         self._queues[self._top].popleft()
@@ -94,6 +109,10 @@ class ReadyQueues:
     def push_front(self, task: Task) -> None:
         """Put back a task that was taken before."""
         self._lane(task.name).push_front(task)
+
+    def oldest_arrived_at(self) -> float:
+        """When the oldest waiting task came; inf if none waits. Cost: that of lanes and priorities."""
+        return min([lane.oldest_arrived_at() for lane in self._lanes], default=float("inf"))
 
     def serve(self, ledgers: dict[str, Ledger]) -> None:
         """The nodes, or what they can run, changed. Cost: that of the names, and of the tasks in lanes that part."""

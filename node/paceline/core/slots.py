@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from operator import attrgetter
 
 from paceline.core.durations import UNKNOWN_US, Durations
+from paceline.core.tally import Tally
 from paceline.core.traces import Traces
 from paceline_protocol.codec import encode_outcomes
 from paceline_protocol.messages import TRACED, Assignment, NodeOutcomes, Outcome, TaskEnd
@@ -70,6 +71,7 @@ class Slots:
         self.workers: dict[bytes, WorkerSlot] = {}
         self.unrecorded: deque[UnrecordedBatch] = deque()
         self.durations = Durations()
+        self.tally = Tally()
         self.executed = 0  # outcomes of tasks that ran to their end here
         self._dead: deque[bytes] = deque(maxlen=DEAD_WORKERS)
         self._held: dict[bytes, int] = {}  # task id -> attempt
@@ -91,6 +93,8 @@ class Slots:
         slot = self.workers.pop(worker_id, None)
         if slot is None:
             return []
+        for _, _, name in slot.running.values():
+            self.tally.executed(name, TaskEnd.LOST, 0)
         if not self.workers:
             for assignment in self.queue:
                 self._held.pop(assignment[0], None)
@@ -165,13 +169,14 @@ class Slots:
         slot = self.workers.get(worker_id)
         if slot is None:
             return []
-        running, observe = slot.running, self.durations.observe
+        running, observe, tally = slot.running, self.durations.observe, self.tally
         known = []
         for outcome in outcomes:
             charged = running.pop(outcome[0], None)
             if charged is not None:
                 slot.cost_us -= charged[1]
                 observe(charged[2], outcome[4])
+                tally.executed(charged[2], outcome[2], outcome[4])
                 known.append(outcome)
         self.executed += len(known)
         return known

@@ -23,7 +23,7 @@ def status(node: NodeCore, now: float) -> dict[str, Any]:
         "cluster_name": node.settings.cluster_name,
         "term": node.term(),
         "leader_id": node.leader_id(now),
-        "nodes": _nodes(node, now),
+        "nodes": nodes(node, now),
         "queued": queued,
         "running": running,
         **{f"{name}_total": count for name, count in table.totals.items()},
@@ -35,7 +35,7 @@ def status(node: NodeCore, now: float) -> dict[str, Any]:
         "executed_total": node.executor.slots.executed,
         "elections_won_total": node.elections_won,
         "sessions": 0 if leader is None else len(leader.sessions),
-        "fault_tolerance": _fault_tolerance(node, now),
+        "fault_tolerance": fault_tolerance(node, now),
         "voters_wanted": node.consensus.config.limit or node.settings.voters,
         "journal": node.settings.journal,
         "encrypted": node.settings.encrypted,
@@ -45,7 +45,7 @@ def status(node: NodeCore, now: float) -> dict[str, Any]:
     }
 
 
-def _fault_tolerance(node: NodeCore, now: float) -> int:
+def fault_tolerance(node: NodeCore, now: float) -> int:
     """How many of the voters that are alive may fail before no majority is left."""
     voters = node.consensus.config.voters
     live = {peer.node_id for peer in node.directory.live(now, node.identity.cluster_id)}
@@ -58,7 +58,7 @@ def _missing_voters(node: NodeCore) -> str:
     return f"{missing} of {node.settings.min_voters} voters are still to come" if missing else ""
 
 
-def _nodes(node: NodeCore, now: float) -> list[dict[str, Any]]:
+def nodes(node: NodeCore, now: float) -> list[dict[str, Any]]:
     """One row for each node of the cluster, this one first."""
     cluster_id = node.identity.cluster_id
     live = {peer.node_id for peer in node.directory.live(now, cluster_id)}
@@ -71,19 +71,27 @@ def _nodes(node: NodeCore, now: float) -> list[dict[str, Any]]:
         row = {
             "id": node_id,
             "address": node.directory.address_of(node_id),
-            "role": _role(node, node_id, now),
+            "role": role_of(node, node_id, now),
             "alive": is_self or node_id in live,
             "silent_s": _silent_s(node, node_id, now),
             "behind": _behind(node, node_id),
             "excluded": node_id in config.excluded,
             "is_self": is_self,
+            "metrics": _metrics_address(node, node_id),
             **_load(node, node_id),
         }
         rows.append(row)
     return rows
 
 
-def _role(node: NodeCore, node_id: str, now: float) -> str:
+def _metrics_address(node: NodeCore, node_id: str) -> str:
+    if node_id == node.node_id:
+        return node.directory.own_metrics_address
+    peer = node.directory.peers.get(node_id)
+    return "" if peer is None else peer.metrics_address
+
+
+def role_of(node: NodeCore, node_id: str, now: float) -> str:
     if node_id == node.leader_id(now):
         return "leader"
     if node_id == node.node_id and node.consensus.is_removed:

@@ -110,6 +110,7 @@ class Task:
     __slots__ = (
         "age",
         "args",
+        "arrived_at",
         "attempt",
         "cost_us",
         "id",
@@ -118,6 +119,7 @@ class Task:
         "node",
         "options",
         "priority",
+        "sent_at",
         "sent_seq",
         "session",
         "state",
@@ -134,6 +136,8 @@ class Task:
         self.cost_us = 0  # what the dispatcher charged its node for it
         self.node = ""
         self.sent_seq = 0  # the Dispatch that carried it there
+        self.arrived_at = 0.0  # this, and sent_at: when the leader got it, and gave it to that node; for metrics alone
+        self.sent_at = 0.0
         self.session: Session | None = None
 
     def move(self, event: Event) -> None:

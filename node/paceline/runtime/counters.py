@@ -11,6 +11,8 @@ class Counters:
 
     turns: int = 0
     frames_received: int = 0
+    bytes_received: int = 0  # of frames, without what carries them
+    bytes_sent: int = 0
     frames_malformed: int = 0
     frames_unexpected: int = 0  # well formed, but not from where such a message may come
     peer_sends_failed: int = 0

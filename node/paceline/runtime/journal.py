@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ from typing import Protocol
 
 from paceline.core.log import Snapshot
 from paceline.core.ready import Persist
+from paceline.core.tally import LATENCY_BOUNDS_US, Histogram
 from paceline.errors import JournalFailed
 from paceline.runtime.files import Files, RealFiles
 from paceline.runtime.journal_writer import SEGMENT_BYTES, Writer
@@ -72,6 +74,8 @@ class DiskJournal:
     ) -> None:
         """Raises JournalFailed if the directory can't be written."""
         self.failure: JournalFailed | None = None
+        self.write_time = Histogram(LATENCY_BOUNDS_US)  # of one group, with its sync; written by the thread alone
+        self.writing_since: float | None = None  # monotonic; None while nothing is being written
         self._directory = directory
         self._wake = wake
         self._queue: deque[Persist | Snapshot] = deque()
@@ -148,7 +152,10 @@ class DiskJournal:
         while self._queue:
             batch.append(self._queue.popleft())
         if batch:
+            began = self.writing_since = time.monotonic()
             self._writer.write(batch)
+            self.writing_since = None
+            self.write_time.observe_s(time.monotonic() - began)
             for each in batch:
                 if isinstance(each, Persist):
                     self._durable_seq = each.seq

@@ -44,7 +44,7 @@ _logger = logging.getLogger("paceline.pool")
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A running worker process."""
+    """A running worker process, or another child of the node."""
 
     id: bytes  # fresh for each child
     pid: int
@@ -65,12 +65,15 @@ class _Slot:
     due: float = 0.0  # when the next child may start
 
 
-class Pool:
-    """``size`` worker processes. One thread."""
+class ChildPool:
+    """``size`` processes that run one program. One thread."""
 
-    def __init__(self, *, size: int, modules: tuple[str, ...], payload_limit_bytes: int) -> None:
-        self._arguments = ("--payload-limit", str(payload_limit_bytes))
-        self._modules = modules
+    def __init__(self, *, size: int, program: str, arguments: tuple[str, ...], inherited: tuple[int, ...] = ()) -> None:
+        """``program``: a module that python -m runs, whose options are ``--link FD`` and then ``arguments``.
+        ``inherited``: descriptors of this process that the children get, too."""
+        self._program = program
+        self._arguments = arguments
+        self._inherited = inherited
         self._slots = [_Slot() for _ in range(size)]
         self._by_fd: dict[int, _Slot] = {}
         self._stopped = False
@@ -123,7 +126,7 @@ class Pool:
             except OSError as error:  # no memory, or no process or file descriptor left: later there may be
                 slot.quick_deaths += 1
                 slot.due = now + _pause_s(slot.quick_deaths)
-                _logger.error("no worker could be started (%s); next try in %.1f s", error, slot.due - now)
+                _logger.error("no %s could be started (%s); next try in %.1f s", self._program, error, slot.due - now)
         return started
 
     def next_respawn(self, now: float) -> float | None:
@@ -150,7 +153,7 @@ class Pool:
         self._reap_until(KILLED_END_LIMIT_S)
         for slot in self._slots:
             if slot.child is not None:
-                _logger.error("worker %d does not end, not even by SIGKILL", slot.child.pid)
+                _logger.error("process %d does not end, not even by SIGKILL", slot.child.pid)
                 self._forget(slot)
         return ended_in_time
 
@@ -161,12 +164,12 @@ class Pool:
         ours, theirs = socket.socketpair()
         with theirs:
             link = str(theirs.fileno())
-            command = [sys.executable, "-m", "paceline.worker", "--link", link]
+            command = [sys.executable, "-m", self._program, "--link", link]
             try:
                 process = subprocess.Popen(
-                    [*command, *self._arguments, "--", *self._modules],
+                    [*command, *self._arguments],
                     stdin=subprocess.DEVNULL,
-                    pass_fds=(theirs.fileno(),),
+                    pass_fds=(theirs.fileno(), *self._inherited),
                     start_new_session=True,
                 )
             except OSError:
@@ -201,6 +204,14 @@ class Pool:
         for fd in self.fds:
             if _readable(fd, max(0.0, end - time.monotonic())):
                 self.reap(fd)
+
+
+class Pool(ChildPool):
+    """``size`` worker processes."""
+
+    def __init__(self, *, size: int, modules: tuple[str, ...], payload_limit_bytes: int) -> None:
+        arguments = ("--payload-limit", str(payload_limit_bytes), "--", *modules)
+        super().__init__(size=size, program="paceline.worker", arguments=arguments)
 
 
 def _pause_s(quick_deaths: int) -> float:

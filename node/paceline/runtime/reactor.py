@@ -23,6 +23,7 @@ from typing import Protocol
 
 from paceline.core.effects import Effects, PeerBatch, WorkerBatch
 from paceline.core.node import NodeCore
+from paceline.core.tally import LATENCY_BOUNDS_US, Histogram
 from paceline.errors import JournalFailed
 from paceline.runtime.counters import Counters
 from paceline.runtime.journal import Journal
@@ -70,7 +71,7 @@ _logger = logging.getLogger("paceline.node")
 
 
 class Children(Protocol):
-    """The worker processes, as the reactor sees them."""
+    """The worker processes, and others that are the node's children, as the reactor sees them."""
 
     def reap(self, fd: int) -> tuple[bytes, str] | None: ...
 
@@ -92,7 +93,9 @@ class Reactor:
         children: Children | None = None,
         on_worker_failed: Callable[[bytes, m.WorkerFailed], None] | None = None,
         save_identity: Callable[[], None] | None = None,
+        metrics: Callable[[float], bytes] | None = None,
     ) -> None:
+        """``metrics``: what the web process is answered."""
         self.core = core
         self.counters = Counters()
         self._transport = transport
@@ -101,6 +104,9 @@ class Reactor:
         self._children = children
         self._on_worker_failed = on_worker_failed
         self._save_identity = save_identity
+        self._metrics = metrics
+        self.turn_time = Histogram(LATENCY_BOUNDS_US)  # of a turn, without its wait: what comes meanwhile waits so long
+        self._turn_began = 0.0
         self._addresses: deque[str] = deque(maxlen=1_024)  # from other threads
         self._promises: deque[tuple[int, list[PeerBatch]]] = deque()  # (Persist.seq to wait for, batches)
         self._submitted_seq = 0
@@ -121,7 +127,7 @@ class Reactor:
         """Wait for something to do, and do it. Raises JournalFailed once nothing is left to do without a journal."""
         deadline = self.core.next_deadline()
         received = self._transport.poll(self._wait_s(deadline))
-        now = self._clock()
+        now = self._turn_began = self._clock()
         self.counters.turns += 1
         if now >= deadline:
             self.core.tick(now)
@@ -137,9 +143,12 @@ class Reactor:
         self._perform(now)
 
     def _wait_s(self, deadline: float) -> float:
+        now = self._clock()
+        if self._turn_began:
+            self.turn_time.observe_s(now - self._turn_began)
         if self._stalled:
             return 0.001
-        wait_s = min(deadline, self._respawn_at, self._ends_at) - self._clock()
+        wait_s = min(deadline, self._respawn_at, self._ends_at) - now
         return min(max(wait_s, 0.0), MAX_WAIT_S)
 
     # --- in -----------------------------------------------------------------------------------------------------
@@ -154,6 +163,7 @@ class Reactor:
             return
         assert isinstance(key, bytes)
         self.counters.frames_received += len(frames)
+        self.counters.bytes_received += sum(map(len, frames))
         try:
             if source is Source.CLIENT:
                 self._from_client(key, frames[0], now)
@@ -183,6 +193,8 @@ class Reactor:
             self.core.on_worker_trace(m.Trace(*fields))
         elif kind is m.WorkerReady:
             self.core.on_worker_ready(worker_id, m.WorkerReady(*fields).names)
+        elif kind is m.MetricsRequest and self._metrics is not None:
+            self._transport.send_worker(worker_id, encode(m.MetricsReply(self._metrics(now))))
         elif kind is m.WorkerFailed and self._on_worker_failed is not None:
             self._on_worker_failed(worker_id, m.WorkerFailed(*fields))
         else:
@@ -214,7 +226,7 @@ class Reactor:
                     how,
                 )
             self.core.on_worker_lost(worker_id, how, now)
-            self._respawn_at = self._children.next_respawn(now)
+        self._respawn_at = self._children.next_respawn(now)
 
     # --- out ----------------------------------------------------------------------------------------------------
 
@@ -302,7 +314,9 @@ class Reactor:
     def _send_urgent(self, batches: list[WorkerBatch], replies: list[tuple[bytes, m.ClientReply]]) -> None:
         for worker_id, tasks in batches:
             # A worker that can't be reached has ended, or is about to: its children event redelivers what it had.
-            self._transport.send_worker(worker_id, encode_fields(m.Run, (tasks,)))
+            frame = encode_fields(m.Run, (tasks,))
+            self.counters.bytes_sent += len(frame)
+            self._transport.send_worker(worker_id, frame)
         for key, reply in replies:
             self._send_client(key, encode(reply))
 
@@ -310,10 +324,12 @@ class Reactor:
         """A batch that can't be sent is lost, as it might be on the way; the protocols above repair that."""
         for address, envelope, messages in batches:
             frames = [encode(envelope), *map(encode, messages)]
+            self.counters.bytes_sent += sum(map(len, frames))
             if self._transport.send_peer(address, frames) is not Sent.OK:
                 self.counters.peer_sends_failed += 1
 
     def _send_client(self, key: bytes, frame: bytes) -> None:
+        self.counters.bytes_sent += len(frame)
         stalled = self._stalled.get(key)
         if stalled is None:
             sent = self._transport.send_client(key, frame)

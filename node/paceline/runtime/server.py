@@ -31,10 +31,11 @@ from paceline.core.snapshots import restore
 from paceline.discovery import Discovery, SeedResolver
 from paceline.errors import ConfigError, ModuleImportFailed
 from paceline.runtime.journal import DiskJournal
-from paceline.runtime.pool import Child, Pool
+from paceline.runtime.pool import Child, ChildPool, Pool
 from paceline.runtime.reactor import Reactor
 from paceline.runtime.storage import Storage, default_directory
 from paceline.runtime.transport import ZmqTransport
+from paceline.runtime.web import MetricsSource, Web, open_web
 from paceline.worker.registry import check_module
 from paceline_protocol.codec import MAX_FRAME_BYTES
 from paceline_protocol.messages import Config, WorkerFailed
@@ -62,6 +63,7 @@ class NodeInfo:
     forming: str  # what it waits for, "" once it belongs to a cluster
     workers: int
     task_names: tuple[str, ...]
+    metrics_address: str = ""  # "" if none are served
 
 
 def run_node(config: NodeConfig, *, on_ready: Callable[[NodeInfo], None] | None = None) -> int:
@@ -100,35 +102,56 @@ def _make_directory(directory: Path) -> None:
 
 
 class WorkerChildren:
-    """The pool, joined to the transport that talks to its processes and watches them."""
+    """The pools, joined to the transport that talks to their processes and watches them: the workers, and the web
+    process if there is one, of whose end nobody else need know."""
 
-    def __init__(self, pool: Pool, transport: ZmqTransport) -> None:
-        self._pool = pool
+    def __init__(
+        self,
+        pool: Pool,
+        transport: ZmqTransport,
+        web: ChildPool | None = None,
+        web_ended: Callable[[], None] | None = None,
+    ) -> None:
+        self._pools: list[ChildPool] = [pool] if web is None else [pool, web]
+        self._web = web
+        self._web_ended = web_ended
         self._transport = transport
 
     def start(self) -> None:
-        self._pool.start()
-        self._add(list(self._pool.workers.values()))
+        for pool in self._pools:
+            pool.start()
+            self._add(list(pool.workers.values()))
 
     def reap(self, fd: int) -> tuple[bytes, str] | None:
-        child = self._pool.child_at(fd)
-        if child is None:
-            return None
+        for pool in self._pools:
+            child = pool.child_at(fd)
+            if child is not None:
+                ended = self._reap(pool, child, fd)
+                if pool is not self._web:
+                    return ended
+                if ended is not None:
+                    _logger.warning("the process that serves metrics ended: %s; another is started", ended[1])
+                    if self._web_ended is not None:
+                        self._web_ended()
+        return None
+
+    def _reap(self, pool: ChildPool, child: Child, fd: int) -> tuple[bytes, str] | None:
         self._transport.remove_worker(child.id)  # before the pool closes the link, and its number is another's
-        ended = self._pool.reap(fd)
+        ended = pool.reap(fd)
         if ended is None:
             # The link has ended. Most often the worker is about to, and the kernel has its exit code by then; one that
             # lives on can be given nothing and tells nothing.
-            self._pool.kill(child.id)
+            pool.kill(child.id)
             self._transport.watch(child.fd)  # is watched, but for a child without a pidfd: its fd is the link
         return ended
 
     def respawn(self, now: float) -> None:
-        self._add(self._pool.respawn(now))
+        for pool in self._pools:
+            self._add(pool.respawn(now))
 
     def next_respawn(self, now: float) -> float:
-        due = self._pool.next_respawn(now)
-        return inf if due is None else due
+        due = [pool.next_respawn(now) for pool in self._pools]
+        return min([at for at in due if at is not None], default=inf)
 
     def _add(self, children: list[Child]) -> None:
         for child in children:
@@ -150,6 +173,8 @@ class Server:
         self._announced_ready = False
         self._collect_at = 0.0
         self._pool: Pool | None = None
+        self._web: Web | None = None
+        self._metrics: MetricsSource | None = None
         self._storage: Storage | None = None
         self._journal: DiskJournal | None = None
         self._discovery: Discovery | None = None
@@ -169,15 +194,18 @@ class Server:
 
     def _assemble(self) -> None:
         config, transport = self._config, self._transport
+        self._web = web = open_web(config, transport.address)
         self._core = self._restart() if config.journal != "memory" else self._begin()
         node_id = self._core.node_id
-        self._announce({"id": node_id, "pid": os.getpid(), "address": transport.address})
+        self._announce(
+            {"id": node_id, "pid": os.getpid(), "address": transport.address, "metrics": self._metrics_address}
+        )
         self._pool = Pool(
             size=config.workers,
             modules=config.modules,
             payload_limit_bytes=config.payload_limit_bytes,
         )
-        children = WorkerChildren(self._pool, transport)
+        children = WorkerChildren(self._pool, transport, web.pool if web is not None else None, self._web_ended)
         self._reactor = Reactor(
             self._core,
             transport,
@@ -186,7 +214,9 @@ class Server:
             children=children,
             save_identity=self._storage.save_identity if self._storage is not None else None,
             on_worker_failed=self._worker_failed,
+            metrics=self._answer_metrics,
         )
+        self._metrics = MetricsSource(self._reactor, self._journal, config.workers)
         children.start()
         if config.join:
             self._seeds = SeedResolver(config.join, self._reactor.add_address)
@@ -211,6 +241,7 @@ class Server:
             random=random.Random(secrets.randbits(64)),
             now=time.monotonic(),
             durable_at_once=True,
+            metrics_address=self._metrics_address,
         )
 
     def _restart(self) -> NodeCore:
@@ -244,6 +275,7 @@ class Server:
             spare_cluster_id=secrets.token_hex(8),
             random=rng,
             now=now,
+            metrics_address=self._metrics_address,
             consensus=Consensus(
                 storage.identity.node_id,
                 timing=settings.timing,
@@ -317,12 +349,28 @@ class Server:
             self._seeds.stop()
         if self._pool is not None:
             self._pool.stop(WORKERS_STOP_S)
+        if self._web is not None:
+            self._web.close()
         all_is_durable = self._journal is not None and self._journal.close()
         if self._storage is not None:
             if all_is_durable:
                 self._storage.save_identity(clean=True)
             self._storage.close()
         self._transport.close()
+
+    # --- metrics ------------------------------------------------------------------------------------------------
+
+    @property
+    def _metrics_address(self) -> str:
+        return "" if self._web is None else self._web.address
+
+    def _answer_metrics(self, now: float) -> bytes:
+        assert self._metrics is not None, "who asks is started after this is made"
+        return self._metrics(now)
+
+    def _web_ended(self) -> None:
+        if self._metrics is not None:
+            self._metrics.web_exits += 1
 
     # --- telling others -----------------------------------------------------------------------------------------
 
@@ -361,6 +409,7 @@ class Server:
             core.meeting.first_boot.waiting_for(len(core.directory.live(now, ""))),
             len(core.executor.slots.workers),
             core.executor.slots.names(),
+            self._metrics_address,
         )
 
     def _announce(self, line: dict[str, object]) -> None:

@@ -1,8 +1,8 @@
-"""A worker does not outlive its node, however that ends.
+"""A child of a node, worker or web process, does not outlive it, however that ends.
 
-Two ways, since each has a hole. The worker holds one end of a socket pair whose other end only the node holds: when
+Two ways, since each has a hole. The child holds one end of a socket pair whose other end only the node holds: when
 that is closed, the node is gone. That works everywhere, but the thread that sees it needs the interpreter, and a task
-may be in C code that does not give it up. On Linux the kernel is asked to kill the worker as well. Neither reaches the
+may be in C code that does not give it up. On Linux the kernel is asked to kill the child as well. Neither reaches the
 processes that a task started: with the node gone, those are on their own.
 """
 
@@ -36,7 +36,7 @@ def _ask_kernel() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
         # A sandbox may forbid it. The socket pair remains.
-        _logger.warning("the kernel will not end this worker with its node: %s", os.strerror(ctypes.get_errno()))
+        _logger.warning("the kernel will not end this process with its node: %s", os.strerror(ctypes.get_errno()))
 
 
 def _watch(fd: int) -> None:

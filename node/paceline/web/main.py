@@ -1,0 +1,39 @@
+"""The web process: a child of a node that answers Prometheus, and whoever asks whether the node is well.
+
+It is a process of its own, so that neither a slow scrape nor a hostile one delays a task. The node gives it two
+descriptors: one end of a socket pair, on which it asks (``link.py``), and a socket that listens already. That one is
+the node's, so the address stays the same when this process dies and another takes its place.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import signal
+import socket
+from collections.abc import Sequence
+
+from paceline.web.link import NodeLink
+from paceline.web.server import WebServer
+from paceline.worker.parent import die_with_parent
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Serve until the node is gone, or says so with SIGTERM."""
+    options = _parse(arguments)
+    die_with_parent(options.link)
+    signal.signal(signal.SIGTERM, lambda _signal, _frame: os._exit(0))  # nothing here is worth finishing
+    link = NodeLink(socket.socket(fileno=options.link))
+    listener = socket.socket(fileno=options.listener)
+    gc.collect()
+    gc.freeze()
+    WebServer(listener, link, node_pid=os.getppid()).serve_forever()
+    return 0
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m paceline.web", description="Started by a node.")
+    parser.add_argument("--link", required=True, type=int, metavar="FD", help="the stream to the node; ends with it")
+    parser.add_argument("--listener", required=True, type=int, metavar="FD", help="a socket that listens")
+    return parser.parse_args(arguments)
