@@ -33,7 +33,8 @@ class Window:
             return
         self._next_s = now + INTERVAL_S
         status = self.cluster
-        slots = sum(node["slots"] for node in status.get("nodes", ()) if node["alive"])
+        # Of a node that this leader has not heard there is only the address.
+        slots = sum(node.get("slots") or 0 for node in status.get("nodes", ()) if node.get("alive"))
         low = max(WINDOW_MIN, 2 * slots)
         if status.get("queued", 0) > max(WINDOW_MIN, SLOT_TASKS * slots):
             self.size = max(low, self.size // 2)
