@@ -43,6 +43,7 @@ from paceline_protocol.errors import PayloadError, PayloadTooLarge
 TICK_S = 0.1
 STOP_LIMIT_S = 5.0
 FULL_PAUSE_S = 0.5
+ASK_INTERVAL_S = 30.0
 STATUS_INTERVAL_S = 1.0
 STATUS_TIMEOUT_S = 2.0
 RETRY_MIN_S = 0.2
@@ -93,7 +94,7 @@ class Bridge:
                 self._told = "" if not self._stopping.is_set() else self._told
             self.counters.connected = self.counters.blocked = False
             self.counters.state = "reconnecting"
-            self.counters.connections_lost += 1
+            self.counters.connections_lost += not self._stopping.is_set()
             self._stopping.wait(random.uniform(0, pause_s))
             pause_s = min(pause_s * 2, RETRY_MAX_S)
         self.counters.state = "stopped"
@@ -119,6 +120,7 @@ class _Life:
         self._ended: list[bytes] = []  # settled; the cluster may forget them once RabbitMQ has the acknowledgements
         self._releasing = False
         self._refusing = 0  # refusals that are being published
+        self._ask_at_s = time.monotonic() + ASK_INTERVAL_S
         self._not_before_s = 0.0  # the cluster is full until then
         self._stop_by_s: float | None = None
         self._over = threading.Event()
@@ -300,6 +302,9 @@ class _Life:
             self._link.publish(reply.queue, replies.started(reply), _reply_properties(reply.correlation_id), None)
         for delivery in self._ledger.long_running(now):
             self._ack(delivery)
+        if now >= self._ask_at_s:
+            self._ask_at_s = now + ASK_INTERVAL_S
+            self._relay.ask_again(self._ledger.accepted_before(now - ASK_INTERVAL_S))
         self._release()
         counters, ledger = self._counters, self._ledger
         counters.unacked = ledger.unacked + self._refusing

@@ -153,6 +153,15 @@ class Ledger:
                 found += [delivery.reply for delivery in entry.deliveries if delivery.reply is not None]
         return found
 
+    def accepted_before(self, moment: float) -> list[bytes]:
+        """Tasks that have not ended, and were delivered before the moment. A message that was published twice may be at
+        two bridges, and the cluster tells the end to the one that submitted last: whoever waits for long asks again."""
+        return [
+            task_id
+            for task_id, entry in self.entries.items()
+            if entry.since < moment and entry.accepted and entry.outcome is None
+        ]
+
     def long_running(self, now: float) -> list[Delivery]:
         """Deliveries of accepted tasks that RabbitMQ would soon give up on."""
         found: list[Delivery] = []

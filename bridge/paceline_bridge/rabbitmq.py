@@ -110,6 +110,8 @@ class Link:
         self._publishing = self._connect(self._open_publisher)
         try:
             self._loop.start()
+        except pika.exceptions.AMQPError as error:  # of a channel that was lost in the same turn of the loop
+            raise LinkLost(self._error or f"the connection to {self._where} was lost: {_reason(error)}") from error
         finally:
             self._loop.close()
         if self._error is not None:
@@ -173,7 +175,10 @@ class Link:
 
     def publish(self, queue: str, body: bytes, properties: Mapping[str, Any], then: Callable[[], None] | None) -> None:
         """Into the default exchange; ``then()`` once RabbitMQ has confirmed it. To a queue that is gone: confirmed
-        too, unless it is the one for dead letters, without which the link ends."""
+        too, unless it is the one for dead letters, without which the link ends. On a link that is lost it does
+        nothing: the message that it is about comes again."""
+        if not self._publisher.is_open:
+            return
         self._published += 1
         self._unconfirmed[self._published] = then
         self._publisher.basic_publish(
@@ -282,7 +287,8 @@ class Link:
     def after_acks(self, then: Callable[[], None]) -> None:
         """``then()`` once RabbitMQ has taken the acknowledgements that were sent so far: a request on the same channel
         is answered after them, and the one that asks for what is the case already changes nothing."""
-        channels = [self._channels[number] for number in self._served if number in self._channels]
+        served = (self._channels.get(number) for number in self._served)
+        channels = [channel for channel in served if channel is not None and channel.is_open]
         left = len(channels)
 
         def answered(_: Any) -> None:
@@ -297,7 +303,8 @@ class Link:
     def stop_consuming(self) -> None:
         """No more deliveries, after those that are on their way."""
         for number, consumer in self._consumers.items():
-            self._channels[number].basic_cancel(consumer)
+            if self._channels[number].is_open:
+                self._channels[number].basic_cancel(consumer)
         self._consumers.clear()
 
 

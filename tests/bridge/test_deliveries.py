@@ -78,6 +78,20 @@ def test_started_is_told_once_and_only_of_what_takes_its_time() -> None:
     assert ledger.due_started(STARTED_AFTER_S) == []
 
 
+def test_what_is_accepted_and_does_not_end_is_asked_for_again() -> None:
+    ledger = Ledger()
+    delivery, _ = add(ledger, call(0), 1)
+    add(ledger, call(1), 2)
+    ledger.take(2)
+    ledger.take(2)
+    ledger.accept(ONE)
+    ledger.settle(ONE, delivery)
+    assert ledger.accepted_before(0.0) == []
+    assert ledger.accepted_before(1.0) == [ONE]
+    assert ledger.drop(ONE) == []
+    assert ledger.outstanding == 1
+
+
 def test_a_long_task_is_acknowledged_and_still_owes_its_reply() -> None:
     ledger = Ledger()
     delivery, _ = add(ledger, call(0, REPLY), 1)

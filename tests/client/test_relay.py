@@ -12,7 +12,7 @@ from client.session_rig import Rig, succeeded, task_id
 from paceline.client.relay import ACCEPTED, REFUSED, News, Relay
 from paceline.errors import UnknownTask
 from paceline_protocol.errors import UnserializableValue
-from paceline_protocol.messages import Ping, TaskEnd
+from paceline_protocol.messages import Ping, TaskEnd, Wait
 from paceline_protocol.payload import unpack_value
 
 
@@ -80,6 +80,15 @@ def test_acceptance_is_told_once_and_not_of_what_has_ended() -> None:
     rig.session.submit((task_id(2), "add", 4, b"", None), rig.now)
     rig.update(1, accepted=[1, 2], results=[succeeded(2)])
     assert rig.session.accepted == [task_id(1)]
+
+
+def test_a_relay_that_waits_for_long_asks_again_for_what_is_accepted() -> None:
+    rig = relaying_rig()
+    rig.submit(1, 2)
+    rig.update(1, accepted=[1])
+    rig.sent()
+    rig.session.ask_again([task_id(1), task_id(2), task_id(3)], rig.now)
+    assert [message.ids for _, message in rig.sent() if isinstance(message, Wait)] == [(task_id(1),)]
 
 
 @pytest.fixture

@@ -172,6 +172,16 @@ class Driver:
             session.submit((task_id, *call), now, prompt=self._prompt)
             self._after_submit(now)
 
+    def ask_again(self, ids: Iterable[bytes]) -> None:
+        """For a relay: have the ends of these tasks told here."""
+        with self._lock:
+            if self.unusable is None:
+                now = time.monotonic()
+                self.session.ask_again(ids, now)
+                self._connections.flush(now)
+                if self._asleep:
+                    self._pump()
+
     def release(self, ids: Iterable[bytes]) -> None:
         """For a relay: the cluster may forget the results of these tasks."""
         with self._lock:

@@ -77,6 +77,11 @@ class Relay:
         """The cluster need not keep the results of these tasks any longer: nobody will ask for them again."""
         self._driver.release(ids)
 
+    def ask_again(self, ids: Sequence[bytes]) -> None:
+        """How these tasks ended or will end is for this relay, too: an end is told to who submitted the task or asked
+        for it last, and another relay may have submitted the same."""
+        self._driver.ask_again(ids)
+
     def status(self, timeout_s: float) -> dict[str, Any]:
         """As Client.status. For another thread than the one that submits, which it would hold up."""
         return self._client.status(timeout_s)

@@ -256,6 +256,12 @@ class Session:
         if self.state is State.ATTACHED:
             self._send_queued(now, prompt=True)
 
+    def ask_again(self, ids: Iterable[bytes], now: float) -> None:
+        """Have the ends of these accepted tasks told here, if another session submitted the same ones since."""
+        if self.state is _ATTACHED:
+            accepted = set(self._ledger.accepted_ids())
+            self._send_waits([*(task_id for task_id in ids if task_id in accepted), *self._wait_again])
+
     def release(self, ids: Iterable[bytes], now: float) -> None:
         """The cluster may forget the results of these tasks. Ids of which no result is held are ignored: what came
         before the last change of leaders, the cluster keeps until its own limits drop it."""
