@@ -12,13 +12,14 @@ import psutil
 import pytest
 
 from paceline.cli.app import run
-from paceline_bench import rival_process, rival_servers, rivals, venvs
+from paceline_bench import rival_process, rival_servers, rivals, server_process, venvs
 from paceline_bench.histogram import Histogram
 from paceline_bench.rival_files import Peer, chosen, discover, read
 from paceline_bench.rival_process import RivalFailed, RivalProcess
-from paceline_bench.rival_servers import Server, ServerFailed, Servers
+from paceline_bench.rival_servers import Servers
 from paceline_bench.rivals import Burst, Measured, Plan, calibrated
 from paceline_bench.rivals_report import report
+from paceline_bench.server_process import Server, ServerFailed
 
 PYTHON = Path(sys.executable)
 PLAN = Plan(rounds=1, samples=5, warm_up=2, burst_s=0.01, rate_per_s=100, open_loop_s=0.1)
@@ -349,7 +350,7 @@ def test_what_pip_said_last_is_why_an_environment_could_not_be_made(
 
 
 def test_a_server_that_is_not_installed_is_a_reason_that_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rival_servers.shutil, "which", lambda name: None)
+    monkeypatch.setattr(server_process.shutil, "which", lambda name: None)
     with Servers({"redis"}) as servers:
         assert servers.urls == {}
         assert "apt-get install redis-server" in servers.why_not(("redis",))
@@ -388,7 +389,7 @@ def test_a_server_is_ready_when_it_answers_and_leaves_nothing_behind(tmp_path: P
 def test_a_server_ends_with_the_harness_however_that_ends(tmp_path: Path) -> None:
     port = free_port()
     script = (
-        "import os, sys; from pathlib import Path; from paceline_bench.rival_servers import Server\n"
+        "import os, sys; from pathlib import Path; from paceline_bench.server_process import Server\n"
         f"server = Server([sys.executable, '-c', {GREETER!r}, '{port}'], {{}}, Path({str(tmp_path)!r}), {port})\n"
         "server.wait_ready(b'PING', b'+PONG')\n"
         "print(server.pid, flush=True)\n"

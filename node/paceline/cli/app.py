@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "submit": ("paceline.cli.submit", "submit", "Submit one task."),
     "status": ("paceline.cli.status", "status", "Show nodes, leader, slots and queue."),
     "cluster": ("paceline.cli.cluster", "cluster", "Change who votes and who leads."),
+    "bridge": ("paceline_bridge.cli", "bridge", "Run what comes from RabbitMQ: Celery, dramatiq, plain messages."),
     "init": ("paceline.cli.init", "init", "Write the file that makes several machines one cluster."),
     "journal": ("paceline.cli.journal", "journal", "Look at what a node has on disk."),
     "demo": ("paceline.cli.demo", "demo", "Kill the leader of a local cluster in the middle of its work."),

@@ -94,6 +94,7 @@ class Client:
         payload_limit_bytes: int | None = None,
         prompt: bool = False,
         trace_every: int = 0,
+        _relays: bool = False,
     ) -> None:
         if trace_every < 0:
             raise ConfigError(f"trace_every is {trace_every}; sample one of so many calls, or none with 0")
@@ -114,6 +115,7 @@ class Client:
             cluster_name=self._cluster_name or "",
             connect_timeout_s=connect_timeout_s,
             failover_timeout_s=failover_timeout_s,
+            relays=_relays,
         )
         self._session = session
         self._driver = Driver(

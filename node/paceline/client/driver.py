@@ -52,6 +52,9 @@ _logger = logging.getLogger("paceline.client")
 Ready = Callable[[], object]
 PackedCall = tuple[str, int, bytes, Options | None]
 """(name, priority, args, options): a Call without its id."""
+ACCEPTED = PENDING
+News = tuple[bytes, int, bytes | Exception]
+"""(task id, state, payload) for a relay: ACCEPTED, how the task ended (TaskEnd), or REFUSED with the exception."""
 
 
 class _Waiter:
@@ -82,6 +85,8 @@ class Driver:
         self._tick_at_s = 0.0
         self._read_at_s = 0.0  # when the sockets were looked at last
         self._sampler = Sampler(trace_every)
+        self.news: deque[News] = deque()  # for a relay
+        self._on_news: Callable[[], object] | None = None
         # The background thread.
         self._eager = 0  # unresolved futures with callbacks
         self._background: threading.Thread | None = None
@@ -153,6 +158,43 @@ class Driver:
             call = (*call[:3], self._sampler.sample(task_id, call[3], time.monotonic_ns()))
         self.session.submit((task_id, *call), now, prompt=self._prompt)
         return future
+
+    def relay(self, on_news: Callable[[], object]) -> None:
+        """From now on what becomes of tasks goes to :attr:`news`, and ``on_news()`` is called under the lock when there
+        is some: it may wake a thread, and nothing else. The background thread drives at all times."""
+        with self._lock:
+            self._check_usable()
+            self._on_news = on_news
+            self._eager += 1  # never taken back
+            self._start_thread()
+            self._thread_wake.set()
+
+    def submit_as(self, task_id: bytes, call: PackedCall) -> None:
+        """For a relay: send a call under an id of the caller's, of whom no task with this id is outstanding."""
+        session = self.session
+        if not session.has_room:
+            self._wait_for_room()
+        with self._lock:
+            self._check_usable()
+            now = time.monotonic()
+            session.submit((task_id, *call), now, prompt=self._prompt)
+            self._after_submit(now)
+
+    def ask_again(self, ids: Iterable[bytes]) -> None:
+        """For a relay: have the ends of these tasks told here."""
+        with self._lock:
+            if self.unusable is None:
+                now = time.monotonic()
+                self.session.ask_again(ids, now)
+                self._connections.flush(now)
+                if self._asleep:
+                    self._pump()
+
+    def release(self, ids: Iterable[bytes]) -> None:
+        """For a relay: the cluster may forget the results of these tasks."""
+        with self._lock:
+            if self.unusable is None:
+                self.session.release(ids, time.monotonic())
 
     def _after_submit(self, now: float) -> None:
         self._used_at_s = now
@@ -270,7 +312,7 @@ class Driver:
             if session.outbox:
                 self._connections.flush(now)
                 more = True
-        if session.results or session.failed:
+        if session.results or session.failed or session.accepted:
             self._resolve()
         if self._waiting:
             self._wake_ready()
@@ -291,6 +333,9 @@ class Driver:
 
     def _resolve(self) -> None:
         session = self.session
+        if self._on_news is not None:
+            self._pass_on(self._on_news)
+            return
         for task_id, state, payload in session.results:
             self._end(task_id, state, payload)
         session.results.clear()
@@ -298,6 +343,16 @@ class Driver:
             for task_id, error in session.failed:
                 self._end(task_id, REFUSED, error)
             session.failed.clear()
+
+    def _pass_on(self, on_news: Callable[[], object]) -> None:
+        session, news = self.session, self.news
+        news.extend((task_id, ACCEPTED, b"") for task_id in session.accepted)
+        news.extend(session.results)
+        news.extend((task_id, REFUSED, error) for task_id, error in session.failed)
+        session.accepted.clear()
+        session.results.clear()
+        session.failed.clear()
+        on_news()
 
     def _end(self, task_id: bytes, state: int, payload: bytes | Exception) -> None:
         future = self._futures.get(task_id)

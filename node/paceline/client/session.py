@@ -20,6 +20,11 @@ carries Hellos, then at most one epoch. Results may arrive twice; the second is 
 Batches form by themselves. A Submit leaves at once while fewer than ``WINDOW_SUBMITS`` are unaccepted; beyond that
 calls pile up until an Update frees a place, or the batch is full. The Submit that fills the window asks for prompt
 acceptance, so that places come free even if all its tasks are long.
+
+A session for a relay (``relays``) passes on what others want, and has two more rules. :attr:`Session.accepted` names
+the tasks that the cluster has accepted. And what a result's Update brought is acknowledged only once the shell has
+called :meth:`release` for each of its results: until then the cluster keeps them, and gives them to whoever submits the
+task again. Acknowledgements go in order, so one result that is held keeps the later ones, too.
 """
 
 from __future__ import annotations
@@ -110,9 +115,11 @@ class Session:
         connect_timeout_s: float = 10.0,
         failover_timeout_s: float = 30.0,
         outstanding_limit_tasks: int = OUTSTANDING_LIMIT_TASKS,
+        relays: bool = False,
     ) -> None:
         self.outbox: list[tuple[str, bytes | None]] = []
         self.results: list[Result] = []
+        self.accepted: list[bytes] = []  # ids, for a relay; it clears the list as it does the two others
         self.failed: list[tuple[bytes, Exception]] = []
         self.cancel_replies: dict[int, tuple[tuple[bytes, int], ...]] = {}
         self.status_replies: dict[int, bytes] = {}
@@ -145,7 +152,11 @@ class Session:
         self._not_before_s = 0.0
         # The epoch.
         self._seq = 0
-        self._ack = 0
+        self._seen = 0  # every Update up to this one is here
+        self._ack = 0  # and up to this one it is acknowledged; less than `_seen` only while results are held
+        self._relays = relays
+        self._held: dict[int, int] = {}  # Update.update_seq, in order -> how many of its results are held
+        self._held_in: dict[bytes, int] = {}  # id -> the Update that brought its result
         self._prompt = False  # the next Submit carries a call that asks for prompt acceptance
         self._quiet_since_s = 0.0  # the last frame, or when there began to be something to wait for
         self._pinged_at_s = math.inf  # the first Ping that nothing has answered
@@ -244,6 +255,24 @@ class Session:
         """Somebody waits until everything is accepted."""
         if self.state is State.ATTACHED:
             self._send_queued(now, prompt=True)
+
+    def ask_again(self, ids: Iterable[bytes], now: float) -> None:
+        """Have the ends of these accepted tasks told here, if another session submitted the same ones since."""
+        if self.state is _ATTACHED:
+            accepted = set(self._ledger.accepted_ids())
+            self._send_waits([*(task_id for task_id in ids if task_id in accepted), *self._wait_again])
+
+    def release(self, ids: Iterable[bytes], now: float) -> None:
+        """The cluster may forget the results of these tasks. Ids of which no result is held are ignored: what came
+        before the last change of leaders, the cluster keeps until its own limits drop it."""
+        held = self._held
+        for task_id in ids:
+            seq = self._held_in.pop(task_id, 0)
+            if seq:
+                held[seq] -= 1
+                if not held[seq]:
+                    del held[seq]
+        self._advance_ack(now)
 
     def cancel(self, ids: tuple[bytes, ...], now: float) -> int:
         """Ask the leader to cancel. Returns the key under which :attr:`cancel_replies` will hold the answer."""
@@ -427,7 +456,9 @@ class Session:
         self._not_before_s = now + self._candidates.round_interval_s()
         self._quiet_since_s = self._next_ping_s = now
         self._pinged_at_s = math.inf
-        self._seq = self._ack = 0
+        self._seq = self._seen = self._ack = 0
+        self._held.clear()
+        self._held_in.clear()
         self._repair_delay_s = REPAIR_AFTER_S
         self._close_connections({address})
         self._send_waits(self._ledger.accepted_ids())
@@ -586,29 +617,41 @@ class Session:
         for result in results:
             if result[0] in tasks:
                 self.results.append(result)
+                if self._relays:
+                    self._held[update_seq] = self._held.get(update_seq, 0) + 1
+                    self._held_in[result[0]] = update_seq
                 ledger.end(result[0])
         for task_id, code, detail in refused:
             self._refused(task_id, code, detail, now)
         sent = ledger.sent
-        if update_seq <= self._ack + 1:  # `accepted` means all but what was refused before, which a gap may have held
+        if update_seq <= self._seen + 1:  # `accepted` means all but what was refused before, which a gap may have held
             for seq in accepted:
                 if seq in sent:  # not so if all its tasks ended
-                    ledger.accept(seq)
+                    ids = ledger.accept(seq)
+                    if self._relays:
+                        self.accepted.extend(ids)
         if accepted or results:
             self._refused_since_s = math.inf
             self._retry_delay_s = RETRY_MIN_S
         self._repair_delay_s = REPAIR_AFTER_S
         self._repair_at_s = now + REPAIR_AFTER_S if sent else math.inf
-        if update_seq == self._ack + 1:
-            self._ack = update_seq
-            if self._ack_due_s == math.inf:
-                self._ack_due_s = now + ACK_DELAY_S
-        elif update_seq > self._ack:
+        if update_seq == self._seen + 1:
+            self._seen = update_seq
+            self._advance_ack(now)
+        elif update_seq > self._seen:
             # An Update was dropped on the way. Only a new epoch, with a Wait, brings back what it said.
             self._seek(now)
             return
         if ledger.queue and len(sent) < WINDOW_SUBMITS:
             self._send_queued(now)
+
+    def _advance_ack(self, now: float) -> None:
+        """Acknowledge what is here and not held, a little later and with whatever is sent by then."""
+        ack = next(iter(self._held)) - 1 if self._held else self._seen
+        if ack > self._ack:
+            self._ack = ack
+            if self._ack_due_s == math.inf:
+                self._ack_due_s = now + ACK_DELAY_S
 
     def _refused(self, task_id: bytes, code: int, detail: str, now: float) -> None:
         ledger = self._ledger

@@ -1,0 +1,375 @@
+"""The bridge: takes messages from RabbitMQ, has the cluster run them, answers Celery callers.
+
+It lives in lives. One life is a client of the cluster and a link to RabbitMQ. If either is lost, both are dropped with
+all that was under way, and the next life begins after a pause: RabbitMQ delivers again what was not acknowledged, the
+bridge submits it under the same ids, and the cluster says how it ended or will end. So the loss of a connection is the
+same case as the death of the process, and there is one way back from both.
+
+Everything of a life happens in one thread, the one of Link.run(). A second one asks the cluster each second how full it
+is, since that may have to wait.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from paceline.client.relay import ACCEPTED, REFUSED, Relay
+from paceline.errors import (
+    ClientClosed,
+    IncompatibleVersion,
+    NoLeader,
+    NoNodeFound,
+    PacelineError,
+    QueueFull,
+    ResultUnknown,
+    UnknownTask,
+)
+from paceline_bridge import replies
+from paceline_bridge.config import BridgeConfig
+from paceline_bridge.counters import Counters
+from paceline_bridge.deliveries import Delivery, Ledger, Tag
+from paceline_bridge.mapping import interpret, refuse
+from paceline_bridge.message import Message, Refused, TaskCall
+from paceline_bridge.rabbitmq import Link, LinkLost
+from paceline_bridge.window import Window
+from paceline_protocol.errors import PayloadError, PayloadTooLarge
+
+TICK_S = 0.1
+STOP_LIMIT_S = 5.0
+FULL_PAUSE_S = 0.5
+ASK_INTERVAL_S = 30.0
+STATUS_INTERVAL_S = 1.0
+STATUS_TIMEOUT_S = 2.0
+RETRY_MIN_S = 0.2
+RETRY_MAX_S = 30.0
+DETAIL_LIMIT_CHARS = 1000
+
+_CLUSTER_GONE = (NoLeader, NoNodeFound, ClientClosed, IncompatibleVersion)
+_logger = logging.getLogger("paceline.bridge")
+MakeRelay = Callable[[Callable[[], object]], Relay]
+"""A client of the cluster, given what to call when it has news."""
+
+
+class Bridge:
+    """Runs until it is stopped. ``counters`` may be read by any thread."""
+
+    def __init__(self, config: BridgeConfig, make_relay: MakeRelay) -> None:
+        self._config = config
+        self._make_relay = make_relay
+        self.counters = Counters()
+        self._stopping = threading.Event()
+        self._life: _Life | None = None
+        self._told = ""
+
+    def stop(self) -> None:
+        """From any thread: take no more deliveries, acknowledge what is accepted, leave the rest to RabbitMQ."""
+        self._stopping.set()
+        life = self._life
+        if life is not None:
+            life.stop()
+
+    def run(self) -> None:
+        """Returns once it was stopped. Every failure is logged, and tried again with a pause that grows."""
+        pause_s = RETRY_MIN_S
+        urls: list[str] = []
+        while not self._stopping.is_set():
+            if not urls:
+                urls = list(self._config.urls)
+                random.shuffle(urls)
+            life = self._life = _Life(self._config, urls.pop(), self._make_relay, self.counters)
+            if self._stopping.is_set():  # it may have been stopped before there was a life to stop
+                break
+            try:
+                life.run()
+            except (LinkLost, *_CLUSTER_GONE) as error:
+                self._tell(str(error))
+            if life.was_ready:
+                pause_s = RETRY_MIN_S
+                self._told = "" if not self._stopping.is_set() else self._told
+            self.counters.connected = self.counters.blocked = False
+            self.counters.state = "reconnecting"
+            self.counters.connections_lost += not self._stopping.is_set()
+            self._stopping.wait(random.uniform(0, pause_s))
+            pause_s = min(pause_s * 2, RETRY_MAX_S)
+        self.counters.state = "stopped"
+        _logger.info("the bridge has stopped")
+
+    def _tell(self, text: str) -> None:
+        """One line for each new trouble, and not for each try."""
+        if text != self._told:
+            self._told = text
+            _logger.warning("%s; trying again", text)
+
+
+class _Life:
+    """A relay and a link, and what is under way between them."""
+
+    def __init__(self, config: BridgeConfig, url: str, make_relay: MakeRelay, counters: Counters) -> None:
+        self._config = config
+        self._counters = counters
+        self._ledger = Ledger()
+        self._window = Window()
+        self._link = Link(url, _queues(config), config.dead_letter, config.prefetch, config.declare, self)
+        self._relay = make_relay(self._link.wake)
+        self._ended: list[bytes] = []  # settled; the cluster may forget them once RabbitMQ has the acknowledgements
+        self._releasing = False
+        self._refusing = 0  # refusals that are being published
+        self._ask_at_s = time.monotonic() + ASK_INTERVAL_S
+        self._not_before_s = 0.0  # the cluster is full until then
+        self._stop_by_s: float | None = None
+        self._over = threading.Event()
+        self.was_ready = False
+
+    def run(self) -> None:
+        """Returns after stop(). Raises LinkLost, or what the cluster's absence raises."""
+        try:
+            self._relay.connect()
+            watcher = threading.Thread(target=self._watch_cluster, name="paceline-bridge-status", daemon=True)
+            watcher.start()
+            self._link.run()
+        finally:
+            self._over.set()
+            self._relay.close()
+
+    def stop(self) -> None:
+        self._link.call(self._begin_stop)
+
+    def _begin_stop(self) -> None:
+        if self._stop_by_s is None:
+            self._stop_by_s = time.monotonic() + STOP_LIMIT_S
+            if not self.was_ready:
+                self._link.close()
+                return
+            self._counters.state = "stopping"
+            self._link.stop_consuming()
+
+    def _watch_cluster(self) -> None:
+        while not self._over.wait(STATUS_INTERVAL_S):
+            try:
+                self._window.cluster = self._relay.status(STATUS_TIMEOUT_S)
+            except ClientClosed:
+                return
+            except (PacelineError, TimeoutError):
+                continue  # the client itself finds out whether the cluster is gone; until then the window stays
+
+    # --- from RabbitMQ -------------------------------------------------------------------------------------------
+
+    def on_ready(self) -> None:
+        self.was_ready = True
+        self._counters.connected = True
+        self._counters.state = "running"
+        _logger.info("connected to RabbitMQ and to the cluster")
+        self._tick()
+
+    def on_blocked(self, blocked: bool) -> None:
+        self._counters.blocked = blocked
+        if blocked:
+            _logger.warning("RabbitMQ takes no messages (short of memory or disk?); replies wait")
+        else:
+            _logger.warning("RabbitMQ takes messages again")
+
+    def on_message(self, tag: Tag, message: Message) -> None:
+        config = self._config
+        found = interpret(message, config.queues.get(message.queue, ""), config.tasks, time.time(), _fresh_id)
+        delivery = Delivery(tag, message, found.reply, found.protocol)
+        if isinstance(found, Refused):
+            self._refuse(found, delivery)
+        elif self._ledger.add(found, delivery, time.monotonic()):
+            self._settle(found.task_id, delivery)
+        else:
+            self._submit_waiting()
+
+    def _submit_waiting(self) -> None:
+        if self._stop_by_s is not None or (self._not_before_s and time.monotonic() < self._not_before_s):
+            return
+        while (call := self._ledger.take(self._window.size)) is not None:
+            self._submit(call)
+
+    def _submit(self, call: TaskCall) -> None:
+        try:
+            self._relay.submit(call.task_id, call.name, call.priority, call.args, call.kwargs)
+        except PayloadTooLarge as error:
+            self._drop(call, refuse(call, "too-large", str(error)))
+        except PayloadError as error:
+            self._drop(call, refuse(call, "arguments", str(error)))
+        except ClientClosed as error:
+            self._link.fail(str(error))
+        else:
+            self._counters.count("submitted", call.protocol)
+
+    # --- from the cluster ----------------------------------------------------------------------------------------
+
+    def on_wake(self) -> None:
+        for task_id, state, payload in self._relay.take():
+            if state == ACCEPTED:
+                for delivery in self._ledger.accept(task_id):
+                    self._settle(task_id, delivery)
+            elif state == REFUSED:
+                assert isinstance(payload, Exception)
+                self._refused_by_cluster(task_id, payload)
+            else:
+                assert isinstance(payload, bytes)
+                deliveries = self._ledger.end(task_id, state, payload)
+                self._ended.append(task_id)
+                for delivery in deliveries:
+                    self._settle(task_id, delivery)
+        self._submit_waiting()
+
+    def _refused_by_cluster(self, task_id: bytes, error: Exception) -> None:
+        entry = self._ledger.entries.get(task_id)
+        if isinstance(error, _CLUSTER_GONE):
+            self._link.fail(str(error))
+        elif entry is None:
+            return
+        elif isinstance(error, QueueFull):
+            if not self._not_before_s:
+                _logger.warning("the cluster is full, so messages wait at RabbitMQ: %s", error)
+            self._not_before_s = time.monotonic() + FULL_PAUSE_S
+            self._ledger.put_back(task_id)
+        elif isinstance(error, ResultUnknown) and entry.call.reply is None:
+            # It ended before, and RabbitMQ did not get to know that it was acknowledged.
+            for delivery in self._ledger.drop(task_id):
+                self._ack(delivery)
+        else:
+            reason = "unknown-task" if isinstance(error, UnknownTask) else "cluster"
+            reason = "too-large" if isinstance(error, PayloadTooLarge) else reason
+            self._drop(entry.call, Refused(entry.call.protocol, reason, str(error)))
+
+    # --- settling ------------------------------------------------------------------------------------------------
+
+    def _settle(self, task_id: bytes, delivery: Delivery) -> None:
+        """What was owed for this delivery is held by the cluster, or goes out as a reply."""
+        entry = self._ledger.entries[task_id]
+        if delivery.reply is None:
+            self._ack(delivery)
+            self._ledger.settle(task_id, delivery)
+            return
+        assert entry.outcome is not None
+        reply = delivery.reply
+
+        def confirmed() -> None:
+            self._counters.count("replied", delivery.protocol)
+            self._ack(delivery)
+            self._ledger.settle(task_id, delivery)
+
+        body = replies.ended(reply, *entry.outcome, time.time())
+        self._link.publish(reply.queue, body, _reply_properties(reply.correlation_id), confirmed)
+
+    def _drop(self, call: TaskCall, refused: Refused) -> None:
+        for delivery in self._ledger.drop(call.task_id):
+            self._refuse(Refused(delivery.protocol, refused.reason, refused.detail, delivery.reply), delivery)
+
+    def _refuse(self, refused: Refused, delivery: Delivery) -> None:
+        """Tell the caller, or put the message where a person finds it; then it is acknowledged."""
+        self._refusing += 1
+        self._counters.count("refused", refused.protocol)
+        _logger.info("refused a message of %s (%s): %s", delivery.message.queue, refused.reason, refused.detail)
+
+        def confirmed() -> None:
+            self._refusing -= 1
+            self._counters.count("replied" if refused.reply else "dead_lettered", refused.protocol)
+            self._ack(delivery)
+
+        if refused.reply is not None:
+            body = replies.refused(refused.reply, refused, time.time())
+            properties = _reply_properties(refused.reply.correlation_id)
+            self._link.publish(refused.reply.queue, body, properties, confirmed)
+        else:
+            message = delivery.message
+            self._link.publish(self._config.dead_letter, message.body, _dead_properties(message, refused), confirmed)
+
+    def _ack(self, delivery: Delivery) -> None:
+        if not delivery.acked:
+            self._link.ack(delivery.tag)
+            self._counters.count("acked", delivery.protocol)
+            self._ledger.acked(delivery)
+
+    # --- now and then --------------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        if self._not_before_s and now >= self._not_before_s:
+            self._not_before_s = 0.0
+        self._window.adjust(now, self._ledger.outstanding)
+        self._submit_waiting()
+        for reply in self._ledger.due_started(now):
+            self._link.publish(reply.queue, replies.started(reply), _reply_properties(reply.correlation_id), None)
+        for delivery in self._ledger.long_running(now):
+            self._ack(delivery)
+        if now >= self._ask_at_s:
+            self._ask_at_s = now + ASK_INTERVAL_S
+            self._relay.ask_again(self._ledger.accepted_before(now - ASK_INTERVAL_S))
+        self._release()
+        counters, ledger = self._counters, self._ledger
+        counters.unacked = ledger.unacked + self._refusing
+        counters.outstanding, counters.window = ledger.outstanding, self._window.size
+        if self._stop_by_s is not None and (now >= self._stop_by_s or self._is_idle()):
+            _logger.info("stopping; %d deliveries go back to RabbitMQ", counters.unacked)
+            self._link.close()
+            return
+        self._link.call_later(TICK_S, self._tick)
+
+    def _release(self) -> None:
+        """Let the cluster forget the tasks that RabbitMQ can't deliver again."""
+        ready = [task_id for task_id in self._ended if task_id not in self._ledger.entries]
+        if not ready or self._releasing:
+            return
+        self._releasing = True
+        self._ended = [task_id for task_id in self._ended if task_id in self._ledger.entries]
+
+        def taken() -> None:
+            self._releasing = False
+            self._relay.release(ready)
+
+        self._link.after_acks(taken)
+
+    def _is_idle(self) -> bool:
+        return not (self._ledger.unaccepted or self._refusing or self._link.unconfirmed)
+
+
+def _queues(config: BridgeConfig) -> dict[str, bool]:
+    """Each queue, and whether it may be missing: dramatiq puts what is delayed, and what it retries, into Q.DQ, which
+    is only there if Q is dramatiq's."""
+    queues = dict.fromkeys(config.queues, False)
+    for name, task in config.queues.items():
+        if not task and not name.endswith(".DQ") and f"{name}.DQ" not in queues:
+            queues[f"{name}.DQ"] = True
+    return queues
+
+
+def _fresh_id() -> bytes:
+    return os.urandom(16)
+
+
+def _reply_properties(correlation_id: str) -> dict[str, Any]:
+    return {
+        "correlation_id": correlation_id,
+        "content_type": "application/json",
+        "content_encoding": "utf-8",
+        "delivery_mode": 1,
+    }
+
+
+def _dead_properties(message: Message, refused: Refused) -> dict[str, Any]:
+    """The message as it came, with the reason beside it. Kept on disk, and without an end to its life."""
+    marks = {
+        "x-paceline-reason": refused.reason,
+        "x-paceline-detail": refused.detail[:DETAIL_LIMIT_CHARS],
+        "x-paceline-queue": message.queue,
+    }
+    return {
+        "headers": {**message.headers, **marks},
+        "content_type": message.content_type,
+        "content_encoding": message.content_encoding,
+        "message_id": message.message_id,
+        "correlation_id": message.correlation_id,
+        "reply_to": message.reply_to,
+        "priority": message.priority,
+        "delivery_mode": 2,
+    }

@@ -1,0 +1,139 @@
+"""``paceline bridge``: settings from the command line, a file and the environment; then the bridge, until SIGTERM."""
+
+from __future__ import annotations
+
+import importlib.util
+import signal
+import threading
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from paceline.cli.logs import configure
+from paceline.cli.options import reaches_a_cluster
+from paceline.errors import MissingExtra
+from paceline_bridge.config import (
+    AMQP_VARIABLE,
+    DEAD_LETTER,
+    PREFETCH,
+    BridgeConfig,
+    load,
+    pairs_of,
+    urls_of,
+)
+
+if TYPE_CHECKING:
+    from paceline_bridge.bridge import Bridge
+
+JOIN_POLL_S = 0.5
+
+
+@click.command()
+@click.option(
+    "--amqp",
+    multiple=True,
+    envvar=AMQP_VARIABLE,
+    metavar="URL",
+    help=f"RabbitMQ, amqp://user:password@host/vhost or amqps://; repeated for several hosts.  [env: {AMQP_VARIABLE}]",
+)
+@click.option(
+    "--queue",
+    "queues",
+    multiple=True,
+    envvar="PACELINE_QUEUES",
+    metavar="NAME[=TASK]",
+    help="A queue to consume; TASK is what its plain messages are for. May be repeated.  [env: PACELINE_QUEUES]",
+)
+@click.option(
+    "--task",
+    "tasks",
+    multiple=True,
+    metavar="NAME=TASK",
+    help="Celery's or dramatiq's name of a task, and the one at the cluster, if they differ. May be repeated.",
+)
+@click.option("--config", "config_path", envvar="PACELINE_BRIDGE", metavar="FILE", help="TOML with the same settings.")
+@click.option("--declare", is_flag=True, help="Make a queue that does not exist, durable and without arguments.")
+@click.option("--prefetch", type=int, metavar="N", help=f"Unacknowledged messages of each queue. Default: {PREFETCH}.")
+@click.option("--dead-letter", metavar="QUEUE", help=f"Where refused messages go. Default: {DEAD_LETTER}.")
+@reaches_a_cluster
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
+)
+def bridge(
+    addresses: tuple[str, ...],
+    cluster_path: str | None,
+    connect_timeout_s: float,
+    log_format: str,
+    log_level: str,
+    **settings: Any,
+) -> int:
+    """Run what comes from RabbitMQ: Celery, dramatiq, plain messages.
+
+    \b
+    paceline bridge --amqp amqp://guest:guest@localhost --queue celery
+    paceline bridge --amqp amqp://guest:guest@localhost --queue task_queue=tasks.add --declare
+    """
+    configure(log_format, log_level)
+    if importlib.util.find_spec("pika") is None:
+        raise MissingExtra("pika", "rabbitmq")
+    from paceline.client.relay import Relay
+    from paceline.config import ClusterFile
+    from paceline_bridge.bridge import Bridge
+
+    config = config_of(**settings)
+    cluster = ClusterFile.load(cluster_path) if cluster_path is not None else None
+    # Made once for its checks, so that a wrong address is an error of this command and not of every attempt.
+    Relay(*addresses, on_news=lambda: None, cluster=cluster).close()
+    running = Bridge(
+        config,
+        lambda on_news: Relay(*addresses, on_news=on_news, cluster=cluster, connect_timeout_s=connect_timeout_s),
+    )
+    _run(running)
+    return 0
+
+
+def config_of(
+    *,
+    amqp: tuple[str, ...],
+    queues: tuple[str, ...],
+    tasks: tuple[str, ...],
+    config_path: str | None,
+    declare: bool,
+    prefetch: int | None,
+    dead_letter: str | None,
+) -> BridgeConfig:
+    """The checked settings: what the command line or the environment says, else the file, else the default."""
+    given: dict[str, Any] = load(config_path) if config_path is not None else {}
+    if urls := urls_of(amqp):
+        given["urls"] = urls
+    given["queues"] = {**given.get("queues", {}), **pairs_of("--queue", queues, lone=True)}
+    given["tasks"] = {**given.get("tasks", {}), **pairs_of("--task", tasks, lone=False)}
+    given["declare"] = declare or given.get("declare", False)
+    if prefetch is not None:
+        given["prefetch"] = prefetch
+    if dead_letter is not None:
+        given["dead_letter"] = dead_letter
+    config = BridgeConfig(**{"urls": (), **given})
+    config.validate()
+    return config
+
+
+def _run(running: Bridge) -> None:
+    """In a thread of its own, so that a signal never strikes while a frame is half written."""
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            running.run()
+        except BaseException as error:  # noqa: BLE001 - it is raised again by the thread that waits
+            failures.append(error)
+
+    thread = threading.Thread(target=work, name="paceline-bridge")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: running.stop())
+    thread.start()
+    while thread.is_alive():
+        thread.join(JOIN_POLL_S)
+    if failures:
+        raise failures[0]

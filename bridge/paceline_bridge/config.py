@@ -1,0 +1,125 @@
+"""The settings of a bridge, from the command line, a TOML file and the environment, checked where they come in.
+
+The file has the keys of the options::
+
+    amqp = ["amqps://user:password@rabbit1/shop", "amqps://user:password@rabbit2/shop"]
+    dead_letter = "paceline.dead"
+    prefetch = 500
+    declare = false
+
+    [queues]
+    celery = ""                # Celery's and dramatiq's messages name their tasks
+    task_queue = "tasks.add"   # plain messages are for this task
+
+    [tasks]
+    "shop.add" = "tasks.add"   # Celery's or dramatiq's name = the name at the cluster
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from paceline.errors import ConfigError
+
+AMQP_VARIABLE = "PACELINE_AMQP"
+"""Environment: URLs of RabbitMQ, separated by spaces or commas. A command line, and a password in it, can be read by
+every user of the machine."""
+DEAD_LETTER = "paceline.dead"
+PREFETCH = 500
+PREFETCH_MAX = 65_535
+FILE_LIMIT_BYTES = 1 << 20
+QUEUE_LIMIT_BYTES = 255
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BridgeConfig:
+    """Call validate() before use."""
+
+    urls: tuple[str, ...]
+    queues: Mapping[str, str]  # queue -> the task of its plain messages, "" for none
+    tasks: Mapping[str, str] = field(default_factory=dict)
+    dead_letter: str = DEAD_LETTER
+    prefetch: int = PREFETCH
+    declare: bool = False
+
+    def validate(self) -> None:
+        """Raises a ConfigError for the first setting that can't be used. No message holds a password."""
+        if not self.urls:
+            raise ConfigError(
+                f"no RabbitMQ is named; give --amqp URL, as amqp://user:password@host/vhost, or set {AMQP_VARIABLE}"
+            )
+        for url in self.urls:
+            check_url(url)
+        if not self.queues:
+            raise ConfigError("no queue is named; give --queue NAME, or --queue NAME=TASK for plain messages")
+        for name in (*self.queues, self.dead_letter):
+            if not name or len(name.encode()) > QUEUE_LIMIT_BYTES:
+                raise ConfigError(f"{name!r} is not a queue; a name has 1 to {QUEUE_LIMIT_BYTES} bytes")
+        if self.dead_letter in self.queues:
+            raise ConfigError(f"{self.dead_letter} can't be consumed and hold what was refused; name another queue")
+        if type(self.prefetch) is not int or not 1 <= self.prefetch <= PREFETCH_MAX:
+            raise ConfigError(f"--prefetch is {self.prefetch!r}; allowed is a whole number from 1 to {PREFETCH_MAX}")
+
+
+def check_url(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("amqp", "amqps") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ConfigError(
+            f"{shown(url)} is not a URL of RabbitMQ; write amqp://user:password@host:5672/vhost, or amqps://"
+        )
+
+
+def shown(url: str) -> str:
+    """A URL without what it says about user and password."""
+    return re.sub(r"//[^/]*@", "//", url.partition("?")[0])
+
+
+def urls_of(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Each may hold several."""
+    return tuple(filter(None, (url for text in texts for url in re.split(r"[\s,]+", text))))
+
+
+def pairs_of(option: str, texts: tuple[str, ...], *, lone: bool) -> dict[str, str]:
+    """{"a": "b", "c": ""} of ("a=b", "c"). ``lone``: whether a name without a value can be used."""
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not name or (not value if equals else not lone):
+            raise ConfigError(f"{option} {text!r} can't be used; write {'NAME or ' if lone else ''}NAME=TASK")
+        found[name] = value
+    return found
+
+
+def load(path: str | Path) -> dict[str, Any]:
+    """The settings of a file, under the names of BridgeConfig. Raises ConfigError."""
+    try:
+        with open(path, "rb") as file:
+            settings = tomllib.loads(file.read(FILE_LIMIT_BYTES).decode())
+    except OSError as error:
+        raise ConfigError(f"can't read {path}: {error.strerror}; give --config a TOML file") from error
+    except ValueError as error:  # of which TOMLDecodeError and UnicodeDecodeError are two
+        raise ConfigError(f"{path} is not a TOML file: {error}") from error
+    kinds = {"amqp": (str, list), "queues": dict, "tasks": dict, "dead_letter": str, "prefetch": int, "declare": bool}
+    for key, value in settings.items():
+        if key not in kinds:
+            raise ConfigError(f"{path}: unknown key {key!r}; allowed are {', '.join(kinds)}")
+        if not isinstance(value, kinds[key]):  # type: ignore[arg-type]
+            raise ConfigError(f"{path}: {key} can't be a {type(value).__name__}; docs/bridge.md shows what it is")
+    for table in ("queues", "tasks"):
+        if not all(isinstance(value, str) for value in settings.get(table, {}).values()):
+            raise ConfigError(f'{path}: the values of [{table}] are names of tasks, as in name = "tasks.add"')
+    amqp = settings.pop("amqp", [])
+    amqp = [amqp] if isinstance(amqp, str) else amqp
+    if not all(isinstance(url, str) for url in amqp):
+        raise ConfigError(f"{path}: amqp is a URL, or a list of URLs")
+    return {**settings, "urls": tuple(amqp)} if amqp else settings

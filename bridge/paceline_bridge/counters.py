@@ -1,0 +1,24 @@
+"""Plain numbers of a running bridge, for whoever wants to show them. Written by one thread, read by any."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Counters:
+    """``messages`` counts by (result, protocol), result being one of "submitted", "acked", "replied", "dead_lettered"
+    and "refused"."""
+
+    state: str = "starting"
+    connected: bool = False
+    blocked: bool = False  # RabbitMQ takes no publishes, as it does when short of memory or disk
+    unacked: int = 0
+    outstanding: int = 0  # at the cluster, and not ended
+    window: int = 0
+    connections_lost: int = 0
+    messages: dict[tuple[str, str], int] = field(default_factory=dict)
+
+    def count(self, result: str, protocol: str) -> None:
+        key = (result, protocol)
+        self.messages[key] = self.messages.get(key, 0) + 1

@@ -1,0 +1,173 @@
+"""The ledger of what RabbitMQ has given to the bridge and is still waiting to have acknowledged, and why.
+
+The rule: **a delivery is acknowledged when the cluster holds all that is still owed for it.** If nobody waits for a
+reply, that is when the task is accepted, or has ended, which implies it. If somebody does, it is when the final reply
+is confirmed by RabbitMQ. So whenever the bridge dies, what is owed is either with RabbitMQ, which delivers again, or
+with the cluster. A task that runs for longer than ``LONG_S`` is the exception: RabbitMQ gives up a consumer that keeps
+a delivery for 30 minutes, so it is acknowledged before, and its reply is then owed by this process alone.
+
+What is submitted and has not ended is bounded by the window, which the caller sets; what is delivered and over the
+window waits here, at most the prefetch of each queue, and the rest stays with RabbitMQ.
+
+Pure: no socket, no clock. It tells by its return values what is to be done.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from paceline_bridge.message import Message, ReplyAddress, TaskCall
+
+STARTED_AFTER_S = 0.2
+"""A caller is told STARTED if its task has not ended so long after the bridge has submitted it."""
+LONG_S = 15 * 60.0
+
+Tag = tuple[int, int]
+"""(channel number, delivery tag): what RabbitMQ calls a delivery."""
+
+
+@dataclass(slots=True)
+class Delivery:
+    """One message, not acknowledged."""
+
+    tag: Tag
+    message: Message
+    reply: ReplyAddress | None
+    protocol: str
+    acked: bool = False
+
+
+@dataclass(slots=True)
+class Entry:
+    """One task, and the deliveries that asked for it: more than one if a message was published twice."""
+
+    call: TaskCall
+    since: float
+    deliveries: list[Delivery] = field(default_factory=list)
+    submitted: bool = False
+    accepted: bool = False
+    told_started: bool = False
+    outcome: tuple[int, bytes] | None = None
+
+
+class Ledger:
+    """Every task that was asked for and is not settled."""
+
+    def __init__(self) -> None:
+        self.entries: dict[bytes, Entry] = {}
+        self._waiting: deque[bytes] = deque()
+        self.outstanding = 0  # submitted and not ended
+        self.unacked = 0
+
+    @property
+    def waiting(self) -> int:
+        """Delivered, and not submitted yet."""
+        return len(self._waiting)
+
+    def add(self, call: TaskCall, delivery: Delivery, now: float) -> bool:
+        """A delivery. True if it can be settled at once: the task that it asks for has ended, or was accepted, by what
+        an earlier delivery brought."""
+        self.unacked += 1
+        entry = self.entries.get(call.task_id)
+        if entry is None:
+            self.entries[call.task_id] = Entry(call, now, [delivery])
+            self._waiting.append(call.task_id)
+            return False
+        entry.deliveries.append(delivery)
+        return entry.outcome is not None or (entry.accepted and call.reply is None)
+
+    def take(self, window: int) -> TaskCall | None:
+        """The next task to submit, None if there is none or the window is full."""
+        if not self._waiting or self.outstanding >= window:
+            return None
+        entry = self.entries[self._waiting.popleft()]
+        entry.submitted = True
+        self.outstanding += 1
+        return entry.call
+
+    def put_back(self, task_id: bytes) -> None:
+        """The cluster has no room for it now: it is submitted again later, after what waits."""
+        self.entries[task_id].submitted = False
+        self.outstanding -= 1
+        self._waiting.append(task_id)
+
+    def accept(self, task_id: bytes) -> list[Delivery]:
+        """The deliveries to settle since the cluster has the task."""
+        entry = self.entries.get(task_id)
+        if entry is None or entry.outcome is not None:
+            return []
+        entry.accepted = True
+        return [delivery for delivery in entry.deliveries if delivery.reply is None]
+
+    def end(self, task_id: bytes, state: int, payload: bytes) -> list[Delivery]:
+        """The deliveries to settle since the task has ended. If none is left, it is forgotten."""
+        entry = self.entries.get(task_id)
+        if entry is None or entry.outcome is not None:
+            return []
+        self.outstanding -= 1
+        entry.outcome = (state, payload)
+        if not entry.deliveries:
+            del self.entries[task_id]
+        return list(entry.deliveries)
+
+    def drop(self, task_id: bytes) -> list[Delivery]:
+        """The cluster does not take the task: it is forgotten, and its deliveries are the caller's to refuse."""
+        entry = self.entries.pop(task_id, None)
+        if entry is None:
+            return []
+        if entry.outcome is None:
+            self.outstanding -= 1
+        return entry.deliveries
+
+    def settle(self, task_id: bytes, delivery: Delivery) -> None:
+        """Nothing more is owed for this delivery. A task that has ended is forgotten with its last one."""
+        self.acked(delivery)
+        entry = self.entries[task_id]
+        entry.deliveries.remove(delivery)
+        if entry.outcome is not None and not entry.deliveries:
+            del self.entries[task_id]
+
+    def acked(self, delivery: Delivery) -> None:
+        """It is acknowledged, whatever else is owed."""
+        if not delivery.acked:
+            delivery.acked = True
+            self.unacked -= 1
+
+    @property
+    def unaccepted(self) -> bool:
+        """Whether a task that nobody waits for is submitted, and not accepted yet."""
+        return any(
+            entry.submitted and not entry.accepted and entry.outcome is None and entry.call.reply is None
+            for entry in self.entries.values()
+        )
+
+    def due_started(self, now: float) -> list[ReplyAddress]:
+        """The callers to tell that their task goes on."""
+        found: list[ReplyAddress] = []
+        for entry in self.entries.values():
+            if now < entry.since + STARTED_AFTER_S:
+                break  # in the order of arrival
+            if entry.accepted and entry.outcome is None and not entry.told_started:
+                entry.told_started = True
+                found += [delivery.reply for delivery in entry.deliveries if delivery.reply is not None]
+        return found
+
+    def accepted_before(self, moment: float) -> list[bytes]:
+        """Tasks that have not ended, and were delivered before the moment. A message that was published twice may be at
+        two bridges, and the cluster tells the end to the one that submitted last: whoever waits for long asks again."""
+        return [
+            task_id
+            for task_id, entry in self.entries.items()
+            if entry.since < moment and entry.accepted and entry.outcome is None
+        ]
+
+    def long_running(self, now: float) -> list[Delivery]:
+        """Deliveries of accepted tasks that RabbitMQ would soon give up on."""
+        found: list[Delivery] = []
+        for entry in self.entries.values():
+            if now < entry.since + LONG_S:
+                break
+            if entry.accepted:
+                found += [delivery for delivery in entry.deliveries if not delivery.acked]
+        return found

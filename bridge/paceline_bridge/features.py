@@ -1,0 +1,95 @@
+"""The one table of what messages may ask for: honoured, ignored or refused. docs/bridge.md is drawn from it.
+
+Every refusal in the code names a ``reason`` of this table, and no other; it travels in the header ``x-paceline-reason``
+of a dead letter and at the head of a Celery caller's exception.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Treatment(Enum):
+    HONOURED = "honoured"
+    IGNORED = "ignored"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One thing that a message can carry, and what happens then."""
+
+    protocol: str
+    what: str
+    treatment: Treatment
+    meaning: str
+    reason: str = ""  # of a refusal
+
+
+_YES, _SKIP, _NO = Treatment.HONOURED, Treatment.IGNORED, Treatment.REFUSED
+
+FEATURES: tuple[Feature, ...] = (
+    # --- any message
+    Feature("any", "priority", _YES, "0 or none is the default, 4; 1 to 9 are 5 to 9, in this order"),
+    Feature("any", "a task that no node runs", _NO, "start a node with the module that has it", "unknown-task"),
+    Feature("any", "a body that can't be read", _NO, "the detail says why", "bad-body"),
+    Feature("any", "arguments over the payload limit", _NO, "see --payload-limit of the nodes", "too-large"),
+    Feature("any", "arguments that paceline can't carry", _NO, "such as lists nested very deep", "arguments"),
+    Feature("any", "what the cluster refuses", _NO, "for a reason of its own, which the detail names", "cluster"),
+    # --- plain
+    Feature("plain", "body", _YES, "the one argument: JSON, msgpack, text or bytes by content_type"),
+    Feature("plain", "no content_type", _YES, "JSON if it parses as JSON, else text if it is UTF-8, else bytes"),
+    Feature("plain", "content_encoding", _YES, "the character set of JSON and text; without one UTF-8"),
+    Feature("plain", "message_id", _YES, "one task for each message_id of a queue; without one every delivery is new"),
+    Feature("plain", "other headers, reply_to", _SKIP, "no reply is sent"),
+    Feature("plain", "a queue without =TASK", _NO, "say `--queue NAME=TASK`", "no-task"),
+    # --- celery
+    Feature("celery", "protocols 2, 1 and the mix of both", _YES, "recognised by message"),
+    Feature("celery", "JSON, msgpack", _YES, "with kombu's types: datetime, date, time, decimal, uuid, bytes"),
+    Feature("celery", "compression", _YES, "gzip (zlib), bzip2 and lzma"),
+    Feature("celery", "id, retries", _YES, "one task for each id and number of retries, however often it is delivered"),
+    Feature("celery", "reply_to, correlation_id", _YES, "STARTED after 0.2 s, then one final reply"),
+    Feature("celery", "ignore_result", _YES, "no reply"),
+    Feature("celery", "group, parent_id", _YES, "group().get() works: every part has its own reply"),
+    Feature("celery", "expires", _YES, "if it has passed at delivery: REVOKED for the caller, else a dead letter"),
+    Feature("celery", "eta that has passed", _YES, "the task runs"),
+    Feature("celery", "shadow, root_id, argsrepr, kwargsrepr, origin, lang, stamps", _SKIP, "only for display"),
+    Feature("celery", "expired", _NO, "see expires", "expired"),
+    Feature("celery", "eta, countdown", _NO, "delays are not supported yet", "eta"),
+    Feature("celery", "chain", _NO, "not supported yet", "chain"),
+    Feature("celery", "chord", _NO, "not supported yet", "chord"),
+    Feature("celery", "callbacks, errbacks (link, link_error)", _NO, "not supported yet", "callbacks"),
+    Feature("celery", "time_limit, soft_time_limit", _NO, "not supported yet", "time-limit"),
+    Feature("celery", "pickle", _NO, "unpickling runs code of the sender's; use JSON", "pickle"),
+    Feature("celery", "YAML and other serializers", _NO, "use JSON or msgpack", "serializer"),
+    Feature("celery", "other compressions", _NO, "use gzip, bzip2 or lzma", "compression"),
+    # --- dramatiq
+    Feature("dramatiq", "actor_name, args, kwargs", _YES, "the task of that name; Q and Q.DQ are consumed"),
+    Feature("dramatiq", "message_id, retries", _YES, "one task for each of them, however often it is delivered"),
+    Feature("dramatiq", "eta that has passed", _YES, "the task runs"),
+    Feature("dramatiq", "max_age", _YES, "if it has passed at delivery: a dead letter, reason `expired`"),
+    Feature("dramatiq", "max_retries=0, pipe_ignore, notify_shutdown, unknown options", _SKIP, "nothing to do"),
+    Feature("dramatiq", "delay (eta)", _NO, "delays are not supported yet", "eta"),
+    Feature("dramatiq", "pipe_target", _NO, "pipelines are not supported yet", "pipeline"),
+    Feature("dramatiq", "group_completion_uuid, group_completion_callbacks", _NO, "not supported yet", "group"),
+    Feature("dramatiq", "on_success, on_failure, on_retry_exhausted", _NO, "not supported yet", "callbacks"),
+    Feature("dramatiq", "max_retries, min_backoff, max_backoff, throws, retry_when", _NO, "not yet", "retries"),
+    Feature("dramatiq", "time_limit", _NO, "not supported yet", "time-limit"),
+    Feature("dramatiq", "store_results", _NO, "the bridge has no results backend", "results"),
+)
+
+REASONS = frozenset(feature.reason for feature in FEATURES if feature.reason)
+
+
+def markdown() -> str:
+    """The table as docs/bridge.md has it."""
+    lines = ["| message | asks for | | |", "|---|---|---|---|"]
+    for feature in FEATURES:
+        reason = f", reason `{feature.reason}`" if feature.reason else ""
+        lines.append(f"| {feature.protocol} | {feature.what} | {feature.treatment.value}{reason} | {feature.meaning} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(markdown())

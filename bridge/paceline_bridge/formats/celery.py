@@ -1,0 +1,111 @@
+"""Celery's messages: protocol 2, protocol 1, and the header of 2 with the body of 1.
+
+Sources: celery/app/amqp.py (``as_task_v2``, ``as_task_v1``), celery/worker/strategy.py of Celery 5.7. The documentation
+of protocol 2 has the order of ``timelimit`` wrong: code and wire are [hard, soft].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from paceline_bridge.formats import bodies, ids
+from paceline_bridge.message import Message, Refusal, ReplyAddress, TaskCall
+
+
+def is_protocol_1(body: object) -> bool:
+    """Whether a JSON value is a whole message of protocol 1, which has no header."""
+    return isinstance(body, dict) and {"task", "id", "args", "kwargs"} <= body.keys() and isinstance(body["task"], str)
+
+
+def reply_address(message: Message, fields: Mapping[str, Any]) -> ReplyAddress | None:
+    """Where the caller waits; ``fields``: the headers of protocol 2, the body of protocol 1. It never raises, so that
+    a message that can't be read is answered too."""
+    task_id = fields.get("id") or message.correlation_id
+    if not message.reply_to or fields.get("ignore_result") or not isinstance(task_id, str):
+        return None
+    group, parent = fields.get("group"), fields.get("parent_id")
+    return ReplyAddress(
+        message.reply_to,
+        task_id,
+        message.correlation_id or task_id,
+        group if isinstance(group, str) else None,
+        parent if isinstance(parent, str) else None,
+    )
+
+
+def read_value(message: Message) -> Any:
+    """The body, by its serializer. Raises Refusal."""
+    kind = (message.content_type or "application/json").lower()
+    if kind in bodies.PICKLE_TYPES:
+        raise Refusal("pickle", "the body is pickled, and unpickling runs code; use task_serializer='json'")
+    data = bodies.decompress(message.body, message.headers.get("compression"))
+    if kind in bodies.JSON_TYPES:
+        return bodies.read_json(data, message.content_encoding, kombu=True)
+    if kind in bodies.MSGPACK_TYPES:
+        return bodies.read_msgpack(data)
+    raise Refusal("serializer", f"the body is {kind}; use task_serializer='json' or 'msgpack'")
+
+
+def read(
+    fields: Mapping[str, Any],
+    body: object,
+    reply: ReplyAddress | None,
+    names: Mapping[str, str],
+    priority: int,
+    now: float,
+) -> TaskCall:
+    """A call from the fields of the header (2) or of the body (1). Raises Refusal. ``now``: seconds since the epoch."""
+    if isinstance(body, list):
+        if len(body) != 3:
+            raise Refusal("bad-body", "the body is not [args, kwargs, options]")
+        args, kwargs, options = body
+    elif isinstance(body, dict):
+        fields = {**body, **{key: value for key, value in fields.items() if value is not None}}
+        args, kwargs, options = body.get("args"), body.get("kwargs"), body
+    else:
+        raise Refusal("bad-body", "the body is neither protocol 2, [args, kwargs, options], nor 1, a map")
+    name, task_id = fields.get("task"), fields.get("id")
+    if not isinstance(name, str) or not isinstance(task_id, str) or not name or not task_id:
+        raise Refusal("bad-body", "task and id are strings")
+    args, kwargs = args if args is not None else [], kwargs if kwargs is not None else {}
+    if (
+        not isinstance(args, list | tuple)
+        or not isinstance(kwargs, dict)
+        or not all(type(key) is str for key in kwargs)
+    ):
+        raise Refusal("bad-body", "args is no list, or kwargs no map with names")
+    _check_options(options if isinstance(options, dict) else {}, fields, now)
+    retries = fields.get("retries")
+    number = ids.of_message("celery", task_id, retries if isinstance(retries, int) else 0)
+    return TaskCall("celery", number, names.get(name, name), args, kwargs, priority, reply)
+
+
+def _check_options(options: Mapping[str, Any], fields: Mapping[str, Any], now: float) -> None:
+    if options.get("chain"):
+        raise Refusal("chain", "chains are not supported yet; call the next task with the result of this one")
+    if options.get("chord") or fields.get("chord"):
+        raise Refusal("chord", "chords are not supported yet; collect the results of the group in the caller")
+    if options.get("callbacks") or options.get("errbacks"):
+        raise Refusal("callbacks", "link and link_error are not supported yet; act on the result in the caller")
+    limits = fields.get("timelimit")
+    if isinstance(limits, list | tuple) and any(limit is not None for limit in limits):
+        raise Refusal("time-limit", "time_limit and soft_time_limit are not supported yet")
+    expires = _moment("expires", fields.get("expires"))
+    if expires is not None and expires <= now:
+        raise Refusal("expired", f"it expired at {fields['expires']}")
+    eta = _moment("eta", fields.get("eta"))
+    if eta is not None and eta > now:
+        raise Refusal("eta", f"eta and countdown are not supported yet; it was to run at {fields['eta']}")
+
+
+def _moment(field: str, value: object) -> float | None:
+    """Seconds since the epoch of ISO 8601, where a time without a zone is UTC."""
+    if value is None:
+        return None
+    try:
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        raise Refusal("bad-body", f"{field} is {value!r}, and not a time in ISO 8601") from None

@@ -1,0 +1,60 @@
+"""dramatiq's messages: a JSON body that holds everything.
+
+Sources: dramatiq/message.py, dramatiq/brokers/rabbitmq.py and dramatiq/middleware of dramatiq 2.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from paceline_bridge.formats import ids
+from paceline_bridge.message import Refusal, TaskCall
+
+FIELDS = frozenset(("queue_name", "actor_name", "args", "kwargs", "options", "message_id", "message_timestamp"))
+
+_REFUSED: Mapping[str, str] = {
+    "pipe_target": "pipeline",
+    "group_completion_uuid": "group",
+    "group_completion_callbacks": "group",
+    "on_success": "callbacks",
+    "on_failure": "callbacks",
+    "on_retry_exhausted": "callbacks",
+    "max_retries": "retries",
+    "min_backoff": "retries",
+    "max_backoff": "retries",
+    "throws": "retries",
+    "retry_when": "retries",
+    "time_limit": "time-limit",
+    "store_results": "results",
+}
+"""Option -> reason. An option that is false or nothing asks for nothing."""
+
+
+def is_message(body: object) -> bool:
+    return isinstance(body, dict) and body.keys() >= FIELDS
+
+
+def read(body: Mapping[str, Any], names: Mapping[str, str], priority: int, now: float) -> TaskCall:
+    """Raises Refusal. ``now``: seconds since the epoch."""
+    name, message_id, args, kwargs = body["actor_name"], body["message_id"], body["args"], body["kwargs"]
+    options = body["options"]
+    if not isinstance(name, str) or not isinstance(message_id, str) or not name or not message_id:
+        raise Refusal("bad-body", "actor_name and message_id are strings")
+    if not isinstance(args, list) or not isinstance(kwargs, dict) or not isinstance(options, dict):
+        raise Refusal("bad-body", "args is no list, or kwargs or options no map")
+    for option, reason in _REFUSED.items():
+        if options.get(option):
+            raise Refusal(reason, f"the message option {option} is not supported yet")
+    eta_ms, max_age_ms, sent_ms = options.get("eta"), options.get("max_age"), body["message_timestamp"]
+    if (
+        isinstance(max_age_ms, int | float)
+        and isinstance(sent_ms, int | float)
+        and now * 1e3 - sent_ms >= max_age_ms > 0
+    ):
+        raise Refusal("expired", f"the message is older than its max_age of {max_age_ms} ms")
+    if isinstance(eta_ms, int | float) and eta_ms > now * 1e3:
+        raise Refusal("eta", f"delays are not supported yet; it was to run at {eta_ms} ms of the epoch")
+    retries = options.get("retries")
+    number = ids.of_message("dramatiq", message_id, retries if isinstance(retries, int) else 0)
+    return TaskCall("dramatiq", number, names.get(name, name), args, kwargs, priority)

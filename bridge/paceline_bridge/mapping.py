@@ -1,0 +1,73 @@
+"""From a RabbitMQ message to a call of a task, or to a refusal. Pure: the time and fresh ids come from outside.
+
+Each message is recognised by itself, whatever else its queue holds: a header ``task`` is Celery's protocol 2 (or the
+mix of both); a JSON map with the keys of protocol 1, or of dramatiq, is theirs; anything else is plain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from paceline_bridge.formats import bodies, celery, dramatiq, plain
+from paceline_bridge.message import Message, Refusal, Refused, ReplyAddress, TaskCall
+from paceline_protocol.messages import PRIORITY_DEFAULT, PRIORITY_MAX
+
+
+def interpret(
+    message: Message, task: str, names: Mapping[str, str], now: float, fresh_id: Callable[[], bytes]
+) -> TaskCall | Refused:
+    """``task``: what the queue is bound to, for plain messages, or "". ``names``: other names for tasks, as
+    Celery or dramatiq know them. ``now``: seconds since the epoch. ``fresh_id``: for a message that has no id."""
+    protocol, reply = "plain", None
+    priority = priority_of(message.priority)
+    try:
+        if len(message.body) > bodies.BODY_LIMIT_BYTES:
+            raise Refusal("too-large", f"the body takes {len(message.body)} bytes, of {bodies.BODY_LIMIT_BYTES}")
+        fields = message.headers
+        if isinstance(fields.get("task"), str):
+            protocol, reply = "celery", celery.reply_address(message, fields)
+            return celery.read(fields, celery.read_value(message), reply, names, priority, now)
+        body = _map_in(message)
+        if dramatiq.is_message(body):
+            protocol = "dramatiq"
+            return dramatiq.read(body, names, priority, now)
+        if celery.is_protocol_1(body):
+            protocol, reply = "celery", celery.reply_address(message, body)
+            # Once more, with kombu's types.
+            return celery.read({}, celery.read_value(message), reply, names, priority, now)
+        return plain.read(message, task, priority, fresh_id)
+    except Refusal as refusal:
+        return Refused(protocol, refusal.reason, refusal.detail, reply)
+
+
+def priority_of(amqp: int | None) -> int:
+    """RabbitMQ's 0 is what a message without a priority has, and Celery sends it with every message: it is the default
+    here. Those above keep their order in what is left above that: 1 is 5, 9 is 9."""
+    above = max(0, min(PRIORITY_MAX, amqp or 0))
+    room = PRIORITY_MAX - PRIORITY_DEFAULT
+    return PRIORITY_DEFAULT + -(-above * room // PRIORITY_MAX)
+
+
+def refuse(call: TaskCall, reason: str, detail: str) -> Refused:
+    """What the cluster does not take."""
+    return Refused(call.protocol, reason, detail, call.reply)
+
+
+def _map_in(message: Message) -> Any:
+    """The JSON map that the body may be, None for any other body. What can't be read as one is plain, too."""
+    kind = (message.content_type or "").partition(";")[0].strip().lower()
+    if kind and kind not in bodies.JSON_TYPES and kind not in bodies.MSGPACK_TYPES:
+        return None
+    data = message.body
+    try:
+        if message.headers.get("compression"):
+            data = bodies.decompress(data, message.headers["compression"])
+        if kind in bodies.MSGPACK_TYPES:
+            return bodies.read_msgpack(data)
+        return bodies.read_json(data, message.content_encoding) if data.lstrip()[:1] == b"{" else None
+    except Refusal:
+        return None
+
+
+__all__ = ["ReplyAddress", "interpret", "refuse"]

@@ -1,0 +1,341 @@
+"""RabbitMQ: two connections on one loop in one thread, and the only ``import pika``.
+
+One connection consumes, with a channel for each queue, so that one that is missing does not close the others. The other
+publishes, with confirms: an alarm blocks connections that publish, and consuming goes on.
+
+A Link is used once. It runs until a connection or a consumer's channel is lost, then raises LinkLost; every delivery
+tag is void by then, and RabbitMQ delivers again whatever was not acknowledged. Everything but :meth:`Link.call` and
+:meth:`Link.wake` belongs to the thread of :meth:`Link.run`.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import pika
+import pika.exceptions
+from pika.adapters.select_connection import IOLoop
+
+from paceline_bridge.config import shown
+from paceline_bridge.deliveries import Tag
+from paceline_bridge.message import Message
+
+HEARTBEAT_S = 60
+BLOCKED_LIMIT_S = 300
+CONNECT_LIMIT_S = 15
+CLOSE_LIMIT_S = 3.0
+QUEUE_RETRY_S = 5.0
+"""Until a queue that is missing or forbidden is looked for again; with a third more or less, by chance."""
+
+_logger = logging.getLogger("paceline.bridge")
+# What happens is told here, in one line each; pika would tell it in ten.
+logging.getLogger("pika").addHandler(logging.NullHandler())
+logging.getLogger("pika").propagate = False
+
+
+class LinkLost(Exception):
+    """RabbitMQ can't be reached, or is not there any more; the message says why, and holds no password."""
+
+
+class Handler(Protocol):
+    """Who uses the link. All of it is called in the thread of run()."""
+
+    def on_ready(self) -> None:
+        """Both connections stand."""
+
+    def on_message(self, tag: Tag, message: Message) -> None: ...
+
+    def on_wake(self) -> None:
+        """wake() was called, once or more often, since the last time."""
+
+    def on_blocked(self, blocked: bool) -> None:
+        """RabbitMQ takes no publishes, or does again."""
+
+
+class Link:
+    """One life of the two connections. ``queues`` -> whether it is fine that the queue does not exist."""
+
+    def __init__(
+        self, url: str, queues: Mapping[str, bool], dead_letter: str, prefetch: int, declare: bool, handler: Handler
+    ) -> None:
+        self._where = shown(url)
+        self._queues = queues
+        self._dead_letter = dead_letter
+        self._prefetch = prefetch
+        self._declare = declare
+        self._handler = handler
+        self._parameters = pika.URLParameters(url)
+        self._parameters.heartbeat = HEARTBEAT_S
+        self._parameters.blocked_connection_timeout = BLOCKED_LIMIT_S
+        self._parameters.stack_timeout = CONNECT_LIMIT_S
+        self._parameters.client_properties = {"connection_name": "paceline bridge"}
+        self._loop: Any = IOLoop()
+        self._consuming: Any = None  # connections
+        self._publishing: Any = None
+        self._publisher: Any = None  # its channel
+        self._channels: dict[int, Any] = {}  # of consumers, by number
+        self._consumers: dict[int, str] = {}  # channel number -> consumer tag, while it consumes
+        self._served: set[int] = set()  # channels that consume or did
+        self._complaints: dict[str, str] = {}  # queue -> what was logged about it
+        self._published = 0
+        self._unconfirmed: dict[int, Callable[[], None] | None] = {}
+        self._error: str | None = None
+        self._closing = False
+        self._woken = False
+
+    # --- from any thread -----------------------------------------------------------------------------------------
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Run it in the thread of the loop."""
+        self._loop.add_callback_threadsafe(function)
+
+    def wake(self) -> None:
+        """Have on_wake called soon."""
+        if not self._woken:
+            self._woken = True
+            self._loop.add_callback_threadsafe(self._on_wake)
+
+    def _on_wake(self) -> None:
+        self._woken = False
+        self._handler.on_wake()
+
+    # --- the life of a link --------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Returns after close(). Raises LinkLost."""
+        self._consuming = self._connect(self._consume_all)
+        self._publishing = self._connect(self._open_publisher)
+        try:
+            self._loop.start()
+        except pika.exceptions.AMQPError as error:  # of a channel that was lost in the same turn of the loop
+            raise LinkLost(self._error or f"the connection to {self._where} was lost: {_reason(error)}") from error
+        finally:
+            self._loop.close()
+        if self._error is not None:
+            raise LinkLost(self._error)
+
+    def _connect(self, on_open: Callable[[], None]) -> Any:
+        return pika.SelectConnection(
+            self._parameters,
+            on_open_callback=lambda _: on_open(),
+            on_open_error_callback=lambda _, error: self.fail(f"can't connect to {self._where}: {_reason(error)}"),
+            on_close_callback=lambda _, error: self._closed(error),
+            custom_ioloop=self._loop,
+        )
+
+    def fail(self, reason: str) -> None:
+        """End the link. What was not acknowledged goes back to RabbitMQ."""
+        if self._error is None and not self._closing:
+            self._error = reason
+        self._loop.stop()
+
+    def _closed(self, error: Exception) -> None:
+        if self._closing:
+            if self._consuming.is_closed and self._publishing.is_closed:
+                self._loop.stop()
+        else:
+            self.fail(f"the connection to {self._where} was lost: {_reason(error)}")
+
+    def close(self) -> None:
+        """Let run() return, once RabbitMQ has said goodbye, or soon if it does not."""
+        self._closing = True
+        for connection in (self._consuming, self._publishing):
+            if connection.is_open:
+                connection.close()
+        self._loop.call_later(CLOSE_LIMIT_S, self._loop.stop)
+
+    def call_later(self, delay_s: float, function: Callable[[], None]) -> None:
+        self._loop.call_later(delay_s, function)
+
+    # --- publishing ----------------------------------------------------------------------------------------------
+
+    def _open_publisher(self) -> None:
+        self._publishing.add_on_connection_blocked_callback(lambda *_: self._handler.on_blocked(True))
+        self._publishing.add_on_connection_unblocked_callback(lambda *_: self._handler.on_blocked(False))
+        self._publishing.channel(on_open_callback=self._publisher_opened)
+
+    def _publisher_opened(self, channel: Any) -> None:
+        self._publisher = channel
+        channel.add_on_close_callback(lambda _, error: self._publisher_closed(error))
+        channel.add_on_return_callback(self._returned)
+        channel.confirm_delivery(self._confirmed, callback=lambda _: self._begin())
+
+    def _publisher_closed(self, error: Exception) -> None:
+        if self._publishing.is_open and not self._closing:
+            self.fail(f"RabbitMQ closed the channel that publishes: {_reason(error)}")
+
+    def _begin(self) -> None:
+        """Whatever is refused must have a place to go before the first message comes."""
+        self._publisher.queue_declare(
+            self._dead_letter, durable=True, passive=False, callback=lambda _: self._both_open()
+        )
+
+    def publish(self, queue: str, body: bytes, properties: Mapping[str, Any], then: Callable[[], None] | None) -> None:
+        """Into the default exchange; ``then()`` once RabbitMQ has confirmed it. To a queue that is gone: confirmed
+        too, unless it is the one for dead letters, without which the link ends. On a link that is lost it does
+        nothing: the message that it is about comes again."""
+        if not self._publisher.is_open:
+            return
+        self._published += 1
+        self._unconfirmed[self._published] = then
+        self._publisher.basic_publish(
+            "", queue, body, pika.BasicProperties(**properties), mandatory=queue == self._dead_letter
+        )
+
+    @property
+    def unconfirmed(self) -> int:
+        return len(self._unconfirmed)
+
+    def _confirmed(self, frame: Any) -> None:
+        method = frame.method
+        if isinstance(method, pika.spec.Basic.Nack):
+            self.fail(
+                "RabbitMQ refused a message that the bridge published; a full queue with reject-publish does that"
+            )
+            return
+        tags = [method.delivery_tag]
+        if method.multiple:
+            tags = [tag for tag in self._unconfirmed if tag <= method.delivery_tag]
+        for tag in tags:
+            then = self._unconfirmed.pop(tag, None)
+            if then is not None:
+                then()
+
+    def _returned(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
+        self.fail(f"the queue {method.routing_key} for what is refused is gone; the bridge makes it again")
+
+    # --- consuming -----------------------------------------------------------------------------------------------
+
+    def _consume_all(self) -> None:
+        self._both_open()
+
+    def _both_open(self) -> None:
+        if self._publisher is None or not self._publisher.is_open or not self._consuming.is_open or self._channels:
+            return
+        self._handler.on_ready()
+        for queue in self._queues:
+            self._open_channel(queue, declare=False)
+
+    def _open_channel(self, queue: str, *, declare: bool) -> None:
+        if self._consuming.is_open and not self._closing:
+            self._consuming.channel(on_open_callback=lambda channel: self._channel_opened(channel, queue, declare))
+
+    def _channel_opened(self, channel: Any, queue: str, declare: bool) -> None:
+        number = channel.channel_number
+        self._channels[number] = channel
+        channel.add_on_close_callback(lambda _, error: self._channel_closed(number, queue, error, declare))
+        channel.add_on_cancel_callback(lambda _: self._cancelled(number, queue))
+        channel.queue_declare(
+            queue, passive=not declare, durable=True, callback=lambda _: self._queue_found(channel, queue)
+        )
+
+    def _queue_found(self, channel: Any, queue: str) -> None:
+        number = channel.channel_number
+
+        def deliver(_: Any, method: Any, properties: Any, body: bytes) -> None:
+            self._handler.on_message((number, method.delivery_tag), _message(queue, properties, body))
+
+        def consuming(frame: Any) -> None:
+            self._consumers[number] = frame.method.consumer_tag
+            self._served.add(number)
+            self._complaints.pop(queue, None)
+            _logger.info("consuming %s at %s", queue, self._where)
+
+        # For each consumer, and not for the channel: quorum queues refuse a global one.
+        channel.basic_qos(prefetch_count=self._prefetch)
+        channel.basic_consume(queue, deliver, callback=consuming)
+
+    def _channel_closed(self, number: int, queue: str, error: Exception, declared: bool) -> None:
+        self._channels.pop(number, None)
+        if not self._consuming.is_open or self._closing:
+            return
+        if self._consumers.pop(number, None) is not None:
+            self.fail(f"RabbitMQ closed the channel that consumes {queue}: {_reason(error)}")
+            return
+        code = getattr(error, "reply_code", 0)
+        if code == 404 and self._declare and not declared and not self._queues[queue]:
+            self._open_channel(queue, declare=True)
+            return
+        if code != 404 or not self._queues[queue]:
+            advice = "; it is looked for again, or made at once by a bridge with --declare" if code == 404 else ""
+            self._complain(queue, f"can't consume {queue} at {self._where}: {_reason(error)}{advice}")
+        self._retry(queue)
+
+    def _cancelled(self, number: int, queue: str) -> None:
+        """RabbitMQ took the consumer away, as when the queue is deleted. What it has delivered can be acknowledged."""
+        if self._consumers.pop(number, None) is not None:
+            self._complain(queue, f"RabbitMQ ended the consumer of {queue}, as when the queue is deleted; trying again")
+            self._retry(queue)
+
+    def _complain(self, queue: str, text: str) -> None:
+        if self._complaints.get(queue) != text:
+            self._complaints[queue] = text
+            _logger.warning("%s", text)
+
+    def _retry(self, queue: str) -> None:
+        delay_s = QUEUE_RETRY_S * random.uniform(2 / 3, 4 / 3)
+        self._loop.call_later(delay_s, lambda: self._open_channel(queue, declare=False))
+
+    def ack(self, tag: Tag) -> None:
+        channel = self._channels.get(tag[0])
+        if channel is not None and channel.is_open:
+            channel.basic_ack(tag[1])
+
+    def after_acks(self, then: Callable[[], None]) -> None:
+        """``then()`` once RabbitMQ has taken the acknowledgements that were sent so far: a request on the same channel
+        is answered after them, and the one that asks for what is the case already changes nothing."""
+        served = (self._channels.get(number) for number in self._served)
+        channels = [channel for channel in served if channel is not None and channel.is_open]
+        left = len(channels)
+
+        def answered(_: Any) -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                then()
+
+        for channel in channels:
+            channel.basic_qos(prefetch_count=self._prefetch, callback=answered)
+
+    def stop_consuming(self) -> None:
+        """No more deliveries, after those that are on their way."""
+        for number, consumer in self._consumers.items():
+            if self._channels[number].is_open:
+                self._channels[number].basic_cancel(consumer)
+        self._consumers.clear()
+
+
+def _message(queue: str, properties: Any, body: bytes) -> Message:
+    return Message(
+        queue,
+        body,
+        properties.headers or {},
+        properties.content_type,
+        properties.content_encoding,
+        properties.message_id,
+        properties.correlation_id,
+        properties.reply_to,
+        properties.priority,
+    )
+
+
+def _reason(error: object) -> str:
+    """What went wrong, from the innermost of pika's exceptions."""
+    while isinstance(error, pika.exceptions.AMQPError | Exception):
+        inner = getattr(error, "exceptions", None) or getattr(error, "exception", None)
+        inner = inner[-1] if isinstance(inner, list | tuple) and inner else inner
+        if not isinstance(inner, Exception):
+            break
+        error = inner
+    if isinstance(error, pika.exceptions.ProbableAuthenticationError):
+        return "it refuses this user or password"
+    if isinstance(error, pika.exceptions.ProbableAccessDeniedError):
+        return "this user may not use this vhost, or there is none of that name"
+    if isinstance(error, pika.exceptions.ConnectionClosed | pika.exceptions.ChannelClosed):
+        return f"{error.reply_text} ({error.reply_code})"
+    if isinstance(error, OSError):
+        return error.strerror or str(error) or type(error).__name__
+    return str(error) or type(error).__name__

@@ -1,0 +1,94 @@
+"""What a Celery caller is told: the bodies that its ``rpc://`` backend reads. Pure.
+
+Source: celery/backends/base.py (``_get_result_meta``, ``exception_to_python``) of Celery 5.7.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from paceline_bridge.formats.bodies import write_json
+from paceline_bridge.message import Refused, ReplyAddress
+from paceline_protocol.errors import MalformedPayload
+from paceline_protocol.messages import TaskEnd
+from paceline_protocol.payload import ErrorInfo, unpack_error, unpack_value
+
+
+def started(reply: ReplyAddress) -> bytes:
+    """The cluster has accepted the task, and it has not ended. Whether a worker has begun with it is not known."""
+    return _body(reply, None, "STARTED", {"bridge": "paceline"}, None)
+
+
+def ended(reply: ReplyAddress, end: int, payload: bytes, now: float) -> bytes:
+    """How the task ended: ``end`` is a TaskEnd, ``payload`` its packed result or error. ``now``: seconds since the
+    epoch."""
+    done = datetime.fromtimestamp(now, UTC).isoformat()
+    if end == TaskEnd.CANCELLED:
+        return _revoked(reply, done, "cancelled")
+    try:
+        if end == TaskEnd.SUCCEEDED:
+            return _body(reply, done, "SUCCESS", unpack_value(payload), None)
+        info = unpack_error(payload)
+    except MalformedPayload as error:
+        return _failure(reply, done, "builtins", "ValueError", [f"the result can't be read: {error}"])
+    except (TypeError, ValueError, RecursionError) as error:
+        return _failure(
+            reply,
+            done,
+            "kombu.exceptions",
+            "EncodeError",
+            [f"the task succeeded, but its result can't be sent: {error}"],
+        )
+    if end == TaskEnd.LOST:
+        return _failure(reply, done, "billiard.exceptions", "WorkerLostError", [info.message])
+    return _raised(reply, done, info)
+
+
+def refused(reply: ReplyAddress, refusal: Refused, now: float) -> bytes:
+    """The bridge or the cluster does not run it. ``now``: seconds since the epoch."""
+    done = datetime.fromtimestamp(now, UTC).isoformat()
+    if refusal.reason == "expired":
+        return _revoked(reply, done, "expired")
+    if refusal.reason == "unknown-task":
+        return _failure(reply, done, "celery.exceptions", "NotRegistered", [refusal.detail])
+    kind = "ValueError" if refusal.reason in ("bad-body", "too-large", "arguments") else "NotImplementedError"
+    return _failure(
+        reply, done, "builtins", kind, [f"paceline bridge refuses this message ({refusal.reason}): {refusal.detail}"]
+    )
+
+
+def _raised(reply: ReplyAddress, done: str, info: ErrorInfo) -> bytes:
+    args = list(info.args) if info.args is not None else [info.message]
+    try:
+        return _failure(reply, done, info.module, info.type_name, args, info.traceback)
+    except (TypeError, ValueError, RecursionError):  # arguments that JSON can't hold
+        return _failure(reply, done, info.module, info.type_name, [info.message], info.traceback)
+
+
+def _revoked(reply: ReplyAddress, done: str, why: str) -> bytes:
+    result = {"exc_type": "TaskRevokedError", "exc_message": [why], "exc_module": "celery.exceptions"}
+    return _body(reply, done, "REVOKED", result, None)
+
+
+def _failure(
+    reply: ReplyAddress, done: str, module: str, kind: str, args: list[Any], traceback: str | None = None
+) -> bytes:
+    result = {"exc_type": kind, "exc_message": args, "exc_module": module}
+    return _body(reply, done, "FAILURE", result, traceback)
+
+
+def _body(reply: ReplyAddress, done: str | None, status: str, result: object, traceback: str | None) -> bytes:
+    body: dict[str, Any] = {
+        "task_id": reply.task_id,
+        "status": status,
+        "result": result,
+        "traceback": traceback,
+        "children": [],
+        "date_done": done,
+    }
+    if reply.group_id is not None:
+        body["group_id"] = reply.group_id
+    if reply.parent_id is not None:
+        body["parent_id"] = reply.parent_id
+    return write_json(body)

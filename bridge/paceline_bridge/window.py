@@ -1,0 +1,43 @@
+"""How many tasks the bridge may have at the cluster, so that the backlog stays with RabbitMQ. Pure.
+
+Once a second: if more waits at the cluster than its slots take in a moment, half as many; otherwise, if the window was
+full since, twice as many. What others submit counts too, since the cluster is what must not fill up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+WINDOW_MIN = 64
+WINDOW_MAX = 2_000
+SLOT_TASKS = 4
+"""Tasks that may wait for each slot."""
+INTERVAL_S = 1.0
+
+
+class Window:
+    """``cluster`` is its last status, set by another thread."""
+
+    def __init__(self) -> None:
+        self.size = WINDOW_MIN
+        self.cluster: Mapping[str, Any] = {}
+        self._was_full = False
+        self._next_s = 0.0
+
+    def adjust(self, now: float, outstanding: int) -> None:
+        """Called often, with how many tasks of this bridge have not ended."""
+        if outstanding >= self.size:
+            self._was_full = True
+        if now < self._next_s:
+            return
+        self._next_s = now + INTERVAL_S
+        status = self.cluster
+        # Of a node that this leader has not heard there is only the address.
+        slots = sum(node.get("slots") or 0 for node in status.get("nodes", ()) if node.get("alive"))
+        low = max(WINDOW_MIN, 2 * slots)
+        if status.get("queued", 0) > max(WINDOW_MIN, SLOT_TASKS * slots):
+            self.size = max(low, self.size // 2)
+        elif self._was_full or self.size < low:
+            self.size = min(max(low, WINDOW_MAX), max(low, self.size * 2))
+        self._was_full = False

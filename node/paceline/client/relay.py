@@ -1,0 +1,91 @@
+"""A client for a program that passes on what others want, as the RabbitMQ bridge does.
+
+It differs from a Client in what such a program needs to lose nothing when it dies:
+
+- **The caller names the task**, by an id that it derives from what it was given. Given the same again, by whoever gave
+  it, it submits the same id, and the cluster runs the task once: it says how the first call ended or will end.
+- **The caller hears of the acceptance**, and not only of the end.
+- **The cluster keeps a result until it is released**, and not only until it was received: who dies between the two can
+  ask again. What is never released, as after a crash or a change of leaders, goes by the cluster's own limits.
+
+No futures: what becomes of the tasks is news, taken in bulk by the one thread that acts on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from paceline.client.client import Client
+from paceline.client.driver import ACCEPTED, News
+from paceline.client.future import REFUSED
+from paceline.config import ClusterFile
+from paceline_protocol.payload import pack_args
+
+__all__ = ["ACCEPTED", "REFUSED", "News", "Relay"]
+
+
+class Relay:
+    """A connection to a cluster, as Client's; the same parameters. One thread submits and takes the news.
+
+    ``on_news`` is called by any thread when there is news, and may only wake the one that takes it.
+    """
+
+    def __init__(
+        self,
+        *addresses: str,
+        on_news: Callable[[], object],
+        cluster: str | Path | ClusterFile | None = None,
+        connect_timeout_s: float = 10.0,
+        failover_timeout_s: float = 30.0,
+    ) -> None:
+        self._client = Client(
+            *addresses,
+            cluster=cluster,
+            connect_timeout_s=connect_timeout_s,
+            failover_timeout_s=failover_timeout_s,
+            prompt=True,
+            _relays=True,
+        )
+        self._driver = self._client._driver
+        self._on_news = on_news
+
+    def connect(self) -> None:
+        """Find the leader. Raises NoNodeFound, NoLeader, IncompatibleVersion or ClientClosed."""
+        self._client.connect()
+        self._driver.relay(self._on_news)
+
+    def submit(self, task_id: bytes, name: str, priority: int, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Have the cluster run a task under this id, 16 bytes, of which no task is outstanding here.
+
+        Raises UnserializableValue or PayloadTooLarge for arguments that can't be sent, and ClientClosed.
+        """
+        packed = pack_args(args, kwargs, self._client._session.payload_limit_bytes)
+        self._driver.submit_as(task_id, (name, priority, packed, None))
+
+    def take(self) -> list[News]:
+        """What became of tasks since the last time, in order: ``(task id, state, payload)``.
+
+        The state is ACCEPTED; a number of TaskEnd, with the packed result or error; or REFUSED, with the exception that
+        a Future would raise. A task may end without having been accepted first, which its end implies.
+        """
+        news = self._driver.news
+        return [news.popleft() for _ in range(len(news))]
+
+    def release(self, ids: Iterable[bytes]) -> None:
+        """The cluster need not keep the results of these tasks any longer: nobody will ask for them again."""
+        self._driver.release(ids)
+
+    def ask_again(self, ids: Sequence[bytes]) -> None:
+        """How these tasks ended or will end is for this relay, too: an end is told to who submitted the task or asked
+        for it last, and another relay may have submitted the same."""
+        self._driver.ask_again(ids)
+
+    def status(self, timeout_s: float) -> dict[str, Any]:
+        """As Client.status. For another thread than the one that submits, which it would hold up."""
+        return self._client.status(timeout_s)
+
+    def close(self) -> None:
+        """Forget everything at once. What was accepted runs, and its result is kept by the cluster's own limits."""
+        self._client.close(0)

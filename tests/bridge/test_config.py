@@ -1,0 +1,110 @@
+"""Settings of a bridge: where they come from, and what is said of those that can't be used."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from paceline.cli.app import run
+from paceline.errors import ConfigError
+from paceline_bridge.cli import config_of
+from paceline_bridge.config import BridgeConfig, shown
+
+FILE = """
+amqp = ["amqp://u:s3cret@one/v", "amqp://u:s3cret@two/v"]
+prefetch = 7
+[queues]
+celery = ""
+plain = "tasks.add"
+[tasks]
+"shop.add" = "tasks.add"
+"""
+
+
+def config(
+    *queues: str,
+    amqp: tuple[str, ...] = (),
+    tasks: tuple[str, ...] = (),
+    path: Path | None = None,
+    prefetch: int | None = None,
+) -> BridgeConfig:
+    return config_of(
+        amqp=amqp,
+        queues=queues,
+        tasks=tasks,
+        config_path=str(path) if path else None,
+        declare=False,
+        prefetch=prefetch,
+        dead_letter=None,
+    )
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "bridge.toml"
+    path.write_text(FILE)
+    return path
+
+
+def test_a_file_says_everything(file: Path) -> None:
+    read = config(path=file)
+    assert read.urls == ("amqp://u:s3cret@one/v", "amqp://u:s3cret@two/v")
+    assert read.queues == {"celery": "", "plain": "tasks.add"}
+    assert (read.tasks, read.prefetch, read.declare) == ({"shop.add": "tasks.add"}, 7, False)
+
+
+def test_the_command_line_counts_more_than_the_file(file: Path) -> None:
+    read = config("plain=tasks.echo", "more", amqp=("amqp://h, amqp://g",), path=file, prefetch=9)
+    assert read.urls == ("amqp://h", "amqp://g")
+    assert read.queues == {"celery": "", "plain": "tasks.echo", "more": ""}
+    assert read.prefetch == 9
+
+
+@pytest.mark.parametrize(
+    ("amqp", "queue", "message"),
+    [
+        ("", "q", "no RabbitMQ is named"),
+        ("http://u:s3cret@host", "q", "http://host is not a URL of RabbitMQ"),
+        ("amqp://u:s3cret@", "q", "is not a URL"),
+        ("amqp://h", "", "no queue is named"),
+        ("amqp://h", "q=", "'q=' can't be used"),
+        ("amqp://h", "=t", "'=t' can't be used"),
+        ("amqp://h", "q" * 256, "is not a queue"),
+        ("amqp://h", "paceline.dead", "can't be consumed"),
+    ],
+)
+def test_what_can_not_be_used_is_named_without_a_password(amqp: str, queue: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as raised:
+        config(*([queue] if queue else []), amqp=(amqp,))
+    assert "s3cret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nonsense", "is not a TOML file"),
+        ("queue = 1", "unknown key 'queue'"),
+        ("prefetch = 'x'", "prefetch can't be a str"),
+        ("[queues]\nq = 1", "names of tasks"),
+        ("amqp = [1]", "a list of URLs"),
+    ],
+)
+def test_a_file_that_can_not_be_used_is_named(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "bridge.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        config("q", amqp=("amqp://h",), path=path)
+
+
+def test_a_url_is_shown_without_what_is_secret() -> None:
+    assert shown("amqps://user:p@ss@host:1/v?ssl_options={}") == "amqps://host:1/v"
+
+
+def test_without_pika_the_command_says_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert run(["bridge", "--amqp", "amqp://h", "--queue", "q"]) == 44
+    assert "pip install 'paceline[rabbitmq]'" in capsys.readouterr().err

@@ -1,0 +1,219 @@
+"""What is made of each kind of message, on messages that real producers sent."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import uuid
+import zlib
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.messages import FRESH, NOW, call_of, read, recorded, refusal_of
+from paceline_bridge.features import REASONS
+from paceline_bridge.formats import bodies
+from paceline_bridge.mapping import priority_of
+from paceline_bridge.message import Message, Refused
+
+# --- plain
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "argument"),
+    [
+        (b'{"a": [1, null]}', "application/json", {"a": [1, None]}),
+        (b'{"a": 1}', "application/vnd.shop+json; charset=utf-8", {"a": 1}),
+        (msgpack.packb({"a": b"\xff"}), "application/msgpack", {"a": b"\xff"}),
+        ("grüß".encode("latin-1"), "text/plain", "grüß"),
+        (b"12", "text/plain", "12"),
+        (b"12", "application/octet-stream", b"12"),
+        (b"12", None, 12),
+        (b"Hello World!", None, "Hello World!"),
+        (b"\xff\x00", None, b"\xff\x00"),
+        (b"", None, ""),
+    ],
+)
+def test_a_plain_body_is_the_one_argument(body: bytes, content_type: str | None, argument: object) -> None:
+    encoding = "latin-1" if b"\xfc" in body else None
+    call = call_of(Message("q", body, content_type=content_type, content_encoding=encoding), "tasks.show")
+    assert (call.protocol, call.name, list(call.args), call.kwargs) == ("plain", "tasks.show", [argument], {})
+
+
+def test_a_plain_message_is_known_again_by_its_message_id_in_its_queue() -> None:
+    first = call_of(Message("q", b"1", message_id="m"), "t")
+    assert first.task_id == call_of(Message("q", b"1", message_id="m"), "t").task_id
+    assert first.task_id != call_of(Message("p", b"1", message_id="m"), "t").task_id
+    assert call_of(Message("q", b"1"), "t").task_id == FRESH
+
+
+def test_a_plain_message_of_a_queue_without_a_task_is_refused() -> None:
+    assert refusal_of(Message("q", b"1")).reason == "no-task"
+
+
+# --- Celery
+
+
+@pytest.mark.parametrize("name", ["celery-2-gzip", "celery-2-bzip2", "celery-2-lzma", "celery-2-msgpack"])
+def test_celerys_compressions_and_serializers_are_read(name: str) -> None:
+    assert list(call_of(recorded(name)).args) == [2, 3]
+
+
+@pytest.mark.parametrize("name", ["celery-2", "celery-1"])
+def test_both_protocols_of_celery_are_read(name: str) -> None:
+    message = recorded(name)
+    call = call_of(message)
+    assert (call.protocol, call.name, list(call.args), call.kwargs) == ("celery", "tasks.add", [2], {"b": 3})
+    assert call.task_id == uuid.UUID(message.correlation_id).bytes
+    assert call.reply is not None
+    assert (call.reply.queue, call.reply.task_id) == (message.reply_to, message.correlation_id)
+
+
+def test_the_header_of_protocol_2_with_the_body_of_1_is_read() -> None:
+    call = call_of(recorded("celery-2", body=recorded("celery-1").body))
+    assert (call.name, list(call.args), call.kwargs) == ("tasks.add", [2], {"b": 3})
+
+
+def test_kombus_types_come_as_they_were_sent() -> None:
+    assert call_of(recorded("celery-2-types")).args[0] == {
+        "at": datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+        "on": date(2026, 1, 2),
+        "price": Decimal("1.25"),
+        "id": uuid.UUID(int=7),
+        "text": b"bytes",
+        "raw": b"\xff\x00",
+    }
+
+
+def test_a_caller_that_ignores_the_result_gets_no_reply() -> None:
+    assert call_of(recorded("celery-2-ignored")).reply is None
+
+
+def test_a_group_is_told_with_each_of_its_parts() -> None:
+    call = call_of(recorded("celery-2-group"))
+    assert call.reply is not None
+    assert call.reply.group_id
+
+
+def test_an_eta_in_the_past_is_nothing_to_wait_for() -> None:
+    assert call_of(recorded("celery-2-eta-past")).name == "tasks.add"
+
+
+def test_a_retry_is_a_task_of_its_own() -> None:
+    message = recorded("celery-2")
+    again = recorded("celery-2", headers={**message.headers, "retries": 1})
+    assert call_of(message).task_id != call_of(again).task_id == call_of(again).task_id
+
+
+def test_a_name_can_stand_for_another() -> None:
+    assert call_of(recorded("celery-2"), names={"tasks.add": "sums.add"}).name == "sums.add"
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("celery-2-eta", "eta"),
+        ("celery-2-expired", "expired"),
+        ("celery-2-time-limit", "time-limit"),
+        ("celery-2-link", "callbacks"),
+        ("celery-2-chain", "chain"),
+        ("celery-2-pickle", "pickle"),
+    ],
+)
+def test_what_celery_asks_for_and_can_not_have_is_refused_by_name_to_its_caller(name: str, reason: str) -> None:
+    refused = refusal_of(recorded(name))
+    assert (refused.protocol, refused.reason) == ("celery", reason)
+    assert refused.reply is not None
+
+
+def test_a_chord_and_an_unknown_serializer_are_refused() -> None:
+    message = recorded("celery-2", body=json.dumps([[], {}, {"chord": {"task": "t"}}]).encode())
+    assert refusal_of(message).reason == "chord"
+    assert refusal_of(recorded("celery-2", content_type="application/x-yaml")).reason == "serializer"
+    zipped = recorded("celery-2", headers={**message.headers, "compression": "application/zstd"})
+    assert refusal_of(zipped).reason == "compression"
+
+
+@pytest.mark.parametrize("body", [b"", b"nonsense", b"[]", b"[1,2,3]", b"7", b'[[], {"__type__":1,"__value__":2}, {}]'])
+def test_a_body_that_is_not_celerys_is_refused_and_its_caller_told(body: bytes) -> None:
+    refused = refusal_of(recorded("celery-2", body=body))
+    assert refused.reason == "bad-body"
+    assert refused.reply is not None
+
+
+def test_a_small_body_does_not_become_a_large_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "BODY_LIMIT_BYTES", 1000)
+    body = zlib.compress(json.dumps([["x" * 2000], {}, {}]).encode())
+    message = recorded("celery-2-gzip", body=body)
+    assert refusal_of(message).reason == "too-large"
+    assert refusal_of(recorded("celery-2", body=b" " * 1001)).reason == "too-large"
+
+
+def test_gzip_is_what_kombu_calls_zlib() -> None:
+    body = gzip.compress(b"[[], {}, {}]")
+    assert refusal_of(recorded("celery-2-gzip", body=body)).reason == "bad-body"
+
+
+# --- dramatiq
+
+
+def test_a_message_of_dramatiq_is_read() -> None:
+    message = recorded("dramatiq")
+    call = call_of(message, task="ignored")
+    assert (call.protocol, call.name, list(call.args), call.kwargs) == ("dramatiq", "tasks.add", [2], {"b": 3})
+    assert call.task_id == uuid.UUID(json.loads(message.body)["message_id"]).bytes
+    assert call.reply is None
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("dramatiq-delay", "eta"),
+        ("dramatiq-pipeline", "pipeline"),
+        ("dramatiq-max-age", "expired"),
+        ("dramatiq-retries", "retries"),
+    ],
+)
+def test_what_dramatiq_asks_for_and_can_not_have_is_refused_by_name(name: str, reason: str) -> None:
+    refused = refusal_of(recorded(name))
+    assert (refused.protocol, refused.reason) == ("dramatiq", reason)
+
+
+def test_a_delay_that_is_over_is_nothing_to_wait_for() -> None:
+    message = recorded("dramatiq-delay")
+    over = json.loads(message.body)["options"]["eta"] / 1e3 + 1
+    assert call_of(message, now=over).name == "tasks.add"
+
+
+# --- any
+
+
+def test_priorities_keep_their_order_and_none_is_the_default() -> None:
+    mapped = [priority_of(number) for number in range(10)]
+    assert mapped == sorted(mapped)
+    assert (priority_of(None), mapped[0], mapped[1], mapped[9], priority_of(255)) == (4, 4, 5, 9, 9)
+
+
+@given(
+    body=st.binary(max_size=60)
+    | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(json.dumps).map(str.encode),
+    headers=st.dictionaries(
+        st.sampled_from(["task", "id", "eta", "expires", "compression", "timelimit", "retries"]),
+        st.none() | st.text(max_size=5) | st.integers() | st.lists(st.none(), max_size=2) | st.just("tasks.add"),
+    ),
+    content_type=st.sampled_from([None, "application/json", "application/x-msgpack", "text/plain", "x"]),
+    encoding=st.sampled_from([None, "utf-8", "nonsense", "utf-16"]),
+)
+def test_whatever_comes_is_a_call_or_a_refusal_with_a_reason(
+    body: bytes, headers: dict[str, object], content_type: str | None, encoding: str | None
+) -> None:
+    message = Message("q", body, headers, content_type, encoding, reply_to="r", correlation_id="c")
+    found = read(message, "tasks.show", now=NOW)
+    if isinstance(found, Refused):
+        assert found.reason in REASONS
+    else:
+        assert len(found.task_id) == 16

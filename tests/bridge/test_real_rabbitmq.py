@@ -1,0 +1,236 @@
+"""The bridge between a real RabbitMQ and a real cluster, with producers that know nothing of it."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import dramatiq
+import msgpack
+import pika
+import pytest
+from celery import Celery, group
+from celery.exceptions import NotRegistered, TaskRevokedError
+from dramatiq.brokers.rabbitmq import RabbitmqBroker
+from kombu import pools
+
+from bridge.bridge_tasks import Own
+from bridge.processes import DEADLINE_S, BridgeProcess, Broker, wait_until
+from paceline import Cluster
+
+Start = Callable[..., BridgeProcess]
+
+
+@pytest.fixture
+def dead(broker: Broker) -> str:
+    return f"dead-{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def start(broker: Broker, cluster: Cluster, bridges: list[BridgeProcess], dead: str) -> Start:
+    def start(*options: str, url: str = "", ready: str = "connected to RabbitMQ") -> BridgeProcess:
+        bridge = BridgeProcess(url or broker.url, cluster.addresses, "--dead-letter", dead, *options)
+        bridges.append(bridge)
+        if ready:
+            bridge.wait_for(ready)
+        return bridge
+
+    return start
+
+
+@pytest.fixture
+def app(broker: Broker) -> Iterator[Celery]:
+    """A Celery application as its users have it. Only the name of its queue is this test's."""
+    app = Celery("caller", broker=broker.url, backend="rpc://")
+    app.conf.task_default_queue = f"celery-{uuid.uuid4().hex[:8]}"
+    with broker.channel() as channel:
+        channel.queue_declare(app.conf.task_default_queue, durable=True)
+    yield app
+    # Otherwise their sockets are left to the garbage collector, which complains of them.
+    if app.backend.result_consumer._connection is not None:
+        app.backend.result_consumer.stop()
+    app.close()
+    pools.reset()
+
+
+def ran_lines(ran: Path, mark: str) -> list[str]:
+    return [line for line in ran.read_text().splitlines() if line.startswith(mark)]
+
+
+# --- plain messages
+
+
+def test_the_simplest_producer_works_with_one_flag(broker: Broker, start: Start, ran: Path) -> None:
+    queue = f"task_queue-{uuid.uuid4().hex[:8]}"
+    with broker.channel() as channel:  # as in RabbitMQ's first tutorial
+        channel.queue_declare(queue)
+        channel.basic_publish("", queue, f"{queue}-1")
+    start("--queue", f"{queue}=tasks.record")
+    wait_until(lambda: ran_lines(ran, queue) == [f"{queue}-1"], lambda: "the task runs")
+    wait_until(lambda: broker.depth(queue) == 0, lambda: "the queue is empty")
+
+
+def test_a_missing_queue_is_made_on_request_and_looked_for_otherwise(broker: Broker, start: Start, ran: Path) -> None:
+    queue, other = (f"late-{uuid.uuid4().hex[:8]}" for _ in range(2))
+    start("--queue", f"{queue}=tasks.record", "--declare", ready=f"consuming {queue}")
+    broker.publish(queue, f"{queue}-1".encode())
+    wait_until(lambda: ran_lines(ran, queue) == [f"{queue}-1"], lambda: "the task runs")
+    bridge = start("--queue", f"{other}=tasks.record", ready=f"can't consume {other}")
+    with broker.channel() as channel:
+        channel.queue_declare(other, durable=True)
+    bridge.wait_for(f"consuming {other}")
+    assert bridge.log().count(f"can't consume {other}") == 1
+
+
+def test_a_quorum_queue_is_consumed(broker: Broker, start: Start, ran: Path) -> None:
+    queue = broker.declare(**{"x-queue-type": "quorum"})
+    start("--queue", f"{queue}=tasks.record")
+    broker.publish(queue, f"{queue}-1".encode())
+    wait_until(lambda: ran_lines(ran, queue) == [f"{queue}-1"], lambda: "the task runs")
+
+
+def test_a_message_that_is_published_twice_is_one_task(broker: Broker, start: Start, ran: Path) -> None:
+    queue = broker.declare()
+    broker.publish(queue, f"{queue}-1".encode(), f"{queue}-1".encode(), message_id="one")
+    broker.publish(queue, f"{queue}-2".encode(), message_id="two")
+    start("--queue", f"{queue}=tasks.record")
+    wait_until(lambda: f"{queue}-2" in ran_lines(ran, queue), lambda: "both tasks run")
+    assert sorted(ran_lines(ran, queue)) == [f"{queue}-1", f"{queue}-2"]
+
+
+@pytest.mark.parametrize(
+    ("binding", "body", "content_type", "reason"),
+    [
+        ("", b"12", None, "no-task"),
+        ("=tasks.nowhere", b"12", None, "unknown-task"),
+        ("=tasks.echo", b"{", "application/json", "bad-body"),
+        ("=tasks.echo", msgpack.packb(msgpack.ExtType(5, b"x")), "application/msgpack", "bad-body"),
+        ("=tasks.echo", b"x" * (17 << 20), "text/plain", "too-large"),
+    ],
+)
+def test_what_can_not_be_run_is_kept_with_its_reason(
+    broker: Broker, start: Start, dead: str, binding: str, body: bytes, content_type: str | None, reason: str
+) -> None:
+    queue = broker.declare()
+    start("--queue", queue + binding)
+    broker.publish(queue, body, content_type=content_type, headers={"mine": 1})
+    properties, kept = broker.take(dead)
+    assert (kept, properties.content_type, properties.headers["mine"]) == (body, content_type, 1)
+    assert (properties.headers["x-paceline-reason"], properties.headers["x-paceline-queue"]) == (reason, queue)
+    assert properties.headers["x-paceline-detail"]
+
+
+# --- Celery
+
+
+def test_an_unmodified_celery_client_gets_its_results(app: Celery, start: Start) -> None:
+    start("--queue", app.conf.task_default_queue)
+
+    @app.task(name="tasks.add")
+    def add(a: int, b: int) -> int:
+        raise AssertionError("runs on the cluster")
+
+    assert add.delay(4, 4).get(timeout=DEADLINE_S) == 8
+    assert app.send_task("tasks.echo", ({"a": [1, None]},)).get(timeout=DEADLINE_S) == {"a": [1, None]}
+    results = group(add.s(number, 1) for number in range(20))().get(timeout=DEADLINE_S)
+    assert results == list(range(1, 21))
+
+
+def test_exceptions_come_back_as_their_own_class(app: Celery, start: Start) -> None:
+    start("--queue", app.conf.task_default_queue)
+    with pytest.raises(KeyError, match="gone"):
+        app.send_task("tasks.fail", ("gone",)).get(timeout=DEADLINE_S)
+    # The module of the tasks, as the nodes name it, is not imported here: Celery makes a class of that name.
+    with pytest.raises(Exception, match="a") as raised:
+        app.send_task("tasks.fail_own", ("a", 2)).get(timeout=DEADLINE_S)
+    assert type(raised.value).__name__ == Own.__name__
+    assert raised.value.args == ("a", 2)
+
+
+def test_refusals_reach_the_caller(app: Celery, start: Start) -> None:
+    start("--queue", app.conf.task_default_queue)
+    with pytest.raises(NotImplementedError, match=r"\(eta\)"):
+        app.send_task("tasks.add", (1, 2), countdown=1000).get(timeout=DEADLINE_S)
+    with pytest.raises(NotRegistered, match=r"tasks\.nowhere"):
+        app.send_task("tasks.nowhere").get(timeout=DEADLINE_S)
+    late = app.send_task("tasks.add", (1, 2), headers={"expires": "2020-01-01T00:00:00"})
+    with pytest.raises(TaskRevokedError, match="expired"):
+        late.get(timeout=DEADLINE_S)
+
+
+def test_a_long_task_is_started_before_it_ends(app: Celery, start: Start, tmp_path: Path) -> None:
+    start("--queue", app.conf.task_default_queue)
+    seen: list[str] = []
+    result = app.send_task("tasks.wait_for", (str(tmp_path / "go"),))
+
+    def saw(meta: dict[str, Any]) -> None:
+        seen.append(meta["status"])
+        (tmp_path / "go").touch()
+
+    assert result.get(timeout=DEADLINE_S, on_message=saw) == str(tmp_path / "go")
+    assert seen == ["STARTED", "SUCCESS"]
+    assert result.state == "SUCCESS"
+
+
+# --- dramatiq
+
+
+def test_messages_of_dramatiq_run_and_what_they_can_not_have_is_kept(
+    broker: Broker, start: Start, ran: Path, dead: str
+) -> None:
+    queue = f"dramatiq-{uuid.uuid4().hex[:8]}"
+    producer = RabbitmqBroker(url=broker.url)
+
+    @dramatiq.actor(actor_name="shop.record", queue_name=queue, broker=producer)
+    def record(line: str) -> None: ...
+
+    record.send(f"{queue}-1")
+    start("--queue", queue, "--task", "shop.record=tasks.record", ready=f"consuming {queue}.DQ")
+    wait_until(lambda: ran_lines(ran, queue) == [f"{queue}-1"], lambda: "the task runs")
+    record.send_with_options(args=("later",), delay=10**9)
+    properties, body = broker.take(dead)
+    assert properties.headers["x-paceline-reason"] == "eta"
+    assert json.loads(body)["args"] == ["later"]
+    producer.close()
+
+
+# --- trouble
+
+
+def test_a_wrong_password_is_one_clear_line_without_it(broker: Broker, start: Start) -> None:
+    queue = broker.declare()
+    url = broker.url.replace("guest:guest", "guest:s3cret")
+    bridge = start("--queue", queue, url=url, ready="it refuses this user or password")
+    assert "s3cret" not in bridge.log()
+    assert bridge.terminate() == 0
+    assert bridge.log().count("refuses this user") == 1
+
+
+def test_a_bridge_that_is_told_to_stop_leaves_the_rest_to_the_next(
+    app: Celery, broker: Broker, start: Start, tmp_path: Path, ran: Path
+) -> None:
+    queue = app.conf.task_default_queue
+    bridge = start("--queue", queue)
+    go = tmp_path / "go"
+    result = app.send_task("tasks.wait_for", (str(go),))
+    wait_until(lambda: ran_lines(ran, str(go)), lambda: "the task runs")
+    assert bridge.terminate() == 0
+    wait_until(lambda: broker.depth(queue) == 1, lambda: "the message is back")
+    go.touch()
+    start("--queue", queue)
+    assert result.get(timeout=DEADLINE_S) == str(go)
+    assert ran_lines(ran, str(go)) == [str(go)], "it ran once"
+
+
+def test_the_end_of_a_consumer_is_one_line_and_its_queue_is_looked_for(broker: Broker, start: Start) -> None:
+    queue = broker.declare()
+    bridge = start("--queue", f"{queue}=tasks.echo", ready=f"consuming {queue}")
+    with broker.channel() as channel:
+        channel.queue_delete(queue)
+    bridge.wait_for("RabbitMQ ended the consumer")
+    with pika.BlockingConnection(pika.URLParameters(broker.url)) as connection:
+        connection.channel().queue_declare(queue, durable=True)
+    bridge.wait_for(f"consuming {queue}", times=2)

@@ -1,0 +1,78 @@
+"""What Celery's own backend makes of the replies."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from celery import Celery
+from celery.exceptions import NotRegistered, TaskRevokedError, WorkerLostError
+
+from paceline_bridge import replies
+from paceline_bridge.message import Refused, ReplyAddress
+from paceline_protocol.messages import TaskEnd
+from paceline_protocol.payload import ErrorInfo, pack_error, pack_error_info, pack_value
+
+NOW = 1_800_000_000.0
+REPLY = ReplyAddress("queue", "id-1", "correlation-1", group_id="g-1", parent_id="p-1")
+
+
+class Mine(Exception):
+    """An exception of the caller's own."""
+
+
+def decoded(body: bytes) -> dict[str, Any]:
+    """As Celery's backend leaves it to the caller."""
+    backend = Celery("caller", broker="memory://", backend="rpc://").backend
+    meta: dict[str, Any] = backend.meta_from_decoded(backend.decode(body.decode()))
+    return meta
+
+
+def test_a_value_comes_back_with_celerys_types() -> None:
+    moment = datetime(2026, 1, 2, tzinfo=UTC)
+    meta = decoded(replies.ended(REPLY, TaskEnd.SUCCEEDED, pack_value({"at": moment, "raw": b"\xff"}), NOW))
+    assert (meta["status"], meta["result"]) == ("SUCCESS", {"at": moment, "raw": b"\xff"})
+    assert (meta["task_id"], meta["group_id"], meta["parent_id"]) == ("id-1", "g-1", "p-1")
+
+
+@pytest.mark.parametrize("error", [KeyError("k"), Mine("a", 2)])
+def test_an_exception_comes_back_as_its_own_class(error: Exception) -> None:
+    meta = decoded(replies.ended(REPLY, TaskEnd.FAILED, pack_error(error, "Traceback ..."), NOW))
+    assert meta["status"] == "FAILURE"
+    assert type(meta["result"]) is type(error)
+    assert meta["result"].args == error.args
+    assert meta["traceback"] == "Traceback ..."
+
+
+def test_arguments_of_an_exception_that_json_can_not_hold_become_its_message() -> None:
+    meta = decoded(replies.ended(REPLY, TaskEnd.FAILED, pack_error(ValueError({1, 2}), ""), NOW))
+    assert isinstance(meta["result"], ValueError)
+    assert "1, 2" in str(meta["result"])
+
+
+def test_a_result_that_json_can_not_hold_is_a_failure_that_says_so() -> None:
+    meta = decoded(replies.ended(REPLY, TaskEnd.SUCCEEDED, pack_value({1, 2}), NOW))
+    assert meta["status"] == "FAILURE"
+    assert "set" in str(meta["result"])
+
+
+def test_a_lost_and_a_cancelled_task_are_what_celery_calls_them() -> None:
+    lost = pack_error_info(ErrorInfo("TaskLost", "paceline.errors", "gone", (5, "gone"), ""))
+    assert isinstance(decoded(replies.ended(REPLY, TaskEnd.LOST, lost, NOW))["result"], WorkerLostError)
+    revoked = decoded(replies.ended(REPLY, TaskEnd.CANCELLED, b"", NOW))
+    assert (revoked["status"], type(revoked["result"])) == ("REVOKED", TaskRevokedError)
+
+
+def test_a_refusal_names_its_reason() -> None:
+    meta = decoded(replies.refused(REPLY, Refused("celery", "eta", "no delays", REPLY), NOW))
+    assert (meta["status"], type(meta["result"])) == ("FAILURE", NotImplementedError)
+    assert "(eta): no delays" in str(meta["result"])
+    unknown = decoded(replies.refused(REPLY, Refused("celery", "unknown-task", "none", REPLY), NOW))
+    assert isinstance(unknown["result"], NotRegistered)
+    assert decoded(replies.refused(REPLY, Refused("celery", "expired", "late", REPLY), NOW))["status"] == "REVOKED"
+
+
+def test_started_is_no_end() -> None:
+    assert json.loads(replies.started(REPLY))["status"] == "STARTED"
