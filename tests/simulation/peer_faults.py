@@ -376,7 +376,7 @@ def miss_an_update(true: Method) -> Method:
     """Whatever number an Update has, it counts as the next."""
 
     def update(self: ClientSession, now: float, seq: int, *fields: Any) -> None:
-        self._ack = seq - 1
+        self._seen = seq - 1
         true(self, now, seq, *fields)
 
     return update
