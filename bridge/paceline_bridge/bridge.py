@@ -162,6 +162,7 @@ class _Life:
 
     def on_ready(self) -> None:
         self.was_ready = True
+        self._counters.turned_at = time.monotonic()
         self._counters.connected = True
         self._counters.state = "running"
         _logger.info("connected to RabbitMQ and to the cluster")
@@ -307,6 +308,7 @@ class _Life:
             self._relay.ask_again(self._ledger.accepted_before(now - ASK_INTERVAL_S))
         self._release()
         counters, ledger = self._counters, self._ledger
+        counters.turned_at = now
         counters.unacked = ledger.unacked + self._refusing
         counters.outstanding, counters.window = ledger.outstanding, self._window.size
         if self._stop_by_s is not None and (now >= self._stop_by_s or self._is_idle()):

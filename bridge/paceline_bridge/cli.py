@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import signal
 import threading
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from paceline_bridge.bridge import Bridge
 
 JOIN_POLL_S = 0.5
+_logger = logging.getLogger("paceline.bridge")
 
 
 @click.command()
@@ -55,6 +57,12 @@ JOIN_POLL_S = 0.5
 @click.option("--declare", is_flag=True, help="Make a queue that does not exist, durable and without arguments.")
 @click.option("--prefetch", type=int, metavar="N", help=f"Unacknowledged messages of each queue. Default: {PREFETCH}.")
 @click.option("--dead-letter", metavar="QUEUE", help=f"Where refused messages go. Default: {DEAD_LETTER}.")
+@click.option(
+    "--metrics",
+    envvar="PACELINE_METRICS",
+    metavar="HOST:PORT|off",
+    help="Where to serve /metrics, /livez and /readyz. Default: off.  [env: PACELINE_METRICS]",
+)
 @reaches_a_cluster
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option(
@@ -78,7 +86,7 @@ def bridge(
     if importlib.util.find_spec("pika") is None:
         raise MissingExtra("pika", "rabbitmq")
     from paceline.client.relay import Relay
-    from paceline.config import ClusterFile
+    from paceline.config import METRICS_OFF, ClusterFile
     from paceline_bridge.bridge import Bridge
 
     config = config_of(**settings)
@@ -89,8 +97,21 @@ def bridge(
         config,
         lambda on_news: Relay(*addresses, on_news=on_news, cluster=cluster, connect_timeout_s=connect_timeout_s),
     )
+    if config.metrics != METRICS_OFF:
+        _serve_metrics(running, config.metrics)
     _run(running)
     return 0
+
+
+def _serve_metrics(running: Bridge, address: str) -> None:
+    """Raises PortInUse, or ConfigError for an address that is none of this machine."""
+    from paceline.config import format_address, parse_listen_address
+    from paceline.web.listener import listen
+    from paceline_bridge.metrics import MetricsServer
+
+    listener = listen(*parse_listen_address("--metrics", address))
+    _logger.info("metrics at http://%s/metrics", format_address(*listener.getsockname()[:2]))
+    MetricsServer(listener, running.counters).start()
 
 
 def config_of(
@@ -102,6 +123,7 @@ def config_of(
     declare: bool,
     prefetch: int | None,
     dead_letter: str | None,
+    metrics: str | None = None,
 ) -> BridgeConfig:
     """The checked settings: what the command line or the environment says, else the file, else the default."""
     given: dict[str, Any] = load(config_path) if config_path is not None else {}
@@ -114,6 +136,8 @@ def config_of(
         given["prefetch"] = prefetch
     if dead_letter is not None:
         given["dead_letter"] = dead_letter
+    if metrics is not None:
+        given["metrics"] = metrics
     config = BridgeConfig(**{"urls": (), **given})
     config.validate()
     return config

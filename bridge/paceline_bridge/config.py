@@ -6,6 +6,7 @@ The file has the keys of the options::
     dead_letter = "paceline.dead"
     prefetch = 500
     declare = false
+    metrics = "127.0.0.1:9080"
 
     [queues]
     celery = ""                # Celery's and dramatiq's messages name their tasks
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from paceline.config import METRICS_OFF, parse_listen_address
 from paceline.errors import ConfigError
 
 AMQP_VARIABLE = "PACELINE_AMQP"
@@ -47,6 +49,7 @@ class BridgeConfig:
     dead_letter: str = DEAD_LETTER
     prefetch: int = PREFETCH
     declare: bool = False
+    metrics: str = METRICS_OFF  # HOST:PORT
 
     def validate(self) -> None:
         """Raises a ConfigError for the first setting that can't be used. No message holds a password."""
@@ -65,6 +68,8 @@ class BridgeConfig:
             raise ConfigError(f"{self.dead_letter} can't be consumed and hold what was refused; name another queue")
         if type(self.prefetch) is not int or not 1 <= self.prefetch <= PREFETCH_MAX:
             raise ConfigError(f"--prefetch is {self.prefetch!r}; allowed is a whole number from 1 to {PREFETCH_MAX}")
+        if self.metrics != METRICS_OFF:
+            parse_listen_address("--metrics", self.metrics)
 
 
 def check_url(url: str) -> None:
@@ -109,7 +114,15 @@ def load(path: str | Path) -> dict[str, Any]:
         raise ConfigError(f"can't read {path}: {error.strerror}; give --config a TOML file") from error
     except ValueError as error:  # of which TOMLDecodeError and UnicodeDecodeError are two
         raise ConfigError(f"{path} is not a TOML file: {error}") from error
-    kinds = {"amqp": (str, list), "queues": dict, "tasks": dict, "dead_letter": str, "prefetch": int, "declare": bool}
+    kinds = {
+        "amqp": (str, list),
+        "queues": dict,
+        "tasks": dict,
+        "dead_letter": str,
+        "prefetch": int,
+        "declare": bool,
+        "metrics": str,
+    }
     for key, value in settings.items():
         if key not in kinds:
             raise ConfigError(f"{path}: unknown key {key!r}; allowed are {', '.join(kinds)}")

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+STATES = ("starting", "running", "reconnecting", "stopping", "stopped")
+
 
 @dataclass(slots=True)
 class Counters:
-    """``messages`` counts by (result, protocol), result being one of "submitted", "acked", "replied", "dead_lettered"
-    and "refused"."""
+    """``state`` is one of STATES. ``messages`` counts by (result, protocol), result being one of "submitted", "acked",
+    "replied", "dead_lettered" and "refused"."""
 
     state: str = "starting"
     connected: bool = False
     blocked: bool = False  # RabbitMQ takes no publishes, as it does when short of memory or disk
+    turned_at: float = 0.0  # when the loop looked after everything last, on the monotonic clock
     unacked: int = 0
     outstanding: int = 0  # at the cluster, and not ended
     window: int = 0

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from paceline.web.http import CONNECTIONS_MAX
 from paceline.web.link import NodeSilent
-from paceline.web.server import CONNECTIONS_MAX, WebServer, targets
+from paceline.web.server import WebServer, targets
 from web.bodies import of_a_cluster
 
 

@@ -7,12 +7,9 @@ meanwhile, and who asks waits.
 
 from __future__ import annotations
 
-import errno
 import logging
-import os
 import platform
 import socket
-import time
 from importlib.metadata import version as version_of
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +27,7 @@ from paceline.core.metrics import metrics
 from paceline.errors import ConfigError, PortInUse
 from paceline.runtime.pool import ChildPool
 from paceline.version import is_compiled
+from paceline.web.listener import listen
 from paceline_protocol.messages import PROTOCOL_VERSION
 from paceline_protocol.payload import pack_value
 
@@ -37,12 +35,9 @@ if TYPE_CHECKING:
     from paceline.runtime.journal import DiskJournal
     from paceline.runtime.reactor import Reactor
 
-BACKLOG = 64
 PORT_MAX = 65_535
 JOURNAL_STUCK_S = 5.0
 """A node whose disk has been writing one group for so long is not ready."""
-RETRY_S = 0.5
-"""How long an address in use is tried again: the web process of a node that was killed lives a moment longer."""
 
 _logger = logging.getLogger("paceline.node")
 
@@ -75,11 +70,11 @@ def open_web(config: NodeConfig, node_address: str) -> Web | None:
     if config.metrics == METRICS_OFF:
         return None
     if config.metrics is not None:
-        return Web(_listen(*parse_listen_address("--metrics", config.metrics)), node_address)
+        return Web(listen(*parse_listen_address("--metrics", config.metrics)), node_address)
     wanted = config.port + METRICS_PORT_OFFSET if config.port else 0
     for port in (wanted, 0) if 0 < wanted <= PORT_MAX else (0,):
         try:
-            web = Web(_listen(LOOPBACK_HOST, port), node_address)
+            web = Web(listen(LOOPBACK_HOST, port), node_address)
         except PortInUse:
             continue
         except ConfigError as error:
@@ -91,42 +86,6 @@ def open_web(config: NodeConfig, node_address: str) -> Web | None:
             )
         return web
     return None
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    shown = format_address(host, port)
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            None if host == "*" else host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise ConfigError(
-            f"--metrics: can't listen on {shown}: {error.strerror}; name an address of this machine"
-        ) from error
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        _bind(listener, address)
-        listener.listen(BACKLOG)
-    except OSError as error:
-        listener.close()
-        if error.errno == errno.EADDRINUSE:
-            raise PortInUse(shown, option="--metrics") from error
-        reason = os.strerror(error.errno or 0)
-        raise ConfigError(f"--metrics: can't listen on {shown}: {reason}; name an address of this machine") from error
-    return listener
-
-
-def _bind(listener: socket.socket, address: Any) -> None:
-    end = time.monotonic() + RETRY_S
-    while True:
-        try:
-            listener.bind(address)
-            return
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE or time.monotonic() >= end:
-                raise
-        time.sleep(0.02)
 
 
 class MetricsSource:

@@ -1,0 +1,131 @@
+"""What Prometheus sees of a bridge: its counters at ``/metrics``, and probes, from a thread beside the one that works.
+
+``/livez``: the bridge's loop turned within LIVE_WITHIN_S, or the bridge is between two tries. ``/readyz``: it takes
+messages, that is, RabbitMQ and the cluster are both there.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from http import HTTPStatus
+from typing import NamedTuple
+
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.exposition import choose_encoder
+
+from paceline.web.http import HttpServer, MachineHandler
+from paceline_bridge.counters import STATES, Counters
+
+LIVE_WITHIN_S = 10.0
+"""A tick comes every 0.1 s; RabbitMQ's own limits end a connection that hangs much later."""
+
+
+class Spec(NamedTuple):
+    """One metric: its value of the counters. ``kind`` is gauge or counter."""
+
+    name: str
+    kind: str
+    help: str
+    value: Callable[[Counters], float]
+
+
+def _gauge(name: str, help: str, value: Callable[[Counters], float]) -> Spec:
+    return Spec(f"paceline_bridge_{name}", "gauge", help, value)
+
+
+METRICS = (
+    _gauge("connected", "1 while RabbitMQ and the cluster are both there.", lambda now: now.connected),
+    _gauge("blocked", "1 while RabbitMQ takes no publishes.", lambda now: now.blocked),
+    _gauge("unacked_messages", "Messages taken and not acknowledged.", lambda now: now.unacked),
+    _gauge("outstanding_tasks", "Tasks at the cluster that have not ended.", lambda now: now.outstanding),
+    _gauge("window_tasks", "How many tasks may be at the cluster.", lambda now: now.window),
+    Spec(
+        "paceline_bridge_connections_lost_total",
+        "counter",
+        "Times that RabbitMQ or the cluster was lost, and all was begun anew.",
+        lambda now: now.connections_lost,
+    ),
+)
+
+
+def families(counters: Counters) -> Iterator[Metric]:
+    """The metrics of a bridge: as many series as there are states, results and protocols."""
+    for spec in METRICS:
+        value = float(spec.value(counters))
+        if spec.kind == "counter":
+            yield CounterMetricFamily(spec.name.removesuffix("_total"), spec.help, value=value)
+        else:
+            yield GaugeMetricFamily(spec.name, spec.help, value=value)
+    state = GaugeMetricFamily("paceline_bridge_state", "1 for the state that the bridge is in.", labels=["state"])
+    for name in STATES:
+        state.add_metric([name], float(counters.state == name))
+    yield state
+    messages = CounterMetricFamily(
+        "paceline_bridge_messages",
+        "Messages, by what became of them and whose they are.",
+        labels=["result", "protocol"],
+    )
+    for (result, protocol), count in sorted(counters.messages.copy().items()):
+        messages.add_metric([result, protocol], count)
+    yield messages
+
+
+def markdown() -> str:
+    """The table of docs/bridge.md."""
+    rows = ["| metric | kind | labels | |", "|---|---|---|---|"]
+    for family in families(Counters(messages={("acked", "plain"): 0})):
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        labels = [label for sample in family.samples[:1] for label in sample.labels]
+        rows.append(f"| `{name}` | {family.type} | {', '.join(labels)} | {family.documentation} |")
+    return "\n".join(rows)
+
+
+class MetricsServer(HttpServer):
+    """Serves the counters of one bridge on a socket that listens, in a thread of its own until the process ends."""
+
+    def __init__(self, listener: socket.socket, counters: Counters) -> None:
+        super().__init__(listener, Handler)
+        self.counters = counters
+
+    def start(self) -> None:
+        threading.Thread(target=self.serve_forever, name="paceline-bridge-metrics", daemon=True).start()
+
+    def collect(self) -> Iterator[Metric]:
+        """For prometheus_client."""
+        return families(self.counters)
+
+
+class Handler(MachineHandler):
+    """One request to a bridge."""
+
+    server: MetricsServer
+
+    def answers(self) -> Mapping[str, Callable[[], None]]:
+        return {"/metrics": self._metrics, "/livez": self._live, "/readyz": self._ready}
+
+    def _metrics(self) -> None:
+        encode, content_type = choose_encoder(self.headers.get("Accept", ""))
+        self.send_body(HTTPStatus.OK, encode(self.server), content_type)
+
+    def _live(self) -> None:
+        counters = self.server.counters
+        silent_s = time.monotonic() - counters.turned_at
+        if counters.connected and silent_s > LIVE_WITHIN_S:
+            self.send_body(HTTPStatus.SERVICE_UNAVAILABLE, f"the bridge's loop has not turned for {silent_s:.0f} s\n")
+        else:
+            self.send_body(HTTPStatus.OK, "ok\n")
+
+    def _ready(self) -> None:
+        state = self.server.counters.state
+        if state == "running":
+            self.send_body(HTTPStatus.OK, "ok\n")
+        else:
+            self.send_body(HTTPStatus.SERVICE_UNAVAILABLE, f"the bridge is {state}\n")
+
+
+if __name__ == "__main__":
+    print(markdown())

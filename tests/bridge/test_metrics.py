@@ -1,0 +1,123 @@
+"""What Prometheus and probes see of a bridge."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from bridge.processes import BridgeProcess, Broker, wait_until
+from paceline import Cluster
+from paceline_bridge.bridge import Bridge
+from paceline_bridge.config import BridgeConfig
+from paceline_bridge.counters import STATES, Counters
+from paceline_bridge.metrics import LIVE_WITHIN_S, MetricsServer, markdown
+from web.test_rules import promtool
+
+ROOT = Path(__file__).parents[2]
+
+
+def get(address: str, path: str) -> tuple[int, str]:
+    connection = http.client.HTTPConnection(address, timeout=10)
+    connection.request("GET", path)
+    response = connection.getresponse()
+    text = response.read().decode()
+    connection.close()
+    return response.status, text
+
+
+def values(text: str) -> dict[tuple[str, ...], float]:
+    """(name, values of its labels in the order of these...) -> value."""
+    return {
+        (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+class Served:
+    def __init__(self) -> None:
+        self.counters = Counters()
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{listener.getsockname()[1]}"
+        self.server = MetricsServer(listener, self.counters)
+        self.server.start()
+
+
+@pytest.fixture
+def served() -> Iterator[Served]:
+    served = Served()
+    yield served
+    served.server.shutdown()
+    served.server.server_close()
+
+
+def test_the_metrics_are_the_counters(served: Served) -> None:
+    counters = served.counters
+    counters.state, counters.connected, counters.unacked, counters.connections_lost = "running", True, 7, 2
+    counters.count("acked", "celery")
+    counters.count("acked", "celery")
+    status, text = get(served.address, "/metrics")
+    assert status == 200
+    found = values(text)
+    assert found["paceline_bridge_connected",] == 1
+    assert found["paceline_bridge_unacked_messages",] == 7
+    assert found["paceline_bridge_connections_lost_total",] == 2
+    assert found["paceline_bridge_messages_total", "celery", "acked"] == 2
+    assert {name: found["paceline_bridge_state", name] for name in STATES} == {
+        name: float(name == "running") for name in STATES
+    }
+
+
+def test_promtool_finds_nothing_wrong(served: Served) -> None:
+    served.counters.count("refused", "plain")
+    assert promtool("check", "metrics", data=get(served.address, "/metrics")[1].encode()) == ""
+
+
+def test_probes_mean_progress(served: Served) -> None:
+    counters = served.counters
+    assert get(served.address, "/readyz") == (503, "the bridge is starting\n")
+    assert get(served.address, "/livez")[0] == 200, "without RabbitMQ it tries again, and a restart would not help"
+    counters.state, counters.connected, counters.turned_at = "running", True, time.monotonic()
+    assert get(served.address, "/readyz")[0] == get(served.address, "/livez")[0] == 200
+    counters.turned_at -= LIVE_WITHIN_S + 1
+    status, text = get(served.address, "/livez")
+    assert status == 503
+    assert "has not turned" in text
+    assert get(served.address, "/elsewhere") == (404, "paths: /metrics, /livez, /readyz\n")
+
+
+def test_the_table_in_the_documentation_is_that_of_the_code() -> None:
+    text = (ROOT / "docs" / "bridge.md").read_text()
+    drawn = text.partition("<!-- metrics: begin -->")[2].partition("<!-- metrics: end -->")[0]
+    assert drawn.strip() == markdown(), "put the output of `python -m paceline_bridge.metrics` between the marks"
+
+
+def test_a_state_that_a_bridge_has_is_one_of_those_that_are_shown() -> None:
+    bridge = Bridge(BridgeConfig(urls=("amqp://127.0.0.1:1",), queues={"q": ""}), lambda _: None)  # type: ignore[arg-type, return-value]
+    assert bridge.counters.state in STATES
+    bridge.stop()
+    bridge.run()
+    assert bridge.counters.state in STATES
+
+
+def test_a_real_bridge_tells_of_its_messages_and_that_it_is_ready(
+    broker: Broker, cluster: Cluster, bridges: list[BridgeProcess]
+) -> None:
+    queue = broker.declare()
+    bridge = BridgeProcess(
+        broker.url, cluster.addresses, "--queue", f"{queue}=bridge_tasks.echo", "--metrics", "127.0.0.1:0"
+    )
+    bridges.append(bridge)
+    bridge.wait_for("connected to RabbitMQ")
+    address = bridge.log().partition("metrics at http://")[2].partition("/metrics")[0]
+    assert get(address, "/readyz") == (200, "ok\n")
+    broker.publish(queue, b'"a"', b'"b"')
+    acked = ("paceline_bridge_messages_total", "plain", "acked")
+    wait_until(lambda: values(get(address, "/metrics")[1]).get(acked) == 2, lambda: "two messages are acknowledged")
+    assert values(get(address, "/metrics")[1])["paceline_bridge_connected",] == 1
