@@ -1,7 +1,8 @@
 """Writes dashboard.json: ``./dev dashboards``. A test compares the file with what this makes, so change it here.
 
 PANELS is the dashboard; everything below it is how that is said to Grafana. Expressions are by job and instance, and sum
-over nodes as docs/metrics.md says. A row for the bridge comes with the bridge's metrics.
+over nodes as docs/metrics.md says. Those of bridges are of all bridges, which are no nodes and may be scraped as another
+job.
 """
 
 from __future__ import annotations
@@ -94,6 +95,13 @@ PANELS: dict[str, tuple[Panel, ...]] = {
         Panel("Failed and lost by name", "ops", "The ten worst names, a second.", (("{{task}}, {{outcome}}", 'topk(10, sum by (task, outcome) (rate(paceline_tasks_executed_total{job=~"$job", instance=~"$instance", outcome!="succeeded"}[$__rate_interval])))'),)),
         Panel("Mean duration by name", "s", "Time run over attempts; the ten slowest names.", (("{{task}}", f"topk(10, sum by (task) ({rate('paceline_task_run_seconds_total')}) / (sum by (task) ({rate('paceline_tasks_executed_total')}) > 0))"),)),
         Panel("Duration, all names", "s", "How long tasks ran.", quantiles("paceline_task_duration_seconds"), width=24),
+    ),
+    "Bridges to RabbitMQ": (
+        Panel("Connected", "none", "Bridges that have RabbitMQ and the cluster.", (("bridges", "sum(paceline_bridge_connected)"),), "number", 4),
+        Panel("Messages", "ops", "A second, by what became of them and whose they are.", (("{{result}}, {{protocol}}", "sum by (result, protocol) (rate(paceline_bridge_messages_total[$__rate_interval]))"),), width=10),
+        Panel("Unacknowledged", "none", "Messages that a bridge has taken; RabbitMQ delivers them again if it dies.", (("{{instance}}", "sum by (instance) (paceline_bridge_unacked_messages)"),), width=10),
+        Panel("At the cluster, of how many", "none", "Tasks of bridges that have not ended, and how many there may be.", (("tasks", "sum(paceline_bridge_outstanding_tasks)"), ("window", "sum(paceline_bridge_window_tasks)")), width=12),
+        Panel("Connections lost", "none", "How often each bridge lost RabbitMQ or the cluster, in the range.", (("{{instance}}", "sum by (instance) (increase(paceline_bridge_connections_lost_total[$__range]))"),), width=12),
     ),
 }  # fmt: skip
 

@@ -7,6 +7,10 @@ import shutil
 
 import pytest
 
+from paceline.web.table import METRICS
+from paceline_bridge.counters import Counters
+from paceline_bridge.metrics import families
+
 
 def tool(name: str) -> str:
     """The path of ``prometheus`` or ``promtool``. Without it the test is skipped, but in CI it fails."""
@@ -17,3 +21,10 @@ def tool(name: str) -> str:
             pytest.fail(reason)
         pytest.skip(reason)
     return path
+
+
+def metric_names() -> set[str]:
+    """Every name that nodes and bridges may serve."""
+    names = {spec.name for spec in METRICS} | {f"{spec.name}_bucket" for spec in METRICS if spec.kind == "histogram"}
+    of_bridges = families(Counters(messages={("acked", "plain"): 1}))
+    return names | {sample.name for family in of_bridges for sample in family.samples}
