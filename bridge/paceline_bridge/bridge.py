@@ -38,7 +38,7 @@ from paceline_bridge.mapping import interpret, refuse
 from paceline_bridge.message import Message, Refused, TaskCall
 from paceline_bridge.rabbitmq import Link, LinkLost
 from paceline_bridge.window import Window
-from paceline_protocol.errors import PayloadError, PayloadTooLarge
+from paceline_protocol.errors import PayloadError, PayloadTooLarge, ProtocolError
 
 TICK_S = 0.1
 STOP_LIMIT_S = 5.0
@@ -48,6 +48,10 @@ STATUS_INTERVAL_S = 1.0
 STATUS_TIMEOUT_S = 2.0
 RETRY_MIN_S = 0.2
 RETRY_MAX_S = 30.0
+STEADY_S = 30.0
+"""A life that was ready for so long was a good one: the pause after it is short. Shorter ones may have one cause that
+comes back at once, and each costs what RabbitMQ delivers again."""
+REPLY_LIMIT_BYTES = 15 << 20  # RabbitMQ 4 closes the channel on a message of more than 16 MiB
 DETAIL_LIMIT_CHARS = 1000
 
 _CLUSTER_GONE = (NoLeader, NoNodeFound, ClientClosed, IncompatibleVersion)
@@ -89,8 +93,12 @@ class Bridge:
                 life.run()
             except (LinkLost, *_CLUSTER_GONE) as error:
                 self._tell(str(error))
-            if life.was_ready:
+            except Exception:
+                # A defect. What was under way comes again; whoever supervises the process could do no more.
+                _logger.exception("the bridge failed and begins anew; please report this")
+            if life.ready_for_s() >= STEADY_S:
                 pause_s = RETRY_MIN_S
+            if life.was_ready:
                 self._told = "" if not self._stopping.is_set() else self._told
             self.counters.connected = self.counters.blocked = False
             self.counters.state = "reconnecting"
@@ -125,17 +133,26 @@ class _Life:
         self._stop_by_s: float | None = None
         self._over = threading.Event()
         self.was_ready = False
+        self._ready_at_s = 0.0
 
     def run(self) -> None:
         """Returns after stop(). Raises LinkLost, or what the cluster's absence raises."""
         try:
-            self._relay.connect()
+            try:
+                self._relay.connect()
+            except BaseException:
+                self._link.discard()
+                raise
             watcher = threading.Thread(target=self._watch_cluster, name="paceline-bridge-status", daemon=True)
             watcher.start()
             self._link.run()
         finally:
             self._over.set()
             self._relay.close()
+
+    def ready_for_s(self) -> float:
+        """How long RabbitMQ and the cluster were both there."""
+        return time.monotonic() - self._ready_at_s if self.was_ready else 0.0
 
     def stop(self) -> None:
         self._link.call(self._begin_stop)
@@ -162,7 +179,7 @@ class _Life:
 
     def on_ready(self) -> None:
         self.was_ready = True
-        self._counters.turned_at = time.monotonic()
+        self._ready_at_s = self._counters.turned_at = time.monotonic()
         self._counters.connected = True
         self._counters.state = "running"
         _logger.info("connected to RabbitMQ and to the cluster")
@@ -177,7 +194,12 @@ class _Life:
 
     def on_message(self, tag: Tag, message: Message) -> None:
         config = self._config
-        found = interpret(message, config.queues.get(message.queue, ""), config.tasks, time.time(), _fresh_id)
+        found: TaskCall | Refused
+        try:
+            found = interpret(message, config.queues.get(message.queue, ""), config.tasks, time.time(), _fresh_id)
+        except Exception as error:
+            _logger.error("a message of %s can't be read", message.queue, exc_info=True)
+            found = Refused("plain", "bad-body", f"reading it failed: {type(error).__name__}")
         delivery = Delivery(tag, message, found.reply, found.protocol)
         if isinstance(found, Refused):
             self._refuse(found, delivery)
@@ -189,7 +211,7 @@ class _Life:
     def _submit_waiting(self) -> None:
         if self._stop_by_s is not None or (self._not_before_s and time.monotonic() < self._not_before_s):
             return
-        while (call := self._ledger.take(self._window.size)) is not None:
+        while self._relay.has_room and (call := self._ledger.take(self._window.size)) is not None:
             self._submit(call)
 
     def _submit(self, call: TaskCall) -> None:
@@ -197,8 +219,9 @@ class _Life:
             self._relay.submit(call.task_id, call.name, call.priority, call.args, call.kwargs)
         except PayloadTooLarge as error:
             self._drop(call, refuse(call, "too-large", str(error)))
-        except PayloadError as error:
-            self._drop(call, refuse(call, "arguments", str(error)))
+        except (PayloadError, ProtocolError, ValueError, TypeError, AttributeError) as error:
+            # The last three: a value of a type that can be carried, and is not what its type says.
+            self._drop(call, refuse(call, "arguments", str(error) or type(error).__name__))
         except ClientClosed as error:
             self._link.fail(str(error))
         else:
@@ -233,10 +256,12 @@ class _Life:
                 _logger.warning("the cluster is full, so messages wait at RabbitMQ: %s", error)
             self._not_before_s = time.monotonic() + FULL_PAUSE_S
             self._ledger.put_back(task_id)
-        elif isinstance(error, ResultUnknown) and entry.call.reply is None:
-            # It ended before, and RabbitMQ did not get to know that it was acknowledged.
+        elif isinstance(error, ResultUnknown):
             for delivery in self._ledger.drop(task_id):
-                self._ack(delivery)
+                if delivery.reply is None:  # it ended before, and RabbitMQ did not get to know of the acknowledgement
+                    self._ack(delivery)
+                else:
+                    self._refuse(Refused(delivery.protocol, "cluster", str(error), delivery.reply), delivery)
         else:
             reason = "unknown-task" if isinstance(error, UnknownTask) else "cluster"
             reason = "too-large" if isinstance(error, PayloadTooLarge) else reason
@@ -260,6 +285,9 @@ class _Life:
             self._ledger.settle(task_id, delivery)
 
         body = replies.ended(reply, *entry.outcome, time.time())
+        if len(body) > REPLY_LIMIT_BYTES:
+            too_large = Refused(delivery.protocol, "too-large", f"as JSON the result takes {len(body)} bytes", reply)
+            body = replies.refused(reply, too_large, time.time())
         self._link.publish(reply.queue, body, _reply_properties(reply.correlation_id), confirmed)
 
     def _drop(self, call: TaskCall, refused: Refused) -> None:
@@ -277,13 +305,17 @@ class _Life:
             self._counters.count("replied" if refused.reply else "dead_lettered", refused.protocol)
             self._ack(delivery)
 
-        if refused.reply is not None:
-            body = replies.refused(refused.reply, refused, time.time())
-            properties = _reply_properties(refused.reply.correlation_id)
-            self._link.publish(refused.reply.queue, body, properties, confirmed)
-        else:
+        def to_dead_letters() -> None:
             message = delivery.message
             self._link.publish(self._config.dead_letter, message.body, _dead_properties(message, refused), confirmed)
+
+        if refused.reply is not None:
+            # Celery names a queue for replies whatever its backend is. If there is none, nobody waits there.
+            body = replies.refused(refused.reply, refused, time.time())
+            properties = _reply_properties(refused.reply.correlation_id)
+            self._link.publish(refused.reply.queue, body, properties, confirmed, to_dead_letters)
+        else:
+            to_dead_letters()
 
     def _ack(self, delivery: Delivery) -> None:
         if not delivery.acked:
@@ -339,8 +371,8 @@ def _queues(config: BridgeConfig) -> dict[str, bool]:
     """Each queue, and whether it may be missing: dramatiq puts what is delayed, and what it retries, into Q.DQ, which
     is only there if Q is dramatiq's."""
     queues = dict.fromkeys(config.queues, False)
-    for name, task in config.queues.items():
-        if not task and not name.endswith(".DQ") and f"{name}.DQ" not in queues:
+    for name in config.queues:
+        if not name.endswith(".DQ") and f"{name}.DQ" not in queues:
             queues[f"{name}.DQ"] = True
     return queues
 

@@ -76,22 +76,24 @@ def check_url(url: str) -> None:
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("amqp", "amqps") and bool(parts.hostname) and parts.port != 0
+        usable = usable and "@" not in parts.path + parts.query + parts.fragment
     except ValueError:
         usable = False
     if not usable:
         raise ConfigError(
-            f"{shown(url)} is not a URL of RabbitMQ; write amqp://user:password@host:5672/vhost, or amqps://"
+            f"{shown(url)} is not a URL of RabbitMQ; write amqp://user:password@host:5672/vhost, or amqps://, and in "
+            "user and password %2F for /, %3F for ?, %23 for # and %40 for @"
         )
 
 
 def shown(url: str) -> str:
     """A URL without what it says about user and password."""
-    return re.sub(r"//[^/]*@", "//", url.partition("?")[0])
+    return re.sub(r"//.*@", "//", url, flags=re.DOTALL).partition("?")[0]
 
 
 def urls_of(texts: tuple[str, ...]) -> tuple[str, ...]:
     """Each may hold several."""
-    return tuple(filter(None, (url for text in texts for url in re.split(r"[\s,]+", text))))
+    return tuple(filter(None, (url for text in texts for url in re.split(r"[\s,]+(?=amqps?://)", text.strip()))))
 
 
 def pairs_of(option: str, texts: tuple[str, ...], *, lone: bool) -> dict[str, str]:

@@ -10,7 +10,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from paceline_bridge.formats import bodies, celery, dramatiq, plain
+from paceline_bridge.formats.bodies import is_unicode
 from paceline_bridge.message import Message, Refusal, Refused, ReplyAddress, TaskCall
+from paceline_protocol.limits import MAX_NAME_CHARS
 from paceline_protocol.messages import PRIORITY_DEFAULT, PRIORITY_MAX
 
 
@@ -27,18 +29,27 @@ def interpret(
         fields = message.headers
         if isinstance(fields.get("task"), str):
             protocol, reply = "celery", celery.reply_address(message, fields)
-            return celery.read(fields, celery.read_value(message), reply, names, priority, now)
+            return _named(celery.read(fields, celery.read_value(message), reply, names, priority, now))
         body = _map_in(message)
         if dramatiq.is_message(body):
             protocol = "dramatiq"
-            return dramatiq.read(body, names, priority, now)
+            return _named(dramatiq.read(body, names, priority, now))
         if celery.is_protocol_1(body):
             protocol, reply = "celery", celery.reply_address(message, body)
             # Once more, with kombu's types.
-            return celery.read({}, celery.read_value(message), reply, names, priority, now)
+            return _named(celery.read({}, celery.read_value(message), reply, names, priority, now))
         return plain.read(message, task, priority, fresh_id)
     except Refusal as refusal:
         return Refused(protocol, refusal.reason, refusal.detail, reply)
+
+
+def _named(call: TaskCall) -> TaskCall:
+    """A call whose name can be sent to the cluster. Raises Refusal."""
+    if not 0 < len(call.name) <= MAX_NAME_CHARS or not is_unicode(call.name):
+        raise Refusal(
+            "bad-body", f"the name of a task has 1 to {MAX_NAME_CHARS} characters, and this one can't be sent"
+        )
+    return call
 
 
 def priority_of(amqp: int | None) -> int:

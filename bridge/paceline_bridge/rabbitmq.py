@@ -27,6 +27,7 @@ HEARTBEAT_S = 60
 BLOCKED_LIMIT_S = 300
 CONNECT_LIMIT_S = 15
 CLOSE_LIMIT_S = 3.0
+GOODBYE_LIMIT_S = 1.0
 QUEUE_RETRY_S = 5.0
 """Until a queue that is missing or forbidden is looked for again; with a third more or less, by chance."""
 
@@ -82,9 +83,11 @@ class Link:
         self._complaints: dict[str, str] = {}  # queue -> what was logged about it
         self._published = 0
         self._unconfirmed: dict[int, Callable[[], None] | None] = {}
+        self._if_returned: dict[str, tuple[int, Callable[[], None]]] = {}  # message id -> its number, what to do
         self._error: str | None = None
         self._closing = False
         self._woken = False
+        self._has_dead_letters = False
 
     # --- from any thread -----------------------------------------------------------------------------------------
 
@@ -113,9 +116,28 @@ class Link:
         except pika.exceptions.AMQPError as error:  # of a channel that was lost in the same turn of the loop
             raise LinkLost(self._error or f"the connection to {self._where} was lost: {_reason(error)}") from error
         finally:
+            self._say_goodbye()
             self._loop.close()
         if self._error is not None:
             raise LinkLost(self._error)
+
+    def _say_goodbye(self) -> None:
+        """Close what is still open, so that RabbitMQ takes back what was delivered now, and not when it misses us."""
+        still_open = [each for each in (self._consuming, self._publishing) if each is not None and each.is_open]
+        if not still_open:
+            return
+        self._closing = True
+        try:
+            for connection in still_open:
+                connection.close()
+            self._loop.call_later(GOODBYE_LIMIT_S, self._loop.stop)
+            self._loop.start()
+        except pika.exceptions.AMQPError as error:
+            _logger.debug("no goodbye from %s: %s", self._where, error)
+
+    def discard(self) -> None:
+        """Instead of run()."""
+        self._loop.close()
 
     def _connect(self, on_open: Callable[[], None]) -> Any:
         return pika.SelectConnection(
@@ -169,21 +191,49 @@ class Link:
 
     def _begin(self) -> None:
         """Whatever is refused must have a place to go before the first message comes."""
-        self._publisher.queue_declare(
-            self._dead_letter, durable=True, passive=False, callback=lambda _: self._both_open()
+        self._publishing.channel(on_open_callback=lambda channel: self._find_dead_letters(channel, declare=False))
+
+    def _find_dead_letters(self, channel: Any, *, declare: bool) -> None:
+        """As it is, whatever arguments it was made with; only if there is none it is made."""
+        channel.add_on_close_callback(lambda _, error: self._no_dead_letters(error, declared=declare))
+        channel.queue_declare(
+            self._dead_letter, durable=True, passive=not declare, callback=lambda _: self._dead_letters_found(channel)
         )
 
-    def publish(self, queue: str, body: bytes, properties: Mapping[str, Any], then: Callable[[], None] | None) -> None:
-        """Into the default exchange; ``then()`` once RabbitMQ has confirmed it. To a queue that is gone: confirmed
-        too, unless it is the one for dead letters, without which the link ends. On a link that is lost it does
-        nothing: the message that it is about comes again."""
-        if not self._publisher.is_open:
+    def _dead_letters_found(self, channel: Any) -> None:
+        self._has_dead_letters = True
+        channel.close()
+        self._both_open()
+
+    def _no_dead_letters(self, error: Exception, *, declared: bool) -> None:
+        if self._has_dead_letters or self._closing or not self._publishing.is_open:
+            return
+        if getattr(error, "reply_code", 0) == 404 and not declared:
+            self._publishing.channel(on_open_callback=lambda channel: self._find_dead_letters(channel, declare=True))
+        else:
+            self.fail(f"can't use the queue {self._dead_letter} for what is refused: {_reason(error)}")
+
+    def publish(
+        self,
+        queue: str,
+        body: bytes,
+        properties: Mapping[str, Any],
+        then: Callable[[], None] | None,
+        if_returned: Callable[[], None] | None = None,
+    ) -> None:
+        """Into the default exchange; ``then()`` once RabbitMQ has confirmed it. To a queue that is not there:
+        ``if_returned`` instead; without that, confirmed too, unless it is the one for dead letters, without which the
+        link ends. On a link that is lost it does nothing: the message that it is about comes again."""
+        if not self._publisher.is_open or self._error is not None:
             return
         self._published += 1
         self._unconfirmed[self._published] = then
-        self._publisher.basic_publish(
-            "", queue, body, pika.BasicProperties(**properties), mandatory=queue == self._dead_letter
-        )
+        if if_returned is not None:
+            message_id = f"paceline-{self._published}"
+            self._if_returned[message_id] = self._published, if_returned
+            properties = {**properties, "message_id": message_id}
+        mandatory = if_returned is not None or queue == self._dead_letter
+        self._publisher.basic_publish("", queue, body, pika.BasicProperties(**properties), mandatory=mandatory)
 
     @property
     def unconfirmed(self) -> int:
@@ -191,6 +241,8 @@ class Link:
 
     def _confirmed(self, frame: Any) -> None:
         method = frame.method
+        if self._error is not None:  # what was published in this turn comes again
+            return
         if isinstance(method, pika.spec.Basic.Nack):
             self.fail(
                 "RabbitMQ refused a message that the bridge published; a full queue with reject-publish does that"
@@ -201,11 +253,17 @@ class Link:
             tags = [tag for tag in self._unconfirmed if tag <= method.delivery_tag]
         for tag in tags:
             then = self._unconfirmed.pop(tag, None)
+            self._if_returned.pop(f"paceline-{tag}", None)
             if then is not None:
                 then()
 
     def _returned(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
-        self.fail(f"the queue {method.routing_key} for what is refused is gone; the bridge makes it again")
+        """Comes before the confirm of the same message."""
+        number, instead = self._if_returned.pop(properties.message_id, (0, None))
+        if instead is not None:
+            self._unconfirmed[number] = instead
+        else:
+            self.fail(f"the queue {method.routing_key} for what is refused is gone; the bridge makes it again")
 
     # --- consuming -----------------------------------------------------------------------------------------------
 
@@ -213,7 +271,7 @@ class Link:
         self._both_open()
 
     def _both_open(self) -> None:
-        if self._publisher is None or not self._publisher.is_open or not self._consuming.is_open or self._channels:
+        if not self._has_dead_letters or not self._publisher.is_open or not self._consuming.is_open or self._channels:
             return
         self._handler.on_ready()
         for queue in self._queues:
@@ -236,6 +294,8 @@ class Link:
         number = channel.channel_number
 
         def deliver(_: Any, method: Any, properties: Any, body: bytes) -> None:
+            if self._error is not None:
+                return  # the link is over
             self._handler.on_message((number, method.delivery_tag), _message(queue, properties, body))
 
         def consuming(frame: Any) -> None:
@@ -281,7 +341,7 @@ class Link:
 
     def ack(self, tag: Tag) -> None:
         channel = self._channels.get(tag[0])
-        if channel is not None and channel.is_open:
+        if channel is not None and channel.is_open and self._error is None:
             channel.basic_ack(tag[1])
 
     def after_acks(self, then: Callable[[], None]) -> None:

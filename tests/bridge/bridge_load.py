@@ -182,12 +182,12 @@ def _under_load(
 
         def done() -> bool:
             healthy()
-            status = client.status()
+            if len(_lines(ran_path)) < load.messages or any(broker.depth(queue) for queue in queues):
+                return False
+            status = client.status()  # after the others: what ran meanwhile is in it, or still to be recorded
             load.totals = {key: value for key, value in status.items() if key.endswith("_total")}
             busy = status["queued"] or status["running"] or status["accepted_total"] != status["recorded_total"]
-            return (
-                not busy and not any(broker.depth(queue) for queue in queues) and len(_lines(ran_path)) >= load.messages
-            )
+            return not busy and load.totals["recorded_total"] >= load.messages
 
         wait_until(done, lambda: f"{load.totals}; {len(_lines(ran_path))} ran", DRAIN_LIMIT_S)
     codes = [bridge.terminate() for bridge in running]

@@ -98,8 +98,22 @@ def test_a_file_that_can_not_be_used_is_named(tmp_path: Path, text: str, message
         config("q", amqp=("amqp://h",), path=path)
 
 
-def test_a_url_is_shown_without_what_is_secret() -> None:
-    assert shown("amqps://user:p@ss@host:1/v?ssl_options={}") == "amqps://host:1/v"
+@pytest.mark.parametrize("password", ["p@ss", "pa/ss", "12/3", "pa?ss", "pa#ss", "pa,ss"])
+def test_a_url_is_shown_without_what_is_secret(password: str) -> None:
+    url = f"amqps://user:{password}@host:1/v?ssl_options={{}}"
+    assert shown(url) == "amqps://host:1/v"
+
+
+@pytest.mark.parametrize("password", ["pa/ss", "12/3", "pa?ss", "pa#ss"])
+def test_a_password_that_is_no_part_of_a_url_is_not_shown_either(password: str) -> None:
+    with pytest.raises(ConfigError, match="is not a URL of RabbitMQ") as raised:
+        config("q", amqp=(f"amqp://user:{password}@host/v",))
+    assert password not in str(raised.value)
+
+
+def test_options_of_tls_may_have_commas() -> None:
+    first = "amqps://h?ssl_options={'ca_certs':'a','certfile':'b'}"
+    assert config("q", amqp=(f"{first} amqp://g,amqp://i",)).urls == (first, "amqp://g", "amqp://i")
 
 
 def test_without_pika_the_command_says_how_to_get_it(

@@ -6,6 +6,7 @@ import gzip
 import json
 import uuid
 import zlib
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
@@ -143,6 +144,25 @@ def test_a_body_that_is_not_celerys_is_refused_and_its_caller_told(body: bytes) 
     refused = refusal_of(recorded("celery-2", body=body))
     assert refused.reason == "bad-body"
     assert refused.reply is not None
+
+
+@pytest.mark.parametrize("value", ['{"bytes": "0123456789abcdef"}', '{"int": 1.5}', '{"hex": 1}', "7"])
+def test_a_type_of_kombus_with_another_value_in_it_is_refused(value: str) -> None:
+    body = f'[[{{"__type__": "uuid", "__value__": {value}}}], {{}}, {{}}]'.encode()
+    assert refusal_of(replace(recorded("celery-2"), body=body)).reason == "bad-body"
+
+
+@pytest.mark.parametrize("name", ["", "x" * 256, "\ud800"])
+def test_a_name_that_can_not_be_sent_is_refused(name: str) -> None:
+    message = recorded("celery-2")
+    assert refusal_of(replace(message, headers={**message.headers, "task": name})).reason == "bad-body"
+
+
+@pytest.mark.parametrize("task_id", ["\ud800", "x" * 256])
+def test_an_id_that_no_reply_could_have_gets_none(task_id: str) -> None:
+    message = recorded("celery-2-eta")
+    strange = replace(message, headers={**message.headers, "id": task_id}, correlation_id=None)
+    assert refusal_of(strange).reply is None
 
 
 def test_a_small_body_does_not_become_a_large_one(monkeypatch: pytest.MonkeyPatch) -> None:

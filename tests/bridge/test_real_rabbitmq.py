@@ -56,6 +56,31 @@ def app(broker: Broker) -> Iterator[Celery]:
     pools.reset()
 
 
+def test_a_refusal_for_a_caller_that_has_no_queue_for_replies_is_a_dead_letter(
+    broker: Broker, start: Start, dead: str
+) -> None:
+    """Celery names one whatever its backend is, and only rpc:// makes it."""
+    queue = broker.declare()
+    start("--queue", queue)
+    app = Celery("fire-and-forget", broker=broker.url)
+    try:
+        app.send_task("bridge_tasks.add", (1, 2), queue=queue, countdown=3600)
+        properties, _ = broker.take(dead)
+    finally:
+        app.close()
+        pools.reset()
+    assert properties.headers["x-paceline-reason"] == "eta"
+
+
+def test_a_dead_letter_queue_is_used_as_it_is(broker: Broker, start: Start, dead: str) -> None:
+    with broker.channel() as channel:
+        channel.queue_declare(dead, durable=True, arguments={"x-max-length": 1000})
+    queue = broker.declare()
+    start("--queue", queue)
+    broker.publish(queue, b"for no task")
+    assert broker.take(dead)[1] == b"for no task"
+
+
 def ran_lines(ran: Path, mark: str) -> list[str]:
     return [line for line in ran.read_text().splitlines() if line.startswith(mark)]
 

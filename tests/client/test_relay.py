@@ -11,7 +11,7 @@ from client.fake_node import DEADLINE_S, FakeNode
 from client.session_rig import Rig, succeeded, task_id
 from paceline.client.relay import ACCEPTED, REFUSED, News, Relay
 from paceline.errors import UnknownTask
-from paceline_protocol.errors import UnserializableValue
+from paceline_protocol.errors import LocalProtocolError, UnserializableValue
 from paceline_protocol.messages import Ping, TaskEnd, Wait
 from paceline_protocol.payload import unpack_value
 
@@ -58,6 +58,16 @@ def test_all_results_of_an_update_are_released_before_it_is_acknowledged() -> No
     assert acknowledged(rig) == 0
     rig.session.release([task_id(2), task_id(2)], rig.now)
     assert acknowledged(rig) == 1
+
+
+def test_a_task_that_was_submitted_again_is_held_for_its_last_result_alone() -> None:
+    rig = relaying_rig()
+    rig.submit(1, 2)
+    rig.update(1, results=[succeeded(1)])
+    rig.submit(1)
+    rig.update(2, results=[succeeded(1)])
+    rig.session.release([task_id(1)], rig.now)
+    assert acknowledged(rig) == 2
 
 
 def test_what_an_earlier_leader_sent_is_not_acknowledged_to_the_next() -> None:
@@ -140,6 +150,13 @@ def test_a_relay_hears_that_a_task_is_accepted(node: FakeNode, listener: Listene
 def test_a_refusal_is_news_with_its_reason(listener: Listener) -> None:
     listener.relay.submit(bytes(16), "nowhere", 4, [], {})
     assert isinstance(listener.wait_for(bytes(16), REFUSED), UnknownTask)
+
+
+@pytest.mark.parametrize("name", ["", "x" * 256, "\ud800"])
+def test_a_name_that_can_not_be_sent_is_refused_at_once(listener: Listener, name: str) -> None:
+    with pytest.raises(LocalProtocolError):
+        listener.relay.submit(bytes(16), name, 4, [1], {})
+    assert listener.relay.has_room
 
 
 def test_arguments_that_can_not_be_sent_are_refused_at_once(listener: Listener) -> None:

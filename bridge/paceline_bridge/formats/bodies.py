@@ -31,7 +31,7 @@ _DECODERS: Mapping[str, Callable[[Any], Any]] = {
     "date": lambda text: datetime.fromisoformat(text).date(),
     "time": time.fromisoformat,
     "decimal": Decimal,
-    "uuid": lambda fields: uuid.UUID(**fields),
+    "uuid": lambda fields: uuid.UUID(hex=fields["hex"]),
     "bytes": lambda text: text.encode("utf-8"),
     "base64": lambda text: base64.b64decode(text.encode("ascii")),
 }
@@ -94,6 +94,15 @@ def read_text(body: bytes, encoding: str | None) -> str:
         return body.decode(encoding or "utf-8")
     except (ValueError, LookupError) as error:
         raise Refusal("bad-body", f"the body is not text: {error}") from None
+
+
+def is_unicode(text: str) -> bool:
+    """Whether it can be encoded: JSON may escape half of a character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _unwrap(value: dict[str, Any]) -> Any:

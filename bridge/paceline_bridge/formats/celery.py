@@ -19,12 +19,18 @@ def is_protocol_1(body: object) -> bool:
     return isinstance(body, dict) and {"task", "id", "args", "kwargs"} <= body.keys() and isinstance(body["task"], str)
 
 
+ID_LIMIT_CHARS = 60
+"""Celery's have 36. A correlation id takes at most 255 bytes on the wire."""
+
+
 def reply_address(message: Message, fields: Mapping[str, Any]) -> ReplyAddress | None:
     """Where the caller waits; ``fields``: the headers of protocol 2, the body of protocol 1. It never raises, so that
     a message that can't be read is answered too."""
     task_id = fields.get("id") or message.correlation_id
     if not message.reply_to or fields.get("ignore_result") or not isinstance(task_id, str):
         return None
+    if len(task_id) > ID_LIMIT_CHARS or not bodies.is_unicode(task_id):
+        return None  # no reply could name it
     group, parent = fields.get("group"), fields.get("parent_id")
     return ReplyAddress(
         message.reply_to,

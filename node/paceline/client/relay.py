@@ -21,6 +21,7 @@ from paceline.client.client import Client
 from paceline.client.driver import ACCEPTED, News
 from paceline.client.future import REFUSED
 from paceline.config import ClusterFile
+from paceline_protocol.codec import encode_calls
 from paceline_protocol.payload import pack_args
 
 __all__ = ["ACCEPTED", "REFUSED", "News", "Relay"]
@@ -59,10 +60,18 @@ class Relay:
     def submit(self, task_id: bytes, name: str, priority: int, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Have the cluster run a task under this id, 16 bytes, of which no task is outstanding here.
 
-        Raises UnserializableValue or PayloadTooLarge for arguments that can't be sent, and ClientClosed.
+        Raises UnserializableValue or PayloadTooLarge for arguments that can't be sent, LocalProtocolError for a name
+        that can't, and ClientClosed.
         """
         packed = pack_args(args, kwargs, self._client._session.payload_limit_bytes)
+        # Here, and not when the batch is packed, which another thread may do, and with other calls in it.
+        encode_calls([(task_id, name, priority, packed, None)])
         self._driver.submit_as(task_id, (name, priority, packed, None))
+
+    @property
+    def has_room(self) -> bool:
+        """False at the client's limits: submit() would wait then."""
+        return self._client._session.has_room
 
     def take(self) -> list[News]:
         """What became of tasks since the last time, in order: ``(task id, state, payload)``.

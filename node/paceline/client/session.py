@@ -265,13 +265,8 @@ class Session:
     def release(self, ids: Iterable[bytes], now: float) -> None:
         """The cluster may forget the results of these tasks. Ids of which no result is held are ignored: what came
         before the last change of leaders, the cluster keeps until its own limits drop it."""
-        held = self._held
         for task_id in ids:
-            seq = self._held_in.pop(task_id, 0)
-            if seq:
-                held[seq] -= 1
-                if not held[seq]:
-                    del held[seq]
+            self._let_go(task_id)
         self._advance_ack(now)
 
     def cancel(self, ids: tuple[bytes, ...], now: float) -> int:
@@ -618,8 +613,7 @@ class Session:
             if result[0] in tasks:
                 self.results.append(result)
                 if self._relays:
-                    self._held[update_seq] = self._held.get(update_seq, 0) + 1
-                    self._held_in[result[0]] = update_seq
+                    self._hold(result[0], update_seq)
                 ledger.end(result[0])
         for task_id, code, detail in refused:
             self._refused(task_id, code, detail, now)
@@ -644,6 +638,19 @@ class Session:
             return
         if ledger.queue and len(sent) < WINDOW_SUBMITS:
             self._send_queued(now)
+
+    def _hold(self, task_id: bytes, update_seq: int) -> None:
+        """This Update brought its result. An earlier one may have, if the task was submitted again since."""
+        self._let_go(task_id)
+        self._held[update_seq] = self._held.get(update_seq, 0) + 1
+        self._held_in[task_id] = update_seq
+
+    def _let_go(self, task_id: bytes) -> None:
+        seq = self._held_in.pop(task_id, 0)
+        if seq:
+            self._held[seq] -= 1
+            if not self._held[seq]:
+                del self._held[seq]
 
     def _advance_ack(self, now: float) -> None:
         """Acknowledge what is here and not held, a little later and with whatever is sent by then."""
