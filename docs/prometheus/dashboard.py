@@ -69,7 +69,7 @@ PANELS: dict[str, tuple[Panel, ...]] = {
     "Queues": (
         Panel("Waiting by priority", "none", "Tasks that wait for a node; 9 is the most urgent.", (("priority {{priority}}", f"sum by (priority) (paceline_queue_tasks{JOB})"),), "areas"),
         Panel("Age of the oldest", "s", "How long the oldest waiting task has waited at this leader.", (("age", f"max(paceline_queue_oldest_task_age_seconds{JOB})"),)),
-        Panel("Share of the limits", "percentunit", "At 1 new tasks are refused.", (("tasks", f"sum(paceline_queue_tasks{JOB}) / max(paceline_queue_limit_tasks{JOB})"), ("bytes", f"max(paceline_queue_bytes{JOB}) / max(paceline_queue_limit_bytes{JOB})"))),
+        Panel("Share of the limits", "percentunit", "At 1 new tasks are refused.", (("tasks", f"sum(paceline_tasks{JOB}) / max(paceline_queue_limit_tasks{JOB})"), ("bytes", f"max(paceline_queue_bytes{JOB}) / max(paceline_queue_limit_bytes{JOB})"))),
         Panel("Tasks by state", "none", "Tasks that have not ended: waiting for a node, or dispatched to one.", (("{{state}}", f"sum by (state) (paceline_tasks{JOB})"),), "areas"),
         Panel("Refused", "ops", "Calls that the leader did not take in, a second, by why.", (("{{reason}}", f"sum by (reason) ({rate('paceline_tasks_refused_total', JOB)})"),)),
         Panel("Redelivered", "ops", "Attempts that were lost with a worker or node and made again, a second.", (("redelivered", f"sum({rate('paceline_tasks_redelivered_total', JOB)})"),)),

@@ -9,6 +9,7 @@ import pytest
 
 from core.cluster_stories import node
 from core.node_scenarios import NodeScenario, run_file
+from core.test_consensus import member
 from core.test_dispatch import admit, make
 from modes import source_only
 from paceline.core.dispatch import Dispatcher
@@ -16,6 +17,7 @@ from paceline.core.metrics import metrics
 from paceline.core.queues import STALE_SKIPPED
 from paceline.core.tally import Histogram, Tally
 from paceline.core.task import Event
+from paceline_protocol.messages import Append
 from paceline_protocol.payload import pack_value, unpack_value
 
 SCENARIOS = sorted((Path(__file__).parents[1] / "scenarios" / "node").glob("*.txt"))
@@ -180,3 +182,10 @@ def test_nothing_depends_on_what_is_counted(path: Path, monkeypatch: pytest.Monk
     for name in ("executed", "refuse", "leader_known"):
         monkeypatch.setattr(Tally, name, lambda *_: None)
     assert run_file(path) == expected
+
+
+def test_a_replica_whose_log_must_come_by_a_snapshot_knows_that_it_is_behind() -> None:
+    core = member()
+    core.step("b", Append(2, 90_000, 2, 80_000, ()), 0.0)  # (term, index and term before, committed, entries)
+    assert core.heard_commit_index == 80_000
+    assert core.commit_index < core.heard_commit_index

@@ -141,3 +141,11 @@ def test_metrics_on_loopback_are_listed_for_nodes_of_this_machine_alone() -> Non
         ],
     }
     assert [group["targets"] for group in targets(body)] == [["127.0.0.1:9077"], ["10.0.0.3:9077"], ["127.0.0.1:9078"]]
+
+
+def test_a_node_that_names_no_address_does_not_keep_the_others_from_being_found() -> None:
+    body = of_a_cluster() | {"targets": [["n1", "127.0.0.1:7077", "127.0.0.1:9077", "leader"]]}
+    whole = targets(body)
+    assert len(whole) == 1
+    for strange in ("x:y", "x:99999", "[::"):
+        assert targets(body | {"targets": [*body["targets"], ["z", "127.0.0.1:7079", strange, "worker"]]}) == whole

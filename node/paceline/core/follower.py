@@ -32,6 +32,7 @@ class Follower:
 
     def on_append(self, append: Append) -> AppendResponse:
         log = self._log
+        self.heard_commit_index = max(self.heard_commit_index, append.commit)  # one that lacks a snapshot hears it, too
         if append.prev_index > log.snapshot_index and log.term_at(append.prev_index) != append.prev_term:
             return self._refusal(append)
         conflict = log.first_conflict(append.prev_index, append.entries)
@@ -39,7 +40,6 @@ class Follower:
             self._take_entries(conflict, append)
         verified_index = append.prev_index + len(append.entries)
         log.commit_to(min(append.commit, verified_index))
-        self.heard_commit_index = append.commit
         return AppendResponse(append.term, True, verified_index)
 
     def _refusal(self, append: Append) -> AppendResponse:

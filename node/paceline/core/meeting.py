@@ -64,10 +64,9 @@ class Meeting:
     def meet(self, now: float, leader_id: str, term: int) -> bool:
         """Say hello where it is due, and take the next step of a first boot. True as from :meth:`on_consent`."""
         leaderless = bool(self._identity.cluster_id) and not leader_id
-        self.knocks += [
-            (address, self._hello(now, leader_id, term, reply=False))
-            for address in self.directory.due(now, leaderless=leaderless)
-        ]
+        if due := self.directory.due(now, leaderless=leaderless):
+            hello = self._hello(now, leader_id, term, reply=False)
+            self.knocks += [(address, hello) for address in due]
         if self._identity.cluster_id:
             return False
         handed_to = self._identity.handed_to

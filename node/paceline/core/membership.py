@@ -139,8 +139,12 @@ class Directory:
 
     def live(self, now: float, cluster_id: str) -> list[Peer]:
         """Peers of this cluster ("" = blank ones) that were heard within the node timeout."""
-        since = now - max(self.settings.node_timeout_s, 2 * self.settings.gossip_interval_s)
+        since = self.live_since(now)
         return [peer for peer in self.peers.values() if peer.cluster_id == cluster_id and peer.heard_at >= since]
+
+    def live_since(self, now: float) -> float:
+        """A peer that was heard then or later is live."""
+        return now - max(self.settings.node_timeout_s, 2 * self.settings.gossip_interval_s)
 
     def due(self, now: float, *, leaderless: bool = False) -> list[str]:
         """Addresses at which it is time to say hello; the caller does. ``leaderless``: this node's cluster has no

@@ -114,7 +114,8 @@ def _silent_s(node: NodeCore, node_id: str, now: float) -> float | None:
     peer = node.directory.peers.get(node_id)
     if peer is None:
         return None
-    heard = peer in node.directory.live(now, node.identity.cluster_id)
+    # Not by the list of live peers: this is asked of each node, and a list for each costs their square.
+    heard = peer.cluster_id == node.identity.cluster_id and peer.heard_at >= node.directory.live_since(now)
     return 0.0 if heard else round(now - peer.heard_at, 1)
 
 

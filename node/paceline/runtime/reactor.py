@@ -193,7 +193,11 @@ class Reactor:
             self.core.on_worker_trace(m.Trace(*fields))
         elif kind is m.WorkerReady:
             self.core.on_worker_ready(worker_id, m.WorkerReady(*fields).names)
-        elif kind is m.MetricsRequest and self._metrics is not None:
+        elif (
+            kind is m.MetricsRequest
+            and self._metrics is not None
+            and worker_id not in self.core.executor.slots.workers  # a worker runs user code, and is no one to tell
+        ):
             self._transport.send_worker(worker_id, encode(m.MetricsReply(self._metrics(now))))
         elif kind is m.WorkerFailed and self._on_worker_failed is not None:
             self._on_worker_failed(worker_id, m.WorkerFailed(*fields))

@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 
 from paceline.config import is_loopback, parse_address
+from paceline.errors import ConfigError
 from paceline.web.families import Snapshot
 from paceline.web.http import HttpServer, MachineHandler
 from paceline.web.link import NodeLink, NodeSilent
@@ -74,8 +75,11 @@ def targets(body: dict[str, Any]) -> list[dict[str, Any]]:
     """
     groups = []
     for node_id, address, metrics_address, role in body["targets"]:
-        is_near = node_id == body["node_id"] or is_loopback(parse_address(address)[0])
-        if is_near or not is_loopback(parse_address(metrics_address)[0]):
+        try:
+            is_far = is_loopback(parse_address(metrics_address)[0]) and not is_loopback(parse_address(address)[0])
+        except ConfigError:
+            continue  # what a node says of itself is anything: it must not keep the others from being found
+        if not is_far or node_id == body["node_id"]:
             labels = {
                 "__meta_paceline_node": node_id,
                 "__meta_paceline_address": address,
