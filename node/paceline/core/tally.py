@@ -4,7 +4,7 @@ The rules of this module: plain integers and buckets that were made beforehand, 
 the number of tasks, or of task names beyond ``NAMES_LIMIT``. What happens to a task costs a few additions.
 
 A leader counts what happens to tasks in the cluster while it leads; every node counts what ran on it. So a sum over all
-nodes counts each task once, whoever led.
+nodes counts each task once, whoever led; but for what one leader had counted and not committed when another took over.
 """
 
 from __future__ import annotations

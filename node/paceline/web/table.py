@@ -217,8 +217,20 @@ METRICS: tuple[Spec, ...] = (
         _led("fault_tolerance"),
     ),
     Spec("paceline_sessions", "gauge", (), "Clients that are connected to the leader.", _led("sessions")),
-    Spec("paceline_results_kept", "gauge", (), "Results that their owners have not fetched.", _one("results_kept")),
-    Spec("paceline_result_bytes", "gauge", (), "What these results take.", _one("result_bytes")),
+    Spec(
+        "paceline_results_kept",
+        "gauge",
+        (),
+        "Results that their owners have not fetched; the same at every replica.",
+        _one("results_kept"),
+    ),
+    Spec(
+        "paceline_result_bytes",
+        "gauge",
+        (),
+        "What these results take; the same at every replica.",
+        _one("result_bytes"),
+    ),
     Spec(
         "paceline_journal_write_seconds",
         "histogram",
