@@ -109,7 +109,7 @@ class Link:
 
     def run(self) -> None:
         """Returns after close(). Raises LinkLost."""
-        self._consuming = self._connect(self._consume_all)
+        self._consuming = self._connect(self._both_open)
         self._publishing = self._connect(self._open_publisher)
         try:
             self._loop.start()
@@ -123,14 +123,10 @@ class Link:
 
     def _say_goodbye(self) -> None:
         """Close what is still open, so that RabbitMQ takes back what was delivered now, and not when it misses us."""
-        still_open = [each for each in (self._consuming, self._publishing) if each is not None and each.is_open]
-        if not still_open:
+        if not (self._consuming.is_open or self._publishing.is_open):
             return
-        self._closing = True
         try:
-            for connection in still_open:
-                connection.close()
-            self._loop.call_later(GOODBYE_LIMIT_S, self._loop.stop)
+            self.close(GOODBYE_LIMIT_S)
             self._loop.start()
         except pika.exceptions.AMQPError as error:
             _logger.debug("no goodbye from %s: %s", self._where, error)
@@ -161,13 +157,13 @@ class Link:
         else:
             self.fail(f"the connection to {self._where} was lost: {_reason(error)}")
 
-    def close(self) -> None:
+    def close(self, limit_s: float = CLOSE_LIMIT_S) -> None:
         """Let run() return, once RabbitMQ has said goodbye, or soon if it does not."""
         self._closing = True
         for connection in (self._consuming, self._publishing):
             if connection.is_open:
                 connection.close()
-        self._loop.call_later(CLOSE_LIMIT_S, self._loop.stop)
+        self._loop.call_later(limit_s, self._loop.stop)
 
     def call_later(self, delay_s: float, function: Callable[[], None]) -> None:
         self._loop.call_later(delay_s, function)
@@ -266,9 +262,6 @@ class Link:
             self.fail(f"the queue {method.routing_key} for what is refused is gone; the bridge makes it again")
 
     # --- consuming -----------------------------------------------------------------------------------------------
-
-    def _consume_all(self) -> None:
-        self._both_open()
 
     def _both_open(self) -> None:
         if not self._has_dead_letters or not self._publisher.is_open or not self._consuming.is_open or self._channels:

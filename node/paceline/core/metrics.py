@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from paceline.core.status import fault_tolerance, nodes, role_of
+from paceline.core.status import fault_tolerance, forming, nodes, role_of
 from paceline_protocol.messages import PRIORITY_MAX, Refusal, TaskEnd
 
 if TYPE_CHECKING:
@@ -74,11 +74,8 @@ def behind(node: NodeCore) -> int:
 def not_ready(node: NodeCore, now: float) -> list[str]:
     """Why this node does not do its part for clients right now, in words; empty if it does."""
     reasons = []
-    forming = node.meeting.first_boot.waiting_for(len(node.directory.live(now, "")))
-    if forming:
-        reasons.append(forming)
-    elif missing := node.missing_voters():
-        reasons.append(f"{missing} of {node.settings.min_voters} voters are still to come")
+    if waiting := forming(node, now):
+        reasons.append(waiting)
     if not node.leader_id(now):
         reasons.append("no leader is known")
     lacking = behind(node)

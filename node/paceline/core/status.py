@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 def status(node: NodeCore, now: float) -> dict[str, Any]:
     """Made from this node's own tables: nobody else is asked, so it answers also when the others don't."""
     identity, table, leader = node.identity, node.table, node.leader
-    blank = len(node.directory.live(now, ""))
     queued = running = 0
     if leader is not None:
         tasks = leader.tasks
@@ -40,7 +39,7 @@ def status(node: NodeCore, now: float) -> dict[str, Any]:
         "journal": node.settings.journal,
         "encrypted": node.settings.encrypted,
         "insecure": node.settings.insecure,
-        "forming": node.meeting.first_boot.waiting_for(blank) or _missing_voters(node),
+        "forming": forming(node, now),
         "other_clusters": sorted(node.directory.foreign),
     }
 
@@ -53,7 +52,10 @@ def fault_tolerance(node: NodeCore, now: float) -> int:
     return max(0, len(live.intersection(voters)) - (len(voters) // 2 + 1))
 
 
-def _missing_voters(node: NodeCore) -> str:
+def forming(node: NodeCore, now: float) -> str:
+    """What the cluster's beginning still waits for, in words; "" once it accepts tasks."""
+    if waiting := node.meeting.first_boot.waiting_for(len(node.directory.live(now, ""))):
+        return waiting
     missing = node.missing_voters()
     return f"{missing} of {node.settings.min_voters} voters are still to come" if missing else ""
 
