@@ -337,14 +337,14 @@ class Removed(NamedTuple):
 
 
 class Confirm(NamedTuple):
-    """Leader to its voters: do you still follow me? For reads that must not be stale."""
+    """Leader to its peers, with each heartbeat and for reads that must not be stale: do you still follow me?"""
 
     term: int
     number: int  # of the question, from 1 in each term; a later one covers the earlier ones
 
 
 class Confirmed(NamedTuple):
-    """The answer of a voter that knows no higher term."""
+    """The answer of a peer that knows no higher term. It counts as of when the question was asked."""
 
     term: int
     number: int

@@ -153,7 +153,7 @@ class Scenario:
         while self._now < end:
             for node_id in nodes:
                 self._do_beat(node_id)
-            self._do_settle(nodes)
+                self._do_settle(nodes)
         self._lines = []
 
     def _do_propose(self, node_id: str, data: str) -> None:

@@ -27,6 +27,8 @@ from paceline_protocol.messages import (
     Append,
     AppendResponse,
     Config,
+    Confirm,
+    Confirmed,
     EntryKind,
     SnapshotChunk,
     SnapshotResponse,
@@ -83,6 +85,13 @@ def replicating(config: Config = ABC) -> Consensus:
     return core
 
 
+def answer_questions(core: Consensus, peer: str, now: float) -> None:
+    """That the peer follows, to whatever it was asked."""
+    for to, message in run(core).send_now:
+        if to == peer and isinstance(message, Confirm):
+            core.step(peer, Confirmed(message.term, message.number), now)
+
+
 def test_a_node_without_a_configuration_only_listens() -> None:
     core = Consensus("a", timing=Timing(), random=random.Random(1), now=0.0)
     assert core.next_deadline() == inf
@@ -112,6 +121,20 @@ def test_a_vote_is_sent_only_after_its_write() -> None:
     assert ready.persist == Persist(1, HardState(2, "b"))
     assert ready.send_now == []
     assert ready.send_after == [("b", VoteResponse(2, True, False))]
+
+
+def test_that_it_follows_a_node_says_once_its_term_is_written_and_does_not_wait_for_entries() -> None:
+    core = member()
+    core.step("b", Confirm(2, 1), 0.0)
+    ready = core.take_ready()
+    assert ready.persist == Persist(1, HardState(2))
+    assert (ready.send_now, ready.send_after) == ([], [("b", Confirmed(2, 1))])
+    core.persisted(1)
+    core.step("b", Append(2, 1, 1, 1, ((2, EntryKind.ACCEPT, b"x"),)), 0.0)
+    core.step("b", Confirm(2, 2), 0.0)
+    ready = core.take_ready()
+    assert ready.send_now == [("b", Confirmed(2, 2))]
+    assert ready.send_after == [("b", AppendResponse(2, True, 2))]
 
 
 def test_a_node_votes_once_in_a_term_and_repeats_that_vote() -> None:
@@ -187,6 +210,7 @@ def test_a_leader_that_is_removed_has_the_voter_with_most_of_the_log_stand_at_on
     core = elected()
     run(core)
     core.step("c", AppendResponse(core.term, True, core.log.last_index), 0.0)
+    core.step("c", Confirmed(core.term, 1), 0.0)
     assert core.propose_config(Config(("b", "c")))
     removed_at = core.log.last_index
     assert core.propose(EntryKind.ACCEPT, b"1") == removed_at + 1
@@ -339,11 +363,26 @@ def test_a_silent_peer_is_sent_nothing_but_heartbeats() -> None:
         now += HEARTBEAT_S
         core.step("b", AppendResponse(core.term, True, 2), now)
         core.tick(now)
-        run(core)
+        answer_questions(core, "b", now)
     assert core.progress(now)["c"].state is PeerState.PROBE
     assert not core.progress(now)["c"].recently_active
     core.propose(EntryKind.ACCEPT, b"x")
     assert [to for to, _ in run(core).send_now] == ["b"]
+
+
+def test_a_peer_counts_as_heard_since_it_was_asked_and_only_if_it_writes_too() -> None:
+    core = replicating()
+
+    def heard_at() -> float:
+        return core.progress(0.2)["b"].heard_at
+
+    core.tick(0.1)
+    core.step("b", Confirmed(core.term, 2), 0.2)
+    assert heard_at() == 0.0, "its disk hangs"
+    core.step("b", AppendResponse(core.term, True, 2), 0.2)
+    assert heard_at() == 0.1, "and not when the answer came"
+    core.step("b", Confirmed(core.term, 1), 0.2)
+    assert heard_at() == 0.1
 
 
 def test_a_leader_wakes_in_time_for_its_heartbeat_and_for_the_end_of_its_lease() -> None:

@@ -17,6 +17,7 @@ from paceline.core.executor import Executor
 from paceline.core.leader import Leader
 from paceline.core.membership import FirstBoot
 from paceline.core.node import NodeCore
+from paceline.core.questions import Questions
 from paceline.core.slots import Slots
 from paceline.core.task import TaskTable
 from paceline.core.writes import Writes
@@ -176,6 +177,16 @@ def say_unknown(true: Method) -> Method:
 def never_end_the_lease(true: Method) -> Method:
     """Whoever was elected counts as heard by a majority for good."""
     return lambda self, now: inf
+
+
+def count_answers_as_of_now(true: Method) -> Method:
+    """Whatever arrives says that its sender follows now."""
+
+    def answered(self: Questions, peer: str, number: int) -> float | None:
+        true(self, peer, number)
+        return max(self._asked_at.values(), default=None)
+
+    return answered
 
 
 # --- the nodes ------------------------------------------------------------------------------------------------------

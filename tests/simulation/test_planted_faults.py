@@ -22,6 +22,7 @@ from paceline.core.election import Ballot, Election
 from paceline.core.follower import Follower
 from paceline.core.leadership import Leadership
 from paceline.core.progress import Replication
+from paceline.core.questions import Questions
 from paceline.core.reads import Reads
 from paceline.core.standing import Standing
 from paceline.core.writes import Writes
@@ -147,7 +148,7 @@ def do_not_write(part: str) -> Callable[[Method], Method]:
 
 
 def answer_unasked(true: Method) -> Method:
-    def take_confirmed(self: Reads, voters: tuple[str, ...], own_id: str) -> list[tuple[int, int]]:
+    def take_confirmed(self: Reads, through: int) -> list[tuple[int, int]]:
         reads = [(ticket, index) for _, ticket, index in self._waiting]
         self._waiting.clear()
         return reads
@@ -156,7 +157,15 @@ def answer_unasked(true: Method) -> Method:
 
 
 def count_any_answer(true: Method) -> Method:
-    return lambda self, voter, number: true(self, voter, self._asked)
+    return lambda self, peer, number: true(self, peer, self.last)
+
+
+def count_answers_as_of_now(true: Method) -> Method:
+    def answered(self: Questions, peer: str, number: int) -> float | None:
+        true(self, peer, number)
+        return max(self._asked_at.values(), default=None)
+
+    return answered
 
 
 def believe_to_know(true: Method) -> Method:
@@ -199,7 +208,8 @@ FAULTS = [
     Fault("stands without a pre-vote", Consensus, "campaign", stand_without_pre_vote, "prevote_keeps_leader"),
     Fault("never campaigns once its removal is in its log", ConfigHistory, "previous", always(None), "leader_removed"),
     Fault("answers a read without a question", Reads, "take_confirmed", answer_unasked, "stale_read"),
-    Fault("counts answers to an earlier question", Reads, "answered", count_any_answer, "stale_read"),
+    Fault("counts answers to an earlier question", Questions, "answered", count_any_answer, "stale_read"),
+    Fault("takes a late answer for one of now", Questions, "answered", count_answers_as_of_now, "check_quorum"),
     Fault("reads before its term has committed", Leadership, "has_committed_in_term", believe_to_know, "stale_read"),
     Fault("goes on standing once it is removed", Standing, "is_removed", always(False), "removed_voter"),
     Fault(

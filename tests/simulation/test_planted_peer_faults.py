@@ -27,6 +27,7 @@ from paceline.core.leader import Leader
 from paceline.core.membership import FirstBoot, Identity
 from paceline.core.node import NodeCore
 from paceline.core.progress import Replication
+from paceline.core.questions import Questions
 from paceline.core.slots import Slots
 from paceline.core.task import Task, TaskTable
 from paceline.core.writes import Writes
@@ -73,6 +74,7 @@ WIPES = {"wipe_rate": 0.5, "crash_rate": 0.3}
 PARTITIONS = {"partition_rate": 1.5}
 CANCELS = {"cancel": 0.5}
 STALE = {"crash_rate": 0.6, "stale": 1.0}
+GHOSTS = {"wipe_rate": 0.5, "crash_rate": 0.6, "stale": 1.0, "partition_rate": 1.5}
 BOOTS = {"crash_rate": 1.5, "late": 0.3, "cut_at_save": 0.5, "partition_rate": 1.5}
 MOVES = {"crash_rate": 1.5, "move": 0.8, "late": 0.6, "drop": 0.3, "partition_rate": 1.5}
 
@@ -130,6 +132,14 @@ FAULTS = [
         "lease_until",
         broken.never_end_the_lease,
         faults=PARTITIONS,
+        finding="dispatches, and can have heard only",
+    ),
+    Fault(
+        "takes a late answer for one of now",
+        Questions,
+        "answered",
+        broken.count_answers_as_of_now,
+        faults=GHOSTS,
         finding="dispatches, and can have heard only",
     ),
     Fault(
@@ -202,7 +212,7 @@ FAULTS = [
         journal_writer.Writer,
         "save_slice",
         broken.save_at_once,
-        f"{WORLD}_no_leader_changes_because_of_snapshots_though_the_disks_write_them_for_longer_than_a_lease",
+        f"{WORLD}_no_task_waits_until_a_snapshot_is_written_and_no_leader_changes_because_of_one",
     ),
     Fault(
         "does not cut a torn tail", journal_writer, "cut_torn_tail", lambda true: lambda files, torn: None, faults=DISKS
@@ -303,7 +313,7 @@ def test_planted_fault_is_found(fault: Fault, monkeypatch: pytest.MonkeyPatch) -
 CONTROLS = [
     *(
         Fault("-".join(faults) or "usual", None, "", broken.skip, faults=faults)
-        for faults in ({}, CRASHES, DUPLICATES, DISKS, REBOOTS, WIPES, PARTITIONS, CANCELS, STALE)
+        for faults in ({}, CRASHES, DUPLICATES, DISKS, REBOOTS, WIPES, PARTITIONS, CANCELS, STALE, GHOSTS)
     ),
     Fault("boots", None, "", broken.skip, faults=BOOTS, nodes=5, expect=3),
     Fault("moves", None, "", broken.skip, faults=MOVES, nodes=5, expect=3),

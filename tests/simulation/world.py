@@ -44,8 +44,6 @@ CAUGHT_UP_WITHIN_S = 10.0
 FINISH_WITHIN_S = 60.0
 DIGEST_EVERY_ENTRIES = 8
 CHANGE_TAKES_S = 8.0
-SLOWEST_S = 0.55
-"""A frame that is not lost arrives within this time."""
 
 
 @dataclass(slots=True)
@@ -485,7 +483,7 @@ class World:
         first = 1 << INCARNATION_SHIFT  # the numbers begin anew with each start of a node
         if all(seq == before.get(each, 0) or not seq % first for each, seq in node.dispatched.items()):
             return
-        since = self.now - self.settings.timing.election_timeout_min_s - SLOWEST_S
+        since = self.now - self.settings.timing.election_timeout_min_s
         voters = core.consensus.config.voters
         heard = [each for each in voters if self._sent_at.get((each, node.address), -math.inf) >= since]
         if len({core.node_id, *heard}.intersection(voters)) <= len(voters) // 2:

@@ -10,6 +10,7 @@ and its own promises:
 - ``election``: votes, given and asked for; the lease that a voter grants a leader it hears
 - ``standing``: whether this node may stand at all, or was removed
 - ``leadership``: as leader, append, commit by counting, change the configuration, read, make way (``hand_over``)
+- ``questions``: as leader, who is known to follow, as of when
 - ``progress``: as leader, how far each peer is
 - ``follower``: taking in what a leader sends
 - ``writes``: what goes to the disk, and what of term and vote is durable
@@ -20,8 +21,8 @@ What the whole guarantees, beside that:
 - Term and vote are durable before a vote, an answer or a vote request leaves. A candidate counts its own vote, and a
   leader its own entries, once :meth:`Consensus.persisted` says so.
 - There is one leader per term: to hear of two is a violation.
-- A leader that has not heard a majority for ``election_timeout_min_s`` steps down. That long a voter that hears a
-  leader helps nobody to depose it.
+- A leader steps down ``election_timeout_min_s`` after it last asked what a majority has answered. That long a voter
+  that hears a leader helps nobody to depose it.
 
 :class:`~paceline.core.log.ConsensusViolation` from any method means that the log contradicts itself: stop the node.
 """
@@ -144,7 +145,7 @@ class Consensus:
         return self._leadership is not None and self._leadership.has_committed_in_term
 
     def has_quorum_lease(self, now: float) -> bool:
-        """Whether this leader heard a majority within ``election_timeout_min_s``."""
+        """Whether a majority has answered what this leader asked within ``election_timeout_min_s``."""
         return self._leadership is not None and now < self._leadership.replication.lease_until(now)
 
     def match_of(self, peer: str) -> int:
@@ -275,7 +276,7 @@ class Consensus:
     def take_ready(self) -> Ready:
         """Everything that has to be done since the last call."""
         writes = self._writes
-        reads = self._leadership.take_reads(self._send_now) if self._leadership is not None else []
+        reads = self._leadership.take_reads(self._now, self._send_now) if self._leadership is not None else []
         self._collect_messages()
         persist: Persist | None = None
         if self._durable_at_once:
@@ -332,7 +333,9 @@ class Consensus:
                 self._send_after.append((sender, self._follower.on_snapshot_chunk(message)))
             case m.Confirm():
                 self._follow(sender)
-                self._send_after.append((sender, m.Confirmed(self.term, message.number)))
+                # It promises nothing but the term. A disk that is slow must not depose a leader: another has the same.
+                send = self._send_now if self._writes.has_durable_vote else self._send_after
+                send.append((sender, m.Confirmed(self.term, message.number)))
             case m.TimeoutNow():
                 self._follow(sender)
                 self.campaign(self._now, transfer=True)
@@ -386,13 +389,13 @@ class Consensus:
         self._leadership = Leadership(
             self.node_id, self.term, self.log, self._configs, self.timing, heard_at, self._now
         )
-        self._send_now.extend(self._leadership.heartbeats(self._now))
+        self._leadership.beat(self._now, self._send_now)
 
     def _resign(self, leadership: Leadership) -> None:
         """Its removal is committed. The others learn that now, and not from a successor's election; and who has most of
         the log stands at once, not only when it has noticed the silence."""
         self._send_now.extend(leadership.replication.messages(self._now))
-        self._send_now.extend(leadership.heartbeats(self._now))
+        self._send_now.extend(leadership.replication.heartbeats(self._now))
         self._send_now.append((leadership.best_voter(), m.TimeoutNow(self.term)))
         self._become_follower(self.term, "")
 

@@ -16,7 +16,7 @@ How far each peer is, and what it is sent next, is in ``progress.py``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from paceline.core.config_change import ConfigHistory
@@ -24,10 +24,10 @@ from paceline.core.election import Timing
 from paceline.core.hand_over import HandOver
 from paceline.core.log import Entry, Log
 from paceline.core.progress import Replication
+from paceline.core.questions import Questions
 from paceline.core.reads import Reads
 from paceline_protocol.codec import decode_config, encode_config
 from paceline_protocol.messages import (
-    Append,
     AppendResponse,
     Config,
     Confirm,
@@ -58,6 +58,7 @@ class Leadership:
         self._log = log
         self._configs = configs
         self._timing = timing
+        self._questions = Questions(timing.election_timeout_max_s)
         self._reads = Reads()
         self._hand_over: HandOver | None = None
         self._term_start_index = self.append(EntryKind.NOOP, b"", now)
@@ -108,14 +109,14 @@ class Leadership:
         peer = self.replication.peers.get(sender)
         if peer is None:
             return False
-        peer.heard_at = now
+        if isinstance(response, Confirmed):
+            peer.heard(self._questions.answered(sender, response.number))
+            return False
+        peer.answered_at = now
         if isinstance(response, AppendResponse):
             self.replication.on_append_response(peer, response)
-        elif isinstance(response, SnapshotResponse):
-            self.replication.on_snapshot_response(peer, response)
         else:
-            self._reads.answered(sender, response.number)
-            return False
+            self.replication.on_snapshot_response(peer, response)
         return self.advance_commit()
 
     def next_deadline(self, now: float) -> float:
@@ -123,18 +124,18 @@ class Leadership:
         return min(self.replication.heartbeat_at, self.replication.lease_until(now))
 
     def tick(self, now: float, send: list[tuple[str, ConsensusMessage]]) -> bool:
-        """Add the heartbeats, if it is time for them; returns whether it is. The open question goes along with them:
-        it may have been lost."""
+        """Add the heartbeats, if it is time for them; returns whether it is."""
         if now < self.replication.heartbeat_at:
             return False
-        send.extend(self.heartbeats(now))
-        self._ask(self._reads.open_question(), send)
+        self.beat(now, send)
         return True
 
-    def heartbeats(self, now: float) -> Iterator[tuple[str, Append]]:
+    def beat(self, now: float, send: list[tuple[str, ConsensusMessage]]) -> None:
+        """Add the heartbeats, and the question whether they are heard."""
         if self._hand_over is not None:
             self._hand_over.repeat()
-        return self.replication.heartbeats(now)
+        send.extend(self.replication.heartbeats(now))
+        self._ask(now, send)
 
     def collect(self, send: list[tuple[str, ConsensusMessage]], now: float) -> None:
         """Add what is due to each peer."""
@@ -171,14 +172,17 @@ class Leadership:
 
     def add_read(self, ticket: int) -> bool:
         """A read came. False if what earlier terms committed is not known yet, or too many wait."""
-        return self.has_committed_in_term and self._reads.add(ticket, self._log.commit_index)
+        return self.has_committed_in_term and self._reads.add(ticket, self._log.commit_index, self._questions.last)
 
-    def take_reads(self, send: list[tuple[str, ConsensusMessage]]) -> list[tuple[int, int]]:
+    def take_reads(self, now: float, send: list[tuple[str, ConsensusMessage]]) -> list[tuple[int, int]]:
         """The reads that are confirmed. Adds the question for those that came since the last one."""
-        self._ask(self._reads.new_question(), send)
-        return self._reads.take_confirmed(self._configs.current.voters, self._node_id)
+        if not self._reads:
+            return []
+        if self._reads.wants_question(self._questions.last):
+            self._ask(now, send)
+        through = self._questions.answered_by_majority(self._configs.current.voters, self._node_id)
+        return self._reads.take_confirmed(through)
 
-    def _ask(self, number: int | None, send: list[tuple[str, ConsensusMessage]]) -> None:
-        if number is not None:
-            question = Confirm(self._term, number)
-            send.extend((voter, question) for voter in self._configs.current.voters if voter != self._node_id)
+    def _ask(self, now: float, send: list[tuple[str, ConsensusMessage]]) -> None:
+        question = Confirm(self._term, self._questions.ask(now))
+        send.extend((peer, question) for peer in self.replication.peers)

@@ -60,7 +60,7 @@ class PeerProgress:
     match: int
     state: PeerState
     recently_active: bool
-    heard_at: float  # -inf if never in this term
+    heard_at: float  # as of when it is known to follow and to write; -inf if never in this term
 
 
 @dataclass(slots=True, eq=False)
@@ -68,7 +68,8 @@ class Progress:
     """One peer, as its leader sees it."""
 
     next: int
-    heard_at: float
+    heard_at: float  # as of when it is known to follow: when it was asked what it has answered
+    answered_at: float  # when it last answered for its log, which waits for its disk
     match: int = 0
     state: PeerState = PeerState.PROBE
     probe_due: bool = True
@@ -76,6 +77,11 @@ class Progress:
     transfer: Outgoing | None = None
     in_flight: deque[tuple[int, int]] = field(default_factory=deque)  # (last index, bytes) of each Append
     in_flight_bytes: int = 0
+
+    def heard(self, asked_at: float | None) -> None:
+        """It has answered a question that was asked then, if that was not too long ago."""
+        if asked_at is not None and asked_at > self.heard_at:
+            self.heard_at = asked_at
 
     def probe(self, next_index: int) -> None:
         self._enter(PeerState.PROBE, next_index)
@@ -124,7 +130,7 @@ class Replication:
         self._lease_until = -inf  # a lower bound, raised when it is reached
         self._config = config
         self.peers = {
-            peer: Progress(log.last_index + 1, heard_at.get(peer, -inf))
+            peer: Progress(log.last_index + 1, heard_at.get(peer, -inf), heard_at.get(peer, -inf))
             for peer in (*config.voters, *config.learners)
             if peer != node_id
         }
@@ -135,7 +141,8 @@ class Replication:
     def set_config(self, config: Config, now: float) -> None:
         """A peer that is new counts as just heard, or the leader would step down before it could ask it."""
         members = {*config.voters, *config.learners} - {self._node_id}
-        self.peers = {peer: self.peers.get(peer) or Progress(self._log.last_index + 1, now) for peer in sorted(members)}
+        new = self._log.last_index + 1
+        self.peers = {peer: self.peers.get(peer) or Progress(new, now, now) for peer in sorted(members)}
         self._config = config
         self._lease_until = -inf
 
@@ -150,7 +157,8 @@ class Replication:
         return sorted(matches, reverse=True)[majority(len(matches)) - 1]
 
     def lease_until(self, now: float) -> float:
-        """When the leader will have gone an election timeout without hearing a majority."""
+        """Until when a majority follows, as far as the leader knows: an election timeout after it asked those that
+        have answered."""
         if now >= self._lease_until:
             heard = [inf if voter == self._node_id else self.peers[voter].heard_at for voter in self._config.voters]
             quorum_heard_at = sorted(heard, reverse=True)[majority(len(heard)) - 1]
@@ -167,8 +175,9 @@ class Replication:
     def progress(self, now: float) -> dict[str, PeerProgress]:
         recent_s = self._timing.election_timeout_max_s
         return {
-            peer_id: PeerProgress(peer.match, peer.state, now - peer.heard_at <= recent_s, peer.heard_at)
+            peer_id: PeerProgress(peer.match, peer.state, now - heard_at <= recent_s, heard_at)
             for peer_id, peer in self.peers.items()
+            for heard_at in (min(peer.heard_at, peer.answered_at),)
         }
 
     # --- answers ---

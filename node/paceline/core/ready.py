@@ -2,7 +2,7 @@
 
 The order that the shell keeps, for each of them:
 
-1. send ``send_now``: a leader's Appends, which promise nothing;
+1. send ``send_now``: what promises nothing that is not durable, as a leader's Appends;
 2. write ``persist`` and make it durable: its hard state first, then the snapshot (which replaces the whole log), the
    cut, the entries. A crash may leave any prefix of that;
 3. only then send ``send_after`` and call :meth:`Consensus.persisted`. A Ready without ``persist`` still waits for the
