@@ -107,7 +107,7 @@ class SimulatedJournal:
             try:
                 if batch:
                     self._writer.write(batch)
-                else:
+                elif self._writer.is_saving:  # and not given up for one that a leader sent
                     self._writer.save_slice()
             except OSError as error:
                 self.failure = JournalFailed("write", str(self._directory), str(error))
