@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 
 from paceline_bench.server_process import HOST, Server, find_program, free_ports
 
 RABBITMQ_PROGRAMS = ("/usr/lib/rabbitmq/bin/rabbitmq-server", "rabbitmq-server")
-"""Debian's program of that name on the path is another one, which asks for root and reads /etc."""
+CONTROL_PROGRAMS = ("/usr/lib/rabbitmq/bin/rabbitmqctl", "rabbitmqctl")
+"""Debian's programs of these names on the path are others, which ask for root and read /etc."""
+CONTROL_LIMIT_S = 60.0
 
 
 class RabbitMQ:
@@ -23,6 +27,7 @@ class RabbitMQ:
         self.port, self._distribution, self._mapper_port = free_ports(3)
         self._mapper: Server | None = None
         self._server: Server | None = None
+        self._environment: dict[str, str] = {}
 
     @property
     def url(self) -> str:
@@ -40,7 +45,7 @@ class RabbitMQ:
             self._mapper.wait_ready(b"\x00\x01n", self._mapper_port.to_bytes(4, "big"))
         (directory / "plugins").write_text("[].\n")
         (directory / "rabbitmq.conf").write_text(f"loopback_users.guest = true\n{self._settings}")
-        environment = {
+        self._environment = environment = {
             "HOME": str(directory),  # Erlang keeps its cookie there
             "RABBITMQ_NODENAME": f"paceline-{self.port}@localhost",
             "RABBITMQ_NODE_IP_ADDRESS": HOST,
@@ -59,6 +64,13 @@ class RabbitMQ:
         self._server = Server([find_program(*RABBITMQ_PROGRAMS)], environment, directory, self.port)
         # The first byte of a method frame: Connection.Start
         self._server.wait_ready(b"AMQP\x00\x00\x09\x01", b"\x01")
+
+    def control(self, *arguments: str) -> None:
+        """What an operator does with rabbitmqctl. Raises CalledProcessError."""
+        command = [find_program(*CONTROL_PROGRAMS), *arguments]
+        subprocess.run(
+            command, check=True, capture_output=True, timeout=CONTROL_LIMIT_S, env=os.environ | self._environment
+        )
 
     def stop_server(self) -> None:
         """The broker only, to be started again."""

@@ -5,8 +5,8 @@ all that was under way, and the next life begins after a pause: RabbitMQ deliver
 bridge submits it under the same ids, and the cluster says how it ended or will end. So the loss of a connection is the
 same case as the death of the process, and there is one way back from both.
 
-Everything of a life happens in one thread, the one of Link.run(). A second one asks the cluster each second how full it
-is, since that may have to wait.
+Everything of a life happens in one thread, the one of Link.run(). A second one, which outlives the lives, asks the
+cluster each second how full it is (``watch.py``).
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from paceline.errors import (
     IncompatibleVersion,
     NoLeader,
     NoNodeFound,
-    PacelineError,
     QueueFull,
     ResultUnknown,
     UnknownTask,
@@ -33,10 +32,11 @@ from paceline.errors import (
 from paceline_bridge import replies
 from paceline_bridge.config import BridgeConfig
 from paceline_bridge.counters import Counters
-from paceline_bridge.deliveries import Delivery, Ledger, Tag
+from paceline_bridge.deliveries import Delivery, Entry, Ledger, Tag
 from paceline_bridge.mapping import interpret, refuse
 from paceline_bridge.message import Message, Refused, TaskCall
 from paceline_bridge.rabbitmq import Link, LinkLost
+from paceline_bridge.watch import Watch, describe
 from paceline_bridge.window import Window
 from paceline_protocol.errors import PayloadError, PayloadTooLarge, ProtocolError
 
@@ -44,8 +44,6 @@ TICK_S = 0.1
 STOP_LIMIT_S = 5.0
 FULL_PAUSE_S = 0.5
 ASK_INTERVAL_S = 30.0
-STATUS_INTERVAL_S = 1.0
-STATUS_TIMEOUT_S = 2.0
 RETRY_MIN_S = 0.2
 RETRY_MAX_S = 30.0
 STEADY_S = 30.0
@@ -70,6 +68,7 @@ class Bridge:
         self._stopping = threading.Event()
         self._life: _Life | None = None
         self._told = ""
+        self._watch = Watch(make_relay(_no_news), lambda: describe(config, self.counters))
 
     def stop(self) -> None:
         """From any thread: take no more deliveries, acknowledge what is accepted, leave the rest to RabbitMQ."""
@@ -80,13 +79,24 @@ class Bridge:
 
     def run(self) -> None:
         """Returns once it was stopped. Every failure is logged, and tried again with a pause that grows."""
+        self._watch.start()
+        try:
+            self._live()
+        finally:
+            self._watch.close()
+            self.counters.state = "stopped"
+        _logger.info("the bridge has stopped")
+
+    def _live(self) -> None:
         pause_s = RETRY_MIN_S
         urls: list[str] = []
+        owed: list[Entry] = []
         while not self._stopping.is_set():
             if not urls:
                 urls = list(self._config.urls)
                 random.shuffle(urls)
-            life = self._life = _Life(self._config, urls.pop(), self._make_relay, self.counters)
+            life = self._life = _Life(self._config, urls.pop(), self._make_relay, self.counters, self._watch)
+            life.carry(owed)
             if self._stopping.is_set():  # it may have been stopped before there was a life to stop
                 break
             try:
@@ -96,6 +106,7 @@ class Bridge:
             except Exception:
                 # A defect. What was under way comes again; whoever supervises the process could do no more.
                 _logger.exception("the bridge failed and begins anew; please report this")
+            owed = life.owed()
             if life.ready_for_s() >= STEADY_S:
                 pause_s = RETRY_MIN_S
             if life.was_ready:
@@ -105,8 +116,6 @@ class Bridge:
             self.counters.connections_lost += not self._stopping.is_set()
             self._stopping.wait(random.uniform(0, pause_s))
             pause_s = min(pause_s * 2, RETRY_MAX_S)
-        self.counters.state = "stopped"
-        _logger.info("the bridge has stopped")
 
     def _tell(self, text: str) -> None:
         """One line for each new trouble, and not for each try."""
@@ -118,8 +127,9 @@ class Bridge:
 class _Life:
     """A relay and a link, and what is under way between them."""
 
-    def __init__(self, config: BridgeConfig, url: str, make_relay: MakeRelay, counters: Counters) -> None:
+    def __init__(self, config: BridgeConfig, url: str, make_relay: MakeRelay, counters: Counters, watch: Watch) -> None:
         self._config = config
+        self._watch = watch
         self._counters = counters
         self._ledger = Ledger()
         self._window = Window()
@@ -131,7 +141,6 @@ class _Life:
         self._ask_at_s = time.monotonic() + ASK_INTERVAL_S
         self._not_before_s = 0.0  # the cluster is full until then
         self._stop_by_s: float | None = None
-        self._over = threading.Event()
         self.was_ready = False
         self._ready_at_s = 0.0
 
@@ -143,12 +152,17 @@ class _Life:
             except BaseException:
                 self._link.discard()
                 raise
-            watcher = threading.Thread(target=self._watch_cluster, name="paceline-bridge-status", daemon=True)
-            watcher.start()
             self._link.run()
         finally:
-            self._over.set()
             self._relay.close()
+
+    def carry(self, owed: list[Entry]) -> None:
+        """Before run(): what the life before owed, and this one does."""
+        self._ledger.carry(owed)
+
+    def owed(self) -> list[Entry]:
+        """After run(): the replies that RabbitMQ will not ask for again."""
+        return self._ledger.owed()
 
     def ready_for_s(self) -> float:
         """How long RabbitMQ and the cluster were both there."""
@@ -165,15 +179,6 @@ class _Life:
                 return
             self._counters.state = "stopping"
             self._link.stop_consuming()
-
-    def _watch_cluster(self) -> None:
-        while not self._over.wait(STATUS_INTERVAL_S):
-            try:
-                self._window.cluster = self._relay.status(STATUS_TIMEOUT_S)
-            except ClientClosed:
-                return
-            except (PacelineError, TimeoutError):
-                continue  # the client itself finds out whether the cluster is gone; until then the window stays
 
     # --- from RabbitMQ -------------------------------------------------------------------------------------------
 
@@ -329,12 +334,14 @@ class _Life:
         now = time.monotonic()
         if self._not_before_s and now >= self._not_before_s:
             self._not_before_s = 0.0
-        self._window.adjust(now, self._ledger.outstanding)
+        self._window.adjust(now, self._ledger.outstanding, self._watch.status)
         self._submit_waiting()
         for reply in self._ledger.due_started(now):
             self._link.publish(reply.queue, replies.started(reply), _reply_properties(reply.correlation_id), None)
         for delivery in self._ledger.long_running(now):
             self._ack(delivery)
+        for delivery in self._ledger.give_back(now):
+            self._link.give_back(delivery.tag)
         if now >= self._ask_at_s:
             self._ask_at_s = now + ASK_INTERVAL_S
             self._relay.ask_again(self._ledger.accepted_before(now - ASK_INTERVAL_S))
@@ -375,6 +382,10 @@ def _queues(config: BridgeConfig) -> dict[str, bool]:
         if not name.endswith(".DQ") and f"{name}.DQ" not in queues:
             queues[f"{name}.DQ"] = True
     return queues
+
+
+def _no_news() -> None:
+    """For a relay that submits nothing."""
 
 
 def _fresh_id() -> bytes:

@@ -59,9 +59,9 @@ _logger = logging.getLogger("paceline.bridge")
 @click.option("--dead-letter", metavar="QUEUE", help=f"Where refused messages go. Default: {DEAD_LETTER}.")
 @click.option(
     "--metrics",
-    envvar="PACELINE_METRICS",
+    envvar="PACELINE_BRIDGE_METRICS",
     metavar="HOST:PORT|off",
-    help="Where to serve /metrics, /livez and /readyz. Default: off.  [env: PACELINE_METRICS]",
+    help="Where to serve /metrics, /livez and /readyz. Default: off.  [env: PACELINE_BRIDGE_METRICS]",
 )
 @reaches_a_cluster
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)

@@ -4,10 +4,12 @@ The rule: **a delivery is acknowledged when the cluster holds all that is still 
 reply, that is when the task is accepted, or has ended, which implies it. If somebody does, it is when the final reply
 is confirmed by RabbitMQ. So whenever the bridge dies, what is owed is either with RabbitMQ, which delivers again, or
 with the cluster. A task that runs for longer than ``LONG_S`` is the exception: RabbitMQ gives up a consumer that keeps
-a delivery for 30 minutes, so it is acknowledged before, and its reply is then owed by this process alone.
+a delivery for 30 minutes, so it is acknowledged before, and its reply is then owed by this process alone: it goes on
+to the next life of the bridge, where the task is submitted again, under its id, to hear how it ended.
 
 What is submitted and has not ended is bounded by the window, which the caller sets; what is delivered and over the
-window waits here, at most the prefetch of each queue, and the rest stays with RabbitMQ.
+window waits here, at most the prefetch of each queue, and the rest stays with RabbitMQ. What has waited for
+``GIVE_BACK_S`` goes back to RabbitMQ, too, which delivers it anew.
 
 Pure: no socket, no clock. It tells by its return values what is to be done.
 """
@@ -22,6 +24,7 @@ from paceline_bridge.message import Message, ReplyAddress, TaskCall
 STARTED_AFTER_S = 0.2
 """A caller is told STARTED if its task has not ended so long after the bridge has submitted it."""
 LONG_S = 15 * 60.0
+GIVE_BACK_S = 20 * 60.0
 
 Tag = tuple[int, int]
 """(channel number, delivery tag): what RabbitMQ calls a delivery."""
@@ -65,6 +68,21 @@ class Ledger:
         """Delivered, and not submitted yet."""
         return len(self._waiting)
 
+    def owed(self) -> list[Entry]:
+        """The tasks with replies that RabbitMQ will not ask for again, since their deliveries are acknowledged."""
+        found = []
+        for entry in self.entries.values():
+            deliveries = [delivery for delivery in entry.deliveries if delivery.acked and delivery.reply is not None]
+            if deliveries:
+                found.append(Entry(entry.call, entry.since, deliveries, told_started=entry.told_started))
+        return found
+
+    def carry(self, owed: list[Entry]) -> None:
+        """Take on what an earlier ledger owed. Before anything else."""
+        for entry in owed:
+            self.entries[entry.call.task_id] = entry
+            self._waiting.append(entry.call.task_id)
+
     def add(self, call: TaskCall, delivery: Delivery, now: float) -> bool:
         """A delivery. True if it can be settled at once: the task that it asks for has ended, or was accepted, by what
         an earlier delivery brought."""
@@ -91,6 +109,23 @@ class Ledger:
         self.entries[task_id].submitted = False
         self.outstanding -= 1
         self._waiting.append(task_id)
+
+    def give_back(self, now: float) -> list[Delivery]:
+        """Forget the tasks whose turn did not come. Returns their deliveries, on which RabbitMQ would soon give up."""
+        if not self._waiting:
+            return []
+        overdue = []
+        for task_id, entry in self.entries.items():
+            if now < entry.since + GIVE_BACK_S:
+                break
+            if not entry.submitted and not any(delivery.acked for delivery in entry.deliveries):
+                overdue.append(task_id)
+        gone = set(overdue)
+        if gone:
+            self._waiting = deque(task_id for task_id in self._waiting if task_id not in gone)
+        found = [delivery for task_id in overdue for delivery in self.entries.pop(task_id).deliveries]
+        self.unacked -= len(found)
+        return found
 
     def accept(self, task_id: bytes) -> list[Delivery]:
         """The deliveries to settle since the cluster has the task."""

@@ -337,6 +337,12 @@ class Link:
         if channel is not None and channel.is_open and self._error is None:
             channel.basic_ack(tag[1])
 
+    def give_back(self, tag: Tag) -> None:
+        """Have it delivered again, to whoever consumes the queue."""
+        channel = self._channels.get(tag[0])
+        if channel is not None and channel.is_open and self._error is None:
+            channel.basic_nack(tag[1], requeue=True)
+
     def after_acks(self, then: Callable[[], None]) -> None:
         """``then()`` once RabbitMQ has taken the acknowledgements that were sent so far: a request on the same channel
         is answered after them, and the one that asks for what is the case already changes nothing."""

@@ -17,22 +17,20 @@ INTERVAL_S = 1.0
 
 
 class Window:
-    """``cluster`` is its last status, set by another thread."""
+    """``size`` is how many."""
 
     def __init__(self) -> None:
         self.size = WINDOW_MIN
-        self.cluster: Mapping[str, Any] = {}
         self._was_full = False
         self._next_s = 0.0
 
-    def adjust(self, now: float, outstanding: int) -> None:
-        """Called often, with how many tasks of this bridge have not ended."""
+    def adjust(self, now: float, outstanding: int, status: Mapping[str, Any]) -> None:
+        """Called often, with how many tasks of this bridge have not ended, and the cluster's last status."""
         if outstanding >= self.size:
             self._was_full = True
         if now < self._next_s:
             return
         self._next_s = now + INTERVAL_S
-        status = self.cluster
         # Of a node that this leader has not heard there is only the address.
         slots = sum(node.get("slots") or 0 for node in status.get("nodes", ()) if node.get("alive"))
         low = max(WINDOW_MIN, 2 * slots)

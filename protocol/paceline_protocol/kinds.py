@@ -29,7 +29,7 @@ KINDS: dict[int, tuple[type[m.Message], tuple[f.Check, ...]]] = {
     3: (m.Wait, (f.integer, f.ids)),
     4: (m.Cancel, (f.integer, f.ids)),
     5: (m.Ping, (f.integer,)),
-    6: (m.StatusRequest, (f.integer,)),
+    6: (m.StatusRequest, (f.integer, _pairs)),
     7: (m.Admin, (f.integer, f.one_of(m.AdminOp), f.string)),
     # node -> client
     20: (m.Welcome, (f.string, f.string, f.string, f.integer, f.string, f.string, f.many(f.string), f.integer)),

@@ -169,6 +169,7 @@ class StatusRequest(NamedTuple):
     """Ask any node what it knows. Answered by StatusReply."""
 
     request: int
+    about: tuple[tuple[str, str], ...] = ()  # what the client says of itself, for whoever asks after it: names, values
 
 
 # --- node -> client ---------------------------------------------------------------------------------------------

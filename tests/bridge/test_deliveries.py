@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from paceline_bridge.deliveries import LONG_S, STARTED_AFTER_S, Delivery, Ledger
+from paceline_bridge.deliveries import GIVE_BACK_S, LONG_S, STARTED_AFTER_S, Delivery, Ledger
 from paceline_bridge.message import Message, ReplyAddress, TaskCall
 from paceline_protocol.messages import TaskEnd
 
@@ -102,3 +102,41 @@ def test_a_long_task_is_acknowledged_and_still_owes_its_reply() -> None:
     ledger.acked(delivery)
     assert (ledger.long_running(LONG_S), ledger.unacked) == ([], 0)
     assert ledger.end(ONE, TaskEnd.SUCCEEDED, b"") == [delivery]
+
+
+def test_what_is_acknowledged_and_owes_a_reply_goes_on_to_the_next_life() -> None:
+    ledger = Ledger()
+    long, _ = add(ledger, call(0, REPLY), 1)
+    add(ledger, call(1, REPLY), 2)
+    acknowledged, _ = add(ledger, call(2), 3)
+    for _ in range(3):
+        ledger.take(3)
+    ledger.accept(ONE)
+    ledger.acked(long)
+    ledger.acked(acknowledged)
+    later = Ledger()
+    later.carry(ledger.owed())
+    assert (later.waiting, later.unacked) == (1, 0)
+    assert later.give_back(GIVE_BACK_S) == [], "there is nothing left to give back"
+    assert later.take(1) == call(0, REPLY)
+    again, at_once = add(later, call(0, REPLY), 4)
+    assert not at_once
+    assert later.end(ONE, TaskEnd.SUCCEEDED, b"") == [long, again]
+    for delivery in (long, again):
+        later.settle(ONE, delivery)
+    assert (later.entries, later.unacked, later.owed()) == ({}, 0, [])
+
+
+def test_what_waits_too_long_for_its_turn_goes_back_and_what_is_submitted_does_not() -> None:
+    ledger = Ledger()
+    add(ledger, call(0), 1)
+    ledger.take(1)
+    waiting, _ = add(ledger, call(1), 2)
+    doubled, _ = add(ledger, call(1), 3)
+    young, _ = add(ledger, call(2), 4, now=1.0)
+    assert ledger.give_back(GIVE_BACK_S - 0.1) == []
+    assert ledger.give_back(GIVE_BACK_S) == [waiting, doubled]
+    assert (ledger.unacked, ledger.waiting, ledger.outstanding) == (2, 1, 1)
+    assert ledger.take(2) == call(2)
+    assert ledger.take(3) is None
+    assert young.tag == (1, 4)

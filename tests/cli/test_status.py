@@ -7,7 +7,7 @@ import pytest
 
 from paceline.cli import status as module
 from paceline.cli.app import run
-from paceline.cli.status import node_rows, summary
+from paceline.cli.status import bridge_rows, node_rows, summary
 
 SILENT_VOTER = {"id": "3" * 32, "address": "10.0.0.3:7077", "role": "voter", "alive": False, "is_self": False}
 
@@ -99,6 +99,14 @@ def test_another_cluster_of_the_name_is_said_with_what_to_do() -> None:
     )
 
 
+BRIDGE = {"kind": "bridge", "host": "web1", "pid": "42", "state": "running", "rabbitmq": "amqp://mq", "queues": "[a]"}
+
+
+def test_bridges_have_a_row_each_and_other_clients_have_none() -> None:
+    assert bridge_rows(body(clients=[BRIDGE, {"kind": "other"}])) == [("web1:42", "running", "amqp://mq", "[a]", "")]
+    assert bridge_rows(body()) == []
+
+
 class StubClient:
     closed = False
 
@@ -114,6 +122,15 @@ def client(monkeypatch: pytest.MonkeyPatch) -> StubClient:
     stub = StubClient()
     monkeypatch.setattr(module, "connect", lambda *_: stub)
     return stub
+
+
+def test_the_bridges_are_a_table_of_their_own(
+    client: StubClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(client, "status", lambda timeout: body(clients=[BRIDGE]))
+    assert run(["status"]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.split() == ["web1:42", "running", "amqp://mq", "[a]"]
 
 
 def test_the_table_has_every_node(client: StubClient, capsys: pytest.CaptureFixture[str]) -> None:

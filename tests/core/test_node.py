@@ -12,6 +12,7 @@ from core.node_scenarios import NodeScenario, run_file
 from paceline.core.membership import Identity
 from paceline.core.node import NodeCore
 from paceline.core.settings import Settings
+from paceline.core.status import status
 from paceline_protocol.messages import (
     Consent,
     ConsentReceived,
@@ -29,6 +30,7 @@ from paceline_protocol.messages import (
     Submit,
     Welcome,
 )
+from paceline_protocol.payload import unpack_value
 
 SCENARIOS = sorted((Path(__file__).parent.parent / "scenarios" / "node").glob("*.txt"))
 
@@ -118,10 +120,13 @@ def test_a_deposed_leader_sends_nobody_to_itself() -> None:
 
 def test_any_node_tells_its_status() -> None:
     node = blank(expect=3)
-    node.on_client(b"c", StatusRequest(5), 0.0)
+    node.on_client(b"c", StatusRequest(5, (("kind", "bridge"),)), 0.0)
     (reply,) = turn(node, 0.0)
     assert isinstance(reply, StatusReply)
     assert reply.request == 5
+    assert unpack_value(reply.body)["clients"] == [{"kind": "bridge"}]
+    node.on_client_gone(b"c")
+    assert status(node, 0.0)["clients"] == []
 
 
 def test_a_blank_node_joins_the_cluster_of_a_peer_of_its_name_and_of_no_other() -> None:

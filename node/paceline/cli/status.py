@@ -35,6 +35,7 @@ def status(as_json: bool, addresses: tuple[str, ...], cluster_path: str | None, 
 
 def _print(body: Mapping[str, Any]) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH_CHARS)
@@ -50,6 +51,15 @@ def _print(body: Mapping[str, Any]) -> None:
         table.add_row(*row)
     console.print()
     console.print(table)
+    if bridges := bridge_rows(body):
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for heading in ("bridge", "state", "RabbitMQ", "queues"):
+            table.add_column(heading)
+        table.add_column("unacked", justify="right")
+        for bridge in bridges:
+            table.add_row(*map(escape, bridge))
+        console.print()
+        console.print(table)
 
 
 def summary(body: Mapping[str, Any]) -> list[str]:
@@ -102,6 +112,16 @@ def node_rows(body: Mapping[str, Any]) -> list[tuple[str, ...]]:
             node.get("metrics", ""),
         )
         for node in nodes
+    ]
+
+
+def bridge_rows(body: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """One row for each RabbitMQ bridge that works with this cluster, as it says itself."""
+    bridges = [client for client in body.get("clients", ()) if client.get("kind") == "bridge"]
+    keys = ("state", "rabbitmq", "queues", "unacked")
+    return [
+        (f"{bridge.get('host', '')}:{bridge.get('pid', '')}", *(bridge.get(key, "") for key in keys))
+        for bridge in bridges
     ]
 
 

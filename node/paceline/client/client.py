@@ -236,13 +236,13 @@ class Client:
                 raise TimeoutError(f"{len(pending) - count} of {len(pending)} tasks did not end within {timeout} s")
             yield ended.popleft()
 
-    def status(self, timeout: float = 5.0) -> dict[str, Any]:
+    def status(self, timeout: float = 5.0, *, _about: tuple[tuple[str, str], ...] = ()) -> dict[str, Any]:
         """What the leader knows about the cluster; what any node knows, while there is no leader.
 
         Raises NoNodeFound if none answers in time.
         """
         self._start_discovery()
-        body = self._driver.status(timeout)
+        body = self._driver.status(timeout, _about)
         if body is None:
             raise NoNodeFound(self._session.addresses, timeout)
         status: dict[str, Any] = unpack_value(body)

@@ -448,10 +448,10 @@ class Driver:
             with self._lock:
                 self.session.forget_request(request)
 
-    def status(self, timeout_s: float) -> bytes | None:
+    def status(self, timeout_s: float, about: tuple[tuple[str, str], ...]) -> bytes | None:
         """The packed status of the leader, or of any node while there is none. None: no answer in time."""
         session = self.session
-        request = self._request(session.status)
+        request = self._request(lambda now: session.status(now, about))
         replies = session.status_replies
         failed = session.failure
         try:

@@ -91,9 +91,11 @@ class Relay:
         for it last, and another relay may have submitted the same."""
         self._driver.ask_again(ids)
 
-    def status(self, timeout_s: float) -> dict[str, Any]:
-        """As Client.status. For another thread than the one that submits, which it would hold up."""
-        return self._client.status(timeout_s)
+    def status(self, timeout_s: float, about: Mapping[str, str]) -> dict[str, Any]:
+        """As Client.status. ``about`` is what this program says of itself, for ``paceline status``: it is shown as long
+        as it is said again every few seconds. It needs no connect() before. For another thread than the one that
+        submits, which it would hold up."""
+        return self._client.status(timeout_s, _about=tuple(about.items()))
 
     def close(self) -> None:
         """Forget everything at once. What was accepted runs, and its result is kept by the cluster's own limits."""

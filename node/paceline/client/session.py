@@ -140,7 +140,7 @@ class Session:
         self._ledger = Ledger()
         self._connections: set[str] = set()
         self._cancels: dict[int, tuple[bytes, ...]] = {}  # unanswered
-        self._statuses: set[int] = set()  # unanswered
+        self._statuses: dict[int, bytes] = {}  # unanswered: the question, packed
         self._admins: dict[int, tuple[int, str]] = {}  # unanswered
         self._requests = 0
         # Seeking.
@@ -281,12 +281,13 @@ class Session:
             self.connect(now)
         return self._requests
 
-    def status(self, now: float) -> int:
-        """Ask the leader, or while there is none any node. Returns the key for :attr:`status_replies`."""
+    def status(self, now: float, about: tuple[tuple[str, str], ...] = ()) -> int:
+        """Ask the leader, or while there is none any node. ``about``: what this client says of itself. Returns the key
+        for :attr:`status_replies`."""
         self._begin_waiting(now)
         self._requests += 1
-        self._statuses.add(self._requests)
-        frame = codec.encode(StatusRequest(self._requests))
+        request = StatusRequest(self._requests, about)
+        self._statuses[self._requests] = frame = codec.encode(request)
         self.outbox.extend((address, frame) for address in sorted(self._connections))
         self.connect(now)
         return self._requests
@@ -306,7 +307,7 @@ class Session:
     def forget_request(self, request: int) -> None:
         """Nobody waits for this answer any more."""
         self._cancels.pop(request, None)
-        self._statuses.discard(request)
+        self._statuses.pop(request, None)
         self._admins.pop(request, None)
         self.cancel_replies.pop(request, None)
         self.status_replies.pop(request, None)
@@ -420,7 +421,7 @@ class Session:
     def _greet(self, address: str) -> None:
         self._connections.add(address)
         self.outbox.append((address, self._hello))
-        self.outbox.extend((address, codec.encode(StatusRequest(request))) for request in sorted(self._statuses))
+        self.outbox.extend((address, frame) for frame in self._statuses.values())
 
     def _welcomed(self, address: str, welcome: Welcome, now: float) -> None:
         if self.state is not State.SEEKING or (self._cluster_name and welcome.cluster_name != self._cluster_name):
@@ -593,8 +594,7 @@ class Session:
                 self._ledger.end(task_id)
 
     def _status_came(self, reply: StatusReply) -> None:
-        if reply.request in self._statuses:
-            self._statuses.discard(reply.request)
+        if self._statuses.pop(reply.request, None) is not None:
             self.status_replies[reply.request] = reply.body
 
     def _update(

@@ -22,6 +22,7 @@ from math import inf
 from typing import Any
 
 from paceline.core.applied import Applied
+from paceline.core.clients import Clients
 from paceline.core.consensus import Consensus
 from paceline.core.effects import Effects, Notice, PeerBatch, Urgent
 from paceline.core.election import RandomSource
@@ -142,6 +143,7 @@ class NodeCore:
         self._log_at = inf  # when it is to log what came: not with every answer of a peer, or each task would be alone
         self._lingering_events = 0  # since then
         self._known_leader = ""
+        self.clients = Clients()
         self.keeper = ReplicaKeeper(settings, self.consensus, self.hand_over)
         if identity.formed and not self.consensus.log.last_index:
             self.consensus.bootstrap(
@@ -201,6 +203,7 @@ class NodeCore:
                 leader.open_session(key, now)
             self._reply(key, self._welcome(now))
         elif isinstance(message, StatusRequest):
+            self.clients.told(key, message.about, now)
             self._reply(key, StatusReply(message.request, pack_value(status(self, now))))
         elif leader is None or session is None:
             self._reply(key, self._redirect(now))
@@ -217,6 +220,7 @@ class NodeCore:
     def on_client_gone(self, key: bytes) -> None:
         """The connection can't be reached any more."""
         self._effects_at = self._log_at = -inf
+        self.clients.gone(key)
         if self.leader is not None:
             self.leader.close_session(key)
 

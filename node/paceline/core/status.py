@@ -34,6 +34,7 @@ def status(node: NodeCore, now: float) -> dict[str, Any]:
         "executed_total": node.executor.slots.executed,
         "elections_won_total": node.elections_won,
         "sessions": 0 if leader is None else len(leader.sessions),
+        "clients": node.clients.rows(now),
         "fault_tolerance": fault_tolerance(node, now),
         "voters_wanted": node.consensus.config.limit or node.settings.voters,
         "journal": node.settings.journal,

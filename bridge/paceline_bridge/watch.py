@@ -1,0 +1,65 @@
+"""Asks the cluster each second how full it is, and says meanwhile how this bridge is: ``paceline status`` shows it.
+
+In a thread of its own, since that may have to wait, and with a connection of its own, since the bridge is to be seen
+when it has none to RabbitMQ, too.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from paceline.client.relay import Relay
+from paceline.errors import ClientClosed, PacelineError
+from paceline_bridge.config import BridgeConfig, shown
+from paceline_bridge.counters import Counters
+
+INTERVAL_S = 1.0
+TIMEOUT_S = 2.0
+QUEUES_SHOWN = 8
+
+
+class Watch:
+    """``status`` is the cluster's last one; empty while there was none."""
+
+    def __init__(self, relay: Relay, about: Callable[[], Mapping[str, str]]) -> None:
+        self.status: Mapping[str, Any] = {}
+        self._relay = relay
+        self._about = about
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="paceline-bridge-status", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        self._over.set()
+        self._relay.close()
+
+    def _run(self) -> None:
+        while not self._over.is_set():
+            try:
+                self.status = self._relay.status(TIMEOUT_S, self._about())
+            except ClientClosed:
+                return
+            except (PacelineError, TimeoutError):
+                pass  # whoever submits finds out that the cluster is gone; until then the last status stands
+            self._over.wait(INTERVAL_S)
+
+
+def describe(config: BridgeConfig, counters: Counters) -> dict[str, str]:
+    """What a bridge says of itself."""
+    queues = sorted(config.queues)
+    more = f" and {len(queues) - QUEUES_SHOWN} more" if len(queues) > QUEUES_SHOWN else ""
+    return {
+        "kind": "bridge",
+        "host": socket.gethostname(),
+        "pid": str(os.getpid()),
+        "state": "blocked" if counters.blocked else counters.state,
+        "rabbitmq": ", ".join(map(shown, config.urls))[:300],
+        "queues": ", ".join(queues[:QUEUES_SHOWN])[:1000] + more,
+        "unacked": str(counters.unacked),
+    }
