@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import json
 import os
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import click
 
 from paceline.cli.exits import CHECK_FAILED
+from paceline.errors import MissingExtra
 
 if TYPE_CHECKING:
     from paceline.demo.run import DemoReport, Progress
@@ -22,13 +25,19 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option(
+    "--amqp",
+    metavar="URL",
+    help="Show the bridge, too: publish to this RabbitMQ with pika, and with Celery if it is installed.",
+)
 @click.option("--keep", is_flag=True, help="Leave the surviving nodes running until Ctrl-C, to look around.")
-def demo(as_json: bool, keep: bool) -> int:
+def demo(as_json: bool, keep: bool, amqp: str | None) -> int:
     """Kill the leader of a local cluster in the middle of its work.
 
     Starts three nodes on this machine, counts the words of Python's standard library with them, kills the leader with
     SIGKILL halfway, and checks the count against one made by a single process. Exits with 1 if they differ.
     """
+    show_messages = _bridge_demo(amqp) if amqp is not None else None
     from paceline.demo.nodes import NODES, DemoCluster
     from paceline.demo.run import run
     from paceline.demo.words import library_files
@@ -45,7 +54,11 @@ def demo(as_json: bool, keep: bool) -> int:
         click.echo(f"metrics of the nodes, while they run: {', '.join(metrics)}", err=True)
         with _progress_bar(len(files)) as progress:
             report = run(cluster, files, progress)
-        click.echo(as_json_text(report) if as_json else as_text(report))
+        messages = None
+        if show_messages is not None:
+            survivors = [node.address for node in cluster.nodes if node.id != report.old_leader]
+            messages = show_messages(amqp, cluster.cluster_path, survivors, cluster.notes_path, Path(directory))
+        click.echo(as_json_text(report, messages) if as_json else as_text(report, messages))
         if keep:
             survivors = [node.address for node in cluster.nodes if node.id != report.old_leader]
             click.echo(
@@ -56,6 +69,16 @@ def demo(as_json: bool, keep: bool) -> int:
             )
             threading.Event().wait()
     return 0 if report.ok else CHECK_FAILED
+
+
+def _bridge_demo(url: str) -> Callable[..., Messages]:
+    """By name, since nothing else of the node knows the bridge. Raises MissingExtra, and what is wrong with the URL."""
+    if importlib.util.find_spec("pika") is None:
+        raise MissingExtra("pika", "rabbitmq")
+    module = importlib.import_module("paceline_bridge.demo")
+    module.check(url)
+    show: Callable[..., Messages] = module.show
+    return show
 
 
 @contextmanager
@@ -79,7 +102,18 @@ def _progress_bar(files: int) -> Iterator[Progress]:
         )
 
 
-def as_text(report: DemoReport) -> str:
+class Messages(Protocol):
+    """What came of messages from RabbitMQ: the note of a plain one, the sum that a Celery caller got, None without
+    Celery."""
+
+    @property
+    def plain(self) -> str: ...
+
+    @property
+    def celery(self) -> int | None: ...
+
+
+def as_text(report: DemoReport, messages: Messages | None = None) -> str:
     words = "\n".join(f"  {number:>9,}  {word}" for word, number in report.top)
     if report.failover_s is None:
         failover = "work did not go on after the kill"
@@ -96,10 +130,17 @@ def as_text(report: DemoReport) -> str:
         f"failover: {failover} (leader {report.old_leader[:8]}, then {report.new_leader[:8]})\n"
         f"lost:     {check}\n"
         f"rate:     {report.tasks_per_s:,.0f} tasks/s, one a file: {report.files:,} files, {report.megabytes:.1f} MB "
-        f"in {report.elapsed_s:.2f} s, the failover included"
+        f"in {report.elapsed_s:.2f} s, the failover included" + ("" if messages is None else _messages_text(messages))
     )
 
 
-def as_json_text(report: DemoReport) -> str:
+def _messages_text(messages: Messages) -> str:
+    celery = "not installed here" if messages.celery is None else f"add.delay(4, 4).get() == {messages.celery}"
+    return f"\npika:     a task was given {messages.plain!r}, which basic_publish had sent\ncelery:   {celery}"
+
+
+def as_json_text(report: DemoReport, messages: Messages | None = None) -> str:
     fields = asdict(report) | {"ok": report.ok, "tasks_per_s": report.tasks_per_s}
+    if messages is not None:
+        fields["messages"] = {"plain": messages.plain, "celery": messages.celery}
     return json.dumps(fields, ensure_ascii=False)

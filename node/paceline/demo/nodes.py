@@ -6,6 +6,7 @@ on the loopback interface. What dies in the demo is what would die in production
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from types import TracebackType
 
 from paceline.client.local import Node
 from paceline.config import new_cluster
+from paceline.demo.tasks import NOTES_VARIABLE
 
 NODES = 3
 READY_TIMEOUT_S = 30.0
@@ -29,6 +31,8 @@ class DemoCluster:
         # A cluster of its own, with keys of its own: two demos on one machine do not meet.
         self.cluster_path.touch(mode=0o600)
         self.cluster_path.write_text(new_cluster(NODES).dumps())
+        self.notes_path = directory / "notes"
+        self._environment = {**os.environ, NOTES_VARIABLE: str(self.notes_path)}
         self._directory = directory
         options = ["--cluster", str(self.cluster_path), "--bind", "127.0.0.1", "--port", "0", "--workers", str(workers)]
         options += ["--metrics", "127.0.0.1:0"]  # whatever the environment says: there are three of them
@@ -50,7 +54,7 @@ class DemoCluster:
         """Returns when every node is ready, and the death of one of them can be survived. Raises ClusterFailed."""
         for number in range(1, NODES + 1):
             command = [*self._command, "--data-dir", str(self._directory / f"node-{number}")]
-            self.nodes.append(Node(command, self._directory / f"node-{number}.log", None))
+            self.nodes.append(Node(command, self._directory / f"node-{number}.log", self._environment))
         deadline_s = time.monotonic() + READY_TIMEOUT_S
         for node in self.nodes:
             node.wait_announced("ready", deadline_s)

@@ -1,0 +1,142 @@
+"""The part of ``paceline demo`` that shows the bridge: producers that know nothing of paceline, and what they get."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pika
+import pika.exceptions
+
+from paceline.errors import PacelineError
+from paceline_bridge.config import AMQP_VARIABLE, check_url, shown
+
+READY_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 10.0
+CONNECT_TIMEOUT_S = 5.0
+POLL_S = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What came of two messages. ``celery`` is None where Celery is not installed."""
+
+    plain: str
+    celery: int | None
+
+
+def check(url: str) -> None:
+    """Before anything is started. Raises ConfigError for a URL that is none, PacelineError if RabbitMQ is not there."""
+    check_url(url)
+    with _connection(url):
+        pass
+
+
+def show(url: str, cluster_path: Path, addresses: Sequence[str], notes: Path, directory: Path) -> Shown:
+    """Run a bridge between this RabbitMQ and the demo's cluster, whose task ``note`` writes to ``notes``, and publish.
+
+    Raises PacelineError if RabbitMQ or the bridge is of no use.
+    """
+    prefix = f"paceline-demo-{uuid.uuid4().hex[:8]}"
+    plain, celery, dead = f"{prefix}-plain", f"{prefix}-celery", f"{prefix}-dead"
+    with _queues(url, plain, celery, dead) as channel:
+        # As in RabbitMQ's first tutorial.
+        channel.basic_publish("", plain, json.dumps(f"hello from pika {pika.__version__}"))
+        options = ["--queue", f"{plain}=paceline.demo.tasks.note", "--queue", celery, "--dead-letter", dead]
+        with _bridge(url, cluster_path, addresses, options, directory / "bridge.log") as check:
+            # First, since it waits for the bridge by itself: a result comes when it runs.
+            added = _add(url, celery) if importlib.util.find_spec("celery") is not None else None
+            return Shown(_note(notes, check), added)
+
+
+@contextmanager
+def _queues(url: str, *names: str) -> Iterator[Any]:
+    with _connection(url) as connection:
+        channel = connection.channel()
+        for name in names:
+            channel.queue_declare(name, durable=True)  # and no more, or Celery would not take its own
+        try:
+            yield channel
+        finally:
+            for name in names:
+                channel.queue_delete(name)
+
+
+@contextmanager
+def _connection(url: str) -> Iterator[Any]:
+    try:
+        parameters = pika.URLParameters(url)
+        parameters.socket_timeout = parameters.stack_timeout = CONNECT_TIMEOUT_S
+        with pika.BlockingConnection(parameters) as connection:
+            yield connection
+    except (pika.exceptions.AMQPError, OSError) as error:
+        reason = str(error) or type(error).__name__
+        raise PacelineError(f"RabbitMQ at {shown(url)} can't be used: {reason}; give --amqp the URL of one") from error
+
+
+@contextmanager
+def _bridge(
+    url: str, cluster_path: Path, addresses: Sequence[str], options: list[str], log_path: Path
+) -> Iterator[Callable[[], None]]:
+    """``paceline bridge`` as a user would start it. Yields what raises PacelineError if it has ended."""
+    connect = [part for address in addresses for part in ("--connect", address)]
+    command = [sys.executable, "-m", "paceline", "bridge", "--cluster", str(cluster_path), *connect, *options]
+    environment = {**os.environ, AMQP_VARIABLE: url}
+    with log_path.open("wb") as log:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environment
+        )
+
+    def check() -> None:
+        if process.poll() is not None:
+            lines = log_path.read_text(errors="replace").strip().splitlines()
+            raise PacelineError(f"the bridge has ended; its last words: {lines[-1] if lines else 'none'}")
+
+    try:
+        yield check
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _add(url: str, queue: str) -> int:
+    """As an application of Celery that nobody changed."""
+    from celery import Celery
+
+    app = Celery("demo", broker=url, backend="rpc://")
+    app.conf.task_default_queue = queue
+    add = app.task(_runs_on_the_cluster, name="paceline.demo.tasks.add")
+    try:
+        total: int = add.delay(4, 4).get(timeout=READY_TIMEOUT_S)
+        return total
+    finally:
+        app.close()
+
+
+def _runs_on_the_cluster(a: int, b: int) -> int:
+    raise AssertionError
+
+
+def _note(notes: Path, check: Callable[[], None]) -> str:
+    """What the task that the plain message was for has written."""
+    deadline_s = time.monotonic() + READY_TIMEOUT_S
+    while not (notes.exists() and notes.read_text()):
+        check()
+        if time.monotonic() > deadline_s:
+            raise PacelineError(f"the message of pika did not run within {READY_TIMEOUT_S:g} s")
+        time.sleep(POLL_S)
+    return notes.read_text().strip()
