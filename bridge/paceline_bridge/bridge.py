@@ -139,7 +139,8 @@ class _Life:
         self._releasing = False
         self._refusing = 0  # refusals that are being published
         self._ask_at_s = time.monotonic() + ASK_INTERVAL_S
-        self._not_before_s = 0.0  # the cluster is full until then
+        self._not_before_s = 0.0  # nothing is submitted until then, since the cluster is full
+        self._is_full = False
         self._stop_by_s: float | None = None
         self.was_ready = False
         self._ready_at_s = 0.0
@@ -237,6 +238,7 @@ class _Life:
     def on_wake(self) -> None:
         for task_id, state, payload in self._relay.take():
             if state == ACCEPTED:
+                self._is_full = False
                 for delivery in self._ledger.accept(task_id):
                     self._settle(task_id, delivery)
             elif state == REFUSED:
@@ -257,7 +259,8 @@ class _Life:
         elif entry is None:
             return
         elif isinstance(error, QueueFull):
-            if not self._not_before_s:
+            if not self._is_full:
+                self._is_full = True
                 _logger.warning("the cluster is full, so messages wait at RabbitMQ: %s", error)
             self._not_before_s = time.monotonic() + FULL_PAUSE_S
             self._ledger.put_back(task_id)

@@ -88,8 +88,11 @@ def bridge(
     from paceline.client.relay import Relay
     from paceline.config import METRICS_OFF, ClusterFile
     from paceline_bridge.bridge import Bridge
+    from paceline_bridge.rabbitmq import parameters_of
 
     config = config_of(**settings)
+    for url in config.urls:
+        parameters_of(url)  # so that one that can't be used is an error of this command and not of every attempt
     cluster = ClusterFile.load(cluster_path) if cluster_path is not None else None
     # Made once for its checks, so that a wrong address is an error of this command and not of every attempt.
     Relay(*addresses, on_news=lambda: None, cluster=cluster).close()

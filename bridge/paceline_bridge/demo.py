@@ -20,6 +20,7 @@ import pika.exceptions
 
 from paceline.errors import PacelineError
 from paceline_bridge.config import AMQP_VARIABLE, check_url, shown
+from paceline_bridge.rabbitmq import parameters_of
 
 READY_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 10.0
@@ -75,7 +76,7 @@ def _queues(url: str, *names: str) -> Iterator[Any]:
 @contextmanager
 def _connection(url: str) -> Iterator[Any]:
     try:
-        parameters = pika.URLParameters(url)
+        parameters = parameters_of(url)
         parameters.socket_timeout = parameters.stack_timeout = CONNECT_TIMEOUT_S
         with pika.BlockingConnection(parameters) as connection:
             yield connection

@@ -19,6 +19,7 @@ import pika
 import pika.exceptions
 from pika.adapters.select_connection import IOLoop
 
+from paceline.errors import ConfigError
 from paceline_bridge.config import shown
 from paceline_bridge.deliveries import Tag
 from paceline_bridge.message import Message
@@ -30,6 +31,8 @@ CLOSE_LIMIT_S = 3.0
 GOODBYE_LIMIT_S = 1.0
 QUEUE_RETRY_S = 5.0
 """Until a queue that is missing or forbidden is looked for again; with a third more or less, by chance."""
+OPTIONAL_RETRY_S = 60.0
+"""The same for one that need not be there."""
 
 _logger = logging.getLogger("paceline.bridge")
 # What happens is told here, in one line each; pika would tell it in ten.
@@ -68,7 +71,7 @@ class Link:
         self._prefetch = prefetch
         self._declare = declare
         self._handler = handler
-        self._parameters = pika.URLParameters(url)
+        self._parameters = parameters_of(url)
         self._parameters.heartbeat = HEARTBEAT_S
         self._parameters.blocked_connection_timeout = BLOCKED_LIMIT_S
         self._parameters.stack_timeout = CONNECT_LIMIT_S
@@ -305,7 +308,7 @@ class Link:
         self._channels.pop(number, None)
         if not self._consuming.is_open or self._closing:
             return
-        if self._consumers.pop(number, None) is not None:
+        if number in self._served:  # what it has delivered can't be acknowledged any more
             self.fail(f"RabbitMQ closed the channel that consumes {queue}: {_reason(error)}")
             return
         code = getattr(error, "reply_code", 0)
@@ -329,7 +332,8 @@ class Link:
             _logger.warning("%s", text)
 
     def _retry(self, queue: str) -> None:
-        delay_s = QUEUE_RETRY_S * random.uniform(2 / 3, 4 / 3)
+        interval_s = OPTIONAL_RETRY_S if self._queues[queue] else QUEUE_RETRY_S
+        delay_s = interval_s * random.uniform(2 / 3, 4 / 3)
         self._loop.call_later(delay_s, lambda: self._open_channel(queue, declare=False))
 
     def ack(self, tag: Tag) -> None:
@@ -365,6 +369,16 @@ class Link:
             if self._channels[number].is_open:
                 self._channels[number].basic_cancel(consumer)
         self._consumers.clear()
+
+
+def parameters_of(url: str) -> Any:
+    """How pika reads a URL of RabbitMQ. Raises ConfigError."""
+    try:
+        return pika.URLParameters(url)
+    except Exception as error:  # of any kind: the options of a URL are Python literals, and arguments of ssl
+        raise ConfigError(
+            f"{shown(url)} has an option that can't be used: {str(error) or type(error).__name__}"
+        ) from error
 
 
 def _message(queue: str, properties: Any, body: bytes) -> Message:

@@ -11,6 +11,7 @@ from paceline.cli.app import run
 from paceline.errors import ConfigError
 from paceline_bridge.cli import config_of
 from paceline_bridge.config import BridgeConfig, shown
+from paceline_bridge.rabbitmq import parameters_of
 
 FILE = """
 amqp = ["amqp://u:s3cret@one/v", "amqp://u:s3cret@two/v"]
@@ -122,3 +123,18 @@ def test_without_pika_the_command_says_how_to_get_it(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert run(["bridge", "--amqp", "amqp://h", "--queue", "q"]) == 44
     assert "pip install 'paceline[rabbitmq]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "amqp://u:s3cret@h/?nothing=1",
+        "amqp://u:s3cret@h/?heartbeat=often",
+        "amqps://u:s3cret@h/?ssl_options={'ca_certs'",
+        "amqps://u:s3cret@h/?ssl_options={'ca_certs':'/no/such/file'}",
+    ],
+)
+def test_an_option_that_rabbitmq_s_client_does_not_take_is_an_error_of_the_setting(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"^amqps?://h/ has an option that can't be used: .+") as raised:
+        parameters_of(url)
+    assert "s3cret" not in str(raised.value)

@@ -25,6 +25,7 @@ from paceline_protocol.messages import (
     Ping,
     Pong,
     Redirect,
+    Refusal,
     StatusReply,
     StatusRequest,
     Submit,
@@ -105,6 +106,7 @@ def test_malformed_calls_are_answered_by_a_failure() -> None:
     node.on_client(b"c", Hello(b"c" * 16, ""), 0.0)
     node.on_client(b"c", Submit(1, 0, b"\xc1"), 0.0)
     assert isinstance(turn(node, 0.0)[-1], Failure)
+    assert node.tally.refused[Refusal.BAD_REQUEST] == 1
 
 
 def test_a_deposed_leader_sends_nobody_to_itself() -> None:

@@ -124,15 +124,37 @@ def test_an_answer_to_an_earlier_question_counts_if_it_comes_while_somebody_wait
     assert answers == [{"value": 3}]
 
 
-def test_several_threads_each_get_an_answer(node: PlayedNode) -> None:
-    link = NodeLink(node.theirs)
+class WatchedLock:
+    """Tells when somebody who has to wait for it comes."""
+
+    def __init__(self) -> None:
+        self.wanted = threading.Event()
+        self._lock = threading.Lock()
+
+    def acquire(self, timeout: float = -1) -> bool:
+        if self._lock.locked():
+            self.wanted.set()
+        return self._lock.acquire(timeout=timeout)
+
+    def release(self) -> None:
+        self._lock.release()
+
+
+def test_who_waits_while_an_answer_comes_gets_it_too_and_who_comes_later_does_not(node: PlayedNode) -> None:
+    link = WatchedLink(node.theirs)
+    lock = link._lock = WatchedLock()  # type: ignore[assignment]
     answers: list[object] = []
-    asking = [threading.Thread(target=lambda: answers.append(link.ask(10))) for _ in range(4)]
-    for thread in asking:
-        thread.start()
-    for _ in asking:
-        node.await_request()
-        node.answer(5)
-    for thread in asking:
-        thread.join()
-    assert answers == [{"value": 5}] * 4
+    first, second = (threading.Thread(target=lambda: answers.append(link.ask(10))) for _ in range(2))
+    first.start()
+    assert link.waits.wait(10)
+    second.start()
+    assert lock.wanted.wait(10)
+    assert node.await_request() == 1
+    node.answer(5)
+    first.join()
+    second.join()
+    assert answers == [{"value": 5}] * 2
+    assert not node.has_unread_requests()
+    thread = answer_once(node, 6)
+    assert link.ask(10) == {"value": 6}
+    thread.join()

@@ -191,6 +191,7 @@ class NodeCore:
             try:
                 leader.submit(session, message, now)
             except ProtocolError as error:
+                self.tally.refuse(Refusal.BAD_REQUEST)
                 self._reply(key, Failure(Refusal.BAD_REQUEST, str(error)))
             if message.prompt:
                 self._effects_at = self._log_at = -inf

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
@@ -48,7 +49,10 @@ class HttpServer(ThreadingMixIn, HTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        _logger.debug("a request ended early", exc_info=True)
+        if isinstance(sys.exception(), OSError):
+            _logger.debug("a request ended early", exc_info=True)
+        else:
+            _logger.exception("a request could not be answered; please report this")
 
 
 class MachineHandler(BaseHTTPRequestHandler):

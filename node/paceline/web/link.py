@@ -1,8 +1,9 @@
 """The web process's end of the socket pair that it shares with its node.
 
 The rule: one question at a time is on its way. A node that stands still is asked once, and not once more by everybody
-who wants to know: its stream never fills up, and when it goes on it has one answer to give. What is returned was said
-while the caller waited, never before: an answer that came too late for an earlier caller is thrown away.
+who wants to know: its stream never fills up, and when it goes on it has one answer to give. Everybody who waits when an
+answer comes gets that one, so that the node answers no more often for more who ask. What is returned came while the
+caller waited, never before: an answer that came too late for an earlier caller is thrown away.
 """
 
 from __future__ import annotations
@@ -40,16 +41,21 @@ class NodeLink:
         self._socket = connected
         self._reader = FrameReader()
         self._is_asked = False
+        self._answer: dict[str, Any] = {}  # the last one
+        self._answered_at_s = 0.0  # when it came
         self._lock = threading.Lock()
         self._poller = select.poll()
         self._poller.register(connected, select.POLLIN)
 
     def ask(self, limit_s: float = ANSWER_LIMIT_S) -> dict[str, Any]:
-        """How the node is now. Raises NodeSilent."""
-        deadline_s = time.monotonic() + limit_s
+        """How the node is now, to be read only. Raises NodeSilent."""
+        began_s = time.monotonic()
+        deadline_s = began_s + limit_s
         if not self._lock.acquire(timeout=limit_s):
             raise NodeSilent(limit_s)  # somebody else has been waiting for as long
         try:
+            if self._answered_at_s > began_s:
+                return self._answer
             self._read(0.0)
             if not self._is_asked:
                 self._socket.sendall(pack_frame(encode(MetricsRequest())))
@@ -60,8 +66,9 @@ class NodeLink:
                     raise NodeSilent(limit_s)
                 body = self._read(rest_s)
                 if body is not None:
-                    answer: dict[str, Any] = unpack_value(body)
-                    return answer
+                    self._answer = unpack_value(body)
+                    self._answered_at_s = time.monotonic()
+                    return self._answer
         finally:
             self._lock.release()
 

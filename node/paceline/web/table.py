@@ -164,6 +164,13 @@ METRICS: tuple[Spec, ...] = (
         "paceline_is_leader", "gauge", (), "1 while this node leads.", lambda body: [((), int(bool(body["leading"])))]
     ),
     Spec(
+        "paceline_ready",
+        "gauge",
+        (),
+        "1 while this node does its part: what /readyz says.",
+        lambda body: [((), int(not body["not_ready"]))],
+    ),
+    Spec(
         "paceline_leader_known",
         "gauge",
         (),
