@@ -5,57 +5,30 @@ all that was under way, and the next life begins after a pause: RabbitMQ deliver
 bridge submits it under the same ids, and the cluster says how it ended or will end. So the loss of a connection is the
 same case as the death of the process, and there is one way back from both.
 
-Everything of a life happens in one thread, the one of Link.run(). A second one, which outlives the lives, asks the
-cluster each second how full it is (``watch.py``).
+What a life does is in ``life.py``. Beside it, and longer than it, a thread asks the cluster each second how full it is
+(``watch.py``).
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import random
 import threading
-import time
-from collections.abc import Callable
-from typing import Any
 
-from paceline.client.relay import ACCEPTED, REFUSED, Relay
-from paceline.errors import (
-    ClientClosed,
-    IncompatibleVersion,
-    NoLeader,
-    NoNodeFound,
-    QueueFull,
-    ResultUnknown,
-    UnknownTask,
-)
-from paceline_bridge import replies
 from paceline_bridge.config import BridgeConfig
 from paceline_bridge.counters import Counters
-from paceline_bridge.deliveries import Delivery, Entry, Ledger, Tag
-from paceline_bridge.mapping import interpret, refuse
-from paceline_bridge.message import Message, Refused, TaskCall
-from paceline_bridge.rabbitmq import Link, LinkLost
+from paceline_bridge.deliveries import Entry
+from paceline_bridge.life import CLUSTER_GONE, Life, MakeRelay
+from paceline_bridge.rabbitmq import LinkLost
 from paceline_bridge.watch import Watch, describe
-from paceline_bridge.window import Window
-from paceline_protocol.errors import PayloadError, PayloadTooLarge, ProtocolError
 
-TICK_S = 0.1
-STOP_LIMIT_S = 5.0
-FULL_PAUSE_S = 0.5
-ASK_INTERVAL_S = 30.0
 RETRY_MIN_S = 0.2
 RETRY_MAX_S = 30.0
 STEADY_S = 30.0
 """A life that was ready for so long was a good one: the pause after it is short. Shorter ones may have one cause that
 comes back at once, and each costs what RabbitMQ delivers again."""
-REPLY_LIMIT_BYTES = 15 << 20  # RabbitMQ 4 closes the channel on a message of more than 16 MiB
-DETAIL_LIMIT_CHARS = 1000
 
-_CLUSTER_GONE = (NoLeader, NoNodeFound, ClientClosed, IncompatibleVersion)
 _logger = logging.getLogger("paceline.bridge")
-MakeRelay = Callable[[Callable[[], object]], Relay]
-"""A client of the cluster, given what to call when it has news."""
 
 
 class Bridge:
@@ -66,7 +39,7 @@ class Bridge:
         self._make_relay = make_relay
         self.counters = Counters()
         self._stopping = threading.Event()
-        self._life: _Life | None = None
+        self._life: Life | None = None
         self._told = ""
         self._watch = Watch(make_relay(_no_news), lambda: describe(config, self.counters))
 
@@ -95,13 +68,13 @@ class Bridge:
             if not urls:
                 urls = list(self._config.urls)
                 random.shuffle(urls)
-            life = self._life = _Life(self._config, urls.pop(), self._make_relay, self.counters, self._watch)
+            life = self._life = Life(self._config, urls.pop(), self._make_relay, self.counters, self._watch)
             life.carry(owed)
             if self._stopping.is_set():  # it may have been stopped before there was a life to stop
                 break
             try:
                 life.run()
-            except (LinkLost, *_CLUSTER_GONE) as error:
+            except (LinkLost, *CLUSTER_GONE) as error:
                 self._tell(str(error))
             except Exception:
                 # A defect. What was under way comes again; whoever supervises the process could do no more.
@@ -124,300 +97,5 @@ class Bridge:
             _logger.warning("%s; trying again", text)
 
 
-class _Life:
-    """A relay and a link, and what is under way between them."""
-
-    def __init__(self, config: BridgeConfig, url: str, make_relay: MakeRelay, counters: Counters, watch: Watch) -> None:
-        self._config = config
-        self._watch = watch
-        self._counters = counters
-        self._ledger = Ledger()
-        self._window = Window()
-        self._link = Link(url, _queues(config), config.dead_letter, config.prefetch, config.declare, self)
-        self._relay = make_relay(self._link.wake)
-        self._ended: list[bytes] = []  # settled; the cluster may forget them once RabbitMQ has the acknowledgements
-        self._releasing = False
-        self._refusing = 0  # refusals that are being published
-        self._ask_at_s = time.monotonic() + ASK_INTERVAL_S
-        self._not_before_s = 0.0  # nothing is submitted until then, since the cluster is full
-        self._is_full = False
-        self._stop_by_s: float | None = None
-        self.was_ready = False
-        self._ready_at_s = 0.0
-
-    def run(self) -> None:
-        """Returns after stop(). Raises LinkLost, or what the cluster's absence raises."""
-        try:
-            try:
-                self._relay.connect()
-            except BaseException:
-                self._link.discard()
-                raise
-            self._link.run()
-        finally:
-            self._relay.close()
-
-    def carry(self, owed: list[Entry]) -> None:
-        """Before run(): what the life before owed, and this one does."""
-        self._ledger.carry(owed)
-
-    def owed(self) -> list[Entry]:
-        """After run(): the replies that RabbitMQ will not ask for again."""
-        return self._ledger.owed()
-
-    def ready_for_s(self) -> float:
-        """How long RabbitMQ and the cluster were both there."""
-        return time.monotonic() - self._ready_at_s if self.was_ready else 0.0
-
-    def stop(self) -> None:
-        self._link.call(self._begin_stop)
-
-    def _begin_stop(self) -> None:
-        if self._stop_by_s is None:
-            self._stop_by_s = time.monotonic() + STOP_LIMIT_S
-            if not self.was_ready:
-                self._link.close()
-                return
-            self._counters.state = "stopping"
-            self._link.stop_consuming()
-
-    # --- from RabbitMQ -------------------------------------------------------------------------------------------
-
-    def on_ready(self) -> None:
-        self.was_ready = True
-        self._ready_at_s = self._counters.turned_at = time.monotonic()
-        self._counters.connected = True
-        self._counters.state = "running"
-        _logger.info("connected to RabbitMQ and to the cluster")
-        self._tick()
-
-    def on_blocked(self, blocked: bool) -> None:
-        self._counters.blocked = blocked
-        if blocked:
-            _logger.warning("RabbitMQ takes no messages (short of memory or disk?); replies wait")
-        else:
-            _logger.warning("RabbitMQ takes messages again")
-
-    def on_message(self, tag: Tag, message: Message) -> None:
-        config = self._config
-        found: TaskCall | Refused
-        try:
-            found = interpret(message, config.queues.get(message.queue, ""), config.tasks, time.time(), _fresh_id)
-        except Exception as error:
-            _logger.error("a message of %s can't be read", message.queue, exc_info=True)
-            found = Refused("plain", "bad-body", f"reading it failed: {type(error).__name__}")
-        delivery = Delivery(tag, message, found.reply, found.protocol)
-        if isinstance(found, Refused):
-            self._refuse(found, delivery)
-        elif self._ledger.add(found, delivery, time.monotonic()):
-            self._settle(found.task_id, delivery)
-        else:
-            self._submit_waiting()
-
-    def _submit_waiting(self) -> None:
-        if self._stop_by_s is not None or (self._not_before_s and time.monotonic() < self._not_before_s):
-            return
-        while self._relay.has_room and (call := self._ledger.take(self._window.size)) is not None:
-            self._submit(call)
-
-    def _submit(self, call: TaskCall) -> None:
-        try:
-            self._relay.submit(call.task_id, call.name, call.priority, call.args, call.kwargs)
-        except PayloadTooLarge as error:
-            self._drop(call, refuse(call, "too-large", str(error)))
-        except (PayloadError, ProtocolError, ValueError, TypeError, AttributeError) as error:
-            # The last three: a value of a type that can be carried, and is not what its type says.
-            self._drop(call, refuse(call, "arguments", str(error) or type(error).__name__))
-        except ClientClosed as error:
-            self._link.fail(str(error))
-        else:
-            self._counters.count("submitted", call.protocol)
-
-    # --- from the cluster ----------------------------------------------------------------------------------------
-
-    def on_wake(self) -> None:
-        for task_id, state, payload in self._relay.take():
-            if state == ACCEPTED:
-                self._is_full = False
-                for delivery in self._ledger.accept(task_id):
-                    self._settle(task_id, delivery)
-            elif state == REFUSED:
-                assert isinstance(payload, Exception)
-                self._refused_by_cluster(task_id, payload)
-            else:
-                assert isinstance(payload, bytes)
-                deliveries = self._ledger.end(task_id, state, payload)
-                self._ended.append(task_id)
-                for delivery in deliveries:
-                    self._settle(task_id, delivery)
-        self._submit_waiting()
-
-    def _refused_by_cluster(self, task_id: bytes, error: Exception) -> None:
-        entry = self._ledger.entries.get(task_id)
-        if isinstance(error, _CLUSTER_GONE):
-            self._link.fail(str(error))
-        elif entry is None:
-            return
-        elif isinstance(error, QueueFull):
-            if not self._is_full:
-                self._is_full = True
-                _logger.warning("the cluster is full, so messages wait at RabbitMQ: %s", error)
-            self._not_before_s = time.monotonic() + FULL_PAUSE_S
-            self._ledger.put_back(task_id)
-        elif isinstance(error, ResultUnknown):
-            for delivery in self._ledger.drop(task_id):
-                if delivery.reply is None:  # it ended before, and RabbitMQ did not get to know of the acknowledgement
-                    self._ack(delivery)
-                else:
-                    self._refuse(Refused(delivery.protocol, "cluster", str(error), delivery.reply), delivery)
-        else:
-            reason = "unknown-task" if isinstance(error, UnknownTask) else "cluster"
-            reason = "too-large" if isinstance(error, PayloadTooLarge) else reason
-            self._drop(entry.call, Refused(entry.call.protocol, reason, str(error)))
-
-    # --- settling ------------------------------------------------------------------------------------------------
-
-    def _settle(self, task_id: bytes, delivery: Delivery) -> None:
-        """What was owed for this delivery is held by the cluster, or goes out as a reply."""
-        entry = self._ledger.entries[task_id]
-        if delivery.reply is None:
-            self._ack(delivery)
-            self._ledger.settle(task_id, delivery)
-            return
-        assert entry.outcome is not None
-        reply = delivery.reply
-
-        def confirmed() -> None:
-            self._counters.count("replied", delivery.protocol)
-            self._ack(delivery)
-            self._ledger.settle(task_id, delivery)
-
-        body = replies.ended(reply, *entry.outcome, time.time())
-        if len(body) > REPLY_LIMIT_BYTES:
-            too_large = Refused(delivery.protocol, "too-large", f"as JSON the result takes {len(body)} bytes", reply)
-            body = replies.refused(reply, too_large, time.time())
-        self._link.publish(reply.queue, body, _reply_properties(reply.correlation_id), confirmed)
-
-    def _drop(self, call: TaskCall, refused: Refused) -> None:
-        for delivery in self._ledger.drop(call.task_id):
-            self._refuse(Refused(delivery.protocol, refused.reason, refused.detail, delivery.reply), delivery)
-
-    def _refuse(self, refused: Refused, delivery: Delivery) -> None:
-        """Tell the caller, or put the message where a person finds it; then it is acknowledged."""
-        self._refusing += 1
-        self._counters.count("refused", refused.protocol)
-        _logger.info("refused a message of %s (%s): %s", delivery.message.queue, refused.reason, refused.detail)
-
-        def confirmed() -> None:
-            self._refusing -= 1
-            self._counters.count("replied" if refused.reply else "dead_lettered", refused.protocol)
-            self._ack(delivery)
-
-        def to_dead_letters() -> None:
-            message = delivery.message
-            self._link.publish(self._config.dead_letter, message.body, _dead_properties(message, refused), confirmed)
-
-        if refused.reply is not None:
-            # Celery names a queue for replies whatever its backend is. If there is none, nobody waits there.
-            body = replies.refused(refused.reply, refused, time.time())
-            properties = _reply_properties(refused.reply.correlation_id)
-            self._link.publish(refused.reply.queue, body, properties, confirmed, to_dead_letters)
-        else:
-            to_dead_letters()
-
-    def _ack(self, delivery: Delivery) -> None:
-        if not delivery.acked:
-            self._link.ack(delivery.tag)
-            self._counters.count("acked", delivery.protocol)
-            self._ledger.acked(delivery)
-
-    # --- now and then --------------------------------------------------------------------------------------------
-
-    def _tick(self) -> None:
-        now = time.monotonic()
-        if self._not_before_s and now >= self._not_before_s:
-            self._not_before_s = 0.0
-        self._window.adjust(now, self._ledger.outstanding, self._watch.status)
-        self._submit_waiting()
-        for reply in self._ledger.due_started(now):
-            self._link.publish(reply.queue, replies.started(reply), _reply_properties(reply.correlation_id), None)
-        for delivery in self._ledger.long_running(now):
-            self._ack(delivery)
-        for delivery in self._ledger.give_back(now):
-            self._link.give_back(delivery.tag)
-        if now >= self._ask_at_s:
-            self._ask_at_s = now + ASK_INTERVAL_S
-            self._relay.ask_again(self._ledger.accepted_before(now - ASK_INTERVAL_S))
-        self._release()
-        counters, ledger = self._counters, self._ledger
-        counters.turned_at = now
-        counters.unacked = ledger.unacked + self._refusing
-        counters.outstanding, counters.window = ledger.outstanding, self._window.size
-        if self._stop_by_s is not None and (now >= self._stop_by_s or self._is_idle()):
-            _logger.info("stopping; %d deliveries go back to RabbitMQ", counters.unacked)
-            self._link.close()
-            return
-        self._link.call_later(TICK_S, self._tick)
-
-    def _release(self) -> None:
-        """Let the cluster forget the tasks that RabbitMQ can't deliver again."""
-        ready = [task_id for task_id in self._ended if task_id not in self._ledger.entries]
-        if not ready or self._releasing:
-            return
-        self._releasing = True
-        self._ended = [task_id for task_id in self._ended if task_id in self._ledger.entries]
-
-        def taken() -> None:
-            self._releasing = False
-            self._relay.release(ready)
-
-        self._link.after_acks(taken)
-
-    def _is_idle(self) -> bool:
-        return not (self._ledger.unaccepted or self._refusing or self._link.unconfirmed)
-
-
-def _queues(config: BridgeConfig) -> dict[str, bool]:
-    """Each queue, and whether it may be missing: dramatiq puts what is delayed, and what it retries, into Q.DQ, which
-    is only there if Q is dramatiq's."""
-    queues = dict.fromkeys(config.queues, False)
-    for name in config.queues:
-        if not name.endswith(".DQ") and f"{name}.DQ" not in queues:
-            queues[f"{name}.DQ"] = True
-    return queues
-
-
 def _no_news() -> None:
     """For a relay that submits nothing."""
-
-
-def _fresh_id() -> bytes:
-    return os.urandom(16)
-
-
-def _reply_properties(correlation_id: str) -> dict[str, Any]:
-    return {
-        "correlation_id": correlation_id,
-        "content_type": "application/json",
-        "content_encoding": "utf-8",
-        "delivery_mode": 1,
-    }
-
-
-def _dead_properties(message: Message, refused: Refused) -> dict[str, Any]:
-    """The message as it came, with the reason beside it. Kept on disk, and without an end to its life."""
-    marks = {
-        "x-paceline-reason": refused.reason,
-        "x-paceline-detail": refused.detail[:DETAIL_LIMIT_CHARS],
-        "x-paceline-queue": message.queue,
-    }
-    return {
-        "headers": {**message.headers, **marks},
-        "content_type": message.content_type,
-        "content_encoding": message.content_encoding,
-        "message_id": message.message_id,
-        "correlation_id": message.correlation_id,
-        "reply_to": message.reply_to,
-        "priority": message.priority,
-        "delivery_mode": 2,
-    }

@@ -1,7 +1,7 @@
-"""RabbitMQ: two connections on one loop in one thread, and the only ``import pika``.
+"""RabbitMQ: two connections on one loop in one thread.
 
 One connection consumes, with a channel for each queue, so that one that is missing does not close the others. The other
-publishes, with confirms: an alarm blocks connections that publish, and consuming goes on.
+publishes, with confirms (``publisher.py``): an alarm blocks connections that publish, and consuming goes on.
 
 A Link is used once. It runs until a connection or a consumer's channel is lost, then raises LinkLost; every delivery
 tag is void by then, and RabbitMQ delivers again whatever was not acknowledged. Everything but :meth:`Link.call` and
@@ -23,6 +23,8 @@ from paceline.errors import ConfigError
 from paceline_bridge.config import shown
 from paceline_bridge.deliveries import Tag
 from paceline_bridge.message import Message
+from paceline_bridge.publisher import Publisher
+from paceline_bridge.reasons import reason_of
 
 HEARTBEAT_S = 60
 BLOCKED_LIMIT_S = 300
@@ -67,7 +69,6 @@ class Link:
     ) -> None:
         self._where = shown(url)
         self._queues = queues
-        self._dead_letter = dead_letter
         self._prefetch = prefetch
         self._declare = declare
         self._handler = handler
@@ -79,18 +80,14 @@ class Link:
         self._loop: Any = IOLoop()
         self._consuming: Any = None  # connections
         self._publishing: Any = None
-        self._publisher: Any = None  # its channel
+        self._publisher = Publisher(dead_letter, self._both_open, self.fail)
         self._channels: dict[int, Any] = {}  # of consumers, by number
         self._consumers: dict[int, str] = {}  # channel number -> consumer tag, while it consumes
         self._served: set[int] = set()  # channels that consume or did
         self._complaints: dict[str, str] = {}  # queue -> what was logged about it
-        self._published = 0
-        self._unconfirmed: dict[int, Callable[[], None] | None] = {}
-        self._if_returned: dict[str, tuple[int, Callable[[], None]]] = {}  # message id -> its number, what to do
         self._error: str | None = None
         self._closing = False
         self._woken = False
-        self._has_dead_letters = False
 
     # --- from any thread -----------------------------------------------------------------------------------------
 
@@ -117,7 +114,7 @@ class Link:
         try:
             self._loop.start()
         except pika.exceptions.AMQPError as error:  # of a channel that was lost in the same turn of the loop
-            raise LinkLost(self._error or f"the connection to {self._where} was lost: {_reason(error)}") from error
+            raise LinkLost(self._error or f"the connection to {self._where} was lost: {reason_of(error)}") from error
         finally:
             self._say_goodbye()
             self._loop.close()
@@ -142,7 +139,7 @@ class Link:
         return pika.SelectConnection(
             self._parameters,
             on_open_callback=lambda _: on_open(),
-            on_open_error_callback=lambda _, error: self.fail(f"can't connect to {self._where}: {_reason(error)}"),
+            on_open_error_callback=lambda _, error: self.fail(f"can't connect to {self._where}: {reason_of(error)}"),
             on_close_callback=lambda _, error: self._closed(error),
             custom_ioloop=self._loop,
         )
@@ -151,6 +148,7 @@ class Link:
         """End the link. What was not acknowledged goes back to RabbitMQ."""
         if self._error is None and not self._closing:
             self._error = reason
+            self._publisher.is_over = True
         self._loop.stop()
 
     def _closed(self, error: Exception) -> None:
@@ -158,11 +156,11 @@ class Link:
             if self._consuming.is_closed and self._publishing.is_closed:
                 self._loop.stop()
         else:
-            self.fail(f"the connection to {self._where} was lost: {_reason(error)}")
+            self.fail(f"the connection to {self._where} was lost: {reason_of(error)}")
 
     def close(self, limit_s: float = CLOSE_LIMIT_S) -> None:
         """Let run() return, once RabbitMQ has said goodbye, or soon if it does not."""
-        self._closing = True
+        self._closing = self._publisher.is_over = True
         for connection in (self._consuming, self._publishing):
             if connection.is_open:
                 connection.close()
@@ -176,41 +174,7 @@ class Link:
     def _open_publisher(self) -> None:
         self._publishing.add_on_connection_blocked_callback(lambda *_: self._handler.on_blocked(True))
         self._publishing.add_on_connection_unblocked_callback(lambda *_: self._handler.on_blocked(False))
-        self._publishing.channel(on_open_callback=self._publisher_opened)
-
-    def _publisher_opened(self, channel: Any) -> None:
-        self._publisher = channel
-        channel.add_on_close_callback(lambda _, error: self._publisher_closed(error))
-        channel.add_on_return_callback(self._returned)
-        channel.confirm_delivery(self._confirmed, callback=lambda _: self._begin())
-
-    def _publisher_closed(self, error: Exception) -> None:
-        if self._publishing.is_open and not self._closing:
-            self.fail(f"RabbitMQ closed the channel that publishes: {_reason(error)}")
-
-    def _begin(self) -> None:
-        """Whatever is refused must have a place to go before the first message comes."""
-        self._publishing.channel(on_open_callback=lambda channel: self._find_dead_letters(channel, declare=False))
-
-    def _find_dead_letters(self, channel: Any, *, declare: bool) -> None:
-        """As it is, whatever arguments it was made with; only if there is none it is made."""
-        channel.add_on_close_callback(lambda _, error: self._no_dead_letters(error, declared=declare))
-        channel.queue_declare(
-            self._dead_letter, durable=True, passive=not declare, callback=lambda _: self._dead_letters_found(channel)
-        )
-
-    def _dead_letters_found(self, channel: Any) -> None:
-        self._has_dead_letters = True
-        channel.close()
-        self._both_open()
-
-    def _no_dead_letters(self, error: Exception, *, declared: bool) -> None:
-        if self._has_dead_letters or self._closing or not self._publishing.is_open:
-            return
-        if getattr(error, "reply_code", 0) == 404 and not declared:
-            self._publishing.channel(on_open_callback=lambda channel: self._find_dead_letters(channel, declare=True))
-        else:
-            self.fail(f"can't use the queue {self._dead_letter} for what is refused: {_reason(error)}")
+        self._publisher.open(self._publishing)
 
     def publish(
         self,
@@ -220,54 +184,17 @@ class Link:
         then: Callable[[], None] | None,
         if_returned: Callable[[], None] | None = None,
     ) -> None:
-        """Into the default exchange; ``then()`` once RabbitMQ has confirmed it. To a queue that is not there:
-        ``if_returned`` instead; without that, confirmed too, unless it is the one for dead letters, without which the
-        link ends. On a link that is lost it does nothing: the message that it is about comes again."""
-        if not self._publisher.is_open or self._error is not None:
-            return
-        self._published += 1
-        self._unconfirmed[self._published] = then
-        if if_returned is not None:
-            message_id = f"paceline-{self._published}"
-            self._if_returned[message_id] = self._published, if_returned
-            properties = {**properties, "message_id": message_id}
-        mandatory = if_returned is not None or queue == self._dead_letter
-        self._publisher.basic_publish("", queue, body, pika.BasicProperties(**properties), mandatory=mandatory)
+        """As Publisher.publish."""
+        self._publisher.publish(queue, body, properties, then, if_returned)
 
     @property
     def unconfirmed(self) -> int:
-        return len(self._unconfirmed)
-
-    def _confirmed(self, frame: Any) -> None:
-        method = frame.method
-        if self._error is not None:  # what was published in this turn comes again
-            return
-        if isinstance(method, pika.spec.Basic.Nack):
-            self.fail(
-                "RabbitMQ refused a message that the bridge published; a full queue with reject-publish does that"
-            )
-            return
-        tags = [method.delivery_tag]
-        if method.multiple:
-            tags = [tag for tag in self._unconfirmed if tag <= method.delivery_tag]
-        for tag in tags:
-            then = self._unconfirmed.pop(tag, None)
-            self._if_returned.pop(f"paceline-{tag}", None)
-            if then is not None:
-                then()
-
-    def _returned(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
-        """Comes before the confirm of the same message."""
-        number, instead = self._if_returned.pop(properties.message_id, (0, None))
-        if instead is not None:
-            self._unconfirmed[number] = instead
-        else:
-            self.fail(f"the queue {method.routing_key} for what is refused is gone; the bridge makes it again")
+        return self._publisher.unconfirmed
 
     # --- consuming -----------------------------------------------------------------------------------------------
 
     def _both_open(self) -> None:
-        if not self._has_dead_letters or not self._publisher.is_open or not self._consuming.is_open or self._channels:
+        if not self._publisher.is_ready or not self._consuming.is_open or self._channels:
             return
         self._handler.on_ready()
         for queue in self._queues:
@@ -309,7 +236,7 @@ class Link:
         if not self._consuming.is_open or self._closing:
             return
         if number in self._served:  # what it has delivered can't be acknowledged any more
-            self.fail(f"RabbitMQ closed the channel that consumes {queue}: {_reason(error)}")
+            self.fail(f"RabbitMQ closed the channel that consumes {queue}: {reason_of(error)}")
             return
         code = getattr(error, "reply_code", 0)
         if code == 404 and self._declare and not declared and not self._queues[queue]:
@@ -317,7 +244,7 @@ class Link:
             return
         if code != 404 or not self._queues[queue]:
             advice = "; it is looked for again, or made at once by a bridge with --declare" if code == 404 else ""
-            self._complain(queue, f"can't consume {queue} at {self._where}: {_reason(error)}{advice}")
+            self._complain(queue, f"can't consume {queue} at {self._where}: {reason_of(error)}{advice}")
         self._retry(queue)
 
     def _cancelled(self, number: int, queue: str) -> None:
@@ -393,22 +320,3 @@ def _message(queue: str, properties: Any, body: bytes) -> Message:
         properties.reply_to,
         properties.priority,
     )
-
-
-def _reason(error: object) -> str:
-    """What went wrong, from the innermost of pika's exceptions."""
-    while isinstance(error, pika.exceptions.AMQPError | Exception):
-        inner = getattr(error, "exceptions", None) or getattr(error, "exception", None)
-        inner = inner[-1] if isinstance(inner, list | tuple) and inner else inner
-        if not isinstance(inner, Exception):
-            break
-        error = inner
-    if isinstance(error, pika.exceptions.ProbableAuthenticationError):
-        return "it refuses this user or password"
-    if isinstance(error, pika.exceptions.ProbableAccessDeniedError):
-        return "this user may not use this vhost, or there is none of that name"
-    if isinstance(error, pika.exceptions.ConnectionClosed | pika.exceptions.ChannelClosed):
-        return f"{error.reply_text} ({error.reply_code})"
-    if isinstance(error, OSError):
-        return error.strerror or str(error) or type(error).__name__
-    return str(error) or type(error).__name__

@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bridge.processes import BridgeProcess, Broker, wait_until
 from paceline import Cluster
+from paceline.client.relay import Relay
 from paceline_bridge.bridge import Bridge
 from paceline_bridge.config import BridgeConfig
 from paceline_bridge.counters import STATES, Counters
@@ -99,7 +100,8 @@ def test_the_table_in_the_documentation_is_that_of_the_code() -> None:
 
 
 def test_a_state_that_a_bridge_has_is_one_of_those_that_are_shown() -> None:
-    bridge = Bridge(BridgeConfig(urls=("amqp://127.0.0.1:1",), queues={"q": ""}), lambda _: None)  # type: ignore[arg-type, return-value]
+    config = BridgeConfig(urls=("amqp://127.0.0.1:1",), queues={"q": ""})
+    bridge = Bridge(config, lambda on_news: Relay("127.0.0.1:1", on_news=on_news))
     assert bridge.counters.state in STATES
     bridge.stop()
     bridge.run()

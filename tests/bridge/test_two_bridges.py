@@ -30,7 +30,7 @@ def test_a_task_that_two_relays_submit_runs_once_and_ends_for_both(cluster: Clus
             relay.submit(task_id, "tasks.wait_for", 4, [str(go)], {})
             wait_for(relay, event, ACCEPTED)
         first.ask_again([task_id])
-        first.status(DEADLINE_S)  # answered after what was asked before
+        first.status(DEADLINE_S, {})  # answered after what was asked before
         go.touch()
         wait_for(first, came[0], TaskEnd.SUCCEEDED)
         second.ask_again([task_id])
