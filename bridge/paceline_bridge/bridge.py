@@ -15,6 +15,7 @@ import logging
 import random
 import threading
 
+from paceline.errors import ConfigError
 from paceline_bridge.config import BridgeConfig
 from paceline_bridge.counters import Counters
 from paceline_bridge.deliveries import Entry
@@ -68,24 +69,25 @@ class Bridge:
             if not urls:
                 urls = list(self._config.urls)
                 random.shuffle(urls)
-            life = self._life = Life(self._config, urls.pop(), self._make_relay, self.counters, self._watch)
-            life.carry(owed)
-            if self._stopping.is_set():  # it may have been stopped before there was a life to stop
-                break
+            life: Life | None = None
             try:
+                life = self._life = Life(self._config, urls.pop(), self._make_relay, self.counters, self._watch)
+                life.carry(owed)
+                if self._stopping.is_set():  # it may have been stopped before there was a life to stop
+                    break
                 life.run()
-            except (LinkLost, *CLUSTER_GONE) as error:
+            except (LinkLost, ConfigError, *CLUSTER_GONE) as error:
                 self._tell(str(error))
             except Exception:
                 # A defect. What was under way comes again; whoever supervises the process could do no more.
                 _logger.exception("the bridge failed and begins anew; please report this")
-            owed = life.owed()
-            if life.ready_for_s() >= STEADY_S:
-                pause_s = RETRY_MIN_S
-            if life.was_ready:
-                self._told = "" if not self._stopping.is_set() else self._told
-            self.counters.connected = self.counters.blocked = False
-            self.counters.state = "reconnecting"
+            if life is not None:
+                owed = life.owed()
+                if life.ready_for_s() >= STEADY_S:
+                    pause_s = RETRY_MIN_S
+                if life.was_ready and not self._stopping.is_set():
+                    self._told = ""
+            self.counters.lost()
             self.counters.connections_lost += not self._stopping.is_set()
             self._stopping.wait(random.uniform(0, pause_s))
             pause_s = min(pause_s * 2, RETRY_MAX_S)

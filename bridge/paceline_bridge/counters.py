@@ -22,6 +22,12 @@ class Counters:
     connections_lost: int = 0
     messages: dict[tuple[str, str], int] = field(default_factory=dict)
 
+    def lost(self) -> None:
+        """The connections are gone, and with them whatever was under way."""
+        self.state = "reconnecting"
+        self.connected = self.blocked = False
+        self.unacked = self.outstanding = self.window = 0
+
     def count(self, result: str, protocol: str) -> None:
         key = (result, protocol)
         self.messages[key] = self.messages.get(key, 0) + 1

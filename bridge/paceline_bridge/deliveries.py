@@ -114,16 +114,21 @@ class Ledger:
         """Forget the tasks whose turn did not come. Returns their deliveries, on which RabbitMQ would soon give up."""
         if not self._waiting:
             return []
-        overdue = []
+        found: list[Delivery] = []
+        gone: set[bytes] = set()
         for task_id, entry in self.entries.items():
             if now < entry.since + GIVE_BACK_S:
                 break
-            if not entry.submitted and not any(delivery.acked for delivery in entry.deliveries):
-                overdue.append(task_id)
-        gone = set(overdue)
+            if entry.submitted:
+                continue
+            found += [delivery for delivery in entry.deliveries if not delivery.acked]
+            entry.deliveries = [delivery for delivery in entry.deliveries if delivery.acked]
+            if not entry.deliveries:
+                gone.add(task_id)
         if gone:
             self._waiting = deque(task_id for task_id in self._waiting if task_id not in gone)
-        found = [delivery for task_id in overdue for delivery in self.entries.pop(task_id).deliveries]
+            for task_id in gone:
+                del self.entries[task_id]
         self.unacked -= len(found)
         return found
 

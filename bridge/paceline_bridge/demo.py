@@ -26,6 +26,7 @@ READY_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 10.0
 CONNECT_TIMEOUT_S = 5.0
 POLL_S = 0.02
+CHECK_INTERVAL_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +54,19 @@ def show(url: str, cluster_path: Path, addresses: Sequence[str], notes: Path, di
     with _queues(url, plain, celery, dead) as channel:
         # As in RabbitMQ's first tutorial.
         channel.basic_publish("", plain, json.dumps(f"hello from pika {pika.__version__}"))
-        options = ["--queue", f"{plain}=paceline.demo.tasks.note", "--queue", celery, "--dead-letter", dead]
+        options = [
+            "--metrics",
+            "off",
+            "--queue",
+            f"{plain}=paceline.demo.tasks.note",
+            "--queue",
+            celery,
+            "--dead-letter",
+            dead,
+        ]
         with _bridge(url, cluster_path, addresses, options, directory / "bridge.log") as check:
             # First, since it waits for the bridge by itself: a result comes when it runs.
-            added = _add(url, celery) if importlib.util.find_spec("celery") is not None else None
+            added = _add(url, celery, check) if importlib.util.find_spec("celery") is not None else None
             return Shown(_note(notes, check), added)
 
 
@@ -114,16 +124,28 @@ def _bridge(
             process.wait()
 
 
-def _add(url: str, queue: str) -> int:
+def _add(url: str, queue: str, check: Callable[[], None]) -> int:
     """As an application of Celery that nobody changed."""
     from celery import Celery
+    from celery.exceptions import TimeoutError as NotYet
+    from kombu.exceptions import KombuError
 
     app = Celery("demo", broker=url, backend="rpc://")
     app.conf.task_default_queue = queue
     add = app.task(_runs_on_the_cluster, name="paceline.demo.tasks.add")
+    deadline_s = time.monotonic() + READY_TIMEOUT_S
     try:
-        total: int = add.delay(4, 4).get(timeout=READY_TIMEOUT_S)
-        return total
+        result = add.delay(4, 4)
+        while time.monotonic() < deadline_s:
+            check()
+            try:
+                total: int = result.get(timeout=CHECK_INTERVAL_S)
+            except NotYet:
+                continue
+            return total
+        raise PacelineError(f"the task of Celery did not end within {READY_TIMEOUT_S:g} s")
+    except (KombuError, OSError) as error:
+        raise PacelineError(f"Celery can't use RabbitMQ at {shown(url)}: {error}") from error
     finally:
         app.close()
 

@@ -279,6 +279,9 @@ class Link:
         is answered after them, and the one that asks for what is the case already changes nothing."""
         served = (self._channels.get(number) for number in self._served)
         channels = [channel for channel in served if channel is not None and channel.is_open]
+        if not channels:
+            then()
+            return
         left = len(channels)
 
         def answered(_: Any) -> None:
@@ -293,8 +296,9 @@ class Link:
     def stop_consuming(self) -> None:
         """No more deliveries, after those that are on their way."""
         for number, consumer in self._consumers.items():
-            if self._channels[number].is_open:
-                self._channels[number].basic_cancel(consumer)
+            channel = self._channels.get(number)
+            if channel is not None and channel.is_open:
+                channel.basic_cancel(consumer)
         self._consumers.clear()
 
 

@@ -6,6 +6,7 @@ when it has none to RabbitMQ, too.
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import threading
@@ -20,6 +21,8 @@ from paceline_bridge.counters import Counters
 INTERVAL_S = 1.0
 TIMEOUT_S = 2.0
 QUEUES_SHOWN = 8
+
+_logger = logging.getLogger("paceline.bridge")
 
 
 class Watch:
@@ -47,6 +50,8 @@ class Watch:
                 return
             except (PacelineError, TimeoutError):
                 pass  # whoever submits finds out that the cluster is gone; until then the last status stands
+            except Exception:
+                _logger.exception("the cluster's status can't be had; please report this")
             self._over.wait(INTERVAL_S)
 
 

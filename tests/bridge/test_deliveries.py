@@ -117,7 +117,9 @@ def test_what_is_acknowledged_and_owes_a_reply_goes_on_to_the_next_life() -> Non
     later = Ledger()
     later.carry(ledger.owed())
     assert (later.waiting, later.unacked) == (1, 0)
-    assert later.give_back(GIVE_BACK_S) == [], "there is nothing left to give back"
+    doubled, _ = add(later, call(0, REPLY), 9)
+    assert later.give_back(GIVE_BACK_S) == [doubled], "and not what is acknowledged, and owed"
+    assert (later.waiting, later.unacked) == (1, 0)
     assert later.take(1) == call(0, REPLY)
     again, at_once = add(later, call(0, REPLY), 4)
     assert not at_once

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from paceline.core.clients import CHARS_LIMIT, CLIENTS_LIMIT, REMEMBERED_S, Clients
+from paceline.core.clients import CHARS_LIMIT, CLIENTS_LIMIT, PAIRS_LIMIT, REMEMBERED_S, Clients
 
 BRIDGE = (("kind", "bridge"), ("state", "running"))
 
@@ -29,6 +29,7 @@ def test_a_client_that_is_silent_or_gone_or_says_nothing_is_forgotten() -> None:
 def test_too_much_and_too_many_are_not_remembered() -> None:
     clients = Clients()
     clients.told(b"long", (("state", "x" * CHARS_LIMIT),), 0.0)
+    clients.told(b"many", (("", ""),) * (PAIRS_LIMIT + 1), 0.0)
     assert clients.rows(0.0) == []
     for number in range(CLIENTS_LIMIT + 10):
         clients.told(b"%d" % number, BRIDGE, 0.0)

@@ -131,6 +131,14 @@ def test_any_node_tells_its_status() -> None:
     assert status(node, 0.0)["clients"] == []
 
 
+def test_a_client_that_asks_for_the_status_alone_keeps_its_session() -> None:
+    node = leading()
+    assert node.leader is not None
+    node.on_client(b"c", Hello(b"c" * 16, ""), 0.0)
+    node.on_client(b"c", StatusRequest(1), 50.0)
+    assert node.leader.sessions[b"c"].heard_at == 50.0
+
+
 def test_a_blank_node_joins_the_cluster_of_a_peer_of_its_name_and_of_no_other() -> None:
     node = blank(expect=3)
     node.on_peer(Envelope("other", "x", 1, ""), [hello("another name")], 0.0)

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 REMEMBERED_S = 5.0
 CLIENTS_LIMIT = 256
+PAIRS_LIMIT = 16
 CHARS_LIMIT = 2_000
 """Of all names and values of one client together."""
 
@@ -26,7 +27,7 @@ class Clients:
         """Too much, or of too many clients, is not remembered."""
         self._forget_silent(now)
         has_room = key in self._told or len(self._told) < CLIENTS_LIMIT
-        if about and has_room and sum(map(len, _texts(about))) <= CHARS_LIMIT:
+        if has_room and 0 < len(about) <= PAIRS_LIMIT and sum(map(len, _texts(about))) <= CHARS_LIMIT:
             self._told[key] = now, about
 
     def gone(self, key: bytes) -> None:

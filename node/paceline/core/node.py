@@ -205,6 +205,8 @@ class NodeCore:
             self._reply(key, self._welcome(now))
         elif isinstance(message, StatusRequest):
             self.clients.told(key, message.about, now)
+            if session is not None:
+                session.heard_at = now  # so that it is told when another leads
             self._reply(key, StatusReply(message.request, pack_value(status(self, now))))
         elif leader is None or session is None:
             self._reply(key, self._redirect(now))

@@ -44,7 +44,8 @@ from paceline_protocol.messages import (
 APPEND_LIMIT_BYTES = 1024 * 1024
 APPEND_LIMIT_ENTRIES = 4096
 IN_FLIGHT_LIMIT_APPENDS = 64
-IN_FLIGHT_LIMIT_BYTES = 8 * 1024 * 1024
+IN_FLIGHT_LIMIT_BYTES = 2 * 1024 * 1024
+"""What waits in front of a heartbeat makes its answer old, and the leader's lease short."""
 
 
 class PeerState(Enum):
