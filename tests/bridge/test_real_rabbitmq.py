@@ -250,6 +250,20 @@ def test_a_bridge_that_is_told_to_stop_leaves_the_rest_to_the_next(
     assert ran_lines(ran, str(go)) == [str(go)], "it ran once"
 
 
+def test_a_caller_gets_its_result_though_the_bridge_is_killed_meanwhile_and_the_task_runs_once(
+    app: Celery, start: Start, tmp_path: Path, ran: Path
+) -> None:
+    bridge = start("--queue", app.conf.task_default_queue)
+    go = tmp_path / "go"
+    result = app.send_task("tasks.wait_for", (str(go),))
+    wait_until(lambda: ran_lines(ran, str(go)), lambda: "the task runs")
+    bridge.kill()
+    start("--queue", app.conf.task_default_queue)
+    go.touch()
+    assert result.get(timeout=DEADLINE_S) == str(go)
+    assert ran_lines(ran, str(go)) == [str(go)], "it ran once"
+
+
 def test_the_end_of_a_consumer_is_one_line_and_its_queue_is_looked_for(broker: Broker, start: Start) -> None:
     queue = broker.declare()
     bridge = start("--queue", f"{queue}=tasks.echo", ready=f"consuming {queue}")
