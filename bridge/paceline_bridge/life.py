@@ -219,7 +219,7 @@ class Life:
         if len(body) > REPLY_LIMIT_BYTES:
             too_large = Refused(delivery.protocol, "too-large", f"as JSON the result takes {len(body)} bytes", reply)
             body = replies.refused(reply, too_large, time.time())
-        self._link.publish(reply.queue, body, _reply_properties(reply.correlation_id), confirmed)
+        self._link.publisher.publish(reply.queue, body, _reply_properties(reply.correlation_id), confirmed)
 
     def _drop(self, call: TaskCall, refused: Refused) -> None:
         for delivery in self._ledger.drop(call.task_id):
@@ -238,13 +238,15 @@ class Life:
 
         def to_dead_letters() -> None:
             message = delivery.message
-            self._link.publish(self._config.dead_letter, message.body, _dead_properties(message, refused), confirmed)
+            self._link.publisher.publish(
+                self._config.dead_letter, message.body, _dead_properties(message, refused), confirmed
+            )
 
         if refused.reply is not None:
             # Celery names a queue for replies whatever its backend is. If there is none, nobody waits there.
             body = replies.refused(refused.reply, refused, time.time())
             properties = _reply_properties(refused.reply.correlation_id)
-            self._link.publish(refused.reply.queue, body, properties, confirmed, to_dead_letters)
+            self._link.publisher.publish(refused.reply.queue, body, properties, confirmed, to_dead_letters)
         else:
             to_dead_letters()
 
@@ -263,7 +265,9 @@ class Life:
         self._window.adjust(now, self._ledger.outstanding, self._watch.status)
         self._submit_waiting()
         for reply in self._ledger.due_started(now):
-            self._link.publish(reply.queue, replies.started(reply), _reply_properties(reply.correlation_id), None)
+            self._link.publisher.publish(
+                reply.queue, replies.started(reply), _reply_properties(reply.correlation_id), None
+            )
         for delivery in self._ledger.long_running(now):
             self._ack(delivery)
         for delivery in self._ledger.give_back(now):
@@ -297,7 +301,7 @@ class Life:
         self._link.after_acks(taken)
 
     def _is_idle(self) -> bool:
-        return not (self._ledger.unaccepted or self._refusing or self._link.unconfirmed)
+        return not (self._ledger.unaccepted or self._refusing or self._link.publisher.unconfirmed)
 
 
 def _queues(config: BridgeConfig) -> dict[str, bool]:

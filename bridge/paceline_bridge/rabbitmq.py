@@ -62,7 +62,8 @@ class Handler(Protocol):
 
 
 class Link:
-    """One life of the two connections. ``queues`` -> whether it is fine that the queue does not exist."""
+    """One life of the two connections. ``queues`` -> whether it is fine that the queue does not exist. ``publisher`` is
+    what publishes."""
 
     def __init__(
         self, url: str, queues: Mapping[str, bool], dead_letter: str, prefetch: int, declare: bool, handler: Handler
@@ -80,7 +81,7 @@ class Link:
         self._loop: Any = IOLoop()
         self._consuming: Any = None  # connections
         self._publishing: Any = None
-        self._publisher = Publisher(dead_letter, self._both_open, self.fail)
+        self.publisher = Publisher(dead_letter, self._both_open, self.fail)
         self._channels: dict[int, Any] = {}  # of consumers, by number
         self._consumers: dict[int, str] = {}  # channel number -> consumer tag, while it consumes
         self._served: set[int] = set()  # channels that consume or did
@@ -148,7 +149,7 @@ class Link:
         """End the link. What was not acknowledged goes back to RabbitMQ."""
         if self._error is None and not self._closing:
             self._error = reason
-            self._publisher.is_over = True
+            self.publisher.is_over = True
         self._loop.stop()
 
     def _closed(self, error: Exception) -> None:
@@ -160,7 +161,7 @@ class Link:
 
     def close(self, limit_s: float = CLOSE_LIMIT_S) -> None:
         """Let run() return, once RabbitMQ has said goodbye, or soon if it does not."""
-        self._closing = self._publisher.is_over = True
+        self._closing = self.publisher.is_over = True
         for connection in (self._consuming, self._publishing):
             if connection.is_open:
                 connection.close()
@@ -174,27 +175,12 @@ class Link:
     def _open_publisher(self) -> None:
         self._publishing.add_on_connection_blocked_callback(lambda *_: self._handler.on_blocked(True))
         self._publishing.add_on_connection_unblocked_callback(lambda *_: self._handler.on_blocked(False))
-        self._publisher.open(self._publishing)
-
-    def publish(
-        self,
-        queue: str,
-        body: bytes,
-        properties: Mapping[str, Any],
-        then: Callable[[], None] | None,
-        if_returned: Callable[[], None] | None = None,
-    ) -> None:
-        """As Publisher.publish."""
-        self._publisher.publish(queue, body, properties, then, if_returned)
-
-    @property
-    def unconfirmed(self) -> int:
-        return self._publisher.unconfirmed
+        self.publisher.open(self._publishing)
 
     # --- consuming -----------------------------------------------------------------------------------------------
 
     def _both_open(self) -> None:
-        if not self._publisher.is_ready or not self._consuming.is_open or self._channels:
+        if not self.publisher.is_ready or not self._consuming.is_open or self._channels:
             return
         self._handler.on_ready()
         for queue in self._queues:
@@ -263,22 +249,26 @@ class Link:
         delay_s = interval_s * random.uniform(2 / 3, 4 / 3)
         self._loop.call_later(delay_s, lambda: self._open_channel(queue, declare=False))
 
+    def _open(self, number: int) -> Any:
+        """The consumer's channel of this number, None if it is not there any more."""
+        channel = self._channels.get(number)
+        return channel if channel is not None and channel.is_open else None
+
     def ack(self, tag: Tag) -> None:
-        channel = self._channels.get(tag[0])
-        if channel is not None and channel.is_open and self._error is None:
+        channel = self._open(tag[0])
+        if channel is not None and self._error is None:
             channel.basic_ack(tag[1])
 
     def give_back(self, tag: Tag) -> None:
         """Have it delivered again, to whoever consumes the queue."""
-        channel = self._channels.get(tag[0])
-        if channel is not None and channel.is_open and self._error is None:
+        channel = self._open(tag[0])
+        if channel is not None and self._error is None:
             channel.basic_nack(tag[1], requeue=True)
 
     def after_acks(self, then: Callable[[], None]) -> None:
         """``then()`` once RabbitMQ has taken the acknowledgements that were sent so far: a request on the same channel
         is answered after them, and the one that asks for what is the case already changes nothing."""
-        served = (self._channels.get(number) for number in self._served)
-        channels = [channel for channel in served if channel is not None and channel.is_open]
+        channels = [channel for number in self._served if (channel := self._open(number)) is not None]
         if not channels:
             then()
             return
@@ -296,8 +286,8 @@ class Link:
     def stop_consuming(self) -> None:
         """No more deliveries, after those that are on their way."""
         for number, consumer in self._consumers.items():
-            channel = self._channels.get(number)
-            if channel is not None and channel.is_open:
+            channel = self._open(number)
+            if channel is not None:
                 channel.basic_cancel(consumer)
         self._consumers.clear()
 

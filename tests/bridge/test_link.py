@@ -45,4 +45,4 @@ def test_what_concerns_a_channel_that_is_gone_is_let_go(link: Link) -> None:
     link.stop_consuming()
     link.ack((1, 1))
     link.give_back((1, 1))
-    assert link.unconfirmed == 0
+    assert link.publisher.unconfirmed == 0
