@@ -89,9 +89,22 @@ def test_a_connection_that_comes_up_is_greeted_at_once() -> None:
 def test_a_leader_of_an_older_term_is_not_believed() -> None:
     rig = Rig("a:1", "b:1")
     rig.session.connect(rig.now)
-    rig.hear("b:1", welcome("b:1", "", term=7))
+    rig.hear("b:1", welcome("b:1", "c:1", term=7))
     rig.hear("a:1", welcome("a:1", "a:1", term=6))
     assert not rig.session.attached
+
+
+def test_a_term_that_nobody_led_does_not_keep_the_leader_of_an_earlier_one_out() -> None:
+    """A candidate may crash before anybody has its term on disk: the cluster then never comes to it."""
+    rig = Rig("a:1", "b:1")
+    rig.session.connect(rig.now)
+    rig.hear("b:1", welcome("b:1", "", term=7))
+    rig.hear("a:1", welcome("a:1", "a:1", term=6))
+    assert rig.session.attached
+    rig.hear("a:1", Redirect(7, "", ""))
+    rig.pass_time(0.1)
+    rig.hear("a:1", welcome("a:1", "a:1", term=6))
+    assert rig.session.attached
 
 
 def test_no_node_found_if_nobody_answers_and_no_leader_if_somebody_does() -> None:

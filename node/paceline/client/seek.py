@@ -48,10 +48,12 @@ class Candidates:
         """Addresses that a node knows: they replace what nodes told before, so that old ones are not tried for ever."""
         self._learned = [address for address in dict.fromkeys(addresses) if address][:LEARNED_LIMIT_ADDRESSES]
 
-    def heard_term(self, cluster_id: str, term: int) -> bool:
-        """Notes a term. False if a later one is known: what that node says about the leader is out of date."""
-        if not cluster_id:
-            return True  # that node belongs to no cluster yet: its term says nothing
+    def heard_of_leader(self, cluster_id: str, term: int) -> bool:
+        """Somebody is said to lead in that term. False if a leader of a later one is known.
+
+        A term without a leader is not noted: it may be that of a candidate that crashed before anybody had it on disk,
+        and then the cluster never comes to it.
+        """
         if cluster_id != self._cluster_id:
             # A cluster that was formed anew counts its terms from the start.
             self._cluster_id, self._term = cluster_id, 0
@@ -61,10 +63,11 @@ class Candidates:
         return True
 
     def redirected(self, term: int, leader_address: str) -> bool:
-        """A node of our cluster names the leader. False if that is older than what is known."""
+        """A node of our cluster names the leader, or "". False if that is older than what is known."""
         if term < self._term:
             return False
-        self._term = term
+        if leader_address:
+            self._term = term
         self.leader_is_at(leader_address)
         return True
 

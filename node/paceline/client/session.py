@@ -427,7 +427,7 @@ class Session:
         if self.state is not State.SEEKING or (self._cluster_name and welcome.cluster_name != self._cluster_name):
             return
         self._candidates.learn(welcome.addresses)
-        if not self._candidates.heard_term(welcome.cluster_id, welcome.term) or not welcome.leader_id:
+        if not welcome.leader_id or not self._candidates.heard_of_leader(welcome.cluster_id, welcome.term):
             return
         if welcome.leader_id == welcome.node_id:
             self._attach(address, welcome, now)
