@@ -446,6 +446,18 @@ def test_a_new_leader_does_not_wait_for_ever_for_a_node_that_says_nothing() -> N
     assert lead.dispatched() == {"a": [(1, 1)]}
 
 
+def test_how_long_a_task_took_that_an_earlier_leader_gave_to_its_node_is_not_measured() -> None:
+    lead = recovering(1, 2)
+    lead.enrol("a", {1: 1}, slots=2)
+    lead.leader.tick(0.1, ["a"])
+    lead.now = lead.leader.tasks.now = 0.1
+    assert lead.dispatched() == {"a": [(2, 1)]}
+    lead.outcomes("a", 1, 1)
+    lead.outcomes("a", 2, 2)
+    assert not lead.leader.tasks.live
+    assert sum(lead.leader.tasks.tally.dispatch_latency.as_dict()["counts"]) == 1
+
+
 def test_an_adopted_task_that_the_next_account_does_not_name_is_run_again() -> None:
     lead = recovering(1)
     lead.enrol("a", {1: 1})

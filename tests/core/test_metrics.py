@@ -89,6 +89,21 @@ def test_an_attempt_lost_with_its_worker_is_redelivered_and_counted_by_name() ->
     assert sum(body["queue_wait"]["counts"]) == 1, "a second attempt has not waited since the task arrived"
 
 
+def test_the_wait_of_a_task_that_a_node_gave_back_is_counted_once() -> None:
+    dispatcher = Dispatcher()
+    dispatcher.enrol("a", 1, ["add"])
+    task = make(0)
+    dispatcher.now = 1.0
+    dispatcher.admit(task)
+    dispatcher.now = 3.0
+    dispatcher.dispatch()
+    dispatcher.give_back(task)
+    dispatcher.now = 9.0
+    assert dispatcher.dispatch()
+    waits = dispatcher.tally.queue_wait.as_dict()
+    assert (sum(waits["counts"]), waits["sum_us"]) == (1, 2_000_000)
+
+
 def test_a_node_that_is_gone_takes_its_series_with_it() -> None:
     story = NodeScenario()
     story.run("start abcd expect=4\nadvance 5\nstop d\nadvance 90")

@@ -64,6 +64,7 @@ class Dispatcher:
         task.attempt = lost_attempts + 1
         task.node = ""
         task.sent_seq = 0
+        task.sent_at = 0.0
         task.session = None
         self._keep(task)
         self.recovered.push(task)
@@ -77,7 +78,6 @@ class Dispatcher:
         task.attempt = attempt
         task.move(Event.DISPATCH)
         ledger = self.ledgers[node_id]
-        task.sent_at = self.now
         ledger.take(task, self._cost_us(task))
         ledger.moved()
 
@@ -239,9 +239,9 @@ class Dispatcher:
             lane.pop()
             self._leave_lane(task)
             ledger.take(task, cost_us)
-            task.sent_at = self.now
-            if task.attempt == 1:
+            if not task.sent_at:
                 self.tally.queue_wait.observe_s(self.now - task.arrived_at)
+            task.sent_at = self.now
             if task.options is not None and task.must_log_start:
                 task.move(Event.RESERVE)
                 self.starting.append(task)

@@ -397,7 +397,8 @@ class Leader:
             tally.finished[end] += 1
             if end in _RAN:
                 observe(task.name, duration_us)
-                tally.dispatch_latency.observe_s(now - task.sent_at - duration_us * 1e-6)
+                if task.sent_at:
+                    tally.dispatch_latency.observe_s(now - task.sent_at - duration_us * 1e-6)
             is_logged, is_withheld = True, end == TaskEnd.CANCELLED
             if task.options is not None:
                 is_logged, is_withheld = task.is_logged, is_withheld or task.waits_for_commit

@@ -120,7 +120,7 @@ METRICS: tuple[Spec, ...] = (
         "paceline_dispatch_latency_seconds",
         "histogram",
         (),
-        "From giving a task to a node until its outcome was back at the leader, less the time it ran.",
+        "From giving a task to a node until its outcome was back at that leader, less the time it ran.",
         _one("dispatch_latency"),
     ),
     Spec(
