@@ -223,8 +223,6 @@ class NodeScenario(Scenario):
             self._holding[node_id].append((seq, effects.after_persist))
         else:
             self._written(node_id, seq, effects.after_persist)
-        if effects.save_snapshot is not None:
-            self._nodes[node_id].snapshot_saved(effects.save_snapshot.index)
         for key, reply in effects.to_clients:
             client = key.decode()
             if isinstance(reply, Update):

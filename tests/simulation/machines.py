@@ -44,7 +44,6 @@ class SimulatedJournal:
         self._pending: list[tuple[float, Persist | Snapshot | None]] = []  # None: a slice of a snapshot
         self._free_at = 0.0  # when the disk has moved the bytes that it was given last
         self._durable_seq = 0
-        self._snapshot_index = 0
         self._disk = Disk()
         directory.mkdir()
 
@@ -60,7 +59,6 @@ class SimulatedJournal:
         self._world.writers.append(self._writer)
         self.failure = None
         self._durable_seq = 0
-        self._snapshot_index = recovered.snapshot.index if recovered.snapshot is not None else 0
         return recovered
 
     def submit(self, persist: Persist) -> None:
@@ -79,9 +77,6 @@ class SimulatedJournal:
 
     def durable_seq(self) -> int:
         return self._durable_seq
-
-    def snapshot_index(self) -> int:
-        return self._snapshot_index
 
     def snapshot_bytes(self) -> int:
         """The size of the last durable snapshot."""
@@ -114,8 +109,6 @@ class SimulatedJournal:
                 return
             self._free_at = self._world.now + (self._disk.written_bytes - before) * self._world.faults.disk_byte_s
             self._durable_seq = max([self._durable_seq, *(each.seq for each in batch if isinstance(each, Persist))])
-            if self._writer.snapshot is not None:
-                self._snapshot_index = self._writer.snapshot[0]
             if self._writer.is_saving and all(write is not None for _, write in self._pending):
                 self._begin(None)
 

@@ -51,8 +51,7 @@ class Applied:
         self._wanted: list[str] = []  # who wants a snapshot once the one that is packed is done
         self._log_bytes = 0  # of the applied entries that are still in the log
         self._unsaved_bytes = 0  # of the entries applied since a snapshot for the journal was last begun
-        self._saved_index = consensus.log.snapshot_index  # the last snapshot that the journal holds
-        self._begun_index = self._saved_index  # the last one that was begun for it
+        self._begun_index = consensus.log.snapshot_index  # the last snapshot that was begun for the journal
 
     @property
     def is_busy(self) -> bool:
@@ -69,7 +68,7 @@ class Applied:
         if snapshot is not None:
             self._taking = None  # of a state that this one replaces
             self._restoring = Restoring(Restore(snapshot.data))
-            self._saved_index = self._begun_index = snapshot.index  # the journal has it by the Persist that brought it
+            self._begun_index = snapshot.index  # the journal has it by the Persist that brought it
             self._unsaved_bytes = 0
         if self._restoring is not None:
             self._restoring.waiting += committed
@@ -96,11 +95,6 @@ class Applied:
         if self._restoring is not None:
             done = self._restore_pages(self._restoring) or done
         return done
-
-    def saved(self, index: int) -> None:
-        """The journal holds the snapshot of this entry: the log before it is needed for followers alone."""
-        self._saved_index = max(index, self._saved_index)
-        self._compact_log()
 
     def _begin_taking(self) -> None:
         """Capture the table for whoever wants a snapshot; packing it takes some turns more. One at a time."""
@@ -149,12 +143,11 @@ class Applied:
             self.want([""])
 
     def _compact_log(self) -> None:
-        """Forget applied entries once there is twice as much as we keep for followers that lag a little. With a
-        journal, only what its snapshot holds: the two must tell the same story."""
+        """Forget applied entries once there is twice as much as we keep for followers that lag a little. The journal
+        keeps what it needs of them itself. While a follower is brought up there may be as much as between two
+        snapshots: it goes on behind the one that it is sent, which is of no use if the log begins later."""
         settings, consensus = self._settings, self._consensus
         applied, first = consensus.applied_index, consensus.log.first_index
-        if self._journaled:
-            applied = min(applied, self._saved_index)
         too_many = applied - first >= 2 * settings.log_keep_entries
         if not too_many and self._log_bytes < 2 * settings.log_keep_bytes:
             return
@@ -165,5 +158,8 @@ class Applied:
             if kept_bytes > settings.log_keep_bytes:
                 break
             oldest_kept = entry.index
+        may_wait = self._log_bytes < settings.snapshot_log_bytes and applied - first < settings.snapshot_log_entries
+        if may_wait and consensus.is_lagging(oldest_kept - 1):
+            return
         consensus.compact(oldest_kept - 1)
         self._log_bytes = kept_bytes

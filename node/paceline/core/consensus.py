@@ -156,6 +156,10 @@ class Consensus:
         """Leader: its peers, for ``status`` and for the choice of who is promoted. Empty elsewhere."""
         return self._leadership.replication.progress(now) if self._leadership is not None else {}
 
+    def is_lagging(self, index: int) -> bool:
+        """Leader: whether a peer that answers has not got this entry yet."""
+        return self._leadership is not None and self._leadership.replication.is_lagging(index, self._now)
+
     def snapshot(self, data: Stream) -> Snapshot:
         """``data``, which is the state machine after ``applied_index``, with what a snapshot needs beside it."""
         index = self.log.applied_index
@@ -263,7 +267,8 @@ class Consensus:
             self._leadership.replication.start_transfer(to, snapshot)
 
     def compact(self, to_index: int) -> None:
-        """Drop the log up to an applied entry that a durable snapshot covers.
+        """Drop the log in memory up to an applied entry, as far as it is durable. Whatever of it is on a disk stays
+        there until a snapshot covers it.
 
         The shell writes such a snapshot in the order of the other writes, behind what they have to cut; otherwise a
         crash could leave it in front of entries that don't follow it.

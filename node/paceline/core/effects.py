@@ -5,7 +5,7 @@
 3. ``after_persist``: send once this Effects' ``persist`` and all earlier ones are durable; then call
    ``NodeCore.persisted(persist.seq)`` and collect effects again.
 4. ``save_snapshot``: write it, not before the Persists until then; later ones may overtake it, and if there is another
-   before it is begun it may be left out. Call ``NodeCore.snapshot_saved`` once it is durable.
+   before it is begun it may be left out. Nothing waits for it.
 5. ``to_clients``, ``notices``.
 """
 

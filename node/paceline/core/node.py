@@ -341,10 +341,6 @@ class NodeCore:
         self.consensus.persisted(seq)
         self._schedule()
 
-    def snapshot_saved(self, index: int) -> None:
-        """The journal holds the snapshot of this entry."""
-        self.applied.saved(index)
-
     def next_deadline(self) -> float:
         """When tick or take_effects has something to do. It may come early and find nothing due; it never comes
         late."""

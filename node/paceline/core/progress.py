@@ -181,6 +181,11 @@ class Replication:
             for heard_at in (min(peer.heard_at, peer.answered_at),)
         }
 
+    def is_lagging(self, index: int, now: float) -> bool:
+        """Whether a peer that answers has not got this entry yet."""
+        since = now - self._timing.election_timeout_max_s
+        return any(peer.match < index and peer.answered_at >= since for peer in self.peers.values())
+
     # --- answers ---
 
     def on_append_response(self, peer: Progress, response: AppendResponse) -> None:

@@ -5,8 +5,7 @@ Two kinds of state meet here and must not be mixed up:
 * **Replicated**: what every voter holds equal, byte for byte: accepted tasks, their lost attempts, results, released
   ids, totals. Only :meth:`TaskTable.apply` changes it, only from committed log entries, and it reads no clock.
 * **The leader's**: where a task is at this moment (``state``, ``node``, ``attempt``, ``session``). It is rebuilt by
-  each
-  new leader and never enters a digest or a snapshot.
+  each new leader and never enters a digest or a snapshot.
 
 The leader dispatches a task in the turn in which it arrives, before its ACCEPT entry commits. So a :class:`Task` is
 made when the entry is proposed, and enters the table when the entry is applied: on the leader it is the same object.
@@ -21,6 +20,8 @@ from collections.abc import Iterable
 from enum import IntEnum
 from sys import intern
 from typing import TYPE_CHECKING, Any
+
+from mypy_extensions import mypyc_attr
 
 from paceline.core.released import ReleasedIds
 from paceline.core.settings import Settings
@@ -104,8 +105,10 @@ END_EVENTS: dict[int, Event] = {
 }
 
 
+@mypyc_attr(acyclic=True)
 class Task:
-    """One accepted (or just proposed) call."""
+    """One accepted (or just proposed) call. Of these there may be millions: nothing that a task refers to may refer to
+    a task, so that the garbage collector need not know of them."""
 
     __slots__ = (
         "age",
@@ -136,8 +139,8 @@ class Task:
         self.cost_us = 0  # what the dispatcher charged its node for it
         self.node = ""
         self.sent_seq = 0  # the Dispatch that carried it there
-        self.arrived_at = 0.0  # this, and sent_at: when the leader got it, and gave it to that node; for metrics alone
-        self.sent_at = 0.0
+        self.arrived_at = 0.0  # at this leader; for metrics alone, as sent_at
+        self.sent_at = 0.0  # when this leader last gave it to a node; 0: never
         self.session: Session | None = None
 
     def move(self, event: Event) -> None:

@@ -51,9 +51,6 @@ class Journal(Protocol):
     def durable_seq(self) -> int:
         """Everything up to this Persist.seq is durable."""
 
-    def snapshot_index(self) -> int:
-        """The entry up to which the last durable snapshot reaches; 0 for none."""
-
 
 class DiskJournal:
     """A journal in a directory, with its thread. ``mode``: "fsync", or "os", where only term and vote are synced.
@@ -82,7 +79,6 @@ class DiskJournal:
         self._signal = threading.Event()
         self._closing = False
         self._durable_seq = 0
-        self._snapshot_index = recovered.snapshot.index if recovered.snapshot is not None else 0
         try:
             self._writer = Writer(
                 directory,
@@ -107,9 +103,6 @@ class DiskJournal:
 
     def durable_seq(self) -> int:
         return self._durable_seq
-
-    def snapshot_index(self) -> int:
-        return self._snapshot_index
 
     def close(self) -> bool:
         """Write what was submitted, sync it in any mode, and stop. A snapshot that is not whole is given up, and after
@@ -159,15 +152,7 @@ class DiskJournal:
             for each in batch:
                 if isinstance(each, Persist):
                     self._durable_seq = each.seq
-            self._tell()
+            self._wake()
         if self._writer.is_saving and not closing:
-            before = self._writer.snapshot
             self._writer.save_slice()
-            if self._writer.snapshot != before:
-                self._tell()
         return not closing
-
-    def _tell(self) -> None:
-        if self._writer.snapshot is not None:
-            self._snapshot_index = self._writer.snapshot[0]
-        self._wake()

@@ -111,7 +111,6 @@ class Reactor:
         self._promises: deque[tuple[int, list[PeerBatch]]] = deque()  # (Persist.seq to wait for, batches)
         self._submitted_seq = 0
         self._durable_seq = 0
-        self._saved_index = 0
         self._stalled: dict[bytes, deque[bytes]] = {}
         self._respawn_at = inf  # when the next worker is due in place of one that ended
         self._failure: JournalFailed | None = None  # of the journal: nothing is written or promised any more
@@ -276,10 +275,6 @@ class Reactor:
         if durable > self._durable_seq:
             self._durable_seq = durable
             self.core.persisted(durable)
-        saved_index = journal.snapshot_index()
-        if saved_index > self._saved_index:
-            self._saved_index = saved_index
-            self.core.snapshot_saved(saved_index)
         while self._promises and self._promises[0][0] <= durable:
             self._send_peers(self._promises.popleft()[1])
         if failure is not None and self._failure is None:

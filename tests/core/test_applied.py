@@ -1,0 +1,56 @@
+"""How much of the log stays in memory behind what is applied."""
+
+from __future__ import annotations
+
+from core.test_consensus import answer_questions, replicating, run
+from paceline.core.applied import Applied
+from paceline.core.consensus import Consensus
+from paceline.core.settings import Settings
+from paceline.core.task import TaskTable
+from paceline_protocol.messages import AppendResponse, EntryKind
+
+KEEP, MOST = 10, 50
+SETTINGS = Settings(cluster_name="test", log_keep_entries=KEEP, snapshot_log_entries=MOST)
+
+
+class Leading:
+    """A leader of three, whose peer c is always up to date. It keeps a journal, whose snapshots are never done."""
+
+    def __init__(self) -> None:
+        self.core: Consensus = replicating()
+        self.applied = Applied(SETTINGS, self.core, TaskTable(SETTINGS), journaled=True)
+        self.now = 0.0
+        self._has_b = self.core.log.last_index
+
+    def commit(self, entries: int, *, b_answers: bool) -> int:
+        """So many entries more, 10 ms apart; ``b_answers``, but writes nothing. Returns the most that were held."""
+        core, most = self.core, 0
+        for _ in range(entries):
+            self.now += 0.01
+            core.propose(EntryKind.NOOP, b"")
+            core.tick(self.now)
+            answer_questions(core, "c", self.now)
+            core.step("c", AppendResponse(core.term, True, core.log.last_index), self.now)
+            if b_answers:
+                core.step("b", AppendResponse(core.term, True, self._has_b), self.now)
+            self.applied.apply(None, run(core).committed)
+            most = max(most, core.log.last_index - core.log.first_index + 1)
+        assert core.is_leader
+        return most
+
+
+def test_a_follower_that_is_brought_up_finds_the_log_behind_its_snapshot() -> None:
+    leading = Leading()
+    before = leading.core.log.first_index
+    leading.commit(MOST - 5, b_answers=True)
+    assert leading.core.log.first_index == before
+
+
+def test_one_that_never_gets_there_does_not_hold_it_for_ever() -> None:
+    assert MOST <= Leading().commit(4 * MOST, b_answers=True) <= MOST + 2
+
+
+def test_for_one_that_is_silent_and_for_a_snapshot_of_the_journal_s_nothing_is_held() -> None:
+    leading = Leading()
+    leading.commit(MOST, b_answers=False)  # in this time b falls silent
+    assert leading.commit(4 * MOST, b_answers=False) <= 2 * KEEP + 2
