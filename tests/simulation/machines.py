@@ -336,12 +336,14 @@ class SimulatedNode:
             try:
                 self.reactor.turn()
             except JournalFailed as failure:
+                self.world.check(self)  # what it did in its last turn, it did
                 self.world.say(f"{self.address} ends: {failure}")
                 self.crash(power_fails=False)
                 return
             except Crash:  # with journal "os" the machine stays on: how many may go off is the world's to say
                 self.crash(power_fails=self.world.settings.journal != "os")
                 return
+            self.world.check(self)
             turns += 1
             if turns > TURNS_AT_ONCE:
                 raise InvariantBroken(f"{self.address} has a deadline that its turns don't meet: its loop would spin")

@@ -182,7 +182,6 @@ class World:
         for node in self.rng.sample(self.nodes, len(self.nodes)):
             if node.next_at() <= self.now:
                 node.step()
-                self._check(node)
         for client in self.clients:
             if client.next_at() <= self.now:
                 client.step()
@@ -410,8 +409,8 @@ class World:
 
     # --- what must hold -----------------------------------------------------------------------------------------
 
-    def _check(self, node: SimulatedNode) -> None:
-        """What must hold at every instant."""
+    def check(self, node: SimulatedNode) -> None:
+        """What must hold at every instant: behind each turn of a node."""
         if node.core is not None:
             self._check_consents(node)
             self._check_applied(node, node.core)
