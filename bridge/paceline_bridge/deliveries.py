@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from paceline_bridge.message import Message, ReplyAddress, TaskCall
+from paceline_bridge.message import Message, Refused, ReplyAddress, TaskCall
 
 STARTED_AFTER_S = 0.2
 """A caller is told STARTED if its task has not ended so long after the bridge has submitted it."""
@@ -51,7 +51,7 @@ class Entry:
     submitted: bool = False
     accepted: bool = False
     told_started: bool = False
-    outcome: tuple[int, bytes] | None = None
+    outcome: tuple[int, bytes] | Refused | None = None
 
 
 class Ledger:
@@ -83,10 +83,13 @@ class Ledger:
             self.entries[entry.call.task_id] = entry
             self._waiting.append(entry.call.task_id)
 
-    def add(self, call: TaskCall, delivery: Delivery, now: float) -> bool:
-        """A delivery. True if it can be settled at once: the task that it asks for has ended, or was accepted, by what
-        an earlier delivery brought."""
+    def delivered(self) -> None:
+        """RabbitMQ waits for one more acknowledgement."""
         self.unacked += 1
+
+    def add(self, call: TaskCall, delivery: Delivery, now: float) -> bool:
+        """What a delivery asks for. True if it can be settled at once: the task has ended, or was accepted, by what an
+        earlier delivery brought."""
         entry = self.entries.get(call.task_id)
         if entry is None:
             self.entries[call.task_id] = Entry(call, now, [delivery])
@@ -140,25 +143,17 @@ class Ledger:
         entry.accepted = True
         return [delivery for delivery in entry.deliveries if delivery.reply is None]
 
-    def end(self, task_id: bytes, state: int, payload: bytes) -> list[Delivery]:
-        """The deliveries to settle since the task has ended. If none is left, it is forgotten."""
+    def end(self, task_id: bytes, outcome: tuple[int, bytes] | Refused) -> list[Delivery]:
+        """The deliveries to settle since the task has ended, or the cluster does not take it. If none is left, it is
+        forgotten."""
         entry = self.entries.get(task_id)
         if entry is None or entry.outcome is not None:
             return []
         self.outstanding -= 1
-        entry.outcome = (state, payload)
+        entry.outcome = outcome
         if not entry.deliveries:
             del self.entries[task_id]
         return list(entry.deliveries)
-
-    def drop(self, task_id: bytes) -> list[Delivery]:
-        """The cluster does not take the task: it is forgotten, and its deliveries are the caller's to refuse."""
-        entry = self.entries.pop(task_id, None)
-        if entry is None:
-            return []
-        if entry.outcome is None:
-            self.outstanding -= 1
-        return entry.deliveries
 
     def settle(self, task_id: bytes, delivery: Delivery) -> None:
         """Nothing more is owed for this delivery. A task that has ended is forgotten with its last one."""

@@ -10,6 +10,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from paceline.client.relay import ACCEPTED, REFUSED, Relay
@@ -26,7 +27,7 @@ from paceline_bridge import replies
 from paceline_bridge.config import BridgeConfig
 from paceline_bridge.counters import Counters
 from paceline_bridge.deliveries import Delivery, Entry, Ledger, Tag
-from paceline_bridge.mapping import interpret, refuse
+from paceline_bridge.mapping import interpret
 from paceline_bridge.message import Message, Refused, TaskCall
 from paceline_bridge.rabbitmq import Link
 from paceline_bridge.watch import Watch
@@ -60,7 +61,6 @@ class Life:
         self._relay = make_relay(self._link.wake)
         self._ended: list[bytes] = []  # settled; the cluster may forget them once RabbitMQ has the acknowledgements
         self._releasing = False
-        self._refusing = 0  # refusals that are being published
         self._ask_at_s = time.monotonic() + ASK_INTERVAL_S
         self._not_before_s = 0.0  # nothing is submitted until then, since the cluster is full
         self._is_full = False
@@ -130,8 +130,9 @@ class Life:
             _logger.error("a message of %s can't be read", message.queue, exc_info=True)
             found = Refused("plain", "bad-body", f"reading it failed: {type(error).__name__}")
         delivery = Delivery(tag, message, found.reply, found.protocol)
+        self._ledger.delivered()
         if isinstance(found, Refused):
-            self._refuse(found, delivery)
+            self._refuse(found, delivery, lambda: self._ack(delivery))
         elif self._ledger.add(found, delivery, time.monotonic()):
             self._settle(found.task_id, delivery)
         else:
@@ -147,10 +148,10 @@ class Life:
         try:
             self._relay.submit(call.task_id, call.name, call.priority, call.args, call.kwargs)
         except PayloadTooLarge as error:
-            self._drop(call, refuse(call, "too-large", str(error)))
+            self._refuse_call(call, "too-large", str(error))
         except (PayloadError, ProtocolError, ValueError, TypeError, AttributeError) as error:
             # The last three: a value of a type that can be carried, and is not what its type says.
-            self._drop(call, refuse(call, "arguments", str(error) or type(error).__name__))
+            self._refuse_call(call, "arguments", str(error) or type(error).__name__)
         except ClientClosed as error:
             self._link.fail(str(error))
         else:
@@ -169,7 +170,7 @@ class Life:
                 self._refused_by_cluster(task_id, payload)
             else:
                 assert isinstance(payload, bytes)
-                deliveries = self._ledger.end(task_id, state, payload)
+                deliveries = self._ledger.end(task_id, (state, payload))
                 self._ended.append(task_id)
                 for delivery in deliveries:
                     self._settle(task_id, delivery)
@@ -188,53 +189,59 @@ class Life:
             self._not_before_s = time.monotonic() + FULL_PAUSE_S
             self._ledger.put_back(task_id)
         elif isinstance(error, ResultUnknown):
-            for delivery in self._ledger.drop(task_id):
-                if delivery.reply is None:  # it ended before, and RabbitMQ did not get to know of the acknowledgement
+            # It ended before, and RabbitMQ did not get to know of the acknowledgement: only a reply is still owed.
+            for delivery in entry.deliveries:
+                if delivery.reply is None:
                     self._ack(delivery)
-                else:
-                    self._refuse(Refused(delivery.protocol, "cluster", str(error), delivery.reply), delivery)
+            entry.deliveries = [delivery for delivery in entry.deliveries if delivery.reply is not None]
+            self._refuse_call(entry.call, "cluster", str(error))
         else:
             reason = "unknown-task" if isinstance(error, UnknownTask) else "cluster"
             reason = "too-large" if isinstance(error, PayloadTooLarge) else reason
-            self._drop(entry.call, Refused(entry.call.protocol, reason, str(error)))
+            self._refuse_call(entry.call, reason, str(error))
 
     # --- settling ------------------------------------------------------------------------------------------------
 
     def _settle(self, task_id: bytes, delivery: Delivery) -> None:
-        """What was owed for this delivery is held by the cluster, or goes out as a reply."""
-        entry = self._ledger.entries[task_id]
-        if delivery.reply is None:
+        """What was owed for this delivery is held by the cluster, or goes out: as a reply, or to the dead letters."""
+
+        def settled() -> None:
             self._ack(delivery)
             self._ledger.settle(task_id, delivery)
+
+        outcome = self._ledger.entries[task_id].outcome
+        if isinstance(outcome, Refused):
+            self._refuse(replace(outcome, protocol=delivery.protocol, reply=delivery.reply), delivery, settled)
             return
-        assert entry.outcome is not None
+        if delivery.reply is None:
+            settled()
+            return
+        assert outcome is not None
         reply = delivery.reply
 
         def confirmed() -> None:
             self._counters.count("replied", delivery.protocol)
-            self._ack(delivery)
-            self._ledger.settle(task_id, delivery)
+            settled()
 
-        body = replies.ended(reply, *entry.outcome, time.time())
+        body = replies.ended(reply, *outcome, time.time())
         if len(body) > REPLY_LIMIT_BYTES:
             too_large = Refused(delivery.protocol, "too-large", f"as JSON the result takes {len(body)} bytes", reply)
             body = replies.refused(reply, too_large, time.time())
         self._link.publisher.publish(reply.queue, body, _reply_properties(reply.correlation_id), confirmed)
 
-    def _drop(self, call: TaskCall, refused: Refused) -> None:
-        for delivery in self._ledger.drop(call.task_id):
-            self._refuse(Refused(delivery.protocol, refused.reason, refused.detail, delivery.reply), delivery)
+    def _refuse_call(self, call: TaskCall, reason: str, detail: str) -> None:
+        """The cluster does not take it. Until everybody knows it is held like the outcome of one that it took."""
+        for delivery in self._ledger.end(call.task_id, Refused(call.protocol, reason, detail)):
+            self._settle(call.task_id, delivery)
 
-    def _refuse(self, refused: Refused, delivery: Delivery) -> None:
-        """Tell the caller, or put the message where a person finds it; then it is acknowledged."""
-        self._refusing += 1
+    def _refuse(self, refused: Refused, delivery: Delivery, then: Callable[[], None]) -> None:
+        """Tell the caller, or put the message where a person finds it; ``then()`` once RabbitMQ has it."""
         self._counters.count("refused", refused.protocol)
         _logger.info("refused a message of %s (%s): %s", delivery.message.queue, refused.reason, refused.detail)
 
         def confirmed() -> None:
-            self._refusing -= 1
             self._counters.count("replied" if refused.reply else "dead_lettered", refused.protocol)
-            self._ack(delivery)
+            then()
 
         def to_dead_letters() -> None:
             message = delivery.message
@@ -278,8 +285,7 @@ class Life:
         self._release()
         counters, ledger = self._counters, self._ledger
         counters.turned_at = now
-        counters.unacked = ledger.unacked + self._refusing
-        counters.outstanding, counters.window = ledger.outstanding, self._window.size
+        counters.unacked, counters.outstanding, counters.window = ledger.unacked, ledger.outstanding, self._window.size
         if self._stop_by_s is not None and (now >= self._stop_by_s or self._is_idle()):
             _logger.info("stopping; %d deliveries go back to RabbitMQ", counters.unacked)
             self._link.close()
@@ -301,7 +307,7 @@ class Life:
         self._link.after_acks(taken)
 
     def _is_idle(self) -> bool:
-        return not (self._ledger.unaccepted or self._refusing or self._link.publisher.unconfirmed)
+        return not (self._ledger.unaccepted or self._link.publisher.unconfirmed)
 
 
 def _queues(config: BridgeConfig) -> dict[str, bool]:

@@ -60,11 +60,6 @@ def priority_of(amqp: int | None) -> int:
     return PRIORITY_DEFAULT + -(-above * room // PRIORITY_MAX)
 
 
-def refuse(call: TaskCall, reason: str, detail: str) -> Refused:
-    """What the cluster does not take."""
-    return Refused(call.protocol, reason, detail, call.reply)
-
-
 def _map_in(message: Message) -> Any:
     """The JSON map that the body may be, None for any other body. What can't be read as one is plain, too."""
     kind = (message.content_type or "").partition(";")[0].strip().lower()
@@ -81,4 +76,4 @@ def _map_in(message: Message) -> Any:
         return None
 
 
-__all__ = ["ReplyAddress", "interpret", "refuse"]
+__all__ = ["ReplyAddress", "interpret"]

@@ -24,7 +24,7 @@ def test_every_expression_about_bridges_has_data(
     broker: Broker, cluster: Cluster, bridges: list[BridgeProcess], tmp_path: Path
 ) -> None:
     queue = broker.declare()
-    options = ("--queue", f"{queue}=bridge_tasks.echo", "--metrics", "127.0.0.1:0")
+    options = ("--queue", f"{queue}=tasks.echo", "--metrics", "127.0.0.1:0")
     bridge = BridgeProcess(broker.url, cluster.addresses, *options)
     bridges.append(bridge)
     bridge.wait_for("consuming")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from paceline_bridge.deliveries import GIVE_BACK_S, LONG_S, STARTED_AFTER_S, Delivery, Ledger
-from paceline_bridge.message import Message, ReplyAddress, TaskCall
+from paceline_bridge.message import Message, Refused, ReplyAddress, TaskCall
 from paceline_protocol.messages import TaskEnd
 
 REPLY = ReplyAddress("r", "id", "id")
 ONE = bytes(16)
+SUCCEEDED = (int(TaskEnd.SUCCEEDED), b"")
+REFUSED = Refused("celery", "cluster", "it is not known how it ended")
 
 
 def call(number: int, reply: ReplyAddress | None = None) -> TaskCall:
@@ -16,6 +18,7 @@ def call(number: int, reply: ReplyAddress | None = None) -> TaskCall:
 
 def add(ledger: Ledger, task: TaskCall, tag: int, now: float = 0.0) -> tuple[Delivery, bool]:
     delivery = Delivery((1, tag), Message("q", b""), task.reply, "celery")
+    ledger.delivered()
     return delivery, ledger.add(task, delivery, now)
 
 
@@ -27,7 +30,7 @@ def test_without_a_reply_acceptance_settles_a_delivery_and_the_task_still_counts
     assert ledger.accept(ONE) == [delivery]
     ledger.settle(ONE, delivery)
     assert (ledger.unacked, ledger.outstanding) == (0, 1)
-    assert ledger.end(ONE, TaskEnd.SUCCEEDED, b"") == []
+    assert ledger.end(ONE, SUCCEEDED) == []
     assert (ledger.outstanding, ledger.entries) == (0, {})
 
 
@@ -36,7 +39,7 @@ def test_with_a_reply_only_the_end_settles_it() -> None:
     delivery, _ = add(ledger, call(0, REPLY), 1)
     ledger.take(10)
     assert ledger.accept(ONE) == []
-    assert ledger.end(ONE, TaskEnd.SUCCEEDED, b"") == [delivery]
+    assert ledger.end(ONE, SUCCEEDED) == [delivery]
     assert ledger.unacked == 1, "its reply is not confirmed"
     ledger.settle(ONE, delivery)
     assert (ledger.unacked, ledger.entries) == (0, {})
@@ -54,7 +57,7 @@ def test_a_second_message_for_a_task_joins_the_first() -> None:
     third, at_once = add(ledger, call(0), 3)
     assert at_once
     ledger.settle(ONE, third)
-    assert ledger.end(ONE, TaskEnd.SUCCEEDED, b"") == [first]
+    assert ledger.end(ONE, SUCCEEDED) == [first]
 
 
 def test_the_window_bounds_what_is_submitted() -> None:
@@ -88,7 +91,7 @@ def test_what_is_accepted_and_does_not_end_is_asked_for_again() -> None:
     ledger.settle(ONE, delivery)
     assert ledger.accepted_before(0.0) == []
     assert ledger.accepted_before(1.0) == [ONE]
-    assert ledger.drop(ONE) == []
+    assert ledger.end(ONE, REFUSED) == []
     assert ledger.outstanding == 1
 
 
@@ -101,7 +104,7 @@ def test_a_long_task_is_acknowledged_and_still_owes_its_reply() -> None:
     assert ledger.long_running(LONG_S) == [delivery]
     ledger.acked(delivery)
     assert (ledger.long_running(LONG_S), ledger.unacked) == ([], 0)
-    assert ledger.end(ONE, TaskEnd.SUCCEEDED, b"") == [delivery]
+    assert ledger.end(ONE, SUCCEEDED) == [delivery]
 
 
 def test_what_is_acknowledged_and_owes_a_reply_goes_on_to_the_next_life() -> None:
@@ -123,10 +126,26 @@ def test_what_is_acknowledged_and_owes_a_reply_goes_on_to_the_next_life() -> Non
     assert later.take(1) == call(0, REPLY)
     again, at_once = add(later, call(0, REPLY), 4)
     assert not at_once
-    assert later.end(ONE, TaskEnd.SUCCEEDED, b"") == [long, again]
+    assert later.end(ONE, SUCCEEDED) == [long, again]
     for delivery in (long, again):
         later.settle(ONE, delivery)
     assert (later.entries, later.unacked, later.owed()) == ({}, 0, [])
+
+
+def test_a_refusal_is_owed_like_a_result_until_its_caller_has_it() -> None:
+    ledger = Ledger()
+    long, _ = add(ledger, call(0, REPLY), 1)
+    ledger.take(1)
+    ledger.accept(ONE)
+    ledger.acked(long)
+    assert ledger.end(ONE, REFUSED) == [long]
+    assert ledger.end(ONE, SUCCEEDED) == [], "it is over"
+    assert [entry.deliveries for entry in ledger.owed()] == [[long]], "RabbitMQ may go before it has the refusal"
+    joined, at_once = add(ledger, call(0, REPLY), 2)
+    assert at_once
+    for delivery in (long, joined):
+        ledger.settle(ONE, delivery)
+    assert (ledger.entries, ledger.unacked, ledger.outstanding, ledger.owed()) == ({}, 0, 0, [])
 
 
 def test_what_waits_too_long_for_its_turn_goes_back_and_what_is_submitted_does_not() -> None:

@@ -113,13 +113,19 @@ def test_a_real_bridge_tells_of_its_messages_and_that_it_is_ready(
 ) -> None:
     queue = broker.declare()
     bridge = BridgeProcess(
-        broker.url, cluster.addresses, "--queue", f"{queue}=bridge_tasks.echo", "--metrics", "127.0.0.1:0"
+        broker.url, cluster.addresses, "--queue", f"{queue}=tasks.record", "--metrics", "127.0.0.1:0"
     )
     bridges.append(bridge)
     bridge.wait_for("connected to RabbitMQ")
     address = bridge.log().partition("metrics at http://")[2].partition("/metrics")[0]
     assert get(address, "/readyz") == (200, "ok\n")
     broker.publish(queue, b'"a"', b'"b"')
-    acked = ("paceline_bridge_messages_total", "plain", "acked")
-    wait_until(lambda: values(get(address, "/metrics")[1]).get(acked) == 2, lambda: "two messages are acknowledged")
-    assert values(get(address, "/metrics")[1])["paceline_bridge_connected",] == 1
+    broker.publish(queue, b"{", content_type="application/json")
+    name = "paceline_bridge_messages_total"
+    wait_until(
+        lambda: values(get(address, "/metrics")[1]).get((name, "plain", "acked")) == 3, lambda: "all are settled"
+    )
+    found = values(get(address, "/metrics")[1])
+    assert (found[name, "plain", "refused"], found["paceline_bridge_connected",]) == (1, 1)
+    unacked = ("paceline_bridge_unacked_messages",)
+    wait_until(lambda: values(get(address, "/metrics")[1])[unacked] == 0, lambda: "none is left")

@@ -64,7 +64,7 @@ def test_a_refusal_for_a_caller_that_has_no_queue_for_replies_is_a_dead_letter(
     start("--queue", queue)
     app = Celery("fire-and-forget", broker=broker.url)
     try:
-        app.send_task("bridge_tasks.add", (1, 2), queue=queue, countdown=3600)
+        app.send_task("tasks.add", (1, 2), queue=queue, countdown=3600)
         properties, _ = broker.take(dead)
     finally:
         app.close()
