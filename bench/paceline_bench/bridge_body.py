@@ -1,4 +1,4 @@
-"""The body of ``bridge_rivals``: notes when it starts. The same function for each system, registered with the one that
+"""The body of ``bridge.py``: notes when it starts. The same function for each system, registered with the one that
 the environment names, and only with that.
 """
 

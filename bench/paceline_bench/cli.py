@@ -256,11 +256,27 @@ def rivals(only: list[str], rounds: int, samples: int, rate: float, venvs: Path 
     return verb.run(only, verb.plan(rounds, samples, rate, quick), venvs and venvs.absolute())
 
 
+@bench.command()
+@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True)
+@click.option("--tasks", type=click.IntRange(min=100), default=5_000, show_default=True, help="That wait, a round.")
+@click.option("--samples", type=click.IntRange(min=1), default=300, show_default=True, help="One at a time, a round.")
+@reported
+def bridge(rounds: int, tasks: int, samples: int) -> Report:
+    """The bridge beside a Celery worker and a dramatiq worker, on the same messages.
+
+    It needs the packages celery and dramatiq beside the extra rabbitmq; RabbitMQ is a private one, of the programs that
+    are installed.
+    """
+    from paceline_bench import bridge as verb
+
+    return verb.run(rounds, tasks, samples)
+
+
 @bench.command(name="all")
 @click.option("--quick", is_flag=True, help="A tenth of the work: to see that it runs, not to quote.")
 @reported
 def everything(quick: bool) -> list[Report]:
-    """Every verb but `rivals`, with its defaults, in one table. Takes about ten minutes."""
+    """Every verb but `rivals` and `bridge`, with its defaults, in one table. Takes about ten minutes."""
     from paceline_bench import (
         durability,
         failover,

@@ -5,7 +5,19 @@ from dataclasses import replace
 
 import pytest
 
-from paceline_bench import durability, failover, idle, latency, memory, metrics, open_loop, restart, scaling, throughput
+from paceline_bench import (
+    bridge,
+    durability,
+    failover,
+    idle,
+    latency,
+    memory,
+    metrics,
+    open_loop,
+    restart,
+    scaling,
+    throughput,
+)
 from paceline_bench.open_loop import BODIES, Body, Setup
 from paceline_bench.placement import placements
 
@@ -46,6 +58,13 @@ def test_an_open_loop_without_rates_takes_shares_of_the_throughput_that_it_measu
     throughput_per_s = report.details["throughput_per_s"]
     rates = [trial["rate_per_s"] / throughput_per_s for trial in report.details["trials"]]
     assert rates == pytest.approx([0.5, 0.8, 0.95])
+
+
+def test_the_bridge_and_the_workers_beside_it_run_every_message() -> None:
+    report = bridge.run(rounds=1, tasks=200, samples=3)
+    assert len(report.details) == 4
+    assert {latency.samples for latency in report.latencies} == {3}
+    assert all(each["tasks_per_s"][0] > 0 for each in report.details.values())
 
 
 def test_scaling_measures_each_number_of_workers_and_none_is_better_than_ideal() -> None:
