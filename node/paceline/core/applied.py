@@ -151,15 +151,18 @@ class Applied:
         too_many = applied - first >= 2 * settings.log_keep_entries
         if not too_many and self._log_bytes < 2 * settings.log_keep_bytes:
             return
+        may_wait = self._log_bytes < settings.snapshot_log_bytes and applied - first < settings.snapshot_log_entries
+        needed_behind = consensus.lowest_match() if may_wait else applied
+        kept_from = max(first, applied - settings.log_keep_entries + 1)
+        if needed_behind < kept_from - 1:
+            return
         kept_bytes = 0
         oldest_kept = applied
-        for entry in reversed(consensus.log.entries_to(max(first, applied - settings.log_keep_entries + 1), applied)):
+        for entry in reversed(consensus.log.entries_to(kept_from, applied)):
             kept_bytes += len(entry.data)
             if kept_bytes > settings.log_keep_bytes:
                 break
             oldest_kept = entry.index
-        may_wait = self._log_bytes < settings.snapshot_log_bytes and applied - first < settings.snapshot_log_entries
-        if may_wait and consensus.is_lagging(oldest_kept - 1):
-            return
-        consensus.compact(oldest_kept - 1)
-        self._log_bytes = kept_bytes
+        if needed_behind >= oldest_kept - 1:
+            consensus.compact(oldest_kept - 1)
+            self._log_bytes = kept_bytes

@@ -156,9 +156,10 @@ class Consensus:
         """Leader: its peers, for ``status`` and for the choice of who is promoted. Empty elsewhere."""
         return self._leadership.replication.progress(now) if self._leadership is not None else {}
 
-    def is_lagging(self, index: int) -> bool:
-        """Leader: whether a peer that answers has not got this entry yet."""
-        return self._leadership is not None and self._leadership.replication.is_lagging(index, self._now)
+    def lowest_match(self) -> int:
+        """Leader: up to which entry every peer that answers has the log. Elsewhere the last entry."""
+        leadership = self._leadership
+        return self.log.last_index if leadership is None else leadership.replication.lowest_match(self._now)
 
     def snapshot(self, data: Stream) -> Snapshot:
         """``data``, which is the state machine after ``applied_index``, with what a snapshot needs beside it."""

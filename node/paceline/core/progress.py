@@ -181,10 +181,12 @@ class Replication:
             for heard_at in (min(peer.heard_at, peer.answered_at),)
         }
 
-    def is_lagging(self, index: int, now: float) -> bool:
-        """Whether a peer that answers has not got this entry yet."""
+    def lowest_match(self, now: float) -> int:
+        """Up to which entry every peer that answers has the log."""
         since = now - self._timing.election_timeout_max_s
-        return any(peer.match < index and peer.answered_at >= since for peer in self.peers.values())
+        return min(
+            (peer.match for peer in self.peers.values() if peer.answered_at >= since), default=self._log.last_index
+        )
 
     # --- answers ---
 
