@@ -503,6 +503,27 @@ def test_an_unanswered_cancel_is_sent_again_to_the_next_leader_behind_its_task()
     rig.session.forget_request(request)
 
 
+def test_who_has_the_result_does_not_ask_the_next_leader_to_cancel_the_task() -> None:
+    """That one may not know of the result yet, and would run the task again."""
+    rig = Rig()
+    rig.attach()
+    rig.submit(1, 2)
+    request = rig.session.cancel((task_id(1), task_id(2)), rig.now)
+    alone = rig.session.cancel((task_id(1),), rig.now)
+    rig.hear("a:1", Update(1, (), (), (succeeded(1),)))
+    assert rig.session.cancel_replies == {alone: ((task_id(1), int(CancelState.FINISHED)),)}
+    rig.session.lost("a:1", rig.now)
+    rig.pass_time(0.1)
+    rig.sent()
+    rig.hear("a:1", welcome("a:1", "a:1"))
+    assert [message for _, message in rig.sent() if isinstance(message, Cancel)] == [Cancel(request, (task_id(2),))]
+    rig.hear("a:1", CancelReply(request, ((task_id(2), int(CancelState.CANCELLED)),)))
+    assert dict(rig.session.cancel_replies[request]) == {
+        task_id(1): int(CancelState.FINISHED),
+        task_id(2): int(CancelState.CANCELLED),
+    }
+
+
 def test_status_comes_from_any_node_while_nobody_leads() -> None:
     rig = Rig("a:1", "b:1")
     request = rig.session.status(rig.now)

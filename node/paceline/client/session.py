@@ -34,6 +34,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from enum import Enum
 
+from paceline.client.cancels import Cancels
 from paceline.client.ledger import Batch, Ledger
 from paceline.client.sampling import TRACES_LIMIT_TASKS
 from paceline.client.seek import Candidates, RandomSource
@@ -121,7 +122,8 @@ class Session:
         self.results: list[Result] = []
         self.accepted: list[bytes] = []  # ids, for a relay; it clears the list as it does the two others
         self.failed: list[tuple[bytes, Exception]] = []
-        self.cancel_replies: dict[int, tuple[tuple[bytes, int], ...]] = {}
+        self._cancels = Cancels()
+        self.cancel_replies = self._cancels.replies
         self.status_replies: dict[int, bytes] = {}
         self.admin_replies: dict[int, tuple[bool, str]] = {}  # (done, what is the case or why it can't be)
         self.traces: deque[Trace] = deque(maxlen=TRACES_LIMIT_TASKS)  # of sampled calls, as the leader told them
@@ -139,7 +141,6 @@ class Session:
         self._candidates = Candidates(addresses, random)
         self._ledger = Ledger()
         self._connections: set[str] = set()
-        self._cancels: dict[int, tuple[bytes, ...]] = {}  # unanswered
         self._statuses: dict[int, bytes] = {}  # unanswered: the question, packed
         self._admins: dict[int, tuple[int, str]] = {}  # unanswered
         self._requests = 0
@@ -273,7 +274,7 @@ class Session:
         """Ask the leader to cancel. Returns the key under which :attr:`cancel_replies` will hold the answer."""
         self._begin_waiting(now)
         self._requests += 1
-        self._cancels[self._requests] = ids
+        self._cancels.ask(self._requests, ids)
         if self.state is State.ATTACHED:
             self._send_queued(now)  # the leader has to know a task before it can cancel it
             self._send(Cancel(self._requests, ids))
@@ -306,10 +307,9 @@ class Session:
 
     def forget_request(self, request: int) -> None:
         """Nobody waits for this answer any more."""
-        self._cancels.pop(request, None)
+        self._cancels.forget(request)
         self._statuses.pop(request, None)
         self._admins.pop(request, None)
-        self.cancel_replies.pop(request, None)
         self.status_replies.pop(request, None)
         self.admin_replies.pop(request, None)
 
@@ -459,7 +459,7 @@ class Session:
         self._close_connections({address})
         self._send_waits(self._ledger.accepted_ids())
         self._send_queued(now)
-        for request, ids in self._cancels.items():
+        for request, ids in self._cancels.open():
             self._send(Cancel(request, ids))
         for request, (op, argument) in self._admins.items():
             self._send(Admin(request, op, argument))
@@ -585,9 +585,8 @@ class Session:
             self.malformed_frames += 1
 
     def _cancel_answered(self, reply: CancelReply) -> None:
-        if self._cancels.pop(reply.request, None) is None:
+        if not self._cancels.answered(reply):
             return
-        self.cancel_replies[reply.request] = reply.states
         for task_id, state in reply.states:
             if state == CancelState.CANCELLED and task_id in self._ledger:
                 self.results.append((task_id, TaskEnd.CANCELLED, b""))
@@ -615,6 +614,8 @@ class Session:
                 if self._relays:
                     self._hold(result[0], update_seq)
                 ledger.end(result[0])
+        if self._cancels:
+            self._cancels.ended(results)
         for task_id, code, detail in refused:
             self._refused(task_id, code, detail, now)
         sent = ledger.sent
