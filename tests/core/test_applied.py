@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from core.test_consensus import answer_questions, replicating, run
+from core.test_consensus import replicating, run
 from paceline.core.applied import Applied
 from paceline.core.consensus import Consensus
 from paceline.core.settings import Settings
 from paceline.core.task import TaskTable
-from paceline_protocol.messages import AppendResponse, EntryKind
+from paceline_protocol.messages import AppendResponse, Confirm, Confirmed, EntryKind
 
 KEEP, MOST = 10, 50
 SETTINGS = Settings(cluster_name="test", log_keep_entries=KEEP, snapshot_log_entries=MOST)
@@ -20,20 +20,21 @@ class Leading:
         self.core: Consensus = replicating()
         self.applied = Applied(SETTINGS, self.core, TaskTable(SETTINGS), journaled=True)
         self.now = 0.0
-        self._has_b = self.core.log.last_index
 
     def commit(self, entries: int, *, b_answers: bool) -> int:
-        """So many entries more, 10 ms apart; ``b_answers``, but writes nothing. Returns the most that were held."""
+        """So many entries more, 10 ms apart; ``b_answers`` that it follows, and not that it has written anything.
+        Returns the most that were held."""
         core, most = self.core, 0
         for _ in range(entries):
             self.now += 0.01
             core.propose(EntryKind.NOOP, b"")
             core.tick(self.now)
-            answer_questions(core, "c", self.now)
+            ready = run(core)
+            for to, message in ready.send_now:
+                if isinstance(message, Confirm) and (to == "c" or b_answers):
+                    core.step(to, Confirmed(message.term, message.number), self.now)
             core.step("c", AppendResponse(core.term, True, core.log.last_index), self.now)
-            if b_answers:
-                core.step("b", AppendResponse(core.term, True, self._has_b), self.now)
-            self.applied.apply(None, run(core).committed)
+            self.applied.apply(None, [*ready.committed, *run(core).committed])
             most = max(most, core.log.last_index - core.log.first_index + 1)
         assert core.is_leader
         return most

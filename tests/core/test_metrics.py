@@ -104,6 +104,22 @@ def test_the_wait_of_a_task_that_a_node_gave_back_is_counted_once() -> None:
     assert (sum(waits["counts"]), waits["sum_us"]) == (1, 2_000_000)
 
 
+def test_a_task_that_was_at_its_node_when_the_leader_came_waits_from_when_it_comes_back() -> None:
+    dispatcher = Dispatcher()
+    dispatcher.now = 1.0
+    task = make(0)
+    dispatcher.recover(task)
+    dispatcher.enrol("a", 1, ["add"])
+    dispatcher.adopt(task, "a", 1)
+    dispatcher.settle()
+    dispatcher.now = 3_600.0
+    assert dispatcher.lost_attempt(task, 5)
+    dispatcher.now = 3_601.0
+    assert dispatcher.dispatch()
+    waits = dispatcher.tally.queue_wait.as_dict()
+    assert (sum(waits["counts"]), waits["sum_us"]) == (1, 1_000_000)
+
+
 def test_a_node_that_is_gone_takes_its_series_with_it() -> None:
     story = NodeScenario()
     story.run("start abcd expect=4\nadvance 5\nstop d\nadvance 90")

@@ -228,6 +228,17 @@ def test_of_the_snapshots_that_wait_only_the_last_is_written(tmp_path: Path) -> 
     assert [index for index, before in zip(written, [None, *written], strict=False) if index != before] == [1, 8]
 
 
+def test_a_snapshot_of_the_node_s_own_does_not_follow_a_later_one_of_its_leader(tmp_path: Path) -> None:
+    """It would take its place, and what is between the two would be missing."""
+    writer = Writer(tmp_path, Recovered(), Disk(), sync=True)
+    writer.write([Persist(1, snapshot=Snapshot(100, 1, CONFIG, b"of the leader")), Snapshot(50, 1, CONFIG, b"own")])
+    assert not writer.is_saving
+    writer.close()
+    found = read_journal(tmp_path).snapshot
+    assert found is not None
+    assert (found.index, found.data) == (100, b"of the leader")
+
+
 def test_a_snapshot_that_can_t_be_written_is_a_failure_of_the_journal(tmp_path: Path) -> None:
     class Full(Disk):
         def write(self, descriptor: int, data: bytes) -> int:

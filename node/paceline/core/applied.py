@@ -66,7 +66,7 @@ class Applied:
     def apply(self, snapshot: Snapshot | None, committed: Sequence[Entry]) -> bool:
         """What consensus hands over to be applied. True if the table is now that of the last entry."""
         if snapshot is not None:
-            self._taking = None  # of a state that this one replaces
+            self._taking = self.to_save = None  # of a state that this one replaces
             self._restoring = Restoring(Restore(snapshot.data))
             self._begun_index = snapshot.index  # the journal has it by the Persist that brought it
             self._unsaved_bytes = 0
@@ -75,6 +75,7 @@ class Applied:
             return False
         for entry in committed:
             self.table.apply(entry.kind, entry.data, entry.decoded)
+            entry.decoded = None  # it would keep tasks alive that have ended
             self._log_bytes += len(entry.data)
             self._unsaved_bytes += len(entry.data)
         if committed:

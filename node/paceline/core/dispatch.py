@@ -186,6 +186,8 @@ class Dispatcher:
         self.ready_tasks += 1
         self.waiting[task.priority] += 1
         if front:
+            if not task.sent_at:  # it was at its node when this leader came
+                task.arrived_at = self.now
             self.ready.push_front(task)
         else:
             self.ready.push(task)

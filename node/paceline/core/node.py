@@ -235,7 +235,7 @@ class NodeCore:
             self.node_id,
             self.identity.cluster_id,
             self.settings.cluster_name,
-            self.term(),
+            self.leader.term if self.leader is not None else self.term(),
             leader_id,
             self.directory.address_of(leader_id),
             tuple(addresses),

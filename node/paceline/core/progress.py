@@ -184,9 +184,8 @@ class Replication:
     def lowest_match(self, now: float) -> int:
         """Up to which entry every peer that answers has the log."""
         since = now - self._timing.election_timeout_max_s
-        return min(
-            (peer.match for peer in self.peers.values() if peer.answered_at >= since), default=self._log.last_index
-        )
+        answering = [peer.match for peer in self.peers.values() if max(peer.heard_at, peer.answered_at) >= since]
+        return min(answering, default=self._log.last_index)
 
     # --- answers ---
 

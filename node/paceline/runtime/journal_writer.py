@@ -79,7 +79,8 @@ class Writer:
 
     def write(self, batch: Iterable[Persist | Snapshot]) -> None:
         """Write the Persists of a batch as one group. They are durable when this returns, or, without ``sync``, given
-        to the system. A Snapshot, which this node took itself, is only taken in: see :meth:`save_slice`."""
+        to the system. A Snapshot, which this node took itself, is only taken in, unless there is a later one: see
+        :meth:`save_slice`."""
         if self._segments[-1].size >= self._segment_bytes:
             self._roll()  # before the batch is looked at: the new segment begins with what held until now
         items: list[tuple[Kind, bytes]] = []
@@ -87,7 +88,8 @@ class Writer:
         snapshots = False
         for each in batch:
             if isinstance(each, Snapshot):
-                self._to_save = each
+                if self.snapshot is None or each.index > self.snapshot[0]:
+                    self._to_save = each
                 continue
             if each.hard_state is not None:
                 self._hard_state = each.hard_state
