@@ -117,15 +117,14 @@ def _wait_for(starts: Path, count: int) -> None:
 def run(rounds: int, tasks: int, samples: int) -> Report:
     """Each round: ``tasks`` that wait, then ``samples`` one at a time. Raises MissingExtra and ClickException for what
     is not installed."""
-    if find_spec("pika") is None:
-        raise MissingExtra("pika", "rabbitmq")
+    MissingExtra.check("pika", "rabbitmq")
     missing = [package for package in WORKERS if find_spec(package) is None]
     if missing:
         raise ClickException(
             f"this measures beside workers of {' and '.join(missing)}: pip install {' '.join(missing)}"
         )
     rates: dict[tuple[str, str], list[float]] = {pair: [] for pair in SYSTEMS}
-    latencies: dict[tuple[str, str], Histogram] = {pair: Histogram() for pair in SYSTEMS}
+    took_s: dict[tuple[str, str], list[float]] = {pair: [] for pair in SYSTEMS}
     with tempfile.TemporaryDirectory(prefix="pl-bridge-") as folder:
         directory = Path(folder)
         (directory / "rabbitmq").mkdir()
@@ -133,15 +132,14 @@ def run(rounds: int, tasks: int, samples: int) -> Report:
         try:
             server.start()
             for pair in track([pair for _ in range(rounds) for pair in SYSTEMS], "bridge: systems"):
-                rate, took_s = _measure(*pair, server.url, directory, tasks, samples)
+                rate, each_s = _measure(*pair, server.url, directory, tasks, samples)
                 rates[pair].append(rate)
-                for duration_s in took_s:
-                    latencies[pair].record(duration_s)
+                took_s[pair] += each_s
         except ServerFailed as error:
             raise ClickException(f"RabbitMQ: {error}") from error
         finally:
             server.stop()
-    return _report(rates, latencies, tasks)
+    return _report(rates, {pair: Histogram(took_s[pair]) for pair in SYSTEMS}, tasks)
 
 
 def _measure(kind: str, system: str, url: str, directory: Path, tasks: int, samples: int) -> tuple[float, list[float]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -28,8 +27,8 @@ class Output:
             if path is not None and path != STDOUT and not Path(path).absolute().parent.is_dir():
                 raise click.BadParameter(f"there is no directory for {path}; make it first", param_hint=option)
         # Not imported yet: numpy starts threads, and these would run beside what is measured.
-        if self.html_path is not None and find_spec("matplotlib") is None:
-            raise MissingExtra("matplotlib", "bench")
+        if self.html_path is not None:
+            MissingExtra.check("matplotlib", "bench")
 
     def write(self, reports: Sequence[Report]) -> None:
         if self.json_path not in (None, STDOUT):

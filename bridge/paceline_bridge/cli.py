@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import signal
 import threading
@@ -83,8 +82,7 @@ def bridge(
     paceline bridge --amqp amqp://guest:guest@localhost --queue task_queue=tasks.add --declare
     """
     configure(log_format, log_level)
-    if importlib.util.find_spec("pika") is None:
-        raise MissingExtra("pika", "rabbitmq")
+    MissingExtra.check("pika", "rabbitmq")
     from paceline.client.relay import Relay
     from paceline.config import METRICS_OFF, ClusterFile
     from paceline_bridge.bridge import Bridge

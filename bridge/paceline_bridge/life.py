@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from paceline.client.relay import ACCEPTED, REFUSED, Relay
@@ -132,7 +133,7 @@ class Life:
         delivery = Delivery(tag, message, found.reply, found.protocol)
         self._ledger.delivered()
         if isinstance(found, Refused):
-            self._refuse(found, delivery, lambda: self._ack(delivery))
+            self._refuse(found, delivery, partial(self._ack, delivery))
         elif self._ledger.add(found, delivery, time.monotonic()):
             self._settle(found.task_id, delivery)
         else:
@@ -190,10 +191,9 @@ class Life:
             self._ledger.put_back(task_id)
         elif isinstance(error, ResultUnknown):
             # It ended before, and RabbitMQ did not get to know of the acknowledgement: only a reply is still owed.
-            for delivery in entry.deliveries:
+            for delivery in list(entry.deliveries):
                 if delivery.reply is None:
-                    self._ack(delivery)
-            entry.deliveries = [delivery for delivery in entry.deliveries if delivery.reply is not None]
+                    self._settled(task_id, delivery)
             self._refuse_call(entry.call, "cluster", str(error))
         else:
             reason = "unknown-task" if isinstance(error, UnknownTask) else "cluster"
@@ -204,11 +204,7 @@ class Life:
 
     def _settle(self, task_id: bytes, delivery: Delivery) -> None:
         """What was owed for this delivery is held by the cluster, or goes out: as a reply, or to the dead letters."""
-
-        def settled() -> None:
-            self._ack(delivery)
-            self._ledger.settle(task_id, delivery)
-
+        settled = partial(self._settled, task_id, delivery)
         outcome = self._ledger.entries[task_id].outcome
         if isinstance(outcome, Refused):
             self._refuse(replace(outcome, protocol=delivery.protocol, reply=delivery.reply), delivery, settled)
@@ -228,6 +224,10 @@ class Life:
             too_large = Refused(delivery.protocol, "too-large", f"as JSON the result takes {len(body)} bytes", reply)
             body = replies.refused(reply, too_large, time.time())
         self._link.publisher.publish(reply.queue, body, _reply_properties(reply.correlation_id), confirmed)
+
+    def _settled(self, task_id: bytes, delivery: Delivery) -> None:
+        self._ack(delivery)
+        self._ledger.settle(task_id, delivery)
 
     def _refuse_call(self, call: TaskCall, reason: str, detail: str) -> None:
         """The cluster does not take it. Until everybody knows it is held like the outcome of one that it took."""

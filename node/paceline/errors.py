@@ -7,6 +7,7 @@ are about bytes, these are about tasks, clusters and configuration.
 
 from __future__ import annotations
 
+import importlib.util
 import shlex
 from pathlib import PurePath
 
@@ -222,6 +223,12 @@ class MissingExtra(PacelineError):
         self.package = package
         self.extra = extra
         super().__init__(f"this needs the package {package}, which is not installed; pip install 'paceline[{extra}]'")
+
+    @classmethod
+    def check(cls, package: str, extra: str) -> None:
+        """Raises it if the package is not installed; nothing of it is imported."""
+        if importlib.util.find_spec(package) is None:
+            raise cls(package, extra)
 
 
 class JournalError(PacelineError):

@@ -1,5 +1,6 @@
 """The page: one file with nothing to fetch, and nothing in it that was not escaped."""
 
+import importlib.util
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -8,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from paceline.cli.app import run
-from paceline_bench import output
 from paceline_bench.histogram import Histogram
 from paceline_bench.page import POLICY, to_html
 from paceline_bench.picture import Axis, Picture, Series, distributions
@@ -139,7 +139,7 @@ def test_what_could_not_be_written_is_refused_before_anything_is_measured(
 def test_a_page_without_matplotlib_is_refused_with_the_remedy(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(output, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert run(["bench", "floor", "--samples", "1000000000", "--html", str(tmp_path / "floor.html")]) == 44
     assert "pip install 'paceline[bench]'" in capsys.readouterr().err
 

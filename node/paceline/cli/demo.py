@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import json
 import os
 import tempfile
@@ -73,8 +72,7 @@ def demo(as_json: bool, keep: bool, amqp: str | None) -> int:
 
 def _bridge_demo(url: str) -> Callable[..., Messages]:
     """By name, since nothing else of the node knows the bridge. Raises MissingExtra, and what is wrong with the URL."""
-    if importlib.util.find_spec("pika") is None:
-        raise MissingExtra("pika", "rabbitmq")
+    MissingExtra.check("pika", "rabbitmq")
     module = importlib.import_module("paceline_bridge.demo")
     module.check(url)
     show: Callable[..., Messages] = module.show

@@ -268,11 +268,10 @@ class Consensus:
             self._leadership.replication.start_transfer(to, snapshot)
 
     def compact(self, to_index: int) -> None:
-        """Drop the log in memory up to an applied entry, as far as it is durable. Whatever of it is on a disk stays
-        there until a snapshot covers it.
+        """Drop the log in memory up to an applied entry, as far as it is durable.
 
-        The shell writes such a snapshot in the order of the other writes, behind what they have to cut; otherwise a
-        crash could leave it in front of entries that don't follow it.
+        What of it is on a disk stays there until a snapshot covers it. The shell writes that in the order of the other
+        writes, behind what they have to cut; otherwise a crash could leave it in front of entries that don't follow it.
         """
         self.log.compact(to_index)
         self._configs.compact(self.log.snapshot_index)

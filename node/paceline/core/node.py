@@ -178,7 +178,9 @@ class NodeCore:
         return max(0, wanted - len(config.voters))
 
     def term(self) -> int:
-        """The highest term that this node knows."""
+        """The term that goes with :meth:`leader_id`: that in which this node leads, or the highest that it knows."""
+        if self.leader is not None:
+            return self.leader.term
         return max(self.consensus.term, self.executor.term)
 
     # --- events: clients ----------------------------------------------------------------------------------------
@@ -235,7 +237,7 @@ class NodeCore:
             self.node_id,
             self.identity.cluster_id,
             self.settings.cluster_name,
-            self.leader.term if self.leader is not None else self.term(),
+            self.term(),
             leader_id,
             self.directory.address_of(leader_id),
             tuple(addresses),
