@@ -80,7 +80,7 @@ def latency(samples: int, rounds: int, secure: bool, stages: bool) -> Report:
     from paceline_bench import stages as trace
 
     if stages:
-        return trace.run(samples)
+        return trace.run(samples, secure)
     return verb.run(samples, rounds, secure)
 
 
@@ -134,24 +134,26 @@ def open_loop(rates: list[float], seconds: float, body: str, seed: int, workers:
 @bench.command()
 @click.option("--most", type=click.IntRange(1, 64), default=8, show_default=True, help="Workers.")
 @_repeats
+@_secure
 @reported
-def scaling(most: int, repeats: int) -> Report:
+def scaling(most: int, repeats: int, secure: bool) -> Report:
     """Tasks of 10 ms, 100 for each worker, on 1, 2, 4 ... workers."""
     from paceline_bench import scaling as verb
 
-    return verb.run(most, repeats)
+    return verb.run(most, repeats, secure)
 
 
 @bench.command()
 @click.option("--kills", type=click.IntRange(min=1), default=20, show_default=True)
 @click.option("--rate", type=click.FloatRange(min=1), default=200.0, show_default=True, help="Tasks a second.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Of the moments of the kills.")
+@_secure
 @reported
-def failover(kills: int, rate: float, seed: int) -> Report:
+def failover(kills: int, rate: float, seed: int, secure: bool) -> Report:
     """Kill the leader under load: how long work stands still, and whether anything is lost."""
     from paceline_bench import failover as verb
 
-    return verb.run(kills, rate, seed)
+    return verb.run(kills, rate, seed, secure)
 
 
 @bench.command()
@@ -200,23 +202,25 @@ def restart(tasks: int) -> Report:
 @bench.command()
 @click.option("--tasks", type=click.IntRange(min=1), default=1_000_000, show_default=True)
 @click.option("--samples", type=click.IntRange(min=1), default=5_000, show_default=True)
+@_secure
 @reported
-def memory(tasks: int, samples: int) -> Report:
+def memory(tasks: int, samples: int, secure: bool) -> Report:
     """A million tasks that wait: what each weighs, and how soon an urgent one gets through."""
     from paceline_bench import memory as verb
 
-    return verb.run(tasks, samples)
+    return verb.run(tasks, samples, secure)
 
 
 @bench.command(name="stub-nodes")
 @click.option("--tasks", type=click.IntRange(min=10_000), default=100_000, show_default=True, help="A round, at once.")
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True)
+@_secure
 @reported
-def stub_nodes(tasks: int, rounds: int) -> Report:
+def stub_nodes(tasks: int, rounds: int, secure: bool) -> Report:
     """What a task costs the leader with 1, 16 and 256 nodes that run nothing."""
     from paceline_bench import stub_nodes as verb
 
-    return verb.run(tasks, rounds)
+    return verb.run(tasks, rounds, secure)
 
 
 def _parse_names(context: click.Context, parameter: click.Parameter, text: str | None) -> list[str]:
@@ -284,6 +288,7 @@ def everything(quick: bool) -> list[Report]:
         idle,
         latency,
         memory,
+        metrics,
         open_loop,
         restart,
         scaling,
@@ -309,6 +314,7 @@ def everything(quick: bool) -> list[Report]:
         ("memory", lambda: memory.run(1_000_000 // share, 5_000 // share)),
         ("restart", lambda: restart.run(100_000 // share)),
         ("failover", lambda: failover.run(20 // share, 200.0, 1)),
+        ("metrics", lambda: metrics.run(3.0 / share, 8)),
         ("idle", lambda: idle.run(20.0 / share)),
     ]
     reports = []

@@ -57,12 +57,14 @@ class Kill:
     recorded_twice: int
 
 
-def run(kills: int, rate_per_s: float, seed: int) -> Report:
+def run(kills: int, rate_per_s: float, seed: int, secure: bool = False) -> Report:
     outcomes = []
     for number in track(range(kills), "failover: kills"):
-        with Cluster.local("paceline_bench.tasks", nodes=NODES, workers=WORKERS, journal=JOURNAL) as cluster:
+        with Cluster.local(
+            "paceline_bench.tasks", nodes=NODES, workers=WORKERS, journal=JOURNAL, secure=secure
+        ) as cluster:
             outcomes.append(one_kill(cluster, schedule(rate_per_s, seed + number)))
-    return report(outcomes, rate_per_s, seed)
+    return report(outcomes, rate_per_s, seed, secure)
 
 
 def one_kill(cluster: Cluster, plan: Schedule) -> Kill:
@@ -119,7 +121,7 @@ def _settled(client: Client) -> int:
             return recorded
 
 
-def report(kills: list[Kill], rate_per_s: float, seed: int) -> Report:
+def report(kills: list[Kill], rate_per_s: float, seed: int, secure: bool = False) -> Report:
     resumed_s = [kill.resumed_s for kill in kills if kill.resumed_s is not None]
     first_new_s = [kill.first_new_s for kill in kills if kill.first_new_s is not None]
     slowest_s = [kill.slowest_task_s for kill in kills]
@@ -151,4 +153,5 @@ def report(kills: list[Kill], rate_per_s: float, seed: int) -> Report:
             Check("no task was recorded twice", twice == 0),
         ],
         details={"rate_per_s": rate_per_s, "seed": seed, "kills": [asdict(kill) for kill in kills]},
+        secure=secure,
     )

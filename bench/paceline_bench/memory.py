@@ -31,11 +31,11 @@ RSS_LIMIT_BYTES = 1e9
 P99_LIMIT = 3.0
 
 
-def run(tasks: int, samples: int) -> Report:
+def run(tasks: int, samples: int, secure: bool = False) -> Report:
     """Queue ``tasks`` of 100 bytes of arguments; ``samples`` urgent ones before and after."""
     with (
         tempfile.TemporaryDirectory(prefix="paceline-bench-") as directory,
-        Cluster.local("paceline_bench.tasks", nodes=1, workers=1, journal=JOURNAL) as cluster,
+        Cluster.local("paceline_bench.tasks", nodes=1, workers=1, journal=JOURNAL, secure=secure) as cluster,
     ):
         cluster.add_node("paceline_bench.memory_tasks", workers=1)
         leader = psutil.Process(cluster.nodes[0].pid)
@@ -83,6 +83,7 @@ def run(tasks: int, samples: int) -> Report:
             "full": {"p50_s": after.p50_s, "p99_s": after.p99_s},
             "p99_ratio": ratio,
         },
+        secure=secure,
     )
 
 

@@ -48,14 +48,14 @@ def counts(most: int) -> list[int]:
     return [1 << power for power in range(most.bit_length())]
 
 
-def run(most: int, repeats: int) -> Report:
-    return report([measure(workers, repeats) for workers in track(counts(most), "scaling: workers")])
+def run(most: int, repeats: int, secure: bool = False) -> Report:
+    return report([measure(workers, repeats, secure) for workers in track(counts(most), "scaling: workers")], secure)
 
 
-def measure(workers: int, repeats: int) -> Scale:
+def measure(workers: int, repeats: int, secure: bool = False) -> Scale:
     makespans_s, wrong = [], 0
     with (
-        Cluster.local("paceline_bench.tasks", nodes=1, workers=workers, journal=JOURNAL) as cluster,
+        Cluster.local("paceline_bench.tasks", nodes=1, workers=workers, journal=JOURNAL, secure=secure) as cluster,
         cluster.client() as client,
     ):
         makespan_s(client, range(workers * WARM_UP_PER_WORKER))
@@ -76,7 +76,7 @@ def makespan_s(client: Client, numbers: range) -> tuple[float, int]:
     return elapsed_s, sum(result != number for result, number in zip(results, numbers, strict=True))
 
 
-def report(scales: Sequence[Scale]) -> Report:
+def report(scales: Sequence[Scale], secure: bool = False) -> Report:
     wrong = sum(scale.wrong for scale in scales)
     rows = []
     for scale in scales:
@@ -93,6 +93,7 @@ def report(scales: Sequence[Scale]) -> Report:
         rows=rows,
         checks=[Check("every result is the one asked for", wrong == 0, f"{wrong} wrong" if wrong else "")],
         pictures=pictures(scales),
+        secure=secure,
         details={
             "body_s": BODY_S,
             "tasks_per_worker": TASKS_PER_WORKER,

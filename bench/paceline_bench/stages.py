@@ -52,15 +52,15 @@ class Round:
     wrong: int = 0
 
 
-def run(samples: int) -> Report:
+def run(samples: int, secure: bool = False) -> Report:
     """``samples`` round trips in each placement, one of EVERY sampled."""
     places = placements()
     measured: dict[str, Round] = {}
-    with Cluster.local("paceline_bench.tasks", nodes=1, workers=1, journal=JOURNAL) as cluster:
+    with Cluster.local("paceline_bench.tasks", nodes=1, workers=1, journal=JOURNAL, secure=secure) as cluster:
         for place in places:
             measured[place.name] = measure(cluster, place, samples)
         places[-1].apply([])
-    return report(measured)
+    return report(measured, secure)
 
 
 def measure(cluster: Cluster, place: Placement, samples: int) -> Round:
@@ -95,7 +95,7 @@ def stages_of(stamps: Mapping[Stage, int], started_ns: int, ended_ns: int) -> di
     return {**stages, CALLER: outside_ns}
 
 
-def report(measured: Mapping[str, Round]) -> Report:
+def report(measured: Mapping[str, Round], secure: bool = False) -> Report:
     """Rows for each placement. A share is of the sum of all round trips, so that the shares add up."""
     rows: list[Row] = []
     details: dict[str, object] = {}
@@ -136,6 +136,7 @@ def report(measured: Mapping[str, Round]) -> Report:
             Check("its stages are in order and within its round trip", disordered == 0),
         ],
         details=details,
+        secure=secure,
     )
 
 

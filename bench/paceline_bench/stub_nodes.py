@@ -11,7 +11,6 @@ Each number of stubs has a fresh leader, and they take turns, round by round; th
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import psutil
@@ -47,23 +46,23 @@ class Cost:
     wrong: int
 
 
-def run(tasks: int, rounds: int, counts: Sequence[int] = COUNTS, idle_s: float = IDLE_S) -> Report:
+def run(tasks: int, rounds: int, secure: bool = False) -> Report:
     """``tasks`` with each number of stubs in each of ``rounds``."""
-    costs = [[measure(count, tasks, idle_s) for count in counts] for _ in range(rounds)]
-    return report(costs, tasks)
+    costs = [[measure(count, tasks, IDLE_S, secure) for count in COUNTS] for _ in range(rounds)]
+    return report(costs, tasks, secure)
 
 
-def measure(count: int, tasks: int, idle_s: float) -> Cost:
+def measure(count: int, tasks: int, idle_s: float, secure: bool = False) -> Cost:
     """A leader of its own for ``count`` stubs. Where there are processors for it, the leader has one for itself."""
     places = placements()
     try:
         with (
-            Cluster.local("paceline_bench.tasks", nodes=1, workers=1, journal=JOURNAL) as cluster,
+            Cluster.local("paceline_bench.tasks", nodes=1, workers=1, journal=JOURNAL, secure=secure) as cluster,
             cluster.client() as client,
         ):
             leader = psutil.Process(cluster.nodes[0].pid)
             places[0].apply([leader.pid])
-            with StubNodes(client, count) as stubs:
+            with StubNodes(cluster, client, count) as stubs:
                 stubs.wait_enrolled()
                 throughput.by_submit(client, range(WARM_UP), ECHO)
                 return _measure(client, leader, stubs, tasks, idle_s)
@@ -95,7 +94,7 @@ def _measure(client: Client, leader: psutil.Process, stubs: StubNodes, tasks: in
     )
 
 
-def report(rounds: list[list[Cost]], tasks: int) -> Report:
+def report(rounds: list[list[Cost]], tasks: int, secure: bool = False) -> Report:
     """Rows for each number of stubs; the ratios are to the first of them, in the same round."""
     rows: list[Row] = []
     ratios: dict[int, list[float]] = {}
@@ -127,4 +126,5 @@ def report(rounds: list[list[Cost]], tasks: int) -> Report:
             ),
         ],
         details={"tasks": tasks, "rounds": [[asdict(cost) for cost in same] for same in rounds], "ratios": ratios},
+        secure=secure,
     )

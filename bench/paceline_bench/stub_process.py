@@ -1,7 +1,8 @@
 """The process of the stub nodes (``stub.py``): their sockets, and whoever starts it.
 
-``python -m paceline_bench.stub_process LEADER_ADDRESS STUBS CLUSTER_NAME`` runs all of them until its stdin ends. Each
-line on stdin is answered by a line of JSON, with the Dispatch frames and the tasks that came until then.
+``python -m paceline_bench.stub_process LEADER_ADDRESS STUBS CLUSTER_NAME [CLUSTER_FILE]`` runs all of them until its
+stdin ends. Each line on stdin is answered by a line of JSON, with the Dispatch frames and the tasks that came until
+then. With a cluster file every connection is encrypted.
 """
 
 from __future__ import annotations
@@ -18,11 +19,14 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 
 import zmq
+from zmq.utils import z85
 
-from paceline.client import Client
-from paceline.config import LOOPBACK_HOST, format_address, parse_address
+from paceline.client import Client, Cluster
+from paceline.config import LOOPBACK_HOST, ClusterFile, format_address, parse_address
 from paceline.core.settings import Settings
-from paceline.runtime.zmq_sockets import open_peer, open_router
+from paceline.runtime import zap
+from paceline.runtime.zmq_sockets import open_peer, open_router, open_zap
+from paceline.security import CurveKeys
 from paceline_bench.stub import Stub, StubError
 from paceline_protocol.codec import MAX_FRAME_BYTES
 from paceline_protocol.messages import AdminOp
@@ -36,17 +40,21 @@ READ_BYTES = 4_096
 class StubProcess:
     """All stubs, each with a ROUTER of its own and a DEALER to the leader, as in every node."""
 
-    def __init__(self, leader_address: str, count: int, cluster_name: str) -> None:
+    def __init__(self, leader_address: str, count: int, cluster_name: str, keys: CurveKeys | None) -> None:
         settings = Settings(cluster_name=cluster_name, expect=0)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._stubs: dict[int, tuple[Stub, zmq.Socket[bytes], zmq.Socket[bytes]]] = {}  # by the ROUTER's descriptor
         self._epoll = select.epoll()
         self._epoll.register(sys.stdin.fileno(), select.EPOLLIN)
+        self._allowed = (z85.decode(keys.public),) if keys else ()
+        self._zap = open_zap(self._context) if keys else None  # before the ROUTERs: without it they let every key in
+        if self._zap is not None:
+            self._epoll.register(self._zap.fileno(), select.EPOLLIN)
         for number in range(count):
-            router = open_router(self._context, LOOPBACK_HOST, 0, None, MAX_FRAME_BYTES)
+            router = open_router(self._context, LOOPBACK_HOST, 0, keys, MAX_FRAME_BYTES)
             _, port = parse_address(router.getsockopt_string(zmq.LAST_ENDPOINT).removeprefix("tcp://"))
             stub = Stub(f"57{number:014x}", format_address(LOOPBACK_HOST, port), leader_address, settings)
-            leader = open_peer(self._context, leader_address, None, MAX_FRAME_BYTES)
+            leader = open_peer(self._context, leader_address, keys, MAX_FRAME_BYTES)
             self._stubs[router.fileno()] = stub, router, leader
             self._epoll.register(router.fileno(), select.EPOLLIN)
         everybody = [(stub.node_id, stub.address) for stub, _, _ in self._stubs.values()]
@@ -63,8 +71,10 @@ class StubProcess:
                 for stub, _, leader in self._stubs.values():
                     _send(leader, stub.hello_if_due(now))
             for descriptor, _ in self._epoll.poll(max(0.0, timers_at_s - now)):
-                if descriptor != sys.stdin.fileno():
+                if descriptor in self._stubs:
                     self._receive(*self._stubs[descriptor])
+                elif descriptor != sys.stdin.fileno():
+                    self._let_in()
                 elif os.read(descriptor, READ_BYTES):
                     self._tell()
                 else:
@@ -80,6 +90,16 @@ class StubProcess:
                     _send(leader, stub.receive(frames, now))
                 else:
                     _reply(router, sender, stub.receive_client(frames[0]))
+        except zmq.Again:
+            pass
+
+    def _let_in(self) -> None:
+        """The leader, and its clients, by their key. All that ask: this descriptor too tells nothing twice."""
+        assert self._zap is not None
+        try:
+            while True:
+                asker, delimiter, *request = self._zap.recv_multipart(zmq.NOBLOCK)
+                self._zap.send_multipart([asker, delimiter, *zap.answer(request, self._allowed)])
         except zmq.Again:
             pass
 
@@ -111,10 +131,11 @@ def _reply(router: zmq.Socket[bytes], client: bytes, frame: bytes) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    leader_address, count, cluster_name = arguments
+    leader_address, count, cluster_name, *cluster_file = arguments
+    keys = ClusterFile.load(cluster_file[0]).keys if cluster_file else None
     _, files_max = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (files_max, files_max))  # five for each stub
-    process = StubProcess(leader_address, int(count), cluster_name)
+    process = StubProcess(leader_address, int(count), cluster_name, keys)
     try:
         process.run()
     finally:
@@ -125,17 +146,19 @@ def main(arguments: Sequence[str]) -> None:
 
 
 class StubNodes(AbstractContextManager["StubNodes"]):
-    """A running process of stubs, for the one node of the client's cluster. They run where this process may run."""
+    """A running process of stubs, for a cluster of one node and its client. They run where this process may run."""
 
-    def __init__(self, client: Client, count: int) -> None:
+    def __init__(self, cluster: Cluster, client: Client, count: int) -> None:
         self.count = count
         self._client = client
         client.change_cluster(AdminOp.VOTERS, "1")
         status = client.status()
         (leader,) = status["nodes"]
-        leader_address, cluster_name = leader["address"], status["cluster_name"]
+        arguments = [leader["address"], str(count), status["cluster_name"]]
+        if cluster.cluster_file is not None:
+            arguments.append(str(cluster.cluster_file))
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "paceline_bench.stub_process", leader_address, str(count), cluster_name],
+            [sys.executable, "-m", "paceline_bench.stub_process", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

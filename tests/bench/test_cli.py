@@ -16,6 +16,7 @@ from paceline_bench import (
     idle,
     latency,
     memory,
+    metrics,
     open_loop,
     restart,
     scaling,
@@ -50,7 +51,9 @@ def test_json_without_a_file_is_all_of_stdout(
 def test_latency_with_stages_shows_where_the_time_goes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(stages, "run", lambda samples: Report(f"stages of {samples}", "memory", [Row("p50", "1 us")]))
+    monkeypatch.setattr(
+        stages, "run", lambda samples, secure: Report(f"stages of {samples}", "memory", [Row("p50", "1 us")])
+    )
     assert run(["bench", "latency", "--stages", "--samples", "12"]) == 0
     assert "stages of 12" in capsys.readouterr().out
 
@@ -66,7 +69,7 @@ def test_all_is_one_table_of_every_verb_with_the_machine_below(
 ) -> None:
     verbs = (
         *(floor, latency, throughput, durability, open_loop, scaling, stub_nodes, memory, restart),
-        *(failover, idle),
+        *(failover, metrics, idle),
     )
     for verb in verbs:
         name = verb.__name__.rpartition(".")[2]
@@ -77,13 +80,13 @@ def test_all_is_one_table_of_every_verb_with_the_machine_below(
         )
     assert run(["bench", "all", "--quick"]) == 0
     printed = capsys.readouterr().out
-    heading, *rows, empty = printed.splitlines()[:15]
+    heading, *rows, empty = printed.splitlines()[:16]
     assert heading.split() == ["verb", "journal", "what", "measured"]
     names = ["floor", "latency", "latency, encrypted", "throughput", "durability", "open_loop", "open_loop"]
-    names += ["scaling", "stub_nodes", "memory", "restart", "failover", "idle"]
+    names += ["scaling", "stub_nodes", "memory", "restart", "failover", "metrics", "idle"]
     assert [re.split(r"\s{2,}", row)[0] for row in rows] == names
     assert empty.strip() == ""
-    assert [line.split()[0] for line in printed.splitlines()[15:]] == list(describe())
+    assert [line.split()[0] for line in printed.splitlines()[16:]] == list(describe())
 
 
 def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,10 +1,13 @@
 """Every verb once against real nodes, with as little work as shows that it measures what it says."""
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from paceline.client import Cluster
 from paceline_bench import (
     bridge,
     durability,
@@ -16,10 +19,12 @@ from paceline_bench import (
     open_loop,
     restart,
     scaling,
+    stages,
     throughput,
 )
 from paceline_bench.open_loop import BODIES, Body, Setup
 from paceline_bench.placement import placements
+from paceline_bench.report import Report
 
 
 def test_latency_measures_both_in_every_round_and_checks_results() -> None:
@@ -31,12 +36,35 @@ def test_latency_measures_both_in_every_round_and_checks_results() -> None:
         assert placed["samples"] == 30
 
 
-def test_an_encrypted_cluster_is_measured_as_a_plain_one_is_and_says_so() -> None:
-    report = latency.run(samples=6, rounds=2, secure=True)
-    assert report.ok
-    assert report.title == "latency, encrypted"
-    assert {latency.samples for latency in report.latencies} == {6}
-    assert throughput.run(tasks=200, repeats=1, workers=1, secure=True).title == "throughput, encrypted"
+@pytest.mark.parametrize(
+    ("title", "measure"),
+    [
+        ("latency", lambda: latency.run(samples=6, rounds=2, secure=True)),
+        ("latency --stages", lambda: stages.run(samples=8, secure=True)),
+        ("throughput", lambda: throughput.run(tasks=200, repeats=1, workers=1, secure=True)),
+        ("open-loop", lambda: open_loop.run([50.0], replace(short(BODIES["noop"]), secure=True))),
+        ("scaling", lambda: scaling.run(most=1, repeats=1, secure=True)),
+        ("failover", lambda: failover.run(kills=1, rate_per_s=100.0, seed=7, secure=True)),
+        ("memory", lambda: memory.run(tasks=200, samples=5, secure=True)),
+    ],
+)
+def test_a_verb_encrypts_every_cluster_that_it_measures_if_it_is_told_to(
+    title: str, measure: Callable[[], Report], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encrypted: list[bool] = []
+
+    def local(*modules: str, **options: Any) -> Cluster:
+        encrypted.append(options["secure"])
+        return plain_local(*modules, **options)
+
+    plain_local = Cluster.local
+    monkeypatch.setattr(Cluster, "local", local)
+    report = measure()
+    results = [check.ok for check in report.checks if "result" in check.what or "lost" in check.what]
+    assert (report.title, results) == (f"{title}, encrypted", [True] * len(results))
+    assert results
+    assert all(encrypted)
+    assert encrypted
 
 
 def short(body: Body) -> Setup:

@@ -36,8 +36,9 @@ LEADER = "leader"
 FIRST = 1 << 32  # numbers begin above the incarnation
 
 
-def test_eight_stubs_give_a_real_leader_every_result_and_do_not_replicate() -> None:
-    cost = measure(8, tasks=400, idle_s=0.1)
+@pytest.mark.parametrize("secure", [False, True])
+def test_eight_stubs_give_a_real_leader_every_result_and_do_not_replicate(secure: bool) -> None:
+    cost = measure(8, tasks=400, idle_s=0.1, secure=secure)
     assert (cost.stubs, cost.wrong, cost.replicas) == (8, 0, 0)
     assert cost.tasks_per_frame >= 1
 
@@ -45,7 +46,7 @@ def test_eight_stubs_give_a_real_leader_every_result_and_do_not_replicate() -> N
 def test_stubs_end_with_whoever_started_them_and_leave_no_process_behind() -> None:
     before = set(psutil.Process().children())
     with Cluster.local("paceline_bench.tasks", workers=1) as cluster, cluster.client() as client:
-        with StubNodes(client, 1) as stubs:
+        with StubNodes(cluster, client, 1) as stubs:
             stubs.wait_enrolled()
             assert client.submit(ECHO, "once").result(timeout=30) == "once"
             assert stubs.dispatched() == (1, 1)
@@ -56,7 +57,7 @@ def test_stubs_that_died_are_not_waited_for() -> None:
     with (
         Cluster.local("paceline_bench.tasks", workers=1) as cluster,
         cluster.client() as client,
-        StubNodes(client, 1) as stubs,
+        StubNodes(cluster, client, 1) as stubs,
     ):
         os.kill(stubs.pid, signal.SIGKILL)
         with pytest.raises(StubError, match="-9"):

@@ -20,7 +20,7 @@ import pytest
 from integration.conftest import wait_until
 from paceline import Cluster
 from paceline.client.local import Node
-from paceline.config import METRICS_PORT_OFFSET, NodeConfig
+from paceline.config import METRICS_PORT_OFFSET, ClusterFile, NodeConfig
 from paceline.errors import ConfigError, PortInUse
 from paceline.runtime.web import open_web
 
@@ -74,8 +74,8 @@ def test_tasks_are_counted_where_they_ran_and_the_cluster_by_its_leader(three: C
 
 
 def test_nothing_secret_is_told(three: Cluster) -> None:
-    assert three._cluster_file is not None
-    keys = three._cluster_file.keys
+    assert three.cluster_file is not None
+    keys = ClusterFile.load(three.cluster_file).keys
     for node in three.nodes:
         for path in ("/metrics", "/sd", "/readyz", "/livez", "/"):
             text = get(node, path)[1]

@@ -238,6 +238,13 @@ class Cluster:
         return tuple(node.address for node in self.nodes)
 
     @property
+    def cluster_file(self) -> Path | None:
+        """Where the keys of a running secure cluster are, for ``--cluster``; None if it has none."""
+        if self._cluster_file is None or self._directory is None:
+            return None
+        return self._directory / CLUSTER_FILE_NAME
+
+    @property
     def leader(self) -> Node | None:
         """The node that leads, as the cluster says; None if it says none in time or names another."""
         leader_id = _leader_id(self.addresses, self._cluster_file)
@@ -251,8 +258,7 @@ class Cluster:
         """Start the processes. Returns once all of them listen; there may be no leader yet."""
         deadline_s = time.monotonic() + timeout
         self._directory = Path(tempfile.mkdtemp(prefix="paceline-local-"))
-        if self._cluster_file is not None:
-            path = self._directory / CLUSTER_FILE_NAME
+        if self._cluster_file is not None and (path := self.cluster_file):
             path.touch(mode=0o600)  # before there is a secret in it
             path.write_text(self._cluster_file.dumps())
         self._start_node()
@@ -294,8 +300,8 @@ class Cluster:
         assert self._directory is not None
         number = len(self.nodes)
         settings = [] if self._journal == "memory" else ["--data-dir", str(self._directory / f"node{number}")]
-        if self._cluster_file is not None:
-            settings += ["--cluster", str(self._directory / CLUSTER_FILE_NAME), "--bind", LOOPBACK_HOST]
+        if path := self.cluster_file:
+            settings += ["--cluster", str(path), "--bind", LOOPBACK_HOST]
         log_path = self._directory / f"node{number}.log"
         command = [*(command or self._command), *settings, *options]
         self.nodes.append(Node(command, log_path, self._environment, self._cluster_file))
