@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.test_consensus import replicating, run
+from core.test_consensus import elected, replicating, run
 from paceline.core.applied import Applied
 from paceline.core.consensus import Consensus
 from paceline.core.settings import Settings
@@ -16,8 +16,8 @@ SETTINGS = Settings(cluster_name="test", log_keep_entries=KEEP, snapshot_log_ent
 class Leading:
     """A leader of three, whose peer c is always up to date. It keeps a journal, whose snapshots are never done."""
 
-    def __init__(self) -> None:
-        self.core: Consensus = replicating()
+    def __init__(self, core: Consensus | None = None) -> None:
+        self.core = core or replicating()
         self.applied = Applied(SETTINGS, self.core, TaskTable(SETTINGS), journaled=True)
         self.now = 0.0
 
@@ -42,9 +42,23 @@ class Leading:
 
 def test_a_follower_that_is_brought_up_finds_the_log_behind_its_snapshot() -> None:
     leading = Leading()
-    before = leading.core.log.first_index
+    has = leading.core.match_of("b")
     leading.commit(MOST - 5, b_answers=True)
-    assert leading.core.log.first_index == before
+    assert leading.core.log.snapshot_index == has
+
+
+def test_what_the_snapshot_covers_that_a_follower_is_sent_is_not_held_for_it() -> None:
+    core = elected()
+    leading = Leading(core)
+    leading.commit(1, b_answers=True)
+    core.compact(core.applied_index)
+    core.step("b", AppendResponse(core.term, False, core.log.snapshot_index), leading.now)  # it is new: it has nothing
+    assert run(core).snapshots_wanted == ["b"]
+    leading.commit(2 * KEEP, b_answers=True)
+    behind = core.log.applied_index
+    core.snapshot_for("b", core.snapshot(b"all"))
+    leading.commit(MOST - 5, b_answers=True)
+    assert core.log.snapshot_index == behind
 
 
 def test_one_that_never_gets_there_does_not_hold_it_for_ever() -> None:

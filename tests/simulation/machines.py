@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from journal.disk import Crash, Disk
 from paceline.core.consensus import Consensus, Log, Persist, Snapshot
+from paceline.core.log import Entry
 from paceline.core.membership import Identity
 from paceline.core.node import NodeCore
 from paceline.core.snapshots import restore
@@ -187,6 +188,7 @@ class SimulatedNode:
         self.ahead_s = 0.0  # of its clock, before the world's
         self.checked_digest = 0
         self.checked_index = 0
+        self.unapplied: dict[int, Entry] = {}  # what its log holds behind that
         self.checked_identity: Identity | None = None
         self.dispatched: dict[str, int] = {}  # as leader: the number of its last Dispatch to each node
         self._starts = 0
@@ -288,6 +290,7 @@ class SimulatedNode:
             self._insert_disk()
         self.checked_digest = 0
         self.checked_index = 0
+        self.unapplied = {}
         self.world.say(f"{self.address} is down")
 
     def wipe(self) -> None:

@@ -62,7 +62,7 @@ def test_without_faults_every_task_runs_once() -> None:
 
 def test_no_task_waits_until_a_snapshot_is_written_and_no_leader_changes_because_of_one() -> None:
     world = World(1, faults=replace(PEACE))
-    world.settings = replace(world.settings, snapshot_log_entries=300)
+    world.settings = replace(world.settings, snapshot_log_entries=300, snapshot_log_bytes=64 << 20)
     for node in world.nodes:
         node.crash(power_fails=False)
         node.start()

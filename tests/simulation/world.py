@@ -112,8 +112,10 @@ class World:
             voters=nodes if nodes % 2 else max(1, nodes - 1),
             timing=Timing(),
             attempt_limit=1_000,  # deaths here say nothing about the task
-            log_keep_entries=self.rng.choice((64, 256, 4_096)),
+            log_keep_entries=self.rng.choice((8, 256, 4_096)),
+            log_keep_bytes=self.rng.choice((2_000, 16 << 20)),
             snapshot_log_entries=self.rng.choice((30, 300, 100_000)),
+            snapshot_log_bytes=self.rng.choice((20_000, 64 << 20)),
             voter_timeout_s=self.rng.choice((1.5, 4.0)),
             learner_timeout_s=4.0,
             learner_stable_s=1.0,
@@ -459,16 +461,25 @@ class World:
         if node.checked_index and log.snapshot_index > node.checked_index:
             self.events["snapshot"] += 1
             self.say(f"{core.node_id} has a snapshot up to {log.snapshot_index}")
-        for entry in log.entries_to(max(log.first_index, node.checked_index + 1), log.applied_index):
+        held = {
+            each.index: each for each in log.entries_to(max(log.first_index, node.checked_index + 1), log.last_index)
+        }
+        for index in range(node.checked_index + 1, log.applied_index + 1):
+            entry = held.get(index)
+            if entry is None and index not in self.log:
+                entry = node.unapplied.get(index)  # the turn that committed it has dropped it, too
+            if entry is None:
+                continue
             found = (entry.term, entry.kind, entry.data)
-            known = self.log.get(entry.index)
+            known = self.log.get(index)
             if known is None:
-                self.log[entry.index] = found
+                self.log[index] = found
                 self.history.committed(entry.kind, entry.data, self.now)
                 if entry.kind == EntryKind.CONFIG:
-                    self.say(f"entry {entry.index}: {core.consensus.config}")
+                    self.say(f"entry {index}: {core.consensus.config}")
             elif known != found:
-                raise InvariantBroken(f"{core.node_id} has applied another entry {entry.index}")
+                raise InvariantBroken(f"{core.node_id} has applied another entry {index}")
+        node.unapplied = {index: entry for index, entry in held.items() if index > log.applied_index}
         node.checked_index = log.applied_index
 
     def _check_lease(self, node: SimulatedNode, core: NodeCore) -> None:

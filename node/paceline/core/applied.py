@@ -67,6 +67,7 @@ class Applied:
         """What consensus hands over to be applied. True if the table is now that of the last entry."""
         if snapshot is not None:
             self._taking = self.to_save = None  # of a state that this one replaces
+            self._log_bytes = 0
             self._restoring = Restoring(Restore(snapshot.data))
             self._begun_index = snapshot.index  # the journal has it by the Persist that brought it
             self._unsaved_bytes = 0
@@ -147,23 +148,21 @@ class Applied:
         """Forget applied entries once there is twice as much as we keep for followers that lag a little. The journal
         keeps what it needs of them itself. While a follower is brought up there may be as much as between two
         snapshots: it goes on behind the one that it is sent, which is of no use if the log begins later."""
-        settings, consensus = self._settings, self._consensus
-        applied, first = consensus.applied_index, consensus.log.first_index
-        too_many = applied - first >= 2 * settings.log_keep_entries
-        if not too_many and self._log_bytes < 2 * settings.log_keep_bytes:
+        settings, log = self._settings, self._consensus.log
+        applied, first = log.applied_index, log.first_index
+        many = applied - first >= 2 * settings.log_keep_entries
+        if not many and self._log_bytes < 2 * settings.log_keep_bytes:
             return
         may_wait = self._log_bytes < settings.snapshot_log_bytes and applied - first < settings.snapshot_log_entries
-        needed_behind = consensus.lowest_match() if may_wait else applied
-        kept_from = max(first, applied - settings.log_keep_entries + 1)
-        if needed_behind < kept_from - 1:
-            return
-        kept_bytes = 0
-        oldest_kept = applied
-        for entry in reversed(consensus.log.entries_to(kept_from, applied)):
-            kept_bytes += len(entry.data)
-            if kept_bytes > settings.log_keep_bytes:
+        to_index = min(applied, log.durable_index)
+        if may_wait:
+            to_index = min(to_index, self._consensus.needed_behind())
+        keep_from, left_bytes = first, self._log_bytes
+        for entry in log.entries_to(first, to_index):
+            if applied - entry.index < settings.log_keep_entries and left_bytes <= settings.log_keep_bytes:
                 break
-            oldest_kept = entry.index
-        if needed_behind >= oldest_kept - 1:
-            consensus.compact(oldest_kept - 1)
-            self._log_bytes = kept_bytes
+            left_bytes -= len(entry.data)
+            keep_from = entry.index + 1
+        if keep_from > first:
+            self._consensus.compact(keep_from - 1)
+            self._log_bytes = left_bytes

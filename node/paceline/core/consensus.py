@@ -156,10 +156,10 @@ class Consensus:
         """Leader: its peers, for ``status`` and for the choice of who is promoted. Empty elsewhere."""
         return self._leadership.replication.progress(now) if self._leadership is not None else {}
 
-    def lowest_match(self) -> int:
-        """Leader: up to which entry every peer that answers has the log. Elsewhere the last entry."""
+    def needed_behind(self) -> int:
+        """Leader: behind which entry a peer that answers may still need the log. Elsewhere the last entry."""
         leadership = self._leadership
-        return self.log.last_index if leadership is None else leadership.replication.lowest_match(self._now)
+        return self.log.last_index if leadership is None else leadership.replication.needed_behind(self._now)
 
     def snapshot(self, data: Stream) -> Snapshot:
         """``data``, which is the state machine after ``applied_index``, with what a snapshot needs beside it."""

@@ -102,6 +102,10 @@ class Progress:
         self.in_flight.clear()
         self.in_flight_bytes = 0
 
+    def has_or_is_sent(self) -> int:
+        """Up to which entry it needs nothing from the log."""
+        return self.match if self.transfer is None else max(self.match, self.transfer.snapshot.index)
+
     def may_send(self) -> bool:
         return len(self.in_flight) < IN_FLIGHT_LIMIT_APPENDS and self.in_flight_bytes < IN_FLIGHT_LIMIT_BYTES
 
@@ -181,11 +185,12 @@ class Replication:
             for heard_at in (min(peer.heard_at, peer.answered_at),)
         }
 
-    def lowest_match(self, now: float) -> int:
-        """Up to which entry every peer that answers has the log."""
+    def needed_behind(self, now: float) -> int:
+        """Behind which entry a peer that answers may still need the log: up to there all of them have it, or are sent
+        a snapshot."""
         since = now - self._timing.election_timeout_max_s
-        answering = [peer.match for peer in self.peers.values() if max(peer.heard_at, peer.answered_at) >= since]
-        return min(answering, default=self._log.last_index)
+        answering = [peer for peer in self.peers.values() if max(peer.heard_at, peer.answered_at) >= since]
+        return min((peer.has_or_is_sent() for peer in answering), default=self._log.last_index)
 
     # --- answers ---
 
