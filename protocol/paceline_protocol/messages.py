@@ -1,10 +1,11 @@
 """Every message that a paceline process sends to another, as plain typed values.
 
-What lives here: the shapes. What does not: bytes (``codec.py``), meaning (the core, the client, the worker).
+What lives here: the shapes, all of them, in the order of the grammar in docs/protocol.md, so that the two can be read
+side by side. What does not: bytes (``codec.py``), meaning (the core, the client, the worker).
 
 A message is one frame, and a named tuple, so that the codec packs it as it is. Messages between peers travel as a
 batch: one :class:`Envelope` frame, then any number of message frames, so that cluster id and sender are written once
-per batch. The grammar is in docs/protocol.md.
+per batch.
 
 Tuples on the hot path. A task crosses five processes, and an object per hop costs more than the hop, so four records
 are documented tuples and not classes:
@@ -156,6 +157,13 @@ class Ping(NamedTuple):
     ack: int
 
 
+class StatusRequest(NamedTuple):
+    """Ask any node what it knows. Answered by StatusReply."""
+
+    request: int
+    about: tuple[tuple[str, str], ...] = ()  # what the client says of itself, for whoever asks after it: names, values
+
+
 class Admin(NamedTuple):
     """Ask the leader to change the cluster. Answered by AdminReply once it is done, or can't be. To ask again, also
     another leader, changes nothing that is done."""
@@ -163,13 +171,6 @@ class Admin(NamedTuple):
     request: int
     op: int  # AdminOp
     argument: str  # a node id; of VOTERS the number
-
-
-class StatusRequest(NamedTuple):
-    """Ask any node what it knows. Answered by StatusReply."""
-
-    request: int
-    about: tuple[tuple[str, str], ...] = ()  # what the client says of itself, for whoever asks after it: names, values
 
 
 # --- node -> client ---------------------------------------------------------------------------------------------
@@ -219,18 +220,18 @@ class StatusReply(NamedTuple):
     body: bytes  # packed map (payload.pack_value); its keys are listed in docs/protocol.md
 
 
-class AdminReply(NamedTuple):
-    request: int
-    done: bool
-    detail: str  # what is the case now, or why it can't be
-
-
 class Failure(NamedTuple):
     """The node could not take a frame. Its version byte is the sender's, so that a client of another version can
     tell."""
 
     code: int  # Refusal
     detail: str
+
+
+class AdminReply(NamedTuple):
+    request: int
+    done: bool
+    detail: str  # what is the case now, or why it can't be
 
 
 # --- peer -> peer: who is there, first boot ---------------------------------------------------------------------

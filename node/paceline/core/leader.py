@@ -11,6 +11,10 @@ a node; ``on_outcomes`` passes the result on. Beside that, ``log`` proposes what
 A task may ask for more, or for less. ``delivery`` at most once: it takes its place at a node, waits until the log says
 that it started, and only then goes there; a later leader that finds it with no node gives it up. ``confirm`` committed:
 its result stays here, in ``_withheld``, until its outcome is applied. ``durability`` none: it is never proposed.
+
+It is one long module because a task's way is: whatever a client, a node or the log says of a task changes the queue,
+the draft and a session together, and the promise is that these three agree. What each of them is lies in files of its
+own (``dispatch``, ``draft``, ``sessions``).
 """
 
 from __future__ import annotations
