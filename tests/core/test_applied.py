@@ -10,7 +10,7 @@ from paceline.core.task import TaskTable
 from paceline_protocol.messages import AppendResponse, Confirm, Confirmed, EntryKind
 
 KEEP, MOST = 10, 50
-SETTINGS = Settings(cluster_name="test", log_keep_entries=KEEP, snapshot_log_entries=MOST)
+SETTINGS = Settings(cluster_name="test", log_keep_entries=KEEP, snapshot_log_entries=MOST, voter_timeout_s=0.6)
 
 
 class Leading:
@@ -65,7 +65,17 @@ def test_one_that_never_gets_there_does_not_hold_it_for_ever() -> None:
     assert MOST <= Leading().commit(4 * MOST, b_answers=True) <= MOST + 2
 
 
-def test_for_one_that_is_silent_and_for_a_snapshot_of_the_journal_s_nothing_is_held() -> None:
+def test_one_that_is_restarted_finds_the_log_where_it_was() -> None:
     leading = Leading()
-    leading.commit(MOST, b_answers=False)  # in this time b falls silent
+    core = leading.core
+    leading.commit(KEEP, b_answers=True)
+    core.step("b", AppendResponse(core.term, True, core.log.last_index), leading.now)
+    has = core.match_of("b")
+    leading.commit(2 * KEEP, b_answers=False)
+    assert core.log.snapshot_index == has
+
+
+def test_for_one_that_is_silent_for_long_and_for_a_snapshot_of_the_journal_s_nothing_is_held() -> None:
+    leading = Leading()
+    leading.commit(2 * MOST, b_answers=False)  # in this time b falls silent
     assert leading.commit(4 * MOST, b_answers=False) <= 2 * KEEP + 2

@@ -146,8 +146,8 @@ class Applied:
 
     def _compact_log(self) -> None:
         """Forget applied entries once there is twice as much as we keep for followers that lag a little. The journal
-        keeps what it needs of them itself. While a follower is brought up there may be as much as between two
-        snapshots: it goes on behind the one that it is sent, which is of no use if the log begins later."""
+        keeps what it needs of them itself. While a follower lags there may be as much as between two snapshots: one
+        that is brought up goes on behind the snapshot that it is sent, and one that was restarted where it was."""
         settings, log = self._settings, self._consensus.log
         applied, first = log.applied_index, log.first_index
         many = applied - first >= 2 * settings.log_keep_entries
@@ -156,7 +156,7 @@ class Applied:
         may_wait = self._log_bytes < settings.snapshot_log_bytes and applied - first < settings.snapshot_log_entries
         to_index = min(applied, log.durable_index)
         if may_wait:
-            to_index = min(to_index, self._consensus.needed_behind())
+            to_index = min(to_index, self._consensus.needed_behind(settings.voter_timeout_s))
         keep_from, left_bytes = first, self._log_bytes
         for entry in log.entries_to(first, to_index):
             if applied - entry.index < settings.log_keep_entries and left_bytes <= settings.log_keep_bytes:

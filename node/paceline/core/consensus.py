@@ -156,10 +156,11 @@ class Consensus:
         """Leader: its peers, for ``status`` and for the choice of who is promoted. Empty elsewhere."""
         return self._leadership.replication.progress(now) if self._leadership is not None else {}
 
-    def needed_behind(self) -> int:
-        """Leader: behind which entry a peer that answers may still need the log. Elsewhere the last entry."""
+    def needed_behind(self, silent_s: float) -> int:
+        """Leader: behind which entry a peer that was not silent for so long may still need the log. Elsewhere the last
+        entry."""
         leadership = self._leadership
-        return self.log.last_index if leadership is None else leadership.replication.needed_behind(self._now)
+        return self.log.last_index if leadership is None else leadership.replication.needed_behind(self._now, silent_s)
 
     def snapshot(self, data: Stream) -> Snapshot:
         """``data``, which is the state machine after ``applied_index``, with what a snapshot needs beside it."""

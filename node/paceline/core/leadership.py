@@ -52,7 +52,7 @@ class Leadership:
         heard_at: Mapping[str, float],
         now: float,
     ) -> None:
-        self.replication = Replication(node_id, term, log, timing, configs.current, heard_at)
+        self.replication = Replication(node_id, term, log, timing, configs.current, heard_at, now)
         self._node_id = node_id
         self._term = term
         self._log = log

@@ -126,12 +126,20 @@ class Replication:
     """All peers of one leader: what they answered, and what to send them."""
 
     def __init__(
-        self, node_id: str, term: int, log: Log, timing: Timing, config: Config, heard_at: Mapping[str, float]
+        self,
+        node_id: str,
+        term: int,
+        log: Log,
+        timing: Timing,
+        config: Config,
+        heard_at: Mapping[str, float],
+        now: float,
     ) -> None:
         self._node_id = node_id
         self._term = term
         self._log = log
         self._timing = timing
+        self._since = now
         self._lease_until = -inf  # a lower bound, raised when it is reached
         self._config = config
         self.peers = {
@@ -185,12 +193,12 @@ class Replication:
             for heard_at in (min(peer.heard_at, peer.answered_at),)
         }
 
-    def needed_behind(self, now: float) -> int:
-        """Behind which entry a peer that answers may still need the log: up to there all of them have it, or are sent
-        a snapshot."""
-        since = now - self._timing.election_timeout_max_s
-        answering = [peer for peer in self.peers.values() if max(peer.heard_at, peer.answered_at) >= since]
-        return min((peer.has_or_is_sent() for peer in answering), default=self._log.last_index)
+    def needed_behind(self, now: float, silent_s: float) -> int:
+        """Behind which entry the log may still be needed by a peer that was not silent for ``silent_s`` yet: up to
+        there all of them have it, or are sent a snapshot."""
+        since = now - silent_s
+        counted = [peer for peer in self.peers.values() if max(peer.heard_at, peer.answered_at, self._since) >= since]
+        return min((peer.has_or_is_sent() for peer in counted), default=self._log.last_index)
 
     # --- answers ---
 
