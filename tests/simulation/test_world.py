@@ -81,6 +81,33 @@ def test_no_task_waits_until_a_snapshot_is_written_and_no_leader_changes_because
     assert longest_s < written_s / 2
 
 
+def test_a_follower_that_is_restarted_under_load_finds_the_log_where_it_was() -> None:
+    world = World(2, faults=replace(PEACE))
+    world.settings = replace(
+        world.settings,
+        log_keep_entries=16,
+        log_keep_bytes=16 << 20,
+        snapshot_log_entries=100_000,
+        snapshot_log_bytes=64 << 20,
+    )
+    for node in world.nodes:
+        node.crash(power_fails=False)
+        node.start()
+    world.run(3.0)
+    follower = next(node for node in world.nodes if node.core is not None and not node.core.consensus.is_leader)
+    assert follower.core is not None
+    has = follower.core.consensus.log.last_index
+    follower.crash(power_fails=True)
+    back_at = world.now + world.settings.voter_timeout_s - 0.3
+    while world.now < back_at:
+        world.step(world.now + 0.0025)
+        world.clients[0].submit()
+    (log,) = (core.consensus.log for node in world.nodes if (core := node.core) and core.consensus.is_leader)
+    assert log.snapshot_index <= has < log.applied_index - 4 * world.settings.log_keep_entries
+    follower.start()
+    world.heal_and_finish()
+
+
 def test_nodes_that_were_restarted_while_none_could_reach_another_soon_find_each_other() -> None:
     world = World(3, faults=replace(PEACE))
     world.run(3.0)
