@@ -2,7 +2,7 @@
 
 import sys
 
-from paceline.cli.app import run
+from paceline.cli import main
 
 if __name__ == "__main__":
-    sys.exit(run(["bench", *sys.argv[1:]]))
+    main(["bench", *sys.argv[1:]])

@@ -14,15 +14,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
+import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
-from pathlib import Path
 from types import TracebackType
 
 import zmq
 
+from paceline.client.scratch import ScratchDirectory
 from paceline.security import CurveKeys, generate_keys
 from paceline_bench.histogram import Histogram
 from paceline_bench.picture import distributions
@@ -31,7 +31,6 @@ from paceline_bench.report import Report, Row, microseconds
 
 FRAME_BYTES = 80  # tests/bench compares it with a Submit of one no-op task
 TIMEOUT_MS = 10_000
-ORPHAN_TIMEOUT_MS = 120_000  # a process of the floor that hears nothing for this long has lost its client
 KEYS_VARIABLE = "PACELINE_FLOOR_KEYS"
 """Environment of the other processes: the key pair, if their TCP connections are to be encrypted."""
 
@@ -46,7 +45,7 @@ class Floor(AbstractContextManager["Floor"]):
     def __init__(self, hops: int, worker_transport: str = "ipc", *, secure: bool = False) -> None:
         if hops not in (2, 4) or worker_transport not in ("ipc", "tcp"):
             raise ValueError(f"no floor of {hops} hops over {worker_transport}")
-        self._directory = tempfile.TemporaryDirectory(prefix="paceline-floor-")
+        self._directory = ScratchDirectory("paceline-floor-")
         self._processes: list[subprocess.Popen[str]] = []
         self._keys = generate_keys() if secure else None
         self._context = zmq.Context()
@@ -58,9 +57,7 @@ class Floor(AbstractContextManager["Floor"]):
                 client_endpoint = self._start("echo")
             else:
                 backend = (
-                    f"ipc://{Path(self._directory.name) / 'worker'}"
-                    if worker_transport == "ipc"
-                    else "tcp://127.0.0.1:*"
+                    f"ipc://{self._directory.path / 'worker'}" if worker_transport == "ipc" else "tcp://127.0.0.1:*"
                 )
                 client_endpoint, worker_endpoint = self._start("leader", backend).split()
                 self._start("worker", worker_endpoint)
@@ -94,11 +91,12 @@ class Floor(AbstractContextManager["Floor"]):
             process.kill()
         for process in self._processes:
             process.wait()
-            if process.stdout:
-                process.stdout.close()
+            for pipe in (process.stdin, process.stdout):
+                if pipe:
+                    pipe.close()
         self._socket.close()
         self._context.term()
-        self._directory.cleanup()
+        self._directory.remove()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -108,7 +106,7 @@ class Floor(AbstractContextManager["Floor"]):
     def _start(self, *arguments: str) -> str:
         process = subprocess.Popen(
             [sys.executable, "-m", "paceline_bench.floor", *arguments],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # nothing is sent: its end tells the process that this one is gone
             stdout=subprocess.PIPE,
             text=True,
             process_group=0,
@@ -129,7 +127,6 @@ def _keys() -> CurveKeys | None:
 
 def _bound(context: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> tuple[zmq.Socket[bytes], str]:
     socket = context.socket(zmq.ROUTER)
-    socket.rcvtimeo = ORPHAN_TIMEOUT_MS
     keys = _keys()
     if keys is not None and endpoint.startswith("tcp:"):
         socket.curve_server = True
@@ -143,6 +140,11 @@ def _connect(socket: zmq.Socket[bytes], endpoint: str, keys: CurveKeys | None) -
         socket.curve_publickey = socket.curve_serverkey = keys.public.encode()
         socket.curve_secretkey = keys.secret.encode()
     socket.connect(endpoint)
+
+
+def _end_with_client() -> None:
+    os.read(0, 1)
+    os._exit(0)
 
 
 def echo() -> None:
@@ -167,7 +169,6 @@ def leader(worker_endpoint: str) -> None:
 
 def worker(endpoint: str) -> None:
     socket = zmq.Context().socket(zmq.DEALER)
-    socket.rcvtimeo = ORPHAN_TIMEOUT_MS
     _connect(socket, endpoint, _keys())
     socket.send(b"ready")
     print("ready", flush=True)
@@ -210,7 +211,5 @@ def run(samples: int, rounds: int, secure: bool = False) -> Report:
 
 if __name__ == "__main__":
     roles: dict[str, Callable[..., None]] = {"echo": echo, "leader": leader, "worker": worker}
-    try:
-        roles[sys.argv[1]](*sys.argv[2:])
-    except zmq.Again:
-        sys.exit("paceline_bench.floor: the client is gone")
+    threading.Thread(target=_end_with_client, daemon=True).start()
+    roles[sys.argv[1]](*sys.argv[2:])

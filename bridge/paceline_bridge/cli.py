@@ -155,8 +155,9 @@ def _run(running: Bridge) -> None:
             failures.append(error)
 
     thread = threading.Thread(target=work, name="paceline-bridge")
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: running.stop())
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # which nohup asks for
+            signal.signal(number, lambda *_: running.stop())
     thread.start()
     while thread.is_alive():
         thread.join(JOIN_POLL_S)

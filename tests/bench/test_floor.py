@@ -17,7 +17,8 @@ def test_each_end_is_a_process_and_none_is_left_behind(hops: int, transport: str
     before = set(psutil.Process().children())
     with Floor(hops, transport) as floor:
         started = set(psutil.Process().children()) - before
-        assert len(started) == processes
+        assert len(floor.pids) == processes
+        assert set(floor.pids) <= {process.pid for process in started}
         durations_s = floor.measure(20)
     assert len(durations_s) == 20
     assert min(durations_s) > 0

@@ -113,7 +113,7 @@ def test_a_node_that_announces_nothing_runs_into_the_deadline(script: str) -> No
             running.nodes[0].wait_announced("address", time.monotonic() + 0.01)
 
 
-def test_nodes_end_with_a_parent_that_crashes(script: str) -> None:
+def test_nodes_and_their_directory_end_with_a_parent_that_crashes(script: str) -> None:
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
@@ -121,17 +121,22 @@ def test_nodes_end_with_a_parent_that_crashes(script: str) -> None:
             running = cluster(script)
             running.start(DEADLINE_S)
             running.wait_ready(DEADLINE_S)
-            os.write(write, str(running.nodes[0].pid).encode())
+            assert running._scratch is not None
+            os.write(write, f"{running.nodes[0].pid} {running._scratch.path}".encode())
         finally:
             os._exit(1)  # no cleanup, as in a crash
     os.close(write)
-    node_pid = int(os.read(read, 100))
+    node_pid, path = os.read(read, 1000).decode().split()
     os.close(read)
     try:
-        assert has_ended(node_pid)
+        assert has_ended(int(node_pid))
     except ProcessLookupError:
         pass  # it ended before it could be watched
     os.waitpid(child, 0)
+    end_s = time.monotonic() + DEADLINE_S
+    while Path(path).exists():
+        assert time.monotonic() < end_s, "its directory goes with the last of them"
+        time.sleep(0.01)
 
 
 def test_no_descriptor_is_left_behind(script: str) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import click
 
-from paceline.cli.exits import INTERRUPTED, USAGE, exit_code_of, message_of
+from paceline.cli.exits import USAGE, exit_code_of, interrupted_code_of, message_of
 
 # name -> (module, attribute, what `paceline --help` says). The help text stands here so that --help imports nothing.
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -92,8 +92,8 @@ def run(arguments: Sequence[str]) -> int:
         where = error.ctx.command_path if error.ctx else _command_path(arguments)
         click.echo(f"paceline: error: {error.format_message()}{_negative(error)}\nTry `{where} --help`.", err=True)
         return USAGE
-    except (click.Abort, KeyboardInterrupt):
-        return INTERRUPTED
+    except (click.Abort, KeyboardInterrupt) as error:
+        return interrupted_code_of(error)
     except Exception as error:
         code = exit_code_of(error)
         if code is None:

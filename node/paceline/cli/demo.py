@@ -5,12 +5,10 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import click
@@ -37,16 +35,15 @@ def demo(as_json: bool, keep: bool, amqp: str | None) -> int:
     SIGKILL halfway, and checks the count against one made by a single process. Exits with 1 if they differ.
     """
     show_messages = _bridge_demo(amqp) if amqp is not None else None
+    from paceline.client.scratch import ScratchDirectory
     from paceline.demo.nodes import NODES, DemoCluster
     from paceline.demo.run import run
     from paceline.demo.words import library_files
 
     files = library_files()
     workers = 2 if (os.cpu_count() or 1) > NODES else 1
-    with (
-        tempfile.TemporaryDirectory(prefix="paceline-demo-") as directory,
-        DemoCluster(Path(directory), workers) as cluster,
-    ):
+    scratch = ScratchDirectory("paceline-demo-")
+    with scratch as directory, DemoCluster(scratch, workers) as cluster:
         click.echo(f"starting {NODES} nodes with {workers} worker{'s' if workers > 1 else ''} each ...", err=True)
         cluster.start()
         metrics = [f"http://{node.metrics_address}/metrics" for node in cluster.nodes]
@@ -56,7 +53,7 @@ def demo(as_json: bool, keep: bool, amqp: str | None) -> int:
         messages = None
         if show_messages is not None:
             survivors = [node.address for node in cluster.nodes if node.id != report.old_leader]
-            messages = show_messages(amqp, cluster.cluster_path, survivors, cluster.notes_path, Path(directory))
+            messages = show_messages(amqp, cluster.cluster_path, survivors, cluster.notes_path, directory)
         click.echo(as_json_text(report, messages) if as_json else as_text(report, messages))
         if keep:
             survivors = [node.address for node in cluster.nodes if node.id != report.old_leader]

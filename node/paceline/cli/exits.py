@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping
 
 import click
 
+from paceline.cli.signals import Ended
 from paceline.errors import PacelineError, TaskFailed
 from paceline_protocol.errors import PayloadError, PayloadTooLarge, ProtocolError, UnserializableValue, VersionMismatch
 
 CHECK_FAILED = 1  # a demo or a benchmark found a wrong result
 USAGE = 2
 TIMED_OUT = 23  # --timeout passed; the task goes on
-INTERRUPTED = 130  # as shells do: 128 + SIGINT
+SIGNALLED = 128  # and the number of the signal, as shells do
+INTERRUPTED = SIGNALLED + signal.SIGINT
 
 # The errors of the wire know nothing of command lines. The first row that fits counts.
 PROTOCOL_EXITS: Mapping[type[Exception], int] = {
@@ -35,6 +38,12 @@ def exit_code_of(error: BaseException) -> int | None:
     if isinstance(error, click.ClickException):
         return error.exit_code
     return next((code for kind, code in PROTOCOL_EXITS.items() if isinstance(error, kind)), None)
+
+
+def interrupted_code_of(error: BaseException) -> int:
+    """The exit code after Ctrl-C, or another signal that ends a command. Click has it behind an error of its own."""
+    cause = error.__cause__ if isinstance(error, click.Abort) else error
+    return SIGNALLED + cause.number if isinstance(cause, Ended) else INTERRUPTED
 
 
 def message_of(error: BaseException) -> str:

@@ -8,7 +8,7 @@ to this process. On one a node announces its address and later that it is ready,
 written; its end tells a node that this process is gone, so that no node outlives a script that crashed.
 
 With ``secure`` the cluster has a file with keys of its own, as `paceline init` writes it, and every connection is
-encrypted; the file goes with the block.
+encrypted; the file goes with the block, or with the last of its processes if a signal ends the block.
 """
 
 from __future__ import annotations
@@ -16,11 +16,9 @@ from __future__ import annotations
 import json
 import os
 import select
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -28,6 +26,7 @@ from types import ModuleType, TracebackType
 from typing import Any
 
 from paceline.client.client import Client
+from paceline.client.scratch import ScratchDirectory
 from paceline.config import LOOPBACK_HOST, ClusterFile, new_cluster
 from paceline.errors import ClusterFailed, PacelineError
 
@@ -49,6 +48,8 @@ class Node:
         log_path: Path,
         environment: Mapping[str, str] | None,
         cluster_file: ClusterFile | None = None,
+        *,
+        scratch: ScratchDirectory,
     ) -> None:
         self.id = ""
         self.address = ""
@@ -57,6 +58,7 @@ class Node:
         self._command = command
         self._environment = environment
         self._cluster_file = cluster_file
+        self._scratch = scratch
         self._log_path = log_path
         self._start(command)
 
@@ -73,7 +75,7 @@ class Node:
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    pass_fds=(announce_write, parent_read),
+                    pass_fds=(announce_write, parent_read, self._scratch.held),
                     env=self._environment,
                     # Ctrl-C belongs to the script: it decides when and in which order its nodes stop.
                     start_new_session=True,
@@ -191,7 +193,7 @@ class Cluster:
         self._journal = journal
         self._wanted_nodes = nodes
         self._environment = environment
-        self._directory: Path | None = None
+        self._scratch: ScratchDirectory | None = None
         self.nodes: list[Node] = []
 
     @classmethod
@@ -240,9 +242,9 @@ class Cluster:
     @property
     def cluster_file(self) -> Path | None:
         """Where the keys of a running secure cluster are, for ``--cluster``; None if it has none."""
-        if self._cluster_file is None or self._directory is None:
+        if self._cluster_file is None or self._scratch is None:
             return None
-        return self._directory / CLUSTER_FILE_NAME
+        return self._scratch.path / CLUSTER_FILE_NAME
 
     @property
     def leader(self) -> Node | None:
@@ -257,7 +259,7 @@ class Cluster:
     def start(self, timeout: float = START_TIMEOUT_S) -> None:
         """Start the processes. Returns once all of them listen; there may be no leader yet."""
         deadline_s = time.monotonic() + timeout
-        self._directory = Path(tempfile.mkdtemp(prefix="paceline-local-"))
+        self._scratch = ScratchDirectory("paceline-local-")
         if self._cluster_file is not None and (path := self.cluster_file):
             path.touch(mode=0o600)  # before there is a secret in it
             path.write_text(self._cluster_file.dumps())
@@ -292,19 +294,20 @@ class Cluster:
             node.terminate()
         for node in self.nodes:
             node.wait_stopped(deadline_s)
-        if self._directory is not None:
-            shutil.rmtree(self._directory, ignore_errors=True)
-            self._directory = None
+        if self._scratch is not None:
+            self._scratch.remove()
+            self._scratch = None
 
     def _start_node(self, *options: str, command: list[str] | None = None) -> None:
-        assert self._directory is not None
+        assert self._scratch is not None
+        directory = self._scratch.path
         number = len(self.nodes)
-        settings = [] if self._journal == "memory" else ["--data-dir", str(self._directory / f"node{number}")]
+        settings = [] if self._journal == "memory" else ["--data-dir", str(directory / f"node{number}")]
         if path := self.cluster_file:
             settings += ["--cluster", str(path), "--bind", LOOPBACK_HOST]
-        log_path = self._directory / f"node{number}.log"
+        log_path = directory / f"node{number}.log"
         command = [*(command or self._command), *settings, *options]
-        self.nodes.append(Node(command, log_path, self._environment, self._cluster_file))
+        self.nodes.append(Node(command, log_path, self._environment, self._cluster_file, scratch=self._scratch))
 
 
 def _node_command(modules: Iterable[str | Path | ModuleType], workers: int) -> list[str]:

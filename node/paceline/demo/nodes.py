@@ -10,10 +10,10 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from types import TracebackType
 
 from paceline.client.local import Node
+from paceline.client.scratch import ScratchDirectory
 from paceline.config import new_cluster
 from paceline.demo.tasks import NOTES_VARIABLE
 
@@ -25,7 +25,8 @@ STOP_TIMEOUT_S = 5.0
 class DemoCluster:
     """A context manager: ``start`` starts the nodes, and they are gone after the block, however it is left."""
 
-    def __init__(self, directory: Path, workers: int) -> None:
+    def __init__(self, scratch: ScratchDirectory, workers: int) -> None:
+        directory = scratch.path
         self.nodes: list[Node] = []
         self.cluster_path = directory / "cluster.toml"
         # A cluster of its own, with keys of its own: two demos on one machine do not meet.
@@ -33,7 +34,7 @@ class DemoCluster:
         self.cluster_path.write_text(new_cluster(NODES).dumps())
         self.notes_path = directory / "notes"
         self._environment = {**os.environ, NOTES_VARIABLE: str(self.notes_path)}
-        self._directory = directory
+        self._scratch = scratch
         options = ["--cluster", str(self.cluster_path), "--bind", "127.0.0.1", "--port", "0", "--workers", str(workers)]
         options += ["--metrics", "127.0.0.1:0"]  # whatever the environment says: there are three of them
         self._command = [sys.executable, "-m", "paceline", "node", "paceline.demo.tasks", *options]
@@ -53,8 +54,9 @@ class DemoCluster:
     def start(self) -> None:
         """Returns when every node is ready, and the death of one of them can be survived. Raises ClusterFailed."""
         for number in range(1, NODES + 1):
-            command = [*self._command, "--data-dir", str(self._directory / f"node-{number}")]
-            self.nodes.append(Node(command, self._directory / f"node-{number}.log", self._environment))
+            path = self._scratch.path / f"node-{number}"
+            command = [*self._command, "--data-dir", str(path)]
+            self.nodes.append(Node(command, path.with_suffix(".log"), self._environment, scratch=self._scratch))
         deadline_s = time.monotonic() + READY_TIMEOUT_S
         for node in self.nodes:
             node.wait_announced("ready", deadline_s)

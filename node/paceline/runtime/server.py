@@ -67,7 +67,7 @@ class NodeInfo:
 
 
 def run_node(config: NodeConfig, *, on_ready: Callable[[NodeInfo], None] | None = None) -> int:
-    """Run a node until SIGTERM or SIGINT; returns the exit code.
+    """Run a node until SIGTERM, SIGHUP or SIGINT; returns the exit code.
 
     ``on_ready`` is called once, when the workers are ready and a leader is known, or, without a leader, after
     GREET_WITHOUT_LEADER_AFTER_S. Raises ConfigError, PortInUse or ModuleImportFailed if the node can't start.
@@ -294,8 +294,9 @@ class Server:
 
     def run(self) -> None:
         """Turn after turn, until a signal or a failure ends it."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._stop)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # which nohup asks for
+                signal.signal(number, self._stop)
         started_at = time.monotonic()
         self._collect_garbage()
         turn = self._reactor.turn
