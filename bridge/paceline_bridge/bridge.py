@@ -21,6 +21,7 @@ from paceline_bridge.counters import Counters
 from paceline_bridge.deliveries import Entry
 from paceline_bridge.life import CLUSTER_GONE, Life, MakeRelay
 from paceline_bridge.rabbitmq import LinkLost
+from paceline_bridge.troubles import Bindings, Failures
 from paceline_bridge.watch import Watch, describe
 
 RETRY_MIN_S = 0.2
@@ -42,7 +43,8 @@ class Bridge:
         self._stopping = threading.Event()
         self._life: Life | None = None
         self._told = ""
-        self._watch = Watch(make_relay(_no_news), lambda: describe(config, self.counters))
+        self._failures = Failures()
+        self._watch = Watch(make_relay(_no_news), lambda: describe(config, self.counters), Bindings(config))
 
     def stop(self) -> None:
         """From any thread: take no more deliveries, acknowledge what is accepted, leave the rest to RabbitMQ."""
@@ -71,7 +73,9 @@ class Bridge:
                 random.shuffle(urls)
             life: Life | None = None
             try:
-                life = self._life = Life(self._config, urls.pop(), self._make_relay, self.counters, self._watch)
+                life = self._life = Life(
+                    self._config, urls.pop(), self._make_relay, self.counters, self._watch, self._failures
+                )
                 life.carry(owed)
                 if self._stopping.is_set():  # it may have been stopped before there was a life to stop
                     break

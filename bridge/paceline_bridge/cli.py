@@ -79,7 +79,7 @@ def bridge(
 
     \b
     paceline bridge --amqp amqp://guest:guest@localhost --queue celery
-    paceline bridge --amqp amqp://guest:guest@localhost --queue task_queue=tasks.add --declare
+    paceline bridge --amqp amqp://guest:guest@localhost --queue task_queue=tasks.greet --declare
     """
     configure(log_format, log_level)
     MissingExtra.check("pika", "rabbitmq")

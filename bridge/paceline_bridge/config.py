@@ -10,7 +10,7 @@ The file has the keys of the options::
 
     [queues]
     celery = ""                # Celery's and dramatiq's messages name their tasks
-    task_queue = "tasks.add"   # plain messages are for this task
+    task_queue = "tasks.greet"  # plain messages are the one argument of this task
 
     [tasks]
     "shop.add" = "tasks.add"   # Celery's or dramatiq's name = the name at the cluster
@@ -132,7 +132,7 @@ def load(path: str | Path) -> dict[str, Any]:
             raise ConfigError(f"{path}: {key} can't be a {type(value).__name__}; docs/bridge.md shows what it is")
     for table in ("queues", "tasks"):
         if not all(isinstance(value, str) for value in settings.get(table, {}).values()):
-            raise ConfigError(f'{path}: the values of [{table}] are names of tasks, as in name = "tasks.add"')
+            raise ConfigError(f'{path}: the values of [{table}] are names of tasks, as in name = "tasks.greet"')
     amqp = settings.pop("amqp", [])
     amqp = [amqp] if isinstance(amqp, str) else amqp
     if not all(isinstance(url, str) for url in amqp):

@@ -31,9 +31,11 @@ from paceline_bridge.deliveries import Delivery, Entry, Ledger, Tag
 from paceline_bridge.mapping import interpret
 from paceline_bridge.message import Message, Refused, TaskCall
 from paceline_bridge.rabbitmq import Link
+from paceline_bridge.troubles import Failures
 from paceline_bridge.watch import Watch
 from paceline_bridge.window import Window
 from paceline_protocol.errors import PayloadError, PayloadTooLarge, ProtocolError
+from paceline_protocol.messages import TaskEnd
 
 TICK_S = 0.1
 STOP_LIMIT_S = 5.0
@@ -52,7 +54,15 @@ _logger = logging.getLogger("paceline.bridge")
 class Life:
     """A relay and a link, and what is under way between them."""
 
-    def __init__(self, config: BridgeConfig, url: str, make_relay: MakeRelay, counters: Counters, watch: Watch) -> None:
+    def __init__(
+        self,
+        config: BridgeConfig,
+        url: str,
+        make_relay: MakeRelay,
+        counters: Counters,
+        watch: Watch,
+        failures: Failures,
+    ) -> None:
         self._config = config
         self._watch = watch
         self._counters = counters
@@ -65,6 +75,7 @@ class Life:
         self._ask_at_s = time.monotonic() + ASK_INTERVAL_S
         self._not_before_s = 0.0  # nothing is submitted until then, since the cluster is full
         self._is_full = False
+        self._failures = failures
         self._stop_by_s: float | None = None
         self.was_ready = False
         self._ready_at_s = 0.0
@@ -171,11 +182,21 @@ class Life:
                 self._refused_by_cluster(task_id, payload)
             else:
                 assert isinstance(payload, bytes)
+                self._tell_failure(task_id, state, payload)
                 deliveries = self._ledger.end(task_id, (state, payload))
                 self._ended.append(task_id)
                 for delivery in deliveries:
                     self._settle(task_id, delivery)
         self._submit_waiting()
+
+    def _tell_failure(self, task_id: bytes, state: int, payload: bytes) -> None:
+        """Of a task whose caller waits, it is for the caller to know."""
+        entry = self._ledger.entries.get(task_id)
+        if state == TaskEnd.SUCCEEDED or entry is None or entry.outcome is not None or entry.call.reply is not None:
+            return
+        text = self._failures.note(entry.call.name, replies.summary(state, payload), time.monotonic())
+        if text is not None:
+            _logger.warning("%s", text)
 
     def _refused_by_cluster(self, task_id: bytes, error: Exception) -> None:
         entry = self._ledger.entries.get(task_id)

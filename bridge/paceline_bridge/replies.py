@@ -14,6 +14,8 @@ from paceline_protocol.errors import MalformedPayload
 from paceline_protocol.messages import TaskEnd
 from paceline_protocol.payload import ErrorInfo, unpack_error, unpack_value
 
+SUMMARY_LIMIT_CHARS = 300
+
 
 def started(reply: ReplyAddress) -> bytes:
     """The cluster has accepted the task, and it has not ended. Whether a worker has begun with it is not known."""
@@ -43,6 +45,17 @@ def ended(reply: ReplyAddress, end: int, payload: bytes, now: float) -> bytes:
     if end == TaskEnd.LOST:
         return _failure(reply, done, "billiard.exceptions", "WorkerLostError", [info.message])
     return _raised(reply, done, info)
+
+
+def summary(end: int, payload: bytes) -> str:
+    """The same in one line, for a log."""
+    if end == TaskEnd.CANCELLED:
+        return "it was cancelled"
+    try:
+        info = unpack_error(payload)
+    except MalformedPayload as error:
+        return f"its error can't be read: {error}"
+    return " ".join(f"{info.type_name}: {info.message}".split())[:SUMMARY_LIMIT_CHARS]
 
 
 def refused(reply: ReplyAddress, refusal: Refused, now: float) -> bytes:

@@ -1,4 +1,5 @@
-"""Asks the cluster each second how full it is, and says meanwhile how this bridge is: ``paceline status`` shows it.
+"""Asks the cluster each second how full it is and which tasks it has, and says meanwhile how this bridge is, which
+``paceline status`` shows.
 
 In a thread of its own, since that may have to wait, and with a connection of its own, since the bridge is to be seen
 when it has none to RabbitMQ, too.
@@ -17,6 +18,7 @@ from paceline.client.relay import Relay
 from paceline.errors import ClientClosed, PacelineError
 from paceline_bridge.config import BridgeConfig, shown
 from paceline_bridge.counters import Counters
+from paceline_bridge.troubles import Bindings
 
 INTERVAL_S = 1.0
 TIMEOUT_S = 2.0
@@ -28,10 +30,11 @@ _logger = logging.getLogger("paceline.bridge")
 class Watch:
     """``status`` is the cluster's last one; empty while there was none."""
 
-    def __init__(self, relay: Relay, about: Callable[[], Mapping[str, str]]) -> None:
+    def __init__(self, relay: Relay, about: Callable[[], Mapping[str, str]], bindings: Bindings) -> None:
         self.status: Mapping[str, Any] = {}
         self._relay = relay
         self._about = about
+        self._bindings = bindings
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="paceline-bridge-status", daemon=True)
 
@@ -46,6 +49,8 @@ class Watch:
         while not self._over.is_set():
             try:
                 self.status = self._relay.status(TIMEOUT_S, self._about())
+                for is_warning, text in self._bindings.check(self.status):
+                    _logger.log(logging.WARNING if is_warning else logging.INFO, "%s", text)
             except ClientClosed:
                 return
             except (PacelineError, TimeoutError):

@@ -148,6 +148,32 @@ def test_what_can_not_be_run_is_kept_with_its_reason(
     assert properties.headers["x-paceline-detail"]
 
 
+def test_the_failure_of_a_task_that_nobody_waits_for_is_told_and_is_not_a_line_for_each(
+    broker: Broker, start: Start, ran: Path
+) -> None:
+    queue, done = broker.declare(), broker.declare()
+    bridge = start("--queue", f"{queue}=tasks.add", "--queue", f"{done}=tasks.record")
+    broker.publish(queue, *[b"1"] * 20)  # one argument, and the task takes two
+    bridge.wait_for("a task tasks.add failed, and nobody waits for its result: TypeError: ")
+    broker.publish(done, done.encode())
+    wait_until(lambda: ran_lines(ran, done), lambda: "another task runs")
+    assert bridge.log().count("a task tasks.add failed") <= 2
+
+
+def test_a_task_of_the_settings_that_no_node_has_is_told_at_once_and_when_it_is_there(
+    broker: Broker, cluster: Cluster, start: Start, tmp_path: Path
+) -> None:
+    queue = broker.declare()
+    bridge = start("--queue", f"{queue}=later.work", "--task", "shop.add=tasks.add")
+    bridge.wait_for(f"--queue {queue}=later.work: no node has a task later.work")
+    assert "tasks.add, tasks.echo" in bridge.log(), "it says what they have"
+    assert "--task" not in bridge.log()
+    (tmp_path / "later.py").write_text("from paceline import task\n\n\n@task\ndef work(a):\n    return a\n")
+    cluster.add_node(tmp_path / "later.py", workers=1)
+    bridge.wait_for("now a node has a task later.work")
+    assert bridge.log().count("no node has") == 1
+
+
 # --- Celery
 
 

@@ -127,6 +127,7 @@ def test_any_node_tells_its_status() -> None:
     assert isinstance(reply, StatusReply)
     assert reply.request == 5
     assert unpack_value(reply.body)["clients"] == [{"kind": "bridge"}]
+    assert unpack_value(reply.body)["tasks"] is None, "it does not lead"
     node.on_client_gone(b"c")
     assert status(node, 0.0)["clients"] == []
 

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from paceline.core.node import NodeCore
 
+NAMES_LIMIT = 1_000
+"""Of tasks. A status is asked for each second, and with more names than that it has none."""
+
 
 def status(node: NodeCore, now: float) -> dict[str, Any]:
     """Made from this node's own tables: nobody else is asked, so it answers also when the others don't."""
@@ -25,6 +28,7 @@ def status(node: NodeCore, now: float) -> dict[str, Any]:
         "nodes": nodes(node, now),
         "queued": queued,
         "running": running,
+        "tasks": task_names(node),
         **{f"{name}_total": count for name, count in table.totals.items()},
         "recorded_total": table.recorded,
         "results_kept": len(table.results),
@@ -43,6 +47,15 @@ def status(node: NodeCore, now: float) -> dict[str, Any]:
         "forming": forming(node, now),
         "other_clusters": sorted(node.directory.foreign),
     }
+
+
+def task_names(node: NodeCore) -> list[str] | None:
+    """What some node can run, as the leader knows once nodes with slots have enrolled; None if that is not known."""
+    tasks = None if node.leader is None else node.leader.tasks
+    if tasks is None or not tasks.settled or not any(ledger.slots for ledger in tasks.ledgers.values()):
+        return None
+    names = tasks.ready.known_names()
+    return names if len(names) <= NAMES_LIMIT else None
 
 
 def fault_tolerance(node: NodeCore, now: float) -> int:

@@ -1,0 +1,66 @@
+"""What a person should know of the tasks: that they fail where nobody waits for them, and that no node has them. Pure.
+
+A plain message whose task fails is acknowledged, since the task has ended, and there is nobody to tell but the log. A
+queue of such messages must not become a log of as many lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from paceline_bridge.config import BridgeConfig
+
+FAILURES_INTERVAL_S = 10.0
+NAMES_LIMIT = 1_000
+
+
+class Failures:
+    """One line for a task's first failure, and then one for all of FAILURES_INTERVAL_S. Beyond NAMES_LIMIT names of
+    tasks it begins anew."""
+
+    def __init__(self) -> None:
+        self._next_s: dict[str, float] = {}
+        self._untold: dict[str, int] = {}
+
+    def note(self, name: str, error: str, now: float) -> str | None:
+        """The line to log about a task that failed and whose result nobody waits for, if it is time for one."""
+        untold = self._untold.get(name, 0)
+        if now < self._next_s.get(name, now):
+            self._untold[name] = untold + 1
+            return None
+        if len(self._next_s) >= NAMES_LIMIT:
+            self._next_s.clear()
+            self._untold.clear()
+        self._untold.pop(name, None)
+        self._next_s[name] = now + FAILURES_INTERVAL_S
+        more = f"; {untold} more since the last line about it" if untold else ""
+        return f"a task {name} failed, and nobody waits for its result: {error}{more}"
+
+
+class Bindings:
+    """The tasks that the settings name, and whether nodes have them."""
+
+    def __init__(self, config: BridgeConfig) -> None:
+        self._wanted: dict[str, str] = {task: f"--task {name}={task}" for name, task in config.tasks.items()}
+        self._wanted.update({task: f"--queue {queue}={task}" for queue, task in config.queues.items() if task})
+        self._missing: set[str] = set()
+
+    def check(self, status: Mapping[str, Any]) -> Iterable[tuple[bool, str]]:
+        """(whether it is a warning, what to log), if a task is found to be missing, or to be there after all. The
+        status may not say which tasks there are."""
+        known = status.get("tasks")
+        if not isinstance(known, list):
+            return
+        for task, setting in self._wanted.items():
+            is_missing = task not in known
+            if is_missing and task not in self._missing:
+                self._missing.add(task)
+                yield (
+                    True,
+                    f"{setting}: no node has a task {task}, so its messages are refused; start a node with the module "
+                    f"that has it. The nodes have: {', '.join(known[:20]) or 'none'}{', ...' * (len(known) > 20)}",
+                )
+            elif not is_missing and task in self._missing:
+                self._missing.discard(task)
+                yield False, f"{setting}: now a node has a task {task}"
