@@ -55,6 +55,7 @@ class Bridge:
 
     def run(self) -> None:
         """Returns once it was stopped. Every failure is logged, and tried again with a pause that grows."""
+        _logger.info("looking for the cluster and RabbitMQ")
         self._watch.start()
         try:
             self._live()
@@ -81,7 +82,8 @@ class Bridge:
                     break
                 life.run()
             except (LinkLost, ConfigError, *CLUSTER_GONE) as error:
-                self._tell(str(error))
+                if not self._stopping.is_set():
+                    self._tell(str(error))
             except Exception:
                 # A defect. What was under way comes again; whoever supervises the process could do no more.
                 _logger.exception("the bridge failed and begins anew; please report this")

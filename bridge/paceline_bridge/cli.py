@@ -52,7 +52,13 @@ _logger = logging.getLogger("paceline.bridge")
     metavar="NAME=TASK",
     help="Celery's or dramatiq's name of a task, and the one at the cluster, if they differ. May be repeated.",
 )
-@click.option("--config", "config_path", envvar="PACELINE_BRIDGE", metavar="FILE", help="TOML with the same settings.")
+@click.option(
+    "--config",
+    "config_path",
+    envvar="PACELINE_BRIDGE",
+    metavar="FILE",
+    help="TOML with the same settings.  [env: PACELINE_BRIDGE]",
+)
 @click.option("--declare", is_flag=True, help="Make a queue that does not exist, durable and without arguments.")
 @click.option("--prefetch", type=int, metavar="N", help=f"Unacknowledged messages of each queue. Default: {PREFETCH}.")
 @click.option("--dead-letter", metavar="QUEUE", help=f"Where refused messages go. Default: {DEAD_LETTER}.")

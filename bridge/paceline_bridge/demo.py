@@ -21,6 +21,7 @@ import pika.exceptions
 from paceline.errors import PacelineError
 from paceline_bridge.config import AMQP_VARIABLE, check_url, shown
 from paceline_bridge.rabbitmq import parameters_of
+from paceline_bridge.reasons import connect_reason_of
 
 READY_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 10.0
@@ -85,13 +86,13 @@ def _queues(url: str, *names: str) -> Iterator[Any]:
 
 @contextmanager
 def _connection(url: str) -> Iterator[Any]:
+    parameters = parameters_of(url)
     try:
-        parameters = parameters_of(url)
         parameters.socket_timeout = parameters.stack_timeout = CONNECT_TIMEOUT_S
         with pika.BlockingConnection(parameters) as connection:
             yield connection
     except (pika.exceptions.AMQPError, OSError) as error:
-        reason = str(error) or type(error).__name__
+        reason = connect_reason_of(error, tls=parameters.ssl_options is not None)
         raise PacelineError(f"RabbitMQ at {shown(url)} can't be used: {reason}; give --amqp the URL of one") from error
 
 

@@ -77,6 +77,7 @@ class Life:
         self._is_full = False
         self._failures = failures
         self._stop_by_s: float | None = None
+        self._is_seeking = True
         self.was_ready = False
         self._ready_at_s = 0.0
 
@@ -85,6 +86,7 @@ class Life:
         try:
             try:
                 self._relay.connect()
+                self._is_seeking = False
             except BaseException:
                 self._link.discard()
                 raise
@@ -105,6 +107,8 @@ class Life:
         return time.monotonic() - self._ready_at_s if self.was_ready else 0.0
 
     def stop(self) -> None:
+        if self._is_seeking:
+            self._relay.close()  # nothing is under way yet; otherwise the search for the cluster is waited for
         self._link.call(self._begin_stop)
 
     def _begin_stop(self) -> None:
@@ -252,7 +256,7 @@ class Life:
 
     def _refuse_call(self, call: TaskCall, reason: str, detail: str) -> None:
         """The cluster does not take it. Until everybody knows it is held like the outcome of one that it took."""
-        for delivery in self._ledger.end(call.task_id, Refused(call.protocol, reason, detail)):
+        for delivery in self._ledger.end(call.task_id, Refused(call.protocol, reason, detail, task=call.name)):
             self._settle(call.task_id, delivery)
 
     def _refuse(self, refused: Refused, delivery: Delivery, then: Callable[[], None]) -> None:

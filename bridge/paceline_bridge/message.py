@@ -56,6 +56,7 @@ class Refused:
     reason: str
     detail: str
     reply: ReplyAddress | None = None
+    task: str = ""  # its name, where no node knows it
 
 
 class Refusal(Exception):

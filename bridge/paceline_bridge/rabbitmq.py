@@ -24,7 +24,7 @@ from paceline_bridge.config import shown
 from paceline_bridge.deliveries import Tag
 from paceline_bridge.message import Message
 from paceline_bridge.publisher import Publisher
-from paceline_bridge.reasons import reason_of
+from paceline_bridge.reasons import connect_reason_of, reason_of
 
 HEARTBEAT_S = 60
 BLOCKED_LIMIT_S = 300
@@ -74,6 +74,7 @@ class Link:
         self._declare = declare
         self._handler = handler
         self._parameters = parameters_of(url)
+        self._is_tls = self._parameters.ssl_options is not None
         self._parameters.heartbeat = HEARTBEAT_S
         self._parameters.blocked_connection_timeout = BLOCKED_LIMIT_S
         self._parameters.stack_timeout = CONNECT_LIMIT_S
@@ -140,7 +141,9 @@ class Link:
         return pika.SelectConnection(
             self._parameters,
             on_open_callback=lambda _: on_open(),
-            on_open_error_callback=lambda _, error: self.fail(f"can't connect to {self._where}: {reason_of(error)}"),
+            on_open_error_callback=lambda _, error: self.fail(
+                f"can't connect to {self._where}: {connect_reason_of(error, tls=self._is_tls)}"
+            ),
             on_close_callback=lambda _, error: self._closed(error),
             custom_ioloop=self._loop,
         )
@@ -165,7 +168,9 @@ class Link:
         for connection in (self._consuming, self._publishing):
             if connection.is_open:
                 connection.close()
-        self._loop.call_later(limit_s, self._loop.stop)
+                self._loop.call_later(limit_s, self._loop.stop)
+        if not (self._consuming.is_closing or self._publishing.is_closing):
+            self._loop.stop()  # there is nobody to say goodbye to
 
     def call_later(self, delay_s: float, function: Callable[[], None]) -> None:
         self._loop.call_later(delay_s, function)

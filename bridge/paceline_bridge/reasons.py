@@ -1,24 +1,66 @@
-"""What went wrong at RabbitMQ, in words for a person."""
+"""What went wrong at RabbitMQ, in words for a person: what happened, and what to look at."""
 
 from __future__ import annotations
 
+import socket
+import ssl
+
 import pika.exceptions
+from pika.adapters.utils.connection_workflow import AMQPConnectorStackTimeout
 
 
 def reason_of(error: object) -> str:
     """What went wrong, from the innermost of pika's exceptions."""
-    while isinstance(error, pika.exceptions.AMQPError | Exception):
-        inner = getattr(error, "exceptions", None) or getattr(error, "exception", None)
-        inner = inner[-1] if isinstance(inner, list | tuple) and inner else inner
-        if not isinstance(inner, Exception):
-            break
-        error = inner
+    error = _innermost(error)
     if isinstance(error, pika.exceptions.ProbableAuthenticationError):
         return "it refuses this user or password"
     if isinstance(error, pika.exceptions.ProbableAccessDeniedError):
         return "this user may not use this vhost, or there is none of that name"
     if isinstance(error, pika.exceptions.ConnectionClosed | pika.exceptions.ChannelClosed):
         return f"{error.reply_text} ({error.reply_code})"
+    if isinstance(error, pika.exceptions.StreamLostError):
+        return "it was cut off"  # pika's own text is that of an exception within one
+    if isinstance(error, pika.exceptions.AMQPHeartbeatTimeout):
+        return "nothing was heard of RabbitMQ for too long"
     if isinstance(error, OSError):
         return error.strerror or str(error) or type(error).__name__
     return str(error) or type(error).__name__
+
+
+def connect_reason_of(error: object, *, tls: bool) -> str:
+    """Why there is no connection, and what of the URL to look at. ``tls``: whether it is one of amqps."""
+    inner = _innermost(error)
+    if isinstance(inner, ConnectionRefusedError):
+        return "nothing listens there; is RabbitMQ running, and is this its port? Usual are 5672 and, for amqps, 5671"
+    if isinstance(inner, socket.gaierror):
+        return f"{inner.strerror}; check the host in the URL"
+    if isinstance(inner, AMQPConnectorStackTimeout | TimeoutError):
+        return "it does not answer in time; check host and port, and whether a firewall is between"
+    if isinstance(inner, ssl.SSLCertVerificationError):
+        return (
+            f"certificate verify failed: {inner.verify_message}; "
+            "say whom to trust with ?ssl_options={'ca_certs':'FILE'} in the URL"
+        )
+    # Before Connection.Start nobody has said that it is RabbitMQ.
+    is_stranger = isinstance(inner, pika.exceptions.StreamLostError | pika.exceptions.IncompatibleProtocolError)
+    if tls and (is_stranger or isinstance(inner, ssl.SSLError | ConnectionError)):
+        return (
+            f"no TLS with what listens there ({reason_of(inner)}); is this its port for TLS, usually 5671? "
+            "Without TLS write amqp://"
+        )
+    if is_stranger:
+        return (
+            "what listens there does not answer as RabbitMQ does; check the port, and write amqps:// "
+            "if it is the one for TLS"
+        )
+    return reason_of(inner)
+
+
+def _innermost(error: object) -> object:
+    while isinstance(error, Exception):
+        inner = getattr(error, "exceptions", None) or getattr(error, "exception", None) or error.args
+        inner = inner[-1] if isinstance(inner, list | tuple) and inner else inner
+        if not isinstance(inner, Exception):
+            break
+        error = inner
+    return error

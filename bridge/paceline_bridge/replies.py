@@ -64,7 +64,9 @@ def refused(reply: ReplyAddress, refusal: Refused, now: float) -> bytes:
     if refusal.reason == "expired":
         return _revoked(reply, done, "expired")
     if refusal.reason == "unknown-task":
-        return _failure(reply, done, "celery.exceptions", "NotRegistered", [refusal.detail])
+        # As Celery's worker says it: its class makes a sentence of the name, and of nothing else.
+        said = f"paceline bridge refuses this message (unknown-task): {refusal.detail}"
+        return _failure(reply, done, "celery.exceptions", "NotRegistered", [refusal.task], said)
     kind = "ValueError" if refusal.reason in ("bad-body", "too-large", "arguments") else "NotImplementedError"
     return _failure(
         reply, done, "builtins", kind, [f"paceline bridge refuses this message ({refusal.reason}): {refusal.detail}"]

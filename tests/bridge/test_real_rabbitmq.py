@@ -20,6 +20,7 @@ from kombu import pools
 from bridge.bridge_tasks import Own
 from bridge.processes import DEADLINE_S, BridgeProcess, Broker, wait_until
 from paceline import Cluster
+from paceline_bench.server_process import HOST, free_ports
 
 Start = Callable[..., BridgeProcess]
 
@@ -205,8 +206,10 @@ def test_refusals_reach_the_caller(app: Celery, start: Start) -> None:
     start("--queue", app.conf.task_default_queue)
     with pytest.raises(NotImplementedError, match=r"\(eta\)"):
         app.send_task("tasks.add", (1, 2), countdown=1000).get(timeout=DEADLINE_S)
-    with pytest.raises(NotRegistered, match=r"tasks\.nowhere"):
-        app.send_task("tasks.nowhere").get(timeout=DEADLINE_S)
+    unknown = app.send_task("tasks.nowhere")
+    with pytest.raises(NotRegistered, match=r"^'tasks\.nowhere'$"):
+        unknown.get(timeout=DEADLINE_S)
+    assert "the nodes run: " in unknown.traceback
     late = app.send_task("tasks.add", (1, 2), headers={"expires": "2020-01-01T00:00:00"})
     with pytest.raises(TaskRevokedError, match="expired"):
         late.get(timeout=DEADLINE_S)
@@ -258,6 +261,17 @@ def test_a_wrong_password_is_one_clear_line_without_it(broker: Broker, start: St
     assert "s3cret" not in bridge.log()
     assert bridge.terminate() == 0
     assert bridge.log().count("refuses this user") == 1
+
+
+def test_a_bridge_that_looks_for_a_cluster_stops_without_having_found_one(
+    broker: Broker, bridges: list[BridgeProcess]
+) -> None:
+    nobody = f"{HOST}:{free_ports(1)[0]}"
+    bridge = BridgeProcess(broker.url, [nobody], "--queue", "q", "--connect-timeout", str(10 * DEADLINE_S))
+    bridges.append(bridge)
+    bridge.wait_for("looking for the cluster")
+    assert bridge.terminate() == 0
+    assert "trying again" not in bridge.log()
 
 
 def test_a_bridge_that_is_told_to_stop_leaves_the_rest_to_the_next(

@@ -69,8 +69,11 @@ def test_a_refusal_names_its_reason() -> None:
     meta = decoded(replies.refused(REPLY, Refused("celery", "eta", "no delays", REPLY), NOW))
     assert (meta["status"], type(meta["result"])) == ("FAILURE", NotImplementedError)
     assert "(eta): no delays" in str(meta["result"])
-    unknown = decoded(replies.refused(REPLY, Refused("celery", "unknown-task", "none", REPLY), NOW))
+    refusal = Refused("celery", "unknown-task", "no node knows it", REPLY, "tasks.gone")
+    unknown = decoded(replies.refused(REPLY, refusal, NOW))
     assert isinstance(unknown["result"], NotRegistered)
+    assert repr(unknown["result"]).startswith("Task of kind 'tasks.gone' never registered")
+    assert unknown["traceback"].endswith("no node knows it")
     assert decoded(replies.refused(REPLY, Refused("celery", "expired", "late", REPLY), NOW))["status"] == "REVOKED"
 
 

@@ -81,6 +81,25 @@ def test_a_bridge_speaks_tls_and_trusts_only_what_it_is_told(
     assert str(certificate) not in trusting.log()
 
 
+def test_a_wrong_port_is_one_line_that_says_what_to_look_at(
+    broker: Broker, cluster: Cluster, bridges: list[BridgeProcess], tls_port: int
+) -> None:
+    plain_port = broker.url.rpartition(":")[2].partition("/")[0]
+    node_port = cluster.addresses[0].rpartition(":")[2]  # which is no RabbitMQ at all
+    for url, line in [
+        (f"amqp://{HOST}:{free_ports(1)[0]}", "nothing listens there; is RabbitMQ running, and is this its port?"),
+        (f"amqp://{HOST}:{tls_port}", "check the port, and write amqps:// if it is the one for TLS"),
+        (f"amqp://{HOST}:{node_port}", "what listens there does not answer as RabbitMQ does"),
+        (f"amqps://{HOST}:{plain_port}", "is this its port for TLS, usually 5671? Without TLS write amqp://"),
+    ]:
+        bridge = BridgeProcess(url, cluster.addresses, "--queue", "q")
+        bridges.append(bridge)
+        bridge.wait_for(f"can't connect to {url}: ")
+        bridge.wait_for(line)
+        assert "Error" not in bridge.log()
+        bridge.kill()
+
+
 def test_of_several_hosts_one_that_answers_is_enough(
     broker: Broker, cluster: Cluster, bridges: list[BridgeProcess], ran: Path
 ) -> None:
