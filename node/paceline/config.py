@@ -266,6 +266,12 @@ class NodeConfig:
             return self.cluster.expect
         return 0 if self.join else 1
 
+    @property
+    def is_pointed(self) -> bool:
+        """Whether --join alone says which cluster is meant. With a cluster file its name and keys say so, and --join
+        only where to look."""
+        return bool(self.join) and self.cluster is None
+
     def validate(self) -> None:
         """Raises a ConfigError for the first setting that can't be used."""
         self._validate_work()

@@ -54,13 +54,15 @@ class Discovery:
         address: str,
         loopback: bool,
         on_address: Callable[[str], None],
+        on_other: Callable[[str, str], None] | None = None,
     ) -> None:
+        """``on_other``: gets the name of another cluster, and where a node of it is."""
         self._node_id = node_id
         self._cluster_name = cluster_name
         self._address = address
         self._loopback = loopback
         self._on_address = on_address
-        self._zeroconf: Zeroconf | None = None
+        self._on_other = on_other
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="paceline-discovery", daemon=True)
 
@@ -110,10 +112,13 @@ class Discovery:
         if self._stopping.is_set():
             return
         record = _read_record(zeroconf, service_type, name, state_change)
-        if record is None or record.cluster_name != self._cluster_name or record.node_id == self._node_id:
+        if record is None or record.node_id == self._node_id:
             return
         for address in record.addresses:
-            self._on_address(address)
+            if record.cluster_name == self._cluster_name:
+                self._on_address(address)
+            elif self._on_other is not None:
+                self._on_other(record.cluster_name, address)
 
 
 def find_nodes(cluster_name: str | None, *, loopback: bool | None = None, timeout_s: float) -> list[str]:
@@ -238,6 +243,7 @@ class SeedResolver:
         self._seeds = tuple(seeds)
         self._on_address = on_address
         self._interval_s = interval_s
+        self.addresses: dict[str, list[str]] = {}  # of each seed, when it last resolved; read by other threads
         self._failures: dict[str, str] = {}
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="paceline-seeds", daemon=True)
@@ -265,6 +271,7 @@ class SeedResolver:
             return
         if self._failures.pop(seed, None):
             _logger.info("the seed %s resolves again", seed)
+        self.addresses = self.addresses | {seed: addresses}
         for address in addresses:
             if not self._stopping.is_set():
                 self._on_address(address)

@@ -171,6 +171,38 @@ def test_a_module_that_is_no_file_ends_with_40_before_anything_is_started(tmp_pa
         assert process.wait(timeout=DEADLINE_S) == 40
 
 
+def test_a_node_whose_seed_does_not_answer_says_so_and_joins_nobody_else(tasks: Path) -> None:
+    options = (str(tasks), "--workers", "1")
+    with socket.socket() as unused, running_node(*options) as (_, other):  # which discovery would find
+        unused.bind(("127.0.0.1", 0))
+        seed = f"127.0.0.1:{unused.getsockname()[1]}"
+        next(other)
+        assert next(other) == {"ready": True}
+        with running_node(*options, "--join", seed) as (process, announced):
+            address = next(announced)["address"]
+            assert process.stderr is not None
+            line = process.stderr.readline()
+            body = json.loads(paceline("status", "--json", "--connect", address).stdout)
+    assert f"the seed {seed} does not answer (Connection refused)" in line
+    assert body["forming"] == "waiting for a node of the cluster to answer"
+    assert [node["address"] for node in body["nodes"]] == [address]
+
+
+def test_a_node_with_the_keys_of_another_cluster_says_so(tasks: Path, tmp_path: Path) -> None:
+    files = [tmp_path / "one.toml", tmp_path / "two.toml"]
+    for file in files:  # the same name, as when somebody ran `paceline init` on each machine
+        file.touch(mode=0o600)
+        file.write_text(paceline("init", "--nodes", "3", "--name", f"shop{tmp_path.name}").stdout)
+    options = (str(tasks), "--workers", "1", "--bind", "127.0.0.1", "--cluster")
+    with running_node(*options, str(files[0]), "--no-discovery") as (_, one):
+        seed = next(one)["address"]
+        with running_node(*options, str(files[1]), "--join", seed) as (process, _):
+            assert process.stderr is not None
+            line = process.stderr.readline()
+    assert f"the seed {seed} takes connections but no handshake succeeds" in line
+    assert "give both nodes the same cluster file" in line
+
+
 def test_no_node_anywhere_ends_with_30() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))  # bound and not listening: nobody else takes it, and nobody answers

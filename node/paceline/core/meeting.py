@@ -1,8 +1,9 @@
 """How nodes get to know each other, and which cluster a node belongs to.
 
 Hellos go to every address that may be a node's, and are heard from anyone of our name. A blank node joins the cluster
-of a peer of its name that has one, or takes part in forming the first (``membership.py``). Two clusters of one name
-never mix, and say so.
+of a peer of its name that has one, or takes part in forming the first (``membership.py``). One that was pointed at
+others without a name to know them by (``Settings.pointed``) joins who answers its own hellos, and nobody who only
+knocks. Two clusters of one name never mix, and say so.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Meeting:
 
     def on_hello(self, envelope: Envelope, hello: PeerHello, now: float, leader_id: str, term: int) -> None:
         """A peer says who it is. ``leader_id`` and ``term`` are what this node would tell it."""
-        if hello.cluster_name != self._settings.cluster_name:
+        if hello.cluster_name != self._settings.cluster_name or self._is_stranger(envelope, hello):
             return
         self.directory.add_peer(envelope, hello, now)
         for node_id, address in hello.known:
@@ -100,6 +101,17 @@ class Meeting:
             f"node {envelope.sender} at {hello.address} belongs to another cluster named {hello.cluster_name!r} "
             f"({envelope.cluster_id}, ours is {self._identity.cluster_id}); they never mix. "
             "Stop the nodes of one of them and start them again without data to join the other",
+        )
+
+    def _is_stranger(self, envelope: Envelope, hello: PeerHello) -> bool:
+        """A node of a cluster knocks here, and this one was pointed at others. It might know this address from the
+        node that was here before; to join its cluster would be to join one that nobody named."""
+        return (
+            self._settings.pointed
+            and not self._identity.cluster_id
+            and envelope.cluster_id != ""
+            and not hello.reply
+            and envelope.sender not in self.directory.peers
         )
 
     def _hello(self, now: float, leader_id: str, term: int, *, reply: bool) -> PeerHello:

@@ -108,6 +108,7 @@ class Reactor:
         self.turn_time = Histogram(LATENCY_BOUNDS_US)  # of a turn, without its wait: what comes meanwhile waits so long
         self._turn_began = 0.0
         self._addresses: deque[str] = deque(maxlen=1_024)  # from other threads
+        self.unreached: set[str] = set()  # addresses to which the last batch could not be sent; read by other threads
         self._promises: deque[tuple[int, list[PeerBatch]]] = deque()  # (Persist.seq to wait for, batches)
         self._submitted_seq = 0
         self._durable_seq = 0
@@ -307,6 +308,7 @@ class Reactor:
         self._send_peers(effects.to_peers)
         for address in effects.forget_addresses:
             self._transport.forget_peer(address)
+            self.unreached.discard(address)
         for notice in effects.notices:
             _logger.log(_LEVELS[notice.level], notice.text)
 
@@ -326,6 +328,9 @@ class Reactor:
             self.counters.bytes_sent += sum(map(len, frames))
             if self._transport.send_peer(address, frames) is not Sent.OK:
                 self.counters.peer_sends_failed += 1
+                self.unreached.add(address)
+            elif address in self.unreached:
+                self.unreached.discard(address)
 
     def _send_client(self, key: bytes, frame: bytes) -> None:
         self.counters.bytes_sent += len(frame)

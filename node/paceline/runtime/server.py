@@ -21,18 +21,18 @@ from math import inf
 from pathlib import Path
 from types import FrameType
 
-from paceline.config import NodeConfig, is_loopback
+from paceline.config import NodeConfig
 from paceline.core.consensus import Consensus
 from paceline.core.log import Log
 from paceline.core.membership import Identity
 from paceline.core.node import NodeCore
 from paceline.core.settings import Settings
 from paceline.core.snapshots import restore
-from paceline.discovery import Discovery, SeedResolver
 from paceline.errors import ConfigError, ModuleImportFailed
 from paceline.runtime.journal import DiskJournal
 from paceline.runtime.pool import Child, ChildPool, Pool
 from paceline.runtime.reactor import Reactor
+from paceline.runtime.search import Search
 from paceline.runtime.storage import Storage, default_directory
 from paceline.runtime.transport import ZmqTransport
 from paceline.runtime.web import MetricsSource, Web, open_web
@@ -177,8 +177,7 @@ class Server:
         self._metrics: MetricsSource | None = None
         self._storage: Storage | None = None
         self._journal: DiskJournal | None = None
-        self._discovery: Discovery | None = None
-        self._seeds: SeedResolver | None = None
+        self._search: Search | None = None
         self._transport = ZmqTransport(
             config.effective_bind_host,
             config.port,
@@ -218,18 +217,16 @@ class Server:
         )
         self._metrics = MetricsSource(self._reactor, self._journal, config.workers)
         children.start()
-        if config.join:
-            self._seeds = SeedResolver(config.join, self._reactor.add_address)
-            self._seeds.start()
-        if config.discovery:
-            self._discovery = Discovery(
+        if config.join or config.discovery:
+            self._search = Search(
+                config,
                 node_id=node_id,
-                cluster_name=config.cluster_name,
                 address=transport.address,
-                loopback=is_loopback(config.effective_bind_host),
                 on_address=self._reactor.add_address,
+                is_reached=lambda address: address not in self._reactor.unreached,
+                cluster_id=lambda: self._core.identity.cluster_id,
             )
-            self._discovery.start()
+            self._search.start()
 
     def _begin(self) -> NodeCore:
         """A node that keeps everything in memory: each start makes a new one."""
@@ -344,10 +341,8 @@ class Server:
 
     def close(self) -> None:
         """Take everything down that was built, in bounded time."""
-        if self._discovery is not None:
-            self._discovery.stop()
-        if self._seeds is not None:
-            self._seeds.stop()
+        if self._search is not None:
+            self._search.stop()
         if self._pool is not None:
             self._pool.stop(WORKERS_STOP_S)
         if self._web is not None:
@@ -428,6 +423,7 @@ def settings_of(config: NodeConfig) -> Settings:
     return Settings(
         cluster_name=config.cluster_name,
         expect=config.effective_expect,
+        pointed=config.is_pointed,
         voters=config.voters,
         journal=config.journal,
         encrypted=config.keys is not None,

@@ -1,0 +1,156 @@
+"""What a node says of others that don't answer, and whom it looks for. The sockets are real, the node is played."""
+
+from __future__ import annotations
+
+import itertools
+import queue
+import secrets
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from paceline.config import NodeConfig, new_cluster
+from paceline.discovery import find_nodes
+from paceline.runtime.search import REPEAT_MAX_S, REPEAT_MIN_S, SILENT_AFTER_S, Search, Silences
+
+DEADLINE_S = 20.0
+OWN_ADDRESS = "127.0.0.1:4100"
+
+
+@contextmanager
+def searching(
+    config: NodeConfig,
+    *,
+    is_reached: Callable[[str], bool] = lambda address: False,
+    cluster_id: Callable[[], str] = lambda: "",
+    address: str = OWN_ADDRESS,
+) -> Iterator[queue.Queue[str]]:
+    """A search that finds somebody silent at its second look; yields the addresses that it passes on."""
+    heard: queue.Queue[str] = queue.Queue()
+    search = Search(
+        config,
+        node_id=f"test-{secrets.token_hex(6)}",
+        address=address,
+        on_address=heard.put,
+        is_reached=is_reached,
+        cluster_id=cluster_id,
+        silent_after_s=0.1,
+    )
+    search.start()
+    try:
+        yield heard
+    finally:
+        search.stop()
+
+
+def joining(seed: str, **settings: object) -> NodeConfig:
+    return NodeConfig(modules=("tasks",), join=(seed,), **({"discovery": False} | settings))  # type: ignore[arg-type]
+
+
+@contextmanager
+def closed_port() -> Iterator[str]:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # bound and not listening: nobody else takes it, and nobody answers
+        yield f"127.0.0.1:{unused.getsockname()[1]}"
+
+
+def warnings(caplog: pytest.LogCaptureFixture, until: str) -> list[str]:
+    """What was warned of, once one of it says ``until``."""
+    end = time.monotonic() + DEADLINE_S
+    while True:
+        texts = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+        if any(until in text for text in texts):
+            return texts
+        assert time.monotonic() < end, texts
+        time.sleep(0.01)
+
+
+def test_a_silence_is_told_after_a_while_and_then_ever_more_seldom() -> None:
+    silences = Silences()
+    said = [float(now) for now in range(7200) if silences.is_due("the seed a", float(now))]
+    assert said[0] == SILENT_AFTER_S
+    gaps = [later - earlier for earlier, later in itertools.pairwise(said)]
+    assert gaps[0] == REPEAT_MIN_S
+    assert gaps == sorted(gaps)
+    assert gaps[-1] == REPEAT_MAX_S
+    assert silences.ends("the seed a")
+    assert not silences.ends("the seed a")
+    assert not silences.is_due("the seed a", 8000.0), "it begins anew"
+    assert not silences.ends("the seed a"), "nobody was told of it"
+
+
+def test_a_seed_that_does_not_answer_is_named_once_with_the_reason(caplog: pytest.LogCaptureFixture) -> None:
+    with closed_port() as seed, searching(joining(seed)) as heard:
+        assert heard.get(timeout=DEADLINE_S) == seed
+        [text] = warnings(caplog, "does not answer")
+    assert f"the seed {seed} does not answer (Connection refused)" in text
+    assert "joins nobody else meanwhile" in text
+
+
+def test_a_node_that_belongs_to_a_cluster_says_that_it_goes_on_there(caplog: pytest.LogCaptureFixture) -> None:
+    with closed_port() as seed, searching(joining(seed), cluster_id=lambda: "c0ffee"):
+        [text] = warnings(caplog, "does not answer")
+    assert "goes on in the cluster that it belongs to (c0ffee)" in text
+
+
+def test_a_seed_that_shakes_no_hands_is_another_program_or_has_other_keys(caplog: pytest.LogCaptureFixture) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        seed = f"127.0.0.1:{mute.getsockname()[1]}"
+        with searching(joining(seed, cluster=new_cluster(3, name="shop"))):
+            [text] = warnings(caplog, seed)
+    assert "no handshake succeeds" in text
+    assert "other keys than this node's cluster file" in text
+    assert "give both nodes the same cluster file" in text
+
+
+def test_seeds_that_answer_and_a_node_that_is_its_own_seed_are_no_warning(caplog: pytest.LogCaptureFixture) -> None:
+    looks: queue.Queue[str] = queue.Queue()
+
+    def is_reached(address: str) -> bool:
+        looks.put(address)
+        return address == "127.0.0.1:4101"
+
+    config = NodeConfig(modules=("tasks",), join=(OWN_ADDRESS, "127.0.0.1:4101"), discovery=False)
+    with searching(config, is_reached=is_reached):
+        for _ in range(3):
+            assert looks.get(timeout=DEADLINE_S) == "127.0.0.1:4101"
+    assert caplog.records == []
+
+
+def test_nodes_of_another_cluster_that_are_found_while_this_one_waits_are_named(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ours, theirs = new_cluster(3), new_cluster(3)
+    with (
+        searching(NodeConfig(modules=("tasks",), cluster=theirs, bind_host="127.0.0.1"), address="127.0.0.1:4102"),
+        searching(NodeConfig(modules=("tasks",), cluster=ours, bind_host="127.0.0.1")),
+    ):
+        texts = warnings(caplog, f"of the cluster {ours.name!r}, waits")
+    [text] = [text for text in texts if f"of the cluster {ours.name!r}, waits" in text and theirs.name in text]
+    assert f"finds a node of the cluster {theirs.name!r} at 127.0.0.1:4102" in text
+    assert "the same cluster file" in text
+
+
+def test_a_node_pointed_at_others_is_announced_once_it_belongs_to_a_cluster(caplog: pytest.LogCaptureFixture) -> None:
+    cluster_id = ""
+    address = f"127.0.0.1:{40_000 + secrets.randbelow(20_000)}"  # no other test announces it
+    with closed_port() as seed:
+        config = joining(seed, discovery=True)
+        with searching(config, cluster_id=lambda: cluster_id, address=address):
+            warnings(caplog, "does not answer")  # several looks later
+            assert address not in find_nodes("", loopback=True, timeout_s=0.5)
+            cluster_id = "c0ffee"
+            end = time.monotonic() + DEADLINE_S
+            while address not in find_nodes("", loopback=True, timeout_s=1.0):
+                assert time.monotonic() < end
+
+
+def test_with_a_cluster_file_a_node_looks_beside_its_seeds_at_once() -> None:
+    cluster = new_cluster(3)
+    with closed_port() as seed:
+        config = joining(seed, cluster=cluster, discovery=True, bind_host="127.0.0.1")
+        with searching(config):
+            assert find_nodes(cluster.name, loopback=True, timeout_s=DEADLINE_S) == [OWN_ADDRESS]
