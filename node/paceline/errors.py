@@ -231,6 +231,14 @@ class MissingExtra(PacelineError):
             raise cls(package, extra)
 
 
+_START_ANEW = (
+    "If its cluster has other voters, move its data directory away and start it again: it joins as a new node and gets "
+    "everything from them. If it was the only one, as of one machine or two, what was accepted may be nowhere else: "
+    "keep the directory, and put a copy from before in its place; docs/operations.md says what to do without one"
+)
+"""For a node that can't use its data. How many voters there are is in that data."""
+
+
 class JournalError(PacelineError):
     """The base of what can be wrong with a data directory."""
 
@@ -262,8 +270,7 @@ class JournalCorrupt(JournalError):
         self.path = path
         self.offset = offset
         super().__init__(
-            f"{path} is damaged at byte {offset}: {reason}. This node must not vote with what is left. Move its data "
-            "directory away and start it again: it joins as a new node and gets everything from the others"
+            f"{path} is damaged at byte {offset}: {reason}. This node must not vote with what is left. {_START_ANEW}"
         )
 
 
@@ -294,10 +301,7 @@ class IdentityLost(JournalError):
     exit_code = 65
 
     def __init__(self, directory: str, reason: str) -> None:
-        super().__init__(
-            f"{directory}: {reason}. A node that forgot what it promised must not vote. Move the directory away and "
-            "start it again: it joins as a new node"
-        )
+        super().__init__(f"{directory}: {reason}. A node that forgot what it promised must not vote. {_START_ANEW}")
 
 
 class RecoveryRefused(JournalError):

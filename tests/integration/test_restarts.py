@@ -138,4 +138,5 @@ def test_a_data_directory_in_use_or_damaged_is_refused_with_what_to_do() -> None
         damaged = run_node(directory)
         assert damaged.returncode == 62
         assert "is damaged at byte" in damaged.stderr
-        assert "joins as a new node" in damaged.stderr
+        assert "If its cluster has other voters, move its data directory away" in damaged.stderr
+        assert "If it was the only one" in damaged.stderr, "as it is here, so that all there is would be moved away"
