@@ -1,6 +1,7 @@
 """The frame around all commands: what is imported, what is printed, what the exit code is."""
 
 import json
+import socket
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ import pytest
 
 from paceline.cli import app as app_module
 from paceline.cli.app import COMMANDS, app, run
-from paceline.errors import QueueFull
+from paceline.errors import NoNodeFound, QueueFull
 
 
 @pytest.fixture
@@ -62,12 +63,41 @@ def test_a_wrong_command_line_ends_with_2(arguments: list[str], capsys: pytest.C
     assert captured.out == ""
 
 
-@pytest.mark.parametrize("arguments", [[], ["bench"]])
+@pytest.mark.parametrize("arguments", [[], ["bench"], ["cluster"], ["journal"]])
 def test_a_missing_command_is_an_error_of_two_lines(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(arguments) == 2
     assert capsys.readouterr().err == (
         f"paceline: error: Missing command.\nTry `{' '.join(['paceline', *arguments])} --help`.\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("sumbit", "No such command 'sumbit'. Did you mean 'submit'?"),
+        ("beanch", "No such command 'beanch'. Did you mean 'bench'?"),
+        ("xyz", "No such command 'xyz'."),
+    ],
+)
+def test_a_misspelled_command_is_told_what_it_may_be(word: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([word]) == 2
+    assert capsys.readouterr().err == f"paceline: error: {said}\nTry `paceline --help`.\n"
+
+
+def test_an_address_whose_name_does_not_resolve_is_named(
+    failing_command: list[BaseException], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def answer(host: str, port: int, *hints: int) -> list[tuple[object, ...]]:
+        if host == "absent":
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("10.0.0.1", port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", answer)
+    failing_command.append(NoNodeFound(("absent:7077", "present:7077"), 1.0))
+    assert run(["fail"]) == 30
+    said = capsys.readouterr().err
+    assert "absent:7077 does not resolve (Name or service not known): check the name" in said
+    assert "present:7077 does not resolve" not in said
 
 
 @pytest.mark.parametrize(

@@ -223,6 +223,8 @@ def test_a_data_directory_that_cannot_be_made_is_a_wrong_setting_and_no_failed_d
         f"paceline: error: can't keep data in {tmp_path / 'file' / 'data'}: Not a directory; give another --data-dir, "
         "which this user can write to\n"
     )
+    assert run(["node", str(tasks), "--data-dir", str(tmp_path / "file")]) == 40
+    assert f"can't keep data in {tmp_path / 'file'}: it is a file;" in capsys.readouterr().err
     assert run(["node", str(tasks), "--data-dir", ""]) == 2
     assert "--data-dir': it is empty" in capsys.readouterr().err
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
+from difflib import get_close_matches
 
 import click
 
 from paceline.cli.exits import USAGE, exit_code_of, interrupted_code_of, message_of
+from paceline.errors import NoNodeFound
 
 # name -> (module, attribute, what `paceline --help` says). The help text stands here so that --help imports nothing.
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -41,6 +43,15 @@ class LazyGroup(click.Group):
         command = getattr(importlib.import_module(row[0]), row[1])
         assert isinstance(command, click.Command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        # Click compares a misspelled name with the commands that were added to the group, of which there are none.
+        if self.get_command(ctx, args[0]) is None:
+            close = " or ".join(map(repr, get_close_matches(args[0], COMMANDS)))
+            raise click.UsageError(f"No such command {args[0]!r}." + (f" Did you mean {close}?" if close else ""), ctx)
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -84,6 +95,22 @@ def _command_path(arguments: Sequence[str]) -> str:
     return " ".join(words)
 
 
+def _unresolved(addresses: Sequence[str]) -> str:
+    """Which of these that did not answer stand for nothing. Asked only now: a client goes on while a name server is
+    away."""
+    from paceline.discovery import resolve_seed
+
+    found = []
+    for address in addresses:
+        try:
+            resolve_seed(address)
+        except OSError as error:
+            found.append(
+                f". {address} does not resolve ({error.strerror or error}): check the name, or give an IP address"
+            )
+    return "".join(found)
+
+
 def run(arguments: Sequence[str]) -> int:
     """Runs the command line and returns its exit code; every error has been printed by then."""
     try:
@@ -98,6 +125,7 @@ def run(arguments: Sequence[str]) -> int:
         code = exit_code_of(error)
         if code is None:
             raise  # a defect of paceline: its traceback is the report
-        click.echo(f"paceline: error: {message_of(error)}", err=True)
+        names = _unresolved(error.tried) if isinstance(error, NoNodeFound) else ""
+        click.echo(f"paceline: error: {message_of(error)}{names}", err=True)
         return code
     return outcome if isinstance(outcome, int) else 0

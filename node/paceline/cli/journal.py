@@ -17,7 +17,7 @@ _directory = click.argument("directory", metavar="DIR", type=click.Path(exists=T
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-@click.group()
+@click.group(no_args_is_help=False)
 def journal() -> None:
     """Look at what a node has on disk. DIR is its data directory, or the folder `journal` in it.
 

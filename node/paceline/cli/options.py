@@ -63,10 +63,11 @@ class Seconds(click.FloatRange):
 
 
 class DirectoryPath(click.Path):
-    """A directory, which may have to be made. Not "", which would be whatever directory one is in."""
+    """A directory, which may have to be made. Not "", which would be whatever directory one is in. That it is none is
+    found by whoever makes it or reads it, who has more to say of it."""
 
     def __init__(self) -> None:
-        super().__init__(file_okay=False, path_type=Path)
+        super().__init__(path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value == "":

@@ -95,7 +95,7 @@ def _make_directory(directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         (directory / "lock").touch(mode=0o600)  # the first file that the node would make there
     except OSError as error:
-        reason = os.strerror(error.errno or 0)
+        reason = "it is a file" if isinstance(error, FileExistsError) else os.strerror(error.errno or 0)
         raise ConfigError(
             f"can't keep data in {directory}: {reason}; give another --data-dir, which this user can write to"
         ) from error
