@@ -79,6 +79,7 @@ def test_a_row_tells_how_far_a_replica_is_behind_since_when_it_is_silent_and_tha
     [
         ({"forming": "1 of 3 nodes are here"}, 0, "forming: 1 of 3 nodes are here"),
         ({"leader_id": ""}, 0, "no leader, term 7"),
+        ({"leader_id": "", "leaderless": "1 of 3 voters are here"}, 0, "no leader, term 7: 1 of 3 voters are here"),
         ({"cluster_name": ""}, 0, "cluster (no name)"),
         ({"fault_tolerance": 0}, 1, "the loss of no machine (there are fewer than three voters)"),
         ({"fault_tolerance": 0, "nodes": [SILENT_VOTER]}, 1, "the loss of no machine (silent voters: 1)"),
@@ -95,7 +96,8 @@ def test_another_cluster_of_the_name_is_said_with_what_to_do() -> None:
     *_, line = summary(body(other_clusters=["d" * 32, "e" * 32]))
     assert line == (
         "WARNING: another cluster of this name was seen (dddddddd, eeeeeeee; this one is cccccccc): they never mix. "
-        "Stop the nodes of one and start them again without their data to join the other"
+        "To have its nodes in this one, stop them and start them again without their data and with "
+        "--expect 0 --join 10.0.0.1:7077"
     )
 
 

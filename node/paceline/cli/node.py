@@ -143,7 +143,7 @@ def greeting(config: NodeConfig, info: NodeInfo, cluster_path: str | None) -> li
     elif info.leader_id:
         lines.append(f"leader: node {info.leader_id[:8]} at {info.leader_address}")
     else:
-        lines.append(f"leader: none yet, {info.forming or 'an election is under way'}")
+        lines.append(f"leader: none yet, {info.waiting}")
     if config.insecure:
         lines.append("WARNING: --insecure: everyone who reaches this address can run the tasks above")
     lines.append(_how_to_join(config, info.address, cluster_path))

@@ -70,7 +70,8 @@ def summary(body: Mapping[str, Any]) -> list[str]:
     elif body["leader_id"]:
         leadership = f"leader {short(body['leader_id'])}, term {body['term']}"
     else:
-        leadership = f"no leader, term {body['term']}"
+        why = body.get("leaderless")
+        leadership = f"no leader, term {body['term']}" + (f": {why}" if why else "")
     lines = [f"cluster {name}: {leadership}", f"survives: {_tolerance(body)}; journal: {body['journal']}"]
     if body["insecure"]:
         lines.append("security: NONE, whoever reaches these ports can run tasks (--insecure)")
@@ -85,9 +86,15 @@ def summary(body: Mapping[str, Any]) -> list[str]:
         others = ", ".join(map(short, body["other_clusters"]))
         lines.append(
             f"WARNING: another cluster of this name was seen ({others}; this one is {short(body['cluster_id'])}): "
-            "they never mix. Stop the nodes of one and start them again without their data to join the other"
+            "they never mix. To have its nodes in this one, stop them and start them again without their data and "
+            f"with --expect 0 --join {_own_address(body)}"
         )
     return lines
+
+
+def _own_address(body: Mapping[str, Any]) -> str:
+    """Where the node is that answered."""
+    return next((str(node["address"]) for node in body["nodes"] if node["is_self"]), "HOST:PORT")
 
 
 def _tolerance(body: Mapping[str, Any]) -> str:

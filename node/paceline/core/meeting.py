@@ -91,7 +91,7 @@ class Meeting:
         self.directory.knock_everywhere()
 
     def _report_foreign(self, envelope: Envelope, hello: PeerHello) -> None:
-        """There is another cluster of our name. Said once for each, and for ever in the status."""
+        """There is another cluster of our name. Said once for each; the status says it for as long as it is heard."""
         foreign = self.directory.foreign
         if envelope.cluster_id in foreign or len(foreign) >= FOREIGN_LIMIT:
             return
@@ -100,7 +100,8 @@ class Meeting:
             "warning",
             f"node {envelope.sender} at {hello.address} belongs to another cluster named {hello.cluster_name!r} "
             f"({envelope.cluster_id}, ours is {self._identity.cluster_id}); they never mix. "
-            "Stop the nodes of one of them and start them again without data to join the other",
+            f"To have its nodes in this cluster, stop them and start them again without their data and with "
+            f"--expect 0 --join {self.directory.own_address}",
         )
 
     def _is_stranger(self, envelope: Envelope, hello: PeerHello) -> bool:

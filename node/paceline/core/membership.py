@@ -146,6 +146,10 @@ class Directory:
         """A peer that was heard then or later is live."""
         return now - max(self.settings.node_timeout_s, 2 * self.settings.gossip_interval_s)
 
+    def other_clusters(self, cluster_id: str) -> list[str]:
+        """The clusters of our name beside this one of which a node was heard until lately: it is not forgotten yet."""
+        return sorted({peer.cluster_id for peer in self.peers.values()} - {"", cluster_id})
+
     def due(self, now: float, *, leaderless: bool = False) -> list[str]:
         """Addresses at which it is time to say hello; the caller does. ``leaderless``: this node's cluster has no
         leader, as far as it knows."""

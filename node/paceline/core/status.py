@@ -45,7 +45,8 @@ def status(node: NodeCore, now: float) -> dict[str, Any]:
         "encrypted": node.settings.encrypted,
         "insecure": node.settings.insecure,
         "forming": forming(node, now),
-        "other_clusters": sorted(node.directory.foreign),
+        "leaderless": leaderless(node, now),
+        "other_clusters": node.directory.other_clusters(identity.cluster_id),
     }
 
 
@@ -72,6 +73,24 @@ def forming(node: NodeCore, now: float) -> str:
         return waiting
     missing = node.missing_voters()
     return f"{missing} of {node.settings.min_voters} voters are still to come" if missing else ""
+
+
+def leaderless(node: NodeCore, now: float) -> str:
+    """Why this node of a cluster knows of no leader, in words; "" if it knows one, or its cluster is not formed yet."""
+    if not node.identity.cluster_id or node.leader_id(now):
+        return ""
+    voters = node.consensus.config.voters
+    live = {node.node_id, *node.meeting.live_peers(now)}
+    if node.node_id not in voters:
+        return "none of its voters answers" if live.isdisjoint(voters) else "an election is under way"
+    silent = [node.directory.address_of(voter) or voter for voter in voters if voter not in live]
+    needed = len(voters) // 2 + 1
+    if len(voters) - len(silent) >= needed:
+        return "an election is under way"
+    return (
+        f"{len(voters) - len(silent)} of {len(voters)} voters are here, of {needed} that are needed; "
+        f"start those that are not: {', '.join(silent)}"
+    )
 
 
 def nodes(node: NodeCore, now: float) -> list[dict[str, Any]]:

@@ -28,6 +28,7 @@ from paceline.core.membership import Identity
 from paceline.core.node import NodeCore
 from paceline.core.settings import Settings
 from paceline.core.snapshots import restore
+from paceline.core.status import forming, leaderless
 from paceline.errors import ConfigError, ModuleImportFailed
 from paceline.runtime.journal import DiskJournal
 from paceline.runtime.pool import Child, ChildPool, Pool
@@ -60,7 +61,7 @@ class NodeInfo:
     cluster_id: str
     leader_id: str  # "" while there is none
     leader_address: str
-    forming: str  # what it waits for, "" once it belongs to a cluster
+    waiting: str  # why there is none
     workers: int
     task_names: tuple[str, ...]
     metrics_address: str = ""  # "" if none are served
@@ -402,7 +403,7 @@ class Server:
             core.identity.cluster_id,
             leader_id,
             core.directory.address_of(leader_id),
-            core.meeting.first_boot.waiting_for(len(core.directory.live(now, ""))),
+            forming(core, now) or leaderless(core, now),
             len(core.executor.slots.workers),
             core.executor.slots.names(),
             self._metrics_address,
