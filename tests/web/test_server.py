@@ -138,14 +138,28 @@ def test_metrics_on_loopback_are_listed_for_nodes_of_this_machine_alone() -> Non
             ["n2", "10.0.0.2:7077", "127.0.0.1:9077", "voter"],
             ["n3", "10.0.0.3:7077", "10.0.0.3:9077", "voter"],
             ["n4", "127.0.0.1:7078", "127.0.0.1:9078", "voter"],
+            ["n5", "10.0.0.1:7079", "127.0.0.1:9079", "voter"],  # beside n1, with a cluster file
         ],
     }
-    assert [group["targets"] for group in targets(body)] == [["127.0.0.1:9077"], ["10.0.0.3:9077"], ["127.0.0.1:9078"]]
+    local = [group["targets"] for group in targets(body, is_local=True)]
+    assert local == [["127.0.0.1:9077"], ["10.0.0.3:9077"], ["127.0.0.1:9078"], ["127.0.0.1:9079"]]
+
+
+def test_metrics_on_loopback_are_not_listed_for_who_asks_from_another_machine() -> None:
+    body = of_a_cluster() | {
+        "node_id": "n1",
+        "targets": [
+            ["n1", "10.0.0.1:7077", "10.0.0.1:9077", "leader"],
+            ["n2", "10.0.0.1:7078", "127.0.0.1:9078", "voter"],
+        ],
+    }
+    assert [group["targets"] for group in targets(body, is_local=False)] == [["10.0.0.1:9077"]]
 
 
 def test_a_node_that_names_no_address_does_not_keep_the_others_from_being_found() -> None:
-    body = of_a_cluster() | {"targets": [["n1", "127.0.0.1:7077", "127.0.0.1:9077", "leader"]]}
-    whole = targets(body)
+    body = of_a_cluster() | {"node_id": "n1", "targets": [["n1", "127.0.0.1:7077", "127.0.0.1:9077", "leader"]]}
+    whole = targets(body, is_local=True)
     assert len(whole) == 1
     for strange in ("x:y", "x:99999", "[::"):
-        assert targets(body | {"targets": [*body["targets"], ["z", "127.0.0.1:7079", strange, "worker"]]}) == whole
+        with_it = body | {"targets": [*body["targets"], ["z", "127.0.0.1:7079", strange, "worker"]]}
+        assert targets(with_it, is_local=True) == whole

@@ -63,23 +63,27 @@ class Handler(MachineHandler):
         self.send_body(status, "".join(f"{reason}\n" for reason in reasons) or "ok\n")
 
     def _targets(self) -> None:
-        body = json.dumps(targets(self.server.link.ask()), indent=2) + "\n"
-        self.send_body(HTTPStatus.OK, body, "application/json")
+        asker, asked = self.client_address[0], self.connection.getsockname()[0]
+        found = targets(self.server.link.ask(), is_local=asker == asked or is_loopback(asker))
+        self.send_body(HTTPStatus.OK, json.dumps(found, indent=2) + "\n", "application/json")
 
 
-def targets(body: dict[str, Any]) -> list[dict[str, Any]]:
-    """The document of Prometheus's http_sd for the nodes of the cluster that can be scraped from this machine.
+def targets(body: dict[str, Any], *, is_local: bool) -> list[dict[str, Any]]:
+    """The document of Prometheus's http_sd for the nodes of the cluster that can be scraped by whoever asks.
 
-    A node that serves its metrics on loopback is one of them only if it is of this machine, as far as can be told: if
-    it is this one, or itself listens on loopback alone.
+    ``is_local``: that is somebody on this machine. Nobody else reaches a node that serves its metrics on loopback. And
+    such a node is one of them only if it is of this machine, as far as can be told: if others reach it at the address
+    of this node, or if it itself listens on loopback alone.
     """
+    here = {parse_address(address)[0] for node_id, address, _, _ in body["targets"] if node_id == body["node_id"]}
     groups = []
     for node_id, address, metrics_address, role in body["targets"]:
         try:
-            is_far = is_loopback(parse_address(metrics_address)[0]) and not is_loopback(parse_address(address)[0])
+            host = parse_address(address)[0]
+            is_on_loopback = is_loopback(parse_address(metrics_address)[0])
         except ConfigError:
             continue  # what a node says of itself is anything: it must not keep the others from being found
-        if not is_far or node_id == body["node_id"]:
+        if not is_on_loopback or (is_local and (host in here or is_loopback(host))):
             labels = {
                 "__meta_paceline_node": node_id,
                 "__meta_paceline_address": address,
