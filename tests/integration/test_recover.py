@@ -45,8 +45,8 @@ def test_one_survivor_of_three_goes_on_with_all_that_it_had_and_a_lost_voter_nev
     gate, ran = tmp_path / "gate", tmp_path / "ran"
     ran.mkdir()
     with Cluster.local(TASKS, nodes=NODES, workers=1, journal="fsync") as cluster:
-        assert cluster._directory is not None
-        directories = [cluster._directory / f"node{number}" for number in range(NODES)]
+        assert cluster._scratch is not None
+        directories = [cluster._scratch.path / f"node{number}" for number in range(NODES)]
         survivor, old_ids = cluster.nodes[0], [node.id for node in cluster.nodes]
         with cluster.client() as client:
             for _ in range(NODES):
@@ -89,7 +89,9 @@ def test_one_survivor_of_three_goes_on_with_all_that_it_had_and_a_lost_voter_nev
             assert now_ids.isdisjoint(old_ids[1:])
 
             options = ["--data-dir", str(returned), "--join", survivor.address]
-            old_voter = Node([*cluster._command, *options], tmp_path / "returned.log", None)
+            assert cluster._scratch is not None
+            command = [*cluster._command, *options]
+            old_voter = Node(command, tmp_path / "returned.log", None, scratch=cluster._scratch)
             try:
                 old_voter.wait_announced("address", time.monotonic() + DEADLINE_S)
                 for node in (old_voter, survivor):

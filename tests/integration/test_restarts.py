@@ -20,8 +20,8 @@ QUEUED = 300
 
 
 def data_dir(cluster: Cluster, node: Node) -> Path:
-    assert cluster._directory is not None
-    return cluster._directory / f"node{cluster.nodes.index(node)}"
+    assert cluster._scratch is not None
+    return cluster._scratch.path / f"node{cluster.nodes.index(node)}"
 
 
 @pytest.fixture
