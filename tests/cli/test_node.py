@@ -115,6 +115,8 @@ def test_a_node_says_who_it_is_who_leads_and_how_another_joins() -> None:
         ({"workers": 0, "modules": (), "cluster": CLUSTER}, {}, "paceline node MODULE --cluster FILE"),
         ({"cluster": CLUSTER, "discovery": False}, {}, "node tasks.py --cluster FILE --join 10.0.0.1:7077"),
         ({}, {"task_names": tuple("abcdefg"), "workers": 1}, "tasks: a, b, c, d, e, ..."),
+        ({}, {"task_names": ()}, "tasks: none; put @task above a function of the module, and start the node again"),
+        ({"journal": "fsync"}, {"data_dir": "/var/lib/paceline"}, ", data in /var/lib/paceline"),
     ],
 )
 def test_the_greeting_fits_the_situation_and_five_lines(

@@ -161,6 +161,22 @@ def test_a_module_that_ends_its_worker_is_pointed_at_in_the_log(tmp_path: Path) 
     assert "see what the modules of tasks do when they are imported" in line
 
 
+def test_a_module_that_imports_for_long_is_said_once_to(tmp_path: Path) -> None:
+    imported = tmp_path / "imported"
+    os.mkfifo(imported)
+    module = tmp_path / "slow_tasks.py"
+    module.write_text(f"from paceline import task\nopen({str(imported)!r}).read()\n\n@task\ndef noop(): ...\n")
+    with running_node(str(module), "--workers", "1", "--no-discovery") as (process, announced):
+        assert "address" in next(announced)
+        assert process.stderr is not None
+        assert f"importing {module} takes longer than 10 s: 0 of 1 workers are ready" in process.stderr.readline()
+        imported.open("w").close()
+        assert next(announced) == {"ready": True}
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=DEADLINE_S)
+    assert errors == ""
+
+
 @pytest.mark.parametrize("name", ["absent_tasks.py", "folder_tasks.py", "./folder_tasks"])
 def test_a_module_that_is_no_file_ends_with_40_before_anything_is_started(tmp_path: Path, name: str) -> None:
     (tmp_path / "folder_tasks.py").mkdir()

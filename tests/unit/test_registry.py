@@ -164,6 +164,12 @@ def test_only_functions_are_tasks(thing: Any) -> None:
         task(thing)
 
 
+def test_an_option_that_there_is_not_is_a_type_error_as_of_any_function() -> None:
+    for given in (task, picklable.options, functools.partial(paceline.client.NamedTask, "a")):
+        with pytest.raises(TypeError, match="priorty"):
+            given(priorty=3)  # type: ignore[operator]
+
+
 @pytest.mark.parametrize("name", ["", "two words", "a\nb", "n" * 201, 5, b"bytes"])
 def test_bad_names_are_refused(name: Any) -> None:
     with pytest.raises(ConfigError, match="can't name a task"):

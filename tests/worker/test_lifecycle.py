@@ -86,6 +86,16 @@ def test_a_module_that_does_not_exist_is_reported_without_a_traceback(nodes: Nod
     assert node.wait_end() == "exit code 3"
 
 
+def test_two_tasks_of_one_name_are_reported_with_both_places_and_without_a_traceback(
+    nodes: Nodes, tmp_path: Path
+) -> None:
+    module = tmp_path / "double_tasks.py"
+    module.write_text("from paceline import task\ndef f(): ...\ndef g(): ...\ntask(name='a')(f)\ntask(name='a')(g)\n")
+    failed = nodes.start(str(module)).receive(WorkerFailed)
+    assert f"f ({module}:2) and g ({module}:3)" in failed.error
+    assert failed.traceback == ""
+
+
 # --- ending -----------------------------------------------------------------------------------------------------
 
 

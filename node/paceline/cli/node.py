@@ -40,7 +40,9 @@ NAMES_SHOWN = 5
     "--advertise", "advertise_host", metavar="HOST", help="The name or address that others reach this node by."
 )
 @click.option("--workers", type=int, metavar="N", help="Worker processes. Default: one for each CPU.")
-@click.option("--expect", type=int, metavar="N", help="Nodes that must be there before a cluster forms.")
+@click.option(
+    "--expect", type=int, metavar="N", help="Nodes that must be there before a cluster forms; more than half."
+)
 @click.option("--voters", type=int, metavar="N", help="How many nodes replicate the log: 1, 3 (default) or 5.")
 @click.option(
     "--journal", metavar="KIND", help="How safe accepted tasks are: fsync (default), os (written, not synced), memory."
@@ -134,9 +136,11 @@ def greeting(config: NodeConfig, info: NodeInfo, cluster_path: str | None) -> li
     name = f" of {info.cluster_name}" if info.cluster_name else ""
     tasks = ", ".join(info.task_names[:NAMES_SHOWN]) + (", ..." if len(info.task_names) > NAMES_SHOWN else "")
     metrics = f", metrics at http://{info.metrics_address}/metrics" if info.metrics_address else ""
+    data = f", data in {info.data_dir}" if info.data_dir else ""
+    none = "none; put @task above a function of the module, and start the node again" if info.workers else "none"
     lines = [
-        f"paceline node {info.node_id[:8]}{name} at {info.address}, {_count(info.workers, 'worker')}{metrics}",
-        f"tasks: {tasks or 'none'}",
+        f"paceline node {info.node_id[:8]}{name} at {info.address}, {_count(info.workers, 'worker')}{metrics}{data}",
+        f"tasks: {tasks or none}",
     ]
     if info.leader_id == info.node_id:
         lines.append("leader: this node")

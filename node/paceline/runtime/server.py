@@ -42,6 +42,7 @@ from paceline_protocol.codec import MAX_FRAME_BYTES
 from paceline_protocol.messages import Config, WorkerFailed
 
 GREET_WITHOUT_LEADER_AFTER_S = 2.0
+SLOW_IMPORT_S = 10.0
 COLLECT_EVERY_S = 60.0
 COLLECT_BELOW_TASKS = 10_000
 TURNS_BETWEEN_CLOCKS = 256
@@ -65,6 +66,7 @@ class NodeInfo:
     workers: int
     task_names: tuple[str, ...]
     metrics_address: str = ""  # "" if none are served
+    data_dir: str = ""  # "" if nothing is written
 
 
 def run_node(config: NodeConfig, *, on_ready: Callable[[NodeInfo], None] | None = None) -> int:
@@ -172,6 +174,7 @@ class Server:
         self._failure: ModuleImportFailed | None = None
         self._greeted = False
         self._announced_ready = False
+        self._slow_import_said = False
         self._collect_at = 0.0
         self._pool: Pool | None = None
         self._web: Web | None = None
@@ -383,7 +386,18 @@ class Server:
     def _greet_if_ready(self, started_at: float) -> None:
         now = time.monotonic()
         core = self._core
-        if len(core.executor.slots.workers) < self._config.workers:
+        ready = len(core.executor.slots.workers)
+        if ready < self._config.workers:
+            if not self._slow_import_said and now - started_at >= SLOW_IMPORT_S:
+                self._slow_import_said = True
+                _logger.warning(
+                    "importing %s takes longer than %.0f s: %d of %d workers are ready. Each worker does it when it "
+                    "starts; leave to the first call of a task what can wait until then",
+                    ", ".join(self._config.modules),
+                    SLOW_IMPORT_S,
+                    ready,
+                    self._config.workers,
+                )
             return
         leader_id = core.leader_id(now)
         if not self._greeted and (leader_id or now - started_at >= GREET_WITHOUT_LEADER_AFTER_S):
@@ -407,6 +421,7 @@ class Server:
             len(core.executor.slots.workers),
             core.executor.slots.names(),
             self._metrics_address,
+            "" if self._config.journal == "memory" else str(_directory_of(self._config).absolute()),
         )
 
     def _announce(self, line: dict[str, object]) -> None:

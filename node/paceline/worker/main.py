@@ -25,6 +25,7 @@ import traceback
 from collections.abc import Sequence
 from time import monotonic_ns
 
+from paceline.errors import DuplicateTaskName
 from paceline.worker.execute import Executor, format_traceback
 from paceline.worker.parent import EXIT_PARENT_GONE, die_with_parent
 from paceline.worker.registry import load_module, tasks
@@ -209,10 +210,12 @@ def _load(modules: Sequence[str]) -> WorkerFailed | None:
             load_module(module)
         except BaseException as error:  # noqa: BLE001 - sys.exit() in a module ends the import, as an error does
             text = "".join(traceback.format_exception_only(error)).strip()
+            # Of two tasks with one name the message has both places, and the traceback only the second.
+            shown = "" if isinstance(error, DuplicateTaskName) else format_traceback(error)
             return WorkerFailed(
                 os.getpid(),
                 trim(module, MAX_STRING_CHARS),
                 trim(text, MAX_TRACEBACK_CHARS),
-                trim(format_traceback(error), MAX_TRACEBACK_CHARS, keep_end=True),
+                trim(shown, MAX_TRACEBACK_CHARS, keep_end=True),
             )
     return None
