@@ -25,6 +25,7 @@ def searching(
     config: NodeConfig,
     *,
     is_reached: Callable[[str], bool] = lambda address: False,
+    has_met: Callable[[], bool] = lambda: False,
     cluster_id: Callable[[], str] = lambda: "",
     address: str = OWN_ADDRESS,
 ) -> Iterator[queue.Queue[str]]:
@@ -36,6 +37,7 @@ def searching(
         address=address,
         on_address=heard.put,
         is_reached=is_reached,
+        has_met=has_met,
         cluster_id=cluster_id,
         silent_after_s=0.1,
     )
@@ -114,10 +116,17 @@ def test_seeds_that_answer_and_a_node_that_is_its_own_seed_are_no_warning(caplog
         return address == "127.0.0.1:4101"
 
     config = NodeConfig(modules=("tasks",), join=(OWN_ADDRESS, "127.0.0.1:4101"), discovery=False)
-    with searching(config, is_reached=is_reached):
+    with searching(config, is_reached=is_reached, has_met=lambda: True):
         for _ in range(3):
             assert looks.get(timeout=DEADLINE_S) == "127.0.0.1:4101"
     assert caplog.records == []
+
+
+def test_a_seed_that_cannot_answer_to_where_this_node_says_it_is_gets_a_hint(caplog: pytest.LogCaptureFixture) -> None:
+    with searching(joining("127.0.0.1:4101"), is_reached=lambda address: True):
+        [text] = warnings(caplog, "no answer comes back")
+    assert "the seed 127.0.0.1:4101 is reached" in text
+    assert f"check that it can reach this node at {OWN_ADDRESS}" in text
 
 
 def test_nodes_of_another_cluster_that_are_found_while_this_one_waits_are_named(
@@ -132,6 +141,16 @@ def test_nodes_of_another_cluster_that_are_found_while_this_one_waits_are_named(
     [text] = [text for text in texts if f"of the cluster {ours.name!r}, waits" in text and theirs.name in text]
     assert f"finds a node of the cluster {theirs.name!r} at 127.0.0.1:4102" in text
     assert "the same cluster file" in text
+
+
+def test_a_node_of_the_same_name_that_is_found_and_has_other_keys_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    name = f"test-{secrets.token_hex(6)}"
+    ours, theirs = (NodeConfig(modules=("tasks",), cluster=new_cluster(3, name), bind_host="127.0.0.1") for _ in "ab")
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        address = f"127.0.0.1:{mute.getsockname()[1]}"
+        with searching(theirs, address=address), searching(ours):
+            texts = warnings(caplog, f"the node found at {address} takes connections but no handshake succeeds")
+    assert any("give both nodes the same cluster file" in text for text in texts)
 
 
 def test_a_node_pointed_at_others_is_announced_once_it_belongs_to_a_cluster(caplog: pytest.LogCaptureFixture) -> None:

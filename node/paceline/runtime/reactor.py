@@ -35,6 +35,8 @@ from paceline_protocol.errors import ProtocolError
 MAX_WAIT_S = 1.0
 FAILED_HAND_OVER_S = 0.5
 """How long a leader whose journal failed goes on for its successor's sake."""
+UNREACHED_ADDRESSES = 1_024
+"""Addresses that are known not to be reached. Beyond it others are taken for reached; it is only for what is said."""
 STALLED_FRAMES = 10_000
 """Frames kept for a client that takes none. Beyond it the client is given up: it finds out, and asks for what it
 misses."""
@@ -308,7 +310,6 @@ class Reactor:
         self._send_peers(effects.to_peers)
         for address in effects.forget_addresses:
             self._transport.forget_peer(address)
-            self.unreached.discard(address)
         for notice in effects.notices:
             _logger.log(_LEVELS[notice.level], notice.text)
 
@@ -328,7 +329,8 @@ class Reactor:
             self.counters.bytes_sent += sum(map(len, frames))
             if self._transport.send_peer(address, frames) is not Sent.OK:
                 self.counters.peer_sends_failed += 1
-                self.unreached.add(address)
+                if len(self.unreached) < UNREACHED_ADDRESSES:
+                    self.unreached.add(address)
             elif address in self.unreached:
                 self.unreached.discard(address)
 

@@ -70,8 +70,8 @@ class Silences:
 
 
 class Search:
-    """One node's search for others. ``is_reached`` and ``cluster_id`` ("" while it belongs to none) are asked from a
-    thread of this module, and ``on_address`` is called from several."""
+    """One node's search for others. ``is_reached``, ``has_met`` (whether any node said hello) and ``cluster_id`` (""
+    while it belongs to none) are asked from a thread of this module, and ``on_address`` is called from several."""
 
     def __init__(
         self,
@@ -81,6 +81,7 @@ class Search:
         address: str,
         on_address: Callable[[str], None],
         is_reached: Callable[[str], bool],
+        has_met: Callable[[], bool],
         cluster_id: Callable[[], str],
         silent_after_s: float = SILENT_AFTER_S,
     ) -> None:
@@ -88,6 +89,7 @@ class Search:
         self._own_address = address
         self._on_address = on_address
         self._is_reached = is_reached
+        self._has_met = has_met
         self._cluster_id = cluster_id
         self._silences = Silences(silent_after_s)
         self._found: dict[str, None] = {}  # addresses of this cluster that discovery found, in order
@@ -151,9 +153,13 @@ class Search:
         seeds = {} if self._seeds is None else self._seeds.addresses
         for seed, addresses in seeds.items():
             self._look_at(f"the seed {seed}", addresses, now, is_seed=True)
+        if seeds and self._config.effective_expect == 0 and not self._cluster_id() and not self._has_met():
+            self._tell_of_no_answer(seeds, now)
+        if self._cluster_id():
+            return  # then it is no matter who else was found: some of that has stopped since, or is of others
         for address in list(self._found):
             self._look_at(f"the node found at {address}", [address], now, is_seed=False)
-        if self._others and not self._cluster_id() and self._silences.is_due("this cluster", now):
+        if self._others and self._silences.is_due("this cluster", now):
             self._tell_of_others()
 
     def _look_at(self, subject: str, addresses: list[str], now: float, *, is_seed: bool) -> None:
@@ -178,6 +184,19 @@ class Search:
                     reasons[0],
                     self._meanwhile(),
                 )
+
+    def _tell_of_no_answer(self, seeds: dict[str, list[str]], now: float) -> None:
+        """A node answers at the address that the other says it has, which may be one that only the other can use."""
+        reached = [seed for seed, addresses in seeds.items() if any(map(self._is_reached, addresses))]
+        if reached and self._silences.is_due("an answer", now):
+            _logger.warning(
+                "the seed %s is reached, and no answer comes back; check that it can reach this node at %s: another "
+                "machine can only with --cluster, or with --insecure and --bind, and at --advertise if that is given. "
+                "%s",
+                reached[0],
+                self._own_address,
+                self._meanwhile(),
+            )
 
     def _tell_of_others(self) -> None:
         others, self._others = self._others, {}  # each is told of once for each time that it is found

@@ -228,6 +228,7 @@ class Server:
                 address=transport.address,
                 on_address=self._reactor.add_address,
                 is_reached=lambda address: address not in self._reactor.unreached,
+                has_met=lambda: bool(self._core.directory.peers),
                 cluster_id=lambda: self._core.identity.cluster_id,
             )
             self._search.start()
