@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from paceline.runtime.pool import Child, Pool
-from paceline.runtime.server import WorkerChildren
 from paceline.runtime.transport import Sent, Source, ZmqTransport
+from paceline.runtime.worker_children import WorkerChildren
 from paceline_protocol.codec import MAX_FRAME_BYTES, decode, encode
 from paceline_protocol.messages import Done, Run, WorkerFailed, WorkerReady
 from paceline_protocol.payload import pack_args

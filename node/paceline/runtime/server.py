@@ -17,7 +17,6 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import inf
 from pathlib import Path
 from types import FrameType
 
@@ -31,12 +30,13 @@ from paceline.core.snapshots import restore
 from paceline.core.status import forming, leaderless
 from paceline.errors import ConfigError, ModuleImportFailed
 from paceline.runtime.journal import DiskJournal
-from paceline.runtime.pool import Child, ChildPool, Pool
+from paceline.runtime.pool import Pool
 from paceline.runtime.reactor import Reactor
 from paceline.runtime.search import Search
 from paceline.runtime.storage import Storage, default_directory
 from paceline.runtime.transport import ZmqTransport
 from paceline.runtime.web import MetricsSource, Web, open_web
+from paceline.runtime.worker_children import WorkerChildren
 from paceline.worker.registry import check_module
 from paceline_protocol.codec import MAX_FRAME_BYTES
 from paceline_protocol.messages import Config, WorkerFailed
@@ -102,65 +102,6 @@ def _make_directory(directory: Path) -> None:
         raise ConfigError(
             f"can't keep data in {directory}: {reason}; give another --data-dir, which this user can write to"
         ) from error
-
-
-class WorkerChildren:
-    """The pools, joined to the transport that talks to their processes and watches them: the workers, and the web
-    process if there is one, of whose end nobody else need know."""
-
-    def __init__(
-        self,
-        pool: Pool,
-        transport: ZmqTransport,
-        web: ChildPool | None = None,
-        web_ended: Callable[[], None] | None = None,
-    ) -> None:
-        self._pools: list[ChildPool] = [pool] if web is None else [pool, web]
-        self._web = web
-        self._web_ended = web_ended
-        self._transport = transport
-
-    def start(self) -> None:
-        for pool in self._pools:
-            pool.start()
-            self._add(list(pool.workers.values()))
-
-    def reap(self, fd: int) -> tuple[bytes, str] | None:
-        for pool in self._pools:
-            child = pool.child_at(fd)
-            if child is not None:
-                ended = self._reap(pool, child, fd)
-                if pool is not self._web:
-                    return ended
-                if ended is not None:
-                    _logger.warning("the process that serves metrics ended: %s; another is started", ended[1])
-                    if self._web_ended is not None:
-                        self._web_ended()
-        return None
-
-    def _reap(self, pool: ChildPool, child: Child, fd: int) -> tuple[bytes, str] | None:
-        self._transport.remove_worker(child.id)  # before the pool closes the link, and its number is another's
-        ended = pool.reap(fd)
-        if ended is None:
-            # The link has ended. Most often the worker is about to, and the kernel has its exit code by then; one that
-            # lives on can be given nothing and tells nothing.
-            pool.kill(child.id)
-            self._transport.watch(child.fd)  # is watched, but for a child without a pidfd: its fd is the link
-        return ended
-
-    def respawn(self, now: float) -> None:
-        for pool in self._pools:
-            self._add(pool.respawn(now))
-
-    def next_respawn(self, now: float) -> float:
-        due = [pool.next_respawn(now) for pool in self._pools]
-        return min([at for at in due if at is not None], default=inf)
-
-    def _add(self, children: list[Child]) -> None:
-        for child in children:
-            self._transport.add_worker(child.id, child.link)
-            if child.fd != child.link.fileno():  # else the link, whose end the transport reports, is all there is
-                self._transport.watch(child.fd)
 
 
 class Server:
