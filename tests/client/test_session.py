@@ -8,7 +8,7 @@ import math
 import pytest
 
 from client.session_rig import LIMIT_BYTES, Rig, call, ids_of, succeeded, task_id, welcome
-from paceline.client.session import OUTSTANDING_LIMIT_TASKS, WINDOW_SUBMITS, State
+from paceline.client.session import BUSY_FROM_TASKS, BUSY_INTERVAL_S, OUTSTANDING_LIMIT_TASKS, WINDOW_SUBMITS, State
 from paceline.errors import (
     IncompatibleVersion,
     NoLeader,
@@ -171,9 +171,41 @@ def test_a_submit_leaves_at_once_until_the_window_is_full_then_calls_pile_up() -
     submits = rig.submits()
     assert [submit.seq for submit in submits] == list(range(1, WINDOW_SUBMITS + 1))
     assert [submit.prompt for submit in submits] == [False] * (WINDOW_SUBMITS - 1) + [True]
+    rig.now += BUSY_INTERVAL_S
     rig.update(1, accepted=[1])
     [batch] = rig.submits()
     assert ids_of(batch) == list(range(WINDOW_SUBMITS + 1, 31))
+
+
+def busy() -> Rig:
+    """Many tasks are outstanding, and all of them accepted."""
+    rig = Rig()
+    rig.attach()
+    rig.submit(*range(1, BUSY_FROM_TASKS + 1))
+    rig.session.press_all(rig.now)
+    rig.update(1, accepted=[submit.seq for submit in rig.submits()])
+    rig.now += 1.0
+    return rig
+
+
+def test_calls_that_come_fast_travel_together_if_many_are_outstanding() -> None:
+    rig = busy()
+    rig.submit(101, 102, 103, 104)
+    submits = rig.submits()
+    assert [ids_of(submit) for submit in submits] == [[101], [102]]
+    assert [submit.prompt for submit in submits] == [False, True]
+    rig.update(2, accepted=[submits[0].seq])
+    [together] = rig.submits()
+    assert ids_of(together) == [103, 104]
+    assert together.prompt
+
+
+def test_calls_that_come_slowly_leave_at_once_however_many_are_outstanding() -> None:
+    rig = busy()
+    for number in range(101, 101 + WINDOW_SUBMITS):
+        rig.submit(number)
+        rig.now += BUSY_INTERVAL_S
+    assert [ids_of(submit) for submit in rig.submits()] == [[number] for number in range(101, 101 + WINDOW_SUBMITS)]
 
 
 def test_a_full_batch_leaves_although_the_window_is_full() -> None:

@@ -18,8 +18,9 @@ the Updates or an unanswered Ping ends the epoch, and it seeks again, on new con
 carries Hellos, then at most one epoch. Results may arrive twice; the second is ignored.
 
 Batches form by themselves. A Submit leaves at once while fewer than ``WINDOW_SUBMITS`` are unaccepted; beyond that
-calls pile up until an Update frees a place, or the batch is full. The Submit that fills the window asks for prompt
-acceptance, so that places come free even if all its tasks are long.
+calls pile up until an Update frees a place, or the batch is full. With many tasks outstanding the leader is busy, and
+the window narrows to ``BUSY_SUBMITS``, and one more a millisecond: calls that come faster travel together. The Submit
+that fills the window asks for prompt acceptance, so that places come free even if all its tasks are long.
 
 A session for a relay (``relays``) passes on what others want, and has two more rules. :attr:`Session.accepted` names
 the tasks that the cluster has accepted. And what a result's Update brought is acknowledged only once the shell has
@@ -76,6 +77,9 @@ from paceline_protocol.messages import (
 )
 
 WINDOW_SUBMITS = 8
+BUSY_SUBMITS = 2
+BUSY_FROM_TASKS = 16
+BUSY_INTERVAL_S = 0.001
 OUTSTANDING_LIMIT_TASKS = 200_000
 UNACCEPTED_LIMIT_BYTES = 256 * 1024 * 1024
 WAIT_LIMIT_IDS = 4096
@@ -152,6 +156,7 @@ class Session:
         self._next_round_s = 0.0
         self._not_before_s = 0.0
         # The epoch.
+        self._sent_at_s = -math.inf  # the last Submit
         self._seq = 0
         self._seen = 0  # every Update up to this one is here
         self._ack = 0  # and up to this one it is acknowledged; less than `_seen` only while results are held
@@ -236,15 +241,15 @@ class Session:
         if self.state is not _ATTACHED:
             ledger.add(call)
             self.connect(now)
-        elif len(ledger.sent) < WINDOW_SUBMITS and not ledger.queue and self._retry_at_s == math.inf:
+        elif not ledger.queue and self._retry_at_s == math.inf and self._has_window(now):
             # With room in the window and nothing before it, the call would leave the queue as it enters it.
             self._seq += 1
             ledger.add_sent(self._seq, call)
-            self._send_submit((call,), self._prompt or len(ledger.sent) >= WINDOW_SUBMITS, now)
+            self._send_submit((call,), self._prompt, now)
             self._prompt = False
         else:
             ledger.add(call)
-            if len(ledger.sent) < WINDOW_SUBMITS or ledger.batch_is_full:
+            if ledger.batch_is_full or self._has_window(now):
                 self._send_queued(now)
 
     def press(self, task_id: bytes, now: float) -> None:
@@ -506,12 +511,21 @@ class Session:
         while calls := ledger.take():
             self._seq += 1
             ledger.record_sent(self._seq, calls)
-            self._send_submit(calls, prompt or self._prompt or len(ledger.sent) >= WINDOW_SUBMITS, now)
+            self._send_submit(calls, prompt or self._prompt, now)
         self._prompt = False
 
-    def _send_submit(self, calls: Sequence[Call], asks: bool, now: float) -> None:
+    def _has_window(self, now: float) -> bool:
+        """Whether calls leave at once, or wait for a Submit that is under way."""
+        unaccepted = len(self._ledger.sent)
+        if unaccepted < BUSY_SUBMITS:
+            return True
+        busy = len(self._ledger.tasks) >= BUSY_FROM_TASKS and now < self._sent_at_s + BUSY_INTERVAL_S
+        return unaccepted < WINDOW_SUBMITS and not busy
+
+    def _send_submit(self, calls: Sequence[Call], prompt: bool, now: float) -> None:
         """The Submit that ``_seq`` numbers, as :meth:`_send` would send it."""
-        fields = (self._seq, self._ack, codec.encode_calls(calls), asks)
+        self._sent_at_s = now
+        fields = (self._seq, self._ack, codec.encode_calls(calls), prompt or not self._has_window(now))
         self.outbox.append((self.leader_address, codec.encode_fields(Submit, fields)))
         self._ack_due_s = math.inf
         if self._repair_at_s == math.inf:
@@ -637,7 +651,7 @@ class Session:
             # An Update was dropped on the way. Only a new epoch, with a Wait, brings back what it said.
             self._seek(now)
             return
-        if ledger.queue and len(sent) < WINDOW_SUBMITS:
+        if ledger.queue and self._has_window(now):
             self._send_queued(now)
 
     def _hold(self, task_id: bytes, update_seq: int) -> None:
