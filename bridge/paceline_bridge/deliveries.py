@@ -173,7 +173,11 @@ class Ledger:
     def unaccepted(self) -> bool:
         """Whether a task that nobody waits for is submitted, and not accepted yet."""
         return any(
-            entry.submitted and not entry.accepted and entry.outcome is None and entry.call.reply is None
+            entry.submitted
+            and not entry.accepted
+            and entry.outcome is None
+            and entry.call.reply is None
+            and not entry.call.expired
             for entry in self.entries.values()
         )
 
@@ -203,6 +207,7 @@ class Ledger:
         for entry in self.entries.values():
             if now < entry.since + LONG_S:
                 break
-            if entry.accepted:
+            # Of what is looked up nothing is told but its end; had the cluster not had it, it had said so.
+            if entry.accepted or (entry.submitted and entry.call.expired):
                 found += [delivery for delivery in entry.deliveries if not delivery.acked]
         return found

@@ -145,6 +145,8 @@ class Life:
         except Exception as error:
             _logger.error("a message of %s can't be read", message.queue, exc_info=True)
             found = Refused("plain", "bad-body", f"reading it failed: {type(error).__name__}")
+        if isinstance(found, TaskCall) and found.expired and not self._may_be_known(found, message):
+            found = Refused(found.protocol, "expired", found.expired, found.reply)
         delivery = Delivery(tag, message, found.reply, found.protocol)
         self._ledger.delivered()
         if isinstance(found, Refused):
@@ -154,6 +156,10 @@ class Life:
         else:
             self._submit_waiting()
 
+    def _may_be_known(self, call: TaskCall, message: Message) -> bool:
+        """Whether a message that is late may be about a task that the cluster has: an earlier delivery brought it."""
+        return message.redelivered or call.task_id in self._ledger.entries
+
     def _submit_waiting(self) -> None:
         if self._stop_by_s is not None or (self._not_before_s and time.monotonic() < self._not_before_s):
             return
@@ -162,6 +168,9 @@ class Life:
 
     def _submit(self, call: TaskCall) -> None:
         try:
+            if call.expired:
+                self._relay.look_up(call.task_id)
+                return
             self._relay.submit(call.task_id, call.name, call.priority, call.args, call.kwargs)
         except PayloadTooLarge as error:
             self._refuse_call(call, "too-large", str(error))
@@ -214,6 +223,8 @@ class Life:
                 _logger.warning("the cluster is full, so messages wait at RabbitMQ: %s", error)
             self._not_before_s = time.monotonic() + FULL_PAUSE_S
             self._ledger.put_back(task_id)
+        elif isinstance(error, ResultUnknown) and entry.call.expired:
+            self._refuse_call(entry.call, "expired", entry.call.expired)
         elif isinstance(error, ResultUnknown):
             # It ended before, and RabbitMQ did not get to know of the acknowledgement: only a reply is still owed.
             for delivery in list(entry.deliveries):

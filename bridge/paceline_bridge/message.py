@@ -22,6 +22,7 @@ class Message:
     correlation_id: str | None = None
     reply_to: str | None = None
     priority: int | None = None
+    redelivered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class TaskCall:
     kwargs: Mapping[str, Any]
     priority: int = PRIORITY_DEFAULT
     reply: ReplyAddress | None = None
+    expired: str = ""  # since when, if it is too late to begin with it: what is under way goes on
 
 
 @dataclass(frozen=True, slots=True)

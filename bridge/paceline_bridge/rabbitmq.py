@@ -210,7 +210,9 @@ class Link:
         def deliver(_: Any, method: Any, properties: Any, body: bytes) -> None:
             if self._error is not None:
                 return  # the link is over
-            self._handler.on_message((number, method.delivery_tag), _message(queue, properties, body))
+            self._handler.on_message(
+                (number, method.delivery_tag), _message(queue, properties, body, method.redelivered)
+            )
 
         def consuming(frame: Any) -> None:
             self._consumers[number] = frame.method.consumer_tag
@@ -307,7 +309,7 @@ def parameters_of(url: str) -> Any:
         ) from error
 
 
-def _message(queue: str, properties: Any, body: bytes) -> Message:
+def _message(queue: str, properties: Any, body: bytes, redelivered: bool) -> Message:
     return Message(
         queue,
         body,
@@ -318,4 +320,5 @@ def _message(queue: str, properties: Any, body: bytes) -> Message:
         properties.correlation_id,
         properties.reply_to,
         properties.priority,
+        redelivered,
     )

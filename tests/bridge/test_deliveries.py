@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from paceline_bridge.deliveries import GIVE_BACK_S, LONG_S, STARTED_AFTER_S, Delivery, Ledger
 from paceline_bridge.message import Message, Refused, ReplyAddress, TaskCall
 from paceline_protocol.messages import TaskEnd
@@ -105,6 +107,15 @@ def test_a_long_task_is_acknowledged_and_still_owes_its_reply() -> None:
     ledger.acked(delivery)
     assert (ledger.long_running(LONG_S), ledger.unacked) == ([], 0)
     assert ledger.end(ONE, SUCCEEDED) == [delivery]
+
+
+def test_what_is_looked_up_is_acknowledged_when_it_runs_for_long_and_is_not_waited_for_at_the_end() -> None:
+    ledger = Ledger()
+    delivery, _ = add(ledger, replace(call(0), expired="late"), 1)
+    assert ledger.long_running(LONG_S) == [], "nobody has been asked"
+    ledger.take(1)
+    assert not ledger.unaccepted
+    assert ledger.long_running(LONG_S) == [delivery]
 
 
 def test_what_is_acknowledged_and_owes_a_reply_goes_on_to_the_next_life() -> None:

@@ -10,9 +10,9 @@ import pytest
 from client.fake_node import DEADLINE_S, FakeNode
 from client.session_rig import Rig, succeeded, task_id
 from paceline.client.relay import ACCEPTED, REFUSED, News, Relay
-from paceline.errors import UnknownTask
+from paceline.errors import ResultUnknown, UnknownTask
 from paceline_protocol.errors import LocalProtocolError, UnserializableValue
-from paceline_protocol.messages import Ping, TaskEnd, Wait
+from paceline_protocol.messages import Ping, Refusal, Submit, TaskEnd, Wait
 from paceline_protocol.payload import unpack_value
 
 
@@ -99,6 +99,27 @@ def test_a_relay_that_waits_for_long_asks_again_for_what_is_accepted() -> None:
     rig.sent()
     rig.session.ask_again([task_id(1), task_id(2), task_id(3)], rig.now)
     assert [message.ids for _, message in rig.sent() if isinstance(message, Wait)] == [(task_id(1),)]
+
+
+def test_what_is_looked_up_is_asked_for_and_not_submitted_of_this_leader_and_the_next() -> None:
+    rig = relaying_rig()
+    rig.sent()
+    rig.session.look_up(task_id(1), rig.now)
+    rig.session.look_up(task_id(2), rig.now)
+    asked = [message for _, message in rig.sent()]
+    assert [message.ids for message in asked if isinstance(message, Wait)] == [(task_id(1),), (task_id(2),)]
+    assert not any(isinstance(message, Submit) for message in asked)
+    rig.update(1, results=[succeeded(1)])
+    assert [result[0] for result in rig.session.results] == [task_id(1)]
+    rig.session.lost("a:1", rig.now)
+    rig.pass_time(1.0)
+    rig.sent()
+    rig.attach(term=2)
+    assert [message.ids for _, message in rig.sent() if isinstance(message, Wait)] == [(task_id(2),)]
+    rig.update(1, refused=[(task_id(2), Refusal.UNKNOWN_ID, "no record")])
+    [(failed, error)] = rig.session.failed
+    assert failed == task_id(2)
+    assert isinstance(error, ResultUnknown)
 
 
 @pytest.fixture

@@ -82,13 +82,14 @@ def read(
         or not all(type(key) is str for key in kwargs)
     ):
         raise Refusal("bad-body", "args is no list, or kwargs no map with names")
-    _check_options(options if isinstance(options, dict) else {}, fields, now)
+    expired = _check_options(options if isinstance(options, dict) else {}, fields, now)
     retries = fields.get("retries")
     number = ids.of_message("celery", task_id, retries if isinstance(retries, int) else 0)
-    return TaskCall("celery", number, names.get(name, name), args, kwargs, priority, reply)
+    return TaskCall("celery", number, names.get(name, name), args, kwargs, priority, reply, expired)
 
 
-def _check_options(options: Mapping[str, Any], fields: Mapping[str, Any], now: float) -> None:
+def _check_options(options: Mapping[str, Any], fields: Mapping[str, Any], now: float) -> str:
+    """TaskCall.expired. Raises Refusal."""
     if options.get("chain"):
         raise Refusal("chain", "chains are not supported yet; call the next task with the result of this one")
     if options.get("chord") or fields.get("chord"):
@@ -100,10 +101,11 @@ def _check_options(options: Mapping[str, Any], fields: Mapping[str, Any], now: f
         raise Refusal("time-limit", "time_limit and soft_time_limit are not supported yet")
     expires = _moment("expires", fields.get("expires"))
     if expires is not None and expires <= now:
-        raise Refusal("expired", f"it expired at {fields['expires']}")
+        return f"it expired at {fields['expires']}"
     eta = _moment("eta", fields.get("eta"))
     if eta is not None and eta > now:
         raise Refusal("eta", f"eta and countdown are not supported yet; it was to run at {fields['eta']}")
+    return ""
 
 
 def _moment(field: str, value: object) -> float | None:

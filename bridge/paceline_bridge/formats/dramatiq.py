@@ -47,14 +47,15 @@ def read(body: Mapping[str, Any], names: Mapping[str, str], priority: int, now: 
         if options.get(option):
             raise Refusal(reason, f"the message option {option} is not supported yet")
     eta_ms, max_age_ms, sent_ms = options.get("eta"), options.get("max_age"), body["message_timestamp"]
+    expired = ""
     if (
         isinstance(max_age_ms, int | float)
         and isinstance(sent_ms, int | float)
         and now * 1e3 - sent_ms >= max_age_ms > 0
     ):
-        raise Refusal("expired", f"the message is older than its max_age of {max_age_ms} ms")
-    if isinstance(eta_ms, int | float) and eta_ms > now * 1e3:
+        expired = f"the message is older than its max_age of {max_age_ms} ms"
+    elif isinstance(eta_ms, int | float) and eta_ms > now * 1e3:
         raise Refusal("eta", f"delays are not supported yet; it was to run at {eta_ms} ms of the epoch")
     retries = options.get("retries")
     number = ids.of_message("dramatiq", message_id, retries if isinstance(retries, int) else 0)
-    return TaskCall("dramatiq", number, names.get(name, name), args, kwargs, priority)
+    return TaskCall("dramatiq", number, names.get(name, name), args, kwargs, priority, expired=expired)

@@ -190,6 +190,16 @@ class Driver:
                 if self._asleep:
                     self._pump()
 
+    def look_up(self, task_id: bytes) -> None:
+        """For a relay: have the end of this task told here, if the cluster has it."""
+        with self._lock:
+            self._check_usable()
+            now = time.monotonic()
+            self.session.look_up(task_id, now)
+            self._connections.flush(now)
+            if self._asleep:
+                self._pump()
+
     def release(self, ids: Iterable[bytes]) -> None:
         """For a relay: the cluster may forget the results of these tasks."""
         with self._lock:

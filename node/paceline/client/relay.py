@@ -68,6 +68,12 @@ class Relay:
         encode_calls([(task_id, name, priority, packed, None)])
         self._driver.submit_as(task_id, (name, priority, packed, None))
 
+    def look_up(self, task_id: bytes) -> None:
+        """How a task ended or will end that was submitted before, or may have been, by anybody: it is news like that of
+        one submitted here, of whose acceptance nothing is told. REFUSED with ResultUnknown: the cluster does not have
+        it, and does not run it. Raises ClientClosed."""
+        self._driver.look_up(task_id)
+
     @property
     def has_room(self) -> bool:
         """False at the client's limits: submit() would wait then."""

@@ -268,6 +268,16 @@ class Session:
             accepted = set(self._ledger.accepted_ids())
             self._send_waits([*(task_id for task_id in ids if task_id in accepted), *self._wait_again])
 
+    def look_up(self, task_id: bytes, now: float) -> None:
+        """Have the end of this task told here if the cluster has it, and ResultUnknown otherwise."""
+        if not self._ledger.tasks:
+            self._begin_waiting(now)
+        self._ledger.add_accepted(task_id)
+        if self.state is _ATTACHED:
+            self._send_waits([task_id, *self._wait_again])
+        else:
+            self.connect(now)
+
     def release(self, ids: Iterable[bytes], now: float) -> None:
         """The cluster may forget the results of these tasks. Ids of which no result is held are ignored: what came
         before the last change of leaders, the cluster keeps until its own limits drop it."""
