@@ -86,6 +86,8 @@ class Link:
         self._channels: dict[int, Any] = {}  # of consumers, by number
         self._consumers: dict[int, str] = {}  # channel number -> consumer tag, while it consumes
         self._served: set[int] = set()  # channels that consume or did
+        self._unsettled: dict[int, int] = {}  # channel number -> deliveries not acknowledged or given back
+        self._unanswered: dict[int, int] = {}  # channel number -> questions whether acknowledgements were taken
         self._complaints: dict[str, str] = {}  # queue -> what was logged about it
         self._error: str | None = None
         self._closing = False
@@ -210,6 +212,7 @@ class Link:
         def deliver(_: Any, method: Any, properties: Any, body: bytes) -> None:
             if self._error is not None:
                 return  # the link is over
+            self._unsettled[number] = self._unsettled.get(number, 0) + 1
             self._handler.on_message(
                 (number, method.delivery_tag), _message(queue, properties, body, method.redelivered)
             )
@@ -228,6 +231,9 @@ class Link:
         self._channels.pop(number, None)
         if not self._consuming.is_open or self._closing:
             return
+        if isinstance(error, pika.exceptions.ChannelClosedByClient):  # nothing is owed any more
+            self._served.discard(number)
+            return
         if number in self._served:  # what it has delivered can't be acknowledged any more
             self.fail(f"RabbitMQ closed the channel that consumes {queue}: {reason_of(error)}")
             return
@@ -245,6 +251,22 @@ class Link:
         if self._consumers.pop(number, None) is not None:
             self._complain(queue, f"RabbitMQ ended the consumer of {queue}, as when the queue is deleted; trying again")
             self._retry(queue)
+            self._leave(number)
+
+    def _leave(self, number: int) -> None:
+        """Close a channel whose consumer is gone, once RabbitMQ has taken the acknowledgement of its last delivery."""
+        channel = self._open(number)
+        if channel is None or not self._is_done_with(number):
+            return
+
+        def taken() -> None:
+            if channel.is_open and self._is_done_with(number):
+                channel.close()
+
+        self._ask_if_taken(channel, taken)
+
+    def _is_done_with(self, number: int) -> bool:
+        return number not in self._consumers and not self._unsettled.get(number) and not self._unanswered.get(number)
 
     def _complain(self, queue: str, text: str) -> None:
         if self._complaints.get(queue) != text:
@@ -265,12 +287,19 @@ class Link:
         channel = self._open(tag[0])
         if channel is not None and self._error is None:
             channel.basic_ack(tag[1])
+            self._settled(tag[0])
 
     def give_back(self, tag: Tag) -> None:
         """Have it delivered again, to whoever consumes the queue."""
         channel = self._open(tag[0])
         if channel is not None and self._error is None:
             channel.basic_nack(tag[1], requeue=True)
+            self._settled(tag[0])
+
+    def _settled(self, number: int) -> None:
+        self._unsettled[number] -= 1
+        if number not in self._consumers:
+            self._leave(number)
 
     def after_acks(self, then: Callable[[], None]) -> None:
         """``then()`` once RabbitMQ has taken the acknowledgements that were sent so far: a request on the same channel
@@ -281,14 +310,26 @@ class Link:
             return
         left = len(channels)
 
-        def answered(_: Any) -> None:
+        def taken() -> None:
             nonlocal left
             left -= 1
             if not left:
                 then()
 
         for channel in channels:
-            channel.basic_qos(prefetch_count=self._prefetch, callback=answered)
+            self._ask_if_taken(channel, taken)
+
+    def _ask_if_taken(self, channel: Any, taken: Callable[[], None]) -> None:
+        number = channel.channel_number
+        self._unanswered[number] = self._unanswered.get(number, 0) + 1
+
+        def answered(_: Any) -> None:
+            self._unanswered[number] -= 1
+            taken()
+            if number not in self._consumers:
+                self._leave(number)
+
+        channel.basic_qos(prefetch_count=self._prefetch, callback=answered)
 
     def stop_consuming(self) -> None:
         """No more deliveries, after those that are on their way."""
