@@ -1,0 +1,57 @@
+"""RabbitMQ gives up a consumer that keeps a message for longer than its ``consumer_timeout``, and closes the channel."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from celery import Celery
+from kombu import pools
+
+from bridge.processes import DEADLINE_S, BridgeProcess, Broker
+from paceline import Cluster
+from paceline_bench.rabbitmq_server import RabbitMQ
+
+SETTINGS = "consumer_timeout = 1000\n"  # ms; half an hour by default
+LOOK_OFTEN = "application:set_env(rabbit, channel_tick_interval, 200)."
+"""Each channel that is opened then looks for such messages so often, in ms, and not once a minute. It is no setting of
+the file."""
+
+
+@pytest.fixture(scope="module")
+def broker(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """Beside the one of all tests, which says whether RabbitMQ is there at all."""
+    server = RabbitMQ(tmp_path_factory.mktemp("rabbitmq-timeout"), SETTINGS)
+    try:
+        server.start()
+        server.control("eval", LOOK_OFTEN)
+        yield Broker(server)
+    finally:
+        server.stop()
+
+
+def test_a_message_that_is_kept_for_too_long_comes_again_and_its_task_runs_once(
+    broker: Broker, cluster: Cluster, bridges: list[BridgeProcess], ran: Path, tmp_path: Path
+) -> None:
+    app = Celery("caller", broker=broker.url, backend="rpc://")
+    queue = app.conf.task_default_queue = f"celery-{uuid.uuid4().hex[:8]}"
+    with broker.channel() as channel:
+        channel.queue_declare(queue, durable=True)
+    bridge = BridgeProcess(broker.url, cluster.addresses, "--queue", queue)
+    bridges.append(bridge)
+    go = tmp_path / "go"
+    try:
+        result = app.send_task("tasks.wait_for", (str(go),))
+        bridge.wait_for(f"RabbitMQ closed the channel that consumes {queue}: PRECONDITION_FAILED")
+        bridge.wait_for(f"consuming {queue}", times=2)
+        go.touch()
+        assert result.get(timeout=DEADLINE_S) == str(go)
+        assert app.send_task("tasks.add", (4, 4)).get(timeout=DEADLINE_S) == 8
+    finally:
+        if app.backend.result_consumer._connection is not None:
+            app.backend.result_consumer.stop()
+        app.close()
+        pools.reset()
+    assert ran.read_text().splitlines().count(str(go)) == 1
