@@ -1,4 +1,4 @@
-"""RabbitMQ gives up a consumer that keeps a message for longer than its ``consumer_timeout``, and closes the channel."""
+"""RabbitMQ gives up a consumer that keeps a message for longer than ``consumer_timeout``, and closes its channel."""
 
 from __future__ import annotations
 
