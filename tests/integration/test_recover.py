@@ -89,9 +89,7 @@ def test_one_survivor_of_three_goes_on_with_all_that_it_had_and_a_lost_voter_nev
             assert now_ids.isdisjoint(old_ids[1:])
 
             options = ["--data-dir", str(returned), "--join", survivor.address]
-            assert cluster._scratch is not None
-            command = [*cluster._command, *options]
-            old_voter = Node(command, tmp_path / "returned.log", None, scratch=cluster._scratch)
+            old_voter = Node([*cluster._command, *options], tmp_path / "returned.log", None)
             try:
                 old_voter.wait_announced("address", time.monotonic() + DEADLINE_S)
                 for node in (old_voter, survivor):

@@ -48,8 +48,7 @@ class Node:
         log_path: Path,
         environment: Mapping[str, str] | None,
         cluster_file: ClusterFile | None = None,
-        *,
-        scratch: ScratchDirectory,
+        scratch: ScratchDirectory | None = None,
     ) -> None:
         self.id = ""
         self.address = ""
@@ -58,7 +57,7 @@ class Node:
         self._command = command
         self._environment = environment
         self._cluster_file = cluster_file
-        self._scratch = scratch
+        self._held = () if scratch is None else (scratch.held,)
         self._log_path = log_path
         self._start(command)
 
@@ -75,7 +74,7 @@ class Node:
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    pass_fds=(announce_write, parent_read, self._scratch.held),
+                    pass_fds=(announce_write, parent_read, *self._held),
                     env=self._environment,
                     # Ctrl-C belongs to the script: it decides when and in which order its nodes stop.
                     start_new_session=True,
@@ -307,7 +306,7 @@ class Cluster:
             settings += ["--cluster", str(path), "--bind", LOOPBACK_HOST]
         log_path = directory / f"node{number}.log"
         command = [*(command or self._command), *settings, *options]
-        self.nodes.append(Node(command, log_path, self._environment, self._cluster_file, scratch=self._scratch))
+        self.nodes.append(Node(command, log_path, self._environment, self._cluster_file, self._scratch))
 
 
 def _node_command(modules: Iterable[str | Path | ModuleType], workers: int) -> list[str]:
