@@ -535,7 +535,9 @@ class Session:
     def _send_submit(self, calls: Sequence[Call], prompt: bool, now: float) -> None:
         """The Submit that ``_seq`` numbers, as :meth:`_send` would send it."""
         self._sent_at_s = now
-        fields = (self._seq, self._ack, codec.encode_calls(calls), prompt or not self._has_window(now))
+        unaccepted = len(self._ledger.sent)
+        fills = unaccepted >= WINDOW_SUBMITS or (unaccepted == BUSY_SUBMITS and not self._has_window(now))
+        fields = (self._seq, self._ack, codec.encode_calls(calls), prompt or fills)
         self.outbox.append((self.leader_address, codec.encode_fields(Submit, fields)))
         self._ack_due_s = math.inf
         if self._repair_at_s == math.inf:
