@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -41,15 +42,20 @@ def wait_until(condition: Callable[[], object], what: Callable[[], str]) -> None
         time.sleep(0.02)
 
 
-def start(directory: Path, *command: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
+@contextmanager
+def running(directory: Path, *command: str) -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(
         [sys.executable, *command],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env=os.environ | {"TMPDIR": str(directory)},
         process_group=0,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()  # if the test failed
 
 
 def descendants(process: subprocess.Popen[bytes], count: int) -> list[psutil.Process]:
@@ -68,12 +74,12 @@ def descendants(process: subprocess.Popen[bytes], count: int) -> list[psutil.Pro
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("command", [("demo",), FLOOR])
 def test_a_signal_ends_a_command_as_ctrl_c_does(directory: Path, command: tuple[str, ...], number: int) -> None:
-    process = start(directory, "-m", "paceline", *command)
-    children = descendants(process, 4)
-    assert list(directory.iterdir())
-    process.send_signal(number)
-    process.send_signal(number)  # which does not cut short what the first began
-    assert process.wait(DEADLINE_S) == 128 + number
+    with running(directory, "-m", "paceline", *command) as process:
+        children = descendants(process, 4)
+        assert list(directory.iterdir())
+        process.send_signal(number)
+        process.send_signal(number)  # which does not cut short what the first began
+        assert process.wait(DEADLINE_S) == 128 + number
     assert list(directory.iterdir()) == []
     _, left = psutil.wait_procs(children, DEADLINE_S)
     assert left == []
@@ -87,11 +93,11 @@ def test_children_and_directories_go_with_a_process_that_dies_on_the_spot(
     directory: Path, command: tuple[str, ...], number: int
 ) -> None:
     """As every script does on SIGTERM: nothing of Python's runs then."""
-    process = start(directory, *command)
-    children = descendants(process, 3)
-    assert list(directory.iterdir())
-    process.send_signal(number)
-    process.wait(DEADLINE_S)
+    with running(directory, *command) as process:
+        children = descendants(process, 3)
+        assert list(directory.iterdir())
+        process.send_signal(number)
+        process.wait(DEADLINE_S)
     _, left = psutil.wait_procs(children, DEADLINE_S)
     assert left == []
     wait_until(lambda: not list(directory.iterdir()), lambda: f"{list(directory.rglob('*'))} are gone")
