@@ -115,8 +115,7 @@ def run(rates: Sequence[float], setup: Setup) -> Report:
         for rate_per_s, share in track(chosen, "open-loop: rates"):
             seconds = seconds_of(rate_per_s, setup)
             load = _load(client, setup, poisson(rate_per_s, seconds, setup.seed))
-            load.send_all()
-            trials.append(outcome(load, setup, rate_per_s, share, load.wait(DRAIN_TIMEOUT_S)))
+            trials.append(outcome(load, setup, rate_per_s, share, load.play(DRAIN_TIMEOUT_S)))
             if trials[-1].wrong:
                 break  # as above
     return report(trials, throughput_per_s, wrong, setup)
@@ -130,8 +129,7 @@ def seconds_of(rate_per_s: float, setup: Setup) -> float:
 def capacity(client: Client, setup: Setup) -> tuple[float, int]:
     """Tasks a second through this load generator when all are due at once, and how many results were wrong."""
     load = _load(client, setup, [0.0] * setup.body.capacity_tasks)
-    load.send_all()
-    wrong = load.wait(DRAIN_TIMEOUT_S)
+    wrong = load.play(DRAIN_TIMEOUT_S)
     last_s = max((done_s for done_s in load.done_at_s if done_s is not None), default=math.inf)
     return setup.body.capacity_tasks / (last_s - load.started_at_s), wrong
 
