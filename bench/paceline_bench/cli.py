@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from paceline_bench.output import Output
-from paceline_bench.report import Report
+from paceline_bench.report.output import Output
+from paceline_bench.report.report import Report
 
 CHECK_FAILED = 1
 RATE_MAX_PER_S = 200_000
@@ -63,7 +63,7 @@ def bench() -> None:
 @reported
 def floor(samples: int, rounds: int, secure: bool) -> Report:
     """Raw pyzmq: what the hops of a task cost with nothing in them."""
-    from paceline_bench import floor as verb
+    from paceline_bench.verbs import floor as verb
 
     return verb.run(samples, rounds, secure)
 
@@ -76,8 +76,8 @@ def floor(samples: int, rounds: int, secure: bool) -> Report:
 @reported
 def latency(samples: int, rounds: int, secure: bool, stages: bool) -> Report:
     """Submit to result, one at a time, beside the floor of four hops."""
-    from paceline_bench import latency as verb
-    from paceline_bench import stages as trace
+    from paceline_bench.verbs import latency as verb
+    from paceline_bench.verbs import stages as trace
 
     if stages:
         return trace.run(samples, secure)
@@ -92,7 +92,7 @@ def latency(samples: int, rounds: int, secure: bool, stages: bool) -> Report:
 @reported
 def throughput(tasks: int, repeats: int, workers: int, secure: bool) -> Report:
     """Tasks a second from one client, by map and by submit."""
-    from paceline_bench import throughput as verb
+    from paceline_bench.verbs import throughput as verb
 
     return verb.run(tasks, repeats, workers, secure)
 
@@ -126,7 +126,7 @@ def open_loop(rates: list[float], seconds: float, body: str, seed: int, workers:
     Tasks are due at random moments that are fixed beforehand, and a latency begins when its task was due: what a slow
     cluster keeps waiting is counted. Bodies: noop; 1ms; bimodal, 99 % of 1 ms and 1 % of 100 ms.
     """
-    from paceline_bench import open_loop as verb
+    from paceline_bench.verbs import open_loop as verb
 
     return verb.run(rates, verb.Setup(verb.BODIES[body], seconds, seed, workers, secure))
 
@@ -138,7 +138,7 @@ def open_loop(rates: list[float], seconds: float, body: str, seed: int, workers:
 @reported
 def scaling(most: int, repeats: int, secure: bool) -> Report:
     """Tasks of 10 ms, 100 for each worker, on 1, 2, 4 ... workers."""
-    from paceline_bench import scaling as verb
+    from paceline_bench.verbs import scaling as verb
 
     return verb.run(most, repeats, secure)
 
@@ -151,7 +151,7 @@ def scaling(most: int, repeats: int, secure: bool) -> Report:
 @reported
 def failover(kills: int, rate: float, seed: int, secure: bool) -> Report:
     """Kill the leader under load: how long work stands still, and whether anything is lost."""
-    from paceline_bench import failover as verb
+    from paceline_bench.verbs import failover as verb
 
     return verb.run(kills, rate, seed, secure)
 
@@ -161,7 +161,7 @@ def failover(kills: int, rate: float, seed: int, secure: bool) -> Report:
 @reported
 def idle(seconds: float) -> Report:
     """Processor time and memory of nodes with nothing to do."""
-    from paceline_bench import idle as verb
+    from paceline_bench.verbs import idle as verb
 
     return verb.run(seconds)
 
@@ -172,7 +172,7 @@ def idle(seconds: float) -> Report:
 @reported
 def metrics(seconds: float, rounds: int) -> Report:
     """What it costs to be scraped each second, and how soon /metrics answers under full load."""
-    from paceline_bench import metrics as verb
+    from paceline_bench.verbs import metrics as verb
 
     return verb.run(seconds, rounds)
 
@@ -184,7 +184,7 @@ def metrics(seconds: float, rounds: int) -> Report:
 @reported
 def durability(samples: int, tasks: int, rounds: int) -> Report:
     """What safety costs: one voter and three, with each journal."""
-    from paceline_bench import durability as verb
+    from paceline_bench.verbs import durability as verb
 
     return verb.run(samples, tasks, rounds)
 
@@ -194,7 +194,7 @@ def durability(samples: int, tasks: int, rounds: int) -> Report:
 @reported
 def restart(tasks: int) -> Report:
     """Kill every node while many tasks wait, and start them again."""
-    from paceline_bench import restart as verb
+    from paceline_bench.verbs import restart as verb
 
     return verb.run(tasks)
 
@@ -206,7 +206,7 @@ def restart(tasks: int) -> Report:
 @reported
 def memory(tasks: int, samples: int, secure: bool) -> Report:
     """A million tasks that wait: what each weighs, and how soon an urgent one gets through."""
-    from paceline_bench import memory as verb
+    from paceline_bench.verbs import memory as verb
 
     return verb.run(tasks, samples, secure)
 
@@ -218,13 +218,13 @@ def memory(tasks: int, samples: int, secure: bool) -> Report:
 @reported
 def stub_nodes(tasks: int, rounds: int, secure: bool) -> Report:
     """What a task costs the leader with 1, 16 and 256 nodes that run nothing."""
-    from paceline_bench import stub_nodes as verb
+    from paceline_bench.verbs import stub_nodes as verb
 
     return verb.run(tasks, rounds, secure)
 
 
 def _parse_names(context: click.Context, parameter: click.Parameter, text: str | None) -> list[str]:
-    from paceline_bench.rival_files import chosen, discover
+    from paceline_bench.rivals.files import chosen, discover
 
     names = [name.strip() for name in text.split(",")] if text else []
     try:
@@ -255,9 +255,10 @@ def rivals(only: list[str], rounds: int, samples: int, rate: float, venvs: Path 
     The first run installs them, with pip. Those that need Redis or RabbitMQ get private servers, of the programs that
     are installed. What can't be installed or does not start is listed with its reason.
     """
-    from paceline_bench import rivals as verb
+    from paceline_bench.rivals import run as verb
+    from paceline_bench.rivals.plan import plan
 
-    return verb.run(only, verb.plan(rounds, samples, rate, quick), venvs and venvs.absolute())
+    return verb.run(only, plan(rounds, samples, rate, quick), venvs and venvs.absolute())
 
 
 @bench.command()
@@ -271,7 +272,7 @@ def bridge(rounds: int, tasks: int, samples: int) -> Report:
     It needs the packages celery and dramatiq beside the extra rabbitmq; RabbitMQ is a private one, of the programs that
     are installed.
     """
-    from paceline_bench import bridge as verb
+    from paceline_bench.verbs import bridge as verb
 
     return verb.run(rounds, tasks, samples)
 
@@ -281,7 +282,7 @@ def bridge(rounds: int, tasks: int, samples: int) -> Report:
 @reported
 def everything(quick: bool) -> list[Report]:
     """Every verb but `rivals` and `bridge`, with its defaults, in one table. Takes about ten minutes."""
-    from paceline_bench import (
+    from paceline_bench.verbs import (
         durability,
         failover,
         floor,
@@ -294,7 +295,7 @@ def everything(quick: bool) -> list[Report]:
         scaling,
         throughput,
     )
-    from paceline_bench import stub_nodes as stubs
+    from paceline_bench.verbs import stub_nodes as stubs
 
     share = 10 if quick else 1
 

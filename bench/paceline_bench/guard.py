@@ -16,7 +16,7 @@ from pathlib import Path
 import click
 
 from paceline.errors import ConfigError, PacelineError
-from paceline_bench.report import Report, show
+from paceline_bench.report.report import Report, show
 
 SAMPLES, ROUNDS = 4_000, 4
 TASKS, REPEATS = 30_000, 3
@@ -64,7 +64,7 @@ def load_limits(path: Path) -> list[Limit]:
 
 
 def measure() -> list[Report]:
-    from paceline_bench import latency, open_loop, throughput
+    from paceline_bench.verbs import latency, open_loop, throughput
 
     one_at_a_time = latency.run(SAMPLES, ROUNDS)
     setup = open_loop.Setup(open_loop.BODIES["noop"], SECONDS, SEED, workers=1)

@@ -16,21 +16,28 @@ A node serves the tasks of a module: ``paceline node tasks.py``. :class:`Cluster
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from paceline.worker.registry import Task, task
 
 if TYPE_CHECKING:
-    from paceline.client import Client, Cluster, Future, NamedTask
+    from paceline.client import Client, Future, NamedTask
+    from paceline.local import Cluster
 
 __all__ = ["Client", "Cluster", "Future", "NamedTask", "Task", "task"]
 __version__ = "0.1.0"
 
+_HOMES = {
+    "Client": "paceline.client",
+    "Cluster": "paceline.local",
+    "Future": "paceline.client",
+    "NamedTask": "paceline.client",
+}
+
 
 def __getattr__(name: str) -> Any:
     """The client's names are imported when they are first used: a worker needs ``task`` alone, and starts faster so."""
-    if name in ("Client", "Cluster", "Future", "NamedTask"):
-        import paceline.client
-
-        return getattr(paceline.client, name)
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

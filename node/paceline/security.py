@@ -1,7 +1,7 @@
 """The keys of a cluster: one CURVE key pair (RFC 26), held by every node and by every client that may talk to them.
 
 Who holds the secret belongs to the cluster; nobody else gets a byte of it decoded. The pair is made once, travels
-inside the cluster file (``config.py``), and is checked where connections come in (``runtime/zap.py``).
+inside the cluster file (``config.py``), and is checked where connections come in (``runtime/transport/zap.py``).
 
 zmq is imported where it is needed and not at the top: the command line reads this module before it knows whether it
 will open a socket at all.

@@ -24,8 +24,8 @@ from paceline_bench import (
     stub_nodes,
     throughput,
 )
-from paceline_bench.machine import describe
-from paceline_bench.report import Check, Report, Row
+from paceline_bench.report.machine import describe
+from paceline_bench.report.report import Check, Report, Row
 
 GOOD = Report(verb="latency", journal="memory", rows=[Row("p50", "1 us")], checks=[Check("results right", True)])
 BAD = Report(verb="latency", journal="memory", rows=[Row("p50", "1 us")], checks=[Check("results right", False)])

@@ -3,7 +3,7 @@
 import pytest
 
 from paceline.demo.pauses import resumed_after_s
-from paceline_bench.failover import AFTER_S, BEFORE_S, Kill, report, schedule
+from paceline_bench.verbs.failover import AFTER_S, BEFORE_S, Kill, report, schedule
 
 
 def test_a_seed_gives_the_same_schedule_and_another_seed_another() -> None:

@@ -6,7 +6,7 @@ import psutil
 import pytest
 import zmq
 
-from paceline_bench.floor import FRAME_BYTES, Floor
+from paceline_bench.verbs.floor import FRAME_BYTES, Floor
 from paceline_protocol.codec import encode, encode_calls
 from paceline_protocol.messages import Submit
 from paceline_protocol.payload import pack_args
@@ -40,7 +40,7 @@ def test_an_encrypted_floor_answers_those_with_its_keys_alone(hops: int, transpo
 
 
 def test_a_frame_of_the_floor_is_as_large_as_the_submit_of_one_noop() -> None:
-    call = (bytes(16), "paceline_bench.tasks.noop", 4, pack_args((12345,), {}), None)
+    call = (bytes(16), "paceline_bench.bodies.tasks.noop", 4, pack_args((12345,), {}), None)
     size = len(encode(Submit(seq=1000, ack=1000, calls=encode_calls([call]))))
     assert FRAME_BYTES / 2 <= size <= FRAME_BYTES * 1.5
 

@@ -8,7 +8,7 @@ import pytest
 from paceline.errors import ConfigError
 from paceline_bench import guard
 from paceline_bench.guard import Limit, broken, load_limits, main, ratios
-from paceline_bench.report import Check, Report
+from paceline_bench.report.report import Check, Report
 
 LIMITS = Path(__file__).parents[2] / "bench" / "limits.toml"
 

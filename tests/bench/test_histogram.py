@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paceline_bench.histogram import HIGHEST_NS, Histogram
-from paceline_bench.stats import percentile
+from paceline_bench.report.histogram import HIGHEST_NS, Histogram
+from paceline_bench.report.stats import percentile
 
 durations_s = st.floats(min_value=1e-9, max_value=3_599)
 PERCENTS = (1, 50, 90, 99, 99.9, 100)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paceline.errors import TaskLost
-from paceline_bench.load import Load, poisson
+from paceline_bench.harness.load import Load, poisson
 
 
 class Promise:

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from paceline_bench.load import Load
-from paceline_bench.open_loop import BODIES, TASKS_MAX, Setup, Trial, outcome, report, seconds_of
-from paceline_bench.report import to_json
+from paceline_bench.harness.load import Load
+from paceline_bench.report.report import to_json
+from paceline_bench.verbs.open_loop import BODIES, TASKS_MAX, Setup, Trial, outcome, report, seconds_of
 
 SECONDS = 10.0
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from paceline.cli.app import run
-from paceline_bench.histogram import Histogram
-from paceline_bench.page import POLICY, to_html
-from paceline_bench.picture import Axis, Picture, Series, distributions
-from paceline_bench.plot import written
-from paceline_bench.report import Check, Report, Row
+from paceline_bench.report.histogram import Histogram
+from paceline_bench.report.page import POLICY, to_html
+from paceline_bench.report.picture import Axis, Picture, Series, distributions
+from paceline_bench.report.plot import written
+from paceline_bench.report.report import Check, Report, Row
 
 MACHINE = {"cpu": "Abacus 9000 <one bead>", "command": "paceline bench 'a & b'"}
 HISTOGRAM = Histogram(number / 1e5 for number in range(1, 2_000))

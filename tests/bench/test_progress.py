@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from paceline_bench.progress import track
+from paceline_bench.report.progress import track
 
 
 class Stream(io.StringIO):

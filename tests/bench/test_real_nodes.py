@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from paceline.client import Cluster
+from paceline.local import Cluster
 from paceline_bench import (
     bridge,
     durability,
@@ -22,9 +22,9 @@ from paceline_bench import (
     stages,
     throughput,
 )
-from paceline_bench.open_loop import BODIES, Body, Setup
-from paceline_bench.placement import placements
-from paceline_bench.report import Report
+from paceline_bench.harness.placement import placements
+from paceline_bench.report.report import Report
+from paceline_bench.verbs.open_loop import BODIES, Body, Setup
 
 
 def test_latency_measures_both_in_every_round_and_checks_results() -> None:

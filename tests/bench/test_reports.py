@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from paceline_bench import latency, metrics, throughput
-from paceline_bench.histogram import Histogram
-from paceline_bench.machine import command_line, cpu_model, describe
-from paceline_bench.report import Check, Report, Row, duration, show, to_json
+from paceline_bench.report.histogram import Histogram
+from paceline_bench.report.machine import command_line, cpu_model, describe
+from paceline_bench.report.report import Check, Report, Row, duration, show, to_json
+from paceline_bench.verbs import latency, metrics, throughput
 
 
 def histograms(*durations_s: float) -> list[Histogram]:
@@ -112,7 +112,7 @@ def test_the_cpu_is_read_where_linux_has_it(tmp_path: Path) -> None:
     [
         (["/opt/bin/paceline", "bench", "all"], "paceline bench all"),
         (["/lib/paceline_bench/__main__.py", "floor"], "python -m paceline_bench floor"),
-        ([latency.__file__, "a.toml"], "python -m paceline_bench.latency a.toml"),
+        ([latency.__file__, "a.toml"], "python -m paceline_bench.verbs.latency a.toml"),
         (["/home/me/script.py"], "script.py"),
         (["/lib/paceline/__main__.py", "bench", "all", "--json", "a b"], "python -m paceline bench all --json 'a b'"),
     ],

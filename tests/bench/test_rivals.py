@@ -12,14 +12,18 @@ import psutil
 import pytest
 
 from paceline.cli.app import run
-from paceline_bench import rival_process, rival_servers, rivals, server_process, venvs
-from paceline_bench.histogram import Histogram
-from paceline_bench.rival_files import Peer, chosen, discover, read
-from paceline_bench.rival_process import RivalFailed, RivalProcess
-from paceline_bench.rival_servers import Servers
-from paceline_bench.rivals import Burst, Measured, Plan, calibrated
-from paceline_bench.rivals_report import report
-from paceline_bench.server_process import Server, ServerFailed
+from paceline_bench.harness import server_process, venvs
+from paceline_bench.harness.server_process import Server, ServerFailed
+from paceline_bench.report.histogram import Histogram
+from paceline_bench.rivals import process as rival_process
+from paceline_bench.rivals import run as rivals
+from paceline_bench.rivals import servers as rival_servers
+from paceline_bench.rivals.compare import report
+from paceline_bench.rivals.files import Peer, chosen, discover, read
+from paceline_bench.rivals.plan import Burst, Measured, Plan
+from paceline_bench.rivals.process import RivalFailed, RivalProcess
+from paceline_bench.rivals.run import calibrated
+from paceline_bench.rivals.servers import Servers
 
 PYTHON = Path(sys.executable)
 PLAN = Plan(rounds=1, samples=5, warm_up=2, burst_s=0.01, rate_per_s=100, open_loop_s=0.1)
@@ -175,8 +179,8 @@ def test_a_rival_ends_with_the_harness_and_with_all_that_it_started(tmp_path: Pa
     """
     peer = rival(tmp_path, "orphan", methods)
     script = (
-        "import os, sys; from pathlib import Path; from paceline_bench.rival_files import read\n"
-        "from paceline_bench.rival_process import RivalProcess\n"
+        "import os, sys; from pathlib import Path; from paceline_bench.rivals.files import read\n"
+        "from paceline_bench.rivals.process import RivalProcess\n"
         f"(peer,) = read(Path({str(peer.path)!r}))\n"
         "process = RivalProcess(peer, Path(sys.executable), 1, 'burst', {})\n"
         "os.kill(os.getpid(), 9)"
@@ -389,7 +393,7 @@ def test_a_server_is_ready_when_it_answers_and_leaves_nothing_behind(tmp_path: P
 def test_a_server_ends_with_the_harness_however_that_ends(tmp_path: Path) -> None:
     port = free_port()
     script = (
-        "import os, sys; from pathlib import Path; from paceline_bench.server_process import Server\n"
+        "import os, sys; from pathlib import Path; from paceline_bench.harness.server_process import Server\n"
         f"server = Server([sys.executable, '-c', {GREETER!r}, '{port}'], {{}}, Path({str(tmp_path)!r}), {port})\n"
         "server.wait_ready(b'PING', b'+PONG')\n"
         "print(server.pid, flush=True)\n"

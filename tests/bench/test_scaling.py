@@ -2,7 +2,7 @@
 
 import pytest
 
-from paceline_bench.scaling import IDEAL_S, Scale, counts, report
+from paceline_bench.verbs.scaling import IDEAL_S, Scale, counts, report
 
 
 @pytest.mark.parametrize(("most", "expected"), [(1, [1]), (2, [1, 2]), (7, [1, 2, 4]), (8, [1, 2, 4, 8])])

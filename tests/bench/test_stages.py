@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from paceline.client import Cluster
-from paceline_bench import stages
-from paceline_bench.placement import placements
-from paceline_bench.stages import CALLER, EVERY, Round, report, stages_of
+from paceline.local import Cluster
+from paceline_bench.harness.placement import placements
+from paceline_bench.verbs import stages
+from paceline_bench.verbs.stages import CALLER, EVERY, Round, report, stages_of
 from paceline_protocol.messages import Stage
 
 HERE = {stage: 100 * stage for stage in Stage if stage is not Stage.NODE_IN}
@@ -30,7 +30,7 @@ def test_every_fourth_task_has_its_stages_and_they_add_up() -> None:
 def test_a_task_that_another_node_runs_has_every_stage_in_order(tmp_path: Path) -> None:
     module = tmp_path / "elsewhere_tasks.py"
     module.write_text("import paceline\n\n@paceline.task\ndef echo(value):\n    return value\n")
-    with Cluster.local("paceline_bench.tasks", nodes=1, workers=1) as cluster:
+    with Cluster.local("paceline_bench.bodies.tasks", nodes=1, workers=1) as cluster:
         cluster.add_node(module, workers=1)
         with cluster.client(trace_every=3) as client:
             measured = {}
@@ -50,8 +50,8 @@ def test_a_task_that_another_node_runs_has_every_stage_in_order(tmp_path: Path) 
 
 
 def test_a_client_that_does_not_sample_gets_no_traces() -> None:
-    with Cluster.local("paceline_bench.tasks", nodes=1, workers=1) as cluster, cluster.client() as client:
-        assert list(client.map("paceline_bench.tasks.noop", range(50))) == list(range(50))
+    with Cluster.local("paceline_bench.bodies.tasks", nodes=1, workers=1) as cluster, cluster.client() as client:
+        assert list(client.map("paceline_bench.bodies.tasks.noop", range(50))) == list(range(50))
         client.status()
         assert client.take_traces() == {}
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paceline_bench.stats import percentile
+from paceline_bench.report.stats import percentile
 
 
 @pytest.mark.parametrize(

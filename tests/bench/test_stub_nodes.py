@@ -7,11 +7,11 @@ from dataclasses import replace
 import psutil
 import pytest
 
-from paceline.client import Cluster
 from paceline.core.settings import Settings
-from paceline_bench.stub import ECHO, Stub, StubError
-from paceline_bench.stub_nodes import Cost, measure, report
-from paceline_bench.stub_process import StubNodes
+from paceline.local import Cluster
+from paceline_bench.stub.node import ECHO, Stub, StubError
+from paceline_bench.stub.process import StubNodes
+from paceline_bench.verbs.stub_nodes import Cost, measure, report
 from paceline_protocol.codec import decode, decode_outcomes, encode
 from paceline_protocol.messages import (
     Append,
@@ -44,7 +44,7 @@ def test_eight_stubs_give_a_real_leader_every_result_and_do_not_replicate(secure
 
 
 def test_stubs_end_with_whoever_started_them_and_leave_no_process_behind() -> None:
-    with Cluster.local("paceline_bench.tasks", workers=1) as cluster, cluster.client() as client:
+    with Cluster.local("paceline_bench.bodies.tasks", workers=1) as cluster, cluster.client() as client:
         before = set(psutil.Process().children())
         with StubNodes(cluster, client, 1) as stubs:
             assert len(set(psutil.Process().children()) - before) == 1
@@ -56,7 +56,7 @@ def test_stubs_end_with_whoever_started_them_and_leave_no_process_behind() -> No
 
 def test_stubs_that_died_are_not_waited_for() -> None:
     with (
-        Cluster.local("paceline_bench.tasks", workers=1) as cluster,
+        Cluster.local("paceline_bench.bodies.tasks", workers=1) as cluster,
         cluster.client() as client,
         StubNodes(cluster, client, 1) as stubs,
     ):

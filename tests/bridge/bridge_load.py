@@ -31,7 +31,7 @@ import pika.exceptions
 
 from bridge.processes import TASKS, BridgeProcess, Broker, wait_until
 from paceline import Cluster
-from paceline_bench.rabbitmq_server import RabbitMQ
+from paceline_bench.harness.rabbitmq_server import RabbitMQ
 
 BRIDGES = 2
 PUBLISH_LIMIT_S = 300.0

@@ -10,8 +10,8 @@ import pytest
 
 from bridge.processes import TASKS, BridgeProcess, Broker
 from paceline import Cluster
-from paceline_bench.rabbitmq_server import RabbitMQ
-from paceline_bench.server_process import ServerFailed
+from paceline_bench.harness.rabbitmq_server import RabbitMQ
+from paceline_bench.harness.server_process import ServerFailed
 
 
 @pytest.fixture(scope="session")

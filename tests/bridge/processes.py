@@ -16,7 +16,7 @@ from typing import Any
 
 import pika
 
-from paceline_bench.rabbitmq_server import RabbitMQ
+from paceline_bench.harness.rabbitmq_server import RabbitMQ
 
 TASKS = Path(__file__).with_name("bridge_tasks.py")
 DEADLINE_S = 60.0

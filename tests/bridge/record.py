@@ -24,7 +24,7 @@ import pika
 from celery import Celery, chain, group, signature
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 
-from paceline_bench.rabbitmq_server import RabbitMQ
+from paceline_bench.harness.rabbitmq_server import RabbitMQ
 
 RECORDED = Path(__file__).parent / "recorded"
 PROPERTIES = ("content_type", "content_encoding", "message_id", "correlation_id", "reply_to", "priority", "expiration")

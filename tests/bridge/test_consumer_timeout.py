@@ -12,7 +12,7 @@ from kombu import pools
 
 from bridge.processes import DEADLINE_S, BridgeProcess, Broker
 from paceline import Cluster
-from paceline_bench.rabbitmq_server import RabbitMQ
+from paceline_bench.harness.rabbitmq_server import RabbitMQ
 
 SETTINGS = "consumer_timeout = 1000\n"  # ms; half an hour by default
 LOOK_OFTEN = "application:set_env(rabbit, channel_tick_interval, 200)."

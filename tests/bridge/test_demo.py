@@ -9,7 +9,7 @@ import sys
 import tempfile
 
 from bridge.processes import Broker
-from paceline_bench.server_process import HOST, free_ports
+from paceline_bench.harness.server_process import HOST, free_ports
 
 DEADLINE_S = 120.0
 

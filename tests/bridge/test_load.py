@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from bridge.bridge_load import Load, report, run
-from paceline_bench.rabbitmq_server import RABBITMQ_PROGRAMS
+from paceline_bench.harness.rabbitmq_server import RABBITMQ_PROGRAMS
 
 
 @pytest.mark.skipif(

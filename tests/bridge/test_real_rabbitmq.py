@@ -20,7 +20,7 @@ from kombu import pools
 from bridge.bridge_tasks import Own
 from bridge.processes import DEADLINE_S, BridgeProcess, Broker, wait_until
 from paceline import Cluster
-from paceline_bench.server_process import HOST, free_ports
+from paceline_bench.harness.server_process import HOST, free_ports
 
 Start = Callable[..., BridgeProcess]
 

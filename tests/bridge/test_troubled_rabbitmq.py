@@ -13,8 +13,8 @@ from kombu import pools
 
 from bridge.processes import DEADLINE_S, BridgeProcess, Broker, wait_until
 from paceline import Cluster
-from paceline_bench.rabbitmq_server import RabbitMQ
-from paceline_bench.server_process import HOST, free_ports
+from paceline_bench.harness.rabbitmq_server import RabbitMQ
+from paceline_bench.harness.server_process import HOST, free_ports
 
 CERTIFICATE = (
     "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -keyout key.pem -out certificate.pem "

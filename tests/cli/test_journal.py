@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from paceline.cli.app import run
-from paceline.core.consensus import Persist
-from paceline.core.log import Entry, HardState
-from paceline.runtime.files import RealFiles
-from paceline.runtime.journal_writer import Writer
-from paceline.runtime.recovery import Recovered, find_segments
+from paceline.core.raft.consensus import Persist
+from paceline.core.raft.log import Entry, HardState
+from paceline.runtime.journal.files import RealFiles
+from paceline.runtime.journal.recovery import Recovered, find_segments
+from paceline.runtime.journal.writer import Writer
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ SCRIPT = """
 import threading
 from paceline import Cluster
 
-with Cluster.local("paceline_bench.tasks", nodes=1, workers=1, secure=True):
+with Cluster.local("paceline_bench.bodies.tasks", nodes=1, workers=1, secure=True):
     threading.Event().wait()
 """
 
@@ -105,7 +105,7 @@ def test_children_and_directories_go_with_a_process_that_dies_on_the_spot(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_node_leaves_on_each_of_them(number: int) -> None:
-    with running_node("paceline_bench.tasks", "--workers", "1", "--no-discovery", "--log-level", "info") as (
+    with running_node("paceline_bench.bodies.tasks", "--workers", "1", "--no-discovery", "--log-level", "info") as (
         process,
         announced,
     ):
@@ -118,7 +118,7 @@ def test_a_node_leaves_on_each_of_them(number: int) -> None:
 def test_a_node_under_nohup_outlives_its_terminal() -> None:
     previous = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with running_node("paceline_bench.tasks", "--workers", "1", "--no-discovery", "--log-level", "info") as (
+        with running_node("paceline_bench.bodies.tasks", "--workers", "1", "--no-discovery", "--log-level", "info") as (
             process,
             announced,
         ):

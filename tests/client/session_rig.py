@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 
-from paceline.client.session import Session
+from paceline.client.session.session import Session
 from paceline_protocol import codec
 from paceline_protocol.messages import (
     PRIORITY_DEFAULT,

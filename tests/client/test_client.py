@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from client.fake_node import DEADLINE_S, FakeNode, lost_payload, wait_until
-from paceline.client import Client, Future, NamedTask, current_client, driver
+from paceline.client import Client, Future, NamedTask, current_client
+from paceline.client.driver import driver
 from paceline.errors import (
     ClientClosed,
     IncompatibleVersion,

@@ -10,13 +10,13 @@ import zmq
 
 from client.session_rig import Rig, call, ids_of, succeeded, task_id, welcome
 from modes import source_only
-from paceline.client.connections import Connections, _Connection
-from paceline.client.ledger import Ledger
-from paceline.client.session import WINDOW_SUBMITS, Session
+from paceline.client.driver.connections import Connections, _Connection
+from paceline.client.session.ledger import CallLedger
+from paceline.client.session.session import WINDOW_SUBMITS, Session
 from paceline_protocol.messages import Refusal
 
 
-def ledger_state(ledger: Ledger) -> dict[str, Any]:
+def ledger_state(ledger: CallLedger) -> dict[str, Any]:
     return {
         "standing": {key: (batch.seq, batch.calls) for key, batch in ledger.tasks.items()},
         "sent": {seq: batch.calls for seq, batch in ledger.sent.items()},
@@ -27,14 +27,14 @@ def ledger_state(ledger: Ledger) -> dict[str, Any]:
 
 
 def test_a_call_that_skips_the_queue_is_kept_as_one_that_went_through_it() -> None:
-    direct, queued = Ledger(), Ledger()
+    direct, queued = CallLedger(), CallLedger()
     direct.add_sent(1, call(1))
     queued.add(call(1))
     queued.record_sent(1, queued.take())
     assert ledger_state(direct) == ledger_state(queued)
     for ledger in (direct, queued):
         assert ledger.end(task_id(1))
-    assert ledger_state(direct) == ledger_state(queued) == ledger_state(Ledger())
+    assert ledger_state(direct) == ledger_state(queued) == ledger_state(CallLedger())
 
 
 def test_a_call_that_skips_the_queue_makes_the_frame_of_one_that_went_through_it() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from client.session_rig import Rig, task_id
 from paceline.client.client import Client
-from paceline.client.sampling import TRACES_LIMIT_TASKS, Sampler
+from paceline.client.session.sampling import TRACES_LIMIT_TASKS, Sampler
 from paceline.errors import ConfigError
 from paceline_protocol.messages import Stage, Trace
 

@@ -8,7 +8,13 @@ import math
 import pytest
 
 from client.session_rig import LIMIT_BYTES, Rig, call, ids_of, succeeded, task_id, welcome
-from paceline.client.session import BUSY_FROM_TASKS, BUSY_INTERVAL_S, OUTSTANDING_LIMIT_TASKS, WINDOW_SUBMITS, State
+from paceline.client.session.session import (
+    BUSY_FROM_TASKS,
+    BUSY_INTERVAL_S,
+    OUTSTANDING_LIMIT_TASKS,
+    WINDOW_SUBMITS,
+    State,
+)
 from paceline.errors import (
     IncompatibleVersion,
     NoLeader,

@@ -30,11 +30,11 @@ from typing import Any
 
 from core.scenarios import Scenario
 from paceline.core.effects import Effects, PeerBatch
-from paceline.core.executor import INCARNATION_SHIFT
-from paceline.core.membership import Identity
+from paceline.core.incarnation import INCARNATION_SHIFT
+from paceline.core.membership.identity import Identity
 from paceline.core.node import NodeCore
+from paceline.core.reports.status import status
 from paceline.core.settings import Settings
-from paceline.core.status import status
 from paceline_protocol.codec import decode_outcomes, encode_calls
 from paceline_protocol.messages import (
     AdminReply,
@@ -103,6 +103,7 @@ class NodeScenario(Scenario):
                 spare_cluster_id=f"cluster of {node_id}",
                 random=Random(node_id),
                 now=self._now,
+                status=status,
             )
             for other in self._nodes:
                 core.on_address(other)

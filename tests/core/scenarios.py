@@ -34,7 +34,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from paceline.core.consensus import ConsensusViolation
+from paceline.core.raft.consensus import ConsensusViolation
 from paceline_protocol.codec import decode_config
 from paceline_protocol.messages import (
     Append,

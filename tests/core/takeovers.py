@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from paceline.core.dispatch import Dispatcher
-from paceline.core.takeover import Takeover
-from paceline.core.task import TaskTable
+from paceline.core.scheduling.dispatch import Dispatcher
+from paceline.core.scheduling.takeover import Takeover
+from paceline.core.state.table import TaskTable
 
 
 def taken_over(table: TaskTable) -> Dispatcher:

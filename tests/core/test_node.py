@@ -9,10 +9,10 @@ from random import Random
 import pytest
 
 from core.node_scenarios import NodeScenario, run_file
-from paceline.core.membership import Identity
+from paceline.core.membership.identity import Identity
 from paceline.core.node import NodeCore
+from paceline.core.reports.status import status
 from paceline.core.settings import Settings
-from paceline.core.status import status
 from paceline_protocol.messages import (
     Consent,
     ConsentReceived,
@@ -52,6 +52,7 @@ def blank(**limits: int) -> NodeCore:
         spare_cluster_id="cluster-a",
         random=Random(1),
         now=0.0,
+        status=status,
     )
 
 
@@ -180,7 +181,7 @@ def test_work_from_outside_the_cluster_or_for_another_node_is_not_taken() -> Non
     node.on_peer(Envelope("cluster-b", "b", 1, "a"), work, 0.0)
     node.on_peer(Envelope("cluster-a", "b", 1, "c"), work, 0.0)
     assert node.take_effects(0.0).to_workers == []
-    assert node.executor.term < 99
+    assert node.leader_link.term < 99
 
 
 def test_consents_meant_for_another_node_are_neither_taken_nor_dropped() -> None:
@@ -229,7 +230,13 @@ def former(formed: bool) -> NodeCore:
     """A node that belonged to a cluster when it crashed, with nothing in its log."""
     identity = Identity("a", 2, "cluster-a", frozenset({"a"}), formed=formed)
     return NodeCore(
-        Settings(cluster_name="test"), identity, address="a:1", spare_cluster_id="other", random=Random(1), now=0.0
+        Settings(cluster_name="test"),
+        identity,
+        address="a:1",
+        spare_cluster_id="other",
+        random=Random(1),
+        now=0.0,
+        status=status,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from paceline.core.task import TRANSITIONS
+from paceline.core.state.task import TRANSITIONS
 
 DOCS = Path(__file__).parents[2] / "docs"
 

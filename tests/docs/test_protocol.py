@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 from random import Random
 
-from paceline.core.membership import Identity
+from paceline.core.membership.identity import Identity
 from paceline.core.node import NodeCore
+from paceline.core.reports.status import status
 from paceline.core.settings import Settings
-from paceline.core.status import status
 
 PROTOCOL = Path(__file__).parents[2] / "docs" / "protocol.md"
 ROW = re.compile(r"\| (.*?) \| (.*) \|")
@@ -32,6 +32,7 @@ def node() -> NodeCore:
         random=Random(1),
         now=0.0,
         durable_at_once=True,
+        status=status,
     )
     for tenth in range(20):
         core.tick(tenth / 10)

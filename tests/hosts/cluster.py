@@ -19,8 +19,8 @@ from hosts.network import Host, Hosts
 from hosts.probe import Probe
 from hosts.stream import RATE_PER_S, Stream
 from integration.conftest import wait_until
-from paceline.client.local import Node
 from paceline.config import new_cluster
+from paceline.local.node_process import Node
 
 NODES = ("node1", "node2", "node3")
 CLIENT = "client"

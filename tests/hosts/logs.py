@@ -8,10 +8,10 @@ from itertools import pairwise
 from pathlib import Path
 
 from integration.conftest import wait_until
-from paceline.core.log import Entry
+from paceline.core.raft.log import Entry
 from paceline.core.settings import Settings
-from paceline.core.task import TaskTable
-from paceline.runtime.recovery import Recovered, read_journal
+from paceline.core.state.table import TaskTable
+from paceline.runtime.journal.recovery import Recovered, read_journal
 from paceline_protocol.codec import decode_outcomes
 from paceline_protocol.messages import EntryKind
 from paceline_protocol.payload import unpack_args

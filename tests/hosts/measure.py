@@ -20,7 +20,7 @@ from hosts.cluster import HostCluster, HostNode
 from hosts.network import why_not
 from hosts.stream import Ending
 from paceline.demo.pauses import resumed_after_s
-from paceline_bench.stats import percentile
+from paceline_bench.report.stats import percentile
 
 RATE_PER_S = 200.0
 BEFORE_S = (0.5, 1.0)  # of load before the fault: drawn, so that faults do not keep step with heartbeats

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hosts.logs import recorded
-from paceline.core.log import Entry
+from paceline.core.raft.log import Entry
 from paceline_protocol.codec import encode_calls, encode_outcomes
 from paceline_protocol.messages import PRIORITY_DEFAULT, Call, EntryKind, Outcome, TaskEnd
 from paceline_protocol.payload import pack_args

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from integration.conftest import DEADLINE_S, TASKS, settled_status, wait_until
 from paceline import Client, Cluster
-from paceline.client.local import Node
 from paceline.core.settings import Settings
-from paceline.core.task import TaskTable
+from paceline.core.state.table import TaskTable
 from paceline.errors import JournalCorrupt
-from paceline.runtime.recovery import read_journal
+from paceline.local.node_process import Node
+from paceline.runtime.journal.recovery import read_journal
 
 QUEUED = 100
 NODES = 3

@@ -13,8 +13,8 @@ import pytest
 
 from integration.conftest import DEADLINE_S, TASKS, made_way, settled_status, wait_until
 from paceline import Cluster
-from paceline.client.local import Node
-from paceline.runtime.recovery import find_segments
+from paceline.local.node_process import Node
+from paceline.runtime.journal.recovery import find_segments
 
 QUEUED = 300
 

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from random import Random
 
-from paceline.runtime.files import RealFiles
+from paceline.runtime.journal.files import RealFiles
 
 
 class Crash(Exception):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
-from paceline.core.consensus import Persist, Snapshot
-from paceline.core.log import Entry, HardState
-from paceline.runtime.recovery import Recovered
+from paceline.core.raft.consensus import Persist, Snapshot
+from paceline.core.raft.log import Entry, HardState
+from paceline.runtime.journal.recovery import Recovered
 from paceline_protocol.messages import Config
 
 CONFIG = Config(("a", "b", "c"), ("d",), ("e",), 5)

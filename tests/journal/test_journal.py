@@ -10,14 +10,14 @@ import pytest
 
 from journal.disk import Disk
 from journal.model import CONFIG
-from paceline.core.consensus import Persist
-from paceline.core.log import Entry, HardState, Snapshot
+from paceline.core.raft.consensus import Persist
+from paceline.core.raft.log import Entry, HardState, Snapshot
 from paceline.errors import JournalFailed
-from paceline.runtime import journal as journal_module
-from paceline.runtime.journal import DiskJournal
-from paceline.runtime.journal_writer import Writer
-from paceline.runtime.records import BODY_LIMIT_BYTES
-from paceline.runtime.recovery import Recovered, read_journal
+from paceline.runtime.journal import journal as journal_module
+from paceline.runtime.journal.journal import DiskJournal
+from paceline.runtime.journal.records import BODY_LIMIT_BYTES
+from paceline.runtime.journal.recovery import Recovered, read_journal
+from paceline.runtime.journal.writer import Writer
 
 DEADLINE_S = 20.0
 

@@ -12,13 +12,13 @@ import pytest
 
 from journal.disk import Crash, Disk
 from journal.model import CONFIG, State, Submitter, state_of
-from paceline.core.consensus import Consensus, Persist
-from paceline.core.election import Timing
-from paceline.core.log import Entry, HardState, Log, Snapshot
+from paceline.core.raft.consensus import Consensus, Persist
+from paceline.core.raft.log import Entry, HardState, Log, Snapshot
+from paceline.core.raft.timing import Timing
 from paceline.errors import JournalCorrupt, JournalTooNew
-from paceline.runtime import records
-from paceline.runtime.journal_writer import Writer
-from paceline.runtime.recovery import Recovered, find_segments, needed_path, read_journal
+from paceline.runtime.journal import records
+from paceline.runtime.journal.recovery import Recovered, find_segments, needed_path, read_journal
+from paceline.runtime.journal.writer import Writer
 from paceline_protocol.codec import encode_config
 from paceline_protocol.messages import Append, AppendResponse, Config, EntryKind
 

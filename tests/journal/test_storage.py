@@ -10,14 +10,14 @@ from random import Random
 import pytest
 
 from journal.disk import Disk
-from paceline.core.consensus import Persist
-from paceline.core.log import Entry, HardState
+from paceline.core.raft.consensus import Persist
+from paceline.core.raft.log import Entry, HardState
 from paceline.errors import ConfigError, DataDirInUse, IdentityLost, JournalCorrupt, JournalTooNew
-from paceline.runtime import storage as storage_module
-from paceline.runtime.files import RealFiles
-from paceline.runtime.journal import DiskJournal
-from paceline.runtime.journal_writer import Writer
-from paceline.runtime.storage import Storage
+from paceline.runtime.journal import data_directory as storage_module
+from paceline.runtime.journal.data_directory import Storage
+from paceline.runtime.journal.files import RealFiles
+from paceline.runtime.journal.journal import DiskJournal
+from paceline.runtime.journal.writer import Writer
 
 
 def start(directory: Path, *, cluster: str = "farm", mode: str = "fsync") -> Storage:

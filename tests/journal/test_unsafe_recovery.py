@@ -11,12 +11,12 @@ import pytest
 
 from journal.disk import Crash, Disk, no_space
 from paceline.cli.app import run
-from paceline.core.consensus import Consensus, Persist
-from paceline.core.election import Timing
-from paceline.core.log import Entry, HardState, Log, Snapshot
+from paceline.core.raft.consensus import Consensus, Persist
+from paceline.core.raft.log import Entry, HardState, Log, Snapshot
+from paceline.core.raft.timing import Timing
 from paceline.core.settings import Settings
-from paceline.core.snapshots import snapshot_of
-from paceline.core.task import TaskTable
+from paceline.core.state.snapshots import snapshot_of
+from paceline.core.state.table import TaskTable
 from paceline.errors import (
     DataDirInUse,
     IdentityLost,
@@ -25,11 +25,11 @@ from paceline.errors import (
     RecoveryRefused,
     RecoveryUnfinished,
 )
-from paceline.runtime.files import Files, RealFiles
-from paceline.runtime.journal_writer import Writer
-from paceline.runtime.recovery import find_segments, read_journal
-from paceline.runtime.storage import Storage
-from paceline.runtime.unsafe import look, recover
+from paceline.runtime.journal.data_directory import Storage
+from paceline.runtime.journal.files import Files, RealFiles
+from paceline.runtime.journal.recovery import find_segments, read_journal
+from paceline.runtime.journal.unsafe_recovery import look, recover
+from paceline.runtime.journal.writer import Writer
 from paceline_protocol.codec import decode_config, encode_config
 from paceline_protocol.messages import Config, EntryKind
 
@@ -117,7 +117,7 @@ def test_in_mode_os_a_crash_of_the_machine_before_the_first_start_takes_nothing_
 ) -> None:
     node_id = survivor(tmp_path)
     recover(tmp_path, new_cluster_id="new", at=AT)
-    monkeypatch.setattr("paceline.runtime.storage.boot_id", lambda: "another")
+    monkeypatch.setattr("paceline.runtime.journal.data_directory.boot_id", lambda: "another")
     storage = Storage.open(tmp_path, cluster_name="farm", mode="os")
     storage.close()
     assert storage.identity.node_id == node_id
@@ -134,10 +134,10 @@ def test_in_mode_os_a_crash_of_the_machine_in_the_middle_takes_nothing_back_eith
         raise JournalFailed("write", str(segment), "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("paceline.runtime.unsafe._write", no_room)
+        patch.setattr("paceline.runtime.journal.unsafe_recovery._write", no_room)
         with pytest.raises(JournalFailed):
             recover(tmp_path, new_cluster_id="new", at=AT)
-    monkeypatch.setattr("paceline.runtime.storage.boot_id", lambda: "another")
+    monkeypatch.setattr("paceline.runtime.journal.data_directory.boot_id", lambda: "another")
     with pytest.raises(RecoveryUnfinished, match="run `paceline cluster recover --unsafe"):
         Storage.open(tmp_path, cluster_name="farm", mode="os")
     assert segment.read_bytes() == resting

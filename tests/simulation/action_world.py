@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from paceline.runtime.memory_transport import Kind
+from paceline.runtime.transport.memory_transport import Kind
 from simulation.history import InvariantBroken
 from simulation.world import Faults, World
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
-from paceline.client.session import Session
-from paceline.runtime.memory_transport import MemoryEndpoint
+from paceline.client.session.session import Session
+from paceline.runtime.transport.memory_transport import MemoryEndpoint
 from paceline_protocol.messages import AdminOp, Options
 from simulation.history import CONFIRMED, ONCE, UNLOGGED, InvariantBroken
 from simulation.machines import TASK

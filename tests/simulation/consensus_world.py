@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from paceline.core.consensus import Consensus, Entry, HardState, Log, Persist, Ready, Snapshot, Timing
+from paceline.core.raft.consensus import Consensus, Entry, HardState, Log, Persist, Ready, Snapshot, Timing
 from paceline_protocol.codec import decode_config
 from paceline_protocol.messages import AppendResponse, Config, ConsensusMessage, EntryKind, VoteResponse
 

@@ -11,16 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from journal.disk import Crash, Disk
-from paceline.core.consensus import Consensus, Log, Persist, Snapshot
-from paceline.core.log import Entry
-from paceline.core.membership import Identity
+from paceline.core.membership.identity import Identity
 from paceline.core.node import NodeCore
-from paceline.core.snapshots import restore
+from paceline.core.raft.consensus import Consensus, Log, Persist, Snapshot
+from paceline.core.raft.log import Entry
+from paceline.core.reports.status import status
+from paceline.core.state.snapshots import restore
 from paceline.errors import JournalFailed
-from paceline.runtime.journal_writer import Writer
-from paceline.runtime.memory_transport import MemoryEndpoint, MemoryTransport
+from paceline.runtime.journal.recovery import Recovered, read_journal
+from paceline.runtime.journal.writer import Writer
 from paceline.runtime.reactor import Reactor
-from paceline.runtime.recovery import Recovered, read_journal
+from paceline.runtime.transport.memory_transport import MemoryEndpoint, MemoryTransport
 from paceline_protocol.codec import decode, encode
 from paceline_protocol.messages import Config, Done, Outcome, Run, Stop, TaskEnd, WorkerReady
 from simulation.history import InvariantBroken
@@ -238,6 +239,7 @@ class SimulatedNode:
             random=random.Random(world.rng.getrandbits(64)),
             now=self.now,
             consensus=consensus,
+            status=status,
         )
         if snapshot:
             restore(core.table, snapshot.data)

@@ -6,22 +6,22 @@ from collections.abc import Callable, Sequence
 from math import inf
 from typing import Any
 
-from paceline.client.ledger import Ledger as ClientLedger
-from paceline.client.session import Session as ClientSession
-from paceline.core import snapshots
-from paceline.core.consensus import Consensus
-from paceline.core.credits import Ledger
-from paceline.core.draft import Draft
-from paceline.core.election import ElectionTimer
-from paceline.core.executor import Executor
-from paceline.core.leader import Leader
-from paceline.core.membership import FirstBoot
+from paceline.client.session.ledger import CallLedger
+from paceline.client.session.session import Session
+from paceline.core.membership.first_boot import FirstBoot
 from paceline.core.node import NodeCore
-from paceline.core.questions import Questions
-from paceline.core.slots import Slots
-from paceline.core.task import TaskTable
-from paceline.core.writes import Writes
-from paceline.runtime import journal_writer
+from paceline.core.raft.confirmations import Confirmations
+from paceline.core.raft.consensus import Consensus
+from paceline.core.raft.election import ElectionTimer
+from paceline.core.raft.writes import Writes
+from paceline.core.scheduling.credits import NodeLedger
+from paceline.core.scheduling.draft import Draft
+from paceline.core.scheduling.leader import Leader
+from paceline.core.state import snapshots
+from paceline.core.state.table import TaskTable
+from paceline.core.work.leader_link import LeaderLink
+from paceline.core.work.slots import Slots
+from paceline.runtime.journal import writer as journal_writer
 from paceline.runtime.reactor import Reactor
 from paceline_protocol.codec import encode_outcomes, join_ids
 from paceline_protocol.messages import Consent, ConsentReceived, EntryKind, Envelope, PeerMessage
@@ -152,7 +152,7 @@ def release_early(true: Method) -> Method:
 
 
 def keep_credit(true: Method) -> Method:
-    def drop(self: Ledger, task_id: bytes) -> Any:
+    def drop(self: NodeLedger, task_id: bytes) -> Any:
         task = self.held.get(task_id)
         if task is not None:
             self.held[b"leak" + task_id] = self.held.pop(task_id)
@@ -182,7 +182,7 @@ def never_end_the_lease(true: Method) -> Method:
 def count_answers_as_of_now(true: Method) -> Method:
     """Whatever arrives says that its sender follows now."""
 
-    def answered(self: Questions, peer: str, number: int) -> float | None:
+    def answered(self: Confirmations, peer: str, number: int) -> float | None:
         true(self, peer, number)
         return max(self._asked_at.values(), default=None)
 
@@ -193,7 +193,7 @@ def count_answers_as_of_now(true: Method) -> Method:
 
 
 def follow_anyone(true: Method) -> Method:
-    def follow(self: Executor, sender: str, term: int, now: float) -> bool:
+    def follow(self: LeaderLink, sender: str, term: int, now: float) -> bool:
         if term < self.term:
             self.heard_at = now
             return True
@@ -203,7 +203,7 @@ def follow_anyone(true: Method) -> Method:
 
 
 def take_twice(true: Method) -> Method:
-    def on_dispatch(self: Executor, sender: str, dispatch: Any, now: float) -> None:
+    def on_dispatch(self: LeaderLink, sender: str, dispatch: Any, now: float) -> None:
         self._dispatch_seq = min(self._dispatch_seq, dispatch.seq - 1)
         self.slots._held = {}
         true(self, sender, dispatch, now)
@@ -212,7 +212,7 @@ def take_twice(true: Method) -> Method:
 
 
 def number_from_zero(true: Method) -> Method:
-    def init(self: Executor, settings: Any, incarnation: int) -> None:
+    def init(self: LeaderLink, settings: Any, incarnation: int) -> None:
         true(self, settings, incarnation)
         self._first_seq = self._dispatch_seq = 0
 
@@ -368,7 +368,7 @@ def stand_late(true: Method) -> Method:
 
 
 def forget_sent(true: Method) -> Method:
-    def requeue_sent(self: ClientLedger) -> None:
+    def requeue_sent(self: CallLedger) -> None:
         self.sent.clear()
         true(self)
 
@@ -376,7 +376,7 @@ def forget_sent(true: Method) -> Method:
 
 
 def forget_taken(true: Method) -> Method:
-    def requeue_sent(self: ClientLedger) -> None:
+    def requeue_sent(self: CallLedger) -> None:
         self.taken.clear()
         true(self)
 
@@ -386,7 +386,7 @@ def forget_taken(true: Method) -> Method:
 def miss_an_update(true: Method) -> Method:
     """Whatever number an Update has, it counts as the next."""
 
-    def update(self: ClientSession, now: float, seq: int, *fields: Any) -> None:
+    def update(self: Session, now: float, seq: int, *fields: Any) -> None:
         self._seen = seq - 1
         true(self, now, seq, *fields)
 

@@ -245,7 +245,7 @@ class TimedRun:
         # A transfer that was asked for at the last moment may still take a leader away, and its reads with it.
         self.run_until(self.now + 2 * self.world.timing.election_timeout_max_s)
         self._read_in_peace()
-        self._hand_over()
+        self._transfer_leadership()
 
     def _read_in_peace(self) -> None:
         """Whoever leads then confirms a read."""
@@ -255,7 +255,7 @@ class TimedRun:
         if not self.run_until(self.now + READ_WITHIN_S, lambda: ticket is not None and ticket not in leader.reads):
             raise NotLive(f"a read is not confirmed within {READ_WITHIN_S} s")
 
-    def _hand_over(self) -> None:
+    def _transfer_leadership(self) -> None:
         """In peace, whoever is asked to take over does."""
         leader = self.world.leader()
         assert leader is not None

@@ -24,7 +24,8 @@ from dataclasses import dataclass
 from random import Random
 from unittest.mock import patch
 
-from paceline.core import progress, transfer
+from paceline.core.raft import replication as progress
+from paceline.core.raft import snapshot_transfer as transfer
 from simulation.action_world import ActionWorld
 from simulation.schedulers import ActionRun, TimedRun
 from simulation.world import World

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import deque
 from random import Random
 
-from paceline.runtime.memory_transport import Kind, MemoryNetwork, Policy, _Inbox
-from paceline.runtime.transport import Received, Sent
+from paceline.runtime.transport.memory_transport import Kind, MemoryNetwork, Policy, _Inbox
+from paceline.runtime.transport.transport import Received, Sent
 
 REMEMBERED_FRAMES = 4_000
 STALE_S = 8.0

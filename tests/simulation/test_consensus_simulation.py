@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from paceline.core import progress, transfer
+from paceline.core.raft import replication as progress
+from paceline.core.raft import snapshot_transfer as transfer
 from simulation.schedulers import ActionRun, TimedRun
 
 ACTION_SEEDS, ACTION_STEPS = 180, 3000

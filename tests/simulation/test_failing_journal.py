@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import pytest
 
 from paceline.errors import JournalFailed
-from paceline.runtime.memory_transport import MemoryTransport
 from paceline.runtime.reactor import FAILED_HAND_OVER_S
-from paceline.runtime.transport import Sent
+from paceline.runtime.transport.memory_transport import MemoryTransport
+from paceline.runtime.transport.transport import Sent
 from paceline_protocol.codec import decode
 from paceline_protocol.messages import (
     AppendResponse,

@@ -15,17 +15,18 @@ import pytest
 
 from core.scenarios import run_file
 from modes import source_only
-from paceline.core import progress, transfer
-from paceline.core.config_change import ConfigHistory
-from paceline.core.consensus import Consensus, ConsensusViolation, HardState, Log, Role
-from paceline.core.election import Ballot, Election
-from paceline.core.follower import Follower
-from paceline.core.leadership import Leadership
-from paceline.core.progress import Replication
-from paceline.core.questions import Questions
-from paceline.core.reads import Reads
-from paceline.core.standing import Standing
-from paceline.core.writes import Writes
+from paceline.core.raft import replication as progress
+from paceline.core.raft import snapshot_transfer as transfer
+from paceline.core.raft.configuration import ConfigHistory
+from paceline.core.raft.confirmations import Confirmations
+from paceline.core.raft.consensus import Consensus, ConsensusViolation, HardState, Log, Role
+from paceline.core.raft.election import Ballot, Election
+from paceline.core.raft.eligibility import Eligibility
+from paceline.core.raft.follower import Follower
+from paceline.core.raft.leadership import Leadership
+from paceline.core.raft.read_index import ReadIndex
+from paceline.core.raft.replication import Replication
+from paceline.core.raft.writes import Writes
 from paceline_protocol.messages import Append, AppendResponse
 from simulation.consensus_world import InvariantViolation
 from simulation.schedulers import ActionRun
@@ -148,7 +149,7 @@ def do_not_write(part: str) -> Callable[[Method], Method]:
 
 
 def answer_unasked(true: Method) -> Method:
-    def take_confirmed(self: Reads, through: int) -> list[tuple[int, int]]:
+    def take_confirmed(self: ReadIndex, through: int) -> list[tuple[int, int]]:
         reads = [(ticket, index) for _, ticket, index in self._waiting]
         self._waiting.clear()
         return reads
@@ -161,7 +162,7 @@ def count_any_answer(true: Method) -> Method:
 
 
 def count_answers_as_of_now(true: Method) -> Method:
-    def answered(self: Questions, peer: str, number: int) -> float | None:
+    def answered(self: Confirmations, peer: str, number: int) -> float | None:
         true(self, peer, number)
         return max(self._asked_at.values(), default=None)
 
@@ -207,14 +208,14 @@ FAULTS = [
     Fault("helps to depose a leader it hears", Election, "protects_leader", always(False), "prevote_keeps_leader"),
     Fault("stands without a pre-vote", Consensus, "campaign", stand_without_pre_vote, "prevote_keeps_leader"),
     Fault("never campaigns once its removal is in its log", ConfigHistory, "previous", always(None), "leader_removed"),
-    Fault("answers a read without a question", Reads, "take_confirmed", answer_unasked, "stale_read"),
-    Fault("counts answers to an earlier question", Questions, "answered", count_any_answer, "stale_read"),
-    Fault("takes a late answer for one of now", Questions, "answered", count_answers_as_of_now, "check_quorum"),
+    Fault("answers a read without a question", ReadIndex, "take_confirmed", answer_unasked, "stale_read"),
+    Fault("counts answers to an earlier question", Confirmations, "answered", count_any_answer, "stale_read"),
+    Fault("takes a late answer for one of now", Confirmations, "answered", count_answers_as_of_now, "check_quorum"),
     Fault("reads before its term has committed", Leadership, "has_committed_in_term", believe_to_know, "stale_read"),
-    Fault("goes on standing once it is removed", Standing, "is_removed", always(False), "removed_voter"),
+    Fault("goes on standing once it is removed", Eligibility, "is_removed", always(False), "removed_voter"),
     Fault(
         "never stands again once it was removed",
-        Standing,
+        Eligibility,
         "is_removed",
         lambda true: lambda self: self._removed_at > (0, 0),
         "removed_voter",

@@ -15,24 +15,27 @@ from typing import Any
 import pytest
 
 from modes import source_only
-from paceline.client.ledger import Ledger as ClientLedger
-from paceline.client.session import Session as ClientSession
-from paceline.core import sessions, snapshots
-from paceline.core.consensus import Consensus, ConsensusViolation
-from paceline.core.credits import Ledger
-from paceline.core.dispatch import Dispatcher
-from paceline.core.election import ElectionTimer
-from paceline.core.executor import Executor
-from paceline.core.leader import Leader
-from paceline.core.membership import FirstBoot, Identity
+from paceline.client.session.ledger import CallLedger
+from paceline.client.session.session import Session
+from paceline.core.clients import sessions
+from paceline.core.membership.first_boot import FirstBoot
+from paceline.core.membership.identity import Identity
 from paceline.core.node import NodeCore
-from paceline.core.progress import Replication
-from paceline.core.questions import Questions
-from paceline.core.slots import Slots
-from paceline.core.task import Task, TaskTable
-from paceline.core.writes import Writes
+from paceline.core.raft.confirmations import Confirmations
+from paceline.core.raft.consensus import Consensus, ConsensusViolation
+from paceline.core.raft.election import ElectionTimer
+from paceline.core.raft.replication import Replication
+from paceline.core.raft.writes import Writes
+from paceline.core.scheduling.credits import NodeLedger
+from paceline.core.scheduling.dispatch import Dispatcher
+from paceline.core.scheduling.leader import Leader
+from paceline.core.state import snapshots
+from paceline.core.state.table import TaskTable
+from paceline.core.state.task import Task
+from paceline.core.work.leader_link import LeaderLink
+from paceline.core.work.slots import Slots
 from paceline.errors import JournalCorrupt
-from paceline.runtime import journal_writer
+from paceline.runtime.journal import writer as journal_writer
 from paceline.runtime.reactor import Reactor
 from simulation import peer_faults as broken
 from simulation import world as world_module
@@ -60,8 +63,16 @@ class Fault:
     finding: str = ""  # what the world has to say of it, if there is something that it could say by accident
 
 
-TASK, LEADER, EXECUTOR = "core.test_task:test", "core.test_leader:test", "core.test_executor:test"
-SESSIONS, DELIVERY, NODE = "core.test_sessions:test", "core.test_delivery:test", "core.test_node:test"
+TASK, LEADER, LINK = (
+    "core.state.test_task:test",
+    "core.scheduling.test_leader:test",
+    "core.work.test_leader_link:test",
+)
+SESSIONS, DELIVERY, NODE = (
+    "core.clients.test_sessions:test",
+    "core.scheduling.test_delivery:test",
+    "core.test_node:test",
+)
 CLIENT, HERE = "client.test_session:test", "simulation.test_planted_peer_faults:test"
 JOURNAL, WORLD = "journal.test_recovery:test", "simulation.test_world:test"
 
@@ -99,7 +110,7 @@ FAULTS = [
     Fault("logs the end before the acceptance", Leader, "_propose_draft", broken.end_before_acceptance),
     Fault(
         "releases before it is acknowledged",
-        sessions.Session,
+        sessions.ClientSession,
         "acknowledge",
         broken.release_early,
         f"{SESSIONS}_results_are_released_when_their_update_is_acknowledged_and_once",
@@ -118,10 +129,10 @@ FAULTS = [
         f"{LEADER}_an_old_account_that_comes_late_is_ignored",
     ),
     Fault("gives back what is under way", Leader, "on_enrol", broken.give_back_whatever_is_missing, faults=SLOW),
-    Fault("takes a dispatch twice", Executor, "on_dispatch", broken.take_twice, faults=DUPLICATES),
+    Fault("takes a dispatch twice", LeaderLink, "on_dispatch", broken.take_twice, faults=DUPLICATES),
     Fault(
         "numbers dispatches from zero",
-        Executor,
+        LeaderLink,
         "__init__",
         broken.number_from_zero,
         f"{DELIVERY}_what_was_sent_to_a_node_before_it_was_restarted_does_not_start_there",
@@ -136,14 +147,18 @@ FAULTS = [
     ),
     Fault(
         "takes a late answer for one of now",
-        Questions,
+        Confirmations,
         "answered",
         broken.count_answers_as_of_now,
         faults=GHOSTS,
         finding="dispatches, and can have heard only",
     ),
     Fault(
-        "hears deposed leaders", Executor, "_follow", broken.follow_anyone, f"{EXECUTOR}_a_deposed_leader_is_not_heard"
+        "hears deposed leaders",
+        LeaderLink,
+        "_follow",
+        broken.follow_anyone,
+        f"{LINK}_a_deposed_leader_is_not_heard",
     ),
     Fault(
         "does not adopt what runs",
@@ -179,21 +194,21 @@ FAULTS = [
     ),
     # what is never finished
     Fault("never runs what it recovered", Dispatcher, "settle", broken.always(0), faults=CRASHES),
-    Fault("never gives credit back", Ledger, "drop", broken.keep_credit),
+    Fault("never gives credit back", NodeLedger, "drop", broken.keep_credit),
     Fault("forgets outcomes before they are recorded", Slots, "report", broken.forget_outcomes, faults=DUPLICATES),
-    Fault("client forgets what it sent", ClientLedger, "requeue_sent", broken.forget_sent, faults=CRASHES),
-    Fault("client forgets what only a leader had", ClientLedger, "requeue_sent", broken.forget_taken, faults=CRASHES),
-    Fault("client does not ask for what was accepted", ClientSession, "_send_waits", broken.skip, faults=CRASHES),
+    Fault("client forgets what it sent", CallLedger, "requeue_sent", broken.forget_sent, faults=CRASHES),
+    Fault("client forgets what only a leader had", CallLedger, "requeue_sent", broken.forget_taken, faults=CRASHES),
+    Fault("client does not ask for what was accepted", Session, "_send_waits", broken.skip, faults=CRASHES),
     Fault(
         "client does not miss an update",
-        ClientSession,
+        Session,
         "_update",
         broken.miss_an_update,
         f"{CLIENT}_a_gap_in_the_updates_begins_a_new_epoch_that_asks_for_what_is_missing",
     ),
     Fault(
         "client believes what follows a gap",
-        ClientSession,
+        Session,
         "_update",
         broken.miss_an_update,
         f"{CLIENT}_what_is_called_accepted_behind_a_gap_may_have_been_refused_in_it",

@@ -23,13 +23,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from paceline.core.consensus import Timing
-from paceline.core.executor import INCARNATION_SHIFT
+from paceline.core.incarnation import INCARNATION_SHIFT
 from paceline.core.node import NodeCore
+from paceline.core.raft.consensus import Timing
 from paceline.core.settings import Settings
-from paceline.core.snapshots import snapshot_of
-from paceline.runtime.journal_writer import Writer
-from paceline.runtime.memory_transport import Kind
+from paceline.core.state.snapshots import snapshot_of
+from paceline.runtime.journal.writer import Writer
+from paceline.runtime.transport.memory_transport import Kind
 from paceline_protocol.messages import AdminOp, EntryKind
 from simulation.clients import SimulatedClient
 from simulation.history import History, InvariantBroken

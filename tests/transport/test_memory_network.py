@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from paceline.runtime.memory_transport import QUEUE_MESSAGES, Kind, MemoryNetwork, Policy
-from paceline.runtime.transport import Received, Sent, Source
+from paceline.runtime.transport.memory_transport import QUEUE_MESSAGES, Kind, MemoryNetwork, Policy
+from paceline.runtime.transport.transport import Received, Sent, Source
 
 A, B = "a:7077", "b:7077"
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paceline.runtime.zap import answer
+from paceline.runtime.transport.zap import answer
 
 KEY = bytes(range(32))
 REQUEST = [b"1.0", b"request-1", b"", b"10.0.0.1", b"", b"CURVE", KEY]

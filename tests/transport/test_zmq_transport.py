@@ -14,9 +14,10 @@ import zmq
 from modes import source_only
 from paceline.config import parse_address
 from paceline.errors import ConfigError, PortInUse
-from paceline.runtime import transport as transport_module
-from paceline.runtime.transport import Sent, Source, ZmqTransport
-from paceline.runtime.zmq_sockets import reachable_host
+from paceline.runtime.transport import zmq_transport as transport_module
+from paceline.runtime.transport.transport import Sent, Source
+from paceline.runtime.transport.zmq_sockets import reachable_host
+from paceline.runtime.transport.zmq_transport import ZmqTransport
 from paceline.security import generate_keys
 from transport.worlds import DEADLINE_S, MAX_FRAME_BYTES, WorkerEnd, ZmqEnd, ZmqWorld, hear, take, until
 

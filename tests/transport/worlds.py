@@ -12,8 +12,9 @@ from typing import Protocol
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from paceline.runtime.memory_transport import MemoryEndpoint, MemoryNetwork, MemoryTransport
-from paceline.runtime.transport import Received, Sent, Source, Transport, ZmqTransport
+from paceline.runtime.transport.memory_transport import MemoryEndpoint, MemoryNetwork, MemoryTransport
+from paceline.runtime.transport.transport import Received, Sent, Source, Transport
+from paceline.runtime.transport.zmq_transport import ZmqTransport
 from paceline.security import CurveKeys
 from paceline_protocol.stream import FrameReader, pack_frame
 

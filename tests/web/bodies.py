@@ -6,8 +6,8 @@ from typing import Any
 
 from core.cluster_stories import node
 from core.node_scenarios import NodeScenario
-from paceline.core.metrics import metrics
-from paceline.core.tally import LATENCY_BOUNDS_US, Histogram
+from paceline.core.measures.histogram import LATENCY_BOUNDS_US, Histogram
+from paceline.core.reports.metrics import metrics
 from paceline.runtime.counters import Counters
 
 STORY = """start abc expect=3

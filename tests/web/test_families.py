@@ -9,7 +9,7 @@ from typing import Any
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from paceline.core.tally import NAMES_LIMIT
+from paceline.core.measures.tally import NAMES_LIMIT
 from paceline.web.families import Snapshot, buckets, families
 from paceline.web.table import METRICS
 from web.bodies import of_a_cluster

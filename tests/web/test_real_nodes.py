@@ -19,10 +19,10 @@ import pytest
 
 from integration.conftest import wait_until
 from paceline import Cluster
-from paceline.client.local import Node
 from paceline.config import METRICS_PORT_OFFSET, ClusterFile, NodeConfig
 from paceline.errors import ConfigError, PortInUse
-from paceline.runtime.web import open_web
+from paceline.local.node_process import Node
+from paceline.runtime.children.web_child import open_web
 
 TASKS = Path(__file__).parents[1] / "integration" / "sample_tasks.py"
 

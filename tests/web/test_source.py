@@ -8,18 +8,19 @@ from random import Random
 from typing import Any
 
 from integration.conftest import wait_until
-from paceline.core.log import HardState
-from paceline.core.membership import Identity
+from paceline.core.membership.identity import Identity
 from paceline.core.node import NodeCore
-from paceline.core.ready import Persist
+from paceline.core.raft.log import HardState
+from paceline.core.raft.ready import Persist
+from paceline.core.reports.status import status
 from paceline.core.settings import Settings
 from paceline.errors import JournalFailed
+from paceline.runtime.children.web_child import JOURNAL_STUCK_S, MetricsSource
 from paceline.runtime.counters import Counters
-from paceline.runtime.files import RealFiles
-from paceline.runtime.journal import DiskJournal
+from paceline.runtime.journal.files import RealFiles
+from paceline.runtime.journal.journal import DiskJournal
+from paceline.runtime.journal.recovery import Recovered
 from paceline.runtime.reactor import Reactor
-from paceline.runtime.recovery import Recovered
-from paceline.runtime.web import JOURNAL_STUCK_S, MetricsSource
 from paceline.web.families import families
 from paceline_protocol.payload import unpack_value
 
@@ -37,6 +38,7 @@ def reactor(now: float) -> Reactor:
         random=Random(1),
         now=now,
         durable_at_once=True,
+        status=status,
     )
     for tenth in range(20):
         core.tick(now + tenth / 10)

@@ -8,7 +8,7 @@ from collections import deque
 from pathlib import Path
 from typing import Any, TypeVar
 
-from paceline.runtime.pool import Pool
+from paceline.runtime.children.pool import Pool
 from paceline_protocol import codec, payload
 from paceline_protocol.messages import Assignment, Done, Message, Run, TaskEnd, WorkerReady
 from paceline_protocol.stream import FrameReader, pack_frame

@@ -10,15 +10,16 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from paceline.client import Cluster, Future
+from paceline.client import Future
+from paceline.local import Cluster
+from paceline_bench.bodies.tasks import nap, noop
 from paceline_bench.peers.wire import RESULT_TIMEOUT_S, Done, Setup, System
-from paceline_bench.tasks import nap, noop
 
 
 class Rival(System):
     def __init__(self, setup: Setup) -> None:
         journal = setup.options["journal"]
-        self._cluster = Cluster.local("paceline_bench.tasks", nodes=1, workers=setup.workers, journal=journal)
+        self._cluster = Cluster.local("paceline_bench.bodies.tasks", nodes=1, workers=setup.workers, journal=journal)
         self._client = self._cluster.__enter__().client()
 
     def submit(self, number: int) -> Future[int]:

@@ -21,7 +21,7 @@ from paceline_protocol.messages import AdminOp
 
 if TYPE_CHECKING:
     from paceline.client import Client
-    from paceline.runtime.unsafe import Recovery, Survivor
+    from paceline.runtime.journal.unsafe_recovery import Recovery, Survivor
 
 CHANGE_TIMEOUT_S = 30.0
 STATUS_TIMEOUT_S = 5.0
@@ -145,9 +145,9 @@ def recover(unsafe: bool, data_dir: Path | None, cluster_path: str | None, port:
 
     The node must be stopped. Without --unsafe nothing is changed, and it is said what may be lost.
     """
-    from paceline.runtime.storage import default_directory
-    from paceline.runtime.unsafe import look
-    from paceline.runtime.unsafe import recover as recover_node
+    from paceline.runtime.journal.data_directory import default_directory
+    from paceline.runtime.journal.unsafe_recovery import look
+    from paceline.runtime.journal.unsafe_recovery import recover as recover_node
 
     if data_dir is None:
         data_dir = default_directory(ClusterFile.load(cluster_path).name if cluster_path else "", port)

@@ -35,10 +35,10 @@ def demo(as_json: bool, keep: bool, amqp: str | None) -> int:
     SIGKILL halfway, and checks the count against one made by a single process. Exits with 1 if they differ.
     """
     show_messages = _bridge_demo(amqp) if amqp is not None else None
-    from paceline.client.scratch import ScratchDirectory
     from paceline.demo.nodes import NODES, DemoCluster
     from paceline.demo.run import run
     from paceline.demo.words import library_files
+    from paceline.local.scratch import ScratchDirectory
 
     files = library_files()
     workers = 2 if (os.cpu_count() or 1) > NODES else 1

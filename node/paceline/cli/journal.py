@@ -11,7 +11,7 @@ import click
 from paceline.errors import JournalError
 
 if TYPE_CHECKING:
-    from paceline.runtime.recovery import Recovered
+    from paceline.runtime.journal.recovery import Recovered
 
 _directory = click.argument("directory", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -30,7 +30,7 @@ def journal() -> None:
 @_json
 def verify(directory: Path, as_json: bool) -> int:
     """Read everything, and say whether it is whole."""
-    from paceline.runtime.recovery import read_journal
+    from paceline.runtime.journal.recovery import read_journal
 
     found = read_journal(_journal_in(directory))
     fields = summary(found)
@@ -48,8 +48,8 @@ def verify(directory: Path, as_json: bool) -> int:
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Stop after N records.")
 def dump(directory: Path, as_json: bool, limit: int | None) -> int:
     """Print every record, a line each."""
-    from paceline.runtime.records import Kind
-    from paceline.runtime.recovery import Recovered, find_segments, read_segment
+    from paceline.runtime.journal.records import Kind
+    from paceline.runtime.journal.recovery import Recovered, find_segments, read_segment
     from paceline_protocol.messages import EntryKind
 
     paths = find_segments(_journal_in(directory))
@@ -97,7 +97,7 @@ def summary(found: Recovered) -> dict[str, Any]:
 
 def _journal_in(directory: Path) -> Path:
     """Where the segments are. Raises JournalError if there are none: that is not a journal that is whole."""
-    from paceline.runtime.recovery import find_segments
+    from paceline.runtime.journal.recovery import find_segments
 
     inner = directory / "journal"
     journal = inner if inner.is_dir() else directory

@@ -2,6 +2,5 @@
 
 from paceline.client.client import Client, NamedTask, current_client
 from paceline.client.future import Future
-from paceline.client.local import Cluster
 
-__all__ = ["Client", "Cluster", "Future", "NamedTask", "current_client"]
+__all__ = ["Client", "Future", "NamedTask", "current_client"]

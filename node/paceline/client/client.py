@@ -22,9 +22,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
-from paceline.client.driver import Driver, PackedCall
+from paceline.client.driver.driver import Driver, PackedCall
 from paceline.client.future import Future
-from paceline.client.session import Session
+from paceline.client.session.session import Session
 from paceline.config import (
     DEFAULT_PORT,
     LOOPBACK_HOST,

@@ -16,7 +16,7 @@ from paceline_protocol.messages import TaskEnd
 from paceline_protocol.payload import unpack_error, unpack_value
 
 if TYPE_CHECKING:
-    from paceline.client.driver import Driver
+    from paceline.client.driver.driver import Driver
 
 T_co = TypeVar("T_co", covariant=True)
 

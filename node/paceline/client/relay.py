@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from paceline.client.client import Client
-from paceline.client.driver import ACCEPTED, News
+from paceline.client.driver.driver import ACCEPTED, News
 from paceline.client.future import REFUSED
 from paceline.config import ClusterFile
 from paceline_protocol.codec import encode_calls

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from paceline.core.log import Snapshot
-from paceline.core.ready import Persist
+from paceline.core.raft.log import Snapshot
+from paceline.core.raft.ready import Persist
 from paceline_protocol.messages import Assignment, ClientReply, Envelope, PeerMessage
 
 PeerBatch = tuple[str, Envelope, list[PeerMessage]]

@@ -1,7 +1,7 @@
 """The whole brain of a node: events and ``now`` in, effects out.
 
 It joins five parts that know nothing of each other: consensus (the replicated log), the task table (what the log says),
-the executor (this node's workers), the leader (only while this node leads), and the membership of peers.
+the leader_link (this node's workers), the leader (only while this node leads), and the membership of peers.
 
 What must not be here: a clock, a socket, a file, a thread, a random number that was not passed in. The reactor is the
 shell that has them. Events only change state, so that a burst of frames costs one dispatch, one log append per follower
@@ -20,26 +20,25 @@ leaves before what. A second file would hide half of that.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import inf
 from typing import Any
 
-from paceline.core.applied import Applied
-from paceline.core.clients import Clients
-from paceline.core.consensus import Consensus
+from paceline.core.clients.client_info import Clients
 from paceline.core.effects import Effects, Notice, PeerBatch, Urgent
-from paceline.core.election import RandomSource
-from paceline.core.executor import Executor
-from paceline.core.leader import Leader
-from paceline.core.meeting import Meeting
-from paceline.core.membership import Identity
-from paceline.core.replica_keeper import ReplicaKeeper
+from paceline.core.measures.traces import Traces
+from paceline.core.membership.identity import Identity
+from paceline.core.membership.peering import Peering
+from paceline.core.membership.replica_keeper import ReplicaKeeper
+from paceline.core.raft.consensus import Consensus
+from paceline.core.raft.timing import RandomSource
+from paceline.core.scheduling.leader import Leader
+from paceline.core.scheduling.takeover import Takeover
 from paceline.core.settings import Settings
-from paceline.core.slots import UnrecordedBatch
-from paceline.core.status import status
-from paceline.core.takeover import Takeover
-from paceline.core.task import TaskTable
-from paceline.core.traces import Traces
+from paceline.core.state.applied import Applied
+from paceline.core.state.table import TaskTable
+from paceline.core.work.leader_link import LeaderLink
+from paceline.core.work.slots import UnrecordedBatch
 from paceline_protocol.codec import decode_outcomes
 from paceline_protocol.errors import ProtocolError
 from paceline_protocol.messages import (
@@ -112,11 +111,14 @@ class NodeCore:
         consensus: Consensus | None = None,
         durable_at_once: bool = False,
         metrics_address: str = "",
+        status: Callable[[NodeCore, float], dict[str, Any]],
     ) -> None:
         """``spare_cluster_id``: a fresh random id, used if this node forms the cluster. ``consensus``: what a restarted
         node had persisted; None for a blank log. ``durable_at_once``: of a blank log, see Consensus.
-        ``metrics_address``: where this node's metrics are served, "" for nowhere."""
+        ``metrics_address``: where this node's metrics are served, "" for nowhere. ``status``: (this node, now) -> what
+        it knows of its cluster, for whoever asks."""
         self.settings = settings
+        self._status = status
         self.identity = identity
         if not identity.consents and not identity.handed_to:
             identity.consents = frozenset({identity.node_id})
@@ -126,11 +128,11 @@ class NodeCore:
         self.table = TaskTable(settings)
         self.applied = Applied(settings, self.consensus, self.table, journaled=not durable_at_once)
         self.traces = Traces()
-        self.executor = Executor(settings, identity.incarnation, self.traces)
-        self.meeting = Meeting(settings, identity, address=address, spare_cluster_id=spare_cluster_id)
-        self.directory = self.meeting.directory
+        self.leader_link = LeaderLink(settings, identity.incarnation, self.traces)
+        self.peering = Peering(settings, identity, address=address, spare_cluster_id=spare_cluster_id)
+        self.directory = self.peering.directory
         self.directory.own_metrics_address = metrics_address
-        self.tally = self.executor.slots.tally
+        self.tally = self.leader_link.slots.tally
         self.leader: Leader | None = None
         self._takeover: Takeover | None = None  # of the tasks there are, before it leads
         self.elections_won = 0
@@ -147,7 +149,7 @@ class NodeCore:
         self._lingering_events = 0  # since then
         self._known_leader = ""
         self.clients = Clients()
-        self.keeper = ReplicaKeeper(settings, self.consensus, self.hand_over)
+        self.keeper = ReplicaKeeper(settings, self.consensus, self.transfer_leadership)
         if identity.formed and not self.consensus.log.last_index:
             self.consensus.bootstrap(
                 now
@@ -166,8 +168,8 @@ class NodeCore:
         if self.consensus.leader_id:
             return "" if self.consensus.leader_id == self.node_id else self.consensus.leader_id
         recent = now - 2 * self.settings.timing.election_timeout_max_s
-        if self.executor.heard_at >= recent and self.executor.term >= self.consensus.term:
-            return "" if self.executor.leader == self.node_id else self.executor.leader
+        if self.leader_link.heard_at >= recent and self.leader_link.term >= self.consensus.term:
+            return "" if self.leader_link.leader == self.node_id else self.leader_link.leader
         return ""
 
     def missing_voters(self) -> int:
@@ -184,7 +186,7 @@ class NodeCore:
         """The term that goes with :meth:`leader_id`: that in which this node leads, or the highest that it knows."""
         if self.leader is not None:
             return self.leader.term
-        return max(self.consensus.term, self.executor.term)
+        return max(self.consensus.term, self.leader_link.term)
 
     # --- events: clients ----------------------------------------------------------------------------------------
 
@@ -212,7 +214,7 @@ class NodeCore:
             self.clients.told(key, message.about, now)
             if session is not None:
                 session.heard_at = now  # so that it is told when another leads
-            self._reply(key, StatusReply(message.request, pack_value(status(self, now))))
+            self._reply(key, StatusReply(message.request, pack_value(self._status(self, now))))
         elif leader is None or session is None:
             self._reply(key, self._redirect(now))
         elif isinstance(message, Ping):
@@ -278,29 +280,29 @@ class NodeCore:
             self._log_at = -inf
         for message in messages:
             if isinstance(message, PeerHello):
-                self.meeting.on_hello(envelope, message, now, self.leader_id(now), self.term())
+                self.peering.on_hello(envelope, message, now, self.leader_id(now), self.term())
             elif isinstance(message, Consent):
-                if for_us and self.meeting.on_consent(envelope.sender, message):
+                if for_us and self.peering.on_consent(envelope.sender, message):
                     self.consensus.bootstrap(now)
             elif isinstance(message, ConsentReceived):
                 if for_us:
-                    self.meeting.on_consent_received(message)
+                    self.peering.on_consent_received(message)
             elif ours:
                 if isinstance(message, _CONSENSUS):
                     self.consensus.step(envelope.sender, message, now)
                 else:
                     self._on_work(envelope.sender, message, now)
-        self._pass_on_meeting()
+        self._pass_on_peering()
         self._schedule()
 
     def _on_work(self, sender: str, message: PeerMessage, now: float) -> None:
         """Tasks between a leader and a node. Raises nothing: what is malformed was refused by the codec."""
         if isinstance(message, Beat):
-            self.executor.on_beat(sender, message, now)
+            self.leader_link.on_beat(sender, message, now)
         elif isinstance(message, Dispatch):
-            self.executor.on_dispatch(sender, message, now)
+            self.leader_link.on_dispatch(sender, message, now)
         elif isinstance(message, Revoke):
-            self.executor.on_revoke(sender, message, now)
+            self.leader_link.on_revoke(sender, message, now)
         elif self.leader is None:
             return
         elif isinstance(message, NodeOutcomes):
@@ -322,11 +324,11 @@ class NodeCore:
     def on_worker_ready(self, worker_id: bytes, names: tuple[str, ...]) -> None:
         """A worker can run tasks."""
         self._effects_at = self._log_at = -inf
-        self.executor.worker_ready(worker_id, names)
+        self.leader_link.worker_ready(worker_id, names)
 
     def on_worker_done(self, worker_id: bytes, outcomes: tuple[Outcome, ...], now: float) -> None:
         """A worker answered."""
-        self.executor.worker_done(worker_id, outcomes, now)
+        self.leader_link.worker_done(worker_id, outcomes, now)
         self._linger(now)
 
     def on_worker_trace(self, trace: Trace) -> None:
@@ -336,7 +338,7 @@ class NodeCore:
     def on_worker_lost(self, worker_id: bytes, how: str, now: float) -> None:
         """A worker died."""
         self._effects_at = self._log_at = -inf
-        self.executor.worker_lost(worker_id, how, now)
+        self.leader_link.worker_lost(worker_id, how, now)
 
     # --- events: time and durability ----------------------------------------------------------------------------
 
@@ -395,9 +397,9 @@ class NodeCore:
         self._review_leadership(now)
         if now >= self._next_hello:
             self._next_hello = now + self.settings.hello_interval_s
-            if self.meeting.meet(now, self.leader_id(now), self.term()):
+            if self.peering.meet(now, self.leader_id(now), self.term()):
                 self.consensus.bootstrap(now)
-            self._pass_on_meeting()
+            self._pass_on_peering()
         leader = self.leader
         if leader is not None:
             if heartbeat or now >= self._next_beat:
@@ -413,19 +415,19 @@ class NodeCore:
             if leader is not None:
                 leader.expire_sessions(now)
 
-    def _pass_on_meeting(self) -> None:
+    def _pass_on_peering(self) -> None:
         """What getting to know others has led to."""
-        meeting, effects = self.meeting, self._effects
-        effects.to_peers += [(address, self._envelope(""), [hello]) for address, hello in meeting.knocks]
-        for node_id, message in meeting.messages:
+        peering, effects = self.peering, self._effects
+        effects.to_peers += [(address, self._envelope(""), [hello]) for address, hello in peering.knocks]
+        for node_id, message in peering.messages:
             self._send(node_id, message)
-        effects.notices += meeting.notices
-        effects.identity_changed |= meeting.identity_changed
-        meeting.knocks, meeting.messages, meeting.notices, meeting.identity_changed = [], [], [], False
+        effects.notices += peering.notices
+        effects.identity_changed |= peering.identity_changed
+        peering.knocks, peering.messages, peering.notices, peering.identity_changed = [], [], [], False
 
     def _live_nodes(self, now: float) -> list[str]:
         """The nodes of this cluster that were heard lately, this one first."""
-        return [self.node_id, *self.meeting.live_peers(now)]
+        return [self.node_id, *self.peering.live_peers(now)]
 
     def _review_replicas(self, leader: Leader, now: float) -> None:
         keeper = self.keeper
@@ -436,7 +438,7 @@ class NodeCore:
             self._notice("info", f"replicas: voters {', '.join(config.voters)}; learners {learners}")
         keeper.changed = []
 
-    def hand_over(self, now: float, to: str = "") -> str:
+    def transfer_leadership(self, now: float, to: str = "") -> str:
         """Leader: make way for the voter ``to``, or for the one that has most of the log. Returns the voter that is to
         take over, also if it was asked before, and "" if nobody can.
 
@@ -479,7 +481,7 @@ class NodeCore:
             self._take_over(now)
         else:
             self._takeover = None
-        self.executor.reject_before(consensus.term)
+        self.leader_link.reject_before(consensus.term)
         known = self.leader_id(now)
         if known != self._known_leader:
             self._known_leader = known
@@ -532,7 +534,7 @@ class NodeCore:
         self._pass_work(now)
         if self.leader is not None and self.leader.log_is_awaited:
             self._effects_at = self._log_at = -inf
-        to_workers = self.executor.assign() if self.executor.slots.queue else []
+        to_workers = self.leader_link.assign() if self.leader_link.slots.queue else []
         to_peers: list[PeerBatch] = []
         if self._out and now < self._effects_at:  # otherwise it leaves in one batch with the rest
             to_peers, self._out = self._batches(self._out), {}
@@ -578,8 +580,8 @@ class NodeCore:
         effects, self._effects = self._effects, Effects()
         effects.persist = ready.persist
         effects.save_snapshot, self.applied.to_save = self.applied.to_save, None
-        if self.executor.slots.queue:
-            effects.to_workers = self.executor.assign()
+        if self.leader_link.slots.queue:
+            effects.to_workers = self.leader_link.assign()
         effects.to_clients = self._take_replies(now)
         if self._out:
             effects.to_peers += self._batches(self._out)
@@ -610,7 +612,7 @@ class NodeCore:
     def _pass_work(self, now: float) -> None:
         """Dispatch, and carry messages between the leader and the executors until this node's own have nothing to
         say."""
-        leader, executor, own_id = self.leader, self.executor, self.identity.node_id
+        leader, leader_link, own_id = self.leader, self.leader_link, self.identity.node_id
         while True:
             if leader is not None:
                 if leader.tasks.ready_tasks and leader.is_logging and self.consensus.has_quorum_lease(now):
@@ -623,22 +625,22 @@ class NodeCore:
                             self._on_work(own_id, message, now)
                         else:
                             self._send(node_id, message)
-            if not executor.outbox:
+            if not leader_link.outbox:
                 return
-            outbox, executor.outbox = executor.outbox, []
+            outbox, leader_link.outbox = leader_link.outbox, []
             for report in outbox:
                 if not isinstance(report, UnrecordedBatch):
-                    if executor.leader == own_id:
+                    if leader_link.leader == own_id:
                         self._on_work(own_id, report, now)
                     else:
-                        self._send(executor.leader, report)
-                elif executor.leader != own_id:
-                    self._send(executor.leader, report.message(executor.term))
+                        self._send(leader_link.leader, report)
+                elif leader_link.leader != own_id:
+                    self._send(leader_link.leader, report.message(leader_link.term))
                     if len(self.traces):
                         for trace in self.traces.take_reported(report.items):
-                            self._send(executor.leader, trace)
+                            self._send(leader_link.leader, trace)
                 elif leader is not None:
-                    leader.on_outcomes(own_id, executor.term, report.seq, report.items, now)
+                    leader.on_outcomes(own_id, leader_link.term, report.seq, report.items, now)
 
     def _envelope(self, recipient: str) -> Envelope:
         return Envelope(self.identity.cluster_id, self.node_id, self.identity.incarnation, recipient)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from paceline.core.election import Timing
-from paceline.core.replicas import wanted_voters
+from paceline.core.raft.quorum import wanted_voters
+from paceline.core.raft.timing import Timing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

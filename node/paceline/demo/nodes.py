@@ -12,10 +12,10 @@ import time
 from collections.abc import Sequence
 from types import TracebackType
 
-from paceline.client.local import Node
-from paceline.client.scratch import ScratchDirectory
 from paceline.config import new_cluster
 from paceline.demo.tasks import NOTES_VARIABLE
+from paceline.local.node_process import Node
+from paceline.local.scratch import ScratchDirectory
 
 NODES = 3
 READY_TIMEOUT_S = 30.0

@@ -22,12 +22,12 @@ from math import inf
 from typing import Protocol
 
 from paceline.core.effects import Effects, PeerBatch, WorkerBatch
+from paceline.core.measures.histogram import LATENCY_BOUNDS_US, Histogram
 from paceline.core.node import NodeCore
-from paceline.core.tally import LATENCY_BOUNDS_US, Histogram
 from paceline.errors import JournalFailed
 from paceline.runtime.counters import Counters
-from paceline.runtime.journal import Journal
-from paceline.runtime.transport import Received, Sent, Source, Transport
+from paceline.runtime.journal.journal import Journal
+from paceline.runtime.transport.transport import Received, Sent, Source, Transport
 from paceline_protocol import messages as m
 from paceline_protocol.codec import decode, decode_fields, encode, encode_fields
 from paceline_protocol.errors import ProtocolError
@@ -198,7 +198,7 @@ class Reactor:
         elif (
             kind is m.MetricsRequest
             and self._metrics is not None
-            and worker_id not in self.core.executor.slots.workers  # a worker runs user code, and is no one to tell
+            and worker_id not in self.core.leader_link.slots.workers  # a worker runs user code, and is no one to tell
         ):
             self._transport.send_worker(worker_id, encode(m.MetricsReply(self._metrics(now))))
         elif kind is m.WorkerFailed and self._on_worker_failed is not None:
@@ -222,7 +222,7 @@ class Reactor:
         if ended is not None:
             worker_id, how = ended
             self.counters.worker_exits += 1
-            if worker_id in self.core.executor.slots.workers:
+            if worker_id in self.core.leader_link.slots.workers:
                 _logger.warning("worker %s ended: %s", worker_id.hex(), how)
             else:
                 _logger.warning(
@@ -288,7 +288,7 @@ class Reactor:
         core = self.core
         self._failure = failure
         self._promises.clear()
-        if core.leader is None or not core.hand_over(now):
+        if core.leader is None or not core.transfer_leadership(now):
             raise failure
         self._failed_term = core.leader.term
         self._ends_at = now + FAILED_HAND_OVER_S
@@ -297,7 +297,7 @@ class Reactor:
         """Everything of this turn has left. Raises the failure once another leads, or can't be waited for."""
         core = self.core
         if core.leader is not None:
-            is_over = not core.hand_over(now)  # again, if that took too long and nobody stood
+            is_over = not core.transfer_leadership(now)  # again, if that took too long and nobody stood
         else:  # deposed in the same term: it lost touch with the others, who elect one without its help
             is_over = core.leader_id(now) != "" or core.consensus.term == self._failed_term
         if is_over or now >= self._ends_at:

@@ -21,22 +21,22 @@ from pathlib import Path
 from types import FrameType
 
 from paceline.config import NodeConfig
-from paceline.core.consensus import Consensus
-from paceline.core.log import Log
-from paceline.core.membership import Identity
+from paceline.core.membership.identity import Identity
 from paceline.core.node import NodeCore
+from paceline.core.raft.consensus import Consensus
+from paceline.core.raft.log import Log
+from paceline.core.reports.status import forming, leaderless, status
 from paceline.core.settings import Settings
-from paceline.core.snapshots import restore
-from paceline.core.status import forming, leaderless
+from paceline.core.state.snapshots import restore
 from paceline.errors import ConfigError, ModuleImportFailed
-from paceline.runtime.journal import DiskJournal
-from paceline.runtime.pool import Pool
+from paceline.runtime.children.children import WorkerChildren
+from paceline.runtime.children.pool import Pool
+from paceline.runtime.children.web_child import MetricsSource, Web, open_web
+from paceline.runtime.journal.data_directory import Storage, default_directory
+from paceline.runtime.journal.journal import DiskJournal
 from paceline.runtime.reactor import Reactor
 from paceline.runtime.search import Search
-from paceline.runtime.storage import Storage, default_directory
-from paceline.runtime.transport import ZmqTransport
-from paceline.runtime.web import MetricsSource, Web, open_web
-from paceline.runtime.worker_children import WorkerChildren
+from paceline.runtime.transport.zmq_transport import ZmqTransport
 from paceline.worker.registry import check_module
 from paceline_protocol.codec import MAX_FRAME_BYTES
 from paceline_protocol.messages import Config, WorkerFailed
@@ -185,6 +185,7 @@ class Server:
             now=time.monotonic(),
             durable_at_once=True,
             metrics_address=self._metrics_address,
+            status=status,
         )
 
     def _restart(self) -> NodeCore:
@@ -230,6 +231,7 @@ class Server:
                 else Log(entries=recovered.entries),
                 config=snapshot.config if snapshot else Config(),
             ),
+            status=status,
         )
         if snapshot is not None:
             restore(core.table, snapshot.data)
@@ -251,9 +253,9 @@ class Server:
                 raise self._failure
             if not self._announced_ready:
                 self._greet_if_ready(started_at)
-        self._hand_over()
+        self._transfer_leadership()
 
-    def _hand_over(self) -> None:
+    def _transfer_leadership(self) -> None:
         """A leader that stops makes way first: so nobody has to miss it before another leads."""
         core = self._core
         if core.leader is None:
@@ -263,7 +265,7 @@ class Server:
         deadline = now + HAND_OVER_S
         while now < deadline and not self._hurrying:
             if core.leader is not None:
-                if not core.hand_over(now):
+                if not core.transfer_leadership(now):
                     return  # nobody is there to take over
             elif core.leader_id(now) or core.consensus.term == term:
                 return  # another leads; or, in the same term, the others are gone
@@ -328,7 +330,7 @@ class Server:
     def _greet_if_ready(self, started_at: float) -> None:
         now = time.monotonic()
         core = self._core
-        ready = len(core.executor.slots.workers)
+        ready = len(core.leader_link.slots.workers)
         if ready < self._config.workers:
             if not self._slow_import_said and now - started_at >= SLOW_IMPORT_S:
                 self._slow_import_said = True
@@ -360,8 +362,8 @@ class Server:
             leader_id,
             core.directory.address_of(leader_id),
             forming(core, now) or leaderless(core, now),
-            len(core.executor.slots.workers),
-            core.executor.slots.names(),
+            len(core.leader_link.slots.workers),
+            core.leader_link.slots.names(),
             self._metrics_address,
             "" if self._config.journal == "memory" else str(_directory_of(self._config).absolute()),
         )

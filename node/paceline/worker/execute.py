@@ -39,7 +39,7 @@ _NOT_SHOWN = (
 """Files of frames that lead to the user's code: the worker, the event loop, the import of a module of tasks."""
 
 
-class Executor:
+class TaskRunner:
     """Runs tasks one after the other, in the thread that calls it."""
 
     def __init__(self, payload_limit_bytes: int) -> None:

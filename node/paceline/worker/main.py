@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from time import monotonic_ns
 
 from paceline.errors import DuplicateTaskName
-from paceline.worker.execute import Executor, format_traceback
+from paceline.worker.execute import TaskRunner, format_traceback
 from paceline.worker.parent import EXIT_PARENT_GONE, die_with_parent
 from paceline.worker.registry import load_module, tasks
 from paceline_protocol.codec import (
@@ -75,7 +75,7 @@ class Worker:
         self._feed = FrameReader().feed
         # A result always fits in a Done, with what may wait there already.
         limit_bytes = min(payload_limit_bytes, MAX_FRAME_BYTES - FLUSH_AFTER_BYTES - 2 * _OUTCOME_OVERHEAD_BYTES)
-        self._execute = Executor(limit_bytes).execute
+        self._execute = TaskRunner(limit_bytes).execute
         self._traces = b""  # of sampled tasks whose outcomes wait to leave
         self._last_ns: dict[str, int] = {}  # how long each task took the last time; bounded by the registry
 

@@ -1,0 +1,33 @@
+"""What a histogram of durations comes to: its percentiles, and the whole of it for merging."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    pass
+
+
+PERCENTILES = ("p50", "p90", "p99", "p99.9")
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """What many durations come to, in seconds. Made by ``Histogram.latency``."""
+
+    name: str
+    samples: int
+    p50_s: float
+    p90_s: float
+    p99_s: float
+    p999_s: float
+    max_s: float
+    hdr: str = field(
+        repr=False
+    )  # the whole histogram (HDR V2, compressed, base64; nanoseconds), to be merged with those of other runs
+
+    @property
+    def values_s(self) -> tuple[float, ...]:
+        """As the columns of a table: PERCENTILES, then the maximum."""
+        return (self.p50_s, self.p90_s, self.p99_s, self.p999_s, self.max_s)

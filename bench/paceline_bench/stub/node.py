@@ -1,0 +1,144 @@
+"""Nodes that speak the protocol and run nothing: what is left is what their leader costs.
+
+To its leader a stub is a node like any other. It has a port and a connection of its own, says hello as often and names
+as many nodes, and its half of the conversation about tasks is the core's own :class:`LeaderLink`, which counts, repeats
+and gives accounts. Only behind that there is no worker: a task has ended as soon as it is there, with its argument as
+its result. What a stub leaves out is what its leader never sees: it says nothing to other stubs.
+
+A stub can't replicate the log, and need not: in a large cluster few nodes do. An operator's command says how many:
+with ``paceline cluster voters 1``, which ``stub_process.py`` gives, the leader takes in no learner.
+"""
+
+from __future__ import annotations
+
+from paceline.core.settings import Settings
+from paceline.core.work.leader_link import LeaderLink
+from paceline.core.work.slots import UnrecordedBatch
+from paceline_protocol.codec import decode, encode
+from paceline_protocol.messages import (
+    Assignment,
+    Beat,
+    Dispatch,
+    Envelope,
+    Hello,
+    Outcome,
+    PeerHello,
+    Redirect,
+    Revoke,
+    TaskEnd,
+    Welcome,
+)
+from paceline_protocol.payload import pack_args, pack_value
+
+ECHO = "paceline_bench.stub.node.echo"
+"""The one task that stubs offer, and no other node: what is submitted of it goes to them alone."""
+
+SLOTS = 1
+
+_SUCCEEDED = int(TaskEnd.SUCCEEDED)
+_BEFORE_VALUE_BYTES = len(pack_args((0,), {})) - len(pack_value(0))
+"""In the packed arguments of a call with one, which is itself packed as a result is."""
+
+
+class StubError(Exception):
+    """The stub nodes did not do their part."""
+
+
+class Stub:
+    """One node as its leader sees it. Pure: batches from the leader and ``now`` in, the answer out."""
+
+    def __init__(self, node_id: str, address: str, leader_address: str, settings: Settings) -> None:
+        self.node_id = node_id
+        self.address = address
+        self.known: tuple[tuple[str, str], ...] = ()  # every node, as one that hears all of them tells
+        self.dispatches = 0
+        self.tasks = 0
+        self._leader_address = leader_address
+        self._settings = settings
+        self._cluster_id = ""
+        self._hello_at = float("-inf")
+        self._heard = b"", Envelope("", "", 0, "")  # the leader's last head of a batch, as it came and as it reads
+        self._packed: dict[Envelope | PeerHello, bytes] = {}  # what it says again and again
+        self._executor = LeaderLink(settings, incarnation=1)
+        for number in range(SLOTS):
+            self._executor.worker_ready(bytes((number,)), (ECHO,))
+
+    def hello_if_due(self, now: float) -> list[bytes]:
+        """The frames with which it introduces itself, again and again as every node does; none if it is too soon."""
+        if now < self._hello_at:
+            return []
+        settings = self._settings
+        self._hello_at = now + (settings.gossip_interval_s if self._cluster_id else settings.hello_interval_s)
+        return [self._head(""), self._hello(reply=False)]
+
+    def receive_client(self, frame: bytes) -> bytes:
+        """What a client that looks for the leader is told: where that is."""
+        executor, settings = self._executor, self._settings
+        if not isinstance(decode(frame), Hello):
+            return encode(Redirect(executor.term, executor.leader, self._leader_address))
+        return encode(
+            Welcome(
+                self.node_id,
+                self._cluster_id,
+                settings.cluster_name,
+                executor.term,
+                executor.leader,
+                self._leader_address,
+                (self.address, self._leader_address),
+                settings.payload_limit_bytes,
+            )
+        )
+
+    def receive(self, frames: list[bytes], now: float) -> list[bytes]:
+        """A batch from the leader. Returns the frames of the answer, none if there is none."""
+        executor = self._executor
+        if frames[0] != self._heard[0]:
+            head = decode(frames[0])
+            assert isinstance(head, Envelope)
+            self._heard = frames[0], head
+        envelope = self._heard[1]
+        answer: list[bytes] = []
+        for message in map(decode, frames[1:]):
+            if isinstance(message, Beat):
+                executor.on_beat(envelope.sender, message, now)
+            elif isinstance(message, Dispatch):
+                self.dispatches += 1
+                self.tasks += len(message.tasks)
+                executor.on_dispatch(envelope.sender, message, now)
+            elif isinstance(message, PeerHello):
+                answer += self._meet(envelope, message)
+            elif isinstance(message, Revoke):
+                executor.on_revoke(envelope.sender, message, now)
+            else:
+                raise StubError(f"the leader sends a {type(message).__name__} to a node that does not replicate")
+        while executor.slots.queue:
+            for worker_id, assignments in executor.assign():
+                executor.worker_done(worker_id, tuple(map(_ended, assignments)), now)
+        outbox, executor.outbox = executor.outbox, []
+        for report in outbox:
+            answer.append(encode(report.message(executor.term) if isinstance(report, UnrecordedBatch) else report))
+        return [self._head(envelope.sender), *answer] if answer else []
+
+    def _meet(self, envelope: Envelope, hello: PeerHello) -> list[bytes]:
+        if envelope.cluster_id and not self._cluster_id:
+            self._cluster_id = envelope.cluster_id
+            self._hello_at = float("-inf")
+        return [] if hello.reply else [self._hello(reply=True)]
+
+    def _hello(self, *, reply: bool) -> bytes:
+        executor, name = self._executor, self._settings.cluster_name
+        return self._pack(PeerHello(self.address, name, 0, executor.leader, executor.term, self.known, reply))
+
+    def _head(self, recipient: str) -> bytes:
+        return self._pack(Envelope(self._cluster_id, self.node_id, 1, recipient))
+
+    def _pack(self, message: Envelope | PeerHello) -> bytes:
+        """Of the few that there are in the life of a stub."""
+        if message not in self._packed:
+            self._packed[message] = encode(message)
+        return self._packed[message]
+
+
+def _ended(assignment: Assignment) -> Outcome:
+    task_id, attempt, _name, args, _options = assignment
+    return task_id, attempt, _SUCCEEDED, args[_BEFORE_VALUE_BYTES:], 0

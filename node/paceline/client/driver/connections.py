@@ -1,0 +1,206 @@
+"""The sockets of a client: one DEALER per node it talks to, and the pipe that interrupts a sleeping thread.
+
+The only ``import zmq`` of the client. What the session decides is done here: frames go out, connections open and close.
+
+- Everything but :meth:`sleep` and :meth:`interrupt` is called under the driver's lock: zmq sockets are not thread-safe.
+- ``IMMEDIATE``: without a connection a socket takes no frames, so that nothing waits in line for a node that is gone,
+  and writability tells whether the connection stands. No socket monitor and no second thread are needed for that, and
+  the end of a node is seen as soon as the kernel sees it.
+- The send side has no high-water mark, or a full one would look like a lost connection. Its bound is the session's: the
+  tasks and bytes that may be unaccepted.
+- A zmq file descriptor is edge-triggered, and both sends and receives consume its edge. So nobody sleeps on it before
+  :meth:`deliver` has found every socket quiet, with nothing sent since.
+- Asking a socket for its events costs several system calls, as much as a receive. A sleeper that a descriptor woke
+  leaves a note, and that socket is read without asking.
+- A client message is one frame. Parts of a multipart message are taken as a frame each, for the codec to judge.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+
+import zmq
+
+from paceline.client.session.session import Session
+from paceline.config import parse_address
+from paceline.security import CurveKeys
+from paceline.sockets import send_frame
+from paceline_protocol.codec import MAX_FRAME_BYTES
+
+RECONNECT_INTERVAL_MS = 20
+RECONNECT_INTERVAL_MAX_MS = 500
+CONNECT_TIMEOUT_MS = 2000
+COPY_LIMIT_BYTES = 64 * 1024
+"""Up to here copying a frame costs less than the bookkeeping of not copying it."""
+
+_EVENTS = int(zmq.EVENTS)
+_READABLE = int(zmq.POLLIN)
+_WRITABLE = int(zmq.POLLOUT)
+_NOBLOCK = int(zmq.NOBLOCK)
+
+
+class _Connection:
+    __slots__ = ("address", "descriptor", "get", "has_woken", "is_open", "is_up", "receive", "socket")
+
+    def __init__(self, address: str, socket: zmq.Socket[bytes]) -> None:
+        self.address = address
+        self.socket = socket
+        self.get, self.receive = socket.get, socket.recv
+        self.descriptor = int(socket.get(zmq.FD))
+        self.is_open = True
+        self.is_up = False
+        self.has_woken = False  # its descriptor ended the last sleep, so that there is likely a frame
+
+
+class Connections:
+    """Every connection of one client."""
+
+    def __init__(self, session: Session, keys: CurveKeys | None) -> None:
+        self._session = session
+        self._keys = keys
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._open: dict[str, _Connection] = {}
+        self._all: tuple[_Connection, ...] = ()  # the same; a walk over it may open and close connections
+        self._poll = select.poll()
+        self._wake_read, self._wake_write = os.pipe()
+        for descriptor in (self._wake_read, self._wake_write):
+            os.set_blocking(descriptor, False)
+        self._pipe_closed = False
+        self._poll.register(self._wake_read, select.POLLIN)
+        self._unseen = False  # something was sent or opened since the events of all sockets were last looked at
+        self.changed = False  # connections were opened or closed since a sleeper last took the set of descriptors
+
+    # --- under the lock ------------------------------------------------------------------------------------------
+
+    def flush(self, now: float) -> None:
+        """Do what the session's outbox says. A frame that can't leave is lost, and its connection with it."""
+        session = self._session
+        while session.outbox:
+            outbox, session.outbox = session.outbox, []
+            for address, frame in outbox:
+                if frame is None:
+                    self._close(address)
+                elif not self._send(address, frame):
+                    session.lost(address, now)
+
+    def deliver(self, now: float) -> bool:
+        """Hand over what changed, and at most one frame per connection. True if there may be more."""
+        session = self._session
+        self._unseen = False
+        more = False
+        for connection in self._all:
+            if not connection.is_open:
+                continue  # closed by the flush for an earlier one
+            frame = self._next_frame(connection, now)
+            if frame is not None:
+                more = True
+                session.received(connection.address, frame, now)
+            if session.outbox:
+                self.flush(now)
+        return more or self._unseen
+
+    def close(self) -> None:
+        for address in list(self._open):
+            self._close(address)
+        self._context.destroy(linger=0)
+
+    def close_pipe(self) -> None:
+        """Apart from :meth:`close`: a thread may sleep on the pipe until it has seen that all is closed."""
+        if not self._pipe_closed:
+            self._pipe_closed = True
+            os.close(self._wake_read)
+            os.close(self._wake_write)
+
+    def _send(self, address: str, frame: bytes) -> bool:
+        connection = self._open.get(address)
+        if connection is None:
+            connection = self._connect(address)
+        self._unseen = True
+        try:
+            send_frame(connection.socket, frame, _NOBLOCK, len(frame) <= COPY_LIMIT_BYTES)
+        except zmq.Again:
+            return False
+        return True
+
+    def _next_frame(self, connection: _Connection, now: float) -> bytes | None:
+        if connection.has_woken:
+            connection.has_woken = False
+            try:
+                return connection.receive(_NOBLOCK)
+            except zmq.Again:
+                pass  # it was woken by a connection that came up or broke: the events tell
+        events = int(connection.get(_EVENTS))
+        if events & _READABLE:
+            return connection.receive(_NOBLOCK)
+        if bool(events & _WRITABLE) is not connection.is_up:
+            # Frames that came before the end were read before the end is reported.
+            connection.is_up = not connection.is_up
+            if connection.is_up:
+                self._session.opened(connection.address, now)
+            else:
+                self._session.lost(connection.address, now)
+        return None
+
+    def _connect(self, address: str) -> _Connection:
+        host, _ = parse_address(address)
+        socket = self._context.socket(zmq.DEALER)
+        for option, value in (
+            (zmq.LINGER, 0),
+            (zmq.IMMEDIATE, 1),
+            (zmq.SNDHWM, 0),
+            (zmq.MAXMSGSIZE, MAX_FRAME_BYTES),
+            (zmq.RECONNECT_IVL, RECONNECT_INTERVAL_MS),
+            (zmq.RECONNECT_IVL_MAX, RECONNECT_INTERVAL_MAX_MS),
+            (zmq.CONNECT_TIMEOUT, CONNECT_TIMEOUT_MS),
+            (zmq.TCP_KEEPALIVE, 1),
+            (zmq.IPV6, int(":" in host)),
+        ):
+            socket.set(option, value)
+        if self._keys is not None:
+            socket.curve_publickey = self._keys.public.encode()
+            socket.curve_secretkey = self._keys.secret.encode()
+            socket.curve_serverkey = self._keys.public.encode()
+        socket.connect(f"tcp://{address}")
+        connection = self._open[address] = _Connection(address, socket)
+        self._all = tuple(self._open.values())
+        self._poll.register(connection.descriptor, select.POLLIN)
+        self.changed = True
+        return connection
+
+    def _close(self, address: str) -> None:
+        connection = self._open.pop(address, None)
+        if connection is not None:
+            connection.is_open = False
+            self._all = tuple(self._open.values())
+            self._poll.unregister(connection.descriptor)
+            connection.socket.close(linger=0)
+            self.changed = True
+
+    # --- outside the lock ----------------------------------------------------------------------------------------
+
+    def sleep(self, timeout_s: float) -> None:
+        """Until a socket has news, :meth:`interrupt` is called, or the time is over. One thread at a time."""
+        # Rounded up: a timeout rounded down to 0 ms would spin.
+        for descriptor, _ in self._poll.poll(int(timeout_s * 1000) + 1):
+            if descriptor == self._wake_read:
+                self._drain_pipe()
+                continue
+            # Another thread may close and open connections meanwhile. A note left on the wrong one does no harm: it is
+            # read in vain, and then asked.
+            for connection in self._all:
+                if connection.descriptor == descriptor:
+                    connection.has_woken = True
+
+    def interrupt(self) -> None:
+        """Ends the sleep of another thread."""
+        try:
+            os.write(self._wake_write, b"\0")
+        except BlockingIOError:
+            pass  # the pipe is full, so the sleeper wakes anyway
+
+    def _drain_pipe(self) -> None:
+        try:
+            os.read(self._wake_read, 4096)
+        except BlockingIOError:
+            pass  # another thread has read it

@@ -1,0 +1,195 @@
+"""The tasks of one client that have not ended yet, and where each of them stands.
+
+Until it ends, a task is exactly one of:
+
+- **queued**: in no Submit of this connection. Its call is kept.
+- **sent**: in one Submit that is not accepted yet. Its call is kept, since a new leader may have to be given it again.
+- **accepted**: the cluster has it in its log. Only the id is kept, so that a client with many long tasks outstanding
+  costs the cluster memory and not itself. The price: if a cluster loses what it accepted (a majority of its voters at
+  once), the client can't submit those tasks again, and says so with ResultUnknown.
+- **taken**: the leader has it, which is all that a task without durability is promised. Its call is kept, since the
+  next leader will not know of it.
+
+Pure bookkeeping: no frames, no clock. Bound: the session admits ``outstanding_limit_tasks`` and
+``unaccepted_limit_bytes``, nothing here grows past what it admitted.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from paceline_protocol.messages import NO_LOG, Call
+
+BATCH_LIMIT_CALLS = 256
+BATCH_LIMIT_BYTES = 256 * 1024
+
+
+class Batch:
+    """The calls of one Submit that are neither accepted nor ended."""
+
+    __slots__ = ("calls", "seq")
+
+    def __init__(self, seq: int, calls: dict[bytes, Call]) -> None:
+        self.seq = seq
+        self.calls = calls  # by id, in order
+
+
+_QUEUED = Batch(0, {})
+_ACCEPTED = Batch(0, {})
+_TAKEN = Batch(0, {})  # `CallLedger.taken` has the calls
+
+
+class CallLedger:
+    """Where each unfinished task of a client stands. ``tasks``, ``queue`` and ``sent`` are for others to read only."""
+
+    def __init__(self) -> None:
+        self.tasks: dict[bytes, Batch] = {}  # in order of submission; _QUEUED, _ACCEPTED, _TAKEN stand for themselves
+        self.queue: deque[Call] = deque()  # may hold calls that ended meanwhile: take() skips them
+        self._queue_bytes = 0
+        self.sent: dict[int, Batch] = {}  # by Submit.seq, in order
+        self.taken: dict[bytes, Call] = {}
+        self.unaccepted_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    def __contains__(self, task_id: bytes) -> bool:
+        return task_id in self.tasks
+
+    @property
+    def batch_is_full(self) -> bool:
+        return len(self.queue) >= BATCH_LIMIT_CALLS or self._queue_bytes >= BATCH_LIMIT_BYTES
+
+    @property
+    def has_unaccepted(self) -> bool:
+        return bool(self.queue or self.sent)
+
+    def is_accepted(self, task_id: bytes) -> bool:
+        """True once the cluster has the task: accepted or taken, or ended, which implies it."""
+        batch = self.tasks.get(task_id, _ACCEPTED)
+        return batch is _ACCEPTED or batch is _TAKEN
+
+    def is_queued(self, task_id: bytes) -> bool:
+        return self.tasks.get(task_id) is _QUEUED
+
+    def accepted_ids(self) -> list[bytes]:
+        return [task_id for task_id, batch in self.tasks.items() if batch is _ACCEPTED]
+
+    def add(self, call: Call) -> None:
+        size = len(call[3])
+        self.tasks[call[0]] = _QUEUED
+        self.queue.append(call)
+        self._queue_bytes += size
+        self.unaccepted_bytes += size
+
+    def add_accepted(self, task_id: bytes) -> None:
+        """A task that another submitted, if anybody did."""
+        self.tasks[task_id] = _ACCEPTED
+
+    def take(self) -> list[Call]:
+        """Removes the next batch from the queue; the caller sends it and calls :meth:`record_sent`."""
+        calls: list[Call] = []
+        size = 0
+        queue, tasks = self.queue, self.tasks
+        while queue and len(calls) < BATCH_LIMIT_CALLS:
+            call_bytes = len(queue[0][3])
+            if calls and size + call_bytes > BATCH_LIMIT_BYTES:
+                break
+            call = queue.popleft()
+            self._queue_bytes -= call_bytes
+            if tasks.get(call[0]) is not _QUEUED:
+                self.unaccepted_bytes -= call_bytes
+                continue
+            size += call_bytes
+            calls.append(call)
+        return calls
+
+    def record_sent(self, seq: int, calls: Iterable[Call]) -> None:
+        batch = Batch(seq, {call[0]: call for call in calls})
+        self.sent[seq] = batch
+        for task_id in batch.calls:
+            self.tasks[task_id] = batch
+
+    def add_sent(self, seq: int, call: Call) -> None:
+        """:meth:`add`, :meth:`take` and :meth:`record_sent` for one call that nothing is queued before."""
+        task_id = call[0]
+        self.sent[seq] = self.tasks[task_id] = Batch(seq, {task_id: call})
+        self.unaccepted_bytes += len(call[3])
+
+    def renumber(self, batch: Batch, seq: int) -> None:
+        """The batch was sent again, under this number."""
+        del self.sent[batch.seq]
+        batch.seq = seq
+        self.sent[seq] = batch
+
+    def accept(self, seq: int) -> Iterable[bytes]:
+        """The Submit is committed. Returns the ids of its tasks that have not ended."""
+        batch = self.sent.pop(seq, None)
+        if batch is None:
+            return ()
+        for task_id, call in batch.calls.items():
+            if call[4] is not None and call[4].get("durability") == NO_LOG:
+                self.tasks[task_id] = _TAKEN
+                self.taken[task_id] = call
+                continue
+            self.tasks[task_id] = _ACCEPTED
+            self.unaccepted_bytes -= len(call[3])
+        return batch.calls
+
+    def end(self, task_id: bytes) -> bool:
+        """The task ended, which implies its acceptance. False if it is unknown or had ended before."""
+        batch = self.tasks.pop(task_id, None)
+        if batch is None:
+            return False
+        if batch is not _ACCEPTED and batch is not _QUEUED:
+            self._drop_call(batch, task_id)
+        return True
+
+    def refuse(self, task_id: bytes) -> Call | None:
+        """Ends a refused task. Returns its call if that is still kept."""
+        batch = self.tasks.get(task_id)
+        call = batch.calls.get(task_id) or self.taken.get(task_id) if batch is not None else None
+        self.end(task_id)
+        return call
+
+    def requeue(self, task_id: bytes) -> bool:
+        """Puts a sent task back into the queue. False if its call is no longer kept."""
+        batch = self.tasks.get(task_id)
+        if batch is None or batch is _QUEUED or batch is _ACCEPTED:
+            return False
+        call = self._drop_call(batch, task_id)
+        self.add(call)
+        return True
+
+    def requeue_sent(self) -> None:
+        """A new connection: what was taken, and what was sent and not accepted, goes back to the front of the queue."""
+        calls = [*self.taken.values(), *(call for batch in self.sent.values() for call in batch.calls.values())]
+        self.taken.clear()
+        self.sent.clear()
+        self.queue.extendleft(reversed(calls))
+        for call in calls:
+            self.tasks[call[0]] = _QUEUED
+            self._queue_bytes += len(call[3])
+
+    def _drop_call(self, batch: Batch, task_id: bytes) -> Call:
+        call = self.taken.pop(task_id) if batch is _TAKEN else batch.calls.pop(task_id)
+        self.unaccepted_bytes -= len(call[3])
+        if not batch.calls and batch is not _TAKEN:
+            self.sent.pop(batch.seq, None)
+        return call
+
+    def clear(self, *, keep_accepted: bool = False, keep_queued: bool = False) -> list[bytes]:
+        """Ends every task, or those of some standing. Returns their ids, oldest first."""
+        ended = [
+            task_id
+            for task_id, batch in self.tasks.items()
+            if not (keep_accepted and batch in (_ACCEPTED, _TAKEN)) and not (keep_queued and batch is _QUEUED)
+        ]
+        for task_id in ended:
+            self.end(task_id)
+        if not keep_queued:
+            self.unaccepted_bytes -= sum(len(call[3]) for call in self.queue)
+            self.queue.clear()
+            self._queue_bytes = 0
+        return ended

@@ -1,0 +1,7 @@
+"""How numbers carry the incarnation of the node that they belong to: docs/decisions/0004."""
+
+from __future__ import annotations
+
+INCARNATION_SHIFT = 32
+"""Account versions and the numbers of outcomes and dispatches have the incarnation above this bit: what a leader knows
+of an earlier incarnation is then always older than what this one says, and what was sent to that one is not taken."""

@@ -1,0 +1,176 @@
+"""What somebody asks of the cluster: one small step at a time, until it is done or can't be.
+
+Like the rule in ``replicas.py`` this is a function of what the leader sees, and changes one server at a time. While a
+request is under way the rule stands still, and every request ends in a state that the rule leaves as it is. A leader
+that is deposed forgets its requests; the client asks the next one, for which the steps already done are done.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import inf
+from typing import NamedTuple, TypeAlias
+
+from paceline.core.membership.replicas import least_needed, with_learner, with_voter, without
+from paceline.core.raft.quorum import majority, wanted_voters
+from paceline_protocol.messages import AdminOp, Config
+
+VOTER_NUMBERS = (1, 3, 5)
+REQUESTS_LIMIT = 16
+"""Under way at a leader at a time; one more is refused."""
+EXCLUDED_LIMIT_NODES = 64
+REQUEST_TIMEOUT_S = 20.0
+TRANSFER_TIMEOUT_S = 2.0
+"""For a voter to take over. Nothing is logged meanwhile."""
+
+
+@dataclass(slots=True)
+class AdminRequest:
+    """One request at its leader."""
+
+    key: bytes  # the client's connection
+    number: int
+    op: int
+    argument: str
+    until: float
+    transfer_until: float = inf
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What the leader sees. The configuration is committed."""
+
+    config: Config
+    own_id: str
+    alive: frozenset[str]
+    caught_up: frozenset[str]  # learners
+    limit: int
+
+
+class Answer(NamedTuple):
+    done: bool
+    detail: str
+
+
+class Waiting(NamedTuple):
+    """Nothing to do now. ``rule``: the rule in ``replicas.py`` does the rest."""
+
+    why: str
+    rule: bool = False
+
+
+class TransferLeadership(NamedTuple):
+    """Make way for this voter, or with "" for any."""
+
+    to: str
+
+
+Step: TypeAlias = Answer | Waiting | TransferLeadership | Config
+
+
+def next_step(op: int, argument: str, view: View) -> Step:
+    """What to do now about this request. A Config differs from the present one in one server at most."""
+    if op == AdminOp.VOTERS:
+        return _voters(argument, view)
+    if op == AdminOp.PROMOTE:
+        return _promote(argument, view)
+    if op == AdminOp.REMOVE:
+        return _remove(argument, view)
+    if op == AdminOp.TRANSFER:
+        return _transfer(argument, view)
+    return _step_down(argument, view)
+
+
+def _voters(argument: str, view: View) -> Step:
+    config = view.config
+    if argument not in map(str, VOTER_NUMBERS):
+        return Answer(False, f"the number of voters is 1, 3 or 5, and not {argument}")
+    wanted = int(argument)
+    if config.limit != wanted:
+        return replace(config, limit=wanted)
+    possible = wanted_voters(len(view.alive.union(config.voters) - set(config.excluded)), wanted)
+    count = len(config.voters)
+    if count == wanted:
+        return Answer(True, counted(config))
+    if count == possible or (possible < count < wanted):
+        return Answer(True, f"{counted(config)}; more once there are enough nodes for {wanted}")
+    return Waiting(f"{wanted} are wanted and noted, {count} vote so far", rule=True)
+
+
+def _promote(node_id: str, view: View) -> Step:
+    config = view.config
+    if node_id in config.voters:
+        others = replace(config, voters=tuple(voter for voter in config.voters if voter != node_id))
+        if len(config.voters) > 2 and len(config.voters) % 2 == 0:
+            return with_learner(config, least_needed(others, view.own_id, view.alive))
+        return Answer(True, f"node {node_id} votes; {counted(config)}")
+    if node_id not in view.alive:
+        return Answer(False, f"node {node_id} is not heard; start it, or look at its name in `paceline status`")
+    if len(config.voters) == 1:
+        return Answer(False, "two voters stop when either of them fails; start a third node, then both others vote")
+    return _toward_voter(node_id, view)
+
+
+def _toward_voter(node_id: str, view: View) -> Step:
+    if node_id in view.caught_up:
+        return with_voter(view.config, node_id)
+    if node_id in view.config.learners:
+        return Waiting(f"node {node_id} has not caught up with the log yet")
+    return with_learner(view.config, node_id)
+
+
+def _remove(node_id: str, view: View) -> Step:
+    config = view.config
+    if node_id in config.excluded:
+        return Answer(True, f"node {node_id} does not replicate; {counted(config)}")
+    if node_id not in {*config.voters, *config.learners, *view.alive}:
+        return Answer(False, f"node {node_id} is unknown; `paceline status` lists the nodes")
+    if node_id in config.voters:
+        before = _before_a_voter_leaves(node_id, view)
+        if before is not None:
+            return before
+    excluded = set(config.excluded)
+    if len(excluded) >= EXCLUDED_LIMIT_NODES:
+        excluded &= view.alive
+    if len(excluded) >= EXCLUDED_LIMIT_NODES:
+        return Answer(False, f"{len(excluded)} removed nodes still run, which is the limit; stop some of them")
+    return replace(without(config, node_id), excluded=tuple(sorted({*excluded, node_id})))
+
+
+def _before_a_voter_leaves(node_id: str, view: View) -> Step | None:
+    """Its place is taken first, if anybody can; and a leader does not remove itself."""
+    config = view.config
+    others = set(config.voters) - {node_id}
+    candidates = sorted(view.alive - {*config.voters, *config.excluded}, key=lambda it: (it not in config.learners, it))
+    if len(config.voters) % 2 and candidates:
+        return _toward_voter(candidates[0], view)
+    if not others:
+        return Answer(False, f"node {node_id} is the only voter; start another node first")
+    if len(others & view.alive) < majority(len(others)):
+        return Answer(False, "too many of the other voters are silent; they could not go on without this one")
+    return TransferLeadership("") if node_id == view.own_id else None
+
+
+def _transfer(node_id: str, view: View) -> Step:
+    if node_id == view.own_id:
+        return Answer(True, f"node {node_id} leads")
+    if node_id not in view.config.voters:
+        return Answer(False, f"node {node_id} is no voter; promote it first")
+    if node_id not in view.alive:
+        return Answer(False, f"node {node_id} is not heard")
+    return TransferLeadership(node_id)
+
+
+def _step_down(node_id: str, view: View) -> Step:
+    if node_id != view.own_id:
+        return Answer(True, f"node {view.own_id} leads")
+    if not view.alive.intersection(view.config.voters) - {node_id}:
+        return Answer(False, "no other voter is heard that could take over")
+    return TransferLeadership("")
+
+
+def counted(config: Config) -> str:
+    """For a person: how many voters there are, and what that means."""
+    count = len(config.voters)
+    tolerated = (count - 1) // 2
+    return f"{count} voter{'s' if count > 1 else ''}, of which {tolerated or 'none'} may fail"

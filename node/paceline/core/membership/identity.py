@@ -1,0 +1,17 @@
+"""Who a node is: its id, its cluster, its incarnation, and the consents that it holds. The data directory keeps it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Identity:
+    """What a node must remember about itself. With the memory journal it lives as long as the process."""
+
+    node_id: str
+    incarnation: int
+    cluster_id: str = ""  # "" while blank
+    consents: frozenset[str] = frozenset()  # held here; starts as {node_id}
+    handed_to: str = ""  # the node to which ours went; from then on all others go there too
+    formed: bool = False  # it formed its cluster; if its log is blank all the same, it never began, and must again

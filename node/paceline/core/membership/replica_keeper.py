@@ -1,0 +1,149 @@
+"""The leader's care for the configuration: the right number of voters and learners, and what somebody asks of it.
+
+One change at a time. The rule is in ``replicas.py``, requests in ``admin.py``; here is what both look at: who is heard,
+for how long, and who has caught up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from paceline.core.membership.admin_requests import (
+    REQUEST_TIMEOUT_S,
+    REQUESTS_LIMIT,
+    TRANSFER_TIMEOUT_S,
+    AdminRequest,
+    Answer,
+    TransferLeadership,
+    View,
+    Waiting,
+    next_step,
+)
+from paceline.core.membership.replicas import Attendance, next_config
+from paceline.core.raft.consensus import Consensus
+from paceline.core.raft.quorum import majority
+from paceline.core.scheduling.leader import Leader
+from paceline.core.settings import Settings
+from paceline_protocol.messages import Admin, AdminReply, Config
+
+
+class ReplicaKeeper:
+    """Idle while this node does not lead. ``replies``, for clients by connection, and ``changed``, the configurations
+    that were proposed, are emptied by the caller."""
+
+    def __init__(
+        self, settings: Settings, consensus: Consensus, transfer_leadership: Callable[[float, str], str]
+    ) -> None:
+        """``transfer_leadership``: (now, to) has another voter take over; see NodeCore.transfer_leadership."""
+        self.attendance = Attendance()
+        self.replies: list[tuple[bytes, AdminReply]] = []
+        self.changed: list[Config] = []
+        self._settings = settings
+        self._consensus = consensus
+        self._transfer_leadership = transfer_leadership
+        self._requests: list[AdminRequest] = []  # the first is under way
+        self._reviewed_commit = 0  # the commit index at the last review
+        self._wanted: Config | None = None  # the next configuration, which may wait for answers
+        self._wanted_at = 0.0
+        self._began_at = 0.0
+
+    def begin(self, now: float) -> None:
+        """This node leads from now on."""
+        self._began_at = now
+        self.attendance = Attendance()
+        self._reviewed_commit = self._consensus.commit_index
+        self._wanted = None
+
+    def end(self) -> None:
+        """It leads no longer. Whoever asked for something asks the next leader."""
+        self._requests.clear()
+
+    def ask(self, key: bytes, message: Admin, now: float) -> bool:
+        """Somebody wants a change. False, with the reply, if too many do."""
+        if len(self._requests) >= REQUESTS_LIMIT:
+            refusal = "too many such requests are under way; try again"
+            self.replies.append((key, AdminReply(message.request, False, refusal)))
+            return False
+        until = now + REQUEST_TIMEOUT_S
+        self._requests.append(AdminRequest(key, message.request, message.op, message.argument, until))
+        return True
+
+    def review(self, leader: Leader, now: float) -> None:
+        """Take the next step toward what was asked for, or else toward what the rule says."""
+        consensus = self._consensus
+        if consensus.transfer_target(now):
+            return
+        settings, current, attendance = self._settings, consensus.config, self.attendance
+        alive = self._heard_nodes(leader, now)
+        attendance.review(alive, (*current.voters, *current.learners), now)
+        gone = {node_id for node_id in current.voters if attendance.silent_s(node_id, now) >= settings.voter_timeout_s}
+        gone |= {n for n in current.learners if attendance.silent_s(n, now) >= settings.learner_timeout_s}
+        # Under load a learner is always a little behind: it has caught up if it has what was committed a review ago.
+        caught_up = frozenset(
+            node_id for node_id in current.learners if consensus.match_of(node_id) >= self._reviewed_commit
+        )
+        self._reviewed_commit = consensus.commit_index
+        view = View(current, consensus.node_id, alive, caught_up, current.limit or settings.voters)
+        if self._requests:
+            # A leader of a moment ago has not heard everybody who is there: what needs them must not be refused for it.
+            is_early = now < self._began_at + settings.timing.election_timeout_min_s
+            if (is_early and not alive.issuperset(current.voters)) or not self._advance(self._requests[0], view, now):
+                return
+        config = next_config(
+            current,
+            own_id=view.own_id,
+            alive=alive,
+            caught_up=caught_up,
+            steady=attendance.steady(settings.learner_stable_s, now),
+            gone=frozenset(gone),
+            limit=view.limit,
+        )
+        if config is not None:
+            self._change(config, now)
+
+    def _change(self, config: Config, now: float) -> bool:
+        """Propose what is wanted. Not before enough of its voters have answered since it was first wanted: one that
+        died a moment ago still counts as heard, and a configuration that needs it would stand still."""
+        if config != self._wanted:
+            self._wanted, self._wanted_at = config, now
+        if config.voters != self._consensus.config.voters:
+            progress = self._consensus.progress(now)
+            answered = [voter for voter in config.voters if voter in progress]
+            answered = [voter for voter in answered if progress[voter].heard_at > self._wanted_at]
+            own = self._consensus.node_id in config.voters
+            if len(answered) + own < majority(len(config.voters)):
+                return False
+        if self._consensus.propose_config(config):
+            self.changed.append(config)
+        return True
+
+    def _advance(self, request: AdminRequest, view: View, now: float) -> bool:
+        """Do the next step of what somebody asked for. True if the rule is to go on meanwhile."""
+        if not self._consensus.config_committed:
+            return False
+        step = next_step(request.op, request.argument, view)
+        if isinstance(step, Config) and not self._change(step, now):
+            step = Waiting("a majority of the voters that there would be has not answered")
+        if isinstance(step, TransferLeadership):
+            request.transfer_until = min(request.transfer_until, now + TRANSFER_TIMEOUT_S)
+            if now >= request.transfer_until:
+                step = Answer(False, f"no other voter took over within {TRANSFER_TIMEOUT_S:g} s")
+            else:
+                self._transfer_leadership(now, step.to)
+        elif isinstance(step, Waiting) and now >= request.until:
+            step = Answer(False, f"not done within {REQUEST_TIMEOUT_S:g} s: {step.why}")
+        if isinstance(step, Answer):
+            self._requests.remove(request)
+            self.replies.append((request.key, AdminReply(request.number, step.done, step.detail)))
+        return isinstance(step, Waiting) and step.rule
+
+    def _heard_nodes(self, leader: Leader, now: float) -> frozenset[str]:
+        """Whom this leader has heard within the node timeout, itself included. A replica must have answered for the
+        log: one whose disk hangs may still send everything else."""
+        since = now - self._settings.node_timeout_s
+        progress = self._consensus.progress(now)
+        alive = {node_id for node_id, state in leader.nodes.items() if state.enrolled and state.heard_at >= since}
+        alive.difference_update(progress)
+        alive |= {node_id for node_id, peer in progress.items() if peer.heard_at >= since}
+        alive.add(self._consensus.node_id)
+        return frozenset(alive)

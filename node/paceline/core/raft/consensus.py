@@ -1,0 +1,426 @@
+"""The replicated log: one node's part in it, as a state machine without clock, disk or network.
+
+Raft (Ongaro and Ousterhout, 2014; Ongaro's thesis for membership) with pre-vote and check-quorum. Time comes in as
+``now``, in monotonic seconds; messages and writes go out through :meth:`Consensus.take_ready`, and the order that the
+shell keeps with them is in ``ready.py``.
+
+What lives here is what the parts share: who leads, and which messages are of this term. Each part keeps its own state
+and its own promises:
+
+- ``election``: votes, given and asked for; the lease that a voter grants a leader it hears
+- ``eligibility``: whether this node may stand for election at all, or was removed
+- ``leadership``: as leader, append, commit by counting, change the configuration, read, transfer the leadership
+  (``leadership_transfer``)
+- ``confirmations``: as leader, who is known to follow, as of when
+- ``replication``: as leader, how far each peer is
+- ``follower``: taking in what a leader sends
+- ``writes``: what goes to the disk, and what of term and vote is durable
+- ``log``: the entries, and how far they are durable, committed, applied
+
+What the whole guarantees, beside that:
+
+- Term and vote are durable before a vote, an answer or a vote request leaves. A candidate counts its own vote, and a
+  leader its own entries, once :meth:`Consensus.persisted` says so.
+- There is one leader per term: to hear of two is a violation.
+- A leader steps down ``election_timeout_min_s`` after it last asked what a majority has answered. That long a voter
+  that hears a leader helps nobody to depose it.
+
+:class:`~paceline.core.raft.log.ConsensusViolation` from any method means that the log contradicts itself: stop the
+node.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Any
+
+from paceline.core.raft.configuration import checked_change, config_history
+from paceline.core.raft.election import Election, Role
+from paceline.core.raft.eligibility import Eligibility
+from paceline.core.raft.follower import Follower
+from paceline.core.raft.leadership import Leadership
+from paceline.core.raft.log import ConsensusViolation, Entry, HardState, Log, Snapshot
+from paceline.core.raft.pages import Stream
+from paceline.core.raft.ready import Persist, Ready
+from paceline.core.raft.replication import PeerProgress
+from paceline.core.raft.terms import is_from_leader, is_hypothetical, refusal
+from paceline.core.raft.timing import RandomSource, Timing
+from paceline.core.raft.writes import Writes
+from paceline_protocol import messages as m
+from paceline_protocol.codec import encode_config
+from paceline_protocol.messages import Config, ConsensusMessage, EntryKind
+
+BLANK = HardState()
+NO_CONFIG = Config()
+
+
+class Consensus:
+    """One node of a replicated log.
+
+    ``hard_state`` and ``log`` are what was persisted, ``config`` is the configuration at the log's snapshot point (the
+    entries after it say what was in force later). A node that is in no configuration listens and never campaigns.
+
+    ``durable_at_once``: nothing is written down (a restart is a new node), so whatever take_ready would hand out for
+    that counts as durable, and ``Ready.persist`` is always None.
+    """
+
+    def __init__(
+        self,
+        node_id: str,
+        *,
+        timing: Timing,
+        random: RandomSource,
+        now: float,
+        hard_state: HardState = BLANK,
+        log: Log | None = None,
+        config: Config = NO_CONFIG,
+        durable_at_once: bool = False,
+    ) -> None:
+        self.node_id = node_id
+        self.timing = timing
+        self.log = log if log is not None else Log()
+        self.leader_id = ""
+        self._now = now
+        self._durable_at_once = durable_at_once
+        self._configs = configs = config_history(self.log, config)
+        self._writes = writes = Writes(self.log, hard_state)
+        self._eligibility = Eligibility(node_id, self.log, configs)
+        self._election = Election(node_id, self.log, configs, writes, timing=timing, random=random, now=now)
+        self._follower = Follower(self.log, configs, writes)
+        self._leadership: Leadership | None = None  # as leader
+        self._last_ticket = 0
+        self._send_now: list[tuple[str, ConsensusMessage]] = []
+        self._send_after: list[tuple[str, ConsensusMessage]] = []
+
+    # --- what it knows ---
+
+    @property
+    def hard_state(self) -> HardState:
+        return self._writes.hard_state
+
+    @property
+    def term(self) -> int:
+        return self._writes.hard_state.term
+
+    @property
+    def role(self) -> Role:
+        if self._leadership is not None:
+            return Role.LEADER
+        if self._election.ballot is None:
+            return Role.FOLLOWER
+        return Role.CANDIDATE if self._election.is_candidate else Role.PRE_CANDIDATE
+
+    @property
+    def is_leader(self) -> bool:
+        return self._leadership is not None
+
+    @property
+    def commit_index(self) -> int:
+        return self.log.commit_index
+
+    @property
+    def heard_commit_index(self) -> int:
+        """What this node's leaders said is committed, which it may still lack. For metrics alone."""
+        return self._follower.heard_commit_index
+
+    @property
+    def applied_index(self) -> int:
+        """The last entry that a Ready handed out."""
+        return self.log.applied_index
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force: the last one in the log, committed or not."""
+        return self._configs.current
+
+    @property
+    def config_committed(self) -> bool:
+        return self._configs.index <= self.log.commit_index
+
+    @property
+    def is_removed(self) -> bool:
+        """Whether this node was told of a configuration, later than the one it goes by, in which it does not vote."""
+        return self._eligibility.is_removed
+
+    @property
+    def has_committed_in_term(self) -> bool:
+        """Leader: whether all that earlier terms accepted is committed, and so known to be final."""
+        return self._leadership is not None and self._leadership.has_committed_in_term
+
+    def has_quorum_lease(self, now: float) -> bool:
+        """Whether a majority has answered what this leader asked within ``election_timeout_min_s``."""
+        return self._leadership is not None and now < self._leadership.replication.lease_until(now)
+
+    def match_of(self, peer: str) -> int:
+        """Leader: how far this peer's log is known to agree, durably. 0 if nothing is known."""
+        return self._leadership.replication.match_of(peer) if self._leadership is not None else 0
+
+    def progress(self, now: float) -> dict[str, PeerProgress]:
+        """Leader: its peers, for ``status`` and for the choice of who is promoted. Empty elsewhere."""
+        return self._leadership.replication.progress(now) if self._leadership is not None else {}
+
+    def needed_behind(self, silent_s: float) -> int:
+        """Leader: behind which entry a peer that was not silent for so long may still need the log. Elsewhere the last
+        entry."""
+        leadership = self._leadership
+        return self.log.last_index if leadership is None else leadership.replication.needed_behind(self._now, silent_s)
+
+    def snapshot(self, data: Stream) -> Snapshot:
+        """``data``, which is the state machine after ``applied_index``, with what a snapshot needs beside it."""
+        index = self.log.applied_index
+        term = self.log.term_at(index)
+        assert term is not None, "compaction stays at or below the applied index"
+        return Snapshot(index, term, self._configs.at(index), data)
+
+    # --- time ---
+
+    def next_deadline(self) -> float:
+        """When :meth:`tick` is due, if nothing happens before; infinity for a node that only listens."""
+        if self._leadership is not None:
+            return self._leadership.next_deadline(self._now)
+        return self._election.next_deadline() if self._eligibility.may_campaign() else inf
+
+    def tick(self, now: float) -> bool:
+        """Do what is due. True if this node leads and it was time for its heartbeats."""
+        self._now = max(now, self._now)
+        self._check_quorum()
+        if self._leadership is not None:
+            return self._leadership.tick(now, self._send_now)
+        if not self._eligibility.may_campaign():
+            return False
+        if now < self._election.timer.deadline:
+            self._election.ask_again(now, self._send_after)
+        elif self._election.is_candidate and not self._writes.has_durable_vote:
+            self._election.timer.reset(now)  # its own disk is slow: another term would not make it faster
+        else:
+            self.campaign(now)
+        return False
+
+    def _check_quorum(self) -> None:
+        if self.is_leader and not self.has_quorum_lease(self._now):
+            self._become_follower(self.term, "")
+
+    # --- forming a cluster, proposing, making way ---
+
+    def bootstrap(self, now: float) -> None:
+        """Form a cluster of this node alone. It then wins an ordinary election that only its own disk can delay.
+
+        A term without a log is no obstacle: a crash during an earlier attempt leaves that, and nothing was promised.
+        Raises ValueError if the node has a log. That it belongs to no other cluster is for the caller to know.
+        """
+        if self.log.last_index or self.config.voters:
+            raise ValueError("only a node without a log can form a cluster")
+        self._writes.set_hard_state(HardState(max(self.term, 1), self.hard_state.vote or self.node_id))
+        config = Config((self.node_id,))
+        self.log.append((Entry(self.log.last_index + 1, self.term, EntryKind.CONFIG, encode_config(config)),))
+        self._configs.append(self.log.last_index, config)
+        self.campaign(now)
+
+    def propose(self, kind: int, data: bytes, decoded: Any = None) -> int | None:
+        """Append an entry and return its index; None unless this node leads. It is sent by the next take_ready."""
+        return self._leadership.append(kind, data, self._now, decoded) if self._leadership is not None else None
+
+    def propose_config(self, config: Config) -> bool:
+        """Change the configuration by one server. In force at once; False if it can't be done now.
+
+        Raises ValueError if more than one server's part would change, or no voter would be left.
+        """
+        config = checked_change(self.config, config)
+        return self._leadership is not None and self._leadership.change_config(config, self._now)
+
+    def read_index(self, now: float) -> int | None:
+        """Ask for a read that is not stale: a ticket, which a later ``Ready.reads`` holds with the entry that has to be
+        applied first. None unless this node leads and knows what earlier terms committed.
+
+        A ticket that was not confirmed when this node ceases to lead never is.
+        """
+        self._now = max(now, self._now)
+        self._check_quorum()
+        ticket = self._last_ticket + 1
+        if self._leadership is None or not self._leadership.add_read(ticket):
+            return None
+        self._last_ticket = ticket
+        return ticket
+
+    def transfer_leadership(self, to: str, now: float) -> bool:
+        """Leader: transfer the leadership to this voter, as ``leadership_transfer.py`` says. False if that can't be, or
+        if another transfer is under way.
+
+        After ``election_timeout_max_s`` the attempt is over. To propose nothing meanwhile is for the caller."""
+        return self._leadership is not None and self._leadership.make_way(to, now)
+
+    def transfer_target(self, now: float) -> str:
+        """Leader: the voter that it makes way for, "" if none."""
+        return self._leadership.transfer_target(now) if self._leadership is not None else ""
+
+    # --- what the shell reports, and what it has to do ---
+
+    def persisted(self, seq: int) -> None:
+        """Every :class:`Persist` up to this one is durable."""
+        self._writes.saved(seq)
+        self._count_durable()
+
+    def _count_durable(self) -> None:
+        """More is durable here: it may make this node a leader, or what it proposed committed."""
+        if self._election.ballot is not None and self._election.is_candidate and self._writes.has_durable_vote:
+            self._record_vote(self.node_id, granted=True)
+        if self._leadership is not None and self._leadership.advance_commit():
+            self._resign(self._leadership)
+
+    def snapshot_for(self, to: str, snapshot: Snapshot) -> None:
+        """The answer to ``Ready.snapshots_wanted``, which asks once. One that comes too late is ignored."""
+        if self._leadership is not None:
+            self._leadership.replication.start_transfer(to, snapshot)
+
+    def compact(self, to_index: int) -> None:
+        """Drop the log in memory up to an applied entry, as far as it is durable.
+
+        What of it is on a disk stays there until a snapshot covers it. The shell writes that in the order of the other
+        writes, behind what they have to cut; otherwise a crash could leave it in front of entries that don't follow it.
+        """
+        self.log.compact(to_index)
+        self._configs.compact(self.log.snapshot_index)
+        if self._leadership is not None:
+            self._leadership.replication.compacted()
+
+    def take_ready(self) -> Ready:
+        """Everything that has to be done since the last call."""
+        writes = self._writes
+        reads = self._leadership.take_reads(self._now, self._send_now) if self._leadership is not None else []
+        self._collect_messages()
+        persist: Persist | None = None
+        if self._durable_at_once:
+            if writes.installed is not None:
+                self.log.save_at_once()
+            while writes.has_unsaved():
+                writes.save_at_once()
+                self._count_durable()  # which may make this node a leader, with an entry to append
+                self._collect_messages()
+        else:
+            persist = writes.take_persist()
+        installed, writes.installed = writes.installed, None
+        replication = self._leadership.replication if self._leadership is not None else None
+        wanted = replication.take_snapshots_wanted() if replication is not None and replication.peers else []
+        send_now, self._send_now = self._send_now, []
+        send_after, self._send_after = self._send_after, []
+        return Ready(persist, send_now, send_after, self.log.take_committed(), installed, wanted, reads)
+
+    def _collect_messages(self) -> None:
+        if self._leadership is not None and self._leadership.replication.peers:
+            self._leadership.collect(self._send_now, self._now)
+
+    # --- messages ---
+
+    def step(self, sender: str, message: ConsensusMessage, now: float) -> None:
+        """A message of ``sender``, whom the transport has authenticated."""
+        self._now = max(now, self._now)
+        self._check_quorum()
+        if isinstance(message, m.Removed):
+            self._on_removed(message)
+            return
+        if isinstance(message, m.VoteRequest):
+            removed = self._eligibility.answer_to(sender)
+            if removed is not None:
+                self._send_after.append((sender, removed))
+        if not self._settle_term(sender, message):
+            return
+        match message:
+            case m.Append():
+                self._follow(sender)
+                self._send_after.append((sender, self._follower.on_append(message)))
+            case m.AppendResponse() | m.SnapshotResponse() | m.Confirmed():
+                leadership = self._leadership
+                if leadership is not None and leadership.on_answer(sender, message, self._now):
+                    self._resign(leadership)
+            case m.VoteRequest():
+                response = self._election.answer(sender, message, self.leader_id, self._now)
+                self._send_after.append((sender, response))
+            case m.VoteResponse():
+                if self._election.is_answer(message):
+                    self._record_vote(sender, message.granted)
+            case m.SnapshotChunk():
+                self._follow(sender)
+                self._send_after.append((sender, self._follower.on_snapshot_chunk(message)))
+            case m.Confirm():
+                self._follow(sender)
+                # It promises nothing but the term. A disk that is slow must not depose a leader: another has the same.
+                send = self._send_now if self._writes.has_durable_vote else self._send_after
+                send.append((sender, m.Confirmed(self.term, message.number)))
+            case m.TimeoutNow():
+                self._follow(sender)
+                self.campaign(self._now, transfer=True)
+
+    def _settle_term(self, sender: str, message: ConsensusMessage) -> bool:
+        """Bring the node to the message's term; False if the message ends here."""
+        if message.term < self.term:
+            answer = refusal(message, self.term)
+            if answer is not None:
+                self._send_after.append((sender, answer))
+            return False
+        if message.term > self.term:
+            if self._election.protects_leader(message, self.is_leader, self._now):
+                return False
+            if not is_hypothetical(message):
+                is_refused = self._election.ballot is not None and isinstance(message, m.VoteResponse)
+                self._become_follower(message.term, sender if is_from_leader(message) else "")
+                if is_refused:  # for its term, which says nothing of its log
+                    self._election.timer.retry(self._now)
+        return True
+
+    def _on_removed(self, message: m.Removed) -> None:
+        self._eligibility.heard(message)
+        if self._election.ballot is not None and self.is_removed:
+            self._become_follower(self.term, "")
+
+    # --- roles ---
+
+    def campaign(self, now: float, transfer: bool = False) -> None:
+        """Stand for election. ``transfer``: the leader asked for it. So no voter's lease stands in the way, and there
+        is no pre-vote, which the leader's next Append would end."""
+        if self.is_leader or not self._eligibility.may_campaign():
+            return
+        self._now, self.leader_id = max(now, self._now), ""
+        self._election.stand(not transfer, transfer, self._now, self._send_after)
+        if not transfer:
+            self._record_vote(self.node_id, granted=True)
+
+    def _record_vote(self, voter: str, granted: bool) -> None:
+        won = self._election.record(voter, granted, self._now, self._send_after)
+        if won:
+            self._become_leader(self._election.close())
+        elif won is False:
+            is_split = self._election.is_candidate  # it could have won, as the pre-vote said, and so could another
+            self._become_follower(self.term, "")
+            if is_split:
+                self._election.timer.retry(self._now)
+
+    def _become_leader(self, heard_at: dict[str, float]) -> None:
+        self.leader_id = self.node_id
+        self._leadership = Leadership(
+            self.node_id, self.term, self.log, self._configs, self.timing, heard_at, self._now
+        )
+        self._leadership.beat(self._now, self._send_now)
+
+    def _resign(self, leadership: Leadership) -> None:
+        """Its removal is committed. The others learn that now, and not from a successor's election; and who has most of
+        the log stands at once, not only when it has noticed the silence."""
+        self._send_now.extend(leadership.replication.messages(self._now))
+        self._send_now.extend(leadership.replication.heartbeats(self._now))
+        self._send_now.append((leadership.best_voter(), m.TimeoutNow(self.term)))
+        self._become_follower(self.term, "")
+
+    def _become_follower(self, term: int, leader_id: str) -> None:
+        if term > self.term:
+            self._writes.set_hard_state(HardState(term))
+        self.leader_id, self._leadership = leader_id, None
+        self._election.close()
+        self._follower.forget_incoming()
+        self._election.timer.reset(self._now)
+
+    def _follow(self, leader_id: str) -> None:
+        """``leader_id`` leads in this term: its message says so."""
+        if self.leader_id != leader_id:
+            if self.leader_id:
+                raise ConsensusViolation(f"{self.leader_id} and {leader_id} both lead in term {self.term}")
+            self._become_follower(self.term, leader_id)
+        self._election.timer.hear_leader(self._now)

@@ -1,0 +1,188 @@
+"""What a node does as leader of one term: append, replicate, commit, confirm reads, make way.
+
+Made when an election is won and dropped when the term ends, so that nothing of it can be mistaken later.
+
+What this module guarantees:
+
+- Only entries of the own term are committed by counting (Raft paper, 5.4.2); those before them are committed with them.
+- The leader counts its own entries once they are durable, and only those of voters besides.
+- A configuration is in force from its entry's append. The next one waits until the last is committed and the leader
+  has committed an entry of its own term (without the latter, two leaders' changes could have disjoint quorums).
+- A read is confirmed only if it came after the first commit of the term: before, the leader may not know what earlier
+  terms committed.
+
+How far each peer is, and what it is sent next, is in ``replication.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from paceline.core.raft.configuration import ConfigHistory
+from paceline.core.raft.confirmations import Confirmations
+from paceline.core.raft.leadership_transfer import LeadershipTransfer
+from paceline.core.raft.log import Entry, Log
+from paceline.core.raft.read_index import ReadIndex
+from paceline.core.raft.replication import Replication
+from paceline.core.raft.timing import Timing
+from paceline_protocol.codec import decode_config, encode_config
+from paceline_protocol.messages import (
+    AppendResponse,
+    Config,
+    Confirm,
+    Confirmed,
+    ConsensusMessage,
+    EntryKind,
+    SnapshotResponse,
+    TimeoutNow,
+)
+
+
+class Leadership:
+    """One term's leader. ``heard_at``: when each voter that elected it answered; the others count as never heard."""
+
+    def __init__(
+        self,
+        node_id: str,
+        term: int,
+        log: Log,
+        configs: ConfigHistory,
+        timing: Timing,
+        heard_at: Mapping[str, float],
+        now: float,
+    ) -> None:
+        self.replication = Replication(node_id, term, log, timing, configs.current, heard_at, now)
+        self._node_id = node_id
+        self._term = term
+        self._log = log
+        self._configs = configs
+        self._timing = timing
+        self._questions = Confirmations(timing.election_timeout_max_s)
+        self._reads = ReadIndex()
+        self._transfer: LeadershipTransfer | None = None
+        self._term_start_index = self.append(EntryKind.NOOP, b"", now)
+
+    # --- the log ---
+
+    def append(self, kind: int, data: bytes, now: float, decoded: Any = None) -> int:
+        """Put an entry into the log and return its index. A configuration is in force at once."""
+        entry = Entry(self._log.last_index + 1, self._term, kind, data, decoded)
+        self._log.append((entry,))
+        if kind == EntryKind.CONFIG:
+            self._configs.append(entry.index, decode_config(data))
+            self.replication.set_config(self._configs.current, now)
+            if self._transfer is not None and self._transfer.to not in self._configs.current.voters:
+                self._transfer = None
+        return entry.index
+
+    @property
+    def has_committed_in_term(self) -> bool:
+        """Whether all that earlier terms accepted is committed, and so known to be final."""
+        return self._log.commit_index >= self._term_start_index
+
+    def change_config(self, config: Config, now: float) -> bool:
+        """Put a checked configuration in force. False if it can't be done now, or is in force already."""
+        if config == self._configs.current or not self._may_change_config():
+            return False
+        self.append(EntryKind.CONFIG, encode_config(config), now)
+        return True
+
+    def _may_change_config(self) -> bool:
+        return self.has_committed_in_term and self._configs.index <= self._log.commit_index
+
+    def advance_commit(self) -> bool:
+        """Commit what is durable at a majority. True if that was this leader's own removal: it leads no more."""
+        index = self.replication.quorum_index()
+        if index <= self._log.commit_index or not self._may_count(index):
+            return False
+        self._log.commit_to(index)
+        return self._configs.index <= index and self._node_id not in self._configs.current.voters
+
+    def _may_count(self, index: int) -> bool:
+        return self._log.term_at(index) == self._term
+
+    # --- its peers ---
+
+    def on_answer(self, sender: str, response: AppendResponse | SnapshotResponse | Confirmed, now: float) -> bool:
+        """Returns what :meth:`advance_commit` does. An answer of one who is no peer (any more) is ignored."""
+        peer = self.replication.peers.get(sender)
+        if peer is None:
+            return False
+        if isinstance(response, Confirmed):
+            peer.heard(self._questions.answered(sender, response.number))
+            return False
+        peer.answered_at = now
+        if isinstance(response, AppendResponse):
+            self.replication.on_append_response(peer, response)
+        else:
+            self.replication.on_snapshot_response(peer, response)
+        return self.advance_commit()
+
+    def next_deadline(self, now: float) -> float:
+        """When the next heartbeat is due, or the quorum will have been silent too long."""
+        return min(self.replication.heartbeat_at, self.replication.lease_until(now))
+
+    def tick(self, now: float, send: list[tuple[str, ConsensusMessage]]) -> bool:
+        """Add the heartbeats, if it is time for them; returns whether it is."""
+        if now < self.replication.heartbeat_at:
+            return False
+        self.beat(now, send)
+        return True
+
+    def beat(self, now: float, send: list[tuple[str, ConsensusMessage]]) -> None:
+        """Add the heartbeats, and the question whether they are heard."""
+        if self._transfer is not None:
+            self._transfer.repeat()
+        send.extend(self.replication.heartbeats(now))
+        self._ask(now, send)
+
+    def collect(self, send: list[tuple[str, ConsensusMessage]], now: float) -> None:
+        """Add what is due to each peer."""
+        send.extend(self.replication.messages(now))
+        transfer = self._transfer
+        if transfer is None:
+            return
+        if transfer.is_over(now):
+            self._transfer = None
+        elif transfer.must_tell(self.replication.match_of(transfer.to), self._log.last_index):
+            send.append((transfer.to, TimeoutNow(self._term)))
+
+    # --- making way ---
+
+    def make_way(self, to: str, now: float) -> bool:
+        """Hand over to this voter. False if it can't be, or another hand-over is under way."""
+        if to == self._node_id or to not in self._configs.current.voters or self.transfer_target(now):
+            return False
+        self._transfer = LeadershipTransfer(to, now + self._timing.election_timeout_max_s)
+        return True
+
+    def transfer_target(self, now: float) -> str:
+        """The voter that it makes way for, "" if none."""
+        transfer = self._transfer
+        return "" if transfer is None or transfer.is_over(now) else transfer.to
+
+    def best_voter(self) -> str:
+        """Of the voters beside this node, the one that has most of the log, and of equal ones the last heard."""
+        peers = self.replication.peers
+        others = (voter for voter in self._configs.current.voters if voter in peers)
+        return max(others, key=lambda voter: (peers[voter].match, peers[voter].heard_at))
+
+    # --- reads ---
+
+    def add_read(self, ticket: int) -> bool:
+        """A read came. False if what earlier terms committed is not known yet, or too many wait."""
+        return self.has_committed_in_term and self._reads.add(ticket, self._log.commit_index, self._questions.last)
+
+    def take_reads(self, now: float, send: list[tuple[str, ConsensusMessage]]) -> list[tuple[int, int]]:
+        """The reads that are confirmed. Adds the question for those that came since the last one."""
+        if not self._reads:
+            return []
+        if self._reads.wants_question(self._questions.last):
+            self._ask(now, send)
+        through = self._questions.answered_by_majority(self._configs.current.voters, self._node_id)
+        return self._reads.take_confirmed(through)
+
+    def _ask(self, now: float, send: list[tuple[str, ConsensusMessage]]) -> None:
+        question = Confirm(self._term, self._questions.ask(now))
+        send.extend((peer, question) for peer in self.replication.peers)

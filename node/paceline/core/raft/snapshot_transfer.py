@@ -1,0 +1,69 @@
+"""A snapshot on its way from a leader to one peer: both ends of it.
+
+It goes in chunks, one at a time. The receiver's answer names the offset that it wants next, so a chunk that is lost,
+doubled or of another snapshot costs a round trip and nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from paceline.core.raft.log import Snapshot
+from paceline.core.raft.pages import Pieces
+from paceline_protocol.codec import decode_config
+from paceline_protocol.messages import SnapshotChunk
+
+SNAPSHOT_CHUNK_BYTES = 256 * 1024
+SNAPSHOT_LIMIT_BYTES = 4 * 1024 * 1024 * 1024
+"""A larger one is not taken: what a peer announces must not decide how much memory is used."""
+
+
+@dataclass(slots=True, eq=False)
+class Outgoing:
+    """The leader's end."""
+
+    snapshot: Snapshot
+    config: bytes
+    sent_at: float = 0.0
+    offset: int = 0  # of the chunk that waits for its answer
+    due: bool = True
+    resent: bool = False  # since the last answer: only then may the peer want an earlier offset, having restarted
+
+    def answered(self, offset: int) -> None:
+        if offset > self.offset or self.resent:
+            self.offset, self.due, self.resent = offset, True, False
+
+    def take_chunk(self, term: int, now: float, resend_after_s: float) -> SnapshotChunk | None:
+        """The chunk to send, or to send again because its answer does not come; None while there is time."""
+        if not self.due:
+            if now - self.sent_at < resend_after_s:
+                return None
+            self.resent = True
+        self.due, self.sent_at = False, now
+        snapshot, total = self.snapshot, len(self.snapshot.data)
+        data = snapshot.data[self.offset : self.offset + SNAPSHOT_CHUNK_BYTES]
+        return SnapshotChunk(term, snapshot.index, snapshot.term, self.config, self.offset, total, data)
+
+
+@dataclass(slots=True, eq=False)
+class Incoming:
+    """The receiver's end. The first chunk of another snapshot, or of another term, starts anew."""
+
+    key: tuple[int, int, int, int] = (0, 0, 0, 0)  # term, index, index's term, total
+    data: Pieces = field(default_factory=Pieces)
+
+    def add(self, chunk: SnapshotChunk) -> int:
+        """Take a chunk; returns the offset that is wanted next, which is ``chunk.total`` when all is here."""
+        key = (chunk.term, chunk.index, chunk.index_term, chunk.total)
+        if key != self.key:
+            if chunk.offset:
+                return 0
+            self.key, self.data = key, Pieces()
+        fits = len(self.data) + len(chunk.data) <= chunk.total <= SNAPSHOT_LIMIT_BYTES
+        if chunk.offset == len(self.data) and fits:
+            self.data.append(chunk.data)
+        return len(self.data)
+
+    def snapshot(self, chunk: SnapshotChunk) -> Snapshot:
+        """What arrived, once ``chunk`` was the last to come."""
+        return Snapshot(chunk.index, chunk.index_term, decode_config(chunk.config), self.data)

@@ -1,0 +1,137 @@
+"""What a node tells its web process: the body of a MetricsReply, as one map of plain values.
+
+Made from counters and the lengths of tables. Its cost grows with nodes, priorities, lanes and the capped task
+names, and never with tasks: a leader with a million of them answers as fast as an idle one. ``web/table.py`` says what
+metrics are made of it.
+
+What is true of the cluster (``leading``) is told by its leader alone, so that a sum over all nodes is right.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from paceline.core.reports.status import fault_tolerance, forming, leaderless, nodes, role_of
+from paceline_protocol.messages import PRIORITY_MAX, Refusal, TaskEnd
+
+if TYPE_CHECKING:
+    from paceline.core.node import NodeCore
+    from paceline.core.scheduling.leader import Leader
+
+BEHIND_LIMIT_ENTRIES = 10_000
+"""A replica that lacks more committed entries than this is not ready: it is being caught up."""
+
+
+def metrics(node: NodeCore, now: float) -> dict[str, Any]:
+    """Counts, and how things stand."""
+    tally, slots, table = node.tally, node.leader_link.slots, node.table
+    busy = sum(1 for slot in slots.workers.values() if slot.running)
+    leader = node.leader
+    return {
+        "node_id": node.node_id,
+        "cluster_id": node.identity.cluster_id,
+        "cluster_name": node.settings.cluster_name,
+        "journal": node.settings.journal,
+        "term": node.term(),
+        "leader_known": bool(node.leader_id(now)),
+        "is_voter": node.node_id in node.consensus.config.voters,
+        "leader_changes": tally.leader_changes,
+        "elections_won": node.elections_won,
+        "election": tally.election.as_dict(),
+        "submitted": tally.submitted,
+        "accepted": tally.accepted,
+        "redelivered": tally.redelivered,
+        "refused": {refusal.name.lower(): tally.refused[refusal] for refusal in Refusal},
+        "finished": {end.name.lower(): tally.finished[end] for end in TaskEnd},
+        "duplicates": table.totals["duplicates"],
+        "queue_wait": tally.queue_wait.as_dict(),
+        "dispatch_latency": tally.dispatch_latency.as_dict(),
+        "duration": tally.duration.as_dict(),
+        "by_name": {
+            name: [row[TaskEnd.SUCCEEDED], row[TaskEnd.FAILED], row[TaskEnd.LOST], row[5]]
+            for name, row in tally.by_name.items()
+        },
+        "slots": {"busy": busy, "idle": len(slots.workers) - busy},
+        "assigned": len(slots.queue),
+        "commit_index": node.consensus.commit_index,
+        "applied_index": node.consensus.applied_index,
+        "behind": behind(node),
+        "log_entries": node.consensus.log.last_index - node.consensus.log.first_index + 1,
+        "results_kept": len(table.results),
+        "result_bytes": table.result_bytes,
+        "targets": _targets(node, now),
+        "not_ready": not_ready(node, now),
+        "leading": None if leader is None else _leading(node, leader, now),
+    }
+
+
+def behind(node: NodeCore) -> int:
+    """How many entries that its leader has committed this replica has not applied, as far as it knows."""
+    consensus = node.consensus
+    return max(0, max(consensus.heard_commit_index, consensus.commit_index) - consensus.applied_index)
+
+
+def not_ready(node: NodeCore, now: float) -> list[str]:
+    """Why this node does not do its part for clients right now, in words; empty if it does."""
+    reasons = []
+    if waiting := forming(node, now):
+        reasons.append(waiting)
+    if not node.leader_id(now):
+        why = leaderless(node, now)
+        reasons.append("no leader is known" + (f": {why}" if why else ""))
+    lacking = behind(node)
+    if lacking > BEHIND_LIMIT_ENTRIES:
+        reasons.append(f"the log is being caught up: {lacking} committed entries are still to be applied")
+    return reasons
+
+
+def _targets(node: NodeCore, now: float) -> list[list[str]]:
+    """Each node of the cluster that said where its metrics are: id, address, address of the metrics, role. One that has
+    just gone silent, too, until it is forgotten: who scrapes it finds out that it is down."""
+    cluster_id = node.identity.cluster_id
+    directory = node.directory
+    found = [(node.node_id, directory.own_address, directory.own_metrics_address)]
+    known = [peer for peer in directory.peers.values() if peer.cluster_id == cluster_id]
+    found += [(peer.node_id, peer.address, peer.metrics_address) for peer in known]
+    return [[node_id, address, metrics, role_of(node, node_id, now)] for node_id, address, metrics in found if metrics]
+
+
+def _leading(node: NodeCore, leader: Leader, now: float) -> dict[str, Any]:
+    """The cluster, as its leader sees it."""
+    tasks, settings = leader.tasks, node.settings
+    waiting = sum(tasks.waiting)
+    oldest = min(tasks.ready.oldest_arrived_at(), tasks.recovered.oldest_arrived_at())
+    return {
+        "waiting": {str(priority): tasks.waiting[priority] for priority in range(PRIORITY_MAX + 1)},
+        "oldest_s": max(0.0, now - oldest) if waiting and oldest < now else 0.0,
+        "dispatched": len(tasks.live) - waiting,
+        "queue_bytes": tasks.live_bytes,
+        "queue_limit_tasks": settings.queue_limit_tasks,
+        "queue_limit_bytes": settings.queue_limit_bytes,
+        "sessions": len(leader.sessions),
+        "nodes": _nodes(node, now),
+        "peers": _peers(node, leader, now),
+        "fault_tolerance": fault_tolerance(node, now),
+    }
+
+
+def _nodes(node: NodeCore, now: float) -> dict[str, list[int]]:
+    """Role -> how many nodes of it are alive, and how many silent."""
+    counts = {role: [0, 0] for role in ("leader", "voter", "learner", "worker")}
+    for row in nodes(node, now):
+        is_silent = not row["alive"] or bool(row["silent_s"])
+        counts.setdefault(row["role"], [0, 0])[is_silent] += 1
+    return counts
+
+
+def _peers(node: NodeCore, leader: Leader, now: float) -> dict[str, list[float | int | None]]:
+    """Each other node that there is: seconds since it was heard, and entries that it lacks (None: no replica)."""
+    commit_index = node.consensus.commit_index
+    rows: dict[str, list[float | int | None]] = {}
+    for node_id, state in leader.nodes.items():
+        if state.enrolled and node_id != node.node_id:
+            rows[node_id] = [max(0.0, now - state.heard_at), None]
+    for node_id, progress in node.consensus.progress(now).items():
+        heard_at = max(progress.heard_at, leader.since)
+        rows[node_id] = [max(0.0, now - heard_at), max(0, commit_index - progress.match)]
+    return rows

@@ -1,0 +1,157 @@
+"""What each node was given and has not answered for, and which node is to be given the next task.
+
+A node may hold its slots plus a few spare tasks, which hide one round trip; and it may hold more than that as long as
+everything it holds is expected to take less than ``SPARE_TIME_US`` a slot, so that short tasks travel in batches (see
+``durations.py``). Credit follows from this and is never guessed from socket buffers.
+
+The nodes of a lane are kept in order, the next one in front, as a heap: a task costs the logarithm of their number,
+however many there are. First those that hold less than their slots and spare tasks, the least loaded in front; behind
+them those that have only time left for short tasks, the one with most in front. So if the first has no credit for a
+task, no other has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from paceline.core.state.task import Task
+
+SPARE_TIME_US: Final = 2_000
+
+_FULL: Final = 1e15
+"""Ranks from about here on are those of nodes that hold all the tasks they may, unless these are short."""
+
+
+class NodeLedger:
+    """What one node was given and has not answered for."""
+
+    __slots__ = ("cost_limit_us", "cost_us", "count_limit", "held", "names", "node_id", "rank", "seats", "slots")
+
+    def __init__(self, node_id: str, slots: int, names: frozenset[str]) -> None:
+        self.node_id = node_id
+        self.held: dict[bytes, Task] = {}
+        self.cost_us = 0
+        self.slots = 0
+        self.rank = 0.0
+        self.seats: list[Seat] = []
+        self.resize(slots, names)
+
+    def resize(self, slots: int, names: frozenset[str]) -> None:
+        """The node has this many workers now, which can run these tasks. Without workers it gets nothing."""
+        for seat in self.seats:
+            seat.row.slots += slots - self.slots
+        self.slots = slots
+        self.names = names
+        self.count_limit = slots + (slots + 1) // 2
+        self.cost_limit_us = slots * SPARE_TIME_US
+        self.moved()
+
+    def take(self, task: Task, cost_us: int) -> None:
+        """The node is given a task. After the last of several, call moved()."""
+        task.node = self.node_id
+        task.cost_us = cost_us
+        self.held[task.id] = task
+        self.cost_us += cost_us
+
+    def drop(self, task_id: bytes) -> Task | None:
+        task = self.held.pop(task_id, None)
+        if task is not None:
+            self.cost_us -= task.cost_us
+            self.moved()
+        return task
+
+    def has_credit(self, cost_us: int) -> bool:
+        """Whether a task that is charged so much may go there."""
+        return len(self.held) < self.count_limit or self.has_time(cost_us)
+
+    def has_time(self, cost_us: int) -> bool:
+        """Whether it may, however many the node holds."""
+        return self.cost_us + cost_us <= self.cost_limit_us
+
+    def moved(self) -> None:
+        """Find the node's new place in its rows."""
+        held = len(self.held)
+        if held < self.count_limit:
+            self.rank = held / self.slots
+        else:
+            self.rank = _FULL + (self.cost_us - self.cost_limit_us)
+        for seat in self.seats:
+            seat.row.move(seat)
+
+
+class Seat:
+    """The place of one node in the row of one lane."""
+
+    __slots__ = ("index", "ledger", "place", "row")
+
+    def __init__(self, row: Row, ledger: NodeLedger, place: int) -> None:
+        self.row = row
+        self.ledger = ledger
+        self.place = place  # of equal ones the lowest comes first
+        self.index = place  # in the heap
+
+
+class Row:
+    """The nodes that can run the tasks of a lane. ``slots``: of all of them together."""
+
+    __slots__ = ("_heap", "slots")
+
+    def __init__(self, ledgers: Iterable[NodeLedger]) -> None:
+        """``ledgers``: of equally loaded nodes the first is taken first."""
+        self._heap: list[Seat] = []
+        self.slots = 0
+        for ledger in ledgers:
+            self.slots += ledger.slots
+            seat = Seat(self, ledger, len(self._heap))
+            self._heap.append(seat)
+            ledger.seats.append(seat)
+            self._rise(seat)
+
+    def leave(self) -> None:
+        """The nodes are in this row no longer."""
+        for seat in self._heap:
+            seat.ledger.seats.remove(seat)
+        self._heap = []
+
+    def next(self, cost_us: int) -> NodeLedger | None:
+        """The node for a task that is charged so much, or None if no node has the credit."""
+        if not self._heap:
+            return None
+        ledger = self._heap[0].ledger
+        return ledger if ledger.has_credit(cost_us) else None
+
+    def move(self, seat: Seat) -> None:
+        """The rank of a seat's node has changed."""
+        if len(self._heap) > 1:
+            self._rise(seat)
+            self._sink(seat)
+
+    def _rise(self, seat: Seat) -> None:
+        heap, index = self._heap, seat.index
+        while index:
+            above = heap[(index - 1) >> 1]
+            if not _precedes(seat, above):
+                break
+            heap[index] = above
+            above.index, index = index, above.index
+        heap[index] = seat
+        seat.index = index
+
+    def _sink(self, seat: Seat) -> None:
+        heap, index, end = self._heap, seat.index, len(self._heap)
+        while (child := 2 * index + 1) < end:
+            if child + 1 < end and _precedes(heap[child + 1], heap[child]):
+                child += 1
+            below = heap[child]
+            if not _precedes(below, seat):
+                break
+            heap[index] = below
+            below.index, index = index, child
+        heap[index] = seat
+        seat.index = index
+
+
+def _precedes(one: Seat, other: Seat) -> bool:
+    mine, theirs = one.ledger.rank, other.ledger.rank
+    return mine < theirs or (mine == theirs and one.place < other.place)

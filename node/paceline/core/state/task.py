@@ -1,0 +1,177 @@
+"""A task, and the states that it goes through.
+
+Two kinds of state meet in a :class:`Task` and must not be mixed up:
+
+* **Replicated**: the call itself. It is fixed when the task is made, and every voter holds it equal (``table.py``).
+* **The leader's**: where the task is at this moment (``state``, ``node``, ``attempt``, ``session``). It is rebuilt by
+  each new leader and never enters a digest or a snapshot.
+
+The leader dispatches a task in the turn in which it arrives, before its ACCEPT entry commits. So a task is made when
+the entry is proposed, and enters the table when the entry is applied: on the leader it is the same object.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from sys import intern
+from typing import TYPE_CHECKING
+
+from mypy_extensions import mypyc_attr
+
+from paceline_protocol.messages import (
+    AT_MOST_ONCE,
+    COMMITTED,
+    NO_LOG,
+    TRACED,
+    Assignment,
+    Call,
+    Options,
+    TaskEnd,
+)
+
+if TYPE_CHECKING:
+    from paceline.core.clients.sessions import ClientSession
+
+
+class State(IntEnum):
+    """Where a task is, as its leader sees it."""
+
+    READY = 0  # in a queue of the leader
+    DISPATCHED = 1  # at a node: queued there, or running
+    SUCCEEDED = 2
+    FAILED = 3
+    CANCELLED = 4
+    LOST = 5
+    STARTING = 6  # it has its place at a node, and goes there once the log says that it started
+    RECOVERED = 7  # an earlier leader accepted it; in a queue, unless a node says that it has it
+
+
+ENDED = frozenset((State.SUCCEEDED, State.FAILED, State.CANCELLED, State.LOST))
+
+
+class Event(IntEnum):
+    """What moves a task from one state to another."""
+
+    DISPATCH = 0
+    GIVE_BACK = 1  # the node never had it, or gave it back before it started
+    ATTEMPT_LOST = 2  # its worker or node died; attempts are left
+    SUCCEED = 3
+    FAIL = 4
+    CANCEL = 5
+    GIVE_UP = 6  # its worker or node died once too often
+    RESERVE = 7  # a node has a place for it, but its start must be logged first
+
+
+TRANSITIONS: dict[tuple[State, Event], State] = {
+    (State.READY, Event.DISPATCH): State.DISPATCHED,
+    (State.DISPATCHED, Event.GIVE_BACK): State.READY,
+    (State.DISPATCHED, Event.ATTEMPT_LOST): State.READY,
+    (State.DISPATCHED, Event.SUCCEED): State.SUCCEEDED,
+    (State.DISPATCHED, Event.FAIL): State.FAILED,
+    (State.DISPATCHED, Event.GIVE_UP): State.LOST,
+    (State.READY, Event.CANCEL): State.CANCELLED,
+    # An attempt that was given up for dead may still answer: its outcome is as good as any.
+    (State.READY, Event.SUCCEED): State.SUCCEEDED,
+    (State.READY, Event.FAIL): State.FAILED,
+    (State.READY, Event.RESERVE): State.STARTING,
+    (State.RECOVERED, Event.DISPATCH): State.DISPATCHED,
+    (State.RECOVERED, Event.RESERVE): State.STARTING,
+    (State.RECOVERED, Event.SUCCEED): State.SUCCEEDED,
+    (State.RECOVERED, Event.FAIL): State.FAILED,
+    (State.RECOVERED, Event.CANCEL): State.CANCELLED,
+    # It started under an earlier leader for the last time, and no node has it.
+    (State.RECOVERED, Event.GIVE_UP): State.LOST,
+    (State.STARTING, Event.DISPATCH): State.DISPATCHED,
+    (State.STARTING, Event.GIVE_BACK): State.READY,
+    (State.STARTING, Event.CANCEL): State.CANCELLED,
+}
+"""The whole life of a task. What is not in this table can't happen; :meth:`Task.move` raises KeyError on it."""
+
+END_EVENTS: dict[int, Event] = {
+    TaskEnd.SUCCEEDED: Event.SUCCEED,
+    TaskEnd.FAILED: Event.FAIL,
+    TaskEnd.CANCELLED: Event.CANCEL,
+    TaskEnd.LOST: Event.GIVE_UP,
+}
+
+
+@mypyc_attr(acyclic=True)
+class Task:
+    """One accepted (or just proposed) call. Of these there may be millions: nothing that a task refers to may refer to
+    a task, so that the garbage collector need not know of them."""
+
+    __slots__ = (
+        "age",
+        "args",
+        "arrived_at",
+        "attempt",
+        "cost_us",
+        "id",
+        "lost_attempts",
+        "name",
+        "node",
+        "options",
+        "priority",
+        "sent_at",
+        "sent_seq",
+        "session",
+        "state",
+    )
+
+    def __init__(self, call: Call) -> None:
+        self.id, name, self.priority, self.args, self.options = call
+        self.name = intern(name)  # a million tasks share a few names
+        # What follows is the leader's own.
+        self.state = State.READY
+        self.lost_attempts = 0  # before this leader; of a task that starts at most once, whether its start is logged
+        self.attempt = 1
+        self.age = 0  # order of arrival at this leader
+        self.cost_us = 0  # what the dispatcher charged its node for it
+        self.node = ""
+        self.sent_seq = 0  # the Dispatch that carried it there
+        self.arrived_at = 0.0  # at this leader; for metrics alone, as sent_at
+        self.sent_at = 0.0  # when this leader last gave it to a node; 0: never
+        self.session: ClientSession | None = None
+
+    def move(self, event: Event) -> None:
+        """Take the transition, or raise KeyError: the caller broke the table."""
+        self.state = TRANSITIONS[self.state, event]
+
+    def attempt_limit(self, default: int) -> int:
+        """How many lost attempts end this task."""
+        options: Options | None = self.options
+        if options is None:
+            return default
+        return 1 if options.get("delivery") == AT_MOST_ONCE else options.get("max_attempts", default)
+
+    @property
+    def assignment(self) -> Assignment:
+        """What its node is sent."""
+        return self.id, self.attempt, self.name, self.args, self.options
+
+    @property
+    def must_log_start(self) -> bool:
+        """Whether it may go nowhere before the log says that it started."""
+        return self.options is not None and self.options.get("delivery") == AT_MOST_ONCE and not self.lost_attempts
+
+    @property
+    def waits_for_commit(self) -> bool:
+        """Whether its result is passed on only once its outcome is committed."""
+        options: Options | None = self.options
+        if options is None:
+            return False
+        return options.get("confirm") == COMMITTED or options.get("delivery") == AT_MOST_ONCE
+
+    @property
+    def is_logged(self) -> bool:
+        """False for a task of which only its leader and its client know."""
+        return self.options is None or self.options.get("durability") != NO_LOG
+
+    @property
+    def is_traced(self) -> bool:
+        """Whether it is sampled: see ``traces.py``."""
+        return self.options is not None and self.options.get("trace") == TRACED
+
+    def size_bytes(self) -> int:
+        """What the task adds to the queue's size: its arguments, and a flat charge for the record."""
+        return len(self.args) + 300

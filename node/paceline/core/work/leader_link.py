@@ -1,0 +1,175 @@
+"""A node as its leader sees it: takes dispatched tasks, gives accounts of itself, reports outcomes until they are
+recorded.
+
+Whom it trusts: the leader of the highest term it has heard of. Everything from an earlier term is ignored, so a deposed
+leader can't start a task here.
+
+Links lose, repeat and reorder. Three numbers repair that, all repeated in each Beat until both sides agree: the account
+version (has the leader my latest Enrol?), the dispatch sequence (has everything that was sent arrived?) and the outcome
+sequence (has everything that I reported been recorded?).
+"""
+
+from __future__ import annotations
+
+from paceline.core.incarnation import INCARNATION_SHIFT
+from paceline.core.measures.traces import Traces
+from paceline.core.settings import Settings
+from paceline.core.work.slots import Slots, UnrecordedBatch
+from paceline_protocol.messages import (
+    Assignment,
+    Beat,
+    Dispatch,
+    Enrol,
+    NodeBeat,
+    Outcome,
+    Revoke,
+    Revoked,
+    TaskEnd,
+    WorkMessage,
+)
+
+
+class LeaderLink:
+    """The executing half of a node. Its ``outbox`` goes to ``leader`` in ``term``, batches of outcomes as NodeOutcomes;
+    the caller empties it."""
+
+    def __init__(self, settings: Settings, incarnation: int, traces: Traces | None = None) -> None:
+        """``incarnation``: grows with each start of this node id, so that its numbers go on growing, too."""
+        first = incarnation << INCARNATION_SHIFT
+        self._settings = settings
+        self.slots = Slots(first + 1, traces)
+        self.term = 0
+        self._min_term = 0
+        self.leader = ""
+        self.heard_at = float("-inf")
+        self.outbox: list[WorkMessage | UnrecordedBatch] = []
+        self._account = first
+        self._first_seq = first
+        self._dispatch_seq = first
+        self._outcome_seq = first
+        self._recheck_seq = 0  # once outcomes up to here are recorded, the leader gets a new account; 0 for none
+
+    # --- from the leader ----------------------------------------------------------------------------------------
+
+    def on_beat(self, sender: str, beat: Beat, now: float) -> None:
+        """The leader is there; find out what either side has missed."""
+        if not self._follow(sender, beat.term, now):
+            return
+        if beat.dispatch_seq > self._dispatch_seq:
+            self._dispatch_seq = beat.dispatch_seq
+            self._missed_dispatch()
+            self._account += 1
+        self._outcome_seq = max(self._outcome_seq, beat.outcome_seq)
+        lost = self.slots.recorded(beat.outcome_seq)
+        if lost or 0 < self._recheck_seq <= beat.outcome_seq:
+            self._recheck_seq = 0
+            self._account += 1
+        if beat.account < self._account:
+            self._enrol()
+        else:
+            slots = self.slots
+            self.outbox.append(
+                NodeBeat(self.term, self._dispatch_seq, len(slots.workers), slots.running_tasks, len(slots.queue))
+            )
+        self._report_again(now - self._settings.outcome_resend_s, now)
+
+    def on_dispatch(self, sender: str, dispatch: Dispatch, now: float) -> None:
+        """Tasks to run. A gap in the sequence is answered by an account, so that the leader sends again what was
+        lost; and so is what no worker is left to run."""
+        if not self._follow(sender, dispatch.term, now) or dispatch.seq <= self._dispatch_seq:
+            return
+        gap = dispatch.seq > self._dispatch_seq + 1
+        self._dispatch_seq = dispatch.seq
+        for outcome in self.slots.take(dispatch.tasks):
+            self._report([outcome], now)
+        if gap:
+            self._missed_dispatch()
+        if gap or not self.slots.workers:
+            self.account_changed()
+
+    def _missed_dispatch(self) -> None:
+        """What was missed may be a task that a leader sent although it has ended here: the account that comes now names
+        it as held, since its outcome is not recorded. The one after that tells whether the leader still waits for it.
+        """
+        if self.slots.unrecorded:
+            self._recheck_seq = self.slots.unrecorded[-1].seq
+
+    def on_revoke(self, sender: str, revoke: Revoke, now: float) -> None:
+        """Give back what has not started. Should the answer be lost, the next account says it, too."""
+        if self._follow(sender, revoke.term, now):
+            given_back, kept = self.slots.revoke(revoke.ids)
+            self.outbox.append(Revoked(self.term, given_back, kept))
+            if given_back:
+                self._account += 1
+
+    def _follow(self, sender: str, term: int, now: float) -> bool:
+        """Whether the sender leads, as far as this node knows. A new leader gets everything from the start."""
+        if term < self.term or term < self._min_term:
+            return False
+        if term > self.term:
+            self.term = term
+            self.leader = sender
+            self._dispatch_seq = self._first_seq
+            self.account_changed()
+            self._report_again(now, now)
+        self.heard_at = now
+        return True
+
+    def reject_before(self, term: int) -> None:
+        """Consensus has seen this term: no leader of an earlier one may dispatch here."""
+        self._min_term = max(self._min_term, term)
+
+    # --- from the workers ---------------------------------------------------------------------------------------
+
+    def worker_ready(self, worker_id: bytes, names: tuple[str, ...]) -> None:
+        """A worker can run tasks."""
+        self.slots.worker_ready(worker_id, names)
+        self.account_changed()
+
+    def worker_done(self, worker_id: bytes, outcomes: tuple[Outcome, ...], now: float) -> None:
+        """A worker answered."""
+        known = self.slots.done(worker_id, outcomes)
+        if known:
+            self._report(known, now)
+
+    def worker_lost(self, worker_id: bytes, how: str, now: float) -> None:
+        """A worker died; what it ran is reported as lost attempts."""
+        lost = self.slots.worker_lost(worker_id)
+        if lost:
+            detail = how.encode()
+            self._report([(task_id, attempt, TaskEnd.LOST, detail, 0) for task_id, attempt in lost], now)
+        self.account_changed()
+
+    def assign(self) -> list[tuple[bytes, tuple[Assignment, ...]]]:
+        """Bind queued tasks to free workers."""
+        return self.slots.assign()
+
+    # --- to the leader ------------------------------------------------------------------------------------------
+
+    def account_changed(self) -> None:
+        """Make a new account, and give it to the leader if there is one."""
+        self._account += 1
+        if self.leader:
+            self._enrol()
+
+    def _enrol(self) -> None:
+        slots = self.slots
+        self.outbox.append(
+            Enrol(
+                self.term,
+                self._account,
+                self._dispatch_seq,
+                self._outcome_seq,
+                len(slots.workers),
+                slots.names(),
+                slots.held(),
+            )
+        )
+
+    def _report(self, items: list[Outcome], now: float) -> None:
+        batch = self.slots.report(items, now)
+        if self.leader:
+            self.outbox.append(batch)
+
+    def _report_again(self, before: float, now: float) -> None:
+        self.outbox += self.slots.overdue(before, now)

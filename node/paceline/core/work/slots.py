@@ -1,0 +1,234 @@
+"""A node's own slots: what was dispatched here, which worker runs it, and which outcomes the leader has not recorded
+yet.
+
+A task that is dispatched here is held, in exactly one of three places, until a leader says that its outcome is
+recorded: ``queue`` (no worker has it), the ``running`` map of one worker, or ``unrecorded`` outcomes. What is held is
+what the node reports to a new leader, so that nothing that runs is run again and no outcome is lost with the leader
+that got it.
+
+A task is bound to a worker as late as possible: one at a time, except short ones, which travel in batches of at most
+``BATCH_TIME_US`` of expected work. A worker gets its next batch while it runs a short one, so that it never waits for
+a hop.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from operator import attrgetter
+
+from paceline.core.measures.durations import UNKNOWN_US, Durations
+from paceline.core.measures.tally import Tally
+from paceline.core.measures.traces import Traces
+from paceline_protocol.codec import encode_outcomes
+from paceline_protocol.messages import TRACED, Assignment, NodeOutcomes, Outcome, TaskEnd
+
+BATCH_TIME_US = 1_000
+BATCH_BYTES = 1 << 20
+"""Of arguments that travel to a worker together; one task may have more, up to the payload limit."""
+
+DEAD_WORKERS = 64
+"""Ids of dead workers that are remembered: the last words of one may be read after its death is noticed."""
+
+
+class WorkerSlot:
+    """One worker process and what it was given."""
+
+    __slots__ = ("cost_us", "names", "running", "worker_id")
+
+    def __init__(self, worker_id: bytes, names: tuple[str, ...]) -> None:
+        self.worker_id = worker_id
+        self.names = names
+        self.running: dict[bytes, tuple[int, int, str]] = {}  # task id -> (attempt, what it was charged, name)
+        self.cost_us = 0
+
+
+class UnrecordedBatch:
+    """Outcomes that were reported, and are kept until the leader has recorded them."""
+
+    __slots__ = ("_data", "items", "reported_at", "seq")
+
+    def __init__(self, seq: int, items: list[Outcome], now: float) -> None:
+        self.seq = seq
+        self.items = items
+        self.reported_at = now
+        self._data = b""
+
+    def message(self, term: int) -> NodeOutcomes:
+        """What tells them to the leader of ``term``. One in this process takes the items as they are."""
+        if not self._data:
+            self._data = encode_outcomes(self.items)
+        return NodeOutcomes(term, self.seq, self._data)
+
+
+class Slots:
+    """The executing half of a node."""
+
+    def __init__(self, first_seq: int = 1, traces: Traces | None = None) -> None:
+        """``first_seq`` numbers the first batch of outcomes."""
+        self._traces = traces if traces is not None else Traces()
+        self.queue: deque[Assignment] = deque()
+        self.workers: dict[bytes, WorkerSlot] = {}
+        self.unrecorded: deque[UnrecordedBatch] = deque()
+        self.durations = Durations()
+        self.tally = Tally()
+        self.executed = 0  # outcomes of tasks that ran to their end here
+        self._dead: deque[bytes] = deque(maxlen=DEAD_WORKERS)
+        self._held: dict[bytes, int] = {}  # task id -> attempt
+        self._next_seq = first_seq
+
+    # --- workers ------------------------------------------------------------------------------------------------
+
+    def worker_ready(self, worker_id: bytes, names: tuple[str, ...]) -> None:
+        """A worker can run tasks. One that is already known to have died said so before it did."""
+        if worker_id not in self._dead:
+            self.workers.setdefault(worker_id, WorkerSlot(worker_id, names)).names = names
+
+    def worker_lost(self, worker_id: bytes) -> list[tuple[bytes, int]]:
+        """A worker died. Returns the attempts that ended with it, to be reported as lost.
+
+        With the last worker goes the queue: another node may run what waits there, and the next account says so.
+        """
+        self._dead.append(worker_id)
+        slot = self.workers.pop(worker_id, None)
+        if slot is None:
+            return []
+        for _, _, name in slot.running.values():
+            self.tally.executed(name, TaskEnd.LOST, 0)
+        if not self.workers:
+            for assignment in self.queue:
+                self._held.pop(assignment[0], None)
+            self.queue.clear()
+        return [(task_id, attempt) for task_id, (attempt, _, _) in slot.running.items()]
+
+    def names(self) -> tuple[str, ...]:
+        """The tasks that the workers here can run."""
+        return tuple(sorted({name for slot in self.workers.values() for name in slot.names}))
+
+    # --- tasks --------------------------------------------------------------------------------------------------
+
+    def take(self, tasks: Iterable[Assignment]) -> list[Outcome]:
+        """Tasks that the leader dispatched here. A copy of an attempt that is queued or runs here is dropped, and so is
+        what is new while there is no worker.
+
+        Returns the outcomes of those that have ended here already: a leader dispatches such a task when it heard of the
+        outcome before it (again) accepted the task, so it has to be told once more.
+        """
+        held, queue = self._held, self.queue
+        ended: list[Outcome] = []
+        for assignment in tasks:
+            task_id, attempt = assignment[0], assignment[1]
+            if held.get(task_id, 0) < attempt:
+                if self.workers:
+                    held[task_id] = attempt
+                    queue.append(assignment)
+                    if assignment[4] is not None and assignment[4].get("trace") == TRACED:
+                        self._traces.dispatched_here(task_id)
+            elif not any(task_id in slot.running for slot in self.workers.values()):
+                ended += [outcome for batch in self.unrecorded for outcome in batch.items if outcome[0] == task_id][-1:]
+        return ended
+
+    def assign(self) -> list[tuple[bytes, tuple[Assignment, ...]]]:
+        """Bind queued tasks to workers that are free for them. Returns (worker id, tasks) for each that got some."""
+        queue = self.queue
+        free = [slot for slot in self.workers.values() if slot.cost_us <= BATCH_TIME_US]
+        if len(free) > 1:
+            free.sort(key=attrgetter("cost_us"))
+        given = []
+        for slot in free:
+            if not queue:
+                break
+            batch = self._batch_for(slot)
+            if batch:
+                given.append((slot.worker_id, batch))
+        return given
+
+    def _batch_for(self, slot: WorkerSlot) -> tuple[Assignment, ...]:
+        """The next tasks for one worker: any one task if it is idle, and short ones while the time allows."""
+        queue, running = self.queue, slot.running
+        batch: list[Assignment] = []
+        batch_us = batch_bytes = 0
+        while queue:
+            assignment = queue[0]
+            task_id, attempt, name = assignment[0], assignment[1], assignment[2]
+            cost_us = UNKNOWN_US if attempt > 1 else self.durations.cost_us(name)
+            if batch_us + cost_us > BATCH_TIME_US and (running or batch):
+                break
+            batch_bytes += len(assignment[3])
+            if batch and batch_bytes > BATCH_BYTES:
+                break
+            queue.popleft()
+            running[task_id] = (attempt, cost_us, name)
+            batch_us += cost_us
+            batch.append(assignment)
+        slot.cost_us += batch_us
+        return tuple(batch)
+
+    def done(self, worker_id: bytes, outcomes: Iterable[Outcome]) -> list[Outcome]:
+        """A worker answered. Returns the outcomes of what it was really running."""
+        slot = self.workers.get(worker_id)
+        if slot is None:
+            return []
+        running, observe, tally = slot.running, self.durations.observe, self.tally
+        known = []
+        for outcome in outcomes:
+            charged = running.pop(outcome[0], None)
+            if charged is not None:
+                slot.cost_us -= charged[1]
+                observe(charged[2], outcome[4])
+                tally.executed(charged[2], outcome[2], outcome[4])
+                known.append(outcome)
+        self.executed += len(known)
+        return known
+
+    def revoke(self, ids: Iterable[bytes]) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
+        """Give back what no worker has yet. Returns (given back, kept)."""
+        wanted = set(ids)
+        given_back = tuple(dict.fromkeys(assignment[0] for assignment in self.queue if assignment[0] in wanted))
+        if given_back:
+            gone = set(given_back)
+            self.queue = deque(assignment for assignment in self.queue if assignment[0] not in gone)
+            for task_id in given_back:
+                del self._held[task_id]
+        return given_back, tuple(sorted(wanted.difference(given_back)))
+
+    # --- outcomes and accounts ----------------------------------------------------------------------------------
+
+    def report(self, items: list[Outcome], now: float) -> UnrecordedBatch:
+        """Keep outcomes until the leader has recorded them."""
+        batch = UnrecordedBatch(self._next_seq, items, now)
+        self._next_seq += 1
+        self.unrecorded.append(batch)
+        return batch
+
+    def recorded(self, seq: int) -> bool:
+        """The leader has recorded every batch up to this one. True if a lost attempt is no longer held for it.
+
+        A leader that learned of the loss late may have sent that attempt here once more, and take() dropped the copy:
+        only a new account tells it so.
+        """
+        held = self._held
+        lost = False
+        while self.unrecorded and self.unrecorded[0].seq <= seq:
+            for outcome in self.unrecorded.popleft().items:
+                task_id = outcome[0]
+                if held.get(task_id) == outcome[1]:  # else a later attempt was dispatched here
+                    del held[task_id]
+                    lost = lost or outcome[2] == TaskEnd.LOST
+        return lost
+
+    def overdue(self, before: float, now: float) -> list[UnrecordedBatch]:
+        """Batches last reported before a time; they count as reported again at ``now``."""
+        overdue = [batch for batch in self.unrecorded if batch.reported_at <= before]
+        for batch in overdue:
+            batch.reported_at = now
+        return overdue
+
+    def held(self) -> tuple[tuple[bytes, int], ...]:
+        """Everything that is held here, with its attempt."""
+        return tuple(self._held.items())
+
+    @property
+    def running_tasks(self) -> int:
+        """Tasks that workers have."""
+        return sum(len(slot.running) for slot in self.workers.values())

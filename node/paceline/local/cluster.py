@@ -1,0 +1,183 @@
+"""A real cluster on this machine for the length of a ``with`` block: for tests, demonstrations and notebooks.
+
+    with Cluster.local("tasks.py", nodes=3) as cluster, cluster.client() as client:
+        client.submit("tasks.add", 2, 3).result()
+
+The nodes are processes like any other node: they elect a leader, spawn workers, and can be killed. Two pipes tie each
+to this process. On one a node announces its address and later that it is ready, as JSON lines. The other is never
+written; its end tells a node that this process is gone, so that no node outlives a script that crashed.
+
+With ``secure`` the cluster has a file with keys of its own, as `paceline init` writes it, and every connection is
+encrypted; the file goes with the block, or with the last of its processes if a signal ends the block.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Any
+
+from paceline.client.client import Client
+from paceline.config import LOOPBACK_HOST, ClusterFile, new_cluster
+from paceline.local.node_process import Node, leader_id_of
+from paceline.local.scratch import ScratchDirectory
+
+START_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 10.0
+CLUSTER_FILE_NAME = "cluster.toml"
+
+
+class Cluster:
+    """Nodes of this machine that form one cluster. Made by :meth:`local`."""
+
+    def __init__(
+        self,
+        command: list[str],
+        nodes: int,
+        environment: Mapping[str, str] | None,
+        *,
+        journal: str = "memory",
+        cluster_file: ClusterFile | None = None,
+    ) -> None:
+        self._command = command
+        self._cluster_file = cluster_file
+        self._journal = journal
+        self._wanted_nodes = nodes
+        self._environment = environment
+        self._scratch: ScratchDirectory | None = None
+        self.nodes: list[Node] = []
+
+    @classmethod
+    def local(
+        cls,
+        *modules: str | Path | ModuleType,
+        nodes: int = 1,
+        workers: int = 2,
+        journal: str = "memory",
+        secure: bool = False,
+        metrics: bool = False,
+        environment: Mapping[str, str] | None = None,
+    ) -> Cluster:
+        """Describe a cluster; entering its ``with`` block starts it and waits until it is ready.
+
+        ``modules`` hold the tasks: module names, paths of .py files, or modules. ``environment`` replaces that of the
+        nodes and their workers. With ``journal`` "fsync" or "os" each node keeps its log on disk, for as long as the
+        block: a node that is killed can be started again. ``secure`` encrypts every connection, with new keys.
+        With ``metrics`` each node serves them, at its ``metrics_address``.
+        """
+        if nodes < 1:
+            raise ValueError(f"nodes is {nodes}, and must be at least 1")
+        options = ["--journal", journal, "--expect", str(nodes), "--metrics", "127.0.0.1:0" if metrics else "off"]
+        cluster_file = new_cluster(nodes) if secure else None
+        command = [*_node_command(modules, workers), *options]
+        return cls(command, nodes, environment, journal=journal, cluster_file=cluster_file)
+
+    def __enter__(self) -> Cluster:
+        try:
+            self.start()
+            self.wait_ready()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        return tuple(node.address for node in self.nodes)
+
+    @property
+    def cluster_file(self) -> Path | None:
+        """Where the keys of a running secure cluster are, for ``--cluster``; None if it has none."""
+        if self._cluster_file is None or self._scratch is None:
+            return None
+        return self._scratch.path / CLUSTER_FILE_NAME
+
+    @property
+    def leader(self) -> Node | None:
+        """The node that leads, as the cluster says; None if it says none in time or names another."""
+        leader_id = leader_id_of(self.addresses, self._cluster_file)
+        return next((node for node in self.nodes if node.id == leader_id), None)
+
+    def client(self, **options: Any) -> Client:
+        """A client of this cluster, with its keys if it has any; ``options`` are those of Client."""
+        return Client(*self.addresses, **{"cluster": self._cluster_file} | options)
+
+    def start(self, timeout: float = START_TIMEOUT_S) -> None:
+        """Start the processes. Returns once all of them listen; there may be no leader yet."""
+        deadline_s = time.monotonic() + timeout
+        self._scratch = ScratchDirectory("paceline-local-")
+        if self._cluster_file is not None and (path := self.cluster_file):
+            path.touch(mode=0o600)  # before there is a secret in it
+            path.write_text(self._cluster_file.dumps())
+        self._start_node()
+        # The others need an address to join.
+        self.nodes[0].wait_announced("address", deadline_s)
+        for _ in range(1, self._wanted_nodes):
+            self._start_node("--join", self.nodes[0].address)
+        for node in self.nodes[1:]:
+            node.wait_announced("address", deadline_s)
+
+    def wait_ready(self, timeout: float = START_TIMEOUT_S) -> None:
+        """Wait until every node has workers and knows a leader that accepts tasks. Raises ClusterFailed, with what the
+        node printed. Three nodes then survive the loss of one: before its first voters stand, no leader accepts."""
+        deadline_s = time.monotonic() + timeout
+        for node in self.nodes:
+            if node.alive or not node.ready:
+                node.wait_announced("ready", deadline_s)
+
+    def add_node(self, *modules: str | Path | ModuleType, workers: int = 2, timeout: float = START_TIMEOUT_S) -> Node:
+        """Start one more node, which may serve other tasks than those there are, and wait until it is ready."""
+        deadline_s = time.monotonic() + timeout
+        command = [*_node_command(modules, workers), "--journal", self._journal, "--expect", "0", "--metrics", "off"]
+        self._start_node("--join", self.nodes[0].address, command=command)
+        self.nodes[-1].wait_announced("ready", deadline_s)
+        return self.nodes[-1]
+
+    def stop(self, timeout: float = STOP_TIMEOUT_S) -> None:
+        """SIGTERM to every node, SIGKILL to those that still live after ``timeout`` seconds. Stopping twice is fine."""
+        deadline_s = time.monotonic() + timeout
+        for node in self.nodes:
+            node.terminate()
+        for node in self.nodes:
+            node.wait_stopped(deadline_s)
+        if self._scratch is not None:
+            self._scratch.remove()
+            self._scratch = None
+
+    def _start_node(self, *options: str, command: list[str] | None = None) -> None:
+        assert self._scratch is not None
+        directory = self._scratch.path
+        number = len(self.nodes)
+        settings = [] if self._journal == "memory" else ["--data-dir", str(directory / f"node{number}")]
+        if path := self.cluster_file:
+            settings += ["--cluster", str(path), "--bind", LOOPBACK_HOST]
+        log_path = directory / f"node{number}.log"
+        command = [*(command or self._command), *settings, *options]
+        self.nodes.append(Node(command, log_path, self._environment, self._cluster_file, self._scratch))
+
+
+def _node_command(modules: Iterable[str | Path | ModuleType], workers: int) -> list[str]:
+    specs = [_module_spec(module) for module in modules]
+    options = ["--port", "0", "--workers", str(workers), "--no-discovery"]
+    return [sys.executable, "-m", "paceline", "node", *specs, *options]
+
+
+def _module_spec(module: str | Path | ModuleType) -> str:
+    if not isinstance(module, ModuleType):
+        return str(module)
+    spec = getattr(module, "__spec__", None)
+    name = spec.name if spec is not None else module.__name__
+    # A script that is run has the name __main__, which means something else in a node.
+    if name != "__main__":
+        return str(name)
+    if module.__file__ is None:
+        raise ValueError("tasks typed into an interpreter have no file that a node could load; save them in a module")
+    return module.__file__

@@ -1,0 +1,288 @@
+"""The data directory of one node: who it is, what it has promised, and that nobody else writes there.
+
+    lock             held as long as the process lives; holds its pid
+    identity.json    ids, what it consented to, how it last stopped, and whether somebody made it the only voter
+    journal/         segments and snapshots (recovery.py, journal.py)
+    lost-1/ ...      what must not be used any more, kept for a person to look at
+
+An identity without its journal is a node that forgot what it promised: it must not vote under its old name. With the
+journal "os" that is also what a crash of the whole machine makes of it. What counts is how the journal was written
+last, which the identity says, and not how it is to be written from now on.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import secrets
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from paceline.core.membership.identity import Identity
+from paceline.errors import (
+    ConfigError,
+    DataDirInUse,
+    IdentityLost,
+    JournalCorrupt,
+    JournalFailed,
+    JournalTooNew,
+    RecoveryUnfinished,
+)
+from paceline.runtime.journal.files import Files, RealFiles, replace_file
+from paceline.runtime.journal.recovery import Recovered, find_segments, read_journal
+
+FORMAT = 1
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_logger = logging.getLogger("paceline.journal")
+
+
+def default_directory(cluster_name: str, port: int) -> Path:
+    """Where a node of this cluster and port keeps its data if nobody says otherwise."""
+    return platformdirs.user_state_path("paceline") / (cluster_name or "local") / str(port)
+
+
+@dataclass(frozen=True, slots=True)
+class UnsafeRecovery:
+    """That somebody made this node the only voter of a new cluster (``unsafe_recovery.py``). Kept as long as the node.
+
+    ``finished``: the journal says so too. Until then the node must not start.
+    """
+
+    at: str  # UTC, ISO 8601
+    old_cluster_id: str
+    last_term: int  # of the last entry that was kept
+    last_index: int
+    finished: bool
+
+
+@dataclass(slots=True)
+class Storage:
+    """An opened data directory. ``close`` it when the journal is closed."""
+
+    directory: Path
+    identity: Identity
+    recovered: Recovered
+    _lock: int
+    _files: Files
+    _cluster_name: str
+    _mode: str  # of the journal
+    recovery: UnsafeRecovery | None = None
+
+    @property
+    def cluster_name(self) -> str:
+        return self._cluster_name
+
+    @property
+    def journal_directory(self) -> Path:
+        return self.directory / "journal"
+
+    @classmethod
+    def open(cls, directory: Path, *, cluster_name: str, mode: str, files: Files | None = None) -> Storage:
+        """Lock the directory, read all of it, and count the start.
+
+        Raises DataDirInUse, ConfigError (it belongs to another cluster), IdentityLost, JournalCorrupt, JournalTooNew,
+        JournalFailed, RecoveryUnfinished.
+        """
+        storage = cls._open(directory, files, cluster_name, mode)
+        if storage.recovery is not None and not storage.recovery.finished:
+            storage.close()
+            raise RecoveryUnfinished(str(directory))
+        return storage
+
+    @classmethod
+    def open_stopped(cls, directory: Path, files: Files | None = None) -> Storage:
+        """The same for a directory that no node is to run on now, whichever cluster it belongs to."""
+        return cls._open(directory, files, None, None)
+
+    @classmethod
+    def _open(cls, directory: Path, files: Files | None, cluster_name: str | None, mode: str | None) -> Storage:
+        """``mode`` None: no node is to run on it, and whatever it is, it stays."""
+        files = files or RealFiles()
+        try:
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            lock = _take_lock(directory)
+        except OSError as error:
+            raise JournalFailed("use", str(directory), os.strerror(error.errno or 0)) from error
+        try:
+            return cls._open_locked(directory, lock, files, cluster_name, mode)
+        except OSError as error:
+            os.close(lock)
+            path = str(error.filename or directory)
+            raise JournalFailed("open", path, os.strerror(error.errno or 0)) from error
+        except BaseException:
+            os.close(lock)
+            raise
+
+    @classmethod
+    def _open_locked(
+        cls, directory: Path, lock: int, files: Files, cluster_name: str | None, mode: str | None
+    ) -> Storage:
+        journal = directory / "journal"
+        found = _read_identity(directory / "identity.json")
+        if found is not None and not (journal.is_dir() and find_segments(journal)):
+            raise IdentityLost(str(directory), "identity.json is there and the journal is gone")
+        if cluster_name is None:
+            cluster_name = found["cluster_name"] if found is not None else ""
+        if found is not None and found["cluster_name"] != cluster_name:
+            theirs, ours = found["cluster_name"] or "(none)", cluster_name or "(none)"
+            raise ConfigError(
+                f"the data directory {directory} belongs to a node of cluster {theirs}, and this one is of {ours}; "
+                "give another --data-dir"
+            )
+        if found is not None and mode is not None and _may_have_lost(found):
+            aside = _put_aside(directory, files)
+            _logger.warning(
+                "the machine was restarted without stopping this node, which ran with journal os and may have lost "
+                "what it promised: it starts as a new node; what it had is in %s",
+                aside,
+            )
+            found = None
+        identity = (
+            Identity(secrets.token_hex(8), incarnation=0)
+            if found is None
+            else Identity(
+                found["node_id"],
+                found["incarnation"],
+                found["cluster_id"],
+                frozenset(found["consents"]),
+                found["handed_to"],
+                found["formed"],
+            )
+        )
+        identity.incarnation += 1
+        if not identity.consents and not identity.handed_to:
+            identity.consents = frozenset({identity.node_id})
+        journal.mkdir(exist_ok=True, mode=0o700)
+        files.sync_directory(directory)
+        recovered = read_journal(journal)
+        if found is None and (recovered.entries or recovered.snapshot or recovered.hard_state.term):
+            raise IdentityLost(str(directory), "there is a journal and no identity.json")
+        if recovered.torn is not None:
+            torn = recovered.torn
+            _logger.warning(
+                "%s ends at byte %d in a write that a crash left incomplete; %d bytes, which were promised to nobody, "
+                "are cut",
+                torn.path,
+                torn.offset,
+                torn.dropped_bytes,
+            )
+        recovery = _recovery_in(directory / "identity.json", found) if found is not None else None
+        return cls(directory, identity, recovered, lock, files, cluster_name, mode or "fsync", recovery)
+
+    def save_identity(self, *, clean: bool = False) -> None:
+        """Durable when it returns. Raises JournalFailed. The journal must have been opened for writing by then; with
+        ``clean`` all of it must be durable."""
+        identity = self.identity
+        fields: dict[str, object] = {
+            "format": FORMAT,
+            "node_id": identity.node_id,
+            "incarnation": identity.incarnation,
+            "cluster_name": self._cluster_name,
+            "cluster_id": identity.cluster_id,
+            "consents": sorted(identity.consents),
+            "handed_to": identity.handed_to,
+            "formed": identity.formed,
+            "journal": self._mode,
+            "boot_id": boot_id(),
+            "clean": clean,
+        }
+        if self.recovery is not None:
+            fields["recovery"] = asdict(self.recovery)
+        path = self.directory / "identity.json"
+        try:
+            replace_file(self._files, path, [json.dumps(fields, indent=1).encode() + b"\n"])
+        except OSError as error:
+            raise JournalFailed("write", str(path), os.strerror(error.errno or 0)) from error
+
+    def close(self) -> None:
+        """Let another process have the directory."""
+        if self._lock >= 0:
+            lock, self._lock = self._lock, -1
+            os.close(lock)
+
+
+def boot_id() -> str:
+    """Another one after each start of the machine; "" where the system has none."""
+    try:
+        return _BOOT_ID.read_text().strip()
+    except OSError:
+        return ""
+
+
+def _may_have_lost(found: dict[str, Any]) -> bool:
+    """Whether the machine crashed with a part of the journal in its cache alone."""
+    return found["journal"] == "os" and not found["clean"] and found["boot_id"] != boot_id()
+
+
+def _take_lock(directory: Path) -> int:
+    path = directory / "lock"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pid = os.read(descriptor, 20).decode(errors="replace").strip()
+        os.close(descriptor)
+        raise DataDirInUse(str(directory), pid) from None
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, f"{os.getpid()}\n".encode())
+    return descriptor
+
+
+_FIELDS: dict[str, type] = {
+    "node_id": str,
+    "incarnation": int,
+    "cluster_name": str,
+    "cluster_id": str,
+    "consents": list,
+    "handed_to": str,
+    "formed": bool,
+    "journal": str,
+    "boot_id": str,
+    "clean": bool,
+}
+
+
+def _read_identity(path: Path) -> dict[str, Any] | None:
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    try:
+        fields = json.loads(text)
+        if isinstance(fields, dict) and isinstance(fields.get("format"), int) and fields["format"] > FORMAT:
+            raise JournalTooNew(str(path), f"it has format {fields['format']}, and this paceline reads {FORMAT}")
+        wrong = [name for name, kind in _FIELDS.items() if not isinstance(fields.get(name), kind)]
+    except (ValueError, AttributeError) as error:
+        raise JournalCorrupt(str(path), 0, f"it is no identity: {error}") from error
+    if wrong or fields.get("format") != FORMAT:
+        raise JournalCorrupt(str(path), 0, f"it is no identity: {', '.join(wrong) or 'format'} is missing or wrong")
+    return dict(fields)
+
+
+def _recovery_in(path: Path, fields: dict[str, Any]) -> UnsafeRecovery | None:
+    if "recovery" not in fields:
+        return None
+    try:
+        recovery = UnsafeRecovery(**fields["recovery"])
+    except TypeError as error:
+        raise JournalCorrupt(str(path), 0, f"what it says of a recovery makes no sense: {error}") from error
+    if not isinstance(recovery.finished, bool):
+        raise JournalCorrupt(str(path), 0, "it does not say whether a recovery was finished")
+    return recovery
+
+
+def _put_aside(directory: Path, files: Files) -> Path:
+    number = 1
+    while (aside := directory / f"lost-{number}").exists():
+        number += 1
+    aside.mkdir(mode=0o700)
+    files.rename(directory / "journal", aside / "journal")
+    files.rename(directory / "identity.json", aside / "identity.json")
+    files.sync_directory(aside)
+    files.sync_directory(directory)
+    return aside

@@ -1,0 +1,158 @@
+"""Where the replicated log is written down: the shell's end of ``Persist``.
+
+The reactor submits each Persist in order and sends what it promises only once the journal says that it is durable. The
+journal has a thread of its own: it writes all that piled up while it was busy, makes that durable with one sync, and
+wakes the reactor. It never reorders. A snapshot that the node took itself, which nobody waits for, is written a slice
+at a time between these groups, and counts from the record on that follows its last slice.
+
+With ``journal = "memory"`` there is none: the core counts everything as durable, and a restart is a new node.
+
+Nothing is tried twice on a disk that failed: after a failed sync the system may have dropped what it could not write.
+The journal stops, says so under ``failure``, and nothing that was not durable by then ever becomes it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from paceline.core.measures.histogram import LATENCY_BOUNDS_US, Histogram
+from paceline.core.raft.log import Snapshot
+from paceline.core.raft.ready import Persist
+from paceline.errors import JournalFailed
+from paceline.runtime.journal.files import Files, RealFiles
+from paceline.runtime.journal.recovery import Recovered
+from paceline.runtime.journal.snapshot_writer import SLICE_BYTES
+from paceline.runtime.journal.writer import SEGMENT_BYTES, Writer
+
+CLOSE_TIMEOUT_S = 10.0
+
+_logger = logging.getLogger("paceline.journal")
+
+
+class Journal(Protocol):
+    """The order in which Persists were submitted is the order in which they become durable."""
+
+    failure: JournalFailed | None
+
+    def submit(self, persist: Persist) -> None:
+        """Start writing."""
+
+    def save_snapshot(self, snapshot: Snapshot) -> None:
+        """Start writing a snapshot that this node took itself; once it is there, entries before it are not needed. What
+        is submitted later may be durable before it. Of those that wait only the last is written."""
+
+    def durable_seq(self) -> int:
+        """Everything up to this Persist.seq is durable."""
+
+
+class DiskJournal:
+    """A journal in a directory, with its thread. ``mode``: "fsync", or "os", where only term and vote are synced.
+
+    ``wake`` is called from the thread whenever there is news; it must be safe there and must not block.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        recovered: Recovered,
+        *,
+        mode: str,
+        wake: Callable[[], None],
+        files: Files | None = None,
+        segment_bytes: int = SEGMENT_BYTES,
+        slice_bytes: int = SLICE_BYTES,
+    ) -> None:
+        """Raises JournalFailed if the directory can't be written."""
+        self.failure: JournalFailed | None = None
+        self.write_time = Histogram(LATENCY_BOUNDS_US)  # of one group, with its sync; written by the thread alone
+        self.writing_since: float | None = None  # monotonic; None while nothing is being written
+        self._directory = directory
+        self._wake = wake
+        self._queue: deque[Persist | Snapshot] = deque()
+        self._signal = threading.Event()
+        self._closing = False
+        self._durable_seq = 0
+        try:
+            self._writer = Writer(
+                directory,
+                recovered,
+                files or RealFiles(),
+                sync=mode == "fsync",
+                segment_bytes=segment_bytes,
+                slice_bytes=slice_bytes,
+            )
+        except OSError as error:
+            raise JournalFailed("write", str(error.filename or directory), os.strerror(error.errno or 0)) from error
+        self._thread = threading.Thread(target=self._run, name="paceline-journal", daemon=True)
+        self._thread.start()
+
+    def submit(self, persist: Persist) -> None:
+        self._queue.append(persist)
+        self._signal.set()
+
+    def save_snapshot(self, snapshot: Snapshot) -> None:
+        self._queue.append(snapshot)
+        self._signal.set()
+
+    def durable_seq(self) -> int:
+        return self._durable_seq
+
+    def close(self) -> bool:
+        """Write what was submitted, sync it in any mode, and stop. A snapshot that is not whole is given up, and after
+        CLOSE_TIMEOUT_S the rest is left: nobody was promised it. True if all Persists are durable."""
+        self._closing = True
+        self._signal.set()
+        self._thread.join(CLOSE_TIMEOUT_S)
+        if self._thread.is_alive():
+            _logger.error("the disk at %s does not answer; what was not durable yet is given up", self._directory)
+            return False
+        return self.failure is None
+
+    def _run(self) -> None:
+        try:
+            try:
+                while self._write_pending():
+                    pass
+                self._writer.sync()
+            finally:
+                self._writer.close()
+        except OSError as error:
+            self._fail(str(error.filename or self._directory), os.strerror(error.errno or 0))
+        except BaseException as error:  # whatever ends this thread, nothing becomes durable any more
+            self._fail(str(self._directory), f"{type(error).__name__}: {error}")
+            _logger.critical("the journal ended by a defect of its own", exc_info=error)
+        finally:
+            self._wake()
+
+    def _fail(self, path: str, reason: str) -> None:
+        self.failure = JournalFailed("write", path, reason)
+        _logger.critical("%s", self.failure)
+
+    def _write_pending(self) -> bool:
+        """Wait for something to write, and write it, then one slice of a snapshot. False: the journal is closed."""
+        if not self._writer.is_saving:
+            self._signal.wait()
+        self._signal.clear()
+        closing = self._closing  # read before the queue is: what was submitted before close() is written
+        batch: list[Persist | Snapshot] = []
+        while self._queue:
+            batch.append(self._queue.popleft())
+        if batch:
+            began = self.writing_since = time.monotonic()
+            self._writer.write(batch)
+            self.writing_since = None
+            self.write_time.observe_s(time.monotonic() - began)
+            for each in batch:
+                if isinstance(each, Persist):
+                    self._durable_seq = each.seq
+            self._wake()
+        if self._writer.is_saving and not closing:
+            self._writer.save_slice()
+        return not closing

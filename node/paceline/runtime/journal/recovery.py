@@ -1,0 +1,313 @@
+"""Reading a journal: what a node knew when it stopped, or why that can't be told any more.
+
+Beside segments and snapshots there is the file ``needed``: the numbers of the first and the last segment without which
+the journal is not whole, and a crc32 of them. It is replaced when a segment was begun, and before segments are removed,
+so one that is missing is always missed, and one that a crash has brought back is known to be of no use.
+
+Nothing here changes a file but :func:`cut_torn_tail`, which is called once a node means to write.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import msgpack  # type: ignore[import-untyped]
+
+from paceline.core.raft.log import Entry, HardState
+from paceline.core.raft.pages import Stream
+from paceline.errors import JournalCorrupt, JournalTooNew
+from paceline.runtime.journal.files import Files
+from paceline.runtime.journal.records import (
+    SEGMENT_HEADER_BYTES,
+    Kind,
+    Record,
+    SegmentError,
+    SegmentTooNew,
+    read_header,
+    record_beyond,
+    records,
+)
+from paceline_protocol.codec import decode_config, encode_config
+from paceline_protocol.errors import ProtocolError
+from paceline_protocol.messages import Config
+
+SNAPSHOT_MAGIC = b"PLS1"
+PIECE_BYTES = 1 << 20
+_SEGMENT_NAME = re.compile(r"(\d{16})\.segment")
+
+
+@dataclass(slots=True)
+class SegmentFile:
+    """One segment on disk."""
+
+    number: int
+    path: Path
+    size: int
+    records: int = 0
+    last_index: int = 0  # the highest entry that it holds
+
+
+@dataclass(frozen=True, slots=True)
+class TornTail:
+    """What a crash left incomplete, at the end of the last segment."""
+
+    path: Path
+    offset: int
+    dropped_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotFile:
+    """A snapshot as it was on disk."""
+
+    index: int
+    term: int
+    config: Config
+    data: bytes
+    path: Path
+
+
+@dataclass(slots=True)
+class Recovered:
+    """All that a journal holds."""
+
+    hard_state: HardState = field(default_factory=HardState)
+    snapshot: SnapshotFile | None = None
+    entries: list[Entry] = field(default_factory=list)  # behind the snapshot
+    segments: list[SegmentFile] = field(default_factory=list)
+    group: int = 0  # the last one
+    torn: TornTail | None = None
+
+
+def segment_path(directory: Path, number: int) -> Path:
+    return directory / f"{number:016d}.segment"
+
+
+def snapshot_path(directory: Path, index: int, term: int) -> Path:
+    return directory / f"{index:020d}-{term}.snapshot"
+
+
+def segment_number(path: Path) -> int | None:
+    """None: it is no segment."""
+    match = _SEGMENT_NAME.fullmatch(path.name)
+    return int(match[1]) if match else None
+
+
+def needed_path(directory: Path) -> Path:
+    return directory / "needed"
+
+
+def pack_needed(first: int, last: int) -> bytes:
+    text = f"{first} {last}"
+    return f"{text} {crc32(text.encode()):08x}\n".encode()
+
+
+def read_needed(directory: Path) -> tuple[int, int] | None:
+    """The first and the last segment that must be there; None if nothing says so. Raises JournalCorrupt."""
+    path = needed_path(directory)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    try:
+        first, last, _ = data.split()
+        if data != pack_needed(int(first), int(last)):
+            raise ValueError("the checksum is wrong")
+    except ValueError as error:
+        raise JournalCorrupt(str(path), 0, str(error)) from None
+    return int(first), int(last)
+
+
+def find_segments(directory: Path) -> list[Path]:
+    """The segments of a journal, oldest first. Raises JournalCorrupt if one is missing."""
+    found = {number for path in directory.iterdir() if (number := segment_number(path)) is not None}
+    first, last = read_needed(directory) or (min(found, default=1), 0)
+    for number in range(first, max([last, *found]) + 1):
+        if number not in found:
+            raise JournalCorrupt(str(segment_path(directory, number)), 0, "the file is missing")
+    return [segment_path(directory, number) for number in sorted(found) if number >= first]
+
+
+def read_journal(directory: Path) -> Recovered:
+    """Read everything. Raises JournalCorrupt or JournalTooNew; a torn tail is reported and left out."""
+    replay = _Replay(directory)
+    paths = find_segments(directory)
+    for path in paths:
+        for record in read_segment(path, replay.found, is_last=path == paths[-1]):
+            replay.take(path, record)
+    return replay.finish()
+
+
+def read_segment(path: Path, found: Recovered, *, is_last: bool) -> Iterator[Record]:
+    """The records of one segment, noted in ``found``. Raises JournalCorrupt or JournalTooNew."""
+    data = path.read_bytes()
+    number = int(path.stem)
+    segment = SegmentFile(number, path, len(data))
+    try:
+        if read_header(data) != number:
+            raise SegmentError(f"it is segment {read_header(data)} by its header")
+    except SegmentTooNew as error:
+        raise JournalTooNew(str(path), str(error)) from None
+    except SegmentError as error:
+        if not is_last or record_beyond(memoryview(data), number, -8, group=0):
+            raise JournalCorrupt(str(path), 0, str(error)) from None
+        found.torn = TornTail(path, 0, len(data))  # a crash while it was made
+        return
+    found.segments.append(segment)
+    end = whole_end = SEGMENT_HEADER_BYTES
+    group: list[Record] = []
+    for record in records(memoryview(data), number):
+        group.append(record)
+        end = record.end
+        if record.last:
+            yield from group
+            segment.records += len(group)
+            group, whole_end, found.group = [], end, record.group
+    if whole_end == len(data) > SEGMENT_HEADER_BYTES:
+        return
+    # Here begins a group that is not whole: the last one, or all that was written after it would not be there.
+    beyond = record_beyond(memoryview(data), number, end, group=found.group + 1)
+    if not is_last or beyond is not None:
+        where = f" and whole records follow at byte {beyond.offset}" if beyond is not None else ""
+        raise JournalCorrupt(str(path), end, f"the checksum is wrong{where}")
+    if whole_end == SEGMENT_HEADER_BYTES:  # a crash while it was made: without its head it can't stand for earlier ones
+        found.segments.pop()
+        whole_end = 0
+    found.torn = TornTail(path, whole_end, len(data) - whole_end)
+    segment.size = whole_end
+
+
+class _Replay:
+    """Records in, the state that they describe out."""
+
+    def __init__(self, directory: Path) -> None:
+        self.found = Recovered()
+        self._directory = directory
+        self._snapshot: tuple[int, int, int, int, Path, int] | None = None  # index, term, size, crc, path, offset
+
+    def take(self, path: Path, record: Record) -> None:
+        try:
+            fields: list[Any] = record.fields()
+            match record.kind:
+                case Kind.HARD_STATE:
+                    self.found.hard_state = HardState(*fields)
+                case Kind.TRUNCATE:
+                    self._truncate(*fields)
+                case Kind.ENTRIES:
+                    self._append(fields)
+                case Kind.SNAPSHOT:
+                    index, term, size, checksum, replaces = fields
+                    self._snapshot = (index, term, size, checksum, path, record.offset)
+                    if replaces:
+                        self.found.entries.clear()
+                case _:
+                    raise JournalTooNew(str(path), f"byte {record.offset} holds a record of unknown kind {record.kind}")
+        except (TypeError, ValueError) as error:
+            raise JournalCorrupt(str(path), record.offset, f"the record makes no sense: {error}") from error
+        if self.found.entries:
+            segment = self.found.segments[-1]
+            segment.last_index = max(segment.last_index, self.found.entries[-1].index)
+
+    def _truncate(self, from_index: int) -> None:
+        entries = self.found.entries
+        if entries:
+            del entries[max(0, from_index - entries[0].index) :]
+
+    def _append(self, items: list[Any]) -> None:
+        entries = self.found.entries
+        for index, term, kind, data in items:
+            if entries and index != entries[-1].index + 1:
+                raise ValueError(f"entry {index} follows entry {entries[-1].index}")
+            entries.append(Entry(index, term, kind, data))
+
+    def finish(self) -> Recovered:
+        """Load the snapshot, and see that the entries go on where it ends."""
+        found = self.found
+        covered = 0
+        if self._snapshot is not None:
+            index, term, size, checksum, named_in, offset = self._snapshot
+            path = snapshot_path(self._directory, index, term)
+            found.snapshot = read_snapshot(path, index, term)
+            if (path.stat().st_size, _file_crc(path)) != (size, checksum):
+                raise JournalCorrupt(str(path), 0, f"it is not what {named_in.name} names at byte {offset}")
+            covered = index
+        entries = found.entries
+        if entries and entries[0].index > covered + 1:
+            where = found.segments[0].path
+            raise JournalCorrupt(str(where), 0, f"entries {covered + 1} to {entries[0].index - 1} are missing")
+        if entries and entries[-1].index < covered and found.snapshot is not None:
+            entries.clear()
+        found.entries = entries[covered + 1 - entries[0].index :] if entries else []
+        return found
+
+
+# --- snapshots --------------------------------------------------------------------------------------------------
+
+
+def pack_snapshot(
+    index: int, term: int, config: Config, data: Stream, piece_bytes: int = PIECE_BYTES
+) -> Iterator[bytes]:
+    """The content of a snapshot file, in pieces."""
+    head = msgpack.packb([index, term, encode_config(config), len(data)])
+    yield SNAPSHOT_MAGIC + len(head).to_bytes(4, "big") + head
+    for start in range(0, len(data), piece_bytes):
+        yield bytes(data[start : start + piece_bytes])
+
+
+def read_snapshot(path: Path, index: int, term: int) -> SnapshotFile:
+    """Raises JournalCorrupt."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise JournalCorrupt(str(path), 0, "the file is missing") from None
+    start = len(SNAPSHOT_MAGIC) + 4
+    end = start + int.from_bytes(data[len(SNAPSHOT_MAGIC) : start], "big")
+    try:
+        if not data.startswith(SNAPSHOT_MAGIC):
+            raise ValueError("it does not begin as a snapshot does")
+        file_index, file_term, packed_config, size = msgpack.unpackb(data[start:end])
+        if (file_index, file_term) != (index, term):
+            raise ValueError(f"it is of entry {file_index}, term {file_term}")
+        if size != len(data) - end:
+            raise ValueError(f"it holds {len(data) - end} bytes, and should hold {size}")
+        config = decode_config(packed_config)
+    except (TypeError, ValueError, ProtocolError) as error:
+        raise JournalCorrupt(str(path), end, str(error)) from error
+    return SnapshotFile(index, term, config, data[end:], path)
+
+
+def crc_of(pieces: list[bytes]) -> int:
+    checksum = 0
+    for piece in pieces:
+        checksum = crc32(piece, checksum)
+    return checksum
+
+
+def _file_crc(path: Path) -> int:
+    checksum = 0
+    with path.open("rb") as file:
+        while data := file.read(1 << 20):
+            checksum = crc32(data, checksum)
+    return checksum
+
+
+# --- before writing ---------------------------------------------------------------------------------------------
+
+
+def cut_torn_tail(files: Files, torn: TornTail) -> None:
+    """Remove what a crash left incomplete. Raises OSError."""
+    if torn.offset == 0:
+        files.remove(torn.path)
+        files.sync_directory(torn.path.parent)
+        return
+    descriptor = files.append(torn.path)
+    try:
+        files.truncate(descriptor, torn.offset)
+        files.sync(descriptor)
+    finally:
+        files.close(descriptor)

@@ -1,0 +1,259 @@
+"""The twin of the ZeroMQ transport: a network in one process and in virtual time, for simulation.
+
+The rules of this module:
+
+- No clock and no randomness. Time is ``MemoryNetwork.now``, which the simulator sets; what is lost, late or doubled is
+  decided by its policy. The same calls give the same deliveries.
+- A frame is on its way until ``deliver_due`` finds its time come; only then can a poll or a receive see it. Between two
+  ends, frames with equal delays keep their order; a policy that gives unequal delays reorders them.
+- What a ZeroMQ connection loses is lost here: a node that crashes takes its inboxes, its connections and everything on
+  the way to it, and what is sent to an address where no node runs is FULL, as to a connection that does not stand.
+
+Not modelled: the limit on a frame's size, keys, and the moment that a connection takes to come about.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from typing import Final, TypeAlias
+
+from paceline.runtime.transport.transport import Received, Sent, Source
+from paceline.runtime.transport.zmq_transport import BURST_MESSAGES
+
+QUEUE_MESSAGES: Final = 1000
+"""How much may be under way or unread from one end to another; beyond it a send is FULL."""
+
+
+class Kind(StrEnum):
+    """What a link joins. Both directions of a link are of one kind."""
+
+    CLIENT = "client"
+    PEER = "peer"
+    WORKER = "worker"
+
+
+Policy: TypeAlias = Callable[[Kind, str, str], Sequence[float]]
+"""(kind, source, destination) -> the delays in seconds of the copies to deliver; empty: the frame is lost.
+
+A node's name is its address, that of a client or worker is ``MemoryEndpoint.name``."""
+
+
+def deliver_at_once(kind: Kind, source: str, destination: str) -> Sequence[float]:
+    """The policy of a perfect network."""
+    return (0.0,)
+
+
+class _Inbox:
+    """What has arrived at one end, and how much of each sender's is under way or unread."""
+
+    def __init__(self) -> None:
+        self.open = True
+        self._arrived: deque[tuple[str, Received]] = deque()
+        self._outstanding: Counter[str] = Counter()
+
+    @property
+    def waiting(self) -> bool:
+        return bool(self._arrived)
+
+    def full(self, source: str) -> bool:
+        return self._outstanding[source] >= QUEUE_MESSAGES
+
+    def announce(self, source: str) -> None:
+        self._outstanding[source] += 1
+
+    def arrive(self, source: str, received: Received) -> None:
+        if self.open:
+            self._arrived.append((source, received))
+
+    def take(self, limit: int) -> list[Received]:
+        taken = []
+        for _ in range(min(limit, len(self._arrived))):
+            source, received = self._arrived.popleft()
+            self._outstanding[source] -= 1
+            taken.append(received)
+        return taken
+
+    def shut(self) -> None:
+        self.open = False
+        self._arrived.clear()
+        self._outstanding.clear()
+
+
+class MemoryNetwork:
+    """The wires between nodes, clients and workers. The simulator sets ``now`` and calls ``deliver_due``."""
+
+    def __init__(self, policy: Policy | None = None) -> None:
+        self.policy: Policy = policy or deliver_at_once
+        self.now = 0.0
+        self._under_way: list[tuple[float, int, str, _Inbox, Received]] = []
+        self._sends = 0  # breaks ties in the heap, in the order of sending
+        self._nodes: dict[str, MemoryTransport] = {}
+
+    def node(self, address: str) -> MemoryTransport:
+        """A node that listens at ``address``; one at a time."""
+        if address in self._nodes:
+            raise ValueError(f"a node is at {address} already; crash or close it first")
+        node = self._nodes[address] = MemoryTransport(self, address)
+        return node
+
+    def client(self, address: str, session: bytes) -> MemoryEndpoint:
+        """A client's connection to the node at ``address``. The session ends with either side."""
+        return self._nodes[address].attach(Kind.CLIENT, session)
+
+    def worker(self, address: str, worker_id: bytes) -> MemoryEndpoint:
+        """A worker of the node at ``address``."""
+        return self._nodes[address].attach(Kind.WORKER, worker_id)
+
+    def crash(self, address: str) -> None:
+        """The node vanishes with its inboxes and connections. Another may be made at the same address."""
+        if node := self._nodes.get(address):
+            node.close()
+
+    def next_delivery(self) -> float | None:
+        """When the next frame is due; None if nothing is under way."""
+        return self._under_way[0][0] if self._under_way else None
+
+    def deliver_due(self) -> int:
+        """Move what is due at ``now`` into the inboxes. Returns how many frames that were, lost ones included."""
+        delivered = 0
+        while self._under_way and self._under_way[0][0] <= self.now:
+            _, _, source, inbox, received = heapq.heappop(self._under_way)
+            inbox.arrive(source, received)
+            delivered += 1
+        return delivered
+
+    def send(self, kind: Kind, source: str, destination: str, inbox: _Inbox, received: Received) -> Sent:
+        """Put one message on the wire. For the ends of this module."""
+        if inbox.full(source):
+            return Sent.FULL
+        for delay_s in self.policy(kind, source, destination):
+            self._sends += 1
+            inbox.announce(source)
+            heapq.heappush(self._under_way, (self.now + delay_s, self._sends, source, inbox, received))
+        return Sent.OK
+
+    def node_at(self, address: str) -> MemoryTransport | None:
+        return self._nodes.get(address)
+
+    def remove(self, node: MemoryTransport) -> None:
+        if self._nodes.get(node.address) is node:
+            del self._nodes[node.address]
+
+
+class MemoryTransport:
+    """A Transport on a MemoryNetwork. ``poll`` never waits: between two polls the simulator moves time."""
+
+    def __init__(self, network: MemoryNetwork, address: str) -> None:
+        self.address = address
+        self.peer_inbox = _Inbox()  # of clients and peers, in the order of arrival
+        self.worker_inbox = _Inbox()
+        self._network = network
+        self._ends: dict[tuple[Kind, bytes], MemoryEndpoint] = {}
+        self._watched: dict[int, None] = {}  # a set that keeps its order
+        self._readable: set[int] = set()
+        self._woken = False
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a poll would find something."""
+        return self.worker_inbox.waiting or self.peer_inbox.waiting or self._woken or bool(self._readable)
+
+    def poll(self, timeout_s: float) -> list[Received]:
+        received = self.worker_inbox.take(BURST_MESSAGES) + self.peer_inbox.take(BURST_MESSAGES)
+        received += [(Source.CHILD, fd, []) for fd in self._watched if fd in self._readable]
+        if self._woken:
+            self._woken = False
+            received.append((Source.WAKE, 0, []))
+        return received
+
+    def send_client(self, session: bytes, frame: bytes) -> Sent:
+        return self._send_end(Kind.CLIENT, session, frame)
+
+    def send_worker(self, worker: bytes, frame: bytes) -> Sent:
+        return self._send_end(Kind.WORKER, worker, frame)
+
+    def _send_end(self, kind: Kind, end_id: bytes, frame: bytes) -> Sent:
+        end = self._ends.get((kind, end_id))
+        if end is None:
+            return Sent.GONE
+        source = Source.CLIENT if kind is Kind.CLIENT else Source.WORKER
+        return self._network.send(kind, self.address, end.name, end.inbox, (source, end_id, [frame]))
+
+    def send_peer(self, address: str, frames: Sequence[bytes]) -> Sent:
+        peer = self._network.node_at(address)
+        if peer is None:
+            return Sent.FULL
+        received: Received = (Source.PEER, self.address.encode(), list(frames))
+        return self._network.send(Kind.PEER, self.address, address, peer.peer_inbox, received)
+
+    def forget_peer(self, address: str) -> None:
+        """There is no connection to close: frames under way still arrive, as those in a kernel's buffers would."""
+
+    def watch(self, fd: int) -> None:
+        self._watched[fd] = None
+
+    def unwatch(self, fd: int) -> None:
+        self._watched.pop(fd, None)
+
+    def make_readable(self, fd: int) -> None:
+        """For the simulator: from now on ``fd`` is readable, as the pidfd of a child that has ended."""
+        self._readable.add(fd)
+
+    def wake(self) -> None:
+        self._woken = True
+
+    def close(self) -> None:
+        self._network.remove(self)
+        self.peer_inbox.shut()
+        self.worker_inbox.shut()
+        for end in list(self._ends.values()):
+            end.node_gone = True
+        self._ends.clear()
+
+    def attach(self, kind: Kind, end_id: bytes) -> MemoryEndpoint:
+        end = self._ends[kind, end_id] = MemoryEndpoint(self._network, self, kind, end_id)
+        return end
+
+    def detach(self, kind: Kind, end_id: bytes) -> None:
+        self._ends.pop((kind, end_id), None)
+
+
+class MemoryEndpoint:
+    """A client's or worker's end of its connection to one node."""
+
+    def __init__(self, network: MemoryNetwork, node: MemoryTransport, kind: Kind, end_id: bytes) -> None:
+        self.name = f"{node.address}/{kind}/{end_id.hex()}"
+        self.inbox = _Inbox()
+        self.node_gone = False
+        self._network = network
+        self._node = node
+        self._kind = kind
+        self._id = end_id
+
+    def send(self, frame: bytes) -> Sent:
+        if self.node_gone:
+            return Sent.GONE
+        if self._kind is Kind.CLIENT:
+            source, inbox = Source.CLIENT, self._node.peer_inbox
+        else:
+            source, inbox = Source.WORKER, self._node.worker_inbox
+        return self._network.send(self._kind, self.name, self._node.address, inbox, (source, self._id, [frame]))
+
+    @property
+    def waiting(self) -> bool:
+        """Whether receive() would return something."""
+        return self.inbox.waiting
+
+    def receive(self) -> list[bytes]:
+        """Every frame that has arrived and was not returned before."""
+        return [frames[0] for _, _, frames in self.inbox.take(QUEUE_MESSAGES)]
+
+    def close(self) -> None:
+        """What this end sent still arrives; what is sent to it from now on is GONE."""
+        if not self.node_gone:
+            self._node.detach(self._kind, self._id)
+            self.node_gone = True
+        self.inbox.shut()

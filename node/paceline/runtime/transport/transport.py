@@ -1,0 +1,67 @@
+"""What a transport is: frames come in with their source, and leave for peers and clients. ``zmq_transport.py`` speaks
+ZeroMQ, ``memory_transport.py`` is its twin for tests and the simulator; one suite runs against both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum, IntEnum
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    pass
+
+
+class Source(IntEnum):
+    """Where something received comes from."""
+
+    CLIENT = 1
+    PEER = 2
+    WORKER = 3
+    CHILD = 4  # a watched file descriptor is readable
+    WAKE = 5
+
+
+class Sent(Enum):
+    """What became of a send."""
+
+    OK = 1
+    GONE = 2  # there is no such client, worker or peer (any more)
+    FULL = 3  # its queue is full, or a peer's connection does not stand (yet): nothing was kept, try again later
+
+
+Received: TypeAlias = tuple[Source, bytes | int, list[bytes]]
+"""CLIENT: (session, [frame]); PEER: (routing id, [envelope, frame, ...]); WORKER: (worker id, [frame]);
+CHILD: (fd, []); WAKE: (0, [])."""
+
+
+class Transport(Protocol):
+    """What a node needs of a network. See the module's rules."""
+
+    @property
+    def address(self) -> str:
+        """Where others reach this node: "host:port"."""
+
+    def poll(self, timeout_s: float) -> list[Received]:
+        """Wait until something is here, at most ``timeout_s`` (rounded up to whole ms), and return it: from workers,
+        then from clients and peers in the order they came, then children and wake. May return early with nothing."""
+
+    def send_client(self, session: bytes, frame: bytes) -> Sent: ...
+
+    def send_worker(self, worker: bytes, frame: bytes) -> Sent: ...
+
+    def send_peer(self, address: str, frames: Sequence[bytes]) -> Sent:
+        """Send one batch. The first send to an address opens the connection and is FULL until it stands."""
+
+    def forget_peer(self, address: str) -> None:
+        """Close the connection to an address, with what is queued for it. Unknown addresses are ignored."""
+
+    def watch(self, fd: int) -> None:
+        """Report CHILD at each poll while ``fd`` is readable, until unwatch."""
+
+    def unwatch(self, fd: int) -> None: ...
+
+    def wake(self) -> None:
+        """End the poll under way, or the next one, with WAKE. From any thread or signal handler; many are one."""
+
+    def close(self) -> None: ...

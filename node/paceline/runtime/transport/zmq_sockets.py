@@ -1,0 +1,136 @@
+"""The ZeroMQ sockets of a node: which there are, how they are set up, where they are bound.
+
+What this module guarantees of every socket that it opens: its queues and its frames are bounded, it takes and makes
+CURVE connections only if there are keys, and a connection that is cut is found and dropped. What goes over the sockets
+is the transport's business.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Final
+
+import ifaddr
+import zmq
+
+from paceline.config import LOOPBACK_HOST, WILDCARD_HOSTS, format_address, parse_address
+from paceline.errors import ConfigError, PortInUse
+from paceline.runtime.transport import zap
+from paceline.security import CurveKeys
+
+CLIENT_QUEUE_MESSAGES: Final = 1000
+PEER_QUEUE_MESSAGES: Final = 1000
+"""High-water marks, per connection and direction. Credits keep real traffic far below; at the mark a send is FULL."""
+
+RECONNECT_MS: Final = 50
+RECONNECT_MAX_MS: Final = 1000
+CONNECT_TIMEOUT_MS: Final = 1000
+HANDSHAKE_TIMEOUT_MS: Final = 5000
+
+UNACKNOWLEDGED_MS: Final = 3000
+"""TCP_USER_TIMEOUT: a connection is dropped when what was sent stays unacknowledged for so long. This finds a cut link
+under traffic and, unlike a heartbeat, is not set off by a large frame on a slow link (libzmq #2709)."""
+
+HEARTBEAT_INTERVAL_MS: Final = 2000
+HEARTBEAT_TIMEOUT_MS: Final = 10_000
+"""Finds a connection that is half open and idle. Liveness of nodes is the core's business, and much faster."""
+
+LISTEN_BACKLOG: Final = 1024  # after a failover every client connects to the new leader at once
+
+
+def open_router(
+    context: zmq.Context[zmq.Socket[bytes]], bind_host: str, port: int, keys: CurveKeys | None, max_frame_bytes: int
+) -> zmq.Socket[bytes]:
+    """The socket on which clients and peers come in. Raises PortInUse or ConfigError if it can't be bound.
+
+    With ``keys`` there must be an :func:`open_zap` already: without it, libzmq would let every key in.
+    """
+    # Without ROUTER_HANDOVER: a connection can't take over the routing id, and so the replies, of another.
+    socket = context.socket(zmq.ROUTER)
+    socket.set_hwm(CLIENT_QUEUE_MESSAGES)
+    socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+    socket.setsockopt(zmq.MAXMSGSIZE, max_frame_bytes)
+    socket.setsockopt(zmq.BACKLOG, LISTEN_BACKLOG)
+    _tune_tcp(socket)
+    if keys:
+        socket.setsockopt(zmq.CURVE_SERVER, 1)
+        socket.setsockopt_string(zmq.CURVE_SECRETKEY, keys.secret)
+    _bind(socket, bind_host, port)
+    return socket
+
+
+def open_zap(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
+    """The socket on which libzmq asks whether a key may connect."""
+    socket = context.socket(zmq.ROUTER)
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.bind(zap.ENDPOINT)
+    return socket
+
+
+def open_peer(
+    context: zmq.Context[zmq.Socket[bytes]], address: str, keys: CurveKeys | None, max_frame_bytes: int
+) -> zmq.Socket[bytes]:
+    """A socket that sends to one peer, and connects by itself. Raises ConfigError if the address is none."""
+    host, port = parse_address(address)
+    socket = context.socket(zmq.DEALER)
+    # IMMEDIATE: queue only for a connection that stands, so that a peer that returns is not fed with old frames.
+    socket.setsockopt(zmq.IMMEDIATE, 1)
+    socket.setsockopt(zmq.SNDHWM, PEER_QUEUE_MESSAGES)
+    socket.setsockopt(zmq.RCVHWM, 1)  # nobody sends on this way; what comes is left where it is
+    socket.setsockopt(zmq.MAXMSGSIZE, max_frame_bytes)
+    socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
+    socket.setsockopt(zmq.CONNECT_TIMEOUT, CONNECT_TIMEOUT_MS)
+    socket.setsockopt(zmq.IPV6, ":" in host)
+    _tune_tcp(socket)
+    if keys:
+        socket.setsockopt_string(zmq.CURVE_SERVERKEY, keys.public)
+        socket.setsockopt_string(zmq.CURVE_PUBLICKEY, keys.public)
+        socket.setsockopt_string(zmq.CURVE_SECRETKEY, keys.secret)
+    socket.connect(f"tcp://{format_address(host, port)}")
+    return socket
+
+
+def reachable_host(bind_host: str) -> str:
+    """The host that others use for a socket bound to ``bind_host``.
+
+    Bound to every interface: the first IPv4 address that is neither loopback nor link-local; loopback if there is none.
+    """
+    if bind_host not in WILDCARD_HOSTS:
+        return _numeric(bind_host)
+    for adapter in ifaddr.get_adapters():
+        for ip in adapter.ips:
+            if isinstance(ip.ip, str) and not ip.ip.startswith(("127.", "169.254.")):
+                return ip.ip
+    return LOOPBACK_HOST
+
+
+def _numeric(host: str) -> str:
+    return LOOPBACK_HOST if host == "localhost" else host
+
+
+def _bind(socket: zmq.Socket[bytes], host: str, port: int) -> None:
+    socket.setsockopt(zmq.IPV6, ":" in host)
+    shown = format_address(host, port)
+    endpoint = format_address(_numeric(host), port) if port else f"{format_address(_numeric(host), port)[:-1]}*"
+    try:
+        socket.bind(f"tcp://{endpoint}")
+    except zmq.ZMQError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise PortInUse(shown) from error
+        raise ConfigError(
+            f"can't listen on {shown}: {os.strerror(error.errno or 0)}; bind to an address of this machine"
+        ) from error
+
+
+def _tune_tcp(socket: zmq.Socket[bytes]) -> None:
+    socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_TIMEOUT_MS)
+    socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_INTERVAL_MS)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+    socket.setsockopt(zmq.HEARTBEAT_TTL, HEARTBEAT_TIMEOUT_MS)
+    socket.setsockopt(zmq.TCP_MAXRT, UNACKNOWLEDGED_MS)
+    socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, 10)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_INTVL, 5)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_CNT, 3)

@@ -1,0 +1,309 @@
+"""How frames reach a node and leave it: the only sockets of the node process.
+
+The rules of this module:
+
+- One thread. Only ``wake`` may be called from another one, or from a signal handler.
+- Nothing blocks but ``poll``, and that at most as long as it is told. Every send is tried once: Sent says what became
+  of it. OK means that the frame was queued here, not that it arrived.
+- A bounded burst per ``poll``, so that a flood on one socket delays the others by a burst and not for ever.
+- Frames are opaque. What the transport knows of them is their number: one frame after the routing id comes from a
+  client, two or more from a peer (an envelope and messages).
+- Peers are sent to through one DEALER per address and received from through the ROUTER, as in ZRE (RFC 36): a DEALER
+  drops nothing before its connection stands. Clients are answered through the ROUTER, which is safe because they spoke
+  first. Workers are no ZeroMQ peers: each has a socket pair (``channel.py``).
+
+How the sockets are set up, and why so, is in ``zmq_sockets.py``. The twin for simulated networks is in
+``memory_transport.py``; one suite of tests runs against both.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import select
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+import zmq
+from zmq.utils import z85
+
+from paceline.config import format_address, parse_address
+from paceline.errors import ConfigError
+from paceline.runtime.transport import zap
+from paceline.runtime.transport.channel import Channel
+from paceline.runtime.transport.transport import Received, Sent, Source
+from paceline.runtime.transport.zmq_sockets import open_peer, open_router, open_zap, reachable_host
+from paceline.security import CurveKeys
+from paceline.sockets import send_frame
+
+if TYPE_CHECKING:
+    import socket as system_socket
+
+BURST_MESSAGES: Final = 64
+"""How many messages one poll takes from one socket."""
+
+ZERO_COPY_MIN_BYTES: Final = 64 * 1024
+"""Below this, copying a frame costs less than keeping track of a shared one."""
+
+PEER_SOCKETS_MAX: Final = 256
+"""Addresses that can be sent to at a time. Beyond it a send is GONE until another address is forgotten."""
+
+CLOSE_LINGER_MS: Final = 200
+"""How long close() lets the last frames leave."""
+
+_NOBLOCK: Final = int(zmq.NOBLOCK)
+_NOBLOCK_MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
+_logger = logging.getLogger("paceline.transport")
+
+
+class ZmqTransport:
+    """A Transport over ZeroMQ. Raises PortInUse or ConfigError when its address can't be bound."""
+
+    def __init__(
+        self,
+        bind_host: str,
+        port: int,
+        *,
+        advertise_host: str | None = None,
+        keys: CurveKeys | None = None,
+        max_frame_bytes: int,
+    ) -> None:
+        self._keys = keys
+        self._max_frame_bytes = max_frame_bytes
+        self._allowed = frozenset([z85.decode(keys.public)]) if keys else frozenset()
+        self._peers: dict[str, zmq.Socket[bytes]] = {}
+        self._refused: set[str] = set()  # addresses that can't be sent to, so that each is logged once
+        self._watched: set[int] = set()
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
+        self._channels: dict[int, Channel] = {}  # file descriptor -> a worker's
+        self._channel_of: dict[bytes, Channel] = {}
+        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._epoll = select.epoll()
+        try:
+            self._zap = open_zap(self._context) if keys else None  # before the ROUTER, or it would let every key in
+            self._router = open_router(self._context, bind_host, port, keys, max_frame_bytes)
+        except BaseException:
+            self._destroy()
+            raise
+        bound_port = parse_address(self._router.getsockopt_string(zmq.LAST_ENDPOINT).removeprefix("tcp://"))[1]
+        self.address = format_address(advertise_host or reachable_host(bind_host), bound_port)
+        # Not zmq.Poller: it hands every socket to the kernel anew at each call, which costs up to a tenth of a hop.
+        self._router_used = True  # since EVENTS was last asked
+        self._router_fd = self._router.fileno()
+        for fd in (self._wake_fd, self._router_fd):
+            self._epoll.register(fd, select.EPOLLIN)
+        if self._zap is not None:
+            self._epoll.register(self._zap.fileno(), select.EPOLLIN)
+
+    # --- receiving ----------------------------------------------------------------------------------------------
+
+    def poll(self, timeout_s: float) -> list[Received]:
+        # The file descriptor of a ZeroMQ socket is edge-triggered: it tells of commands that came since the socket was
+        # last used, and any use (a send, too) takes them. So EVENTS is asked of every socket that was used since it
+        # was last asked, right before sleeping; whatever comes after that makes the descriptor readable.
+        router_ready = self._router_used and self._readable(self._router)
+        zap_ready = self._zap is not None and self._readable(self._zap)
+        burst = BURST_MESSAGES if router_ready else 1
+        # epoll rounds up to whole milliseconds; a negative timeout would be for ever.
+        ready = self._epoll.poll(0 if router_ready or zap_ready else max(0.0, timeout_s))
+        received: list[Received] = []
+        others: list[Received] = []
+        channels = self._channels
+        all_read = True
+        for fd, events in ready:
+            if fd == self._router_fd:
+                router_ready = True
+            elif fd in channels:
+                all_read &= self._channel_ready(channels[fd], events, received)
+            elif fd in self._watched:
+                others.append((Source.CHILD, fd, []))
+            elif fd == self._wake_fd:
+                os.eventfd_read(fd)
+                others.append((Source.WAKE, 0, []))
+            else:
+                zap_ready = True
+        if not all_read:  # a worker's end is told after all that it said, which may be more than a burst
+            others = [item for item in others if item[0] is not Source.CHILD]
+        # What woke us is most often one message, and somebody waits for it: it is returned without asking for more,
+        # which costs as much again. If there is more, the next poll sees that before it sleeps, and takes a burst.
+        self._router_used = router_ready
+        if router_ready:
+            self._receive_router(received, burst)
+        if zap_ready and self._zap is not None:
+            self._answer_zap(self._zap)
+        return received + others if others else received
+
+    def _channel_ready(self, channel: Channel, events: int, received: list[Received]) -> bool:
+        """Whether everything that the worker has sent is received now."""
+        if events & select.EPOLLOUT:
+            channel.flush()
+            if not channel.wants_turn:
+                self._epoll.modify(channel.fd, select.EPOLLIN)
+        received += [(Source.WORKER, channel.worker_id, [frame]) for frame in channel.receive()]
+        if channel.ended:
+            self.remove_worker(channel.worker_id)
+            received.append((Source.CHILD, channel.fd, []))
+        return not channel.has_unread
+
+    @staticmethod
+    def _readable(socket: zmq.Socket[bytes]) -> bool:
+        events: int = socket.getsockopt(zmq.EVENTS)  # type: ignore[assignment]
+        return bool(events & zmq.POLLIN)
+
+    def _receive_router(self, received: list[Received], limit: int) -> None:
+        for sender, frames in self._burst(self._router, limit):
+            received.append((Source.CLIENT if len(frames) == 1 else Source.PEER, sender, frames))
+
+    def _burst(self, socket: zmq.Socket[bytes], limit: int) -> list[tuple[bytes, list[bytes]]]:
+        """What a ROUTER holds, at most ``limit`` messages: (routing id, the one or more frames after it)."""
+        recv, getsockopt = socket.recv, socket.getsockopt
+        messages: list[tuple[bytes, list[bytes]]] = []
+        for _ in range(limit):
+            try:
+                sender = recv(_NOBLOCK)
+            except zmq.Again:
+                break
+            frames = [recv(_NOBLOCK)]
+            while getsockopt(zmq.RCVMORE):
+                frames.append(recv(_NOBLOCK))
+            messages.append((sender, frames))
+        return messages
+
+    def _answer_zap(self, socket: zmq.Socket[bytes]) -> None:
+        for sender, frames in self._burst(socket, BURST_MESSAGES):
+            reply = zap.answer(frames[1:], self._allowed)  # after the delimiter
+            if reply:
+                socket.send_multipart([sender, b"", *reply], _NOBLOCK)
+
+    # --- sending ------------------------------------------------------------------------------------------------
+
+    def send_client(self, session: bytes, frame: bytes) -> Sent:
+        self._router_used = True
+        return _send_routed(self._router, session, frame)
+
+    def send_worker(self, worker: bytes, frame: bytes) -> Sent:
+        channel = self._channel_of.get(worker)
+        if channel is None:
+            return Sent.GONE
+        sent = channel.send(frame)
+        if channel.wants_turn:
+            self._epoll.modify(channel.fd, select.EPOLLIN | select.EPOLLOUT)
+        return Sent.OK if sent else Sent.GONE
+
+    def send_peer(self, address: str, frames: Sequence[bytes]) -> Sent:
+        socket = self._peers.get(address) or self._open_peer(address)
+        if socket is None:
+            return Sent.GONE
+        last = len(frames) - 1
+        try:
+            for index, frame in enumerate(frames):
+                send_frame(socket, frame, _NOBLOCK_MORE if index < last else _NOBLOCK, len(frame) < ZERO_COPY_MIN_BYTES)
+        except zmq.Again:
+            # At the first part: no connection, or a full queue. Later: the connection ended, and took the parts before.
+            return Sent.FULL
+        return Sent.OK
+
+    def forget_peer(self, address: str) -> None:
+        self._refused.discard(address)
+        socket = self._peers.pop(address, None)
+        if socket is not None:
+            socket.close(linger=0)
+
+    # --- workers ------------------------------------------------------------------------------------------------
+
+    def add_worker(self, worker_id: bytes, connected: system_socket.socket) -> None:
+        """Talk to a worker through this end of a socket pair, which stays its owner's to close.
+
+        CHILD with its descriptor says, once, that nothing comes of it any more, though the process may live on.
+        """
+        channel = Channel(worker_id, connected)
+        self._channels[channel.fd] = self._channel_of[worker_id] = channel
+        self._epoll.register(channel.fd, select.EPOLLIN)
+
+    def remove_worker(self, worker_id: bytes) -> None:
+        """Before its socket is closed. Done by itself when the worker closes its end. Unknown ids are ignored."""
+        channel = self._channel_of.pop(worker_id, None)
+        if channel is not None:
+            del self._channels[channel.fd]
+            try:
+                self._epoll.unregister(channel.fd)
+            except OSError as error:
+                if error.errno not in (errno.EBADF, errno.ENOENT):  # its owner closed it first
+                    raise
+
+    # --- children and waking ------------------------------------------------------------------------------------
+
+    def watch(self, fd: int) -> None:
+        if fd not in self._watched:
+            self._epoll.register(fd, select.EPOLLIN)
+            self._watched.add(fd)
+
+    def unwatch(self, fd: int) -> None:
+        if fd not in self._watched:
+            return
+        self._watched.discard(fd)
+        try:
+            self._epoll.unregister(fd)
+        except OSError as error:
+            if error.errno not in (errno.EBADF, errno.ENOENT):  # its owner closed it first: the kernel forgot it then
+                raise
+
+    def wake(self) -> None:
+        fd = self._wake_fd
+        if fd < 0:  # closed: there is nobody left to wake
+            return
+        try:
+            os.eventfd_write(fd, 1)
+        except OSError as error:
+            if error.errno != errno.EBADF:  # closed between the two lines above
+                raise
+
+    # --- opening and closing ------------------------------------------------------------------------------------
+
+    def _open_peer(self, address: str) -> zmq.Socket[bytes] | None:
+        if len(self._peers) >= PEER_SOCKETS_MAX:
+            self._log_refused(address, f"{PEER_SOCKETS_MAX} addresses are in use already")
+            return None
+        try:
+            socket = open_peer(self._context, address, self._keys, self._max_frame_bytes)
+        except ConfigError as error:
+            self._log_refused(address, str(error))
+            return None
+        self._peers[address] = socket
+        return socket
+
+    def _log_refused(self, address: str, reason: str) -> None:
+        if address not in self._refused and len(self._refused) < PEER_SOCKETS_MAX:
+            self._refused.add(address)
+            _logger.error("can't send to the peer at %r: %s", address, reason)
+
+    def close(self) -> None:
+        """Give the last frames CLOSE_LINGER_MS to leave, then let go of everything. May be called again."""
+        self._destroy()
+
+    def _destroy(self) -> None:
+        # destroy() closes every socket of the context. The dicts are cleared after it: a socket that is collected
+        # unclosed would make it wait for ever.
+        self._context.destroy(linger=CLOSE_LINGER_MS)
+        self._peers.clear()
+        self._channels.clear()
+        self._channel_of.clear()
+        self._epoll.close()
+        wake_fd, self._wake_fd = self._wake_fd, -1
+        if wake_fd >= 0:
+            os.close(wake_fd)
+
+
+def _send_routed(socket: zmq.Socket[bytes], to: bytes, frame: bytes) -> Sent:
+    try:
+        # ROUTER_MANDATORY reports at the routing id; the frame after it is then taken, or dropped with its connection.
+        send_frame(socket, to, _NOBLOCK_MORE, True)
+    except zmq.Again:
+        return Sent.FULL
+    except zmq.ZMQError as error:
+        if error.errno == zmq.EHOSTUNREACH:
+            return Sent.GONE
+        raise
+    send_frame(socket, frame, _NOBLOCK, len(frame) < ZERO_COPY_MIN_BYTES)
+    return Sent.OK

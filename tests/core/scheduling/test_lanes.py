@@ -1,0 +1,123 @@
+"""The order in which ready tasks leave."""
+
+from __future__ import annotations
+
+from paceline.core.scheduling.credits import NodeLedger
+from paceline.core.scheduling.lanes import Lane, Lanes
+from paceline.core.state.task import Event, Task
+
+
+def task(age: int, name: str = "add", priority: int = 4) -> Task:
+    made = Task((age.to_bytes(16, "big"), name, priority, b"", None))
+    made.age = age
+    return made
+
+
+def nodes(**names: str) -> dict[str, NodeLedger]:
+    """Nodes of one slot each, which run these tasks."""
+    return {node_id: NodeLedger(node_id, 1, frozenset(known.split())) for node_id, known in names.items()}
+
+
+def ages(lane: Lane) -> list[int]:
+    """What leaves the lane, in order."""
+    left = []
+    while (head := lane.head()) is not None:
+        left.append(head.age)
+        lane.pop()
+    return left
+
+
+def test_higher_priority_leaves_first_then_age() -> None:
+    queues = Lanes()
+    queues.serve(nodes(a="add"))
+    for age, priority in enumerate([4, 0, 9, 4, 9]):
+        queues.push(task(age, priority=priority))
+    (lane,) = queues.served
+    assert ages(lane) == [2, 4, 0, 3, 1]
+
+
+def test_a_task_that_is_put_back_leaves_before_those_that_came_later() -> None:
+    queues = Lanes()
+    queues.serve(nodes(a="add"))
+    for age in (3, 4):
+        queues.push(task(age))
+    for age in (1, 2, 0):
+        queues.push_front(task(age))
+    (lane,) = queues.served
+    assert ages(lane) == [0, 1, 2, 3, 4]
+
+
+def test_a_task_that_ended_while_it_waited_is_skipped() -> None:
+    queues = Lanes()
+    queues.serve(nodes(a="add"))
+    waiting = [task(age) for age in range(4)]
+    for each in waiting:
+        queues.push(each)
+    waiting[0].move(Event.CANCEL)
+    waiting[2].move(Event.SUCCEED)
+    (lane,) = queues.served
+    assert ages(lane) == [1, 3]
+
+
+def test_names_that_the_same_nodes_run_share_a_lane() -> None:
+    queues = Lanes()
+    queues.serve(nodes(a="add sub gpu", b="add sub"))
+    for age, name in enumerate(["add", "gpu", "sub"]):
+        queues.push(task(age, name))
+    assert [(lane.nodes, ages(lane)) for lane in queues.served] == [
+        (frozenset({"a", "b"}), [0, 2]),
+        (frozenset({"a"}), [1]),
+    ]
+
+
+def test_a_name_that_no_node_runs_waits_in_no_lane_of_a_node_until_one_comes() -> None:
+    queues = Lanes()
+    queues.push(task(0, "new"))
+    assert queues.served == []
+    assert queues.served_by("new") == frozenset()
+    queues.serve(nodes(a="new"))
+    assert queues.served_by("new") == {"a"}
+    assert [ages(lane) for lane in queues.served] == [[0]]
+
+
+def test_when_other_nodes_run_the_same_names_their_tasks_stay_where_they_are() -> None:
+    queues = Lanes()
+    queues.serve(nodes(a="add sub"))
+    for age, name in enumerate(["add", "sub", "add"]):
+        queues.push(task(age, name))
+    (lane,) = queues.served
+    queues.serve(nodes(a="add sub", b="add sub"))
+    assert queues.served == [lane]
+    assert lane.nodes == {"a", "b"}
+    queues.serve({})
+    assert (queues.served, lane.row.next(1)) == ([], None)
+    queues.serve(nodes(b="add sub"))
+    assert queues.served == [lane]
+    assert ages(lane) == [0, 1, 2]
+
+
+def test_when_a_node_comes_that_runs_some_names_of_a_lane_they_part_and_keep_their_order() -> None:
+    queues = Lanes()
+    queues.serve(nodes(a="add sub"))
+    for age in range(6):
+        queues.push(task(age, "add" if age % 2 else "sub", priority=4 + age // 4))
+    queues.serve(nodes(a="add sub", b="sub"))
+    assert {lane.nodes: ages(lane) for lane in queues.served} == {
+        frozenset({"a"}): [5, 1, 3],
+        frozenset({"a", "b"}): [4, 0, 2],
+    }
+    assert queues.known_names() == ["add", "sub"]
+
+
+def test_a_lane_that_is_empty_when_the_nodes_change_is_forgotten() -> None:
+    queues = Lanes()
+    for age, known in enumerate(["add", "sub", "mul"]):
+        queues.serve(nodes(a=known))
+        queues.push(task(age, known))
+        ages(queues.served[0])
+    queues.serve(nodes(a="add sub mul"))
+    assert queues.served == []
+    for age, known in enumerate(["add", "sub", "mul"]):
+        queues.push(task(age, known))
+    (lane,) = queues.served
+    assert ages(lane) == [0, 1, 2]

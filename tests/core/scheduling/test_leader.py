@@ -1,0 +1,690 @@
+"""What a node does while it leads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from core.takeovers import taken_over
+from paceline.core.clients.sessions import ClientSession
+from paceline.core.scheduling.leader import RELEASE_TASKS, Leader
+from paceline.core.scheduling.nodes import BEAT_UNCHANGED_S
+from paceline.core.settings import Settings
+from paceline.core.state.table import TaskTable
+from paceline.core.state.task import State, Task
+from paceline_protocol.codec import encode_calls
+from paceline_protocol.errors import ProtocolError, RemoteProtocolError
+from paceline_protocol.messages import (
+    Beat,
+    Cancel,
+    CancelState,
+    Dispatch,
+    Enrol,
+    EntryKind,
+    NodeBeat,
+    Refusal,
+    Revoke,
+    Revoked,
+    Submit,
+    TaskEnd,
+    Update,
+    Wait,
+)
+
+TERM = 3
+
+
+def tid(number: int) -> bytes:
+    return number.to_bytes(16, "big")
+
+
+class Lead:
+    """A Leader with a log that commits when told to."""
+
+    def __init__(self, table: TaskTable | None = None, *, settled: bool = True, **limits: Any) -> None:
+        self.settings = Settings(cluster_name="test", **limits)
+        self.table = table or TaskTable(self.settings)
+        self.entries: list[tuple[int, bytes, Any]] = []
+        self.committed = 0
+        self.now = 0.0
+        self.versions: dict[str, int] = {}
+        self.leader = Leader(self.settings, TERM, self.table, self._propose, 0.0, taken_over(self.table))
+        if settled:
+            self.leader.tick(0.0, [])
+
+    def _propose(self, kind: int, data: bytes, decoded: Any) -> int:
+        self.entries.append((kind, data, decoded))
+        return len(self.entries)
+
+    def commit(self) -> None:
+        self.leader.log(self.now)
+        for entry in self.entries[self.committed :]:
+            self.table.apply(*entry)
+        self.committed = len(self.entries)
+        self.leader.applied(self.committed, self.now)
+
+    def kinds(self) -> list[EntryKind]:
+        self.leader.log(self.now)
+        return [EntryKind(kind) for kind, _, _ in self.entries]
+
+    def pass_time(self, until: float, *, heard: str = "") -> list[str]:
+        """Tick every half second; ``heard``: nodes that answer each beat. Returns the nodes that were given up."""
+        gone = []
+        while self.now < until:
+            self.now += 0.5
+            for node_id in heard:
+                self.leader.on_node_beat(node_id, NodeBeat(TERM, 0, 1, 0, 0), self.now)
+            gone += self.leader.tick(self.now, [])
+        return gone
+
+    def client(self, key: bytes = b"c") -> ClientSession:
+        self.leader.open_session(key, self.now)
+        return self.leader.sessions[key]
+
+    def submit(self, session: ClientSession, *numbers: int, seq: int = 1, name: str = "add", **options: int) -> None:
+        calls = [(tid(number), name, 4, b"", options or None) for number in numbers]
+        self.leader.submit(session, Submit(seq, 0, encode_calls(calls)), self.now)
+        self.leader.log(self.now)
+
+    def enrol(self, node_id: str, held: dict[int, int] | None = None, *, slots: int = 1, dispatch_seq: int = 0) -> None:
+        """The node's next account."""
+        if node_id not in self.leader.nodes:
+            self.leader.beat([node_id], self.now)
+        version = self.versions[node_id] = self.versions.get(node_id, 0) + 1
+        items = tuple((tid(number), attempt) for number, attempt in (held or {}).items())
+        self.leader.on_enrol(node_id, Enrol(TERM, version, dispatch_seq, 0, slots, ("add",), items), self.now)
+
+    def dispatched(self) -> dict[str, list[tuple[int, int]]]:
+        """One round of dispatch: (task, attempt) by node."""
+        self.leader.to_nodes.clear()
+        self.leader.dispatch()
+        given: dict[str, list[tuple[int, int]]] = {}
+        for node_id, message in self.leader.to_nodes:
+            assert isinstance(message, Dispatch)
+            given.setdefault(node_id, []).extend((int.from_bytes(each[0], "big"), each[1]) for each in message.tasks)
+        return given
+
+    def outcomes(
+        self, node_id: str, seq: int, *numbers: int, end: TaskEnd = TaskEnd.SUCCEEDED, attempt: int = 1
+    ) -> None:
+        items = [(tid(number), attempt, int(end), b"killed" if end is TaskEnd.LOST else b"", 500) for number in numbers]
+        self.leader.on_outcomes(node_id, TERM, seq, items, self.now)
+
+    def updates(self) -> list[Update]:
+        return [update for _, update in self.leader.take_updates(self.now)]
+
+    def results(self) -> dict[int, int]:
+        return {int.from_bytes(task_id, "big"): end for update in self.updates() for task_id, end, _ in update.results}
+
+    def refusals(self) -> dict[int, int]:
+        return {int.from_bytes(task_id, "big"): why for update in self.updates() for task_id, why, _ in update.refused}
+
+    def cancel(self, session: ClientSession, *numbers: int) -> None:
+        self.leader.cancel(session, Cancel(1, tuple(tid(number) for number in numbers)))
+
+    def cancel_states(self) -> dict[int, int]:
+        replies, self.leader.to_clients = self.leader.to_clients, []
+        return {int.from_bytes(task_id, "big"): state for _, reply in replies for task_id, state in reply.states}
+
+    def task(self, number: int) -> Task:
+        return self.leader.tasks.live[tid(number)]
+
+
+def running(*numbers: int, **limits: Any) -> tuple[Lead, ClientSession]:
+    """A leader whose node "a" was given these tasks, accepted and committed."""
+    lead = Lead(**limits)
+    lead.enrol("a", slots=len(numbers))
+    session = lead.client()
+    lead.submit(session, *numbers)
+    lead.commit()
+    lead.pass_time(1.0, heard="a")
+    lead.updates()
+    assert lead.dispatched() == {"a": [(number, 1) for number in numbers]}
+    return lead, session
+
+
+# --- admission
+
+
+def test_a_task_is_dispatched_before_its_accept_entry_commits() -> None:
+    lead = Lead()
+    lead.enrol("a")
+    lead.submit(lead.client(), 1)
+    assert lead.dispatched() == {"a": [(1, 1)]}
+    assert (lead.kinds(), lead.committed) == ([EntryKind.ACCEPT], 0)
+
+
+def test_accepted_is_said_only_once_the_entry_is_committed() -> None:
+    lead = Lead(accept_linger_s=0.0)
+    lead.submit(lead.client(), 1, seq=7)
+    assert lead.updates() == []
+    lead.commit()
+    assert [update.accepted for update in lead.updates()] == [(7,)]
+
+
+def test_the_accept_entry_holds_the_clients_own_bytes_if_all_are_new() -> None:
+    lead = Lead()
+    calls = encode_calls([(tid(1), "add", 4, b"x", None)])
+    lead.leader.submit(lead.client(), Submit(1, 0, calls), 0.0)
+    lead.leader.log(0.0)
+    assert lead.entries[0][1] is calls
+
+
+def test_a_batch_with_copies_logs_only_what_is_new() -> None:
+    lead = Lead()
+    session = lead.client()
+    lead.submit(session, 1)
+    lead.submit(session, 1, 2, 2, seq=2)
+    assert lead.entries[1][1] == encode_calls([(tid(2), "add", 4, b"", None)])
+    assert (len(lead.leader.tasks.live), session.open_tasks) == (2, 2)
+
+
+def test_copies_are_accepted_when_their_originals_are() -> None:
+    lead = Lead(accept_linger_s=0.0)
+    session = lead.client()
+    lead.submit(session, 1, seq=1)
+    lead.submit(session, 1, seq=2)
+    assert lead.updates() == []
+    lead.commit()
+    assert [update.accepted for update in lead.updates()] == [(1, 2)]
+    lead.submit(session, 1, seq=3)
+    assert [update.accepted for update in lead.updates()] == [(3,)]
+
+
+def test_malformed_calls_admit_nothing() -> None:
+    lead = Lead()
+    with pytest.raises(ProtocolError):
+        lead.leader.submit(lead.client(), Submit(1, 0, b"\xc1"), 0.0)
+    assert (lead.leader.tasks.live, lead.entries) == ({}, [])
+
+
+def test_a_full_queue_refuses_and_names_the_limit() -> None:
+    lead = Lead(queue_limit_tasks=2)
+    lead.submit(lead.client(), 1, 2, 3)
+    assert lead.refusals() == {3: Refusal.QUEUE_FULL}
+    assert lead.entries[0][1] == encode_calls([(tid(number), "add", 4, b"", None) for number in (1, 2)])
+
+
+def test_a_name_that_no_node_knows_is_refused_once_the_nodes_have_given_their_accounts() -> None:
+    lead = Lead(settled=False)
+    session = lead.client()
+    lead.enrol("a")
+    lead.submit(session, 1, name="gpu")
+    assert lead.refusals() == {}, "the node that knows it may be about to say so"
+    lead.leader.tick(0.1, ["a"])
+    lead.submit(session, 2, name="gpu")
+    assert lead.refusals() == {2: Refusal.UNKNOWN_TASK}
+
+
+def test_nothing_is_accepted_before_enough_voters_stand() -> None:
+    lead = Lead(expect=3)
+    lead.leader.missing_voters = 2
+    lead.submit(lead.client(), 1)
+    assert lead.refusals() == {1: Refusal.NOT_READY}
+    assert lead.entries == []
+
+
+def test_a_task_that_was_released_is_not_run_again() -> None:
+    lead, session = running(1)
+    lead.outcomes("a", 1, 1)
+    lead.commit()
+    assert lead.results() == {1: TaskEnd.SUCCEEDED}
+    lead.leader.acknowledge(session, 99, lead.now)
+    lead.leader.log(lead.now + 1)
+    lead.commit()
+    assert lead.table.results == {}
+    lead.submit(session, 1, seq=2)
+    assert lead.refusals() == {1: Refusal.UNKNOWN_ID}
+
+
+# --- outcomes
+
+
+def test_a_result_reaches_the_submitter_before_its_outcome_commits_and_is_recorded_once() -> None:
+    lead, session = running(1)
+    lead.outcomes("a", 1, 1)
+    assert lead.results() == {1: TaskEnd.SUCCEEDED}
+    assert session.open_tasks == 0
+    lead.outcomes("a", 2, 1)
+    assert lead.results() == {}
+    lead.commit()
+    assert lead.kinds() == [EntryKind.ACCEPT, EntryKind.OUTCOME]
+
+
+def test_a_node_may_forget_outcomes_only_once_they_are_committed() -> None:
+    lead, _ = running(1)
+    state = lead.leader.nodes["a"]
+    lead.outcomes("a", 1, 1)
+    assert state.outcome_seq == 0
+    lead.commit()
+    assert state.outcome_seq == 1
+
+
+def test_a_copy_of_an_outcome_counts_as_recorded_only_once_the_first_one_is() -> None:
+    lead, session = running(1)
+    lead.enrol("b", slots=0)
+    lead.outcomes("a", 1, 1, end=TaskEnd.LOST)
+    lead.cancel(session, 1)
+    lead.committed, applied = 3, lead.committed  # the ATTEMPT entry is committed, the end is not
+    lead.leader.applied(2, lead.now)
+    lead.outcomes("b", 1, 1)
+    assert lead.leader.nodes["b"].outcome_seq == 0
+    lead.committed = applied
+    lead.commit()
+    assert lead.leader.nodes["b"].outcome_seq == 1
+
+
+def test_outcomes_behind_a_gap_are_not_taken_until_it_is_closed() -> None:
+    lead, _ = running(1, 2)
+    lead.outcomes("a", 2, 2)
+    assert lead.results() == {}
+    lead.outcomes("a", 1, 1)
+    lead.outcomes("a", 2, 2)
+    assert set(lead.results()) == {1, 2}
+
+
+def test_a_late_outcome_of_a_task_that_waits_again_is_as_good_as_any() -> None:
+    lead, _ = running(1)
+    lead.outcomes("a", 1, 1, end=TaskEnd.LOST)
+    assert lead.task(1).state is State.READY
+    lead.outcomes("a", 2, 1)
+    assert lead.results() == {1: TaskEnd.SUCCEEDED}
+    assert lead.dispatched() == {}
+
+
+def test_a_task_that_ended_and_is_not_recorded_yet_is_known_to_whoever_asks() -> None:
+    lead, _ = running(1)
+    lead.outcomes("a", 1, 1)
+    other = lead.client(b"d")
+    lead.updates()
+    lead.leader.wait(other, Wait(0, (tid(1),)), lead.now)
+    assert lead.results() == {1: TaskEnd.SUCCEEDED}
+    lead.submit(other, 1)
+    assert lead.results() == {1: TaskEnd.SUCCEEDED}
+    lead.cancel(other, 1)
+    assert lead.cancel_states() == {1: CancelState.FINISHED}
+    assert lead.dispatched() == {}
+
+
+@pytest.mark.parametrize("ends", [(TaskEnd.CANCELLED,), (TaskEnd.SUCCEEDED, TaskEnd.LOST)])
+def test_ends_that_no_node_can_report_are_refused_and_change_nothing(ends: tuple[TaskEnd, ...]) -> None:
+    lead, _ = running(1, 2)
+    items = [(tid(number), 1, int(end), b"", 0) for number, end in enumerate(ends, 1)]
+    with pytest.raises(RemoteProtocolError):
+        lead.leader.on_outcomes("a", TERM, 1, items, lead.now)
+    assert len(lead.leader.tasks.live) == 2
+    assert lead.leader.nodes["a"].outcome_seen == 0
+
+
+def test_only_tasks_that_ran_teach_how_long_they_take() -> None:
+    lead = Lead()
+    session = lead.client()
+    before = lead.leader.tasks.durations.cost_us("add")
+    lead.submit(session, 1)
+    lead.cancel(session, 1)
+    assert lead.leader.tasks.durations.cost_us("add") == before
+
+
+# --- lost attempts
+
+
+def test_an_attempt_that_died_with_its_worker_is_run_again_under_the_next_number() -> None:
+    lead, _ = running(1)
+    lead.outcomes("a", 1, 1, end=TaskEnd.LOST)
+    assert lead.dispatched() == {"a": [(1, 2)]}
+    lead.commit()
+    assert lead.table.lost_attempts == {tid(1): 1}
+
+
+def test_a_task_that_dies_too_often_ends_as_lost_with_how_and_where() -> None:
+    lead, _ = running(1, attempt_limit=2)
+    lead.outcomes("a", 1, 1, end=TaskEnd.LOST)
+    lead.dispatched()
+    lead.outcomes("a", 2, 1, end=TaskEnd.LOST, attempt=2)
+    (update,) = lead.updates()
+    (task_id, end, payload) = update.results[0]
+    assert (task_id, end) == (tid(1), TaskEnd.LOST)
+    assert b"node a: killed" in payload
+    assert not lead.leader.tasks.live
+
+
+def test_the_loss_of_an_attempt_that_is_not_the_current_one_changes_nothing() -> None:
+    lead, _ = running(1)
+    lead.outcomes("a", 1, 1, end=TaskEnd.LOST)
+    lead.dispatched()
+    lead.outcomes("a", 2, 1, end=TaskEnd.LOST)
+    assert (lead.task(1).state, lead.task(1).attempt) == (State.DISPATCHED, 2)
+
+
+def test_tasks_that_come_back_together_keep_their_order() -> None:
+    lead, _ = running(1, 2, 3)
+    lead.outcomes("a", 1, 1, 2, 3, end=TaskEnd.LOST)
+    assert lead.dispatched() == {"a": [(1, 2), (2, 2), (3, 2)]}
+
+
+def test_a_silent_node_loses_its_tasks_to_the_others() -> None:
+    lead, _ = running(1, 2)
+    lead.enrol("b", slots=2)
+    assert lead.pass_time(2.5, heard="b") == []
+    assert lead.pass_time(3.0, heard="b") == ["a"]
+    assert lead.dispatched() == {"b": [(1, 2), (2, 2)]}
+
+
+def test_a_leader_that_stood_still_does_not_take_its_nodes_for_gone() -> None:
+    lead, _ = running(1)
+    lead.now = 60.0
+    assert lead.leader.tick(lead.now, []) == []
+    assert lead.task(1).attempt == 1
+    assert lead.pass_time(61.5) == [], "silence counts from when it woke"
+    assert lead.pass_time(62.0) == ["a"]
+
+
+def test_a_node_that_comes_back_in_the_same_term_goes_on_where_its_numbers_were() -> None:
+    lead, _ = running(1, 2)
+    lead.outcomes("a", 1, 1)  # received, not committed
+    assert lead.pass_time(3.0) == ["a"]
+    lead.enrol("a", {1: 1, 2: 1}, slots=2, dispatch_seq=1)
+    lead.commit()
+    assert lead.leader.nodes["a"].outcome_seq == 1
+    lead.outcomes("a", 2, 2)
+    assert 2 in lead.results()
+    assert lead.leader.nodes["a"].dispatch_seq == 1
+
+
+# --- accounts
+
+
+def test_a_dispatch_that_never_arrived_is_sent_again_with_the_same_attempt() -> None:
+    lead, _ = running(1, 2)
+    lead.enrol("a", {2: 1}, slots=2, dispatch_seq=1)
+    assert lead.dispatched() == {"a": [(1, 1)]}
+
+
+def test_a_dispatch_that_an_account_could_not_know_of_is_left_alone() -> None:
+    lead, _ = running(1)
+    lead.enrol("a", {}, slots=1, dispatch_seq=0)
+    assert lead.task(1).state is State.DISPATCHED
+
+
+def test_an_old_account_that_comes_late_is_ignored() -> None:
+    lead, _ = running(1)
+    lead.enrol("a", {1: 1}, dispatch_seq=1)
+    lead.versions["a"] = 0
+    lead.enrol("a", {}, slots=9, dispatch_seq=1)
+    assert (lead.task(1).state, lead.leader.tasks.ledgers["a"].slots) == (State.DISPATCHED, 1)
+
+
+def test_a_node_that_holds_a_later_attempt_keeps_the_task() -> None:
+    lead, _ = running(1)
+    lead.enrol("a", {1: 2}, dispatch_seq=1)
+    assert lead.task(1).state is State.DISPATCHED
+
+
+def recovering(*numbers: int) -> Lead:
+    """A new leader of tasks that an earlier one had accepted."""
+    table = TaskTable(Settings(cluster_name="test"))
+    table.apply(EntryKind.ACCEPT, encode_calls([(tid(number), "add", 4, b"", None) for number in numbers]))
+    return Lead(table, settled=False)
+
+
+def test_a_new_leader_leaves_tasks_where_they_run_and_dispatches_the_rest() -> None:
+    lead = recovering(1, 2)
+    lead.enrol("a", {1: 1}, slots=2)
+    assert lead.dispatched() == {}, "another node may hold it"
+    lead.enrol("b", {})
+    lead.leader.tick(0.1, ["a", "b"])
+    assert lead.dispatched() == {"b": [(2, 1)]}
+    lead.outcomes("a", 1, 1)
+    assert tid(1) not in lead.leader.tasks.live
+
+
+def test_a_new_leader_does_not_wait_for_ever_for_a_node_that_says_nothing() -> None:
+    lead = recovering(1)
+    lead.enrol("a")
+    lead.leader.tick(0.1, ["a", "dead"])
+    assert lead.dispatched() == {}
+    lead.leader.tick(lead.settings.recovery_grace_s, ["a", "dead"])
+    assert lead.dispatched() == {"a": [(1, 1)]}
+
+
+def test_how_long_a_task_took_that_an_earlier_leader_gave_to_its_node_is_not_measured() -> None:
+    lead = recovering(1, 2)
+    lead.enrol("a", {1: 1}, slots=2)
+    lead.leader.tick(0.1, ["a"])
+    lead.now = lead.leader.tasks.now = 0.1
+    assert lead.dispatched() == {"a": [(2, 1)]}
+    lead.outcomes("a", 1, 1)
+    lead.outcomes("a", 2, 2)
+    assert not lead.leader.tasks.live
+    assert sum(lead.leader.tasks.tally.dispatch_latency.as_dict()["counts"]) == 1
+
+
+def test_an_adopted_task_that_the_next_account_does_not_name_is_run_again() -> None:
+    lead = recovering(1)
+    lead.enrol("a", {1: 1})
+    lead.enrol("a", {})
+    assert lead.task(1).state is State.READY
+
+
+def test_an_adopted_earlier_attempt_is_not_taken_for_missing() -> None:
+    lead = recovering(1)
+    lead.table.lost_attempts[tid(1)] = 1
+    lead = Lead(lead.table, settled=False)
+    lead.enrol("a", {1: 1})
+    lead.enrol("a", {1: 1})
+    assert lead.task(1).state is State.DISPATCHED
+
+
+# --- cancelling
+
+
+def test_a_waiting_task_is_cancelled_and_whoever_asks_hears_it_once_that_is_committed() -> None:
+    lead = Lead()
+    session, other = lead.client(), lead.client(b"d")
+    lead.submit(session, 1)
+    lead.cancel(session, 1, 1, 9)
+    lead.cancel(other, 1)
+    assert lead.cancel_states() == {9: CancelState.UNKNOWN}
+    assert lead.results() == {}
+    assert lead.leader.log_is_awaited
+    lead.commit()
+    assert [key for key, _ in lead.leader.to_clients] == [b"c", b"d"]
+    assert lead.cancel_states() == {1: CancelState.CANCELLED}
+    assert lead.results() == {1: TaskEnd.CANCELLED}
+    assert lead.table.totals["duplicates"] == 0
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_what_an_earlier_leader_may_have_dispatched_is_cancelled_once_the_nodes_have_told(held: bool) -> None:
+    lead, _ = running(1)
+    after = Lead(lead.table, settled=False)
+    session = after.client()
+    after.cancel(session, 1)
+    after.commit()
+    assert after.cancel_states() == {}
+    after.enrol("a", {1: 1} if held else {})
+    after.leader.tick(after.now, ["a"])
+    after.leader.to_nodes.clear()
+    after.leader.beat(["a"], after.now)
+    if held:
+        assert after.leader.to_nodes[-1] == ("a", Revoke(TERM, (tid(1),)))
+        after.leader.on_revoked("a", Revoked(TERM, (), (tid(1),)))
+        assert after.cancel_states() == {1: CancelState.RUNNING}
+    else:
+        after.commit()
+        assert after.cancel_states() == {1: CancelState.CANCELLED}
+    assert after.dispatched() == {}
+
+
+def test_tasks_at_a_node_are_asked_back_together_and_its_answer_decides() -> None:
+    lead, session = running(1, 2)
+    lead.leader.to_nodes.clear()
+    lead.cancel(session, 1, 2)
+    assert lead.leader.to_nodes == [("a", Revoke(TERM, (tid(1), tid(2))))]
+    assert lead.cancel_states() == {}
+    lead.leader.on_revoked("a", Revoked(TERM, given_back=(tid(2),), kept=(tid(1),)))
+    assert lead.cancel_states() == {1: CancelState.RUNNING}
+    lead.commit()
+    assert lead.cancel_states() == {2: CancelState.CANCELLED}
+    assert lead.results() == {2: TaskEnd.CANCELLED}
+    assert lead.task(1).state is State.DISPATCHED
+
+
+def test_a_task_that_ends_while_it_is_asked_back_has_finished() -> None:
+    lead, session = running(1)
+    lead.cancel(session, 1)
+    lead.outcomes("a", 1, 1)
+    assert lead.cancel_states() == {1: CancelState.FINISHED}
+    lead.leader.on_revoked("a", Revoked(TERM, (), (tid(1),)))
+    assert lead.cancel_states() == {}
+
+
+def test_a_task_that_comes_back_while_it_is_asked_back_goes_to_no_other_node() -> None:
+    lead, session = running(1)
+    lead.enrol("b", slots=1)
+    lead.cancel(session, 1)
+    lead.outcomes("a", 1, 1, end=TaskEnd.LOST)
+    lead.commit()
+    assert lead.cancel_states() == {1: CancelState.CANCELLED}
+    assert lead.dispatched() == {}
+    lead.leader.on_revoked("a", Revoked(TERM, (tid(1),), ()))
+    assert lead.cancel_states() == {}
+
+
+def test_what_was_asked_back_is_asked_for_with_each_beat_until_it_is_answered() -> None:
+    lead, session = running(1)
+    lead.cancel(session, 1)
+    lead.leader.to_nodes.clear()
+    lead.leader.beat(["a"], lead.now)
+    assert lead.leader.to_nodes[-1] == ("a", Revoke(TERM, (tid(1),)))
+    lead.leader.on_revoked("a", Revoked(TERM, (), (tid(1),)))
+    lead.leader.to_nodes.clear()
+    lead.leader.beat(["a"], lead.now)
+    assert lead.leader.to_nodes == []
+
+
+def test_a_node_of_which_nothing_is_new_is_told_so_less_often() -> None:
+    lead, _ = running(1)
+    leader, beats = lead.leader, []
+    for turn in range(1, 9):
+        leader.to_nodes.clear()
+        leader.beat(["a"], lead.now + turn * BEAT_UNCHANGED_S / 4)
+        beats += [turn for _, message in leader.to_nodes if isinstance(message, Beat)]
+        if turn == 6:
+            leader.nodes["a"].outcome_seq += 1
+    assert beats == [1, 5, 7]  # the first has the Dispatch that it was sent
+
+
+def test_an_account_answers_for_a_give_back_that_was_lost() -> None:
+    lead, session = running(1)
+    lead.cancel(session, 1)
+    lead.enrol("a", {}, dispatch_seq=1)
+    lead.commit()
+    assert lead.cancel_states() == {1: CancelState.CANCELLED}
+    assert not lead.leader.tasks.live
+
+
+def test_a_give_back_of_another_term_is_ignored() -> None:
+    lead, _ = running(1)
+    lead.leader.on_revoked("a", Revoked(TERM - 1, (tid(1),), ()))
+    assert lead.task(1).state is State.DISPATCHED
+
+
+# --- sessions
+
+
+def test_a_client_that_comes_back_gets_results_that_came_meanwhile_and_those_still_to_come() -> None:
+    lead, _ = running(1, 2)
+    lead.leader.close_session(b"c")
+    lead.outcomes("a", 1, 1)
+    lead.commit()
+    assert lead.updates() == []
+    again = lead.client(b"d")
+    lead.leader.wait(again, Wait(0, (tid(1), tid(2), tid(9))), lead.now)
+    (update,) = lead.updates()
+    assert [result[0] for result in update.results] == [tid(1)]
+    assert [(refused[0], refused[1]) for refused in update.refused] == [(tid(9), Refusal.UNKNOWN_ID)]
+    lead.outcomes("a", 2, 2)
+    assert lead.results() == {2: TaskEnd.SUCCEEDED}
+    assert again.open_tasks == 0
+
+
+def test_a_closed_session_does_not_stand_in_the_way_of_the_next_one_on_its_connection() -> None:
+    lead = Lead()
+    lead.submit(lead.client(), 1)
+    lead.leader.close_session(b"c")
+    again = lead.client()
+    lead.submit(again, 2)
+    lead.commit()
+    lead.now = 1.0
+    (update,) = lead.updates()
+    assert update.accepted == (1,)
+
+
+def test_results_that_the_client_has_are_released_together_a_little_later() -> None:
+    lead, session = running(1, 2)
+    lead.outcomes("a", 1, 1, 2)
+    lead.updates()
+    lead.leader.acknowledge(session, 99, 1.0)
+    due = 1.0 + lead.settings.release_interval_s
+    assert lead.leader.due == due
+    lead.leader.log(1.1)
+    assert EntryKind.RELEASE not in lead.kinds()
+    lead.leader.log(due)
+    assert lead.entries[-1][:2] == (EntryKind.RELEASE, tid(1) + tid(2))
+    assert lead.leader.due == float("inf")
+
+
+def test_many_results_are_released_with_whatever_is_logged_next() -> None:
+    lead, session = running(*range(1, RELEASE_TASKS + 1))
+    lead.outcomes("a", 1, *range(1, RELEASE_TASKS + 1))
+    lead.updates()
+    lead.leader.acknowledge(session, 99, 1.0)
+    lead.leader.log(1.0)
+    assert EntryKind.RELEASE in lead.kinds()
+    assert lead.leader.due == 1.0 + lead.settings.release_interval_s, "it finds nothing left then"
+    lead.leader.log(lead.leader.due)
+    assert lead.kinds().count(EntryKind.RELEASE) == 1
+
+
+def test_a_lingering_accepted_is_a_deadline_until_it_has_left() -> None:
+    lead = Lead(accept_linger_s=0.5)
+    lead.submit(lead.client(), 1)
+    lead.commit()
+    assert lead.updates() == []
+    assert lead.leader.due == 0.5
+    lead.now = 0.5
+    assert len(lead.updates()) == 1
+    assert lead.leader.due == float("inf")
+
+
+def test_a_deadline_that_a_result_made_idle_is_none_once_it_has_passed() -> None:
+    lead = Lead(accept_linger_s=0.5)
+    lead.enrol("a")
+    lead.submit(lead.client(), 1, 2)
+    lead.commit()
+    lead.dispatched()
+    lead.outcomes("a", 1, 1)
+    (update,) = lead.updates()
+    assert update.accepted == (1,)
+    assert lead.leader.due == 0.5
+    lead.leader.log(0.5)
+    assert lead.leader.due == float("inf"), "the loop would come back to it at once, for ever"
+
+
+def test_an_idle_client_is_forgotten_after_a_while_and_one_that_waits_is_not() -> None:
+    lead = Lead()
+    lead.client(b"idle")
+    lead.submit(lead.client(b"waits"), 1)
+    lead.commit()
+    lead.leader.expire_sessions(lead.settings.session_timeout_s + 1)
+    assert list(lead.leader.sessions) == [b"waits"]
+
+
+def test_beyond_the_limit_the_longest_silent_idle_client_makes_room() -> None:
+    lead = Lead(session_limit=2)
+    for number, key in enumerate([b"a", b"b", b"c"]):
+        lead.now = float(number)
+        lead.client(key)
+    assert list(lead.leader.sessions) == [b"b", b"c"]

@@ -1,0 +1,116 @@
+"""A snapshot is of one instant, however long it takes to pack, and gives back what it was made of."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paceline.core.raft.pages import Pieces, framed, page_at
+from paceline.core.settings import Settings
+from paceline.core.state.snapshots import PAGE_ITEMS, Capture, Restore, restore, snapshot_of
+from paceline.core.state.table import TaskTable
+from paceline_protocol.codec import encode_calls, encode_outcomes, join_ids
+from paceline_protocol.messages import EntryKind, TaskEnd
+
+LIMITS = Settings(cluster_name="test", result_limit_tasks=40, released_limit_tasks=30)
+
+
+def task_id(number: int) -> bytes:
+    return number.to_bytes(16, "big")
+
+
+def change(table: TaskTable, random: Random, count: int) -> None:
+    """Apply random entries, of tasks that are there and of some that are not."""
+    for _ in range(count):
+        ids = [task_id(random.randrange(300)) for _ in range(random.randint(1, 8))]
+        kind = random.choice(list(EntryKind))
+        if kind is EntryKind.ACCEPT:
+            calls = [(each, "add", random.randrange(10), random.randbytes(20), None) for each in ids]
+            table.apply(kind, encode_calls(calls))
+        elif kind is EntryKind.OUTCOME:
+            end = int(random.choice(list(TaskEnd)))
+            table.apply(kind, encode_outcomes([(each, 1, end, random.randbytes(5), 1) for each in ids]))
+        elif kind in (EntryKind.RELEASE, EntryKind.ATTEMPT):
+            table.apply(kind, join_ids(ids))
+
+
+@given(st.integers(0, 10_000))
+def test_what_is_packed_while_the_table_changes_is_the_table_of_before(seed: int) -> None:
+    random = Random(seed)
+    table = TaskTable(LIMITS)
+    change(table, random, 60)
+    before = snapshot_of(table)
+    capture = Capture(table)
+    while capture.step():
+        change(table, random, 10)
+    assert capture.data[:] == before
+
+
+@given(st.integers(0, 10_000))
+def test_what_is_restored_is_what_was_captured_and_goes_on_like_it(seed: int) -> None:
+    random = Random(seed)
+    table, other = TaskTable(LIMITS), TaskTable(LIMITS)
+    change(table, random, 80)
+    change(other, random, 5)
+    restore(other, snapshot_of(table))
+    assert snapshot_of(other) == snapshot_of(table)
+    change(table, Random(seed + 1), 60)
+    change(other, Random(seed + 1), 60)
+    assert snapshot_of(other) == snapshot_of(table)
+
+
+def test_no_page_has_more_than_its_share() -> None:
+    table = TaskTable(Settings(cluster_name="test"))
+    for start in range(0, 5_000, 500):
+        calls = [(task_id(number), "add", 4, b"x" * 400, None) for number in range(start, start + 500)]
+        table.apply(EntryKind.ACCEPT, encode_calls(calls))
+    table.apply(EntryKind.ACCEPT, encode_calls([(task_id(9_999), "add", 4, bytes(1 << 20), None)]))
+    capture = Capture(table)
+    while capture.step():
+        pass
+    sizes, offset = [], 0
+    while offset < len(capture.data):
+        page, offset = page_at(capture.data, offset)
+        sizes.append(len(page))
+    assert max(sizes) < 400 * PAGE_ITEMS + (1 << 20)
+    assert len(sizes) > 5
+    copy = TaskTable(Settings(cluster_name="test"))
+    restore(copy, capture.data)
+    assert list(copy.tasks) == list(table.tasks)
+
+
+@given(st.lists(st.binary(max_size=40), max_size=12), st.data())
+def test_pieces_are_one_stream_to_whoever_slices_them(pages: list[bytes], data: st.DataObject) -> None:
+    stream = Pieces(map(framed, pages))
+    whole = b"".join(len(page).to_bytes(4, "big") + page for page in pages)
+    assert len(stream) == len(whole)
+    start = data.draw(st.integers(0, len(whole)))
+    stop = data.draw(st.integers(start, len(whole) + 5))
+    assert stream[start:stop] == whole[start:stop]
+    offset, found = 0, []
+    while offset < len(whole):
+        page, offset = page_at(stream, offset)
+        found.append(page)
+    assert found == pages
+
+
+@given(st.binary(max_size=60))
+def test_a_stream_that_is_none_is_a_value_error(data: bytes) -> None:
+    reading = Restore(data)
+    try:
+        while reading.step():
+            pass
+    except (ValueError, TypeError):
+        return
+    assert data == b"" or reading._offset == len(data)
+
+
+def test_a_stream_that_ends_early_is_a_value_error() -> None:
+    table = TaskTable(LIMITS)
+    change(table, Random(1), 50)
+    data = snapshot_of(table)
+    with pytest.raises(ValueError, match="ends within the page"):
+        restore(TaskTable(LIMITS), data[:-1])

@@ -1,0 +1,227 @@
+"""A node as its leader sees it: what is repeated until both sides agree."""
+
+from __future__ import annotations
+
+from paceline.core.incarnation import INCARNATION_SHIFT
+from paceline.core.settings import Settings
+from paceline.core.work.leader_link import LeaderLink
+from paceline.core.work.slots import UnrecordedBatch
+from paceline_protocol.codec import decode_outcomes
+from paceline_protocol.messages import (
+    Assignment,
+    Beat,
+    Dispatch,
+    Enrol,
+    NodeBeat,
+    NodeOutcomes,
+    Outcome,
+    Revoke,
+    Revoked,
+    TaskEnd,
+    WorkMessage,
+)
+
+SETTINGS = Settings(cluster_name="test")
+FIRST = 1 << INCARNATION_SHIFT
+
+
+def task(number: int, attempt: int = 1) -> Assignment:
+    return (number.to_bytes(16, "big"), attempt, "add", b"", None)
+
+
+def outcome(number: int, attempt: int = 1, end: TaskEnd = TaskEnd.SUCCEEDED) -> Outcome:
+    return (number.to_bytes(16, "big"), attempt, int(end), b"", 10)
+
+
+def said(link: LeaderLink) -> list[WorkMessage]:
+    """What the node has said since the last call."""
+    outbox, link.outbox = link.outbox, []
+    return [report.message(link.term) if isinstance(report, UnrecordedBatch) else report for report in outbox]
+
+
+def the_enrol(link: LeaderLink) -> Enrol:
+    enrols = [message for message in said(link) if isinstance(message, Enrol)]
+    assert enrols, "no account was given"
+    return enrols[-1]
+
+
+def beat(link: LeaderLink, *, term: int = 1, dispatch_seq: int = 0, outcome_seq: int = 0, account: int = -1) -> None:
+    """A Beat of leader "l", which has the latest account unless told otherwise."""
+    link.on_beat("l", Beat(term, link._account if account < 0 else account, dispatch_seq, outcome_seq), 0.0)
+
+
+def enrolled(*workers: bytes) -> LeaderLink:
+    """An link that follows "l" in term 1 with all said and done."""
+    link = LeaderLink(SETTINGS, 1)
+    for worker_id in workers:
+        link.worker_ready(worker_id, ("add",))
+    beat(link)
+    said(link)
+    return link
+
+
+def test_a_new_leader_gets_an_account_and_everything_that_is_not_recorded() -> None:
+    link = enrolled(b"w")
+    link.on_dispatch("l", Dispatch(1, FIRST + 1, (task(0), task(1))), 0.0)
+    link.assign()
+    link.worker_done(b"w", (outcome(0),), 0.0)
+    said(link)
+    link.on_beat("m", Beat(2, 0, 0, 0), 1.0)
+    enrol, outcomes, *_ = said(link)
+    assert isinstance(enrol, Enrol)
+    assert (enrol.term, enrol.slots, enrol.names) == (2, 1, ("add",))
+    assert [task_id for task_id, _ in enrol.held] == [task(0)[0], task(1)[0]]
+    assert isinstance(outcomes, NodeOutcomes)
+    assert (outcomes.term, decode_outcomes(outcomes.outcomes)) == (2, [outcome(0)])
+    assert link.leader == "m"
+
+
+def test_an_account_is_repeated_until_a_beat_names_it() -> None:
+    link = enrolled(b"w")
+    beat(link, account=0)
+    version = the_enrol(link).version
+    beat(link, account=version - 1)
+    assert the_enrol(link).version == version
+    beat(link, account=version)
+    assert [type(message) for message in said(link)] == [NodeBeat]
+
+
+def test_the_numbers_of_a_later_incarnation_are_greater_than_all_earlier_ones() -> None:
+    link = LeaderLink(SETTINGS, 2)
+    link.worker_ready(b"w", ("add",))
+    beat(link, outcome_seq=FIRST + 70, account=FIRST + 70)
+    enrol = the_enrol(link)
+    assert min(enrol.version, enrol.outcome_seq) >= 2 << INCARNATION_SHIFT
+
+
+def test_a_deposed_leader_is_not_heard() -> None:
+    link = enrolled(b"w")
+    link.on_beat("m", Beat(2, 0, 0, 0), 0.0)
+    said(link)
+    link.on_dispatch("l", Dispatch(1, FIRST + 1, (task(0),)), 0.0)
+    link.on_revoke("l", Revoke(1, (task(0)[0],)), 0.0)
+    beat(link)
+    assert (said(link), link.assign()) == ([], [])
+
+
+def test_a_leader_of_a_term_that_consensus_left_behind_is_not_heard() -> None:
+    link = enrolled(b"w")
+    link.reject_before(2)
+    link.on_dispatch("l", Dispatch(1, FIRST + 1, (task(0),)), 0.0)
+    assert link.assign() == []
+
+
+def test_a_dispatch_that_comes_twice_is_taken_once() -> None:
+    link = enrolled(b"w")
+    for _ in range(2):
+        link.on_dispatch("l", Dispatch(1, FIRST + 1, (task(0),)), 0.0)
+    assert len(link.slots.queue) == 1
+
+
+def test_a_gap_in_the_dispatches_is_answered_by_an_account() -> None:
+    link = enrolled(b"w")
+    link.on_dispatch("l", Dispatch(1, FIRST + 2, (task(1),)), 0.0)
+    enrol = the_enrol(link)
+    assert (enrol.dispatch_seq, [task_id for task_id, _ in enrol.held]) == (FIRST + 2, [task(1)[0]])
+    link.on_dispatch("l", Dispatch(1, FIRST + 1, (task(0),)), 0.0)
+    assert len(link.slots.queue) == 1, "what the account did not name is given to a node again, so it is not taken"
+
+
+def test_a_lost_last_dispatch_is_found_out_by_the_next_beat() -> None:
+    link = enrolled(b"w")
+    beat(link, dispatch_seq=FIRST + 1)
+    assert the_enrol(link).dispatch_seq == FIRST + 1
+
+
+def test_an_account_of_missed_dispatches_is_followed_by_one_without_what_was_recorded_since() -> None:
+    """A leader that never heard of the task may have ignored its outcome, and have sent the task here after that."""
+    link = enrolled(b"w")
+    link.on_dispatch("l", Dispatch(1, FIRST + 1, (task(0),)), 0.0)
+    link.assign()
+    link.worker_done(b"w", (outcome(0),), 0.0)
+    beat(link, dispatch_seq=FIRST + 2)
+    assert the_enrol(link).held == ((task(0)[0], 1),)
+    beat(link, dispatch_seq=FIRST + 2, outcome_seq=FIRST + 1)
+    assert the_enrol(link).held == ()
+    beat(link, dispatch_seq=FIRST + 2, outcome_seq=FIRST + 1)
+    assert [type(message) for message in said(link)] == [NodeBeat]
+
+
+def test_outcomes_are_repeated_until_they_are_recorded() -> None:
+    link = enrolled(b"w")
+    link.on_dispatch("l", Dispatch(1, FIRST + 1, (task(0),)), 0.0)
+    link.assign()
+    link.worker_done(b"w", (outcome(0),), 0.0)
+    (first,) = said(link)
+    assert isinstance(first, NodeOutcomes)
+    link.on_beat("l", Beat(1, link._account, FIRST + 1, FIRST), SETTINGS.outcome_resend_s)
+    assert first in said(link)
+    link.on_beat("l", Beat(1, link._account, FIRST + 1, first.seq), 9.0)
+    assert [type(message) for message in said(link)] == [NodeBeat]
+
+
+def test_a_beat_says_what_the_node_does() -> None:
+    link = enrolled(b"w")
+    link.on_dispatch("l", Dispatch(1, FIRST + 1, (task(0), task(1))), 0.0)
+    link.assign()
+    beat(link, dispatch_seq=FIRST + 1)
+    assert said(link) == [NodeBeat(1, FIRST + 1, slots=1, running=1, queued=1)]
+
+
+def test_a_worker_that_dies_ends_its_attempts_and_changes_the_account() -> None:
+    link = enrolled(b"v", b"w")
+    link.on_dispatch("l", Dispatch(1, FIRST + 1, (task(0),)), 0.0)
+    link.assign()
+    link.worker_lost(b"v", "killed by signal 9", 0.0)
+    outcomes, enrol = said(link)
+    assert isinstance(outcomes, NodeOutcomes)
+    assert isinstance(enrol, Enrol)
+    assert decode_outcomes(outcomes.outcomes) == [
+        (task(0)[0], 1, TaskEnd.LOST, b"killed by signal 9", 0),
+    ]
+    assert enrol.slots == 1
+
+
+def test_a_lost_attempt_that_is_recorded_is_followed_by_an_account_without_it() -> None:
+    """Else a leader that knew the attempt under another number would wait for it for ever."""
+    link = enrolled(b"v", b"w")
+    link.on_dispatch("l", Dispatch(1, FIRST + 1, (task(0, attempt=2),)), 0.0)
+    link.assign()
+    link.worker_lost(b"v", "killed", 0.0)
+    said(link)
+    beat(link, dispatch_seq=FIRST + 1, outcome_seq=FIRST + 1)
+    assert the_enrol(link).held == ()
+
+
+def test_a_copy_of_what_has_ended_here_is_answered_by_its_outcome_again() -> None:
+    link = enrolled(b"w")
+    link.on_dispatch("l", Dispatch(1, FIRST + 1, (task(0),)), 0.0)
+    link.assign()
+    link.worker_done(b"w", (outcome(0),), 0.0)
+    said(link)
+    link.on_dispatch("l", Dispatch(1, FIRST + 2, (task(0),)), 0.0)
+    (again,) = said(link)
+    assert isinstance(again, NodeOutcomes)
+    assert (again.seq, decode_outcomes(again.outcomes)) == (FIRST + 2, [outcome(0)])
+
+
+def test_what_is_given_back_is_also_missing_from_the_next_account() -> None:
+    link = enrolled(b"w")
+    link.on_dispatch("l", Dispatch(1, FIRST + 1, (task(0), task(1))), 0.0)
+    link.assign()
+    account = link._account
+    link.on_revoke("l", Revoke(1, (task(0)[0], task(1)[0])), 0.0)
+    assert said(link) == [Revoked(1, given_back=(task(1)[0],), kept=(task(0)[0],))]
+    beat(link, dispatch_seq=FIRST + 1, account=account)
+    assert the_enrol(link).held == ((task(0)[0], 1),)
+
+
+def test_what_no_worker_is_left_to_run_is_not_held() -> None:
+    link = enrolled(b"w")
+    link.on_dispatch("l", Dispatch(1, FIRST + 1, (task(0), task(1))), 0.0)
+    link.assign()
+    link.worker_lost(b"w", "killed", 0.0)
+    assert the_enrol(link).held == ((task(0)[0], 1),)
+    link.on_dispatch("l", Dispatch(1, FIRST + 2, (task(2),)), 0.0)
+    enrol = the_enrol(link)
+    assert (enrol.dispatch_seq, enrol.slots, enrol.held) == (FIRST + 2, 0, ((task(0)[0], 1),))

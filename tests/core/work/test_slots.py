@@ -1,0 +1,193 @@
+"""What a node holds, and which worker runs it."""
+
+from __future__ import annotations
+
+from paceline.core.work.slots import BATCH_BYTES, BATCH_TIME_US, Slots
+from paceline_protocol.messages import Assignment, Outcome, TaskEnd
+
+
+def assignment(number: int, attempt: int = 1, name: str = "add") -> Assignment:
+    return (number.to_bytes(16, "big"), attempt, name, b"", None)
+
+
+def outcome(number: int, attempt: int = 1, end: TaskEnd = TaskEnd.SUCCEEDED, duration_us: int = 10) -> Outcome:
+    return (number.to_bytes(16, "big"), attempt, int(end), b"", duration_us)
+
+
+def slots_of(*workers: bytes) -> Slots:
+    slots = Slots()
+    for worker_id in workers:
+        slots.worker_ready(worker_id, ("add",))
+    return slots
+
+
+def given(slots: Slots) -> dict[bytes, list[int]]:
+    return {worker_id: [int.from_bytes(task[0], "big") for task in tasks] for worker_id, tasks in slots.assign()}
+
+
+def held(slots: Slots) -> dict[int, int]:
+    return {int.from_bytes(task_id, "big"): attempt for task_id, attempt in slots.held()}
+
+
+def test_tasks_of_unknown_length_are_bound_one_to_a_worker() -> None:
+    slots = slots_of(b"v", b"w")
+    slots.take([assignment(number) for number in range(3)])
+    assert given(slots) == {b"v": [0], b"w": [1]}
+    assert given(slots) == {}
+    assert (slots.running_tasks, len(slots.queue)) == (2, 1)
+
+
+def test_short_tasks_travel_in_batches_of_bounded_time() -> None:
+    slots = slots_of(b"w")
+    slots.durations.observe("add", 80)
+    slots.take([assignment(number) for number in range(100)])
+    assert len(given(slots)[b"w"]) == BATCH_TIME_US // 100
+
+
+def test_short_tasks_with_large_arguments_travel_in_batches_of_bounded_size() -> None:
+    slots = slots_of(b"w")
+    slots.durations.observe("add", 1)
+    large = bytes(BATCH_BYTES // 2)
+    slots.take([(number.to_bytes(16, "big"), 1, "add", large, None) for number in range(5)])
+    slots.take([((5).to_bytes(16, "big"), 1, "add", bytes(3 * BATCH_BYTES), None)])
+    assert [given(slots)[b"w"] for _ in range(4)] == [[0, 1], [2, 3], [4], [5]]
+
+
+def test_a_worker_gets_its_next_batch_while_it_runs_a_short_one() -> None:
+    slots = slots_of(b"w")
+    slots.durations.observe("add", 80)
+    slots.take([assignment(number) for number in range(50)])
+    assert given(slots)[b"w"] == list(range(10))
+    assert given(slots)[b"w"] == list(range(10, 20))
+    assert given(slots) == {}
+
+
+def test_a_task_that_lost_an_attempt_runs_alone() -> None:
+    slots = slots_of(b"w")
+    slots.durations.observe("add", 1)
+    slots.take([assignment(0, attempt=2), assignment(1)])
+    assert given(slots) == {b"w": [0]}
+    assert given(slots) == {}
+
+
+def test_only_what_a_worker_was_given_counts_as_its_outcome() -> None:
+    slots = slots_of(b"v", b"w")
+    slots.take([assignment(0)])
+    slots.assign()
+    assert slots.done(b"w", [outcome(0)]) == []
+    assert slots.done(b"x", [outcome(0)]) == []
+    assert slots.done(b"v", [outcome(0), outcome(5)]) == [outcome(0)]
+    assert slots.done(b"v", [outcome(0)]) == []
+    assert slots.executed == 1
+
+
+def test_a_copy_of_an_attempt_that_is_held_is_dropped_and_a_later_attempt_is_not() -> None:
+    slots = slots_of(b"w")
+    slots.take([assignment(0)])
+    slots.take([assignment(0)])
+    assert len(slots.queue) == 1
+    slots.take([assignment(0, attempt=2)])
+    assert len(slots.queue) == 2
+
+
+def test_an_outcome_is_held_until_it_is_recorded() -> None:
+    slots = slots_of(b"w")
+    slots.take([assignment(0)])
+    slots.assign()
+    batch = slots.report(slots.done(b"w", [outcome(0)]), 0.0)
+    assert held(slots) == {0: 1}
+    assert not slots.recorded(batch.seq)
+    assert (held(slots), list(slots.unrecorded)) == ({}, [])
+
+
+def test_the_end_of_an_earlier_attempt_does_not_take_a_later_one_out_of_the_account() -> None:
+    slots = slots_of(b"w")
+    slots.take([assignment(0)])
+    slots.assign()
+    batch = slots.report(slots.done(b"w", [outcome(0)]), 0.0)
+    slots.take([assignment(0, attempt=2)])
+    slots.recorded(batch.seq)
+    assert held(slots) == {0: 2}
+
+
+def test_what_ran_on_a_worker_that_died_is_returned_and_stays_held() -> None:
+    slots = slots_of(b"v", b"w")
+    slots.take([assignment(0), assignment(1)])
+    slots.assign()
+    assert slots.worker_lost(b"v") == [(assignment(0)[0], 1)]
+    assert slots.worker_lost(b"v") == []
+    assert held(slots) == {0: 1, 1: 1}
+
+
+def test_two_attempts_of_one_task_may_run_here_side_by_side() -> None:
+    slots = slots_of(b"v", b"w", b"x")
+    for attempt in (1, 2, 3):
+        slots.take([assignment(0, attempt)])
+        slots.assign()
+    assert slots.running_tasks == 3
+    assert len(slots.done(b"v", [outcome(0)])) == 1
+    assert len(slots.done(b"w", [outcome(0, 2)])) == 1
+    assert slots.worker_lost(b"x") == [(assignment(0)[0], 3)]
+    assert slots.running_tasks == 0
+
+
+def test_the_queue_of_the_last_worker_that_dies_is_no_longer_held() -> None:
+    slots = slots_of(b"w")
+    slots.take([assignment(0), assignment(1)])
+    slots.assign()
+    slots.worker_lost(b"w")
+    assert held(slots) == {0: 1}
+    assert not slots.queue
+    slots.take([assignment(2)])
+    assert held(slots) == {0: 1}
+
+
+def test_a_worker_that_says_ready_twice_keeps_what_it_runs() -> None:
+    slots = slots_of(b"w")
+    slots.take([assignment(0)])
+    slots.assign()
+    slots.worker_ready(b"w", ("add", "sub"))
+    assert slots.running_tasks == 1
+    assert slots.names() == ("add", "sub")
+
+
+def test_a_dead_workers_late_words_do_not_bring_it_back() -> None:
+    slots = slots_of()
+    slots.worker_lost(b"w")
+    slots.worker_ready(b"w", ("add",))
+    assert not slots.workers
+
+
+def test_only_what_no_worker_has_is_given_back() -> None:
+    slots = slots_of(b"w")
+    slots.take([assignment(0), assignment(1), assignment(2)])
+    slots.assign()
+    ids = [assignment(number)[0] for number in (0, 1, 9)]
+    assert slots.revoke(ids) == ((ids[1],), (ids[0], ids[2]))
+    assert held(slots) == {0: 1, 2: 1}
+
+
+def test_two_queued_attempts_of_one_task_are_given_back_together() -> None:
+    slots = slots_of(b"w")
+    slots.take([assignment(9), assignment(0)])
+    slots.assign()
+    slots.take([assignment(0, attempt=2)])
+    assert slots.revoke([assignment(0)[0]]) == ((assignment(0)[0],), ())
+    assert held(slots) == {9: 1}
+
+
+def test_a_batch_is_overdue_once_for_each_time_that_it_waited() -> None:
+    slots = slots_of()
+    slots.report([outcome(0)], 1.0)
+    assert slots.overdue(0.9, 1.5) == []
+    assert [batch.seq for batch in slots.overdue(1.0, 1.5)] == [1]
+    assert slots.overdue(1.0, 1.5) == []
+
+
+def test_the_end_of_a_lost_attempts_record_asks_for_a_new_account() -> None:
+    slots = slots_of(b"v", b"w")
+    slots.take([assignment(0)])
+    slots.assign()
+    slots.worker_lost(b"v")
+    batch = slots.report([outcome(0, end=TaskEnd.LOST)], 0.0)
+    assert slots.recorded(batch.seq)

@@ -1,0 +1,182 @@
+"""Local clusters: how node processes are started, watched, killed and stopped. The nodes are stand-ins."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import paceline.errors
+from paceline.config import ClusterFile
+from paceline.errors import ClusterFailed
+from paceline.local.cluster import Cluster
+from paceline.local.node_process import Node
+
+DEADLINE_S = 10.0
+
+STAND_IN = """
+import json, os, sys, signal
+def option(name):
+    return sys.argv[sys.argv.index(name) + 1] if name in sys.argv else ""
+announce, parent = int(option("--announce-fd")), int(option("--parent-fd"))
+def say(**fields):
+    os.write(announce, json.dumps(fields).encode() + b"\\n")
+mode = sys.argv[1]
+if mode == "error":
+    say(error="tasks.py does not import", exit_code=42)
+    sys.exit(42)
+if mode == "crash":
+    print("something terrible", flush=True)
+    os.abort()
+if mode == "stubborn":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+say(id=f"node-{os.getpid()}", pid=os.getpid(), address=f"127.0.0.1:{os.getpid() % 60000 + 1}")
+print("joins", option("--join"), flush=True)
+say(ready=True)
+os.read(parent, 1)
+"""
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> str:
+    path = tmp_path / "stand_in.py"
+    path.write_text(STAND_IN)
+    return str(path)
+
+
+def cluster(script: str, mode: str = "well", nodes: int = 1) -> Cluster:
+    return Cluster([sys.executable, script, mode], nodes, None)
+
+
+def has_ended(pid: int) -> bool:
+    """Whether the process ends before the deadline; it may be a zombie of ours."""
+    descriptor = os.pidfd_open(pid)
+    try:
+        return bool(select.select([descriptor], [], [], DEADLINE_S)[0])
+    finally:
+        os.close(descriptor)
+
+
+def test_nodes_are_started_and_stopped(script: str) -> None:
+    with cluster(script, nodes=2) as running:
+        pids = [node.pid for node in running.nodes]
+        assert [node.id for node in running.nodes] == [f"node-{pid}" for pid in pids]
+        assert len(set(running.addresses)) == 2
+        assert all(node.alive and node.ready for node in running.nodes)
+        logs = [node._log_path.read_text() for node in running.nodes]
+        assert logs == ["joins \n", f"joins {running.addresses[0]}\n"]
+    assert not any(node.alive for node in running.nodes)
+    running.stop()
+
+
+def test_a_cluster_of_three_is_ready_when_its_nodes_say_so_and_nobody_is_asked(script: str) -> None:
+    with cluster(script, nodes=3) as running:  # the stand-ins would answer no question
+        assert all(node.ready for node in running.nodes)
+
+
+def test_a_killed_node_is_gone_when_kill_returns(script: str) -> None:
+    with cluster(script, nodes=2) as running:
+        victim = running.nodes[0]
+        victim.kill()
+        assert not victim.alive
+        assert not victim.is_leader
+        assert running.nodes[1].alive
+        running.wait_ready(DEADLINE_S)
+
+
+def test_a_node_that_ignores_sigterm_is_killed_at_the_deadline(script: str) -> None:
+    running = cluster(script, "stubborn")
+    running.start(DEADLINE_S)
+    running.wait_ready(DEADLINE_S)
+    running.stop(timeout=0.05)
+    assert running.nodes[0]._process.returncode == -signal.SIGKILL
+
+
+def test_a_node_that_says_why_it_can_not_start(script: str) -> None:
+    with pytest.raises(ClusterFailed, match=r"tasks\.py does not import"), cluster(script, "error"):
+        pass
+
+
+def test_a_node_that_crashes_shows_the_end_of_its_output(script: str) -> None:
+    with pytest.raises(ClusterFailed, match=r"(?s)SIGABRT.*something terrible"), cluster(script, "crash"):
+        pass
+
+
+def test_a_node_that_announces_nothing_runs_into_the_deadline(script: str) -> None:
+    with cluster(script) as running:
+        running.nodes[0].address = ""
+        with pytest.raises(ClusterFailed, match="did not announce its address in time"):
+            running.nodes[0].wait_announced("address", time.monotonic() + 0.01)
+
+
+def test_nodes_and_their_directory_end_with_a_parent_that_crashes(script: str) -> None:
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            running = cluster(script)
+            running.start(DEADLINE_S)
+            running.wait_ready(DEADLINE_S)
+            assert running._scratch is not None
+            os.write(write, f"{running.nodes[0].pid} {running._scratch.path}".encode())
+        finally:
+            os._exit(1)  # no cleanup, as in a crash
+    os.close(write)
+    node_pid, path = os.read(read, 1000).decode().split()
+    os.close(read)
+    try:
+        assert has_ended(int(node_pid))
+    except ProcessLookupError:
+        pass  # it ended before it could be watched
+    os.waitpid(child, 0)
+    end_s = time.monotonic() + DEADLINE_S
+    while Path(path).exists():
+        assert time.monotonic() < end_s, "its directory goes with the last of them"
+        time.sleep(0.01)
+
+
+def test_no_descriptor_is_left_behind(script: str) -> None:
+    def run() -> int:
+        with cluster(script, nodes=2) as running:
+            running.nodes[1].kill()
+        return len(os.listdir("/proc/self/fd"))
+
+    assert run() == run()
+
+
+def test_modules_may_be_names_paths_or_modules(tmp_path: Path) -> None:
+    described = Cluster.local("tasks", tmp_path / "more.py", paceline.errors, nodes=3, workers=4)
+    command = described._command
+    assert command[:4] == [sys.executable, "-m", "paceline", "node"]
+    assert command[4:7] == ["tasks", str(tmp_path / "more.py"), "paceline.errors"]
+    assert command[7:] == [
+        *("--port", "0", "--workers", "4", "--no-discovery", "--journal", "memory"),
+        *("--expect", "3", "--metrics", "off"),
+    ]
+    with pytest.raises(ValueError, match="at least 1"):
+        Cluster.local(nodes=0)
+
+
+def test_a_secure_cluster_has_a_file_of_its_own_which_only_its_owner_reads(script: str) -> None:
+    running = Cluster.local(nodes=2, secure=True)
+    running._command = [sys.executable, script, "well"]
+    with running:
+        commands = [node._command for node in running.nodes]
+        paths = {Path(command[command.index("--cluster") + 1]) for command in commands}
+        assert all(command[command.index("--bind") + 1] == "127.0.0.1" for command in commands)
+        (path,) = paths
+        assert path.stat().st_mode & 0o077 == 0
+        assert ClusterFile.load(path) == running._cluster_file
+    assert not path.exists()
+
+
+def test_a_node_says_where_it_is(script: str) -> None:
+    with cluster(script) as running:
+        [node] = running.nodes
+        assert isinstance(node, Node)
+        assert node.address in repr(node)

@@ -1,0 +1,202 @@
+"""A node's end of a worker's socket pair, alone and in its transport: partial writes, order, bounds, and ends."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from paceline.runtime.transport import channel as channel_module
+from paceline.runtime.transport.channel import BURST_READS, READ_BYTES, Channel
+from paceline.runtime.transport.transport import Received, Sent, Source
+from paceline.runtime.transport.zmq_transport import ZmqTransport
+from paceline_protocol.codec import MAX_FRAME_BYTES
+from paceline_protocol.stream import FrameReader, pack_frame
+
+DEADLINE_S = 20.0
+LARGE = bytes(range(256)) * 4096  # 1 MiB, several times what a socket holds
+WORKER = b"worker-1"
+
+Pair = tuple[socket.socket, socket.socket]
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    ours, theirs = socket.socketpair()
+    theirs.settimeout(DEADLINE_S)
+    with ours, theirs:
+        yield ours, theirs
+
+
+@pytest.fixture
+def transport() -> Iterator[ZmqTransport]:
+    made = ZmqTransport("127.0.0.1", 0, max_frame_bytes=MAX_FRAME_BYTES)
+    yield made
+    made.close()
+
+
+def poll_until(transport: ZmqTransport, enough: Callable[[list[Received]], bool]) -> list[Received]:
+    received: list[Received] = []
+    deadline = time.monotonic() + DEADLINE_S
+    while not enough(received):
+        left_s = deadline - time.monotonic()
+        assert left_s > 0, received
+        received += transport.poll(left_s)
+    return received
+
+
+def ended(received: list[Received]) -> bool:
+    return any(source is Source.CHILD for source, _, _ in received)
+
+
+# --- the channel ------------------------------------------------------------------------------------------------
+
+
+def test_a_large_frame_to_a_slow_reader_arrives_whole_and_in_order(pair: Pair) -> None:
+    channel, reader = Channel(WORKER, pair[0]), FrameReader()
+    frames = [b"first", LARGE, b"", b"last"]
+    assert all(channel.send(frame) for frame in frames)
+    assert channel.wants_turn
+    arrived: list[bytes] = []
+    while len(arrived) < len(frames):
+        arrived += reader.feed(pair[1].recv(10_000))
+        channel.flush()
+    assert arrived == frames
+    assert not channel.wants_turn
+
+
+def test_what_a_worker_does_not_read_is_kept_up_to_a_bound_and_then_the_channel_is_broken(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channel_module, "UNSENT_LIMIT_BYTES", 3 * len(LARGE))
+    channel = Channel(WORKER, pair[0])
+    sent = 0
+    while channel.send(LARGE):
+        sent += 1
+        assert sent < 10
+    assert sent >= 3
+    assert not channel.send(b"small")
+    assert not channel.ended
+    assert channel.receive() == []
+    assert channel.ended
+
+
+def test_a_worker_that_is_gone_is_still_heard_to_the_end(pair: Pair) -> None:
+    channel = Channel(WORKER, pair[0])
+    pair[1].sendall(pack_frame(b"last words") + pack_frame(b"of it"))
+    pair[1].close()
+    assert not channel.send(b"too late")
+    assert not channel.ended
+    assert channel.receive() == [b"last words", b"of it"]
+    assert channel.ended
+
+
+def test_unread_frames_of_the_node_do_not_cost_those_of_the_worker(pair: Pair) -> None:
+    """A socket closed with something unread resets the connection; what it sent before is read first."""
+    channel = Channel(WORKER, pair[0])
+    assert channel.send(b"never read")
+    pair[1].sendall(pack_frame(b"last words"))
+    pair[1].close()
+    frames = channel.receive()
+    frames += channel.receive()
+    assert frames == [b"last words"]
+    assert channel.ended
+
+
+@pytest.mark.parametrize("garbage", [b"\xff" * 64, (MAX_FRAME_BYTES + 1).to_bytes(4, "big")])
+def test_a_length_past_the_limit_ends_the_channel(pair: Pair, garbage: bytes) -> None:
+    channel = Channel(WORKER, pair[0])
+    pair[1].sendall(garbage)
+    assert channel.receive() == []
+    assert channel.ended
+    assert not channel.send(b"frame")
+
+
+# --- in its transport -------------------------------------------------------------------------------------------
+
+
+def test_the_transport_sends_what_was_kept_as_the_worker_reads_on(transport: ZmqTransport, pair: Pair) -> None:
+    transport.add_worker(WORKER, pair[0])
+    reader = FrameReader()
+    frames = [LARGE, b"", b"after it"]
+    assert all(transport.send_worker(WORKER, frame) is Sent.OK for frame in frames)
+    arrived: list[bytes] = []
+    while len(arrived) < len(frames):
+        arrived += reader.feed(pair[1].recv(READ_BYTES))
+        assert transport.poll(0) == []
+    assert arrived == frames
+
+
+def test_a_poll_sleeps_when_a_worker_does_not_read_and_after_it_has_read(transport: ZmqTransport, pair: Pair) -> None:
+    """Else the loop would turn for nothing: the kernel is asked for room only while something is kept."""
+    transport.add_worker(WORKER, pair[0])
+    transport.poll(0)  # takes what the making of the ROUTER left behind
+    assert transport.send_worker(WORKER, LARGE) is Sent.OK
+    assert transport._epoll.poll(0) == []
+    reader = FrameReader()
+    while not reader.feed(pair[1].recv(READ_BYTES)):
+        transport.poll(0)
+    transport.poll(0)  # there is room now: the first to see it stops asking
+    assert transport._epoll.poll(0) == []
+
+
+def test_a_worker_that_is_gone_is_told_once_after_its_last_words(transport: ZmqTransport, pair: Pair) -> None:
+    transport.add_worker(WORKER, pair[0])
+    pair[1].sendall(pack_frame(b"last words"))
+    pair[1].close()
+    assert transport.send_worker(WORKER, b"run") is Sent.GONE
+    received = poll_until(transport, ended)
+    assert received == [(Source.WORKER, WORKER, [b"last words"]), (Source.CHILD, pair[0].fileno(), [])]
+    assert transport.send_worker(WORKER, b"run") is Sent.GONE
+    assert transport.poll(0) == []
+
+
+def test_a_worker_that_reads_no_more_but_holds_its_end_is_told(transport: ZmqTransport, pair: Pair) -> None:
+    transport.add_worker(WORKER, pair[0])
+    pair[1].shutdown(socket.SHUT_RD)
+    assert transport.send_worker(WORKER, b"run") is Sent.GONE
+    assert poll_until(transport, ended) == [(Source.CHILD, pair[0].fileno(), [])]
+
+
+def test_garbage_from_a_worker_is_told_as_its_end(transport: ZmqTransport, pair: Pair) -> None:
+    transport.add_worker(WORKER, pair[0])
+    pair[1].sendall(b"\xff" * 16)
+    assert poll_until(transport, ended) == [(Source.CHILD, pair[0].fileno(), [])]
+    assert transport.send_worker(WORKER, b"run") is Sent.GONE
+
+
+def test_the_end_of_a_child_is_told_after_all_that_it_wrote(
+    transport: ZmqTransport, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its last frames may be more than one poll takes: the poll that leaves some behind tells of no end."""
+    monkeypatch.setattr(channel_module, "READ_BYTES", 64)
+    count = 3 * BURST_READS
+    child_end = os.eventfd(1)
+    try:
+        transport.watch(child_end)  # readable from the start, as a pidfd is when the worker ended before the poll
+        transport.add_worker(WORKER, pair[0])
+        pair[1].sendall(b"".join(pack_frame(bytes(60)) for _ in range(count)))
+        received = poll_until(transport, ended)
+        assert [source for source, _, _ in received] == [Source.WORKER] * count + [Source.CHILD]
+        transport.unwatch(child_end)
+    finally:
+        os.close(child_end)
+
+
+def test_a_descriptor_that_is_used_again_belongs_to_the_new_worker(transport: ZmqTransport) -> None:
+    number = -1
+    for turn in range(3):
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            assert turn == 0 or ours.fileno() == number
+            number = ours.fileno()
+            worker = b"worker-%d" % turn
+            transport.add_worker(worker, ours)
+            theirs.sendall(pack_frame(b"ready"))
+            assert poll_until(transport, bool) == [(Source.WORKER, worker, [b"ready"])]
+            transport.remove_worker(worker)
+            transport.remove_worker(worker)
+            assert transport.send_worker(worker, b"run") is Sent.GONE
