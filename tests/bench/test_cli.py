@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from paceline.cli.app import run
-from paceline_bench import (
+from paceline_bench.report.machine import describe
+from paceline_bench.report.report import Check, Report, Row
+from paceline_bench.verbs import (
     durability,
     failover,
     floor,
@@ -24,8 +26,6 @@ from paceline_bench import (
     stub_nodes,
     throughput,
 )
-from paceline_bench.report.machine import describe
-from paceline_bench.report.report import Check, Report, Row
 
 GOOD = Report(verb="latency", journal="memory", rows=[Row("p50", "1 us")], checks=[Check("results right", True)])
 BAD = Report(verb="latency", journal="memory", rows=[Row("p50", "1 us")], checks=[Check("results right", False)])

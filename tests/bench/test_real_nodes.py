@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from paceline.local import Cluster
-from paceline_bench import (
+from paceline_bench.harness.placement import placements
+from paceline_bench.report.report import Report
+from paceline_bench.verbs import (
     bridge,
     durability,
     failover,
@@ -22,8 +24,6 @@ from paceline_bench import (
     stages,
     throughput,
 )
-from paceline_bench.harness.placement import placements
-from paceline_bench.report.report import Report
 from paceline_bench.verbs.open_loop import BODIES, Body, Setup
 
 

@@ -11,7 +11,7 @@ from core.scenarios import run_file
 from paceline.core.raft import replication as progress
 from paceline.core.raft import snapshot_transfer as transfer
 
-SCENARIOS = sorted((Path(__file__).parent.parent / "scenarios").glob("*.txt"))
+SCENARIOS = sorted((Path(__file__).parents[2] / "scenarios").glob("*.txt"))
 
 
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)

@@ -1,4 +1,4 @@
-"""Reads that must not be stale (Raft paper, section 8). The story of two leaders: scenarios/stale_read.txt."""
+"""ReadIndex that must not be stale (Raft paper, section 8). The story of two leaders: scenarios/stale_read.txt."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from random import Random
 
 from paceline.core.raft.confirmations import Confirmations
 from paceline.core.raft.consensus import Consensus, Timing
-from paceline.core.raft.read_index import WAITING_LIMIT_READS, Reads
+from paceline.core.raft.read_index import WAITING_LIMIT_READS, ReadIndex
 
 ABC = ("a", "b", "c")
 
@@ -27,7 +27,7 @@ def test_a_node_that_does_not_lead_takes_no_read() -> None:
 
 
 def test_a_majority_of_the_voters_confirms_and_an_answer_counts_for_all_earlier_reads() -> None:
-    questions, reads = Confirmations(remembered_s=0.5), Reads()
+    questions, reads = Confirmations(remembered_s=0.5), ReadIndex()
     reads.add(1, 10, questions.last)
     assert questions.ask(0.0) == 1
     reads.add(2, 11, questions.last)
@@ -45,7 +45,7 @@ def test_a_majority_of_the_voters_confirms_and_an_answer_counts_for_all_earlier_
 
 
 def test_a_read_that_came_after_the_question_waits_for_the_next() -> None:
-    reads = Reads()
+    reads = ReadIndex()
     assert not reads.wants_question(0)
     reads.add(1, 10, 0)
     assert reads.wants_question(0)
@@ -67,7 +67,7 @@ def test_an_answer_says_when_it_was_asked_as_long_as_that_matters() -> None:
 
 
 def test_reads_beyond_the_limit_are_refused_until_earlier_ones_are_confirmed() -> None:
-    reads = Reads()
+    reads = ReadIndex()
     assert all(reads.add(number, 10, 0) for number in range(WAITING_LIMIT_READS))
     assert not reads.add(WAITING_LIMIT_READS, 10, 0)
     reads.take_confirmed(1)

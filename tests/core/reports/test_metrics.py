@@ -21,7 +21,7 @@ from paceline.core.state.task import Event
 from paceline_protocol.messages import Append
 from paceline_protocol.payload import pack_value, unpack_value
 
-SCENARIOS = sorted((Path(__file__).parents[1] / "scenarios" / "node").glob("*.txt"))
+SCENARIOS = sorted((Path(__file__).parents[2] / "scenarios" / "node").glob("*.txt"))
 THREE = "start abc expect=3\nuntil a leads\nadvance 1\nworker a w ready add\nworker b v ready add\nclient c hello a\n"
 
 
