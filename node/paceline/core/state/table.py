@@ -9,25 +9,15 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from paceline.core.settings import Settings
 from paceline.core.state.released_ids import ReleasedIds
 from paceline.core.state.task import Task
 from paceline_protocol.codec import decode_calls, decode_outcomes, split_ids
-from paceline_protocol.messages import (
-    EntryKind,
-    Outcome,
-    TaskEnd,
-)
-
-if TYPE_CHECKING:
-    pass
-
+from paceline_protocol.messages import EntryKind, Outcome, TaskEnd
 
 TOTALS = ("accepted", "succeeded", "failed", "cancelled", "lost", "duplicates")
-
-
 _TOTAL_OF_END = {
     TaskEnd.SUCCEEDED: "succeeded",
     TaskEnd.FAILED: "failed",

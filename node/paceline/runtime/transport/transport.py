@@ -6,10 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum, IntEnum
-from typing import TYPE_CHECKING, Protocol, TypeAlias
-
-if TYPE_CHECKING:
-    pass
+from typing import Protocol, TypeAlias
 
 
 class Source(IntEnum):
