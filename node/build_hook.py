@@ -64,8 +64,8 @@ class CompileHook(BuildHookInterface[Any]):
         for package in packages:
             shutil.copytree(package, sources / package.name, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
         # What it prints passes through: with pip's -v it is seen as it comes, and when the build fails.
-        command = [sys.executable, str(Path(self.root, self.config["compiler"])), str(out), *modules]
-        subprocess.run(command, cwd=sources, check=True, timeout=TIMEOUT_S)
+        command = [sys.executable, str(Path(self.root, self.config["compiler"])), str(out)]
+        subprocess.run(command, cwd=sources, input="\n".join(modules), text=True, check=True, timeout=TIMEOUT_S)
         return {str(path.relative_to(out)): path for path in out.rglob("*.so")}
 
 

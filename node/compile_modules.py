@@ -1,4 +1,4 @@
-"""Compiles modules with mypyc, in the directory that holds their packages: ``compile_modules.py OUT MODULE...``.
+"""Compiles modules with mypyc, in the directory that holds their packages: ``compile_modules.py OUT``, files on stdin.
 
 Each module becomes a C file of its own, and as many are compiled at a time as there are cores. Progress goes to stderr.
 """
@@ -28,7 +28,7 @@ class BuildExtensions(build_ext):
     """Compiles each C file by itself, where setuptools compiles those of one extension one after the other."""
 
     def build_extensions(self) -> None:
-        jobs = len(os.sched_getaffinity(0))
+        jobs = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         total = sum(len(extension.sources) for extension in self.extensions)
         say(f"2/2 {total} C files, {jobs} at a time")
         compile_one = self.compiler.compile
@@ -66,7 +66,7 @@ def main(out: str, modules: list[str]) -> None:
     say("1/2 types, and C code (mypyc)")
     extensions = mypycify(["--ignore-missing-imports", *modules], opt_level="2", debug_level="0", multi_file=True)
     for extension in extensions:
-        extension.extra_compile_args += C_FLAGS
+        extension.extra_compile_args = [*extension.extra_compile_args, *C_FLAGS]  # mypyc has one list for all of them
     build = BuildExtensions(Distribution({"name": "compiled", "ext_modules": extensions}))
     build.build_lib = out
     build.ensure_finalized()
@@ -75,4 +75,4 @@ def main(out: str, modules: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2:])
+    main(sys.argv[1], sys.stdin.read().splitlines())
