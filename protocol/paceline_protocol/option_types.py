@@ -19,6 +19,8 @@ class OptionType:
     has the option has another value."""
 
     varies: bool = False
+    metavar: str = ""
+    """What stands for the value in the help of a flag, if :meth:`read` reads it."""
 
     def __init__(self, default: object, highest: int, grammar: str) -> None:
         """``default``: what a user who says nothing has. ``grammar``: the value as docs/protocol.md writes it."""
@@ -110,8 +112,9 @@ class Moment(OptionType):
     moment is then that of the client's wall clock, the only one that the client has."""
 
     def __init__(self, *, relative: bool = True, absolute: bool = True) -> None:
-        super().__init__(None, moments.MOMENT_MAX_MS, "int")
+        super().__init__(None, moments.MOMENT_MAX_MS, "int, ms since 1970")
         self.varies = True
+        self.metavar = "|".join(["TIME"] * relative + ["DATE"] * absolute)
         self.relative: Final = relative
         self.absolute: Final = absolute
         ways = ["seconds", "a timedelta"] * relative + ["a datetime with a time zone"] * absolute
@@ -129,7 +132,10 @@ class Moment(OptionType):
     def read(self, text: str) -> Any:
         if self.relative and (not self.absolute or moments.is_time(text)):
             return moments.read_time(text)
-        return moments.read_moment(text)
+        try:
+            return moments.read_moment(text)
+        except ValueError as error:
+            raise ValueError(f"{error}{'; or a time from now on, as 30 or 5m' * self.relative}") from None
 
     @property
     def values(self) -> str:

@@ -99,17 +99,17 @@ def test_a_changed_option_that_there_is_not_is_a_type_error_even_if_it_is_none()
 # --- two keywords of one option, and moments: on a table that has such rows ---------------------------------------
 
 LATER = Option(
-    "not_before",
+    "begin",
     Moment(),
     ("leader",),
-    (Keyword("delay", Moment(absolute=False), "how long"), Keyword("eta", Moment(relative=False), "when")),
+    (Keyword("begin_in", Moment(absolute=False), "how long"), Keyword("begin_at", Moment(relative=False), "when")),
 )
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Later(TaskOptions):
-    delay: Any = None
-    eta: Any = None
+    begin_in: Any = None
+    begin_at: Any = None
 
 
 @pytest.fixture
@@ -121,20 +121,20 @@ def later(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("later")
 def test_of_two_keywords_that_say_the_same_one_is_given_and_a_change_replaces_the_other() -> None:
     moment = datetime_of(5)
-    with pytest.raises(ConfigError, match=r"^delay and eta say the same in different ways; give one of them$"):
-        Later(delay=3, eta=moment)
-    delayed = Later(delay=timedelta(seconds=3))
-    assert delayed.wire_options == {"not_before": FromNow(3_000)}
-    assert delayed.changed({"eta": moment}).wire_options == {"not_before": 5}  # type: ignore[typeddict-unknown-key]
-    assert delayed.changed({"priority": 9}).wire_options == {"not_before": FromNow(3_000)}
+    with pytest.raises(ConfigError, match=r"^begin_in and begin_at say the same in different ways; give one of them$"):
+        Later(begin_in=3, begin_at=moment)
+    delayed = Later(begin_in=timedelta(seconds=3))
+    assert delayed.wire_options == {"begin": FromNow(3_000)}
+    assert delayed.changed({"begin_at": moment}).wire_options == {"begin": 5}  # type: ignore[typeddict-unknown-key]
+    assert delayed.changed({"priority": 9}).wire_options == {"begin": FromNow(3_000)}
 
 
 @pytest.mark.usefixtures("later")
 def test_a_naive_datetime_is_refused_with_the_option_and_what_to_write() -> None:
     with pytest.raises(
-        ConfigError, match=r"^eta datetime.datetime\(2026, .*\) can't be used: it has no time zone, .*ZoneInfo"
+        ConfigError, match=r"^begin_at datetime.datetime\(2026, .*\) can't be used: it has no time zone, .*ZoneInfo"
     ):
-        Later(eta=datetime(2026, 12, 1, 2))
+        Later(begin_at=datetime(2026, 12, 1, 2))
 
 
 @pytest.mark.usefixtures("later")
@@ -143,11 +143,11 @@ def test_what_is_relative_is_a_moment_of_its_own_at_each_submission(monkeypatch:
     class Delayed:
         name = "tasks.add"
         priority = 4
-        wire_options = Later(delay=30, max_attempts=2).wire_options
+        wire_options = Later(begin_in=30, max_attempts=2).wire_options
 
     client = Client("127.0.0.1:1")
     for now_ms in (1_000, 2_000):
         monkeypatch.setattr(paceline.client.client, "_wall_clock_ms", lambda now_ms=now_ms: now_ms)
         *_, options = client._pack(Delayed(), (2, 3), {})
-        assert options == {"max_attempts": 2, "not_before": now_ms + 30_000}
+        assert options == {"max_attempts": 2, "begin": now_ms + 30_000}
     client.close()

@@ -175,6 +175,11 @@ def test_a_way_that_an_option_does_not_have_is_refused(type: Moment, text: str) 
         type.read(text)
 
 
+def test_what_can_be_written_in_two_ways_is_refused_with_both() -> None:
+    with pytest.raises(ValueError, match=r"as 2026-12-01T02:00\+01:00; or a time from now on, as 30 or 5m$"):
+        Moment().read("tomorrow")
+
+
 def test_a_date_is_no_moment() -> None:
     with pytest.raises(ValueError, match="a datetime with a time zone"):
         Moment().to_wire(date(2026, 12, 1))

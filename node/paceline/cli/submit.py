@@ -51,7 +51,7 @@ def _click_type(type: OptionType) -> dict[str, Any]:
         except ValueError as error:
             raise click.BadParameter(f"{text!r} can't be used: {error}.", ctx, param) from None
 
-    return {"callback": read}
+    return {"callback": read, "metavar": type.metavar}
 
 
 @click.command()
