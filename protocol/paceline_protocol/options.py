@@ -112,8 +112,9 @@ class Exclusion:
 
     def holds(self, options: Options) -> bool:
         """Whether these options contradict themselves in this way."""
-        other: int = options.get(self.other, 0)
-        return other > self.limit and bool(options.get(self.key) == self.value)
+        other = options.get(self.other, 0)
+        is_beyond = type(other) is FromNow or other > self.limit  # a moment is one before it is known which
+        return bool(is_beyond and options.get(self.key) == self.value)
 
 
 EXCLUSIONS: Final[tuple[Exclusion, ...]] = (

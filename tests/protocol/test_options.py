@@ -103,6 +103,12 @@ def test_a_call_that_contradicts_itself_is_refused_with_what_to_do(exclusion: Ex
             carried(exclusion.limit + 1)
 
 
+def test_a_moment_can_be_excluded_before_it_is_known_which() -> None:
+    unlogged = Exclusion("durability", messages.NO_LOG, "expires", 0, "leave expires out")
+    assert unlogged.holds({"durability": messages.NO_LOG, "expires": FromNow(0)})
+    assert not unlogged.holds({"expires": FromNow(0)})
+
+
 def test_what_the_client_and_workers_read_of_a_call() -> None:
     assert is_logged(None)
     assert is_logged({"max_attempts": 3})
