@@ -18,23 +18,25 @@ are documented tuples and not classes:
 =============  ==============================================  =====================================
 
 ``id`` is 16 bytes, chosen by the client. ``args`` and ``payload`` are opaque bytes (``payload.py``): the leader never
-decodes them. ``options`` is a map of the keys in :data:`OPTION_LIMITS`, or None for all defaults.
+decodes them. ``options`` is a map of the keys that ``options.py`` has rows for, or None for all defaults. The places
+have names (``CALL_ARGS``, ...), which compiled code reads as the numbers that they are.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION: Final = 1
 """Written in the second byte of every frame. A change that an older reader can't take raises it."""
 
-TASK_ID_BYTES = 16
-PRIORITY_MAX = 9
-PRIORITY_DEFAULT = 4
+TASK_ID_BYTES: Final = 16
+PRIORITY_MAX: Final = 9
+PRIORITY_DEFAULT: Final = 4
 
-Options: TypeAlias = dict[str, int]
+Options: TypeAlias = dict[str, Any]
+"""Never changed once it is made: calls share it."""
 Call: TypeAlias = tuple[bytes, str, int, bytes, Options | None]
 Assignment: TypeAlias = tuple[bytes, int, str, bytes, Options | None]
 Outcome: TypeAlias = tuple[bytes, int, int, bytes, int]
@@ -42,16 +44,33 @@ Result: TypeAlias = tuple[bytes, int, bytes]
 WireEntry: TypeAlias = tuple[int, int, bytes]
 """A log entry on the wire: (term, kind, data). Its index follows from its place in the Append."""
 
-OPTION_LIMITS: dict[str, int] = {"max_attempts": 2**63 - 1, "delivery": 1, "confirm": 1, "durability": 1, "trace": 1}
-"""The options a Call may carry, whole numbers from 0, each with its highest. 0 is the default, as an absent key is.
-What is unknown is refused: silently ignoring it would break what it promises."""
-AT_MOST_ONCE = 1
+# The places in each record. Written out, since a compiler that unpacks a range would not know the numbers.
+CALL_ID: Final = 0
+CALL_NAME: Final = 1
+CALL_PRIORITY: Final = 2
+CALL_ARGS: Final = 3
+CALL_OPTIONS: Final = 4
+ASSIGNMENT_ID: Final = 0
+ASSIGNMENT_ATTEMPT: Final = 1
+ASSIGNMENT_NAME: Final = 2
+ASSIGNMENT_ARGS: Final = 3
+ASSIGNMENT_OPTIONS: Final = 4
+OUTCOME_ID: Final = 0
+OUTCOME_ATTEMPT: Final = 1
+OUTCOME_STATE: Final = 2
+OUTCOME_PAYLOAD: Final = 3
+OUTCOME_DURATION_US: Final = 4
+RESULT_ID: Final = 0
+RESULT_STATE: Final = 1
+RESULT_PAYLOAD: Final = 2
+
+AT_MOST_ONCE: Final = 1
 """Of ``delivery``: each start is logged before it is made, and there is one."""
-COMMITTED = 1
+COMMITTED: Final = 1
 """Of ``confirm``: the result is passed on once its outcome is committed."""
-NO_LOG = 1
+NO_LOG: Final = 1
 """Of ``durability``: the leader alone knows of the task, and its client, which submits it again to the next leader."""
-TRACED = 1
+TRACED: Final = 1
 """Of ``trace``: the submitter is told when the task passed where (:class:`Trace`)."""
 
 

@@ -12,16 +12,21 @@ from hypothesis import strategies as st
 
 from paceline_protocol import messages as m
 from paceline_protocol.codec import KINDS, MAX_INT
+from paceline_protocol.options import EXCLUSIONS, OPTIONS
 
 integers = st.integers(0, MAX_INT)
 ids = st.binary(min_size=16, max_size=16)
 names = st.text(min_size=1, max_size=30)
-flags = st.integers(0, 1)
-options = (
-    st.none()
-    | st.fixed_dictionaries({}, optional={"max_attempts": integers, "delivery": flags, "confirm": flags})
-    | st.fixed_dictionaries({"durability": flags}, optional={"max_attempts": integers, "trace": flags})
-)
+
+
+def without_contradictions(options: dict[str, Any]) -> dict[str, Any]:
+    dropped = {each.other for each in EXCLUSIONS if not each.may_travel and each.holds(options)}
+    return {key: value for key, value in options.items() if key not in dropped}
+
+
+options = st.none() | st.fixed_dictionaries(
+    {}, optional={option.key: st.integers(0, option.type.highest) for option in OPTIONS}
+).map(without_contradictions)
 task_ends = st.sampled_from([int(state) for state in m.TaskEnd])
 refusals = st.sampled_from([int(code) for code in m.Refusal])
 cancel_states = st.sampled_from([int(state) for state in m.CancelState])

@@ -37,6 +37,7 @@ from paceline.config import (
 from paceline.errors import ConfigError, NoNodeFound, RequestRefused
 from paceline.options import TaskOptions
 from paceline_protocol.messages import PRIORITY_DEFAULT, AdminOp, Options, Stage
+from paceline_protocol.options import at_submission
 from paceline_protocol.payload import pack_args, unpack_value
 
 CLOSE_TIMEOUT_S = 5.0
@@ -214,7 +215,8 @@ class Client:
                 if wanted and len(ahead) <= window // 2:
                     limit = self._limit_bytes()
                     some = itertools.islice(arguments, wanted)
-                    calls = [(name, priority, pack_args(args, {}, limit), options) for args in some]
+                    now = None if options is None else at_submission(options, _wall_clock_ms())
+                    calls = [(name, priority, pack_args(args, {}, limit), now) for args in some]
                     ahead.extend(self._driver.submit_many(calls))
                     wanted = max(1, window // 2) if len(calls) == wanted else 0
                 if not ahead:
@@ -279,10 +281,16 @@ class Client:
 
     def _pack(self, target: Target, args: tuple[Any, ...], kwargs: dict[str, Any]) -> PackedCall:
         name, priority, options = _parts(target)
+        if options is not None:
+            options = at_submission(options, _wall_clock_ms())
         return name, priority, pack_args(args, kwargs, self._limit_bytes()), options
 
     def _limit_bytes(self) -> int:
         return self._payload_limit_bytes or self._session.payload_limit_bytes
+
+
+def _wall_clock_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _parts(target: object) -> tuple[str, int, Options | None]:

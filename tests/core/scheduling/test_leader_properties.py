@@ -205,7 +205,7 @@ class World:
             assert ledger.cost_us == sum(task.cost_us for task in ledger.held.values())
             for task in ledger.held.values():
                 assert task.node == ledger.node_id
-                assert task.state is State.DISPATCHED or (task.state is State.STARTING and task.options == ONCE)
+                assert task.state is State.DISPATCHED or (task.state is State.STARTING and task.wire_options == ONCE)
         assert set(self.starts.values()) <= {1}, "a task started twice that may once"
         recovered, ready = (
             [task.id for lane in queues._lanes for queue in lane._queues for task in queue if task.state is state]

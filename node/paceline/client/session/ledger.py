@@ -19,7 +19,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
-from paceline_protocol.messages import NO_LOG, Call
+from paceline_protocol.messages import CALL_OPTIONS, Call
+from paceline_protocol.options import is_logged
 
 BATCH_LIMIT_CALLS = 256
 BATCH_LIMIT_BYTES = 256 * 1024
@@ -129,7 +130,7 @@ class CallLedger:
         if batch is None:
             return ()
         for task_id, call in batch.calls.items():
-            if call[4] is not None and call[4].get("durability") == NO_LOG:
+            if call[CALL_OPTIONS] is not None and not is_logged(call[CALL_OPTIONS]):
                 self.tasks[task_id] = _TAKEN
                 self.taken[task_id] = call
                 continue

@@ -58,7 +58,7 @@ class Capture:
             item: Any = source[self._next]
             if section == TASKS:
                 size += len(item.args)
-                item = (item.id, item.name, item.priority, item.args, item.options)
+                item = item.call
             elif section == RESULTS:
                 task_id, (end, payload) = item
                 size += len(payload)

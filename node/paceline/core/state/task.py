@@ -18,16 +18,8 @@ from typing import TYPE_CHECKING
 
 from mypy_extensions import mypyc_attr
 
-from paceline_protocol.messages import (
-    AT_MOST_ONCE,
-    COMMITTED,
-    NO_LOG,
-    TRACED,
-    Assignment,
-    Call,
-    Options,
-    TaskEnd,
-)
+from paceline.core.state.call_options import CallOptions, resolve
+from paceline_protocol.messages import Assignment, Call, Options, TaskEnd
 
 if TYPE_CHECKING:
     from paceline.core.clients.sessions import ClientSession
@@ -119,8 +111,9 @@ class Task:
     )
 
     def __init__(self, call: Call) -> None:
-        self.id, name, self.priority, self.args, self.options = call
+        self.id, name, self.priority, self.args, options = call
         self.name = intern(name)  # a million tasks share a few names
+        self.options: CallOptions | None = None if options is None else resolve(options)
         # What follows is the leader's own.
         self.state = State.READY
         self.lost_attempts = 0  # before this leader; of a task that starts at most once, whether its start is logged
@@ -137,40 +130,45 @@ class Task:
         """Take the transition, or raise KeyError: the caller broke the table."""
         self.state = TRANSITIONS[self.state, event]
 
-    def attempt_limit(self, default: int) -> int:
-        """How many lost attempts end this task."""
-        options: Options | None = self.options
-        if options is None:
-            return default
-        return 1 if options.get("delivery") == AT_MOST_ONCE else options.get("max_attempts", default)
+    @property
+    def call(self) -> Call:
+        """What its client submitted."""
+        return self.id, self.name, self.priority, self.args, self.wire_options
 
     @property
     def assignment(self) -> Assignment:
         """What its node is sent."""
-        return self.id, self.attempt, self.name, self.args, self.options
+        return self.id, self.attempt, self.name, self.args, self.wire_options
+
+    @property
+    def wire_options(self) -> Options | None:
+        return None if self.options is None else self.options.wire
+
+    # What it asks for, as far as that is read. Where it costs, a caller looks first whether ``options`` is None.
+
+    def attempt_limit(self, default: int) -> int:
+        """How many lost attempts end this task."""
+        return default if self.options is None else self.options.max_attempts or default
 
     @property
     def must_log_start(self) -> bool:
         """Whether it may go nowhere before the log says that it started."""
-        return self.options is not None and self.options.get("delivery") == AT_MOST_ONCE and not self.lost_attempts
+        return self.options is not None and self.options.starts_once and not self.lost_attempts
 
     @property
     def waits_for_commit(self) -> bool:
         """Whether its result is passed on only once its outcome is committed."""
-        options: Options | None = self.options
-        if options is None:
-            return False
-        return options.get("confirm") == COMMITTED or options.get("delivery") == AT_MOST_ONCE
+        return self.options is not None and self.options.waits_for_commit
 
     @property
     def is_logged(self) -> bool:
         """False for a task of which only its leader and its client know."""
-        return self.options is None or self.options.get("durability") != NO_LOG
+        return self.options is None or self.options.is_logged
 
     @property
     def is_traced(self) -> bool:
         """Whether it is sampled: see ``traces.py``."""
-        return self.options is not None and self.options.get("trace") == TRACED
+        return self.options is not None and self.options.is_traced
 
     def size_bytes(self) -> int:
         """What the task adds to the queue's size: its arguments, and a flat charge for the record."""

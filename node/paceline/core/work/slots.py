@@ -21,7 +21,8 @@ from paceline.core.measures.durations import UNKNOWN_US, Durations
 from paceline.core.measures.tally import Tally
 from paceline.core.measures.traces import Traces
 from paceline_protocol.codec import encode_outcomes
-from paceline_protocol.messages import TRACED, Assignment, NodeOutcomes, Outcome, TaskEnd
+from paceline_protocol.messages import ASSIGNMENT_OPTIONS, Assignment, NodeOutcomes, Outcome, TaskEnd
+from paceline_protocol.options import is_traced
 
 BATCH_TIME_US = 1_000
 BATCH_BYTES = 1 << 20
@@ -122,7 +123,7 @@ class Slots:
                 if self.workers:
                     held[task_id] = attempt
                     queue.append(assignment)
-                    if assignment[4] is not None and assignment[4].get("trace") == TRACED:
+                    if assignment[ASSIGNMENT_OPTIONS] is not None and is_traced(assignment[ASSIGNMENT_OPTIONS]):
                         self._traces.dispatched_here(task_id)
             elif not any(task_id in slot.running for slot in self.workers.values()):
                 ended += [outcome for batch in self.unrecorded for outcome in batch.items if outcome[0] == task_id][-1:]
