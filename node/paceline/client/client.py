@@ -17,14 +17,15 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any
 
 from paceline.client.driver.driver import Driver, PackedCall
 from paceline.client.future import Future
+from paceline.client.session.relaying import RelaySession
 from paceline.client.session.session import Session
+from paceline.client.targets import Target, parts_of
 from paceline.config import (
     DEFAULT_PORT,
     LOOPBACK_HOST,
@@ -35,8 +36,7 @@ from paceline.config import (
     parse_address,
 )
 from paceline.errors import ConfigError, NoNodeFound, RequestRefused
-from paceline.options import TaskOptions
-from paceline_protocol.messages import PRIORITY_DEFAULT, AdminOp, Options, Stage
+from paceline_protocol.messages import AdminOp, Options, Stage
 from paceline_protocol.payload import pack_args, unpack_value
 
 CLOSE_TIMEOUT_S = 5.0
@@ -44,30 +44,6 @@ MAP_WINDOW_TASKS = 1024
 MAP_FIRST_TASKS = 64
 
 _logger = logging.getLogger("paceline.client")
-
-
-@runtime_checkable
-class TaskLike(Protocol):
-    """What can be submitted besides a name: a task of ``@paceline.task``, or a :class:`NamedTask`."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def priority(self) -> int: ...
-    @property
-    def wire_options(self) -> Options | None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class NamedTask(TaskOptions):
-    """A task that this process can't import, with options for its calls: ``NamedTask("reports.build", priority=9)``.
-
-    Raises ConfigError for options that can't be used."""
-
-    name: str
-
-
-Target: TypeAlias = TaskLike | str
 
 
 class Client:
@@ -108,14 +84,14 @@ class Client:
         given = given or (format_address(LOOPBACK_HOST, DEFAULT_PORT),)
         self._payload_limit_bytes = payload_limit_bytes
         self._connect_timeout_s = connect_timeout_s
-        session = Session(
+        kind = RelaySession if _relays else Session
+        session = kind(
             os.urandom(16),
             [format_address(*parse_address(address)) for address in given],
             random=random.Random(os.urandom(8)),
             cluster_name=self._cluster_name or "",
             connect_timeout_s=connect_timeout_s,
             failover_timeout_s=failover_timeout_s,
-            relays=_relays,
         )
         self._session = session
         self._driver = Driver(
@@ -198,7 +174,7 @@ class Client:
         if window < 1:
             raise ValueError(f"window is {window}, and must be at least 1")
         # A wrong target is an error here and not at the first result.
-        return self._map(_parts(target), zip(*iterables, strict=False), window)
+        return self._map(parts_of(target), zip(*iterables, strict=False), window)
 
     def _map(
         self, parts: tuple[str, int, Options | None], arguments: Iterator[tuple[Any, ...]], window: int
@@ -278,22 +254,11 @@ class Client:
         return detail
 
     def _pack(self, target: Target, args: tuple[Any, ...], kwargs: dict[str, Any]) -> PackedCall:
-        name, priority, options = _parts(target)
+        name, priority, options = parts_of(target)
         return name, priority, pack_args(args, kwargs, self._limit_bytes()), options
 
     def _limit_bytes(self) -> int:
         return self._payload_limit_bytes or self._session.payload_limit_bytes
-
-
-def _parts(target: object) -> tuple[str, int, Options | None]:
-    if isinstance(target, str):
-        return target, PRIORITY_DEFAULT, None
-    try:
-        return target.name, target.priority, target.wire_options  # type: ignore[attr-defined]
-    except AttributeError:
-        what = getattr(target, "__qualname__", None) or repr(target)
-        advice = "decorate it with @paceline.task" if callable(target) else "submit a task or the name of one"
-        raise TypeError(f"{what} is not a task; {advice}") from None
 
 
 # --- the current client -----------------------------------------------------------------------------------------
@@ -311,7 +276,7 @@ def current_client() -> Client:
     with _current_lock:
         if _entered:
             return _entered[-1]
-        if _default is None or _default._driver.unusable is not None:
+        if _default is None or _default._driver.turns.unusable is not None:
             _default = Client()
             atexit.register(_default.close)
         return _default
