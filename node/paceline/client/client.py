@@ -26,16 +26,9 @@ from paceline.client.future import Future
 from paceline.client.session.relaying import RelaySession
 from paceline.client.session.session import Session
 from paceline.client.targets import Target, parts_of
-from paceline.config import (
-    DEFAULT_PORT,
-    LOOPBACK_HOST,
-    ClusterFile,
-    addresses_from_environment,
-    cluster_path_from_environment,
-    format_address,
-    parse_address,
-)
+from paceline.config import ClusterFile
 from paceline.errors import ConfigError, NoNodeFound, RequestRefused
+from paceline.own_cluster import find_cluster
 from paceline_protocol.messages import AdminOp, Options, Stage
 from paceline_protocol.payload import pack_args, unpack_value
 
@@ -50,8 +43,10 @@ class Client:
     """A connection to a cluster. Any number of threads may share it; processes may not: make one in each.
 
     :param addresses: nodes, as "host:port" or "host"; any one that lives is enough to find the others. Without any,
-        PACELINE_CONNECT; without that, this machine's port 7077 and whatever discovery finds, at the same time.
+        PACELINE_CONNECT; without that, in a worker, the cluster that runs it; anywhere else this machine's port 7077
+        and whatever discovery finds, at the same time.
     :param cluster: the cluster file, or its path; without it, PACELINE_CLUSTER. It names the cluster and has its keys.
+        A worker's own cluster needs none.
     :param connect_timeout_s: how long the first use looks for a leader.
     :param failover_timeout_s: how long a later absence of a leader is waited out.
     :param payload_limit_bytes: the packed arguments of one call; without it, what the nodes allow.
@@ -74,20 +69,15 @@ class Client:
     ) -> None:
         if trace_every < 0:
             raise ConfigError(f"trace_every is {trace_every}; sample one of so many calls, or none with 0")
-        if cluster is None:
-            cluster = cluster_path_from_environment()
-        if isinstance(cluster, str | Path):
-            cluster = ClusterFile.load(cluster)
-        self._cluster_name = cluster.name if cluster is not None else None
-        given = addresses or addresses_from_environment()
-        self._discovers = not given
-        given = given or (format_address(LOOPBACK_HOST, DEFAULT_PORT),)
+        found = find_cluster(addresses, cluster)
+        self._cluster_name = found.cluster.name if found.cluster is not None else None
+        self._discovers = found.discovers
         self._payload_limit_bytes = payload_limit_bytes
         self._connect_timeout_s = connect_timeout_s
         kind = RelaySession if _relays else Session
         session = kind(
             os.urandom(16),
-            [format_address(*parse_address(address)) for address in given],
+            found.addresses,
             random=random.Random(os.urandom(8)),
             cluster_name=self._cluster_name or "",
             connect_timeout_s=connect_timeout_s,
@@ -95,7 +85,7 @@ class Client:
         )
         self._session = session
         self._driver = Driver(
-            session, cluster.keys if cluster is not None else None, prompt=prompt, trace_every=trace_every
+            session, found.cluster.keys if found.cluster is not None else None, prompt=prompt, trace_every=trace_every
         )
         _clients.add(self)
 
