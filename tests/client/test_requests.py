@@ -89,6 +89,15 @@ def test_a_leader_asked_for_its_status_has_to_answer_something() -> None:
     assert rig.attached
 
 
+def test_an_answer_of_another_kind_is_none() -> None:
+    rig = Rig()
+    rig.attach()
+    request = rig.session.admin(AdminOp.VOTERS, "5", rig.now)
+    rig.hear("a:1", StatusReply(request, b"body"))
+    assert rig.session.requests.replies == {}
+    assert rig.session.expects_answer
+
+
 def admins(rig: Rig) -> list[tuple[str, Admin]]:
     return [(address, message) for address, message in rig.sent() if isinstance(message, Admin)]
 

@@ -127,7 +127,7 @@ def test_a_submit_without_any_answer_is_sent_again_under_its_ids() -> None:
     [again] = rig.submits()
     assert (again.seq, again.prompt, ids_of(again)) == (3, True, [1])
     rig.update(1, accepted=[3, 2])
-    assert not rig.session.has_unaccepted
+    assert not rig.session.ledger.has_unaccepted
 
 
 def test_one_seed_gives_one_run() -> None:

@@ -67,8 +67,8 @@ def test_a_result_implies_acceptance_and_frees_its_place() -> None:
     rig.submits()
     rig.update(1, results=[succeeded(1)])
     assert [ids_of(submit) for submit in rig.submits()] == [[WINDOW_SUBMITS + 1]]
-    assert rig.session.is_accepted(task_id(1))
-    assert not rig.session.is_accepted(task_id(2))
+    assert rig.session.ledger.is_accepted(task_id(1))
+    assert not rig.session.ledger.is_accepted(task_id(2))
 
 
 def test_pressing_sends_what_piled_up_and_asks_for_prompt_acceptance() -> None:
@@ -102,4 +102,4 @@ def test_unaccepted_bytes_are_bounded_and_counted_back() -> None:
     assert not rig.session.has_room
     rig.attach()
     rig.update(1, accepted=range(1, 10), results=[succeeded(number) for number in range(10, 19)])
-    assert rig.session._ledger.unaccepted_bytes == 0
+    assert rig.session.ledger.unaccepted_bytes == 0

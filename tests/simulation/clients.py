@@ -116,7 +116,7 @@ class SimulatedClient:
         output.results.clear()
         # A result may come before its task is accepted; only what the leader called accepted must survive it.
         for task_id, accepted in self.open.items():
-            if not accepted and session.is_accepted(task_id):
+            if not accepted and session.ledger.is_accepted(task_id):
                 self.open[task_id] = True
                 history.told_accepted(task_id, now)
         if output.failed:

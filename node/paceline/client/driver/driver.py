@@ -102,7 +102,7 @@ class Driver:
                     futures.append(self._add(call, now))
         with turns.lock:
             self.after_submit(time.monotonic())
-            if session.queued:
+            if session.ledger.queue:
                 turns.pump()
         self.resolver.run_callbacks()
         return futures
@@ -132,7 +132,7 @@ class Driver:
         session, turns = self.session, self.turns
         if session.output.outbox:
             self._connections.flush(now)
-        queued = session.queued
+        queued = len(session.ledger.queue)
         if turns.asleep or (queued and queued % PILE_CALLS == 0):
             # The send may have taken the edge that the sleeping driver waits for; and what piles up leaves when the
             # leader's answer is read, which costs more than a call: not for each.
@@ -178,7 +178,7 @@ class Driver:
             now = time.monotonic()
             session.press(task_id, now)
             turns.flush(now)
-        return turns.wait_until(lambda: future.done() or session.is_accepted(task_id), timeout_s)
+        return turns.wait_until(lambda: future.done() or session.ledger.is_accepted(task_id), timeout_s)
 
     def cancel(self, future: Future[Any], timeout_s: float) -> bool:
         """True if the leader says that the task never starts. Raises TimeoutError."""
@@ -274,8 +274,8 @@ class Driver:
             session.press_all(now)
             turns.flush(now)
         try:
-            if session.has_unaccepted and timeout_s > 0:
-                turns.wait_until(lambda: not session.has_unaccepted or turns.unusable is not None, timeout_s)
+            if session.ledger.has_unaccepted and timeout_s > 0:
+                turns.wait_until(lambda: not session.ledger.has_unaccepted or turns.unusable is not None, timeout_s)
         finally:
             self._shut_down()
 

@@ -20,14 +20,14 @@ class RelaySession(Session):
     def ask_again(self, ids: Iterable[bytes], now: float) -> None:
         """Have the ends of these accepted tasks told here, if another session submitted the same ones since."""
         if self._epoch is not None:
-            accepted = set(self._ledger.accepted_ids())
+            accepted = set(self.ledger.accepted_ids())
             self._epoch.wait_for(task_id for task_id in ids if task_id in accepted)
 
     def look_up(self, task_id: bytes, now: float) -> None:
         """Have the end of this task told here if the cluster has it, and ResultUnknown otherwise."""
-        if not self._ledger.tasks:
+        if not self.ledger.tasks:
             self._begin_waiting(now)
-        self._ledger.add_accepted(task_id)
+        self.ledger.add_accepted(task_id)
         if self._epoch is not None:
             self._epoch.wait_for((task_id,))
         else:

@@ -36,17 +36,18 @@ Reply: TypeAlias = CancelReply | StatusReply | AdminReply
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """``of_any_node``: a node that does not lead answers it as well. ``behind_calls``: it concerns calls that may be
-    queued, and the leader has to be given those first."""
+    """``answer``: the kind of message that answers it. ``of_any_node``: a node that does not lead answers it as well.
+    ``behind_calls``: it concerns calls that may be queued, and the leader has to be given those first."""
 
+    answer: type[Reply]
     of_any_node: bool
     behind_calls: bool
 
 
 RULES: Final[dict[type[Request], Rule]] = {
-    Cancel: Rule(of_any_node=False, behind_calls=True),
-    StatusRequest: Rule(of_any_node=True, behind_calls=False),
-    Admin: Rule(of_any_node=False, behind_calls=False),
+    Cancel: Rule(CancelReply, of_any_node=False, behind_calls=True),
+    StatusRequest: Rule(StatusReply, of_any_node=True, behind_calls=False),
+    Admin: Rule(AdminReply, of_any_node=False, behind_calls=False),
 }
 
 _OPEN: Final = 0
@@ -102,7 +103,8 @@ class Requests:
     def answered(self, reply: Reply) -> bool:
         """A node answers. False: nobody waits for that, or it is known already."""
         number = reply.request
-        if number not in self._unanswered:
+        request = self._unanswered.get(number)
+        if request is None or type(reply) is not RULES[type(request)].answer:
             return False
         if isinstance(reply, CancelReply):
             states = self._cancels.get(number, {})

@@ -59,7 +59,8 @@ class State(Enum):
 
 
 class Session:
-    """What the shell talks to. ``failure``: why the last search for a leader was given up."""
+    """What the shell talks to. ``ledger`` is for it to read. ``failure``: why the last search for a leader was given
+    up. ``payload_limit_bytes``: of the packed arguments of a call, as the last leader said."""
 
     _relays: ClassVar[bool] = False
 
@@ -78,7 +79,7 @@ class Session:
         self.requests = Requests()
         self.failure: Exception | None = None
         self.payload_limit_bytes = codec.PAYLOAD_LIMIT_BYTES
-        self._ledger = CallLedger()
+        self.ledger = CallLedger()
         self._unready = Unready(failover_timeout_s, random)
         self._candidates = Candidates(addresses, random)
         self._search_options = SearchOptions(
@@ -106,24 +107,10 @@ class Session:
         return self._epoch.address if self._epoch is not None else ""
 
     @property
-    def outstanding(self) -> int:
-        """Tasks that have not ended."""
-        return len(self._ledger)
-
-    @property
     def has_room(self) -> bool:
         """False at a limit: then submit nothing before something ended or was accepted."""
-        ledger = self._ledger
+        ledger = self.ledger
         return len(ledger.tasks) < self._outstanding_limit_tasks and ledger.unaccepted_bytes < UNACCEPTED_LIMIT_BYTES
-
-    @property
-    def queued(self) -> int:
-        """Calls that wait to be sent."""
-        return len(self._ledger.queue)
-
-    @property
-    def has_unaccepted(self) -> bool:
-        return self._ledger.has_unaccepted
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -131,11 +118,7 @@ class Session:
 
     @property
     def expects_answer(self) -> bool:
-        return bool(self._ledger.tasks or self.requests)
-
-    def is_accepted(self, task_id: bytes) -> bool:
-        """True once the cluster has accepted the task, or it ended."""
-        return self._ledger.is_accepted(task_id)
+        return bool(self.ledger.tasks or self.requests)
 
     # --- what the user wants -------------------------------------------------------------------------------------
 
@@ -164,7 +147,7 @@ class Session:
 
     def submit(self, call: Call, now: float, *, prompt: bool = False) -> None:
         """Take over a call. The shell asks :attr:`has_room` first. ``prompt``: somebody waits until it is accepted."""
-        ledger = self._ledger
+        ledger = self.ledger
         if not ledger.tasks:
             self._begin_waiting(now)
         if prompt:
@@ -177,7 +160,7 @@ class Session:
 
     def press(self, task_id: bytes, now: float) -> None:
         """Somebody waits until this task is accepted: it does not wait for a batch to fill."""
-        if self._ledger.is_queued(task_id):
+        if self.ledger.is_queued(task_id):
             self.press_all(now)
 
     def press_all(self, now: float) -> None:
@@ -214,7 +197,7 @@ class Session:
         if self._search is not None:
             self._search.close()
         self._search = self._epoch = None
-        self._ledger.clear()
+        self.ledger.clear()
         self.requests.clear()
         self._unready.forget()
 
@@ -300,7 +283,7 @@ class Session:
         self._epoch = Epoch(
             address,
             now,
-            ledger=self._ledger,
+            ledger=self.ledger,
             requests=self.requests,
             output=self.output,
             unready=self._unready,
@@ -319,11 +302,11 @@ class Session:
             self._search = search.successor(now)
         else:
             search.resume(now)
-        self._ledger.requeue_sent()
+        self.ledger.requeue_sent()
         self.tick(now)
 
     def _give_up(self, error: Exception) -> None:
         """Everything that is outstanding fails. The next use looks for a leader again."""
-        self.output.failed.extend((task_id, error) for task_id in self._ledger.clear())
+        self.output.failed.extend((task_id, error) for task_id in self.ledger.clear())
         self.close()
         self.failure = error
