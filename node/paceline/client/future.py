@@ -146,6 +146,16 @@ class Future(Generic[T_co]):
             state = "refused" if self._state == REFUSED else TaskEnd(self._state).name.lower()
         return f"<future of {self.name} {self.task_id.hex()}: {state}>"
 
+    def _wait(self, timeout: float | None) -> None:
+        if self._state == PENDING and not self._owner.wait_until(self.done, timeout):
+            raise TimeoutError(f"task {self.name} did not end within {timeout} s")
+
+    def _error(self) -> Exception:
+        if isinstance(self._payload, Exception):
+            # One exception may stand for many futures: without this, it would gather all their tracebacks.
+            return self._payload.with_traceback(None)
+        return error_of(self._state, self._payload or b"")
+
     # --- for the client that made it, under its lock -------------------------------------------------------------
 
     def resolve(self, state: int, payload: bytes | Exception) -> int:
@@ -180,18 +190,6 @@ class Future(Generic[T_co]):
             self._sinks = [sink]
         else:
             self._sinks.append(sink)
-
-    # -------------------------------------------------------------------------------------------------------------
-
-    def _wait(self, timeout: float | None) -> None:
-        if self._state == PENDING and not self._owner.wait_until(self.done, timeout):
-            raise TimeoutError(f"task {self.name} did not end within {timeout} s")
-
-    def _error(self) -> Exception:
-        if isinstance(self._payload, Exception):
-            # One exception may stand for many futures: without this, it would gather all their tracebacks.
-            return self._payload.with_traceback(None)
-        return error_of(self._state, self._payload or b"")
 
 
 def error_of(state: int, payload: bytes) -> Exception:
