@@ -27,15 +27,15 @@ class Background:
         self._session = session
         self._turns = turns
         self._resolver = resolver
-        self._thread: threading.Thread | None = None
+        self._keeper: threading.Thread | None = None
         self._is_idle = False
         self._used_at_s = 0.0
 
     def start(self) -> None:
         """Under the lock."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="paceline-client", daemon=True)
-            self._thread.start()
+        if self._keeper is None:
+            self._keeper = threading.Thread(target=self._run, name="paceline-client", daemon=True)
+            self._keeper.start()
 
     def used(self, now: float) -> None:
         """Under the lock: something was submitted."""
@@ -46,12 +46,12 @@ class Background:
 
     def join(self) -> None:
         """Outside the lock, after the turns have ended. It may be in a callback that takes long."""
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(THREAD_END_LIMIT_S)
+        if self._keeper is not None and self._keeper is not threading.current_thread():
+            self._keeper.join(THREAD_END_LIMIT_S)
 
     def disown(self) -> None:
         """In a forked child there is no such thread."""
-        self._thread = None
+        self._keeper = None
 
     def _run(self) -> None:
         turns, resolver = self._turns, self._resolver
