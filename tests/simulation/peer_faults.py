@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from math import inf
 from typing import Any
 
+from paceline.client.session.epoch import Epoch
 from paceline.client.session.ledger import CallLedger
-from paceline.client.session.session import Session
 from paceline.core.membership.first_boot import FirstBoot
 from paceline.core.node import NodeCore
 from paceline.core.raft.confirmations import Confirmations
@@ -386,11 +386,11 @@ def forget_taken(true: Method) -> Method:
 def miss_an_update(true: Method) -> Method:
     """Whatever number an Update has, it counts as the next."""
 
-    def update(self: Session, now: float, seq: int, *fields: Any) -> None:
-        self._seen = seq - 1
-        true(self, now, seq, *fields)
+    def on_update(self: Epoch, now: float, seq: int, *fields: Any) -> bool:
+        self.receipts.seen = seq - 1
+        return bool(true(self, now, seq, *fields))
 
-    return update
+    return on_update
 
 
 def never_formed(true: Any) -> property:

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from modes import source_only
+from paceline.client.session.epoch import Epoch
 from paceline.client.session.ledger import CallLedger
-from paceline.client.session.session import Session
 from paceline.core.clients import sessions
 from paceline.core.membership.first_boot import FirstBoot
 from paceline.core.membership.identity import Identity
@@ -73,7 +73,7 @@ SESSIONS, DELIVERY, NODE = (
     "core.scheduling.test_delivery:test",
     "core.test_node:test",
 )
-CLIENT, HERE = "client.test_session:test", "simulation.test_planted_peer_faults:test"
+CLIENT, HERE = "client.test_epoch:test", "simulation.test_planted_peer_faults:test"
 JOURNAL, WORLD = "journal.test_recovery:test", "simulation.test_world:test"
 
 CRASHES = {"crash_rate": 0.6}
@@ -198,18 +198,18 @@ FAULTS = [
     Fault("forgets outcomes before they are recorded", Slots, "report", broken.forget_outcomes, faults=DUPLICATES),
     Fault("client forgets what it sent", CallLedger, "requeue_sent", broken.forget_sent, faults=CRASHES),
     Fault("client forgets what only a leader had", CallLedger, "requeue_sent", broken.forget_taken, faults=CRASHES),
-    Fault("client does not ask for what was accepted", Session, "_send_waits", broken.skip, faults=CRASHES),
+    Fault("client does not ask for what was accepted", Epoch, "_send_waits", broken.skip, faults=CRASHES),
     Fault(
         "client does not miss an update",
-        Session,
-        "_update",
+        Epoch,
+        "on_update",
         broken.miss_an_update,
         f"{CLIENT}_a_gap_in_the_updates_begins_a_new_epoch_that_asks_for_what_is_missing",
     ),
     Fault(
         "client believes what follows a gap",
-        Session,
-        "_update",
+        Epoch,
+        "on_update",
         broken.miss_an_update,
         f"{CLIENT}_what_is_called_accepted_behind_a_gap_may_have_been_refused_in_it",
     ),

@@ -29,6 +29,7 @@ from paceline.core.reports.status import forming, leaderless, status
 from paceline.core.settings import Settings
 from paceline.core.state.snapshots import restore
 from paceline.errors import ConfigError, ModuleImportFailed
+from paceline.own_cluster import worker_environment
 from paceline.runtime.children.children import WorkerChildren
 from paceline.runtime.children.pool import Pool
 from paceline.runtime.children.web_child import MetricsSource, Web, open_web
@@ -148,6 +149,7 @@ class Server:
             size=config.workers,
             modules=config.modules,
             payload_limit_bytes=config.payload_limit_bytes,
+            environment=worker_environment(transport.local_address, config.cluster),
         )
         children = WorkerChildren(self._pool, transport, web.pool if web is not None else None, self._web_ended)
         self._reactor = Reactor(

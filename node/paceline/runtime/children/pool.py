@@ -28,6 +28,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 WORKER_ID_BYTES = 8
@@ -68,12 +69,22 @@ class _Slot:
 class ChildPool:
     """``size`` processes that run one program. One thread."""
 
-    def __init__(self, *, size: int, program: str, arguments: tuple[str, ...], inherited: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        size: int,
+        program: str,
+        arguments: tuple[str, ...],
+        inherited: tuple[int, ...] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         """``program``: a module that python -m runs, whose options are ``--link FD`` and then ``arguments``.
-        ``inherited``: descriptors of this process that the children get, too."""
+        ``inherited``: descriptors of this process that the children get, too. ``environment``: that of the children;
+        None: that of this process."""
         self._program = program
         self._arguments = arguments
         self._inherited = inherited
+        self._environment = environment
         self._slots = [_Slot() for _ in range(size)]
         self._by_fd: dict[int, _Slot] = {}
         self._stopped = False
@@ -170,6 +181,7 @@ class ChildPool:
                     [*command, *self._arguments],
                     stdin=subprocess.DEVNULL,
                     pass_fds=(theirs.fileno(), *self._inherited),
+                    env=self._environment,
                     start_new_session=True,
                 )
             except OSError:
@@ -209,9 +221,16 @@ class ChildPool:
 class Pool(ChildPool):
     """``size`` worker processes."""
 
-    def __init__(self, *, size: int, modules: tuple[str, ...], payload_limit_bytes: int) -> None:
+    def __init__(
+        self,
+        *,
+        size: int,
+        modules: tuple[str, ...],
+        payload_limit_bytes: int,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         arguments = ("--payload-limit", str(payload_limit_bytes), "--", *modules)
-        super().__init__(size=size, program="paceline.worker", arguments=arguments)
+        super().__init__(size=size, program="paceline.worker", arguments=arguments, environment=environment)
 
 
 def _pause_s(quick_deaths: int) -> float:

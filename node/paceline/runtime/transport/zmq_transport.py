@@ -33,7 +33,7 @@ from paceline.errors import ConfigError
 from paceline.runtime.transport import zap
 from paceline.runtime.transport.channel import Channel
 from paceline.runtime.transport.transport import Received, Sent, Source
-from paceline.runtime.transport.zmq_sockets import open_peer, open_router, open_zap, reachable_host
+from paceline.runtime.transport.zmq_sockets import local_host, open_peer, open_router, open_zap, reachable_host
 from paceline.security import CurveKeys
 from paceline.sockets import send_frame
 
@@ -88,6 +88,7 @@ class ZmqTransport:
             raise
         bound_port = parse_address(self._router.getsockopt_string(zmq.LAST_ENDPOINT).removeprefix("tcp://"))[1]
         self.address = format_address(advertise_host or reachable_host(bind_host), bound_port)
+        self.local_address = format_address(local_host(bind_host), bound_port)  # for processes of this machine
         # Not zmq.Poller: it hands every socket to the kernel anew at each call, which costs up to a tenth of a hop.
         self._router_used = True  # since EVENTS was last asked
         self._router_fd = self._router.fileno()
