@@ -177,7 +177,7 @@ class NodeCore:
         config = self.consensus.config
         if self.node_id not in config.voters and self.node_id not in config.learners:
             return 0  # a node that does not replicate is not told
-        if self.table.totals["accepted"] or config.excluded:
+        if self.table.totals.accepted or config.excluded:
             return 0  # they stood once; a cluster that lost some since, or whose operator wants fewer, goes on
         wanted = min(self.settings.min_voters, config.limit or self.settings.min_voters)
         return max(0, wanted - len(config.voters))

@@ -178,7 +178,7 @@ def test_what_is_told_costs_the_same_however_many_tasks_wait() -> None:
     core = node(story, "a")
     assert core.leader is not None
     core.leader.tasks.live = Uncounted(core.leader.tasks.live)
-    core.table.tasks = Uncounted(core.table.tasks)
+    core.table._tasks.by_id = Uncounted(core.table.tasks)
     assert sum(told(story, "a")["leading"]["waiting"].values()) == 3
 
 

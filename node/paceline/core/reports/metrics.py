@@ -43,7 +43,7 @@ def metrics(node: NodeCore, now: float) -> dict[str, Any]:
         "redelivered": tally.redelivered,
         "refused": {refusal.name.lower(): tally.refused[refusal] for refusal in Refusal},
         "finished": {end.name.lower(): tally.finished[end] for end in TaskEnd},
-        "duplicates": table.totals["duplicates"],
+        "duplicates": table.totals.duplicates,
         "queue_wait": tally.queue_wait.as_dict(),
         "dispatch_latency": tally.dispatch_latency.as_dict(),
         "duration": tally.duration.as_dict(),

@@ -29,7 +29,7 @@ def status(node: NodeCore, now: float) -> dict[str, Any]:
         "queued": queued,
         "running": running,
         "tasks": task_names(node),
-        **{f"{name}_total": count for name, count in table.totals.items()},
+        **{f"{name}_total": count for name, count in table.totals.by_name().items()},
         "recorded_total": table.recorded,
         "results_kept": len(table.results),
         "commit_index": node.consensus.commit_index,
