@@ -48,7 +48,7 @@ def metrics(node: NodeCore, now: float) -> dict[str, Any]:
         "dispatch_latency": tally.dispatch_latency.as_dict(),
         "duration": tally.duration.as_dict(),
         "by_name": {
-            name: [row[TaskEnd.SUCCEEDED], row[TaskEnd.FAILED], row[TaskEnd.LOST], row[5]]
+            name: {"run_us": row.run_us, "ended": {end.name.lower(): row.ended[end] for end in TaskEnd}}
             for name, row in tally.by_name.items()
         },
         "slots": {"busy": busy, "idle": len(slots.workers) - busy},
