@@ -90,6 +90,12 @@ class ResultUnknown(PacelineError):
         super().__init__(detail or "the cluster no longer knows this task; its result was past the retention limit")
 
 
+class FeatureLevelTooLow(PacelineError):
+    """The call asks for what not every node of the cluster understands yet: some are of an older version."""
+
+    exit_code = 14
+
+
 class RequestRefused(PacelineError):
     """A node refused a request for another reason, which the message names."""
 
@@ -229,6 +235,19 @@ class MissingExtra(PacelineError):
         """Raises it if the package is not installed; nothing of it is imported."""
         if importlib.util.find_spec(package) is None:
             raise cls(package, extra)
+
+
+class NodeOutdated(PacelineError):
+    """What the node finds in its data directory, or is sent by its cluster, was written by a later paceline."""
+
+    exit_code = 45
+
+    def __init__(self, found: str) -> None:
+        self.found = found
+        super().__init__(
+            f"{found}. This node is too old for its cluster, and stops before it does what the others don't; upgrade "
+            "paceline here and start it again. Its data is as it was"
+        )
 
 
 _START_ANEW = (

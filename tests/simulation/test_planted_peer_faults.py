@@ -18,6 +18,8 @@ from modes import source_only
 from paceline.client.session.ledger import CallLedger
 from paceline.client.session.session import Session
 from paceline.core.clients import sessions
+from paceline.core.feature_levels import NodeTooOld
+from paceline.core.membership import replica_keeper
 from paceline.core.membership.first_boot import FirstBoot
 from paceline.core.membership.identity import Identity
 from paceline.core.node import NodeCore
@@ -111,6 +113,30 @@ FAULTS = [
     ),
     Fault(
         "snapshots have no results", snapshots.Capture, "__init__", broken.snapshot_without("results"), faults=CRASHES
+    ),
+    Fault(
+        "snapshots have no released ids",
+        snapshots.Capture,
+        "__init__",
+        broken.snapshot_without("released"),
+        faults=REBOOTS,
+        finding="another state",
+    ),
+    Fault(
+        "snapshots have no totals",
+        snapshots.Capture,
+        "__init__",
+        broken.snapshot_without("totals"),
+        faults=REBOOTS,
+        finding="another state",
+    ),
+    Fault(
+        "raises the feature level whatever others understand",
+        replica_keeper,
+        "common_level",
+        broken.raise_alone,
+        faults=CRASHES,
+        finding="this node understands up to",
     ),
     Fault("logs the end before the acceptance", Leader, "_propose_draft", broken.end_before_acceptance),
     Fault(
@@ -296,7 +322,7 @@ def _short_and_silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
-FINDINGS = (InvariantBroken, JournalCorrupt, ConsensusViolation)
+FINDINGS = (InvariantBroken, JournalCorrupt, ConsensusViolation, NodeTooOld)
 """What says that something is wrong, and is meant to."""
 
 

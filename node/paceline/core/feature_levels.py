@@ -58,9 +58,9 @@ def level_of_kind(kind: int) -> int:
     return ENTRY_KINDS[kind]
 
 
-def level_of_options(options: Options) -> int:
-    """The level that a call with these options needs."""
-    return max((OPTIONS.get(key, FIRST_LEVEL) for key in options), default=FIRST_LEVEL) if OPTIONS else FIRST_LEVEL
+def level_of_option(key: str) -> int:
+    """The level that a call with this option needs."""
+    return OPTIONS.get(key, FIRST_LEVEL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,22 @@ class ClusterLevel:
             + "; upgrade paceline on all nodes"
         )
 
+    def refusal_of(self, options: Options) -> str:
+        """The same for the options of a call: of the first that can't be had."""
+        for key in options:
+            if level_of_option(key) > self.level:
+                return self.refusal(level_of_option(key), f"the option {key!r}")
+        return ""
+
 
 def common_level(node_ids: Iterable[str], levels: Mapping[str, int]) -> int:
-    """What all of these nodes understand. One that has not said counts as the first level."""
-    return min((levels.get(node_id, FIRST_LEVEL) for node_id in node_ids), default=FIRST_LEVEL)
+    """What all of these nodes understand. One that has not said, or said 0, counts for the first level."""
+    return min((max(FIRST_LEVEL, levels.get(node_id, 0)) for node_id in node_ids), default=FIRST_LEVEL)
+
+
+def too_old(understood: int, cluster_level: int) -> str:
+    """What a node is told, and its operator, that understands less than its cluster has."""
+    return (
+        f"this node is too old for its cluster: it understands feature level {understood}, and the cluster has "
+        f"{cluster_level}. It neither replicates nor runs tasks; upgrade paceline here and start it again"
+    )

@@ -26,11 +26,13 @@ from typing import Any
 
 from paceline.core.clients.client_info import Clients
 from paceline.core.effects import Effects, Notice, PeerBatch, Urgent
+from paceline.core.feature_levels import common_level, level_of_kind
 from paceline.core.measures.traces import Traces
 from paceline.core.membership.identity import Identity
 from paceline.core.membership.peering import Peering
 from paceline.core.membership.replica_keeper import ReplicaKeeper
 from paceline.core.raft.consensus import Consensus
+from paceline.core.raft.log import ConsensusViolation
 from paceline.core.raft.timing import RandomSource
 from paceline.core.scheduling.leader import Leader
 from paceline.core.scheduling.takeover import Takeover
@@ -123,7 +125,12 @@ class NodeCore:
         if not identity.consents and not identity.handed_to:
             identity.consents = frozenset({identity.node_id})
         self.consensus = consensus or Consensus(
-            identity.node_id, timing=settings.timing, random=random, now=now, durable_at_once=durable_at_once
+            identity.node_id,
+            timing=settings.timing,
+            random=random,
+            now=now,
+            durable_at_once=durable_at_once,
+            feature_level=settings.feature_level,
         )
         self.table = TaskTable(settings)
         self.applied = Applied(settings, self.consensus, self.table, journaled=not durable_at_once)
@@ -280,10 +287,10 @@ class NodeCore:
             self._log_at = -inf
         for message in messages:
             if isinstance(message, PeerHello):
-                self.peering.on_hello(envelope, message, now, self.leader_id(now), self.term())
+                self.peering.on_hello(envelope, message, now, self.leader_id(now), self.term(), self._logged_level())
             elif isinstance(message, Consent):
                 if for_us and self.peering.on_consent(envelope.sender, message):
-                    self.consensus.bootstrap(now)
+                    self._begin_log(now)
             elif isinstance(message, ConsentReceived):
                 if for_us:
                     self.peering.on_consent_received(message)
@@ -313,7 +320,8 @@ class NodeCore:
         elif isinstance(message, NodeBeat):
             self.leader.on_node_beat(sender, message, now)
         elif isinstance(message, Enrol):
-            self.leader.on_enrol(sender, message, now)
+            if self._understands(sender):
+                self.leader.on_enrol(sender, message, now)
         elif isinstance(message, Revoked):
             self.leader.on_revoked(sender, message)
         elif isinstance(message, Trace):
@@ -397,8 +405,8 @@ class NodeCore:
         self._review_leadership(now)
         if now >= self._next_hello:
             self._next_hello = now + self.settings.hello_interval_s
-            if self.peering.meet(now, self.leader_id(now), self.term()):
-                self.consensus.bootstrap(now)
+            if self.peering.meet(now, self.leader_id(now), self.term(), self._logged_level()):
+                self._begin_log(now)
             self._pass_on_peering()
         leader = self.leader
         if leader is not None:
@@ -425,18 +433,47 @@ class NodeCore:
         effects.identity_changed |= peering.identity_changed
         peering.knocks, peering.messages, peering.notices, peering.identity_changed = [], [], [], False
 
+    # --- feature levels -----------------------------------------------------------------------------------------
+
+    def cluster_level(self, now: float) -> int:
+        """The feature level of this node's cluster, as its log or its peers say; 0 if it knows none."""
+        return max(self._logged_level(), self.directory.cluster_level(now, self.identity.cluster_id))
+
+    def feature_levels(self, now: float) -> dict[str, int]:
+        """What this node, the live ones of its cluster and the blank ones, which are about to join, understand; 0 for
+        one that has not said."""
+        blank, ours = (self.directory.feature_levels(now, cluster_id) for cluster_id in ("", self.identity.cluster_id))
+        return {**blank, **ours, self.node_id: self.settings.feature_level}
+
+    def _logged_level(self) -> int:
+        """What the log says, 0 if it is blank."""
+        config = self.consensus.config
+        return config.level if config.voters else 0
+
+    def _understands(self, node_id: str) -> bool:
+        """Whether a node can take part in this cluster, as far as it has said."""
+        return self.directory.level_of(node_id) >= self.consensus.config.level
+
+    def _begin_log(self, now: float) -> None:
+        """Form the cluster, at the level of all the nodes that will be in it, as far as they are heard."""
+        levels = self.feature_levels(now)
+        self.consensus.bootstrap(now, common_level(levels, levels))
+
     def _live_nodes(self, now: float) -> list[str]:
         """The nodes of this cluster that were heard lately, this one first."""
         return [self.node_id, *self.peering.live_peers(now)]
 
     def _review_replicas(self, leader: Leader, now: float) -> None:
         keeper = self.keeper
-        keeper.review(leader, now)
+        levels = self.feature_levels(now)
+        keeper.review(leader, levels, now)
         leader.missing_voters = self.missing_voters()
+        leader.cluster_level = keeper.cluster_level(levels)
         for config in keeper.changed:
             learners = ", ".join(config.learners) or "none"
             self._notice("info", f"replicas: voters {', '.join(config.voters)}; learners {learners}")
-        keeper.changed = []
+        self._effects.notices += keeper.notices
+        keeper.changed, keeper.notices = [], []
 
     def transfer_leadership(self, now: float, to: str = "") -> str:
         """Leader: make way for the voter ``to``, or for the one that has most of the log. Returns the voter that is to
@@ -504,6 +541,7 @@ class NodeCore:
             )
             self.leader.applied(consensus.applied_index, now)
             self.leader.missing_voters = self.missing_voters()
+            self.leader.cluster_level = self.keeper.cluster_level(self.feature_levels(now))
             self.elections_won += 1
             self._next_beat = now  # at once, and from then on with the heartbeats of consensus
             self._schedule()
@@ -521,6 +559,9 @@ class NodeCore:
         )
 
     def _propose(self, kind: int, data: bytes, decoded: Any) -> int:
+        level = self.consensus.config.level
+        if level_of_kind(kind) > level:  # whoever wants it must ask ClusterLevel first, and refuse
+            raise ConsensusViolation(f"an entry of kind {kind} was to be proposed at feature level {level}")
         index = self.consensus.propose(kind, data, decoded)
         if index is None:  # deposed within this very turn: the leader half is about to be dropped with its promises
             return self.consensus.log.last_index + 1

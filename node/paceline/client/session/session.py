@@ -40,6 +40,7 @@ from paceline.client.session.candidates import Candidates, RandomSource
 from paceline.client.session.ledger import Batch, CallLedger
 from paceline.client.session.sampling import TRACES_LIMIT_TASKS
 from paceline.errors import (
+    FeatureLevelTooLow,
     IncompatibleVersion,
     NoLeader,
     NoNodeFound,
@@ -708,6 +709,8 @@ class Session:
             return PayloadTooLarge(len(call[3]) if call is not None else 0, self.payload_limit_bytes)
         if code == Refusal.UNKNOWN_ID:
             return ResultUnknown(detail)
+        if code == Refusal.LEVEL_TOO_LOW:
+            return FeatureLevelTooLow(detail)
         return RequestRefused(detail or f"a node refused the task with code {code}")
 
     def _frame_refused(self, failure: Failure, now: float) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from paceline.core.reports.status import fault_tolerance, forming, leaderless, nodes, role_of
+from paceline.core.reports.status import fault_tolerance, forming, leaderless, nodes, outdated, role_of
 from paceline_protocol.messages import PRIORITY_MAX, Refusal, TaskEnd
 
 if TYPE_CHECKING:
@@ -79,6 +79,8 @@ def not_ready(node: NodeCore, now: float) -> list[str]:
     if not node.leader_id(now):
         why = leaderless(node, now)
         reasons.append("no leader is known" + (f": {why}" if why else ""))
+    if why := outdated(node, now):
+        reasons.append(why)
     lacking = behind(node)
     if lacking > BEHIND_LIMIT_ENTRIES:
         reasons.append(f"the log is being caught up: {lacking} committed entries are still to be applied")
