@@ -302,6 +302,19 @@ class JournalTooNew(JournalError):
         super().__init__(f"{path} was written by a newer paceline: {reason}; install that version again")
 
 
+class JournalTooOld(JournalError):
+    """An earlier version of paceline wrote the data directory, in a format that this one can't read."""
+
+    exit_code = 68
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(
+            f"{path} was written by an older paceline: {reason}. If tasks in it matter, install that version again, "
+            "let them end (`paceline status` shows none queued or running) and stop its nodes. Then move the data "
+            "directories away and start this version: it begins with new ones"
+        )
+
+
 class JournalFailed(JournalError):
     """The disk refused a write. The node stops: what it can't write it can't promise."""
 

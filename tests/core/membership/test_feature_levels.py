@@ -199,7 +199,9 @@ def test_a_node_that_is_too_old_neither_replicates_nor_runs_tasks_and_both_sides
 
 def test_a_node_that_is_too_old_is_not_promoted() -> None:
     story = NodeScenario()
-    story.run(f"start abd expect=3 feature_level={NEW} {QUICK}\nadvance 3\nstart c expect=0 feature_level={OLD}\nadvance 2")
+    story.run(
+        f"start abd expect=3 feature_level={NEW} {QUICK}\nadvance 3\nstart c expect=0 feature_level={OLD}\nadvance 2"
+    )
     leader = leader_of(story)
     story.run(f"client k hello {leader}")
     node(story, leader).on_client(b"k", Admin(1, AdminOp.PROMOTE, "c"), story._now)
