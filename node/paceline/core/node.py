@@ -26,9 +26,10 @@ from typing import Any
 
 from paceline.core.clients.client_info import Clients
 from paceline.core.effects import Effects, Notice, PeerBatch, Urgent
-from paceline.core.feature_levels import common_level, level_of_kind
+from paceline.core.feature_levels import level_of_kind
 from paceline.core.measures.traces import Traces
 from paceline.core.membership.identity import Identity
+from paceline.core.membership.levels import Levels
 from paceline.core.membership.peering import Peering
 from paceline.core.membership.replica_keeper import ReplicaKeeper
 from paceline.core.raft.consensus import Consensus
@@ -139,6 +140,7 @@ class NodeCore:
         self.peering = Peering(settings, identity, address=address, spare_cluster_id=spare_cluster_id)
         self.directory = self.peering.directory
         self.directory.own_metrics_address = metrics_address
+        self.levels = Levels(settings, identity, self.consensus, self.directory)
         self.tally = self.leader_link.slots.tally
         self.leader: Leader | None = None
         self._takeover: Takeover | None = None  # of the tasks there are, before it leads
@@ -287,10 +289,10 @@ class NodeCore:
             self._log_at = -inf
         for message in messages:
             if isinstance(message, PeerHello):
-                self.peering.on_hello(envelope, message, now, self.leader_id(now), self.term(), self._logged_level())
+                self.peering.on_hello(envelope, message, now, self.leader_id(now), self.term(), self.levels.in_log)
             elif isinstance(message, Consent):
                 if for_us and self.peering.on_consent(envelope.sender, message):
-                    self._begin_log(now)
+                    self.consensus.bootstrap(now, self.levels.to_begin_with(now))
             elif isinstance(message, ConsentReceived):
                 if for_us:
                     self.peering.on_consent_received(message)
@@ -320,7 +322,7 @@ class NodeCore:
         elif isinstance(message, NodeBeat):
             self.leader.on_node_beat(sender, message, now)
         elif isinstance(message, Enrol):
-            if self._understands(sender):
+            if self.levels.may_take_part(sender):
                 self.leader.on_enrol(sender, message, now)
         elif isinstance(message, Revoked):
             self.leader.on_revoked(sender, message)
@@ -405,8 +407,8 @@ class NodeCore:
         self._review_leadership(now)
         if now >= self._next_hello:
             self._next_hello = now + self.settings.hello_interval_s
-            if self.peering.meet(now, self.leader_id(now), self.term(), self._logged_level()):
-                self._begin_log(now)
+            if self.peering.meet(now, self.leader_id(now), self.term(), self.levels.in_log):
+                self.consensus.bootstrap(now, self.levels.to_begin_with(now))
             self._pass_on_peering()
         leader = self.leader
         if leader is not None:
@@ -433,42 +435,15 @@ class NodeCore:
         effects.identity_changed |= peering.identity_changed
         peering.knocks, peering.messages, peering.notices, peering.identity_changed = [], [], [], False
 
-    # --- feature levels -----------------------------------------------------------------------------------------
-
-    def cluster_level(self, now: float) -> int:
-        """The feature level of this node's cluster, as its log or its peers say; 0 if it knows none."""
-        return max(self._logged_level(), self.directory.cluster_level(now, self.identity.cluster_id))
-
-    def feature_levels(self, now: float) -> dict[str, int]:
-        """What this node, the live ones of its cluster and the blank ones, which are about to join, understand; 0 for
-        one that has not said."""
-        blank, ours = (self.directory.feature_levels(now, cluster_id) for cluster_id in ("", self.identity.cluster_id))
-        return {**blank, **ours, self.node_id: self.settings.feature_level}
-
-    def _logged_level(self) -> int:
-        """What the log says, 0 if it is blank."""
-        config = self.consensus.config
-        return config.level if config.voters else 0
-
-    def _understands(self, node_id: str) -> bool:
-        """Whether a node can take part in this cluster, as far as it has said."""
-        return self.directory.level_of(node_id) >= self.consensus.config.level
-
-    def _begin_log(self, now: float) -> None:
-        """Form the cluster, at the level of all the nodes that will be in it, as far as they are heard."""
-        levels = self.feature_levels(now)
-        self.consensus.bootstrap(now, common_level(levels, levels))
-
     def _live_nodes(self, now: float) -> list[str]:
         """The nodes of this cluster that were heard lately, this one first."""
         return [self.node_id, *self.peering.live_peers(now)]
 
     def _review_replicas(self, leader: Leader, now: float) -> None:
         keeper = self.keeper
-        levels = self.feature_levels(now)
-        keeper.review(leader, levels, now)
+        keeper.review(leader, self.levels.of_nodes(now), now)
         leader.missing_voters = self.missing_voters()
-        leader.cluster_level = keeper.cluster_level(levels)
+        leader.cluster_level = self.levels.in_force(now)
         for config in keeper.changed:
             learners = ", ".join(config.learners) or "none"
             self._notice("info", f"replicas: voters {', '.join(config.voters)}; learners {learners}")
@@ -541,7 +516,7 @@ class NodeCore:
             )
             self.leader.applied(consensus.applied_index, now)
             self.leader.missing_voters = self.missing_voters()
-            self.leader.cluster_level = self.keeper.cluster_level(self.feature_levels(now))
+            self.leader.cluster_level = self.levels.in_force(now)
             self.elections_won += 1
             self._next_beat = now  # at once, and from then on with the heartbeats of consensus
             self._schedule()

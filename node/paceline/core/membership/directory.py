@@ -136,8 +136,10 @@ class Directory:
         return self.settings.feature_level if own else max(FIRST_LEVEL, 0 if peer is None else peer.feature_level)
 
     def feature_levels(self, now: float, cluster_id: str) -> dict[str, int]:
-        """What each of the live peers of this cluster ("" = blank ones) understands; 0 if it has not said so yet."""
-        return {peer.node_id: peer.feature_level for peer in self.live(now, cluster_id)}
+        """What each live peer of this cluster, and each blank one, understands; 0 if it has not said so yet."""
+        since = self.live_since(now)
+        near = (peer for peer in self.peers.values() if peer.heard_at >= since)
+        return {peer.node_id: peer.feature_level for peer in near if peer.cluster_id in ("", cluster_id)}
 
     def cluster_level(self, now: float, cluster_id: str) -> int:
         """The feature level of this cluster, as its live peers say. 0: none of them says."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from paceline.core.effects import Notice
-from paceline.core.feature_levels import ClusterLevel, common_level
+from paceline.core.feature_levels import common_level
 from paceline.core.membership.admin_requests import (
     REQUEST_TIMEOUT_S,
     REQUESTS_LIMIT,
@@ -107,12 +107,6 @@ class ReplicaKeeper:
         )
         if config is not None:
             self._change(config, now)
-
-    def cluster_level(self, levels: Mapping[str, int]) -> ClusterLevel:
-        """The level in force, and which nodes understand no more than that, while this one does."""
-        config, own = self._consensus.config, self._settings.feature_level
-        nodes = sorted({*config.voters, *config.learners, *levels}) if own > config.level else []
-        return ClusterLevel(config.level, tuple(each for each in nodes if levels.get(each, 0) <= config.level))
 
     def _raised(self, levels: Mapping[str, int]) -> Config | None:
         """The configuration with a higher level, once all who replicate, and all others that are heard, understand it.

@@ -42,7 +42,7 @@ def status(node: NodeCore, now: float) -> dict[str, Any]:
         "sessions": 0 if leader is None else len(leader.sessions),
         "clients": node.clients.rows(now),
         "fault_tolerance": fault_tolerance(node, now),
-        "feature_level": node.cluster_level(now),
+        "feature_level": node.levels.of_cluster(now),
         "too_old": outdated(node, now),
         "voters_wanted": node.consensus.config.limit or node.settings.voters,
         "journal": node.settings.journal,
@@ -99,7 +99,7 @@ def leaderless(node: NodeCore, now: float) -> str:
 
 def outdated(node: NodeCore, now: float) -> str:
     """That this node is too old for its cluster, in words; "" if it is not."""
-    level, understood = node.cluster_level(now), node.settings.feature_level
+    level, understood = node.levels.of_cluster(now), node.levels.understood
     return too_old(understood, level) if level > understood else ""
 
 
@@ -110,7 +110,7 @@ def nodes(node: NodeCore, now: float) -> list[dict[str, Any]]:
     config = node.consensus.config
     known = {peer.node_id for peer in node.directory.peers.values() if peer.cluster_id == cluster_id}
     others = sorted((known | set(config.voters) | set(config.learners)) - {node.node_id})
-    levels = node.feature_levels(now)
+    levels = node.levels.of_nodes(now)
     rows = []
     for node_id in [node.node_id, *others]:
         is_self = node_id == node.node_id
