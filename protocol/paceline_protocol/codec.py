@@ -166,7 +166,7 @@ def decode_outcomes(data: bytes) -> list[m.Outcome]:
 
 def encode_config(config: m.Config) -> bytes:
     """Pack who replicates the log. Raises LocalProtocolError unless all are sorted and nobody is in twice."""
-    body = (config.voters, config.learners, config.excluded, config.limit)
+    body = (config.voters, config.learners, config.excluded, config.limit, config.level)
     try:
         f.config(body)
     except ValueError as error:

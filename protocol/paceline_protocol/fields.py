@@ -15,6 +15,7 @@ from paceline_protocol import messages as m
 from paceline_protocol.errors import LimitExceeded
 from paceline_protocol.limits import (
     MAX_BATCH_ITEMS,
+    MAX_ENTRY_KIND,
     MAX_INT,
     MAX_NAME_CHARS,
     MAX_STRING_CHARS,
@@ -244,16 +245,28 @@ def results(value: Any) -> None:
             _result_fields(item)
 
 
+def entry_kind(value: Any) -> None:
+    """Known here or not. What a node does not know must reach its log and stop it there: to drop the frame would leave
+    it behind for ever, in silence."""
+    if type(value) is not int or not 0 <= value <= MAX_ENTRY_KIND:
+        raise ValueError(f"an entry kind from 0 to {MAX_ENTRY_KIND} is expected, not {_kind_of(value)}")
+
+
+def _level(value: Any) -> None:
+    if type(value) is not int or not 1 <= value <= MAX_INT:
+        raise ValueError(f"a feature level from 1 is expected, not {_kind_of(value)}")
+
+
 ids: Check = many(identifier)
 names: Check = many(name)
 node_ids: Check = many(string)
 
-_config_fields: Check = record(node_ids, node_ids, node_ids, integer)
+_config_fields: Check = record(node_ids, node_ids, node_ids, integer, _level)
 
 
 def config(value: Any) -> None:
     _config_fields(value)
-    voters, learners, excluded, _limit = value
+    voters, learners, excluded, _limit, _level = value
     if any(list(group) != sorted(set(group)) for group in (voters, learners, excluded)):
         raise ValueError("voters, learners and excluded nodes are sorted and without repetition")
     if len({*voters, *learners, *excluded}) < len(voters) + len(learners) + len(excluded):

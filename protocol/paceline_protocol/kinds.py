@@ -18,7 +18,7 @@ MAGIC = 0x50  # "P"
 
 _refusals: f.Check = f.many(f.record(f.identifier, f.one_of(m.Refusal), f.string))
 _pairs: f.Check = f.many(f.record(f.string, f.string))
-_entries: f.Check = f.many(f.record(f.integer, f.one_of(m.EntryKind), f.octets))
+_entries: f.Check = f.many(f.record(f.integer, f.entry_kind, f.octets))
 _stamps: f.Check = f.many(f.record(f.one_of(m.Stage), f.integer))
 _attempts: f.Check = f.many(f.record(f.identifier, f.integer))
 
@@ -47,7 +47,7 @@ KINDS: dict[int, tuple[type[m.Message], tuple[f.Check, ...]]] = {
     40: (m.Envelope, (f.string, f.string, f.integer, f.string)),
     41: (
         m.PeerHello,
-        (f.string, f.string, f.integer, f.string, f.integer, _pairs, f.boolean, f.string),
+        (f.string, f.string, f.integer, f.string, f.integer, _pairs, f.boolean, f.string, f.integer, f.integer),
     ),
     42: (m.Consent, (f.node_ids,)),
     43: (m.ConsentReceived, (f.node_ids,)),

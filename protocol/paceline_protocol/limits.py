@@ -19,5 +19,6 @@ MAX_TRACEBACK_CHARS = 64 * 1024
 """For errors and tracebacks. Whoever makes one trims it (``payload.trim``)."""
 MAX_INT = 2**63 - 1
 """Every integer on the wire is 0..MAX_INT, so that a reader may add to one and still send it on."""
+MAX_ENTRY_KIND = 255
 MAX_OPTIONS = 32
 """The most entries in one map of a frame."""

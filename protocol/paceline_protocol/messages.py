@@ -87,7 +87,7 @@ class EntryKind(IntEnum):
     """What a log entry holds. The numbers are in the log: never renumber."""
 
     NOOP = 0  # the first entry of a leader's term
-    CONFIG = 1  # voters and learners (codec.encode_config)
+    CONFIG = 1  # voters, learners, the feature level (codec.encode_config)
     ACCEPT = 2  # the packed calls of one Submit, as the client sent them
     OUTCOME = 3  # packed outcomes, as the node sent them
     RELEASE = 4  # task ids, joined: their owners have the results
@@ -113,6 +113,7 @@ class Refusal(IntEnum):
     UNKNOWN_ID = 4  # a Wait names a task that this cluster never accepted, or forgot long ago
     BAD_REQUEST = 5
     NOT_READY = 6  # the cluster can't accept yet (forming, too few voters)
+    LEVEL_TOO_LOW = 7  # some node is too old for what the call asks for
 
 
 class Stage(IntEnum):
@@ -278,6 +279,8 @@ class PeerHello(NamedTuple):
     metrics_address: str = (
         ""  # where the sender's metrics are served, "" if nowhere; a loopback address is on its machine
     )
+    feature_level: int = 1  # the highest that the sender understands
+    cluster_level: int = 0  # of its cluster, 0 if the sender keeps no log that says so
 
 
 class Consent(NamedTuple):
@@ -528,3 +531,4 @@ class Config:
     learners: tuple[str, ...] = ()  # sorted; replicate, don't vote
     excluded: tuple[str, ...] = ()  # sorted; somebody removed them: not taken in again until somebody promotes them
     limit: int = 0  # how many voters somebody asked for: 1, 3 or 5; 0 if nobody did
+    level: int = 1  # the feature level: what may stand in the log from here on, since all replicas understand it

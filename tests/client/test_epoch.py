@@ -11,6 +11,7 @@ from paceline.client.session.session import (
     State,
 )
 from paceline.errors import (
+    FeatureLevelTooLow,
     NoLeader,
     QueueFull,
     RequestRefused,
@@ -83,6 +84,7 @@ def test_what_is_called_accepted_behind_a_gap_may_have_been_refused_in_it() -> N
         (Refusal.PAYLOAD_TOO_LARGE, PayloadTooLarge),
         (Refusal.BAD_REQUEST, RequestRefused),
         (Refusal.UNKNOWN_ID, ResultUnknown),
+        (Refusal.LEVEL_TOO_LOW, FeatureLevelTooLow),
     ],
 )
 def test_each_refusal_has_its_error(code: Refusal, error: type[Exception]) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 import errno
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from journal.disk import Crash, Disk
+from paceline.core.feature_levels import FEATURE_LEVEL
 from paceline.core.membership.identity import Identity
 from paceline.core.node import NodeCore
 from paceline.core.raft.consensus import Consensus, Log, Persist, Snapshot
@@ -222,17 +223,19 @@ class SimulatedNode:
         recovered = journal.open()
         snapshot = recovered.snapshot
         log = Log(snapshot.index, snapshot.term, recovered.entries) if snapshot else Log(entries=recovered.entries)
+        settings = replace(world.settings, feature_level=self._feature_level())
         consensus = Consensus(
             self.identity.node_id,
-            timing=world.settings.timing,
+            timing=settings.timing,
             random=random.Random(world.rng.getrandbits(64)),
             now=self.now,
             hard_state=recovered.hard_state,
             log=log,
             config=snapshot.config if snapshot else Config(),
+            feature_level=settings.feature_level,
         )
         core = NodeCore(
-            world.settings,
+            settings,
             self.identity,
             address=self.address,
             spare_cluster_id=f"cluster-of-{self.identity.node_id}",
@@ -254,6 +257,10 @@ class SimulatedNode:
         for _ in range(world.workers_per_node):
             self.add_worker()
         world.say(f"{self.address} starts as {self.identity.node_id}, {len(recovered.entries)} entries on disk")
+
+    def _feature_level(self) -> int:
+        """Every machine is upgraded while it is down for the first time; never back again."""
+        return FEATURE_LEVEL if self._starts == 1 else FEATURE_LEVEL + 1
 
     def _save_identity(self) -> None:
         """Its id, and what it consented to, in a file that is replaced as one. The power may go before and behind."""

@@ -18,13 +18,16 @@ from paceline.core.scheduling.credits import NodeLedger
 from paceline.core.scheduling.draft import Draft
 from paceline.core.scheduling.leader import Leader
 from paceline.core.state import snapshots
+from paceline.core.state.results import Results
 from paceline.core.state.table import TaskTable
+from paceline.core.state.task import Task
+from paceline.core.state.tasks import Tasks
 from paceline.core.work.leader_link import LeaderLink
 from paceline.core.work.slots import Slots
 from paceline.runtime.journal import writer as journal_writer
 from paceline.runtime.reactor import Reactor
-from paceline_protocol.codec import encode_outcomes, join_ids
-from paceline_protocol.messages import Consent, ConsentReceived, EntryKind, Envelope, PeerMessage
+from paceline_protocol.codec import decode_calls, encode_outcomes, join_ids
+from paceline_protocol.messages import Consent, ConsentReceived, EntryKind, Envelope, PeerMessage, TaskEnd
 from simulation.machines import SimulatedNode
 
 Method = Callable[..., Any]
@@ -46,33 +49,37 @@ def property_always(answer: Any) -> Callable[[Any], Any]:
 
 
 def record_every_outcome(true: Method) -> Method:
-    def record(self: TaskTable, outcomes: Any) -> None:
+    def record(self: Results, table: TaskTable, outcomes: Any) -> None:
         outcomes = list(outcomes)
-        again = sum(outcome[0] not in self.tasks for outcome in outcomes)
-        true(self, outcomes)
-        self.totals["succeeded"] += again
+        again = sum(outcome[0] not in table.tasks for outcome in outcomes)
+        true(self, table, outcomes)
+        table.totals.ended[TaskEnd.SUCCEEDED] += again
 
     return record
 
 
 def accept_what_is_known(true: Method) -> Method:
-    def accept(self: TaskTable, tasks: Any) -> None:
-        for task in tasks:
-            self.tasks[task.id] = task
-            self.totals["accepted"] += 1
+    def accept(self: Tasks, table: TaskTable, kind: int, data: bytes, decoded: Any) -> None:
+        for task in decoded if decoded is not None else map(Task, decode_calls(data)):
+            self.by_id[task.id] = task
+            table.totals.accepted += 1
 
     return accept
 
 
-def snapshot_without(section: int) -> Callable[[Method], Method]:
+def snapshot_without(name: str) -> Callable[[Method], Method]:
     def broken(true: Method) -> Method:
         def init(self: snapshots.Capture, table: TaskTable) -> None:
             true(self, table)
-            self._sections[section] = (section, [])
+            self._sections = [row for row in self._sections if row[0].name != name]
 
         return init
 
     return broken
+
+
+def raise_alone(true: Any) -> Any:
+    return lambda node_ids, levels: max(levels.values())
 
 
 # --- the leader -----------------------------------------------------------------------------------------------------

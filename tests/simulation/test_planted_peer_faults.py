@@ -18,6 +18,8 @@ from modes import source_only
 from paceline.client.session.epoch import Epoch
 from paceline.client.session.ledger import CallLedger
 from paceline.core.clients import sessions
+from paceline.core.feature_levels import NodeTooOld
+from paceline.core.membership import replica_keeper
 from paceline.core.membership.first_boot import FirstBoot
 from paceline.core.membership.identity import Identity
 from paceline.core.node import NodeCore
@@ -30,8 +32,9 @@ from paceline.core.scheduling.credits import NodeLedger
 from paceline.core.scheduling.dispatch import Dispatcher
 from paceline.core.scheduling.leader import Leader
 from paceline.core.state import snapshots
-from paceline.core.state.table import TaskTable
+from paceline.core.state.results import Results
 from paceline.core.state.task import Task
+from paceline.core.state.tasks import Tasks
 from paceline.core.work.leader_link import LeaderLink
 from paceline.core.work.slots import Slots
 from paceline.errors import JournalCorrupt
@@ -93,20 +96,48 @@ FAULTS = [
     # what is recorded
     Fault(
         "records every outcome",
-        TaskTable,
+        Results,
         "_record",
         broken.record_every_outcome,
         f"{TASK}_the_first_outcome_of_a_task_is_recorded_and_later_ones_are_counted",
     ),
     Fault(
         "accepts what it knows",
-        TaskTable,
-        "_accept",
+        Tasks,
+        "apply",
         broken.accept_what_is_known,
         f"{TASK}_a_task_is_accepted_once_whether_it_is_live_ended_or_released",
     ),
-    Fault("snapshots have no attempts", snapshots.Capture, "__init__", broken.snapshot_without(1), faults=REBOOTS),
-    Fault("snapshots have no results", snapshots.Capture, "__init__", broken.snapshot_without(2), faults=CRASHES),
+    Fault(
+        "snapshots have no attempts", snapshots.Capture, "__init__", broken.snapshot_without("attempts"), faults=REBOOTS
+    ),
+    Fault(
+        "snapshots have no results", snapshots.Capture, "__init__", broken.snapshot_without("results"), faults=CRASHES
+    ),
+    Fault(
+        "snapshots have no released ids",
+        snapshots.Capture,
+        "__init__",
+        broken.snapshot_without("released"),
+        faults=REBOOTS,
+        finding="another state",
+    ),
+    Fault(
+        "snapshots have no totals",
+        snapshots.Capture,
+        "__init__",
+        broken.snapshot_without("totals"),
+        faults=REBOOTS,
+        finding="another state",
+    ),
+    Fault(
+        "raises the feature level whatever others understand",
+        replica_keeper,
+        "common_level",
+        broken.raise_alone,
+        faults=CRASHES,
+        finding="this node understands up to",
+    ),
     Fault("logs the end before the acceptance", Leader, "_propose_draft", broken.end_before_acceptance),
     Fault(
         "releases before it is acknowledged",
@@ -291,7 +322,7 @@ def _short_and_silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
-FINDINGS = (InvariantBroken, JournalCorrupt, ConsensusViolation)
+FINDINGS = (InvariantBroken, JournalCorrupt, ConsensusViolation, NodeTooOld)
 """What says that something is wrong, and is meant to."""
 
 

@@ -27,7 +27,7 @@ from paceline.core.incarnation import INCARNATION_SHIFT
 from paceline.core.node import NodeCore
 from paceline.core.raft.consensus import Timing
 from paceline.core.settings import Settings
-from paceline.core.state.snapshots import snapshot_of
+from paceline.core.state.snapshots import digests_of
 from paceline.runtime.journal.writer import Writer
 from paceline.runtime.transport.memory_transport import Kind
 from paceline_protocol.messages import AdminOp, EntryKind
@@ -133,7 +133,7 @@ class World:
         self._sent_at: dict[tuple[str, str], float] = {}  # (node, to an address): when it last sent what is not lost
         self._change_at = -math.inf  # when somebody changed the voters last, or made a change necessary
         self._checked_leaders: set[tuple[int, str]] = set()
-        self._digests: dict[int, bytes] = {}
+        self._digests: dict[int, dict[str, bytes]] = {}
         self._cluster_id = ""  # of the only one that may ever be formed
         self.addresses: set[str] = set()  # that nodes have, or had
         self.nodes: list[SimulatedNode] = []
@@ -506,6 +506,8 @@ class World:
         if applied < node.checked_digest + DIGEST_EVERY_ENTRIES:
             return
         node.checked_digest = applied
-        digest = snapshot_of(core.table)
-        if self._digests.setdefault(applied, digest) != digest:
-            raise InvariantBroken(f"{core.node_id} has another state after entry {applied}")
+        digests = digests_of(core.table)
+        known = self._digests.setdefault(applied, digests)
+        if known != digests:
+            names = ", ".join(name for name in digests if digests[name] != known[name])
+            raise InvariantBroken(f"{core.node_id} has another state after entry {applied}: {names}")

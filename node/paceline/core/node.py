@@ -26,11 +26,14 @@ from typing import Any
 
 from paceline.core.clients.client_info import Clients
 from paceline.core.effects import Effects, Notice, PeerBatch, Urgent
+from paceline.core.feature_levels import level_of_kind
 from paceline.core.measures.traces import Traces
 from paceline.core.membership.identity import Identity
+from paceline.core.membership.levels import Levels
 from paceline.core.membership.peering import Peering
 from paceline.core.membership.replica_keeper import ReplicaKeeper
 from paceline.core.raft.consensus import Consensus
+from paceline.core.raft.log import ConsensusViolation
 from paceline.core.raft.timing import RandomSource
 from paceline.core.scheduling.leader import Leader
 from paceline.core.scheduling.takeover import Takeover
@@ -123,7 +126,12 @@ class NodeCore:
         if not identity.consents and not identity.handed_to:
             identity.consents = frozenset({identity.node_id})
         self.consensus = consensus or Consensus(
-            identity.node_id, timing=settings.timing, random=random, now=now, durable_at_once=durable_at_once
+            identity.node_id,
+            timing=settings.timing,
+            random=random,
+            now=now,
+            durable_at_once=durable_at_once,
+            feature_level=settings.feature_level,
         )
         self.table = TaskTable(settings)
         self.applied = Applied(settings, self.consensus, self.table, journaled=not durable_at_once)
@@ -132,6 +140,7 @@ class NodeCore:
         self.peering = Peering(settings, identity, address=address, spare_cluster_id=spare_cluster_id)
         self.directory = self.peering.directory
         self.directory.own_metrics_address = metrics_address
+        self.levels = Levels(settings, identity, self.consensus, self.directory)
         self.tally = self.leader_link.slots.tally
         self.leader: Leader | None = None
         self._takeover: Takeover | None = None  # of the tasks there are, before it leads
@@ -177,7 +186,7 @@ class NodeCore:
         config = self.consensus.config
         if self.node_id not in config.voters and self.node_id not in config.learners:
             return 0  # a node that does not replicate is not told
-        if self.table.totals["accepted"] or config.excluded:
+        if self.table.totals.accepted or config.excluded:
             return 0  # they stood once; a cluster that lost some since, or whose operator wants fewer, goes on
         wanted = min(self.settings.min_voters, config.limit or self.settings.min_voters)
         return max(0, wanted - len(config.voters))
@@ -280,10 +289,10 @@ class NodeCore:
             self._log_at = -inf
         for message in messages:
             if isinstance(message, PeerHello):
-                self.peering.on_hello(envelope, message, now, self.leader_id(now), self.term())
+                self.peering.on_hello(envelope, message, now, self.leader_id(now), self.term(), self.levels.in_log)
             elif isinstance(message, Consent):
                 if for_us and self.peering.on_consent(envelope.sender, message):
-                    self.consensus.bootstrap(now)
+                    self.consensus.bootstrap(now, self.levels.to_begin_with(now))
             elif isinstance(message, ConsentReceived):
                 if for_us:
                     self.peering.on_consent_received(message)
@@ -313,7 +322,8 @@ class NodeCore:
         elif isinstance(message, NodeBeat):
             self.leader.on_node_beat(sender, message, now)
         elif isinstance(message, Enrol):
-            self.leader.on_enrol(sender, message, now)
+            if self.levels.may_take_part(sender):
+                self.leader.on_enrol(sender, message, now)
         elif isinstance(message, Revoked):
             self.leader.on_revoked(sender, message)
         elif isinstance(message, Trace):
@@ -397,8 +407,8 @@ class NodeCore:
         self._review_leadership(now)
         if now >= self._next_hello:
             self._next_hello = now + self.settings.hello_interval_s
-            if self.peering.meet(now, self.leader_id(now), self.term()):
-                self.consensus.bootstrap(now)
+            if self.peering.meet(now, self.leader_id(now), self.term(), self.levels.in_log):
+                self.consensus.bootstrap(now, self.levels.to_begin_with(now))
             self._pass_on_peering()
         leader = self.leader
         if leader is not None:
@@ -431,12 +441,14 @@ class NodeCore:
 
     def _review_replicas(self, leader: Leader, now: float) -> None:
         keeper = self.keeper
-        keeper.review(leader, now)
+        keeper.review(leader, self.levels.of_nodes(now), now)
         leader.missing_voters = self.missing_voters()
+        leader.cluster_level = self.levels.in_force(now)
         for config in keeper.changed:
             learners = ", ".join(config.learners) or "none"
             self._notice("info", f"replicas: voters {', '.join(config.voters)}; learners {learners}")
-        keeper.changed = []
+        self._effects.notices += keeper.notices
+        keeper.changed, keeper.notices = [], []
 
     def transfer_leadership(self, now: float, to: str = "") -> str:
         """Leader: make way for the voter ``to``, or for the one that has most of the log. Returns the voter that is to
@@ -504,6 +516,7 @@ class NodeCore:
             )
             self.leader.applied(consensus.applied_index, now)
             self.leader.missing_voters = self.missing_voters()
+            self.leader.cluster_level = self.levels.in_force(now)
             self.elections_won += 1
             self._next_beat = now  # at once, and from then on with the heartbeats of consensus
             self._schedule()
@@ -521,6 +534,9 @@ class NodeCore:
         )
 
     def _propose(self, kind: int, data: bytes, decoded: Any) -> int:
+        level = self.consensus.config.level
+        if level_of_kind(kind) > level:  # whoever wants it must ask ClusterLevel first, and refuse
+            raise ConsensusViolation(f"an entry of kind {kind} was to be proposed at feature level {level}")
         index = self.consensus.propose(kind, data, decoded)
         if index is None:  # deposed within this very turn: the leader half is about to be dropped with its promises
             return self.consensus.log.last_index + 1

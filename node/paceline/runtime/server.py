@@ -21,6 +21,7 @@ from pathlib import Path
 from types import FrameType
 
 from paceline.config import NodeConfig
+from paceline.core.feature_levels import NodeTooOld
 from paceline.core.membership.identity import Identity
 from paceline.core.node import NodeCore
 from paceline.core.raft.consensus import Consensus
@@ -28,7 +29,7 @@ from paceline.core.raft.log import Log
 from paceline.core.reports.status import forming, leaderless, status
 from paceline.core.settings import Settings
 from paceline.core.state.snapshots import restore
-from paceline.errors import ConfigError, ModuleImportFailed
+from paceline.errors import ConfigError, ModuleImportFailed, NodeOutdated
 from paceline.own_cluster import worker_environment
 from paceline.runtime.children.children import WorkerChildren
 from paceline.runtime.children.pool import Pool
@@ -74,18 +75,22 @@ def run_node(config: NodeConfig, *, on_ready: Callable[[NodeInfo], None] | None 
     """Run a node until SIGTERM, SIGHUP or SIGINT; returns the exit code.
 
     ``on_ready`` is called once, when the workers are ready and a leader is known, or, without a leader, after
-    GREET_WITHOUT_LEADER_AFTER_S. Raises ConfigError, PortInUse or ModuleImportFailed if the node can't start.
+    GREET_WITHOUT_LEADER_AFTER_S. Raises ConfigError, PortInUse or ModuleImportFailed if the node can't start, and
+    NodeOutdated, then or later, if its cluster has what this version can't read.
     """
     config.validate()
     for module in config.modules:
         check_module(module)  # each worker would find the same, and with a traceback
     if config.journal != "memory":
         _make_directory(_directory_of(config))
-    server = Server(config, on_ready)
     try:
-        server.run()
-    finally:
-        server.close()
+        server = Server(config, on_ready)
+        try:
+            server.run()
+        finally:
+            server.close()
+    except NodeTooOld as error:
+        raise NodeOutdated(error.found) from error
     return 0
 
 
@@ -232,6 +237,7 @@ class Server:
                 if snapshot
                 else Log(entries=recovered.entries),
                 config=snapshot.config if snapshot else Config(),
+                feature_level=settings.feature_level,
             ),
             status=status,
         )

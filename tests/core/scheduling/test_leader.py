@@ -492,7 +492,7 @@ def test_a_waiting_task_is_cancelled_and_whoever_asks_hears_it_once_that_is_comm
     assert [key for key, _ in lead.leader.to_clients] == [b"c", b"d"]
     assert lead.cancel_states() == {1: CancelState.CANCELLED}
     assert lead.results() == {1: TaskEnd.CANCELLED}
-    assert lead.table.totals["duplicates"] == 0
+    assert lead.table.totals.duplicates == 0
 
 
 @pytest.mark.parametrize("held", [True, False])

@@ -297,4 +297,4 @@ def test_the_books_stay_right_and_every_accepted_task_ends(seed: int) -> None:
         step(world, random, name)
     world.heal()
     assert not world.table.tasks, "an accepted task did not end"
-    assert world.table.recorded == world.table.totals["accepted"]
+    assert world.table.recorded == world.table.totals.accepted

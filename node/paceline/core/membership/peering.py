@@ -9,6 +9,7 @@ knocks. Two clusters of one name never mix, and say so.
 from __future__ import annotations
 
 from paceline.core.effects import Notice
+from paceline.core.feature_levels import too_old
 from paceline.core.membership.directory import Directory
 from paceline.core.membership.first_boot import FirstBoot
 from paceline.core.membership.identity import Identity
@@ -33,13 +34,17 @@ class Peering:
         self._settings = settings
         self._identity = identity
         self._spare_cluster_id = spare_cluster_id
+        self._reported_level = 0  # the cluster's, for which this node is too old
 
     def live_peers(self, now: float) -> list[str]:
         """The other nodes of this cluster that were heard lately."""
         return [peer.node_id for peer in self.directory.live(now, self._identity.cluster_id)]
 
-    def on_hello(self, envelope: Envelope, hello: PeerHello, now: float, leader_id: str, term: int) -> None:
-        """A peer says who it is. ``leader_id`` and ``term`` are what this node would tell it."""
+    def on_hello(
+        self, envelope: Envelope, hello: PeerHello, now: float, leader_id: str, term: int, level: int = 0
+    ) -> None:
+        """A peer says who it is. ``leader_id``, ``term`` and ``level``, of the cluster, are what this node would tell
+        it."""
         if hello.cluster_name != self._settings.cluster_name or self._is_stranger(envelope, hello):
             return
         self.directory.add_peer(envelope, hello, now)
@@ -51,8 +56,10 @@ class Peering:
             self._notice("info", f"joined cluster {envelope.cluster_id} through node {envelope.sender}")
         elif envelope.cluster_id and envelope.cluster_id != self._identity.cluster_id:
             self._report_foreign(envelope, hello)
+        if envelope.cluster_id and envelope.cluster_id == self._identity.cluster_id:
+            self._report_own_level(hello.cluster_level)
         if not hello.reply:
-            self.messages.append((envelope.sender, self._hello(now, leader_id, term, reply=True)))
+            self.messages.append((envelope.sender, self._hello(now, leader_id, term, level, reply=True)))
 
     def on_consent(self, sender: str, consent: Consent) -> bool:
         """Somebody hands consents over. True if with them the cluster is formed, and this node is to begin its log."""
@@ -64,11 +71,11 @@ class Peering:
         """Consents that were handed on have arrived."""
         self.first_boot.confirmed(message)
 
-    def meet(self, now: float, leader_id: str, term: int) -> bool:
+    def meet(self, now: float, leader_id: str, term: int, level: int = 0) -> bool:
         """Say hello where it is due, and take the next step of a first boot. True as from :meth:`on_consent`."""
         leaderless = bool(self._identity.cluster_id) and not leader_id
         if due := self.directory.due(now, leaderless=leaderless):
-            hello = self._hello(now, leader_id, term, reply=False)
+            hello = self._hello(now, leader_id, term, level, reply=False)
             self.knocks += [(address, hello) for address in due]
         if self._identity.cluster_id:
             return False
@@ -106,6 +113,12 @@ class Peering:
             f"--expect 0 --join {self.directory.own_address}",
         )
 
+    def _report_own_level(self, cluster_level: int) -> None:
+        """This node may be too old for its cluster. Said once for each level; the status says it all the time."""
+        if cluster_level > max(self._settings.feature_level, self._reported_level):
+            self._reported_level = cluster_level
+            self._notice("error", too_old(self._settings.feature_level, cluster_level))
+
     def _is_stranger(self, envelope: Envelope, hello: PeerHello) -> bool:
         """A node of a cluster knocks here, and this one was pointed at others. It might know this address from the
         node that was here before; to join its cluster would be to join one that nobody named."""
@@ -117,7 +130,7 @@ class Peering:
             and envelope.sender not in self.directory.peers
         )
 
-    def _hello(self, now: float, leader_id: str, term: int, *, reply: bool) -> PeerHello:
+    def _hello(self, now: float, leader_id: str, term: int, level: int, *, reply: bool) -> PeerHello:
         known = [(peer.node_id, peer.address) for peer in self.directory.live(now, self._identity.cluster_id)]
         return PeerHello(
             self.directory.own_address,
@@ -128,6 +141,8 @@ class Peering:
             tuple(known),
             reply,
             self.directory.own_metrics_address,
+            self._settings.feature_level,
+            level,
         )
 
     def _notice(self, level: str, text: str) -> None:

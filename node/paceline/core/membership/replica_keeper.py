@@ -6,8 +6,11 @@ for how long, and who has caught up.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
+from paceline.core.effects import Notice
+from paceline.core.feature_levels import common_level
 from paceline.core.membership.admin_requests import (
     REQUEST_TIMEOUT_S,
     REQUESTS_LIMIT,
@@ -29,7 +32,7 @@ from paceline_protocol.messages import Admin, AdminReply, Config
 
 class ReplicaKeeper:
     """Idle while this node does not lead. ``replies``, for clients by connection, and ``changed``, the configurations
-    that were proposed, are emptied by the caller."""
+    that were proposed, and ``notices`` are emptied by the caller."""
 
     def __init__(
         self, settings: Settings, consensus: Consensus, transfer_leadership: Callable[[float, str], str]
@@ -38,6 +41,8 @@ class ReplicaKeeper:
         self.attendance = Attendance()
         self.replies: list[tuple[bytes, AdminReply]] = []
         self.changed: list[Config] = []
+        self.notices: list[Notice] = []
+        self._too_old: frozenset[str] = frozenset()  # nodes of which that was said
         self._settings = settings
         self._consensus = consensus
         self._transfer_leadership = transfer_leadership
@@ -68,8 +73,9 @@ class ReplicaKeeper:
         self._requests.append(AdminRequest(key, message.request, message.op, message.argument, until))
         return True
 
-    def review(self, leader: Leader, now: float) -> None:
-        """Take the next step toward what was asked for, or else toward what the rule says."""
+    def review(self, leader: Leader, levels: Mapping[str, int], now: float) -> None:
+        """Take the next step toward what was asked for, or else toward what the rule says. ``levels``: the nodes that
+        are heard, this one included, and the feature level that each understands (0: it has not said)."""
         consensus = self._consensus
         if consensus.transfer_target(now):
             return
@@ -83,13 +89,14 @@ class ReplicaKeeper:
             node_id for node_id in current.learners if consensus.match_of(node_id) >= self._reviewed_commit
         )
         self._reviewed_commit = consensus.commit_index
-        view = View(current, consensus.node_id, alive, caught_up, current.limit or settings.voters)
+        too_old = self._report_too_old(levels)
+        view = View(current, consensus.node_id, alive, caught_up, current.limit or settings.voters, too_old)
         if self._requests:
             # A leader of a moment ago has not heard everybody who is there: what needs them must not be refused for it.
             is_early = now < self._began_at + settings.timing.election_timeout_min_s
             if (is_early and not alive.issuperset(current.voters)) or not self._advance(self._requests[0], view, now):
                 return
-        config = next_config(
+        config = self._raised(levels) or next_config(
             current,
             own_id=view.own_id,
             alive=alive,
@@ -100,6 +107,26 @@ class ReplicaKeeper:
         )
         if config is not None:
             self._change(config, now)
+
+    def _raised(self, levels: Mapping[str, int]) -> Config | None:
+        """The configuration with a higher level, once all who replicate, and all others that are heard, understand it.
+        A replica that is not heard may come back as what it was."""
+        config = self._consensus.config
+        level = common_level({*config.voters, *config.learners, *levels}, levels)
+        return replace(config, level=level) if level > config.level else None
+
+    def _report_too_old(self, levels: Mapping[str, int]) -> frozenset[str]:
+        """The nodes that understand less than the cluster has. Each is said once, as long as it is there."""
+        level = self._consensus.config.level
+        too_old = frozenset(node_id for node_id, understood in levels.items() if 0 < understood < level)
+        for node_id in sorted(too_old - self._too_old):
+            text = (
+                f"node {node_id} is too old: it understands feature level {levels[node_id]}, and the cluster has "
+                f"{level}. It neither replicates nor runs tasks until paceline is upgraded there"
+            )
+            self.notices.append(Notice("error", text))
+        self._too_old = too_old
+        return too_old
 
     def _change(self, config: Config, now: float) -> bool:
         """Propose what is wanted. Not before enough of its voters have answered since it was first wanted: one that
@@ -113,8 +140,11 @@ class ReplicaKeeper:
             own = self._consensus.node_id in config.voters
             if len(answered) + own < majority(len(config.voters)):
                 return False
+        level = self._consensus.config.level
         if self._consensus.propose_config(config):
             self.changed.append(config)
+            if config.level > level:
+                self.notices.append(Notice("info", f"feature level {config.level}: all nodes understand it now"))
         return True
 
     def _advance(self, request: AdminRequest, view: View, now: float) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from paceline.core.reports.status import fault_tolerance, forming, leaderless, nodes, role_of
+from paceline.core.reports.status import fault_tolerance, forming, leaderless, nodes, outdated, role_of
 from paceline_protocol.messages import PRIORITY_MAX, Refusal, TaskEnd
 
 if TYPE_CHECKING:
@@ -43,12 +43,12 @@ def metrics(node: NodeCore, now: float) -> dict[str, Any]:
         "redelivered": tally.redelivered,
         "refused": {refusal.name.lower(): tally.refused[refusal] for refusal in Refusal},
         "finished": {end.name.lower(): tally.finished[end] for end in TaskEnd},
-        "duplicates": table.totals["duplicates"],
+        "duplicates": table.totals.duplicates,
         "queue_wait": tally.queue_wait.as_dict(),
         "dispatch_latency": tally.dispatch_latency.as_dict(),
         "duration": tally.duration.as_dict(),
         "by_name": {
-            name: [row[TaskEnd.SUCCEEDED], row[TaskEnd.FAILED], row[TaskEnd.LOST], row[5]]
+            name: {"run_us": row.run_us, "ended": {end.name.lower(): row.ended[end] for end in TaskEnd}}
             for name, row in tally.by_name.items()
         },
         "slots": {"busy": busy, "idle": len(slots.workers) - busy},
@@ -79,6 +79,8 @@ def not_ready(node: NodeCore, now: float) -> list[str]:
     if not node.leader_id(now):
         why = leaderless(node, now)
         reasons.append("no leader is known" + (f": {why}" if why else ""))
+    if why := outdated(node, now):
+        reasons.append(why)
     lacking = behind(node)
     if lacking > BEHIND_LIMIT_ENTRIES:
         reasons.append(f"the log is being caught up: {lacking} committed entries are still to be applied")

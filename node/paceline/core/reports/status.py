@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from paceline.core.feature_levels import too_old
+
 if TYPE_CHECKING:
     from paceline.core.node import NodeCore
 
@@ -29,7 +31,7 @@ def status(node: NodeCore, now: float) -> dict[str, Any]:
         "queued": queued,
         "running": running,
         "tasks": task_names(node),
-        **{f"{name}_total": count for name, count in table.totals.items()},
+        **{f"{name}_total": count for name, count in table.totals.by_name().items()},
         "recorded_total": table.recorded,
         "results_kept": len(table.results),
         "commit_index": node.consensus.commit_index,
@@ -40,6 +42,8 @@ def status(node: NodeCore, now: float) -> dict[str, Any]:
         "sessions": 0 if leader is None else len(leader.sessions),
         "clients": node.clients.rows(now),
         "fault_tolerance": fault_tolerance(node, now),
+        "feature_level": node.levels.of_cluster(now),
+        "too_old": outdated(node, now),
         "voters_wanted": node.consensus.config.limit or node.settings.voters,
         "journal": node.settings.journal,
         "encrypted": node.settings.encrypted,
@@ -93,6 +97,12 @@ def leaderless(node: NodeCore, now: float) -> str:
     )
 
 
+def outdated(node: NodeCore, now: float) -> str:
+    """That this node is too old for its cluster, in words; "" if it is not."""
+    level, understood = node.levels.of_cluster(now), node.levels.understood
+    return too_old(understood, level) if level > understood else ""
+
+
 def nodes(node: NodeCore, now: float) -> list[dict[str, Any]]:
     """One row for each node of the cluster, this one first."""
     cluster_id = node.identity.cluster_id
@@ -100,6 +110,7 @@ def nodes(node: NodeCore, now: float) -> list[dict[str, Any]]:
     config = node.consensus.config
     known = {peer.node_id for peer in node.directory.peers.values() if peer.cluster_id == cluster_id}
     others = sorted((known | set(config.voters) | set(config.learners)) - {node.node_id})
+    levels = node.levels.of_nodes(now)
     rows = []
     for node_id in [node.node_id, *others]:
         is_self = node_id == node.node_id
@@ -113,6 +124,7 @@ def nodes(node: NodeCore, now: float) -> list[dict[str, Any]]:
             "excluded": node_id in config.excluded,
             "is_self": is_self,
             "metrics": _metrics_address(node, node_id),
+            "feature_level": levels.get(node_id) or None,
             **_load(node, node_id),
         }
         rows.append(row)

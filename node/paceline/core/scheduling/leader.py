@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from paceline.core.clients.sessions import ClientSession
+from paceline.core.feature_levels import ClusterLevel
 from paceline.core.incarnation import INCARNATION_SHIFT
 from paceline.core.measures.traces import Traces
 from paceline.core.scheduling.dispatch import Dispatcher
@@ -87,7 +88,8 @@ class Leader:
         self._propose = propose
         self._applied_index = 0
         self.since = now
-        self.missing_voters = 0  # below min_voters nothing is accepted; the caller keeps this up to date
+        self.missing_voters = 0  # below min_voters nothing is accepted; the caller keeps this up to date, and
+        self.cluster_level = ClusterLevel()  # this
         self.tasks = tasks
         self._traces = traces if traces is not None else Traces()
         self.nodes: dict[str, NodeState] = {}
@@ -169,11 +171,13 @@ class Leader:
     def _refusal(self, call: Call) -> tuple[Refusal, str] | None:
         """Why a call can't be admitted, if it can't."""
         settings, tasks = self._settings, self.tasks
-        task_id, name, _priority, args, _options = call
+        task_id, name, _priority, args, options = call
         if self.missing_voters:
             return Refusal.NOT_READY, f"{self.missing_voters} of {settings.min_voters} voters are still to come"
         if task_id in self._table.released:
             return Refusal.UNKNOWN_ID, "this task ended earlier and its result was released"
+        if options is not None and (too_low := self.cluster_level.refusal_of(options)):
+            return Refusal.LEVEL_TOO_LOW, too_low
         if len(args) > settings.payload_limit_bytes:
             return (
                 Refusal.PAYLOAD_TOO_LARGE,
