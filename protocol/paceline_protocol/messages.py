@@ -25,14 +25,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION: Final = 1
 """Written in the second byte of every frame. A change that an older reader can't take raises it."""
 
-TASK_ID_BYTES = 16
-PRIORITY_MAX = 9
-PRIORITY_DEFAULT = 4
+TASK_ID_BYTES: Final = 16
+PRIORITY_MAX: Final = 9
+PRIORITY_DEFAULT: Final = 4
 
 Options: TypeAlias = dict[str, int]
 Call: TypeAlias = tuple[bytes, str, int, bytes, Options | None]
@@ -45,13 +45,13 @@ WireEntry: TypeAlias = tuple[int, int, bytes]
 OPTION_LIMITS: dict[str, int] = {"max_attempts": 2**63 - 1, "delivery": 1, "confirm": 1, "durability": 1, "trace": 1}
 """The options a Call may carry, whole numbers from 0, each with its highest. 0 is the default, as an absent key is.
 What is unknown is refused: silently ignoring it would break what it promises."""
-AT_MOST_ONCE = 1
+AT_MOST_ONCE: Final = 1
 """Of ``delivery``: each start is logged before it is made, and there is one."""
-COMMITTED = 1
+COMMITTED: Final = 1
 """Of ``confirm``: the result is passed on once its outcome is committed."""
-NO_LOG = 1
+NO_LOG: Final = 1
 """Of ``durability``: the leader alone knows of the task, and its client, which submits it again to the next leader."""
-TRACED = 1
+TRACED: Final = 1
 """Of ``trace``: the submitter is told when the task passed where (:class:`Trace`)."""
 
 
