@@ -10,7 +10,7 @@ from core.takeovers import taken_over
 from paceline.core.clients.sessions import ClientSession
 from paceline.core.scheduling.leader import Leader
 from paceline.core.scheduling.nodes import BEAT_UNCHANGED_S
-from paceline.core.scheduling.recording import RELEASE_TASKS
+from paceline.core.scheduling.releases import RELEASE_TASKS
 from paceline.core.settings import Settings
 from paceline.core.state.table import TaskTable
 from paceline.core.state.task import State, Task

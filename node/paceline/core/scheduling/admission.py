@@ -12,6 +12,7 @@ from paceline.core.clients.sessions import ClientSession
 from paceline.core.measures.traces import Traces
 from paceline.core.scheduling.live_tasks import LiveTasks
 from paceline.core.scheduling.recording import Recording
+from paceline.core.scheduling.releases import Releases
 from paceline.core.settings import Settings
 from paceline.core.state.table import TaskTable
 from paceline.core.state.task import Task
@@ -29,6 +30,7 @@ class Admission:
         tasks: LiveTasks,
         sessions: SessionTable,
         recording: Recording,
+        releases: Releases,
         traces: Traces,
     ) -> None:
         self.missing_voters = 0
@@ -37,6 +39,7 @@ class Admission:
         self._tasks = tasks
         self._sessions = sessions
         self._recording = recording
+        self._releases = releases
         self._traces = traces
 
     def submit(self, session: ClientSession, submit: Submit, now: float) -> None:
@@ -111,8 +114,9 @@ class Admission:
     def acknowledge(self, session: ClientSession, ack: int, now: float) -> None:
         """The client has everything up to this Update; its results are released together with others."""
         acknowledged = session.acknowledge(ack, now)
-        if acknowledged:
-            self._recording.release(acknowledged, now)
+        self._releases.add(
+            [task_id for task_id in acknowledged if self._recording.result_of(task_id)], now
+        )  # if logged
 
     def _attach(self, task: Task, session: ClientSession) -> None:
         """The result of an open task goes to this session."""

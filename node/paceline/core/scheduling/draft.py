@@ -94,10 +94,6 @@ class Proposals:
         # If nothing of it was new, it is durable when the originals are, which were proposed before.
         self._proposed.append((self._last_index, draft))
 
-    def release(self, ids: list[bytes]) -> None:
-        """Propose that these results are not kept any longer."""
-        self._propose(EntryKind.RELEASE, join_ids(ids), None)
-
     def pop_applied(self, index: int) -> Draft | None:
         """The next of what was proposed that is applied by this log entry, if there is one."""
         if self._proposed and self._proposed[0][0] <= index:

@@ -6,7 +6,7 @@ rebuilt.
 
 Its parts are its conversations, and each hears the messages of its own:
 
-- ``admission``: clients submit, wait, acknowledge; ``sessions`` is what they are owed.
+- ``admission``: clients submit, wait, acknowledge; ``sessions`` is what they are owed, ``releases`` what they have.
 - ``nodes``: they beat, enrol, report, give back; they are sent tasks.
 - ``recording``: what happens to a task, written at once into the queue (``tasks``), the draft of the log, and its
   session.
@@ -36,6 +36,7 @@ from paceline.core.scheduling.draft import Propose
 from paceline.core.scheduling.live_tasks import LiveTasks
 from paceline.core.scheduling.nodes import Nodes
 from paceline.core.scheduling.recording import Recording
+from paceline.core.scheduling.releases import Releases
 from paceline.core.settings import Settings
 from paceline.core.state.table import TaskTable
 from paceline.core.state.task import Task
@@ -61,14 +62,16 @@ class Leader:
         self.tasks = tasks
         self.sessions = SessionTable(settings.session_limit)
         self.cancelling = Cancelling()
+        self.releases = Releases(propose, settings.release_interval_s)
         self.dispatcher = Dispatcher(tasks)
+        self._applied_index = 0
         self._settings = settings
         self._traces = traces if traces is not None else Traces()
         self.recording = Recording(
             settings, table, propose, tasks, self.sessions, self.cancelling, self.dispatcher.durations, self._traces
         )
         self.nodes = Nodes(settings, term, now, tasks, self.dispatcher, self.recording, self.cancelling)
-        self.admission = Admission(settings, table, tasks, self.sessions, self.recording, self._traces)
+        self.admission = Admission(settings, table, tasks, self.sessions, self.recording, self.releases, self._traces)
 
     def dispatch(self, now: float) -> None:
         """Hand out what there is credit for."""
@@ -103,18 +106,19 @@ class Leader:
 
     def log(self, now: float) -> None:
         """Propose what came since the last time."""
-        self.recording.propose(now)
+        self.recording.propose()
+        self.releases.propose(now)
         self._review_due(now)
         self._confirm(now)
 
     def applied(self, index: int, now: float) -> None:
         """Everything up to this log entry is committed and applied."""
-        self.recording.applied(index)
+        self._applied_index = index
         self._confirm(now)
 
     def _confirm(self, now: float) -> None:
         """As far as it is applied: tell clients what is accepted or ended, and nodes what is recorded; start tasks."""
-        while (draft := self.recording.confirm(now)) is not None:
+        while (draft := self.recording.confirm(self._applied_index, now)) is not None:
             self.nodes.recorded(draft.recorded)
             if draft.starting:
                 started = self.nodes.start(draft.starting)
@@ -155,8 +159,8 @@ class Leader:
     @property
     def due(self) -> float:
         """Nothing of clients is due earlier: an `accepted` that waits, ids to release."""
-        sessions, recording = self.sessions.due, self.recording.due
-        return sessions if sessions < recording else recording
+        accepted, release = self.sessions.due, self.releases.due
+        return accepted if accepted < release else release
 
     def _review_due(self, now: float) -> None:
         if now >= self.due:
@@ -164,7 +168,7 @@ class Leader:
 
     def _find_due(self) -> None:
         self.sessions.find_due()
-        self.recording.find_due()
+        self.releases.find_due(self.recording.is_logging)
 
     def take_updates(self, now: float) -> list[tuple[bytes, Update]]:
         """The Updates that are due to clients."""

@@ -75,7 +75,6 @@ class LiveTasks:
 
     def recover(self, task: Task, lost_attempts: int, now: float) -> None:
         """Take a task that an earlier leader had accepted. It waits for the nodes' accounts: adopt(), or settle()."""
-        task.state = State.RECOVERED
         task.lost_attempts = lost_attempts
         task.attempt = lost_attempts + 1
         task.node = ""
@@ -85,6 +84,7 @@ class LiveTasks:
         self._enter(task, self._recovered, now)
 
     def _enter(self, task: Task, place: Place, now: float) -> None:
+        task.state = place.state
         task.age = self._next_age
         task.arrived_at = now
         self._next_age += 1

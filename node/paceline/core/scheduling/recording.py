@@ -1,5 +1,4 @@
-"""Whatever happens to a task and is to be remembered: it is accepted, starts, comes back, ends, and its result is
-released.
+"""Whatever happens to a task and is to be remembered: it is accepted, starts, comes back, ends.
 
 Three books have to agree on that: the queue (``LiveTasks``), the log (``draft.py``) and what the submitter is owed (its
 session). So each method here is one thing that happens, and writes all that follows from it into all three. Nobody else
@@ -14,7 +13,6 @@ asks is told how it ended, or waits with its submitter.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from math import inf
 from typing import Final
 
 from paceline.core.clients.session_table import SessionTable
@@ -31,9 +29,6 @@ from paceline_protocol.errors import RemoteProtocolError
 from paceline_protocol.messages import Call, CancelState, Outcome, Submit, TaskEnd
 from paceline_protocol.payload import ErrorInfo, pack_error_info
 
-RELEASE_TASKS: Final = 256
-"""Under load ids are released as soon as there are so many, as thousands at once would hold up what runs."""
-
 _SUCCEEDED: Final = int(TaskEnd.SUCCEEDED)
 _FAILED: Final = int(TaskEnd.FAILED)
 _CANCELLED: Final = int(TaskEnd.CANCELLED)
@@ -45,8 +40,7 @@ _OF_WHAT_WAS_LOST: Final = frozenset((_LOST,))
 class Recording:
     """Of one leader. ``is_logging``: the caller ends that while another node takes over, who needs a log that stands
     still. Then nothing may start or end here, or the next leader would not know of it: the nodes report their outcomes
-    to that one. ``is_awaited``: tasks or results wait for what propose() would propose. ``due``: no release is due
-    earlier."""
+    to that one. ``is_awaited``: tasks or results wait for what propose() would propose."""
 
     def __init__(
         self,
@@ -61,7 +55,6 @@ class Recording:
     ) -> None:
         self.is_logging = True
         self.is_awaited = False
-        self.due = inf
         self._settings = settings
         self._table = table
         self._tasks = tasks
@@ -70,11 +63,8 @@ class Recording:
         self._durations = durations
         self._traces = traces
         self._proposals = Proposals(propose)
-        self._applied_index = 0
         self._ending: dict[bytes, tuple[int, bytes]] = {}  # how tasks ended, until that is applied
         self._withheld: dict[bytes, Task] = {}  # ended, and their submitters learn of it once that is applied
-        self._to_release: list[bytes] = []
-        self._release_at = inf
 
     # --- what is known ------------------------------------------------------------------------------------------
 
@@ -110,15 +100,6 @@ class Recording:
         """Its session is told ``submit.seq`` once these tasks are committed, which are those of it that are new and to
         be logged. ``complete``: they are all that it brought."""
         self._proposals.draft.submitted(session, submit, tasks, complete=complete)
-
-    def release(self, ids: list[bytes], now: float) -> None:
-        """The owners of these results have them. They are released together with others."""
-        released = [task_id for task_id in ids if self.result_of(task_id)]  # of what is logged
-        if released:
-            if not self._to_release:
-                self._release_at = now + self._settings.release_interval_s
-                self.due = min(self.due, self._release_at)
-            self._to_release += released
 
     # --- tasks start, and come back -----------------------------------------------------------------------------
 
@@ -226,28 +207,16 @@ class Recording:
 
     # --- the log ------------------------------------------------------------------------------------------------
 
-    def propose(self, now: float) -> None:
+    def propose(self) -> None:
         """Propose what came since the last time."""
         self.is_awaited = False
         if self._proposals.draft:
             self._proposals.propose_draft()
-        if now >= self._release_at or len(self._to_release) >= RELEASE_TASKS:
-            self._proposals.release(self._to_release)
-            self._to_release = []
-            self._release_at = inf
 
-    def find_due(self) -> None:
-        """Find the next deadline anew."""
-        self.due = self._release_at if self.is_logging else inf
-
-    def applied(self, index: int) -> None:
-        """Everything up to this log entry is committed and applied."""
-        self._applied_index = index
-
-    def confirm(self, now: float) -> Draft | None:
+    def confirm(self, index: int, now: float) -> Draft | None:
         """Tell clients what is accepted, or ended, by the oldest draft that is applied. Returns that draft, of which
         nodes have to be told the rest; None if there is no such."""
-        draft = self._proposals.pop_applied(self._applied_index)
+        draft = self._proposals.pop_applied(index)
         if draft is None:
             return None
         self._tasks.tally.accepted += len(draft.new)
