@@ -15,6 +15,9 @@ A new state is a row or more of ``TRANSITIONS``, and a place for it in :meth:`Li
 task can be counted, cancelled and ended, and :meth:`LiveTasks.check` covers it. A state that nothing leaves is an end,
 and has no place. What others need to know of a state is a predicate of Task, so that nobody else compares states.
 
+Tasks wait in lanes by ``age``, the order in which they came. One that comes into its lane later than others that came
+after it needs a new age, or its place is searched for among all of them.
+
 Which task goes to which node is decided in ``dispatch.py``, what the log and the submitter are told in
 ``recording.py``. Nothing here is replicated: each leader builds it anew.
 """
@@ -126,7 +129,7 @@ class LiveTasks:
         """The log says that it started. True: it may be sent to the node where it has its place. False: it has left
         that place, or ended, meanwhile; if it is handed out again, its start need not be logged again."""
         task.lost_attempts = 1
-        if task.state != State.STARTING:
+        if not task.is_starting:
             return False
         task.state = next_state(task.state, Event.DISPATCH)
         self._starting.count -= 1  # it stays in the ledger, and in its order there
@@ -202,7 +205,7 @@ class LiveTasks:
 
     def may_be_at_a_node(self, task: Task) -> bool:
         """Whether a node may have it: it was sent there, or an earlier leader may have sent it."""
-        return task.state == State.DISPATCHED or (task.state == State.RECOVERED and not self.is_settled)
+        return task.is_dispatched or (task.is_recovered and not self.is_settled)
 
     def count(self, state: int) -> int:
         """How many live tasks have this state."""
