@@ -20,7 +20,7 @@ The rules:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from paceline_protocol import fields as f
 from paceline_protocol import messages as m
@@ -64,8 +64,8 @@ __all__ = [
     "split_ids",
 ]
 
-HEADER_BYTES = 3
-_COPIED_BYTES = 4096
+HEADER_BYTES: Final = 3
+_COPIED_BYTES: Final = 4096
 
 # --- frames -----------------------------------------------------------------------------------------------------
 

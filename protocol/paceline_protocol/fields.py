@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import IntEnum
-from typing import Any
+from typing import Any, Final
 
 from paceline_protocol import messages as m
 from paceline_protocol.errors import LimitExceeded
@@ -137,7 +137,7 @@ def _priority(value: Any) -> None:
 # closer"; then field by field, which takes the rare (options) and says what is wrong with the rest. The first look is
 # written out, type by type, since compiled it then makes no object: a task is looked at five times on its way.
 
-_TASK_ENDS = frozenset(int(state) for state in m.TaskEnd)
+_TASK_ENDS: Final = frozenset(int(state) for state in m.TaskEnd)
 
 
 def is_call(item: Any) -> bool:

@@ -8,13 +8,13 @@ fields of a message in one call; they take only what is certainly valid, and wha
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from paceline_protocol import fields as f
 from paceline_protocol import messages as m
 from paceline_protocol.limits import MAX_BATCH_ITEMS, MAX_INT
 
-MAGIC = 0x50  # "P"
+MAGIC: Final = 0x50  # "P"
 
 _refusals: f.Check = f.many(f.record(f.identifier, f.one_of(m.Refusal), f.string))
 _pairs: f.Check = f.many(f.record(f.string, f.string))
@@ -22,7 +22,7 @@ _entries: f.Check = f.many(f.record(f.integer, f.entry_kind, f.octets))
 _stamps: f.Check = f.many(f.record(f.one_of(m.Stage), f.integer))
 _attempts: f.Check = f.many(f.record(f.identifier, f.integer))
 
-KINDS: dict[int, tuple[type[m.Message], tuple[f.Check, ...]]] = {
+KINDS: Final[dict[int, tuple[type[m.Message], tuple[f.Check, ...]]]] = {
     # client -> node
     1: (m.Hello, (f.identifier, f.string)),
     2: (m.Submit, (f.integer, f.integer, f.octets, f.boolean)),
@@ -90,7 +90,7 @@ KINDS: dict[int, tuple[type[m.Message], tuple[f.Check, ...]]] = {
 }
 """Kind -> (class, one check per field). The numbers are on the wire: never renumber, never reuse."""
 
-_TRUSTED = frozenset(
+_TRUSTED: Final = frozenset(
     {
         *(m.Submit, m.Update, m.Append, m.SnapshotChunk, m.Beat, m.NodeBeat, m.Dispatch, m.NodeOutcomes, m.Run, m.Done),
         m.Trace,
@@ -152,7 +152,7 @@ def _is_done_of_one(fields: Any) -> bool:
     return f.is_outcome(_only_record(fields))
 
 
-AT_ONCE: dict[type[m.Message], Callable[[Any], bool]] = {
+AT_ONCE: Final[dict[type[m.Message], Callable[[Any], bool]]] = {
     m.Submit: _is_submit,
     m.Update: _is_update,
     m.Run: _is_run_of_one,
@@ -175,8 +175,8 @@ def _shape(kind: int, cls: type[m.Message], checks: tuple[f.Check, ...]) -> Shap
     return Shape(header, cls, checks, cls in _TRUSTED, AT_ONCE.get(cls))
 
 
-BY_KIND: dict[int, Shape] = {kind: _shape(kind, cls, checks) for kind, (cls, checks) in KINDS.items()}
-BY_CLASS: dict[type[m.Message], Shape] = {shape.cls: shape for shape in BY_KIND.values()}
+BY_KIND: Final[dict[int, Shape]] = {kind: _shape(kind, cls, checks) for kind, (cls, checks) in KINDS.items()}
+BY_CLASS: Final[dict[type[m.Message], Shape]] = {shape.cls: shape for shape in BY_KIND.values()}
 
 
 def check_fields(shape: Shape, fields: Any) -> None:

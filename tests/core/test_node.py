@@ -138,7 +138,7 @@ def test_a_client_that_asks_for_the_status_alone_keeps_its_session() -> None:
     assert node.leader is not None
     node.on_client(b"c", Hello(b"c" * 16, ""), 0.0)
     node.on_client(b"c", StatusRequest(1), 50.0)
-    assert node.leader.sessions[b"c"].heard_at == 50.0
+    assert node.leader.sessions.by_key[b"c"].heard_at == 50.0
 
 
 def test_a_blank_node_joins_the_cluster_of_a_peer_of_its_name_and_of_no_other() -> None:
@@ -200,8 +200,8 @@ def test_consents_meant_for_another_node_are_neither_taken_nor_dropped() -> None
 def test_malformed_outcomes_of_a_node_are_reported_and_survived() -> None:
     node = leading()
     assert node.leader is not None
-    node.leader.beat(["b"], 0.0)
-    node.leader.nodes["b"].enrolled = True
+    node.leader.nodes.beat(["b"], 0.0)
+    node.leader.nodes.by_id["b"].enrolled = True
     node.on_peer(Envelope("cluster-a", "b", 1, "a"), [NodeOutcomes(node.leader.term, 1, b"\xc1")], 0.0)
     assert [notice.level for notice in node.take_effects(0.0).notices][-1] == "error"
 

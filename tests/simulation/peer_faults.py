@@ -15,8 +15,10 @@ from paceline.core.raft.consensus import Consensus
 from paceline.core.raft.election import ElectionTimer
 from paceline.core.raft.writes import Writes
 from paceline.core.scheduling.credits import NodeLedger
-from paceline.core.scheduling.draft import Draft
+from paceline.core.scheduling.draft import Draft, Proposals
 from paceline.core.scheduling.leader import Leader
+from paceline.core.scheduling.nodes import Nodes
+from paceline.core.scheduling.recording import Recording
 from paceline.core.state import snapshots
 from paceline.core.state.results import Results
 from paceline.core.state.table import TaskTable
@@ -86,17 +88,17 @@ def raise_alone(true: Any) -> Any:
 
 
 def acknowledge_at_once(true: Method) -> Method:
-    def on_outcomes(self: Leader, node_id: str, *args: Any) -> None:
+    def on_outcomes(self: Nodes, node_id: str, *args: Any) -> None:
         true(self, node_id, *args)
-        if node_id in self.nodes:
-            self.nodes[node_id].outcome_seq = self.nodes[node_id].outcome_seen
+        if node_id in self.by_id:
+            self.by_id[node_id].outcome_seq = self.by_id[node_id].outcome_seen
 
     return on_outcomes
 
 
 def end_before_acceptance(true: Method) -> Method:
-    def propose_draft(self: Leader) -> None:
-        draft = self._draft
+    def propose_draft(self: Proposals) -> None:
+        draft = self.draft
         ended, draft.outcomes = draft.outcomes, []
         if ended:
             self._propose(EntryKind.OUTCOME, encode_outcomes(ended), ended)
@@ -107,30 +109,30 @@ def end_before_acceptance(true: Method) -> Method:
 
 
 def start_with_acceptance(true: Method) -> Method:
-    def dispatch(self: Leader) -> None:
-        true(self)
-        self._start(self._draft.starting)
+    def dispatch(self: Leader, now: float) -> None:
+        true(self, now)
+        self.nodes.start(self.recording._proposals.draft.starting)
 
     return dispatch
 
 
 def do_not_log_starts(true: Method) -> Method:
-    def propose_draft(self: Leader) -> None:
-        draft, self._draft = self._draft, Draft()
+    def propose_draft(self: Proposals) -> None:
+        draft, self.draft = self.draft, Draft()
         if draft.new:
-            self._proposed_index = self._propose(EntryKind.ACCEPT, draft.packed_calls(), draft.new)
+            self._last_index = self._propose(EntryKind.ACCEPT, draft.packed_calls(), draft.new)
         if draft.attempts_lost:
-            self._proposed_index = self._propose(EntryKind.ATTEMPT, join_ids(draft.attempts_lost), None)
+            self._last_index = self._propose(EntryKind.ATTEMPT, join_ids(draft.attempts_lost), None)
         if draft.outcomes:
-            self._proposed_index = self._propose(EntryKind.OUTCOME, encode_outcomes(draft.outcomes), draft.outcomes)
-        self._proposed.append((self._proposed_index, draft))
+            self._last_index = self._propose(EntryKind.OUTCOME, encode_outcomes(draft.outcomes), draft.outcomes)
+        self._proposed.append((self._last_index, draft))
 
     return propose_draft
 
 
 def take_old_accounts(true: Method) -> Method:
-    def on_enrol(self: Leader, node_id: str, enrol: Any, now: float) -> None:
-        state = self.nodes.get(node_id)
+    def on_enrol(self: Nodes, node_id: str, enrol: Any, now: float) -> None:
+        state = self.by_id.get(node_id)
         if state is not None and state.account >> 32 == enrol.version >> 32:
             state.account = min(state.account, enrol.version - 1)
         true(self, node_id, enrol, now)
@@ -139,16 +141,16 @@ def take_old_accounts(true: Method) -> Method:
 
 
 def give_back_whatever_is_missing(true: Method) -> Method:
-    def on_enrol(self: Leader, node_id: str, enrol: Any, now: float) -> None:
+    def on_enrol(self: Nodes, node_id: str, enrol: Any, now: float) -> None:
         true(self, node_id, enrol._replace(dispatch_seq=2**62), now)
 
     return on_enrol
 
 
 def take_any_batch(true: Method) -> Method:
-    def on_outcomes(self: Leader, node_id: str, term: int, seq: int, outcomes: Any, now: float) -> None:
-        if node_id in self.nodes:
-            self.nodes[node_id].outcome_seen = seq - 1
+    def on_outcomes(self: Nodes, node_id: str, term: int, seq: int, outcomes: Any, now: float) -> None:
+        if node_id in self.by_id:
+            self.by_id[node_id].outcome_seen = seq - 1
         true(self, node_id, term, seq, outcomes, now)
 
     return on_outcomes
@@ -159,19 +161,16 @@ def release_early(true: Method) -> Method:
 
 
 def keep_credit(true: Method) -> Method:
-    def drop(self: NodeLedger, task_id: bytes) -> Any:
-        task = self.held.get(task_id)
-        if task is not None:
-            self.held[b"leak" + task_id] = self.held.pop(task_id)
-        return task
+    def take(self: NodeLedger, task: Task) -> None:
+        self.held[b"leak" + task.id] = self.held.pop(task.id)
 
-    return drop
+    return take
 
 
 def lose_any_attempt(true: Method) -> Method:
-    def attempts_lost(self: Leader, outcomes: Any, node_id: str) -> None:
-        live = self.tasks.live
-        true(self, [(o[0], live[o[0]].attempt if o[0] in live else o[1], *o[2:]) for o in outcomes], node_id)
+    def attempts_lost(self: Recording, outcomes: Any, node_id: str, now: float) -> None:
+        live = self._tasks.live
+        true(self, [(o[0], live[o[0]].attempt if o[0] in live else o[1], *o[2:]) for o in outcomes], node_id, now)
 
     return attempts_lost
 

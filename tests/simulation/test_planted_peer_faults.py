@@ -29,8 +29,11 @@ from paceline.core.raft.election import ElectionTimer
 from paceline.core.raft.replication import Replication
 from paceline.core.raft.writes import Writes
 from paceline.core.scheduling.credits import NodeLedger
-from paceline.core.scheduling.dispatch import Dispatcher
+from paceline.core.scheduling.draft import Proposals
 from paceline.core.scheduling.leader import Leader
+from paceline.core.scheduling.live_tasks import LiveTasks
+from paceline.core.scheduling.nodes import Nodes
+from paceline.core.scheduling.recording import Recording
 from paceline.core.state import snapshots
 from paceline.core.state.results import Results
 from paceline.core.state.task import Task
@@ -138,7 +141,7 @@ FAULTS = [
         faults=CRASHES,
         finding="this node understands up to",
     ),
-    Fault("logs the end before the acceptance", Leader, "_propose_draft", broken.end_before_acceptance),
+    Fault("logs the end before the acceptance", Proposals, "propose_draft", broken.end_before_acceptance),
     Fault(
         "releases before it is acknowledged",
         sessions.ClientSession,
@@ -147,19 +150,19 @@ FAULTS = [
         f"{SESSIONS}_results_are_released_when_their_update_is_acknowledged_and_once",
     ),
     # what is started
-    Fault("does not see that a task is known", Leader, "_open_task", broken.say_unknown, faults=CRASHES),
-    Fault("logs no start", Leader, "_propose_draft", broken.do_not_log_starts, faults=CRASHES),
+    Fault("does not see that a task is known", Recording, "open_task", broken.say_unknown, faults=CRASHES),
+    Fault("logs no start", Proposals, "propose_draft", broken.do_not_log_starts, faults=CRASHES),
     Fault("starts before the start is logged", Leader, "dispatch", broken.start_with_acceptance, faults=CRASHES),
-    Fault("starts again what a leader had started", Leader, "_give_up_exhausted", broken.skip, faults=CRASHES),
-    Fault("does not see that a node was restarted", Leader, "_node_restarted", broken.skip, faults=CRASHES),
+    Fault("starts again what a leader had started", Recording, "give_up_exhausted", broken.skip, faults=CRASHES),
+    Fault("does not see that a node was restarted", Nodes, "_node_restarted", broken.skip, faults=CRASHES),
     Fault(
         "takes old accounts",
-        Leader,
+        Nodes,
         "on_enrol",
         broken.take_old_accounts,
         f"{LEADER}_an_old_account_that_comes_late_is_ignored",
     ),
-    Fault("gives back what is under way", Leader, "on_enrol", broken.give_back_whatever_is_missing, faults=SLOW),
+    Fault("gives back what is under way", Nodes, "on_enrol", broken.give_back_whatever_is_missing, faults=SLOW),
     Fault("takes a dispatch twice", LeaderLink, "on_dispatch", broken.take_twice, faults=DUPLICATES),
     Fault(
         "numbers dispatches from zero",
@@ -193,15 +196,15 @@ FAULTS = [
     ),
     Fault(
         "does not adopt what runs",
-        Dispatcher,
+        LiveTasks,
         "adopt",
         broken.skip,
         f"{LEADER}_a_new_leader_leaves_tasks_where_they_run_and_dispatches_the_rest",
     ),
     Fault(
         "ignores the number of an attempt",
-        Leader,
-        "_attempts_lost",
+        Recording,
+        "attempts_lost",
         broken.lose_any_attempt,
         f"{LEADER}_the_loss_of_an_attempt_that_is_not_the_current_one_changes_nothing",
     ),
@@ -211,21 +214,21 @@ FAULTS = [
     Fault("gives back what runs", Slots, "revoke", broken.give_back_what_runs, faults=CANCELS),
     Fault(
         "acknowledges outcomes at once",
-        Leader,
+        Nodes,
         "on_outcomes",
         broken.acknowledge_at_once,
         f"{LEADER}_a_node_may_forget_outcomes_only_once_they_are_committed",
     ),
     Fault(
         "takes outcomes behind a gap",
-        Leader,
+        Nodes,
         "on_outcomes",
         broken.take_any_batch,
         f"{LEADER}_outcomes_behind_a_gap_are_not_taken_until_it_is_closed",
     ),
     # what is never finished
-    Fault("never runs what it recovered", Dispatcher, "settle", broken.always(0), faults=CRASHES),
-    Fault("never gives credit back", NodeLedger, "drop", broken.keep_credit),
+    Fault("never runs what it recovered", LiveTasks, "settle", broken.always(0), faults=CRASHES),
+    Fault("never gives credit back", NodeLedger, "take", broken.keep_credit),
     Fault("forgets outcomes before they are recorded", Slots, "report", broken.forget_outcomes, faults=DUPLICATES),
     Fault("client forgets what it sent", CallLedger, "requeue_sent", broken.forget_sent, faults=CRASHES),
     Fault("client forgets what only a leader had", CallLedger, "requeue_sent", broken.forget_taken, faults=CRASHES),

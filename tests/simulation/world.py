@@ -26,6 +26,7 @@ from pathlib import Path
 from paceline.core.incarnation import INCARNATION_SHIFT
 from paceline.core.node import NodeCore
 from paceline.core.raft.consensus import Timing
+from paceline.core.scheduling.live_tasks import Misplaced
 from paceline.core.settings import Settings
 from paceline.core.state.snapshots import digests_of
 from paceline.runtime.journal.writer import Writer
@@ -488,7 +489,8 @@ class World:
         if leader is None:
             node.dispatched = {}
             return
-        before, node.dispatched = node.dispatched, {each: state.dispatch_seq for each, state in leader.nodes.items()}
+        states = leader.nodes.by_id
+        before, node.dispatched = node.dispatched, {each: state.dispatch_seq for each, state in states.items()}
         first = 1 << INCARNATION_SHIFT  # the numbers begin anew with each start of a node
         if all(seq == before.get(each, 0) or not seq % first for each, seq in node.dispatched.items()):
             return
@@ -498,6 +500,15 @@ class World:
         if len({core.node_id, *heard}.intersection(voters)) <= len(voters) // 2:
             raise InvariantBroken(f"{core.node_id} dispatches, and can have heard only {heard} of {voters}")
 
+    def _check_places(self, core: NodeCore) -> None:
+        """Every task of a leader is in exactly one place."""
+        if core.leader is None:
+            return
+        try:
+            core.leader.tasks.check()
+        except Misplaced as misplaced:
+            raise InvariantBroken(f"{core.node_id}, which leads: {misplaced}") from misplaced
+
     def _check_digest(self, node: SimulatedNode, core: NodeCore) -> None:
         """Equal logs make equal states, byte for byte."""
         applied = core.consensus.applied_index
@@ -506,6 +517,7 @@ class World:
         if applied < node.checked_digest + DIGEST_EVERY_ENTRIES:
             return
         node.checked_digest = applied
+        self._check_places(core)
         digests = digests_of(core.table)
         known = self._digests.setdefault(applied, digests)
         if known != digests:

@@ -205,7 +205,7 @@ class NodeCore:
         session = leader.sessions.get(key) if leader is not None else None
         if isinstance(message, Submit) and leader is not None and session is not None:
             try:
-                leader.submit(session, message, now)
+                leader.admission.submit(session, message, now)
             except ProtocolError as error:
                 self.tally.refuse(Refusal.BAD_REQUEST)
                 self._reply(key, Failure(Refusal.BAD_REQUEST, str(error)))
@@ -217,7 +217,7 @@ class NodeCore:
         self._effects_at = self._log_at = -inf
         if isinstance(message, Hello):
             if leader is not None:
-                leader.open_session(key, now)
+                leader.sessions.open(key, now)
             self._reply(key, self._welcome(now))
         elif isinstance(message, StatusRequest):
             self.clients.told(key, message.about, now)
@@ -227,12 +227,12 @@ class NodeCore:
         elif leader is None or session is None:
             self._reply(key, self._redirect(now))
         elif isinstance(message, Ping):
-            leader.acknowledge(session, message.ack, now)
+            leader.admission.acknowledge(session, message.ack, now)
             self._reply(key, Pong(leader.term))
         elif isinstance(message, Wait):
-            leader.wait(session, message, now)
+            leader.admission.wait(session, message, now)
         elif isinstance(message, Cancel):
-            leader.cancel(session, message)
+            leader.cancel(session, message, now)
         elif isinstance(message, Admin) and self.keeper.ask(key, message, now):
             self._review_replicas(leader, now)
 
@@ -241,7 +241,7 @@ class NodeCore:
         self._effects_at = self._log_at = -inf
         self.clients.gone(key)
         if self.leader is not None:
-            self.leader.close_session(key)
+            self.leader.sessions.close(key)
 
     def _welcome(self, now: float) -> Welcome:
         leader_id = self.leader_id(now)
@@ -316,16 +316,16 @@ class NodeCore:
             return
         elif isinstance(message, NodeOutcomes):
             try:
-                self.leader.on_outcomes(sender, message.term, message.seq, decode_outcomes(message.outcomes), now)
+                self.leader.nodes.on_outcomes(sender, message.term, message.seq, decode_outcomes(message.outcomes), now)
             except ProtocolError as error:
                 self._notice("error", f"node {sender} sent malformed outcomes: {error}")
         elif isinstance(message, NodeBeat):
-            self.leader.on_node_beat(sender, message, now)
+            self.leader.nodes.on_beat(sender, message, now)
         elif isinstance(message, Enrol):
             if self.levels.may_take_part(sender):
-                self.leader.on_enrol(sender, message, now)
+                self.leader.nodes.on_enrol(sender, message, now)
         elif isinstance(message, Revoked):
-            self.leader.on_revoked(sender, message)
+            self.leader.nodes.on_revoked(sender, message, now)
         elif isinstance(message, Trace):
             self.traces.add(message)
 
@@ -414,8 +414,8 @@ class NodeCore:
         if leader is not None:
             if heartbeat or now >= self._next_beat:
                 self._next_beat = inf
-                leader.beat(self._live_nodes(now), now)
-            for node_id in leader.tick(now, self._live_nodes(now) if not leader.tasks.settled else ()):
+                leader.nodes.beat(self._live_nodes(now), now)
+            for node_id in leader.tick(now, self._live_nodes(now) if not leader.tasks.is_settled else ()):
                 self._notice("warning", f"node {node_id} is silent; its tasks are given to others")
             if heartbeat:
                 self._review_replicas(leader, now)
@@ -442,8 +442,8 @@ class NodeCore:
     def _review_replicas(self, leader: Leader, now: float) -> None:
         keeper = self.keeper
         keeper.review(leader, self.levels.of_nodes(now), now)
-        leader.missing_voters = self.missing_voters()
-        leader.cluster_level = self.levels.in_force(now)
+        leader.admission.missing_voters = self.missing_voters()
+        leader.admission.cluster_level = self.levels.in_force(now)
         for config in keeper.changed:
             learners = ", ".join(config.learners) or "none"
             self._notice("info", f"replicas: voters {', '.join(config.voters)}; learners {learners}")
@@ -485,7 +485,7 @@ class NodeCore:
             self.leader = None
             self.keeper.end()
             redirect = self._redirect(now)
-            for key in leader.sessions:
+            for key in leader.sessions.by_key:
                 self._reply(key, redirect)
             self._notice("warning", f"no longer leading (term {leader.term})")
             leader = None
@@ -506,17 +506,16 @@ class NodeCore:
         consensus = self.consensus
         takeover = self._takeover
         if takeover is None or (takeover.term, takeover.applied_index) != (consensus.term, consensus.applied_index):
-            takeover = Takeover(self.table, consensus.term, consensus.applied_index, self.node_id)
+            takeover = Takeover(self.table, consensus.term, consensus.applied_index, self.node_id, self.tally)
         self._takeover = takeover
-        takeover.tasks.now, takeover.tasks.tally = now, self.tally
-        if takeover.step():
+        if takeover.step(now):
             self._takeover = None
             self.leader = Leader(
                 self.settings, consensus.term, self.table, self._propose, now, takeover.tasks, self.traces
             )
             self.leader.applied(consensus.applied_index, now)
-            self.leader.missing_voters = self.missing_voters()
-            self.leader.cluster_level = self.levels.in_force(now)
+            self.leader.admission.missing_voters = self.missing_voters()
+            self.leader.admission.cluster_level = self.levels.in_force(now)
             self.elections_won += 1
             self._next_beat = now  # at once, and from then on with the heartbeats of consensus
             self._schedule()
@@ -548,7 +547,7 @@ class NodeCore:
         """The part of the effects that waits for nothing, not even for the log. Before take_effects it makes a round
         trip shorter: whoever waits can go on while the rest of the turn is done."""
         self._pass_work(now)
-        if self.leader is not None and self.leader.log_is_awaited:
+        if self.leader is not None and self.leader.recording.is_awaited:
             self._effects_at = self._log_at = -inf
         to_workers = self.leader_link.assign() if self.leader_link.slots.queue else []
         to_peers: list[PeerBatch] = []
@@ -586,9 +585,9 @@ class NodeCore:
             if is_current and self.leader is not None:
                 self.leader.applied(ready.committed[-1].index, now)
         if self.leader is not None:
-            if self.leader.to_nodes:
+            if self.leader.nodes.outbox:
                 self._pass_work(now)  # what waited for its start to be logged
-            if self.leader.log_is_awaited and not is_handing_over:
+            if self.leader.recording.is_awaited and not is_handing_over:
                 self._effects_at = self._log_at = -inf
         self._review_if_changed(now)
         if ready.snapshots_wanted:
@@ -616,10 +615,10 @@ class NodeCore:
             self.keeper.replies = []
         leader = self.leader
         if leader is not None:
-            if leader.to_clients:
-                replies += leader.to_clients
-                leader.to_clients = []
-            if leader.owes_clients:
+            if leader.cancelling.replies:
+                replies += leader.cancelling.replies
+                leader.cancelling.replies = []
+            if leader.sessions.owes:
                 replies += leader.take_updates(now)
         if self.traces.came:
             replies += self.traces.take(now)
@@ -631,11 +630,11 @@ class NodeCore:
         leader, leader_link, own_id = self.leader, self.leader_link, self.identity.node_id
         while True:
             if leader is not None:
-                if leader.tasks.ready_tasks and leader.is_logging and self.consensus.has_quorum_lease(now):
-                    leader.tasks.now = now
-                    leader.dispatch()
-                if leader.to_nodes:
-                    to_nodes, leader.to_nodes = leader.to_nodes, []
+                is_logging = leader.recording.is_logging
+                if leader.tasks.dispatchable and is_logging and self.consensus.has_quorum_lease(now):
+                    leader.dispatch(now)
+                if leader.nodes.outbox:
+                    to_nodes, leader.nodes.outbox = leader.nodes.outbox, []
                     for node_id, message in to_nodes:
                         if node_id == own_id:
                             self._on_work(own_id, message, now)
@@ -656,7 +655,7 @@ class NodeCore:
                         for trace in self.traces.take_reported(report.items):
                             self._send(leader_link.leader, trace)
                 elif leader is not None:
-                    leader.on_outcomes(own_id, leader_link.term, report.seq, report.items, now)
+                    leader.nodes.on_outcomes(own_id, leader_link.term, report.seq, report.items, now)
 
     def _envelope(self, recipient: str) -> Envelope:
         return Envelope(self.identity.cluster_id, self.node_id, self.identity.incarnation, recipient)

@@ -141,7 +141,7 @@ def test_a_call_that_needs_a_higher_level_is_refused_with_the_option_the_level_a
     assert "1 refused as LEVEL_TOO_LOW" in story.run("client k submit 1 max_attempts=2")
     assert "accepted 2" in story.run("client k submit 2")
     assert node(story, leader).tally.refused[Refusal.LEVEL_TOO_LOW] == 1
-    assert node(story, leader).leader.cluster_level.refusal_of({"max_attempts": 2}) == (  # type: ignore[union-attr]
+    assert node(story, leader).leader.admission.cluster_level.refusal_of({"max_attempts": 2}) == (  # type: ignore[union-attr]
         f"the option 'max_attempts' needs feature level {NEW}, and the cluster has {OLD}, as these nodes understand no "
         "more: c; upgrade paceline on all nodes"
     )
@@ -158,7 +158,7 @@ def test_a_leader_that_was_just_elected_knows_the_level() -> None:
     after = next(each for each in "abc" if each != before and node(story, each).leader is not None)
     leader = node(story, after).leader
     assert leader is not None
-    assert leader.cluster_level.level == NEW
+    assert leader.admission.cluster_level.level == NEW
 
 
 def test_what_is_not_above_the_level_is_not_refused() -> None:

@@ -17,8 +17,9 @@ from paceline.core.measures.tally import Tally
 from paceline.core.reports.metrics import metrics
 from paceline.core.scheduling.dispatch import Dispatcher
 from paceline.core.scheduling.lanes import STALE_SKIPPED
-from paceline.core.state.task import Event
-from paceline_protocol.messages import Append
+from paceline.core.scheduling.live_tasks import LiveTasks
+from paceline.core.state.task import State
+from paceline_protocol.messages import Append, TaskEnd
 from paceline_protocol.payload import pack_value, unpack_value
 
 SCENARIOS = sorted((Path(__file__).parents[2] / "scenarios" / "node").glob("*.txt"))
@@ -98,39 +99,35 @@ def test_an_attempt_lost_with_its_worker_is_redelivered_and_counted_by_name() ->
     assert sum(body["queue_wait"]["counts"]) == 1, "a second attempt has not waited since the task arrived"
 
 
-def waits(dispatcher: Dispatcher) -> tuple[int, int]:
+def waits(live: LiveTasks) -> tuple[int, int]:
     """How often a task left the queue for the first time, and after how many microseconds in all."""
-    told = dispatcher.tally.queue_wait.as_dict()
+    told = live.tally.queue_wait.as_dict()
     return sum(told["counts"]), told["sum_us"]
 
 
 def test_the_wait_of_a_task_that_a_node_gave_back_is_counted_once() -> None:
-    dispatcher = Dispatcher()
-    dispatcher.enrol("a", 1, ["add"])
+    live = LiveTasks()
+    dispatcher = Dispatcher(live)
+    live.enrol("a", 1, ["add"])
     task = make(0)
-    dispatcher.now = 1.0
-    dispatcher.admit(task)
-    dispatcher.now = 3.0
-    dispatcher.dispatch()
-    dispatcher.give_back(task)
-    dispatcher.now = 9.0
-    assert dispatcher.dispatch()
-    assert waits(dispatcher) == (1, 2_000_000)
+    live.admit(task, 1.0)
+    dispatcher.dispatch(3.0)
+    live.give_back(task, 3.0)
+    assert dispatcher.dispatch(9.0).by_node
+    assert waits(live) == (1, 2_000_000)
 
 
 def test_a_task_that_was_at_its_node_when_the_leader_came_waits_from_when_it_comes_back() -> None:
-    dispatcher = Dispatcher()
-    dispatcher.now = 1.0
+    live = LiveTasks()
+    dispatcher = Dispatcher(live)
     task = make(0)
-    dispatcher.recover(task)
-    dispatcher.enrol("a", 1, ["add"])
-    dispatcher.adopt(task, "a", 1)
-    dispatcher.settle()
-    dispatcher.now = 3_600.0
-    assert dispatcher.lost_attempt(task, 5)
-    dispatcher.now = 3_601.0
-    assert dispatcher.dispatch()
-    assert waits(dispatcher) == (1, 1_000_000)
+    live.recover(task, 0, 1.0)
+    live.enrol("a", 1, ["add"])
+    live.adopt(task, "a", 1, 1)
+    live.settle()
+    assert live.lose_attempt(task, 5, 3_600.0)
+    assert dispatcher.dispatch(3_601.0).by_node
+    assert waits(live) == (1, 1_000_000)
 
 
 def test_a_node_that_is_gone_takes_its_series_with_it() -> None:
@@ -191,32 +188,30 @@ def test_what_is_told_costs_the_same_however_many_tasks_wait() -> None:
 
 
 def test_looking_for_the_oldest_skips_what_ended_while_it_waited_and_no_more_than_so_many_at_a_time() -> None:
-    dispatcher = Dispatcher()
-    dispatcher.now = 1.0
-    ended = admit(dispatcher, STALE_SKIPPED + 10)
-    dispatcher.now = 2.0
-    last = make(STALE_SKIPPED + 10)
-    dispatcher.admit(last)
+    live = LiveTasks()
+    ended = admit(live, STALE_SKIPPED + 10, now=1.0)
+    live.admit(make(STALE_SKIPPED + 10), 2.0)
     for task in ended:
-        task.move(Event.CANCEL)  # as a late outcome would, with no sweep yet
-    assert dispatcher.ready.oldest_arrived_at() == 1.0
-    assert dispatcher.ready.oldest_arrived_at() == 2.0
+        task.state = State.CANCELLED  # as a late outcome would, with no sweep yet
+    assert live.oldest_arrived_at() == 1.0
+    assert live.oldest_arrived_at() == 2.0
 
 
 def test_what_waits_is_counted_through_every_way_that_leads_out_of_the_queue() -> None:
-    dispatcher = Dispatcher()
-    dispatcher.enrol("a", 1, ["add"])
-    tasks = admit(dispatcher, 4)
-    dispatcher.dispatch()
-    assert dispatcher.waiting[4] == 2
-    dispatcher.give_back(tasks[0])
-    assert dispatcher.waiting[4] == 3
-    dispatcher.finish(tasks[3].id, Event.CANCEL)
-    dispatcher.finish(tasks[1].id, Event.SUCCEED)
-    assert dispatcher.waiting[4] == 2
-    dispatcher.dispatch()
-    dispatcher.recover(make(9))
-    assert sum(dispatcher.waiting) == 1
+    live = LiveTasks()
+    dispatcher = Dispatcher(live)
+    live.enrol("a", 1, ["add"])
+    tasks = admit(live, 4)
+    dispatcher.dispatch(0.0)
+    assert live.waiting_by_priority()[4] == 2
+    live.give_back(tasks[0], 0.0)
+    assert live.waiting_by_priority()[4] == 3
+    live.finish(tasks[3].id, TaskEnd.CANCELLED)
+    live.finish(tasks[1].id, TaskEnd.SUCCEEDED)
+    assert live.waiting_by_priority()[4] == 2
+    dispatcher.dispatch(0.0)
+    live.recover(make(9), 0, 0.0)
+    assert sum(live.waiting_by_priority()) == 1
 
 
 @source_only

@@ -172,7 +172,7 @@ class ReplicaKeeper:
         log: one whose disk hangs may still send everything else."""
         since = now - self._settings.node_timeout_s
         progress = self._consensus.progress(now)
-        alive = {node_id for node_id, state in leader.nodes.items() if state.enrolled and state.heard_at >= since}
+        alive = {node_id for node_id, state in leader.nodes.by_id.items() if state.enrolled and state.heard_at >= since}
         alive.difference_update(progress)
         alive |= {node_id for node_id, peer in progress.items() if peer.heard_at >= since}
         alive.add(self._consensus.node_id)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from paceline.core.reports.status import fault_tolerance, forming, leaderless, nodes, outdated, role_of
-from paceline_protocol.messages import PRIORITY_MAX, Refusal, TaskEnd
+from paceline_protocol.messages import Refusal, TaskEnd
 
 if TYPE_CHECKING:
     from paceline.core.node import NodeCore
@@ -101,16 +101,15 @@ def _targets(node: NodeCore, now: float) -> list[list[str]]:
 def _leading(node: NodeCore, leader: Leader, now: float) -> dict[str, Any]:
     """The cluster, as its leader sees it."""
     tasks, settings = leader.tasks, node.settings
-    waiting = sum(tasks.waiting)
-    oldest = min(tasks.ready.oldest_arrived_at(), tasks.recovered.oldest_arrived_at())
+    oldest = tasks.oldest_arrived_at()
     return {
-        "waiting": {str(priority): tasks.waiting[priority] for priority in range(PRIORITY_MAX + 1)},
-        "oldest_s": max(0.0, now - oldest) if waiting and oldest < now else 0.0,
-        "dispatched": len(tasks.live) - waiting,
+        "waiting": {str(priority): count for priority, count in enumerate(tasks.waiting_by_priority())},
+        "oldest_s": max(0.0, now - oldest) if tasks.waiting and oldest < now else 0.0,
+        "dispatched": tasks.at_nodes,
         "queue_bytes": tasks.live_bytes,
         "queue_limit_tasks": settings.queue_limit_tasks,
         "queue_limit_bytes": settings.queue_limit_bytes,
-        "sessions": len(leader.sessions),
+        "sessions": len(leader.sessions.by_key),
         "nodes": _nodes(node, now),
         "peers": _peers(node, leader, now),
         "fault_tolerance": fault_tolerance(node, now),
@@ -130,7 +129,7 @@ def _peers(node: NodeCore, leader: Leader, now: float) -> dict[str, list[float |
     """Each other node that there is: seconds since it was heard, and entries that it lacks (None: no replica)."""
     commit_index = node.consensus.commit_index
     rows: dict[str, list[float | int | None]] = {}
-    for node_id, state in leader.nodes.items():
+    for node_id, state in leader.nodes.by_id.items():
         if state.enrolled and node_id != node.node_id:
             rows[node_id] = [max(0.0, now - state.heard_at), None]
     for node_id, progress in node.consensus.progress(now).items():

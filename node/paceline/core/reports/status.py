@@ -18,9 +18,7 @@ def status(node: NodeCore, now: float) -> dict[str, Any]:
     identity, table, leader = node.identity, node.table, node.leader
     queued = running = 0
     if leader is not None:
-        tasks = leader.tasks
-        queued = tasks.ready_tasks if tasks.settled else tasks.ready_tasks + tasks.recovered_tasks
-        running = len(tasks.live) - queued
+        queued, running = leader.tasks.waiting, leader.tasks.at_nodes
     return {
         "node_id": node.node_id,
         "cluster_id": identity.cluster_id,
@@ -39,7 +37,7 @@ def status(node: NodeCore, now: float) -> dict[str, Any]:
         "log_entries": node.consensus.log.last_index - node.consensus.log.first_index + 1,
         "executed_total": node.leader_link.slots.executed,
         "elections_won_total": node.elections_won,
-        "sessions": 0 if leader is None else len(leader.sessions),
+        "sessions": 0 if leader is None else len(leader.sessions.by_key),
         "clients": node.clients.rows(now),
         "fault_tolerance": fault_tolerance(node, now),
         "feature_level": node.levels.of_cluster(now),
@@ -57,9 +55,9 @@ def status(node: NodeCore, now: float) -> dict[str, Any]:
 def task_names(node: NodeCore) -> list[str] | None:
     """What some node can run, as the leader knows once nodes with slots have enrolled; None if that is not known."""
     tasks = None if node.leader is None else node.leader.tasks
-    if tasks is None or not tasks.settled or not any(ledger.slots for ledger in tasks.ledgers.values()):
+    if tasks is None or not tasks.is_settled or not any(ledger.slots for ledger in tasks.ledgers.values()):
         return None
-    names = tasks.ready.known_names()
+    names = tasks.known_names()
     return names if len(names) <= NAMES_LIMIT else None
 
 
@@ -180,7 +178,7 @@ def _load(node: NodeCore, node_id: str) -> dict[str, int]:
     if node_id == node.node_id:
         slots = node.leader_link.slots
         return {"slots": len(slots.workers), "running": slots.running_tasks, "queued": len(slots.queue)}
-    state = None if node.leader is None else node.leader.nodes.get(node_id)
+    state = None if node.leader is None else node.leader.nodes.by_id.get(node_id)
     if state is None or state.beat is None:
         return {}
     return {"slots": state.beat.slots, "running": state.beat.running, "queued": state.beat.queued}

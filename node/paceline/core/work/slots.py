@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from operator import attrgetter
+from typing import Final
 
 from paceline.core.measures.durations import UNKNOWN_US, Durations
 from paceline.core.measures.tally import Tally
@@ -24,11 +25,11 @@ from paceline_protocol.codec import encode_outcomes
 from paceline_protocol.messages import ASSIGNMENT_OPTIONS, Assignment, NodeOutcomes, Outcome, TaskEnd
 from paceline_protocol.options import is_traced
 
-BATCH_TIME_US = 1_000
-BATCH_BYTES = 1 << 20
+BATCH_TIME_US: Final = 1_000
+BATCH_BYTES: Final = 1 << 20
 """Of arguments that travel to a worker together; one task may have more, up to the payload limit."""
 
-DEAD_WORKERS = 64
+DEAD_WORKERS: Final = 64
 """Ids of dead workers that are remembered: the last words of one may be read after its death is noticed."""
 
 
