@@ -107,7 +107,7 @@ def test_malformed_calls_are_answered_by_a_failure() -> None:
     node.on_client(b"c", Hello(b"c" * 16, ""), 0.0)
     node.on_client(b"c", Submit(1, 0, b"\xc1"), 0.0)
     assert isinstance(turn(node, 0.0)[-1], Failure)
-    assert node.tally.refused[Refusal.BAD_REQUEST] == 1
+    assert node.leader_link.slots.tally.refused[Refusal.BAD_REQUEST] == 1
 
 
 def test_a_deposed_leader_sends_nobody_to_itself() -> None:
@@ -144,7 +144,7 @@ def test_a_client_that_asks_for_the_status_alone_keeps_its_session() -> None:
 def test_a_blank_node_joins_the_cluster_of_a_peer_of_its_name_and_of_no_other() -> None:
     node = blank(expect=3)
     node.on_peer(Envelope("other", "x", 1, ""), [hello("another name")], 0.0)
-    assert (node.identity.cluster_id, node.directory.peers) == ("", {})
+    assert (node.identity.cluster_id, node.peering.directory.peers) == ("", {})
     node.on_peer(Envelope("cluster-b", "b", 1, ""), [hello()], 0.0)
     assert node.identity.cluster_id == "cluster-b"
     assert node.take_effects(0.0).identity_changed
@@ -154,7 +154,7 @@ def test_a_node_that_was_pointed_at_others_joins_who_answers_it_or_is_known_and_
     knock = PeerHello("b:1", "test", 1, "", 0, (("c", "c:1"),), False)
     node = blank(expect=0, pointed=True)
     node.on_peer(Envelope("cluster-b", "b", 1, ""), [knock], 0.0)
-    assert (node.identity.cluster_id, node.directory.peers, node.directory.doors) == ("", {}, {})
+    assert (node.identity.cluster_id, node.peering.directory.peers, node.peering.directory.doors) == ("", {}, {})
     node.on_peer(Envelope("cluster-b", "b", 1, ""), [hello()], 0.0)  # which is an answer
     assert node.identity.cluster_id == "cluster-b"
 

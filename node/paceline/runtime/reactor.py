@@ -7,10 +7,10 @@ tried again).
 The order within a turn is the core's contract (``core/effects.py``): what promises nothing leaves at once, what
 promises leaves when the journal says that it is durable.
 
-When the journal fails, nothing is promised any more: no vote, no acknowledgement. A leader first makes way, which takes
-messages and no disk of its own: its followers get what they lack of the log, the best of them is told to stand, and the
-others elect it. What was never durable here may still be committed by their disks. Then, or after FAILED_HAND_OVER_S,
-the turn ends with the journal's error; a node that does not lead ends at once.
+When the journal fails, nothing is promised any more: no vote, no acknowledgement. A leader first transfers the
+leadership, which takes messages and no disk of its own: its followers get what they lack of the log, the best of them
+is told to stand, and the others elect it. What was never durable here may still be committed by their disks. Then, or
+after FAILED_TRANSFER_S, the turn ends with the journal's error; a node that does not lead ends at once.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from paceline_protocol.codec import decode, decode_fields, encode, encode_fields
 from paceline_protocol.errors import ProtocolError
 
 MAX_WAIT_S = 1.0
-FAILED_HAND_OVER_S = 0.5
-"""How long a leader whose journal failed goes on for its successor's sake."""
+FAILED_TRANSFER_S = 0.5
+"""How long a leader whose journal failed goes on so that another voter can lead."""
 UNREACHED_ADDRESSES = 1_024
 """Addresses that are known not to be reached. Beyond it others are taken for reached; it is only for what is said."""
 STALLED_FRAMES = 10_000
@@ -281,9 +281,9 @@ class Reactor:
         while self._promises and self._promises[0][0] <= durable:
             self._send_peers(self._promises.popleft()[1])
         if failure is not None and self._failure is None:
-            self._make_way(failure, now)
+            self._journal_failed(failure, now)
 
-    def _make_way(self, failure: JournalFailed, now: float) -> None:
+    def _journal_failed(self, failure: JournalFailed, now: float) -> None:
         """The journal failed in this moment. Raises that, unless this node leads and somebody can take over."""
         core = self.core
         self._failure = failure
@@ -291,7 +291,7 @@ class Reactor:
         if core.leader is None or not core.transfer_leadership(now):
             raise failure
         self._failed_term = core.leader.term
-        self._ends_at = now + FAILED_HAND_OVER_S
+        self._ends_at = now + FAILED_TRANSFER_S
 
     def _go_on_without_journal(self, failure: JournalFailed, now: float) -> None:
         """Everything of this turn has left. Raises the failure once another leads, or can't be waited for."""

@@ -47,7 +47,7 @@ COLLECT_EVERY_S = 60.0
 COLLECT_BELOW_TASKS = 10_000
 TURNS_BETWEEN_CLOCKS = 256
 WORKERS_STOP_S = 3.0
-HAND_OVER_S = 2.0
+TRANSFER_S = 2.0
 
 _logger = logging.getLogger("paceline.node")
 
@@ -169,7 +169,7 @@ class Server:
                 address=transport.address,
                 on_address=self._reactor.add_address,
                 is_reached=lambda address: address not in self._reactor.unreached,
-                has_met=lambda: bool(self._core.directory.peers),
+                has_met=lambda: bool(self._core.peering.directory.peers),
                 cluster_id=lambda: self._core.identity.cluster_id,
             )
             self._search.start()
@@ -256,13 +256,13 @@ class Server:
         self._transfer_leadership()
 
     def _transfer_leadership(self) -> None:
-        """A leader that stops makes way first: so nobody has to miss it before another leads."""
+        """A leader that stops transfers the leadership first: so nobody has to miss it before another leads."""
         core = self._core
         if core.leader is None:
             return
         term = core.leader.term
         now = time.monotonic()
-        deadline = now + HAND_OVER_S
+        deadline = now + TRANSFER_S
         while now < deadline and not self._hurrying:
             if core.leader is not None:
                 if not core.transfer_leadership(now):
@@ -348,7 +348,7 @@ class Server:
             self._greeted = True
             if self._on_ready is not None:
                 self._on_ready(self._info(now, leader_id))
-        if leader_id and not core.missing_voters() and core.identity.cluster_id:
+        if leader_id and not core.role.missing_voters() and core.identity.cluster_id:
             self._announced_ready = True
             self._announce({"ready": True})
 
@@ -356,11 +356,11 @@ class Server:
         core = self._core
         return NodeInfo(
             core.node_id,
-            core.directory.own_address,
+            core.peering.directory.own_address,
             core.settings.cluster_name,
             core.identity.cluster_id,
             leader_id,
-            core.directory.address_of(leader_id),
+            core.peering.directory.address_of(leader_id),
             forming(core, now) or leaderless(core, now),
             len(core.leader_link.slots.workers),
             core.leader_link.slots.names(),

@@ -1,0 +1,136 @@
+"""What a node says to clients: who it is, who leads, what it knows; and, while it leads, all about their tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from paceline.core.clients.client_info import Clients
+from paceline.core.clients.sessions import ClientSession
+from paceline.core.measures.tally import Tally
+from paceline.core.measures.traces import Traces
+from paceline.core.membership.directory import Directory
+from paceline.core.membership.identity import Identity
+from paceline.core.node.leader_role import LeaderRole
+from paceline.core.node.pacing import AT_ONCE, TASK
+from paceline.core.outbox import Outbox
+from paceline.core.scheduling.leader import Leader
+from paceline.core.settings import Settings
+from paceline_protocol.errors import ProtocolError
+from paceline_protocol.messages import (
+    Admin,
+    Cancel,
+    ClientMessage,
+    ClientReply,
+    Failure,
+    Hello,
+    Ping,
+    Pong,
+    Refusal,
+    StatusReply,
+    StatusRequest,
+    Submit,
+    Wait,
+    Welcome,
+)
+from paceline_protocol.payload import pack_value
+
+TellStatus = Callable[[float], dict[str, Any]]
+"""(now) -> what the node knows of its cluster."""
+
+
+class ClientConversation:
+    """Of one node with all its clients, each known by its connection. ``known``: what they say of themselves."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        identity: Identity,
+        directory: Directory,
+        role: LeaderRole,
+        tally: Tally,
+        traces: Traces,
+        outbox: Outbox,
+        tell_status: TellStatus,
+    ) -> None:
+        self.known = Clients()
+        self._settings = settings
+        self._identity = identity
+        self._directory = directory
+        self._role = role
+        self._tally = tally
+        self._traces = traces
+        self._outbox = outbox
+        self._tell_status = tell_status
+
+    def hear(self, key: bytes, message: ClientMessage, now: float) -> int:
+        """A client's message, on the connection ``key``. Returns how urgent it is (``pacing.py``)."""
+        leader = self._role.leader
+        session = leader.sessions.get(key) if leader is not None else None
+        if isinstance(message, Submit) and leader is not None and session is not None:
+            self._submit(leader, session, message, now)
+            return AT_ONCE if message.prompt else TASK
+        if isinstance(message, Hello):
+            if leader is not None:
+                leader.open_session(key, now)
+            self._outbox.reply(key, self._welcome(now))
+        elif isinstance(message, StatusRequest):
+            self.known.told(key, message.about, now)
+            if session is not None:
+                session.heard_at = now  # so that it is told when another leads
+            self._outbox.reply(key, StatusReply(message.request, pack_value(self._tell_status(now))))
+        elif leader is None or session is None:
+            self._outbox.reply(key, self._role.redirect(now))
+        elif isinstance(message, Ping):
+            leader.acknowledge(session, message.ack, now)
+            self._outbox.reply(key, Pong(leader.term))
+        elif isinstance(message, Wait):
+            leader.wait(session, message, now)
+        elif isinstance(message, Cancel):
+            leader.cancel(session, message)
+        elif isinstance(message, Admin) and self._role.keeper.ask(key, message, now):
+            self._role.review_replicas(now)
+        return AT_ONCE
+
+    def _submit(self, leader: Leader, session: ClientSession, submit: Submit, now: float) -> None:
+        try:
+            leader.submit(session, submit, now)
+        except ProtocolError as error:
+            self._tally.refuse(Refusal.BAD_REQUEST)
+            self._outbox.reply(session.key, Failure(Refusal.BAD_REQUEST, str(error)))
+
+    def gone(self, key: bytes) -> int:
+        """The connection can't be reached any more."""
+        self.known.gone(key)
+        if self._role.leader is not None:
+            self._role.leader.close_session(key)
+        return AT_ONCE
+
+    def _welcome(self, now: float) -> Welcome:
+        leader_id = self._role.leader_id(now)
+        addresses = [self._directory.own_address]
+        addresses += [peer.address for peer in self._directory.live(now, self._identity.cluster_id)]
+        return Welcome(
+            self._identity.node_id,
+            self._identity.cluster_id,
+            self._settings.cluster_name,
+            self._role.term(),
+            leader_id,
+            self._directory.address_of(leader_id),
+            tuple(addresses),
+            self._settings.payload_limit_bytes,
+        )
+
+    def take_replies(self, now: float) -> list[tuple[bytes, ClientReply]]:
+        """All that clients are to be told now: the node's replies, the leader's Updates, and traces behind them."""
+        replies = self._outbox.take_replies()
+        leader = self._role.leader
+        if leader is not None:
+            if leader.to_clients:
+                replies += leader.to_clients
+                leader.to_clients = []
+            if leader.owes_clients:
+                replies += leader.take_updates(now)
+        if self._traces.came:
+            replies += self._traces.take(now)
+        return replies

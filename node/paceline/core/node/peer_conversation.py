@@ -1,0 +1,108 @@
+"""What peers say to a node, whose it is to hear, and how what is for them is wrapped up.
+
+Hellos are heard from anyone of our name. All else counts only if it is for us, as another node may have listened at
+this address before, and all but consents only within our cluster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from paceline.core.effects import PeerBatch
+from paceline.core.membership.identity import Identity
+from paceline.core.membership.peering import Peering
+from paceline.core.node.leader_role import LeaderRole
+from paceline.core.node.pacing import ANSWER, AT_ONCE, NOTHING, TASK
+from paceline.core.node.work import WorkExchange
+from paceline.core.raft.consensus import Consensus
+from paceline_protocol.messages import (
+    Append,
+    AppendResponse,
+    Confirm,
+    Confirmed,
+    Consent,
+    ConsentReceived,
+    Dispatch,
+    Envelope,
+    NodeOutcomes,
+    PeerHello,
+    PeerMessage,
+    Removed,
+    SnapshotChunk,
+    SnapshotResponse,
+    TimeoutNow,
+    Trace,
+    VoteRequest,
+    VoteResponse,
+)
+
+_CONSENSUS = (
+    *(Append, AppendResponse, VoteRequest, VoteResponse, SnapshotChunk, SnapshotResponse),
+    *(TimeoutNow, Removed, Confirm, Confirmed),
+)
+_TASKS = (Dispatch, NodeOutcomes, Trace)
+
+
+class PeerConversation:
+    """Of one node with all its peers."""
+
+    def __init__(
+        self, identity: Identity, peering: Peering, consensus: Consensus, work: WorkExchange, role: LeaderRole
+    ) -> None:
+        self._identity = identity
+        self._peering = peering
+        self._consensus = consensus
+        self._work = work
+        self._role = role
+
+    def hear(self, envelope: Envelope, messages: Sequence[PeerMessage], now: float) -> int:
+        """A batch of one peer. Returns how urgent it is (``pacing.py``)."""
+        identity = self._identity
+        if not self._peering.directory.heard(envelope, now) or envelope.sender == identity.node_id:
+            return NOTHING
+        for_us = envelope.recipient == identity.node_id
+        ours = for_us and envelope.cluster_id == identity.cluster_id != ""
+        if ours and all(isinstance(message, _TASKS) for message in messages):
+            for message in messages:
+                self._work.hear(self._role.leader, envelope.sender, message, now)
+            return TASK
+        for message in messages:
+            if isinstance(message, PeerHello):
+                self._peering.on_hello(envelope, message, now, self._role.leader_id(now), self._role.term())
+            elif isinstance(message, Consent):
+                if for_us and self._peering.on_consent(envelope.sender, message):
+                    self._consensus.bootstrap(now)
+            elif isinstance(message, ConsentReceived):
+                if for_us:
+                    self._peering.on_consent_received(message)
+            elif ours:
+                if isinstance(message, _CONSENSUS):
+                    self._consensus.step(envelope.sender, message, now)
+                else:
+                    self._work.hear(self._role.leader, envelope.sender, message, now)
+        return ANSWER if all(isinstance(message, _CONSENSUS) for message in messages) else AT_ONCE
+
+    def meet(self, now: float) -> None:
+        """Say hello where it is due."""
+        if self._peering.meet(now, self._role.leader_id(now), self._role.term()):
+            self._consensus.bootstrap(now)
+
+    # --- what leaves ---
+
+    def hellos(self, hellos: Iterable[tuple[str, PeerHello]]) -> list[PeerBatch]:
+        """Hellos by address, each as a batch for whoever is there."""
+        return [(address, self._envelope(""), [hello]) for address, hello in hellos]
+
+    def batches(self, messages: dict[str, list[PeerMessage]]) -> list[PeerBatch]:
+        """Messages by node, with the address each node has now. One whose address is unknown is lost, as on any
+        link."""
+        batches: list[PeerBatch] = []
+        for node_id, batch in messages.items():
+            address = self._peering.directory.address_of(node_id)
+            if address:
+                batches.append((address, self._envelope(node_id), batch))
+        return batches
+
+    def _envelope(self, recipient: str) -> Envelope:
+        identity = self._identity
+        return Envelope(identity.cluster_id, identity.node_id, identity.incarnation, recipient)
