@@ -86,9 +86,10 @@ EVENTS: dict[str, Callable[[NodeCore], None]] = {
     "on_worker_done": lambda node: node.on_worker_done(b"w", ((b"i" * 16, 1, TaskEnd.SUCCEEDED, b"", 1),), 1.0),
     "on_worker_trace": lambda node: node.on_worker_trace(Trace(b"i" * 16, ())),
     "on_worker_lost": lambda node: node.on_worker_lost(b"w", "signal 9", 1.0),
+    "on_wall_clock": lambda node: node.on_wall_clock(5.0),
     "persisted": lambda node: node.persisted(0),
 }
-WAITS = {"on_worker_done": LINGER_S, "on_worker_trace": inf}
+WAITS = {"on_worker_done": LINGER_S, "on_worker_trace": inf, "on_wall_clock": inf}
 """Events after which the effects are not due at once, and how long they wait."""
 
 

@@ -43,7 +43,7 @@ def reactor(now: float) -> Reactor:
     for tenth in range(20):
         core.tick(now + tenth / 10)
         core.take_effects(now + tenth / 10)
-    return Reactor(core, NoTransport(), None, clock=time.monotonic)  # type: ignore[arg-type]
+    return Reactor(core, NoTransport(), None, clock=time.monotonic, wall_clock=time.time)  # type: ignore[arg-type]
 
 
 def told(source: MetricsSource, now: float) -> dict[str, Any]:

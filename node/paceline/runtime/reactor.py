@@ -1,4 +1,4 @@
-"""The loop of a node: poll, let the core think, write down, send. One thread; the only reader of the clock.
+"""The loop of a node: poll, let the core think, write down, send. One thread; the only reader of the clocks.
 
 A turn never waits for anything but ``poll``: not for the disk (the journal has its own thread), not for DNS or
 discovery (theirs call :meth:`Reactor.add_address`), not for a slow client (what it can't take is kept, bounded, and
@@ -92,17 +92,20 @@ class Reactor:
         journal: Journal | None,
         *,
         clock: Callable[[], float],
+        wall_clock: Callable[[], float],
         children: Children | None = None,
         on_worker_failed: Callable[[bytes, m.WorkerFailed], None] | None = None,
         save_identity: Callable[[], None] | None = None,
         metrics: Callable[[float], bytes] | None = None,
     ) -> None:
-        """``metrics``: what the web process is answered."""
+        """``clock``: monotonic, in seconds. ``wall_clock``: in seconds since 1970, which may be set at any time.
+        ``metrics``: what the web process is answered."""
         self.core = core
         self.counters = Counters()
         self._transport = transport
         self._journal = journal
         self._clock = clock
+        self._wall_clock = wall_clock
         self._children = children
         self._on_worker_failed = on_worker_failed
         self._save_identity = save_identity
@@ -131,6 +134,7 @@ class Reactor:
         received = self._transport.poll(self._wait_s(deadline))
         now = self._turn_began = self._clock()
         self.counters.turns += 1
+        self.core.on_wall_clock(self._wall_clock() - now)
         if now >= deadline:
             self.core.tick(now)
         for item in received:

@@ -155,6 +155,7 @@ class Server:
             transport,
             self._journal,
             clock=time.monotonic,
+            wall_clock=time.time,
             children=children,
             save_identity=self._storage.save_identity if self._storage is not None else None,
             on_worker_failed=self._worker_failed,

@@ -13,8 +13,9 @@ their way to a worker, results on their way to a client; nobody's progress waits
 them, at once after most events, and once for all the tasks of a moment (``Settings.log_linger_s``) if nothing else
 happened. How urgent an event is, is said by whoever handles it (``pacing.py``).
 
-The shell calls ``tick(now)`` first in each turn whose ``now`` is past ``next_deadline()``: a leader that was asleep
-must find out that it leads no longer before it looks at what piled up meanwhile.
+The shell calls ``on_wall_clock(offset_s)`` first in each turn, then ``tick(now)`` if ``now`` is past
+``next_deadline()``: a leader that was asleep must find out that it leads no longer before it looks at what piled up
+meanwhile.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from paceline.core.scheduling.leader import Leader
 from paceline.core.settings import Settings
 from paceline.core.state.applied import Applied
 from paceline.core.state.table import TaskTable
+from paceline.core.wall_clock import WallClock
 from paceline.core.work.leader_link import LeaderLink
 from paceline_protocol.messages import ClientMessage, Envelope, Outcome, PeerMessage, Trace
 
@@ -78,7 +80,8 @@ class NodeCore:
         self.leader_link = LeaderLink(settings, identity.incarnation, self.traces)
         self._outbox = Outbox()
         self._pacing = Pacing(settings.log_linger_s, now)
-        self._deadlines = Deadlines()
+        self._clock = WallClock()
+        self._deadlines = Deadlines(self._clock)
         self._durable_at_once = durable_at_once
         self.peering = Peering(settings, identity, self._outbox, address=address, spare_cluster_id=spare_cluster_id)
         self.peering.directory.own_metrics_address = metrics_address
@@ -91,6 +94,7 @@ class NodeCore:
             self.traces,
             self._outbox,
             self._deadlines,
+            self._clock,
         )
         self._work = WorkExchange(identity.node_id, self.consensus, self.leader_link, self.traces, self._outbox)
         self._peers = PeerConversation(identity, self.peering, self.consensus, self._work, self.role)
@@ -184,12 +188,17 @@ class NodeCore:
 
     # --- time ---------------------------------------------------------------------------------------------------
 
+    def on_wall_clock(self, offset_s: float) -> None:
+        """Where the wall clock stands: that many seconds ahead of the clock that ``now`` is of. For each turn. Nothing
+        follows from it but that other moments may be due."""
+        self._clock.offset_s = offset_s
+
     def next_deadline(self) -> float:
-        """When tick or take_effects has something to do. It may come early and find nothing due; it never comes
-        late."""
+        """When tick or take_effects has something to do, if the wall clock is not set before. It may come early and
+        find nothing due; it never comes late."""
         if self.applied.is_busy or self.role.takeover is not None:
             return -inf
-        leader, due = self.role.leader, self._deadlines.earliest
+        leader, due = self.role.leader, self._deadlines.next()
         if leader is not None and leader.due < due:
             due = leader.due
         return due if due < self._pacing.effects_at else self._pacing.effects_at
@@ -209,7 +218,9 @@ class NodeCore:
                 self._pacing.after(AT_ONCE, now)
         if role.leader is not None and now >= role.leader.due:
             self._pacing.after(AT_ONCE, now)
-        if now >= self._deadlines.earliest:
+        if self._deadlines.is_moment_due(now):
+            self._pacing.after(AT_ONCE, now)
+        if self._deadlines.is_any_due(now):
             self._meet_deadlines(now)
             self._pacing.after(AT_ONCE, now)
 

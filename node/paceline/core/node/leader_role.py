@@ -8,7 +8,7 @@ in which consensus says so, and before anything else is done in that turn: what 
 from __future__ import annotations
 
 from math import inf
-from typing import Any
+from typing import Any, Final
 
 from paceline.core.deadlines import BEAT, CONSENSUS, Deadlines
 from paceline.core.measures.traces import Traces
@@ -20,8 +20,12 @@ from paceline.core.scheduling.leader import Leader
 from paceline.core.scheduling.takeover import Takeover
 from paceline.core.settings import Settings
 from paceline.core.state.applied import Applied
+from paceline.core.wall_clock import WallClock
 from paceline.core.work.leader_link import LeaderLink
 from paceline_protocol.messages import Redirect
+
+CLOCK_BEHIND_MS: Final = 1_000
+"""A wall clock that is so far behind what was written is worth a word. Those that NTP keeps differ by less."""
 
 
 class LeaderRole:
@@ -38,6 +42,7 @@ class LeaderRole:
         traces: Traces,
         outbox: Outbox,
         deadlines: Deadlines,
+        clock: WallClock,
     ) -> None:
         self.leader: Leader | None = None
         self.takeover: Takeover | None = None
@@ -52,6 +57,8 @@ class LeaderRole:
         self._traces = traces
         self._outbox = outbox
         self._deadlines = deadlines
+        self._clock = clock
+        self._is_clock_behind = False  # and the operator was told
 
     # --- who leads ----------------------------------------------------------------------------------------------
 
@@ -117,6 +124,7 @@ class LeaderRole:
     def _step_down(self, leader: Leader, now: float) -> None:
         self.leader = None
         self._deadlines.set(BEAT, inf)
+        self._deadlines.moments.clear()
         self.keeper.end()
         redirect = self.redirect(now)
         for key in leader.sessions:
@@ -148,6 +156,7 @@ class LeaderRole:
             leader.applied(consensus.applied_index, now)
             leader.missing_voters = self.missing_voters()
             self.elections_won += 1
+            self._deadlines.moments.clear()
             self._deadlines.set(BEAT, now)  # and from then on with the heartbeats of consensus
             self._deadlines.set(CONSENSUS, consensus.next_deadline())
             self.keeper.begin(now)
@@ -173,12 +182,26 @@ class LeaderRole:
             self._outbox.notice("warning", f"node {node_id} is silent; its tasks are given to others")
         if heartbeat:
             self.review_replicas(now)
+            self._compare_clock(now)
 
     def review_replicas(self, now: float) -> None:
         """Take the next step toward the replicas that there should be."""
         if self.leader is not None:
             self.keeper.review(self.leader, now)
             self.leader.missing_voters = self.missing_voters()
+
+    def _compare_clock(self, now: float) -> None:
+        """Tell the operator of a wall clock that was set back, or that is slower than that of an earlier leader."""
+        behind_ms = self._clock.behind_ms(now)
+        if behind_ms >= CLOCK_BEHIND_MS and not self._is_clock_behind:
+            self._is_clock_behind = True
+            self._outbox.notice(
+                "warning",
+                f"this node's wall clock is {behind_ms / 1_000:.1f} s behind the last moment that was written; that "
+                "moment is written again until the clock has caught up. Compare the clocks of the nodes",
+            )
+        elif not behind_ms:
+            self._is_clock_behind = False
 
     def _live_nodes(self, now: float) -> list[str]:
         """The nodes of this cluster that were heard lately, this one first."""
