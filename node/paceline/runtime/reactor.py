@@ -175,6 +175,8 @@ class Reactor:
                 self._from_client(key, frames[0], now)
             elif source is Source.WORKER:
                 self._from_worker(key, frames[0], now)
+            elif source is Source.WEB:
+                self._from_web(key, frames[0], now)
             else:
                 self._from_peer(frames, now)
         except ProtocolError as error:
@@ -199,14 +201,15 @@ class Reactor:
             self.core.on_worker_trace(m.Trace(*fields))
         elif kind is m.WorkerReady:
             self.core.on_worker_ready(worker_id, m.WorkerReady(*fields).names)
-        elif (
-            kind is m.MetricsRequest
-            and self._metrics is not None
-            and worker_id not in self.core.leader_link.slots.workers  # a worker runs user code, and is no one to tell
-        ):
-            self._transport.send_worker(worker_id, encode(m.MetricsReply(self._metrics(now))))
         elif kind is m.WorkerFailed and self._on_worker_failed is not None:
             self._on_worker_failed(worker_id, m.WorkerFailed(*fields))
+        else:
+            self.counters.frames_unexpected += 1
+
+    def _from_web(self, child_id: bytes, frame: bytes, now: float) -> None:
+        kind, _ = decode_fields(frame)
+        if kind is m.MetricsRequest and self._metrics is not None:
+            self._transport.send_child(child_id, encode(m.MetricsReply(self._metrics(now))))
         else:
             self.counters.frames_unexpected += 1
 
@@ -322,7 +325,7 @@ class Reactor:
             # A worker that can't be reached has ended, or is about to: its children event redelivers what it had.
             frame = encode_fields(m.Run, (tasks,))
             self.counters.bytes_sent += len(frame)
-            self._transport.send_worker(worker_id, frame)
+            self._transport.send_child(worker_id, frame)
         for key, reply in replies:
             self._send_client(key, encode(reply))
 

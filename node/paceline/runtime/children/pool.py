@@ -30,6 +30,8 @@ import sys
 import time
 from dataclasses import dataclass, field
 
+from paceline.runtime.transport.transport import Source
+
 WORKER_ID_BYTES = 8
 QUICK_DEATH_S = 1.0
 BACKOFF_MIN_S = 0.1
@@ -66,11 +68,15 @@ class _Slot:
 
 
 class ChildPool:
-    """``size`` processes that run one program. One thread."""
+    """``size`` processes that run one program. One thread. ``kind``: what they are; none of them has a say in it."""
 
-    def __init__(self, *, size: int, program: str, arguments: tuple[str, ...], inherited: tuple[int, ...] = ()) -> None:
-        """``program``: a module that python -m runs, whose options are ``--link FD`` and then ``arguments``.
+    def __init__(
+        self, kind: Source, *, size: int, program: str, arguments: tuple[str, ...], inherited: tuple[int, ...] = ()
+    ) -> None:
+        """``kind``: as which the transport reports their frames.
+        ``program``: a module that python -m runs, whose options are ``--link FD`` and then ``arguments``.
         ``inherited``: descriptors of this process that the children get, too."""
+        self.kind = kind
         self._program = program
         self._arguments = arguments
         self._inherited = inherited
@@ -211,7 +217,7 @@ class Pool(ChildPool):
 
     def __init__(self, *, size: int, modules: tuple[str, ...], payload_limit_bytes: int) -> None:
         arguments = ("--payload-limit", str(payload_limit_bytes), "--", *modules)
-        super().__init__(size=size, program="paceline.worker", arguments=arguments)
+        super().__init__(Source.WORKER, size=size, program="paceline.worker", arguments=arguments)
 
 
 def _pause_s(quick_deaths: int) -> float:
