@@ -1,9 +1,9 @@
 """What travels between paceline processes: messages, their encoding, and payload serialization.
 
 =============  =================================================
-``messages``   the shapes: one class per message
+``messages``   all there is to say of each message
 ``codec``      messages to frames and back
-``kinds``      their numbers, and the fields of each
+``kinds``      tables of that, for the codec
 ``fields``     what a valid field is
 ``packing``    msgpack as frames use it
 ``limits``     the bounds of what travels

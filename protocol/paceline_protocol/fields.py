@@ -236,8 +236,6 @@ def results(value: Any) -> None:
             _result_fields(item)
 
 
-ids: Check = many(identifier)
-names: Check = many(name)
 node_ids: Check = many(string)
 
 _config_fields: Check = record(node_ids, node_ids, node_ids, integer)

@@ -19,7 +19,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from math import inf
-from typing import Protocol
+from typing import Any, Protocol
 
 from paceline.core.effects import Effects, PeerBatch, WorkerBatch
 from paceline.core.measures.histogram import LATENCY_BOUNDS_US, Histogram
@@ -42,32 +42,8 @@ STALLED_FRAMES = 10_000
 misses."""
 
 _LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
-_FROM_CLIENTS: dict[type, Callable[..., m.ClientMessage]] = {
-    kind: kind for kind in (m.Submit, m.Ping, m.Hello, m.Wait, m.Cancel, m.StatusRequest, m.Admin)
-}
-_FROM_PEERS = (
-    m.Append,
-    m.AppendResponse,
-    m.Beat,
-    m.NodeBeat,
-    m.Dispatch,
-    m.NodeOutcomes,
-    m.Enrol,
-    m.Revoke,
-    m.Revoked,
-    m.PeerHello,
-    m.Consent,
-    m.ConsentReceived,
-    m.VoteRequest,
-    m.VoteResponse,
-    m.SnapshotChunk,
-    m.SnapshotResponse,
-    m.TimeoutNow,
-    m.Removed,
-    m.Confirm,
-    m.Confirmed,
-    m.Trace,
-)
+_FROM_CLIENTS = m.sent_by(m.Sender.CLIENT)
+_FROM_PEERS = m.sent_by(m.Sender.PEER) - {m.Envelope}  # which is the head of each batch, and nothing else
 
 _logger = logging.getLogger("paceline.node")
 
@@ -187,9 +163,8 @@ class Reactor:
 
     def _from_client(self, key: bytes, frame: bytes, now: float) -> None:
         kind, fields = decode_fields(frame)
-        make = _FROM_CLIENTS.get(kind)
-        if make is not None:
-            self.core.on_client(key, make(*fields), now)
+        if kind in _FROM_CLIENTS:
+            self.core.on_client(key, kind(*fields), now)
         else:
             self.counters.frames_unexpected += 1
 
@@ -215,7 +190,7 @@ class Reactor:
 
     def _from_peer(self, frames: list[bytes], now: float) -> None:
         envelope, *rest = (decode(frame) for frame in frames)
-        messages = [message for message in rest if isinstance(message, _FROM_PEERS)]
+        messages: list[Any] = [message for message in rest if type(message) in _FROM_PEERS]
         if isinstance(envelope, m.Envelope) and len(messages) == len(rest):
             self.core.on_peer(envelope, messages, now)
         else:
