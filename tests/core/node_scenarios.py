@@ -33,6 +33,7 @@ from paceline.core.effects import Effects, PeerBatch
 from paceline.core.incarnation import INCARNATION_SHIFT
 from paceline.core.membership.identity import Identity
 from paceline.core.node import NodeCore
+from paceline.core.reports.questions import QUESTIONS
 from paceline.core.reports.status import status
 from paceline.core.settings import Settings
 from paceline_protocol.codec import decode_outcomes, encode_calls
@@ -103,7 +104,7 @@ class NodeScenario(Scenario):
                 spare_cluster_id=f"cluster of {node_id}",
                 random=Random(node_id),
                 now=self._now,
-                status=status,
+                questions=QUESTIONS,
             )
             for other in self._nodes:
                 core.on_address(other)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from paceline.core.deadlines import BEAT, CONSENSUS, HELLO, NEVER_MS, REVIEW, STALE_MOMENTS, Deadlines, Moments
 from paceline.core.membership.identity import Identity
 from paceline.core.node import NodeCore
-from paceline.core.reports.status import status
+from paceline.core.reports.questions import QUESTIONS
 from paceline.core.settings import Settings
 from paceline.core.wall_clock import WallClock
 
@@ -70,7 +70,7 @@ def leading(now: float) -> NodeCore:
         random=Random(1),
         now=now,
         durable_at_once=True,
-        status=status,
+        questions=QUESTIONS,
     )
     node.on_wall_clock(SINCE_1970_S)
     while node.leader is None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from random import Random
+from typing import get_args
 
 import pytest
 
 from core.node_scenarios import NodeScenario, run_file
 from paceline.core.membership.identity import Identity
 from paceline.core.node import NodeCore
+from paceline.core.reports.questions import QUESTIONS
 from paceline.core.reports.status import status
 from paceline.core.settings import Settings
 from paceline_protocol.messages import (
@@ -20,16 +22,20 @@ from paceline_protocol.messages import (
     Envelope,
     Failure,
     Hello,
+    MembershipMessage,
     NodeOutcomes,
     PeerHello,
     Ping,
     Pong,
     Redirect,
     Refusal,
+    Sender,
     StatusReply,
     StatusRequest,
     Submit,
     Welcome,
+    WorkMessage,
+    sent_by,
 )
 from paceline_protocol.payload import unpack_value
 
@@ -52,7 +58,7 @@ def blank(**limits: int) -> NodeCore:
         spare_cluster_id="cluster-a",
         random=Random(1),
         now=0.0,
-        status=status,
+        questions=QUESTIONS,
     )
 
 
@@ -78,6 +84,13 @@ def leading() -> NodeCore:
 
 def hello(cluster_name: str = "test", address: str = "b:1") -> PeerHello:
     return PeerHello(address, cluster_name, 1, "", 0, (), True)
+
+
+def test_there_is_a_handler_for_whatever_a_client_or_a_peer_may_say() -> None:
+    node = blank()
+    assert {Hello, *node.clients._questions, *node.clients._in_session} == sent_by(Sender.CLIENT)
+    assert {*node._peers._of_membership} == set(get_args(MembershipMessage))
+    assert {*node._work._at_node, *node._work._at_leader} == set(get_args(WorkMessage))
 
 
 def test_a_node_that_does_not_lead_says_so_and_keeps_nothing() -> None:
@@ -236,7 +249,7 @@ def former(formed: bool) -> NodeCore:
         spare_cluster_id="other",
         random=Random(1),
         now=0.0,
-        status=status,
+        questions=QUESTIONS,
     )
 
 

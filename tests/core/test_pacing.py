@@ -11,7 +11,7 @@ import pytest
 from paceline.core.membership.identity import Identity
 from paceline.core.node import NodeCore
 from paceline.core.node.pacing import ANSWER, AT_ONCE, LINGERING_EVENTS, NOTHING, TASK, Pacing
-from paceline.core.reports.status import status
+from paceline.core.reports.questions import QUESTIONS
 from paceline.core.settings import Settings
 from paceline_protocol.messages import Envelope, Hello, PeerHello, TaskEnd, Trace
 
@@ -109,7 +109,7 @@ def test_no_event_of_a_node_waits_unless_it_may(name: str) -> None:
         spare_cluster_id="cluster-a",
         random=Random(1),
         now=1.0,
-        status=status,
+        questions=QUESTIONS,
     )
     node.tick(1.0)
     node.take_effects(1.0)

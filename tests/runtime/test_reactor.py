@@ -8,10 +8,11 @@ import pytest
 
 from paceline.core.membership.identity import Identity
 from paceline.core.node import NodeCore
-from paceline.core.reports.status import status
+from paceline.core.reports.questions import QUESTIONS
 from paceline.core.settings import Settings
 from paceline.runtime.reactor import Reactor
 from paceline.runtime.transport.memory_transport import MemoryEndpoint, MemoryNetwork
+from paceline.runtime.transport.transport import Source
 from paceline_protocol.codec import decode, encode
 from paceline_protocol.messages import (
     Done,
@@ -21,9 +22,11 @@ from paceline_protocol.messages import (
     Ping,
     Redirect,
     Run,
+    Sender,
     Trace,
     WorkerFailed,
     WorkerReady,
+    sent_by,
 )
 
 NODE = "node:1"
@@ -43,7 +46,7 @@ class Rig:
             random=Random(1),
             now=0.0,
             durable_at_once=True,
-            status=status,
+            questions=QUESTIONS,
         )
         self.reactor = Reactor(
             core,
@@ -104,6 +107,12 @@ def test_what_is_not_its_senders_to_say_is_counted_and_dropped(sender: str, mess
     assert rig.say(sender, message) == []
     assert rig.reactor.counters.frames_unexpected == 1
     assert rig.reactor.core.leader_link.slots.workers == {}
+
+
+def test_there_is_a_handler_for_whatever_a_child_may_say() -> None:
+    handlers = Rig().reactor._from_children
+    assert {Done, *handlers[Source.WORKER]} == sent_by(Sender.WORKER)
+    assert set(handlers[Source.WEB]) == sent_by(Sender.WEB)
 
 
 def test_a_client_is_answered() -> None:

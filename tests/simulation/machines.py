@@ -15,7 +15,7 @@ from paceline.core.membership.identity import Identity
 from paceline.core.node import NodeCore
 from paceline.core.raft.consensus import Consensus, Log, Persist, Snapshot
 from paceline.core.raft.log import Entry
-from paceline.core.reports.status import status
+from paceline.core.reports.questions import QUESTIONS
 from paceline.core.state.snapshots import restore
 from paceline.errors import JournalFailed
 from paceline.runtime.journal.recovery import Recovered, read_journal
@@ -257,7 +257,7 @@ class SimulatedNode:
             random=random.Random(world.rng.getrandbits(64)),
             now=self.now,
             consensus=consensus,
-            status=status,
+            questions=QUESTIONS,
         )
         if snapshot:
             restore(core.table, snapshot.data)

@@ -45,6 +45,9 @@ _LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ER
 _FROM_CLIENTS = m.sent_by(m.Sender.CLIENT)
 _FROM_PEERS = m.sent_by(m.Sender.PEER) - {m.Envelope}  # which is the head of each batch, and nothing else
 
+ChildHandler = Callable[[bytes, Any, float], None]
+"""(the child's id, its message, now)"""
+
 _logger = logging.getLogger("paceline.node")
 
 
@@ -88,6 +91,14 @@ class Reactor:
         self._metrics = metrics
         self.turn_time = Histogram(LATENCY_BOUNDS_US)  # of a turn, without its wait: what comes meanwhile waits so long
         self._turn_began = 0.0
+        self._from_children: dict[Source, dict[type[Any], ChildHandler]] = {
+            Source.WORKER: {
+                m.Trace: self._on_trace,
+                m.WorkerReady: self._on_worker_ready,
+                m.WorkerFailed: self._on_failed,
+            },
+            Source.WEB: {m.MetricsRequest: self._on_metrics_request},
+        }
         self._addresses: deque[str] = deque(maxlen=1_024)  # from other threads
         self.unreached: set[str] = set()  # addresses to which the last batch could not be sent; read by other threads
         self._promises: deque[tuple[int, list[PeerBatch]]] = deque()  # (Persist.seq to wait for, batches)
@@ -149,10 +160,8 @@ class Reactor:
         try:
             if source is Source.CLIENT:
                 self._from_client(key, frames[0], now)
-            elif source is Source.WORKER:
-                self._from_worker(key, frames[0], now)
-            elif source is Source.WEB:
-                self._from_web(key, frames[0], now)
+            elif source is not Source.PEER:
+                self._from_child(source, key, frames[0], now)
             else:
                 self._from_peer(frames, now)
         except ProtocolError as error:
@@ -168,25 +177,31 @@ class Reactor:
         else:
             self.counters.frames_unexpected += 1
 
-    def _from_worker(self, worker_id: bytes, frame: bytes, now: float) -> None:
+    def _from_child(self, source: Source, child_id: bytes, frame: bytes, now: float) -> None:
+        """What a worker may say the web process may not, and the other way."""
         kind, fields = decode_fields(frame)
-        if kind is m.Done:
-            self.core.on_worker_done(worker_id, fields[0], now)
-        elif kind is m.Trace:
-            self.core.on_worker_trace(m.Trace(*fields))
-        elif kind is m.WorkerReady:
-            self.core.on_worker_ready(worker_id, m.WorkerReady(*fields).names)
-        elif kind is m.WorkerFailed and self._on_worker_failed is not None:
-            self._on_worker_failed(worker_id, m.WorkerFailed(*fields))
+        if kind is m.Done and source is Source.WORKER:  # on the way of every task: it needs no message object
+            self.core.on_worker_done(child_id, fields[0], now)
+            return
+        handler = self._from_children[source].get(kind)
+        if handler is not None:
+            handler(child_id, kind(*fields), now)
         else:
             self.counters.frames_unexpected += 1
 
-    def _from_web(self, child_id: bytes, frame: bytes, now: float) -> None:
-        kind, _ = decode_fields(frame)
-        if kind is m.MetricsRequest and self._metrics is not None:
+    def _on_trace(self, worker_id: bytes, trace: m.Trace, now: float) -> None:
+        self.core.on_worker_trace(trace)
+
+    def _on_worker_ready(self, worker_id: bytes, ready: m.WorkerReady, now: float) -> None:
+        self.core.on_worker_ready(worker_id, ready.names)
+
+    def _on_failed(self, worker_id: bytes, failed: m.WorkerFailed, now: float) -> None:
+        if self._on_worker_failed is not None:
+            self._on_worker_failed(worker_id, failed)
+
+    def _on_metrics_request(self, child_id: bytes, request: m.MetricsRequest, now: float) -> None:
+        if self._metrics is not None:
             self._transport.send_child(child_id, encode(m.MetricsReply(self._metrics(now))))
-        else:
-            self.counters.frames_unexpected += 1
 
     def _from_peer(self, frames: list[bytes], now: float) -> None:
         envelope, *rest = (decode(frame) for frame in frames)

@@ -25,7 +25,8 @@ from paceline.core.membership.identity import Identity
 from paceline.core.node import NodeCore
 from paceline.core.raft.consensus import Consensus
 from paceline.core.raft.log import Log
-from paceline.core.reports.status import forming, leaderless, status
+from paceline.core.reports.questions import QUESTIONS
+from paceline.core.reports.status import forming, leaderless
 from paceline.core.settings import Settings
 from paceline.core.state.snapshots import restore
 from paceline.errors import ConfigError, ModuleImportFailed
@@ -186,7 +187,7 @@ class Server:
             now=time.monotonic(),
             durable_at_once=True,
             metrics_address=self._metrics_address,
-            status=status,
+            questions=QUESTIONS,
         )
 
     def _restart(self) -> NodeCore:
@@ -232,7 +233,7 @@ class Server:
                 else Log(entries=recovered.entries),
                 config=snapshot.config if snapshot else Config(),
             ),
-            status=status,
+            questions=QUESTIONS,
         )
         if snapshot is not None:
             restore(core.table, snapshot.data)

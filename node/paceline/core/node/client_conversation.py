@@ -1,8 +1,8 @@
-"""What a node says to clients: who it is, who leads, what it knows; and, while it leads, all about their tasks."""
+"""What a node says to clients: who it is, who leads, what it is asked; and, while it leads, all about their tasks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from paceline.core.clients.client_info import Clients
@@ -13,12 +13,12 @@ from paceline.core.membership.directory import Directory
 from paceline.core.membership.identity import Identity
 from paceline.core.node.leader_role import LeaderRole
 from paceline.core.node.pacing import AT_ONCE, TASK
+from paceline.core.node.questions import AskedOf, Question
 from paceline.core.outbox import Outbox
 from paceline.core.scheduling.leader import Leader
 from paceline.core.settings import Settings
 from paceline_protocol.errors import ProtocolError
 from paceline_protocol.messages import (
-    Admin,
     Cancel,
     ClientMessage,
     ClientReply,
@@ -27,16 +27,13 @@ from paceline_protocol.messages import (
     Ping,
     Pong,
     Refusal,
-    StatusReply,
-    StatusRequest,
     Submit,
     Wait,
     Welcome,
 )
-from paceline_protocol.payload import pack_value
 
-TellStatus = Callable[[float], dict[str, Any]]
-"""(now) -> what the node knows of its cluster."""
+Answer = Callable[[Question, bytes, Any, float], ClientReply | None]
+"""(a question, the client's connection, its request, now) -> the reply, None if it follows later."""
 
 
 class ClientConversation:
@@ -51,7 +48,8 @@ class ClientConversation:
         tally: Tally,
         traces: Traces,
         outbox: Outbox,
-        tell_status: TellStatus,
+        questions: Iterable[Question],
+        answer: Answer,
     ) -> None:
         self.known = Clients()
         self._settings = settings
@@ -61,7 +59,14 @@ class ClientConversation:
         self._tally = tally
         self._traces = traces
         self._outbox = outbox
-        self._tell_status = tell_status
+        self._questions = {question.request: question for question in questions}
+        self._answer = answer
+        self._in_session: dict[type[Any], Callable[[Leader, ClientSession, Any, float], None]] = {
+            Submit: self._submit,
+            Ping: self._ping,
+            Wait: self._wait,
+            Cancel: self._cancel,
+        }
 
     def hear(self, key: bytes, message: ClientMessage, now: float) -> int:
         """A client's message, on the connection ``key``. Returns how urgent it is (``pacing.py``)."""
@@ -71,26 +76,30 @@ class ClientConversation:
             self._submit(leader, session, message, now)
             return AT_ONCE if message.prompt else TASK
         if isinstance(message, Hello):
-            if leader is not None:
-                leader.open_session(key, now)
-            self._outbox.reply(key, self._welcome(now))
-        elif isinstance(message, StatusRequest):
-            self.known.told(key, message.about, now)
+            self._greet(leader, key, now)
+            return AT_ONCE
+        question = self._questions.get(type(message))
+        if question is not None and question.asked_of is AskedOf.ANY_NODE:
             if session is not None:
                 session.heard_at = now  # so that it is told when another leads
-            self._outbox.reply(key, StatusReply(message.request, pack_value(self._tell_status(now))))
+            self._ask(question, key, message, now)
         elif leader is None or session is None:
             self._outbox.reply(key, self._role.redirect(now))
-        elif isinstance(message, Ping):
-            leader.acknowledge(session, message.ack, now)
-            self._outbox.reply(key, Pong(leader.term))
-        elif isinstance(message, Wait):
-            leader.wait(session, message, now)
-        elif isinstance(message, Cancel):
-            leader.cancel(session, message)
-        elif isinstance(message, Admin) and self._role.keeper.ask(key, message, now):
-            self._role.review_replicas(now)
+        elif question is not None:
+            self._ask(question, key, message, now)
+        else:
+            self._in_session[type(message)](leader, session, message, now)
         return AT_ONCE
+
+    def _greet(self, leader: Leader | None, key: bytes, now: float) -> None:
+        if leader is not None:
+            leader.open_session(key, now)
+        self._outbox.reply(key, self._welcome(now))
+
+    def _ask(self, question: Question, key: bytes, request: ClientMessage, now: float) -> None:
+        reply = self._answer(question, key, request, now)
+        if reply is not None:
+            self._outbox.reply(key, reply)
 
     def _submit(self, leader: Leader, session: ClientSession, submit: Submit, now: float) -> None:
         try:
@@ -98,6 +107,16 @@ class ClientConversation:
         except ProtocolError as error:
             self._tally.refuse(Refusal.BAD_REQUEST)
             self._outbox.reply(session.key, Failure(Refusal.BAD_REQUEST, str(error)))
+
+    def _ping(self, leader: Leader, session: ClientSession, ping: Ping, now: float) -> None:
+        leader.acknowledge(session, ping.ack, now)
+        self._outbox.reply(session.key, Pong(leader.term))
+
+    def _wait(self, leader: Leader, session: ClientSession, wait: Wait, now: float) -> None:
+        leader.wait(session, wait, now)
+
+    def _cancel(self, leader: Leader, session: ClientSession, cancel: Cancel, now: float) -> None:
+        leader.cancel(session, cancel)
 
     def gone(self, key: bytes) -> int:
         """The connection can't be reached any more."""

@@ -20,9 +20,8 @@ meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from math import inf
-from typing import Any
 
 from paceline.core.deadlines import CONSENSUS, HELLO, REVIEW, Deadlines
 from paceline.core.effects import Effects, PeerBatch, Urgent
@@ -33,6 +32,7 @@ from paceline.core.node.client_conversation import ClientConversation
 from paceline.core.node.leader_role import LeaderRole
 from paceline.core.node.pacing import ANSWER, AT_ONCE, TASK, Pacing
 from paceline.core.node.peer_conversation import PeerConversation
+from paceline.core.node.questions import Question
 from paceline.core.node.work import WorkExchange
 from paceline.core.outbox import Outbox, by_recipient
 from paceline.core.raft.consensus import Consensus
@@ -62,12 +62,12 @@ class NodeCore:
         consensus: Consensus | None = None,
         durable_at_once: bool = False,
         metrics_address: str = "",
-        status: Callable[[NodeCore, float], dict[str, Any]],
+        questions: Iterable[Question],
     ) -> None:
         """``spare_cluster_id``: a fresh random id, used if this node forms the cluster. ``consensus``: what a restarted
         node had persisted; None for a blank log. ``durable_at_once``: of a blank log, see Consensus.
-        ``metrics_address``: where this node's metrics are served, "" for nowhere. ``status``: (this node, now) -> what
-        it knows of its cluster, for whoever asks."""
+        ``metrics_address``: where this node's metrics are served, "" for nowhere. ``questions``: what it
+        can be asked by whoever manages the cluster."""
         if not identity.consents and not identity.handed_to:
             identity.consents = frozenset({identity.node_id})
         self.settings = settings
@@ -106,7 +106,8 @@ class NodeCore:
             self.leader_link.slots.tally,
             self.traces,
             self._outbox,
-            lambda now: status(self, now),
+            questions,
+            lambda question, key, request, now: question.answer(self, key, request, now),
         )
         for deadline in (CONSENSUS, HELLO, REVIEW):
             self._deadlines.set(deadline, now)

@@ -22,7 +22,7 @@ from paceline.core.settings import Settings
 from paceline.core.state.applied import Applied
 from paceline.core.wall_clock import WallClock
 from paceline.core.work.leader_link import LeaderLink
-from paceline_protocol.messages import Redirect
+from paceline_protocol.messages import Admin, Redirect
 
 CLOCK_BEHIND_MS: Final = 1_000
 """A wall clock that is so far behind what was written is worth a word. Those that NTP keeps differ by less."""
@@ -183,6 +183,11 @@ class LeaderRole:
         if heartbeat:
             self.review_replicas(now)
             self._compare_clock(now)
+
+    def ask(self, key: bytes, request: Admin, now: float) -> None:
+        """A client wants the cluster changed; see ReplicaKeeper. Only while this node leads."""
+        if self.keeper.ask(key, request, now):
+            self.review_replicas(now)
 
     def review_replicas(self, now: float) -> None:
         """Take the next step toward the replicas that there should be."""

@@ -6,7 +6,8 @@ this address before, and all but consents only within our cluster.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, get_args
 
 from paceline.core.effects import PeerBatch
 from paceline.core.membership.identity import Identity
@@ -16,10 +17,7 @@ from paceline.core.node.pacing import ANSWER, AT_ONCE, NOTHING, TASK
 from paceline.core.node.work import WorkExchange
 from paceline.core.raft.consensus import Consensus
 from paceline_protocol.messages import (
-    Append,
-    AppendResponse,
-    Confirm,
-    Confirmed,
+    ConsensusMessage,
     Consent,
     ConsentReceived,
     Dispatch,
@@ -27,20 +25,12 @@ from paceline_protocol.messages import (
     NodeOutcomes,
     PeerHello,
     PeerMessage,
-    Removed,
-    SnapshotChunk,
-    SnapshotResponse,
-    TimeoutNow,
     Trace,
-    VoteRequest,
-    VoteResponse,
 )
 
-_CONSENSUS = (
-    *(Append, AppendResponse, VoteRequest, VoteResponse, SnapshotChunk, SnapshotResponse),
-    *(TimeoutNow, Removed, Confirm, Confirmed),
-)
-_TASKS = (Dispatch, NodeOutcomes, Trace)
+_CONSENSUS: Final[frozenset[type[Any]]] = frozenset(get_args(ConsensusMessage))
+_TASKS: Final[frozenset[type[Any]]] = frozenset((Dispatch, NodeOutcomes, Trace))
+"""What may linger."""
 
 
 class PeerConversation:
@@ -54,33 +44,45 @@ class PeerConversation:
         self._consensus = consensus
         self._work = work
         self._role = role
+        self._of_membership: dict[type[Any], Callable[[Envelope, Any, float], None]] = {
+            PeerHello: self._on_hello,
+            Consent: self._on_consent,
+            ConsentReceived: self._on_consent_received,
+        }
 
     def hear(self, envelope: Envelope, messages: Sequence[PeerMessage], now: float) -> int:
         """A batch of one peer. Returns how urgent it is (``pacing.py``)."""
         identity = self._identity
         if not self._peering.directory.heard(envelope, now) or envelope.sender == identity.node_id:
             return NOTHING
-        for_us = envelope.recipient == identity.node_id
-        ours = for_us and envelope.cluster_id == identity.cluster_id != ""
-        if ours and all(isinstance(message, _TASKS) for message in messages):
+        ours = envelope.recipient == identity.node_id and envelope.cluster_id == identity.cluster_id != ""
+        if ours and all(type(message) in _TASKS for message in messages):
             for message in messages:
                 self._work.hear(self._role.leader, envelope.sender, message, now)
             return TASK
-        for message in messages:
-            if isinstance(message, PeerHello):
-                self._peering.on_hello(envelope, message, now, self._role.leader_id(now), self._role.term())
-            elif isinstance(message, Consent):
-                if for_us and self._peering.on_consent(envelope.sender, message):
-                    self._consensus.bootstrap(now)
-            elif isinstance(message, ConsentReceived):
-                if for_us:
-                    self._peering.on_consent_received(message)
-            elif ours:
-                if isinstance(message, _CONSENSUS):
-                    self._consensus.step(envelope.sender, message, now)
-                else:
-                    self._work.hear(self._role.leader, envelope.sender, message, now)
-        return ANSWER if all(isinstance(message, _CONSENSUS) for message in messages) else AT_ONCE
+        said: Any  # of the class that its handler is for
+        for said in messages:
+            kind = type(said)
+            if kind in self._of_membership:
+                self._of_membership[kind](envelope, said, now)
+            elif not ours:
+                continue
+            elif kind in _CONSENSUS:
+                self._consensus.step(envelope.sender, said, now)
+            else:
+                self._work.hear(self._role.leader, envelope.sender, said, now)
+        return ANSWER if all(type(message) in _CONSENSUS for message in messages) else AT_ONCE
+
+    def _on_hello(self, envelope: Envelope, hello: PeerHello, now: float) -> None:
+        self._peering.on_hello(envelope, hello, now, self._role.leader_id(now), self._role.term())
+
+    def _on_consent(self, envelope: Envelope, consent: Consent, now: float) -> None:
+        if envelope.recipient == self._identity.node_id and self._peering.on_consent(envelope.sender, consent):
+            self._consensus.bootstrap(now)
+
+    def _on_consent_received(self, envelope: Envelope, received: ConsentReceived, now: float) -> None:
+        if envelope.recipient == self._identity.node_id:
+            self._peering.on_consent_received(received)
 
     def meet(self, now: float) -> None:
         """Say hello where it is due."""

@@ -6,6 +6,9 @@ what they say to peers, but for the wire: it is carried over within the turn, un
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from paceline.core.measures.traces import Traces
 from paceline.core.outbox import Outbox
 from paceline.core.raft.consensus import Consensus
@@ -30,7 +33,7 @@ from paceline_protocol.messages import (
 class WorkExchange:
     """Both halves of one node, as far as tasks are concerned. ``leader``: None unless this node leads."""
 
-    __slots__ = ("_consensus", "_leader_link", "_outbox", "_own_id", "_traces")
+    __slots__ = ("_at_leader", "_at_node", "_consensus", "_leader_link", "_outbox", "_own_id", "_traces")
 
     def __init__(
         self, own_id: str, consensus: Consensus, leader_link: LeaderLink, traces: Traces, outbox: Outbox
@@ -40,31 +43,45 @@ class WorkExchange:
         self._leader_link = leader_link
         self._traces = traces
         self._outbox = outbox
+        self._at_node: dict[type[Any], Callable[[str, Any, float], None]] = {
+            Beat: leader_link.on_beat,
+            Dispatch: leader_link.on_dispatch,
+            Revoke: leader_link.on_revoke,
+        }
+        self._at_leader: dict[type[Any], Callable[[Leader, str, Any, float], None]] = {
+            NodeOutcomes: self._on_outcomes,
+            NodeBeat: self._on_node_beat,
+            Enrol: self._on_enrol,
+            Revoked: self._on_revoked,
+            Trace: self._on_trace,
+        }
 
     def hear(self, leader: Leader | None, sender: str, message: PeerMessage, now: float) -> None:
         """A message about tasks, of a node to its leader or the other way. Raises nothing: what is malformed was
         refused by the codec, but for outcomes, which the leader alone decodes."""
-        if isinstance(message, Beat):
-            self._leader_link.on_beat(sender, message, now)
-        elif isinstance(message, Dispatch):
-            self._leader_link.on_dispatch(sender, message, now)
-        elif isinstance(message, Revoke):
-            self._leader_link.on_revoke(sender, message, now)
-        elif leader is None:
-            return
-        elif isinstance(message, NodeOutcomes):
-            try:
-                leader.on_outcomes(sender, message.term, message.seq, decode_outcomes(message.outcomes), now)
-            except ProtocolError as error:
-                self._outbox.notice("error", f"node {sender} sent malformed outcomes: {error}")
-        elif isinstance(message, NodeBeat):
-            leader.on_node_beat(sender, message, now)
-        elif isinstance(message, Enrol):
-            leader.on_enrol(sender, message, now)
-        elif isinstance(message, Revoked):
-            leader.on_revoked(sender, message)
-        elif isinstance(message, Trace):
-            self._traces.add(message)
+        at_node = self._at_node.get(type(message))
+        if at_node is not None:
+            at_node(sender, message, now)
+        elif leader is not None:
+            self._at_leader[type(message)](leader, sender, message, now)
+
+    def _on_outcomes(self, leader: Leader, sender: str, message: NodeOutcomes, now: float) -> None:
+        try:
+            leader.on_outcomes(sender, message.term, message.seq, decode_outcomes(message.outcomes), now)
+        except ProtocolError as error:
+            self._outbox.notice("error", f"node {sender} sent malformed outcomes: {error}")
+
+    def _on_node_beat(self, leader: Leader, sender: str, beat: NodeBeat, now: float) -> None:
+        leader.on_node_beat(sender, beat, now)
+
+    def _on_enrol(self, leader: Leader, sender: str, enrol: Enrol, now: float) -> None:
+        leader.on_enrol(sender, enrol, now)
+
+    def _on_revoked(self, leader: Leader, sender: str, revoked: Revoked, now: float) -> None:
+        leader.on_revoked(sender, revoked)
+
+    def _on_trace(self, leader: Leader, sender: str, trace: Trace, now: float) -> None:
+        self._traces.add(trace)
 
     def pass_on(self, leader: Leader | None, now: float) -> None:
         """Dispatch, and carry messages between the leader and the nodes until this node's own halves have nothing left
