@@ -410,7 +410,7 @@ class SnapshotResponse(NamedTuple):
 
 @message(56, Sender.PEER)
 class TimeoutNow(NamedTuple):
-    """Leader to a voter that has caught up: stand for election at once, I make way (Ongaro's thesis, 3.10)."""
+    """Leadership transfer: leader to a voter that has caught up, stand for election at once (Ongaro's thesis, 3.10)."""
 
     term: int
 
