@@ -257,8 +257,6 @@ def _level(value: Any) -> None:
         raise ValueError(f"a feature level from 1 is expected, not {_kind_of(value)}")
 
 
-ids: Check = many(identifier)
-names: Check = many(name)
 node_ids: Check = many(string)
 
 _config_fields: Check = record(node_ids, node_ids, node_ids, integer, _level)

@@ -37,6 +37,7 @@ from paceline.core.membership.identity import Identity
 from paceline.core.node import NodeCore
 from paceline.core.raft.consensus import Consensus
 from paceline.core.raft.log import Log
+from paceline.core.reports.questions import QUESTIONS
 from paceline.core.reports.status import status
 from paceline.core.settings import Settings
 from paceline_protocol.codec import decode_outcomes, encode_calls
@@ -110,7 +111,7 @@ class NodeScenario(Scenario):
             random=Random(identity.node_id),
             now=self._now,
             consensus=consensus,
-            status=status,
+            questions=QUESTIONS,
         )
         for other in self._nodes:
             core.on_address(other)

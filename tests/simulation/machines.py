@@ -16,7 +16,7 @@ from paceline.core.membership.identity import Identity
 from paceline.core.node import NodeCore
 from paceline.core.raft.consensus import Consensus, Log, Persist, Snapshot
 from paceline.core.raft.log import Entry
-from paceline.core.reports.status import status
+from paceline.core.reports.questions import QUESTIONS
 from paceline.core.state.snapshots import restore
 from paceline.errors import JournalFailed
 from paceline.runtime.journal.recovery import Recovered, read_journal
@@ -176,6 +176,23 @@ class SimulatedWorker:
             self.endpoint.send(encode(Done(tuple(done))))
 
 
+class WallClockThatIsSet:
+    """One that is wrong, drifts, and is set forward and back. Its random numbers are its own: it changes nothing else
+    of the story of a seed."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self._ahead_s = rng.choice((0.0, -0.3, 0.3, -3_600.0, 3_600.0)) + 1.7e9
+        self._rate = 1.0 + rng.uniform(-1e-3, 1e-3)
+        self._set_at = rng.expovariate(0.3)
+
+    def read(self, now: float) -> float:
+        while now >= self._set_at:
+            self._set_at += self._rng.expovariate(0.3)
+            self._ahead_s += self._rng.choice((-3_600.0, -2.0, -0.1, 0.1, 2.0, 3_600.0))
+        return now * self._rate + self._ahead_s
+
+
 class SimulatedNode:
     """One machine: its disk survives a crash, everything else does not."""
 
@@ -188,6 +205,7 @@ class SimulatedNode:
         self.workers: list[SimulatedWorker] = []
         self.paused_until = 0.0
         self.ahead_s = 0.0  # of its clock, before the world's
+        self.wall_clock = WallClockThatIsSet(random.Random(f"{world.seed} {number}"))
         self.checked_digest = 0
         self.checked_index = 0
         self.unapplied: dict[int, Entry] = {}  # what its log holds behind that
@@ -242,7 +260,7 @@ class SimulatedNode:
             random=random.Random(world.rng.getrandbits(64)),
             now=self.now,
             consensus=consensus,
-            status=status,
+            questions=QUESTIONS,
         )
         if snapshot:
             restore(core.table, snapshot.data)
@@ -251,7 +269,12 @@ class SimulatedNode:
                 core.on_address(other.address, seed=True)
         self._transport: MemoryTransport = world.network.node(self.address)
         self.reactor = Reactor(
-            core, self._transport, journal, clock=lambda: self.now, save_identity=self._save_identity
+            core,
+            self._transport,
+            journal,
+            clock=lambda: self.now,
+            wall_clock=lambda: self.wall_clock.read(self.world.now),
+            save_identity=self._save_identity,
         )
         self.workers = []
         for _ in range(world.workers_per_node):

@@ -218,7 +218,7 @@ def test_no_message_is_left_asleep_when_sends_and_receives_interleave(plain: Zmq
         for source, sender, _ in node.poll(DEADLINE_S):
             assert isinstance(sender, bytes)
             node.send_peer(peer.address, [b"envelope", b"message"])
-            send = node.send_client if source is Source.CLIENT else node.send_worker
+            send = node.send_client if source is Source.CLIENT else node.send_child
             assert send(sender, b"pong") is Sent.OK
             answered += 1
         peer.poll(0)

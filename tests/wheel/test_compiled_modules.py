@@ -44,7 +44,7 @@ def test_what_every_task_passes_is_compiled_and_what_is_asked_for_seldom_is_not(
     assert names >= {
         "paceline.client.driver.driver",
         "paceline.client.session.session",
-        "paceline.core.node",
+        "paceline.core.node.core",
         "paceline.core.raft.consensus",
         "paceline.core.scheduling.leader",
         "paceline.core.state.task",

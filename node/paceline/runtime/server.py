@@ -26,7 +26,8 @@ from paceline.core.membership.identity import Identity
 from paceline.core.node import NodeCore
 from paceline.core.raft.consensus import Consensus
 from paceline.core.raft.log import Log
-from paceline.core.reports.status import forming, leaderless, status
+from paceline.core.reports.questions import QUESTIONS
+from paceline.core.reports.status import forming, leaderless
 from paceline.core.settings import Settings
 from paceline.core.state.snapshots import restore
 from paceline.errors import ConfigError, ModuleImportFailed, NodeOutdated
@@ -49,7 +50,7 @@ COLLECT_EVERY_S = 60.0
 COLLECT_BELOW_TASKS = 10_000
 TURNS_BETWEEN_CLOCKS = 256
 WORKERS_STOP_S = 3.0
-HAND_OVER_S = 2.0
+TRANSFER_S = 2.0
 
 _logger = logging.getLogger("paceline.node")
 
@@ -162,6 +163,7 @@ class Server:
             transport,
             self._journal,
             clock=time.monotonic,
+            wall_clock=time.time,
             children=children,
             save_identity=self._storage.save_identity if self._storage is not None else None,
             on_worker_failed=self._worker_failed,
@@ -176,7 +178,7 @@ class Server:
                 address=transport.address,
                 on_address=self._reactor.add_address,
                 is_reached=lambda address: address not in self._reactor.unreached,
-                has_met=lambda: bool(self._core.directory.peers),
+                has_met=lambda: bool(self._core.peering.directory.peers),
                 cluster_id=lambda: self._core.identity.cluster_id,
             )
             self._search.start()
@@ -192,7 +194,7 @@ class Server:
             now=time.monotonic(),
             durable_at_once=True,
             metrics_address=self._metrics_address,
-            status=status,
+            questions=QUESTIONS,
         )
 
     def _restart(self) -> NodeCore:
@@ -239,7 +241,7 @@ class Server:
                 config=snapshot.config if snapshot else Config(),
                 feature_level=settings.feature_level,
             ),
-            status=status,
+            questions=QUESTIONS,
         )
         if snapshot is not None:
             restore(core.table, snapshot.data)
@@ -264,13 +266,13 @@ class Server:
         self._transfer_leadership()
 
     def _transfer_leadership(self) -> None:
-        """A leader that stops makes way first: so nobody has to miss it before another leads."""
+        """A leader that stops transfers the leadership first: so nobody has to miss it before another leads."""
         core = self._core
         if core.leader is None:
             return
         term = core.leader.term
         now = time.monotonic()
-        deadline = now + HAND_OVER_S
+        deadline = now + TRANSFER_S
         while now < deadline and not self._hurrying:
             if core.leader is not None:
                 if not core.transfer_leadership(now):
@@ -356,7 +358,7 @@ class Server:
             self._greeted = True
             if self._on_ready is not None:
                 self._on_ready(self._info(now, leader_id))
-        if leader_id and not core.missing_voters() and core.identity.cluster_id:
+        if leader_id and not core.role.missing_voters() and core.identity.cluster_id:
             self._announced_ready = True
             self._announce({"ready": True})
 
@@ -364,11 +366,11 @@ class Server:
         core = self._core
         return NodeInfo(
             core.node_id,
-            core.directory.own_address,
+            core.peering.directory.own_address,
             core.settings.cluster_name,
             core.identity.cluster_id,
             leader_id,
-            core.directory.address_of(leader_id),
+            core.peering.directory.address_of(leader_id),
             forming(core, now) or leaderless(core, now),
             len(core.leader_link.slots.workers),
             core.leader_link.slots.names(),

@@ -17,6 +17,7 @@ from paceline.core.feature_levels import (
     NodeTooOld,
     common_level,
 )
+from paceline.core.node import NodeCore
 from paceline.core.raft.configuration import ConfigHistory, checked_change
 from paceline.core.raft.consensus import Consensus
 from paceline.core.raft.log import ConsensusViolation
@@ -30,6 +31,7 @@ from paceline_protocol.messages import (
     Append,
     Config,
     EntryKind,
+    Envelope,
     Refusal,
     SnapshotChunk,
 )
@@ -60,6 +62,10 @@ def upgraded() -> NodeScenario:
     story.run(f"restart c feature_level={NEW}\nadvance 3")
     assert level(story, leader_of(story)) == NEW
     return story
+
+
+def envelope_from(core: NodeCore, recipient: str) -> Envelope:
+    return Envelope(core.identity.cluster_id, core.node_id, core.identity.incarnation, recipient)
 
 
 def test_every_level_up_to_this_version_s_says_what_it_brought() -> None:
@@ -116,9 +122,9 @@ def test_a_voter_that_is_not_heard_may_come_back_as_it_was_and_holds_the_level_d
 
 def test_a_node_that_was_started_anew_counts_for_the_first_level_until_it_says_what_it_understands() -> None:
     story = upgraded()
-    peer = node(story, "a").directory.peers["b"]
-    envelope = node(story, "b")._envelope("a")
-    assert node(story, "a").directory.heard(envelope._replace(incarnation=envelope.incarnation + 1), story._now)
+    peer = node(story, "a").peering.directory.peers["b"]
+    envelope = envelope_from(node(story, "b"), "a")
+    assert node(story, "a").peering.directory.heard(envelope._replace(incarnation=envelope.incarnation + 1), story._now)
     assert peer.feature_level == 0
 
 
@@ -140,7 +146,7 @@ def test_a_call_that_needs_a_higher_level_is_refused_with_the_option_the_level_a
     story.run(f"client k hello {leader}")
     assert "1 refused as LEVEL_TOO_LOW" in story.run("client k submit 1 max_attempts=2")
     assert "accepted 2" in story.run("client k submit 2")
-    assert node(story, leader).tally.refused[Refusal.LEVEL_TOO_LOW] == 1
+    assert node(story, leader).leader_link.slots.tally.refused[Refusal.LEVEL_TOO_LOW] == 1
     assert node(story, leader).leader.admission.cluster_level.refusal_of({"max_attempts": 2}) == (  # type: ignore[union-attr]
         f"the option 'max_attempts' needs feature level {NEW}, and the cluster has {OLD}, as these nodes understand no "
         "more: c; upgrade paceline on all nodes"
@@ -171,7 +177,7 @@ def test_an_entry_above_the_level_is_never_proposed(monkeypatch: pytest.MonkeyPa
     leader = node(story, leader_of(story))
     last_index = leader.consensus.log.last_index
     with pytest.raises(ConsensusViolation, match=f"kind {EntryKind.ATTEMPT} was to be proposed at feature level {OLD}"):
-        leader._propose(EntryKind.ATTEMPT, b"", None)
+        leader.role._propose(EntryKind.ATTEMPT, b"", None)
     assert leader.consensus.log.last_index == last_index
 
 
@@ -249,6 +255,6 @@ def test_an_entry_of_an_unknown_kind_reaches_the_log_and_stops_the_node_there() 
         last.last_index + 1,
         ((leader.consensus.term, 200, b"?"),),
     )
-    old.on_peer(leader._envelope(old.node_id), [append], story._now)
+    old.on_peer(envelope_from(leader, old.node_id), [append], story._now)
     with pytest.raises(NodeTooOld, match="unknown kind 200; this node is older"):
         old.take_effects(story._now)

@@ -161,7 +161,7 @@ def test_a_node_that_has_just_gone_silent_is_still_listed_to_be_scraped_and_foun
     story = NodeScenario()
     story.run("start abc expect=3")
     for each in "abc":
-        node(story, each).directory.own_metrics_address = f"{each}:9077"
+        node(story, each).peering.directory.own_metrics_address = f"{each}:9077"
     story.run("until a leads\nadvance 5\nstop c\nadvance 10")
     assert [row[:3] for row in told(story, "a")["targets"]] == [[each, each, f"{each}:9077"] for each in "abc"]
     story.run("advance 60")

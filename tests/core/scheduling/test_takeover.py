@@ -44,7 +44,7 @@ def test_a_node_with_very_many_tasks_leads_after_some_turns_and_sends_heartbeats
     assert core.leader is not None
     count = slices * SLICE_TASKS
     fill(core.table, count)
-    core.leader = None  # as if it had just been elected
+    core.role.leader = None  # as if it had just been elected
     now = story._now
     turns = heartbeats = 0
     while core.leader is None:
@@ -64,10 +64,10 @@ def test_a_takeover_is_given_up_with_the_lead() -> None:
     story.run("start abc expect=3\nadvance 3")
     core = node(story, "a")
     fill(core.table, 10 * SLICE_TASKS)
-    core.leader = None
+    core.role.leader = None
     core.tick(story._now + 0.05)
-    assert core._takeover is not None
+    assert core.role.takeover is not None
     core.tick(story._now + 10.0)  # nobody was heard for so long: it does not lead any more
-    assert (core._takeover, core.leader) == (None, None)
+    assert (core.role.takeover, core.leader) == (None, None)
     core.take_effects(story._now + 10.0)
     assert core.next_deadline() > -inf

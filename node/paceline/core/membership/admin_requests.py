@@ -61,7 +61,7 @@ class Waiting(NamedTuple):
 
 
 class TransferLeadership(NamedTuple):
-    """Make way for this voter, or with "" for any."""
+    """Transfer the leadership to this voter, or with "" to any."""
 
     to: str
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from paceline.core.effects import Notice
 from paceline.core.feature_levels import common_level
 from paceline.core.membership.admin_requests import (
     REQUEST_TIMEOUT_S,
@@ -23,6 +22,7 @@ from paceline.core.membership.admin_requests import (
     next_step,
 )
 from paceline.core.membership.replicas import Attendance, next_config
+from paceline.core.outbox import Outbox
 from paceline.core.raft.consensus import Consensus
 from paceline.core.raft.quorum import majority
 from paceline.core.scheduling.leader import Leader
@@ -31,21 +31,18 @@ from paceline_protocol.messages import Admin, AdminReply, Config
 
 
 class ReplicaKeeper:
-    """Idle while this node does not lead. ``replies``, for clients by connection, and ``changed``, the configurations
-    that were proposed, and ``notices`` are emptied by the caller."""
+    """Idle while this node does not lead."""
 
     def __init__(
-        self, settings: Settings, consensus: Consensus, transfer_leadership: Callable[[float, str], str]
+        self, settings: Settings, consensus: Consensus, transfer_leadership: Callable[[float, str], str], outbox: Outbox
     ) -> None:
-        """``transfer_leadership``: (now, to) has another voter take over; see NodeCore.transfer_leadership."""
+        """``transfer_leadership``: (now, to) has another voter take over; see LeaderRole.transfer."""
         self.attendance = Attendance()
-        self.replies: list[tuple[bytes, AdminReply]] = []
-        self.changed: list[Config] = []
-        self.notices: list[Notice] = []
         self._too_old: frozenset[str] = frozenset()  # nodes of which that was said
         self._settings = settings
         self._consensus = consensus
         self._transfer_leadership = transfer_leadership
+        self._outbox = outbox
         self._requests: list[AdminRequest] = []  # the first is under way
         self._reviewed_commit = 0  # the commit index at the last review
         self._wanted: Config | None = None  # the next configuration, which may wait for answers
@@ -67,7 +64,7 @@ class ReplicaKeeper:
         """Somebody wants a change. False, with the reply, if too many do."""
         if len(self._requests) >= REQUESTS_LIMIT:
             refusal = "too many such requests are under way; try again"
-            self.replies.append((key, AdminReply(message.request, False, refusal)))
+            self._outbox.reply(key, AdminReply(message.request, False, refusal))
             return False
         until = now + REQUEST_TIMEOUT_S
         self._requests.append(AdminRequest(key, message.request, message.op, message.argument, until))
@@ -124,7 +121,7 @@ class ReplicaKeeper:
                 f"node {node_id} is too old: it understands feature level {levels[node_id]}, and the cluster has "
                 f"{level}. It neither replicates nor runs tasks until paceline is upgraded there"
             )
-            self.notices.append(Notice("error", text))
+            self._outbox.notice("error", text)
         self._too_old = too_old
         return too_old
 
@@ -142,9 +139,10 @@ class ReplicaKeeper:
                 return False
         level = self._consensus.config.level
         if self._consensus.propose_config(config):
-            self.changed.append(config)
+            learners = ", ".join(config.learners) or "none"
+            self._outbox.notice("info", f"replicas: voters {', '.join(config.voters)}; learners {learners}")
             if config.level > level:
-                self.notices.append(Notice("info", f"feature level {config.level}: all nodes understand it now"))
+                self._outbox.notice("info", f"feature level {config.level}: all nodes understand it now")
         return True
 
     def _advance(self, request: AdminRequest, view: View, now: float) -> bool:
@@ -164,7 +162,7 @@ class ReplicaKeeper:
             step = Answer(False, f"not done within {REQUEST_TIMEOUT_S:g} s: {step.why}")
         if isinstance(step, Answer):
             self._requests.remove(request)
-            self.replies.append((request.key, AdminReply(request.number, step.done, step.detail)))
+            self._outbox.reply(request.key, AdminReply(request.number, step.done, step.detail))
         return isinstance(step, Waiting) and step.rule
 
     def _heard_nodes(self, leader: Leader, now: float) -> frozenset[str]:

@@ -205,7 +205,7 @@ class Consensus:
         if self.is_leader and not self.has_quorum_lease(self._now):
             self._become_follower(self.term, "")
 
-    # --- forming a cluster, proposing, making way ---
+    # --- forming a cluster, proposing, leadership transfer ---
 
     def bootstrap(self, now: float, level: int = FIRST_LEVEL) -> None:
         """Form a cluster of this node alone. It then wins an ordinary election that only its own disk can delay.
@@ -253,10 +253,10 @@ class Consensus:
         if another transfer is under way.
 
         After ``election_timeout_max_s`` the attempt is over. To propose nothing meanwhile is for the caller."""
-        return self._leadership is not None and self._leadership.make_way(to, now)
+        return self._leadership is not None and self._leadership.transfer(to, now)
 
     def transfer_target(self, now: float) -> str:
-        """Leader: the voter that it makes way for, "" if none."""
+        """Leader: the voter to which the leadership is being transferred, "" if none."""
         return self._leadership.transfer_target(now) if self._leadership is not None else ""
 
     # --- what the shell reports, and what it has to do ---

@@ -24,7 +24,8 @@ BEHIND_LIMIT_ENTRIES = 10_000
 
 def metrics(node: NodeCore, now: float) -> dict[str, Any]:
     """Counts, and how things stand."""
-    tally, slots, table = node.tally, node.leader_link.slots, node.table
+    slots, table = node.leader_link.slots, node.table
+    tally = slots.tally
     busy = sum(1 for slot in slots.workers.values() if slot.running)
     leader = node.leader
     return {
@@ -32,11 +33,11 @@ def metrics(node: NodeCore, now: float) -> dict[str, Any]:
         "cluster_id": node.identity.cluster_id,
         "cluster_name": node.settings.cluster_name,
         "journal": node.settings.journal,
-        "term": node.term(),
+        "term": node.role.term(),
         "leader_known": bool(node.leader_id(now)),
         "is_voter": node.node_id in node.consensus.config.voters,
         "leader_changes": tally.leader_changes,
-        "elections_won": node.elections_won,
+        "elections_won": node.role.elections_won,
         "election": tally.election.as_dict(),
         "submitted": tally.submitted,
         "accepted": tally.accepted,
@@ -91,7 +92,7 @@ def _targets(node: NodeCore, now: float) -> list[list[str]]:
     """Each node of the cluster that said where its metrics are: id, address, address of the metrics, role. One that has
     just gone silent, too, until it is forgotten: who scrapes it finds out that it is down."""
     cluster_id = node.identity.cluster_id
-    directory = node.directory
+    directory = node.peering.directory
     found = [(node.node_id, directory.own_address, directory.own_metrics_address)]
     known = [peer for peer in directory.peers.values() if peer.cluster_id == cluster_id]
     found += [(peer.node_id, peer.address, peer.metrics_address) for peer in known]

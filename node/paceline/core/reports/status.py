@@ -23,7 +23,7 @@ def status(node: NodeCore, now: float) -> dict[str, Any]:
         "node_id": node.node_id,
         "cluster_id": identity.cluster_id,
         "cluster_name": node.settings.cluster_name,
-        "term": node.term(),
+        "term": node.role.term(),
         "leader_id": node.leader_id(now),
         "nodes": nodes(node, now),
         "queued": queued,
@@ -36,9 +36,9 @@ def status(node: NodeCore, now: float) -> dict[str, Any]:
         "applied_index": node.consensus.applied_index,
         "log_entries": node.consensus.log.last_index - node.consensus.log.first_index + 1,
         "executed_total": node.leader_link.slots.executed,
-        "elections_won_total": node.elections_won,
+        "elections_won_total": node.role.elections_won,
         "sessions": 0 if leader is None else len(leader.sessions.by_key),
-        "clients": node.clients.rows(now),
+        "clients": node.clients.known.rows(now),
         "fault_tolerance": fault_tolerance(node, now),
         "feature_level": node.levels.of_cluster(now),
         "too_old": outdated(node, now),
@@ -48,7 +48,7 @@ def status(node: NodeCore, now: float) -> dict[str, Any]:
         "insecure": node.settings.insecure,
         "forming": forming(node, now),
         "leaderless": leaderless(node, now),
-        "other_clusters": node.directory.other_clusters(identity.cluster_id),
+        "other_clusters": node.peering.directory.other_clusters(identity.cluster_id),
     }
 
 
@@ -64,16 +64,16 @@ def task_names(node: NodeCore) -> list[str] | None:
 def fault_tolerance(node: NodeCore, now: float) -> int:
     """How many of the voters that are alive may fail before no majority is left."""
     voters = node.consensus.config.voters
-    live = {peer.node_id for peer in node.directory.live(now, node.identity.cluster_id)}
+    live = {peer.node_id for peer in node.peering.directory.live(now, node.identity.cluster_id)}
     live = {node.node_id, *(node_id for node_id in live if _silent_s(node, node_id, now) == 0.0)}
     return max(0, len(live.intersection(voters)) - (len(voters) // 2 + 1))
 
 
 def forming(node: NodeCore, now: float) -> str:
     """What the cluster's beginning still waits for, in words; "" once it accepts tasks."""
-    if waiting := node.peering.first_boot.waiting_for(len(node.directory.live(now, ""))):
+    if waiting := node.peering.first_boot.waiting_for(len(node.peering.directory.live(now, ""))):
         return waiting
-    missing = node.missing_voters()
+    missing = node.role.missing_voters()
     return f"{missing} of {node.settings.min_voters} voters are still to come" if missing else ""
 
 
@@ -85,7 +85,7 @@ def leaderless(node: NodeCore, now: float) -> str:
     live = {node.node_id, *node.peering.live_peers(now)}
     if node.node_id not in voters:
         return "none of its voters answers" if live.isdisjoint(voters) else "an election is under way"
-    silent = [node.directory.address_of(voter) or voter for voter in voters if voter not in live]
+    silent = [node.peering.directory.address_of(voter) or voter for voter in voters if voter not in live]
     needed = len(voters) // 2 + 1
     if len(voters) - len(silent) >= needed:
         return "an election is under way"
@@ -104,9 +104,9 @@ def outdated(node: NodeCore, now: float) -> str:
 def nodes(node: NodeCore, now: float) -> list[dict[str, Any]]:
     """One row for each node of the cluster, this one first."""
     cluster_id = node.identity.cluster_id
-    live = {peer.node_id for peer in node.directory.live(now, cluster_id)}
+    live = {peer.node_id for peer in node.peering.directory.live(now, cluster_id)}
     config = node.consensus.config
-    known = {peer.node_id for peer in node.directory.peers.values() if peer.cluster_id == cluster_id}
+    known = {peer.node_id for peer in node.peering.directory.peers.values() if peer.cluster_id == cluster_id}
     others = sorted((known | set(config.voters) | set(config.learners)) - {node.node_id})
     levels = node.levels.of_nodes(now)
     rows = []
@@ -114,7 +114,7 @@ def nodes(node: NodeCore, now: float) -> list[dict[str, Any]]:
         is_self = node_id == node.node_id
         row = {
             "id": node_id,
-            "address": node.directory.address_of(node_id),
+            "address": node.peering.directory.address_of(node_id),
             "role": role_of(node, node_id, now),
             "alive": is_self or node_id in live,
             "silent_s": _silent_s(node, node_id, now),
@@ -131,8 +131,8 @@ def nodes(node: NodeCore, now: float) -> list[dict[str, Any]]:
 
 def _metrics_address(node: NodeCore, node_id: str) -> str:
     if node_id == node.node_id:
-        return node.directory.own_metrics_address
-    peer = node.directory.peers.get(node_id)
+        return node.peering.directory.own_metrics_address
+    peer = node.peering.directory.peers.get(node_id)
     return "" if peer is None else peer.metrics_address
 
 
@@ -155,12 +155,12 @@ def _silent_s(node: NodeCore, node_id: str, now: float) -> float | None:
         return 0.0
     config = node.consensus.config
     if node.leader is not None and (node_id in config.voters or node_id in config.learners):
-        return round(node.keeper.attendance.silent_s(node_id, now), 1)
-    peer = node.directory.peers.get(node_id)
+        return round(node.role.keeper.attendance.silent_s(node_id, now), 1)
+    peer = node.peering.directory.peers.get(node_id)
     if peer is None:
         return None
     # Not by the list of live peers: this is asked of each node, and a list for each costs their square.
-    heard = peer.cluster_id == node.identity.cluster_id and peer.heard_at >= node.directory.live_since(now)
+    heard = peer.cluster_id == node.identity.cluster_id and peer.heard_at >= node.peering.directory.live_since(now)
     return 0.0 if heard else round(now - peer.heard_at, 1)
 
 

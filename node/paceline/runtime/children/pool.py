@@ -31,6 +31,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from paceline.runtime.transport.transport import Source
+
 WORKER_ID_BYTES = 8
 QUICK_DEATH_S = 1.0
 BACKOFF_MIN_S = 0.1
@@ -67,10 +69,11 @@ class _Slot:
 
 
 class ChildPool:
-    """``size`` processes that run one program. One thread."""
+    """``size`` processes that run one program. One thread. ``kind``: what they are; none of them has a say in it."""
 
     def __init__(
         self,
+        kind: Source,
         *,
         size: int,
         program: str,
@@ -78,9 +81,11 @@ class ChildPool:
         inherited: tuple[int, ...] = (),
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        """``program``: a module that python -m runs, whose options are ``--link FD`` and then ``arguments``.
+        """``kind``: as which the transport reports their frames.
+        ``program``: a module that python -m runs, whose options are ``--link FD`` and then ``arguments``.
         ``inherited``: descriptors of this process that the children get, too. ``environment``: that of the children;
         None: that of this process."""
+        self.kind = kind
         self._program = program
         self._arguments = arguments
         self._inherited = inherited
@@ -230,7 +235,9 @@ class Pool(ChildPool):
         environment: Mapping[str, str] | None = None,
     ) -> None:
         arguments = ("--payload-limit", str(payload_limit_bytes), "--", *modules)
-        super().__init__(size=size, program="paceline.worker", arguments=arguments, environment=environment)
+        super().__init__(
+            Source.WORKER, size=size, program="paceline.worker", arguments=arguments, environment=environment
+        )
 
 
 def _pause_s(quick_deaths: int) -> float:
