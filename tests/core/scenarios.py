@@ -175,7 +175,7 @@ class Scenario:
 
     def _do_transfer(self, node_id: str, to: str) -> None:
         done = self.world.transfer_leadership(self._node(node_id), to)
-        self._lines.append(f"{node_id}: {'makes way' if done else 'refused'}")
+        self._lines.append(f"{node_id}: {'transfers the leadership' if done else 'refused'}")
 
     def _do_read(self, node_id: str) -> None:
         ticket = self.world.read(self._node(node_id))

@@ -163,17 +163,17 @@ def test_a_blank_node_joins_the_cluster_of_a_peer_of_its_name_and_of_no_other() 
     assert node.take_effects(0.0).identity_changed
 
 
-def test_a_node_that_was_pointed_at_others_joins_who_answers_it_or_is_known_and_nobody_who_knocks() -> None:
-    knock = PeerHello("b:1", "test", 1, "", 0, (("c", "c:1"),), False)
+def test_a_node_that_was_pointed_at_others_joins_who_answers_it_or_is_known_and_nobody_who_only_says_hello() -> None:
+    greeting = PeerHello("b:1", "test", 1, "", 0, (("c", "c:1"),), False)
     node = blank(expect=0, pointed=True)
-    node.on_peer(Envelope("cluster-b", "b", 1, ""), [knock], 0.0)
-    assert (node.identity.cluster_id, node.peering.directory.peers, node.peering.directory.doors) == ("", {}, {})
+    node.on_peer(Envelope("cluster-b", "b", 1, ""), [greeting], 0.0)
+    assert (node.identity.cluster_id, node.peering.directory.peers, node.peering.directory.addresses) == ("", {}, {})
     node.on_peer(Envelope("cluster-b", "b", 1, ""), [hello()], 0.0)  # which is an answer
     assert node.identity.cluster_id == "cluster-b"
 
     node = blank(expect=0, pointed=True)
     node.on_peer(Envelope("", "b", 1, ""), [hello()], 0.0)  # it is blank too, and forms its cluster then
-    node.on_peer(Envelope("cluster-b", "b", 1, ""), [knock], 0.0)
+    node.on_peer(Envelope("cluster-b", "b", 1, ""), [greeting], 0.0)
     assert node.identity.cluster_id == "cluster-b"
 
 

@@ -106,7 +106,7 @@ def stand_without_pre_vote(true: Method) -> Method:
     def campaign(self: Consensus, now: float, transfer: bool = False) -> None:
         if self.role is not Role.LEADER:
             self._now, self.leader_id = max(now, self._now), ""
-            self._election.stand(False, transfer, self._now, self._send_after)
+            self._election.campaign(False, transfer, self._now, self._send_after)
 
     return campaign
 

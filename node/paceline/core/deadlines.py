@@ -1,8 +1,8 @@
 """When a node has something to do: named deadlines, moments of tasks, and which of all comes first.
 
-The shell asks in every turn, and a deadline is set a few times in a heartbeat: so the earliest is kept, and looked for
-anew only when it is moved away. Moments of tasks are those of the wall clock (``wall_clock.py``); the earliest of them
-is translated whenever it is asked for, as the clock may have been set since.
+The shell asks in every turn, and a deadline is set a few times in a heartbeat. So the earliest is kept, and searched
+for again only when it is moved to a later moment. Moments of tasks are those of the wall clock (``wall_clock.py``); the
+earliest of them is translated whenever it is asked for, as the clock may have been set since.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 from paceline.core.wall_clock import WallClock
 
 CONSENSUS: Final = 0
-"""An election timeout, a heartbeat, or whatever else the log waits for."""
+"""An election timeout, a heartbeat, or another deadline of the log."""
 HELLO: Final = 1
 """Hellos may be due to some addresses."""
 REVIEW: Final = 2
@@ -31,7 +31,7 @@ heap is made anew."""
 
 
 class Deadlines:
-    """Of one node, by the monotonic clock, in seconds; infinity for what is not due at all."""
+    """The deadlines of one node, in seconds of the monotonic clock; infinity for one that is not set."""
 
     __slots__ = ("_at", "_clock", "_earliest", "moments")
 
@@ -42,7 +42,7 @@ class Deadlines:
         self._at = [inf] * _COUNT
 
     def set(self, which: int, at: float) -> None:
-        """This is due then, whenever it was due before."""
+        """Set one of the named deadlines."""
         before = self._at[which]
         self._at[which] = at
         if at <= self._earliest:
@@ -62,7 +62,7 @@ class Deadlines:
         return self.moments.earliest_ms != NEVER_MS and self._clock.has_reached(self.moments.earliest_ms, now)
 
     def next(self) -> float:
-        """When the first of all is due, if the wall clock is not set before."""
+        """The earliest of all deadlines, if the wall clock is not set before."""
         if self.moments.earliest_ms == NEVER_MS:
             return self._earliest
         return min(self._earliest, self._clock.monotonic_at(self.moments.earliest_ms))
@@ -71,8 +71,9 @@ class Deadlines:
 class Moments:
     """One moment of the wall clock for each of many tasks: before it the task does not start, or after it not any more.
 
-    Setting and dropping one takes logarithmic time; ``earliest_ms`` takes none, and is NEVER_MS without any. Whoever
-    sets a moment takes it out when it is reached: the node is woken for it in every turn until then.
+    Setting and dropping a moment takes logarithmic time. ``earliest_ms`` takes none, and is NEVER_MS if there is no
+    moment. The part that sets a moment must take it out when it is reached: the node is woken for it in every turn
+    until then.
     """
 
     __slots__ = ("_heap", "_ms", "earliest_ms")
@@ -86,18 +87,18 @@ class Moments:
         return len(self._ms)
 
     def set(self, task_id: bytes, ms: int) -> None:
-        """The moment of this task, whatever it was before; below NEVER_MS."""
+        """Set the moment of a task, below NEVER_MS, in place of an earlier one."""
         self._ms[task_id] = ms
         heappush(self._heap, (ms, task_id))
         self._tidy()
 
     def drop(self, task_id: bytes) -> None:
-        """This task has none. Unknown ids are ignored."""
+        """Remove the moment of a task. Unknown ids are ignored."""
         if self._ms.pop(task_id, None) is not None:
             self._tidy()
 
     def take_reached(self, clock: WallClock, now: float) -> list[bytes]:
-        """The tasks whose moment is reached, the earliest first. They have none from now on."""
+        """Take the tasks whose moments are reached, the earliest first. They have no moment from now on."""
         reached: list[bytes] = []
         while self.earliest_ms != NEVER_MS and clock.has_reached(self.earliest_ms, now):
             task_id = self._heap[0][1]

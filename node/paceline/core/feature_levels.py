@@ -1,15 +1,15 @@
 """Which features the nodes of a cluster have in common, while some of them are of another version.
 
-A log is read by all of its replicas, and what one of them can't read ends it. So what may stand in the log is a number
-that is in the log itself, the cluster's **feature level**, in the configuration. The rules:
+Every replica must be able to read the whole log. So the log itself has a number that says what may stand in it: the
+cluster's **feature level**, which is part of the configuration. The rules:
 
 - Each version of paceline understands all levels up to its own, :data:`FEATURE_LEVEL`, and nodes announce it.
 - The leader raises the level of the cluster, by a configuration entry, once every replica and every other node that is
   heard understands the next one. It never falls: what has been written stays in the log and in snapshots.
-- A leader proposes nothing above the cluster's level. What would need that is refused, with the level and the nodes
-  that are older.
-- A node that understands less than the cluster's level neither replicates nor runs tasks, and says so. One that finds
-  such a level in its log stops (:class:`NodeTooOld`).
+- A leader proposes nothing above the cluster's level. A call that needs a higher one is refused, with the level and the
+  nodes that are older.
+- A node that understands less than the cluster's level neither replicates nor runs tasks, and says so. A node that
+  finds such a level in its log stops (:class:`NodeTooOld`).
 
 To bring something new into the log: give it a row in a table below with the next level, and that level a row in LEVELS.
 """
@@ -25,11 +25,11 @@ from paceline_protocol.messages import EntryKind, Options
 LEVELS: Final[dict[int, str]] = {
     1: "tasks, their attempts, results and releases; configurations",
 }
-"""What each level brought."""
+"""Level -> the features that it brought."""
 FEATURE_LEVEL: Final = max(LEVELS)
-"""The highest that this version understands."""
+"""The highest level that this version understands."""
 FIRST_LEVEL: Final = 1
-"""What every version understands."""
+"""The level that every version understands."""
 
 ENTRY_KINDS: Final[dict[int, int]] = {
     EntryKind.NOOP: 1,
@@ -71,7 +71,7 @@ class ClusterLevel:
     older: tuple[str, ...] = ()
 
     def refusal(self, required: int, what: str) -> str:
-        """Why ``what`` can't be had now, if it needs this level; "" if it can."""
+        """Why ``what``, which needs ``required``, is refused now; "" if it is not."""
         if required <= self.level:
             return ""
         nodes = ", ".join(self.older)
@@ -82,7 +82,7 @@ class ClusterLevel:
         )
 
     def refusal_of(self, options: Options) -> str:
-        """The same for the options of a call: of the first that can't be had."""
+        """Why a call with these options is refused now; "" if it is not."""
         for key in options:
             if level_of_option(key) > self.level:
                 return self.refusal(level_of_option(key), f"the option {key!r}")
@@ -90,12 +90,12 @@ class ClusterLevel:
 
 
 def common_level(node_ids: Iterable[str], levels: Mapping[str, int]) -> int:
-    """What all of these nodes understand. One that has not said, or said 0, counts for the first level."""
+    """The highest level that all of these nodes understand. A node that has not announced one counts for the first."""
     return min((max(FIRST_LEVEL, levels.get(node_id, 0)) for node_id in node_ids), default=FIRST_LEVEL)
 
 
 def too_old(understood: int, cluster_level: int) -> str:
-    """What a node is told, and its operator, that understands less than its cluster has."""
+    """The text for a node, and for its operator, that understands less than its cluster's level."""
     return (
         f"this node is too old for its cluster: it understands feature level {understood}, and the cluster has "
         f"{cluster_level}. It neither replicates nor runs tasks; upgrade paceline here and start it again"

@@ -1,9 +1,9 @@
-"""What a node has to say, until its shell takes it: the one place for all parts of the node.
+"""The messages, replies and notices of all parts of a node, until the shell takes them.
 
-A part puts in what it has to tell, in the order in which it was led to it. The node takes it out twice in a turn: what
-waits for nothing (:meth:`Outbox.take_messages`, :meth:`Outbox.take_replies`), and all that is left, with the effects
-(:meth:`Outbox.take_effects`). Messages to peers are kept by the recipient's node id, as its address may change until
-they leave; a hello goes to an address, as that may be all that is known of whoever is there.
+Each part appends in the order in which it handles events. The node takes from the outbox twice in a turn: first the
+messages that wait for nothing (:meth:`Outbox.take_messages`, :meth:`Outbox.take_replies`), and then the rest, with the
+effects (:meth:`Outbox.take_effects`). Messages to peers are kept by the recipient's node id, as its address may change
+until they leave; a hello goes to an address, since the id of the node there may not be known.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Outbox:
             self.send(node_id, message)
 
     def say_hello(self, address: str, hello: PeerHello) -> None:
-        """A hello for whoever is at this address."""
+        """A hello for the node at this address."""
         self.hellos.append((address, hello))
 
     def reply(self, key: bytes, reply: ClientReply) -> None:
@@ -51,7 +51,7 @@ class Outbox:
         self._effects.notices.append(Notice(level, text))
 
     def forget_addresses(self, addresses: Iterable[str]) -> None:
-        """Nothing is sent to these any more."""
+        """Have the shell close the connections to these addresses."""
         self._effects.forget_addresses += addresses
 
     def save_identity(self) -> None:
@@ -73,7 +73,7 @@ class Outbox:
         return replies
 
     def take_effects(self) -> Effects:
-        """The notices and the like; messages and replies are for the caller to add."""
+        """Take the effects so far, such as notices. The caller adds messages and replies."""
         effects, self._effects = self._effects, Effects()
         return effects
 

@@ -18,7 +18,7 @@ class Settings:
 
     cluster_name: str
     expect: int = 1  # blank nodes that must consent before a cluster forms; 0: never form one, only join
-    pointed: bool = False  # at others by a person: it joins who answers it, not who knocks (decision 24)
+    pointed: bool = False  # started with addresses and no cluster name: joins only a node that answers it (decision 24)
     voters: int = 3  # 1, 3 or 5: how many nodes replicate the log and vote, once there are as many
     timing: Timing = field(default_factory=Timing)
     feature_level: int = FEATURE_LEVEL  # the highest that this node understands; lower only in tests

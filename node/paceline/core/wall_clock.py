@@ -1,16 +1,15 @@
-"""The wall clock as a node knows it: by how much it is ahead of the monotonic clock, as the shell said last.
+"""The wall clock as a node knows it: by how much it is ahead of the monotonic clock, as the shell reported last.
 
 The core goes by the monotonic clock, whose moments mean nothing on another machine, or after a restart. A moment that a
 person names, or that is written into the log, is one of the wall clock: whole milliseconds since 1970. That clock may
 be wrong, drifts, and is set forward and back. So:
 
-- It is an event and not something to be read: the shell says in each turn where it stands. Until it has, it is taken to
-  be the monotonic clock.
-- A moment is reached when the clock shows it. When that will be, by the monotonic clock, holds only until the clock is
-  set, and has to be asked anew in each turn.
-- What is written into the log never runs backwards, neither when the clock is set back nor from one leader to the next.
+- The clock is never read here. The shell reports its offset in each turn; before the first report the offset is 0.
+- A moment is reached when the clock shows it. The monotonic time of that holds only until the clock is set, so it is
+  computed anew in each turn.
+- Moments in the log never run backwards, neither when the clock is set back nor from one leader to the next.
   A leader whose clock is behind the last moment that was written writes that moment again until its clock has caught
-  up. It does not go on counting from there: then one clock that is fast would be followed for ever.
+  up. It does not count on from there: otherwise all leaders would follow one fast clock for ever.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ class WallClock:
         self._written_ms = 0  # the last moment that is known to be in the log
 
     def ms(self, now: float) -> int:
-        """What the clock shows, in milliseconds since 1970."""
+        """The time that the clock shows, in milliseconds since 1970."""
         return floor((now + self.offset_s) * 1_000)
 
     def monotonic_at(self, ms: int) -> float:

@@ -36,7 +36,7 @@ def blank(node_id: str, expect: int = 3) -> FirstBoot:
 # --- addresses and peers
 
 
-def test_a_node_does_not_knock_at_its_own_door() -> None:
+def test_a_node_sends_no_hello_to_its_own_address() -> None:
     known = directory()
     known.add_address("here:1", seed=True)
     assert known.due(0.0) == []
@@ -59,7 +59,7 @@ KNOCKING = Settings(
 )  # powers of two, so that sums are exact
 
 
-def knocks(known: Directory, since: float, until: float) -> list[float]:
+def hellos(known: Directory, since: float, until: float) -> list[float]:
     """When hellos to the one address are due, if that is asked every eighth of a second."""
     return [eighth / 8 for eighth in range(round(since * 8), round(until * 8)) if known.due(eighth / 8)]
 
@@ -69,45 +69,45 @@ def pauses(moments: list[float]) -> list[float]:
 
 
 def a_silent_address() -> Directory:
-    """A directory that has knocked at it in vain for 32 seconds."""
+    """A directory that has sent it hellos in vain for 32 seconds."""
     known = Directory(KNOCKING, "me", "here:1")
     known.add_address("there:1")
-    assert pauses(knocks(known, 0.0, 32.0)) == [0.125, 0.25, 0.5, 1.0, 2.0, *[4.0] * 7]
+    assert pauses(hellos(known, 0.0, 32.0)) == [0.125, 0.25, 0.5, 1.0, 2.0, *[4.0] * 7]
     return known
 
 
 def test_an_address_that_never_answers_is_asked_ever_more_seldom_down_to_a_floor() -> None:
     known = a_silent_address()
-    assert pauses(knocks(known, 32.0, 10_000.0)) == [4.0] * 2491
+    assert pauses(hellos(known, 32.0, 10_000.0)) == [4.0] * 2491
 
 
 def test_an_address_that_discovery_or_a_person_names_anew_is_asked_often_again() -> None:
     for seed in (False, True):
         known = a_silent_address()
         known.add_address("there:1", seed=seed)
-        assert pauses(knocks(known, 32.0, 35.0)) == [0.125, 0.25, 0.5, 1.0]
+        assert pauses(hellos(known, 32.0, 35.0)) == [0.125, 0.25, 0.5, 1.0]
 
 
 def test_an_address_that_a_peer_passes_on_again_is_not() -> None:
     known = a_silent_address()
     for second in range(32, 64):
         known.add_address("there:1")
-        assert len(knocks(known, second, second + 1)) <= 1
-    assert known.doors["there:1"].wait_s == 4.0
+        assert len(hellos(known, second, second + 1)) <= 1
+    assert known.addresses["there:1"].wait_s == 4.0
 
 
 def test_while_there_is_no_leader_no_address_is_left_alone_for_long() -> None:
     known = a_silent_address()
     moments = [32.0 + eighth / 8 for eighth in range(80)]
     assert pauses([now for now in moments if known.due(now, leaderless=True)]) == [0.25] * 39
-    assert pauses(knocks(known, 42.0, 52.0)) == [4.0]
+    assert pauses(hellos(known, 42.0, 52.0)) == [4.0]
 
 
 def test_a_peer_that_answered_and_fell_silent_is_asked_often_at_first() -> None:
     known = a_silent_address()
     known.add_peer(envelope("b"), hello("there:1"), 32.0)
-    assert set(pauses(knocks(known, 32.0, 36.0))) == {2.0}
-    assert pauses(knocks(known, 36.125, 40.0)) == [0.125, 0.25, 0.5, 1.0]
+    assert set(pauses(hellos(known, 32.0, 36.0))) == {2.0}
+    assert pauses(hellos(known, 36.125, 40.0)) == [0.125, 0.25, 0.5, 1.0]
 
 
 def test_beyond_the_limit_the_longest_silent_address_gives_way_unless_a_person_named_it() -> None:
@@ -120,9 +120,9 @@ def test_beyond_the_limit_the_longest_silent_address_gives_way_unless_a_person_n
     known.due(2.0)
     known.add_address("newest:1")
     known.add_address("new:2")
-    assert list(known.doors) == ["seed:1", "newest:1", "new:2"]
+    assert list(known.addresses) == ["seed:1", "newest:1", "new:2"]
     known.add_address("new:3")
-    assert list(known.doors) == ["seed:1", "newest:1", "new:2"], "those have not had the time to answer"
+    assert list(known.addresses) == ["seed:1", "newest:1", "new:2"], "those have not had the time to answer"
     assert known.forget_silent(2.0) == ["new:1", "old:1"], "the caller closes the connections"
     assert known.forget_silent(2.0) == []
 
@@ -133,12 +133,12 @@ def test_beyond_the_limit_no_address_that_answers_gives_way() -> None:
         known.add_peer(envelope(node_id), hello(f"{node_id}:1"), 0.0)
     known.due(0.0)
     known.add_address("new:1")
-    assert list(known.doors) == ["b:1", "c:1", "d:1"]
+    assert list(known.addresses) == ["b:1", "c:1", "d:1"]
     known.add_peer(envelope("c"), hello("c:1"), 10.0)
     known.add_peer(envelope("d"), hello("d:1"), 10.0)
     known.due(10.0)
     known.add_address("new:1")
-    assert list(known.doors) == ["c:1", "d:1", "new:1"]
+    assert list(known.addresses) == ["c:1", "d:1", "new:1"]
 
 
 def test_a_batch_of_an_earlier_incarnation_is_stale() -> None:
@@ -173,7 +173,7 @@ def test_a_silent_peer_is_forgotten_with_its_address_unless_a_person_named_it() 
     known.add_peer(envelope("c"), hello("c:1"), 0.0)
     assert known.forget_silent(SETTINGS.forget_peer_after_s) == []
     assert known.forget_silent(SETTINGS.forget_peer_after_s + 1) == ["c:1"]
-    assert (known.peers, list(known.doors)) == ({}, ["b:1"])
+    assert (known.peers, list(known.addresses)) == ({}, ["b:1"])
 
 
 def test_only_peers_of_the_same_cluster_that_were_heard_lately_are_live() -> None:

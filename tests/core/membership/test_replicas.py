@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from paceline.core.membership.replicas import Attendance, next_config
+from paceline.core.membership.replicas import Liveness, next_config
 from paceline.core.raft.configuration import changed_servers, normal
 from paceline.core.raft.quorum import majority, wanted_voters
 from paceline_protocol.messages import Config
@@ -186,14 +186,14 @@ def check_steps(config: Config, steps: list[Config], alive: str, gone: str, limi
         assert not set(config.voters) & set(gone)
 
 
-def test_attendance_counts_from_the_first_review_and_from_each_gap_anew() -> None:
-    attendance = Attendance()
-    attendance.review(frozenset("ab"), "abc", 10.0)
-    attendance.review(frozenset("abc"), "abc", 14.0)
-    attendance.review(frozenset("ac"), "abc", 16.0)
-    assert attendance.steady(6.0, 16.0) == frozenset("a")
-    assert attendance.silent_s("b", 18.0) == 2.0
-    assert attendance.silent_s("c", 18.0) == 0.0
-    attendance.review(frozenset("abc"), "abc", 20.0)
-    assert attendance.steady(4.0, 20.0) == frozenset("ac")
-    assert attendance.silent_s("b", 20.0) == 0.0
+def test_liveness_counts_from_the_first_review_and_from_each_gap_anew() -> None:
+    liveness = Liveness()
+    liveness.review(frozenset("ab"), "abc", 10.0)
+    liveness.review(frozenset("abc"), "abc", 14.0)
+    liveness.review(frozenset("ac"), "abc", 16.0)
+    assert liveness.steady(6.0, 16.0) == frozenset("a")
+    assert liveness.silent_s("b", 18.0) == 2.0
+    assert liveness.silent_s("c", 18.0) == 0.0
+    liveness.review(frozenset("abc"), "abc", 20.0)
+    assert liveness.steady(4.0, 20.0) == frozenset("ac")
+    assert liveness.silent_s("b", 20.0) == 0.0

@@ -46,13 +46,13 @@ def test_a_majority_of_the_voters_confirms_and_an_answer_counts_for_all_earlier_
 
 def test_a_read_that_came_after_the_question_waits_for_the_next() -> None:
     reads = ReadIndex()
-    assert not reads.wants_question(0)
+    assert not reads.wants_round(0)
     reads.add(1, 10, 0)
-    assert reads.wants_question(0)
+    assert reads.wants_round(0)
     reads.add(2, 10, 1)
     assert reads.take_confirmed(1) == [(1, 10)]
-    assert reads.wants_question(1)
-    assert not reads.wants_question(2)
+    assert reads.wants_round(1)
+    assert not reads.wants_round(2)
 
 
 def test_an_answer_says_when_it_was_asked_as_long_as_that_matters() -> None:

@@ -1,7 +1,7 @@
-"""What clients say of themselves, for ``status``: programs that serve others, as the RabbitMQ bridge does.
+"""How clients describe themselves, for ``status``. Programs that serve others do so, as the RabbitMQ bridge does.
 
-Each says it again with every question for the status, and is forgotten when it has been silent for REMEMBERED_S. It is
-known at the node that was asked alone, which is the leader while there is one.
+A client repeats its description with each StatusRequest, and is forgotten when it has been silent for REMEMBERED_S.
+Only the node that receives the request knows the description; that is the leader while there is one.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ REMEMBERED_S: Final = 5.0
 CLIENTS_LIMIT: Final = 256
 PAIRS_LIMIT: Final = 16
 CHARS_LIMIT: Final = 2_000
-"""Of all names and values of one client together."""
+"""For all names and values of one client together."""
 
 About = tuple[tuple[str, str], ...]
 
 
 class Clients:
-    """By connection."""
+    """The descriptions of the clients of one node, by connection."""
 
     def __init__(self) -> None:
         self._told: dict[bytes, tuple[float, About]] = {}
 
     def told(self, key: bytes, about: About, now: float) -> None:
-        """Too much, or of too many clients, is not remembered."""
+        """A client describes itself. A description that is too long, or one client too many, is ignored."""
         self._forget_silent(now)
         has_room = key in self._told or len(self._told) < CLIENTS_LIMIT
         if has_room and 0 < len(about) <= PAIRS_LIMIT and sum(map(len, _texts(about))) <= CHARS_LIMIT:
@@ -35,7 +35,7 @@ class Clients:
         self._told.pop(key, None)
 
     def rows(self, now: float) -> list[dict[str, str]]:
-        """What each says, as it was said."""
+        """The descriptions, in a fixed order."""
         self._forget_silent(now)
         return sorted((dict(about) for _, about in self._told.values()), key=lambda row: sorted(row.items()))
 

@@ -1,7 +1,7 @@
-"""The clients of one leader, and which of them it has something to tell.
+"""The sessions of one leader, and which of them have an Update due.
 
-Whoever owes a client something says so here and not to its session, so that nothing stays behind in a session that
-nobody looks at: :meth:`SessionTable.take_updates` asks those that are owed something, and no others.
+What a client is owed is added here and not directly to its session, so that no session is overlooked:
+:meth:`SessionTable.take_updates` looks only at the sessions that are owed something.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from paceline_protocol.messages import Refusal, Update
 
 
 class SessionTable:
-    """Sessions by connection. ``due``: no `accepted` that waits for a result to travel with is due earlier."""
+    """Sessions by connection. ``due``: the earliest moment at which an `accepted` is sent without a result."""
 
     __slots__ = ("_limit", "_owed", "by_key", "due")
 
     def __init__(self, limit: int) -> None:
-        """``limit``: beyond so many sessions, one that waits for nothing makes room for the next."""
+        """``limit``: how many sessions; one more replaces an idle one."""
         self.by_key: dict[bytes, ClientSession] = {}
         self.due = inf
         self._owed: dict[bytes, ClientSession] = {}
@@ -43,7 +43,7 @@ class SessionTable:
             session.closed = True
 
     def expire(self, before: float) -> None:
-        """Forget clients that wait for nothing and have been silent since then."""
+        """Close the sessions of clients that wait for nothing and were last heard before ``before``."""
         for session in [each for each in self.by_key.values() if each.heard_at < before and each.idle()]:
             self.close(session.key)
 
@@ -74,7 +74,7 @@ class SessionTable:
 
     @property
     def owes(self) -> bool:
-        """Whether take_updates may have something."""
+        """Whether any session is owed something."""
         return bool(self._owed)
 
     def take_updates(self, now: float) -> list[tuple[bytes, Update]]:
@@ -87,6 +87,6 @@ class SessionTable:
         return updates
 
     def find_due(self) -> None:
-        """Look at the sessions that are owed something for the next deadline. Cost: that of these sessions."""
+        """Find the next deadline. Cost: the number of sessions that are owed something."""
         due = [session.accept_due for session in self._owed.values() if session.accept_due is not None]
         self.due = min(due, default=inf)

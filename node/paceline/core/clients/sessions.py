@@ -3,11 +3,11 @@
 A session is one connection of one client to this leader. It exists only here and only while this node leads: after a
 leader change a client comes back under a new session and names what it still waits for.
 
-Everything a client is owed travels in Updates, numbered from 1. An Update that carried results is remembered until the
-client acknowledges its number; then those results are released. So a result is kept until its owner has it, and no
-longer. Of a client that reads but does not acknowledge, UNACKNOWLEDGED_LIMIT_TASKS results are remembered. The Updates
-before those are forgotten: an acknowledgement that comes later does not release their results, which stay in the table
-until its own limits drop them, as those of a client that never came back do.
+Everything that the leader owes a client travels in Updates, which are numbered from 1. The leader remembers an Update
+with results until the client acknowledges its number; then it releases those results. So a result is kept until its
+owner has it, and no longer. Of a client that reads but does not acknowledge, the last UNACKNOWLEDGED_LIMIT_TASKS
+results are remembered. The Updates before them are forgotten: a later acknowledgement does not release their results,
+which stay in the table until the table's own limits drop them, as do the results of a client that never comes back.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Final
 from paceline_protocol.messages import Refusal, Result, Update
 
 ITEMS_PER_UPDATE: Final = 1_024
-"""Also the most refusals, and the most accepted batches, that one Update names."""
+"""How many results, how many refusals and how many accepted Submits one Update names at most."""
 BYTES_PER_UPDATE: Final = 4 << 20
 UNACKNOWLEDGED_LIMIT_TASKS: Final = 100_000
 
@@ -47,20 +47,20 @@ class ClientSession:
         self.open_tasks = 0  # tasks of this session that have not ended
         self.next_seq = 1
         self.accepted: list[int] = []
-        self.accept_due: float | None = None  # when `accepted` goes out without waiting for a result
+        self.accept_due: float | None = None  # when `accepted` is sent even if there is no result to send it with
         self.refused: list[tuple[bytes, int, str]] = []
         self.results: list[Result] = []
         self._unacknowledged: deque[tuple[int, list[bytes]]] = deque()  # Update.seq, ids of its results
         self._unacknowledged_tasks = 0
 
     def add_accepted(self, seq: int, due: float) -> None:
-        """A batch is committed; tell the client at ``due``, or with the next result."""
+        """A Submit is committed. The client is told at ``due``, or with the next result, whichever is earlier."""
         self.accepted.append(seq)
         if self.accept_due is None or due < self.accept_due:
             self.accept_due = due
 
     def refuse(self, task_id: bytes, refusal: Refusal, detail: str) -> None:
-        """A task, or a question about one, was refused."""
+        """A task was refused, or a Wait named a task that the cluster does not know."""
         self.refused.append((task_id, refusal, detail))
 
     def take_updates(self, now: float) -> list[Update]:
@@ -72,7 +72,7 @@ class ClientSession:
         while True:
             refused, self.refused = self.refused[:ITEMS_PER_UPDATE], self.refused[ITEMS_PER_UPDATE:]
             accepted: list[int] = []
-            if not self.refused:  # `accepted` means all of a batch that was not refused before
+            if not self.refused:  # `accepted` means every task of a Submit that was not refused in an earlier Update
                 accepted, self.accepted = self.accepted[:ITEMS_PER_UPDATE], self.accepted[ITEMS_PER_UPDATE:]
             results = self._take_results()
             updates.append(Update(self.next_seq, tuple(accepted), tuple(refused), results))
@@ -84,7 +84,7 @@ class ClientSession:
                 return updates
 
     def _take_results(self) -> tuple[Result, ...]:
-        """As many results as one Update may carry."""
+        """Take as many results as one Update may carry."""
         waiting = self.results
         if len(waiting) <= 1:
             self.results = []
@@ -99,14 +99,14 @@ class ClientSession:
         return taken
 
     def _remember(self, seq: int, ids: list[bytes]) -> None:
-        """These results are released when the client acknowledges ``seq``."""
+        """Remember which results to release when the client acknowledges ``seq``."""
         self._unacknowledged.append((seq, ids))
         self._unacknowledged_tasks += len(ids)
         while self._unacknowledged_tasks > UNACKNOWLEDGED_LIMIT_TASKS:
             self._unacknowledged_tasks -= len(self._unacknowledged.popleft()[1])
 
     def acknowledge(self, ack: int, now: float) -> list[bytes]:
-        """The client has processed every Update up to ``ack``. Returns the ids of the results it now has."""
+        """The client has processed every Update up to ``ack``. Returns the ids of the results that it has by now."""
         self.heard_at = now
         released: list[bytes] = []
         unacknowledged = self._unacknowledged
@@ -116,5 +116,5 @@ class ClientSession:
         return released
 
     def idle(self) -> bool:
-        """Nothing is owed and nothing runs for this client."""
+        """Whether the leader owes this client nothing, and no task of the client is live."""
         return not (self.open_tasks or self.results or self.refused or self.accepted)

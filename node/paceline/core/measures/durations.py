@@ -2,8 +2,8 @@
 
 Credit is counted in tasks, and beyond that in expected time: a node may hold a few hundred tasks of five
 microseconds, and no more than one spare task of ten milliseconds. So the estimate decides how many short tasks travel
-in one frame, and an unknown or uneven name is treated as long: it then waits at the leader, where any node can still
-take it.
+in one frame. Tasks of an unknown or uneven name count as long: they then wait at the leader, from where they can go to
+any node.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ NAMES_LIMIT: Final = 10_000
 
 
 class Durations:
-    """A moving average for each task name, in microseconds; rises faster than it falls."""
+    """A moving average of run times for each task name, in microseconds. It rises faster than it falls."""
 
     def __init__(self) -> None:
         self._mean_us: dict[str, int] = {}
@@ -35,5 +35,5 @@ class Durations:
             self._mean_us[name] = mean_us - ((mean_us - duration_us) >> 3)
 
     def cost_us(self, name: str) -> int:
-        """What one task of this name is charged against a time allowance."""
+        """The expected time of one task of this name, in microseconds, with HOP_US."""
         return self._mean_us.get(name, UNKNOWN_US) + HOP_US

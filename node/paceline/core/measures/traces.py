@@ -1,13 +1,13 @@
 """When a sampled task passed through this process.
 
-A call with the option ``trace`` is watched on its way: each process notes when the task came, or left, and what all of
-them noted travels back beside the outcome in a :class:`Trace`, from worker to node to leader to submitter. Nothing here
-is looked at by anything but that: without this module every task goes the same way at the same time. So a trace may be
-lost, and is, with a leader or a frame; it is not repeated.
+A call with the option ``trace`` is sampled. Each process on its way notes when the task arrived or left, and a
+:class:`Trace` carries these stamps back beside the outcome, from worker to node to leader to submitter. Nothing else
+reads them: without this module every task goes the same way at the same time. A trace that is lost with a frame or a
+leader is not repeated.
 
-The moments. What *came* did so when the turn began that found it. What *leaves* does so when the shell, which alone has
-a clock, says so: just before it packs and sends what it was told to. So every moment at the sender is before every
-moment at the receiver, on a machine whose processes share their monotonic clock.
+The stamps. A message arrived at the moment at which the turn of the loop began that read it. A message left at the
+moment that the shell, which alone has a clock, passes to :meth:`Traces.left`: just before it packs and sends. So every
+stamp of the sender is before every stamp of the receiver, on a machine whose processes share their monotonic clock.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from typing import Final
 from paceline_protocol.messages import Outcome, Stage, Trace
 
 OPEN_LIMIT_TASKS: Final = 1_024
-"""Sampled tasks that are on their way through this process. Beyond it the oldest is forgotten, and has no trace."""
+"""Sampled tasks that are on their way through this process. At the limit the oldest is dropped, and has no trace."""
 
 _LEADER_IN, _DISPATCHED = int(Stage.LEADER_IN), int(Stage.DISPATCHED)
 _NODE_IN, _LEADER_BACK = int(Stage.NODE_IN), int(Stage.LEADER_BACK)
 
 
 class Traces:
-    """The sampled tasks of one node, as a leader and as the node of its workers.
+    """The sampled tasks of one node, in its part as leader and in its part as the node of its workers.
 
-    ``leaving``: those that the shell is about to send; it calls :meth:`left` before it does. ``came``: what has to be
-    settled in this turn, by :meth:`take`.
+    ``leaving``: tasks that the shell is about to send; it calls :meth:`left` before it does. ``came``: arrivals of this
+    turn, which :meth:`take` stamps.
     """
 
     __slots__ = ("_done", "_open", "came", "leaving")
@@ -45,31 +45,32 @@ class Traces:
     # --- what happens -------------------------------------------------------------------------------------------
 
     def submitted(self, task_id: bytes) -> None:
-        """The leader has it."""
+        """The leader has received the task."""
         self._begin(task_id)
         self.came.append((task_id, _LEADER_IN))
 
     def dispatched_here(self, task_id: bytes) -> None:
-        """Its node has it. If the leader is in this process that was no hop, and there is nothing to note."""
+        """The task's node has received it. If the leader is in the same process there was no hop, and nothing is
+        noted."""
         if task_id not in self.leaving:
             self._begin(task_id)
             self.came.append((task_id, _NODE_IN))
 
     def ended(self, task_id: bytes, submitter: bytes) -> None:
-        """The leader has the outcome, and all that there is to tell the ``submitter``'s connection."""
+        """The leader has the outcome. The trace is complete, and goes to the ``submitter``'s connection."""
         if task_id in self._open:
             self.came.append((task_id, _LEADER_BACK))
             self._done.append((submitter, task_id))
 
     def add(self, trace: Trace) -> None:
-        """What others noted, of a task that is known here."""
+        """Take in the stamps of other processes, of a task that is known here."""
         stamps = self._open.get(trace.id)
         if stamps is not None:
             for stage, at_ns in trace.stamps:
                 stamps.setdefault(stage, at_ns)
 
     def left(self, now: float) -> None:
-        """The shell sends what is leaving. Of an earlier attempt nothing counts any more."""
+        """The shell sends the tasks that are leaving. Stamps of an earlier attempt are dropped."""
         for task_id in self.leaving:
             stamps = self._open.get(task_id)
             if stamps is not None:
@@ -83,10 +84,10 @@ class Traces:
                 del self._open[next(iter(self._open))]
             self._open[task_id] = {}
 
-    # --- what is told -------------------------------------------------------------------------------------------
+    # --- traces that leave ----------------------------------------------------------------------------------------
 
     def take(self, now: float) -> list[tuple[bytes, Trace]]:
-        """Note what came in this turn. Returns what to tell submitters, by connection."""
+        """Stamp the arrivals of this turn. Returns the complete traces, each with its submitter's connection."""
         for task_id, stage in self.came:
             stamps = self._open.get(task_id)
             if stamps is not None:
@@ -97,7 +98,7 @@ class Traces:
         return told
 
     def take_reported(self, outcomes: Iterable[Outcome]) -> list[Trace]:
-        """What a node tells its leader beside these outcomes."""
+        """The traces that a node sends its leader beside these outcomes."""
         return [trace for outcome in outcomes if (trace := self._close(outcome[0])) is not None]
 
     def _close(self, task_id: bytes) -> Trace | None:

@@ -1,8 +1,9 @@
-"""What somebody asks of the cluster: one small step at a time, until it is done or can't be.
+"""What an operator asks of the cluster: a request is done in small steps, or is refused.
 
-Like the rule in ``replicas.py`` this is a function of what the leader sees, and changes one server at a time. While a
-request is under way the rule stands still, and every request ends in a state that the rule leaves as it is. A leader
-that is deposed forgets its requests; the client asks the next one, for which the steps already done are done.
+As the rule in ``replicas.py`` does, :func:`next_step` decides from what the leader sees, and changes one server at a
+time. While a request is under way the rule is not applied, and every request ends in a state that the rule leaves as it
+is. A leader that is deposed forgets its requests. The client sends them to the next leader, which goes on after the
+steps that were done.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from paceline_protocol.messages import AdminOp, Config
 
 VOTER_NUMBERS = (1, 3, 5)
 REQUESTS_LIMIT = 16
-"""Under way at a leader at a time; one more is refused."""
+"""How many a leader has at a time; one more is refused."""
 EXCLUDED_LIMIT_NODES = 64
 REQUEST_TIMEOUT_S = 20.0
 TRANSFER_TIMEOUT_S = 2.0
-"""For a voter to take over. Nothing is logged meanwhile."""
+"""For a voter to take over. Nothing is logged during a transfer."""
 
 
 @dataclass(slots=True)
@@ -38,7 +39,7 @@ class AdminRequest:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What the leader sees. The configuration is committed."""
+    """What the leader sees when it decides. ``config`` is committed."""
 
     config: Config
     own_id: str
@@ -54,14 +55,14 @@ class Answer(NamedTuple):
 
 
 class Waiting(NamedTuple):
-    """Nothing to do now. ``rule``: the rule in ``replicas.py`` does the rest."""
+    """There is nothing to do now. ``rule``: the rule in ``replicas.py`` is to do the rest."""
 
     why: str
     rule: bool = False
 
 
 class TransferLeadership(NamedTuple):
-    """Transfer the leadership to this voter, or with "" to any."""
+    """Transfer the leadership to this voter; "": to any."""
 
     to: str
 
@@ -70,7 +71,7 @@ Step: TypeAlias = Answer | Waiting | TransferLeadership | Config
 
 
 def next_step(op: int, argument: str, view: View) -> Step:
-    """What to do now about this request. A Config differs from the present one in one server at most."""
+    """The next step of a request. A returned Config differs from the present one in one server at most."""
     if op == AdminOp.VOTERS:
         return _voters(argument, view)
     if op == AdminOp.PROMOTE:
@@ -141,7 +142,8 @@ def _remove(node_id: str, view: View) -> Step:
 
 
 def _before_a_voter_leaves(node_id: str, view: View) -> Step | None:
-    """Its place is taken first, if anybody can; and a leader does not remove itself."""
+    """What has to be done before a voter is removed: another node takes its place if there is one, and a leader
+    transfers the leadership, since it does not remove itself. None: nothing."""
     config = view.config
     others = set(config.voters) - {node_id}
     candidates = sorted(view.alive - {*config.voters, *config.excluded}, key=lambda it: (it not in config.learners, it))

@@ -1,15 +1,16 @@
-"""Who is there, and at which address.
+"""Which other nodes there are, and at which addresses.
 
 Three things are kept apart, because mixing them up is how clusters split:
 
-* **Addresses** come from discovery and from peers. They only say where to knock: often at first, ever more seldom
-  while nobody answers, often again once discovery or a person names the address anew. That a peer passes it on is no
-  news: peers do so as long as they hear the node there, also if we can't reach it. A node of a cluster that knows of no
-  leader does not wait long: behind a silent door may be the voter that is needed to elect one, with no way to answer it
-  but to know where it is.
+* **Addresses** come from discovery and from peers. They only say where to send a hello. The node does so often at
+  first, ever more seldom while nobody answers, and often again once discovery or a person names the address anew. A
+  peer that passes an address on is no reason to hurry: peers do so for as long as they hear the node there, even if
+  this node can't reach it. A node that belongs to a cluster and knows of no leader never waits long between two hellos:
+  at a silent address may be the voter whose vote is missing, and that voter can't answer before it knows where this
+  node is.
 * **Peers** are nodes that answered with an Envelope and a PeerHello. The directory maps a node id to its latest
   address.
-* **Membership of the log** (voters, learners) is decided by the log alone (``consensus.py``, ``replicas.py``).
+* **Membership of the log** (voters, learners) is decided by the log alone (``raft/``, ``replicas.py``).
 
 How the first cluster forms is in ``first_boot.py``.
 """
@@ -38,56 +39,57 @@ class Peer:
 
 
 @dataclass(slots=True)
-class Door:
+class KnownAddress:
     """An address at which a node may be, and how long nobody has answered there."""
 
-    wait_s: float = 0.0  # from one knock to the next while nobody answers: grows with each
-    knocked_at: float = float("-inf")
-    silent_since: float = float("inf")  # the first knock that nobody answered; inf while somebody does
+    wait_s: float = 0.0  # from one hello to the next while nobody answers: grows with each
+    hello_at: float = float("-inf")  # when the last hello was sent
+    silent_since: float = float("inf")  # when the first unanswered hello was sent; inf while a node answers
 
 
 @dataclass(slots=True)
 class Directory:
-    """Addresses to knock at, and peers that answered. Bounded by ``peer_limit``; the longest silent go first."""
+    """Addresses to send hellos to, and peers that answered. Each is bounded by ``peer_limit``; at the bound the one
+    that has been silent for longest is dropped."""
 
     settings: Settings
     own_id: str
     own_address: str
     own_metrics_address: str = ""
     peers: dict[str, Peer] = field(default_factory=dict)
-    doors: dict[str, Door] = field(default_factory=dict)  # by address
-    seeds: set[str] = field(default_factory=set)  # addresses that were named by a person: never forgotten
+    addresses: dict[str, KnownAddress] = field(default_factory=dict)  # by address
+    seeds: set[str] = field(default_factory=set)  # addresses that a person named: never dropped
     foreign: set[str] = field(default_factory=set)  # ids of other clusters of our name, already reported
-    longest_silent: list[str] = field(default_factory=list)  # addresses, the longest silent last; made by ``due``
-    gave_way: set[str] = field(default_factory=set)  # addresses dropped since the last forget_silent
+    longest_silent: list[str] = field(default_factory=list)  # addresses, the longest silent last; filled by ``due``
+    dropped: set[str] = field(default_factory=set)  # addresses dropped since the last forget_silent
 
     def add_address(self, address: str, *, seed: bool | None = None) -> None:
-        """An address at which a node may be. ``seed``: True if a person named it, False if discovery did, None if a
-        peer passed it on."""
+        """Add an address at which a node may be. ``seed``: True if a person named it, False if discovery found it, None
+        if a peer passed it on."""
         if address == self.own_address:
             return
         if seed:
             self.seeds.add(address)
-        door = self.doors.get(address)
-        if door is None:
-            if len(self.doors) < self.settings.peer_limit or self._make_room():
-                self.doors[address] = Door()
+        known = self.addresses.get(address)
+        if known is None:
+            if len(self.addresses) < self.settings.peer_limit or self._make_room():
+                self.addresses[address] = KnownAddress()
         elif seed is not None:
-            door.wait_s = 0.0
+            known.wait_s = 0.0
 
     def _make_room(self) -> bool:
         """Drop the address that has been silent for longest. False if all of them answer or were named by a person."""
         while self.longest_silent:
             address = self.longest_silent.pop()
-            door = self.doors.get(address)
-            if door is not None and door.silent_since < float("inf") and address not in self.seeds:
-                del self.doors[address]
-                self.gave_way.add(address)
+            known = self.addresses.get(address)
+            if known is not None and known.silent_since < float("inf") and address not in self.seeds:
+                del self.addresses[address]
+                self.dropped.add(address)
                 return True
         return False
 
     def heard(self, envelope: Envelope, now: float) -> bool:
-        """Any batch from a peer. False if it is stale: from an earlier incarnation of that node."""
+        """A batch arrived from a peer. False if it is stale: an earlier incarnation of that node sent it."""
         peer = self.peers.get(envelope.sender)
         if peer is None:
             return True
@@ -100,7 +102,7 @@ class Directory:
         return True
 
     def add_peer(self, envelope: Envelope, hello: PeerHello, now: float) -> None:
-        """A peer said who and where it is."""
+        """A peer has said which node it is and where."""
         if envelope.sender == self.own_id:
             return
         peer = self.peers.get(envelope.sender)
@@ -125,7 +127,7 @@ class Directory:
         return "" if peer is None else peer.address
 
     def live(self, now: float, cluster_id: str) -> list[Peer]:
-        """Peers of this cluster ("" = blank ones) that were heard within the node timeout."""
+        """The peers of this cluster ("": blank nodes) that were heard within the node timeout."""
         since = self.live_since(now)
         return [peer for peer in self.peers.values() if peer.cluster_id == cluster_id and peer.heard_at >= since]
 
@@ -146,52 +148,52 @@ class Directory:
         return max((peer.cluster_level for peer in self.live(now, cluster_id)), default=0)
 
     def live_since(self, now: float) -> float:
-        """A peer that was heard then or later is live."""
+        """A peer that was heard at this moment or later is live."""
         return now - max(self.settings.node_timeout_s, 2 * self.settings.gossip_interval_s)
 
     def other_clusters(self, cluster_id: str) -> list[str]:
-        """The clusters of our name beside this one of which a node was heard until lately: it is not forgotten yet."""
+        """The other clusters of our name of which this directory still has a peer."""
         return sorted({peer.cluster_id for peer in self.peers.values()} - {"", cluster_id})
 
     def due(self, now: float, *, leaderless: bool = False) -> list[str]:
-        """Addresses at which it is time to say hello; the caller does. ``leaderless``: this node's cluster has no
-        leader, as far as it knows."""
+        """The addresses to which a hello is due; the caller sends it. ``leaderless``: this node belongs to a cluster
+        and knows of no leader."""
         longest_s = self.settings.hello_interval_leaderless_s if leaderless else self.settings.hello_interval_max_s
         since = now - 2 * self.settings.gossip_interval_s
         answering = {peer.address for peer in self.peers.values() if peer.heard_at >= since}
         due = []
-        for address, door in self.doors.items():
+        for address, known in self.addresses.items():
             if address in answering:
-                door.wait_s = 0.0
-                door.silent_since = float("inf")
-                if now - door.knocked_at >= self.settings.gossip_interval_s:
+                known.wait_s = 0.0
+                known.silent_since = float("inf")
+                if now - known.hello_at >= self.settings.gossip_interval_s:
                     due.append(address)
-            elif now - door.knocked_at >= min(door.wait_s, longest_s):
+            elif now - known.hello_at >= min(known.wait_s, longest_s):
                 due.append(address)
-                door.silent_since = min(door.silent_since, now)
-                longer_s = max(2 * door.wait_s, self.settings.hello_interval_s)
-                door.wait_s = min(longer_s, self.settings.hello_interval_max_s)
+                known.silent_since = min(known.silent_since, now)
+                longer_s = max(2 * known.wait_s, self.settings.hello_interval_s)
+                known.wait_s = min(longer_s, self.settings.hello_interval_max_s)
         for address in due:
-            self.doors[address].knocked_at = now
-        # Made here and not where room is needed: a single hello may bring thousands of addresses.
-        silent = [address for address, door in self.doors.items() if door.silent_since < float("inf")]
-        self.longest_silent = sorted(silent, key=lambda address: self.doors[address].silent_since, reverse=True)
+            self.addresses[address].hello_at = now
+        # Sorted here and not in _make_room, which a single hello with thousands of addresses calls as often.
+        silent = [address for address, known in self.addresses.items() if known.silent_since < float("inf")]
+        self.longest_silent = sorted(silent, key=lambda address: self.addresses[address].silent_since, reverse=True)
         return due
 
-    def knock_everywhere(self) -> None:
-        """We have news: say hello to everyone at the next occasion."""
-        for door in self.doors.values():
-            door.knocked_at = float("-inf")
+    def greet_all(self) -> None:
+        """Have ``due`` return every address the next time: this node has news for all of them."""
+        for known in self.addresses.values():
+            known.hello_at = float("-inf")
 
     def forget_silent(self, now: float) -> list[str]:
-        """Drop peers that have been silent for long, and their addresses unless a person named them. Returns every
-        address that was dropped since the last call and has not come back."""
+        """Drop the peers that have been silent for ``forget_peer_after_s``, and their addresses unless a person named
+        them. Returns every address that was dropped since the last call and was not added again."""
         before = now - self.settings.forget_peer_after_s
         gone = [peer for peer in self.peers.values() if peer.heard_at < before]
         for peer in gone:
             del self.peers[peer.node_id]
-            if peer.address not in self.seeds and self.doors.pop(peer.address, None) is not None:
-                self.gave_way.add(peer.address)
-        dropped = [address for address in sorted(self.gave_way) if address not in self.doors]
-        self.gave_way.clear()
-        return dropped
+            if peer.address not in self.seeds and self.addresses.pop(peer.address, None) is not None:
+                self.dropped.add(peer.address)
+        gone_addresses = [address for address in sorted(self.dropped) if address not in self.addresses]
+        self.dropped.clear()
+        return gone_addresses

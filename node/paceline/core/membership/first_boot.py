@@ -1,14 +1,15 @@
-"""How the first cluster forms: each blank node gives one consent, and who holds enough of them forms the cluster.
+"""How the first cluster forms: each blank node gives one consent, and a node that holds enough consents forms it.
 
-Every blank node has exactly one consent, its own. When it sees ``expect`` blank nodes, itself included, it hands what
-it holds to the lowest id among them, once; consents that it receives later go the same way, always towards a lower id.
-A consent is thus in one place at any time, and is never given twice. The node that holds ``expect`` consents forms the
-cluster, as its single voter. Two clusters would need 2 x ``expect`` consents, so the cluster is unique if ``expect`` is
-more than half of the machines. If the node that holds the consents is gone for good, the others wait, and say so: only
-a person can know that it will not come back.
+Every blank node has exactly one consent, its own. When a node sees ``expect`` blank nodes, itself included, it gives
+the consents that it holds to the node with the lowest id among them, once and for good. Consents that it receives later
+go to the same node. So a consent is with one node at any time, is never given twice, and only ever moves to lower ids.
+The node that holds ``expect`` consents forms the cluster, as its single voter. Two clusters would need 2 x ``expect``
+consents, so the cluster is unique if ``expect`` is more than half of the machines. If the node that holds the consents
+is gone for good, the others wait, and say so: only a person can know that it will not come back.
 
-A consent that is on its way is resent until it is confirmed; a set of ids can be received twice without harm. What was
-handed on must survive a restart under the same id: it is part of :class:`~paceline.core.membership.identity.Identity`.
+A node resends its consents until the receiver confirms them; a set of ids can be received twice without harm. Which
+node the consents were given to must survive a restart under the same id, so that is part of
+:class:`~paceline.core.membership.identity.Identity`.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ class FirstBoot:
         self._identity = identity
 
     def step(self, blank_peers: list[str]) -> tuple[str, Consent] | None:
-        """Decide, given the blank peers that are live now. Returns a consent to send, with its recipient.
+        """Decide, given the blank peers that are live now. Returns the consents to send, with their recipient.
 
-        Called again and again: a consent that is handed on stays in the identity, and is returned each time, until it
-        is confirmed.
+        The caller calls this again and again. Consents that were given away stay in the identity, and are returned each
+        time, until the recipient confirms them.
         """
         identity = self._identity
         if identity.cluster_id or not self._settings.expect:
@@ -43,12 +44,12 @@ class FirstBoot:
         return None
 
     def receive(self, consent: Consent) -> ConsentReceived:
-        """Somebody handed consents to us."""
+        """Another node gave its consents to this one."""
         self._identity.consents |= frozenset(consent.holders)
         return ConsentReceived(consent.holders)
 
     def confirmed(self, message: ConsentReceived) -> None:
-        """Consents that we handed on have arrived."""
+        """The recipient has the consents that this node gave it."""
         if self._identity.handed_to:
             self._identity.consents -= frozenset(message.holders)
 
@@ -60,7 +61,7 @@ class FirstBoot:
         )
 
     def waiting_for(self, blank_peers: int) -> str:
-        """What a blank node is waiting for, in words for a person; "" if it belongs to a cluster."""
+        """What a blank node waits for, in words for a person; "" if the node belongs to a cluster."""
         identity, expect = self._identity, self._settings.expect
         if identity.cluster_id:
             return ""

@@ -12,6 +12,6 @@ class Identity:
     node_id: str
     incarnation: int
     cluster_id: str = ""  # "" while blank
-    consents: frozenset[str] = frozenset()  # held here; starts as {node_id}
-    handed_to: str = ""  # the node to which ours went; from then on all others go there too
-    formed: bool = False  # it formed its cluster; if its log is blank all the same, it never began, and must again
+    consents: frozenset[str] = frozenset()  # those that this node holds; at first {node_id}
+    handed_to: str = ""  # the node to which it gave its consents; those that it receives later go there too
+    formed: bool = False  # this node formed its cluster. If its log is blank all the same, it must bootstrap again

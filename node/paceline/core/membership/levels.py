@@ -10,7 +10,7 @@ from paceline.core.settings import Settings
 
 
 class Levels:
-    """It only looks: at the settings, the log's configuration, and the directory of peers."""
+    """Reads the settings, the log's configuration and the directory of peers, and changes nothing."""
 
     def __init__(self, settings: Settings, identity: Identity, consensus: Consensus, directory: Directory) -> None:
         self.understood = settings.feature_level  # by this node
@@ -20,7 +20,7 @@ class Levels:
 
     @property
     def in_log(self) -> int:
-        """What this node's log says, 0 if it is blank."""
+        """The level in this node's log, 0 if the log is blank."""
         config = self._consensus.config
         return config.level if config.voters else 0
 
@@ -29,19 +29,19 @@ class Levels:
         return max(self.in_log, self._directory.cluster_level(now, self._identity.cluster_id))
 
     def of_nodes(self, now: float) -> dict[str, int]:
-        """What this node, the live ones of its cluster and the blank ones, which are about to join, understand; 0 for
-        one that has not said."""
+        """The levels that this node, the live nodes of its cluster and the blank ones, which are about to join,
+        understand; 0 for a node that has not announced it."""
         levels = self._directory.feature_levels(now, self._identity.cluster_id)
         levels[self._identity.node_id] = self.understood
         return levels
 
     def to_begin_with(self, now: float) -> int:
-        """The level of a cluster that this node forms: what all who are heard understand."""
+        """The level of a cluster that this node forms: the highest that all nodes which it hears understand."""
         levels = self.of_nodes(now)
         return common_level(levels, levels)
 
     def in_force(self, now: float) -> ClusterLevel:
-        """Leader: what may be proposed, and which nodes understand no more than that, while this one does."""
+        """Leader: the level in force, and the nodes that understand no higher one, though this node does."""
         config = self._consensus.config
         if self.understood <= config.level:
             return ClusterLevel(config.level)
@@ -50,5 +50,5 @@ class Levels:
         return ClusterLevel(config.level, tuple(each for each in nodes if levels.get(each, 0) <= config.level))
 
     def may_take_part(self, node_id: str) -> bool:
-        """Whether a node understands what its leader, this one, may write, as far as it has said."""
+        """Leader: whether a node understands the level in force, as far as it has announced that."""
         return self._directory.level_of(node_id) >= self._consensus.config.level

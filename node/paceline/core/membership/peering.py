@@ -1,9 +1,10 @@
 """How nodes get to know each other, and which cluster a node belongs to.
 
-Hellos go to every address that may be a node's, and are heard from anyone of our name. A blank node joins the cluster
-of a peer of its name that has one, or takes part in forming the first (``membership.py``). One that was pointed at
-others without a name to know them by (``Settings.pointed``) joins who answers its own hellos, and nobody who only
-knocks. Two clusters of one name never mix, and say so.
+A node sends hellos to every address at which a node may be, and takes them from every node whose cluster has its name.
+A blank node joins the cluster of such a peer, or takes part in forming the first one (``first_boot.py``). A node that
+was started with addresses and without a cluster name (``Settings.pointed``) joins only the cluster of a node that
+answered one of its own hellos, and not that of a node which sent it one first. Two clusters of one name never mix, and
+each reports the other.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ FOREIGN_LIMIT = 100
 
 
 class Peering:
-    """One node's acquaintance with others."""
+    """One node's conversations with nodes that it may not know yet. All that it has to say goes into the outbox."""
 
     def __init__(
         self, settings: Settings, identity: Identity, outbox: Outbox, *, address: str, spare_cluster_id: str
@@ -41,8 +42,8 @@ class Peering:
     def on_hello(
         self, envelope: Envelope, hello: PeerHello, now: float, leader_id: str, term: int, level: int = 0
     ) -> None:
-        """A peer says who it is. ``leader_id``, ``term`` and ``level``, of the cluster, are what this node would tell
-        it."""
+        """A peer says which node it is. ``leader_id``, ``term`` and ``level``, the cluster's feature level, go into
+        this node's answer."""
         if hello.cluster_name != self._settings.cluster_name or self._is_stranger(envelope, hello):
             return
         self.directory.add_peer(envelope, hello, now)
@@ -60,17 +61,19 @@ class Peering:
             self._outbox.send(envelope.sender, self._hello(now, leader_id, term, level, reply=True))
 
     def on_consent(self, sender: str, consent: Consent) -> bool:
-        """Somebody hands consents over. True if with them the cluster is formed, and this node is to begin its log."""
+        """A peer gives its consents to this node. True if this node has formed the cluster by that: the caller must
+        bootstrap the log."""
         self._outbox.send(sender, self.first_boot.receive(consent))
         self._outbox.save_identity()
         return self._form_if_possible()
 
     def on_consent_received(self, message: ConsentReceived) -> None:
-        """Consents that were handed on have arrived."""
+        """The recipient has the consents that this node gave it."""
         self.first_boot.confirmed(message)
 
     def meet(self, now: float, leader_id: str, term: int, level: int = 0) -> bool:
-        """Say hello where it is due, and take the next step of a first boot. True as from :meth:`on_consent`."""
+        """Prepare the hellos that are due, and take the next step of a first boot. Returns as :meth:`on_consent`
+        does."""
         leaderless = bool(self._identity.cluster_id) and not leader_id
         if due := self.directory.due(now, leaderless=leaderless):
             hello = self._hello(now, leader_id, term, level, reply=False)
@@ -97,10 +100,10 @@ class Peering:
     def _belong_to(self, cluster_id: str) -> None:
         self._identity.cluster_id = cluster_id
         self._outbox.save_identity()
-        self.directory.knock_everywhere()
+        self.directory.greet_all()
 
     def _report_foreign(self, envelope: Envelope, hello: PeerHello) -> None:
-        """There is another cluster of our name. Said once for each; the status says it for as long as it is heard."""
+        """Report another cluster of our name, once. The status shows it for as long as one of its nodes is heard."""
         foreign = self.directory.foreign
         if envelope.cluster_id in foreign or len(foreign) >= FOREIGN_LIMIT:
             return
@@ -114,14 +117,14 @@ class Peering:
         )
 
     def _report_own_level(self, cluster_level: int) -> None:
-        """This node may be too old for its cluster. Said once for each level; the status says it all the time."""
+        """Report that this node is too old for its cluster, once for each level. The status always shows it."""
         if cluster_level > max(self._settings.feature_level, self._reported_level):
             self._reported_level = cluster_level
             self._outbox.notice("error", too_old(self._settings.feature_level, cluster_level))
 
     def _is_stranger(self, envelope: Envelope, hello: PeerHello) -> bool:
-        """A node of a cluster knocks here, and this one was pointed at others. It might know this address from the
-        node that was here before; to join its cluster would be to join one that nobody named."""
+        """Whether the sender belongs to a cluster that nobody named to this node. The sender may know this address from
+        a node that was here before. A node that was started with addresses must not join such a cluster."""
         return (
             self._settings.pointed
             and not self._identity.cluster_id

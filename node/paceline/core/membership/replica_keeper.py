@@ -1,7 +1,8 @@
-"""The leader's care for the configuration: the right number of voters and learners, and what somebody asks of it.
+"""The leader keeps the configuration as it should be: the right number of voters and learners, or what an operator
+asks.
 
-One change at a time. The rule is in ``replicas.py``, requests in ``admin.py``; here is what both look at: who is heard,
-for how long, and who has caught up.
+It makes one change at a time. The rule is in ``replicas.py``, operators' requests in ``admin_requests.py``. This module
+has what both decide from: which nodes are heard, for how long, and which learners have caught up.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from paceline.core.membership.admin_requests import (
     Waiting,
     next_step,
 )
-from paceline.core.membership.replicas import Attendance, next_config
+from paceline.core.membership.replicas import Liveness, next_config
 from paceline.core.outbox import Outbox
 from paceline.core.raft.consensus import Consensus
 from paceline.core.raft.quorum import majority
@@ -36,32 +37,32 @@ class ReplicaKeeper:
     def __init__(
         self, settings: Settings, consensus: Consensus, transfer_leadership: Callable[[float, str], str], outbox: Outbox
     ) -> None:
-        """``transfer_leadership``: (now, to) has another voter take over; see LeaderRole.transfer."""
-        self.attendance = Attendance()
-        self._too_old: frozenset[str] = frozenset()  # nodes of which that was said
+        """``transfer_leadership``: called with (now, to); see LeaderRole.transfer."""
+        self.liveness = Liveness()
+        self._too_old: frozenset[str] = frozenset()  # nodes that were reported as too old
         self._settings = settings
         self._consensus = consensus
         self._transfer_leadership = transfer_leadership
         self._outbox = outbox
-        self._requests: list[AdminRequest] = []  # the first is under way
+        self._requests: list[AdminRequest] = []  # the first one is being worked on
         self._reviewed_commit = 0  # the commit index at the last review
-        self._wanted: Config | None = None  # the next configuration, which may wait for answers
+        self._wanted: Config | None = None  # the next configuration, until enough of its voters have answered
         self._wanted_at = 0.0
         self._began_at = 0.0
 
     def begin(self, now: float) -> None:
         """This node leads from now on."""
         self._began_at = now
-        self.attendance = Attendance()
+        self.liveness = Liveness()
         self._reviewed_commit = self._consensus.commit_index
         self._wanted = None
 
     def end(self) -> None:
-        """It leads no longer. Whoever asked for something asks the next leader."""
+        """This node leads no longer. The clients send their requests to the next leader."""
         self._requests.clear()
 
     def ask(self, key: bytes, message: Admin, now: float) -> bool:
-        """Somebody wants a change. False, with the reply, if too many do."""
+        """Take an operator's request. False, with a reply, if there are too many already."""
         if len(self._requests) >= REQUESTS_LIMIT:
             refusal = "too many such requests are under way; try again"
             self._outbox.reply(key, AdminReply(message.request, False, refusal))
@@ -71,17 +72,18 @@ class ReplicaKeeper:
         return True
 
     def review(self, leader: Leader, levels: Mapping[str, int], now: float) -> None:
-        """Take the next step toward what was asked for, or else toward what the rule says. ``levels``: the nodes that
-        are heard, this one included, and the feature level that each understands (0: it has not said)."""
+        """Take the next step of a request, or else of the rule. ``levels``: the nodes that are heard, this one
+        included, and the feature level that each understands (0: it has not said)."""
         consensus = self._consensus
         if consensus.transfer_target(now):
             return
-        settings, current, attendance = self._settings, consensus.config, self.attendance
+        settings, current, liveness = self._settings, consensus.config, self.liveness
         alive = self._heard_nodes(leader, now)
-        attendance.review(alive, (*current.voters, *current.learners), now)
-        gone = {node_id for node_id in current.voters if attendance.silent_s(node_id, now) >= settings.voter_timeout_s}
-        gone |= {n for n in current.learners if attendance.silent_s(n, now) >= settings.learner_timeout_s}
-        # Under load a learner is always a little behind: it has caught up if it has what was committed a review ago.
+        liveness.review(alive, (*current.voters, *current.learners), now)
+        gone = {node_id for node_id in current.voters if liveness.silent_s(node_id, now) >= settings.voter_timeout_s}
+        gone |= {n for n in current.learners if liveness.silent_s(n, now) >= settings.learner_timeout_s}
+        # Under load a learner is always a little behind. It has caught up if it has what was committed at the last
+        # review.
         caught_up = frozenset(
             node_id for node_id in current.learners if consensus.match_of(node_id) >= self._reviewed_commit
         )
@@ -89,7 +91,7 @@ class ReplicaKeeper:
         too_old = self._report_too_old(levels)
         view = View(current, consensus.node_id, alive, caught_up, current.limit or settings.voters, too_old)
         if self._requests:
-            # A leader of a moment ago has not heard everybody who is there: what needs them must not be refused for it.
+            # A new leader has not heard every live node yet, and must not refuse a request for that reason.
             is_early = now < self._began_at + settings.timing.election_timeout_min_s
             if (is_early and not alive.issuperset(current.voters)) or not self._advance(self._requests[0], view, now):
                 return
@@ -98,7 +100,7 @@ class ReplicaKeeper:
             own_id=view.own_id,
             alive=alive,
             caught_up=caught_up,
-            steady=attendance.steady(settings.learner_stable_s, now),
+            steady=liveness.steady(settings.learner_stable_s, now),
             gone=frozenset(gone),
             limit=view.limit,
         )
@@ -126,8 +128,9 @@ class ReplicaKeeper:
         return too_old
 
     def _change(self, config: Config, now: float) -> bool:
-        """Propose what is wanted. Not before enough of its voters have answered since it was first wanted: one that
-        died a moment ago still counts as heard, and a configuration that needs it would stand still."""
+        """Propose a configuration, once a majority of its voters has answered since it was first wanted. A voter that
+        died a moment ago still counts as heard, and a configuration that needs it could commit nothing. False
+        while too few have answered."""
         if config != self._wanted:
             self._wanted, self._wanted_at = config, now
         if config.voters != self._consensus.config.voters:
@@ -146,7 +149,7 @@ class ReplicaKeeper:
         return True
 
     def _advance(self, request: AdminRequest, view: View, now: float) -> bool:
-        """Do the next step of what somebody asked for. True if the rule is to go on meanwhile."""
+        """Take the next step of a request. True if the rule is to be applied meanwhile."""
         if not self._consensus.config_committed:
             return False
         step = next_step(request.op, request.argument, view)
@@ -166,8 +169,8 @@ class ReplicaKeeper:
         return isinstance(step, Waiting) and step.rule
 
     def _heard_nodes(self, leader: Leader, now: float) -> frozenset[str]:
-        """Whom this leader has heard within the node timeout, itself included. A replica must have answered for the
-        log: one whose disk hangs may still send everything else."""
+        """The nodes that this leader has heard within the node timeout, itself included. A replica counts only if it
+        has answered for its log: a node whose disk hangs may still send everything else."""
         since = now - self._settings.node_timeout_s
         progress = self._consensus.progress(now)
         alive = {node_id for node_id, state in leader.nodes.by_id.items() if state.enrolled and state.heard_at >= since}

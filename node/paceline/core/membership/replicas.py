@@ -1,17 +1,19 @@
-"""Which nodes should replicate the log and vote: one step at a time, from who is heard and how far each has caught up.
+"""The rule that says which nodes should replicate the log and vote. It decides from which nodes are heard, and how far
+each has caught up, and changes one server at a time.
 
 Voters are kept odd: two voters tolerate no more failures than one, and stop when either fails. So with two nodes
 there is one voter and one learner; with three or four, three voters; five and more give five only if the operator
 asks for it. Growing passes through an even number, so it starts only when enough learners have caught up to reach the
 next odd one.
 
-A voter that is silent for long is replaced: first a learner that has been steady is promoted, then the silent one
-leaves. Without a spare the number of voters shrinks to the odd number that the others can support. Two that are left
-of three stay: one voter alone would tolerate nothing, and the third may come back.
+A voter that has been silent for long is replaced: first a learner that was heard without a gap is promoted, then the
+silent voter is removed. Without a spare node the number of voters shrinks to the odd number that the others can
+support. If two of three voters are left, all three stay: one voter alone would tolerate nothing, and the third may come
+back.
 
-While no majority of the voters is heard nothing is taken from them. While one is, no step needs more than those who
-are heard: they are a majority of the next configuration, too.
-The leader never takes away its own vote; it transfers the leadership first (``Consensus.transfer_leadership``).
+While no majority of the voters is heard, no voter is removed. While one is heard, each step leaves a configuration of
+which the nodes that are heard are a majority, too. The leader never removes itself; it transfers the leadership first
+(``Consensus.transfer_leadership``).
 """
 
 from __future__ import annotations
@@ -23,25 +25,26 @@ from paceline.core.raft.quorum import majority, wanted_voters
 from paceline_protocol.messages import Config
 
 SMALLEST_SHRUNK = 3
-"""The rule alone never leaves fewer voters than this; the operator may."""
+"""The rule never leaves fewer voters than this. An operator may ask for fewer."""
 
 
-class Attendance:
-    """Since when each node has been heard without a gap, or silent: as one leader sees it, from its first review on."""
+class Liveness:
+    """Since when each node has been heard without a gap, or has been silent, as one leader has seen it since its first
+    review."""
 
     def __init__(self) -> None:
         self._heard_since: dict[str, float] = {}
         self._silent_since: dict[str, float] = {}
 
     def review(self, alive: frozenset[str], replicas: Iterable[str], now: float) -> None:
-        """Take note. Nodes that neither replicate nor are heard are forgotten."""
+        """Note which nodes are heard now. Nodes that neither replicate nor are heard are forgotten."""
         self._heard_since = {node_id: self._heard_since.get(node_id, now) for node_id in alive}
         self._silent_since = {
             node_id: self._silent_since.get(node_id, now) for node_id in replicas if node_id not in alive
         }
 
     def steady(self, duration_s: float, now: float) -> frozenset[str]:
-        """The nodes that have been heard that long."""
+        """The nodes that have been heard without a gap for ``duration_s``."""
         return frozenset(node_id for node_id, since in self._heard_since.items() if now - since >= duration_s)
 
     def silent_s(self, node_id: str, now: float) -> float:
@@ -79,24 +82,24 @@ def next_config(
 
 
 def without(config: Config, node_id: str) -> Config:
-    """The node is no replica any more."""
+    """``config`` in which the node neither votes nor replicates."""
     return replace(config, voters=_minus(config.voters, node_id), learners=_minus(config.learners, node_id))
 
 
 def with_voter(config: Config, node_id: str) -> Config:
-    """The node votes, even if it was excluded."""
+    """``config`` in which the node votes, even if it was excluded."""
     voters, learners = _plus(config.voters, node_id), _minus(config.learners, node_id)
     return replace(config, voters=voters, learners=learners, excluded=_minus(config.excluded, node_id))
 
 
 def with_learner(config: Config, node_id: str) -> Config:
-    """The node replicates and does not vote, even if it was excluded."""
+    """``config`` in which the node replicates and does not vote, even if it was excluded."""
     voters, learners = _minus(config.voters, node_id), _plus(config.learners, node_id)
     return replace(config, voters=voters, learners=learners, excluded=_minus(config.excluded, node_id))
 
 
 def _supported(config: Config, alive: frozenset[str], gone: frozenset[str], limit: int) -> int:
-    """How many voters there should be. One that is only silent for a moment counts."""
+    """How many voters there should be. A voter that has been silent for a moment only counts as alive."""
     return wanted_voters(len(alive | (set(config.voters) - gone)), limit)
 
 
@@ -119,7 +122,7 @@ def _fewer_voters(
 
 
 def least_needed(config: Config, own_id: str, alive: frozenset[str]) -> str:
-    """The voter to go without: a silent one rather than one that is heard, and the last by name."""
+    """The voter to remove: a silent one rather than one that is heard; among equals, the last by id."""
     return max((node_id for node_id in config.voters if node_id != own_id), key=lambda it: (it not in alive, it))
 
 
@@ -135,7 +138,7 @@ def _more_voters(
     missing = _supported(config, alive, gone, limit) - len(config.voters)
     dead = gone.intersection(config.voters)
     ready = [node_id for node_id in config.learners if node_id in alive and node_id in caught_up]
-    if dead:  # whoever takes a dead one's place must be worth it
+    if dead:  # a node that comes and goes must not take a dead voter's place
         ready = [node_id for node_id in ready if node_id in steady]
     grows = missing > 0 and (len(ready) >= missing or is_even)
     replaces = missing >= 0 and not is_even and len(dead) > 0

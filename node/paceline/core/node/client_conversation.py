@@ -1,4 +1,4 @@
-"""What a node says to clients: who it is, who leads, what it is asked; and, while it leads, all about their tasks."""
+"""A node's conversation with its clients: who leads, answers to questions, and, while the node leads, their tasks."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ Answer = Callable[[Question, bytes, Any, float], ClientReply | None]
 
 
 class ClientConversation:
-    """Of one node with all its clients, each known by its connection. ``known``: what they say of themselves."""
+    """One node's conversation with all of its clients, each known by its connection. ``known``: their own
+    descriptions."""
 
     def __init__(
         self,
@@ -141,7 +142,7 @@ class ClientConversation:
         )
 
     def take_replies(self, now: float) -> list[tuple[bytes, ClientReply]]:
-        """All that clients are to be told now: the node's replies, the leader's Updates, and traces behind them."""
+        """Take the messages to clients: the node's replies, the leader's Updates, and then traces."""
         replies = self._outbox.take_replies()
         leader = self._role.leader
         if leader is not None:

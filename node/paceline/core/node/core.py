@@ -1,9 +1,9 @@
 """The whole brain of a node: events and ``now`` in, effects out.
 
 It joins parts that know nothing of each other: consensus (the replicated log), the task table (what the log says), the
-leader link (this node's workers), the leader (only while this node leads), and the membership of peers. With whom the
-node talks about what is in the files beside this one; here is the order: which part hears of an event first, and what
-leaves before what.
+leader link (this node's workers), the leader (only while this node leads), and the membership of peers. The files
+beside this one have the node's conversations. This one has their order: which part is told of an event first, and which
+messages leave before others.
 
 What must not be here: a clock, a socket, a file, a thread, a random number that was not passed in. The reactor is the
 shell that has them. Events only change state, so that a burst of frames costs one dispatch, one log append per follower
@@ -11,7 +11,7 @@ and one Update per client. What leaves is collected in two parts. :meth:`NodeCor
 their way to a worker, results on their way to a client; nobody's progress waits for anything else.
 :meth:`NodeCore.take_effects`, when :meth:`NodeCore.effects_due` says so: the log, its replication and what follows from
 them, at once after most events, and once for all the tasks of a moment (``Settings.log_linger_s``) if nothing else
-happened. How urgent an event is, is said by whoever handles it (``pacing.py``).
+happened. Each handler of an event returns how urgent it is (``pacing.py``).
 
 The shell calls ``on_wall_clock(offset_s)`` first in each turn, then ``tick(now)`` if ``now`` is past
 ``next_deadline()``: a leader that was asleep must find out that it leads no longer before it looks at what piled up
@@ -67,8 +67,8 @@ class NodeCore:
     ) -> None:
         """``spare_cluster_id``: a fresh random id, used if this node forms the cluster. ``consensus``: what a restarted
         node had persisted; None for a blank log. ``durable_at_once``: of a blank log, see Consensus.
-        ``metrics_address``: where this node's metrics are served, "" for nowhere. ``questions``: what it
-        can be asked by whoever manages the cluster."""
+        ``metrics_address``: where this node's metrics are served, "" for nowhere. ``questions``: what operators can ask
+        this node."""
         if not identity.consents and not identity.handed_to:
             identity.consents = frozenset({identity.node_id})
         self.settings = settings
@@ -175,7 +175,7 @@ class NodeCore:
         self._pacing.after(TASK, now)
 
     def on_worker_trace(self, trace: Trace) -> None:
-        """A worker says when it ran a sampled task. Its outcome follows, and nothing is done before that."""
+        """A worker has sent the stamps of a sampled task. The outcome follows, and nothing is done before that."""
         self.traces.add(trace)
 
     def on_worker_lost(self, worker_id: bytes, how: str, now: float) -> None:
@@ -200,8 +200,8 @@ class NodeCore:
     # --- time ---------------------------------------------------------------------------------------------------
 
     def on_wall_clock(self, offset_s: float) -> None:
-        """Where the wall clock stands: that many seconds ahead of the clock that ``now`` is of. For each turn. Nothing
-        follows from it but that other moments may be due."""
+        """The wall clock is ``offset_s`` seconds ahead of the clock of ``now``. The shell calls this in each turn. Its
+        only effect is that other moments may be due."""
         self._clock.offset_s = offset_s
 
     def next_deadline(self) -> float:
@@ -253,8 +253,8 @@ class NodeCore:
     # --- what leaves --------------------------------------------------------------------------------------------
 
     def take_urgent(self, now: float) -> Urgent:
-        """The part of the effects that waits for nothing, not even for the log. Before take_effects it makes a round
-        trip shorter: whoever waits can go on while the rest of the turn is done."""
+        """Take the effects that wait for nothing, not even for the log. Taking them before take_effects makes a round
+        trip shorter: a client or worker goes on while the rest of the turn is done."""
         leader = self.role.leader
         self._work.pass_on(leader, now)
         if leader is not None and leader.recording.is_awaited:
@@ -266,7 +266,7 @@ class NodeCore:
         return to_workers, to_peers, self.clients.take_replies(now)
 
     def take_effects(self, now: float) -> Effects:
-        """Everything that the events so far lead to. The caller performs it in the order of :class:`Effects`."""
+        """Take all effects of the events so far. The caller carries them out in the order of :class:`Effects`."""
         role = self.role
         # The voter that is to lead needs all of the log, so that the log stands still for once.
         is_transferring = role.leader is not None and self.consensus.transfer_target(now) != ""

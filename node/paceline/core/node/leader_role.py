@@ -1,4 +1,4 @@
-"""Whether this node leads, and who does if it does not: leading begins, is transferred, ends.
+"""Whether this node leads, or which node does. Leading begins, is transferred, and ends here.
 
 Consensus says who is elected. A node that is elected leads once it has applied all that earlier terms committed and
 has taken over the tasks that they accepted (``takeover.py``); that may take some turns. It ceases to lead in the turn
@@ -28,12 +28,12 @@ from paceline.core.work.leader_link import LeaderLink
 from paceline_protocol.messages import Admin, Redirect
 
 CLOCK_BEHIND_MS: Final = 1_000
-"""A wall clock that is so far behind what was written is worth a word. Those that NTP keeps differ by less."""
+"""A wall clock that is this far behind the last moment in the log is reported. Clocks that NTP keeps differ by less."""
 
 
 class LeaderRole:
-    """``leader`` is there while this node leads, made anew for each term. ``takeover``: before it leads, of the tasks
-    that there are. ``keeper`` has a part only while it leads."""
+    """``leader`` exists while this node leads, and is made anew for each term. ``takeover`` exists before that, while
+    it takes over the accepted tasks. ``keeper`` works only while this node leads."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class LeaderRole:
         return max(self._consensus.term, self._leader_link.term)
 
     def redirect(self, now: float) -> Redirect:
-        """Where a client is sent that asked this node for what only a leader does."""
+        """The answer to a client whose message only a leader can handle."""
         leader_id = self.leader_id(now)
         return Redirect(self.term(), leader_id, self._peering.directory.address_of(leader_id))
 
@@ -97,14 +97,14 @@ class LeaderRole:
         if consensus.node_id not in config.voters and consensus.node_id not in config.learners:
             return 0  # a node that does not replicate is not told
         if self._applied.table.totals.accepted or config.excluded:
-            return 0  # they stood once; a cluster that lost some since, or whose operator wants fewer, goes on
+            return 0  # it had them once: a cluster that has lost some since, or whose operator wants fewer, goes on
         wanted = min(self._settings.min_voters, config.limit or self._settings.min_voters)
         return max(0, wanted - len(config.voters))
 
     # --- leading begins and ends --------------------------------------------------------------------------------
 
     def review_if_changed(self, now: float) -> None:
-        """While this node goes on leading in the same term there is nothing to review."""
+        """Review, unless this node goes on leading in the same term."""
         leader, consensus = self.leader, self._consensus
         if leader is None or not consensus.is_leader or leader.term != consensus.term:
             self.review(now)
@@ -137,7 +137,7 @@ class LeaderRole:
         self._outbox.notice("warning", f"no longer leading (term {leader.term})")
 
     def _may_lead(self) -> bool:
-        """Whether this node leads the log, and its table has all that was accepted by then."""
+        """Whether this node leads the log, and its table holds every task that was accepted before."""
         consensus = self._consensus
         return (
             self.leader is None
@@ -168,7 +168,7 @@ class LeaderRole:
 
     def _propose(self, kind: int, data: bytes, decoded: Any) -> int:
         level = self._consensus.config.level
-        if level_of_kind(kind) > level:  # whoever wants it must ask ClusterLevel first, and refuse
+        if level_of_kind(kind) > level:  # the caller must ask ClusterLevel first, and refuse the call
             raise ConsensusViolation(f"an entry of kind {kind} was to be proposed at feature level {level}")
         index = self._consensus.propose(kind, data, decoded)
         if index is None:  # deposed within this very turn: the leader half is about to be dropped with its promises
@@ -178,7 +178,7 @@ class LeaderRole:
     # --- while it leads -----------------------------------------------------------------------------------------
 
     def tick(self, now: float, *, heartbeat: bool) -> None:
-        """Whatever is due of a leader. ``heartbeat``: consensus sends its own now."""
+        """Do what is due while this node leads. ``heartbeat``: consensus sends its heartbeats in this turn."""
         leader = self.leader
         if leader is None:
             return
@@ -192,7 +192,7 @@ class LeaderRole:
             self._compare_clock(now)
 
     def ask(self, key: bytes, request: Admin, now: float) -> None:
-        """A client wants the cluster changed; see ReplicaKeeper. Only while this node leads."""
+        """Take an operator's request to change the cluster; see ReplicaKeeper. Only while this node leads."""
         if self.keeper.ask(key, request, now):
             self.review_replicas(now)
 
@@ -203,7 +203,7 @@ class LeaderRole:
             self._tell_admission(self.leader, now)
 
     def _tell_admission(self, leader: Leader, now: float) -> None:
-        """What may be accepted follows from the replicas that there are."""
+        """Tell admission how many voters are missing, and which feature level is in force."""
         leader.admission.missing_voters = self.missing_voters()
         leader.admission.cluster_level = self._levels.in_force(now)
 
@@ -239,7 +239,7 @@ class LeaderRole:
             heard = [voter for voter in consensus.config.voters if voter in progress]
             heard = [voter for voter in heard if progress[voter].recently_active]
             to = max(heard, key=lambda voter: progress[voter].match, default="")
-        leader.log(now)  # what came in the last milliseconds is for the other to know, too
+        leader.log(now)  # propose the draft first, so that it is in the next leader's log, too
         if not consensus.transfer_leadership(to, now):
             return ""
         leader.set_logging(False, now)

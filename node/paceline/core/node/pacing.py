@@ -1,9 +1,9 @@
-"""When the shell is to take the node's effects, and when the log is to hear of what happened.
+"""When the shell is to take the node's effects, and when the draft is to be proposed to the log.
 
-Every event says how urgent it is, with one of four constants; whoever handles an event has to return one of them, so
-that none can be forgotten. Most are AT_ONCE. Tasks and outcomes alone may linger: the log hears of them together with
-the others of the same moment, since an entry costs a write on the disks of a majority. An ANSWER of a peer, or of the
-journal, is passed on at once and brings the log nothing: if it did, each task would be logged alone.
+The handler of each event returns how urgent the event is, as one of four constants, so that it can't be forgotten. Most
+events are AT_ONCE. Only tasks and outcomes may linger: they are proposed together with the others of the same moment,
+since an entry costs a write on the disks of a majority. After an ANSWER of a peer or of the journal the effects are due
+at once, and the draft is not: otherwise each task would be logged alone.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from math import inf
 from typing import Final
 
 NOTHING: Final = 0
-"""Nothing follows from the event now."""
+"""The event has no effect now."""
 TASK: Final = 1
-"""A task came or ended."""
+"""A task was submitted, or ended."""
 ANSWER: Final = 2
-"""The effects are due, and the log hears of tasks when it would have anyway."""
+"""The effects are due. The draft is proposed when it would have been anyway."""
 AT_ONCE: Final = 3
-"""The effects are due, and so is the log."""
+"""The effects are due, and the draft is proposed."""
 
 LINGERING_EVENTS: Final = 32
 """Frames of tasks and outcomes that wait for the log together, at most."""
 
 
 class Pacing:
-    """Two deadlines: of the effects, and of the log, which is never due earlier than they are."""
+    """Two deadlines: that of the effects, and that of the draft, which is never earlier."""
 
     __slots__ = ("_linger_s", "_lingering_events", "_log_at", "effects_at")
 
@@ -46,7 +46,7 @@ class Pacing:
                 self._log_at = -inf
 
     def _linger(self, now: float) -> None:
-        """The log hears of a task soon, with the others of this moment, unless they are many."""
+        """A task has come or ended. The draft is due soon, and at once after LINGERING_EVENTS."""
         self._lingering_events += 1
         if self._lingering_events >= LINGERING_EVENTS:
             self.effects_at = self._log_at = -inf

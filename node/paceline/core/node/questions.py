@@ -1,6 +1,7 @@
-"""What a node can be asked by whoever manages the cluster: a row for each question, given to the node from outside.
+"""The questions that an operator can ask a node. Each has a row, and the shell gives the rows to the node.
 
-The node knows who answers and hands the request over; what is asked, and what is told, are the row's business.
+The node decides from a row whether it answers itself or redirects, and passes the request to the row's function, which
+knows what is asked and what the reply holds.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 class AskedOf(Enum):
     """Who answers a question."""
 
-    ANY_NODE = 1  # whoever asks, and whoever leads
-    LEADER = 2  # whoever said Hello on the connection; another node says who leads
+    ANY_NODE = 1  # the node that is asked, whether it leads or not
+    LEADER = 2  # the leader, on a connection that said Hello; another node redirects to it
 
 
 @dataclass(frozen=True, slots=True)

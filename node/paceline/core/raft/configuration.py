@@ -1,9 +1,9 @@
 """Which configuration is in force, and which may follow it.
 
-A configuration is in force from the moment its entry is in the log, committed or not (Ongaro's thesis, 4.1). So it goes
-back when that entry is cut, and the log's history of configurations is kept as long as its entries are. Two
-configurations that differ by one server always share a quorum; that is why a change moves one server at a time, and why
-the next one waits until the last is committed.
+A configuration is in force from the moment its entry is in the log, committed or not (Ongaro's thesis, 4.1). If that
+entry is cut, the configuration before it is in force again, so the history of configurations is kept for as long as the
+log's entries are. Any majority of one configuration shares a node with any majority of another that differs by one
+server. That is why a change moves one server at a time, and why the next change waits until the last one is committed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from paceline_protocol.messages import Config, EntryKind
 
 
 class ConfigHistory:
-    """The configurations in the log, the one at its snapshot point first.
+    """The configurations of the log, beginning with the one at its snapshot point.
 
     ``understood``: the highest feature level that this node understands. A configuration of a higher one comes in by no
     way, since what follows it may be unreadable here: each raises NodeTooOld.
@@ -34,7 +34,7 @@ class ConfigHistory:
 
     @property
     def index(self) -> int:
-        """The entry that put the current configuration in force."""
+        """The index of the entry that holds the current configuration."""
         return self._history[-1][0]
 
     @property
@@ -75,7 +75,7 @@ def config_history(log: Log, config: Config, understood: int = FEATURE_LEVEL) ->
 
 
 def normal(config: Config) -> Config:
-    """Sorted; ValueError if no voter is left, or a node is two of voter, learner and excluded."""
+    """``config`` with its ids sorted. Raises ValueError if it has no voter, or if a node has two roles in it."""
     voters, learners = tuple(sorted(set(config.voters))), tuple(sorted(set(config.learners)))
     excluded = tuple(sorted(set(config.excluded)))
     if not voters:
@@ -88,8 +88,8 @@ def normal(config: Config) -> Config:
 
 
 def changed_servers(old: Config, new: Config) -> set[str]:
-    """The nodes whose part differs: absent, learner or voter. A promotion is one change. Who is excluded, and how many
-    voters are wanted, changes nothing for a quorum and goes along with any change."""
+    """The nodes whose role (none, learner or voter) differs. A promotion is one change. The excluded nodes and the
+    number of wanted voters don't affect a quorum, so they may change along with anything."""
     return {
         node_id
         for node_id in {*old.voters, *old.learners, *new.voters, *new.learners}
@@ -98,8 +98,8 @@ def changed_servers(old: Config, new: Config) -> set[str]:
 
 
 def checked_change(old: Config, new: Config) -> Config:
-    """``new``, normal. ValueError if it is not valid, does not follow from ``old`` by one server's change, or has a
-    lower feature level: what has been written at the higher one is in the log for good."""
+    """``new`` as :func:`normal` returns it. Raises ValueError if it is not valid, changes more than one server, or has
+    a lower feature level: what was written at the higher level is in the log for good."""
     new = normal(new)
     if new.level < old.level:
         raise ValueError(f"the feature level is {old.level} and never falls, to {new.level} neither")

@@ -22,8 +22,8 @@ What the whole guarantees, beside that:
 - Term and vote are durable before a vote, an answer or a vote request leaves. A candidate counts its own vote, and a
   leader its own entries, once :meth:`Consensus.persisted` says so.
 - There is one leader per term: to hear of two is a violation.
-- A leader steps down ``election_timeout_min_s`` after it last asked what a majority has answered. That long a voter
-  that hears a leader helps nobody to depose it.
+- A leader becomes a follower ``election_timeout_min_s`` after it sent the latest Confirm that a majority has answered.
+  For as long a voter that hears a leader grants no other candidate its vote.
 
 :class:`~paceline.core.raft.log.ConsensusViolation` from any method means that the log contradicts itself: stop the
 node.
@@ -58,11 +58,11 @@ NO_CONFIG = Config()
 class Consensus:
     """One node of a replicated log.
 
-    ``hard_state`` and ``log`` are what was persisted, ``config`` is the configuration at the log's snapshot point (the
-    entries after it say what was in force later). A node that is in no configuration listens and never campaigns.
+    ``hard_state`` and ``log`` are what was persisted. ``config`` is the configuration at the log's snapshot point; the
+    entries after that point hold the later ones. A node that is in no configuration listens and never campaigns.
 
-    ``durable_at_once``: nothing is written down (a restart is a new node), so whatever take_ready would hand out for
-    that counts as durable, and ``Ready.persist`` is always None.
+    ``durable_at_once``: nothing is written to a disk, and a restart makes a new node. Then every change counts as
+    durable as soon as take_ready hands it out, and ``Ready.persist`` is always None.
 
     ``feature_level``: the highest that this node understands. A log of a higher one raises NodeTooOld, here or in
     :meth:`step`: the node must stop.
@@ -125,7 +125,7 @@ class Consensus:
 
     @property
     def heard_commit_index(self) -> int:
-        """What this node's leaders said is committed, which it may still lack. For metrics alone."""
+        """The highest commit index that this node's leaders have sent. Its own log may not reach there. For metrics."""
         return self._follower.heard_commit_index
 
     @property
@@ -135,7 +135,7 @@ class Consensus:
 
     @property
     def config(self) -> Config:
-        """The configuration in force: the last one in the log, committed or not."""
+        """The configuration in force: the last one in the log, whether it is committed or not."""
         return self._configs.current
 
     @property
@@ -144,20 +144,21 @@ class Consensus:
 
     @property
     def is_removed(self) -> bool:
-        """Whether this node was told of a configuration, later than the one it goes by, in which it does not vote."""
+        """Whether this node knows of a configuration, later than the last one in its log, in which it does not vote."""
         return self._eligibility.is_removed
 
     @property
     def has_committed_in_term(self) -> bool:
-        """Leader: whether all that earlier terms accepted is committed, and so known to be final."""
+        """Leader: whether every entry of earlier terms that may have been committed is known to be committed."""
         return self._leadership is not None and self._leadership.has_committed_in_term
 
     def has_quorum_lease(self, now: float) -> bool:
-        """Whether a majority has answered what this leader asked within ``election_timeout_min_s``."""
+        """Whether a majority has answered a Confirm that this leader sent within the last
+        ``election_timeout_min_s``."""
         return self._leadership is not None and now < self._leadership.replication.lease_until(now)
 
     def match_of(self, peer: str) -> int:
-        """Leader: how far this peer's log is known to agree, durably. 0 if nothing is known."""
+        """Leader: the last entry that this peer is known to hold durably. 0 if nothing is known."""
         return self._leadership.replication.match_of(peer) if self._leadership is not None else 0
 
     def progress(self, now: float) -> dict[str, PeerProgress]:
@@ -165,13 +166,13 @@ class Consensus:
         return self._leadership.replication.progress(now) if self._leadership is not None else {}
 
     def needed_behind(self, silent_s: float) -> int:
-        """Leader: behind which entry a peer that was not silent for so long may still need the log. Elsewhere the last
-        entry."""
+        """Leader: the entry behind which some peer may still need the log. A peer that has been silent for ``silent_s``
+        does not count. A node that does not lead returns its last entry."""
         leadership = self._leadership
         return self.log.last_index if leadership is None else leadership.replication.needed_behind(self._now, silent_s)
 
     def snapshot(self, data: Stream) -> Snapshot:
-        """``data``, which is the state machine after ``applied_index``, with what a snapshot needs beside it."""
+        """The snapshot of ``data``, which is the state machine after ``applied_index``."""
         index = self.log.applied_index
         term = self.log.term_at(index)
         assert term is not None, "compaction stays at or below the applied index"
@@ -186,7 +187,7 @@ class Consensus:
         return self._election.next_deadline() if self._eligibility.may_campaign() else inf
 
     def tick(self, now: float) -> bool:
-        """Do what is due. True if this node leads and it was time for its heartbeats."""
+        """Do what is due at ``now``. True if this node leads and has just sent heartbeats."""
         self._now = max(now, self._now)
         self._check_quorum()
         if self._leadership is not None:
@@ -196,7 +197,7 @@ class Consensus:
         if now < self._election.timer.deadline:
             self._election.ask_again(now, self._send_after)
         elif self._election.is_candidate and not self._writes.has_durable_vote:
-            self._election.timer.reset(now)  # its own disk is slow: another term would not make it faster
+            self._election.timer.reset(now)  # the disk has not written its own vote yet; a new term would not help
         else:
             self.campaign(now)
         return False
@@ -205,14 +206,14 @@ class Consensus:
         if self.is_leader and not self.has_quorum_lease(self._now):
             self._become_follower(self.term, "")
 
-    # --- forming a cluster, proposing, leadership transfer ---
+    # --- forming a cluster, proposing, transferring the leadership ---
 
     def bootstrap(self, now: float, level: int = FIRST_LEVEL) -> None:
-        """Form a cluster of this node alone. It then wins an ordinary election that only its own disk can delay.
+        """Form a cluster of this node alone. The node then wins an ordinary election that only its own disk can delay.
 
-        A term without a log is no obstacle: a crash during an earlier attempt leaves that, and nothing was promised.
-        ``level``: the feature level to begin with. Raises ValueError if the node has a log. That it belongs to no other
-        cluster is for the caller to know.
+        A node may have a term and no log: a crash during an earlier attempt leaves that state, and the node had
+        promised nothing by then. ``level``: the feature level to begin with. The caller makes sure that the node
+        belongs to no other cluster. Raises ValueError if the node has a log.
         """
         if self.log.last_index or self.config.voters:
             raise ValueError("only a node without a log can form a cluster")
@@ -223,22 +224,24 @@ class Consensus:
         self.campaign(now)
 
     def propose(self, kind: int, data: bytes, decoded: Any = None) -> int | None:
-        """Append an entry and return its index; None unless this node leads. It is sent by the next take_ready."""
+        """Append an entry and return its index; None unless this node leads. The next take_ready sends the entry."""
         return self._leadership.append(kind, data, self._now, decoded) if self._leadership is not None else None
 
     def propose_config(self, config: Config) -> bool:
-        """Change the configuration by one server. In force at once; False if it can't be done now.
+        """Propose ``config``, which differs from the present one in one server. It is in force at once.
 
-        Raises ValueError if more than one server's part would change, or no voter would be left.
+        Returns False if no change can be made now. Raises ValueError if ``config`` changes the role of more than one
+        server, or leaves no voter.
         """
         config = checked_change(self.config, config)
         return self._leadership is not None and self._leadership.change_config(config, self._now)
 
     def read_index(self, now: float) -> int | None:
-        """Ask for a read that is not stale: a ticket, which a later ``Ready.reads`` holds with the entry that has to be
-        applied first. None unless this node leads and knows what earlier terms committed.
+        """Begin a read that must not be stale. Returns a ticket; a later ``Ready.reads`` holds that ticket, with the
+        index of the entry that has to be applied before the read. None unless this node leads and knows what earlier
+        terms committed.
 
-        A ticket that was not confirmed when this node ceases to lead never is.
+        If this node is deposed before it confirms a ticket, the ticket is never confirmed.
         """
         self._now = max(now, self._now)
         self._check_quorum()
@@ -249,14 +252,14 @@ class Consensus:
         return ticket
 
     def transfer_leadership(self, to: str, now: float) -> bool:
-        """Leader: transfer the leadership to this voter, as ``leadership_transfer.py`` says. False if that can't be, or
-        if another transfer is under way.
+        """Leader: begin to transfer the leadership to this voter; see ``leadership_transfer.py``. False if ``to`` is
+        not another voter, or if a transfer is under way.
 
-        After ``election_timeout_max_s`` the attempt is over. To propose nothing meanwhile is for the caller."""
+        The attempt ends after ``election_timeout_max_s``. The caller must propose nothing until then."""
         return self._leadership is not None and self._leadership.transfer(to, now)
 
     def transfer_target(self, now: float) -> str:
-        """Leader: the voter to which the leadership is being transferred, "" if none."""
+        """Leader: the voter that the leadership is being transferred to; "" if no transfer is under way."""
         return self._leadership.transfer_target(now) if self._leadership is not None else ""
 
     # --- what the shell reports, and what it has to do ---
@@ -267,22 +270,24 @@ class Consensus:
         self._count_durable()
 
     def _count_durable(self) -> None:
-        """More is durable here: it may make this node a leader, or what it proposed committed."""
+        """More is durable here. That may win this node its election, or commit entries that it proposed as leader."""
         if self._election.ballot is not None and self._election.is_candidate and self._writes.has_durable_vote:
             self._record_vote(self.node_id, granted=True)
         if self._leadership is not None and self._leadership.advance_commit():
             self._resign(self._leadership)
 
     def snapshot_for(self, to: str, snapshot: Snapshot) -> None:
-        """The answer to ``Ready.snapshots_wanted``, which asks once. One that comes too late is ignored."""
+        """The snapshot for a peer that ``Ready.snapshots_wanted`` named. Each peer is named once. A snapshot that the
+        peer no longer needs is ignored."""
         if self._leadership is not None:
             self._leadership.replication.start_transfer(to, snapshot)
 
     def compact(self, to_index: int) -> None:
         """Drop the log in memory up to an applied entry, as far as it is durable.
 
-        What of it is on a disk stays there until a snapshot covers it. The shell writes that in the order of the other
-        writes, behind what they have to cut; otherwise a crash could leave it in front of entries that don't follow it.
+        The journal keeps those entries until a snapshot covers them. The shell writes that snapshot in order with the
+        other writes, after the ones that truncate the log. Otherwise a crash could leave the snapshot in front of
+        entries that don't follow it.
         """
         self.log.compact(to_index)
         self._configs.compact(self.log.snapshot_index)
@@ -300,7 +305,7 @@ class Consensus:
                 self.log.save_at_once()
             while writes.has_unsaved():
                 writes.save_at_once()
-                self._count_durable()  # which may make this node a leader, with an entry to append
+                self._count_durable()  # this node may become leader by that, and append an entry
                 self._collect_messages()
         else:
             persist = writes.take_persist()
@@ -349,7 +354,8 @@ class Consensus:
                 self._send_after.append((sender, self._follower.on_snapshot_chunk(message)))
             case m.Confirm():
                 self._follow(sender)
-                # It promises nothing but the term. A disk that is slow must not depose a leader: another has the same.
+                # The answer promises nothing but the term, so it need not wait for the log to be written. If it did,
+                # slow disks would depose a leader, and the next leader would have the same disks.
                 send = self._send_now if self._writes.has_durable_vote else self._send_after
                 send.append((sender, m.Confirmed(self.term, message.number)))
             case m.TimeoutNow():
@@ -357,7 +363,7 @@ class Consensus:
                 self.campaign(self._now, transfer=True)
 
     def _settle_term(self, sender: str, message: ConsensusMessage) -> bool:
-        """Bring the node to the message's term; False if the message ends here."""
+        """Move the node to the message's term. False if the message is to be dropped."""
         if message.term < self.term:
             answer = refusal(message, self.term)
             if answer is not None:
@@ -369,7 +375,7 @@ class Consensus:
             if not is_hypothetical(message):
                 is_refused = self._election.ballot is not None and isinstance(message, m.VoteResponse)
                 self._become_follower(message.term, sender if is_from_leader(message) else "")
-                if is_refused:  # for its term, which says nothing of its log
+                if is_refused:  # the voter refused because of the term, and its log may still allow this node to win
                     self._election.timer.retry(self._now)
         return True
 
@@ -381,12 +387,12 @@ class Consensus:
     # --- roles ---
 
     def campaign(self, now: float, transfer: bool = False) -> None:
-        """Stand for election. ``transfer``: the leader asked for it. So no voter's lease stands in the way, and there
-        is no pre-vote, which the leader's next Append would end."""
+        """Start an election. ``transfer``: the leader asked for it. Then voters grant their votes although they hear a
+        leader, and there is no pre-vote, since the leader's next Append would end it."""
         if self.is_leader or not self._eligibility.may_campaign():
             return
         self._now, self.leader_id = max(now, self._now), ""
-        self._election.stand(not transfer, transfer, self._now, self._send_after)
+        self._election.campaign(not transfer, transfer, self._now, self._send_after)
         if not transfer:
             self._record_vote(self.node_id, granted=True)
 
@@ -395,7 +401,7 @@ class Consensus:
         if won:
             self._become_leader(self._election.close())
         elif won is False:
-            is_split = self._election.is_candidate  # it could have won, as the pre-vote said, and so could another
+            is_split = self._election.is_candidate  # the pre-vote was won, so two candidates have split the votes
             self._become_follower(self.term, "")
             if is_split:
                 self._election.timer.retry(self._now)
@@ -408,8 +414,8 @@ class Consensus:
         self._leadership.beat(self._now, self._send_now)
 
     def _resign(self, leadership: Leadership) -> None:
-        """Its removal is committed. The others learn that now, and not from a successor's election; and who has most of
-        the log stands at once, not only when it has noticed the silence."""
+        """This leader's removal is committed. Tell the others so now, rather than leave it to the next election, and
+        have the voter with the longest log start that election at once, rather than after an election timeout."""
         self._send_now.extend(leadership.replication.messages(self._now))
         self._send_now.extend(leadership.replication.heartbeats(self._now))
         self._send_now.append((leadership.best_voter(), m.TimeoutNow(self.term)))

@@ -1,20 +1,21 @@
 """Who may lead: the election timer, the lease that a voter grants a leader by hearing it, and the votes.
 
-The intuition. A leader is trusted for ``election_timeout_min_s`` after it was last heard: that long no voter helps to
-depose it, and that long a leader that heard a majority may act as such. A node stands for election only after a longer,
-random silence, and first asks whether it could win (pre-vote), which changes nothing at anybody. So a node that was cut
-off and comes back does not disturb a leader that works. While its question is open, those that have not answered are
-asked again with every heartbeat interval: a link may have lost it, and a voter that still trusted the last leader says
-nothing, and may answer a moment later.
+The intuition. A voter trusts a leader for ``election_timeout_min_s`` after it last heard it. For as long the voter
+grants no other candidate its vote, and for as long a leader that was heard by a majority may act as leader. A node
+campaigns only after a longer, random silence. It first asks whether it could win (pre-vote), which changes nothing at
+any voter, so a node that was cut off and comes back does not disturb a leader that works. While its ballot is open the
+node repeats its request to the voters that have not answered, once per heartbeat interval: a link may have lost the
+request, and a voter that still trusts the last leader does not answer, but may do so a moment later.
 
 What this module guarantees:
 
 - One vote per term, and only for a candidate whose log holds all that may be committed here. A pre-vote is no promise:
   it is given to anyone who could win, and changes nothing.
-- A voter that hears a leader helps nobody to depose it, unless the leader itself asked for it (a hand-over).
-- Only answers to the question that is open count, and only those of voters.
+- A voter that hears a leader votes for no other candidate, unless the leader itself asked for that (a leadership
+  transfer).
+- Only answers to the open ballot count, and only those of voters.
 
-:class:`Election` counts and answers. What follows from it, a role or a term, is for ``consensus.py`` to settle.
+:class:`Election` counts votes and grants them. ``consensus.py`` decides which role and term follow.
 """
 
 from __future__ import annotations
@@ -39,12 +40,12 @@ class Role(Enum):
 
 
 class ElectionTimer:
-    """When this node stands for election, unless it hears a leader before."""
+    """When this node campaigns, unless it hears a leader before."""
 
     def __init__(self, timing: Timing, random: RandomSource, now: float) -> None:
         self._timing = timing
         self._random = random
-        # A node that restarts has forgotten whom it heard last: it holds still for one lease, as if it just had.
+        # A node that restarts has forgotten when it heard a leader. For one lease it acts as if it had just heard one.
         self._heard_at = now
         self.reset(now)
 
@@ -54,15 +55,16 @@ class ElectionTimer:
         self.deadline = now + self._timeout_s
 
     def retry(self, now: float) -> None:
-        """Stand anew soon: there was nobody to hear when this node stood. Not so soon that whoever won could not say so
-        before, and drawn again, or two that stood together would do so for ever."""
+        """Campaign again soon: the last election had no winner, or was lost because of its term. The pause is long
+        enough for a winner to make itself heard, and is drawn anew, or two candidates could split the votes for
+        ever."""
         self.reset(now)
         self.deadline = now + self._random.uniform(
             self._timing.heartbeat_interval_s, self._timing.election_timeout_min_s
         )
 
     def expire(self, now: float) -> None:
-        """Stand at once: there is nobody to wait for."""
+        """Campaign at the next tick: there is no other voter to wait for."""
         self.deadline = now
 
     def hear_leader(self, now: float) -> None:
@@ -70,7 +72,7 @@ class ElectionTimer:
         self.deadline = now + self._timeout_s
 
     def lease_holds(self, now: float) -> bool:
-        """Whether a leader was heard so lately that this voter must not help another."""
+        """Whether this voter heard a leader so recently that it must not vote for another candidate."""
         return now - self._heard_at < self._timing.election_timeout_min_s
 
 
@@ -98,7 +100,7 @@ class Ballot:
 
 
 class Election:
-    """One node's part in elections: what it answers to candidates, and the votes that it asks for itself."""
+    """One node's part in elections: the votes that it grants, and those that it requests."""
 
     def __init__(
         self,
@@ -112,7 +114,7 @@ class Election:
         now: float,
     ) -> None:
         self.timer = ElectionTimer(timing, random, now)
-        self.ballot: Ballot | None = None  # while it stands
+        self.ballot: Ballot | None = None  # while it campaigns
         self._timing = timing
         self._ask_again_at = inf
         self._node_id = node_id
@@ -125,14 +127,14 @@ class Election:
     # --- as a voter ---
 
     def protects_leader(self, message: ConsensusMessage, is_leader: bool, now: float) -> bool:
-        """Whether this is a candidate that would depose a leader that works: this node (``is_leader``), or one that it
-        heard lately. Then even the candidate's term is ignored."""
+        """Whether this is a request of a candidate that would depose a leader that works: this node (``is_leader``), or
+        one that it heard recently. Then even the candidate's term is ignored."""
         if not isinstance(message, VoteRequest) or message.transfer:
             return False
         return is_leader or self.timer.lease_holds(now)
 
     def answer(self, candidate: str, request: VoteRequest, leader_id: str, now: float) -> VoteResponse:
-        """The answer to a request of this term, or to a pre-vote; it may leave only once the vote is durable."""
+        """The answer to a request of this term, or to a pre-vote. It may be sent only once the vote is durable."""
         granted = self._may_grant(candidate, request, leader_id)
         granted = granted and self._log.is_at_least(request.last_index, request.last_term)
         term = self._writes.hard_state.term
@@ -142,7 +144,7 @@ class Election:
         return VoteResponse(request.term if granted else term, granted, request.pre)
 
     def _may_grant(self, candidate: str, request: VoteRequest, leader_id: str) -> bool:
-        """Learners answer too: one that was promoted may not know it yet, and its vote may be needed."""
+        """A learner grants votes, too: it may have been promoted without knowing it yet, and its vote may be needed."""
         term, vote = self._writes.hard_state.term, self._writes.hard_state.vote
         if request.pre:
             return request.term > term
@@ -152,14 +154,14 @@ class Election:
 
     @property
     def is_candidate(self) -> bool:
-        """Whether it stands for real: in a term of its own, with its own vote."""
+        """Whether the open ballot is an election and not a pre-vote: in a term of its own, with its own vote."""
         return self.ballot is not None and not self.ballot.pre
 
-    def stand(self, pre: bool, transfer: bool, now: float, send: list[tuple[str, ConsensusMessage]]) -> None:
-        """Open a ballot and ask the other voters, which may leave only once term and vote are durable.
+    def campaign(self, pre: bool, transfer: bool, now: float, send: list[tuple[str, ConsensusMessage]]) -> None:
+        """Open a ballot and add requests to the other voters. They may be sent only once term and vote are durable.
 
-        Without ``pre`` it is for the next term, with this node's own vote in it. That one counts once it is recorded
-        like any other, and so has to wait for the disk.
+        Without ``pre`` the node enters the next term and votes for itself. Its own vote is recorded like any other, and
+        only once it is durable.
         """
         term = self._writes.hard_state.term + 1
         if not pre:
@@ -169,12 +171,12 @@ class Election:
         self._ask(self.ballot, now, send)
 
     def next_deadline(self) -> float:
-        """When this node is to stand (anew), or to ask again."""
+        """When this node is to campaign (again), or to repeat its requests."""
         return self.timer.deadline if self.ballot is None else min(self.timer.deadline, self._ask_again_at)
 
     def ask_again(self, now: float, send: list[tuple[str, ConsensusMessage]]) -> None:
-        """Repeat the open question if it is time to. Not while this node's own disk is busy: the first one has not left
-        either, then."""
+        """Repeat the requests of the open ballot if that is due. While this node's own writes are under way the first
+        requests have not been sent either, so nothing is repeated."""
         if self.ballot is None or now < self._ask_again_at:
             return
         if self._writes.is_under_way:
@@ -183,7 +185,7 @@ class Election:
             self._ask(self.ballot, now, send)
 
     def _ask(self, ballot: Ballot, now: float, send: list[tuple[str, ConsensusMessage]]) -> None:
-        """Every other voter that has not answered."""
+        """Send a request to every other voter that has not answered."""
         self._ask_again_at = now + self._timing.heartbeat_interval_s
         term = self._writes.hard_state.term + ballot.pre
         request = VoteRequest(term, self._log.last_index, self._log.last_term, ballot.pre, ballot.transfer)
@@ -191,25 +193,25 @@ class Election:
         send.extend((voter, request) for voter in silent if voter != self._node_id)
 
     def is_answer(self, response: VoteResponse) -> bool:
-        """Whether it answers the question that is open."""
+        """Whether this response is to the open ballot."""
         if self.ballot is None or self.ballot.pre != response.pre:
             return False
         return not (response.pre and response.granted) or response.term == self._writes.hard_state.term + 1
 
     def record(self, voter: str, granted: bool, now: float, send: list[tuple[str, ConsensusMessage]]) -> bool | None:
-        """True if that wins the election, False if it is lost for good, None while it is open or if there is none.
-        Who wins the pre-vote stands for real at once."""
+        """Count one vote. True if the election is won, False if it can't be won any more, None while it is open or if
+        there is no ballot. A won pre-vote opens the ballot of the election itself."""
         ballot = self.ballot
         if ballot is None:
             return None
         ballot.record(voter, granted, now)
         won = ballot.outcome(self._configs.current.voters)
         if won and ballot.pre:
-            self.stand(pre=False, transfer=False, now=now, send=send)
+            self.campaign(pre=False, transfer=False, now=now, send=send)
             return None
         return won
 
     def close(self) -> dict[str, float]:
-        """Stand no more. Returns when each voter answered."""
+        """End the campaign. Returns when each voter answered."""
         ballot, self.ballot = self.ballot, None
         return ballot.heard_at if ballot is not None else {}

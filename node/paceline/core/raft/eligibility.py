@@ -1,17 +1,18 @@
-"""Whether a node may stand for election, and what those hear that may not.
+"""Whether a node may campaign, and what a candidate is told that may not.
 
-The intuition. A node that was removed while it was away stands for ever: nobody sends it the entry that says so. So
-whoever it asks for a vote tells it which configuration has no place for it. It takes that as true only if the entry
-comes later in the log than the configuration it goes by itself, which each node compares by (term, index). Such pairs
-grow along every log: one that is smaller than a committed pair stands before it there, or was never committed.
+The intuition. A node that was removed while it was away would campaign for ever: no leader sends it the entry that
+removed it. So a voter that such a node asks for its vote answers with the position of the configuration that excludes
+the node. The node believes that only if the position is later in the log than the configuration that it has itself.
+Positions are compared as (term, index). These pairs grow along every log, so a pair that is smaller than a committed
+one is either before it in the log, or was never committed.
 
 What this module guarantees:
 
-- A voter may stand. So may one whose removal is in its log but not known to be committed: its log may be the longest
-  one left, so that nobody else could win without its vote (Ongaro's thesis, 4.2.2).
-- One that was told of its removal does not stand, until its log holds a later configuration than the one it was told
-  of. What it is told is committed, so others have that entry and can win without it.
-- It tells others only of a configuration that is committed.
+- A voter may campaign. So may a node whose removal is in its log and not known to be committed: its log may be the
+  longest one left, so that nobody could win without its vote (Ongaro's thesis, 4.2.2).
+- A node that was told of its removal does not campaign until its log holds a later configuration than that one. What
+  it was told of is committed, so a majority has that entry and can win without this node.
+- A node tells candidates only of a configuration that is committed.
 """
 
 from __future__ import annotations
@@ -22,17 +23,17 @@ from paceline_protocol.messages import Removed
 
 
 class Eligibility:
-    """One node's right to stand for election."""
+    """One node's right to campaign."""
 
     def __init__(self, node_id: str, log: Log, configs: ConfigHistory) -> None:
         self._node_id = node_id
         self._log = log
         self._configs = configs
-        self._removed_at = (0, 0)  # (term, index) from which on others know it to be no voter
+        self._removed_at = (0, 0)  # (term, index) of the latest configuration that it was told excludes it
 
     @property
     def is_removed(self) -> bool:
-        """Whether this node was told of a configuration, later than the one it goes by, in which it does not vote."""
+        """Whether this node was told of a configuration, later than its own, in which it does not vote."""
         return self._removed_at > self._config_position()
 
     def may_campaign(self) -> bool:
@@ -44,11 +45,12 @@ class Eligibility:
         return previous is not None and self._node_id in previous.voters and not self._config_committed()
 
     def heard(self, removed: Removed) -> None:
-        """Somebody says that this node is removed. Of any term: it speaks of what is committed."""
+        """A voter says that this node is removed. The term of the message does not matter: it tells what is
+        committed."""
         self._removed_at = max(self._removed_at, (removed.term, removed.index))
 
     def answer_to(self, candidate: str) -> Removed | None:
-        """What to tell one that asks for votes: nothing, unless it is known to be no voter."""
+        """What to tell a candidate: None, unless a committed configuration excludes it from the voters."""
         voters = self._configs.current.voters
         if not voters or candidate in voters or not self._config_committed():
             return None

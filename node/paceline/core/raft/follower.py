@@ -4,10 +4,11 @@ What this module guarantees:
 
 - The log is cut only where it differs from the leader's, and never at or below the commit index.
 - It commits no further than what this very Append verified against the leader's log.
-- An answer says that the log agrees with the leader's up to an index. It may leave only once what it says is durable.
+- An answer says that the log agrees with the leader's up to an index. It may be sent only once the log is durable up to
+  there.
 - A snapshot replaces the log only if it reaches beyond what is committed here and the log does not hold its entry.
 
-Who may lead, and whether a message is of this term, was settled before: see ``consensus.py``.
+``consensus.py`` has checked before that the sender leads in this term.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ class Follower:
         self._configs = configs
         self._writes = writes
         self._incoming: Incoming | None = None
-        self.heard_commit_index = 0  # what its leaders said is committed; for metrics alone
+        self.heard_commit_index = 0  # the highest that a leader has sent; for metrics alone
 
     def on_append(self, append: Append) -> AppendResponse:
         log = self._log
-        self.heard_commit_index = max(self.heard_commit_index, append.commit)  # one that lacks a snapshot hears it, too
+        self.heard_commit_index = max(self.heard_commit_index, append.commit)  # also while it waits for a snapshot
         if append.prev_index > log.snapshot_index and log.term_at(append.prev_index) != append.prev_term:
             return self._refusal(append)
         conflict = log.first_conflict(append.prev_index, append.entries)
@@ -49,7 +50,7 @@ class Follower:
         return AppendResponse(append.term, False, append.prev_index, hint_index, hint_term)
 
     def _take_entries(self, from_index: int, append: Append) -> None:
-        """Append what is new; what stands in its place, and differs, is cut first."""
+        """Append the new entries, after those that differ from the leader's are cut."""
         log = self._log
         log.truncate_from(from_index)
         self._configs.truncate_from(from_index)
@@ -62,7 +63,7 @@ class Follower:
     def on_snapshot_chunk(self, chunk: SnapshotChunk) -> SnapshotResponse:
         log = self._log
         if chunk.index > log.commit_index and log.term_at(chunk.index) == chunk.index_term:
-            log.commit_to(chunk.index)  # all of it is here; a snapshot covers only what is committed
+            log.commit_to(chunk.index)  # this log holds all of it, and a snapshot covers only committed entries
         wanted = chunk.total
         if chunk.index > log.commit_index:
             incoming = self._incoming = self._incoming or Incoming()
@@ -75,5 +76,5 @@ class Follower:
         return SnapshotResponse(chunk.term, chunk.index, wanted)
 
     def forget_incoming(self) -> None:
-        """Whoever was sending a snapshot does not lead any more."""
+        """Drop a snapshot that has arrived in part: its sender does not lead any more."""
         self._incoming = None

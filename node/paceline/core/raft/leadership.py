@@ -4,14 +4,15 @@ Made when an election is won and dropped when the term ends, so that nothing of 
 
 What this module guarantees:
 
-- Only entries of the own term are committed by counting (Raft paper, 5.4.2); those before them are committed with them.
-- The leader counts its own entries once they are durable, and only those of voters besides.
+- Only entries of the leader's own term are committed by counting (Raft paper, 5.4.2); earlier ones are committed with
+  them.
+- The leader counts itself for an entry once it has written it durably, and beside itself only voters.
 - A configuration is in force from its entry's append. The next one waits until the last is committed and the leader
   has committed an entry of its own term (without the latter, two leaders' changes could have disjoint quorums).
-- A read is confirmed only if it came after the first commit of the term: before, the leader may not know what earlier
-  terms committed.
+- A read is confirmed only if it arrived after the first commit of the term: before that the leader may not know what
+  earlier terms committed.
 
-How far each peer is, and what it is sent next, is in ``replication.py``.
+``replication.py`` knows how far each peer is, and what it is sent next.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from paceline_protocol.messages import (
 
 
 class Leadership:
-    """One term's leader. ``heard_at``: when each voter that elected it answered; the others count as never heard."""
+    """One term's leader. ``heard_at``: when each voter that answered its election did; the others count as silent."""
 
     def __init__(
         self,
@@ -58,7 +59,7 @@ class Leadership:
         self._log = log
         self._configs = configs
         self._timing = timing
-        self._questions = Confirmations(timing.election_timeout_max_s)
+        self._confirmations = Confirmations(timing.election_timeout_max_s)
         self._reads = ReadIndex()
         self._transfer: LeadershipTransfer | None = None
         self._term_start_index = self.append(EntryKind.NOOP, b"", now)
@@ -66,7 +67,7 @@ class Leadership:
     # --- the log ---
 
     def append(self, kind: int, data: bytes, now: float, decoded: Any = None) -> int:
-        """Put an entry into the log and return its index. A configuration is in force at once."""
+        """Append an entry to the log and return its index. A configuration is in force at once."""
         entry = Entry(self._log.last_index + 1, self._term, kind, data, decoded)
         self._log.append((entry,))
         if kind == EntryKind.CONFIG:
@@ -78,11 +79,11 @@ class Leadership:
 
     @property
     def has_committed_in_term(self) -> bool:
-        """Whether all that earlier terms accepted is committed, and so known to be final."""
+        """Whether every entry of earlier terms that may have been committed is known to be committed."""
         return self._log.commit_index >= self._term_start_index
 
     def change_config(self, config: Config, now: float) -> bool:
-        """Put a checked configuration in force. False if it can't be done now, or is in force already."""
+        """Propose a checked configuration. False if no change can be made now, or if it is in force already."""
         if config == self._configs.current or not self._may_change_config():
             return False
         self.append(EntryKind.CONFIG, encode_config(config), now)
@@ -92,7 +93,7 @@ class Leadership:
         return self.has_committed_in_term and self._configs.index <= self._log.commit_index
 
     def advance_commit(self) -> bool:
-        """Commit what is durable at a majority. True if that was this leader's own removal: it leads no more."""
+        """Commit what is durable at a majority. True if that commits this leader's own removal: it must resign."""
         index = self.replication.quorum_index()
         if index <= self._log.commit_index or not self._may_count(index):
             return False
@@ -105,12 +106,13 @@ class Leadership:
     # --- its peers ---
 
     def on_answer(self, sender: str, response: AppendResponse | SnapshotResponse | Confirmed, now: float) -> bool:
-        """Returns what :meth:`advance_commit` does. An answer of one who is no peer (any more) is ignored."""
+        """Take in a peer's answer; returns as :meth:`advance_commit` does. Answers of nodes that are not (or no longer)
+        peers are ignored."""
         peer = self.replication.peers.get(sender)
         if peer is None:
             return False
         if isinstance(response, Confirmed):
-            peer.heard(self._questions.answered(sender, response.number))
+            peer.heard(self._confirmations.answered(sender, response.number))
             return False
         peer.answered_at = now
         if isinstance(response, AppendResponse):
@@ -120,25 +122,25 @@ class Leadership:
         return self.advance_commit()
 
     def next_deadline(self, now: float) -> float:
-        """When the next heartbeat is due, or the quorum will have been silent too long."""
+        """When the next heartbeat is due, or the leader's lease ends, whichever is earlier."""
         return min(self.replication.heartbeat_at, self.replication.lease_until(now))
 
     def tick(self, now: float, send: list[tuple[str, ConsensusMessage]]) -> bool:
-        """Add the heartbeats, if it is time for them; returns whether it is."""
+        """Add the heartbeats if they are due. Returns whether they were."""
         if now < self.replication.heartbeat_at:
             return False
         self.beat(now, send)
         return True
 
     def beat(self, now: float, send: list[tuple[str, ConsensusMessage]]) -> None:
-        """Add the heartbeats, and the question whether they are heard."""
+        """Add the heartbeats, and a Confirm to each peer."""
         if self._transfer is not None:
             self._transfer.repeat()
         send.extend(self.replication.heartbeats(now))
         self._ask(now, send)
 
     def collect(self, send: list[tuple[str, ConsensusMessage]], now: float) -> None:
-        """Add what is due to each peer."""
+        """Add the messages that are due to each peer."""
         send.extend(self.replication.messages(now))
         transfer = self._transfer
         if transfer is None:
@@ -151,19 +153,20 @@ class Leadership:
     # --- leadership transfer ---
 
     def transfer(self, to: str, now: float) -> bool:
-        """Transfer the leadership to this voter. False if it can't be, or another transfer is under way."""
+        """Begin to transfer the leadership to this voter. False if ``to`` is not another voter, or if a transfer is
+        under way."""
         if to == self._node_id or to not in self._configs.current.voters or self.transfer_target(now):
             return False
         self._transfer = LeadershipTransfer(to, now + self._timing.election_timeout_max_s)
         return True
 
     def transfer_target(self, now: float) -> str:
-        """The voter to which the leadership is being transferred, "" if none."""
+        """The voter that the leadership is being transferred to; "" if no transfer is under way."""
         transfer = self._transfer
         return "" if transfer is None or transfer.is_over(now) else transfer.to
 
     def best_voter(self) -> str:
-        """Of the voters beside this node, the one that has most of the log, and of equal ones the last heard."""
+        """The other voter with the longest log; among equals, the one that was heard most recently."""
         peers = self.replication.peers
         others = (voter for voter in self._configs.current.voters if voter in peers)
         return max(others, key=lambda voter: (peers[voter].match, peers[voter].heard_at))
@@ -171,18 +174,20 @@ class Leadership:
     # --- reads ---
 
     def add_read(self, ticket: int) -> bool:
-        """A read came. False if what earlier terms committed is not known yet, or too many wait."""
-        return self.has_committed_in_term and self._reads.add(ticket, self._log.commit_index, self._questions.last)
+        """Take a read. False if the leader does not know yet what earlier terms committed, or if too many reads
+        wait."""
+        last_round = self._confirmations.last
+        return self.has_committed_in_term and self._reads.add(ticket, self._log.commit_index, last_round)
 
     def take_reads(self, now: float, send: list[tuple[str, ConsensusMessage]]) -> list[tuple[int, int]]:
-        """The reads that are confirmed. Adds the question for those that came since the last one."""
+        """The reads that are confirmed. Adds a Confirm to each peer if a read has arrived since the last round."""
         if not self._reads:
             return []
-        if self._reads.wants_question(self._questions.last):
+        if self._reads.wants_round(self._confirmations.last):
             self._ask(now, send)
-        through = self._questions.answered_by_majority(self._configs.current.voters, self._node_id)
+        through = self._confirmations.answered_by_majority(self._configs.current.voters, self._node_id)
         return self._reads.take_confirmed(through)
 
     def _ask(self, now: float, send: list[tuple[str, ConsensusMessage]]) -> None:
-        question = Confirm(self._term, self._questions.ask(now))
-        send.extend((peer, question) for peer in self.replication.peers)
+        confirm = Confirm(self._term, self._confirmations.ask(now))
+        send.extend((peer, confirm) for peer in self.replication.peers)

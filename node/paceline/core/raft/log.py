@@ -7,9 +7,10 @@ Rules of this module:
   commit index may run ahead of what is durable *here*: a quorum of others is enough.
 - It is cut only by :meth:`Log.truncate_from`, and never at or below the commit index: that would undo what a quorum
   holds, so it stops the node.
-- Writing is asynchronous. :meth:`Log.take_unsaved` hands each change to the disk once, in order, under a number;
-  :meth:`Log.saved` hears that it is there. What is cut while its write is under way is taken out of what that write
-  will make durable, so that an entry that came, went and came back counts only once its *last* write is done.
+- Writing is asynchronous. :meth:`Log.take_unsaved` hands each change to the disk once, in order, under a number, and
+  :meth:`Log.saved` is told that the write is done. If entries are cut while their write is under way, that write no
+  longer makes them durable. So an entry that was appended, cut and appended again is durable only once its *last* write
+  is done.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from paceline.core.raft.pages import Stream
 from paceline_protocol.messages import Config, WireEntry
 
 ENTRY_OVERHEAD_BYTES = 16
-"""What an entry is counted for beyond its data, so that a batch of empty entries is bounded too."""
+"""Added to the size of each entry's data, so that a batch of empty entries is bounded too."""
 
 
 class ConsensusViolation(Exception):
@@ -33,7 +34,7 @@ class ConsensusViolation(Exception):
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """One log entry. ``decoded`` is what its proposer had parsed already; it is never persisted or sent."""
+    """One log entry. ``decoded`` is ``data`` as the proposer had it parsed already; it is never persisted or sent."""
 
     index: int
     term: int
@@ -44,7 +45,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class HardState:
-    """What a node must never forget: the highest term it saw, and whom it voted for there ("": nobody)."""
+    """What a node must never forget: the highest term that it saw, and the node that it voted for there ("": none)."""
 
     term: int = 0
     vote: str = ""
@@ -62,7 +63,7 @@ class Snapshot:
 
 @dataclass(slots=True)
 class _Write:
-    """A write under way, and the last entry that it makes durable (lowered when that is cut meanwhile)."""
+    """A write under way, and the last entry that it makes durable. A cut lowers that."""
 
     seq: int
     last_index: int
@@ -131,9 +132,10 @@ class Log:
         return (term, index) >= (self.last_term, self.last_index)
 
     def last_agreeing(self, index: int, term: int) -> int:
-        """The largest index <= ``index`` whose term is <= ``term``: where this log and one that says so may agree.
+        """The largest index <= ``index`` whose term is <= ``term``. Above it this log can't agree with one that has an
+        entry of ``term`` at ``index``.
 
-        An index below the snapshot point is returned as it is: nothing is known there.
+        An index below the snapshot point is returned as it is, since no terms are known there.
         """
         if index < self.snapshot_index:
             return index
@@ -141,9 +143,9 @@ class Log:
         return self.snapshot_index + bisect_right(self._entries, term, 0, end, key=lambda entry: entry.term)
 
     def first_conflict(self, prev_index: int, entries: Sequence[WireEntry]) -> int | None:
-        """The index of the first of ``entries`` that is not here in the same term; None if all of them are.
+        """The index of the first of ``entries`` that this log does not hold with the same term; None if it holds all.
 
-        What the snapshot covers is committed, and so is the same everywhere.
+        Entries that the snapshot covers are committed, and so are the same in every log.
         """
         if prev_index == self.last_index:
             return prev_index + 1 if entries else None
@@ -161,7 +163,7 @@ class Log:
             self._entries.append(entry)
 
     def truncate_from(self, index: int) -> None:
-        """Drop ``index`` and all after it, because a leader's log differs from there on."""
+        """Cut ``index`` and all entries after it, because the leader's log differs from there on."""
         if index <= self.commit_index:
             raise ConsensusViolation(f"a leader's log differs at {index}, and {self.commit_index} is committed here")
         if index > self.last_index:
@@ -178,7 +180,7 @@ class Log:
         self.commit_index = max(self.commit_index, index)
 
     def take_committed(self) -> list[Entry]:
-        """What was committed and not yet handed out; it counts as applied from here on."""
+        """The committed entries that were not handed out yet. They count as applied from here on."""
         if self.applied_index == self.commit_index:
             return []
         committed = self.entries_to(self.applied_index + 1, self.commit_index)
@@ -186,7 +188,7 @@ class Log:
         return committed
 
     def compact(self, to_index: int) -> None:
-        """Forget the prefix up to ``to_index``, which a snapshot covers, as far as it is durable in the log itself."""
+        """Drop the prefix up to ``to_index``, which a snapshot covers, as far as the log itself is durable."""
         if to_index > self.applied_index:
             raise ConsensusViolation(f"compaction to {to_index}, and only {self.applied_index} is applied")
         to_index = min(to_index, self.durable_index)
@@ -200,7 +202,7 @@ class Log:
         self.snapshot_index = to_index
 
     def restore(self, index: int, term: int) -> None:
-        """Replace everything by a snapshot point. Nothing counts as durable until the write that holds it is."""
+        """Replace the whole log by a snapshot point. Nothing is durable until the write of that snapshot is done."""
         if index <= self.commit_index:
             raise ConsensusViolation(f"a snapshot at {index} would undo the commit of {self.commit_index}")
         self._entries.clear()
@@ -221,7 +223,7 @@ class Log:
         return cut_from, entries
 
     def save_at_once(self) -> None:
-        """Everything counts as durable: nothing is written down."""
+        """Count every entry as durable, for a node that writes nothing to a disk."""
         self._cut_from = None
         self._handed_index = self.durable_index = self.last_index
 

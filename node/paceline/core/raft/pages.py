@@ -1,7 +1,8 @@
-"""A long byte string in pieces: a snapshot is made, sent and read piece by piece, and never put together.
+"""A long byte string in pieces. A snapshot is made, sent and read piece by piece, and is never joined into one string.
 
-A snapshot's stream is each of its pages behind the page's length (four bytes, big-endian). Whoever makes it has a piece
-for each page, whoever receives it one for each chunk; :func:`page_at` finds the pages again.
+A snapshot's stream is a sequence of pages, each behind its length (four bytes, big-endian). The node that makes a
+snapshot has one piece for each page, the node that receives it one piece for each chunk; :func:`page_at` reads pages
+from either.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ PAGE_HEAD_BYTES = 4
 
 
 class Pieces:
-    """Pieces, none of them empty, as one byte string to whoever asks for its length or a slice."""
+    """Pieces, none of them empty, that have the length and the slices of one byte string."""
 
     __slots__ = ("_pieces", "_starts", "size")
 
@@ -52,7 +53,7 @@ Stream = bytes | Pieces
 
 
 def framed(page: bytes) -> bytes:
-    """A page as it is in the stream."""
+    """A page behind its length, as it is in the stream."""
     return len(page).to_bytes(PAGE_HEAD_BYTES, "big") + page
 
 

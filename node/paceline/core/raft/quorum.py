@@ -1,4 +1,4 @@
-"""How many of a number of nodes decide."""
+"""How many voters are a majority, and how many there should be."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ def majority(voters: int) -> int:
 
 
 def wanted_voters(alive: int, limit: int) -> int:
-    """How many voters a cluster of so many live nodes should have: the largest odd number within both."""
+    """How many voters a cluster with ``alive`` live nodes should have: the largest odd number within that and
+    ``limit``."""
     count = min(alive, limit)
     return count if count % 2 else count - 1

@@ -2,13 +2,14 @@
 
 The order that the shell keeps, for each of them:
 
-1. send ``send_now``: what promises nothing that is not durable, as a leader's Appends;
+1. send ``send_now``: messages that promise nothing that is not durable, as a leader's Appends;
 2. write ``persist`` and make it durable: its hard state first, then the snapshot (which replaces the whole log), the
-   cut, the entries. A crash may leave any prefix of that;
+   cut, the entries. A crash may leave any prefix of these;
 3. only then send ``send_after`` and call :meth:`Consensus.persisted`. A Ready without ``persist`` still waits for the
-   writes before it: its answers may promise what they contain. So ``send_after`` leaves in the order of the Readies;
+   writes before it, since its answers may promise what those contain. So ``send_after`` is sent in the order of the
+   Readies;
 4. install ``snapshot``, apply ``committed``, answer ``snapshots_wanted``;
-5. answer ``reads``, from what is applied by then.
+5. answer ``reads`` from the state that is applied by then.
 """
 
 from __future__ import annotations

@@ -1,21 +1,21 @@
-"""How far each peer is: what the leader of a term knows, and what it sends next.
+"""How far each peer's log agrees with the leader's, and what the leader sends it next.
 
 Rules of this module:
 
-- :class:`Replication` lives as long as one leadership. A new leader knows nothing about its peers; a deposed one keeps
-  nothing that could be mistaken later.
+- :class:`Replication` lives as long as one leadership. A new leader knows nothing about its peers, and a deposed one
+  keeps nothing that could be mistaken later.
 - ``match < next`` always, and neither a late nor a doubled answer moves ``match`` back. A success is true for the rest
   of the term, since no peer cuts what it has verified against this leader.
-- Links lose, reorder and repeat. There are no timers for resending: each heartbeat is an empty Append just behind what
-  was sent, so its refusal shows what was lost.
+- Links lose, reorder and repeat messages. There are no timers for resending: each heartbeat is an empty Append just
+  behind the last entry that was sent, so a peer that has missed an entry refuses it.
 - What is in flight to one peer is bounded by count and bytes, and nothing but heartbeats goes to a peer that is silent.
 
 A peer is in one of three states:
 
 =========  =====================================================================  ========================
-PROBE      where its log agrees is unknown: one empty Append at a time asks        -> REPLICATE on success
-REPLICATE  it agrees up to ``match``: batches are sent ahead of their answers      -> PROBE on a refusal
-SNAPSHOT   what it needs is compacted away: a snapshot goes, one chunk at a time   -> REPLICATE when installed
+PROBE      where the logs agree is unknown: one empty Append at a time finds out   -> REPLICATE on success
+REPLICATE  they agree up to ``match``: batches are sent ahead of their answers     -> PROBE on a refusal
+SNAPSHOT   the entries it needs are compacted: a snapshot is sent chunk by chunk   -> REPLICATE when installed
 =========  =====================================================================  ========================
 
 A peer that stays silent for an election timeout is put back to PROBE.
@@ -46,7 +46,7 @@ APPEND_LIMIT_BYTES = 1024 * 1024
 APPEND_LIMIT_ENTRIES = 4096
 IN_FLIGHT_LIMIT_APPENDS = 64
 IN_FLIGHT_LIMIT_BYTES = 2 * 1024 * 1024
-"""What waits in front of a heartbeat makes its answer old, and the leader's lease short."""
+"""A heartbeat waits behind what is in flight, which makes its answer old and shortens the leader's lease."""
 
 
 class PeerState(Enum):
@@ -62,7 +62,7 @@ class PeerProgress:
     match: int
     state: PeerState
     recently_active: bool
-    heard_at: float  # as of when it is known to follow and to write; -inf if never in this term
+    heard_at: float  # the latest moment as of which it is known to follow and to write; -inf if never in this term
 
 
 @dataclass(slots=True, eq=False)
@@ -70,8 +70,8 @@ class Progress:
     """One peer, as its leader sees it."""
 
     next: int
-    heard_at: float  # as of when it is known to follow: when it was asked what it has answered
-    answered_at: float  # when it last answered for its log, which waits for its disk
+    heard_at: float  # when the latest round of Confirm was sent that it has answered
+    answered_at: float  # when it last answered an Append or a chunk, which it does once its disk has written that
     match: int = 0
     state: PeerState = PeerState.PROBE
     probe_due: bool = True
@@ -81,7 +81,7 @@ class Progress:
     in_flight_bytes: int = 0
 
     def heard(self, asked_at: float | None) -> None:
-        """It has answered a question that was asked then, if that was not too long ago."""
+        """The peer has answered a round that was sent at ``asked_at``; None: a round that is no longer remembered."""
         if asked_at is not None and asked_at > self.heard_at:
             self.heard_at = asked_at
 
@@ -104,7 +104,7 @@ class Progress:
         self.in_flight_bytes = 0
 
     def has_or_is_sent(self) -> int:
-        """Up to which entry it needs nothing from the log."""
+        """The entry up to which the peer needs nothing from the log."""
         return self.match if self.transfer is None else max(self.match, self.transfer.snapshot.index)
 
     def may_send(self) -> bool:
@@ -141,7 +141,7 @@ class Replication:
         self._log = log
         self._timing = timing
         self._since = now
-        self._lease_until = -inf  # a lower bound, raised when it is reached
+        self._lease_until = -inf  # a lower bound; computed anew once it is reached
         self._config = config
         self.peers = {
             peer: Progress(log.last_index + 1, heard_at.get(peer, -inf), heard_at.get(peer, -inf))
@@ -153,7 +153,7 @@ class Replication:
     # --- the configuration, the quorum ---
 
     def set_config(self, config: Config, now: float) -> None:
-        """A peer that is new counts as just heard, or the leader would step down before it could ask it."""
+        """A new peer counts as just heard. Otherwise the leader could lose its lease before it has asked the peer."""
         members = {*config.voters, *config.learners} - {self._node_id}
         new = self._log.last_index + 1
         self.peers = {peer: self.peers.get(peer) or Progress(new, now, now) for peer in sorted(members)}
@@ -171,18 +171,18 @@ class Replication:
         return sorted(matches, reverse=True)[majority(len(matches)) - 1]
 
     def lease_until(self, now: float) -> float:
-        """Until when a majority follows, as far as the leader knows: an election timeout after it asked those that
-        have answered."""
+        """Until when the leader may count on a majority to follow it: an election timeout after it sent the latest
+        round that a majority has answered."""
         if now >= self._lease_until:
             heard = [inf if voter == self._node_id else self.peers[voter].heard_at for voter in self._config.voters]
             quorum_heard_at = sorted(heard, reverse=True)[majority(len(heard)) - 1]
             self._lease_until = quorum_heard_at + self._timing.election_timeout_min_s
         return self._lease_until
 
-    # --- how far they are ---
+    # --- how far the peers are ---
 
     def match_of(self, peer: str) -> int:
-        """How far this peer's log is known to agree, durably. 0 if nothing is known."""
+        """The last entry that this peer is known to hold durably. 0 if nothing is known."""
         known = self.peers.get(peer)
         return known.match if known is not None else 0
 
@@ -195,8 +195,8 @@ class Replication:
         }
 
     def needed_behind(self, now: float, silent_s: float) -> int:
-        """Behind which entry the log may still be needed by a peer that was not silent for ``silent_s`` yet: up to
-        there all of them have it, or are sent a snapshot."""
+        """The entry behind which some peer may still need the log. Up to there every peer has the entries, or is being
+        sent a snapshot that covers them. Peers that have been silent for ``silent_s`` don't count."""
         since = now - silent_s
         counted = [peer for peer in self.peers.values() if max(peer.heard_at, peer.answered_at, self._since) >= since]
         return min((peer.has_or_is_sent() for peer in counted), default=self._log.last_index)
@@ -213,7 +213,7 @@ class Replication:
 
     def _on_refusal(self, peer: Progress, response: AppendResponse) -> None:
         if response.index <= peer.match:
-            return  # older than what the peer has verified since
+            return  # a late answer: the peer has verified more since
         if peer.state is PeerState.REPLICATE:
             self._probe(peer, peer.match + 1)
         elif peer.state is PeerState.PROBE and response.index == peer.next - 1:
@@ -233,7 +233,7 @@ class Replication:
         peer.verified(response.index)
         if peer.match >= self._log.snapshot_index:
             peer.replicate()
-        else:  # compacted further meanwhile: it needs a newer one
+        else:  # the log was compacted further meanwhile: the peer needs a newer snapshot
             self._probe(peer, peer.match + 1)
 
     def start_transfer(self, to: str, snapshot: Snapshot) -> None:
@@ -241,12 +241,12 @@ class Replication:
         if peer is None or peer.state is not PeerState.SNAPSHOT or peer.transfer is not None:
             return
         if snapshot.index < self._log.snapshot_index:
-            peer.snapshot_wanted = True  # it would not reach what is left of the log
+            peer.snapshot_wanted = True  # the log was compacted beyond this snapshot
         else:
             peer.transfer = Outgoing(snapshot, encode_config(snapshot.config))
 
     def compacted(self) -> None:
-        """The log lost its prefix: peers that were to be sent from there must be asked where they are."""
+        """The log lost its prefix: probe the peers whose next entry was in it."""
         for peer in self.peers.values():
             if peer.state is not PeerState.SNAPSHOT and peer.next <= self._log.snapshot_index:
                 self._probe(peer, peer.match + 1)
@@ -257,7 +257,7 @@ class Replication:
     # --- what to send ---
 
     def heartbeats(self, now: float) -> Iterator[tuple[str, Append]]:
-        """An empty Append to every peer: it says who leads, what is committed, and asks what arrived."""
+        """An empty Append to every peer. It says who leads and what is committed, and its answer shows what arrived."""
         self.heartbeat_at = now + self._timing.heartbeat_interval_s
         for peer_id, peer in self.peers.items():
             silent = now - peer.heard_at > self._timing.election_timeout_max_s
@@ -273,7 +273,8 @@ class Replication:
         return wanted
 
     def messages(self, now: float) -> Iterator[tuple[str, Append | SnapshotChunk]]:
-        """What is due to each peer. Peers that are equally far share one Append, so that it is encoded once."""
+        """The messages that are due to each peer. Peers with the same next entry share one Append, so that it is
+        encoded once."""
         batches: dict[int, tuple[Append, int]] = {}
         for peer_id, peer in self.peers.items():
             if peer.state is PeerState.REPLICATE:

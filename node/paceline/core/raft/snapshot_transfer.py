@@ -1,7 +1,7 @@
-"""A snapshot on its way from a leader to one peer: both ends of it.
+"""The transfer of a snapshot from a leader to one peer: both ends of it.
 
-It goes in chunks, one at a time. The receiver's answer names the offset that it wants next, so a chunk that is lost,
-doubled or of another snapshot costs a round trip and nothing else.
+The leader sends one chunk at a time. The receiver's answer names the offset that it wants next, so a chunk that is
+lost, doubled or of another snapshot costs a round trip and nothing else.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from paceline_protocol.messages import SnapshotChunk
 
 SNAPSHOT_CHUNK_BYTES = 256 * 1024
 SNAPSHOT_LIMIT_BYTES = 4 * 1024 * 1024 * 1024
-"""A larger one is not taken: what a peer announces must not decide how much memory is used."""
+"""A larger snapshot is not accepted: a peer must not decide how much memory this node uses."""
 
 
 @dataclass(slots=True, eq=False)
@@ -25,16 +25,16 @@ class Outgoing:
     snapshot: Snapshot
     config: bytes
     sent_at: float = 0.0
-    offset: int = 0  # of the chunk that waits for its answer
+    offset: int = 0  # of the chunk whose answer is awaited, or that is due
     due: bool = True
-    resent: bool = False  # since the last answer: only then may the peer want an earlier offset, having restarted
+    resent: bool = False  # since the last answer. Only then is an earlier offset believed: the peer may have restarted
 
     def answered(self, offset: int) -> None:
         if offset > self.offset or self.resent:
             self.offset, self.due, self.resent = offset, True, False
 
     def take_chunk(self, term: int, now: float, resend_after_s: float) -> SnapshotChunk | None:
-        """The chunk to send, or to send again because its answer does not come; None while there is time."""
+        """The chunk to send, or to send again after ``resend_after_s`` without an answer. None: nothing is due."""
         if not self.due:
             if now - self.sent_at < resend_after_s:
                 return None
@@ -53,7 +53,7 @@ class Incoming:
     data: Pieces = field(default_factory=Pieces)
 
     def add(self, chunk: SnapshotChunk) -> int:
-        """Take a chunk; returns the offset that is wanted next, which is ``chunk.total`` when all is here."""
+        """Take a chunk. Returns the offset that is wanted next, which is ``chunk.total`` once the snapshot is whole."""
         key = (chunk.term, chunk.index, chunk.index_term, chunk.total)
         if key != self.key:
             if chunk.offset:
@@ -65,5 +65,5 @@ class Incoming:
         return len(self.data)
 
     def snapshot(self, chunk: SnapshotChunk) -> Snapshot:
-        """What arrived, once ``chunk`` was the last to come."""
+        """The whole snapshot; ``chunk`` is any of its chunks."""
         return Snapshot(chunk.index, chunk.index_term, decode_config(chunk.config), self.data)

@@ -1,7 +1,7 @@
-"""Which term a message speaks for. A term has one leader at most, and who hears of a later one is its follower.
+"""Which term a message speaks for. A term has one leader at most, and a node that hears of a later term enters it.
 
-Every message carries the term of its sender, and moves its receiver there, with one exception: a pre-vote and its grant
-carry the term that the candidate would stand in. They ask what would be, so nobody's term changes by them.
+Every message carries the term of its sender, and moves its receiver to that term, with one exception: a pre-vote and
+its grant carry the term in which the candidate would campaign. They are hypothetical, so they change no node's term.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def is_from_leader(message: ConsensusMessage) -> bool:
 
 
 def is_hypothetical(message: ConsensusMessage) -> bool:
-    """Whether its term is not the sender's own, but the one that a candidate would stand in."""
+    """Whether its term is not the sender's own, but the one in which a candidate would campaign."""
     if isinstance(message, VoteRequest):
         return message.pre
     return isinstance(message, VoteResponse) and message.pre and message.granted

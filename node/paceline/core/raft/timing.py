@@ -1,4 +1,4 @@
-"""The times of elections, and the source of randomness that keeps two nodes from standing at once."""
+"""The times of elections, and the source of randomness that keeps two nodes from campaigning at once."""
 
 from __future__ import annotations
 

@@ -2,10 +2,10 @@
 
 What this module guarantees:
 
-- Every change of term, vote and log, and every snapshot that came from a leader, is handed out for writing once, in
-  the order of the changes, under a number that grows.
-- :attr:`Writes.has_durable_vote` holds only if the very term and vote that are in force have been written: a candidate
-  counts its own vote by that. How far the entries are durable is the business of :class:`~paceline.core.raft.log.Log`.
+- Every change of term, vote and log, and every snapshot that a leader sent, is handed out for writing once, in the
+  order of the changes, under a number that grows.
+- :attr:`Writes.has_durable_vote` holds only if the very term and vote that are in force have been written. A candidate
+  counts its own vote by that. :class:`~paceline.core.raft.log.Log` knows how far the entries are durable.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from paceline.core.raft.ready import Persist
 
 
 class Writes:
-    """The way of one node's hard state, log and snapshots to its disk. All of it is durable when this is made."""
+    """Hands one node's hard state, log and snapshots to its disk. All of them are durable when this is made."""
 
     def __init__(self, log: Log, hard_state: HardState) -> None:
         self.hard_state = hard_state
-        self.installed: Snapshot | None = None  # came from a leader, not yet handed out
+        self.installed: Snapshot | None = None  # a leader sent it, and no Ready has handed it out yet
         self._log = log
         self._handed = hard_state
         self._handed_seq = 0  # the last write that held a hard state
@@ -30,7 +30,7 @@ class Writes:
         self.hard_state = hard_state
 
     def install(self, snapshot: Snapshot) -> None:
-        """Let a snapshot take the place of the whole log."""
+        """Replace the whole log by a snapshot that a leader sent."""
         self._log.restore(snapshot.index, snapshot.term)
         self.installed = snapshot
 
@@ -44,11 +44,11 @@ class Writes:
 
     @property
     def is_under_way(self) -> bool:
-        """Whether anything is still to be made durable, handed out or not."""
+        """Whether any change is not durable yet, whether it was handed out or not."""
         return self._saved_seq < self._seq or self.has_unsaved()
 
     def take_persist(self) -> Persist | None:
-        """The write of all that changed since the last one; None if nothing did."""
+        """The write of all changes since the last one; None if there are none."""
         changed = self.hard_state if self.hard_state != self._handed else None
         if changed is None and self.installed is None and not self._log.has_unsaved():
             return None
@@ -66,6 +66,6 @@ class Writes:
             self._saved_seq = seq
 
     def save_at_once(self) -> None:
-        """Term, vote and log count as durable: nothing is written down."""
+        """Count term, vote and log as durable, for a node that writes nothing to a disk."""
         self._handed = self.hard_state
         self._log.save_at_once()

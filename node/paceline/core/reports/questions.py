@@ -1,4 +1,4 @@
-"""The questions of management: what each is answered, and by whom. A new one is a row here, and its message."""
+"""The questions that an operator can ask, each with its answer. A new one is a message, and a row here."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 def tell_status(node: NodeCore, key: bytes, request: StatusRequest, now: float) -> StatusReply:
-    """What this node knows of the cluster. Whoever asks may say of itself what others are told who ask."""
+    """Reply with the status. The request may carry a description of the client, which later replies show to others."""
     node.clients.known.told(key, request.about, now)
     return StatusReply(request.request, pack_value(status(node, now)))
 
 
 def change_cluster(node: NodeCore, key: bytes, request: Admin, now: float) -> None:
-    """What somebody wants changed. The reply follows once it is done, or can't be."""
+    """Take a request to change the cluster. The reply follows once that is done, or refused."""
     node.role.ask(key, request, now)
 
 

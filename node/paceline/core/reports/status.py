@@ -155,7 +155,7 @@ def _silent_s(node: NodeCore, node_id: str, now: float) -> float | None:
         return 0.0
     config = node.consensus.config
     if node.leader is not None and (node_id in config.voters or node_id in config.learners):
-        return round(node.role.keeper.attendance.silent_s(node_id, now), 1)
+        return round(node.role.keeper.liveness.silent_s(node_id, now), 1)
     peer = node.peering.directory.peers.get(node_id)
     if peer is None:
         return None

@@ -1,8 +1,8 @@
 """The leader's conversation with clients: which calls become tasks, who is told of which result, what they have
 received.
 
-A call is admitted once, however often it is submitted: a copy of a task that is open is attached to the session that
-asked last, a copy of one that ended is answered with its result.
+A call is admitted once, however often it is submitted. If its task is open, the task is attached to the session that
+submitted the copy; if the task has ended, the copy is answered with the result.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from paceline_protocol.messages import Call, Refusal, Submit, Wait
 
 
 class Admission:
-    """``missing_voters``: while there are any, nothing is accepted. ``cluster_level``: what calls may ask for, at most.
-    The caller keeps both up to date."""
+    """``missing_voters``: while there are any, every call is refused. ``cluster_level``: the feature level that the
+    options of a call may need. The caller keeps both up to date."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Admission:
         self._recording.submitted(session, submit, new, complete=len(new) == len(calls))
 
     def _admit(self, session: ClientSession, call: Call, new: list[Task], now: float) -> None:
-        """Take one call. What becomes a new task for the log is added to ``new``."""
+        """Take one call. A new task that is to be logged is added to ``new``."""
         task_id = call[0]
         recording = self._recording
         task = recording.open_task(task_id)
@@ -81,7 +81,7 @@ class Admission:
         new.append(task)
 
     def _refusal(self, call: Call) -> tuple[Refusal, str] | None:
-        """Why a call can't be admitted, if it can't."""
+        """Why a call is not admitted; None if it may be."""
         settings, tasks = self._settings, self._tasks
         task_id, name, _priority, args, options = call
         if self.missing_voters:
@@ -117,7 +117,7 @@ class Admission:
                 self._sessions.refuse(session, task_id, Refusal.UNKNOWN_ID, "this cluster has no record of the task")
 
     def acknowledge(self, session: ClientSession, ack: int, now: float) -> None:
-        """The client has everything up to this Update; its results are released together with others."""
+        """The client has every Update up to ``ack``. Their results are released, together with others."""
         acknowledged = session.acknowledge(ack, now)
         self._releases.add(
             [task_id for task_id in acknowledged if self._recording.result_of(task_id)], now

@@ -1,8 +1,8 @@
-"""Who wants which tasks cancelled, until each of them has an answer.
+"""The cancel requests that have no answer yet.
 
-An answer is final: a task is called cancelled once that is committed, running once its node says so, finished once its
-result is told. Until then it is asked for again with every beat, and wherever it comes back from it goes to no other
-node.
+An answer is final. It says "cancelled" once that is committed, "running" once the task's node has said so, and
+"finished" once the result is passed on. Until then the node is sent a Revoke with every beat, and a task that comes
+back from a node goes to no other.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ class Cancelling:
         self.replies: list[tuple[bytes, CancelReply]] = []
 
     def ask(self, task_id: bytes, session: ClientSession, request: int) -> None:
-        """Somebody wants a task cancelled that has not ended as far as its submitter knows."""
+        """Note a request to cancel a task whose result its submitter does not have yet."""
         self.asked.setdefault(task_id, []).append((session, request))
 
     def wanted(self, tasks: Iterable[Task]) -> list[Task]:
-        """Those of them that somebody wants cancelled."""
+        """Those of the tasks that have a cancel request."""
         return [task for task in tasks if task.id in self.asked] if self.asked else []
 
     def answer(self, task_id: bytes, state: CancelState) -> None:
-        """Tell whoever asked what became of a task."""
+        """Answer every cancel request for a task."""
         for session, request in self.asked.pop(task_id, ()):
             self.reply(session, request, ((task_id, state),))
 
     def reply(self, session: ClientSession, request: int, states: tuple[tuple[bytes, int], ...]) -> None:
-        """Tell one client what its request found."""
+        """Send one client a CancelReply."""
         self.replies.append((session.key, CancelReply(request, states)))

@@ -1,4 +1,4 @@
-"""What each node was given and has not answered for, and which node is to be given the next task.
+"""The tasks that each node was given and has not answered for, and which node is given the next task.
 
 A node may hold its slots plus a few spare tasks, which hide one round trip; and it may hold more than that as long as
 everything it holds is expected to take less than ``SPARE_TIME_US`` a slot, so that short tasks travel in batches (see
@@ -20,11 +20,11 @@ from paceline.core.state.task import Task
 SPARE_TIME_US: Final = 2_000
 
 _FULL: Final = 1e15
-"""Ranks from about here on are those of nodes that hold all the tasks they may, unless these are short."""
+"""Nodes that have room for short tasks only have ranks from about here on."""
 
 
 class NodeLedger:
-    """What one node was given and has not answered for."""
+    """The tasks that one node was given and has not answered for."""
 
     __slots__ = ("cost_limit_us", "cost_us", "count_limit", "held", "names", "node_id", "rank", "seats", "slots")
 
@@ -61,11 +61,11 @@ class NodeLedger:
         self.moved()
 
     def has_credit(self, cost_us: int) -> bool:
-        """Whether a task that is charged so much may go there."""
+        """Whether the node may be given a task of this expected time."""
         return len(self.held) < self.count_limit or self.has_time(cost_us)
 
     def has_time(self, cost_us: int) -> bool:
-        """Whether it may, however many the node holds."""
+        """Whether it may even beyond its number of tasks, since all that it holds is short."""
         return self.cost_us + cost_us <= self.cost_limit_us
 
     def moved(self) -> None:
@@ -114,7 +114,7 @@ class Row:
         self._heap = []
 
     def next(self, cost_us: int) -> NodeLedger | None:
-        """The node for a task that is charged so much, or None if no node has the credit."""
+        """The node for a task of this expected time; None if no node has the credit."""
         if not self._heap:
             return None
         ledger = self._heap[0].ledger

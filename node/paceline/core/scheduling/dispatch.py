@@ -1,9 +1,9 @@
 """Which task goes to which node, and when.
 
 The leader keeps a ledger for each node: what it was given and has not answered for. How much a node may hold at a time,
-and which is given the next task, is in ``credits.py``; in which order tasks wait, in ``lanes.py``. Here is the decision
-alone: what it leads to is done by ``LiveTasks``. What no node has credit for stays at the leader, where it can still go
-to any node.
+and which is given the next task, is in ``credits.py``; in which order tasks wait, in ``lanes.py``. This module only
+decides; ``LiveTasks`` moves the task. A task for which no node has credit stays at the leader, from where it can go to
+any node.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ class Dispatcher:
         self._tasks = tasks
 
     def cost_us(self, name: str, attempt: int) -> int:
-        """What a node is charged. A task that lost an attempt may be what killed it: it travels and runs alone."""
+        """The expected time that a node is charged for a task. A task that has lost an attempt may have killed its
+        worker, so it counts as long: it travels and runs alone."""
         return UNKNOWN_US if attempt > 1 else self.durations.cost_us(name)
 
     def dispatch(self, now: float) -> Given:
@@ -56,7 +57,7 @@ class Dispatcher:
         return given
 
     def _give_from_many(self, lanes: list[Lane], given: Given, now: float) -> None:
-        """Always the first of all heads, of the lanes whose nodes have credit."""
+        """Give again and again the first task of all lanes whose nodes have credit."""
         heads = [(-head.priority, head.age, index) for index, lane in enumerate(lanes) if (head := lane.head())]
         heapify(heads)
         while heads:
@@ -71,7 +72,7 @@ class Dispatcher:
         """Give the lane's next task to the node whose turn it is; False if there is no task, or no credit.
 
         The node gets several short ones at once: its share of the ``waiting`` ones, or as many as take no longer than
-        TOGETHER_US. What travels together costs less than what is dealt out one by one.
+        TOGETHER_US. Tasks that travel together cost less than tasks that are given one by one.
         """
         task = lane.head()
         if task is None:

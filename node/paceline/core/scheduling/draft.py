@@ -1,8 +1,9 @@
-"""What the leader took in and has not proposed to the log yet, and what it proposed and has not been applied.
+"""The draft: calls, attempts and outcomes that the leader has taken in and not proposed yet. And the proposals: drafts
+that are proposed and not applied yet.
 
-Tasks are dispatched and results passed on at once; the log hears of them a moment later, of all that came in that
-moment together. It is proposed in an order that holds whatever the order was in which it came: a task is accepted
-before an attempt of it starts or is lost, that before it ends, and that before its result is released.
+Tasks are dispatched and results are passed on at once. A moment later, all that arrived in that moment is proposed
+together. The order of the entries does not depend on the order of arrival: a task is accepted before an attempt of it
+starts or is lost, then it ends, and then its result is released.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from paceline_protocol.codec import MAX_BATCH_ITEMS, encode_calls, encode_outcom
 from paceline_protocol.messages import Call, EntryKind, Outcome, Submit
 
 DRAFT_BYTES: Final = 4 << 20
-"""Beyond this the draft is proposed before more is added. One Submit, or one batch of outcomes, may have more."""
+"""If more would be added beyond this, the draft is proposed first. One Submit, or one batch of outcomes, may be
+larger."""
 ITEM_BYTES: Final = DRAFT_BYTES // MAX_BATCH_ITEMS
 """Counted for each call and outcome at least, so that an entry never has more items than a batch may have."""
 
@@ -47,7 +49,8 @@ class Draft:
         self._calls.append(call)
 
     def submitted(self, session: ClientSession, submit: Submit, tasks: list[Task], *, complete: bool) -> None:
-        """A Submit, of which these ``tasks`` are new and to be logged. ``complete``: all of it."""
+        """Add a Submit. ``tasks``: those of its tasks that are new and to be logged. ``complete``: all of its calls
+        are."""
         self._data = submit.calls if complete and len(self.new) == len(tasks) else b""
         self.submits.append((tasks if complete else [], session, submit))
         self.size_bytes += max(len(submit.calls), len(tasks) * ITEM_BYTES)
@@ -66,7 +69,7 @@ class Draft:
 
 
 class Proposals:
-    """``draft``: what is to be proposed next. What was proposed is kept, in order, until it is applied."""
+    """``draft``: the next proposal. Drafts that were proposed are kept, in order, until they are applied."""
 
     __slots__ = ("_last_index", "_propose", "_proposed", "draft")
 
@@ -77,12 +80,12 @@ class Proposals:
         self._last_index = 0
 
     def make_room(self, size_bytes: int) -> None:
-        """Propose what is there if the entries would grow too large with what comes."""
+        """Propose the draft, if it would grow too large by ``size_bytes`` more."""
         if self.draft.size_bytes + size_bytes > DRAFT_BYTES and self.draft:
             self.propose_draft()
 
     def propose_draft(self) -> None:
-        """Propose what is there, and begin anew."""
+        """Propose the draft, and begin a new one."""
         draft, self.draft = self.draft, Draft()
         if draft.new:
             self._last_index = self._propose(EntryKind.ACCEPT, draft.packed_calls(), draft.new)
@@ -91,15 +94,15 @@ class Proposals:
             self._last_index = self._propose(EntryKind.ATTEMPT, join_ids(used_up), None)
         if draft.outcomes:
             self._last_index = self._propose(EntryKind.OUTCOME, encode_outcomes(draft.outcomes), draft.outcomes)
-        # If nothing of it was new, it is durable when the originals are, which were proposed before.
+        # If the draft held only copies, they are accepted when the originals are, which were proposed before.
         self._proposed.append((self._last_index, draft))
 
     def pop_applied(self, index: int) -> Draft | None:
-        """The next of what was proposed that is applied by this log entry, if there is one."""
+        """The oldest proposed draft, if it is applied with the entry ``index``; else None."""
         if self._proposed and self._proposed[0][0] <= index:
             return self._proposed.popleft()[1]
         return None
 
     def drafts(self) -> list[Draft]:
-        """Everything that is not applied, the draft last."""
+        """All drafts that are not applied, the one that is not proposed last."""
         return [*(draft for _, draft in self._proposed), self.draft]

@@ -4,7 +4,7 @@ Higher priority first, then age. Tasks whose names the same nodes can run share 
 one lane, and one more for names that no node knows (yet). The dispatcher asks lanes, not tasks, whether a node is free.
 
 When nodes come and go, a lane only gets other nodes: its tasks stay where they are, be they a million. They are sorted
-anew only if its names part: when a node comes that runs some of them and not others.
+anew only if the lane is split: when a node comes that runs some of its names and not others.
 
 A task that leaves while it waits here (it ended, or a node has it already) is not searched for: it is skipped when its
 turn comes, because it is no longer in the state in which tasks wait here.
@@ -22,9 +22,10 @@ from paceline.core.state.task import State, Task
 from paceline_protocol.messages import PRIORITY_MAX
 
 STALE_SKIPPED: Final = 1_000
-"""Of the tasks that ended while they waited, so many are skipped at a time by one who only looks."""
+"""How many tasks that have left are skipped at a time by a call that only looks."""
 SWEEP_TASKS: Final = 1_024
-"""Tasks that left while they waited: beyond this number, and that of the waiting ones, they are removed."""
+"""How many tasks that have left may stay in the queues: beyond this number, and that of the waiting tasks, they are
+removed."""
 
 
 class Lane:
@@ -48,7 +49,7 @@ class Lane:
         self._top = max(self._top, task.priority)
 
     def insert(self, task: Task) -> None:
-        """Put back a task that was dispatched before: in front of all but the older ones that came back before it."""
+        """Put back a task that was dispatched before, in front of all younger tasks of its priority."""
         queue, place = self._queues[task.priority], 0
         for other in queue:
             if other.age >= task.age:
@@ -70,7 +71,7 @@ class Lane:
             self._top -= 1
 
     def oldest_arrived_at(self) -> float:
-        """When the oldest task came, of those in front of each priority; inf if none waits."""
+        """When the oldest of the first tasks of each priority arrived; inf if none waits."""
         oldest = float("inf")
         for queue in self._queues:
             for _ in range(STALE_SKIPPED):
@@ -102,7 +103,7 @@ class Lanes(Place):
     """All lanes of tasks in one state. ``serve`` says which nodes can run a name. ``by_priority``: how many wait."""
 
     def __init__(self, own_id: str = "", state: int = State.READY) -> None:
-        """``own_id``: the node that others being equal is preferred, because it is no hop away."""
+        """``own_id``: the leader's own node, which is preferred among equals because it is no hop away."""
         super().__init__(state)
         self.by_priority: list[int] = [0] * (PRIORITY_MAX + 1)
         self._youngest = -1  # the highest age of a task that was put here
@@ -116,7 +117,7 @@ class Lanes(Place):
         """Lanes that some node serves."""
 
     def put(self, task: Task) -> None:
-        """Have a task wait, in the order of age: a new one behind all others, one that was dispatched where it was."""
+        """Add a waiting task, in the order of age: a new task last, one that was dispatched before where it was."""
         self.count += 1
         self.by_priority[task.priority] += 1
         lane = self._lane(task.name)
@@ -127,7 +128,8 @@ class Lanes(Place):
             lane.insert(task)
 
     def take(self, task: Task) -> None:
-        """A task leaves out of turn. Its lane skips it later, by its state: it does not come back to this one."""
+        """Remove a task that is not at the head. Its lane skips it later, by its state, which it does not have
+        again."""
         if self._left > max(SWEEP_TASKS, self.count):
             self._sweep()
         self._left += 1

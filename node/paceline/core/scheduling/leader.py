@@ -4,22 +4,23 @@ A Leader is made once the first entry of its own term is applied: then the table
 accepted, and nothing is admitted twice. It is thrown away when the node stops leading; all that it knows can be
 rebuilt.
 
-Its parts are its conversations, and each hears the messages of its own:
+Its parts are its conversations, and each handles the messages of its own:
 
-- ``admission``: clients submit, wait, acknowledge; ``sessions`` is what they are owed, ``releases`` what they have.
-- ``nodes``: they beat, enrol, report, give back; they are sent tasks.
-- ``recording``: what happens to a task, written at once into the queue (``tasks``), the draft of the log, and its
+- ``admission``: clients submit, wait and acknowledge. ``sessions`` has what they are owed, ``releases`` the results
+  that they have received.
+- ``nodes``: nodes beat, enrol, report and give back; the leader sends them tasks.
+- ``recording``: an event of a task is written at once into the queue (``tasks``), the draft of the log, and the
   session.
-- ``cancelling``: who wants what cancelled.
+- ``cancelling``: the cancel requests without an answer.
 
-Here is what concerns several of them, and its order. The way of a task: in one turn of the reactor ``admission.submit``
-puts it in the queue and :meth:`Leader.dispatch` sends it to a node; ``nodes.on_outcomes`` passes the result on. Beside
-that, :meth:`Leader.log` proposes what came since it was called last, and :meth:`Leader.applied` tells submitters what
-is accepted, and nodes which outcomes they may forget.
+This module has what concerns several of them, and its order. The way of a task: in one turn of the reactor
+``admission.submit`` puts it in the queue and :meth:`Leader.dispatch` sends it to a node; ``nodes.on_outcomes`` passes
+the result on. Beside that, :meth:`Leader.log` proposes the draft, and :meth:`Leader.applied` tells submitters what is
+accepted, and nodes which outcomes they may forget.
 
-A task may ask for more, or for less. ``delivery`` at most once: it takes its place at a node, waits until the log says
-that it started, and only then goes there; a later leader that finds it with no node gives it up. ``confirm`` committed:
-its result stays here until its outcome is applied. ``durability`` none: it is never proposed.
+A task may ask for more, or for less. ``delivery`` at most once: it is given a place at a node, waits until its start is
+logged, and is sent there only then; a later leader that finds it at no node ends it as LOST. ``confirm`` committed: its
+result stays here until its outcome is applied. ``durability`` none: it is never proposed.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Leader:
         tasks: LiveTasks,
         traces: Traces | None = None,
     ) -> None:
-        """``tasks``: what was taken over from the table."""
+        """``tasks``: the tasks that were taken over from the table."""
         self.term = term
         self.since = now
         self.tasks = tasks
@@ -83,8 +84,9 @@ class Leader:
             self.recording.reserve(given.starting)
 
     def cancel(self, session: ClientSession, cancel: Cancel, now: float) -> None:
-        """Cancel what has not started, and say so once that is committed. What a node has already is asked back; its
-        answer decides. What an earlier leader may have given to a node waits for the accounts."""
+        """Cancel the tasks that have not started, and reply once that is committed. A task that is at a node is
+        revoked, and the node's answer decides. A task that an earlier leader may have sent to a node waits for the
+        nodes' accounts."""
         answered: list[tuple[bytes, int]] = []
         asked: list[Task] = []
         for task_id in dict.fromkeys(cancel.ids):
@@ -105,7 +107,7 @@ class Leader:
     # --- the log ------------------------------------------------------------------------------------------------
 
     def log(self, now: float) -> None:
-        """Propose what came since the last time."""
+        """Propose the draft, and the releases that are due."""
         self.recording.propose()
         self.releases.propose(now)
         self._review_due(now)
@@ -117,7 +119,8 @@ class Leader:
         self._confirm(now)
 
     def _confirm(self, now: float) -> None:
-        """As far as it is applied: tell clients what is accepted or ended, and nodes what is recorded; start tasks."""
+        """For each draft that is applied: tell clients what is accepted or ended and nodes what is recorded, and start
+        tasks."""
         while (draft := self.recording.confirm(self._applied_index, now)) is not None:
             self.nodes.recorded(draft.recorded)
             if draft.starting:
@@ -127,9 +130,9 @@ class Leader:
     # --- time ---------------------------------------------------------------------------------------------------
 
     def tick(self, now: float, expected: Iterable[str]) -> list[str]:
-        """Whatever is due. ``expected``: the nodes that should give an account before recovered tasks run again.
+        """Do what is due. ``expected``: the nodes that should give an account before recovered tasks run again.
 
-        Returns the nodes that were given up for gone.
+        Returns the nodes that have been silent for too long, whose tasks are lost.
         """
         gone = self.nodes.tick(now)
         if not self.tasks.is_settled:
@@ -139,7 +142,8 @@ class Leader:
         return gone
 
     def _settle(self, now: float) -> None:
-        """What is still recovered is at no node: it may run again, unless it may start once, or is to be cancelled."""
+        """Tasks that are still recovered are at no node. They may run again, unless they may start only once and did,
+        or have a cancel request."""
         live = self.tasks.live
         self.tasks.settle()
         self.recording.give_up_exhausted(now)
@@ -151,14 +155,14 @@ class Leader:
         self.sessions.expire(now - self._settings.session_timeout_s)
 
     def set_logging(self, on: bool, now: float) -> None:
-        """Whether log() is called when something is due. If it is not, what waits for it is not due either."""
+        """Set whether the caller calls log(). While it does not, releases and drafts are not due."""
         if self.recording.is_logging != on or (not on and now >= self.due):
             self.recording.is_logging = on
             self._find_due()
 
     @property
     def due(self) -> float:
-        """Nothing of clients is due earlier: an `accepted` that waits, ids to release."""
+        """The earliest deadline of clients: an `accepted` that waits, or ids to release."""
         accepted, release = self.sessions.due, self.releases.due
         return accepted if accepted < release else release
 

@@ -15,11 +15,11 @@ A new state is a row or more of ``TRANSITIONS``, and a place for it in :meth:`Li
 task can be counted, cancelled and ended, and :meth:`LiveTasks.check` covers it. A state that nothing leaves is an end,
 and has no place. What others need to know of a state is a predicate of Task, so that nobody else compares states.
 
-Tasks wait in lanes by ``age``, the order in which they came. One that comes into its lane later than others that came
-after it needs a new age, or its place is searched for among all of them.
+Tasks wait in lanes by ``age``, the order in which the leader took them in. A task that enters its lane later than
+younger tasks needs a new age; otherwise its position is searched for among all of them.
 
-Which task goes to which node is decided in ``dispatch.py``, what the log and the submitter are told in
-``recording.py``. Nothing here is replicated: each leader builds it anew.
+``dispatch.py`` decides which task goes to which node, ``recording.py`` what the log and the submitter are told. Nothing
+here is replicated: each leader builds it anew.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class LiveTasks:
     """The leader's live tasks by id, with their places. ``ledgers``: of the nodes that enrolled, by id."""
 
     def __init__(self, own_id: str = "", live: dict[bytes, Task] | None = None, tally: Tally | None = None) -> None:
-        """``own_id``: the leader's node. ``live``: the tasks that will be recovered; a dict that grows to their number
-        would stand still to do so."""
+        """``own_id``: the leader's node. ``live``: the tasks that will be recovered; to grow a dict to that number
+        would take too long."""
         self.live: dict[bytes, Task] = live or {}
         self.live_bytes = 0
         self.ledgers: dict[str, NodeLedger] = {}
@@ -96,11 +96,11 @@ class LiveTasks:
         place.put(task)
 
     def settle(self) -> None:
-        """Every node has given its account, or had time to: what is still recovered may be handed out."""
+        """Every node has given its account, or had time to: the tasks that are still recovered may be dispatched."""
         self.is_settled = True
 
     def finish(self, task_id: bytes, end: int) -> Task | None:
-        """The task ended (:class:`TaskEnd`). Returns None if it is not live: an outcome of something that is over."""
+        """The task has ended (:class:`TaskEnd`). Returns None if it is not live: then it had ended before."""
         task = self.live.pop(task_id, None)
         if task is not None:
             self.live_bytes -= task.size_bytes()
@@ -110,8 +110,8 @@ class LiveTasks:
     # --- attempts -----------------------------------------------------------------------------------------------
 
     def hand_out(self, task: Task, lane: Lane, ledger: NodeLedger, cost_us: int, now: float) -> bool:
-        """The head of a lane gets its place at a node, which is charged for it. False: its start must be logged before
-        it is sent there. After the last of several, call ``ledger.moved()``."""
+        """Move the head of a lane to a node, which is charged for it. False: the start must be logged before the task
+        is sent there. After the last of several, call ``ledger.moved()``."""
         lane.pop(task)
         ledger.put(task, cost_us)
         if not task.sent_at:
@@ -126,8 +126,8 @@ class LiveTasks:
         return True
 
     def start(self, task: Task) -> bool:
-        """The log says that it started. True: it may be sent to the node where it has its place. False: it has left
-        that place, or ended, meanwhile; if it is handed out again, its start need not be logged again."""
+        """The start of the task is logged. True: it may be sent to the node where it has its place. False: it has left
+        that place meanwhile, or ended. If it is handed out again, its start need not be logged again."""
         task.lost_attempts = 1
         if not task.is_starting:
             return False
@@ -142,13 +142,14 @@ class LiveTasks:
         self._move(task, Event.DISPATCH)
 
     def give_back(self, task: Task, now: float) -> None:
-        """The task never started where it was sent: ready again, the attempt is not used up."""
+        """The task did not start at its node: it is ready again, and the attempt is not used up."""
         self._waits_again(task, now)
         self._move(task, Event.GIVE_BACK)
 
     def lose_attempt(self, task: Task, limit: int, now: float) -> bool:
-        """The attempt ended with its worker or node. True: ready again. False: that was the last; finish it as LOST."""
-        losses = max(task.attempt, task.lost_attempts + 1)  # an adopted attempt may be one of long ago
+        """The attempt was lost with its worker or node. True: the task is ready again. False: that was its last
+        attempt, and the caller must end it as LOST."""
+        losses = max(task.attempt, task.lost_attempts + 1)  # an adopted attempt may have begun under an earlier leader
         if losses >= task.attempt_limit(limit):
             return False
         task.attempt = losses + 1
@@ -178,7 +179,7 @@ class LiveTasks:
         return ledger
 
     def remove_node(self, node_id: str) -> None:
-        """A node is gone, and what it held was given back, lost or ended."""
+        """A node is gone. The caller has given back, lost or ended all tasks that it held."""
         del self.ledgers[node_id]
         self._serve()
 
@@ -194,7 +195,7 @@ class LiveTasks:
         return self._ready.served
 
     def is_unknown(self, name: str) -> bool:
-        """Whether no node can run it: nodes with slots have said what they can run, and all have, or had time to."""
+        """Whether no node can run tasks of this name. False while some nodes may still give their accounts."""
         return self.is_settled and not self._ready.served_by(name) and any(each.slots for each in self.ledgers.values())
 
     def known_names(self) -> list[str]:
@@ -204,7 +205,7 @@ class LiveTasks:
     # --- how many, and where ------------------------------------------------------------------------------------
 
     def may_be_at_a_node(self, task: Task) -> bool:
-        """Whether a node may have it: it was sent there, or an earlier leader may have sent it."""
+        """Whether a node may have the task: this leader or an earlier one may have sent it there."""
         return task.is_dispatched or (task.is_recovered and not self.is_settled)
 
     def count(self, state: int) -> int:
@@ -214,21 +215,21 @@ class LiveTasks:
 
     @property
     def dispatchable(self) -> int:
-        """How many may be handed out."""
+        """How many tasks may be dispatched."""
         return self._ready.count + self._recovered.count if self.is_settled else self._ready.count
 
     @property
     def waiting(self) -> int:
-        """How many wait in lanes, whether they may be handed out yet or not."""
+        """How many tasks wait in lanes, whether they may be dispatched yet or not."""
         return self._ready.count + self._recovered.count
 
     @property
     def at_nodes(self) -> int:
-        """How many have their place at a node."""
+        """How many tasks have their place at a node."""
         return self._starting.count + self._dispatched.count
 
     def waiting_by_priority(self) -> list[int]:
-        """How many wait in lanes, by priority."""
+        """How many tasks wait in lanes, by priority."""
         return [
             ready + recovered
             for ready, recovered in zip(self._ready.by_priority, self._recovered.by_priority, strict=True)

@@ -1,8 +1,8 @@
-"""The leader's conversation with the nodes that run tasks: what they offer and hold, what they are sent, what they
-report.
+"""The leader's conversation with the nodes that run tasks: their accounts, the tasks that they are sent, and the
+outcomes that they report.
 
-Links lose, repeat and reorder. Three numbers repair that, and each Beat tells them again: the version of the account
-that the leader has, the last Dispatch that it sent, and the last batch of outcomes that is recorded.
+Links lose, repeat and reorder messages. Three numbers repair that, and each Beat repeats them: the version of the
+account that the leader has, the last Dispatch that it sent, and the last batch of outcomes that is recorded.
 ``work/leader_link.py`` is the other end.
 """
 
@@ -33,7 +33,7 @@ from paceline_protocol.messages import (
 )
 
 BEAT_UNCHANGED_S: Final = 0.2
-"""Between Beats to a node that is enrolled and of which there is nothing new: some of them fit into its timeout."""
+"""Between Beats to an enrolled node to which there is no news. Several of them fit into the node's timeout."""
 DISPATCH_TASKS: Final = 4_096
 DISPATCH_BYTES: Final = 4 << 20
 
@@ -88,7 +88,7 @@ class Nodes:
         self._cancelling = cancelling
         self._ticked_at = now
 
-    # --- what they say ------------------------------------------------------------------------------------------
+    # --- from nodes ---------------------------------------------------------------------------------------------
 
     def on_beat(self, node_id: str, beat: NodeBeat, now: float) -> None:
         """A node is alive."""
@@ -98,7 +98,7 @@ class Nodes:
             state.beat = beat
 
     def on_enrol(self, node_id: str, enrol: Enrol, now: float) -> None:
-        """A node's account: what it offers, and what it holds of what we believe it to hold."""
+        """A node's account: its slots and names, and the tasks that it holds, which are compared with its ledger."""
         state = self.by_id.get(node_id)
         if state is None or enrol.term != self._term:
             return
@@ -131,13 +131,13 @@ class Nodes:
             return
         state.heard_at = now
         if seq != state.outcome_seen + 1:
-            return  # a copy, or one behind a gap: the node reports again whatever is not acknowledged
+            return  # a copy, or a batch after a missing one: the node repeats what is not acknowledged
         self._recording.report(node_id, seq, outcomes, now)
         state.outcome_seen = seq
 
     def on_revoked(self, node_id: str, revoked: Revoked, now: float) -> None:
-        """A node answered what can still be cancelled. If nobody wants it cancelled any more, this is a copy of an
-        answer, and what it gave back then may have been sent there again."""
+        """A node answers a Revoke. Tasks without a cancel request are ignored: this is a copy of an answer, and the
+        task may have been dispatched there again."""
         if revoked.term != self._term:
             return
         live = self._tasks.live
@@ -147,11 +147,11 @@ class Nodes:
         for task_id in revoked.kept:
             self._cancelling.answer(task_id, CancelState.RUNNING)
 
-    # --- what they are told -------------------------------------------------------------------------------------
+    # --- to nodes -----------------------------------------------------------------------------------------------
 
     def beat(self, node_ids: Iterable[str], now: float) -> None:
-        """Tell every node that we lead, and what we have sent and heard; ask again for what was not answered. A node of
-        which there is nothing new is told less often: with hundreds of them that is most of what an idle leader does.
+        """Send Beats to nodes: who leads, and the three numbers. Repeat the Revokes that were not answered. A node to
+        which there is no news gets a Beat less often: with hundreds of nodes, Beats are most of an idle leader's work.
         """
         for node_id in node_ids:
             state = self.by_id.get(node_id)
@@ -165,7 +165,7 @@ class Nodes:
         self.ask_back(live[task_id] for task_id in self._cancelling.asked if task_id in live)
 
     def ask_back(self, tasks: Iterable[Task]) -> None:
-        """Ask nodes for those of these tasks that were sent there and have not started."""
+        """Send Revokes for those of the tasks that are dispatched."""
         by_node: dict[str, list[bytes]] = {}
         for task in tasks:
             if task.is_dispatched:
@@ -185,7 +185,7 @@ class Nodes:
                 self.outbox.append((node_id, Dispatch(self._term, state.dispatch_seq, tuple(assignments))))
 
     def start(self, tasks: Iterable[Task]) -> list[Task]:
-        """The log says that these started: send those of them that still have their places. Returns them."""
+        """The starts of these tasks are logged. Send those that still have their places at nodes, and return them."""
         started = [task for task in tasks if self._tasks.start(task)]
         by_node: dict[str, list[Task]] = {}
         for task in started:
@@ -194,16 +194,16 @@ class Nodes:
         return started
 
     def recorded(self, batches: dict[str, int]) -> None:
-        """Nodes may forget their batches of outcomes up to these."""
+        """The batches of outcomes up to these numbers are recorded. The next Beats tell the nodes so."""
         for node_id, seq in batches.items():
             self.by_id[node_id].outcome_seq = max(self.by_id[node_id].outcome_seq, seq)
 
-    # --- which of them are there --------------------------------------------------------------------------------
+    # --- nodes come and go --------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> list[str]:
         """Give up the nodes that have been silent for too long. Returns them."""
         if now - self._ticked_at > self._timeout_s / 2:
-            # It was this process that stood still: what the nodes said meanwhile has not been read yet.
+            # This process stood still: what the nodes sent meanwhile has not been read yet.
             for state in self.by_id.values():
                 state.heard_at = now
         self._ticked_at = now
@@ -218,14 +218,14 @@ class Nodes:
         return all(node_id in self.by_id and self.by_id[node_id].enrolled for node_id in node_ids)
 
     def _node_restarted(self, node_id: str, held: dict[bytes, int], now: float) -> None:
-        """A node came back as a new process: what the old one had ended with it."""
+        """A node came back as a new process. The attempts that the old process had are lost."""
         ledger = self._tasks.ledgers.get(node_id)
         if ledger is not None:
             lost = [task for task in ledger.held.values() if held.get(task.id, 0) < task.attempt]
             self._lost_with_node(node_id, lost, "the node was restarted", now)
 
     def _node_gone(self, node_id: str, now: float) -> None:
-        """A node has been silent for too long: what it held is redelivered."""
+        """A node has been silent for too long. The attempts that it had are lost."""
         state = self.by_id[node_id]
         silent_ms = round((now - state.heard_at) * 1000)
         state.enrolled = False
@@ -237,7 +237,7 @@ class Nodes:
         self._tasks.remove_node(node_id)
 
     def _lost_with_node(self, node_id: str, tasks: list[Task], how: str, now: float) -> None:
-        """The attempts of these tasks ended, though the node did not say so."""
+        """The attempts of these tasks are lost, though the node has not reported that."""
         detail = how.encode()
         lost: list[Outcome] = [(task.id, task.attempt, int(TaskEnd.LOST), detail, 0) for task in tasks]
         self._recording.attempts_lost(lost, node_id, now)

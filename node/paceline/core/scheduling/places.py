@@ -1,8 +1,8 @@
 """Where a live task can be.
 
 There is one place for each state of a live task, and ``LiveTasks`` moves tasks between them. A place keeps its tasks in
-whatever suits the way they leave it (queues, the ledger of a node), and counts them. It does not know where a task
-comes from or goes to.
+the data structure that suits it (queues, the ledger of a node), and counts them. It does not know where a task comes
+from or goes to.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Place:
         raise NotImplementedError
 
     def take(self, task: Task) -> None:
-        """Let go of a task, which still has the state of this place."""
+        """Remove a task, which still has the state of this place."""
         raise NotImplementedError
 
     def tasks(self) -> list[Task]:

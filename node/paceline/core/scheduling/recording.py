@@ -1,13 +1,13 @@
-"""Whatever happens to a task and is to be remembered: it is accepted, starts, comes back, ends.
+"""Records the events of a task: it is accepted, starts, comes back from a node, ends.
 
-Three books have to agree on that: the queue (``LiveTasks``), the log (``draft.py``) and what the submitter is owed (its
-session). So each method here is one thing that happens, and writes all that follows from it into all three. Nobody else
-writes into the draft; nobody else admits, ends or takes back a task. There is no method that does half of it.
+Three books have to agree on them: the queue (``LiveTasks``), the draft of the log (``draft.py``), and the session of
+the submitter. So each method is one event, and writes all its consequences into all three. No other module writes into
+the draft, and none admits, ends or takes back a task.
 
-What the log says comes later: :meth:`Recording.propose` hands the draft over, :meth:`Recording.confirm` tells
-submitters what is accepted, and passes on the results that had to wait for it (``_withheld``): ``confirm`` committed,
-at most once, cancelled. Between its end and its commit a task is in ``_ending`` or in ``_withheld``, so that whoever
-asks is told how it ended, or waits with its submitter.
+The log follows later. :meth:`Recording.propose` proposes the draft. :meth:`Recording.confirm` tells submitters what is
+accepted, and passes on the results that had to wait for the commit (``_withheld``): of tasks with ``confirm`` committed
+or at most once, and of cancelled ones. Between its end and its commit a task is in ``_ending`` or in ``_withheld``, so
+that a client that asks for it gets the result, or waits for it as the submitter does.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ _OF_WHAT_WAS_LOST: Final = frozenset((_LOST,))
 
 
 class Recording:
-    """Of one leader. ``is_logging``: the caller ends that while another node takes over, who needs a log that stands
-    still. Then nothing may start or end here, or the next leader would not know of it: the nodes report their outcomes
-    to that one. ``is_awaited``: tasks or results wait for what propose() would propose."""
+    """The recorder of one leader. ``is_logging``: False during a leadership transfer, in which the log must not grow.
+    Then no task may start or end here, since the next leader would not know of it; the nodes report their outcomes to
+    that one. ``is_awaited``: tasks or results wait for the draft to be proposed."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Recording:
     # --- what is known ------------------------------------------------------------------------------------------
 
     def open_task(self, task_id: bytes) -> Task | None:
-        """A task whose result is still to come for its submitter."""
+        """A task whose submitter does not have its result yet."""
         return self._tasks.live.get(task_id) or self._withheld.get(task_id)
 
     def result_of(self, task_id: bytes) -> tuple[int, bytes] | None:
@@ -83,11 +83,11 @@ class Recording:
     # --- tasks are accepted -------------------------------------------------------------------------------------
 
     def make_room(self, submit: Submit) -> None:
-        """A Submit is about to be taken in."""
+        """Propose the draft first, if this Submit would make it too large."""
         self._proposals.make_room(len(submit.calls))
 
     def admit(self, session: ClientSession, call: Call, now: float) -> Task:
-        """A call becomes a task. The Submit that brought it is told to :meth:`submitted` once all its calls are."""
+        """Make a call a task. After all calls of a Submit, :meth:`submitted` is called."""
         task = Task(call)
         task.session = session
         session.open_tasks += 1
@@ -97,35 +97,35 @@ class Recording:
         return task
 
     def submitted(self, session: ClientSession, submit: Submit, tasks: list[Task], *, complete: bool) -> None:
-        """Its session is told ``submit.seq`` once these tasks are committed, which are those of it that are new and to
-        be logged. ``complete``: they are all that it brought."""
+        """All calls of a Submit were taken. Its session is told ``submit.seq`` once ``tasks`` are committed: those of
+        its tasks that are new and to be logged. ``complete``: they are all of its tasks."""
         self._proposals.draft.submitted(session, submit, tasks, complete=complete)
 
     # --- tasks start, and come back -----------------------------------------------------------------------------
 
     def reserve(self, tasks: list[Task]) -> None:
-        """These have their places at nodes, and are sent there once the log says that they started."""
+        """These tasks have their places at nodes, and are sent there once their starts are logged."""
         self._proposals.draft.starting += tasks
         self.is_awaited = True
 
     def give_back(self, tasks: list[Task], now: float) -> None:
-        """These never started where they were sent."""
+        """These tasks did not start at their nodes."""
         for task in reversed(tasks):  # the oldest is put in front last
             self._tasks.give_back(task, now)
         self.cancel_wanted(tasks, now)
 
     def cancel(self, tasks: Iterable[Task], now: float) -> None:
-        """These are cancelled. No node may have them."""
+        """Cancel these tasks. No node has them."""
         self.end([(task.id, task.attempt, _CANCELLED, b"", 0) for task in tasks], now)
 
     def cancel_wanted(self, tasks: Iterable[Task], now: float) -> None:
-        """No node has these any more, however that came: what somebody wants cancelled goes to no other node."""
+        """No node has these tasks any more. Cancel those that have a cancel request, before they go to another node."""
         wanted = self._cancelling.wanted(tasks)
         if wanted:
             self.cancel(wanted, now)
 
     def attempts_lost(self, outcomes: list[Outcome], node_id: str, now: float) -> None:
-        """Attempts that ended with their worker or node: run again, or give up."""
+        """These attempts were lost with their worker or node: the tasks run again, or end as LOST."""
         tasks, limit = self._tasks, self._settings.attempt_limit
         again: list[Task] = []
         given_up: list[Outcome] = []
@@ -143,7 +143,7 @@ class Recording:
         self.end(given_up, now)
 
     def give_up_exhausted(self, now: float) -> None:
-        """Recovered tasks that an earlier leader had started for the last time, and that no node has."""
+        """End as LOST the recovered tasks whose last attempt an earlier leader had started, and that no node has."""
         given_up: list[Outcome] = []
         for task_id in self._table.lost_attempts:
             task = self._tasks.live.get(task_id)
@@ -169,7 +169,8 @@ class Recording:
         self._proposals.draft.recorded[node_id] = seq
 
     def end(self, outcomes: list[Outcome], now: float) -> None:
-        """Pass ends on to the submitters and into the draft. What is not new is recorded already, or in the draft."""
+        """Pass outcomes on to the submitters, and into the draft. An outcome of a task that is not live is a copy, and
+        ignored."""
         tasks, durations, tally = self._tasks, self._durations, self._tasks.tally
         for outcome in outcomes:
             task_id, _attempt, end, payload, duration_us = outcome
@@ -197,7 +198,7 @@ class Recording:
                 self._pass_on(task, end, payload)
 
     def _pass_on(self, task: Task, end: int, payload: bytes) -> None:
-        """Tell the submitter, and whoever wants it cancelled, that a task ended."""
+        """Tell the submitter, and the clients with a cancel request, that a task ended."""
         session = task.session
         if session is not None:
             session.open_tasks -= 1
@@ -214,8 +215,8 @@ class Recording:
             self._proposals.propose_draft()
 
     def confirm(self, index: int, now: float) -> Draft | None:
-        """Tell clients what is accepted, or ended, by the oldest draft that is applied. Returns that draft, of which
-        nodes have to be told the rest; None if there is no such."""
+        """Take the oldest draft that is applied, and tell clients what it accepted or ended. Returns the draft, for
+        what nodes have to be told; None if there is none."""
         draft = self._proposals.pop_applied(index)
         if draft is None:
             return None

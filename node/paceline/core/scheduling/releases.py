@@ -1,6 +1,4 @@
-"""Results that their owners have, until the log is told that they need not be kept any longer: of many tasks together,
-as it costs an entry.
-"""
+"""Results that their owners have received, until a RELEASE entry is proposed, for many tasks together."""
 
 from __future__ import annotations
 
@@ -12,11 +10,11 @@ from paceline_protocol.codec import join_ids
 from paceline_protocol.messages import EntryKind
 
 RELEASE_TASKS: Final = 256
-"""Under load ids are released as soon as there are so many, as thousands at once would hold up what runs."""
+"""Under load ids are released as soon as there are so many: to release thousands at once would delay other tasks."""
 
 
 class Releases:
-    """``due``: nothing here is due earlier. It may come early and find nothing; find_due() finds it anew."""
+    """``due``: the earliest deadline. It may be too early; find_due() computes it again."""
 
     __slots__ = ("_at", "_ids", "_interval_s", "_propose", "due")
 
@@ -29,7 +27,7 @@ class Releases:
         self._at = inf
 
     def add(self, ids: list[bytes], now: float) -> None:
-        """The owners of these results have them."""
+        """The owners of these results have received them."""
         if ids:
             if not self._ids:
                 self._at = now + self._interval_s
@@ -37,12 +35,12 @@ class Releases:
             self._ids += ids
 
     def propose(self, now: float) -> None:
-        """Propose what is due, behind the outcomes that were proposed before."""
+        """Propose the releases that are due, after the outcomes that were proposed before."""
         if now >= self._at or len(self._ids) >= RELEASE_TASKS:
             self._propose(EntryKind.RELEASE, join_ids(self._ids), None)
             self._ids = []
             self._at = inf
 
     def find_due(self, is_logging: bool) -> None:
-        """Find the deadline anew. Without a log to propose to, nothing is due."""
+        """Compute the deadline again. ``is_logging``: while nothing may be proposed, nothing is due."""
         self.due = self._at if is_logging else inf

@@ -1,8 +1,8 @@
-"""What a node does between its election and its lead: it takes over the tasks that were accepted before.
+"""Takes over the tasks that were accepted before, between a node's election and its lead.
 
-There may be a million of them, and a node that is silent for as long as that takes is voted out by its followers, as
-its successor would be for the same reason. So it is done in slices of a turn, between heartbeats. The table stands
-still meanwhile: whatever changes it is proposed by a leader.
+There may be a million of them. A node that was silent for as long as that takes would be deposed by its followers, and
+its successor for the same reason. So the takeover is done in slices, one in each turn, between heartbeats. The table
+does not change meanwhile, since only a leader proposes entries that change it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from paceline.core.scheduling.live_tasks import LiveTasks
 from paceline.core.state.table import TaskTable
 
 SLICE_TASKS: Final = 4_096
-"""Taken over in a turn: a few milliseconds."""
+"""Tasks of one slice, which takes a few milliseconds."""
 
 
 class Takeover:

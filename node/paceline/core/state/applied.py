@@ -1,8 +1,8 @@
-"""The table as the log makes it, and its snapshots: taken for followers and for the journal, and restored.
+"""Applies the log to the table, takes snapshots of the table for followers and for the journal, and restores them.
 
-What takes long with a large table is done a few pages a turn (``snapshots.py``); the caller calls :meth:`Applied.step`
-as long as :attr:`Applied.is_busy`. While a snapshot is being read the table is that of an earlier entry, and what
-commits waits.
+Packing or reading the snapshot of a large table takes long, so it is done a few pages a turn (``snapshots.py``). The
+caller calls :meth:`Applied.step` as long as :attr:`Applied.is_busy`. While a snapshot is being read, the table is still
+that of an earlier entry, and entries that commit wait.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from paceline.core.state.snapshots import Capture, Restore
 from paceline.core.state.table import TaskTable
 
 PAGES_PER_TURN = 2
-"""Of a snapshot that is packed or read: a millisecond or two, in which nothing else is done."""
+"""Pages of a snapshot that one turn packs or reads: that takes a millisecond or two, in which nothing else is done."""
 
 
 @dataclass(slots=True)
 class Taking:
-    """A snapshot that is being packed. ``frame``: all but its data. ``wanted_by``: followers; "" is the journal."""
+    """A snapshot that is being packed. ``frame``: the snapshot without its data. ``wanted_by``: followers, and "" for
+    the journal."""
 
     capture: Capture
     frame: Snapshot
@@ -31,14 +32,14 @@ class Taking:
 
 @dataclass(slots=True)
 class Restoring:
-    """A snapshot that is being read, and what was committed behind it meanwhile."""
+    """A snapshot that is being read, and the entries after it that were committed meanwhile."""
 
     restore: Restore
     waiting: list[Entry] = field(default_factory=list)
 
 
 class Applied:
-    """What this node's log has done to its table. ``journaled``: a disk keeps the log, and wants snapshots too."""
+    """Applies one node's log to its table. ``journaled``: a journal keeps the log, and needs snapshots, too."""
 
     def __init__(self, settings: Settings, consensus: Consensus, table: TaskTable, *, journaled: bool) -> None:
         self.table = table
@@ -48,7 +49,7 @@ class Applied:
         self._journaled = journaled
         self._taking: Taking | None = None
         self._restoring: Restoring | None = None
-        self._wanted: list[str] = []  # who wants a snapshot once the one that is packed is done
+        self._wanted: list[str] = []  # who wants the next snapshot, after the one that is being packed
         self._log_bytes = 0  # of the applied entries that are still in the log
         self._unsaved_bytes = 0  # of the entries applied since a snapshot for the journal was last begun
         self._begun_index = consensus.log.snapshot_index  # the last snapshot that was begun for the journal
@@ -64,9 +65,10 @@ class Applied:
         return self._restoring is None
 
     def apply(self, snapshot: Snapshot | None, committed: Sequence[Entry]) -> bool:
-        """What consensus hands over to be applied. True if the table is now that of the last entry."""
+        """Apply a snapshot and entries that consensus handed out. True if the table is that of the last entry by
+        now."""
         if snapshot is not None:
-            self._taking = self.to_save = None  # of a state that this one replaces
+            self._taking = self.to_save = None  # this snapshot replaces the state that they are of
             self._log_bytes = 0
             self._restoring = Restoring(Restore(self.table, snapshot.data))
             self._begun_index = snapshot.index  # the journal has it by the Persist that brought it
@@ -85,12 +87,12 @@ class Applied:
         return True
 
     def want(self, peers: Sequence[str]) -> None:
-        """These followers can't be served from the log."""
+        """Take a snapshot for followers whose next entry was compacted away."""
         self._wanted += peers
         self._begin_taking()
 
     def step(self) -> bool:
-        """A few pages. True once a snapshot is whole, or read: something leaves, or is applied."""
+        """Pack or read a few pages. True if that finished a snapshot, so that effects are due."""
         done = False
         if self._taking is not None:
             done = self._take_pages(self._taking)
@@ -99,7 +101,7 @@ class Applied:
         return done
 
     def _begin_taking(self) -> None:
-        """Capture the table for whoever wants a snapshot; packing it takes some turns more. One at a time."""
+        """Capture the table, if anybody wants a snapshot and none is being packed or read."""
         if self._wanted and not self.is_busy:
             frame = self._consensus.snapshot(b"")
             self._taking = Taking(Capture(self.table), frame, self._wanted)
@@ -134,7 +136,7 @@ class Applied:
         return True
 
     def _snapshot_for_journal(self) -> None:
-        """Take one when the journal has grown: what is before it need not be kept, or read at the next start."""
+        """Take a snapshot if the journal has grown enough. Entries before it need not be kept, nor read at a start."""
         if not self._journaled:
             return
         applied = self._consensus.applied_index
@@ -145,9 +147,12 @@ class Applied:
             self.want([""])
 
     def _compact_log(self) -> None:
-        """Forget applied entries once there is twice as much as we keep for followers that lag a little. The journal
-        keeps what it needs of them itself. While a follower lags there may be as much as between two snapshots: one
-        that is brought up goes on behind the snapshot that it is sent, and one that was restarted where it was."""
+        """Drop applied entries from memory, once there are twice as many as are kept for followers that lag a little.
+        The journal keeps its own.
+
+        A follower that is being sent a snapshot continues after that snapshot; one that merely restarted continues at
+        its own last entry. Keep the log from the lower of the two, up to the size at which the journal takes a
+        snapshot."""
         settings, log = self._settings, self._consensus.log
         applied, first = log.applied_index, log.first_index
         many = applied - first >= 2 * settings.log_keep_entries

@@ -1,4 +1,4 @@
-"""How many attempts are used up, of live tasks that used up any."""
+"""How many attempts each live task has used up."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Attempts(Section):
         self.lost: dict[bytes, int] = {}
 
     def apply(self, table: TaskTable, kind: int, data: bytes, decoded: Any) -> None:
-        """ATTEMPT: one more of each of these tasks."""
+        """ATTEMPT: each of these tasks has used up one more attempt."""
         tasks, lost = table.tasks, self.lost
         for task_id in split_ids(data):
             if task_id in tasks:

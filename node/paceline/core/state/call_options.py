@@ -1,4 +1,4 @@
-"""What one call asks for, read once: when its task is made. None stands for a call that asks for nothing.
+"""The options of one call, read once, when its task is made. None stands for a call without options.
 
 Few calls differ in what they ask for, so those that carry the same map share one object, unless there is a moment in
 it, of which nearly every call has its own. The map itself is kept as the
@@ -13,7 +13,7 @@ from paceline_protocol.messages import AT_MOST_ONCE, COMMITTED, Options
 from paceline_protocol.options import OPTIONS, is_logged, is_traced
 
 SHARED_LIMIT: Final = 1_024
-"""Different maps that are remembered for sharing. Then it begins anew; what tasks hold they keep."""
+"""How many different maps are shared. At the limit sharing begins anew, and tasks keep the objects that they have."""
 
 
 class CallOptions:
@@ -43,7 +43,7 @@ _shared: Final[dict[tuple[tuple[str, object], ...], CallOptions]] = {}
 
 
 def resolve(wire: Options) -> CallOptions:
-    """What this map asks for. ``wire`` was checked by the codec."""
+    """The options of a map, which the codec has checked."""
     if _VARYING and not _VARYING.isdisjoint(wire):
         return CallOptions(wire)
     key = tuple(wire.items())

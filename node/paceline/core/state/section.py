@@ -1,14 +1,14 @@
 """One part of the replicated state, and what the table asks of each.
 
-A section owns the entry kinds that it names: dispatch by kind is a table (``TaskTable``). What such an entry changes in
-other sections, the section changes there itself, through the table that it is given. So the whole effect of an entry is
-read in one function, and in the order in which it happens.
+A section owns the entry kinds that it names: dispatch by kind is a table (``TaskTable``). If such an entry changes
+other sections as well, the owner changes them, through the table that it is given. So one function has the whole effect
+of an entry, in order.
 
 To add a section: write a file with a subclass, and give it a row in ``TaskTable``. From then on its entries reach it,
 and it is in every snapshot and in every digest. Two rules keep nodes of two versions equal:
 
 * A section that holds nothing writes no page, so that an older node can read the snapshot of a newer one as long as
-  nothing new is in use. What is new is in use only above the feature level of the older one (``feature_levels.py``).
+  nothing new is in use. New features are in use only above the feature level of the older node (``feature_levels.py``).
 * Pages name their section, and items that have names are written by name. A name that is unknown, or an item of another
   shape, is refused, never skipped: a node must not go on as if it were nothing.
 
@@ -36,8 +36,8 @@ class Section:
         raise NotImplementedError
 
     def captured(self) -> list[Any]:
-        """What the section holds at this instant, oldest first: a copy of references alone, made at once for a million
-        items. What they refer to never changes."""
+        """The content of the section at this instant, oldest first. It copies only references, at once for a million
+        items; the objects that they refer to never change."""
         raise NotImplementedError
 
     def packed(self, captured: Any) -> tuple[Any, int]:
@@ -49,5 +49,5 @@ class Section:
         raise NotImplementedError
 
     def take_from(self, other: Any) -> None:
-        """Hold what ``other`` holds, a section of the same class that nobody uses any more, and nothing else."""
+        """Replace the content by that of ``other``, a section of the same class that is not used any more."""
         raise NotImplementedError

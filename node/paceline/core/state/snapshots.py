@@ -4,10 +4,10 @@ A million tasks take seconds to pack, and a node that stood still for so long wo
 captured in one step, which copies references only (some milliseconds for a million tasks), and packed in many, while
 tasks come and end; and a snapshot that arrives is read in many, into a table aside, while entries that commit wait.
 
-What a capture shows never changes: a Task's call is immutable, and what does change of it is kept apart and copied.
+The content of a capture never changes: a Task's call is immutable, and the parts that change are kept apart and copied.
 
 The first page is ``[STREAM_NAME, STREAM_FORMAT]``; all others are ``[section, items]`` with the section's name. All are
-msgpack, and equal tables give equal streams. What a reader does not know it refuses (NodeTooOld). So a change that an
+msgpack, and equal tables give equal streams. A reader refuses what it does not know (NodeTooOld). So a change that an
 older reader can't take needs another format number, or a section of another name, and must not be written while the
 feature level of the cluster is below the one that brought it.
 """
@@ -92,7 +92,7 @@ class Restore:
         return True
 
     def finish(self) -> None:
-        """Put what was read in the place of all that the table holds."""
+        """Replace the content of the table by what was read."""
         self._table.take_from(self._aside)
 
 
@@ -122,8 +122,8 @@ def restore(table: TaskTable, data: Stream) -> None:
 
 
 def digests_of(table: TaskTable) -> dict[str, bytes]:
-    """What tells the states of two tables apart, by section: equal tables give equal digests. Not by way of a snapshot,
-    so that what a snapshot leaves out is found once a node was restored from it."""
+    """Digests of a table by section: equal tables have equal digests. They are not made from a snapshot, so that they
+    differ if a snapshot leaves something out and a node is restored from it."""
     return {section.name: _digest(section) for section in table.sections}
 
 

@@ -50,18 +50,18 @@ class TaskTable:
 
     @property
     def tasks(self) -> dict[bytes, Task]:
-        """Accepted and not ended. What of them is replicated never changes, so that a snapshot can be packed while they
-        come and end."""
+        """The tasks that are accepted and have not ended. Their replicated part never changes, so that a snapshot can
+        be packed while tasks come and end."""
         return self._tasks.by_id
 
     @property
     def lost_attempts(self) -> dict[bytes, int]:
-        """Of the tasks that used up any attempt, how many."""
+        """How many attempts each task has used up; tasks without any are left out."""
         return self._attempts.lost
 
     @property
     def results(self) -> OrderedDict[bytes, tuple[int, bytes]]:
-        """Ended: how, and the payload. Until the owner has it, or the retention limits push it out."""
+        """How tasks ended: (TaskEnd, payload), until the owner has the result or the retention limits drop it."""
         return self._results.by_id
 
     @property
@@ -94,6 +94,6 @@ class TaskTable:
         return TaskTable(self._settings)
 
     def take_from(self, other: TaskTable) -> None:
-        """Hold what ``other`` holds, and nothing else. ``other`` must not be used any more."""
+        """Replace the content by that of ``other``, which must not be used any more."""
         for section, read in zip(self.sections, other.sections, strict=True):
             section.take_from(read)

@@ -34,8 +34,8 @@ class State:
     FAILED: Final = 3
     CANCELLED: Final = 4
     LOST: Final = 5
-    STARTING: Final = 6  # it has its place at a node, and goes there once the log says that it started
-    RECOVERED: Final = 7  # an earlier leader accepted it; in a queue, unless a node says that it has it
+    STARTING: Final = 6  # it has its place at a node, and is sent there once its start is logged
+    RECOVERED: Final = 7  # an earlier leader accepted it, and no node has said yet that it has it
 
 
 class Event:
@@ -66,7 +66,7 @@ TRANSITIONS: Final[dict[tuple[int, int], int]] = {
     (State.DISPATCHED, Event.FAIL): State.FAILED,
     (State.DISPATCHED, Event.GIVE_UP): State.LOST,
     (State.READY, Event.CANCEL): State.CANCELLED,
-    # An attempt that was given up for dead may still answer: its outcome is as good as any.
+    # An attempt that counted as lost may still answer, and its outcome is as good as any.
     (State.READY, Event.SUCCEED): State.SUCCEEDED,
     (State.READY, Event.FAIL): State.FAILED,
     (State.READY, Event.RESERVE): State.STARTING,
@@ -75,7 +75,7 @@ TRANSITIONS: Final[dict[tuple[int, int], int]] = {
     (State.RECOVERED, Event.SUCCEED): State.SUCCEEDED,
     (State.RECOVERED, Event.FAIL): State.FAILED,
     (State.RECOVERED, Event.CANCEL): State.CANCELLED,
-    # It started under an earlier leader for the last time, and no node has it.
+    # An earlier leader started its last attempt, and no node has it.
     (State.RECOVERED, Event.GIVE_UP): State.LOST,
     (State.STARTING, Event.DISPATCH): State.DISPATCHED,
     (State.STARTING, Event.GIVE_BACK): State.READY,
@@ -157,7 +157,7 @@ class Task:
 
     @property
     def is_starting(self) -> bool:
-        """Whether it waits for the log to say that it started."""
+        """Whether it waits for its start to be logged."""
         return self.state == State.STARTING
 
     @property
@@ -166,24 +166,24 @@ class Task:
         return self.state == State.DISPATCHED
 
     def is_dispatched_to(self, node_id: str) -> bool:
-        """Whether it is that node's to run, and its answer counts."""
+        """Whether it is dispatched to that node, so that the node's answer counts."""
         return self.state == State.DISPATCHED and self.node == node_id
 
     @property
     def has_ended(self) -> bool:
-        """Whether it is live no longer, in whatever way that came."""
+        """Whether it has ended, in any way."""
         return _HAS_ENDED[self.state]
 
     # --- what it asks for -------------------------------------------------------------------------------------------
 
     @property
     def call(self) -> Call:
-        """What its client submitted."""
+        """The call as its client submitted it."""
         return self.id, self.name, self.priority, self.args, self.wire_options
 
     @property
     def assignment(self) -> Assignment:
-        """What its node is sent."""
+        """The task as its node is sent it."""
         return self.id, self.attempt, self.name, self.args, self.wire_options
 
     @property
@@ -198,12 +198,12 @@ class Task:
 
     @property
     def must_log_start(self) -> bool:
-        """Whether it may go nowhere before the log says that it started."""
+        """Whether its start must be logged before it is sent to a node."""
         return self.options is not None and self.options.starts_once and not self.lost_attempts
 
     @property
     def waits_for_commit(self) -> bool:
-        """Whether its result is passed on only once its outcome is committed."""
+        """Whether its submitter gets the result only once the outcome is committed."""
         return self.options is not None and self.options.waits_for_commit
 
     @property
@@ -217,5 +217,5 @@ class Task:
         return self.options is not None and self.options.is_traced
 
     def size_bytes(self) -> int:
-        """What the task adds to the queue's size: its arguments, and a flat charge for the record."""
+        """How much the task adds to the queue's size: its arguments, and a flat charge for the record."""
         return len(self.args) + 300

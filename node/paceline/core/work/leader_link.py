@@ -1,12 +1,12 @@
-"""A node as its leader sees it: takes dispatched tasks, gives accounts of itself, reports outcomes until they are
-recorded.
+"""A node's end of its conversation with the leader. It takes dispatched tasks, gives accounts of the node, and reports
+outcomes until the leader has recorded them.
 
-Whom it trusts: the leader of the highest term it has heard of. Everything from an earlier term is ignored, so a deposed
-leader can't start a task here.
+The node trusts the leader of the highest term that it has heard of, and ignores everything from an earlier term. So a
+deposed leader can't start a task here.
 
-Links lose, repeat and reorder. Three numbers repair that, all repeated in each Beat until both sides agree: the account
-version (has the leader my latest Enrol?), the dispatch sequence (has everything that was sent arrived?) and the outcome
-sequence (has everything that I reported been recorded?).
+Links lose, repeat and reorder messages. Three numbers repair that, and each Beat repeats them until both sides agree:
+the account version (has the leader the node's latest Enrol?), the dispatch sequence (has the node received every
+Dispatch?) and the outcome sequence (has the leader recorded every reported outcome?).
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ from paceline_protocol.messages import (
 
 
 class LeaderLink:
-    """The executing half of a node. Its ``outbox`` goes to ``leader`` in ``term``, batches of outcomes as NodeOutcomes;
-    the caller empties it."""
+    """One node's link to whichever node leads. The caller empties ``outbox`` and sends it to ``leader``, in ``term``;
+    batches of outcomes leave as NodeOutcomes."""
 
     def __init__(self, settings: Settings, incarnation: int, traces: Traces | None = None) -> None:
-        """``incarnation``: grows with each start of this node id, so that its numbers go on growing, too."""
+        """``incarnation``: grows with each start of this node id. The link's numbers begin above it, so they grow
+        across restarts, too."""
         first = incarnation << INCARNATION_SHIFT
         self._settings = settings
         self.slots = Slots(first + 1, traces)
@@ -47,12 +48,12 @@ class LeaderLink:
         self._first_seq = first
         self._dispatch_seq = first
         self._outcome_seq = first
-        self._recheck_seq = 0  # once outcomes up to here are recorded, the leader gets a new account; 0 for none
+        self._recheck_seq = 0  # the leader gets a new account once outcomes up to this seq are recorded; 0: none
 
     # --- from the leader ----------------------------------------------------------------------------------------
 
     def on_beat(self, sender: str, beat: Beat, now: float) -> None:
-        """The leader is there; find out what either side has missed."""
+        """A Beat of the leader: find out what either side has missed."""
         if not self._follow(sender, beat.term, now):
             return
         if beat.dispatch_seq > self._dispatch_seq:
@@ -74,8 +75,8 @@ class LeaderLink:
         self._report_again(now - self._settings.outcome_resend_s, now)
 
     def on_dispatch(self, sender: str, dispatch: Dispatch, now: float) -> None:
-        """Tasks to run. A gap in the sequence is answered by an account, so that the leader sends again what was
-        lost; and so is what no worker is left to run."""
+        """Tasks to run. If a Dispatch before this one is missing, or no worker is left, the node answers with an
+        account, so that the leader dispatches those tasks again."""
         if not self._follow(sender, dispatch.term, now) or dispatch.seq <= self._dispatch_seq:
             return
         gap = dispatch.seq > self._dispatch_seq + 1
@@ -88,14 +89,15 @@ class LeaderLink:
             self.account_changed()
 
     def _missed_dispatch(self) -> None:
-        """What was missed may be a task that a leader sent although it has ended here: the account that comes now names
-        it as held, since its outcome is not recorded. The one after that tells whether the leader still waits for it.
+        """A Dispatch was lost. It may have held a task that has ended here already: the next account names that task as
+        held, since its outcome is not recorded. So one more account follows when the outcome is recorded, and shows the
+        leader that the node does not hold the task any more.
         """
         if self.slots.unrecorded:
             self._recheck_seq = self.slots.unrecorded[-1].seq
 
     def on_revoke(self, sender: str, revoke: Revoke, now: float) -> None:
-        """Give back what has not started. Should the answer be lost, the next account says it, too."""
+        """Give back the tasks that no worker has. If the answer is lost, the next account tells the leader the same."""
         if self._follow(sender, revoke.term, now):
             given_back, kept = self.slots.revoke(revoke.ids)
             self.outbox.append(Revoked(self.term, given_back, kept))
@@ -103,7 +105,8 @@ class LeaderLink:
                 self._account += 1
 
     def _follow(self, sender: str, term: int, now: float) -> bool:
-        """Whether the sender leads, as far as this node knows. A new leader gets everything from the start."""
+        """Whether the sender leads, as far as this node knows. A new leader gets an account and all unrecorded
+        outcomes."""
         if term < self.term or term < self._min_term:
             return False
         if term > self.term:
@@ -116,13 +119,13 @@ class LeaderLink:
         return True
 
     def reject_before(self, term: int) -> None:
-        """Consensus has seen this term: no leader of an earlier one may dispatch here."""
+        """Consensus has seen ``term``: from now on no leader of an earlier term may dispatch to this node."""
         self._min_term = max(self._min_term, term)
 
     # --- from the workers ---------------------------------------------------------------------------------------
 
     def worker_ready(self, worker_id: bytes, names: tuple[str, ...]) -> None:
-        """A worker can run tasks."""
+        """A worker is ready for tasks."""
         self.slots.worker_ready(worker_id, names)
         self.account_changed()
 
@@ -133,7 +136,7 @@ class LeaderLink:
             self._report(known, now)
 
     def worker_lost(self, worker_id: bytes, how: str, now: float) -> None:
-        """A worker died; what it ran is reported as lost attempts."""
+        """A worker died. The attempts that it was running are reported as lost."""
         lost = self.slots.worker_lost(worker_id)
         if lost:
             detail = how.encode()

@@ -1,10 +1,10 @@
-"""A node's own slots: what was dispatched here, which worker runs it, and which outcomes the leader has not recorded
-yet.
+"""A node's own slots: the tasks that were dispatched to it, which worker runs each, and the outcomes that the leader
+has not recorded yet.
 
-A task that is dispatched here is held, in exactly one of three places, until a leader says that its outcome is
-recorded: ``queue`` (no worker has it), the ``running`` map of one worker, or ``unrecorded`` outcomes. What is held is
-what the node reports to a new leader, so that nothing that runs is run again and no outcome is lost with the leader
-that got it.
+A node holds each task that was dispatched to it, in exactly one of three places, until a leader says that its outcome
+is recorded: in ``queue`` (no worker has it), in the ``running`` map of one worker, or in ``unrecorded`` (its outcome).
+The node reports all that it holds to each new leader. So no running task is run again, and no outcome is lost with the
+leader that received it.
 
 A task is bound to a worker as late as possible: one at a time, except short ones, which travel in batches of at most
 ``BATCH_TIME_US`` of expected work. A worker gets its next batch while it runs a short one, so that it never waits for
@@ -27,26 +27,26 @@ from paceline_protocol.options import is_traced
 
 BATCH_TIME_US: Final = 1_000
 BATCH_BYTES: Final = 1 << 20
-"""Of arguments that travel to a worker together; one task may have more, up to the payload limit."""
+"""The arguments of one batch for a worker; a single task may have more, up to the payload limit."""
 
 DEAD_WORKERS: Final = 64
-"""Ids of dead workers that are remembered: the last words of one may be read after its death is noticed."""
+"""How many dead workers are remembered: a worker's last frame may be read after its death is noticed."""
 
 
 class WorkerSlot:
-    """One worker process and what it was given."""
+    """One worker process, and the tasks that it was given."""
 
     __slots__ = ("cost_us", "names", "running", "worker_id")
 
     def __init__(self, worker_id: bytes, names: tuple[str, ...]) -> None:
         self.worker_id = worker_id
         self.names = names
-        self.running: dict[bytes, tuple[int, int, str]] = {}  # task id -> (attempt, what it was charged, name)
-        self.cost_us = 0
+        self.running: dict[bytes, tuple[int, int, str]] = {}  # task id -> (attempt, cost in us, name)
+        self.cost_us = 0  # of all running tasks together, as expected
 
 
 class UnrecordedBatch:
-    """Outcomes that were reported, and are kept until the leader has recorded them."""
+    """Outcomes that were reported to the leader, and are kept until the leader has recorded them."""
 
     __slots__ = ("_data", "items", "reported_at", "seq")
 
@@ -57,14 +57,14 @@ class UnrecordedBatch:
         self._data = b""
 
     def message(self, term: int) -> NodeOutcomes:
-        """What tells them to the leader of ``term``. One in this process takes the items as they are."""
+        """The message that reports them to the leader of ``term``. A leader in this process takes ``items`` instead."""
         if not self._data:
             self._data = encode_outcomes(self.items)
         return NodeOutcomes(term, self.seq, self._data)
 
 
 class Slots:
-    """The executing half of a node."""
+    """The tasks and workers of one node."""
 
     def __init__(self, first_seq: int = 1, traces: Traces | None = None) -> None:
         """``first_seq`` numbers the first batch of outcomes."""
@@ -82,14 +82,16 @@ class Slots:
     # --- workers ------------------------------------------------------------------------------------------------
 
     def worker_ready(self, worker_id: bytes, names: tuple[str, ...]) -> None:
-        """A worker can run tasks. One that is already known to have died said so before it did."""
+        """A worker is ready for tasks. If it is known to have died already, its message was read late and is
+        ignored."""
         if worker_id not in self._dead:
             self.workers.setdefault(worker_id, WorkerSlot(worker_id, names)).names = names
 
     def worker_lost(self, worker_id: bytes) -> list[tuple[bytes, int]]:
-        """A worker died. Returns the attempts that ended with it, to be reported as lost.
+        """A worker died. Returns the attempts that it was running, to be reported as lost.
 
-        With the last worker goes the queue: another node may run what waits there, and the next account says so.
+        With the last worker the node drops its queue, and its next account no longer names those tasks. The leader then
+        gives them to other nodes.
         """
         self._dead.append(worker_id)
         slot = self.workers.pop(worker_id, None)
@@ -104,17 +106,17 @@ class Slots:
         return [(task_id, attempt) for task_id, (attempt, _, _) in slot.running.items()]
 
     def names(self) -> tuple[str, ...]:
-        """The tasks that the workers here can run."""
+        """The names of the tasks that this node's workers can run."""
         return tuple(sorted({name for slot in self.workers.values() for name in slot.names}))
 
     # --- tasks --------------------------------------------------------------------------------------------------
 
     def take(self, tasks: Iterable[Assignment]) -> list[Outcome]:
-        """Tasks that the leader dispatched here. A copy of an attempt that is queued or runs here is dropped, and so is
-        what is new while there is no worker.
+        """Queue tasks that the leader dispatched. Dropped are a copy of an attempt that is queued or runs here, and any
+        task while there is no worker.
 
-        Returns the outcomes of those that have ended here already: a leader dispatches such a task when it heard of the
-        outcome before it (again) accepted the task, so it has to be told once more.
+        Returns the outcomes of the tasks that have ended here already. The leader dispatches such a task if it received
+        the outcome before it (again) accepted the task, so the outcome has to be reported once more.
         """
         held, queue = self._held, self.queue
         ended: list[Outcome] = []
@@ -131,7 +133,7 @@ class Slots:
         return ended
 
     def assign(self) -> list[tuple[bytes, tuple[Assignment, ...]]]:
-        """Bind queued tasks to workers that are free for them. Returns (worker id, tasks) for each that got some."""
+        """Bind queued tasks to free workers. Returns (worker id, tasks) for each worker that got some."""
         queue = self.queue
         free = [slot for slot in self.workers.values() if slot.cost_us <= BATCH_TIME_US]
         if len(free) > 1:
@@ -146,7 +148,7 @@ class Slots:
         return given
 
     def _batch_for(self, slot: WorkerSlot) -> tuple[Assignment, ...]:
-        """The next tasks for one worker: any one task if it is idle, and short ones while the time allows."""
+        """Take the next tasks for one worker: any one task if it is idle, and short ones up to BATCH_TIME_US."""
         queue, running = self.queue, slot.running
         batch: list[Assignment] = []
         batch_us = batch_bytes = 0
@@ -167,7 +169,7 @@ class Slots:
         return tuple(batch)
 
     def done(self, worker_id: bytes, outcomes: Iterable[Outcome]) -> list[Outcome]:
-        """A worker answered. Returns the outcomes of what it was really running."""
+        """A worker answered. Returns the outcomes of the tasks that the worker was known to run."""
         slot = self.workers.get(worker_id)
         if slot is None:
             return []
@@ -184,7 +186,7 @@ class Slots:
         return known
 
     def revoke(self, ids: Iterable[bytes]) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
-        """Give back what no worker has yet. Returns (given back, kept)."""
+        """Remove the tasks that no worker has yet. Returns the ids (given back, kept)."""
         wanted = set(ids)
         given_back = tuple(dict.fromkeys(assignment[0] for assignment in self.queue if assignment[0] in wanted))
         if given_back:
@@ -204,10 +206,10 @@ class Slots:
         return batch
 
     def recorded(self, seq: int) -> bool:
-        """The leader has recorded every batch up to this one. True if a lost attempt is no longer held for it.
+        """The leader has recorded every batch up to ``seq``. True if the node stops holding a lost attempt by that.
 
-        A leader that learned of the loss late may have sent that attempt here once more, and take() dropped the copy:
-        only a new account tells it so.
+        A leader that learned of the loss late may have dispatched that attempt here once more, and :meth:`take` dropped
+        the copy. Only a new account can tell the leader so.
         """
         held = self._held
         lost = False
@@ -220,17 +222,17 @@ class Slots:
         return lost
 
     def overdue(self, before: float, now: float) -> list[UnrecordedBatch]:
-        """Batches last reported before a time; they count as reported again at ``now``."""
+        """The batches that were last reported at ``before`` or earlier. They count as reported again at ``now``."""
         overdue = [batch for batch in self.unrecorded if batch.reported_at <= before]
         for batch in overdue:
             batch.reported_at = now
         return overdue
 
     def held(self) -> tuple[tuple[bytes, int], ...]:
-        """Everything that is held here, with its attempt."""
+        """The ids of all tasks that the node holds, with their attempts."""
         return tuple(self._held.items())
 
     @property
     def running_tasks(self) -> int:
-        """Tasks that workers have."""
+        """How many tasks the workers have."""
         return sum(len(slot.running) for slot in self.workers.values())
