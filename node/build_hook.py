@@ -70,7 +70,7 @@ class CompileHook(BuildHookInterface[Any]):
 
 
 def modules_of(packages: Iterable[Path], compiled: Iterable[str], interpreted: Iterable[str]) -> list[str]:
-    """The files to compile, as ``paceline/core/node.py``: what ``compiled`` matches, and ``interpreted`` does not.
+    """The files to compile, as ``paceline/core/settings.py``: what ``compiled`` matches, and ``interpreted`` does not.
 
     No ``__init__.py`` is among them: they hold no code that a task runs. Raises PatternMatchesNothing.
     """

@@ -157,15 +157,17 @@ def find_nodes(cluster_name: str | None, *, loopback: bool | None = None, timeou
 
 
 @dataclass(frozen=True, slots=True)
-class _Record:
-    """What a node says of itself."""
+class _Announcement:
+    """A node's announcement."""
 
     cluster_name: str
     node_id: str
     addresses: tuple[str, ...]
 
 
-def _read_record(zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange) -> _Record | None:
+def _read_record(
+    zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange
+) -> _Announcement | None:
     """The record behind a change, if it tells of a node; None otherwise. Anyone on the network may write one."""
     from zeroconf import ServiceStateChange
 
@@ -184,7 +186,7 @@ def _read_record(zeroconf: Zeroconf, service_type: str, name: str, state_change:
         return None
     # Of IPv6, link-local addresses come with a scope that means nothing to anyone else.
     hosts = [host for host in info.parsed_addresses() if "%" not in host][:RECORD_ADDRESSES_MAX]
-    return _Record(cluster_name, node_id, tuple(format_address(host, info.port) for host in hosts))
+    return _Announcement(cluster_name, node_id, tuple(format_address(host, info.port) for host in hosts))
 
 
 def _open_zeroconf(loopback: bool) -> Zeroconf:

@@ -1,4 +1,4 @@
-"""What the node and the client both need of pyzmq beyond its front door."""
+"""Functions on pyzmq sockets that the node and the client share."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 
-from paceline.client.session.session import Session, State
+from paceline.client.session.session import Session, SessionState
 from paceline_protocol import codec
 from paceline_protocol.messages import (
     PRIORITY_DEFAULT,
@@ -55,7 +55,7 @@ class Rig:
 
     @property
     def attached(self) -> bool:
-        return self.session.state is State.ATTACHED
+        return self.session.state is SessionState.ATTACHED
 
     def _collect(self) -> None:
         for address, frame in self.session.output.outbox:

@@ -8,7 +8,7 @@ import pytest
 
 from client.session_rig import LIMIT_BYTES, Rig, call, ids_of, succeeded, task_id, welcome
 from paceline.client.session.session import (
-    State,
+    SessionState,
 )
 from paceline.errors import (
     FeatureLevelTooLow,
@@ -56,7 +56,7 @@ def test_a_gap_in_the_updates_begins_a_new_epoch_that_asks_for_what_is_missing()
     rig.submit(1, 2)
     rig.update(1, accepted=[1, 2])
     rig.update(3, results=[succeeded(2)])
-    assert rig.session.state is State.SEEKING
+    assert rig.session.state is SessionState.SEEKING
     rig.pass_time(0.1)
     rig.sent()
     rig.hear("a:1", welcome("a:1", "a:1"))

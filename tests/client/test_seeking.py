@@ -6,7 +6,7 @@ import math
 
 from client.session_rig import Rig, ids_of, task_id, welcome
 from paceline.client.session.session import (
-    State,
+    SessionState,
 )
 from paceline.errors import (
     IncompatibleVersion,
@@ -100,7 +100,7 @@ def test_no_node_found_if_nobody_answers_and_no_leader_if_somebody_does() -> Non
     leaderless.hear("a:1", welcome("a:1"))
     leaderless.pass_time(2.1)
     assert isinstance(leaderless.session.failure, NoLeader)
-    assert leaderless.session.state is State.IDLE
+    assert leaderless.session.state is SessionState.IDLE
     assert leaderless.session.next_deadline() == math.inf
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from client.session_rig import Rig, ids_of, succeeded, task_id, welcome
 from paceline.client.session.session import (
-    State,
+    SessionState,
 )
 from paceline.errors import (
     NoLeader,
@@ -71,7 +71,7 @@ def test_a_silent_leader_is_given_up_within_half_a_second() -> None:
     rig.attach()
     rig.submit(1)
     rig.pass_time(0.45)
-    assert rig.session.state is State.SEEKING
+    assert rig.session.state is SessionState.SEEKING
 
 
 def test_a_leader_that_answers_pings_is_kept_however_long_a_task_takes() -> None:

@@ -90,7 +90,7 @@ def test_a_node_whose_disk_was_wiped_comes_back_as_another_node(three_durable_no
         wait_until(lambda: wiped.id in {node["id"] for node in client.status()["nodes"]}, "the new node joined")
 
 
-def test_a_leader_whose_disk_is_full_hands_over_and_stops_and_no_accepted_task_is_lost(
+def test_a_leader_whose_disk_is_full_transfers_the_leadership_and_stops_and_no_accepted_task_is_lost(
     three_durable_nodes: Cluster,
 ) -> None:
     leader = three_durable_nodes.leader

@@ -14,7 +14,7 @@ import pytest
 
 from paceline.config import NodeConfig, new_cluster
 from paceline.discovery import find_nodes
-from paceline.runtime.search import REPEAT_MAX_S, REPEAT_MIN_S, SILENT_AFTER_S, Search, Silences
+from paceline.runtime.search import REPEAT_MAX_S, REPEAT_MIN_S, SILENT_AFTER_S, NodeSearch, Silences
 
 DEADLINE_S = 20.0
 OWN_ADDRESS = "127.0.0.1:4100"
@@ -31,7 +31,7 @@ def searching(
 ) -> Iterator[queue.Queue[str]]:
     """A search that finds somebody silent at its second look; yields the addresses that it passes on."""
     heard: queue.Queue[str] = queue.Queue()
-    search = Search(
+    search = NodeSearch(
         config,
         node_id=f"test-{secrets.token_hex(6)}",
         address=address,

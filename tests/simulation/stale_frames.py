@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from random import Random
 
-from paceline.runtime.transport.memory_transport import Kind, MemoryNetwork, Policy, _Inbox
+from paceline.runtime.transport.memory_transport import LinkKind, MemoryNetwork, Policy, _Inbox
 from paceline.runtime.transport.transport import Received, Sent
 
 REMEMBERED_FRAMES = 4_000
@@ -26,8 +26,8 @@ class RememberingNetwork(MemoryNetwork):
         super().__init__(policy)
         self._sent: deque[tuple[float, str, str, Received]] = deque(maxlen=REMEMBERED_FRAMES)
 
-    def send(self, kind: Kind, source: str, destination: str, inbox: _Inbox, received: Received) -> Sent:
-        if kind is Kind.PEER:
+    def send(self, kind: LinkKind, source: str, destination: str, inbox: _Inbox, received: Received) -> Sent:
+        if kind is LinkKind.PEER:
             self._sent.append((self.now, source, destination, received))
         return super().send(kind, source, destination, inbox, received)
 
@@ -44,6 +44,6 @@ class RememberingNetwork(MemoryNetwork):
         for source, destination, received in chosen:
             node = self.node_at(destination)
             if node is not None:
-                super().send(Kind.PEER, source, destination, node.peer_inbox, received)
+                super().send(LinkKind.PEER, source, destination, node.peer_inbox, received)
         self.policy = policy
         return len(chosen)

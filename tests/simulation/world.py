@@ -30,7 +30,7 @@ from paceline.core.scheduling.live_tasks import Misplaced
 from paceline.core.settings import Settings
 from paceline.core.state.snapshots import digests_of
 from paceline.runtime.journal.writer import Writer
-from paceline.runtime.transport.memory_transport import Kind
+from paceline.runtime.transport.memory_transport import LinkKind
 from paceline_protocol.messages import AdminOp, EntryKind
 from simulation.clients import SimulatedClient
 from simulation.history import History, InvariantBroken
@@ -151,13 +151,13 @@ class World:
 
     # --- the network --------------------------------------------------------------------------------------------
 
-    def _deliver(self, kind: Kind, source: str, destination: str) -> tuple[float, ...]:
+    def _deliver(self, kind: LinkKind, source: str, destination: str) -> tuple[float, ...]:
         rng, faults = self.rng, self.faults
-        if kind is Kind.WORKER:
+        if kind is LinkKind.WORKER:
             return (0.0001,)
         if (source.split("/")[0], destination.split("/")[0]) in self.cut:
             return ()
-        if kind is Kind.CLIENT:  # a TCP connection: it loses nothing in the middle, but it may hang
+        if kind is LinkKind.CLIENT:  # a TCP connection: it loses nothing in the middle, but it may hang
             return (0.0005,)
         if rng.random() < faults.drop:
             return ()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from paceline.runtime.transport.memory_transport import QUEUE_MESSAGES, Kind, MemoryNetwork, Policy
+from paceline.runtime.transport.memory_transport import QUEUE_MESSAGES, LinkKind, MemoryNetwork, Policy
 from paceline.runtime.transport.transport import Received, Sent, Source
 
 A, B = "a:7077", "b:7077"
@@ -56,9 +56,9 @@ def test_equal_delays_keep_the_order_and_unequal_ones_reorder() -> None:
 
 
 def test_the_policy_sees_kind_and_names_of_both_ends() -> None:
-    seen: list[tuple[Kind, str, str]] = []
+    seen: list[tuple[LinkKind, str, str]] = []
 
-    def policy(kind: Kind, source: str, destination: str) -> Sequence[float]:
+    def policy(kind: LinkKind, source: str, destination: str) -> Sequence[float]:
         seen.append((kind, source, destination))
         return (0.0,)
 
@@ -72,11 +72,11 @@ def test_the_policy_sees_kind_and_names_of_both_ends() -> None:
     one.send_child(b"w", b"")
     one.send_peer(B, [b"", b""])
     assert seen == [
-        (Kind.CLIENT, client.name, A),
-        (Kind.WORKER, worker.name, A),
-        (Kind.CLIENT, A, client.name),
-        (Kind.WORKER, A, worker.name),
-        (Kind.PEER, A, B),
+        (LinkKind.CLIENT, client.name, A),
+        (LinkKind.WORKER, worker.name, A),
+        (LinkKind.CLIENT, A, client.name),
+        (LinkKind.WORKER, A, worker.name),
+        (LinkKind.PEER, A, B),
     ]
 
 

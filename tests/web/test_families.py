@@ -10,7 +10,7 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from paceline.core.measures.tally import NAMES_LIMIT
-from paceline.web.families import Snapshot, buckets, families
+from paceline.web.families import MetricsSnapshot, buckets, families
 from paceline.web.table import METRICS
 from web.bodies import of_a_cluster
 
@@ -59,7 +59,7 @@ def test_units_are_base_units_and_stand_last() -> None:
 
 
 def test_what_is_written_out_can_be_read_back() -> None:
-    text = generate_latest(Snapshot(of_a_cluster(), NoProcess())).decode()  # type: ignore[arg-type]
+    text = generate_latest(MetricsSnapshot(of_a_cluster(), NoProcess())).decode()  # type: ignore[arg-type]
     samples = {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(text)

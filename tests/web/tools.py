@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from paceline.web.table import METRICS
-from paceline_bridge.counters import Counters
+from paceline_bridge.counters import BridgeCounters
 from paceline_bridge.metrics import families
 
 
@@ -26,5 +26,5 @@ def tool(name: str) -> str:
 def metric_names() -> set[str]:
     """Every name that nodes and bridges may serve."""
     names = {spec.name for spec in METRICS} | {f"{spec.name}_bucket" for spec in METRICS if spec.kind == "histogram"}
-    of_bridges = families(Counters(messages={("acked", "plain"): 1}))
+    of_bridges = families(BridgeCounters(messages={("acked", "plain"): 1}))
     return names | {sample.name for family in of_bridges for sample in family.samples}

@@ -1,4 +1,12 @@
-"""The ``paceline`` command. Its reference is docs/cli.md."""
+"""The ``paceline`` command. Its reference is docs/cli.md.
+
+``app.py`` is the table of commands, and the one place where an error becomes a message and an exit code (``exits.py``).
+A command is a module with one click command, which is imported when it runs and not before. ``options.py`` has what
+commands share: how a cluster is reached, how values are read and shown.
+
+Must not be here: anything that a program could not do with ``paceline.client``, ``paceline.local`` or
+``paceline.runtime``. To add a command, write a module, give it a row in ``app.py``, and describe it in docs/cli.md.
+"""
 
 from __future__ import annotations
 

@@ -77,14 +77,15 @@ def app() -> None:
 
 
 def _negative(error: click.UsageError) -> str:
-    """What to do about ``paceline submit tasks.add -1 2``."""
+    """The advice for ``paceline submit tasks.add -1 2``."""
     if isinstance(error, click.NoSuchOption) and error.option_name[1:2].isdigit():
         return " A negative number goes after `--`, with all that follows it."
     return ""
 
 
 def _command_path(arguments: Sequence[str]) -> str:
-    """The command that the line begins with. Click does not say which one lacks the value of an option."""
+    """The command at the beginning of the command line. Click's error does not name the command whose option lacks a
+    value."""
     command: click.Command | None = app
     words = ["paceline"]
     for word in arguments:
@@ -96,8 +97,8 @@ def _command_path(arguments: Sequence[str]) -> str:
 
 
 def _unresolved(addresses: Sequence[str]) -> str:
-    """Which of these that did not answer stand for nothing. Asked only now: a client goes on while a name server is
-    away."""
+    """Those of the addresses whose host name can't be resolved. Only looked up after a failure, since a client goes on
+    while a name server is away."""
     from paceline.discovery import resolve_seed
 
     found = []

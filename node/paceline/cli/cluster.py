@@ -1,7 +1,7 @@
-"""``paceline cluster``: who votes, and who leads. Each command waits until it is done, or says why it can't be.
+"""``paceline cluster``: who votes, and who leads. Each command waits until it is done, or prints why it can't be done.
 
-All but ``recover`` ask the leader. That one is for a cluster that can have none any more, and works on a stopped node's
-data directory.
+All commands but ``recover`` send a request to the leader. ``recover`` is for a cluster that can't elect a leader any
+more, and works on the data directory of a stopped node.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ def recover(unsafe: bool, data_dir: Path | None, cluster_path: str | None, port:
 
 
 def refusal(survivor: Survivor) -> str:
-    """What a person should know, and try, before a recovery."""
+    """The lines that warn an operator before a recovery, and say what to try first."""
     lost = survivor.lost_voters
     return (
         f"nothing was changed. Node {survivor.node_id} has the log of cluster {survivor.cluster_id} up to entry "
@@ -183,7 +183,7 @@ def refusal(survivor: Survivor) -> str:
 
 
 def recovery_fields(done: Recovery) -> dict[str, Any]:
-    """What a recovery did, as names and values."""
+    """The result of a recovery, as names and values."""
     survivor = done.survivor
     return {
         "node": survivor.node_id,

@@ -17,7 +17,7 @@ from paceline.cli.exits import CHECK_FAILED
 from paceline.errors import MissingExtra
 
 if TYPE_CHECKING:
-    from paceline.demo.run import DemoReport, Progress
+    from paceline.demo.run import DemoProgress, DemoReport
 
 
 @click.command()
@@ -68,7 +68,8 @@ def demo(as_json: bool, keep: bool, amqp: str | None) -> int:
 
 
 def _bridge_demo(url: str) -> Callable[..., Messages]:
-    """By name, since nothing else of the node knows the bridge. Raises MissingExtra, and what is wrong with the URL."""
+    """Import the bridge by name, since no other module of the node knows it. Raises MissingExtra, or ConfigError for
+    the URL."""
     MissingExtra.check("pika", "rabbitmq")
     module = importlib.import_module("paceline_bridge.demo")
     module.check(url)
@@ -77,18 +78,18 @@ def _bridge_demo(url: str) -> Callable[..., Messages]:
 
 
 @contextmanager
-def _progress_bar(files: int) -> Iterator[Progress]:
+def _progress_bar(files: int) -> Iterator[DemoProgress]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bar
 
-    from paceline.demo.run import Progress
+    from paceline.demo.run import DemoProgress
 
     console = Console(stderr=True, highlight=False)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Bar(*columns, console=console) as bar:
         row = bar.add_task("counting words", total=files)
-        yield Progress(
+        yield DemoProgress(
             completed=lambda number: bar.update(row, completed=number),
             killed=lambda node_id, number: console.print(
                 f"killed the leader, node {node_id[:8]}, with SIGKILL after {number:,} files"
@@ -98,7 +99,7 @@ def _progress_bar(files: int) -> Iterator[Progress]:
 
 
 class Messages(Protocol):
-    """What came of messages from RabbitMQ: the note of a plain one, the sum that a Celery caller got, None without
+    """The results of messages from RabbitMQ: the note of a plain one, the sum that a Celery caller got, None without
     Celery."""
 
     @property

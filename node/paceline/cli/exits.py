@@ -1,4 +1,4 @@
-"""What the command line exits with, for every error that a user can meet. docs/cli.md lists the same numbers."""
+"""The exit codes of the command line, for every error that a user can meet. docs/cli.md lists the same numbers."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def interrupted_code_of(error: BaseException) -> int:
 
 
 def message_of(error: BaseException) -> str:
-    """What to print about it: what happened, then the remedy."""
+    """The text of an error: what happened, then the remedy."""
     if isinstance(error.__cause__, TaskFailed):
         return str(error.__cause__)
     if isinstance(error, click.ClickException):

@@ -48,19 +48,19 @@ def verify(directory: Path, as_json: bool) -> int:
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Stop after N records.")
 def dump(directory: Path, as_json: bool, limit: int | None) -> int:
     """Print every record, a line each."""
-    from paceline.runtime.journal.records import Kind
+    from paceline.runtime.journal.records import RecordKind
     from paceline.runtime.journal.recovery import Recovered, find_segments, read_segment
     from paceline_protocol.messages import EntryKind
 
     paths = find_segments(_journal_in(directory))
     entry_names = {int(kind): kind.name for kind in EntryKind}
-    names = {int(kind): kind.name for kind in Kind}
+    names = {int(kind): kind.name for kind in RecordKind}
     printed = 0
     for path in paths:
         for record in read_segment(path, Recovered(), is_last=path == paths[-1]):
             kind = names.get(record.kind, str(record.kind))
             content: list[Any] = record.fields()
-            if record.kind == Kind.ENTRIES:
+            if record.kind == RecordKind.ENTRIES:
                 content = [
                     {"index": index, "term": term, "kind": entry_names.get(number, str(number)), "bytes": len(data)}
                     for index, term, number, data in content
@@ -77,7 +77,7 @@ def dump(directory: Path, as_json: bool, limit: int | None) -> int:
 
 
 def summary(found: Recovered) -> dict[str, Any]:
-    """What a journal holds, as names and numbers."""
+    """The content of a journal, as names and numbers."""
     entries = found.entries
     return {
         "segments": len(found.segments),

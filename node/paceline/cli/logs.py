@@ -14,7 +14,7 @@ TEXT_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
 
 class JsonFormatter(logging.Formatter):
-    """One line a record: time (UTC, RFC 3339), level, logger, message, and the traceback if there is one."""
+    """One line for each record: time (UTC, RFC 3339), level, logger, message, and the traceback if there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
         fields = {

@@ -63,8 +63,8 @@ class Seconds(click.FloatRange):
 
 
 class DirectoryPath(click.Path):
-    """A directory, which may have to be made. Not "", which would be whatever directory one is in. That it is none is
-    found by whoever makes it or reads it, who has more to say of it."""
+    """A directory that need not exist yet. "" is refused, since it would mean the working directory. The code that
+    makes or reads the directory reports a path that is no directory, with more detail than this could."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)

@@ -1,7 +1,8 @@
-"""The two pipes between a node and a program that started it: what the node announces, and whether its parent lives.
+"""The two pipes between a node and the program that started it: one for announcements, one that shows whether the
+parent lives.
 
-Announcements are JSON lines: where the node listens, that it is ready (both written by the running node), or the error
-that ended it, written here. The other pipe carries nothing; its end of file says that the parent is gone.
+Announcements are JSON lines: where the node listens, that it is ready (the running node writes both), or the error that
+ended it, which this module writes. Nothing is written to the other pipe; its end of file says that the parent is gone.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def check_descriptor(option: str, fd: int, mode: int) -> None:
 
 
 def announce_error(fd: int | None, message: str, exit_code: int) -> None:
-    """Tells the parent why there will be no node."""
+    """Tell the parent why the node does not start."""
     if fd is None:
         return
     line = json.dumps({"error": message, "exit_code": exit_code}) + "\n"
@@ -43,7 +44,7 @@ def announce_error(fd: int | None, message: str, exit_code: int) -> None:
 
 
 def stop_with_parent(fd: int) -> None:
-    """From now on, this process stops when the other end of ``fd`` is closed."""
+    """Stop this process when the other end of ``fd`` is closed."""
     os.set_inheritable(fd, False)
     threading.Thread(target=_watch, args=(fd,), name="paceline-parent", daemon=True).start()
 

@@ -1,7 +1,7 @@
 """SIGTERM and SIGHUP end a command as Ctrl-C does: on its way out it stops what it started and removes what it wrote.
 
-Python dies of them on the spot otherwise, and leaves child processes behind, and directories that hold keys. A node and
-a bridge have their own way to stop, and put it in the place of this one once they run.
+Otherwise they would end Python at once, which leaves child processes behind, and directories that hold keys. A node and
+a bridge stop in their own way, and replace these handlers once they run.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Ended(KeyboardInterrupt):
 
 
 def unwind_on_signals() -> None:
-    """From now on. What is ignored stays so, as SIGHUP under nohup."""
+    """Install the handlers. A signal that is ignored stays ignored, as SIGHUP under nohup."""
     for number in ENDING:
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _unwind)

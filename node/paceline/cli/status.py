@@ -146,7 +146,7 @@ def node_rows(body: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 
 def bridge_rows(body: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """One row for each RabbitMQ bridge that works with this cluster, as it says itself."""
+    """One row for each RabbitMQ bridge that works with this cluster, from the bridge's own description."""
     bridges = [client for client in body.get("clients", ()) if client.get("kind") == "bridge"]
     keys = ("state", "rabbitmq", "queues", "unacked")
     return [

@@ -1,7 +1,7 @@
 """Three nodes of one encrypted cluster on this machine, started as a user would start them.
 
-Unlike those of ``Cluster.local`` they have a cluster file and are told no address: they find each other by discovery,
-on the loopback interface. What dies in the demo is what would die in production.
+Unlike the nodes of ``Cluster.local`` these have a cluster file and are given no addresses: they find each other by
+discovery, on the loopback interface. So the demo kills a node as it runs in production.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class DemoCluster:
         directory = scratch.path
         self.nodes: list[Node] = []
         self.cluster_path = directory / "cluster.toml"
-        # A cluster of its own, with keys of its own: two demos on one machine do not meet.
+        # The demo's cluster has keys of its own, so that two demos on one machine don't find each other.
         self.cluster_path.touch(mode=0o600)
         self.cluster_path.write_text(new_cluster(NODES).dumps())
         self.notes_path = directory / "notes"

@@ -1,7 +1,7 @@
-"""How long work stood still after a leader died, told from nothing but the times at which tasks completed.
+"""How long work stood still after a leader died, computed from the times at which tasks completed.
 
-Results that the dead leader had already sent still arrive after it died, so the first completion after the kill says
-little. What a user notices is the longest pause; the failover lasted from the kill to its end.
+Results that the leader had sent before it died still arrive after the kill, so the first completion after the kill says
+little. A user notices the longest pause. The failover lasted from the kill to the end of that pause.
 """
 
 from __future__ import annotations

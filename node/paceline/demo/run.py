@@ -19,7 +19,7 @@ from paceline.demo.words import count_alone, most_frequent
 
 @dataclass(frozen=True, slots=True)
 class DemoReport:
-    """What the demo found. All durations are seconds."""
+    """The results of the demo. All durations are seconds."""
 
     files: int
     completed: int
@@ -44,8 +44,8 @@ class DemoReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """What the demo tells while it runs."""
+class DemoProgress:
+    """Callbacks for the progress of the demo."""
 
     completed: Callable[[int], None]  # how many tasks so far
     killed: Callable[[str, int], None]  # node id, tasks completed by then
@@ -53,13 +53,13 @@ class Progress:
 
 
 class Halfway:
-    """Notes when each task completed, and kills the leader at a given one of them.
+    """Notes when each task completed, and kills the leader after ``kill_after`` of them.
 
-    In the callback of the futures and not in the loop that adds up: adding up is the slower of the two, and the kill
-    would come ever later the faster the cluster is.
+    The futures' callbacks do so, and not the loop that adds the counts up: the loop is slower than the cluster, so that
+    it would kill the leader the later the faster the cluster is.
     """
 
-    def __init__(self, cluster: DemoCluster, leader_id: str, kill_after: int, progress: Progress) -> None:
+    def __init__(self, cluster: DemoCluster, leader_id: str, kill_after: int, progress: DemoProgress) -> None:
         self.completed_at_s: list[float] = []  # perf_counter
         self.killed_at_s = 0.0
         self._cluster = cluster
@@ -76,7 +76,7 @@ class Halfway:
                 self._progress.killed(self._leader_id, self._kill_after)
 
 
-def run(cluster: DemoCluster, files: Sequence[str], progress: Progress) -> DemoReport:
+def run(cluster: DemoCluster, files: Sequence[str], progress: DemoProgress) -> DemoReport:
     """Counts ``files`` on a started cluster. Raises what a task or the cluster raises."""
     total: Counter[str] = Counter()
     completed = 0

@@ -1,4 +1,4 @@
-"""What the demo counts, and how the parts are put together. Used by the cluster's count and by its check."""
+"""Which files the demo counts words in, and how the counts are added up; for the cluster's count and for its check."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def merge(counts: Iterable[Mapping[str, int]]) -> Counter[str]:
 
 
 def count_alone(files: Sequence[str]) -> Counter[str]:
-    """The same count in this process: what the cluster's is checked against."""
+    """Count in this process alone, to check the cluster's count."""
     return merge(count_words(path) for path in files)
 
 

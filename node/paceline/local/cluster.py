@@ -3,12 +3,12 @@
     with Cluster.local("tasks.py", nodes=3) as cluster, cluster.client() as client:
         client.submit("tasks.add", 2, 3).result()
 
-The nodes are processes like any other node: they elect a leader, spawn workers, and can be killed. Two pipes tie each
-to this process. On one a node announces its address and later that it is ready, as JSON lines. The other is never
-written; its end tells a node that this process is gone, so that no node outlives a script that crashed.
+The nodes are processes like any other node: they elect a leader, start workers, and can be killed. Two pipes tie each
+node to this process. On one the node announces its address and later that it is ready, as JSON lines. The other is
+never written; when it ends, the node knows that this process is gone, so no node outlives a script that crashed.
 
 With ``secure`` the cluster has a file with keys of its own, as `paceline init` writes it, and every connection is
-encrypted; the file goes with the block, or with the last of its processes if a signal ends the block.
+encrypted. The file is removed with the block, or with the last of its processes if a signal ends the block.
 """
 
 from __future__ import annotations
@@ -102,7 +102,8 @@ class Cluster:
 
     @property
     def leader(self) -> Node | None:
-        """The node that leads, as the cluster says; None if it says none in time or names another."""
+        """The node that leads, as the cluster's status says; None if there is no status in time, or it names a node
+        that is not of this object."""
         leader_id = leader_id_of(self.addresses, self._cluster_file)
         return next((node for node in self.nodes if node.id == leader_id), None)
 
@@ -126,8 +127,9 @@ class Cluster:
             node.wait_announced("address", deadline_s)
 
     def wait_ready(self, timeout: float = START_TIMEOUT_S) -> None:
-        """Wait until every node has workers and knows a leader that accepts tasks. Raises ClusterFailed, with what the
-        node printed. Three nodes then survive the loss of one: before its first voters stand, no leader accepts."""
+        """Wait until every node has workers and knows a leader that accepts tasks. Three nodes then survive the loss of
+        one, since a leader accepts nothing before it has its first voters. Raises ClusterFailed, with the node's
+        output."""
         deadline_s = time.monotonic() + timeout
         for node in self.nodes:
             if node.alive or not node.ready:

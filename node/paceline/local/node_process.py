@@ -1,7 +1,7 @@
-"""One node process of a local cluster: started with two pipes, killed, started again, awaited.
+"""One node process of a local cluster: this module starts it with two pipes, waits for it, kills it, and restarts it.
 
-On the first pipe the node announces its address, and later that it is ready, as lines of JSON. The second is never
-written: its end tells the node that this process is gone.
+On the first pipe the node announces its address, and later that it is ready, as lines of JSON. The second pipe is never
+written: when it ends, the node knows that this process is gone.
 """
 
 from __future__ import annotations
@@ -104,11 +104,11 @@ class Node:
         self._start([*self._command, "--port", port])
 
     def terminate(self) -> None:
-        """SIGTERM: the node leaves. What its workers were running is run again by another."""
+        """SIGTERM: the node stops. Other nodes run the tasks again that its workers were running."""
         self._process.terminate()
 
     def wait_stopped(self, deadline_s: float) -> None:
-        """SIGKILL at the deadline. Its workers end with it."""
+        """Wait for the end of the process; SIGKILL at the deadline. The workers end with their node."""
         try:
             self._process.wait(max(0.0, deadline_s - time.monotonic()))
         except subprocess.TimeoutExpired:

@@ -1,8 +1,9 @@
-"""A temporary directory that does not outlive those who use it, whatever ends them.
+"""A temporary directory that is removed when the last process that uses it ends, whatever ends the process.
 
-It may hold the keys of a cluster, and nothing of Python's runs in a process that a signal ends. So a shell waits beside
-it for the end of a pipe, whose other end this process holds, and every node that works in the directory: when the last
-of them is gone, the shell removes it. What ends all processes at once, as the end of a container does, leaves it.
+The directory may hold the keys of a cluster, and Python can't clean up in a process that a signal kills. So a shell
+waits for the end of a pipe; this process has the pipe's other end, and so has every node that works in the directory.
+When the last of them is gone, the pipe ends and the shell removes the directory. If all processes are killed at once,
+the shell included, as when a container ends, the directory stays.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ class ScratchDirectory:
     def __init__(self, prefix: str) -> None:
         self.path = Path(tempfile.mkdtemp(prefix=prefix))
         read, self.held = os.pipe()
-        """``held`` is to be passed on to each process that works here; it says nothing."""
+        """``held``: the end of the pipe, which each process that works in the directory must inherit. Nothing is
+        written to it."""
         try:
-            # Away from the directories and the terminal of whoever started this, and from what is sent to these.
+            # In a directory and a session of its own, so that signals to this process's terminal don't reach the shell.
             self._guard: subprocess.Popen[bytes] | None = subprocess.Popen(
                 ["/bin/sh", "-c", _GUARD, str(self.path)],
                 stdin=read,
@@ -40,7 +42,7 @@ class ScratchDirectory:
             os.close(read)
 
     def remove(self) -> None:
-        """Now. Once."""
+        """Remove the directory now. To be called once."""
         shutil.rmtree(self.path, ignore_errors=True)
         if self._guard is not None:
             self._guard.kill()

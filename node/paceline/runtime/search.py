@@ -1,14 +1,14 @@
-"""How a node looks for others, and what it says of those that don't answer.
+"""How a node looks for other nodes, and which warnings it logs about those that don't answer.
 
 The rules of this module:
 
-- It looks at the addresses that a person named, and at those that discovery finds. One that was named without a cluster
-  file is all that says which cluster is meant: so such a node neither looks further nor announces itself before it
-  belongs to a cluster. Anybody's nodes would do otherwise.
-- It never stops a node from starting, or from going on. The machine behind an address may come later.
-- What it says is bounded: at first after SILENT_AFTER_S, then ever more seldom while nothing changes.
-- It looks and says from a thread of its own, where it may block. Of the node it reads only whether a batch could be
-  sent to an address: that is so once a connection stands, with its handshake, whatever address the node there goes by.
+- A node looks at the addresses that a person named, and at those that discovery finds. An address that was named
+  without a cluster file is the only thing that says which cluster is meant. So a node that was started with one neither
+  uses discovery nor announces itself before it belongs to a cluster; it could join anybody's nodes otherwise.
+- The search never stops a node from starting, or from going on. The machine behind an address may come later.
+- Warnings are bounded: the first after SILENT_AFTER_S, and then ever more seldom while nothing changes.
+- The search runs in a thread of its own, where it may block. It asks the node only whether a batch could be sent to an
+  address. That is so once a connection with its handshake is established, whatever address that node itself announces.
 """
 
 from __future__ import annotations
@@ -26,19 +26,20 @@ from paceline.discovery import Discovery, SeedResolver
 
 LOOK_INTERVAL_S = 0.5
 SILENT_AFTER_S = 4.0
-"""A connection is tried each second, and each try takes a second at most. Longer than that nobody was there."""
+"""The node tries to connect each second, and a try takes a second at most: by then several have failed."""
 PROBE_TIMEOUT_S = 1.0
 REPEAT_MIN_S = 30.0
 REPEAT_MAX_S = 600.0
 FOUND_MAX = 64
-"""Addresses that discovery found, and other clusters, that are watched. Anyone on the network can announce some."""
+"""How many addresses that discovery found are watched, and how many other clusters. Anyone on the network can announce
+some."""
 
 _logger = logging.getLogger("paceline.node")
 
 
 @dataclass(slots=True)
-class _Silence:
-    """Something is not as it should be, since when, and when to say so next."""
+class _SilentSubject:
+    """Since when a subject is silent, and when the next warning about it is due."""
 
     since: float
     said: int = 0
@@ -46,17 +47,18 @@ class _Silence:
 
 
 class Silences:
-    """What is silent, by the words that name it, and when to say so: after a while, and then ever more seldom."""
+    """The subjects that are silent, each named as in its warning, and when a warning is due: first after
+    ``silent_after_s``, and then ever more seldom."""
 
     def __init__(self, silent_after_s: float = SILENT_AFTER_S) -> None:
         self._silent_after_s = silent_after_s
-        self._silences: dict[str, _Silence] = {}
+        self._silences: dict[str, _SilentSubject] = {}
 
     def is_due(self, subject: str, now: float) -> bool:
-        """It is silent now. Whether it is time to say so."""
+        """Note that ``subject`` is silent. Whether a warning about it is due."""
         silence = self._silences.get(subject)
         if silence is None:
-            silence = self._silences[subject] = _Silence(now, due=now + self._silent_after_s)
+            silence = self._silences[subject] = _SilentSubject(now, due=now + self._silent_after_s)
         if now < silence.due:
             return False
         silence.due = now + min(REPEAT_MIN_S * 2**silence.said, REPEAT_MAX_S)
@@ -64,14 +66,14 @@ class Silences:
         return True
 
     def ends(self, subject: str) -> bool:
-        """It is silent no longer. Whether it was said to be."""
+        """Note that ``subject`` is not silent any more. Whether there was a warning about it."""
         silence = self._silences.pop(subject, None)
         return silence is not None and silence.said > 0
 
 
-class Search:
-    """One node's search for others. ``is_reached``, ``has_met`` (whether any node said hello) and ``cluster_id`` (""
-    while it belongs to none) are asked from a thread of this module, and ``on_address`` is called from several."""
+class NodeSearch:
+    """One node's search for others. A thread of this module calls ``is_reached``, ``has_met`` (whether any node has
+    said hello) and ``cluster_id`` ("" while the node belongs to none); several threads call ``on_address``."""
 
     def __init__(
         self,
@@ -93,7 +95,7 @@ class Search:
         self._cluster_id = cluster_id
         self._silences = Silences(silent_after_s)
         self._found: dict[str, None] = {}  # addresses of this cluster that discovery found, in order
-        self._others: dict[str, str] = {}  # where a node of another cluster is, by the name of that
+        self._others: dict[str, str] = {}  # name of another cluster -> the address of one of its nodes
         self._lock = threading.Lock()  # discovery is not started while, or after, it is stopped
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="paceline-search", daemon=True)
@@ -156,7 +158,7 @@ class Search:
         if seeds and self._config.effective_expect == 0 and not self._cluster_id() and not self._has_met():
             self._tell_of_no_answer(seeds, now)
         if self._cluster_id():
-            return  # then it is no matter who else was found: some of that has stopped since, or is of others
+            return  # a member need not warn of found addresses: those nodes may have stopped, or be another cluster's
         for address in list(self._found):
             self._look_at(f"the node found at {address}", [address], now, is_seed=False)
         if self._others and self._silences.is_due("this cluster", now):
@@ -176,7 +178,7 @@ class Search:
                     "this node's cluster file" if self._config.cluster else "this node, which was given none",
                     self._meanwhile(),
                 )
-            elif is_seed:  # of what discovery finds, some has always just stopped
+            elif is_seed:  # an address that discovery found may be that of a node that has just stopped
                 _logger.warning(
                     "%s does not answer (%s); check that a node runs there, and listens where this machine can reach "
                     "it: without --cluster or --bind it does on its own machine only. %s",
@@ -186,7 +188,8 @@ class Search:
                 )
 
     def _tell_of_no_answer(self, seeds: dict[str, list[str]], now: float) -> None:
-        """A node answers at the address that the other says it has, which may be one that only the other can use."""
+        """Warn if a seed is reached and no node has answered. A node answers to the address that this node announces,
+        which may be an address that only this machine can use."""
         reached = [seed for seed, addresses in seeds.items() if any(map(self._is_reached, addresses))]
         if reached and self._silences.is_due("an answer", now):
             _logger.warning(
@@ -199,7 +202,7 @@ class Search:
             )
 
     def _tell_of_others(self) -> None:
-        others, self._others = self._others, {}  # each is told of once for each time that it is found
+        others, self._others = self._others, {}  # one warning for each time that a cluster is found
         for name, address in others.items():
             _logger.warning(
                 "this node, of the cluster %r, waits to join or form it, and finds a node of %s at %s; if they should "
@@ -218,7 +221,7 @@ class Search:
 
 
 def _refusal(address: str) -> str:
-    """Why no connection can be made to an address; "" if one can."""
+    """Why a connection to an address fails; "" if it succeeds."""
     try:
         socket.create_connection(parse_address(address), PROBE_TIMEOUT_S).close()
     except TimeoutError:

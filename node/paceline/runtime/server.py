@@ -38,7 +38,7 @@ from paceline.runtime.children.web_child import MetricsSource, Web, open_web
 from paceline.runtime.journal.data_directory import Storage, default_directory
 from paceline.runtime.journal.journal import DiskJournal
 from paceline.runtime.reactor import Reactor
-from paceline.runtime.search import Search
+from paceline.runtime.search import NodeSearch
 from paceline.runtime.transport.zmq_transport import ZmqTransport
 from paceline.worker.registry import check_module
 from paceline_protocol.codec import MAX_FRAME_BYTES
@@ -129,7 +129,7 @@ class Server:
         self._metrics: MetricsSource | None = None
         self._storage: Storage | None = None
         self._journal: DiskJournal | None = None
-        self._search: Search | None = None
+        self._search: NodeSearch | None = None
         self._transport = ZmqTransport(
             config.effective_bind_host,
             config.port,
@@ -172,7 +172,7 @@ class Server:
         self._metrics = MetricsSource(self._reactor, self._journal, config.workers)
         children.start()
         if config.join or config.discovery:
-            self._search = Search(
+            self._search = NodeSearch(
                 config,
                 node_id=node_id,
                 address=transport.address,

@@ -1,4 +1,5 @@
-"""From what a node tells to what prometheus_client writes out, by the table of metrics (``table.py``)."""
+"""Turns the body of a MetricsReply into metric families of prometheus_client, by the table of metrics
+(``table.py``)."""
 
 from __future__ import annotations
 
@@ -9,11 +10,11 @@ from typing import Any, Protocol
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
-from paceline.web.table import METRICS, Body, Sample, Spec
+from paceline.web.table import METRICS, Body, MetricSpec, Sample
 
 
 class Collects(Protocol):
-    """What prometheus_client calls a collector."""
+    """The interface of a collector of prometheus_client."""
 
     def collect(self) -> Iterable[Metric]: ...
 
@@ -26,7 +27,7 @@ def families(body: Body) -> Iterator[Metric]:
             yield _family(spec, samples)
 
 
-def _family(spec: Spec, samples: list[Sample]) -> Metric:
+def _family(spec: MetricSpec, samples: list[Sample]) -> Metric:
     if spec.kind == "histogram":
         histogram = HistogramMetricFamily(spec.name, spec.help, labels=spec.labels)
         for labels, value in samples:
@@ -48,8 +49,8 @@ def buckets(histogram: dict[str, Any]) -> list[tuple[str, float]]:
     return list(zip([*bounds, "+Inf"], accumulate(histogram["counts"]), strict=True))
 
 
-class Snapshot:
-    """What prometheus_client writes out: a node's metrics at one moment, and those of its process."""
+class MetricsSnapshot:
+    """A collector for prometheus_client: a node's metrics at one moment, and those of its process."""
 
     def __init__(self, body: Body, process: Collects) -> None:
         self._body = body

@@ -1,7 +1,7 @@
-"""HTTP for machines, bounded: what the web process of a node and a bridge have in common.
+"""A bounded HTTP server for machines, which the web process of a node and a bridge share.
 
-Connections are bounded: when one more comes than CONNECTIONS_MAX, the oldest is closed. Whoever sends nothing for
-IDLE_LIMIT_S loses its connection too, and each carries one request.
+At most CONNECTIONS_MAX connections are open: one more closes the oldest. A connection on which nothing arrives for
+IDLE_LIMIT_S is closed, and each carries one request.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class MachineHandler(BaseHTTPRequestHandler):
     timeout = IDLE_LIMIT_S
 
     def answers(self) -> Mapping[str, Callable[[], None]]:
-        """What each path calls; it ends with :meth:`send_body`."""
+        """The function that answers each path. Each ends with :meth:`send_body`."""
         raise NotImplementedError
 
     def do_GET(self) -> None:
@@ -73,7 +73,7 @@ class MachineHandler(BaseHTTPRequestHandler):
         self.answer()
 
     def answer(self) -> None:
-        """What the path calls."""
+        """Answer the request by the function of its path."""
         answers = self.answers()
         answer = answers.get(self.path.partition("?")[0])
         if answer is not None:

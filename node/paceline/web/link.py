@@ -1,9 +1,9 @@
 """The web process's end of the socket pair that it shares with its node.
 
-The rule: one question at a time is on its way. A node that stands still is asked once, and not once more by everybody
-who wants to know: its stream never fills up, and when it goes on it has one answer to give. Everybody who waits when an
-answer comes gets that one, so that the node answers no more often for more who ask. What is returned came while the
-caller waited, never before: an answer that came too late for an earlier caller is thrown away.
+The rule: at most one MetricsRequest is under way. So a node whose loop stands still gets one request, however many
+callers wait: its stream never fills up, and when it goes on it has one answer to give. All callers that wait when a
+reply arrives get that reply, so more callers don't make the node answer more often. A caller gets only a reply that
+arrived while it waited: a reply that came too late for an earlier caller is dropped.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class NodeSilent(Exception):
 
 
 class NodeLink:
-    """Asks the node. For several threads, which take turns."""
+    """Sends requests to the node. Several threads may call it; they take turns."""
 
     def __init__(self, connected: socket.socket) -> None:
         connected.setblocking(False)
@@ -48,11 +48,11 @@ class NodeLink:
         self._poller.register(connected, select.POLLIN)
 
     def ask(self, limit_s: float = ANSWER_LIMIT_S) -> dict[str, Any]:
-        """How the node is now, to be read only. Raises NodeSilent."""
+        """The body of a reply, which the caller must not change. Raises NodeSilent after ``limit_s``."""
         began_s = time.monotonic()
         deadline_s = began_s + limit_s
         if not self._lock.acquire(timeout=limit_s):
-            raise NodeSilent(limit_s)  # somebody else has been waiting for as long
+            raise NodeSilent(limit_s)  # another caller has waited for as long without a reply
         try:
             if self._answered_at_s > began_s:
                 return self._answer
@@ -73,7 +73,7 @@ class NodeLink:
             self._lock.release()
 
     def _read(self, wait_s: float) -> bytes | None:
-        """What is there, or comes in time; None if that is no whole answer."""
+        """Read what has arrived, or arrives within ``wait_s``. The body of a reply, or None if none is whole yet."""
         body = None
         while self._poller.poll(wait_s * 1000):
             data = self._socket.recv(READ_BYTES)

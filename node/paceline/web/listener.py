@@ -13,7 +13,7 @@ from paceline.errors import ConfigError, PortInUse
 
 BACKLOG = 64
 RETRY_S = 0.5
-"""How long an address in use is tried again: the process that had it before may live a moment longer."""
+"""How long to retry while an address is in use: the process that had it before may live a moment longer."""
 
 
 def listen(host: str, port: int) -> socket.socket:

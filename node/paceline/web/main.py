@@ -1,8 +1,8 @@
-"""The web process: a child of a node that answers Prometheus, and whoever asks whether the node is well.
+"""The web process: a child of a node that answers Prometheus, and probes of the node.
 
 It is a process of its own, so that neither a slow scrape nor a hostile one delays a task. The node gives it two
-descriptors: one end of a socket pair, on which it asks (``link.py``), and a socket that listens already. That one is
-the node's, so the address stays the same when this process dies and another takes its place.
+descriptors: one end of a socket pair, on which it sends requests to the node (``link.py``), and a listening socket. The
+node owns the listening socket, so the address stays the same when this process dies and another replaces it.
 """
 
 from __future__ import annotations

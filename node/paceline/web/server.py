@@ -1,7 +1,7 @@
 """A node's HTTP for machines: ``/metrics``, ``/livez``, ``/readyz`` and ``/sd``.
 
-Each answer is made from what the node says at that moment, so a probe means that its loop turns, and not that a port is
-open. What bounds the connections is in ``http.py``.
+Each answer is made from a reply of the node at that moment, so a probe shows that the node's loop turns, and not only
+that a port is open. ``http.py`` bounds the connections.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from prometheus_client.exposition import choose_encoder
 
 from paceline.config import is_loopback, parse_address
 from paceline.errors import ConfigError
-from paceline.web.families import Snapshot
+from paceline.web.families import MetricsSnapshot
 from paceline.web.http import HttpServer, MachineHandler
 from paceline.web.link import NodeLink, NodeSilent
 
@@ -26,16 +26,16 @@ class WebServer(HttpServer):
     """Serves on a socket that listens already."""
 
     def __init__(self, listener: socket.socket, link: NodeLink, node_pid: int) -> None:
-        super().__init__(listener, Handler)
+        super().__init__(listener, NodeHandler)
         self.link = link
         self._process = ProcessCollector(pid=lambda: node_pid, registry=CollectorRegistry())
 
-    def snapshot(self) -> Snapshot:
-        """What the node is like now. Raises NodeSilent."""
-        return Snapshot(self.link.ask(), self._process)
+    def snapshot(self) -> MetricsSnapshot:
+        """The node's metrics now. Raises NodeSilent."""
+        return MetricsSnapshot(self.link.ask(), self._process)
 
 
-class Handler(MachineHandler):
+class NodeHandler(MachineHandler):
     """One request to a node."""
 
     server: WebServer
@@ -69,11 +69,11 @@ class Handler(MachineHandler):
 
 
 def targets(body: dict[str, Any], *, is_local: bool) -> list[dict[str, Any]]:
-    """The document of Prometheus's http_sd for the nodes of the cluster that can be scraped by whoever asks.
+    """The document of Prometheus's http_sd: the nodes of the cluster whose metrics the asking program can reach.
 
-    ``is_local``: that is somebody on this machine. Nobody else reaches a node that serves its metrics on loopback. And
-    such a node is one of them only if it is of this machine, as far as can be told: if others reach it at the address
-    of this node, or if it itself listens on loopback alone.
+    ``is_local``: the program runs on this machine. No other program reaches a node that serves its metrics on loopback.
+    Such a node is listed only if it seems to run on this machine: if its address has the host of this node's address,
+    or is a loopback address itself.
     """
     here = {parse_address(address)[0] for node_id, address, _, _ in body["targets"] if node_id == body["node_id"]}
     groups = []
@@ -82,7 +82,7 @@ def targets(body: dict[str, Any], *, is_local: bool) -> list[dict[str, Any]]:
             host = parse_address(address)[0]
             is_on_loopback = is_loopback(parse_address(metrics_address)[0])
         except ConfigError:
-            continue  # what a node says of itself is anything: it must not keep the others from being found
+            continue  # a node may announce anything; a malformed address must not hide the other nodes
         if not is_on_loopback or (is_local and (host in here or is_loopback(host))):
             labels = {
                 "__meta_paceline_node": node_id,

@@ -1,8 +1,8 @@
 """The table of metrics: one row of METRICS for each, from which /metrics and the table in docs/metrics.md are made.
 
-What is true of the cluster has samples at its leader alone; elsewhere the family is left out, so that a sum over all
-nodes is right and the series of a deposed leader end. Series of peers are those of the nodes that there are: one that
-is gone takes its series with it. Labels have few values: no ids of tasks, no texts of errors, and at most 201 names.
+Metrics of the cluster have samples at its leader only. Other nodes leave the family out, so that a sum over all nodes
+is right and the series of a deposed leader end. Each present peer has series; those of a node that is gone end with it.
+Labels have few values: no ids of tasks, no texts of errors, and at most 201 names.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ Body = dict[str, Any]
 Sample = tuple[tuple[str, ...], Any]
 
 
-class Spec(NamedTuple):
-    """One metric. ``samples``: label values and value of each series, of a body; a histogram's value is a map."""
+class MetricSpec(NamedTuple):
+    """One metric. ``samples``: called with a body, yields the label values and the value of each series; the value of a
+    histogram is a map."""
 
     name: str
     kind: str  # counter, gauge, histogram
@@ -33,7 +34,7 @@ def _each(key: str) -> Callable[[Body], Iterable[Sample]]:
 
 
 def _led(key: str) -> Callable[[Body], Iterable[Sample]]:
-    """Of the leader alone."""
+    """A metric that only the leader has."""
     return lambda body: [((), body["leading"][key])] if body["leading"] else []
 
 
@@ -78,52 +79,52 @@ def _journal_writes(body: Body) -> Iterable[Sample]:
     return [((), body["journal_write"])] if body["journal_write"] else []
 
 
-METRICS: tuple[Spec, ...] = (
+METRICS: tuple[MetricSpec, ...] = (
     # Tasks in the cluster: counted by whoever led, so that the sum over all nodes counts each once.
-    Spec("paceline_tasks_submitted_total", "counter", (), "Tasks that the leader took in.", _one("submitted")),
-    Spec(
+    MetricSpec("paceline_tasks_submitted_total", "counter", (), "Tasks that the leader took in.", _one("submitted")),
+    MetricSpec(
         "paceline_tasks_accepted_total",
         "counter",
         (),
         "Tasks whose acceptance was committed: a majority of the voters has them.",
         _one("accepted"),
     ),
-    Spec(
+    MetricSpec(
         "paceline_tasks_refused_total",
         "counter",
         ("reason",),
         "Calls that the leader did not take in, by why.",
         _each("refused"),
     ),
-    Spec(
+    MetricSpec(
         "paceline_tasks_finished_total",
         "counter",
         ("outcome",),
         "Tasks that ended: succeeded, failed, cancelled, lost (every attempt ended with its worker or node).",
         _each("finished"),
     ),
-    Spec(
+    MetricSpec(
         "paceline_tasks_redelivered_total",
         "counter",
         (),
         "Attempts that were lost with a worker or a node and are made again.",
         _one("redelivered"),
     ),
-    Spec(
+    MetricSpec(
         "paceline_task_duplicate_outcomes",
         "gauge",
         (),
         "Outcomes of tasks that had one already, in the replicated log: each voter has the same figure.",
         _one("duplicates"),
     ),
-    Spec(
+    MetricSpec(
         "paceline_dispatch_latency_seconds",
         "histogram",
         (),
         "From giving a task to a node until its outcome was back at that leader, less the time it ran.",
         _one("dispatch_latency"),
     ),
-    Spec(
+    MetricSpec(
         "paceline_queue_wait_seconds",
         "histogram",
         (),
@@ -131,114 +132,128 @@ METRICS: tuple[Spec, ...] = (
         _one("queue_wait"),
     ),
     # The queue: the leader's.
-    Spec("paceline_tasks", "gauge", ("state",), "Tasks that have not ended, as the leader has them.", _tasks_by_state),
-    Spec(
+    MetricSpec(
+        "paceline_tasks", "gauge", ("state",), "Tasks that have not ended, as the leader has them.", _tasks_by_state
+    ),
+    MetricSpec(
         "paceline_queue_tasks", "gauge", ("priority",), "Tasks that wait for a node, by priority.", _led_each("waiting")
     ),
-    Spec(
+    MetricSpec(
         "paceline_queue_oldest_task_age_seconds",
         "gauge",
         (),
         "How long the oldest waiting task has waited at this leader; 0 if none waits.",
         _led("oldest_s"),
     ),
-    Spec("paceline_queue_bytes", "gauge", (), "Arguments of the tasks that have not ended.", _led("queue_bytes")),
-    Spec("paceline_queue_limit_tasks", "gauge", (), "Above so many tasks none is accepted.", _led("queue_limit_tasks")),
-    Spec("paceline_queue_limit_bytes", "gauge", (), "Above so many bytes none is accepted.", _led("queue_limit_bytes")),
+    MetricSpec("paceline_queue_bytes", "gauge", (), "Arguments of the tasks that have not ended.", _led("queue_bytes")),
+    MetricSpec(
+        "paceline_queue_limit_tasks", "gauge", (), "Above so many tasks none is accepted.", _led("queue_limit_tasks")
+    ),
+    MetricSpec(
+        "paceline_queue_limit_bytes", "gauge", (), "Above so many bytes none is accepted.", _led("queue_limit_bytes")
+    ),
     # What ran on this node.
-    Spec(
+    MetricSpec(
         "paceline_tasks_executed_total",
         "counter",
         ("task", "outcome"),
         "Attempts that ended on this node, by name; the 201st name and later ones are other.",
         _executed,
     ),
-    Spec("paceline_task_run_seconds_total", "counter", ("task",), "Time that tasks ran on this node.", _run_seconds),
-    Spec("paceline_task_duration_seconds", "histogram", (), "How long tasks ran on this node.", _one("duration")),
-    Spec("paceline_slots", "gauge", ("state",), "Workers that are ready on this node: busy, idle.", _each("slots")),
-    Spec("paceline_slots_desired", "gauge", (), "Workers that this node was told to have.", _one("workers")),
-    Spec("paceline_assigned_tasks", "gauge", (), "Tasks on this node that no worker has yet.", _one("assigned")),
-    Spec("paceline_worker_exits_total", "counter", (), "Workers of this node that ended.", _one("worker_exits")),
+    MetricSpec(
+        "paceline_task_run_seconds_total", "counter", ("task",), "Time that tasks ran on this node.", _run_seconds
+    ),
+    MetricSpec("paceline_task_duration_seconds", "histogram", (), "How long tasks ran on this node.", _one("duration")),
+    MetricSpec(
+        "paceline_slots", "gauge", ("state",), "Workers that are ready on this node: busy, idle.", _each("slots")
+    ),
+    MetricSpec("paceline_slots_desired", "gauge", (), "Workers that this node was told to have.", _one("workers")),
+    MetricSpec("paceline_assigned_tasks", "gauge", (), "Tasks on this node that no worker has yet.", _one("assigned")),
+    MetricSpec("paceline_worker_exits_total", "counter", (), "Workers of this node that ended.", _one("worker_exits")),
     # Who leads, and the replicated log.
-    Spec(
+    MetricSpec(
         "paceline_is_leader", "gauge", (), "1 while this node leads.", lambda body: [((), int(bool(body["leading"])))]
     ),
-    Spec(
+    MetricSpec(
         "paceline_ready",
         "gauge",
         (),
         "1 while this node does its part: what /readyz says.",
         lambda body: [((), int(not body["not_ready"]))],
     ),
-    Spec(
+    MetricSpec(
         "paceline_leader_known",
         "gauge",
         (),
         "1 while this node knows a leader.",
         lambda body: [((), int(body["leader_known"]))],
     ),
-    Spec("paceline_term", "gauge", (), "The highest term that this node knows.", _one("term")),
-    Spec(
+    MetricSpec("paceline_term", "gauge", (), "The highest term that this node knows.", _one("term")),
+    MetricSpec(
         "paceline_leader_changes_total", "counter", (), "Leaders that this node came to know.", _one("leader_changes")
     ),
-    Spec("paceline_elections_won_total", "counter", (), "Elections that this node won.", _one("elections_won")),
-    Spec(
+    MetricSpec("paceline_elections_won_total", "counter", (), "Elections that this node won.", _one("elections_won")),
+    MetricSpec(
         "paceline_election_duration_seconds",
         "histogram",
         (),
         "How long this node knew of no leader, each time that it knew one before and after.",
         _one("election"),
     ),
-    Spec("paceline_log_commit_index", "gauge", (), "The last entry that is committed here.", _one("commit_index")),
-    Spec("paceline_log_applied_index", "gauge", (), "The last entry that is applied here.", _one("applied_index")),
-    Spec(
+    MetricSpec(
+        "paceline_log_commit_index", "gauge", (), "The last entry that is committed here.", _one("commit_index")
+    ),
+    MetricSpec(
+        "paceline_log_applied_index", "gauge", (), "The last entry that is applied here.", _one("applied_index")
+    ),
+    MetricSpec(
         "paceline_log_behind_entries",
         "gauge",
         (),
         "Entries that this node's leader has committed and this node has not applied.",
         _one("behind"),
     ),
-    Spec("paceline_log_entries", "gauge", (), "Entries that are kept in memory.", _one("log_entries")),
-    Spec(
+    MetricSpec("paceline_log_entries", "gauge", (), "Entries that are kept in memory.", _one("log_entries")),
+    MetricSpec(
         "paceline_peer_replication_lag_entries",
         "gauge",
         ("peer",),
         "Committed entries that a replica is not known to have, as the leader sees it.",
         _peers(1),
     ),
-    Spec(
+    MetricSpec(
         "paceline_peer_heartbeat_age_seconds",
         "gauge",
         ("peer",),
         "How long the leader has not heard of another node.",
         _peers(0),
     ),
-    Spec(
+    MetricSpec(
         "paceline_nodes", "gauge", ("role", "state"), "Nodes of the cluster, as the leader sees them.", _nodes_by_state
     ),
-    Spec(
+    MetricSpec(
         "paceline_fault_tolerance_nodes",
         "gauge",
         (),
         "Voters that may fail now before no majority is left, as the leader sees it.",
         _led("fault_tolerance"),
     ),
-    Spec("paceline_sessions", "gauge", (), "Clients that are connected to the leader.", _led("sessions")),
-    Spec(
+    MetricSpec("paceline_sessions", "gauge", (), "Clients that are connected to the leader.", _led("sessions")),
+    MetricSpec(
         "paceline_results_kept",
         "gauge",
         (),
         "Results that their owners have not fetched; the same at every replica.",
         _one("results_kept"),
     ),
-    Spec(
+    MetricSpec(
         "paceline_result_bytes",
         "gauge",
         (),
         "What these results take; the same at every replica.",
         _one("result_bytes"),
     ),
-    Spec(
+    MetricSpec(
         "paceline_journal_write_seconds",
         "histogram",
         (),
@@ -246,59 +261,59 @@ METRICS: tuple[Spec, ...] = (
         _journal_writes,
     ),
     # The node process.
-    Spec(
+    MetricSpec(
         "paceline_loop_lag_seconds",
         "histogram",
         (),
         "What one turn of the node's loop took: so long waits what comes meanwhile.",
         _one("turn_time"),
     ),
-    Spec(
+    MetricSpec(
         "paceline_frames_received_total",
         "counter",
         (),
         "Frames from clients, peers and workers.",
         _one("frames_received"),
     ),
-    Spec(
+    MetricSpec(
         "paceline_frames_malformed_total",
         "counter",
         (),
         "Frames that are none of this protocol, or of another version of it.",
         _one("frames_malformed"),
     ),
-    Spec(
+    MetricSpec(
         "paceline_frames_unexpected_total",
         "counter",
         (),
         "Well-formed frames from where such frames may not come.",
         _one("frames_unexpected"),
     ),
-    Spec("paceline_received_bytes_total", "counter", (), "Bytes of frames that came in.", _one("bytes_received")),
-    Spec("paceline_sent_bytes_total", "counter", (), "Bytes of frames that were sent.", _one("bytes_sent")),
-    Spec(
+    MetricSpec("paceline_received_bytes_total", "counter", (), "Bytes of frames that came in.", _one("bytes_received")),
+    MetricSpec("paceline_sent_bytes_total", "counter", (), "Bytes of frames that were sent.", _one("bytes_sent")),
+    MetricSpec(
         "paceline_peer_sends_failed_total",
         "counter",
         (),
         "Batches to peers that could not be sent; they are sent again.",
         _one("peer_sends_failed"),
     ),
-    Spec(
+    MetricSpec(
         "paceline_client_sends_stalled_total",
         "counter",
         (),
         "Times that a client took nothing and its frames had to be kept.",
         _one("client_sends_stalled"),
     ),
-    Spec("paceline_web_exits_total", "counter", (), "Web processes of this node that ended.", _one("web_exits")),
-    Spec(
+    MetricSpec("paceline_web_exits_total", "counter", (), "Web processes of this node that ended.", _one("web_exits")),
+    MetricSpec(
         "paceline_build_info",
         "gauge",
         ("version", "protocol", "python", "compiled", "journal"),
         "1; the labels say what runs.",
         lambda body: [((*body["build"], body["journal"]), 1)],
     ),
-    Spec(
+    MetricSpec(
         "paceline_node_info",
         "gauge",
         ("node", "cluster", "cluster_id"),

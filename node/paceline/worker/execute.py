@@ -2,8 +2,8 @@
 
 The rules of this module:
 
-- Whatever the code of a task does, the worker goes on: each end of it that Python can see is an outcome. sys.exit() and
-  a KeyboardInterrupt that a task raises end the task, not the worker.
+- Whatever a task's code does, the worker goes on: each way to end that Python can see is an outcome. sys.exit() and a
+  KeyboardInterrupt that a task raises end the task, and not the worker.
 - An error reads as if the task had been called directly: frames of the worker and of the event loop are left out.
 - No sockets. Nothing here knows that there is a node.
 """
@@ -36,7 +36,7 @@ _NOT_SHOWN = (
     os.path.join(_STANDARD_LIBRARY, "importlib") + os.sep,
     "<frozen importlib",
 )
-"""Files of frames that lead to the user's code: the worker, the event loop, the import of a module of tasks."""
+"""Files whose frames are left out of tracebacks: the worker, the event loop, the import of the tasks' module."""
 
 
 class TaskRunner:
@@ -77,7 +77,7 @@ class TaskRunner:
 
 
 def _of_result(error: Exception, name: str) -> Exception:
-    """What the packer said, about the result of this task. Its frames say nothing to the author of the task."""
+    """The error of packing a result, with the task's name in its message, and without the packer's own frames."""
     if isinstance(error, UnserializableValue):
         path = error.path.replace("the value", f"the result of {name}", 1)
         return UnserializableValue(path, error.type_name, error.advice)
@@ -110,9 +110,9 @@ def format_traceback(error: BaseException) -> str:
 
 
 def _end_fork(error: BaseException | None) -> NoReturn:
-    """The end of a process that a task forked and that came out of the task's function.
+    """End a process that a task has forked and that has returned from the task's function.
 
-    It must not answer in its parent's name, on a socket that it must not touch. It ends as a script would.
+    It must not answer in place of the worker, and must not touch the worker's socket. It ends as a script does.
     """
     code = 0
     if isinstance(error, SystemExit):

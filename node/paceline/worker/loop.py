@@ -1,7 +1,8 @@
-"""Where a worker runs ``async def`` tasks. Imported with the first of them: asyncio is a fifth of a worker's start.
+"""The event loop in which a worker runs ``async def`` tasks. The worker imports this module with the first such task:
+importing asyncio takes a fifth of a worker's start.
 
-Each task runs in a context of its own, and what it left running is cancelled, as ``asyncio.run`` does. The loop itself
-is kept, since making one costs more than a short task, and so that connections which a module keeps stay usable.
+Each task runs in a context of its own. Coroutines that it left running are cancelled, as ``asyncio.run`` does. The loop
+itself is kept: making one costs more than a short task, and connections that a module keeps stay usable.
 """
 
 from __future__ import annotations

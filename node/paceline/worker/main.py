@@ -2,12 +2,13 @@
 
 The rules of this module:
 
-- One thread, one stream (a socket pair), one task at a time. The worker speaks to its own node only and holds nothing
-  that matters: when it dies, the node knows at once from the kernel, and what it was given goes elsewhere.
-- It says one thing first: that it is ready, with the names it can run, or which module does not import.
-- It blocks where it waits for work. Nothing is polled, since the parent's end is watched beside it (``parent.py``).
-- An outcome leaves when its Run is done, or earlier: before a task that is not known to be short, and once
-  FLUSH_AFTER_NS have passed. So a long task does not hold back the outcomes of short ones before it.
+- One thread, one stream (a socket pair), one task at a time. The worker speaks to its own node only, and keeps no state
+  that matters: when it dies, the kernel tells the node at once, and its tasks go to other workers.
+- The worker speaks first: it is ready, with the names of the tasks that it can run, or a module can't be imported.
+- The worker blocks while it waits for work. It polls nothing, since a thread watches for the node's end
+  (``parent.py``).
+- An outcome is sent when its Run is done, or earlier: before a task that is not known to be short, and once
+  FLUSH_AFTER_NS have passed. So a long task does not hold back the outcomes of short tasks before it.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ SEND_DEADLINE_S = 60
 READ_BYTES = 65_536
 
 _OUTCOME_OVERHEAD_BYTES = 64
-"""More than an outcome takes in a Done frame beside its payload; also more than the frame takes beside its outcomes."""
+"""More than a Done frame needs for one outcome beside its payload, and more than it needs beside its outcomes."""
 
 _logger = logging.getLogger("paceline.worker")
 
@@ -73,7 +74,7 @@ class Worker:
     def __init__(self, link: socket.socket, payload_limit_bytes: int) -> None:
         self._link = link
         self._feed = FrameReader().feed
-        # A result always fits in a Done, with what may wait there already.
+        # A result always fits into a Done, together with the outcomes that may wait already.
         limit_bytes = min(payload_limit_bytes, MAX_FRAME_BYTES - FLUSH_AFTER_BYTES - 2 * _OUTCOME_OVERHEAD_BYTES)
         self._execute = TaskRunner(limit_bytes).execute
         self._traces = b""  # of sampled tasks whose outcomes wait to leave
@@ -135,7 +136,8 @@ class Worker:
             self._send_done(outcomes)
 
     def _trace(self, task_id: bytes, started_ns: int, ended_ns: int) -> None:
-        """Of a sampled task: leaves with its outcome, and before it, so that the node has both when it reports it."""
+        """Note the stamps of a sampled task. They are sent just before its outcome, so that the node has both when it
+        reports the outcome."""
         stamps = ((int(Stage.WORKER_START), started_ns), (int(Stage.WORKER_END), ended_ns))
         self._traces += pack_frame(encode(Trace(task_id, stamps)))
 
@@ -145,9 +147,9 @@ class Worker:
 
 
 def send(link: socket.socket, frame: bytes, before: bytes = b"") -> None:
-    """Send, waiting at most SEND_DEADLINE_S for room. A node that takes nothing for that long gets no more answers.
+    """Send a frame, waiting at most SEND_DEADLINE_S until the node takes it. After that the worker ends.
 
-    ``before``: frames that were packed for the stream already, and leave in the same write."""
+    ``before``: frames that are packed for the stream already, and are sent in the same write."""
     try:
         link.sendall(before + pack_frame(frame))
     except BlockingIOError:
@@ -166,7 +168,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         return _work(link, options.modules, options.payload_limit)
     finally:
-        # The kernel closes it, once it has the exit code: a node whose worker ends its link and lives on kills it.
+        # The kernel closes the link after it has the exit code. If the link ended before, the node would kill the
+        # worker.
         link.detach()
 
 
@@ -177,7 +180,7 @@ def _work(link: socket.socket, modules: Sequence[str], payload_limit_bytes: int)
     if failed is not None:
         send(link, encode(failed))
         return EXIT_MODULE_FAILED
-    # What was imported stays: no collection needs to look at it again, and forked children share its pages.
+    # The imported modules stay: the collector need not look at them again, and forked children share their pages.
     gc.collect()
     gc.freeze()
     send(link, encode(WorkerReady(os.getpid(), tuple(sorted(tasks)))))
@@ -194,8 +197,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _prepare_process() -> None:
-    # The node decides when a worker ends. A handler that does nothing, and not SIG_IGN: the subprocesses of a task
-    # would inherit that, while a handler is reset by exec.
+    # The node decides when a worker ends. This is a handler that does nothing, and not SIG_IGN, which the subprocesses
+    # of a task would inherit; exec resets a handler.
     signal.signal(signal.SIGINT, lambda _signal, _frame: None)
     sys.argv = sys.argv[:1]  # a module that looks at the command line would find the node's arguments
     for stream in (sys.stdout, sys.stderr):
@@ -204,7 +207,7 @@ def _prepare_process() -> None:
 
 
 def _load(modules: Sequence[str]) -> WorkerFailed | None:
-    """Import the modules. The first that fails is the answer: the rest may depend on it."""
+    """Import the modules. Returns the failure of the first that fails, since the others may depend on it; or None."""
     for module in modules:
         try:
             load_module(module)

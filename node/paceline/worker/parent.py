@@ -1,9 +1,9 @@
-"""A child of a node, worker or web process, does not outlive it, however that ends.
+"""A child of a node, worker or web process, ends when the node ends, whatever ends the node.
 
-Two ways, since each has a hole. The child holds one end of a socket pair whose other end only the node holds: when
-that is closed, the node is gone. That works everywhere, but the thread that sees it needs the interpreter, and a task
-may be in C code that does not give it up. On Linux the kernel is asked to kill the child as well. Neither reaches the
-processes that a task started: with the node gone, those are on their own.
+Two mechanisms, since each has a gap. The child has one end of a socket pair whose other end only the node has: when
+that end is closed, the node is gone. This works everywhere, but the thread that sees it needs the interpreter's lock,
+which a task in C code may not release. On Linux the kernel kills the child as well. Neither ends the processes that a
+task started: they outlive the node.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _logger = logging.getLogger("paceline.worker")
 
 def die_with_parent(fd: int) -> None:
     """From now on this process ends when the other end of ``fd`` is closed."""
-    os.set_inheritable(fd, False)  # it was inherited to get here; the subprocesses of tasks have no use for it
+    os.set_inheritable(fd, False)  # this process inherited it; the subprocesses of tasks must not
     if sys.platform == "linux":
         _ask_kernel()
-    # Started after that, so that a parent which died before the kernel was asked is noticed too: its end is closed.
+    # Started after _ask_kernel, so that the end of a node that died before that is noticed, too: its end is closed.
     threading.Thread(target=_watch, args=(fd,), name="paceline-parent", daemon=True).start()
 
 
@@ -40,7 +40,7 @@ def _ask_kernel() -> None:
 
 
 def _watch(fd: int) -> None:
-    """Sleep until the other end hangs up. What arrives on the way is for the main thread, and is not looked at."""
+    """Sleep until the other end is closed. Bytes that arrive are left to the main thread."""
     poller = select.poll()
     poller.register(fd, 0)  # a hang-up is reported whether it is asked for or not
     poller.poll()

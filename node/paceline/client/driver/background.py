@@ -12,7 +12,7 @@ from typing import Final
 
 from paceline.client.driver.resolving import Resolver
 from paceline.client.driver.turns import TICK_S, Turns
-from paceline.client.session.session import Session, State
+from paceline.client.session.session import Session, SessionState
 from paceline.errors import ClientClosed
 
 IDLE_TICK_S = 0.5
@@ -69,5 +69,5 @@ class Background:
     def _rest_s(self) -> float:
         with self._turns.lock:
             busy = self._session.expects_answer or time.monotonic() - self._used_at_s < IDLE_AFTER_S
-            self._is_idle = not busy and self._session.state is not State.SEEKING
+            self._is_idle = not busy and self._session.state is not SessionState.SEEKING
             return IDLE_TICK_S if self._is_idle else TICK_S

@@ -19,7 +19,7 @@ from paceline.client.driver.turns import Ready, Turns
 from paceline.client.future import Callback, Future
 from paceline.client.session.requests import Reply
 from paceline.client.session.sampling import Sampler, Stamps
-from paceline.client.session.session import Session, State
+from paceline.client.session.session import Session, SessionState
 from paceline.errors import ClientClosed
 from paceline.security import CurveKeys
 from paceline_protocol.messages import AdminReply, CancelReply, CancelState, Options, StatusReply
@@ -63,7 +63,7 @@ class Driver:
             now = time.monotonic()
             session.connect(now)
             turns.flush(now)
-        turns.wait_until(lambda: session.state is not State.SEEKING, None)
+        turns.wait_until(lambda: session.state is not SessionState.SEEKING, None)
         if session.failure is not None:
             raise session.failure.with_traceback(None)
 

@@ -1,8 +1,8 @@
 """Which addresses a client says Hello to while it looks for the leader, and when.
 
-A round goes to at most ``ROUND_LIMIT_ADDRESSES`` candidates: where the leader is said to be first, then what the nodes
-told, then what the user gave. With more candidates than that the rounds move on through the list, slowly enough for a
-connection to come up. Pure: the random source and the time come from outside.
+A round goes to at most ``ROUND_LIMIT_ADDRESSES`` candidates: first the address at which the leader is said to be, then
+those that nodes have named, then those that the user gave. With more candidates than that the rounds move on through
+the list, slowly enough for a connection to come up. Pure: the random source and the time come from outside.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ ROUNDS_PER_WINDOW = 10
 LEARNED_LIMIT_ADDRESSES = 64
 
 
-class RandomSource(Protocol):
-    """The part of random.Random that is used here."""
+class Jitter(Protocol):
+    """A source of random delays; ``random.Random`` fits."""
 
     def uniform(self, a: float, b: float) -> float: ...
 
@@ -25,7 +25,7 @@ class RandomSource(Protocol):
 class Candidates:
     """The addresses at which nodes may answer."""
 
-    def __init__(self, given: Iterable[str], random: RandomSource) -> None:
+    def __init__(self, given: Iterable[str], random: Jitter) -> None:
         self.given = list(dict.fromkeys(given))
         self._learned: list[str] = []
         self._random = random
@@ -41,18 +41,19 @@ class Candidates:
         return tuple(dict.fromkeys((*leader, *self._learned, *self.given)))
 
     def add(self, addresses: Iterable[str]) -> None:
-        """Addresses that the user's side found, as by discovery."""
+        """Add addresses that this side found, as by discovery."""
         self.given = list(dict.fromkeys((*self.given, *addresses)))[:LEARNED_LIMIT_ADDRESSES]
 
     def learn(self, addresses: Iterable[str]) -> None:
-        """Addresses that a node knows: they replace what nodes told before, so that old ones are not tried for ever."""
+        """Take the addresses that a node has named. They replace the ones named before, so that old addresses are not
+        tried for ever."""
         self._learned = [address for address in dict.fromkeys(addresses) if address][:LEARNED_LIMIT_ADDRESSES]
 
     def heard_of_leader(self, cluster_id: str, term: int) -> bool:
-        """Somebody is said to lead in that term. False if a leader of a later one is known.
+        """A node names a leader of this term. False if a leader of a later term is known.
 
-        A term without a leader is not noted: it may be that of a candidate that crashed before anybody had it on disk,
-        and then the cluster never comes to it.
+        A term without a leader is not noted: it may be that of a candidate that crashed before any disk had the term,
+        and then the cluster never reaches it.
         """
         if cluster_id != self._cluster_id:
             # A cluster that was formed anew counts its terms from the start.
@@ -63,7 +64,7 @@ class Candidates:
         return True
 
     def redirected(self, term: int, leader_address: str) -> bool:
-        """A node of our cluster names the leader, or "". False if that is older than what is known."""
+        """A node of our cluster names the leader, or "". False if a later term is known."""
         if term < self._term:
             return False
         if leader_address:
@@ -86,5 +87,6 @@ class Candidates:
         self._rounds = 0
 
     def round_interval_s(self) -> float:
-        """With jitter, so that the clients of a failed leader don't fall in step on the next one."""
+        """The time to the next round. With jitter, so that the clients of a failed leader don't all reach the next one
+        at the same time."""
         return ROUND_INTERVAL_S * self._random.uniform(0.8, 1.2)

@@ -1,11 +1,11 @@
 """One attachment to a leader, from its Welcome until it is lost. Made anew for each, as a leader is for each term.
 
-In an epoch Submits and Updates are numbered from 1. It begins with what is outstanding: the client says which accepted
-tasks it waits for, and submits again, under the same ids, whatever was not accepted; then it repeats its requests. It
-ends when the leader says that it leads no more, or says nothing for too long, or when an Update is missing, or the
-connection breaks; the session sees to that, and to the search for the next.
+In an epoch Submits and Updates are numbered from 1. First the client names the accepted tasks that it
+waits for, submits again, under the same ids, the calls that are not accepted, and repeats its requests. The epoch ends
+when the leader says that it does not lead any more, or is silent for too long, when an Update is missing, or when the
+connection breaks. The session then searches for the next leader.
 
-Pure: the caller says what time it is.
+Pure: the caller passes the time.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ WAIT_LIMIT_IDS: Final = 4096
 
 
 class Epoch:
-    """What is between a client and the leader at ``address``. ``proved``: that leader did more than welcome."""
+    """The conversation of a client with the leader at ``address``. ``proved``: that leader has done more than welcome
+    the client."""
 
     def __init__(
         self,
@@ -77,14 +78,14 @@ class Epoch:
     # --- what is due ---------------------------------------------------------------------------------------------
 
     def begin(self, now: float) -> None:
-        """Tell the leader what is outstanding."""
+        """Send the leader what is outstanding."""
         self._send_waits(self._ledger.accepted_ids())
         self.send_queued(now)
         for request in self._requests.to_send(of_any_node=False):
             self._send_request(request)
 
     def tick(self, now: float, expects_answer: bool) -> bool:
-        """Do what is due. False: the leader was silent for too long, and the epoch is over."""
+        """Do what is due. False: the leader has been silent for too long, and the epoch is over."""
         if expects_answer and now >= self.silence.limit_s:
             return False
         if now >= self._say_something_at_s(expects_answer):
@@ -134,7 +135,7 @@ class Epoch:
             self._submits.send_queued(now, prompt=prompt)
 
     def wait_for(self, ids: Iterable[bytes]) -> None:
-        """Have the ends of these tasks told here."""
+        """Have the leader report the ends of these tasks to this session."""
         self._send_waits([*ids, *self._wait_again])
 
     def ask(self, request: Request, now: float) -> None:
@@ -152,7 +153,7 @@ class Epoch:
             self._send(Wait(self.receipts.ack, tuple(ids[start : start + WAIT_LIMIT_IDS])))
 
     def _send(self, message: Wait | Ping) -> None:
-        """Send what carries the acknowledgement."""
+        """Send a message that carries the acknowledgement."""
         self._output.outbox.append((self.address, codec.encode(message)))
         self.receipts.acknowledged()
 
@@ -166,10 +167,10 @@ class Epoch:
         refused: Sequence[tuple[bytes, int, str]],
         results: Sequence[Result],
     ) -> bool:
-        """An Update, by its fields. Idempotent. False: one before it is missing, and the epoch is over: only a new one,
-        with a Wait, brings back what that said.
+        """An Update, by its fields. Idempotent. False: an Update before it is missing, and the epoch is over; only a
+        new epoch, which begins with a Wait, brings back what that Update said.
 
-        What is reported is noted before it is forgotten, so that an interrupt loses nothing."""
+        Each end goes into the output before the ledger forgets the task, so that an interrupt loses nothing."""
         self.proved = True
         ledger, output = self._ledger, self._output
         tasks, sent = ledger.tasks, ledger.sent
@@ -183,7 +184,9 @@ class Epoch:
         for task_id, code, detail in refused:
             self._on_refused(task_id, code, detail, now)
         misses_one = self.receipts.misses_one_before(update_seq)
-        if not misses_one:  # `accepted` means all but what was refused before, which the missing one may have said
+        if (
+            not misses_one
+        ):  # `accepted` means all tasks but those refused before, and the missing Update may have refused some
             for seq in accepted:
                 if seq in sent:  # not so if all its tasks ended
                     ids = ledger.accept(seq)
@@ -212,7 +215,7 @@ class Epoch:
         self._output.failed.append((task_id, refusal_error(call, code, detail, self._payload_limit_bytes)))
 
     def on_message(self, message: Message, now: float) -> bool:
-        """Any other message. False: this node leads no more, and the epoch is over."""
+        """Any other message. False: the node does not lead any more, and the epoch is over."""
         if isinstance(message, Pong):
             self.proved = True
         elif isinstance(message, Redirect):
@@ -237,7 +240,8 @@ class Epoch:
                     self._ledger.end(task_id)
 
     def _on_failure(self, failure: Failure, now: float) -> None:
-        """The leader could not take a frame and can't tell which, so this concerns all that it has not accepted."""
+        """The leader could not read a frame and can't tell which. So this concerns all calls that it has not
+        accepted."""
         if failure.code == Refusal.NOT_READY:
             self._ledger.requeue_sent()
             self._back_off(failure.detail, now)

@@ -1,4 +1,5 @@
-"""What a session hands to its shell. One object for the client's life, filled by whoever has something to say."""
+"""What a session hands to its shell. There is one such object for the client's life, and all parts of the session fill
+it."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ class Output:
     - ``accepted``: the ids of tasks that the cluster has accepted. Filled for a relay alone.
     - ``traces``: of sampled calls, as the leader told them.
 
-    ``malformed_frames`` counts the frames that held no message, or none for a client.
+    ``malformed_frames`` counts the frames that held no message for a client.
     """
 
     __slots__ = ("accepted", "failed", "malformed_frames", "outbox", "results", "traces")

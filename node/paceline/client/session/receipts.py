@@ -1,11 +1,11 @@
-"""Which Updates of one epoch are here, and up to which of them the leader is told so.
+"""Which Updates of one epoch were received, and which are acknowledged.
 
-An acknowledgement travels with whatever is sent next, and if nothing is, after ``ACK_DELAY_S`` by itself. What is
-acknowledged, the cluster forgets.
+An acknowledgement travels with the next message to the leader; if there is none, it is sent by itself after
+``ACK_DELAY_S``. The cluster forgets the results of acknowledged Updates.
 
 A relay passes results on, and acknowledges an Update only when all its results are released: until then the cluster
-keeps them, and gives them to whoever submits the task again. Acknowledgements go in order, so one result that is held
-keeps the later ones, too. Pure.
+keeps them, and sends them to a client that submits the task again. Updates are acknowledged in order, so one result
+that is held holds the later ones, too. Pure.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ ACK_DELAY_S: Final = 0.05
 
 
 class Receipts:
-    """``seen``: every Update up to this number is here. ``ack``: up to this one it may be forgotten; less than ``seen``
-    only while results are held. ``ack_due_s``: when that has to be said; math.inf if it has been."""
+    """``seen``: every Update up to this number was received. ``ack``: every Update up to this number may be forgotten;
+    it is less than ``seen`` only while results are held. ``ack_due_s``: when the acknowledgement is due; math.inf if it
+    was sent."""
 
     def __init__(self) -> None:
         self.seen = 0
@@ -29,11 +30,11 @@ class Receipts:
         self._held_in: dict[bytes, int] = {}  # id -> the Update that brought its result
 
     def misses_one_before(self, update_seq: int) -> bool:
-        """An Update was dropped on the way, before this one."""
+        """Whether an Update before this one was lost on the way."""
         return update_seq > self.seen + 1
 
     def received(self, update_seq: int, now: float) -> None:
-        """This Update is here, and all before it."""
+        """This Update was received, and all before it."""
         if update_seq > self.seen:
             self.seen = update_seq
             self._advance(now)
@@ -43,13 +44,14 @@ class Receipts:
         self.ack_due_s = math.inf
 
     def hold(self, task_id: bytes, update_seq: int) -> None:
-        """This Update brought its result. An earlier one may have, if the task was submitted again since."""
+        """This Update brought the result of the task. An earlier one may have done so, too, if the task was submitted
+        again."""
         self._let_go(task_id)
         self._held[update_seq] = self._held.get(update_seq, 0) + 1
         self._held_in[task_id] = update_seq
 
     def release(self, ids: Iterable[bytes], now: float) -> None:
-        """The results of these tasks are held no longer. Ids of which none is held are ignored."""
+        """Stop holding the results of these tasks. Ids without a held result are ignored."""
         for task_id in ids:
             self._let_go(task_id)
         self._advance(now)

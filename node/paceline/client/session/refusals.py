@@ -1,8 +1,8 @@
-"""What a refusal means: the exception for a call that the cluster does not take, and for how long it is asked again if
-it says that it is not ready.
+"""What a refusal leads to: the exception of a call that the cluster refuses, or another try if the cluster is not
+ready.
 
-A cluster that is forming, or has just changed its leader, is not ready yet. It is asked again after growing pauses,
-and by whichever leader it has then: how long it has been so outlives the epochs. Pure.
+A cluster that is forming, or has just changed its leader, is not ready yet. The client tries again after growing
+pauses, with whichever leader there is then. So the time since the cluster was last ready outlives the epochs. Pure.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from paceline.client.session.candidates import RandomSource
+from paceline.client.session.candidates import Jitter
 from paceline.errors import FeatureLevelTooLow, NoLeader, QueueFull, RequestRefused, ResultUnknown, UnknownTask
 from paceline_protocol.errors import PayloadTooLarge
 from paceline_protocol.messages import Call, Refusal
@@ -22,8 +22,8 @@ RETRY_MAX_S: Final = 1.0
 class Unready:
     """Since when the cluster has refused calls because it was not ready, and how long to wait before the next try."""
 
-    def __init__(self, limit_s: float, random: RandomSource) -> None:
-        """``limit_s``: for so long it is asked again."""
+    def __init__(self, limit_s: float, random: Jitter) -> None:
+        """``limit_s``: for how long the client tries again."""
         self._limit_s = limit_s
         self._random = random
         self._since_s = math.inf
@@ -41,12 +41,13 @@ class Unready:
         return pause_s
 
     def took_something(self) -> None:
-        """A leader has accepted a call, or told a result."""
+        """A leader has accepted a call, or sent a result."""
         self._since_s = math.inf
         self._pause_s = RETRY_MIN_S
 
     def give_up(self, now: float) -> NoLeader | None:
-        """The error for what is refused, once that has gone on for too long. Then the time starts again."""
+        """The error for refused calls, once the cluster has been unready for ``limit_s``; else None. Then the time
+        starts again."""
         if now < self._since_s + self._limit_s:
             return None
         error = NoLeader(now - self._since_s, self._detail)
@@ -54,7 +55,7 @@ class Unready:
         return error
 
     def forget(self) -> None:
-        """Nothing is wanted of the cluster any more."""
+        """Nothing is outstanding any more, so the time does not count."""
         self._since_s = math.inf
 
 

@@ -1,7 +1,7 @@
-"""A session for a relay, which passes on what others want.
+"""The session of a relay, a client that submits for others.
 
-It names the tasks that the cluster has accepted, in ``output.accepted``. And what a result's Update brought is
-acknowledged only once the shell has called :meth:`RelaySession.release` for each of its results (``receipts.py``).
+It reports the tasks that the cluster has accepted, in ``output.accepted``. And it acknowledges an Update only once the
+shell has called :meth:`RelaySession.release` for each of its results (``receipts.py``).
 """
 
 from __future__ import annotations
@@ -18,13 +18,15 @@ class RelaySession(Session):
     _relays: ClassVar[bool] = True
 
     def ask_again(self, ids: Iterable[bytes], now: float) -> None:
-        """Have the ends of these accepted tasks told here, if another session submitted the same ones since."""
+        """Have the leader report the ends of these accepted tasks to this session, if another session has submitted
+        them since."""
         if self._epoch is not None:
             accepted = set(self.ledger.accepted_ids())
             self._epoch.wait_for(task_id for task_id in ids if task_id in accepted)
 
     def look_up(self, task_id: bytes, now: float) -> None:
-        """Have the end of this task told here if the cluster has it, and ResultUnknown otherwise."""
+        """Have the leader report the end of this task if the cluster has it. Otherwise the task fails with
+        ResultUnknown."""
         if not self.ledger.tasks:
             self._begin_waiting(now)
         self.ledger.add_accepted(task_id)
@@ -34,7 +36,7 @@ class RelaySession(Session):
             self.connect(now)
 
     def release(self, ids: Iterable[bytes], now: float) -> None:
-        """The cluster may forget the results of these tasks. Ids of which no result is held are ignored: what came
-        before the last change of leaders, the cluster keeps until its own limits drop it."""
+        """The cluster may forget the results of these tasks. Ids without a held result are ignored: results that
+        arrived before the last change of leaders stay in the cluster until its own limits drop them."""
         if self._epoch is not None:
             self._epoch.receipts.release(ids, now)

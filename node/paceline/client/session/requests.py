@@ -1,13 +1,12 @@
-"""What a client has asked the cluster, apart from its calls, until the answers are here.
+"""The requests of a client that have no answer yet: cancel, status, and changes of the cluster.
 
-One rule for every kind of request: it is sent when it is made, to whoever may answer it and is connected; it is sent
-again, as it stands, to each that is connected later; that ends when it is answered, or when nobody waits for the answer
-any more. So a request reaches one node after another until one answers, and may be carried out twice: each kind is such
-that the second time changes nothing. Only the first answer counts.
+One rule holds for every kind. A request is sent when it is made, to each connected node that may answer it, and sent
+again to each such node that is connected later, until it is answered or nobody waits for the answer any more. So a
+request may be carried out twice; every kind is such that the second time changes nothing. Only the first answer counts.
 
-Where kinds differ is their :class:`Rule`. And a Cancel becomes smaller on the way: whoever was given the result of a
-task knows that it is over, and the next leader need not. It may have to run the task again, and must not be asked to
-cancel it instead. When every task of a Cancel has ended so, that is its answer.
+The kinds differ by their :class:`Rule`. And a Cancel shrinks: a task whose result has arrived is taken out of it. The
+next leader may not know of that result and may have to run the task again, and must not cancel it instead. When every
+task of a Cancel has ended so, that is its answer.
 
 Pure bookkeeping: the search and the epoch send.
 """
@@ -36,8 +35,8 @@ Reply: TypeAlias = CancelReply | StatusReply | AdminReply
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """``answer``: the kind of message that answers it. ``of_any_node``: a node that does not lead answers it as well.
-    ``behind_calls``: it concerns calls that may be queued, and the leader has to be given those first."""
+    """``answer``: the class of the reply. ``of_any_node``: a node that does not lead answers it, too. ``behind_calls``:
+    it concerns calls that may be queued, which must be sent to the leader first."""
 
     answer: type[Reply]
     of_any_node: bool
@@ -51,11 +50,11 @@ RULES: Final[dict[type[Request], Rule]] = {
 }
 
 _OPEN: Final = 0
-"""Beside the numbers of CancelState: what became of the task is not known."""
+"""Beside the numbers of CancelState: the state of the task is not known yet."""
 
 
 class Requests:
-    """Requests by their number. ``replies``: those that are answered, until :meth:`forget`."""
+    """Requests by their number. ``replies``: the answers, until :meth:`forget`."""
 
     def __init__(self) -> None:
         self.replies: dict[int, Reply] = {}
@@ -73,13 +72,13 @@ class Requests:
         return self._numbers
 
     def add(self, request: Request) -> None:
-        """Somebody waits for the answer to this."""
+        """Add a request whose answer somebody waits for."""
         self._unanswered[request.request] = request
         if isinstance(request, Cancel):
             self._cancels[request.request] = dict.fromkeys(request.ids, _OPEN)
 
     def to_send(self, *, of_any_node: bool) -> list[Request]:
-        """The unanswered ones that any node answers, or those that the leader alone does, oldest first."""
+        """The unanswered requests that any node answers, or those that only the leader answers, oldest first."""
         return [request for request in self._unanswered.values() if RULES[type(request)].of_any_node is of_any_node]
 
     def note_results(self, results: Iterable[Result]) -> None:
@@ -101,7 +100,7 @@ class Requests:
             self._answer(CancelReply(number, tuple(states.items())))
 
     def answered(self, reply: Reply) -> bool:
-        """A node answers. False: nobody waits for that, or it is known already."""
+        """A node has replied. False: nobody waits for the reply, or it is a second one."""
         number = reply.request
         request = self._unanswered.get(number)
         if request is None or type(reply) is not RULES[type(request)].answer:
@@ -122,11 +121,11 @@ class Requests:
         self._cancels.pop(number, None)
 
     def forget(self, number: int) -> None:
-        """Nobody waits for this answer any more."""
+        """Nobody waits for the answer of this request any more."""
         self._drop(number)
         self.replies.pop(number, None)
 
     def clear(self) -> None:
-        """Nothing is to be asked any more. What is answered stays."""
+        """Drop all requests without an answer. The answers stay."""
         self._unanswered.clear()
         self._cancels.clear()

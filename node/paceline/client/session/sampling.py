@@ -1,8 +1,8 @@
-"""Which calls of a client are traced, and what became of that. Pure: the caller says what time it is.
+"""Chooses the calls of a client that are traced, and collects their stamps. Pure: the caller passes the time.
 
-Every so many calls one is, counted from the first: which ones does not depend on time or chance. Its stamps come in two
-parts, in any order: the client's own, and what the leader told (:class:`Trace`). A part whose other half never comes,
-since a trace can be lost, is dropped when TRACES_LIMIT_TASKS later ones are there.
+The first call is traced, and then every N-th, so the choice does not depend on time or chance. The stamps of a call
+come in two halves, in any order: the client's own, and those of the :class:`Trace` that the leader sends. A trace can
+be lost; the other half is dropped when TRACES_LIMIT_TASKS later ones are there.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TypeAlias
 from paceline_protocol.messages import TRACED, Options, Stage, Trace
 
 TRACES_LIMIT_TASKS = 4_096
-"""Calls that came back and whose stamps nobody has taken. Beyond it the oldest are dropped."""
+"""How many ended calls keep their stamps until somebody takes them. At the limit the oldest are dropped."""
 
 Stamps: TypeAlias = dict[int, int]
 """Stage -> nanoseconds of the monotonic clock, in the order of the way."""
@@ -25,7 +25,7 @@ class Sampler:
     calls that have not come back were submitted, in nanoseconds; bounded by the calls that may be outstanding."""
 
     def __init__(self, every: int) -> None:
-        """Every so many calls one; 0: none."""
+        """``every``: one of so many calls is traced; 0: none."""
         self.next_serial = 1 if every else 0
         self.under_way: dict[bytes, int] = {}
         self._every = every
@@ -33,7 +33,7 @@ class Sampler:
         self._told: deque[Trace] = deque(maxlen=TRACES_LIMIT_TASKS)
 
     def sample(self, task_id: bytes, options: Options | None, at_ns: int) -> Options:
-        """The call whose turn it is is submitted now. Returns its options."""
+        """The next call to trace is submitted now. Returns its options."""
         self.next_serial += self._every
         self.under_way[task_id] = at_ns
         return {**(options or {}), "trace": TRACED}
@@ -43,11 +43,11 @@ class Sampler:
         self._came_back.append((task_id, self.under_way.pop(task_id), at_ns))
 
     def tell(self, traces: Iterable[Trace]) -> None:
-        """What the leader says."""
+        """Take in the traces that the leader has sent."""
         self._told.extend(traces)
 
     def take(self) -> dict[bytes, Stamps]:
-        """The stamps of the calls of which both parts are here, each once."""
+        """Take the stamps of the calls of which both halves have arrived."""
         told = {trace.id: trace.stamps for trace in self._told}
         whole: dict[bytes, Stamps] = {}
         for task_id, submitted_ns, back_ns in self._came_back:

@@ -1,10 +1,10 @@
-"""One search for the leader: whom the client says Hello to, and when it gives up.
+"""One search for the leader: to which nodes the client says Hello, and when it gives up.
 
-It says Hello to several nodes at a time until one answers that it leads itself, or names who does. A search lasts until
-a leader has proved itself: one that welcomes the client, and then only redirects it or is silent, is none, and the time
-without a leader goes on.
+The client says Hello to several nodes at a time until one answers that it leads itself, or names the leader. A search
+lasts until a leader has proved itself. A node that welcomes the client as its leader, and then only redirects it or is
+silent, does not count, and the time without a leader goes on.
 
-Pure: the session calls with the time, and does the rest.
+Pure: the session passes the time, and carries out what the search decides.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class SearchOptions:
 
 
 class Search:
-    """``answered``: some node has. ``connections``: the addresses of the nodes that are greeted; after
-    :meth:`settle`, that of the leader alone."""
+    """``answered``: whether any node has answered. ``connections``: the addresses to which a Hello was sent; after
+    :meth:`settle` only that of the leader."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class Search:
         self._next_round_s = now + self._candidates.round_interval_s()
 
     def hurry(self, now: float) -> None:
-        """There are more candidates: the next round is due now."""
+        """More candidates are known: the next round is due now."""
         self._next_round_s = now
 
     def begin_waiting(self, now: float) -> None:
@@ -121,7 +121,7 @@ class Search:
     # --- what nodes answer ---------------------------------------------------------------------------------------
 
     def on_welcome(self, welcome: Welcome) -> bool:
-        """True: it is the leader that answers."""
+        """A node has answered. True: it is the leader."""
         wanted = self._options.cluster_name
         if wanted and welcome.cluster_name != wanted:
             return False
@@ -149,13 +149,13 @@ class Search:
         self._close_all_but({address})
 
     def resume(self, now: float) -> None:
-        """The leader that was found is none: go on."""
+        """The node that was found does not lead: go on searching."""
         self._next_round_s = max(now, self._next_round_s)
         self._candidates.restart()
         self.close()
 
     def successor(self, now: float) -> Search:
-        """The search for the next leader, after the one that was found was lost."""
+        """The search for the next leader, after the leader that was found is lost."""
         self.close()
         return Search(
             self._options,

@@ -23,7 +23,7 @@ from collections.abc import Iterable
 from enum import Enum
 from typing import ClassVar, Final
 
-from paceline.client.session.candidates import Candidates, RandomSource
+from paceline.client.session.candidates import Candidates, Jitter
 from paceline.client.session.epoch import Epoch
 from paceline.client.session.ledger import CallLedger
 from paceline.client.session.output import Output
@@ -50,7 +50,7 @@ OUTSTANDING_LIMIT_TASKS: Final = 200_000
 UNACCEPTED_LIMIT_BYTES: Final = 256 * 1024 * 1024
 
 
-class State(Enum):
+class SessionState(Enum):
     """IDLE: nobody wants anything. SEEKING: looking for the leader. ATTACHED: talking to it."""
 
     IDLE = "idle"
@@ -59,8 +59,8 @@ class State(Enum):
 
 
 class Session:
-    """What the shell talks to. ``ledger`` is for it to read. ``failure``: why the last search for a leader was given
-    up. ``payload_limit_bytes``: of the packed arguments of a call, as the last leader said."""
+    """The session of one client. The shell may read ``ledger``. ``failure``: why the last search for a leader was given
+    up. ``payload_limit_bytes``: the limit of the last leader for the packed arguments of a call."""
 
     _relays: ClassVar[bool] = False
 
@@ -69,7 +69,7 @@ class Session:
         client_id: bytes,
         addresses: Iterable[str],
         *,
-        random: RandomSource,
+        random: Jitter,
         cluster_name: str = "",
         connect_timeout_s: float = 10.0,
         failover_timeout_s: float = 30.0,
@@ -92,10 +92,10 @@ class Session:
     # --- what the shell asks -------------------------------------------------------------------------------------
 
     @property
-    def state(self) -> State:
+    def state(self) -> SessionState:
         if self._epoch is not None:
-            return State.ATTACHED
-        return State.IDLE if self._search is None else State.SEEKING
+            return SessionState.ATTACHED
+        return SessionState.IDLE if self._search is None else SessionState.SEEKING
 
     @property
     def is_idle(self) -> bool:
@@ -108,7 +108,7 @@ class Session:
 
     @property
     def has_room(self) -> bool:
-        """False at a limit: then submit nothing before something ended or was accepted."""
+        """Whether the shell may submit. False at a limit, until calls have ended or were accepted."""
         ledger = self.ledger
         return len(ledger.tasks) < self._outstanding_limit_tasks and ledger.unaccepted_bytes < UNACCEPTED_LIMIT_BYTES
 
@@ -146,7 +146,7 @@ class Session:
             self.tick(now)
 
     def submit(self, call: Call, now: float, *, prompt: bool = False) -> None:
-        """Take over a call. The shell asks :attr:`has_room` first. ``prompt``: somebody waits until it is accepted."""
+        """Submit a call. The shell looks at :attr:`has_room` first. ``prompt``: somebody waits for its acceptance."""
         ledger = self.ledger
         if not ledger.tasks:
             self._begin_waiting(now)
@@ -159,12 +159,12 @@ class Session:
             self.connect(now)
 
     def press(self, task_id: bytes, now: float) -> None:
-        """Somebody waits until this task is accepted: it does not wait for a batch to fill."""
+        """Somebody waits for the acceptance of this task: send it without waiting for more calls."""
         if self.ledger.is_queued(task_id):
             self.press_all(now)
 
     def press_all(self, now: float) -> None:
-        """Somebody waits until everything is accepted."""
+        """Somebody waits for the acceptance of all tasks."""
         if self._epoch is not None:
             self._epoch.send_queued(now, prompt=True)
 

@@ -1,7 +1,7 @@
-"""The child processes of a node as its reactor sees them: when they start, talk, end, and are replaced.
+"""The child processes of a node as its reactor sees them: they start, talk, end, and are replaced.
 
-A child is known in two places, to the pool that owns its process and to the transport that has its link. What changes
-in one changes in the other here, in such an order that nobody watches a file descriptor that is another's by then.
+Two objects know a child: the pool, which owns its process, and the transport, which has its link. This module changes
+both together, in such an order that the transport never watches a file descriptor that has been closed and reused.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ _logger = logging.getLogger("paceline.node")
 
 
 class WorkerChildren:
-    """The pools, joined to the transport that talks to their processes and watches them: the workers, and the web
-    process if there is one, of whose end nobody else need know."""
+    """The pools of a node, and the transport that talks to their processes and watches them: the workers, and the web
+    process if there is one. The end of the web process is handled here, and the core does not hear of it."""
 
     def __init__(
         self,
@@ -51,11 +51,11 @@ class WorkerChildren:
         return None
 
     def _reap(self, pool: ChildPool, child: Child, fd: int) -> tuple[bytes, str] | None:
-        self._transport.remove_child(child.id)  # before the pool closes the link, and its number is another's
+        self._transport.remove_child(child.id)  # before the pool closes the link, whose number may then be reused
         ended = pool.reap(fd)
         if ended is None:
-            # The link has ended. Most often the worker is about to, and the kernel has its exit code by then; one that
-            # lives on can be given nothing and tells nothing.
+            # The link has ended and the process has not. Most often the worker is about to exit; in any case it can't
+            # be given tasks any more, and reports none.
             pool.kill(child.id)
             self._transport.watch(child.fd)  # is watched, but for a child without a pidfd: its fd is the link
         return ended
@@ -71,5 +71,5 @@ class WorkerChildren:
     def _add(self, pool: ChildPool, children: list[Child]) -> None:
         for child in children:
             self._transport.add_child(child.id, pool.kind, child.link)
-            if child.fd != child.link.fileno():  # else the link, whose end the transport reports, is all there is
+            if child.fd != child.link.fileno():  # else the link is all there is to watch, and the transport does
                 self._transport.watch(child.fd)

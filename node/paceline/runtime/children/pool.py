@@ -1,20 +1,20 @@
-"""The worker processes of a node: starting them, noticing their end, replacing them, ending them.
+"""Pools of child processes: they start the processes of a node, notice their ends, replace them, and end them.
 
 The rules of this module:
 
-- The end of a child comes from the kernel, through a file descriptor that the reactor watches (a pidfd on Linux), and
-  not from a timeout: what a crashed worker ran is given away again at once.
-- A child that can't live must not take the machine with it. One that dies within QUICK_DEATH_S of its start, or that
-  can't import a module, is replaced after a pause, which doubles with each such death in a row.
-- Each child leads a session of its own. Ctrl-C in a terminal goes to the foreground group, so it reaches the node
-  alone, which lets its workers finish. (A group alone would do for that, but a background group that writes to a
-  terminal with ``tostop`` set is stopped.) And what a task started is ended with its worker: the attempt is run again,
-  and two of it must not run side by side.
-- Each child gets one end of a socket pair. What travels on it is the transport's business: nothing here sends or
-  receives, and ``now`` is the caller's: seconds of any clock that never goes back.
+- The node learns of a child's end from the kernel, through a file descriptor that the reactor watches (a pidfd on
+  Linux), and not from a timeout: the tasks of a crashed worker are dispatched again at once.
+- A child that can't live must not overload the machine. If a child dies within QUICK_DEATH_S of its start, or can't
+  import a module, it is replaced after a pause, which doubles with each such death in a row.
+- Each child leads a session of its own. Ctrl-C in a terminal goes to the foreground group, so it reaches only the node,
+  which lets its workers finish. (A group alone would do for that, but a background group that writes to a terminal with
+  ``tostop`` set is stopped.) When a worker ends, the processes that its task started are killed with it: the attempt is
+  run again, and the two must not run side by side.
+- Each child gets one end of a socket pair. The transport sends and receives on the other end, and nothing here does.
+  ``now`` is in seconds of any clock that never goes back.
 
-Linux kills a child with the *thread* that started it (``worker/parent.py``), so start and respawn are for a thread that
-lives as long as the node.
+Linux kills a child when the *thread* that started it ends (``worker/parent.py``), so ``start`` and ``respawn`` must be
+called from a thread that lives as long as the node.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ BACKOFF_MAX_S = 10.0
 KILLED_END_LIMIT_S = 5.0
 """How long stop waits for children that were killed: one may be stuck in the kernel, on a file system that is gone."""
 EXIT_MODULE_FAILED = 3
-"""As in ``worker/main.py``, which this side must not import."""
+"""The same number as in ``worker/main.py``, which the node must not import."""
 
 _logger = logging.getLogger("paceline.pool")
 
@@ -59,11 +59,11 @@ class Child:
 
 @dataclass(slots=True)
 class _Slot:
-    """A place for one child, and what happened to those who were in it."""
+    """The place of one child, and what became of the children that had it before."""
 
     child: Child | None = None
     quick_deaths: int = 0  # in a row
-    unweighed: Child | None = None  # ended, and the pause before its successor is not yet decided
+    unweighed: Child | None = None  # it has ended, and the pause before its successor is not decided yet
     module_failed: bool = False
     due: float = 0.0  # when the next child may start
 
@@ -97,7 +97,7 @@ class ChildPool:
 
     @property
     def fds(self) -> tuple[int, ...]:
-        """What to watch: each becomes readable when its child has ended."""
+        """The descriptors to watch: each becomes readable when its child has ended."""
         return tuple(self._by_fd)
 
     def start(self, now: float = float("-inf")) -> None:
@@ -139,7 +139,7 @@ class ChildPool:
                 continue
             try:
                 started.append(self._spawn(slot, now))
-            except OSError as error:  # no memory, or no process or file descriptor left: later there may be
+            except OSError as error:  # out of memory, processes or file descriptors: try again later
                 slot.quick_deaths += 1
                 slot.due = now + _pause_s(slot.quick_deaths)
                 _logger.error("no %s could be started (%s); next try in %.1f s", self._program, error, slot.due - now)
@@ -152,7 +152,8 @@ class ChildPool:
         return min((self._due(slot, now) for slot in self._slots if slot.child is None), default=None)
 
     def kill(self, worker_id: bytes) -> None:
-        """Kill a child and what its task started. Its fd tells of its end as of any other. Unknown ids are ignored."""
+        """Kill a child and the processes that its task started. Its fd becomes readable as at any end. Unknown ids are
+        ignored."""
         child = self.workers.get(worker_id)
         if child is not None:
             _signal_session(child, signal.SIGKILL)
@@ -268,14 +269,14 @@ def _readable(fd: int, timeout_s: float) -> bool:
 def _collect(child: Child) -> int:
     """The return code of a child that has ended (see Popen.returncode)."""
     if child.fd != child.link.fileno():
-        # What its task started ends with it. Before wait: until then the kernel gives its number to nobody else.
+        # Kill what its task started. Before wait(), since until then the kernel does not reuse the process's number.
         _signal_session(child, signal.SIGKILL)
         return child.process.wait()
     try:
         # The descriptors of an ending process are closed a moment before it can be waited for.
         return child.process.wait(timeout=QUICK_DEATH_S)
     except subprocess.TimeoutExpired:
-        # Its code closed the descriptor. Without a link it can't be watched any more.
+        # The child is alive, and its code has closed the link. Without the link its end can't be noticed, so kill it.
         _signal_session(child, signal.SIGKILL)
         return child.process.wait()
 

@@ -1,8 +1,9 @@
-"""The node's end of its web process: the socket that listens, the child that answers there, and what it is told.
+"""The node's side of its web process: the listening socket, the child that answers there, and the body of a
+MetricsReply.
 
-The socket is opened here, once, and inherited: a port that is taken is found out before anything runs, and the address
-outlives the child. A child that ends is replaced, ever more slowly if that goes on (``pool.py``); the node goes on
-meanwhile, and who asks waits.
+The node opens the socket once, and the child inherits it. So a port that is taken is found before anything runs, and
+the address outlives the child. A child that ends is replaced, with growing pauses if that repeats (``pool.py``). The
+node goes on meanwhile, and HTTP requests wait.
 """
 
 from __future__ import annotations
@@ -65,9 +66,11 @@ class Web:
 
 
 def open_web(config: NodeConfig, node_address: str) -> Web | None:
-    """What ``config.metrics`` says. Raises PortInUse or ConfigError for an address that was asked for and can't be had.
+    """Open the socket that ``config.metrics`` asks for; None if it is off. Raises PortInUse or ConfigError if an
+    address was configured and can't be used.
 
-    One that nobody asked for is no reason not to start: then it is any free port, and if there is none, no metrics.
+    If none was configured and the default port is in use, any free port is taken. If there is none, the node starts
+    without metrics.
     """
     if config.metrics == METRICS_OFF:
         return None
@@ -91,7 +94,8 @@ def open_web(config: NodeConfig, node_address: str) -> Web | None:
 
 
 class MetricsSource:
-    """What the web process is told: the core's counts, and those of what is around it."""
+    """Makes the bodies of MetricsReplies: the counts of the core, and those of the reactor, the journal and the
+    pools."""
 
     def __init__(self, reactor: Reactor, journal: DiskJournal | None, workers: int) -> None:
         self.web_exits = 0

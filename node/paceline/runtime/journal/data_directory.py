@@ -1,13 +1,13 @@
 """The data directory of one node: who it is, what it has promised, and that nobody else writes there.
 
     lock             held as long as the process lives; holds its pid
-    identity.json    ids, what it consented to, how it last stopped, and whether somebody made it the only voter
+    identity.json    ids, consents, how the node last stopped, and whether an operator made it the only voter
     journal/         segments and snapshots (recovery.py, journal.py)
-    lost-1/ ...      what must not be used any more, kept for a person to look at
+    lost-1/ ...      data that must not be used any more, kept for a person to look at
 
-An identity without its journal is a node that forgot what it promised: it must not vote under its old name. With the
-journal "os" that is also what a crash of the whole machine makes of it. What counts is how the journal was written
-last, which the identity says, and not how it is to be written from now on.
+A node whose identity is there and whose journal is gone has forgotten what it promised: it must not vote under its old
+id. With the journal mode "os" a crash of the whole machine has the same effect. The mode that counts is the one in
+which the journal was last written; identity.json has that, whatever mode the node is started with now.
 """
 
 from __future__ import annotations
@@ -43,15 +43,16 @@ _logger = logging.getLogger("paceline.journal")
 
 
 def default_directory(cluster_name: str, port: int) -> Path:
-    """Where a node of this cluster and port keeps its data if nobody says otherwise."""
+    """Where a node of this cluster and port keeps its data by default."""
     return platformdirs.user_state_path("paceline") / (cluster_name or "local") / str(port)
 
 
 @dataclass(frozen=True, slots=True)
 class UnsafeRecovery:
-    """That somebody made this node the only voter of a new cluster (``unsafe_recovery.py``). Kept as long as the node.
+    """The record of an operator making this node the only voter of a new cluster (``unsafe_recovery.py``). It is kept
+    for as long as the node.
 
-    ``finished``: the journal says so too. Until then the node must not start.
+    ``finished``: the journal has been changed, too. Until then the node must not start.
     """
 
     at: str  # UTC, ISO 8601
@@ -97,12 +98,13 @@ class Storage:
 
     @classmethod
     def open_stopped(cls, directory: Path, files: Files | None = None) -> Storage:
-        """The same for a directory that no node is to run on now, whichever cluster it belongs to."""
+        """Open a directory of any cluster to look at it or to recover it, and not to run a node on it."""
         return cls._open(directory, files, None, None)
 
     @classmethod
     def _open(cls, directory: Path, files: Files | None, cluster_name: str | None, mode: str | None) -> Storage:
-        """``mode`` None: no node is to run on it, and whatever it is, it stays."""
+        """``mode`` None: no node is going to run on the directory, so a crash in mode "os" does not make it a new
+        node."""
         files = files or RealFiles()
         try:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -176,8 +178,8 @@ class Storage:
         return cls(directory, identity, recovered, lock, files, cluster_name, mode or "fsync", recovery)
 
     def save_identity(self, *, clean: bool = False) -> None:
-        """Durable when it returns. Raises JournalFailed. The journal must have been opened for writing by then; with
-        ``clean`` all of it must be durable."""
+        """Write the identity, durably when this returns. Raises JournalFailed. The caller has opened the journal for
+        writing before; with ``clean`` all of the journal must be durable."""
         identity = self.identity
         fields: dict[str, object] = {
             "format": FORMAT_VERSION,
@@ -201,14 +203,14 @@ class Storage:
             raise JournalFailed("write", str(path), os.strerror(error.errno or 0)) from error
 
     def close(self) -> None:
-        """Let another process have the directory."""
+        """Unlock the directory."""
         if self._lock >= 0:
             lock, self._lock = self._lock, -1
             os.close(lock)
 
 
 def boot_id() -> str:
-    """Another one after each start of the machine; "" where the system has none."""
+    """An id that changes with each start of the machine; "" where the system has none."""
     try:
         return _BOOT_ID.read_text().strip()
     except OSError:
@@ -216,7 +218,7 @@ def boot_id() -> str:
 
 
 def _may_have_lost(found: dict[str, Any]) -> bool:
-    """Whether the machine crashed with a part of the journal in its cache alone."""
+    """Whether the machine may have crashed while a part of the journal was only in its cache."""
     return found["journal"] == "os" and not found["clean"] and found["boot_id"] != boot_id()
 
 

@@ -1,4 +1,5 @@
-"""The few operations on files that the journal needs, so that tests can make each of them fail, or stop between two."""
+"""The few file operations that the journal needs, behind an interface: tests make each of them fail, or stop between
+two."""
 
 from __future__ import annotations
 
@@ -19,10 +20,10 @@ class Files(Protocol):
     def write(self, descriptor: int, data: bytes) -> int: ...
 
     def sync(self, descriptor: int) -> None:
-        """Data, and the size of the file, on the disk."""
+        """Make the data and the size of a file durable."""
 
     def sync_directory(self, path: Path) -> None:
-        """Which files there are, and their names, on the disk."""
+        """Make the names of the files in a directory durable."""
 
     def truncate(self, descriptor: int, size: int) -> None: ...
 
@@ -34,7 +35,7 @@ class Files(Protocol):
 
 
 class RealFiles:
-    """The system's."""
+    """The operations of the operating system."""
 
     def create(self, path: Path) -> int:
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -69,7 +70,7 @@ class RealFiles:
 
 
 def write_all(files: Files, descriptor: int, data: bytes) -> None:
-    """Write all of it, however little the system takes at a time."""
+    """Write all of ``data``, in as many system calls as it takes."""
     view = memoryview(data)
     while view:
         view = view[files.write(descriptor, bytes(view[: 1 << 20]) if len(view) > 1 << 20 else bytes(view)) :]

@@ -1,14 +1,15 @@
-"""Where the replicated log is written down: the shell's end of ``Persist``.
+"""The journal: it writes the replicated log to the disk, and tells the reactor what is durable.
 
-The reactor submits each Persist in order and sends what it promises only once the journal says that it is durable. The
-journal has a thread of its own: it writes all that piled up while it was busy, makes that durable with one sync, and
-wakes the reactor. It never reorders. A snapshot that the node took itself, which nobody waits for, is written a slice
-at a time between these groups, and counts from the record on that follows its last slice.
+The reactor submits each Persist in order. It sends the messages that promise the Persist's content only once the
+journal says that the Persist is durable. The journal has a thread of its own. The thread writes all Persists that were
+submitted while it was busy as one group, makes the group durable with one sync, and wakes the reactor. It never
+reorders. A snapshot that the node took itself is not waited for: it is written a slice at a time between the groups,
+and counts only once the record that follows its last slice is written.
 
-With ``journal = "memory"`` there is none: the core counts everything as durable, and a restart is a new node.
+With ``journal = "memory"`` there is no journal: the core counts everything as durable, and a restart makes a new node.
 
-Nothing is tried twice on a disk that failed: after a failed sync the system may have dropped what it could not write.
-The journal stops, says so under ``failure``, and nothing that was not durable by then ever becomes it.
+The journal never retries on a disk that failed: after a failed sync the system may have dropped the data that it could
+not write. The journal stops and sets ``failure``, and nothing becomes durable after that.
 """
 
 from __future__ import annotations
@@ -45,8 +46,9 @@ class Journal(Protocol):
         """Start writing."""
 
     def save_snapshot(self, snapshot: Snapshot) -> None:
-        """Start writing a snapshot that this node took itself; once it is there, entries before it are not needed. What
-        is submitted later may be durable before it. Of those that wait only the last is written."""
+        """Start writing a snapshot that this node took itself. Once it is written, the entries before it are not
+        needed. Persists that are submitted later may be durable earlier. If several snapshots wait, only the last is
+        written."""
 
     def durable_seq(self) -> int:
         """Everything up to this Persist.seq is durable."""
@@ -55,7 +57,7 @@ class Journal(Protocol):
 class DiskJournal:
     """A journal in a directory, with its thread. ``mode``: "fsync", or "os", where only term and vote are synced.
 
-    ``wake`` is called from the thread whenever there is news; it must be safe there and must not block.
+    The journal's thread calls ``wake`` whenever more is durable or the journal has failed; ``wake`` must not block.
     """
 
     def __init__(
@@ -105,8 +107,9 @@ class DiskJournal:
         return self._durable_seq
 
     def close(self) -> bool:
-        """Write what was submitted, sync it in any mode, and stop. A snapshot that is not whole is given up, and after
-        CLOSE_TIMEOUT_S the rest is left: nobody was promised it. True if all Persists are durable."""
+        """Write all submitted Persists, sync them in any mode, and stop. A snapshot that is not whole is given up.
+        After CLOSE_TIMEOUT_S the rest is given up, too: nothing of it was promised. True if all Persists are
+        durable."""
         self._closing = True
         self._signal.set()
         self._thread.join(CLOSE_TIMEOUT_S)

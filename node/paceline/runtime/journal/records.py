@@ -1,12 +1,13 @@
-"""The bytes of the journal: segments of records. Pure; files are ``segments.py``'s.
+"""The bytes of the journal: segments of records. Pure: ``writer.py`` writes the files, ``recovery.py`` reads them.
 
 A segment begins with a header of 24 bytes, big-endian: ``PLJ1``, format version (u16), two zero bytes, segment number
 (u64), crc32 of these 16 bytes, four zero bytes. Records follow, each at a multiple of 8:
 
     length of the body (u32) | crc32 (u32) | group (u32) | kind (u8) | last (u8) | 2 zero bytes | body | zeros
 
-The crc is of the place (segment number and offset), of the rest of the record's header, and of the body, so that an old
-record in a new place does not pass. A group is what was made durable together; ``last`` is 1 in its last record.
+The crc covers the record's place (segment number and offset), the rest of its header, and its body, so that an old
+record in a new place is not taken for a valid one. A group is the records that one sync made durable; ``last`` is 1 in
+its last record.
 
 =========== ==================================== ===================================================
 kind        body (msgpack)                       meaning
@@ -18,8 +19,9 @@ SNAPSHOT    [index, term, size, crc, replaces]   a file of this size and crc32 h
                                                  ``replaces``: the entries before this record are gone
 =========== ==================================== ===================================================
 
-A group counts whole or not at all. A crash leaves the last one incomplete, in any way: that is a torn tail, and it is
-cut. What is wrong before the last group was written whole once, and has decayed: nothing behind it can be trusted.
+A group counts whole or not at all. A crash may leave the last group incomplete in any way: that is a torn tail, and it
+is cut. If an earlier record is wrong, it was written whole once and has been damaged since: then nothing after it can
+be trusted.
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ _PLACE = struct.Struct(">QQIIBB")
 SEGMENT_HEADER_BYTES = _SEGMENT.size
 
 
-class Kind(IntEnum):
+class RecordKind(IntEnum):
     """The numbers are on disk: never renumber."""
 
     HARD_STATE = 1
@@ -57,7 +59,7 @@ class Kind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record, and where it is."""
+    """One record and its place in the segment."""
 
     offset: int
     end: int
@@ -75,7 +77,7 @@ class Record:
 
 
 class SegmentError(ValueError):
-    """Not the beginning of a segment of this version."""
+    """The header is not that of a segment which this version can read."""
 
 
 class SegmentTooNew(SegmentError):
@@ -111,7 +113,7 @@ def read_header(data: bytes) -> int:
     return int(number)
 
 
-def pack_record(segment: int, offset: int, group: int, kind: Kind, body: bytes, *, last: bool) -> bytes:
+def pack_record(segment: int, offset: int, group: int, kind: RecordKind, body: bytes, *, last: bool) -> bytes:
     """One record for this place. Raises ValueError if the body is too large."""
     if len(body) > BODY_LIMIT_BYTES:
         raise ValueError(f"a record of {len(body)} bytes; the limit is {BODY_LIMIT_BYTES}")
@@ -121,7 +123,7 @@ def pack_record(segment: int, offset: int, group: int, kind: Kind, body: bytes, 
 
 
 def record_at(data: memoryview, segment: int, offset: int) -> Record | None:
-    """The record at this place; None if there is none, or none that is whole."""
+    """The record at this place; None if there is no whole record."""
     if offset + _RECORD.size > len(data):
         return None
     length, checksum, group, kind, last = _RECORD.unpack_from(data, offset)
@@ -136,7 +138,7 @@ def record_at(data: memoryview, segment: int, offset: int) -> Record | None:
 
 
 def records(data: memoryview, segment: int) -> Iterator[Record]:
-    """The whole records from the beginning, up to the first that is not."""
+    """The records from the beginning of a segment, up to the first that is not whole."""
     offset = SEGMENT_HEADER_BYTES
     while (record := record_at(data, segment, offset)) is not None:
         yield record
@@ -144,7 +146,7 @@ def records(data: memoryview, segment: int) -> Iterator[Record]:
 
 
 def record_beyond(data: memoryview, segment: int, offset: int, *, group: int) -> Record | None:
-    """A whole record of a later group behind a damaged place: the sign that more than a tail is wrong."""
+    """A whole record of a later group behind a damaged place. If there is one, the damage is not a torn tail."""
     for place in range(offset + ALIGNMENT, len(data) - _RECORD.size + 1, ALIGNMENT):
         record = record_at(data, segment, place)
         if record is not None and record.group > group:

@@ -1,10 +1,10 @@
-"""Reading a journal: what a node knew when it stopped, or why that can't be told any more.
+"""Reads a journal: what a node knew when it stopped, or why that can't be told any more.
 
-Beside segments and snapshots there is the file ``needed``: the numbers of the first and the last segment without which
-the journal is not whole, and a crc32 of them. It is replaced when a segment was begun, and before segments are removed,
-so one that is missing is always missed, and one that a crash has brought back is known to be of no use.
+Beside segments and snapshots there is the file ``needed``. It holds the numbers of the first and the last segment that
+the journal needs, and a crc32 of them. It is replaced after a segment was begun, and before segments are removed. So a
+segment that is missing is always noticed, and a removed segment that a crash has brought back is known to be useless.
 
-Nothing here changes a file but :func:`cut_torn_tail`, which is called once a node means to write.
+Only :func:`cut_torn_tail` changes a file; the node calls it before its first write.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from paceline.errors import JournalCorrupt, JournalTooNew, JournalTooOld
 from paceline.runtime.journal.files import Files
 from paceline.runtime.journal.records import (
     SEGMENT_HEADER_BYTES,
-    Kind,
     Record,
+    RecordKind,
     SegmentError,
     SegmentTooNew,
     SegmentTooOld,
@@ -55,7 +55,7 @@ class SegmentFile:
 
 @dataclass(frozen=True, slots=True)
 class TornTail:
-    """What a crash left incomplete, at the end of the last segment."""
+    """The incomplete write of a crash, at the end of the last segment."""
 
     path: Path
     offset: int
@@ -64,7 +64,7 @@ class TornTail:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotFile:
-    """A snapshot as it was on disk."""
+    """A snapshot as it was read from the disk."""
 
     index: int
     term: int
@@ -94,7 +94,7 @@ def snapshot_path(directory: Path, index: int, term: int) -> Path:
 
 
 def segment_number(path: Path) -> int | None:
-    """None: it is no segment."""
+    """The number of a segment's file; None if the file is not a segment."""
     match = _SEGMENT_NAME.fullmatch(path.name)
     return int(match[1]) if match else None
 
@@ -159,7 +159,7 @@ def read_segment(path: Path, found: Recovered, *, is_last: bool) -> Iterator[Rec
     except SegmentError as error:
         if not is_last or record_beyond(memoryview(data), number, -8, group=0):
             raise JournalCorrupt(str(path), 0, str(error)) from None
-        found.torn = TornTail(path, 0, len(data))  # a crash while it was made
+        found.torn = TornTail(path, 0, len(data))  # the node crashed while it made the segment
         return
     found.segments.append(segment)
     end = whole_end = SEGMENT_HEADER_BYTES
@@ -173,12 +173,14 @@ def read_segment(path: Path, found: Recovered, *, is_last: bool) -> Iterator[Rec
             group, whole_end, found.group = [], end, record.group
     if whole_end == len(data) > SEGMENT_HEADER_BYTES:
         return
-    # Here begins a group that is not whole: the last one, or all that was written after it would not be there.
+    # The group that begins here is not whole. It must be the last one: if more records follow, this is damage.
     beyond = record_beyond(memoryview(data), number, end, group=found.group + 1)
     if not is_last or beyond is not None:
         where = f" and whole records follow at byte {beyond.offset}" if beyond is not None else ""
         raise JournalCorrupt(str(path), end, f"the checksum is wrong{where}")
-    if whole_end == SEGMENT_HEADER_BYTES:  # a crash while it was made: without its head it can't stand for earlier ones
+    if (
+        whole_end == SEGMENT_HEADER_BYTES
+    ):  # a crash while it was made: without its first group it does not replace earlier ones
         found.segments.pop()
         whole_end = 0
     found.torn = TornTail(path, whole_end, len(data) - whole_end)
@@ -186,7 +188,7 @@ def read_segment(path: Path, found: Recovered, *, is_last: bool) -> Iterator[Rec
 
 
 class _Replay:
-    """Records in, the state that they describe out."""
+    """Applies records in order, and returns the state that they describe."""
 
     def __init__(self, directory: Path) -> None:
         self.found = Recovered()
@@ -197,13 +199,13 @@ class _Replay:
         try:
             fields: list[Any] = record.fields()
             match record.kind:
-                case Kind.HARD_STATE:
+                case RecordKind.HARD_STATE:
                     self.found.hard_state = HardState(*fields)
-                case Kind.TRUNCATE:
+                case RecordKind.TRUNCATE:
                     self._truncate(*fields)
-                case Kind.ENTRIES:
+                case RecordKind.ENTRIES:
                     self._append(fields)
-                case Kind.SNAPSHOT:
+                case RecordKind.SNAPSHOT:
                     index, term, size, checksum, replaces = fields
                     self._snapshot = (index, term, size, checksum, path, record.offset)
                     if replaces:
@@ -229,7 +231,7 @@ class _Replay:
             entries.append(Entry(index, term, kind, data))
 
     def finish(self) -> Recovered:
-        """Load the snapshot, and see that the entries go on where it ends."""
+        """Load the snapshot, and check that the entries continue where it ends."""
         found = self.found
         covered = 0
         if self._snapshot is not None:
@@ -255,7 +257,7 @@ class _Replay:
 def pack_snapshot(
     index: int, term: int, config: Config, data: Stream, piece_bytes: int = PIECE_BYTES
 ) -> Iterator[bytes]:
-    """The content of a snapshot file, in pieces."""
+    """The content of a snapshot's file, in pieces."""
     head = msgpack.packb([index, term, encode_config(config), len(data)])
     yield SNAPSHOT_MAGIC + len(head).to_bytes(4, "big") + head
     for start in range(0, len(data), piece_bytes):
@@ -263,7 +265,7 @@ def pack_snapshot(
 
 
 def read_snapshot(path: Path, index: int, term: int) -> SnapshotFile:
-    """Raises JournalCorrupt."""
+    """Read and check a snapshot's file. Raises JournalCorrupt."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -303,7 +305,7 @@ def _file_crc(path: Path) -> int:
 
 
 def cut_torn_tail(files: Files, torn: TornTail) -> None:
-    """Remove what a crash left incomplete. Raises OSError."""
+    """Remove the incomplete write that a crash left. Raises OSError."""
     if torn.offset == 0:
         files.remove(torn.path)
         files.sync_directory(torn.path.parent)

@@ -1,7 +1,7 @@
-"""A snapshot's file while it is written: aside, and a slice at a time, each of them synced.
+"""Writes a snapshot's file under a temporary name, a slice at a time, and syncs each slice.
 
-A snapshot may be hundreds of megabytes, which take seconds to write. In that time the node goes on to promise things,
-and none of these may wait for more than a slice.
+A snapshot may have hundreds of megabytes, which take seconds to write. The node goes on with its work meanwhile, and
+none of its Persists may wait for more than one slice.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SLICE_BYTES = 1 << 20
 
 
 class SnapshotWriter:
-    """One file. Every method raises OSError."""
+    """Writes one file. Every method raises OSError."""
 
     def __init__(self, files: Files, directory: Path, snapshot: Snapshot, slice_bytes: int) -> None:
         self.snapshot = snapshot
@@ -31,7 +31,7 @@ class SnapshotWriter:
         self._descriptor = files.create(self._aside)
 
     def write_slice(self) -> bool:
-        """Write and sync a little more. False: there was nothing left."""
+        """Write and sync one more slice. False: there was nothing left."""
         data = next(self._slices, None)
         if data is None:
             return False
@@ -49,12 +49,12 @@ class SnapshotWriter:
         return self.snapshot.index, self.snapshot.term, self._size, self._crc
 
     def give_up(self) -> None:
-        """Nobody needs it any more."""
+        """Remove the file: the snapshot is not needed any more."""
         self.close()
         self._files.remove(self._aside)
 
     def close(self) -> None:
-        """Let go of the file, whole or not."""
+        """Close the file, whole or not."""
         if self._descriptor >= 0:
             descriptor, self._descriptor = self._descriptor, -1
             self._files.close(descriptor)

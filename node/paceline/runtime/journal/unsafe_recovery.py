@@ -1,18 +1,20 @@
-"""Going on without a majority: one survivor becomes the only voter of a new cluster. For a person to decide.
+"""Recovery without a majority: one survivor becomes the only voter of a new cluster. An operator decides to do that.
 
-Consensus can't help a cluster whose majority is lost for good: what the others had accepted, nobody knows. This takes
-what one disk holds for the truth. It works on the directory of a node that is stopped, and writes two things:
+Consensus can't help a cluster that has lost a majority for good: nobody knows what the lost voters had accepted. A
+recovery takes the log of one disk as the truth. It works on the directory of a node that is stopped, and writes two
+things:
 
-* **A new cluster id.** Everything between peers is for one cluster, so the node hears nothing of its former peers, and
-  they nothing of it, should they come back: this disk never votes under two configurations. The consents of first boot
-  stay where they are; a node that belongs to a cluster uses none.
+* **A new cluster id.** Messages between peers name their cluster, so the node and its former peers ignore each other if
+  those come back, and this disk never votes under two configurations. The consents of first boot stay as they are; a
+  node that belongs to a cluster uses none.
 * **A configuration entry** behind the last one, in a term above all that the node has seen, which names the node as the
   only voter. Started, it elects itself, and commits all of its log. ``limit``, how many voters the operator asked for,
   stays: the cluster grows to that again. Learners and excluded nodes go: under the new id none of them exists.
 
-The id comes first: a node with a new id and the old configuration can't lead, and finds nobody to vote for; one with
-the old id and the new configuration would overwrite the logs of those that come back. Between the two the identity
-says that the recovery is unfinished, with which no node starts; it is then run again.
+The id is written first. A node with the new id and the old configuration can't win an election, and has no peer to vote
+for. A node with the old id and the new configuration would overwrite the logs of the voters that come back. Between the
+two writes the identity says that the recovery is unfinished; no node starts on such a directory, and the recovery is
+run again.
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Survivor:
-    """What one stopped node has of its cluster."""
+    """The part of its cluster's state that one stopped node has."""
 
     directory: Path
     node_id: str
@@ -63,7 +65,7 @@ class Survivor:
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """What a recovery did."""
+    """The result of a recovery."""
 
     survivor: Survivor
     new_cluster_id: str
@@ -73,7 +75,7 @@ class Recovery:
 
 
 def look(directory: Path, *, files: Files | None = None) -> Survivor:
-    """What a recovery would keep. Changes nothing. Raises the errors of :func:`recover`."""
+    """The state that a recovery would keep. Changes nothing. Raises the errors of :func:`recover`."""
     storage = _open(directory, files)
     try:
         return _survivor(storage)
@@ -195,8 +197,8 @@ def _table_of(recovered: Recovered, directory: Path, cluster_name: str) -> TaskT
 
 
 def _decoded(directory: Path, read: Callable[[], T]) -> T:
-    """What the log says. Raises JournalCorrupt if it says nothing that makes sense, NodeOutdated if it makes sense to a
-    later version alone."""
+    """Decode a part of the log with ``read``. Raises JournalCorrupt if that fails, and NodeOutdated if only a later
+    version can read it."""
     try:
         return read()
     except NodeTooOld as error:

@@ -1,6 +1,7 @@
-"""The files of a journal, as they are written: groups of records in segments, and snapshots beside them.
+"""Writes the files of a journal: groups of records in segments, and snapshots beside them.
 
-Nothing here knows of time or threads; ``journal.py`` has the thread that calls it, ``recovery.py`` reads what it wrote.
+Nothing here knows of time or threads. ``journal.py`` has the thread that calls this, and ``recovery.py`` reads the
+files.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import msgpack  # type: ignore[import-untyped]
 from paceline.core.raft.log import Entry, HardState, Snapshot
 from paceline.core.raft.ready import Persist
 from paceline.runtime.journal.files import Files, replace_file, write_all
-from paceline.runtime.journal.records import SEGMENT_HEADER_BYTES, Kind, pack_header, pack_record
+from paceline.runtime.journal.records import SEGMENT_HEADER_BYTES, RecordKind, pack_header, pack_record
 from paceline.runtime.journal.recovery import (
     Recovered,
     SegmentFile,
@@ -54,7 +55,7 @@ class Writer:
         self._segment_bytes = segment_bytes
         self._slice_bytes = slice_bytes
         self._saving: SnapshotWriter | None = None
-        self._to_save: Snapshot | None = None  # the newest that waits until the one before it is there
+        self._to_save: Snapshot | None = None  # the newest one; it waits until the one before it is written
         self._needed = read_needed(directory)
         self._segments: deque[SegmentFile] = deque(recovered.segments)
         self._group = recovered.group
@@ -78,12 +79,12 @@ class Writer:
             raise
 
     def write(self, batch: Iterable[Persist | Snapshot]) -> None:
-        """Write the Persists of a batch as one group. They are durable when this returns, or, without ``sync``, given
-        to the system. A Snapshot, which this node took itself, is only taken in, unless there is a later one: see
-        :meth:`save_slice`."""
+        """Write the Persists of a batch as one group. They are durable when this returns; without ``sync`` they have
+        only been passed to the system. A Snapshot, which this node took itself, is only remembered: :meth:`save_slice`
+        writes the latest one."""
         if self._segments[-1].size >= self._segment_bytes:
-            self._roll()  # before the batch is looked at: the new segment begins with what held until now
-        items: list[tuple[Kind, bytes]] = []
+            self._roll()  # before the batch is applied: the new segment begins with the hard state of before
+        items: list[tuple[RecordKind, bytes]] = []
         must_sync = self._sync
         snapshots = False
         for each in batch:
@@ -94,12 +95,12 @@ class Writer:
             if each.hard_state is not None:
                 self._hard_state = each.hard_state
                 items.append(_hard_state(each.hard_state))
-                must_sync = True  # a vote that is forgotten may be given twice
+                must_sync = True  # in every mode: a node that forgets its vote could vote twice in a term
             if each.snapshot is not None:
                 items.append(self._replace(each.snapshot))
                 snapshots = True
             if each.truncate_from is not None:
-                items.append((Kind.TRUNCATE, msgpack.packb([each.truncate_from])))
+                items.append((RecordKind.TRUNCATE, msgpack.packb([each.truncate_from])))
             items += _entries(each.entries)
             if each.entries:
                 segment = self._segments[-1]
@@ -114,12 +115,12 @@ class Writer:
 
     @property
     def is_saving(self) -> bool:
-        """Whether there is more to write of a snapshot that this node took."""
+        """Whether a snapshot that this node took is not written to its end yet."""
         return self._saving is not None or self._to_save is not None
 
     def save_slice(self) -> None:
-        """Write a little more of it, and with the last slice the record that makes it count. To be called while
-        :attr:`is_saving`, between groups: no promise waits for more than a slice."""
+        """Write one slice of the snapshot, and after the last one the record that makes it count. The caller calls this
+        between groups while :attr:`is_saving`, so that no Persist waits for more than one slice."""
         if self._saving is None:
             assert self._to_save is not None
             self._saving = SnapshotWriter(self._files, self.directory, self._to_save, self._slice_bytes)
@@ -128,15 +129,15 @@ class Writer:
             return
         self.snapshot = self._saving.finish()
         self._saving = None
-        self._append([(Kind.SNAPSHOT, msgpack.packb([*self.snapshot, False]))])
+        self._append([(RecordKind.SNAPSHOT, msgpack.packb([*self.snapshot, False]))])
         self._roll()
 
     def sync(self) -> None:
-        """Make durable what without ``sync`` was only given to the system."""
+        """Sync the segment: for a journal that does not sync with each group."""
         self._files.sync(self._descriptor)
 
     def close(self) -> None:
-        """Let go of the files. A snapshot that is not whole is left as it is: the next Writer removes it."""
+        """Close the files. A snapshot that is not whole is left as it is; the next Writer removes it."""
         if self._saving is not None:
             self._saving.close()
         self._close_segment()
@@ -153,12 +154,12 @@ class Writer:
             self._saving = None
 
     def _sync_found(self) -> None:
-        """Make durable what was read. A process that was killed may have left the end of it in the system's cache
-        alone, and whoever starts with it counts on it. Earlier segments were synced before the last was made."""
+        """Sync the segment that was read. A process that was killed may have left the end of it only in the system's
+        cache, and the node relies on it from now on. Earlier segments were synced before the last one was begun."""
         self._files.sync(self._descriptor)
         self._files.sync_directory(self.directory)
 
-    def _append(self, items: list[tuple[Kind, bytes]]) -> None:
+    def _append(self, items: list[tuple[RecordKind, bytes]]) -> None:
         segment = self._segments[-1]
         self._group += 1
         pieces: list[bytes] = []
@@ -170,17 +171,19 @@ class Writer:
         write_all(self._files, self._descriptor, b"".join(pieces))
         segment.size = offset
 
-    def _replace(self, snapshot: Snapshot) -> tuple[Kind, bytes]:
-        """Write the file of a snapshot that the leader sent in place of the log, at once: all that follows needs it.
-        The record that names it makes it count. Whatever this node was saving itself is of an earlier entry."""
+    def _replace(self, snapshot: Snapshot) -> tuple[RecordKind, bytes]:
+        """Write the file of a snapshot that the leader sent in place of the log. It is written at once, since all later
+        records need it; the returned record makes it count. A snapshot that this node was saving is of an earlier
+        entry, and is given up."""
         self._give_up_saving()
         pieces = list(pack_snapshot(snapshot.index, snapshot.term, snapshot.config, snapshot.data))
         replace_file(self._files, snapshot_path(self.directory, snapshot.index, snapshot.term), pieces)
         self.snapshot = (snapshot.index, snapshot.term, sum(map(len, pieces)), crc_of(pieces))
-        return Kind.SNAPSHOT, msgpack.packb([*self.snapshot, True])
+        return RecordKind.SNAPSHOT, msgpack.packb([*self.snapshot, True])
 
     def _roll(self) -> None:
-        """Go on in a new segment. It begins with what the earlier ones need not be read for."""
+        """Begin a new segment. Its first group repeats the hard state and the snapshot, so that earlier segments need
+        not be read for them."""
         self._files.sync(self._descriptor)
         number = self._segments[-1].number + 1
         self._close_segment()
@@ -194,14 +197,14 @@ class Writer:
         self._segments.append(SegmentFile(number, path, SEGMENT_HEADER_BYTES))
         head = [_hard_state(self._hard_state)]
         if self.snapshot is not None:
-            head.append((Kind.SNAPSHOT, msgpack.packb([*self.snapshot, False])))
+            head.append((RecordKind.SNAPSHOT, msgpack.packb([*self.snapshot, False])))
         self._append(head)
         self._files.sync(self._descriptor)
         self._files.sync_directory(self.directory)
 
     def _drop_covered(self) -> None:
-        """Say durably which segments are needed, and remove what is not: segments that hold nothing behind the
-        snapshot, other snapshots, and whatever a crash left or brought back."""
+        """Write durably which segments are needed, and remove the other files: segments with no entry after the
+        snapshot, other snapshots, and files that a crash left or brought back."""
         index = self.snapshot[0] if self.snapshot is not None else 0
         while len(self._segments) > 1 and self._segments[0].last_index <= index:
             self._segments.popleft()
@@ -224,21 +227,21 @@ class Writer:
         return path.suffix == ".tmp" and self._saving is None
 
 
-def _hard_state(hard_state: HardState) -> tuple[Kind, bytes]:
-    return Kind.HARD_STATE, msgpack.packb([hard_state.term, hard_state.vote])
+def _hard_state(hard_state: HardState) -> tuple[RecordKind, bytes]:
+    return RecordKind.HARD_STATE, msgpack.packb([hard_state.term, hard_state.vote])
 
 
-def _entries(entries: list[Entry]) -> list[tuple[Kind, bytes]]:
-    """Records of about ENTRIES_RECORD_BYTES."""
-    items: list[tuple[Kind, bytes]] = []
+def _entries(entries: list[Entry]) -> list[tuple[RecordKind, bytes]]:
+    """The entries as records of about ENTRIES_RECORD_BYTES each."""
+    items: list[tuple[RecordKind, bytes]] = []
     batch: list[tuple[int, int, int, bytes]] = []
     size = 0
     for entry in entries:
         batch.append((entry.index, entry.term, int(entry.kind), entry.data))
         size += len(entry.data)
         if size >= ENTRIES_RECORD_BYTES:
-            items.append((Kind.ENTRIES, msgpack.packb(batch)))
+            items.append((RecordKind.ENTRIES, msgpack.packb(batch)))
             batch, size = [], 0
     if batch:
-        items.append((Kind.ENTRIES, msgpack.packb(batch)))
+        items.append((RecordKind.ENTRIES, msgpack.packb(batch)))
     return items

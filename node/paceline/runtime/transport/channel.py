@@ -1,15 +1,15 @@
 """A node's end of the socket pair that it shares with one of its workers.
 
-Not ZeroMQ, as everything that crosses machines is: between two processes of one machine a ZeroMQ hop wakes four threads
-(the sender's and the receiver's own, and an I/O thread on either side), and a socket pair wakes one. That is a third
-of a round trip. See docs/decisions/0011.
+Between machines everything is ZeroMQ. Between two processes of one machine a ZeroMQ hop would wake four threads (the
+sender's and the receiver's own, and an I/O thread on either side), and a socket pair wakes one. That is a third of a
+round trip. See docs/decisions/0011.
 
 The rules of this module:
 
-- Nothing blocks. What the worker does not take at once is kept, and leaves when it reads on. With more than
-  ``UNSENT_LIMIT_BYTES`` of it the channel is broken.
-- A broken channel sends no more, and is read to the end before it has ``ended``: what a worker said before it died
-  counts.
+- Nothing blocks. Bytes that the worker's socket does not take at once are kept, and sent when it takes more. If more
+  than ``UNSENT_LIMIT_BYTES`` pile up, the channel is broken.
+- A broken channel sends nothing any more. It is read to its end before it has ``ended``: frames that a worker sent
+  before it died count.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from paceline_protocol.stream import FrameReader, pack_frame
 
 READ_BYTES = 65_536
 BURST_READS = 16
-"""How much one receive takes: 1 MiB, so that a worker with a large result delays the others by that much."""
+"""One receive takes 1 MiB at most, so a worker with a large result delays the others by no more than that."""
 UNSENT_LIMIT_BYTES = 2 * MAX_FRAME_BYTES
 
 
 class Channel:
-    """One child's frames, both ways.
+    """The frames between a node and one child, both ways.
 
-    ``ended`` once the worker closed its end or sent what is no frame, or once a broken channel is read to the end.
-    ``has_unread`` after a receive that left something behind.
+    ``ended``: the worker closed its end or sent bytes that are no frame, or a broken channel was read to its end.
+    ``has_unread``: the last receive left bytes in the socket.
     """
 
     __slots__ = ("_broken", "_reader", "_socket", "_unsent", "child_id", "ended", "fd", "has_unread", "source")
@@ -51,11 +51,11 @@ class Channel:
 
     @property
     def wants_turn(self) -> bool:
-        """Whether flush() and receive() are to be called when the socket takes more. A broken one does at once."""
+        """Whether flush() and receive() are to be called when the socket is writable. A broken socket is so at once."""
         return bool(self._unsent) or self._broken
 
     def send(self, frame: bytes) -> bool:
-        """Write a frame, or keep it until the worker reads on. False: the channel is broken, or was."""
+        """Write a frame, or keep it until the socket takes more. False: the channel is broken."""
         if self._broken:
             return False
         data = pack_frame(frame)
@@ -71,7 +71,7 @@ class Channel:
         return not self._broken
 
     def flush(self) -> None:
-        """The socket takes more: write what was kept."""
+        """The socket takes more: write the bytes that were kept."""
         if self._unsent:
             del self._unsent[: self._write(self._unsent)]
 

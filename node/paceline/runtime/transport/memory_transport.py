@@ -2,12 +2,12 @@
 
 The rules of this module:
 
-- No clock and no randomness. Time is ``MemoryNetwork.now``, which the simulator sets; what is lost, late or doubled is
-  decided by its policy. The same calls give the same deliveries.
-- A frame is on its way until ``deliver_due`` finds its time come; only then can a poll or a receive see it. Between two
-  ends, frames with equal delays keep their order; a policy that gives unequal delays reorders them.
-- What a ZeroMQ connection loses is lost here: a node that crashes takes its inboxes, its connections and everything on
-  the way to it, and what is sent to an address where no node runs is FULL, as to a connection that does not stand.
+- No clock and no randomness. Time is ``MemoryNetwork.now``, which the simulator sets. The network's policy decides
+  which frames are lost, late or doubled. The same calls give the same deliveries.
+- A frame is under way until ``deliver_due`` is called at its time or later; only then can a poll or a receive see it.
+  Between two ends, frames with equal delays keep their order; a policy that gives unequal delays reorders them.
+- Frames are lost where a ZeroMQ connection loses them: a node that crashes loses its inboxes, its connections and all
+  frames under way to it. A send to an address where no node runs is FULL, as on a connection that is not established.
 
 Not modelled: the limit on a frame's size, keys, and the moment that a connection takes to come about.
 """
@@ -24,11 +24,11 @@ from paceline.runtime.transport.transport import Received, Sent, Source
 from paceline.runtime.transport.zmq_transport import BURST_MESSAGES
 
 QUEUE_MESSAGES: Final = 1000
-"""How much may be under way or unread from one end to another; beyond it a send is FULL."""
+"""How many messages may be under way or unread from one end to another; beyond it a send is FULL."""
 
 
-class Kind(StrEnum):
-    """What a link joins. Both directions of a link are of one kind."""
+class LinkKind(StrEnum):
+    """Which two processes a link joins. Both directions of a link are of one kind."""
 
     CLIENT = "client"
     PEER = "peer"
@@ -37,25 +37,25 @@ class Kind(StrEnum):
 
 
 _SOURCES: Final = {
-    Kind.CLIENT: Source.CLIENT,
-    Kind.PEER: Source.PEER,
-    Kind.WORKER: Source.WORKER,
-    Kind.WEB: Source.WEB,
+    LinkKind.CLIENT: Source.CLIENT,
+    LinkKind.PEER: Source.PEER,
+    LinkKind.WORKER: Source.WORKER,
+    LinkKind.WEB: Source.WEB,
 }
 
-Policy: TypeAlias = Callable[[Kind, str, str], Sequence[float]]
+Policy: TypeAlias = Callable[[LinkKind, str, str], Sequence[float]]
 """(kind, source, destination) -> the delays in seconds of the copies to deliver; empty: the frame is lost.
 
 A node's name is its address, that of a client or child is ``MemoryEndpoint.name``."""
 
 
-def deliver_at_once(kind: Kind, source: str, destination: str) -> Sequence[float]:
+def deliver_at_once(kind: LinkKind, source: str, destination: str) -> Sequence[float]:
     """The policy of a perfect network."""
     return (0.0,)
 
 
 class _Inbox:
-    """What has arrived at one end, and how much of each sender's is under way or unread."""
+    """The messages that have arrived at one end, and how many of each sender's are under way or unread."""
 
     def __init__(self) -> None:
         self.open = True
@@ -109,15 +109,15 @@ class MemoryNetwork:
 
     def client(self, address: str, session: bytes) -> MemoryEndpoint:
         """A client's connection to the node at ``address``. The session ends with either side."""
-        return self._nodes[address].attach(Kind.CLIENT, session)
+        return self._nodes[address].attach(LinkKind.CLIENT, session)
 
     def worker(self, address: str, worker_id: bytes) -> MemoryEndpoint:
         """A worker of the node at ``address``."""
-        return self._nodes[address].attach(Kind.WORKER, worker_id)
+        return self._nodes[address].attach(LinkKind.WORKER, worker_id)
 
     def web(self, address: str, child_id: bytes) -> MemoryEndpoint:
         """The web process of the node at ``address``."""
-        return self._nodes[address].attach(Kind.WEB, child_id)
+        return self._nodes[address].attach(LinkKind.WEB, child_id)
 
     def crash(self, address: str) -> None:
         """The node vanishes with its inboxes and connections. Another may be made at the same address."""
@@ -129,7 +129,7 @@ class MemoryNetwork:
         return self._under_way[0][0] if self._under_way else None
 
     def deliver_due(self) -> int:
-        """Move what is due at ``now`` into the inboxes. Returns how many frames that were, lost ones included."""
+        """Move the frames that are due at ``now`` into the inboxes. Returns their number, lost ones included."""
         delivered = 0
         while self._under_way and self._under_way[0][0] <= self.now:
             _, _, source, inbox, received = heapq.heappop(self._under_way)
@@ -137,8 +137,8 @@ class MemoryNetwork:
             delivered += 1
         return delivered
 
-    def send(self, kind: Kind, source: str, destination: str, inbox: _Inbox, received: Received) -> Sent:
-        """Put one message on the wire. For the ends of this module."""
+    def send(self, kind: LinkKind, source: str, destination: str, inbox: _Inbox, received: Received) -> Sent:
+        """Send one message. Only the classes of this module call this."""
         if inbox.full(source):
             return Sent.FULL
         for delay_s in self.policy(kind, source, destination):
@@ -163,7 +163,7 @@ class MemoryTransport:
         self.peer_inbox = _Inbox()  # of clients and peers, in the order of arrival
         self.child_inbox = _Inbox()
         self._network = network
-        self._ends: dict[tuple[Kind, bytes], MemoryEndpoint] = {}
+        self._ends: dict[tuple[LinkKind, bytes], MemoryEndpoint] = {}
         self._watched: dict[int, None] = {}  # a set that keeps its order
         self._readable: set[int] = set()
         self._woken = False
@@ -182,12 +182,14 @@ class MemoryTransport:
         return received
 
     def send_client(self, session: bytes, frame: bytes) -> Sent:
-        return self._send_end(Kind.CLIENT, session, frame)
+        return self._send_end(LinkKind.CLIENT, session, frame)
 
     def send_child(self, child_id: bytes, frame: bytes) -> Sent:
-        return self._send_end(Kind.WEB if (Kind.WEB, child_id) in self._ends else Kind.WORKER, child_id, frame)
+        return self._send_end(
+            LinkKind.WEB if (LinkKind.WEB, child_id) in self._ends else LinkKind.WORKER, child_id, frame
+        )
 
-    def _send_end(self, kind: Kind, end_id: bytes, frame: bytes) -> Sent:
+    def _send_end(self, kind: LinkKind, end_id: bytes, frame: bytes) -> Sent:
         end = self._ends.get((kind, end_id))
         if end is None:
             return Sent.GONE
@@ -198,7 +200,7 @@ class MemoryTransport:
         if peer is None:
             return Sent.FULL
         received: Received = (Source.PEER, self.address.encode(), list(frames))
-        return self._network.send(Kind.PEER, self.address, address, peer.peer_inbox, received)
+        return self._network.send(LinkKind.PEER, self.address, address, peer.peer_inbox, received)
 
     def forget_peer(self, address: str) -> None:
         """There is no connection to close: frames under way still arrive, as those in a kernel's buffers would."""
@@ -224,18 +226,18 @@ class MemoryTransport:
             end.node_gone = True
         self._ends.clear()
 
-    def attach(self, kind: Kind, end_id: bytes) -> MemoryEndpoint:
+    def attach(self, kind: LinkKind, end_id: bytes) -> MemoryEndpoint:
         end = self._ends[kind, end_id] = MemoryEndpoint(self._network, self, kind, end_id)
         return end
 
-    def detach(self, kind: Kind, end_id: bytes) -> None:
+    def detach(self, kind: LinkKind, end_id: bytes) -> None:
         self._ends.pop((kind, end_id), None)
 
 
 class MemoryEndpoint:
     """A client's or child's end of its connection to one node."""
 
-    def __init__(self, network: MemoryNetwork, node: MemoryTransport, kind: Kind, end_id: bytes) -> None:
+    def __init__(self, network: MemoryNetwork, node: MemoryTransport, kind: LinkKind, end_id: bytes) -> None:
         self.name = f"{node.address}/{kind}/{end_id.hex()}"
         self.inbox = _Inbox()
         self.node_gone = False
@@ -247,7 +249,7 @@ class MemoryEndpoint:
     def send(self, frame: bytes) -> Sent:
         if self.node_gone:
             return Sent.GONE
-        inbox = self._node.peer_inbox if self._kind is Kind.CLIENT else self._node.child_inbox
+        inbox = self._node.peer_inbox if self._kind is LinkKind.CLIENT else self._node.child_inbox
         received: Received = (_SOURCES[self._kind], self._id, [frame])
         return self._network.send(self._kind, self.name, self._node.address, inbox, received)
 
@@ -261,7 +263,7 @@ class MemoryEndpoint:
         return [frames[0] for _, _, frames in self.inbox.take(QUEUE_MESSAGES)]
 
     def close(self) -> None:
-        """What this end sent still arrives; what is sent to it from now on is GONE."""
+        """Frames that this end sent still arrive; a send to it is GONE from now on."""
         if not self.node_gone:
             self._node.detach(self._kind, self._id)
             self.node_gone = True

@@ -1,5 +1,6 @@
-"""What a transport is: frames come in with their source, and leave for peers and clients. ``zmq_transport.py`` speaks
-ZeroMQ, ``memory_transport.py`` is its twin for tests and the simulator; one suite runs against both.
+"""The interface of a transport: it receives frames with their source, and sends frames to clients, peers and workers.
+``zmq_transport.py`` speaks ZeroMQ, ``memory_transport.py`` is its twin for tests and the simulator, and one suite of
+tests runs against both.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Protocol, TypeAlias
 
 
 class Source(IntEnum):
-    """Where something received comes from."""
+    """Where a received message comes from."""
 
     CLIENT = 1
     PEER = 2
@@ -21,7 +22,7 @@ class Source(IntEnum):
 
 
 class Sent(Enum):
-    """What became of a send."""
+    """The result of a send."""
 
     OK = 1
     GONE = 2  # there is no such client, child or peer (any more)
@@ -34,7 +35,7 @@ CHILD: (fd, []); WAKE: (0, []). Which kind of child a frame is from is said by w
 
 
 class Transport(Protocol):
-    """What a node needs of a network. See the module's rules."""
+    """The network of a node. See the rules in ``zmq_transport.py``."""
 
     @property
     def address(self) -> str:

@@ -1,8 +1,8 @@
-"""The ZeroMQ sockets of a node: which there are, how they are set up, where they are bound.
+"""The ZeroMQ sockets of a node: which there are, how they are set up, and where they are bound.
 
-What this module guarantees of every socket that it opens: its queues and its frames are bounded, it takes and makes
-CURVE connections only if there are keys, and a connection that is cut is found and dropped. What goes over the sockets
-is the transport's business.
+This module guarantees of every socket that it opens: its queues and its frames are bounded, with keys it takes and
+makes CURVE connections only, and a connection that is cut is noticed and dropped. The transport decides what is sent on
+them.
 """
 
 from __future__ import annotations

@@ -124,10 +124,10 @@ class ZmqTransport:
                 others.append((Source.WAKE, 0, []))
             else:
                 zap_ready = True
-        if not all_read:  # a child's end is told after all that it said, which may be more than a burst
+        if not all_read:  # a child's end is reported after all of its frames, which may be more than a burst
             others = [item for item in others if item[0] is not Source.CHILD]
-        # What woke us is most often one message, and somebody waits for it: it is returned without asking for more,
-        # which costs as much again. If there is more, the next poll sees that before it sleeps, and takes a burst.
+        # Most wake-ups bring one message, and somebody waits for it. So one is returned without looking for more, which
+        # would cost as much again. If there are more, the next poll finds that before it sleeps, and takes a burst.
         self._router_used = router_ready
         if router_ready:
             self._receive_router(received, burst)
@@ -157,7 +157,8 @@ class ZmqTransport:
             received.append((Source.CLIENT if len(frames) == 1 else Source.PEER, sender, frames))
 
     def _burst(self, socket: zmq.Socket[bytes], limit: int) -> list[tuple[bytes, list[bytes]]]:
-        """What a ROUTER holds, at most ``limit`` messages: (routing id, the one or more frames after it)."""
+        """The messages that a ROUTER holds, at most ``limit`` messages: (routing id, the one or more frames after
+        it)."""
         recv, getsockopt = socket.recv, socket.getsockopt
         messages: list[tuple[bytes, list[bytes]]] = []
         for _ in range(limit):
@@ -217,14 +218,15 @@ class ZmqTransport:
         """Talk to a child through this end of a socket pair, which stays its owner's to close. Its frames are reported
         as of ``source``: it is its owner who knows what the child is.
 
-        CHILD with its descriptor says, once, that nothing comes of it any more, though the process may live on.
+        A CHILD event with its descriptor says, once, that no frame will come from it any more; the process may live.
         """
         channel = Channel(child_id, connected, source)
         self._channels[channel.fd] = self._channel_of[child_id] = channel
         self._epoll.register(channel.fd, select.EPOLLIN)
 
     def remove_child(self, child_id: bytes) -> None:
-        """Before its socket is closed. Done by itself when the child closes its end. Unknown ids are ignored."""
+        """Stop watching a child; to be called before its socket is closed. When the child closes its end the transport
+        does this by itself. Unknown ids are ignored."""
         channel = self._channel_of.pop(child_id, None)
         if channel is not None:
             del self._channels[channel.fd]
@@ -285,8 +287,8 @@ class ZmqTransport:
         self._destroy()
 
     def _destroy(self) -> None:
-        # destroy() closes every socket of the context. The dicts are cleared after it: a socket that is collected
-        # unclosed would make it wait for ever.
+        # destroy() closes every socket of the context. The dicts are cleared after it: if an open socket were garbage
+        # collected before, destroy() would wait for ever.
         self._context.destroy(linger=CLOSE_LINGER_MS)
         self._peers.clear()
         self._channels.clear()
