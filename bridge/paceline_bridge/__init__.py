@@ -1,0 +1,17 @@
+"""The bridge from RabbitMQ: it takes messages of Celery, of dramatiq and of any other producer, has the cluster run
+them, and answers Celery callers. ``docs/bridge.md`` is for its users.
+
+What a message means is pure, and knows neither RabbitMQ nor the cluster: ``formats/`` reads bodies, ``mapping.py``
+makes a call or a refusal (``message.py``), ``features.py`` is the table of what is honoured and what is refused,
+``replies.py`` writes what a Celery caller reads. ``deliveries.py`` keeps what is not acknowledged and why,
+``window.py`` how much may be at the cluster. The layers are import contracts.
+
+Two connections do the rest: ``rabbitmq.py`` and ``publisher.py`` alone speak to RabbitMQ, on one loop in one thread;
+``client/relay.py`` of paceline speaks to the cluster. ``life.py`` joins the two for as long as both stand.
+``bridge.py`` begins the next life when one is lost, ``watch.py`` asks the cluster how full it is, ``metrics.py`` serves
+the counters, and ``cli.py`` is the command.
+
+The rule that everything follows from: a delivery is acknowledged when the cluster holds all that is still owed for it
+(decision 19). To honour one more thing that a message can ask for: read it in ``formats/``, map it in ``mapping.py``,
+and give it its row in ``features.py``, from which the table in docs/bridge.md is made.
+"""

@@ -1,12 +1,12 @@
 """The bridge: takes messages from RabbitMQ, has the cluster run them, answers Celery callers.
 
-It lives in lives. One life is a client of the cluster and a link to RabbitMQ. If either is lost, both are dropped with
-all that was under way, and the next life begins after a pause: RabbitMQ delivers again what was not acknowledged, the
-bridge submits it under the same ids, and the cluster says how it ended or will end. So the loss of a connection is the
-same case as the death of the process, and there is one way back from both.
+The bridge runs as a sequence of lives (``life.py``). A life is a client of the cluster and a link to RabbitMQ. If
+either is lost, both are dropped with all that was under way, and the next life begins after a pause: RabbitMQ delivers
+again every message that was not acknowledged, the bridge submits the tasks under the same ids, and the cluster tells
+how they ended or will end. So losing a connection is the same case as the death of the process, and one recovery serves
+both.
 
-What a life does is in ``life.py``. Beside it, and longer than it, a thread asks the cluster each second how full it is
-(``watch.py``).
+Beside the lives, a thread asks the cluster each second how full it is (``watch.py``). It outlives each life.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import threading
 
 from paceline.errors import ConfigError
 from paceline_bridge.config import BridgeConfig
-from paceline_bridge.counters import Counters
-from paceline_bridge.deliveries import Entry
+from paceline_bridge.counters import BridgeCounters
+from paceline_bridge.deliveries import OwedTask
 from paceline_bridge.life import CLUSTER_GONE, Life, MakeRelay
 from paceline_bridge.rabbitmq import LinkLost
 from paceline_bridge.troubles import Bindings, Failures
@@ -27,8 +27,8 @@ from paceline_bridge.watch import Watch, describe
 RETRY_MIN_S = 0.2
 RETRY_MAX_S = 30.0
 STEADY_S = 30.0
-"""A life that was ready for so long was a good one: the pause after it is short. Shorter ones may have one cause that
-comes back at once, and each costs what RabbitMQ delivers again."""
+"""After a life that was ready for so long the pause is short. Shorter lives may end of a cause that comes back at once,
+and RabbitMQ delivers all unacknowledged messages again after each."""
 
 _logger = logging.getLogger("paceline.bridge")
 
@@ -39,7 +39,7 @@ class Bridge:
     def __init__(self, config: BridgeConfig, make_relay: MakeRelay) -> None:
         self._config = config
         self._make_relay = make_relay
-        self.counters = Counters()
+        self.counters = BridgeCounters()
         self._stopping = threading.Event()
         self._life: Life | None = None
         self._told = ""
@@ -47,14 +47,15 @@ class Bridge:
         self._watch = Watch(make_relay(_no_news), lambda: describe(config, self.counters), Bindings(config))
 
     def stop(self) -> None:
-        """From any thread: take no more deliveries, acknowledge what is accepted, leave the rest to RabbitMQ."""
+        """From any thread: take no more deliveries, acknowledge those whose tasks are accepted, and leave the others to
+        RabbitMQ."""
         self._stopping.set()
         life = self._life
         if life is not None:
             life.stop()
 
     def run(self) -> None:
-        """Returns once it was stopped. Every failure is logged, and tried again with a pause that grows."""
+        """Run lives until :meth:`stop`. Each failure is logged, and followed by a new life after a growing pause."""
         _logger.info("looking for the cluster and RabbitMQ")
         self._watch.start()
         try:
@@ -67,7 +68,7 @@ class Bridge:
     def _live(self) -> None:
         pause_s = RETRY_MIN_S
         urls: list[str] = []
-        owed: list[Entry] = []
+        owed: list[OwedTask] = []
         while not self._stopping.is_set():
             if not urls:
                 urls = list(self._config.urls)
@@ -85,7 +86,8 @@ class Bridge:
                 if not self._stopping.is_set():
                     self._tell(str(error))
             except Exception:
-                # A defect. What was under way comes again; whoever supervises the process could do no more.
+                # A defect of the bridge. RabbitMQ delivers again, so a restart by a supervisor would do no more than
+                # this.
                 _logger.exception("the bridge failed and begins anew; please report this")
             if life is not None:
                 owed = life.owed()
@@ -99,11 +101,11 @@ class Bridge:
             pause_s = min(pause_s * 2, RETRY_MAX_S)
 
     def _tell(self, text: str) -> None:
-        """One line for each new trouble, and not for each try."""
+        """Log one line for each new failure, and not one for each try."""
         if text != self._told:
             self._told = text
             _logger.warning("%s; trying again", text)
 
 
 def _no_news() -> None:
-    """For a relay that submits nothing."""
+    """The callback of a relay that submits nothing, and so never has news."""

@@ -151,7 +151,7 @@ def config_of(
 
 
 def _run(running: Bridge) -> None:
-    """In a thread of its own, so that a signal never strikes while a frame is half written."""
+    """Run the bridge in a thread of its own, so that a signal never interrupts it while a frame is half written."""
     failures: list[BaseException] = []
 
     def work() -> None:

@@ -1,4 +1,4 @@
-"""Plain numbers of a running bridge, for whoever wants to show them. Written by one thread, read by any."""
+"""The numbers of a running bridge, for metrics and status. One thread writes them, any thread reads them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ STATES = ("starting", "running", "reconnecting", "stopping", "stopped")
 
 
 @dataclass(slots=True)
-class Counters:
+class BridgeCounters:
     """``state`` is one of STATES. ``messages`` counts by (result, protocol), result being one of "submitted", "acked",
     "replied", "dead_lettered" and "refused"."""
 
@@ -23,7 +23,7 @@ class Counters:
     messages: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def lost(self) -> None:
-        """The connections are gone, and with them whatever was under way."""
+        """The connections are lost, and with them all that was under way."""
         self.state = "reconnecting"
         self.connected = self.blocked = False
         self.unacked = self.outstanding = self.window = 0

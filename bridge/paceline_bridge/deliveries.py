@@ -1,17 +1,17 @@
-"""The ledger of what RabbitMQ has given to the bridge and is still waiting to have acknowledged, and why.
+"""The ledger of the deliveries that RabbitMQ has sent to the bridge and that the bridge has not acknowledged yet.
 
-The rule: **a delivery is acknowledged when the cluster holds all that is still owed for it.** If nobody waits for a
-reply, that is when the task is accepted, or has ended, which implies it. If somebody does, it is when the final reply
-is confirmed by RabbitMQ. So whenever the bridge dies, what is owed is either with RabbitMQ, which delivers again, or
-with the cluster. A task that runs for longer than ``LONG_S`` is the exception: RabbitMQ gives up a consumer that keeps
-a delivery for 30 minutes, so it is acknowledged before, and its reply is then owed by this process alone: it goes on
-to the next life of the bridge, where the task is submitted again, under its id, to hear how it ended.
+The rule: **the bridge acknowledges a delivery when the cluster holds all that is still owed for it.** If nobody waits
+for a reply, that is when the task is accepted, or has ended, which implies it. If a caller waits, it is when RabbitMQ
+has confirmed the final reply. So whenever the bridge dies, either RabbitMQ delivers again, or the cluster has the task.
+A task that runs for longer than ``LONG_S`` is the exception: RabbitMQ gives up a consumer that keeps a delivery for 30
+minutes, so the bridge acknowledges it earlier. Then only this process knows that a reply is owed. It passes the task on
+to the next life of the bridge, which submits it again, under its id, to learn how it ended.
 
-What is submitted and has not ended is bounded by the window, which the caller sets; what is delivered and over the
-window waits here, at most the prefetch of each queue, and the rest stays with RabbitMQ. What has waited for
-``GIVE_BACK_S`` goes back to RabbitMQ, too, which delivers it anew.
+The caller sets a window, which bounds the tasks that are submitted and have not ended. Deliveries beyond the window
+wait here, at most the prefetch of each queue, and all others stay with RabbitMQ. A delivery that has waited for
+``GIVE_BACK_S`` is returned to RabbitMQ, which delivers it anew.
 
-Pure: no socket, no clock. It tells by its return values what is to be done.
+Pure: no socket, no clock. Return values say what the caller has to do.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ LONG_S = 15 * 60.0
 GIVE_BACK_S = 20 * 60.0
 
 Tag = tuple[int, int]
-"""(channel number, delivery tag): what RabbitMQ calls a delivery."""
+"""(channel number, delivery tag): how RabbitMQ identifies a delivery."""
 
 
 @dataclass(slots=True)
 class Delivery:
-    """One message, not acknowledged."""
+    """One message that the bridge has not acknowledged."""
 
     tag: Tag
     message: Message
@@ -42,7 +42,7 @@ class Delivery:
 
 
 @dataclass(slots=True)
-class Entry:
+class OwedTask:
     """One task, and the deliveries that asked for it: more than one if a message was published twice."""
 
     call: TaskCall
@@ -55,51 +55,51 @@ class Entry:
 
 
 class Ledger:
-    """Every task that was asked for and is not settled."""
+    """Every task that a delivery asked for, until all of its deliveries are settled."""
 
     def __init__(self) -> None:
-        self.entries: dict[bytes, Entry] = {}
+        self.entries: dict[bytes, OwedTask] = {}
         self._waiting: deque[bytes] = deque()
         self.outstanding = 0  # submitted and not ended
         self.unacked = 0
 
     @property
     def waiting(self) -> int:
-        """Delivered, and not submitted yet."""
+        """How many tasks were delivered and are not submitted yet."""
         return len(self._waiting)
 
-    def owed(self) -> list[Entry]:
+    def owed(self) -> list[OwedTask]:
         """The tasks with replies that RabbitMQ will not ask for again, since their deliveries are acknowledged."""
         found = []
         for entry in self.entries.values():
             deliveries = [delivery for delivery in entry.deliveries if delivery.acked and delivery.reply is not None]
             if deliveries:
-                found.append(Entry(entry.call, entry.since, deliveries, told_started=entry.told_started))
+                found.append(OwedTask(entry.call, entry.since, deliveries, told_started=entry.told_started))
         return found
 
-    def carry(self, owed: list[Entry]) -> None:
-        """Take on what an earlier ledger owed. Before anything else."""
+    def carry(self, owed: list[OwedTask]) -> None:
+        """Take over the replies that the last life's ledger owed. To be called first."""
         for entry in owed:
             self.entries[entry.call.task_id] = entry
             self._waiting.append(entry.call.task_id)
 
     def delivered(self) -> None:
-        """RabbitMQ waits for one more acknowledgement."""
+        """A message was delivered: RabbitMQ waits for one more acknowledgement."""
         self.unacked += 1
 
     def add(self, call: TaskCall, delivery: Delivery, now: float) -> bool:
-        """What a delivery asks for. True if it can be settled at once: the task has ended, or was accepted, by what an
-        earlier delivery brought."""
+        """Add the call that a delivery asks for. True if the delivery can be settled at once, because an earlier
+        delivery of the same task has led to its acceptance or its end."""
         entry = self.entries.get(call.task_id)
         if entry is None:
-            self.entries[call.task_id] = Entry(call, now, [delivery])
+            self.entries[call.task_id] = OwedTask(call, now, [delivery])
             self._waiting.append(call.task_id)
             return False
         entry.deliveries.append(delivery)
         return entry.outcome is not None or (entry.accepted and call.reply is None)
 
     def take(self, window: int) -> TaskCall | None:
-        """The next task to submit, None if there is none or the window is full."""
+        """The next task to submit. None if there is none, or if the window is full."""
         if not self._waiting or self.outstanding >= window:
             return None
         entry = self.entries[self._waiting.popleft()]
@@ -108,13 +108,14 @@ class Ledger:
         return entry.call
 
     def put_back(self, task_id: bytes) -> None:
-        """The cluster has no room for it now: it is submitted again later, after what waits."""
+        """The cluster has no room for the task now. It is submitted again later, after the tasks that wait."""
         self.entries[task_id].submitted = False
         self.outstanding -= 1
         self._waiting.append(task_id)
 
     def give_back(self, now: float) -> list[Delivery]:
-        """Forget the tasks whose turn did not come. Returns their deliveries, on which RabbitMQ would soon give up."""
+        """Forget the tasks that have waited for GIVE_BACK_S. Returns their deliveries, to be returned to RabbitMQ
+        before it gives up the consumer."""
         if not self._waiting:
             return []
         found: list[Delivery] = []
@@ -136,7 +137,7 @@ class Ledger:
         return found
 
     def accept(self, task_id: bytes) -> list[Delivery]:
-        """The deliveries to settle since the cluster has the task."""
+        """The cluster has accepted the task. Returns the deliveries to settle."""
         entry = self.entries.get(task_id)
         if entry is None or entry.outcome is not None:
             return []
@@ -144,8 +145,8 @@ class Ledger:
         return [delivery for delivery in entry.deliveries if delivery.reply is None]
 
     def end(self, task_id: bytes, outcome: tuple[int, bytes] | Refused) -> list[Delivery]:
-        """The deliveries to settle since the task has ended, or the cluster does not take it. If none is left, it is
-        forgotten."""
+        """The task has ended, or the cluster has refused it. Returns the deliveries to settle. A task without
+        deliveries is forgotten."""
         entry = self.entries.get(task_id)
         if entry is None or entry.outcome is not None:
             return []
@@ -156,7 +157,7 @@ class Ledger:
         return list(entry.deliveries)
 
     def settle(self, task_id: bytes, delivery: Delivery) -> None:
-        """Nothing more is owed for this delivery. A task that has ended is forgotten with its last one."""
+        """Nothing more is owed for this delivery. A task that has ended is forgotten with its last delivery."""
         self.acked(delivery)
         entry = self.entries[task_id]
         entry.deliveries.remove(delivery)
@@ -164,7 +165,7 @@ class Ledger:
             del self.entries[task_id]
 
     def acked(self, delivery: Delivery) -> None:
-        """It is acknowledged, whatever else is owed."""
+        """The delivery is acknowledged, even if a reply is still owed."""
         if not delivery.acked:
             delivery.acked = True
             self.unacked -= 1
@@ -182,7 +183,7 @@ class Ledger:
         )
 
     def due_started(self, now: float) -> list[ReplyAddress]:
-        """The callers to tell that their task goes on."""
+        """The callers that are to be told STARTED."""
         found: list[ReplyAddress] = []
         for entry in self.entries.values():
             if now < entry.since + STARTED_AFTER_S:
@@ -193,8 +194,9 @@ class Ledger:
         return found
 
     def accepted_before(self, moment: float) -> list[bytes]:
-        """Tasks that have not ended, and were delivered before the moment. A message that was published twice may be at
-        two bridges, and the cluster tells the end to the one that submitted last: whoever waits for long asks again."""
+        """The tasks that were delivered before ``moment`` and have not ended. A message that was published twice may be
+        at two bridges, and the cluster reports the end to the one that submitted last. So a bridge that has waited for
+        long asks again."""
         return [
             task_id
             for task_id, entry in self.entries.items()
@@ -207,7 +209,8 @@ class Ledger:
         for entry in self.entries.values():
             if now < entry.since + LONG_S:
                 break
-            # Of what is looked up nothing is told but its end; had the cluster not had it, it had said so.
+            # A task that is only looked up is never reported as accepted. It is known to the cluster, which would have
+            # refused it otherwise.
             if entry.accepted or (entry.submitted and entry.call.expired):
                 found += [delivery for delivery in entry.deliveries if not delivery.acked]
         return found

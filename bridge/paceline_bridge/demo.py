@@ -1,4 +1,4 @@
-"""The part of ``paceline demo`` that shows the bridge: producers that know nothing of paceline, and what they get."""
+"""The part of ``paceline demo`` that shows the bridge: it publishes as programs do that know nothing of paceline."""
 
 from __future__ import annotations
 
@@ -32,14 +32,15 @@ CHECK_INTERVAL_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What came of two messages. ``celery`` is None where Celery is not installed."""
+    """The results of two messages. ``celery`` is None where Celery is not installed."""
 
     plain: str
     celery: int | None
 
 
 def check(url: str) -> None:
-    """Before anything is started. Raises ConfigError for a URL that is none, PacelineError if RabbitMQ is not there."""
+    """Check the URL before anything is started. Raises ConfigError if it is malformed, PacelineError if RabbitMQ does
+    not answer."""
     check_url(url)
     with _connection(url):
         pass
@@ -48,7 +49,7 @@ def check(url: str) -> None:
 def show(url: str, cluster_path: Path, addresses: Sequence[str], notes: Path, directory: Path) -> Shown:
     """Run a bridge between this RabbitMQ and the demo's cluster, whose task ``note`` writes to ``notes``, and publish.
 
-    Raises PacelineError if RabbitMQ or the bridge is of no use.
+    Raises PacelineError if RabbitMQ or the bridge does not work.
     """
     prefix = f"paceline-demo-{uuid.uuid4().hex[:8]}"
     plain, celery, dead = f"{prefix}-plain", f"{prefix}-celery", f"{prefix}-dead"
@@ -100,7 +101,7 @@ def _connection(url: str) -> Iterator[Any]:
 def _bridge(
     url: str, cluster_path: Path, addresses: Sequence[str], options: list[str], log_path: Path
 ) -> Iterator[Callable[[], None]]:
-    """``paceline bridge`` as a user would start it. Yields what raises PacelineError if it has ended."""
+    """Run ``paceline bridge`` as a user would. Yields a function that raises PacelineError if the bridge has ended."""
     connect = [part for address in addresses for part in ("--connect", address)]
     command = [sys.executable, "-m", "paceline", "bridge", "--cluster", str(cluster_path), *connect, *options]
     environment = {**os.environ, AMQP_VARIABLE: url}
@@ -126,7 +127,7 @@ def _bridge(
 
 
 def _add(url: str, queue: str, check: Callable[[], None]) -> int:
-    """As an application of Celery that nobody changed."""
+    """Submit one task through an unchanged Celery application, and return its result."""
     from celery import Celery
     from celery.exceptions import TimeoutError as NotYet
     from kombu.exceptions import KombuError
@@ -156,7 +157,7 @@ def _runs_on_the_cluster(a: int, b: int) -> int:
 
 
 def _note(notes: Path, check: Callable[[], None]) -> str:
-    """What the task that the plain message was for has written."""
+    """The text that the plain message's task has written."""
     deadline_s = time.monotonic() + READY_TIMEOUT_S
     while not (notes.exists() and notes.read_text()):
         check()

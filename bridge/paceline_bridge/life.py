@@ -1,7 +1,7 @@
 """One life of the bridge: a client of the cluster, a link to RabbitMQ, and what is under way between them.
 
-All of it happens in one thread, the one of Link.run(). What is owed for each message, and when it is acknowledged, is
-in ``deliveries.py``; here it is done.
+All of it happens in one thread, that of Link.run(). ``deliveries.py`` decides what is owed for each message and when it
+is acknowledged; this module does it.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from paceline.errors import (
 )
 from paceline_bridge import replies
 from paceline_bridge.config import BridgeConfig
-from paceline_bridge.counters import Counters
-from paceline_bridge.deliveries import Delivery, Entry, Ledger, Tag
+from paceline_bridge.counters import BridgeCounters
+from paceline_bridge.deliveries import Delivery, Ledger, OwedTask, Tag
 from paceline_bridge.mapping import interpret
 from paceline_bridge.message import Message, Refused, TaskCall
 from paceline_bridge.rabbitmq import Link
@@ -45,7 +45,7 @@ REPLY_LIMIT_BYTES = 15 << 20  # RabbitMQ 4 closes the channel on a message of mo
 DETAIL_LIMIT_CHARS = 1000
 
 CLUSTER_GONE = (NoLeader, NoNodeFound, ClientClosed, IncompatibleVersion)
-"""What a client of the cluster raises when there is none."""
+"""What a client of the cluster raises when it can't reach the cluster."""
 MakeRelay = Callable[[Callable[[], object]], Relay]
 """A client of the cluster, given what to call when it has news."""
 _logger = logging.getLogger("paceline.bridge")
@@ -59,7 +59,7 @@ class Life:
         config: BridgeConfig,
         url: str,
         make_relay: MakeRelay,
-        counters: Counters,
+        counters: BridgeCounters,
         watch: Watch,
         failures: Failures,
     ) -> None:
@@ -70,7 +70,7 @@ class Life:
         self._window = Window()
         self._link = Link(url, _queues(config), config.dead_letter, config.prefetch, config.declare, self)
         self._relay = make_relay(self._link.wake)
-        self._ended: list[bytes] = []  # settled; the cluster may forget them once RabbitMQ has the acknowledgements
+        self._ended: list[bytes] = []  # tasks to release once RabbitMQ has the acknowledgements of their deliveries
         self._releasing = False
         self._ask_at_s = time.monotonic() + ASK_INTERVAL_S
         self._not_before_s = 0.0  # nothing is submitted until then, since the cluster is full
@@ -82,7 +82,7 @@ class Life:
         self._ready_at_s = 0.0
 
     def run(self) -> None:
-        """Returns after stop(). Raises LinkLost, or what the cluster's absence raises."""
+        """Run until :meth:`stop`. Raises LinkLost, or one of CLUSTER_GONE."""
         try:
             try:
                 self._relay.connect()
@@ -94,12 +94,12 @@ class Life:
         finally:
             self._relay.close()
 
-    def carry(self, owed: list[Entry]) -> None:
-        """Before run(): what the life before owed, and this one does."""
+    def carry(self, owed: list[OwedTask]) -> None:
+        """Before run(): take over the replies that the last life owed."""
         self._ledger.carry(owed)
 
-    def owed(self) -> list[Entry]:
-        """After run(): the replies that RabbitMQ will not ask for again."""
+    def owed(self) -> list[OwedTask]:
+        """After run(): the tasks whose replies are owed though their deliveries are acknowledged."""
         return self._ledger.owed()
 
     def ready_for_s(self) -> float:
@@ -108,7 +108,7 @@ class Life:
 
     def stop(self) -> None:
         if self._is_seeking:
-            self._relay.close()  # nothing is under way yet; otherwise the search for the cluster is waited for
+            self._relay.close()  # the life has not begun, and would search for the cluster for as long as it takes
         self._link.call(self._begin_stop)
 
     def _begin_stop(self) -> None:
@@ -157,7 +157,7 @@ class Life:
             self._submit_waiting()
 
     def _may_be_known(self, call: TaskCall, message: Message) -> bool:
-        """Whether a message that is late may be about a task that the cluster has: an earlier delivery brought it."""
+        """Whether the cluster may have the task of a message that has expired, from an earlier delivery."""
         return message.redelivered or call.task_id in self._ledger.entries
 
     def _submit_waiting(self) -> None:
@@ -175,7 +175,7 @@ class Life:
         except PayloadTooLarge as error:
             self._refuse_call(call, "too-large", str(error))
         except (PayloadError, ProtocolError, ValueError, TypeError, AttributeError) as error:
-            # The last three: a value of a type that can be carried, and is not what its type says.
+            # The last three: a value whose type can be packed, and which is not what its type says.
             self._refuse_call(call, "arguments", str(error) or type(error).__name__)
         except ClientClosed as error:
             self._link.fail(str(error))
@@ -203,7 +203,7 @@ class Life:
         self._submit_waiting()
 
     def _tell_failure(self, task_id: bytes, state: int, payload: bytes) -> None:
-        """Of a task whose caller waits, it is for the caller to know."""
+        """Log the failure of a task, unless a caller waits for its reply."""
         entry = self._ledger.entries.get(task_id)
         if state == TaskEnd.SUCCEEDED or entry is None or entry.outcome is not None or entry.call.reply is not None:
             return
@@ -226,7 +226,7 @@ class Life:
         elif isinstance(error, ResultUnknown) and entry.call.expired:
             self._refuse_call(entry.call, "expired", entry.call.expired)
         elif isinstance(error, ResultUnknown):
-            # It ended before, and RabbitMQ did not get to know of the acknowledgement: only a reply is still owed.
+            # The task ended in an earlier life, whose acknowledgement RabbitMQ did not receive. Only a reply is owed.
             for delivery in list(entry.deliveries):
                 if delivery.reply is None:
                     self._settled(task_id, delivery)
@@ -239,7 +239,8 @@ class Life:
     # --- settling ------------------------------------------------------------------------------------------------
 
     def _settle(self, task_id: bytes, delivery: Delivery) -> None:
-        """What was owed for this delivery is held by the cluster, or goes out: as a reply, or to the dead letters."""
+        """Settle a delivery whose task is accepted or has ended: send its reply or put it into the dead letter queue if
+        that is owed, and acknowledge it."""
         settled = partial(self._settled, task_id, delivery)
         outcome = self._ledger.entries[task_id].outcome
         if isinstance(outcome, Refused):
@@ -266,12 +267,13 @@ class Life:
         self._ledger.settle(task_id, delivery)
 
     def _refuse_call(self, call: TaskCall, reason: str, detail: str) -> None:
-        """The cluster does not take it. Until everybody knows it is held like the outcome of one that it took."""
+        """The cluster refuses a call. The refusal is kept as an outcome is, until every delivery is settled."""
         for delivery in self._ledger.end(call.task_id, Refused(call.protocol, reason, detail, task=call.name)):
             self._settle(call.task_id, delivery)
 
     def _refuse(self, refused: Refused, delivery: Delivery, then: Callable[[], None]) -> None:
-        """Tell the caller, or put the message where a person finds it; ``then()`` once RabbitMQ has it."""
+        """Reply to the caller, or put the message into the dead letter queue. ``then()`` is called once RabbitMQ has
+        confirmed that."""
         self._counters.count("refused", refused.protocol)
         _logger.info("refused a message of %s (%s): %s", delivery.message.queue, refused.reason, refused.detail)
 
@@ -286,7 +288,7 @@ class Life:
             )
 
         if refused.reply is not None:
-            # Celery names a queue for replies whatever its backend is. If there is none, nobody waits there.
+            # Celery names a queue for replies whatever its backend is. If that queue does not exist, nobody waits.
             body = replies.refused(refused.reply, refused, time.time())
             properties = _reply_properties(refused.reply.correlation_id)
             self._link.publisher.publish(refused.reply.queue, body, properties, confirmed, to_dead_letters)
@@ -299,7 +301,7 @@ class Life:
             self._counters.count("acked", delivery.protocol)
             self._ledger.acked(delivery)
 
-    # --- now and then --------------------------------------------------------------------------------------------
+    # --- periodically --------------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
         now = time.monotonic()
@@ -329,7 +331,7 @@ class Life:
         self._link.call_later(TICK_S, self._tick)
 
     def _release(self) -> None:
-        """Let the cluster forget the tasks that RabbitMQ can't deliver again."""
+        """Release the results of the tasks whose acknowledgements RabbitMQ has received."""
         ready = [task_id for task_id in self._ended if task_id not in self._ledger.entries]
         if not ready or self._releasing:
             return
@@ -347,8 +349,8 @@ class Life:
 
 
 def _queues(config: BridgeConfig) -> dict[str, bool]:
-    """Each queue, and whether it may be missing: dramatiq puts what is delayed, and what it retries, into Q.DQ, which
-    is only there if Q is dramatiq's."""
+    """The queues to consume, and whether each may be missing: dramatiq puts delayed messages and retries of queue Q
+    into Q.DQ, which exists only if Q is dramatiq's."""
     queues = dict.fromkeys(config.queues, False)
     for name in config.queues:
         if not name.endswith(".DQ") and f"{name}.DQ" not in queues:
@@ -370,7 +372,7 @@ def _reply_properties(correlation_id: str) -> dict[str, Any]:
 
 
 def _dead_properties(message: Message, refused: Refused) -> dict[str, Any]:
-    """The message as it came, with the reason beside it. Kept on disk, and without an end to its life."""
+    """The properties of a dead letter: those of the message, with the reason added. Persistent, without expiration."""
     marks = {
         "x-paceline-reason": refused.reason,
         "x-paceline-detail": refused.detail[:DETAIL_LIMIT_CHARS],

@@ -11,7 +11,7 @@ from typing import Any
 
 from paceline_bridge.formats import bodies, celery, dramatiq, plain
 from paceline_bridge.formats.bodies import is_unicode
-from paceline_bridge.message import Message, Refusal, Refused, ReplyAddress, TaskCall
+from paceline_bridge.message import Message, Refused, ReplyAddress, TaskCall, UnsupportedMessage
 from paceline_protocol.limits import MAX_NAME_CHARS
 from paceline_protocol.messages import PRIORITY_DEFAULT, PRIORITY_MAX
 
@@ -25,7 +25,9 @@ def interpret(
     priority = priority_of(message.priority)
     try:
         if len(message.body) > bodies.BODY_LIMIT_BYTES:
-            raise Refusal("too-large", f"the body takes {len(message.body)} bytes, of {bodies.BODY_LIMIT_BYTES}")
+            raise UnsupportedMessage(
+                "too-large", f"the body takes {len(message.body)} bytes, of {bodies.BODY_LIMIT_BYTES}"
+            )
         fields = message.headers
         if isinstance(fields.get("task"), str):
             protocol, reply = "celery", celery.reply_address(message, fields)
@@ -39,14 +41,14 @@ def interpret(
             # Once more, with kombu's types.
             return _named(celery.read({}, celery.read_value(message), reply, names, priority, now))
         return plain.read(message, task, priority, fresh_id)
-    except Refusal as refusal:
+    except UnsupportedMessage as refusal:
         return Refused(protocol, refusal.reason, refusal.detail, reply)
 
 
 def _named(call: TaskCall) -> TaskCall:
-    """A call whose name can be sent to the cluster. Raises Refusal."""
+    """A call whose name can be sent to the cluster. Raises UnsupportedMessage."""
     if not 0 < len(call.name) <= MAX_NAME_CHARS or not is_unicode(call.name):
-        raise Refusal(
+        raise UnsupportedMessage(
             "bad-body", f"the name of a task has 1 to {MAX_NAME_CHARS} characters, and this one can't be sent"
         )
     return call
@@ -72,7 +74,7 @@ def _map_in(message: Message) -> Any:
         if kind in bodies.MSGPACK_TYPES:
             return bodies.read_msgpack(data)
         return bodies.read_json(data, message.content_encoding) if data.lstrip()[:1] == b"{" else None
-    except Refusal:
+    except UnsupportedMessage:
         return None
 
 

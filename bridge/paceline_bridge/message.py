@@ -1,4 +1,4 @@
-"""What the bridge makes of a RabbitMQ message: a call of a task, or a refusal with its reason. Values, no behaviour."""
+"""A RabbitMQ message, and what the bridge makes of it: a call of a task, or a refusal with its reason. Values only."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ReplyAddress:
 
 @dataclass(frozen=True, slots=True)
 class TaskCall:
-    """What the cluster is asked to run."""
+    """A call that the bridge submits to the cluster."""
 
     protocol: str  # "plain", "celery" or "dramatiq"
     task_id: bytes
@@ -47,22 +47,22 @@ class TaskCall:
     kwargs: Mapping[str, Any]
     priority: int = PRIORITY_DEFAULT
     reply: ReplyAddress | None = None
-    expired: str = ""  # since when, if it is too late to begin with it: what is under way goes on
+    expired: str = ""  # since when it is too late to start the task; a task that has started goes on
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Why a message is not run. ``reason`` is a key of features.REASONS, ``detail`` a sentence for a person."""
+    """Why a message is refused. ``reason`` is a key of features.REASONS, ``detail`` a sentence for a person."""
 
     protocol: str
     reason: str
     detail: str
     reply: ReplyAddress | None = None
-    task: str = ""  # its name, where no node knows it
+    task: str = ""  # the name of the task, if no node knows it
 
 
-class Refusal(Exception):
-    """Raised while a message is read, where it asks for what can't be had. Never leaves ``mapping``."""
+class UnsupportedMessage(Exception):
+    """A message asks for something that the bridge does not support. ``mapping`` catches it."""
 
     def __init__(self, reason: str, detail: str) -> None:
         self.reason = reason

@@ -1,4 +1,4 @@
-"""What Prometheus sees of a bridge: its counters at ``/metrics``, and probes, from a thread beside the one that works.
+"""The metrics of a bridge: its counters at ``/metrics``, and probes, served by a thread of their own.
 
 ``/livez``: the bridge's loop turned within LIVE_WITHIN_S, or the bridge is between two tries. ``/readyz``: it takes
 messages, that is, RabbitMQ and the cluster are both there.
@@ -18,23 +18,23 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder
 
 from paceline.web.http import HttpServer, MachineHandler
-from paceline_bridge.counters import STATES, Counters
+from paceline_bridge.counters import STATES, BridgeCounters
 
 LIVE_WITHIN_S = 10.0
 """A tick comes every 0.1 s; RabbitMQ's own limits end a connection that hangs much later."""
 
 
-class Spec(NamedTuple):
-    """One metric: its value of the counters. ``kind`` is gauge or counter."""
+class BridgeMetric(NamedTuple):
+    """One metric, and how its value is read from the counters. ``kind`` is gauge or counter."""
 
     name: str
     kind: str
     help: str
-    value: Callable[[Counters], float]
+    value: Callable[[BridgeCounters], float]
 
 
-def _gauge(name: str, help: str, value: Callable[[Counters], float]) -> Spec:
-    return Spec(f"paceline_bridge_{name}", "gauge", help, value)
+def _gauge(name: str, help: str, value: Callable[[BridgeCounters], float]) -> BridgeMetric:
+    return BridgeMetric(f"paceline_bridge_{name}", "gauge", help, value)
 
 
 METRICS = (
@@ -43,7 +43,7 @@ METRICS = (
     _gauge("unacked_messages", "Messages taken and not acknowledged.", lambda now: now.unacked),
     _gauge("outstanding_tasks", "Tasks at the cluster that have not ended.", lambda now: now.outstanding),
     _gauge("window_tasks", "How many tasks may be at the cluster.", lambda now: now.window),
-    Spec(
+    BridgeMetric(
         "paceline_bridge_connections_lost_total",
         "counter",
         "Times that RabbitMQ or the cluster was lost, and all was begun anew.",
@@ -52,7 +52,7 @@ METRICS = (
 )
 
 
-def families(counters: Counters) -> Iterator[Metric]:
+def families(counters: BridgeCounters) -> Iterator[Metric]:
     """The metrics of a bridge: as many series as there are states, results and protocols."""
     for spec in METRICS:
         value = float(spec.value(counters))
@@ -77,7 +77,7 @@ def families(counters: Counters) -> Iterator[Metric]:
 def markdown() -> str:
     """The table of docs/bridge.md."""
     rows = ["| metric | kind | labels | |", "|---|---|---|---|"]
-    for family in families(Counters(messages={("acked", "plain"): 0})):
+    for family in families(BridgeCounters(messages={("acked", "plain"): 0})):
         name = f"{family.name}_total" if family.type == "counter" else family.name
         labels = [label for sample in family.samples[:1] for label in sample.labels]
         rows.append(f"| `{name}` | {family.type} | {', '.join(labels)} | {family.documentation} |")
@@ -87,19 +87,19 @@ def markdown() -> str:
 class MetricsServer(HttpServer):
     """Serves the counters of one bridge on a socket that listens, in a thread of its own until the process ends."""
 
-    def __init__(self, listener: socket.socket, counters: Counters) -> None:
-        super().__init__(listener, Handler)
+    def __init__(self, listener: socket.socket, counters: BridgeCounters) -> None:
+        super().__init__(listener, BridgeHandler)
         self.counters = counters
 
     def start(self) -> None:
         threading.Thread(target=self.serve_forever, name="paceline-bridge-metrics", daemon=True).start()
 
     def collect(self) -> Iterator[Metric]:
-        """For prometheus_client."""
+        """Called by prometheus_client."""
         return families(self.counters)
 
 
-class Handler(MachineHandler):
+class BridgeHandler(MachineHandler):
     """One request to a bridge."""
 
     server: MetricsServer

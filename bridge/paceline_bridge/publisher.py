@@ -1,4 +1,4 @@
-"""What the bridge publishes: one channel with confirms, and the queue for what is refused."""
+"""The publishing channel of the bridge, with confirms, and the dead letter queue."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from paceline_bridge.reasons import reason_of
 
 
 class Publisher:
-    """The half of a Link that publishes; used in its thread, and over when the link is."""
+    """The publishing half of a Link. It runs in the Link's thread, and ends with the Link."""
 
     def __init__(self, dead_letter: str, on_ready: Callable[[], None], fail: Callable[[str], None]) -> None:
-        """``on_ready()`` once whatever is refused has a place to go; ``fail(reason)`` ends the link."""
+        """``on_ready()`` is called once the dead letter queue exists; ``fail(reason)`` ends the link."""
         self._dead_letter = dead_letter
         self._on_ready = on_ready
         self._fail = fail
@@ -25,10 +25,10 @@ class Publisher:
         self._unconfirmed: dict[int, Callable[[], None] | None] = {}
         self._if_returned: dict[str, tuple[int, Callable[[], None]]] = {}  # message id -> its number, what to do
         self._has_dead_letters = False
-        self.is_over = False  # the link ends: nothing is published or confirmed any more
+        self.is_over = False  # the link has ended: nothing is published or confirmed any more
 
     def open(self, connection: Any) -> None:
-        """Once, on a connection that stands."""
+        """Open the channel on an established connection. To be called once."""
         self._connection = connection
         connection.channel(on_open_callback=self._opened)
 
@@ -50,14 +50,14 @@ class Publisher:
     def unconfirmed(self) -> int:
         return len(self._unconfirmed)
 
-    # --- the queue for what is refused ---
+    # --- the dead letter queue ---
 
     def _begin(self) -> None:
-        """Whatever is refused must have a place to go before the first message comes."""
+        """Look for the dead letter queue. It must exist before the first message is consumed."""
         self._connection.channel(on_open_callback=lambda channel: self._find_dead_letters(channel, declare=False))
 
     def _find_dead_letters(self, channel: Any, *, declare: bool) -> None:
-        """As it is, whatever arguments it was made with; only if there is none it is made."""
+        """Look for the queue passively, since it may exist with any arguments. With ``declare`` it is made."""
         channel.add_on_close_callback(lambda _, error: self._no_dead_letters(error, declared=declare))
         channel.queue_declare(
             self._dead_letter, durable=True, passive=not declare, callback=lambda _: self._dead_letters_found(channel)
@@ -86,9 +86,11 @@ class Publisher:
         then: Callable[[], None] | None,
         if_returned: Callable[[], None] | None = None,
     ) -> None:
-        """Into the default exchange; ``then()`` once RabbitMQ has confirmed it. To a queue that is not there:
-        ``if_returned`` instead; without that, confirmed too, unless it is the one for dead letters, without which the
-        link ends. On a link that is lost it does nothing: the message that it is about comes again."""
+        """Publish to a queue. ``then()`` is called once RabbitMQ has confirmed it.
+
+        If the queue does not exist, ``if_returned()`` is called instead. Without ``if_returned`` the message counts as
+        confirmed, unless it was for the dead letter queue: then the link ends. On a link that is lost nothing happens,
+        since RabbitMQ delivers the message in question again."""
         if not self._channel.is_open or self.is_over:
             return
         self._published += 1
@@ -102,7 +104,7 @@ class Publisher:
 
     def _confirmed(self, frame: Any) -> None:
         method = frame.method
-        if self.is_over:  # what was published in this turn comes again
+        if self.is_over:  # RabbitMQ delivers again the messages that this was published for
             return
         if isinstance(method, pika.spec.Basic.Nack):
             self._fail(
@@ -119,7 +121,7 @@ class Publisher:
                 then()
 
     def _returned(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
-        """Comes before the confirm of the same message."""
+        """RabbitMQ returns a message that it could not route. This precedes the confirm of the same message."""
         number, instead = self._if_returned.pop(properties.message_id, (0, None))
         if instead is not None:
             self._unconfirmed[number] = instead

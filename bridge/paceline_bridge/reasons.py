@@ -1,4 +1,4 @@
-"""What went wrong at RabbitMQ, in words for a person: what happened, and what to look at."""
+"""RabbitMQ's errors in words for a person: what happened, and what to check."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pika.adapters.utils.connection_workflow import AMQPConnectorStackTimeout
 
 
 def reason_of(error: object) -> str:
-    """What went wrong, from the innermost of pika's exceptions."""
+    """The cause of an error, taken from the innermost of pika's exceptions."""
     error = _innermost(error)
     if isinstance(error, pika.exceptions.ProbableAuthenticationError):
         return "it refuses this user or password"
@@ -27,8 +27,8 @@ def reason_of(error: object) -> str:
 
 
 def connect_reason_of(error: object, *, tls: bool, vhost: str) -> str:
-    """Why there is no connection, and what of the URL to look at. ``tls``: whether it is one of amqps. ``vhost``: what
-    it asks for."""
+    """Why a connection failed, and which part of the URL to check. ``tls``: whether the URL is amqps. ``vhost``: the
+    vhost that the URL asks for."""
     inner = _innermost(error)
     if isinstance(inner, pika.exceptions.ProbableAccessDeniedError):
         # What RabbitMQ said is in there as the repr of another exception.
@@ -49,7 +49,7 @@ def connect_reason_of(error: object, *, tls: bool, vhost: str) -> str:
             f"certificate verify failed: {inner.verify_message}; "
             "say whom to trust with ?ssl_options={'ca_certs':'FILE'} in the URL"
         )
-    # Before Connection.Start nobody has said that it is RabbitMQ.
+    # Before Connection.Start it is not known that the other end is RabbitMQ.
     is_stranger = isinstance(inner, pika.exceptions.StreamLostError | pika.exceptions.IncompatibleProtocolError)
     if tls and (is_stranger or isinstance(inner, ssl.SSLError | ConnectionError)):
         return (

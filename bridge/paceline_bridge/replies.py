@@ -1,4 +1,4 @@
-"""What a Celery caller is told: the bodies that its ``rpc://`` backend reads. Pure.
+"""Replies to Celery callers: the bodies that Celery's ``rpc://`` backend reads. Pure.
 
 Source: celery/backends/base.py (``_get_result_meta``, ``exception_to_python``) of Celery 5.7.
 """
@@ -48,7 +48,7 @@ def ended(reply: ReplyAddress, end: int, payload: bytes, now: float) -> bytes:
 
 
 def summary(end: int, payload: bytes) -> str:
-    """The same in one line, for a log."""
+    """How the task ended, in one line for a log."""
     if end == TaskEnd.CANCELLED:
         return "it was cancelled"
     try:
@@ -59,12 +59,12 @@ def summary(end: int, payload: bytes) -> str:
 
 
 def refused(reply: ReplyAddress, refusal: Refused, now: float) -> bytes:
-    """The bridge or the cluster does not run it. ``now``: seconds since the epoch."""
+    """The bridge or the cluster refused the message. ``now``: seconds since the epoch."""
     done = datetime.fromtimestamp(now, UTC).isoformat()
     if refusal.reason == "expired":
         return _revoked(reply, done, "expired")
     if refusal.reason == "unknown-task":
-        # As Celery's worker says it: its class makes a sentence of the name, and of nothing else.
+        # As Celery's worker reports it: the exception's class makes a sentence of the task's name.
         said = f"paceline bridge refuses this message (unknown-task): {refusal.detail}"
         return _failure(reply, done, "celery.exceptions", "NotRegistered", [refusal.task], said)
     kind = "ValueError" if refusal.reason in ("bad-body", "too-large", "arguments") else "NotImplementedError"

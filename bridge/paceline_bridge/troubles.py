@@ -1,7 +1,7 @@
-"""What a person should know of the tasks: that they fail where nobody waits for them, and that no node has them. Pure.
+"""Warnings about tasks: those that fail while no caller waits for them, and those that no node has. Pure.
 
-A plain message whose task fails is acknowledged, since the task has ended, and there is nobody to tell but the log. A
-queue of such messages must not become a log of as many lines.
+A plain message whose task fails is acknowledged, since the task has ended. No caller waits, so the failure is logged. A
+queue of such messages must not fill the log with as many lines.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ NAMES_LIMIT = 1_000
 
 
 class Failures:
-    """One line for a task's first failure, and then one for all of FAILURES_INTERVAL_S. Beyond NAMES_LIMIT names of
-    tasks it begins anew."""
+    """One line for a task's first failure, and then one line for all failures of each FAILURES_INTERVAL_S. At
+    NAMES_LIMIT names of tasks it forgets all of them."""
 
     def __init__(self) -> None:
         self._next_s: dict[str, float] = {}
         self._untold: dict[str, int] = {}
 
     def note(self, name: str, error: str, now: float) -> str | None:
-        """The line to log about a task that failed and whose result nobody waits for, if it is time for one."""
+        """Count a failure of a task whose result nobody waits for. Returns the line to log, None if none is due."""
         untold = self._untold.get(name, 0)
         if now < self._next_s.get(name, now):
             self._untold[name] = untold + 1
@@ -39,7 +39,7 @@ class Failures:
 
 
 class Bindings:
-    """The tasks that the settings name, and whether nodes have them."""
+    """The tasks that the settings name, and whether some node has each."""
 
     def __init__(self, config: BridgeConfig) -> None:
         self._wanted: dict[str, str] = {task: f"--task {name}={task}" for name, task in config.tasks.items()}
@@ -47,8 +47,8 @@ class Bindings:
         self._missing: set[str] = set()
 
     def check(self, status: Mapping[str, Any]) -> Iterable[tuple[bool, str]]:
-        """(whether it is a warning, what to log), if a task is found to be missing, or to be there after all. The
-        status may not say which tasks there are."""
+        """For each task that is newly missing, or newly there: (whether it is a warning, the line to log). The status
+        does not always list the tasks."""
         known = status.get("tasks")
         if not isinstance(known, list):
             return

@@ -1,8 +1,8 @@
-"""Asks the cluster each second how full it is and which tasks it has, and says meanwhile how this bridge is, which
-``paceline status`` shows.
+"""Requests the cluster's status each second: how full the cluster is, and which tasks it has. The request carries a
+description of this bridge, which ``paceline status`` shows.
 
-In a thread of its own, since that may have to wait, and with a connection of its own, since the bridge is to be seen
-when it has none to RabbitMQ, too.
+This runs in a thread of its own, since a request may wait, and with a connection of its own, so that the status shows
+the bridge while it has no connection to RabbitMQ, too.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from paceline.client.relay import Relay
 from paceline.errors import ClientClosed, PacelineError
 from paceline_bridge.config import BridgeConfig, shown
-from paceline_bridge.counters import Counters
+from paceline_bridge.counters import BridgeCounters
 from paceline_bridge.troubles import Bindings
 
 INTERVAL_S = 1.0
@@ -28,7 +28,7 @@ _logger = logging.getLogger("paceline.bridge")
 
 
 class Watch:
-    """``status`` is the cluster's last one; empty while there was none."""
+    """``status`` is the last StatusReply of the cluster; empty before the first."""
 
     def __init__(self, relay: Relay, about: Callable[[], Mapping[str, str]], bindings: Bindings) -> None:
         self.status: Mapping[str, Any] = {}
@@ -54,14 +54,14 @@ class Watch:
             except ClientClosed:
                 return
             except (PacelineError, TimeoutError):
-                pass  # whoever submits finds out that the cluster is gone; until then the last status stands
+                pass  # the life notices that the cluster is gone when it submits; until then the last status is used
             except Exception:
                 _logger.exception("the cluster's status can't be had; please report this")
             self._over.wait(INTERVAL_S)
 
 
-def describe(config: BridgeConfig, counters: Counters) -> dict[str, str]:
-    """What a bridge says of itself."""
+def describe(config: BridgeConfig, counters: BridgeCounters) -> dict[str, str]:
+    """The description of a bridge for ``paceline status``."""
     queues = sorted(config.queues)
     more = f" and {len(queues) - QUEUES_SHOWN} more" if len(queues) > QUEUES_SHOWN else ""
     return {

@@ -1,7 +1,8 @@
 """How many tasks the bridge may have at the cluster, so that the backlog stays with RabbitMQ. Pure.
 
-Once a second: if more waits at the cluster than its slots take in a moment, half as many; otherwise, if the window was
-full since, twice as many. What others submit counts too, since the cluster is what must not fill up.
+Once a second the window is adjusted. If more tasks wait at the cluster than SLOT_TASKS for each slot, it is halved.
+Otherwise, if it was full since the last time, it is doubled. Tasks that others submitted count, too, since the
+cluster's queue is what must not fill up.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ INTERVAL_S = 1.0
 
 
 class Window:
-    """``size`` is how many."""
+    """``size``: how many tasks of this bridge may be at the cluster and not ended."""
 
     def __init__(self) -> None:
         self.size = WINDOW_MIN

@@ -16,7 +16,7 @@ from paceline import Cluster
 from paceline.client.relay import Relay
 from paceline_bridge.bridge import Bridge
 from paceline_bridge.config import BridgeConfig
-from paceline_bridge.counters import STATES, Counters
+from paceline_bridge.counters import STATES, BridgeCounters
 from paceline_bridge.metrics import LIVE_WITHIN_S, MetricsServer, markdown
 from web.test_rules import promtool
 
@@ -43,7 +43,7 @@ def values(text: str) -> dict[tuple[str, ...], float]:
 
 class Served:
     def __init__(self) -> None:
-        self.counters = Counters()
+        self.counters = BridgeCounters()
         listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{listener.getsockname()[1]}"
         self.server = MetricsServer(listener, self.counters)

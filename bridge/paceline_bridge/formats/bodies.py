@@ -1,4 +1,4 @@
-"""Bodies as values: compression, kombu's JSON, msgpack. Pure, and bounded in what it unpacks.
+"""Reads bodies of messages: compression, kombu's JSON, msgpack. Pure; the size of an unpacked body is bounded.
 
 Sources: kombu/compression.py and kombu/utils/json.py of kombu 5.7.
 """
@@ -18,10 +18,10 @@ from typing import Any, Protocol
 
 import msgpack  # type: ignore[import-untyped]
 
-from paceline_bridge.message import Refusal
+from paceline_bridge.message import UnsupportedMessage
 
 BODY_LIMIT_BYTES = 64 << 20
-"""More than any cluster takes as the arguments of one task."""
+"""More than any cluster accepts as the arguments of one task."""
 JSON_TYPES = ("application/json", "text/json")
 MSGPACK_TYPES = ("application/x-msgpack", "application/msgpack", "application/vnd.msgpack", "x-msgpack")
 PICKLE_TYPES = ("application/x-python-serialize", "application/x-python-pickle")
@@ -58,13 +58,15 @@ def decompress(body: bytes, kind: object) -> bytes:
         return body
     make = _DECOMPRESSORS.get(str(kind))
     if make is None:
-        raise Refusal("compression", f"the body is compressed as {kind}; the bridge reads gzip, bzip2 and lzma")
+        raise UnsupportedMessage(
+            "compression", f"the body is compressed as {kind}; the bridge reads gzip, bzip2 and lzma"
+        )
     try:
         data = make().decompress(body, BODY_LIMIT_BYTES + 1)
     except (zlib.error, lzma.LZMAError, OSError, EOFError) as error:
-        raise Refusal("bad-body", f"the body is not {kind}: {error}") from None
+        raise UnsupportedMessage("bad-body", f"the body is not {kind}: {error}") from None
     if len(data) > BODY_LIMIT_BYTES:
-        raise Refusal("too-large", f"decompressed the body takes more than {BODY_LIMIT_BYTES} bytes")
+        raise UnsupportedMessage("too-large", f"decompressed the body takes more than {BODY_LIMIT_BYTES} bytes")
     return data
 
 
@@ -74,18 +76,18 @@ def read_json(body: bytes, encoding: str | None, *, kombu: bool = False) -> Any:
         return json.loads(body.decode(encoding or "utf-8"), object_hook=_unwrap if kombu else None)
     except (ValueError, RecursionError, LookupError, TypeError, AttributeError, InvalidOperation) as error:
         # LookupError: an unknown character set. The last two: a wrapped type with a value of another kind.
-        raise Refusal("bad-body", f"the body is not JSON: {error or type(error).__name__}") from None
+        raise UnsupportedMessage("bad-body", f"the body is not JSON: {error or type(error).__name__}") from None
 
 
 def read_msgpack(body: bytes) -> Any:
     try:
         return msgpack.unpackb(body, raw=False, strict_map_key=False, timestamp=3, ext_hook=_refuse_ext)
     except (ValueError, TypeError, msgpack.UnpackException, RecursionError) as error:
-        raise Refusal("bad-body", f"the body is not msgpack: {error or type(error).__name__}") from None
+        raise UnsupportedMessage("bad-body", f"the body is not msgpack: {error or type(error).__name__}") from None
 
 
 def _refuse_ext(code: int, data: bytes) -> Any:
-    """Paceline has types of its own under such codes, which a producer must not write by chance."""
+    """Refuse extension types: paceline's own have the same codes, which a producer could write by chance."""
     raise ValueError(f"its extension type {code} is unknown")
 
 
@@ -93,11 +95,11 @@ def read_text(body: bytes, encoding: str | None) -> str:
     try:
         return body.decode(encoding or "utf-8")
     except (ValueError, LookupError) as error:
-        raise Refusal("bad-body", f"the body is not text: {error}") from None
+        raise UnsupportedMessage("bad-body", f"the body is not text: {error}") from None
 
 
 def is_unicode(text: str) -> bool:
-    """Whether it can be encoded: JSON may escape half of a character."""
+    """Whether a text can be encoded: JSON may escape half of a surrogate pair."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -115,7 +117,7 @@ def _unwrap(value: dict[str, Any]) -> Any:
 
 
 def write_json(value: object) -> bytes:
-    """As kombu would. Raises TypeError or ValueError for a value that JSON can't hold."""
+    """The JSON of a value as kombu writes it. Raises TypeError or ValueError for a value that JSON can't hold."""
     return json.dumps(value, default=_wrap).encode()
 
 

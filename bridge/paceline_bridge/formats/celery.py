@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from paceline_bridge.formats import bodies, ids
-from paceline_bridge.message import Message, Refusal, ReplyAddress, TaskCall
+from paceline_bridge.message import Message, ReplyAddress, TaskCall, UnsupportedMessage
 
 
 def is_protocol_1(body: object) -> bool:
@@ -24,13 +24,13 @@ ID_LIMIT_CHARS = 60
 
 
 def reply_address(message: Message, fields: Mapping[str, Any]) -> ReplyAddress | None:
-    """Where the caller waits; ``fields``: the headers of protocol 2, the body of protocol 1. It never raises, so that
-    a message that can't be read is answered too."""
+    """The address of the caller, None if there is none. ``fields``: the headers of protocol 2, or the body of protocol
+    1. Never raises, so that a message that can't be read is answered, too."""
     task_id = fields.get("id") or message.correlation_id
     if not message.reply_to or fields.get("ignore_result") or not isinstance(task_id, str):
         return None
     if len(task_id) > ID_LIMIT_CHARS or not bodies.is_unicode(task_id):
-        return None  # no reply could name it
+        return None  # a reply could not name the task
     group, parent = fields.get("group"), fields.get("parent_id")
     return ReplyAddress(
         message.reply_to,
@@ -42,16 +42,16 @@ def reply_address(message: Message, fields: Mapping[str, Any]) -> ReplyAddress |
 
 
 def read_value(message: Message) -> Any:
-    """The body, by its serializer. Raises Refusal."""
+    """The body, by its serializer. Raises UnsupportedMessage."""
     kind = (message.content_type or "application/json").lower()
     if kind in bodies.PICKLE_TYPES:
-        raise Refusal("pickle", "the body is pickled, and unpickling runs code; use task_serializer='json'")
+        raise UnsupportedMessage("pickle", "the body is pickled, and unpickling runs code; use task_serializer='json'")
     data = bodies.decompress(message.body, message.headers.get("compression"))
     if kind in bodies.JSON_TYPES:
         return bodies.read_json(data, message.content_encoding, kombu=True)
     if kind in bodies.MSGPACK_TYPES:
         return bodies.read_msgpack(data)
-    raise Refusal("serializer", f"the body is {kind}; use task_serializer='json' or 'msgpack'")
+    raise UnsupportedMessage("serializer", f"the body is {kind}; use task_serializer='json' or 'msgpack'")
 
 
 def read(
@@ -62,26 +62,27 @@ def read(
     priority: int,
     now: float,
 ) -> TaskCall:
-    """A call from the fields of the header (2) or of the body (1). Raises Refusal. ``now``: seconds since the epoch."""
+    """A call from the fields of the header (2) or of the body (1). ``now``: seconds since the epoch. Raises
+    UnsupportedMessage."""
     if isinstance(body, list):
         if len(body) != 3:
-            raise Refusal("bad-body", "the body is not [args, kwargs, options]")
+            raise UnsupportedMessage("bad-body", "the body is not [args, kwargs, options]")
         args, kwargs, options = body
     elif isinstance(body, dict):
         fields = {**body, **{key: value for key, value in fields.items() if value is not None}}
         args, kwargs, options = body.get("args"), body.get("kwargs"), body
     else:
-        raise Refusal("bad-body", "the body is neither protocol 2, [args, kwargs, options], nor 1, a map")
+        raise UnsupportedMessage("bad-body", "the body is neither protocol 2, [args, kwargs, options], nor 1, a map")
     name, task_id = fields.get("task"), fields.get("id")
     if not isinstance(name, str) or not isinstance(task_id, str) or not name or not task_id:
-        raise Refusal("bad-body", "task and id are strings")
+        raise UnsupportedMessage("bad-body", "task and id are strings")
     args, kwargs = args if args is not None else [], kwargs if kwargs is not None else {}
     if (
         not isinstance(args, list | tuple)
         or not isinstance(kwargs, dict)
         or not all(type(key) is str for key in kwargs)
     ):
-        raise Refusal("bad-body", "args is no list, or kwargs no map with names")
+        raise UnsupportedMessage("bad-body", "args is no list, or kwargs no map with names")
     expired = _check_options(options if isinstance(options, dict) else {}, fields, now)
     retries = fields.get("retries")
     number = ids.of_message("celery", task_id, retries if isinstance(retries, int) else 0)
@@ -89,22 +90,28 @@ def read(
 
 
 def _check_options(options: Mapping[str, Any], fields: Mapping[str, Any], now: float) -> str:
-    """TaskCall.expired. Raises Refusal."""
+    """TaskCall.expired. Raises UnsupportedMessage."""
     if options.get("chain"):
-        raise Refusal("chain", "chains are not supported yet; call the next task with the result of this one")
+        raise UnsupportedMessage(
+            "chain", "chains are not supported yet; call the next task with the result of this one"
+        )
     if options.get("chord") or fields.get("chord"):
-        raise Refusal("chord", "chords are not supported yet; collect the results of the group in the caller")
+        raise UnsupportedMessage(
+            "chord", "chords are not supported yet; collect the results of the group in the caller"
+        )
     if options.get("callbacks") or options.get("errbacks"):
-        raise Refusal("callbacks", "link and link_error are not supported yet; act on the result in the caller")
+        raise UnsupportedMessage(
+            "callbacks", "link and link_error are not supported yet; act on the result in the caller"
+        )
     limits = fields.get("timelimit")
     if isinstance(limits, list | tuple) and any(limit is not None for limit in limits):
-        raise Refusal("time-limit", "time_limit and soft_time_limit are not supported yet")
+        raise UnsupportedMessage("time-limit", "time_limit and soft_time_limit are not supported yet")
     expires = _moment("expires", fields.get("expires"))
     if expires is not None and expires <= now:
         return f"it expired at {fields['expires']}"
     eta = _moment("eta", fields.get("eta"))
     if eta is not None and eta > now:
-        raise Refusal("eta", f"eta and countdown are not supported yet; it was to run at {fields['eta']}")
+        raise UnsupportedMessage("eta", f"eta and countdown are not supported yet; it was to run at {fields['eta']}")
     return ""
 
 
@@ -116,4 +123,4 @@ def _moment(field: str, value: object) -> float | None:
         moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
-        raise Refusal("bad-body", f"{field} is {value!r}, and not a time in ISO 8601") from None
+        raise UnsupportedMessage("bad-body", f"{field} is {value!r}, and not a time in ISO 8601") from None

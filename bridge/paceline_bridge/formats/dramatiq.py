@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from paceline_bridge.formats import ids
-from paceline_bridge.message import Refusal, TaskCall
+from paceline_bridge.message import TaskCall, UnsupportedMessage
 
 FIELDS = frozenset(("queue_name", "actor_name", "args", "kwargs", "options", "message_id", "message_timestamp"))
 
@@ -28,7 +28,7 @@ _REFUSED: Mapping[str, str] = {
     "time_limit": "time-limit",
     "store_results": "results",
 }
-"""Option -> reason. An option that is false or nothing asks for nothing."""
+"""Option -> the reason for which it is refused. An option whose value is false or None asks for nothing."""
 
 
 def is_message(body: object) -> bool:
@@ -36,16 +36,16 @@ def is_message(body: object) -> bool:
 
 
 def read(body: Mapping[str, Any], names: Mapping[str, str], priority: int, now: float) -> TaskCall:
-    """Raises Refusal. ``now``: seconds since the epoch."""
+    """Raises UnsupportedMessage. ``now``: seconds since the epoch."""
     name, message_id, args, kwargs = body["actor_name"], body["message_id"], body["args"], body["kwargs"]
     options = body["options"]
     if not isinstance(name, str) or not isinstance(message_id, str) or not name or not message_id:
-        raise Refusal("bad-body", "actor_name and message_id are strings")
+        raise UnsupportedMessage("bad-body", "actor_name and message_id are strings")
     if not isinstance(args, list) or not isinstance(kwargs, dict) or not isinstance(options, dict):
-        raise Refusal("bad-body", "args is no list, or kwargs or options no map")
+        raise UnsupportedMessage("bad-body", "args is no list, or kwargs or options no map")
     for option, reason in _REFUSED.items():
         if options.get(option):
-            raise Refusal(reason, f"the message option {option} is not supported yet")
+            raise UnsupportedMessage(reason, f"the message option {option} is not supported yet")
     eta_ms, max_age_ms, sent_ms = options.get("eta"), options.get("max_age"), body["message_timestamp"]
     expired = ""
     if (
@@ -55,7 +55,7 @@ def read(body: Mapping[str, Any], names: Mapping[str, str], priority: int, now: 
     ):
         expired = f"the message is older than its max_age of {max_age_ms} ms"
     elif isinstance(eta_ms, int | float) and eta_ms > now * 1e3:
-        raise Refusal("eta", f"delays are not supported yet; it was to run at {eta_ms} ms of the epoch")
+        raise UnsupportedMessage("eta", f"delays are not supported yet; it was to run at {eta_ms} ms of the epoch")
     retries = options.get("retries")
     number = ids.of_message("dramatiq", message_id, retries if isinstance(retries, int) else 0)
     return TaskCall("dramatiq", number, names.get(name, name), args, kwargs, priority, expired=expired)

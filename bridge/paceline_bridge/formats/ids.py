@@ -1,4 +1,4 @@
-"""Task ids of the cluster, made from what the message calls itself, so that a message that comes again is known."""
+"""Task ids, made from the ids of messages, so that a message that is delivered again has the same task id."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ def derived(*parts: str) -> bytes:
 
 
 def of_message(protocol: str, message_id: str, retries: int) -> bytes:
-    """A UUID is its own 16 bytes. A retry that a worker of Celery or dramatiq sent has the id of the first try, and is
-    another task to run."""
+    """The task id of a message: the 16 bytes of a UUID, and a hash of any other id. A retry that a worker of Celery or
+    dramatiq sent has the message id of the first try, and gets a task id of its own."""
     if not retries:
         try:
             return uuid.UUID(message_id).bytes
         except ValueError:
-            pass  # a name that somebody chose
+            pass  # not a UUID: an id that the producer chose
     return derived(protocol, message_id, str(retries))

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 from paceline_bridge.formats import bodies, ids
-from paceline_bridge.message import Message, Refusal, TaskCall
+from paceline_bridge.message import Message, TaskCall, UnsupportedMessage
 
 
 def read(message: Message, task: str, priority: int, fresh_id: Callable[[], bytes]) -> TaskCall:
-    """Raises Refusal. ``task`` is what the queue is bound to, "" for nothing."""
+    """The call of a plain message. ``task``: the task that the queue is bound to, "" for none. Raises
+    UnsupportedMessage."""
     if not task:
-        raise Refusal(
+        raise UnsupportedMessage(
             "no-task",
             f"the message is neither Celery's nor dramatiq's, and the queue {message.queue} is bound to no task; "
             f"start the bridge with --queue {message.queue}=TASK",
@@ -34,6 +35,6 @@ def _argument(message: Message) -> Any:
     for read in (bodies.read_json, bodies.read_text):
         try:
             return read(message.body, encoding)
-        except Refusal:
-            continue  # nothing says what it is; bytes are what is left
+        except UnsupportedMessage:
+            continue  # no header names its type; if nothing fits it stays bytes
     return message.body
