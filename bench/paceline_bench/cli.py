@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from paceline_bench.report.output import Output
+from paceline_bench.report.output import ReportOutput
 from paceline_bench.report.report import Report
 
 CHECK_FAILED = 1
@@ -37,7 +37,7 @@ def reported(verb: Callable[..., Report | Sequence[Report]]) -> Callable[..., in
     @click.option("--html", "html_path", metavar="FILE", help="Write a page with pictures to FILE.")
     @functools.wraps(verb)
     def command(json_path: str | None, html_path: str | None, **options: Any) -> int:
-        output = Output(json_path, html_path)
+        output = ReportOutput(json_path, html_path)
         output.check()
         measured = verb(**options)
         reports = [measured] if isinstance(measured, Report) else list(measured)
@@ -128,7 +128,7 @@ def open_loop(rates: list[float], seconds: float, body: str, seed: int, workers:
     """
     from paceline_bench.verbs import open_loop as verb
 
-    return verb.run(rates, verb.Setup(verb.BODIES[body], seconds, seed, workers, secure))
+    return verb.run(rates, verb.LoopSetup(verb.BODIES[body], seconds, seed, workers, secure))
 
 
 @bench.command()
@@ -300,7 +300,7 @@ def everything(quick: bool) -> list[Report]:
     share = 10 if quick else 1
 
     def offered(body: str) -> Report:
-        return open_loop.run([], open_loop.Setup(open_loop.BODIES[body], 10.0 / share, seed=1, workers=2))
+        return open_loop.run([], open_loop.LoopSetup(open_loop.BODIES[body], 10.0 / share, seed=1, workers=2))
 
     steps: list[tuple[str, Callable[[], Report]]] = [
         ("floor", lambda: floor.run(10_000 // share, 5)),

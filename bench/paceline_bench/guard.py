@@ -35,7 +35,8 @@ class Limit:
     at_least: float | None = None
 
     def broken_by(self, measured: float) -> str | None:
-        """What is wrong, in words; None if nothing is. What is no number breaks every limit."""
+        """How ``measured`` breaks the limit, in words; None if it does not. A value that is no number breaks every
+        limit."""
         if self.at_most is not None and not measured <= self.at_most:
             return f"{self.name} is {measured:.2f}, and may be at most {self.at_most:g}"
         if self.at_least is not None and not measured >= self.at_least:
@@ -67,7 +68,7 @@ def measure() -> list[Report]:
     from paceline_bench.verbs import latency, open_loop, throughput
 
     one_at_a_time = latency.run(SAMPLES, ROUNDS)
-    setup = open_loop.Setup(open_loop.BODIES["noop"], SECONDS, SEED, workers=1)
+    setup = open_loop.LoopSetup(open_loop.BODIES["noop"], SECONDS, SEED, workers=1)
     return [
         one_at_a_time,
         throughput.run(TASKS, REPEATS, workers=1),
@@ -82,7 +83,7 @@ def floor_of(report: Report) -> dict[str, float]:
 
 
 def ratios(reports: Sequence[Report]) -> dict[str, float]:
-    """What the limits are about, from a report of each of the three verbs."""
+    """The ratios that the limits bound, from a report of each of the three verbs."""
     by_verb = {report.verb: report for report in reports}
     one = floor_of(by_verb["latency"])
     floor_s = one["floor_p50_s"]

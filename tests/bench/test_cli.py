@@ -10,7 +10,7 @@ import pytest
 
 from paceline.cli.app import run
 from paceline_bench.report.machine import describe
-from paceline_bench.report.report import Check, Report, Row
+from paceline_bench.report.report import Check, Report, ReportRow
 from paceline_bench.verbs import (
     durability,
     failover,
@@ -27,8 +27,8 @@ from paceline_bench.verbs import (
     throughput,
 )
 
-GOOD = Report(verb="latency", journal="memory", rows=[Row("p50", "1 us")], checks=[Check("results right", True)])
-BAD = Report(verb="latency", journal="memory", rows=[Row("p50", "1 us")], checks=[Check("results right", False)])
+GOOD = Report(verb="latency", journal="memory", rows=[ReportRow("p50", "1 us")], checks=[Check("results right", True)])
+BAD = Report(verb="latency", journal="memory", rows=[ReportRow("p50", "1 us")], checks=[Check("results right", False)])
 
 
 def test_the_table_goes_to_stdout_and_json_to_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -52,7 +52,7 @@ def test_latency_with_stages_shows_where_the_time_goes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(
-        stages, "run", lambda samples, secure: Report(f"stages of {samples}", "memory", [Row("p50", "1 us")])
+        stages, "run", lambda samples, secure: Report(f"stages of {samples}", "memory", [ReportRow("p50", "1 us")])
     )
     assert run(["bench", "latency", "--stages", "--samples", "12"]) == 0
     assert "stages of 12" in capsys.readouterr().out
@@ -76,7 +76,9 @@ def test_all_is_one_table_of_every_verb_with_the_machine_below(
         monkeypatch.setattr(
             verb,
             "run",
-            lambda *_, name=name, secure=False: Report(name, "memory", [Row(f"{name} p50", "1 us")], secure=secure),
+            lambda *_, name=name, secure=False: Report(
+                name, "memory", [ReportRow(f"{name} p50", "1 us")], secure=secure
+            ),
         )
     assert run(["bench", "all", "--quick"]) == 0
     printed = capsys.readouterr().out

@@ -6,12 +6,12 @@ import pytest
 
 from paceline_bench.harness.load import Load
 from paceline_bench.report.report import to_json
-from paceline_bench.verbs.open_loop import BODIES, TASKS_MAX, Setup, Trial, outcome, report, seconds_of
+from paceline_bench.verbs.open_loop import BODIES, TASKS_MAX, LoopSetup, Trial, outcome, report, seconds_of
 
 SECONDS = 10.0
 
 
-def played(setup: Setup, done_s: list[float | None]) -> Trial:
+def played(setup: LoopSetup, done_s: list[float | None]) -> Trial:
     """A load with a task due in each hundredth of a second, of which the tasks were done at these moments."""
     load = Load(lambda _: None, [number / 100 for number in range(len(done_s))], 0.0)  # type: ignore[arg-type, return-value]
     load.sent_at_s = list(load.due_at_s)
@@ -40,7 +40,7 @@ def done_after(delay_s: float, missing: int = 0) -> list[float | None]:
 def test_a_rate_is_saturated_when_less_than_99_percent_is_done_in_time(
     body: str, done_s: list[float | None], saturated: bool
 ) -> None:
-    setup = Setup(BODIES[body], SECONDS, seed=1, workers=2)
+    setup = LoopSetup(BODIES[body], SECONDS, seed=1, workers=2)
     trial = played(setup, done_s)
     assert trial.saturated is saturated
     assert ("saturated" in trial.name) is saturated
@@ -52,7 +52,7 @@ def test_a_rate_is_saturated_when_less_than_99_percent_is_done_in_time(
 
 
 def test_long_bodies_do_not_hide_in_the_percentiles_of_short_ones() -> None:
-    setup = Setup(BODIES["bimodal"], SECONDS, seed=1, workers=2)
+    setup = LoopSetup(BODIES["bimodal"], SECONDS, seed=1, workers=2)
     lengths_s = setup.body.lengths_s(1_000, setup.seed)
     trial = played(setup, [number / 100 + length_s for number, length_s in enumerate(lengths_s)])
     assert trial.short.count + trial.long.count == 1_000
@@ -70,13 +70,13 @@ def test_a_seed_gives_the_same_bodies_and_one_in_a_hundred_is_long() -> None:
 
 
 def test_one_wrong_result_fails_the_report_wherever_it_was() -> None:
-    setup = Setup(BODIES["noop"], SECONDS, seed=1, workers=2)
+    setup = LoopSetup(BODIES["noop"], SECONDS, seed=1, workers=2)
     assert report([played(setup, done_after(0.0))], 100.0, 0, setup).ok
     assert not report([played(setup, done_after(0.0))], 100.0, 1, setup).ok
 
 
 def test_a_rate_at_which_nothing_was_done_is_reported_and_not_drawn() -> None:
-    setup = Setup(BODIES["noop"], SECONDS, seed=1, workers=2)
+    setup = LoopSetup(BODIES["noop"], SECONDS, seed=1, workers=2)
     result = report([played(setup, [None] * 100)], 100.0, 0, setup)
     assert not result.latencies
     assert not result.pictures
@@ -84,6 +84,6 @@ def test_a_rate_at_which_nothing_was_done_is_reported_and_not_drawn() -> None:
 
 
 def test_a_rate_that_would_come_to_too_many_tasks_is_offered_for_a_shorter_time() -> None:
-    setup = Setup(BODIES["noop"], SECONDS, seed=1, workers=2)
+    setup = LoopSetup(BODIES["noop"], SECONDS, seed=1, workers=2)
     assert seconds_of(100.0, setup) == SECONDS
     assert seconds_of(200_000.0, setup) * 200_000 == TASKS_MAX

@@ -9,18 +9,18 @@ from pathlib import Path
 import pytest
 
 from paceline.cli.app import run
-from paceline_bench.report.histogram import Histogram
+from paceline_bench.report.histogram import LatencyHistogram
 from paceline_bench.report.page import POLICY, to_html
 from paceline_bench.report.picture import Axis, Picture, Series, distributions
 from paceline_bench.report.plot import written
-from paceline_bench.report.report import Check, Report, Row
+from paceline_bench.report.report import Check, Report, ReportRow
 
 MACHINE = {"cpu": "Abacus 9000 <one bead>", "command": "paceline bench 'a & b'"}
-HISTOGRAM = Histogram(number / 1e5 for number in range(1, 2_000))
+HISTOGRAM = LatencyHistogram(number / 1e5 for number in range(1, 2_000))
 REPORT = Report(
     verb="latency",
     journal="memory",
-    rows=[Row("submit to <result>", "158 us", "3 & 4")],
+    rows=[ReportRow("submit to <result>", "158 us", "3 & 4")],
     checks=[Check("every result is the one asked for", True)],
     latencies=[HISTOGRAM.latency("there & back")],
     pictures=[

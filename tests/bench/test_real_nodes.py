@@ -24,7 +24,7 @@ from paceline_bench.verbs import (
     stages,
     throughput,
 )
-from paceline_bench.verbs.open_loop import BODIES, Body, Setup
+from paceline_bench.verbs.open_loop import BODIES, Body, LoopSetup
 
 
 def test_latency_measures_both_in_every_round_and_checks_results() -> None:
@@ -67,8 +67,8 @@ def test_a_verb_encrypts_every_cluster_that_it_measures_if_it_is_told_to(
     assert encrypted
 
 
-def short(body: Body) -> Setup:
-    return Setup(replace(body, capacity_tasks=100), seconds=0.3, seed=4, workers=2)
+def short(body: Body) -> LoopSetup:
+    return LoopSetup(replace(body, capacity_tasks=100), seconds=0.3, seed=4, workers=2)
 
 
 def test_an_open_loop_offers_what_was_asked_for_and_every_task_is_done() -> None:

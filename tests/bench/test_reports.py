@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from paceline_bench.report.histogram import Histogram
+from paceline_bench.report.histogram import LatencyHistogram
 from paceline_bench.report.machine import command_line, cpu_model, describe
-from paceline_bench.report.report import Check, Report, Row, duration, show, to_json
+from paceline_bench.report.report import Check, Report, ReportRow, duration, show, to_json
 from paceline_bench.verbs import latency, metrics, throughput
 
 
-def histograms(*durations_s: float) -> list[Histogram]:
+def histograms(*durations_s: float) -> list[LatencyHistogram]:
     """One of each, as of a round with one sample."""
-    return [Histogram([duration_s]) for duration_s in durations_s]
+    return [LatencyHistogram([duration_s]) for duration_s in durations_s]
 
 
 def test_a_ratio_is_taken_within_its_round() -> None:
@@ -47,7 +47,7 @@ def test_wrong_missing_and_surplus_results_are_counted(results: list[int], wrong
 
 
 def test_json_has_the_machine_the_command_and_the_verdict() -> None:
-    good = Report(verb="floor", journal="none", rows=[Row("p50", "1 us")])
+    good = Report(verb="floor", journal="none", rows=[ReportRow("p50", "1 us")])
     bad = Report(verb="latency", journal="memory", rows=[], checks=[Check("right", False)])
     fields = json.loads(to_json([good, bad]))
     assert fields["machine"].keys() == describe().keys() >= {"cpu", "cores", "kernel", "python", "pyzmq", "command"}
@@ -56,7 +56,16 @@ def test_json_has_the_machine_the_command_and_the_verdict() -> None:
 
 
 def test_the_table_names_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
-    show([Report(verb="latency", journal="memory", rows=[Row("p50", "1 us")], checks=[Check("results right", False)])])
+    show(
+        [
+            Report(
+                verb="latency",
+                journal="memory",
+                rows=[ReportRow("p50", "1 us")],
+                checks=[Check("results right", False)],
+            )
+        ]
+    )
     printed = capsys.readouterr().out
     assert "results right" in printed
     assert "WRONG" in printed
@@ -64,7 +73,7 @@ def test_the_table_names_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_every_percentile_has_a_column_and_json_has_the_histogram(capsys: pytest.CaptureFixture[str]) -> None:
-    histogram = Histogram(number / 1e6 for number in range(1, 10_001))
+    histogram = LatencyHistogram(number / 1e6 for number in range(1, 10_001))
     report = Report(verb="latency", journal="memory", rows=[], latencies=[histogram.latency("there and back")])
     show([report])
     heading, line = next(
@@ -82,7 +91,7 @@ def test_every_percentile_has_a_column_and_json_has_the_histogram(capsys: pytest
         "10.0",
     ]
     fields = json.loads(to_json([report]))["reports"][0]["latencies"][0]
-    assert Histogram.decoded(fields["hdr"]).percentile_s(99.9) == fields["p999_s"]
+    assert LatencyHistogram.decoded(fields["hdr"]).percentile_s(99.9) == fields["p999_s"]
 
 
 @pytest.mark.parametrize(

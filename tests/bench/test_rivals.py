@@ -13,13 +13,13 @@ import pytest
 
 from paceline.cli.app import run
 from paceline_bench.harness import server_process, venvs
-from paceline_bench.harness.server_process import Server, ServerFailed
-from paceline_bench.report.histogram import Histogram
+from paceline_bench.harness.server_process import ServerFailed, ServerProcess
+from paceline_bench.report.histogram import LatencyHistogram
 from paceline_bench.rivals import process as rival_process
 from paceline_bench.rivals import run as rivals
 from paceline_bench.rivals import servers as rival_servers
 from paceline_bench.rivals.compare import report
-from paceline_bench.rivals.files import Peer, chosen, discover, read
+from paceline_bench.rivals.files import RivalVariant, chosen, discover, read
 from paceline_bench.rivals.plan import Burst, Measured, Plan
 from paceline_bench.rivals.process import RivalFailed, RivalProcess
 from paceline_bench.rivals.run import calibrated
@@ -46,7 +46,7 @@ class Rival(System):
 """
 
 
-def rival(directory: Path, name: str, methods: str = "") -> Peer:
+def rival(directory: Path, name: str, methods: str = "") -> RivalVariant:
     """A file for a rival whose class has these methods instead of those above, which are right."""
     path = directory / f"{name}.py"
     body = "".join(f"    {line}\n" for line in dedent(methods).splitlines())
@@ -55,7 +55,7 @@ def rival(directory: Path, name: str, methods: str = "") -> Peer:
     return peer
 
 
-def start(peer: Peer, start_timeout_s: float = 30.0) -> RivalProcess:
+def start(peer: RivalVariant, start_timeout_s: float = 30.0) -> RivalProcess:
     return RivalProcess(peer, PYTHON, 1, "burst", {}, start_timeout_s)
 
 
@@ -238,8 +238,8 @@ def test_a_burst_takes_about_two_seconds_within_its_bounds(tasks_per_s: float, t
 
 def measured(tmp_path: Path, name: str, p50s_s: list[float], totals_s: list[float], wrong: int = 0) -> Measured:
     return Measured(
-        Peer(name, name.title(), tmp_path, (), (), (), {}),
-        round_trips=[Histogram([p50_s]) for p50_s in p50s_s],
+        RivalVariant(name, name.title(), tmp_path, (), (), (), {}),
+        round_trips=[LatencyHistogram([p50_s]) for p50_s in p50s_s],
         bursts=[Burst(1_000, total_s / 4, total_s) for total_s in totals_s],
         burst_tasks=1_000,
         wrong=wrong,
@@ -269,7 +269,7 @@ def test_ratios_are_of_medians_and_the_best_comes_first(tmp_path: Path) -> None:
 
 def test_an_open_loop_without_a_single_result_has_no_percentile(tmp_path: Path) -> None:
     silent = measured(tmp_path, "silent", [1e-3], [1.0], wrong=1)
-    silent.short.append(Histogram())
+    silent.short.append(LatencyHistogram())
     result = report([silent], PLAN)
     assert [histogram.name for histogram in result.latencies] == ["Silent, one at a time"]
     assert not [row for row in result.rows if "open loop" in row.what]
@@ -305,7 +305,7 @@ def test_a_heading_that_can_not_be_used_is_refused(tmp_path: Path, heading: str,
         read(path)
 
 
-PINNED = Peer("a", "A", Path("a.py"), ("Some.Thing[extra]==1.2", "other==3"), (), (), {})
+PINNED = RivalVariant("a", "A", Path("a.py"), ("Some.Thing[extra]==1.2", "other==3"), (), (), {})
 
 
 def make_venv(directory: Path, **versions: str) -> None:
@@ -380,7 +380,7 @@ def free_port() -> int:
 
 def test_a_server_is_ready_when_it_answers_and_leaves_nothing_behind(tmp_path: Path) -> None:
     port = free_port()
-    server = Server([sys.executable, "-c", GREETER, str(port)], {}, tmp_path, port)
+    server = ServerProcess([sys.executable, "-c", GREETER, str(port)], {}, tmp_path, port)
     try:
         server.wait_ready(b"PING", b"+PONG")
         processes = [psutil.Process(server.pid), *psutil.Process(server.pid).children()]
@@ -393,8 +393,9 @@ def test_a_server_is_ready_when_it_answers_and_leaves_nothing_behind(tmp_path: P
 def test_a_server_ends_with_the_harness_however_that_ends(tmp_path: Path) -> None:
     port = free_port()
     script = (
-        "import os, sys; from pathlib import Path; from paceline_bench.harness.server_process import Server\n"
-        f"server = Server([sys.executable, '-c', {GREETER!r}, '{port}'], {{}}, Path({str(tmp_path)!r}), {port})\n"
+        "import os, sys; from pathlib import Path; from paceline_bench.harness.server_process import ServerProcess\n"
+        f"server = ServerProcess([sys.executable, '-c', {GREETER!r}, '{port}'], {{}}, "
+        f"Path({str(tmp_path)!r}), {port})\n"
         "server.wait_ready(b'PING', b'+PONG')\n"
         "print(server.pid, flush=True)\n"
         "os.kill(os.getpid(), 9)"
@@ -420,7 +421,7 @@ def test_the_version_of_a_server_is_in_its_log(log: str, version: str) -> None:
 
 
 def test_the_last_words_of_a_server_that_did_not_start_are_the_reason(tmp_path: Path) -> None:
-    server = Server(["sh", "-c", "echo no room; exit 1"], {}, tmp_path, free_port())
+    server = ServerProcess(["sh", "-c", "echo no room; exit 1"], {}, tmp_path, free_port())
     try:
         with pytest.raises(ServerFailed, match="no room"):
             server.wait_ready(b"PING", b"+PONG")

@@ -11,7 +11,7 @@ from paceline.core.settings import Settings
 from paceline.local import Cluster
 from paceline_bench.stub.node import ECHO, Stub, StubError
 from paceline_bench.stub.process import StubNodes
-from paceline_bench.verbs.stub_nodes import Cost, measure, report
+from paceline_bench.verbs.stub_nodes import LeaderCost, measure, report
 from paceline_protocol.codec import decode, decode_outcomes, encode
 from paceline_protocol.messages import (
     Append,
@@ -148,7 +148,7 @@ def test_a_client_that_looks_for_the_leader_is_told_where_it_is() -> None:
 
 # --- the report -------------------------------------------------------------------------------------------------
 
-COST = Cost(1, 0.01, 11.0, 10.0, 1e4, 90.0, 0, 0)
+COST = LeaderCost(1, 0.01, 11.0, 10.0, 1e4, 90.0, 0, 0)
 
 
 def test_a_ratio_is_of_one_round_and_the_limit_is_for_the_most_stubs() -> None:
@@ -164,6 +164,6 @@ def test_a_ratio_is_of_one_round_and_the_limit_is_for_the_most_stubs() -> None:
 
 
 @pytest.mark.parametrize("bad", [replace(COST, wrong=1), replace(COST, replicas=1)])
-def test_a_wrong_result_or_a_stub_that_replicates_fails_the_report(bad: Cost) -> None:
+def test_a_wrong_result_or_a_stub_that_replicates_fails_the_report(bad: LeaderCost) -> None:
     assert report([[COST]], tasks=1000).ok
     assert not report([[bad]], tasks=1000).ok

@@ -97,7 +97,7 @@ class Load:
             return self.wait(timeout_s)
 
     def latencies_s(self) -> list[float | None]:
-        """From when each task was due to its result; None: it has none."""
+        """The latency of each task, from when it was due to its result; None: it has no result."""
         return [
             None if done_s is None else max(0.0, done_s - due_s)
             for due_s, done_s in zip(self.due_at_s, self.done_at_s, strict=True)

@@ -34,7 +34,7 @@ class Placement:
 
 
 def placements() -> list[Placement]:
-    """Those that this machine has the processors for; the first is the one to compare by."""
+    """The placements for which this machine has enough processors. Comparisons use the first."""
     free = frozenset(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else frozenset[int]()
     anywhere = Placement("anywhere", free, free)
     if len(free) < 2:

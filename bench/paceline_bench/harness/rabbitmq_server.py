@@ -6,7 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from paceline_bench.harness.server_process import HOST, Server, find_program, free_ports
+from paceline_bench.harness.server_process import HOST, ServerProcess, find_program, free_ports
 
 RABBITMQ_PROGRAMS = ("/usr/lib/rabbitmq/bin/rabbitmq-server", "rabbitmq-server")
 CONTROL_PROGRAMS = ("/usr/lib/rabbitmq/bin/rabbitmqctl", "rabbitmqctl")
@@ -25,8 +25,8 @@ class RabbitMQ:
         self._directory = directory
         self._settings = settings
         self.port, self._distribution, self._mapper_port = free_ports(3)
-        self._mapper: Server | None = None
-        self._server: Server | None = None
+        self._mapper: ServerProcess | None = None
+        self._server: ServerProcess | None = None
         self._environment: dict[str, str] = {}
 
     @property
@@ -40,7 +40,7 @@ class RabbitMQ:
             mapper_directory = directory / "epmd"
             mapper_directory.mkdir()
             names = [find_program("epmd"), "-address", HOST, "-port", str(self._mapper_port)]
-            self._mapper = Server(names, {}, mapper_directory, self._mapper_port)
+            self._mapper = ServerProcess(names, {}, mapper_directory, self._mapper_port)
             # Asked for the names that it knows (NAMES_REQ), it begins with its port.
             self._mapper.wait_ready(b"\x00\x01n", self._mapper_port.to_bytes(4, "big"))
         (directory / "plugins").write_text("[].\n")
@@ -61,12 +61,12 @@ class RabbitMQ:
             "ERL_EPMD_ADDRESS": HOST,
             "ERL_EPMD_PORT": str(self._mapper_port),
         }
-        self._server = Server([find_program(*RABBITMQ_PROGRAMS)], environment, directory, self.port)
+        self._server = ServerProcess([find_program(*RABBITMQ_PROGRAMS)], environment, directory, self.port)
         # The first byte of a method frame: Connection.Start
         self._server.wait_ready(b"AMQP\x00\x00\x09\x01", b"\x01")
 
     def control(self, *arguments: str) -> None:
-        """What an operator does with rabbitmqctl. Raises CalledProcessError."""
+        """Run rabbitmqctl, as an operator does. Raises CalledProcessError."""
         command = [find_program(*CONTROL_PROGRAMS), *arguments]
         subprocess.run(
             command, check=True, capture_output=True, timeout=CONTROL_LIMIT_S, env=os.environ | self._environment

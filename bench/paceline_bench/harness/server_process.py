@@ -29,8 +29,8 @@ class ServerFailed(Exception):
     """A server is not installed or did not start; the message says what to do, or its last words."""
 
 
-class Server:
-    """One server, started. It ends with whoever started it, whatever ends that."""
+class ServerProcess:
+    """One running server. It ends when this process ends, whatever ends this process."""
 
     def __init__(self, command: Sequence[str], environment: dict[str, str], directory: Path, port: int) -> None:
         self._token = uuid.uuid4().hex
@@ -52,7 +52,7 @@ class Server:
         return self._process.pid
 
     def wait_ready(self, probe: bytes, greeting: bytes) -> None:
-        """Until its port answers the probe with the greeting. Raises ServerFailed."""
+        """Wait until the server's port answers the probe with the greeting. Raises ServerFailed."""
         deadline_s = time.monotonic() + START_TIMEOUT_S
         while not _answers(self._port, probe, greeting):
             if self._process.poll() is not None or time.monotonic() > deadline_s:
@@ -61,7 +61,7 @@ class Server:
             time.sleep(POLL_S)
 
     def stop(self) -> None:
-        """There is nothing that it has to save."""
+        """Kill the server: it has nothing to save."""
         self._process.terminate()
         try:
             self._process.wait(STOP_TIMEOUT_S)

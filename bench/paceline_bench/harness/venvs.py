@@ -10,7 +10,7 @@ from pathlib import Path
 
 import platformdirs
 
-from paceline_bench.rivals.files import Peer
+from paceline_bench.rivals.files import RivalVariant
 
 INSTALL_TIMEOUT_S = 900.0
 
@@ -23,14 +23,14 @@ def default_directory() -> Path:
     return platformdirs.user_cache_path("paceline") / "bench-venvs"
 
 
-def python_of(peer: Peer, directory: Path) -> Path:
+def python_of(peer: RivalVariant, directory: Path) -> Path:
     """The interpreter of its environment; this one if the rival needs no packages. Variants of a file share one."""
     if not peer.requirements:
         return Path(sys.executable)
     return directory / f"{peer.path.stem}-{sys.version_info.major}.{sys.version_info.minor}" / "bin" / "python"
 
 
-def is_installed(peer: Peer, directory: Path) -> bool:
+def is_installed(peer: RivalVariant, directory: Path) -> bool:
     """Whether it holds every pinned version. pip installs what a package needs before the package, so that an
     installation which was broken off does not pass for whole."""
     python = python_of(peer, directory)
@@ -42,7 +42,7 @@ def is_installed(peer: Peer, directory: Path) -> bool:
     return all(held.get(_canonical(name.partition("[")[0])) == version for name, version in pins)
 
 
-def install(peer: Peer, directory: Path) -> Path:
+def install(peer: RivalVariant, directory: Path) -> Path:
     """Makes the environment unless it is there. Returns its interpreter. Raises InstallFailed."""
     python = python_of(peer, directory)
     if is_installed(peer, directory):

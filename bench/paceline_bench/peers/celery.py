@@ -30,14 +30,14 @@ from typing import Any
 
 from celery import Celery
 
-from paceline_bench.peers.wire import RESULT_TIMEOUT_S, Done, Setup, System
+from paceline_bench.peers.wire import RESULT_TIMEOUT_S, Done, RivalSetup, System
 
 CHUNK_TASKS = 100
 PREFETCH = {"round_trips": 64, "burst": 64, "open_loop": 1}
 START_POLL_S = 0.5
 STOP_TIMEOUT_S = 10.0
 
-setup = Setup.read()
+setup = RivalSetup.read()
 app = Celery(
     "rival",
     broker=setup.servers.get("rabbitmq") or setup.servers["redis"],
@@ -62,8 +62,8 @@ def nap(number: int, seconds: float) -> tuple[int, float]:
     return number, time.perf_counter()
 
 
-class Rival(System):
-    def __init__(self, setup: Setup) -> None:
+class CeleryRival(System):
+    def __init__(self, setup: RivalSetup) -> None:
         self._naps: list[tuple[Any, Done]] = []
         options = ["--pool=prefork", f"--concurrency={setup.workers}", "--loglevel=WARNING"]
         without = ["--without-gossip", "--without-mingle", "--without-heartbeat"]

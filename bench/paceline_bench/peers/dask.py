@@ -18,7 +18,7 @@ from typing import Any
 
 from distributed import Client, LocalCluster
 
-from paceline_bench.peers.wire import RESULT_TIMEOUT_S, Done, Setup, System
+from paceline_bench.peers.wire import RESULT_TIMEOUT_S, Done, RivalSetup, System
 
 
 def noop(number: int) -> int:
@@ -30,8 +30,8 @@ def nap(number: int, seconds: float) -> int:
     return number
 
 
-class Rival(System):
-    def __init__(self, setup: Setup) -> None:
+class DaskRival(System):
+    def __init__(self, setup: RivalSetup) -> None:
         self._cluster = LocalCluster(
             n_workers=setup.workers, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
         )
@@ -46,7 +46,7 @@ class Rival(System):
         return result
 
     def burst(self, numbers: range) -> tuple[float, float, list[int]]:
-        """With ``gather``, which is how results of many futures are fetched."""
+        """Fetch the results of many futures with ``gather``, as Dask's documentation does."""
         started_s = time.perf_counter()
         handles = [self.submit(number) for number in numbers]
         submit_s = time.perf_counter() - started_s

@@ -29,11 +29,11 @@ from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.results import Results
 from dramatiq.results.backends import RedisBackend
 
-from paceline_bench.peers.wire import RESULT_TIMEOUT_S, Done, Setup, System
+from paceline_bench.peers.wire import RESULT_TIMEOUT_S, Done, RivalSetup, System
 
 STOP_TIMEOUT_S = 10.0
 
-setup = Setup.read()
+setup = RivalSetup.read()
 broker = RabbitmqBroker(url=setup.servers["rabbitmq"])
 broker.add_middleware(Results(backend=RedisBackend(url=setup.servers["redis"])))
 dramatiq.set_broker(broker)
@@ -50,8 +50,8 @@ def nap(number: int, seconds: float) -> list[float]:
     return [number, time.perf_counter()]
 
 
-class Rival(System):
-    def __init__(self, setup: Setup) -> None:
+class DramatiqRival(System):
+    def __init__(self, setup: RivalSetup) -> None:
         self._naps: list[tuple[Any, Done]] = []
         size = ["--processes", str(setup.workers), "--threads", "1"]
         prefetch = {"dramatiq_queue_prefetch": "1"} if setup.purpose == "open_loop" else {}

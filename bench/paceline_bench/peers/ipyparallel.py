@@ -22,7 +22,7 @@ os.environ["IPYTHONDIR"] = str(Path.cwd() / "ipython")
 
 import ipyparallel
 
-from paceline_bench.peers.wire import RESULT_TIMEOUT_S, Done, Setup, System
+from paceline_bench.peers.wire import RESULT_TIMEOUT_S, Done, RivalSetup, System
 
 CHUNK_TASKS = 100
 HIGH_WATER_TASKS = {"round_trips": 1, "burst": 0, "open_loop": 1}  # 0: no limit
@@ -37,8 +37,8 @@ def nap(number: int, seconds: float) -> int:
     return number
 
 
-class Rival(System):
-    def __init__(self, setup: Setup) -> None:
+class IpyparallelRival(System):
+    def __init__(self, setup: RivalSetup) -> None:
         self._cluster = ipyparallel.Cluster(
             n=setup.workers, controller_args=[f"--TaskScheduler.hwm={HIGH_WATER_TASKS[setup.purpose]}"]
         )

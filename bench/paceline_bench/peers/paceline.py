@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from paceline.client import Future
 from paceline.local import Cluster
 from paceline_bench.bodies.tasks import nap, noop
-from paceline_bench.peers.wire import RESULT_TIMEOUT_S, Done, Setup, System
+from paceline_bench.peers.wire import RESULT_TIMEOUT_S, Done, RivalSetup, System
 
 
-class Rival(System):
-    def __init__(self, setup: Setup) -> None:
+class PacelineRival(System):
+    def __init__(self, setup: RivalSetup) -> None:
         journal = setup.options["journal"]
         self._cluster = Cluster.local("paceline_bench.bodies.tasks", nodes=1, workers=setup.workers, journal=journal)
         self._client = self._cluster.__enter__().client()

@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 
-from paceline_bench.peers.wire import RESULT_TIMEOUT_S, Done, Setup, System
+from paceline_bench.peers.wire import RESULT_TIMEOUT_S, Done, RivalSetup, System
 
 CHUNK_TASKS = 100
 
@@ -28,8 +28,8 @@ def nap(number: int, seconds: float) -> int:
     return number
 
 
-class Rival(System):
-    def __init__(self, setup: Setup) -> None:
+class ProcessPoolRival(System):
+    def __init__(self, setup: RivalSetup) -> None:
         self._pool = ProcessPoolExecutor(setup.workers)
         list(self._pool.map(nap, range(setup.workers), [0.1] * setup.workers))  # so long that each worker gets one
 

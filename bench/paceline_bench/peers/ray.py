@@ -23,7 +23,7 @@ os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 
 import ray
 
-from paceline_bench.peers.wire import RESULT_TIMEOUT_S, Done, Setup, System
+from paceline_bench.peers.wire import RESULT_TIMEOUT_S, Done, RivalSetup, System
 
 OBJECT_STORE_BYTES = 200 * 1024 * 1024
 
@@ -39,8 +39,8 @@ def nap(number: int, seconds: float) -> int:
     return number
 
 
-class Rival(System):
-    def __init__(self, setup: Setup) -> None:
+class RayRival(System):
+    def __init__(self, setup: RivalSetup) -> None:
         ray.init(
             num_cpus=setup.workers,
             include_dashboard=False,

@@ -18,9 +18,11 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from paceline_bench.peers.wire import RESULT_TIMEOUT_S, Done, Setup, System
+from paceline_bench.peers.wire import RESULT_TIMEOUT_S, Done, RivalSetup, System
 
-os.environ["SCALER_NETWORK_BACKEND"] = Setup.read().options["backend"]  # read when it is imported, and by its children
+os.environ["SCALER_NETWORK_BACKEND"] = RivalSetup.read().options[
+    "backend"
+]  # read when it is imported, and by its children
 
 from scaler import Client, SchedulerClusterCombo
 
@@ -34,8 +36,8 @@ def nap(number: int, seconds: float) -> int:
     return number
 
 
-class Rival(System):
-    def __init__(self, setup: Setup) -> None:
+class ScalerRival(System):
+    def __init__(self, setup: RivalSetup) -> None:
         self._combo = SchedulerClusterCombo(n_workers=setup.workers, logging_level="WARNING")
         self._client = Client(address=self._combo.get_address())
         # So long that each worker gets one, and is started before anything is measured.

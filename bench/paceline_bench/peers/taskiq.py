@@ -22,12 +22,12 @@ from typing import Any
 
 from taskiq_redis import ListQueueBroker, RedisAsyncResultBackend
 
-from paceline_bench.peers.wire import OPEN_LOOP_START_S, RESULT_TIMEOUT_S, Setup, System
+from paceline_bench.peers.wire import OPEN_LOOP_START_S, RESULT_TIMEOUT_S, RivalSetup, System
 
 CHECK_INTERVAL_S = 0.001
 STOP_TIMEOUT_S = 10.0
 
-setup = Setup.read()
+setup = RivalSetup.read()
 broker = ListQueueBroker(setup.servers["redis"], queue_name=setup.token).with_result_backend(
     RedisAsyncResultBackend(setup.servers["redis"])
 )
@@ -50,10 +50,10 @@ async def _result(handle: Any) -> int:
     return number
 
 
-class Rival(System):
+class TaskiqRival(System):
     """Everything that is measured runs inside one event loop, as a program that uses Taskiq would."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: RivalSetup) -> None:
         size = ["--workers", str(setup.workers), "--max-threadpool-threads", "1", "--max-async-tasks", "1"]
         self._worker = subprocess.Popen(
             [sys.executable, "-m", "taskiq", "worker", f"{__name__}:broker", *size], stdin=subprocess.DEVNULL

@@ -1,8 +1,9 @@
 """The rival's side of the wire: what one file of this directory has to give, and how it is measured.
 
-``python -m paceline_bench.peers.wire MODULE`` makes the module's ``Rival`` and answers each line of JSON on stdin by
-one on stdout; ``rival_process.py`` is the other end. The loops that measure are here, so that they are the same for
-every system. The rival's interpreter has nothing but the standard library and the packages of the rival.
+``python -m paceline_bench.peers.wire MODULE`` makes the one :class:`System` that the module defines and answers
+each line of JSON on stdin by one on stdout; ``rivals/process.py`` is the other end. The loops that measure are here, so
+that they are the same for every system. The rival's interpreter has nothing but the standard library and the packages
+of the rival.
 
     (start)                                  -> {"ready": VERSIONS, "can": [...]} or {"failed": REASON}
     {"do": "round_trips", "numbers": [a, b]} -> {"durations_s": [...], "wrong": n}
@@ -29,11 +30,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from types import ModuleType
 from typing import Any, BinaryIO
 
 SETUP_VARIABLE = "PACELINE_RIVAL"
-"""The environment of a rival and of all that it starts: its Setup, as JSON. No two processes of the harness have the
-same, so that what a rival leaves behind is known by it."""
+"""The environment of a rival and of all that it starts: its RivalSetup, as JSON. No two processes of the harness have
+the same, so that what a rival leaves behind is known by it."""
 RESULT_TIMEOUT_S = 60.0
 OPEN_LOOP_START_S = 0.05
 OPEN_LOOP_DRAIN_S = 60.0
@@ -44,8 +46,8 @@ Done = Callable[[int, float], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Setup:
-    """What a rival is started for. The workers of a rival read it too, from the environment."""
+class RivalSetup:
+    """The purpose and the settings of one run of a rival. Its workers read them too, from the environment."""
 
     token: str  # a fresh name, for queues and the like
     workers: int
@@ -55,7 +57,7 @@ class Setup:
     packages: list[str]  # whose versions are told
 
     @classmethod
-    def read(cls) -> Setup:
+    def read(cls) -> RivalSetup:
         return cls(**json.loads(os.environ[SETUP_VARIABLE]))
 
 
@@ -63,7 +65,7 @@ class System(ABC):
     """A system with ``workers`` workers, started. Every task gives back the number that it is given."""
 
     @abstractmethod
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: RivalSetup) -> None:
         """Starts it, and returns when every worker is ready."""
 
     @abstractmethod
@@ -87,7 +89,7 @@ class System(ABC):
         raise NotImplementedError
 
     def drain(self) -> None:  # noqa: B027  most have nothing to do here
-        """After the last ``nap``: for a system that calls nobody back, to fetch what there is."""
+        """Called after the last ``nap``. A system without callbacks fetches its results here."""
 
     def round_trips(self, numbers: range) -> tuple[list[float], list[int]]:
         """(seconds of each, results), one at a time."""
@@ -146,7 +148,7 @@ def count_wrong(numbers: Sequence[int], results: Sequence[Any]) -> int:
 
 
 def abilities(system: System) -> list[str]:
-    """What else it has than the two that everything has."""
+    """The optional methods that a system has, beside those that every system has."""
     kind = type(system)
     chunked = ["chunked"] if kind.chunked is not System.chunked else []
     return chunked + (["open_loop"] if kind.nap is not System.nap or kind.open_loop is not System.open_loop else [])
@@ -175,12 +177,22 @@ def answer(system: System, request: dict[str, Any]) -> dict[str, Any]:
             raise ValueError(f"no such request: {unknown}")
 
 
+def rival_in(module: ModuleType) -> type[System]:
+    """The one System that a rival's file defines. Raises ValueError if it is not one."""
+    (found,) = (
+        each
+        for each in vars(module).values()
+        if isinstance(each, type) and issubclass(each, System) and each.__module__ == module.__name__
+    )
+    return found
+
+
 def serve(module: str, requests: BinaryIO, say: Callable[[dict[str, Any]], None]) -> None:
-    """From the start of the system to its end. Whatever goes wrong is said, with its traceback on stderr."""
+    """Run the system from its start to its end. Failures are answered, with their tracebacks on stderr."""
     system: System | None = None
     try:
-        setup = Setup.read()
-        system = importlib.import_module(module).Rival(setup)
+        setup = RivalSetup.read()
+        system = rival_in(importlib.import_module(module))(setup)
         say({"ready": {package: version(package) for package in setup.packages}, "can": abilities(system)})
         for line in requests:
             request = json.loads(line)
@@ -211,7 +223,8 @@ def watch(pipe: int) -> None:
 
 
 def main(module: str) -> None:
-    """What a rival prints must not get between the answers: only this function has the pipes of the harness."""
+    """Run as a rival's process. A rival may print, and that must not get between the answers: only this function has
+    the pipes of the harness."""
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     threading.Thread(target=watch, args=(requests.fileno(),), daemon=True).start()
     null = os.open(os.devnull, os.O_RDONLY)

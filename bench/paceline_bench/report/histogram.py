@@ -22,7 +22,7 @@ HIGHEST_NS = 3_600 * 10**9
 SIGNIFICANT_DIGITS = 3
 
 
-class Histogram:
+class LatencyHistogram:
     """Seconds go in and come out."""
 
     def __init__(self, durations_s: Iterable[float] = ()) -> None:
@@ -31,7 +31,7 @@ class Histogram:
             self.record(duration_s)
 
     @classmethod
-    def merged(cls, parts: Iterable[Histogram]) -> Histogram:
+    def merged(cls, parts: Iterable[LatencyHistogram]) -> LatencyHistogram:
         """A new one, as if all that is in the parts had been recorded in it."""
         merged = cls()
         for part in parts:
@@ -39,7 +39,7 @@ class Histogram:
         return merged
 
     @classmethod
-    def decoded(cls, hdr: str) -> Histogram:
+    def decoded(cls, hdr: str) -> LatencyHistogram:
         """The inverse of :meth:`encoded`."""
         decoded = cls()
         decoded._counts.decode_and_add(hdr.encode())

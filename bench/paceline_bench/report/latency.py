@@ -1,4 +1,4 @@
-"""What a histogram of durations comes to: its percentiles, and the whole of it for merging."""
+"""A summary of a histogram of durations: its percentiles, and its encoded form for merging."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ PERCENTILES = ("p50", "p90", "p99", "p99.9")
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """What many durations come to, in seconds. Made by ``Histogram.latency``."""
+    """A summary of many durations, in seconds. Made by ``LatencyHistogram.latency``."""
 
     name: str
     samples: int
@@ -24,5 +24,5 @@ class Latency:
 
     @property
     def values_s(self) -> tuple[float, ...]:
-        """As the columns of a table: PERCENTILES, then the maximum."""
+        """The columns of a table: PERCENTILES, then the maximum."""
         return (self.p50_s, self.p90_s, self.p99_s, self.p999_s, self.max_s)

@@ -1,4 +1,4 @@
-"""On what, and with what, a figure was measured: printed with every figure."""
+"""The machine and the software with which a figure was measured. They are printed with every figure."""
 
 from __future__ import annotations
 

@@ -15,14 +15,14 @@ STDOUT = "-"
 
 
 @dataclass(frozen=True, slots=True)
-class Output:
+class ReportOutput:
     """None: no such file."""
 
     json_path: str | None = None
     html_path: str | None = None
 
     def check(self) -> None:
-        """Before anything is measured: raises a UsageError or MissingExtra for what could not be written afterwards."""
+        """Check before anything is measured that the report can be written. Raises UsageError or MissingExtra."""
         for option, path in (("--json", self.json_path), ("--html", self.html_path)):
             if path is not None and path != STDOUT and not Path(path).absolute().parent.is_dir():
                 raise click.BadParameter(f"there is no directory for {path}; make it first", param_hint=option)

@@ -12,7 +12,7 @@ from importlib.resources import files
 from paceline_bench.report.latency import PERCENTILES, Latency
 from paceline_bench.report.machine import describe
 from paceline_bench.report.plot import to_svg
-from paceline_bench.report.report import Check, Report, Row, duration
+from paceline_bench.report.report import Check, Report, ReportRow, duration
 
 WORDS = {"memory_gib": "memory, GiB", "load_1min": "load over 1 min"}
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -79,7 +79,7 @@ def _section(report: Report, name: str) -> str:
     )
 
 
-def _rows(rows: Sequence[Row]) -> str:
+def _rows(rows: Sequence[ReportRow]) -> str:
     lines = [(escape(row.what), _number(row.value), f'<span class="soft">{escape(row.note)}</span>') for row in rows]
     return _table(("what", "measured", ""), lines, "rows")
 
@@ -106,7 +106,7 @@ def _checks(checks: Sequence[Check]) -> str:
 
 
 def _table(headings: Sequence[str], lines: Sequence[Sequence[str]], kind: str = "") -> str:
-    """Of cells that are HTML already. Nothing, if there is no line."""
+    """A table of cells that are HTML already; "" if it has no rows."""
     if not lines:
         return ""
     head = "".join(

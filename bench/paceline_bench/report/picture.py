@@ -1,4 +1,4 @@
-"""What a report wants drawn, as numbers: ``plot.py`` draws it, and the JSON has it too. Pure."""
+"""The pictures of a report, as numbers: ``plot.py`` draws them, and the JSON has them too. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from paceline_bench.report.histogram import Histogram
+from paceline_bench.report.histogram import LatencyHistogram
 
 Scale = Literal["linear", "log", "log2", "nines"]
 """nines: shares, drawn so that 90 %, 99 % and 99.9 % are equally far apart, for the tail is what matters."""
@@ -42,7 +42,7 @@ class Picture:
     note: str = ""
 
 
-def distributions(title: str, histograms: Mapping[str, Histogram], note: str = "") -> Picture:
+def distributions(title: str, histograms: Mapping[str, LatencyHistogram], note: str = "") -> Picture:
     """The cumulative distribution of each latency; the time axis is logarithmic."""
     return Picture(
         title,
@@ -53,7 +53,7 @@ def distributions(title: str, histograms: Mapping[str, Histogram], note: str = "
     )
 
 
-def _curve(name: str, histogram: Histogram) -> Series:
+def _curve(name: str, histogram: LatencyHistogram) -> Series:
     durations_s, shares = histogram.shares()
     # The last share is 1, which has no place on a scale of nines: the slowest task is drawn half a task below.
     last = 1 - 0.5 / histogram.count

@@ -29,7 +29,7 @@ NINES = (0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999999)
 LINES = 6
 """Colours. Where they begin again, lines are dashed."""
 LEGEND_CHARS, HANDLE_CHARS = 84, 8
-"""What fits into the width of a picture, and what the sample of a line takes of it."""
+"""How many characters fit into the width of a picture, and how many the sample of a line takes."""
 ROLES = {"ink": "#010101", "grid": "#020202", "page": "#030303"} | {
     f"line{number}": f"#1{number}1{number}1{number}" for number in range(1, LINES + 1)
 }

@@ -21,7 +21,7 @@ PIPED_WIDTH_CHARS = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ReportRow:
     """One line of the table."""
 
     what: str
@@ -44,7 +44,7 @@ class Report:
 
     verb: str
     journal: str  # "memory", or "none" where no paceline node took part
-    rows: Sequence[Row]
+    rows: Sequence[ReportRow]
     checks: Sequence[Check] = ()
     latencies: Sequence[Latency] = ()
     pictures: Sequence[Picture] = ()
@@ -114,7 +114,7 @@ def _latency_table(reports: Sequence[Report]) -> Table:
 
 
 def duration(seconds: float) -> str:
-    """In the unit in which it has two to four digits before the point."""
+    """A duration in the unit in which it has two to four digits before the point."""
     if seconds < 9.9995e-3:
         return microseconds(seconds)
     return f"{seconds * 1e3:,.1f} ms" if seconds < 9.9995 else f"{seconds:,.1f} s"

@@ -1,27 +1,27 @@
-"""From what was measured of each system to rows that can be compared. Pure."""
+"""Turns the measurements of each system into rows that can be compared. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from paceline_bench.report.histogram import Histogram
+from paceline_bench.report.histogram import LatencyHistogram
 from paceline_bench.report.picture import Picture, distributions
-from paceline_bench.report.report import Check, Report, Row, duration
+from paceline_bench.report.report import Check, Report, ReportRow, duration
 from paceline_bench.report.stats import median
 
 if TYPE_CHECKING:
     from paceline_bench.rivals.plan import Burst, Measured, Plan
 
 BASE = "paceline-memory"
-"""What the others are compared with."""
+"""The system that the others are compared with."""
 
 
 def report(measured: Sequence[Measured], planned: Plan, servers: dict[str, str] | None = None) -> Report:
     """Rows by what was measured, the best first; then what was not, with its reason. ``servers``: their versions."""
     wrong = {each.peer.name: each.wrong for each in measured if each.wrong}
-    round_trips = {each.peer.title: Histogram.merged(each.round_trips) for each in measured if each.round_trips}
-    short = {each.peer.title: Histogram.merged(each.short) for each in measured if _short_p99s_s(each)}
+    round_trips = {each.peer.title: LatencyHistogram.merged(each.round_trips) for each in measured if each.round_trips}
+    short = {each.peer.title: LatencyHistogram.merged(each.short) for each in measured if _short_p99s_s(each)}
     rows = [
         *_latency_rows(
             "one at a time, p50",
@@ -40,7 +40,11 @@ def report(measured: Sequence[Measured], planned: Plan, servers: dict[str, str] 
             _short_p99s_s,
             lambda each: _note(f"{planned.rate_per_s:,.0f} tasks/s are due", each.peer.open_loop_note),
         ),
-        *(Row(f"not run to its end: {each.peer.title}", "failed", each.failed) for each in measured if each.failed),
+        *(
+            ReportRow(f"not run to its end: {each.peer.title}", "failed", each.failed)
+            for each in measured
+            if each.failed
+        ),
     ]
     return Report(
         verb="rivals",
@@ -83,11 +87,11 @@ def _latency_rows(
     measured: Sequence[Measured],
     values_of: Callable[[Measured], list[float]],
     note_of: Callable[[Measured], str],
-) -> list[Row]:
+) -> list[ReportRow]:
     values = _present(measured, values_of)
     base_s = _base(values)
     return [
-        Row(
+        ReportRow(
             f"{what}: {each.peer.title}",
             duration(median(each_values)),
             _note(_ratio(median(each_values), base_s), _range(each_values, duration), note_of(each)),
@@ -96,7 +100,9 @@ def _latency_rows(
     ]
 
 
-def _rate_rows(what: str, measured: Sequence[Measured], bursts_of: Callable[[Measured], Sequence[Burst]]) -> list[Row]:
+def _rate_rows(
+    what: str, measured: Sequence[Measured], bursts_of: Callable[[Measured], Sequence[Burst]]
+) -> list[ReportRow]:
     values = _present(measured, lambda each: _rates_per_s(bursts_of(each)))
     base_per_s = _base(values)
     rows = []
@@ -109,7 +115,7 @@ def _rate_rows(what: str, measured: Sequence[Measured], bursts_of: Callable[[Mea
             f"{each.burst_tasks:,} tasks",
             submitting,
         )
-        rows.append(Row(f"{what}: {each.peer.title}", f"{median(rates_per_s):,.0f}", note))
+        rows.append(ReportRow(f"{what}: {each.peer.title}", f"{median(rates_per_s):,.0f}", note))
     return rows
 
 
@@ -136,7 +142,7 @@ def _note(*parts: str) -> str:
     return "; ".join(part for part in parts if part)
 
 
-def _pictures(round_trips: dict[str, Histogram], short: dict[str, Histogram]) -> list[Picture]:
+def _pictures(round_trips: dict[str, LatencyHistogram], short: dict[str, LatencyHistogram]) -> list[Picture]:
     pictures = []
     if round_trips:
         pictures.append(distributions("One task at a time", round_trips))

@@ -21,7 +21,7 @@ _HEADING = re.compile(r"^# /// script\n((?:#(?: .*)?\n)*?)# ///$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
-class Peer:
+class RivalVariant:
     """One system in one configuration."""
 
     name: str
@@ -38,7 +38,7 @@ class Peer:
         return f"{PACKAGE}.{self.path.stem}" if self.path.parent == PEERS else self.path.stem
 
 
-def read(path: Path) -> list[Peer]:
+def read(path: Path) -> list[RivalVariant]:
     """The variants of one file; none if it has no heading. Raises ValueError for a heading that can't be used."""
     heading = _HEADING.search(path.read_text())
     if heading is None:
@@ -55,18 +55,18 @@ def read(path: Path) -> list[Peer]:
         pinned = [re.split(r"[\[=]", requirement)[0] for requirement in requirements]
         packages = tuple(variant.pop("packages", pinned))
         note = variant.pop("open_loop_note", "")
-        peers.append(Peer(name, title, path, requirements, servers, packages, variant, note))
+        peers.append(RivalVariant(name, title, path, requirements, servers, packages, variant, note))
     return peers
 
 
-def discover(directory: Path = PEERS) -> list[Peer]:
+def discover(directory: Path = PEERS) -> list[RivalVariant]:
     """paceline first, for the others are compared with it; then by name."""
     peers = [peer for path in directory.glob("*.py") for peer in read(path)]
     return sorted(peers, key=lambda peer: (not peer.name.startswith("paceline-memory"), peer.name))
 
 
-def chosen(peers: Sequence[Peer], names: Sequence[str]) -> list[Peer]:
-    """Those named; all if none is. Raises ValueError for a name that there is not."""
+def chosen(peers: Sequence[RivalVariant], names: Sequence[str]) -> list[RivalVariant]:
+    """The variants with these names; all if there are none. Raises ValueError for an unknown name."""
     known = [peer.name for peer in peers]
     for name in names:
         if name not in known:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from paceline_bench.report.histogram import Histogram
-from paceline_bench.rivals.files import Peer
+from paceline_bench.report.histogram import LatencyHistogram
+from paceline_bench.rivals.files import RivalVariant
 
 ROUND_TRIP_WORKERS = 1
 WORKERS = 2
@@ -52,15 +52,15 @@ class Burst:
 
 @dataclass
 class Measured:
-    """Of one system, a value for each round. ``failed``: why there are not as many as there should be."""
+    """The measurements of one system, one for each round. ``failed``: why some are missing."""
 
-    peer: Peer
+    peer: RivalVariant
     versions: dict[str, str] = field(default_factory=dict)
     starts_s: list[float] = field(default_factory=list)
-    round_trips: list[Histogram] = field(default_factory=list)
+    round_trips: list[LatencyHistogram] = field(default_factory=list)
     bursts: list[Burst] = field(default_factory=list)
     chunked: list[Burst] = field(default_factory=list)
-    short: list[Histogram] = field(default_factory=list)  # latencies of the short tasks under the open loop
+    short: list[LatencyHistogram] = field(default_factory=list)  # latencies of the short tasks under the open loop
     wrong: int = 0
     burst_tasks: int = 0  # 0: not calibrated yet
     failed: str = ""

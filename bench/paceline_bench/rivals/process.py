@@ -20,8 +20,8 @@ from types import TracebackType
 from typing import Any
 
 from paceline_bench.harness.processes import kill_all
-from paceline_bench.peers.wire import SETUP_VARIABLE, Setup
-from paceline_bench.rivals.files import PEERS, Peer
+from paceline_bench.peers.wire import SETUP_VARIABLE, RivalSetup
+from paceline_bench.rivals.files import PEERS, RivalVariant
 
 START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 15.0
@@ -39,7 +39,7 @@ class RivalProcess(AbstractContextManager["RivalProcess"]):
 
     def __init__(
         self,
-        peer: Peer,
+        peer: RivalVariant,
         python: Path,
         workers: int,
         purpose: str,
@@ -49,7 +49,9 @@ class RivalProcess(AbstractContextManager["RivalProcess"]):
         self._directory = tempfile.TemporaryDirectory(prefix="pl-", ignore_cleanup_errors=True)
         self._first = 0
         self._unread = b""
-        setup = Setup(f"bench-{uuid.uuid4().hex[:12]}", workers, purpose, servers, peer.options, list(peer.packages))
+        setup = RivalSetup(
+            f"bench-{uuid.uuid4().hex[:12]}", workers, purpose, servers, peer.options, list(peer.packages)
+        )
         self._setup = json.dumps(asdict(setup))
         here = Path(self._directory.name)
         # The rival's interpreter finds this package, and nothing that is installed beside it.

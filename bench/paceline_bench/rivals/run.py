@@ -14,7 +14,7 @@ from pathlib import Path
 
 from paceline_bench.harness.load import poisson
 from paceline_bench.harness.venvs import InstallFailed, default_directory, install
-from paceline_bench.report.histogram import Histogram
+from paceline_bench.report.histogram import LatencyHistogram
 from paceline_bench.report.progress import track
 from paceline_bench.report.report import Report
 from paceline_bench.rivals.compare import report
@@ -64,7 +64,7 @@ def run(names: Sequence[str], planned: Plan, venvs: Path | None = None) -> Repor
 
 
 def take_turn(each: Measured, python: Path, servers: dict[str, str], planned: Plan, number: int) -> None:
-    """One round of one system. It is started anew for each of three purposes."""
+    """Measure one system for one round. It is started anew for each of three purposes."""
     try:
         with RivalProcess(each.peer, python, ROUND_TRIP_WORKERS, "round_trips", servers) as process:
             each.versions = process.versions
@@ -87,7 +87,7 @@ def _round_trips(each: Measured, process: RivalProcess, planned: Plan) -> None:
     for tasks in (planned.warm_up, planned.samples_per_round):
         answer = process.ask("round_trips", tasks, _timeout_s(tasks))
         each.wrong += answer["wrong"]
-    each.round_trips.append(Histogram(answer["durations_s"]))
+    each.round_trips.append(LatencyHistogram(answer["durations_s"]))
 
 
 def _bursts(each: Measured, process: RivalProcess, planned: Plan) -> None:
@@ -106,7 +106,7 @@ def _bursts(each: Measured, process: RivalProcess, planned: Plan) -> None:
 
 
 def calibrated(tasks_per_s: float, seconds: float) -> int:
-    """So many tasks that they take about so long, to one digit, within BURST_TASKS."""
+    """How many tasks take about ``seconds``, rounded to one digit, within BURST_TASKS."""
     fewest, most = BURST_TASKS
     tasks = float(f"{tasks_per_s * seconds:.0e}")
     return int(min(most, max(fewest, tasks)))
@@ -120,7 +120,7 @@ def _open_loop(each: Measured, process: RivalProcess, planned: Plan, seed: int) 
     answer = process.ask("open_loop", len(due_s), _timeout_s(len(due_s)), due_s=due_s, lengths_s=lengths_s)
     each.wrong += answer["wrong"]
     each.short.append(
-        Histogram(
+        LatencyHistogram(
             max(0.0, latency_s)
             for latency_s, length_s in zip(answer["latencies_s"], lengths_s, strict=True)
             if latency_s is not None and length_s == SHORT_S

@@ -12,17 +12,17 @@ from pathlib import Path
 from types import TracebackType
 
 from paceline_bench.harness.rabbitmq_server import RabbitMQ
-from paceline_bench.harness.server_process import HOST, Server, ServerFailed, find_program, free_ports
+from paceline_bench.harness.server_process import HOST, ServerFailed, ServerProcess, find_program, free_ports
 
 
 class Servers(AbstractContextManager["Servers"]):
-    """Those of the wanted ones that start, by name."""
+    """The running servers, by name: those of the wanted ones that could be started."""
 
     def __init__(self, wanted: Iterable[str]) -> None:
         self.urls: dict[str, str] = {}
         self.versions: dict[str, str] = {}
         self._reasons: dict[str, str] = {}
-        self._running: list[Server | RabbitMQ] = []
+        self._running: list[ServerProcess | RabbitMQ] = []
         self._directory = tempfile.TemporaryDirectory(prefix="pl-servers-", ignore_cleanup_errors=True)
         starts: dict[str, Callable[[Path], str]] = {"redis": self._redis, "rabbitmq": self._rabbitmq}
         try:
@@ -56,7 +56,7 @@ class Servers(AbstractContextManager["Servers"]):
             "--dir",
             str(directory),
         ]
-        self._start(Server(command, {}, directory, port), b"PING\r\n", b"+PONG")
+        self._start(ServerProcess(command, {}, directory, port), b"PING\r\n", b"+PONG")
         return f"redis://{HOST}:{port}/0"
 
     def _rabbitmq(self, directory: Path) -> str:
@@ -65,7 +65,7 @@ class Servers(AbstractContextManager["Servers"]):
         broker.start()
         return broker.url
 
-    def _start(self, server: Server, probe: bytes, greeting: bytes) -> None:
+    def _start(self, server: ServerProcess, probe: bytes, greeting: bytes) -> None:
         self._running.append(server)
         server.wait_ready(probe, greeting)
 

@@ -6,7 +6,7 @@ and gives accounts. Only behind that there is no worker: a task has ended as soo
 its result. What a stub leaves out is what its leader never sees: it says nothing to other stubs.
 
 A stub can't replicate the log, and need not: in a large cluster few nodes do. An operator's command says how many:
-with ``paceline cluster voters 1``, which ``stub_process.py`` gives, the leader takes in no learner.
+with ``paceline cluster voters 1``, which ``process.py`` gives, the leader takes in no learner.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SLOTS = 1
 
 _SUCCEEDED = int(TaskEnd.SUCCEEDED)
 _BEFORE_VALUE_BYTES = len(pack_args((0,), {})) - len(pack_value(0))
-"""In the packed arguments of a call with one, which is itself packed as a result is."""
+"""How many bytes precede the argument in the packed arguments of a call with one argument."""
 
 
 class StubError(Exception):
@@ -59,9 +59,9 @@ class Stub:
         self._hello_at = float("-inf")
         self._heard = b"", Envelope("", "", 0, "")  # the leader's last head of a batch, as it came and as it reads
         self._packed: dict[Envelope | PeerHello, bytes] = {}  # what it says again and again
-        self._executor = LeaderLink(settings, incarnation=1)
+        self._link = LeaderLink(settings, incarnation=1)
         for number in range(SLOTS):
-            self._executor.worker_ready(bytes((number,)), (ECHO,))
+            self._link.worker_ready(bytes((number,)), (ECHO,))
 
     def hello_if_due(self, now: float) -> list[bytes]:
         """The frames with which it introduces itself, again and again as every node does; none if it is too soon."""
@@ -72,17 +72,17 @@ class Stub:
         return [self._head(""), self._hello(reply=False)]
 
     def receive_client(self, frame: bytes) -> bytes:
-        """What a client that looks for the leader is told: where that is."""
-        executor, settings = self._executor, self._settings
+        """The answer to a client that looks for the leader: the leader's address."""
+        link, settings = self._link, self._settings
         if not isinstance(decode(frame), Hello):
-            return encode(Redirect(executor.term, executor.leader, self._leader_address))
+            return encode(Redirect(link.term, link.leader, self._leader_address))
         return encode(
             Welcome(
                 self.node_id,
                 self._cluster_id,
                 settings.cluster_name,
-                executor.term,
-                executor.leader,
+                link.term,
+                link.leader,
                 self._leader_address,
                 (self.address, self._leader_address),
                 settings.payload_limit_bytes,
@@ -91,7 +91,7 @@ class Stub:
 
     def receive(self, frames: list[bytes], now: float) -> list[bytes]:
         """A batch from the leader. Returns the frames of the answer, none if there is none."""
-        executor = self._executor
+        link = self._link
         if frames[0] != self._heard[0]:
             head = decode(frames[0])
             assert isinstance(head, Envelope)
@@ -100,23 +100,23 @@ class Stub:
         answer: list[bytes] = []
         for message in map(decode, frames[1:]):
             if isinstance(message, Beat):
-                executor.on_beat(envelope.sender, message, now)
+                link.on_beat(envelope.sender, message, now)
             elif isinstance(message, Dispatch):
                 self.dispatches += 1
                 self.tasks += len(message.tasks)
-                executor.on_dispatch(envelope.sender, message, now)
+                link.on_dispatch(envelope.sender, message, now)
             elif isinstance(message, PeerHello):
                 answer += self._meet(envelope, message)
             elif isinstance(message, Revoke):
-                executor.on_revoke(envelope.sender, message, now)
+                link.on_revoke(envelope.sender, message, now)
             else:
                 raise StubError(f"the leader sends a {type(message).__name__} to a node that does not replicate")
-        while executor.slots.queue:
-            for worker_id, assignments in executor.assign():
-                executor.worker_done(worker_id, tuple(map(_ended, assignments)), now)
-        outbox, executor.outbox = executor.outbox, []
+        while link.slots.queue:
+            for worker_id, assignments in link.assign():
+                link.worker_done(worker_id, tuple(map(_ended, assignments)), now)
+        outbox, link.outbox = link.outbox, []
         for report in outbox:
-            answer.append(encode(report.message(executor.term) if isinstance(report, UnrecordedBatch) else report))
+            answer.append(encode(report.message(link.term) if isinstance(report, UnrecordedBatch) else report))
         return [self._head(envelope.sender), *answer] if answer else []
 
     def _meet(self, envelope: Envelope, hello: PeerHello) -> list[bytes]:
@@ -126,14 +126,14 @@ class Stub:
         return [] if hello.reply else [self._hello(reply=True)]
 
     def _hello(self, *, reply: bool) -> bytes:
-        executor, name = self._executor, self._settings.cluster_name
-        return self._pack(PeerHello(self.address, name, 0, executor.leader, executor.term, self.known, reply))
+        link, name = self._link, self._settings.cluster_name
+        return self._pack(PeerHello(self.address, name, 0, link.leader, link.term, self.known, reply))
 
     def _head(self, recipient: str) -> bytes:
         return self._pack(Envelope(self._cluster_id, self.node_id, 1, recipient))
 
     def _pack(self, message: Envelope | PeerHello) -> bytes:
-        """Of the few that there are in the life of a stub."""
+        """Pack a message, and remember it: a stub sends few different ones."""
         if message not in self._packed:
             self._packed[message] = encode(message)
         return self._packed[message]

@@ -1,4 +1,4 @@
-"""The process of the stub nodes (``stub.py``): their sockets, and whoever starts it.
+"""The process of the stub nodes (``node.py``): their sockets, and whoever starts it.
 
 ``python -m paceline_bench.stub.process LEADER_ADDRESS STUBS CLUSTER_NAME [CLUSTER_FILE]`` runs all of them until its
 stdin ends. Each line on stdin is answered by a line of JSON, with the Dispatch frames and the tasks that came until
@@ -63,7 +63,7 @@ class StubProcess:
             stub.known = tuple(entry for entry in everybody if entry[0] != stub.node_id)
 
     def run(self) -> None:
-        """Until stdin ends, which the death of whoever started this process does too."""
+        """Run until stdin ends. It also ends when the process dies that started this one."""
         timers_at_s = 0.0
         while True:
             now = time.monotonic()
@@ -171,7 +171,7 @@ class StubNodes(AbstractContextManager["StubNodes"]):
         return self._process.pid
 
     def wait_enrolled(self) -> None:
-        """Until the leader has the account of every stub and may give it tasks. Raises StubError."""
+        """Wait until the leader has the account of every stub, and may dispatch to it. Raises StubError."""
         end_s = time.monotonic() + ENROL_TIMEOUT_S
         while (enrolled := self._enrolled()) < self.count:
             if self._process.poll() is not None:

@@ -29,9 +29,9 @@ from paceline.local import Cluster
 from paceline_bench.bodies.bridge_body import KIND_VARIABLE, NAME, PATH_VARIABLE, QUEUES, RECORD, URL_VARIABLE
 from paceline_bench.harness.rabbitmq_server import RabbitMQ
 from paceline_bench.harness.server_process import ServerFailed
-from paceline_bench.report.histogram import Histogram
+from paceline_bench.report.histogram import LatencyHistogram
 from paceline_bench.report.progress import track
-from paceline_bench.report.report import Check, Report, Row
+from paceline_bench.report.report import Check, Report, ReportRow
 from paceline_bench.report.stats import median
 
 JOURNAL = "memory"
@@ -49,7 +49,7 @@ WORKERS = {
 
 
 def _message(kind: str, number: int) -> tuple[bytes, dict[str, Any]]:
-    """As Celery and dramatiq write it."""
+    """One message as Celery or dramatiq writes it: body and properties."""
     name, arguments = str(uuid.uuid4()), [number, time.monotonic_ns()]
     if kind == "celery":
         body = [arguments, {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}]
@@ -61,7 +61,7 @@ def _message(kind: str, number: int) -> tuple[bytes, dict[str, Any]]:
 
 
 def _declare(channel: Any, kind: str) -> None:
-    """With what each of them declares it with, or it would refuse the queue."""
+    """Declare the queue with the arguments that the system itself uses, or the system would refuse it."""
     queue, arguments = QUEUES[kind], {}
     if kind == "dramatiq":
         arguments = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": f"{queue}.XQ"}
@@ -139,7 +139,7 @@ def run(rounds: int, tasks: int, samples: int) -> Report:
             raise ClickException(f"RabbitMQ: {error}") from error
         finally:
             server.stop()
-    return _report(rates, {pair: Histogram(took_s[pair]) for pair in SYSTEMS}, tasks)
+    return _report(rates, {pair: LatencyHistogram(took_s[pair]) for pair in SYSTEMS}, tasks)
 
 
 def _measure(kind: str, system: str, url: str, directory: Path, tasks: int, samples: int) -> tuple[float, list[float]]:
@@ -173,7 +173,7 @@ def _measure(kind: str, system: str, url: str, directory: Path, tasks: int, samp
 
 
 def _report(
-    rates: dict[tuple[str, str], list[float]], latencies: dict[tuple[str, str], Histogram], tasks: int
+    rates: dict[tuple[str, str], list[float]], latencies: dict[tuple[str, str], LatencyHistogram], tasks: int
 ) -> Report:
     names = {(kind, system): f"{kind} messages, {system}" for kind, system in SYSTEMS}
     faster = {kind: median(rates[kind, "bridge"]) / median(rates[kind, "worker"]) for kind in WORKERS}
@@ -181,7 +181,7 @@ def _report(
         verb="bridge",
         journal=JOURNAL,
         rows=[
-            Row(
+            ReportRow(
                 f"{names[pair]}, tasks/s, median",
                 f"{median(rates[pair]):,.0f}",
                 f"{tasks:,} messages, workers: 1; " + ", ".join(f"{rate:,.0f}" for rate in rates[pair]),

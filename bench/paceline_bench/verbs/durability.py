@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from paceline.local import Cluster
-from paceline_bench.report.histogram import Histogram
+from paceline_bench.report.histogram import LatencyHistogram
 from paceline_bench.report.picture import distributions
 from paceline_bench.report.progress import track
-from paceline_bench.report.report import Check, Report, Row, microseconds
+from paceline_bench.report.report import Check, Report, ReportRow, microseconds
 from paceline_bench.report.stats import median
 from paceline_bench.verbs import latency, throughput
 from paceline_bench.verbs.floor import Floor
@@ -23,13 +23,13 @@ WARM_UP = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
+class JournalCost:
     """One cluster: its round trips and those of the floor, and tasks a second by ``map``, the median of the rounds."""
 
     voters: int
     journal: str
-    ours: Histogram
-    floor: Histogram
+    ours: LatencyHistogram
+    floor: LatencyHistogram
     tasks_per_s: float
     wrong: int
 
@@ -45,7 +45,7 @@ def run(samples: int, tasks: int, rounds: int) -> Report:
     return report(costs, samples, tasks, rounds)
 
 
-def measure(voters: int, journal: str, samples: int, tasks: int, rounds: int) -> Cost:
+def measure(voters: int, journal: str, samples: int, tasks: int, rounds: int) -> JournalCost:
     ours, raw, rates, wrong = [], [], [], 0
     with (
         Cluster.local("paceline_bench.bodies.tasks", nodes=voters, workers=1, journal=journal) as cluster,
@@ -54,16 +54,18 @@ def measure(voters: int, journal: str, samples: int, tasks: int, rounds: int) ->
     ):
         latency.measure(client, WARM_UP)
         for number in range(rounds):
-            raw.append(Histogram(floor.measure(samples)))
+            raw.append(LatencyHistogram(floor.measure(samples)))
             durations_s, wrong_here = latency.measure(client, samples)
-            ours.append(Histogram(durations_s))
+            ours.append(LatencyHistogram(durations_s))
             elapsed_s, wrong_in_map = throughput.by_map(client, range(number * tasks, (number + 1) * tasks))
             rates.append(tasks / elapsed_s)
             wrong += wrong_here + wrong_in_map
-    return Cost(voters, journal, Histogram.merged(ours), Histogram.merged(raw), median(rates), wrong)
+    return JournalCost(
+        voters, journal, LatencyHistogram.merged(ours), LatencyHistogram.merged(raw), median(rates), wrong
+    )
 
 
-def report(costs: list[Cost], samples: int, tasks: int, rounds: int) -> Report:
+def report(costs: list[JournalCost], samples: int, tasks: int, rounds: int) -> Report:
     base = next(cost for cost in costs if (cost.voters, cost.journal) == (1, "memory"))
     rows = []
     for cost in costs:
@@ -72,8 +74,8 @@ def report(costs: list[Cost], samples: int, tasks: int, rounds: int) -> Report:
             f"{p50_s / floor_s:.2f} times the floor of {microseconds(floor_s)}, "
             f"{p50_s / base.ours.p50_s:.2f} times 1 voter, memory"
         )
-        rows.append(Row(f"{cost.name}: p50", microseconds(p50_s), note))
-        rows.append(Row(f"{cost.name}: map, tasks/s", f"{cost.tasks_per_s:,.0f}"))
+        rows.append(ReportRow(f"{cost.name}: p50", microseconds(p50_s), note))
+        rows.append(ReportRow(f"{cost.name}: map, tasks/s", f"{cost.tasks_per_s:,.0f}"))
     wrong = sum(cost.wrong for cost in costs)
     return Report(
         verb="durability",

@@ -18,7 +18,7 @@ from paceline.local import Cluster
 from paceline_bench.bodies.tasks import noop
 from paceline_bench.harness.load import Load
 from paceline_bench.report.progress import track
-from paceline_bench.report.report import Check, Report, Row, milliseconds
+from paceline_bench.report.report import Check, Report, ReportRow, milliseconds
 from paceline_bench.report.stats import percentile
 
 JOURNAL = "memory"
@@ -47,7 +47,7 @@ def schedule(rate_per_s: float, seed: int) -> Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """What one kill did. Durations are seconds."""
+    """The consequences of one kill. Durations are seconds."""
 
     tasks: int
     resumed_s: float | None  # kill to the end of the longest pause in completions
@@ -132,22 +132,26 @@ def report(kills: list[Kill], rate_per_s: float, seed: int, secure: bool = False
     if resumed_s and first_new_s:
         load = f"{len(kills)} kills -9 of the leader, {NODES} nodes, {rate_per_s:g} tasks/s, seed {seed}"
         rows = [
-            Row("kill to next completed task, p50", milliseconds(percentile(resumed_s, 50)), load),
-            Row("kill to next completed task, max", milliseconds(max(resumed_s))),
-            Row("kill to first task submitted after it, p50", milliseconds(percentile(first_new_s, 50))),
-            Row("kill to first task submitted after it, max", milliseconds(max(first_new_s))),
-            Row(
+            ReportRow("kill to next completed task, p50", milliseconds(percentile(resumed_s, 50)), load),
+            ReportRow("kill to next completed task, max", milliseconds(max(resumed_s))),
+            ReportRow("kill to first task submitted after it, p50", milliseconds(percentile(first_new_s, 50))),
+            ReportRow("kill to first task submitted after it, max", milliseconds(max(first_new_s))),
+            ReportRow(
                 "slowest task of a run, p50",
                 milliseconds(percentile(slowest_s, 50)),
                 "from when it was due to its result",
             ),
-            Row("slowest task of a run, max", milliseconds(max(slowest_s))),
+            ReportRow("slowest task of a run, max", milliseconds(max(slowest_s))),
         ]
     tasks = sum(kill.tasks for kill in kills)
     return Report(
         verb="failover",
         journal=JOURNAL,
-        rows=[*rows, Row("tasks lost", f"{lost}", f"of {tasks:,}"), Row("tasks recorded twice", f"{twice}")],
+        rows=[
+            *rows,
+            ReportRow("tasks lost", f"{lost}", f"of {tasks:,}"),
+            ReportRow("tasks recorded twice", f"{twice}"),
+        ],
         checks=[
             Check("work went on after every kill", len(first_new_s) == len(kills)),
             Check("no task was lost", lost == 0),

@@ -24,10 +24,10 @@ import zmq
 
 from paceline.local.scratch import ScratchDirectory
 from paceline.security import CurveKeys, generate_keys
-from paceline_bench.report.histogram import Histogram
+from paceline_bench.report.histogram import LatencyHistogram
 from paceline_bench.report.picture import distributions
 from paceline_bench.report.progress import track
-from paceline_bench.report.report import Report, Row, microseconds
+from paceline_bench.report.report import Report, ReportRow, microseconds
 
 FRAME_BYTES = 80  # tests/bench compares it with a Submit of one no-op task
 TIMEOUT_MS = 10_000
@@ -184,7 +184,7 @@ SHAPES = (("2 hops, tcp", 2, "tcp"), ("4 hops, tcp and ipc", 4, "ipc"), ("4 hops
 def run(samples: int, rounds: int, secure: bool = False) -> Report:
     """``samples`` round trips of each shape, which take turns."""
     per_round = max(1, samples // rounds)
-    measured = {name: Histogram() for name, _, _ in SHAPES}
+    measured = {name: LatencyHistogram() for name, _, _ in SHAPES}
     with ExitStack() as stack:
         floors = {name: stack.enter_context(Floor(hops, transport, secure=secure)) for name, hops, transport in SHAPES}
         for _ in track(range(rounds), "floor: rounds"):
@@ -195,7 +195,7 @@ def run(samples: int, rounds: int, secure: bool = False) -> Report:
         verb="floor",
         journal="none",
         rows=[
-            Row(f"raw pyzmq, {name}, p50", microseconds(histogram.p50_s), f"{histogram.count:,} round trips")
+            ReportRow(f"raw pyzmq, {name}, p50", microseconds(histogram.p50_s), f"{histogram.count:,} round trips")
             for name, histogram in measured.items()
         ],
         latencies=[histogram.latency(f"raw pyzmq, {name}") for name, histogram in measured.items()],

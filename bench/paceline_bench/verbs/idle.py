@@ -9,7 +9,7 @@ import psutil
 
 from paceline.local import Cluster
 from paceline_bench.report.progress import track
-from paceline_bench.report.report import Report, Row
+from paceline_bench.report.report import Report, ReportRow
 
 JOURNAL = "memory"
 SETTLE_S = 2.0  # start-up is not idleness
@@ -26,8 +26,8 @@ def run(seconds: float) -> Report:
     measured = [idle for nodes in track((1, 3), "idle: clusters") for idle in of_cluster(nodes, seconds)]
     rows = []
     for idle in measured:
-        rows.append(Row(f"{idle.role}, CPU", f"{idle.cpu_percent:.2f} %", f"of one core, over {seconds:g} s"))
-        rows.append(Row(f"{idle.role}, RSS", f"{idle.rss_mib:.1f} MiB", "the node without its workers"))
+        rows.append(ReportRow(f"{idle.role}, CPU", f"{idle.cpu_percent:.2f} %", f"of one core, over {seconds:g} s"))
+        rows.append(ReportRow(f"{idle.role}, RSS", f"{idle.rss_mib:.1f} MiB", "the node without its workers"))
     return Report(
         verb="idle",
         journal=JOURNAL,

@@ -13,11 +13,11 @@ from paceline.client import Client
 from paceline.local import Cluster
 from paceline_bench.bodies.tasks import noop
 from paceline_bench.harness.placement import placements
-from paceline_bench.report.histogram import Histogram
+from paceline_bench.report.histogram import LatencyHistogram
 from paceline_bench.report.latency import Latency
 from paceline_bench.report.picture import Picture, distributions
 from paceline_bench.report.progress import track
-from paceline_bench.report.report import Check, Report, Row, microseconds
+from paceline_bench.report.report import Check, Report, ReportRow, microseconds
 from paceline_bench.report.stats import median
 from paceline_bench.verbs.floor import Floor
 
@@ -30,8 +30,8 @@ WARM_UP_PLACED = 50
 class Rounds:
     """The round trips of each round, in one placement."""
 
-    ours: list[Histogram] = field(default_factory=list)
-    floor: list[Histogram] = field(default_factory=list)
+    ours: list[LatencyHistogram] = field(default_factory=list)
+    floor: list[LatencyHistogram] = field(default_factory=list)
 
     def ratios(self) -> list[float]:
         """p50 over p50, of each round."""
@@ -54,10 +54,10 @@ def run(samples: int, rounds: int, secure: bool = False) -> Report:
             for place in places:
                 place.apply([cluster.nodes[0].pid, *floor.pids])
                 floor.measure(WARM_UP_PLACED)
-                measured[place.name].floor.append(Histogram(floor.measure(per_round)))
+                measured[place.name].floor.append(LatencyHistogram(floor.measure(per_round)))
                 measure(client, WARM_UP_PLACED)
                 durations_s, wrong_here = measure(client, per_round)
-                measured[place.name].ours.append(Histogram(durations_s))
+                measured[place.name].ours.append(LatencyHistogram(durations_s))
                 wrong += wrong_here
         places[-1].apply([])
     return report(measured, wrong, secure)
@@ -80,17 +80,23 @@ SHOWN_AS = {"apart": "node and worker on one core, client on another", "anywhere
 
 def report(measured: dict[str, Rounds], wrong: int, secure: bool = False) -> Report:
     """Rows for each placement."""
-    rows: list[Row] = []
+    rows: list[ReportRow] = []
     latencies: list[Latency] = []
     pictures: list[Picture] = []
     details: dict[str, object] = {}
     for name, rounds in measured.items():
-        ours, floor = Histogram.merged(rounds.ours), Histogram.merged(rounds.floor)
+        ours, floor = LatencyHistogram.merged(rounds.ours), LatencyHistogram.merged(rounds.floor)
         ratios = rounds.ratios()
         rows += [
-            Row(f"{name}: submit to result, p50", microseconds(ours.p50_s), f"{ours.count:,} tasks; {SHOWN_AS[name]}"),
-            Row(f"{name}: raw pyzmq, 4 hops, p50", microseconds(floor.p50_s), "client tcp, worker ipc, same rounds"),
-            Row(f"{name}: ratio of the p50", f"{median(ratios):.2f}", ", ".join(f"{ratio:.2f}" for ratio in ratios)),
+            ReportRow(
+                f"{name}: submit to result, p50", microseconds(ours.p50_s), f"{ours.count:,} tasks; {SHOWN_AS[name]}"
+            ),
+            ReportRow(
+                f"{name}: raw pyzmq, 4 hops, p50", microseconds(floor.p50_s), "client tcp, worker ipc, same rounds"
+            ),
+            ReportRow(
+                f"{name}: ratio of the p50", f"{median(ratios):.2f}", ", ".join(f"{ratio:.2f}" for ratio in ratios)
+            ),
         ]
         latencies += [ours.latency(f"{name}: submit to result"), floor.latency(f"{name}: raw pyzmq, 4 hops")]
         lines = {"paceline, submit to result": ours, "raw pyzmq, the same hops": floor}

@@ -16,10 +16,10 @@ import psutil
 from paceline.local import Cluster
 from paceline_bench.bodies import memory_tasks
 from paceline_bench.bodies.tasks import noop
-from paceline_bench.report.histogram import Histogram
+from paceline_bench.report.histogram import LatencyHistogram
 from paceline_bench.report.picture import distributions
 from paceline_bench.report.progress import track
-from paceline_bench.report.report import Check, Report, Row
+from paceline_bench.report.report import Check, Report, ReportRow
 
 JOURNAL = "fsync"
 TASKS_PER_CLIENT = 100_000
@@ -53,20 +53,20 @@ def run(tasks: int, samples: int, secure: bool = False) -> Report:
         with cluster.client() as client:
             waiting = client.status()["queued"]
         # What waits is not run: the nodes end with the block, and the gate is never opened.
-    before, after = Histogram(empty), Histogram(full)
+    before, after = LatencyHistogram(empty), LatencyHistogram(full)
     ratio = after.p99_s / before.p99_s
     per_task = (rss[-1] - rss[0]) / tasks
     return Report(
         verb="memory",
         journal=JOURNAL,
         rows=[
-            Row("tasks that wait", f"{waiting:,}", f"{ARGUMENT_BYTES} bytes each; accepted in {filled_s:.0f} s"),
-            Row(
+            ReportRow("tasks that wait", f"{waiting:,}", f"{ARGUMENT_BYTES} bytes each; accepted in {filled_s:.0f} s"),
+            ReportRow(
                 "leader, RSS",
                 f"{rss_after / 1e6:,.0f} MB",
                 f"{rss[0] / 1e6:.0f} MB before; {per_task:.0f} bytes a task",
             ),
-            Row("urgent task, p99, queue full to empty", f"{ratio:.2f}", f"{before.count:,} samples of each"),
+            ReportRow("urgent task, p99, queue full to empty", f"{ratio:.2f}", f"{before.count:,} samples of each"),
         ],
         latencies=[before.latency("urgent task, queue empty"), after.latency("urgent task, queue full")],
         pictures=[distributions("An urgent task, one at a time", {"queue empty": before, "queue full": after})],
@@ -88,7 +88,7 @@ def run(tasks: int, samples: int, secure: bool = False) -> Report:
 
 
 def _fill(cluster: Cluster, gate: str, padding: bytes, tasks: int) -> None:
-    """By several clients, one after the other: each remembers what it submitted."""
+    """Submit with several clients, one after the other, since each client keeps what it has submitted."""
     for start in range(0, tasks, TASKS_PER_CLIENT):
         with cluster.client() as client:
             count = min(TASKS_PER_CLIENT, tasks - start)

@@ -16,10 +16,10 @@ from paceline.local import Cluster
 from paceline_bench.bodies.many_tasks import NAMES
 from paceline_bench.harness.placement import placements
 from paceline_bench.harness.scraper import Scraper
-from paceline_bench.report.histogram import Histogram
+from paceline_bench.report.histogram import LatencyHistogram
 from paceline_bench.report.picture import distributions
 from paceline_bench.report.progress import track
-from paceline_bench.report.report import Check, Report, Row, duration, microseconds
+from paceline_bench.report.report import Check, Report, ReportRow, duration, microseconds
 from paceline_bench.report.stats import median
 from paceline_bench.verbs.throughput import by_map
 
@@ -46,8 +46,8 @@ def run(seconds: float, rounds: int) -> Report:
         places[0].apply([watched.nodes[0].pid, unwatched.nodes[0].pid])
         measure(watched_client, many, 0.0, at_least=max(WARM_UP, len(many)))
         measure(unwatched_client, many[:1], 0.0, at_least=WARM_UP)
-        with_metrics: list[Histogram] = []
-        without: list[Histogram] = []
+        with_metrics: list[LatencyHistogram] = []
+        without: list[LatencyHistogram] = []
         answers_s: list[float] = []
         wrong = 0
         for number in track(range(rounds), "metrics: rounds"):
@@ -56,10 +56,10 @@ def run(seconds: float, rounds: int) -> Report:
                     with Scraper(address, SCRAPE_EVERY_S) as scraper:
                         durations_s, wrong_here = measure(watched_client, many, seconds)
                     answers_s += scraper.answers_s
-                    with_metrics.append(Histogram(durations_s))
+                    with_metrics.append(LatencyHistogram(durations_s))
                 else:
                     durations_s, wrong_here = measure(unwatched_client, many[:1], seconds)
-                    without.append(Histogram(durations_s))
+                    without.append(LatencyHistogram(durations_s))
                 wrong += wrong_here
         places[-1].apply([watched.nodes[0].pid])
         rate_per_s, loaded_s, wrong_here = full_load(watched_client, many[0], address, seconds)
@@ -97,31 +97,33 @@ def full_load(client: Client, task: NamedTask, address: str, seconds: float) -> 
 
 
 def report(
-    with_metrics: Sequence[Histogram],
-    without: Sequence[Histogram],
+    with_metrics: Sequence[LatencyHistogram],
+    without: Sequence[LatencyHistogram],
     answers_s: Sequence[float],
     loaded_s: Sequence[float],
     rate_per_s: float,
     wrong: int,
 ) -> Report:
     """Rows, and the checks of the two limits."""
-    mine, theirs = Histogram.merged(with_metrics), Histogram.merged(without)
+    mine, theirs = LatencyHistogram.merged(with_metrics), LatencyHistogram.merged(without)
     ratios = [watched.p50_s / unwatched.p50_s for watched, unwatched in zip(with_metrics, without, strict=True)]
     p50, p99 = median(ratios), mine.p99_s / theirs.p99_s
     slowest_s = max(loaded_s)
     rows = [
-        Row(
+        ReportRow(
             "with metrics, p50",
             microseconds(mine.p50_s),
             f"{mine.count:,} tasks of {len(NAMES):,} names, scraped each second",
         ),
-        Row("without, p50", microseconds(theirs.p50_s), f"{theirs.count:,} tasks of one name, no metrics"),
-        Row("ratio of the p50", f"{p50:.2f}", ", ".join(f"{ratio:.2f}" for ratio in ratios)),
-        Row("with metrics, p99", microseconds(mine.p99_s)),
-        Row("without, p99", microseconds(theirs.p99_s)),
-        Row("ratio of the p99", f"{p99:.2f}", "of all rounds together"),
-        Row("answer, one task at a time", duration(max(answers_s)), f"slowest of {len(answers_s)}"),
-        Row("answer, full load", duration(slowest_s), f"slowest of {len(loaded_s)}, at {rate_per_s:,.0f} tasks/s"),
+        ReportRow("without, p50", microseconds(theirs.p50_s), f"{theirs.count:,} tasks of one name, no metrics"),
+        ReportRow("ratio of the p50", f"{p50:.2f}", ", ".join(f"{ratio:.2f}" for ratio in ratios)),
+        ReportRow("with metrics, p99", microseconds(mine.p99_s)),
+        ReportRow("without, p99", microseconds(theirs.p99_s)),
+        ReportRow("ratio of the p99", f"{p99:.2f}", "of all rounds together"),
+        ReportRow("answer, one task at a time", duration(max(answers_s)), f"slowest of {len(answers_s)}"),
+        ReportRow(
+            "answer, full load", duration(slowest_s), f"slowest of {len(loaded_s)}, at {rate_per_s:,.0f} tasks/s"
+        ),
     ]
     return Report(
         verb="metrics",

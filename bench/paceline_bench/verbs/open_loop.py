@@ -18,11 +18,11 @@ from paceline.client import Client, Future
 from paceline.local import Cluster
 from paceline_bench.bodies.tasks import nap, noop
 from paceline_bench.harness.load import Load, poisson
-from paceline_bench.report.histogram import Histogram
+from paceline_bench.report.histogram import LatencyHistogram
 from paceline_bench.report.latency import Latency
 from paceline_bench.report.picture import Axis, Picture, Series, distributions
 from paceline_bench.report.progress import track
-from paceline_bench.report.report import Check, Report, Row, duration
+from paceline_bench.report.report import Check, Report, ReportRow, duration
 
 JOURNAL = "memory"
 SHARES = (0.5, 0.8, 0.95)
@@ -32,7 +32,8 @@ DRAIN_TIMEOUT_S = 60.0
 ACHIEVED_AT_LEAST = 0.99
 QUEUE_TASKS = 10  # fewer are no queue: a moment in which the machine does something else holds up as many
 TASKS_MAX = 1_000_000
-"""Of one rate, for each is kept until its rate is done. A rate that comes to more is offered for a shorter time."""
+"""How many tasks one rate has at most, since each is kept until its rate is done. A higher rate is offered for a
+shorter time."""
 WIDE = 10  # rates further apart than that are drawn on a logarithmic axis
 
 
@@ -62,8 +63,8 @@ BODIES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Setup:
-    """What is the same for every rate."""
+class LoopSetup:
+    """The settings that all rates share."""
 
     body: Body
     seconds: float
@@ -74,7 +75,7 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One rate. ``share`` is that of the throughput, if the rate was chosen by it."""
+    """The results of one rate. ``share``: the rate as a share of the throughput, if it was chosen so."""
 
     rate_per_s: float
     share: float | None
@@ -82,9 +83,9 @@ class Trial:
     offered_per_s: float  # by the schedule that was drawn, which is the rate but for chance
     achieved_per_s: float
     late_tasks: int  # not done by the end
-    short: Histogram
-    long: Histogram
-    behind: Histogram  # how late the sender was
+    short: LatencyHistogram
+    long: LatencyHistogram
+    behind: LatencyHistogram  # how late the sender was
     wrong: int
 
     @property
@@ -98,7 +99,7 @@ class Trial:
         return f"{self.rate_per_s:,.0f}/s{share}{', saturated' if self.saturated else ''}"
 
 
-def run(rates: Sequence[float], setup: Setup) -> Report:
+def run(rates: Sequence[float], setup: LoopSetup) -> Report:
     """``rates`` in tasks a second; empty: SHARES of the throughput."""
     trials: list[Trial] = []
     with (
@@ -123,12 +124,12 @@ def run(rates: Sequence[float], setup: Setup) -> Report:
     return report(trials, throughput_per_s, wrong, setup)
 
 
-def seconds_of(rate_per_s: float, setup: Setup) -> float:
+def seconds_of(rate_per_s: float, setup: LoopSetup) -> float:
     """For how long a rate is offered."""
     return min(setup.seconds, TASKS_MAX / rate_per_s)
 
 
-def capacity(client: Client, setup: Setup) -> tuple[float, int]:
+def capacity(client: Client, setup: LoopSetup) -> tuple[float, int]:
     """Tasks a second through this load generator when all are due at once, and how many results were wrong."""
     load = _load(client, setup, [0.0] * setup.body.capacity_tasks)
     wrong = load.play(DRAIN_TIMEOUT_S)
@@ -136,7 +137,7 @@ def capacity(client: Client, setup: Setup) -> tuple[float, int]:
     return setup.body.capacity_tasks / (last_s - load.started_at_s), wrong
 
 
-def _load(client: Client, setup: Setup, due_s: Sequence[float]) -> Load:
+def _load(client: Client, setup: LoopSetup, due_s: Sequence[float]) -> Load:
     lengths_s = setup.body.lengths_s(len(due_s), setup.seed)
 
     def submit(number: int) -> Future[int]:
@@ -149,8 +150,8 @@ def _load(client: Client, setup: Setup, due_s: Sequence[float]) -> Load:
     return Load(submit if setup.body.short_s else submit_noop, due_s, time.perf_counter() + START_S)
 
 
-def outcome(load: Load, setup: Setup, rate_per_s: float, share: float | None, wrong: int) -> Trial:
-    """What a load that was played comes to.
+def outcome(load: Load, setup: LoopSetup, rate_per_s: float, share: float | None, wrong: int) -> Trial:
+    """The results of a load that was played.
 
     Achieved is what was done by the end of the schedule. The time that the longest body takes in any case is allowed
     for, so that the last tasks do not count as a backlog.
@@ -158,17 +159,17 @@ def outcome(load: Load, setup: Setup, rate_per_s: float, share: float | None, wr
     body, tasks, seconds = setup.body, len(load.due_at_s), seconds_of(rate_per_s, setup)
     end_s = load.started_at_s + seconds + max(body.short_s, body.long_s)
     in_time = sum(done_s is not None and done_s <= end_s for done_s in load.done_at_s)
-    short, long = Histogram(), Histogram()
+    short, long = LatencyHistogram(), LatencyHistogram()
     for length_s, latency_s in zip(body.lengths_s(tasks, setup.seed), load.latencies_s(), strict=True):
         if latency_s is not None:
             (short if length_s == body.short_s else long).record(latency_s)
     offered_per_s, achieved_per_s = tasks / seconds, in_time / seconds
-    behind = Histogram(load.behind_s())
+    behind = LatencyHistogram(load.behind_s())
     late_tasks = tasks - in_time
     return Trial(rate_per_s, share, tasks, offered_per_s, achieved_per_s, late_tasks, short, long, behind, wrong)
 
 
-def report(trials: Sequence[Trial], throughput_per_s: float, wrong: int, setup: Setup) -> Report:
+def report(trials: Sequence[Trial], throughput_per_s: float, wrong: int, setup: LoopSetup) -> Report:
     """``wrong`` results when all were due at once; those of the trials are in them."""
     wrong += sum(each.wrong for each in trials)
     load = f"body {setup.body.name}, workers: {setup.workers}"
@@ -176,7 +177,7 @@ def report(trials: Sequence[Trial], throughput_per_s: float, wrong: int, setup: 
         verb="open-loop",
         journal=JOURNAL,
         rows=[
-            Row("all due at once, tasks/s", f"{throughput_per_s:,.0f}", load),
+            ReportRow("all due at once, tasks/s", f"{throughput_per_s:,.0f}", load),
             *(_row(each, setup) for each in trials),
         ],
         checks=[Check("every result is the one asked for", wrong == 0, f"{wrong} wrong" if wrong else "")],
@@ -194,11 +195,11 @@ def report(trials: Sequence[Trial], throughput_per_s: float, wrong: int, setup: 
     )
 
 
-def _row(each: Trial, setup: Setup) -> Row:
+def _row(each: Trial, setup: LoopSetup) -> ReportRow:
     late = f"; the sender was {duration(each.behind.p99_s)} late at p99" if each.behind.count else ""
     seconds = seconds_of(each.rate_per_s, setup)
     note = f"of {each.offered_per_s:,.0f}/s offered for {seconds:.3g} s, seed {setup.seed}{late}"
-    return Row(f"{each.name}: achieved, tasks/s", f"{each.achieved_per_s:,.0f}", note)
+    return ReportRow(f"{each.name}: achieved, tasks/s", f"{each.achieved_per_s:,.0f}", note)
 
 
 def _latencies(each: Trial, body: Body) -> list[Latency]:
@@ -229,7 +230,7 @@ def _details(each: Trial) -> dict[str, object]:
 
 
 def pictures(trials: Sequence[Trial], body: Body) -> list[Picture]:
-    """Of the short bodies, if there are two kinds: the long ones can't be faster than they are."""
+    """Pictures of the latencies. If there are short and long bodies, only of the short ones."""
     measured = [each for each in trials if each.short.count]
     if not measured:
         return []

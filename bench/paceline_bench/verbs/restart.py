@@ -9,7 +9,7 @@ from pathlib import Path
 from paceline.local import Cluster
 from paceline_bench.bodies.tasks import hold, noop
 from paceline_bench.report.progress import track
-from paceline_bench.report.report import Check, Report, Row
+from paceline_bench.report.report import Check, Report, ReportRow
 
 JOURNAL = "fsync"
 NODES = 3
@@ -53,9 +53,11 @@ def run(tasks: int) -> Report:
         verb="restart",
         journal=JOURNAL,
         rows=[
-            Row("tasks accepted before the kill", f"{before['accepted_total']:,}", f"{NODES} nodes, kill -9 at once"),
-            Row("kill to a leader that accepts", f"{ready_s:.2f} s", "the start of the processes included"),
-            Row("kill to the end of the last task", f"{all_done_s:.2f} s"),
+            ReportRow(
+                "tasks accepted before the kill", f"{before['accepted_total']:,}", f"{NODES} nodes, kill -9 at once"
+            ),
+            ReportRow("kill to a leader that accepts", f"{ready_s:.2f} s", "the start of the processes included"),
+            ReportRow("kill to the end of the last task", f"{all_done_s:.2f} s"),
         ],
         checks=[
             Check("every accepted task is there again", missing == 0, f"{missing} missing" if missing else ""),

@@ -16,7 +16,7 @@ from paceline.local import Cluster
 from paceline_bench.bodies.tasks import nap
 from paceline_bench.report.picture import Axis, Picture, Series
 from paceline_bench.report.progress import track
-from paceline_bench.report.report import Check, Report, Row, milliseconds
+from paceline_bench.report.report import Check, Report, ReportRow, milliseconds
 from paceline_bench.report.stats import median
 
 JOURNAL = "memory"
@@ -89,7 +89,7 @@ def report(scales: Sequence[Scale], secure: bool = False) -> Report:
             f"{scale.tasks_per_s:,.0f} tasks/s"
         )
         name = f"{scale.workers} worker{'s' if scale.workers > 1 else ''}, makespan"
-        rows.append(Row(name, milliseconds(median(scale.makespans_s)), note))
+        rows.append(ReportRow(name, milliseconds(median(scale.makespans_s)), note))
     return Report(
         verb="scaling",
         journal=JOURNAL,

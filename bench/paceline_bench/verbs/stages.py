@@ -18,8 +18,8 @@ from paceline.client import Client
 from paceline.local import Cluster
 from paceline_bench.bodies.tasks import noop
 from paceline_bench.harness.placement import Placement, placements
-from paceline_bench.report.histogram import Histogram
-from paceline_bench.report.report import Check, Report, Row, microseconds
+from paceline_bench.report.histogram import LatencyHistogram
+from paceline_bench.report.report import Check, Report, ReportRow, microseconds
 from paceline_protocol.messages import Stage
 
 JOURNAL = "memory"
@@ -40,7 +40,8 @@ STAGE_BEFORE = {
 The first hop ends in the leader when its turn begins, the last begins there, and has all that it does with an outcome
 before that is sent."""
 CALLER = "in the caller"
-"""Before the call is submitted and after its result is here: to pack the arguments, to unpack the result."""
+"""The time before the call is submitted and after its result has arrived: packing the arguments, unpacking the
+result."""
 
 
 @dataclass
@@ -98,7 +99,7 @@ def stages_of(stamps: Mapping[Stage, int], started_ns: int, ended_ns: int) -> di
 
 def report(measured: Mapping[str, Round], secure: bool = False) -> Report:
     """Rows for each placement. A share is of the sum of all round trips, so that the shares add up."""
-    rows: list[Row] = []
+    rows: list[ReportRow] = []
     details: dict[str, object] = {}
     missing = disordered = wrong = 0
     for name, done in measured.items():
@@ -120,12 +121,12 @@ def report(measured: Mapping[str, Round], secure: bool = False) -> Report:
                 spans, share = _histogram(spans_ns), sum(spans_ns) / sum(whole_ns)
                 shown[stage] = {"p50_s": spans.p50_s, "p99_s": spans.p99_s, "share": share}
                 note = f"{100 * share:.1f} % of the whole, p99 {microseconds(spans.p99_s)}"
-                rows.append(Row(f"{name}: {stage}, p50", microseconds(spans.p50_s), note))
+                rows.append(ReportRow(f"{name}: {stage}, p50", microseconds(spans.p50_s), note))
         whole = _histogram(whole_ns)
         others = f"p99 {microseconds(whole.p99_s)}, {whole.count:,} tasks"
         if done.other_s:
-            others += f"; {microseconds(Histogram(done.other_s).p50_s)} those between that are not sampled"
-        rows.append(Row(f"{name}: round trip, p50", microseconds(whole.p50_s), others))
+            others += f"; {microseconds(LatencyHistogram(done.other_s).p50_s)} those between that are not sampled"
+        rows.append(ReportRow(f"{name}: round trip, p50", microseconds(whole.p50_s), others))
         details[name] = {"stages": shown, "whole": {"p50_s": whole.p50_s, "p99_s": whole.p99_s, "count": whole.count}}
     return Report(
         verb="latency --stages",
@@ -141,6 +142,6 @@ def report(measured: Mapping[str, Round], secure: bool = False) -> Report:
     )
 
 
-def _histogram(spans_ns: Iterable[int]) -> Histogram:
-    """What is out of order is below zero, and a check of its own."""
-    return Histogram(max(0, span_ns) / 1e9 for span_ns in spans_ns)
+def _histogram(spans_ns: Iterable[int]) -> LatencyHistogram:
+    """A histogram of spans. Stamps that are out of order give a negative span, which a check of the report catches."""
+    return LatencyHistogram(max(0, span_ns) / 1e9 for span_ns in spans_ns)

@@ -1,9 +1,9 @@
 """What a task costs the leader, with one node to give it to and with hundreds.
 
-The nodes are stubs (``stub.py``), and none of them replicates the log. Measured is the processor time of the leader's
-process, user and system, over a fixed number of tasks that are submitted at once. What the leader uses in as many
-seconds with nothing to do is taken off: heartbeats and hellos are paid by the second and not by the task, and how many
-seconds a task takes is the stubs' doing here. The cost with these is shown beside.
+The nodes are stubs (``stub/node.py``), and none of them replicates the log. Measured is the processor time of the
+leader's process, user and system, over a fixed number of tasks that are submitted at once. What an idle leader uses in
+as many seconds is subtracted: heartbeats and hellos are paid by the second and not by the task, and how many seconds a
+task takes is the stubs' doing here. The cost with these is shown beside.
 
 Each number of stubs has a fresh leader, and they take turns, round by round; the ratio is taken within a round.
 """
@@ -18,7 +18,7 @@ import psutil
 from paceline.client import Client
 from paceline.local import Cluster
 from paceline_bench.harness.placement import placements
-from paceline_bench.report.report import Check, Report, Row
+from paceline_bench.report.report import Check, Report, ReportRow
 from paceline_bench.report.stats import median
 from paceline_bench.stub.node import ECHO
 from paceline_bench.stub.process import StubNodes
@@ -34,8 +34,8 @@ RATIO_LIMIT = 1.3
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
-    """One number of stubs in one round."""
+class LeaderCost:
+    """The leader's cost with one number of stubs, in one round."""
 
     stubs: int
     idle_cpu: float  # of one core
@@ -53,7 +53,7 @@ def run(tasks: int, rounds: int, secure: bool = False) -> Report:
     return report(costs, tasks, secure)
 
 
-def measure(count: int, tasks: int, idle_s: float, secure: bool = False) -> Cost:
+def measure(count: int, tasks: int, idle_s: float, secure: bool = False) -> LeaderCost:
     """A leader of its own for ``count`` stubs. Where there are processors for it, the leader has one for itself."""
     places = placements()
     try:
@@ -71,7 +71,7 @@ def measure(count: int, tasks: int, idle_s: float, secure: bool = False) -> Cost
         places[-1].apply([])
 
 
-def _measure(client: Client, leader: psutil.Process, stubs: StubNodes, tasks: int, idle_s: float) -> Cost:
+def _measure(client: Client, leader: psutil.Process, stubs: StubNodes, tasks: int, idle_s: float) -> LeaderCost:
     time.sleep(SETTLE_S)  # what the last tasks left to do: their records, the release of their results
     idle_from_s, started_s = cpu_s(leader), time.perf_counter()
     time.sleep(idle_s)
@@ -83,7 +83,7 @@ def _measure(client: Client, leader: psutil.Process, stubs: StubNodes, tasks: in
     busy_s, whole_s = cpu_s(leader) - busy_from_s, time.perf_counter() - started_s
     frames, sent = stubs.dispatched()
     roles = [node["role"] for node in client.status()["nodes"] if not node["is_self"]]
-    return Cost(
+    return LeaderCost(
         stubs=stubs.count,
         idle_cpu=idle_cpu,
         with_idle_us=busy_s / tasks * 1e6,
@@ -95,9 +95,9 @@ def _measure(client: Client, leader: psutil.Process, stubs: StubNodes, tasks: in
     )
 
 
-def report(rounds: list[list[Cost]], tasks: int, secure: bool = False) -> Report:
+def report(rounds: list[list[LeaderCost]], tasks: int, secure: bool = False) -> Report:
     """Rows for each number of stubs; the ratios are to the first of them, in the same round."""
-    rows: list[Row] = []
+    rows: list[ReportRow] = []
     ratios: dict[int, list[float]] = {}
     for same in zip(*rounds, strict=True):
         name = f"{same[0].stubs} stub{'s' if same[0].stubs > 1 else ''}"
@@ -106,10 +106,14 @@ def report(rounds: list[list[Cost]], tasks: int, secure: bool = False) -> Report
         frames = f"{median([cost.tasks_per_frame for cost in same]):.1f} tasks a frame"
         with_idle = f"{median([cost.with_idle_us for cost in same]):.1f} us with heartbeats and hellos"
         rows += [
-            Row(f"{name}: leader CPU a task", f"{median([cost.task_us for cost in same]):.1f} us", with_idle),
-            Row(f"{name}: leader idle, CPU", f"{100 * median([cost.idle_cpu for cost in same]):.1f} %", "of one core"),
-            Row(f"{name}: tasks/s", f"{median([cost.tasks_per_s for cost in same]):,.0f}", f"{tasks:,}; {frames}"),
-            Row(f"{name}: ratio", f"{median(ratio):.2f}", ", ".join(f"{value:.2f}" for value in ratio)),
+            ReportRow(f"{name}: leader CPU a task", f"{median([cost.task_us for cost in same]):.1f} us", with_idle),
+            ReportRow(
+                f"{name}: leader idle, CPU", f"{100 * median([cost.idle_cpu for cost in same]):.1f} %", "of one core"
+            ),
+            ReportRow(
+                f"{name}: tasks/s", f"{median([cost.tasks_per_s for cost in same]):,.0f}", f"{tasks:,}; {frames}"
+            ),
+            ReportRow(f"{name}: ratio", f"{median(ratio):.2f}", ", ".join(f"{value:.2f}" for value in ratio)),
         ]
     costs = [cost for same in rounds for cost in same]
     wrong = sum(cost.wrong for cost in costs)

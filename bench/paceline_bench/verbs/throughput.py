@@ -12,7 +12,7 @@ from paceline.client.targets import Target
 from paceline.local import Cluster
 from paceline_bench.bodies.tasks import noop
 from paceline_bench.report.progress import track
-from paceline_bench.report.report import Check, Report, Row
+from paceline_bench.report.report import Check, Report, ReportRow
 from paceline_bench.report.stats import median
 
 JOURNAL = "memory"
@@ -65,7 +65,7 @@ def report(rates: dict[str, list[float]], tasks: int, workers: int, wrong: int, 
         verb="throughput",
         journal=JOURNAL,
         rows=[
-            Row(
+            ReportRow(
                 f"{name}, tasks/s, median",
                 f"{median(values):,.0f}",
                 f"{tasks:,} tasks, workers: {workers}; " + ", ".join(f"{value:,.0f}" for value in values),
