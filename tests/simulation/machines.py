@@ -14,7 +14,6 @@ from journal.disk import Crash, Disk
 from paceline.core.membership.identity import Identity
 from paceline.core.node import NodeCore
 from paceline.core.raft.consensus import Consensus, Log, Persist, Snapshot
-from paceline.core.raft.log import Entry
 from paceline.core.reports.status import status
 from paceline.core.state.snapshots import restore
 from paceline.errors import JournalFailed
@@ -23,13 +22,16 @@ from paceline.runtime.journal.writer import Writer
 from paceline.runtime.reactor import Reactor
 from paceline.runtime.transport.memory_transport import MemoryEndpoint, MemoryTransport
 from paceline_protocol.codec import decode, encode
-from paceline_protocol.messages import Config, Done, Outcome, Run, Stop, TaskEnd, WorkerReady
-from simulation.history import InvariantBroken
+from paceline_protocol.messages import Config, Done, Outcome, Run, Stop, WorkerReady
+from simulation import tasks
+from simulation.oracle.events import Crashed, Finished, Started
+from simulation.oracle.promise import InvariantBroken
+from simulation.wall_clocks import WallClock
+from simulation.watcher import Seen
 
 if TYPE_CHECKING:
     from simulation.world import World
 
-TASK = "reverse"
 SEGMENT_BYTES = 8_192
 SLICE_BYTES = 2_048
 TURNS_AT_ONCE = 10  # what follows at once from becoming leader, and the few pages of a snapshot here
@@ -146,11 +148,12 @@ class SimulatedJournal:
 
 @dataclass(slots=True, eq=False)
 class SimulatedWorker:
-    """Answers each task with its arguments reversed, after a while."""
+    """Runs tasks one after the other. ``queue``: when each will be done, and what it then answers; None: it dies of
+    it."""
 
     worker_id: bytes
     endpoint: MemoryEndpoint
-    queue: list[tuple[float, Outcome]] = field(default_factory=list)
+    queue: list[tuple[float, Outcome | None]] = field(default_factory=list)
 
     def due(self, now: float) -> float:
         """When it has something to do."""
@@ -158,21 +161,40 @@ class SimulatedWorker:
             return now
         return self.queue[0][0] if self.queue else inf
 
-    def step(self, world: World) -> None:
+    def step(self, node: SimulatedNode) -> None:
+        world, now = node.world, node.world.now
         for frame in self.endpoint.receive():
             message = decode(frame)
             if isinstance(message, Run):
-                start = self.queue[-1][0] if self.queue else world.now
-                for task_id, attempt, _name, args, _options in message.tasks:
-                    start += world.rng.choice((0.0, 0.0, 0.001, 0.02))
-                    world.history.started(task_id, world.now)
-                    self.queue.append((start, (task_id, attempt, TaskEnd.SUCCEEDED, args[::-1], 50)))
+                self._begin(node, message)
             else:
                 assert isinstance(message, Stop)
-        done = [outcome for due, outcome in self.queue if due <= world.now]
+        done: list[Outcome] = []
+        dies = False
+        while self.queue and self.queue[0][0] <= now and not dies:
+            outcome = self.queue.pop(0)[1]
+            if outcome is None:
+                dies = True
+                continue
+            done.append(outcome)
+            task_id, attempt, end, payload, _duration_us = outcome
+            world.oracle.hear(Finished(now, task_id, attempt, node.identity.node_id, end, payload))
         if done:
-            self.queue = self.queue[len(done) :]
             self.endpoint.send(encode(Done(tuple(done))))
+        if dies:
+            world.events["worker killed by its task"] += 1
+            node.lose_worker(self)
+
+    def _begin(self, node: SimulatedNode, run: Run) -> None:
+        world = node.world
+        due = self.queue[-1][0] if self.queue else world.now
+        for task_id, attempt, name, args, _options in run.tasks:
+            due += tasks.takes_s(name, world.rng)
+            world.oracle.hear(Started(world.now, task_id, attempt, node.identity.node_id))
+            if tasks.kills_worker(name, args, attempt):
+                self.queue.append((due, None))
+            else:
+                self.queue.append((due, (task_id, attempt, *tasks.answer(name, args), 50)))
 
 
 class SimulatedNode:
@@ -187,11 +209,8 @@ class SimulatedNode:
         self.workers: list[SimulatedWorker] = []
         self.paused_until = 0.0
         self.ahead_s = 0.0  # of its clock, before the world's
-        self.checked_digest = 0
-        self.checked_index = 0
-        self.unapplied: dict[int, Entry] = {}  # what its log holds behind that
-        self.checked_identity: Identity | None = None
-        self.dispatched: dict[str, int] = {}  # as leader: the number of its last Dispatch to each node
+        self.wall_clock = WallClock(world.rng, world.faults)
+        self.seen = Seen()  # how far the world has watched it
         self._starts = 0
         self._disks = 0
         self._insert_disk()
@@ -203,6 +222,11 @@ class SimulatedNode:
         self.journal = SimulatedJournal(self.world, self.world.directory / name)
         self.identity = Identity(name, incarnation=0)
         self.saved_identity = copy.copy(self.identity)
+
+    @property
+    def machine(self) -> str:
+        """Its name, whatever its disk, address and identity are."""
+        return f"machine {self.number}"
 
     @property
     def core(self) -> NodeCore | None:
@@ -269,19 +293,20 @@ class SimulatedNode:
     def add_worker(self) -> None:
         worker_id = self.world.rng.randbytes(8)
         worker = SimulatedWorker(worker_id, self.world.network.worker(self.address, worker_id))
-        worker.endpoint.send(encode(WorkerReady(1, (TASK,))))
+        worker.endpoint.send(encode(WorkerReady(1, tasks.NAMES)))
         self.workers.append(worker)
 
-    def lose_worker(self) -> None:
+    def lose_worker(self, worker: SimulatedWorker) -> None:
         """A worker process dies, and another is started."""
         assert self.core is not None
-        worker = self.workers.pop(self.world.rng.randrange(len(self.workers)))
+        self.workers.remove(worker)
         worker.endpoint.close()
         self.core.on_worker_lost(worker.worker_id, "signal 9", self.now)
         self.add_worker()
 
     def crash(self, *, power_fails: bool) -> None:
         """The process is killed, or the machine is off. With journal "os" that makes another node of it."""
+        self.world.oracle.hear(Crashed(self.world.now, self.identity.node_id, power_fails))
         self.reactor = None
         self.workers = []
         self.world.network.crash(self.address)
@@ -290,9 +315,7 @@ class SimulatedNode:
             self.journal.lose_power()
         if power_fails and self.world.settings.journal == "os":
             self._insert_disk()
-        self.checked_digest = 0
-        self.checked_index = 0
-        self.unapplied = {}
+        self.seen = self.seen.crashed()
         self.world.say(f"{self.address} is down")
 
     def wipe(self) -> None:
@@ -333,8 +356,8 @@ class SimulatedNode:
     def step(self) -> None:
         if self.reactor is None or self.world.now < self.paused_until:
             return
-        for worker in self.workers:
-            worker.step(self.world)
+        for worker in list(self.workers):
+            worker.step(self)
         self.journal.settle()
         turns = 0
         while not turns or self.reactor.core.next_deadline() <= self.now:

@@ -95,7 +95,7 @@ def run_peers(seed: int, say: Say | None = None) -> Run:
         world.heal_and_finish()
     finally:
         world.close()
-    world.events["task"] += len(world.history.stories)
+    world.events["task"] += len(world.stories)
     return Run(world.now, world.events)
 
 
@@ -106,7 +106,7 @@ def run_peer_actions(seed: int, say: Say | None = None) -> Run:
         world.heal_and_finish()
     finally:
         world.close()
-    world.events["task"] += len(world.history.stories)
+    world.events["task"] += len(world.stories)
     return Run(0.0, world.events)
 
 

@@ -38,10 +38,12 @@ from paceline.errors import JournalCorrupt
 from paceline.runtime.journal import writer as journal_writer
 from paceline.runtime.reactor import Reactor
 from simulation import peer_faults as broken
-from simulation import world as world_module
-from simulation.history import InvariantBroken
+from simulation.faults import PEACE, Faults
 from simulation.machines import SimulatedNode
-from simulation.world import PEACE, Faults, World
+from simulation.oracle.bounded_waits import LIMITS_S
+from simulation.oracle.events import Wait
+from simulation.oracle.promise import InvariantBroken
+from simulation.world import World
 
 SEEDS = range(1, 81)
 SECONDS, TASKS_PER_S = 5.0, 40.0
@@ -285,7 +287,8 @@ def run(seed: int, fault: Fault) -> None:
 
 @pytest.fixture(autouse=True)
 def _short_and_silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(world_module, "FINISH_WITHIN_S", FINISH_WITHIN_S)
+    for wait in (Wait.RESULTS, Wait.APPLIED):
+        monkeypatch.setitem(LIMITS_S, wait, FINISH_WITHIN_S)
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)

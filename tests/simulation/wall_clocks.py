@@ -1,0 +1,38 @@
+"""The wall clocks of simulated machines. They are wrong, drift, and jump; leaders act on nothing but their own."""
+
+from __future__ import annotations
+
+from random import Random
+
+from simulation.faults import Faults
+
+EPOCH_S = 1_700_000_000.0
+"""What a right wall clock shows when a machine's monotonic clock shows 0, in seconds since 1970."""
+SMALL_JUMP_S, LARGE_JUMP_S = 1.0, 3_600.0
+"""As when a time server is heard, and when a person corrects the hour. Both ways."""
+
+
+class WallClock:
+    """That of one machine; a crash does not change it. All times are of the machine's monotonic clock."""
+
+    def __init__(self, rng: Random, faults: Faults) -> None:
+        self._error_s = rng.uniform(-faults.wall_offset_s, faults.wall_offset_s)
+        self._drift = rng.uniform(-faults.wall_drift, faults.wall_drift)
+
+    def offset_s(self, now: float) -> float:
+        """What is to be added to the monotonic clock."""
+        return EPOCH_S + self._error_s + self._drift * now
+
+    def ms(self, now: float) -> int:
+        """The moment that it shows."""
+        return int((now + self.offset_s(now)) * 1000)
+
+    def jump(self, rng: Random) -> float:
+        """It is set anew. Returns by how much, in seconds."""
+        by_s = rng.uniform(-1.0, 1.0) * rng.choice((SMALL_JUMP_S, LARGE_JUMP_S))
+        self._error_s += by_s
+        return by_s
+
+    def heal(self) -> None:
+        """From now on it is right."""
+        self._error_s = self._drift = 0.0
