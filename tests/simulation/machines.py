@@ -369,6 +369,7 @@ class SimulatedNode:
                 self.crash(power_fails=False)
                 return
             except Crash:  # with journal "os" the machine stays on: how many may go off is the world's to say
+                self.world.watcher.look_at_dispatches(self, self.reactor.core)  # they have left before
                 self.crash(power_fails=self.world.settings.journal != "os")
                 return
             self.world.check(self)

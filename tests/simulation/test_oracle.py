@@ -14,6 +14,7 @@ from simulation.oracle.at_most_once import AtMostOnce
 from simulation.oracle.attempts import Attempts
 from simulation.oracle.bounded_waits import BoundedWaits
 from simulation.oracle.cancelling import Cancelling
+from simulation.oracle.handed_out import HandedOut
 from simulation.oracle.lease import Lease
 from simulation.oracle.not_logged import NotLogged
 from simulation.oracle.one_cluster import OneCluster
@@ -93,13 +94,16 @@ RIGHT: list[tuple[type[Promise], Sequence[e.Event]]] = [
     (RightEnds, [submitted(), started(), finished(), ended(DONE), told(DONE)]),
     (RightEnds, [submitted(ONCE), ended(LOST), told(LOST)]),
     (AtMostOnce, [submitted(ONCE), started(), ended(LOST)]),
+    (AtMostOnce, [submitted(ONCE), ended(LOST), started()]),
     (AtMostOnce, [submitted(), started(), started()]),
+    (HandedOut, [submitted(), dispatched(0), started(), dispatched(1), started()]),
     (Attempts, [submitted(TWICE), started(1), started(2), ended(LOST, attempt=2), told(LOST)]),
     (Attempts, [submitted(ONCE), ended(LOST), told(LOST)]),
     (Attempts, [submitted(), *map(started, range(1, 9)), ended(DONE, attempt=8)]),
     (Cancelling, [submitted(ONCE), ASKED, ended(CANCELLED), answered(CancelState.CANCELLED), told(CANCELLED)]),
     (Cancelling, [submitted(UNLOGGED), ASKED, answered(CancelState.CANCELLED)]),
-    (Cancelling, [submitted(), ASKED, started(), ended(CANCELLED), started()]),
+    (Cancelling, [submitted(), ASKED, dispatched(0), ended(CANCELLED), started()]),
+    (Cancelling, [submitted(), ASKED, dispatched(0), started(), ended(DONE), ended(CANCELLED), started()]),
     (Cancelling, [submitted(ONCE), ASKED, started(), answered(CancelState.RUNNING)]),
     (ToldFitsLog, [submitted(), told(DONE), ACCEPTED, ended(DONE), RELEASED]),
     (ToldFitsLog, [submitted(CONFIRMED), ACCEPTED, ended(DONE), told(DONE), RELEASED]),
@@ -143,13 +147,19 @@ BROKEN: list[tuple[type[Promise], Sequence[e.Event], str]] = [
     (RightEnds, [submitted(), started(), ended(DONE)], "which no worker has answered"),
     (RightEnds, [submitted(), started(), finished(FAILED)], "a worker answered"),
     (AtMostOnce, [submitted(ONCE), started(), started()], "started again"),
-    (AtMostOnce, [submitted(ONCE), ended(LOST), started()], "started after it was given up"),
+    (HandedOut, [submitted(), started()], "handed out 0 times"),
+    (HandedOut, [submitted(), dispatched(0), started(), started()], "handed out 1 times"),
     (Attempts, [submitted(TWICE), started(3)], "attempt 3 of 2 starts"),
     (Attempts, [submitted(TWICE), ended(LOST, attempt=1)], "given up after attempt 1 of 2"),
     (Attempts, [submitted(), ended(LOST, attempt=7)], "attempts without end"),
     (Attempts, [submitted(UNLOGGED), told(LOST)], "attempts without end"),
     (Cancelling, [submitted(), ASKED, answered(CancelState.CANCELLED)], "told to be cancelled, and is not"),
-    (Cancelling, [submitted(ONCE), ASKED, ended(CANCELLED), started()], "started after it was cancelled"),
+    (Cancelling, [submitted(), ASKED, ended(CANCELLED), started()], "started after it was cancelled"),
+    (
+        Cancelling,
+        [submitted(ONCE), ASKED, dispatched(0), ended(CANCELLED), started()],
+        "started after it was cancelled",
+    ),
     (Cancelling, [submitted(ONCE), ASKED, started(), ended(CANCELLED)], "cancelled after it had started"),
     (Cancelling, [submitted(), ended(CANCELLED)], "nobody asked for it"),
     (Cancelling, [submitted(UNLOGGED), told(CANCELLED)], "nobody asked for it"),

@@ -11,6 +11,9 @@ EPOCH_S = 1_700_000_000.0
 SMALL_JUMP_S, LARGE_JUMP_S = 1.0, 3_600.0
 """As when a time server is heard, and when a person corrects the hour. Both ways."""
 
+ROUNDING_MS = 0.001
+"""A float has about this much left to say of a millisecond, so long after 1970."""
+
 
 class WallClock:
     """That of one machine; a crash does not change it. All times are of the machine's monotonic clock."""
@@ -25,7 +28,7 @@ class WallClock:
 
     def ms(self, now: float) -> int:
         """The moment that it shows."""
-        return int((now + self.offset_s(now)) * 1000)
+        return int((now + self.offset_s(now)) * 1000 + ROUNDING_MS)
 
     def jump(self, rng: Random) -> float:
         """It is set anew. Returns by how much, in seconds."""

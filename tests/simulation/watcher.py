@@ -17,13 +17,14 @@ from paceline.core.node import NodeCore
 from paceline.core.raft.log import Entry
 from paceline.core.state.snapshots import snapshot_of
 from paceline_protocol.messages import EntryKind
-from simulation.oracle.events import Applied, Committed, IdentitySeen, LeaseUsed, Led, StateSeen
+from simulation.oracle.events import Applied, Committed, Dispatched, IdentitySeen, LeaseUsed, Led, StateSeen
 
 if TYPE_CHECKING:
     from simulation.machines import SimulatedNode
     from simulation.world import World
 
 DIGEST_EVERY_ENTRIES = 8
+FIRST_SEQ = 1 << INCARNATION_SHIFT
 
 
 @dataclass(slots=True)
@@ -66,8 +67,7 @@ class Watcher:
         if leads and node.seen.led_term != core.consensus.term:
             self._led(node, core)
         self._state(node, core)
-        if self._world.clocks_tell_time:
-            self._lease(node, core)
+        self.look_at_dispatches(node, core)
 
     def _identity(self, node: SimulatedNode) -> None:
         node.seen.identity = copy.copy(node.identity)
@@ -110,16 +110,28 @@ class Watcher:
         node.seen.state = applied
         self._hear(StateSeen(self._world.now, core.node_id, applied, snapshot_of(core.table)))
 
-    def _lease(self, node: SimulatedNode, core: NodeCore) -> None:
-        leader, world = core.leader, self._world
+    def look_at_dispatches(self, node: SimulatedNode, core: NodeCore) -> None:
+        """Whatever a leader has given to nodes in this turn is still in their ledgers, as none of them has answered."""
+        leader, seen = core.leader, node.seen
         if leader is None:
-            node.seen.dispatched = {}
+            seen.dispatched = {}
             return
-        before = node.seen.dispatched
-        node.seen.dispatched = {each: state.dispatch_seq for each, state in leader.nodes.items()}
-        first = 1 << INCARNATION_SHIFT  # the numbers begin anew with each start of a node
-        if all(seq == before.get(each, 0) or not seq % first for each, seq in node.seen.dispatched.items()):
-            return
+        before, seen.dispatched = seen.dispatched, {each: state.dispatch_seq for each, state in leader.nodes.items()}
+        is_new = False
+        for each, seq in seen.dispatched.items():
+            last = before.get(each, 0)
+            if seq == last or not seq % FIRST_SEQ:  # the numbers begin anew with each start of a node
+                continue
+            is_new = True
+            for task in leader.tasks.ledgers[each].held.values():
+                if task.sent_seq > last:
+                    wall_ms = node.wall_clock.ms(node.now)
+                    self._hear(Dispatched(self._world.now, task.id, task.attempt, core.node_id, wall_ms))
+        if is_new and self._world.clocks_tell_time:
+            self._lease(node, core)
+
+    def _lease(self, node: SimulatedNode, core: NodeCore) -> None:
+        world = self._world
         since = world.now - world.settings.timing.election_timeout_min_s
         voters = core.consensus.config.voters
         heard = tuple(each for each in voters if world.sent_at.get((each, node.address), -inf) >= since)

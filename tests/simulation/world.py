@@ -31,7 +31,7 @@ from simulation.clients import SimulatedClient
 from simulation.faults import Faults
 from simulation.machines import SimulatedNode
 from simulation.misfortune import Misfortune
-from simulation.oracle.events import Totals, Wait, Waited
+from simulation.oracle.events import Calm, Totals, Wait, Waited
 from simulation.oracle.oracle import Oracle
 from simulation.oracle.promise import InvariantBroken
 from simulation.oracle.record import Story
@@ -41,6 +41,8 @@ from simulation.watcher import Watcher
 STEP_S = 0.002
 IDLE_STEPS = 25
 """Time moves to the next event, and at most so many steps at once: what the world does to the cluster is drawn then."""
+
+CALM_TASKS = 5
 
 
 def _clean_up(writers: list[Writer], directory: Path) -> None:
@@ -212,7 +214,9 @@ class World:
             while not all(client.is_done for client in self.clients):
                 waiting = {client.number: len(client.open) for client in self.clients if client.open}
                 self._wait(Wait.RESULTS, healed_at, f"(by client: {waiting})")
-            leader = self._until_all_applied(healed_at)
+            self._until_all_applied(healed_at)
+            self._use_in_calm()
+            leader = self._until_all_applied(self.now)
             self.oracle.hear(Totals(self.now, leader.table.recorded))
             self.oracle.end()
         except InvariantBroken as broken:
@@ -267,6 +271,16 @@ class World:
                 if applied == {leader.consensus.applied_index}:
                     return leader
             self._wait(Wait.APPLIED, healed_at)
+
+    def _use_in_calm(self) -> None:
+        """It is not enough that all is done: the cluster is of use to whoever comes now."""
+        self.oracle.hear(Calm(self.now))
+        for _ in range(CALM_TASKS):
+            since = self.now
+            client = self.rng.choice(self.clients)
+            client.submit()
+            while not client.is_done:
+                self._wait(Wait.RESULTS, since)
 
     def close(self) -> None:
         """Let go of the disks. Nothing can happen afterwards."""

@@ -1,8 +1,7 @@
-"""``delivery``: at most once."""
+"""``delivery``: at most once. What was given up as its node was silent may still start there, for the first time."""
 
 from __future__ import annotations
 
-from paceline_protocol.messages import TaskEnd
 from simulation.oracle.events import Started
 from simulation.oracle.promise import Promise
 
@@ -14,5 +13,3 @@ class AtMostOnce(Promise):
         story = self.record.stories[event.task_id]
         if story.starts_once and len(story.starts) > 1:
             self.broken("started again, and may once", story)
-        if story.starts_once and story.outcome is not None and story.outcome[0] == TaskEnd.LOST:
-            self.broken("started after it was given up", story)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from paceline_protocol.messages import CancelState, TaskEnd
-from simulation.oracle.events import CancelAnswered, Ended, Started
+from simulation.oracle.events import CancelAnswered, Ended, Started, ToldEnd
 from simulation.oracle.promise import Promise
+from simulation.oracle.record import Record
 
 CANCELLED = (int(TaskEnd.CANCELLED), b"")
 
 
 class Cancelling(Promise):
-    """A task that may start again can do so behind its end: at a node that was cut off with it. One that may start
-    once can't."""
+    """What no leader had given to a node never starts, nor does what may start once. A task that a node may have had,
+    and lost in its leader's eyes, can still start there behind its end."""
 
     says = "cancelled is said when it is so, and what is cancelled never starts"
+
+    def __init__(self, record: Record) -> None:
+        super().__init__(record)
+        self._never_starts: set[bytes] = set()
 
     def on_cancel_answered(self, event: CancelAnswered) -> None:
         story = self.record.stories[event.task_id]
@@ -21,9 +26,8 @@ class Cancelling(Promise):
             self.broken("told to be cancelled, and is not", story)
 
     def on_started(self, event: Started) -> None:
-        story = self.record.stories[event.task_id]
-        if story.outcome == CANCELLED and story.starts_once:
-            self.broken("started after it was cancelled", story)
+        if event.task_id in self._never_starts:
+            self.broken("started after it was cancelled", self.record.stories[event.task_id])
 
     def on_ended(self, event: Ended) -> None:
         story = self.record.stories[event.task_id]
@@ -31,10 +35,14 @@ class Cancelling(Promise):
             return
         if not story.cancel_asked:
             self.broken("cancelled, and nobody asked for it", story)
-        if story.outcome == CANCELLED and story.starts_once and story.starts:
+        if story.outcome != CANCELLED:
+            return  # it had ended before
+        if story.starts_once and story.starts:
             self.broken("cancelled after it had started", story)
+        if story.starts_once or not story.dispatches:
+            self._never_starts.add(event.task_id)
 
-    def at_end(self) -> None:
-        for story in self.record.stories.values():
-            if story.told == CANCELLED and not story.cancel_asked:
-                self.broken("told to be cancelled, and nobody asked for it", story)
+    def on_told_end(self, event: ToldEnd) -> None:
+        story = self.record.stories[event.task_id]
+        if event.end == TaskEnd.CANCELLED and not story.cancel_asked:
+            self.broken("told to be cancelled, and nobody asked for it", story)

@@ -67,8 +67,7 @@ class CancelAnswered(Event):
 
 @dataclass(frozen=True, slots=True)
 class Dispatched(Event):
-    """A leader gives a node the task. ``wall_ms``: the moment by that leader's wall clock, as it counts it: never
-    behind the last moment in its log."""
+    """A leader gives a node the task. ``wall_ms``: what that leader's wall clock shows then."""
 
     task_id: bytes
     attempt: int
@@ -236,7 +235,7 @@ class Waited(Event):
 
 @dataclass(frozen=True, slots=True)
 class Calm(Event):
-    """From now on nothing goes wrong, and there are slots for whatever may start."""
+    """From now on nothing goes wrong, all clocks are right, and there are slots for whatever may start."""
 
 
 @dataclass(frozen=True, slots=True)
