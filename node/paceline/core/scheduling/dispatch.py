@@ -147,7 +147,7 @@ class Dispatcher:
 
     def lost_attempt(self, task: Task, limit: int) -> bool:
         """The attempt ended with its worker or node. True: ready again. False: that was the last; finish it as LOST."""
-        losses = max(task.attempt, task.lost_attempts + 1)  # an adopted attempt may be one of long ago
+        losses = max(task.attempt, task.lost_attempts)  # an adopted attempt may be one that was counted long ago
         if losses >= task.attempt_limit(limit):
             return False
         self._leave_node(task)

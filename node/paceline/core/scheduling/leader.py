@@ -410,9 +410,10 @@ class Leader:
             task = self.tasks.live.get(task_id)
             if task is None or task.state is not State.DISPATCHED or task.node != node_id or task.attempt != attempt:
                 continue
+            is_new = attempt > task.lost_attempts  # an earlier leader may have logged that it is lost
             if self.tasks.lost_attempt(task, self._settings.attempt_limit):
                 again.append(task_id)
-                if task.is_logged:
+                if task.is_logged and is_new:
                     logged.append(task_id)
             else:
                 detail = f"last on node {node_id}: {payload.decode(errors='replace')}"
