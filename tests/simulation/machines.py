@@ -3,198 +3,34 @@
 from __future__ import annotations
 
 import copy
-import errno
 import random
-from dataclasses import dataclass, field
 from math import inf
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from journal.disk import Crash, Disk
+from journal.disk import Crash
 from paceline.core.membership.identity import Identity
 from paceline.core.node import NodeCore
-from paceline.core.raft.consensus import Consensus, Log, Persist, Snapshot
+from paceline.core.raft.consensus import Consensus
+from paceline.core.raft.log import Log
 from paceline.core.reports.status import status
 from paceline.core.state.snapshots import restore
 from paceline.errors import JournalFailed
-from paceline.runtime.journal.recovery import Recovered, read_journal
-from paceline.runtime.journal.writer import Writer
 from paceline.runtime.reactor import Reactor
-from paceline.runtime.transport.memory_transport import MemoryEndpoint, MemoryTransport
-from paceline_protocol.codec import decode, encode
-from paceline_protocol.messages import Config, Done, Outcome, Run, Stop, WorkerReady
+from paceline.runtime.transport.memory_transport import MemoryTransport
+from paceline_protocol.codec import encode
+from paceline_protocol.messages import Config, WorkerReady
 from simulation import tasks
-from simulation.oracle.events import Crashed, Finished, Started
+from simulation.journals import SimulatedJournal
+from simulation.oracle.events import Crashed
 from simulation.oracle.promise import InvariantBroken
 from simulation.wall_clocks import WallClock
 from simulation.watcher import Seen
+from simulation.workers import SimulatedWorker
 
 if TYPE_CHECKING:
     from simulation.world import World
 
-SEGMENT_BYTES = 8_192
-SLICE_BYTES = 2_048
 TURNS_AT_ONCE = 10  # what follows at once from becoming leader, and the few pages of a snapshot here
-
-
-class SimulatedJournal:
-    """A real journal, on a disk that outlives the node. The world kills the node in the middle of a write, or cuts its
-    power, then or later: with that, what was not synced is lost."""
-
-    def __init__(self, world: World, directory: Path) -> None:
-        self.failure: JournalFailed | None = None
-        self._world = world
-        self._directory = directory
-        self._pending: list[tuple[float, Persist | Snapshot | None]] = []  # None: a slice of a snapshot
-        self._free_at = 0.0  # when the disk has moved the bytes that it was given last
-        self._durable_seq = 0
-        self._disk = Disk()
-        directory.mkdir()
-
-    def open(self) -> Recovered:
-        """What the disk holds, as a node reads it when it starts."""
-        recovered = read_journal(self._directory)
-        self._world.events["torn tail"] += recovered.torn is not None
-        self._disk.start_again()
-        sync = self._world.settings.journal == "fsync"
-        self._writer = Writer(
-            self._directory, recovered, self._disk, sync=sync, segment_bytes=SEGMENT_BYTES, slice_bytes=SLICE_BYTES
-        )
-        self._world.writers.append(self._writer)
-        self.failure = None
-        self._durable_seq = 0
-        return recovered
-
-    def submit(self, persist: Persist) -> None:
-        self._begin(copy.copy(persist))
-
-    def save_snapshot(self, snapshot: Snapshot) -> None:
-        self._world.events["own snapshot"] += 1
-        self._begin(snapshot)
-
-    def _begin(self, write: Persist | Snapshot | None) -> None:
-        delay_s = self._world.rng.uniform(0, self._world.faults.disk_delay_s)
-        due = max(self._world.now + delay_s, self._pending[-1][0] if self._pending else 0.0)
-        self._pending.append((due, write))
-        if not self._world.faults.disk_delay_s:
-            self.settle()
-
-    def durable_seq(self) -> int:
-        return self._durable_seq
-
-    def snapshot_bytes(self) -> int:
-        """The size of the last durable snapshot."""
-        return self._writer.snapshot[2] if self._writer.snapshot is not None else 0
-
-    def due(self) -> float:
-        """When the next write is done."""
-        return max(self._pending[0][0], self._free_at) if self._pending and self.failure is None else inf
-
-    def settle(self) -> None:
-        """Make durable what is due, as groups with slices of a snapshot between them."""
-        while self.due() <= self._world.now:
-            batch: list[Persist | Snapshot] = []
-            while self._pending and self._pending[0][0] <= self._world.now:
-                write = self._pending[0][1]
-                if write is None and batch:
-                    break
-                del self._pending[0]
-                if write is None:
-                    break
-                batch.append(write)
-            before = self._disk.written_bytes
-            try:
-                if batch:
-                    self._writer.write(batch)
-                elif self._writer.is_saving:  # and not given up for one that a leader sent
-                    self._writer.save_slice()
-            except OSError as error:
-                self.failure = JournalFailed("write", str(self._directory), str(error))
-                return
-            self._free_at = self._world.now + (self._disk.written_bytes - before) * self._world.faults.disk_byte_s
-            self._durable_seq = max([self._durable_seq, *(each.seq for each in batch if isinstance(each, Persist))])
-            if self._writer.is_saving and all(write is not None for _, write in self._pending):
-                self._begin(None)
-
-    def fail(self) -> None:
-        """One of the next operations on the disk is refused."""
-        self._disk.fail_at(self._world.rng.randint(0, 5), self._world.rng.choice((errno.ENOSPC, errno.EIO)))
-
-    def fail_no_more(self) -> None:
-        """The disk is repaired. A journal that has failed needs a new process all the same."""
-        self._disk.fail_no_more()
-
-    def crash(self) -> None:
-        """The process ends while some of what was under way is written."""
-        rng = self._world.rng
-        begun = [write for _, write in self._pending[: rng.randint(0, len(self._pending))]]
-        batch = [write for write in begun if write is not None]
-        self._pending = []
-        try:
-            if self.failure is None:
-                self._disk.crash_after(rng.choice((0, 0, 1, 2, 8)))
-                if batch:
-                    self._writer.write(batch)
-                while None in begun and self._writer.is_saving:
-                    self._writer.save_slice()
-        except (Crash, OSError):
-            self._world.events["cut write"] += 1
-        self._writer.close()
-
-    def lose_power(self) -> None:
-        """The machine is off: its cache is empty."""
-        self._disk.lose_unsynced(self._world.rng)
-
-
-@dataclass(slots=True, eq=False)
-class SimulatedWorker:
-    """Runs tasks one after the other. ``queue``: when each will be done, and what it then answers; None: it dies of
-    it."""
-
-    worker_id: bytes
-    endpoint: MemoryEndpoint
-    queue: list[tuple[float, Outcome | None]] = field(default_factory=list)
-
-    def due(self, now: float) -> float:
-        """When it has something to do."""
-        if self.endpoint.waiting:
-            return now
-        return self.queue[0][0] if self.queue else inf
-
-    def step(self, node: SimulatedNode) -> None:
-        world, now = node.world, node.world.now
-        for frame in self.endpoint.receive():
-            message = decode(frame)
-            if isinstance(message, Run):
-                self._begin(node, message)
-            else:
-                assert isinstance(message, Stop)
-        done: list[Outcome] = []
-        dies = False
-        while self.queue and self.queue[0][0] <= now and not dies:
-            outcome = self.queue.pop(0)[1]
-            if outcome is None:
-                dies = True
-                continue
-            done.append(outcome)
-            task_id, attempt, end, payload, _duration_us = outcome
-            world.oracle.hear(Finished(now, task_id, attempt, node.identity.node_id, end, payload))
-        if done:
-            self.endpoint.send(encode(Done(tuple(done))))
-        if dies:
-            world.events["worker killed by its task"] += 1
-            node.lose_worker(self)
-
-    def _begin(self, node: SimulatedNode, run: Run) -> None:
-        world = node.world
-        due = self.queue[-1][0] if self.queue else world.now
-        for task_id, attempt, name, args, _options in run.tasks:
-            due += tasks.takes_s(name, world.rng)
-            world.oracle.hear(Started(world.now, task_id, attempt, node.identity.node_id))
-            if tasks.kills_worker(name, args, attempt):
-                self.queue.append((due, None))
-            else:
-                self.queue.append((due, (task_id, attempt, *tasks.answer(name, args), 50)))
 
 
 class SimulatedNode:

@@ -15,16 +15,18 @@ from paceline.core.raft.consensus import Consensus
 from paceline.core.raft.election import ElectionTimer
 from paceline.core.raft.writes import Writes
 from paceline.core.scheduling.credits import NodeLedger
+from paceline.core.scheduling.dispatch import Dispatcher
 from paceline.core.scheduling.draft import Draft
 from paceline.core.scheduling.leader import Leader
 from paceline.core.state import snapshots
 from paceline.core.state.table import TaskTable
+from paceline.core.state.task import Task
 from paceline.core.work.leader_link import LeaderLink
 from paceline.core.work.slots import Slots
 from paceline.runtime.journal import writer as journal_writer
 from paceline.runtime.reactor import Reactor
 from paceline_protocol.codec import encode_outcomes, join_ids
-from paceline_protocol.messages import Consent, ConsentReceived, EntryKind, Envelope, PeerMessage
+from paceline_protocol.messages import Consent, ConsentReceived, EntryKind, Envelope, PeerMessage, TaskEnd
 from simulation.machines import SimulatedNode
 
 Method = Callable[..., Any]
@@ -169,6 +171,29 @@ def lose_any_attempt(true: Method) -> Method:
     return attempts_lost
 
 
+def attempts_more(count: int) -> Callable[[Method], Method]:
+    """The limit of lost attempts that somebody asked for is another."""
+
+    def broken(true: Method) -> Method:
+        def attempt_limit(self: Task, default: int) -> int:
+            asked = self.options is not None and "max_attempts" in self.options
+            return int(true(self, default)) + (count if asked else 0)
+
+        return attempt_limit
+
+    return broken
+
+
+def count_again(true: Method) -> Method:
+    """An attempt that an earlier leader has logged as lost is counted once more."""
+
+    def lost_attempt(self: Dispatcher, task: Task, limit: int) -> bool:
+        task.attempt = max(task.attempt, task.lost_attempts + 1)
+        return bool(true(self, task, limit))
+
+    return lost_attempt
+
+
 def say_unknown(true: Method) -> Method:
     """A task that runs is called unknown."""
     return lambda self, task_id: None
@@ -226,6 +251,14 @@ def forget_outcomes(true: Method) -> Method:
         for item in items:
             self._held.pop(item[0], None)
         return batch
+
+    return report
+
+
+def call_failures_successes(true: Method) -> Method:
+    def report(self: Slots, items: Any, now: float) -> Any:
+        succeeded = int(TaskEnd.SUCCEEDED)
+        return true(self, [(*item[:2], succeeded, *item[3:]) for item in items], now)
 
     return report
 

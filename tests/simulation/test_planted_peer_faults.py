@@ -38,6 +38,7 @@ from paceline.errors import JournalCorrupt
 from paceline.runtime.journal import writer as journal_writer
 from paceline.runtime.reactor import Reactor
 from simulation import peer_faults as broken
+from simulation import test_planted_faults
 from simulation.faults import PEACE, Faults
 from simulation.machines import SimulatedNode
 from simulation.oracle.bounded_waits import LIMITS_S
@@ -86,6 +87,7 @@ REBOOTS = {"crash_rate": 0.6, "disk_delay_s": 0.001, "reboot_rate": 0.5}
 WIPES = {"wipe_rate": 0.5, "crash_rate": 0.3}
 PARTITIONS = {"partition_rate": 1.5}
 CANCELS = {"cancel": 0.5}
+KILLERS = {"task_kills": 0.2}
 STALE = {"crash_rate": 0.6, "stale": 1.0}
 GHOSTS = {"wipe_rate": 0.5, "crash_rate": 0.6, "stale": 1.0, "partition_rate": 1.5}
 BOOTS = {"crash_rate": 1.5, "late": 0.3, "cut_at_save": 0.5, "partition_rate": 1.5}
@@ -176,7 +178,26 @@ FAULTS = [
         broken.lose_any_attempt,
         f"{LEADER}_the_loss_of_an_attempt_that_is_not_the_current_one_changes_nothing",
     ),
+    Fault(
+        "gives up a task early",
+        Task,
+        "attempt_limit",
+        broken.attempts_more(-1),
+        faults=KILLERS,
+        finding="given up after attempt",
+    ),
+    Fault(
+        "gives up a task late", Task, "attempt_limit", broken.attempts_more(1), faults=KILLERS, finding="attempt 3 of 2"
+    ),
+    Fault(
+        "counts a lost attempt twice",
+        Dispatcher,
+        "lost_attempt",
+        broken.count_again,
+        f"{LEADER}_the_loss_of_an_attempt_that_an_earlier_leader_had_logged_is_not_counted_again",
+    ),
     # what is told
+    Fault("calls a failure a success", Slots, "report", broken.call_failures_successes),
     Fault("tells a result before it is committed", Task, "waits_for_commit", broken.property_always(False)),
     Fault("logs what is not to be logged", Task, "is_logged", broken.property_always(True)),
     Fault("gives back what runs", Slots, "revoke", broken.give_back_what_runs, faults=CANCELS),
@@ -328,10 +349,20 @@ def test_planted_fault_is_found(fault: Fault, monkeypatch: pytest.MonkeyPatch) -
     assert found_by_test(fault.found_by) if fault.found_by else found_in_the_world(fault)
 
 
+PLANTED = 80
+"""Of whole nodes and of consensus. Who plants another raises it; a fault that can't be planted any more is replaced."""
+
+
+@source_only
+def test_the_planted_faults_do_not_become_fewer() -> None:
+    assert len(FAULTS) + len(test_planted_faults.FAULTS) == PLANTED
+    assert len({fault.name for fault in FAULTS}) == len(FAULTS)
+
+
 CONTROLS = [
     *(
         Fault("-".join(faults) or "usual", None, "", broken.skip, faults=faults)
-        for faults in ({}, CRASHES, DUPLICATES, DISKS, REBOOTS, WIPES, PARTITIONS, CANCELS, STALE, GHOSTS)
+        for faults in ({}, CRASHES, DUPLICATES, DISKS, REBOOTS, WIPES, PARTITIONS, CANCELS, KILLERS, STALE, GHOSTS)
     ),
     Fault("boots", None, "", broken.skip, faults=BOOTS, nodes=5, expect=3),
     Fault("moves", None, "", broken.skip, faults=MOVES, nodes=5, expect=3),

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from paceline.core.node import NodeCore
-from paceline.core.raft.consensus import Timing
+from paceline.core.raft.timing import Timing
 from paceline.core.settings import Settings
 from paceline.runtime.journal.writer import Writer
 from paceline.runtime.transport.memory_transport import Kind

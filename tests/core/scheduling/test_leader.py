@@ -356,6 +356,7 @@ def test_the_loss_of_an_attempt_that_an_earlier_leader_had_logged_is_not_counted
     lead = Lead(lead.table, settled=False, attempt_limit=2)
     lead.enrol("a", {1: 1})
     lead.outcomes("a", 1, 1, end=TaskEnd.LOST)
+    assert tid(1) in lead.leader.tasks.live
     assert lead.task(1).attempt == 2
     lead.commit()
     assert lead.table.lost_attempts == {tid(1): 1}
