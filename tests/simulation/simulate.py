@@ -80,9 +80,9 @@ def _of_core(run: ActionRun | TimedRun, seconds: float) -> Run:
     world = run.world
     world.events["election"] += len(world.leaders)
     world.events["committed entry"] += world.last_committed
-    configs = [world.configs[index] for index in sorted(world.configs)]
+    configs = [world.checks.configs[index] for index in sorted(world.checks.configs)]
     world.events["membership change"] += sum(before != after for before, after in itertools.pairwise(configs))
-    world.events["confirmed read"] += world.confirmed_reads
+    world.events["confirmed read"] += world.checks.confirmed_reads
     return Run(seconds, world.events)
 
 

@@ -22,8 +22,9 @@ from paceline.core.membership.first_boot import FirstBoot
 from paceline.core.membership.identity import Identity
 from paceline.core.node import NodeCore
 from paceline.core.raft.confirmations import Confirmations
-from paceline.core.raft.consensus import Consensus, ConsensusViolation
+from paceline.core.raft.consensus import Consensus
 from paceline.core.raft.election import ElectionTimer
+from paceline.core.raft.log import ConsensusViolation
 from paceline.core.raft.replication import Replication
 from paceline.core.raft.writes import Writes
 from paceline.core.scheduling.credits import NodeLedger
