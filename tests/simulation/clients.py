@@ -7,22 +7,15 @@ from typing import TYPE_CHECKING
 
 from paceline.client.session.session import Session
 from paceline.runtime.transport.memory_transport import MemoryEndpoint
-from paceline_protocol.messages import AT_MOST_ONCE, COMMITTED, NO_LOG, AdminOp, Options
-from simulation import tasks
+from paceline_protocol.messages import AdminOp
+from simulation import options, tasks
 from simulation.oracle.events import CancelAnswered, CancelAsked, Submitted, ToldAccepted, ToldEnd
 from simulation.oracle.promise import InvariantBroken
+from simulation.wall_clocks import right_ms
 
 if TYPE_CHECKING:
     from simulation.world import World
 
-MIX: tuple[Options | None, ...] = (
-    None,
-    {"delivery": AT_MOST_ONCE},
-    {"confirm": COMMITTED},
-    {"durability": NO_LOG},
-    {"max_attempts": 2},
-)
-WEIGHTS = (5, 2, 1, 2, 1)
 GIVES_UP_AFTER_S = 1_000.0
 
 
@@ -51,11 +44,11 @@ class SimulatedClient:
         task_id = self.number.to_bytes(8, "big") + self.submitted.to_bytes(8, "big")
         self.submitted += 1
         name, args = tasks.choose(world.rng, world.faults), world.rng.randbytes(tasks.ARGS_BYTES)
-        options = world.rng.choices(MIX, WEIGHTS)[0]
+        asked = options.choose(world.rng, right_ms(world.now))
         self.open[task_id] = False
-        world.oracle.hear(Submitted(world.now, task_id, options or {}, tasks.answer(name, args)))
+        world.oracle.hear(Submitted(world.now, task_id, asked or {}, tasks.answer(name, args)))
         world.events[f"task that is to {name}"] += name != tasks.REVERSE
-        self.session.submit((task_id, name, world.rng.randrange(10), args, options), world.now)
+        self.session.submit((task_id, name, world.rng.randrange(10), args, asked), world.now)
 
     def cancel(self) -> None:
         """One of those that have not ended."""

@@ -36,5 +36,17 @@ class Faults:
     stale: float = 0.3  # a node that starts again brings back frames of seconds ago with this probability
     late: float = 0.0  # a node is not there from the beginning, with this probability
 
+    def of_machine(self) -> float:
+        """At which rate anything befalls a machine that is up."""
+        return (
+            self.crash_rate
+            + self.wipe_rate
+            + self.disk_failure_rate
+            + self.pause_rate
+            + self.clock_jump_rate
+            + self.wall_jump_rate
+            + self.worker_death_rate
+        )
+
 
 PEACE = Faults(**{**dict.fromkeys(Faults.__slots__, 0), "disk_delay_s": 0.001})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -26,9 +27,11 @@ class Misfortune:
     def strike(self, passed_s: float) -> None:
         """Whatever happens in a span of time."""
         world, faults = self._world, self._world.faults
+        rate = faults.of_machine()
         for node in world.nodes:
             if node.reactor is not None:
-                self._befall(node, passed_s)
+                if self._happens(rate, passed_s):
+                    self._befall(node)
             elif self._happens(2.0, passed_s):
                 self._start(node)
         if self._happens(faults.reboot_rate, passed_s):
@@ -56,24 +59,20 @@ class Misfortune:
         if rng.random() < world.faults.stale:
             world.events["stale frame"] += world.network.repeat(node.address, rng)
 
-    def _befall(self, node: SimulatedNode, passed_s: float) -> None:
-        """What may happen to one that is up."""
+    def _befall(self, node: SimulatedNode) -> None:
+        """One of the things that may happen to one that is up."""
         faults = self._world.faults
-        if self._happens(faults.crash_rate, passed_s):
-            self._crash(node)
-            return
-        if self._happens(faults.wipe_rate, passed_s) and self._may_lose_disk(node):
-            self._wipe(node)
-            return
-        for rate, befalls in (
+        befalls: tuple[tuple[float, Callable[[SimulatedNode], None]], ...] = (
+            (faults.crash_rate, self._crash),
+            (faults.wipe_rate, self._wipe),
             (faults.disk_failure_rate, self._fail_disk),
             (faults.pause_rate, self._pause),
             (faults.clock_jump_rate, self._jump_clock),
             (faults.wall_jump_rate, self._jump_wall_clock),
             (faults.worker_death_rate, self._kill_worker),
-        ):
-            if self._happens(rate, passed_s):
-                befalls(node)
+        )
+        (befall,) = self._rng.choices([each for _, each in befalls], [rate for rate, _ in befalls])
+        befall(node)
 
     def _crash(self, node: SimulatedNode) -> None:
         world = self._world
@@ -85,6 +84,8 @@ class Misfortune:
         node.crash(power_fails=power_fails)
 
     def _wipe(self, node: SimulatedNode) -> None:
+        if not self._may_lose_disk(node):
+            return
         self._world.events["wiped disk"] += 1
         self._change_at = self._world.now
         self._world.say(f"{node.address} loses its disk")

@@ -119,6 +119,7 @@ RIGHT: list[tuple[type[Promise], Sequence[e.Event]]] = [
     (BoundedWaits, [e.Waited(1.0, wait, 0.0) for wait in e.Wait]),
     (BoundedWaits, [submitted(), CALM, told(DONE, at_s=1.9)]),
     (BoundedWaits, [submitted(), told(DONE, at_s=99.0)]),
+    (BoundedWaits, [CALM, submitted(LATER), told(DONE, at_s=99.0)]),
     (Timing, [submitted(LATER), dispatched(MOMENT), started(), ended(DONE)]),
     (Timing, [submitted(LATER), dispatched(MOMENT + 1), dispatched(MOMENT + 60_000, attempt=2)]),
     (Timing, [CALM, submitted(LATER), dispatched(MOMENT + LATE_MS)]),

@@ -15,6 +15,11 @@ ROUNDING_MS = 0.001
 """A float has about this much left to say of a millisecond, so long after 1970."""
 
 
+def right_ms(at_s: float) -> int:
+    """What a right wall clock shows at a time of the world."""
+    return int((at_s + EPOCH_S) * 1000 + ROUNDING_MS)
+
+
 class WallClock:
     """That of one machine; a crash does not change it. All times are of the machine's monotonic clock."""
 
@@ -36,6 +41,6 @@ class WallClock:
         self._error_s += by_s
         return by_s
 
-    def heal(self) -> None:
-        """From now on it is right."""
-        self._error_s = self._drift = 0.0
+    def heal(self, ahead_s: float) -> None:
+        """From now on it is right, though the monotonic clock is that much ahead of the world's."""
+        self._error_s, self._drift = -ahead_s, 0.0

@@ -232,7 +232,7 @@ class World:
         self.cut.clear()
         for node in self.nodes:
             node.paused_until = 0.0
-            node.wall_clock.heal()
+            node.wall_clock.heal(node.ahead_s)
             node.journal.fail_no_more()
             if node.reactor is not None and node.journal.failure is not None:
                 node.crash(power_fails=False)

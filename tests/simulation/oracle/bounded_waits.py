@@ -11,7 +11,7 @@ from simulation.oracle.record import Record
 LIMITS_S: dict[Wait, float] = {Wait.LEADER: 1.0, Wait.CAUGHT_UP: 10.0, Wait.RESULTS: 60.0, Wait.APPLIED: 60.0}
 """Since healing. A client that was refused tries again after a while, and a task may wait for nodes that are gone."""
 CALM_TASK_S = 1.0
-"""From submitting a task to its result. It asks for more time if it is slow, or not to be started yet."""
+"""From submitting a task that asks for nothing to its result."""
 
 
 class BoundedWaits(Promise):
@@ -32,5 +32,7 @@ class BoundedWaits(Promise):
 
     def on_told_end(self, event: ToldEnd) -> None:
         story = self.record.stories[event.task_id]
-        if story.submitted_at >= self._calm_since_s and event.at_s > story.submitted_at + CALM_TASK_S:
+        if story.options or story.submitted_at < self._calm_since_s:
+            return
+        if event.at_s > story.submitted_at + CALM_TASK_S:
             self.broken(f"has its result {event.at_s - story.submitted_at:.3f} s after it was submitted", story)
