@@ -24,7 +24,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from paceline.config import METRICS_OFF, parse_listen_address
 from paceline.errors import ConfigError
@@ -32,6 +32,7 @@ from paceline.errors import ConfigError
 AMQP_VARIABLE = "PACELINE_AMQP"
 """Environment: URLs of RabbitMQ, separated by spaces or commas. A command line, and a password in it, can be read by
 every user of the machine."""
+DEFAULT_PASSWORD = "guest"
 DEAD_LETTER = "paceline.dead"
 PREFETCH = 500
 PREFETCH_MAX = 65_535
@@ -73,6 +74,10 @@ class BridgeConfig:
 
 
 def check_url(url: str) -> None:
+    """Raises ConfigError, with what to write. No message holds a password."""
+    name = shown(url) or "what is given (and not shown, as there may be a password in it)"
+    if re.search(r";\s*\w+://", url):
+        raise ConfigError(f"{name} is not a URL of RabbitMQ; write a space or a comma between several, and not ;")
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("amqp", "amqps") and bool(parts.hostname) and parts.port != 0
@@ -80,15 +85,41 @@ def check_url(url: str) -> None:
     except ValueError:
         usable = False
     if not usable:
+        celerys = re.match(r"(?:py-?amqp|librabbitmq)(s?)://", url)
+        advice = f"write amqp{celerys[1]}:// in place of {celerys[0]}, and else" if celerys else "write"
         raise ConfigError(
-            f"{shown(url)} is not a URL of RabbitMQ; write amqp://user:password@host:5672/vhost, or amqps://, and in "
+            f"{name} is not a URL of RabbitMQ; {advice} amqp://user:password@host:5672/vhost, or amqps://, and in "
             "user and password %2F for /, %3F for ?, %23 for # and %40 for @"
         )
+    if "/" in parts.path[1:] and parts.path != "//":
+        plain = f"{name.removesuffix(parts.path)}/{quote(parts.path[1:].rstrip('/'), safe='%')}"
+        raise ConfigError(f"{name} has a / in the name of its vhost, which is written %2F there; write {plain}")
+
+
+def vhost_of(url: str) -> str:
+    """The vhost of a checked URL: "/" if it has no path, or ends in //, as Celery writes it."""
+    path = urlsplit(url).path
+    return "/" if path in ("", "/", "//") else unquote(path[1:])
+
+
+def spelled_out(url: str) -> str:
+    """A checked URL with its vhost, and with the password that RabbitMQ's clients use for a user without one. pika
+    would read an empty vhost in the path //, and fail without a password."""
+    parts = urlsplit(url)
+    user, at, host = parts.netloc.rpartition("@")
+    password = "" if ":" in user or not at else f":{DEFAULT_PASSWORD}"
+    return parts._replace(netloc=f"{user}{password}{at}{host}", path=f"/{quote(vhost_of(url), safe='')}").geturl()
 
 
 def shown(url: str) -> str:
-    """A URL without what it says about user and password."""
-    return re.sub(r"//.*@", "//", url, flags=re.DOTALL).partition("?")[0]
+    """A URL without what it says about user and password; "" if it can't be told what of it that is."""
+    without = re.sub(r"//.*@", "//", url, flags=re.DOTALL).partition("?")[0]
+    try:
+        parts = urlsplit(without)
+        is_url = bool(parts.scheme and parts.hostname and parts.port != 0)
+    except ValueError:  # what stands for the port may be the end of a password
+        is_url = False
+    return without if is_url else ""
 
 
 def urls_of(texts: tuple[str, ...]) -> tuple[str, ...]:

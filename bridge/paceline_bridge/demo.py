@@ -92,7 +92,7 @@ def _connection(url: str) -> Iterator[Any]:
         with pika.BlockingConnection(parameters) as connection:
             yield connection
     except (pika.exceptions.AMQPError, OSError) as error:
-        reason = connect_reason_of(error, tls=parameters.ssl_options is not None)
+        reason = connect_reason_of(error, tls=parameters.ssl_options is not None, vhost=parameters.virtual_host)
         raise PacelineError(f"RabbitMQ at {shown(url)} can't be used: {reason}; give --amqp the URL of one") from error
 
 

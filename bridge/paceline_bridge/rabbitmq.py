@@ -20,7 +20,7 @@ import pika.exceptions
 from pika.adapters.select_connection import IOLoop
 
 from paceline.errors import ConfigError
-from paceline_bridge.config import shown
+from paceline_bridge.config import shown, spelled_out
 from paceline_bridge.deliveries import Tag
 from paceline_bridge.message import Message
 from paceline_bridge.publisher import Publisher
@@ -144,7 +144,8 @@ class Link:
             self._parameters,
             on_open_callback=lambda _: on_open(),
             on_open_error_callback=lambda _, error: self.fail(
-                f"can't connect to {self._where}: {connect_reason_of(error, tls=self._is_tls)}"
+                f"can't connect to {self._where}: "
+                f"{connect_reason_of(error, tls=self._is_tls, vhost=self._parameters.virtual_host)}"
             ),
             on_close_callback=lambda _, error: self._closed(error),
             custom_ioloop=self._loop,
@@ -343,7 +344,7 @@ class Link:
 def parameters_of(url: str) -> Any:
     """How pika reads a URL of RabbitMQ. Raises ConfigError."""
     try:
-        return pika.URLParameters(url)
+        return pika.URLParameters(spelled_out(url))
     except Exception as error:  # of any kind: the options of a URL are Python literals, and arguments of ssl
         raise ConfigError(
             f"{shown(url)} has an option that can't be used: {str(error) or type(error).__name__}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 
@@ -14,8 +15,6 @@ def reason_of(error: object) -> str:
     error = _innermost(error)
     if isinstance(error, pika.exceptions.ProbableAuthenticationError):
         return "it refuses this user or password"
-    if isinstance(error, pika.exceptions.ProbableAccessDeniedError):
-        return "this user may not use this vhost, or there is none of that name"
     if isinstance(error, pika.exceptions.ConnectionClosed | pika.exceptions.ChannelClosed):
         return f"{error.reply_text} ({error.reply_code})"
     if isinstance(error, pika.exceptions.StreamLostError):
@@ -27,9 +26,18 @@ def reason_of(error: object) -> str:
     return str(error) or type(error).__name__
 
 
-def connect_reason_of(error: object, *, tls: bool) -> str:
-    """Why there is no connection, and what of the URL to look at. ``tls``: whether it is one of amqps."""
+def connect_reason_of(error: object, *, tls: bool, vhost: str) -> str:
+    """Why there is no connection, and what of the URL to look at. ``tls``: whether it is one of amqps. ``vhost``: what
+    it asks for."""
     inner = _innermost(error)
+    if isinstance(inner, pika.exceptions.ProbableAccessDeniedError):
+        # What RabbitMQ said is in there as the repr of another exception.
+        said = re.search(r"\((\d+)\) (['\"])(.*)\2", str(inner))
+        what = f"{said[3]} ({said[1]})" if said else "it ended the connection when it was asked for the vhost"
+        return (
+            f"{what}; the URL asks for the vhost {vhost!r}: is there one, and may this user use it? "
+            "Without a path it is '/'"
+        )
     if isinstance(inner, ConnectionRefusedError):
         return "nothing listens there; is RabbitMQ running, and is this its port? Usual are 5672 and, for amqps, 5671"
     if isinstance(inner, socket.gaierror):

@@ -15,7 +15,7 @@ import secrets
 import stat
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from paceline.errors import ConfigError
@@ -139,6 +139,7 @@ class ClusterFile:
     name: str
     expect: int  # nodes that must be there before a cluster forms; more than half of the machines, so that it is unique
     keys: CurveKeys
+    path: Path | None = field(default=None, compare=False)  # where it was read; None: it was made in this process
 
     @classmethod
     def load(cls, path: str | Path) -> ClusterFile:
@@ -158,7 +159,7 @@ class ClusterFile:
             raise ConfigError(f"{where} is not a cluster file as `paceline init` writes it: {error}") from error
         if mode & (stat.S_IRWXG | stat.S_IRWXO):
             _logger.warning("%s holds a secret key and other users can read it; run `chmod 600 %s`", where, where)
-        return cls._from_settings(settings, where)
+        return replace(cls._from_settings(settings, where), path=Path(path).absolute())
 
     @classmethod
     def _from_settings(cls, settings: dict[str, object], where: str) -> ClusterFile:

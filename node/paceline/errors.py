@@ -90,6 +90,12 @@ class ResultUnknown(PacelineError):
         super().__init__(detail or "the cluster no longer knows this task; its result was past the retention limit")
 
 
+class FeatureLevelTooLow(PacelineError):
+    """The call asks for what not every node of the cluster understands yet: some are of an older version."""
+
+    exit_code = 14
+
+
 class RequestRefused(PacelineError):
     """A node refused a request for another reason, which the message names."""
 
@@ -231,6 +237,19 @@ class MissingExtra(PacelineError):
             raise cls(package, extra)
 
 
+class NodeOutdated(PacelineError):
+    """What the node finds in its data directory, or is sent by its cluster, was written by a later paceline."""
+
+    exit_code = 45
+
+    def __init__(self, found: str) -> None:
+        self.found = found
+        super().__init__(
+            f"{found}. This node is too old for its cluster, and stops before it does what the others don't; upgrade "
+            "paceline here and start it again. Its data is as it was"
+        )
+
+
 _START_ANEW = (
     "If its cluster has other voters, move its data directory away and start it again: it joins as a new node and gets "
     "everything from them. If it was the only one, as of one machine or two, what was accepted may be nowhere else: "
@@ -281,6 +300,19 @@ class JournalTooNew(JournalError):
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(f"{path} was written by a newer paceline: {reason}; install that version again")
+
+
+class JournalTooOld(JournalError):
+    """An earlier version of paceline wrote the data directory, in a format that this one can't read."""
+
+    exit_code = 68
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(
+            f"{path} was written by an older paceline: {reason}. If tasks in it matter, install that version again, "
+            "let them end (`paceline status` shows none queued or running) and stop its nodes. Then move the data "
+            "directories away and start this version: it begins with new ones"
+        )
 
 
 class JournalFailed(JournalError):

@@ -1,64 +1,108 @@
-"""What a task may ask for, with every value checked where it is given, and the form that travels with a call."""
+"""What a task may ask for, as users write it: each value is checked where it is given.
+
+What options there are says the table of ``paceline_protocol/options.py``. Type checkers can't read it, so their names
+and types stand here too, three times: as the fields of TaskOptions, and as the keywords of ``@task`` and of
+``task.options``. A test compares them with the table.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Self, TypeAlias, TypedDict
 
 from paceline.errors import ConfigError
-from paceline_protocol.messages import AT_MOST_ONCE, COMMITTED, NO_LOG, PRIORITY_DEFAULT, PRIORITY_MAX, Options
+from paceline_protocol.messages import PRIORITY_DEFAULT, Options
+from paceline_protocol.options import EXCLUSIONS, OPTIONS, PRIORITY, Keyword
 
 Delivery: TypeAlias = Literal["at_least_once", "at_most_once"]
 Confirm: TypeAlias = Literal["received", "committed"]
 Durability: TypeAlias = Literal["log", "none"]
 
-CHOICES: dict[str, tuple[str, str]] = {
-    "delivery": ("at_least_once", "at_most_once"),
-    "confirm": ("received", "committed"),
-    "durability": ("log", "none"),
-}
-"""The values of each option that is a choice, its default first. docs/tasks.md says what each promises."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskOptions:
-    """How a task is run. Raises ConfigError for what can't be used, or contradicts itself."""
+    """How a task is run: docs/tasks.md says what each option does. Raises ConfigError for what can't be used, or
+    contradicts itself.
+
+    ``wire_options`` is what a Call carries of it beside the priority: None if all is as usual, which is the fast case.
+    A moment that is relative to the submission of the call is still so there (``options.at_submission``).
+    """
 
     priority: int = PRIORITY_DEFAULT
     max_attempts: int | None = None
     delivery: Delivery = "at_least_once"
     confirm: Confirm = "received"
     durability: Durability = "log"
+    wire_options: Options | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if type(self.priority) is not int or not 0 <= self.priority <= PRIORITY_MAX:
-            raise ConfigError(
-                f"priority {self.priority!r} can't be used: it is a whole number from 0 to {PRIORITY_MAX}"
-            )
-        if self.max_attempts is not None and (type(self.max_attempts) is not int or self.max_attempts < 1):
-            raise ConfigError(f"max_attempts {self.max_attempts!r} can't be used: it is a whole number from 1, or None")
-        for name, values in CHOICES.items():
-            value = getattr(self, name)
-            if value not in values:
-                raise ConfigError(f"{name} {value!r} can't be used: it is {' or '.join(map(repr, values))}")
-        if self.delivery == "at_most_once":
-            if self.durability == "none":
-                raise ConfigError("delivery 'at_most_once' needs the log; leave durability at 'log'")
-            if self.max_attempts not in (None, 1):
-                raise ConfigError("delivery 'at_most_once' means one attempt; leave max_attempts out")
-        if self.durability == "none" and self.confirm == "committed":
-            raise ConfigError("with durability 'none' nothing is committed; leave confirm at 'received'")
+        object.__setattr__(self, "wire_options", _wire_options(self))
 
-    @property
-    def wire_options(self) -> Options | None:
-        """What a Call carries of it beside the priority: None if all is as usual, which is the fast case."""
-        options: Options = {}
-        if self.max_attempts is not None:
-            options["max_attempts"] = self.max_attempts
-        if self.delivery == "at_most_once":
-            options["delivery"] = AT_MOST_ONCE
-        if self.confirm == "committed":
-            options["confirm"] = COMMITTED
-        if self.durability == "none":
-            options["durability"] = NO_LOG
-        return options or None
+    def changed(self, changes: OptionChanges) -> Self:
+        """The same with other options; None keeps what is here. Of two keywords that say the same, as ``delay`` and
+        ``eta`` do, the one that is given takes the place of the other. Raises ConfigError."""
+        given: dict[str, Any] = {}
+        for name, value in changes.items():
+            rivals = _RIVALS.get(name)
+            if rivals is None:
+                raise TypeError(f"options() got an unexpected keyword argument {name!r}")
+            if value is not None:
+                given = {**rivals, **given, name: value}
+        return replace(self, **given)
+
+
+def _rivals() -> dict[str, dict[str, Any]]:
+    """Keyword -> those that say the same in other ways, with their defaults."""
+    found: dict[str, dict[str, Any]] = {PRIORITY.name: {}}
+    for option in OPTIONS:
+        for keyword in option.keywords:
+            found[keyword.name] = {each.name: each.type.default for each in option.keywords if each is not keyword}
+    return found
+
+
+_RIVALS = _rivals()
+
+
+class OptionKeywords(TypedDict, total=False):
+    """What ``@task(...)`` takes."""
+
+    priority: int
+    max_attempts: int | None
+    delivery: Delivery
+    confirm: Confirm
+    durability: Durability
+
+
+class OptionChanges(TypedDict, total=False):
+    """What ``task.options(...)`` takes: None keeps what the task has."""
+
+    priority: int | None
+    max_attempts: int | None
+    delivery: Delivery | None
+    confirm: Confirm | None
+    durability: Durability | None
+
+
+def _wire_options(chosen: TaskOptions) -> Options | None:
+    """The map that travels. Raises ConfigError."""
+    _packed(chosen, PRIORITY)  # only checked here: it travels apart
+    options: Options = {}
+    for option in OPTIONS:
+        given = {keyword.name: value for keyword in option.keywords if (value := _packed(chosen, keyword)) is not None}
+        if len(given) > 1:
+            raise ConfigError(f"{' and '.join(given)} say the same in different ways; give one of them")
+        for value in given.values():
+            options[option.key] = value
+    for exclusion in EXCLUSIONS:
+        if exclusion.holds(options):
+            raise ConfigError(exclusion.reason)
+    return options or None
+
+
+def _packed(chosen: TaskOptions, keyword: Keyword) -> Any:
+    """What a keyword's value is in a call; None if it is as usual."""
+    value = getattr(chosen, keyword.name)
+    try:
+        return keyword.type.to_wire(value)
+    except ValueError as error:
+        raise ConfigError(f"{keyword.name} {value!r} can't be used: {error}") from None

@@ -20,7 +20,7 @@ The rules:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from paceline_protocol import fields as f
 from paceline_protocol import messages as m
@@ -64,8 +64,8 @@ __all__ = [
     "split_ids",
 ]
 
-HEADER_BYTES = 3
-_COPIED_BYTES = 4096
+HEADER_BYTES: Final = 3
+_COPIED_BYTES: Final = 4096
 
 # --- frames -----------------------------------------------------------------------------------------------------
 
@@ -166,7 +166,7 @@ def decode_outcomes(data: bytes) -> list[m.Outcome]:
 
 def encode_config(config: m.Config) -> bytes:
     """Pack who replicates the log. Raises LocalProtocolError unless all are sorted and nobody is in twice."""
-    body = (config.voters, config.learners, config.excluded, config.limit)
+    body = (config.voters, config.learners, config.excluded, config.limit, config.level)
     try:
         f.config(body)
     except ValueError as error:

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import IntEnum
-from typing import Any
+from typing import Any, Final
 
 from paceline_protocol import messages as m
 from paceline_protocol.errors import LimitExceeded
 from paceline_protocol.limits import (
     MAX_BATCH_ITEMS,
+    MAX_ENTRY_KIND,
     MAX_INT,
     MAX_NAME_CHARS,
     MAX_STRING_CHARS,
     MAX_TRACEBACK_CHARS,
 )
+from paceline_protocol.options import BY_KEY, EXCLUSIONS
 
 Check = Callable[[Any], None]
 
@@ -102,14 +104,16 @@ def batch(value: Any) -> None:
 def _options(value: Any) -> None:
     if type(value) is not dict:
         raise ValueError(f"options are a map or nil, not {_kind_of(value)}")
-    for key, option in value.items():
-        limit = m.OPTION_LIMITS.get(key) if type(key) is str else None
-        if limit is None:
-            raise ValueError(f"unknown option {str(key)[:40]!r}; this version knows {', '.join(m.OPTION_LIMITS)}")
-        if type(option) is not int or not 0 <= option <= limit:
-            raise ValueError(f"option {key!r} is an int from 0 to {limit}, not {_kind_of(option)}")
-    if value.get("durability") == m.NO_LOG and (value.get("delivery") or value.get("confirm")):
-        raise ValueError("what is not logged can be neither started at most once nor confirmed as committed")
+    for key, given in value.items():
+        option = BY_KEY.get(key) if type(key) is str else None
+        if option is None:  # silently ignoring it would break what it promises
+            raise ValueError(f"unknown option {str(key)[:40]!r}; this version knows {', '.join(BY_KEY)}")
+        if not option.type.is_valid(given):
+            raise ValueError(f"option {key!r} is {option.type.on_wire}, not {_kind_of(given)}")
+    if len(value) > 1:
+        for exclusion in EXCLUSIONS:
+            if not exclusion.may_travel and exclusion.holds(value):
+                raise ValueError(exclusion.reason)
 
 
 def _kind_of(value: Any) -> str:
@@ -133,14 +137,14 @@ def _priority(value: Any) -> None:
 # closer"; then field by field, which takes the rare (options) and says what is wrong with the rest. The first look is
 # written out, type by type, since compiled it then makes no object: a task is looked at five times on its way.
 
-_TASK_ENDS = frozenset(int(state) for state in m.TaskEnd)
+_TASK_ENDS: Final = frozenset(int(state) for state in m.TaskEnd)
 
 
 def is_call(item: Any) -> bool:
     if type(item) is not tuple or len(item) != 5:
         return False
     call: tuple[Any, ...] = item
-    task_id, name, priority = call[0], call[1], call[2]
+    task_id, name, priority = call[m.CALL_ID], call[m.CALL_NAME], call[m.CALL_PRIORITY]
     return (
         type(task_id) is bytes
         and len(task_id) == m.TASK_ID_BYTES
@@ -148,8 +152,8 @@ def is_call(item: Any) -> bool:
         and 0 < len(name) <= MAX_NAME_CHARS
         and type(priority) is int
         and 0 <= priority <= m.PRIORITY_MAX
-        and type(call[3]) is bytes
-        and call[4] is None
+        and type(call[m.CALL_ARGS]) is bytes
+        and call[m.CALL_OPTIONS] is None
     )
 
 
@@ -157,7 +161,11 @@ def is_assignment(item: Any) -> bool:
     if type(item) is not tuple or len(item) != 5:
         return False
     assignment: tuple[Any, ...] = item
-    task_id, attempt, name = assignment[0], assignment[1], assignment[2]
+    task_id, attempt, name = (
+        assignment[m.ASSIGNMENT_ID],
+        assignment[m.ASSIGNMENT_ATTEMPT],
+        assignment[m.ASSIGNMENT_NAME],
+    )
     return (
         type(task_id) is bytes
         and len(task_id) == m.TASK_ID_BYTES
@@ -165,8 +173,8 @@ def is_assignment(item: Any) -> bool:
         and 0 <= attempt <= MAX_INT
         and type(name) is str
         and 0 < len(name) <= MAX_NAME_CHARS
-        and type(assignment[3]) is bytes
-        and assignment[4] is None
+        and type(assignment[m.ASSIGNMENT_ARGS]) is bytes
+        and assignment[m.ASSIGNMENT_OPTIONS] is None
     )
 
 
@@ -174,7 +182,8 @@ def is_outcome(item: Any) -> bool:
     if type(item) is not tuple or len(item) != 5:
         return False
     outcome: tuple[Any, ...] = item
-    task_id, attempt, state, duration_us = outcome[0], outcome[1], outcome[2], outcome[4]
+    task_id, attempt = outcome[m.OUTCOME_ID], outcome[m.OUTCOME_ATTEMPT]
+    state, duration_us = outcome[m.OUTCOME_STATE], outcome[m.OUTCOME_DURATION_US]
     return (
         type(task_id) is bytes
         and len(task_id) == m.TASK_ID_BYTES
@@ -182,7 +191,7 @@ def is_outcome(item: Any) -> bool:
         and 0 <= attempt <= MAX_INT
         and type(state) is int
         and state in _TASK_ENDS
-        and type(outcome[3]) is bytes
+        and type(outcome[m.OUTCOME_PAYLOAD]) is bytes
         and type(duration_us) is int
         and 0 <= duration_us <= MAX_INT
     )
@@ -192,13 +201,13 @@ def is_result(item: Any) -> bool:
     if type(item) is not tuple or len(item) != 3:
         return False
     result: tuple[Any, ...] = item
-    task_id, state = result[0], result[1]
+    task_id, state = result[m.RESULT_ID], result[m.RESULT_STATE]
     return (
         type(task_id) is bytes
         and len(task_id) == m.TASK_ID_BYTES
         and type(state) is int
         and state in _TASK_ENDS
-        and type(result[2]) is bytes
+        and type(result[m.RESULT_PAYLOAD]) is bytes
     )
 
 
@@ -236,16 +245,26 @@ def results(value: Any) -> None:
             _result_fields(item)
 
 
-ids: Check = many(identifier)
-names: Check = many(name)
+def entry_kind(value: Any) -> None:
+    """Known here or not. What a node does not know must reach its log and stop it there: to drop the frame would leave
+    it behind for ever, in silence."""
+    if type(value) is not int or not 0 <= value <= MAX_ENTRY_KIND:
+        raise ValueError(f"an entry kind from 0 to {MAX_ENTRY_KIND} is expected, not {_kind_of(value)}")
+
+
+def _level(value: Any) -> None:
+    if type(value) is not int or not 1 <= value <= MAX_INT:
+        raise ValueError(f"a feature level from 1 is expected, not {_kind_of(value)}")
+
+
 node_ids: Check = many(string)
 
-_config_fields: Check = record(node_ids, node_ids, node_ids, integer)
+_config_fields: Check = record(node_ids, node_ids, node_ids, integer, _level)
 
 
 def config(value: Any) -> None:
     _config_fields(value)
-    voters, learners, excluded, _limit = value
+    voters, learners, excluded, _limit, _level = value
     if any(list(group) != sorted(set(group)) for group in (voters, learners, excluded)):
         raise ValueError("voters, learners and excluded nodes are sorted and without repetition")
     if len({*voters, *learners, *excluded}) < len(voters) + len(learners) + len(excluded):

@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from enum import IntEnum
 from struct import Struct
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -38,7 +38,7 @@ class Ext(IntEnum):
     TIMEDELTA = 11  # packed [days, seconds, microseconds]
 
 
-_DOUBLES = Struct(">dd")
+_DOUBLES: Final = Struct(">dd")
 
 
 class Unserializable(Exception):
@@ -75,11 +75,11 @@ def _pack_datetime(value: datetime) -> ExtType:
     return ExtType(Ext.DATETIME, packb((*day, *clock, _zone_form(value.tzinfo))))
 
 
-_TUPLE_MARK = ExtType(Ext.TUPLE, b"")
-_SET_MARK = ExtType(Ext.SET, b"")
-_FROZENSET_MARK = ExtType(Ext.FROZENSET, b"")
+_TUPLE_MARK: Final = ExtType(Ext.TUPLE, b"")
+_SET_MARK: Final = ExtType(Ext.SET, b"")
+_FROZENSET_MARK: Final = ExtType(Ext.FROZENSET, b"")
 
-_FORMS: dict[type, Callable[[Any], object]] = {
+_FORMS: Final[dict[type, Callable[[Any], object]]] = {
     tuple: lambda value: [_TUPLE_MARK, *value],
     set: lambda value: [_SET_MARK, *value],
     frozenset: lambda value: [_FROZENSET_MARK, *value],
@@ -104,7 +104,7 @@ def form_of(value: object) -> object:
 
 # --- and back ---------------------------------------------------------------------------------------------------
 
-_MOST_FIELDS = 9  # of a datetime
+_MOST_FIELDS: Final = 9  # of a datetime
 
 
 def _zone(form: object) -> tzinfo | None:
@@ -131,7 +131,7 @@ def _unpack_datetime(data: bytes) -> datetime:
     return datetime(year, month, day, hour, minute, second, microsecond, _zone(zone), fold=fold)
 
 
-_READERS: dict[int, Callable[[bytes], object]] = {
+_READERS: Final[dict[int, Callable[[bytes], object]]] = {
     Ext.INT: lambda data: int.from_bytes(data, "big", signed=True),
     Ext.DECIMAL: lambda data: Decimal(data.decode("ascii")),
     Ext.UUID: lambda data: UUID(bytes=data),
@@ -162,8 +162,8 @@ class _Mark:
         self.build = build
 
 
-_MARKS = {int(Ext.TUPLE): _Mark(tuple), int(Ext.SET): _Mark(set), int(Ext.FROZENSET): _Mark(frozenset)}
-MARK_HEAD = b"\xc7\x00"
+_MARKS: Final = {int(Ext.TUPLE): _Mark(tuple), int(Ext.SET): _Mark(set), int(Ext.FROZENSET): _Mark(frozenset)}
+MARK_HEAD: Final = b"\xc7\x00"
 """How each mark begins: an extension of no bytes."""
 
 

@@ -1,101 +1,57 @@
-"""The kinds of messages: their numbers, and which fields each of them has.
+"""The kinds of messages as the codec needs them: by number and by class, with a check for each field.
 
-A task crosses five processes, so the messages on its way have to cost little. The checks in ``AT_ONCE`` look at all
-fields of a message in one call; they take only what is certainly valid, and what they don't take goes to the checks of
-``KINDS``, which decide.
+All of it follows from ``messages.py``. A task crosses five processes, so the messages on its way have to cost little.
+The checks in ``AT_ONCE`` look at all fields of a message in one call; they take only what is certainly valid, and what
+they don't take goes to the checks of ``KINDS``, which decide.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple, get_args, get_origin, get_type_hints
 
 from paceline_protocol import fields as f
 from paceline_protocol import messages as m
 from paceline_protocol.limits import MAX_BATCH_ITEMS, MAX_INT
 
-MAGIC = 0x50  # "P"
+MAGIC: Final = 0x50  # "P"
 
-_refusals: f.Check = f.many(f.record(f.identifier, f.one_of(m.Refusal), f.string))
-_pairs: f.Check = f.many(f.record(f.string, f.string))
-_entries: f.Check = f.many(f.record(f.integer, f.one_of(m.EntryKind), f.octets))
-_stamps: f.Check = f.many(f.record(f.one_of(m.Stage), f.integer))
-_attempts: f.Check = f.many(f.record(f.identifier, f.integer))
-
-KINDS: dict[int, tuple[type[m.Message], tuple[f.Check, ...]]] = {
-    # client -> node
-    1: (m.Hello, (f.identifier, f.string)),
-    2: (m.Submit, (f.integer, f.integer, f.octets, f.boolean)),
-    3: (m.Wait, (f.integer, f.ids)),
-    4: (m.Cancel, (f.integer, f.ids)),
-    5: (m.Ping, (f.integer,)),
-    6: (m.StatusRequest, (f.integer, _pairs)),
-    7: (m.Admin, (f.integer, f.one_of(m.AdminOp), f.string)),
-    # node -> client
-    20: (m.Welcome, (f.string, f.string, f.string, f.integer, f.string, f.string, f.many(f.string), f.integer)),
-    21: (m.Redirect, (f.integer, f.string, f.string)),
-    22: (
-        m.Update,
-        (f.integer, f.many(f.integer), _refusals, f.results),
-    ),
-    23: (m.CancelReply, (f.integer, f.many(f.record(f.identifier, f.one_of(m.CancelState))))),
-    24: (m.Pong, (f.integer,)),
-    25: (m.StatusReply, (f.integer, f.octets)),
-    26: (m.Failure, (f.one_of(m.Refusal), f.string)),
-    27: (m.AdminReply, (f.integer, f.boolean, f.string)),
-    # peer -> peer: the head of each batch, membership
-    40: (m.Envelope, (f.string, f.string, f.integer, f.string)),
-    41: (
-        m.PeerHello,
-        (f.string, f.string, f.integer, f.string, f.integer, _pairs, f.boolean, f.string),
-    ),
-    42: (m.Consent, (f.node_ids,)),
-    43: (m.ConsentReceived, (f.node_ids,)),
-    # peer -> peer: the replicated log
-    50: (m.VoteRequest, (f.integer, f.integer, f.integer, f.boolean, f.boolean)),
-    51: (m.VoteResponse, (f.integer, f.boolean, f.boolean)),
-    52: (
-        m.Append,
-        (f.integer, f.integer, f.integer, f.integer, _entries),
-    ),
-    53: (m.AppendResponse, (f.integer, f.boolean, f.integer, f.integer, f.integer)),
-    54: (m.SnapshotChunk, (f.integer, f.integer, f.integer, f.octets, f.integer, f.integer, f.octets)),
-    55: (m.SnapshotResponse, (f.integer, f.integer, f.integer)),
-    56: (m.TimeoutNow, (f.integer,)),
-    57: (m.Removed, (f.integer, f.integer)),
-    58: (m.Confirm, (f.integer, f.integer)),
-    59: (m.Confirmed, (f.integer, f.integer)),
-    # leader <-> node: tasks
-    60: (m.Beat, (f.integer, f.integer, f.integer, f.integer)),
-    61: (m.NodeBeat, (f.integer, f.integer, f.integer, f.integer, f.integer)),
-    62: (
-        m.Enrol,
-        (f.integer, f.integer, f.integer, f.integer, f.integer, f.names, _attempts),
-    ),
-    63: (m.Dispatch, (f.integer, f.integer, f.assignments)),
-    64: (m.NodeOutcomes, (f.integer, f.integer, f.octets)),
-    65: (m.Revoke, (f.integer, f.ids)),
-    66: (m.Revoked, (f.integer, f.ids, f.ids)),
-    # node <-> worker
-    80: (m.WorkerReady, (f.integer, f.names)),
-    81: (m.WorkerFailed, (f.integer, f.string, f.long_string, f.long_string)),
-    82: (m.Run, (f.assignments,)),
-    83: (m.Done, (f.outcomes,)),
-    84: (m.Stop, ()),
-    # node <-> its web process
-    90: (m.MetricsRequest, ()),
-    91: (m.MetricsReply, (f.octets,)),
-    # worker -> node -> leader -> client
-    100: (m.Trace, (f.identifier, _stamps)),
+# The types that messages.py names, one by one and in batches; the checks of the latter are written out.
+_NAMED: Final[dict[str, f.Check]] = {
+    "id": f.identifier,
+    "name": f.name,
+    "long-string": f.long_string,
+    "entry-kind": f.entry_kind,
 }
-"""Kind -> (class, one check per field). The numbers are on the wire: never renumber, never reuse."""
+_BATCHES: Final[dict[str, f.Check]] = {"assignment": f.assignments, "outcome": f.outcomes, "result": f.results}
+_PLAIN: Final[dict[Any, f.Check]] = {int: f.integer, bool: f.boolean, str: f.string, bytes: f.octets}
 
-_TRUSTED = frozenset(
-    {
-        *(m.Submit, m.Update, m.Append, m.SnapshotChunk, m.Beat, m.NodeBeat, m.Dispatch, m.NodeOutcomes, m.Run, m.Done),
-        m.Trace,
-    }
-)
+
+def _check_of(hint: Any) -> f.Check:
+    """The check of a field that has this type."""
+    if get_origin(hint) is Annotated:
+        bare, mark = get_args(hint)
+        if isinstance(mark, str):
+            return _NAMED.get(mark) or _check_of(bare)
+        return f.one_of(mark)
+    if get_origin(hint) is not tuple:
+        return _PLAIN[hint]
+    items = get_args(hint)
+    if items[-1] is not ...:
+        return f.record(*[_check_of(item) for item in items])
+    marks = get_args(items[0]) if get_origin(items[0]) is Annotated else ()
+    return _BATCHES.get(marks[-1] if marks else "") or f.many(_check_of(items[0]))
+
+
+def _checks_of(cls: type[m.Message]) -> tuple[f.Check, ...]:
+    hints = get_type_hints(cls, include_extras=True)
+    return tuple([_check_of(hints[name]) for name in cls._fields])
+
+
+KINDS: Final[dict[int, tuple[type[m.Message], tuple[f.Check, ...]]]] = {
+    said.kind: (cls, _checks_of(cls)) for cls, said in m.MESSAGES.items()
+}
+"""Kind -> (class, one check per field)."""
 
 # The messages on the way of every task, checked at once. True: all of it is valid. False: it may still be, look closer.
 
@@ -152,7 +108,7 @@ def _is_done_of_one(fields: Any) -> bool:
     return f.is_outcome(_only_record(fields))
 
 
-AT_ONCE: dict[type[m.Message], Callable[[Any], bool]] = {
+AT_ONCE: Final[dict[type[m.Message], Callable[[Any], bool]]] = {
     m.Submit: _is_submit,
     m.Update: _is_update,
     m.Run: _is_run_of_one,
@@ -172,11 +128,11 @@ class Shape(NamedTuple):
 
 def _shape(kind: int, cls: type[m.Message], checks: tuple[f.Check, ...]) -> Shape:
     header = bytes((MAGIC, m.PROTOCOL_VERSION, kind))
-    return Shape(header, cls, checks, cls in _TRUSTED, AT_ONCE.get(cls))
+    return Shape(header, cls, checks, m.MESSAGES[cls].trusted, AT_ONCE.get(cls))
 
 
-BY_KIND: dict[int, Shape] = {kind: _shape(kind, cls, checks) for kind, (cls, checks) in KINDS.items()}
-BY_CLASS: dict[type[m.Message], Shape] = {shape.cls: shape for shape in BY_KIND.values()}
+BY_KIND: Final[dict[int, Shape]] = {kind: _shape(kind, cls, checks) for kind, (cls, checks) in KINDS.items()}
+BY_CLASS: Final[dict[type[m.Message], Shape]] = {shape.cls: shape for shape in BY_KIND.values()}
 
 
 def check_fields(shape: Shape, fields: Any) -> None:

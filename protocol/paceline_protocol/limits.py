@@ -6,18 +6,21 @@ the same numbers; a test compares the two.
 
 from __future__ import annotations
 
-MAX_FRAME_BYTES = 64 * 1024 * 1024
-MAX_BATCH_ITEMS = 16384
+from typing import Final
+
+MAX_FRAME_BYTES: Final = 64 * 1024 * 1024
+MAX_BATCH_ITEMS: Final = 16384
 """The most items in one array of a frame: calls in a batch, outcomes, ids, log entries."""
-PAYLOAD_LIMIT_BYTES = 16 * 1024 * 1024
+PAYLOAD_LIMIT_BYTES: Final = 16 * 1024 * 1024
 """What a node allows for one task's arguments, and for its result, unless it is set otherwise there."""
-PAYLOAD_LIMIT_MAX_BYTES = MAX_FRAME_BYTES - 2 * 1024 * 1024
+PAYLOAD_LIMIT_MAX_BYTES: Final = MAX_FRAME_BYTES - 2 * 1024 * 1024
 """What a node may be set to allow at most. The rest of a frame is for what travels with it."""
-MAX_NAME_CHARS = 255
-MAX_STRING_CHARS = 4096
-MAX_TRACEBACK_CHARS = 64 * 1024
+MAX_NAME_CHARS: Final = 255
+MAX_STRING_CHARS: Final = 4096
+MAX_TRACEBACK_CHARS: Final = 64 * 1024
 """For errors and tracebacks. Whoever makes one trims it (``payload.trim``)."""
-MAX_INT = 2**63 - 1
+MAX_INT: Final = 2**63 - 1
 """Every integer on the wire is 0..MAX_INT, so that a reader may add to one and still send it on."""
-MAX_OPTIONS = 32
+MAX_ENTRY_KIND: Final = 255
+MAX_OPTIONS: Final = 32
 """The most entries in one map of a frame."""

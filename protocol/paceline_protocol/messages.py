@@ -3,6 +3,10 @@
 What lives here: the shapes, all of them, in the order of the grammar in docs/protocol.md, so that the two can be read
 side by side. What does not: bytes (``codec.py``), meaning (the core, the client, the worker).
 
+What there is to say of a message stands in one place: over its class its number on the wire and who sends it, in it its
+fields, whose types say what is valid. The tables of the codec (``kinds.py``) and of the receivers (:func:`sent_by`)
+follow from that; the unions at the end are the same once more for the type checker, and a test compares them.
+
 A message is one frame, and a named tuple, so that the codec packs it as it is. Messages between peers travel as a
 batch: one :class:`Envelope` frame, then any number of message frames, so that cluster id and sender are written once
 per batch.
@@ -18,40 +22,67 @@ are documented tuples and not classes:
 =============  ==============================================  =====================================
 
 ``id`` is 16 bytes, chosen by the client. ``args`` and ``payload`` are opaque bytes (``payload.py``): the leader never
-decodes them. ``options`` is a map of the keys in :data:`OPTION_LIMITS`, or None for all defaults.
+decodes them. ``options`` is a map of the keys that ``options.py`` has rows for, or None for all defaults. The places
+have names (``CALL_ARGS``, ...), which compiled code reads as the numbers that they are.
 """
 
-from __future__ import annotations
+# Annotations are objects here and not strings, which ``kinds.py`` would take ten milliseconds to read in each process.
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from enum import IntEnum
-from typing import NamedTuple, TypeAlias
+from enum import Enum, IntEnum
+from typing import Annotated, Any, Final, NamedTuple, TypeAlias, TypeVar
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION: Final = 1
 """Written in the second byte of every frame. A change that an older reader can't take raises it."""
 
-TASK_ID_BYTES = 16
-PRIORITY_MAX = 9
-PRIORITY_DEFAULT = 4
+TASK_ID_BYTES: Final = 16
+PRIORITY_MAX: Final = 9
+PRIORITY_DEFAULT: Final = 4
 
-Options: TypeAlias = dict[str, int]
+Options: TypeAlias = dict[str, Any]
+"""Never changed once it is made: calls share it."""
 Call: TypeAlias = tuple[bytes, str, int, bytes, Options | None]
-Assignment: TypeAlias = tuple[bytes, int, str, bytes, Options | None]
-Outcome: TypeAlias = tuple[bytes, int, int, bytes, int]
-Result: TypeAlias = tuple[bytes, int, bytes]
-WireEntry: TypeAlias = tuple[int, int, bytes]
-"""A log entry on the wire: (term, kind, data). Its index follows from its place in the Append."""
+Assignment: TypeAlias = Annotated[tuple[bytes, int, str, bytes, Options | None], "assignment"]
+Outcome: TypeAlias = Annotated[tuple[bytes, int, int, bytes, int], "outcome"]
+Result: TypeAlias = Annotated[tuple[bytes, int, bytes], "result"]
 
-OPTION_LIMITS: dict[str, int] = {"max_attempts": 2**63 - 1, "delivery": 1, "confirm": 1, "durability": 1, "trace": 1}
-"""The options a Call may carry, whole numbers from 0, each with its highest. 0 is the default, as an absent key is.
-What is unknown is refused: silently ignoring it would break what it promises."""
-AT_MOST_ONCE = 1
+# Types of fields that say more than Python's own. Each is named as in the grammar, and has its check in ``kinds.py``.
+Id: TypeAlias = Annotated[bytes, "id"]
+Name: TypeAlias = Annotated[str, "name"]
+LongString: TypeAlias = Annotated[str, "long-string"]
+PackedCalls: TypeAlias = Annotated[bytes, "bytes<calls>"]
+PackedOutcomes: TypeAlias = Annotated[bytes, "bytes<outcomes>"]
+PackedConfig: TypeAlias = Annotated[bytes, "bytes<config>"]
+PackedValue: TypeAlias = Annotated[bytes, "bytes<payload>"]
+
+# The places in each record. Written out, since a compiler that unpacks a range would not know the numbers.
+CALL_ID: Final = 0
+CALL_NAME: Final = 1
+CALL_PRIORITY: Final = 2
+CALL_ARGS: Final = 3
+CALL_OPTIONS: Final = 4
+ASSIGNMENT_ID: Final = 0
+ASSIGNMENT_ATTEMPT: Final = 1
+ASSIGNMENT_NAME: Final = 2
+ASSIGNMENT_ARGS: Final = 3
+ASSIGNMENT_OPTIONS: Final = 4
+OUTCOME_ID: Final = 0
+OUTCOME_ATTEMPT: Final = 1
+OUTCOME_STATE: Final = 2
+OUTCOME_PAYLOAD: Final = 3
+OUTCOME_DURATION_US: Final = 4
+RESULT_ID: Final = 0
+RESULT_STATE: Final = 1
+RESULT_PAYLOAD: Final = 2
+
+AT_MOST_ONCE: Final = 1
 """Of ``delivery``: each start is logged before it is made, and there is one."""
-COMMITTED = 1
+COMMITTED: Final = 1
 """Of ``confirm``: the result is passed on once its outcome is committed."""
-NO_LOG = 1
+NO_LOG: Final = 1
 """Of ``durability``: the leader alone knows of the task, and its client, which submits it again to the next leader."""
-TRACED = 1
+TRACED: Final = 1
 """Of ``trace``: the submitter is told when the task passed where (:class:`Trace`)."""
 
 
@@ -68,7 +99,7 @@ class EntryKind(IntEnum):
     """What a log entry holds. The numbers are in the log: never renumber."""
 
     NOOP = 0  # the first entry of a leader's term
-    CONFIG = 1  # voters and learners (codec.encode_config)
+    CONFIG = 1  # voters, learners, the feature level (codec.encode_config)
     ACCEPT = 2  # the packed calls of one Submit, as the client sent them
     OUTCOME = 3  # packed outcomes, as the node sent them
     RELEASE = 4  # task ids, joined: their owners have the results
@@ -94,6 +125,7 @@ class Refusal(IntEnum):
     UNKNOWN_ID = 4  # a Wait names a task that this cluster never accepted, or forgot long ago
     BAD_REQUEST = 5
     NOT_READY = 6  # the cluster can't accept yet (forming, too few voters)
+    LEVEL_TOO_LOW = 7  # some node is too old for what the call asks for
 
 
 class Stage(IntEnum):
@@ -118,45 +150,98 @@ class CancelState(IntEnum):
     UNKNOWN = 4
 
 
+Refused: TypeAlias = Annotated[tuple[Id, Annotated[int, Refusal], str], "refused"]
+"""(task id, why, detail for a person)"""
+WireEntry: TypeAlias = Annotated[tuple[int, Annotated[int, "entry-kind"], bytes], "entry"]
+"""A log entry on the wire: (term, kind, data). Its index follows from its place in the Append."""
+
+
+class Sender(Enum):
+    """Who sends a message, as its receiver sees it."""
+
+    CLIENT = "client"  # to any node
+    NODE = "node"  # to a client
+    PEER = "peer"  # a node to another
+    WORKER = "worker"  # to its node
+    WEB = "web process"  # to its node
+    PARENT = "parent"  # a node to a child of its own
+
+
+class Said(NamedTuple):
+    """What is said of a message over its class."""
+
+    kind: int  # on the wire: never renumbered, never used again
+    senders: frozenset[Sender]
+    # Its fields were checked when they came into the sending process, and a second look would cost more than packing
+    # them. All other kinds are read back before they leave.
+    trusted: bool
+
+
+MESSAGES: dict[type[Any], Said] = {}
+"""Every message class, in the order of this file."""
+_Class = TypeVar("_Class", bound=type[Any])
+
+
+def message(kind: int, *senders: Sender, trusted: bool = False) -> Callable[[_Class], _Class]:
+    """The class below is a message."""
+
+    def register(cls: _Class) -> _Class:
+        MESSAGES[cls] = Said(kind, frozenset(senders), trusted)
+        return cls
+
+    return register
+
+
+def sent_by(sender: Sender) -> frozenset[type[Any]]:
+    """The classes of the messages that this one may send."""
+    return frozenset(cls for cls, said in MESSAGES.items() if sender in said.senders)
+
+
 # --- client -> node ---------------------------------------------------------------------------------------------
 
 
+@message(1, Sender.CLIENT)
 class Hello(NamedTuple):
     """The first message of a client on a connection. Answered by Welcome, whoever leads."""
 
-    client_id: bytes  # 16 bytes, one per Client object
+    client_id: Id  # 16 bytes, one per Client object
     cluster_name: str  # "" for any
 
 
+@message(2, Sender.CLIENT, trusted=True)
 class Submit(NamedTuple):
     """A batch of calls. Answered by Updates that name ``seq`` under ``accepted``, refusals, and results."""
 
     seq: int  # numbers the client's batches on this connection, from 1
     ack: int  # the last Update.seq that the client has processed
-    calls: bytes  # codec.encode_calls: kept as bytes so that the log entry is what the client wrote
+    calls: PackedCalls  # codec.encode_calls: kept as bytes so that the log entry is what the client wrote
     prompt: bool = False  # True: send `accepted` as soon as it holds; False: it may wait to travel with a result
 
 
+@message(3, Sender.CLIENT)
 class Wait(NamedTuple):
     """After a leader change: tasks that were accepted earlier and whose results the client still wants."""
 
     ack: int
-    ids: tuple[bytes, ...]
+    ids: tuple[Id, ...]
 
 
+@message(4, Sender.CLIENT)
 class Cancel(NamedTuple):
     """Cancel tasks that have not started. Answered by CancelReply."""
 
     request: int
-    ids: tuple[bytes, ...]
+    ids: tuple[Id, ...]
 
 
+@message(5, Sender.CLIENT)
 class Ping(NamedTuple):
     """Sent by a client that waits and has heard nothing. Answered by Pong, or by Redirect."""
 
     ack: int
 
 
+@message(6, Sender.CLIENT)
 class StatusRequest(NamedTuple):
     """Ask any node what it knows. Answered by StatusReply."""
 
@@ -164,18 +249,20 @@ class StatusRequest(NamedTuple):
     about: tuple[tuple[str, str], ...] = ()  # what the client says of itself, for whoever asks after it: names, values
 
 
+@message(7, Sender.CLIENT)
 class Admin(NamedTuple):
     """Ask the leader to change the cluster. Answered by AdminReply once it is done, or can't be. To ask again, also
     another leader, changes nothing that is done."""
 
     request: int
-    op: int  # AdminOp
+    op: Annotated[int, AdminOp]
     argument: str  # a node id; of VOTERS the number
 
 
 # --- node -> client ---------------------------------------------------------------------------------------------
 
 
+@message(20, Sender.NODE)
 class Welcome(NamedTuple):
     """Answer to Hello: who this node is, who leads, where the others are."""
 
@@ -189,6 +276,7 @@ class Welcome(NamedTuple):
     payload_limit_bytes: int
 
 
+@message(21, Sender.NODE)
 class Redirect(NamedTuple):
     """This node does not lead (any more). Nothing of the request was kept."""
 
@@ -197,37 +285,43 @@ class Redirect(NamedTuple):
     leader_address: str
 
 
+@message(22, Sender.NODE, trusted=True)
 class Update(NamedTuple):
     """What became of a client's tasks since the last Update on this connection."""
 
     seq: int  # from 1 on each connection; acknowledged by the `ack` of what the client sends next
     accepted: tuple[int, ...]  # Submit.seq whose calls are committed (those not listed as refused)
-    refused: tuple[tuple[bytes, int, str], ...]  # (task id, Refusal, detail for a person)
+    refused: tuple[Refused, ...]
     results: tuple[Result, ...]
 
 
+@message(23, Sender.NODE)
 class CancelReply(NamedTuple):
     request: int
-    states: tuple[tuple[bytes, int], ...]  # (task id, CancelState)
+    states: tuple[tuple[Id, Annotated[int, CancelState]], ...]
 
 
+@message(24, Sender.NODE)
 class Pong(NamedTuple):
     term: int
 
 
+@message(25, Sender.NODE)
 class StatusReply(NamedTuple):
     request: int
-    body: bytes  # packed map (payload.pack_value); its keys are listed in docs/protocol.md
+    body: PackedValue  # packed map (payload.pack_value); its keys are listed in docs/protocol.md
 
 
+@message(26, Sender.NODE)
 class Failure(NamedTuple):
     """The node could not take a frame. Its version byte is the sender's, so that a client of another version can
     tell."""
 
-    code: int  # Refusal
+    code: Annotated[int, Refusal]
     detail: str
 
 
+@message(27, Sender.NODE)
 class AdminReply(NamedTuple):
     request: int
     done: bool
@@ -237,6 +331,7 @@ class AdminReply(NamedTuple):
 # --- peer -> peer: who is there, first boot ---------------------------------------------------------------------
 
 
+@message(40, Sender.PEER)
 class Envelope(NamedTuple):
     """The first frame of a batch between peers."""
 
@@ -246,6 +341,7 @@ class Envelope(NamedTuple):
     recipient: str  # node id, "" when the sender knows only an address
 
 
+@message(41, Sender.PEER)
 class PeerHello(NamedTuple):
     """Who I am and whom I know. Sent to every address that discovery or a peer names, until it answers with its own."""
 
@@ -259,14 +355,18 @@ class PeerHello(NamedTuple):
     metrics_address: str = (
         ""  # where the sender's metrics are served, "" if nowhere; a loopback address is on its machine
     )
+    feature_level: int = 1  # the highest that the sender understands
+    cluster_level: int = 0  # of its cluster, 0 if the sender keeps no log that says so
 
 
+@message(42, Sender.PEER)
 class Consent(NamedTuple):
     """Hands over first-boot consents. Each node has exactly one, and hands on what it holds at most once."""
 
     holders: tuple[str, ...]  # node ids whose consent this carries
 
 
+@message(43, Sender.PEER)
 class ConsentReceived(NamedTuple):
     holders: tuple[str, ...]
 
@@ -274,6 +374,7 @@ class ConsentReceived(NamedTuple):
 # --- peer -> peer: the replicated log ---------------------------------------------------------------------------
 
 
+@message(50, Sender.PEER)
 class VoteRequest(NamedTuple):
     term: int  # of a pre-vote: the term the candidate would stand in
     last_index: int
@@ -282,12 +383,14 @@ class VoteRequest(NamedTuple):
     transfer: bool = False  # the leader asked for this election: the lease does not stand in its way
 
 
+@message(51, Sender.PEER)
 class VoteResponse(NamedTuple):
     term: int
     granted: bool
     pre: bool
 
 
+@message(52, Sender.PEER, trusted=True)
 class Append(NamedTuple):
     """Entries after (prev_index, prev_term). Without entries: a heartbeat."""
 
@@ -298,6 +401,7 @@ class Append(NamedTuple):
     entries: tuple[WireEntry, ...]
 
 
+@message(53, Sender.PEER)
 class AppendResponse(NamedTuple):
     term: int
     success: bool
@@ -307,29 +411,33 @@ class AppendResponse(NamedTuple):
     hint_term: int = 0
 
 
+@message(54, Sender.PEER, trusted=True)
 class SnapshotChunk(NamedTuple):
     term: int
     # The last entry that the snapshot covers.
     index: int  # type: ignore[assignment]
     index_term: int
-    config: bytes  # codec.encode_config
+    config: PackedConfig  # codec.encode_config
     offset: int
     total: int
     data: bytes
 
 
+@message(55, Sender.PEER)
 class SnapshotResponse(NamedTuple):
     term: int
     index: int  # type: ignore[assignment]
     offset: int  # the offset wanted next; == total once the snapshot is installed
 
 
+@message(56, Sender.PEER)
 class TimeoutNow(NamedTuple):
-    """Leader to a voter that has caught up: stand for election at once, I make way (Ongaro's thesis, 3.10)."""
+    """Leadership transfer: leader to a voter that has caught up, stand for election at once (Ongaro's thesis, 3.10)."""
 
     term: int
 
 
+@message(57, Sender.PEER)
 class Removed(NamedTuple):
     """The answer to a VoteRequest of a node that is no voter any more, and may not know it: stand no longer. True for
     ever, since it speaks of what is committed; only a later configuration can make the node a voter again."""
@@ -338,6 +446,7 @@ class Removed(NamedTuple):
     index: int  # type: ignore[assignment]  # from here on the configuration, which is committed, is without that vote
 
 
+@message(58, Sender.PEER)
 class Confirm(NamedTuple):
     """Leader to its peers, with each heartbeat and for reads that must not be stale: do you still follow me?"""
 
@@ -345,6 +454,7 @@ class Confirm(NamedTuple):
     number: int  # of the question, from 1 in each term; a later one covers the earlier ones
 
 
+@message(59, Sender.PEER)
 class Confirmed(NamedTuple):
     """The answer of a peer that knows no higher term. It counts as of when the question was asked."""
 
@@ -355,6 +465,7 @@ class Confirmed(NamedTuple):
 # --- leader <-> node: tasks -------------------------------------------------------------------------------------
 
 
+@message(60, Sender.PEER, trusted=True)
 class Beat(NamedTuple):
     """Leader to every node, each heartbeat interval: I lead, and this is what I have sent and heard."""
 
@@ -364,6 +475,7 @@ class Beat(NamedTuple):
     outcome_seq: int  # every NodeOutcomes up to this one is recorded: the node may forget it
 
 
+@message(61, Sender.PEER, trusted=True)
 class NodeBeat(NamedTuple):
     """A node's answer to Beat."""
 
@@ -374,6 +486,7 @@ class NodeBeat(NamedTuple):
     queued: int  # dispatched here, not yet given to a worker
 
 
+@message(62, Sender.PEER)
 class Enrol(NamedTuple):
     """A node's whole account of itself. Repeated until a Beat names its version.
 
@@ -386,16 +499,18 @@ class Enrol(NamedTuple):
     dispatch_seq: int  # everything up to here is accounted for in `held`
     outcome_seq: int  # every NodeOutcomes up to this one was recorded; the rest follows, in sequence
     slots: int
-    names: tuple[str, ...]  # the tasks its workers can run
-    held: tuple[tuple[bytes, int], ...]  # (task id, attempt): queued, running, or ended and not yet recorded
+    names: tuple[Name, ...]  # the tasks its workers can run
+    held: tuple[tuple[Id, int], ...]  # (task id, attempt): queued, running, or ended and not yet recorded
 
 
+@message(63, Sender.PEER, trusted=True)
 class Dispatch(NamedTuple):
     term: int
     seq: int  # from 1 in each term, per node
     tasks: tuple[Assignment, ...]
 
 
+@message(64, Sender.PEER, trusted=True)
 class NodeOutcomes(NamedTuple):
     """Outcomes of one node, repeated until a Beat acknowledges them. A batch either holds outcomes of tasks that
     ended, or only lost attempts (TaskEnd.LOST, payload: how the worker died, as UTF-8); the leader decides what
@@ -403,49 +518,56 @@ class NodeOutcomes(NamedTuple):
 
     term: int
     seq: int  # without gaps; the first is 1 above the incarnation shifted left by 32
-    outcomes: bytes  # codec.encode_outcomes: kept as bytes so that the log entry is what the node wrote
+    outcomes: PackedOutcomes  # codec.encode_outcomes: kept as bytes so that the log entry is what the node wrote
 
 
+@message(65, Sender.PEER)
 class Revoke(NamedTuple):
     """Leader to node: give these back if they have not started. Answered by Revoked."""
 
     term: int
-    ids: tuple[bytes, ...]
+    ids: tuple[Id, ...]
 
 
+@message(66, Sender.PEER)
 class Revoked(NamedTuple):
     term: int
-    given_back: tuple[bytes, ...]
-    kept: tuple[bytes, ...]  # running, or ended
+    given_back: tuple[Id, ...]
+    kept: tuple[Id, ...]  # running, or ended
 
 
 # --- node <-> worker --------------------------------------------------------------------------------------------
 
 
+@message(80, Sender.WORKER)
 class WorkerReady(NamedTuple):
     pid: int
-    names: tuple[str, ...]
+    names: tuple[Name, ...]
 
 
+@message(81, Sender.WORKER)
 class WorkerFailed(NamedTuple):
     """The worker can't serve: one of its modules does not import."""
 
     pid: int
     module: str
-    error: str
-    traceback: str
+    error: LongString
+    traceback: LongString
 
 
+@message(82, Sender.PARENT, trusted=True)
 class Run(NamedTuple):
     """Tasks for one worker, run in order."""
 
     tasks: tuple[Assignment, ...]
 
 
+@message(83, Sender.WORKER, trusted=True)
 class Done(NamedTuple):
     outcomes: tuple[Outcome, ...]
 
 
+@message(84, Sender.PARENT)
 class Stop(NamedTuple):
     """Finish what you run, then exit."""
 
@@ -453,19 +575,22 @@ class Stop(NamedTuple):
 # --- node <-> its web process -------------------------------------------------------------------------------------
 
 
+@message(90, Sender.WEB)
 class MetricsRequest(NamedTuple):
     """Somebody asked the web process how the node is. It asks again only once it has the answer."""
 
 
+@message(91, Sender.PARENT)
 class MetricsReply(NamedTuple):
     """Counts, and how things stand; that it comes says that the node's loop turns."""
 
-    body: bytes  # a packed map
+    body: PackedValue  # a packed map
 
 
 # --- worker -> node -> leader -> client -------------------------------------------------------------------------
 
 
+@message(100, Sender.WORKER, Sender.PEER, Sender.NODE, trusted=True)
 class Trace(NamedTuple):
     """When a task with the option ``trace`` passed where, as far as the sender knows: beside its outcome, on the whole
     way back. Each process adds what it saw. Not repeated if it is lost.
@@ -474,8 +599,8 @@ class Trace(NamedTuple):
     share that clock; moments of two machines can't be compared, only spans that were taken on one.
     """
 
-    id: bytes
-    stamps: tuple[tuple[int, int], ...]  # (Stage, ns), each stage once at most
+    id: Id
+    stamps: tuple[tuple[Annotated[int, Stage], int], ...]  # each stage once at most; the moment in ns
 
 
 ClientMessage: TypeAlias = Hello | Submit | Wait | Cancel | Ping | StatusRequest | Admin
@@ -509,3 +634,4 @@ class Config:
     learners: tuple[str, ...] = ()  # sorted; replicate, don't vote
     excluded: tuple[str, ...] = ()  # sorted; somebody removed them: not taken in again until somebody promotes them
     limit: int = 0  # how many voters somebody asked for: 1, 3 or 5; 0 if nobody did
+    level: int = 1  # the feature level: what may stand in the log from here on, since all replicas understand it

@@ -5,15 +5,15 @@ Python values in arguments and results are packed by ``payload.py``, in another 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from msgpack import Packer, unpackb  # type: ignore[import-untyped]
 
 from paceline_protocol.errors import LocalProtocolError
 from paceline_protocol.limits import MAX_BATCH_ITEMS, MAX_OPTIONS
 
-_KEPT_PACKERS = 8
-_KEPT_BUFFER_BYTES = 256 * 1024
+_KEPT_PACKERS: Final = 8
+_KEPT_BUFFER_BYTES: Final = 256 * 1024
 _packers: list[Packer] = []
 """Packers at rest, as in ``payload.py``: making one sets aside a large buffer, which costs more than a short frame.
 pop and append are atomic, so that a packer is never shared by two threads."""

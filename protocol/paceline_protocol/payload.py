@@ -16,16 +16,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from struct import error as struct_error
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from msgpack import Packer, Unpacker, UnpackException, unpackb  # type: ignore[import-untyped]
 
 from paceline_protocol.errors import MalformedPayload, PayloadError, PayloadTooLarge, UnserializableValue
 from paceline_protocol.forms import MARK_HEAD, Collections, Unserializable, form_of, read_ext
 
-TRACEBACK_LIMIT_BYTES = 64 * 1024
-MESSAGE_LIMIT_BYTES = 64 * 1024
-ERROR_ARGS_LIMIT_BYTES = 64 * 1024
+TRACEBACK_LIMIT_BYTES: Final = 64 * 1024
+MESSAGE_LIMIT_BYTES: Final = 64 * 1024
+ERROR_ARGS_LIMIT_BYTES: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,8 @@ class ErrorInfo:
 
 # --- packing ----------------------------------------------------------------------------------------------------
 
-_KEPT_PACKERS = 8
-_KEPT_BUFFER_BYTES = 256 * 1024
+_KEPT_PACKERS: Final = 8
+_KEPT_BUFFER_BYTES: Final = 256 * 1024
 _packers: list[Packer] = []
 """Packers at rest: making one costs more than packing a few arguments. pop and append are atomic, so that a packer is
 never shared by two threads."""
@@ -86,7 +86,7 @@ def pack_args(args: Sequence[Any], kwargs: Mapping[str, Any], limit_bytes: int |
     return packed
 
 
-_TOO_MUCH = "it is nested too deep, holds itself, or is larger than 4 GiB"
+_TOO_MUCH: Final = "it is nested too deep, holds itself, or is larger than 4 GiB"
 
 
 def _located(places: list[tuple[str, object]]) -> UnserializableValue:
@@ -139,7 +139,7 @@ def _type_name(value: object) -> str:
 # --- unpacking --------------------------------------------------------------------------------------------------
 
 
-_PLAIN_BYTES = 4096
+_PLAIN_BYTES: Final = 4096
 """Above this size a payload is skimmed before it is unpacked. msgpack sets an array aside when it reads its length, so
 that n bytes of nested headers make it visit 1,024 * n slots; skimming builds nothing, and finds that the items are
 missing."""

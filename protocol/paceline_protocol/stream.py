@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from struct import Struct
+from typing import Final
 
 from paceline_protocol.codec import MAX_FRAME_BYTES
 from paceline_protocol.errors import FrameTooLarge
 
-_LENGTH = Struct(">I")
-HEADER_BYTES = _LENGTH.size
+_LENGTH: Final = Struct(">I")
+HEADER_BYTES: Final = _LENGTH.size
 
 
 def pack_frame(frame: bytes) -> bytes:

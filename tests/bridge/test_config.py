@@ -10,7 +10,7 @@ import pytest
 from paceline.cli.app import run
 from paceline.errors import ConfigError
 from paceline_bridge.cli import config_of
-from paceline_bridge.config import BridgeConfig, shown
+from paceline_bridge.config import BridgeConfig, shown, vhost_of
 from paceline_bridge.rabbitmq import parameters_of
 
 FILE = """
@@ -110,6 +110,85 @@ def test_a_password_that_is_no_part_of_a_url_is_not_shown_either(password: str) 
     with pytest.raises(ConfigError, match="is not a URL of RabbitMQ") as raised:
         config("q", amqp=(f"amqp://user:{password}@host/v",))
     assert password not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "shop:s3cret@rabbit:5672/v",
+        "amqp:/shop:s3cret@rabbit/v",
+        "amqp:shop:s3cret@rabbit",
+        "//shop:s3cret@rabbit/v",
+        "amqp//shop:s3cret@rabbit/v",
+        "amqp://shop:s3cret rabbit/v",
+        "amqp://shop:s3cret%40rabbit/v",
+        "amqp://shop:s3cret@[rabbit/v",
+        "amqp://shop:s3cret@rabbit:port/v",
+        "s3cret",
+    ],
+)
+def test_of_what_is_no_url_nothing_is_shown(url: str) -> None:
+    assert "s3cret" not in shown(url)
+    with pytest.raises(ConfigError, match="is not a URL of RabbitMQ; write amqp://user:password@host") as raised:
+        config("q", amqp=(url,))
+    assert "s3cret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "vhost"),
+    [
+        ("amqp://h", "/"),
+        ("amqp://h/", "/"),
+        ("amqp://u:s3cret@h//", "/"),
+        ("amqp://h:5672/%2F", "/"),
+        ("amqp://h/%2f", "/"),
+        ("amqps://u:s3cret@h//?heartbeat=7", "/"),
+        ("amqp://h/shop", "shop"),
+        ("amqp://h/a%2Fb", "a/b"),
+        ("amqp://h/%2Fa", "/a"),
+        ("amqp://h/a%20b%25", "a b%"),
+    ],
+)
+def test_the_vhost_is_the_path_as_celery_and_rabbitmq_write_it(url: str, vhost: str) -> None:
+    config("q", amqp=(url,))
+    assert vhost_of(url) == vhost
+    assert parameters_of(url).virtual_host == vhost
+    assert parameters_of(url).host == "h"
+
+
+@pytest.mark.parametrize(
+    ("url", "user", "password"),
+    [
+        ("amqp://h//", "guest", "guest"),
+        ("amqp://guest@h//", "guest", "guest"),
+        ("amqp://shop@[::1]:5672/v", "shop", "guest"),
+        ("amqp://shop:@h", "shop", ""),
+        ("amqp://shop:s3%40c%2Fret@h//", "shop", "s3@c/ret"),
+        ("amqp://sh%3Aop@h", "sh:op", "guest"),
+    ],
+)
+def test_a_user_without_a_password_has_the_one_of_rabbitmqs_clients(url: str, user: str, password: str) -> None:
+    config("q", amqp=(url,))
+    credentials = parameters_of(url).credentials
+    assert (credentials.username, credentials.password) == (user, password)
+
+
+@pytest.mark.parametrize(
+    ("url", "advice"),
+    [
+        ("amqp://u:s3cret@h/a/b", "amqp://h/a/b has a / in the name of its vhost, .* write amqp://h/a%2Fb$"),
+        ("amqp://u:s3cret@h/a%2Fb/c?heartbeat=7", "write amqp://h/a%2Fb%2Fc$"),
+        ("amqp://u:s3cret@h//a", "write amqp://h/%2Fa$"),
+        ("amqp://u:s3cret@h/a/", "write amqp://h/a$"),
+        ("pyamqp://u:s3cret@h//", "pyamqp://h// is not a URL of RabbitMQ; write amqp:// in place of pyamqp://"),
+        ("librabbitmqs://u:s3cret@h//", "write amqps:// in place of librabbitmqs://"),
+        ("amqp://u:s3cret@h//;amqp://u:s3cret@g//", "write a space or a comma between several, and not ;"),
+    ],
+)
+def test_what_celery_or_a_habit_writes_in_another_way_is_refused_with_what_to_write(url: str, advice: str) -> None:
+    with pytest.raises(ConfigError, match=advice) as raised:
+        config("q", amqp=(url,))
+    assert "s3cret" not in str(raised.value)
 
 
 def test_options_of_tls_may_have_commas() -> None:

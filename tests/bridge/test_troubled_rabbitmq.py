@@ -100,6 +100,33 @@ def test_a_wrong_port_is_one_line_that_says_what_to_look_at(
         bridge.kill()
 
 
+def test_a_vhost_that_is_refused_is_named_with_what_rabbitmq_says(
+    broker: Broker, cluster: Cluster, bridges: list[BridgeProcess]
+) -> None:
+    broker.server.control("add_vhost", "closed/to guest")
+    server = broker.url.removesuffix("/%2F")
+    for path, vhost, what in [
+        ("nowhere", "nowhere", "vhost nowhere not found"),
+        ("closed%2Fto%20guest", "closed/to guest", "access to vhost 'closed/to guest' refused for user 'guest'"),
+    ]:
+        bridge = BridgeProcess(f"{server}/{path}", cluster.addresses, "--queue", "q")
+        bridges.append(bridge)
+        bridge.wait_for(f"can't connect to {server.replace('guest:guest@', '')}/{path}: ")
+        bridge.wait_for(f"{what} (530); the URL asks for the vhost '{vhost}': is there one, and may this user use it?")
+        bridge.kill()
+
+
+def test_the_url_of_celerys_own_pages_is_understood(
+    broker: Broker, cluster: Cluster, bridges: list[BridgeProcess], ran: Path
+) -> None:
+    queue = broker.declare()
+    broker.publish(queue, f"{queue}-1".encode())
+    url = broker.url.removesuffix("/%2F").replace("guest:guest@", "guest@") + "//"
+    bridge = BridgeProcess(url, cluster.addresses, "--queue", f"{queue}=tasks.record")
+    bridges.append(bridge)
+    wait_until(lambda: ran_lines(ran, queue) == [f"{queue}-1"], lambda: f"the task runs:\n{bridge.log()}")
+
+
 def test_of_several_hosts_one_that_answers_is_enough(
     broker: Broker, cluster: Cluster, bridges: list[BridgeProcess], ran: Path
 ) -> None:

@@ -38,6 +38,8 @@ def body(**changes: Any) -> dict[str, Any]:
         "duplicates_total": 0,
         "commit_index": 1000,
         "journal": "memory",
+        "feature_level": 1,
+        "too_old": "",
         "encrypted": True,
         "fault_tolerance": 1,
         "forming": "",
@@ -49,7 +51,7 @@ def body(**changes: Any) -> dict[str, Any]:
 def test_a_healthy_cluster_in_four_lines() -> None:
     assert summary(body()) == [
         "cluster shop: leader 22222222, term 7",
-        "survives: the loss of 1 machine at a time; journal: memory",
+        "survives: the loss of 1 machine at a time; journal: memory; feature level: 1",
         "security: encrypted",
         "tasks: 3 queued, 2 running; of 100 accepted 90 succeeded, 4 failed, 1 cancelled, 0 lost",
     ]
@@ -90,6 +92,19 @@ def test_a_row_tells_how_far_a_replica_is_behind_since_when_it_is_silent_and_tha
 )
 def test_what_is_not_well_is_said(changes: dict[str, Any], line: int, expected: str) -> None:
     assert expected in summary(body(**changes))[line]
+
+
+def test_nodes_of_another_version_are_named_as_far_as_it_matters() -> None:
+    nodes = [
+        SILENT_VOTER | {"id": number * 32, "feature_level": level}
+        for number, level in (("1", 2), ("2", 1), ("3", None))
+    ]
+    assert summary(body(nodes=nodes))[-1] == "feature level: 2 once paceline is upgraded on 22222222, 33333333"
+    assert summary(body(nodes=nodes, feature_level=2))[-1] == (
+        "WARNING: too old for feature level 2, and idle until paceline is upgraded there: 22222222"
+    )
+    assert summary(body(nodes=nodes[:1], feature_level=2)) == summary(body(nodes=[], feature_level=2))
+    assert summary(body(too_old="this node is too old"))[-1] == "WARNING: this node is too old"
 
 
 def test_another_cluster_of_the_name_is_said_with_what_to_do() -> None:

@@ -4,6 +4,7 @@ import datetime
 import json
 from typing import Any
 
+import click
 import pytest
 
 from paceline.cli import submit as module
@@ -11,6 +12,7 @@ from paceline.cli.app import run
 from paceline.cli.options import parse_value, show_value
 from paceline.client import NamedTask
 from paceline.errors import TaskFailed, UnknownTask
+from paceline_protocol.option_types import Moment
 
 
 class StubFuture:
@@ -90,6 +92,45 @@ def test_without_wait_the_id_of_the_accepted_task_is_printed(
     assert run(["submit", "tasks.add", "2", "three", "--kw", "scale=4"]) == 0
     assert client.calls == [(NamedTask("tasks.add"), (2, "three"), {"scale": 4})]
     assert capsys.readouterr().out == bytes(range(16)).hex() + "\n"
+
+
+def test_what_the_task_is_to_have_is_said_with_the_options_of_a_call(client: StubClient) -> None:
+    options = ["--priority", "9", "--max-attempts", "1", "--delivery", "at_most_once", "--confirm", "committed"]
+    assert run(["submit", "tasks.add", *options]) == 0
+    target = NamedTask("tasks.add", priority=9, max_attempts=1, delivery="at_most_once", confirm="committed")
+    assert client.calls == [(target, (), {})]
+
+
+def test_options_that_contradict_each_other_are_refused_before_anybody_is_asked(
+    client: StubClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["submit", "tasks.add", "--delivery", "at_most_once", "--durability", "none"]) == 40
+    assert "delivery 'at_most_once' needs the log" in capsys.readouterr().err
+    assert client.calls == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "value"),
+    [
+        ([], None),
+        (["--when", "30"], datetime.timedelta(seconds=30)),
+        (["--when", "1h30m"], datetime.timedelta(minutes=90)),
+        (["--when", "2026-12-01T02:00+01:00"], datetime.datetime(2026, 12, 1, 1, tzinfo=datetime.UTC)),
+    ],
+)
+def test_a_moment_is_given_as_a_time_from_now_or_as_a_date_with_its_offset(arguments: list[str], value: object) -> None:
+    assert command_with_a_moment().main(arguments, standalone_mode=False) == value
+
+
+def test_a_moment_that_can_not_be_read_is_a_usage_error_that_says_what_to_write() -> None:
+    with pytest.raises(click.BadParameter, match=r"'2026-12-01T02:00' can't be used: it has no time zone; add its"):
+        command_with_a_moment().main(["--when", "2026-12-01T02:00"], standalone_mode=False)
+
+
+def command_with_a_moment() -> click.Command:
+    return click.Command(
+        "x", callback=lambda when: when, params=[click.Option(["--when"], **module._click_type(Moment()))]
+    )
 
 
 def test_wait_prints_the_result(client: StubClient, capsys: pytest.CaptureFixture[str]) -> None:

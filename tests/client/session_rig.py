@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 
-from paceline.client.session.session import Session
+from paceline.client.session.session import Session, State
 from paceline_protocol import codec
 from paceline_protocol.messages import (
     PRIORITY_DEFAULT,
@@ -45,19 +45,25 @@ def welcome(node: str, leader: str = "", *, term: int = 1, others: Iterable[str]
 class Rig:
     """Runs a session by hand. ``sent`` and ``closed`` hold what happened since they were last taken."""
 
+    kind: type[Session] = Session
+
     def __init__(self, *addresses: str, seed: int = 1, **options: float) -> None:
         self.now = 100.0
-        self.session = Session(bytes(16), addresses or ("a:1",), random=random.Random(seed), **options)  # type: ignore[arg-type]
+        self.session = self.kind(bytes(16), addresses or ("a:1",), random=random.Random(seed), **options)  # type: ignore[arg-type]
         self.closed: list[str] = []
         self._sent: list[tuple[str, Message]] = []
 
+    @property
+    def attached(self) -> bool:
+        return self.session.state is State.ATTACHED
+
     def _collect(self) -> None:
-        for address, frame in self.session.outbox:
+        for address, frame in self.session.output.outbox:
             if frame is None:
                 self.closed.append(address)
             else:
                 self._sent.append((address, codec.decode(frame)))
-        self.session.outbox.clear()
+        self.session.output.outbox.clear()
 
     def sent(self) -> list[tuple[str, Message]]:
         self._collect()
@@ -98,7 +104,7 @@ class Rig:
             self.now = max(self.now, deadline)
             self.session.tick(self.now)
             self._collect()
-            if answer_pings and self.session.attached:
+            if answer_pings and self.attached:
                 if any(isinstance(message, Ping) for _, message in self._sent):
                     self.hear(self.session.leader_address, Pong(1))
                 self._sent = [(at, message) for at, message in self._sent if not isinstance(message, Ping)]

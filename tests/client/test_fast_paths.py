@@ -12,7 +12,8 @@ from client.session_rig import Rig, call, ids_of, succeeded, task_id, welcome
 from modes import source_only
 from paceline.client.driver.connections import Connections, _Connection
 from paceline.client.session.ledger import CallLedger
-from paceline.client.session.session import WINDOW_SUBMITS, Session
+from paceline.client.session.session import Session
+from paceline.client.session.submits import WINDOW_SUBMITS
 from paceline_protocol.messages import Refusal
 
 

@@ -10,14 +10,20 @@ import pytest
 from client.fake_node import DEADLINE_S, FakeNode
 from client.session_rig import Rig, succeeded, task_id
 from paceline.client.relay import ACCEPTED, REFUSED, News, Relay
+from paceline.client.session.relaying import RelaySession
 from paceline.errors import ResultUnknown, UnknownTask
 from paceline_protocol.errors import LocalProtocolError, UnserializableValue
 from paceline_protocol.messages import Ping, Refusal, Submit, TaskEnd, Wait
 from paceline_protocol.payload import unpack_value
 
 
-def relaying_rig() -> Rig:
-    rig = Rig(relays=True)
+class RelayRig(Rig):
+    kind = RelaySession
+    session: RelaySession
+
+
+def relaying_rig() -> RelayRig:
+    rig = RelayRig()
     rig.attach()
     return rig
 
@@ -45,7 +51,7 @@ def test_a_held_result_holds_back_later_acknowledgements_and_no_reception() -> N
     rig.update(2, results=[succeeded(2)])
     rig.session.release([task_id(2)], rig.now)
     assert acknowledged(rig) == 0
-    assert rig.session.attached, "what is held is no gap"
+    assert rig.attached, "what is held is no gap"
     rig.session.release([task_id(1)], rig.now)
     assert acknowledged(rig) == 2
 
@@ -81,7 +87,7 @@ def test_what_an_earlier_leader_sent_is_not_acknowledged_to_the_next() -> None:
     assert acknowledged(rig) == 0
     rig.update(1, results=[succeeded(2)])
     rig.session.release([task_id(2)], rig.now)
-    assert rig.session._ack == 1
+    assert acknowledged(rig) == 1
 
 
 def test_acceptance_is_told_once_and_not_of_what_has_ended() -> None:
@@ -89,7 +95,7 @@ def test_acceptance_is_told_once_and_not_of_what_has_ended() -> None:
     rig.session.submit((task_id(1), "add", 4, b"", None), rig.now)
     rig.session.submit((task_id(2), "add", 4, b"", None), rig.now)
     rig.update(1, accepted=[1, 2], results=[succeeded(2)])
-    assert rig.session.accepted == [task_id(1)]
+    assert rig.session.output.accepted == [task_id(1)]
 
 
 def test_a_relay_that_waits_for_long_asks_again_for_what_is_accepted() -> None:
@@ -110,14 +116,14 @@ def test_what_is_looked_up_is_asked_for_and_not_submitted_of_this_leader_and_the
     assert [message.ids for message in asked if isinstance(message, Wait)] == [(task_id(1),), (task_id(2),)]
     assert not any(isinstance(message, Submit) for message in asked)
     rig.update(1, results=[succeeded(1)])
-    assert [result[0] for result in rig.session.results] == [task_id(1)]
+    assert [result[0] for result in rig.session.output.results] == [task_id(1)]
     rig.session.lost("a:1", rig.now)
     rig.pass_time(1.0)
     rig.sent()
     rig.attach(term=2)
     assert [message.ids for _, message in rig.sent() if isinstance(message, Wait)] == [(task_id(2),)]
     rig.update(1, refused=[(task_id(2), Refusal.UNKNOWN_ID, "no record")])
-    [(failed, error)] = rig.session.failed
+    [(failed, error)] = rig.session.output.failed
     assert failed == task_id(2)
     assert isinstance(error, ResultUnknown)
 

@@ -72,9 +72,9 @@ def test_a_session_keeps_what_the_leader_tells_and_no_more_than_its_bound() -> N
     rig.attach()
     for number in range(TRACES_LIMIT_TASKS + 2):
         rig.hear("a:1", Trace(task_id(number), AT_LEADER))
-    assert len(rig.session.traces) == TRACES_LIMIT_TASKS
-    assert rig.session.traces[-1] == Trace(task_id(TRACES_LIMIT_TASKS + 1), AT_LEADER)
-    assert rig.session.malformed_frames == 0
+    assert len(rig.session.output.traces) == TRACES_LIMIT_TASKS
+    assert rig.session.output.traces[-1] == Trace(task_id(TRACES_LIMIT_TASKS + 1), AT_LEADER)
+    assert rig.session.output.malformed_frames == 0
 
 
 def test_a_negative_rate_is_refused_with_advice() -> None:

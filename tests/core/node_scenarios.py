@@ -10,6 +10,7 @@ Heartbeats, hellos and the log's own messages are not printed. Tasks are numbers
 ``until a leads``                           time passes until it does (5 seconds at most)
 ``cut b``, ``join b``                       nothing reaches b, or comes from it; it is back
 ``stop b``, ``wake b``                      b's process stands still; it goes on
+``restart a [KEY=NUMBER ...]``              its process ends; another goes on with what was durable, and these settings
 ``hold a``, ``write a``                     a's writes are not durable from now on; those so far are
 ``worker a w ready add,sub``                a worker of a can run these tasks
 ``worker a w done 1 2=failed``              it answers
@@ -24,6 +25,7 @@ Heartbeats, hellos and the log's own messages are not printed. Tasks are numbers
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -33,6 +35,9 @@ from paceline.core.effects import Effects, PeerBatch
 from paceline.core.incarnation import INCARNATION_SHIFT
 from paceline.core.membership.identity import Identity
 from paceline.core.node import NodeCore
+from paceline.core.raft.consensus import Consensus
+from paceline.core.raft.log import Log
+from paceline.core.reports.questions import QUESTIONS
 from paceline.core.reports.status import status
 from paceline.core.settings import Settings
 from paceline_protocol.codec import decode_outcomes, encode_calls
@@ -92,22 +97,41 @@ class NodeScenario(Scenario):
     # --- commands
 
     def _do_start(self, nodes: str, *options: str) -> None:
-        numbers: dict[str, Any] = {key: float(number) for key, number in (option.split("=") for option in options)}
-        numbers = {key: number if key.endswith("_s") else int(number) for key, number in numbers.items()}
+        numbers = _settings(options)
         numbers.setdefault("expect", len(nodes))
         for node_id in nodes:
-            core = self._nodes[node_id] = NodeCore(
-                Settings(cluster_name="test", **numbers),
-                Identity(node_id, incarnation=1),
-                address=node_id,
-                spare_cluster_id=f"cluster of {node_id}",
-                random=Random(node_id),
-                now=self._now,
-                status=status,
-            )
-            for other in self._nodes:
-                core.on_address(other)
-                self._nodes[other].on_address(node_id)
+            self._start(Settings(cluster_name="test", **numbers), Identity(node_id, incarnation=1), None)
+
+    def _start(self, settings: Settings, identity: Identity, consensus: Consensus | None) -> None:
+        core = self._nodes[identity.node_id] = NodeCore(
+            settings,
+            identity,
+            address=identity.node_id,
+            spare_cluster_id=f"cluster of {identity.node_id}",
+            random=Random(identity.node_id),
+            now=self._now,
+            consensus=consensus,
+            questions=QUESTIONS,
+        )
+        for other in self._nodes:
+            core.on_address(other)
+            self._nodes[other].on_address(identity.node_id)
+
+    def _do_restart(self, node_id: str, *options: str) -> None:
+        before = self._nodes[node_id]
+        settings = replace(before.settings, **_settings(options))
+        log = before.consensus.log
+        assert log.snapshot_index == 0, "there is no snapshot to start from"
+        consensus = Consensus(
+            node_id,
+            timing=settings.timing,
+            random=Random(node_id),
+            now=self._now,
+            hard_state=before.consensus.hard_state,
+            log=Log(entries=[replace(entry, decoded=None) for entry in log.entries_to(1, log.durable_index)]),
+            feature_level=settings.feature_level,
+        )
+        self._start(settings, replace(before.identity, incarnation=before.identity.incarnation + 1), consensus)
 
     def _do_advance(self, seconds: str) -> None:
         self._pass_time(self._now + float(seconds))
@@ -249,6 +273,11 @@ class NodeScenario(Scenario):
 
     def _print(self, who: str, what: str) -> None:
         self._lines.append(f"{self._now:6.3f} {who} {what}")
+
+
+def _settings(options: Iterable[str]) -> dict[str, Any]:
+    numbers = {key: float(number) for key, number in (option.split("=") for option in options)}
+    return {key: number if key.endswith("_s") else int(number) for key, number in numbers.items()}
 
 
 # --- words for what is printed

@@ -14,7 +14,7 @@ print the same; ``PACELINE_REWRITE=1`` writes the file anew. The commands (nodes
 ``live ab 0.6``                      these nodes are woken every so often and hear each other, silently
 ``propose a hello``                  a client's entry
 ``config a voters=abc learners=d``   a configuration change
-``transfer a b``                       a makes way for b
+``transfer a b``                       a transfers the leadership to b
 ``read a``, ``reads``                a read that must not be stale; how many have been confirmed
 ``write a``                          all writes of a complete, and what waited for them leaves
 ``deliver ab [1]``                   the messages from a to b that are under way arrive (or the first of them)

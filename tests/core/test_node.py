@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from random import Random
+from typing import get_args
 
 import pytest
 
 from core.node_scenarios import NodeScenario, run_file
 from paceline.core.membership.identity import Identity
 from paceline.core.node import NodeCore
+from paceline.core.reports.questions import QUESTIONS
 from paceline.core.reports.status import status
 from paceline.core.settings import Settings
 from paceline_protocol.messages import (
@@ -20,16 +22,20 @@ from paceline_protocol.messages import (
     Envelope,
     Failure,
     Hello,
+    MembershipMessage,
     NodeOutcomes,
     PeerHello,
     Ping,
     Pong,
     Redirect,
     Refusal,
+    Sender,
     StatusReply,
     StatusRequest,
     Submit,
     Welcome,
+    WorkMessage,
+    sent_by,
 )
 from paceline_protocol.payload import unpack_value
 
@@ -52,7 +58,7 @@ def blank(**limits: int) -> NodeCore:
         spare_cluster_id="cluster-a",
         random=Random(1),
         now=0.0,
-        status=status,
+        questions=QUESTIONS,
     )
 
 
@@ -78,6 +84,13 @@ def leading() -> NodeCore:
 
 def hello(cluster_name: str = "test", address: str = "b:1") -> PeerHello:
     return PeerHello(address, cluster_name, 1, "", 0, (), True)
+
+
+def test_there_is_a_handler_for_whatever_a_client_or_a_peer_may_say() -> None:
+    node = blank()
+    assert {Hello, *node.clients._questions, *node.clients._in_session} == sent_by(Sender.CLIENT)
+    assert {*node._peers._of_membership} == set(get_args(MembershipMessage))
+    assert {*node._work._at_node, *node._work._at_leader} == set(get_args(WorkMessage))
 
 
 def test_a_node_that_does_not_lead_says_so_and_keeps_nothing() -> None:
@@ -107,7 +120,7 @@ def test_malformed_calls_are_answered_by_a_failure() -> None:
     node.on_client(b"c", Hello(b"c" * 16, ""), 0.0)
     node.on_client(b"c", Submit(1, 0, b"\xc1"), 0.0)
     assert isinstance(turn(node, 0.0)[-1], Failure)
-    assert node.tally.refused[Refusal.BAD_REQUEST] == 1
+    assert node.leader_link.slots.tally.refused[Refusal.BAD_REQUEST] == 1
 
 
 def test_a_deposed_leader_sends_nobody_to_itself() -> None:
@@ -138,13 +151,13 @@ def test_a_client_that_asks_for_the_status_alone_keeps_its_session() -> None:
     assert node.leader is not None
     node.on_client(b"c", Hello(b"c" * 16, ""), 0.0)
     node.on_client(b"c", StatusRequest(1), 50.0)
-    assert node.leader.sessions[b"c"].heard_at == 50.0
+    assert node.leader.sessions.by_key[b"c"].heard_at == 50.0
 
 
 def test_a_blank_node_joins_the_cluster_of_a_peer_of_its_name_and_of_no_other() -> None:
     node = blank(expect=3)
     node.on_peer(Envelope("other", "x", 1, ""), [hello("another name")], 0.0)
-    assert (node.identity.cluster_id, node.directory.peers) == ("", {})
+    assert (node.identity.cluster_id, node.peering.directory.peers) == ("", {})
     node.on_peer(Envelope("cluster-b", "b", 1, ""), [hello()], 0.0)
     assert node.identity.cluster_id == "cluster-b"
     assert node.take_effects(0.0).identity_changed
@@ -154,7 +167,7 @@ def test_a_node_that_was_pointed_at_others_joins_who_answers_it_or_is_known_and_
     knock = PeerHello("b:1", "test", 1, "", 0, (("c", "c:1"),), False)
     node = blank(expect=0, pointed=True)
     node.on_peer(Envelope("cluster-b", "b", 1, ""), [knock], 0.0)
-    assert (node.identity.cluster_id, node.directory.peers, node.directory.doors) == ("", {}, {})
+    assert (node.identity.cluster_id, node.peering.directory.peers, node.peering.directory.doors) == ("", {}, {})
     node.on_peer(Envelope("cluster-b", "b", 1, ""), [hello()], 0.0)  # which is an answer
     assert node.identity.cluster_id == "cluster-b"
 
@@ -200,8 +213,8 @@ def test_consents_meant_for_another_node_are_neither_taken_nor_dropped() -> None
 def test_malformed_outcomes_of_a_node_are_reported_and_survived() -> None:
     node = leading()
     assert node.leader is not None
-    node.leader.beat(["b"], 0.0)
-    node.leader.nodes["b"].enrolled = True
+    node.leader.nodes.beat(["b"], 0.0)
+    node.leader.nodes.by_id["b"].enrolled = True
     node.on_peer(Envelope("cluster-a", "b", 1, "a"), [NodeOutcomes(node.leader.term, 1, b"\xc1")], 0.0)
     assert [notice.level for notice in node.take_effects(0.0).notices][-1] == "error"
 
@@ -236,7 +249,7 @@ def former(formed: bool) -> NodeCore:
         spare_cluster_id="other",
         random=Random(1),
         now=0.0,
-        status=status,
+        questions=QUESTIONS,
     )
 
 

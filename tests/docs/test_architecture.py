@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from paceline.core.state.task import TRANSITIONS
+from paceline.core.state.task import EVENT_NAMES, STATE_NAMES, TRANSITIONS
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -13,7 +13,7 @@ def test_the_drawn_states_of_a_task_are_the_table_in_the_code() -> None:
     text = (DOCS / "architecture.md").read_text()
     drawn = text.partition("<!-- transitions: begin -->")[2].partition("<!-- transitions: end -->")[0]
     rows = {
-        f"| {old.name.lower()} | {event.name.lower()} | {new.name.lower()} |"
+        f"| {STATE_NAMES[old]} | {EVENT_NAMES[event]} | {STATE_NAMES[new]} |"
         for (old, event), new in TRANSITIONS.items()
     }
     assert set(drawn.strip().splitlines()[2:]) == rows

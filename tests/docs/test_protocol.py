@@ -8,6 +8,7 @@ from random import Random
 
 from paceline.core.membership.identity import Identity
 from paceline.core.node import NodeCore
+from paceline.core.reports.questions import QUESTIONS
 from paceline.core.reports.status import status
 from paceline.core.settings import Settings
 
@@ -32,7 +33,7 @@ def node() -> NodeCore:
         random=Random(1),
         now=0.0,
         durable_at_once=True,
-        status=status,
+        questions=QUESTIONS,
     )
     for tenth in range(20):
         core.tick(tenth / 10)

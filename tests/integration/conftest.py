@@ -40,15 +40,15 @@ def settled_status(client: Client) -> dict[str, object]:
     return status
 
 
-def made_way(log: str, when: str) -> str | None:
-    """What the log of a node has from when it made way on, which it must do if it leads when ``when`` is logged. None
-    if it did not lead: a machine that stands still for an election timeout deposes its leaders."""
+def transferred(log: str, when: str) -> str | None:
+    """What the log of a node has from its leadership transfer on, which it must begin if it leads when ``when`` is
+    logged. None if it did not lead: a machine that stands still for an election timeout deposes its leaders."""
     assert when in log, log
     before, after = log.split(when, 1)
     if before.rfind("leading in term") <= before.rfind("no longer leading"):
         return None
-    assert "handing over to node" in after, log
-    return after.split("handing over to node", 1)[1]
+    assert "transferring the leadership to node" in after, log
+    return after.split("transferring the leadership to node", 1)[1]
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,25 @@ import os
 import time
 from pathlib import Path
 
-from paceline import task
+from paceline import Client, task
 
 
 @task
 def square(number: int) -> int:
     return number * number
+
+
+@task
+def square_elsewhere(number: int) -> int:
+    """Submits a task to the cluster that runs it, without being told which that is."""
+    return square.submit(number).result(20.0)
+
+
+@task
+def square_by_a_client(number: int) -> int:
+    """The same, through a client of its own."""
+    with Client() as client:
+        return int(client.submit("sample_tasks.square", number).result(20.0))
 
 
 @task

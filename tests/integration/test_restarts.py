@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from integration.conftest import DEADLINE_S, TASKS, made_way, settled_status, wait_until
+from integration.conftest import DEADLINE_S, TASKS, settled_status, transferred, wait_until
 from paceline import Cluster
 from paceline.local.node_process import Node
 from paceline.runtime.journal.recovery import find_segments
@@ -110,7 +110,7 @@ def test_a_leader_whose_disk_is_full_hands_over_and_stops_and_no_accepted_task_i
         assert status["accepted_total"] == status["succeeded_total"]
     log = leader._log_path.read_text()
     # That it ends only when another leads, unless that takes too long, is for the simulation to show.
-    made_way(log, "can't write")
+    transferred(log, "can't write")
     assert "make room or replace the disk" in log
     assert leader._process.returncode == 64
 

@@ -273,10 +273,10 @@ def test_a_snapshot_that_is_not_what_was_written_is_corruption(tmp_path: Path, w
 def test_a_later_format_is_not_read(tmp_path: Path) -> None:
     _, path = written(tmp_path)
     data = bytearray(path.read_bytes())
-    data[4:6] = (2).to_bytes(2, "big")
+    data[4:6] = (3).to_bytes(2, "big")
     data[16:20] = crc32(bytes(data[:16])).to_bytes(4, "big")
     path.write_bytes(data)
-    with pytest.raises(JournalTooNew, match="format 2"):
+    with pytest.raises(JournalTooNew, match="format 3"):
         read_journal(tmp_path)
 
 

@@ -12,11 +12,12 @@ import pytest
 from journal.disk import Disk
 from paceline.core.raft.consensus import Persist
 from paceline.core.raft.log import Entry, HardState
-from paceline.errors import ConfigError, DataDirInUse, IdentityLost, JournalCorrupt, JournalTooNew
+from paceline.errors import ConfigError, DataDirInUse, IdentityLost, JournalCorrupt, JournalTooNew, JournalTooOld
 from paceline.runtime.journal import data_directory as storage_module
 from paceline.runtime.journal.data_directory import Storage
 from paceline.runtime.journal.files import RealFiles
 from paceline.runtime.journal.journal import DiskJournal
+from paceline.runtime.journal.recovery import read_journal
 from paceline.runtime.journal.writer import Writer
 
 
@@ -154,8 +155,9 @@ def test_a_crash_of_the_node_alone_loses_nothing_in_mode_os(tmp_path: Path) -> N
     [
         ("", JournalCorrupt),
         ("[]", JournalCorrupt),
-        ('{"format": 1}', JournalCorrupt),
-        ('{"format": 2}', JournalTooNew),
+        ('{"format": 2}', JournalCorrupt),
+        ('{"format": 3}', JournalTooNew),
+        ('{"format": 1}', JournalTooOld),
     ],
 )
 def test_an_identity_that_is_none_is_named(tmp_path: Path, text: str, error: type[Exception]) -> None:
@@ -163,6 +165,35 @@ def test_an_identity_that_is_none_is_named(tmp_path: Path, text: str, error: typ
     (tmp_path / "identity.json").write_text(text)
     with pytest.raises(error, match=r"identity\.json"):
         start(tmp_path)
+
+
+def recorded(tmp_path: Path) -> Path:
+    """The data directory of a real node of the format before: it accepted and ended one task, and was stopped."""
+    return shutil.copytree(Path(__file__).parent / "recorded" / "format-1", tmp_path / "data")
+
+
+def files_of(directory: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in directory.rglob("*") if path.is_file() and path.name != "lock"}
+
+
+def test_a_data_directory_of_an_older_format_is_refused_with_what_to_do_and_left_as_it_was(tmp_path: Path) -> None:
+    directory = recorded(tmp_path)
+    before = files_of(directory)
+    with pytest.raises(JournalTooOld, match=r"identity\.json .* it has format 1, and this paceline reads 2") as caught:
+        start(directory)
+    assert caught.value.exit_code == 68
+    assert "let them end" in str(caught.value)
+    assert "move the data directories away" in str(caught.value)
+    assert files_of(directory) == before
+
+
+def test_a_journal_of_an_older_format_is_refused_though_its_identity_is_gone(tmp_path: Path) -> None:
+    directory = recorded(tmp_path)
+    with pytest.raises(JournalTooOld, match=r"0000000000000001\.segment .* it has format 1"):
+        read_journal(directory / "journal")
+    (directory / "identity.json").unlink()
+    with pytest.raises(JournalTooOld, match="it has format 1"):
+        start(directory)
 
 
 def test_the_identity_file_can_be_read_by_a_person(tmp_path: Path) -> None:

@@ -36,6 +36,17 @@ def test_every_message_class_has_exactly_one_kind_and_one_check_per_field() -> N
         assert len(checks) == len(cls._fields), f"kind {kind}"
 
 
+def test_the_unions_for_the_type_checker_are_what_is_said_over_the_classes() -> None:
+    assert m.sent_by(m.Sender.CLIENT) == set(get_args(m.ClientMessage))
+    assert m.sent_by(m.Sender.NODE) == set(get_args(m.ClientReply))
+    assert m.sent_by(m.Sender.PEER) == {m.Envelope, *get_args(m.PeerMessage)}
+    assert m.sent_by(m.Sender.WORKER) == set(get_args(m.WorkerMessage))
+    assert m.sent_by(m.Sender.PARENT) | m.sent_by(m.Sender.WEB) == {
+        *get_args(m.ToWorkerMessage),
+        *get_args(m.WebMessage),
+    }
+
+
 def test_kinds_stay_in_the_groups_of_their_direction() -> None:
     groups = {range(1, 20): m.ClientMessage, range(20, 40): m.ClientReply, range(50, 60): m.ConsensusMessage}
     groups |= {range(40, 50): m.Envelope | m.MembershipMessage, range(60, 80): m.WorkMessage}

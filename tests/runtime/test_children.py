@@ -93,7 +93,7 @@ class Workers:
             (number.to_bytes(16, "big"), 1, f"link_tasks.{name}", pack_args(args, {}), None)
             for number, (name, args) in enumerate(calls)
         )
-        assert self.transport.send_worker(self.child.id, encode(Run(assignments))) is Sent.OK
+        assert self.transport.send_child(self.child.id, encode(Run(assignments))) is Sent.OK
 
     def close(self) -> None:
         self.pool.stop(0)
@@ -129,7 +129,7 @@ def test_outcomes_that_were_written_before_a_death_are_told_before_the_end(worke
     outcomes = [outcome for done in workers.said if isinstance(done, Done) for outcome in done.outcomes]
     assert [len(outcome[3]) > 1_000_000 for outcome in outcomes] == [False, True]
     assert workers.ends == [(worker_id, "exit code 9")]
-    assert workers.transport.send_worker(worker_id, b"frame") is Sent.GONE
+    assert workers.transport.send_child(worker_id, b"frame") is Sent.GONE
 
 
 def test_a_module_that_does_not_import_is_told_before_its_exit_code(start: Callable[[str], Workers]) -> None:
@@ -144,7 +144,7 @@ def test_a_worker_that_ends_its_link_and_lives_on_is_killed_and_replaced(workers
     workers.run(("close_half_and_wait", ()))
     workers.poll_until(lambda: bool(workers.ends))
     assert workers.ends == [(first.id, "signal 9 (SIGKILL)")]
-    assert workers.transport.send_worker(first.id, b"frame") is Sent.GONE
+    assert workers.transport.send_child(first.id, b"frame") is Sent.GONE
     workers.children.respawn(workers.children.next_respawn(1e9))
     assert workers.child.id != first.id
     workers.ready()

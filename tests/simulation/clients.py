@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from paceline.client.session.session import Session
 from paceline.runtime.transport.memory_transport import MemoryEndpoint
-from paceline_protocol.messages import AdminOp
+from paceline_protocol.messages import AdminOp, CancelReply
 from simulation import options, tasks
 from simulation.oracle.events import CancelAnswered, CancelAsked, Submitted, ToldAccepted, ToldEnd
 from simulation.oracle.promise import InvariantBroken
@@ -63,7 +63,7 @@ class SimulatedClient:
 
     def next_at(self) -> float:
         """When it has something to do."""
-        if self.session.outbox or any(endpoint.waiting for endpoint in self._connections.values()):
+        if self.session.output.outbox or any(endpoint.waiting for endpoint in self._connections.values()):
             return self.world.now
         return self.session.next_deadline()
 
@@ -85,8 +85,10 @@ class SimulatedClient:
         self._collect()
 
     def _send(self) -> None:
-        outbox, self.session.outbox = self.session.outbox, []
-        for address, frame in outbox:
+        outbox = self.session.output.outbox
+        frames = outbox[:]
+        outbox.clear()
+        for address, frame in frames:
             if frame is None:
                 endpoint = self._connections.pop(address, None)
                 if endpoint is not None:
@@ -103,18 +105,20 @@ class SimulatedClient:
 
     def _collect(self) -> None:
         session, hear, now = self.session, self.world.oracle.hear, self.world.now
-        for request, ((task_id, state),) in list(session.cancel_replies.items()):
-            hear(CancelAnswered(now, task_id, state, self._cancels.pop(request)[1]))
-            session.forget_request(request)
-        for task_id, end, payload in session.results:
+        for request, reply in list(session.requests.replies.items()):
+            if isinstance(reply, CancelReply):
+                ((task_id, state),) = reply.states
+                hear(CancelAnswered(now, task_id, state, self._cancels.pop(request)[1]))
+            session.requests.forget(request)
+        output = session.output
+        for task_id, end, payload in output.results:
             self.open.pop(task_id, None)
             hear(ToldEnd(now, task_id, end, payload))
-        session.results.clear()
+        output.results.clear()
         # A result may come before its task is accepted; only what the leader called accepted must survive it.
         for task_id, accepted in self.open.items():
-            if not accepted and session.is_accepted(task_id):
+            if not accepted and session.ledger.is_accepted(task_id):
                 self.open[task_id] = True
                 hear(ToldAccepted(now, task_id))
-        session.admin_replies.clear()
-        if session.failed:
-            raise InvariantBroken(f"the client was told {session.failed}")
+        if output.failed:
+            raise InvariantBroken(f"the client was told {output.failed}")

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import copy
 import random
+from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING
 
 from journal.disk import Crash
+from paceline.core.feature_levels import FEATURE_LEVEL
 from paceline.core.membership.identity import Identity
 from paceline.core.node import NodeCore
 from paceline.core.raft.consensus import Consensus
 from paceline.core.raft.log import Log
-from paceline.core.reports.status import status
+from paceline.core.reports.questions import QUESTIONS
 from paceline.core.state.snapshots import restore
 from paceline.errors import JournalFailed
 from paceline.runtime.reactor import Reactor
@@ -82,9 +84,11 @@ class SimulatedNode:
         recovered = journal.open()
         snapshot = recovered.snapshot
         log = Log(snapshot.index, snapshot.term, recovered.entries) if snapshot else Log(entries=recovered.entries)
+        settings = replace(world.settings, feature_level=self._feature_level())
         consensus = Consensus(
             self.identity.node_id,
-            timing=world.settings.timing,
+            timing=settings.timing,
+            feature_level=settings.feature_level,
             random=random.Random(world.rng.getrandbits(64)),
             now=self.now,
             hard_state=recovered.hard_state,
@@ -92,14 +96,14 @@ class SimulatedNode:
             config=snapshot.config if snapshot else Config(),
         )
         core = NodeCore(
-            world.settings,
+            settings,
             self.identity,
             address=self.address,
             spare_cluster_id=f"cluster-of-{self.identity.node_id}",
             random=random.Random(world.rng.getrandbits(64)),
             now=self.now,
             consensus=consensus,
-            status=status,
+            questions=QUESTIONS,
         )
         if snapshot:
             restore(core.table, snapshot.data)
@@ -108,12 +112,26 @@ class SimulatedNode:
                 core.on_address(other.address, seed=True)
         self._transport: MemoryTransport = world.network.node(self.address)
         self.reactor = Reactor(
-            core, self._transport, journal, clock=lambda: self.now, save_identity=self._save_identity
+            core,
+            self._transport,
+            journal,
+            clock=lambda: self.now,
+            wall_clock=lambda: self.wall_clock.reads_s(self.now),
+            save_identity=self._save_identity,
         )
         self.workers = []
         for _ in range(world.workers_per_node):
             self.add_worker()
         world.say(f"{self.address} starts as {self.identity.node_id}, {len(recovered.entries)} entries on disk")
+
+    def _feature_level(self) -> int:
+        """Every machine is upgraded while it is down for the first time; never back again."""
+        return FEATURE_LEVEL if self._starts == 1 else FEATURE_LEVEL + 1
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether it still waits to be upgraded, and another has been. The cluster may have risen without it."""
+        return self._starts == 1 and any(other._starts > 1 for other in self.world.nodes)
 
     def _save_identity(self) -> None:
         """Its id, and what it consented to, in a file that is replaced as one. The power may go before and behind."""

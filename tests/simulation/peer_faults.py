@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from math import inf
 from typing import Any
 
+from paceline.client.session.epoch import Epoch
 from paceline.client.session.ledger import CallLedger
-from paceline.client.session.session import Session
 from paceline.core.membership.first_boot import FirstBoot
 from paceline.core.node import NodeCore
 from paceline.core.raft.confirmations import Confirmations
@@ -15,17 +15,21 @@ from paceline.core.raft.consensus import Consensus
 from paceline.core.raft.election import ElectionTimer
 from paceline.core.raft.writes import Writes
 from paceline.core.scheduling.credits import NodeLedger
-from paceline.core.scheduling.dispatch import Dispatcher
-from paceline.core.scheduling.draft import Draft
+from paceline.core.scheduling.draft import Draft, Proposals
 from paceline.core.scheduling.leader import Leader
+from paceline.core.scheduling.live_tasks import LiveTasks
+from paceline.core.scheduling.nodes import Nodes
+from paceline.core.scheduling.recording import Recording
 from paceline.core.state import snapshots
+from paceline.core.state.results import Results
 from paceline.core.state.table import TaskTable
 from paceline.core.state.task import Task
+from paceline.core.state.tasks import Tasks
 from paceline.core.work.leader_link import LeaderLink
 from paceline.core.work.slots import Slots
 from paceline.runtime.journal import writer as journal_writer
 from paceline.runtime.reactor import Reactor
-from paceline_protocol.codec import encode_outcomes, join_ids
+from paceline_protocol.codec import decode_calls, encode_outcomes, join_ids
 from paceline_protocol.messages import Consent, ConsentReceived, EntryKind, Envelope, PeerMessage, TaskEnd
 from simulation.machines import SimulatedNode
 
@@ -48,50 +52,54 @@ def property_always(answer: Any) -> Callable[[Any], Any]:
 
 
 def record_every_outcome(true: Method) -> Method:
-    def record(self: TaskTable, outcomes: Any) -> None:
+    def record(self: Results, table: TaskTable, outcomes: Any) -> None:
         outcomes = list(outcomes)
-        again = sum(outcome[0] not in self.tasks for outcome in outcomes)
-        true(self, outcomes)
-        self.totals["succeeded"] += again
+        again = sum(outcome[0] not in table.tasks for outcome in outcomes)
+        true(self, table, outcomes)
+        table.totals.ended[TaskEnd.SUCCEEDED] += again
 
     return record
 
 
 def accept_what_is_known(true: Method) -> Method:
-    def accept(self: TaskTable, tasks: Any) -> None:
-        for task in tasks:
-            self.tasks[task.id] = task
-            self.totals["accepted"] += 1
+    def accept(self: Tasks, table: TaskTable, kind: int, data: bytes, decoded: Any) -> None:
+        for task in decoded if decoded is not None else map(Task, decode_calls(data)):
+            self.by_id[task.id] = task
+            table.totals.accepted += 1
 
     return accept
 
 
-def snapshot_without(section: int) -> Callable[[Method], Method]:
+def snapshot_without(name: str) -> Callable[[Method], Method]:
     def broken(true: Method) -> Method:
         def init(self: snapshots.Capture, table: TaskTable) -> None:
             true(self, table)
-            self._sections[section] = (section, [])
+            self._sections = [row for row in self._sections if row[0].name != name]
 
         return init
 
     return broken
 
 
+def raise_alone(true: Any) -> Any:
+    return lambda node_ids, levels: max(levels.values())
+
+
 # --- the leader -----------------------------------------------------------------------------------------------------
 
 
 def acknowledge_at_once(true: Method) -> Method:
-    def on_outcomes(self: Leader, node_id: str, *args: Any) -> None:
+    def on_outcomes(self: Nodes, node_id: str, *args: Any) -> None:
         true(self, node_id, *args)
-        if node_id in self.nodes:
-            self.nodes[node_id].outcome_seq = self.nodes[node_id].outcome_seen
+        if node_id in self.by_id:
+            self.by_id[node_id].outcome_seq = self.by_id[node_id].outcome_seen
 
     return on_outcomes
 
 
 def end_before_acceptance(true: Method) -> Method:
-    def propose_draft(self: Leader) -> None:
-        draft = self._draft
+    def propose_draft(self: Proposals) -> None:
+        draft = self.draft
         ended, draft.outcomes = draft.outcomes, []
         if ended:
             self._propose(EntryKind.OUTCOME, encode_outcomes(ended), ended)
@@ -102,30 +110,30 @@ def end_before_acceptance(true: Method) -> Method:
 
 
 def start_with_acceptance(true: Method) -> Method:
-    def dispatch(self: Leader) -> None:
-        true(self)
-        self._start(self._draft.starting)
+    def dispatch(self: Leader, now: float) -> None:
+        true(self, now)
+        self.nodes.start(self.recording._proposals.draft.starting)
 
     return dispatch
 
 
 def do_not_log_starts(true: Method) -> Method:
-    def propose_draft(self: Leader) -> None:
-        draft, self._draft = self._draft, Draft()
+    def propose_draft(self: Proposals) -> None:
+        draft, self.draft = self.draft, Draft()
         if draft.new:
-            self._proposed_index = self._propose(EntryKind.ACCEPT, draft.packed_calls(), draft.new)
+            self._last_index = self._propose(EntryKind.ACCEPT, draft.packed_calls(), draft.new)
         if draft.attempts_lost:
-            self._proposed_index = self._propose(EntryKind.ATTEMPT, join_ids(draft.attempts_lost), None)
+            self._last_index = self._propose(EntryKind.ATTEMPT, join_ids(draft.attempts_lost), None)
         if draft.outcomes:
-            self._proposed_index = self._propose(EntryKind.OUTCOME, encode_outcomes(draft.outcomes), draft.outcomes)
-        self._proposed.append((self._proposed_index, draft))
+            self._last_index = self._propose(EntryKind.OUTCOME, encode_outcomes(draft.outcomes), draft.outcomes)
+        self._proposed.append((self._last_index, draft))
 
     return propose_draft
 
 
 def take_old_accounts(true: Method) -> Method:
-    def on_enrol(self: Leader, node_id: str, enrol: Any, now: float) -> None:
-        state = self.nodes.get(node_id)
+    def on_enrol(self: Nodes, node_id: str, enrol: Any, now: float) -> None:
+        state = self.by_id.get(node_id)
         if state is not None and state.account >> 32 == enrol.version >> 32:
             state.account = min(state.account, enrol.version - 1)
         true(self, node_id, enrol, now)
@@ -134,16 +142,16 @@ def take_old_accounts(true: Method) -> Method:
 
 
 def give_back_whatever_is_missing(true: Method) -> Method:
-    def on_enrol(self: Leader, node_id: str, enrol: Any, now: float) -> None:
+    def on_enrol(self: Nodes, node_id: str, enrol: Any, now: float) -> None:
         true(self, node_id, enrol._replace(dispatch_seq=2**62), now)
 
     return on_enrol
 
 
 def take_any_batch(true: Method) -> Method:
-    def on_outcomes(self: Leader, node_id: str, term: int, seq: int, outcomes: Any, now: float) -> None:
-        if node_id in self.nodes:
-            self.nodes[node_id].outcome_seen = seq - 1
+    def on_outcomes(self: Nodes, node_id: str, term: int, seq: int, outcomes: Any, now: float) -> None:
+        if node_id in self.by_id:
+            self.by_id[node_id].outcome_seen = seq - 1
         true(self, node_id, term, seq, outcomes, now)
 
     return on_outcomes
@@ -154,19 +162,16 @@ def release_early(true: Method) -> Method:
 
 
 def keep_credit(true: Method) -> Method:
-    def drop(self: NodeLedger, task_id: bytes) -> Any:
-        task = self.held.get(task_id)
-        if task is not None:
-            self.held[b"leak" + task_id] = self.held.pop(task_id)
-        return task
+    def take(self: NodeLedger, task: Task) -> None:
+        self.held[b"leak" + task.id] = self.held.pop(task.id)
 
-    return drop
+    return take
 
 
 def lose_any_attempt(true: Method) -> Method:
-    def attempts_lost(self: Leader, outcomes: Any, node_id: str) -> None:
-        live = self.tasks.live
-        true(self, [(o[0], live[o[0]].attempt if o[0] in live else o[1], *o[2:]) for o in outcomes], node_id)
+    def attempts_lost(self: Recording, outcomes: Any, node_id: str, now: float) -> None:
+        live = self._tasks.live
+        true(self, [(o[0], live[o[0]].attempt if o[0] in live else o[1], *o[2:]) for o in outcomes], node_id, now)
 
     return attempts_lost
 
@@ -176,7 +181,7 @@ def attempts_more(count: int) -> Callable[[Method], Method]:
 
     def broken(true: Method) -> Method:
         def attempt_limit(self: Task, default: int) -> int:
-            asked = self.options is not None and "max_attempts" in self.options
+            asked = self.options is not None and "max_attempts" in self.options.wire
             return int(true(self, default)) + (count if asked else 0)
 
         return attempt_limit
@@ -187,11 +192,11 @@ def attempts_more(count: int) -> Callable[[Method], Method]:
 def count_again(true: Method) -> Method:
     """An attempt that an earlier leader has logged as lost is counted once more."""
 
-    def lost_attempt(self: Dispatcher, task: Task, limit: int) -> bool:
+    def lose_attempt(self: LiveTasks, task: Task, limit: int, now: float) -> bool:
         task.attempt = max(task.attempt, task.lost_attempts + 1)
-        return bool(true(self, task, limit))
+        return bool(true(self, task, limit, now))
 
-    return lost_attempt
+    return lose_attempt
 
 
 def say_unknown(true: Method) -> Method:
@@ -419,11 +424,11 @@ def forget_taken(true: Method) -> Method:
 def miss_an_update(true: Method) -> Method:
     """Whatever number an Update has, it counts as the next."""
 
-    def update(self: Session, now: float, seq: int, *fields: Any) -> None:
-        self._seen = seq - 1
-        true(self, now, seq, *fields)
+    def on_update(self: Epoch, now: float, seq: int, *fields: Any) -> bool:
+        self.receipts.seen = seq - 1
+        return bool(true(self, now, seq, *fields))
 
-    return update
+    return on_update
 
 
 def never_formed(true: Any) -> property:

@@ -1,4 +1,5 @@
-"""A leader whose journal fails makes way, and promises nothing meanwhile. In virtual time, on the real reactor."""
+"""A leader whose journal fails transfers the leadership, and promises nothing meanwhile. In virtual time, on the
+real reactor."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from paceline.errors import JournalFailed
-from paceline.runtime.reactor import FAILED_HAND_OVER_S
+from paceline.runtime.reactor import FAILED_TRANSFER_S
 from paceline.runtime.transport.memory_transport import MemoryTransport
 from paceline.runtime.transport.transport import Sent
 from paceline_protocol.codec import decode
@@ -63,16 +64,16 @@ def test_another_leads_before_the_node_ends_and_no_accepted_task_is_lost(seed: i
     world = calm_world(seed)
     failing = leader_of(world)
     assert failing.core is not None
-    core, term = failing.core, failing.core.term()
+    core, term = failing.core, failing.core.role.term()
     durable = fail_journal(world, failing)
     started_at = world.now
     turns_until_it_ends(world, failing)
     assert failing.journal.durable_seq() == durable
-    assert world.now - started_at < FAILED_HAND_OVER_S, "it does not use up its time"
+    assert world.now - started_at < FAILED_TRANSFER_S, "it does not use up its time"
     successor = leader_of(world)
     assert successor is not failing
     assert successor.core is not None
-    assert successor.core.term() == term + 1, "the one that was told to stood, and won at once"
+    assert successor.core.role.term() == term + 1, "the one that was told to stood, and won at once"
     assert core.leader_id(world.now) == successor.core.node_id, "it ended when it knew who leads"
     world.heal_and_finish()
 
@@ -125,11 +126,11 @@ def test_a_leader_that_nobody_hears_ends_when_its_time_is_over() -> None:
     world.cut = {(failing.address, other.address) for other in others}
     assert failing.core is not None
     core = failing.core
-    term = core.term()
+    term = core.role.term()
     fail_journal(world, failing)
     started_at = world.now
     turns_until_it_ends(world, failing)
-    assert world.now - started_at <= FAILED_HAND_OVER_S + 0.1
+    assert world.now - started_at <= FAILED_TRANSFER_S + 0.1
     assert core.consensus.term == term, "nothing that it can't write down was begun"
     world.cut = set()
     world.heal_and_finish()

@@ -20,6 +20,7 @@ from simulation.oracle.not_logged import NotLogged
 from simulation.oracle.one_cluster import OneCluster
 from simulation.oracle.one_leader import OneLeader
 from simulation.oracle.one_outcome import OneOutcome
+from simulation.oracle.one_place import OnePlace
 from simulation.oracle.oracle import Oracle, all_promises
 from simulation.oracle.promise import KINDS, InvariantBroken, Promise
 from simulation.oracle.right_ends import RightEnds
@@ -67,6 +68,10 @@ def dispatched(wall_ms: int, *, attempt: int = 1, at_s: float = 2.0) -> e.Event:
     return e.Dispatched(at_s, ID, attempt, "a", wall_ms)
 
 
+def state(node: str, index: int, tasks: bytes) -> e.Event:
+    return e.StateSeen(1.0, node, index, {"tasks": tasks, "totals": b"same"})
+
+
 def led(node: str, term: int, log: Mapping[int, int] | None = None) -> e.Event:
     return e.Led(1.0, node, term, 0, (log or {}).get)
 
@@ -112,9 +117,10 @@ RIGHT: list[tuple[type[Promise], Sequence[e.Event]]] = [
     (NotLogged, [submitted(UNLOGGED), started(), told(DONE)]),
     (OneLeader, [led("a", 1), committed(1, 1), led("b", 2, {1: 1}), led("b", 2, {1: 1})]),
     (SameLog, [e.Applied(1.0, "a", 1, 1, 0, b"x"), committed(1, 1, data=b"x"), e.Applied(1.0, "b", 1, 1, 0, b"x")]),
-    (SameState, [e.StateSeen(1.0, "a", 8, b"x"), e.StateSeen(1.0, "b", 8, b"x"), e.StateSeen(1.0, "b", 16, b"y")]),
+    (SameState, [state("a", 8, b"x"), state("b", 8, b"x"), state("b", 16, b"y")]),
     (Lease, [e.LeaseUsed(1.0, "a", ("a", "b", "c"), ("b",))]),
     (Lease, [e.LeaseUsed(1.0, "a", ("a",), ())]),
+    (OnePlace, [e.PlacesSeen(1.0, "a", "")]),
     (OneCluster, [e.IdentitySeen(1.0, "", {"1": frozenset("ab"), "2": frozenset()}), e.IdentitySeen(1.0, "x", {})]),
     (BoundedWaits, [e.Waited(1.0, wait, 0.0) for wait in e.Wait]),
     (BoundedWaits, [submitted(), CALM, told(DONE, at_s=1.9)]),
@@ -176,9 +182,10 @@ BROKEN: list[tuple[type[Promise], Sequence[e.Event], str]] = [
     (OneLeader, [committed(1, 1), led("b", 2)], "b leads without committed entry 1"),
     (OneLeader, [committed(1, 1), led("b", 3, {1: 2})], "b leads without committed entry 1"),
     (SameLog, [committed(1, 1, data=b"x"), e.Applied(1.0, "b", 1, 1, 0, b"y")], "b has applied another entry 1"),
-    (SameState, [e.StateSeen(1.0, "a", 8, b"x"), e.StateSeen(1.0, "b", 8, b"y")], "b has another state after entry 8"),
+    (SameState, [state("a", 8, b"x"), state("b", 8, b"y")], "b has another state after entry 8: tasks"),
     (Lease, [e.LeaseUsed(1.0, "a", ("a", "b", "c"), ())], "a dispatches, and can have heard only"),
     (Lease, [e.LeaseUsed(1.0, "d", ("a", "b", "c"), ("b",))], "d dispatches, and can have heard only"),
+    (OnePlace, [e.PlacesSeen(1.0, "a", "it is in 2 places")], "a, which leads: it is in 2 places"),
     (OneCluster, [e.IdentitySeen(1.0, "x", {}), e.IdentitySeen(1.0, "y", {})], "y is formed beside x"),
     (OneCluster, [e.IdentitySeen(1.0, "", {"1": frozenset("ab"), "2": frozenset("b")})], "more than one node holds"),
     (BoundedWaits, [e.Waited(9.0, e.Wait.LEADER, 7.9)], "nobody leads within 1.0 s of healing"),

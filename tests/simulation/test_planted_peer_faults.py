@@ -15,9 +15,11 @@ from typing import Any
 import pytest
 
 from modes import source_only
+from paceline.client.session.epoch import Epoch
 from paceline.client.session.ledger import CallLedger
-from paceline.client.session.session import Session
 from paceline.core.clients import sessions
+from paceline.core.feature_levels import NodeTooOld
+from paceline.core.membership import replica_keeper
 from paceline.core.membership.first_boot import FirstBoot
 from paceline.core.membership.identity import Identity
 from paceline.core.node import NodeCore
@@ -28,11 +30,15 @@ from paceline.core.raft.log import ConsensusViolation
 from paceline.core.raft.replication import Replication
 from paceline.core.raft.writes import Writes
 from paceline.core.scheduling.credits import NodeLedger
-from paceline.core.scheduling.dispatch import Dispatcher
+from paceline.core.scheduling.draft import Proposals
 from paceline.core.scheduling.leader import Leader
+from paceline.core.scheduling.live_tasks import LiveTasks
+from paceline.core.scheduling.nodes import Nodes
+from paceline.core.scheduling.recording import Recording
 from paceline.core.state import snapshots
-from paceline.core.state.table import TaskTable
+from paceline.core.state.results import Results
 from paceline.core.state.task import Task
+from paceline.core.state.tasks import Tasks
 from paceline.core.work.leader_link import LeaderLink
 from paceline.core.work.slots import Slots
 from paceline.errors import JournalCorrupt
@@ -77,13 +83,14 @@ SESSIONS, DELIVERY, NODE = (
     "core.scheduling.test_delivery:test",
     "core.test_node:test",
 )
-CLIENT, HERE = "client.test_session:test", "simulation.test_planted_peer_faults:test"
+CLIENT, HERE = "client.test_epoch:test", "simulation.test_planted_peer_faults:test"
 JOURNAL, WORLD = "journal.test_recovery:test", "simulation.test_world:test"
 
 CRASHES = {"crash_rate": 0.6}
 DUPLICATES = {"duplicate": 0.3, "slow": 0.3}
 SLOW = {"duplicate": 0.3, "slow": 0.6}
 DISKS = {"crash_rate": 0.8, "disk_delay_s": 0.05, "reboot_rate": 0.4}
+SLOW_DISKS = {"crash_rate": 1.0, "disk_delay_s": 0.05}
 REBOOTS = {"crash_rate": 0.6, "disk_delay_s": 0.001, "reboot_rate": 0.5}
 WIPES = {"wipe_rate": 0.5, "crash_rate": 0.3}
 PARTITIONS = {"partition_rate": 1.5}
@@ -91,6 +98,7 @@ CANCELS = {"cancel": 0.5}
 KILLERS = {"task_kills": 0.2}
 STALE = {"crash_rate": 0.6, "stale": 1.0}
 GHOSTS = {"wipe_rate": 0.5, "crash_rate": 0.6, "stale": 1.0, "partition_rate": 1.5}
+LATE_GHOSTS = GHOSTS | {"duplicate": 0.3, "slow": 0.5}
 BOOTS = {"crash_rate": 1.5, "late": 0.3, "cut_at_save": 0.5, "partition_rate": 1.5}
 MOVES = {"crash_rate": 1.5, "move": 0.8, "late": 0.6, "drop": 0.3, "partition_rate": 1.5}
 
@@ -98,21 +106,49 @@ FAULTS = [
     # what is recorded
     Fault(
         "records every outcome",
-        TaskTable,
+        Results,
         "_record",
         broken.record_every_outcome,
         f"{TASK}_the_first_outcome_of_a_task_is_recorded_and_later_ones_are_counted",
     ),
     Fault(
         "accepts what it knows",
-        TaskTable,
-        "_accept",
+        Tasks,
+        "apply",
         broken.accept_what_is_known,
         f"{TASK}_a_task_is_accepted_once_whether_it_is_live_ended_or_released",
     ),
-    Fault("snapshots have no attempts", snapshots.Capture, "__init__", broken.snapshot_without(1), faults=REBOOTS),
-    Fault("snapshots have no results", snapshots.Capture, "__init__", broken.snapshot_without(2), faults=CRASHES),
-    Fault("logs the end before the acceptance", Leader, "_propose_draft", broken.end_before_acceptance),
+    Fault(
+        "snapshots have no attempts", snapshots.Capture, "__init__", broken.snapshot_without("attempts"), faults=REBOOTS
+    ),
+    Fault(
+        "snapshots have no results", snapshots.Capture, "__init__", broken.snapshot_without("results"), faults=CRASHES
+    ),
+    Fault(
+        "snapshots have no released ids",
+        snapshots.Capture,
+        "__init__",
+        broken.snapshot_without("released"),
+        faults=REBOOTS,
+        finding="another state",
+    ),
+    Fault(
+        "snapshots have no totals",
+        snapshots.Capture,
+        "__init__",
+        broken.snapshot_without("totals"),
+        faults=REBOOTS,
+        finding="another state",
+    ),
+    Fault(
+        "raises the feature level whatever others understand",
+        replica_keeper,
+        "common_level",
+        broken.raise_alone,
+        faults=CRASHES,
+        finding="this node understands up to",
+    ),
+    Fault("logs the end before the acceptance", Proposals, "propose_draft", broken.end_before_acceptance),
     Fault(
         "releases before it is acknowledged",
         sessions.ClientSession,
@@ -121,19 +157,19 @@ FAULTS = [
         f"{SESSIONS}_results_are_released_when_their_update_is_acknowledged_and_once",
     ),
     # what is started
-    Fault("does not see that a task is known", Leader, "_open_task", broken.say_unknown, faults=CRASHES),
-    Fault("logs no start", Leader, "_propose_draft", broken.do_not_log_starts, faults=CRASHES),
-    Fault("starts before the start is logged", Leader, "dispatch", broken.start_with_acceptance, faults=CRASHES),
-    Fault("starts again what a leader had started", Leader, "_give_up_exhausted", broken.skip, faults=CRASHES),
-    Fault("does not see that a node was restarted", Leader, "_node_restarted", broken.skip, faults=CRASHES),
+    Fault("does not see that a task is known", Recording, "open_task", broken.say_unknown, faults=CRASHES),
+    Fault("logs no start", Proposals, "propose_draft", broken.do_not_log_starts, faults=CRASHES),
+    Fault("starts before the start is logged", Leader, "dispatch", broken.start_with_acceptance, faults=SLOW_DISKS),
+    Fault("starts again what a leader had started", Recording, "give_up_exhausted", broken.skip, faults=CRASHES),
+    Fault("does not see that a node was restarted", Nodes, "_node_restarted", broken.skip, faults=CRASHES),
     Fault(
         "takes old accounts",
-        Leader,
+        Nodes,
         "on_enrol",
         broken.take_old_accounts,
         f"{LEADER}_an_old_account_that_comes_late_is_ignored",
     ),
-    Fault("gives back what is under way", Leader, "on_enrol", broken.give_back_whatever_is_missing, faults=SLOW),
+    Fault("gives back what is under way", Nodes, "on_enrol", broken.give_back_whatever_is_missing, faults=SLOW),
     Fault("takes a dispatch twice", LeaderLink, "on_dispatch", broken.take_twice, faults=DUPLICATES),
     Fault(
         "numbers dispatches from zero",
@@ -155,7 +191,7 @@ FAULTS = [
         Confirmations,
         "answered",
         broken.count_answers_as_of_now,
-        faults=GHOSTS,
+        faults=LATE_GHOSTS,
         finding="dispatches, and can have heard only",
     ),
     Fault(
@@ -167,15 +203,15 @@ FAULTS = [
     ),
     Fault(
         "does not adopt what runs",
-        Dispatcher,
+        LiveTasks,
         "adopt",
         broken.skip,
         f"{LEADER}_a_new_leader_leaves_tasks_where_they_run_and_dispatches_the_rest",
     ),
     Fault(
         "ignores the number of an attempt",
-        Leader,
-        "_attempts_lost",
+        Recording,
+        "attempts_lost",
         broken.lose_any_attempt,
         f"{LEADER}_the_loss_of_an_attempt_that_is_not_the_current_one_changes_nothing",
     ),
@@ -192,8 +228,8 @@ FAULTS = [
     ),
     Fault(
         "counts a lost attempt twice",
-        Dispatcher,
-        "lost_attempt",
+        LiveTasks,
+        "lose_attempt",
         broken.count_again,
         f"{LEADER}_the_loss_of_an_attempt_that_an_earlier_leader_had_logged_is_not_counted_again",
     ),
@@ -204,36 +240,36 @@ FAULTS = [
     Fault("gives back what runs", Slots, "revoke", broken.give_back_what_runs, faults=CANCELS),
     Fault(
         "acknowledges outcomes at once",
-        Leader,
+        Nodes,
         "on_outcomes",
         broken.acknowledge_at_once,
         f"{LEADER}_a_node_may_forget_outcomes_only_once_they_are_committed",
     ),
     Fault(
         "takes outcomes behind a gap",
-        Leader,
+        Nodes,
         "on_outcomes",
         broken.take_any_batch,
         f"{LEADER}_outcomes_behind_a_gap_are_not_taken_until_it_is_closed",
     ),
     # what is never finished
-    Fault("never runs what it recovered", Dispatcher, "settle", broken.always(0), faults=CRASHES),
-    Fault("never gives credit back", NodeLedger, "drop", broken.keep_credit),
+    Fault("never runs what it recovered", LiveTasks, "settle", broken.always(0), faults=CRASHES),
+    Fault("never gives credit back", NodeLedger, "take", broken.keep_credit),
     Fault("forgets outcomes before they are recorded", Slots, "report", broken.forget_outcomes, faults=DUPLICATES),
     Fault("client forgets what it sent", CallLedger, "requeue_sent", broken.forget_sent, faults=CRASHES),
     Fault("client forgets what only a leader had", CallLedger, "requeue_sent", broken.forget_taken, faults=CRASHES),
-    Fault("client does not ask for what was accepted", Session, "_send_waits", broken.skip, faults=CRASHES),
+    Fault("client does not ask for what was accepted", Epoch, "_send_waits", broken.skip, faults=CRASHES),
     Fault(
         "client does not miss an update",
-        Session,
-        "_update",
+        Epoch,
+        "on_update",
         broken.miss_an_update,
         f"{CLIENT}_a_gap_in_the_updates_begins_a_new_epoch_that_asks_for_what_is_missing",
     ),
     Fault(
         "client believes what follows a gap",
-        Session,
-        "_update",
+        Epoch,
+        "on_update",
         broken.miss_an_update,
         f"{CLIENT}_what_is_called_accepted_behind_a_gap_may_have_been_refused_in_it",
     ),
@@ -316,7 +352,7 @@ def _short_and_silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
-FINDINGS = (InvariantBroken, JournalCorrupt, ConsensusViolation)
+FINDINGS = (InvariantBroken, JournalCorrupt, ConsensusViolation, NodeTooOld)
 """What says that something is wrong, and is meant to."""
 
 
@@ -363,7 +399,21 @@ def test_the_planted_faults_do_not_become_fewer() -> None:
 CONTROLS = [
     *(
         Fault("-".join(faults) or "usual", None, "", broken.skip, faults=faults)
-        for faults in ({}, CRASHES, DUPLICATES, DISKS, REBOOTS, WIPES, PARTITIONS, CANCELS, KILLERS, STALE, GHOSTS)
+        for faults in (
+            {},
+            CRASHES,
+            DUPLICATES,
+            DISKS,
+            REBOOTS,
+            WIPES,
+            PARTITIONS,
+            CANCELS,
+            KILLERS,
+            STALE,
+            GHOSTS,
+            LATE_GHOSTS,
+            SLOW_DISKS,
+        )
     ),
     Fault("boots", None, "", broken.skip, faults=BOOTS, nodes=5, expect=3),
     Fault("moves", None, "", broken.skip, faults=MOVES, nodes=5, expect=3),

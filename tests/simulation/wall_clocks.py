@@ -27,13 +27,13 @@ class WallClock:
         self._error_s = rng.uniform(-faults.wall_offset_s, faults.wall_offset_s)
         self._drift = rng.uniform(-faults.wall_drift, faults.wall_drift)
 
-    def offset_s(self, now: float) -> float:
-        """What is to be added to the monotonic clock."""
-        return EPOCH_S + self._error_s + self._drift * now
+    def reads_s(self, now: float) -> float:
+        """What it shows, in seconds since 1970."""
+        return now + EPOCH_S + self._error_s + self._drift * now
 
     def ms(self, now: float) -> int:
         """The moment that it shows."""
-        return int((now + self.offset_s(now)) * 1000 + ROUNDING_MS)
+        return int(self.reads_s(now) * 1000 + ROUNDING_MS)
 
     def jump(self, rng: Random) -> float:
         """It is set anew. Returns by how much, in seconds."""

@@ -15,9 +15,10 @@ from paceline.core.incarnation import INCARNATION_SHIFT
 from paceline.core.membership.identity import Identity
 from paceline.core.node import NodeCore
 from paceline.core.raft.log import Entry
-from paceline.core.state.snapshots import snapshot_of
+from paceline.core.scheduling.live_tasks import Misplaced
+from paceline.core.state.snapshots import digests_of
 from paceline_protocol.messages import EntryKind
-from simulation.oracle.events import Applied, Committed, Dispatched, IdentitySeen, LeaseUsed, Led, StateSeen
+from simulation.oracle.events import Applied, Committed, Dispatched, IdentitySeen, LeaseUsed, Led, PlacesSeen, StateSeen
 
 if TYPE_CHECKING:
     from simulation.machines import SimulatedNode
@@ -108,7 +109,17 @@ class Watcher:
         if applied < node.seen.state + DIGEST_EVERY_ENTRIES or not core.applied.is_current:
             return  # or its table is that of an earlier index
         node.seen.state = applied
-        self._hear(StateSeen(self._world.now, core.node_id, applied, snapshot_of(core.table)))
+        self._places(core)
+        self._hear(StateSeen(self._world.now, core.node_id, applied, digests_of(core.table)))
+
+    def _places(self, core: NodeCore) -> None:
+        if core.leader is not None:
+            wrong = ""
+            try:
+                core.leader.tasks.check()
+            except Misplaced as misplaced:
+                wrong = str(misplaced)
+            self._hear(PlacesSeen(self._world.now, core.node_id, wrong))
 
     def look_at_dispatches(self, node: SimulatedNode, core: NodeCore) -> None:
         """Whatever a leader has given to nodes in this turn is still in their ledgers, as none of them has answered."""
@@ -116,7 +127,8 @@ class Watcher:
         if leader is None:
             seen.dispatched = {}
             return
-        before, seen.dispatched = seen.dispatched, {each: state.dispatch_seq for each, state in leader.nodes.items()}
+        states = leader.nodes.by_id
+        before, seen.dispatched = seen.dispatched, {each: state.dispatch_seq for each, state in states.items()}
         is_new = False
         for each, seq in seen.dispatched.items():
             last = before.get(each, 0)

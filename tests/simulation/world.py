@@ -234,7 +234,7 @@ class World:
             node.paused_until = 0.0
             node.wall_clock.heal(node.ahead_s)
             node.journal.fail_no_more()
-            if node.reactor is not None and node.journal.failure is not None:
+            if node.reactor is not None and (node.journal.failure is not None or node.is_outdated):
                 node.crash(power_fails=False)
 
     def _wait(self, wait: Wait, since_s: float, detail: str = "") -> None:

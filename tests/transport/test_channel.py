@@ -119,10 +119,10 @@ def test_a_length_past_the_limit_ends_the_channel(pair: Pair, garbage: bytes) ->
 
 
 def test_the_transport_sends_what_was_kept_as_the_worker_reads_on(transport: ZmqTransport, pair: Pair) -> None:
-    transport.add_worker(WORKER, pair[0])
+    transport.add_child(WORKER, Source.WORKER, pair[0])
     reader = FrameReader()
     frames = [LARGE, b"", b"after it"]
-    assert all(transport.send_worker(WORKER, frame) is Sent.OK for frame in frames)
+    assert all(transport.send_child(WORKER, frame) is Sent.OK for frame in frames)
     arrived: list[bytes] = []
     while len(arrived) < len(frames):
         arrived += reader.feed(pair[1].recv(READ_BYTES))
@@ -132,9 +132,9 @@ def test_the_transport_sends_what_was_kept_as_the_worker_reads_on(transport: Zmq
 
 def test_a_poll_sleeps_when_a_worker_does_not_read_and_after_it_has_read(transport: ZmqTransport, pair: Pair) -> None:
     """Else the loop would turn for nothing: the kernel is asked for room only while something is kept."""
-    transport.add_worker(WORKER, pair[0])
+    transport.add_child(WORKER, Source.WORKER, pair[0])
     transport.poll(0)  # takes what the making of the ROUTER left behind
-    assert transport.send_worker(WORKER, LARGE) is Sent.OK
+    assert transport.send_child(WORKER, LARGE) is Sent.OK
     assert transport._epoll.poll(0) == []
     reader = FrameReader()
     while not reader.feed(pair[1].recv(READ_BYTES)):
@@ -144,28 +144,28 @@ def test_a_poll_sleeps_when_a_worker_does_not_read_and_after_it_has_read(transpo
 
 
 def test_a_worker_that_is_gone_is_told_once_after_its_last_words(transport: ZmqTransport, pair: Pair) -> None:
-    transport.add_worker(WORKER, pair[0])
+    transport.add_child(WORKER, Source.WORKER, pair[0])
     pair[1].sendall(pack_frame(b"last words"))
     pair[1].close()
-    assert transport.send_worker(WORKER, b"run") is Sent.GONE
+    assert transport.send_child(WORKER, b"run") is Sent.GONE
     received = poll_until(transport, ended)
     assert received == [(Source.WORKER, WORKER, [b"last words"]), (Source.CHILD, pair[0].fileno(), [])]
-    assert transport.send_worker(WORKER, b"run") is Sent.GONE
+    assert transport.send_child(WORKER, b"run") is Sent.GONE
     assert transport.poll(0) == []
 
 
 def test_a_worker_that_reads_no_more_but_holds_its_end_is_told(transport: ZmqTransport, pair: Pair) -> None:
-    transport.add_worker(WORKER, pair[0])
+    transport.add_child(WORKER, Source.WORKER, pair[0])
     pair[1].shutdown(socket.SHUT_RD)
-    assert transport.send_worker(WORKER, b"run") is Sent.GONE
+    assert transport.send_child(WORKER, b"run") is Sent.GONE
     assert poll_until(transport, ended) == [(Source.CHILD, pair[0].fileno(), [])]
 
 
 def test_garbage_from_a_worker_is_told_as_its_end(transport: ZmqTransport, pair: Pair) -> None:
-    transport.add_worker(WORKER, pair[0])
+    transport.add_child(WORKER, Source.WORKER, pair[0])
     pair[1].sendall(b"\xff" * 16)
     assert poll_until(transport, ended) == [(Source.CHILD, pair[0].fileno(), [])]
-    assert transport.send_worker(WORKER, b"run") is Sent.GONE
+    assert transport.send_child(WORKER, b"run") is Sent.GONE
 
 
 def test_the_end_of_a_child_is_told_after_all_that_it_wrote(
@@ -177,7 +177,7 @@ def test_the_end_of_a_child_is_told_after_all_that_it_wrote(
     child_end = os.eventfd(1)
     try:
         transport.watch(child_end)  # readable from the start, as a pidfd is when the worker ended before the poll
-        transport.add_worker(WORKER, pair[0])
+        transport.add_child(WORKER, Source.WORKER, pair[0])
         pair[1].sendall(b"".join(pack_frame(bytes(60)) for _ in range(count)))
         received = poll_until(transport, ended)
         assert [source for source, _, _ in received] == [Source.WORKER] * count + [Source.CHILD]
@@ -194,9 +194,9 @@ def test_a_descriptor_that_is_used_again_belongs_to_the_new_worker(transport: Zm
             assert turn == 0 or ours.fileno() == number
             number = ours.fileno()
             worker = b"worker-%d" % turn
-            transport.add_worker(worker, ours)
+            transport.add_child(worker, Source.WORKER, ours)
             theirs.sendall(pack_frame(b"ready"))
             assert poll_until(transport, bool) == [(Source.WORKER, worker, [b"ready"])]
-            transport.remove_worker(worker)
-            transport.remove_worker(worker)
-            assert transport.send_worker(worker, b"run") is Sent.GONE
+            transport.remove_child(worker)
+            transport.remove_child(worker)
+            assert transport.send_child(worker, b"run") is Sent.GONE

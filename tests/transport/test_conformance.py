@@ -39,8 +39,17 @@ def test_a_worker_is_known_by_its_id(world: World) -> None:
     worker = world.worker(node, b"worker-1")
     worker.send(b"ready")
     assert take(world, node, 1) == [(Source.WORKER, b"worker-1", [b"ready"])]
-    assert node.send_worker(b"worker-1", b"run") is Sent.OK
+    assert node.send_child(b"worker-1", b"run") is Sent.OK
     assert hear(world, worker, 1) == [b"run"]
+
+
+def test_a_child_is_what_its_owner_says_it_is(world: World) -> None:
+    node = world.node()
+    web = world.web(node, b"web")
+    web.send(b"question")
+    assert take(world, node, 1) == [(Source.WEB, b"web", [b"question"])]
+    assert node.send_child(b"web", b"answer") is Sent.OK
+    assert hear(world, web, 1) == [b"answer"]
 
 
 def test_a_batch_between_peers_arrives_whole(world: World) -> None:
@@ -108,7 +117,7 @@ def test_a_poll_returns_a_bounded_burst_and_the_next_one_the_rest(world: World) 
 def test_sending_to_an_unknown_client_or_worker_is_gone(world: World) -> None:
     node = world.node()
     assert node.send_client(b"nobody", b"frame") is Sent.GONE
-    assert node.send_worker(b"nobody", b"frame") is Sent.GONE
+    assert node.send_child(b"nobody", b"frame") is Sent.GONE
 
 
 def test_sending_to_a_client_that_left_is_gone(world: World) -> None:
@@ -185,7 +194,7 @@ def test_a_large_frame_arrives_whole_in_every_direction(world: World) -> None:
     session = received[Source.CLIENT][0]
     assert isinstance(session, bytes)
     assert two.send_client(session, large) is Sent.OK
-    assert two.send_worker(b"w", large) is Sent.OK
+    assert two.send_child(b"w", large) is Sent.OK
     assert hear(world, client, 1) == [large]
     assert hear(world, worker, 1, two) == [large]
 

@@ -69,7 +69,7 @@ def test_the_policy_sees_kind_and_names_of_both_ends() -> None:
     client.send(b"")
     worker.send(b"")
     one.send_client(b"c", b"")
-    one.send_worker(b"w", b"")
+    one.send_child(b"w", b"")
     one.send_peer(B, [b"", b""])
     assert seen == [
         (Kind.CLIENT, client.name, A),

@@ -16,7 +16,7 @@ from paceline.config import parse_address
 from paceline.errors import ConfigError, PortInUse
 from paceline.runtime.transport import zmq_transport as transport_module
 from paceline.runtime.transport.transport import Sent, Source
-from paceline.runtime.transport.zmq_sockets import reachable_host
+from paceline.runtime.transport.zmq_sockets import local_host, reachable_host
 from paceline.runtime.transport.zmq_transport import ZmqTransport
 from paceline.security import generate_keys
 from transport.worlds import DEADLINE_S, MAX_FRAME_BYTES, WorkerEnd, ZmqEnd, ZmqWorld, hear, take, until
@@ -112,6 +112,21 @@ def test_a_node_bound_to_every_interface_advertises_one_that_others_can_reach() 
     assert reachable_host("10.1.2.3") == "10.1.2.3"
 
 
+def test_processes_of_the_same_machine_are_told_an_address_that_works_there() -> None:
+    node = ZmqTransport("0.0.0.0", 0, advertise_host="node1.example", max_frame_bytes=MAX_FRAME_BYTES)
+    try:
+        assert node.local_address == f"127.0.0.1:{parse_address(node.address)[1]}"
+        socket.create_connection(parse_address(node.local_address), timeout=DEADLINE_S).close()
+    finally:
+        node.close()
+    assert [local_host(host) for host in ("*", "::", "localhost", "10.1.2.3")] == [
+        "127.0.0.1",
+        "::1",
+        "127.0.0.1",
+        "10.1.2.3",
+    ]
+
+
 def test_an_ipv6_node_talks_to_its_peers(plain: ZmqWorld) -> None:
     try:
         one = ZmqTransport("::1", 0, max_frame_bytes=MAX_FRAME_BYTES)
@@ -203,7 +218,7 @@ def test_no_message_is_left_asleep_when_sends_and_receives_interleave(plain: Zmq
         for source, sender, _ in node.poll(DEADLINE_S):
             assert isinstance(sender, bytes)
             node.send_peer(peer.address, [b"envelope", b"message"])
-            send = node.send_client if source is Source.CLIENT else node.send_worker
+            send = node.send_client if source is Source.CLIENT else node.send_child
             assert send(sender, b"pong") is Sent.OK
             answered += 1
         peer.poll(0)

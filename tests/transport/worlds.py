@@ -35,6 +35,8 @@ class World(Protocol):
     def restart(self, address: str) -> Transport: ...
     def client(self, node: Transport) -> End: ...
     def worker(self, node: Transport, worker_id: bytes) -> End: ...
+
+    def web(self, node: Transport, child_id: bytes) -> End: ...
     def readable(self, node: Transport) -> int: ...
     def settle(self) -> None: ...
     def close(self) -> None: ...
@@ -107,6 +109,9 @@ class MemoryWorld:
 
     def worker(self, node: Transport, worker_id: bytes) -> MemoryEndpoint:
         return self.network.worker(node.address, worker_id)
+
+    def web(self, node: Transport, child_id: bytes) -> MemoryEndpoint:
+        return self.network.web(node.address, child_id)
 
     def readable(self, node: Transport) -> int:
         assert isinstance(node, MemoryTransport)
@@ -233,10 +238,16 @@ class ZmqWorld:
         return self._end(f"tcp://{node.address}", {})
 
     def worker(self, node: Transport, worker_id: bytes) -> WorkerEnd:
+        return self._child(node, worker_id, Source.WORKER)
+
+    def web(self, node: Transport, child_id: bytes) -> WorkerEnd:
+        return self._child(node, child_id, Source.WEB)
+
+    def _child(self, node: Transport, child_id: bytes, source: Source) -> WorkerEnd:
         assert isinstance(node, ZmqTransport)
         ours, theirs = socket.socketpair()
         self._sockets += [ours, theirs]
-        node.add_worker(worker_id, ours)
+        node.add_child(child_id, source, ours)
         worker = WorkerEnd(theirs)
         self._workers.append(worker)
         return worker

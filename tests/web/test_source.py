@@ -12,7 +12,7 @@ from paceline.core.membership.identity import Identity
 from paceline.core.node import NodeCore
 from paceline.core.raft.log import HardState
 from paceline.core.raft.ready import Persist
-from paceline.core.reports.status import status
+from paceline.core.reports.questions import QUESTIONS
 from paceline.core.settings import Settings
 from paceline.errors import JournalFailed
 from paceline.runtime.children.web_child import JOURNAL_STUCK_S, MetricsSource
@@ -38,12 +38,12 @@ def reactor(now: float) -> Reactor:
         random=Random(1),
         now=now,
         durable_at_once=True,
-        status=status,
+        questions=QUESTIONS,
     )
     for tenth in range(20):
         core.tick(now + tenth / 10)
         core.take_effects(now + tenth / 10)
-    return Reactor(core, NoTransport(), None, clock=time.monotonic)  # type: ignore[arg-type]
+    return Reactor(core, NoTransport(), None, clock=time.monotonic, wall_clock=time.time)  # type: ignore[arg-type]
 
 
 def told(source: MetricsSource, now: float) -> dict[str, Any]:

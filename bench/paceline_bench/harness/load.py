@@ -7,7 +7,7 @@
 - The sender is the thread that calls :meth:`Load.send_all`. It submits and never waits for a result. The one thing that
   can hold it up is the client's bound of 200,000 outstanding tasks, and that time counts.
 - The receiver is the client's own thread. While there are futures with callbacks it drives the sockets, and it calls
-  back as soon as a result is there (client/driver/driver.py), which is when a program could have it. Results that the
+  back as soon as a result is there (client/driver/turns.py), which is when a program could have it. Results that the
   sender's own submit comes upon are called back by the sender, as they would be in any program. Asking the futures in
   the order of submission would be wrong: a fast task behind a slow one would be seen when the slow one ends.
 """

@@ -49,7 +49,8 @@ def command_line(argv: list[str]) -> str:
     if path.name == "__main__.py":
         program = f"python -m {path.parent.name}"
     elif path.suffix == ".py" and (path.parent / "__init__.py").exists():
-        program = f"python -m {path.parent.name}.{path.stem}"
+        packages = [parent.name for parent in path.parents if (parent / "__init__.py").exists()]
+        program = f"python -m {'.'.join([*reversed(packages), path.stem])}"
     else:
         program = path.name
     return " ".join([program, *map(shlex.quote, argv[1:])])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 
 from paceline.client import Client
-from paceline.client.client import Target
+from paceline.client.targets import Target
 from paceline.local import Cluster
 from paceline_bench.bodies.tasks import noop
 from paceline_bench.report.progress import track

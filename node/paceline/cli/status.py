@@ -72,7 +72,7 @@ def summary(body: Mapping[str, Any]) -> list[str]:
     else:
         why = body.get("leaderless")
         leadership = f"no leader, term {body['term']}" + (f": {why}" if why else "")
-    lines = [f"cluster {name}: {leadership}", f"survives: {_tolerance(body)}; journal: {body['journal']}"]
+    lines = [f"cluster {name}: {leadership}", _standing(body)]
     if body["insecure"]:
         lines.append("security: NONE, whoever reaches these ports can run tasks (--insecure)")
     else:
@@ -82,6 +82,7 @@ def summary(body: Mapping[str, Any]) -> list[str]:
         f"{body['succeeded_total']} succeeded, {body['failed_total']} failed, {body['cancelled_total']} cancelled, "
         f"{body['lost_total']} lost"
     )
+    lines += _levels(body)
     if body["other_clusters"]:
         others = ", ".join(map(short, body["other_clusters"]))
         lines.append(
@@ -90,6 +91,28 @@ def summary(body: Mapping[str, Any]) -> list[str]:
             f"with --expect 0 --join {_own_address(body)}"
         )
     return lines
+
+
+def _standing(body: Mapping[str, Any]) -> str:
+    line = f"survives: {_tolerance(body)}; journal: {body['journal']}"
+    return line + (f"; feature level: {body['feature_level']}" if body.get("feature_level") else "")
+
+
+def _levels(body: Mapping[str, Any]) -> list[str]:
+    """Which nodes are of another version than the rest, as far as it matters for what can be asked for."""
+    if body.get("too_old"):
+        return [f"WARNING: {body['too_old']}"]
+    level = body.get("feature_level") or 0
+    understood = {short(node["id"]): node.get("feature_level") or 0 for node in body["nodes"]}
+    newest = max(understood.values(), default=0)
+    too_old = [node for node, highest in understood.items() if 0 < highest < level]
+    lines = [
+        f"WARNING: too old for feature level {level}, and idle until paceline is upgraded there: {', '.join(too_old)}"
+    ]
+    if newest > level > 0:
+        older = ", ".join(node for node, highest in understood.items() if highest <= level)
+        lines.append(f"feature level: {newest} once paceline is upgraded on {older or 'the nodes that are not heard'}")
+    return lines if too_old else lines[1:]
 
 
 def _own_address(body: Mapping[str, Any]) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from paceline.cli.options import Seconds, connect, parse_value, reaches_a_cluster, show_value, to_json
-from paceline.options import CHOICES, Confirm, Delivery, Durability
-from paceline_protocol.limits import MAX_NAME_CHARS
-from paceline_protocol.messages import PRIORITY_DEFAULT
+from paceline.cli.options import Function, Seconds, connect, parse_value, reaches_a_cluster, show_value, to_json
+from paceline_protocol.limits import MAX_INT, MAX_NAME_CHARS
+from paceline_protocol.option_types import Choice, OptionType, Whole
+from paceline_protocol.options import KEYWORDS
 
 NAME_SHOWN_CHARS = 40
 
@@ -23,16 +25,42 @@ def _checked_name(ctx: click.Context, param: click.Parameter, value: str) -> str
     return value
 
 
+def _asks_for_options(command: Function) -> Function:
+    """Adds a flag for each option that a task can have. None: not given."""
+    for keyword in reversed(KEYWORDS):
+        by_default = f" Default: {keyword.type.by_default}." if keyword.type.by_default else ""
+        command = click.option(
+            f"--{keyword.name.replace('_', '-')}",
+            keyword.name,
+            **_click_type(keyword.type),
+            help=f"{keyword.help[0].upper()}{keyword.help[1:]}.{by_default}",
+        )(command)
+    return command
+
+
+def _click_type(type: OptionType) -> dict[str, Any]:
+    """What click is told of a type: one of its own, or how a text is read."""
+    if isinstance(type, Choice):
+        return {"type": click.Choice(type.words)}
+    if isinstance(type, Whole):
+        return {"type": click.IntRange(type.lowest, type.highest if type.highest < MAX_INT else None)}
+
+    def read(ctx: click.Context, param: click.Parameter, text: str | None) -> Any:
+        try:
+            return None if text is None else type.read(text)
+        except ValueError as error:
+            raise click.BadParameter(f"{text!r} can't be used: {error}.", ctx, param) from None
+
+    return {"callback": read, "metavar": type.metavar}
+
+
 @click.command()
 @click.argument("name", callback=_checked_name)
 @click.argument("args", nargs=-1)
 @click.option("--kw", "keywords", multiple=True, metavar="KEY=VALUE", help="A keyword argument; may be repeated.")
 @click.option("--wait", is_flag=True, help="Wait for the result and print it.")
 @click.option("--timeout", "timeout_s", type=Seconds(), metavar="SECONDS", help="Wait at most this long (exit 23).")
-@click.option("--priority", type=click.IntRange(0, 9), default=PRIORITY_DEFAULT, help="9 goes first. Default: 4.")
-@click.option("--delivery", type=click.Choice(CHOICES["delivery"]), help="Default: at_least_once.")
-@click.option("--confirm", type=click.Choice(CHOICES["confirm"]), help="When --wait has a result. Default: received.")
-@click.option("--durability", type=click.Choice(CHOICES["durability"]), help="none: kept out of the log. Default: log.")
+@_asks_for_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @reaches_a_cluster
 def submit(
@@ -41,14 +69,11 @@ def submit(
     keywords: tuple[str, ...],
     wait: bool,
     timeout_s: float | None,
-    priority: int,
-    delivery: Delivery | None,
-    confirm: Confirm | None,
-    durability: Durability | None,
     as_json: bool,
     addresses: tuple[str, ...],
     cluster_path: str | None,
     connect_timeout_s: float,
+    **options: Any,
 ) -> None:
     """Submit one task.
 
@@ -63,13 +88,7 @@ def submit(
     """
     from paceline.client import NamedTask
 
-    target = NamedTask(
-        name,
-        priority=priority,
-        delivery=delivery or "at_least_once",
-        confirm=confirm or "received",
-        durability=durability or "log",
-    )
+    target = NamedTask(name, **{keyword: value for keyword, value in options.items() if value is not None})
     positional = [parse_value(text) for text in args]
     named = _parse_keywords(keywords)
     with connect(addresses, cluster_path, connect_timeout_s) as client:

@@ -17,26 +17,20 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any
 
 from paceline.client.driver.driver import Driver, PackedCall
 from paceline.client.future import Future
+from paceline.client.session.relaying import RelaySession
 from paceline.client.session.session import Session
-from paceline.config import (
-    DEFAULT_PORT,
-    LOOPBACK_HOST,
-    ClusterFile,
-    addresses_from_environment,
-    cluster_path_from_environment,
-    format_address,
-    parse_address,
-)
+from paceline.client.targets import Target, parts_of
+from paceline.config import ClusterFile
 from paceline.errors import ConfigError, NoNodeFound, RequestRefused
-from paceline.options import TaskOptions
-from paceline_protocol.messages import PRIORITY_DEFAULT, AdminOp, Options, Stage
+from paceline.own_cluster import find_cluster
+from paceline_protocol.messages import AdminOp, Options, Stage
+from paceline_protocol.options import at_submission
 from paceline_protocol.payload import pack_args, unpack_value
 
 CLOSE_TIMEOUT_S = 5.0
@@ -46,36 +40,14 @@ MAP_FIRST_TASKS = 64
 _logger = logging.getLogger("paceline.client")
 
 
-@runtime_checkable
-class TaskLike(Protocol):
-    """What can be submitted besides a name: a task of ``@paceline.task``, or a :class:`NamedTask`."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def priority(self) -> int: ...
-    @property
-    def wire_options(self) -> Options | None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class NamedTask(TaskOptions):
-    """A task that this process can't import, with options for its calls: ``NamedTask("reports.build", priority=9)``.
-
-    Raises ConfigError for options that can't be used."""
-
-    name: str
-
-
-Target: TypeAlias = TaskLike | str
-
-
 class Client:
     """A connection to a cluster. Any number of threads may share it; processes may not: make one in each.
 
     :param addresses: nodes, as "host:port" or "host"; any one that lives is enough to find the others. Without any,
-        PACELINE_CONNECT; without that, this machine's port 7077 and whatever discovery finds, at the same time.
+        PACELINE_CONNECT; without that, in a worker, the cluster that runs it; anywhere else this machine's port 7077
+        and whatever discovery finds, at the same time.
     :param cluster: the cluster file, or its path; without it, PACELINE_CLUSTER. It names the cluster and has its keys.
+        A worker's own cluster needs none.
     :param connect_timeout_s: how long the first use looks for a leader.
     :param failover_timeout_s: how long a later absence of a leader is waited out.
     :param payload_limit_bytes: the packed arguments of one call; without it, what the nodes allow.
@@ -98,28 +70,23 @@ class Client:
     ) -> None:
         if trace_every < 0:
             raise ConfigError(f"trace_every is {trace_every}; sample one of so many calls, or none with 0")
-        if cluster is None:
-            cluster = cluster_path_from_environment()
-        if isinstance(cluster, str | Path):
-            cluster = ClusterFile.load(cluster)
-        self._cluster_name = cluster.name if cluster is not None else None
-        given = addresses or addresses_from_environment()
-        self._discovers = not given
-        given = given or (format_address(LOOPBACK_HOST, DEFAULT_PORT),)
+        found = find_cluster(addresses, cluster)
+        self._cluster_name = found.cluster.name if found.cluster is not None else None
+        self._discovers = found.discovers
         self._payload_limit_bytes = payload_limit_bytes
         self._connect_timeout_s = connect_timeout_s
-        session = Session(
+        kind = RelaySession if _relays else Session
+        session = kind(
             os.urandom(16),
-            [format_address(*parse_address(address)) for address in given],
+            found.addresses,
             random=random.Random(os.urandom(8)),
             cluster_name=self._cluster_name or "",
             connect_timeout_s=connect_timeout_s,
             failover_timeout_s=failover_timeout_s,
-            relays=_relays,
         )
         self._session = session
         self._driver = Driver(
-            session, cluster.keys if cluster is not None else None, prompt=prompt, trace_every=trace_every
+            session, found.cluster.keys if found.cluster is not None else None, prompt=prompt, trace_every=trace_every
         )
         _clients.add(self)
 
@@ -198,7 +165,7 @@ class Client:
         if window < 1:
             raise ValueError(f"window is {window}, and must be at least 1")
         # A wrong target is an error here and not at the first result.
-        return self._map(_parts(target), zip(*iterables, strict=False), window)
+        return self._map(parts_of(target), zip(*iterables, strict=False), window)
 
     def _map(
         self, parts: tuple[str, int, Options | None], arguments: Iterator[tuple[Any, ...]], window: int
@@ -214,7 +181,8 @@ class Client:
                 if wanted and len(ahead) <= window // 2:
                     limit = self._limit_bytes()
                     some = itertools.islice(arguments, wanted)
-                    calls = [(name, priority, pack_args(args, {}, limit), options) for args in some]
+                    now = None if options is None else at_submission(options, _wall_clock_ms())
+                    calls = [(name, priority, pack_args(args, {}, limit), now) for args in some]
                     ahead.extend(self._driver.submit_many(calls))
                     wanted = max(1, window // 2) if len(calls) == wanted else 0
                 if not ahead:
@@ -278,22 +246,17 @@ class Client:
         return detail
 
     def _pack(self, target: Target, args: tuple[Any, ...], kwargs: dict[str, Any]) -> PackedCall:
-        name, priority, options = _parts(target)
+        name, priority, options = parts_of(target)
+        if options is not None:
+            options = at_submission(options, _wall_clock_ms())
         return name, priority, pack_args(args, kwargs, self._limit_bytes()), options
 
     def _limit_bytes(self) -> int:
         return self._payload_limit_bytes or self._session.payload_limit_bytes
 
 
-def _parts(target: object) -> tuple[str, int, Options | None]:
-    if isinstance(target, str):
-        return target, PRIORITY_DEFAULT, None
-    try:
-        return target.name, target.priority, target.wire_options  # type: ignore[attr-defined]
-    except AttributeError:
-        what = getattr(target, "__qualname__", None) or repr(target)
-        advice = "decorate it with @paceline.task" if callable(target) else "submit a task or the name of one"
-        raise TypeError(f"{what} is not a task; {advice}") from None
+def _wall_clock_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 # --- the current client -----------------------------------------------------------------------------------------
@@ -311,7 +274,7 @@ def current_client() -> Client:
     with _current_lock:
         if _entered:
             return _entered[-1]
-        if _default is None or _default._driver.unusable is not None:
+        if _default is None or _default._driver.turns.unusable is not None:
             _default = Client()
             atexit.register(_default.close)
         return _default

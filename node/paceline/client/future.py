@@ -9,36 +9,56 @@ from __future__ import annotations
 import builtins
 from collections import deque
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
 from paceline.errors import TaskCancelled, TaskFailed, TaskLost
 from paceline_protocol.messages import TaskEnd
 from paceline_protocol.payload import unpack_error, unpack_value
 
-if TYPE_CHECKING:
-    from paceline.client.driver.driver import Driver
-
 T_co = TypeVar("T_co", covariant=True)
 
-PENDING = 0
-SUCCEEDED = int(TaskEnd.SUCCEEDED)
-REFUSED = -1
+PENDING: Final = 0
+SUCCEEDED: Final = int(TaskEnd.SUCCEEDED)
+REFUSED: Final = -1
 """Beside the numbers of TaskEnd: the task never ran as far as this client knows, and ``_payload`` is the exception."""
+
+
+Callback: TypeAlias = Callable[["Future[Any]"], object]
+
+
+class Owner(Protocol):
+    """What a future asks of the client that made it."""
+
+    def wait_until(self, ready: Callable[[], object], timeout_s: float | None) -> bool:
+        """Wait until ``ready()``. False: the timeout."""
+        ...
+
+    def wait_accepted(self, future: Future[Any], timeout_s: float | None) -> bool:
+        """Wait until the future's task is accepted or has ended. False: the timeout."""
+        ...
+
+    def cancel(self, future: Future[Any], timeout_s: float) -> bool:
+        """Ask for the cancellation of the future's task. True: it never starts. Raises TimeoutError."""
+        ...
+
+    def add_done_callback(self, future: Future[Any], callback: Callback) -> None:
+        """Call back when the future is resolved, at once if it is."""
+        ...
 
 
 class Future(Generic[T_co]):
     """One submitted task. Made by ``Client.submit``, safe to use from any thread, awaitable in any asyncio loop."""
 
-    __slots__ = ("_callbacks", "_driver", "_payload", "_sinks", "_state", "_value", "name", "task_id")
+    __slots__ = ("_callbacks", "_owner", "_payload", "_sinks", "_state", "_value", "name", "task_id")
 
-    def __init__(self, driver: Driver, task_id: bytes, name: str) -> None:
+    def __init__(self, owner: Owner, task_id: bytes, name: str) -> None:
         self.task_id = task_id
         self.name = name
-        self._driver = driver
+        self._owner = owner
         self._state = PENDING
         self._payload: bytes | Exception | None = None
         self._value: Any = None
-        self._callbacks: list[Callable[[Future[Any]], object]] | None = None
+        self._callbacks: list[Callback] | None = None
         self._sinks: list[deque[Future[Any]]] | None = None  # where as_completed collects it
 
     def done(self) -> bool:
@@ -80,7 +100,7 @@ class Future(Generic[T_co]):
 
         Raises what kept it from being accepted, and TimeoutError.
         """
-        if not self._driver.wait_accepted(self, timeout):
+        if self._state == PENDING and not self._owner.wait_accepted(self, timeout):
             raise TimeoutError(f"task {self.name} was not accepted within {timeout} s")
         if self._state == REFUSED:
             raise self._error()
@@ -90,14 +110,19 @@ class Future(Generic[T_co]):
 
         Raises TimeoutError if there is no answer in time; NoLeader or NoNodeFound.
         """
-        return self._driver.cancel(self, timeout)
+        if self._state != PENDING:
+            return self.cancelled()
+        was_cancelled = self._owner.cancel(self, timeout)
+        if self._state == REFUSED:
+            raise self._error()
+        return was_cancelled or self.cancelled()
 
     def add_done_callback(self, callback: Callable[[Future[T_co]], object]) -> None:
         """Call ``callback(future)`` when the task has ended, at once if it has.
 
         It runs in whichever thread learns of the end, so it must be short. What it raises is logged.
         """
-        self._driver.add_done_callback(self, callback)
+        self._owner.add_done_callback(self, callback)
 
     def __await__(self) -> Generator[Any, None, T_co]:
         if self._state == PENDING:
@@ -122,7 +147,7 @@ class Future(Generic[T_co]):
         return f"<future of {self.name} {self.task_id.hex()}: {state}>"
 
     def _wait(self, timeout: float | None) -> None:
-        if self._state == PENDING and not self._driver.wait_until(self.done, timeout):
+        if self._state == PENDING and not self._owner.wait_until(self.done, timeout):
             raise TimeoutError(f"task {self.name} did not end within {timeout} s")
 
     def _error(self) -> Exception:
@@ -130,6 +155,41 @@ class Future(Generic[T_co]):
             # One exception may stand for many futures: without this, it would gather all their tracebacks.
             return self._payload.with_traceback(None)
         return error_of(self._state, self._payload or b"")
+
+    # --- for the client that made it, under its lock -------------------------------------------------------------
+
+    def resolve(self, state: int, payload: bytes | Exception) -> int:
+        """The task has ended; for the client alone. Returns how many callbacks are due: :meth:`take_callbacks`."""
+        self._payload = payload
+        self._state = state
+        if self._sinks is not None:
+            for sink in self._sinks:
+                sink.append(self)
+            self._sinks = None
+        return len(self._callbacks) if self._callbacks is not None else 0
+
+    def watch(self, callback: Callback) -> bool:
+        """Keep a callback until the task has ended; for the client alone. False: it has."""
+        if self._state != PENDING:
+            return False
+        if self._callbacks is None:
+            self._callbacks = []
+        self._callbacks.append(callback)
+        return True
+
+    def take_callbacks(self) -> list[Callback]:
+        """Those that are due, once; for the client alone."""
+        callbacks, self._callbacks = self._callbacks or [], None
+        return callbacks
+
+    def collect_in(self, sink: deque[Future[Any]]) -> None:
+        """Append this future to ``sink`` when the task has ended, at once if it has; for the client alone."""
+        if self._state != PENDING:
+            sink.append(self)
+        elif self._sinks is None:
+            self._sinks = [sink]
+        else:
+            self._sinks.append(sink)
 
 
 def error_of(state: int, payload: bytes) -> Exception:

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from paceline.client.client import Client
-from paceline.client.driver.driver import ACCEPTED, News
+from paceline.client.driver.relaying import ACCEPTED, News, RelayDriver
 from paceline.client.future import REFUSED
+from paceline.client.session.relaying import RelaySession
 from paceline.config import ClusterFile
 from paceline_protocol.codec import encode_calls
 from paceline_protocol.payload import pack_args
@@ -49,13 +50,16 @@ class Relay:
             prompt=True,
             _relays=True,
         )
-        self._driver = self._client._driver
+        session = self._client._session
+        assert isinstance(session, RelaySession)
+        self._session = session
+        self._driver = RelayDriver(self._client._driver, session)
         self._on_news = on_news
 
     def connect(self) -> None:
         """Find the leader. Raises NoNodeFound, NoLeader, IncompatibleVersion or ClientClosed."""
         self._client.connect()
-        self._driver.relay(self._on_news)
+        self._driver.start(self._on_news)
 
     def submit(self, task_id: bytes, name: str, priority: int, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Have the cluster run a task under this id, 16 bytes, of which no task is outstanding here.
@@ -63,10 +67,10 @@ class Relay:
         Raises UnserializableValue or PayloadTooLarge for arguments that can't be sent, LocalProtocolError for a name
         that can't, and ClientClosed.
         """
-        packed = pack_args(args, kwargs, self._client._session.payload_limit_bytes)
+        packed = pack_args(args, kwargs, self._session.payload_limit_bytes)
         # Here, and not when the batch is packed, which another thread may do, and with other calls in it.
         encode_calls([(task_id, name, priority, packed, None)])
-        self._driver.submit_as(task_id, (name, priority, packed, None))
+        self._client._driver.submit_as(task_id, (name, priority, packed, None))
 
     def look_up(self, task_id: bytes) -> None:
         """How a task ended or will end that was submitted before, or may have been, by anybody: it is news like that of
@@ -77,7 +81,7 @@ class Relay:
     @property
     def has_room(self) -> bool:
         """False at the client's limits: submit() would wait then."""
-        return self._client._session.has_room
+        return self._session.has_room
 
     def take(self) -> list[News]:
         """What became of tasks since the last time, in order: ``(task id, state, payload)``.

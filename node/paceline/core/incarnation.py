@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
-INCARNATION_SHIFT = 32
+from typing import Final
+
+INCARNATION_SHIFT: Final = 32
 """Account versions and the numbers of outcomes and dispatches have the incarnation above this bit: what a leader knows
 of an earlier incarnation is then always older than what this one says, and what was sent to that one is not taken."""

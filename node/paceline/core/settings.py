@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from paceline.core.feature_levels import FEATURE_LEVEL
 from paceline.core.raft.quorum import wanted_voters
 from paceline.core.raft.timing import Timing
 
@@ -20,6 +21,7 @@ class Settings:
     pointed: bool = False  # at others by a person: it joins who answers it, not who knocks (decision 24)
     voters: int = 3  # 1, 3 or 5: how many nodes replicate the log and vote, once there are as many
     timing: Timing = field(default_factory=Timing)
+    feature_level: int = FEATURE_LEVEL  # the highest that this node understands; lower only in tests
     journal: str = "memory"  # shown in the status, with the two that follow; the shell acts on them
     encrypted: bool = False
     insecure: bool = False

@@ -1,4 +1,4 @@
-"""The loop of a node: poll, let the core think, write down, send. One thread; the only reader of the clock.
+"""The loop of a node: poll, let the core think, write down, send. One thread; the only reader of the clocks.
 
 A turn never waits for anything but ``poll``: not for the disk (the journal has its own thread), not for DNS or
 discovery (theirs call :meth:`Reactor.add_address`), not for a slow client (what it can't take is kept, bounded, and
@@ -7,10 +7,10 @@ tried again).
 The order within a turn is the core's contract (``core/effects.py``): what promises nothing leaves at once, what
 promises leaves when the journal says that it is durable.
 
-When the journal fails, nothing is promised any more: no vote, no acknowledgement. A leader first makes way, which takes
-messages and no disk of its own: its followers get what they lack of the log, the best of them is told to stand, and the
-others elect it. What was never durable here may still be committed by their disks. Then, or after FAILED_HAND_OVER_S,
-the turn ends with the journal's error; a node that does not lead ends at once.
+When the journal fails, nothing is promised any more: no vote, no acknowledgement. A leader first transfers the
+leadership, which takes messages and no disk of its own: its followers get what they lack of the log, the best of them
+is told to stand, and the others elect it. What was never durable here may still be committed by their disks. Then, or
+after FAILED_TRANSFER_S, the turn ends with the journal's error; a node that does not lead ends at once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from math import inf
-from typing import Protocol
+from typing import Any, Protocol
 
 from paceline.core.effects import Effects, PeerBatch, WorkerBatch
 from paceline.core.measures.histogram import LATENCY_BOUNDS_US, Histogram
@@ -33,8 +33,8 @@ from paceline_protocol.codec import decode, decode_fields, encode, encode_fields
 from paceline_protocol.errors import ProtocolError
 
 MAX_WAIT_S = 1.0
-FAILED_HAND_OVER_S = 0.5
-"""How long a leader whose journal failed goes on for its successor's sake."""
+FAILED_TRANSFER_S = 0.5
+"""How long a leader whose journal failed goes on so that another voter can lead."""
 UNREACHED_ADDRESSES = 1_024
 """Addresses that are known not to be reached. Beyond it others are taken for reached; it is only for what is said."""
 STALLED_FRAMES = 10_000
@@ -42,32 +42,11 @@ STALLED_FRAMES = 10_000
 misses."""
 
 _LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
-_FROM_CLIENTS: dict[type, Callable[..., m.ClientMessage]] = {
-    kind: kind for kind in (m.Submit, m.Ping, m.Hello, m.Wait, m.Cancel, m.StatusRequest, m.Admin)
-}
-_FROM_PEERS = (
-    m.Append,
-    m.AppendResponse,
-    m.Beat,
-    m.NodeBeat,
-    m.Dispatch,
-    m.NodeOutcomes,
-    m.Enrol,
-    m.Revoke,
-    m.Revoked,
-    m.PeerHello,
-    m.Consent,
-    m.ConsentReceived,
-    m.VoteRequest,
-    m.VoteResponse,
-    m.SnapshotChunk,
-    m.SnapshotResponse,
-    m.TimeoutNow,
-    m.Removed,
-    m.Confirm,
-    m.Confirmed,
-    m.Trace,
-)
+_FROM_CLIENTS = m.sent_by(m.Sender.CLIENT)
+_FROM_PEERS = m.sent_by(m.Sender.PEER) - {m.Envelope}  # which is the head of each batch, and nothing else
+
+ChildHandler = Callable[[bytes, Any, float], None]
+"""(the child's id, its message, now)"""
 
 _logger = logging.getLogger("paceline.node")
 
@@ -92,23 +71,34 @@ class Reactor:
         journal: Journal | None,
         *,
         clock: Callable[[], float],
+        wall_clock: Callable[[], float],
         children: Children | None = None,
         on_worker_failed: Callable[[bytes, m.WorkerFailed], None] | None = None,
         save_identity: Callable[[], None] | None = None,
         metrics: Callable[[float], bytes] | None = None,
     ) -> None:
-        """``metrics``: what the web process is answered."""
+        """``clock``: monotonic, in seconds. ``wall_clock``: in seconds since 1970, which may be set at any time.
+        ``metrics``: what the web process is answered."""
         self.core = core
         self.counters = Counters()
         self._transport = transport
         self._journal = journal
         self._clock = clock
+        self._wall_clock = wall_clock
         self._children = children
         self._on_worker_failed = on_worker_failed
         self._save_identity = save_identity
         self._metrics = metrics
         self.turn_time = Histogram(LATENCY_BOUNDS_US)  # of a turn, without its wait: what comes meanwhile waits so long
         self._turn_began = 0.0
+        self._from_children: dict[Source, dict[type[Any], ChildHandler]] = {
+            Source.WORKER: {
+                m.Trace: self._on_trace,
+                m.WorkerReady: self._on_worker_ready,
+                m.WorkerFailed: self._on_failed,
+            },
+            Source.WEB: {m.MetricsRequest: self._on_metrics_request},
+        }
         self._addresses: deque[str] = deque(maxlen=1_024)  # from other threads
         self.unreached: set[str] = set()  # addresses to which the last batch could not be sent; read by other threads
         self._promises: deque[tuple[int, list[PeerBatch]]] = deque()  # (Persist.seq to wait for, batches)
@@ -131,6 +121,7 @@ class Reactor:
         received = self._transport.poll(self._wait_s(deadline))
         now = self._turn_began = self._clock()
         self.counters.turns += 1
+        self.core.on_wall_clock(self._wall_clock() - now)
         if now >= deadline:
             self.core.tick(now)
         for item in received:
@@ -169,8 +160,8 @@ class Reactor:
         try:
             if source is Source.CLIENT:
                 self._from_client(key, frames[0], now)
-            elif source is Source.WORKER:
-                self._from_worker(key, frames[0], now)
+            elif source is not Source.PEER:
+                self._from_child(source, key, frames[0], now)
             else:
                 self._from_peer(frames, now)
         except ProtocolError as error:
@@ -181,34 +172,40 @@ class Reactor:
 
     def _from_client(self, key: bytes, frame: bytes, now: float) -> None:
         kind, fields = decode_fields(frame)
-        make = _FROM_CLIENTS.get(kind)
-        if make is not None:
-            self.core.on_client(key, make(*fields), now)
+        if kind in _FROM_CLIENTS:
+            self.core.on_client(key, kind(*fields), now)
         else:
             self.counters.frames_unexpected += 1
 
-    def _from_worker(self, worker_id: bytes, frame: bytes, now: float) -> None:
+    def _from_child(self, source: Source, child_id: bytes, frame: bytes, now: float) -> None:
+        """What a worker may say the web process may not, and the other way."""
         kind, fields = decode_fields(frame)
-        if kind is m.Done:
-            self.core.on_worker_done(worker_id, fields[0], now)
-        elif kind is m.Trace:
-            self.core.on_worker_trace(m.Trace(*fields))
-        elif kind is m.WorkerReady:
-            self.core.on_worker_ready(worker_id, m.WorkerReady(*fields).names)
-        elif (
-            kind is m.MetricsRequest
-            and self._metrics is not None
-            and worker_id not in self.core.leader_link.slots.workers  # a worker runs user code, and is no one to tell
-        ):
-            self._transport.send_worker(worker_id, encode(m.MetricsReply(self._metrics(now))))
-        elif kind is m.WorkerFailed and self._on_worker_failed is not None:
-            self._on_worker_failed(worker_id, m.WorkerFailed(*fields))
+        if kind is m.Done and source is Source.WORKER:  # on the way of every task: it needs no message object
+            self.core.on_worker_done(child_id, fields[0], now)
+            return
+        handler = self._from_children[source].get(kind)
+        if handler is not None:
+            handler(child_id, kind(*fields), now)
         else:
             self.counters.frames_unexpected += 1
+
+    def _on_trace(self, worker_id: bytes, trace: m.Trace, now: float) -> None:
+        self.core.on_worker_trace(trace)
+
+    def _on_worker_ready(self, worker_id: bytes, ready: m.WorkerReady, now: float) -> None:
+        self.core.on_worker_ready(worker_id, ready.names)
+
+    def _on_failed(self, worker_id: bytes, failed: m.WorkerFailed, now: float) -> None:
+        if self._on_worker_failed is not None:
+            self._on_worker_failed(worker_id, failed)
+
+    def _on_metrics_request(self, child_id: bytes, request: m.MetricsRequest, now: float) -> None:
+        if self._metrics is not None:
+            self._transport.send_child(child_id, encode(m.MetricsReply(self._metrics(now))))
 
     def _from_peer(self, frames: list[bytes], now: float) -> None:
         envelope, *rest = (decode(frame) for frame in frames)
-        messages = [message for message in rest if isinstance(message, _FROM_PEERS)]
+        messages: list[Any] = [message for message in rest if type(message) in _FROM_PEERS]
         if isinstance(envelope, m.Envelope) and len(messages) == len(rest):
             self.core.on_peer(envelope, messages, now)
         else:
@@ -281,9 +278,9 @@ class Reactor:
         while self._promises and self._promises[0][0] <= durable:
             self._send_peers(self._promises.popleft()[1])
         if failure is not None and self._failure is None:
-            self._make_way(failure, now)
+            self._journal_failed(failure, now)
 
-    def _make_way(self, failure: JournalFailed, now: float) -> None:
+    def _journal_failed(self, failure: JournalFailed, now: float) -> None:
         """The journal failed in this moment. Raises that, unless this node leads and somebody can take over."""
         core = self.core
         self._failure = failure
@@ -291,7 +288,7 @@ class Reactor:
         if core.leader is None or not core.transfer_leadership(now):
             raise failure
         self._failed_term = core.leader.term
-        self._ends_at = now + FAILED_HAND_OVER_S
+        self._ends_at = now + FAILED_TRANSFER_S
 
     def _go_on_without_journal(self, failure: JournalFailed, now: float) -> None:
         """Everything of this turn has left. Raises the failure once another leads, or can't be waited for."""
@@ -318,7 +315,7 @@ class Reactor:
             # A worker that can't be reached has ended, or is about to: its children event redelivers what it had.
             frame = encode_fields(m.Run, (tasks,))
             self.counters.bytes_sent += len(frame)
-            self._transport.send_worker(worker_id, frame)
+            self._transport.send_child(worker_id, frame)
         for key, reply in replies:
             self._send_client(key, encode(reply))
 

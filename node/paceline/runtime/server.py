@@ -21,14 +21,17 @@ from pathlib import Path
 from types import FrameType
 
 from paceline.config import NodeConfig
+from paceline.core.feature_levels import NodeTooOld
 from paceline.core.membership.identity import Identity
 from paceline.core.node import NodeCore
 from paceline.core.raft.consensus import Consensus
 from paceline.core.raft.log import Log
-from paceline.core.reports.status import forming, leaderless, status
+from paceline.core.reports.questions import QUESTIONS
+from paceline.core.reports.status import forming, leaderless
 from paceline.core.settings import Settings
 from paceline.core.state.snapshots import restore
-from paceline.errors import ConfigError, ModuleImportFailed
+from paceline.errors import ConfigError, ModuleImportFailed, NodeOutdated
+from paceline.own_cluster import worker_environment
 from paceline.runtime.children.children import WorkerChildren
 from paceline.runtime.children.pool import Pool
 from paceline.runtime.children.web_child import MetricsSource, Web, open_web
@@ -47,7 +50,7 @@ COLLECT_EVERY_S = 60.0
 COLLECT_BELOW_TASKS = 10_000
 TURNS_BETWEEN_CLOCKS = 256
 WORKERS_STOP_S = 3.0
-HAND_OVER_S = 2.0
+TRANSFER_S = 2.0
 
 _logger = logging.getLogger("paceline.node")
 
@@ -73,18 +76,22 @@ def run_node(config: NodeConfig, *, on_ready: Callable[[NodeInfo], None] | None 
     """Run a node until SIGTERM, SIGHUP or SIGINT; returns the exit code.
 
     ``on_ready`` is called once, when the workers are ready and a leader is known, or, without a leader, after
-    GREET_WITHOUT_LEADER_AFTER_S. Raises ConfigError, PortInUse or ModuleImportFailed if the node can't start.
+    GREET_WITHOUT_LEADER_AFTER_S. Raises ConfigError, PortInUse or ModuleImportFailed if the node can't start, and
+    NodeOutdated, then or later, if its cluster has what this version can't read.
     """
     config.validate()
     for module in config.modules:
         check_module(module)  # each worker would find the same, and with a traceback
     if config.journal != "memory":
         _make_directory(_directory_of(config))
-    server = Server(config, on_ready)
     try:
-        server.run()
-    finally:
-        server.close()
+        server = Server(config, on_ready)
+        try:
+            server.run()
+        finally:
+            server.close()
+    except NodeTooOld as error:
+        raise NodeOutdated(error.found) from error
     return 0
 
 
@@ -148,6 +155,7 @@ class Server:
             size=config.workers,
             modules=config.modules,
             payload_limit_bytes=config.payload_limit_bytes,
+            environment=worker_environment(transport.local_address, config.cluster),
         )
         children = WorkerChildren(self._pool, transport, web.pool if web is not None else None, self._web_ended)
         self._reactor = Reactor(
@@ -155,6 +163,7 @@ class Server:
             transport,
             self._journal,
             clock=time.monotonic,
+            wall_clock=time.time,
             children=children,
             save_identity=self._storage.save_identity if self._storage is not None else None,
             on_worker_failed=self._worker_failed,
@@ -169,7 +178,7 @@ class Server:
                 address=transport.address,
                 on_address=self._reactor.add_address,
                 is_reached=lambda address: address not in self._reactor.unreached,
-                has_met=lambda: bool(self._core.directory.peers),
+                has_met=lambda: bool(self._core.peering.directory.peers),
                 cluster_id=lambda: self._core.identity.cluster_id,
             )
             self._search.start()
@@ -185,7 +194,7 @@ class Server:
             now=time.monotonic(),
             durable_at_once=True,
             metrics_address=self._metrics_address,
-            status=status,
+            questions=QUESTIONS,
         )
 
     def _restart(self) -> NodeCore:
@@ -230,8 +239,9 @@ class Server:
                 if snapshot
                 else Log(entries=recovered.entries),
                 config=snapshot.config if snapshot else Config(),
+                feature_level=settings.feature_level,
             ),
-            status=status,
+            questions=QUESTIONS,
         )
         if snapshot is not None:
             restore(core.table, snapshot.data)
@@ -256,13 +266,13 @@ class Server:
         self._transfer_leadership()
 
     def _transfer_leadership(self) -> None:
-        """A leader that stops makes way first: so nobody has to miss it before another leads."""
+        """A leader that stops transfers the leadership first: so nobody has to miss it before another leads."""
         core = self._core
         if core.leader is None:
             return
         term = core.leader.term
         now = time.monotonic()
-        deadline = now + HAND_OVER_S
+        deadline = now + TRANSFER_S
         while now < deadline and not self._hurrying:
             if core.leader is not None:
                 if not core.transfer_leadership(now):
@@ -348,7 +358,7 @@ class Server:
             self._greeted = True
             if self._on_ready is not None:
                 self._on_ready(self._info(now, leader_id))
-        if leader_id and not core.missing_voters() and core.identity.cluster_id:
+        if leader_id and not core.role.missing_voters() and core.identity.cluster_id:
             self._announced_ready = True
             self._announce({"ready": True})
 
@@ -356,11 +366,11 @@ class Server:
         core = self._core
         return NodeInfo(
             core.node_id,
-            core.directory.own_address,
+            core.peering.directory.own_address,
             core.settings.cluster_name,
             core.identity.cluster_id,
             leader_id,
-            core.directory.address_of(leader_id),
+            core.peering.directory.address_of(leader_id),
             forming(core, now) or leaderless(core, now),
             len(core.leader_link.slots.workers),
             core.leader_link.slots.names(),

@@ -65,13 +65,13 @@ def _executed(body: Body) -> Iterable[Sample]:
     return [
         ((name, outcome), count)
         for name, row in body["by_name"].items()
-        for outcome, count in zip(("succeeded", "failed", "lost"), row[:3], strict=True)
-        if count or outcome != "lost"
+        for outcome, count in row["ended"].items()
+        if count or outcome in ("succeeded", "failed")
     ]
 
 
 def _run_seconds(body: Body) -> Iterable[Sample]:
-    return [((name,), row[3] / 1e6) for name, row in body["by_name"].items()]
+    return [((name,), row["run_us"] / 1e6) for name, row in body["by_name"].items()]
 
 
 def _journal_writes(body: Body) -> Iterable[Sample]:

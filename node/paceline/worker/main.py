@@ -39,7 +39,6 @@ from paceline_protocol.codec import (
 )
 from paceline_protocol.errors import ProtocolError
 from paceline_protocol.messages import (
-    TRACED,
     Assignment,
     Done,
     Outcome,
@@ -50,6 +49,7 @@ from paceline_protocol.messages import (
     WorkerFailed,
     WorkerReady,
 )
+from paceline_protocol.options import is_traced
 from paceline_protocol.payload import trim
 from paceline_protocol.stream import FrameReader, pack_frame
 
@@ -127,7 +127,7 @@ class Worker:
             if name in tasks:
                 last_ns[name] = ended_ns - started_ns
             outcomes.append((task_id, attempt, state, payload, (ended_ns - started_ns) // 1000))
-            if options is not None and options.get("trace") == TRACED:
+            if options is not None and is_traced(options):
                 self._trace(task_id, started_ns, ended_ns)
             waiting_bytes += len(payload) + _OUTCOME_OVERHEAD_BYTES
             started_ns = ended_ns

@@ -19,15 +19,13 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Iterator
-from dataclasses import replace
 from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack, cast, overload
 
 from paceline.errors import ConfigError, DuplicateTaskName
-from paceline.options import Confirm, Delivery, Durability, TaskOptions
-from paceline_protocol.messages import PRIORITY_DEFAULT
+from paceline.options import OptionChanges, OptionKeywords, TaskOptions
 
 if TYPE_CHECKING:
     from paceline.client import Future
@@ -80,26 +78,10 @@ class Task(Generic[P, R]):
 
         return current_client().map(self, *iterables)
 
-    def options(
-        self,
-        *,
-        priority: int | None = None,
-        max_attempts: int | None = None,
-        delivery: Delivery | None = None,
-        confirm: Confirm | None = None,
-        durability: Durability | None = None,
-    ) -> Task[P, R]:
+    def options(self, **changes: Unpack[OptionChanges]) -> Task[P, R]:
         """The same task with other options, for some calls: ``add.options(priority=9).submit(2, 3)``. None keeps what
         it has. Raises ConfigError for what can't be used."""
-        given = {
-            "priority": priority,
-            "max_attempts": max_attempts,
-            "delivery": delivery,
-            "confirm": confirm,
-            "durability": durability,
-        }
-        changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-        return Task(self.function, self.name, replace(self.chosen, **changes))
+        return Task(self.function, self.name, self.chosen.changed(changes))
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         # A function is pickled by its module and name, and there the decorator has left this object in its place.
@@ -113,38 +95,22 @@ class Task(Generic[P, R]):
 @overload
 def task(function: Callable[P, R], /) -> Task[P, R]: ...
 @overload
-def task(
-    *,
-    name: str | None = None,
-    priority: int = PRIORITY_DEFAULT,
-    max_attempts: int | None = None,
-    delivery: Delivery = "at_least_once",
-    confirm: Confirm = "received",
-    durability: Durability = "log",
-) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+def task(*, name: str | None = None, **options: Unpack[OptionKeywords]) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 def task(
     function: Callable[..., Any] | None = None,
     /,
     *,
     name: str | None = None,
-    priority: int = PRIORITY_DEFAULT,
-    max_attempts: int | None = None,
-    delivery: Delivery = "at_least_once",
-    confirm: Confirm = "received",
-    durability: Durability = "log",
+    **options: Unpack[OptionKeywords],
 ) -> Any:
     """Make a function a task, as ``@task`` or ``@task(name=..., priority=..., ...)``.
 
-    ``name`` is ``module.function`` unless given. ``priority`` is 0 to 9, higher first. ``max_attempts`` bounds how
-    often the task is started when workers or nodes die under it; None leaves it to the cluster. With ``delivery``
-    "at_most_once" it is started once or never. With ``confirm`` "committed" its result is not told before it is
-    recorded. With ``durability`` "none" it is kept out of the log. An ``async def`` is run to its end by the worker.
+    ``name`` is ``module.function`` unless given. The other keywords are the defaults of its calls, the fields of
+    :class:`TaskOptions`. An ``async def`` is run to its end by the worker.
 
     Raises ConfigError for what can't be used, DuplicateTaskName if another function has the name.
     """
-    chosen = TaskOptions(
-        priority=priority, max_attempts=max_attempts, delivery=delivery, confirm=confirm, durability=durability
-    )
+    chosen = TaskOptions(**options)
     if function is None:
         return functools.partial(_register, name=name, chosen=chosen)
     return _register(function, name=name, chosen=chosen)

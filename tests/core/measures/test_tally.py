@@ -41,14 +41,24 @@ def test_names_beyond_the_limit_are_counted_together() -> None:
         tally.executed(f"task{number}", TaskEnd.SUCCEEDED, 10)
     tally.executed("task1", TaskEnd.FAILED, 7)
     assert len(tally.by_name) == NAMES_LIMIT + 1
-    assert tally.by_name[OTHER][TaskEnd.SUCCEEDED] == 5
-    assert tally.by_name["task1"] == [0, 1, 1, 0, 0, 17]
+    assert tally.by_name[OTHER].ended[TaskEnd.SUCCEEDED] == 5
+    row = tally.by_name["task1"]
+    assert (row.ended[TaskEnd.SUCCEEDED], row.ended[TaskEnd.FAILED], sum(row.ended), row.run_us) == (1, 1, 2, 17)
+
+
+def test_every_end_of_a_task_has_a_count_of_its_own_beside_the_time_it_ran() -> None:
+    tally = Tally()
+    for end in TaskEnd:
+        tally.executed(end.name, end, 7)
+        row = tally.by_name[end.name]
+        assert (row.ended[end], sum(row.ended)) == (1, 1)
+        assert row.run_us == (0 if end is TaskEnd.LOST else 7)
 
 
 def test_an_attempt_that_was_lost_ran_for_no_known_time() -> None:
     tally = Tally()
     tally.executed("add", TaskEnd.LOST, 0)
-    assert tally.by_name["add"][TaskEnd.LOST] == 1
+    assert tally.by_name["add"].ended[TaskEnd.LOST] == 1
     assert sum(tally.duration.counts) == 0
 
 

@@ -10,7 +10,7 @@ import pytest
 from paceline.core.measures.traces import OPEN_LIMIT_TASKS, Traces
 from paceline.core.membership.identity import Identity
 from paceline.core.node import NodeCore
-from paceline.core.reports.status import status
+from paceline.core.reports.questions import QUESTIONS
 from paceline.core.settings import Settings
 from paceline_protocol.codec import encode_calls, encode_outcomes
 from paceline_protocol.messages import (
@@ -56,7 +56,7 @@ class Running:
             random=Random(1),
             now=0.0,
             durable_at_once=True,
-            status=status,
+            questions=QUESTIONS,
         )
         self.seen: list[object] = []  # everything that left
         self.traces: list[Trace] = []
@@ -149,7 +149,7 @@ def test_a_leader_adds_what_another_node_saw_to_what_it_saw_itself() -> None:
     running.tell("b", PeerHello("b:1", "test", 0, "", 0, (), True))
     running.now += 1.0
     running.turn()  # the leader's first Beat to it
-    term = running.node.term()
+    term = running.node.role.term()
     running.tell("b", Enrol(term, (1 << 32) + 1, 1 << 32, 1 << 32, 1, (TASK,), ()))
     running.submit(1, {"trace": 1})
     submitted_s = running.now

@@ -207,7 +207,7 @@ def test_a_removed_voter_is_replaced_first_and_is_not_taken_in_again() -> None:
     story.run("join d\nadvance 2")
     assert "done" in ask(story, "a", AdminOp.PROMOTE, "b")
     assert "b" in voters(story)
-    assert node(story, "a").elections_won == 1
+    assert node(story, "a").role.elections_won == 1
 
 
 def test_a_leader_that_is_to_be_removed_hands_over_and_the_next_one_removes_it() -> None:

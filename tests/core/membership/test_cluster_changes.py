@@ -30,7 +30,7 @@ def test_a_dead_voter_that_comes_back_is_a_worker_and_disturbs_nobody() -> None:
     story.run("cut c\nadvance 6\njoin c\nadvance 5")
     assert voters(story) == "abd"
     assert node(story, "a").leader is not None
-    assert node(story, "a").elections_won == 1
+    assert node(story, "a").role.elections_won == 1
     assert node(story, "c").consensus.is_removed
 
 
@@ -66,7 +66,7 @@ def test_no_vote_is_taken_away_while_the_others_need_one_that_died_a_moment_ago(
     story.run(f"cut {dead}\nclient k hello a")
     node(story, "a").on_client(b"k", Admin(1, op, argument), story._now)
     story.run("advance 1")
-    assert dead in node(story, "a").keeper._heard_nodes(leader_of(story), story._now)  # it is not missed yet
+    assert dead in node(story, "a").role.keeper._heard_nodes(leader_of(story), story._now)  # it is not missed yet
     assert voters(story) == "abc"
     story.run("advance 1\nworker a w ready add")
     assert "accepted 1" in story.run("client k submit 1")
@@ -77,7 +77,7 @@ def test_what_is_asked_of_a_leader_before_it_has_heard_every_voter_waits_until_i
     story.run("cut a\nuntil b leads\njoin a\nclient k hello b")
     leader = node(story, "b").leader
     assert leader is not None
-    assert "a" not in node(story, "b").keeper._heard_nodes(leader, story._now)
+    assert "a" not in node(story, "b").role.keeper._heard_nodes(leader, story._now)
     node(story, "b").on_client(b"k", Admin(1, AdminOp.REMOVE, "c"), story._now)
     story.run("advance 1")
     assert voters(story, "b") == "ab"

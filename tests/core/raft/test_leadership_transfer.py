@@ -1,4 +1,4 @@
-"""A leader makes way for a voter of its choice (Ongaro's thesis, 3.10)."""
+"""A leader transfers the leadership to a voter of its choice (Ongaro's thesis, 3.10)."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_nobody_but_another_voter_can_take_over(to: str) -> None:
     assert not world.transfer_leadership(leader, to)
 
 
-def test_only_a_leader_can_make_way() -> None:
+def test_only_a_leader_can_transfer_the_leadership() -> None:
     world, _ = elected()
     assert not world.transfer_leadership(world.nodes["b"], "c")
 

@@ -17,8 +17,9 @@ from paceline.core.measures.tally import Tally
 from paceline.core.reports.metrics import metrics
 from paceline.core.scheduling.dispatch import Dispatcher
 from paceline.core.scheduling.lanes import STALE_SKIPPED
-from paceline.core.state.task import Event
-from paceline_protocol.messages import Append
+from paceline.core.scheduling.live_tasks import LiveTasks
+from paceline.core.state.task import State
+from paceline_protocol.messages import Append, TaskEnd
 from paceline_protocol.payload import pack_value, unpack_value
 
 SCENARIOS = sorted((Path(__file__).parents[2] / "scenarios" / "node").glob("*.txt"))
@@ -31,6 +32,14 @@ def told(story: NodeScenario, node_id: str) -> dict[str, Any]:
     return body
 
 
+def ran(body: dict[str, Any]) -> dict[str, Any]:
+    """Per task name: how its attempts ended, and for how many microseconds they ran."""
+    return {
+        name: ({end: count for end, count in row["ended"].items() if count}, row["run_us"])
+        for name, row in body["by_name"].items()
+    }
+
+
 def test_every_task_is_counted_once_in_the_sum_over_all_nodes() -> None:
     story = NodeScenario()
     story.run(THREE + "client c submit 1 2\nadvance 0.1\nworker a w done 1\nworker b v done 2=failed\nadvance 0.1")
@@ -38,8 +47,8 @@ def test_every_task_is_counted_once_in_the_sum_over_all_nodes() -> None:
     assert [body["submitted"] for body in bodies] == [2, 0, 0]
     assert [body["accepted"] for body in bodies] == [2, 0, 0]
     assert bodies[0]["finished"] == {"succeeded": 1, "failed": 1, "cancelled": 0, "lost": 0}
-    assert bodies[0]["by_name"] == {"add": [1, 0, 0, 1_000]}
-    assert bodies[1]["by_name"] == {"add": [0, 1, 0, 1_000]}
+    assert ran(bodies[0]) == {"add": ({"succeeded": 1}, 1_000)}
+    assert ran(bodies[1]) == {"add": ({"failed": 1}, 1_000)}
     assert sum(bodies[0]["queue_wait"]["counts"]) == 2
     # Each was given out at once, came back 0.1 s later, and says that it ran for 1 ms.
     assert sum(bodies[0]["dispatch_latency"]["counts"]) == 2
@@ -86,43 +95,39 @@ def test_an_attempt_lost_with_its_worker_is_redelivered_and_counted_by_name() ->
     )
     body = told(story, "a")
     assert body["redelivered"] == 1
-    assert body["by_name"] == {"add": [0, 0, 1, 0]}
+    assert ran(body) == {"add": ({"lost": 1}, 0)}
     assert sum(body["queue_wait"]["counts"]) == 1, "a second attempt has not waited since the task arrived"
 
 
-def waits(dispatcher: Dispatcher) -> tuple[int, int]:
+def waits(live: LiveTasks) -> tuple[int, int]:
     """How often a task left the queue for the first time, and after how many microseconds in all."""
-    told = dispatcher.tally.queue_wait.as_dict()
+    told = live.tally.queue_wait.as_dict()
     return sum(told["counts"]), told["sum_us"]
 
 
 def test_the_wait_of_a_task_that_a_node_gave_back_is_counted_once() -> None:
-    dispatcher = Dispatcher()
-    dispatcher.enrol("a", 1, ["add"])
+    live = LiveTasks()
+    dispatcher = Dispatcher(live)
+    live.enrol("a", 1, ["add"])
     task = make(0)
-    dispatcher.now = 1.0
-    dispatcher.admit(task)
-    dispatcher.now = 3.0
-    dispatcher.dispatch()
-    dispatcher.give_back(task)
-    dispatcher.now = 9.0
-    assert dispatcher.dispatch()
-    assert waits(dispatcher) == (1, 2_000_000)
+    live.admit(task, 1.0)
+    dispatcher.dispatch(3.0)
+    live.give_back(task, 3.0)
+    assert dispatcher.dispatch(9.0).by_node
+    assert waits(live) == (1, 2_000_000)
 
 
 def test_a_task_that_was_at_its_node_when_the_leader_came_waits_from_when_it_comes_back() -> None:
-    dispatcher = Dispatcher()
-    dispatcher.now = 1.0
+    live = LiveTasks()
+    dispatcher = Dispatcher(live)
     task = make(0)
-    dispatcher.recover(task)
-    dispatcher.enrol("a", 1, ["add"])
-    dispatcher.adopt(task, "a", 1)
-    dispatcher.settle()
-    dispatcher.now = 3_600.0
-    assert dispatcher.lost_attempt(task, 5)
-    dispatcher.now = 3_601.0
-    assert dispatcher.dispatch()
-    assert waits(dispatcher) == (1, 1_000_000)
+    live.recover(task, 0, 1.0)
+    live.enrol("a", 1, ["add"])
+    live.adopt(task, "a", 1, 1)
+    live.settle()
+    assert live.lose_attempt(task, 5, 3_600.0)
+    assert dispatcher.dispatch(3_601.0).by_node
+    assert waits(live) == (1, 1_000_000)
 
 
 def test_a_node_that_is_gone_takes_its_series_with_it() -> None:
@@ -156,7 +161,7 @@ def test_a_node_that_has_just_gone_silent_is_still_listed_to_be_scraped_and_foun
     story = NodeScenario()
     story.run("start abc expect=3")
     for each in "abc":
-        node(story, each).directory.own_metrics_address = f"{each}:9077"
+        node(story, each).peering.directory.own_metrics_address = f"{each}:9077"
     story.run("until a leads\nadvance 5\nstop c\nadvance 10")
     assert [row[:3] for row in told(story, "a")["targets"]] == [[each, each, f"{each}:9077"] for each in "abc"]
     story.run("advance 60")
@@ -178,37 +183,35 @@ def test_what_is_told_costs_the_same_however_many_tasks_wait() -> None:
     core = node(story, "a")
     assert core.leader is not None
     core.leader.tasks.live = Uncounted(core.leader.tasks.live)
-    core.table.tasks = Uncounted(core.table.tasks)
+    core.table._tasks.by_id = Uncounted(core.table.tasks)
     assert sum(told(story, "a")["leading"]["waiting"].values()) == 3
 
 
 def test_looking_for_the_oldest_skips_what_ended_while_it_waited_and_no_more_than_so_many_at_a_time() -> None:
-    dispatcher = Dispatcher()
-    dispatcher.now = 1.0
-    ended = admit(dispatcher, STALE_SKIPPED + 10)
-    dispatcher.now = 2.0
-    last = make(STALE_SKIPPED + 10)
-    dispatcher.admit(last)
+    live = LiveTasks()
+    ended = admit(live, STALE_SKIPPED + 10, now=1.0)
+    live.admit(make(STALE_SKIPPED + 10), 2.0)
     for task in ended:
-        task.move(Event.CANCEL)  # as a late outcome would, with no sweep yet
-    assert dispatcher.ready.oldest_arrived_at() == 1.0
-    assert dispatcher.ready.oldest_arrived_at() == 2.0
+        task.state = State.CANCELLED  # as a late outcome would, with no sweep yet
+    assert live.oldest_arrived_at() == 1.0
+    assert live.oldest_arrived_at() == 2.0
 
 
 def test_what_waits_is_counted_through_every_way_that_leads_out_of_the_queue() -> None:
-    dispatcher = Dispatcher()
-    dispatcher.enrol("a", 1, ["add"])
-    tasks = admit(dispatcher, 4)
-    dispatcher.dispatch()
-    assert dispatcher.waiting[4] == 2
-    dispatcher.give_back(tasks[0])
-    assert dispatcher.waiting[4] == 3
-    dispatcher.finish(tasks[3].id, Event.CANCEL)
-    dispatcher.finish(tasks[1].id, Event.SUCCEED)
-    assert dispatcher.waiting[4] == 2
-    dispatcher.dispatch()
-    dispatcher.recover(make(9))
-    assert sum(dispatcher.waiting) == 1
+    live = LiveTasks()
+    dispatcher = Dispatcher(live)
+    live.enrol("a", 1, ["add"])
+    tasks = admit(live, 4)
+    dispatcher.dispatch(0.0)
+    assert live.waiting_by_priority()[4] == 2
+    live.give_back(tasks[0], 0.0)
+    assert live.waiting_by_priority()[4] == 3
+    live.finish(tasks[3].id, TaskEnd.CANCELLED)
+    live.finish(tasks[1].id, TaskEnd.SUCCEEDED)
+    assert live.waiting_by_priority()[4] == 2
+    dispatcher.dispatch(0.0)
+    live.recover(make(9), 0, 0.0)
+    assert sum(live.waiting_by_priority()) == 1
 
 
 @source_only

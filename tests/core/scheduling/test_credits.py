@@ -17,7 +17,7 @@ def make(number: int) -> Task:
 
 
 def give(ledger: NodeLedger, number: int, cost_us: int) -> None:
-    ledger.take(make(number), cost_us)
+    ledger.put(make(number), cost_us)
     ledger.moved()
 
 
@@ -46,7 +46,7 @@ def test_what_is_left_to_short_tasks_goes_to_whoever_has_most_time_for_them() ->
             give(ledger, number, cost_us // 2)
     assert row.next(SPARE_TIME_US // 4) is second
     assert row.next(LONG_US) is None
-    second.drop(make(0).id)
+    second.take(second.held[make(0).id])
     assert row.next(LONG_US) is second
 
 
@@ -77,6 +77,6 @@ def test_the_first_of_the_row_is_the_one_that_a_search_finds(
         if action == 0:
             ledger.resize((ledger.slots + 1) % 4, NAMES)
         elif action < 3 and ledger.held:
-            ledger.drop(next(iter(ledger.held)))
+            ledger.take(next(iter(ledger.held.values())))
         else:
             give(ledger, number, cost_us)

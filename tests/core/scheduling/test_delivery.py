@@ -38,7 +38,7 @@ def led(*nodes: str, **limits: Any) -> tuple[Lead, ClientSession]:
 
 def sent(lead: Lead) -> dict[str, list[int]]:
     """What went to nodes since the last time, by node, without a new round of dispatch."""
-    messages, lead.leader.to_nodes = lead.leader.to_nodes, []
+    messages, lead.leader.nodes.outbox = lead.leader.nodes.outbox, []
     given: dict[str, list[int]] = {}
     for node_id, message in messages:
         if isinstance(message, Dispatch):
@@ -63,13 +63,13 @@ def test_a_task_that_starts_once_goes_nowhere_before_its_start_is_committed() ->
     lead, session = led("a")
     lead.submit(session, 1, **ONCE)
     assert lead.dispatched() == {}
-    assert lead.task(1).state is State.STARTING
-    assert lead.leader.log_is_awaited
+    assert lead.task(1).state == State.STARTING
+    assert lead.leader.recording.is_awaited
     assert lead.kinds() == [EntryKind.ACCEPT, EntryKind.ATTEMPT]
     assert sent(lead) == {}
     lead.commit()
     assert sent(lead) == {"a": [1]}
-    assert lead.task(1).state is State.DISPATCHED
+    assert lead.task(1).state == State.DISPATCHED
 
 
 def test_its_result_waits_for_the_commit() -> None:
@@ -113,7 +113,7 @@ def test_a_node_that_goes_before_the_start_is_committed_costs_nothing() -> None:
     assert lead.task(1).node == "b"
     lead.commit()
     assert sent(lead) == {"b": [1]}
-    assert lead.task(1).state is State.DISPATCHED
+    assert lead.task(1).state == State.DISPATCHED
 
 
 def test_an_account_that_does_not_hold_it_yet_leaves_its_place_alone() -> None:
@@ -121,7 +121,7 @@ def test_an_account_that_does_not_hold_it_yet_leaves_its_place_alone() -> None:
     lead.submit(session, 1, **ONCE)
     lead.dispatched()
     lead.enrol("a", {})
-    assert lead.task(1).state is State.STARTING
+    assert lead.task(1).state == State.STARTING
     lead.commit()
     assert sent(lead) == {"a": [1]}
 
@@ -140,9 +140,9 @@ def test_cancelled_before_its_start_is_committed_it_never_starts() -> None:
 
 def test_a_copy_of_an_answer_does_not_take_a_task_from_the_node_that_runs_it() -> None:
     lead, _ = started("a", "b")
-    lead.leader.on_revoked("a", Revoked(TERM, (tid(1),), ()))
+    lead.leader.nodes.on_revoked("a", Revoked(TERM, (tid(1),), ()), lead.now)
     assert lead.dispatched() == {}
-    assert lead.task(1).state is State.DISPATCHED
+    assert lead.task(1).state == State.DISPATCHED
 
 
 def next_leader(lead: Lead, *nodes: str, held: dict[int, int] | None = None) -> Lead:
@@ -158,7 +158,7 @@ def test_a_new_leader_never_starts_again_what_was_started() -> None:
     lead, _ = started("a", "b")
     after = next_leader(lead, "a", "b")
     session = after.client()
-    after.leader.wait(session, Wait(0, (tid(1),)), after.now)
+    after.leader.admission.wait(session, Wait(0, (tid(1),)), after.now)
     assert after.dispatched() == {}
     after.commit()
     assert after.results() == {1: TaskEnd.LOST}
@@ -201,7 +201,7 @@ def test_a_result_that_is_to_be_committed_is_not_told_before() -> None:
     assert lead.dispatched() == {"a": [(1, 1)]}
     lead.outcomes("a", 1, 1)
     assert lead.results() == {}
-    assert lead.leader.log_is_awaited
+    assert lead.leader.recording.is_awaited
     lead.commit()
     assert lead.results() == {1: TaskEnd.SUCCEEDED}
 
@@ -211,10 +211,10 @@ def test_whoever_asks_meanwhile_is_told_when_it_is_committed() -> None:
     lead.submit(session, 1, confirm=COMMITTED)
     lead.dispatched()
     lead.outcomes("a", 1, 1)
-    lead.leader.close_session(session.key)
+    lead.leader.sessions.close(session.key)
     again, third = lead.client(b"d"), lead.client(b"e")
     lead.submit(again, 1, confirm=COMMITTED)
-    lead.leader.wait(third, Wait(0, (tid(1),)), lead.now)
+    lead.leader.admission.wait(third, Wait(0, (tid(1),)), lead.now)
     lead.cancel(third, 1)
     assert lead.cancel_states() == {}
     assert lead.results() == {}
@@ -237,7 +237,7 @@ def test_a_task_without_durability_leaves_nothing_in_the_log() -> None:
     assert lead.results() == {1: TaskEnd.SUCCEEDED}
     lead.commit()
     assert lead.entries == []
-    assert lead.leader.nodes["a"].outcome_seq == 2
+    assert lead.leader.nodes.by_id["a"].outcome_seq == 2
     assert session.open_tasks == 0
 
 
@@ -270,7 +270,7 @@ def test_an_outcome_that_nobody_waits_for_any_more_is_acknowledged() -> None:
     after = next_leader(lead, "a", held={1: 1})
     after.outcomes("a", 1, 1)
     after.commit()
-    assert after.leader.nodes["a"].outcome_seq == 1
+    assert after.leader.nodes.by_id["a"].outcome_seq == 1
 
 
 def test_it_counts_toward_the_limits_and_can_be_cancelled() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from paceline.core.scheduling.credits import NodeLedger
 from paceline.core.scheduling.lanes import Lane, Lanes
-from paceline.core.state.task import Event, Task
+from paceline.core.state.task import State, Task
 
 
 def task(age: int, name: str = "add", priority: int = 4) -> Task:
@@ -23,7 +23,7 @@ def ages(lane: Lane) -> list[int]:
     left = []
     while (head := lane.head()) is not None:
         left.append(head.age)
-        lane.pop()
+        lane.pop(head)
     return left
 
 
@@ -31,7 +31,7 @@ def test_higher_priority_leaves_first_then_age() -> None:
     queues = Lanes()
     queues.serve(nodes(a="add"))
     for age, priority in enumerate([4, 0, 9, 4, 9]):
-        queues.push(task(age, priority=priority))
+        queues.put(task(age, priority=priority))
     (lane,) = queues.served
     assert ages(lane) == [2, 4, 0, 3, 1]
 
@@ -40,9 +40,9 @@ def test_a_task_that_is_put_back_leaves_before_those_that_came_later() -> None:
     queues = Lanes()
     queues.serve(nodes(a="add"))
     for age in (3, 4):
-        queues.push(task(age))
+        queues.put(task(age))
     for age in (1, 2, 0):
-        queues.push_front(task(age))
+        queues.put(task(age))
     (lane,) = queues.served
     assert ages(lane) == [0, 1, 2, 3, 4]
 
@@ -52,9 +52,11 @@ def test_a_task_that_ended_while_it_waited_is_skipped() -> None:
     queues.serve(nodes(a="add"))
     waiting = [task(age) for age in range(4)]
     for each in waiting:
-        queues.push(each)
-    waiting[0].move(Event.CANCEL)
-    waiting[2].move(Event.SUCCEED)
+        queues.put(each)
+    queues.take(waiting[0])
+    waiting[0].state = State.CANCELLED
+    queues.take(waiting[2])
+    waiting[2].state = State.SUCCEEDED
     (lane,) = queues.served
     assert ages(lane) == [1, 3]
 
@@ -63,7 +65,7 @@ def test_names_that_the_same_nodes_run_share_a_lane() -> None:
     queues = Lanes()
     queues.serve(nodes(a="add sub gpu", b="add sub"))
     for age, name in enumerate(["add", "gpu", "sub"]):
-        queues.push(task(age, name))
+        queues.put(task(age, name))
     assert [(lane.nodes, ages(lane)) for lane in queues.served] == [
         (frozenset({"a", "b"}), [0, 2]),
         (frozenset({"a"}), [1]),
@@ -72,7 +74,7 @@ def test_names_that_the_same_nodes_run_share_a_lane() -> None:
 
 def test_a_name_that_no_node_runs_waits_in_no_lane_of_a_node_until_one_comes() -> None:
     queues = Lanes()
-    queues.push(task(0, "new"))
+    queues.put(task(0, "new"))
     assert queues.served == []
     assert queues.served_by("new") == frozenset()
     queues.serve(nodes(a="new"))
@@ -84,7 +86,7 @@ def test_when_other_nodes_run_the_same_names_their_tasks_stay_where_they_are() -
     queues = Lanes()
     queues.serve(nodes(a="add sub"))
     for age, name in enumerate(["add", "sub", "add"]):
-        queues.push(task(age, name))
+        queues.put(task(age, name))
     (lane,) = queues.served
     queues.serve(nodes(a="add sub", b="add sub"))
     assert queues.served == [lane]
@@ -100,7 +102,7 @@ def test_when_a_node_comes_that_runs_some_names_of_a_lane_they_part_and_keep_the
     queues = Lanes()
     queues.serve(nodes(a="add sub"))
     for age in range(6):
-        queues.push(task(age, "add" if age % 2 else "sub", priority=4 + age // 4))
+        queues.put(task(age, "add" if age % 2 else "sub", priority=4 + age // 4))
     queues.serve(nodes(a="add sub", b="sub"))
     assert {lane.nodes: ages(lane) for lane in queues.served} == {
         frozenset({"a"}): [5, 1, 3],
@@ -113,11 +115,11 @@ def test_a_lane_that_is_empty_when_the_nodes_change_is_forgotten() -> None:
     queues = Lanes()
     for age, known in enumerate(["add", "sub", "mul"]):
         queues.serve(nodes(a=known))
-        queues.push(task(age, known))
+        queues.put(task(age, known))
         ages(queues.served[0])
     queues.serve(nodes(a="add sub mul"))
     assert queues.served == []
     for age, known in enumerate(["add", "sub", "mul"]):
-        queues.push(task(age, known))
+        queues.put(task(age, known))
     (lane,) = queues.served
     assert ages(lane) == [0, 1, 2]

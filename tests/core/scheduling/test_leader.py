@@ -8,8 +8,9 @@ import pytest
 
 from core.takeovers import taken_over
 from paceline.core.clients.sessions import ClientSession
-from paceline.core.scheduling.leader import RELEASE_TASKS, Leader
+from paceline.core.scheduling.leader import Leader
 from paceline.core.scheduling.nodes import BEAT_UNCHANGED_S
+from paceline.core.scheduling.releases import RELEASE_TASKS
 from paceline.core.settings import Settings
 from paceline.core.state.table import TaskTable
 from paceline.core.state.task import State, Task
@@ -74,33 +75,33 @@ class Lead:
         while self.now < until:
             self.now += 0.5
             for node_id in heard:
-                self.leader.on_node_beat(node_id, NodeBeat(TERM, 0, 1, 0, 0), self.now)
+                self.leader.nodes.on_beat(node_id, NodeBeat(TERM, 0, 1, 0, 0), self.now)
             gone += self.leader.tick(self.now, [])
         return gone
 
     def client(self, key: bytes = b"c") -> ClientSession:
-        self.leader.open_session(key, self.now)
-        return self.leader.sessions[key]
+        self.leader.sessions.open(key, self.now)
+        return self.leader.sessions.by_key[key]
 
     def submit(self, session: ClientSession, *numbers: int, seq: int = 1, name: str = "add", **options: int) -> None:
         calls = [(tid(number), name, 4, b"", options or None) for number in numbers]
-        self.leader.submit(session, Submit(seq, 0, encode_calls(calls)), self.now)
+        self.leader.admission.submit(session, Submit(seq, 0, encode_calls(calls)), self.now)
         self.leader.log(self.now)
 
     def enrol(self, node_id: str, held: dict[int, int] | None = None, *, slots: int = 1, dispatch_seq: int = 0) -> None:
         """The node's next account."""
-        if node_id not in self.leader.nodes:
-            self.leader.beat([node_id], self.now)
+        if node_id not in self.leader.nodes.by_id:
+            self.leader.nodes.beat([node_id], self.now)
         version = self.versions[node_id] = self.versions.get(node_id, 0) + 1
         items = tuple((tid(number), attempt) for number, attempt in (held or {}).items())
-        self.leader.on_enrol(node_id, Enrol(TERM, version, dispatch_seq, 0, slots, ("add",), items), self.now)
+        self.leader.nodes.on_enrol(node_id, Enrol(TERM, version, dispatch_seq, 0, slots, ("add",), items), self.now)
 
     def dispatched(self) -> dict[str, list[tuple[int, int]]]:
         """One round of dispatch: (task, attempt) by node."""
-        self.leader.to_nodes.clear()
-        self.leader.dispatch()
+        self.leader.nodes.outbox.clear()
+        self.leader.dispatch(self.now)
         given: dict[str, list[tuple[int, int]]] = {}
-        for node_id, message in self.leader.to_nodes:
+        for node_id, message in self.leader.nodes.outbox:
             assert isinstance(message, Dispatch)
             given.setdefault(node_id, []).extend((int.from_bytes(each[0], "big"), each[1]) for each in message.tasks)
         return given
@@ -109,7 +110,7 @@ class Lead:
         self, node_id: str, seq: int, *numbers: int, end: TaskEnd = TaskEnd.SUCCEEDED, attempt: int = 1
     ) -> None:
         items = [(tid(number), attempt, int(end), b"killed" if end is TaskEnd.LOST else b"", 500) for number in numbers]
-        self.leader.on_outcomes(node_id, TERM, seq, items, self.now)
+        self.leader.nodes.on_outcomes(node_id, TERM, seq, items, self.now)
 
     def updates(self) -> list[Update]:
         return [update for _, update in self.leader.take_updates(self.now)]
@@ -121,10 +122,10 @@ class Lead:
         return {int.from_bytes(task_id, "big"): why for update in self.updates() for task_id, why, _ in update.refused}
 
     def cancel(self, session: ClientSession, *numbers: int) -> None:
-        self.leader.cancel(session, Cancel(1, tuple(tid(number) for number in numbers)))
+        self.leader.cancel(session, Cancel(1, tuple(tid(number) for number in numbers)), self.now)
 
     def cancel_states(self) -> dict[int, int]:
-        replies, self.leader.to_clients = self.leader.to_clients, []
+        replies, self.leader.cancelling.replies = self.leader.cancelling.replies, []
         return {int.from_bytes(task_id, "big"): state for _, reply in replies for task_id, state in reply.states}
 
     def task(self, number: int) -> Task:
@@ -166,7 +167,7 @@ def test_accepted_is_said_only_once_the_entry_is_committed() -> None:
 def test_the_accept_entry_holds_the_clients_own_bytes_if_all_are_new() -> None:
     lead = Lead()
     calls = encode_calls([(tid(1), "add", 4, b"x", None)])
-    lead.leader.submit(lead.client(), Submit(1, 0, calls), 0.0)
+    lead.leader.admission.submit(lead.client(), Submit(1, 0, calls), 0.0)
     lead.leader.log(0.0)
     assert lead.entries[0][1] is calls
 
@@ -195,7 +196,7 @@ def test_copies_are_accepted_when_their_originals_are() -> None:
 def test_malformed_calls_admit_nothing() -> None:
     lead = Lead()
     with pytest.raises(ProtocolError):
-        lead.leader.submit(lead.client(), Submit(1, 0, b"\xc1"), 0.0)
+        lead.leader.admission.submit(lead.client(), Submit(1, 0, b"\xc1"), 0.0)
     assert (lead.leader.tasks.live, lead.entries) == ({}, [])
 
 
@@ -219,7 +220,7 @@ def test_a_name_that_no_node_knows_is_refused_once_the_nodes_have_given_their_ac
 
 def test_nothing_is_accepted_before_enough_voters_stand() -> None:
     lead = Lead(expect=3)
-    lead.leader.missing_voters = 2
+    lead.leader.admission.missing_voters = 2
     lead.submit(lead.client(), 1)
     assert lead.refusals() == {1: Refusal.NOT_READY}
     assert lead.entries == []
@@ -230,7 +231,7 @@ def test_a_task_that_was_released_is_not_run_again() -> None:
     lead.outcomes("a", 1, 1)
     lead.commit()
     assert lead.results() == {1: TaskEnd.SUCCEEDED}
-    lead.leader.acknowledge(session, 99, lead.now)
+    lead.leader.admission.acknowledge(session, 99, lead.now)
     lead.leader.log(lead.now + 1)
     lead.commit()
     assert lead.table.results == {}
@@ -254,7 +255,7 @@ def test_a_result_reaches_the_submitter_before_its_outcome_commits_and_is_record
 
 def test_a_node_may_forget_outcomes_only_once_they_are_committed() -> None:
     lead, _ = running(1)
-    state = lead.leader.nodes["a"]
+    state = lead.leader.nodes.by_id["a"]
     lead.outcomes("a", 1, 1)
     assert state.outcome_seq == 0
     lead.commit()
@@ -269,10 +270,10 @@ def test_a_copy_of_an_outcome_counts_as_recorded_only_once_the_first_one_is() ->
     lead.committed, applied = 3, lead.committed  # the ATTEMPT entry is committed, the end is not
     lead.leader.applied(2, lead.now)
     lead.outcomes("b", 1, 1)
-    assert lead.leader.nodes["b"].outcome_seq == 0
+    assert lead.leader.nodes.by_id["b"].outcome_seq == 0
     lead.committed = applied
     lead.commit()
-    assert lead.leader.nodes["b"].outcome_seq == 1
+    assert lead.leader.nodes.by_id["b"].outcome_seq == 1
 
 
 def test_outcomes_behind_a_gap_are_not_taken_until_it_is_closed() -> None:
@@ -287,7 +288,7 @@ def test_outcomes_behind_a_gap_are_not_taken_until_it_is_closed() -> None:
 def test_a_late_outcome_of_a_task_that_waits_again_is_as_good_as_any() -> None:
     lead, _ = running(1)
     lead.outcomes("a", 1, 1, end=TaskEnd.LOST)
-    assert lead.task(1).state is State.READY
+    assert lead.task(1).state == State.READY
     lead.outcomes("a", 2, 1)
     assert lead.results() == {1: TaskEnd.SUCCEEDED}
     assert lead.dispatched() == {}
@@ -298,7 +299,7 @@ def test_a_task_that_ended_and_is_not_recorded_yet_is_known_to_whoever_asks() ->
     lead.outcomes("a", 1, 1)
     other = lead.client(b"d")
     lead.updates()
-    lead.leader.wait(other, Wait(0, (tid(1),)), lead.now)
+    lead.leader.admission.wait(other, Wait(0, (tid(1),)), lead.now)
     assert lead.results() == {1: TaskEnd.SUCCEEDED}
     lead.submit(other, 1)
     assert lead.results() == {1: TaskEnd.SUCCEEDED}
@@ -312,18 +313,18 @@ def test_ends_that_no_node_can_report_are_refused_and_change_nothing(ends: tuple
     lead, _ = running(1, 2)
     items = [(tid(number), 1, int(end), b"", 0) for number, end in enumerate(ends, 1)]
     with pytest.raises(RemoteProtocolError):
-        lead.leader.on_outcomes("a", TERM, 1, items, lead.now)
+        lead.leader.nodes.on_outcomes("a", TERM, 1, items, lead.now)
     assert len(lead.leader.tasks.live) == 2
-    assert lead.leader.nodes["a"].outcome_seen == 0
+    assert lead.leader.nodes.by_id["a"].outcome_seen == 0
 
 
 def test_only_tasks_that_ran_teach_how_long_they_take() -> None:
     lead = Lead()
     session = lead.client()
-    before = lead.leader.tasks.durations.cost_us("add")
+    before = lead.leader.dispatcher.durations.cost_us("add")
     lead.submit(session, 1)
     lead.cancel(session, 1)
-    assert lead.leader.tasks.durations.cost_us("add") == before
+    assert lead.leader.dispatcher.durations.cost_us("add") == before
 
 
 # --- lost attempts
@@ -399,10 +400,10 @@ def test_a_node_that_comes_back_in_the_same_term_goes_on_where_its_numbers_were(
     assert lead.pass_time(3.0) == ["a"]
     lead.enrol("a", {1: 1, 2: 1}, slots=2, dispatch_seq=1)
     lead.commit()
-    assert lead.leader.nodes["a"].outcome_seq == 1
+    assert lead.leader.nodes.by_id["a"].outcome_seq == 1
     lead.outcomes("a", 2, 2)
     assert 2 in lead.results()
-    assert lead.leader.nodes["a"].dispatch_seq == 1
+    assert lead.leader.nodes.by_id["a"].dispatch_seq == 1
 
 
 # --- accounts
@@ -417,7 +418,7 @@ def test_a_dispatch_that_never_arrived_is_sent_again_with_the_same_attempt() -> 
 def test_a_dispatch_that_an_account_could_not_know_of_is_left_alone() -> None:
     lead, _ = running(1)
     lead.enrol("a", {}, slots=1, dispatch_seq=0)
-    assert lead.task(1).state is State.DISPATCHED
+    assert lead.task(1).state == State.DISPATCHED
 
 
 def test_an_old_account_that_comes_late_is_ignored() -> None:
@@ -431,7 +432,7 @@ def test_an_old_account_that_comes_late_is_ignored() -> None:
 def test_a_node_that_holds_a_later_attempt_keeps_the_task() -> None:
     lead, _ = running(1)
     lead.enrol("a", {1: 2}, dispatch_seq=1)
-    assert lead.task(1).state is State.DISPATCHED
+    assert lead.task(1).state == State.DISPATCHED
 
 
 def recovering(*numbers: int) -> Lead:
@@ -465,7 +466,7 @@ def test_how_long_a_task_took_that_an_earlier_leader_gave_to_its_node_is_not_mea
     lead = recovering(1, 2)
     lead.enrol("a", {1: 1}, slots=2)
     lead.leader.tick(0.1, ["a"])
-    lead.now = lead.leader.tasks.now = 0.1
+    lead.now = 0.1
     assert lead.dispatched() == {"a": [(2, 1)]}
     lead.outcomes("a", 1, 1)
     lead.outcomes("a", 2, 2)
@@ -477,7 +478,7 @@ def test_an_adopted_task_that_the_next_account_does_not_name_is_run_again() -> N
     lead = recovering(1)
     lead.enrol("a", {1: 1})
     lead.enrol("a", {})
-    assert lead.task(1).state is State.READY
+    assert lead.task(1).state == State.READY
 
 
 def test_an_adopted_earlier_attempt_is_not_taken_for_missing() -> None:
@@ -486,7 +487,7 @@ def test_an_adopted_earlier_attempt_is_not_taken_for_missing() -> None:
     lead = Lead(lead.table, settled=False)
     lead.enrol("a", {1: 1})
     lead.enrol("a", {1: 1})
-    assert lead.task(1).state is State.DISPATCHED
+    assert lead.task(1).state == State.DISPATCHED
 
 
 # --- cancelling
@@ -500,12 +501,12 @@ def test_a_waiting_task_is_cancelled_and_whoever_asks_hears_it_once_that_is_comm
     lead.cancel(other, 1)
     assert lead.cancel_states() == {9: CancelState.UNKNOWN}
     assert lead.results() == {}
-    assert lead.leader.log_is_awaited
+    assert lead.leader.recording.is_awaited
     lead.commit()
-    assert [key for key, _ in lead.leader.to_clients] == [b"c", b"d"]
+    assert [key for key, _ in lead.leader.cancelling.replies] == [b"c", b"d"]
     assert lead.cancel_states() == {1: CancelState.CANCELLED}
     assert lead.results() == {1: TaskEnd.CANCELLED}
-    assert lead.table.totals["duplicates"] == 0
+    assert lead.table.totals.duplicates == 0
 
 
 @pytest.mark.parametrize("held", [True, False])
@@ -518,11 +519,11 @@ def test_what_an_earlier_leader_may_have_dispatched_is_cancelled_once_the_nodes_
     assert after.cancel_states() == {}
     after.enrol("a", {1: 1} if held else {})
     after.leader.tick(after.now, ["a"])
-    after.leader.to_nodes.clear()
-    after.leader.beat(["a"], after.now)
+    after.leader.nodes.outbox.clear()
+    after.leader.nodes.beat(["a"], after.now)
     if held:
-        assert after.leader.to_nodes[-1] == ("a", Revoke(TERM, (tid(1),)))
-        after.leader.on_revoked("a", Revoked(TERM, (), (tid(1),)))
+        assert after.leader.nodes.outbox[-1] == ("a", Revoke(TERM, (tid(1),)))
+        after.leader.nodes.on_revoked("a", Revoked(TERM, (), (tid(1),)), after.now)
         assert after.cancel_states() == {1: CancelState.RUNNING}
     else:
         after.commit()
@@ -532,16 +533,16 @@ def test_what_an_earlier_leader_may_have_dispatched_is_cancelled_once_the_nodes_
 
 def test_tasks_at_a_node_are_asked_back_together_and_its_answer_decides() -> None:
     lead, session = running(1, 2)
-    lead.leader.to_nodes.clear()
+    lead.leader.nodes.outbox.clear()
     lead.cancel(session, 1, 2)
-    assert lead.leader.to_nodes == [("a", Revoke(TERM, (tid(1), tid(2))))]
+    assert lead.leader.nodes.outbox == [("a", Revoke(TERM, (tid(1), tid(2))))]
     assert lead.cancel_states() == {}
-    lead.leader.on_revoked("a", Revoked(TERM, given_back=(tid(2),), kept=(tid(1),)))
+    lead.leader.nodes.on_revoked("a", Revoked(TERM, given_back=(tid(2),), kept=(tid(1),)), lead.now)
     assert lead.cancel_states() == {1: CancelState.RUNNING}
     lead.commit()
     assert lead.cancel_states() == {2: CancelState.CANCELLED}
     assert lead.results() == {2: TaskEnd.CANCELLED}
-    assert lead.task(1).state is State.DISPATCHED
+    assert lead.task(1).state == State.DISPATCHED
 
 
 def test_a_task_that_ends_while_it_is_asked_back_has_finished() -> None:
@@ -549,7 +550,7 @@ def test_a_task_that_ends_while_it_is_asked_back_has_finished() -> None:
     lead.cancel(session, 1)
     lead.outcomes("a", 1, 1)
     assert lead.cancel_states() == {1: CancelState.FINISHED}
-    lead.leader.on_revoked("a", Revoked(TERM, (), (tid(1),)))
+    lead.leader.nodes.on_revoked("a", Revoked(TERM, (), (tid(1),)), lead.now)
     assert lead.cancel_states() == {}
 
 
@@ -561,31 +562,31 @@ def test_a_task_that_comes_back_while_it_is_asked_back_goes_to_no_other_node() -
     lead.commit()
     assert lead.cancel_states() == {1: CancelState.CANCELLED}
     assert lead.dispatched() == {}
-    lead.leader.on_revoked("a", Revoked(TERM, (tid(1),), ()))
+    lead.leader.nodes.on_revoked("a", Revoked(TERM, (tid(1),), ()), lead.now)
     assert lead.cancel_states() == {}
 
 
 def test_what_was_asked_back_is_asked_for_with_each_beat_until_it_is_answered() -> None:
     lead, session = running(1)
     lead.cancel(session, 1)
-    lead.leader.to_nodes.clear()
-    lead.leader.beat(["a"], lead.now)
-    assert lead.leader.to_nodes[-1] == ("a", Revoke(TERM, (tid(1),)))
-    lead.leader.on_revoked("a", Revoked(TERM, (), (tid(1),)))
-    lead.leader.to_nodes.clear()
-    lead.leader.beat(["a"], lead.now)
-    assert lead.leader.to_nodes == []
+    lead.leader.nodes.outbox.clear()
+    lead.leader.nodes.beat(["a"], lead.now)
+    assert lead.leader.nodes.outbox[-1] == ("a", Revoke(TERM, (tid(1),)))
+    lead.leader.nodes.on_revoked("a", Revoked(TERM, (), (tid(1),)), lead.now)
+    lead.leader.nodes.outbox.clear()
+    lead.leader.nodes.beat(["a"], lead.now)
+    assert lead.leader.nodes.outbox == []
 
 
 def test_a_node_of_which_nothing_is_new_is_told_so_less_often() -> None:
     lead, _ = running(1)
     leader, beats = lead.leader, []
     for turn in range(1, 9):
-        leader.to_nodes.clear()
-        leader.beat(["a"], lead.now + turn * BEAT_UNCHANGED_S / 4)
-        beats += [turn for _, message in leader.to_nodes if isinstance(message, Beat)]
+        leader.nodes.outbox.clear()
+        leader.nodes.beat(["a"], lead.now + turn * BEAT_UNCHANGED_S / 4)
+        beats += [turn for _, message in leader.nodes.outbox if isinstance(message, Beat)]
         if turn == 6:
-            leader.nodes["a"].outcome_seq += 1
+            leader.nodes.by_id["a"].outcome_seq += 1
     assert beats == [1, 5, 7]  # the first has the Dispatch that it was sent
 
 
@@ -600,8 +601,8 @@ def test_an_account_answers_for_a_give_back_that_was_lost() -> None:
 
 def test_a_give_back_of_another_term_is_ignored() -> None:
     lead, _ = running(1)
-    lead.leader.on_revoked("a", Revoked(TERM - 1, (tid(1),), ()))
-    assert lead.task(1).state is State.DISPATCHED
+    lead.leader.nodes.on_revoked("a", Revoked(TERM - 1, (tid(1),), ()), lead.now)
+    assert lead.task(1).state == State.DISPATCHED
 
 
 # --- sessions
@@ -609,12 +610,12 @@ def test_a_give_back_of_another_term_is_ignored() -> None:
 
 def test_a_client_that_comes_back_gets_results_that_came_meanwhile_and_those_still_to_come() -> None:
     lead, _ = running(1, 2)
-    lead.leader.close_session(b"c")
+    lead.leader.sessions.close(b"c")
     lead.outcomes("a", 1, 1)
     lead.commit()
     assert lead.updates() == []
     again = lead.client(b"d")
-    lead.leader.wait(again, Wait(0, (tid(1), tid(2), tid(9))), lead.now)
+    lead.leader.admission.wait(again, Wait(0, (tid(1), tid(2), tid(9))), lead.now)
     (update,) = lead.updates()
     assert [result[0] for result in update.results] == [tid(1)]
     assert [(refused[0], refused[1]) for refused in update.refused] == [(tid(9), Refusal.UNKNOWN_ID)]
@@ -626,7 +627,7 @@ def test_a_client_that_comes_back_gets_results_that_came_meanwhile_and_those_sti
 def test_a_closed_session_does_not_stand_in_the_way_of_the_next_one_on_its_connection() -> None:
     lead = Lead()
     lead.submit(lead.client(), 1)
-    lead.leader.close_session(b"c")
+    lead.leader.sessions.close(b"c")
     again = lead.client()
     lead.submit(again, 2)
     lead.commit()
@@ -639,7 +640,7 @@ def test_results_that_the_client_has_are_released_together_a_little_later() -> N
     lead, session = running(1, 2)
     lead.outcomes("a", 1, 1, 2)
     lead.updates()
-    lead.leader.acknowledge(session, 99, 1.0)
+    lead.leader.admission.acknowledge(session, 99, 1.0)
     due = 1.0 + lead.settings.release_interval_s
     assert lead.leader.due == due
     lead.leader.log(1.1)
@@ -653,7 +654,7 @@ def test_many_results_are_released_with_whatever_is_logged_next() -> None:
     lead, session = running(*range(1, RELEASE_TASKS + 1))
     lead.outcomes("a", 1, *range(1, RELEASE_TASKS + 1))
     lead.updates()
-    lead.leader.acknowledge(session, 99, 1.0)
+    lead.leader.admission.acknowledge(session, 99, 1.0)
     lead.leader.log(1.0)
     assert EntryKind.RELEASE in lead.kinds()
     assert lead.leader.due == 1.0 + lead.settings.release_interval_s, "it finds nothing left then"
@@ -692,7 +693,7 @@ def test_an_idle_client_is_forgotten_after_a_while_and_one_that_waits_is_not() -
     lead.submit(lead.client(b"waits"), 1)
     lead.commit()
     lead.leader.expire_sessions(lead.settings.session_timeout_s + 1)
-    assert list(lead.leader.sessions) == [b"waits"]
+    assert list(lead.leader.sessions.by_key) == [b"waits"]
 
 
 def test_beyond_the_limit_the_longest_silent_idle_client_makes_room() -> None:
@@ -700,4 +701,4 @@ def test_beyond_the_limit_the_longest_silent_idle_client_makes_room() -> None:
     for number, key in enumerate([b"a", b"b", b"c"]):
         lead.now = float(number)
         lead.client(key)
-    assert list(lead.leader.sessions) == [b"b", b"c"]
+    assert list(lead.leader.sessions.by_key) == [b"b", b"c"]

@@ -1,8 +1,8 @@
 """Whatever happens to a leader and in whatever order, its books stay right and no task is forgotten.
 
 The world: one log that commits when told to, real executors as nodes, and links between them that lose, repeat and
-reorder. After each step the invariants of ``dispatch.py`` and ``leader.py`` are checked; at the end the links heal, and
-every accepted task must end.
+reorder. After each step the invariants of ``live_tasks.py`` and ``recording.py`` are checked; at the end the links
+heal, and every accepted task must end.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from core.takeovers import taken_over
 from paceline.core.scheduling.leader import Leader
 from paceline.core.settings import Settings
 from paceline.core.state.table import TaskTable
-from paceline.core.state.task import State
 from paceline.core.work.leader_link import LeaderLink
 from paceline.core.work.slots import UnrecordedBatch
 from paceline_protocol.codec import decode_outcomes, encode_calls
@@ -79,7 +78,7 @@ class World:
     def lead(self) -> None:
         self.leader = Leader(SETTINGS, self.term, self.table, self._propose, self.now, taken_over(self.table))
         self.leader.applied(self.committed, self.now)
-        self.leader.open_session(b"c", self.now)
+        self.leader.sessions.open(b"c", self.now)
 
     def commit(self, count: int) -> None:
         self.leader.log(self.now)
@@ -95,18 +94,18 @@ class World:
         self.term += 1
         self.under_way = [item for item in self.under_way if item[1] == "to"]
         self.lead()
-        session = self.leader.sessions[b"c"]
-        self.leader.wait(session, Wait(0, tuple(self.accepted_ids)), self.now)
+        session = self.leader.sessions.by_key[b"c"]
+        self.leader.admission.wait(session, Wait(0, tuple(self.accepted_ids)), self.now)
 
     def submit(self, number: int, name: str) -> None:
         task_id = number.to_bytes(16, "big")
-        session = self.leader.sessions[b"c"]
+        session = self.leader.sessions.by_key[b"c"]
         calls = encode_calls([(task_id, name, number % 10, b"x", OPTIONS.get(number % 7))])
-        self.leader.submit(session, Submit(1, session.next_seq - 1, calls), self.now)
+        self.leader.admission.submit(session, Submit(1, session.next_seq - 1, calls), self.now)
         self.leader.log(self.now)
 
     def cancel(self, number: int) -> None:
-        self.leader.cancel(self.leader.sessions[b"c"], Cancel(1, (number.to_bytes(16, "big"),)))
+        self.leader.cancel(self.leader.sessions.by_key[b"c"], Cancel(1, (number.to_bytes(16, "big"),)), self.now)
 
     # --- nodes and workers
 
@@ -131,13 +130,13 @@ class World:
     # --- links and time
 
     def beat(self) -> None:
-        self.leader.beat(NODES, self.now)
+        self.leader.nodes.beat(NODES, self.now)
 
     def pump(self) -> None:
         """What is to be sent is under way, and what is queued at a node is at its workers."""
-        self.leader.dispatch()
-        self.under_way += [(node_id, "to", message) for node_id, message in self.leader.to_nodes]
-        self.leader.to_nodes = []
+        self.leader.dispatch(self.now)
+        self.under_way += [(node_id, "to", message) for node_id, message in self.leader.nodes.outbox]
+        self.leader.nodes.outbox = []
         for node_id, node in self.nodes.items():
             for worker_id, tasks in node.assign():
                 self.running[node_id, worker_id] += [(task[0], task[1]) for task in tasks]
@@ -148,7 +147,7 @@ class World:
             node.outbox = []
         for update_key, update in self.leader.take_updates(self.now):
             assert update_key == b"c"
-            self.leader.acknowledge(self.leader.sessions[b"c"], update.seq, self.now)
+            self.leader.admission.acknowledge(self.leader.sessions.by_key[b"c"], update.seq, self.now)
 
     def deliver(self, index: int, *, keep: bool = False) -> None:
         node_id, direction, message = self.under_way[index] if keep else self.under_way.pop(index)
@@ -165,13 +164,13 @@ class World:
             match message:
                 case NodeOutcomes():
                     outcomes = decode_outcomes(message.outcomes)
-                    self.leader.on_outcomes(node_id, message.term, message.seq, outcomes, self.now)
+                    self.leader.nodes.on_outcomes(node_id, message.term, message.seq, outcomes, self.now)
                 case NodeBeat():
-                    self.leader.on_node_beat(node_id, message, self.now)
+                    self.leader.nodes.on_beat(node_id, message, self.now)
                 case Enrol():
-                    self.leader.on_enrol(node_id, message, self.now)
+                    self.leader.nodes.on_enrol(node_id, message, self.now)
                 case Revoked():
-                    self.leader.on_revoked(node_id, message)
+                    self.leader.nodes.on_revoked(node_id, message, self.now)
 
     def advance(self, seconds: float) -> None:
         self.now += seconds
@@ -198,38 +197,20 @@ class World:
     # --- what must always hold
 
     def check(self) -> None:
-        tasks = self.leader.tasks
-        places: Counter[bytes] = Counter()
-        for ledger in tasks.ledgers.values():
-            places.update(ledger.held.keys())
-            assert ledger.cost_us == sum(task.cost_us for task in ledger.held.values())
-            for task in ledger.held.values():
-                assert task.node == ledger.node_id
-                assert task.state is State.DISPATCHED or (task.state is State.STARTING and task.options == ONCE)
+        leader, recording, proposals = self.leader, self.leader.recording, self.leader.recording._proposals
+        leader.tasks.check()
+        live = leader.tasks.live
         assert set(self.starts.values()) <= {1}, "a task started twice that may once"
-        recovered, ready = (
-            [task.id for lane in queues._lanes for queue in lane._queues for task in queue if task.state is state]
-            for queues, state in ((tasks.recovered, State.RECOVERED), (tasks.ready, State.READY))
-        )
-        places.update(recovered + ready)
-        assert tasks.recovered_tasks == len(recovered)
-        assert tasks.ready_tasks == len(ready) + tasks.settled * len(recovered)
-        assert sum(tasks.waiting) == len(ready) + len(recovered)
-        assert min(tasks.waiting) >= 0
-        assert places == Counter(tasks.live.keys()), "every live task is in exactly one place"
-        assert tasks.live_bytes == sum(task.size_bytes() for task in tasks.live.values())
-        for session in self.leader.sessions.values():
-            open_tasks = [*tasks.live.values(), *self.leader._withheld.values()]
+        for session in leader.sessions.by_key.values():
+            open_tasks = [*live.values(), *recording._withheld.values()]
             assert session.open_tasks == sum(task.session is session for task in open_tasks)
-        for task_id in self.leader._cancelling:
-            task = tasks.live.get(task_id)
-            undecided = task is not None and (tasks.awaits_accounts(task) or task.state is State.DISPATCHED)
-            assert undecided or task_id in self.leader._withheld
-        drafts = [self.leader._draft, *(draft for _, draft in self.leader._proposed)]
-        ended = {*self.leader._ending, *self.leader._withheld}
-        assert ended == {outcome[0] for draft in drafts for outcome in draft.outcomes}
+        for task_id in leader.cancelling.asked:
+            undecided = task_id in live and leader.tasks.may_be_at_a_node(live[task_id])
+            assert undecided or task_id in recording._withheld
+        ended = {*recording._ending, *recording._withheld}
+        assert ended == {outcome[0] for draft in proposals.drafts() for outcome in draft.outcomes}
         for task_id in self.table.tasks:
-            assert task_id in tasks.live or task_id in ended, "an accepted task is forgotten"
+            assert task_id in live or task_id in ended, "an accepted task is forgotten"
         self.accepted_ids = list(self.table.tasks)
 
 
@@ -297,4 +278,4 @@ def test_the_books_stay_right_and_every_accepted_task_ends(seed: int) -> None:
         step(world, random, name)
     world.heal()
     assert not world.table.tasks, "an accepted task did not end"
-    assert world.table.recorded == world.table.totals["accepted"]
+    assert world.table.recorded == world.table.totals.accepted

@@ -28,9 +28,9 @@ def test_tasks_are_taken_over_in_slices_and_in_the_order_in_which_they_came() ->
     fill(table, 10)
     table.lost_attempts[(3).to_bytes(16, "big")] = 2
     takeover = Takeover(table, term=2, applied_index=5)
-    assert [takeover.step(4), takeover.step(4), takeover.step(4)] == [False, False, True]
+    assert [takeover.step(0.0, 4), takeover.step(0.0, 4), takeover.step(0.0, 4)] == [False, False, True]
     tasks = takeover.tasks
-    assert (tasks.recovered_tasks, tasks.ready_tasks, len(tasks.live)) == (10, 0, 10)
+    assert (tasks.count(State.RECOVERED), tasks.dispatchable, len(tasks.live)) == (10, 0, 10)
     assert [task.age for task in table.tasks.values()] == list(range(10))
     assert [task.attempt for task in table.tasks.values()] == [1, 1, 1, 3, 1, 1, 1, 1, 1, 1]
     assert {(task.state, task.node) for task in table.tasks.values()} == {(State.RECOVERED, "")}
@@ -44,7 +44,7 @@ def test_a_node_with_very_many_tasks_leads_after_some_turns_and_sends_heartbeats
     assert core.leader is not None
     count = slices * SLICE_TASKS
     fill(core.table, count)
-    core.leader = None  # as if it had just been elected
+    core.role.leader = None  # as if it had just been elected
     now = story._now
     turns = heartbeats = 0
     while core.leader is None:
@@ -56,7 +56,7 @@ def test_a_node_with_very_many_tasks_leads_after_some_turns_and_sends_heartbeats
         core.persisted(1_000_000)
     assert 1 < turns <= slices
     assert heartbeats >= turns - 1
-    assert core.leader.tasks.recovered_tasks == count
+    assert core.leader.tasks.count(State.RECOVERED) == count
 
 
 def test_a_takeover_is_given_up_with_the_lead() -> None:
@@ -64,10 +64,10 @@ def test_a_takeover_is_given_up_with_the_lead() -> None:
     story.run("start abc expect=3\nadvance 3")
     core = node(story, "a")
     fill(core.table, 10 * SLICE_TASKS)
-    core.leader = None
+    core.role.leader = None
     core.tick(story._now + 0.05)
-    assert core._takeover is not None
+    assert core.role.takeover is not None
     core.tick(story._now + 10.0)  # nobody was heard for so long: it does not lead any more
-    assert (core._takeover, core.leader) == (None, None)
+    assert (core.role.takeover, core.leader) == (None, None)
     core.take_effects(story._now + 10.0)
     assert core.next_deadline() > -inf

@@ -196,11 +196,19 @@ class Led(Event):
 
 @dataclass(frozen=True, slots=True)
 class StateSeen(Event):
-    """A node has applied everything up to an index, and this is what it has made of it: all of it, or a digest."""
+    """A node has applied everything up to an index. ``digests``: of what it has made of that, by section."""
 
     node: str
     index: int
-    state: bytes
+    digests: Mapping[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class PlacesSeen(Event):
+    """Where a leader has its live tasks. ``wrong``: what does not fit, "" if all does."""
+
+    node: str
+    wrong: str
 
 
 @dataclass(frozen=True, slots=True)

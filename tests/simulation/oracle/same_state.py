@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from simulation.oracle.events import StateSeen
 from simulation.oracle.promise import Promise
 from simulation.oracle.record import Record
@@ -12,8 +14,11 @@ class SameState(Promise):
 
     def __init__(self, record: Record) -> None:
         super().__init__(record)
-        self._states: dict[int, bytes] = {}  # by index
+        self._digests: dict[int, Mapping[str, bytes]] = {}  # by index
 
     def on_state_seen(self, event: StateSeen) -> None:
-        if self._states.setdefault(event.index, event.state) != event.state:
-            self.broken(f"{event.node} has another state after entry {event.index}")
+        known = self._digests.setdefault(event.index, event.digests)
+        if known != event.digests:
+            sections = known.keys() | event.digests.keys()
+            others = ", ".join(sorted(each for each in sections if known.get(each) != event.digests.get(each)))
+            self.broken(f"{event.node} has another state after entry {event.index}: {others}")

@@ -75,10 +75,11 @@ class Connections:
 
     def flush(self, now: float) -> None:
         """Do what the session's outbox says. A frame that can't leave is lost, and its connection with it."""
-        session = self._session
-        while session.outbox:
-            outbox, session.outbox = session.outbox, []
-            for address, frame in outbox:
+        session, outbox = self._session, self._session.output.outbox
+        while outbox:
+            frames = outbox[:]
+            outbox.clear()
+            for address, frame in frames:
                 if frame is None:
                     self._close(address)
                 elif not self._send(address, frame):
@@ -86,7 +87,7 @@ class Connections:
 
     def deliver(self, now: float) -> bool:
         """Hand over what changed, and at most one frame per connection. True if there may be more."""
-        session = self._session
+        session, outbox = self._session, self._session.output.outbox
         self._unseen = False
         more = False
         for connection in self._all:
@@ -96,7 +97,7 @@ class Connections:
             if frame is not None:
                 more = True
                 session.received(connection.address, frame, now)
-            if session.outbox:
+            if outbox:
                 self.flush(now)
         return more or self._unseen
 

@@ -18,11 +18,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from typing import Final
 
-from paceline_protocol.messages import NO_LOG, Call
+from paceline_protocol.messages import CALL_OPTIONS, Call
+from paceline_protocol.options import is_logged
 
-BATCH_LIMIT_CALLS = 256
-BATCH_LIMIT_BYTES = 256 * 1024
+BATCH_LIMIT_CALLS: Final = 256
+BATCH_LIMIT_BYTES: Final = 256 * 1024
 
 
 class Batch:
@@ -35,9 +37,9 @@ class Batch:
         self.calls = calls  # by id, in order
 
 
-_QUEUED = Batch(0, {})
-_ACCEPTED = Batch(0, {})
-_TAKEN = Batch(0, {})  # `CallLedger.taken` has the calls
+_QUEUED: Final = Batch(0, {})
+_ACCEPTED: Final = Batch(0, {})
+_TAKEN: Final = Batch(0, {})  # `CallLedger.taken` has the calls
 
 
 class CallLedger:
@@ -47,6 +49,7 @@ class CallLedger:
         self.tasks: dict[bytes, Batch] = {}  # in order of submission; _QUEUED, _ACCEPTED, _TAKEN stand for themselves
         self.queue: deque[Call] = deque()  # may hold calls that ended meanwhile: take() skips them
         self._queue_bytes = 0
+        self.prompt = False  # the next Submit carries a call whose caller waits until it is accepted
         self.sent: dict[int, Batch] = {}  # by Submit.seq, in order
         self.taken: dict[bytes, Call] = {}
         self.unaccepted_bytes = 0
@@ -129,7 +132,7 @@ class CallLedger:
         if batch is None:
             return ()
         for task_id, call in batch.calls.items():
-            if call[4] is not None and call[4].get("durability") == NO_LOG:
+            if call[CALL_OPTIONS] is not None and not is_logged(call[CALL_OPTIONS]):
                 self.tasks[task_id] = _TAKEN
                 self.taken[task_id] = call
                 continue

@@ -7,11 +7,12 @@ known at the node that was asked alone, which is the leader while there is one.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
-REMEMBERED_S = 5.0
-CLIENTS_LIMIT = 256
-PAIRS_LIMIT = 16
-CHARS_LIMIT = 2_000
+REMEMBERED_S: Final = 5.0
+CLIENTS_LIMIT: Final = 256
+PAIRS_LIMIT: Final = 16
+CHARS_LIMIT: Final = 2_000
 """Of all names and values of one client together."""
 
 About = tuple[tuple[str, str], ...]

@@ -13,13 +13,14 @@ until its own limits drop them, as those of a client that never came back do.
 from __future__ import annotations
 
 from collections import deque
+from typing import Final
 
 from paceline_protocol.messages import Refusal, Result, Update
 
-ITEMS_PER_UPDATE = 1_024
+ITEMS_PER_UPDATE: Final = 1_024
 """Also the most refusals, and the most accepted batches, that one Update names."""
-BYTES_PER_UPDATE = 4 << 20
-UNACKNOWLEDGED_LIMIT_TASKS = 100_000
+BYTES_PER_UPDATE: Final = 4 << 20
+UNACKNOWLEDGED_LIMIT_TASKS: Final = 100_000
 
 
 class ClientSession:

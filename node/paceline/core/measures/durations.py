@@ -8,11 +8,13 @@ take it.
 
 from __future__ import annotations
 
-UNKNOWN_US = 1_000_000
-HOP_US = 20
+from typing import Final
+
+UNKNOWN_US: Final = 1_000_000
+HOP_US: Final = 20
 """Charged on top of each task: what it costs to receive, unpack and answer one."""
 
-NAMES_LIMIT = 10_000
+NAMES_LIMIT: Final = 10_000
 
 
 class Durations:

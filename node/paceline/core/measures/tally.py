@@ -20,6 +20,16 @@ OTHER: Final = "other"
 _LOST: Final = int(TaskEnd.LOST)
 
 
+class NameTally:
+    """The attempts of one task name that ended on this node."""
+
+    __slots__ = ("ended", "run_us")
+
+    def __init__(self) -> None:
+        self.ended: list[int] = [0] * (max(TaskEnd) + 1)  # by TaskEnd
+        self.run_us = 0  # of those that ran to their end
+
+
 class Tally:
     """What one node has counted since it started."""
 
@@ -49,7 +59,7 @@ class Tally:
         self.dispatch_latency = Histogram(LATENCY_BOUNDS_US)
         # Of every node.
         self.duration = Histogram(DURATION_BOUNDS_US)
-        self.by_name: dict[str, list[int]] = {}  # [not used, succeeded, failed, not used, lost, us run]
+        self.by_name: dict[str, NameTally] = {}
         self.leader_changes = 0
         self.election = Histogram(LATENCY_BOUNDS_US)
         self._leaderless_since = -1.0
@@ -59,15 +69,15 @@ class Tally:
         row = self.by_name.get(name)
         if row is None:
             row = self._row(name)
-        row[end] += 1
+        row.ended[end] += 1
         if end != _LOST:
-            row[5] += duration_us
+            row.run_us += duration_us
             self.duration.observe(duration_us)
 
-    def _row(self, name: str) -> list[int]:
+    def _row(self, name: str) -> NameTally:
         if len(self.by_name) >= NAMES_LIMIT:
             name = OTHER
-        return self.by_name.setdefault(name, [0, 0, 0, 0, 0, 0])
+        return self.by_name.setdefault(name, NameTally())
 
     def refuse(self, refusal: int) -> None:
         """A call was not admitted."""

@@ -13,10 +13,11 @@ moment at the receiver, on a machine whose processes share their monotonic clock
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from paceline_protocol.messages import Outcome, Stage, Trace
 
-OPEN_LIMIT_TASKS = 1_024
+OPEN_LIMIT_TASKS: Final = 1_024
 """Sampled tasks that are on their way through this process. Beyond it the oldest is forgotten, and has no trace."""
 
 _LEADER_IN, _DISPATCHED = int(Stage.LEADER_IN), int(Stage.DISPATCHED)

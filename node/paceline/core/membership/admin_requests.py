@@ -45,6 +45,7 @@ class View:
     alive: frozenset[str]
     caught_up: frozenset[str]  # learners
     limit: int
+    too_old: frozenset[str] = frozenset()  # they understand less than the cluster's feature level
 
 
 class Answer(NamedTuple):
@@ -60,7 +61,7 @@ class Waiting(NamedTuple):
 
 
 class TransferLeadership(NamedTuple):
-    """Make way for this voter, or with "" for any."""
+    """Transfer the leadership to this voter, or with "" to any."""
 
     to: str
 
@@ -104,6 +105,8 @@ def _promote(node_id: str, view: View) -> Step:
         if len(config.voters) > 2 and len(config.voters) % 2 == 0:
             return with_learner(config, least_needed(others, view.own_id, view.alive))
         return Answer(True, f"node {node_id} votes; {counted(config)}")
+    if node_id in view.too_old:
+        return Answer(False, f"node {node_id} is too old for feature level {config.level}; upgrade paceline there")
     if node_id not in view.alive:
         return Answer(False, f"node {node_id} is not heard; start it, or look at its name in `paceline status`")
     if len(config.voters) == 1:

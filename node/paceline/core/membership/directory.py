@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from paceline.core.feature_levels import FIRST_LEVEL
 from paceline.core.settings import Settings
 from paceline_protocol.messages import Envelope, PeerHello
 
@@ -32,6 +33,8 @@ class Peer:
     cluster_id: str
     heard_at: float
     metrics_address: str = ""
+    feature_level: int = 0  # the highest that it understands; 0 if this process of it has not said so yet
+    cluster_level: int = 0  # of its cluster, as it said
 
 
 @dataclass(slots=True)
@@ -90,6 +93,8 @@ class Directory:
             return True
         if envelope.incarnation < peer.incarnation:
             return False
+        if envelope.incarnation > peer.incarnation:
+            peer.feature_level = 0  # it was started anew, and may be of another version
         peer.heard_at = now
         peer.cluster_id = envelope.cluster_id
         return True
@@ -105,6 +110,8 @@ class Directory:
             peer = self.peers[envelope.sender] = Peer(envelope.sender, hello.address, envelope.incarnation, "", now)
         peer.address = hello.address
         peer.metrics_address = hello.metrics_address
+        peer.feature_level = hello.feature_level
+        peer.cluster_level = hello.cluster_level
         peer.incarnation = envelope.incarnation
         peer.cluster_id = envelope.cluster_id
         peer.heard_at = now
@@ -121,6 +128,22 @@ class Directory:
         """Peers of this cluster ("" = blank ones) that were heard within the node timeout."""
         since = self.live_since(now)
         return [peer for peer in self.peers.values() if peer.cluster_id == cluster_id and peer.heard_at >= since]
+
+    def level_of(self, node_id: str) -> int:
+        """The highest feature level that a node said it understands; what nobody knows counts for the first."""
+        peer = self.peers.get(node_id)
+        own = node_id == self.own_id
+        return self.settings.feature_level if own else max(FIRST_LEVEL, 0 if peer is None else peer.feature_level)
+
+    def feature_levels(self, now: float, cluster_id: str) -> dict[str, int]:
+        """What each live peer of this cluster, and each blank one, understands; 0 if it has not said so yet."""
+        since = self.live_since(now)
+        near = (peer for peer in self.peers.values() if peer.heard_at >= since)
+        return {peer.node_id: peer.feature_level for peer in near if peer.cluster_id in ("", cluster_id)}
+
+    def cluster_level(self, now: float, cluster_id: str) -> int:
+        """The feature level of this cluster, as its live peers say. 0: none of them says."""
+        return max((peer.cluster_level for peer in self.live(now, cluster_id)), default=0)
 
     def live_since(self, now: float) -> float:
         """A peer that was heard then or later is live."""

@@ -8,38 +8,41 @@ knocks. Two clusters of one name never mix, and say so.
 
 from __future__ import annotations
 
-from paceline.core.effects import Notice
+from paceline.core.feature_levels import too_old
 from paceline.core.membership.directory import Directory
 from paceline.core.membership.first_boot import FirstBoot
 from paceline.core.membership.identity import Identity
+from paceline.core.outbox import Outbox
 from paceline.core.settings import Settings
-from paceline_protocol.messages import Consent, ConsentReceived, Envelope, PeerHello, PeerMessage
+from paceline_protocol.messages import Consent, ConsentReceived, Envelope, PeerHello
 
 FOREIGN_LIMIT = 100
 """Other clusters of our name that are remembered, and reported once each."""
 
 
 class Peering:
-    """One node's acquaintance with others. What it has to say is emptied by the caller: ``knocks`` (hellos by address),
-    ``messages`` (by node id), ``notices``; and ``identity_changed``, upon which the identity must be saved first."""
+    """One node's acquaintance with others."""
 
-    def __init__(self, settings: Settings, identity: Identity, *, address: str, spare_cluster_id: str) -> None:
+    def __init__(
+        self, settings: Settings, identity: Identity, outbox: Outbox, *, address: str, spare_cluster_id: str
+    ) -> None:
         self.directory = Directory(settings, identity.node_id, address)
         self.first_boot = FirstBoot(settings, identity)
-        self.knocks: list[tuple[str, PeerHello]] = []
-        self.messages: list[tuple[str, PeerMessage]] = []
-        self.notices: list[Notice] = []
-        self.identity_changed = False
         self._settings = settings
         self._identity = identity
+        self._outbox = outbox
         self._spare_cluster_id = spare_cluster_id
+        self._reported_level = 0  # the cluster's, for which this node is too old
 
     def live_peers(self, now: float) -> list[str]:
         """The other nodes of this cluster that were heard lately."""
         return [peer.node_id for peer in self.directory.live(now, self._identity.cluster_id)]
 
-    def on_hello(self, envelope: Envelope, hello: PeerHello, now: float, leader_id: str, term: int) -> None:
-        """A peer says who it is. ``leader_id`` and ``term`` are what this node would tell it."""
+    def on_hello(
+        self, envelope: Envelope, hello: PeerHello, now: float, leader_id: str, term: int, level: int = 0
+    ) -> None:
+        """A peer says who it is. ``leader_id``, ``term`` and ``level``, of the cluster, are what this node would tell
+        it."""
         if hello.cluster_name != self._settings.cluster_name or self._is_stranger(envelope, hello):
             return
         self.directory.add_peer(envelope, hello, now)
@@ -48,35 +51,39 @@ class Peering:
                 self.directory.add_address(address)
         if envelope.cluster_id and not self._identity.cluster_id:
             self._belong_to(envelope.cluster_id)
-            self._notice("info", f"joined cluster {envelope.cluster_id} through node {envelope.sender}")
+            self._outbox.notice("info", f"joined cluster {envelope.cluster_id} through node {envelope.sender}")
         elif envelope.cluster_id and envelope.cluster_id != self._identity.cluster_id:
             self._report_foreign(envelope, hello)
+        if envelope.cluster_id and envelope.cluster_id == self._identity.cluster_id:
+            self._report_own_level(hello.cluster_level)
         if not hello.reply:
-            self.messages.append((envelope.sender, self._hello(now, leader_id, term, reply=True)))
+            self._outbox.send(envelope.sender, self._hello(now, leader_id, term, level, reply=True))
 
     def on_consent(self, sender: str, consent: Consent) -> bool:
         """Somebody hands consents over. True if with them the cluster is formed, and this node is to begin its log."""
-        self.messages.append((sender, self.first_boot.receive(consent)))
-        self.identity_changed = True
+        self._outbox.send(sender, self.first_boot.receive(consent))
+        self._outbox.save_identity()
         return self._form_if_possible()
 
     def on_consent_received(self, message: ConsentReceived) -> None:
         """Consents that were handed on have arrived."""
         self.first_boot.confirmed(message)
 
-    def meet(self, now: float, leader_id: str, term: int) -> bool:
+    def meet(self, now: float, leader_id: str, term: int, level: int = 0) -> bool:
         """Say hello where it is due, and take the next step of a first boot. True as from :meth:`on_consent`."""
         leaderless = bool(self._identity.cluster_id) and not leader_id
         if due := self.directory.due(now, leaderless=leaderless):
-            hello = self._hello(now, leader_id, term, reply=False)
-            self.knocks += [(address, hello) for address in due]
+            hello = self._hello(now, leader_id, term, level, reply=False)
+            for address in due:
+                self._outbox.say_hello(address, hello)
         if self._identity.cluster_id:
             return False
         handed_to = self._identity.handed_to
         step = self.first_boot.step([peer.node_id for peer in self.directory.live(now, "")])
         if step is not None:
-            self.identity_changed |= handed_to != self._identity.handed_to
-            self.messages.append(step)
+            if handed_to != self._identity.handed_to:
+                self._outbox.save_identity()
+            self._outbox.send(*step)
         return self._form_if_possible()
 
     def _form_if_possible(self) -> bool:
@@ -84,12 +91,12 @@ class Peering:
             return False
         self._belong_to(self._spare_cluster_id)
         self._identity.formed = True
-        self._notice("info", f"formed cluster {self._identity.cluster_id} as its first voter")
+        self._outbox.notice("info", f"formed cluster {self._identity.cluster_id} as its first voter")
         return True
 
     def _belong_to(self, cluster_id: str) -> None:
         self._identity.cluster_id = cluster_id
-        self.identity_changed = True
+        self._outbox.save_identity()
         self.directory.knock_everywhere()
 
     def _report_foreign(self, envelope: Envelope, hello: PeerHello) -> None:
@@ -98,13 +105,19 @@ class Peering:
         if envelope.cluster_id in foreign or len(foreign) >= FOREIGN_LIMIT:
             return
         foreign.add(envelope.cluster_id)
-        self._notice(
+        self._outbox.notice(
             "warning",
             f"node {envelope.sender} at {hello.address} belongs to another cluster named {hello.cluster_name!r} "
             f"({envelope.cluster_id}, ours is {self._identity.cluster_id}); they never mix. "
             f"To have its nodes in this cluster, stop them and start them again without their data and with "
             f"--expect 0 --join {self.directory.own_address}",
         )
+
+    def _report_own_level(self, cluster_level: int) -> None:
+        """This node may be too old for its cluster. Said once for each level; the status says it all the time."""
+        if cluster_level > max(self._settings.feature_level, self._reported_level):
+            self._reported_level = cluster_level
+            self._outbox.notice("error", too_old(self._settings.feature_level, cluster_level))
 
     def _is_stranger(self, envelope: Envelope, hello: PeerHello) -> bool:
         """A node of a cluster knocks here, and this one was pointed at others. It might know this address from the
@@ -117,7 +130,7 @@ class Peering:
             and envelope.sender not in self.directory.peers
         )
 
-    def _hello(self, now: float, leader_id: str, term: int, *, reply: bool) -> PeerHello:
+    def _hello(self, now: float, leader_id: str, term: int, level: int, *, reply: bool) -> PeerHello:
         known = [(peer.node_id, peer.address) for peer in self.directory.live(now, self._identity.cluster_id)]
         return PeerHello(
             self.directory.own_address,
@@ -128,7 +141,6 @@ class Peering:
             tuple(known),
             reply,
             self.directory.own_metrics_address,
+            self._settings.feature_level,
+            level,
         )
-
-    def _notice(self, level: str, text: str) -> None:
-        self.notices.append(Notice(level, text))

@@ -6,8 +6,10 @@ for how long, and who has caught up.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
+from paceline.core.feature_levels import common_level
 from paceline.core.membership.admin_requests import (
     REQUEST_TIMEOUT_S,
     REQUESTS_LIMIT,
@@ -20,6 +22,7 @@ from paceline.core.membership.admin_requests import (
     next_step,
 )
 from paceline.core.membership.replicas import Attendance, next_config
+from paceline.core.outbox import Outbox
 from paceline.core.raft.consensus import Consensus
 from paceline.core.raft.quorum import majority
 from paceline.core.scheduling.leader import Leader
@@ -28,19 +31,18 @@ from paceline_protocol.messages import Admin, AdminReply, Config
 
 
 class ReplicaKeeper:
-    """Idle while this node does not lead. ``replies``, for clients by connection, and ``changed``, the configurations
-    that were proposed, are emptied by the caller."""
+    """Idle while this node does not lead."""
 
     def __init__(
-        self, settings: Settings, consensus: Consensus, transfer_leadership: Callable[[float, str], str]
+        self, settings: Settings, consensus: Consensus, transfer_leadership: Callable[[float, str], str], outbox: Outbox
     ) -> None:
-        """``transfer_leadership``: (now, to) has another voter take over; see NodeCore.transfer_leadership."""
+        """``transfer_leadership``: (now, to) has another voter take over; see LeaderRole.transfer."""
         self.attendance = Attendance()
-        self.replies: list[tuple[bytes, AdminReply]] = []
-        self.changed: list[Config] = []
+        self._too_old: frozenset[str] = frozenset()  # nodes of which that was said
         self._settings = settings
         self._consensus = consensus
         self._transfer_leadership = transfer_leadership
+        self._outbox = outbox
         self._requests: list[AdminRequest] = []  # the first is under way
         self._reviewed_commit = 0  # the commit index at the last review
         self._wanted: Config | None = None  # the next configuration, which may wait for answers
@@ -62,14 +64,15 @@ class ReplicaKeeper:
         """Somebody wants a change. False, with the reply, if too many do."""
         if len(self._requests) >= REQUESTS_LIMIT:
             refusal = "too many such requests are under way; try again"
-            self.replies.append((key, AdminReply(message.request, False, refusal)))
+            self._outbox.reply(key, AdminReply(message.request, False, refusal))
             return False
         until = now + REQUEST_TIMEOUT_S
         self._requests.append(AdminRequest(key, message.request, message.op, message.argument, until))
         return True
 
-    def review(self, leader: Leader, now: float) -> None:
-        """Take the next step toward what was asked for, or else toward what the rule says."""
+    def review(self, leader: Leader, levels: Mapping[str, int], now: float) -> None:
+        """Take the next step toward what was asked for, or else toward what the rule says. ``levels``: the nodes that
+        are heard, this one included, and the feature level that each understands (0: it has not said)."""
         consensus = self._consensus
         if consensus.transfer_target(now):
             return
@@ -83,13 +86,14 @@ class ReplicaKeeper:
             node_id for node_id in current.learners if consensus.match_of(node_id) >= self._reviewed_commit
         )
         self._reviewed_commit = consensus.commit_index
-        view = View(current, consensus.node_id, alive, caught_up, current.limit or settings.voters)
+        too_old = self._report_too_old(levels)
+        view = View(current, consensus.node_id, alive, caught_up, current.limit or settings.voters, too_old)
         if self._requests:
             # A leader of a moment ago has not heard everybody who is there: what needs them must not be refused for it.
             is_early = now < self._began_at + settings.timing.election_timeout_min_s
             if (is_early and not alive.issuperset(current.voters)) or not self._advance(self._requests[0], view, now):
                 return
-        config = next_config(
+        config = self._raised(levels) or next_config(
             current,
             own_id=view.own_id,
             alive=alive,
@@ -100,6 +104,26 @@ class ReplicaKeeper:
         )
         if config is not None:
             self._change(config, now)
+
+    def _raised(self, levels: Mapping[str, int]) -> Config | None:
+        """The configuration with a higher level, once all who replicate, and all others that are heard, understand it.
+        A replica that is not heard may come back as what it was."""
+        config = self._consensus.config
+        level = common_level({*config.voters, *config.learners, *levels}, levels)
+        return replace(config, level=level) if level > config.level else None
+
+    def _report_too_old(self, levels: Mapping[str, int]) -> frozenset[str]:
+        """The nodes that understand less than the cluster has. Each is said once, as long as it is there."""
+        level = self._consensus.config.level
+        too_old = frozenset(node_id for node_id, understood in levels.items() if 0 < understood < level)
+        for node_id in sorted(too_old - self._too_old):
+            text = (
+                f"node {node_id} is too old: it understands feature level {levels[node_id]}, and the cluster has "
+                f"{level}. It neither replicates nor runs tasks until paceline is upgraded there"
+            )
+            self._outbox.notice("error", text)
+        self._too_old = too_old
+        return too_old
 
     def _change(self, config: Config, now: float) -> bool:
         """Propose what is wanted. Not before enough of its voters have answered since it was first wanted: one that
@@ -113,8 +137,12 @@ class ReplicaKeeper:
             own = self._consensus.node_id in config.voters
             if len(answered) + own < majority(len(config.voters)):
                 return False
+        level = self._consensus.config.level
         if self._consensus.propose_config(config):
-            self.changed.append(config)
+            learners = ", ".join(config.learners) or "none"
+            self._outbox.notice("info", f"replicas: voters {', '.join(config.voters)}; learners {learners}")
+            if config.level > level:
+                self._outbox.notice("info", f"feature level {config.level}: all nodes understand it now")
         return True
 
     def _advance(self, request: AdminRequest, view: View, now: float) -> bool:
@@ -134,7 +162,7 @@ class ReplicaKeeper:
             step = Answer(False, f"not done within {REQUEST_TIMEOUT_S:g} s: {step.why}")
         if isinstance(step, Answer):
             self._requests.remove(request)
-            self.replies.append((request.key, AdminReply(request.number, step.done, step.detail)))
+            self._outbox.reply(request.key, AdminReply(request.number, step.done, step.detail))
         return isinstance(step, Waiting) and step.rule
 
     def _heard_nodes(self, leader: Leader, now: float) -> frozenset[str]:
@@ -142,7 +170,7 @@ class ReplicaKeeper:
         log: one whose disk hangs may still send everything else."""
         since = now - self._settings.node_timeout_s
         progress = self._consensus.progress(now)
-        alive = {node_id for node_id, state in leader.nodes.items() if state.enrolled and state.heard_at >= since}
+        alive = {node_id for node_id, state in leader.nodes.by_id.items() if state.enrolled and state.heard_at >= since}
         alive.difference_update(progress)
         alive |= {node_id for node_id, peer in progress.items() if peer.heard_at >= since}
         alive.add(self._consensus.node_id)

@@ -11,7 +11,7 @@ of three stay: one voter alone would tolerate nothing, and the third may come ba
 
 While no majority of the voters is heard nothing is taken from them. While one is, no step needs more than those who
 are heard: they are a majority of the next configuration, too.
-The leader never takes away its own vote; it hands over first (``Consensus.transfer_leadership``).
+The leader never takes away its own vote; it transfers the leadership first (``Consensus.transfer_leadership``).
 """
 
 from __future__ import annotations

@@ -8,16 +8,29 @@ the next one waits until the last is committed.
 
 from __future__ import annotations
 
+from paceline.core.feature_levels import FEATURE_LEVEL, NodeTooOld
 from paceline.core.raft.log import Log
 from paceline_protocol.codec import decode_config
 from paceline_protocol.messages import Config, EntryKind
 
 
 class ConfigHistory:
-    """The configurations in the log, the one at its snapshot point first."""
+    """The configurations in the log, the one at its snapshot point first.
 
-    def __init__(self, index: int, config: Config) -> None:
-        self._history = [(index, config)]
+    ``understood``: the highest feature level that this node understands. A configuration of a higher one comes in by no
+    way, since what follows it may be unreadable here: each raises NodeTooOld.
+    """
+
+    def __init__(self, index: int, config: Config, understood: int = FEATURE_LEVEL) -> None:
+        self._understood = understood
+        self._history = [(index, self._readable(config))]
+
+    def _readable(self, config: Config) -> Config:
+        if config.level > self._understood:
+            raise NodeTooOld(
+                f"its cluster has feature level {config.level}, and this node understands up to {self._understood}"
+            )
+        return config
 
     @property
     def index(self) -> int:
@@ -37,7 +50,7 @@ class ConfigHistory:
         return next(config for at, config in reversed(self._history) if at <= index)
 
     def append(self, index: int, config: Config) -> None:
-        self._history.append((index, config))
+        self._history.append((index, self._readable(config)))
 
     def truncate_from(self, index: int) -> None:
         while len(self._history) > 1 and self.index >= index:
@@ -45,16 +58,16 @@ class ConfigHistory:
 
     def restore(self, index: int, config: Config) -> None:
         """A snapshot at ``index`` takes the place of the whole log."""
-        self._history = [(index, config)]
+        self._history = [(index, self._readable(config))]
 
     def compact(self, to_index: int) -> None:
         while len(self._history) > 1 and self._history[1][0] <= to_index:
             del self._history[0]
 
 
-def config_history(log: Log, config: Config) -> ConfigHistory:
-    """The configurations of a log: ``config`` at its snapshot point, and those of its entries."""
-    history = ConfigHistory(log.snapshot_index, config)
+def config_history(log: Log, config: Config, understood: int = FEATURE_LEVEL) -> ConfigHistory:
+    """The configurations of a log: ``config`` at its snapshot point, and those of its entries. Raises NodeTooOld."""
+    history = ConfigHistory(log.snapshot_index, config, understood)
     for entry in log.entries(log.first_index):
         if entry.kind == EntryKind.CONFIG:
             history.append(entry.index, decode_config(entry.data))
@@ -71,7 +84,7 @@ def normal(config: Config) -> Config:
         raise ValueError(f"{', '.join(sorted(both))} can't be both voter and learner")
     if refused := {*voters, *learners} & set(excluded):
         raise ValueError(f"{', '.join(sorted(refused))} can't be excluded and take part")
-    return Config(voters, learners, excluded, config.limit)
+    return Config(voters, learners, excluded, config.limit, config.level)
 
 
 def changed_servers(old: Config, new: Config) -> set[str]:
@@ -85,8 +98,11 @@ def changed_servers(old: Config, new: Config) -> set[str]:
 
 
 def checked_change(old: Config, new: Config) -> Config:
-    """``new``, normal. ValueError if it is not valid, or does not follow from ``old`` by one server's change."""
+    """``new``, normal. ValueError if it is not valid, does not follow from ``old`` by one server's change, or has a
+    lower feature level: what has been written at the higher one is in the log for good."""
     new = normal(new)
+    if new.level < old.level:
+        raise ValueError(f"the feature level is {old.level} and never falls, to {new.level} neither")
     changed = changed_servers(old, new)
     if len(changed) > 1:
         raise ValueError(f"one server at a time: {', '.join(sorted(changed))} would change")

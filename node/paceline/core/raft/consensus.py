@@ -34,6 +34,7 @@ from __future__ import annotations
 from math import inf
 from typing import Any
 
+from paceline.core.feature_levels import FEATURE_LEVEL, FIRST_LEVEL
 from paceline.core.raft.configuration import checked_change, config_history
 from paceline.core.raft.election import Election, Role
 from paceline.core.raft.eligibility import Eligibility
@@ -62,6 +63,9 @@ class Consensus:
 
     ``durable_at_once``: nothing is written down (a restart is a new node), so whatever take_ready would hand out for
     that counts as durable, and ``Ready.persist`` is always None.
+
+    ``feature_level``: the highest that this node understands. A log of a higher one raises NodeTooOld, here or in
+    :meth:`step`: the node must stop.
     """
 
     def __init__(
@@ -75,6 +79,7 @@ class Consensus:
         log: Log | None = None,
         config: Config = NO_CONFIG,
         durable_at_once: bool = False,
+        feature_level: int = FEATURE_LEVEL,
     ) -> None:
         self.node_id = node_id
         self.timing = timing
@@ -82,7 +87,7 @@ class Consensus:
         self.leader_id = ""
         self._now = now
         self._durable_at_once = durable_at_once
-        self._configs = configs = config_history(self.log, config)
+        self._configs = configs = config_history(self.log, config, feature_level)
         self._writes = writes = Writes(self.log, hard_state)
         self._eligibility = Eligibility(node_id, self.log, configs)
         self._election = Election(node_id, self.log, configs, writes, timing=timing, random=random, now=now)
@@ -200,18 +205,19 @@ class Consensus:
         if self.is_leader and not self.has_quorum_lease(self._now):
             self._become_follower(self.term, "")
 
-    # --- forming a cluster, proposing, making way ---
+    # --- forming a cluster, proposing, leadership transfer ---
 
-    def bootstrap(self, now: float) -> None:
+    def bootstrap(self, now: float, level: int = FIRST_LEVEL) -> None:
         """Form a cluster of this node alone. It then wins an ordinary election that only its own disk can delay.
 
         A term without a log is no obstacle: a crash during an earlier attempt leaves that, and nothing was promised.
-        Raises ValueError if the node has a log. That it belongs to no other cluster is for the caller to know.
+        ``level``: the feature level to begin with. Raises ValueError if the node has a log. That it belongs to no other
+        cluster is for the caller to know.
         """
         if self.log.last_index or self.config.voters:
             raise ValueError("only a node without a log can form a cluster")
         self._writes.set_hard_state(HardState(max(self.term, 1), self.hard_state.vote or self.node_id))
-        config = Config((self.node_id,))
+        config = Config((self.node_id,), level=level)
         self.log.append((Entry(self.log.last_index + 1, self.term, EntryKind.CONFIG, encode_config(config)),))
         self._configs.append(self.log.last_index, config)
         self.campaign(now)
@@ -247,10 +253,10 @@ class Consensus:
         if another transfer is under way.
 
         After ``election_timeout_max_s`` the attempt is over. To propose nothing meanwhile is for the caller."""
-        return self._leadership is not None and self._leadership.make_way(to, now)
+        return self._leadership is not None and self._leadership.transfer(to, now)
 
     def transfer_target(self, now: float) -> str:
-        """Leader: the voter that it makes way for, "" if none."""
+        """Leader: the voter to which the leadership is being transferred, "" if none."""
         return self._leadership.transfer_target(now) if self._leadership is not None else ""
 
     # --- what the shell reports, and what it has to do ---

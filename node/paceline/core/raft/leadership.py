@@ -1,4 +1,4 @@
-"""What a node does as leader of one term: append, replicate, commit, confirm reads, make way.
+"""What a node does as leader of one term: append, replicate, commit, confirm reads, transfer the leadership.
 
 Made when an election is won and dropped when the term ends, so that nothing of it can be mistaken later.
 
@@ -148,17 +148,17 @@ class Leadership:
         elif transfer.must_tell(self.replication.match_of(transfer.to), self._log.last_index):
             send.append((transfer.to, TimeoutNow(self._term)))
 
-    # --- making way ---
+    # --- leadership transfer ---
 
-    def make_way(self, to: str, now: float) -> bool:
-        """Hand over to this voter. False if it can't be, or another hand-over is under way."""
+    def transfer(self, to: str, now: float) -> bool:
+        """Transfer the leadership to this voter. False if it can't be, or another transfer is under way."""
         if to == self._node_id or to not in self._configs.current.voters or self.transfer_target(now):
             return False
         self._transfer = LeadershipTransfer(to, now + self._timing.election_timeout_max_s)
         return True
 
     def transfer_target(self, now: float) -> str:
-        """The voter that it makes way for, "" if none."""
+        """The voter to which the leadership is being transferred, "" if none."""
         transfer = self._transfer
         return "" if transfer is None or transfer.is_over(now) else transfer.to
 

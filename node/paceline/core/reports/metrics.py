@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from paceline.core.reports.status import fault_tolerance, forming, leaderless, nodes, role_of
-from paceline_protocol.messages import PRIORITY_MAX, Refusal, TaskEnd
+from paceline.core.reports.status import fault_tolerance, forming, leaderless, nodes, outdated, role_of
+from paceline_protocol.messages import Refusal, TaskEnd
 
 if TYPE_CHECKING:
     from paceline.core.node import NodeCore
@@ -24,7 +24,8 @@ BEHIND_LIMIT_ENTRIES = 10_000
 
 def metrics(node: NodeCore, now: float) -> dict[str, Any]:
     """Counts, and how things stand."""
-    tally, slots, table = node.tally, node.leader_link.slots, node.table
+    slots, table = node.leader_link.slots, node.table
+    tally = slots.tally
     busy = sum(1 for slot in slots.workers.values() if slot.running)
     leader = node.leader
     return {
@@ -32,23 +33,23 @@ def metrics(node: NodeCore, now: float) -> dict[str, Any]:
         "cluster_id": node.identity.cluster_id,
         "cluster_name": node.settings.cluster_name,
         "journal": node.settings.journal,
-        "term": node.term(),
+        "term": node.role.term(),
         "leader_known": bool(node.leader_id(now)),
         "is_voter": node.node_id in node.consensus.config.voters,
         "leader_changes": tally.leader_changes,
-        "elections_won": node.elections_won,
+        "elections_won": node.role.elections_won,
         "election": tally.election.as_dict(),
         "submitted": tally.submitted,
         "accepted": tally.accepted,
         "redelivered": tally.redelivered,
         "refused": {refusal.name.lower(): tally.refused[refusal] for refusal in Refusal},
         "finished": {end.name.lower(): tally.finished[end] for end in TaskEnd},
-        "duplicates": table.totals["duplicates"],
+        "duplicates": table.totals.duplicates,
         "queue_wait": tally.queue_wait.as_dict(),
         "dispatch_latency": tally.dispatch_latency.as_dict(),
         "duration": tally.duration.as_dict(),
         "by_name": {
-            name: [row[TaskEnd.SUCCEEDED], row[TaskEnd.FAILED], row[TaskEnd.LOST], row[5]]
+            name: {"run_us": row.run_us, "ended": {end.name.lower(): row.ended[end] for end in TaskEnd}}
             for name, row in tally.by_name.items()
         },
         "slots": {"busy": busy, "idle": len(slots.workers) - busy},
@@ -79,6 +80,8 @@ def not_ready(node: NodeCore, now: float) -> list[str]:
     if not node.leader_id(now):
         why = leaderless(node, now)
         reasons.append("no leader is known" + (f": {why}" if why else ""))
+    if why := outdated(node, now):
+        reasons.append(why)
     lacking = behind(node)
     if lacking > BEHIND_LIMIT_ENTRIES:
         reasons.append(f"the log is being caught up: {lacking} committed entries are still to be applied")
@@ -89,7 +92,7 @@ def _targets(node: NodeCore, now: float) -> list[list[str]]:
     """Each node of the cluster that said where its metrics are: id, address, address of the metrics, role. One that has
     just gone silent, too, until it is forgotten: who scrapes it finds out that it is down."""
     cluster_id = node.identity.cluster_id
-    directory = node.directory
+    directory = node.peering.directory
     found = [(node.node_id, directory.own_address, directory.own_metrics_address)]
     known = [peer for peer in directory.peers.values() if peer.cluster_id == cluster_id]
     found += [(peer.node_id, peer.address, peer.metrics_address) for peer in known]
@@ -99,16 +102,15 @@ def _targets(node: NodeCore, now: float) -> list[list[str]]:
 def _leading(node: NodeCore, leader: Leader, now: float) -> dict[str, Any]:
     """The cluster, as its leader sees it."""
     tasks, settings = leader.tasks, node.settings
-    waiting = sum(tasks.waiting)
-    oldest = min(tasks.ready.oldest_arrived_at(), tasks.recovered.oldest_arrived_at())
+    oldest = tasks.oldest_arrived_at()
     return {
-        "waiting": {str(priority): tasks.waiting[priority] for priority in range(PRIORITY_MAX + 1)},
-        "oldest_s": max(0.0, now - oldest) if waiting and oldest < now else 0.0,
-        "dispatched": len(tasks.live) - waiting,
+        "waiting": {str(priority): count for priority, count in enumerate(tasks.waiting_by_priority())},
+        "oldest_s": max(0.0, now - oldest) if tasks.waiting and oldest < now else 0.0,
+        "dispatched": tasks.at_nodes,
         "queue_bytes": tasks.live_bytes,
         "queue_limit_tasks": settings.queue_limit_tasks,
         "queue_limit_bytes": settings.queue_limit_bytes,
-        "sessions": len(leader.sessions),
+        "sessions": len(leader.sessions.by_key),
         "nodes": _nodes(node, now),
         "peers": _peers(node, leader, now),
         "fault_tolerance": fault_tolerance(node, now),
@@ -128,7 +130,7 @@ def _peers(node: NodeCore, leader: Leader, now: float) -> dict[str, list[float |
     """Each other node that there is: seconds since it was heard, and entries that it lacks (None: no replica)."""
     commit_index = node.consensus.commit_index
     rows: dict[str, list[float | int | None]] = {}
-    for node_id, state in leader.nodes.items():
+    for node_id, state in leader.nodes.by_id.items():
         if state.enrolled and node_id != node.node_id:
             rows[node_id] = [max(0.0, now - state.heard_at), None]
     for node_id, progress in node.consensus.progress(now).items():

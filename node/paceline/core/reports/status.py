@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from paceline.core.feature_levels import too_old
+
 if TYPE_CHECKING:
     from paceline.core.node import NodeCore
 
@@ -16,62 +18,62 @@ def status(node: NodeCore, now: float) -> dict[str, Any]:
     identity, table, leader = node.identity, node.table, node.leader
     queued = running = 0
     if leader is not None:
-        tasks = leader.tasks
-        queued = tasks.ready_tasks if tasks.settled else tasks.ready_tasks + tasks.recovered_tasks
-        running = len(tasks.live) - queued
+        queued, running = leader.tasks.waiting, leader.tasks.at_nodes
     return {
         "node_id": node.node_id,
         "cluster_id": identity.cluster_id,
         "cluster_name": node.settings.cluster_name,
-        "term": node.term(),
+        "term": node.role.term(),
         "leader_id": node.leader_id(now),
         "nodes": nodes(node, now),
         "queued": queued,
         "running": running,
         "tasks": task_names(node),
-        **{f"{name}_total": count for name, count in table.totals.items()},
+        **{f"{name}_total": count for name, count in table.totals.by_name().items()},
         "recorded_total": table.recorded,
         "results_kept": len(table.results),
         "commit_index": node.consensus.commit_index,
         "applied_index": node.consensus.applied_index,
         "log_entries": node.consensus.log.last_index - node.consensus.log.first_index + 1,
         "executed_total": node.leader_link.slots.executed,
-        "elections_won_total": node.elections_won,
-        "sessions": 0 if leader is None else len(leader.sessions),
-        "clients": node.clients.rows(now),
+        "elections_won_total": node.role.elections_won,
+        "sessions": 0 if leader is None else len(leader.sessions.by_key),
+        "clients": node.clients.known.rows(now),
         "fault_tolerance": fault_tolerance(node, now),
+        "feature_level": node.levels.of_cluster(now),
+        "too_old": outdated(node, now),
         "voters_wanted": node.consensus.config.limit or node.settings.voters,
         "journal": node.settings.journal,
         "encrypted": node.settings.encrypted,
         "insecure": node.settings.insecure,
         "forming": forming(node, now),
         "leaderless": leaderless(node, now),
-        "other_clusters": node.directory.other_clusters(identity.cluster_id),
+        "other_clusters": node.peering.directory.other_clusters(identity.cluster_id),
     }
 
 
 def task_names(node: NodeCore) -> list[str] | None:
     """What some node can run, as the leader knows once nodes with slots have enrolled; None if that is not known."""
     tasks = None if node.leader is None else node.leader.tasks
-    if tasks is None or not tasks.settled or not any(ledger.slots for ledger in tasks.ledgers.values()):
+    if tasks is None or not tasks.is_settled or not any(ledger.slots for ledger in tasks.ledgers.values()):
         return None
-    names = tasks.ready.known_names()
+    names = tasks.known_names()
     return names if len(names) <= NAMES_LIMIT else None
 
 
 def fault_tolerance(node: NodeCore, now: float) -> int:
     """How many of the voters that are alive may fail before no majority is left."""
     voters = node.consensus.config.voters
-    live = {peer.node_id for peer in node.directory.live(now, node.identity.cluster_id)}
+    live = {peer.node_id for peer in node.peering.directory.live(now, node.identity.cluster_id)}
     live = {node.node_id, *(node_id for node_id in live if _silent_s(node, node_id, now) == 0.0)}
     return max(0, len(live.intersection(voters)) - (len(voters) // 2 + 1))
 
 
 def forming(node: NodeCore, now: float) -> str:
     """What the cluster's beginning still waits for, in words; "" once it accepts tasks."""
-    if waiting := node.peering.first_boot.waiting_for(len(node.directory.live(now, ""))):
+    if waiting := node.peering.first_boot.waiting_for(len(node.peering.directory.live(now, ""))):
         return waiting
-    missing = node.missing_voters()
+    missing = node.role.missing_voters()
     return f"{missing} of {node.settings.min_voters} voters are still to come" if missing else ""
 
 
@@ -83,7 +85,7 @@ def leaderless(node: NodeCore, now: float) -> str:
     live = {node.node_id, *node.peering.live_peers(now)}
     if node.node_id not in voters:
         return "none of its voters answers" if live.isdisjoint(voters) else "an election is under way"
-    silent = [node.directory.address_of(voter) or voter for voter in voters if voter not in live]
+    silent = [node.peering.directory.address_of(voter) or voter for voter in voters if voter not in live]
     needed = len(voters) // 2 + 1
     if len(voters) - len(silent) >= needed:
         return "an election is under way"
@@ -93,19 +95,26 @@ def leaderless(node: NodeCore, now: float) -> str:
     )
 
 
+def outdated(node: NodeCore, now: float) -> str:
+    """That this node is too old for its cluster, in words; "" if it is not."""
+    level, understood = node.levels.of_cluster(now), node.levels.understood
+    return too_old(understood, level) if level > understood else ""
+
+
 def nodes(node: NodeCore, now: float) -> list[dict[str, Any]]:
     """One row for each node of the cluster, this one first."""
     cluster_id = node.identity.cluster_id
-    live = {peer.node_id for peer in node.directory.live(now, cluster_id)}
+    live = {peer.node_id for peer in node.peering.directory.live(now, cluster_id)}
     config = node.consensus.config
-    known = {peer.node_id for peer in node.directory.peers.values() if peer.cluster_id == cluster_id}
+    known = {peer.node_id for peer in node.peering.directory.peers.values() if peer.cluster_id == cluster_id}
     others = sorted((known | set(config.voters) | set(config.learners)) - {node.node_id})
+    levels = node.levels.of_nodes(now)
     rows = []
     for node_id in [node.node_id, *others]:
         is_self = node_id == node.node_id
         row = {
             "id": node_id,
-            "address": node.directory.address_of(node_id),
+            "address": node.peering.directory.address_of(node_id),
             "role": role_of(node, node_id, now),
             "alive": is_self or node_id in live,
             "silent_s": _silent_s(node, node_id, now),
@@ -113,6 +122,7 @@ def nodes(node: NodeCore, now: float) -> list[dict[str, Any]]:
             "excluded": node_id in config.excluded,
             "is_self": is_self,
             "metrics": _metrics_address(node, node_id),
+            "feature_level": levels.get(node_id) or None,
             **_load(node, node_id),
         }
         rows.append(row)
@@ -121,8 +131,8 @@ def nodes(node: NodeCore, now: float) -> list[dict[str, Any]]:
 
 def _metrics_address(node: NodeCore, node_id: str) -> str:
     if node_id == node.node_id:
-        return node.directory.own_metrics_address
-    peer = node.directory.peers.get(node_id)
+        return node.peering.directory.own_metrics_address
+    peer = node.peering.directory.peers.get(node_id)
     return "" if peer is None else peer.metrics_address
 
 
@@ -145,12 +155,12 @@ def _silent_s(node: NodeCore, node_id: str, now: float) -> float | None:
         return 0.0
     config = node.consensus.config
     if node.leader is not None and (node_id in config.voters or node_id in config.learners):
-        return round(node.keeper.attendance.silent_s(node_id, now), 1)
-    peer = node.directory.peers.get(node_id)
+        return round(node.role.keeper.attendance.silent_s(node_id, now), 1)
+    peer = node.peering.directory.peers.get(node_id)
     if peer is None:
         return None
     # Not by the list of live peers: this is asked of each node, and a list for each costs their square.
-    heard = peer.cluster_id == node.identity.cluster_id and peer.heard_at >= node.directory.live_since(now)
+    heard = peer.cluster_id == node.identity.cluster_id and peer.heard_at >= node.peering.directory.live_since(now)
     return 0.0 if heard else round(now - peer.heard_at, 1)
 
 
@@ -168,7 +178,7 @@ def _load(node: NodeCore, node_id: str) -> dict[str, int]:
     if node_id == node.node_id:
         slots = node.leader_link.slots
         return {"slots": len(slots.workers), "running": slots.running_tasks, "queued": len(slots.queue)}
-    state = None if node.leader is None else node.leader.nodes.get(node_id)
+    state = None if node.leader is None else node.leader.nodes.by_id.get(node_id)
     if state is None or state.beat is None:
         return {}
     return {"slots": state.beat.slots, "running": state.beat.running, "queued": state.beat.queued}

@@ -47,19 +47,18 @@ class NodeLedger:
         self.cost_limit_us = slots * SPARE_TIME_US
         self.moved()
 
-    def take(self, task: Task, cost_us: int) -> None:
+    def put(self, task: Task, cost_us: int) -> None:
         """The node is given a task. After the last of several, call moved()."""
         task.node = self.node_id
         task.cost_us = cost_us
         self.held[task.id] = task
         self.cost_us += cost_us
 
-    def drop(self, task_id: bytes) -> Task | None:
-        task = self.held.pop(task_id, None)
-        if task is not None:
-            self.cost_us -= task.cost_us
-            self.moved()
-        return task
+    def take(self, task: Task) -> None:
+        """The node has answered for a task that it was given."""
+        del self.held[task.id]
+        self.cost_us -= task.cost_us
+        self.moved()
 
     def has_credit(self, cost_us: int) -> bool:
         """Whether a task that is charged so much may go there."""

@@ -6,43 +6,48 @@ one lane, and one more for names that no node knows (yet). The dispatcher asks l
 When nodes come and go, a lane only gets other nodes: its tasks stay where they are, be they a million. They are sorted
 anew only if its names part: when a node comes that runs some of them and not others.
 
-A task that ends while it waits here (cancelled, or a late outcome) is not searched for: it is skipped when its turn
-comes, because it is no longer in the state in which tasks wait here.
+A task that leaves while it waits here (it ended, or a node has it already) is not searched for: it is skipped when its
+turn comes, because it is no longer in the state in which tasks wait here.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from typing import Final
 
 from paceline.core.scheduling.credits import NodeLedger, Row
+from paceline.core.scheduling.places import Place
 from paceline.core.state.task import State, Task
 from paceline_protocol.messages import PRIORITY_MAX
 
-STALE_SKIPPED = 1_000
+STALE_SKIPPED: Final = 1_000
 """Of the tasks that ended while they waited, so many are skipped at a time by one who only looks."""
+SWEEP_TASKS: Final = 1_024
+"""Tasks that left while they waited: beyond this number, and that of the waiting ones, they are removed."""
 
 
 class Lane:
     """The waiting tasks that one set of nodes can run."""
 
-    __slots__ = ("_queues", "_state", "_top", "names", "nodes", "row")
+    __slots__ = ("_queues", "_state", "_top", "lanes", "names", "nodes", "row")
 
-    def __init__(self, state: State) -> None:
-        """``state``: that of the tasks that wait."""
+    def __init__(self, lanes: Lanes) -> None:
+        """``lanes``: all of them, which count what is here."""
         self.names: set[str] = set()
         self.nodes: frozenset[str] = frozenset()
         self.row = Row(())
-        self._state = state
+        self.lanes = lanes
+        self._state = lanes.state
         self._queues: tuple[deque[Task], ...] = tuple(deque() for _ in range(PRIORITY_MAX + 1))
         self._top = 0  # no task has a higher priority than this
 
     def push(self, task: Task) -> None:
-        """Add a task behind those of its priority."""
+        """Add a task that is younger than all here, behind those of its priority."""
         self._queues[task.priority].append(task)
         self._top = max(self._top, task.priority)
 
-    def push_front(self, task: Task) -> None:
+    def insert(self, task: Task) -> None:
         """Put back a task that was dispatched before: in front of all but the older ones that came back before it."""
         queue, place = self._queues[task.priority], 0
         for other in queue:
@@ -57,7 +62,7 @@ class Lane:
         while True:
             queue = self._queues[self._top]
             while queue:
-                if queue[0].state is self._state:
+                if queue[0].state == self._state:
                     return queue[0]
                 queue.popleft()
             if not self._top:
@@ -69,32 +74,40 @@ class Lane:
         oldest = float("inf")
         for queue in self._queues:
             for _ in range(STALE_SKIPPED):
-                if not queue or queue[0].state is self._state:
+                if not queue or queue[0].state == self._state:
                     break
                 queue.popleft()
             if queue:
                 oldest = min(oldest, queue[0].arrived_at)
         return oldest
 
-    def pop(self) -> None:
+    def pop(self, task: Task) -> None:
         """Take the task that head() returned."""
         self._queues[self._top].popleft()
+        self.lanes.uncount(task)
+
+    def tasks(self) -> list[Task]:
+        """Every waiting task, in order."""
+        return [task for queue in reversed(self._queues) for task in queue if task.state == self._state]
 
     def drain(self) -> list[Task]:
-        """Take every waiting task, in order."""
-        tasks = [task for queue in reversed(self._queues) for task in queue if task.state is self._state]
+        """Take every waiting task, in order, to be pushed again."""
+        tasks = self.tasks()
         for queue in self._queues:
             queue.clear()
         return tasks
 
 
-class Lanes:
-    """All lanes. ``serve`` says which nodes can run a name. ``own_id``: the node that others being equal is preferred,
-    because it is no hop away. ``state``: that of the tasks that wait."""
+class Lanes(Place):
+    """All lanes of tasks in one state. ``serve`` says which nodes can run a name. ``by_priority``: how many wait."""
 
-    def __init__(self, own_id: str = "", state: State = State.READY) -> None:
+    def __init__(self, own_id: str = "", state: int = State.READY) -> None:
+        """``own_id``: the node that others being equal is preferred, because it is no hop away."""
+        super().__init__(state)
+        self.by_priority: list[int] = [0] * (PRIORITY_MAX + 1)
+        self._youngest = -1  # the highest age of a task that was put here
+        self._left = 0  # tasks that were taken, and are still in a lane, since the last sweep
         self._own_id = own_id
-        self._state = state
         self._lanes: list[Lane] = []
         self._lane_of_name: dict[str, Lane] = {}
         self._nodes_of_name: dict[str, frozenset[str]] = {}
@@ -102,13 +115,31 @@ class Lanes:
         self.served: list[Lane] = []
         """Lanes that some node serves."""
 
-    def push(self, task: Task) -> None:
-        """Add a new task."""
-        self._lane(task.name).push(task)
+    def put(self, task: Task) -> None:
+        """Have a task wait, in the order of age: a new one behind all others, one that was dispatched where it was."""
+        self.count += 1
+        self.by_priority[task.priority] += 1
+        lane = self._lane(task.name)
+        if task.age > self._youngest:
+            self._youngest = task.age
+            lane.push(task)
+        else:
+            lane.insert(task)
 
-    def push_front(self, task: Task) -> None:
-        """Put back a task that was taken before."""
-        self._lane(task.name).push_front(task)
+    def take(self, task: Task) -> None:
+        """A task leaves out of turn. Its lane skips it later, by its state: it does not come back to this one."""
+        if self._left > max(SWEEP_TASKS, self.count):
+            self._sweep()
+        self._left += 1
+        self.uncount(task)
+
+    def uncount(self, task: Task) -> None:
+        """A task waits here no longer."""
+        self.count -= 1
+        self.by_priority[task.priority] -= 1
+
+    def tasks(self) -> list[Task]:
+        return [task for lane in self._lanes for task in lane.tasks()]
 
     def oldest_arrived_at(self) -> float:
         """When the oldest waiting task came; inf if none waits. Cost: that of lanes and priorities."""
@@ -128,8 +159,9 @@ class Lanes:
             lane.row.leave()
             self._serve_lane(lane)
 
-    def sweep(self) -> None:
-        """Let go of the tasks that ended while they waited. Cost: that of all tasks here."""
+    def _sweep(self) -> None:
+        """Let go of the tasks that left while they waited. Cost: that of all tasks here."""
+        self._left = 0
         for lane in self._lanes:
             for task in lane.drain():
                 lane.push(task)
@@ -152,7 +184,7 @@ class Lanes:
             nodes = self.served_by(name)
             part = parts.get(nodes)
             if part is None:
-                part = parts[nodes] = self._add_lane(Lane(self._state) if parts else lane, nodes)
+                part = parts[nodes] = self._add_lane(Lane(self) if parts else lane, nodes)
             part.names.add(name)
             self._lane_of_name[name] = part
         if len(parts) > 1:
@@ -164,7 +196,7 @@ class Lanes:
         if lane is None:
             nodes = self.served_by(name)
             same = (lane for lane in self._lanes if lane.nodes == nodes)
-            lane = next(same, None) or self._add_lane(Lane(self._state), nodes)
+            lane = next(same, None) or self._add_lane(Lane(self), nodes)
             lane.names.add(name)
             self._lane_of_name[name] = lane
         return lane

@@ -1,18 +1,41 @@
-"""The leader's end of its conversation with each node, and how tasks for a node are cut into frames."""
+"""The leader's conversation with the nodes that run tasks: what they offer and hold, what they are sent, what they
+report.
+
+Links lose, repeat and reorder. Three numbers repair that, and each Beat tells them again: the version of the account
+that the leader has, the last Dispatch that it sent, and the last batch of outcomes that is recorded.
+``work/leader_link.py`` is the other end.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
+from paceline.core.incarnation import INCARNATION_SHIFT
+from paceline.core.scheduling.cancelling import Cancelling
+from paceline.core.scheduling.dispatch import Dispatcher
+from paceline.core.scheduling.live_tasks import LiveTasks
+from paceline.core.scheduling.recording import Recording
+from paceline.core.settings import Settings
+from paceline.core.state.task import Task
 from paceline_protocol.messages import (
     Assignment,
+    Beat,
+    CancelState,
+    Dispatch,
+    Enrol,
     NodeBeat,
+    Outcome,
+    Revoke,
+    Revoked,
+    TaskEnd,
+    WorkMessage,
 )
 
-BEAT_UNCHANGED_S = 0.2
+BEAT_UNCHANGED_S: Final = 0.2
 """Between Beats to a node that is enrolled and of which there is nothing new: some of them fit into its timeout."""
-DISPATCH_TASKS = 4_096
-DISPATCH_BYTES = 4 << 20
+DISPATCH_TASKS: Final = 4_096
+DISPATCH_BYTES: Final = 4 << 20
 
 
 class NodeState:
@@ -42,15 +65,197 @@ class NodeState:
         self.beat: NodeBeat | None = None
 
 
-def chunks(assignments: list[Assignment]) -> Iterable[list[Assignment]]:
-    """Cut a node's assignments into frames of bounded size."""
-    chunk: list[Assignment] = []
+class Nodes:
+    """Every node that was told of this leader, by id. ``outbox``: messages to nodes, by id; emptied by the caller."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        term: int,
+        now: float,
+        tasks: LiveTasks,
+        dispatcher: Dispatcher,
+        recording: Recording,
+        cancelling: Cancelling,
+    ) -> None:
+        self.by_id: dict[str, NodeState] = {}
+        self.outbox: list[tuple[str, WorkMessage]] = []
+        self._timeout_s = settings.node_timeout_s
+        self._term = term
+        self._tasks = tasks
+        self._dispatcher = dispatcher
+        self._recording = recording
+        self._cancelling = cancelling
+        self._ticked_at = now
+
+    # --- what they say ------------------------------------------------------------------------------------------
+
+    def on_beat(self, node_id: str, beat: NodeBeat, now: float) -> None:
+        """A node is alive."""
+        state = self.by_id.get(node_id)
+        if state is not None and beat.term == self._term:
+            state.heard_at = now
+            state.beat = beat
+
+    def on_enrol(self, node_id: str, enrol: Enrol, now: float) -> None:
+        """A node's account: what it offers, and what it holds of what we believe it to hold."""
+        state = self.by_id.get(node_id)
+        if state is None or enrol.term != self._term:
+            return
+        state.heard_at = now
+        if state.enrolled and enrol.version <= state.account:
+            return
+        held = dict(enrol.held)
+        incarnation = enrol.version >> INCARNATION_SHIFT
+        if state.account >> INCARNATION_SHIFT < incarnation:
+            self._node_restarted(node_id, held, now)
+            state.dispatch_seq = max(state.dispatch_seq, incarnation << INCARNATION_SHIFT)
+        state.account = enrol.version
+        state.enrolled = True
+        state.outcome_seen = max(state.outcome_seen, enrol.outcome_seq)
+        state.outcome_seq = max(state.outcome_seq, enrol.outcome_seq)
+        ledger = self._tasks.enrol(node_id, enrol.slots, enrol.names)
+        sent = (task for task in ledger.held.values() if task.is_dispatched)
+        missing = [task for task in sent if held.get(task.id, 0) < task.attempt]
+        self._recording.give_back([task for task in missing if task.sent_seq <= enrol.dispatch_seq], now)
+        for task_id, attempt in enrol.held:
+            recovered = self._tasks.live.get(task_id)
+            if recovered is not None and recovered.is_recovered:
+                cost_us = self._dispatcher.cost_us(recovered.name, attempt)
+                self._tasks.adopt(recovered, node_id, attempt, cost_us)
+
+    def on_outcomes(self, node_id: str, term: int, seq: int, outcomes: list[Outcome], now: float) -> None:
+        """A node reports ends of attempts: a NodeOutcomes, unpacked. Raises ProtocolError for ends of both sorts."""
+        state = self.by_id.get(node_id)
+        if state is None or not state.enrolled or term != self._term or not self._recording.is_logging:
+            return
+        state.heard_at = now
+        if seq != state.outcome_seen + 1:
+            return  # a copy, or one behind a gap: the node reports again whatever is not acknowledged
+        self._recording.report(node_id, seq, outcomes, now)
+        state.outcome_seen = seq
+
+    def on_revoked(self, node_id: str, revoked: Revoked, now: float) -> None:
+        """A node answered what can still be cancelled. If nobody wants it cancelled any more, this is a copy of an
+        answer, and what it gave back then may have been sent there again."""
+        if revoked.term != self._term:
+            return
+        live = self._tasks.live
+        given_back = (live[task_id] for task_id in dict.fromkeys(revoked.given_back) if task_id in live)
+        wanted = self._cancelling.wanted(task for task in given_back if task.is_dispatched_to(node_id))
+        self._recording.give_back(wanted, now)
+        for task_id in revoked.kept:
+            self._cancelling.answer(task_id, CancelState.RUNNING)
+
+    # --- what they are told -------------------------------------------------------------------------------------
+
+    def beat(self, node_ids: Iterable[str], now: float) -> None:
+        """Tell every node that we lead, and what we have sent and heard; ask again for what was not answered. A node of
+        which there is nothing new is told less often: with hundreds of them that is most of what an idle leader does.
+        """
+        for node_id in node_ids:
+            state = self.by_id.get(node_id)
+            if state is None:
+                state = self.by_id[node_id] = NodeState(now)
+            news = (state.account, state.dispatch_seq, state.outcome_seq)
+            if news != state.told or now >= state.told_at + BEAT_UNCHANGED_S or not state.enrolled:
+                state.told, state.told_at = news, now
+                self.outbox.append((node_id, Beat(self._term, *news)))
+        live = self._tasks.live
+        self.ask_back(live[task_id] for task_id in self._cancelling.asked if task_id in live)
+
+    def ask_back(self, tasks: Iterable[Task]) -> None:
+        """Ask nodes for those of these tasks that were sent there and have not started."""
+        by_node: dict[str, list[bytes]] = {}
+        for task in tasks:
+            if task.is_dispatched:
+                by_node.setdefault(task.node, []).append(task.id)
+        self.outbox += [(node_id, Revoke(self._term, tuple(ids))) for node_id, ids in by_node.items()]
+
+    def send(self, by_node: dict[str, list[Task]]) -> None:
+        """Send tasks to the nodes where they have their places."""
+        for node_id, tasks in by_node.items():
+            state = self.by_id[node_id]
+            for frame in frames(tasks):
+                state.dispatch_seq += 1
+                assignments: list[Assignment] = []
+                for task in frame:
+                    task.sent_seq = state.dispatch_seq
+                    assignments.append(task.assignment)
+                self.outbox.append((node_id, Dispatch(self._term, state.dispatch_seq, tuple(assignments))))
+
+    def start(self, tasks: Iterable[Task]) -> list[Task]:
+        """The log says that these started: send those of them that still have their places. Returns them."""
+        started = [task for task in tasks if self._tasks.start(task)]
+        by_node: dict[str, list[Task]] = {}
+        for task in started:
+            by_node.setdefault(task.node, []).append(task)
+        self.send(by_node)
+        return started
+
+    def recorded(self, batches: dict[str, int]) -> None:
+        """Nodes may forget their batches of outcomes up to these."""
+        for node_id, seq in batches.items():
+            self.by_id[node_id].outcome_seq = max(self.by_id[node_id].outcome_seq, seq)
+
+    # --- which of them are there --------------------------------------------------------------------------------
+
+    def tick(self, now: float) -> list[str]:
+        """Give up the nodes that have been silent for too long. Returns them."""
+        if now - self._ticked_at > self._timeout_s / 2:
+            # It was this process that stood still: what the nodes said meanwhile has not been read yet.
+            for state in self.by_id.values():
+                state.heard_at = now
+        self._ticked_at = now
+        before = now - self._timeout_s
+        gone = [node_id for node_id, state in self.by_id.items() if state.enrolled and state.heard_at < before]
+        for node_id in gone:
+            self._node_gone(node_id, now)
+        return gone
+
+    def have_enrolled(self, node_ids: Iterable[str]) -> bool:
+        """Whether each of them has given its account."""
+        return all(node_id in self.by_id and self.by_id[node_id].enrolled for node_id in node_ids)
+
+    def _node_restarted(self, node_id: str, held: dict[bytes, int], now: float) -> None:
+        """A node came back as a new process: what the old one had ended with it."""
+        ledger = self._tasks.ledgers.get(node_id)
+        if ledger is not None:
+            lost = [task for task in ledger.held.values() if held.get(task.id, 0) < task.attempt]
+            self._lost_with_node(node_id, lost, "the node was restarted", now)
+
+    def _node_gone(self, node_id: str, now: float) -> None:
+        """A node has been silent for too long: what it held is redelivered."""
+        state = self.by_id[node_id]
+        silent_ms = round((now - state.heard_at) * 1000)
+        state.enrolled = False
+        state.account = 0
+        state.beat = None
+        held = list(self._tasks.ledgers[node_id].held.values())
+        self._lost_with_node(node_id, held, f"the node was silent for {silent_ms} ms", now)
+        self._recording.give_back([task for task in held if task.is_starting], now)
+        self._tasks.remove_node(node_id)
+
+    def _lost_with_node(self, node_id: str, tasks: list[Task], how: str, now: float) -> None:
+        """The attempts of these tasks ended, though the node did not say so."""
+        detail = how.encode()
+        lost: list[Outcome] = [(task.id, task.attempt, int(TaskEnd.LOST), detail, 0) for task in tasks]
+        self._recording.attempts_lost(lost, node_id, now)
+
+
+def frames(tasks: list[Task]) -> list[list[Task]]:
+    """Cut a node's tasks into frames of bounded size; none if there is no task."""
+    if len(tasks) == 1:
+        return [tasks]
+    cut: list[list[Task]] = []
+    frame: list[Task] = []
     size = 0
-    for assignment in assignments:
-        if chunk and (len(chunk) >= DISPATCH_TASKS or size + len(assignment[3]) > DISPATCH_BYTES):
-            yield chunk
-            chunk, size = [], 0
-        chunk.append(assignment)
-        size += len(assignment[3])
-    if chunk:
-        yield chunk
+    for task in tasks:
+        if frame and (len(frame) >= DISPATCH_TASKS or size + len(task.args) > DISPATCH_BYTES):
+            cut.append(frame)
+            frame, size = [], 0
+        frame.append(task)
+        size += len(task.args)
+    if frame:
+        cut.append(frame)
+    return cut

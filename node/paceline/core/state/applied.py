@@ -68,7 +68,7 @@ class Applied:
         if snapshot is not None:
             self._taking = self.to_save = None  # of a state that this one replaces
             self._log_bytes = 0
-            self._restoring = Restoring(Restore(snapshot.data))
+            self._restoring = Restoring(Restore(self.table, snapshot.data))
             self._begun_index = snapshot.index  # the journal has it by the Persist that brought it
             self._unsaved_bytes = 0
         if self._restoring is not None:
@@ -127,7 +127,7 @@ class Applied:
                 break
         else:
             return False
-        restoring.restore.finish(self.table)
+        restoring.restore.finish()
         self._restoring = None
         self.apply(None, restoring.waiting)
         self._begin_taking()

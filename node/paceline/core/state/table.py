@@ -1,105 +1,99 @@
 """The replicated table of tasks: what every voter holds equal, byte for byte.
 
-Accepted tasks, their lost attempts, results, released ids, totals. Only :meth:`TaskTable.apply` changes it, only from
-committed log entries, and it reads no clock. One outcome per task: the first OUTCOME entry in the log that names it;
-later ones are counted and dropped.
+It is a join of sections (``section.py``). Only :meth:`TaskTable.apply` changes it, only from committed log entries, and
+it reads no clock.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
+from paceline.core.feature_levels import NodeTooOld
 from paceline.core.settings import Settings
-from paceline.core.state.released_ids import ReleasedIds
+from paceline.core.state.attempts import Attempts
+from paceline.core.state.released import Released
+from paceline.core.state.results import Results
+from paceline.core.state.section import Section
 from paceline.core.state.task import Task
-from paceline_protocol.codec import decode_calls, decode_outcomes, split_ids
-from paceline_protocol.messages import EntryKind, Outcome, TaskEnd
+from paceline.core.state.tasks import Tasks
+from paceline.core.state.totals import Totals
+from paceline_protocol.messages import EntryKind
 
-TOTALS = ("accepted", "succeeded", "failed", "cancelled", "lost", "duplicates")
-_TOTAL_OF_END = {
-    TaskEnd.SUCCEEDED: "succeeded",
-    TaskEnd.FAILED: "failed",
-    TaskEnd.CANCELLED: "cancelled",
-    TaskEnd.LOST: "lost",
-}
+S = TypeVar("S", bound=Section)
 
 
 class TaskTable:
     """The replicated state. Equal on every node that has applied the same entries.
 
-    ``tasks``: accepted and not ended; what of them is replicated never changes, so that a snapshot can be packed while
-    they come and end. ``lost_attempts``: of those that used up any, how many. ``results``: ended, until the owner has
-    the result or the retention limits (``result_limit_tasks``, ``result_limit_bytes``) push the oldest out.
-    ``released``: ids of tasks that are over, oldest first, at most ``released_limit_tasks``; a copy of such a task that
-    comes late is not accepted again.
+    ``sections`` are in the order in which a snapshot has them. ``released``: the last ``released_limit_tasks`` ids of
+    tasks that are over; a copy of such a task that comes late is not accepted again.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.tasks: dict[bytes, Task] = {}
-        self.lost_attempts: dict[bytes, int] = {}
-        # Ordered, for taking the oldest: a plain dict would search for it past all the places of those already gone.
-        self.results: OrderedDict[bytes, tuple[int, bytes]] = OrderedDict()
-        self.result_bytes = 0
-        self.released = ReleasedIds(settings.released_limit_tasks)
-        self.totals: dict[str, int] = dict.fromkeys(TOTALS, 0)
+        self.sections: list[Section] = []
+        # Entry kind -> its section. None: the entry is not for the table.
+        self._section_of: dict[int, Section | None] = {EntryKind.NOOP: None, EntryKind.CONFIG: None}
+        self._tasks = self._with(Tasks())
+        self._attempts = self._with(Attempts())
+        self._results = self._with(Results(settings))
+        self.released = self._with(Released(settings.released_limit_tasks))
+        self.totals = self._with(Totals())
+
+    def _with(self, section: S) -> S:
+        self.sections.append(section)
+        for kind in section.kinds:
+            assert kind not in self._section_of, "an entry kind has one section"
+            self._section_of[kind] = section
+        return section
+
+    @property
+    def tasks(self) -> dict[bytes, Task]:
+        """Accepted and not ended. What of them is replicated never changes, so that a snapshot can be packed while they
+        come and end."""
+        return self._tasks.by_id
+
+    @property
+    def lost_attempts(self) -> dict[bytes, int]:
+        """Of the tasks that used up any attempt, how many."""
+        return self._attempts.lost
+
+    @property
+    def results(self) -> OrderedDict[bytes, tuple[int, bytes]]:
+        """Ended: how, and the payload. Until the owner has it, or the retention limits push it out."""
+        return self._results.by_id
+
+    @property
+    def result_bytes(self) -> int:
+        return self._results.size_bytes
 
     @property
     def recorded(self) -> int:
         """Outcomes recorded, each task once."""
-        return sum(self.totals[name] for name in _TOTAL_OF_END.values())
+        return self.totals.recorded
 
     def knows(self, task_id: bytes) -> bool:
         """Whether this id was accepted, as far as the table remembers."""
-        return task_id in self.tasks or task_id in self.results or task_id in self.released
+        return task_id in self._tasks.by_id or task_id in self._results.by_id or task_id in self.released
 
     def apply(self, kind: int, data: bytes, decoded: Any = None) -> None:
         """Apply one committed entry. ``decoded``: what the proposer already parsed from ``data``.
 
-        Raises ValueError for a kind that this version does not know: the node must not go on as if it were nothing.
+        Raises NodeTooOld for a kind that this version does not know: the node must not go on as if it were nothing.
         """
-        if kind == EntryKind.ACCEPT:
-            self._accept(decoded if decoded is not None else [Task(call) for call in decode_calls(data)])
-        elif kind == EntryKind.OUTCOME:
-            self._record(decoded if decoded is not None else decode_outcomes(data))
-        elif kind == EntryKind.RELEASE:
-            self._release(split_ids(data))
-        elif kind == EntryKind.ATTEMPT:
-            for task_id in split_ids(data):
-                if task_id in self.tasks:
-                    self.lost_attempts[task_id] = self.lost_attempts.get(task_id, 0) + 1
-        elif kind not in (EntryKind.NOOP, EntryKind.CONFIG):
-            raise ValueError(f"log entry of unknown kind {kind}; this node is older than the one that wrote it")
+        try:
+            section = self._section_of[kind]
+        except KeyError:
+            raise NodeTooOld(f"the log has an entry of unknown kind {kind}") from None
+        if section is not None:
+            section.apply(self, kind, data, decoded)
 
-    def _accept(self, tasks: Iterable[Task]) -> None:
-        for task in tasks:
-            if not self.knows(task.id):
-                self.tasks[task.id] = task
-                self.totals["accepted"] += 1
+    def aside(self) -> TaskTable:
+        """An empty table with the same limits, into which a snapshot can be read."""
+        return TaskTable(self._settings)
 
-    def _record(self, outcomes: Iterable[Outcome]) -> None:
-        tasks, totals = self.tasks, self.totals
-        for task_id, _attempt, end, payload, _duration_us in outcomes:
-            if tasks.pop(task_id, None) is None:
-                totals["duplicates"] += 1
-                continue
-            if self.lost_attempts:
-                self.lost_attempts.pop(task_id, None)
-            totals[_TOTAL_OF_END[end]] += 1  # type: ignore[index]
-            self.results[task_id] = (end, payload)
-            self.result_bytes += len(payload)
-        limit_tasks, limit_bytes = self._settings.result_limit_tasks, self._settings.result_limit_bytes
-        while len(self.results) > limit_tasks or self.result_bytes > limit_bytes:
-            self._drop_result(next(iter(self.results)))
-
-    def _release(self, ids: Iterable[bytes]) -> None:
-        for task_id in ids:
-            if task_id in self.results:
-                self._drop_result(task_id)
-
-    def _drop_result(self, task_id: bytes) -> None:
-        _, payload = self.results.pop(task_id)
-        self.result_bytes -= len(payload)
-        self.released.add(task_id)
+    def take_from(self, other: TaskTable) -> None:
+        """Hold what ``other`` holds, and nothing else. ``other`` must not be used any more."""
+        for section, read in zip(self.sections, other.sections, strict=True):
+            section.take_from(read)

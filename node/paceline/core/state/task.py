@@ -12,57 +12,53 @@ the entry is proposed, and enters the table when the entry is applied: on the le
 
 from __future__ import annotations
 
-from enum import IntEnum
 from sys import intern
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import mypyc_attr
 
-from paceline_protocol.messages import (
-    AT_MOST_ONCE,
-    COMMITTED,
-    NO_LOG,
-    TRACED,
-    Assignment,
-    Call,
-    Options,
-    TaskEnd,
-)
+from paceline.core.state.call_options import CallOptions, resolve
+from paceline_protocol.messages import Assignment, Call, Options, TaskEnd
 
 if TYPE_CHECKING:
     from paceline.core.clients.sessions import ClientSession
 
 
-class State(IntEnum):
-    """Where a task is, as its leader sees it."""
+class State:
+    """Where a task is, as its leader sees it. Plain numbers from 0 without a gap, and no Enum: the leader looks at them
+    several times a task, and compiled code compares them as they are."""
 
-    READY = 0  # in a queue of the leader
-    DISPATCHED = 1  # at a node: queued there, or running
-    SUCCEEDED = 2
-    FAILED = 3
-    CANCELLED = 4
-    LOST = 5
-    STARTING = 6  # it has its place at a node, and goes there once the log says that it started
-    RECOVERED = 7  # an earlier leader accepted it; in a queue, unless a node says that it has it
-
-
-ENDED = frozenset((State.SUCCEEDED, State.FAILED, State.CANCELLED, State.LOST))
+    READY: Final = 0  # in a queue of the leader
+    DISPATCHED: Final = 1  # at a node: queued there, or running
+    SUCCEEDED: Final = 2
+    FAILED: Final = 3
+    CANCELLED: Final = 4
+    LOST: Final = 5
+    STARTING: Final = 6  # it has its place at a node, and goes there once the log says that it started
+    RECOVERED: Final = 7  # an earlier leader accepted it; in a queue, unless a node says that it has it
 
 
-class Event(IntEnum):
-    """What moves a task from one state to another."""
+class Event:
+    """What moves a task from one state to another. Plain numbers, as those of :class:`State`."""
 
-    DISPATCH = 0
-    GIVE_BACK = 1  # the node never had it, or gave it back before it started
-    ATTEMPT_LOST = 2  # its worker or node died; attempts are left
-    SUCCEED = 3
-    FAIL = 4
-    CANCEL = 5
-    GIVE_UP = 6  # its worker or node died once too often
-    RESERVE = 7  # a node has a place for it, but its start must be logged first
+    DISPATCH: Final = 0
+    GIVE_BACK: Final = 1  # the node never had it, or gave it back before it started
+    ATTEMPT_LOST: Final = 2  # its worker or node died; attempts are left
+    SUCCEED: Final = 3
+    FAIL: Final = 4
+    CANCEL: Final = 5
+    GIVE_UP: Final = 6  # its worker or node died once too often
+    RESERVE: Final = 7  # a node has a place for it, but its start must be logged first
 
 
-TRANSITIONS: dict[tuple[State, Event], State] = {
+def _names(numbers: type) -> dict[int, str]:
+    return {number: name.lower() for name, number in vars(numbers).items() if name.isupper()}
+
+
+STATE_NAMES: Final = _names(State)
+EVENT_NAMES: Final = _names(Event)
+
+TRANSITIONS: Final[dict[tuple[int, int], int]] = {
     (State.READY, Event.DISPATCH): State.DISPATCHED,
     (State.DISPATCHED, Event.GIVE_BACK): State.READY,
     (State.DISPATCHED, Event.ATTEMPT_LOST): State.READY,
@@ -85,14 +81,32 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
     (State.STARTING, Event.GIVE_BACK): State.READY,
     (State.STARTING, Event.CANCEL): State.CANCELLED,
 }
-"""The whole life of a task. What is not in this table can't happen; :meth:`Task.move` raises KeyError on it."""
+"""The whole life of a task. What is not in this table can't happen; :func:`next_state` raises KeyError on it."""
 
-END_EVENTS: dict[int, Event] = {
-    TaskEnd.SUCCEEDED: Event.SUCCEED,
-    TaskEnd.FAILED: Event.FAIL,
-    TaskEnd.CANCELLED: Event.CANCEL,
-    TaskEnd.LOST: Event.GIVE_UP,
+END_EVENTS: Final[dict[int, int]] = {
+    int(TaskEnd.SUCCEEDED): Event.SUCCEED,
+    int(TaskEnd.FAILED): Event.FAIL,
+    int(TaskEnd.CANCELLED): Event.CANCEL,
+    int(TaskEnd.LOST): Event.GIVE_UP,
 }
+"""What each end on the wire does to a task."""
+
+LIVE: Final = frozenset(state for state, _ in TRANSITIONS)
+"""The states that a task can leave. In all others it has ended."""
+
+_EVENTS: Final = len(EVENT_NAMES)
+_NEXT: Final[list[int]] = [
+    TRANSITIONS.get((state, event), -1) for state in range(len(STATE_NAMES)) for event in range(_EVENTS)
+]
+_HAS_ENDED: Final[list[bool]] = [state not in LIVE for state in range(len(STATE_NAMES))]
+
+
+def next_state(state: int, event: int) -> int:
+    """The state that an event leads to. Raises KeyError if the table has no such transition."""
+    found = _NEXT[state * _EVENTS + event]
+    if found < 0:
+        raise KeyError(f"{EVENT_NAMES[event]} of a task that is {STATE_NAMES[state]}")
+    return found
 
 
 @mypyc_attr(acyclic=True)
@@ -119,10 +133,11 @@ class Task:
     )
 
     def __init__(self, call: Call) -> None:
-        self.id, name, self.priority, self.args, self.options = call
+        self.id, name, self.priority, self.args, options = call
         self.name = intern(name)  # a million tasks share a few names
+        self.options: CallOptions | None = None if options is None else resolve(options)
         # What follows is the leader's own.
-        self.state = State.READY
+        self.state: int = State.READY  # moved by LiveTasks alone; everybody else asks the predicates
         self.lost_attempts = 0  # before this leader; of a task that starts at most once, whether its start is logged
         self.attempt = 1
         self.age = 0  # order of arrival at this leader
@@ -133,44 +148,73 @@ class Task:
         self.sent_at = 0.0  # when this leader last gave it to a node; 0: never
         self.session: ClientSession | None = None
 
-    def move(self, event: Event) -> None:
-        """Take the transition, or raise KeyError: the caller broke the table."""
-        self.state = TRANSITIONS[self.state, event]
+    # --- where it is ------------------------------------------------------------------------------------------------
 
-    def attempt_limit(self, default: int) -> int:
-        """How many lost attempts end this task."""
-        options: Options | None = self.options
-        if options is None:
-            return default
-        return 1 if options.get("delivery") == AT_MOST_ONCE else options.get("max_attempts", default)
+    @property
+    def is_recovered(self) -> bool:
+        """Whether an earlier leader accepted it and no node has said yet that it has it."""
+        return self.state == State.RECOVERED
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether it waits for the log to say that it started."""
+        return self.state == State.STARTING
+
+    @property
+    def is_dispatched(self) -> bool:
+        """Whether this leader sent it to its node, or left it there."""
+        return self.state == State.DISPATCHED
+
+    def is_dispatched_to(self, node_id: str) -> bool:
+        """Whether it is that node's to run, and its answer counts."""
+        return self.state == State.DISPATCHED and self.node == node_id
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is live no longer, in whatever way that came."""
+        return _HAS_ENDED[self.state]
+
+    # --- what it asks for -------------------------------------------------------------------------------------------
+
+    @property
+    def call(self) -> Call:
+        """What its client submitted."""
+        return self.id, self.name, self.priority, self.args, self.wire_options
 
     @property
     def assignment(self) -> Assignment:
         """What its node is sent."""
-        return self.id, self.attempt, self.name, self.args, self.options
+        return self.id, self.attempt, self.name, self.args, self.wire_options
+
+    @property
+    def wire_options(self) -> Options | None:
+        return None if self.options is None else self.options.wire
+
+    # What it asks for, as far as that is read. Where it costs, a caller looks first whether ``options`` is None.
+
+    def attempt_limit(self, default: int) -> int:
+        """How many lost attempts end this task."""
+        return default if self.options is None else self.options.max_attempts or default
 
     @property
     def must_log_start(self) -> bool:
         """Whether it may go nowhere before the log says that it started."""
-        return self.options is not None and self.options.get("delivery") == AT_MOST_ONCE and not self.lost_attempts
+        return self.options is not None and self.options.starts_once and not self.lost_attempts
 
     @property
     def waits_for_commit(self) -> bool:
         """Whether its result is passed on only once its outcome is committed."""
-        options: Options | None = self.options
-        if options is None:
-            return False
-        return options.get("confirm") == COMMITTED or options.get("delivery") == AT_MOST_ONCE
+        return self.options is not None and self.options.waits_for_commit
 
     @property
     def is_logged(self) -> bool:
         """False for a task of which only its leader and its client know."""
-        return self.options is None or self.options.get("durability") != NO_LOG
+        return self.options is None or self.options.is_logged
 
     @property
     def is_traced(self) -> bool:
         """Whether it is sampled: see ``traces.py``."""
-        return self.options is not None and self.options.get("trace") == TRACED
+        return self.options is not None and self.options.is_traced
 
     def size_bytes(self) -> int:
         """What the task adds to the queue's size: its arguments, and a flat charge for the record."""

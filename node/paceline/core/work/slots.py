@@ -16,18 +16,20 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from operator import attrgetter
+from typing import Final
 
 from paceline.core.measures.durations import UNKNOWN_US, Durations
 from paceline.core.measures.tally import Tally
 from paceline.core.measures.traces import Traces
 from paceline_protocol.codec import encode_outcomes
-from paceline_protocol.messages import TRACED, Assignment, NodeOutcomes, Outcome, TaskEnd
+from paceline_protocol.messages import ASSIGNMENT_OPTIONS, Assignment, NodeOutcomes, Outcome, TaskEnd
+from paceline_protocol.options import is_traced
 
-BATCH_TIME_US = 1_000
-BATCH_BYTES = 1 << 20
+BATCH_TIME_US: Final = 1_000
+BATCH_BYTES: Final = 1 << 20
 """Of arguments that travel to a worker together; one task may have more, up to the payload limit."""
 
-DEAD_WORKERS = 64
+DEAD_WORKERS: Final = 64
 """Ids of dead workers that are remembered: the last words of one may be read after its death is noticed."""
 
 
@@ -122,7 +124,7 @@ class Slots:
                 if self.workers:
                     held[task_id] = attempt
                     queue.append(assignment)
-                    if assignment[4] is not None and assignment[4].get("trace") == TRACED:
+                    if assignment[ASSIGNMENT_OPTIONS] is not None and is_traced(assignment[ASSIGNMENT_OPTIONS]):
                         self._traces.dispatched_here(task_id)
             elif not any(task_id in slot.running for slot in self.workers.values()):
                 ended += [outcome for batch in self.unrecorded for outcome in batch.items if outcome[0] == task_id][-1:]

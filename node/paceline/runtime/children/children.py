@@ -11,6 +11,7 @@ from collections.abc import Callable
 from math import inf
 
 from paceline.runtime.children.pool import Child, ChildPool, Pool
+from paceline.runtime.transport.transport import Source
 from paceline.runtime.transport.zmq_transport import ZmqTransport
 
 _logger = logging.getLogger("paceline.node")
@@ -28,21 +29,20 @@ class WorkerChildren:
         web_ended: Callable[[], None] | None = None,
     ) -> None:
         self._pools: list[ChildPool] = [pool] if web is None else [pool, web]
-        self._web = web
         self._web_ended = web_ended
         self._transport = transport
 
     def start(self) -> None:
         for pool in self._pools:
             pool.start()
-            self._add(list(pool.workers.values()))
+            self._add(pool, list(pool.workers.values()))
 
     def reap(self, fd: int) -> tuple[bytes, str] | None:
         for pool in self._pools:
             child = pool.child_at(fd)
             if child is not None:
                 ended = self._reap(pool, child, fd)
-                if pool is not self._web:
+                if pool.kind is not Source.WEB:
                     return ended
                 if ended is not None:
                     _logger.warning("the process that serves metrics ended: %s; another is started", ended[1])
@@ -51,7 +51,7 @@ class WorkerChildren:
         return None
 
     def _reap(self, pool: ChildPool, child: Child, fd: int) -> tuple[bytes, str] | None:
-        self._transport.remove_worker(child.id)  # before the pool closes the link, and its number is another's
+        self._transport.remove_child(child.id)  # before the pool closes the link, and its number is another's
         ended = pool.reap(fd)
         if ended is None:
             # The link has ended. Most often the worker is about to, and the kernel has its exit code by then; one that
@@ -62,14 +62,14 @@ class WorkerChildren:
 
     def respawn(self, now: float) -> None:
         for pool in self._pools:
-            self._add(pool.respawn(now))
+            self._add(pool, pool.respawn(now))
 
     def next_respawn(self, now: float) -> float:
         due = [pool.next_respawn(now) for pool in self._pools]
         return min([at for at in due if at is not None], default=inf)
 
-    def _add(self, children: list[Child]) -> None:
+    def _add(self, pool: ChildPool, children: list[Child]) -> None:
         for child in children:
-            self._transport.add_worker(child.id, child.link)
+            self._transport.add_child(child.id, pool.kind, child.link)
             if child.fd != child.link.fileno():  # else the link, whose end the transport reports, is all there is
                 self._transport.watch(child.fd)

@@ -28,7 +28,10 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from paceline.runtime.transport.transport import Source
 
 WORKER_ID_BYTES = 8
 QUICK_DEATH_S = 1.0
@@ -66,14 +69,27 @@ class _Slot:
 
 
 class ChildPool:
-    """``size`` processes that run one program. One thread."""
+    """``size`` processes that run one program. One thread. ``kind``: what they are; none of them has a say in it."""
 
-    def __init__(self, *, size: int, program: str, arguments: tuple[str, ...], inherited: tuple[int, ...] = ()) -> None:
-        """``program``: a module that python -m runs, whose options are ``--link FD`` and then ``arguments``.
-        ``inherited``: descriptors of this process that the children get, too."""
+    def __init__(
+        self,
+        kind: Source,
+        *,
+        size: int,
+        program: str,
+        arguments: tuple[str, ...],
+        inherited: tuple[int, ...] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """``kind``: as which the transport reports their frames.
+        ``program``: a module that python -m runs, whose options are ``--link FD`` and then ``arguments``.
+        ``inherited``: descriptors of this process that the children get, too. ``environment``: that of the children;
+        None: that of this process."""
+        self.kind = kind
         self._program = program
         self._arguments = arguments
         self._inherited = inherited
+        self._environment = environment
         self._slots = [_Slot() for _ in range(size)]
         self._by_fd: dict[int, _Slot] = {}
         self._stopped = False
@@ -170,6 +186,7 @@ class ChildPool:
                     [*command, *self._arguments],
                     stdin=subprocess.DEVNULL,
                     pass_fds=(theirs.fileno(), *self._inherited),
+                    env=self._environment,
                     start_new_session=True,
                 )
             except OSError:
@@ -209,9 +226,18 @@ class ChildPool:
 class Pool(ChildPool):
     """``size`` worker processes."""
 
-    def __init__(self, *, size: int, modules: tuple[str, ...], payload_limit_bytes: int) -> None:
+    def __init__(
+        self,
+        *,
+        size: int,
+        modules: tuple[str, ...],
+        payload_limit_bytes: int,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         arguments = ("--payload-limit", str(payload_limit_bytes), "--", *modules)
-        super().__init__(size=size, program="paceline.worker", arguments=arguments)
+        super().__init__(
+            Source.WORKER, size=size, program="paceline.worker", arguments=arguments, environment=environment
+        )
 
 
 def _pause_s(quick_deaths: int) -> float:

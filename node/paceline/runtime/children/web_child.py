@@ -26,6 +26,7 @@ from paceline.config import (
 from paceline.core.reports.metrics import metrics
 from paceline.errors import ConfigError, PortInUse
 from paceline.runtime.children.pool import ChildPool
+from paceline.runtime.transport.transport import Source
 from paceline.version import is_compiled
 from paceline.web.listener import listen
 from paceline_protocol.messages import PROTOCOL_VERSION
@@ -51,6 +52,7 @@ class Web:
         self.address = format_address(shown, port)
         self._listener = listener
         self.pool = ChildPool(
+            Source.WEB,
             size=1,
             program="paceline.web",
             arguments=("--listener", str(listener.fileno())),

@@ -31,12 +31,13 @@ from paceline.errors import (
     JournalCorrupt,
     JournalFailed,
     JournalTooNew,
+    JournalTooOld,
     RecoveryUnfinished,
 )
 from paceline.runtime.journal.files import Files, RealFiles, replace_file
+from paceline.runtime.journal.records import FORMAT_VERSION, other_format
 from paceline.runtime.journal.recovery import Recovered, find_segments, read_journal
 
-FORMAT = 1
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _logger = logging.getLogger("paceline.journal")
 
@@ -86,7 +87,7 @@ class Storage:
         """Lock the directory, read all of it, and count the start.
 
         Raises DataDirInUse, ConfigError (it belongs to another cluster), IdentityLost, JournalCorrupt, JournalTooNew,
-        JournalFailed, RecoveryUnfinished.
+        JournalTooOld, JournalFailed, RecoveryUnfinished.
         """
         storage = cls._open(directory, files, cluster_name, mode)
         if storage.recovery is not None and not storage.recovery.finished:
@@ -179,7 +180,7 @@ class Storage:
         ``clean`` all of it must be durable."""
         identity = self.identity
         fields: dict[str, object] = {
-            "format": FORMAT,
+            "format": FORMAT_VERSION,
             "node_id": identity.node_id,
             "incarnation": identity.incarnation,
             "cluster_name": self._cluster_name,
@@ -254,12 +255,13 @@ def _read_identity(path: Path) -> dict[str, Any] | None:
         return None
     try:
         fields = json.loads(text)
-        if isinstance(fields, dict) and isinstance(fields.get("format"), int) and fields["format"] > FORMAT:
-            raise JournalTooNew(str(path), f"it has format {fields['format']}, and this paceline reads {FORMAT}")
+        if isinstance(fields, dict) and isinstance(fields.get("format"), int) and fields["format"] != FORMAT_VERSION:
+            error = JournalTooNew if fields["format"] > FORMAT_VERSION else JournalTooOld
+            raise error(str(path), other_format(fields["format"]))
         wrong = [name for name, kind in _FIELDS.items() if not isinstance(fields.get(name), kind)]
     except (ValueError, AttributeError) as error:
         raise JournalCorrupt(str(path), 0, f"it is no identity: {error}") from error
-    if wrong or fields.get("format") != FORMAT:
+    if wrong or fields.get("format") != FORMAT_VERSION:
         raise JournalCorrupt(str(path), 0, f"it is no identity: {', '.join(wrong) or 'format'} is missing or wrong")
     return dict(fields)
 

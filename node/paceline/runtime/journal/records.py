@@ -33,7 +33,9 @@ from zlib import crc32
 import msgpack  # type: ignore[import-untyped]
 
 MAGIC = b"PLJ1"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Of the whole data directory: of these records, of what their bodies hold (entries, configurations) and of snapshots.
+It rises when an older one can no longer be read, and then a directory of the older one is refused."""
 ALIGNMENT = 8
 BODY_LIMIT_BYTES = 80 << 20
 """No record is larger: an entry fits into a frame."""
@@ -80,6 +82,14 @@ class SegmentTooNew(SegmentError):
     """A later version of paceline wrote it."""
 
 
+class SegmentTooOld(SegmentError):
+    """An earlier version of paceline wrote it, which this one can't read."""
+
+
+def other_format(version: int) -> str:
+    return f"it has format {version}, and this paceline reads {FORMAT_VERSION}"
+
+
 def pack_header(number: int) -> bytes:
     """The first bytes of a segment."""
     head = _SEGMENT.pack(MAGIC, FORMAT_VERSION, number, 0)
@@ -87,7 +97,7 @@ def pack_header(number: int) -> bytes:
 
 
 def read_header(data: bytes) -> int:
-    """The number of a segment. Raises SegmentError or SegmentTooNew."""
+    """The number of a segment. Raises SegmentError, SegmentTooNew or SegmentTooOld."""
     if len(data) < SEGMENT_HEADER_BYTES:
         raise SegmentError("its header is incomplete")
     magic, version, number, checksum = _SEGMENT.unpack_from(data)
@@ -96,7 +106,8 @@ def read_header(data: bytes) -> int:
     if checksum != crc32(data[:16]):
         raise SegmentError("the checksum of its header is wrong")
     if version != FORMAT_VERSION:
-        raise SegmentTooNew(f"it has format {version}, and this paceline reads {FORMAT_VERSION}")
+        error = SegmentTooNew if version > FORMAT_VERSION else SegmentTooOld
+        raise error(other_format(version))
     return int(number)
 
 

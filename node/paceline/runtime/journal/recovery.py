@@ -20,7 +20,7 @@ import msgpack  # type: ignore[import-untyped]
 
 from paceline.core.raft.log import Entry, HardState
 from paceline.core.raft.pages import Stream
-from paceline.errors import JournalCorrupt, JournalTooNew
+from paceline.errors import JournalCorrupt, JournalTooNew, JournalTooOld
 from paceline.runtime.journal.files import Files
 from paceline.runtime.journal.records import (
     SEGMENT_HEADER_BYTES,
@@ -28,6 +28,7 @@ from paceline.runtime.journal.records import (
     Record,
     SegmentError,
     SegmentTooNew,
+    SegmentTooOld,
     read_header,
     record_beyond,
     records,
@@ -36,7 +37,7 @@ from paceline_protocol.codec import decode_config, encode_config
 from paceline_protocol.errors import ProtocolError
 from paceline_protocol.messages import Config
 
-SNAPSHOT_MAGIC = b"PLS1"
+SNAPSHOT_MAGIC = b"PLS2"
 PIECE_BYTES = 1 << 20
 _SEGMENT_NAME = re.compile(r"(\d{16})\.segment")
 
@@ -134,7 +135,7 @@ def find_segments(directory: Path) -> list[Path]:
 
 
 def read_journal(directory: Path) -> Recovered:
-    """Read everything. Raises JournalCorrupt or JournalTooNew; a torn tail is reported and left out."""
+    """Read everything. Raises JournalCorrupt, JournalTooNew or JournalTooOld; a torn tail is reported and left out."""
     replay = _Replay(directory)
     paths = find_segments(directory)
     for path in paths:
@@ -144,7 +145,7 @@ def read_journal(directory: Path) -> Recovered:
 
 
 def read_segment(path: Path, found: Recovered, *, is_last: bool) -> Iterator[Record]:
-    """The records of one segment, noted in ``found``. Raises JournalCorrupt or JournalTooNew."""
+    """The records of one segment, noted in ``found``. Raises JournalCorrupt, JournalTooNew or JournalTooOld."""
     data = path.read_bytes()
     number = int(path.stem)
     segment = SegmentFile(number, path, len(data))
@@ -153,6 +154,8 @@ def read_segment(path: Path, found: Recovered, *, is_last: bool) -> Iterator[Rec
             raise SegmentError(f"it is segment {read_header(data)} by its header")
     except SegmentTooNew as error:
         raise JournalTooNew(str(path), str(error)) from None
+    except SegmentTooOld as error:
+        raise JournalTooOld(str(path), str(error)) from None
     except SegmentError as error:
         if not is_last or record_beyond(memoryview(data), number, -8, group=0):
             raise JournalCorrupt(str(path), 0, str(error)) from None

@@ -23,17 +23,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from paceline.core.raft.log import Entry, HardState
+from paceline.core.feature_levels import NodeTooOld
+from paceline.core.raft.configuration import config_history
+from paceline.core.raft.log import Entry, HardState, Log
 from paceline.core.raft.ready import Persist
 from paceline.core.settings import Settings
 from paceline.core.state.snapshots import restore
 from paceline.core.state.table import TaskTable
-from paceline.errors import DataDirInUse, JournalCorrupt, JournalFailed, RecoveryRefused
+from paceline.errors import DataDirInUse, JournalCorrupt, JournalFailed, NodeOutdated, RecoveryRefused
 from paceline.runtime.journal.data_directory import Storage, UnsafeRecovery
 from paceline.runtime.journal.files import Files, RealFiles
 from paceline.runtime.journal.recovery import Recovered
 from paceline.runtime.journal.writer import Writer
-from paceline_protocol.codec import decode_config, encode_config
+from paceline_protocol.codec import encode_config
 from paceline_protocol.errors import ProtocolError
 from paceline_protocol.messages import Config, EntryKind
 
@@ -85,7 +87,8 @@ def recover(directory: Path, *, new_cluster_id: str, at: str, files: Files | Non
     ``new_cluster_id`` must never have been used; ``at`` is the time in UTC (ISO 8601), for people to read.
 
     Raises RecoveryRefused (no node, or one that has nothing to recover), DataDirInUse (it runs), IdentityLost,
-    JournalCorrupt, JournalTooNew, JournalFailed. After a failure or a crash in the middle it can be called again.
+    JournalCorrupt, JournalTooNew, JournalTooOld, NodeOutdated, JournalFailed. After a failure or a crash in the middle
+    it can be called again.
     """
     storage = _open(directory, files)
     try:
@@ -111,7 +114,7 @@ def _recover(storage: Storage, new_cluster_id: str, at: str, files: Files) -> Re
     recovered = storage.recovered
     term = max(recovered.hard_state.term, survivor.last_term) + 1
     index = survivor.last_index + 1
-    config = Config((survivor.node_id,), limit=survivor.config.limit)
+    config = Config((survivor.node_id,), limit=survivor.config.limit, level=survivor.config.level)
     entry = Entry(index, term, int(EntryKind.CONFIG), encode_config(config))
     unfinished = UnsafeRecovery(at, survivor.cluster_id, survivor.last_term, survivor.last_index, finished=False)
     storage.identity.cluster_id = new_cluster_id
@@ -172,14 +175,10 @@ def _survivor(storage: Storage) -> Survivor:
 
 
 def _config_of(recovered: Recovered, directory: Path) -> Config:
-    config = recovered.snapshot.config if recovered.snapshot is not None else Config()
-    return _decoded(
-        directory,
-        lambda: next(
-            (decode_config(entry.data) for entry in reversed(recovered.entries) if entry.kind == EntryKind.CONFIG),
-            config,
-        ),
-    )
+    snapshot = recovered.snapshot
+    log = Log(snapshot.index, snapshot.term, recovered.entries) if snapshot else Log(entries=recovered.entries)
+    config = snapshot.config if snapshot else Config()
+    return _decoded(directory, lambda: config_history(log, config).current)
 
 
 def _table_of(recovered: Recovered, directory: Path, cluster_name: str) -> TaskTable:
@@ -196,8 +195,11 @@ def _table_of(recovered: Recovered, directory: Path, cluster_name: str) -> TaskT
 
 
 def _decoded(directory: Path, read: Callable[[], T]) -> T:
-    """What the log says. Raises JournalCorrupt if it says nothing that makes sense."""
+    """What the log says. Raises JournalCorrupt if it says nothing that makes sense, NodeOutdated if it makes sense to a
+    later version alone."""
     try:
         return read()
+    except NodeTooOld as error:
+        raise NodeOutdated(error.found) from error
     except (TypeError, ValueError, ProtocolError) as error:
         raise JournalCorrupt(str(directory / "journal"), 0, f"an entry makes no sense: {error}") from error

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import socket
 
+from paceline.runtime.transport.transport import Source
 from paceline_protocol.codec import MAX_FRAME_BYTES
 from paceline_protocol.errors import FrameTooLarge
 from paceline_protocol.stream import FrameReader, pack_frame
@@ -27,17 +28,19 @@ UNSENT_LIMIT_BYTES = 2 * MAX_FRAME_BYTES
 
 
 class Channel:
-    """One worker's frames, both ways.
+    """One child's frames, both ways.
 
     ``ended`` once the worker closed its end or sent what is no frame, or once a broken channel is read to the end.
     ``has_unread`` after a receive that left something behind.
     """
 
-    __slots__ = ("_broken", "_reader", "_socket", "_unsent", "ended", "fd", "has_unread", "worker_id")
+    __slots__ = ("_broken", "_reader", "_socket", "_unsent", "child_id", "ended", "fd", "has_unread", "source")
 
-    def __init__(self, worker_id: bytes, connected: socket.socket) -> None:
+    def __init__(self, child_id: bytes, connected: socket.socket, source: Source = Source.WORKER) -> None:
+        """``source``: what the child is, as it is said of all its frames."""
         connected.setblocking(False)
-        self.worker_id = worker_id
+        self.child_id = child_id
+        self.source = source
         self.fd = connected.fileno()
         self.ended = False
         self.has_unread = False

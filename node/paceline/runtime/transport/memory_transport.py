@@ -33,12 +33,20 @@ class Kind(StrEnum):
     CLIENT = "client"
     PEER = "peer"
     WORKER = "worker"
+    WEB = "web"
 
+
+_SOURCES: Final = {
+    Kind.CLIENT: Source.CLIENT,
+    Kind.PEER: Source.PEER,
+    Kind.WORKER: Source.WORKER,
+    Kind.WEB: Source.WEB,
+}
 
 Policy: TypeAlias = Callable[[Kind, str, str], Sequence[float]]
 """(kind, source, destination) -> the delays in seconds of the copies to deliver; empty: the frame is lost.
 
-A node's name is its address, that of a client or worker is ``MemoryEndpoint.name``."""
+A node's name is its address, that of a client or child is ``MemoryEndpoint.name``."""
 
 
 def deliver_at_once(kind: Kind, source: str, destination: str) -> Sequence[float]:
@@ -107,6 +115,10 @@ class MemoryNetwork:
         """A worker of the node at ``address``."""
         return self._nodes[address].attach(Kind.WORKER, worker_id)
 
+    def web(self, address: str, child_id: bytes) -> MemoryEndpoint:
+        """The web process of the node at ``address``."""
+        return self._nodes[address].attach(Kind.WEB, child_id)
+
     def crash(self, address: str) -> None:
         """The node vanishes with its inboxes and connections. Another may be made at the same address."""
         if node := self._nodes.get(address):
@@ -149,7 +161,7 @@ class MemoryTransport:
     def __init__(self, network: MemoryNetwork, address: str) -> None:
         self.address = address
         self.peer_inbox = _Inbox()  # of clients and peers, in the order of arrival
-        self.worker_inbox = _Inbox()
+        self.child_inbox = _Inbox()
         self._network = network
         self._ends: dict[tuple[Kind, bytes], MemoryEndpoint] = {}
         self._watched: dict[int, None] = {}  # a set that keeps its order
@@ -159,10 +171,10 @@ class MemoryTransport:
     @property
     def waiting(self) -> bool:
         """Whether a poll would find something."""
-        return self.worker_inbox.waiting or self.peer_inbox.waiting or self._woken or bool(self._readable)
+        return self.child_inbox.waiting or self.peer_inbox.waiting or self._woken or bool(self._readable)
 
     def poll(self, timeout_s: float) -> list[Received]:
-        received = self.worker_inbox.take(BURST_MESSAGES) + self.peer_inbox.take(BURST_MESSAGES)
+        received = self.child_inbox.take(BURST_MESSAGES) + self.peer_inbox.take(BURST_MESSAGES)
         received += [(Source.CHILD, fd, []) for fd in self._watched if fd in self._readable]
         if self._woken:
             self._woken = False
@@ -172,15 +184,14 @@ class MemoryTransport:
     def send_client(self, session: bytes, frame: bytes) -> Sent:
         return self._send_end(Kind.CLIENT, session, frame)
 
-    def send_worker(self, worker: bytes, frame: bytes) -> Sent:
-        return self._send_end(Kind.WORKER, worker, frame)
+    def send_child(self, child_id: bytes, frame: bytes) -> Sent:
+        return self._send_end(Kind.WEB if (Kind.WEB, child_id) in self._ends else Kind.WORKER, child_id, frame)
 
     def _send_end(self, kind: Kind, end_id: bytes, frame: bytes) -> Sent:
         end = self._ends.get((kind, end_id))
         if end is None:
             return Sent.GONE
-        source = Source.CLIENT if kind is Kind.CLIENT else Source.WORKER
-        return self._network.send(kind, self.address, end.name, end.inbox, (source, end_id, [frame]))
+        return self._network.send(kind, self.address, end.name, end.inbox, (_SOURCES[kind], end_id, [frame]))
 
     def send_peer(self, address: str, frames: Sequence[bytes]) -> Sent:
         peer = self._network.node_at(address)
@@ -208,7 +219,7 @@ class MemoryTransport:
     def close(self) -> None:
         self._network.remove(self)
         self.peer_inbox.shut()
-        self.worker_inbox.shut()
+        self.child_inbox.shut()
         for end in list(self._ends.values()):
             end.node_gone = True
         self._ends.clear()
@@ -222,7 +233,7 @@ class MemoryTransport:
 
 
 class MemoryEndpoint:
-    """A client's or worker's end of its connection to one node."""
+    """A client's or child's end of its connection to one node."""
 
     def __init__(self, network: MemoryNetwork, node: MemoryTransport, kind: Kind, end_id: bytes) -> None:
         self.name = f"{node.address}/{kind}/{end_id.hex()}"
@@ -236,11 +247,9 @@ class MemoryEndpoint:
     def send(self, frame: bytes) -> Sent:
         if self.node_gone:
             return Sent.GONE
-        if self._kind is Kind.CLIENT:
-            source, inbox = Source.CLIENT, self._node.peer_inbox
-        else:
-            source, inbox = Source.WORKER, self._node.worker_inbox
-        return self._network.send(self._kind, self.name, self._node.address, inbox, (source, self._id, [frame]))
+        inbox = self._node.peer_inbox if self._kind is Kind.CLIENT else self._node.child_inbox
+        received: Received = (_SOURCES[self._kind], self._id, [frame])
+        return self._network.send(self._kind, self.name, self._node.address, inbox, received)
 
     @property
     def waiting(self) -> bool:

@@ -17,19 +17,20 @@ class Source(IntEnum):
     WORKER = 3
     CHILD = 4  # a watched file descriptor is readable
     WAKE = 5
+    WEB = 6  # the web process
 
 
 class Sent(Enum):
     """What became of a send."""
 
     OK = 1
-    GONE = 2  # there is no such client, worker or peer (any more)
+    GONE = 2  # there is no such client, child or peer (any more)
     FULL = 3  # its queue is full, or a peer's connection does not stand (yet): nothing was kept, try again later
 
 
 Received: TypeAlias = tuple[Source, bytes | int, list[bytes]]
-"""CLIENT: (session, [frame]); PEER: (routing id, [envelope, frame, ...]); WORKER: (worker id, [frame]);
-CHILD: (fd, []); WAKE: (0, [])."""
+"""CLIENT: (session, [frame]); PEER: (routing id, [envelope, frame, ...]); WORKER, WEB: (child id, [frame]);
+CHILD: (fd, []); WAKE: (0, []). Which kind of child a frame is from is said by whoever added the child's link."""
 
 
 class Transport(Protocol):
@@ -40,12 +41,12 @@ class Transport(Protocol):
         """Where others reach this node: "host:port"."""
 
     def poll(self, timeout_s: float) -> list[Received]:
-        """Wait until something is here, at most ``timeout_s`` (rounded up to whole ms), and return it: from workers,
+        """Wait until something is here, at most ``timeout_s`` (rounded up to whole ms), and return it: from children,
         then from clients and peers in the order they came, then children and wake. May return early with nothing."""
 
     def send_client(self, session: bytes, frame: bytes) -> Sent: ...
 
-    def send_worker(self, worker: bytes, frame: bytes) -> Sent: ...
+    def send_child(self, child_id: bytes, frame: bytes) -> Sent: ...
 
     def send_peer(self, address: str, frames: Sequence[bytes]) -> Sent:
         """Send one batch. The first send to an address opens the connection and is FULL until it stands."""

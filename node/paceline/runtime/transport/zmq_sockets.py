@@ -19,6 +19,8 @@ from paceline.errors import ConfigError, PortInUse
 from paceline.runtime.transport import zap
 from paceline.security import CurveKeys
 
+LOOPBACK_HOST_IPV6: Final = "::1"
+
 CLIENT_QUEUE_MESSAGES: Final = 1000
 PEER_QUEUE_MESSAGES: Final = 1000
 """High-water marks, per connection and direction. Credits keep real traffic far below; at the mark a send is FULL."""
@@ -104,6 +106,13 @@ def reachable_host(bind_host: str) -> str:
             if isinstance(ip.ip, str) and not ip.ip.startswith(("127.", "169.254.")):
                 return ip.ip
     return LOOPBACK_HOST
+
+
+def local_host(bind_host: str) -> str:
+    """The host that processes of this machine use for a socket bound to ``bind_host``."""
+    if bind_host not in WILDCARD_HOSTS:
+        return _numeric(bind_host)
+    return LOOPBACK_HOST_IPV6 if ":" in bind_host else LOOPBACK_HOST
 
 
 def _numeric(host: str) -> str:

@@ -33,7 +33,7 @@ from paceline.errors import ConfigError
 from paceline.runtime.transport import zap
 from paceline.runtime.transport.channel import Channel
 from paceline.runtime.transport.transport import Received, Sent, Source
-from paceline.runtime.transport.zmq_sockets import open_peer, open_router, open_zap, reachable_host
+from paceline.runtime.transport.zmq_sockets import local_host, open_peer, open_router, open_zap, reachable_host
 from paceline.security import CurveKeys
 from paceline.sockets import send_frame
 
@@ -76,7 +76,7 @@ class ZmqTransport:
         self._refused: set[str] = set()  # addresses that can't be sent to, so that each is logged once
         self._watched: set[int] = set()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
-        self._channels: dict[int, Channel] = {}  # file descriptor -> a worker's
+        self._channels: dict[int, Channel] = {}  # file descriptor -> a child's
         self._channel_of: dict[bytes, Channel] = {}
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll = select.epoll()
@@ -88,6 +88,7 @@ class ZmqTransport:
             raise
         bound_port = parse_address(self._router.getsockopt_string(zmq.LAST_ENDPOINT).removeprefix("tcp://"))[1]
         self.address = format_address(advertise_host or reachable_host(bind_host), bound_port)
+        self.local_address = format_address(local_host(bind_host), bound_port)  # for processes of this machine
         # Not zmq.Poller: it hands every socket to the kernel anew at each call, which costs up to a tenth of a hop.
         self._router_used = True  # since EVENTS was last asked
         self._router_fd = self._router.fileno()
@@ -123,7 +124,7 @@ class ZmqTransport:
                 others.append((Source.WAKE, 0, []))
             else:
                 zap_ready = True
-        if not all_read:  # a worker's end is told after all that it said, which may be more than a burst
+        if not all_read:  # a child's end is told after all that it said, which may be more than a burst
             others = [item for item in others if item[0] is not Source.CHILD]
         # What woke us is most often one message, and somebody waits for it: it is returned without asking for more,
         # which costs as much again. If there is more, the next poll sees that before it sleeps, and takes a burst.
@@ -135,14 +136,14 @@ class ZmqTransport:
         return received + others if others else received
 
     def _channel_ready(self, channel: Channel, events: int, received: list[Received]) -> bool:
-        """Whether everything that the worker has sent is received now."""
+        """Whether everything that the child has sent is received now."""
         if events & select.EPOLLOUT:
             channel.flush()
             if not channel.wants_turn:
                 self._epoll.modify(channel.fd, select.EPOLLIN)
-        received += [(Source.WORKER, channel.worker_id, [frame]) for frame in channel.receive()]
+        received += [(channel.source, channel.child_id, [frame]) for frame in channel.receive()]
         if channel.ended:
-            self.remove_worker(channel.worker_id)
+            self.remove_child(channel.child_id)
             received.append((Source.CHILD, channel.fd, []))
         return not channel.has_unread
 
@@ -182,8 +183,8 @@ class ZmqTransport:
         self._router_used = True
         return _send_routed(self._router, session, frame)
 
-    def send_worker(self, worker: bytes, frame: bytes) -> Sent:
-        channel = self._channel_of.get(worker)
+    def send_child(self, child_id: bytes, frame: bytes) -> Sent:
+        channel = self._channel_of.get(child_id)
         if channel is None:
             return Sent.GONE
         sent = channel.send(frame)
@@ -210,20 +211,21 @@ class ZmqTransport:
         if socket is not None:
             socket.close(linger=0)
 
-    # --- workers ------------------------------------------------------------------------------------------------
+    # --- children -----------------------------------------------------------------------------------------------
 
-    def add_worker(self, worker_id: bytes, connected: system_socket.socket) -> None:
-        """Talk to a worker through this end of a socket pair, which stays its owner's to close.
+    def add_child(self, child_id: bytes, source: Source, connected: system_socket.socket) -> None:
+        """Talk to a child through this end of a socket pair, which stays its owner's to close. Its frames are reported
+        as of ``source``: it is its owner who knows what the child is.
 
         CHILD with its descriptor says, once, that nothing comes of it any more, though the process may live on.
         """
-        channel = Channel(worker_id, connected)
-        self._channels[channel.fd] = self._channel_of[worker_id] = channel
+        channel = Channel(child_id, connected, source)
+        self._channels[channel.fd] = self._channel_of[child_id] = channel
         self._epoll.register(channel.fd, select.EPOLLIN)
 
-    def remove_worker(self, worker_id: bytes) -> None:
-        """Before its socket is closed. Done by itself when the worker closes its end. Unknown ids are ignored."""
-        channel = self._channel_of.pop(worker_id, None)
+    def remove_child(self, child_id: bytes) -> None:
+        """Before its socket is closed. Done by itself when the child closes its end. Unknown ids are ignored."""
+        channel = self._channel_of.pop(child_id, None)
         if channel is not None:
             del self._channels[channel.fd]
             try:

@@ -8,18 +8,19 @@ ids are spread over many small dicts, each of which is rebuilt in a tenth of a m
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+from paceline.core.state.section import Section
 
 SHARDS: Final = 64  # a power of two
 
 
-class ReleasedIds:
-    """The last ``limit`` ids that were added. Iterated from the oldest."""
-
-    __slots__ = ("_order", "_shards", "limit")
+class Released(Section):
+    """The last ``limit`` ids that were added. Iterated from the oldest. An item is an id."""
 
     def __init__(self, limit: int) -> None:
+        super().__init__("released")
         self.limit = limit
         self._order: deque[bytes] = deque()
         self._shards: list[dict[bytes, None]] = [{} for _ in range(SHARDS)]
@@ -44,3 +45,14 @@ class ReleasedIds:
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(self._order)
+
+    def captured(self) -> list[Any]:
+        return list(self._order)
+
+    def read(self, items: Iterable[Any]) -> None:
+        for task_id in items:
+            self.add(task_id)
+
+    def take_from(self, other: Any) -> None:
+        released: Released = other
+        self._order, self._shards = released._order, released._shards

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paceline.core.settings import Settings
-from paceline.core.state.released_ids import ReleasedIds
+from paceline.core.state.released import Released
 from paceline.core.state.snapshots import restore, snapshot_of
 from paceline.core.state.table import TaskTable
 from paceline_protocol.codec import encode_calls, encode_outcomes, join_ids
@@ -21,7 +21,7 @@ def id_of(number: int) -> bytes:
 
 @given(st.lists(st.integers(0, 300)), st.integers(1, 100))
 def test_it_remembers_what_one_ordered_dict_would(numbers: list[int], limit: int) -> None:
-    released, model = ReleasedIds(limit), OrderedDict[bytes, None]()
+    released, model = Released(limit), OrderedDict[bytes, None]()
     for number in numbers:
         released.add(id_of(number))
         model.setdefault(id_of(number))

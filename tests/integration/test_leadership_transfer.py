@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from integration.conftest import DEADLINE_S, made_way, settled_status, wait_until
+from integration.conftest import DEADLINE_S, settled_status, transferred, wait_until
 from paceline import Client, Cluster
 from paceline.errors import RequestRefused
 from paceline_protocol.messages import AdminOp
@@ -36,7 +36,7 @@ def test_a_leader_that_is_stopped_under_load_hands_over_and_loses_nothing(three_
         assert status["recorded_total"] == 2 * TASKS
     wait_until(lambda: not leader.alive, "the node that is stopped ends")
     log = leader._log_path.read_text()
-    since = made_way(log, "stopping on SIGTERM")
+    since = transferred(log, "stopping on SIGTERM")
     assert since is None or "no longer leading" in since, f"it led until it ended: {log}"
 
 

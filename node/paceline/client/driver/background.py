@@ -1,0 +1,73 @@
+"""The thread that keeps up a client's connection while no caller waits.
+
+It takes a turn every ``TICK_S``, or now and then if there is nothing to wait for and nobody has submitted for a while.
+It drives promptly, as a caller that waits does, only while somebody counts on it: a callback, an ``await``, a relay.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Final
+
+from paceline.client.driver.resolving import Resolver
+from paceline.client.driver.turns import TICK_S, Turns
+from paceline.client.session.session import Session, State
+from paceline.errors import ClientClosed
+
+IDLE_TICK_S = 0.5
+IDLE_AFTER_S: Final = 1.0
+THREAD_END_LIMIT_S: Final = 1.0
+
+
+class Background:
+    """Started with the first use of the client."""
+
+    def __init__(self, session: Session, turns: Turns, resolver: Resolver) -> None:
+        self._session = session
+        self._turns = turns
+        self._resolver = resolver
+        self._keeper: threading.Thread | None = None
+        self._is_idle = False
+        self._used_at_s = 0.0
+
+    def start(self) -> None:
+        """Under the lock."""
+        if self._keeper is None:
+            self._keeper = threading.Thread(target=self._run, name="paceline-client", daemon=True)
+            self._keeper.start()
+
+    def used(self, now: float) -> None:
+        """Under the lock: something was submitted."""
+        self._used_at_s = now
+        if self._is_idle:
+            self._is_idle = False
+            self._turns.undriven.set()
+
+    def join(self) -> None:
+        """Outside the lock, after the turns have ended. It may be in a callback that takes long."""
+        if self._keeper is not None and self._keeper is not threading.current_thread():
+            self._keeper.join(THREAD_END_LIMIT_S)
+
+    def disown(self) -> None:
+        """In a forked child there is no such thread."""
+        self._keeper = None
+
+    def _run(self) -> None:
+        turns, resolver = self._turns, self._resolver
+        while turns.unusable is None:
+            turns.undriven.wait(self._rest_s())
+            turns.undriven.clear()
+            try:
+                if resolver.eager:
+                    turns.wait_until(lambda: not resolver.eager or turns.unusable is not None, None)
+                elif not turns.has_driver:
+                    turns.wait_until(lambda: True, 0)
+            except ClientClosed:
+                return
+
+    def _rest_s(self) -> float:
+        with self._turns.lock:
+            busy = self._session.expects_answer or time.monotonic() - self._used_at_s < IDLE_AFTER_S
+            self._is_idle = not busy and self._session.state is not State.SEEKING
+            return IDLE_TICK_S if self._is_idle else TICK_S

@@ -1,0 +1,74 @@
+"""What a relay asks of its session beside what any client does. It has no futures: what becomes of tasks is news."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from paceline.client.driver.driver import Driver
+from paceline.client.future import PENDING, REFUSED
+from paceline.client.session.output import Output
+from paceline.client.session.relaying import RelaySession
+
+ACCEPTED = PENDING
+News = tuple[bytes, int, bytes | Exception]
+"""(task id, state, payload) for a relay: ACCEPTED, how the task ended (TaskEnd), or REFUSED with the exception."""
+
+
+class RelayDriver:
+    """A driver whose calls have no futures. ``news``: what became of tasks, in order; the relay takes it."""
+
+    def __init__(self, driver: Driver, session: RelaySession) -> None:
+        self.news: deque[News] = deque()
+        self._driver = driver
+        self._session = session
+
+    def start(self, on_news: Callable[[], object]) -> None:
+        """From now on ``on_news()`` is called under the lock when there is some: it may wake a thread, and nothing
+        else. The background thread drives at all times."""
+        driver, turns = self._driver, self._driver.turns
+
+        def take(output: Output) -> None:
+            self._take(output)
+            on_news()
+
+        with turns.lock:
+            turns.check_usable()
+            driver.resolver.relay_to(take)
+            driver.background.start()
+            turns.undriven.set()
+
+    def _take(self, output: Output) -> None:
+        news = self.news
+        news.extend((task_id, ACCEPTED, b"") for task_id in output.accepted)
+        news.extend(output.results)
+        news.extend((task_id, REFUSED, error) for task_id, error in output.failed)
+        output.accepted.clear()
+        output.results.clear()
+        output.failed.clear()
+
+    def ask_again(self, ids: Iterable[bytes]) -> None:
+        """Have the ends of these tasks told here."""
+        turns = self._driver.turns
+        with turns.lock:
+            if turns.unusable is None:
+                now = time.monotonic()
+                self._session.ask_again(ids, now)
+                turns.flush(now)
+
+    def look_up(self, task_id: bytes) -> None:
+        """Have the end of this task told here, if the cluster has it."""
+        turns = self._driver.turns
+        with turns.lock:
+            turns.check_usable()
+            now = time.monotonic()
+            self._session.look_up(task_id, now)
+            turns.flush(now)
+
+    def release(self, ids: Iterable[bytes]) -> None:
+        """The cluster may forget the results of these tasks."""
+        turns = self._driver.turns
+        with turns.lock:
+            if turns.unusable is None:
+                self._session.release(ids, time.monotonic())

@@ -1,0 +1,98 @@
+"""How futures learn of their ends: which calls are under way, and the callbacks that are due.
+
+All but :meth:`Resolver.run_callbacks` is called under the lock of the turns (``turns.py``). Callbacks run outside it:
+they may submit, and wait for other futures.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from time import monotonic_ns
+from typing import Any
+
+from paceline.client.future import REFUSED, Callback, Future
+from paceline.client.session.output import Output
+from paceline.client.session.sampling import Sampler
+
+_logger = logging.getLogger("paceline.client")
+
+
+class Resolver:
+    """``eager``: how many callbacks wait for their futures; a relay counts as one, for ever. ``ended``: the futures
+    whose callbacks are due."""
+
+    def __init__(self, sampler: Sampler) -> None:
+        self.eager = 0
+        self.ended: deque[Future[Any]] = deque()
+        self._futures: dict[bytes, Future[Any]] = {}
+        self._sampler = sampler
+        self._relay: Callable[[Output], None] | None = None
+
+    def add(self, future: Future[Any]) -> None:
+        """Its call is submitted."""
+        self._futures[future.task_id] = future
+
+    def relay_to(self, relay: Callable[[Output], None]) -> None:
+        """From now on ``relay`` takes what the session has to say, and counts on hearing it promptly."""
+        self._relay = relay
+        self.eager += 1
+
+    def resolve(self, output: Output) -> None:
+        """Take what became of calls."""
+        results, failed = output.results, output.failed
+        if self._relay is not None:
+            if results or failed or output.accepted:
+                self._relay(output)
+            return
+        if results:
+            for task_id, state, payload in results:
+                self._end(task_id, state, payload)
+            results.clear()
+        if failed:
+            for task_id, error in failed:
+                self._end(task_id, REFUSED, error)
+            failed.clear()
+
+    def fail_all(self, error: Callable[[], Exception]) -> None:
+        """The client is closed: what has not ended never will."""
+        for task_id in list(self._futures):
+            self._end(task_id, REFUSED, error())
+
+    def _end(self, task_id: bytes, state: int, payload: bytes | Exception) -> None:
+        future = self._futures.get(task_id)
+        if future is None:
+            return
+        under_way = self._sampler.under_way
+        if under_way and task_id in under_way:
+            self._sampler.came_back(task_id, monotonic_ns())
+        callbacks = future.resolve(state, payload)
+        if callbacks:
+            self.eager -= callbacks
+            self.ended.append(future)
+        self._futures.pop(task_id, None)
+
+    def add_callback(self, future: Future[Any], callback: Callback) -> bool:
+        """False: the future has ended, and the caller calls back, outside the lock."""
+        if not future.watch(callback):
+            return False
+        self.eager += 1
+        return True
+
+    def run_callbacks(self) -> None:
+        """Outside the lock."""
+        while self.ended:
+            try:
+                future = self.ended.popleft()
+            except IndexError:
+                return  # another thread took it
+            for callback in future.take_callbacks():
+                call_back(callback, future)
+
+
+def call_back(callback: Callback, future: Future[Any]) -> None:
+    try:
+        callback(future)
+    except Exception:
+        _logger.exception("a callback of %r failed", future)

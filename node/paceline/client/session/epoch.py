@@ -1,0 +1,252 @@
+"""One attachment to a leader, from its Welcome until it is lost. Made anew for each, as a leader is for each term.
+
+In an epoch Submits and Updates are numbered from 1. It begins with what is outstanding: the client says which accepted
+tasks it waits for, and submits again, under the same ids, whatever was not accepted; then it repeats its requests. It
+ends when the leader says that it leads no more, or says nothing for too long, or when an Update is missing, or the
+connection breaks; the session sees to that, and to the search for the next.
+
+Pure: the caller says what time it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from paceline.client.session.ledger import CallLedger
+from paceline.client.session.output import Output
+from paceline.client.session.receipts import Receipts
+from paceline.client.session.refusals import Unready, refusal_error
+from paceline.client.session.requests import RULES, Reply, Request, Requests
+from paceline.client.session.silence import Silence
+from paceline.client.session.submits import Submits
+from paceline.errors import RequestRefused
+from paceline_protocol import codec
+from paceline_protocol.messages import (
+    AdminReply,
+    Call,
+    CancelReply,
+    CancelState,
+    Failure,
+    Message,
+    Ping,
+    Pong,
+    Redirect,
+    Refusal,
+    Result,
+    StatusReply,
+    TaskEnd,
+    Trace,
+    Wait,
+    Welcome,
+)
+
+WAIT_LIMIT_IDS: Final = 4096
+
+
+class Epoch:
+    """What is between a client and the leader at ``address``. ``proved``: that leader did more than welcome."""
+
+    def __init__(
+        self,
+        address: str,
+        now: float,
+        *,
+        ledger: CallLedger,
+        requests: Requests,
+        output: Output,
+        unready: Unready,
+        payload_limit_bytes: int,
+        relays: bool,
+    ) -> None:
+        self.address = address
+        self.proved = False
+        self.silence = Silence(now)
+        self.receipts = Receipts()
+        self._ledger = ledger
+        self._requests = requests
+        self._output = output
+        self._unready = unready
+        self._payload_limit_bytes = payload_limit_bytes
+        self._relays = relays
+        self._submits = Submits(address, ledger, output.outbox, self.receipts)
+        self._retry_at_s = math.inf  # after a pause that the leader asked for; nothing is submitted before
+        self._wait_again: list[bytes] = []  # accepted tasks of which the leader was not ready to tell
+
+    # --- what is due ---------------------------------------------------------------------------------------------
+
+    def begin(self, now: float) -> None:
+        """Tell the leader what is outstanding."""
+        self._send_waits(self._ledger.accepted_ids())
+        self.send_queued(now)
+        for request in self._requests.to_send(of_any_node=False):
+            self._send_request(request)
+
+    def tick(self, now: float, expects_answer: bool) -> bool:
+        """Do what is due. False: the leader was silent for too long, and the epoch is over."""
+        if expects_answer and now >= self.silence.limit_s:
+            return False
+        if now >= self._say_something_at_s(expects_answer):
+            self.silence.pinged(now)
+            self._send(Ping(self.receipts.ack))
+        if now >= self._retry_at_s:
+            self._retry(now)
+        if now >= self._submits.repair_at_s:
+            self._submits.repair(now)
+        return True
+
+    def next_deadline(self, expects_answer: bool) -> float:
+        """When :meth:`tick` has something to do."""
+        silence_s = self.silence.limit_s if expects_answer else math.inf
+        return min(silence_s, self._say_something_at_s(expects_answer), self._retry_at_s, self._submits.repair_at_s)
+
+    def _say_something_at_s(self, expects_answer: bool) -> float:
+        ack_due_s = self.receipts.ack_due_s
+        return min(ack_due_s, self.silence.ping_due_s) if expects_answer else ack_due_s
+
+    def _retry(self, now: float) -> None:
+        self._retry_at_s = math.inf
+        error = self._unready.give_up(now)
+        if error is None:
+            self._send_waits(list(self._wait_again))
+            self.send_queued(now)
+        else:
+            failed = self._output.failed
+            failed.extend((task_id, error) for task_id in self._ledger.clear(keep_accepted=True))
+            failed.extend((task_id, error) for task_id in self._wait_again if self._ledger.end(task_id))
+
+    # --- sending -------------------------------------------------------------------------------------------------
+
+    def submit(self, call: Call, now: float) -> None:
+        """Send a call, or queue it behind those that are under way."""
+        ledger, submits = self._ledger, self._submits
+        if not ledger.queue and self._retry_at_s == math.inf and submits.has_window(now):
+            submits.send_one(call, now)
+            return
+        ledger.add(call)
+        if ledger.batch_is_full or submits.has_window(now):
+            self.send_queued(now)
+
+    def send_queued(self, now: float, *, prompt: bool = False) -> None:
+        """Send all that is queued, unless the leader has just said that it is not ready."""
+        if self._retry_at_s == math.inf:
+            self._submits.send_queued(now, prompt=prompt)
+
+    def wait_for(self, ids: Iterable[bytes]) -> None:
+        """Have the ends of these tasks told here."""
+        self._send_waits([*ids, *self._wait_again])
+
+    def ask(self, request: Request, now: float) -> None:
+        """Send a new request."""
+        if RULES[type(request)].behind_calls:
+            self.send_queued(now)
+        self._send_request(request)
+
+    def _send_request(self, request: Request) -> None:
+        self._output.outbox.append((self.address, codec.encode(request)))
+
+    def _send_waits(self, ids: list[bytes]) -> None:
+        self._wait_again.clear()
+        for start in range(0, len(ids), WAIT_LIMIT_IDS):
+            self._send(Wait(self.receipts.ack, tuple(ids[start : start + WAIT_LIMIT_IDS])))
+
+    def _send(self, message: Wait | Ping) -> None:
+        """Send what carries the acknowledgement."""
+        self._output.outbox.append((self.address, codec.encode(message)))
+        self.receipts.acknowledged()
+
+    # --- receiving -----------------------------------------------------------------------------------------------
+
+    def on_update(
+        self,
+        now: float,
+        update_seq: int,
+        accepted: Sequence[int],
+        refused: Sequence[tuple[bytes, int, str]],
+        results: Sequence[Result],
+    ) -> bool:
+        """An Update, by its fields. Idempotent. False: one before it is missing, and the epoch is over: only a new one,
+        with a Wait, brings back what that said.
+
+        What is reported is noted before it is forgotten, so that an interrupt loses nothing."""
+        self.proved = True
+        ledger, output = self._ledger, self._output
+        tasks, sent = ledger.tasks, ledger.sent
+        for result in results:
+            if result[0] in tasks:
+                output.results.append(result)
+                if self._relays:
+                    self.receipts.hold(result[0], update_seq)
+                ledger.end(result[0])
+        self._requests.note_results(results)
+        for task_id, code, detail in refused:
+            self._on_refused(task_id, code, detail, now)
+        misses_one = self.receipts.misses_one_before(update_seq)
+        if not misses_one:  # `accepted` means all but what was refused before, which the missing one may have said
+            for seq in accepted:
+                if seq in sent:  # not so if all its tasks ended
+                    ids = ledger.accept(seq)
+                    if self._relays:
+                        output.accepted.extend(ids)
+        if accepted or results:
+            self._unready.took_something()
+        self._submits.answered(now)
+        if misses_one:
+            return False
+        self.receipts.received(update_seq, now)
+        if ledger.queue and self._submits.has_window(now):
+            self.send_queued(now)
+        return True
+
+    def _on_refused(self, task_id: bytes, code: int, detail: str, now: float) -> None:
+        ledger = self._ledger
+        if task_id not in ledger:
+            return
+        if code == Refusal.NOT_READY:
+            if not ledger.requeue(task_id) and not ledger.is_queued(task_id):
+                self._wait_again.append(task_id)
+            self._back_off(detail, now)
+            return
+        call = ledger.refuse(task_id)
+        self._output.failed.append((task_id, refusal_error(call, code, detail, self._payload_limit_bytes)))
+
+    def on_message(self, message: Message, now: float) -> bool:
+        """Any other message. False: this node leads no more, and the epoch is over."""
+        if isinstance(message, Pong):
+            self.proved = True
+        elif isinstance(message, Redirect):
+            return False
+        elif isinstance(message, Welcome):
+            return message.leader_id == message.node_id  # a second answer, to a repeated Hello
+        elif isinstance(message, CancelReply | StatusReply | AdminReply):
+            self._on_reply(message)
+        elif isinstance(message, Trace):
+            self._output.traces.append(message)
+        elif isinstance(message, Failure):
+            self._on_failure(message, now)
+        else:
+            self._output.malformed_frames += 1
+        return True
+
+    def _on_reply(self, reply: Reply) -> None:
+        if self._requests.answered(reply) and isinstance(reply, CancelReply):
+            for task_id, state in reply.states:
+                if state == CancelState.CANCELLED and task_id in self._ledger:
+                    self._output.results.append((task_id, int(TaskEnd.CANCELLED), b""))
+                    self._ledger.end(task_id)
+
+    def _on_failure(self, failure: Failure, now: float) -> None:
+        """The leader could not take a frame and can't tell which, so this concerns all that it has not accepted."""
+        if failure.code == Refusal.NOT_READY:
+            self._ledger.requeue_sent()
+            self._back_off(failure.detail, now)
+            return
+        error = RequestRefused(failure.detail or f"a node refused a request with code {failure.code}")
+        ended = self._ledger.clear(keep_accepted=True, keep_queued=True)
+        self._output.failed.extend((task_id, error) for task_id in ended)
+
+    def _back_off(self, detail: str, now: float) -> None:
+        self._unready.refused(detail, now)
+        if self._retry_at_s == math.inf:
+            self._retry_at_s = now + self._unready.next_pause_s()

@@ -1,0 +1,32 @@
+"""What a session hands to its shell. One object for the client's life, filled by whoever has something to say."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from paceline.client.session.sampling import TRACES_LIMIT_TASKS
+from paceline_protocol.messages import Result, Trace
+
+
+class Output:
+    """Lists that the session fills and the shell empties in place.
+
+    - ``outbox``, in order: ``(address, frame)`` is to be sent on the connection to that address, which is opened if
+      there is none; ``(address, None)`` closes that connection, with everything it may still deliver.
+    - ``results``: how tasks ended.
+    - ``failed``: tasks that the cluster did not take, and why.
+    - ``accepted``: the ids of tasks that the cluster has accepted. Filled for a relay alone.
+    - ``traces``: of sampled calls, as the leader told them.
+
+    ``malformed_frames`` counts the frames that held no message, or none for a client.
+    """
+
+    __slots__ = ("accepted", "failed", "malformed_frames", "outbox", "results", "traces")
+
+    def __init__(self) -> None:
+        self.outbox: list[tuple[str, bytes | None]] = []
+        self.results: list[Result] = []
+        self.accepted: list[bytes] = []
+        self.failed: list[tuple[bytes, Exception]] = []
+        self.traces: deque[Trace] = deque(maxlen=TRACES_LIMIT_TASKS)
+        self.malformed_frames = 0

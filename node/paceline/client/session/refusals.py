@@ -1,0 +1,73 @@
+"""What a refusal means: the exception for a call that the cluster does not take, and for how long it is asked again if
+it says that it is not ready.
+
+A cluster that is forming, or has just changed its leader, is not ready yet. It is asked again after growing pauses,
+and by whichever leader it has then: how long it has been so outlives the epochs. Pure.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from paceline.client.session.candidates import RandomSource
+from paceline.errors import FeatureLevelTooLow, NoLeader, QueueFull, RequestRefused, ResultUnknown, UnknownTask
+from paceline_protocol.errors import PayloadTooLarge
+from paceline_protocol.messages import Call, Refusal
+
+RETRY_MIN_S: Final = 0.05
+RETRY_MAX_S: Final = 1.0
+
+
+class Unready:
+    """Since when the cluster has refused calls because it was not ready, and how long to wait before the next try."""
+
+    def __init__(self, limit_s: float, random: RandomSource) -> None:
+        """``limit_s``: for so long it is asked again."""
+        self._limit_s = limit_s
+        self._random = random
+        self._since_s = math.inf
+        self._detail = ""
+        self._pause_s = RETRY_MIN_S
+
+    def refused(self, detail: str, now: float) -> None:
+        self._since_s = min(self._since_s, now)
+        self._detail = detail
+
+    def next_pause_s(self) -> float:
+        """With jitter; longer each time."""
+        pause_s = self._pause_s * self._random.uniform(0.5, 1.0)
+        self._pause_s = min(self._pause_s * 2, RETRY_MAX_S)
+        return pause_s
+
+    def took_something(self) -> None:
+        """A leader has accepted a call, or told a result."""
+        self._since_s = math.inf
+        self._pause_s = RETRY_MIN_S
+
+    def give_up(self, now: float) -> NoLeader | None:
+        """The error for what is refused, once that has gone on for too long. Then the time starts again."""
+        if now < self._since_s + self._limit_s:
+            return None
+        error = NoLeader(now - self._since_s, self._detail)
+        self._since_s = math.inf
+        return error
+
+    def forget(self) -> None:
+        """Nothing is wanted of the cluster any more."""
+        self._since_s = math.inf
+
+
+def refusal_error(call: Call | None, code: int, detail: str, payload_limit_bytes: int) -> Exception:
+    """The exception for a call that was refused for good. ``call`` is None if it is no longer kept."""
+    if code == Refusal.UNKNOWN_TASK:
+        return UnknownTask(call[1] if call is not None else "", detail)
+    if code == Refusal.QUEUE_FULL:
+        return QueueFull(detail)
+    if code == Refusal.PAYLOAD_TOO_LARGE:
+        return PayloadTooLarge(len(call[3]) if call is not None else 0, payload_limit_bytes)
+    if code == Refusal.UNKNOWN_ID:
+        return ResultUnknown(detail)
+    if code == Refusal.LEVEL_TOO_LOW:
+        return FeatureLevelTooLow(detail)
+    return RequestRefused(detail or f"a node refused the task with code {code}")

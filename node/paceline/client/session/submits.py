@@ -1,0 +1,102 @@
+"""The Submits of one epoch: how calls form batches, and what is sent again if no answer comes.
+
+Batches form by themselves. A Submit leaves at once while fewer than ``WINDOW_SUBMITS`` are unaccepted; beyond that
+calls pile up until an Update frees a place, or the batch is full. With many tasks outstanding the leader is busy, and
+the window narrows to ``BUSY_SUBMITS``, and one more a millisecond: calls that come faster travel together. The Submit
+that fills the window asks for prompt acceptance, so that places come free even if all its tasks are long.
+
+Submits are numbered from 1, and each carries the acknowledgement of Updates. Pure.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from paceline.client.session.ledger import Batch, CallLedger
+from paceline.client.session.receipts import Receipts
+from paceline_protocol import codec
+from paceline_protocol.messages import Call, Submit
+
+WINDOW_SUBMITS: Final = 8
+BUSY_SUBMITS: Final = 2
+BUSY_FROM_TASKS: Final = 16
+BUSY_INTERVAL_S: Final = 0.001
+REPAIR_AFTER_S: Final = 1.0
+"""Without an Update for this long, the oldest unaccepted Submit is sent again: its frame may have been dropped."""
+
+
+class Submits:
+    """``repair_at_s``: when :meth:`repair` is due; math.inf while every Submit is accepted."""
+
+    def __init__(
+        self, address: str, ledger: CallLedger, outbox: list[tuple[str, bytes | None]], receipts: Receipts
+    ) -> None:
+        self.repair_at_s = math.inf
+        self._address = address
+        self._ledger = ledger
+        self._outbox = outbox
+        self._receipts = receipts
+        self._seq = 0
+        self._sent_at_s = -math.inf  # the last one
+        self._repair_delay_s = REPAIR_AFTER_S
+
+    def has_window(self, now: float) -> bool:
+        """Whether calls leave at once, or wait for a Submit that is under way."""
+        ledger = self._ledger
+        unaccepted = len(ledger.sent)
+        if unaccepted < BUSY_SUBMITS:
+            return True
+        busy = len(ledger.tasks) >= BUSY_FROM_TASKS and now < self._sent_at_s + BUSY_INTERVAL_S
+        return unaccepted < WINDOW_SUBMITS and not busy
+
+    def send_one(self, call: Call, now: float) -> None:
+        """With room in the window and nothing queued, the call would leave the queue as it enters it."""
+        ledger = self._ledger
+        self._seq += 1
+        ledger.add_sent(self._seq, call)
+        self._send((call,), ledger.prompt, now)
+        ledger.prompt = False
+
+    def send_queued(self, now: float, *, prompt: bool = False) -> None:
+        """All of it, in as many Submits as that takes. ``prompt``: somebody waits until it is accepted."""
+        ledger = self._ledger
+        while calls := ledger.take():
+            self._seq += 1
+            ledger.record_sent(self._seq, calls)
+            self._send(calls, prompt or ledger.prompt, now)
+        ledger.prompt = False
+
+    def answered(self, now: float) -> None:
+        """An Update came."""
+        self._repair_delay_s = REPAIR_AFTER_S
+        self.repair_at_s = now + REPAIR_AFTER_S if self._ledger.sent else math.inf
+
+    def repair(self, now: float) -> None:
+        """Send the oldest again, under the same ids and a new number: the leader takes what it does not have, and
+        confirms all of it."""
+        self.repair_at_s = math.inf
+        batch: Batch | None = next(iter(self._ledger.sent.values()), None)
+        if batch is None:
+            return
+        self._seq += 1
+        self._ledger.renumber(batch, self._seq)
+        self._put(list(batch.calls.values()), True)
+        self._repair_delay_s *= 2  # so that a slow leader is not buried under what it has already
+        self.repair_at_s = now + self._repair_delay_s
+
+    def _send(self, calls: Sequence[Call], prompt: bool, now: float) -> None:
+        """The Submit that ``_seq`` numbers."""
+        self._sent_at_s = now
+        unaccepted = len(self._ledger.sent)
+        fills = unaccepted >= WINDOW_SUBMITS or (unaccepted == BUSY_SUBMITS and not self.has_window(now))
+        self._put(calls, prompt or fills)
+        if self.repair_at_s == math.inf:
+            self.repair_at_s = now + self._repair_delay_s
+
+    def _put(self, calls: Sequence[Call], prompt: bool) -> None:
+        receipts = self._receipts
+        fields = (self._seq, receipts.ack, codec.encode_calls(calls), prompt)
+        self._outbox.append((self._address, codec.encode_fields(Submit, fields)))
+        receipts.acknowledged()

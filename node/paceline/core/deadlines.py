@@ -1,0 +1,121 @@
+"""When a node has something to do: named deadlines, moments of tasks, and which of all comes first.
+
+The shell asks in every turn, and a deadline is set a few times in a heartbeat: so the earliest is kept, and looked for
+anew only when it is moved away. Moments of tasks are those of the wall clock (``wall_clock.py``); the earliest of them
+is translated whenever it is asked for, as the clock may have been set since.
+"""
+
+from __future__ import annotations
+
+from heapq import heapify, heappop, heappush
+from math import inf
+from typing import Final
+
+from paceline.core.wall_clock import WallClock
+
+CONSENSUS: Final = 0
+"""An election timeout, a heartbeat, or whatever else the log waits for."""
+HELLO: Final = 1
+"""Hellos may be due to some addresses."""
+REVIEW: Final = 2
+"""Peers and sessions that have been silent for long may be forgotten."""
+BEAT: Final = 3
+"""A new leader says that it leads, before the next heartbeat."""
+_COUNT: Final = 4
+
+NEVER_MS: Final = 1 << 60
+"""A moment that is never reached: some 36 million years from now."""
+STALE_MOMENTS: Final = 64
+"""Moments that were moved or dropped and are still in the heap: beyond so many, and as many as there are others, the
+heap is made anew."""
+
+
+class Deadlines:
+    """Of one node, by the monotonic clock, in seconds; infinity for what is not due at all."""
+
+    __slots__ = ("_at", "_clock", "_earliest", "moments")
+
+    def __init__(self, clock: WallClock) -> None:
+        self.moments = Moments()
+        self._clock = clock
+        self._earliest = inf
+        self._at = [inf] * _COUNT
+
+    def set(self, which: int, at: float) -> None:
+        """This is due then, whenever it was due before."""
+        before = self._at[which]
+        self._at[which] = at
+        if at <= self._earliest:
+            self._earliest = at
+        elif before <= self._earliest:
+            self._earliest = min(self._at)
+
+    def is_due(self, which: int, now: float) -> bool:
+        return now >= self._at[which]
+
+    def is_any_due(self, now: float) -> bool:
+        """Whether a named deadline is due."""
+        return now >= self._earliest
+
+    def is_moment_due(self, now: float) -> bool:
+        """Whether the moment of some task is reached."""
+        return self.moments.earliest_ms != NEVER_MS and self._clock.has_reached(self.moments.earliest_ms, now)
+
+    def next(self) -> float:
+        """When the first of all is due, if the wall clock is not set before."""
+        if self.moments.earliest_ms == NEVER_MS:
+            return self._earliest
+        return min(self._earliest, self._clock.monotonic_at(self.moments.earliest_ms))
+
+
+class Moments:
+    """One moment of the wall clock for each of many tasks: before it the task does not start, or after it not any more.
+
+    Setting and dropping one takes logarithmic time; ``earliest_ms`` takes none, and is NEVER_MS without any. Whoever
+    sets a moment takes it out when it is reached: the node is woken for it in every turn until then.
+    """
+
+    __slots__ = ("_heap", "_ms", "earliest_ms")
+
+    def __init__(self) -> None:
+        self.earliest_ms = NEVER_MS
+        self._ms: dict[bytes, int] = {}
+        self._heap: list[tuple[int, bytes]] = []  # may hold moments that were moved or dropped, but not in front
+
+    def __len__(self) -> int:
+        return len(self._ms)
+
+    def set(self, task_id: bytes, ms: int) -> None:
+        """The moment of this task, whatever it was before; below NEVER_MS."""
+        self._ms[task_id] = ms
+        heappush(self._heap, (ms, task_id))
+        self._tidy()
+
+    def drop(self, task_id: bytes) -> None:
+        """This task has none. Unknown ids are ignored."""
+        if self._ms.pop(task_id, None) is not None:
+            self._tidy()
+
+    def take_reached(self, clock: WallClock, now: float) -> list[bytes]:
+        """The tasks whose moment is reached, the earliest first. They have none from now on."""
+        reached: list[bytes] = []
+        while self.earliest_ms != NEVER_MS and clock.has_reached(self.earliest_ms, now):
+            task_id = self._heap[0][1]
+            del self._ms[task_id]
+            reached.append(task_id)
+            self._tidy()
+        return reached
+
+    def clear(self) -> None:
+        self._ms.clear()
+        self._heap.clear()
+        self.earliest_ms = NEVER_MS
+
+    def _tidy(self) -> None:
+        heap, known = self._heap, self._ms
+        while heap and known.get(heap[0][1]) != heap[0][0]:
+            heappop(heap)
+        if len(heap) - len(known) > max(STALE_MOMENTS, len(known)):
+            heap[:] = [(ms, task_id) for task_id, ms in known.items()]
+            heapify(heap)
+        self.earliest_ms = heap[0][0] if heap else NEVER_MS

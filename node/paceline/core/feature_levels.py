@@ -1,0 +1,102 @@
+"""Which features the nodes of a cluster have in common, while some of them are of another version.
+
+A log is read by all of its replicas, and what one of them can't read ends it. So what may stand in the log is a number
+that is in the log itself, the cluster's **feature level**, in the configuration. The rules:
+
+- Each version of paceline understands all levels up to its own, :data:`FEATURE_LEVEL`, and nodes announce it.
+- The leader raises the level of the cluster, by a configuration entry, once every replica and every other node that is
+  heard understands the next one. It never falls: what has been written stays in the log and in snapshots.
+- A leader proposes nothing above the cluster's level. What would need that is refused, with the level and the nodes
+  that are older.
+- A node that understands less than the cluster's level neither replicates nor runs tasks, and says so. One that finds
+  such a level in its log stops (:class:`NodeTooOld`).
+
+To bring something new into the log: give it a row in a table below with the next level, and that level a row in LEVELS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from paceline_protocol.messages import EntryKind, Options
+
+LEVELS: Final[dict[int, str]] = {
+    1: "tasks, their attempts, results and releases; configurations",
+}
+"""What each level brought."""
+FEATURE_LEVEL: Final = max(LEVELS)
+"""The highest that this version understands."""
+FIRST_LEVEL: Final = 1
+"""What every version understands."""
+
+ENTRY_KINDS: Final[dict[int, int]] = {
+    EntryKind.NOOP: 1,
+    EntryKind.CONFIG: 1,
+    EntryKind.ACCEPT: 1,
+    EntryKind.OUTCOME: 1,
+    EntryKind.RELEASE: 1,
+    EntryKind.ATTEMPT: 1,
+}
+"""Entry kind -> the level that brought it."""
+OPTIONS: Final[dict[str, int]] = {}
+"""Option of a call -> the level that brought it; those of the first level need no row."""
+
+
+class NodeTooOld(ValueError):
+    """The log, or a snapshot, has what only a later version of paceline can read. The node must stop: going on without
+    it would make its state another than that of the others."""
+
+    def __init__(self, found: str) -> None:
+        self.found = found
+        super().__init__(f"{found}; this node is older than the one that wrote it")
+
+
+def level_of_kind(kind: int) -> int:
+    """The level that a log entry of this kind needs."""
+    return ENTRY_KINDS[kind]
+
+
+def level_of_option(key: str) -> int:
+    """The level that a call with this option needs."""
+    return OPTIONS.get(key, FIRST_LEVEL)
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterLevel:
+    """The level in force, and the nodes that understand no more than that: why it is not higher."""
+
+    level: int = FIRST_LEVEL
+    older: tuple[str, ...] = ()
+
+    def refusal(self, required: int, what: str) -> str:
+        """Why ``what`` can't be had now, if it needs this level; "" if it can."""
+        if required <= self.level:
+            return ""
+        nodes = ", ".join(self.older)
+        return (
+            f"{what} needs feature level {required}, and the cluster has {self.level}"
+            + (f", as these nodes understand no more: {nodes}" if nodes else "")
+            + "; upgrade paceline on all nodes"
+        )
+
+    def refusal_of(self, options: Options) -> str:
+        """The same for the options of a call: of the first that can't be had."""
+        for key in options:
+            if level_of_option(key) > self.level:
+                return self.refusal(level_of_option(key), f"the option {key!r}")
+        return ""
+
+
+def common_level(node_ids: Iterable[str], levels: Mapping[str, int]) -> int:
+    """What all of these nodes understand. One that has not said, or said 0, counts for the first level."""
+    return min((max(FIRST_LEVEL, levels.get(node_id, 0)) for node_id in node_ids), default=FIRST_LEVEL)
+
+
+def too_old(understood: int, cluster_level: int) -> str:
+    """What a node is told, and its operator, that understands less than its cluster has."""
+    return (
+        f"this node is too old for its cluster: it understands feature level {understood}, and the cluster has "
+        f"{cluster_level}. It neither replicates nor runs tasks; upgrade paceline here and start it again"
+    )

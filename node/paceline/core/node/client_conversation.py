@@ -1,0 +1,155 @@
+"""What a node says to clients: who it is, who leads, what it is asked; and, while it leads, all about their tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from paceline.core.clients.client_info import Clients
+from paceline.core.clients.sessions import ClientSession
+from paceline.core.measures.tally import Tally
+from paceline.core.measures.traces import Traces
+from paceline.core.membership.directory import Directory
+from paceline.core.membership.identity import Identity
+from paceline.core.node.leader_role import LeaderRole
+from paceline.core.node.pacing import AT_ONCE, TASK
+from paceline.core.node.questions import AskedOf, Question
+from paceline.core.outbox import Outbox
+from paceline.core.scheduling.leader import Leader
+from paceline.core.settings import Settings
+from paceline_protocol.errors import ProtocolError
+from paceline_protocol.messages import (
+    Cancel,
+    ClientMessage,
+    ClientReply,
+    Failure,
+    Hello,
+    Ping,
+    Pong,
+    Refusal,
+    Submit,
+    Wait,
+    Welcome,
+)
+
+Answer = Callable[[Question, bytes, Any, float], ClientReply | None]
+"""(a question, the client's connection, its request, now) -> the reply, None if it follows later."""
+
+
+class ClientConversation:
+    """Of one node with all its clients, each known by its connection. ``known``: what they say of themselves."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        identity: Identity,
+        directory: Directory,
+        role: LeaderRole,
+        tally: Tally,
+        traces: Traces,
+        outbox: Outbox,
+        questions: Iterable[Question],
+        answer: Answer,
+    ) -> None:
+        self.known = Clients()
+        self._settings = settings
+        self._identity = identity
+        self._directory = directory
+        self._role = role
+        self._tally = tally
+        self._traces = traces
+        self._outbox = outbox
+        self._questions = {question.request: question for question in questions}
+        self._answer = answer
+        self._in_session: dict[type[Any], Callable[[Leader, ClientSession, Any, float], None]] = {
+            Submit: self._submit,
+            Ping: self._ping,
+            Wait: self._wait,
+            Cancel: self._cancel,
+        }
+
+    def hear(self, key: bytes, message: ClientMessage, now: float) -> int:
+        """A client's message, on the connection ``key``. Returns how urgent it is (``pacing.py``)."""
+        leader = self._role.leader
+        session = leader.sessions.get(key) if leader is not None else None
+        if isinstance(message, Submit) and leader is not None and session is not None:
+            self._submit(leader, session, message, now)
+            return AT_ONCE if message.prompt else TASK
+        if isinstance(message, Hello):
+            self._greet(leader, key, now)
+            return AT_ONCE
+        question = self._questions.get(type(message))
+        if question is not None and question.asked_of is AskedOf.ANY_NODE:
+            if session is not None:
+                session.heard_at = now  # so that it is told when another leads
+            self._ask(question, key, message, now)
+        elif leader is None or session is None:
+            self._outbox.reply(key, self._role.redirect(now))
+        elif question is not None:
+            self._ask(question, key, message, now)
+        else:
+            self._in_session[type(message)](leader, session, message, now)
+        return AT_ONCE
+
+    def _greet(self, leader: Leader | None, key: bytes, now: float) -> None:
+        if leader is not None:
+            leader.sessions.open(key, now)
+        self._outbox.reply(key, self._welcome(now))
+
+    def _ask(self, question: Question, key: bytes, request: ClientMessage, now: float) -> None:
+        reply = self._answer(question, key, request, now)
+        if reply is not None:
+            self._outbox.reply(key, reply)
+
+    def _submit(self, leader: Leader, session: ClientSession, submit: Submit, now: float) -> None:
+        try:
+            leader.admission.submit(session, submit, now)
+        except ProtocolError as error:
+            self._tally.refuse(Refusal.BAD_REQUEST)
+            self._outbox.reply(session.key, Failure(Refusal.BAD_REQUEST, str(error)))
+
+    def _ping(self, leader: Leader, session: ClientSession, ping: Ping, now: float) -> None:
+        leader.admission.acknowledge(session, ping.ack, now)
+        self._outbox.reply(session.key, Pong(leader.term))
+
+    def _wait(self, leader: Leader, session: ClientSession, wait: Wait, now: float) -> None:
+        leader.admission.wait(session, wait, now)
+
+    def _cancel(self, leader: Leader, session: ClientSession, cancel: Cancel, now: float) -> None:
+        leader.cancel(session, cancel, now)
+
+    def gone(self, key: bytes) -> int:
+        """The connection can't be reached any more."""
+        self.known.gone(key)
+        if self._role.leader is not None:
+            self._role.leader.sessions.close(key)
+        return AT_ONCE
+
+    def _welcome(self, now: float) -> Welcome:
+        leader_id = self._role.leader_id(now)
+        addresses = [self._directory.own_address]
+        addresses += [peer.address for peer in self._directory.live(now, self._identity.cluster_id)]
+        return Welcome(
+            self._identity.node_id,
+            self._identity.cluster_id,
+            self._settings.cluster_name,
+            self._role.term(),
+            leader_id,
+            self._directory.address_of(leader_id),
+            tuple(addresses),
+            self._settings.payload_limit_bytes,
+        )
+
+    def take_replies(self, now: float) -> list[tuple[bytes, ClientReply]]:
+        """All that clients are to be told now: the node's replies, the leader's Updates, and traces behind them."""
+        replies = self._outbox.take_replies()
+        leader = self._role.leader
+        if leader is not None:
+            if leader.cancelling.replies:
+                replies += leader.cancelling.replies
+                leader.cancelling.replies = []
+            if leader.sessions.owes:
+                replies += leader.take_updates(now)
+        if self._traces.came:
+            replies += self._traces.take(now)
+        return replies

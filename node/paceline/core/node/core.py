@@ -1,0 +1,316 @@
+"""The whole brain of a node: events and ``now`` in, effects out.
+
+It joins parts that know nothing of each other: consensus (the replicated log), the task table (what the log says), the
+leader link (this node's workers), the leader (only while this node leads), and the membership of peers. With whom the
+node talks about what is in the files beside this one; here is the order: which part hears of an event first, and what
+leaves before what.
+
+What must not be here: a clock, a socket, a file, a thread, a random number that was not passed in. The reactor is the
+shell that has them. Events only change state, so that a burst of frames costs one dispatch, one log append per follower
+and one Update per client. What leaves is collected in two parts. :meth:`NodeCore.take_urgent`, in every turn: tasks on
+their way to a worker, results on their way to a client; nobody's progress waits for anything else.
+:meth:`NodeCore.take_effects`, when :meth:`NodeCore.effects_due` says so: the log, its replication and what follows from
+them, at once after most events, and once for all the tasks of a moment (``Settings.log_linger_s``) if nothing else
+happened. How urgent an event is, is said by whoever handles it (``pacing.py``).
+
+The shell calls ``on_wall_clock(offset_s)`` first in each turn, then ``tick(now)`` if ``now`` is past
+``next_deadline()``: a leader that was asleep must find out that it leads no longer before it looks at what piled up
+meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from math import inf
+
+from paceline.core.deadlines import CONSENSUS, HELLO, REVIEW, Deadlines
+from paceline.core.effects import Effects, PeerBatch, Urgent
+from paceline.core.measures.traces import Traces
+from paceline.core.membership.identity import Identity
+from paceline.core.membership.levels import Levels
+from paceline.core.membership.peering import Peering
+from paceline.core.node.client_conversation import ClientConversation
+from paceline.core.node.leader_role import LeaderRole
+from paceline.core.node.pacing import ANSWER, AT_ONCE, TASK, Pacing
+from paceline.core.node.peer_conversation import PeerConversation
+from paceline.core.node.questions import Question
+from paceline.core.node.work import WorkExchange
+from paceline.core.outbox import Outbox, by_recipient
+from paceline.core.raft.consensus import Consensus
+from paceline.core.raft.ready import Ready
+from paceline.core.raft.timing import RandomSource
+from paceline.core.scheduling.leader import Leader
+from paceline.core.settings import Settings
+from paceline.core.state.applied import Applied
+from paceline.core.state.table import TaskTable
+from paceline.core.wall_clock import WallClock
+from paceline.core.work.leader_link import LeaderLink
+from paceline_protocol.messages import ClientMessage, Envelope, Outcome, PeerMessage, Trace
+
+
+class NodeCore:
+    """One node. See the module's docstring for the order in which the shell calls it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        identity: Identity,
+        *,
+        address: str,
+        spare_cluster_id: str,
+        random: RandomSource,
+        now: float,
+        consensus: Consensus | None = None,
+        durable_at_once: bool = False,
+        metrics_address: str = "",
+        questions: Iterable[Question],
+    ) -> None:
+        """``spare_cluster_id``: a fresh random id, used if this node forms the cluster. ``consensus``: what a restarted
+        node had persisted; None for a blank log. ``durable_at_once``: of a blank log, see Consensus.
+        ``metrics_address``: where this node's metrics are served, "" for nowhere. ``questions``: what it
+        can be asked by whoever manages the cluster."""
+        if not identity.consents and not identity.handed_to:
+            identity.consents = frozenset({identity.node_id})
+        self.settings = settings
+        self.identity = identity
+        self.consensus = consensus or Consensus(
+            identity.node_id,
+            timing=settings.timing,
+            random=random,
+            now=now,
+            durable_at_once=durable_at_once,
+            feature_level=settings.feature_level,
+        )
+        self.applied = Applied(settings, self.consensus, TaskTable(settings), journaled=not durable_at_once)
+        self.traces = Traces()
+        self.leader_link = LeaderLink(settings, identity.incarnation, self.traces)
+        self._outbox = Outbox()
+        self._pacing = Pacing(settings.log_linger_s, now)
+        self._clock = WallClock()
+        self._deadlines = Deadlines(self._clock)
+        self._durable_at_once = durable_at_once
+        self.peering = Peering(settings, identity, self._outbox, address=address, spare_cluster_id=spare_cluster_id)
+        self.peering.directory.own_metrics_address = metrics_address
+        self.levels = Levels(settings, identity, self.consensus, self.peering.directory)
+        self.role = LeaderRole(
+            settings,
+            self.consensus,
+            self.applied,
+            self.peering,
+            self.levels,
+            self.leader_link,
+            self.traces,
+            self._outbox,
+            self._deadlines,
+            self._clock,
+        )
+        self._work = WorkExchange(
+            identity.node_id, self.consensus, self.levels, self.leader_link, self.traces, self._outbox
+        )
+        self._peers = PeerConversation(identity, self.peering, self.consensus, self.levels, self._work, self.role)
+        self.clients = ClientConversation(
+            settings,
+            identity,
+            self.peering.directory,
+            self.role,
+            self.leader_link.slots.tally,
+            self.traces,
+            self._outbox,
+            questions,
+            lambda question, key, request, now: question.answer(self, key, request, now),
+        )
+        for deadline in (CONSENSUS, HELLO, REVIEW):
+            self._deadlines.set(deadline, now)
+        if identity.formed and not self.consensus.log.last_index:
+            # A crash came before the first entry was durable, and after others had joined.
+            self.consensus.bootstrap(now)
+
+    @property
+    def node_id(self) -> str:
+        return self.identity.node_id
+
+    @property
+    def leader(self) -> Leader | None:
+        """This node's leading half, None unless it leads."""
+        return self.role.leader
+
+    @property
+    def table(self) -> TaskTable:
+        return self.applied.table
+
+    def leader_id(self, now: float) -> str:
+        """The leader that this node would send a client to; "" if it knows of none."""
+        return self.role.leader_id(now)
+
+    # --- events -------------------------------------------------------------------------------------------------
+
+    def on_client(self, key: bytes, message: ClientMessage, now: float) -> None:
+        """A client's message, on the connection ``key``."""
+        self._pacing.after(self.clients.hear(key, message, now), now)
+
+    def on_client_gone(self, key: bytes) -> None:
+        """The connection can't be reached any more."""
+        self._pacing.after(self.clients.gone(key), -inf)
+
+    def on_address(self, address: str, *, seed: bool = False) -> None:
+        """Discovery, or a person, named an address."""
+        self.peering.directory.add_address(address, seed=seed)
+        self._pacing.after(AT_ONCE, -inf)
+
+    def on_peer(self, envelope: Envelope, messages: Sequence[PeerMessage], now: float) -> None:
+        """A batch from a peer."""
+        urgency = self._peers.hear(envelope, messages, now)
+        self._pacing.after(urgency, now)
+        if urgency >= ANSWER:
+            self._deadlines.set(CONSENSUS, self.consensus.next_deadline())
+
+    def on_worker_ready(self, worker_id: bytes, names: tuple[str, ...]) -> None:
+        """A worker can run tasks."""
+        self.leader_link.worker_ready(worker_id, names)
+        self._pacing.after(AT_ONCE, -inf)
+
+    def on_worker_done(self, worker_id: bytes, outcomes: tuple[Outcome, ...], now: float) -> None:
+        """A worker answered."""
+        self.leader_link.worker_done(worker_id, outcomes, now)
+        self._pacing.after(TASK, now)
+
+    def on_worker_trace(self, trace: Trace) -> None:
+        """A worker says when it ran a sampled task. Its outcome follows, and nothing is done before that."""
+        self.traces.add(trace)
+
+    def on_worker_lost(self, worker_id: bytes, how: str, now: float) -> None:
+        """A worker died."""
+        self.leader_link.worker_lost(worker_id, how, now)
+        self._pacing.after(AT_ONCE, now)
+
+    def persisted(self, seq: int) -> None:
+        """The Persist of this number, and all before it, are durable."""
+        self.consensus.persisted(seq)
+        self._deadlines.set(CONSENSUS, self.consensus.next_deadline())
+        self._pacing.after(ANSWER, -inf)
+
+    def transfer_leadership(self, now: float, to: str = "") -> str:
+        """See LeaderRole.transfer."""
+        is_under_way = self.consensus.transfer_target(now) != ""
+        voter = self.role.transfer(now, to)
+        if voter and not is_under_way:
+            self._pacing.after(ANSWER, now)
+        return voter
+
+    # --- time ---------------------------------------------------------------------------------------------------
+
+    def on_wall_clock(self, offset_s: float) -> None:
+        """Where the wall clock stands: that many seconds ahead of the clock that ``now`` is of. For each turn. Nothing
+        follows from it but that other moments may be due."""
+        self._clock.offset_s = offset_s
+
+    def next_deadline(self) -> float:
+        """When tick or take_effects has something to do, if the wall clock is not set before. It may come early and
+        find nothing due; it never comes late."""
+        if self.applied.is_busy or self.role.takeover is not None:
+            return -inf
+        leader, due = self.role.leader, self._deadlines.next()
+        if leader is not None and leader.due < due:
+            due = leader.due
+        return due if due < self._pacing.effects_at else self._pacing.effects_at
+
+    def effects_due(self, now: float) -> bool:
+        """Whether it is time for take_effects. To call it earlier is allowed, and costs more."""
+        return now >= self._pacing.effects_at
+
+    def tick(self, now: float) -> None:
+        """Do what is due."""
+        role = self.role
+        if self.applied.is_busy and self.applied.step():
+            self._pacing.after(ANSWER, now)
+        if role.takeover is not None:
+            role.review(now)
+            if role.leader is not None:
+                self._pacing.after(AT_ONCE, now)
+        if role.leader is not None and now >= role.leader.due:
+            self._pacing.after(AT_ONCE, now)
+        if self._deadlines.is_moment_due(now):
+            self._pacing.after(AT_ONCE, now)
+        if self._deadlines.is_any_due(now):
+            self._meet_deadlines(now)
+            self._pacing.after(AT_ONCE, now)
+
+    def _meet_deadlines(self, now: float) -> None:
+        role, deadlines, settings = self.role, self._deadlines, self.settings
+        heartbeat = self.consensus.tick(now)
+        role.review(now)
+        if deadlines.is_due(HELLO, now):
+            deadlines.set(HELLO, now + settings.hello_interval_s)
+            self._peers.meet(now)
+        role.tick(now, heartbeat=heartbeat)
+        if deadlines.is_due(REVIEW, now):
+            deadlines.set(REVIEW, now + settings.gossip_interval_s)
+            self._outbox.forget_addresses(self.peering.directory.forget_silent(now))
+            if role.leader is not None:
+                role.leader.expire_sessions(now)
+        deadlines.set(CONSENSUS, self.consensus.next_deadline())
+
+    # --- what leaves --------------------------------------------------------------------------------------------
+
+    def take_urgent(self, now: float) -> Urgent:
+        """The part of the effects that waits for nothing, not even for the log. Before take_effects it makes a round
+        trip shorter: whoever waits can go on while the rest of the turn is done."""
+        leader = self.role.leader
+        self._work.pass_on(leader, now)
+        if leader is not None and leader.recording.is_awaited:
+            self._pacing.after(AT_ONCE, now)
+        to_workers = self.leader_link.assign() if self.leader_link.slots.queue else []
+        to_peers: list[PeerBatch] = []
+        if self._outbox.messages and not self.effects_due(now):  # otherwise they leave in one batch with the rest
+            to_peers = self._peers.batches(self._outbox.take_messages())
+        return to_workers, to_peers, self.clients.take_replies(now)
+
+    def take_effects(self, now: float) -> Effects:
+        """Everything that the events so far lead to. The caller performs it in the order of :class:`Effects`."""
+        role = self.role
+        # The voter that is to lead needs all of the log, so that the log stands still for once.
+        is_transferring = role.leader is not None and self.consensus.transfer_target(now) != ""
+        if role.leader is not None:
+            role.leader.set_logging(not is_transferring, now)
+        is_log_due = self._pacing.take(now, log_stands_still=is_transferring)
+        role.review_if_changed(now)
+        self._work.pass_on(role.leader, now)
+        if is_log_due and role.leader is not None:
+            role.leader.log(now)
+        ready = self.consensus.take_ready()
+        self._outbox.send_all(ready.send_now)
+        if self._durable_at_once:  # then there is nothing to wait for, and what goes to one peer goes in one batch
+            self._outbox.send_all(ready.send_after)
+            ready.send_after = []
+        self._apply(ready, now)
+        if role.leader is not None:
+            if role.leader.nodes.outbox:
+                self._work.pass_on(role.leader, now)  # what waited for its start to be logged
+            if role.leader.recording.is_awaited and not is_transferring:
+                self._pacing.after(AT_ONCE, now)
+        role.review_if_changed(now)
+        if ready.snapshots_wanted:
+            self.applied.want(ready.snapshots_wanted)
+        return self._effects(ready, now)
+
+    def _apply(self, ready: Ready, now: float) -> None:
+        if ready.committed or ready.snapshot is not None:
+            is_current = self.applied.apply(ready.snapshot, ready.committed)
+            if is_current and self.role.leader is not None:
+                self.role.leader.applied(ready.committed[-1].index, now)
+
+    def _effects(self, ready: Ready, now: float) -> Effects:
+        outbox, peers = self._outbox, self._peers
+        effects = outbox.take_effects()
+        effects.persist = ready.persist
+        effects.save_snapshot, self.applied.to_save = self.applied.to_save, None
+        if self.leader_link.slots.queue:
+            effects.to_workers = self.leader_link.assign()
+        effects.to_clients = self.clients.take_replies(now)
+        if outbox.hellos:
+            effects.to_peers = peers.hellos(outbox.take_hellos())
+        if outbox.messages:
+            effects.to_peers += peers.batches(outbox.take_messages())
+        if ready.send_after:
+            effects.after_persist = peers.batches(by_recipient(ready.send_after))
+        return effects

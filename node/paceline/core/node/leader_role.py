@@ -1,0 +1,247 @@
+"""Whether this node leads, and who does if it does not: leading begins, is transferred, ends.
+
+Consensus says who is elected. A node that is elected leads once it has applied all that earlier terms committed and
+has taken over the tasks that they accepted (``takeover.py``); that may take some turns. It ceases to lead in the turn
+in which consensus says so, and before anything else is done in that turn: what a former leader promises may be untrue.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Any, Final
+
+from paceline.core.deadlines import BEAT, CONSENSUS, Deadlines
+from paceline.core.feature_levels import level_of_kind
+from paceline.core.measures.traces import Traces
+from paceline.core.membership.levels import Levels
+from paceline.core.membership.peering import Peering
+from paceline.core.membership.replica_keeper import ReplicaKeeper
+from paceline.core.outbox import Outbox
+from paceline.core.raft.consensus import Consensus
+from paceline.core.raft.log import ConsensusViolation
+from paceline.core.scheduling.leader import Leader
+from paceline.core.scheduling.takeover import Takeover
+from paceline.core.settings import Settings
+from paceline.core.state.applied import Applied
+from paceline.core.wall_clock import WallClock
+from paceline.core.work.leader_link import LeaderLink
+from paceline_protocol.messages import Admin, Redirect
+
+CLOCK_BEHIND_MS: Final = 1_000
+"""A wall clock that is so far behind what was written is worth a word. Those that NTP keeps differ by less."""
+
+
+class LeaderRole:
+    """``leader`` is there while this node leads, made anew for each term. ``takeover``: before it leads, of the tasks
+    that there are. ``keeper`` has a part only while it leads."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        consensus: Consensus,
+        applied: Applied,
+        peering: Peering,
+        levels: Levels,
+        leader_link: LeaderLink,
+        traces: Traces,
+        outbox: Outbox,
+        deadlines: Deadlines,
+        clock: WallClock,
+    ) -> None:
+        self.leader: Leader | None = None
+        self.takeover: Takeover | None = None
+        self.keeper = ReplicaKeeper(settings, consensus, self.transfer, outbox)
+        self.elections_won = 0
+        self._known_leader = ""
+        self._settings = settings
+        self._consensus = consensus
+        self._applied = applied
+        self._peering = peering
+        self._levels = levels
+        self._leader_link = leader_link
+        self._traces = traces
+        self._outbox = outbox
+        self._deadlines = deadlines
+        self._clock = clock
+        self._is_clock_behind = False  # and the operator was told
+
+    # --- who leads ----------------------------------------------------------------------------------------------
+
+    def leader_id(self, now: float) -> str:
+        """The leader that this node would send a client to; "" if it knows of none."""
+        consensus, link = self._consensus, self._leader_link
+        own_id = consensus.node_id
+        if self.leader is not None:
+            return own_id
+        if consensus.leader_id:
+            return "" if consensus.leader_id == own_id else consensus.leader_id
+        recent = now - 2 * self._settings.timing.election_timeout_max_s
+        if link.heard_at >= recent and link.term >= consensus.term:
+            return "" if link.leader == own_id else link.leader
+        return ""
+
+    def term(self) -> int:
+        """The term that goes with :meth:`leader_id`: that in which this node leads, or the highest that it knows."""
+        if self.leader is not None:
+            return self.leader.term
+        return max(self._consensus.term, self._leader_link.term)
+
+    def redirect(self, now: float) -> Redirect:
+        """Where a client is sent that asked this node for what only a leader does."""
+        leader_id = self.leader_id(now)
+        return Redirect(self.term(), leader_id, self._peering.directory.address_of(leader_id))
+
+    def missing_voters(self) -> int:
+        """How many voters are still to come before the cluster accepts its first task, as far as this node knows."""
+        consensus, config = self._consensus, self._consensus.config
+        if consensus.node_id not in config.voters and consensus.node_id not in config.learners:
+            return 0  # a node that does not replicate is not told
+        if self._applied.table.totals.accepted or config.excluded:
+            return 0  # they stood once; a cluster that lost some since, or whose operator wants fewer, goes on
+        wanted = min(self._settings.min_voters, config.limit or self._settings.min_voters)
+        return max(0, wanted - len(config.voters))
+
+    # --- leading begins and ends --------------------------------------------------------------------------------
+
+    def review_if_changed(self, now: float) -> None:
+        """While this node goes on leading in the same term there is nothing to review."""
+        leader, consensus = self.leader, self._consensus
+        if leader is None or not consensus.is_leader or leader.term != consensus.term:
+            self.review(now)
+
+    def review(self, now: float) -> None:
+        """Begin or cease to lead, as consensus says, and say so."""
+        consensus, leader = self._consensus, self.leader
+        if leader is not None and (not consensus.is_leader or consensus.term != leader.term):
+            self._step_down(leader, now)
+        if self._may_lead():
+            self._take_over(now)
+        else:
+            self.takeover = None
+        self._leader_link.reject_before(consensus.term)
+        known = self.leader_id(now)
+        if known != self._known_leader:
+            self._known_leader = known
+            self._leader_link.slots.tally.leader_known(known, now)
+            if known and known != consensus.node_id:
+                self._outbox.notice("info", f"node {known} leads (term {self.term()})")
+
+    def _step_down(self, leader: Leader, now: float) -> None:
+        self.leader = None
+        self._deadlines.set(BEAT, inf)
+        self._deadlines.moments.clear()
+        self.keeper.end()
+        redirect = self.redirect(now)
+        for key in leader.sessions.by_key:
+            self._outbox.reply(key, redirect)
+        self._outbox.notice("warning", f"no longer leading (term {leader.term})")
+
+    def _may_lead(self) -> bool:
+        """Whether this node leads the log, and its table has all that was accepted by then."""
+        consensus = self._consensus
+        return (
+            self.leader is None
+            and consensus.has_committed_in_term
+            and consensus.applied_index == consensus.commit_index
+            and self._applied.is_current
+        )
+
+    def _take_over(self, now: float) -> None:
+        """Lead, once the tasks that were accepted before are taken over: at once, or a slice of them in each turn."""
+        consensus, table, tally = self._consensus, self._applied.table, self._leader_link.slots.tally
+        takeover = self.takeover
+        if takeover is None or (takeover.term, takeover.applied_index) != (consensus.term, consensus.applied_index):
+            takeover = Takeover(table, consensus.term, consensus.applied_index, consensus.node_id, tally)
+        self.takeover = takeover
+        if takeover.step(now):
+            self.takeover = None
+            leader = Leader(self._settings, consensus.term, table, self._propose, now, takeover.tasks, self._traces)
+            self.leader = leader
+            leader.applied(consensus.applied_index, now)
+            self._tell_admission(leader, now)
+            self.elections_won += 1
+            self._deadlines.moments.clear()
+            self._deadlines.set(BEAT, now)  # and from then on with the heartbeats of consensus
+            self._deadlines.set(CONSENSUS, consensus.next_deadline())
+            self.keeper.begin(now)
+            self._outbox.notice("info", f"leading in term {consensus.term}")
+
+    def _propose(self, kind: int, data: bytes, decoded: Any) -> int:
+        level = self._consensus.config.level
+        if level_of_kind(kind) > level:  # whoever wants it must ask ClusterLevel first, and refuse
+            raise ConsensusViolation(f"an entry of kind {kind} was to be proposed at feature level {level}")
+        index = self._consensus.propose(kind, data, decoded)
+        if index is None:  # deposed within this very turn: the leader half is about to be dropped with its promises
+            return self._consensus.log.last_index + 1
+        return index
+
+    # --- while it leads -----------------------------------------------------------------------------------------
+
+    def tick(self, now: float, *, heartbeat: bool) -> None:
+        """Whatever is due of a leader. ``heartbeat``: consensus sends its own now."""
+        leader = self.leader
+        if leader is None:
+            return
+        if heartbeat or self._deadlines.is_due(BEAT, now):
+            self._deadlines.set(BEAT, inf)
+            leader.nodes.beat(self._live_nodes(now), now)
+        for node_id in leader.tick(now, self._live_nodes(now) if not leader.tasks.is_settled else ()):
+            self._outbox.notice("warning", f"node {node_id} is silent; its tasks are given to others")
+        if heartbeat:
+            self.review_replicas(now)
+            self._compare_clock(now)
+
+    def ask(self, key: bytes, request: Admin, now: float) -> None:
+        """A client wants the cluster changed; see ReplicaKeeper. Only while this node leads."""
+        if self.keeper.ask(key, request, now):
+            self.review_replicas(now)
+
+    def review_replicas(self, now: float) -> None:
+        """Take the next step toward the replicas that there should be."""
+        if self.leader is not None:
+            self.keeper.review(self.leader, self._levels.of_nodes(now), now)
+            self._tell_admission(self.leader, now)
+
+    def _tell_admission(self, leader: Leader, now: float) -> None:
+        """What may be accepted follows from the replicas that there are."""
+        leader.admission.missing_voters = self.missing_voters()
+        leader.admission.cluster_level = self._levels.in_force(now)
+
+    def _compare_clock(self, now: float) -> None:
+        """Tell the operator of a wall clock that was set back, or that is slower than that of an earlier leader."""
+        behind_ms = self._clock.behind_ms(now)
+        if behind_ms >= CLOCK_BEHIND_MS and not self._is_clock_behind:
+            self._is_clock_behind = True
+            self._outbox.notice(
+                "warning",
+                f"this node's wall clock is {behind_ms / 1_000:.1f} s behind the last moment that was written; that "
+                "moment is written again until the clock has caught up. Compare the clocks of the nodes",
+            )
+        elif not behind_ms:
+            self._is_clock_behind = False
+
+    def _live_nodes(self, now: float) -> list[str]:
+        """The nodes of this cluster that were heard lately, this one first."""
+        return [self._consensus.node_id, *self._peering.live_peers(now)]
+
+    def transfer(self, now: float, to: str = "") -> str:
+        """Leader: transfer the leadership to the voter ``to``, or to the one that has most of the log. Returns the
+        voter that is to lead, also if it was asked before, and "" if nobody can.
+
+        Until then, or until an election timeout has passed without success, nothing is started, ended or logged.
+        """
+        consensus, leader = self._consensus, self.leader
+        under_way = consensus.transfer_target(now)
+        if under_way or leader is None:
+            return under_way
+        if not to:
+            progress = consensus.progress(now)
+            heard = [voter for voter in consensus.config.voters if voter in progress]
+            heard = [voter for voter in heard if progress[voter].recently_active]
+            to = max(heard, key=lambda voter: progress[voter].match, default="")
+        leader.log(now)  # what came in the last milliseconds is for the other to know, too
+        if not consensus.transfer_leadership(to, now):
+            return ""
+        leader.set_logging(False, now)
+        self._outbox.notice("info", f"transferring the leadership to node {to}")
+        return to

@@ -1,0 +1,118 @@
+"""What peers say to a node, whose it is to hear, and how what is for them is wrapped up.
+
+Hellos are heard from anyone of our name. All else counts only if it is for us, as another node may have listened at
+this address before, and all but consents only within our cluster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, get_args
+
+from paceline.core.effects import PeerBatch
+from paceline.core.membership.identity import Identity
+from paceline.core.membership.levels import Levels
+from paceline.core.membership.peering import Peering
+from paceline.core.node.leader_role import LeaderRole
+from paceline.core.node.pacing import ANSWER, AT_ONCE, NOTHING, TASK
+from paceline.core.node.work import WorkExchange
+from paceline.core.raft.consensus import Consensus
+from paceline_protocol.messages import (
+    ConsensusMessage,
+    Consent,
+    ConsentReceived,
+    Dispatch,
+    Envelope,
+    NodeOutcomes,
+    PeerHello,
+    PeerMessage,
+    Trace,
+)
+
+_CONSENSUS: Final[frozenset[type[Any]]] = frozenset(get_args(ConsensusMessage))
+_TASKS: Final[frozenset[type[Any]]] = frozenset((Dispatch, NodeOutcomes, Trace))
+"""What may linger."""
+
+
+class PeerConversation:
+    """Of one node with all its peers."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        peering: Peering,
+        consensus: Consensus,
+        levels: Levels,
+        work: WorkExchange,
+        role: LeaderRole,
+    ) -> None:
+        self._identity = identity
+        self._peering = peering
+        self._consensus = consensus
+        self._levels = levels
+        self._work = work
+        self._role = role
+        self._of_membership: dict[type[Any], Callable[[Envelope, Any, float], None]] = {
+            PeerHello: self._on_hello,
+            Consent: self._on_consent,
+            ConsentReceived: self._on_consent_received,
+        }
+
+    def hear(self, envelope: Envelope, messages: Sequence[PeerMessage], now: float) -> int:
+        """A batch of one peer. Returns how urgent it is (``pacing.py``)."""
+        identity = self._identity
+        if not self._peering.directory.heard(envelope, now) or envelope.sender == identity.node_id:
+            return NOTHING
+        ours = envelope.recipient == identity.node_id and envelope.cluster_id == identity.cluster_id != ""
+        if ours and all(type(message) in _TASKS for message in messages):
+            for message in messages:
+                self._work.hear(self._role.leader, envelope.sender, message, now)
+            return TASK
+        said: Any  # of the class that its handler is for
+        for said in messages:
+            kind = type(said)
+            if kind in self._of_membership:
+                self._of_membership[kind](envelope, said, now)
+            elif not ours:
+                continue
+            elif kind in _CONSENSUS:
+                self._consensus.step(envelope.sender, said, now)
+            else:
+                self._work.hear(self._role.leader, envelope.sender, said, now)
+        return ANSWER if all(type(message) in _CONSENSUS for message in messages) else AT_ONCE
+
+    def _on_hello(self, envelope: Envelope, hello: PeerHello, now: float) -> None:
+        self._peering.on_hello(envelope, hello, now, self._role.leader_id(now), self._role.term(), self._levels.in_log)
+
+    def _on_consent(self, envelope: Envelope, consent: Consent, now: float) -> None:
+        if envelope.recipient == self._identity.node_id and self._peering.on_consent(envelope.sender, consent):
+            self._consensus.bootstrap(now, self._levels.to_begin_with(now))
+
+    def _on_consent_received(self, envelope: Envelope, received: ConsentReceived, now: float) -> None:
+        if envelope.recipient == self._identity.node_id:
+            self._peering.on_consent_received(received)
+
+    def meet(self, now: float) -> None:
+        """Say hello where it is due."""
+        if self._peering.meet(now, self._role.leader_id(now), self._role.term(), self._levels.in_log):
+            self._consensus.bootstrap(now, self._levels.to_begin_with(now))
+
+    # --- what leaves ---
+
+    def hellos(self, hellos: Iterable[tuple[str, PeerHello]]) -> list[PeerBatch]:
+        """Hellos by address, each as a batch for whoever is there."""
+        return [(address, self._envelope(""), [hello]) for address, hello in hellos]
+
+    def batches(self, messages: dict[str, list[PeerMessage]]) -> list[PeerBatch]:
+        """Messages by node, with the address each node has now. One whose address is unknown is lost, as on any
+        link."""
+        batches: list[PeerBatch] = []
+        for node_id, batch in messages.items():
+            address = self._peering.directory.address_of(node_id)
+            if address:
+                batches.append((address, self._envelope(node_id), batch))
+        return batches
+
+    def _envelope(self, recipient: str) -> Envelope:
+        identity = self._identity
+        return Envelope(identity.cluster_id, identity.node_id, identity.incarnation, recipient)

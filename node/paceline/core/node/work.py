@@ -1,0 +1,133 @@
+"""Tasks between a leader and the nodes that run them: who hears of what, on this node and on others.
+
+A node that leads also runs tasks. What its leader half and its executing half say to each other takes the same way as
+what they say to peers, but for the wire: it is carried over within the turn, until neither has anything left to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from paceline.core.measures.traces import Traces
+from paceline.core.membership.levels import Levels
+from paceline.core.outbox import Outbox
+from paceline.core.raft.consensus import Consensus
+from paceline.core.scheduling.leader import Leader
+from paceline.core.work.leader_link import LeaderLink
+from paceline.core.work.slots import UnrecordedBatch
+from paceline_protocol.codec import decode_outcomes
+from paceline_protocol.errors import ProtocolError
+from paceline_protocol.messages import (
+    Beat,
+    Dispatch,
+    Enrol,
+    NodeBeat,
+    NodeOutcomes,
+    PeerMessage,
+    Revoke,
+    Revoked,
+    Trace,
+)
+
+
+class WorkExchange:
+    """Both halves of one node, as far as tasks are concerned. ``leader``: None unless this node leads."""
+
+    __slots__ = ("_at_leader", "_at_node", "_consensus", "_leader_link", "_levels", "_outbox", "_own_id", "_traces")
+
+    def __init__(
+        self,
+        own_id: str,
+        consensus: Consensus,
+        levels: Levels,
+        leader_link: LeaderLink,
+        traces: Traces,
+        outbox: Outbox,
+    ) -> None:
+        self._own_id = own_id
+        self._consensus = consensus
+        self._levels = levels
+        self._leader_link = leader_link
+        self._traces = traces
+        self._outbox = outbox
+        self._at_node: dict[type[Any], Callable[[str, Any, float], None]] = {
+            Beat: leader_link.on_beat,
+            Dispatch: leader_link.on_dispatch,
+            Revoke: leader_link.on_revoke,
+        }
+        self._at_leader: dict[type[Any], Callable[[Leader, str, Any, float], None]] = {
+            NodeOutcomes: self._on_outcomes,
+            NodeBeat: self._on_node_beat,
+            Enrol: self._on_enrol,
+            Revoked: self._on_revoked,
+            Trace: self._on_trace,
+        }
+
+    def hear(self, leader: Leader | None, sender: str, message: PeerMessage, now: float) -> None:
+        """A message about tasks, of a node to its leader or the other way. Raises nothing: what is malformed was
+        refused by the codec, but for outcomes, which the leader alone decodes."""
+        at_node = self._at_node.get(type(message))
+        if at_node is not None:
+            at_node(sender, message, now)
+        elif leader is not None:
+            self._at_leader[type(message)](leader, sender, message, now)
+
+    def _on_outcomes(self, leader: Leader, sender: str, message: NodeOutcomes, now: float) -> None:
+        try:
+            leader.nodes.on_outcomes(sender, message.term, message.seq, decode_outcomes(message.outcomes), now)
+        except ProtocolError as error:
+            self._outbox.notice("error", f"node {sender} sent malformed outcomes: {error}")
+
+    def _on_node_beat(self, leader: Leader, sender: str, beat: NodeBeat, now: float) -> None:
+        leader.nodes.on_beat(sender, beat, now)
+
+    def _on_enrol(self, leader: Leader, sender: str, enrol: Enrol, now: float) -> None:
+        if self._levels.may_take_part(sender):
+            leader.nodes.on_enrol(sender, enrol, now)
+
+    def _on_revoked(self, leader: Leader, sender: str, revoked: Revoked, now: float) -> None:
+        leader.nodes.on_revoked(sender, revoked, now)
+
+    def _on_trace(self, leader: Leader, sender: str, trace: Trace, now: float) -> None:
+        self._traces.add(trace)
+
+    def pass_on(self, leader: Leader | None, now: float) -> None:
+        """Dispatch, and carry messages between the leader and the nodes until this node's own halves have nothing left
+        to say to each other."""
+        leader_link = self._leader_link
+        while True:
+            if leader is not None:
+                is_logging = leader.recording.is_logging
+                if leader.tasks.dispatchable and is_logging and self._consensus.has_quorum_lease(now):
+                    leader.dispatch(now)
+                if leader.nodes.outbox:
+                    self._from_leader(leader, now)
+            if not leader_link.outbox:
+                return
+            self._to_leader(leader, now)
+
+    def _from_leader(self, leader: Leader, now: float) -> None:
+        to_nodes, leader.nodes.outbox = leader.nodes.outbox, []
+        for node_id, message in to_nodes:
+            if node_id == self._own_id:
+                self.hear(leader, node_id, message, now)
+            else:
+                self._outbox.send(node_id, message)
+
+    def _to_leader(self, leader: Leader | None, now: float) -> None:
+        link, own_id, outbox = self._leader_link, self._own_id, self._outbox
+        reports, link.outbox = link.outbox, []
+        for report in reports:
+            if not isinstance(report, UnrecordedBatch):
+                if link.leader == own_id:
+                    self.hear(leader, own_id, report, now)
+                else:
+                    outbox.send(link.leader, report)
+            elif link.leader != own_id:
+                outbox.send(link.leader, report.message(link.term))
+                if len(self._traces):
+                    for trace in self._traces.take_reported(report.items):
+                        outbox.send(link.leader, trace)
+            elif leader is not None:
+                leader.nodes.on_outcomes(own_id, link.term, report.seq, report.items, now)

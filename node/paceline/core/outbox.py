@@ -1,0 +1,86 @@
+"""What a node has to say, until its shell takes it: the one place for all parts of the node.
+
+A part puts in what it has to tell, in the order in which it was led to it. The node takes it out twice in a turn: what
+waits for nothing (:meth:`Outbox.take_messages`, :meth:`Outbox.take_replies`), and all that is left, with the effects
+(:meth:`Outbox.take_effects`). Messages to peers are kept by the recipient's node id, as its address may change until
+they leave; a hello goes to an address, as that may be all that is known of whoever is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from paceline.core.effects import Effects, Notice
+from paceline_protocol.messages import ClientReply, PeerHello, PeerMessage
+
+
+class Outbox:
+    """Filled by any part of a node, emptied by the node itself."""
+
+    __slots__ = ("_effects", "hellos", "messages", "replies")
+
+    def __init__(self) -> None:
+        self.messages: dict[str, list[PeerMessage]] = {}  # by node id
+        self.hellos: list[tuple[str, PeerHello]] = []  # by address
+        self.replies: list[tuple[bytes, ClientReply]] = []  # by the client's connection
+        self._effects = Effects()  # notices, and whatever else goes out with them
+
+    def send(self, node_id: str, message: PeerMessage) -> None:
+        """A message for a peer."""
+        messages = self.messages.get(node_id)
+        if messages is None:
+            self.messages[node_id] = [message]
+        else:
+            messages.append(message)
+
+    def send_all(self, messages: Iterable[tuple[str, PeerMessage]]) -> None:
+        """Messages for peers, each with the recipient's node id."""
+        for node_id, message in messages:
+            self.send(node_id, message)
+
+    def say_hello(self, address: str, hello: PeerHello) -> None:
+        """A hello for whoever is at this address."""
+        self.hellos.append((address, hello))
+
+    def reply(self, key: bytes, reply: ClientReply) -> None:
+        """A message for the client on this connection."""
+        self.replies.append((key, reply))
+
+    def notice(self, level: str, text: str) -> None:
+        """A line for the operator; see Notice."""
+        self._effects.notices.append(Notice(level, text))
+
+    def forget_addresses(self, addresses: Iterable[str]) -> None:
+        """Nothing is sent to these any more."""
+        self._effects.forget_addresses += addresses
+
+    def save_identity(self) -> None:
+        """The node's identity has changed: it must be saved before anything else leaves."""
+        self._effects.identity_changed = True
+
+    # --- taken by the node ---
+
+    def take_messages(self) -> dict[str, list[PeerMessage]]:
+        messages, self.messages = self.messages, {}
+        return messages
+
+    def take_hellos(self) -> list[tuple[str, PeerHello]]:
+        hellos, self.hellos = self.hellos, []
+        return hellos
+
+    def take_replies(self) -> list[tuple[bytes, ClientReply]]:
+        replies, self.replies = self.replies, []
+        return replies
+
+    def take_effects(self) -> Effects:
+        """The notices and the like; messages and replies are for the caller to add."""
+        effects, self._effects = self._effects, Effects()
+        return effects
+
+
+def by_recipient(messages: Iterable[tuple[str, PeerMessage]]) -> dict[str, list[PeerMessage]]:
+    """Messages with the node id of each recipient, put together for each."""
+    grouped: dict[str, list[PeerMessage]] = {}
+    for node_id, message in messages:
+        grouped.setdefault(node_id, []).append(message)
+    return grouped

@@ -1,0 +1,137 @@
+"""The leader's conversation with clients: which calls become tasks, who is told of which result, what they have
+received.
+
+A call is admitted once, however often it is submitted: a copy of a task that is open is attached to the session that
+asked last, a copy of one that ended is answered with its result.
+"""
+
+from __future__ import annotations
+
+from paceline.core.clients.session_table import SessionTable
+from paceline.core.clients.sessions import ClientSession
+from paceline.core.feature_levels import ClusterLevel
+from paceline.core.measures.traces import Traces
+from paceline.core.scheduling.live_tasks import LiveTasks
+from paceline.core.scheduling.recording import Recording
+from paceline.core.scheduling.releases import Releases
+from paceline.core.settings import Settings
+from paceline.core.state.table import TaskTable
+from paceline.core.state.task import Task
+from paceline_protocol.codec import decode_calls
+from paceline_protocol.messages import Call, Refusal, Submit, Wait
+
+
+class Admission:
+    """``missing_voters``: while there are any, nothing is accepted. ``cluster_level``: what calls may ask for, at most.
+    The caller keeps both up to date."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        table: TaskTable,
+        tasks: LiveTasks,
+        sessions: SessionTable,
+        recording: Recording,
+        releases: Releases,
+        traces: Traces,
+    ) -> None:
+        self.missing_voters = 0
+        self.cluster_level = ClusterLevel()
+        self._settings = settings
+        self._table = table
+        self._tasks = tasks
+        self._sessions = sessions
+        self._recording = recording
+        self._releases = releases
+        self._traces = traces
+
+    def submit(self, session: ClientSession, submit: Submit, now: float) -> None:
+        """Admit a batch of calls. Raises ProtocolError, with nothing admitted, if ``submit.calls`` is malformed."""
+        calls = decode_calls(submit.calls)
+        self.acknowledge(session, submit.ack, now)
+        self._recording.make_room(submit)
+        new: list[Task] = []
+        for call in calls:
+            self._admit(session, call, new, now)
+        self._recording.submitted(session, submit, new, complete=len(new) == len(calls))
+
+    def _admit(self, session: ClientSession, call: Call, new: list[Task], now: float) -> None:
+        """Take one call. What becomes a new task for the log is added to ``new``."""
+        task_id = call[0]
+        recording = self._recording
+        task = recording.open_task(task_id)
+        if task is not None:
+            self._attach(task, session)
+            return
+        result = recording.result_of(task_id)
+        if result is not None:
+            self._sessions.add_result(session, task_id, *result)
+            return
+        refusal = self._refusal(call)
+        if refusal is not None:
+            self._sessions.refuse(session, task_id, *refusal)
+            self._tasks.tally.refuse(refusal[0])
+            return
+        task = recording.admit(session, call, now)
+        if task.options is not None:
+            if task.is_traced:
+                self._traces.submitted(task_id)
+            if not task.is_logged:
+                return
+        new.append(task)
+
+    def _refusal(self, call: Call) -> tuple[Refusal, str] | None:
+        """Why a call can't be admitted, if it can't."""
+        settings, tasks = self._settings, self._tasks
+        task_id, name, _priority, args, options = call
+        if self.missing_voters:
+            return Refusal.NOT_READY, f"{self.missing_voters} of {settings.min_voters} voters are still to come"
+        if task_id in self._table.released:
+            return Refusal.UNKNOWN_ID, "this task ended earlier and its result was released"
+        if options is not None and (too_low := self.cluster_level.refusal_of(options)):
+            return Refusal.LEVEL_TOO_LOW, too_low
+        if len(args) > settings.payload_limit_bytes:
+            return (
+                Refusal.PAYLOAD_TOO_LARGE,
+                f"the arguments take {len(args)} bytes, the cluster allows {settings.payload_limit_bytes}",
+            )
+        if len(tasks.live) >= settings.queue_limit_tasks:
+            return Refusal.QUEUE_FULL, f"the cluster holds {len(tasks.live)} tasks, its limit"
+        if tasks.live_bytes + len(args) > settings.queue_limit_bytes:
+            return Refusal.QUEUE_FULL, f"the cluster's tasks take {tasks.live_bytes} bytes, its limit"
+        if tasks.is_unknown(name):
+            return Refusal.UNKNOWN_TASK, _unknown_name(name, tasks.known_names())
+        return None
+
+    def wait(self, session: ClientSession, wait: Wait, now: float) -> None:
+        """After a leader change: attach a client to tasks that were accepted earlier."""
+        self.acknowledge(session, wait.ack, now)
+        for task_id in wait.ids:
+            task = self._recording.open_task(task_id)
+            result = self._recording.result_of(task_id)
+            if task is not None:
+                self._attach(task, session)
+            elif result is not None:
+                self._sessions.add_result(session, task_id, *result)
+            else:
+                self._sessions.refuse(session, task_id, Refusal.UNKNOWN_ID, "this cluster has no record of the task")
+
+    def acknowledge(self, session: ClientSession, ack: int, now: float) -> None:
+        """The client has everything up to this Update; its results are released together with others."""
+        acknowledged = session.acknowledge(ack, now)
+        self._releases.add(
+            [task_id for task_id in acknowledged if self._recording.result_of(task_id)], now
+        )  # if logged
+
+    def _attach(self, task: Task, session: ClientSession) -> None:
+        """The result of an open task goes to this session."""
+        if task.session is not session:
+            if task.session is not None:
+                task.session.open_tasks -= 1
+            task.session = session
+            session.open_tasks += 1
+
+
+def _unknown_name(name: str, known: list[str]) -> str:
+    shown = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
+    return f"no node knows a task named {name!r}; the nodes run: {shown or 'no task at all'}"

@@ -1,0 +1,270 @@
+"""Every task that a leader has accepted and that has not ended, and where it is: this module is the only one that moves
+a task from one state to another.
+
+A live task is in exactly one place, that of its state (``places.py``):
+
+===========  ==========================================================================================================
+READY        a lane: it goes to the next node that has credit for it
+RECOVERED    a lane of its own: an earlier leader accepted it, and a node may have it. It is not handed out before the
+             nodes have said what they hold, or had time to (:meth:`LiveTasks.settle`)
+STARTING     the ledger of a node, which is sent it once the log says that it started
+DISPATCHED   the ledger of the node that was sent it
+===========  ==========================================================================================================
+
+A new state is a row or more of ``TRANSITIONS``, and a place for it in :meth:`LiveTasks.__init__`. From then on such a
+task can be counted, cancelled and ended, and :meth:`LiveTasks.check` covers it. A state that nothing leaves is an end,
+and has no place. What others need to know of a state is a predicate of Task, so that nobody else compares states.
+
+Tasks wait in lanes by ``age``, the order in which they came. One that comes into its lane later than others that came
+after it needs a new age, or its place is searched for among all of them.
+
+Which task goes to which node is decided in ``dispatch.py``, what the log and the submitter are told in
+``recording.py``. Nothing here is replicated: each leader builds it anew.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from paceline.core.measures.tally import Tally
+from paceline.core.scheduling.credits import NodeLedger
+from paceline.core.scheduling.lanes import Lane, Lanes
+from paceline.core.scheduling.places import AtNodes, Place
+from paceline.core.state.task import END_EVENTS, STATE_NAMES, Event, State, Task, next_state
+
+
+class Misplaced(Exception):
+    """A live task is not in exactly one place, or something is counted wrongly. The message says which."""
+
+
+class LiveTasks:
+    """The leader's live tasks by id, with their places. ``ledgers``: of the nodes that enrolled, by id."""
+
+    def __init__(self, own_id: str = "", live: dict[bytes, Task] | None = None, tally: Tally | None = None) -> None:
+        """``own_id``: the leader's node. ``live``: the tasks that will be recovered; a dict that grows to their number
+        would stand still to do so."""
+        self.live: dict[bytes, Task] = live or {}
+        self.live_bytes = 0
+        self.ledgers: dict[str, NodeLedger] = {}
+        self.tally = tally if tally is not None else Tally()
+        self.is_settled = False
+        self._next_age = 0
+        self._ready = Lanes(own_id, State.READY)
+        self._recovered = Lanes(own_id, State.RECOVERED)
+        self._starting = AtNodes(State.STARTING, self.ledgers)
+        self._dispatched = AtNodes(State.DISPATCHED, self.ledgers)
+        self._places: list[Place | None] = [None] * len(STATE_NAMES)  # by state; None: it has ended
+        for place in (self._ready, self._recovered, self._starting, self._dispatched):
+            self._places[place.state] = place
+
+    def _move(self, task: Task, event: int) -> None:
+        """Take a task out of its place and put it into that of its next state. Raises KeyError, with nothing changed,
+        if it has no such transition: the caller broke the table."""
+        state = next_state(task.state, event)
+        left, entered = self._places[task.state], self._places[state]
+        if left is not None:
+            left.take(task)
+        task.state = state
+        if entered is not None:
+            entered.put(task)
+
+    # --- tasks come and end -------------------------------------------------------------------------------------
+
+    def admit(self, task: Task, now: float) -> None:
+        """Take a new task."""
+        self.tally.submitted += 1
+        self._enter(task, self._ready, now)
+
+    def recover(self, task: Task, lost_attempts: int, now: float) -> None:
+        """Take a task that an earlier leader had accepted. It waits for the nodes' accounts: adopt(), or settle()."""
+        task.lost_attempts = lost_attempts
+        task.attempt = lost_attempts + 1
+        task.node = ""
+        task.sent_seq = 0
+        task.sent_at = 0.0
+        task.session = None
+        self._enter(task, self._recovered, now)
+
+    def _enter(self, task: Task, place: Place, now: float) -> None:
+        task.state = place.state
+        task.age = self._next_age
+        task.arrived_at = now
+        self._next_age += 1
+        self.live[task.id] = task
+        self.live_bytes += task.size_bytes()
+        place.put(task)
+
+    def settle(self) -> None:
+        """Every node has given its account, or had time to: what is still recovered may be handed out."""
+        self.is_settled = True
+
+    def finish(self, task_id: bytes, end: int) -> Task | None:
+        """The task ended (:class:`TaskEnd`). Returns None if it is not live: an outcome of something that is over."""
+        task = self.live.pop(task_id, None)
+        if task is not None:
+            self.live_bytes -= task.size_bytes()
+            self._move(task, END_EVENTS[end])
+        return task
+
+    # --- attempts -----------------------------------------------------------------------------------------------
+
+    def hand_out(self, task: Task, lane: Lane, ledger: NodeLedger, cost_us: int, now: float) -> bool:
+        """The head of a lane gets its place at a node, which is charged for it. False: its start must be logged before
+        it is sent there. After the last of several, call ``ledger.moved()``."""
+        lane.pop(task)
+        ledger.put(task, cost_us)
+        if not task.sent_at:
+            self.tally.queue_wait.observe_s(now - task.arrived_at)
+        task.sent_at = now
+        if task.options is not None and task.must_log_start:
+            task.state = next_state(task.state, Event.RESERVE)
+            self._starting.count += 1
+            return False
+        task.state = next_state(task.state, Event.DISPATCH)
+        self._dispatched.count += 1
+        return True
+
+    def start(self, task: Task) -> bool:
+        """The log says that it started. True: it may be sent to the node where it has its place. False: it has left
+        that place, or ended, meanwhile; if it is handed out again, its start need not be logged again."""
+        task.lost_attempts = 1
+        if not task.is_starting:
+            return False
+        task.state = next_state(task.state, Event.DISPATCH)
+        self._starting.count -= 1  # it stays in the ledger, and in its order there
+        self._dispatched.count += 1
+        return True
+
+    def adopt(self, task: Task, node_id: str, attempt: int, cost_us: int) -> None:
+        """A node already holds this recovered task: leave it there."""
+        task.node, task.attempt, task.cost_us = node_id, attempt, cost_us
+        self._move(task, Event.DISPATCH)
+
+    def give_back(self, task: Task, now: float) -> None:
+        """The task never started where it was sent: ready again, the attempt is not used up."""
+        self._waits_again(task, now)
+        self._move(task, Event.GIVE_BACK)
+
+    def lose_attempt(self, task: Task, limit: int, now: float) -> bool:
+        """The attempt ended with its worker or node. True: ready again. False: that was the last; finish it as LOST."""
+        losses = max(task.attempt, task.lost_attempts)  # an adopted attempt may be one that was counted long ago
+        if losses >= task.attempt_limit(limit):
+            return False
+        task.attempt = losses + 1
+        self.tally.redelivered += 1
+        self._waits_again(task, now)
+        self._move(task, Event.ATTEMPT_LOST)
+        return True
+
+    def _waits_again(self, task: Task, now: float) -> None:
+        if not task.sent_at:  # it was at its node when this leader came
+            task.arrived_at = now
+
+    # --- nodes come and go --------------------------------------------------------------------------------------
+
+    def enrol(self, node_id: str, slots: int, names: Iterable[str]) -> NodeLedger:
+        """A node offers slots, or offers them anew."""
+        ledger = self.ledgers.get(node_id)
+        known = frozenset(names)
+        if ledger is None:
+            ledger = self.ledgers[node_id] = NodeLedger(node_id, slots, known)
+            self._serve()
+        else:
+            changed = known != ledger.names or (slots > 0) != (ledger.slots > 0)
+            ledger.resize(slots, known)
+            if changed:
+                self._serve()
+        return ledger
+
+    def remove_node(self, node_id: str) -> None:
+        """A node is gone, and what it held was given back, lost or ended."""
+        del self.ledgers[node_id]
+        self._serve()
+
+    def _serve(self) -> None:
+        serving = {node_id: ledger for node_id, ledger in self.ledgers.items() if ledger.slots}
+        self._recovered.serve(serving)
+        self._ready.serve(serving)
+
+    def served_lanes(self) -> list[Lane]:
+        """The lanes whose tasks may be handed out and that some node serves, those of recovered tasks first."""
+        if self.is_settled and self._recovered.count:
+            return self._recovered.served + self._ready.served
+        return self._ready.served
+
+    def is_unknown(self, name: str) -> bool:
+        """Whether no node can run it: nodes with slots have said what they can run, and all have, or had time to."""
+        return self.is_settled and not self._ready.served_by(name) and any(each.slots for each in self.ledgers.values())
+
+    def known_names(self) -> list[str]:
+        """Every name that some node can run."""
+        return self._ready.known_names()
+
+    # --- how many, and where ------------------------------------------------------------------------------------
+
+    def may_be_at_a_node(self, task: Task) -> bool:
+        """Whether a node may have it: it was sent there, or an earlier leader may have sent it."""
+        return task.is_dispatched or (task.is_recovered and not self.is_settled)
+
+    def count(self, state: int) -> int:
+        """How many live tasks have this state."""
+        place = self._places[state]
+        return 0 if place is None else place.count
+
+    @property
+    def dispatchable(self) -> int:
+        """How many may be handed out."""
+        return self._ready.count + self._recovered.count if self.is_settled else self._ready.count
+
+    @property
+    def waiting(self) -> int:
+        """How many wait in lanes, whether they may be handed out yet or not."""
+        return self._ready.count + self._recovered.count
+
+    @property
+    def at_nodes(self) -> int:
+        """How many have their place at a node."""
+        return self._starting.count + self._dispatched.count
+
+    def waiting_by_priority(self) -> list[int]:
+        """How many wait in lanes, by priority."""
+        return [
+            ready + recovered
+            for ready, recovered in zip(self._ready.by_priority, self._recovered.by_priority, strict=True)
+        ]
+
+    def oldest_arrived_at(self) -> float:
+        """When the oldest task that waits in a lane came; inf if none does."""
+        return min(self._ready.oldest_arrived_at(), self._recovered.oldest_arrived_at())
+
+    def check(self) -> None:
+        """Raise Misplaced unless each live task is in the place of its state and in no other, and every count is right.
+        Cost: that of all tasks."""
+        found: Counter[bytes] = Counter()
+        for place in self._places:
+            if place is not None:
+                tasks = place.tasks()
+                found.update(task.id for task in tasks)
+                if place.count != len(tasks):
+                    raise Misplaced(f"{len(tasks)} tasks are {STATE_NAMES[place.state]}, and {place.count} are counted")
+        for ledger in self.ledgers.values():
+            self._check_ledger(ledger)
+        for lanes in (self._ready, self._recovered):
+            if sum(lanes.by_priority) != lanes.count or min(lanes.by_priority) < 0:
+                raise Misplaced(f"{lanes.count} tasks are {STATE_NAMES[lanes.state]}, by priority {lanes.by_priority}")
+        for task_id in found.keys() | self.live.keys():
+            if found[task_id] != (task_id in self.live):
+                raise Misplaced(f"task {task_id.hex()} is in {found[task_id]} places")
+        if self.live_bytes != sum(task.size_bytes() for task in self.live.values()):
+            raise Misplaced(f"{self.live_bytes} bytes are counted")
+
+    def _check_ledger(self, ledger: NodeLedger) -> None:
+        for task in ledger.held.values():
+            place = self._places[task.state]
+            if not isinstance(place, AtNodes) or task.node != ledger.node_id:
+                raise Misplaced(f"{ledger.node_id} has a {STATE_NAMES[task.state]} task of node {task.node!r}")
+            if task.is_starting and not task.must_log_start:
+                raise Misplaced(f"task {task.id.hex()} waits for a start that need not be logged")
+        if ledger.cost_us != sum(task.cost_us for task in ledger.held.values()):
+            raise Misplaced(f"{ledger.node_id} is charged {ledger.cost_us} us, which is not what its tasks cost")

@@ -1,0 +1,57 @@
+"""Where a live task can be.
+
+There is one place for each state of a live task, and ``LiveTasks`` moves tasks between them. A place keeps its tasks in
+whatever suits the way they leave it (queues, the ledger of a node), and counts them. It does not know where a task
+comes from or goes to.
+"""
+
+from __future__ import annotations
+
+from paceline.core.scheduling.credits import NodeLedger
+from paceline.core.state.task import Task
+
+
+class Place:
+    """The live tasks of one state. ``count``: how many."""
+
+    __slots__ = ("count", "state")
+
+    def __init__(self, state: int) -> None:
+        self.state = state
+        self.count = 0
+
+    def put(self, task: Task) -> None:
+        """Take in a task, which has the state of this place already."""
+        raise NotImplementedError
+
+    def take(self, task: Task) -> None:
+        """Let go of a task, which still has the state of this place."""
+        raise NotImplementedError
+
+    def tasks(self) -> list[Task]:
+        """Every task that is here. Cost: that of all of them."""
+        raise NotImplementedError
+
+
+class AtNodes(Place):
+    """Tasks that are charged to the node ``task.node``. Several states share the ledgers of the nodes."""
+
+    __slots__ = ("_ledgers",)
+
+    def __init__(self, state: int, ledgers: dict[str, NodeLedger]) -> None:
+        """``ledgers``: of the nodes there are; the caller keeps them."""
+        super().__init__(state)
+        self._ledgers = ledgers
+
+    def put(self, task: Task) -> None:
+        self.count += 1
+        ledger = self._ledgers[task.node]
+        ledger.put(task, task.cost_us)
+        ledger.moved()
+
+    def take(self, task: Task) -> None:
+        self.count -= 1
+        self._ledgers[task.node].take(task)
+
+    def tasks(self) -> list[Task]:
+        return [task for ledger in self._ledgers.values() for task in ledger.held.values() if task.state == self.state]

@@ -1,0 +1,241 @@
+"""Whatever happens to a task and is to be remembered: it is accepted, starts, comes back, ends.
+
+Three books have to agree on that: the queue (``LiveTasks``), the log (``draft.py``) and what the submitter is owed (its
+session). So each method here is one thing that happens, and writes all that follows from it into all three. Nobody else
+writes into the draft; nobody else admits, ends or takes back a task. There is no method that does half of it.
+
+What the log says comes later: :meth:`Recording.propose` hands the draft over, :meth:`Recording.confirm` tells
+submitters what is accepted, and passes on the results that had to wait for it (``_withheld``): ``confirm`` committed,
+at most once, cancelled. Between its end and its commit a task is in ``_ending`` or in ``_withheld``, so that whoever
+asks is told how it ended, or waits with its submitter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from paceline.core.clients.session_table import SessionTable
+from paceline.core.clients.sessions import ClientSession
+from paceline.core.measures.durations import Durations
+from paceline.core.measures.traces import Traces
+from paceline.core.scheduling.cancelling import Cancelling
+from paceline.core.scheduling.draft import Draft, Proposals, Propose
+from paceline.core.scheduling.live_tasks import LiveTasks
+from paceline.core.settings import Settings
+from paceline.core.state.table import TaskTable
+from paceline.core.state.task import Task
+from paceline_protocol.errors import RemoteProtocolError
+from paceline_protocol.messages import Call, CancelState, Outcome, Submit, TaskEnd
+from paceline_protocol.payload import ErrorInfo, pack_error_info
+
+_SUCCEEDED: Final = int(TaskEnd.SUCCEEDED)
+_FAILED: Final = int(TaskEnd.FAILED)
+_CANCELLED: Final = int(TaskEnd.CANCELLED)
+_LOST: Final = int(TaskEnd.LOST)
+_OF_WHAT_RAN: Final = frozenset((_SUCCEEDED, _FAILED))
+_OF_WHAT_WAS_LOST: Final = frozenset((_LOST,))
+
+
+class Recording:
+    """Of one leader. ``is_logging``: the caller ends that while another node takes over, who needs a log that stands
+    still. Then nothing may start or end here, or the next leader would not know of it: the nodes report their outcomes
+    to that one. ``is_awaited``: tasks or results wait for what propose() would propose."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        table: TaskTable,
+        propose: Propose,
+        tasks: LiveTasks,
+        sessions: SessionTable,
+        cancelling: Cancelling,
+        durations: Durations,
+        traces: Traces,
+    ) -> None:
+        self.is_logging = True
+        self.is_awaited = False
+        self._settings = settings
+        self._table = table
+        self._tasks = tasks
+        self._sessions = sessions
+        self._cancelling = cancelling
+        self._durations = durations
+        self._traces = traces
+        self._proposals = Proposals(propose)
+        self._ending: dict[bytes, tuple[int, bytes]] = {}  # how tasks ended, until that is applied
+        self._withheld: dict[bytes, Task] = {}  # ended, and their submitters learn of it once that is applied
+
+    # --- what is known ------------------------------------------------------------------------------------------
+
+    def open_task(self, task_id: bytes) -> Task | None:
+        """A task whose result is still to come for its submitter."""
+        return self._tasks.live.get(task_id) or self._withheld.get(task_id)
+
+    def result_of(self, task_id: bytes) -> tuple[int, bytes] | None:
+        """How a task ended, whether that is committed yet or not."""
+        return self._ending.get(task_id) or self._table.results.get(task_id)
+
+    def knows(self, task_id: bytes) -> bool:
+        """Whether a task that is not open was accepted, as far as this cluster remembers."""
+        return task_id in self._ending or self._table.knows(task_id)
+
+    # --- tasks are accepted -------------------------------------------------------------------------------------
+
+    def make_room(self, submit: Submit) -> None:
+        """A Submit is about to be taken in."""
+        self._proposals.make_room(len(submit.calls))
+
+    def admit(self, session: ClientSession, call: Call, now: float) -> Task:
+        """A call becomes a task. The Submit that brought it is told to :meth:`submitted` once all its calls are."""
+        task = Task(call)
+        task.session = session
+        session.open_tasks += 1
+        self._tasks.admit(task, now)
+        if task.options is None or task.is_logged:
+            self._proposals.draft.accept(task, call)
+        return task
+
+    def submitted(self, session: ClientSession, submit: Submit, tasks: list[Task], *, complete: bool) -> None:
+        """Its session is told ``submit.seq`` once these tasks are committed, which are those of it that are new and to
+        be logged. ``complete``: they are all that it brought."""
+        self._proposals.draft.submitted(session, submit, tasks, complete=complete)
+
+    # --- tasks start, and come back -----------------------------------------------------------------------------
+
+    def reserve(self, tasks: list[Task]) -> None:
+        """These have their places at nodes, and are sent there once the log says that they started."""
+        self._proposals.draft.starting += tasks
+        self.is_awaited = True
+
+    def give_back(self, tasks: list[Task], now: float) -> None:
+        """These never started where they were sent."""
+        for task in reversed(tasks):  # the oldest is put in front last
+            self._tasks.give_back(task, now)
+        self.cancel_wanted(tasks, now)
+
+    def cancel(self, tasks: Iterable[Task], now: float) -> None:
+        """These are cancelled. No node may have them."""
+        self.end([(task.id, task.attempt, _CANCELLED, b"", 0) for task in tasks], now)
+
+    def cancel_wanted(self, tasks: Iterable[Task], now: float) -> None:
+        """No node has these any more, however that came: what somebody wants cancelled goes to no other node."""
+        wanted = self._cancelling.wanted(tasks)
+        if wanted:
+            self.cancel(wanted, now)
+
+    def attempts_lost(self, outcomes: list[Outcome], node_id: str, now: float) -> None:
+        """Attempts that ended with their worker or node: run again, or give up."""
+        tasks, limit = self._tasks, self._settings.attempt_limit
+        again: list[Task] = []
+        logged: list[bytes] = []
+        given_up: list[Outcome] = []
+        for task_id, attempt, _end, payload, _duration_us in reversed(outcomes):  # the oldest is put in front last
+            task = tasks.live.get(task_id)
+            if task is None or not task.is_dispatched_to(node_id) or task.attempt != attempt:
+                continue
+            if tasks.lose_attempt(task, limit, now):
+                again.append(task)
+                if task.is_logged and attempt > task.lost_attempts:  # otherwise an earlier leader has logged it
+                    logged.append(task_id)
+            else:
+                detail = f"last on node {node_id}: {payload.decode(errors='replace')}"
+                given_up.append((task_id, attempt, _LOST, _lost_error(attempt, detail), 0))
+        self._proposals.draft.attempts_lost += logged
+        self.cancel_wanted(again, now)
+        self.end(given_up, now)
+
+    def give_up_exhausted(self, now: float) -> None:
+        """Recovered tasks that an earlier leader had started for the last time, and that no node has."""
+        given_up: list[Outcome] = []
+        for task_id in self._table.lost_attempts:
+            task = self._tasks.live.get(task_id)
+            if task is None or not task.is_recovered:
+                continue
+            if task.lost_attempts >= task.attempt_limit(self._settings.attempt_limit):
+                error = _lost_error(task.lost_attempts, "an earlier leader had it started, and no node has it now")
+                given_up.append((task_id, task.lost_attempts, _LOST, error, 0))
+        self.end(given_up, now)
+
+    # --- tasks end ----------------------------------------------------------------------------------------------
+
+    def report(self, node_id: str, seq: int, outcomes: list[Outcome], now: float) -> None:
+        """A node's batch of outcomes. It may forget them once this is committed. Raises ProtocolError, with nothing
+        changed, for ends of both sorts."""
+        ends = {outcome[2] for outcome in outcomes}
+        if ends == _OF_WHAT_WAS_LOST:
+            self.attempts_lost(outcomes, node_id, now)
+        elif ends <= _OF_WHAT_RAN:
+            self.end(outcomes, now)
+        else:
+            raise RemoteProtocolError(f"a node can't report the ends {sorted(ends)} in one batch")
+        self._proposals.draft.recorded[node_id] = seq
+
+    def end(self, outcomes: list[Outcome], now: float) -> None:
+        """Pass ends on to the submitters and into the draft. What is not new is recorded already, or in the draft."""
+        tasks, durations, tally = self._tasks, self._durations, self._tasks.tally
+        for outcome in outcomes:
+            task_id, _attempt, end, payload, duration_us = outcome
+            task = tasks.finish(task_id, end)
+            if task is None:
+                continue
+            tally.finished[end] += 1
+            if end in (_SUCCEEDED, _FAILED):
+                durations.observe(task.name, duration_us)
+                if task.sent_at:
+                    tally.dispatch_latency.observe_s(now - task.sent_at - duration_us * 1e-6)
+            if task.options is not None:
+                if task.is_traced and task.session is not None:
+                    self._traces.ended(task_id, task.session.key)
+                if not task.is_logged:
+                    self._pass_on(task, end, payload)
+                    continue
+            self._proposals.make_room(len(payload))
+            self._proposals.draft.end(outcome)
+            if end == _CANCELLED or (task.options is not None and task.waits_for_commit):
+                self._withheld[task_id] = task
+                self.is_awaited = True
+            else:
+                self._ending[task_id] = (end, payload)
+                self._pass_on(task, end, payload)
+
+    def _pass_on(self, task: Task, end: int, payload: bytes) -> None:
+        """Tell the submitter, and whoever wants it cancelled, that a task ended."""
+        session = task.session
+        if session is not None:
+            session.open_tasks -= 1
+            self._sessions.add_result(session, task.id, end, payload)
+        if self._cancelling.asked:
+            self._cancelling.answer(task.id, CancelState.CANCELLED if end == _CANCELLED else CancelState.FINISHED)
+
+    # --- the log ------------------------------------------------------------------------------------------------
+
+    def propose(self) -> None:
+        """Propose what came since the last time."""
+        self.is_awaited = False
+        if self._proposals.draft:
+            self._proposals.propose_draft()
+
+    def confirm(self, index: int, now: float) -> Draft | None:
+        """Tell clients what is accepted, or ended, by the oldest draft that is applied. Returns that draft, of which
+        nodes have to be told the rest; None if there is no such."""
+        draft = self._proposals.pop_applied(index)
+        if draft is None:
+            return None
+        self._tasks.tally.accepted += len(draft.new)
+        for tasks, session, submit in draft.submits:
+            all_ended = bool(tasks) and all(task.has_ended for task in tasks)  # which says as much
+            if not all_ended:
+                due = now if submit.prompt else now + self._settings.accept_linger_s
+                self._sessions.add_accepted(session, submit.seq, due)
+        for task_id, _attempt, end, payload, _duration_us in draft.outcomes:
+            withheld = self._withheld.pop(task_id, None) if self._withheld else None
+            if withheld is None:
+                del self._ending[task_id]
+            else:
+                self._pass_on(withheld, end, payload)
+        return draft
+
+
+def _lost_error(attempts: int, detail: str) -> bytes:
+    return pack_error_info(ErrorInfo("TaskLost", "paceline.errors", detail, (attempts, detail), ""))

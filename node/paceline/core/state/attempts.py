@@ -1,0 +1,39 @@
+"""How many attempts are used up, of live tasks that used up any."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from paceline.core.state.section import Section
+from paceline_protocol.codec import split_ids
+from paceline_protocol.messages import EntryKind
+
+if TYPE_CHECKING:
+    from paceline.core.state.table import TaskTable
+
+
+class Attempts(Section):
+    """An item is (id, count)."""
+
+    def __init__(self) -> None:
+        super().__init__("attempts", (EntryKind.ATTEMPT,))
+        self.lost: dict[bytes, int] = {}
+
+    def apply(self, table: TaskTable, kind: int, data: bytes, decoded: Any) -> None:
+        """ATTEMPT: one more of each of these tasks."""
+        tasks, lost = table.tasks, self.lost
+        for task_id in split_ids(data):
+            if task_id in tasks:
+                lost[task_id] = lost.get(task_id, 0) + 1
+
+    def captured(self) -> list[Any]:
+        return list(self.lost.items())
+
+    def read(self, items: Iterable[Any]) -> None:
+        for task_id, count in items:
+            self.lost[task_id] = count
+
+    def take_from(self, other: Any) -> None:
+        attempts: Attempts = other
+        self.lost = attempts.lost

@@ -1,0 +1,77 @@
+"""How tasks ended, until their owners have the results or the retention limits push the oldest out."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from paceline.core.settings import Settings
+from paceline.core.state.section import Section
+from paceline_protocol.codec import decode_outcomes, split_ids
+from paceline_protocol.messages import EntryKind, Outcome
+
+if TYPE_CHECKING:
+    from paceline.core.state.table import TaskTable
+
+
+class Results(Section):
+    """By id, the oldest first; at most ``result_limit_tasks`` and ``result_limit_bytes``. An item is
+    (id, TaskEnd, payload)."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__("results", (EntryKind.OUTCOME, EntryKind.RELEASE))
+        self._settings = settings
+        # Ordered, for taking the oldest: a plain dict would search for it past all the places of those already gone.
+        self.by_id: OrderedDict[bytes, tuple[int, bytes]] = OrderedDict()
+        self.size_bytes = 0  # of the payloads
+
+    def apply(self, table: TaskTable, kind: int, data: bytes, decoded: Any) -> None:
+        """OUTCOME: these tasks ended. RELEASE: the owners of these have the results."""
+        if kind == EntryKind.OUTCOME:
+            self._record(table, decoded if decoded is not None else decode_outcomes(data))
+        else:
+            self._release(table, split_ids(data))
+
+    def _record(self, table: TaskTable, outcomes: Iterable[Outcome]) -> None:
+        """The first outcome of a task counts; later ones are counted, and dropped."""
+        tasks, lost_attempts, ended, by_id = table.tasks, table.lost_attempts, table.totals.ended, self.by_id
+        for task_id, _attempt, end, payload, _duration_us in outcomes:
+            if tasks.pop(task_id, None) is None:
+                table.totals.duplicates += 1
+                continue
+            if lost_attempts:
+                lost_attempts.pop(task_id, None)
+            ended[end] += 1
+            by_id[task_id] = (end, payload)
+            self.size_bytes += len(payload)
+        limit_tasks, limit_bytes = self._settings.result_limit_tasks, self._settings.result_limit_bytes
+        while len(by_id) > limit_tasks or self.size_bytes > limit_bytes:
+            self._drop(table, next(iter(by_id)))
+
+    def _release(self, table: TaskTable, ids: Iterable[bytes]) -> None:
+        for task_id in ids:
+            if task_id in self.by_id:
+                self._drop(table, task_id)
+
+    def _drop(self, table: TaskTable, task_id: bytes) -> None:
+        """Forget a result. Its id is remembered a while longer."""
+        _, payload = self.by_id.pop(task_id)
+        self.size_bytes -= len(payload)
+        table.released.add(task_id)
+
+    def captured(self) -> list[Any]:
+        return list(self.by_id.items())
+
+    def packed(self, captured: Any) -> tuple[Any, int]:
+        task_id, (end, payload) = captured
+        return (task_id, end, payload), len(payload)
+
+    def read(self, items: Iterable[Any]) -> None:
+        for task_id, end, payload in items:
+            self.by_id[task_id] = (end, payload)
+            self.size_bytes += len(payload)
+
+    def take_from(self, other: Any) -> None:
+        results: Results = other
+        self.by_id, self.size_bytes = results.by_id, results.size_bytes

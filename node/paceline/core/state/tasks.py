@@ -1,0 +1,49 @@
+"""The tasks that are accepted and have not ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from paceline.core.state.section import Section
+from paceline.core.state.task import Task
+from paceline_protocol.codec import decode_calls
+from paceline_protocol.messages import EntryKind
+
+if TYPE_CHECKING:
+    from paceline.core.state.table import TaskTable
+
+
+class Tasks(Section):
+    """By id, in the order in which they were accepted. An item is a Call."""
+
+    def __init__(self) -> None:
+        super().__init__("tasks", (EntryKind.ACCEPT,))
+        self.by_id: dict[bytes, Task] = {}
+
+    def apply(self, table: TaskTable, kind: int, data: bytes, decoded: Any) -> None:
+        """ACCEPT: take in those tasks that the table does not know yet."""
+        tasks: list[Task] = decoded if decoded is not None else [Task(call) for call in decode_calls(data)]
+        by_id, results, released = self.by_id, table.results, table.released
+        accepted = 0
+        for task in tasks:
+            task_id = task.id
+            if task_id not in by_id and task_id not in results and task_id not in released:
+                by_id[task_id] = task
+                accepted += 1
+        table.totals.accepted += accepted
+
+    def captured(self) -> list[Any]:
+        return list(self.by_id.values())
+
+    def packed(self, captured: Any) -> tuple[Any, int]:
+        task: Task = captured
+        return task.call, len(task.args)
+
+    def read(self, items: Iterable[Any]) -> None:
+        for call in items:
+            self.by_id[call[0]] = Task(call)
+
+    def take_from(self, other: Any) -> None:
+        tasks: Tasks = other
+        self.by_id = tasks.by_id

@@ -1,0 +1,80 @@
+"""Which cluster a client belongs to that is given none.
+
+A node tells its workers, in their environment, where it listens itself and which file has the keys of its cluster. So
+code that runs in a worker, and whatever that starts, reaches the cluster that runs it. One address is enough: a node
+outlives its workers, and tells every client who asks it where the others are.
+
+What is said for a client counts in this order: the arguments of Client; PACELINE_CONNECT and PACELINE_CLUSTER; the
+cluster of the worker; this machine's default port and whatever discovery finds. The cluster of the worker is taken as a
+whole or not at all: its keys are not used for addresses that somebody else named, nor its address for other keys.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from paceline.config import (
+    DEFAULT_PORT,
+    LOOPBACK_HOST,
+    ClusterFile,
+    addresses_from_environment,
+    cluster_path_from_environment,
+    format_address,
+    parse_address,
+)
+
+NODE_VARIABLE: Final = "PACELINE_WORKER_NODE"
+"""Environment of a worker: the address at which its node is reached on this machine."""
+FILE_VARIABLE: Final = "PACELINE_WORKER_CLUSTER"
+"""Environment of a worker: the path of its node's cluster file; not set if the node has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterAddress:
+    """Where a client looks for its cluster, and with which keys. ``discovers``: it asks the local network as well."""
+
+    addresses: tuple[str, ...]
+    cluster: ClusterFile | None
+    discovers: bool
+
+
+def worker_environment(
+    node_address: str, cluster: ClusterFile | None, environment: Mapping[str, str] = os.environ
+) -> dict[str, str]:
+    """The environment for the workers of a node: the node's own, and where the node is.
+
+    A cluster file that was never read from a path can't be passed on. Then nothing is, nor what this process was told
+    itself, if it runs in a worker of another cluster.
+    """
+    passed = {name: value for name, value in environment.items() if name not in (NODE_VARIABLE, FILE_VARIABLE)}
+    if cluster is None:
+        return passed | {NODE_VARIABLE: node_address}
+    if cluster.path is None:
+        return passed
+    return passed | {NODE_VARIABLE: node_address, FILE_VARIABLE: str(cluster.path)}
+
+
+def find_cluster(
+    addresses: Sequence[str],
+    cluster: str | Path | ClusterFile | None,
+    environment: Mapping[str, str] = os.environ,
+) -> ClusterAddress:
+    """What a client's arguments and environment say. Raises ConfigError."""
+    if cluster is None:
+        cluster = cluster_path_from_environment(environment)
+    if isinstance(cluster, str | Path):
+        cluster = ClusterFile.load(cluster)
+    given = tuple(format_address(*parse_address(address)) for address in addresses)
+    given = given or addresses_from_environment(environment)
+    if given:
+        return ClusterAddress(given, cluster, discovers=False)
+    node, path = environment.get(NODE_VARIABLE), environment.get(FILE_VARIABLE)
+    if node and (cluster is None or str(cluster.path) == path):
+        if cluster is None and path:
+            cluster = ClusterFile.load(path)
+        return ClusterAddress((node,), cluster, discovers=False)
+    return ClusterAddress((format_address(LOOPBACK_HOST, DEFAULT_PORT),), cluster, discovers=True)

@@ -1,0 +1,153 @@
+"""What a task may ask for, as users write it, compared with the table that says what there is."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+from datetime import datetime, timedelta
+from typing import Any, get_args, get_type_hints
+
+import click
+import pytest
+
+import paceline.client.client
+import paceline.options
+from paceline.cli.submit import submit
+from paceline.client import NamedTask
+from paceline.client.client import Client
+from paceline.errors import ConfigError
+from paceline.options import OptionChanges, OptionKeywords, TaskOptions
+from paceline.worker.registry import Task, task
+from paceline_protocol.moments import FromNow, datetime_of
+from paceline_protocol.option_types import Choice, Moment
+from paceline_protocol.options import EXCLUSIONS, KEYWORDS, OPTIONS, Keyword, Option
+
+NAMES = [keyword.name for keyword in KEYWORDS]
+FIELDS = {field.name: field for field in dataclasses.fields(TaskOptions) if field.init}
+
+
+def test_the_lists_that_are_written_out_for_type_checkers_are_those_of_the_table() -> None:
+    assert list(FIELDS) == NAMES
+    assert list(get_type_hints(OptionKeywords)) == NAMES
+    assert list(get_type_hints(OptionChanges)) == NAMES
+
+
+@pytest.mark.parametrize("keyword", KEYWORDS, ids=lambda keyword: keyword.name)
+def test_the_default_and_the_type_of_each_are_those_of_the_table(keyword: Keyword) -> None:
+    name = keyword.name
+    assert FIELDS[name].default == keyword.type.default
+    written = get_type_hints(TaskOptions)[name]
+    assert get_type_hints(OptionKeywords)[name] == written
+    assert get_type_hints(OptionChanges)[name] == written | None
+    if isinstance(keyword.type, Choice):
+        assert get_args(written) == keyword.type.words
+
+
+@pytest.mark.parametrize("keyword", KEYWORDS, ids=lambda keyword: keyword.name)
+def test_each_is_a_flag_of_the_command_line(keyword: Keyword) -> None:
+    (flag,) = (parameter for parameter in submit.params if parameter.name == keyword.name)
+    assert isinstance(flag, click.Option)
+    assert flag.opts == [f"--{keyword.name.replace('_', '-')}"]
+    assert keyword.help[1:] in (flag.help or "")
+
+
+@pytest.mark.parametrize("keyword", KEYWORDS, ids=lambda keyword: keyword.name)
+def test_what_can_not_be_used_is_named_wherever_it_is_given(keyword: Keyword) -> None:
+    registered: Task[[], None] = Task(lambda: None, "a", TaskOptions())
+    for given in (task, registered.options, TaskOptions, lambda **options: NamedTask("a", **options)):
+        with pytest.raises(ConfigError, match=rf"^{keyword.name} <object object .*> can't be used: (it is|what can) "):
+            given(**{keyword.name: object()})  # type: ignore[operator]
+
+
+def test_what_is_as_usual_does_not_travel() -> None:
+    assert TaskOptions().wire_options is None
+    assert TaskOptions(priority=9, delivery="at_least_once").wire_options is None
+    everything = TaskOptions(max_attempts=1, delivery="at_most_once", confirm="committed")
+    assert everything.wire_options == {"max_attempts": 1, "delivery": 1, "confirm": 1}
+    assert TaskOptions(max_attempts=7, durability="none").wire_options == {"max_attempts": 7, "durability": 1}
+
+
+@pytest.mark.parametrize(
+    ("options", "refusal"),
+    [
+        ({"delivery": "at_most_once", "durability": "none"}, "delivery 'at_most_once' needs the log"),
+        ({"delivery": "at_most_once", "max_attempts": 2}, "'at_most_once' means one attempt; leave max_attempts out"),
+        ({"durability": "none", "confirm": "committed"}, "with durability 'none' nothing is committed"),
+    ],
+)
+def test_what_contradicts_itself_is_refused_with_what_to_do(options: dict[str, Any], refusal: str) -> None:
+    assert len(EXCLUSIONS) == 3, "each has its row here"
+    with pytest.raises(ConfigError, match=refusal):
+        TaskOptions(**options)
+    with pytest.raises(ConfigError, match=refusal):
+        task(**options)
+
+
+def test_options_can_be_pickled_and_compared() -> None:
+    chosen = TaskOptions(max_attempts=7, durability="none")
+    again = pickle.loads(pickle.dumps(chosen))
+    assert again == chosen
+    assert again.wire_options == chosen.wire_options
+
+
+def test_a_changed_option_that_there_is_not_is_a_type_error_even_if_it_is_none() -> None:
+    for name in ("priorty", "wire_options", "name"):
+        with pytest.raises(TypeError, match=f"unexpected keyword argument '{name}'"):
+            TaskOptions().changed({name: None})  # type: ignore[misc]
+
+
+# --- two keywords of one option, and moments: on a table that has such rows ---------------------------------------
+
+LATER = Option(
+    "begin",
+    Moment(),
+    ("leader",),
+    (Keyword("begin_in", Moment(absolute=False), "how long"), Keyword("begin_at", Moment(relative=False), "when")),
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Later(TaskOptions):
+    begin_in: Any = None
+    begin_at: Any = None
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paceline.options, "OPTIONS", (*OPTIONS, LATER))
+    monkeypatch.setattr(paceline.options, "_RIVALS", paceline.options._rivals())
+
+
+@pytest.mark.usefixtures("later")
+def test_of_two_keywords_that_say_the_same_one_is_given_and_a_change_replaces_the_other() -> None:
+    moment = datetime_of(5)
+    with pytest.raises(ConfigError, match=r"^begin_in and begin_at say the same in different ways; give one of them$"):
+        Later(begin_in=3, begin_at=moment)
+    delayed = Later(begin_in=timedelta(seconds=3))
+    assert delayed.wire_options == {"begin": FromNow(3_000)}
+    assert delayed.changed({"begin_at": moment}).wire_options == {"begin": 5}  # type: ignore[typeddict-unknown-key]
+    assert delayed.changed({"priority": 9}).wire_options == {"begin": FromNow(3_000)}
+
+
+@pytest.mark.usefixtures("later")
+def test_a_naive_datetime_is_refused_with_the_option_and_what_to_write() -> None:
+    with pytest.raises(
+        ConfigError, match=r"^begin_at datetime.datetime\(2026, .*\) can't be used: it has no time zone, .*ZoneInfo"
+    ):
+        Later(begin_at=datetime(2026, 12, 1, 2))
+
+
+@pytest.mark.usefixtures("later")
+def test_what_is_relative_is_a_moment_of_its_own_at_each_submission(monkeypatch: pytest.MonkeyPatch) -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Delayed:
+        name = "tasks.add"
+        priority = 4
+        wire_options = Later(begin_in=30, max_attempts=2).wire_options
+
+    client = Client("127.0.0.1:1")
+    for now_ms in (1_000, 2_000):
+        monkeypatch.setattr(paceline.client.client, "_wall_clock_ms", lambda now_ms=now_ms: now_ms)
+        *_, options = client._pack(Delayed(), (2, 3), {})
+        assert options == {"max_attempts": 2, "begin": now_ms + 30_000}
+    client.close()

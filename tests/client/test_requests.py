@@ -1,0 +1,145 @@
+"""What a client asks beside its calls, in virtual time: of whom, how often, and what it does with the answer."""
+
+from __future__ import annotations
+
+from client.session_rig import Rig, succeeded, task_id, welcome
+from paceline_protocol.messages import (
+    Admin,
+    AdminOp,
+    AdminReply,
+    Cancel,
+    CancelReply,
+    CancelState,
+    Ping,
+    Pong,
+    Redirect,
+    StatusReply,
+    StatusRequest,
+    TaskEnd,
+    Update,
+)
+
+
+def test_a_cancel_is_answered_and_ends_the_task() -> None:
+    rig = Rig()
+    rig.attach()
+    rig.submit(1)
+    rig.sent()
+    request = rig.session.cancel((task_id(1),), rig.now)
+    assert rig.sent() == [("a:1", Cancel(request, (task_id(1),)))]
+    rig.hear("a:1", CancelReply(request, ((task_id(1), int(CancelState.CANCELLED)),)))
+    assert rig.session.requests.replies[request] == CancelReply(request, ((task_id(1), int(CancelState.CANCELLED)),))
+    assert rig.session.output.results == [(task_id(1), int(TaskEnd.CANCELLED), b"")]
+
+
+def test_an_unanswered_cancel_is_sent_again_to_the_next_leader_behind_its_task() -> None:
+    rig = Rig()
+    rig.attach()
+    rig.submit(1)
+    request = rig.session.cancel((task_id(1),), rig.now)
+    rig.session.lost("a:1", rig.now)
+    rig.pass_time(0.1)
+    rig.sent()
+    rig.hear("a:1", welcome("a:1", "a:1"))
+    assert [type(message).__name__ for _, message in rig.sent()] == ["Submit", "Cancel"]
+    rig.session.requests.forget(request)
+
+
+def test_who_has_the_result_does_not_ask_the_next_leader_to_cancel_the_task() -> None:
+    """That one may not know of the result yet, and would run the task again."""
+    rig = Rig()
+    rig.attach()
+    rig.submit(1, 2)
+    request = rig.session.cancel((task_id(1), task_id(2)), rig.now)
+    alone = rig.session.cancel((task_id(1),), rig.now)
+    rig.hear("a:1", Update(1, (), (), (succeeded(1),)))
+    assert rig.session.requests.replies == {alone: CancelReply(alone, ((task_id(1), int(CancelState.FINISHED)),))}
+    rig.session.lost("a:1", rig.now)
+    rig.pass_time(0.1)
+    rig.sent()
+    rig.hear("a:1", welcome("a:1", "a:1"))
+    assert [message for _, message in rig.sent() if isinstance(message, Cancel)] == [Cancel(request, (task_id(2),))]
+    rig.hear("a:1", CancelReply(request, ((task_id(2), int(CancelState.CANCELLED)),)))
+    reply = rig.session.requests.replies[request]
+    assert isinstance(reply, CancelReply)
+    assert dict(reply.states) == {
+        task_id(1): int(CancelState.FINISHED),
+        task_id(2): int(CancelState.CANCELLED),
+    }
+
+
+def test_status_comes_from_any_node_while_nobody_leads() -> None:
+    rig = Rig("a:1", "b:1")
+    request = rig.session.status(rig.now)
+    asked = [address for address, message in rig.sent() if message == StatusRequest(request)]
+    assert asked == ["a:1", "b:1"]
+    rig.hear("b:1", StatusReply(request, b"body"))
+    rig.hear("a:1", StatusReply(request, b"later"))
+    assert rig.session.requests.replies == {request: StatusReply(request, b"body")}
+
+
+def test_a_leader_asked_for_its_status_has_to_answer_something() -> None:
+    rig = Rig()
+    rig.attach()
+    rig.session.status(rig.now)
+    rig.pass_time(0.25)
+    assert ("a:1", Ping(0)) in rig.sent()
+    rig.hear("a:1", Pong(1))
+    rig.hear("a:1", Update(1, (), (), ()))
+    assert rig.attached
+
+
+def test_an_answer_of_another_kind_is_none() -> None:
+    rig = Rig()
+    rig.attach()
+    request = rig.session.admin(AdminOp.VOTERS, "5", rig.now)
+    rig.hear("a:1", StatusReply(request, b"body"))
+    assert rig.session.requests.replies == {}
+    assert rig.session.expects_answer
+
+
+def admins(rig: Rig) -> list[tuple[str, Admin]]:
+    return [(address, message) for address, message in rig.sent() if isinstance(message, Admin)]
+
+
+def test_a_request_goes_to_the_leader_and_its_answer_is_kept_for_who_asked() -> None:
+    rig = Rig()
+    rig.attach()
+    request = rig.session.admin(AdminOp.PROMOTE, "n1", rig.now)
+    assert admins(rig) == [("a:1", Admin(request, AdminOp.PROMOTE, "n1"))]
+    assert rig.session.expects_answer
+    rig.hear("a:1", AdminReply(request, True, "it votes"))
+    assert rig.session.requests.replies == {request: AdminReply(request, True, "it votes")}
+    assert not rig.session.expects_answer
+    rig.session.requests.forget(request)
+    assert rig.session.requests.replies == {}
+
+
+def test_a_request_waits_for_a_leader() -> None:
+    rig = Rig()
+    request = rig.session.admin(AdminOp.VOTERS, "5", rig.now)
+    assert admins(rig) == []
+    rig.hear("a:1", welcome("a:1", "a:1"))
+    assert admins(rig) == [("a:1", Admin(request, AdminOp.VOTERS, "5"))]
+
+
+def test_a_leader_that_hands_over_answers_nothing_and_the_next_one_is_asked() -> None:
+    rig = Rig("a:1", "b:1")
+    rig.attach()
+    request = rig.session.admin(AdminOp.TRANSFER, "b:1", rig.now)
+    rig.hear("a:1", Redirect(2, "b:1", "b:1"))
+    rig.pass_time(0.1)
+    rig.sent()
+    rig.hear("b:1", welcome("b:1", "b:1", term=2))
+    assert admins(rig) == [("b:1", Admin(request, AdminOp.TRANSFER, "b:1"))]
+    rig.hear("b:1", AdminReply(request, True, "leads"))
+    assert rig.session.requests.replies[request] == AdminReply(request, True, "leads")
+
+
+def test_an_answer_that_nobody_waits_for_is_dropped() -> None:
+    rig = Rig()
+    rig.attach()
+    request = rig.session.admin(AdminOp.VOTERS, "5", rig.now)
+    rig.session.requests.forget(request)
+    rig.hear("a:1", AdminReply(request, True, "late"))
+    assert rig.session.requests.replies == {}

@@ -1,0 +1,140 @@
+"""The search for the leader, in virtual time: whom a client greets, whom it believes, when it gives up."""
+
+from __future__ import annotations
+
+import math
+
+from client.session_rig import Rig, ids_of, task_id, welcome
+from paceline.client.session.session import (
+    State,
+)
+from paceline.errors import (
+    IncompatibleVersion,
+    NoLeader,
+    NoNodeFound,
+)
+from paceline_protocol import codec
+from paceline_protocol.messages import (
+    Failure,
+    Redirect,
+)
+
+
+def test_it_attaches_to_the_node_that_leads_and_closes_the_others() -> None:
+    rig = Rig("a:1", "b:1")
+    rig.session.connect(rig.now)
+    assert rig.greeted() == ["a:1", "b:1"]
+    rig.hear("a:1", welcome("a:1", "b:1"))
+    assert not rig.attached
+    rig.hear("b:1", welcome("b:1", "b:1"))
+    rig.sent()
+    assert rig.session.leader_address == "b:1"
+    assert rig.closed == ["a:1"]
+
+
+def test_it_follows_a_follower_to_a_leader_that_nobody_named_before() -> None:
+    rig = Rig("a:1")
+    rig.session.connect(rig.now)
+    rig.sent()
+    rig.hear("a:1", welcome("a:1", "z:9"))
+    assert rig.greeted() == ["z:9"]
+
+
+def test_it_asks_again_every_50_ms_with_jitter() -> None:
+    rig = Rig("a:1")
+    rig.session.connect(rig.now)
+    rig.greeted()
+    rig.pass_time(0.5)
+    assert 8 <= len(rig.greeted()) <= 13
+
+
+def test_with_many_addresses_it_asks_eight_at_a_time_and_gets_to_all() -> None:
+    addresses = [f"h{number}:1" for number in range(20)]
+    rig = Rig(*addresses)
+    rig.session.connect(rig.now)
+    assert rig.greeted() == addresses[:8]
+    rig.pass_time(2.0)
+    assert set(rig.greeted()) == set(addresses)
+
+
+def test_a_connection_that_comes_up_is_greeted_at_once() -> None:
+    rig = Rig("a:1")
+    rig.session.connect(rig.now)
+    rig.sent()
+    rig.session.opened("a:1", rig.now)
+    assert rig.greeted() == ["a:1"]
+
+
+def test_a_leader_of_an_older_term_is_not_believed() -> None:
+    rig = Rig("a:1", "b:1")
+    rig.session.connect(rig.now)
+    rig.hear("b:1", welcome("b:1", "c:1", term=7))
+    rig.hear("a:1", welcome("a:1", "a:1", term=6))
+    assert not rig.attached
+
+
+def test_a_term_that_nobody_led_does_not_keep_the_leader_of_an_earlier_one_out() -> None:
+    """A candidate may crash before anybody has its term on disk: the cluster then never comes to it."""
+    rig = Rig("a:1", "b:1")
+    rig.session.connect(rig.now)
+    rig.hear("b:1", welcome("b:1", "", term=7))
+    rig.hear("a:1", welcome("a:1", "a:1", term=6))
+    assert rig.attached
+    rig.hear("a:1", Redirect(7, "", ""))
+    rig.pass_time(0.1)
+    rig.hear("a:1", welcome("a:1", "a:1", term=6))
+    assert rig.attached
+
+
+def test_no_node_found_if_nobody_answers_and_no_leader_if_somebody_does() -> None:
+    silent = Rig("a:1", connect_timeout_s=2.0)
+    silent.submit(1)
+    silent.pass_time(2.1)
+    [(failed_id, error)] = silent.session.output.failed
+    assert failed_id == task_id(1)
+    assert isinstance(error, NoNodeFound)
+    assert error.tried == ("a:1",)
+
+    leaderless = Rig("a:1", connect_timeout_s=2.0)
+    leaderless.submit(1)
+    leaderless.hear("a:1", welcome("a:1"))
+    leaderless.pass_time(2.1)
+    assert isinstance(leaderless.session.failure, NoLeader)
+    assert leaderless.session.state is State.IDLE
+    assert leaderless.session.next_deadline() == math.inf
+
+
+def test_after_giving_up_the_next_use_looks_again() -> None:
+    rig = Rig("a:1", connect_timeout_s=1.0)
+    rig.submit(1)
+    rig.pass_time(1.1)
+    rig.session.output.failed.clear()
+    rig.sent()
+    rig.submit(2)
+    rig.attach()
+    assert [ids_of(submit) for submit in rig.submits()] == [[2]]
+
+
+def test_another_protocol_version_fails_everything_by_its_name() -> None:
+    rig = Rig("a:1")
+    rig.submit(1)
+    rig.session.received("a:1", codec.encode(Failure(5, "no"), version=99), rig.now)
+    [(_, error)] = rig.session.output.failed
+    assert isinstance(error, IncompatibleVersion)
+    assert error.theirs == 99
+
+
+def test_bytes_that_are_no_message_are_counted_and_nothing_else() -> None:
+    rig = Rig()
+    rig.attach()
+    rig.session.received("a:1", b"GET / HTTP/1.1", rig.now)
+    assert rig.session.output.malformed_frames == 1
+    assert rig.attached
+
+
+def test_what_comes_from_a_closed_connection_is_ignored() -> None:
+    rig = Rig("a:1", "b:1")
+    rig.session.connect(rig.now)
+    rig.hear("a:1", welcome("a:1", "a:1"))
+    rig.hear("b:1", welcome("b:1", "b:1", term=5))
+    assert rig.session.leader_address == "a:1"

@@ -1,0 +1,26 @@
+"""Tasks that submit tasks: a worker knows the cluster that runs it."""
+
+from __future__ import annotations
+
+import pytest
+
+from integration.conftest import DEADLINE_S, TASKS
+from paceline import Cluster
+from paceline.own_cluster import FILE_VARIABLE, NODE_VARIABLE
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_a_task_gets_the_result_of_a_task_that_it_submits(secure: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(NODE_VARIABLE, "127.0.0.1:1")  # as if all of this ran in a worker of another cluster
+    monkeypatch.setenv(FILE_VARIABLE, "/nowhere/cluster.toml")
+    with Cluster.local(TASKS, workers=2, secure=secure) as cluster, cluster.client() as client:
+        assert client.submit("sample_tasks.square_elsewhere", 7).result(DEADLINE_S) == 49
+        assert client.submit("sample_tasks.square_by_a_client", 8).result(DEADLINE_S) == 64
+
+
+def test_a_worker_of_a_node_that_does_not_lead_reaches_the_leader() -> None:
+    with Cluster.local(workers=0) as cluster, cluster.client() as client:
+        leader = cluster.leader
+        cluster.add_node(TASKS, workers=2)
+        assert client.submit("sample_tasks.square_elsewhere", 7).result(DEADLINE_S) == 49
+        assert cluster.leader is leader

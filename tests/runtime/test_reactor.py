@@ -1,0 +1,121 @@
+"""Who may say what to a node: a frame of a kind that is not its sender's to send is counted, and dropped."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from paceline.core.membership.identity import Identity
+from paceline.core.node import NodeCore
+from paceline.core.reports.questions import QUESTIONS
+from paceline.core.settings import Settings
+from paceline.runtime.reactor import Reactor
+from paceline.runtime.transport.memory_transport import MemoryEndpoint, MemoryNetwork
+from paceline.runtime.transport.transport import Source
+from paceline_protocol.codec import decode, encode
+from paceline_protocol.messages import (
+    Done,
+    Message,
+    MetricsReply,
+    MetricsRequest,
+    Ping,
+    Redirect,
+    Run,
+    Sender,
+    Trace,
+    WorkerFailed,
+    WorkerReady,
+    sent_by,
+)
+
+NODE = "node:1"
+
+
+class Rig:
+    """One node that leads nothing, a worker, a web process, a client."""
+
+    def __init__(self) -> None:
+        self.network = MemoryNetwork()
+        transport = self.network.node(NODE)
+        core = NodeCore(
+            Settings(cluster_name="test", expect=3),
+            Identity("a", incarnation=1),
+            address=NODE,
+            spare_cluster_id="cluster-a",
+            random=Random(1),
+            now=0.0,
+            durable_at_once=True,
+            questions=QUESTIONS,
+        )
+        self.reactor = Reactor(
+            core,
+            transport,
+            None,
+            clock=lambda: 0.0,
+            wall_clock=lambda: 1.7e9,
+            metrics=lambda now: b"metrics",
+        )
+        self.ends = {
+            "worker": self.network.worker(NODE, b"worker"),
+            "web": self.network.web(NODE, b"web"),
+            "client": self.network.client(NODE, b"client"),
+        }
+
+    def say(self, sender: str, message: Message) -> list[Message]:
+        """What the sender is answered."""
+        end: MemoryEndpoint = self.ends[sender]
+        end.send(encode(message))
+        self.network.deliver_due()
+        self.reactor.turn()
+        self.network.deliver_due()
+        return [decode(frame) for frame in end.receive()]
+
+
+def test_the_web_process_is_told_what_the_metrics_are() -> None:
+    rig = Rig()
+    assert rig.say("web", MetricsRequest()) == [MetricsReply(b"metrics")]
+    assert rig.reactor.counters.frames_unexpected == 0
+
+
+def test_a_worker_is_not_told_before_it_is_ready_either_as_it_imports_what_users_wrote() -> None:
+    rig = Rig()
+    assert rig.say("worker", MetricsRequest()) == []
+    assert rig.reactor.counters.frames_unexpected == 1
+    rig.say("worker", WorkerReady(1, ("add",)))
+    assert rig.say("worker", MetricsRequest()) == []
+    assert rig.reactor.counters.frames_unexpected == 2
+
+
+@pytest.mark.parametrize(
+    ("sender", "message"),
+    [
+        ("web", WorkerReady(1, ("add",))),
+        ("web", Done(((b"i" * 16, 1, 1, b"", 1),))),
+        ("web", WorkerFailed(1, "module", "error", "")),
+        ("web", Trace(b"i" * 16, ())),
+        ("web", Ping(0)),
+        ("worker", Run(())),
+        ("worker", Ping(0)),
+        ("client", MetricsRequest()),
+        ("client", WorkerReady(1, ("add",))),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_what_is_not_its_senders_to_say_is_counted_and_dropped(sender: str, message: Message) -> None:
+    rig = Rig()
+    assert rig.say(sender, message) == []
+    assert rig.reactor.counters.frames_unexpected == 1
+    assert rig.reactor.core.leader_link.slots.workers == {}
+
+
+def test_there_is_a_handler_for_whatever_a_child_may_say() -> None:
+    handlers = Rig().reactor._from_children
+    assert {Done, *handlers[Source.WORKER]} == sent_by(Sender.WORKER)
+    assert set(handlers[Source.WEB]) == sent_by(Sender.WEB)
+
+
+def test_a_client_is_answered() -> None:
+    rig = Rig()
+    assert [type(message) for message in rig.say("client", Ping(0))] == [Redirect]
+    assert rig.reactor.counters.frames_unexpected == 0
