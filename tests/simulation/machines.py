@@ -51,9 +51,9 @@ class SimulatedNode:
         self.seen = Seen()  # how far the world has watched it
         self._starts = 0
         self._disks = 0
-        self._insert_disk()
+        self.insert_disk()
 
-    def _insert_disk(self) -> None:
+    def insert_disk(self) -> None:
         """An empty one, and with it another identity."""
         self._disks += 1
         name = f"n{self.number}" if self._disks == 1 else f"n{self.number}-{self._disks}"
@@ -168,7 +168,7 @@ class SimulatedNode:
         if power_fails:
             self.journal.lose_power()
         if power_fails and self.world.settings.journal == "os":
-            self._insert_disk()
+            self.insert_disk()
         self.seen = self.seen.crashed()
         self.world.say(f"{self.address} is down")
 
@@ -176,7 +176,7 @@ class SimulatedNode:
         """What was on its disk is gone for good: whoever starts here is another node."""
         if self.reactor is not None:
             self.crash(power_fails=False)
-        self._insert_disk()
+        self.insert_disk()
 
     def move(self) -> None:
         """It gets another address: a new one, one that a node had before, or that of another that is down, and that one

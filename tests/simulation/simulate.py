@@ -198,8 +198,8 @@ def planted_faults() -> str:
     from simulation import test_planted_faults, test_planted_peer_faults
 
     consensus, nodes = test_planted_faults.FAULTS, test_planted_peer_faults.FAULTS
-    at_seams = sum(not fault.method.startswith("_") for fault in consensus)
-    at_seams += sum(not fault.attribute.startswith("_") for fault in nodes)
+    replaced = [fault.method for fault in consensus] + [fault.attribute for fault in nodes]
+    at_seams = sum(name.startswith("__") or not name.startswith("_") for name in replaced)
     return (
         f"planted faults that the tests find: {len(consensus)} of consensus and {len(nodes)} of whole nodes; "
         f"{at_seams} of the {len(consensus) + len(nodes)} replace something public"
