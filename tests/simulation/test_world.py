@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from modes import COMPILED
+from paceline_protocol.messages import TaskEnd
 from simulation.action_world import ActionWorld
 from simulation.faults import PEACE, Faults
+from simulation.wall_clocks import right_ms
 from simulation.world import World
 
 SECONDS = 8.0
@@ -52,6 +54,20 @@ def test_with_journal_os_a_machine_that_crashes_is_a_new_node_and_no_accepted_ta
         events += world.events
     assert events["power cut"] > 0
     assert events["kill"] > 0
+
+
+def test_tasks_fail_and_kill_their_workers_and_wall_clocks_are_wrong() -> None:
+    world = World(7, faults=Faults(task_fails=0.2, task_kills=0.2, wall_jump_rate=0.5))
+    world.run(5.0)
+    shown = {node.wall_clock.ms(node.now) for node in world.nodes}
+    world.heal_and_finish()
+    assert max(shown) - min(shown) > 10_000
+    assert world.events["wall clock jump"] > 0
+    assert world.events["worker killed by its task"] > 0
+    ends = {story.told[0] for story in world.stories.values() if story.told is not None}
+    assert {TaskEnd.SUCCEEDED, TaskEnd.FAILED, TaskEnd.LOST} <= ends
+    shown = {node.wall_clock.ms(node.now) for node in world.nodes}
+    assert shown == {right_ms(world.now)}
 
 
 def test_without_faults_every_task_runs_once() -> None:
