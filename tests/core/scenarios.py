@@ -51,7 +51,8 @@ from paceline_protocol.messages import (
     VoteRequest,
     VoteResponse,
 )
-from simulation.consensus_world import COMMAND, Flight, InvariantViolation, Node, World
+from simulation.consensus_nodes import Flight, InvariantViolation, Node
+from simulation.consensus_world import COMMAND, World
 
 SEPARATOR = "----"
 ELECTION_ROUNDS = 4
@@ -182,7 +183,7 @@ class Scenario:
         self._lines.append(f"{node_id}: {'refused' if ticket is None else f'read {ticket}'}")
 
     def _do_reads(self) -> None:
-        self._lines.append(f"confirmed: {self.world.confirmed_reads}")
+        self._lines.append(f"confirmed: {self.world.checks.confirmed_reads}")
 
     def _do_write(self, node_id: str) -> None:
         node = self._node(node_id)

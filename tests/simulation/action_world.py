@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from paceline.runtime.transport.memory_transport import LinkKind
-from simulation.history import InvariantBroken
-from simulation.world import Faults, World
+from simulation.faults import Faults
+from simulation.oracle.promise import InvariantBroken
+from simulation.world import World
 
 SPREAD_S = 0.25
 """Delays are drawn up to this; as no clock moves with them, it only sets how much is under way at a time."""
@@ -66,7 +67,7 @@ class ActionWorld(World):
                     self._wake()
                 if rng.random() < 0.1:
                     self._use(rng.choice(self.clients))
-                self._misfortune(passed_s)
+                self._misfortune.strike(passed_s)
         except InvariantBroken as broken:
             raise InvariantBroken(f"{broken} (seed {self.seed})") from broken
         self.clocks_tell_time = True

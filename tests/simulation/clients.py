@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING
 
 from paceline.client.session.session import Session
 from paceline.runtime.transport.memory_transport import MemoryEndpoint
-from paceline_protocol.messages import AdminOp, CancelReply, Options
-from simulation.history import CONFIRMED, ONCE, UNLOGGED, InvariantBroken
-from simulation.machines import TASK
+from paceline_protocol.messages import AdminOp, CancelReply
+from simulation import options, tasks
+from simulation.oracle.events import CancelAnswered, CancelAsked, Submitted, ToldAccepted, ToldEnd
+from simulation.oracle.promise import InvariantBroken
+from simulation.wall_clocks import right_ms
 
 if TYPE_CHECKING:
     from simulation.world import World
 
-MIX: tuple[Options | None, ...] = (None, ONCE, CONFIRMED, UNLOGGED)
-WEIGHTS = (5, 2, 1, 2)
 GIVES_UP_AFTER_S = 1_000.0
 
 
 class SimulatedClient:
-    """Submits, cancels and waits, and tells the history what it is told."""
+    """Submits, cancels and waits, and tells the oracle what it is told."""
 
     def __init__(self, world: World, number: int) -> None:
         self.world = world
@@ -43,17 +43,18 @@ class SimulatedClient:
         world = self.world
         task_id = self.number.to_bytes(8, "big") + self.submitted.to_bytes(8, "big")
         self.submitted += 1
-        args = world.rng.randbytes(8)
-        options = world.rng.choices(MIX, WEIGHTS)[0]
+        name, args = tasks.choose(world.rng, world.faults), world.rng.randbytes(tasks.ARGS_BYTES)
+        asked = options.choose(world.rng, right_ms(world.now))
         self.open[task_id] = False
-        world.history.submitted(task_id, args, options, world.now)
-        self.session.submit((task_id, TASK, world.rng.randrange(10), args, options), world.now)
+        world.oracle.hear(Submitted(world.now, task_id, asked or {}, tasks.answer(name, args)))
+        world.events[f"task that is to {name}"] += name != tasks.REVERSE
+        self.session.submit((task_id, name, world.rng.randrange(10), args, asked), world.now)
 
     def cancel(self) -> None:
         """One of those that have not ended."""
         if self.open:
             task_id = self.world.rng.choice(list(self.open))
-            self.world.history.cancel_asked(task_id)
+            self.world.oracle.hear(CancelAsked(self.world.now, task_id))
             self._cancels[self.session.cancel((task_id,), self.world.now)] = (task_id, self.world.now)
 
     def administer(self, op: AdminOp, argument: str) -> None:
@@ -103,21 +104,21 @@ class SimulatedClient:
             endpoint.send(frame)
 
     def _collect(self) -> None:
-        session, history, now = self.session, self.world.history, self.world.now
+        session, hear, now = self.session, self.world.oracle.hear, self.world.now
         for request, reply in list(session.requests.replies.items()):
             if isinstance(reply, CancelReply):
                 ((task_id, state),) = reply.states
-                history.cancel_answered(task_id, state, self._cancels.pop(request)[1], now)
+                hear(CancelAnswered(now, task_id, state, self._cancels.pop(request)[1]))
             session.requests.forget(request)
         output = session.output
         for task_id, end, payload in output.results:
             self.open.pop(task_id, None)
-            history.told_end(task_id, end, payload, now)
+            hear(ToldEnd(now, task_id, end, payload))
         output.results.clear()
         # A result may come before its task is accepted; only what the leader called accepted must survive it.
         for task_id, accepted in self.open.items():
             if not accepted and session.ledger.is_accepted(task_id):
                 self.open[task_id] = True
-                history.told_accepted(task_id, now)
+                hear(ToldAccepted(now, task_id))
         if output.failed:
             raise InvariantBroken(f"the client was told {output.failed}")

@@ -3,194 +3,36 @@
 from __future__ import annotations
 
 import copy
-import errno
 import random
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from math import inf
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from journal.disk import Crash, Disk
+from journal.disk import Crash
 from paceline.core.feature_levels import FEATURE_LEVEL
 from paceline.core.membership.identity import Identity
 from paceline.core.node import NodeCore
-from paceline.core.raft.consensus import Consensus, Log, Persist, Snapshot
-from paceline.core.raft.log import Entry
+from paceline.core.raft.consensus import Consensus
+from paceline.core.raft.log import Log
 from paceline.core.reports.questions import QUESTIONS
 from paceline.core.state.snapshots import restore
 from paceline.errors import JournalFailed
-from paceline.runtime.journal.recovery import Recovered, read_journal
-from paceline.runtime.journal.writer import Writer
 from paceline.runtime.reactor import Reactor
-from paceline.runtime.transport.memory_transport import MemoryEndpoint, MemoryTransport
-from paceline_protocol.codec import decode, encode
-from paceline_protocol.messages import Config, Done, Outcome, Run, Stop, TaskEnd, WorkerReady
-from simulation.history import InvariantBroken
+from paceline.runtime.transport.memory_transport import MemoryTransport
+from paceline_protocol.codec import encode
+from paceline_protocol.messages import Config, WorkerReady
+from simulation import tasks
+from simulation.journals import SimulatedJournal
+from simulation.oracle.events import Crashed
+from simulation.oracle.promise import InvariantBroken
+from simulation.wall_clocks import WallClock
+from simulation.watcher import Seen
+from simulation.workers import SimulatedWorker
 
 if TYPE_CHECKING:
     from simulation.world import World
 
-TASK = "reverse"
-SEGMENT_BYTES = 8_192
-SLICE_BYTES = 2_048
 TURNS_AT_ONCE = 10  # what follows at once from becoming leader, and the few pages of a snapshot here
-
-
-class SimulatedJournal:
-    """A real journal, on a disk that outlives the node. The world kills the node in the middle of a write, or cuts its
-    power, then or later: with that, what was not synced is lost."""
-
-    def __init__(self, world: World, directory: Path) -> None:
-        self.failure: JournalFailed | None = None
-        self._world = world
-        self._directory = directory
-        self._pending: list[tuple[float, Persist | Snapshot | None]] = []  # None: a slice of a snapshot
-        self._free_at = 0.0  # when the disk has moved the bytes that it was given last
-        self._durable_seq = 0
-        self._disk = Disk()
-        directory.mkdir()
-
-    def open(self) -> Recovered:
-        """What the disk holds, as a node reads it when it starts."""
-        recovered = read_journal(self._directory)
-        self._world.events["torn tail"] += recovered.torn is not None
-        self._disk.start_again()
-        sync = self._world.settings.journal == "fsync"
-        self._writer = Writer(
-            self._directory, recovered, self._disk, sync=sync, segment_bytes=SEGMENT_BYTES, slice_bytes=SLICE_BYTES
-        )
-        self._world.writers.append(self._writer)
-        self.failure = None
-        self._durable_seq = 0
-        return recovered
-
-    def submit(self, persist: Persist) -> None:
-        self._begin(copy.copy(persist))
-
-    def save_snapshot(self, snapshot: Snapshot) -> None:
-        self._world.events["own snapshot"] += 1
-        self._begin(snapshot)
-
-    def _begin(self, write: Persist | Snapshot | None) -> None:
-        delay_s = self._world.rng.uniform(0, self._world.faults.disk_delay_s)
-        due = max(self._world.now + delay_s, self._pending[-1][0] if self._pending else 0.0)
-        self._pending.append((due, write))
-        if not self._world.faults.disk_delay_s:
-            self.settle()
-
-    def durable_seq(self) -> int:
-        return self._durable_seq
-
-    def snapshot_bytes(self) -> int:
-        """The size of the last durable snapshot."""
-        return self._writer.snapshot[2] if self._writer.snapshot is not None else 0
-
-    def due(self) -> float:
-        """When the next write is done."""
-        return max(self._pending[0][0], self._free_at) if self._pending and self.failure is None else inf
-
-    def settle(self) -> None:
-        """Make durable what is due, as groups with slices of a snapshot between them."""
-        while self.due() <= self._world.now:
-            batch: list[Persist | Snapshot] = []
-            while self._pending and self._pending[0][0] <= self._world.now:
-                write = self._pending[0][1]
-                if write is None and batch:
-                    break
-                del self._pending[0]
-                if write is None:
-                    break
-                batch.append(write)
-            before = self._disk.written_bytes
-            try:
-                if batch:
-                    self._writer.write(batch)
-                elif self._writer.is_saving:  # and not given up for one that a leader sent
-                    self._writer.save_slice()
-            except OSError as error:
-                self.failure = JournalFailed("write", str(self._directory), str(error))
-                return
-            self._free_at = self._world.now + (self._disk.written_bytes - before) * self._world.faults.disk_byte_s
-            self._durable_seq = max([self._durable_seq, *(each.seq for each in batch if isinstance(each, Persist))])
-            if self._writer.is_saving and all(write is not None for _, write in self._pending):
-                self._begin(None)
-
-    def fail(self) -> None:
-        """One of the next operations on the disk is refused."""
-        self._disk.fail_at(self._world.rng.randint(0, 5), self._world.rng.choice((errno.ENOSPC, errno.EIO)))
-
-    def fail_no_more(self) -> None:
-        """The disk is repaired. A journal that has failed needs a new process all the same."""
-        self._disk.fail_no_more()
-
-    def crash(self) -> None:
-        """The process ends while some of what was under way is written."""
-        rng = self._world.rng
-        begun = [write for _, write in self._pending[: rng.randint(0, len(self._pending))]]
-        batch = [write for write in begun if write is not None]
-        self._pending = []
-        try:
-            if self.failure is None:
-                self._disk.crash_after(rng.choice((0, 0, 1, 2, 8)))
-                if batch:
-                    self._writer.write(batch)
-                while None in begun and self._writer.is_saving:
-                    self._writer.save_slice()
-        except (Crash, OSError):
-            self._world.events["cut write"] += 1
-        self._writer.close()
-
-    def lose_power(self) -> None:
-        """The machine is off: its cache is empty."""
-        self._disk.lose_unsynced(self._world.rng)
-
-
-@dataclass(slots=True, eq=False)
-class SimulatedWorker:
-    """Answers each task with its arguments reversed, after a while."""
-
-    worker_id: bytes
-    endpoint: MemoryEndpoint
-    queue: list[tuple[float, Outcome]] = field(default_factory=list)
-
-    def due(self, now: float) -> float:
-        """When it has something to do."""
-        if self.endpoint.waiting:
-            return now
-        return self.queue[0][0] if self.queue else inf
-
-    def step(self, world: World) -> None:
-        for frame in self.endpoint.receive():
-            message = decode(frame)
-            if isinstance(message, Run):
-                start = self.queue[-1][0] if self.queue else world.now
-                for task_id, attempt, _name, args, _options in message.tasks:
-                    start += world.rng.choice((0.0, 0.0, 0.001, 0.02))
-                    world.history.started(task_id, world.now)
-                    self.queue.append((start, (task_id, attempt, TaskEnd.SUCCEEDED, args[::-1], 50)))
-            else:
-                assert isinstance(message, Stop)
-        done = [outcome for due, outcome in self.queue if due <= world.now]
-        if done:
-            self.queue = self.queue[len(done) :]
-            self.endpoint.send(encode(Done(tuple(done))))
-
-
-class WallClockThatIsSet:
-    """One that is wrong, drifts, and is set forward and back. Its random numbers are its own: it changes nothing else
-    of the story of a seed."""
-
-    def __init__(self, rng: random.Random) -> None:
-        self._rng = rng
-        self._ahead_s = rng.choice((0.0, -0.3, 0.3, -3_600.0, 3_600.0)) + 1.7e9
-        self._rate = 1.0 + rng.uniform(-1e-3, 1e-3)
-        self._set_at = rng.expovariate(0.3)
-
-    def read(self, now: float) -> float:
-        while now >= self._set_at:
-            self._set_at += self._rng.expovariate(0.3)
-            self._ahead_s += self._rng.choice((-3_600.0, -2.0, -0.1, 0.1, 2.0, 3_600.0))
-        return now * self._rate + self._ahead_s
 
 
 class SimulatedNode:
@@ -205,23 +47,24 @@ class SimulatedNode:
         self.workers: list[SimulatedWorker] = []
         self.paused_until = 0.0
         self.ahead_s = 0.0  # of its clock, before the world's
-        self.wall_clock = WallClockThatIsSet(random.Random(f"{world.seed} {number}"))
-        self.checked_digest = 0
-        self.checked_index = 0
-        self.unapplied: dict[int, Entry] = {}  # what its log holds behind that
-        self.checked_identity: Identity | None = None
-        self.dispatched: dict[str, int] = {}  # as leader: the number of its last Dispatch to each node
+        self.wall_clock = WallClock(world.rng, world.faults)
+        self.seen = Seen()  # how far the world has watched it
         self._starts = 0
         self._disks = 0
-        self._insert_disk()
+        self.insert_disk()
 
-    def _insert_disk(self) -> None:
+    def insert_disk(self) -> None:
         """An empty one, and with it another identity."""
         self._disks += 1
         name = f"n{self.number}" if self._disks == 1 else f"n{self.number}-{self._disks}"
         self.journal = SimulatedJournal(self.world, self.world.directory / name)
         self.identity = Identity(name, incarnation=0)
         self.saved_identity = copy.copy(self.identity)
+
+    @property
+    def machine(self) -> str:
+        """Its name, whatever its disk, address and identity are."""
+        return f"machine {self.number}"
 
     @property
     def core(self) -> NodeCore | None:
@@ -245,12 +88,12 @@ class SimulatedNode:
         consensus = Consensus(
             self.identity.node_id,
             timing=settings.timing,
+            feature_level=settings.feature_level,
             random=random.Random(world.rng.getrandbits(64)),
             now=self.now,
             hard_state=recovered.hard_state,
             log=log,
             config=snapshot.config if snapshot else Config(),
-            feature_level=settings.feature_level,
         )
         core = NodeCore(
             settings,
@@ -273,7 +116,7 @@ class SimulatedNode:
             self._transport,
             journal,
             clock=lambda: self.now,
-            wall_clock=lambda: self.wall_clock.read(self.world.now),
+            wall_clock=lambda: self.wall_clock.reads_s(self.now),
             save_identity=self._save_identity,
         )
         self.workers = []
@@ -284,6 +127,11 @@ class SimulatedNode:
     def _feature_level(self) -> int:
         """Every machine is upgraded while it is down for the first time; never back again."""
         return FEATURE_LEVEL if self._starts == 1 else FEATURE_LEVEL + 1
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether it still waits to be upgraded, and another has been. The cluster may have risen without it."""
+        return self._starts == 1 and any(other._starts > 1 for other in self.world.nodes)
 
     def _save_identity(self) -> None:
         """Its id, and what it consented to, in a file that is replaced as one. The power may go before and behind."""
@@ -299,19 +147,20 @@ class SimulatedNode:
     def add_worker(self) -> None:
         worker_id = self.world.rng.randbytes(8)
         worker = SimulatedWorker(worker_id, self.world.network.worker(self.address, worker_id))
-        worker.endpoint.send(encode(WorkerReady(1, (TASK,))))
+        worker.endpoint.send(encode(WorkerReady(1, tasks.NAMES)))
         self.workers.append(worker)
 
-    def lose_worker(self) -> None:
+    def lose_worker(self, worker: SimulatedWorker) -> None:
         """A worker process dies, and another is started."""
         assert self.core is not None
-        worker = self.workers.pop(self.world.rng.randrange(len(self.workers)))
+        self.workers.remove(worker)
         worker.endpoint.close()
         self.core.on_worker_lost(worker.worker_id, "signal 9", self.now)
         self.add_worker()
 
     def crash(self, *, power_fails: bool) -> None:
         """The process is killed, or the machine is off. With journal "os" that makes another node of it."""
+        self.world.oracle.hear(Crashed(self.world.now, self.identity.node_id, power_fails))
         self.reactor = None
         self.workers = []
         self.world.network.crash(self.address)
@@ -319,17 +168,15 @@ class SimulatedNode:
         if power_fails:
             self.journal.lose_power()
         if power_fails and self.world.settings.journal == "os":
-            self._insert_disk()
-        self.checked_digest = 0
-        self.checked_index = 0
-        self.unapplied = {}
+            self.insert_disk()
+        self.seen = self.seen.crashed()
         self.world.say(f"{self.address} is down")
 
     def wipe(self) -> None:
         """What was on its disk is gone for good: whoever starts here is another node."""
         if self.reactor is not None:
             self.crash(power_fails=False)
-        self._insert_disk()
+        self.insert_disk()
 
     def move(self) -> None:
         """It gets another address: a new one, one that a node had before, or that of another that is down, and that one
@@ -363,8 +210,8 @@ class SimulatedNode:
     def step(self) -> None:
         if self.reactor is None or self.world.now < self.paused_until:
             return
-        for worker in self.workers:
-            worker.step(self.world)
+        for worker in list(self.workers):
+            worker.step(self)
         self.journal.settle()
         turns = 0
         while not turns or self.reactor.core.next_deadline() <= self.now:
@@ -376,6 +223,7 @@ class SimulatedNode:
                 self.crash(power_fails=False)
                 return
             except Crash:  # with journal "os" the machine stays on: how many may go off is the world's to say
+                self.world.watcher.look_at_dispatches(self, self.reactor.core)  # they have left before
                 self.crash(power_fails=self.world.settings.journal != "os")
                 return
             self.world.check(self)

@@ -17,6 +17,7 @@ from paceline.core.raft.writes import Writes
 from paceline.core.scheduling.credits import NodeLedger
 from paceline.core.scheduling.draft import Draft, Proposals
 from paceline.core.scheduling.leader import Leader
+from paceline.core.scheduling.live_tasks import LiveTasks
 from paceline.core.scheduling.nodes import Nodes
 from paceline.core.scheduling.recording import Recording
 from paceline.core.state import snapshots
@@ -175,6 +176,29 @@ def lose_any_attempt(true: Method) -> Method:
     return attempts_lost
 
 
+def attempts_more(count: int) -> Callable[[Method], Method]:
+    """The limit of lost attempts that somebody asked for is another."""
+
+    def broken(true: Method) -> Method:
+        def attempt_limit(self: Task, default: int) -> int:
+            asked = self.options is not None and "max_attempts" in self.options.wire
+            return int(true(self, default)) + (count if asked else 0)
+
+        return attempt_limit
+
+    return broken
+
+
+def count_again(true: Method) -> Method:
+    """An attempt that an earlier leader has logged as lost is counted once more."""
+
+    def lose_attempt(self: LiveTasks, task: Task, limit: int, now: float) -> bool:
+        task.attempt = max(task.attempt, task.lost_attempts + 1)
+        return bool(true(self, task, limit, now))
+
+    return lose_attempt
+
+
 def say_unknown(true: Method) -> Method:
     """A task that runs is called unknown."""
     return lambda self, task_id: None
@@ -232,6 +256,14 @@ def forget_outcomes(true: Method) -> Method:
         for item in items:
             self._held.pop(item[0], None)
         return batch
+
+    return report
+
+
+def call_failures_successes(true: Method) -> Method:
+    def report(self: Slots, items: Any, now: float) -> Any:
+        succeeded = int(TaskEnd.SUCCEEDED)
+        return true(self, [(*item[:2], succeeded, *item[3:]) for item in items], now)
 
     return report
 

@@ -15,7 +15,8 @@ from collections.abc import Callable
 from itertools import count
 
 from paceline_protocol.messages import Config
-from simulation.consensus_world import Flight, Node, World
+from simulation.consensus_nodes import Flight, Node
+from simulation.consensus_world import World
 
 NETWORK_LIMIT = 60
 LEADER_WITHIN_S = 1.0

@@ -75,6 +75,6 @@ def test_a_seed_reproduces_its_run() -> None:
     def trace(seed: int) -> tuple[dict[int, str], dict[int, tuple[int, int]], float]:
         story = TimedRun(seed)
         story.run(TIMED_FAULTY_S)
-        return story.world.leaders, story.world.committed, story.now
+        return story.world.leaders, story.world.checks.committed, story.now
 
     assert trace(3) == trace(3)

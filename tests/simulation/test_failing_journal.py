@@ -21,8 +21,9 @@ from paceline_protocol.messages import (
     VoteRequest,
     VoteResponse,
 )
+from simulation.faults import PEACE
 from simulation.machines import SimulatedNode
-from simulation.world import PEACE, World
+from simulation.world import World
 
 STEPS_LIMIT = 10_000
 

@@ -19,16 +19,17 @@ from paceline.core.raft import replication as progress
 from paceline.core.raft import snapshot_transfer as transfer
 from paceline.core.raft.configuration import ConfigHistory
 from paceline.core.raft.confirmations import Confirmations
-from paceline.core.raft.consensus import Consensus, ConsensusViolation, HardState, Log, Role
-from paceline.core.raft.election import Ballot, Election
+from paceline.core.raft.consensus import Consensus
+from paceline.core.raft.election import Ballot, Election, Role
 from paceline.core.raft.eligibility import Eligibility
 from paceline.core.raft.follower import Follower
 from paceline.core.raft.leadership import Leadership
+from paceline.core.raft.log import ConsensusViolation, HardState, Log
 from paceline.core.raft.read_index import ReadIndex
 from paceline.core.raft.replication import Replication
 from paceline.core.raft.writes import Writes
 from paceline_protocol.messages import Append, AppendResponse
-from simulation.consensus_world import InvariantViolation
+from simulation.consensus_nodes import InvariantViolation
 from simulation.schedulers import ActionRun
 
 SCENARIOS = Path(__file__).parent.parent / "scenarios"

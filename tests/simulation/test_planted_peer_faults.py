@@ -24,8 +24,9 @@ from paceline.core.membership.first_boot import FirstBoot
 from paceline.core.membership.identity import Identity
 from paceline.core.node import NodeCore
 from paceline.core.raft.confirmations import Confirmations
-from paceline.core.raft.consensus import Consensus, ConsensusViolation
+from paceline.core.raft.consensus import Consensus
 from paceline.core.raft.election import ElectionTimer
+from paceline.core.raft.log import ConsensusViolation
 from paceline.core.raft.replication import Replication
 from paceline.core.raft.writes import Writes
 from paceline.core.scheduling.credits import NodeLedger
@@ -44,10 +45,13 @@ from paceline.errors import JournalCorrupt
 from paceline.runtime.journal import writer as journal_writer
 from paceline.runtime.reactor import Reactor
 from simulation import peer_faults as broken
-from simulation import world as world_module
-from simulation.history import InvariantBroken
+from simulation import test_planted_faults
+from simulation.faults import PEACE, Faults
 from simulation.machines import SimulatedNode
-from simulation.world import PEACE, Faults, World
+from simulation.oracle.bounded_waits import LIMITS_S
+from simulation.oracle.events import Wait
+from simulation.oracle.promise import InvariantBroken
+from simulation.world import World
 
 SEEDS = range(1, 81)
 SECONDS, TASKS_PER_S = 5.0, 40.0
@@ -86,12 +90,15 @@ CRASHES = {"crash_rate": 0.6}
 DUPLICATES = {"duplicate": 0.3, "slow": 0.3}
 SLOW = {"duplicate": 0.3, "slow": 0.6}
 DISKS = {"crash_rate": 0.8, "disk_delay_s": 0.05, "reboot_rate": 0.4}
+SLOW_DISKS = {"crash_rate": 1.0, "disk_delay_s": 0.05}
 REBOOTS = {"crash_rate": 0.6, "disk_delay_s": 0.001, "reboot_rate": 0.5}
 WIPES = {"wipe_rate": 0.5, "crash_rate": 0.3}
 PARTITIONS = {"partition_rate": 1.5}
 CANCELS = {"cancel": 0.5}
+KILLERS = {"task_kills": 0.2}
 STALE = {"crash_rate": 0.6, "stale": 1.0}
 GHOSTS = {"wipe_rate": 0.5, "crash_rate": 0.6, "stale": 1.0, "partition_rate": 1.5}
+LATE_GHOSTS = GHOSTS | {"duplicate": 0.3, "slow": 0.5}
 BOOTS = {"crash_rate": 1.5, "late": 0.3, "cut_at_save": 0.5, "partition_rate": 1.5}
 MOVES = {"crash_rate": 1.5, "move": 0.8, "late": 0.6, "drop": 0.3, "partition_rate": 1.5}
 
@@ -152,7 +159,7 @@ FAULTS = [
     # what is started
     Fault("does not see that a task is known", Recording, "open_task", broken.say_unknown, faults=CRASHES),
     Fault("logs no start", Proposals, "propose_draft", broken.do_not_log_starts, faults=CRASHES),
-    Fault("starts before the start is logged", Leader, "dispatch", broken.start_with_acceptance, faults=CRASHES),
+    Fault("starts before the start is logged", Leader, "dispatch", broken.start_with_acceptance, faults=SLOW_DISKS),
     Fault("starts again what a leader had started", Recording, "give_up_exhausted", broken.skip, faults=CRASHES),
     Fault("does not see that a node was restarted", Nodes, "_node_restarted", broken.skip, faults=CRASHES),
     Fault(
@@ -184,7 +191,7 @@ FAULTS = [
         Confirmations,
         "answered",
         broken.count_answers_as_of_now,
-        faults=GHOSTS,
+        faults=LATE_GHOSTS,
         finding="dispatches, and can have heard only",
     ),
     Fault(
@@ -208,7 +215,26 @@ FAULTS = [
         broken.lose_any_attempt,
         f"{LEADER}_the_loss_of_an_attempt_that_is_not_the_current_one_changes_nothing",
     ),
+    Fault(
+        "gives up a task early",
+        Task,
+        "attempt_limit",
+        broken.attempts_more(-1),
+        faults=KILLERS,
+        finding="given up after attempt",
+    ),
+    Fault(
+        "gives up a task late", Task, "attempt_limit", broken.attempts_more(1), faults=KILLERS, finding="attempt 3 of 2"
+    ),
+    Fault(
+        "counts a lost attempt twice",
+        LiveTasks,
+        "lose_attempt",
+        broken.count_again,
+        f"{LEADER}_the_loss_of_an_attempt_that_an_earlier_leader_had_logged_is_not_counted_again",
+    ),
     # what is told
+    Fault("calls a failure a success", Slots, "report", broken.call_failures_successes),
     Fault("tells a result before it is committed", Task, "waits_for_commit", broken.property_always(False)),
     Fault("logs what is not to be logged", Task, "is_logged", broken.property_always(True)),
     Fault("gives back what runs", Slots, "revoke", broken.give_back_what_runs, faults=CANCELS),
@@ -268,7 +294,7 @@ FAULTS = [
     ),
     Fault("does not write term and vote", Writes, "take_persist", broken.write_no_hard_state, faults=DISKS),
     Fault("promises before it is durable", Consensus, "take_ready", broken.promise_at_once, faults=DISKS),
-    Fault("an empty disk votes under the old name", SimulatedNode, "_insert_disk", broken.keep_the_name, faults=WIPES),
+    Fault("an empty disk votes under the old name", SimulatedNode, "insert_disk", broken.keep_the_name, faults=WIPES),
     # how it comes back
     Fault(
         "stands late",
@@ -319,7 +345,8 @@ def run(seed: int, fault: Fault) -> None:
 
 @pytest.fixture(autouse=True)
 def _short_and_silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(world_module, "FINISH_WITHIN_S", FINISH_WITHIN_S)
+    for wait in (Wait.RESULTS, Wait.APPLIED):
+        monkeypatch.setitem(LIMITS_S, wait, FINISH_WITHIN_S)
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)
@@ -359,10 +386,34 @@ def test_planted_fault_is_found(fault: Fault, monkeypatch: pytest.MonkeyPatch) -
     assert found_by_test(fault.found_by) if fault.found_by else found_in_the_world(fault)
 
 
+PLANTED = 83
+"""Of whole nodes and of consensus. Who plants another raises it; a fault that can't be planted any more is replaced."""
+
+
+@source_only
+def test_the_planted_faults_do_not_become_fewer() -> None:
+    assert len(FAULTS) + len(test_planted_faults.FAULTS) == PLANTED
+    assert len({fault.name for fault in FAULTS}) == len(FAULTS)
+
+
 CONTROLS = [
     *(
         Fault("-".join(faults) or "usual", None, "", broken.skip, faults=faults)
-        for faults in ({}, CRASHES, DUPLICATES, DISKS, REBOOTS, WIPES, PARTITIONS, CANCELS, STALE, GHOSTS)
+        for faults in (
+            {},
+            CRASHES,
+            DUPLICATES,
+            DISKS,
+            REBOOTS,
+            WIPES,
+            PARTITIONS,
+            CANCELS,
+            KILLERS,
+            STALE,
+            GHOSTS,
+            LATE_GHOSTS,
+            SLOW_DISKS,
+        )
     ),
     Fault("boots", None, "", broken.skip, faults=BOOTS, nodes=5, expect=3),
     Fault("moves", None, "", broken.skip, faults=MOVES, nodes=5, expect=3),

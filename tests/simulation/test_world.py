@@ -13,8 +13,11 @@ from pathlib import Path
 import pytest
 
 from modes import COMPILED
+from paceline_protocol.messages import TaskEnd
 from simulation.action_world import ActionWorld
-from simulation.world import PEACE, Faults, World
+from simulation.faults import PEACE, Faults
+from simulation.wall_clocks import right_ms
+from simulation.world import World
 
 SECONDS = 8.0
 
@@ -29,7 +32,7 @@ def test_no_accepted_task_is_lost_under_any_fault(seed: int) -> None:
     world = World(seed, nodes=(1, 3, 3, 4, 5)[seed % 5])
     world.run(SECONDS)
     world.heal_and_finish()
-    assert len(world.history.stories) > 100
+    assert len(world.stories) > 100
 
 
 @pytest.mark.parametrize("seed", range(1, 9))
@@ -37,7 +40,7 @@ def test_nor_if_no_clock_tells_when(seed: int) -> None:
     world = ActionWorld(seed, nodes=(1, 3, 3, 4, 5)[seed % 5])
     world.run_actions(3_000)
     world.heal_and_finish()
-    assert len(world.history.stories) > 100
+    assert len(world.stories) > 100
 
 
 def test_with_journal_os_a_machine_that_crashes_is_a_new_node_and_no_accepted_task_is_lost() -> None:
@@ -53,11 +56,25 @@ def test_with_journal_os_a_machine_that_crashes_is_a_new_node_and_no_accepted_ta
     assert events["kill"] > 0
 
 
+def test_tasks_fail_and_kill_their_workers_and_wall_clocks_are_wrong() -> None:
+    world = World(7, faults=Faults(task_fails=0.2, task_kills=0.2, wall_jump_rate=0.5))
+    world.run(5.0)
+    shown = {node.wall_clock.ms(node.now) for node in world.nodes}
+    world.heal_and_finish()
+    assert max(shown) - min(shown) > 10_000
+    assert world.events["wall clock jump"] > 0
+    assert world.events["worker killed by its task"] > 0
+    ends = {story.told[0] for story in world.stories.values() if story.told is not None}
+    assert {TaskEnd.SUCCEEDED, TaskEnd.FAILED, TaskEnd.LOST} <= ends
+    shown = {node.wall_clock.ms(node.now) for node in world.nodes}
+    assert shown == {right_ms(world.now)}
+
+
 def test_without_faults_every_task_runs_once() -> None:
     world = World(99, faults=PEACE)
     world.run(3.0)
     world.heal_and_finish()
-    assert {len(story.starts) for story in world.history.stories.values()} == {1}
+    assert {len(story.starts) for story in world.stories.values()} == {1}
 
 
 def test_no_task_waits_until_a_snapshot_is_written_and_no_leader_changes_because_of_one() -> None:
@@ -76,7 +93,7 @@ def test_no_task_waits_until_a_snapshot_is_written_and_no_leader_changes_because
     assert world.events["own snapshot"] - snapshots >= 3
     assert world.leaders == leaders
     world.heal_and_finish()
-    stories = [story for story in world.history.stories.values() if story.submitted_at >= slow_since]
+    stories = [story for story in world.stories.values() if story.submitted_at >= slow_since]
     longest_s = max(story.accepted_at - story.submitted_at for story in stories if story.accepted_at is not None)
     assert longest_s < written_s / 2
 

@@ -7,7 +7,8 @@ import pytest
 from core.cluster_stories import formed, node
 from paceline.core.raft.consensus import Role
 from paceline_protocol.messages import Config, TaskEnd, TimeoutNow, VoteRequest
-from simulation.consensus_world import Flight, Node, World
+from simulation.consensus_nodes import Flight, Node
+from simulation.consensus_world import World
 
 HEARTBEAT_S = 0.05
 

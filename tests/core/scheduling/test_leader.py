@@ -350,6 +350,19 @@ def test_a_task_that_dies_too_often_ends_as_lost_with_how_and_where() -> None:
     assert not lead.leader.tasks.live
 
 
+def test_the_loss_of_an_attempt_that_an_earlier_leader_had_logged_is_not_counted_again() -> None:
+    lead, _ = running(1, attempt_limit=2)
+    lead.outcomes("a", 1, 1, end=TaskEnd.LOST)
+    lead.commit()  # and before node "a" hears that, another leads
+    lead = Lead(lead.table, settled=False, attempt_limit=2)
+    lead.enrol("a", {1: 1})
+    lead.outcomes("a", 1, 1, end=TaskEnd.LOST)
+    assert tid(1) in lead.leader.tasks.live
+    assert lead.task(1).attempt == 2
+    lead.commit()
+    assert lead.table.lost_attempts == {tid(1): 1}
+
+
 def test_the_loss_of_an_attempt_that_is_not_the_current_one_changes_nothing() -> None:
     lead, _ = running(1)
     lead.outcomes("a", 1, 1, end=TaskEnd.LOST)

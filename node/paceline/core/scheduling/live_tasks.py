@@ -149,7 +149,7 @@ class LiveTasks:
     def lose_attempt(self, task: Task, limit: int, now: float) -> bool:
         """The attempt was lost with its worker or node. True: the task is ready again. False: that was its last
         attempt, and the caller must end it as LOST."""
-        losses = max(task.attempt, task.lost_attempts + 1)  # an adopted attempt may have begun under an earlier leader
+        losses = max(task.attempt, task.lost_attempts)  # an adopted attempt may be one that was counted long ago
         if losses >= task.attempt_limit(limit):
             return False
         task.attempt = losses + 1

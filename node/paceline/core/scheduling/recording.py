@@ -128,6 +128,7 @@ class Recording:
         """These attempts were lost with their worker or node: the tasks run again, or end as LOST."""
         tasks, limit = self._tasks, self._settings.attempt_limit
         again: list[Task] = []
+        logged: list[bytes] = []
         given_up: list[Outcome] = []
         for task_id, attempt, _end, payload, _duration_us in reversed(outcomes):  # the oldest is put in front last
             task = tasks.live.get(task_id)
@@ -135,10 +136,12 @@ class Recording:
                 continue
             if tasks.lose_attempt(task, limit, now):
                 again.append(task)
+                if task.is_logged and attempt > task.lost_attempts:  # otherwise an earlier leader has logged it
+                    logged.append(task_id)
             else:
                 detail = f"last on node {node_id}: {payload.decode(errors='replace')}"
                 given_up.append((task_id, attempt, _LOST, _lost_error(attempt, detail), 0))
-        self._proposals.draft.attempts_lost += [task.id for task in again if task.is_logged]
+        self._proposals.draft.attempts_lost += logged
         self.cancel_wanted(again, now)
         self.end(given_up, now)
 

@@ -1,0 +1,52 @@
+"""How bad a simulated world is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Faults:
+    """How bad the network, the disks, the clocks, the workers, the tasks and the operators are. Probabilities per frame
+    or task, or rates per second of each machine, or for what concerns all of them, of the cluster."""
+
+    drop: float = 0.02
+    duplicate: float = 0.01
+    slow: float = 0.05  # delayed by up to 100 ms, and so reordered
+    crash_rate: float = 0.15
+    partition_rate: float = 0.1
+    pause_rate: float = 0.05
+    worker_death_rate: float = 0.2
+    disk_delay_s: float = 0.01
+    disk_byte_s: float = 1e-6  # 1 MB/s: slow, as all that is written here is small
+    disk_failure_rate: float = 0.02
+    wipe_rate: float = 0.02
+    clock_jump_rate: float = 0.02
+    wall_offset_s: float = 300.0  # of a machine's wall clock, at most
+    wall_drift: float = 0.02  # seconds that it gains or loses in one, at most
+    wall_jump_rate: float = 0.05
+    reboot_rate: float = 0.01
+    admin_rate: float = 0.05
+    cancel: float = 0.05  # for each task that is submitted, one is cancelled with this probability
+    task_fails: float = 0.05  # by raising
+    task_is_slow: float = 0.02
+    task_kills: float = 0.01  # its worker
+    move: float = 0.1  # a node that starts again has another address with this probability
+    cut_at_save: float = 0.1  # the power goes with this probability while a node writes down who it is
+    stale: float = 0.3  # a node that starts again brings back frames of seconds ago with this probability
+    late: float = 0.0  # a node is not there from the beginning, with this probability
+
+    def of_machine(self) -> float:
+        """At which rate anything befalls a machine that is up."""
+        return (
+            self.crash_rate
+            + self.wipe_rate
+            + self.disk_failure_rate
+            + self.pause_rate
+            + self.clock_jump_rate
+            + self.wall_jump_rate
+            + self.worker_death_rate
+        )
+
+
+PEACE = Faults(**{**dict.fromkeys(Faults.__slots__, 0), "disk_delay_s": 0.001})

@@ -1,0 +1,172 @@
+"""What befalls a simulated cluster, at the rates of its Faults: everything that its seed has in store for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+from typing import TYPE_CHECKING
+
+from paceline_protocol.messages import AdminOp
+
+if TYPE_CHECKING:
+    from simulation.machines import SimulatedNode
+    from simulation.world import World
+
+CHANGE_TAKES_S = 8.0
+"""After this long the voters are those again that they should be, if nothing else has happened to them."""
+
+
+class Misfortune:
+    """Of one world."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._rng = world.rng
+        self._change_at = -inf  # when somebody changed the voters last, or made a change necessary
+
+    def strike(self, passed_s: float) -> None:
+        """Whatever happens in a span of time."""
+        world, faults = self._world, self._world.faults
+        rate = faults.of_machine()
+        for node in world.nodes:
+            if node.reactor is not None:
+                if self._happens(rate, passed_s):
+                    self._befall(node)
+            elif self._happens(2.0, passed_s):
+                self._start(node)
+        if self._happens(faults.reboot_rate, passed_s):
+            self._reboot_all()
+        if self._happens(faults.partition_rate, passed_s):
+            self._partition()
+        elif world.cut and self._happens(1.0, passed_s):
+            world.cut.clear()
+            world.say("every link works again")
+        if self._happens(faults.admin_rate, passed_s):
+            self._administer()
+
+    def _happens(self, rate: float, passed_s: float) -> bool:
+        return self._rng.random() < rate * passed_s
+
+    # --- one machine --------------------------------------------------------------------------------------------
+
+    def _start(self, node: SimulatedNode) -> None:
+        """One that was down comes back."""
+        world, rng = self._world, self._rng
+        if node.number and rng.random() < world.faults.move:
+            node.move()
+            world.events["address change"] += 1
+        node.start()
+        if rng.random() < world.faults.stale:
+            world.events["stale frame"] += world.network.repeat(node.address, rng)
+
+    def _befall(self, node: SimulatedNode) -> None:
+        """One of the things that may happen to one that is up."""
+        faults = self._world.faults
+        befalls: tuple[tuple[float, Callable[[SimulatedNode], None]], ...] = (
+            (faults.crash_rate, self._crash),
+            (faults.wipe_rate, self._wipe),
+            (faults.disk_failure_rate, self._fail_disk),
+            (faults.pause_rate, self._pause),
+            (faults.clock_jump_rate, self._jump_clock),
+            (faults.wall_jump_rate, self._jump_wall_clock),
+            (faults.worker_death_rate, self._kill_worker),
+        )
+        (befall,) = self._rng.choices([each for _, each in befalls], [rate for rate, _ in befalls])
+        befall(node)
+
+    def _crash(self, node: SimulatedNode) -> None:
+        world = self._world
+        power_fails = self._rng.random() < 0.5
+        if power_fails and world.settings.journal == "os":
+            power_fails = self._may_lose_disk(node)
+            self._change_at = world.now if power_fails else self._change_at
+        world.events["power cut" if power_fails else "kill"] += 1
+        node.crash(power_fails=power_fails)
+
+    def _wipe(self, node: SimulatedNode) -> None:
+        if not self._may_lose_disk(node):
+            return
+        self._world.events["wiped disk"] += 1
+        self._change_at = self._world.now
+        self._world.say(f"{node.address} loses its disk")
+        node.wipe()
+
+    def _fail_disk(self, node: SimulatedNode) -> None:
+        self._world.events["disk failure"] += 1
+        node.journal.fail()
+
+    def _pause(self, node: SimulatedNode) -> None:
+        self._world.events["pause"] += 1
+        node.paused_until = self._world.now + self._rng.uniform(0.05, 2.0)
+        self._world.say(f"{node.address} stands still until {node.paused_until:.3f}")
+
+    def _jump_clock(self, node: SimulatedNode) -> None:
+        self._world.events["clock jump"] += 1
+        node.ahead_s += self._rng.uniform(0.05, 3.0)
+        self._world.say(f"the clock of {node.address} jumps")
+
+    def _jump_wall_clock(self, node: SimulatedNode) -> None:
+        self._world.events["wall clock jump"] += 1
+        by_s = node.wall_clock.jump(self._rng)
+        self._world.say(f"the wall clock of {node.address} jumps by {by_s:.3f} s")
+
+    def _kill_worker(self, node: SimulatedNode) -> None:
+        self._world.events["worker death"] += 1
+        node.lose_worker(self._rng.choice(node.workers))
+
+    def _may_lose_disk(self, node: SimulatedNode) -> bool:
+        """A cluster survives the loss of one disk, and of another once the first is replaced: not two of its voters."""
+        world = self._world
+        leader = world.leader()
+        if leader is None or not leader.consensus.config_committed or world.now < self._change_at + CHANGE_TAKES_S:
+            return False
+        voters = leader.consensus.config.voters
+        disks = {each.identity.node_id for each in world.nodes if each is not node}
+        return len(voters) >= 3 and all(voter in disks for voter in voters if voter != node.identity.node_id)
+
+    # --- all of them --------------------------------------------------------------------------------------------
+
+    def _reboot_all(self) -> None:
+        world = self._world
+        world.events["total reboot"] += 1
+        world.say("the power fails everywhere")
+        for node in world.nodes:
+            if node.reactor is not None:
+                node.crash(power_fails=True)
+            else:
+                node.journal.lose_power()
+
+    def _partition(self) -> None:
+        """Cut one machine off, in both directions or in one, or any one link."""
+        world, rng = self._world, self._rng
+        if len(world.nodes) == 1:
+            return
+        world.events["partition"] += 1
+        alone, other = rng.sample(world.nodes, 2)
+        kind = rng.randrange(3)
+        others = [node.address for node in world.nodes if node is not alone]
+        if kind == 0:
+            world.cut |= {(alone.address, address) for address in others}
+        if kind in (0, 1):
+            world.cut |= {(address, alone.address) for address in others}
+        if kind == 2:
+            world.cut.add((alone.address, other.address))
+        world.say(f"nothing gets through: {', '.join(f'{source} to {to}' for source, to in sorted(world.cut))}")
+
+    def _administer(self) -> None:
+        """Somebody changes something, at any moment: who leads, who votes, how many."""
+        world, rng = self._world, self._rng
+        self._change_at = world.now
+        node_id = rng.choice(world.nodes).identity.node_id
+        op, asked = rng.choice(
+            (
+                (AdminOp.TRANSFER, node_id),
+                (AdminOp.TRANSFER, ""),
+                (AdminOp.PROMOTE, node_id),
+                (AdminOp.REMOVE, node_id),
+                (AdminOp.VOTERS, rng.choice("135")),
+            )
+        )
+        world.events["admin request"] += 1
+        world.say(f"somebody asks for {op.name} {asked}")
+        rng.choice(world.clients).administer(op, asked)

@@ -1,0 +1,34 @@
+"""What the tasks of simulated clients ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import TypeAlias
+
+from paceline_protocol.messages import AT_MOST_ONCE, COMMITTED, NO_LOG, Options
+
+Maker: TypeAlias = Callable[[Random, int], Options | None]
+"""(random, what a right wall clock shows, in milliseconds) -> the options of a call."""
+
+
+def always(**options: int) -> Maker:
+    return lambda rng, now_ms: dict(options) or None
+
+
+MIX: tuple[tuple[int, Maker], ...] = (
+    (5, always()),
+    (2, always(delivery=AT_MOST_ONCE)),
+    (1, always(confirm=COMMITTED)),
+    (2, always(durability=NO_LOG)),
+    (1, always(max_attempts=2)),
+)
+"""(weight, maker). A new option has a row here, and its promise a file in ``oracle/``."""
+
+WEIGHTS = [weight for weight, _ in MIX]
+MAKERS = [maker for _, maker in MIX]
+
+
+def choose(rng: Random, now_ms: int) -> Options | None:
+    """The options of the next call."""
+    return rng.choices(MAKERS, WEIGHTS)[0](rng, now_ms)

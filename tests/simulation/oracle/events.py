@@ -1,0 +1,253 @@
+"""What can happen in a simulated cluster, as far as promises are concerned.
+
+Times are seconds of the simulated world, moments are milliseconds since 1970 by somebody's wall clock. Nodes are named
+by their id. All that a task may be asked for is in ``Submitted.options``, by key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened. ``at_s``: when, by the world's clock."""
+
+    at_s: float
+
+
+# --- clients --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted(Event):
+    """A client asks for a task. ``answer``: (TaskEnd, payload), which any run of it that ends by itself gives."""
+
+    task_id: bytes
+    options: Mapping[str, int]
+    answer: tuple[int, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class ToldAccepted(Event):
+    """The cluster tells the client that it has the task."""
+
+    task_id: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ToldEnd(Event):
+    """The cluster tells the client how the task ended: a TaskEnd and its payload."""
+
+    task_id: bytes
+    end: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CancelAsked(Event):
+    """A client wants the task cancelled."""
+
+    task_id: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CancelAnswered(Event):
+    """The cluster says what that came to: a CancelState."""
+
+    task_id: bytes
+    state: int
+    asked_at_s: float
+
+
+# --- leaders, nodes and workers -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatched(Event):
+    """A leader gives a node the task. ``wall_ms``: what that leader's wall clock shows then."""
+
+    task_id: bytes
+    attempt: int
+    leader: str
+    wall_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Started(Event):
+    """A worker begins with the task."""
+
+    task_id: bytes
+    attempt: int
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished(Event):
+    """A worker is done with the task, and tells its node."""
+
+    task_id: bytes
+    attempt: int
+    node: str
+    end: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Crashed(Event):
+    """A node ends without a word, and with it its workers."""
+
+    node: str
+    power_fails: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseUsed(Event):
+    """A leader has handed out tasks. ``heard``: the voters whose frames can have reached it within an election
+    timeout."""
+
+    node: str
+    voters: tuple[str, ...]
+    heard: tuple[str, ...]
+
+
+# --- the log --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Applied(Event):
+    """A node applies a log entry."""
+
+    node: str
+    index: int
+    term: int
+    kind: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Committed(Event):
+    """A log entry is applied for the first time anywhere. These come in the order of the log, each followed by what it
+    says of tasks (``entries.py``). ``leader_ms``: the highest moment that any leader's wall clock has shown so far."""
+
+    index: int
+    term: int
+    kind: int
+    data: bytes
+    leader_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted(Event):
+    """By the log, the cluster has the task."""
+
+    task_id: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptUsed(Event):
+    """By the log, an attempt of the task is used up: lost, or about to start if there is to be only one."""
+
+    task_id: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Postponed(Event):
+    """By the log, the next attempt of the task starts not before this moment."""
+
+    task_id: bytes
+    attempt: int
+    not_before_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ended(Event):
+    """By the log, the task ended so. ``leader_ms``: as of the entry."""
+
+    task_id: bytes
+    attempt: int
+    end: int
+    payload: bytes
+    leader_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Released(Event):
+    """By the log, whoever submitted the task has its result."""
+
+    task_id: bytes
+
+
+# --- consensus ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Led(Event):
+    """A node leads the log. ``term_at``: the term of its entry at an index above ``snapshot_index``, None if there is
+    none."""
+
+    node: str
+    term: int
+    snapshot_index: int
+    term_at: Callable[[int], int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class StateSeen(Event):
+    """A node has applied everything up to an index. ``digests``: of what it has made of that, by section."""
+
+    node: str
+    index: int
+    digests: Mapping[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class PlacesSeen(Event):
+    """Where a leader has its live tasks. ``wrong``: what does not fit, "" if all does."""
+
+    node: str
+    wrong: str
+
+
+@dataclass(frozen=True, slots=True)
+class IdentitySeen(Event):
+    """What a node is has changed. ``consents``: of all machines, by machine, those that are held there and were not
+    handed on. ``cluster_id``: "" for a node of no cluster."""
+
+    cluster_id: str
+    consents: Mapping[str, frozenset[str]]
+
+
+# --- the world ------------------------------------------------------------------------------------------------------
+
+
+class Wait(Enum):
+    """What is waited for once all faults have ended."""
+
+    LEADER = "somebody to lead"
+    CAUGHT_UP = "every member to catch up"
+    RESULTS = "every task to have its result"
+    APPLIED = "every member to have applied all records"
+
+
+@dataclass(frozen=True, slots=True)
+class Waited(Event):
+    """It is still waited for. ``since_s``: since when. ``detail``: what is missing, for whoever reads it."""
+
+    wait: Wait
+    since_s: float
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Calm(Event):
+    """From now on nothing goes wrong, all clocks are right, and there are slots for whatever may start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Totals(Event):
+    """In the end, a leader that has applied everything has recorded so many outcomes, each task once."""
+
+    recorded: int

@@ -1,0 +1,26 @@
+"""A task has one outcome, whatever ran twice."""
+
+from __future__ import annotations
+
+from paceline_protocol.messages import TaskEnd
+from simulation.oracle.events import ToldEnd
+from simulation.oracle.promise import Promise
+
+
+class OneOutcome(Promise):
+    """What is told early may go down with its leader. Then the task runs again, and gives the same, unless it kills
+    its worker: so a task of which LOST was told, or recorded, may have ended otherwise for somebody else."""
+
+    says = "a task has one outcome"
+
+    def on_told_end(self, event: ToldEnd) -> None:
+        story = self.record.stories[event.task_id]
+        if story.told != (event.end, event.payload):
+            self.broken(f"told to end as {(event.end, event.payload)} too", story)
+
+    def at_end(self) -> None:
+        for story in self.record.stories.values():
+            if story.told is None or story.outcome is None or story.told == story.outcome:
+                continue
+            if story.is_confirmed or TaskEnd.LOST not in (story.told[0], story.outcome[0]):
+                self.broken("recorded otherwise than told", story)

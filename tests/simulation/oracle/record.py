@@ -1,0 +1,124 @@
+"""What has happened so far: the story of each task, and the log. It judges nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from paceline_protocol.messages import AT_MOST_ONCE, COMMITTED, NO_LOG
+from simulation.oracle import events as e
+
+End = tuple[int, bytes]
+"""A TaskEnd and its payload."""
+
+
+@dataclass(slots=True)
+class Story:
+    """One task. Times are None for what has not happened."""
+
+    task_id: bytes
+    options: Mapping[str, int]
+    answer: End  # of every run that ends by itself
+    submitted_at: float
+    accepted_at: float | None = None  # first applied anywhere
+    told_accepted_at: float | None = None
+    outcome: End | None = None  # the first that is applied anywhere
+    outcome_at: float | None = None
+    told: End | None = None
+    told_at: float | None = None
+    dispatches: int = 0  # by whatever leader
+    starts: list[float] = field(default_factory=list)
+    finished: set[End] = field(default_factory=set)  # what workers answered
+    attempts_used: int = 0
+    cancel_asked: bool = False
+    cancels: list[tuple[float, float, int]] = field(default_factory=list)  # asked, answered, CancelState
+
+    @property
+    def starts_once(self) -> bool:
+        return self.options.get("delivery") == AT_MOST_ONCE
+
+    @property
+    def is_logged(self) -> bool:
+        return self.options.get("durability") != NO_LOG
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether its client is told of no end that is not committed."""
+        return self.options.get("confirm") == COMMITTED or self.starts_once
+
+    def __str__(self) -> str:
+        return (
+            f"task {self.task_id.hex()} {dict(self.options) or ''}: submitted {self.submitted_at:.3f}, "
+            f"accepted {self.accepted_at}, told so {self.told_accepted_at}, starts {self.starts}, "
+            f"outcome {self.outcome} {self.outcome_at}, told {self.told} {self.told_at}, cancels {self.cancels}"
+        )
+
+
+class Record:
+    """``log``: (term, kind, data) of what was applied anywhere, by index. ``leaders``: who led a term."""
+
+    def __init__(self) -> None:
+        self.stories: dict[bytes, Story] = {}
+        self.log: dict[int, tuple[int, int, bytes]] = {}
+        self.leaders: dict[int, str] = {}
+        self.writes: dict[type[e.Event], Callable[[Any], None]] = {
+            e.Submitted: self._submitted,
+            e.ToldAccepted: self._told_accepted,
+            e.ToldEnd: self._told_end,
+            e.CancelAsked: self._cancel_asked,
+            e.CancelAnswered: self._cancel_answered,
+            e.Dispatched: self._dispatched,
+            e.Started: self._started,
+            e.Finished: self._finished,
+            e.Committed: self._committed,
+            e.Accepted: self._accepted,
+            e.AttemptUsed: self._attempt_used,
+            e.Ended: self._ended,
+            e.Led: self._led,
+        }
+
+    def _submitted(self, event: e.Submitted) -> None:
+        self.stories[event.task_id] = Story(event.task_id, event.options, event.answer, event.at_s)
+
+    def _told_accepted(self, event: e.ToldAccepted) -> None:
+        self.stories[event.task_id].told_accepted_at = event.at_s
+
+    def _told_end(self, event: e.ToldEnd) -> None:
+        story = self.stories[event.task_id]
+        if story.told is None:
+            story.told, story.told_at = (event.end, event.payload), event.at_s
+
+    def _cancel_asked(self, event: e.CancelAsked) -> None:
+        self.stories[event.task_id].cancel_asked = True
+
+    def _cancel_answered(self, event: e.CancelAnswered) -> None:
+        self.stories[event.task_id].cancels.append((event.asked_at_s, event.at_s, event.state))
+
+    def _dispatched(self, event: e.Dispatched) -> None:
+        self.stories[event.task_id].dispatches += 1
+
+    def _started(self, event: e.Started) -> None:
+        self.stories[event.task_id].starts.append(event.at_s)
+
+    def _finished(self, event: e.Finished) -> None:
+        self.stories[event.task_id].finished.add((event.end, event.payload))
+
+    def _committed(self, event: e.Committed) -> None:
+        self.log[event.index] = (event.term, event.kind, event.data)
+
+    def _accepted(self, event: e.Accepted) -> None:
+        story = self.stories[event.task_id]
+        if story.accepted_at is None:
+            story.accepted_at = event.at_s
+
+    def _attempt_used(self, event: e.AttemptUsed) -> None:
+        self.stories[event.task_id].attempts_used += 1
+
+    def _ended(self, event: e.Ended) -> None:
+        story = self.stories[event.task_id]
+        if story.outcome is None:
+            story.outcome, story.outcome_at = (event.end, event.payload), event.at_s
+
+    def _led(self, event: e.Led) -> None:
+        self.leaders.setdefault(event.term, event.node)

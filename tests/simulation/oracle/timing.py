@@ -1,0 +1,98 @@
+"""``eta`` and ``expires``: a model of what they promise, and of when a retry may start.
+
+A moment is milliseconds of the wall clock of the leader that acts on it, whatever clocks other machines have: who hands
+a task out looks at its own clock, and at no other. So Dispatched counts, which carries that clock, and not Started,
+which comes later. A clock that jumped back after a task was handed out takes nothing back.
+
+The model of one task, in the order of the log:
+
+* it may be handed out from ``not_before_ms`` on: that of its options, then that of its last retry;
+* it may be handed out before ``expires_ms``; from then on it ends as EXPIRED, if it was never handed out;
+* an end as EXPIRED is for good: at a node that had the task from an earlier time it may still start, as after any other
+  end; what was never handed out, or may start once, does not.
+"""
+
+from __future__ import annotations
+
+from simulation.oracle.events import Calm, Dispatched, Ended, Postponed, Started, Submitted, ToldEnd
+from simulation.oracle.promise import Promise
+from simulation.oracle.record import Record, Story
+
+NOT_BEFORE, EXPIRES = "eta", "expires"
+"""The keys of the two options; each is a moment. 0, as an absent key, is none."""
+EXPIRED = 5
+"""The TaskEnd of what has expired."""
+LATE_MS = 100
+"""In calm, how long after its moment, or its acceptance, a task is handed out at the latest."""
+
+
+class Timing(Promise):
+    says = "nothing starts before its moment, and nothing that has expired"
+
+    def __init__(self, record: Record) -> None:
+        super().__init__(record)
+        self._not_before_ms: dict[bytes, int] = {}
+        self._expires_ms: dict[bytes, int] = {}
+        self._never_starts: set[bytes] = set()  # they have expired
+        self._calm_since_s: float | None = None
+
+    def on_submitted(self, event: Submitted) -> None:
+        if event.options.get(NOT_BEFORE):
+            self._not_before_ms[event.task_id] = event.options[NOT_BEFORE]
+        if event.options.get(EXPIRES):
+            self._expires_ms[event.task_id] = event.options[EXPIRES]
+
+    def on_postponed(self, event: Postponed) -> None:
+        self._not_before_ms[event.task_id] = event.not_before_ms
+
+    def on_calm(self, event: Calm) -> None:
+        self._calm_since_s = event.at_s
+
+    def on_dispatched(self, event: Dispatched) -> None:
+        not_before_ms = self._not_before_ms.get(event.task_id)
+        expires_ms = self._expires_ms.get(event.task_id)
+        story = self.record.stories[event.task_id]
+        if not_before_ms is not None:
+            if event.wall_ms < not_before_ms:
+                self.broken(f"{event.leader} hands it out {not_before_ms - event.wall_ms} ms early", story)
+            self._check_late(event, not_before_ms, story)
+        if expires_ms is not None and event.wall_ms >= expires_ms:
+            self.broken(f"{event.leader} hands it out {event.wall_ms - expires_ms} ms after it expired", story)
+
+    def _check_late(self, event: Dispatched, not_before_ms: int, story: Story) -> None:
+        if event.attempt > 1 or not self._is_calm_since(story):
+            return
+        late_ms = min(event.wall_ms - not_before_ms, (event.at_s - story.submitted_at) * 1000)
+        if late_ms > LATE_MS:
+            self.broken(f"{event.leader} hands it out {late_ms:.0f} ms late", story)
+
+    def _is_calm_since(self, story: Story) -> bool:
+        """Whether nothing has gone wrong since it was submitted."""
+        return self._calm_since_s is not None and story.submitted_at >= self._calm_since_s
+
+    def on_started(self, event: Started) -> None:
+        if event.task_id in self._never_starts:
+            self.broken("started after it had expired", self.record.stories[event.task_id])
+
+    def on_ended(self, event: Ended) -> None:
+        if event.end != EXPIRED:
+            return
+        story = self.record.stories[event.task_id]
+        expires_ms = self._expires_ms.get(event.task_id)
+        if expires_ms is None:
+            self.broken("expired, and has no moment at which it does", story)
+        if event.leader_ms < expires_ms:
+            self.broken(f"expired {expires_ms - event.leader_ms} ms early", story)
+        if story.outcome is None or story.outcome[0] != EXPIRED:
+            return  # it had ended before
+        if story.starts_once and story.starts:
+            self.broken("expired after it had started", story)
+        if self._is_calm_since(story) and event.leader_ms > expires_ms + LATE_MS:
+            self.broken(f"expired {event.leader_ms - expires_ms} ms late", story)
+        if story.starts_once or not story.dispatches:
+            self._never_starts.add(event.task_id)
+
+    def on_told_end(self, event: ToldEnd) -> None:
+        story = self.record.stories[event.task_id]
+        if event.end == EXPIRED and event.task_id not in self._expires_ms:
+            self.broken("told to have expired, and has no moment at which it does", story)

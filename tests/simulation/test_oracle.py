@@ -1,0 +1,256 @@
+"""Each promise on events that are written by hand: what breaks it is found, and named; what does not is let pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from paceline_protocol.codec import encode_calls, encode_outcomes, join_ids
+from paceline_protocol.messages import AT_MOST_ONCE, COMMITTED, NO_LOG, CancelState, EntryKind, TaskEnd
+from simulation.oracle import events as e
+from simulation.oracle.accepted_tasks import AcceptedTasks
+from simulation.oracle.at_most_once import AtMostOnce
+from simulation.oracle.attempts import Attempts
+from simulation.oracle.bounded_waits import BoundedWaits
+from simulation.oracle.cancelling import Cancelling
+from simulation.oracle.handed_out import HandedOut
+from simulation.oracle.lease import Lease
+from simulation.oracle.not_logged import NotLogged
+from simulation.oracle.one_cluster import OneCluster
+from simulation.oracle.one_leader import OneLeader
+from simulation.oracle.one_outcome import OneOutcome
+from simulation.oracle.one_place import OnePlace
+from simulation.oracle.oracle import Oracle, all_promises
+from simulation.oracle.promise import KINDS, InvariantBroken, Promise
+from simulation.oracle.right_ends import RightEnds
+from simulation.oracle.same_log import SameLog
+from simulation.oracle.same_state import SameState
+from simulation.oracle.timing import EXPIRED, EXPIRES, LATE_MS, NOT_BEFORE, Timing
+from simulation.oracle.told_fits_log import ToldFitsLog
+
+ID = b"the task's id..."
+DONE = (int(TaskEnd.SUCCEEDED), b"olleh")
+FAILED = (int(TaskEnd.FAILED), b"oops")
+LOST = (int(TaskEnd.LOST), b"gone")
+CANCELLED = (int(TaskEnd.CANCELLED), b"")
+ONCE = {"delivery": AT_MOST_ONCE}
+CONFIRMED = {"confirm": COMMITTED}
+UNLOGGED = {"durability": NO_LOG}
+TWICE = {"max_attempts": 2}
+
+
+def submitted(options: Mapping[str, int] | None = None, at_s: float = 1.0) -> e.Event:
+    return e.Submitted(at_s, ID, options or {}, DONE)
+
+
+def told(end: tuple[int, bytes], at_s: float = 5.0) -> e.Event:
+    return e.ToldEnd(at_s, ID, *end)
+
+
+def ended(end: tuple[int, bytes], *, attempt: int = 1, leader_ms: int = 0) -> e.Event:
+    return e.Ended(4.0, ID, attempt, *end, leader_ms)
+
+
+def started(attempt: int = 1) -> e.Event:
+    return e.Started(3.0, ID, attempt, "a")
+
+
+def finished(end: tuple[int, bytes] = DONE) -> e.Event:
+    return e.Finished(3.5, ID, 1, "a", *end)
+
+
+def answered(state: CancelState) -> e.Event:
+    return e.CancelAnswered(6.0, ID, state, 5.5)
+
+
+def dispatched(wall_ms: int, *, attempt: int = 1, at_s: float = 2.0) -> e.Event:
+    return e.Dispatched(at_s, ID, attempt, "a", wall_ms)
+
+
+def state(node: str, index: int, tasks: bytes) -> e.Event:
+    return e.StateSeen(1.0, node, index, {"tasks": tasks, "totals": b"same"})
+
+
+def led(node: str, term: int, log: Mapping[int, int] | None = None) -> e.Event:
+    return e.Led(1.0, node, term, 0, (log or {}).get)
+
+
+def committed(index: int, term: int, kind: EntryKind = EntryKind.NOOP, data: bytes = b"") -> e.Event:
+    return e.Committed(1.0, index, term, kind, data, 0)
+
+
+ACCEPTED = e.Accepted(2.0, ID)
+TOLD_ACCEPTED = e.ToldAccepted(2.5, ID)
+RELEASED = e.Released(7.0, ID)
+ASKED = e.CancelAsked(2.0, ID)
+CALM = e.Calm(0.5)
+MOMENT = 1_700_000_000_000
+LATER = {NOT_BEFORE: MOMENT}
+SOON = {EXPIRES: MOMENT}
+GONE = (EXPIRED, b"")
+
+RIGHT: list[tuple[type[Promise], Sequence[e.Event]]] = [
+    (AcceptedTasks, [submitted(), ACCEPTED, TOLD_ACCEPTED, ended(DONE), told(DONE), e.Totals(9.0, 1)]),
+    (AcceptedTasks, [submitted(UNLOGGED), TOLD_ACCEPTED, answered(CancelState.UNKNOWN), told(DONE), e.Totals(9.0, 0)]),
+    (AcceptedTasks, [submitted(), answered(CancelState.UNKNOWN), told(DONE)]),
+    (OneOutcome, [submitted(), ACCEPTED, ended(DONE), told(DONE), told(DONE)]),
+    (OneOutcome, [submitted(TWICE), told(DONE), ACCEPTED, ended(LOST)]),
+    (RightEnds, [submitted(), started(), finished(), ended(DONE), told(DONE)]),
+    (RightEnds, [submitted(ONCE), ended(LOST), told(LOST)]),
+    (AtMostOnce, [submitted(ONCE), started(), ended(LOST)]),
+    (AtMostOnce, [submitted(ONCE), ended(LOST), started()]),
+    (AtMostOnce, [submitted(), started(), started()]),
+    (HandedOut, [submitted(), dispatched(0), started(), dispatched(1), started()]),
+    (Attempts, [submitted(TWICE), started(1), started(2), ended(LOST, attempt=2), told(LOST)]),
+    (Attempts, [submitted(ONCE), ended(LOST), told(LOST)]),
+    (Attempts, [submitted(), *map(started, range(1, 9)), ended(DONE, attempt=8)]),
+    (Cancelling, [submitted(ONCE), ASKED, ended(CANCELLED), answered(CancelState.CANCELLED), told(CANCELLED)]),
+    (Cancelling, [submitted(UNLOGGED), ASKED, answered(CancelState.CANCELLED)]),
+    (Cancelling, [submitted(), ASKED, dispatched(0), ended(CANCELLED), started()]),
+    (Cancelling, [submitted(), ASKED, dispatched(0), started(), ended(DONE), ended(CANCELLED), started()]),
+    (Cancelling, [submitted(ONCE), ASKED, started(), answered(CancelState.RUNNING)]),
+    (ToldFitsLog, [submitted(), told(DONE), ACCEPTED, ended(DONE), RELEASED]),
+    (ToldFitsLog, [submitted(CONFIRMED), ACCEPTED, ended(DONE), told(DONE), RELEASED]),
+    (ToldFitsLog, [submitted(UNLOGGED), told(CANCELLED)]),
+    (NotLogged, [submitted(), ACCEPTED, e.AttemptUsed(3.0, ID), ended(DONE)]),
+    (NotLogged, [submitted(UNLOGGED), started(), told(DONE)]),
+    (OneLeader, [led("a", 1), committed(1, 1), led("b", 2, {1: 1}), led("b", 2, {1: 1})]),
+    (SameLog, [e.Applied(1.0, "a", 1, 1, 0, b"x"), committed(1, 1, data=b"x"), e.Applied(1.0, "b", 1, 1, 0, b"x")]),
+    (SameState, [state("a", 8, b"x"), state("b", 8, b"x"), state("b", 16, b"y")]),
+    (Lease, [e.LeaseUsed(1.0, "a", ("a", "b", "c"), ("b",))]),
+    (Lease, [e.LeaseUsed(1.0, "a", ("a",), ())]),
+    (OnePlace, [e.PlacesSeen(1.0, "a", "")]),
+    (OneCluster, [e.IdentitySeen(1.0, "", {"1": frozenset("ab"), "2": frozenset()}), e.IdentitySeen(1.0, "x", {})]),
+    (BoundedWaits, [e.Waited(1.0, wait, 0.0) for wait in e.Wait]),
+    (BoundedWaits, [submitted(), CALM, told(DONE, at_s=1.9)]),
+    (BoundedWaits, [submitted(), told(DONE, at_s=99.0)]),
+    (BoundedWaits, [CALM, submitted(LATER), told(DONE, at_s=99.0)]),
+    (Timing, [submitted(LATER), dispatched(MOMENT), started(), ended(DONE)]),
+    (Timing, [submitted(LATER), dispatched(MOMENT + 1), dispatched(MOMENT + 60_000, attempt=2)]),
+    (Timing, [CALM, submitted(LATER), dispatched(MOMENT + LATE_MS)]),
+    (Timing, [CALM, submitted(LATER), dispatched(MOMENT + 60_000, at_s=1.001)]),
+    (Timing, [submitted(), dispatched(1), e.Postponed(3.0, ID, 2, MOMENT), dispatched(MOMENT, attempt=2)]),
+    (Timing, [submitted(SOON), dispatched(MOMENT - 1), started(), ended(DONE)]),
+    (Timing, [submitted(SOON), ended(GONE, leader_ms=MOMENT), told(GONE)]),
+    (Timing, [submitted(SOON), dispatched(MOMENT - 1), ended(GONE, leader_ms=MOMENT), started()]),
+    (Timing, [submitted(SOON), dispatched(MOMENT - 1), started(), ended(DONE), ended(GONE, leader_ms=MOMENT)]),
+]
+
+BROKEN: list[tuple[type[Promise], Sequence[e.Event], str]] = [
+    (AcceptedTasks, [submitted(), TOLD_ACCEPTED], "called accepted before it was committed"),
+    (AcceptedTasks, [submitted(), ACCEPTED, TOLD_ACCEPTED, answered(CancelState.UNKNOWN)], "called unknown after"),
+    (AcceptedTasks, [submitted()], "nobody was told how it ended"),
+    (AcceptedTasks, [submitted(), ACCEPTED, told(DONE)], "accepted, and has no outcome"),
+    (
+        AcceptedTasks,
+        [submitted(), ACCEPTED, told(DONE), ended(DONE), e.Totals(9.0, 2)],
+        "2 outcomes are recorded, of 1",
+    ),
+    (OneOutcome, [submitted(), told(DONE), told(FAILED)], "told to end as"),
+    (OneOutcome, [submitted(), ACCEPTED, ended(FAILED), told(DONE)], "recorded otherwise than told"),
+    (OneOutcome, [submitted(ONCE), ACCEPTED, ended(DONE), told(LOST)], "recorded otherwise than told"),
+    (RightEnds, [submitted(), started(), told(DONE)], "which no worker has answered"),
+    (RightEnds, [submitted(), started(), ended(DONE)], "which no worker has answered"),
+    (RightEnds, [submitted(), started(), finished(FAILED)], "a worker answered"),
+    (AtMostOnce, [submitted(ONCE), started(), started()], "started again"),
+    (HandedOut, [submitted(), started()], "handed out 0 times"),
+    (HandedOut, [submitted(), dispatched(0), started(), started()], "handed out 1 times"),
+    (Attempts, [submitted(TWICE), started(3)], "attempt 3 of 2 starts"),
+    (Attempts, [submitted(TWICE), ended(LOST, attempt=1)], "given up after attempt 1 of 2"),
+    (Attempts, [submitted(), ended(LOST, attempt=7)], "attempts without end"),
+    (Attempts, [submitted(UNLOGGED), told(LOST)], "attempts without end"),
+    (Cancelling, [submitted(), ASKED, answered(CancelState.CANCELLED)], "told to be cancelled, and is not"),
+    (Cancelling, [submitted(), ASKED, ended(CANCELLED), started()], "started after it was cancelled"),
+    (
+        Cancelling,
+        [submitted(ONCE), ASKED, dispatched(0), ended(CANCELLED), started()],
+        "started after it was cancelled",
+    ),
+    (Cancelling, [submitted(ONCE), ASKED, started(), ended(CANCELLED)], "cancelled after it had started"),
+    (Cancelling, [submitted(), ended(CANCELLED)], "nobody asked for it"),
+    (Cancelling, [submitted(UNLOGGED), told(CANCELLED)], "nobody asked for it"),
+    (ToldFitsLog, [submitted(CONFIRMED), ACCEPTED, told(DONE)], "told to end before that was committed"),
+    (ToldFitsLog, [submitted(ONCE), ACCEPTED, told(DONE)], "told to end before that was committed"),
+    (ToldFitsLog, [submitted(), ACCEPTED, told(CANCELLED)], "told to end before that was committed"),
+    (ToldFitsLog, [submitted(), ended(DONE)], "ended in the log before it was accepted"),
+    (ToldFitsLog, [submitted(), ACCEPTED, ended(DONE), RELEASED], "released before its owner had its result"),
+    (NotLogged, [submitted(UNLOGGED), ACCEPTED], "logged, and should not be"),
+    (NotLogged, [submitted(UNLOGGED), e.AttemptUsed(3.0, ID)], "logged, and should not be"),
+    (NotLogged, [submitted(UNLOGGED), ended(DONE)], "logged, and should not be"),
+    (OneLeader, [led("a", 1), led("b", 1)], "a and b both lead in term 1"),
+    (OneLeader, [committed(1, 1), led("b", 2)], "b leads without committed entry 1"),
+    (OneLeader, [committed(1, 1), led("b", 3, {1: 2})], "b leads without committed entry 1"),
+    (SameLog, [committed(1, 1, data=b"x"), e.Applied(1.0, "b", 1, 1, 0, b"y")], "b has applied another entry 1"),
+    (SameState, [state("a", 8, b"x"), state("b", 8, b"y")], "b has another state after entry 8: tasks"),
+    (Lease, [e.LeaseUsed(1.0, "a", ("a", "b", "c"), ())], "a dispatches, and can have heard only"),
+    (Lease, [e.LeaseUsed(1.0, "d", ("a", "b", "c"), ("b",))], "d dispatches, and can have heard only"),
+    (OnePlace, [e.PlacesSeen(1.0, "a", "it is in 2 places")], "a, which leads: it is in 2 places"),
+    (OneCluster, [e.IdentitySeen(1.0, "x", {}), e.IdentitySeen(1.0, "y", {})], "y is formed beside x"),
+    (OneCluster, [e.IdentitySeen(1.0, "", {"1": frozenset("ab"), "2": frozenset("b")})], "more than one node holds"),
+    (BoundedWaits, [e.Waited(9.0, e.Wait.LEADER, 7.9)], "nobody leads within 1.0 s of healing"),
+    (BoundedWaits, [e.Waited(99.0, e.Wait.RESULTS, 0.0, "(all of them)")], "for every task to have its result"),
+    (BoundedWaits, [CALM, submitted(), told(DONE, at_s=2.1)], "has its result 1.100 s after it was submitted"),
+    (Timing, [submitted(LATER), dispatched(MOMENT - 1)], "a hands it out 1 ms early"),
+    (Timing, [CALM, submitted(LATER), dispatched(MOMENT + LATE_MS + 1)], "ms late"),
+    (Timing, [submitted(), dispatched(1), e.Postponed(3.0, ID, 2, MOMENT), dispatched(MOMENT - 5)], "5 ms early"),
+    (Timing, [submitted(SOON), dispatched(MOMENT)], "0 ms after it expired"),
+    (Timing, [submitted(SOON), ended(GONE, leader_ms=MOMENT - 7)], "expired 7 ms early"),
+    (Timing, [submitted(SOON), ended(GONE, leader_ms=MOMENT), started()], "started after it had expired"),
+    (Timing, [submitted({**ONCE, **SOON}), started(), ended(GONE, leader_ms=MOMENT)], "expired after it had started"),
+    (Timing, [submitted(), ended(GONE, leader_ms=MOMENT)], "no moment at which it does"),
+    (Timing, [submitted(UNLOGGED), told(GONE)], "no moment at which it does"),
+    (Timing, [CALM, submitted(SOON), ended(GONE, leader_ms=MOMENT + LATE_MS + 1)], "expired 101 ms late"),
+]
+
+
+def tell(kind: type[Promise], happened: Sequence[e.Event]) -> None:
+    oracle = Oracle([kind])
+    for event in happened:
+        oracle.hear(event)
+    oracle.end()
+
+
+@pytest.mark.parametrize(("kind", "happened"), RIGHT)
+def test_what_keeps_a_promise_is_let_pass(kind: type[Promise], happened: Sequence[e.Event]) -> None:
+    tell(kind, happened)
+
+
+@pytest.mark.parametrize(("kind", "happened", "finding"), BROKEN)
+def test_what_breaks_a_promise_is_found_and_named(
+    kind: type[Promise], happened: Sequence[e.Event], finding: str
+) -> None:
+    with pytest.raises(InvariantBroken) as found:
+        tell(kind, happened)
+    assert finding in str(found.value)
+    assert kind.says in str(found.value)
+    assert ID.hex() in str(found.value) or not hasattr(happened[0], "task_id") or "outcomes" in finding
+
+
+def test_every_promise_is_tried_both_ways_and_takes_part() -> None:
+    promises = set(all_promises())
+    assert promises == {kind for kind, _ in RIGHT} == {kind for kind, _, _ in BROKEN}
+    assert {type(promise) for promise in Oracle().promises} == promises
+
+
+def test_a_promise_can_not_wait_for_what_never_happens() -> None:
+    with pytest.raises(TypeError, match="on_told_lies"):
+        type("Misspelt", (Promise,), {"on_told_lies": lambda self, event: None})
+    assert KINDS["on_told_end"] is e.ToldEnd
+
+
+def test_what_an_entry_says_of_tasks_is_heard_after_it_in_its_order() -> None:
+    oracle = Oracle([])
+    oracle.hear(submitted())
+    oracle.hear(committed(1, 1, EntryKind.ACCEPT, encode_calls([(ID, "reverse", 0, b"hello", None)])))
+    oracle.hear(committed(2, 1, EntryKind.ATTEMPT, join_ids([ID])))
+    oracle.hear(committed(3, 1, EntryKind.OUTCOME, encode_outcomes([(ID, 2, *DONE, 50), (ID, 3, *FAILED, 50)])))
+    oracle.hear(committed(4, 1, EntryKind.RELEASE, join_ids([ID])))
+    story = oracle.record.stories[ID]
+    assert (story.accepted_at, story.attempts_used, story.outcome) == (1.0, 1, DONE)
+    assert list(oracle.record.log) == [1, 2, 3, 4]
+
+
+def test_an_entry_of_a_kind_that_nobody_reads_is_not_passed_over() -> None:
+    with pytest.raises(KeyError):
+        Oracle([]).hear(e.Committed(1.0, 1, 1, 99, b"", 0))

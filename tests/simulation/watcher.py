@@ -1,0 +1,150 @@
+"""What can be seen of a node behind each of its turns, as events for the oracle.
+
+It is seen from outside: entries in the log of its consensus core, who leads, what leaders have handed out, snapshots of
+the table. So the product need not know that anybody looks, and pays nothing for it.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from math import inf
+from typing import TYPE_CHECKING
+
+from paceline.core.incarnation import INCARNATION_SHIFT
+from paceline.core.membership.identity import Identity
+from paceline.core.node import NodeCore
+from paceline.core.raft.log import Entry
+from paceline.core.scheduling.live_tasks import Misplaced
+from paceline.core.state.snapshots import digests_of
+from paceline_protocol.messages import EntryKind
+from simulation.oracle.events import Applied, Committed, Dispatched, IdentitySeen, LeaseUsed, Led, PlacesSeen, StateSeen
+
+if TYPE_CHECKING:
+    from simulation.machines import SimulatedNode
+    from simulation.world import World
+
+DIGEST_EVERY_ENTRIES = 8
+FIRST_SEQ = 1 << INCARNATION_SHIFT
+
+
+@dataclass(slots=True)
+class Seen:
+    """How far a node was watched. A new process is watched from its beginning, but for who it is."""
+
+    log: tuple[int, int, int] = (-1, 0, 0)  # the indices applied and held, the term of the last entry
+    applied: int = 0
+    state: int = 0  # the index of the last StateSeen
+    unapplied: dict[int, Entry] = field(default_factory=dict)  # what its log holds behind `applied`
+    dispatched: dict[str, int] = field(default_factory=dict)  # as leader: its last Dispatch to each node
+    led_term: int = 0
+    identity: Identity | None = None
+
+    def crashed(self) -> Seen:
+        return Seen(identity=self.identity)
+
+
+class Watcher:
+    """Looks at the nodes of one world."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._record = world.oracle.record
+        self._hear = world.oracle.hear
+        self._leader_ms = 0  # the highest moment that the wall clock of a leader has shown
+
+    def look(self, node: SimulatedNode, core: NodeCore) -> None:
+        """Say what the last turn of this node has done. Raises InvariantBroken."""
+        leads = core.consensus.is_leader
+        if leads:
+            self._leader_ms = max(self._leader_ms, node.wall_clock.ms(node.now))
+        if node.seen.identity != node.identity:
+            self._identity(node)
+        log = core.consensus.log
+        extent = (log.applied_index, log.last_index, log.last_term)
+        if node.seen.log != extent:  # an entry with the same index and term is the same, as all before it
+            node.seen.log = extent
+            self._applied(node, core)
+        if leads and node.seen.led_term != core.consensus.term:
+            self._led(node, core)
+        self._state(node, core)
+        self.look_at_dispatches(node, core)
+
+    def _identity(self, node: SimulatedNode) -> None:
+        node.seen.identity = copy.copy(node.identity)
+        held: dict[str, frozenset[str]] = {}
+        for each in self._world.nodes:
+            known = each.saved_identity if each.core is None else each.identity
+            held[each.machine] = frozenset() if known.handed_to else known.consents
+        self._hear(IdentitySeen(self._world.now, node.identity.cluster_id, held))
+
+    def _applied(self, node: SimulatedNode, core: NodeCore) -> None:
+        world, seen, log, known = self._world, node.seen, core.consensus.log, self._record.log
+        if seen.applied and log.snapshot_index > seen.applied:
+            world.events["snapshot"] += 1
+            world.say(f"{core.node_id} has a snapshot up to {log.snapshot_index}")
+        held = {each.index: each for each in log.entries_to(max(log.first_index, seen.applied + 1), log.last_index)}
+        for index in range(seen.applied + 1, log.applied_index + 1):
+            entry = held.get(index)
+            if entry is None and index not in known:
+                entry = seen.unapplied.get(index)  # the turn that committed it has dropped it, too
+            if entry is None:
+                continue
+            self._hear(Applied(world.now, core.node_id, index, entry.term, entry.kind, entry.data))
+            if index not in known:
+                self._hear(Committed(world.now, index, entry.term, entry.kind, entry.data, self._leader_ms))
+                if entry.kind == EntryKind.CONFIG:
+                    world.say(f"entry {index}: {core.consensus.config}")
+        seen.unapplied = {index: entry for index, entry in held.items() if index > log.applied_index}
+        seen.applied = log.applied_index
+
+    def _led(self, node: SimulatedNode, core: NodeCore) -> None:
+        consensus, log = core.consensus, core.consensus.log
+        node.seen.led_term = consensus.term
+        self._hear(Led(self._world.now, core.node_id, consensus.term, log.snapshot_index, log.term_at))
+        self._world.say(f"{core.node_id} leads in term {consensus.term}")
+
+    def _state(self, node: SimulatedNode, core: NodeCore) -> None:
+        applied = core.consensus.applied_index
+        if applied < node.seen.state + DIGEST_EVERY_ENTRIES or not core.applied.is_current:
+            return  # or its table is that of an earlier index
+        node.seen.state = applied
+        self._places(core)
+        self._hear(StateSeen(self._world.now, core.node_id, applied, digests_of(core.table)))
+
+    def _places(self, core: NodeCore) -> None:
+        if core.leader is not None:
+            wrong = ""
+            try:
+                core.leader.tasks.check()
+            except Misplaced as misplaced:
+                wrong = str(misplaced)
+            self._hear(PlacesSeen(self._world.now, core.node_id, wrong))
+
+    def look_at_dispatches(self, node: SimulatedNode, core: NodeCore) -> None:
+        """Whatever a leader has given to nodes in this turn is still in their ledgers, as none of them has answered."""
+        leader, seen = core.leader, node.seen
+        if leader is None:
+            seen.dispatched = {}
+            return
+        states = leader.nodes.by_id
+        before, seen.dispatched = seen.dispatched, {each: state.dispatch_seq for each, state in states.items()}
+        is_new = False
+        for each, seq in seen.dispatched.items():
+            last = before.get(each, 0)
+            if seq == last or not seq % FIRST_SEQ:  # the numbers begin anew with each start of a node
+                continue
+            is_new = True
+            for task in leader.tasks.ledgers[each].held.values():
+                if task.sent_seq > last:
+                    wall_ms = node.wall_clock.ms(node.now)
+                    self._hear(Dispatched(self._world.now, task.id, task.attempt, core.node_id, wall_ms))
+        if is_new and self._world.clocks_tell_time:
+            self._lease(node, core)
+
+    def _lease(self, node: SimulatedNode, core: NodeCore) -> None:
+        world = self._world
+        since = world.now - world.settings.timing.election_timeout_min_s
+        voters = core.consensus.config.voters
+        heard = tuple(each for each in voters if world.sent_at.get((each, node.address), -inf) >= since)
+        self._hear(LeaseUsed(world.now, core.node_id, voters, heard))
