@@ -51,7 +51,7 @@ class FromNow:
         return max(0, now_ms) + self.ms
 
 
-def from_now(value: float | timedelta) -> FromNow:
+def from_now(value: int | float | timedelta) -> FromNow:
     """Seconds, or a timedelta, from now on. Raises ValueError if they are negative or beyond FROM_NOW_MAX_DAYS."""
     try:
         ahead = value if isinstance(value, timedelta) else timedelta(seconds=value)

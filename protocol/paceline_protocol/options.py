@@ -6,9 +6,10 @@ of docs/tasks.md, the keywords of ``@task``, ``task.options`` and ``NamedTask``,
 used, the flags of ``paceline submit``, and the strategy of the property tests. Where a list has to be written out, for
 type checkers and readers, a test compares it with the table.
 
-To add an option: a row here; a line in each of the three lists of ``paceline/options.py``; the lines of the two pages
-that ``tests/protocol/test_options.py`` then asks for, word for word; and its use. The core reads it as an attribute of
-``core/state/call_options.py``, the client and a worker with a function like those at the end of this file.
+To add an option: a row here, with the next feature level (``core/feature_levels.py``); a line in each of the three
+lists of ``paceline/options.py``; the lines of the two pages that ``tests/protocol/test_options.py`` then asks for, word
+for word; and its use. The core reads it as an attribute of ``core/state/call_options.py``, the client and a worker with
+a function like those at the end of this file.
 
 An option that nobody gave does not travel, and a call without any carries None: that is the case that costs nothing.
 """

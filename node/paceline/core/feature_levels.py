@@ -11,7 +11,8 @@ cluster's **feature level**, which is part of the configuration. The rules:
 - A node that understands less than the cluster's level neither replicates nor runs tasks, and says so. A node that
   finds such a level in its log stops (:class:`NodeTooOld`).
 
-To bring something new into the log: give it a row in a table below with the next level, and that level a row in LEVELS.
+To bring something new into the log: give it the next level in its table, and that level a row in LEVELS. The tables are
+ENTRY_KINDS below, and for the options of a call that of ``paceline_protocol/options.py``.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from paceline_protocol import options
 from paceline_protocol.messages import EntryKind, Options
 
 LEVELS: Final[dict[int, str]] = {
@@ -40,8 +42,8 @@ ENTRY_KINDS: Final[dict[int, int]] = {
     EntryKind.ATTEMPT: 1,
 }
 """Entry kind -> the level that brought it."""
-OPTIONS: Final[dict[str, int]] = {}
-"""Option of a call -> the level that brought it; those of the first level need no row."""
+OPTIONS: Final[dict[str, int]] = {option.key: option.level for option in options.OPTIONS}
+"""Option of a call -> the level that brought it."""
 
 
 class NodeTooOld(ValueError):
@@ -60,7 +62,7 @@ def level_of_kind(kind: int) -> int:
 
 def level_of_option(key: str) -> int:
     """The level that a call with this option needs."""
-    return OPTIONS.get(key, FIRST_LEVEL)
+    return OPTIONS[key]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +83,9 @@ class ClusterLevel:
             + "; upgrade paceline on all nodes"
         )
 
-    def refusal_of(self, options: Options) -> str:
-        """Why a call with these options is refused now; "" if it is not."""
-        for key in options:
+    def refusal_of(self, asked: Options) -> str:
+        """Why a call that asks for these options is refused now; "" if it is not."""
+        for key in asked:
             if level_of_option(key) > self.level:
                 return self.refusal(level_of_option(key), f"the option {key!r}")
         return ""
