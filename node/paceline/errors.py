@@ -60,6 +60,19 @@ class TaskCancelled(PacelineError):
         super().__init__("the task was cancelled before it started")
 
 
+class TaskExpired(PacelineError):
+    """The task had not started by the moment that ``expires`` gave it. ``moment``: when that was, in UTC."""
+
+    exit_code = 24
+
+    def __init__(self, moment: str) -> None:
+        self.moment = moment
+        super().__init__(
+            f"the task expired at {moment} and was not started; if it was to run, give it a later expires, "
+            "or the cluster more workers"
+        )
+
+
 class UnknownTask(PacelineError):
     """No node of the cluster runs a module that registers this name."""
 

@@ -8,6 +8,7 @@ and types stand here too, three times: as the fields of TaskOptions, and as the 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any, Literal, Self, TypeAlias, TypedDict
 
 from paceline.errors import ConfigError
@@ -17,6 +18,8 @@ from paceline_protocol.options import EXCLUSIONS, OPTIONS, PRIORITY, Keyword
 Delivery: TypeAlias = Literal["at_least_once", "at_most_once"]
 Confirm: TypeAlias = Literal["received", "committed"]
 Durability: TypeAlias = Literal["log", "none"]
+Time: TypeAlias = float | timedelta
+"""Seconds, or a timedelta."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +28,7 @@ class TaskOptions:
     contradicts itself.
 
     ``wire_options`` is what a Call carries of it beside the priority: None if all is as usual, which is the fast case.
-    A moment that is relative to the submission of the call is still so there (``options.at_submission``).
+    A moment that is relative to the call's admission is still so there (``moments.py``).
     """
 
     priority: int = PRIORITY_DEFAULT
@@ -33,6 +36,9 @@ class TaskOptions:
     delivery: Delivery = "at_least_once"
     confirm: Confirm = "received"
     durability: Durability = "log"
+    delay: Time | None = None
+    eta: datetime | None = None
+    expires: Time | datetime | None = None
     wire_options: Options | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -71,6 +77,9 @@ class OptionKeywords(TypedDict, total=False):
     delivery: Delivery
     confirm: Confirm
     durability: Durability
+    delay: Time | None
+    eta: datetime | None
+    expires: Time | datetime | None
 
 
 class OptionChanges(TypedDict, total=False):
@@ -81,6 +90,9 @@ class OptionChanges(TypedDict, total=False):
     delivery: Delivery | None
     confirm: Confirm | None
     durability: Durability | None
+    delay: Time | None
+    eta: datetime | None
+    expires: Time | datetime | None
 
 
 def _wire_options(chosen: TaskOptions) -> Options | None:

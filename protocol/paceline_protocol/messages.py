@@ -93,6 +93,7 @@ class TaskEnd(IntEnum):
     FAILED = 2  # payload: a packed error (payload.pack_error)
     CANCELLED = 3  # payload: empty
     LOST = 4  # payload: a packed error that says how often and where it was lost
+    EXPIRED = 5  # payload: a packed error that says when
 
 
 class EntryKind(IntEnum):

@@ -1,8 +1,9 @@
 """Moments as users write them, and as a call carries them: whole milliseconds since 1970, UTC, of the wall clock.
 
-A user writes a moment as a ``datetime`` with a time zone, or as seconds or a ``timedelta`` from when the call is
-submitted. The second form is a :class:`FromNow` until the call is submitted; only then does it become a moment. This
-module reads no clock: the caller says what time it is.
+A user writes a moment as a ``datetime`` with a time zone, or as seconds or a ``timedelta`` from now on. A call carries
+the second form as a negative number of milliseconds, and the leader that admits the call makes a moment of it, by its
+own wall clock (:func:`at_admission`): what the client's clock shows does not matter then, and the log holds moments
+alone. This module reads no clock: the caller says what time it is.
 
 What falls between two milliseconds counts as the later one, so that nothing begins before its moment.
 
@@ -13,7 +14,6 @@ Whatever can't be used raises ValueError. Its text is the end of a sentence that
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -21,6 +21,7 @@ MOMENT_MAX_MS: Final = 253_402_300_799_999
 """The last millisecond of the year 9999, which is the last that a ``datetime`` can be."""
 FROM_NOW_MAX_DAYS: Final = 36_525
 """How far ahead a moment may be that is given relative to now: a century."""
+FROM_NOW_MAX_MS: Final = FROM_NOW_MAX_DAYS * 86_400_000
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
@@ -40,26 +41,21 @@ _NO_ZONE: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class FromNow:
-    """So many milliseconds after the call is submitted, by the wall clock of the client that submits it."""
-
-    ms: int
-
-    def at(self, now_ms: int) -> int:
-        """The moment, for a call that is submitted at ``now_ms``."""
-        return max(0, now_ms) + self.ms
+def at_admission(carried_ms: int, now_ms: int) -> int:
+    """The moment that a call carries, for a call that is admitted at ``now_ms``."""
+    return carried_ms if carried_ms >= 0 else min(max(0, now_ms) - carried_ms, MOMENT_MAX_MS)
 
 
-def from_now(value: int | float | timedelta) -> FromNow:
-    """Seconds, or a timedelta, from now on. Raises ValueError if they are negative or beyond FROM_NOW_MAX_DAYS."""
+def from_now(value: int | float | timedelta) -> int:
+    """Seconds, or a timedelta, from now on, as a call carries them: from -FROM_NOW_MAX_MS to -1. Raises ValueError if
+    they are negative or beyond FROM_NOW_MAX_DAYS."""
     try:
         ahead = value if isinstance(value, timedelta) else timedelta(seconds=value)
     except (OverflowError, ValueError):  # infinite, no number, or more than a timedelta holds
         ahead = timedelta.max
     if not timedelta(0) <= ahead <= timedelta(days=FROM_NOW_MAX_DAYS):
         raise ValueError(f"it is a time from 0 seconds to {FROM_NOW_MAX_DAYS} days")
-    return FromNow(_ceil_ms(ahead))
+    return -max(1, _ceil_ms(ahead))
 
 
 def moment_ms(value: datetime) -> int:

@@ -15,8 +15,8 @@ from paceline_protocol.limits import MAX_INT
 
 
 class OptionType:
-    """Of every option so far the value on the wire is an integer, 0 to ``highest``. ``varies``: nearly every call that
-    has the option has another value."""
+    """The value on the wire is an integer, from 0 to ``highest`` unless a type says otherwise. ``varies``: nearly every
+    call that has the option has another value."""
 
     varies: bool = False
     metavar: str = ""
@@ -107,18 +107,25 @@ class Choice(OptionType):
 class Moment(OptionType):
     """A moment of the wall clock, in milliseconds since 1970 (``moments.py``).
 
-    A user gives it as a datetime with a time zone (``absolute``), as seconds or a timedelta from the submission of the
-    call on (``relative``), or in either way. What is relative stays a :class:`FromNow` until the call is submitted: the
-    moment is then that of the client's wall clock, the only one that the client has."""
+    A user gives it as a datetime with a time zone (``absolute``), as seconds or a timedelta from now on (``relative``),
+    or in either way. What is relative travels as a negative number, of which the leader that admits the call makes a
+    moment of its own wall clock."""
 
     def __init__(self, *, relative: bool = True, absolute: bool = True) -> None:
-        super().__init__(None, moments.MOMENT_MAX_MS, "int, ms since 1970")
+        super().__init__(None, moments.MOMENT_MAX_MS, "int, ms since 1970; below 0, from now")
         self.varies = True
         self.metavar = "|".join(["TIME"] * relative + ["DATE"] * absolute)
         self.relative: Final = relative
         self.absolute: Final = absolute
         ways = ["seconds", "a timedelta"] * relative + ["a datetime with a time zone"] * absolute
         self._ways: Final = " or ".join(filter(None, (", ".join(ways[:-1]), ways[-1])))
+
+    def is_valid(self, value: object) -> bool:
+        return type(value) is int and -moments.FROM_NOW_MAX_MS <= value <= self.highest
+
+    @property
+    def on_wire(self) -> str:
+        return f"an int from {-moments.FROM_NOW_MAX_MS} to {self.highest}"
 
     def to_wire(self, value: Any) -> Any:
         if value is None:

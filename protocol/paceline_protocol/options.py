@@ -28,8 +28,8 @@ from paceline_protocol.messages import (
     TRACED,
     Options,
 )
-from paceline_protocol.moments import FromNow
-from paceline_protocol.option_types import Choice, OptionType, Whole
+from paceline_protocol.moments import at_admission
+from paceline_protocol.option_types import Choice, Moment, OptionType, Whole
 
 Reader: TypeAlias = Literal["client", "leader", "node", "worker"]
 
@@ -91,6 +91,23 @@ OPTIONS: Final[tuple[Option, ...]] = (
         ("client", "leader"),
         "whether the cluster remembers it",
     ),
+    Option(
+        "not_before",
+        Moment(),
+        ("leader",),
+        (
+            Keyword("delay", Moment(absolute=False), "how long it waits before it may start"),
+            Keyword("eta", Moment(relative=False), "when it may start, and not before"),
+        ),
+        level=2,
+    ),
+    _option(
+        "expires",
+        Moment(),
+        ("leader",),
+        "when it ends as EXPIRED unless it has started by then",
+        level=2,
+    ),
     # Of the client itself, which chooses the calls (``Client(trace_every=...)``).
     Option("trace", Choice(no=0, sampled=TRACED), ("leader", "node", "worker"), keywords=()),
 )
@@ -113,9 +130,8 @@ class Exclusion:
 
     def holds(self, options: Options) -> bool:
         """Whether these options contradict themselves in this way."""
-        other = options.get(self.other, 0)
-        is_beyond = type(other) is FromNow or other > self.limit  # a moment is one before it is known which
-        return bool(is_beyond and options.get(self.key) == self.value)
+        other: int = options.get(self.other, 0)
+        return other > self.limit and bool(options.get(self.key) == self.value)
 
 
 EXCLUSIONS: Final[tuple[Exclusion, ...]] = (
@@ -134,15 +150,21 @@ EXCLUSIONS: Final[tuple[Exclusion, ...]] = (
 )
 
 
-# --- what the client and workers read -----------------------------------------------------------------------------
+MOMENT_KEYS: Final = tuple(option.key for option in OPTIONS if isinstance(option.type, Moment))
+"""The options whose values are moments."""
 
 
-def at_submission(options: Options, now_ms: int) -> Options:
-    """The options of a call that is submitted at this wall-clock time: what is relative to it becomes a moment."""
-    for value in options.values():
-        if type(value) is FromNow:
-            return {key: value.at(now_ms) if type(value) is FromNow else value for key, value in options.items()}
-    return options
+# --- what clients, leaders and workers read -----------------------------------------------------------------------
+
+
+def with_moments(options: Options, now_ms: int) -> Options:
+    """The options of a call that is admitted at this wall-clock time: what is relative to it becomes a moment. The same
+    map if nothing is."""
+    found = options
+    for key in MOMENT_KEYS:
+        if options.get(key, 0) < 0:
+            found = {**found, key: at_admission(options[key], now_ms)}
+    return found
 
 
 def is_logged(options: Options | None) -> bool:

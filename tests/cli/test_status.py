@@ -34,6 +34,8 @@ def body(**changes: Any) -> dict[str, Any]:
         "failed_total": 4,
         "cancelled_total": 1,
         "lost_total": 0,
+        "expired_total": 5,
+        "delayed": 6,
         "recorded_total": 95,
         "duplicates_total": 0,
         "commit_index": 1000,
@@ -53,7 +55,7 @@ def test_a_healthy_cluster_in_four_lines() -> None:
         "cluster shop: leader 22222222, term 7",
         "survives: the loss of 1 machine at a time; journal: memory; feature level: 1",
         "security: encrypted",
-        "tasks: 3 queued, 2 running; of 100 accepted 90 succeeded, 4 failed, 1 cancelled, 0 lost",
+        "tasks: 3 queued, 2 running, 6 delayed; of 100 accepted 90 succeeded, 4 failed, 1 cancelled, 0 lost, 5 expired",
     ]
 
 

@@ -14,11 +14,10 @@ import paceline.client.client
 import paceline.options
 from paceline.cli.submit import submit
 from paceline.client import NamedTask
-from paceline.client.client import Client
 from paceline.errors import ConfigError
 from paceline.options import OptionChanges, OptionKeywords, TaskOptions
 from paceline.worker.registry import Task, task
-from paceline_protocol.moments import FromNow, datetime_of
+from paceline_protocol.moments import datetime_of
 from paceline_protocol.option_types import Choice, Moment
 from paceline_protocol.options import EXCLUSIONS, KEYWORDS, OPTIONS, Keyword, Option
 
@@ -124,9 +123,9 @@ def test_of_two_keywords_that_say_the_same_one_is_given_and_a_change_replaces_th
     with pytest.raises(ConfigError, match=r"^begin_in and begin_at say the same in different ways; give one of them$"):
         Later(begin_in=3, begin_at=moment)
     delayed = Later(begin_in=timedelta(seconds=3))
-    assert delayed.wire_options == {"begin": FromNow(3_000)}
+    assert delayed.wire_options == {"begin": -3_000}
     assert delayed.changed({"begin_at": moment}).wire_options == {"begin": 5}  # type: ignore[typeddict-unknown-key]
-    assert delayed.changed({"priority": 9}).wire_options == {"begin": FromNow(3_000)}
+    assert delayed.changed({"priority": 9}).wire_options == {"begin": -3_000}
 
 
 @pytest.mark.usefixtures("later")
@@ -135,19 +134,3 @@ def test_a_naive_datetime_is_refused_with_the_option_and_what_to_write() -> None
         ConfigError, match=r"^begin_at datetime.datetime\(2026, .*\) can't be used: it has no time zone, .*ZoneInfo"
     ):
         Later(begin_at=datetime(2026, 12, 1, 2))
-
-
-@pytest.mark.usefixtures("later")
-def test_what_is_relative_is_a_moment_of_its_own_at_each_submission(monkeypatch: pytest.MonkeyPatch) -> None:
-    @dataclasses.dataclass(frozen=True)
-    class Delayed:
-        name = "tasks.add"
-        priority = 4
-        wire_options = Later(begin_in=30, max_attempts=2).wire_options
-
-    client = Client("127.0.0.1:1")
-    for now_ms in (1_000, 2_000):
-        monkeypatch.setattr(paceline.client.client, "_wall_clock_ms", lambda now_ms=now_ms: now_ms)
-        *_, options = client._pack(Delayed(), (2, 3), {})
-        assert options == {"max_attempts": 2, "begin": now_ms + 30_000}
-    client.close()

@@ -49,6 +49,12 @@ def pause(seconds: float, number: int) -> int:
 
 
 @task
+def now_ms() -> int:
+    """What this machine's wall clock shows when it runs."""
+    return time.time_ns() // 1_000_000
+
+
+@task
 def wait_for(path: str) -> int:
     """Runs until the file is there; returns the id of the process that ran it."""
     while not Path(path).exists():

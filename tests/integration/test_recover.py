@@ -55,7 +55,7 @@ def test_one_survivor_of_three_goes_on_with_all_that_it_had_and_a_lost_voter_nev
             for future in futures:
                 future.accepted(DEADLINE_S)
             accepted = NODES + QUEUED
-            wait_until(lambda: table_on(directories[0]).totals["accepted"] == accepted, "the survivor has all of them")
+            wait_until(lambda: table_on(directories[0]).totals.accepted == accepted, "the survivor has all of them")
         running = recover(directories[0], "--unsafe")
         assert running.returncode == 61
         assert f"in use by process {survivor.pid}" in running.stderr

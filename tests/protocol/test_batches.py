@@ -27,7 +27,7 @@ NO_OPTIONS = (1, "x", b"x", (), True, {"unknown": 1}, {"max_attempts": "1"}, {"m
 NO_OPTIONS += ({"delivery": 2}, {"delivery": 1, "durability": 1}, {"confirm": 1, "durability": 1}, {"confirm": True})
 
 WRONG_CALL = [NO_ID, NO_NAME, (*NO_INT, 10), NO_BYTES, (*NO_OPTIONS, {"max_attempts": True})]
-WRONG_OUTCOME = [NO_ID, NO_INT, (*NO_INT, 0, 5), NO_BYTES, NO_INT]
+WRONG_OUTCOME = [NO_ID, NO_INT, (*NO_INT, 0, 6), NO_BYTES, NO_INT]
 
 
 def with_one_wrong_field(record: tuple[Any, ...], wrong: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:

@@ -9,7 +9,7 @@ import pytest
 
 from paceline_protocol import codec, messages
 from paceline_protocol.errors import LocalProtocolError
-from paceline_protocol.moments import FromNow
+from paceline_protocol.moments import FROM_NOW_MAX_MS, MOMENT_MAX_MS
 from paceline_protocol.option_types import Choice, Moment, OptionType, Whole
 from paceline_protocol.options import (
     BY_KEY,
@@ -18,9 +18,9 @@ from paceline_protocol.options import (
     OPTIONS,
     Exclusion,
     Option,
-    at_submission,
     is_logged,
     is_traced,
+    with_moments,
 )
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -84,8 +84,10 @@ def test_a_call_carries_each_option_up_to_its_bound_and_no_further(option: Optio
 
     carried(0)
     carried(option.type.highest)
-    for wrong in (option.type.highest + 1, -1, True, None, "1", b"1", 1.5, (1,), FromNow(1)):
-        with pytest.raises(LocalProtocolError, match=rf"option '{option.key}' is an int from 0 to"):
+    lowest = -FROM_NOW_MAX_MS if isinstance(option.type, Moment) else 0
+    carried(lowest)
+    for wrong in (option.type.highest + 1, lowest - 1, True, None, "1", b"1", 1.5, (1,)):
+        with pytest.raises(LocalProtocolError, match=rf"option '{option.key}' is an int from {lowest} to"):
             carried(wrong)
 
 
@@ -103,12 +105,6 @@ def test_a_call_that_contradicts_itself_is_refused_with_what_to_do(exclusion: Ex
             carried(exclusion.limit + 1)
 
 
-def test_a_moment_can_be_excluded_before_it_is_known_which() -> None:
-    unlogged = Exclusion("durability", messages.NO_LOG, "expires", 0, "leave expires out")
-    assert unlogged.holds({"durability": messages.NO_LOG, "expires": FromNow(0)})
-    assert not unlogged.holds({"expires": FromNow(0)})
-
-
 def test_what_the_client_and_workers_read_of_a_call() -> None:
     assert is_logged(None)
     assert is_logged({"max_attempts": 3})
@@ -117,12 +113,13 @@ def test_what_the_client_and_workers_read_of_a_call() -> None:
     assert is_traced({"trace": messages.TRACED})
 
 
-def test_what_is_relative_becomes_a_moment_when_the_call_is_submitted() -> None:
-    options = {"max_attempts": 2, "not_before": FromNow(30_000)}
-    assert at_submission(options, 1_000) == {"max_attempts": 2, "not_before": 31_000}
-    assert options["not_before"] == FromNow(30_000), "the next call has another moment"
-    plain = {"max_attempts": 2}
-    assert at_submission(plain, 1_000) is plain
+def test_what_is_relative_becomes_a_moment_when_the_call_is_admitted() -> None:
+    options = {"max_attempts": 2, "not_before": -30_000, "expires": -60_000}
+    assert with_moments(options, 1_000) == {"max_attempts": 2, "not_before": 31_000, "expires": 61_000}
+    assert options["not_before"] == -30_000, "the next call has another moment"
+    for absolute in ({"max_attempts": 2}, {"not_before": 5, "expires": 7}):
+        assert with_moments(absolute, 1_000) is absolute
+    assert with_moments({"expires": -FROM_NOW_MAX_MS}, MOMENT_MAX_MS) == {"expires": MOMENT_MAX_MS}
 
 
 # --- types --------------------------------------------------------------------------------------------------------
@@ -139,15 +136,15 @@ def test_what_is_relative_becomes_a_moment_when_the_call_is_submitted() -> None:
         (Choice(log=0, none=1), "log", None),
         (Choice(log=0, none=1), "none", 1),
         (Moment(), None, None),
-        (Moment(), 1.5, FromNow(1_500)),
-        (Moment(absolute=False), 0, FromNow(0)),
+        (Moment(), 1.5, -1_500),
+        (Moment(absolute=False), 0, -1),
     ],
 )
 def test_what_is_given_is_packed_and_what_is_as_usual_does_not_travel(
     type: OptionType, given: object, packed: object
 ) -> None:
     assert type.to_wire(given) == packed
-    assert packed is None or isinstance(packed, FromNow) or type.is_valid(packed)
+    assert packed is None or type.is_valid(packed)
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ import random
 from typing import TYPE_CHECKING
 
 from paceline.client.session.session import Session
+from paceline.errors import FeatureLevelTooLow
 from paceline.runtime.transport.memory_transport import MemoryEndpoint
-from paceline_protocol.messages import AdminOp, CancelReply
+from paceline_protocol.messages import AdminOp, Call, CancelReply
 from simulation import options, tasks
 from simulation.oracle.events import CancelAnswered, CancelAsked, Submitted, ToldAccepted, ToldEnd
 from simulation.oracle.promise import InvariantBroken
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from simulation.world import World
 
 GIVES_UP_AFTER_S = 1_000.0
+
+
+REFUSED_PAUSE_S = 0.5
+"""Until a call is submitted again of which the cluster is not ready to take an option: some node is older."""
 
 
 class SimulatedClient:
@@ -34,6 +39,8 @@ class SimulatedClient:
         )
         self.submitted = 0
         self.open: dict[bytes, bool] = {}  # tasks that have not ended -> whether they were called accepted
+        self._calls: dict[bytes, Call] = {}  # of the open tasks that the cluster may refuse, by its feature level
+        self._again: list[tuple[float, bytes]] = []  # (when, task): refused so, and to be submitted again
         self._cancels: dict[int, tuple[bytes, float]] = {}  # request -> (task, when it was asked)
         self._connections: dict[str, MemoryEndpoint] = {}
         self._sessions = 0
@@ -48,7 +55,10 @@ class SimulatedClient:
         self.open[task_id] = False
         world.oracle.hear(Submitted(world.now, task_id, asked or {}, tasks.answer(name, args)))
         world.events[f"task that is to {name}"] += name != tasks.REVERSE
-        self.session.submit((task_id, name, world.rng.randrange(10), args, asked), world.now)
+        call = (task_id, name, world.rng.randrange(10), args, asked)
+        if asked:
+            self._calls[task_id] = call
+        self.session.submit(call, world.now)
 
     def cancel(self) -> None:
         """One of those that have not ended."""
@@ -65,7 +75,7 @@ class SimulatedClient:
         """When it has something to do."""
         if self.session.output.outbox or any(endpoint.waiting for endpoint in self._connections.values()):
             return self.world.now
-        return self.session.next_deadline()
+        return min([self.session.next_deadline(), *(at for at, _ in self._again[:1])])
 
     @property
     def is_done(self) -> bool:
@@ -81,6 +91,8 @@ class SimulatedClient:
                     self._send()
         if now >= session.next_deadline():
             session.tick(now)
+        while self._again and now >= self._again[0][0]:
+            session.submit(self._calls[self._again.pop(0)[1]], now)
         self._send()
         self._collect()
 
@@ -113,11 +125,16 @@ class SimulatedClient:
         output = session.output
         for task_id, end, payload in output.results:
             self.open.pop(task_id, None)
+            self._calls.pop(task_id, None)
             hear(ToldEnd(now, task_id, end, payload))
         output.results.clear()
+        refused = {task_id for task_id, error in output.failed if isinstance(error, FeatureLevelTooLow)}
+        output.failed[:] = [each for each in output.failed if each[0] not in refused]
+        self._again += [(now + REFUSED_PAUSE_S, task_id) for task_id in sorted(refused)]
+        waiting = {task_id for _, task_id in self._again}
         # A result may come before its task is accepted; only what the leader called accepted must survive it.
         for task_id, accepted in self.open.items():
-            if not accepted and session.ledger.is_accepted(task_id):
+            if not accepted and task_id not in waiting and session.ledger.is_accepted(task_id):
                 self.open[task_id] = True
                 hear(ToldAccepted(now, task_id))
         if output.failed:

@@ -154,7 +154,7 @@ def simulate(kind: str, seeds: range, for_s: float, jobs: int) -> int:
                 seconds += run.seconds
                 events.update(run.events)
     passed_s = time.monotonic() - started
-    hours = f", {seconds / 3600:.2f} simulated hours" if seconds else f" of {STEPS[kind]:,} actions"
+    hours = f" of {STEPS[kind]:,} actions" if kind in STEPS else f", {seconds / 3600:.2f} simulated hours"
     print(f"{kind}: {done} seeds{hours} in {passed_s:.0f} s ({done / passed_s:.1f} seeds/s), {broken} broken")
     print("  " + ", ".join(f"{count:,} x {event}" for event, count in sorted(events.items()) if count), flush=True)
     return broken

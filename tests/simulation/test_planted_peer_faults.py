@@ -29,8 +29,10 @@ from paceline.core.raft.election import ElectionTimer
 from paceline.core.raft.log import ConsensusViolation
 from paceline.core.raft.replication import Replication
 from paceline.core.raft.writes import Writes
+from paceline.core.scheduling import recording
 from paceline.core.scheduling.credits import NodeLedger
 from paceline.core.scheduling.draft import Proposals
+from paceline.core.scheduling.due_tasks import DueTasks
 from paceline.core.scheduling.leader import Leader
 from paceline.core.scheduling.live_tasks import LiveTasks
 from paceline.core.scheduling.nodes import Nodes
@@ -44,6 +46,7 @@ from paceline.core.work.slots import Slots
 from paceline.errors import JournalCorrupt
 from paceline.runtime.journal import writer as journal_writer
 from paceline.runtime.reactor import Reactor
+from paceline_protocol.messages import TaskEnd
 from simulation import peer_faults as broken
 from simulation import test_planted_faults
 from simulation.faults import PEACE, Faults
@@ -103,6 +106,18 @@ BOOTS = {"crash_rate": 1.5, "late": 0.3, "cut_at_save": 0.5, "partition_rate": 1
 MOVES = {"crash_rate": 1.5, "move": 0.8, "late": 0.6, "drop": 0.3, "partition_rate": 1.5}
 
 FAULTS = [
+    # moments of the wall clock
+    Fault("hands out what is delayed", DueTasks, "is_early", lambda true: lambda *_: False, faults=CRASHES),
+    Fault("hands out what has expired", DueTasks, "is_late", lambda true: lambda *_: False, faults=CRASHES),
+    Fault("sets no moments", DueTasks, "watch", lambda true: lambda *_: None),
+    Fault("lets moments pass", Leader, "meet_moments", lambda true: lambda *_: None),
+    Fault(
+        "tells what expires before that is committed",
+        recording,
+        "_DECIDED_HERE",
+        lambda true: frozenset({TaskEnd.CANCELLED}),
+        faults=PARTITIONS,
+    ),
     # what is recorded
     Fault(
         "records every outcome",
@@ -386,7 +401,7 @@ def test_planted_fault_is_found(fault: Fault, monkeypatch: pytest.MonkeyPatch) -
     assert found_by_test(fault.found_by) if fault.found_by else found_in_the_world(fault)
 
 
-PLANTED = 83
+PLANTED = 88
 """Of whole nodes and of consensus. Who plants another raises it; a fault that can't be planted any more is replaced."""
 
 

@@ -38,6 +38,8 @@ class Seen:
     unapplied: dict[int, Entry] = field(default_factory=dict)  # what its log holds behind `applied`
     dispatched: dict[str, int] = field(default_factory=dict)  # as leader: its last Dispatch to each node
     led_term: int = 0
+    wall_ms: int = 0  # what its wall clock shows
+    set_back: list[tuple[float, int]] = field(default_factory=list)  # when that was set back, and from which moment
     identity: Identity | None = None
 
     def crashed(self) -> Seen:
@@ -51,13 +53,18 @@ class Watcher:
         self._world = world
         self._record = world.oracle.record
         self._hear = world.oracle.hear
-        self._leader_ms = 0  # the highest moment that the wall clock of a leader has shown
+        self._leader_ms: dict[int, int] = {}  # term -> the highest moment that the wall clock of its leader has shown
 
     def look(self, node: SimulatedNode, core: NodeCore) -> None:
         """Say what the last turn of this node has done. Raises InvariantBroken."""
         leads = core.consensus.is_leader
+        wall_ms = node.wall_clock.ms(node.now)
+        if wall_ms < node.seen.wall_ms:
+            node.seen.set_back.append((self._world.now, node.seen.wall_ms))
+        node.seen.wall_ms = wall_ms
         if leads:
-            self._leader_ms = max(self._leader_ms, node.wall_clock.ms(node.now))
+            term = core.consensus.term
+            self._leader_ms[term] = max(self._leader_ms.get(term, 0), wall_ms)
         if node.seen.identity != node.identity:
             self._identity(node)
         log = core.consensus.log
@@ -92,7 +99,8 @@ class Watcher:
                 continue
             self._hear(Applied(world.now, core.node_id, index, entry.term, entry.kind, entry.data))
             if index not in known:
-                self._hear(Committed(world.now, index, entry.term, entry.kind, entry.data, self._leader_ms))
+                leader_ms = self._leader_ms.get(entry.term, 0)
+                self._hear(Committed(world.now, index, entry.term, entry.kind, entry.data, leader_ms))
                 if entry.kind == EntryKind.CONFIG:
                     world.say(f"entry {index}: {core.consensus.config}")
         seen.unapplied = {index: entry for index, entry in held.items() if index > log.applied_index}
@@ -137,8 +145,9 @@ class Watcher:
             is_new = True
             for task in leader.tasks.ledgers[each].held.values():
                 if task.sent_seq > last:
-                    wall_ms = node.wall_clock.ms(node.now)
-                    self._hear(Dispatched(self._world.now, task.id, task.attempt, core.node_id, wall_ms))
+                    since = self._record.stories[task.id].submitted_at
+                    shown_ms = max([seen.wall_ms, *(ms for at_s, ms in seen.set_back if at_s >= since)])
+                    self._hear(Dispatched(self._world.now, task.id, task.attempt, core.node_id, seen.wall_ms, shown_ms))
         if is_new and self._world.clocks_tell_time:
             self._lease(node, core)
 

@@ -126,8 +126,9 @@ class Stub:
         return [] if hello.reply else [self._hello(reply=True)]
 
     def _hello(self, *, reply: bool) -> bytes:
-        link, name = self._link, self._settings.cluster_name
-        return self._pack(PeerHello(self.address, name, 0, link.leader, link.term, self.known, reply))
+        link, settings = self._link, self._settings
+        hello = PeerHello(self.address, settings.cluster_name, 0, link.leader, link.term, self.known, reply)
+        return self._pack(hello._replace(feature_level=settings.feature_level))
 
     def _head(self, recipient: str) -> bytes:
         return self._pack(Envelope(self._cluster_id, self.node_id, 1, recipient))

@@ -78,9 +78,9 @@ def summary(body: Mapping[str, Any]) -> list[str]:
     else:
         lines.append("security: " + ("encrypted" if body["encrypted"] else "this machine only, not encrypted"))
     lines.append(
-        f"tasks: {body['queued']} queued, {body['running']} running; of {body['accepted_total']} accepted "
-        f"{body['succeeded_total']} succeeded, {body['failed_total']} failed, {body['cancelled_total']} cancelled, "
-        f"{body['lost_total']} lost"
+        f"tasks: {body['queued']} queued, {body['running']} running, {body['delayed']} delayed; of "
+        f"{body['accepted_total']} accepted {body['succeeded_total']} succeeded, {body['failed_total']} failed, "
+        f"{body['cancelled_total']} cancelled, {body['lost_total']} lost, {body['expired_total']} expired"
     )
     lines += _levels(body)
     if body["other_clusters"]:

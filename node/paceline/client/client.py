@@ -30,7 +30,6 @@ from paceline.config import ClusterFile
 from paceline.errors import ConfigError, NoNodeFound, RequestRefused
 from paceline.own_cluster import find_cluster
 from paceline_protocol.messages import AdminOp, Options, Stage
-from paceline_protocol.options import at_submission
 from paceline_protocol.payload import pack_args, unpack_value
 
 CLOSE_TIMEOUT_S = 5.0
@@ -181,8 +180,7 @@ class Client:
                 if wanted and len(ahead) <= window // 2:
                     limit = self._limit_bytes()
                     some = itertools.islice(arguments, wanted)
-                    now = None if options is None else at_submission(options, _wall_clock_ms())
-                    calls = [(name, priority, pack_args(args, {}, limit), now) for args in some]
+                    calls = [(name, priority, pack_args(args, {}, limit), options) for args in some]
                     ahead.extend(self._driver.submit_many(calls))
                     wanted = max(1, window // 2) if len(calls) == wanted else 0
                 if not ahead:
@@ -247,16 +245,10 @@ class Client:
 
     def _pack(self, target: Target, args: tuple[Any, ...], kwargs: dict[str, Any]) -> PackedCall:
         name, priority, options = parts_of(target)
-        if options is not None:
-            options = at_submission(options, _wall_clock_ms())
         return name, priority, pack_args(args, kwargs, self._limit_bytes()), options
 
     def _limit_bytes(self) -> int:
         return self._payload_limit_bytes or self._session.payload_limit_bytes
-
-
-def _wall_clock_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 # --- the current client -----------------------------------------------------------------------------------------

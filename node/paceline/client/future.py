@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Generator
 from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
-from paceline.errors import TaskCancelled, TaskFailed, TaskLost
+from paceline.errors import TaskCancelled, TaskExpired, TaskFailed, TaskLost
 from paceline_protocol.messages import TaskEnd
 from paceline_protocol.payload import unpack_error, unpack_value
 
@@ -72,8 +72,8 @@ class Future(Generic[T_co]):
         """The return value; waits for it at most ``timeout`` seconds.
 
         Raises what the task raised if that is a built-in exception, with a TaskFailed as its cause, and otherwise
-        TaskFailed; TaskLost, TaskCancelled; UnknownTask, QueueFull and the like if the cluster refused the task;
-        NoLeader or NoNodeFound if the cluster was away for too long; TimeoutError.
+        TaskFailed; TaskLost, TaskCancelled, TaskExpired; UnknownTask, QueueFull and the like if the cluster refused the
+        task; NoLeader or NoNodeFound if the cluster was away for too long; TimeoutError.
         """
         if self._state == PENDING:
             self._wait(timeout)
@@ -202,6 +202,8 @@ def error_of(state: int, payload: bytes) -> Exception:
             case (int(attempts), str(detail)):
                 return TaskLost(attempts, detail)
         return TaskLost(1, info.message)
+    if state == TaskEnd.EXPIRED:
+        return TaskExpired(info.message)
     name = info.type_name if info.module == "builtins" else f"{info.module}.{info.type_name}"
     failed = TaskFailed(name, info.message, info.traceback)
     restored = _restore(info.type_name, info.args) if info.module == "builtins" else None

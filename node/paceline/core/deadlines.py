@@ -76,10 +76,11 @@ class Moments:
     until then.
     """
 
-    __slots__ = ("_heap", "_ms", "earliest_ms")
+    __slots__ = ("_heap", "_is_held", "_ms", "earliest_ms")
 
     def __init__(self) -> None:
         self.earliest_ms = NEVER_MS
+        self._is_held = False
         self._ms: dict[bytes, int] = {}
         self._heap: list[tuple[int, bytes]] = []  # may hold moments that were moved or dropped, but not in front
 
@@ -107,9 +108,15 @@ class Moments:
             self._tidy()
         return reached
 
+    def hold(self, on: bool) -> None:
+        """Whether all of them are let pass for now, as if there were none."""
+        self._is_held = on
+        self._tidy()
+
     def clear(self) -> None:
         self._ms.clear()
         self._heap.clear()
+        self._is_held = False
         self.earliest_ms = NEVER_MS
 
     def _tidy(self) -> None:
@@ -119,4 +126,4 @@ class Moments:
         if len(heap) - len(known) > max(STALE_MOMENTS, len(known)):
             heap[:] = [(ms, task_id) for task_id, ms in known.items()]
             heapify(heap)
-        self.earliest_ms = heap[0][0] if heap else NEVER_MS
+        self.earliest_ms = heap[0][0] if heap and not self._is_held else NEVER_MS

@@ -26,6 +26,7 @@ from paceline_protocol.messages import EntryKind, Options
 
 LEVELS: Final[dict[int, str]] = {
     1: "tasks, their attempts, results and releases; configurations",
+    2: "tasks that wait for a moment, or expire at one",
 }
 """Level -> the features that it brought."""
 FEATURE_LEVEL: Final = max(LEVELS)

@@ -122,7 +122,7 @@ class Reactor:
         now = self._turn_began = self._clock()
         self.counters.turns += 1
         self.core.on_wall_clock(self._wall_clock() - now)
-        if now >= deadline:
+        if now >= deadline or self.core.is_moment_due(now):
             self.core.tick(now)
         for item in received:
             self._receive(item, now)

@@ -54,7 +54,8 @@ def _tasks_by_state(body: Body) -> Iterable[Sample]:
     led = body["leading"]
     if not led:
         return []
-    return [(("waiting",), sum(led["waiting"].values())), (("dispatched",), led["dispatched"])]
+    counts = {"waiting": sum(led["waiting"].values()), "dispatched": led["dispatched"], "delayed": led["delayed"]}
+    return [((state,), count) for state, count in counts.items()]
 
 
 def _nodes_by_state(body: Body) -> Iterable[Sample]:

@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 
+from paceline.core.feature_levels import FEATURE_LEVEL
 from paceline.core.measures.traces import OPEN_LIMIT_TASKS, Traces
 from paceline.core.membership.identity import Identity
 from paceline.core.node import NodeCore
@@ -146,7 +147,7 @@ def test_another_node_tells_the_leader_what_it_and_its_worker_saw_beside_the_out
 def test_a_leader_adds_what_another_node_saw_to_what_it_saw_itself() -> None:
     running = Running()
     running.node.on_worker_lost(WORKER, "killed", running.now)
-    running.tell("b", PeerHello("b:1", "test", 0, "", 0, (), True))
+    running.tell("b", PeerHello("b:1", "test", 0, "", 0, (), True, feature_level=FEATURE_LEVEL))
     running.now += 1.0
     running.turn()  # the leader's first Beat to it
     term = running.node.role.term()

@@ -46,7 +46,7 @@ def test_every_task_is_counted_once_in_the_sum_over_all_nodes() -> None:
     bodies = [told(story, node_id) for node_id in "abc"]
     assert [body["submitted"] for body in bodies] == [2, 0, 0]
     assert [body["accepted"] for body in bodies] == [2, 0, 0]
-    assert bodies[0]["finished"] == {"succeeded": 1, "failed": 1, "cancelled": 0, "lost": 0}
+    assert bodies[0]["finished"] == {"succeeded": 1, "failed": 1, "cancelled": 0, "lost": 0, "expired": 0}
     assert ran(bodies[0]) == {"add": ({"succeeded": 1}, 1_000)}
     assert ran(bodies[1]) == {"add": ({"failed": 1}, 1_000)}
     assert sum(bodies[0]["queue_wait"]["counts"]) == 2

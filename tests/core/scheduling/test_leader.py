@@ -8,12 +8,15 @@ import pytest
 
 from core.takeovers import taken_over
 from paceline.core.clients.sessions import ClientSession
+from paceline.core.deadlines import Moments
+from paceline.core.feature_levels import FEATURE_LEVEL, ClusterLevel
 from paceline.core.scheduling.leader import Leader
 from paceline.core.scheduling.nodes import BEAT_UNCHANGED_S
 from paceline.core.scheduling.releases import RELEASE_TASKS
 from paceline.core.settings import Settings
 from paceline.core.state.table import TaskTable
 from paceline.core.state.task import State, Task
+from paceline.core.wall_clock import WallClock
 from paceline_protocol.codec import encode_calls
 from paceline_protocol.errors import ProtocolError, RemoteProtocolError
 from paceline_protocol.messages import (
@@ -50,7 +53,12 @@ class Lead:
         self.committed = 0
         self.now = 0.0
         self.versions: dict[str, int] = {}
-        self.leader = Leader(self.settings, TERM, self.table, self._propose, 0.0, taken_over(self.table))
+        clock = self.clock = WallClock()
+        self.moments = Moments()
+        self.leader = Leader(
+            self.settings, TERM, self.table, self._propose, 0.0, *taken_over(self.table, clock, self.moments)
+        )
+        self.leader.admission.cluster_level = ClusterLevel(FEATURE_LEVEL)
         if settled:
             self.leader.tick(0.0, [])
 

@@ -76,7 +76,7 @@ class World:
         return len(self.entries)
 
     def lead(self) -> None:
-        self.leader = Leader(SETTINGS, self.term, self.table, self._propose, self.now, taken_over(self.table))
+        self.leader = Leader(SETTINGS, self.term, self.table, self._propose, self.now, *taken_over(self.table))
         self.leader.applied(self.committed, self.now)
         self.leader.sessions.open(b"c", self.now)
 

@@ -8,10 +8,13 @@ import pytest
 
 from core.cluster_stories import node
 from core.node_scenarios import NodeScenario
+from paceline.core.deadlines import Moments
+from paceline.core.scheduling.due_tasks import DueTasks
 from paceline.core.scheduling.takeover import SLICE_TASKS, Takeover
 from paceline.core.settings import Settings
 from paceline.core.state.table import TaskTable
 from paceline.core.state.task import State, Task
+from paceline.core.wall_clock import WallClock
 
 SETTINGS = Settings(cluster_name="test")
 
@@ -27,7 +30,7 @@ def test_tasks_are_taken_over_in_slices_and_in_the_order_in_which_they_came() ->
     table = TaskTable(SETTINGS)
     fill(table, 10)
     table.lost_attempts[(3).to_bytes(16, "big")] = 2
-    takeover = Takeover(table, term=2, applied_index=5)
+    takeover = Takeover(table, term=2, applied_index=5, due=DueTasks(WallClock(), Moments()))
     assert [takeover.step(0.0, 4), takeover.step(0.0, 4), takeover.step(0.0, 4)] == [False, False, True]
     tasks = takeover.tasks
     assert (tasks.count(State.RECOVERED), tasks.dispatchable, len(tasks.live)) == (10, 0, 10)

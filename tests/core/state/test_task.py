@@ -45,11 +45,11 @@ def record(table: TaskTable, *outcomes: Outcome) -> None:
 
 
 def test_every_state_that_is_not_final_can_be_left_and_no_final_one_can() -> None:
-    live = {State.READY, State.RECOVERED, State.STARTING, State.DISPATCHED}
+    live = {State.READY, State.RECOVERED, State.STARTING, State.DISPATCHED, State.DELAYED}
     assert live == LIVE
     assert {state for state, _ in TRANSITIONS} == live
     assert set(TRANSITIONS.values()) | live == set(STATE_NAMES)
-    assert State.RECOVERED not in TRANSITIONS.values(), "only a new leader's tasks begin with it"
+    assert State.DELAYED not in TRANSITIONS.values(), "a task begins with it, and is not delayed again"
 
 
 def test_every_end_on_the_wire_has_an_event_that_some_live_state_takes() -> None:

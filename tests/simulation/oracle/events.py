@@ -67,12 +67,14 @@ class CancelAnswered(Event):
 
 @dataclass(frozen=True, slots=True)
 class Dispatched(Event):
-    """A leader gives a node the task. ``wall_ms``: what that leader's wall clock shows then."""
+    """A leader gives a node the task. ``wall_ms``: what that leader's wall clock shows then. ``shown_ms``: the highest
+    moment that it has shown there since the task was submitted, as it may have been set back meanwhile."""
 
     task_id: bytes
     attempt: int
     leader: str
     wall_ms: int
+    shown_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,8 @@ class Applied(Event):
 @dataclass(frozen=True, slots=True)
 class Committed(Event):
     """A log entry is applied for the first time anywhere. These come in the order of the log, each followed by what it
-    says of tasks (``entries.py``). ``leader_ms``: the highest moment that any leader's wall clock has shown so far."""
+    says of tasks (``entries.py``). ``leader_ms``: the highest moment that the wall clock of its term's leader has shown
+    so far."""
 
     index: int
     term: int

@@ -22,5 +22,6 @@ class OneOutcome(Promise):
         for story in self.record.stories.values():
             if story.told is None or story.outcome is None or story.told == story.outcome:
                 continue
-            if story.is_confirmed or TaskEnd.LOST not in (story.told[0], story.outcome[0]):
+            may_differ = TaskEnd.LOST in (story.told[0], story.outcome[0]) or story.outcome[0] == TaskEnd.EXPIRED
+            if story.is_confirmed or not may_differ:
                 self.broken("recorded otherwise than told", story)

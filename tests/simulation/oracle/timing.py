@@ -1,12 +1,13 @@
-"""``eta`` and ``expires``: a model of what they promise, and of when a retry may start.
+"""``delay``, ``eta`` and ``expires``: a model of what they promise, and of when a retry may start.
 
 A moment is milliseconds of the wall clock of the leader that acts on it, whatever clocks other machines have: who hands
 a task out looks at its own clock, and at no other. So Dispatched counts, which carries that clock, and not Started,
-which comes later. A clock that jumped back after a task was handed out takes nothing back.
+which comes later. What that clock has shown has come: one that was set back takes nothing back.
 
 The model of one task, in the order of the log:
 
-* it may be handed out from ``not_before_ms`` on: that of its options, then that of its last retry;
+* it may be handed out from ``not_before_ms`` on: that of its options, then that of its last retry; once some leader has
+  handed it out, that moment has come for good;
 * it may be handed out before ``expires_ms``; from then on it ends as EXPIRED, if it was never handed out;
 * an end as EXPIRED is for good: at a node that had the task from an earlier time it may still start, as after any other
   end; what was never handed out, or may start once, does not.
@@ -14,14 +15,15 @@ The model of one task, in the order of the log:
 
 from __future__ import annotations
 
+from paceline_protocol.messages import TaskEnd
 from simulation.oracle.events import Calm, Dispatched, Ended, Postponed, Started, Submitted, ToldEnd
 from simulation.oracle.promise import Promise
 from simulation.oracle.record import Record, Story
+from simulation.wall_clocks import right_ms
 
-NOT_BEFORE, EXPIRES = "eta", "expires"
+NOT_BEFORE, EXPIRES = "not_before", "expires"
 """The keys of the two options; each is a moment. 0, as an absent key, is none."""
-EXPIRED = 5
-"""The TaskEnd of what has expired."""
+EXPIRED = TaskEnd.EXPIRED
 LATE_MS = 100
 """In calm, how long after its moment, or its acceptance, a task is handed out at the latest."""
 
@@ -34,6 +36,7 @@ class Timing(Promise):
         self._not_before_ms: dict[bytes, int] = {}
         self._expires_ms: dict[bytes, int] = {}
         self._never_starts: set[bytes] = set()  # they have expired
+        self._has_come: set[bytes] = set()  # some leader has handed it out since it was given its moment
         self._calm_since_s: float | None = None
 
     def on_submitted(self, event: Submitted) -> None:
@@ -44,6 +47,7 @@ class Timing(Promise):
 
     def on_postponed(self, event: Postponed) -> None:
         self._not_before_ms[event.task_id] = event.not_before_ms
+        self._has_come.discard(event.task_id)
 
     def on_calm(self, event: Calm) -> None:
         self._calm_since_s = event.at_s
@@ -53,10 +57,11 @@ class Timing(Promise):
         expires_ms = self._expires_ms.get(event.task_id)
         story = self.record.stories[event.task_id]
         if not_before_ms is not None:
-            if event.wall_ms < not_before_ms:
-                self.broken(f"{event.leader} hands it out {not_before_ms - event.wall_ms} ms early", story)
+            if event.shown_ms < not_before_ms and event.task_id not in self._has_come:
+                self.broken(f"{event.leader} hands it out {not_before_ms - event.shown_ms} ms early", story)
+            self._has_come.add(event.task_id)
             self._check_late(event, not_before_ms, story)
-        if expires_ms is not None and event.wall_ms >= expires_ms:
+        if expires_ms is not None and event.wall_ms > expires_ms:
             self.broken(f"{event.leader} hands it out {event.wall_ms - expires_ms} ms after it expired", story)
 
     def _check_late(self, event: Dispatched, not_before_ms: int, story: Story) -> None:
@@ -87,8 +92,10 @@ class Timing(Promise):
             return  # it had ended before
         if story.starts_once and story.starts:
             self.broken("expired after it had started", story)
-        if self._is_calm_since(story) and event.leader_ms > expires_ms + LATE_MS:
-            self.broken(f"expired {event.leader_ms - expires_ms} ms late", story)
+        if self._is_calm_since(story):  # clocks are right then
+            late_ms = right_ms(event.at_s) - max(expires_ms, right_ms(story.submitted_at))
+            if late_ms > LATE_MS:
+                self.broken(f"expired {late_ms} ms late", story)
         if story.starts_once or not story.dispatches:
             self._never_starts.add(event.task_id)
 

@@ -214,6 +214,10 @@ class NodeCore:
             due = leader.due
         return due if due < self._pacing.effects_at else self._pacing.effects_at
 
+    def is_moment_due(self, now: float) -> bool:
+        """Whether tick has something to do though no deadline has passed: the wall clock was set forward."""
+        return self._deadlines.is_moment_due(now)
+
     def effects_due(self, now: float) -> bool:
         """Whether it is time for take_effects. To call it earlier is allowed, and costs more."""
         return now >= self._pacing.effects_at
@@ -229,7 +233,8 @@ class NodeCore:
                 self._pacing.after(AT_ONCE, now)
         if role.leader is not None and now >= role.leader.due:
             self._pacing.after(AT_ONCE, now)
-        if self._deadlines.is_moment_due(now):
+        if self._deadlines.is_moment_due(now) and role.leader is not None:
+            role.leader.meet_moments(now)
             self._pacing.after(AT_ONCE, now)
         if self._deadlines.is_any_due(now):
             self._meet_deadlines(now)

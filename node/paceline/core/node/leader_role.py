@@ -19,6 +19,7 @@ from paceline.core.membership.replica_keeper import ReplicaKeeper
 from paceline.core.outbox import Outbox
 from paceline.core.raft.consensus import Consensus
 from paceline.core.raft.log import ConsensusViolation
+from paceline.core.scheduling.due_tasks import DueTasks
 from paceline.core.scheduling.leader import Leader
 from paceline.core.scheduling.takeover import Takeover
 from paceline.core.settings import Settings
@@ -116,8 +117,9 @@ class LeaderRole:
             self._step_down(leader, now)
         if self._may_lead():
             self._take_over(now)
-        else:
+        elif self.takeover is not None:
             self.takeover = None
+            self._deadlines.moments.clear()
         self._leader_link.reject_before(consensus.term)
         known = self.leader_id(now)
         if known != self._known_leader:
@@ -151,16 +153,18 @@ class LeaderRole:
         consensus, table, tally = self._consensus, self._applied.table, self._leader_link.slots.tally
         takeover = self.takeover
         if takeover is None or (takeover.term, takeover.applied_index) != (consensus.term, consensus.applied_index):
-            takeover = Takeover(table, consensus.term, consensus.applied_index, consensus.node_id, tally)
+            due = DueTasks(self._clock, self._deadlines.moments)
+            takeover = Takeover(table, consensus.term, consensus.applied_index, due, consensus.node_id, tally)
         self.takeover = takeover
         if takeover.step(now):
             self.takeover = None
-            leader = Leader(self._settings, consensus.term, table, self._propose, now, takeover.tasks, self._traces)
+            leader = Leader(
+                self._settings, consensus.term, table, self._propose, now, takeover.tasks, takeover.due, self._traces
+            )
             self.leader = leader
             leader.applied(consensus.applied_index, now)
             self._tell_admission(leader, now)
             self.elections_won += 1
-            self._deadlines.moments.clear()
             self._deadlines.set(BEAT, now)  # and from then on with the heartbeats of consensus
             self._deadlines.set(CONSENSUS, consensus.next_deadline())
             self.keeper.begin(now)

@@ -107,6 +107,7 @@ def _leading(node: NodeCore, leader: Leader, now: float) -> dict[str, Any]:
         "waiting": {str(priority): count for priority, count in enumerate(tasks.waiting_by_priority())},
         "oldest_s": max(0.0, now - oldest) if tasks.waiting and oldest < now else 0.0,
         "dispatched": tasks.at_nodes,
+        "delayed": tasks.delayed,
         "queue_bytes": tasks.live_bytes,
         "queue_limit_tasks": settings.queue_limit_tasks,
         "queue_limit_bytes": settings.queue_limit_bytes,

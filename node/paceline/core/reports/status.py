@@ -16,9 +16,10 @@ NAMES_LIMIT = 1_000
 def status(node: NodeCore, now: float) -> dict[str, Any]:
     """Made from this node's own tables: nobody else is asked, so it answers also when the others don't."""
     identity, table, leader = node.identity, node.table, node.leader
-    queued = running = 0
+    queued = running = delayed = 0
     if leader is not None:
         queued, running = leader.tasks.waiting, leader.tasks.at_nodes
+        delayed = leader.tasks.delayed
     return {
         "node_id": node.node_id,
         "cluster_id": identity.cluster_id,
@@ -27,6 +28,7 @@ def status(node: NodeCore, now: float) -> dict[str, Any]:
         "leader_id": node.leader_id(now),
         "nodes": nodes(node, now),
         "queued": queued,
+        "delayed": delayed,
         "running": running,
         "tasks": task_names(node),
         **{f"{name}_total": count for name, count in table.totals.by_name().items()},

@@ -1,4 +1,4 @@
-"""The cancel requests that have no answer yet.
+"""The cancel requests that have no answer yet, and the tasks that the leader itself asks back, as they have expired.
 
 An answer is final. It says "cancelled" once that is committed, "running" once the task's node has said so, and
 "finished" once the result is passed on. Until then the node is sent a Revoke with every beat, and a task that comes
@@ -28,9 +28,22 @@ class Cancelling:
         """Note a request to cancel a task whose result its submitter does not have yet."""
         self.asked.setdefault(task_id, []).append((session, request))
 
+    def ask_back(self, task_id: bytes) -> None:
+        """The leader itself wants it back, if it has not started: nobody has to be told."""
+        self.asked.setdefault(task_id, [])
+
+    def keep(self, task_id: bytes) -> None:
+        """The leader itself does not want it back any more."""
+        if self.asked.get(task_id) == []:
+            del self.asked[task_id]
+
     def wanted(self, tasks: Iterable[Task]) -> list[Task]:
-        """Those of the tasks that have a cancel request."""
+        """Those of the tasks that have a cancel request, or are asked back."""
         return [task for task in tasks if task.id in self.asked] if self.asked else []
+
+    def is_asked_for(self, task: Task) -> bool:
+        """Whether somebody wants this one cancelled."""
+        return bool(self.asked and self.asked.get(task.id))
 
     def answer(self, task_id: bytes, state: CancelState) -> None:
         """Answer every cancel request for a task."""

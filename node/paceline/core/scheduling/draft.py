@@ -30,7 +30,18 @@ Propose = Callable[[int, bytes, Any], int]
 class Draft:
     """The content of the next few entries, and who waits for them."""
 
-    __slots__ = ("_calls", "_data", "attempts_lost", "new", "outcomes", "recorded", "size_bytes", "starting", "submits")
+    __slots__ = (
+        "_calls",
+        "_data",
+        "_is_verbatim",
+        "attempts_lost",
+        "new",
+        "outcomes",
+        "recorded",
+        "size_bytes",
+        "starting",
+        "submits",
+    )
 
     def __init__(self) -> None:
         self.new: list[Task] = []
@@ -42,16 +53,20 @@ class Draft:
         self.size_bytes = 0
         self._calls: list[Call] = []
         self._data = b""
+        self._is_verbatim = True
 
-    def accept(self, task: Task, call: Call) -> None:
-        """A new task. The Submit that brought it follows."""
+    def accept(self, task: Task, call: Call, *, is_verbatim: bool = True) -> None:
+        """A new task. The Submit that brought it follows. ``is_verbatim``: that has the call as it is logged."""
         self.new.append(task)
         self._calls.append(call)
+        if not is_verbatim:
+            self._is_verbatim = False
 
     def submitted(self, session: ClientSession, submit: Submit, tasks: list[Task], *, complete: bool) -> None:
         """Add a Submit. ``tasks``: those of its tasks that are new and to be logged. ``complete``: all of its calls
         are."""
-        self._data = submit.calls if complete and len(self.new) == len(tasks) else b""
+        is_whole = complete and len(self.new) == len(tasks)
+        self._data = submit.calls if is_whole and self._is_verbatim else b""
         self.submits.append((tasks if complete else [], session, submit))
         self.size_bytes += max(len(submit.calls), len(tasks) * ITEM_BYTES)
 

@@ -34,6 +34,7 @@ from paceline.core.scheduling.admission import Admission
 from paceline.core.scheduling.cancelling import Cancelling
 from paceline.core.scheduling.dispatch import Dispatcher
 from paceline.core.scheduling.draft import Propose
+from paceline.core.scheduling.due_tasks import DueTasks
 from paceline.core.scheduling.live_tasks import LiveTasks
 from paceline.core.scheduling.nodes import Nodes
 from paceline.core.scheduling.recording import Recording
@@ -55,9 +56,10 @@ class Leader:
         propose: Propose,
         now: float,
         tasks: LiveTasks,
+        due: DueTasks,
         traces: Traces | None = None,
     ) -> None:
-        """``tasks``: the tasks that were taken over from the table."""
+        """``tasks``: the tasks that were taken over from the table. ``due``: their moments."""
         self.term = term
         self.since = now
         self.tasks = tasks
@@ -66,10 +68,19 @@ class Leader:
         self.releases = Releases(propose, settings.release_interval_s)
         self.dispatcher = Dispatcher(tasks)
         self._applied_index = 0
+        self._due = due
         self._settings = settings
         self._traces = traces if traces is not None else Traces()
         self.recording = Recording(
-            settings, table, propose, tasks, self.sessions, self.cancelling, self.dispatcher.durations, self._traces
+            settings,
+            table,
+            propose,
+            tasks,
+            self.sessions,
+            self.cancelling,
+            self.dispatcher.durations,
+            self._traces,
+            due,
         )
         self.nodes = Nodes(settings, term, now, tasks, self.dispatcher, self.recording, self.cancelling)
         self.admission = Admission(settings, table, tasks, self.sessions, self.recording, self.releases, self._traces)
@@ -103,6 +114,15 @@ class Leader:
         self.recording.cancel(at_no_node, now)
         if answered:
             self.cancelling.reply(session, cancel.request, tuple(answered))
+
+    def meet_moments(self, now: float) -> None:
+        """The wall clock shows moments of tasks. What expires ends at once if no node has it; what a node has is asked
+        back, and runs if it has started there."""
+        expired = self.recording.moments_reached(now)
+        for task in expired:
+            self.cancelling.ask_back(task.id)
+        self.nodes.ask_back(expired)
+        self.recording.end_unwanted([task for task in expired if not self.tasks.may_be_at_a_node(task)], now)
 
     # --- the log ------------------------------------------------------------------------------------------------
 
@@ -148,7 +168,7 @@ class Leader:
         self.tasks.settle()
         self.recording.give_up_exhausted(now)
         asked = [live[task_id] for task_id in self.cancelling.asked if task_id in live]
-        self.recording.cancel([task for task in asked if task.is_recovered], now)
+        self.recording.end_unwanted([task for task in asked if not self.tasks.may_be_at_a_node(task)], now)
 
     def expire_sessions(self, now: float) -> None:
         """Forget clients that wait for nothing and have been silent for long."""
@@ -158,6 +178,7 @@ class Leader:
         """Set whether the caller calls log(). While it does not, releases and drafts are not due."""
         if self.recording.is_logging != on or (not on and now >= self.due):
             self.recording.is_logging = on
+            self._due.hold(not on)
             self._find_due()
 
     @property

@@ -9,6 +9,7 @@ RECOVERED    a lane of its own: an earlier leader accepted it, and a node may ha
              nodes have said what they hold, or had time to (:meth:`LiveTasks.settle`)
 STARTING     the ledger of a node, which is sent it once the log says that it started
 DISPATCHED   the ledger of the node that was sent it
+DELAYED      by id: it may not start before a moment of the wall clock (``due_tasks.py``)
 ===========  ==========================================================================================================
 
 A new state is a row or more of ``TRANSITIONS``, and a place for it in :meth:`LiveTasks.__init__`. From then on such a
@@ -30,7 +31,7 @@ from collections.abc import Iterable
 from paceline.core.measures.tally import Tally
 from paceline.core.scheduling.credits import NodeLedger
 from paceline.core.scheduling.lanes import Lane, Lanes
-from paceline.core.scheduling.places import AtNodes, Place
+from paceline.core.scheduling.places import AtNodes, ById, Place
 from paceline.core.state.task import END_EVENTS, STATE_NAMES, Event, State, Task, next_state
 
 
@@ -54,8 +55,9 @@ class LiveTasks:
         self._recovered = Lanes(own_id, State.RECOVERED)
         self._starting = AtNodes(State.STARTING, self.ledgers)
         self._dispatched = AtNodes(State.DISPATCHED, self.ledgers)
+        self._delayed = ById(State.DELAYED)
         self._places: list[Place | None] = [None] * len(STATE_NAMES)  # by state; None: it has ended
-        for place in (self._ready, self._recovered, self._starting, self._dispatched):
+        for place in (self._ready, self._recovered, self._starting, self._dispatched, self._delayed):
             self._places[place.state] = place
 
     def _move(self, task: Task, event: int) -> None:
@@ -71,20 +73,21 @@ class LiveTasks:
 
     # --- tasks come and end -------------------------------------------------------------------------------------
 
-    def admit(self, task: Task, now: float) -> None:
-        """Take a new task."""
+    def admit(self, task: Task, now: float, *, delayed: bool = False) -> None:
+        """Take a new task. ``delayed``: it waits for come_due()."""
         self.tally.submitted += 1
-        self._enter(task, self._ready, now)
+        self._enter(task, self._delayed if delayed else self._ready, now)
 
-    def recover(self, task: Task, lost_attempts: int, now: float) -> None:
-        """Take a task that an earlier leader had accepted. It waits for the nodes' accounts: adopt(), or settle()."""
+    def recover(self, task: Task, lost_attempts: int, now: float, *, delayed: bool = False) -> None:
+        """Take a task that an earlier leader had accepted. It waits for the nodes' accounts: adopt(), or settle().
+        ``delayed``: for come_due() before."""
         task.lost_attempts = lost_attempts
         task.attempt = lost_attempts + 1
         task.node = ""
         task.sent_seq = 0
         task.sent_at = 0.0
         task.session = None
-        self._enter(task, self._recovered, now)
+        self._enter(task, self._delayed if delayed else self._recovered, now)
 
     def _enter(self, task: Task, place: Place, now: float) -> None:
         task.state = place.state
@@ -94,6 +97,14 @@ class LiveTasks:
         self.live[task.id] = task
         self.live_bytes += task.size_bytes()
         place.put(task)
+
+    def come_due(self, task: Task, now: float) -> None:
+        """A delayed task may be handed out, behind all that wait by now: at once, or once the nodes have said what they
+        hold."""
+        task.arrived_at = now
+        task.age = self._next_age
+        self._next_age += 1
+        self._move(task, Event.COME_DUE if self.is_settled else Event.RECOVER)
 
     def settle(self) -> None:
         """Every node has given its account, or had time to: the tasks that are still recovered may be dispatched."""
@@ -136,8 +147,12 @@ class LiveTasks:
         self._dispatched.count += 1
         return True
 
+    def can_be_adopted(self, task: Task) -> bool:
+        """Whether an earlier leader may have sent it to a node, and no node has said so."""
+        return task.is_recovered or task.is_delayed
+
     def adopt(self, task: Task, node_id: str, attempt: int, cost_us: int) -> None:
-        """A node already holds this recovered task: leave it there."""
+        """A node already holds this task: leave it there."""
         task.node, task.attempt, task.cost_us = node_id, attempt, cost_us
         self._move(task, Event.DISPATCH)
 
@@ -206,7 +221,7 @@ class LiveTasks:
 
     def may_be_at_a_node(self, task: Task) -> bool:
         """Whether a node may have the task: this leader or an earlier one may have sent it there."""
-        return task.is_dispatched or (task.is_recovered and not self.is_settled)
+        return task.is_dispatched or (not self.is_settled and self.can_be_adopted(task))
 
     def count(self, state: int) -> int:
         """How many live tasks have this state."""
@@ -227,6 +242,11 @@ class LiveTasks:
     def at_nodes(self) -> int:
         """How many tasks have their place at a node."""
         return self._starting.count + self._dispatched.count
+
+    @property
+    def delayed(self) -> int:
+        """How many wait for their moments."""
+        return self._delayed.count
 
     def waiting_by_priority(self) -> list[int]:
         """How many tasks wait in lanes, by priority."""

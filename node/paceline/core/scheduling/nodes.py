@@ -119,10 +119,9 @@ class Nodes:
         missing = [task for task in sent if held.get(task.id, 0) < task.attempt]
         self._recording.give_back([task for task in missing if task.sent_seq <= enrol.dispatch_seq], now)
         for task_id, attempt in enrol.held:
-            recovered = self._tasks.live.get(task_id)
-            if recovered is not None and recovered.is_recovered:
-                cost_us = self._dispatcher.cost_us(recovered.name, attempt)
-                self._tasks.adopt(recovered, node_id, attempt, cost_us)
+            task = self._tasks.live.get(task_id)
+            if task is not None and self._tasks.can_be_adopted(task):
+                self._tasks.adopt(task, node_id, attempt, self._dispatcher.cost_us(task.name, attempt))
 
     def on_outcomes(self, node_id: str, term: int, seq: int, outcomes: list[Outcome], now: float) -> None:
         """A node reports ends of attempts: a NodeOutcomes, unpacked. Raises ProtocolError for ends of both sorts."""

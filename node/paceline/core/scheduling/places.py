@@ -55,3 +55,24 @@ class AtNodes(Place):
 
     def tasks(self) -> list[Task]:
         return [task for ledger in self._ledgers.values() for task in ledger.held.values() if task.state == self.state]
+
+
+class ById(Place):
+    """Tasks that wait for something else than a node."""
+
+    __slots__ = ("_tasks",)
+
+    def __init__(self, state: int) -> None:
+        super().__init__(state)
+        self._tasks: dict[bytes, Task] = {}
+
+    def put(self, task: Task) -> None:
+        self._tasks[task.id] = task
+        self.count += 1
+
+    def take(self, task: Task) -> None:
+        del self._tasks[task.id]
+        self.count -= 1
+
+    def tasks(self) -> list[Task]:
+        return list(self._tasks.values())

@@ -6,8 +6,8 @@ the draft, and none admits, ends or takes back a task.
 
 The log follows later. :meth:`Recording.propose` proposes the draft. :meth:`Recording.confirm` tells submitters what is
 accepted, and passes on the results that had to wait for the commit (``_withheld``): of tasks with ``confirm`` committed
-or at most once, and of cancelled ones. Between its end and its commit a task is in ``_ending`` or in ``_withheld``, so
-that a client that asks for it gets the result, or waits for it as the submitter does.
+or at most once, and of those that were cancelled or expired. Between its end and its commit a task is in ``_ending`` or
+in ``_withheld``, so that a client that asks for it gets the result, or waits for it as the submitter does.
 """
 
 from __future__ import annotations
@@ -21,20 +21,25 @@ from paceline.core.measures.durations import Durations
 from paceline.core.measures.traces import Traces
 from paceline.core.scheduling.cancelling import Cancelling
 from paceline.core.scheduling.draft import Draft, Proposals, Propose
+from paceline.core.scheduling.due_tasks import DueTasks, expiry_of
 from paceline.core.scheduling.live_tasks import LiveTasks
 from paceline.core.settings import Settings
+from paceline.core.state.call_options import CallOptions
 from paceline.core.state.table import TaskTable
 from paceline.core.state.task import Task
 from paceline_protocol.errors import RemoteProtocolError
-from paceline_protocol.messages import Call, CancelState, Outcome, Submit, TaskEnd
+from paceline_protocol.messages import CALL_OPTIONS, Call, CancelState, Outcome, Submit, TaskEnd
 from paceline_protocol.payload import ErrorInfo, pack_error_info
 
 _SUCCEEDED: Final = int(TaskEnd.SUCCEEDED)
 _FAILED: Final = int(TaskEnd.FAILED)
 _CANCELLED: Final = int(TaskEnd.CANCELLED)
 _LOST: Final = int(TaskEnd.LOST)
+_EXPIRED: Final = int(TaskEnd.EXPIRED)
 _OF_WHAT_RAN: Final = frozenset((_SUCCEEDED, _FAILED))
 _OF_WHAT_WAS_LOST: Final = frozenset((_LOST,))
+_DECIDED_HERE: Final = frozenset((_CANCELLED, _EXPIRED))
+"""Ends that no node knows of: if they were told before they are committed, the next leader could run the task."""
 
 
 class Recording:
@@ -52,6 +57,7 @@ class Recording:
         cancelling: Cancelling,
         durations: Durations,
         traces: Traces,
+        due: DueTasks,
     ) -> None:
         self.is_logging = True
         self.is_awaited = False
@@ -62,6 +68,7 @@ class Recording:
         self._cancelling = cancelling
         self._durations = durations
         self._traces = traces
+        self._due = due
         self._proposals = Proposals(propose)
         self._ending: dict[bytes, tuple[int, bytes]] = {}  # how tasks ended, until that is applied
         self._withheld: dict[bytes, Task] = {}  # ended, and their submitters learn of it once that is applied
@@ -88,12 +95,17 @@ class Recording:
 
     def admit(self, session: ClientSession, call: Call, now: float) -> Task:
         """Make a call a task. After all calls of a Submit, :meth:`submitted` is called."""
-        task = Task(call)
+        logged = self._due.at_admission(call, now) if call[CALL_OPTIONS] is not None else call
+        task = Task(logged)
         task.session = session
         session.open_tasks += 1
-        self._tasks.admit(task, now)
-        if task.options is None or task.is_logged:
-            self._proposals.draft.accept(task, call)
+        options = task.options
+        self._tasks.admit(task, now, delayed=options is not None and self._due.is_early(options, now))
+        if options is None or options.is_logged:
+            self._proposals.draft.accept(task, logged, is_verbatim=logged is call)
+        if options is not None and options.has_moment:
+            self._due.watch(task, now)
+            self.end_unwanted([task], now)
         return task
 
     def submitted(self, session: ClientSession, submit: Submit, tasks: list[Task], *, complete: bool) -> None:
@@ -112,17 +124,38 @@ class Recording:
         """These tasks did not start at their nodes."""
         for task in reversed(tasks):  # the oldest is put in front last
             self._tasks.give_back(task, now)
-        self.cancel_wanted(tasks, now)
+        self.end_unwanted(tasks, now)
+
+    def moments_reached(self, now: float) -> list[Task]:
+        """The clock shows moments of tasks. What was delayed may be handed out; what expires is returned."""
+        expired: list[Task] = []
+        for task_id in self._due.take_reached(now):
+            task = self._tasks.live[task_id]
+            if task.options is not None and self._due.is_late(task.options, now):
+                expired.append(task)
+                continue
+            if task.is_delayed:
+                self._tasks.come_due(task, now)
+            self._due.watch(task, now)
+        return expired
 
     def cancel(self, tasks: Iterable[Task], now: float) -> None:
         """Cancel these tasks. No node has them."""
         self.end([(task.id, task.attempt, _CANCELLED, b"", 0) for task in tasks], now)
 
-    def cancel_wanted(self, tasks: Iterable[Task], now: float) -> None:
-        """No node has these tasks any more. Cancel those that have a cancel request, before they go to another node."""
-        wanted = self._cancelling.wanted(tasks)
-        if wanted:
-            self.cancel(wanted, now)
+    def end_unwanted(self, tasks: Iterable[Task], now: float) -> None:
+        """No node has these tasks. End those that have expired, and those that have a cancel request."""
+        ends: list[Outcome] = []
+        for task in tasks:
+            if task.options is not None and self._due.is_late(task.options, now):
+                ends.append((task.id, task.attempt, _EXPIRED, _expired_error(task.options), 0))
+            elif self._cancelling.is_asked_for(task):
+                ends.append((task.id, task.attempt, _CANCELLED, b"", 0))
+            elif task.options is not None and task.options.has_moment:
+                self._cancelling.keep(task.id)  # it was late, and the clock was set back
+                self._due.watch(task, now)
+        if ends:
+            self.end(ends, now)
 
     def attempts_lost(self, outcomes: list[Outcome], node_id: str, now: float) -> None:
         """These attempts were lost with their worker or node: the tasks run again, or end as LOST."""
@@ -142,7 +175,7 @@ class Recording:
                 detail = f"last on node {node_id}: {payload.decode(errors='replace')}"
                 given_up.append((task_id, attempt, _LOST, _lost_error(attempt, detail), 0))
         self._proposals.draft.attempts_lost += logged
-        self.cancel_wanted(again, now)
+        self.end_unwanted(again, now)
         self.end(given_up, now)
 
     def give_up_exhausted(self, now: float) -> None:
@@ -186,6 +219,8 @@ class Recording:
                 if task.sent_at:
                     tally.dispatch_latency.observe_s(now - task.sent_at - duration_us * 1e-6)
             if task.options is not None:
+                if task.options.has_moment:
+                    self._due.forget(task_id)
                 if task.is_traced and task.session is not None:
                     self._traces.ended(task_id, task.session.key)
                 if not task.is_logged:
@@ -193,7 +228,7 @@ class Recording:
                     continue
             self._proposals.make_room(len(payload))
             self._proposals.draft.end(outcome)
-            if end == _CANCELLED or (task.options is not None and task.waits_for_commit):
+            if end in _DECIDED_HERE or (task.options is not None and task.waits_for_commit):
                 self._withheld[task_id] = task
                 self.is_awaited = True
             else:
@@ -240,3 +275,8 @@ class Recording:
 
 def _lost_error(attempts: int, detail: str) -> bytes:
     return pack_error_info(ErrorInfo("TaskLost", "paceline.errors", detail, (attempts, detail), ""))
+
+
+def _expired_error(options: CallOptions) -> bytes:
+    moment = expiry_of(options)
+    return pack_error_info(ErrorInfo("TaskExpired", "paceline.errors", moment, (moment,), ""))

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Final
 
 from paceline.core.measures.tally import Tally
+from paceline.core.scheduling.due_tasks import DueTasks
 from paceline.core.scheduling.live_tasks import LiveTasks
 from paceline.core.state.table import TaskTable
 
@@ -22,11 +23,18 @@ class Takeover:
     """One node's preparation to lead one term. ``tasks`` are complete once ``step`` has returned True."""
 
     def __init__(
-        self, table: TaskTable, term: int, applied_index: int, own_id: str = "", tally: Tally | None = None
+        self,
+        table: TaskTable,
+        term: int,
+        applied_index: int,
+        due: DueTasks,
+        own_id: str = "",
+        tally: Tally | None = None,
     ) -> None:
         self.term = term
         self.applied_index = applied_index  # of the table
         self.tasks = LiveTasks(own_id, dict(table.tasks), tally)
+        self.due = due
         self._table = table
         self._left = iter(list(table.tasks.values()))
 
@@ -35,6 +43,12 @@ class Takeover:
         lost_attempts = self._table.lost_attempts
         taken = 0
         for task in islice(self._left, limit_tasks):
-            self.tasks.recover(task, lost_attempts.get(task.id, 0), now)
+            lost, options = lost_attempts.get(task.id, 0), task.options
+            if options is None or not options.has_moment:
+                self.tasks.recover(task, lost, now)
+            else:
+                # What the log says has started once is not delayed again.
+                self.tasks.recover(task, lost, now, delayed=not lost and self.due.is_early(options, now))
+                self.due.watch(task, now)
             taken += 1
         return taken < limit_tasks

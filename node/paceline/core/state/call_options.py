@@ -22,10 +22,21 @@ class CallOptions:
     ``wire``: the client's map. ``max_attempts``: lost attempts that end the task, 0 if that is left to the cluster.
     ``starts_once``: its start is logged before it is made, and there is one. ``waits_for_commit``: its result is passed
     on once its outcome is committed. ``is_logged``: False if only its leader and its client know of it. ``is_traced``:
-    it is sampled (``traces.py``).
+    it is sampled (``traces.py``). ``not_before_ms``: it may not start before this moment of the wall clock, 0 if at any
+    time. ``expires_ms``: it may not start from this moment on, 0 for no such; ``has_moment``: either.
     """
 
-    __slots__ = ("is_logged", "is_traced", "max_attempts", "starts_once", "waits_for_commit", "wire")
+    __slots__ = (
+        "expires_ms",
+        "has_moment",
+        "is_logged",
+        "is_traced",
+        "max_attempts",
+        "not_before_ms",
+        "starts_once",
+        "waits_for_commit",
+        "wire",
+    )
 
     def __init__(self, wire: Options) -> None:
         self.wire: Final = wire
@@ -36,6 +47,11 @@ class CallOptions:
         self.waits_for_commit: Final[bool] = starts_once or wire.get("confirm") == COMMITTED
         self.is_logged: Final[bool] = is_logged(wire)
         self.is_traced: Final[bool] = is_traced(wire)
+        not_before_ms: int = wire.get("not_before", 0)
+        expires_ms: int = wire.get("expires", 0)
+        self.not_before_ms: Final[int] = not_before_ms
+        self.expires_ms: Final[int] = expires_ms
+        self.has_moment: Final[bool] = bool(not_before_ms or expires_ms)
 
 
 _VARYING: Final = frozenset(option.key for option in OPTIONS if option.type.varies)

@@ -36,6 +36,8 @@ class State:
     LOST: Final = 5
     STARTING: Final = 6  # it has its place at a node, and is sent there once its start is logged
     RECOVERED: Final = 7  # an earlier leader accepted it, and no node has said yet that it has it
+    DELAYED: Final = 8  # it may not start before a moment of the wall clock
+    EXPIRED: Final = 9
 
 
 class Event:
@@ -49,6 +51,9 @@ class Event:
     CANCEL: Final = 5
     GIVE_UP: Final = 6  # its worker or node died once too often
     RESERVE: Final = 7  # a node has a place for it, but its start must be logged first
+    COME_DUE: Final = 8  # its moment is reached
+    RECOVER: Final = 9  # its moment is reached before the nodes have said what they hold
+    EXPIRE: Final = 10  # it has not started by the moment that it was given
 
 
 def _names(numbers: type) -> dict[int, str]:
@@ -80,6 +85,17 @@ TRANSITIONS: Final[dict[tuple[int, int], int]] = {
     (State.STARTING, Event.DISPATCH): State.DISPATCHED,
     (State.STARTING, Event.GIVE_BACK): State.READY,
     (State.STARTING, Event.CANCEL): State.CANCELLED,
+    (State.DELAYED, Event.COME_DUE): State.READY,
+    (State.DELAYED, Event.RECOVER): State.RECOVERED,
+    (State.DELAYED, Event.CANCEL): State.CANCELLED,
+    # An earlier leader, whose clock was ahead of this one's, had it started.
+    (State.DELAYED, Event.DISPATCH): State.DISPATCHED,
+    (State.DELAYED, Event.SUCCEED): State.SUCCEEDED,
+    (State.DELAYED, Event.FAIL): State.FAILED,
+    (State.READY, Event.EXPIRE): State.EXPIRED,
+    (State.RECOVERED, Event.EXPIRE): State.EXPIRED,
+    (State.STARTING, Event.EXPIRE): State.EXPIRED,
+    (State.DELAYED, Event.EXPIRE): State.EXPIRED,
 }
 """The whole life of a task. What is not in this table can't happen; :func:`next_state` raises KeyError on it."""
 
@@ -88,6 +104,7 @@ END_EVENTS: Final[dict[int, int]] = {
     int(TaskEnd.FAILED): Event.FAIL,
     int(TaskEnd.CANCELLED): Event.CANCEL,
     int(TaskEnd.LOST): Event.GIVE_UP,
+    int(TaskEnd.EXPIRED): Event.EXPIRE,
 }
 """What each end on the wire does to a task."""
 
@@ -154,6 +171,11 @@ class Task:
     def is_recovered(self) -> bool:
         """Whether an earlier leader accepted it and no node has said yet that it has it."""
         return self.state == State.RECOVERED
+
+    @property
+    def is_delayed(self) -> bool:
+        """Whether it waits for its moment."""
+        return self.state == State.DELAYED
 
     @property
     def is_starting(self) -> bool:
