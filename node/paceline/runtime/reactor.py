@@ -19,7 +19,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from math import inf
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from paceline.core.effects import Effects, PeerBatch, WorkerBatch
 from paceline.core.measures.histogram import LATENCY_BOUNDS_US, Histogram
@@ -42,8 +42,19 @@ STALLED_FRAMES = 10_000
 misses."""
 
 _LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
-_FROM_CLIENTS = m.sent_by(m.Sender.CLIENT)
-_FROM_PEERS = m.sent_by(m.Sender.PEER) - {m.Envelope}  # which is the head of each batch, and nothing else
+# Compared for each frame: a Final of a compiled module is not looked up as an attribute is.
+_CLIENT: Final = Source.CLIENT
+_PEER: Final = Source.PEER
+_WORKER: Final = Source.WORKER
+_CHILD: Final = Source.CHILD
+_WAKE: Final = Source.WAKE
+_OK: Final = Sent.OK
+_GONE: Final = Sent.GONE
+_FULL: Final = Sent.FULL
+_Done: Final = m.Done
+
+_FROM_CLIENTS: Final = m.sent_by(m.Sender.CLIENT)
+_FROM_PEERS: Final = m.sent_by(m.Sender.PEER) - {m.Envelope}  # which is the head of each batch, and nothing else
 
 ChildHandler = Callable[[bytes, Any, float], None]
 """(the child's id, its message, now)"""
@@ -148,9 +159,9 @@ class Reactor:
 
     def _receive(self, received: Received, now: float) -> None:
         source, key, frames = received
-        if source is Source.WAKE:
+        if source is _WAKE:
             return
-        if source is Source.CHILD:
+        if source is _CHILD:
             assert isinstance(key, int)
             self._child_ended(key, now)
             return
@@ -158,16 +169,16 @@ class Reactor:
         self.counters.frames_received += len(frames)
         self.counters.bytes_received += sum(map(len, frames))
         try:
-            if source is Source.CLIENT:
+            if source is _CLIENT:
                 self._from_client(key, frames[0], now)
-            elif source is not Source.PEER:
+            elif source is not _PEER:
                 self._from_child(source, key, frames[0], now)
             else:
                 self._from_peer(frames, now)
         except ProtocolError as error:
             self.counters.frames_malformed += 1
             _logger.debug("malformed frame from %s: %s", source.name, error)
-            if source is Source.CLIENT:
+            if source is _CLIENT:
                 self._send_client(key, encode(m.Failure(m.Refusal.BAD_REQUEST, str(error)[:1_000])))
 
     def _from_client(self, key: bytes, frame: bytes, now: float) -> None:
@@ -180,7 +191,7 @@ class Reactor:
     def _from_child(self, source: Source, child_id: bytes, frame: bytes, now: float) -> None:
         """What a worker may say the web process may not, and the other way."""
         kind, fields = decode_fields(frame)
-        if kind is m.Done and source is Source.WORKER:  # on the way of every task: it needs no message object
+        if kind is _Done and source is _WORKER:  # on the way of every task: it needs no message object
             self.core.on_worker_done(child_id, fields[0], now)
             return
         handler = self._from_children[source].get(kind)
@@ -324,7 +335,7 @@ class Reactor:
         for address, envelope, messages in batches:
             frames = [encode(envelope), *map(encode, messages)]
             self.counters.bytes_sent += sum(map(len, frames))
-            if self._transport.send_peer(address, frames) is not Sent.OK:
+            if self._transport.send_peer(address, frames) is not _OK:
                 self.counters.peer_sends_failed += 1
                 if len(self.unreached) < UNREACHED_ADDRESSES:
                     self.unreached.add(address)
@@ -336,9 +347,9 @@ class Reactor:
         stalled = self._stalled.get(key)
         if stalled is None:
             sent = self._transport.send_client(key, frame)
-            if sent is Sent.OK:
+            if sent is _OK:
                 return
-            if sent is Sent.GONE:
+            if sent is _GONE:
                 self.core.on_client_gone(key)
                 return
             self.counters.client_sends_stalled += 1
@@ -352,9 +363,9 @@ class Reactor:
         for key, frames in list(self._stalled.items()):
             while frames:
                 sent = self._transport.send_client(key, frames[0])
-                if sent is Sent.FULL:
+                if sent is _FULL:
                     break
-                if sent is Sent.GONE:
+                if sent is _GONE:
                     self.core.on_client_gone(key)
                     frames.clear()
                     break
