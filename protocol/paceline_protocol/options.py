@@ -39,9 +39,9 @@ class Keyword:
 
     def __init__(self, name: str, type: OptionType, help: str) -> None:
         """``help``: half a sentence, which a column heading or a flag completes."""
-        self.name: Final = name
-        self.type: Final = type
-        self.help: Final = help
+        self.name: Final[str] = name
+        self.type: Final[OptionType] = type
+        self.help: Final[str] = help
 
 
 class Option:
@@ -51,11 +51,11 @@ class Option:
     def __init__(
         self, key: str, type: OptionType, readers: tuple[Reader, ...], keywords: tuple[Keyword, ...], level: int = 1
     ) -> None:
-        self.key: Final = key
-        self.type: Final = type
-        self.readers: Final = readers
-        self.keywords: Final = keywords
-        self.level: Final = level
+        self.key: Final[str] = key
+        self.type: Final[OptionType] = type
+        self.readers: Final[tuple[Reader, ...]] = readers
+        self.keywords: Final[tuple[Keyword, ...]] = keywords
+        self.level: Final[int] = level
 
 
 def _option(key: str, type: OptionType, readers: tuple[Reader, ...], help: str, level: int = 1) -> Option:

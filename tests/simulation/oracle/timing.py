@@ -93,7 +93,8 @@ class Timing(Promise):
         if story.starts_once and story.starts:
             self.broken("expired after it had started", story)
         if self._is_calm_since(story):  # clocks are right then
-            late_ms = right_ms(event.at_s) - max(expires_ms, right_ms(story.submitted_at))
+            accepted_at = story.submitted_at if story.accepted_at is None else story.accepted_at
+            late_ms = right_ms(event.at_s) - max(expires_ms, right_ms(accepted_at))
             if late_ms > LATE_MS:
                 self.broken(f"expired {late_ms} ms late", story)
         if story.starts_once or not story.dispatches:

@@ -17,7 +17,7 @@ from paceline.core.deadlines import Moments
 from paceline.core.state.call_options import CallOptions
 from paceline.core.state.task import Task
 from paceline.core.wall_clock import WallClock
-from paceline_protocol.messages import Call
+from paceline_protocol.messages import Options
 from paceline_protocol.moments import datetime_of
 from paceline_protocol.options import with_moments
 
@@ -32,14 +32,10 @@ class DueTasks:
         self._moments = moments
         moments.clear()
 
-    def at_admission(self, call: Call, now: float) -> Call:
-        """The call that is logged: moments that are relative to its admission are absolute there. The same if there are
-        none."""
-        task_id, name, priority, args, options = call
-        if options is None:
-            return call
-        resolved = with_moments(options, self._clock.ms(now))
-        return call if resolved is options else (task_id, name, priority, args, resolved)
+    def at_admission(self, options: Options, now: float) -> Options:
+        """The options that are logged: moments that are relative to the call's admission are absolute there. The same
+        map if there are none."""
+        return with_moments(options, self._clock.ms(now))
 
     def is_early(self, options: CallOptions, now: float) -> bool:
         """Whether it may not start yet."""

@@ -28,7 +28,18 @@ from paceline.core.state.call_options import CallOptions
 from paceline.core.state.table import TaskTable
 from paceline.core.state.task import Task
 from paceline_protocol.errors import RemoteProtocolError
-from paceline_protocol.messages import CALL_OPTIONS, Call, CancelState, Outcome, Submit, TaskEnd
+from paceline_protocol.messages import (
+    CALL_ARGS,
+    CALL_ID,
+    CALL_NAME,
+    CALL_OPTIONS,
+    CALL_PRIORITY,
+    Call,
+    CancelState,
+    Outcome,
+    Submit,
+    TaskEnd,
+)
 from paceline_protocol.payload import ErrorInfo, pack_error_info
 
 _SUCCEEDED: Final = int(TaskEnd.SUCCEEDED)
@@ -95,14 +106,18 @@ class Recording:
 
     def admit(self, session: ClientSession, call: Call, now: float) -> Task:
         """Make a call a task. After all calls of a Submit, :meth:`submitted` is called."""
-        logged = self._due.at_admission(call, now) if call[CALL_OPTIONS] is not None else call
-        task = Task(logged)
+        is_verbatim, asked = True, call[CALL_OPTIONS]
+        if asked is not None:
+            logged = self._due.at_admission(asked, now)
+            is_verbatim = logged is asked
+            call = (call[CALL_ID], call[CALL_NAME], call[CALL_PRIORITY], call[CALL_ARGS], logged)
+        task = Task(call)
         task.session = session
         session.open_tasks += 1
         options = task.options
         self._tasks.admit(task, now, delayed=options is not None and self._due.is_early(options, now))
         if options is None or options.is_logged:
-            self._proposals.draft.accept(task, logged, is_verbatim=logged is call)
+            self._proposals.draft.accept(task, call, is_verbatim=is_verbatim)
         if options is not None and options.has_moment:
             self._due.watch(task, now)
             self.end_unwanted([task], now)
