@@ -18,8 +18,8 @@ import threading
 from paceline.errors import ConfigError
 from paceline_bridge.config import BridgeConfig
 from paceline_bridge.counters import BridgeCounters
-from paceline_bridge.deliveries import OwedTask
 from paceline_bridge.life import CLUSTER_GONE, Life, MakeRelay
+from paceline_bridge.owed import OwedTask
 from paceline_bridge.rabbitmq import LinkLost
 from paceline_bridge.troubles import Bindings, Failures
 from paceline_bridge.watch import Watch, describe

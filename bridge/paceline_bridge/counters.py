@@ -17,7 +17,8 @@ class BridgeCounters:
     blocked: bool = False  # RabbitMQ takes no publishes, as it does when short of memory or disk
     turned_at: float = 0.0  # when the loop looked after everything last, on the monotonic clock
     unacked: int = 0
-    outstanding: int = 0  # at the cluster, and not ended
+    outstanding: int = 0  # at the cluster, and not ended, without those that are or were delayed
+    delayed: int = 0  # those, from their acceptance to their end
     window: int = 0
     connections_lost: int = 0
     messages: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -26,7 +27,7 @@ class BridgeCounters:
         """The connections are lost, and with them all that was under way."""
         self.state = "reconnecting"
         self.connected = self.blocked = False
-        self.unacked = self.outstanding = self.window = 0
+        self.unacked = self.outstanding = self.delayed = self.window = 0
 
     def count(self, result: str, protocol: str) -> None:
         key = (result, protocol)

@@ -11,56 +11,39 @@ The caller sets a window, which bounds the tasks that are submitted and have not
 wait here, at most the prefetch of each queue, and all others stay with RabbitMQ. A delivery that has waited for
 ``GIVE_BACK_S`` is returned to RabbitMQ, which delivers it anew.
 
+A task that may not start yet is **delayed** once the cluster has accepted it (``delayed.py``). It takes no place in the
+window, so that any number of them keep no other task waiting. When its moment comes, it is treated as if it had just
+been delivered, but that it still takes no place.
+
 Pure: no socket, no clock. Return values say what the caller has to do.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
 
-from paceline_bridge.message import Message, Refused, ReplyAddress, TaskCall
+from paceline_bridge.delayed import Delayed
+from paceline_bridge.message import Refused, ReplyAddress, TaskCall
+from paceline_bridge.owed import Delivery, OwedTask
 
 STARTED_AFTER_S = 0.2
 """A caller is told STARTED if its task has not ended so long after the bridge has submitted it."""
 LONG_S = 15 * 60.0
 GIVE_BACK_S = 20 * 60.0
 
-Tag = tuple[int, int]
-"""(channel number, delivery tag): how RabbitMQ identifies a delivery."""
-
-
-@dataclass(slots=True)
-class Delivery:
-    """One message that the bridge has not acknowledged."""
-
-    tag: Tag
-    message: Message
-    reply: ReplyAddress | None
-    protocol: str
-    acked: bool = False
-
-
-@dataclass(slots=True)
-class OwedTask:
-    """One task, and the deliveries that asked for it: more than one if a message was published twice."""
-
-    call: TaskCall
-    since: float
-    deliveries: list[Delivery] = field(default_factory=list)
-    submitted: bool = False
-    accepted: bool = False
-    told_started: bool = False
-    outcome: tuple[int, bytes] | Refused | None = None
-
 
 class Ledger:
-    """Every task that a delivery asked for, until all of its deliveries are settled."""
+    """Every task that a delivery asked for, until all of its deliveries are settled. ``entries``: all of them, for
+    others to read only."""
 
-    def __init__(self) -> None:
+    def __init__(self, held_limit: int) -> None:
+        """``held_limit``: how many deliveries of a queue may stay unacknowledged for delayed tasks."""
         self.entries: dict[bytes, OwedTask] = {}
+        self._in_turn: dict[bytes, OwedTask] = {}  # without those whose moment is ahead, in order of ``since``
         self._waiting: deque[bytes] = deque()
-        self.outstanding = 0  # submitted and not ended
+        self._delayed = Delayed(held_limit)
+        self.outstanding = 0  # submitted and not ended, without those that are delayed or were
+        self.delayed = 0  # those
         self.unacked = 0
 
     @property
@@ -69,34 +52,46 @@ class Ledger:
         return len(self._waiting)
 
     def owed(self) -> list[OwedTask]:
-        """The tasks with replies that RabbitMQ will not ask for again, since their deliveries are acknowledged."""
+        """The tasks with replies that RabbitMQ will not ask for again, since their deliveries are acknowledged. In
+        order of ``since``."""
         found = []
-        for entry in self.entries.values():
+        for entry in sorted(self.entries.values(), key=lambda entry: entry.since):
             deliveries = [delivery for delivery in entry.deliveries if delivery.acked and delivery.reply is not None]
             if deliveries:
-                found.append(OwedTask(entry.call, entry.since, deliveries, told_started=entry.told_started))
+                told = entry.told_started
+                found.append(OwedTask(entry.call, entry.since, entry.due_s, deliveries, told_started=told))
         return found
 
     def carry(self, owed: list[OwedTask]) -> None:
         """Take over the replies that the last life's ledger owed. To be called first."""
         for entry in owed:
-            self.entries[entry.call.task_id] = entry
-            self._waiting.append(entry.call.task_id)
+            self._enter(entry)
 
     def delivered(self) -> None:
         """A message was delivered: RabbitMQ waits for one more acknowledgement."""
         self.unacked += 1
 
-    def add(self, call: TaskCall, delivery: Delivery, now: float) -> bool:
-        """Add the call that a delivery asks for. True if the delivery can be settled at once, because an earlier
-        delivery of the same task has led to its acceptance or its end."""
+    def add(self, call: TaskCall, delivery: Delivery, now: float, due_s: float = 0.0) -> bool:
+        """Add the call that a delivery asks for. ``due_s``: when its task may start, if that is not yet. True if the
+        delivery can be settled at once, because an earlier delivery of the same task has led to its acceptance or its
+        end."""
         entry = self.entries.get(call.task_id)
         if entry is None:
-            self.entries[call.task_id] = OwedTask(call, now, [delivery])
-            self._waiting.append(call.task_id)
+            self._enter(OwedTask(call, now, max(now, due_s), [delivery]))
             return False
         entry.deliveries.append(delivery)
-        return entry.outcome is not None or (entry.accepted and call.reply is None)
+        if call.task_id in self._delayed:
+            self._delayed.hold(delivery, entry.due_s - now)
+        return entry.outcome is not None or (entry.accepted and call.reply is None and not entry.call.is_late)
+
+    def _enter(self, entry: OwedTask) -> None:
+        task_id = entry.call.task_id
+        self.entries[task_id] = self._in_turn[task_id] = entry
+        self._waiting.append(task_id)
+
+    def _forget(self, task_id: bytes) -> None:
+        del self.entries[task_id]
+        self._in_turn.pop(task_id, None)
 
     def take(self, window: int) -> TaskCall | None:
         """The next task to submit. None if there is none, or if the window is full."""
@@ -120,7 +115,7 @@ class Ledger:
             return []
         found: list[Delivery] = []
         gone: set[bytes] = set()
-        for task_id, entry in self.entries.items():
+        for task_id, entry in self._in_turn.items():
             if now < entry.since + GIVE_BACK_S:
                 break
             if entry.submitted:
@@ -132,17 +127,34 @@ class Ledger:
         if gone:
             self._waiting = deque(task_id for task_id in self._waiting if task_id not in gone)
             for task_id in gone:
-                del self.entries[task_id]
+                self._forget(task_id)
         self.unacked -= len(found)
         return found
 
-    def accept(self, task_id: bytes) -> list[Delivery]:
-        """The cluster has accepted the task. Returns the deliveries to settle."""
+    def accept(self, task_id: bytes, now: float) -> list[Delivery]:
+        """The cluster has accepted the task. Returns the deliveries to settle: none for a late task, which may have
+        been accepted only to expire."""
         entry = self.entries.get(task_id)
         if entry is None or entry.outcome is not None:
             return []
         entry.accepted = True
-        return [delivery for delivery in entry.deliveries if delivery.reply is None]
+        if now < entry.due_s and not entry.delayed:
+            entry.delayed = True
+            self.outstanding -= 1
+            self.delayed += 1
+            del self._in_turn[task_id]
+            self._delayed.add(entry)
+        return [] if entry.call.is_late else [delivery for delivery in entry.deliveries if delivery.reply is None]
+
+    def take_surplus(self) -> list[Delivery]:
+        """The deliveries of delayed tasks to acknowledge though replies are owed for them."""
+        return self._delayed.take_surplus()
+
+    def come_due(self, now: float) -> None:
+        """Delayed tasks whose moments have come take their turn from now on."""
+        for entry in self._delayed.take_due(now):
+            entry.since = now
+            self._in_turn[entry.call.task_id] = entry
 
     def end(self, task_id: bytes, outcome: tuple[int, bytes] | Refused) -> list[Delivery]:
         """The task has ended, or the cluster has refused it. Returns the deliveries to settle. A task without
@@ -150,10 +162,12 @@ class Ledger:
         entry = self.entries.get(task_id)
         if entry is None or entry.outcome is not None:
             return []
-        self.outstanding -= 1
+        self.outstanding -= not entry.delayed
+        self.delayed -= entry.delayed
+        self._delayed.forget(entry)
         entry.outcome = outcome
         if not entry.deliveries:
-            del self.entries[task_id]
+            self._forget(task_id)
         return list(entry.deliveries)
 
     def settle(self, task_id: bytes, delivery: Delivery) -> None:
@@ -162,55 +176,50 @@ class Ledger:
         entry = self.entries[task_id]
         entry.deliveries.remove(delivery)
         if entry.outcome is not None and not entry.deliveries:
-            del self.entries[task_id]
+            self._forget(task_id)
 
     def acked(self, delivery: Delivery) -> None:
         """The delivery is acknowledged, even if a reply is still owed."""
         if not delivery.acked:
             delivery.acked = True
             self.unacked -= 1
+            self._delayed.let_go(delivery)
 
     @property
     def unaccepted(self) -> bool:
         """Whether a task that nobody waits for is submitted, and not accepted yet."""
         return any(
-            entry.submitted
-            and not entry.accepted
-            and entry.outcome is None
-            and entry.call.reply is None
-            and not entry.call.expired
-            for entry in self.entries.values()
+            entry.submitted and not entry.accepted and entry.outcome is None and entry.call.reply is None
+            for entry in self._in_turn.values()
         )
 
     def due_started(self, now: float) -> list[ReplyAddress]:
         """The callers that are to be told STARTED."""
         found: list[ReplyAddress] = []
-        for entry in self.entries.values():
+        for entry in self._in_turn.values():
             if now < entry.since + STARTED_AFTER_S:
-                break  # in the order of arrival
+                break
             if entry.accepted and entry.outcome is None and not entry.told_started:
                 entry.told_started = True
                 found += [delivery.reply for delivery in entry.deliveries if delivery.reply is not None]
         return found
 
     def accepted_before(self, moment: float) -> list[bytes]:
-        """The tasks that were delivered before ``moment`` and have not ended. A message that was published twice may be
-        at two bridges, and the cluster reports the end to the one that submitted last. So a bridge that has waited for
-        long asks again."""
+        """The tasks that were delivered or became due before ``moment`` and have not ended. A message that was
+        published twice may be at two bridges, and the cluster reports the end to the one that submitted last. So a
+        bridge that has waited for long asks again."""
         return [
             task_id
-            for task_id, entry in self.entries.items()
+            for task_id, entry in self._in_turn.items()
             if entry.since < moment and entry.accepted and entry.outcome is None
         ]
 
     def long_running(self, now: float) -> list[Delivery]:
         """Deliveries of accepted tasks that RabbitMQ would soon give up on."""
         found: list[Delivery] = []
-        for entry in self.entries.values():
+        for entry in self._in_turn.values():
             if now < entry.since + LONG_S:
                 break
-            # A task that is only looked up is never reported as accepted. It is known to the cluster, which would have
-            # refused it otherwise.
-            if entry.accepted or (entry.submitted and entry.call.expired):
+            if entry.accepted:
                 found += [delivery for delivery in entry.deliveries if not delivery.acked]
         return found

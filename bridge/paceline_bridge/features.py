@@ -56,12 +56,14 @@ FEATURES: tuple[Feature, ...] = (
         "celery",
         "expires",
         _YES,
-        "if it has passed, and the task is new: REVOKED for the caller, else a dead letter",
+        "a task that has not started by then ends as EXPIRED, for the caller REVOKED; a new one whose message is late "
+        "itself: REVOKED for the caller, else a dead letter",
     ),
-    Feature("celery", "eta that has passed", _YES, "the task runs"),
+    Feature(
+        "celery", "eta, countdown", _YES, "the task starts at that moment and not before; without a zone it is UTC"
+    ),
     Feature("celery", "shadow, root_id, argsrepr, kwargsrepr, origin, lang, stamps", _SKIP, "only for display"),
     Feature("celery", "expired", _NO, "see expires", "expired"),
-    Feature("celery", "eta, countdown", _NO, "delays are not supported yet", "eta"),
     Feature("celery", "chain", _NO, "not supported yet", "chain"),
     Feature("celery", "chord", _NO, "not supported yet", "chord"),
     Feature("celery", "callbacks, errbacks (link, link_error)", _NO, "not supported yet", "callbacks"),
@@ -72,15 +74,15 @@ FEATURES: tuple[Feature, ...] = (
     # --- dramatiq
     Feature("dramatiq", "actor_name, args, kwargs", _YES, "the task of that name; Q and Q.DQ are consumed"),
     Feature("dramatiq", "message_id, retries", _YES, "one task for each of them, however often it is delivered"),
-    Feature("dramatiq", "eta that has passed", _YES, "the task runs"),
+    Feature("dramatiq", "delay (eta)", _YES, "the task starts at that moment and not before"),
     Feature(
         "dramatiq",
         "max_age",
         _YES,
-        "if it has passed, and the task is new: a dead letter, reason `expired`",
+        "a task that has not started by then ends as EXPIRED; a new one whose message is late itself: a dead letter, "
+        "reason `expired`",
     ),
     Feature("dramatiq", "max_retries=0, pipe_ignore, notify_shutdown, unknown options", _SKIP, "nothing to do"),
-    Feature("dramatiq", "delay (eta)", _NO, "delays are not supported yet", "eta"),
     Feature("dramatiq", "pipe_target", _NO, "pipelines are not supported yet", "pipeline"),
     Feature("dramatiq", "group_completion_uuid, group_completion_callbacks", _NO, "not supported yet", "group"),
     Feature("dramatiq", "on_success, on_failure, on_retry_exhausted", _NO, "not supported yet", "callbacks"),

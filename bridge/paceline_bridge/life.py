@@ -27,15 +27,17 @@ from paceline.errors import (
 from paceline_bridge import replies
 from paceline_bridge.config import BridgeConfig
 from paceline_bridge.counters import BridgeCounters
-from paceline_bridge.deliveries import Delivery, Ledger, OwedTask, Tag
+from paceline_bridge.deliveries import Ledger
 from paceline_bridge.mapping import interpret
 from paceline_bridge.message import Message, Refused, TaskCall
+from paceline_bridge.owed import Delivery, OwedTask, Tag
 from paceline_bridge.rabbitmq import Link
 from paceline_bridge.troubles import Failures
 from paceline_bridge.watch import Watch
 from paceline_bridge.window import Window
 from paceline_protocol.errors import PayloadError, PayloadTooLarge, ProtocolError
 from paceline_protocol.messages import TaskEnd
+from paceline_protocol.moments import datetime_of
 
 TICK_S = 0.1
 STOP_LIMIT_S = 5.0
@@ -66,7 +68,7 @@ class Life:
         self._config = config
         self._watch = watch
         self._counters = counters
-        self._ledger = Ledger()
+        self._ledger = Ledger(held_limit=config.prefetch // 2)
         self._window = Window()
         self._link = Link(url, _queues(config), config.dead_letter, config.prefetch, config.declare, self)
         self._relay = make_relay(self._link.wake)
@@ -138,26 +140,30 @@ class Life:
             _logger.warning("RabbitMQ takes messages again")
 
     def on_message(self, tag: Tag, message: Message) -> None:
-        config = self._config
+        config, wall_s = self._config, time.time()
         found: TaskCall | Refused
         try:
-            found = interpret(message, config.queues.get(message.queue, ""), config.tasks, time.time(), _fresh_id)
+            found = interpret(message, config.queues.get(message.queue, ""), config.tasks, wall_s, _fresh_id)
         except Exception as error:
             _logger.error("a message of %s can't be read", message.queue, exc_info=True)
             found = Refused("plain", "bad-body", f"reading it failed: {type(error).__name__}")
-        if isinstance(found, TaskCall) and found.expired and not self._may_be_known(found, message):
-            found = Refused(found.protocol, "expired", found.expired, found.reply)
+        if isinstance(found, TaskCall) and found.is_late and not self._may_be_known(found, message):
+            found = Refused(found.protocol, "expired", _expired_at(found.options["expires"]), found.reply)
         delivery = Delivery(tag, message, found.reply, found.protocol)
         self._ledger.delivered()
         if isinstance(found, Refused):
             self._refuse(found, delivery, partial(self._ack, delivery))
-        elif self._ledger.add(found, delivery, time.monotonic()):
-            self._settle(found.task_id, delivery)
         else:
-            self._submit_waiting()
+            now = time.monotonic()
+            if self._ledger.add(found, delivery, now, now + found.options.get("not_before", 0.0) / 1e3 - wall_s):
+                self._settle(found.task_id, delivery)
+            else:
+                self._submit_waiting()
 
     def _may_be_known(self, call: TaskCall, message: Message) -> bool:
-        """Whether the cluster may have the task of a message that has expired, from an earlier delivery."""
+        """Whether the cluster may have the task of a message that is late, from an earlier delivery. The message is
+        submitted then: a task that the cluster has is told how it ends, and a new one ends as EXPIRED, without having
+        started."""
         return message.redelivered or call.task_id in self._ledger.entries
 
     def _submit_waiting(self) -> None:
@@ -168,10 +174,7 @@ class Life:
 
     def _submit(self, call: TaskCall) -> None:
         try:
-            if call.expired:
-                self._relay.look_up(call.task_id)
-                return
-            self._relay.submit(call.task_id, call.name, call.priority, call.args, call.kwargs)
+            self._relay.submit(call.task_id, call.name, call.priority, call.args, call.kwargs, call.options)
         except PayloadTooLarge as error:
             self._refuse_call(call, "too-large", str(error))
         except (PayloadError, ProtocolError, ValueError, TypeError, AttributeError) as error:
@@ -188,7 +191,7 @@ class Life:
         for task_id, state, payload in self._relay.take():
             if state == ACCEPTED:
                 self._is_full = False
-                for delivery in self._ledger.accept(task_id):
+                for delivery in self._ledger.accept(task_id, time.monotonic()):
                     self._settle(task_id, delivery)
             elif state == REFUSED:
                 assert isinstance(payload, Exception)
@@ -196,11 +199,20 @@ class Life:
             else:
                 assert isinstance(payload, bytes)
                 self._tell_failure(task_id, state, payload)
-                deliveries = self._ledger.end(task_id, (state, payload))
+                deliveries = self._ledger.end(task_id, self._outcome(task_id, state, payload))
                 self._ended.append(task_id)
                 for delivery in deliveries:
                     self._settle(task_id, delivery)
+        self._ack_early()
         self._submit_waiting()
+
+    def _outcome(self, task_id: bytes, state: int, payload: bytes) -> tuple[int, bytes] | Refused:
+        """How a task ended. One that expired at the cluster is refused as one that is late when it is delivered: what
+        is not acknowledged yet is a reply that says so, or a dead letter."""
+        entry = self._ledger.entries.get(task_id)
+        if state != TaskEnd.EXPIRED or entry is None:
+            return state, payload
+        return Refused(entry.call.protocol, "expired", replies.summary(state, payload))
 
     def _tell_failure(self, task_id: bytes, state: int, payload: bytes) -> None:
         """Log the failure of a task, unless a caller waits for its reply."""
@@ -223,8 +235,6 @@ class Life:
                 _logger.warning("the cluster is full, so messages wait at RabbitMQ: %s", error)
             self._not_before_s = time.monotonic() + FULL_PAUSE_S
             self._ledger.put_back(task_id)
-        elif isinstance(error, ResultUnknown) and entry.call.expired:
-            self._refuse_call(entry.call, "expired", entry.call.expired)
         elif isinstance(error, ResultUnknown):
             # The task ended in an earlier life, whose acknowledgement RabbitMQ did not receive. Only a reply is owed.
             for delivery in list(entry.deliveries):
@@ -301,20 +311,25 @@ class Life:
             self._counters.count("acked", delivery.protocol)
             self._ledger.acked(delivery)
 
+    def _ack_early(self) -> None:
+        """Acknowledge what can't stay so, though replies are owed."""
+        for delivery in [*self._ledger.take_surplus(), *self._ledger.long_running(time.monotonic())]:
+            self._ack(delivery)
+
     # --- periodically --------------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
         now = time.monotonic()
         if self._not_before_s and now >= self._not_before_s:
             self._not_before_s = 0.0
+        self._ledger.come_due(now)
         self._window.adjust(now, self._ledger.outstanding, self._watch.status)
         self._submit_waiting()
         for reply in self._ledger.due_started(now):
             self._link.publisher.publish(
                 reply.queue, replies.started(reply), _reply_properties(reply.correlation_id), None
             )
-        for delivery in self._ledger.long_running(now):
-            self._ack(delivery)
+        self._ack_early()
         for delivery in self._ledger.give_back(now):
             self._link.give_back(delivery.tag)
         if now >= self._ask_at_s:
@@ -324,6 +339,7 @@ class Life:
         counters, ledger = self._counters, self._ledger
         counters.turned_at = now
         counters.unacked, counters.outstanding, counters.window = ledger.unacked, ledger.outstanding, self._window.size
+        counters.delayed = ledger.delayed
         if self._stop_by_s is not None and (now >= self._stop_by_s or self._is_idle()):
             _logger.info("stopping; %d deliveries go back to RabbitMQ", counters.unacked)
             self._link.close()
@@ -356,6 +372,10 @@ def _queues(config: BridgeConfig) -> dict[str, bool]:
         if not name.endswith(".DQ") and f"{name}.DQ" not in queues:
             queues[f"{name}.DQ"] = True
     return queues
+
+
+def _expired_at(expires_ms: int) -> str:
+    return f"it expired at {datetime_of(expires_ms).isoformat(sep=' ', timespec='milliseconds')}"
 
 
 def _fresh_id() -> bytes:

@@ -38,7 +38,8 @@ class ReplyAddress:
 
 @dataclass(frozen=True, slots=True)
 class TaskCall:
-    """A call that the bridge submits to the cluster."""
+    """A call that the bridge submits to the cluster. ``options``: as they travel (``paceline_protocol/options.py``).
+    ``not_before`` is among them only if it was ahead when the message was delivered."""
 
     protocol: str  # "plain", "celery" or "dramatiq"
     task_id: bytes
@@ -47,7 +48,8 @@ class TaskCall:
     kwargs: Mapping[str, Any]
     priority: int = PRIORITY_DEFAULT
     reply: ReplyAddress | None = None
-    expired: str = ""  # since when it is too late to start the task; a task that has started goes on
+    options: Mapping[str, int] = field(default_factory=dict)
+    is_late: bool = False  # ``expires`` had passed when the message was delivered; a task that has started goes on
 
 
 @dataclass(frozen=True, slots=True)

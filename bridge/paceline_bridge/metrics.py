@@ -41,7 +41,12 @@ METRICS = (
     _gauge("connected", "1 while RabbitMQ and the cluster are both there.", lambda now: now.connected),
     _gauge("blocked", "1 while RabbitMQ takes no publishes.", lambda now: now.blocked),
     _gauge("unacked_messages", "Messages taken and not acknowledged.", lambda now: now.unacked),
-    _gauge("outstanding_tasks", "Tasks at the cluster that have not ended.", lambda now: now.outstanding),
+    _gauge(
+        "outstanding_tasks",
+        "Tasks at the cluster that have not ended, but for delayed ones.",
+        lambda now: now.outstanding,
+    ),
+    _gauge("delayed_tasks", "Delayed tasks at the cluster that have not ended.", lambda now: now.delayed),
     _gauge("window_tasks", "How many tasks may be at the cluster.", lambda now: now.window),
     BridgeMetric(
         "paceline_bridge_connections_lost_total",

@@ -21,8 +21,8 @@ from pika.adapters.select_connection import IOLoop
 
 from paceline.errors import ConfigError
 from paceline_bridge.config import shown, spelled_out
-from paceline_bridge.deliveries import Tag
 from paceline_bridge.message import Message
+from paceline_bridge.owed import Tag
 from paceline_bridge.publisher import Publisher
 from paceline_bridge.reasons import connect_reason_of, reason_of
 

@@ -24,7 +24,7 @@ def started(reply: ReplyAddress) -> bytes:
 
 def ended(reply: ReplyAddress, end: int, payload: bytes, now: float) -> bytes:
     """How the task ended: ``end`` is a TaskEnd, ``payload`` its packed result or error. ``now``: seconds since the
-    epoch."""
+    epoch. A task that has expired is refused, as :func:`refused` writes it."""
     done = datetime.fromtimestamp(now, UTC).isoformat()
     if end == TaskEnd.CANCELLED:
         return _revoked(reply, done, "cancelled")
@@ -55,6 +55,8 @@ def summary(end: int, payload: bytes) -> str:
         info = unpack_error(payload)
     except MalformedPayload as error:
         return f"its error can't be read: {error}"
+    if end == TaskEnd.EXPIRED:
+        return f"it expired at {info.message}"
     return " ".join(f"{info.type_name}: {info.message}".split())[:SUMMARY_LIMIT_CHARS]
 
 

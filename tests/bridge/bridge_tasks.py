@@ -42,6 +42,17 @@ def record(line: str) -> str:
     return line
 
 
+@task(name="tasks.record_when")
+def record_when(line: str) -> None:
+    """The same, with the time."""
+    record(f"{line} {time.time()}")
+
+
+@task(name="tasks.now")
+def now() -> float:
+    return time.time()
+
+
 @task(name="tasks.wait_for")
 def wait_for(path: str) -> str:
     """Runs until the file is there."""

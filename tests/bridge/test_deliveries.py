@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from paceline_bridge.deliveries import GIVE_BACK_S, LONG_S, STARTED_AFTER_S, Delivery, Ledger
+from paceline_bridge.delayed import HELD_S, STALE_LIMIT
+from paceline_bridge.deliveries import GIVE_BACK_S, LONG_S, STARTED_AFTER_S, Ledger
 from paceline_bridge.message import Message, Refused, ReplyAddress, TaskCall
+from paceline_bridge.owed import Delivery
 from paceline_protocol.messages import TaskEnd
 
 REPLY = ReplyAddress("r", "id", "id")
@@ -18,18 +20,27 @@ def call(number: int, reply: ReplyAddress | None = None) -> TaskCall:
     return TaskCall("celery", number.to_bytes(16), "tasks.add", [], {}, 4, reply)
 
 
-def add(ledger: Ledger, task: TaskCall, tag: int, now: float = 0.0) -> tuple[Delivery, bool]:
+def add(ledger: Ledger, task: TaskCall, tag: int, now: float = 0.0, due_s: float = 0.0) -> tuple[Delivery, bool]:
     delivery = Delivery((1, tag), Message("q", b""), task.reply, "celery")
     ledger.delivered()
-    return delivery, ledger.add(task, delivery, now)
+    return delivery, ledger.add(task, delivery, now, due_s)
+
+
+def accepted(ledger: Ledger, task: TaskCall, now: float = 0.0, due_s: float = 0.0) -> Delivery:
+    """A delivery whose task the cluster has accepted."""
+    delivery, _ = add(ledger, task, int.from_bytes(task.task_id), now, due_s)
+    assert ledger.take(10_000) == task
+    for settled in ledger.accept(task.task_id, now):
+        ledger.settle(task.task_id, settled)
+    return delivery
 
 
 def test_without_a_reply_acceptance_settles_a_delivery_and_the_task_still_counts() -> None:
-    ledger = Ledger()
+    ledger = Ledger(10)
     delivery, _ = add(ledger, call(0), 1)
     assert ledger.take(10) == call(0)
     assert ledger.unaccepted
-    assert ledger.accept(ONE) == [delivery]
+    assert ledger.accept(ONE, 0.0) == [delivery]
     ledger.settle(ONE, delivery)
     assert (ledger.unacked, ledger.outstanding) == (0, 1)
     assert ledger.end(ONE, SUCCEEDED) == []
@@ -37,10 +48,10 @@ def test_without_a_reply_acceptance_settles_a_delivery_and_the_task_still_counts
 
 
 def test_with_a_reply_only_the_end_settles_it() -> None:
-    ledger = Ledger()
+    ledger = Ledger(10)
     delivery, _ = add(ledger, call(0, REPLY), 1)
     ledger.take(10)
-    assert ledger.accept(ONE) == []
+    assert ledger.accept(ONE, 0.0) == []
     assert ledger.end(ONE, SUCCEEDED) == [delivery]
     assert ledger.unacked == 1, "its reply is not confirmed"
     ledger.settle(ONE, delivery)
@@ -48,13 +59,13 @@ def test_with_a_reply_only_the_end_settles_it() -> None:
 
 
 def test_a_second_message_for_a_task_joins_the_first() -> None:
-    ledger = Ledger()
+    ledger = Ledger(10)
     first, _ = add(ledger, call(0, REPLY), 1)
     ledger.take(10)
     second, at_once = add(ledger, call(0), 2)
     assert not at_once
     assert ledger.take(10) is None
-    assert ledger.accept(ONE) == [second]
+    assert ledger.accept(ONE, 0.0) == [second]
     ledger.settle(ONE, second)
     third, at_once = add(ledger, call(0), 3)
     assert at_once
@@ -63,7 +74,7 @@ def test_a_second_message_for_a_task_joins_the_first() -> None:
 
 
 def test_the_window_bounds_what_is_submitted() -> None:
-    ledger = Ledger()
+    ledger = Ledger(10)
     for number in range(3):
         add(ledger, call(number), number)
     assert [ledger.take(2), ledger.take(2), ledger.take(2)] == [call(0), call(1), None]
@@ -73,23 +84,23 @@ def test_the_window_bounds_what_is_submitted() -> None:
 
 
 def test_started_is_told_once_and_only_of_what_takes_its_time() -> None:
-    ledger = Ledger()
+    ledger = Ledger(10)
     add(ledger, call(0, REPLY), 1)
     ledger.take(1)
     assert ledger.due_started(STARTED_AFTER_S) == []
-    ledger.accept(ONE)
+    ledger.accept(ONE, 0.0)
     assert ledger.due_started(STARTED_AFTER_S / 2) == []
     assert ledger.due_started(STARTED_AFTER_S) == [REPLY]
     assert ledger.due_started(STARTED_AFTER_S) == []
 
 
 def test_what_is_accepted_and_does_not_end_is_asked_for_again() -> None:
-    ledger = Ledger()
+    ledger = Ledger(10)
     delivery, _ = add(ledger, call(0), 1)
     add(ledger, call(1), 2)
     ledger.take(2)
     ledger.take(2)
-    ledger.accept(ONE)
+    ledger.accept(ONE, 0.0)
     ledger.settle(ONE, delivery)
     assert ledger.accepted_before(0.0) == []
     assert ledger.accepted_before(1.0) == [ONE]
@@ -98,10 +109,10 @@ def test_what_is_accepted_and_does_not_end_is_asked_for_again() -> None:
 
 
 def test_a_long_task_is_acknowledged_and_still_owes_its_reply() -> None:
-    ledger = Ledger()
+    ledger = Ledger(10)
     delivery, _ = add(ledger, call(0, REPLY), 1)
     ledger.take(1)
-    ledger.accept(ONE)
+    ledger.accept(ONE, 0.0)
     assert ledger.long_running(LONG_S - 1) == []
     assert ledger.long_running(LONG_S) == [delivery]
     ledger.acked(delivery)
@@ -109,26 +120,37 @@ def test_a_long_task_is_acknowledged_and_still_owes_its_reply() -> None:
     assert ledger.end(ONE, SUCCEEDED) == [delivery]
 
 
-def test_what_is_looked_up_is_acknowledged_when_it_runs_for_long_and_is_not_waited_for_at_the_end() -> None:
-    ledger = Ledger()
-    delivery, _ = add(ledger, replace(call(0), expired="late"), 1)
-    assert ledger.long_running(LONG_S) == [], "nobody has been asked"
+def test_a_late_message_is_settled_by_the_end_alone_and_acknowledged_when_that_takes_long() -> None:
+    ledger = Ledger(10)
+    late = replace(call(0), is_late=True)
+    delivery, _ = add(ledger, late, 1)
     ledger.take(1)
+    assert ledger.accept(ONE, 0.0) == [], "it may have been accepted only to expire"
     assert not ledger.unaccepted
-    assert ledger.long_running(LONG_S) == [delivery]
+    doubled, at_once = add(ledger, late, 2)
+    assert not at_once
+    assert ledger.long_running(LONG_S) == [delivery, doubled]
+    assert ledger.end(ONE, REFUSED) == [delivery, doubled]
+
+
+def test_a_late_message_of_a_task_that_the_cluster_has_is_settled_at_once() -> None:
+    ledger = Ledger(10)
+    accepted(ledger, call(0))
+    _, at_once = add(ledger, replace(call(0), is_late=True), 2)
+    assert at_once
 
 
 def test_what_is_acknowledged_and_owes_a_reply_goes_on_to_the_next_life() -> None:
-    ledger = Ledger()
+    ledger = Ledger(10)
     long, _ = add(ledger, call(0, REPLY), 1)
     add(ledger, call(1, REPLY), 2)
     acknowledged, _ = add(ledger, call(2), 3)
     for _ in range(3):
         ledger.take(3)
-    ledger.accept(ONE)
+    ledger.accept(ONE, 0.0)
     ledger.acked(long)
     ledger.acked(acknowledged)
-    later = Ledger()
+    later = Ledger(10)
     later.carry(ledger.owed())
     assert (later.waiting, later.unacked) == (1, 0)
     doubled, _ = add(later, call(0, REPLY), 9)
@@ -144,10 +166,10 @@ def test_what_is_acknowledged_and_owes_a_reply_goes_on_to_the_next_life() -> Non
 
 
 def test_a_refusal_is_owed_like_a_result_until_its_caller_has_it() -> None:
-    ledger = Ledger()
+    ledger = Ledger(10)
     long, _ = add(ledger, call(0, REPLY), 1)
     ledger.take(1)
-    ledger.accept(ONE)
+    ledger.accept(ONE, 0.0)
     ledger.acked(long)
     assert ledger.end(ONE, REFUSED) == [long]
     assert ledger.end(ONE, SUCCEEDED) == [], "it is over"
@@ -160,7 +182,7 @@ def test_a_refusal_is_owed_like_a_result_until_its_caller_has_it() -> None:
 
 
 def test_what_waits_too_long_for_its_turn_goes_back_and_what_is_submitted_does_not() -> None:
-    ledger = Ledger()
+    ledger = Ledger(10)
     add(ledger, call(0), 1)
     ledger.take(1)
     waiting, _ = add(ledger, call(1), 2)
@@ -172,3 +194,116 @@ def test_what_waits_too_long_for_its_turn_goes_back_and_what_is_submitted_does_n
     assert ledger.take(2) == call(2)
     assert ledger.take(3) is None
     assert young.tag == (1, 4)
+
+
+# --- delayed tasks
+
+
+def test_delayed_tasks_take_no_place_in_the_window_once_they_are_accepted_and_not_when_they_are_due_either() -> None:
+    ledger = Ledger(10)
+    for number in range(5_000):
+        accepted(ledger, call(number), due_s=60.0)
+    assert (ledger.outstanding, ledger.delayed, ledger.unacked) == (0, 5_000, 0)
+    add(ledger, call(5_000), 1, now=1.0)
+    assert ledger.take(1) == call(5_000)
+    ledger.come_due(60.0)
+    assert (ledger.outstanding, ledger.delayed) == (1, 5_000)
+    for number in range(5_001):
+        ledger.end(number.to_bytes(16), SUCCEEDED)
+    assert (ledger.outstanding, ledger.delayed) == (0, 0)
+
+
+def test_a_delayed_task_takes_its_place_in_the_window_until_it_is_accepted() -> None:
+    ledger = Ledger(10)
+    add(ledger, call(0), 1, due_s=60.0)
+    add(ledger, call(1), 2)
+    assert ledger.take(1) == call(0)
+    assert ledger.take(1) is None
+    ledger.accept(ONE, 1.0)
+    assert ledger.take(1) == call(1)
+
+
+def test_started_is_not_told_before_the_moment_and_holds_up_nobody() -> None:
+    ledger = Ledger(10)
+    accepted(ledger, call(0, REPLY), due_s=60.0)
+    other = ReplyAddress("r", "other", "other")
+    accepted(ledger, call(1, other), now=1.0)
+    assert ledger.due_started(1.0 + STARTED_AFTER_S) == [other]
+    assert ledger.due_started(59.0) == []
+    ledger.come_due(60.0)
+    assert ledger.due_started(60.0 + STARTED_AFTER_S / 2) == []
+    assert ledger.due_started(60.0 + STARTED_AFTER_S) == [REPLY]
+    assert ledger.due_started(100.0) == []
+
+
+def test_a_task_whose_moment_has_passed_when_it_is_accepted_is_like_any_other() -> None:
+    ledger = Ledger(10)
+    add(ledger, call(0, REPLY), 1, due_s=60.0)
+    ledger.take(1)
+    ledger.accept(ONE, 60.0)
+    assert (ledger.outstanding, ledger.delayed) == (1, 0)
+    assert ledger.due_started(60.0) == [REPLY]
+
+
+def test_a_caller_that_waits_for_a_delayed_task_gets_its_reply_though_the_task_ends_before_its_moment() -> None:
+    ledger = Ledger(10)
+    delivery = accepted(ledger, call(0, REPLY), due_s=60.0)
+    assert ledger.take_surplus() == []
+    assert ledger.end(ONE, REFUSED) == [delivery]
+    ledger.settle(ONE, delivery)
+    ledger.come_due(60.0)
+    assert (ledger.entries, ledger.unacked, ledger.delayed, ledger.due_started(99.0)) == ({}, 0, 0, [])
+
+
+def test_a_delay_for_which_rabbitmq_does_not_wait_is_acknowledged_at_once_and_its_reply_is_owed() -> None:
+    ledger = Ledger(10)
+    held = accepted(ledger, call(0, REPLY), due_s=HELD_S)
+    long = accepted(ledger, call(1, REPLY), due_s=HELD_S + 1)
+    assert ledger.take_surplus() == [long]
+    assert ledger.take_surplus() == []
+    ledger.acked(long)
+    ledger.come_due(HELD_S)
+    assert ledger.long_running(HELD_S + LONG_S - 1) == []
+    assert ledger.long_running(HELD_S + LONG_S) == [held], "it is a long task from its moment on"
+    [owed] = ledger.owed()
+    later = Ledger(10)
+    later.carry([owed])
+    assert later.take(1) == call(1, REPLY)
+    later.accept(call(1).task_id, HELD_S)
+    assert (later.outstanding, later.delayed, later.take_surplus()) == (0, 1, [])
+    assert later.end(call(1).task_id, SUCCEEDED) == [long]
+
+
+def test_of_the_prefetch_of_a_queue_delayed_tasks_take_no_more_than_they_may() -> None:
+    ledger = Ledger(2)
+    deliveries = [accepted(ledger, call(number, REPLY), due_s=60.0) for number in range(4)]
+    assert ledger.take_surplus() == deliveries[2:]
+    for delivery in deliveries[2:]:
+        ledger.acked(delivery)
+    ledger.end(ONE, SUCCEEDED)
+    ledger.settle(ONE, deliveries[0])
+    accepted(ledger, call(4, REPLY), due_s=60.0)
+    assert ledger.take_surplus() == [], "there is a place again"
+    doubled, _ = add(ledger, call(4, REPLY), 9)
+    assert ledger.take_surplus() == [doubled]
+    ledger.come_due(60.0)
+    accepted(ledger, call(5, REPLY), now=61.0, due_s=99.0)
+    assert ledger.take_surplus() == [], "what is due is not delayed any more"
+
+
+def test_the_cluster_is_not_asked_again_about_a_task_whose_moment_is_ahead() -> None:
+    ledger = Ledger(10)
+    accepted(ledger, call(0, REPLY), due_s=60.0)
+    assert ledger.accepted_before(59.0) == []
+    ledger.come_due(60.0)
+    assert ledger.accepted_before(60.0) == []
+    assert ledger.accepted_before(61.0) == [ONE]
+
+
+def test_the_moments_of_tasks_that_ended_before_them_are_forgotten() -> None:
+    ledger = Ledger(10)
+    for number in range(2 * STALE_LIMIT):
+        accepted(ledger, call(number), due_s=1e9)
+        ledger.end(call(number).task_id, SUCCEEDED)
+        ledger.come_due(1.0)
+    assert len(ledger._delayed._moments) <= STALE_LIMIT

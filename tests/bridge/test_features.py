@@ -24,7 +24,7 @@ def test_every_reason_that_the_code_gives_is_in_the_table_and_the_other_way_roun
     given: set[str] = set()
     for path in (ROOT / "bridge" / "paceline_bridge").rglob("*.py"):
         text = path.read_text()
-        given |= set(re.findall(r'(?:Refusal\(|refuse_call\([\w.]+, )\s*"([\w-]+)"', text))
+        given |= set(re.findall(r'(?:UnsupportedMessage\(|Refused\([\w.]+, |refuse_call\([\w.]+, )\s*"([\w-]+)"', text))
         for line in re.findall(r"^ +reason = .*$", text, re.MULTILINE):
             given |= set(re.findall(r'"([\w-]+)"', line))
         if path.name == "dramatiq.py":

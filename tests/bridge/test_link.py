@@ -11,8 +11,8 @@ import pytest
 
 from bridge.processes import Broker, wait_until
 from paceline_bridge import rabbitmq
-from paceline_bridge.deliveries import Tag
 from paceline_bridge.message import Message
+from paceline_bridge.owed import Tag
 from paceline_bridge.rabbitmq import Link
 
 

@@ -20,6 +20,14 @@ from paceline_bridge.features import REASONS
 from paceline_bridge.formats import bodies
 from paceline_bridge.mapping import priority_of
 from paceline_bridge.message import Message, Refused
+from paceline_protocol.codec import encode_calls
+from paceline_protocol.moments import MOMENT_MAX_MS
+
+
+def with_header(name: str, value: object) -> Message:
+    message = recorded("celery-2")
+    return replace(message, headers={**message.headers, name: value})
+
 
 # --- plain
 
@@ -101,7 +109,34 @@ def test_a_group_is_told_with_each_of_its_parts() -> None:
 
 
 def test_an_eta_in_the_past_is_nothing_to_wait_for() -> None:
-    assert call_of(recorded("celery-2-eta-past")).name == "tasks.add"
+    assert call_of(recorded("celery-2-eta-past")).options == {}
+
+
+@pytest.mark.parametrize(
+    ("eta", "not_before"),
+    [
+        ("2100-01-01T00:00:00+00:00", 4102444800000),
+        ("2100-01-01T02:00:00+02:00", 4102444800000),
+        ("2100-01-01T00:00:00", 4102444800000),  # without a zone
+        ("2100-01-01T00:00:00.000001Z", 4102444800001),  # never earlier
+        ("9999-12-31T23:59:59.999999-12:00", MOMENT_MAX_MS),
+        (datetime(2100, 1, 1, tzinfo=UTC), 4102444800000),  # as msgpack may carry it
+    ],
+)
+def test_an_eta_ahead_is_the_moment_from_which_on_the_task_may_start(eta: object, not_before: int) -> None:
+    assert call_of(with_header("eta", eta)).options == {"not_before": not_before}
+
+
+@pytest.mark.parametrize("field", ["eta", "expires"])
+@pytest.mark.parametrize("value", ["soon", "0000-01-01T00:00:00", 7, [1], {}])
+def test_a_moment_that_can_not_be_read_is_refused(field: str, value: object) -> None:
+    assert refusal_of(with_header(field, value)).reason == "bad-body"
+
+
+def test_a_moment_before_1970_is_long_past() -> None:
+    assert call_of(with_header("eta", "0001-01-01T00:00:00+23:00")).options == {}
+    call = call_of(with_header("expires", "0001-01-01T00:00:00+23:00"))
+    assert (call.options, call.is_late) == ({"expires": 1}, True)
 
 
 def test_a_retry_is_a_task_of_its_own() -> None:
@@ -113,9 +148,11 @@ def test_a_retry_is_a_task_of_its_own() -> None:
 @pytest.mark.parametrize("name", ["celery-2-expired", "dramatiq-max-age"])
 def test_a_call_that_is_late_says_so(name: str) -> None:
     """Whether it is refused depends on whether the cluster has the task."""
-    call = call_of(recorded(name))
-    assert call.expired
-    assert not call_of(recorded(name), now=0.0).expired
+    late, early = call_of(recorded(name)), call_of(recorded(name), now=0.0)
+    assert late.is_late
+    assert not early.is_late
+    assert early.options == late.options
+    assert late.options["expires"] < NOW * 1e3
 
 
 def test_a_name_can_stand_for_another() -> None:
@@ -125,7 +162,6 @@ def test_a_name_can_stand_for_another() -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("celery-2-eta", "eta"),
         ("celery-2-time-limit", "time-limit"),
         ("celery-2-link", "callbacks"),
         ("celery-2-chain", "chain"),
@@ -167,7 +203,7 @@ def test_a_name_that_can_not_be_sent_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize("task_id", ["\ud800", "x" * 256])
 def test_an_id_that_no_reply_could_have_gets_none(task_id: str) -> None:
-    message = recorded("celery-2-eta")
+    message = recorded("celery-2-time-limit")
     strange = replace(message, headers={**message.headers, "id": task_id}, correlation_id=None)
     assert refusal_of(strange).reply is None
 
@@ -199,7 +235,6 @@ def test_a_message_of_dramatiq_is_read() -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("dramatiq-delay", "eta"),
         ("dramatiq-pipeline", "pipeline"),
         ("dramatiq-retries", "retries"),
     ],
@@ -209,10 +244,44 @@ def test_what_dramatiq_asks_for_and_can_not_have_is_refused_by_name(name: str, r
     assert (refused.protocol, refused.reason) == ("dramatiq", reason)
 
 
-def test_a_delay_that_is_over_is_nothing_to_wait_for() -> None:
+def test_a_delay_is_the_moment_from_which_on_the_task_may_start_and_once_over_is_nothing_to_wait_for() -> None:
     message = recorded("dramatiq-delay")
-    over = json.loads(message.body)["options"]["eta"] / 1e3 + 1
-    assert call_of(message, now=over).name == "tasks.add"
+    eta_ms = json.loads(message.body)["options"]["eta"]
+    assert call_of(message).options == {"not_before": eta_ms}
+    assert call_of(message, now=eta_ms / 1e3).options == {}
+
+
+def test_the_age_that_a_message_may_have_counts_from_when_it_was_sent() -> None:
+    message = recorded("dramatiq-max-age")
+    sent_ms = json.loads(message.body)["message_timestamp"]
+    assert call_of(message).options == {"expires": sent_ms + 1000}
+
+
+@pytest.mark.parametrize(
+    ("options", "sent", "carried"),
+    [
+        ('{"eta": 1e400}', "1", {"not_before": MOMENT_MAX_MS}),
+        ('{"eta": 1%s}' % ("0" * 400), "1", {"not_before": MOMENT_MAX_MS}),
+        ('{"eta": -1e400}', "1", {}),
+        ('{"eta": "soon", "max_age": "short"}', "1", {}),
+        ('{"max_age": 1e400}', "1%s" % ("0" * 400), {"expires": MOMENT_MAX_MS}),
+        ('{"max_age": 5}', "-1e400", {"expires": 6}),
+        ('{"max_age": 0}', "1", {}),
+        ('{"max_age": NaN}', "1", {}),
+        ('{"max_age": 5}', '"then"', {}),
+    ],
+)
+def test_numbers_that_are_no_moments_are_the_nearest_or_none(options: str, sent: str, carried: object) -> None:
+    body = (
+        f'{{"queue_name": "q", "actor_name": "a", "args": [], "kwargs": {{}}, "options": {options}, '
+        f'"message_id": "m", "message_timestamp": {sent}}}'
+    )
+    assert call_of(Message("q", body.encode())).options == carried
+
+
+def test_what_is_no_number_at_all_is_refused() -> None:
+    body = json.loads(recorded("dramatiq-delay").body) | {"options": {"eta": float("nan")}}
+    assert refusal_of(recorded("dramatiq-delay", body=json.dumps(body).encode())).reason == "bad-body"
 
 
 # --- any
@@ -243,3 +312,4 @@ def test_whatever_comes_is_a_call_or_a_refusal_with_a_reason(
         assert found.reason in REASONS
     else:
         assert len(found.task_id) == 16
+        encode_calls([(found.task_id, found.name, found.priority, b"", dict(found.options))])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,43 +17,10 @@ from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from kombu import pools
 
 from bridge.bridge_tasks import Own
+from bridge.conftest import Start, ran_lines
 from bridge.processes import DEADLINE_S, BridgeProcess, Broker, wait_until
 from paceline import Cluster
 from paceline_bench.harness.server_process import HOST, free_ports
-
-Start = Callable[..., BridgeProcess]
-
-
-@pytest.fixture
-def dead(broker: Broker) -> str:
-    return f"dead-{uuid.uuid4().hex[:8]}"
-
-
-@pytest.fixture
-def start(broker: Broker, cluster: Cluster, bridges: list[BridgeProcess], dead: str) -> Start:
-    def start(*options: str, url: str = "", ready: str = "connected to RabbitMQ") -> BridgeProcess:
-        bridge = BridgeProcess(url or broker.url, cluster.addresses, "--dead-letter", dead, *options)
-        bridges.append(bridge)
-        if ready:
-            bridge.wait_for(ready)
-        return bridge
-
-    return start
-
-
-@pytest.fixture
-def app(broker: Broker) -> Iterator[Celery]:
-    """A Celery application as its users have it. Only the name of its queue is this test's."""
-    app = Celery("caller", broker=broker.url, backend="rpc://")
-    app.conf.task_default_queue = f"celery-{uuid.uuid4().hex[:8]}"
-    with broker.channel() as channel:
-        channel.queue_declare(app.conf.task_default_queue, durable=True)
-    yield app
-    # Otherwise their sockets are left to the garbage collector, which complains of them.
-    if app.backend.result_consumer._connection is not None:
-        app.backend.result_consumer.stop()
-    app.close()
-    pools.reset()
 
 
 def test_a_refusal_for_a_caller_that_has_no_queue_for_replies_is_a_dead_letter(
@@ -65,12 +31,12 @@ def test_a_refusal_for_a_caller_that_has_no_queue_for_replies_is_a_dead_letter(
     start("--queue", queue)
     app = Celery("fire-and-forget", broker=broker.url)
     try:
-        app.send_task("tasks.add", (1, 2), queue=queue, countdown=3600)
+        app.send_task("tasks.add", (1, 2), queue=queue, time_limit=10)
         properties, _ = broker.take(dead)
     finally:
         app.close()
         pools.reset()
-    assert properties.headers["x-paceline-reason"] == "eta"
+    assert properties.headers["x-paceline-reason"] == "time-limit"
 
 
 def test_a_dead_letter_queue_is_used_as_it_is(broker: Broker, start: Start, dead: str) -> None:
@@ -80,10 +46,6 @@ def test_a_dead_letter_queue_is_used_as_it_is(broker: Broker, start: Start, dead
     start("--queue", queue)
     broker.publish(queue, b"for no task")
     assert broker.take(dead)[1] == b"for no task"
-
-
-def ran_lines(ran: Path, mark: str) -> list[str]:
-    return [line for line in ran.read_text().splitlines() if line.startswith(mark)]
 
 
 # --- plain messages
@@ -204,8 +166,8 @@ def test_exceptions_come_back_as_their_own_class(app: Celery, start: Start) -> N
 
 def test_refusals_reach_the_caller(app: Celery, start: Start) -> None:
     start("--queue", app.conf.task_default_queue)
-    with pytest.raises(NotImplementedError, match=r"\(eta\)"):
-        app.send_task("tasks.add", (1, 2), countdown=1000).get(timeout=DEADLINE_S)
+    with pytest.raises(NotImplementedError, match=r"\(time-limit\)"):
+        app.send_task("tasks.add", (1, 2), time_limit=10).get(timeout=DEADLINE_S)
     unknown = app.send_task("tasks.nowhere")
     with pytest.raises(NotRegistered, match=r"^'tasks\.nowhere'$"):
         unknown.get(timeout=DEADLINE_S)
@@ -277,10 +239,10 @@ def test_messages_of_dramatiq_run_and_what_they_can_not_have_is_kept(
     record.send(f"{queue}-1")
     start("--queue", queue, "--task", "shop.record=tasks.record", ready=f"consuming {queue}.DQ")
     wait_until(lambda: ran_lines(ran, queue) == [f"{queue}-1"], lambda: "the task runs")
-    record.send_with_options(args=("later",), delay=10**9)
+    record.send_with_options(args=("again",), max_retries=3)
     properties, body = broker.take(dead)
-    assert properties.headers["x-paceline-reason"] == "eta"
-    assert json.loads(body)["args"] == ["later"]
+    assert properties.headers["x-paceline-reason"] == "retries"
+    assert json.loads(body)["args"] == ["again"]
     producer.close()
 
 

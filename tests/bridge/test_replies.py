@@ -66,15 +66,23 @@ def test_a_lost_and_a_cancelled_task_are_what_celery_calls_them() -> None:
 
 
 def test_a_refusal_names_its_reason() -> None:
-    meta = decoded(replies.refused(REPLY, Refused("celery", "eta", "no delays", REPLY), NOW))
+    meta = decoded(replies.refused(REPLY, Refused("celery", "chain", "no chains", REPLY), NOW))
     assert (meta["status"], type(meta["result"])) == ("FAILURE", NotImplementedError)
-    assert "(eta): no delays" in str(meta["result"])
+    assert "(chain): no chains" in str(meta["result"])
     refusal = Refused("celery", "unknown-task", "no node knows it", REPLY, "tasks.gone")
     unknown = decoded(replies.refused(REPLY, refusal, NOW))
     assert isinstance(unknown["result"], NotRegistered)
     assert repr(unknown["result"]).startswith("Task of kind 'tasks.gone' never registered")
     assert unknown["traceback"].endswith("no node knows it")
     assert decoded(replies.refused(REPLY, Refused("celery", "expired", "late", REPLY), NOW))["status"] == "REVOKED"
+
+
+def test_a_task_that_has_expired_is_told_as_celery_tells_it_and_named_in_a_log() -> None:
+    packed = pack_error_info(ErrorInfo("TaskExpired", "paceline.errors", "noon", ("noon",), ""))
+    detail = replies.summary(TaskEnd.EXPIRED, packed)
+    assert detail == "it expired at noon"
+    meta = decoded(replies.refused(REPLY, Refused("celery", "expired", detail), NOW))
+    assert (meta["status"], type(meta["result"]), str(meta["result"])) == ("REVOKED", TaskRevokedError, "expired")
 
 
 def test_started_is_no_end() -> None:

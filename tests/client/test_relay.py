@@ -11,9 +11,9 @@ from client.fake_node import DEADLINE_S, FakeNode
 from client.session_rig import Rig, succeeded, task_id
 from paceline.client.relay import ACCEPTED, REFUSED, News, Relay
 from paceline.client.session.relaying import RelaySession
-from paceline.errors import ResultUnknown, UnknownTask
+from paceline.errors import UnknownTask
 from paceline_protocol.errors import LocalProtocolError, UnserializableValue
-from paceline_protocol.messages import Ping, Refusal, Submit, TaskEnd, Wait
+from paceline_protocol.messages import CALL_OPTIONS, Ping, TaskEnd, Wait
 from paceline_protocol.payload import unpack_value
 
 
@@ -107,27 +107,6 @@ def test_a_relay_that_waits_for_long_asks_again_for_what_is_accepted() -> None:
     assert [message.ids for _, message in rig.sent() if isinstance(message, Wait)] == [(task_id(1),)]
 
 
-def test_what_is_looked_up_is_asked_for_and_not_submitted_of_this_leader_and_the_next() -> None:
-    rig = relaying_rig()
-    rig.sent()
-    rig.session.look_up(task_id(1), rig.now)
-    rig.session.look_up(task_id(2), rig.now)
-    asked = [message for _, message in rig.sent()]
-    assert [message.ids for message in asked if isinstance(message, Wait)] == [(task_id(1),), (task_id(2),)]
-    assert not any(isinstance(message, Submit) for message in asked)
-    rig.update(1, results=[succeeded(1)])
-    assert [result[0] for result in rig.session.output.results] == [task_id(1)]
-    rig.session.lost("a:1", rig.now)
-    rig.pass_time(1.0)
-    rig.sent()
-    rig.attach(term=2)
-    assert [message.ids for _, message in rig.sent() if isinstance(message, Wait)] == [(task_id(2),)]
-    rig.update(1, refused=[(task_id(2), Refusal.UNKNOWN_ID, "no record")])
-    [(failed, error)] = rig.session.output.failed
-    assert failed == task_id(2)
-    assert isinstance(error, ResultUnknown)
-
-
 @pytest.fixture
 def node() -> Iterator[FakeNode]:
     with FakeNode() as node:
@@ -189,3 +168,15 @@ def test_a_name_that_can_not_be_sent_is_refused_at_once(listener: Listener, name
 def test_arguments_that_can_not_be_sent_are_refused_at_once(listener: Listener) -> None:
     with pytest.raises(UnserializableValue):
         listener.relay.submit(bytes(16), "echo", 4, [object()], {})
+
+
+def test_options_travel_with_the_call(node: FakeNode, listener: Listener) -> None:
+    listener.relay.submit(bytes(16), "echo", 4, [1], {}, {"not_before": 7})
+    listener.wait_for(bytes(16), TaskEnd.SUCCEEDED)
+    assert node.known[bytes(16)][CALL_OPTIONS] == {"not_before": 7}
+
+
+def test_an_option_that_can_not_be_sent_is_refused_at_once(listener: Listener) -> None:
+    with pytest.raises(LocalProtocolError):
+        listener.relay.submit(bytes(16), "echo", 4, [1], {}, {"expires": 1 << 60})
+    assert listener.relay.has_room

@@ -7,10 +7,10 @@ of protocol 2 has the order of ``timelimit`` wrong: code and wire are [hard, sof
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from paceline_bridge.formats import bodies, ids
+from paceline_bridge.formats import bodies, ids, moments
 from paceline_bridge.message import Message, ReplyAddress, TaskCall, UnsupportedMessage
 
 
@@ -21,6 +21,7 @@ def is_protocol_1(body: object) -> bool:
 
 ID_LIMIT_CHARS = 60
 """Celery's have 36. A correlation id takes at most 255 bytes on the wire."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def reply_address(message: Message, fields: Mapping[str, Any]) -> ReplyAddress | None:
@@ -83,14 +84,15 @@ def read(
         or not all(type(key) is str for key in kwargs)
     ):
         raise UnsupportedMessage("bad-body", "args is no list, or kwargs no map with names")
-    expired = _check_options(options if isinstance(options, dict) else {}, fields, now)
+    _check_options(options if isinstance(options, dict) else {}, fields)
+    carried, is_late = moments.options_of(_moment("eta", fields), _moment("expires", fields), now)
     retries = fields.get("retries")
     number = ids.of_message("celery", task_id, retries if isinstance(retries, int) else 0)
-    return TaskCall("celery", number, names.get(name, name), args, kwargs, priority, reply, expired)
+    return TaskCall("celery", number, names.get(name, name), args, kwargs, priority, reply, carried, is_late)
 
 
-def _check_options(options: Mapping[str, Any], fields: Mapping[str, Any], now: float) -> str:
-    """TaskCall.expired. Raises UnsupportedMessage."""
+def _check_options(options: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
+    """Raises UnsupportedMessage for what is not supported."""
     if options.get("chain"):
         raise UnsupportedMessage(
             "chain", "chains are not supported yet; call the next task with the result of this one"
@@ -106,21 +108,16 @@ def _check_options(options: Mapping[str, Any], fields: Mapping[str, Any], now: f
     limits = fields.get("timelimit")
     if isinstance(limits, list | tuple) and any(limit is not None for limit in limits):
         raise UnsupportedMessage("time-limit", "time_limit and soft_time_limit are not supported yet")
-    expires = _moment("expires", fields.get("expires"))
-    if expires is not None and expires <= now:
-        return f"it expired at {fields['expires']}"
-    eta = _moment("eta", fields.get("eta"))
-    if eta is not None and eta > now:
-        raise UnsupportedMessage("eta", f"eta and countdown are not supported yet; it was to run at {fields['eta']}")
-    return ""
 
 
-def _moment(field: str, value: object) -> float | None:
-    """Seconds since the epoch of ISO 8601, where a time without a zone is UTC."""
+def _moment(field: str, fields: Mapping[str, Any]) -> int | None:
+    """Milliseconds since the epoch of ISO 8601, where a time without a zone is UTC. None if there is none."""
+    value = fields.get(field)
     if value is None:
         return None
     try:
         moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):
+    except ValueError:
         raise UnsupportedMessage("bad-body", f"{field} is {value!r}, and not a time in ISO 8601") from None
+    ahead = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH
+    return moments.carried_ms(field, ahead / timedelta(milliseconds=1))

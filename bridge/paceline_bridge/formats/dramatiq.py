@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from paceline_bridge.formats import ids
+from paceline_bridge.formats import ids, moments
 from paceline_bridge.message import TaskCall, UnsupportedMessage
 
 FIELDS = frozenset(("queue_name", "actor_name", "args", "kwargs", "options", "message_id", "message_timestamp"))
@@ -46,16 +46,23 @@ def read(body: Mapping[str, Any], names: Mapping[str, str], priority: int, now: 
     for option, reason in _REFUSED.items():
         if options.get(option):
             raise UnsupportedMessage(reason, f"the message option {option} is not supported yet")
-    eta_ms, max_age_ms, sent_ms = options.get("eta"), options.get("max_age"), body["message_timestamp"]
-    expired = ""
-    if (
-        isinstance(max_age_ms, int | float)
-        and isinstance(sent_ms, int | float)
-        and now * 1e3 - sent_ms >= max_age_ms > 0
-    ):
-        expired = f"the message is older than its max_age of {max_age_ms} ms"
-    elif isinstance(eta_ms, int | float) and eta_ms > now * 1e3:
-        raise UnsupportedMessage("eta", f"delays are not supported yet; it was to run at {eta_ms} ms of the epoch")
+    carried, is_late = moments.options_of(_eta_ms(options), _expires_ms(options, body), now)
     retries = options.get("retries")
     number = ids.of_message("dramatiq", message_id, retries if isinstance(retries, int) else 0)
-    return TaskCall("dramatiq", number, names.get(name, name), args, kwargs, priority, expired=expired)
+    return TaskCall("dramatiq", number, names.get(name, name), args, kwargs, priority, None, carried, is_late)
+
+
+def _eta_ms(options: Mapping[str, Any]) -> int | None:
+    """When it may start; None if at once. dramatiq makes it of ``delay``."""
+    eta_ms = options.get("eta")
+    return moments.carried_ms("eta", eta_ms) if isinstance(eta_ms, int | float) else None
+
+
+def _expires_ms(options: Mapping[str, Any], body: Mapping[str, Any]) -> int | None:
+    """When the message reaches the age that its ``max_age`` allows; None if that is any. The age counts from when it
+    was sent."""
+    max_age_ms, sent_ms = options.get("max_age"), body["message_timestamp"]
+    if not isinstance(max_age_ms, int | float) or not isinstance(sent_ms, int | float) or not max_age_ms > 0:
+        return None
+    sent_ms = moments.carried_ms("message_timestamp", sent_ms)
+    return moments.carried_ms("max_age", sent_ms + moments.carried_ms("max_age", max_age_ms))

@@ -61,22 +61,26 @@ class Relay:
         self._client.connect()
         self._driver.start(self._on_news)
 
-    def submit(self, task_id: bytes, name: str, priority: int, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        """Have the cluster run a task under this id, 16 bytes, of which no task is outstanding here.
+    def submit(
+        self,
+        task_id: bytes,
+        name: str,
+        priority: int,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        options: Mapping[str, int] | None = None,
+    ) -> None:
+        """Have the cluster run a task under this id, 16 bytes, of which no task is outstanding here. ``options``: as
+        they travel (``paceline_protocol/options.py``).
 
-        Raises UnserializableValue or PayloadTooLarge for arguments that can't be sent, LocalProtocolError for a name
-        that can't, and ClientClosed.
+        Raises UnserializableValue or PayloadTooLarge for arguments that can't be sent, LocalProtocolError for a name or
+        an option that can't, and ClientClosed.
         """
         packed = pack_args(args, kwargs, self._session.payload_limit_bytes)
         # Here, and not when the batch is packed, which another thread may do, and with other calls in it.
-        encode_calls([(task_id, name, priority, packed, None)])
-        self._client._driver.submit_as(task_id, (name, priority, packed, None))
-
-    def look_up(self, task_id: bytes) -> None:
-        """How a task ended or will end that was submitted before, or may have been, by anybody: it is news like that of
-        one submitted here, of whose acceptance nothing is told. REFUSED with ResultUnknown: the cluster does not have
-        it, and does not run it. Raises ClientClosed."""
-        self._driver.look_up(task_id)
+        carried = dict(options) if options else None
+        encode_calls([(task_id, name, priority, packed, carried)])
+        self._client._driver.submit_as(task_id, (name, priority, packed, carried))
 
     @property
     def has_room(self) -> bool:

@@ -57,15 +57,6 @@ class RelayDriver:
                 self._session.ask_again(ids, now)
                 turns.flush(now)
 
-    def look_up(self, task_id: bytes) -> None:
-        """Have the end of this task told here, if the cluster has it."""
-        turns = self._driver.turns
-        with turns.lock:
-            turns.check_usable()
-            now = time.monotonic()
-            self._session.look_up(task_id, now)
-            turns.flush(now)
-
     def release(self, ids: Iterable[bytes]) -> None:
         """The cluster may forget the results of these tasks."""
         turns = self._driver.turns

@@ -86,10 +86,6 @@ class CallLedger:
         self._queue_bytes += size
         self.unaccepted_bytes += size
 
-    def add_accepted(self, task_id: bytes) -> None:
-        """A task that another submitted, if anybody did."""
-        self.tasks[task_id] = _ACCEPTED
-
     def take(self) -> list[Call]:
         """Removes the next batch from the queue; the caller sends it and calls :meth:`record_sent`."""
         calls: list[Call] = []

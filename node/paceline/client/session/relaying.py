@@ -24,17 +24,6 @@ class RelaySession(Session):
             accepted = set(self.ledger.accepted_ids())
             self._epoch.wait_for(task_id for task_id in ids if task_id in accepted)
 
-    def look_up(self, task_id: bytes, now: float) -> None:
-        """Have the leader report the end of this task if the cluster has it. Otherwise the task fails with
-        ResultUnknown."""
-        if not self.ledger.tasks:
-            self._begin_waiting(now)
-        self.ledger.add_accepted(task_id)
-        if self._epoch is not None:
-            self._epoch.wait_for((task_id,))
-        else:
-            self.connect(now)
-
     def release(self, ids: Iterable[bytes], now: float) -> None:
         """The cluster may forget the results of these tasks. Ids without a held result are ignored: results that
         arrived before the last change of leaders stay in the cluster until its own limits drop them."""

@@ -1,0 +1,89 @@
+"""The tasks that the cluster has accepted and that may not start yet, until their moments.
+
+Nothing is done for them before: their callers are not told STARTED, and the cluster is not asked about them again. So
+any number of them costs memory alone, up to what the client may have outstanding.
+
+If a caller waits for such a task, its delivery takes a place in the prefetch of its queue, and RabbitMQ gives up a
+consumer that keeps it for too long. So it is **held**, that is, left unacknowledged, only if the task may start within
+``HELD_S`` of its arrival, and only ``held_limit`` of each queue are. The others are the **surplus**: they are
+acknowledged at once, and then only this process knows that a reply is owed, as for a task that runs for long.
+
+Pure: no socket, no clock.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+
+from paceline_bridge.owed import Delivery, OwedTask
+
+HELD_S = 10 * 60.0
+"""Together with ``LONG_S`` of deliveries.py, less than the 30 minutes for which RabbitMQ lets a delivery be kept."""
+STALE_LIMIT = 1_000
+"""How many moments of tasks that ended before them are kept, beside one for each task."""
+
+
+class Delayed:
+    """Those of one ledger."""
+
+    def __init__(self, held_limit: int) -> None:
+        self._tasks: dict[bytes, OwedTask] = {}
+        self._moments: list[tuple[float, bytes]] = []  # a heap
+        self._held: Counter[str] = Counter()  # by queue
+        self._held_limit = held_limit
+        self._surplus: list[Delivery] = []
+
+    def __contains__(self, task_id: bytes) -> bool:
+        return task_id in self._tasks
+
+    def add(self, entry: OwedTask) -> None:
+        """The cluster has accepted this task, whose moment is ahead."""
+        task_id = entry.call.task_id
+        self._tasks[task_id] = entry
+        heapq.heappush(self._moments, (entry.due_s, task_id))
+        for delivery in entry.deliveries:
+            self.hold(delivery, entry.due_s - entry.since)
+
+    def hold(self, delivery: Delivery, ahead_s: float) -> None:
+        """A delivery of such a task: hold it, or add it to the surplus. ``ahead_s``: from its arrival until the task
+        may start."""
+        if delivery.reply is None or delivery.acked:
+            return
+        queue = delivery.message.queue
+        if ahead_s <= HELD_S and self._held[queue] < self._held_limit:
+            delivery.held = True
+            self._held[queue] += 1
+        else:
+            self._surplus.append(delivery)
+
+    def let_go(self, delivery: Delivery) -> None:
+        """A delivery is acknowledged, or its task is not delayed any more."""
+        if delivery.held:
+            delivery.held = False
+            self._held[delivery.message.queue] -= 1
+
+    def take_surplus(self) -> list[Delivery]:
+        """The deliveries to acknowledge though replies are owed for them."""
+        found, self._surplus = self._surplus, []
+        return found
+
+    def take_due(self, now: float) -> list[OwedTask]:
+        """The tasks that may start by now, the earliest first. They are forgotten here."""
+        found: list[OwedTask] = []
+        moments = self._moments
+        while moments and moments[0][0] <= now:
+            due_s, task_id = heapq.heappop(moments)
+            entry = self._tasks.get(task_id)
+            if entry is not None and entry.due_s == due_s:
+                self.forget(entry)
+                found.append(entry)
+        if len(moments) > 2 * len(self._tasks) + STALE_LIMIT:
+            self._moments = sorted((entry.due_s, task_id) for task_id, entry in self._tasks.items())
+        return found
+
+    def forget(self, entry: OwedTask) -> None:
+        """The task has ended, or is due. Nothing happens if it is not here."""
+        if self._tasks.pop(entry.call.task_id, None) is not None:
+            for delivery in entry.deliveries:
+                self.let_go(delivery)

@@ -1,0 +1,41 @@
+"""What the bridge owes: a delivery, and the task that one or more deliveries asked for. The ledger, ``deliveries.py``,
+keeps and changes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from paceline_bridge.message import Message, Refused, ReplyAddress, TaskCall
+
+Tag = tuple[int, int]
+"""(channel number, delivery tag): how RabbitMQ identifies a delivery."""
+
+
+@dataclass(slots=True)
+class Delivery:
+    """One message that the bridge has not acknowledged. ``held``: for a delayed task (``delayed.py``)."""
+
+    tag: Tag
+    message: Message
+    reply: ReplyAddress | None
+    protocol: str
+    acked: bool = False
+    held: bool = False
+
+
+@dataclass(slots=True)
+class OwedTask:
+    """One task, and the deliveries that asked for it: more than one if a message was published twice.
+
+    ``since``: when it was delivered, or became due if it was delayed. ``due_s``: when it may start. Both are moments of
+    the monotonic clock. ``delayed``: its moment was ahead when the cluster accepted it."""
+
+    call: TaskCall
+    since: float
+    due_s: float
+    deliveries: list[Delivery] = field(default_factory=list)
+    submitted: bool = False
+    accepted: bool = False
+    delayed: bool = False
+    told_started: bool = False
+    outcome: tuple[int, bytes] | Refused | None = None
