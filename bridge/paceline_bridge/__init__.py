@@ -3,8 +3,9 @@ them, and answers Celery callers. ``docs/bridge.md`` is for its users.
 
 What a message means is pure, and knows neither RabbitMQ nor the cluster: ``formats/`` reads bodies, ``mapping.py``
 makes a call or a refusal (``message.py``), ``features.py`` is the table of what is honoured and what is refused,
-``replies.py`` writes what a Celery caller reads. ``deliveries.py`` keeps what is not acknowledged and why,
-``window.py`` how much may be at the cluster. The layers are import contracts.
+``replies.py`` writes what a Celery caller reads. ``deliveries.py`` keeps what is not acknowledged and why, with the
+values of ``owed.py``; ``delayed.py`` the tasks whose moments are ahead, ``window.py`` how much may be at the cluster.
+The layers are import contracts.
 
 Two connections do the rest: ``rabbitmq.py`` and ``publisher.py`` alone speak to RabbitMQ, on one loop in one thread;
 ``client/relay.py`` of paceline speaks to the cluster. ``life.py`` joins the two for as long as both stand.

@@ -4,9 +4,9 @@ Nothing is done for them before: their callers are not told STARTED, and the clu
 any number of them costs memory alone, up to what the client may have outstanding.
 
 If a caller waits for such a task, its delivery takes a place in the prefetch of its queue, and RabbitMQ gives up a
-consumer that keeps it for too long. So it is **held**, that is, left unacknowledged, only if the task may start within
-``HELD_S`` of its arrival, and only ``held_limit`` of each queue are. The others are the **surplus**: they are
-acknowledged at once, and then only this process knows that a reply is owed, as for a task that runs for long.
+consumer that keeps it for too long. So the delivery is **retained**, that is, left unacknowledged, only if the task may
+start within ``RETAIN_S`` of its arrival, and only ``retained_limit`` of each queue are. The others are the **surplus**:
+they are acknowledged at once, and then only this process knows that a reply is owed, as for a task that runs for long.
 
 Pure: no socket, no clock.
 """
@@ -18,7 +18,7 @@ from collections import Counter
 
 from paceline_bridge.owed import Delivery, OwedTask
 
-HELD_S = 10 * 60.0
+RETAIN_S = 10 * 60.0
 """Together with ``LONG_S`` of deliveries.py, less than the 30 minutes for which RabbitMQ lets a delivery be kept."""
 STALE_LIMIT = 1_000
 """How many moments of tasks that ended before them are kept, beside one for each task."""
@@ -27,11 +27,11 @@ STALE_LIMIT = 1_000
 class Delayed:
     """Those of one ledger."""
 
-    def __init__(self, held_limit: int) -> None:
+    def __init__(self, retained_limit: int) -> None:
         self._tasks: dict[bytes, OwedTask] = {}
         self._moments: list[tuple[float, bytes]] = []  # a heap
-        self._held: Counter[str] = Counter()  # by queue
-        self._held_limit = held_limit
+        self._retained: Counter[str] = Counter()  # by queue
+        self._retained_limit = retained_limit
         self._surplus: list[Delivery] = []
 
     def __contains__(self, task_id: bytes) -> bool:
@@ -43,25 +43,25 @@ class Delayed:
         self._tasks[task_id] = entry
         heapq.heappush(self._moments, (entry.due_s, task_id))
         for delivery in entry.deliveries:
-            self.hold(delivery, entry.due_s - entry.since)
+            self.retain(delivery, entry.due_s - entry.since)
 
-    def hold(self, delivery: Delivery, ahead_s: float) -> None:
-        """A delivery of such a task: hold it, or add it to the surplus. ``ahead_s``: from its arrival until the task
+    def retain(self, delivery: Delivery, ahead_s: float) -> None:
+        """A delivery of such a task: retain it, or add it to the surplus. ``ahead_s``: from its arrival until the task
         may start."""
         if delivery.reply is None or delivery.acked:
             return
         queue = delivery.message.queue
-        if ahead_s <= HELD_S and self._held[queue] < self._held_limit:
-            delivery.held = True
-            self._held[queue] += 1
+        if ahead_s <= RETAIN_S and self._retained[queue] < self._retained_limit:
+            delivery.retained = True
+            self._retained[queue] += 1
         else:
             self._surplus.append(delivery)
 
     def let_go(self, delivery: Delivery) -> None:
         """A delivery is acknowledged, or its task is not delayed any more."""
-        if delivery.held:
-            delivery.held = False
-            self._held[delivery.message.queue] -= 1
+        if delivery.retained:
+            delivery.retained = False
+            self._retained[delivery.message.queue] -= 1
 
     def take_surplus(self) -> list[Delivery]:
         """The deliveries to acknowledge though replies are owed for them."""

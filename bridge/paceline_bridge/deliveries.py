@@ -21,6 +21,7 @@ Pure: no socket, no clock. Return values say what the caller has to do.
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 
 from paceline_bridge.delayed import Delayed
 from paceline_bridge.message import Refused, ReplyAddress, TaskCall
@@ -36,12 +37,12 @@ class Ledger:
     """Every task that a delivery asked for, until all of its deliveries are settled. ``entries``: all of them, for
     others to read only."""
 
-    def __init__(self, held_limit: int) -> None:
-        """``held_limit``: how many deliveries of a queue may stay unacknowledged for delayed tasks."""
+    def __init__(self, retained_limit: int) -> None:
+        """``retained_limit``: how many deliveries of a queue may stay unacknowledged for delayed tasks."""
         self.entries: dict[bytes, OwedTask] = {}
         self._in_turn: dict[bytes, OwedTask] = {}  # without those whose moment is ahead, in order of ``since``
         self._waiting: deque[bytes] = deque()
-        self._delayed = Delayed(held_limit)
+        self._delayed = Delayed(retained_limit)
         self.outstanding = 0  # submitted and not ended, without those that are delayed or were
         self.delayed = 0  # those
         self.unacked = 0
@@ -80,8 +81,10 @@ class Ledger:
             self._enter(OwedTask(call, now, max(now, due_s), [delivery]))
             return False
         entry.deliveries.append(delivery)
+        if entry.delayed:
+            entry.call = replace(entry.call, args=call.args, kwargs=call.kwargs)  # they may have been dropped
         if call.task_id in self._delayed:
-            self._delayed.hold(delivery, entry.due_s - now)
+            self._delayed.retain(delivery, entry.due_s - now)
         return entry.outcome is not None or (entry.accepted and call.reply is None and not entry.call.is_late)
 
     def _enter(self, entry: OwedTask) -> None:
@@ -144,6 +147,9 @@ class Ledger:
             self.delayed += 1
             del self._in_turn[task_id]
             self._delayed.add(entry)
+            if all(delivery.reply is None for delivery in entry.deliveries):
+                # Nobody submits it again. There may be many, and they may wait for long.
+                entry.call = replace(entry.call, args=(), kwargs={})
         return [] if entry.call.is_late else [delivery for delivery in entry.deliveries if delivery.reply is None]
 
     def take_surplus(self) -> list[Delivery]:

@@ -68,7 +68,7 @@ class Life:
         self._config = config
         self._watch = watch
         self._counters = counters
-        self._ledger = Ledger(held_limit=config.prefetch // 2)
+        self._ledger = Ledger(retained_limit=config.prefetch // 2)
         self._window = Window()
         self._link = Link(url, _queues(config), config.dead_letter, config.prefetch, config.declare, self)
         self._relay = make_relay(self._link.wake)

@@ -13,14 +13,14 @@ Tag = tuple[int, int]
 
 @dataclass(slots=True)
 class Delivery:
-    """One message that the bridge has not acknowledged. ``held``: for a delayed task (``delayed.py``)."""
+    """One message that the bridge has not acknowledged. ``retained``: for a delayed task (``delayed.py``)."""
 
     tag: Tag
     message: Message
     reply: ReplyAddress | None
     protocol: str
     acked: bool = False
-    held: bool = False
+    retained: bool = False
 
 
 @dataclass(slots=True)

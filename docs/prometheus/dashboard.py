@@ -100,7 +100,7 @@ PANELS: dict[str, tuple[Panel, ...]] = {
         Panel("Connected", "none", "Bridges that have RabbitMQ and the cluster.", (("bridges", "sum(paceline_bridge_connected)"),), "number", 4),
         Panel("Messages", "ops", "A second, by what became of them and whose they are.", (("{{result}}, {{protocol}}", "sum by (result, protocol) (rate(paceline_bridge_messages_total[$__rate_interval]))"),), width=10),
         Panel("Unacknowledged", "none", "Messages that a bridge has taken; RabbitMQ delivers them again if it dies.", (("{{instance}}", "sum by (instance) (paceline_bridge_unacked_messages)"),), width=10),
-        Panel("At the cluster, of how many", "none", "Tasks of bridges that have not ended, and how many there may be.", (("tasks", "sum(paceline_bridge_outstanding_tasks)"), ("window", "sum(paceline_bridge_window_tasks)")), width=12),
+        Panel("At the cluster, of how many", "none", "Tasks of bridges that have not ended, and how many there may be.", (("tasks", "sum(paceline_bridge_outstanding_tasks)"), ("delayed", "sum(paceline_bridge_delayed_tasks)"), ("window", "sum(paceline_bridge_window_tasks)")), width=12),
         Panel("Connections lost", "none", "How often each bridge lost RabbitMQ or the cluster, in the range.", (("{{instance}}", "sum by (instance) (increase(paceline_bridge_connections_lost_total[$__range]))"),), width=12),
     ),
 }  # fmt: skip

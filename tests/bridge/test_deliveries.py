@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from paceline_bridge.delayed import HELD_S, STALE_LIMIT
+from paceline_bridge.delayed import RETAIN_S, STALE_LIMIT
 from paceline_bridge.deliveries import GIVE_BACK_S, LONG_S, STARTED_AFTER_S, Ledger
 from paceline_bridge.message import Message, Refused, ReplyAddress, TaskCall
 from paceline_bridge.owed import Delivery
@@ -257,19 +257,19 @@ def test_a_caller_that_waits_for_a_delayed_task_gets_its_reply_though_the_task_e
 
 def test_a_delay_for_which_rabbitmq_does_not_wait_is_acknowledged_at_once_and_its_reply_is_owed() -> None:
     ledger = Ledger(10)
-    held = accepted(ledger, call(0, REPLY), due_s=HELD_S)
-    long = accepted(ledger, call(1, REPLY), due_s=HELD_S + 1)
+    retained = accepted(ledger, call(0, REPLY), due_s=RETAIN_S)
+    long = accepted(ledger, call(1, REPLY), due_s=RETAIN_S + 1)
     assert ledger.take_surplus() == [long]
     assert ledger.take_surplus() == []
     ledger.acked(long)
-    ledger.come_due(HELD_S)
-    assert ledger.long_running(HELD_S + LONG_S - 1) == []
-    assert ledger.long_running(HELD_S + LONG_S) == [held], "it is a long task from its moment on"
+    ledger.come_due(RETAIN_S)
+    assert ledger.long_running(RETAIN_S + LONG_S - 1) == []
+    assert ledger.long_running(RETAIN_S + LONG_S) == [retained], "it is a long task from its moment on"
     [owed] = ledger.owed()
     later = Ledger(10)
     later.carry([owed])
     assert later.take(1) == call(1, REPLY)
-    later.accept(call(1).task_id, HELD_S)
+    later.accept(call(1).task_id, RETAIN_S)
     assert (later.outstanding, later.delayed, later.take_surplus()) == (0, 1, [])
     assert later.end(call(1).task_id, SUCCEEDED) == [long]
 
@@ -289,6 +289,19 @@ def test_of_the_prefetch_of_a_queue_delayed_tasks_take_no_more_than_they_may() -
     ledger.come_due(60.0)
     accepted(ledger, call(5, REPLY), now=61.0, due_s=99.0)
     assert ledger.take_surplus() == [], "what is due is not delayed any more"
+
+
+def test_the_arguments_of_a_delayed_task_are_kept_while_somebody_may_have_to_submit_it_again() -> None:
+    ledger = Ledger(10)
+    task = replace(call(0), args=["large"])
+    accepted(ledger, task, due_s=RETAIN_S + 1)
+    assert ledger.entries[ONE].call == replace(task, args=())
+    asked, _ = add(ledger, replace(task, reply=REPLY), 2)
+    assert ledger.take_surplus() == [asked]
+    ledger.acked(asked)
+    later = Ledger(10)
+    later.carry(ledger.owed())
+    assert later.take(1) == task
 
 
 def test_the_cluster_is_not_asked_again_about_a_task_whose_moment_is_ahead() -> None:

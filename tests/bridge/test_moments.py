@@ -15,7 +15,7 @@ from dramatiq.brokers.rabbitmq import RabbitmqBroker
 
 from bridge.conftest import Start, ran_lines
 from bridge.processes import DEADLINE_S, Broker, wait_until
-from paceline_bridge.delayed import HELD_S
+from paceline_bridge.delayed import RETAIN_S
 
 
 def test_a_countdown_runs_not_before_it_and_returns_its_result(app: Celery, start: Start) -> None:
@@ -93,9 +93,9 @@ def test_more_delayed_messages_than_the_prefetch_keep_no_other_from_running(
     """Their callers wait, so that none of them could be acknowledged but for the rule of delayed ones."""
     bridge = start("--queue", app.conf.task_default_queue, "--prefetch", "10")
     for _ in range(150):  # more than the smallest window, too
-        app.send_task("tasks.fail", ("too early",), countdown=HELD_S / 2)
+        app.send_task("tasks.fail", ("too early",), countdown=RETAIN_S / 2)
     assert app.send_task("tasks.add", (1, 2)).get(timeout=DEADLINE_S) == 3
     assert app.send_task("tasks.add", (3, 4), countdown=1).get(timeout=DEADLINE_S) == 7
     assert "refused" not in bridge.log()
     assert bridge.terminate() == 0
-    wait_until(lambda: broker.depth(app.conf.task_default_queue) == 5, lambda: "half the prefetch was held")
+    wait_until(lambda: broker.depth(app.conf.task_default_queue) == 5, lambda: "half the prefetch was retained")
