@@ -188,10 +188,11 @@ class Life:
     # --- from the cluster ----------------------------------------------------------------------------------------
 
     def on_wake(self) -> None:
+        now = time.monotonic()
         for task_id, state, payload in self._relay.take():
             if state == ACCEPTED:
                 self._is_full = False
-                for delivery in self._ledger.accept(task_id, time.monotonic()):
+                for delivery in self._ledger.accept(task_id, now):
                     self._settle(task_id, delivery)
             elif state == REFUSED:
                 assert isinstance(payload, Exception)
@@ -203,7 +204,8 @@ class Life:
                 self._ended.append(task_id)
                 for delivery in deliveries:
                     self._settle(task_id, delivery)
-        self._ack_early()
+        for delivery in self._ledger.take_surplus():
+            self._ack(delivery)
         self._submit_waiting()
 
     def _outcome(self, task_id: bytes, state: int, payload: bytes) -> tuple[int, bytes] | Refused:
@@ -311,11 +313,6 @@ class Life:
             self._counters.count("acked", delivery.protocol)
             self._ledger.acked(delivery)
 
-    def _ack_early(self) -> None:
-        """Acknowledge what can't stay so, though replies are owed."""
-        for delivery in [*self._ledger.take_surplus(), *self._ledger.long_running(time.monotonic())]:
-            self._ack(delivery)
-
     # --- periodically --------------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
@@ -329,7 +326,8 @@ class Life:
             self._link.publisher.publish(
                 reply.queue, replies.started(reply), _reply_properties(reply.correlation_id), None
             )
-        self._ack_early()
+        for delivery in [*self._ledger.long_running(now), *self._ledger.take_surplus()]:
+            self._ack(delivery)
         for delivery in self._ledger.give_back(now):
             self._link.give_back(delivery.tag)
         if now >= self._ask_at_s:

@@ -15,6 +15,7 @@ from dramatiq.brokers.rabbitmq import RabbitmqBroker
 
 from bridge.conftest import Start, ran_lines
 from bridge.processes import DEADLINE_S, Broker, wait_until
+from paceline import Client, Cluster
 from paceline_bridge.delayed import RETAIN_S
 
 
@@ -27,6 +28,21 @@ def test_a_countdown_runs_not_before_it_and_returns_its_result(app: Celery, star
     assert ran_s >= sent_s + 2
     assert ran_s > at_once
     assert statuses == ["SUCCESS"], "it was not told STARTED while it was delayed"
+
+
+def test_a_caller_of_a_delayed_task_gets_its_result_though_the_bridge_is_killed_meanwhile_and_the_task_runs_once(
+    app: Celery, cluster: Cluster, start: Start, ran: Path
+) -> None:
+    bridge = start("--queue", app.conf.task_default_queue)
+    line = f"delayed-{uuid.uuid4().hex[:8]}"
+    with Client(*cluster.addresses) as client:
+        before = client.status()["delayed"]
+        result = app.send_task("tasks.record", (line,), countdown=3)
+        wait_until(lambda: client.status()["delayed"] > before, lambda: "the cluster has accepted the task")
+    bridge.kill()
+    start("--queue", app.conf.task_default_queue)
+    assert result.get(timeout=DEADLINE_S) == line
+    assert ran_lines(ran, line) == [line]
 
 
 @pytest.mark.parametrize("zone", [None, timezone(timedelta(hours=5)), timezone(timedelta(hours=-5))])

@@ -178,7 +178,7 @@ def test_refusals_reach_the_caller(app: Celery, start: Start) -> None:
 
 
 def test_a_late_message_that_comes_again_gets_the_outcome_of_its_task_and_begins_none(
-    broker: Broker, start: Start, ran: Path, tmp_path: Path
+    broker: Broker, start: Start, ran: Path, dead: str, tmp_path: Path
 ) -> None:
     first, again, replies = broker.declare(), broker.declare(), broker.declare()
     running, never = str(uuid.uuid4()), str(uuid.uuid4())
@@ -195,19 +195,21 @@ def test_a_late_message_that_comes_again_gets_the_outcome_of_its_task_and_begins
     late = {"headers": {"expires": "2020-01-01T00:00:00"}, "reply_to": replies}
     publish(again, running, go, **late)
     publish(again, never, other, **late)
+    publish(again, str(uuid.uuid4()), other, headers=late["headers"])
     with broker.channel() as channel:  # as by a bridge that died with them
-        for _ in range(2):
+        for _ in range(3):
             channel.basic_get(again)
     second = start("--queue", again)
     answer = json.loads(broker.take(replies)[1])
     assert (answer["task_id"], answer["status"]) == (never, "REVOKED")
+    assert broker.take(dead)[0].headers["x-paceline-reason"] == "expired"
     publish(again, running, go, **late)  # delivered for the first time, and the bridge has the task
     Path(go).touch()
     for _ in range(2):
         answer = json.loads(broker.take(replies)[1])
         assert (answer["task_id"], answer["status"], answer["result"]) == (running, "SUCCESS", go)
     assert (ran_lines(ran, go), ran_lines(ran, other)) == ([go], [])
-    assert second.log().count("(expired)") == 1
+    assert second.log().count("(expired)") == 2
 
 
 def test_a_long_task_is_started_before_it_ends(app: Celery, start: Start, tmp_path: Path) -> None:
