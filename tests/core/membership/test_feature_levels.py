@@ -258,3 +258,24 @@ def test_an_entry_of_an_unknown_kind_reaches_the_log_and_stops_the_node_there() 
     old.on_peer(envelope_from(leader, old.node_id), [append], story._now)
     with pytest.raises(NodeTooOld, match="unknown kind 200; this node is older"):
         old.take_effects(story._now)
+
+
+def test_the_level_waits_for_the_first_voters_since_one_that_is_not_heard_may_be_older() -> None:
+    story = NodeScenario()
+    story.run(f"start ab expect=3 feature_level={NEW} {QUICK}\nstart c expect=3 feature_level={OLD} {QUICK}")
+    while not any(each.leader for each in story._nodes.values()):
+        story.run("advance 0.05")
+    story.run("cut c\nadvance 5")
+    assert level(story, leader_of(story)) == OLD
+    story.run("join c\nadvance 5")
+    assert voters(story, leader_of(story)) == "abc"
+    assert level(story, leader_of(story)) == OLD
+
+
+def test_a_cluster_begins_with_the_first_level_while_some_of_its_first_nodes_have_not_said_theirs() -> None:
+    story = NodeScenario()
+    story.run(f"start ab expect=3 feature_level={NEW} {QUICK}\nadvance 1")
+    levels = node(story, "a").levels
+    assert levels.to_begin_with(story._now) == 1
+    story.run(f"start c expect=3 feature_level={NEW} {QUICK}\nadvance 3")
+    assert levels.to_begin_with(story._now) == NEW

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from paceline.core.feature_levels import ClusterLevel, common_level
+from paceline.core.feature_levels import FIRST_LEVEL, ClusterLevel, common_level
 from paceline.core.membership.directory import Directory
 from paceline.core.membership.identity import Identity
 from paceline.core.raft.consensus import Consensus
@@ -14,6 +14,7 @@ class Levels:
 
     def __init__(self, settings: Settings, identity: Identity, consensus: Consensus, directory: Directory) -> None:
         self.understood = settings.feature_level  # by this node
+        self._expect = settings.expect
         self._identity = identity
         self._consensus = consensus
         self._directory = directory
@@ -36,9 +37,11 @@ class Levels:
         return levels
 
     def to_begin_with(self, now: float) -> int:
-        """The level of a cluster that this node forms: the highest that all nodes which it hears understand."""
+        """The level of a cluster that this node forms: the highest that all nodes which it hears understand. The first
+        one, while fewer than the expected ones have said what they understand: the others are to be voters, too."""
         levels = self.of_nodes(now)
-        return common_level(levels, levels)
+        known = sum(1 for level in levels.values() if level)
+        return common_level(levels, levels) if known >= self._expect else FIRST_LEVEL
 
     def in_force(self, now: float) -> ClusterLevel:
         """Leader: the level in force, and the nodes that understand no higher one, though this node does."""

@@ -71,9 +71,10 @@ class ReplicaKeeper:
         self._requests.append(AdminRequest(key, message.request, message.op, message.argument, until))
         return True
 
-    def review(self, leader: Leader, levels: Mapping[str, int], now: float) -> None:
+    def review(self, leader: Leader, levels: Mapping[str, int], now: float, *, may_raise: bool) -> None:
         """Take the next step of a request, or else of the rule. ``levels``: the nodes that are heard, this one
-        included, and the feature level that each understands (0: it has not said)."""
+        included, and the feature level that each understands (0: it has not said). ``may_raise``: whether the cluster's
+        level may rise to what they have in common."""
         consensus = self._consensus
         if consensus.transfer_target(now):
             return
@@ -95,7 +96,8 @@ class ReplicaKeeper:
             is_early = now < self._began_at + settings.timing.election_timeout_min_s
             if (is_early and not alive.issuperset(current.voters)) or not self._advance(self._requests[0], view, now):
                 return
-        config = self._raised(levels) or next_config(
+        raised = self._raised(levels) if may_raise else None
+        config = raised or next_config(
             current,
             own_id=view.own_id,
             alive=alive,

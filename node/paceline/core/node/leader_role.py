@@ -203,7 +203,9 @@ class LeaderRole:
     def review_replicas(self, now: float) -> None:
         """Take the next step toward the replicas that there should be."""
         if self.leader is not None:
-            self.keeper.review(self.leader, self._levels.of_nodes(now), now)
+            # A node that is to be one of the first voters may be older, and not heard at this moment.
+            may_raise = not self.missing_voters()
+            self.keeper.review(self.leader, self._levels.of_nodes(now), now, may_raise=may_raise)
             self._tell_admission(self.leader, now)
 
     def _tell_admission(self, leader: Leader, now: float) -> None:
