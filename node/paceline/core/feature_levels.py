@@ -68,10 +68,12 @@ def level_of_option(key: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class ClusterLevel:
-    """The level in force, and the nodes that understand no more than that: why it is not higher."""
+    """The level in force, and the nodes that understand no more than that: why it is not higher. ``is_rising``: all of
+    them understand a higher one, and the entry that says so is under way."""
 
     level: int = FIRST_LEVEL
     older: tuple[str, ...] = ()
+    is_rising: bool = False
 
     def refusal(self, required: int, what: str) -> str:
         """Why ``what``, which needs ``required``, is refused now; "" if it is not."""

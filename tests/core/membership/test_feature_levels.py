@@ -8,6 +8,7 @@ import pytest
 
 from core.cluster_stories import QUICK, node, voters
 from core.node_scenarios import NodeScenario
+from core.scheduling.test_leader import Lead
 from paceline.core.feature_levels import (
     ENTRY_KINDS,
     FEATURE_LEVEL,
@@ -279,3 +280,14 @@ def test_a_cluster_begins_with_the_first_level_while_some_of_its_first_nodes_hav
     assert levels.to_begin_with(story._now) == 1
     story.run(f"start c expect=3 feature_level={NEW} {QUICK}\nadvance 3")
     assert levels.to_begin_with(story._now) == NEW
+
+
+def test_a_call_that_needs_a_level_which_is_about_to_rise_is_asked_for_again() -> None:
+    """As in the first moments of a cluster of several nodes, all of them new."""
+    call = (b"i" * 16, "add", 4, b"", {"expires": 1})
+    admission = Lead().leader.admission
+    for is_rising, refusal in ((True, Refusal.NOT_READY), (False, Refusal.LEVEL_TOO_LOW)):
+        admission.cluster_level = ClusterLevel(1, is_rising=is_rising)
+        refused = admission._refusal(call)
+        assert refused is not None
+        assert refused[0] == refusal

@@ -50,7 +50,8 @@ class Levels:
             return ClusterLevel(config.level)
         levels = self.of_nodes(now)
         nodes = sorted({*config.voters, *config.learners, *levels})
-        return ClusterLevel(config.level, tuple(each for each in nodes if levels.get(each, 0) <= config.level))
+        older = tuple(each for each in nodes if levels.get(each, 0) <= config.level)
+        return ClusterLevel(config.level, older, is_rising=not older)
 
     def may_take_part(self, node_id: str) -> bool:
         """Leader: whether a node understands the level in force, as far as it has announced that."""

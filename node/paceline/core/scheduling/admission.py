@@ -89,7 +89,8 @@ class Admission:
         if task_id in self._table.released:
             return Refusal.UNKNOWN_ID, "this task ended earlier and its result was released"
         if options is not None and (too_low := self.cluster_level.refusal_of(options)):
-            return Refusal.LEVEL_TOO_LOW, too_low
+            # A client that is told that the cluster is not ready asks again by itself.
+            return Refusal.NOT_READY if self.cluster_level.is_rising else Refusal.LEVEL_TOO_LOW, too_low
         if len(args) > settings.payload_limit_bytes:
             return (
                 Refusal.PAYLOAD_TOO_LARGE,
