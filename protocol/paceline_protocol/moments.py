@@ -65,7 +65,7 @@ def moment_ms(value: datetime) -> int:
     ms = _ceil_ms(value - _EPOCH)
     if not 0 <= ms <= MOMENT_MAX_MS:
         raise ValueError("it is a moment from 1970 to 9999, UTC")
-    return ms
+    return max(1, ms)  # 0 on the wire is no moment
 
 
 def datetime_of(ms: int) -> datetime:

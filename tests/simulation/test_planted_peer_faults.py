@@ -86,6 +86,7 @@ SESSIONS, DELIVERY, NODE = (
     "core.scheduling.test_delivery:test",
     "core.test_node:test",
 )
+DUE = "core.scheduling.test_due_tasks:test"
 CLIENT, HERE = "client.test_epoch:test", "simulation.test_planted_peer_faults:test"
 JOURNAL, WORLD = "journal.test_recovery:test", "simulation.test_world:test"
 
@@ -116,7 +117,7 @@ FAULTS = [
         recording,
         "_DECIDED_HERE",
         lambda true: frozenset({TaskEnd.CANCELLED}),
-        faults=PARTITIONS,
+        f"{DUE}_what_has_not_started_by_then_ends_as_expired_and_is_told_so_once_that_is_committed",
     ),
     # what is recorded
     Fault(

@@ -25,6 +25,8 @@ _COUNT: Final = 4
 
 NEVER_MS: Final = 1 << 60
 """A moment that is never reached: some 36 million years from now."""
+SLICE_MOMENTS: Final = 4_096
+"""Moments that are met in a turn: a few milliseconds. A leader that met a million at once would be deposed over it."""
 STALE_MOMENTS: Final = 64
 """Moments that were moved or dropped and are still in the heap: beyond so many, and as many as there are others, the
 heap is made anew."""
@@ -59,13 +61,13 @@ class Deadlines:
 
     def is_moment_due(self, now: float) -> bool:
         """Whether the moment of some task is reached."""
-        return self.moments.earliest_ms != NEVER_MS and self._clock.has_reached(self.moments.earliest_ms, now)
+        return self.moments.wakes_ms != NEVER_MS and self._clock.has_reached(self.moments.wakes_ms, now)
 
     def next(self) -> float:
         """The earliest of all deadlines, if the wall clock is not set before."""
-        if self.moments.earliest_ms == NEVER_MS:
+        if self.moments.wakes_ms == NEVER_MS:
             return self._earliest
-        return min(self._earliest, self._clock.monotonic_at(self.moments.earliest_ms))
+        return min(self._earliest, self._clock.monotonic_at(self.moments.wakes_ms))
 
 
 class Moments:
@@ -73,13 +75,14 @@ class Moments:
 
     Setting and dropping a moment takes logarithmic time. ``earliest_ms`` takes none, and is NEVER_MS if there is no
     moment. The part that sets a moment must take it out when it is reached: the node is woken for it in every turn
-    until then.
+    until then, unless moments are held. ``wakes_ms``: the moment that the node is woken for.
     """
 
-    __slots__ = ("_heap", "_is_held", "_ms", "earliest_ms")
+    __slots__ = ("_heap", "_is_held", "_ms", "earliest_ms", "wakes_ms")
 
     def __init__(self) -> None:
         self.earliest_ms = NEVER_MS
+        self.wakes_ms = NEVER_MS
         self._is_held = False
         self._ms: dict[bytes, int] = {}
         self._heap: list[tuple[int, bytes]] = []  # may hold moments that were moved or dropped, but not in front
@@ -99,9 +102,12 @@ class Moments:
             self._tidy()
 
     def take_reached(self, clock: WallClock, now: float) -> list[bytes]:
-        """Take the tasks whose moments are reached, the earliest first. They have no moment from now on."""
+        """Take the tasks whose moments are reached, the earliest first, SLICE_MOMENTS at most: for the others the node
+        is woken in its next turn. They have no moment from now on."""
         reached: list[bytes] = []
-        while self.earliest_ms != NEVER_MS and clock.has_reached(self.earliest_ms, now):
+        while (
+            len(reached) < SLICE_MOMENTS and self.earliest_ms != NEVER_MS and clock.has_reached(self.earliest_ms, now)
+        ):
             task_id = self._heap[0][1]
             del self._ms[task_id]
             reached.append(task_id)
@@ -109,7 +115,7 @@ class Moments:
         return reached
 
     def hold(self, on: bool) -> None:
-        """Whether all of them are let pass for now, as if there were none."""
+        """Whether the node is not woken for any of them for now."""
         self._is_held = on
         self._tidy()
 
@@ -117,7 +123,7 @@ class Moments:
         self._ms.clear()
         self._heap.clear()
         self._is_held = False
-        self.earliest_ms = NEVER_MS
+        self.earliest_ms = self.wakes_ms = NEVER_MS
 
     def _tidy(self) -> None:
         heap, known = self._heap, self._ms
@@ -126,4 +132,5 @@ class Moments:
         if len(heap) - len(known) > max(STALE_MOMENTS, len(known)):
             heap[:] = [(ms, task_id) for task_id, ms in known.items()]
             heapify(heap)
-        self.earliest_ms = heap[0][0] if heap and not self._is_held else NEVER_MS
+        self.earliest_ms = heap[0][0] if heap else NEVER_MS
+        self.wakes_ms = NEVER_MS if self._is_held else self.earliest_ms

@@ -14,7 +14,7 @@ be wrong, drifts, and is set forward and back. So:
 
 from __future__ import annotations
 
-from math import floor
+from math import ceil, floor
 
 
 class WallClock:
@@ -29,6 +29,10 @@ class WallClock:
     def ms(self, now: float) -> int:
         """The time that the clock shows, in milliseconds since 1970."""
         return floor((now + self.offset_s) * 1_000)
+
+    def ms_from(self, now: float) -> int:
+        """The first moment that the clock does not show before now."""
+        return ceil((now + self.offset_s) * 1_000)
 
     def monotonic_at(self, ms: int) -> float:
         """When the clock shows this moment, by the monotonic clock, if it is not set before."""

@@ -8,7 +8,7 @@ import pytest
 
 from core.scheduling.test_leader import TERM, Lead, tid
 from paceline.core.clients.sessions import ClientSession
-from paceline.core.deadlines import NEVER_MS
+from paceline.core.deadlines import NEVER_MS, SLICE_MOMENTS
 from paceline.core.settings import Settings
 from paceline.core.state.table import TaskTable
 from paceline_protocol.codec import decode_calls, decode_outcomes, encode_calls
@@ -37,7 +37,7 @@ class Clocked(Lead):
     def at(self, seconds: float) -> None:
         """Let time pass until then."""
         self.now = seconds
-        if self.moments.earliest_ms != NEVER_MS and self.clock.has_reached(self.moments.earliest_ms, self.now):
+        if self.moments.wakes_ms != NEVER_MS and self.clock.has_reached(self.moments.wakes_ms, self.now):
             self.leader.meet_moments(self.now)
 
     def set_clock(self, by_s: float) -> None:
@@ -198,6 +198,8 @@ def test_what_comes_due_before_the_nodes_have_told_waits_for_them() -> None:
     lead.enrol("a")
     assert lead.dispatched() == {}
     lead.leader.tick(lead.now, ["a"])
+    assert lead.dispatched() == {}, "the node is woken for it first"
+    lead.at(5.0)
     assert lead.dispatched() == {"a": [(1, 1)]}
 
 
@@ -232,6 +234,7 @@ def test_a_task_that_had_expired_when_the_leader_came_ends_once_the_nodes_have_t
     lead.enrol("a")
     lead.leader.tick(lead.now, ["a"])
     assert lead.dispatched() == {}
+    lead.at(1.0)
     lead.commit()
     assert lead.table.results[tid(1)][0] == TaskEnd.EXPIRED
 
@@ -378,12 +381,61 @@ def test_while_another_takes_over_nothing_comes_due() -> None:
     lead.submit(session, 2, seq=2, not_before=ms(9.0), expires=ms(5.0))
     lead.commit()
     lead.leader.set_logging(False, lead.now)
-    assert lead.moments.earliest_ms == NEVER_MS
+    assert lead.moments.wakes_ms == NEVER_MS
     lead.at(6.0)
     assert lead.leader.tasks.delayed == 2
+    lead.submit(session, 3, seq=3)
     lead.leader.set_logging(True, lead.now)
+    assert lead.dispatched() == {}, "what has expired meanwhile must not be handed out"
     lead.at(6.0)
-    assert lead.dispatched() == {"a": [(1, 1)]}
+    assert lead.dispatched() == {"a": [(3, 1), (1, 1)]}
     lead.leader.log(lead.now)
     ends = [outcome for kind, data, _ in lead.entries if kind == EntryKind.OUTCOME for outcome in decode_outcomes(data)]
     assert [(outcome[0], outcome[2]) for outcome in ends] == [(tid(2), TaskEnd.EXPIRED)]
+
+
+def test_a_submit_with_many_calls_that_are_late_is_logged_as_its_tasks_are() -> None:
+    """Their ends fill more than one draft, and another Submit waits in the first."""
+    lead, session = led("a")
+    lead.at(9.0)
+    calls = [(tid(number), "add", 4, b"", {"expires": ms(5.0)}) for number in range(1, 16_000)]
+    lead.leader.admission.submit(session, Submit(1, 0, encode_calls([(tid(0), "add", 4, b"", None)])), lead.now)
+    last = (tid(16_000), "add", 4, b"", None)
+    lead.leader.admission.submit(session, Submit(2, 0, encode_calls([*calls, last])), lead.now)
+    lead.leader.log(lead.now)
+    follower = TaskTable(lead.settings)
+    for kind, data, _ in lead.entries:
+        follower.apply(kind, data)
+    assert set(follower.tasks) == {tid(0), tid(16_000)}
+    lead.commit()
+    assert set(lead.table.tasks) == set(follower.tasks)
+    assert lead.table.totals.by_name() == follower.totals.by_name()
+
+
+def test_many_moments_are_met_in_slices_of_a_turn_and_nothing_is_handed_out_before_the_last() -> None:
+    lead, session = led("a")
+    many = SLICE_MOMENTS + 1
+    calls = [(tid(number), "add", 4, b"", {"expires": ms(5.0)}) for number in range(many)]
+    lead.leader.tasks.ledgers["a"].resize(0, frozenset())
+    lead.leader.admission.submit(session, Submit(1, 0, encode_calls(calls)), lead.now)
+    lead.submit(session, many, seq=2)
+    lead.leader.tasks.ledgers["a"].resize(1, frozenset(["add"]))
+    lead.at(5.0)
+    assert len(lead.leader.tasks.live) == 2
+    assert lead.dispatched() == {}
+    lead.at(5.0)
+    assert list(lead.leader.tasks.live) == [tid(many)]
+
+
+def test_what_a_node_holds_of_tasks_that_are_over_is_asked_back() -> None:
+    """It was sent there by an earlier leader, and its client submitted it anew, when it had expired."""
+    lead, session = led("b")
+    lead.at(9.0)
+    lead.submit(session, 1, expires=ms(5.0))
+    lead.commit()
+    assert lead.results() == {1: TaskEnd.EXPIRED}
+    lead.asked_back()
+    lead.enrol("a", {1: 1, 7: 1})
+    assert lead.asked_back() == [("a", [1, 7])]
+    lead.revoked("a", given_back=(1, 7))
+    lead.leader.tasks.check()

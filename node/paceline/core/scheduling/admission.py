@@ -53,7 +53,7 @@ class Admission:
         new: list[Task] = []
         for call in calls:
             self._admit(session, call, new, now)
-        self._recording.submitted(session, submit, new, complete=len(new) == len(calls))
+        self._recording.submitted(session, submit, new, now, complete=len(new) == len(calls))
 
     def _admit(self, session: ClientSession, call: Call, new: list[Task], now: float) -> None:
         """Take one call. A new task that is to be logged is added to ``new``."""

@@ -13,7 +13,7 @@ Who decides what becomes of a task is ``recording.py``; here is what its call as
 
 from __future__ import annotations
 
-from paceline.core.deadlines import Moments
+from paceline.core.deadlines import NEVER_MS, Moments
 from paceline.core.state.call_options import CallOptions
 from paceline.core.state.task import Task
 from paceline.core.wall_clock import WallClock
@@ -23,19 +23,41 @@ from paceline_protocol.options import with_moments
 
 
 class DueTasks:
-    """Of one leader. ``moments``: the node's, which are this leader's alone while it leads."""
+    """Of one leader. ``moments``: the node's, which are this leader's alone while it leads.
 
-    __slots__ = ("_clock", "_moments")
+    They are held until the nodes have said what they hold (:meth:`settle`), and while the leadership is transferred:
+    nothing may become of a task then. Whoever hands out tasks must not while one is reached and not met
+    (:meth:`is_any_reached`): it may be that of a task that has expired.
+    """
+
+    __slots__ = ("_clock", "_is_settled", "_is_transferring", "_moments")
 
     def __init__(self, clock: WallClock, moments: Moments) -> None:
         self._clock = clock
+        self._is_settled = False
+        self._is_transferring = False
         self._moments = moments
         moments.clear()
+        moments.hold(True)
+
+    def settle(self) -> None:
+        """The nodes have said what they hold, or had time to."""
+        self._is_settled = True
+        self._moments.hold(self._is_transferring)
+
+    def transfer(self, on: bool) -> None:
+        """Whether the leadership is being transferred."""
+        self._is_transferring = on
+        self._moments.hold(on or not self._is_settled)
+
+    def is_any_reached(self, now: float) -> bool:
+        """Whether something is to become of a task."""
+        return self._moments.earliest_ms != NEVER_MS and self._clock.has_reached(self._moments.earliest_ms, now)
 
     def at_admission(self, options: Options, now: float) -> Options:
         """The options that are logged: moments that are relative to the call's admission are absolute there. The same
         map if there are none."""
-        return with_moments(options, self._clock.ms(now))
+        return with_moments(options, self._clock.ms_from(now))
 
     def is_early(self, options: CallOptions, now: float) -> bool:
         """Whether it may not start yet."""
@@ -61,12 +83,8 @@ class DueTasks:
         self._moments.drop(task_id)
 
     def take_reached(self, now: float) -> list[bytes]:
-        """The tasks whose moment is reached, the earliest first."""
+        """Some of the tasks whose moments are reached, the earliest first."""
         return self._moments.take_reached(self._clock, now)
-
-    def hold(self, on: bool) -> None:
-        """Whether moments are let pass: nothing may become of a task now."""
-        self._moments.hold(on)
 
 
 def expiry_of(options: CallOptions) -> str:

@@ -86,7 +86,9 @@ class Leader:
         self.admission = Admission(settings, table, tasks, self.sessions, self.recording, self.releases, self._traces)
 
     def dispatch(self, now: float) -> None:
-        """Hand out what there is credit for."""
+        """Hand out what there is credit for, unless moments wait to be met."""
+        if self._due.is_any_reached(now):
+            return
         given = self.dispatcher.dispatch(now)
         self.nodes.send(given.by_node)
         if given.traced:
@@ -166,6 +168,7 @@ class Leader:
         or have a cancel request."""
         live = self.tasks.live
         self.tasks.settle()
+        self._due.settle()
         self.recording.give_up_exhausted(now)
         asked = [live[task_id] for task_id in self.cancelling.asked if task_id in live]
         self.recording.end_unwanted([task for task in asked if not self.tasks.may_be_at_a_node(task)], now)
@@ -178,7 +181,7 @@ class Leader:
         """Set whether the caller calls log(). While it does not, releases and drafts are not due."""
         if self.recording.is_logging != on or (not on and now >= self.due):
             self.recording.is_logging = on
-            self._due.hold(not on)
+            self._due.transfer(not on)
             self._find_due()
 
     @property

@@ -99,12 +99,11 @@ class LiveTasks:
         place.put(task)
 
     def come_due(self, task: Task, now: float) -> None:
-        """A delayed task may be handed out, behind all that wait by now: at once, or once the nodes have said what they
-        hold."""
+        """A delayed task may be handed out, behind all that wait by now."""
         task.arrived_at = now
         task.age = self._next_age
         self._next_age += 1
-        self._move(task, Event.COME_DUE if self.is_settled else Event.RECOVER)
+        self._move(task, Event.COME_DUE)
 
     def settle(self) -> None:
         """Every node has given its account, or had time to: the tasks that are still recovered may be dispatched."""

@@ -118,6 +118,10 @@ class Nodes:
         sent = (task for task in ledger.held.values() if task.is_dispatched)
         missing = [task for task in sent if held.get(task.id, 0) < task.attempt]
         self._recording.give_back([task for task in missing if task.sent_seq <= enrol.dispatch_seq], now)
+        # What is not live here has ended, or was never accepted, and then its client submits it anew.
+        over = tuple(task_id for task_id, _ in enrol.held if task_id not in self._tasks.live)
+        if over:
+            self.outbox.append((node_id, Revoke(self._term, over)))
         for task_id, attempt in enrol.held:
             task = self._tasks.live.get(task_id)
             if task is not None and self._tasks.can_be_adopted(task):

@@ -81,6 +81,7 @@ class Recording:
         self._traces = traces
         self._due = due
         self._proposals = Proposals(propose)
+        self._late: list[Task] = []  # of the Submit that is being taken in: they had expired before it came
         self._ending: dict[bytes, tuple[int, bytes]] = {}  # how tasks ended, until that is applied
         self._withheld: dict[bytes, Task] = {}  # ended, and their submitters learn of it once that is applied
 
@@ -120,13 +121,19 @@ class Recording:
             self._proposals.draft.accept(task, call, is_verbatim=is_verbatim)
         if options is not None and options.has_moment:
             self._due.watch(task, now)
-            self.end_unwanted([task], now)
+            if self._due.is_late(options, now):
+                self._late.append(task)
         return task
 
-    def submitted(self, session: ClientSession, submit: Submit, tasks: list[Task], *, complete: bool) -> None:
+    def submitted(
+        self, session: ClientSession, submit: Submit, tasks: list[Task], now: float, *, complete: bool
+    ) -> None:
         """All calls of a Submit were taken. Its session is told ``submit.seq`` once ``tasks`` are committed: those of
         its tasks that are new and to be logged. ``complete``: they are all of its tasks."""
         self._proposals.draft.submitted(session, submit, tasks, complete=complete)
+        if self._late:
+            late, self._late = self._late, []
+            self.end_unwanted(late, now)
 
     # --- tasks start, and come back -----------------------------------------------------------------------------
 

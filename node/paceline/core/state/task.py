@@ -52,8 +52,7 @@ class Event:
     GIVE_UP: Final = 6  # its worker or node died once too often
     RESERVE: Final = 7  # a node has a place for it, but its start must be logged first
     COME_DUE: Final = 8  # its moment is reached
-    RECOVER: Final = 9  # its moment is reached before the nodes have said what they hold
-    EXPIRE: Final = 10  # it has not started by the moment that it was given
+    EXPIRE: Final = 9  # it has not started by the moment that it was given
 
 
 def _names(numbers: type) -> dict[int, str]:
@@ -86,7 +85,6 @@ TRANSITIONS: Final[dict[tuple[int, int], int]] = {
     (State.STARTING, Event.GIVE_BACK): State.READY,
     (State.STARTING, Event.CANCEL): State.CANCELLED,
     (State.DELAYED, Event.COME_DUE): State.READY,
-    (State.DELAYED, Event.RECOVER): State.RECOVERED,
     (State.DELAYED, Event.CANCEL): State.CANCELLED,
     # An earlier leader, whose clock was ahead of this one's, had it started.
     (State.DELAYED, Event.DISPATCH): State.DISPATCHED,
