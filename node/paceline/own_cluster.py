@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from paceline.config import (
+    CLUSTER_VARIABLE,
     DEFAULT_PORT,
     LOOPBACK_HOST,
     ClusterFile,
@@ -55,6 +56,8 @@ def worker_environment(
         return passed | {NODE_VARIABLE: node_address}
     if cluster.path is None:
         return passed
+    if CLUSTER_VARIABLE in passed:  # it may be relative, and what the node was told by its option counts more
+        passed[CLUSTER_VARIABLE] = str(cluster.path)
     return passed | {NODE_VARIABLE: node_address, FILE_VARIABLE: str(cluster.path)}
 
 

@@ -184,3 +184,15 @@ def test_a_forked_child_can_not_use_the_parents_client(client: Client) -> None:
     assert b"parent process" in os.read(read, 1000)
     os.close(read)
     assert client.submit("add", 1).result(DEADLINE_S) == 1
+
+
+def test_a_question_after_a_search_that_was_given_up_waits_for_its_answer() -> None:
+    address = free_address()
+    client = Client(address, connect_timeout_s=0.3)
+    try:
+        with pytest.raises(NoNodeFound):
+            client.connect()
+        with FakeNode(port=int(address.rpartition(":")[2])) as node:
+            assert client.status(DEADLINE_S)["leader_id"] == node.name
+    finally:
+        client.close(0)

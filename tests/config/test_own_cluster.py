@@ -86,3 +86,12 @@ def test_a_file_that_is_gone_is_said_to_be(file: ClusterFile) -> None:
     file.path.unlink()
     with pytest.raises(ConfigError, match="can't read the cluster file"):
         find_cluster((), None, inside)
+
+
+@pytest.mark.parametrize("inherited", ["cluster.toml", "/etc/another.toml"])
+def test_the_file_of_the_node_counts_more_than_the_variable_that_it_was_started_with(
+    file: ClusterFile, inherited: str
+) -> None:
+    inside = worker_environment("127.0.0.1:4000", file, {"PACELINE_CLUSTER": inherited})
+    found = find_cluster((), None, inside)
+    assert (found.addresses, found.cluster) == (("127.0.0.1:4000",), file)

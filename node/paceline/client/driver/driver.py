@@ -212,8 +212,7 @@ class Driver:
     def _answer(self, request: Callable[[float], int], timeout_s: float) -> Reply | None:
         """Raises why the search for a leader was given up, if that happened meanwhile."""
         session = self.session
-        failed = session.failure
-        reply = self._ask(request, lambda: session.failure is not failed, timeout_s)
+        reply = self._ask(request, lambda: session.failure is not None, timeout_s)  # the request begins without one
         if reply is None and session.failure is not None:
             raise session.failure.with_traceback(None)
         return reply
