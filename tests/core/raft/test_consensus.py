@@ -6,6 +6,7 @@ import random
 from dataclasses import replace
 from math import inf
 
+import msgpack  # type: ignore[import-untyped]
 import pytest
 
 from paceline.core.raft import replication as progress
@@ -24,6 +25,7 @@ from paceline.core.raft.consensus import (
 )
 from paceline.core.raft.replication import PeerState
 from paceline_protocol.codec import encode_config
+from paceline_protocol.errors import MalformedFrame
 from paceline_protocol.messages import (
     Append,
     AppendResponse,
@@ -505,3 +507,14 @@ def test_a_chunk_of_what_is_committed_here_is_answered_as_installed() -> None:
     core.step("b", chunk_of(b"abcdef", 0, 2, index=1), 0.0)
     assert wanted(core) == [6]
     assert core.take_ready().snapshot is None
+
+
+def test_a_configuration_that_can_not_be_read_never_gets_into_the_log() -> None:
+    """A node that dropped the frame and kept the entry could not be started again."""
+    follower = Consensus("b", timing=Timing(), random=random.Random(1), now=0.0)
+    good = (1, int(EntryKind.CONFIG), encode_config(Config(("a",), ("b",))))
+    bad = (1, int(EntryKind.CONFIG), msgpack.packb([["a"], ["b"], [], 0, 2**63]))
+    for _ in range(2):  # the leader sends it again
+        with pytest.raises(MalformedFrame):
+            follower.step("a", Append(1, 0, 0, 0, (good, bad)), 0.1)
+        assert follower.log.last_index == 0

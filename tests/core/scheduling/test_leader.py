@@ -10,6 +10,7 @@ from core.takeovers import taken_over
 from paceline.core.clients.sessions import ClientSession
 from paceline.core.deadlines import Moments
 from paceline.core.feature_levels import FEATURE_LEVEL, ClusterLevel
+from paceline.core.scheduling.admission import SUBMIT_LIMIT_BYTES
 from paceline.core.scheduling.leader import Leader
 from paceline.core.scheduling.nodes import BEAT_UNCHANGED_S
 from paceline.core.scheduling.releases import RELEASE_TASKS
@@ -18,7 +19,7 @@ from paceline.core.state.table import TaskTable
 from paceline.core.state.task import State, Task
 from paceline.core.wall_clock import WallClock
 from paceline_protocol.codec import encode_calls
-from paceline_protocol.errors import ProtocolError, RemoteProtocolError
+from paceline_protocol.errors import LimitExceeded, ProtocolError, RemoteProtocolError
 from paceline_protocol.messages import (
     Beat,
     Cancel,
@@ -199,6 +200,14 @@ def test_copies_are_accepted_when_their_originals_are() -> None:
     assert [update.accepted for update in lead.updates()] == [(1, 2)]
     lead.submit(session, 1, seq=3)
     assert [update.accepted for update in lead.updates()] == [(3,)]
+
+
+def test_a_submit_that_would_not_fit_into_an_append_is_refused() -> None:
+    lead = Lead()
+    too_large = encode_calls([(tid(1), "add", 4, bytes(SUBMIT_LIMIT_BYTES), None)])
+    with pytest.raises(LimitExceeded, match="bytes of calls in one Submit"):
+        lead.leader.admission.submit(lead.client(), Submit(1, 0, too_large), 0.0)
+    assert lead.leader.tasks.live == {}
 
 
 def test_malformed_calls_admit_nothing() -> None:

@@ -159,10 +159,13 @@ class NodeCore:
 
     def on_peer(self, envelope: Envelope, messages: Sequence[PeerMessage], now: float) -> None:
         """A batch from a peer."""
-        urgency = self._peers.hear(envelope, messages, now)
-        self._pacing.after(urgency, now)
-        if urgency >= ANSWER:
-            self._deadlines.set(CONSENSUS, self.consensus.next_deadline())
+        urgency = AT_ONCE
+        try:
+            urgency = self._peers.hear(envelope, messages, now)
+        finally:  # what the messages before a malformed one have led to must leave all the same
+            self._pacing.after(urgency, now)
+            if urgency >= ANSWER:
+                self._deadlines.set(CONSENSUS, self.consensus.next_deadline())
 
     def on_worker_ready(self, worker_id: bytes, names: tuple[str, ...]) -> None:
         """A worker can run tasks."""

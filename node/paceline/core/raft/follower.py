@@ -52,13 +52,21 @@ class Follower:
     def _take_entries(self, from_index: int, append: Append) -> None:
         """Append the new entries, after those that differ from the leader's are cut."""
         log = self._log
+        entries = append.entries[from_index - append.prev_index - 1 :]
+        # One that can't be read raises here, before the log has it: a log with such an entry is damaged for good.
+        configs = {
+            index: decode_config(data)
+            for index, (_, kind, data) in enumerate(entries, from_index)
+            if kind == EntryKind.CONFIG
+        }
         log.truncate_from(from_index)
         self._configs.truncate_from(from_index)
-        for term, kind, data in append.entries[from_index - append.prev_index - 1 :]:
+        for term, kind, data in entries:
             entry = Entry(log.last_index + 1, term, kind, data)
             log.append((entry,))
-            if kind == EntryKind.CONFIG:
-                self._configs.append(entry.index, decode_config(data))
+            config = configs.get(entry.index)
+            if config is not None:
+                self._configs.append(entry.index, config)
 
     def on_snapshot_chunk(self, chunk: SnapshotChunk) -> SnapshotResponse:
         log = self._log

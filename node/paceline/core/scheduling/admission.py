@@ -7,6 +7,8 @@ submitted the copy; if the task has ended, the copy is answered with the result.
 
 from __future__ import annotations
 
+from typing import Final
+
 from paceline.core.clients.session_table import SessionTable
 from paceline.core.clients.sessions import ClientSession
 from paceline.core.feature_levels import ClusterLevel
@@ -18,7 +20,12 @@ from paceline.core.settings import Settings
 from paceline.core.state.table import TaskTable
 from paceline.core.state.task import Task
 from paceline_protocol.codec import decode_calls
+from paceline_protocol.errors import LimitExceeded
+from paceline_protocol.limits import MAX_FRAME_BYTES
 from paceline_protocol.messages import Call, Refusal, Submit, Wait
+
+SUBMIT_LIMIT_BYTES: Final = MAX_FRAME_BYTES - (1 << 20)
+"""The entry that holds the calls, with its moments made absolute, must fit into an Append, which is one frame too."""
 
 
 class Admission:
@@ -46,7 +53,10 @@ class Admission:
         self._traces = traces
 
     def submit(self, session: ClientSession, submit: Submit, now: float) -> None:
-        """Admit a batch of calls. Raises ProtocolError, with nothing admitted, if ``submit.calls`` is malformed."""
+        """Admit a batch of calls. Raises ProtocolError, with nothing admitted, if ``submit.calls`` is malformed or over
+        SUBMIT_LIMIT_BYTES."""
+        if len(submit.calls) > SUBMIT_LIMIT_BYTES:
+            raise LimitExceeded("bytes of calls in one Submit", len(submit.calls), SUBMIT_LIMIT_BYTES)
         calls = decode_calls(submit.calls)
         self.acknowledge(session, submit.ack, now)
         self._recording.make_room(submit)
