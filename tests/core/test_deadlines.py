@@ -113,31 +113,6 @@ def test_a_node_waits_for_the_moment_of_a_task_by_the_clock_as_it_stands() -> No
     assert node.next_deadline() > now
 
 
-def notices(node: NodeCore, until: float) -> list[str]:
-    said: list[str] = []
-    now = node.next_deadline()
-    while now <= until:
-        node.tick(now)
-        while node.effects_due(now):
-            said += [notice.text for notice in node.take_effects(now).notices]
-        now = node.next_deadline()
-    return said
-
-
-def test_a_leader_says_once_that_its_clock_is_behind_what_was_written() -> None:
-    node = leading(0.0)
-    settle(node, 10.0)
-    node._clock.write_ms(10.0)
-    node.on_wall_clock(SINCE_1970_S - 5.0)
-    (said,) = notices(node, 11.0)
-    assert "wall clock is 5.0 s behind" in said
-    assert notices(node, 16.0) == []
-    node.on_wall_clock(SINCE_1970_S - 60.0)
-    assert len(notices(node, 17.0)) == 1, "it had caught up, and was set back again"
-    node.on_wall_clock(SINCE_1970_S + 60.0)
-    assert notices(node, 18.0) == []
-
-
 def test_the_moments_of_a_term_end_with_it() -> None:
     node = leading(0.0)
     node._deadlines.moments.set(b"i" * 16, 1)

@@ -1,4 +1,4 @@
-"""A wall clock that is set and drifts: when its moments are reached, and what is written of it."""
+"""A wall clock that is set and drifts: when its moments are reached."""
 
 from __future__ import annotations
 
@@ -39,26 +39,3 @@ def test_a_moment_is_reached_earlier_if_the_clock_is_set_forward_and_later_if_it
     assert clock.monotonic_at(moment) == 40.0
     clock.offset_s -= 90.0
     assert clock.monotonic_at(moment) == 130.0
-
-
-@given(st.lists(st.tuples(offsets, st.floats(0.0, 100.0)), min_size=1))
-def test_what_is_written_never_runs_backwards(steps: list[tuple[float, float]]) -> None:
-    clock, now, last = WallClock(), 0.0, 0
-    for offset_s, passed_s in steps:
-        now += passed_s
-        clock.offset_s = offset_s
-        written = clock.write_ms(now)
-        assert written >= last
-        assert written == max(last, clock.ms(now))
-        last = written
-
-
-def test_a_leader_goes_on_from_what_an_earlier_one_wrote_until_its_own_clock_has_caught_up() -> None:
-    clock = showing(SINCE_1970_S)
-    fast = clock.ms(0.0) + 5_000
-    clock.written(fast)
-    assert (clock.write_ms(1.0), clock.behind_ms(1.0)) == (fast, 4_000)
-    assert (clock.write_ms(5.0), clock.behind_ms(5.0)) == (fast, 0)
-    assert clock.write_ms(5.5) == fast + 500
-    clock.written(fast)
-    assert clock.write_ms(5.5) == fast + 500, "what was written before that is no news"

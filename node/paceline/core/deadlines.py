@@ -24,7 +24,7 @@ BEAT: Final = 3
 _COUNT: Final = 4
 
 NEVER_MS: Final = 1 << 60
-"""A moment that is never reached: some 36 million years from now."""
+"""A moment that no clock shows: some 36 million years from now."""
 SLICE_MOMENTS: Final = 4_096
 """Moments that are met in a turn: a few milliseconds. A leader that met a million at once would be deposed over it."""
 STALE_MOMENTS: Final = 64
@@ -61,7 +61,7 @@ class Deadlines:
 
     def is_moment_due(self, now: float) -> bool:
         """Whether the moment of some task is reached."""
-        return self.moments.wakes_ms != NEVER_MS and self._clock.has_reached(self.moments.wakes_ms, now)
+        return self._clock.has_reached(self.moments.wakes_ms, now)
 
     def next(self) -> float:
         """The earliest of all deadlines, if the wall clock is not set before."""
@@ -105,9 +105,7 @@ class Moments:
         """Take the tasks whose moments are reached, the earliest first, SLICE_MOMENTS at most: for the others the node
         is woken in its next turn. They have no moment from now on."""
         reached: list[bytes] = []
-        while (
-            len(reached) < SLICE_MOMENTS and self.earliest_ms != NEVER_MS and clock.has_reached(self.earliest_ms, now)
-        ):
+        while len(reached) < SLICE_MOMENTS and clock.has_reached(self.earliest_ms, now):
             task_id = self._heap[0][1]
             del self._ms[task_id]
             reached.append(task_id)

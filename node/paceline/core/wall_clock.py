@@ -7,9 +7,6 @@ be wrong, drifts, and is set forward and back. So:
 - The clock is never read here. The shell reports its offset in each turn; before the first report the offset is 0.
 - A moment is reached when the clock shows it. The monotonic time of that holds only until the clock is set, so it is
   computed anew in each turn.
-- Moments in the log never run backwards, neither when the clock is set back nor from one leader to the next.
-  A leader whose clock is behind the last moment that was written writes that moment again until its clock has caught
-  up. It does not count on from there: otherwise all leaders would follow one fast clock for ever.
 """
 
 from __future__ import annotations
@@ -20,11 +17,10 @@ from math import ceil, floor
 class WallClock:
     """``offset_s``: wall clock minus monotonic clock, in seconds."""
 
-    __slots__ = ("_written_ms", "offset_s")
+    __slots__ = ("offset_s",)
 
     def __init__(self) -> None:
         self.offset_s = 0.0
-        self._written_ms = 0  # the last moment that is known to be in the log
 
     def ms(self, now: float) -> int:
         """The time that the clock shows, in milliseconds since 1970."""
@@ -41,18 +37,3 @@ class WallClock:
     def has_reached(self, ms: int, now: float) -> bool:
         """Whether the clock shows this moment or a later one. Never false once ``now`` is ``monotonic_at(ms)``."""
         return now >= self.monotonic_at(ms)
-
-    # --- the log ---
-
-    def written(self, ms: int) -> None:
-        """The log holds this moment, whoever wrote it."""
-        self._written_ms = max(self._written_ms, ms)
-
-    def write_ms(self, now: float) -> int:
-        """The moment to write into the log now: never before one that was written."""
-        self.written(self.ms(now))
-        return self._written_ms
-
-    def behind_ms(self, now: float) -> int:
-        """By how much the clock is behind the last moment that was written; 0 if it is not."""
-        return max(0, self._written_ms - self.ms(now))

@@ -8,7 +8,7 @@ in which consensus says so, and before anything else is done in that turn: what 
 from __future__ import annotations
 
 from math import inf
-from typing import Any, Final
+from typing import Any
 
 from paceline.core.deadlines import BEAT, CONSENSUS, Deadlines
 from paceline.core.feature_levels import level_of_kind
@@ -27,9 +27,6 @@ from paceline.core.state.applied import Applied
 from paceline.core.wall_clock import WallClock
 from paceline.core.work.leader_link import LeaderLink
 from paceline_protocol.messages import Admin, Redirect
-
-CLOCK_BEHIND_MS: Final = 1_000
-"""A wall clock that is this far behind the last moment in the log is reported. Clocks that NTP keeps differ by less."""
 
 
 class LeaderRole:
@@ -64,7 +61,6 @@ class LeaderRole:
         self._outbox = outbox
         self._deadlines = deadlines
         self._clock = clock
-        self._is_clock_behind = False  # and the operator was told
 
     # --- who leads ----------------------------------------------------------------------------------------------
 
@@ -193,7 +189,6 @@ class LeaderRole:
             self._outbox.notice("warning", f"node {node_id} is silent; its tasks are given to others")
         if heartbeat:
             self.review_replicas(now)
-            self._compare_clock(now)
 
     def ask(self, key: bytes, request: Admin, now: float) -> None:
         """Take an operator's request to change the cluster; see ReplicaKeeper. Only while this node leads."""
@@ -212,19 +207,6 @@ class LeaderRole:
         """Tell admission how many voters are missing, and which feature level is in force."""
         leader.admission.missing_voters = self.missing_voters()
         leader.admission.cluster_level = self._levels.in_force(now)
-
-    def _compare_clock(self, now: float) -> None:
-        """Tell the operator of a wall clock that was set back, or that is slower than that of an earlier leader."""
-        behind_ms = self._clock.behind_ms(now)
-        if behind_ms >= CLOCK_BEHIND_MS and not self._is_clock_behind:
-            self._is_clock_behind = True
-            self._outbox.notice(
-                "warning",
-                f"this node's wall clock is {behind_ms / 1_000:.1f} s behind the last moment that was written; that "
-                "moment is written again until the clock has caught up. Compare the clocks of the nodes",
-            )
-        elif not behind_ms:
-            self._is_clock_behind = False
 
     def _live_nodes(self, now: float) -> list[str]:
         """The nodes of this cluster that were heard lately, this one first."""

@@ -13,7 +13,7 @@ Who decides what becomes of a task is ``recording.py``; here is what its call as
 
 from __future__ import annotations
 
-from paceline.core.deadlines import NEVER_MS, Moments
+from paceline.core.deadlines import Moments
 from paceline.core.state.call_options import CallOptions
 from paceline.core.state.task import Task
 from paceline.core.wall_clock import WallClock
@@ -52,7 +52,7 @@ class DueTasks:
 
     def is_any_reached(self, now: float) -> bool:
         """Whether something is to become of a task."""
-        return self._moments.earliest_ms != NEVER_MS and self._clock.has_reached(self._moments.earliest_ms, now)
+        return self._clock.has_reached(self._moments.earliest_ms, now)
 
     def at_admission(self, options: Options, now: float) -> Options:
         """The options that are logged: moments that are relative to the call's admission are absolute there. The same
