@@ -260,6 +260,15 @@ class Admin(NamedTuple):
     argument: str  # a node id; of VOTERS the number
 
 
+@message(8, Sender.CLIENT)
+class TaskRequest(NamedTuple):
+    """Ask the leader where a task is, whoever submitted it. Answered by TaskReply. It changes nothing, so that a second
+    copy does no harm; a client repeats it until it has the answer."""
+
+    request: int
+    id: Id
+
+
 # --- node -> client ---------------------------------------------------------------------------------------------
 
 
@@ -327,6 +336,12 @@ class AdminReply(NamedTuple):
     request: int
     done: bool
     detail: str  # what is the case now, or why it can't be
+
+
+@message(28, Sender.NODE)
+class TaskReply(NamedTuple):
+    request: int
+    body: PackedValue  # packed map (payload.pack_value); its keys are listed in docs/protocol.md
 
 
 # --- peer -> peer: who is there, first boot ---------------------------------------------------------------------
@@ -604,8 +619,10 @@ class Trace(NamedTuple):
     stamps: tuple[tuple[Annotated[int, Stage], int], ...]  # each stage once at most; the moment in ns
 
 
-ClientMessage: TypeAlias = Hello | Submit | Wait | Cancel | Ping | StatusRequest | Admin
-ClientReply: TypeAlias = Welcome | Redirect | Update | CancelReply | Pong | StatusReply | Failure | AdminReply | Trace
+ClientMessage: TypeAlias = Hello | Submit | Wait | Cancel | Ping | StatusRequest | Admin | TaskRequest
+ClientReply: TypeAlias = (
+    Welcome | Redirect | Update | CancelReply | Pong | StatusReply | Failure | AdminReply | TaskReply | Trace
+)
 ConsensusMessage: TypeAlias = (
     VoteRequest
     | VoteResponse

@@ -32,6 +32,8 @@ from paceline_protocol.messages import (
     StatusRequest,
     Submit,
     TaskEnd,
+    TaskReply,
+    TaskRequest,
     Update,
     Wait,
     Welcome,
@@ -207,6 +209,9 @@ class FakeNode:
             self._take_cancel(session, message)
         elif isinstance(message, Ping):
             self._send(session, Pong(self.term))
+        elif isinstance(message, TaskRequest) and self.accepts:
+            state = "ready" if message.id in self.known else "unknown"
+            self._send(session, TaskReply(message.request, pack_value({"state": state, "why": "so it is"})))
 
     def _take_submit(self, session: bytes, submit: Submit) -> None:
         calls = codec.decode_calls(submit.calls)

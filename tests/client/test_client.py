@@ -148,6 +148,31 @@ def test_status_is_a_map(node: FakeNode, client: Client) -> None:
     assert client.status(DEADLINE_S) == {"leader_id": "n1", "node": "n1"}
 
 
+def test_where_a_task_is_can_be_asked_by_future_and_by_id(node: FakeNode, client: Client) -> None:
+    node.hold = True
+    future = client.submit("add", 1)
+    digits = future.task_id.hex()
+    found = {"state": "ready", "why": "so it is"}
+    assert client.where_is(future, DEADLINE_S) == found
+    assert client.where_is(digits, DEADLINE_S) == found
+    assert client.where_is("-".join((digits[:8], digits[8:])), DEADLINE_S) == found
+    assert client.where_is("00" * 16, DEADLINE_S)["state"] == "unknown"
+
+
+@pytest.mark.parametrize("text", ["", "order-42", "ab" * 15, "ab" * 17, "zz" * 16])
+def test_what_is_no_id_is_refused_with_what_one_looks_like(client: Client, text: str) -> None:
+    with pytest.raises(ValueError, match="is no id of a task: 32 hexadecimal digits"):
+        client.where_is(text)
+
+
+def test_a_leader_that_does_not_say_where_a_task_is_is_a_timeout(node: FakeNode, client: Client) -> None:
+    client.connect()
+    node.accepts = False
+    with pytest.raises(TimeoutError, match="no answer within"):
+        client.where_is("00" * 16, 0.05)
+    client.close(0)
+
+
 def test_results_are_acknowledged_when_nothing_more_is_submitted(node: FakeNode, client: Client) -> None:
     client.submit("add", 1).result(DEADLINE_S)
     node.wait_for(lambda: any(isinstance(message, Ping) and message.ack >= 1 for message in node.received))

@@ -16,6 +16,8 @@ from paceline_protocol.messages import (
     StatusReply,
     StatusRequest,
     TaskEnd,
+    TaskReply,
+    TaskRequest,
     Update,
 )
 
@@ -143,3 +145,25 @@ def test_an_answer_that_nobody_waits_for_is_dropped() -> None:
     rig.session.requests.forget(request)
     rig.hear("a:1", AdminReply(request, True, "late"))
     assert rig.session.requests.replies == {}
+
+
+def test_where_a_task_is_is_asked_of_the_leader_behind_the_calls_that_wait() -> None:
+    rig = Rig()
+    request = rig.session.where_is(task_id(1), rig.now)
+    rig.submit(1)
+    rig.attach()
+    sent = [type(message).__name__ for _, message in rig.sent()]
+    assert sent.index("Submit") < sent.index("TaskRequest")
+    rig.hear("a:1", TaskReply(request, b"body"))
+    assert rig.session.requests.replies == {request: TaskReply(request, b"body")}
+
+
+def test_where_a_task_is_is_asked_again_of_the_next_leader() -> None:
+    rig = Rig()
+    rig.attach()
+    request = rig.session.where_is(task_id(1), rig.now)
+    rig.session.lost("a:1", rig.now)
+    rig.pass_time(0.1)
+    rig.sent()
+    rig.hear("a:1", welcome("a:1", "a:1"))
+    assert ("a:1", TaskRequest(request, task_id(1))) in rig.sent()

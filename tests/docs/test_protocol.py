@@ -1,4 +1,4 @@
-"""The keys that docs/protocol.md lists for a StatusReply are those that a node sends."""
+"""The keys that docs/protocol.md lists for the bodies of replies are those that a node sends."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from paceline.core.membership.identity import Identity
 from paceline.core.node import NodeCore
 from paceline.core.reports.questions import QUESTIONS
 from paceline.core.reports.status import status
+from paceline.core.reports.whereabouts import whereabouts
 from paceline.core.settings import Settings
 
 PROTOCOL = Path(__file__).parents[2] / "docs" / "protocol.md"
@@ -17,9 +18,9 @@ ROW = re.compile(r"\| (.*?) \| (.*) \|")
 WORD = re.compile(r"`([a-z_]+)`")
 
 
-def documented() -> dict[str, str]:
+def documented(message: str) -> dict[str, str]:
     """Key -> what the table says of it."""
-    section = PROTOCOL.read_text().partition("### The body of a StatusReply")[2].partition("\n## ")[0]
+    section = re.split(r"\n###? ", PROTOCOL.read_text().partition(f"### The body of a {message}\n")[2])[0]
     return {key: row[2] for row in ROW.finditer(section) for key in WORD.findall(row[1])}
 
 
@@ -42,11 +43,17 @@ def node() -> NodeCore:
 
 
 def test_the_documented_keys_of_a_status_are_those_of_a_real_one() -> None:
-    assert sorted(documented()) == sorted(status(node(), 2.0))
+    assert sorted(documented("StatusReply")) == sorted(status(node(), 2.0))
 
 
 def test_the_documented_keys_of_its_nodes_are_those_of_a_real_one() -> None:
-    keys = set(WORD.findall(re.sub(r"\(.*?\)", "", documented()["nodes"])))
+    keys = set(WORD.findall(re.sub(r"\(.*?\)", "", documented("StatusReply")["nodes"])))
     (row,) = status(node(), 2.0)["nodes"]
     assert keys == row.keys()
     assert row["role"] == "leader"
+
+
+def test_the_documented_keys_of_where_a_task_is_are_those_of_a_real_answer() -> None:
+    leader = node().leader
+    assert leader is not None
+    assert sorted(documented("TaskReply")) == sorted(whereabouts(leader, b"i" * 16, 2.0))

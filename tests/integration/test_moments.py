@@ -37,9 +37,15 @@ def test_a_delayed_task_is_there_after_a_restart_of_all(tmp_path: Path) -> None:
         after_ms = now_ms() + round(DELAY_S * 1_000)
         future = client.submit(NamedTask("sample_tasks.now_ms", delay=DELAY_S))
         future.accepted(DEADLINE_S)
+        tomorrow = client.submit(NamedTask("sample_tasks.now_ms", delay=86_400))
+        tomorrow.accepted(DEADLINE_S)
         cluster.nodes[0].kill()
         cluster.nodes[0].restart()
         assert future.result(DEADLINE_S) >= after_ms
+        with cluster.client() as stranger:
+            found = stranger.where_is(tomorrow.task_id.hex(), DEADLINE_S)
+        assert (found["state"], found["name"]) == ("delayed", "sample_tasks.now_ms")
+        assert found["why"].startswith("it may not start before ")
 
 
 def test_what_waits_behind_another_task_expires_and_never_runs(tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from paceline.client.session.session import Session
 from paceline.errors import FeatureLevelTooLow
 from paceline.runtime.transport.memory_transport import MemoryEndpoint
-from paceline_protocol.messages import AdminOp, Call, CancelReply
+from paceline_protocol.messages import AdminOp, Call, CancelReply, TaskReply
+from paceline_protocol.payload import unpack_value
 from simulation import options, tasks
-from simulation.oracle.events import CancelAnswered, CancelAsked, Submitted, ToldAccepted, ToldEnd
+from simulation.oracle.events import CancelAnswered, CancelAsked, Located, Submitted, ToldAccepted, ToldEnd
 from simulation.oracle.promise import InvariantBroken
 from simulation.wall_clocks import right_ms
 
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from simulation.world import World
 
 GIVES_UP_AFTER_S = 1_000.0
-
-
+LOCATE_EVERY_TASKS = 5
+"""After so many tasks the client asks where the oldest is that has not ended."""
 REFUSED_PAUSE_S = 0.5
 """Until a call is submitted again of which the cluster is not ready to take an option: some node is older."""
 
@@ -42,6 +43,7 @@ class SimulatedClient:
         self._calls: dict[bytes, Call] = {}  # of the open tasks that the cluster may refuse, by its feature level
         self._again: list[tuple[float, bytes]] = []  # (when, task): refused so, and to be submitted again
         self._cancels: dict[int, tuple[bytes, float]] = {}  # request -> (task, when it was asked)
+        self._questions: dict[int, tuple[bytes, float]] = {}  # request for where a task is -> as of a cancel
         self._connections: dict[str, MemoryEndpoint] = {}
         self._sessions = 0
 
@@ -59,6 +61,13 @@ class SimulatedClient:
         if asked:
             self._calls[task_id] = call
         self.session.submit(call, world.now)
+        if not self.submitted % LOCATE_EVERY_TASKS:
+            self._locate(next(iter(self.open)))
+
+    def _locate(self, task_id: bytes) -> None:
+        """Ask where a task is; nobody waits for the answer."""
+        self._questions[self.session.where_is(task_id, self.world.now)] = (task_id, self.world.now)
+        self.world.events["question where a task is"] += 1
 
     def cancel(self) -> None:
         """One of those that have not ended."""
@@ -121,6 +130,9 @@ class SimulatedClient:
             if isinstance(reply, CancelReply):
                 ((task_id, state),) = reply.states
                 hear(CancelAnswered(now, task_id, state, self._cancels.pop(request)[1]))
+            elif isinstance(reply, TaskReply):
+                task_id, asked_at_s = self._questions.pop(request)
+                hear(Located(now, task_id, unpack_value(reply.body)["state"], asked_at_s))
             session.requests.forget(request)
         output = session.output
         for task_id, end, payload in output.results:

@@ -16,6 +16,7 @@ from simulation.oracle.bounded_waits import BoundedWaits
 from simulation.oracle.cancelling import Cancelling
 from simulation.oracle.handed_out import HandedOut
 from simulation.oracle.lease import Lease
+from simulation.oracle.located_tasks import LocatedTasks
 from simulation.oracle.not_logged import NotLogged
 from simulation.oracle.one_cluster import OneCluster
 from simulation.oracle.one_leader import OneLeader
@@ -50,6 +51,10 @@ def told(end: tuple[int, bytes], at_s: float = 5.0) -> e.Event:
 
 def ended(end: tuple[int, bytes], *, attempt: int = 1, leader_ms: int = 0) -> e.Event:
     return e.Ended(4.0, ID, attempt, *end, leader_ms)
+
+
+def located(state: str, asked_at_s: float = 3.0) -> e.Event:
+    return e.Located(4.0, ID, state, asked_at_s)
 
 
 def started(attempt: int = 1) -> e.Event:
@@ -110,6 +115,12 @@ RIGHT: list[tuple[type[Promise], Sequence[e.Event]]] = [
     (Cancelling, [submitted(), ASKED, dispatched(0), ended(CANCELLED), started()]),
     (Cancelling, [submitted(), ASKED, dispatched(0), started(), ended(DONE), ended(CANCELLED), started()]),
     (Cancelling, [submitted(ONCE), ASKED, started(), answered(CancelState.RUNNING)]),
+    (LocatedTasks, [submitted(), TOLD_ACCEPTED, located("recovered"), ended(DONE), told(DONE), located("ended")]),
+    (
+        LocatedTasks,
+        [submitted(), located("unknown", asked_at_s=2.0), TOLD_ACCEPTED, located("unknown", asked_at_s=2.0)],
+    ),
+    (LocatedTasks, [submitted(UNLOGGED), TOLD_ACCEPTED, located("unknown")]),
     (ToldFitsLog, [submitted(), told(DONE), ACCEPTED, ended(DONE), RELEASED]),
     (ToldFitsLog, [submitted(CONFIRMED), ACCEPTED, ended(DONE), told(DONE), RELEASED]),
     (ToldFitsLog, [submitted(UNLOGGED), told(CANCELLED)]),
@@ -170,6 +181,8 @@ BROKEN: list[tuple[type[Promise], Sequence[e.Event], str]] = [
     (Cancelling, [submitted(ONCE), ASKED, started(), ended(CANCELLED)], "cancelled after it had started"),
     (Cancelling, [submitted(), ended(CANCELLED)], "nobody asked for it"),
     (Cancelling, [submitted(UNLOGGED), told(CANCELLED)], "nobody asked for it"),
+    (LocatedTasks, [submitted(), TOLD_ACCEPTED, located("unknown")], "told to be unknown"),
+    (LocatedTasks, [submitted(), TOLD_ACCEPTED, located("ended")], "told to be ended"),
     (ToldFitsLog, [submitted(CONFIRMED), ACCEPTED, told(DONE)], "told to end before that was committed"),
     (ToldFitsLog, [submitted(ONCE), ACCEPTED, told(DONE)], "told to end before that was committed"),
     (ToldFitsLog, [submitted(), ACCEPTED, told(CANCELLED)], "told to end before that was committed"),

@@ -29,6 +29,7 @@ from paceline.core.raft.election import ElectionTimer
 from paceline.core.raft.log import ConsensusViolation
 from paceline.core.raft.replication import Replication
 from paceline.core.raft.writes import Writes
+from paceline.core.reports import questions
 from paceline.core.scheduling import recording
 from paceline.core.scheduling.credits import NodeLedger
 from paceline.core.scheduling.draft import Proposals
@@ -172,6 +173,8 @@ FAULTS = [
         broken.release_early,
         f"{SESSIONS}_results_are_released_when_their_update_is_acknowledged_and_once",
     ),
+    # what is told
+    Fault("does not find recovered tasks", questions, "whereabouts", broken.overlook_recovered, faults=CRASHES),
     # what is started
     Fault("does not see that a task is known", Recording, "open_task", broken.say_unknown, faults=CRASHES),
     Fault("logs no start", Proposals, "propose_draft", broken.do_not_log_starts, faults=CRASHES),
@@ -402,7 +405,7 @@ def test_planted_fault_is_found(fault: Fault, monkeypatch: pytest.MonkeyPatch) -
     assert found_by_test(fault.found_by) if fault.found_by else found_in_the_world(fault)
 
 
-PLANTED = 88
+PLANTED = 89
 """Of whole nodes and of consensus. Who plants another raises it; a fault that can't be planted any more is replaced."""
 
 

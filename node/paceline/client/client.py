@@ -25,7 +25,7 @@ from paceline.client.driver.driver import Driver, PackedCall
 from paceline.client.future import Future
 from paceline.client.session.relaying import RelaySession
 from paceline.client.session.session import Session
-from paceline.client.targets import Target, parts_of
+from paceline.client.targets import Target, parts_of, task_id_of
 from paceline.config import ClusterFile
 from paceline.errors import ConfigError, NoNodeFound, RequestRefused
 from paceline.own_cluster import find_cluster
@@ -213,6 +213,20 @@ class Client:
             raise NoNodeFound(self._session.addresses, timeout)
         status: dict[str, Any] = unpack_value(body)
         return status
+
+    def where_is(self, task: Future[Any] | str, timeout: float = 5.0) -> dict[str, Any]:
+        """Where a task is, and in a sentence why it does not run: ``state``, ``why`` and what else docs/protocol.md
+        lists for a TaskReply. ``task``: a future, or the id of a task that anybody submitted, in hexadecimal digits.
+
+        Raises ValueError for what is no id, TimeoutError if the leader does not answer in time.
+        """
+        task_id = task.task_id if isinstance(task, Future) else task_id_of(task)
+        self._start_discovery()
+        body = self._driver.where_is(task_id, timeout)
+        if body is None:
+            raise TimeoutError(f"no answer within {timeout:g} s; `paceline status` shows whether somebody leads")
+        answer: dict[str, Any] = unpack_value(body)
+        return answer
 
     def take_traces(self) -> dict[bytes, dict[Stage, int]]:
         """When the sampled calls that came back since the last time passed where: by task id, the moment of each stage

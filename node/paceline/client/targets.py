@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from paceline.options import TaskOptions
-from paceline_protocol.messages import PRIORITY_DEFAULT, Options
+from paceline_protocol.messages import PRIORITY_DEFAULT, TASK_ID_BYTES, Options
 
 
 @runtime_checkable
@@ -43,3 +43,15 @@ def parts_of(target: object) -> tuple[str, int, Options | None]:
         what = getattr(target, "__qualname__", None) or repr(target)
         advice = "decorate it with @paceline.task" if callable(target) else "submit a task or the name of one"
         raise TypeError(f"{what} is not a task; {advice}") from None
+
+
+def task_id_of(text: str) -> bytes:
+    """The id of a task as people write it, with dashes or without. Raises ValueError."""
+    try:
+        task_id = bytes.fromhex(text.replace("-", ""))
+    except ValueError:
+        task_id = b""
+    if len(task_id) != TASK_ID_BYTES:
+        digits = 2 * TASK_ID_BYTES
+        raise ValueError(f"{text!r} is no id of a task: {digits} hexadecimal digits, as `paceline submit` prints them")
+    return task_id

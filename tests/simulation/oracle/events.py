@@ -62,6 +62,15 @@ class CancelAnswered(Event):
     asked_at_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Located(Event):
+    """The cluster says where a task is: the ``state`` of a TaskReply."""
+
+    task_id: bytes
+    state: str
+    asked_at_s: float
+
+
 # --- leaders, nodes and workers -------------------------------------------------------------------------------------
 
 

@@ -22,7 +22,7 @@ from paceline.client.session.sampling import Sampler, Stamps
 from paceline.client.session.session import Session, SessionState
 from paceline.errors import ClientClosed
 from paceline.security import CurveKeys
-from paceline_protocol.messages import AdminReply, CancelReply, CancelState, Options, StatusReply
+from paceline_protocol.messages import AdminReply, CancelReply, CancelState, Options, StatusReply, TaskReply
 
 PILE_CALLS: Final = 16
 PILE_S = 0.002
@@ -208,6 +208,12 @@ class Driver:
         session = self.session
         reply = self._answer(lambda now: session.admin(op, argument, now), timeout_s)
         return (reply.done, reply.detail) if isinstance(reply, AdminReply) else None
+
+    def where_is(self, task_id: bytes, timeout_s: float) -> bytes | None:
+        """The packed answer of the leader. None: no answer in time."""
+        session = self.session
+        reply = self._answer(lambda now: session.where_is(task_id, now), timeout_s)
+        return reply.body if isinstance(reply, TaskReply) else None
 
     def _answer(self, request: Callable[[float], int], timeout_s: float) -> Reply | None:
         """Raises why the search for a leader was given up, if that happened meanwhile."""

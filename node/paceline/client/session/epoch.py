@@ -24,7 +24,6 @@ from paceline.client.session.submits import Submits
 from paceline.errors import RequestRefused
 from paceline_protocol import codec
 from paceline_protocol.messages import (
-    AdminReply,
     Call,
     CancelReply,
     CancelState,
@@ -35,7 +34,6 @@ from paceline_protocol.messages import (
     Redirect,
     Refusal,
     Result,
-    StatusReply,
     TaskEnd,
     Trace,
     Wait,
@@ -222,7 +220,7 @@ class Epoch:
             return False
         elif isinstance(message, Welcome):
             return message.leader_id == message.node_id  # a second answer, to a repeated Hello
-        elif isinstance(message, CancelReply | StatusReply | AdminReply):
+        elif isinstance(message, Reply):
             self._on_reply(message)
         elif isinstance(message, Trace):
             self._output.traces.append(message)

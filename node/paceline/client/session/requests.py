@@ -1,4 +1,4 @@
-"""The requests of a client that have no answer yet: cancel, status, and changes of the cluster.
+"""The requests of a client that have no answer yet: cancel, status, where a task is, and changes of the cluster.
 
 One rule holds for every kind. A request is sent when it is made, to each connected node that may answer it, and sent
 again to each such node that is connected later, until it is answered or nobody waits for the answer any more. So a
@@ -27,10 +27,12 @@ from paceline_protocol.messages import (
     StatusReply,
     StatusRequest,
     TaskEnd,
+    TaskReply,
+    TaskRequest,
 )
 
-Request: TypeAlias = Cancel | StatusRequest | Admin
-Reply: TypeAlias = CancelReply | StatusReply | AdminReply
+Request: TypeAlias = Cancel | StatusRequest | Admin | TaskRequest
+Reply: TypeAlias = CancelReply | StatusReply | AdminReply | TaskReply
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ RULES: Final[dict[type[Request], Rule]] = {
     Cancel: Rule(CancelReply, of_any_node=False, behind_calls=True),
     StatusRequest: Rule(StatusReply, of_any_node=True, behind_calls=False),
     Admin: Rule(AdminReply, of_any_node=False, behind_calls=False),
+    TaskRequest: Rule(TaskReply, of_any_node=False, behind_calls=True),
 }
 
 _OPEN: Final = 0

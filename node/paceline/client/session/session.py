@@ -42,6 +42,7 @@ from paceline_protocol.messages import (
     Redirect,
     StatusReply,
     StatusRequest,
+    TaskRequest,
     Update,
     Welcome,
 )
@@ -180,6 +181,10 @@ class Session:
     def admin(self, op: int, argument: str, now: float) -> int:
         """Ask the leader for a change of the cluster (AdminOp). Returns the key of the AdminReply."""
         return self._ask(Admin(self.requests.next_number(), op, argument), now)
+
+    def where_is(self, task_id: bytes, now: float) -> int:
+        """Ask the leader where a task is. Returns the key of the TaskReply."""
+        return self._ask(TaskRequest(self.requests.next_number(), task_id), now)
 
     def _ask(self, request: Request, now: float) -> int:
         self._begin_waiting(now)

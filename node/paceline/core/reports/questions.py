@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from paceline.core.node.questions import AskedOf, Question
 from paceline.core.reports.status import status
-from paceline_protocol.messages import Admin, StatusReply, StatusRequest
+from paceline.core.reports.whereabouts import whereabouts
+from paceline_protocol.messages import Admin, StatusReply, StatusRequest, TaskReply, TaskRequest
 from paceline_protocol.payload import pack_value
 
 if TYPE_CHECKING:
@@ -24,7 +25,15 @@ def change_cluster(node: NodeCore, key: bytes, request: Admin, now: float) -> No
     node.role.ask(key, request, now)
 
 
+def tell_whereabouts(node: NodeCore, key: bytes, request: TaskRequest, now: float) -> TaskReply:
+    """Reply with where a task is."""
+    leader = node.leader
+    assert leader is not None, "a question of the leader"
+    return TaskReply(request.request, pack_value(whereabouts(leader, request.id, now)))
+
+
 QUESTIONS: Final = (
     Question(StatusRequest, AskedOf.ANY_NODE, tell_status),
     Question(Admin, AskedOf.LEADER, change_cluster),
+    Question(TaskRequest, AskedOf.LEADER, tell_whereabouts),
 )

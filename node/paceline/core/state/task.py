@@ -166,6 +166,11 @@ class Task:
     # --- where it is ------------------------------------------------------------------------------------------------
 
     @property
+    def state_name(self) -> str:
+        """For a person; whoever decides by it asks the predicates."""
+        return STATE_NAMES[self.state]
+
+    @property
     def is_recovered(self) -> bool:
         """Whether an earlier leader accepted it and no node has said yet that it has it."""
         return self.state == State.RECOVERED
@@ -184,6 +189,11 @@ class Task:
     def is_dispatched(self) -> bool:
         """Whether this leader sent it to its node, or left it there."""
         return self.state == State.DISPATCHED
+
+    @property
+    def has_place_at_node(self) -> bool:
+        """Whether it is charged to its node."""
+        return self.is_dispatched or self.is_starting
 
     def is_dispatched_to(self, node_id: str) -> bool:
         """Whether it is dispatched to that node, so that the node's answer counts."""

@@ -1,0 +1,92 @@
+"""Where one task is, and why it does not run: the body of a TaskReply. Its keys are listed in docs/protocol.md.
+
+Each state of a live task has its sentence here. The leader answers from what it holds; what a node does with a task
+that it was given, only that node knows.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from paceline_protocol.messages import TaskEnd
+from paceline_protocol.moments import datetime_of
+
+if TYPE_CHECKING:
+    from paceline.core.scheduling.leader import Leader
+    from paceline.core.state.task import Task
+
+_ENDS: Final = {
+    TaskEnd.SUCCEEDED: "it succeeded; its submitter has the result, or can fetch it",
+    TaskEnd.FAILED: "it raised an exception, which its submitter has, or can fetch",
+    TaskEnd.CANCELLED: "it was cancelled before it started",
+    TaskEnd.LOST: "its last attempt ended with its worker or its node",
+    TaskEnd.EXPIRED: "it had not started by the moment that `expires` gave it",
+}
+
+
+_WITHOUT_TASK: Final[dict[str, Any]] = {
+    "name": None,
+    "priority": None,
+    "attempt": None,
+    "node": "",
+    "not_before_ms": None,
+    "expires_ms": None,
+    "cancel_asked": False,
+}
+
+
+def whereabouts(leader: Leader, task_id: bytes, now: float) -> dict[str, Any]:
+    """Cost: that of the number of nodes."""
+    recording = leader.recording
+    task = recording.open_task(task_id)
+    if task is None:
+        state, why = _ended(recording.result_of(task_id), is_known=recording.knows(task_id))
+        return {"state": state, "why": why, **_WITHOUT_TASK}
+    options = task.options
+    return {
+        "state": task.state_name,
+        "why": "its end is being written to the log" if task.has_ended else _why(leader, task, now),
+        "name": task.name,
+        "priority": task.priority,
+        "attempt": task.attempt,
+        "node": task.node if task.has_place_at_node else "",
+        "not_before_ms": None if options is None else options.not_before_ms or None,
+        "expires_ms": None if options is None else options.expires_ms or None,
+        "cancel_asked": leader.cancelling.is_asked_for(task),
+    }
+
+
+def _ended(result: tuple[int, bytes] | None, *, is_known: bool) -> tuple[str, str]:
+    if result is not None:
+        end = TaskEnd(result[0])
+        return end.name.lower(), _ENDS[end]
+    if is_known:
+        return "ended", "it has ended, and its submitter has the result"
+    return "unknown", "no task of this id was accepted, or it ended so long ago that its record is gone"
+
+
+def _why(leader: Leader, task: Task, now: float) -> str:
+    """Of a live task."""
+    tasks = leader.tasks
+    if task.is_delayed and task.options is not None:
+        moment = datetime_of(task.options.not_before_ms).isoformat(sep=" ", timespec="milliseconds")
+        return f"it may not start before {moment}"
+    if task.is_starting:
+        return f"its start on node {task.node} is being written to the log, as it may start only once"
+    if task.is_dispatched:
+        since = f" since {now - task.sent_at:.1f} s" if task.sent_at else ""
+        return f"node {task.node} has it{since}: it runs there, or waits there for a worker"
+    if task.is_recovered and not tasks.is_settled:
+        return "an earlier leader accepted it; it is handed out once every node has said whether it has it"
+    if not leader.recording.is_logging:
+        return "the leadership is being transferred; the next leader hands it out"
+    if tasks.is_unknown(task.name):
+        return f"no node runs a task named {task.name}; start a node with the module that has it"
+    slots = sum(ledger.slots for ledger in tasks.ledgers.values() if task.name in ledger.names)
+    if not slots:
+        return f"no worker is ready that could run {task.name}"
+    ahead = sum(tasks.waiting_by_priority()[task.priority + 1 :])
+    return (
+        f"all {slots} workers that can run it are busy; {ahead} of the {tasks.waiting} tasks that wait have a higher "
+        "priority"
+    )
