@@ -89,6 +89,11 @@ def test_the_first_five_minutes(tasks: Path) -> None:
         accepted = paceline("submit", "shop_tasks.add", "2", "3", "--json", "--priority", "9", "--connect", address)
         assert json.loads(accepted.stdout)["state"] == "accepted"
 
+        delayed = paceline("submit", "shop_tasks.add", "2", "3", "--delay", "1h", "--connect", address)
+        where = paceline("tasks", "why", delayed.stdout.strip(), "--connect", address)
+        assert (where.returncode, where.stderr) == (0, "")
+        assert where.stdout.startswith("delayed: it may not start before ")
+
         failed = paceline("submit", "shop_tasks.fail", "--wait", "--connect", address)
         assert failed.returncode == 20
         assert failed.stderr.startswith("paceline: error: ValueError: on purpose")
@@ -102,7 +107,7 @@ def test_the_first_five_minutes(tasks: Path) -> None:
         assert table.returncode == 0
         assert address in table.stdout
         body = json.loads(paceline("status", "--json", "--connect", address).stdout)
-        assert (body["accepted_total"], body["failed_total"], body["fault_tolerance"]) == (3, 1, 0)
+        assert (body["accepted_total"], body["failed_total"], body["fault_tolerance"]) == (4, 1, 0)
 
         process.send_signal(signal.SIGTERM)
         output, errors = process.communicate(timeout=DEADLINE_S)
