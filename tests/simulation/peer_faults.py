@@ -199,6 +199,11 @@ def count_again(true: Method) -> Method:
     return lose_attempt
 
 
+def acknowledge_only(true: Method) -> Method:
+    """Whoever acknowledges is not looked at again."""
+    return lambda self, session, ack, now: session.acknowledge(ack, now)
+
+
 def overlook_recovered(true: Method) -> Method:
     """Of the tasks of earlier leaders, until they are handed out."""
 

@@ -18,6 +18,7 @@ from modes import source_only
 from paceline.client.session.epoch import Epoch
 from paceline.client.session.ledger import CallLedger
 from paceline.core.clients import sessions
+from paceline.core.clients.session_table import SessionTable
 from paceline.core.feature_levels import NodeTooOld
 from paceline.core.membership import replica_keeper
 from paceline.core.membership.first_boot import FirstBoot
@@ -173,8 +174,6 @@ FAULTS = [
         broken.release_early,
         f"{SESSIONS}_results_are_released_when_their_update_is_acknowledged_and_once",
     ),
-    # what is told
-    Fault("does not find recovered tasks", questions, "whereabouts", broken.overlook_recovered, faults=CRASHES),
     # what is started
     Fault("does not see that a task is known", Recording, "open_task", broken.say_unknown, faults=CRASHES),
     Fault("logs no start", Proposals, "propose_draft", broken.do_not_log_starts, faults=CRASHES),
@@ -253,6 +252,9 @@ FAULTS = [
         f"{LEADER}_the_loss_of_an_attempt_that_an_earlier_leader_had_logged_is_not_counted_again",
     ),
     # what is told
+    Fault("does not find recovered tasks", questions, "whereabouts", broken.overlook_recovered, faults=CRASHES),
+    Fault("forgets who waits for its window", SessionTable, "acknowledge", broken.acknowledge_only),
+    Fault("keeps who was cut off", SessionTable, "_close_if_drained", broken.skip, faults=CRASHES),
     Fault("calls a failure a success", Slots, "report", broken.call_failures_successes),
     Fault("tells a result before it is committed", Task, "waits_for_commit", broken.property_always(False)),
     Fault("logs what is not to be logged", Task, "is_logged", broken.property_always(True)),
@@ -405,7 +407,7 @@ def test_planted_fault_is_found(fault: Fault, monkeypatch: pytest.MonkeyPatch) -
     assert found_by_test(fault.found_by) if fault.found_by else found_in_the_world(fault)
 
 
-PLANTED = 89
+PLANTED = 91
 """Of whole nodes and of consensus. Who plants another raises it; a fault that can't be planted any more is replaced."""
 
 

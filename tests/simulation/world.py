@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from paceline.core.clients.session_table import ClientBounds
 from paceline.core.node import NodeCore
 from paceline.core.raft.timing import Timing
 from paceline.core.settings import Settings
@@ -49,6 +50,10 @@ def _clean_up(writers: list[Writer], directory: Path) -> None:
     for writer in writers:
         writer.close()
     shutil.rmtree(directory, ignore_errors=True)
+
+
+NARROW = ClientBounds(window_bytes=100, waiting_bytes=300, all_waiting_bytes=500)
+"""A result or two are under way to a client, and a few wait, so that every bound is met."""
 
 
 class World:
@@ -89,6 +94,7 @@ class World:
             voter_timeout_s=self.rng.choice((1.5, 4.0)),
             learner_timeout_s=4.0,
             learner_stable_s=1.0,
+            client_bounds=self.rng.choice((ClientBounds(), NARROW)),
         )
         self.network = RememberingNetwork(self._deliver)
         self.events: Counter[str] = Counter()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from paceline.core.clients.session_table import ClientBounds
 from paceline.core.feature_levels import FEATURE_LEVEL
 from paceline.core.raft.quorum import wanted_voters
 from paceline.core.raft.timing import Timing
@@ -51,7 +52,7 @@ class Settings:
     snapshot_log_entries: int = 100_000  # written to a journal since its last snapshot, before the next is taken
     snapshot_log_bytes: int = 64 << 20
     session_timeout_s: float = 60.0  # a client silent for this long and waiting for nothing is forgotten
-    session_limit: int = 10_000
+    client_bounds: ClientBounds = field(default_factory=ClientBounds)
     peer_limit: int = 1_024
     voter_timeout_s: float = 10.0  # a voter silent for this long is replaced, or left out where that helps
     learner_stable_s: float = 10.0  # a node takes a dead voter's place once it was heard for this long without a gap

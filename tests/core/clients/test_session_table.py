@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from math import inf
 
-from paceline.core.clients.session_table import SessionTable
-from paceline.core.clients.sessions import ClientSession
+from paceline.core.clients.session_table import ClientBounds, SessionTable
+from paceline.core.clients.sessions import ITEM_BYTES, ClientSession
 from paceline_protocol.messages import Refusal, TaskEnd
 
 
-def opened(*keys: bytes, limit: int = 10) -> tuple[SessionTable, list[ClientSession]]:
-    table = SessionTable(limit)
+def opened(*keys: bytes, **bounds: int) -> tuple[SessionTable, list[ClientSession]]:
+    table = SessionTable(ClientBounds(**bounds))
     for key in keys:
         table.open(key, 0.0)
     return table, [table.by_key[key] for key in keys]
@@ -46,3 +46,78 @@ def test_an_accepted_that_waits_for_a_result_is_owed_until_it_is_due() -> None:
     assert (update.accepted, table.owes) == ((1,), False)
     table.find_due()
     assert table.due == inf
+
+
+KIB = b"x" * (1024 - ITEM_BYTES)
+
+
+def told(table: SessionTable, key: bytes, now: float = 0.0) -> list[int]:
+    """The numbers of the tasks whose results this client is sent."""
+    return [
+        int.from_bytes(task_id, "big")
+        for to, update in table.take_updates(now)
+        if to == key
+        for task_id, _, _ in update.results
+    ]
+
+
+def end(table: SessionTable, session: ClientSession, *numbers: int) -> None:
+    for number in numbers:
+        table.add_result(session, number.to_bytes(16, "big"), TaskEnd.SUCCEEDED, KIB)
+
+
+def test_a_client_with_a_full_window_is_looked_at_again_when_it_acknowledges() -> None:
+    table, (each,) = opened(b"a", window_bytes=1024)
+    end(table, each, 1)
+    assert told(table, b"a") == [1]
+    end(table, each, 2)
+    assert (told(table, b"a"), table.owes) == ([], False), "nobody looks at it in each turn meanwhile"
+    table.acknowledge(each, 1, 1.0)
+    assert told(table, b"a") == [2]
+
+
+def test_who_does_not_read_is_cut_off_and_comes_back_once_it_has_what_it_was_sent() -> None:
+    table, (each,) = opened(b"a", window_bytes=1024, waiting_bytes=2048)
+    end(table, each, 1)
+    assert told(table, b"a") == [1]
+    end(table, each, 2, 3, 4, 5, 6)
+    assert each.is_cut_off
+    assert each.waiting_bytes == 3 * 1024, "what is past the bound is not added"
+    table.add_accepted(each, 7, 0.0)
+    table.refuse(each, b"i" * 16, Refusal.QUEUE_FULL, "full")
+    assert (each.accepted, each.refused) == ([], []), "an accepted would be wrong for a Submit whose refusal is missing"
+    table.acknowledge(each, 1, 1.0)
+    assert told(table, b"a") == [2, 3, 4]
+    assert not each.closed
+    table.acknowledge(each, 2, 2.0)
+    assert each.closed
+    assert table.get(b"a") is None
+
+
+def test_past_the_bound_for_all_the_one_that_has_acknowledged_nothing_for_longest_loses_what_waits() -> None:
+    table, (dead, slow, quick) = opened(b"a", b"b", b"c", window_bytes=1024, all_waiting_bytes=4 * 1024)
+    for each, now in ((slow, 1.0), (quick, 2.0)):
+        end(table, each, 1)
+        assert told(table, each.key) == [1]
+        table.acknowledge(each, 1, now)
+    for each in (dead, slow, quick):
+        end(table, each, 2)
+    table.take_updates(3.0)
+    end(table, dead, 3, 4)
+    end(table, slow, 3)
+    end(table, quick, 3, 4)
+    assert (dead.is_cut_off, slow.is_cut_off, quick.is_cut_off) == (True, False, False)
+    assert (dead.results, len(slow.results), len(quick.results)) == ([], 1, 2)
+    assert not dead.closed, "it may still read what it was sent"
+    table.acknowledge(dead, 1, 4.0)
+    assert dead.closed
+    table.acknowledge(quick, 2, 4.0)
+    assert told(table, b"c") == [3, 4]
+
+
+def test_who_was_sent_nothing_yet_and_loses_what_waits_is_closed_at_once() -> None:
+    table, (first, second) = opened(b"a", b"b", all_waiting_bytes=1024)
+    end(table, first, 1)
+    end(table, second, 1)
+    assert (first.closed, second.closed) == (True, False)
+    assert told(table, b"b") == [1]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from paceline.core.clients.sessions import BYTES_PER_UPDATE, ITEMS_PER_UPDATE, UNACKNOWLEDGED_LIMIT_TASKS, ClientSession
+from paceline.core.clients.sessions import BYTES_PER_UPDATE, ITEM_BYTES, ITEMS_PER_UPDATE, ClientSession
 from paceline_protocol.messages import Refusal, TaskEnd
 
 
-def session() -> ClientSession:
-    return ClientSession(b"key", 0.0)
+def session(window_bytes: int = 1 << 30) -> ClientSession:
+    return ClientSession(b"key", 0.0, window_bytes)
 
 
 def result(number: int, payload: bytes = b"") -> tuple[bytes, int, bytes]:
@@ -26,7 +26,7 @@ def test_accepted_waits_until_it_is_due() -> None:
 def test_accepted_travels_with_a_result_that_comes_first() -> None:
     each = session()
     each.add_accepted(1, due=2.0)
-    each.results.append(result(1))
+    each.add_result(*result(1))
     (update,) = each.take_updates(0.0)
     assert (update.accepted, update.results) == ((1,), (result(1),))
     assert each.take_updates(5.0) == []
@@ -51,16 +51,18 @@ def test_updates_are_numbered_from_one_without_gaps() -> None:
     each = session()
     seqs = []
     for number in range(3):
-        each.results.append(result(number))
+        each.add_result(*result(number))
         seqs += [update.seq for update in each.take_updates(0.0)]
     assert seqs == [1, 2, 3]
 
 
 def test_many_results_are_cut_into_updates_of_bounded_number_and_size() -> None:
     each = session()
-    each.results += [result(number) for number in range(ITEMS_PER_UPDATE + 1)]
+    for number in range(ITEMS_PER_UPDATE + 1):
+        each.add_result(*result(number))
     assert [len(update.results) for update in each.take_updates(0.0)] == [ITEMS_PER_UPDATE, 1]
-    each.results += [result(number, b"x" * (BYTES_PER_UPDATE // 2 + 1)) for number in range(3)]
+    for number in range(3):
+        each.add_result(*result(number, b"x" * (BYTES_PER_UPDATE // 2 + 1)))
     assert [len(update.results) for update in each.take_updates(0.0)] == [1, 1, 1]
 
 
@@ -78,7 +80,7 @@ def test_many_refusals_and_accepted_batches_are_cut_too_and_what_is_refused_leav
 def test_results_are_released_when_their_update_is_acknowledged_and_once() -> None:
     each = session()
     for number in range(2):
-        each.results.append(result(number))
+        each.add_result(*result(number))
         each.take_updates(0.0)
     assert each.acknowledge(1, 5.0) == [result(0)[0]]
     assert each.acknowledge(1, 5.0) == []
@@ -86,19 +88,37 @@ def test_results_are_released_when_their_update_is_acknowledged_and_once() -> No
     assert each.heard_at == 6.0
 
 
-def test_of_a_client_that_never_acknowledges_a_bounded_number_of_results_is_remembered() -> None:
-    each = session()
-    updates = UNACKNOWLEDGED_LIMIT_TASKS // ITEMS_PER_UPDATE + 2
-    for update in range(updates):
-        first = update * ITEMS_PER_UPDATE
-        each.results += [result(number) for number in range(first, first + ITEMS_PER_UPDATE)]
-        each.take_updates(0.0)
-    released = each.acknowledge(updates, 1.0)
-    assert UNACKNOWLEDGED_LIMIT_TASKS - ITEMS_PER_UPDATE < len(released) <= UNACKNOWLEDGED_LIMIT_TASKS
-    assert released[-1] == result(updates * ITEMS_PER_UPDATE - 1)[0], "the oldest are forgotten"
-    each.results.append(result(0))
-    each.take_updates(2.0)
-    assert each.acknowledge(updates + 1, 2.0) == [result(0)[0]], "what was acknowledged makes room"
+def test_what_is_past_the_window_waits_until_the_client_acknowledges() -> None:
+    each = session(window_bytes=2 * (100 + ITEM_BYTES))
+    for number in range(5):
+        each.add_result(*result(number, b"x" * 100))
+        each.refuse(number.to_bytes(16, "big"), Refusal.QUEUE_FULL, "full")
+    (first,) = each.take_updates(0.0)
+    assert (len(first.results), len(first.refused)) == (5, 5), "an Update is not cut for the window"
+    assert (each.waiting_bytes, each.has_window) == (0, False)
+    each.add_result(*result(9, b"y" * 100))
+    each.refuse(b"i" * 16, Refusal.QUEUE_FULL, "full")
+    assert each.take_updates(1.0) == []
+    assert each.waiting_bytes == 100 + ITEM_BYTES + 4 + ITEM_BYTES
+    assert len(each.acknowledge(first.seq, 2.0)) == 5
+    (second,) = each.take_updates(2.0)
+    assert (second.seq, second.results) == (2, (result(9, b"y" * 100),))
+    assert each.waiting_bytes == 0
+
+
+def test_an_accepted_is_told_past_the_window_unless_a_refusal_waits_that_it_would_contradict() -> None:
+    each = session(window_bytes=1)
+    each.add_result(*result(1))
+    each.take_updates(0.0)
+    each.add_accepted(1, due=0.0)
+    (update,) = each.take_updates(0.0)
+    assert update.accepted == (1,)
+    each.refuse(b"i" * 16, Refusal.QUEUE_FULL, "full")
+    each.add_accepted(2, due=0.0)
+    assert each.take_updates(5.0) == []
+    each.acknowledge(2, 6.0)
+    (update,) = each.take_updates(6.0)
+    assert (len(update.refused), update.accepted) == (1, (2,))
 
 
 def test_a_session_is_idle_only_when_nothing_is_owed_and_nothing_runs() -> None:

@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from core.takeovers import taken_over
+from paceline.core.clients.session_table import ClientBounds
 from paceline.core.clients.sessions import ClientSession
 from paceline.core.deadlines import Moments
 from paceline.core.feature_levels import FEATURE_LEVEL, ClusterLevel
 from paceline.core.scheduling.admission import SUBMIT_LIMIT_BYTES
+from paceline.core.scheduling.cancelling import REQUESTS_PER_TASK
 from paceline.core.scheduling.leader import Leader
 from paceline.core.scheduling.nodes import BEAT_UNCHANGED_S
 from paceline.core.scheduling.releases import RELEASE_TASKS
@@ -714,8 +716,42 @@ def test_an_idle_client_is_forgotten_after_a_while_and_one_that_waits_is_not() -
 
 
 def test_beyond_the_limit_the_longest_silent_idle_client_makes_room() -> None:
-    lead = Lead(session_limit=2)
+    lead = Lead(client_bounds=ClientBounds(sessions=2))
     for number, key in enumerate([b"a", b"b", b"c"]):
         lead.now = float(number)
         lead.client(key)
     assert list(lead.leader.sessions.by_key) == [b"b", b"c"]
+
+
+def test_one_finished_task_is_answered_once_however_often_a_message_names_it() -> None:
+    lead = Lead()
+    lead.enrol("n1")
+    session = lead.client()
+    lead.submit(session, 1)
+    lead.dispatched()
+    lead.outcomes("n1", 1, 1)
+    assert lead.results() == {1: TaskEnd.SUCCEEDED}
+    lead.leader.admission.wait(session, Wait(0, (tid(1),) * 1_000), lead.now)
+    assert len(session.results) == 1
+    lead.updates()
+    lead.submit(session, *[1] * 1_000, seq=2)
+    assert len(session.results) == 1
+
+
+def test_a_flood_of_requests_to_cancel_one_task_is_bounded_and_asks_its_node_once() -> None:
+    lead = Lead()
+    lead.enrol("n1")
+    session = lead.client()
+    lead.submit(session, 1)
+    lead.dispatched()
+    lead.leader.nodes.outbox.clear()
+    for request in range(1, REQUESTS_PER_TASK + 11):
+        lead.leader.cancel(session, Cancel(request, (tid(1),)), lead.now)
+    assert [type(message) for _, message in lead.leader.nodes.outbox] == [Revoke]
+    replies = [reply for _, reply in lead.leader.cancelling.replies]
+    assert [reply.request for reply in replies] == list(range(1, 11)), "the oldest are told what is known"
+    assert {state for reply in replies for _, state in reply.states} == {CancelState.RUNNING}
+    lead.leader.cancelling.replies.clear()
+    lead.leader.nodes.on_revoked("n1", Revoked(TERM, (tid(1),), ()), lead.now)
+    lead.commit()
+    assert len(lead.leader.cancelling.replies) == REQUESTS_PER_TASK

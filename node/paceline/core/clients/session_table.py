@@ -1,28 +1,45 @@
 """The sessions of one leader, and which of them have an Update due.
 
 What a client is owed is added here and not directly to its session, so that no session is overlooked:
-:meth:`SessionTable.take_updates` looks only at the sessions that are owed something.
+:meth:`SessionTable.take_updates` looks only at the sessions that are owed something and have room in their windows.
+
+What waits for one client is bounded, and so is what waits for all: beyond the second bound it is the client that has
+acknowledged nothing for the longest time whose session loses what waits for it. Nothing of that is lost for the client.
+Whoever is cut off comes back, with a Wait for the tasks that were accepted and its calls for the others.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import inf
 
 from paceline.core.clients.sessions import ClientSession
 from paceline_protocol.messages import Refusal, Update
 
 
+@dataclass(frozen=True, slots=True)
+class ClientBounds:
+    """``sessions``: how many; one more replaces an idle one. ``window_bytes``: of results and refusals that one client
+    was sent and has not acknowledged. ``waiting_bytes``: of those that wait for one client, ``all_waiting_bytes``: for
+    all clients together."""
+
+    sessions: int = 10_000
+    window_bytes: int = 16 << 20
+    waiting_bytes: int = 64 << 20
+    all_waiting_bytes: int = 256 << 20
+
+
 class SessionTable:
     """Sessions by connection. ``due``: the earliest moment at which an `accepted` is sent without a result."""
 
-    __slots__ = ("_limit", "_owed", "by_key", "due")
+    __slots__ = ("_bounds", "_owed", "_waiting_bytes", "by_key", "due")
 
-    def __init__(self, limit: int) -> None:
-        """``limit``: how many sessions; one more replaces an idle one."""
+    def __init__(self, bounds: ClientBounds) -> None:
         self.by_key: dict[bytes, ClientSession] = {}
         self.due = inf
+        self._bounds = bounds
+        self._waiting_bytes = 0  # for all sessions together
         self._owed: dict[bytes, ClientSession] = {}
-        self._limit = limit
 
     def get(self, key: bytes) -> ClientSession | None:
         """The session of a connection, if it said Hello to this leader."""
@@ -31,9 +48,9 @@ class SessionTable:
     def open(self, key: bytes, now: float) -> None:
         """A client said Hello on a connection."""
         if key not in self.by_key:
-            if len(self.by_key) >= self._limit:
+            if len(self.by_key) >= self._bounds.sessions:
                 self._forget_oldest_idle()
-            self.by_key[key] = ClientSession(key, now)
+            self.by_key[key] = ClientSession(key, now, self._bounds.window_bytes)
 
     def close(self, key: bytes) -> None:
         """The connection is gone. What the client was owed stays in the table until it asks again."""
@@ -41,6 +58,7 @@ class SessionTable:
         self._owed.pop(key, None)
         if session is not None:
             session.closed = True
+            self._waiting_bytes -= session.waiting_bytes
 
     def expire(self, before: float) -> None:
         """Close the sessions of clients that wait for nothing and were last heard before ``before``."""
@@ -56,21 +74,52 @@ class SessionTable:
 
     def add_result(self, session: ClientSession, task_id: bytes, end: int, payload: bytes) -> None:
         """A task ended."""
-        if not session.closed:
-            session.results.append((task_id, end, payload))
+        if not session.closed and not session.is_cut_off:
+            before = session.waiting_bytes
+            session.add_result(task_id, end, payload)
             self._owed[session.key] = session
+            self._bound(session, session.waiting_bytes - before)
 
     def add_accepted(self, session: ClientSession, seq: int, due: float) -> None:
         """A batch is committed; the client is told at ``due``, or with the next result."""
-        if not session.closed:
+        if not session.closed and not session.is_cut_off:
             session.add_accepted(seq, due)
             self.due = min(self.due, due)
             self._owed[session.key] = session
 
     def refuse(self, session: ClientSession, task_id: bytes, refusal: Refusal, detail: str) -> None:
         """A task, or a question about one, was refused."""
-        session.refuse(task_id, refusal, detail)
-        self._owed[session.key] = session
+        if not session.closed and not session.is_cut_off:
+            before = session.waiting_bytes
+            session.refuse(task_id, refusal, detail)
+            self._owed[session.key] = session
+            self._bound(session, session.waiting_bytes - before)
+
+    def _bound(self, session: ClientSession, added_bytes: int) -> None:
+        """Something was added for a client. Cut off whoever is past a bound."""
+        self._waiting_bytes += added_bytes
+        if session.waiting_bytes > self._bounds.waiting_bytes:
+            session.is_cut_off = True
+        while self._waiting_bytes > self._bounds.all_waiting_bytes:
+            waiting = [each for each in self.by_key.values() if each.waiting_bytes]
+            slowest = min(waiting, key=lambda each: each.acknowledged_at)
+            self._waiting_bytes -= slowest.waiting_bytes
+            slowest.drop_waiting()
+            self._owed.pop(slowest.key, None)
+            self._close_if_drained(slowest)
+
+    def acknowledge(self, session: ClientSession, ack: int, now: float) -> list[bytes]:
+        """The client has processed every Update up to ``ack``. Returns the ids of the results that it has by now."""
+        released = session.acknowledge(ack, now)
+        if session.is_cut_off:
+            self._close_if_drained(session)
+        if not session.closed and (session.results or session.refused or session.accepted):
+            self._owed[session.key] = session
+        return released
+
+    def _close_if_drained(self, session: ClientSession) -> None:
+        if session.is_drained:
+            self.close(session.key)
 
     @property
     def owes(self) -> bool:
@@ -81,8 +130,10 @@ class SessionTable:
         """The Updates that are due, by connection."""
         updates: list[tuple[bytes, Update]] = []
         for key, session in list(self._owed.items()):
+            before = session.waiting_bytes
             updates += [(key, update) for update in session.take_updates(now)]
-            if session.accept_due is None:
+            self._waiting_bytes -= before - session.waiting_bytes
+            if session.accept_due is None or not session.has_window:  # otherwise the acknowledgement brings it back
                 del self._owed[key]
         return updates
 

@@ -4,10 +4,13 @@ A session is one connection of one client to this leader. It exists only here an
 leader change a client comes back under a new session and names what it still waits for.
 
 Everything that the leader owes a client travels in Updates, which are numbered from 1. The leader remembers an Update
-with results until the client acknowledges its number; then it releases those results. So a result is kept until its
-owner has it, and no longer. Of a client that reads but does not acknowledge, the last UNACKNOWLEDGED_LIMIT_TASKS
-results are remembered. The Updates before them are forgotten: a later acknowledgement does not release their results,
-which stay in the table until the table's own limits drop them, as do the results of a client that never comes back.
+until the client acknowledges its number; then it releases the results in it. So a result is kept until its owner has
+it, and no longer. The results of a client that never comes back stay in the table until the table's limits drop them.
+
+A client that does not read must not fill the leader's memory. So only a window of bytes is under way to each client:
+what is beyond it waits here until the client acknowledges. If too much waits, the session is *cut off*: nothing more is
+added to it, and it is closed once the client has acknowledged what it was sent. The client then comes back, as after a
+change of leaders, and asks for what it lacks (``session_table.py``).
 """
 
 from __future__ import annotations
@@ -20,38 +23,53 @@ from paceline_protocol.messages import Refusal, Result, Update
 ITEMS_PER_UPDATE: Final = 1_024
 """How many results, how many refusals and how many accepted Submits one Update names at most."""
 BYTES_PER_UPDATE: Final = 4 << 20
-UNACKNOWLEDGED_LIMIT_TASKS: Final = 100_000
+ITEM_BYTES: Final = 64
+"""What a result or a refusal counts for beside its payload or its text."""
 
 
 class ClientSession:
     """One client's connection to the leader."""
 
     __slots__ = (
-        "_unacknowledged",
-        "_unacknowledged_tasks",
+        "_under_way",
+        "_under_way_bytes",
+        "_window_bytes",
         "accept_due",
         "accepted",
+        "acknowledged_at",
         "closed",
         "heard_at",
+        "is_cut_off",
         "key",
         "next_seq",
         "open_tasks",
         "refused",
         "results",
+        "waiting_bytes",
     )
 
-    def __init__(self, key: bytes, now: float) -> None:
+    def __init__(self, key: bytes, now: float, window_bytes: int) -> None:
+        """``window_bytes``: once so much is under way and not acknowledged, results and refusals wait."""
         self.key = key
         self.closed = False
+        self.is_cut_off = False
         self.heard_at = now
+        self.acknowledged_at = now  # when it last acknowledged something new
         self.open_tasks = 0  # tasks of this session that have not ended
         self.next_seq = 1
         self.accepted: list[int] = []
         self.accept_due: float | None = None  # when `accepted` is sent even if there is no result to send it with
         self.refused: list[tuple[bytes, int, str]] = []
         self.results: list[Result] = []
-        self._unacknowledged: deque[tuple[int, list[bytes]]] = deque()  # Update.seq, ids of its results
-        self._unacknowledged_tasks = 0
+        self.waiting_bytes = 0  # of the results and refusals that wait to be sent
+        self._window_bytes = window_bytes
+        self._under_way: deque[tuple[int, list[bytes], int]] = deque()  # Update.seq, ids of its results, bytes
+        self._under_way_bytes = 0
+
+    def add_result(self, task_id: bytes, end: int, payload: bytes) -> None:
+        """A task ended."""
+        self.results.append((task_id, end, payload))
+        self.waiting_bytes += len(payload) + ITEM_BYTES
 
     def add_accepted(self, seq: int, due: float) -> None:
         """A Submit is committed. The client is told at ``due``, or with the next result, whichever is earlier."""
@@ -62,26 +80,49 @@ class ClientSession:
     def refuse(self, task_id: bytes, refusal: Refusal, detail: str) -> None:
         """A task was refused, or a Wait named a task that the cluster does not know."""
         self.refused.append((task_id, refusal, detail))
+        self.waiting_bytes += len(detail) + ITEM_BYTES
 
     def take_updates(self, now: float) -> list[Update]:
-        """The Updates that are due, in order."""
-        due = self.results or self.refused or (self.accept_due is not None and self.accept_due <= now)
-        if not due:
-            return []
-        updates = []
-        while True:
+        """The Updates that are due and have room in the window, in order."""
+        is_due = self.accept_due is not None and self.accept_due <= now
+        updates: list[Update] = []
+        while self._may_send(accepted_too=is_due or bool(updates)):
+            updates.append(self._next_update())
+        if not self.accepted:
+            self.accept_due = None
+        return updates
+
+    @property
+    def has_window(self) -> bool:
+        """Whether results and refusals may be sent before the client acknowledges."""
+        return self._under_way_bytes < self._window_bytes
+
+    def _may_send(self, *, accepted_too: bool) -> bool:
+        if self.has_window:
+            return bool(self.results or self.refused or (accepted_too and self.accepted))
+        return accepted_too and bool(self.accepted) and not self.refused
+
+    def _next_update(self) -> Update:
+        refused: list[tuple[bytes, int, str]] = []
+        results: tuple[Result, ...] = ()
+        size = 0
+        if self.has_window:
             refused, self.refused = self.refused[:ITEMS_PER_UPDATE], self.refused[ITEMS_PER_UPDATE:]
-            accepted: list[int] = []
-            if not self.refused:  # `accepted` means every task of a Submit that was not refused in an earlier Update
-                accepted, self.accepted = self.accepted[:ITEMS_PER_UPDATE], self.accepted[ITEMS_PER_UPDATE:]
             results = self._take_results()
-            updates.append(Update(self.next_seq, tuple(accepted), tuple(refused), results))
-            if results:
-                self._remember(self.next_seq, [result[0] for result in results])
-            self.next_seq += 1
-            if not (self.accepted or self.refused or self.results):
-                self.accept_due = None
-                return updates
+            size = self.waiting_bytes
+            if self.refused or self.results:
+                size = sum([ITEM_BYTES + len(detail) for _, _, detail in refused])
+                size += sum([ITEM_BYTES + len(payload) for _, _, payload in results])
+            self.waiting_bytes -= size
+        accepted: list[int] = []
+        if not self.refused:  # `accepted` means every task of a Submit that was not refused in an earlier Update
+            accepted, self.accepted = self.accepted[:ITEMS_PER_UPDATE], self.accepted[ITEMS_PER_UPDATE:]
+        seq = self.next_seq
+        self.next_seq += 1
+        if size:
+            self._under_way.append((seq, [result[0] for result in results], size))
+            self._under_way_bytes += size
+        return Update(seq, tuple(accepted), tuple(refused), results)
 
     def _take_results(self) -> tuple[Result, ...]:
         """Take as many results as one Update may carry."""
@@ -98,22 +139,29 @@ class ClientSession:
         taken, self.results = tuple(waiting[:count]), waiting[count:]
         return taken
 
-    def _remember(self, seq: int, ids: list[bytes]) -> None:
-        """Remember which results to release when the client acknowledges ``seq``."""
-        self._unacknowledged.append((seq, ids))
-        self._unacknowledged_tasks += len(ids)
-        while self._unacknowledged_tasks > UNACKNOWLEDGED_LIMIT_TASKS:
-            self._unacknowledged_tasks -= len(self._unacknowledged.popleft()[1])
-
     def acknowledge(self, ack: int, now: float) -> list[bytes]:
         """The client has processed every Update up to ``ack``. Returns the ids of the results that it has by now."""
         self.heard_at = now
         released: list[bytes] = []
-        unacknowledged = self._unacknowledged
-        while unacknowledged and unacknowledged[0][0] <= ack:
-            released += unacknowledged.popleft()[1]
-        self._unacknowledged_tasks -= len(released)
+        under_way = self._under_way
+        while under_way and under_way[0][0] <= ack:
+            _, ids, size = under_way.popleft()
+            released += ids
+            self._under_way_bytes -= size
+            self.acknowledged_at = now
         return released
+
+    def drop_waiting(self) -> None:
+        """Forget what waits to be sent. The session is cut off, as its client would miss that."""
+        self.is_cut_off = True
+        self.results, self.refused, self.accepted = [], [], []
+        self.accept_due = None
+        self.waiting_bytes = 0
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether the client has acknowledged all that it was sent, and nothing waits to be sent."""
+        return not (self._under_way or self.results or self.refused or self.accepted)
 
     def idle(self) -> bool:
         """Whether the leader owes this client nothing, and no task of the client is live."""

@@ -61,12 +61,13 @@ class Admission:
         self.acknowledge(session, submit.ack, now)
         self._recording.make_room(submit)
         new: list[Task] = []
+        answered: set[bytes] = set()
         for call in calls:
-            self._admit(session, call, new, now)
+            self._admit(session, call, new, answered, now)
         self._recording.submitted(session, submit, new, now, complete=len(new) == len(calls))
 
-    def _admit(self, session: ClientSession, call: Call, new: list[Task], now: float) -> None:
-        """Take one call. A new task that is to be logged is added to ``new``."""
+    def _admit(self, session: ClientSession, call: Call, new: list[Task], answered: set[bytes], now: float) -> None:
+        """Take one call. A new task that is to be logged is added to ``new``, one that has ended to ``answered``."""
         task_id = call[0]
         recording = self._recording
         task = recording.open_task(task_id)
@@ -75,7 +76,9 @@ class Admission:
             return
         result = recording.result_of(task_id)
         if result is not None:
-            self._sessions.add_result(session, task_id, *result)
+            if task_id not in answered:
+                answered.add(task_id)
+                self._sessions.add_result(session, task_id, *result)
             return
         refusal = self._refusal(call)
         if refusal is not None:
@@ -117,7 +120,7 @@ class Admission:
     def wait(self, session: ClientSession, wait: Wait, now: float) -> None:
         """After a leader change: attach a client to tasks that were accepted earlier."""
         self.acknowledge(session, wait.ack, now)
-        for task_id in wait.ids:
+        for task_id in dict.fromkeys(wait.ids):
             task = self._recording.open_task(task_id)
             result = self._recording.result_of(task_id)
             if task is not None:
@@ -129,7 +132,7 @@ class Admission:
 
     def acknowledge(self, session: ClientSession, ack: int, now: float) -> None:
         """The client has every Update up to ``ack``. Their results are released, together with others."""
-        acknowledged = session.acknowledge(ack, now)
+        acknowledged = self._sessions.acknowledge(session, ack, now)
         self._releases.add(
             [task_id for task_id in acknowledged if self._recording.result_of(task_id)], now
         )  # if logged

@@ -8,10 +8,14 @@ back from a node goes to no other.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from paceline.core.clients.sessions import ClientSession
 from paceline.core.state.task import Task
 from paceline_protocol.messages import CancelReply, CancelState
+
+REQUESTS_PER_TASK: Final = 64
+"""Open requests to cancel one task, of all clients. A flood of them must not fill the leader's memory."""
 
 
 class Cancelling:
@@ -24,9 +28,20 @@ class Cancelling:
         self.asked: dict[bytes, list[tuple[ClientSession, int]]] = {}
         self.replies: list[tuple[bytes, CancelReply]] = []
 
-    def ask(self, task_id: bytes, session: ClientSession, request: int) -> None:
-        """Note a request to cancel a task whose result its submitter does not have yet."""
-        self.asked.setdefault(task_id, []).append((session, request))
+    def ask(self, task_id: bytes, session: ClientSession, request: int) -> bool:
+        """Note a request to cancel a task whose result its submitter does not have yet. True: nobody has asked for it
+        before, so that no Revoke of it is under way.
+
+        Of REQUESTS_PER_TASK that are open, the oldest is told that the task runs, as far as is known."""
+        asked = self.asked.get(task_id)
+        if asked is None:
+            self.asked[task_id] = [(session, request)]
+            return True
+        asked.append((session, request))
+        if len(asked) > REQUESTS_PER_TASK:
+            oldest, number = asked.pop(0)
+            self.reply(oldest, number, ((task_id, CancelState.RUNNING),))
+        return False
 
     def ask_back(self, task_id: bytes) -> None:
         """The leader itself wants it back, if it has not started: nobody has to be told."""

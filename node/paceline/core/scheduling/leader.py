@@ -63,7 +63,7 @@ class Leader:
         self.term = term
         self.since = now
         self.tasks = tasks
-        self.sessions = SessionTable(settings.session_limit)
+        self.sessions = SessionTable(settings.client_bounds)
         self.cancelling = Cancelling()
         self.releases = Releases(propose, settings.release_interval_s)
         self.dispatcher = Dispatcher(tasks)
@@ -102,16 +102,18 @@ class Leader:
         nodes' accounts."""
         answered: list[tuple[bytes, int]] = []
         asked: list[Task] = []
+        new: list[Task] = []  # those that nobody has asked back before
         for task_id in dict.fromkeys(cancel.ids):
             task = self.recording.open_task(task_id)
             if task is not None:
-                self.cancelling.ask(task_id, session, cancel.request)
+                if self.cancelling.ask(task_id, session, cancel.request):
+                    new.append(task)
                 asked.append(task)
             elif self.recording.knows(task_id):
                 answered.append((task_id, CancelState.FINISHED))
             else:
                 answered.append((task_id, CancelState.UNKNOWN))
-        self.nodes.ask_back(asked)
+        self.nodes.ask_back(new)
         at_no_node = [task for task in asked if not task.has_ended and not self.tasks.may_be_at_a_node(task)]
         self.recording.cancel(at_no_node, now)
         if answered:
