@@ -1,4 +1,5 @@
-"""Who may say what to a node: a frame of a kind that is not its sender's to send is counted, and dropped."""
+"""Who may say what to a node: a frame of a kind that is not its sender's to send is counted, and dropped. And how much
+a node hears at a time."""
 
 from __future__ import annotations
 
@@ -10,9 +11,9 @@ from paceline.core.membership.identity import Identity
 from paceline.core.node import NodeCore
 from paceline.core.reports.questions import QUESTIONS
 from paceline.core.settings import Settings
-from paceline.runtime.reactor import Reactor
+from paceline.runtime.reactor import LONG_TURN_S, Reactor
 from paceline.runtime.transport.memory_transport import MemoryEndpoint, MemoryNetwork
-from paceline.runtime.transport.transport import Source
+from paceline.runtime.transport.transport import BURST_MESSAGES, Source
 from paceline_protocol.codec import decode, encode
 from paceline_protocol.messages import (
     Done,
@@ -36,8 +37,9 @@ class Rig:
     """One node that leads nothing, a worker, a web process, a client."""
 
     def __init__(self) -> None:
+        self.now = 0.0
         self.network = MemoryNetwork()
-        transport = self.network.node(NODE)
+        self.transport = self.network.node(NODE)
         core = NodeCore(
             Settings(cluster_name="test", expect=3),
             Identity("a", incarnation=1),
@@ -50,9 +52,9 @@ class Rig:
         )
         self.reactor = Reactor(
             core,
-            transport,
+            self.transport,
             None,
-            clock=lambda: 0.0,
+            clock=lambda: self.now,
             wall_clock=lambda: 1.7e9,
             metrics=lambda now: b"metrics",
         )
@@ -119,3 +121,37 @@ def test_a_client_is_answered() -> None:
     rig = Rig()
     assert [type(message) for message in rig.say("client", Ping(0))] == [Redirect]
     assert rig.reactor.counters.frames_unexpected == 0
+
+
+def test_after_a_long_turn_fewer_messages_are_taken_until_turns_are_short_again() -> None:
+    rig = Rig()
+    rig.now = 1.0
+    rig.reactor.turn()
+    taken = [rig.transport.burst_messages]
+    for took_s in (2 * LONG_TURN_S, 2 * LONG_TURN_S, 0.0, 0.0):
+        rig.now += took_s
+        rig.reactor.turn()
+        taken.append(rig.transport.burst_messages)
+    assert taken == [BURST_MESSAGES, BURST_MESSAGES // 2, BURST_MESSAGES // 4, BURST_MESSAGES // 4 + 1, taken[3] + 1]
+    for _ in range(20):
+        rig.now += 2 * LONG_TURN_S
+        rig.reactor.turn()
+    assert rig.transport.burst_messages == 1
+    for _ in range(2 * BURST_MESSAGES):
+        rig.reactor.turn()
+    assert rig.transport.burst_messages == BURST_MESSAGES
+
+
+def test_what_is_taken_in_a_turn_is_at_most_the_burst() -> None:
+    rig = Rig()
+    rig.transport.burst_messages = 2
+    for _ in range(5):
+        rig.ends["client"].send(encode(Ping(0)))
+    rig.network.deliver_due()
+    heard = []
+    for _ in range(3):
+        before = rig.reactor.counters.frames_received
+        rig.transport.burst_messages = 2
+        rig.reactor.turn()
+        heard.append(rig.reactor.counters.frames_received - before)
+    assert heard == [2, 2, 1]

@@ -202,7 +202,7 @@ class SimulatedNode:
         now = self.world.now
         if now < self.paused_until:
             return self.paused_until
-        if self._transport.waiting or reactor._stalled:
+        if self._transport.waiting or reactor.unsent:
             return now
         due = min(reactor.core.next_deadline() - self.ahead_s, self.journal.due())
         return min(due, *(worker.due(now) for worker in self.workers))

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from paceline.runtime.transport.transport import Sent, Source
-from paceline.runtime.transport.zmq_transport import BURST_MESSAGES
+from paceline.runtime.transport.transport import BURST_MESSAGES, Sent, Source
 from paceline.security import generate_keys
 from transport.worlds import DEADLINE_S, MemoryWorld, World, ZmqWorld, connect_peer, hear, take, until
 

@@ -17,6 +17,7 @@ class Counters:
     frames_unexpected: int = 0  # well formed, but not from where such a message may come
     peer_sends_failed: int = 0
     client_sends_stalled: int = 0
+    clients_given_up: int = 0
     worker_exits: int = 0
 
     def as_dict(self) -> dict[str, int]:

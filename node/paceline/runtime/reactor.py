@@ -27,7 +27,8 @@ from paceline.core.node import NodeCore
 from paceline.errors import JournalFailed
 from paceline.runtime.counters import Counters
 from paceline.runtime.journal.journal import Journal
-from paceline.runtime.transport.transport import Received, Sent, Source, Transport
+from paceline.runtime.transport.transport import BURST_MESSAGES, Received, Sent, Source, Transport
+from paceline.runtime.unsent import UnsentFrames
 from paceline_protocol import messages as m
 from paceline_protocol.codec import decode, decode_fields, encode, encode_fields
 from paceline_protocol.errors import ProtocolError
@@ -35,11 +36,13 @@ from paceline_protocol.errors import ProtocolError
 MAX_WAIT_S = 1.0
 FAILED_TRANSFER_S = 0.5
 """How long a leader whose journal failed goes on so that another voter can lead."""
+LONG_TURN_S = 0.005
+"""A turn that took longer halves how many messages the next takes from clients and peers; a shorter one adds one.
+
+Messages are taken from connections in turn, and answered at the end of the turn. So a client whose messages take long
+to handle makes the others wait for a few of them, and not for a burst."""
 UNREACHED_ADDRESSES = 1_024
 """Addresses that are known not to be reached. Beyond it others are taken for reached; it is only for what is said."""
-STALLED_FRAMES = 10_000
-"""Frames kept for a client that takes none. Beyond it the client is given up: it finds out, and asks for what it
-misses."""
 
 _LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 # Compared for each frame: a Final of a compiled module is not looked up as an attribute is.
@@ -50,7 +53,6 @@ _CHILD: Final = Source.CHILD
 _WAKE: Final = Source.WAKE
 _OK: Final = Sent.OK
 _GONE: Final = Sent.GONE
-_FULL: Final = Sent.FULL
 _Done: Final = m.Done
 
 _FROM_CLIENTS: Final = m.sent_by(m.Sender.CLIENT)
@@ -115,7 +117,7 @@ class Reactor:
         self._promises: deque[tuple[int, list[PeerBatch]]] = deque()  # (Persist.seq to wait for, batches)
         self._submitted_seq = 0
         self._durable_seq = 0
-        self._stalled: dict[bytes, deque[bytes]] = {}
+        self.unsent = UnsentFrames()
         self._respawn_at = inf  # when the next worker is due in place of one that ended
         self._failure: JournalFailed | None = None  # of the journal: nothing is written or promised any more
         self._failed_term = 0  # the one that this node led when that happened
@@ -142,15 +144,21 @@ class Reactor:
         if now >= self._respawn_at and self._children is not None:
             self._children.respawn(now)
             self._respawn_at = self._children.next_respawn(now)
-        if self._stalled:
-            self._retry_stalled()
+        if self.unsent:
+            for gone in self.unsent.retry(self._transport.send_client):
+                self.core.on_client_gone(gone)
         self._perform(now)
 
     def _wait_s(self, deadline: float) -> float:
         now = self._clock()
         if self._turn_began:
-            self.turn_time.observe_s(now - self._turn_began)
-        if self._stalled:
+            took_s = now - self._turn_began
+            self.turn_time.observe_s(took_s)
+            if took_s > LONG_TURN_S:
+                self._transport.burst_messages = max(1, self._transport.burst_messages // 2)
+            elif self._transport.burst_messages < BURST_MESSAGES:
+                self._transport.burst_messages += 1
+        if self.unsent:
             return 0.001
         wait_s = min(deadline, self._respawn_at, self._ends_at) - now
         return min(max(wait_s, 0.0), MAX_WAIT_S)
@@ -344,8 +352,7 @@ class Reactor:
 
     def _send_client(self, key: bytes, frame: bytes) -> None:
         self.counters.bytes_sent += len(frame)
-        stalled = self._stalled.get(key)
-        if stalled is None:
+        if not self.unsent or key not in self.unsent:
             sent = self._transport.send_client(key, frame)
             if sent is _OK:
                 return
@@ -353,22 +360,6 @@ class Reactor:
                 self.core.on_client_gone(key)
                 return
             self.counters.client_sends_stalled += 1
-            stalled = self._stalled[key] = deque()
-        stalled.append(frame)
-        if len(stalled) > STALLED_FRAMES:
-            del self._stalled[key]
-            self.core.on_client_gone(key)
-
-    def _retry_stalled(self) -> None:
-        for key, frames in list(self._stalled.items()):
-            while frames:
-                sent = self._transport.send_client(key, frames[0])
-                if sent is _FULL:
-                    break
-                if sent is _GONE:
-                    self.core.on_client_gone(key)
-                    frames.clear()
-                    break
-                frames.popleft()
-            if not frames:
-                del self._stalled[key]
+        for given_up in self.unsent.keep(key, frame):
+            self.counters.clients_given_up += 1
+            self.core.on_client_gone(given_up)

@@ -306,6 +306,13 @@ METRICS: tuple[MetricSpec, ...] = (
         "Times that a client took nothing and its frames had to be kept.",
         _one("client_sends_stalled"),
     ),
+    MetricSpec(
+        "paceline_clients_given_up_total",
+        "counter",
+        (),
+        "Clients that took nothing until too much was kept for them. They come back for what they miss.",
+        _one("clients_given_up"),
+    ),
     MetricSpec("paceline_web_exits_total", "counter", (), "Web processes of this node that ended.", _one("web_exits")),
     MetricSpec(
         "paceline_build_info",

@@ -20,8 +20,7 @@ from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Final, TypeAlias
 
-from paceline.runtime.transport.transport import Received, Sent, Source
-from paceline.runtime.transport.zmq_transport import BURST_MESSAGES
+from paceline.runtime.transport.transport import BURST_MESSAGES, Received, Sent, Source
 
 QUEUE_MESSAGES: Final = 1000
 """How many messages may be under way or unread from one end to another; beyond it a send is FULL."""
@@ -160,6 +159,7 @@ class MemoryTransport:
 
     def __init__(self, network: MemoryNetwork, address: str) -> None:
         self.address = address
+        self.burst_messages = BURST_MESSAGES
         self.peer_inbox = _Inbox()  # of clients and peers, in the order of arrival
         self.child_inbox = _Inbox()
         self._network = network
@@ -174,7 +174,7 @@ class MemoryTransport:
         return self.child_inbox.waiting or self.peer_inbox.waiting or self._woken or bool(self._readable)
 
     def poll(self, timeout_s: float) -> list[Received]:
-        received = self.child_inbox.take(BURST_MESSAGES) + self.peer_inbox.take(BURST_MESSAGES)
+        received = self.child_inbox.take(BURST_MESSAGES) + self.peer_inbox.take(self.burst_messages)
         received += [(Source.CHILD, fd, []) for fd in self._watched if fd in self._readable]
         if self._woken:
             self._woken = False

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum, IntEnum
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 
 class Source(IntEnum):
@@ -34,8 +34,15 @@ Received: TypeAlias = tuple[Source, bytes | int, list[bytes]]
 CHILD: (fd, []); WAKE: (0, []). Which kind of child a frame is from is said by whoever added the child's link."""
 
 
+BURST_MESSAGES: Final = 64
+"""How many messages one poll takes from one socket, at most."""
+
+
 class Transport(Protocol):
     """The network of a node. See the rules in ``zmq_transport.py``."""
+
+    burst_messages: int
+    """How many messages the next poll takes from clients and peers: from 1 to BURST_MESSAGES, as its owner likes."""
 
     @property
     def address(self) -> str:

@@ -21,9 +21,11 @@ from paceline.security import CurveKeys
 
 LOOPBACK_HOST_IPV6: Final = "::1"
 
-CLIENT_QUEUE_MESSAGES: Final = 1000
+CLIENT_QUEUE_MESSAGES: Final = 256
 PEER_QUEUE_MESSAGES: Final = 1000
-"""High-water marks, per connection and direction. Credits keep real traffic far below; at the mark a send is FULL."""
+"""High-water marks, per connection. Credits keep real traffic far below; at the mark a send is FULL."""
+UNREAD_MESSAGES: Final = 64
+"""What one connection may have brought and the node has not read yet. Beyond it TCP holds the sender back."""
 
 RECONNECT_MS: Final = 50
 RECONNECT_MAX_MS: Final = 1000
@@ -34,9 +36,12 @@ UNACKNOWLEDGED_MS: Final = 3000
 """TCP_USER_TIMEOUT: a connection is dropped when what was sent stays unacknowledged for so long. This finds a cut link
 under traffic and, unlike a heartbeat, is not set off by a large frame on a slow link (libzmq #2709)."""
 
-HEARTBEAT_INTERVAL_MS: Final = 2000
-HEARTBEAT_TIMEOUT_MS: Final = 10_000
-"""Finds a connection that is half open and idle. Liveness of nodes is the core's business, and much faster."""
+KEEPALIVE_IDLE_S: Final = 10
+KEEPALIVE_INTERVAL_S: Final = 5
+KEEPALIVE_PROBES: Final = 3
+"""TCP keepalive finds a connection that is half open and idle. Liveness of nodes is the core's business, and much
+faster. ZeroMQ's own heartbeats are off: libzmq aborts the process if one is due on a connection whose other end has
+left while as much was unread as RCVHWM allows, which anybody could bring about."""
 
 LISTEN_BACKLOG: Final = 1024  # after a failover every client connects to the new leader at once
 
@@ -50,7 +55,8 @@ def open_router(
     """
     # Without ROUTER_HANDOVER: a connection can't take over the routing id, and so the replies, of another.
     socket = context.socket(zmq.ROUTER)
-    socket.set_hwm(CLIENT_QUEUE_MESSAGES)
+    socket.setsockopt(zmq.SNDHWM, CLIENT_QUEUE_MESSAGES)
+    socket.setsockopt(zmq.RCVHWM, UNREAD_MESSAGES)
     socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
     socket.setsockopt(zmq.MAXMSGSIZE, max_frame_bytes)
     socket.setsockopt(zmq.BACKLOG, LISTEN_BACKLOG)
@@ -135,11 +141,8 @@ def _bind(socket: zmq.Socket[bytes], host: str, port: int) -> None:
 
 def _tune_tcp(socket: zmq.Socket[bytes]) -> None:
     socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_TIMEOUT_MS)
-    socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_INTERVAL_MS)
-    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
-    socket.setsockopt(zmq.HEARTBEAT_TTL, HEARTBEAT_TIMEOUT_MS)
     socket.setsockopt(zmq.TCP_MAXRT, UNACKNOWLEDGED_MS)
     socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
-    socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, 10)
-    socket.setsockopt(zmq.TCP_KEEPALIVE_INTVL, 5)
-    socket.setsockopt(zmq.TCP_KEEPALIVE_CNT, 3)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, KEEPALIVE_IDLE_S)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_INTVL, KEEPALIVE_INTERVAL_S)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_CNT, KEEPALIVE_PROBES)

@@ -32,7 +32,7 @@ from paceline.config import format_address, parse_address
 from paceline.errors import ConfigError
 from paceline.runtime.transport import zap
 from paceline.runtime.transport.channel import Channel
-from paceline.runtime.transport.transport import Received, Sent, Source
+from paceline.runtime.transport.transport import BURST_MESSAGES, Received, Sent, Source
 from paceline.runtime.transport.zmq_sockets import local_host, open_peer, open_router, open_zap, reachable_host
 from paceline.security import CurveKeys
 from paceline.sockets import send_frame
@@ -40,8 +40,8 @@ from paceline.sockets import send_frame
 if TYPE_CHECKING:
     import socket as system_socket
 
-BURST_MESSAGES: Final = 64
-"""How many messages one poll takes from one socket."""
+BURST_BYTES: Final = 4 << 20
+"""One poll takes no further message from a socket once it has so many bytes."""
 
 ZERO_COPY_MIN_BYTES: Final = 64 * 1024
 """Below this, copying a frame costs less than keeping track of a shared one."""
@@ -70,6 +70,7 @@ class ZmqTransport:
         max_frame_bytes: int,
     ) -> None:
         self._keys = keys
+        self.burst_messages = BURST_MESSAGES
         self._max_frame_bytes = max_frame_bytes
         self._allowed = frozenset([z85.decode(keys.public)]) if keys else frozenset()
         self._peers: dict[str, zmq.Socket[bytes]] = {}
@@ -105,7 +106,7 @@ class ZmqTransport:
         # was last asked, right before sleeping; whatever comes after that makes the descriptor readable.
         router_ready = self._router_used and self._readable(self._router)
         zap_ready = self._zap is not None and self._readable(self._zap)
-        burst = BURST_MESSAGES if router_ready else 1
+        burst = self.burst_messages if router_ready else 1
         # epoll rounds up to whole milliseconds; a negative timeout would be for ever.
         ready = self._epoll.poll(0 if router_ready or zap_ready else max(0.0, timeout_s))
         received: list[Received] = []
@@ -157,11 +158,14 @@ class ZmqTransport:
             received.append((Source.CLIENT if len(frames) == 1 else Source.PEER, sender, frames))
 
     def _burst(self, socket: zmq.Socket[bytes], limit: int) -> list[tuple[bytes, list[bytes]]]:
-        """The messages that a ROUTER holds, at most ``limit`` messages: (routing id, the one or more frames after
-        it)."""
+        """The messages that a ROUTER holds, at most ``limit`` of them and some BURST_BYTES: (routing id, the one or
+        more frames after it)."""
         recv, getsockopt = socket.recv, socket.getsockopt
         messages: list[tuple[bytes, list[bytes]]] = []
+        size = 0
         for _ in range(limit):
+            if size > BURST_BYTES:
+                break
             try:
                 sender = recv(_NOBLOCK)
             except zmq.Again:
@@ -170,6 +174,7 @@ class ZmqTransport:
             while getsockopt(zmq.RCVMORE):
                 frames.append(recv(_NOBLOCK))
             messages.append((sender, frames))
+            size += len(frames[0]) if len(frames) == 1 else sum(map(len, frames))
         return messages
 
     def _answer_zap(self, socket: zmq.Socket[bytes]) -> None:

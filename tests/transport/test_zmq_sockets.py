@@ -1,0 +1,62 @@
+"""How the sockets of a node are set up, where a wrong setting could be used against it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import zmq
+
+from paceline.runtime.transport.zmq_sockets import UNREAD_MESSAGES, open_peer, open_router
+from paceline_protocol.limits import MAX_FRAME_BYTES
+
+
+@pytest.fixture
+def context() -> Iterator[zmq.Context[zmq.Socket[bytes]]]:
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    yield context
+    context.destroy(linger=0)
+
+
+def flood(endpoint: str, messages: int) -> None:
+    """Send more than anybody reads, and leave once the other end has taken some."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    with context.socket(zmq.DEALER) as client:
+        client.setsockopt(zmq.SNDHWM, 2 * UNREAD_MESSAGES)
+        client.setsockopt(zmq.SNDTIMEO, 1_000)
+        client.connect(endpoint)
+        sent = 0
+        try:
+            while sent < messages:
+                client.send(bytes(100_000))
+                sent += 1
+        except zmq.Again:
+            pass  # the other end takes no more
+        assert UNREAD_MESSAGES <= sent < messages
+        client.setsockopt(zmq.LINGER, 0)
+    context.term()
+
+
+def test_no_socket_has_heartbeats_with_which_a_client_that_floods_and_leaves_could_end_the_process(
+    context: zmq.Context[zmq.Socket[bytes]],
+) -> None:
+    for socket in (
+        open_router(context, "127.0.0.1", 0, None, MAX_FRAME_BYTES),
+        open_peer(context, "127.0.0.1:9", None, MAX_FRAME_BYTES),
+    ):
+        with socket:
+            assert socket.getsockopt(zmq.HEARTBEAT_IVL) == 0
+            assert socket.getsockopt(zmq.TCP_KEEPALIVE) == 1
+
+
+def test_what_a_connection_has_brought_and_nobody_has_read_is_bounded(
+    context: zmq.Context[zmq.Socket[bytes]],
+) -> None:
+    with open_router(context, "127.0.0.1", 0, None, MAX_FRAME_BYTES) as router:
+        flood(router.getsockopt_string(zmq.LAST_ENDPOINT), 100 * UNREAD_MESSAGES)
+        read = 0
+        while router.poll(100):
+            router.recv_multipart()
+            read += 1
+    # What TCP holds of a connection that is closed is lost; the bound is of whole messages in the node.
+    assert 0 < read <= 2 * UNREAD_MESSAGES
