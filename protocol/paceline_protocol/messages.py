@@ -373,6 +373,7 @@ class PeerHello(NamedTuple):
     )
     feature_level: int = 1  # the highest that the sender understands
     cluster_level: int = 0  # of its cluster, 0 if the sender keeps no log that says so
+    version: str = ""  # of the sender's package, for people
 
 
 @message(42, Sender.PEER)

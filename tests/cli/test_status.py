@@ -15,6 +15,7 @@ SILENT_VOTER = {"id": "3" * 32, "address": "10.0.0.3:7077", "role": "voter", "al
 def body(**changes: Any) -> dict[str, Any]:
     def node(node_id: str, role: str, **more: Any) -> dict[str, Any]:
         row = {"id": node_id, "address": f"10.0.0.{node_id[0]}:7077", "role": role, "alive": True, "slots": 2}
+        row["version"] = "1.2.3"
         return row | {"running": 1, "queued": 0, "is_self": False} | more
 
     return {
@@ -22,6 +23,7 @@ def body(**changes: Any) -> dict[str, Any]:
         "cluster_name": "shop",
         "term": 7,
         "leader_id": "2" * 32,
+        "node_id": "2" * 32,
         "nodes": [
             node("1" * 32, "voter", is_self=True),
             node("2" * 32, "leader", metrics="10.0.0.2:9077"),
@@ -61,9 +63,9 @@ def test_a_healthy_cluster_in_four_lines() -> None:
 
 def test_the_leader_comes_first_and_the_dead_are_marked() -> None:
     assert node_rows(body()) == [
-        ("22222222", "10.0.0.2:7077", "leader", "", "2", "1", "0", "10.0.0.2:9077"),
-        ("11111111 *", "10.0.0.1:7077", "voter", "", "2", "1", "0", ""),
-        ("33333333", "10.0.0.3:7077", "learner (silent)", "", "2", "1", "0", ""),
+        ("22222222", "10.0.0.2:7077", "leader", "", "2", "1", "0", "1.2.3", "10.0.0.2:9077"),
+        ("11111111 *", "10.0.0.1:7077", "voter", "", "2", "1", "0", "1.2.3", ""),
+        ("33333333", "10.0.0.3:7077", "learner (silent)", "", "2", "1", "0", "1.2.3", ""),
     ]
 
 
@@ -162,3 +164,65 @@ def test_the_table_has_every_node(client: StubClient, capsys: pytest.CaptureFixt
 def test_json_is_the_whole_body(client: StubClient, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["status", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == body()
+
+
+def test_what_only_the_leader_knows_is_no_number_when_another_node_answers(
+    client: StubClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = body(node_id="1" * 32, queued=None, running=None, delayed=None)
+    monkeypatch.setattr(client, "status", lambda timeout: other)
+    assert run(["status"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == "as node 11111111 sees it, which does not lead"
+    assert lines[4].startswith("tasks: how many are queued, running and delayed only the leader knows; of 100 accepted")
+
+
+def test_without_a_leader_the_exit_code_says_so(
+    client: StubClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(client, "status", lambda timeout: body(leader_id="", leaderless="an election is under way"))
+    assert run(["status"]) == 31
+    assert "no leader, term 7: an election is under way" in capsys.readouterr().out
+    assert run(["status", "--json"]) == 31
+    assert client.closed
+
+
+def test_an_address_in_brackets_is_shown_as_it_is(
+    client: StubClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(client, "status", lambda timeout: body(nodes=[SILENT_VOTER | {"address": "[fd00::1]:7077"}]))
+    run(["status"])
+    assert "[fd00::1]:7077" in capsys.readouterr().out
+
+
+def test_in_80_columns_every_address_is_whole(
+    client: StubClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = SILENT_VOTER | {"address": "192.168.100.111:7077", "metrics": "192.168.100.111:9077", "version": "10.11.12"}
+    monkeypatch.setattr(client, "status", lambda timeout: body(nodes=[row]))
+    monkeypatch.setattr(module, "PIPED_WIDTH_CHARS", 80)
+    run(["status"])
+    table = capsys.readouterr().out.split("\n\n")[1].splitlines()
+    assert "192.168.100.111:7077" in table[1]
+    assert "10.11.12" in table[1]
+    assert max(map(len, table)) <= 80
+
+
+def test_watch_shows_it_again_until_it_is_interrupted(
+    client: StubClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(module.time, "sleep", pause)
+    assert run(["status", "--watch"]) == 130
+    assert pauses == [2.0, 2.0, 2.0]
+    assert capsys.readouterr().out.count("cluster shop: leader 22222222") == 3
+    assert client.closed
+    pauses.clear()
+    assert run(["status", "--watch", "0.5"]) == 130
+    assert pauses == [0.5, 0.5, 0.5]

@@ -77,7 +77,15 @@ def test_status_comes_from_any_node_while_nobody_leads() -> None:
     assert asked == ["a:1", "b:1"]
     rig.hear("b:1", StatusReply(request, b"body"))
     rig.hear("a:1", StatusReply(request, b"later"))
-    assert rig.session.requests.replies == {request: StatusReply(request, b"body")}
+    requests = rig.session.requests
+    assert requests.second_best == {request: StatusReply(request, b"body")}
+    assert requests.replies == {}
+    rig.hear("a:1", welcome("a:1", "a:1"))
+    assert ("a:1", StatusRequest(request)) in rig.sent(), "the leader is asked all the same"
+    rig.hear("a:1", StatusReply(request, b"the leader's"))
+    assert requests.replies == {request: StatusReply(request, b"the leader's")}
+    requests.forget(request)
+    assert requests.second_best == {}
 
 
 def test_a_leader_asked_for_its_status_has_to_answer_something() -> None:

@@ -3,63 +3,107 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from typing import Any
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from paceline.cli.options import connect, reaches_a_cluster, to_json
+from paceline.cli.options import Seconds, connect, reaches_a_cluster, to_json
+from paceline.errors import NoLeader
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from paceline.client import Client
+
+NUMBERS = ("behind", "slots", "running", "queued")
+"""Of a node, as its row in the body names them."""
 
 STATUS_TIMEOUT_S = 5.0
 PIPED_WIDTH_CHARS = 160  # into a pipe the table goes unfolded, whatever width rich supposes there
+WIDE_CHARS = 120
+"""In a narrower terminal the table leaves out where metrics are served."""
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option(
+    "--watch",
+    "watch_s",
+    type=Seconds(min_open=True),
+    is_flag=False,
+    flag_value=2.0,
+    metavar="[SECONDS]",
+    help="Show it again every so often (2 s), until Ctrl-C.",
+)
 @reaches_a_cluster
-def status(as_json: bool, addresses: tuple[str, ...], cluster_path: str | None, connect_timeout_s: float) -> None:
+def status(
+    as_json: bool,
+    watch_s: float | None,
+    addresses: tuple[str, ...],
+    cluster_path: str | None,
+    connect_timeout_s: float,
+) -> int:
     """Show nodes, leader, slots and queue.
 
-    Any node answers, so this works without a leader too and then says why there is none.
+    The leader answers. While there is none any node does, which says why there is none; the exit code is 31 then.
     """
     client = connect(addresses, cluster_path, connect_timeout_s)
+    timeout_s = max(connect_timeout_s, STATUS_TIMEOUT_S)
     try:
-        body = client.status(timeout=max(connect_timeout_s, STATUS_TIMEOUT_S))
+        if watch_s is not None:
+            _watch(client, timeout_s, watch_s, as_json)
+        body = client.status(timeout=timeout_s)
     finally:
         client.close(timeout=0)
+    _print(body, as_json)
+    return 0 if body["leader_id"] else NoLeader.exit_code
+
+
+def _watch(client: Client, timeout_s: float, every_s: float, as_json: bool) -> NoReturn:
+    """Ends with the exception that ends it: Ctrl-C, a signal, or that no node answers any more."""
+    while True:
+        body = client.status(timeout=timeout_s)
+        if not as_json and sys.stdout.isatty():
+            click.clear()
+        _print(body, as_json)
+        time.sleep(every_s)
+
+
+def _print(body: Mapping[str, Any], as_json: bool) -> None:
     if as_json:
         click.echo(to_json(body))
-    else:
-        _print(body)
-
-
-def _print(body: Mapping[str, Any]) -> None:
+        return
     from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH_CHARS)
     for line in summary(body):
         console.print(line, markup=False, soft_wrap=True)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("node", "address", "role"):
-        table.add_column(heading)
-    for heading in ("behind", "slots", "running", "queued"):
-        table.add_column(heading, justify="right")
-    table.add_column("metrics")
-    for row in node_rows(body):
-        table.add_row(*row)
+    is_wide = console.width >= WIDE_CHARS
+    headings: tuple[str, ...] = ("node", "address", "role", *NUMBERS, "version", "metrics")
+    rows = node_rows(body)
     console.print()
-    console.print(table)
+    if not is_wide:
+        headings, rows = headings[:-1], [row[:-1] for row in rows]
+    console.print(_table(headings, rows, is_wide=is_wide))
     if bridges := bridge_rows(body):
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for heading in ("bridge", "state", "RabbitMQ", "queues"):
-            table.add_column(heading)
-        table.add_column("unacked", justify="right")
-        for bridge in bridges:
-            table.add_row(*map(escape, bridge))
         console.print()
-        console.print(table)
+        console.print(_table(("bridge", "state", "RabbitMQ", "queues", "unacked"), bridges, is_wide=is_wide))
+
+
+def _table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, is_wide: bool) -> Table:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2 if is_wide else 1, 0, 0), header_style="bold")
+    for heading in headings:
+        is_number = heading in NUMBERS or heading == "unacked"
+        folds = heading in ("role", "queues", "RabbitMQ", "metrics")  # what does not fit is taken from these
+        table.add_column(heading, justify="right" if is_number else "left", no_wrap=not folds, overflow="fold")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    return table
 
 
 def summary(body: Mapping[str, Any]) -> list[str]:
@@ -72,16 +116,15 @@ def summary(body: Mapping[str, Any]) -> list[str]:
     else:
         why = body.get("leaderless")
         leadership = f"no leader, term {body['term']}" + (f": {why}" if why else "")
-    lines = [f"cluster {name}: {leadership}", _standing(body)]
+    lines = [f"cluster {name}: {leadership}"]
+    if body["node_id"] != body["leader_id"]:
+        lines.append(f"as node {short(body['node_id'])} sees it, which does not lead")
+    lines.append(_standing(body))
     if body["insecure"]:
         lines.append("security: NONE, whoever reaches these ports can run tasks (--insecure)")
     else:
         lines.append("security: " + ("encrypted" if body["encrypted"] else "this machine only, not encrypted"))
-    lines.append(
-        f"tasks: {body['queued']} queued, {body['running']} running, {body['delayed']} delayed; of "
-        f"{body['accepted_total']} accepted {body['succeeded_total']} succeeded, {body['failed_total']} failed, "
-        f"{body['cancelled_total']} cancelled, {body['lost_total']} lost, {body['expired_total']} expired"
-    )
+    lines.append(f"tasks: {_live_tasks(body)}; of {_ended_tasks(body)}")
     lines += _levels(body)
     if body["other_clusters"]:
         others = ", ".join(map(short, body["other_clusters"]))
@@ -91,6 +134,17 @@ def summary(body: Mapping[str, Any]) -> list[str]:
             f"with --expect 0 --join {_own_address(body)}"
         )
     return lines
+
+
+def _live_tasks(body: Mapping[str, Any]) -> str:
+    if body["queued"] is None:
+        return "how many are queued, running and delayed only the leader knows"
+    return f"{body['queued']} queued, {body['running']} running, {body['delayed']} delayed"
+
+
+def _ended_tasks(body: Mapping[str, Any]) -> str:
+    ends = ("succeeded", "failed", "cancelled", "lost", "expired")
+    return f"{body['accepted_total']} accepted " + ", ".join(f"{body[f'{end}_total']} {end}" for end in ends)
 
 
 def _standing(body: Mapping[str, Any]) -> str:
@@ -138,7 +192,8 @@ def node_rows(body: Mapping[str, Any]) -> list[tuple[str, ...]]:
             short(node["id"]) + (" *" if node["is_self"] else ""),
             node["address"],
             _role(node),
-            *(_number(node.get(key)) for key in ("behind", "slots", "running", "queued")),  # of others the leader knows
+            *(_number(node.get(key)) for key in NUMBERS),  # of others the leader knows
+            node.get("version", ""),
             node.get("metrics", ""),
         )
         for node in nodes

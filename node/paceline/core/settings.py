@@ -23,6 +23,7 @@ class Settings:
     voters: int = 3  # 1, 3 or 5: how many nodes replicate the log and vote, once there are as many
     timing: Timing = field(default_factory=Timing)
     feature_level: int = FEATURE_LEVEL  # the highest that this node understands; lower only in tests
+    version: str = ""  # of this node's package, shown in the status
     journal: str = "memory"  # shown in the status, with the two that follow; the shell acts on them
     encrypted: bool = False
     insecure: bool = False

@@ -17,6 +17,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 
@@ -395,6 +396,7 @@ def settings_of(config: NodeConfig) -> Settings:
         expect=config.effective_expect,
         pointed=config.is_pointed,
         voters=config.voters,
+        version=version("paceline"),
         journal=config.journal,
         encrypted=config.keys is not None,
         insecure=config.insecure,

@@ -36,6 +36,8 @@ _SERIAL_BYTES: Final = 16 - ID_PREFIX_BYTES
 
 PackedCall = tuple[str, int, bytes, Options | None]
 """(name, priority, args, options): a Call without its id."""
+LEADER_FIRST_S: Final = 1.0
+"""How long a status waits for the leader when other nodes have answered: an election takes less."""
 
 
 class Driver:
@@ -198,9 +200,22 @@ class Driver:
     # --- questions to the cluster --------------------------------------------------------------------------------
 
     def status(self, timeout_s: float, about: tuple[tuple[str, str], ...]) -> bytes | None:
-        """The packed status of the leader, or of any node while there is none. None: no answer in time."""
-        session = self.session
-        reply = self._answer(lambda now: session.status(now, about), timeout_s)
+        """The packed status of the leader; that of any node if the leader has not answered within LEADER_FIRST_S. None:
+        no answer in time. Raises why the search for a leader was given up, if no node had answered."""
+        session, requests = self.session, self.session.requests
+        number = self._send(lambda now: session.status(now, about))
+        first_s = min(timeout_s, LEADER_FIRST_S)
+        try:
+            self.turns.wait_until(lambda: number in requests.replies or session.failure is not None, first_s)
+            self.turns.wait_until(
+                lambda: number in requests.replies or number in requests.second_best or session.failure is not None,
+                timeout_s - first_s,
+            )
+            reply = requests.replies.get(number) or requests.second_best.get(number)
+        finally:
+            self._forget(number)
+        if reply is None and session.failure is not None:
+            raise session.failure.with_traceback(None)
         return reply.body if isinstance(reply, StatusReply) else None
 
     def admin(self, op: int, argument: str, timeout_s: float) -> tuple[bool, str] | None:

@@ -79,7 +79,7 @@ class Epoch:
         """Send the leader what is outstanding."""
         self._send_waits(self._ledger.accepted_ids())
         self.send_queued(now)
-        for request in self._requests.to_send(of_any_node=False):
+        for request in (*self._requests.to_send(of_any_node=False), *self._requests.second_answered()):
             self._send_request(request)
 
     def tick(self, now: float, expects_answer: bool) -> bool:

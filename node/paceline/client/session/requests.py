@@ -2,7 +2,8 @@
 
 One rule holds for every kind. A request is sent when it is made, to each connected node that may answer it, and sent
 again to each such node that is connected later, until it is answered or nobody waits for the answer any more. So a
-request may be carried out twice; every kind is such that the second time changes nothing. Only the first answer counts.
+request may be carried out twice; every kind is such that the second time changes nothing. Only the first answer of a
+leader counts; that of another node is the second best.
 
 The kinds differ by their :class:`Rule`. And a Cancel shrinks: a task whose result has arrived is taken out of it. The
 next leader may not know of that result and may have to run the task again, and must not cancel it instead. When every
@@ -57,10 +58,12 @@ _OPEN: Final = 0
 
 
 class Requests:
-    """Requests by their number. ``replies``: the answers, until :meth:`forget`."""
+    """Requests by their number. ``replies``: the answers, until :meth:`forget`. ``second_best``: those of nodes that do
+    not lead, to requests which the leader has not answered; the first of each."""
 
     def __init__(self) -> None:
         self.replies: dict[int, Reply] = {}
+        self.second_best: dict[int, Reply] = {}
         self._unanswered: dict[int, Request] = {}
         self._cancels: dict[int, dict[bytes, int]] = {}  # the Cancels among them: task -> its CancelState, or _OPEN
         self._numbers = 0
@@ -83,6 +86,10 @@ class Requests:
     def to_send(self, *, of_any_node: bool) -> list[Request]:
         """The unanswered requests that any node answers, or those that only the leader answers, oldest first."""
         return [request for request in self._unanswered.values() if RULES[type(request)].of_any_node is of_any_node]
+
+    def second_answered(self) -> list[Request]:
+        """The unanswered requests to which a node has replied that did not lead, or not yet."""
+        return [self._unanswered[number] for number in self.second_best if number in self._unanswered]
 
     def note_results(self, results: Iterable[Result]) -> None:
         """The client has these results."""
@@ -115,6 +122,12 @@ class Requests:
         self._answer(reply)
         return True
 
+    def answered_by_another(self, reply: Reply) -> None:
+        """A node that does not lead has replied. It stays asked of the leader."""
+        request = self._unanswered.get(reply.request)
+        if request is not None and type(reply) is RULES[type(request)].answer:
+            self.second_best.setdefault(reply.request, reply)
+
     def _answer(self, reply: Reply) -> None:
         self._drop(reply.request)
         self.replies[reply.request] = reply
@@ -127,6 +140,7 @@ class Requests:
         """Nobody waits for the answer of this request any more."""
         self._drop(number)
         self.replies.pop(number, None)
+        self.second_best.pop(number, None)
 
     def clear(self) -> None:
         """Drop all requests without an answer. The answers stay."""

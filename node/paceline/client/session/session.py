@@ -260,7 +260,7 @@ class Session:
         elif isinstance(message, Redirect):
             search.on_redirect(message)
         elif isinstance(message, StatusReply):
-            self.requests.answered(message)
+            self.requests.answered_by_another(message)
 
     def tick(self, now: float) -> None:
         """Do what is due."""

@@ -36,6 +36,7 @@ class Peer:
     metrics_address: str = ""
     feature_level: int = 0  # the highest that it understands; 0 if this process of it has not said so yet
     cluster_level: int = 0  # of its cluster, as it said
+    version: str = ""  # of its package
 
 
 @dataclass(slots=True)
@@ -114,6 +115,7 @@ class Directory:
         peer.metrics_address = hello.metrics_address
         peer.feature_level = hello.feature_level
         peer.cluster_level = hello.cluster_level
+        peer.version = hello.version
         peer.incarnation = envelope.incarnation
         peer.cluster_id = envelope.cluster_id
         peer.heard_at = now

@@ -146,4 +146,5 @@ class Peering:
             self.directory.own_metrics_address,
             self._settings.feature_level,
             level,
+            self._settings.version,
         )

@@ -16,7 +16,7 @@ NAMES_LIMIT = 1_000
 def status(node: NodeCore, now: float) -> dict[str, Any]:
     """Made from this node's own tables: nobody else is asked, so it answers also when the others don't."""
     identity, table, leader = node.identity, node.table, node.leader
-    queued = running = delayed = 0
+    queued = running = delayed = None  # only the leader knows
     if leader is not None:
         queued, running = leader.tasks.waiting, leader.tasks.at_nodes
         delayed = leader.tasks.delayed
@@ -124,6 +124,7 @@ def nodes(node: NodeCore, now: float) -> list[dict[str, Any]]:
             "excluded": node_id in config.excluded,
             "is_self": is_self,
             "metrics": _metrics_address(node, node_id),
+            "version": _version(node, node_id),
             "feature_level": levels.get(node_id) or None,
             **_load(node, node_id),
         }
@@ -136,6 +137,13 @@ def _metrics_address(node: NodeCore, node_id: str) -> str:
         return node.peering.directory.own_metrics_address
     peer = node.peering.directory.peers.get(node_id)
     return "" if peer is None else peer.metrics_address
+
+
+def _version(node: NodeCore, node_id: str) -> str:
+    if node_id == node.node_id:
+        return node.settings.version
+    peer = node.peering.directory.peers.get(node_id)
+    return "" if peer is None else peer.version
 
 
 def role_of(node: NodeCore, node_id: str, now: float) -> str:
