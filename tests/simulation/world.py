@@ -96,6 +96,7 @@ class World:
         self.writers: list[Writer] = []
         weakref.finalize(self, _clean_up, self.writers, self.directory)
         self.oracle = Oracle()
+        self.has_hostile_peer = False  # otherwise no node ever has a reason to refuse what a peer says
         self.clocks_tell_time = True  # so that something can be concluded from when a node did something
         self.cut: set[tuple[str, str]] = set()  # (from, to) machines between which nothing arrives
         self.sent_at: dict[tuple[str, str], float] = {}  # (node, to an address): when it last sent what is not lost
@@ -289,4 +290,11 @@ class World:
     def check(self, node: SimulatedNode) -> None:
         """Behind each turn of a node, the oracle hears what that has done."""
         if node.core is not None:
+            if node.core.violations.total and not self.has_hostile_peer:
+                raise InvariantBroken(
+                    f"{node.core.node_id} refuses what an honest node said: {self._refusals(node.core)}"
+                )
             self.watcher.look(node, node.core)
+
+    def _refusals(self, core: NodeCore) -> str:
+        return ", ".join(f"{kind} of {sender}" for sender, kind in core.violations.counts)
