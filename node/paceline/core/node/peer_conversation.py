@@ -106,7 +106,7 @@ class PeerConversation:
 
     def _on_consent_received(self, envelope: Envelope, received: ConsentReceived, now: float) -> None:
         if envelope.recipient == self._identity.node_id:
-            self._peering.on_consent_received(received)
+            self._peering.on_consent_received(envelope.sender, received)
 
     def meet(self, now: float) -> None:
         """Say hello where it is due."""

@@ -100,7 +100,7 @@ class WorkExchange:
                     leader.dispatch(now)
                 if leader.nodes.outbox:
                     self._from_leader(leader, now)
-            if not leader_link.outbox:
+            if not leader_link.outbox and not leader_link.aside:
                 return
             self._to_leader(leader, now)
 
@@ -115,6 +115,9 @@ class WorkExchange:
     def _to_leader(self, leader: Leader | None, now: float) -> None:
         link, own_id, outbox = self._leader_link, self._own_id, self._outbox
         reports, link.outbox = link.outbox, []
+        if link.aside:
+            outbox.send_all(link.aside)
+            link.aside = []
         for report in reports:
             if not isinstance(report, UnrecordedBatch):
                 if link.leader == own_id:

@@ -337,7 +337,7 @@ class Consensus:
         self._check_quorum()
         read = self._checked(sender, message)
         if isinstance(message, m.Removed):
-            self._on_removed(message)
+            self._on_removed(sender, message)
             return
         if isinstance(message, m.VoteRequest):
             removed = self._eligibility.answer_to(sender)
@@ -348,7 +348,10 @@ class Consensus:
         match message:
             case m.Append():
                 self._follow(sender)
-                self._send_after.append((sender, self._follower.on_append(message, read)))
+                answer = self._follower.on_append(message, read)
+                if answer.success:
+                    self._eligibility.is_replicated_to()
+                self._send_after.append((sender, answer))
             case m.AppendResponse() | m.SnapshotResponse() | m.Confirmed():
                 leadership = self._leadership
                 if leadership is not None and leadership.on_answer(sender, message, self._now):
@@ -416,9 +419,13 @@ class Consensus:
                     self._election.timer.retry(self._now)
         return True
 
-    def _on_removed(self, message: m.Removed) -> None:
+    def _on_removed(self, sender: str, message: m.Removed) -> None:
+        """A voter that this node has asked for its vote says so. From anyone else, or once the ballot is closed, it
+        counts for nothing: whoever was removed asks again, and is told again."""
+        if self._election.ballot is None or sender not in self.config.voters:
+            return
         self._eligibility.heard(message)
-        if self._election.ballot is not None and self.is_removed:
+        if self.is_removed:
             self._become_follower(self.term, "")
 
     # --- roles ---
