@@ -189,11 +189,13 @@ def test_a_hello_of_what_no_node_is_makes_nobody_too_old_and_nobody_known() -> N
         hello_of("b", cluster_level=TOP, feature_level=TOP),
         hello_of("b", cluster_level=9_000, feature_level=9_000),
         hello_of("b", cluster_level=3, feature_level=2),
+        hello_of("b")._replace(address="b" * 4_096),
     ):
         from_peer(node, each)
+    node.on_peer(Envelope("c" * 4_096, "b", 1, ""), [hello_of("b")], 0.0)
     node.on_peer(Envelope("cluster-a", "b", TOP, ""), [hello_of("b")], 0.0)
     node.on_peer(Envelope("cluster-a", "", 1, ""), [hello_of("b")], 0.0)
-    assert (node.violations.total, node.peering.directory.peers) == (5, {})
+    assert (node.violations.total, node.peering.directory.peers) == (7, {})
     assert status(node, 0.0)["too_old"] == ""
 
 

@@ -90,12 +90,12 @@ class World:
             learner_timeout_s=4.0,
             learner_stable_s=1.0,
         )
-        self.network = RememberingNetwork(self._deliver)
+        self.network = self.make_network()
         self.events: Counter[str] = Counter()
         self.directory = Path(tempfile.mkdtemp(prefix="paceline-world-"))
         self.writers: list[Writer] = []
         weakref.finalize(self, _clean_up, self.writers, self.directory)
-        self.oracle = Oracle()
+        self.oracle = self.make_oracle()
         self.has_hostile_peer = False  # otherwise no node ever has a reason to refuse what a peer says
         self.clocks_tell_time = True  # so that something can be concluded from when a node did something
         self.cut: set[tuple[str, str]] = set()  # (from, to) machines between which nothing arrives
@@ -109,6 +109,12 @@ class World:
         for node in self.nodes:
             if not self.faults.late or self.rng.random() >= self.faults.late:
                 node.start()
+
+    def make_network(self) -> RememberingNetwork:
+        return RememberingNetwork(self._deliver)
+
+    def make_oracle(self) -> Oracle:
+        return Oracle()
 
     @property
     def log(self) -> dict[int, tuple[int, int, bytes]]:

@@ -17,6 +17,7 @@ from paceline.core.membership.identity import Identity, check_node_id
 from paceline.core.outbox import Outbox
 from paceline.core.settings import Settings
 from paceline_protocol.errors import PeerViolation
+from paceline_protocol.limits import MAX_NAME_CHARS
 from paceline_protocol.messages import Consent, ConsentReceived, Envelope, PeerHello
 
 FOREIGN_LIMIT = 100
@@ -24,6 +25,8 @@ FOREIGN_LIMIT = 100
 HELLO_PEERS = 64
 """A hello tells of so many peers at most, and the next one of the next: with a thousand peers, a thousand hellos that
 tell of all of them would be most of what a node does."""
+ADDRESS_CHARS = 300
+"""A host name has 253, and a port 5."""
 LEVELS_AHEAD = 1_000
 """No version is so much newer: each brings a level or two."""
 
@@ -73,6 +76,8 @@ class Peering:
         """Raises PeerViolation for what no node says of itself. The level in a node's log is one that it understands,
         or it would have stopped."""
         check_node_id(envelope.sender)
+        if len(envelope.cluster_id) > MAX_NAME_CHARS or len(hello.address) > ADDRESS_CHARS:
+            raise PeerViolation(f"a cluster or an address of more than {MAX_NAME_CHARS} characters")
         if envelope.incarnation >= INCARNATIONS:
             raise PeerViolation(f"incarnation {envelope.incarnation}")
         if hello.feature_level > self._settings.feature_level + LEVELS_AHEAD:

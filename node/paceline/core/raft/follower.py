@@ -56,7 +56,9 @@ class Follower:
         log, entries = self._log, append.entries
         prev_index, prev_term = append.prev_index, append.prev_term
         held_term = log.term_at(prev_index)
-        if prev_term > append.term or (prev_index <= log.commit_index and held_term not in (None, prev_term)):
+        if prev_term > append.term:
+            raise PeerViolation(f"entry {prev_index} of term {prev_term}, in term {append.term}")
+        if prev_index <= log.commit_index and held_term not in (None, prev_term):
             raise PeerViolation(f"entry {prev_index} of term {prev_term}, and here it is committed with {held_term}")
         if not entries or not self._agrees(append):
             return ()  # it is refused, if it is not a heartbeat
