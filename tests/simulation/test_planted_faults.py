@@ -215,13 +215,6 @@ FAULTS = [
     Fault("takes a late answer for one of now", Confirmations, "answered", count_answers_as_of_now, "check_quorum"),
     Fault("reads before its term has committed", Leadership, "has_committed_in_term", believe_to_know, "stale_read"),
     Fault("goes on standing once it is removed", Eligibility, "is_removed", always(False), "removed_voter"),
-    Fault(
-        "never stands again once it was removed",
-        Eligibility,
-        "is_removed",
-        lambda true: lambda self: self._removed_at > (0, 0),
-        "removed_voter",
-    ),
 ]
 
 

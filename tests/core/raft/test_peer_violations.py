@@ -174,6 +174,15 @@ def test_a_snapshot_that_is_whole_is_read_once_as_it_arrives_and_replaces_table_
     assert snapshot_of(machine.table) == data
 
 
+def test_what_one_leader_claims_to_have_committed_is_forgotten_with_it() -> None:
+    """Otherwise a node that was told nonsense once would never be ready again."""
+    machine = follower()
+    assert machine.hear("b", m.Append(2, 5, 2, MAX_INT, ()))
+    assert machine.core.heard_commit_index == MAX_INT
+    assert machine.hear("c", m.Append(3, 5, 2, 5, ()))
+    assert machine.core.heard_commit_index == 5
+
+
 def test_a_refused_snapshot_is_forgotten_and_the_next_one_is_taken() -> None:
     ahead = TaskTable(SETTINGS)
     ahead.apply(EntryKind.ACCEPT, CALLS)

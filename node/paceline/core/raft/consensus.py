@@ -332,7 +332,8 @@ class Consensus:
 
     def step(self, sender: str, message: ConsensusMessage, now: float) -> None:
         """A message of ``sender``, whom the transport has authenticated. Raises ProtocolError for one that no honest
-        node sends, and NodeTooOld; nothing has changed then."""
+        node sends, and NodeTooOld. Nothing has changed then, but that the leader of a snapshot whose content makes no
+        sense was heard."""
         self._now = max(now, self._now)
         self._check_quorum()
         read = self._checked(sender, message)
