@@ -29,6 +29,11 @@ class MalformedFrame(RemoteProtocolError):
     """The bytes are no message of this protocol: not paceline at all, cut short, or a field of another type."""
 
 
+class PeerViolation(RemoteProtocolError):
+    """A node sent a well-formed message that it can't have meant: it contradicts what is committed, what that node was
+    told, or what any node may say. Nothing of the message counts, and the receiver says so and goes on."""
+
+
 class VersionMismatch(RemoteProtocolError):
     """The frame is of another protocol version. Nothing past its version byte was read."""
 

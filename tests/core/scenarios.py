@@ -34,8 +34,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from paceline.core.raft.consensus import ConsensusViolation
+from paceline.core.raft.log import ConsensusViolation
 from paceline_protocol.codec import decode_config
+from paceline_protocol.errors import PeerViolation
 from paceline_protocol.messages import (
     Append,
     AppendResponse,
@@ -99,7 +100,7 @@ class Scenario:
         }
         try:
             actions[name](*words)
-        except (ConsensusViolation, InvariantViolation) as violation:
+        except (ConsensusViolation, InvariantViolation, PeerViolation) as violation:
             self._lines.append(f"{type(violation).__name__}: {violation}")
 
     @property

@@ -9,7 +9,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from journal.disk import Crash
-from paceline.core.feature_levels import FEATURE_LEVEL
+from paceline.core.feature_levels import FEATURE_LEVEL, NodeTooOld
 from paceline.core.membership.identity import Identity
 from paceline.core.node import NodeCore
 from paceline.core.raft.consensus import Consensus
@@ -161,6 +161,8 @@ class SimulatedNode:
     def crash(self, *, power_fails: bool) -> None:
         """The process is killed, or the machine is off. With journal "os" that makes another node of it."""
         self.world.oracle.hear(Crashed(self.world.now, self.identity.node_id, power_fails))
+        if self.core is not None:
+            self.world.events["message refused"] += self.core.violations.total
         self.reactor = None
         self.workers = []
         self.world.network.crash(self.address)
@@ -225,6 +227,12 @@ class SimulatedNode:
             except Crash:  # with journal "os" the machine stays on: how many may go off is the world's to say
                 self.world.watcher.look_at_dispatches(self, self.reactor.core)  # they have left before
                 self.crash(power_fails=self.world.settings.journal != "os")
+                return
+            except NodeTooOld:
+                if not self.world.has_hostile_peer:
+                    raise
+                self.world.events["stopped as too old"] += 1  # by name, and with nothing written
+                self.crash(power_fails=False)
                 return
             self.world.check(self)
             turns += 1

@@ -114,7 +114,7 @@ class Watcher:
 
     def _state(self, node: SimulatedNode, core: NodeCore) -> None:
         applied = core.consensus.applied_index
-        if applied < node.seen.state + DIGEST_EVERY_ENTRIES or not core.applied.is_current:
+        if applied < node.seen.state + DIGEST_EVERY_ENTRIES:
             return  # or its table is that of an earlier index
         node.seen.state = applied
         self._places(core)

@@ -96,12 +96,13 @@ class World:
             learner_stable_s=1.0,
             client_bounds=self.rng.choice((ClientBounds(), NARROW)),
         )
-        self.network = RememberingNetwork(self._deliver)
+        self.network = self.make_network()
         self.events: Counter[str] = Counter()
         self.directory = Path(tempfile.mkdtemp(prefix="paceline-world-"))
         self.writers: list[Writer] = []
         weakref.finalize(self, _clean_up, self.writers, self.directory)
-        self.oracle = Oracle()
+        self.oracle = self.make_oracle()
+        self.has_hostile_peer = False  # otherwise no node ever has a reason to refuse what a peer says
         self.clocks_tell_time = True  # so that something can be concluded from when a node did something
         self.cut: set[tuple[str, str]] = set()  # (from, to) machines between which nothing arrives
         self.sent_at: dict[tuple[str, str], float] = {}  # (node, to an address): when it last sent what is not lost
@@ -114,6 +115,12 @@ class World:
         for node in self.nodes:
             if not self.faults.late or self.rng.random() >= self.faults.late:
                 node.start()
+
+    def make_network(self) -> RememberingNetwork:
+        return RememberingNetwork(self._deliver)
+
+    def make_oracle(self) -> Oracle:
+        return Oracle()
 
     @property
     def log(self) -> dict[int, tuple[int, int, bytes]]:
@@ -295,4 +302,11 @@ class World:
     def check(self, node: SimulatedNode) -> None:
         """Behind each turn of a node, the oracle hears what that has done."""
         if node.core is not None:
+            if node.core.violations.total and not self.has_hostile_peer:
+                raise InvariantBroken(
+                    f"{node.core.node_id} refuses what an honest node said: {self._refusals(node.core)}"
+                )
             self.watcher.look(node, node.core)
+
+    def _refusals(self, core: NodeCore) -> str:
+        return ", ".join(f"{kind} of {sender}" for sender, kind in core.violations.counts)

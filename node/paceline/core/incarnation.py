@@ -7,3 +7,5 @@ from typing import Final
 INCARNATION_SHIFT: Final = 32
 """Account versions and the numbers of outcomes and dispatches have the incarnation above this bit: what a leader knows
 of an earlier incarnation is then always older than what this one says, and what was sent to that one is not taken."""
+INCARNATIONS: Final = 1 << (63 - INCARNATION_SHIFT)
+"""Incarnations are below this, so that every number that carries one fits into a frame."""

@@ -290,6 +290,13 @@ METRICS: tuple[MetricSpec, ...] = (
         "Well-formed frames from where such frames may not come.",
         _one("frames_unexpected"),
     ),
+    MetricSpec(
+        "paceline_peer_violations_total",
+        "counter",
+        (),
+        "Messages of peers that were refused, since no honest node sends them; the log says whose.",
+        _one("peer_violations"),
+    ),
     MetricSpec("paceline_received_bytes_total", "counter", (), "Bytes of frames that came in.", _one("bytes_received")),
     MetricSpec("paceline_sent_bytes_total", "counter", (), "Bytes of frames that were sent.", _one("bytes_sent")),
     MetricSpec(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,6 +12,7 @@ from paceline.core.membership.directory import Directory
 from paceline.core.membership.first_boot import FirstBoot
 from paceline.core.membership.identity import Identity
 from paceline.core.settings import Settings
+from paceline_protocol.errors import PeerViolation
 from paceline_protocol.messages import Consent, Envelope, PeerHello
 
 SETTINGS = Settings(cluster_name="test", expect=3, peer_limit=3)
@@ -209,8 +211,8 @@ def test_a_consent_is_repeated_until_it_is_confirmed() -> None:
     for _ in range(2):
         step = node.step(["a", "c"])
         assert step is not None
-        confirmation = lowest.receive(step[1])
-    node.confirmed(confirmation)
+        lowest.receive(step[1])
+    node.confirmed(step[1].holders)
     assert node.step(["a", "c"]) is None
 
 
@@ -226,6 +228,22 @@ def test_what_comes_to_a_node_that_has_handed_its_consent_on_goes_the_same_way()
     node.receive(Consent(("c", "d")))
     assert node.step([]) == ("a", Consent(("b", "c", "d")))
     assert not node.may_form()
+
+
+def test_more_consents_than_there_can_be_nodes_are_refused_and_what_is_held_already_changes_nothing() -> None:
+    node = FirstBoot(Settings(cluster_name="test", expect=3, peer_limit=3), Identity("b", 1, consents=frozenset("b")))
+    for holders in (("c", "d", "e"), ("",), ("c" * 256,)):
+        with pytest.raises(PeerViolation):
+            node.receive(Consent(holders))
+    assert not node.receive(Consent(("b",)))
+    assert node.receive(Consent(("c", "d")))
+    assert node.may_form()
+
+
+def test_consents_that_come_to_a_node_of_a_cluster_are_of_no_use() -> None:
+    node = FirstBoot(SETTINGS, Identity("b", 1, "cluster", frozenset("b")))
+    assert not node.receive(Consent(("c", "d")))
+    assert node._identity.consents == frozenset("b")
 
 
 def test_a_blank_node_says_what_it_waits_for() -> None:
@@ -246,9 +264,9 @@ def test_whoever_sees_whom_when_and_whatever_is_lost_or_repeated_at_most_one_nod
         node_id = data.draw(st.sampled_from("abcde"))
         if under_way and data.draw(st.booleans()):
             sender, recipient, consent = data.draw(st.sampled_from(under_way))
-            confirmation = nodes[recipient].receive(consent)
+            nodes[recipient].receive(consent)
             if data.draw(st.booleans()):
-                nodes[sender].confirmed(confirmation)
+                nodes[sender].confirmed(consent.holders)
         else:
             others = data.draw(st.sets(st.sampled_from([other for other in "abcde" if other != node_id])))
             step = nodes[node_id].step(sorted(others))
@@ -262,5 +280,6 @@ def test_when_everybody_sees_everybody_the_lowest_forms() -> None:
     for node_id in itertools.islice(itertools.cycle("abc"), 6):
         step = nodes[node_id].step(sorted(set("abc") - {node_id}))
         if step is not None:
-            nodes[node_id].confirmed(nodes[step[0]].receive(step[1]))
+            nodes[step[0]].receive(step[1])
+            nodes[node_id].confirmed(step[1].holders)
     assert [node_id for node_id, node in nodes.items() if node.may_form()] == ["a"]

@@ -13,7 +13,6 @@ from paceline.core.raft import replication as progress
 from paceline.core.raft import snapshot_transfer as transfer
 from paceline.core.raft.consensus import (
     Consensus,
-    ConsensusViolation,
     Entry,
     HardState,
     Log,
@@ -25,7 +24,7 @@ from paceline.core.raft.consensus import (
 )
 from paceline.core.raft.replication import PeerState
 from paceline_protocol.codec import encode_config
-from paceline_protocol.errors import MalformedFrame
+from paceline_protocol.errors import MalformedFrame, PeerViolation
 from paceline_protocol.messages import (
     Append,
     AppendResponse,
@@ -269,11 +268,13 @@ def test_a_deposed_leader_follows_the_newer_term() -> None:
     assert (core.role, core.term, core.leader_id) == (Role.FOLLOWER, 7, "")
 
 
-def test_two_leaders_of_one_term_stop_the_node() -> None:
+def test_of_two_leaders_of_one_term_the_second_is_refused() -> None:
     core = member()
     core.step("b", Append(2, 1, 1, 1, ()), 0.0)
-    with pytest.raises(ConsensusViolation):
-        core.step("c", Append(2, 1, 1, 1, ()), 0.0)
+    for message in (Append(2, 1, 1, 1, ()), Confirm(2, 1), TimeoutNow(2)):
+        with pytest.raises(PeerViolation, match="it leads in term 2, and b does"):
+            core.step("c", message, 0.0)
+    assert (core.leader_id, core.role) == ("b", Role.FOLLOWER)
 
 
 def test_proposals_leave_as_one_append_that_is_shared_by_the_followers() -> None:
@@ -331,9 +332,12 @@ def test_late_answers_never_move_a_peer_back() -> None:
     assert not core.take_ready().send_now
 
 
-def test_an_answer_beyond_the_log_is_ignored() -> None:
+def test_an_answer_beyond_the_log_and_one_to_a_round_that_was_never_asked_are_refused() -> None:
     core = replicating()
-    core.step("b", AppendResponse(core.term, True, 99), 0.0)
+    answers = (AppendResponse(core.term, True, 99), Confirmed(core.term, 99))
+    for answer in answers:
+        with pytest.raises(PeerViolation, match="99"):
+            core.step("b", answer, 0.0)
     assert core.match_of("b") == 2
 
 
@@ -429,11 +433,12 @@ def test_an_old_append_that_comes_late_cuts_nothing() -> None:
     assert core.take_ready().persist is None
 
 
-def test_a_cut_below_the_commit_index_stops_the_node() -> None:
+def test_an_append_that_would_cut_below_the_commit_index_is_refused_with_its_term() -> None:
     core = member()
     core.step("b", Append(2, 1, 1, 2, ((2, EntryKind.NOOP, b""),)), 0.0)
-    with pytest.raises(ConsensusViolation):
+    with pytest.raises(PeerViolation, match="another entry 2, and 2 is committed here"):
         core.step("c", Append(3, 1, 1, 2, ((3, EntryKind.NOOP, b""),)), 0.0)
+    assert (core.term, core.log.last_index, core.log.last_term) == (2, 2, 2)
 
 
 def test_a_restart_finds_the_configuration_in_the_log() -> None:

@@ -68,15 +68,38 @@ def test_a_candidate_that_hears_of_its_removal_gives_up() -> None:
 @pytest.mark.parametrize("late", [Removed(2, 2), Removed(1, 9)])
 def test_a_later_configuration_counts_more_than_a_late_word_of_an_earlier_removal(late: Removed) -> None:
     node = voter("d", (2, ABC), (2, ABCD))
-    node.step("a", late, 0.5)
+    assert stands(node, 0.6)
+    node.step("a", late, 0.6)
     assert not node.is_removed
-    assert stands(node, 1.0)
+    assert stands(node, 2.0)
 
 
 def test_a_configuration_that_was_never_committed_counts_less_than_the_removal_of_a_later_term() -> None:
     node = voter("d", (2, ABCD), (2, Config(("a", "b", "c", "d", "e"))))
-    node.step("a", Removed(3, 2), 0.5)
+    assert stands(node, 0.6)
+    node.step("a", Removed(3, 2), 0.6)
     assert node.is_removed
+
+
+def test_who_was_not_asked_for_a_vote_removes_nobody() -> None:
+    node = voter("d")
+    node.step("a", Removed(2, 2), 0.5)
+    assert stands(node, 1.0)
+    node.step("x", Removed(2, 2), 1.0)
+    assert not node.is_removed
+    assert node.role is Role.PRE_CANDIDATE
+
+
+def test_a_node_that_a_leader_replicates_to_believes_no_longer_that_it_was_removed() -> None:
+    node = voter("d")
+    assert stands(node, 1.0)
+    node.step("a", Removed(99, 99), 1.0)
+    assert node.is_removed
+    node.step("b", Append(3, 9, 3, 1, ()), 1.1)
+    assert node.is_removed, "it could be a leader of anything"
+    node.step("b", Append(3, 1, 1, 1, ()), 1.2)
+    assert not node.is_removed
+    assert stands(node, 5.0)
 
 
 def test_a_configuration_that_is_compacted_away_still_counts() -> None:
@@ -84,5 +107,6 @@ def test_a_configuration_that_is_compacted_away_still_counts() -> None:
     node.step("a", Append(2, 3, 2, 3, ()), 0.0)
     node.take_ready()
     node.compact(3)
-    node.step("a", Removed(2, 2), 0.5)
+    assert stands(node, 0.6)
+    node.step("a", Removed(2, 2), 0.6)
     assert not node.is_removed

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from paceline.core.incarnation import INCARNATION_SHIFT
+from paceline.core.raft.terms import TERM_STEP
 from paceline.core.settings import Settings
 from paceline.core.work.leader_link import LeaderLink
 from paceline.core.work.slots import UnrecordedBatch
 from paceline_protocol.codec import decode_outcomes
+from paceline_protocol.errors import PeerViolation
 from paceline_protocol.messages import (
     Assignment,
     Beat,
@@ -225,3 +229,65 @@ def test_what_no_worker_is_left_to_run_is_not_held() -> None:
     link.on_dispatch("l", Dispatch(1, FIRST + 2, (task(2),)), 0.0)
     enrol = the_enrol(link)
     assert (enrol.dispatch_seq, enrol.slots, enrol.held) == (FIRST + 2, 0, ((task(0)[0], 1),))
+
+
+# --- what no leader says
+
+
+def test_what_no_leader_says_is_refused_and_changes_nothing() -> None:
+    link = enrolled(b"w")
+    account, top = link._account, 2**63 - 1
+    beats = [Beat(top, 0, 0, 0), Beat(2 + TERM_STEP, 0, 0, 0), Beat(1, account, 0, top), Beat(1, account, top, 0)]
+    beats += [Beat(2, account, 0, FIRST + 1), Beat(2, account, 2 * FIRST, 0)]
+    for beat_ in beats:
+        with pytest.raises(PeerViolation):
+            link.on_beat("l", beat_, 0.0)
+    for dispatch in (Dispatch(1, top, (task(1),)), Dispatch(2, 2 * FIRST, (task(1),)), Dispatch(top, FIRST + 1, ())):
+        with pytest.raises(PeerViolation):
+            link.on_dispatch("l", dispatch, 0.0)
+    for second in (Beat(1, account, 0, 0), Dispatch(1, FIRST + 1, (task(1),)), Revoke(1, (b"i" * 16,))):
+        with pytest.raises(PeerViolation, match="it leads in term 1, and l does"):
+            {Beat: link.on_beat, Dispatch: link.on_dispatch, Revoke: link.on_revoke}[type(second)]("m", second, 0.0)
+    assert (link.term, link.leader, link._account, said(link)) == (1, "l", account, [])
+    link.on_dispatch("l", Dispatch(1, FIRST + 1, (task(1),)), 0.0)
+    assert len(link.assign()) == 1
+
+
+SILENT_S = SETTINGS.node_timeout_s
+
+
+def claimed() -> LeaderLink:
+    """It has followed l, and then m in a term that nobody was elected in, with a Dispatch far ahead."""
+    link = enrolled(b"w")
+    link.on_dispatch("m", Dispatch(99, FIRST + 1000, ()), 0.0)
+    said(link)
+    return link
+
+
+def test_a_term_that_nobody_was_elected_in_ends_once_a_leader_proves_that_it_leads_in_an_earlier_one() -> None:
+    link = claimed()
+    link.on_beat("l", Beat(1, 5, 0, 0), SILENT_S)
+    (to, account), *more = link.aside
+    assert isinstance(account, Enrol)
+    assert (to, account.term, account.dispatch_seq, more) == ("l", 1, FIRST, [])
+    link.on_beat("l", Beat(1, account.version, 0, 0), SILENT_S)
+    assert (link.term, link.leader) == (1, "l")
+    link.on_dispatch("l", Dispatch(1, FIRST + 1, (task(1),)), SILENT_S)
+    assert len(link.assign()) == 1
+
+
+def test_a_late_copy_of_a_beat_proves_nothing() -> None:
+    link = claimed()
+    for _ in range(5):
+        link.on_beat("l", Beat(1, link._account - 1, 0, 0), SILENT_S)
+    assert (link.term, link.leader, len(link.aside)) == (99, "m", 5)
+
+
+def test_a_leader_of_an_earlier_term_is_not_asked_while_that_of_the_later_is_heard_nor_below_the_logs_term() -> None:
+    link = claimed()
+    link.on_beat("l", Beat(1, 5, 0, 0), SILENT_S / 2)
+    link.on_beat("m", Beat(99, 0, FIRST + 1000, 0), SILENT_S)
+    link.on_beat("l", Beat(1, 5, 0, 0), SILENT_S)
+    link.reject_before(2)
+    link.on_beat("l", Beat(1, 5, 0, 0), 3 * SILENT_S)
+    assert (link.term, link.aside) == (99, [])

@@ -37,6 +37,7 @@ class Peer:
     feature_level: int = 0  # the highest that it understands; 0 if this process of it has not said so yet
     cluster_level: int = 0  # of its cluster, as it said
     version: str = ""  # of its package
+    knows_us: bool = False  # it has sent something to this very node, so that it knows more of it than an address
 
 
 @dataclass(slots=True)
@@ -51,7 +52,7 @@ class KnownAddress:
 @dataclass(slots=True)
 class Directory:
     """Addresses to send hellos to, and peers that answered. Each is bounded by ``peer_limit``; at the bound the one
-    that has been silent for longest is dropped."""
+    that has been silent for longest is dropped, of peers first one that has never sent anything to this very node."""
 
     settings: Settings
     own_id: str
@@ -100,6 +101,8 @@ class Directory:
             peer.feature_level = 0  # it was started anew, and may be of another version
         peer.heard_at = now
         peer.cluster_id = envelope.cluster_id
+        if envelope.recipient:
+            peer.knows_us = True
         return True
 
     def add_peer(self, envelope: Envelope, hello: PeerHello, now: float) -> None:
@@ -109,7 +112,7 @@ class Directory:
         peer = self.peers.get(envelope.sender)
         if peer is None:
             if len(self.peers) >= self.settings.peer_limit:
-                del self.peers[min(self.peers, key=lambda node_id: self.peers[node_id].heard_at)]
+                del self.peers[min(self.peers.values(), key=lambda each: (each.knows_us, each.heard_at)).node_id]
             peer = self.peers[envelope.sender] = Peer(envelope.sender, hello.address, envelope.incarnation, "", now)
         peer.address = hello.address
         peer.metrics_address = hello.metrics_address

@@ -14,9 +14,12 @@ node the consents were given to must survive a restart under the same id, so tha
 
 from __future__ import annotations
 
-from paceline.core.membership.identity import Identity
+from collections.abc import Iterable
+
+from paceline.core.membership.identity import Identity, check_node_id
 from paceline.core.settings import Settings
-from paceline_protocol.messages import Consent, ConsentReceived
+from paceline_protocol.errors import PeerViolation
+from paceline_protocol.messages import Consent
 
 
 class FirstBoot:
@@ -43,15 +46,26 @@ class FirstBoot:
             return identity.handed_to, Consent(tuple(sorted(identity.consents)))
         return None
 
-    def receive(self, consent: Consent) -> ConsentReceived:
-        """Another node gave its consents to this one."""
-        self._identity.consents |= frozenset(consent.holders)
-        return ConsentReceived(consent.holders)
+    def receive(self, consent: Consent) -> bool:
+        """Another node gave its consents to this one. True if some of them are new: the identity has changed.
 
-    def confirmed(self, message: ConsentReceived) -> None:
-        """The recipient has the consents that this node gave it."""
+        A node that belongs to a cluster has no use for them, nor has who gave them: it joins that cluster. Raises
+        PeerViolation for more consents than there can be nodes: each node has one."""
+        identity = self._identity
+        if identity.cluster_id or identity.consents.issuperset(consent.holders):
+            return False
+        consents = identity.consents | frozenset(consent.holders)
+        if len(consents) > max(self._settings.peer_limit, self._settings.expect):
+            raise PeerViolation(f"{len(consent.holders)} consents, and with them there would be {len(consents)}")
+        for node_id in consent.holders:
+            check_node_id(node_id)
+        identity.consents = consents
+        return True
+
+    def confirmed(self, holders: Iterable[str]) -> None:
+        """The node that this one gave its consents to has these."""
         if self._identity.handed_to:
-            self._identity.consents -= frozenset(message.holders)
+            self._identity.consents -= frozenset(holders)
 
     def may_form(self) -> bool:
         """Whether this node holds enough consents to form the cluster."""

@@ -9,16 +9,26 @@ each reports the other.
 
 from __future__ import annotations
 
-from paceline.core.feature_levels import too_old
+from paceline.core.feature_levels import FEATURE_LEVEL, too_old
+from paceline.core.incarnation import INCARNATIONS
 from paceline.core.membership.directory import Directory
 from paceline.core.membership.first_boot import FirstBoot
-from paceline.core.membership.identity import Identity
+from paceline.core.membership.identity import Identity, check_node_id
 from paceline.core.outbox import Outbox
 from paceline.core.settings import Settings
+from paceline_protocol.errors import PeerViolation
+from paceline_protocol.limits import MAX_NAME_CHARS
 from paceline_protocol.messages import Consent, ConsentReceived, Envelope, PeerHello
 
 FOREIGN_LIMIT = 100
 """Other clusters of our name that are remembered, and reported once each."""
+HELLO_PEERS = 64
+"""A hello tells of so many peers at most, and the next one of the next: with a thousand peers, a thousand hellos that
+tell of all of them would be most of what a node does."""
+ADDRESS_CHARS = 300
+"""A host name has 253, and a port 5."""
+LEVELS_AHEAD = 1_000
+"""No version is so much newer: each brings a level or two."""
 
 
 class Peering:
@@ -33,6 +43,7 @@ class Peering:
         self._identity = identity
         self._outbox = outbox
         self._spare_cluster_id = spare_cluster_id
+        self._next_known = 0  # which of the known peers the next hello begins with, if it can't have all
         self._reported_level = 0  # the cluster's, for which this node is too old
 
     def live_peers(self, now: float) -> list[str]:
@@ -46,6 +57,7 @@ class Peering:
         this node's answer."""
         if hello.cluster_name != self._settings.cluster_name or self._is_stranger(envelope, hello):
             return
+        self._check(envelope, hello)
         self.directory.add_peer(envelope, hello, now)
         for node_id, address in hello.known:
             if node_id != self._identity.node_id:
@@ -60,16 +72,33 @@ class Peering:
         if not hello.reply:
             self._outbox.send(envelope.sender, self._hello(now, leader_id, term, level, reply=True))
 
+    def _check(self, envelope: Envelope, hello: PeerHello) -> None:
+        """Raises PeerViolation for what no node says of itself. The level in a node's log is one that it understands,
+        or it would have stopped."""
+        check_node_id(envelope.sender)
+        if len(envelope.cluster_id) > MAX_NAME_CHARS or len(hello.address) > ADDRESS_CHARS:
+            raise PeerViolation(f"a cluster or an address of more than {MAX_NAME_CHARS} characters")
+        if envelope.incarnation >= INCARNATIONS:
+            raise PeerViolation(f"incarnation {envelope.incarnation}")
+        if hello.feature_level > self._settings.feature_level + LEVELS_AHEAD:
+            raise PeerViolation(f"feature level {hello.feature_level}, and this version has {FEATURE_LEVEL}")
+        if hello.cluster_level > hello.feature_level:
+            raise PeerViolation(
+                f"a cluster of level {hello.cluster_level}, of which it understands {hello.feature_level}"
+            )
+
     def on_consent(self, sender: str, consent: Consent) -> bool:
         """A peer gives its consents to this node. True if this node has formed the cluster by that: the caller must
         bootstrap the log."""
-        self._outbox.send(sender, self.first_boot.receive(consent))
-        self._outbox.save_identity()
+        if self.first_boot.receive(consent):
+            self._outbox.save_identity()
+        self._outbox.send(sender, ConsentReceived(consent.holders))
         return self._form_if_possible()
 
-    def on_consent_received(self, message: ConsentReceived) -> None:
+    def on_consent_received(self, sender: str, message: ConsentReceived) -> None:
         """The recipient has the consents that this node gave it."""
-        self.first_boot.confirmed(message)
+        if sender == self._identity.handed_to:
+            self.first_boot.confirmed(message.holders)
 
     def meet(self, now: float, leader_id: str, term: int, level: int = 0) -> bool:
         """Prepare the hellos that are due, and take the next step of a first boot. Returns as :meth:`on_consent`
@@ -135,6 +164,10 @@ class Peering:
 
     def _hello(self, now: float, leader_id: str, term: int, level: int, *, reply: bool) -> PeerHello:
         known = [(peer.node_id, peer.address) for peer in self.directory.live(now, self._identity.cluster_id)]
+        if len(known) > HELLO_PEERS:
+            begin = self._next_known % len(known)
+            self._next_known = begin + HELLO_PEERS
+            known = (known + known)[begin : begin + HELLO_PEERS]
         return PeerHello(
             self.directory.own_address,
             self._settings.cluster_name,

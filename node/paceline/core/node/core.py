@@ -34,6 +34,7 @@ from paceline.core.node.leader_role import LeaderRole
 from paceline.core.node.pacing import ANSWER, AT_ONCE, TASK, Pacing
 from paceline.core.node.peer_conversation import PeerConversation
 from paceline.core.node.questions import Question
+from paceline.core.node.violations import Violations
 from paceline.core.node.work import WorkExchange
 from paceline.core.outbox import Outbox, by_recipient
 from paceline.core.raft.consensus import Consensus
@@ -107,7 +108,10 @@ class NodeCore:
         self._work = WorkExchange(
             identity.node_id, self.consensus, self.levels, self.leader_link, self.traces, self._outbox
         )
-        self._peers = PeerConversation(identity, self.peering, self.consensus, self.levels, self._work, self.role)
+        self.violations = Violations(self._outbox)
+        self._peers = PeerConversation(
+            identity, self.peering, self.consensus, self.levels, self._work, self.role, self.violations
+        )
         self.clients = ClientConversation(
             settings,
             identity,
@@ -303,8 +307,8 @@ class NodeCore:
 
     def _apply(self, ready: Ready, now: float) -> None:
         if ready.committed or ready.snapshot is not None:
-            is_current = self.applied.apply(ready.snapshot, ready.committed)
-            if is_current and self.role.leader is not None:
+            self.applied.apply(ready.snapshot, ready.committed)
+            if ready.committed and self.role.leader is not None:
                 self.role.leader.applied(ready.committed[-1].index, now)
 
     def _effects(self, ready: Ready, now: float) -> Effects:

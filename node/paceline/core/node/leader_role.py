@@ -141,7 +141,6 @@ class LeaderRole:
             self.leader is None
             and consensus.has_committed_in_term
             and consensus.applied_index == consensus.commit_index
-            and self._applied.is_current
         )
 
     def _take_over(self, now: float) -> None:

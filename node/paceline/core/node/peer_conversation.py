@@ -2,6 +2,9 @@
 
 Hellos are heard from anyone of our name. All else counts only if it is for us, as another node may have listened at
 this address before, and all but consents only within our cluster.
+
+Whoever hears a message raises ProtocolError for one that no honest node sends, before anything of it counts. Then that
+message is dropped, counted and said (``violations.py``), and the others of its batch are heard.
 """
 
 from __future__ import annotations
@@ -15,8 +18,10 @@ from paceline.core.membership.levels import Levels
 from paceline.core.membership.peering import Peering
 from paceline.core.node.leader_role import LeaderRole
 from paceline.core.node.pacing import ANSWER, AT_ONCE, NOTHING, TASK
+from paceline.core.node.violations import Violations
 from paceline.core.node.work import WorkExchange
 from paceline.core.raft.consensus import Consensus
+from paceline_protocol.errors import LimitExceeded, RemoteProtocolError
 from paceline_protocol.messages import (
     ConsensusMessage,
     Consent,
@@ -45,6 +50,7 @@ class PeerConversation:
         levels: Levels,
         work: WorkExchange,
         role: LeaderRole,
+        violations: Violations,
     ) -> None:
         self._identity = identity
         self._peering = peering
@@ -52,6 +58,7 @@ class PeerConversation:
         self._levels = levels
         self._work = work
         self._role = role
+        self._violations = violations
         self._of_membership: dict[type[Any], Callable[[Envelope, Any, float], None]] = {
             PeerHello: self._on_hello,
             Consent: self._on_consent,
@@ -66,20 +73,29 @@ class PeerConversation:
         ours = envelope.recipient == identity.node_id and envelope.cluster_id == identity.cluster_id != ""
         if ours and all(type(message) in _TASKS for message in messages):
             for message in messages:
-                self._work.hear(self._role.leader, envelope.sender, message, now)
+                try:
+                    self._work.hear(self._role.leader, envelope.sender, message, now)
+                except (RemoteProtocolError, LimitExceeded) as error:
+                    self._violations.refuse(envelope.sender, type(message).__name__, error)
             return TASK
         said: Any  # of the class that its handler is for
         for said in messages:
-            kind = type(said)
-            if kind in self._of_membership:
-                self._of_membership[kind](envelope, said, now)
-            elif not ours:
-                continue
-            elif kind in _CONSENSUS:
-                self._consensus.step(envelope.sender, said, now)
-            else:
-                self._work.hear(self._role.leader, envelope.sender, said, now)
+            try:
+                self._take(envelope, said, ours, now)
+            except (RemoteProtocolError, LimitExceeded) as error:
+                self._violations.refuse(envelope.sender, type(said).__name__, error)
         return ANSWER if all(type(message) in _CONSENSUS for message in messages) else AT_ONCE
+
+    def _take(self, envelope: Envelope, said: Any, ours: bool, now: float) -> None:
+        kind = type(said)
+        if kind in self._of_membership:
+            self._of_membership[kind](envelope, said, now)
+        elif not ours:
+            return
+        elif kind in _CONSENSUS:
+            self._consensus.step(envelope.sender, said, now)
+        else:
+            self._work.hear(self._role.leader, envelope.sender, said, now)
 
     def _on_hello(self, envelope: Envelope, hello: PeerHello, now: float) -> None:
         self._peering.on_hello(envelope, hello, now, self._role.leader_id(now), self._role.term(), self._levels.in_log)
@@ -90,7 +106,7 @@ class PeerConversation:
 
     def _on_consent_received(self, envelope: Envelope, received: ConsentReceived, now: float) -> None:
         if envelope.recipient == self._identity.node_id:
-            self._peering.on_consent_received(received)
+            self._peering.on_consent_received(envelope.sender, received)
 
     def meet(self, now: float) -> None:
         """Say hello where it is due."""

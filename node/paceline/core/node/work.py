@@ -17,7 +17,6 @@ from paceline.core.scheduling.leader import Leader
 from paceline.core.work.leader_link import LeaderLink
 from paceline.core.work.slots import UnrecordedBatch
 from paceline_protocol.codec import decode_outcomes
-from paceline_protocol.errors import ProtocolError
 from paceline_protocol.messages import (
     Beat,
     Dispatch,
@@ -65,8 +64,9 @@ class WorkExchange:
         }
 
     def hear(self, leader: Leader | None, sender: str, message: PeerMessage, now: float) -> None:
-        """A message about tasks, of a node to its leader or the other way. Raises nothing: what is malformed was
-        refused by the codec, but for outcomes, which the leader alone decodes."""
+        """A message about tasks, of a node to its leader or the other way. Raises ProtocolError, with nothing changed,
+        for outcomes that are malformed, which the leader alone decodes, and for what no honest node says. Of outcomes
+        that are not the sender's to report all others count."""
         at_node = self._at_node.get(type(message))
         if at_node is not None:
             at_node(sender, message, now)
@@ -74,10 +74,7 @@ class WorkExchange:
             self._at_leader[type(message)](leader, sender, message, now)
 
     def _on_outcomes(self, leader: Leader, sender: str, message: NodeOutcomes, now: float) -> None:
-        try:
-            leader.nodes.on_outcomes(sender, message.term, message.seq, decode_outcomes(message.outcomes), now)
-        except ProtocolError as error:
-            self._outbox.notice("error", f"node {sender} sent malformed outcomes: {error}")
+        leader.nodes.on_outcomes(sender, message.term, message.seq, decode_outcomes(message.outcomes), now)
 
     def _on_node_beat(self, leader: Leader, sender: str, beat: NodeBeat, now: float) -> None:
         leader.nodes.on_beat(sender, beat, now)
@@ -103,7 +100,7 @@ class WorkExchange:
                     leader.dispatch(now)
                 if leader.nodes.outbox:
                     self._from_leader(leader, now)
-            if not leader_link.outbox:
+            if not leader_link.outbox and not leader_link.aside:
                 return
             self._to_leader(leader, now)
 
@@ -118,6 +115,9 @@ class WorkExchange:
     def _to_leader(self, leader: Leader | None, now: float) -> None:
         link, own_id, outbox = self._leader_link, self._own_id, self._outbox
         reports, link.outbox = link.outbox, []
+        if link.aside:
+            outbox.send_all(link.aside)
+            link.aside = []
         for report in reports:
             if not isinstance(report, UnrecordedBatch):
                 if link.leader == own_id:

@@ -13,7 +13,8 @@ promises at the top of its file:
   the peers still follow), ``read_index.py`` (reads that are not stale) and ``leadership_transfer.py``;
 - a follower: ``follower.py``; both ends of a snapshot's transfer: ``snapshot_transfer.py``, ``pages.py``;
 - the log itself: ``log.py`` (entries, and the marks durable, committed, applied), ``writes.py`` (what goes to the
-  disk), ``configuration.py`` (which configuration is in force), ``quorum.py``, ``timing.py``.
+  disk), ``configuration.py`` (which configuration is in force), ``contents.py`` (whether what a leader sends can be
+  applied), ``quorum.py``, ``timing.py``.
 
 Where this differs from the paper or from etcd: a configuration is in force from the append of its entry on, as in the
 paper's single-server rule; writing is asynchronous, so a leader counts itself for an entry only once its own disk has

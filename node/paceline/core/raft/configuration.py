@@ -11,6 +11,8 @@ from __future__ import annotations
 from paceline.core.feature_levels import FEATURE_LEVEL, NodeTooOld
 from paceline.core.raft.log import Log
 from paceline_protocol.codec import decode_config
+from paceline_protocol.errors import PeerViolation
+from paceline_protocol.limits import MAX_NAME_CHARS
 from paceline_protocol.messages import Config, EntryKind
 
 
@@ -23,9 +25,10 @@ class ConfigHistory:
 
     def __init__(self, index: int, config: Config, understood: int = FEATURE_LEVEL) -> None:
         self._understood = understood
-        self._history = [(index, self._readable(config))]
+        self._history = [(index, self.readable(config))]
 
-    def _readable(self, config: Config) -> Config:
+    def readable(self, config: Config) -> Config:
+        """``config``, if this node understands its level. Raises NodeTooOld."""
         if config.level > self._understood:
             raise NodeTooOld(
                 f"its cluster has feature level {config.level}, and this node understands up to {self._understood}"
@@ -50,7 +53,7 @@ class ConfigHistory:
         return next(config for at, config in reversed(self._history) if at <= index)
 
     def append(self, index: int, config: Config) -> None:
-        self._history.append((index, self._readable(config)))
+        self._history.append((index, self.readable(config)))
 
     def truncate_from(self, index: int) -> None:
         while len(self._history) > 1 and self.index >= index:
@@ -58,7 +61,7 @@ class ConfigHistory:
 
     def restore(self, index: int, config: Config) -> None:
         """A snapshot at ``index`` takes the place of the whole log."""
-        self._history = [(index, self._readable(config))]
+        self._history = [(index, self.readable(config))]
 
     def compact(self, to_index: int) -> None:
         while len(self._history) > 1 and self._history[1][0] <= to_index:
@@ -95,6 +98,34 @@ def changed_servers(old: Config, new: Config) -> set[str]:
         for node_id in {*old.voters, *old.learners, *new.voters, *new.learners}
         if (node_id in old.voters, node_id in old.learners) != (node_id in new.voters, node_id in new.learners)
     }
+
+
+def check_sane(config: Config) -> None:
+    """Whether a leader can have such a configuration in its log, as far as it alone shows. The codec has checked that
+    all ids are sorted and nobody is in twice. Raises PeerViolation."""
+    if not config.voters:
+        raise PeerViolation("a configuration without voters")
+    for node_id in (*config.voters, *config.learners, *config.excluded):
+        if not 0 < len(node_id) <= MAX_NAME_CHARS:
+            raise PeerViolation(f"a configuration with a node id of {len(node_id)} characters")
+
+
+def check_succession(before: Config, after: Config) -> None:
+    """Whether ``after`` can be the next configuration in a log behind ``before``, which has no voters if the log has
+    none yet. Raises PeerViolation.
+
+    Every leader proposes by :func:`checked_change`, and its log has ``before`` as this one has. There is one other way
+    for a configuration to get into a log: ``paceline cluster recover --unsafe`` makes a node that replicated the log,
+    once or still, the sole voter.
+    """
+    check_sane(after)
+    if not before.voters:
+        return
+    if after.level < before.level:
+        raise PeerViolation(f"a configuration of feature level {after.level} behind one of {before.level}")
+    changed = changed_servers(before, after)
+    if len(changed) > 1 and (len(after.voters) > 1 or after.learners):
+        raise PeerViolation(f"a configuration that changes {len(changed)} servers at once")
 
 
 def checked_change(old: Config, new: Config) -> Config:

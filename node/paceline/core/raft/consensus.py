@@ -21,34 +21,38 @@ What the whole guarantees, beside that:
 
 - Term and vote are durable before a vote, an answer or a vote request leaves. A candidate counts its own vote, and a
   leader its own entries, once :meth:`Consensus.persisted` says so.
-- There is one leader per term: to hear of two is a violation.
+- There is one leader per term: who claims to be the second is not heard.
 - A leader becomes a follower ``election_timeout_min_s`` after it sent the latest Confirm that a majority has answered.
   For as long a voter that hears a leader grants no other candidate its vote.
 
 :class:`~paceline.core.raft.log.ConsensusViolation` from any method means that the log contradicts itself: stop the
-node.
+node. A message never leads there: :meth:`Consensus.step` raises PeerViolation for one that no honest node sends, before
+anything of it counts, and then all is as it was.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import inf
 from typing import Any
 
 from paceline.core.feature_levels import FEATURE_LEVEL, FIRST_LEVEL
 from paceline.core.raft.configuration import checked_change, config_history
+from paceline.core.raft.contents import Contents
 from paceline.core.raft.election import Election, Role
 from paceline.core.raft.eligibility import Eligibility
 from paceline.core.raft.follower import Follower
 from paceline.core.raft.leadership import Leadership
-from paceline.core.raft.log import ConsensusViolation, Entry, HardState, Log, Snapshot
+from paceline.core.raft.log import Entry, HardState, Log, Snapshot
 from paceline.core.raft.pages import Stream
 from paceline.core.raft.ready import Persist, Ready
 from paceline.core.raft.replication import PeerProgress
-from paceline.core.raft.terms import is_from_leader, is_hypothetical, refusal
+from paceline.core.raft.terms import check_term, is_from_leader, is_hypothetical, refusal
 from paceline.core.raft.timing import RandomSource, Timing
 from paceline.core.raft.writes import Writes
 from paceline_protocol import messages as m
 from paceline_protocol.codec import encode_config
+from paceline_protocol.errors import PeerViolation
 from paceline_protocol.messages import Config, ConsensusMessage, EntryKind
 
 BLANK = HardState()
@@ -322,12 +326,19 @@ class Consensus:
 
     # --- messages ---
 
+    def set_contents(self, contents: Contents) -> None:
+        """Say what the log is of: what leaders send is read by that before it counts."""
+        self._follower.contents = contents
+
     def step(self, sender: str, message: ConsensusMessage, now: float) -> None:
-        """A message of ``sender``, whom the transport has authenticated."""
+        """A message of ``sender``, whom the transport has authenticated. Raises ProtocolError for one that no honest
+        node sends, and NodeTooOld. Nothing has changed then, but that the leader of a snapshot whose content makes no
+        sense was heard."""
         self._now = max(now, self._now)
         self._check_quorum()
+        read = self._checked(sender, message)
         if isinstance(message, m.Removed):
-            self._on_removed(message)
+            self._on_removed(sender, message)
             return
         if isinstance(message, m.VoteRequest):
             removed = self._eligibility.answer_to(sender)
@@ -338,7 +349,10 @@ class Consensus:
         match message:
             case m.Append():
                 self._follow(sender)
-                self._send_after.append((sender, self._follower.on_append(message)))
+                answer = self._follower.on_append(message, read)
+                if answer.success:
+                    self._eligibility.is_replicated_to()
+                self._send_after.append((sender, answer))
             case m.AppendResponse() | m.SnapshotResponse() | m.Confirmed():
                 leadership = self._leadership
                 if leadership is not None and leadership.on_answer(sender, message, self._now):
@@ -362,6 +376,33 @@ class Consensus:
                 self._follow(sender)
                 self.campaign(self._now, transfer=True)
 
+    def _checked(self, sender: str, message: ConsensusMessage) -> Sequence[Entry]:
+        """Raises PeerViolation for a message that no honest node sends. Returns the new entries of an Append.
+
+        What comes from an earlier term is refused by its term alone: a deposed leader's log may differ, and late
+        answers say nothing. What is asked of a message of this term holds since each term has one leader, who keeps its
+        log and its numbers for as long as it leads; a node that restarts leads no term again.
+        """
+        term = self.term
+        check_term(message, term)
+        if message.term < term:
+            return ()
+        if message.term == term and is_from_leader(message) and self.leader_id not in ("", sender):
+            raise PeerViolation(f"it leads in term {term}, and {self.leader_id} does")
+        match message:
+            case m.Append():
+                return self._follower.read(message)
+            case m.SnapshotChunk():
+                self._follower.check_chunk(message)
+            case m.VoteRequest() if message.last_term >= message.term:  # a candidate campaigns in a term of its own
+                raise PeerViolation(f"a log that ends in term {message.last_term}, in an election for {message.term}")
+            case m.AppendResponse() | m.Confirmed():
+                if message.term == term and self._leadership is not None:
+                    self._leadership.check_answer(message)
+            case _:
+                pass
+        return ()
+
     def _settle_term(self, sender: str, message: ConsensusMessage) -> bool:
         """Move the node to the message's term. False if the message is to be dropped."""
         if message.term < self.term:
@@ -379,9 +420,13 @@ class Consensus:
                     self._election.timer.retry(self._now)
         return True
 
-    def _on_removed(self, message: m.Removed) -> None:
+    def _on_removed(self, sender: str, message: m.Removed) -> None:
+        """A voter that this node has asked for its vote says so. From anyone else, or once the ballot is closed, it
+        counts for nothing: whoever was removed asks again, and is told again."""
+        if self._election.ballot is None or sender not in self.config.voters:
+            return
         self._eligibility.heard(message)
-        if self._election.ballot is not None and self.is_removed:
+        if self.is_removed:
             self._become_follower(self.term, "")
 
     # --- roles ---
@@ -432,7 +477,5 @@ class Consensus:
     def _follow(self, leader_id: str) -> None:
         """``leader_id`` leads in this term: its message says so."""
         if self.leader_id != leader_id:
-            if self.leader_id:
-                raise ConsensusViolation(f"{self.leader_id} and {leader_id} both lead in term {self.term}")
             self._become_follower(self.term, leader_id)
         self._election.timer.hear_leader(self._now)

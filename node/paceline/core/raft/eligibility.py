@@ -10,8 +10,10 @@ What this module guarantees:
 
 - A voter may campaign. So may a node whose removal is in its log and not known to be committed: its log may be the
   longest one left, so that nobody could win without its vote (Ongaro's thesis, 4.2.2).
-- A node that was told of its removal does not campaign until its log holds a later configuration than that one. What
-  it was told of is committed, so a majority has that entry and can win without this node.
+- A node that was told of its removal does not campaign until its log holds a later configuration than that one, or a
+  leader replicates to it. What it was told of is committed, so a majority has that entry and can win without this node.
+  No leader of that configuration replicates to the node. If one that does not know of the removal still did, the node
+  is told again when it campaigns, and has asked in vain once more; and what it was told falsely does not last.
 - A node tells candidates only of a configuration that is committed.
 """
 
@@ -48,6 +50,10 @@ class Eligibility:
         """A voter says that this node is removed. The term of the message does not matter: it tells what is
         committed."""
         self._removed_at = max(self._removed_at, (removed.term, removed.index))
+
+    def is_replicated_to(self) -> None:
+        """A leader has sent this node what its log is to hold."""
+        self._removed_at = (0, 0)
 
     def answer_to(self, candidate: str) -> Removed | None:
         """What to tell a candidate: None, unless a committed configuration excludes it from the voters."""

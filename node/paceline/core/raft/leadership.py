@@ -28,6 +28,7 @@ from paceline.core.raft.read_index import ReadIndex
 from paceline.core.raft.replication import Replication
 from paceline.core.raft.timing import Timing
 from paceline_protocol.codec import decode_config, encode_config
+from paceline_protocol.errors import PeerViolation
 from paceline_protocol.messages import (
     AppendResponse,
     Config,
@@ -120,6 +121,14 @@ class Leadership:
         else:
             self.replication.on_snapshot_response(peer, response)
         return self.advance_commit()
+
+    def check_answer(self, response: AppendResponse | Confirmed) -> None:
+        """Raises PeerViolation for an answer of this term to what this leader has not sent."""
+        if isinstance(response, Confirmed):
+            if response.number > self._confirmations.last:
+                raise PeerViolation(f"round {response.number} is confirmed, and {self._confirmations.last} is the last")
+        elif response.success and response.index > self._log.last_index:
+            raise PeerViolation(f"it holds entry {response.index}, and the log ends at {self._log.last_index}")
 
     def next_deadline(self, now: float) -> float:
         """When the next heartbeat is due, or the leader's lease ends, whichever is earlier."""

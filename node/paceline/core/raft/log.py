@@ -18,9 +18,10 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from paceline.core.raft.contents import SnapshotReading
 from paceline.core.raft.pages import Stream
 from paceline_protocol.messages import Config, WireEntry
 
@@ -29,12 +30,14 @@ ENTRY_OVERHEAD_BYTES = 16
 
 
 class ConsensusViolation(Exception):
-    """The replicated log contradicts itself. The node must stop: going on could lose or fork what was committed."""
+    """The replicated log contradicts itself, by a fault of this node. It must stop: going on could lose or fork what
+    was committed. No message leads here: what contradicts the log is refused as a PeerViolation before it counts."""
 
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """One log entry. ``decoded`` is ``data`` as the proposer had it parsed already; it is never persisted or sent."""
+    """One log entry. ``decoded`` is ``data`` as the proposer had it parsed already, or as the follower has read it; it
+    is never persisted or sent."""
 
     index: int
     term: int
@@ -53,12 +56,14 @@ class HardState:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The state machine after entry ``index``, and the configuration in force there."""
+    """The state machine after entry ``index``, and the configuration in force there. ``reading``: of one that a leader
+    sent, what has read ``data``; it is never persisted or sent."""
 
     index: int
     term: int
     config: Config
     data: Stream
+    reading: SnapshotReading | None = field(default=None, compare=False)
 
 
 @dataclass(slots=True)

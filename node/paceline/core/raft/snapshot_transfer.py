@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from paceline.core.raft.contents import Contents, SnapshotReading
 from paceline.core.raft.log import Snapshot
 from paceline.core.raft.pages import Pieces
 from paceline_protocol.codec import decode_config
@@ -51,19 +52,23 @@ class Incoming:
 
     key: tuple[int, int, int, int] = (0, 0, 0, 0)  # term, index, index's term, total
     data: Pieces = field(default_factory=Pieces)
+    reading: SnapshotReading | None = None
 
-    def add(self, chunk: SnapshotChunk) -> int:
-        """Take a chunk. Returns the offset that is wanted next, which is ``chunk.total`` once the snapshot is whole."""
+    def add(self, chunk: SnapshotChunk, contents: Contents) -> int:
+        """Take a chunk, and read what is whole of the snapshot. Returns the offset that is wanted next, which is
+        ``chunk.total`` once the snapshot is whole. Raises PeerViolation if it can't be applied."""
         key = (chunk.term, chunk.index, chunk.index_term, chunk.total)
         if key != self.key:
             if chunk.offset:
                 return 0
-            self.key, self.data = key, Pieces()
+            self.key, self.data, self.reading = key, Pieces(), contents.begin_snapshot(chunk.total)
         fits = len(self.data) + len(chunk.data) <= chunk.total <= SNAPSHOT_LIMIT_BYTES
         if chunk.offset == len(self.data) and fits:
             self.data.append(chunk.data)
+            if self.reading is not None:
+                self.reading.read(self.data)
         return len(self.data)
 
     def snapshot(self, chunk: SnapshotChunk) -> Snapshot:
         """The whole snapshot; ``chunk`` is any of its chunks."""
-        return Snapshot(chunk.index, chunk.index_term, decode_config(chunk.config), self.data)
+        return Snapshot(chunk.index, chunk.index_term, decode_config(chunk.config), self.data, self.reading)

@@ -6,6 +6,9 @@ its grant carry the term in which the candidate would campaign. They are hypothe
 
 from __future__ import annotations
 
+from typing import Final
+
+from paceline_protocol.errors import PeerViolation
 from paceline_protocol.messages import (
     Append,
     AppendResponse,
@@ -17,12 +20,24 @@ from paceline_protocol.messages import (
     VoteResponse,
 )
 
+TERM_STEP: Final = 2**32
+"""No message's term is further above its receiver's. A term costs an election, and a candidate waits at least a
+heartbeat interval before it begins the next: at twenty elections a second, for as long as a node is away, that is six
+years of nothing but elections. A blank node has term 0, and may join any cluster that is younger than that."""
+
 _OF_A_LEADER = (Append, SnapshotChunk, TimeoutNow, Confirm)
 
 
 def is_from_leader(message: ConsensusMessage) -> bool:
     """Whether only the leader of its term sends such a message."""
     return isinstance(message, _OF_A_LEADER)
+
+
+def check_term(message: ConsensusMessage, term: int) -> None:
+    """Raises PeerViolation for a term that no election can have made since this node was in ``term``. Whoever took it
+    would write it down, and could count no further once it is at the top of what a frame can say."""
+    if message.term > term + TERM_STEP:
+        raise PeerViolation(f"term {message.term}, and this node knows of {term}")
 
 
 def is_hypothetical(message: ConsensusMessage) -> bool:

@@ -45,6 +45,7 @@ def metrics(node: NodeCore, now: float) -> dict[str, Any]:
         "refused": {refusal.name.lower(): tally.refused[refusal] for refusal in Refusal},
         "finished": {end.name.lower(): tally.finished[end] for end in TaskEnd},
         "duplicates": table.totals.duplicates,
+        "peer_violations": node.violations.total,
         "queue_wait": tally.queue_wait.as_dict(),
         "dispatch_latency": tally.dispatch_latency.as_dict(),
         "duration": tally.duration.as_dict(),

@@ -18,7 +18,9 @@ from paceline.core.scheduling.live_tasks import LiveTasks
 from paceline.core.scheduling.recording import Recording
 from paceline.core.settings import Settings
 from paceline.core.state.task import Task
+from paceline_protocol.errors import PeerViolation
 from paceline_protocol.messages import (
+    OUTCOME_ID,
     Assignment,
     Beat,
     CancelState,
@@ -34,6 +36,13 @@ from paceline_protocol.messages import (
 
 BEAT_UNCHANGED_S: Final = 0.2
 """Between Beats to an enrolled node to which there is no news. Several of them fit into the node's timeout."""
+STRANGERS_AT_ONCE: Final = 64
+"""So many nodes that have given no account are sent the same Beat again in each heartbeat, since it may be lost. The
+others are told every ``STRANGERS_S``: nodes that nobody has heard of but by a hello need not exist."""
+STRANGERS_S: Final = 2.0
+MAX_SLOTS: Final = 1 << 16
+"""A machine has no more; a node may not be started with as many."""
+MAX_TASKS: Final = 1 << 32
 DISPATCH_TASKS: Final = 4_096
 DISPATCH_BYTES: Final = 4 << 20
 
@@ -47,6 +56,8 @@ class NodeState:
         "dispatch_seq",
         "enrolled",
         "heard_at",
+        "held",
+        "lost",
         "outcome_seen",
         "outcome_seq",
         "told",
@@ -63,6 +74,8 @@ class NodeState:
         self.told = (-1, -1, -1)  # the account and the two numbers that its last Beat had
         self.told_at = now
         self.beat: NodeBeat | None = None
+        self.held: dict[bytes, int] = {}  # by its last account
+        self.lost: set[bytes] = set()  # live tasks that it had when it was given up
 
 
 class Nodes:
@@ -94,6 +107,8 @@ class Nodes:
         """A node is alive."""
         state = self.by_id.get(node_id)
         if state is not None and beat.term == self._term:
+            if beat.slots > MAX_SLOTS or beat.running > MAX_TASKS or beat.queued > MAX_TASKS:
+                raise PeerViolation(f"{beat.slots} slots, {beat.running} tasks that run and {beat.queued} that wait")
             state.heard_at = now
             state.beat = beat
 
@@ -102,10 +117,12 @@ class Nodes:
         state = self.by_id.get(node_id)
         if state is None or enrol.term != self._term:
             return
+        if enrol.slots > MAX_SLOTS:
+            raise PeerViolation(f"{enrol.slots} slots")
         state.heard_at = now
         if state.enrolled and enrol.version <= state.account:
             return
-        held = dict(enrol.held)
+        held = state.held = dict(enrol.held)
         incarnation = enrol.version >> INCARNATION_SHIFT
         if state.account >> INCARNATION_SHIFT < incarnation:
             self._node_restarted(node_id, held, now)
@@ -128,15 +145,30 @@ class Nodes:
                 self._tasks.adopt(task, node_id, attempt, self._dispatcher.cost_us(task.name, attempt))
 
     def on_outcomes(self, node_id: str, term: int, seq: int, outcomes: list[Outcome], now: float) -> None:
-        """A node reports ends of attempts: a NodeOutcomes, unpacked. Raises ProtocolError for ends of both sorts."""
+        """A node reports ends of attempts: a NodeOutcomes, unpacked. Raises ProtocolError for ends of both sorts, and,
+        once the others are recorded, for those of tasks that the node was never given.
+
+        A node that reports the end of a task is the one that this leader gave it to last; or it has had the task since
+        an earlier leader, and then its first account in this term named it; or it was given up with it.
+        """
         state = self.by_id.get(node_id)
         if state is None or not state.enrolled or term != self._term or not self._recording.is_logging:
             return
         state.heard_at = now
         if seq != state.outcome_seen + 1:
             return  # a copy, or a batch after a missing one: the node repeats what is not acknowledged
+        live, forged = self._tasks.live, 0
+        for outcome in outcomes:
+            task = live.get(outcome[OUTCOME_ID])
+            if task is not None and task.node != node_id and not _has_had(state, task.id):
+                forged += 1
+        if forged:
+            tasks = ((each, live.get(each[OUTCOME_ID])) for each in outcomes)
+            outcomes = [o for o, task in tasks if task is None or task.node == node_id or _has_had(state, task.id)]
         self._recording.report(node_id, seq, outcomes, now)
         state.outcome_seen = seq
+        if forged:
+            raise PeerViolation(f"{forged} outcomes of tasks that it was never given")
 
     def on_revoked(self, node_id: str, revoked: Revoked, now: float) -> None:
         """A node answers a Revoke. Tasks without a cancel request are ignored: this is a copy of an answer, and the
@@ -148,6 +180,8 @@ class Nodes:
         wanted = self._cancelling.wanted(task for task in given_back if task.is_dispatched_to(node_id))
         self._recording.give_back(wanted, now)
         for task_id in revoked.kept:
+            if task_id in live and not live[task_id].is_dispatched_to(node_id):
+                continue  # it is another's to answer by now
             self._cancelling.answer(task_id, CancelState.RUNNING)
 
     # --- to nodes -----------------------------------------------------------------------------------------------
@@ -156,12 +190,19 @@ class Nodes:
         """Send Beats to nodes: who leads, and the three numbers. Repeat the Revokes that were not answered. A node to
         which there is no news gets a Beat less often: with hundreds of nodes, Beats are most of an idle leader's work.
         """
+        repeats = STRANGERS_AT_ONCE
         for node_id in node_ids:
             state = self.by_id.get(node_id)
             if state is None:
                 state = self.by_id[node_id] = NodeState(now)
             news = (state.account, state.dispatch_seq, state.outcome_seq)
-            if news != state.told or now >= state.told_at + BEAT_UNCHANGED_S or not state.enrolled:
+            if news == state.told and not state.enrolled:
+                if repeats <= 0 and now < state.told_at + STRANGERS_S:
+                    continue
+                repeats -= 1
+                state.told_at = now
+                self.outbox.append((node_id, Beat(self._term, *news)))
+            elif news != state.told or now >= state.told_at + BEAT_UNCHANGED_S:
                 state.told, state.told_at = news, now
                 self.outbox.append((node_id, Beat(self._term, *news)))
         live = self._tasks.live
@@ -241,9 +282,16 @@ class Nodes:
 
     def _lost_with_node(self, node_id: str, tasks: list[Task], how: str, now: float) -> None:
         """The attempts of these tasks are lost, though the node has not reported that."""
+        state, live = self.by_id[node_id], self._tasks.live
+        state.lost = {task_id for task_id in state.lost if task_id in live}
+        state.lost.update(task.id for task in tasks)
         detail = how.encode()
         lost: list[Outcome] = [(task.id, task.attempt, int(TaskEnd.LOST), detail, 0) for task in tasks]
         self._recording.attempts_lost(lost, node_id, now)
+
+
+def _has_had(state: NodeState, task_id: bytes) -> bool:
+    return task_id in state.held or task_id in state.lost
 
 
 def frames(tasks: list[Task]) -> list[list[Task]]:

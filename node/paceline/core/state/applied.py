@@ -1,23 +1,24 @@
-"""Applies the log to the table, takes snapshots of the table for followers and for the journal, and restores them.
+"""Applies the log to the table, and takes snapshots of the table for followers and for the journal.
 
-Packing or reading the snapshot of a large table takes long, so it is done a few pages a turn (``snapshots.py``). The
-caller calls :meth:`Applied.step` as long as :attr:`Applied.is_busy`. While a snapshot is being read, the table is still
-that of an earlier entry, and entries that commit wait.
+Packing the snapshot of a large table takes long, so it is done a few pages a turn (``snapshots.py``). The caller calls
+:meth:`Applied.step` as long as :attr:`Applied.is_busy`. A snapshot that a leader sent was read as it arrived
+(``contents.py``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from paceline.core.raft.consensus import Consensus
 from paceline.core.raft.log import Entry, Snapshot
 from paceline.core.settings import Settings
-from paceline.core.state.snapshots import Capture, Restore
+from paceline.core.state.contents import TableReading, TaskContents
+from paceline.core.state.snapshots import Capture
 from paceline.core.state.table import TaskTable
 
 PAGES_PER_TURN = 2
-"""Pages of a snapshot that one turn packs or reads: that takes a millisecond or two, in which nothing else is done."""
+"""Pages of a snapshot that one turn packs: that takes a millisecond or two, in which nothing else is done."""
 
 
 @dataclass(slots=True)
@@ -30,14 +31,6 @@ class Taking:
     wanted_by: list[str]
 
 
-@dataclass(slots=True)
-class Restoring:
-    """A snapshot that is being read, and the entries after it that were committed meanwhile."""
-
-    restore: Restore
-    waiting: list[Entry] = field(default_factory=list)
-
-
 class Applied:
     """Applies one node's log to its table. ``journaled``: a journal keeps the log, and needs snapshots, too."""
 
@@ -48,34 +41,26 @@ class Applied:
         self._consensus = consensus
         self._journaled = journaled
         self._taking: Taking | None = None
-        self._restoring: Restoring | None = None
         self._wanted: list[str] = []  # who wants the next snapshot, after the one that is being packed
         self._log_bytes = 0  # of the applied entries that are still in the log
         self._unsaved_bytes = 0  # of the entries applied since a snapshot for the journal was last begun
+        consensus.set_contents(TaskContents(table))
         self._begun_index = consensus.log.snapshot_index  # the last snapshot that was begun for the journal
 
     @property
     def is_busy(self) -> bool:
         """Whether step() has something to do."""
-        return self._taking is not None or self._restoring is not None
+        return self._taking is not None
 
-    @property
-    def is_current(self) -> bool:
-        """Whether the table is that of the last applied entry."""
-        return self._restoring is None
-
-    def apply(self, snapshot: Snapshot | None, committed: Sequence[Entry]) -> bool:
-        """Apply a snapshot and entries that consensus handed out. True if the table is that of the last entry by
-        now."""
+    def apply(self, snapshot: Snapshot | None, committed: Sequence[Entry]) -> None:
+        """Apply a snapshot and entries that consensus handed out."""
         if snapshot is not None:
             self._taking = self.to_save = None  # this snapshot replaces the state that they are of
             self._log_bytes = 0
-            self._restoring = Restoring(Restore(self.table, snapshot.data))
+            assert isinstance(snapshot.reading, TableReading), "the contents of the log are of this table"
+            snapshot.reading.finish()
             self._begun_index = snapshot.index  # the journal has it by the Persist that brought it
             self._unsaved_bytes = 0
-        if self._restoring is not None:
-            self._restoring.waiting += committed
-            return False
         for entry in committed:
             self.table.apply(entry.kind, entry.data, entry.decoded)
             entry.decoded = None  # it would keep tasks alive that have ended
@@ -84,7 +69,7 @@ class Applied:
         if committed:
             self._compact_log()
             self._snapshot_for_journal()
-        return True
+        self._begin_taking()
 
     def want(self, peers: Sequence[str]) -> None:
         """Take a snapshot for followers whose next entry was compacted away."""
@@ -92,16 +77,11 @@ class Applied:
         self._begin_taking()
 
     def step(self) -> bool:
-        """Pack or read a few pages. True if that finished a snapshot, so that effects are due."""
-        done = False
-        if self._taking is not None:
-            done = self._take_pages(self._taking)
-        if self._restoring is not None:
-            done = self._restore_pages(self._restoring) or done
-        return done
+        """Pack a few pages. True if that finished a snapshot, so that effects are due."""
+        return self._taking is not None and self._take_pages(self._taking)
 
     def _begin_taking(self) -> None:
-        """Capture the table, if anybody wants a snapshot and none is being packed or read."""
+        """Capture the table, if anybody wants a snapshot and none is being packed."""
         if self._wanted and not self.is_busy:
             frame = self._consensus.snapshot(b"")
             self._taking = Taking(Capture(self.table), frame, self._wanted)
@@ -120,18 +100,6 @@ class Applied:
                 self._consensus.snapshot_for(node_id, snapshot)
             else:
                 self.to_save = snapshot
-        self._begin_taking()
-        return True
-
-    def _restore_pages(self, restoring: Restoring) -> bool:
-        for _ in range(PAGES_PER_TURN):
-            if not restoring.restore.step():
-                break
-        else:
-            return False
-        restoring.restore.finish()
-        self._restoring = None
-        self.apply(None, restoring.waiting)
         self._begin_taking()
         return True
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from paceline.core.state.section import Section
+from paceline_protocol import fields
 from paceline_protocol.codec import split_ids
 from paceline_protocol.messages import EntryKind
 
 if TYPE_CHECKING:
     from paceline.core.state.table import TaskTable
+
+_check_items: Final = fields.many(fields.record(fields.identifier, fields.integer))
 
 
 class Attempts(Section):
@@ -20,10 +23,13 @@ class Attempts(Section):
         super().__init__("attempts", (EntryKind.ATTEMPT,))
         self.lost: dict[bytes, int] = {}
 
+    def decode(self, kind: int, data: bytes) -> Any:
+        return split_ids(data)
+
     def apply(self, table: TaskTable, kind: int, data: bytes, decoded: Any) -> None:
         """ATTEMPT: each of these tasks has used up one more attempt."""
         tasks, lost = table.tasks, self.lost
-        for task_id in split_ids(data):
+        for task_id in decoded if decoded is not None else split_ids(data):
             if task_id in tasks:
                 lost[task_id] = lost.get(task_id, 0) + 1
 
@@ -31,6 +37,7 @@ class Attempts(Section):
         return list(self.lost.items())
 
     def read(self, items: Iterable[Any]) -> None:
+        _check_items(items)
         for task_id, count in items:
             self.lost[task_id] = count
 

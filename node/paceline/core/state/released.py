@@ -12,7 +12,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from paceline.core.state.section import Section
+from paceline_protocol import fields
 
+_check_items: Final = fields.many(fields.identifier)
 SHARDS: Final = 64  # a power of two
 
 
@@ -50,6 +52,7 @@ class Released(Section):
         return list(self._order)
 
     def read(self, items: Iterable[Any]) -> None:
+        _check_items(items)
         for task_id in items:
             self.add(task_id)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from paceline.core.settings import Settings
 from paceline.core.state.section import Section
 from paceline_protocol.codec import decode_outcomes, split_ids
+from paceline_protocol.fields import results
 from paceline_protocol.messages import EntryKind, Outcome
 
 if TYPE_CHECKING:
@@ -26,12 +27,16 @@ class Results(Section):
         self.by_id: OrderedDict[bytes, tuple[int, bytes]] = OrderedDict()
         self.size_bytes = 0  # of the payloads
 
+    def decode(self, kind: int, data: bytes) -> Any:
+        return decode_outcomes(data) if kind == EntryKind.OUTCOME else split_ids(data)
+
     def apply(self, table: TaskTable, kind: int, data: bytes, decoded: Any) -> None:
         """OUTCOME: these tasks ended. RELEASE: the owners of these have the results."""
+        items = decoded if decoded is not None else self.decode(kind, data)
         if kind == EntryKind.OUTCOME:
-            self._record(table, decoded if decoded is not None else decode_outcomes(data))
+            self._record(table, items)
         else:
-            self._release(table, split_ids(data))
+            self._release(table, items)
 
     def _record(self, table: TaskTable, outcomes: Iterable[Outcome]) -> None:
         """The first outcome of a task counts; later ones are counted, and dropped."""
@@ -68,10 +73,13 @@ class Results(Section):
         return (task_id, end, payload), len(payload)
 
     def read(self, items: Iterable[Any]) -> None:
+        results(items)
         for task_id, end, payload in items:
+            if task_id in self.by_id:
+                raise ValueError("a result is in it twice")
             self.by_id[task_id] = (end, payload)
             self.size_bytes += len(payload)
 
     def take_from(self, other: Any) -> None:
-        results: Results = other
-        self.by_id, self.size_bytes = results.by_id, results.size_bytes
+        read: Results = other
+        self.by_id, self.size_bytes = read.by_id, read.size_bytes

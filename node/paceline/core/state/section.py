@@ -31,6 +31,11 @@ class Section:
         self.name = name
         self.kinds = kinds
 
+    def decode(self, kind: int, data: bytes) -> Any:
+        """What :meth:`apply` takes as ``decoded``. Raises ProtocolError if ``data`` can't be applied: a follower asks
+        before it takes an entry into its log, since it could never get past one that can't be. None: any can."""
+        return None
+
     def apply(self, table: TaskTable, kind: int, data: bytes, decoded: Any) -> None:
         """Apply one committed entry of one of ``kinds``. ``decoded``: what its proposer had parsed already, or None."""
         raise NotImplementedError

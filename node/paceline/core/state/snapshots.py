@@ -2,7 +2,7 @@
 
 A million tasks take seconds to pack, and a node that stood still for so long would be taken for dead. So a snapshot is
 captured in one step, which copies references only (some milliseconds for a million tasks), and packed in many, while
-tasks come and end; and a snapshot that arrives is read in many, into a table aside, while entries that commit wait.
+tasks come and end; and a snapshot that arrives is read in many, into a table aside, as its chunks come.
 
 The content of a capture never changes: a Task's call is immutable, and the parts that change are kept apart and copied.
 
@@ -20,9 +20,11 @@ from typing import Any, Final
 import msgpack  # type: ignore[import-untyped]
 
 from paceline.core.feature_levels import NodeTooOld
-from paceline.core.raft.pages import Pieces, Stream, framed, page_at
+from paceline.core.raft.pages import PAGE_HEAD_BYTES, Pieces, Stream, framed, page_at
 from paceline.core.state.section import Section
 from paceline.core.state.table import TaskTable
+from paceline_protocol.errors import ProtocolError
+from paceline_protocol.limits import MAX_BATCH_ITEMS
 
 STREAM_NAME: Final = "paceline tasks"
 STREAM_FORMAT: Final = 1
@@ -63,22 +65,40 @@ class Capture:
 class Restore:
     """Reads a stream of pages into a table aside, which then takes the place of all that ``table`` holds."""
 
-    def __init__(self, table: TaskTable, data: Stream) -> None:
+    def __init__(self, table: TaskTable, data: Stream, total: int) -> None:
+        """``data``: the beginning of the stream, which has ``total`` bytes; see :meth:`extend`."""
         self._table = table
         self._data = data
+        self._total = total
         self._offset = 0
         self._aside = table.aside()
         self._by_name = {section.name: section for section in self._aside.sections}
 
-    def step(self) -> bool:
-        """Read one more page. False: there is none left. Raises ValueError if it is none, NodeTooOld if it is one of a
-        later version."""
-        is_first = self._offset == 0
-        if self._offset == len(self._data) and not is_first:
+    def extend(self, data: Stream) -> None:
+        """``data`` is the stream as far as it is there by now."""
+        self._data = data
+
+    def has_whole_page(self) -> bool:
+        """Whether step() can read a page. Raises ValueError if the page can't be whole within the stream."""
+        start = self._offset + PAGE_HEAD_BYTES
+        if start > len(self._data):
+            if self._offset < self._total < start:
+                raise ValueError(f"a snapshot ends within the page at byte {self._offset}")
             return False
+        end = start + int.from_bytes(self._data[self._offset : start], "big")
+        if end > self._total:
+            raise ValueError(f"a snapshot ends within the page at byte {self._offset}")
+        return end <= len(self._data)
+
+    def step(self) -> None:
+        """Read one more page. Raises ValueError if it is none, NodeTooOld if it is one of a later version."""
+        is_first = self._offset == 0
         page, self._offset = page_at(self._data, self._offset)
+        longest = min(len(page), MAX_BATCH_ITEMS)
         try:
-            name, content = msgpack.unpackb(page, use_list=False, max_bin_len=len(page), strict_map_key=False)
+            name, content = msgpack.unpackb(
+                page, use_list=False, max_bin_len=len(page), max_array_len=longest, strict_map_key=False
+            )
             if is_first:
                 _check_head(name, content)
             elif (section := self._by_name.get(name)) is None:
@@ -87,9 +107,15 @@ class Restore:
                 section.read(content)
         except NodeTooOld:
             raise
-        except (ValueError, TypeError, AttributeError, LookupError) as error:
+        except (ValueError, TypeError, AttributeError, LookupError, ProtocolError) as error:
             raise ValueError(f"a page of a snapshot makes no sense: {error}") from error
-        return True
+
+    def finished(self) -> TaskTable:
+        """What the whole stream holds. Raises ValueError if it is not whole, or no table can be so."""
+        if not self._offset or self._offset != self._total:
+            raise ValueError(f"a snapshot ends within the page at byte {self._offset}")
+        self._aside.check()
+        return self._aside
 
     def finish(self) -> None:
         """Replace the content of the table by what was read."""
@@ -115,9 +141,10 @@ def snapshot_of(table: TaskTable) -> bytes:
 
 def restore(table: TaskTable, data: Stream) -> None:
     """Read a whole snapshot at once, as a node does that starts. Raises ValueError, NodeTooOld."""
-    reading = Restore(table, data)
-    while reading.step():
-        pass
+    reading = Restore(table, data, len(data))
+    while reading.has_whole_page():
+        reading.step()
+    reading.finished()
     reading.finish()
 
 

@@ -77,17 +77,32 @@ class TaskTable:
         """Whether this id was accepted, as far as the table remembers."""
         return task_id in self._tasks.by_id or task_id in self._results.by_id or task_id in self.released
 
+    def decode(self, kind: int, data: bytes) -> Any:
+        """What :meth:`apply` takes as ``decoded``. Raises ProtocolError if such an entry can't be applied, and
+        NodeTooOld as that does."""
+        section = self._section_for(kind)
+        return None if section is None else section.decode(kind, data)
+
     def apply(self, kind: int, data: bytes, decoded: Any = None) -> None:
         """Apply one committed entry. ``decoded``: what the proposer already parsed from ``data``.
 
         Raises NodeTooOld for a kind that this version does not know: the node must not go on as if it were nothing.
         """
-        try:
-            section = self._section_of[kind]
-        except KeyError:
-            raise NodeTooOld(f"the log has an entry of unknown kind {kind}") from None
+        section = self._section_for(kind)
         if section is not None:
             section.apply(self, kind, data, decoded)
+
+    def _section_for(self, kind: int) -> Section | None:
+        try:
+            return self._section_of[kind]
+        except KeyError:
+            raise NodeTooOld(f"the log has an entry of unknown kind {kind}") from None
+
+    def check(self) -> None:
+        """Raise ValueError if a task has ended and is live. What no snapshot holds that was made from a log."""
+        tasks = self._tasks.by_id
+        if any(task_id in tasks for task_id in self._results.by_id):
+            raise ValueError("a task has a result and has not ended")
 
     def aside(self) -> TaskTable:
         """An empty table with the same limits, into which a snapshot can be read."""

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from paceline.core.state.section import Section
 from paceline.core.state.task import Task
 from paceline_protocol.codec import decode_calls
-from paceline_protocol.messages import EntryKind
+from paceline_protocol.fields import calls
+from paceline_protocol.messages import CALL_ID, EntryKind
 
 if TYPE_CHECKING:
     from paceline.core.state.table import TaskTable
@@ -21,9 +22,12 @@ class Tasks(Section):
         super().__init__("tasks", (EntryKind.ACCEPT,))
         self.by_id: dict[bytes, Task] = {}
 
+    def decode(self, kind: int, data: bytes) -> Any:
+        return [Task(call) for call in decode_calls(data)]
+
     def apply(self, table: TaskTable, kind: int, data: bytes, decoded: Any) -> None:
         """ACCEPT: take in those tasks that the table does not know yet."""
-        tasks: list[Task] = decoded if decoded is not None else [Task(call) for call in decode_calls(data)]
+        tasks: list[Task] = decoded if decoded is not None else self.decode(kind, data)
         by_id, results, released = self.by_id, table.results, table.released
         accepted = 0
         for task in tasks:
@@ -41,8 +45,11 @@ class Tasks(Section):
         return task.call, len(task.args)
 
     def read(self, items: Iterable[Any]) -> None:
+        calls(items)
         for call in items:
-            self.by_id[call[0]] = Task(call)
+            if call[CALL_ID] in self.by_id:
+                raise ValueError("a task is in it twice")
+            self.by_id[call[CALL_ID]] = Task(call)
 
     def take_from(self, other: Any) -> None:
         tasks: Tasks = other

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from paceline.core.feature_levels import NodeTooOld
 from paceline.core.state.section import Section
+from paceline_protocol import fields
 from paceline_protocol.messages import TaskEnd
+
+_check_items: Final = fields.many(fields.record(fields.string, fields.integer))
 
 
 class Totals(Section):
@@ -34,6 +37,7 @@ class Totals(Section):
         return [(name, count) for name, count in self.by_name().items() if count]
 
     def read(self, items: Iterable[Any]) -> None:
+        _check_items(items)
         for name, count in items:
             if name == "accepted":
                 self.accepted = count

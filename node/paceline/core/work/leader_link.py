@@ -2,7 +2,8 @@
 outcomes until the leader has recorded them.
 
 The node trusts the leader of the highest term that it has heard of, and ignores everything from an earlier term. So a
-deposed leader can't start a task here.
+deposed leader can't start a task here. A term may be claimed by a node that nobody elected: it is given up once its
+leader is silent and that of an earlier term proves that it leads now (:meth:`LeaderLink._is_refuted`).
 
 Links lose, repeat and reorder messages. Three numbers repair that, and each Beat repeats them until both sides agree:
 the account version (has the leader the node's latest Enrol?), the dispatch sequence (has the node received every
@@ -13,8 +14,10 @@ from __future__ import annotations
 
 from paceline.core.incarnation import INCARNATION_SHIFT
 from paceline.core.measures.traces import Traces
+from paceline.core.raft.terms import TERM_STEP
 from paceline.core.settings import Settings
 from paceline.core.work.slots import Slots, UnrecordedBatch
+from paceline_protocol.errors import PeerViolation
 from paceline_protocol.messages import (
     Assignment,
     Beat,
@@ -44,8 +47,11 @@ class LeaderLink:
         self.leader = ""
         self.heard_at = float("-inf")
         self.outbox: list[WorkMessage | UnrecordedBatch] = []
+        self.aside: list[tuple[str, WorkMessage]] = []  # for other nodes than the leader; emptied as well
         self._account = first
         self._first_seq = first
+        self._end_seq = first + (1 << INCARNATION_SHIFT)  # the numbers of the next incarnation begin there
+        self._proof: tuple[str, int, int] | None = None  # of whom, in which term, which account has to be named
         self._dispatch_seq = first
         self._outcome_seq = first
         self._recheck_seq = 0  # the leader gets a new account once outcomes up to this seq are recorded; 0: none
@@ -54,6 +60,10 @@ class LeaderLink:
 
     def on_beat(self, sender: str, beat: Beat, now: float) -> None:
         """A Beat of the leader: find out what either side has missed."""
+        if beat.outcome_seq >= self.slots.next_seq or beat.dispatch_seq >= self._end_seq:
+            raise PeerViolation(f"dispatch {beat.dispatch_seq} and outcomes {beat.outcome_seq}, which there are not")
+        if beat.term < self.term and self._is_refuted(sender, beat, now):
+            self._enter(sender, beat.term, now)
         if not self._follow(sender, beat.term, now):
             return
         if beat.dispatch_seq > self._dispatch_seq:
@@ -77,6 +87,8 @@ class LeaderLink:
     def on_dispatch(self, sender: str, dispatch: Dispatch, now: float) -> None:
         """Tasks to run. If a Dispatch before this one is missing, or no worker is left, the node answers with an
         account, so that the leader dispatches those tasks again."""
+        if dispatch.seq >= self._end_seq:
+            raise PeerViolation(f"dispatch {dispatch.seq}, and this incarnation's end at {self._end_seq}")
         if not self._follow(sender, dispatch.term, now) or dispatch.seq <= self._dispatch_seq:
             return
         gap = dispatch.seq > self._dispatch_seq + 1
@@ -106,17 +118,43 @@ class LeaderLink:
 
     def _follow(self, sender: str, term: int, now: float) -> bool:
         """Whether the sender leads, as far as this node knows. A new leader gets an account and all unrecorded
-        outcomes."""
+        outcomes. Raises PeerViolation for a second leader of one term, and for a term that no election has made."""
         if term < self.term or term < self._min_term:
             return False
         if term > self.term:
-            self.term = term
-            self.leader = sender
-            self._dispatch_seq = self._first_seq
-            self.account_changed()
-            self._report_again(now, now)
+            if term > max(self.term, self._min_term) + TERM_STEP:
+                raise PeerViolation(f"term {term}, and this node knows of {max(self.term, self._min_term)}")
+            self._enter(sender, term, now)
+        elif sender != self.leader:
+            raise PeerViolation(f"it leads in term {term}, and {self.leader} does")
         self.heard_at = now
         return True
+
+    def _enter(self, sender: str, term: int, now: float) -> None:
+        self.term = term
+        self.leader = sender
+        self._dispatch_seq = self._first_seq
+        self._proof = None
+        self.account_changed()
+        self._report_again(now, now)
+
+    def _is_refuted(self, sender: str, beat: Beat, now: float) -> bool:
+        """Whether this Beat of an earlier term shows that nobody leads in the later one that this node follows.
+
+        While somebody does, no leader of an earlier term beats for longer than its lease, which is shorter than the
+        node timeout. So once the leader of the later term has been silent for that long, whoever beats and was never
+        elected out of office is asked for a proof that its Beat is of now, and no late copy: it is sent an account
+        under a new version, and has to name that.
+        """
+        if beat.term < self._min_term or now < self.heard_at + self._settings.node_timeout_s:
+            return False
+        if self._proof is None or self._proof[:2] != (sender, beat.term):
+            self._account += 1
+            self._proof = (sender, beat.term, self._account)
+        elif beat.account >= self._proof[2]:
+            return True
+        self.aside.append((sender, self._account_for(beat.term, self._first_seq)))
+        return False
 
     def reject_before(self, term: int) -> None:
         """Consensus has seen ``term``: from now on no leader of an earlier term may dispatch to this node."""
@@ -156,17 +194,12 @@ class LeaderLink:
             self._enrol()
 
     def _enrol(self) -> None:
+        self.outbox.append(self._account_for(self.term, self._dispatch_seq))
+
+    def _account_for(self, term: int, dispatch_seq: int) -> Enrol:
         slots = self.slots
-        self.outbox.append(
-            Enrol(
-                self.term,
-                self._account,
-                self._dispatch_seq,
-                self._outcome_seq,
-                len(slots.workers),
-                slots.names(),
-                slots.held(),
-            )
+        return Enrol(
+            term, self._account, dispatch_seq, self._outcome_seq, len(slots.workers), slots.names(), slots.held()
         )
 
     def _report(self, items: list[Outcome], now: float) -> None:

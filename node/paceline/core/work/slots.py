@@ -77,7 +77,7 @@ class Slots:
         self.executed = 0  # outcomes of tasks that ran to their end here
         self._dead: deque[bytes] = deque(maxlen=DEAD_WORKERS)
         self._held: dict[bytes, int] = {}  # task id -> attempt
-        self._next_seq = first_seq
+        self.next_seq = first_seq  # of the next batch of outcomes
 
     # --- workers ------------------------------------------------------------------------------------------------
 
@@ -200,8 +200,8 @@ class Slots:
 
     def report(self, items: list[Outcome], now: float) -> UnrecordedBatch:
         """Keep outcomes until the leader has recorded them."""
-        batch = UnrecordedBatch(self._next_seq, items, now)
-        self._next_seq += 1
+        batch = UnrecordedBatch(self.next_seq, items, now)
+        self.next_seq += 1
         self.unrecorded.append(batch)
         return batch
 
@@ -229,8 +229,13 @@ class Slots:
         return overdue
 
     def held(self) -> tuple[tuple[bytes, int], ...]:
-        """The ids of all tasks that the node holds, with their attempts."""
-        return tuple(self._held.items())
+        """The ids of all tasks that the node holds, with their attempts: those that it has, and those of every outcome
+        that is not recorded, though a later attempt may have come after it and gone."""
+        held = dict(self._held)
+        for batch in self.unrecorded:
+            for task_id, attempt, _end, _payload, _duration_us in batch.items:
+                held.setdefault(task_id, attempt)
+        return tuple(held.items())
 
     @property
     def running_tasks(self) -> int:

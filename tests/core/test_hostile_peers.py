@@ -1,0 +1,259 @@
+"""A node in a cluster with a peer that says what no node says: it goes on, and is of use."""
+
+from __future__ import annotations
+
+from core.test_node import leading, turn
+from paceline.core.feature_levels import FEATURE_LEVEL
+from paceline.core.membership.directory import Directory
+from paceline.core.node import NodeCore
+from paceline.core.node.violations import PAIRS
+from paceline.core.raft.terms import TERM_STEP
+from paceline.core.reports.status import status
+from paceline.core.settings import Settings
+from paceline_protocol.codec import encode, encode_calls, encode_outcomes
+from paceline_protocol.messages import (
+    Append,
+    Assignment,
+    Confirmed,
+    Dispatch,
+    Enrol,
+    Envelope,
+    Hello,
+    NodeBeat,
+    NodeOutcomes,
+    PeerHello,
+    PeerMessage,
+    Submit,
+    TaskEnd,
+    Update,
+)
+
+TOP = 2**63 - 1
+SUCCEEDED, FAILED = int(TaskEnd.SUCCEEDED), int(TaskEnd.FAILED)
+
+
+def from_peer(node: NodeCore, *messages: PeerMessage, sender: str = "b", now: float = 0.0) -> None:
+    node.on_peer(Envelope("cluster-a", sender, 1, node.node_id), list(messages), now)
+
+
+def hello_of(node_id: str, **fields: int) -> PeerHello:
+    fields.setdefault("feature_level", FEATURE_LEVEL)
+    return PeerHello(f"{node_id}:1", "test", 1, "", 0, (), False)._replace(**fields)
+
+
+def notices(node: NodeCore, now: float = 0.0) -> list[str]:
+    return [notice.text for notice in node.take_effects(now).notices]
+
+
+def test_a_message_that_is_refused_spoils_no_other_of_its_batch() -> None:
+    node = leading()
+    term = node.consensus.term
+    from_peer(node, hello_of("b"))
+    from_peer(node, Confirmed(term, TOP), Append(TOP, 1, 1, 1, ()), Confirmed(term + TERM_STEP + 1, 1), hello_of("c"))
+    assert node.violations.total == 3
+    from_peer(node, hello_of("c"), sender="c")
+    assert set(node.peering.directory.peers) == {"b", "c"}
+    assert node.consensus.is_leader
+
+
+def test_a_flood_of_what_is_refused_is_said_at_first_and_then_in_powers_of_ten() -> None:
+    node = leading()
+    assert node.leader is not None
+    node.leader.nodes.beat(["b"], 0.0)
+    from_peer(node, Enrol(node.leader.term, 1 << 32, 0, 0, 1, ("add",), ()))
+    notices(node)
+    for number in range(1_234):
+        from_peer(node, NodeOutcomes(node.leader.term, number, b"\xc1" * 1_000))
+    said = notices(node)
+    assert [text.partition("NodeOutcomes of node 'b' is refused")[2].partition(",")[0] for text in said] == [
+        "",
+        " (10 of them by now)",
+        " (100 of them by now)",
+        " (1000 of them by now)",
+    ]
+    assert node.violations.total == 1_234
+
+
+def test_invented_senders_cost_a_bounded_number_of_lines() -> None:
+    node = leading()
+    notices(node)
+    for number in range(10 * PAIRS):
+        from_peer(node, Confirmed(node.consensus.term, TOP), sender=f"{number}" * 100)
+    said = notices(node)
+    assert len(said) == PAIRS
+    assert max(map(len, said)) < 500
+
+
+# --- outcomes -------------------------------------------------------------------------------------------------------
+
+
+def task_id(number: int) -> bytes:
+    return number.to_bytes(16, "big")
+
+
+class Work:
+    """A leader with nodes b and c, of which each can run tasks of its own name, and a client that gets results."""
+
+    def __init__(self) -> None:
+        self.node = leading()
+        assert self.node.leader is not None
+        self.leader = self.node.leader
+        self.results: dict[bytes, int] = {}
+        self.given: dict[str, list[Assignment]] = {"b": [], "c": []}
+        self.seqs = {"b": 1 << 32, "c": 1 << 32}
+        self.node.on_client(b"k", Hello(b"k" * 16, ""), 0.0)
+        for peer in "bc":
+            from_peer(self.node, hello_of(peer), sender=peer)
+        self.leader.nodes.beat("bc", 0.0)
+        for peer in "bc":
+            self.enrol(peer, 1)
+        self.leader.tick(1.0, [])
+
+    def enrol(self, peer: str, version: int, held: tuple[tuple[bytes, int], ...] = ()) -> None:
+        account = Enrol(self.leader.term, (1 << 32) + version, 1 << 32, self.seqs[peer], 9, (f"of_{peer}", "any"), held)
+        from_peer(self.node, account, sender=peer)
+        self.turn()
+
+    def submit(self, seq: int, *calls: tuple[int, str]) -> None:
+        packed = encode_calls([(task_id(number), name, 4, b"", None) for number, name in calls])
+        self.node.on_client(b"k", Submit(seq, 0, packed), 0.0)
+        self.turn()
+
+    def report(self, peer: str, *ends: tuple[int, int]) -> None:
+        self.seqs[peer] += 1
+        outcomes = [(task_id(number), 1, end, b"", 1) for number, end in ends]
+        message = NodeOutcomes(self.leader.term, self.seqs[peer], encode_outcomes(outcomes))
+        from_peer(self.node, message, sender=peer)
+        self.turn()
+
+    def turn(self) -> None:
+        for _ in range(5):
+            effects = self.node.take_effects(0.0)
+            for _, envelope, messages in effects.to_peers:
+                for message in messages:
+                    if isinstance(message, Dispatch):
+                        self.given[envelope.recipient] += message.tasks
+            for _, reply in effects.to_clients:
+                if isinstance(reply, Update):
+                    self.results.update((each, state) for each, state, _ in reply.results)
+            if effects.persist is not None:
+                self.node.persisted(effects.persist.seq)
+
+
+def test_outcomes_of_tasks_that_a_node_was_never_given_are_refused_and_the_others_of_the_batch_count() -> None:
+    work = Work()
+    work.submit(1, (1, "of_b"), (2, "of_c"))
+    work.report("b", (2, FAILED), (1, SUCCEEDED), (77, SUCCEEDED))
+    assert (work.results, work.node.violations.total) == ({task_id(1): SUCCEEDED}, 1)
+    work.report("c", (2, SUCCEEDED))
+    assert work.results == {task_id(1): SUCCEEDED, task_id(2): SUCCEEDED}
+    assert work.node.violations.total == 1, "what has ended is anybody's to repeat"
+
+
+def test_an_attempt_that_counted_as_lost_with_its_node_may_still_answer() -> None:
+    work = Work()
+    work.submit(1, (1, "any"))
+    first = next(peer for peer in "bc" if work.given[peer])
+    other = "c" if first == "b" else "b"
+    work.leader.nodes._node_gone(first, 9.0)
+    work.turn()
+    assert [given[1] for given in work.given[other]] == [2], "it runs again at the other"
+    work.enrol(first, 1)  # a copy of its old account, which names nothing
+    work.report(first, (1, SUCCEEDED))
+    assert (work.results, work.node.violations.total) == ({task_id(1): SUCCEEDED}, 0)
+
+
+def test_a_task_that_a_node_has_since_an_earlier_leader_is_its_own_to_answer() -> None:
+    work = Work()
+    work.enrol("b", 2, ((task_id(1), 1),))  # it was never accepted, as far as this leader knows
+    work.submit(1, (1, "of_c"))  # and now its client submits it again
+    work.report("b", (1, SUCCEEDED))
+    assert (work.results, work.node.violations.total) == ({task_id(1): SUCCEEDED}, 0)
+
+
+def test_a_node_with_more_slots_than_a_machine_has_gets_nothing() -> None:
+    work = Work()
+    term = work.leader.term
+    from_peer(work.node, Enrol(term, TOP, 0, 0, TOP, ("any",), ()), NodeBeat(term, 0, TOP, 0, 0))
+    from_peer(work.node, NodeBeat(term, 0, 1, TOP, 0), NodeBeat(term, 0, 1, 0, TOP))
+    assert work.node.violations.total == 4
+    assert work.leader.tasks.ledgers["b"].slots == 9
+
+
+# --- who is there ---------------------------------------------------------------------------------------------------
+
+
+def test_a_hello_of_what_no_node_is_makes_nobody_too_old_and_nobody_known() -> None:
+    node = leading()
+    for each in (
+        hello_of("b", cluster_level=TOP, feature_level=TOP),
+        hello_of("b", cluster_level=9_000, feature_level=9_000),
+        hello_of("b", cluster_level=3, feature_level=2),
+        hello_of("b")._replace(address="b" * 4_096),
+    ):
+        from_peer(node, each)
+    node.on_peer(Envelope("c" * 4_096, "b", 1, ""), [hello_of("b")], 0.0)
+    node.on_peer(Envelope("cluster-a", "b", TOP, ""), [hello_of("b")], 0.0)
+    node.on_peer(Envelope("cluster-a", "", 1, ""), [hello_of("b")], 0.0)
+    assert (node.violations.total, node.peering.directory.peers) == (7, {})
+    assert status(node, 0.0)["too_old"] == ""
+
+
+def test_invented_peers_push_out_no_node_that_has_spoken_to_this_one() -> None:
+    settings = Settings(cluster_name="test", peer_limit=3)
+    known = Directory(settings, "a", "a:1")
+    real = Envelope("", "real", 1, "a")
+    known.add_peer(real, hello_of("real"), 0.0)
+    known.heard(real, 0.0)
+    for number in range(10):
+        known.add_peer(Envelope("", f"invented {number}", 1, ""), hello_of(f"invented{number}"), 1.0 + number)
+    assert set(known.peers) == {"real", "invented 8", "invented 9"}
+
+
+def test_fifteen_hundred_invented_peers_cost_a_bounded_number_of_bytes_in_each_second() -> None:
+    node = leading()
+    for number in range(1_500):
+        node.on_peer(Envelope("cluster-a", f"{number:016x}", 1, ""), [hello_of(f"host-{number}")], 0.0)
+    sent = frames = 0
+    steps = 100
+    for step in range(1, 2 * steps + 1):
+        now = step / steps
+        turn_effects = []
+        node.tick(now)
+        for _ in range(3):
+            effects = node.take_effects(now)
+            turn_effects += [*effects.to_peers, *effects.after_persist]
+            if effects.persist is not None:
+                node.persisted(effects.persist.seq)
+        for _, _, messages in turn_effects:
+            frames += len(messages)
+            sent += sum(len(encode(message)) for message in messages)
+    assert frames / 2 < 5_000
+    assert sent / 2 < 4_000_000
+
+
+def test_a_node_whose_account_is_still_to_come_is_told_of_its_leader_at_once() -> None:
+    node = leading()
+    for number in range(300):
+        node.on_peer(Envelope("cluster-a", f"{number:016x}", 1, ""), [hello_of(f"host-{number}")], 0.0)
+    assert node.leader is not None
+    node.leader.nodes.beat([f"{number:016x}" for number in range(300)], 0.0)
+    assert len(node.leader.nodes.outbox) == 300
+
+
+def test_the_peers_of_a_large_cluster_are_all_told_of_in_turn() -> None:
+    node = leading()
+    for number in range(150):
+        node.on_peer(Envelope("cluster-a", f"{number:016x}", 1, ""), [hello_of(f"host-{number}")], 0.0)
+    told: set[str] = set()
+    for _ in range(3):
+        told.update(peer for peer, _ in node.peering._hello(0.0, "", 0, 1, reply=True).known)
+    assert len(told) == 150
+
+
+def test_a_node_that_stands_still_for_a_hello_of_many_addresses_stays_the_one_it_was() -> None:
+    node = leading()
+    from_peer(node, hello_of("b")._replace(known=tuple((f"{n}", f"host-{n}:1") for n in range(5_000))))
+    assert len(node.peering.directory.addresses) <= node.settings.peer_limit
+    turn(node, 0.0)
+    assert node.leader is not None
