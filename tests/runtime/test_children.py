@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from paceline.runtime.children.children import WorkerChildren
-from paceline.runtime.children.pool import Child, Pool
+from paceline.runtime.children.pool import Child
+from paceline.runtime.children.worker_pool import WorkerPool
 from paceline.runtime.transport.transport import Sent, Source
 from paceline.runtime.transport.zmq_transport import ZmqTransport
 from paceline_protocol.codec import MAX_FRAME_BYTES, decode, encode
@@ -59,7 +60,7 @@ class Workers:
 
     def __init__(self, module: Path) -> None:
         self.transport = ZmqTransport("127.0.0.1", 0, max_frame_bytes=MAX_FRAME_BYTES)
-        self.pool = Pool(size=1, modules=(str(module),), payload_limit_bytes=1 << 24)
+        self.pool = WorkerPool(size=1, modules=(str(module),), payload_limit_bytes=1 << 24)
         self.children = WorkerChildren(self.pool, self.transport)
         self.said: list[object] = []
         self.ends: list[tuple[bytes, str]] = []

@@ -136,8 +136,8 @@ def test_the_end_of_the_link_ends_a_worker_in_the_middle_of_a_task(sample: Playe
 def test_workers_end_with_a_node_that_is_killed() -> None:
     program = (
         "import sys, time\n"
-        "from paceline.runtime.children.pool import Pool\n"
-        f"pool = Pool(size=2, modules=({str(SAMPLE_TASKS)!r},), payload_limit_bytes=1000)\n"
+        "from paceline.runtime.children.worker_pool import WorkerPool\n"
+        f"pool = WorkerPool(size=2, modules=({str(SAMPLE_TASKS)!r},), payload_limit_bytes=1000)\n"
         "pool.start()\n"
         "print(*(child.pid for child in pool.workers.values()), flush=True)\n"
         "sys.stdin.read()\n"

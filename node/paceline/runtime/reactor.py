@@ -67,6 +67,10 @@ class Children(Protocol):
 
     def reap(self, fd: int) -> tuple[bytes, str] | None: ...
 
+    def ready(self, worker_id: bytes, names: tuple[str, ...]) -> bool: ...
+
+    def stand_in(self, worker_id: bytes, had_task: bool, now: float) -> tuple[bytes, tuple[str, ...]] | None: ...
+
     def respawn(self, now: float) -> None: ...
 
     def next_respawn(self, now: float) -> float: ...
@@ -204,7 +208,8 @@ class Reactor:
         self.core.on_worker_trace(trace)
 
     def _on_worker_ready(self, worker_id: bytes, ready: m.WorkerReady, now: float) -> None:
-        self.core.on_worker_ready(worker_id, ready.names)
+        if self._children is None or self._children.ready(worker_id, ready.names):
+            self.core.on_worker_ready(worker_id, ready.names)
 
     def _on_failed(self, worker_id: bytes, failed: m.WorkerFailed, now: float) -> None:
         if self._on_worker_failed is not None:
@@ -230,7 +235,8 @@ class Reactor:
         if ended is not None:
             worker_id, how = ended
             self.counters.worker_exits += 1
-            if worker_id in self.core.leader_link.slots.workers:
+            slot = self.core.leader_link.slots.workers.get(worker_id)
+            if slot is not None:
                 _logger.warning("worker %s ended: %s", worker_id.hex(), how)
             else:
                 _logger.warning(
@@ -239,7 +245,8 @@ class Reactor:
                     worker_id.hex(),
                     how,
                 )
-            self.core.on_worker_lost(worker_id, how, now)
+            had_task = slot is not None and len(slot.running) > 0
+            self.core.on_worker_lost(worker_id, how, now, self._children.stand_in(worker_id, had_task, now))
         self._respawn_at = self._children.next_respawn(now)
 
     # --- out ----------------------------------------------------------------------------------------------------

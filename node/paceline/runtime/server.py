@@ -33,8 +33,8 @@ from paceline.core.state.snapshots import restore
 from paceline.errors import ConfigError, ModuleImportFailed, NodeOutdated
 from paceline.own_cluster import worker_environment
 from paceline.runtime.children.children import WorkerChildren
-from paceline.runtime.children.pool import Pool
 from paceline.runtime.children.web_child import MetricsSource, Web, open_web
+from paceline.runtime.children.worker_pool import WorkerPool
 from paceline.runtime.journal.data_directory import Storage, default_directory
 from paceline.runtime.journal.journal import DiskJournal
 from paceline.runtime.reactor import Reactor
@@ -124,7 +124,7 @@ class Server:
         self._announced_ready = False
         self._slow_import_said = False
         self._collect_at = 0.0
-        self._pool: Pool | None = None
+        self._pool: WorkerPool | None = None
         self._web: Web | None = None
         self._metrics: MetricsSource | None = None
         self._storage: Storage | None = None
@@ -151,7 +151,7 @@ class Server:
         self._announce(
             {"id": node_id, "pid": os.getpid(), "address": transport.address, "metrics": self._metrics_address}
         )
-        self._pool = Pool(
+        self._pool = WorkerPool(
             size=config.workers,
             modules=config.modules,
             payload_limit_bytes=config.payload_limit_bytes,

@@ -10,7 +10,8 @@ import logging
 from collections.abc import Callable
 from math import inf
 
-from paceline.runtime.children.pool import Child, ChildPool, Pool
+from paceline.runtime.children.pool import Child, ChildPool
+from paceline.runtime.children.worker_pool import ReadyWorker, WorkerPool
 from paceline.runtime.transport.transport import Source
 from paceline.runtime.transport.zmq_transport import ZmqTransport
 
@@ -23,11 +24,12 @@ class WorkerChildren:
 
     def __init__(
         self,
-        pool: Pool,
+        pool: WorkerPool,
         transport: ZmqTransport,
         web: ChildPool | None = None,
         web_ended: Callable[[], None] | None = None,
     ) -> None:
+        self._workers = pool
         self._pools: list[ChildPool] = [pool] if web is None else [pool, web]
         self._web_ended = web_ended
         self._transport = transport
@@ -37,13 +39,23 @@ class WorkerChildren:
             pool.start()
             self._add(pool, list(pool.workers.values()))
 
+    def ready(self, worker_id: bytes, names: tuple[str, ...]) -> bool:
+        """A worker is ready. True if it gets tasks; the spare does not, and the core does not hear of it."""
+        return self._workers.ready(worker_id, names)
+
+    def stand_in(self, worker_id: bytes, had_task: bool, now: float) -> ReadyWorker | None:
+        """Which worker gets tasks from now on in place of one that was reaped, if one can at once."""
+        return self._workers.stand_in(worker_id, had_task, now)
+
     def reap(self, fd: int) -> tuple[bytes, str] | None:
+        """The worker that has ended, and how. None for the other children, whose ends are dealt with here."""
         for pool in self._pools:
             child = pool.child_at(fd)
             if child is not None:
+                is_spare = self._workers.is_spare(child.id)
                 ended = self._reap(pool, child, fd)
                 if pool.kind is not Source.WEB:
-                    return ended
+                    return None if is_spare else ended
                 if ended is not None:
                     _logger.warning("the process that serves metrics ended: %s; another is started", ended[1])
                     if self._web_ended is not None:
