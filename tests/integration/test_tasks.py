@@ -173,6 +173,24 @@ def run_node(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
 
 
+def test_a_script_that_starts_a_cluster_of_its_own_tasks_unguarded_is_told_what_to_write(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os\n"
+        "from paceline import Cluster\n"
+        "depth = int(os.environ.get('DEPTH', '0'))\n"
+        "os.environ['DEPTH'] = str(depth + 1)\n"
+        "assert depth < 2, 'a worker started a cluster'\n"
+        "with Cluster.local(__file__):\n"
+        "    pass\n"
+    )
+    ended = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+    assert ended.returncode == 1
+    assert "a worker started a cluster" not in ended.stderr
+    assert f"line 6 of {script} uses Cluster.local() while a worker imports {script}" in ended.stderr
+    assert 'if __name__ == "__main__":' in ended.stderr
+
+
 def test_a_module_that_does_not_import_ends_the_node_with_its_traceback(tmp_path: Path) -> None:
     broken = tmp_path / "broken_tasks.py"
     broken.write_text("import nothing_of_this_name\n")

@@ -22,6 +22,7 @@ from typing import Any
 
 from paceline.client.client import Client
 from paceline.config import LOOPBACK_HOST, ClusterFile, new_cluster
+from paceline.importing import refuse_while_importing
 from paceline.local.node_process import Node, leader_id_of
 from paceline.local.scratch import ScratchDirectory
 
@@ -31,7 +32,9 @@ CLUSTER_FILE_NAME = "cluster.toml"
 
 
 class Cluster:
-    """Nodes of this machine that form one cluster. Made by :meth:`local`."""
+    """Nodes of this machine that form one cluster. Made by :meth:`local`. Raises UsedWhileImporting in a worker that
+    imports its modules: a script that starts a cluster of its own workers does so under ``if __name__ == "__main__":``.
+    """
 
     def __init__(
         self,
@@ -42,6 +45,7 @@ class Cluster:
         journal: str = "memory",
         cluster_file: ClusterFile | None = None,
     ) -> None:
+        refuse_while_importing("Cluster.local()")
         self._command = command
         self._cluster_file = cluster_file
         self._journal = journal

@@ -26,7 +26,8 @@ import traceback
 from collections.abc import Sequence
 from time import monotonic_ns
 
-from paceline.errors import DuplicateTaskName
+from paceline.errors import DuplicateTaskName, UsedWhileImporting
+from paceline.importing import importing
 from paceline.worker.execute import TaskRunner, format_traceback
 from paceline.worker.parent import EXIT_PARENT_GONE, die_with_parent
 from paceline.worker.registry import load_module, tasks
@@ -210,11 +211,12 @@ def _load(modules: Sequence[str]) -> WorkerFailed | None:
     """Import the modules. Returns the failure of the first that fails, since the others may depend on it; or None."""
     for module in modules:
         try:
-            load_module(module)
+            with importing(module):
+                load_module(module)
         except BaseException as error:  # noqa: BLE001 - sys.exit() in a module ends the import, as an error does
             text = "".join(traceback.format_exception_only(error)).strip()
-            # Of two tasks with one name the message has both places, and the traceback only the second.
-            shown = "" if isinstance(error, DuplicateTaskName) else format_traceback(error)
+            # Their messages have the places, and their tracebacks more than that.
+            shown = "" if isinstance(error, DuplicateTaskName | UsedWhileImporting) else format_traceback(error)
             return WorkerFailed(
                 os.getpid(),
                 trim(module, MAX_STRING_CHARS),
