@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import shlex
+from collections.abc import Sequence
 from pathlib import PurePath
 
 
@@ -197,7 +198,7 @@ class PortInUse(PacelineError):
 
 
 class ModuleImportFailed(PacelineError):
-    """A module of tasks does not import in a worker."""
+    """A module of tasks does not import in a worker, or no worker is ever ready and any of them may be the reason."""
 
     exit_code = 42
 
@@ -210,6 +211,15 @@ class ModuleImportFailed(PacelineError):
             + (f"\n\n{traceback}" if traceback else "")
             + _advice(module, error)
         )
+
+    @classmethod
+    def without_a_word(cls, modules: Sequence[str], how: str) -> ModuleImportFailed:
+        """Worker after worker ended before it was ready, and said nothing; ``how``: the last of them."""
+        error = f"each worker ended before it was ready, the last with {how}; what they printed is above"
+        failed = cls(modules[0], error)
+        if len(modules) > 1:
+            failed.args = (f"one of {', '.join(modules)} does not import in a worker: {error}",)
+        return failed
 
 
 def _advice(module: str, error: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from paceline.runtime.children.pool import BACKOFF_MIN_S, Child
-from paceline.runtime.children.worker_pool import SPARE_KEPT_S, WorkerPool
+from paceline.runtime.children.worker_pool import HOPELESS_TRIES, SPARE_KEPT_S, WorkerPool
 from worker.played_node import SAMPLE_TASKS, readable
 
 Start = Callable[..., WorkerPool]
@@ -159,6 +159,28 @@ def test_a_spare_that_nothing_needed_for_long_is_ended_and_not_replaced(new_pool
     assert pool.respawn(over) == []
     assert pool.next_respawn(over) is None
     assert list(pool.workers) == [worker.id]
+
+
+def test_the_pool_is_hopeless_once_several_for_each_slot_ended_and_none_was_ever_ready(new_pool: Start) -> None:
+    pool = new_pool(size=2)
+    now = 0.0
+    for tries in range(2 * HOPELESS_TRIES):
+        assert not pool.is_hopeless, tries
+        end(pool, next(iter(pool.workers.values())))
+        now = pool.next_respawn(now) or now
+        pool.respawn(now)
+    assert pool.is_hopeless
+
+
+def test_a_pool_of_which_one_worker_was_ready_is_never_hopeless(new_pool: Start) -> None:
+    pool = new_pool()
+    now = 0.0
+    pool.ready(next(iter(pool.workers)), NAMES)
+    for _ in range(2 * HOPELESS_TRIES):
+        end(pool, next(iter(pool.workers.values())))
+        assert not pool.is_hopeless
+        now = pool.next_respawn(now) or now
+        pool.respawn(now)
 
 
 def test_a_spare_ends_with_the_pool(new_pool: Start) -> None:

@@ -173,7 +173,7 @@ class Cluster:
 def _node_command(modules: Iterable[str | Path | ModuleType], workers: int) -> list[str]:
     specs = [_module_spec(module) for module in modules]
     options = ["--port", "0", "--workers", str(workers), "--no-discovery"]
-    return [sys.executable, "-m", "paceline", "node", *specs, *options]
+    return [sys.executable, "-P", "-m", "paceline", "node", *specs, *options]
 
 
 def _module_spec(module: str | Path | ModuleType) -> str:

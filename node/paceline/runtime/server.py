@@ -157,7 +157,8 @@ class Server:
             payload_limit_bytes=config.payload_limit_bytes,
             environment=worker_environment(transport.local_address, config.cluster),
         )
-        children = WorkerChildren(self._pool, transport, web.pool if web is not None else None, self._web_ended)
+        web_pool = web.pool if web is not None else None
+        children = WorkerChildren(self._pool, transport, web_pool, self._web_ended, self._no_worker_is_ever_ready)
         self._reactor = Reactor(
             self._core,
             transport,
@@ -336,6 +337,9 @@ class Server:
             _logger.error("worker %s: %s", worker_id.hex(), failure)
         else:
             self._failure = failure
+
+    def _no_worker_is_ever_ready(self, how: str) -> None:
+        self._failure = ModuleImportFailed.without_a_word(self._config.modules, how)
 
     def _greet_if_ready(self, started_at: float) -> None:
         now = time.monotonic()

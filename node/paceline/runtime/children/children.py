@@ -20,7 +20,9 @@ _logger = logging.getLogger("paceline.node")
 
 class WorkerChildren:
     """The pools of a node, and the transport that talks to their processes and watches them: the workers, and the web
-    process if there is one. The end of the web process is handled here, and the core does not hear of it."""
+    process if there is one. The end of the web process is handled here, and the core does not hear of it.
+
+    ``hopeless`` is told how the last of many workers ended, none of which was ever ready."""
 
     def __init__(
         self,
@@ -28,10 +30,12 @@ class WorkerChildren:
         transport: ZmqTransport,
         web: ChildPool | None = None,
         web_ended: Callable[[], None] | None = None,
+        hopeless: Callable[[str], None] | None = None,
     ) -> None:
         self._workers = pool
         self._pools: list[ChildPool] = [pool] if web is None else [pool, web]
         self._web_ended = web_ended
+        self._hopeless = hopeless
         self._transport = transport
 
     def start(self) -> None:
@@ -55,6 +59,8 @@ class WorkerChildren:
                 is_spare = self._workers.is_spare(child.id)
                 ended = self._reap(pool, child, fd)
                 if pool.kind is not Source.WEB:
+                    if ended is not None and self._workers.is_hopeless and self._hopeless is not None:
+                        self._hopeless(ended[1])
                     return None if is_spare else ended
                 if ended is not None:
                     _logger.warning("the process that serves metrics ended: %s; another is started", ended[1])

@@ -11,6 +11,8 @@ The rules of this module:
   which lets its workers finish. (A group alone would do for that, but a background group that writes to a terminal with
   ``tostop`` set is stopped.) When a worker ends, the processes that its task started are killed with it: the attempt is
   run again, and the two must not run side by side.
+- A file beside the user's modules hides none of what a child needs to start, even if it is named as a module of Python
+  is (signal, logging). A worker adds the directory to its path when it imports them (``worker/registry.py``).
 - Each child gets one end of a socket pair. The transport sends and receives on the other end, and nothing here does.
   ``now`` is in seconds of any clock that never goes back.
 
@@ -178,7 +180,8 @@ class ChildPool:
         ours, theirs = socket.socketpair()
         with theirs:
             link = str(theirs.fileno())
-            command = [sys.executable, "-m", self._program, "--link", link]
+            # -P: what the child imports of ours, and of Python's own, is not looked for in the current directory.
+            command = [sys.executable, "-P", "-m", self._program, "--link", link]
             try:
                 process = subprocess.Popen(
                     [*command, *self._arguments],

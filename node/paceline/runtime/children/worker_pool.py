@@ -24,6 +24,8 @@ from paceline.runtime.children.pool import Child, ChildPool, ChildSlot
 from paceline.runtime.transport.transport import Source
 
 SPARE_KEPT_S = 600.0
+HOPELESS_TRIES = 4
+"""So many workers for each slot ended before any was ever ready: that will not change by itself."""
 
 _logger = logging.getLogger("paceline.pool")
 
@@ -55,6 +57,7 @@ class WorkerPool(ChildPool):
         self._spare_until = float("inf")  # when it is ended; only while there is one slot more than _size
         self._serving: set[bytes] = set()  # the workers that get tasks
         self._by_task: set[bytes] = set()  # ended with a task; kept until their ends are weighed
+        self._ended_unready: int | None = 0  # workers that did, until the first is ready; then None
         self._retired = b""  # the spare that was ended because nothing needs it any more
 
     def ready(self, worker_id: bytes, names: tuple[str, ...]) -> bool:
@@ -62,6 +65,7 @@ class WorkerPool(ChildPool):
         if worker_id not in self.workers:
             return False  # it has ended, and this was read late
         self._ready.add(worker_id)
+        self._ended_unready = None
         if worker_id not in self._serving and len(self._serving) >= self._size:
             if not self.is_spare(worker_id):
                 _logger.info("a spare worker is ready: it stands in for the next one that ends")
@@ -69,6 +73,11 @@ class WorkerPool(ChildPool):
             return False
         self._serving.add(worker_id)
         return True
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether no worker was ever ready, and several for each slot have ended."""
+        return self._ended_unready is not None and self._ended_unready >= HOPELESS_TRIES * self._size
 
     def is_spare(self, worker_id: bytes) -> bool:
         """Whether the core does not know of this worker: it is ready and gets no tasks, or is being ended as such."""
@@ -80,6 +89,8 @@ class WorkerPool(ChildPool):
             return None
         worker_id, how = ended
         self._serving.discard(worker_id)
+        if self._ended_unready is not None:
+            self._ended_unready += 1
         if worker_id != self._retired:
             if self.is_spare(worker_id):
                 self._spare = None
