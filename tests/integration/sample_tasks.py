@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from pathlib import Path
 
@@ -65,6 +66,25 @@ def wait_for(path: str) -> int:
 @task
 def crash(code: int) -> None:
     os._exit(code)
+
+
+@task
+def crash_if(crashes: bool) -> bool:
+    if crashes:
+        os._exit(7)
+    return crashes
+
+
+@task
+def write_to_every_socket(data: bytes) -> None:
+    """To its worker's link among them."""
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            with socket.socket(fileno=os.dup(int(name))) as link:
+                link.sendall(data)
+        except OSError:
+            pass  # no socket
+    time.sleep(60)
 
 
 @task

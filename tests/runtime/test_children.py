@@ -133,6 +133,14 @@ def test_outcomes_that_were_written_before_a_death_are_told_before_the_end(worke
     assert workers.transport.send_child(worker_id, b"frame") is Sent.GONE
 
 
+def test_the_node_learns_how_many_tasks_a_worker_had_begun_when_it_died(workers: Workers) -> None:
+    worker_id = workers.child.id
+    workers.run(("blob", (100,)), ("crash", (9,)), ("blob", (100,)))
+    workers.poll_until(lambda: bool(workers.ends))
+    assert workers.children.begun(worker_id) == 2
+    assert workers.children.begun(b"another") is None
+
+
 def test_a_module_that_does_not_import_is_told_before_its_exit_code(start: Callable[[str], Workers]) -> None:
     workers = start("import no_such_module_anywhere\n")
     workers.poll_until(lambda: bool(workers.ends))

@@ -69,6 +69,10 @@ class Children(Protocol):
 
     def ready(self, worker_id: bytes, names: tuple[str, ...]) -> bool: ...
 
+    def begun(self, worker_id: bytes) -> int | None: ...
+
+    def kill(self, worker_id: bytes) -> None: ...
+
     def stand_in(self, worker_id: bytes, had_task: bool, now: float) -> tuple[bytes, tuple[str, ...]] | None: ...
 
     def respawn(self, now: float) -> None: ...
@@ -120,6 +124,7 @@ class Reactor:
         self._submitted_seq = 0
         self._durable_seq = 0
         self._stalled: dict[bytes, deque[bytes]] = {}
+        self._cast_outs: dict[bytes, str] = {}  # workers that were killed for what they said, until they have ended
         self._respawn_at = inf  # when the next worker is due in place of one that ended
         self._failure: JournalFailed | None = None  # of the journal: nothing is written or promised any more
         self._failed_term = 0  # the one that this node led when that happened
@@ -184,6 +189,8 @@ class Reactor:
             _logger.debug("malformed frame from %s: %s", source.name, error)
             if source is _CLIENT:
                 self._send_client(key, encode(m.Failure(m.Refusal.BAD_REQUEST, str(error)[:1_000])))
+            elif source is _WORKER:
+                self._cast_out(key, f"it sent what is no frame: {error}")
 
     def _from_client(self, key: bytes, frame: bytes, now: float) -> None:
         kind, fields = decode_fields(frame)
@@ -197,12 +204,30 @@ class Reactor:
         kind, fields = decode_fields(frame)
         if kind is _Done and source is _WORKER:  # on the way of every task: it needs no message object
             self.core.on_worker_done(child_id, fields[0], now)
+            if self.core.leader_link.slots.accused:
+                self._cast_out_accused()
             return
         handler = self._from_children[source].get(kind)
         if handler is not None:
             handler(child_id, kind(*fields), now)
         else:
             self.counters.frames_unexpected += 1
+
+    def _cast_out_accused(self) -> None:
+        accused = self.core.leader_link.slots.accused
+        while accused:
+            self._cast_out(*accused.popitem())
+
+    def _cast_out(self, worker_id: bytes, why: str) -> None:
+        """End a worker whose user code speaks in its place: what it says can't be relied on, and what it was asked for
+        would never be answered. It is replaced as any that ends."""
+        if self._children is None or worker_id in self._cast_outs:
+            return
+        self._cast_outs[worker_id] = why
+        _logger.error(
+            "worker %s is killed, as %s; does a task write to descriptors that it did not open?", worker_id.hex(), why
+        )
+        self._children.kill(worker_id)
 
     def _on_trace(self, worker_id: bytes, trace: m.Trace, now: float) -> None:
         self.core.on_worker_trace(trace)
@@ -234,6 +259,7 @@ class Reactor:
         ended = self._children.reap(fd)
         if ended is not None:
             worker_id, how = ended
+            why = self._cast_outs.pop(worker_id, "")
             self.counters.worker_exits += 1
             slot = self.core.leader_link.slots.workers.get(worker_id)
             if slot is not None:
@@ -246,7 +272,11 @@ class Reactor:
                     how,
                 )
             had_task = slot is not None and len(slot.running) > 0
-            self.core.on_worker_lost(worker_id, how, now, self._children.stand_in(worker_id, had_task, now))
+            successor = self._children.stand_in(worker_id, had_task, now)
+            if why:  # nor is its word taken for what it had begun
+                self.core.on_worker_lost(worker_id, f"the worker was killed, as {why}", now, successor)
+            else:
+                self.core.on_worker_lost(worker_id, how, now, successor, self._children.begun(worker_id))
         self._respawn_at = self._children.next_respawn(now)
 
     # --- out ----------------------------------------------------------------------------------------------------

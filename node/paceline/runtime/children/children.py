@@ -51,6 +51,14 @@ class WorkerChildren:
         """Which worker gets tasks from now on in place of one that was reaped, if one can at once."""
         return self._workers.stand_in(worker_id, had_task, now)
 
+    def begun(self, worker_id: bytes) -> int | None:
+        """How many tasks the worker that was reaped last had begun; None if that is not known."""
+        return self._workers.begun(worker_id)
+
+    def kill(self, worker_id: bytes) -> None:
+        """Kill a worker. Its end is noticed as any other's."""
+        self._workers.kill(worker_id)
+
     def reap(self, fd: int) -> tuple[bytes, str] | None:
         """The worker that has ended, and how. None for the other children, whose ends are dealt with here."""
         for pool in self._pools:

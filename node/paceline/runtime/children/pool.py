@@ -34,6 +34,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from paceline.runtime.children.begun_tasks import BegunTasks
 from paceline.runtime.transport.transport import Source
 
 WORKER_ID_BYTES = 8
@@ -56,6 +57,7 @@ class Child:
     started_at: float
     process: subprocess.Popen[bytes] = field(repr=False)
     link: socket.socket = field(repr=False)  # frames both ways; its end of file tells either that the other is gone
+    begun_tasks: BegunTasks | None = field(default=None, repr=False)  # of a worker
 
 
 @dataclass(slots=True, eq=False)
@@ -178,26 +180,41 @@ class ChildPool:
     def _spawn(self, slot: ChildSlot, now: float) -> Child:
         worker_id = secrets.token_bytes(WORKER_ID_BYTES)
         ours, theirs = socket.socketpair()
+        begun_tasks: BegunTasks | None = None
         with theirs:
-            link = str(theirs.fileno())
-            # -P: what the child imports of ours, and of Python's own, is not looked for in the current directory.
-            command = [sys.executable, "-P", "-m", self._program, "--link", link]
             try:
-                process = subprocess.Popen(
-                    [*command, *self._arguments],
-                    stdin=subprocess.DEVNULL,
-                    pass_fds=(theirs.fileno(), *self._inherited),
-                    env=self._environment,
-                    start_new_session=True,
-                )
+                begun_tasks = self._begun_tasks()
+                process = self._popen(theirs.fileno(), begun_tasks)
             except OSError:
                 ours.close()
                 raise
-        child = Child(worker_id, process.pid, _end_fd(process, ours), now, process, ours)
+            finally:
+                if begun_tasks is not None:
+                    begun_tasks.close_fd()
+        child = Child(worker_id, process.pid, _end_fd(process, ours), now, process, ours, begun_tasks)
         slot.child = child
         self._by_fd[child.fd] = slot
         self.workers[worker_id] = child
         return child
+
+    def _popen(self, link: int, begun_tasks: BegunTasks | None) -> subprocess.Popen[bytes]:
+        # -P: what the child imports of ours, and of Python's own, is not looked for in the current directory.
+        command = [sys.executable, "-P", "-m", self._program, "--link", str(link)]
+        inherited = [link, *self._inherited]
+        if begun_tasks is not None:
+            command += ["--begun", str(begun_tasks.fd)]
+            inherited.append(begun_tasks.fd)
+        return subprocess.Popen(
+            [*command, *self._arguments],
+            stdin=subprocess.DEVNULL,
+            pass_fds=inherited,
+            env=self._environment,
+            start_new_session=True,
+        )
+
+    def _begun_tasks(self) -> BegunTasks | None:
+        """What the next child shares with this process beside its link."""
+        return None
 
     def _forget(self, slot: ChildSlot) -> None:
         child = slot.child

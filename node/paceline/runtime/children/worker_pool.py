@@ -18,8 +18,10 @@ ready beyond that is the spare.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 
+from paceline.runtime.children.begun_tasks import BegunTasks
 from paceline.runtime.children.pool import Child, ChildPool, ChildSlot
 from paceline.runtime.transport.transport import Source
 
@@ -58,6 +60,7 @@ class WorkerPool(ChildPool):
         self._serving: set[bytes] = set()  # the workers that get tasks
         self._by_task: set[bytes] = set()  # ended with a task; kept until their ends are weighed
         self._ended_unready: int | None = 0  # workers that did, until the first is ready; then None
+        self._last_begun = (b"", 0)  # of the worker that was reaped last
         self._retired = b""  # the spare that was ended because nothing needs it any more
 
     def ready(self, worker_id: bytes, names: tuple[str, ...]) -> bool:
@@ -74,6 +77,11 @@ class WorkerPool(ChildPool):
         self._serving.add(worker_id)
         return True
 
+    def begun(self, worker_id: bytes) -> int | None:
+        """How many tasks the worker that was reaped last had begun."""
+        reaped, number = self._last_begun
+        return number if reaped == worker_id else None
+
     @property
     def is_hopeless(self) -> bool:
         """Whether no worker was ever ready, and several for each slot have ended."""
@@ -84,10 +92,13 @@ class WorkerPool(ChildPool):
         return worker_id == self._retired or (self._spare is not None and self._spare[0] == worker_id)
 
     def reap(self, fd: int) -> tuple[bytes, str] | None:
+        child = self.child_at(fd)
         ended = super().reap(fd)
         if ended is None:
             return None
         worker_id, how = ended
+        if child is not None and child.begun_tasks is not None:
+            self._last_begun = (worker_id, child.begun_tasks.begun)
         self._serving.discard(worker_id)
         if self._ended_unready is not None:
             self._ended_unready += 1
@@ -136,6 +147,9 @@ class WorkerPool(ChildPool):
         elif self._spare is not None:
             self._retired, self._spare = self._spare[0], None
             self.kill(self._retired)
+
+    def _begun_tasks(self) -> BegunTasks | None:
+        return BegunTasks() if hasattr(os, "memfd_create") else None
 
     def _could_not_live(self, child: Child, now: float) -> bool:
         was_ready, by_task = child.id in self._ready, child.id in self._by_task
