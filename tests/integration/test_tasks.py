@@ -167,6 +167,27 @@ def test_a_client_of_another_version_raises_incompatible_version() -> None:
         context.term()
 
 
+def test_what_a_task_raised_is_in_the_log_if_nobody_waits_for_it_and_only_then(tmp_path: Path) -> None:
+    with Cluster.local(TASKS, workers=1) as cluster:
+        node = cluster.nodes[0]
+        with cluster.client() as client:
+            gate = client.submit("sample_tasks.wait_for", str(tmp_path / "gate"))
+            behind = client.submit("sample_tasks.fail", "custom")
+            gate.accepted(DEADLINE_S)
+            behind.accepted(DEADLINE_S)
+        (tmp_path / "gate").touch()
+        wait_until(lambda: "no client waits for it" in node._log_path.read_text(), "the failure is in the log")
+        told = node._log_path.read_text()
+        assert "task sample_tasks.fail (" in told
+        assert "ended with CustomError: of our own" in told
+        assert 'raise ValueError("no such thing") if kind == "builtin" else CustomError("of our own")' in told
+        with cluster.client() as client, pytest.raises(ValueError, match="no such thing"):
+            client.submit("sample_tasks.fail", "builtin").result(DEADLINE_S)
+        with cluster.client() as client:  # by whose answers the node has seen the other client leave
+            client.submit("sample_tasks.square", 3).result(DEADLINE_S)
+        assert "no such thing, and no client" not in node._log_path.read_text()
+
+
 def run_node(*arguments: str) -> subprocess.CompletedProcess[str]:
     options = ("--port", "0", "--workers", "1", "--journal", "memory", "--no-discovery")
     command = [sys.executable, "-m", "paceline", "node", *options, *arguments]

@@ -19,12 +19,13 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from math import inf
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from paceline.core.effects import Effects, PeerBatch, WorkerBatch
 from paceline.core.measures.histogram import LATENCY_BOUNDS_US, Histogram
 from paceline.core.node import NodeCore
 from paceline.errors import JournalFailed
+from paceline.runtime.children.interface import Children
 from paceline.runtime.counters import Counters
 from paceline.runtime.journal.journal import Journal
 from paceline.runtime.transport.transport import Received, Sent, Source, Transport
@@ -60,24 +61,6 @@ ChildHandler = Callable[[bytes, Any, float], None]
 """(the child's id, its message, now)"""
 
 _logger = logging.getLogger("paceline.node")
-
-
-class Children(Protocol):
-    """The worker processes, and others that are the node's children, as the reactor sees them."""
-
-    def reap(self, fd: int) -> tuple[bytes, str] | None: ...
-
-    def ready(self, worker_id: bytes, names: tuple[str, ...]) -> bool: ...
-
-    def begun(self, worker_id: bytes) -> int | None: ...
-
-    def kill(self, worker_id: bytes) -> None: ...
-
-    def stand_in(self, worker_id: bytes, had_task: bool, now: float) -> tuple[bytes, tuple[str, ...]] | None: ...
-
-    def respawn(self, now: float) -> None: ...
-
-    def next_respawn(self, now: float) -> float: ...
 
 
 class Reactor:

@@ -13,14 +13,16 @@ from paceline_protocol.messages import Refusal, Update
 
 
 class SessionTable:
-    """Sessions by connection. ``due``: the earliest moment at which an `accepted` is sent without a result."""
+    """Sessions by connection. ``due``: the earliest moment at which an `accepted` is sent without a result. ``unheard``
+    is emptied by the leader."""
 
-    __slots__ = ("_limit", "_owed", "by_key", "due")
+    __slots__ = ("_limit", "_owed", "by_key", "due", "unheard")
 
     def __init__(self, limit: int) -> None:
         """``limit``: how many sessions; one more replaces an idle one."""
         self.by_key: dict[bytes, ClientSession] = {}
         self.due = inf
+        self.unheard: dict[bytes, str] = {}  # failed tasks, with names, whose clients left before they heard of it
         self._owed: dict[bytes, ClientSession] = {}
         self._limit = limit
 
@@ -41,6 +43,7 @@ class SessionTable:
         self._owed.pop(key, None)
         if session is not None:
             session.closed = True
+            self.unheard |= session.failed
 
     def expire(self, before: float) -> None:
         """Close the sessions of clients that wait for nothing and were last heard before ``before``."""

@@ -21,6 +21,8 @@ ITEMS_PER_UPDATE: Final = 1_024
 """How many results, how many refusals and how many accepted Submits one Update names at most."""
 BYTES_PER_UPDATE: Final = 4 << 20
 UNACKNOWLEDGED_LIMIT_TASKS: Final = 100_000
+FAILED_LIMIT_TASKS: Final = 1_000
+"""How many failures of one client are remembered, to be told if it leaves before it hears of them."""
 
 
 class ClientSession:
@@ -32,6 +34,7 @@ class ClientSession:
         "accept_due",
         "accepted",
         "closed",
+        "failed",
         "heard_at",
         "key",
         "next_seq",
@@ -43,6 +46,7 @@ class ClientSession:
     def __init__(self, key: bytes, now: float) -> None:
         self.key = key
         self.closed = False
+        self.failed: dict[bytes, str] = {}  # tasks with names that failed, and the client is not known to have heard it
         self.heard_at = now
         self.open_tasks = 0  # tasks of this session that have not ended
         self.next_seq = 1
@@ -52,6 +56,11 @@ class ClientSession:
         self.results: list[Result] = []
         self._unacknowledged: deque[tuple[int, list[bytes]]] = deque()  # Update.seq, ids of its results
         self._unacknowledged_tasks = 0
+
+    def add_failed(self, task_id: bytes, name: str) -> None:
+        """The result of this task, which it is owed, is that it failed."""
+        if len(self.failed) < FAILED_LIMIT_TASKS:
+            self.failed[task_id] = name
 
     def add_accepted(self, seq: int, due: float) -> None:
         """A Submit is committed. The client is told at ``due``, or with the next result, whichever is earlier."""
@@ -113,6 +122,9 @@ class ClientSession:
         while unacknowledged and unacknowledged[0][0] <= ack:
             released += unacknowledged.popleft()[1]
         self._unacknowledged_tasks -= len(released)
+        if self.failed:
+            for task_id in released:
+                self.failed.pop(task_id, None)
         return released
 
     def idle(self) -> bool:
