@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import subprocess
 import sys
 import threading
@@ -12,8 +13,8 @@ import pytest
 import zmq
 
 from integration.conftest import DEADLINE_S, TASKS, wait_until
-from paceline import Client, Cluster
-from paceline.errors import IncompatibleVersion, NoNodeFound, TaskCancelled, TaskFailed, UnknownTask
+from paceline import Client, Cluster, NamedTask
+from paceline.errors import IncompatibleVersion, NoNodeFound, TaskCancelled, TaskFailed, TaskLost, UnknownTask
 from paceline_protocol.codec import encode
 from paceline_protocol.errors import PayloadTooLarge, UnserializableValue
 from paceline_protocol.messages import PROTOCOL_VERSION, Failure, Refusal
@@ -186,6 +187,24 @@ def test_what_a_task_raised_is_in_the_log_if_nobody_waits_for_it_and_only_then(t
         with cluster.client() as client:  # by whose answers the node has seen the other client leave
             client.submit("sample_tasks.square", 3).result(DEADLINE_S)
         assert "no such thing, and no client" not in node._log_path.read_text()
+
+
+IN_A_NAMESPACE = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+
+
+@pytest.mark.skipif(
+    shutil.which("unshare") is None or subprocess.run([*IN_A_NAMESPACE, "true"], check=False).returncode != 0,
+    reason="needs to make a namespace of processes",
+)
+def test_a_node_that_is_process_1_leaves_no_zombies_of_what_its_tasks_leave_behind() -> None:
+    cluster = Cluster.local(TASKS, workers=1)
+    cluster._command[:0] = IN_A_NAMESPACE
+    with cluster, cluster.client() as client:
+        client.submit("sample_tasks.leave_behind", 20).result(DEADLINE_S)
+        wait_until(lambda: client.submit("sample_tasks.left_behind").result(DEADLINE_S) == 0, "nothing is left of them")
+        with pytest.raises(TaskLost, match="exit code 7"):
+            client.submit(NamedTask("sample_tasks.crash", max_attempts=1), 7).result(DEADLINE_S)
+        assert client.submit("sample_tasks.square", 3).result(DEADLINE_S) == 9
 
 
 def run_node(*arguments: str) -> subprocess.CompletedProcess[str]:

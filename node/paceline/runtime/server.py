@@ -37,6 +37,7 @@ from paceline.runtime.children.web_child import MetricsSource, Web, open_web
 from paceline.runtime.children.worker_pool import WorkerPool
 from paceline.runtime.journal.data_directory import Storage, default_directory
 from paceline.runtime.journal.journal import DiskJournal
+from paceline.runtime.orphans import FIRST_PROCESS, Orphans
 from paceline.runtime.reactor import Reactor
 from paceline.runtime.search import NodeSearch
 from paceline.runtime.transport.zmq_transport import ZmqTransport
@@ -256,8 +257,14 @@ class Server:
         started_at = time.monotonic()
         self._collect_garbage()
         turn = self._reactor.turn
+        orphans: Orphans | None = None
+        if os.getpid() == FIRST_PROCESS:
+            orphans = Orphans(self._own_processes, self._transport.wake)
+            orphans.watch()
         while not self._stopping:
             turn()
+            if orphans is not None and orphans.are_due:
+                orphans.reap()
             if self._reactor.counters.turns % TURNS_BETWEEN_CLOCKS == 0 and time.monotonic() >= self._collect_at:
                 self._collect_garbage()
             if self._failure is not None:
@@ -265,6 +272,10 @@ class Server:
             if not self._announced_ready:
                 self._greet_if_ready(started_at)
         self._transfer_leadership()
+
+    def _own_processes(self) -> set[int]:
+        pools = [pool for pool in (self._pool, self._web.pool if self._web is not None else None) if pool is not None]
+        return {child.pid for pool in pools for child in pool.workers.values()}
 
     def _transfer_leadership(self) -> None:
         """A leader that stops transfers the leadership first: so nobody has to miss it before another leads."""
