@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import shlex
+from collections.abc import Sequence
 from pathlib import PurePath
 
 
@@ -197,7 +198,7 @@ class PortInUse(PacelineError):
 
 
 class ModuleImportFailed(PacelineError):
-    """A module of tasks does not import in a worker."""
+    """A module of tasks does not import in a worker, or no worker is ever ready and any of them may be the reason."""
 
     exit_code = 42
 
@@ -208,8 +209,23 @@ class ModuleImportFailed(PacelineError):
         super().__init__(
             f"{module} does not import in a worker: {error}"
             + (f"\n\n{traceback}" if traceback else "")
-            + f"\n`{_to_import(module)}` shows the same without a node; start the node again when it shows nothing."
+            + _advice(module, error)
         )
+
+    @classmethod
+    def without_a_word(cls, modules: Sequence[str], how: str) -> ModuleImportFailed:
+        """Worker after worker ended before it was ready, and said nothing; ``how``: the last of them."""
+        error = f"each worker ended before it was ready, the last with {how}; what they printed is above"
+        failed = cls(modules[0], error)
+        if len(modules) > 1:
+            failed.args = (f"one of {', '.join(modules)} does not import in a worker: {error}",)
+        return failed
+
+
+def _advice(module: str, error: str) -> str:
+    if UsedWhileImporting.__name__ in error:
+        return ""  # it has its own, and the module imports well anywhere else
+    return f"\n`{_to_import(module)}` shows the same without a node; start the node again when it shows nothing."
 
 
 def _to_import(module: str) -> str:
@@ -219,6 +235,21 @@ def _to_import(module: str) -> str:
         return f"python -c 'import {module}'"
     folder = str(path.parent)
     return ("" if folder == "." else f"cd {shlex.quote(folder)} && ") + f"python -c 'import {path.stem}'"
+
+
+class UsedWhileImporting(PacelineError):
+    """A module of tasks uses a cluster while a worker imports it."""
+
+    exit_code = 46
+
+    def __init__(self, what: str, module: str, place: str) -> None:
+        self.what = what
+        self.module = module
+        super().__init__(
+            f"{place} uses {what} while a worker imports {module}. Every worker imports it to have its tasks, and runs "
+            "what stands outside of functions; put what is for the script alone under\n\n"
+            '    if __name__ == "__main__":\n'
+        )
 
 
 class DuplicateTaskName(PacelineError):

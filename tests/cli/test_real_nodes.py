@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from paceline.client import Client
+from paceline.local import Cluster
 from paceline_protocol.errors import PayloadTooLarge
 from paceline_protocol.limits import PAYLOAD_LIMIT_MAX_BYTES
 
@@ -153,6 +154,30 @@ def test_a_module_that_does_not_import_ends_the_node_with_42(tmp_path: Path) -> 
         assert "a_module_that_is_not_there" in error["error"]
         assert f"`cd {tmp_path} && python -c 'import broken_tasks'`" in error["error"]
         assert process.wait(timeout=DEADLINE_S) == 42
+
+
+def test_a_node_of_which_no_worker_is_ever_ready_ends_with_42_and_says_how_they_ended(tmp_path: Path) -> None:
+    module = tmp_path / "dying_tasks.py"
+    module.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n")
+    with running_node(str(module), "--workers", "1", "--no-discovery") as (process, announced):
+        assert "address" in next(announced)
+        error = next(announced)
+        assert error["exit_code"] == 42
+        assert "each worker ended before it was ready, the last with signal 11 (SIGSEGV)" in error["error"]
+        assert f"`cd {tmp_path} && python -c 'import dying_tasks'`" in error["error"]
+        assert process.wait(timeout=DEADLINE_S) == 42
+
+
+@pytest.mark.parametrize("spec", ["{folder}/tasks.py", "tasks"])
+def test_files_that_are_called_as_modules_of_python_keep_no_worker_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spec: str
+) -> None:
+    for name in ("signal", "token", "logging", "types", "select", "struct"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('this is not the one of Python')\n")
+    (tmp_path / "tasks.py").write_text(TASKS)
+    monkeypatch.chdir(tmp_path)
+    with Cluster.local(spec.format(folder=tmp_path), workers=1, metrics=True) as cluster, cluster.client() as client:
+        assert client.submit("tasks.add", 2, 3).result(DEADLINE_S) == 5
 
 
 def test_a_module_that_ends_its_worker_is_pointed_at_in_the_log(tmp_path: Path) -> None:

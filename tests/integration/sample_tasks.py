@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from paceline import Client, task
@@ -65,6 +67,47 @@ def wait_for(path: str) -> int:
 @task
 def crash(code: int) -> None:
     os._exit(code)
+
+
+@task
+def crash_if(crashes: bool) -> bool:
+    if crashes:
+        os._exit(7)
+    return crashes
+
+
+@task
+def leave_behind(number: int) -> None:
+    """Processes that end once nobody of ours waits for them."""
+    for _ in range(number):
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                os.execvp("sleep", ["sleep", "0.1"])
+            os._exit(0)
+        os.wait()
+
+
+@task
+def left_behind() -> int:
+    """How many processes of that kind there are, zombies too."""
+    count = 0
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+            count += "(sleep)" in path.read_text()
+    return count
+
+
+@task
+def write_to_every_socket(data: bytes) -> None:
+    """To its worker's link among them."""
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            with socket.socket(fileno=os.dup(int(name))) as link:
+                link.sendall(data)
+        except OSError:
+            pass  # no socket
+    time.sleep(60)
 
 
 @task

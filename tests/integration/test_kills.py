@@ -7,8 +7,12 @@ from pathlib import Path
 import pytest
 
 from integration.conftest import DEADLINE_S, settled_status, wait_until, workers_of
-from paceline import Cluster
+from integration.conftest import TASKS as TASKS_FILE
+from paceline import Cluster, NamedTask
 from paceline.errors import TaskLost
+from paceline_protocol.codec import encode
+from paceline_protocol.messages import Done, TaskEnd
+from paceline_protocol.stream import pack_frame
 
 TASKS = 400
 
@@ -40,6 +44,51 @@ def test_a_task_that_always_kills_its_worker_ends_as_lost_and_harms_no_other(one
         with pytest.raises(TaskLost, match="exit code 7"):
             poison.result(DEADLINE_S)
         assert [future.result(DEADLINE_S) for future in others] == [number * number for number in range(50)]
+
+
+def test_a_task_that_speaks_in_its_workers_place_ends_that_worker_and_harms_no_other(one_node: Cluster) -> None:
+    forged = pack_frame(encode(Done(((b"x" * 16, 1, TaskEnd.CANCELLED, b"", 1),))))
+    forger = NamedTask("sample_tasks.write_to_every_socket", max_attempts=1)
+    with one_node.client() as client:
+        with pytest.raises(TaskLost, match="the worker was killed, as it gave a task the end 3"):
+            client.submit(forger, forged).result(DEADLINE_S)
+        assert client.submit("sample_tasks.square", 3).result(DEADLINE_S) == 9
+
+
+def test_what_stands_behind_a_task_that_ends_their_worker_loses_no_attempt() -> None:
+    """Short tasks travel together, and a worker runs them in the order in which they were submitted."""
+    with Cluster.local(TASKS_FILE, nodes=1, workers=1) as cluster, cluster.client() as client:
+        short = NamedTask("sample_tasks.crash_if", max_attempts=1)
+        assert not any(client.map(short, [False] * 500))  # from now on the node knows that it is short
+        crashes, behind = client.submit(short, True), [client.submit(short, False) for _ in range(500)]
+        assert [future.result(DEADLINE_S) for future in behind] == [False] * 500
+        with pytest.raises(TaskLost):
+            crashes.result(DEADLINE_S)
+
+
+def test_a_spare_stands_in_for_a_worker_that_its_task_ended_and_counts_as_none_before() -> None:
+    cluster = Cluster.local(TASKS_FILE, nodes=1, workers=1)
+    cluster._command += ["--log-level", "info"]
+    with cluster, cluster.client() as client:
+        node = cluster.nodes[0]
+        crash = NamedTask("sample_tasks.crash", max_attempts=1)
+
+        def crashed() -> None:
+            with pytest.raises(TaskLost, match="exit code 7"):
+                client.submit(crash, 7).result(DEADLINE_S)
+
+        def pid_of_the_worker() -> int:
+            return int(client.submit("sample_tasks.wait_for", __file__).result(DEADLINE_S))
+
+        assert [worker.pid for worker in workers_of(node.pid)] == [pid_of_the_worker()]
+        crashed()
+        wait_until(lambda: "spare worker is ready" in node._log_path.read_text(), "a spare is ready")
+        worker = pid_of_the_worker()
+        (spare,) = {process.pid for process in workers_of(node.pid)} - {worker}
+        assert {pid_of_the_worker() for _ in range(20)} == {worker}
+        assert [one["slots"] for one in client.status()["nodes"]] == [1]
+        crashed()
+        assert pid_of_the_worker() == spare
 
 
 @pytest.mark.parametrize("victim", ["follower", "leader"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import subprocess
 import sys
 import threading
@@ -12,8 +13,8 @@ import pytest
 import zmq
 
 from integration.conftest import DEADLINE_S, TASKS, wait_until
-from paceline import Client, Cluster
-from paceline.errors import IncompatibleVersion, NoNodeFound, TaskCancelled, TaskFailed, UnknownTask
+from paceline import Client, Cluster, NamedTask
+from paceline.errors import IncompatibleVersion, NoNodeFound, TaskCancelled, TaskFailed, TaskLost, UnknownTask
 from paceline_protocol.codec import encode
 from paceline_protocol.errors import PayloadTooLarge, UnserializableValue
 from paceline_protocol.messages import PROTOCOL_VERSION, Failure, Refusal
@@ -167,10 +168,67 @@ def test_a_client_of_another_version_raises_incompatible_version() -> None:
         context.term()
 
 
+def test_what_a_task_raised_is_in_the_log_if_nobody_waits_for_it_and_only_then(tmp_path: Path) -> None:
+    with Cluster.local(TASKS, workers=1) as cluster:
+        node = cluster.nodes[0]
+        with cluster.client() as client:
+            gate = client.submit("sample_tasks.wait_for", str(tmp_path / "gate"))
+            behind = client.submit("sample_tasks.fail", "custom")
+            gate.accepted(DEADLINE_S)
+            behind.accepted(DEADLINE_S)
+        (tmp_path / "gate").touch()
+        wait_until(lambda: "no client waits for it" in node._log_path.read_text(), "the failure is in the log")
+        told = node._log_path.read_text()
+        assert "task sample_tasks.fail (" in told
+        assert "ended with CustomError: of our own" in told
+        assert 'raise ValueError("no such thing") if kind == "builtin" else CustomError("of our own")' in told
+        with cluster.client() as client, pytest.raises(ValueError, match="no such thing"):
+            client.submit("sample_tasks.fail", "builtin").result(DEADLINE_S)
+        with cluster.client() as client:  # by whose answers the node has seen the other client leave
+            client.submit("sample_tasks.square", 3).result(DEADLINE_S)
+        assert "no such thing, and no client" not in node._log_path.read_text()
+
+
+IN_A_NAMESPACE = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+
+
+@pytest.mark.skipif(
+    shutil.which("unshare") is None or subprocess.run([*IN_A_NAMESPACE, "true"], check=False).returncode != 0,
+    reason="needs to make a namespace of processes",
+)
+def test_a_node_that_is_process_1_leaves_no_zombies_of_what_its_tasks_leave_behind() -> None:
+    cluster = Cluster.local(TASKS, workers=1)
+    cluster._command[:0] = IN_A_NAMESPACE
+    with cluster, cluster.client() as client:
+        client.submit("sample_tasks.leave_behind", 20).result(DEADLINE_S)
+        wait_until(lambda: client.submit("sample_tasks.left_behind").result(DEADLINE_S) == 0, "nothing is left of them")
+        with pytest.raises(TaskLost, match="exit code 7"):
+            client.submit(NamedTask("sample_tasks.crash", max_attempts=1), 7).result(DEADLINE_S)
+        assert client.submit("sample_tasks.square", 3).result(DEADLINE_S) == 9
+
+
 def run_node(*arguments: str) -> subprocess.CompletedProcess[str]:
     options = ("--port", "0", "--workers", "1", "--journal", "memory", "--no-discovery")
     command = [sys.executable, "-m", "paceline", "node", *options, *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+
+
+def test_a_script_that_starts_a_cluster_of_its_own_tasks_unguarded_is_told_what_to_write(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os\n"
+        "from paceline import Cluster\n"
+        "depth = int(os.environ.get('DEPTH', '0'))\n"
+        "os.environ['DEPTH'] = str(depth + 1)\n"
+        "assert depth < 2, 'a worker started a cluster'\n"
+        "with Cluster.local(__file__):\n"
+        "    pass\n"
+    )
+    ended = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+    assert ended.returncode == 1
+    assert "a worker started a cluster" not in ended.stderr
+    assert f"line 6 of {script} uses Cluster.local() while a worker imports {script}" in ended.stderr
+    assert 'if __name__ == "__main__":' in ended.stderr
 
 
 def test_a_module_that_does_not_import_ends_the_node_with_its_traceback(tmp_path: Path) -> None:

@@ -152,9 +152,9 @@ def test_no_descriptor_is_left_behind(script: str) -> None:
 def test_modules_may_be_names_paths_or_modules(tmp_path: Path) -> None:
     described = Cluster.local("tasks", tmp_path / "more.py", paceline.errors, nodes=3, workers=4)
     command = described._command
-    assert command[:4] == [sys.executable, "-m", "paceline", "node"]
-    assert command[4:7] == ["tasks", str(tmp_path / "more.py"), "paceline.errors"]
-    assert command[7:] == [
+    assert command[:5] == [sys.executable, "-P", "-m", "paceline", "node"]
+    assert command[5:8] == ["tasks", str(tmp_path / "more.py"), "paceline.errors"]
+    assert command[8:] == [
         *("--port", "0", "--workers", "4", "--no-discovery", "--journal", "memory"),
         *("--expect", "3", "--metrics", "off"),
     ]

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from paceline.runtime.children.children import WorkerChildren
-from paceline.runtime.children.pool import Child, Pool
+from paceline.runtime.children.pool import Child
+from paceline.runtime.children.worker_pool import WorkerPool
 from paceline.runtime.transport.transport import Sent, Source
 from paceline.runtime.transport.zmq_transport import ZmqTransport
 from paceline_protocol.codec import MAX_FRAME_BYTES, decode, encode
@@ -59,7 +60,7 @@ class Workers:
 
     def __init__(self, module: Path) -> None:
         self.transport = ZmqTransport("127.0.0.1", 0, max_frame_bytes=MAX_FRAME_BYTES)
-        self.pool = Pool(size=1, modules=(str(module),), payload_limit_bytes=1 << 24)
+        self.pool = WorkerPool(size=1, modules=(str(module),), payload_limit_bytes=1 << 24)
         self.children = WorkerChildren(self.pool, self.transport)
         self.said: list[object] = []
         self.ends: list[tuple[bytes, str]] = []
@@ -130,6 +131,14 @@ def test_outcomes_that_were_written_before_a_death_are_told_before_the_end(worke
     assert [len(outcome[3]) > 1_000_000 for outcome in outcomes] == [False, True]
     assert workers.ends == [(worker_id, "exit code 9")]
     assert workers.transport.send_child(worker_id, b"frame") is Sent.GONE
+
+
+def test_the_node_learns_how_many_tasks_a_worker_had_begun_when_it_died(workers: Workers) -> None:
+    worker_id = workers.child.id
+    workers.run(("blob", (100,)), ("crash", (9,)), ("blob", (100,)))
+    workers.poll_until(lambda: bool(workers.ends))
+    assert workers.children.begun(worker_id) == 2
+    assert workers.children.begun(b"another") is None
 
 
 def test_a_module_that_does_not_import_is_told_before_its_exit_code(start: Callable[[str], Workers]) -> None:

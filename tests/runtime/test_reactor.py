@@ -3,6 +3,8 @@ a node hears at a time."""
 
 from __future__ import annotations
 
+import logging
+from math import inf
 from random import Random
 
 import pytest
@@ -14,7 +16,7 @@ from paceline.core.settings import Settings
 from paceline.runtime.reactor import LONG_TURN_S, Reactor
 from paceline.runtime.transport.memory_transport import MemoryEndpoint, MemoryNetwork
 from paceline.runtime.transport.transport import BURST_MESSAGES, Source
-from paceline_protocol.codec import decode, encode
+from paceline_protocol.codec import decode, encode, encode_fields
 from paceline_protocol.messages import (
     Done,
     Message,
@@ -24,6 +26,7 @@ from paceline_protocol.messages import (
     Redirect,
     Run,
     Sender,
+    TaskEnd,
     Trace,
     WorkerFailed,
     WorkerReady,
@@ -33,11 +36,40 @@ from paceline_protocol.messages import (
 NODE = "node:1"
 
 
+class PlayedChildren:
+    """Children that have neither processes nor a spare."""
+
+    def __init__(self) -> None:
+        self.killed: list[bytes] = []
+
+    def reap(self, fd: int) -> tuple[bytes, str] | None:
+        return (b"worker", "signal 9 (SIGKILL)") if self.killed else None
+
+    def respawn(self, now: float) -> None:
+        pass
+
+    def next_respawn(self, now: float) -> float:
+        return inf
+
+    def ready(self, worker_id: bytes, names: tuple[str, ...]) -> bool:
+        return True
+
+    def begun(self, worker_id: bytes) -> int | None:
+        return 0
+
+    def kill(self, worker_id: bytes) -> None:
+        self.killed.append(worker_id)
+
+    def stand_in(self, worker_id: bytes, had_task: bool, now: float) -> tuple[bytes, tuple[str, ...]] | None:
+        return None
+
+
 class Rig:
     """One node that leads nothing, a worker, a web process, a client."""
 
     def __init__(self) -> None:
         self.now = 0.0
+        self.children = PlayedChildren()
         self.network = MemoryNetwork()
         self.transport = self.network.node(NODE)
         core = NodeCore(
@@ -56,6 +88,7 @@ class Rig:
             None,
             clock=lambda: self.now,
             wall_clock=lambda: 1.7e9,
+            children=self.children,
             metrics=lambda now: b"metrics",
         )
         self.ends = {
@@ -66,8 +99,11 @@ class Rig:
 
     def say(self, sender: str, message: Message) -> list[Message]:
         """What the sender is answered."""
+        return self.say_bytes(sender, encode(message))
+
+    def say_bytes(self, sender: str, frame: bytes) -> list[Message]:
         end: MemoryEndpoint = self.ends[sender]
-        end.send(encode(message))
+        end.send(frame)
         self.network.deliver_due()
         self.reactor.turn()
         self.network.deliver_due()
@@ -109,6 +145,38 @@ def test_what_is_not_its_senders_to_say_is_counted_and_dropped(sender: str, mess
     assert rig.say(sender, message) == []
     assert rig.reactor.counters.frames_unexpected == 1
     assert rig.reactor.core.leader_link.slots.workers == {}
+
+
+@pytest.mark.parametrize(
+    ("frame", "why"),
+    [
+        (
+            encode(Done(((b"i" * 16, 1, TaskEnd.CANCELLED, b"", 1),))),
+            "it gave a task the end 3, which no worker can give",
+        ),
+        (encode(Done(((b"n" * 16, 1, TaskEnd.FAILED, b"", 1),))), "it answered for a task that it was not given"),
+        (encode_fields(Done, (((b"i" * 16, 1, 77, b"", 1),),)), "it sent what is no frame"),
+        (b"what a task has written into its worker's socket", "it sent what is no frame"),
+    ],
+)
+def test_a_worker_that_answers_what_no_worker_can_is_killed_and_that_is_said_once(
+    frame: bytes, why: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig = Rig()
+    rig.say("worker", WorkerReady(1, ("add",)))
+    slots = rig.reactor.core.leader_link.slots
+    slots.take([(b"i" * 16, 1, "add", b"", None)])
+    rig.reactor.core.leader_link.assign()
+    with caplog.at_level(logging.ERROR, "paceline.node"):
+        for _ in range(3):
+            rig.say_bytes("worker", frame)
+    assert rig.children.killed == [b"worker"]
+    assert [why in record.getMessage() for record in caplog.records] == [True]
+    assert not slots.unrecorded
+    rig.reactor._child_ended(3, 0.0)
+    ((lost,),) = [batch.items for batch in slots.unrecorded]
+    assert (lost[0], lost[2]) == (b"i" * 16, TaskEnd.LOST)
+    assert lost[3].decode().startswith(f"the worker was killed, as {why}")
 
 
 def test_there_is_a_handler_for_whatever_a_child_may_say() -> None:

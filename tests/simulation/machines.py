@@ -155,7 +155,7 @@ class SimulatedNode:
         assert self.core is not None
         self.workers.remove(worker)
         worker.endpoint.close()
-        self.core.on_worker_lost(worker.worker_id, "signal 9", self.now)
+        self.core.on_worker_lost(worker.worker_id, "signal 9", self.now, begun=worker.begun)
         self.add_worker()
 
     def crash(self, *, power_fails: bool) -> None:

@@ -283,6 +283,13 @@ def call_failures_successes(true: Method) -> Method:
     return report
 
 
+def begin_nothing(true: Method) -> Method:
+    def worker_lost(self: Slots, worker_id: bytes, begun: int | None = None) -> Any:
+        return true(self, worker_id, 0)
+
+    return worker_lost
+
+
 def give_back_what_runs(true: Method) -> Method:
     def revoke(self: Slots, ids: Any) -> Any:
         given_back, kept = true(self, ids)

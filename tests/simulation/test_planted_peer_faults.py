@@ -102,6 +102,7 @@ WIPES = {"wipe_rate": 0.5, "crash_rate": 0.3}
 PARTITIONS = {"partition_rate": 1.5}
 CANCELS = {"cancel": 0.5}
 KILLERS = {"task_kills": 0.2}
+DEATHS = {"worker_death_rate": 4.0, "task_kills": 0.1}
 STALE = {"crash_rate": 0.6, "stale": 1.0}
 GHOSTS = {"wipe_rate": 0.5, "crash_rate": 0.6, "stale": 1.0, "partition_rate": 1.5}
 LATE_GHOSTS = GHOSTS | {"duplicate": 0.3, "slow": 0.5}
@@ -258,6 +259,9 @@ FAULTS = [
     Fault("calls a failure a success", Slots, "report", broken.call_failures_successes),
     Fault("tells a result before it is committed", Task, "waits_for_commit", broken.property_always(False)),
     Fault("logs what is not to be logged", Task, "is_logged", broken.property_always(True)),
+    Fault(
+        "takes what a dead worker had begun for not begun", Slots, "worker_lost", broken.begin_nothing, faults=DEATHS
+    ),
     Fault("gives back what runs", Slots, "revoke", broken.give_back_what_runs, faults=CANCELS),
     Fault(
         "acknowledges outcomes at once",

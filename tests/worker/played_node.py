@@ -8,7 +8,7 @@ from collections import deque
 from pathlib import Path
 from typing import Any, TypeVar
 
-from paceline.runtime.children.pool import Pool
+from paceline.runtime.children.worker_pool import WorkerPool
 from paceline_protocol import codec, payload
 from paceline_protocol.messages import Assignment, Done, Message, Run, TaskEnd, WorkerReady
 from paceline_protocol.stream import FrameReader, pack_frame
@@ -34,7 +34,7 @@ class PlayedNode:
         self._reader = FrameReader()
         self._frames: deque[bytes] = deque()
         self._ids = itertools.count(1)
-        self.pool = Pool(size=1, modules=modules, payload_limit_bytes=PAYLOAD_LIMIT_BYTES)
+        self.pool = WorkerPool(size=1, modules=modules, payload_limit_bytes=PAYLOAD_LIMIT_BYTES)
         self.pool.start()
         (self.child,) = self.pool.workers.values()
         self.child.link.settimeout(DEADLINE_S)

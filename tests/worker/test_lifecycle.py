@@ -96,6 +96,37 @@ def test_two_tasks_of_one_name_are_reported_with_both_places_and_without_a_trace
     assert failed.traceback == ""
 
 
+@pytest.mark.parametrize(
+    ("use", "what"),
+    [
+        ("Cluster.local('no_such_module_anywhere')", "Cluster.local()"),
+        ("Cluster([], 1, None)", "Cluster.local()"),
+        ("Client('127.0.0.1:1').connect()", "a client of the cluster"),
+        ("Client('127.0.0.1:1').submit('add', 2, 3)", "a client of the cluster"),
+        ("list(Client('127.0.0.1:1').map('add', [2]))", "a client of the cluster"),
+        ("Client('127.0.0.1:1').status()", "a client of the cluster"),
+        ("task(len).submit('two')", "a client of the cluster"),
+        ("list(task(len).map(['two']))", "a client of the cluster"),
+    ],
+)
+def test_a_module_that_uses_a_cluster_while_it_is_imported_is_refused_with_the_line_and_what_to_write(
+    nodes: Nodes, tmp_path: Path, use: str, what: str
+) -> None:
+    module = tmp_path / "eager_tasks.py"
+    module.write_text(f"from paceline import Client, Cluster, task\n\n{use}\n")
+    failed = nodes.start(str(module)).receive(WorkerFailed)
+    assert f"UsedWhileImporting: line 3 of {module} uses {what} while a worker imports {module}" in failed.error
+    assert failed.error.endswith('if __name__ == "__main__":')
+    assert failed.traceback == ""
+
+
+def test_a_module_may_make_a_client_that_it_uses_later(nodes: Nodes, tmp_path: Path) -> None:
+    module = tmp_path / "later_tasks.py"
+    module.write_text("from paceline import Client, task\nclient = Client()\n\n@task\ndef f(): ...\n")
+    _node, ready = nodes.start_ready(str(module))
+    assert ready.names == ("later_tasks.f",)
+
+
 # --- ending -----------------------------------------------------------------------------------------------------
 
 
@@ -136,8 +167,8 @@ def test_the_end_of_the_link_ends_a_worker_in_the_middle_of_a_task(sample: Playe
 def test_workers_end_with_a_node_that_is_killed() -> None:
     program = (
         "import sys, time\n"
-        "from paceline.runtime.children.pool import Pool\n"
-        f"pool = Pool(size=2, modules=({str(SAMPLE_TASKS)!r},), payload_limit_bytes=1000)\n"
+        "from paceline.runtime.children.worker_pool import WorkerPool\n"
+        f"pool = WorkerPool(size=2, modules=({str(SAMPLE_TASKS)!r},), payload_limit_bytes=1000)\n"
         "pool.start()\n"
         "print(*(child.pid for child in pool.workers.values()), flush=True)\n"
         "sys.stdin.read()\n"

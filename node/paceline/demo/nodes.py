@@ -37,7 +37,7 @@ class DemoCluster:
         self._scratch = scratch
         options = ["--cluster", str(self.cluster_path), "--bind", "127.0.0.1", "--port", "0", "--workers", str(workers)]
         options += ["--metrics", "127.0.0.1:0"]  # whatever the environment says: there are three of them
-        self._command = [sys.executable, "-m", "paceline", "node", "paceline.demo.tasks", *options]
+        self._command = [sys.executable, "-P", "-m", "paceline", "node", "paceline.demo.tasks", *options]
 
     def __enter__(self) -> DemoCluster:
         return self

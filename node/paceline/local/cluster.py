@@ -22,6 +22,7 @@ from typing import Any
 
 from paceline.client.client import Client
 from paceline.config import LOOPBACK_HOST, ClusterFile, new_cluster
+from paceline.importing import refuse_while_importing
 from paceline.local.node_process import Node, leader_id_of
 from paceline.local.scratch import ScratchDirectory
 
@@ -31,7 +32,9 @@ CLUSTER_FILE_NAME = "cluster.toml"
 
 
 class Cluster:
-    """Nodes of this machine that form one cluster. Made by :meth:`local`."""
+    """Nodes of this machine that form one cluster. Made by :meth:`local`. Raises UsedWhileImporting in a worker that
+    imports its modules: a script that starts a cluster of its own workers does so under ``if __name__ == "__main__":``.
+    """
 
     def __init__(
         self,
@@ -42,6 +45,7 @@ class Cluster:
         journal: str = "memory",
         cluster_file: ClusterFile | None = None,
     ) -> None:
+        refuse_while_importing("Cluster.local()")
         self._command = command
         self._cluster_file = cluster_file
         self._journal = journal
@@ -169,7 +173,7 @@ class Cluster:
 def _node_command(modules: Iterable[str | Path | ModuleType], workers: int) -> list[str]:
     specs = [_module_spec(module) for module in modules]
     options = ["--port", "0", "--workers", str(workers), "--no-discovery"]
-    return [sys.executable, "-m", "paceline", "node", *specs, *options]
+    return [sys.executable, "-P", "-m", "paceline", "node", *specs, *options]
 
 
 def _module_spec(module: str | Path | ModuleType) -> str:

@@ -19,12 +19,13 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from math import inf
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from paceline.core.effects import Effects, PeerBatch, WorkerBatch
 from paceline.core.measures.histogram import LATENCY_BOUNDS_US, Histogram
 from paceline.core.node import NodeCore
 from paceline.errors import JournalFailed
+from paceline.runtime.children.interface import Children
 from paceline.runtime.counters import Counters
 from paceline.runtime.journal.journal import Journal
 from paceline.runtime.transport.transport import BURST_MESSAGES, Received, Sent, Source, Transport
@@ -62,16 +63,6 @@ ChildHandler = Callable[[bytes, Any, float], None]
 """(the child's id, its message, now)"""
 
 _logger = logging.getLogger("paceline.node")
-
-
-class Children(Protocol):
-    """The worker processes, and others that are the node's children, as the reactor sees them."""
-
-    def reap(self, fd: int) -> tuple[bytes, str] | None: ...
-
-    def respawn(self, now: float) -> None: ...
-
-    def next_respawn(self, now: float) -> float: ...
 
 
 class Reactor:
@@ -118,6 +109,7 @@ class Reactor:
         self._submitted_seq = 0
         self._durable_seq = 0
         self.unsent = UnsentFrames()
+        self._cast_outs: dict[bytes, str] = {}  # workers that were killed for what they said, until they have ended
         self._respawn_at = inf  # when the next worker is due in place of one that ended
         self._failure: JournalFailed | None = None  # of the journal: nothing is written or promised any more
         self._failed_term = 0  # the one that this node led when that happened
@@ -188,6 +180,8 @@ class Reactor:
             _logger.debug("malformed frame from %s: %s", source.name, error)
             if source is _CLIENT:
                 self._send_client(key, encode(m.Failure(m.Refusal.BAD_REQUEST, str(error)[:1_000])))
+            elif source is _WORKER:
+                self._cast_out(key, f"it sent what is no frame: {error}")
 
     def _from_client(self, key: bytes, frame: bytes, now: float) -> None:
         kind, fields = decode_fields(frame)
@@ -201,6 +195,8 @@ class Reactor:
         kind, fields = decode_fields(frame)
         if kind is _Done and source is _WORKER:  # on the way of every task: it needs no message object
             self.core.on_worker_done(child_id, fields[0], now)
+            if self.core.leader_link.slots.accused:
+                self._cast_out_accused()
             return
         handler = self._from_children[source].get(kind)
         if handler is not None:
@@ -208,11 +204,28 @@ class Reactor:
         else:
             self.counters.frames_unexpected += 1
 
+    def _cast_out_accused(self) -> None:
+        accused = self.core.leader_link.slots.accused
+        while accused:
+            self._cast_out(*accused.popitem())
+
+    def _cast_out(self, worker_id: bytes, why: str) -> None:
+        """End a worker whose user code speaks in its place: what it says can't be relied on, and what it was asked for
+        would never be answered. It is replaced as any that ends."""
+        if self._children is None or worker_id in self._cast_outs:
+            return
+        self._cast_outs[worker_id] = why
+        _logger.error(
+            "worker %s is killed, as %s; does a task write to descriptors that it did not open?", worker_id.hex(), why
+        )
+        self._children.kill(worker_id)
+
     def _on_trace(self, worker_id: bytes, trace: m.Trace, now: float) -> None:
         self.core.on_worker_trace(trace)
 
     def _on_worker_ready(self, worker_id: bytes, ready: m.WorkerReady, now: float) -> None:
-        self.core.on_worker_ready(worker_id, ready.names)
+        if self._children is None or self._children.ready(worker_id, ready.names):
+            self.core.on_worker_ready(worker_id, ready.names)
 
     def _on_failed(self, worker_id: bytes, failed: m.WorkerFailed, now: float) -> None:
         if self._on_worker_failed is not None:
@@ -237,8 +250,10 @@ class Reactor:
         ended = self._children.reap(fd)
         if ended is not None:
             worker_id, how = ended
+            why = self._cast_outs.pop(worker_id, "")
             self.counters.worker_exits += 1
-            if worker_id in self.core.leader_link.slots.workers:
+            slot = self.core.leader_link.slots.workers.get(worker_id)
+            if slot is not None:
                 _logger.warning("worker %s ended: %s", worker_id.hex(), how)
             else:
                 _logger.warning(
@@ -247,7 +262,12 @@ class Reactor:
                     worker_id.hex(),
                     how,
                 )
-            self.core.on_worker_lost(worker_id, how, now)
+            had_task = slot is not None and len(slot.running) > 0
+            successor = self._children.stand_in(worker_id, had_task, now)
+            if why:  # nor is its word taken for what it had begun
+                self.core.on_worker_lost(worker_id, f"the worker was killed, as {why}", now, successor)
+            else:
+                self.core.on_worker_lost(worker_id, how, now, successor, self._children.begun(worker_id))
         self._respawn_at = self._children.next_respawn(now)
 
     # --- out ----------------------------------------------------------------------------------------------------

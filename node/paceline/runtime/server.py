@@ -34,10 +34,11 @@ from paceline.core.state.snapshots import restore
 from paceline.errors import ConfigError, ModuleImportFailed, NodeOutdated
 from paceline.own_cluster import worker_environment
 from paceline.runtime.children.children import WorkerChildren
-from paceline.runtime.children.pool import Pool
 from paceline.runtime.children.web_child import MetricsSource, Web, open_web
+from paceline.runtime.children.worker_pool import WorkerPool
 from paceline.runtime.journal.data_directory import Storage, default_directory
 from paceline.runtime.journal.journal import DiskJournal
+from paceline.runtime.orphans import FIRST_PROCESS, Orphans
 from paceline.runtime.reactor import Reactor
 from paceline.runtime.search import NodeSearch
 from paceline.runtime.transport.zmq_transport import ZmqTransport
@@ -125,7 +126,7 @@ class Server:
         self._announced_ready = False
         self._slow_import_said = False
         self._collect_at = 0.0
-        self._pool: Pool | None = None
+        self._pool: WorkerPool | None = None
         self._web: Web | None = None
         self._metrics: MetricsSource | None = None
         self._storage: Storage | None = None
@@ -152,13 +153,14 @@ class Server:
         self._announce(
             {"id": node_id, "pid": os.getpid(), "address": transport.address, "metrics": self._metrics_address}
         )
-        self._pool = Pool(
+        self._pool = WorkerPool(
             size=config.workers,
             modules=config.modules,
             payload_limit_bytes=config.payload_limit_bytes,
             environment=worker_environment(transport.local_address, config.cluster),
         )
-        children = WorkerChildren(self._pool, transport, web.pool if web is not None else None, self._web_ended)
+        web_pool = web.pool if web is not None else None
+        children = WorkerChildren(self._pool, transport, web_pool, self._web_ended, self._no_worker_is_ever_ready)
         self._reactor = Reactor(
             self._core,
             transport,
@@ -256,8 +258,14 @@ class Server:
         started_at = time.monotonic()
         self._collect_garbage()
         turn = self._reactor.turn
+        orphans: Orphans | None = None
+        if os.getpid() == FIRST_PROCESS:
+            orphans = Orphans(self._own_processes, self._transport.wake)
+            orphans.watch()
         while not self._stopping:
             turn()
+            if orphans is not None and orphans.are_due:
+                orphans.reap()
             if self._reactor.counters.turns % TURNS_BETWEEN_CLOCKS == 0 and time.monotonic() >= self._collect_at:
                 self._collect_garbage()
             if self._failure is not None:
@@ -265,6 +273,10 @@ class Server:
             if not self._announced_ready:
                 self._greet_if_ready(started_at)
         self._transfer_leadership()
+
+    def _own_processes(self) -> set[int]:
+        pools = [pool for pool in (self._pool, self._web.pool if self._web is not None else None) if pool is not None]
+        return {child.pid for pool in pools for child in pool.workers.values()}
 
     def _transfer_leadership(self) -> None:
         """A leader that stops transfers the leadership first: so nobody has to miss it before another leads."""
@@ -337,6 +349,9 @@ class Server:
             _logger.error("worker %s: %s", worker_id.hex(), failure)
         else:
             self._failure = failure
+
+    def _no_worker_is_ever_ready(self, how: str) -> None:
+        self._failure = ModuleImportFailed.without_a_word(self._config.modules, how)
 
     def _greet_if_ready(self, started_at: float) -> None:
         now = time.monotonic()

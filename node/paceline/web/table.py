@@ -170,7 +170,13 @@ METRICS: tuple[MetricSpec, ...] = (
     ),
     MetricSpec("paceline_slots_desired", "gauge", (), "Workers that this node was told to have.", _one("workers")),
     MetricSpec("paceline_assigned_tasks", "gauge", (), "Tasks on this node that no worker has yet.", _one("assigned")),
-    MetricSpec("paceline_worker_exits_total", "counter", (), "Workers of this node that ended.", _one("worker_exits")),
+    MetricSpec(
+        "paceline_worker_exits_total",
+        "counter",
+        (),
+        "Workers of this node that ended, without the spare.",
+        _one("worker_exits"),
+    ),
     # Who leads, and the replicated log.
     MetricSpec(
         "paceline_is_leader", "gauge", (), "1 while this node leads.", lambda body: [((), int(bool(body["leading"])))]

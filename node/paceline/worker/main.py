@@ -17,6 +17,7 @@ import argparse
 import gc
 import io
 import logging
+import mmap
 import os
 import signal
 import socket
@@ -26,7 +27,8 @@ import traceback
 from collections.abc import Sequence
 from time import monotonic_ns
 
-from paceline.errors import DuplicateTaskName
+from paceline.errors import DuplicateTaskName, UsedWhileImporting
+from paceline.importing import importing
 from paceline.worker.execute import TaskRunner, format_traceback
 from paceline.worker.parent import EXIT_PARENT_GONE, die_with_parent
 from paceline.worker.registry import load_module, tasks
@@ -61,6 +63,7 @@ FLUSH_AFTER_NS = 1_000_000
 FLUSH_AFTER_BYTES = 1024 * 1024
 SEND_DEADLINE_S = 60
 READ_BYTES = 65_536
+BEGUN_BYTES = 8
 
 _OUTCOME_OVERHEAD_BYTES = 64
 """More than a Done frame needs for one outcome beside its payload, and more than it needs beside its outcomes."""
@@ -71,8 +74,11 @@ _logger = logging.getLogger("paceline.worker")
 class Worker:
     """Takes Run messages from the node and answers them until Stop, or until the node is gone."""
 
-    def __init__(self, link: socket.socket, payload_limit_bytes: int) -> None:
+    def __init__(self, link: socket.socket, payload_limit_bytes: int, begun: memoryview) -> None:
+        """``begun``: one unsigned number, which the node reads when this process has ended."""
         self._link = link
+        self._begun = begun
+        self._begun_number = 0
         self._feed = FrameReader().feed
         # A result always fits into a Done, together with the outcomes that may wait already.
         limit_bytes = min(payload_limit_bytes, MAX_FRAME_BYTES - FLUSH_AFTER_BYTES - 2 * _OUTCOME_OVERHEAD_BYTES)
@@ -109,6 +115,7 @@ class Worker:
 
     def _run(self, assignments: Sequence[Assignment]) -> None:
         execute = self._execute
+        begun, number = self._begun, self._begun_number
         last_ns = self._last_ns
         outcomes: list[Outcome] = []
         waiting_bytes = 0
@@ -123,6 +130,8 @@ class Worker:
                 outcomes = []
                 waiting_bytes = 0
                 started_ns = flushed_ns = monotonic_ns()
+            number += 1
+            begun[0] = number
             state, payload = execute(name, args)
             ended_ns = monotonic_ns()
             if name in tasks:
@@ -132,6 +141,7 @@ class Worker:
                 self._trace(task_id, started_ns, ended_ns)
             waiting_bytes += len(payload) + _OUTCOME_OVERHEAD_BYTES
             started_ns = ended_ns
+        self._begun_number = number
         if outcomes:
             self._send_done(outcomes)
 
@@ -166,14 +176,23 @@ def main(arguments: Sequence[str]) -> int:
     _prepare_process()
     link = socket.socket(fileno=options.link)
     try:
-        return _work(link, options.modules, options.payload_limit)
+        return _work(link, options.modules, options.payload_limit, _shared_number(options.begun))
     finally:
         # The kernel closes the link after it has the exit code. If the link ended before, the node would kill the
         # worker.
         link.detach()
 
 
-def _work(link: socket.socket, modules: Sequence[str], payload_limit_bytes: int) -> int:
+def _shared_number(fd: int | None) -> memoryview:
+    """The number of tasks that were begun, shared with the node if that has given a descriptor for it."""
+    if fd is None:
+        return memoryview(bytearray(BEGUN_BYTES)).cast("Q")
+    shared = mmap.mmap(fd, BEGUN_BYTES)
+    os.close(fd)
+    return memoryview(shared).cast("Q")
+
+
+def _work(link: socket.socket, modules: Sequence[str], payload_limit_bytes: int, begun: memoryview) -> int:
     # Not settimeout(): that would make every receive a poll and a read.
     link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SEND_DEADLINE_S, 0))
     failed = _load(modules)
@@ -184,13 +203,14 @@ def _work(link: socket.socket, modules: Sequence[str], payload_limit_bytes: int)
     gc.collect()
     gc.freeze()
     send(link, encode(WorkerReady(os.getpid(), tuple(sorted(tasks)))))
-    Worker(link, payload_limit_bytes).serve()
+    Worker(link, payload_limit_bytes, begun).serve()
     return 0
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m paceline.worker", description="Started by a node.")
     parser.add_argument("--link", required=True, type=int, metavar="FD", help="the stream to the node; ends with it")
+    parser.add_argument("--begun", type=int, metavar="FD", help="memory in which to count the tasks that were begun")
     parser.add_argument("--payload-limit", required=True, type=int, metavar="BYTES", help="the largest packed result")
     parser.add_argument("modules", nargs="+", metavar="MODULE", help="a dotted name or a .py file")
     return parser.parse_args(arguments)
@@ -210,11 +230,12 @@ def _load(modules: Sequence[str]) -> WorkerFailed | None:
     """Import the modules. Returns the failure of the first that fails, since the others may depend on it; or None."""
     for module in modules:
         try:
-            load_module(module)
+            with importing(module):
+                load_module(module)
         except BaseException as error:  # noqa: BLE001 - sys.exit() in a module ends the import, as an error does
             text = "".join(traceback.format_exception_only(error)).strip()
-            # Of two tasks with one name the message has both places, and the traceback only the second.
-            shown = "" if isinstance(error, DuplicateTaskName) else format_traceback(error)
+            # Their messages have the places, and their tracebacks more than that.
+            shown = "" if isinstance(error, DuplicateTaskName | UsedWhileImporting) else format_traceback(error)
             return WorkerFailed(
                 os.getpid(),
                 trim(module, MAX_STRING_CHARS),

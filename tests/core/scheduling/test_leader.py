@@ -55,11 +55,18 @@ class Lead:
         self.entries: list[tuple[int, bytes, Any]] = []
         self.committed = 0
         self.now = 0.0
+        self.notices: list[tuple[str, str]] = []
         self.versions: dict[str, int] = {}
         clock = self.clock = WallClock()
         self.moments = Moments()
         self.leader = Leader(
-            self.settings, TERM, self.table, self._propose, 0.0, *taken_over(self.table, clock, self.moments)
+            self.settings,
+            TERM,
+            self.table,
+            self._propose,
+            0.0,
+            *taken_over(self.table, clock, self.moments),
+            notice=lambda level, text: self.notices.append((level, text)),
         )
         self.leader.admission.cluster_level = ClusterLevel(FEATURE_LEVEL)
         if settled:

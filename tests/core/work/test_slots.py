@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from paceline.core.work.slots import BATCH_BYTES, BATCH_TIME_US, Slots
 from paceline_protocol.messages import Assignment, Outcome, TaskEnd
 
@@ -117,6 +119,65 @@ def test_what_ran_on_a_worker_that_died_is_returned_and_stays_held() -> None:
     assert slots.worker_lost(b"v") == [(assignment(0)[0], 1)]
     assert slots.worker_lost(b"v") == []
     assert held(slots) == {0: 1, 1: 1}
+
+
+def batched(number: int, *, workers: tuple[bytes, ...] = (b"v",)) -> Slots:
+    """So many short tasks, all at the first worker."""
+    slots = slots_of(*workers)
+    slots.durations.observe("add", 1)
+    slots.take([assignment(task) for task in range(number)])
+    assert given(slots) == {workers[0]: list(range(number))}
+    return slots
+
+
+def test_what_a_worker_that_died_had_not_begun_loses_no_attempt_and_waits_in_front_again() -> None:
+    slots = batched(5, workers=(b"v", b"w"))
+    assert len(slots.done(b"v", [outcome(0)])) == 1
+    slots.take([assignment(5)])
+    assert slots.worker_lost(b"v", begun=3) == [(assignment(task)[0], 1) for task in (1, 2)]
+    assert list(slots.queue) == [assignment(task) for task in (3, 4, 5)]
+    assert held(slots) == dict.fromkeys(range(6), 1)
+    assert given(slots) == {b"w": [3, 4, 5]}
+
+
+def test_what_a_worker_that_died_had_not_begun_is_not_held_if_no_worker_is_left() -> None:
+    slots = batched(3)
+    assert slots.worker_lost(b"v", begun=1) == [(assignment(0)[0], 1)]
+    assert held(slots) == {0: 1}
+    assert not slots.queue
+
+
+def test_all_that_a_worker_had_counts_as_begun_if_it_is_not_known() -> None:
+    slots = batched(3, workers=(b"v", b"w"))
+    assert slots.worker_lost(b"v") == [(assignment(task)[0], 1) for task in range(3)]
+    assert not slots.queue
+
+
+@pytest.mark.parametrize("begun", [0, 1 << 63])
+def test_a_number_that_can_not_be_gives_back_no_more_than_there_is(begun: int) -> None:
+    """A task may write to its worker's memory."""
+    slots = batched(3, workers=(b"v", b"w"))
+    lost = slots.worker_lost(b"v", begun)
+    assert len(lost) == (1 if begun == 0 else 3)  # the first in line counts as begun
+    assert len(lost) + len(slots.queue) == 3
+
+
+@pytest.mark.parametrize(
+    ("forged", "why"),
+    [
+        (outcome(1, end=TaskEnd.CANCELLED), "it gave a task the end 3"),
+        (outcome(1, end=TaskEnd.LOST), "it gave a task the end 4"),
+        (outcome(1, end=TaskEnd.EXPIRED), "it gave a task the end 5"),
+        (outcome(1, attempt=2), "it answered for a task that it was not given"),
+        (outcome(9), "it answered for a task that it was not given"),
+        (outcome(0), "it answered for a task that it was not given"),
+    ],
+)
+def test_an_outcome_that_no_worker_can_give_is_not_passed_on_and_its_worker_is_named(forged: Outcome, why: str) -> None:
+    slots = batched(3)
+    assert slots.done(b"v", [outcome(0), forged, outcome(2)]) == [outcome(0), outcome(2)]
+    assert slots.accused[b"v"].startswith(why)
+    assert slots.worker_lost(b"v") == [(assignment(1)[0], 1)]  # which it had been asked for, and did not do
 
 
 def test_two_attempts_of_one_task_may_run_here_side_by_side() -> None:

@@ -14,6 +14,7 @@ from paceline.client.driver.resolving import Resolver
 from paceline.client.driver.turns import TICK_S, Turns
 from paceline.client.session.session import Session, SessionState
 from paceline.errors import ClientClosed
+from paceline.importing import refuse_while_importing
 
 IDLE_TICK_S = 0.5
 IDLE_AFTER_S: Final = 1.0
@@ -32,8 +33,9 @@ class Background:
         self._used_at_s = 0.0
 
     def start(self) -> None:
-        """Under the lock."""
+        """Under the lock. Raises UsedWhileImporting in a worker that is not ready yet."""
         if self._keeper is None:
+            refuse_while_importing("a client of the cluster")
             self._keeper = threading.Thread(target=self._run, name="paceline-client", daemon=True)
             self._keeper.start()
 

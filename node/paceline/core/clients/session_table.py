@@ -30,15 +30,17 @@ class ClientBounds:
 
 
 class SessionTable:
-    """Sessions by connection. ``due``: the earliest moment at which an `accepted` is sent without a result."""
+    """Sessions by connection. ``due``: the earliest moment at which an `accepted` is sent without a result. ``unheard``
+    is emptied by the leader."""
 
-    __slots__ = ("_bounds", "_owed", "_waiting_bytes", "by_key", "due")
+    __slots__ = ("_bounds", "_owed", "_waiting_bytes", "by_key", "due", "unheard")
 
     def __init__(self, bounds: ClientBounds) -> None:
         self.by_key: dict[bytes, ClientSession] = {}
         self.due = inf
         self._bounds = bounds
         self._waiting_bytes = 0  # for all sessions together
+        self.unheard: dict[bytes, str] = {}  # failed tasks, with names, whose clients left before they heard of it
         self._owed: dict[bytes, ClientSession] = {}
 
     def get(self, key: bytes) -> ClientSession | None:
@@ -59,6 +61,7 @@ class SessionTable:
         if session is not None:
             session.closed = True
             self._waiting_bytes -= session.waiting_bytes
+            self.unheard |= session.failed
 
     def expire(self, before: float) -> None:
         """Close the sessions of clients that wait for nothing and were last heard before ``before``."""
@@ -119,6 +122,7 @@ class SessionTable:
 
     def _close_if_drained(self, session: ClientSession) -> None:
         if session.is_drained:
+            session.failed.clear()  # its client comes back, and hears of them then
             self.close(session.key)
 
     @property

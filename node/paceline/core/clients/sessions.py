@@ -25,6 +25,8 @@ ITEMS_PER_UPDATE: Final = 1_024
 BYTES_PER_UPDATE: Final = 4 << 20
 ITEM_BYTES: Final = 64
 """What a result or a refusal counts for beside its payload or its text."""
+FAILED_LIMIT_TASKS: Final = 1_000
+"""How many failures of one client are remembered, to be told if it leaves before it hears of them."""
 
 
 class ClientSession:
@@ -38,6 +40,7 @@ class ClientSession:
         "accepted",
         "acknowledged_at",
         "closed",
+        "failed",
         "heard_at",
         "is_cut_off",
         "key",
@@ -53,6 +56,7 @@ class ClientSession:
         self.key = key
         self.closed = False
         self.is_cut_off = False
+        self.failed: dict[bytes, str] = {}  # tasks with names that failed, and the client is not known to have heard it
         self.heard_at = now
         self.acknowledged_at = now  # when it last acknowledged something new
         self.open_tasks = 0  # tasks of this session that have not ended
@@ -70,6 +74,11 @@ class ClientSession:
         """A task ended."""
         self.results.append((task_id, end, payload))
         self.waiting_bytes += len(payload) + ITEM_BYTES
+
+    def add_failed(self, task_id: bytes, name: str) -> None:
+        """The result of this task, which it is owed, is that it failed."""
+        if len(self.failed) < FAILED_LIMIT_TASKS:
+            self.failed[task_id] = name
 
     def add_accepted(self, seq: int, due: float) -> None:
         """A Submit is committed. The client is told at ``due``, or with the next result, whichever is earlier."""
@@ -149,6 +158,9 @@ class ClientSession:
             released += ids
             self._under_way_bytes -= size
             self.acknowledged_at = now
+        if self.failed:
+            for task_id in released:
+                self.failed.pop(task_id, None)
         return released
 
     def drop_waiting(self) -> None:

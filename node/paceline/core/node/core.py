@@ -185,9 +185,17 @@ class NodeCore:
         """A worker has sent the stamps of a sampled task. The outcome follows, and nothing is done before that."""
         self.traces.add(trace)
 
-    def on_worker_lost(self, worker_id: bytes, how: str, now: float) -> None:
-        """A worker died."""
-        self.leader_link.worker_lost(worker_id, how, now)
+    def on_worker_lost(
+        self,
+        worker_id: bytes,
+        how: str,
+        now: float,
+        successor: tuple[bytes, tuple[str, ...]] | None = None,
+        begun: int | None = None,
+    ) -> None:
+        """A worker died. ``successor``: a worker that is ready in its place, and the names of its tasks. ``begun``: how
+        many tasks the one that died had begun; None: not known."""
+        self.leader_link.worker_lost(worker_id, how, now, successor, begun)
         self._pacing.after(AT_ONCE, now)
 
     def persisted(self, seq: int) -> None:

@@ -154,7 +154,15 @@ class LeaderRole:
         if takeover.step(now):
             self.takeover = None
             leader = Leader(
-                self._settings, consensus.term, table, self._propose, now, takeover.tasks, takeover.due, self._traces
+                self._settings,
+                consensus.term,
+                table,
+                self._propose,
+                now,
+                takeover.tasks,
+                takeover.due,
+                self._traces,
+                self._outbox.notice,
             )
             self.leader = leader
             leader.applied(consensus.applied_index, now)

@@ -39,6 +39,7 @@ from paceline.core.scheduling.live_tasks import LiveTasks
 from paceline.core.scheduling.nodes import Nodes
 from paceline.core.scheduling.recording import Recording
 from paceline.core.scheduling.releases import Releases
+from paceline.core.scheduling.unheard import Notice, Unheard
 from paceline.core.settings import Settings
 from paceline.core.state.table import TaskTable
 from paceline.core.state.task import Task
@@ -58,8 +59,10 @@ class Leader:
         tasks: LiveTasks,
         due: DueTasks,
         traces: Traces | None = None,
+        notice: Notice | None = None,
     ) -> None:
-        """``tasks``: the tasks that were taken over from the table. ``due``: their moments."""
+        """``tasks``: the tasks that were taken over from the table. ``due``: their moments. ``notice``: has a line
+        logged."""
         self.term = term
         self.since = now
         self.tasks = tasks
@@ -81,6 +84,7 @@ class Leader:
             self.dispatcher.durations,
             self._traces,
             due,
+            Unheard(notice),
         )
         self.nodes = Nodes(settings, term, now, tasks, self.dispatcher, self.recording, self.cancelling)
         self.admission = Admission(settings, table, tasks, self.sessions, self.recording, self.releases, self._traces)
@@ -159,6 +163,8 @@ class Leader:
         Returns the nodes that have been silent for too long, whose tasks are lost.
         """
         gone = self.nodes.tick(now)
+        if self.sessions.unheard:
+            self.recording.clients_left()
         if not self.tasks.is_settled:
             is_late = now - self.since >= self._settings.recovery_grace_s
             if is_late or self.nodes.have_enrolled(expected):

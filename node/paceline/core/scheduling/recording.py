@@ -23,6 +23,7 @@ from paceline.core.scheduling.cancelling import Cancelling
 from paceline.core.scheduling.draft import Draft, Proposals, Propose
 from paceline.core.scheduling.due_tasks import DueTasks, expiry_of
 from paceline.core.scheduling.live_tasks import LiveTasks
+from paceline.core.scheduling.unheard import Unheard
 from paceline.core.settings import Settings
 from paceline.core.state.call_options import CallOptions
 from paceline.core.state.table import TaskTable
@@ -69,6 +70,7 @@ class Recording:
         durations: Durations,
         traces: Traces,
         due: DueTasks,
+        unheard: Unheard,
     ) -> None:
         self.is_logging = True
         self.is_awaited = False
@@ -80,6 +82,7 @@ class Recording:
         self._durations = durations
         self._traces = traces
         self._due = due
+        self._unheard = unheard
         self._proposals = Proposals(propose)
         self._late: list[Task] = []  # of the Submit that is being taken in: they had expired before it came
         self._ending: dict[bytes, tuple[int, bytes]] = {}  # how tasks ended, until that is applied
@@ -263,8 +266,26 @@ class Recording:
         if session is not None:
             session.open_tasks -= 1
             self._sessions.add_result(session, task.id, end, payload)
+        if end != _SUCCEEDED and end not in _DECIDED_HERE:
+            self._note_failure(task, payload)
         if self._cancelling.asked:
             self._cancelling.answer(task.id, CancelState.CANCELLED if end == _CANCELLED else CancelState.FINISHED)
+
+    def _note_failure(self, task: Task, payload: bytes) -> None:
+        """A task failed or was lost: say so if no client waits for it, now or once its client leaves."""
+        session = task.session
+        if session is None or session.closed:
+            self._unheard.add(task.name, task.id, payload)
+        else:
+            session.add_failed(task.id, task.name)
+
+    def clients_left(self) -> None:
+        """Say what failed whose clients have left before they heard of it."""
+        unheard, self._sessions.unheard = self._sessions.unheard, {}
+        for task_id, name in unheard.items():
+            known = self.result_of(task_id)
+            if known is not None:
+                self._unheard.add(name, task_id, known[1])
 
     # --- the log ------------------------------------------------------------------------------------------------
 

@@ -173,9 +173,20 @@ class LeaderLink:
         if known:
             self._report(known, now)
 
-    def worker_lost(self, worker_id: bytes, how: str, now: float) -> None:
-        """A worker died. The attempts that it was running are reported as lost."""
-        lost = self.slots.worker_lost(worker_id)
+    def worker_lost(
+        self,
+        worker_id: bytes,
+        how: str,
+        now: float,
+        successor: tuple[bytes, tuple[str, ...]] | None = None,
+        begun: int | None = None,
+    ) -> None:
+        """A worker died. The attempts that it had begun are reported as lost. ``successor``: the worker that is ready
+        in its place, and the names of the tasks that it can run. ``begun``: how many tasks it has begun; None: not
+        known."""
+        if successor is not None:  # before the loss: with its last worker a node drops its queue
+            self.slots.worker_ready(*successor)
+        lost = self.slots.worker_lost(worker_id, begun)
         if lost:
             detail = how.encode()
             self._report([(task_id, attempt, TaskEnd.LOST, detail, 0) for task_id, attempt in lost], now)

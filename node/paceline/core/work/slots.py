@@ -29,20 +29,28 @@ BATCH_TIME_US: Final = 1_000
 BATCH_BYTES: Final = 1 << 20
 """The arguments of one batch for a worker; a single task may have more, up to the payload limit."""
 
+_FAILED: Final = int(TaskEnd.FAILED)
+"""A worker gives this end or SUCCEEDED, which is less; the others are decided elsewhere."""
+
 DEAD_WORKERS: Final = 64
 """How many dead workers are remembered: a worker's last frame may be read after its death is noticed."""
 
 
-class WorkerSlot:
-    """One worker process, and the tasks that it was given."""
+Running = tuple[int, int, str, Assignment | None]
+"""What a worker was given: (attempt, cost in us, name, the task itself if it stands behind another)."""
 
-    __slots__ = ("cost_us", "names", "running", "worker_id")
+
+class WorkerSlot:
+    """One worker process, and the tasks that it was given. It begins them in that order, and answers in that order."""
+
+    __slots__ = ("answered", "cost_us", "names", "running", "worker_id")
 
     def __init__(self, worker_id: bytes, names: tuple[str, ...]) -> None:
         self.worker_id = worker_id
         self.names = names
-        self.running: dict[bytes, tuple[int, int, str]] = {}  # task id -> (attempt, cost in us, name)
+        self.running: dict[bytes, Running] = {}
         self.cost_us = 0  # of all running tasks together, as expected
+        self.answered = 0  # tasks, since it is ready
 
 
 class UnrecordedBatch:
@@ -74,6 +82,7 @@ class Slots:
         self.unrecorded: deque[UnrecordedBatch] = deque()
         self.durations = Durations()
         self.tally = Tally()
+        self.accused: dict[bytes, str] = {}  # workers that said what none can say, and what; emptied by the caller
         self.executed = 0  # outcomes of tasks that ran to their end here
         self._dead: deque[bytes] = deque(maxlen=DEAD_WORKERS)
         self._held: dict[bytes, int] = {}  # task id -> attempt
@@ -87,8 +96,11 @@ class Slots:
         if worker_id not in self._dead:
             self.workers.setdefault(worker_id, WorkerSlot(worker_id, names)).names = names
 
-    def worker_lost(self, worker_id: bytes) -> list[tuple[bytes, int]]:
-        """A worker died. Returns the attempts that it was running, to be reported as lost.
+    def worker_lost(self, worker_id: bytes, begun: int | None = None) -> list[tuple[bytes, int]]:
+        """A worker died. Returns the attempts that it had begun, to be reported as lost. What it was given and had not
+        begun goes to the front of the queue, as the same attempt.
+
+        ``begun``: how many tasks it has begun since it was ready; None: not known, and all of them count as begun.
 
         With the last worker the node drops its queue, and its next account no longer names those tasks. The leader then
         gives them to other nodes.
@@ -97,13 +109,22 @@ class Slots:
         slot = self.workers.pop(worker_id, None)
         if slot is None:
             return []
-        for _, _, name in slot.running.values():
+        given = list(slot.running.items())
+        number = len(given)
+        if begun is not None:
+            number = min(max(begun - slot.answered, 0), number)
+        # The first in line is not kept: it counts as begun, even if the worker died before it read of it.
+        while number < len(given) and given[number][1][3] is None:
+            number += 1
+        for _, (_, _, name, _) in given[:number]:
             self.tally.executed(name, TaskEnd.LOST, 0)
+        waiting = [assignment for _, (_, _, _, assignment) in given[number:] if assignment is not None]
+        self.queue.extendleft(reversed(waiting))
         if not self.workers:
             for assignment in self.queue:
                 self._held.pop(assignment[0], None)
             self.queue.clear()
-        return [(task_id, attempt) for task_id, (attempt, _, _) in slot.running.items()]
+        return [(task_id, running[0]) for task_id, running in given[:number]]
 
     def names(self) -> tuple[str, ...]:
         """The names of the tasks that this node's workers can run."""
@@ -162,14 +183,15 @@ class Slots:
             if batch and batch_bytes > BATCH_BYTES:
                 break
             queue.popleft()
-            running[task_id] = (attempt, cost_us, name)
+            running[task_id] = (attempt, cost_us, name, assignment if running else None)
             batch_us += cost_us
             batch.append(assignment)
         slot.cost_us += batch_us
         return tuple(batch)
 
     def done(self, worker_id: bytes, outcomes: Iterable[Outcome]) -> list[Outcome]:
-        """A worker answered. Returns the outcomes of the tasks that the worker was known to run."""
+        """A worker answered. Returns the outcomes of the tasks that the worker was known to run. ``accused`` says so if
+        one of them is none that a worker can give."""
         slot = self.workers.get(worker_id)
         if slot is None:
             return []
@@ -177,13 +199,25 @@ class Slots:
         known = []
         for outcome in outcomes:
             charged = running.pop(outcome[0], None)
-            if charged is not None:
-                slot.cost_us -= charged[1]
-                observe(charged[2], outcome[4])
-                tally.executed(charged[2], outcome[2], outcome[4])
-                known.append(outcome)
+            if charged is None or outcome[2] > _FAILED or outcome[1] != charged[0]:
+                self._accuse(slot, outcome, charged)
+                continue
+            slot.cost_us -= charged[1]
+            observe(charged[2], outcome[4])
+            tally.executed(charged[2], outcome[2], outcome[4])
+            known.append(outcome)
+        slot.answered += len(known)
         self.executed += len(known)
         return known
+
+    def _accuse(self, slot: WorkerSlot, outcome: Outcome, charged: Running | None) -> None:
+        """A worker gave an outcome that is none. What it was asked for stays with it, until it is ended for this."""
+        if charged is not None:
+            slot.running[outcome[0]] = charged
+        if outcome[2] > _FAILED:
+            self.accused[slot.worker_id] = f"it gave a task the end {outcome[2]}, which no worker can give"
+        else:
+            self.accused[slot.worker_id] = "it answered for a task that it was not given"
 
     def revoke(self, ids: Iterable[bytes]) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
         """Remove the tasks that no worker has yet. Returns the ids (given back, kept)."""

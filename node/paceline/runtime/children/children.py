@@ -10,7 +10,8 @@ import logging
 from collections.abc import Callable
 from math import inf
 
-from paceline.runtime.children.pool import Child, ChildPool, Pool
+from paceline.runtime.children.pool import Child, ChildPool
+from paceline.runtime.children.worker_pool import ReadyWorker, WorkerPool
 from paceline.runtime.transport.transport import Source
 from paceline.runtime.transport.zmq_transport import ZmqTransport
 
@@ -19,17 +20,22 @@ _logger = logging.getLogger("paceline.node")
 
 class WorkerChildren:
     """The pools of a node, and the transport that talks to their processes and watches them: the workers, and the web
-    process if there is one. The end of the web process is handled here, and the core does not hear of it."""
+    process if there is one. The end of the web process is handled here, and the core does not hear of it.
+
+    ``hopeless`` is told how the last of many workers ended, none of which was ever ready."""
 
     def __init__(
         self,
-        pool: Pool,
+        pool: WorkerPool,
         transport: ZmqTransport,
         web: ChildPool | None = None,
         web_ended: Callable[[], None] | None = None,
+        hopeless: Callable[[str], None] | None = None,
     ) -> None:
+        self._workers = pool
         self._pools: list[ChildPool] = [pool] if web is None else [pool, web]
         self._web_ended = web_ended
+        self._hopeless = hopeless
         self._transport = transport
 
     def start(self) -> None:
@@ -37,13 +43,33 @@ class WorkerChildren:
             pool.start()
             self._add(pool, list(pool.workers.values()))
 
+    def ready(self, worker_id: bytes, names: tuple[str, ...]) -> bool:
+        """A worker is ready. True if it gets tasks; the spare does not, and the core does not hear of it."""
+        return self._workers.ready(worker_id, names)
+
+    def stand_in(self, worker_id: bytes, had_task: bool, now: float) -> ReadyWorker | None:
+        """Which worker gets tasks from now on in place of one that was reaped, if one can at once."""
+        return self._workers.stand_in(worker_id, had_task, now)
+
+    def begun(self, worker_id: bytes) -> int | None:
+        """How many tasks the worker that was reaped last had begun; None if that is not known."""
+        return self._workers.begun(worker_id)
+
+    def kill(self, worker_id: bytes) -> None:
+        """Kill a worker. Its end is noticed as any other's."""
+        self._workers.kill(worker_id)
+
     def reap(self, fd: int) -> tuple[bytes, str] | None:
+        """The worker that has ended, and how. None for the other children, whose ends are dealt with here."""
         for pool in self._pools:
             child = pool.child_at(fd)
             if child is not None:
+                is_spare = self._workers.is_spare(child.id)
                 ended = self._reap(pool, child, fd)
                 if pool.kind is not Source.WEB:
-                    return ended
+                    if ended is not None and self._workers.is_hopeless and self._hopeless is not None:
+                        self._hopeless(ended[1])
+                    return None if is_spare else ended
                 if ended is not None:
                     _logger.warning("the process that serves metrics ended: %s; another is started", ended[1])
                     if self._web_ended is not None:

@@ -4,12 +4,15 @@ The rules of this module:
 
 - The node learns of a child's end from the kernel, through a file descriptor that the reactor watches (a pidfd on
   Linux), and not from a timeout: the tasks of a crashed worker are dispatched again at once.
-- A child that can't live must not overload the machine. If a child dies within QUICK_DEATH_S of its start, or can't
-  import a module, it is replaced after a pause, which doubles with each such death in a row.
+- A child that can't live must not overload the machine. If a child dies within QUICK_DEATH_S of its start, it is
+  replaced after a pause, which doubles with each such death in a row. What else says that a child can't live is the
+  business of each kind of pool (``worker_pool.py``).
 - Each child leads a session of its own. Ctrl-C in a terminal goes to the foreground group, so it reaches only the node,
   which lets its workers finish. (A group alone would do for that, but a background group that writes to a terminal with
   ``tostop`` set is stopped.) When a worker ends, the processes that its task started are killed with it: the attempt is
   run again, and the two must not run side by side.
+- A file beside the user's modules hides none of what a child needs to start, even if it is named as a module of Python
+  is (signal, logging). A worker adds the directory to its path when it imports them (``worker/registry.py``).
 - Each child gets one end of a socket pair. The transport sends and receives on the other end, and nothing here does.
   ``now`` is in seconds of any clock that never goes back.
 
@@ -31,6 +34,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from paceline.runtime.children.begun_tasks import BegunTasks
 from paceline.runtime.transport.transport import Source
 
 WORKER_ID_BYTES = 8
@@ -39,8 +43,6 @@ BACKOFF_MIN_S = 0.1
 BACKOFF_MAX_S = 10.0
 KILLED_END_LIMIT_S = 5.0
 """How long stop waits for children that were killed: one may be stuck in the kernel, on a file system that is gone."""
-EXIT_MODULE_FAILED = 3
-"""The same number as in ``worker/main.py``, which the node must not import."""
 
 _logger = logging.getLogger("paceline.pool")
 
@@ -55,16 +57,16 @@ class Child:
     started_at: float
     process: subprocess.Popen[bytes] = field(repr=False)
     link: socket.socket = field(repr=False)  # frames both ways; its end of file tells either that the other is gone
+    begun_tasks: BegunTasks | None = field(default=None, repr=False)  # of a worker
 
 
-@dataclass(slots=True)
-class _Slot:
+@dataclass(slots=True, eq=False)
+class ChildSlot:
     """The place of one child, and what became of the children that had it before."""
 
     child: Child | None = None
-    quick_deaths: int = 0  # in a row
+    failures: int = 0  # children in a row that could not live
     unweighed: Child | None = None  # it has ended, and the pause before its successor is not decided yet
-    module_failed: bool = False
     due: float = 0.0  # when the next child may start
 
 
@@ -90,8 +92,8 @@ class ChildPool:
         self._arguments = arguments
         self._inherited = inherited
         self._environment = environment
-        self._slots = [_Slot() for _ in range(size)]
-        self._by_fd: dict[int, _Slot] = {}
+        self._slots = [ChildSlot() for _ in range(size)]
+        self._by_fd: dict[int, ChildSlot] = {}
         self._stopped = False
         self.workers: dict[bytes, Child] = {}
 
@@ -122,7 +124,6 @@ class ChildPool:
         code = _collect(child)
         self._forget(slot)
         slot.unweighed = child
-        slot.module_failed = code == EXIT_MODULE_FAILED
         return child.id, _how(code)
 
     def child_at(self, fd: int) -> Child | None:
@@ -140,8 +141,8 @@ class ChildPool:
             try:
                 started.append(self._spawn(slot, now))
             except OSError as error:  # out of memory, processes or file descriptors: try again later
-                slot.quick_deaths += 1
-                slot.due = now + _pause_s(slot.quick_deaths)
+                slot.failures += 1
+                slot.due = now + _pause_s(slot.failures)
                 _logger.error("no %s could be started (%s); next try in %.1f s", self._program, error, slot.due - now)
         return started
 
@@ -176,30 +177,46 @@ class ChildPool:
 
     # --- one child ----------------------------------------------------------------------------------------------
 
-    def _spawn(self, slot: _Slot, now: float) -> Child:
+    def _spawn(self, slot: ChildSlot, now: float) -> Child:
         worker_id = secrets.token_bytes(WORKER_ID_BYTES)
         ours, theirs = socket.socketpair()
+        begun_tasks: BegunTasks | None = None
         with theirs:
-            link = str(theirs.fileno())
-            command = [sys.executable, "-m", self._program, "--link", link]
             try:
-                process = subprocess.Popen(
-                    [*command, *self._arguments],
-                    stdin=subprocess.DEVNULL,
-                    pass_fds=(theirs.fileno(), *self._inherited),
-                    env=self._environment,
-                    start_new_session=True,
-                )
+                begun_tasks = self._begun_tasks()
+                process = self._popen(theirs.fileno(), begun_tasks)
             except OSError:
                 ours.close()
                 raise
-        child = Child(worker_id, process.pid, _end_fd(process, ours), now, process, ours)
+            finally:
+                if begun_tasks is not None:
+                    begun_tasks.close_fd()
+        child = Child(worker_id, process.pid, _end_fd(process, ours), now, process, ours, begun_tasks)
         slot.child = child
         self._by_fd[child.fd] = slot
         self.workers[worker_id] = child
         return child
 
-    def _forget(self, slot: _Slot) -> None:
+    def _popen(self, link: int, begun_tasks: BegunTasks | None) -> subprocess.Popen[bytes]:
+        # -P: what the child imports of ours, and of Python's own, is not looked for in the current directory.
+        command = [sys.executable, "-P", "-m", self._program, "--link", str(link)]
+        inherited = [link, *self._inherited]
+        if begun_tasks is not None:
+            command += ["--begun", str(begun_tasks.fd)]
+            inherited.append(begun_tasks.fd)
+        return subprocess.Popen(
+            [*command, *self._arguments],
+            stdin=subprocess.DEVNULL,
+            pass_fds=inherited,
+            env=self._environment,
+            start_new_session=True,
+        )
+
+    def _begun_tasks(self) -> BegunTasks | None:
+        """What the next child shares with this process beside its link."""
+        return None
+
+    def _forget(self, slot: ChildSlot) -> None:
         child = slot.child
         assert child is not None
         slot.child = None
@@ -209,13 +226,16 @@ class ChildPool:
             os.close(child.fd)
         child.link.close()
 
-    def _due(self, slot: _Slot, now: float) -> float:
+    def _due(self, slot: ChildSlot, now: float) -> float:
         if slot.unweighed is not None:
-            quick = slot.module_failed or now - slot.unweighed.started_at < QUICK_DEATH_S
-            slot.quick_deaths = slot.quick_deaths + 1 if quick else 0
-            slot.due = now + _pause_s(slot.quick_deaths)
+            slot.failures = slot.failures + 1 if self._could_not_live(slot.unweighed, now) else 0
+            slot.due = now + _pause_s(slot.failures)
             slot.unweighed = None
         return slot.due
+
+    def _could_not_live(self, child: Child, now: float) -> bool:
+        """Whether the end of this child is a reason to wait before another is started. Asked once for each."""
+        return now - child.started_at < QUICK_DEATH_S
 
     def _reap_until(self, limit_s: float) -> None:
         end = time.monotonic() + limit_s  # stop blocks, so the clock is its own
@@ -224,27 +244,10 @@ class ChildPool:
                 self.reap(fd)
 
 
-class Pool(ChildPool):
-    """``size`` worker processes."""
-
-    def __init__(
-        self,
-        *,
-        size: int,
-        modules: tuple[str, ...],
-        payload_limit_bytes: int,
-        environment: Mapping[str, str] | None = None,
-    ) -> None:
-        arguments = ("--payload-limit", str(payload_limit_bytes), "--", *modules)
-        super().__init__(
-            Source.WORKER, size=size, program="paceline.worker", arguments=arguments, environment=environment
-        )
-
-
-def _pause_s(quick_deaths: int) -> float:
-    if quick_deaths == 0:
+def _pause_s(failures: int) -> float:
+    if failures == 0:
         return 0.0
-    return min(BACKOFF_MAX_S, BACKOFF_MIN_S * 2.0 ** min(quick_deaths - 1, 32))
+    return min(BACKOFF_MAX_S, BACKOFF_MIN_S * 2.0 ** min(failures - 1, 32))
 
 
 def _end_fd(process: subprocess.Popen[bytes], link: socket.socket) -> int:

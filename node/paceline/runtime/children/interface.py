@@ -1,0 +1,23 @@
+"""What the reactor needs of its children. ``children.py`` has it with processes; tests play it without."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Children(Protocol):
+    """The worker processes, and others that are the node's children, as the reactor sees them."""
+
+    def reap(self, fd: int) -> tuple[bytes, str] | None: ...
+
+    def ready(self, worker_id: bytes, names: tuple[str, ...]) -> bool: ...
+
+    def begun(self, worker_id: bytes) -> int | None: ...
+
+    def kill(self, worker_id: bytes) -> None: ...
+
+    def stand_in(self, worker_id: bytes, had_task: bool, now: float) -> tuple[bytes, tuple[str, ...]] | None: ...
+
+    def respawn(self, now: float) -> None: ...
+
+    def next_respawn(self, now: float) -> float: ...

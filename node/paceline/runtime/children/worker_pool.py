@@ -1,0 +1,158 @@
+"""The pool of a node's workers: which of them get tasks, what their ends mean, and the spare that stands in.
+
+The rules of this module:
+
+- A worker that was ready and ended with a task is its task's victim, and no sign that workers can't live here. It is
+  replaced without a pause: whoever waits behind a task that crashes did nothing wrong.
+- A worker that never became ready can't live, however long that took; nor can one that ends by itself within
+  QUICK_DEATH_S of its start. These are replaced after a growing pause, as any child is.
+- After the first death by a task there is a *spare*: one process more than there are slots, which has imported the
+  modules and waits. It gets no tasks, and the core does not hear of it until it stands in for a worker that ended,
+  which takes no process start then. SPARE_KEPT_S after the last such death it is ended, so that a node whose tasks
+  don't crash has no memory in use for it.
+
+Which process is the spare is decided by who is ready first: as many workers as there are slots get tasks, and what is
+ready beyond that is the spare.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+
+from paceline.runtime.children.begun_tasks import BegunTasks
+from paceline.runtime.children.pool import Child, ChildPool, ChildSlot
+from paceline.runtime.transport.transport import Source
+
+SPARE_KEPT_S = 600.0
+HOPELESS_TRIES = 4
+"""So many workers for each slot ended before any was ever ready: that will not change by itself."""
+
+_logger = logging.getLogger("paceline.pool")
+
+ReadyWorker = tuple[bytes, tuple[str, ...]]
+"""A worker's id, and the names of the tasks that it can run."""
+
+
+class WorkerPool(ChildPool):
+    """``size`` worker processes that get tasks, and sometimes a spare."""
+
+    def __init__(
+        self,
+        *,
+        size: int,
+        modules: tuple[str, ...],
+        payload_limit_bytes: int,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(
+            Source.WORKER,
+            size=size,
+            program="paceline.worker",
+            arguments=("--payload-limit", str(payload_limit_bytes), "--", *modules),
+            environment=environment,
+        )
+        self._size = size
+        self._ready: set[bytes] = set()  # kept until their ends are weighed
+        self._spare: ReadyWorker | None = None
+        self._spare_until = float("inf")  # when it is ended; only while there is one slot more than _size
+        self._serving: set[bytes] = set()  # the workers that get tasks
+        self._by_task: set[bytes] = set()  # ended with a task; kept until their ends are weighed
+        self._ended_unready: int | None = 0  # workers that did, until the first is ready; then None
+        self._last_begun = (b"", 0)  # of the worker that was reaped last
+        self._retired = b""  # the spare that was ended because nothing needs it any more
+
+    def ready(self, worker_id: bytes, names: tuple[str, ...]) -> bool:
+        """A worker has imported its modules. True if it is to get tasks, False if it is the spare."""
+        if worker_id not in self.workers:
+            return False  # it has ended, and this was read late
+        self._ready.add(worker_id)
+        self._ended_unready = None
+        if worker_id not in self._serving and len(self._serving) >= self._size:
+            if not self.is_spare(worker_id):
+                _logger.info("a spare worker is ready: it stands in for the next one that ends")
+            self._spare = (worker_id, names)
+            return False
+        self._serving.add(worker_id)
+        return True
+
+    def begun(self, worker_id: bytes) -> int | None:
+        """How many tasks the worker that was reaped last had begun."""
+        reaped, number = self._last_begun
+        return number if reaped == worker_id else None
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether no worker was ever ready, and several for each slot have ended."""
+        return self._ended_unready is not None and self._ended_unready >= HOPELESS_TRIES * self._size
+
+    def is_spare(self, worker_id: bytes) -> bool:
+        """Whether the core does not know of this worker: it is ready and gets no tasks, or is being ended as such."""
+        return worker_id == self._retired or (self._spare is not None and self._spare[0] == worker_id)
+
+    def reap(self, fd: int) -> tuple[bytes, str] | None:
+        child = self.child_at(fd)
+        ended = super().reap(fd)
+        if ended is None:
+            return None
+        worker_id, how = ended
+        if child is not None and child.begun_tasks is not None:
+            self._last_begun = (worker_id, child.begun_tasks.begun)
+        self._serving.discard(worker_id)
+        if self._ended_unready is not None:
+            self._ended_unready += 1
+        if worker_id != self._retired:
+            if self.is_spare(worker_id):
+                self._spare = None
+                _logger.warning("the spare worker %s ended: %s; another is started", worker_id.hex(), how)
+        else:
+            self._slots = [slot for slot in self._slots if slot.unweighed is None or slot.unweighed.id != worker_id]
+            self._ready.discard(worker_id)
+        return ended
+
+    def stand_in(self, worker_id: bytes, had_task: bool, now: float) -> ReadyWorker | None:
+        """That worker was reaped. Returns the one that gets tasks in its place from now on, if the spare is ready.
+
+        ``had_task``: it ended while it had a task. From then on the pool has a spare."""
+        if had_task:
+            self._by_task.add(worker_id)
+            self._spare_until = now + SPARE_KEPT_S
+            if len(self._slots) == self._size:
+                self._slots.append(ChildSlot())
+        spare = self._spare
+        if spare is None or len(self._serving) >= self._size:
+            return None
+        self._spare = None
+        self._serving.add(spare[0])
+        return spare
+
+    def respawn(self, now: float) -> list[Child]:
+        if len(self._slots) > self._size and now >= self._spare_until:
+            self._retire_spare(now)
+        return super().respawn(now)
+
+    def next_respawn(self, now: float) -> float | None:
+        due = super().next_respawn(now)
+        if self._stopped or len(self._slots) == self._size:
+            return due
+        return self._spare_until if due is None else min(due, self._spare_until)
+
+    def _retire_spare(self, now: float) -> None:
+        """No worker has ended with a task for so long that none is expected to: end the spare, and give up its slot."""
+        self._spare_until = now + SPARE_KEPT_S  # for the next try, if the spare is starting just now
+        vacant = next((slot for slot in self._slots if slot.child is None), None)
+        if vacant is not None:
+            self._slots.remove(vacant)
+        elif self._spare is not None:
+            self._retired, self._spare = self._spare[0], None
+            self.kill(self._retired)
+
+    def _begun_tasks(self) -> BegunTasks | None:
+        return BegunTasks() if hasattr(os, "memfd_create") else None
+
+    def _could_not_live(self, child: Child, now: float) -> bool:
+        was_ready, by_task = child.id in self._ready, child.id in self._by_task
+        self._ready.discard(child.id)
+        self._by_task.discard(child.id)
+        return not was_ready or (not by_task and super()._could_not_live(child, now))

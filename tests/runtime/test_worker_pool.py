@@ -1,0 +1,191 @@
+"""What the end of a worker means: a task that crashes costs the others no pause, and a spare stands in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from paceline.runtime.children.pool import BACKOFF_MIN_S, Child
+from paceline.runtime.children.worker_pool import HOPELESS_TRIES, SPARE_KEPT_S, WorkerPool
+from worker.played_node import SAMPLE_TASKS, readable
+
+Start = Callable[..., WorkerPool]
+
+NAMES = ("add",)
+
+
+@pytest.fixture
+def new_pool() -> Iterator[Start]:
+    """Pools whose workers are said to be ready by the test, whatever they are."""
+    pools: list[WorkerPool] = []
+
+    def new(size: int = 1) -> WorkerPool:
+        pools.append(WorkerPool(size=size, modules=(str(SAMPLE_TASKS),), payload_limit_bytes=1000))
+        pools[-1].start(now=0.0)
+        return pools[-1]
+
+    yield new
+    for pool in pools:
+        pool.stop(0)
+
+
+def end(pool: WorkerPool, child: Child) -> None:
+    pool.kill(child.id)
+    assert readable(child.fd), "the child did not end"
+    assert pool.reap(child.fd) == (child.id, "signal 9 (SIGKILL)")
+
+
+def spared(pool: WorkerPool, now: float) -> tuple[Child, Child]:
+    """Have a ready worker end by its task; (its successor, the spare), both ready."""
+    (first,) = pool.workers.values()
+    assert pool.ready(first.id, NAMES)
+    end(pool, first)
+    assert pool.stand_in(first.id, True, now) is None
+    successor, spare = pool.respawn(now)
+    assert pool.ready(successor.id, NAMES)
+    assert not pool.ready(spare.id, NAMES)
+    return successor, spare
+
+
+def test_what_a_task_ended_is_replaced_without_a_pause_however_often_and_quickly(new_pool: Start) -> None:
+    pool = new_pool()
+    for _ in range(5):
+        (child, *_spare) = pool.workers.values()
+        pool.ready(child.id, NAMES)
+        end(pool, child)
+        pool.stand_in(child.id, True, 0.5)
+        assert (pool.next_respawn(0.5) or 0.0) <= 0.5
+        pool.respawn(0.5)
+
+
+def test_what_was_never_ready_could_not_live_however_long_it_took(new_pool: Start) -> None:
+    pool = new_pool()
+    now = 100.0
+    for pause_s in (BACKOFF_MIN_S, 2 * BACKOFF_MIN_S):
+        (child,) = pool.workers.values()
+        end(pool, child)
+        assert pool.stand_in(child.id, False, now) is None
+        assert pool.next_respawn(now) == pytest.approx(now + pause_s)
+        now += 100.0
+        assert len(pool.respawn(now)) == 1
+
+
+def test_what_ended_without_a_task_right_after_its_start_could_not_live(new_pool: Start) -> None:
+    pool = new_pool()
+    (child,) = pool.workers.values()
+    pool.ready(child.id, NAMES)
+    end(pool, child)
+    assert pool.stand_in(child.id, False, 0.5) is None
+    assert pool.next_respawn(0.5) == 0.5 + BACKOFF_MIN_S
+
+
+def test_there_is_no_spare_before_a_worker_ended_with_a_task(new_pool: Start) -> None:
+    pool = new_pool(size=2)
+    first, second = pool.workers.values()
+    for child in (first, second):
+        assert pool.ready(child.id, NAMES)
+    end(pool, first)
+    assert pool.stand_in(first.id, False, 5.0) is None
+    (third,) = pool.respawn(5.0)
+    assert pool.ready(third.id, NAMES)
+    assert list(pool.workers) == [second.id, third.id]
+    assert pool.next_respawn(1e9) is None
+
+
+def test_the_spare_gets_no_tasks_until_it_stands_in_for_a_worker_that_ended(new_pool: Start) -> None:
+    pool = new_pool()
+    worker, spare = spared(pool, 1.0)
+    assert [pool.is_spare(child.id) for child in (worker, spare)] == [False, True]
+    end(pool, worker)
+    assert pool.stand_in(worker.id, True, 2.0) == (spare.id, NAMES)
+    assert not pool.is_spare(spare.id)
+    (next_spare,) = pool.respawn(2.0)
+    assert not pool.ready(next_spare.id, NAMES)
+
+
+def test_whoever_is_ready_first_gets_the_tasks(new_pool: Start) -> None:
+    pool = new_pool()
+    (first,) = pool.workers.values()
+    pool.ready(first.id, NAMES)
+    end(pool, first)
+    pool.stand_in(first.id, True, 1.0)
+    one, other = pool.respawn(1.0)
+    assert pool.ready(other.id, NAMES)
+    assert not pool.ready(one.id, NAMES)
+
+
+def test_a_spare_that_ends_is_replaced_and_stands_in_for_nobody(new_pool: Start) -> None:
+    pool = new_pool()
+    worker, spare = spared(pool, 1.0)
+    end(pool, spare)
+    assert len(pool.respawn(100.0)) == 1
+    end(pool, worker)
+    assert pool.stand_in(worker.id, True, 100.0) is None
+
+
+def test_a_spare_that_can_not_live_is_tried_again_after_growing_pauses(new_pool: Start) -> None:
+    pool = new_pool()
+    (first,) = pool.workers.values()
+    pool.ready(first.id, NAMES)
+    end(pool, first)
+    pool.stand_in(first.id, True, 1.0)
+    successor, spare = pool.respawn(1.0)
+    pool.ready(successor.id, NAMES)
+    for pause_s in (BACKOFF_MIN_S, 2 * BACKOFF_MIN_S):
+        end(pool, spare)
+        assert pool.next_respawn(1.0) == 1.0 + pause_s
+        (spare,) = pool.respawn(2.0)
+
+
+def test_what_is_read_of_a_worker_after_its_end_makes_nobody_ready(new_pool: Start) -> None:
+    pool = new_pool()
+    (child,) = pool.workers.values()
+    end(pool, child)
+    assert not pool.ready(child.id, NAMES)
+    (successor,) = pool.respawn(pool.next_respawn(1.0) or 0.0)
+    assert pool.ready(successor.id, NAMES)
+
+
+def test_a_spare_that_nothing_needed_for_long_is_ended_and_not_replaced(new_pool: Start) -> None:
+    pool = new_pool()
+    worker, spare = spared(pool, 1.0)
+    over = 1.0 + SPARE_KEPT_S
+    assert pool.next_respawn(2.0) == over
+    assert pool.respawn(over) == []
+    assert readable(spare.fd)
+    assert pool.is_spare(spare.id)  # until it is reaped: its end is no worker's
+    assert pool.reap(spare.fd) == (spare.id, "signal 9 (SIGKILL)")
+    assert pool.respawn(over) == []
+    assert pool.next_respawn(over) is None
+    assert list(pool.workers) == [worker.id]
+
+
+def test_the_pool_is_hopeless_once_several_for_each_slot_ended_and_none_was_ever_ready(new_pool: Start) -> None:
+    pool = new_pool(size=2)
+    now = 0.0
+    for tries in range(2 * HOPELESS_TRIES):
+        assert not pool.is_hopeless, tries
+        end(pool, next(iter(pool.workers.values())))
+        now = pool.next_respawn(now) or now
+        pool.respawn(now)
+    assert pool.is_hopeless
+
+
+def test_a_pool_of_which_one_worker_was_ready_is_never_hopeless(new_pool: Start) -> None:
+    pool = new_pool()
+    now = 0.0
+    pool.ready(next(iter(pool.workers)), NAMES)
+    for _ in range(2 * HOPELESS_TRIES):
+        end(pool, next(iter(pool.workers.values())))
+        assert not pool.is_hopeless
+        now = pool.next_respawn(now) or now
+        pool.respawn(now)
+
+
+def test_a_spare_ends_with_the_pool(new_pool: Start) -> None:
+    pool = new_pool()
+    spared(pool, 1.0)
+    pool.stop(20.0)
+    assert pool.workers == {}
+    assert pool.next_respawn(1e9) is None
