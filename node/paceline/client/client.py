@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import itertools
 import logging
+import math
 import os
 import random
 import threading
@@ -29,6 +30,7 @@ from paceline.client.targets import Target, parts_of, task_id_of
 from paceline.config import ClusterFile
 from paceline.errors import ConfigError, NoNodeFound, RequestRefused
 from paceline.own_cluster import find_cluster
+from paceline_protocol.limits import PAYLOAD_LIMIT_MAX_BYTES
 from paceline_protocol.messages import AdminOp, Options, Stage
 from paceline_protocol.payload import pack_args, unpack_value
 
@@ -67,8 +69,17 @@ class Client:
         trace_every: int = 0,
         _relays: bool = False,
     ) -> None:
-        if trace_every < 0:
-            raise ConfigError(f"trace_every is {trace_every}; sample one of so many calls, or none with 0")
+        _check_seconds("connect_timeout_s", connect_timeout_s)
+        _check_seconds("failover_timeout_s", failover_timeout_s)
+        if type(trace_every) is not int or trace_every < 0:
+            raise ConfigError(f"trace_every is {trace_every!r}; sample one of so many calls, or none with 0")
+        if payload_limit_bytes is not None and (
+            type(payload_limit_bytes) is not int or not 0 < payload_limit_bytes <= PAYLOAD_LIMIT_MAX_BYTES
+        ):
+            raise ConfigError(
+                f"payload_limit_bytes is {payload_limit_bytes!r}, and must be a whole number of bytes from 1 to "
+                f"{PAYLOAD_LIMIT_MAX_BYTES}, which is what fits into a frame"
+            )
         found = find_cluster(addresses, cluster)
         self._cluster_name = found.cluster.name if found.cluster is not None else None
         self._discovers = found.discovers
@@ -147,8 +158,9 @@ class Client:
         """Run a task on the cluster: ``client.submit(add, 2, 3)``. Returns at once.
 
         ``target`` is a task, ``task.options(priority=...)``, the name of a task, or a :class:`NamedTask`. Raises
-        UnserializableValue or PayloadTooLarge for arguments that can't be sent, TypeError if ``target`` is no task, and
-        what :meth:`connect` raises. With 200,000 tasks outstanding it waits until one ends.
+        UnserializableValue or PayloadTooLarge for arguments that can't be sent, TypeError if ``target`` is no task,
+        ConfigError if its name or an option can't be used, and what :meth:`connect` raises. With 200,000 tasks
+        outstanding it waits until one ends.
         """
         if self._discovers:
             self._start_discovery()
@@ -161,8 +173,8 @@ class Client:
         of the result that is taken. The first exception is raised at its place; then, or when the iterator is dropped,
         what has not started is cancelled.
         """
-        if window < 1:
-            raise ValueError(f"window is {window}, and must be at least 1")
+        if type(window) is not int or window < 1:
+            raise ValueError(f"window is {window!r}, and must be a whole number from 1")
         # A wrong target is an error here and not at the first result.
         return self._map(parts_of(target), zip(*iterables, strict=False), window)
 
@@ -195,6 +207,8 @@ class Client:
         ended: deque[Future[Any]] = deque()
         pending = list(dict.fromkeys(futures))
         for future in pending:
+            if not isinstance(future, Future):
+                raise TypeError(f"{future!r} is no future of this client; give what submit() returned")
             self._driver.collect(future, ended)
         for count in range(len(pending)):
             rest_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
@@ -263,6 +277,12 @@ class Client:
 
     def _limit_bytes(self) -> int:
         return self._payload_limit_bytes or self._session.payload_limit_bytes
+
+
+def _check_seconds(name: str, value: object) -> None:
+    """A timeout that is no number would be found out in the thread that looks at the clock."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise ConfigError(f"{name} is {value!r}, and must be a number of seconds from 0")
 
 
 # --- the current client -----------------------------------------------------------------------------------------

@@ -120,7 +120,8 @@ class Future(Generic[T_co]):
     def add_done_callback(self, callback: Callable[[Future[T_co]], object]) -> None:
         """Call ``callback(future)`` when the task has ended, at once if it has.
 
-        It runs in whichever thread learns of the end, so it must be short. What it raises is logged.
+        It runs in whichever thread learns of the end, so it must be short. What it raises is logged, SystemExit too;
+        KeyboardInterrupt is raised again in the main thread, where it may be Ctrl-C.
         """
         self._owner.add_done_callback(self, callback)
 

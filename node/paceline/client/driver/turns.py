@@ -9,6 +9,8 @@ One lock guards the session, the sockets and the futures. The rules:
   the driver, when it is done, makes one of them the next driver.
 - A background thread keeps up the connection when no caller does. It drives promptly only while somebody counts on it:
   a callback, an ``await``. A loop of submit and result does not wake it.
+- A turn that fails ends what the client waited for, with the error, and no thread: who reads the sockets next would
+  otherwise be told of what others did, or nobody read them any more.
 - Callbacks run outside the lock, by a thread that is not the driver at that moment: they may wait for other futures.
 
 Interrupts: Ctrl-C may strike while a frame is processed. The session notes an end before it forgets a task, and a frame
@@ -17,6 +19,7 @@ that was read and not processed shows up as a gap in the Updates, which makes th
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -29,6 +32,8 @@ from paceline.client.session.session import Session
 
 TICK_S = 0.02
 SLEEP_LIMIT_S: Final = 0.05
+
+_logger = logging.getLogger("paceline.client")
 
 Ready = Callable[[], object]
 
@@ -158,13 +163,19 @@ class Turns:
         session, connections, resolver = self._session, self._connections, self._resolver
         now = time.monotonic()
         self.read_at_s = now
-        more = connections.deliver(now)
-        if now >= self._tick_at_s and not more:
-            self._tick_at_s = now + TICK_S
-            session.tick(now)
-            if session.output.outbox:
-                connections.flush(now)
-                more = True
+        try:
+            more = connections.deliver(now)
+            if now >= self._tick_at_s and not more:
+                self._tick_at_s = now + TICK_S
+                session.tick(now)
+                if session.output.outbox:
+                    connections.flush(now)
+                    more = True
+        except Exception as error:
+            _logger.exception("the client failed, and with it every task that it waited for; it starts anew")
+            session.fail(error)
+            connections.flush(now)  # which only closes
+            more = False
         resolver.resolve(session.output)
         if self._waiting:
             self._wake_ready()

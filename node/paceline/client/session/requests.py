@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from paceline_protocol import codec
 from paceline_protocol.messages import (
     Admin,
     AdminReply,
@@ -75,7 +76,9 @@ class Requests:
         return self._numbers
 
     def add(self, request: Request) -> None:
-        """Add a request whose answer somebody waits for."""
+        """Add a request whose answer somebody waits for. Raises LocalProtocolError or LimitExceeded for one that can't
+        be sent, which is not kept: each epoch would send it again."""
+        codec.encode(request)
         self._unanswered[request.request] = request
         if isinstance(request, Cancel):
             self._cancels[request.request] = dict.fromkeys(request.ids, _OPEN)

@@ -197,6 +197,11 @@ class Session:
             self._search.ask(request)
         return request.request
 
+    def fail(self, error: Exception) -> None:
+        """What the shell was doing here failed: no mistake of the user's, and nobody knows where it left off. Whatever
+        is outstanding ends with this error, and the next use begins anew."""
+        self._give_up(error)
+
     def close(self) -> None:
         """Drop every connection. What is outstanding stays with the shell, which fails it."""
         if self._search is not None:
