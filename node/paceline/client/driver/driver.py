@@ -165,6 +165,11 @@ class Driver:
         if not waits:
             call_back(callback, future)
 
+    def remove_done_callback(self, future: Future[Any], callback: Callback) -> int:
+        """How many there were that have not been called yet."""
+        with self.turns.lock:
+            return self.resolver.remove_callback(future, callback)
+
     def collect(self, future: Future[Any], sink: deque[Future[Any]]) -> None:
         """Append the future to ``sink`` when it ends, at once if it has."""
         with self.turns.lock:
@@ -190,10 +195,10 @@ class Driver:
         return states.get(future.task_id) == CancelState.CANCELLED
 
     def abandon(self, futures: Iterable[Future[Any]]) -> None:
-        """Cancel without waiting for the answer, as nobody wants the results any more."""
+        """Cancel, as nobody wants the results any more. Waits for nothing, not even for the lock."""
         ids = tuple(future.task_id for future in futures if not future.done())
         if ids and self.turns.unusable is None:
-            self._forget(self._send(lambda now: self.session.cancel(ids, now)))
+            self.turns.abandon(ids)
 
     # --- questions to the cluster --------------------------------------------------------------------------------
 
@@ -277,10 +282,11 @@ class Driver:
                 return
             now = time.monotonic()
             session.press_all(now)
+            turns.cancel_abandoned(now)
             turns.flush(now)
         try:
-            if session.ledger.has_unaccepted and timeout_s > 0:
-                turns.wait_until(lambda: not session.ledger.has_unaccepted or turns.unusable is not None, timeout_s)
+            if session.has_unsettled and timeout_s > 0:
+                turns.wait_until(lambda: not session.has_unsettled or turns.unusable is not None, timeout_s)
         finally:
             self._shut_down()
 

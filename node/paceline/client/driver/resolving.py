@@ -81,6 +81,13 @@ class Resolver:
         self.eager += 1
         return True
 
+    def remove_callback(self, future: Future[Any], callback: Callback) -> int:
+        """How many were kept."""
+        removed = future.unwatch(callback)
+        if not future.done():  # else they do not count any more
+            self.eager -= removed
+        return removed
+
     def run_callbacks(self) -> None:
         """Outside the lock. Raises KeyboardInterrupt in the main thread, where Ctrl-C strikes, once all have run."""
         interrupt: KeyboardInterrupt | None = None

@@ -64,6 +64,7 @@ class Turns:
         self._waiting: deque[_Waiter] = deque()
         self._driver_ready: Ready | None = None  # what the driver waits for; None: nobody drives
         self._tick_at_s = 0.0
+        self._abandoned: deque[tuple[bytes, ...]] = deque()  # ids to cancel; bounded by what is outstanding
 
     @property
     def has_driver(self) -> bool:
@@ -164,6 +165,8 @@ class Turns:
         now = time.monotonic()
         self.read_at_s = now
         try:
+            if self._abandoned:
+                self.cancel_abandoned(now)
             more = connections.deliver(now)
             if now >= self._tick_at_s and not more:
                 self._tick_at_s = now + TICK_S
@@ -198,6 +201,26 @@ class Turns:
         self._connections.flush(now)
         if self.asleep:
             self.pump()
+
+    def abandon(self, ids: tuple[bytes, ...]) -> None:
+        """Cancel these tasks, now or at the next turn, which is due while they have not ended.
+
+        Never waits for the lock: the garbage collector drops iterators at any moment, as in a thread that has it."""
+        self._abandoned.append(ids)
+        if self.lock.acquire(False):
+            try:
+                if self.unusable is None:
+                    self.cancel_abandoned(time.monotonic())
+            finally:
+                self.lock.release()
+
+    def cancel_abandoned(self, now: float) -> None:
+        """Under the lock."""
+        while self._abandoned:
+            self._session.abandon(self._abandoned.popleft(), now)
+        self._connections.flush(now)
+        if self.asleep:
+            self._connections.interrupt()  # a send takes the edge that the sleeper waits for
 
     # --- the end -------------------------------------------------------------------------------------------------
 
