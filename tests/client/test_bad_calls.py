@@ -13,6 +13,7 @@ import pytest
 
 from client.fake_node import DEADLINE_S, FakeNode
 from client.session_rig import Rig, call, succeeded, task_id
+from modes import source_only
 from paceline import task
 from paceline.client import Client, NamedTask
 from paceline.client.session.session import Session
@@ -188,6 +189,7 @@ def test_a_batch_that_can_not_be_packed_again_ends_too() -> None:
     assert not rig.session.ledger.has_unaccepted
 
 
+@source_only
 def test_a_turn_that_fails_ends_what_was_waited_for_and_not_the_thread(
     node: FakeNode, client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -15,6 +15,7 @@ import os
 import random
 import threading
 import time
+import warnings
 import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -23,6 +24,7 @@ from types import TracebackType
 from typing import Any
 
 from paceline.client.driver.driver import Driver, PackedCall
+from paceline.client.driver.lifetime import Lifetime
 from paceline.client.future import Future
 from paceline.client.session.relaying import RelaySession
 from paceline.client.session.session import Session
@@ -98,7 +100,10 @@ class Client:
         self._driver = Driver(
             session, found.cluster.keys if found.cluster is not None else None, prompt=prompt, trace_every=trace_every
         )
-        _clients.add(self)
+        lifetime = self._driver.lifetime
+        _open.add(lifetime)
+        self._driver.lease = lease = _Lease()
+        weakref.finalize(lease, _dropped, lifetime, found.addresses).atexit = False  # at exit all are closed anyway
 
     # --- the life of a client ------------------------------------------------------------------------------------
 
@@ -110,9 +115,15 @@ class Client:
     def close(self, timeout: float = CLOSE_TIMEOUT_S) -> None:
         """Wait at most ``timeout`` seconds until what was submitted is accepted, then close.
 
-        Accepted tasks run all the same. Futures without a result raise ClientClosed. Closing twice does nothing.
+        Accepted tasks run all the same. Futures without a result raise ClientClosed. Closing twice does nothing. If
+        some were not accepted by then, a line in the log says how many.
+
+        At the exit of the interpreter every open client is closed so. One that nobody has any more, nor a future of it,
+        closes itself.
         """
-        self._driver.close(timeout)
+        lifetime = self._driver.lifetime
+        _open.discard(lifetime)
+        _tell_lost(lifetime.close(timeout), timeout)
         with _current_lock:
             if self in _entered:
                 _entered.remove(self)
@@ -290,19 +301,18 @@ def _check_seconds(name: str, value: object) -> None:
 _current_lock = threading.Lock()
 _entered: list[Client] = []  # by `with`, the innermost last
 _default: Client | None = None
-_clients: weakref.WeakSet[Client] = weakref.WeakSet()  # of this process, to tell them in a forked child
+_open: set[Lifetime] = set()  # of the clients of this process that were not closed
 
 
 def current_client() -> Client:
     """The client that ``task.submit()`` uses: of the innermost open ``with Client()`` in this process, else one default
-    client, made on first use and closed at exit."""
+    client, made on first use."""
     global _default
     with _current_lock:
         if _entered:
             return _entered[-1]
-        if _default is None or _default._driver.turns.unusable is not None:
+        if _default is None or _default._driver.lifetime.has_ended:
             _default = Client()
-            atexit.register(_default.close)
         return _default
 
 
@@ -316,8 +326,52 @@ def _after_fork() -> None:
     _current_lock = threading.Lock()
     _default = None
     _entered.clear()
-    for client in _clients:
-        client._driver.disown(_inherited)
+    for lifetime in _open:
+        lifetime.disown(_inherited)
+    _open.clear()
 
 
 os.register_at_fork(after_in_child=_after_fork)
+
+
+# --- clients that were not closed -------------------------------------------------------------------------------
+
+
+class _Lease:
+    """Goes with the last of those that have a client: the Client itself, and its futures."""
+
+    __slots__ = ("__weakref__",)
+
+
+def _dropped(lifetime: Lifetime, addresses: tuple[str, ...]) -> None:
+    """Nobody can use this client any more. In the midst of anything, as the garbage collector runs."""
+    _open.discard(lifetime)
+    if lifetime.drop():
+        where = f" for {', '.join(addresses)}" if addresses else ""
+        warnings.warn(
+            f"a paceline client{where} was not closed; use `with Client() as client:`, or client.close()",
+            ResourceWarning,
+            stacklevel=2,
+        )
+
+
+def _close_all() -> None:
+    """The interpreter exits: what was submitted has this long to be accepted, by all clusters together."""
+    deadline_s = time.monotonic() + CLOSE_TIMEOUT_S
+    lost = 0
+    while _open:
+        lost += _open.pop().close(max(0.0, deadline_s - time.monotonic()))
+    _tell_lost(lost, CLOSE_TIMEOUT_S)
+
+
+def _tell_lost(count: int, waited_s: float) -> None:
+    if count and waited_s > 0:
+        _logger.warning(
+            "%d %s not accepted within %g s and may be lost; future.accepted() waits for that before the client closes",
+            count,
+            "task was" if count == 1 else "tasks were",
+            waited_s,
+        )
+
+
+atexit.register(_close_all)

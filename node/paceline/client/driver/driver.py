@@ -1,4 +1,4 @@
-"""What a client asks of its session, from any thread: submit calls, wait for them, cancel them, ask the cluster, close.
+"""What a client asks of its session, from any thread: submit calls, wait for them, cancel them, ask the cluster.
 
 Each method takes the lock, tells the session, and sends what comes of it; who waits for an answer takes its turn at
 driving the sockets (``turns.py``).
@@ -14,13 +14,13 @@ from typing import Any, Final
 
 from paceline.client.driver.background import Background
 from paceline.client.driver.connections import Connections
+from paceline.client.driver.lifetime import Lifetime
 from paceline.client.driver.resolving import Resolver, call_back
 from paceline.client.driver.turns import Ready, Turns
 from paceline.client.future import Callback, Future
 from paceline.client.session.requests import Reply
 from paceline.client.session.sampling import Sampler, Stamps
 from paceline.client.session.session import Session, SessionState
-from paceline.errors import ClientClosed
 from paceline.security import CurveKeys
 from paceline_protocol.messages import AdminReply, CancelReply, CancelState, Options, StatusReply, TaskReply
 
@@ -48,6 +48,8 @@ class Driver:
         self.resolver = Resolver(self._sampler)
         self.turns = Turns(session, self._connections, self.resolver)
         self.background = Background(session, self.turns, self.resolver)
+        self.lifetime = Lifetime(session, self.turns, self.background)
+        self.lease: object = None  # of the client: it goes when nobody has this driver any more
         self._prompt = prompt
         self._id_prefix = os.urandom(ID_PREFIX_BYTES)
         self._serial = 0
@@ -271,39 +273,3 @@ class Driver:
                 self.session.add_addresses(addresses, now)
                 turns.flush(now)
         self.resolver.run_callbacks()
-
-    # --- the end -------------------------------------------------------------------------------------------------
-
-    def close(self, timeout_s: float) -> None:
-        """Wait until what was submitted is accepted, at most so long; then fail what has not ended, and close."""
-        session, turns = self.session, self.turns
-        with turns.lock:
-            if turns.unusable is not None:
-                return
-            now = time.monotonic()
-            session.press_all(now)
-            turns.cancel_abandoned(now)
-            turns.flush(now)
-        try:
-            if session.has_unsettled and timeout_s > 0:
-                turns.wait_until(lambda: not session.has_unsettled or turns.unusable is not None, timeout_s)
-        finally:
-            self._shut_down()
-
-    def _shut_down(self) -> None:
-        session, turns = self.session, self.turns
-        with turns.lock:
-            if turns.unusable is not None:
-                return
-            turns.end(ClientClosed)
-            self.resolver.fail_all(ClientClosed)
-            session.close()
-            session.failure = ClientClosed()
-        self.background.join()
-        turns.close()
-        self.resolver.run_callbacks()
-
-    def disown(self, error: Callable[[], Exception]) -> None:
-        """In a forked child: everything here belongs to the parent."""
-        self.turns.disown(error)
-        self.background.disown()

@@ -29,6 +29,7 @@ from typing import Final
 from paceline.client.driver.connections import Connections
 from paceline.client.driver.resolving import Resolver
 from paceline.client.session.session import Session
+from paceline.errors import ClientClosed
 
 TICK_S = 0.02
 SLEEP_LIMIT_S: Final = 0.05
@@ -232,6 +233,19 @@ class Turns:
         self._waiting.clear()
         self._connections.interrupt()
         self.undriven.set()
+
+    def shut_down(self, join: Callable[[], None]) -> None:
+        """Fail what has not ended, and close. ``join()`` waits for the background thread."""
+        with self.lock:
+            if self.unusable is not None:
+                return
+            self.end(ClientClosed)
+            self._resolver.fail_all(ClientClosed)
+            self._session.close()
+            self._session.failure = ClientClosed()
+        join()
+        self.close()
+        self._resolver.run_callbacks()
 
     def close(self) -> None:
         """Close the sockets; and the pipe, unless a thread still sleeps on it, which closes it then."""
