@@ -146,7 +146,7 @@ def test_a_question_that_can_not_be_asked_is_refused_and_not_asked_of_each_next_
         lambda: client.status(_about=(("a", 1),)),  # type: ignore[arg-type]
     ]
     for ask in questions:
-        with pytest.raises(LocalProtocolError):
+        with pytest.raises((LocalProtocolError, TypeError)):  # TypeError: of compiled functions
             ask()
     with pytest.raises(TypeError, match="give its future, or its id"):
         client.where_is(b"1")  # type: ignore[arg-type]
