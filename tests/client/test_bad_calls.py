@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import enum
+import errno
+import math
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
+import zmq
 
 from client.fake_node import DEADLINE_S, FakeNode
 from client.session_rig import Rig, call, succeeded, task_id
 from modes import source_only
 from paceline import task
 from paceline.client import Client, NamedTask
+from paceline.client.driver import connections
 from paceline.client.session.session import Session
 from paceline.errors import ConfigError, NoNodeFound
 from paceline_protocol.errors import LocalProtocolError
@@ -125,7 +130,7 @@ def test_options_that_change_after_the_submit_change_no_call(client: Client) -> 
         {"connect_timeout_s": "3"},
         {"connect_timeout_s": None},
         {"failover_timeout_s": float("nan")},
-        {"failover_timeout_s": float("inf")},
+        {"failover_timeout_s": -0.1},
         {"failover_timeout_s": True},
         {"payload_limit_bytes": "9"},
         {"payload_limit_bytes": 0},
@@ -137,6 +142,31 @@ def test_options_that_change_after_the_submit_change_no_call(client: Client) -> 
 def test_a_parameter_of_a_client_that_can_not_be_used_is_named_when_it_is_made(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         Client("127.0.0.1:7077", **wrong)
+
+
+def test_a_client_may_wait_for_ever(node: FakeNode) -> None:
+    with Client(node.address, connect_timeout_s=math.inf, failover_timeout_s=math.inf) as client:
+        assert client.submit("add", 1, 2).result(DEADLINE_S) == 3
+        with client._driver.turns.lock:
+            client._session.lost(node.address, time.monotonic())
+        assert client.submit("add", 2, 2).result(DEADLINE_S) == 4
+
+
+@source_only
+def test_a_frame_that_can_not_be_sent_ends_its_connection_and_no_call(
+    node: FakeNode, client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    send_frame, failures = connections.send_frame, [zmq.ZMQError(errno.ENOMEM)]
+
+    def fail_once(*args: Any) -> None:
+        if failures:
+            raise failures.pop()
+        send_frame(*args)
+
+    monkeypatch.setattr(connections, "send_frame", fail_once)
+    assert client.submit("add", 1, 2).result(DEADLINE_S) == 3
+    assert not failures
+    assert "can't send to" in caplog.text
 
 
 def test_a_question_that_can_not_be_asked_is_refused_and_not_asked_of_each_next_leader(client: Client) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import atexit
 import itertools
 import logging
-import math
 import os
 import random
 import threading
@@ -37,6 +36,7 @@ from paceline_protocol.messages import AdminOp, Options, Stage
 from paceline_protocol.payload import pack_args, unpack_value
 
 CLOSE_TIMEOUT_S = 5.0
+DISCOVERY_LIMIT_S = 3600.0
 MAP_WINDOW_TASKS = 1024
 MAP_FIRST_TASKS = 64
 
@@ -156,7 +156,9 @@ class Client:
         from paceline.discovery import find_nodes
 
         try:
-            found = find_nodes(self._cluster_name, loopback=None, timeout_s=self._connect_timeout_s)
+            found = find_nodes(
+                self._cluster_name, loopback=None, timeout_s=min(self._connect_timeout_s, DISCOVERY_LIMIT_S)
+            )
         except OSError as error:
             _logger.warning("no discovery on this network (%s); name a node with Client('host:7077')", error)
             return
@@ -292,8 +294,8 @@ class Client:
 
 def _check_seconds(name: str, value: object) -> None:
     """A timeout that is no number would be found out in the thread that looks at the clock."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        raise ConfigError(f"{name} is {value!r}, and must be a number of seconds from 0")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+        raise ConfigError(f"{name} is {value!r}, and must be a number of seconds from 0; math.inf is for ever")
 
 
 # --- the current client -----------------------------------------------------------------------------------------

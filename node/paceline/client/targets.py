@@ -64,7 +64,8 @@ def parts_of(target: object) -> tuple[str, int, Options | None]:
         raise TypeError(f"{what} is not a task; {advice}") from None
     if type(name) is not str or name not in _good_names:
         name = _name_of(name)
-    if type(priority) is not int or not 0 <= priority <= PRIORITY_MAX:
+    # Nearly every call has the default: the same object, which one comparison tells.
+    if priority is not PRIORITY_DEFAULT and (type(priority) is not int or not 0 <= priority <= PRIORITY_MAX):
         _refuse_priority(priority)
     if options is not None:
         options = _options_of(name, options)

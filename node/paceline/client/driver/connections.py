@@ -131,6 +131,9 @@ class Connections:
             send_frame(connection.socket, frame, _NOBLOCK, len(frame) <= COPY_LIMIT_BYTES)
         except zmq.Again:
             return False
+        except zmq.ZMQError as error:  # as without memory: that connection ends, and what it carried is sent again
+            self._tell(f"can't send to {address}: {error}")
+            return False
         return True
 
     def _next_frame(self, connection: _Connection, now: float) -> bytes | None:
