@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, Literal, Self, TypeAlias, TypedDict
+from typing import Any, Final, Literal, Self, TypeAlias, TypedDict
 
 from paceline.errors import ConfigError
 from paceline_protocol.messages import PRIORITY_DEFAULT, Options
@@ -20,6 +20,8 @@ Confirm: TypeAlias = Literal["received", "committed"]
 Durability: TypeAlias = Literal["log", "none"]
 Time: TypeAlias = float | timedelta
 """Seconds, or a timedelta."""
+
+SHOWN_LIMIT_CHARS: Final = 80
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,4 +119,14 @@ def _packed(chosen: TaskOptions, keyword: Keyword) -> Any:
     try:
         return keyword.type.to_wire(value)
     except ValueError as error:
-        raise ConfigError(f"{keyword.name} {value!r} can't be used: {error}") from None
+        raise ConfigError(f"{keyword.name} {shown(value)} can't be used: {error}") from None
+
+
+def shown(value: object) -> str:
+    """What a user gave, for the message that refuses it: it may be long, and its repr may fail, as that of an int of
+    4,301 digits does."""
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - it is of the user's, and refused in any case
+        return f"of type {type(value).__qualname__}"
+    return text if len(text) <= SHOWN_LIMIT_CHARS else f"{text[:SHOWN_LIMIT_CHARS]}..."

@@ -101,7 +101,7 @@ def batch(value: Any) -> None:
         raise LimitExceeded("items in one batch", len(value), MAX_BATCH_ITEMS)
 
 
-def _options(value: Any) -> None:
+def options(value: Any) -> None:
     if type(value) is not dict:
         raise ValueError(f"options are a map or nil, not {_kind_of(value)}")
     for key, given in value.items():
@@ -125,7 +125,7 @@ def _kind_of(value: Any) -> str:
 
 def _options_or_none(value: Any) -> None:
     if value is not None:
-        _options(value)
+        options(value)
 
 
 def _priority(value: Any) -> None:

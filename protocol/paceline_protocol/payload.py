@@ -211,7 +211,7 @@ def describe_error(error: BaseException, traceback_text: str) -> ErrorInfo:
         message = f"(its __str__ raised {type(broken).__qualname__})"
     args: tuple[Any, ...] | None
     try:
-        args = tuple(error.args)
+        args = tuple(error.args) + _paths_of(error)
         pack_value([args], ERROR_ARGS_LIMIT_BYTES)  # in a list, as deep as it is nested in the end
     except (PayloadError, TypeError):  # TypeError: a subclass may make `args` anything
         args = None
@@ -222,6 +222,22 @@ def describe_error(error: BaseException, traceback_text: str) -> ErrorInfo:
         args=args,
         traceback=trim(traceback_text, TRACEBACK_LIMIT_BYTES, keep_end=True),
     )
+
+
+def _paths_of(error: BaseException) -> tuple[Any, ...]:
+    """The arguments of an OSError that ``args`` leaves out: the path, or both of a rename. Without them it would come
+    back as another one, that says no more than "No such file or directory"."""
+    if not isinstance(error, OSError) or type(error).__module__ != "builtins" or len(error.args) != 2:
+        return ()
+    first, second = _path_text(error.filename), _path_text(error.filename2)
+    if first is None:
+        return ()
+    return (first,) if second is None else (first, None, second)  # between them is the code of Windows
+
+
+def _path_text(path: Any) -> Any:
+    """A Path as its string. By name, since what is pure imports no pathlib."""
+    return str(path) if type(path).__module__.startswith("pathlib") else path
 
 
 def pack_error_info(info: ErrorInfo) -> bytes:

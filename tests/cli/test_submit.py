@@ -9,7 +9,7 @@ import pytest
 
 from paceline.cli import submit as module
 from paceline.cli.app import run
-from paceline.cli.options import parse_value, show_value
+from paceline.cli.options import parse_value, show_value, to_json
 from paceline.client import NamedTask
 from paceline.errors import TaskFailed, UnknownTask
 from paceline_protocol.option_types import Moment
@@ -222,3 +222,52 @@ def test_a_timeout_of_the_task_itself_is_a_failed_task(client: StubClient, capsy
     client.outcome.__cause__ = TaskFailed("TimeoutError", "of the task")
     assert run(["submit", "x", "--wait"]) == 20
     assert capsys.readouterr().err == "paceline: error: TimeoutError: of the task\n"
+
+
+@pytest.mark.parametrize("error", [EOFError("no more"), BrokenPipeError(32, "gone"), TimeoutError("slow"), OSError(5)])
+def test_whatever_a_task_raises_is_its_error_and_not_one_of_the_command_line(
+    client: StubClient, capsys: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    error.__cause__ = TaskFailed(type(error).__name__, "said the task")
+    client.outcome = error
+    assert run(["submit", "tasks.add", "--wait"]) == 20
+    assert f"{type(error).__name__}: said the task" in capsys.readouterr().err
+
+
+DEEP: list[Any] = []
+for _ in range(5000):
+    DEEP = [DEEP]
+
+
+@pytest.mark.parametrize(
+    ("value", "as_json", "shown"),
+    [
+        (float("nan"), "nan", "nan"),
+        ([1.5, float("inf"), -float("inf")], [1.5, "inf", "-inf"], "[1.5, inf, -inf]"),
+        ({"a": float("nan"), "b": (1, None, True, "x")}, {"a": "nan", "b": [1, None, True, "x"]}, None),
+        ({(1, 2): b"x", 3: 4, None: 5}, {"(1, 2)": "b'x'", "3": 4, "null": 5}, "{(1, 2): b'x', 3: 4, None: 5}"),
+        (16**4000, "0x1" + "0" * 4000, "0x1" + "0" * 4000),
+        ([16**4000, 1], ["0x1" + "0" * 4000, 1], None),
+        ("\ud800", "\ud800", "\\ud800"),
+        (["\ud800é"], ["\ud800é"], '["\\ud800\\u00e9"]'),
+        ({"\udcff": b"x"}, {"\udcff": "b'x'"}, None),
+    ],
+    ids=range(9),  # Python writes no int of so many digits
+)
+def test_every_result_can_be_shown_and_is_valid_json(
+    client: StubClient, capsys: pytest.CaptureFixture[str], value: Any, as_json: Any, shown: str | None
+) -> None:
+    client.outcome = value
+    assert run(["submit", "tasks.add", "--wait", "--json"]) == 0
+    out = capsys.readouterr().out
+    out.encode()
+    assert json.loads(out, parse_constant=pytest.fail)["result"] == as_json
+    assert run(["submit", "tasks.add", "--wait"]) == 0
+    out = capsys.readouterr().out
+    out.encode()
+    assert shown is None or out == shown + "\n"
+
+
+def test_what_is_nested_too_deep_to_be_shown_is_said_to_be_so() -> None:
+    for text in (show_value(DEEP), to_json(DEEP), to_json([DEEP, float("nan")])):
+        assert "nested too deep" in text

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from enum import IntEnum
+from pathlib import PurePath
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -435,6 +436,31 @@ def test_args_that_can_not_travel_are_left_out_and_the_rest_travels() -> None:
     assert round_trip(ArgsOfAnything()).args is None
     for depth in range(1000, 1030):  # around the nesting limit, wherever exactly it is
         assert round_trip(ValueError(nested(depth, lambda v: [v]))).type_name == "ValueError"
+
+
+@pytest.mark.parametrize(
+    ("error", "args"),
+    [
+        (FileNotFoundError(2, "No such file", "/nowhere"), (2, "No such file", "/nowhere")),
+        (OSError(13, "No", b"/bytes"), (13, "No", b"/bytes")),
+        (OSError(13, "No", PurePath("/a/path")), (13, "No", "/a/path")),
+        (OSError(18, "Cross-device", "/from", None, "/to"), (18, "Cross-device", "/from", None, "/to")),
+        (BlockingIOError(11, "Later", 5), (11, "Later", 5)),
+        (OSError("only a message"), ("only a message",)),
+    ],
+)
+def test_an_os_error_comes_back_with_its_paths(error: OSError, args: tuple[Any, ...]) -> None:
+    info = payload.unpack_error(payload.pack_error(error, ""))
+    assert info.args == args
+    again = OSError(*info.args)
+    assert type(again) is type(error)
+    assert str(again) == str(error).replace("PurePosixPath('/a/path')", "'/a/path'")
+
+
+def test_an_os_error_whose_path_can_not_travel_keeps_its_message() -> None:
+    info = payload.unpack_error(payload.pack_error(OSError(2, "No such file", object()), ""))
+    assert info.args is None
+    assert info.message.startswith("[Errno 2] No such file: <object")
 
 
 def test_an_error_whose_str_raises_still_travels() -> None:

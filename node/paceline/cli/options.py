@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from paceline.client import Client
 
 SECONDS_MAX = 1_000_000
+PLAIN_DEPTH = 200
+"""How deep a value may be nested that JSON has no form for, to be shown."""
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -101,13 +104,59 @@ def parse_value(text: str) -> object:
 def show_value(value: object) -> str:
     """For a person: a string as it is, what JSON can write as JSON, anything else as Python writes it."""
     if isinstance(value, str):
-        return value
+        return value.encode(errors="backslashreplace").decode()  # lone surrogates can't be printed
     try:
-        return json.dumps(value, ensure_ascii=False)
-    except (TypeError, ValueError):
-        return repr(value)
+        return _dumps(value)
+    except (TypeError, ValueError, RecursionError):
+        return _as_python_writes(value)
 
 
 def to_json(value: object) -> str:
-    """One line of JSON. Values that JSON does not know (bytes, dates) are written as Python writes them."""
-    return json.dumps(value, ensure_ascii=False, default=repr)
+    """One line of JSON. What JSON does not know (bytes, dates, NaN; keys too) is a string, as Python writes it."""
+    try:
+        return _dumps(value, default=_as_python_writes)
+    except (TypeError, ValueError, RecursionError):
+        return _dumps(_plain(value))
+
+
+def _dumps(value: object, default: Callable[[object], str] | None = None) -> str:
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, default=default)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # lone surrogates can only be printed as JSON's own escapes
+        return json.dumps(value, allow_nan=False, default=default)
+    return text
+
+
+def _as_python_writes(value: object) -> str:
+    """Its repr, or why there is none."""
+    try:
+        return repr(value).encode(errors="backslashreplace").decode()
+    except ValueError:  # Python writes no int of more digits
+        if type(value) is int:
+            return hex(value)
+        digits = sys.get_int_max_str_digits()
+        return f"<{type(value).__name__} with an int of more than {digits} digits; take it with future.result()>"
+    except RecursionError:
+        return f"<{type(value).__name__} that is nested too deep to be shown; take it with future.result()>"
+
+
+def _plain(value: object, depth: int = 0) -> object:
+    """The same with a string in each place where JSON has no form."""
+    if isinstance(value, dict | list | tuple):
+        if depth == PLAIN_DEPTH:
+            return _as_python_writes(value)
+        if isinstance(value, dict):
+            return {_plain_key(key): _plain(item, depth + 1) for key, item in value.items()}
+        return [_plain(item, depth + 1) for item in value]
+    if value is None or isinstance(value, str | bool):
+        return value
+    written = _as_python_writes(value)
+    is_number = (isinstance(value, float) and math.isfinite(value)) or (isinstance(value, int) and written[:2] != "0x")
+    return value if is_number else written
+
+
+def _plain_key(key: object) -> str:
+    if isinstance(key, str):
+        return key
+    return json.dumps(key) if key is None or isinstance(key, bool) else _as_python_writes(key)

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from paceline.cli.options import Function, Seconds, connect, parse_value, reaches_a_cluster, show_value, to_json
+from paceline.errors import TaskFailed
 from paceline_protocol.limits import MAX_INT, MAX_NAME_CHARS
 from paceline_protocol.option_types import Choice, OptionType, Whole
 from paceline_protocol.options import KEYWORDS
@@ -99,10 +100,12 @@ def submit(
                 value = future.result(timeout=timeout_s)
             else:
                 future.accepted(timeout=timeout_s)
-        except TimeoutError as error:
-            if error.__cause__ is not None:  # the task raised it
-                raise
-            raise TimeoutError(f"{error}; it may run all the same. Give a longer --timeout, or none") from None
+        except Exception as error:
+            if isinstance(error.__cause__, TaskFailed):  # as itself, an EOFError of the task would mean Ctrl-D to click
+                raise error.__cause__ from None
+            if isinstance(error, TimeoutError):
+                raise TimeoutError(f"{error}; it may run all the same. Give a longer --timeout, or none") from None
+            raise
         task_id = future.task_id.hex()
         if wait:
             record = {"task_id": task_id, "state": "succeeded", "result": value}

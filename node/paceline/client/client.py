@@ -14,6 +14,7 @@ import os
 import random
 import threading
 import time
+import warnings
 import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -22,6 +23,7 @@ from types import TracebackType
 from typing import Any
 
 from paceline.client.driver.driver import Driver, PackedCall
+from paceline.client.driver.lifetime import Lifetime
 from paceline.client.future import Future
 from paceline.client.session.relaying import RelaySession
 from paceline.client.session.session import Session
@@ -29,10 +31,12 @@ from paceline.client.targets import Target, parts_of, task_id_of
 from paceline.config import ClusterFile
 from paceline.errors import ConfigError, NoNodeFound, RequestRefused
 from paceline.own_cluster import find_cluster
+from paceline_protocol.limits import PAYLOAD_LIMIT_MAX_BYTES
 from paceline_protocol.messages import AdminOp, Options, Stage
 from paceline_protocol.payload import pack_args, unpack_value
 
 CLOSE_TIMEOUT_S = 5.0
+DISCOVERY_LIMIT_S = 3600.0
 MAP_WINDOW_TASKS = 1024
 MAP_FIRST_TASKS = 64
 
@@ -67,8 +71,17 @@ class Client:
         trace_every: int = 0,
         _relays: bool = False,
     ) -> None:
-        if trace_every < 0:
-            raise ConfigError(f"trace_every is {trace_every}; sample one of so many calls, or none with 0")
+        _check_seconds("connect_timeout_s", connect_timeout_s)
+        _check_seconds("failover_timeout_s", failover_timeout_s)
+        if type(trace_every) is not int or trace_every < 0:
+            raise ConfigError(f"trace_every is {trace_every!r}; sample one of so many calls, or none with 0")
+        if payload_limit_bytes is not None and (
+            type(payload_limit_bytes) is not int or not 0 < payload_limit_bytes <= PAYLOAD_LIMIT_MAX_BYTES
+        ):
+            raise ConfigError(
+                f"payload_limit_bytes is {payload_limit_bytes!r}, and must be a whole number of bytes from 1 to "
+                f"{PAYLOAD_LIMIT_MAX_BYTES}, which is what fits into a frame"
+            )
         found = find_cluster(addresses, cluster)
         self._cluster_name = found.cluster.name if found.cluster is not None else None
         self._discovers = found.discovers
@@ -87,7 +100,10 @@ class Client:
         self._driver = Driver(
             session, found.cluster.keys if found.cluster is not None else None, prompt=prompt, trace_every=trace_every
         )
-        _clients.add(self)
+        lifetime = self._driver.lifetime
+        _open.add(lifetime)
+        self._driver.lease = lease = _Lease()
+        weakref.finalize(lease, _dropped, lifetime, found.addresses).atexit = False  # at exit all are closed anyway
 
     # --- the life of a client ------------------------------------------------------------------------------------
 
@@ -99,9 +115,15 @@ class Client:
     def close(self, timeout: float = CLOSE_TIMEOUT_S) -> None:
         """Wait at most ``timeout`` seconds until what was submitted is accepted, then close.
 
-        Accepted tasks run all the same. Futures without a result raise ClientClosed. Closing twice does nothing.
+        Accepted tasks run all the same. Futures without a result raise ClientClosed. Closing twice does nothing. If
+        some were not accepted by then, a line in the log says how many.
+
+        At the exit of the interpreter every open client is closed so. One that nobody has any more, nor a future of it,
+        closes itself.
         """
-        self._driver.close(timeout)
+        lifetime = self._driver.lifetime
+        _open.discard(lifetime)
+        _tell_lost(lifetime.close(timeout), timeout)
         with _current_lock:
             if self in _entered:
                 _entered.remove(self)
@@ -134,7 +156,9 @@ class Client:
         from paceline.discovery import find_nodes
 
         try:
-            found = find_nodes(self._cluster_name, loopback=None, timeout_s=self._connect_timeout_s)
+            found = find_nodes(
+                self._cluster_name, loopback=None, timeout_s=min(self._connect_timeout_s, DISCOVERY_LIMIT_S)
+            )
         except OSError as error:
             _logger.warning("no discovery on this network (%s); name a node with Client('host:7077')", error)
             return
@@ -147,8 +171,9 @@ class Client:
         """Run a task on the cluster: ``client.submit(add, 2, 3)``. Returns at once.
 
         ``target`` is a task, ``task.options(priority=...)``, the name of a task, or a :class:`NamedTask`. Raises
-        UnserializableValue or PayloadTooLarge for arguments that can't be sent, TypeError if ``target`` is no task, and
-        what :meth:`connect` raises. With 200,000 tasks outstanding it waits until one ends.
+        UnserializableValue or PayloadTooLarge for arguments that can't be sent, TypeError if ``target`` is no task,
+        ConfigError if its name or an option can't be used, and what :meth:`connect` raises. With 200,000 tasks
+        outstanding it waits until one ends.
         """
         if self._discovers:
             self._start_discovery()
@@ -161,8 +186,8 @@ class Client:
         of the result that is taken. The first exception is raised at its place; then, or when the iterator is dropped,
         what has not started is cancelled.
         """
-        if window < 1:
-            raise ValueError(f"window is {window}, and must be at least 1")
+        if type(window) is not int or window < 1:
+            raise ValueError(f"window is {window!r}, and must be a whole number from 1")
         # A wrong target is an error here and not at the first result.
         return self._map(parts_of(target), zip(*iterables, strict=False), window)
 
@@ -195,6 +220,8 @@ class Client:
         ended: deque[Future[Any]] = deque()
         pending = list(dict.fromkeys(futures))
         for future in pending:
+            if not isinstance(future, Future):
+                raise TypeError(f"{future!r} is no future of this client; give what submit() returned")
             self._driver.collect(future, ended)
         for count in range(len(pending)):
             rest_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
@@ -265,24 +292,29 @@ class Client:
         return self._payload_limit_bytes or self._session.payload_limit_bytes
 
 
+def _check_seconds(name: str, value: object) -> None:
+    """A timeout that is no number would be found out in the thread that looks at the clock."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+        raise ConfigError(f"{name} is {value!r}, and must be a number of seconds from 0; math.inf is for ever")
+
+
 # --- the current client -----------------------------------------------------------------------------------------
 
 _current_lock = threading.Lock()
 _entered: list[Client] = []  # by `with`, the innermost last
 _default: Client | None = None
-_clients: weakref.WeakSet[Client] = weakref.WeakSet()  # of this process, to tell them in a forked child
+_open: set[Lifetime] = set()  # of the clients of this process that were not closed
 
 
 def current_client() -> Client:
     """The client that ``task.submit()`` uses: of the innermost open ``with Client()`` in this process, else one default
-    client, made on first use and closed at exit."""
+    client, made on first use."""
     global _default
     with _current_lock:
         if _entered:
             return _entered[-1]
-        if _default is None or _default._driver.turns.unusable is not None:
+        if _default is None or _default._driver.lifetime.has_ended:
             _default = Client()
-            atexit.register(_default.close)
         return _default
 
 
@@ -296,8 +328,52 @@ def _after_fork() -> None:
     _current_lock = threading.Lock()
     _default = None
     _entered.clear()
-    for client in _clients:
-        client._driver.disown(_inherited)
+    for lifetime in _open:
+        lifetime.disown(_inherited)
+    _open.clear()
 
 
 os.register_at_fork(after_in_child=_after_fork)
+
+
+# --- clients that were not closed -------------------------------------------------------------------------------
+
+
+class _Lease:
+    """Goes with the last of those that have a client: the Client itself, and its futures."""
+
+    __slots__ = ("__weakref__",)
+
+
+def _dropped(lifetime: Lifetime, addresses: tuple[str, ...]) -> None:
+    """Nobody can use this client any more. In the midst of anything, as the garbage collector runs."""
+    _open.discard(lifetime)
+    if lifetime.drop():
+        where = f" for {', '.join(addresses)}" if addresses else ""
+        warnings.warn(
+            f"a paceline client{where} was not closed; use `with Client() as client:`, or client.close()",
+            ResourceWarning,
+            stacklevel=2,
+        )
+
+
+def _close_all() -> None:
+    """The interpreter exits: what was submitted has this long to be accepted, by all clusters together."""
+    deadline_s = time.monotonic() + CLOSE_TIMEOUT_S
+    lost = 0
+    while _open:
+        lost += _open.pop().close(max(0.0, deadline_s - time.monotonic()))
+    _tell_lost(lost, CLOSE_TIMEOUT_S)
+
+
+def _tell_lost(count: int, waited_s: float) -> None:
+    if count and waited_s > 0:
+        _logger.warning(
+            "%d %s not accepted within %g s and may be lost; future.accepted() waits for that before the client closes",
+            count,
+            "task was" if count == 1 else "tasks were",
+            waited_s,
+        )
+
+
+atexit.register(_close_all)

@@ -7,13 +7,17 @@ drives the socket is not held up by large results.
 from __future__ import annotations
 
 import builtins
+import sys
 from collections import deque
-from collections.abc import Callable, Generator
-from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
+from collections.abc import Callable, Generator, Iterable
+from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, Protocol, TypeAlias, TypeVar
 
 from paceline.errors import TaskCancelled, TaskExpired, TaskFailed, TaskLost
 from paceline_protocol.messages import TaskEnd
 from paceline_protocol.payload import unpack_error, unpack_value
+
+if TYPE_CHECKING:
+    import asyncio
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -44,6 +48,39 @@ class Owner(Protocol):
     def add_done_callback(self, future: Future[Any], callback: Callback) -> None:
         """Call back when the future is resolved, at once if it is."""
         ...
+
+    def remove_done_callback(self, future: Future[Any], callback: Callback) -> int:
+        """Forget a callback. How many there were."""
+        ...
+
+    def abandon(self, futures: Iterable[Future[Any]]) -> None:
+        """Ask for the cancellation of their tasks, and wait for nothing."""
+        ...
+
+
+class InLoop:
+    """A callback that was added where an event loop runs, and belongs into that loop."""
+
+    __slots__ = ("_loop", "callback")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, callback: Callback) -> None:
+        self.callback = callback
+        self._loop = loop
+
+    def __call__(self, future: Future[Any]) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self.callback, future)
+        except RuntimeError:
+            if not self._loop.is_closed():
+                raise
+            self.callback(future)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    """The event loop that runs in this thread. asyncio is not imported for that."""
+    asyncio_module = sys.modules.get("asyncio")
+    loop: asyncio.AbstractEventLoop | None = None if asyncio_module is None else asyncio_module._get_running_loop()
+    return loop
 
 
 class Future(Generic[T_co]):
@@ -108,9 +145,15 @@ class Future(Generic[T_co]):
     def cancel(self, timeout: float = 5.0) -> bool:
         """Ask the leader to cancel the task. True if it never starts; False if it runs or has ended.
 
+        Where an event loop runs it does not wait, which would stop the loop: it asks, and returns False. Awaiting the
+        future tells then: it raises TaskCancelled if the task never starts.
+
         Raises TimeoutError if there is no answer in time; NoLeader or NoNodeFound.
         """
         if self._state != PENDING:
+            return self.cancelled()
+        if _running_loop() is not None:
+            self._owner.abandon((self,))
             return self.cancelled()
         was_cancelled = self._owner.cancel(self, timeout)
         if self._state == REFUSED:
@@ -120,9 +163,24 @@ class Future(Generic[T_co]):
     def add_done_callback(self, callback: Callable[[Future[T_co]], object]) -> None:
         """Call ``callback(future)`` when the task has ended, at once if it has.
 
-        It runs in whichever thread learns of the end, so it must be short. What it raises is logged.
+        It runs in whichever thread learns of the end, so it must be short. What it raises is logged, SystemExit too;
+        KeyboardInterrupt is raised again in the main thread, where it may be Ctrl-C. Added where an event loop runs, it
+        runs in that loop, as with asyncio's own futures.
         """
-        self._owner.add_done_callback(self, callback)
+        loop = _running_loop()
+        self._owner.add_done_callback(self, callback if loop is None else InLoop(loop, callback))
+
+    def remove_done_callback(self, callback: Callable[[Future[T_co]], object]) -> int:
+        """Forget a callback that was not called yet. Returns how often it was there."""
+        return self._owner.remove_done_callback(self, callback)
+
+    @property
+    def _condition(self) -> NoReturn:
+        """concurrent.futures looks for it: its wait() and as_completed() work on its own futures alone."""
+        raise TypeError(
+            "concurrent.futures can't wait for futures of paceline; use client.as_completed(futures), or in asyncio "
+            "await them, with asyncio.wait, asyncio.gather or asyncio.as_completed"
+        )
 
     def __await__(self) -> Generator[Any, None, T_co]:
         if self._state == PENDING:
@@ -135,8 +193,17 @@ class Future(Generic[T_co]):
                 if not woken.done():  # the awaiting task may have been cancelled
                     woken.set_result(None)
 
-            self.add_done_callback(lambda _: None if loop.is_closed() else loop.call_soon_threadsafe(wake))
-            yield from woken
+            def ended(_: Future[Any]) -> None:
+                if not loop.is_closed():
+                    loop.call_soon_threadsafe(wake)
+
+            self._owner.add_done_callback(self, ended)
+            try:
+                yield from woken
+            except asyncio.CancelledError:
+                self._owner.remove_done_callback(self, ended)
+                self._owner.abandon((self,))
+                raise
         return self.result(0)
 
     def __repr__(self) -> str:
@@ -176,6 +243,12 @@ class Future(Generic[T_co]):
             self._callbacks = []
         self._callbacks.append(callback)
         return True
+
+    def unwatch(self, callback: Callback) -> int:
+        """Forget a callback; for the client alone. Returns how often it was there."""
+        before = self._callbacks or []
+        self._callbacks = [each for each in before if (each.callback if isinstance(each, InLoop) else each) != callback]
+        return len(before) - len(self._callbacks)
 
     def take_callbacks(self) -> list[Callback]:
         """Those that are due, once; for the client alone."""

@@ -1,12 +1,25 @@
-"""What can be submitted: a task, a task with options, or the name of one that this process can't import."""
+"""What can be submitted: a task, a task with options, or the name of one that this process can't import.
+
+Everything of it that travels is checked here, before anything of the client knows of the call. Calls travel in batches:
+one that can't be packed would be found out much later, by another thread, and in the company of others.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Final, Protocol, TypeAlias, runtime_checkable
 
-from paceline.options import TaskOptions
-from paceline_protocol.messages import PRIORITY_DEFAULT, TASK_ID_BYTES, Options
+from paceline.errors import ConfigError
+from paceline.options import TaskOptions, shown
+from paceline_protocol import fields
+from paceline_protocol.limits import MAX_NAME_CHARS
+from paceline_protocol.messages import PRIORITY_DEFAULT, PRIORITY_MAX, TASK_ID_BYTES, Options
+from paceline_protocol.options import PRIORITY
+
+GOOD_NAMES_LIMIT: Final = 4096
+
+_good_names: set[str] = set()
+"""Names that were looked at and can travel: a call costs one look into it. Begun anew at the limit."""
 
 
 @runtime_checkable
@@ -25,28 +38,80 @@ class TaskLike(Protocol):
 class NamedTask(TaskOptions):
     """A task that this process can't import, with options for its calls: ``NamedTask("reports.build", priority=9)``.
 
-    Raises ConfigError for options that can't be used."""
+    Raises ConfigError for options that can't be used, and for what can't name a task."""
 
     name: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", _name_of(self.name))
+        TaskOptions.__post_init__(self)  # super() does not find the class that slots=True makes anew
 
 
 Target: TypeAlias = TaskLike | str
 
 
 def parts_of(target: object) -> tuple[str, int, Options | None]:
-    """(name, priority, options) of a call. Raises TypeError for what is no :data:`Target`."""
+    """(name, priority, options) of a call, as they can travel. Raises TypeError for what is no :data:`Target`, and
+    ConfigError for a name, a priority or options that can't be used."""
     if isinstance(target, str):
-        return target, PRIORITY_DEFAULT, None
+        # The type too: a member of a StrEnum equals its string, and is in the set with it.
+        return target if target in _good_names and type(target) is str else _name_of(target), PRIORITY_DEFAULT, None
     try:
-        return target.name, target.priority, target.wire_options  # type: ignore[attr-defined]
+        name, priority, options = target.name, target.priority, target.wire_options  # type: ignore[attr-defined]
     except AttributeError:
         what = getattr(target, "__qualname__", None) or repr(target)
         advice = "decorate it with @paceline.task" if callable(target) else "submit a task or the name of one"
         raise TypeError(f"{what} is not a task; {advice}") from None
+    if type(name) is not str or name not in _good_names:
+        name = _name_of(name)
+    # Nearly every call has the default: the same object, which one comparison tells.
+    if priority is not PRIORITY_DEFAULT and (type(priority) is not int or not 0 <= priority <= PRIORITY_MAX):
+        _refuse_priority(priority)
+    if options is not None:
+        options = _options_of(name, options)
+    return name, priority, options
+
+
+def _name_of(name: object) -> str:
+    """A name as it can travel: a member of a StrEnum is its string. Raises ConfigError."""
+    if isinstance(name, str):
+        plain = str.__str__(name)
+        try:
+            plain.encode()
+        except UnicodeEncodeError:
+            pass  # a lone surrogate, as of a name that was read from bytes
+        else:
+            if 0 < len(plain) <= MAX_NAME_CHARS:
+                if len(_good_names) >= GOOD_NAMES_LIMIT:
+                    _good_names.clear()
+                _good_names.add(plain)
+                return plain
+    raise ConfigError(
+        f"{shown(name)} can't name a task: a name is a string of 1 to {MAX_NAME_CHARS} characters that UTF-8 has; "
+        "`paceline status` shows the names that nodes know"
+    )
+
+
+def _refuse_priority(priority: object) -> None:
+    try:
+        PRIORITY.type.to_wire(priority)
+    except ValueError as error:
+        raise ConfigError(f"priority {shown(priority)} can't be used: {error}") from None
+
+
+def _options_of(name: str, options: Options) -> Options:
+    """A copy, which stays as it was checked. Raises ConfigError."""
+    try:
+        fields.options(options)
+    except ValueError as error:
+        raise ConfigError(f"the wire_options of {name!r} can't be used: {error}") from None
+    return dict(options)
 
 
 def task_id_of(text: str) -> bytes:
-    """The id of a task as people write it, with dashes or without. Raises ValueError."""
+    """The id of a task as people write it, with dashes or without. Raises ValueError, and TypeError for no text."""
+    if not isinstance(text, str):
+        raise TypeError(f"a {type(text).__name__} is no task; give its future, or its id in hexadecimal digits")
     try:
         task_id = bytes.fromhex(text.replace("-", ""))
     except ValueError:

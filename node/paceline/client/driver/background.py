@@ -30,6 +30,7 @@ class Background:
         self._resolver = resolver
         self._keeper: threading.Thread | None = None
         self._is_idle = False
+        self._is_dropped = False
         self._used_at_s = 0.0
 
     def start(self) -> None:
@@ -51,6 +52,11 @@ class Background:
         if self._keeper is not None and self._keeper is not threading.current_thread():
             self._keeper.join(THREAD_END_LIMIT_S)
 
+    def drop(self) -> bool:
+        """Have the thread close the client at its next turn. False: there is no thread. Takes no lock."""
+        self._is_dropped = True
+        return self._keeper is not None
+
     def disown(self) -> None:
         """In a forked child there is no such thread."""
         self._keeper = None
@@ -60,6 +66,9 @@ class Background:
         while turns.unusable is None:
             turns.undriven.wait(self._rest_s())
             turns.undriven.clear()
+            if self._is_dropped:
+                turns.shut_down(self.join)
+                return
             try:
                 if resolver.eager:
                     turns.wait_until(lambda: not resolver.eager or turns.unusable is not None, None)

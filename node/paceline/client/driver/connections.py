@@ -17,6 +17,7 @@ The only ``import zmq`` of the client. What the session decides is done here: fr
 
 from __future__ import annotations
 
+import logging
 import os
 import select
 
@@ -24,6 +25,7 @@ import zmq
 
 from paceline.client.session.session import Session
 from paceline.config import parse_address
+from paceline.errors import ConfigError
 from paceline.security import CurveKeys
 from paceline.sockets import send_frame
 from paceline_protocol.codec import MAX_FRAME_BYTES
@@ -33,6 +35,8 @@ RECONNECT_INTERVAL_MAX_MS = 500
 CONNECT_TIMEOUT_MS = 2000
 COPY_LIMIT_BYTES = 64 * 1024
 """Up to here copying a frame costs less than the bookkeeping of not copying it."""
+
+_logger = logging.getLogger("paceline.client")
 
 _EVENTS = int(zmq.EVENTS)
 _READABLE = int(zmq.POLLIN)
@@ -67,6 +71,7 @@ class Connections:
         for descriptor in (self._wake_read, self._wake_write):
             os.set_blocking(descriptor, False)
         self._pipe_closed = False
+        self._told = ""  # the last problem
         self._poll.register(self._wake_read, select.POLLIN)
         self._unseen = False  # something was sent or opened since the events of all sockets were last looked at
         self.changed = False  # connections were opened or closed since a sleeper last took the set of descriptors
@@ -116,11 +121,18 @@ class Connections:
     def _send(self, address: str, frame: bytes) -> bool:
         connection = self._open.get(address)
         if connection is None:
-            connection = self._connect(address)
+            try:
+                connection = self._connect(address)
+            except (ConfigError, zmq.ZMQError) as error:  # what a node named is no address; no descriptors are left
+                self._tell(f"can't connect to {address}: {error}")
+                return False
         self._unseen = True
         try:
             send_frame(connection.socket, frame, _NOBLOCK, len(frame) <= COPY_LIMIT_BYTES)
         except zmq.Again:
+            return False
+        except zmq.ZMQError as error:  # as without memory: that connection ends, and what it carried is sent again
+            self._tell(f"can't send to {address}: {error}")
             return False
         return True
 
@@ -162,12 +174,22 @@ class Connections:
             socket.curve_publickey = self._keys.public.encode()
             socket.curve_secretkey = self._keys.secret.encode()
             socket.curve_serverkey = self._keys.public.encode()
-        socket.connect(f"tcp://{address}")
+        try:
+            socket.connect(f"tcp://{address}")
+        except zmq.ZMQError:
+            socket.close(linger=0)
+            raise
         connection = self._open[address] = _Connection(address, socket)
         self._all = tuple(self._open.values())
         self._poll.register(connection.descriptor, select.POLLIN)
         self.changed = True
         return connection
+
+    def _tell(self, problem: str) -> None:
+        """Once, though the search for a leader meets it many times a second."""
+        if problem != self._told:
+            self._told = problem
+            _logger.warning("%s", problem)
 
     def _close(self, address: str) -> None:
         connection = self._open.pop(address, None)

@@ -1,4 +1,4 @@
-"""What a client asks of its session, from any thread: submit calls, wait for them, cancel them, ask the cluster, close.
+"""What a client asks of its session, from any thread: submit calls, wait for them, cancel them, ask the cluster.
 
 Each method takes the lock, tells the session, and sends what comes of it; who waits for an answer takes its turn at
 driving the sockets (``turns.py``).
@@ -14,13 +14,13 @@ from typing import Any, Final
 
 from paceline.client.driver.background import Background
 from paceline.client.driver.connections import Connections
+from paceline.client.driver.lifetime import Lifetime
 from paceline.client.driver.resolving import Resolver, call_back
 from paceline.client.driver.turns import Ready, Turns
 from paceline.client.future import Callback, Future
 from paceline.client.session.requests import Reply
 from paceline.client.session.sampling import Sampler, Stamps
 from paceline.client.session.session import Session, SessionState
-from paceline.errors import ClientClosed
 from paceline.security import CurveKeys
 from paceline_protocol.messages import AdminReply, CancelReply, CancelState, Options, StatusReply, TaskReply
 
@@ -50,6 +50,8 @@ class Driver:
         self.resolver = Resolver(self._sampler)
         self.turns = Turns(session, self._connections, self.resolver)
         self.background = Background(session, self.turns, self.resolver)
+        self.lifetime = Lifetime(session, self.turns, self.background)
+        self.lease: object = None  # of the client: it goes when nobody has this driver any more
         self._prompt = prompt
         self._id_prefix = os.urandom(ID_PREFIX_BYTES)
         self._serial = 0
@@ -167,6 +169,11 @@ class Driver:
         if not waits:
             call_back(callback, future)
 
+    def remove_done_callback(self, future: Future[Any], callback: Callback) -> int:
+        """How many there were that have not been called yet."""
+        with self.turns.lock:
+            return self.resolver.remove_callback(future, callback)
+
     def collect(self, future: Future[Any], sink: deque[Future[Any]]) -> None:
         """Append the future to ``sink`` when it ends, at once if it has."""
         with self.turns.lock:
@@ -192,10 +199,10 @@ class Driver:
         return states.get(future.task_id) == CancelState.CANCELLED
 
     def abandon(self, futures: Iterable[Future[Any]]) -> None:
-        """Cancel without waiting for the answer, as nobody wants the results any more."""
+        """Cancel, as nobody wants the results any more. Waits for nothing, not even for the lock."""
         ids = tuple(future.task_id for future in futures if not future.done())
         if ids and self.turns.unusable is None:
-            self._forget(self._send(lambda now: self.session.cancel(ids, now)))
+            self.turns.abandon(ids)
 
     # --- questions to the cluster --------------------------------------------------------------------------------
 
@@ -281,38 +288,3 @@ class Driver:
                 self.session.add_addresses(addresses, now)
                 turns.flush(now)
         self.resolver.run_callbacks()
-
-    # --- the end -------------------------------------------------------------------------------------------------
-
-    def close(self, timeout_s: float) -> None:
-        """Wait until what was submitted is accepted, at most so long; then fail what has not ended, and close."""
-        session, turns = self.session, self.turns
-        with turns.lock:
-            if turns.unusable is not None:
-                return
-            now = time.monotonic()
-            session.press_all(now)
-            turns.flush(now)
-        try:
-            if session.ledger.has_unaccepted and timeout_s > 0:
-                turns.wait_until(lambda: not session.ledger.has_unaccepted or turns.unusable is not None, timeout_s)
-        finally:
-            self._shut_down()
-
-    def _shut_down(self) -> None:
-        session, turns = self.session, self.turns
-        with turns.lock:
-            if turns.unusable is not None:
-                return
-            turns.end(ClientClosed)
-            self.resolver.fail_all(ClientClosed)
-            session.close()
-            session.failure = ClientClosed()
-        self.background.join()
-        turns.close()
-        self.resolver.run_callbacks()
-
-    def disown(self, error: Callable[[], Exception]) -> None:
-        """In a forked child: everything here belongs to the parent."""
-        self.turns.disown(error)
-        self.background.disown()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -10,6 +11,8 @@ from paceline.client.driver.driver import Driver
 from paceline.client.future import PENDING, REFUSED
 from paceline.client.session.output import Output
 from paceline.client.session.relaying import RelaySession
+
+_logger = logging.getLogger("paceline.client")
 
 ACCEPTED = PENDING
 News = tuple[bytes, int, bytes | Exception]
@@ -31,7 +34,10 @@ class RelayDriver:
 
         def take(output: Output) -> None:
             self._take(output)
-            on_news()
+            try:
+                on_news()
+            except Exception:
+                _logger.exception("the program that submits can't be told that there is news")
 
         with turns.lock:
             turns.check_usable()

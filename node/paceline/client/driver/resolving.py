@@ -7,6 +7,7 @@ they may submit, and wait for other futures.
 from __future__ import annotations
 
 import logging
+import threading
 from collections import deque
 from collections.abc import Callable
 from time import monotonic_ns
@@ -80,19 +81,40 @@ class Resolver:
         self.eager += 1
         return True
 
+    def remove_callback(self, future: Future[Any], callback: Callback) -> int:
+        """How many were kept."""
+        removed = future.unwatch(callback)
+        if not future.done():  # else they do not count any more
+            self.eager -= removed
+        return removed
+
     def run_callbacks(self) -> None:
-        """Outside the lock."""
+        """Outside the lock. Raises KeyboardInterrupt in the main thread, where Ctrl-C strikes, once all have run."""
+        interrupt: KeyboardInterrupt | None = None
         while self.ended:
             try:
                 future = self.ended.popleft()
             except IndexError:
-                return  # another thread took it
+                break  # another thread took it
             for callback in future.take_callbacks():
-                call_back(callback, future)
+                interrupt = _call(callback, future) or interrupt
+        if interrupt is not None:
+            raise interrupt
 
 
 def call_back(callback: Callback, future: Future[Any]) -> None:
+    """As :meth:`Resolver.run_callbacks`, for one."""
+    interrupt = _call(callback, future)
+    if interrupt is not None:
+        raise interrupt
+
+
+def _call(callback: Callback, future: Future[Any]) -> KeyboardInterrupt | None:
+    """Whatever it raises is logged. sys.exit() in a callback would end whichever thread runs it, and its waits."""
     try:
         callback(future)
-    except Exception:
+    except BaseException as error:
         _logger.exception("a callback of %r failed", future)
+        if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+            return error
+    return None

@@ -9,6 +9,8 @@ One lock guards the session, the sockets and the futures. The rules:
   the driver, when it is done, makes one of them the next driver.
 - A background thread keeps up the connection when no caller does. It drives promptly only while somebody counts on it:
   a callback, an ``await``. A loop of submit and result does not wake it.
+- A turn that fails ends what the client waited for, with the error, and no thread: who reads the sockets next would
+  otherwise be told of what others did, or nobody read them any more.
 - Callbacks run outside the lock, by a thread that is not the driver at that moment: they may wait for other futures.
 
 Interrupts: Ctrl-C may strike while a frame is processed. The session notes an end before it forgets a task, and a frame
@@ -17,6 +19,7 @@ that was read and not processed shows up as a gap in the Updates, which makes th
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -26,9 +29,12 @@ from typing import Final
 from paceline.client.driver.connections import Connections
 from paceline.client.driver.resolving import Resolver
 from paceline.client.session.session import Session
+from paceline.errors import ClientClosed
 
 TICK_S = 0.02
 SLEEP_LIMIT_S: Final = 0.05
+
+_logger = logging.getLogger("paceline.client")
 
 Ready = Callable[[], object]
 
@@ -59,6 +65,7 @@ class Turns:
         self._waiting: deque[_Waiter] = deque()
         self._driver_ready: Ready | None = None  # what the driver waits for; None: nobody drives
         self._tick_at_s = 0.0
+        self._abandoned: deque[tuple[bytes, ...]] = deque()  # ids to cancel; bounded by what is outstanding
 
     @property
     def has_driver(self) -> bool:
@@ -158,13 +165,21 @@ class Turns:
         session, connections, resolver = self._session, self._connections, self._resolver
         now = time.monotonic()
         self.read_at_s = now
-        more = connections.deliver(now)
-        if now >= self._tick_at_s and not more:
-            self._tick_at_s = now + TICK_S
-            session.tick(now)
-            if session.output.outbox:
-                connections.flush(now)
-                more = True
+        try:
+            if self._abandoned:
+                self.cancel_abandoned(now)
+            more = connections.deliver(now)
+            if now >= self._tick_at_s and not more:
+                self._tick_at_s = now + TICK_S
+                session.tick(now)
+                if session.output.outbox:
+                    connections.flush(now)
+                    more = True
+        except Exception as error:
+            _logger.exception("the client failed, and with it every task that it waited for; it starts anew")
+            session.fail(error)
+            connections.flush(now)  # which only closes
+            more = False
         resolver.resolve(session.output)
         if self._waiting:
             self._wake_ready()
@@ -188,6 +203,26 @@ class Turns:
         if self.asleep:
             self.pump()
 
+    def abandon(self, ids: tuple[bytes, ...]) -> None:
+        """Cancel these tasks, now or at the next turn, which is due while they have not ended.
+
+        Never waits for the lock: the garbage collector drops iterators at any moment, as in a thread that has it."""
+        self._abandoned.append(ids)
+        if self.lock.acquire(False):
+            try:
+                if self.unusable is None:
+                    self.cancel_abandoned(time.monotonic())
+            finally:
+                self.lock.release()
+
+    def cancel_abandoned(self, now: float) -> None:
+        """Under the lock."""
+        while self._abandoned:
+            self._session.abandon(self._abandoned.popleft(), now)
+        self._connections.flush(now)
+        if self.asleep:
+            self._connections.interrupt()  # a send takes the edge that the sleeper waits for
+
     # --- the end -------------------------------------------------------------------------------------------------
 
     def end(self, unusable: Callable[[], Exception]) -> None:
@@ -198,6 +233,19 @@ class Turns:
         self._waiting.clear()
         self._connections.interrupt()
         self.undriven.set()
+
+    def shut_down(self, join: Callable[[], None]) -> None:
+        """Fail what has not ended, and close. ``join()`` waits for the background thread."""
+        with self.lock:
+            if self.unusable is not None:
+                return
+            self.end(ClientClosed)
+            self._resolver.fail_all(ClientClosed)
+            self._session.close()
+            self._session.failure = ClientClosed()
+        join()
+        self.close()
+        self._resolver.run_callbacks()
 
     def close(self) -> None:
         """Close the sockets; and the pipe, unless a thread still sleeps on it, which closes it then."""

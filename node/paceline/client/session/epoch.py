@@ -69,7 +69,7 @@ class Epoch:
         self._unready = unready
         self._payload_limit_bytes = payload_limit_bytes
         self._relays = relays
-        self._submits = Submits(address, ledger, output.outbox, self.receipts)
+        self._submits = Submits(address, ledger, output, self.receipts)
         self._retry_at_s = math.inf  # after a pause that the leader asked for; nothing is submitted before
         self._wait_again: list[bytes] = []  # accepted tasks of which the leader was not ready to tell
 

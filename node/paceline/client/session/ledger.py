@@ -68,6 +68,10 @@ class CallLedger:
     def has_unaccepted(self) -> bool:
         return bool(self.queue or self.sent)
 
+    def count_unaccepted(self) -> int:
+        """How many tasks are queued or sent."""
+        return sum(batch is not _ACCEPTED and batch is not _TAKEN for batch in self.tasks.values())
+
     def is_accepted(self, task_id: bytes) -> bool:
         """True once the cluster has the task: accepted or taken, or ended, which implies it."""
         batch = self.tasks.get(task_id, _ACCEPTED)

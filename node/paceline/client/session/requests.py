@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from paceline_protocol import codec
 from paceline_protocol.messages import (
     Admin,
     AdminReply,
@@ -59,11 +60,13 @@ _OPEN: Final = 0
 
 class Requests:
     """Requests by their number. ``replies``: the answers, until :meth:`forget`. ``second_best``: those of nodes that do
-    not lead, to requests which the leader has not answered; the first of each."""
+    not lead, to requests which the leader has not answered; the first of each. ``unwanted``: requests without an answer
+    that nobody waits for."""
 
     def __init__(self) -> None:
         self.replies: dict[int, Reply] = {}
         self.second_best: dict[int, Reply] = {}
+        self.unwanted: set[int] = set()
         self._unanswered: dict[int, Request] = {}
         self._cancels: dict[int, dict[bytes, int]] = {}  # the Cancels among them: task -> its CancelState, or _OPEN
         self._numbers = 0
@@ -77,9 +80,15 @@ class Requests:
         self._numbers += 1
         return self._numbers
 
-    def add(self, request: Request) -> None:
-        """Add a request whose answer somebody waits for."""
+    def add(self, request: Request, *, wanted: bool = True) -> None:
+        """Add a request. ``wanted``: somebody waits for the answer, which is kept until :meth:`forget`.
+
+        Raises LocalProtocolError or LimitExceeded for one that can't be sent, which is not kept: each epoch would send
+        it again."""
+        codec.encode(request)
         self._unanswered[request.request] = request
+        if not wanted:
+            self.unwanted.add(request.request)
         if isinstance(request, Cancel):
             self._cancels[request.request] = dict.fromkeys(request.ids, _OPEN)
 
@@ -129,12 +138,14 @@ class Requests:
             self.second_best.setdefault(reply.request, reply)
 
     def _answer(self, reply: Reply) -> None:
+        if reply.request not in self.unwanted:
+            self.replies[reply.request] = reply
         self._drop(reply.request)
-        self.replies[reply.request] = reply
 
     def _drop(self, number: int) -> None:
         self._unanswered.pop(number, None)
         self._cancels.pop(number, None)
+        self.unwanted.discard(number)
 
     def forget(self, number: int) -> None:
         """Nobody waits for the answer of this request any more."""
@@ -146,3 +157,4 @@ class Requests:
         """Drop all requests without an answer. The answers stay."""
         self._unanswered.clear()
         self._cancels.clear()
+        self.unwanted.clear()

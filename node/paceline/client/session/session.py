@@ -49,6 +49,8 @@ from paceline_protocol.messages import (
 
 OUTSTANDING_LIMIT_TASKS: Final = 200_000
 UNACCEPTED_LIMIT_BYTES: Final = 256 * 1024 * 1024
+ABANDON_LIMIT_IDS: Final = 4096
+"""In one Cancel: as many as a Wait has (``epoch.py``)."""
 
 
 class SessionState(Enum):
@@ -121,6 +123,11 @@ class Session:
     def expects_answer(self) -> bool:
         return bool(self.ledger.tasks or self.requests)
 
+    @property
+    def has_unsettled(self) -> bool:
+        """Whether the cluster has yet to hear of something: a call, or that tasks are abandoned."""
+        return self.ledger.has_unaccepted or bool(self.requests.unwanted)
+
     # --- what the user wants -------------------------------------------------------------------------------------
 
     def connect(self, now: float) -> None:
@@ -173,6 +180,14 @@ class Session:
         """Ask the leader to cancel. Returns the key under which ``requests.replies`` will hold the CancelReply."""
         return self._ask(Cancel(self.requests.next_number(), ids), now)
 
+    def abandon(self, ids: Iterable[bytes], now: float) -> None:
+        """Nobody wants the results of these tasks any more: cancel those that have not ended. Whichever leader there is
+        or will be is asked, and nobody waits for the answer."""
+        open_ids = [task_id for task_id in ids if task_id in self.ledger]
+        for start in range(0, len(open_ids), ABANDON_LIMIT_IDS):
+            some = tuple(open_ids[start : start + ABANDON_LIMIT_IDS])
+            self._ask(Cancel(self.requests.next_number(), some), now, wanted=False)
+
     def status(self, now: float, about: tuple[tuple[str, str], ...] = ()) -> int:
         """Ask the leader, or while there is none any node. ``about``: what this client says of itself. Returns the key
         of the StatusReply."""
@@ -186,9 +201,9 @@ class Session:
         """Ask the leader where a task is. Returns the key of the TaskReply."""
         return self._ask(TaskRequest(self.requests.next_number(), task_id), now)
 
-    def _ask(self, request: Request, now: float) -> int:
+    def _ask(self, request: Request, now: float, *, wanted: bool = True) -> int:
         self._begin_waiting(now)
-        self.requests.add(request)
+        self.requests.add(request, wanted=wanted)
         if self._epoch is not None:
             self._epoch.ask(request, now)
         elif self._search is None:
@@ -196,6 +211,11 @@ class Session:
         elif RULES[type(request)].of_any_node:
             self._search.ask(request)
         return request.request
+
+    def fail(self, error: Exception) -> None:
+        """What the shell was doing here failed: no mistake of the user's, and nobody knows where it left off. Whatever
+        is outstanding ends with this error, and the next use begins anew."""
+        self._give_up(error)
 
     def close(self) -> None:
         """Drop every connection. What is outstanding stays with the shell, which fails it."""

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from paceline.client.session.ledger import Batch, CallLedger
+from paceline.client.session.output import Output
 from paceline.client.session.receipts import Receipts
 from paceline_protocol import codec
 from paceline_protocol.messages import Call, Submit
@@ -30,13 +31,11 @@ REPAIR_AFTER_S: Final = 1.0
 class Submits:
     """``repair_at_s``: when :meth:`repair` is due; math.inf while every Submit is accepted."""
 
-    def __init__(
-        self, address: str, ledger: CallLedger, outbox: list[tuple[str, bytes | None]], receipts: Receipts
-    ) -> None:
+    def __init__(self, address: str, ledger: CallLedger, output: Output, receipts: Receipts) -> None:
         self.repair_at_s = math.inf
         self._address = address
         self._ledger = ledger
-        self._outbox = outbox
+        self._output = output
         self._receipts = receipts
         self._seq = 0
         self._sent_at_s = -math.inf  # the last one
@@ -97,6 +96,16 @@ class Submits:
 
     def _put(self, calls: Sequence[Call], prompt: bool) -> None:
         receipts = self._receipts
-        fields = (self._seq, receipts.ack, codec.encode_calls(calls), prompt)
-        self._outbox.append((self._address, codec.encode_fields(Submit, fields)))
+        try:
+            frame = codec.encode_fields(Submit, (self._seq, receipts.ack, codec.encode_calls(calls), prompt))
+        except Exception as error:  # noqa: BLE001 - whatever it is, these calls end with it, and no others do
+            self._fail(calls, error)
+            return
+        self._output.outbox.append((self._address, frame))
         receipts.acknowledged()
+
+    def _fail(self, calls: Sequence[Call], error: Exception) -> None:
+        """They can't be packed. What users give is checked before, so this is for mistakes of our own."""
+        for call in calls:
+            if self._ledger.end(call[0]):
+                self._output.failed.append((call[0], error))

@@ -1,0 +1,132 @@
+"""Clients that nobody closes: at the exit of the interpreter, and when nobody has them any more."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from client.fake_node import DEADLINE_S, FakeNode, wait_until
+from paceline.client import Client
+from paceline.client import client as client_module
+from paceline.errors import ClientClosed
+
+SCRIPT = """
+import sys
+from paceline.client import Client, client
+client.CLOSE_TIMEOUT_S = float(sys.argv[2])
+kept = Client(sys.argv[1])
+dropped = Client(sys.argv[1])
+for number in range(300):
+    kept.submit("echo", number)
+    dropped.submit("echo", number)
+del dropped
+"""
+
+
+def run_script(node: FakeNode, limit_s: float) -> str:
+    """What the script says on stderr as it exits, without having closed its clients."""
+    ended = subprocess.run(
+        [sys.executable, "-c", SCRIPT, node.address, str(limit_s)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return ended.stderr
+
+
+def test_a_script_that_ends_without_close_loses_no_call(node: FakeNode) -> None:
+    assert run_script(node, 30.0) == ""
+    assert len(node.known) == 600
+
+
+def test_a_script_whose_calls_nobody_accepts_ends_all_the_same_and_says_so_in_one_line(node: FakeNode) -> None:
+    node.accepts = False
+    [line] = run_script(node, 0.1).splitlines()
+    assert "600 tasks were not accepted within 0.1 s and may be lost" in line
+
+
+def test_close_says_what_was_not_accepted(node: FakeNode, caplog: pytest.LogCaptureFixture) -> None:
+    with Client(node.address) as client:
+        client.submit("add", 1).accepted(DEADLINE_S)
+        assert caplog.text == ""
+        node.accepts = False
+        client.submit("add", 2)
+        client.close(0.05)
+    assert "1 task was not accepted within 0.05 s" in caplog.text
+
+
+@contextmanager
+def nothing_left() -> Iterator[None]:
+    """Of descriptors, threads and open clients, once the background thread has had its turn."""
+    gc.collect()
+    before = len(os.listdir("/proc/self/fd"))
+    yield
+    gc.collect()
+    wait_until(lambda: not any(thread.name == "paceline-client" for thread in threading.enumerate()))
+    wait_until(lambda: len(os.listdir("/proc/self/fd")) <= before)
+    assert not client_module._open
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts the descriptors of the process")
+
+
+@needs_proc
+def test_a_client_that_nobody_has_any_more_closes_itself_and_warns(node: FakeNode) -> None:
+    with nothing_left():
+        clients = [Client(node.address) for _ in range(3)]
+        assert [client.submit("add", 1, 2).result(DEADLINE_S) for client in clients] == [3, 3, 3]
+        with pytest.warns(ResourceWarning, match=f"client for {node.address} was not closed"):
+            clients.clear()
+
+
+@needs_proc
+def test_a_client_that_was_never_used_closes_itself_too() -> None:
+    with nothing_left(), pytest.warns(ResourceWarning, match="was not closed"):
+        Client("127.0.0.1:7077")
+
+
+@needs_proc
+def test_a_future_outlives_the_name_of_its_client(node: FakeNode) -> None:
+    node.hold = True
+    with nothing_left():
+        future = Client(node.address).submit("add", 1, 2)
+        gc.collect()
+        future.accepted(DEADLINE_S)
+        node.release()
+        assert future.result(DEADLINE_S) == 3
+        with pytest.warns(ResourceWarning, match="was not closed"):
+            del future
+
+
+@needs_proc
+def test_what_was_submitted_by_a_client_that_nobody_has_is_accepted_and_ends(node: FakeNode) -> None:
+    node.hold = True
+    called = threading.Event()
+    with nothing_left(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        Client(node.address).submit("add", 1, 2).add_done_callback(lambda _: called.set())
+        node.wait_for(lambda: node.known)
+        node.release()
+        assert called.wait(DEADLINE_S)
+
+
+@needs_proc
+def test_a_client_that_was_closed_leaves_nothing_and_does_not_warn(node: FakeNode) -> None:
+    with nothing_left():
+        with Client(node.address) as client:
+            future = client.submit("add", 1, 2)
+            future.result(DEADLINE_S)
+        with pytest.raises(ClientClosed):
+            client.submit("add", 1)
+        del client, future
