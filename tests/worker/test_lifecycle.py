@@ -120,6 +120,25 @@ def test_a_module_that_uses_a_cluster_while_it_is_imported_is_refused_with_the_l
     assert failed.traceback == ""
 
 
+def test_a_module_finds_no_thread_beside_its_own_and_may_patch_the_standard_library(
+    nodes: Nodes, tmp_path: Path
+) -> None:
+    """As gevent's patch_all() does, which fails at any other thread that it finds; and the node's end is noticed."""
+    module = tmp_path / "patching_tasks.py"
+    module.write_text(
+        "import select, threading\n"
+        "assert threading.enumerate() == [threading.main_thread()]\n"
+        "select.poll = threading.Lock = threading.Thread = None\n"
+        "from paceline import task\n"
+        "@task\n"
+        "def f(): ...\n"
+    )
+    node, ready = nodes.start_ready(str(module))
+    assert ready.names == ("patching_tasks.f",)
+    node.child.link.shutdown(socket.SHUT_RDWR)
+    assert node.wait_end() in ("exit code 4", "exit code 0")  # by the thread, or by the main one that reads the end
+
+
 def test_a_module_may_make_a_client_that_it_uses_later(nodes: Nodes, tmp_path: Path) -> None:
     module = tmp_path / "later_tasks.py"
     module.write_text("from paceline import Client, task\nclient = Client()\n\n@task\ndef f(): ...\n")

@@ -8,13 +8,13 @@ task started: they outlive the node.
 
 from __future__ import annotations
 
+import _thread
 import ctypes
 import logging
 import os
 import select
 import signal
 import sys
-import threading
 
 EXIT_PARENT_GONE = 4
 
@@ -29,7 +29,9 @@ def die_with_parent(fd: int) -> None:
     if sys.platform == "linux":
         _ask_kernel()
     # Started after _ask_kernel, so that the end of a node that died before that is noticed, too: its end is closed.
-    threading.Thread(target=_watch, args=(fd,), name="paceline-parent", daemon=True).start()
+    # Not a threading.Thread: modules of tasks that patch the standard library, as gevent's patch_all() does, find one
+    # among the running threads, and fail at it. Nobody joins this one, and it runs no Python while it waits.
+    _thread.start_new_thread(_watch, (fd, select.poll()))
 
 
 def _ask_kernel() -> None:
@@ -39,9 +41,8 @@ def _ask_kernel() -> None:
         _logger.warning("the kernel will not end this process with its node: %s", os.strerror(ctypes.get_errno()))
 
 
-def _watch(fd: int) -> None:
+def _watch(fd: int, poller: select.poll) -> None:
     """Sleep until the other end is closed. Bytes that arrive are left to the main thread."""
-    poller = select.poll()
     poller.register(fd, 0)  # a hang-up is reported whether it is asked for or not
     poller.poll()
     os._exit(EXIT_PARENT_GONE)
