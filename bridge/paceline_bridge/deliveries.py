@@ -227,5 +227,10 @@ class Ledger:
             if now < entry.since + LONG_S:
                 break
             if entry.accepted:
-                found += [delivery for delivery in entry.deliveries if not delivery.acked]
+                # Not those that wait for a dead letter: nobody would know of them if this process died.
+                found += [
+                    delivery
+                    for delivery in entry.deliveries
+                    if not delivery.acked and (entry.outcome is None or delivery.reply is not None)
+                ]
         return found

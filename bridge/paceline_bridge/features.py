@@ -34,9 +34,13 @@ FEATURES: tuple[Feature, ...] = (
     Feature("any", "priority", _YES, "0 or none is the default, 4; 1 to 9 are 5 to 9, in this order"),
     Feature("any", "a task that no node runs", _NO, "start a node with the module that has it", "unknown-task"),
     Feature("any", "a body that can't be read", _NO, "the detail says why", "bad-body"),
+    Feature("any", "headers that can't be read", _NO, "the detail says why; the dead letter is without", "bad-headers"),
     Feature("any", "arguments over the payload limit", _NO, "see --payload-limit of the nodes", "too-large"),
     Feature("any", "arguments that paceline can't carry", _NO, "such as lists nested very deep", "arguments"),
     Feature("any", "what the cluster refuses", _NO, "for a reason of its own, which the detail names", "cluster"),
+    Feature(
+        "any", "what the bridge fails at", _NO, "a defect, with a traceback in its log; please report it", "bridge"
+    ),
     # --- plain
     Feature("plain", "body", _YES, "the one argument: JSON, msgpack, text or bytes by content_type"),
     Feature("plain", "no content_type", _YES, "JSON if it parses as JSON, else text if it is UTF-8, else bytes"),

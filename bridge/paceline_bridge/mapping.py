@@ -24,6 +24,8 @@ def interpret(
     protocol, reply = "plain", None
     priority = priority_of(message.priority)
     try:
+        if message.problem:
+            raise UnsupportedMessage("bad-headers", message.problem)
         if len(message.body) > bodies.BODY_LIMIT_BYTES:
             raise UnsupportedMessage(
                 "too-large", f"the body takes {len(message.body)} bytes, of {bodies.BODY_LIMIT_BYTES}"

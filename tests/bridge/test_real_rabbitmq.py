@@ -80,6 +80,17 @@ def test_a_quorum_queue_is_consumed(broker: Broker, start: Start, ran: Path) -> 
     wait_until(lambda: ran_lines(ran, queue) == [f"{queue}-1"], lambda: "the task runs")
 
 
+def test_a_stream_is_refused_since_a_consumer_would_skip_what_is_in_it(broker: Broker, start: Start, ran: Path) -> None:
+    stream, queue = broker.declare(**{"x-queue-type": "stream"}), broker.declare()
+    broker.publish(stream, f"{stream}-1".encode())
+    broker.publish(queue, f"{queue}-1".encode())
+    bridge = start("--queue", f"{stream}=tasks.record", "--queue", f"{queue}=tasks.record")
+    bridge.wait_for(f"can't consume {stream}")
+    bridge.wait_for("the bridge consumes no streams")
+    wait_until(lambda: ran_lines(ran, queue) == [f"{queue}-1"], lambda: "the other queue is consumed")
+    assert ran_lines(ran, stream) == []
+
+
 def test_a_message_that_is_published_twice_is_one_task(broker: Broker, start: Start, ran: Path) -> None:
     queue = broker.declare()
     broker.publish(queue, f"{queue}-1".encode(), f"{queue}-1".encode(), message_id="one")
