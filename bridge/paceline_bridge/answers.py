@@ -202,7 +202,7 @@ class Answers:
 def _reply_properties(reply: ReplyAddress) -> dict[str, Any]:
     return {
         "correlation_id": reply.correlation_id,
-        "content_type": "application/json",
-        "content_encoding": "utf-8",
+        "content_type": "application/x-msgpack" if reply.is_msgpack else "application/json",
+        "content_encoding": "binary" if reply.is_msgpack else "utf-8",
         "delivery_mode": 1,
     }

@@ -10,7 +10,8 @@ STATES = ("starting", "running", "reconnecting", "stopping", "stopped")
 @dataclass(slots=True)
 class BridgeCounters:
     """``state`` is one of STATES. ``messages`` counts by (result, protocol), result being one of "submitted", "acked",
-    "replied", "undelivered" (a reply that RabbitMQ did not take), "dead_lettered" and "refused"."""
+    "replied", "undelivered" (a reply that RabbitMQ did not take), "dead_lettered",
+    "refused" and "duplicate" (a message for a task that another one asked for)."""
 
     state: str = "starting"
     connected: bool = False

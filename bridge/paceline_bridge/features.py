@@ -45,16 +45,33 @@ FEATURES: tuple[Feature, ...] = (
     Feature("plain", "body", _YES, "the one argument: JSON, msgpack, text or bytes by content_type"),
     Feature("plain", "no content_type", _YES, "JSON if it parses as JSON, else text if it is UTF-8, else bytes"),
     Feature("plain", "content_encoding", _YES, "the character set of JSON and text; without one UTF-8"),
-    Feature("plain", "message_id", _YES, "one task for each message_id of a queue; without one every delivery is new"),
+    Feature(
+        "plain",
+        "message_id",
+        _YES,
+        "one task for each message_id of a queue, with its body if it is no UUID; without one every delivery is new",
+    ),
     Feature("plain", "other headers, reply_to", _SKIP, "no reply is sent"),
     Feature("plain", "a queue without =TASK", _NO, "say `--queue NAME=TASK`", "no-task"),
     # --- celery
     Feature("celery", "protocols 2, 1 and the mix of both", _YES, "recognised by message"),
     Feature("celery", "JSON, msgpack", _YES, "with kombu's types: datetime, date, time, decimal, uuid, bytes"),
     Feature("celery", "compression", _YES, "gzip (zlib), bzip2 and lzma"),
-    Feature("celery", "id, retries", _YES, "one task for each id and number of retries, however often it is delivered"),
-    Feature("celery", "reply_to, correlation_id", _YES, "STARTED after 0.2 s, then one final reply"),
+    Feature(
+        "celery",
+        "id, retries",
+        _YES,
+        "one task for each id and number of retries, however often it is delivered; an id that is no UUID counts "
+        "together with name and body",
+    ),
+    Feature(
+        "celery",
+        "reply_to, correlation_id",
+        _YES,
+        "STARTED after 0.2 s, then one final reply; in msgpack if the message is, and else in JSON",
+    ),
     Feature("celery", "ignore_result", _YES, "no reply"),
+    Feature("celery", "an id of more than 255 bytes, of a caller that waits", _NO, "no reply could name it", "id"),
     Feature("celery", "group, parent_id", _YES, "group().get() works: every part has its own reply"),
     Feature(
         "celery",
@@ -67,6 +84,7 @@ FEATURES: tuple[Feature, ...] = (
         "celery", "eta, countdown", _YES, "the task starts at that moment and not before; without a zone it is UTC"
     ),
     Feature("celery", "shadow, root_id, argsrepr, kwargsrepr, origin, lang, stamps", _SKIP, "only for display"),
+    Feature("celery", "control.ping, inspect, revoke", _SKIP, "they go to Celery's workers alone, and nobody answers"),
     Feature("celery", "expired", _NO, "see expires", "expired"),
     Feature("celery", "chain", _NO, "not supported yet", "chain"),
     Feature("celery", "chord", _NO, "not supported yet", "chord"),
@@ -77,7 +95,7 @@ FEATURES: tuple[Feature, ...] = (
     Feature("celery", "other compressions", _NO, "use gzip, bzip2 or lzma", "compression"),
     # --- dramatiq
     Feature("dramatiq", "actor_name, args, kwargs", _YES, "the task of that name; Q and Q.DQ are consumed"),
-    Feature("dramatiq", "message_id, retries", _YES, "one task for each of them, however often it is delivered"),
+    Feature("dramatiq", "message_id, retries", _YES, "one task for each of them, as with Celery's id"),
     Feature("dramatiq", "delay (eta)", _YES, "the task starts at that moment and not before"),
     Feature(
         "dramatiq",

@@ -166,10 +166,30 @@ class Life:
             self._answers.refuse(found, delivery, partial(self._ack, delivery))
         else:
             now = time.monotonic()
+            # A plain message without an id is a task of its own.
+            if (found.protocol != "plain" or message.message_id) and self._troubles.seen.note(found.task_id):
+                self._is_known(delivery)
             if self._ledger.add(found, delivery, now, now + found.options.get("not_before", 0.0) / 1e3 - wall_s):
                 self._settle(found.task_id, delivery)
             else:
                 self._submit_waiting()
+
+    def _is_known(self, delivery: Delivery) -> None:
+        """There was a message with the same id before. Unless it is the same one, which RabbitMQ delivers again, its
+        producer may mean another task by it, which does not run."""
+        message = delivery.message
+        if message.redelivered or delivery.is_duplicate:
+            return
+        delivery.is_duplicate = True
+        self._counters.count("duplicate", delivery.protocol)
+        untold = self._troubles.repeats.note(f"duplicate of {message.queue}", time.monotonic())
+        if untold is not None:
+            _logger.warning(
+                "a message of %s has the id of one before it (%.100r), so both are one task, which runs once%s",
+                message.queue,
+                message.message_id or message.correlation_id or message.headers.get("id"),
+                f"; {untold} more like this since the last line" if untold else "",
+            )
 
     def _may_be_known(self, call: TaskCall, message: Message) -> bool:
         """Whether the cluster may have the task of a message that is late, from an earlier delivery. The message is
@@ -254,6 +274,7 @@ class Life:
         elif isinstance(error, ResultUnknown):
             # The task ended in an earlier life, whose acknowledgement RabbitMQ did not receive. Only a reply is owed.
             for delivery in list(entry.deliveries):
+                self._is_known(delivery)
                 if delivery.reply is None:
                     self._settled(task_id, delivery)
             self._refuse_call(entry.call, "cluster", str(error))
@@ -283,6 +304,7 @@ class Life:
 
     def _refuse_call(self, call: TaskCall, reason: str, detail: str) -> None:
         """The cluster refuses a call. The refusal is kept as an outcome is, until every delivery is settled."""
+        self._troubles.seen.forget(call.task_id)
         for delivery in self._ledger.end(call.task_id, Refused(call.protocol, reason, detail, task=call.name)):
             self._settle(call.task_id, delivery)
 

@@ -36,6 +36,7 @@ class ReplyAddress:
     correlation_id: str
     group_id: str | None = None
     parent_id: str | None = None
+    is_msgpack: bool = False  # as the message was, since its caller may accept nothing else; otherwise JSON
 
 
 @dataclass(frozen=True, slots=True)

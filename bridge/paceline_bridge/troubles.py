@@ -14,6 +14,7 @@ from paceline_bridge.config import BridgeConfig
 
 INTERVAL_S = 10.0
 NAMES_LIMIT = 1_000
+SEEN_LIMIT = 50_000
 
 
 class Repeats:
@@ -39,6 +40,26 @@ class Repeats:
         return untold
 
 
+class Seen:
+    """The tasks that messages asked for, the last SEEN_LIMIT of them, so that an id that is used again is noticed."""
+
+    def __init__(self) -> None:
+        self._ids: dict[bytes, None] = {}
+
+    def note(self, task_id: bytes) -> bool:
+        """A message asks for it. Returns whether one did before."""
+        if task_id in self._ids:
+            return True
+        self._ids[task_id] = None
+        if len(self._ids) > SEEN_LIMIT:
+            del self._ids[next(iter(self._ids))]
+        return False
+
+    def forget(self, task_id: bytes) -> None:
+        """The task was refused, and is a new one if it is asked for again."""
+        self._ids.pop(task_id, None)
+
+
 class Failures:
     """One line for a task's first failure, and then one line for all failures of each INTERVAL_S."""
 
@@ -60,6 +81,7 @@ class Troubles:
 
     failures: Failures = field(default_factory=Failures)
     repeats: Repeats = field(default_factory=Repeats)
+    seen: Seen = field(default_factory=Seen)
 
 
 class Bindings:

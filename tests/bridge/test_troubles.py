@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from paceline_bridge import replies
 from paceline_bridge.config import BridgeConfig
-from paceline_bridge.troubles import INTERVAL_S, NAMES_LIMIT, Bindings, Failures
+from paceline_bridge.troubles import INTERVAL_S, NAMES_LIMIT, SEEN_LIMIT, Bindings, Failures, Seen
 from paceline_protocol.messages import TaskEnd
 from paceline_protocol.payload import pack_error
 
@@ -30,6 +30,17 @@ def test_what_is_known_of_failures_is_bounded() -> None:
         failures.note(str(number), "", 0.0)
     assert len(failures._repeats._next_s) <= NAMES_LIMIT
     assert len(failures._repeats._untold) <= NAMES_LIMIT
+
+
+def test_an_id_that_comes_again_is_known_unless_its_task_was_refused_and_few_are_kept() -> None:
+    seen = Seen()
+    assert [seen.note(b"a"), seen.note(b"a")] == [False, True]
+    seen.forget(b"a")
+    assert not seen.note(b"a")
+    for number in range(SEEN_LIMIT):
+        seen.note(number.to_bytes(16))
+    assert not seen.note(b"a")
+    assert len(seen._ids) == SEEN_LIMIT
 
 
 def test_an_end_in_one_line() -> None:
