@@ -21,7 +21,7 @@ from paceline_bridge.counters import BridgeCounters
 from paceline_bridge.life import CLUSTER_GONE, Life, MakeRelay
 from paceline_bridge.owed import OwedTask
 from paceline_bridge.rabbitmq import LinkLost
-from paceline_bridge.troubles import Bindings, Failures
+from paceline_bridge.troubles import Bindings, Troubles
 from paceline_bridge.watch import Watch, describe
 
 RETRY_MIN_S = 0.2
@@ -43,7 +43,7 @@ class Bridge:
         self._stopping = threading.Event()
         self._life: Life | None = None
         self._told = ""
-        self._failures = Failures()
+        self._troubles = Troubles()
         self._watch = Watch(make_relay(_no_news), lambda: describe(config, self.counters), Bindings(config))
 
     def stop(self) -> None:
@@ -76,7 +76,7 @@ class Bridge:
             life: Life | None = None
             try:
                 life = self._life = Life(
-                    self._config, urls.pop(), self._make_relay, self.counters, self._watch, self._failures
+                    self._config, urls.pop(), self._make_relay, self.counters, self._watch, self._troubles
                 )
                 life.carry(owed)
                 if self._stopping.is_set():  # it may have been stopped before there was a life to stop

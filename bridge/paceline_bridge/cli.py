@@ -16,6 +16,7 @@ from paceline_bridge.config import (
     AMQP_VARIABLE,
     DEAD_LETTER,
     PREFETCH,
+    PREFETCH_MIB,
     BridgeConfig,
     load,
     pairs_of,
@@ -61,6 +62,9 @@ _logger = logging.getLogger("paceline.bridge")
 )
 @click.option("--declare", is_flag=True, help="Make a queue that does not exist, durable and without arguments.")
 @click.option("--prefetch", type=int, metavar="N", help=f"Unacknowledged messages of each queue. Default: {PREFETCH}.")
+@click.option(
+    "--prefetch-mib", type=int, metavar="N", help=f"What all of them may take, in MiB. Default: {PREFETCH_MIB}."
+)
 @click.option("--dead-letter", metavar="QUEUE", help=f"Where refused messages go. Default: {DEAD_LETTER}.")
 @click.option(
     "--metrics",
@@ -130,6 +134,7 @@ def config_of(
     declare: bool,
     prefetch: int | None,
     dead_letter: str | None,
+    prefetch_mib: int | None = None,
     metrics: str | None = None,
 ) -> BridgeConfig:
     """The checked settings: what the command line or the environment says, else the file, else the default."""
@@ -141,6 +146,8 @@ def config_of(
     given["declare"] = declare or given.get("declare", False)
     if prefetch is not None:
         given["prefetch"] = prefetch
+    if prefetch_mib is not None:
+        given["prefetch_mib"] = prefetch_mib
     if dead_letter is not None:
         given["dead_letter"] = dead_letter
     if metrics is not None:

@@ -5,6 +5,7 @@ The file has the keys of the options::
     amqp = ["amqps://user:password@rabbit1/shop", "amqps://user:password@rabbit2/shop"]
     dead_letter = "paceline.dead"
     prefetch = 500
+    prefetch_mib = 256
     declare = false
     metrics = "127.0.0.1:9080"
 
@@ -36,6 +37,8 @@ DEFAULT_PASSWORD = "guest"
 DEAD_LETTER = "paceline.dead"
 PREFETCH = 500
 PREFETCH_MAX = 65_535
+PREFETCH_MIB = 256
+PREFETCH_MIB_MAX = 1 << 20
 FILE_LIMIT_BYTES = 1 << 20
 QUEUE_LIMIT_BYTES = 255
 
@@ -49,6 +52,7 @@ class BridgeConfig:
     tasks: Mapping[str, str] = field(default_factory=dict)
     dead_letter: str = DEAD_LETTER
     prefetch: int = PREFETCH
+    prefetch_mib: int = PREFETCH_MIB
     declare: bool = False
     metrics: str = METRICS_OFF  # HOST:PORT
 
@@ -65,12 +69,26 @@ class BridgeConfig:
         for name in (*self.queues, self.dead_letter):
             if not name or len(name.encode()) > QUEUE_LIMIT_BYTES:
                 raise ConfigError(f"{name!r} is not a queue; a name has 1 to {QUEUE_LIMIT_BYTES} bytes")
-        if self.dead_letter in self.queues:
+        if self.dead_letter in queues_of(self):
             raise ConfigError(f"{self.dead_letter} can't be consumed and hold what was refused; name another queue")
         if type(self.prefetch) is not int or not 1 <= self.prefetch <= PREFETCH_MAX:
             raise ConfigError(f"--prefetch is {self.prefetch!r}; allowed is a whole number from 1 to {PREFETCH_MAX}")
+        if type(self.prefetch_mib) is not int or not 1 <= self.prefetch_mib <= PREFETCH_MIB_MAX:
+            raise ConfigError(
+                f"--prefetch-mib is {self.prefetch_mib!r}; allowed is a whole number from 1 to {PREFETCH_MIB_MAX}"
+            )
         if self.metrics != METRICS_OFF:
             parse_listen_address("--metrics", self.metrics)
+
+
+def queues_of(config: BridgeConfig) -> dict[str, bool]:
+    """The queues to consume, and whether each may be missing: dramatiq puts delayed messages and retries of queue Q
+    into Q.DQ, which exists only if Q is dramatiq's."""
+    queues = dict.fromkeys(config.queues, False)
+    for name in config.queues:
+        if not name.endswith(".DQ") and f"{name}.DQ" not in queues:
+            queues[f"{name}.DQ"] = True
+    return queues
 
 
 def check_url(url: str) -> None:
@@ -153,6 +171,7 @@ def load(path: str | Path) -> dict[str, Any]:
         "tasks": dict,
         "dead_letter": str,
         "prefetch": int,
+        "prefetch_mib": int,
         "declare": bool,
         "metrics": str,
     }

@@ -31,6 +31,8 @@ STARTED_AFTER_S = 0.2
 """A caller is told STARTED if its task has not ended so long after the bridge has submitted it."""
 LONG_S = 15 * 60.0
 GIVE_BACK_S = 20 * 60.0
+LARGE_BYTES = 64 << 10
+"""Of the body of a message: the arguments of its task are let go of as soon as nobody has to submit them again."""
 
 
 class Ledger:
@@ -81,7 +83,7 @@ class Ledger:
             self._enter(OwedTask(call, now, max(now, due_s), [delivery]))
             return False
         entry.deliveries.append(delivery)
-        if entry.delayed:
+        if entry.accepted:
             entry.call = replace(entry.call, args=call.args, kwargs=call.kwargs)  # they may have been dropped
         if call.task_id in self._delayed:
             self._delayed.retain(delivery, entry.due_s - now)
@@ -147,10 +149,12 @@ class Ledger:
             self.delayed += 1
             del self._in_turn[task_id]
             self._delayed.add(entry)
-            if all(delivery.reply is None for delivery in entry.deliveries):
-                # Nobody submits it again. There may be many, and they may wait for long.
-                entry.call = replace(entry.call, args=(), kwargs={})
-        return [] if entry.call.is_late else [delivery for delivery in entry.deliveries if delivery.reply is None]
+        settled = [delivery for delivery in entry.deliveries if delivery.reply is None]
+        is_large = any(len(delivery.message.body) > LARGE_BYTES for delivery in settled)
+        if (entry.delayed or is_large) and len(settled) == len(entry.deliveries):
+            # Nobody submits it again. There may be many, and they may wait or run for long.
+            entry.call = replace(entry.call, args=(), kwargs={})
+        return [] if entry.call.is_late else settled
 
     def take_surplus(self) -> list[Delivery]:
         """The deliveries of delayed tasks to acknowledge though replies are owed for them."""
@@ -227,5 +231,10 @@ class Ledger:
             if now < entry.since + LONG_S:
                 break
             if entry.accepted:
-                found += [delivery for delivery in entry.deliveries if not delivery.acked]
+                # Not those that wait for a dead letter: nobody would know of them if this process died.
+                found += [
+                    delivery
+                    for delivery in entry.deliveries
+                    if not delivery.acked and (entry.outcome is None or delivery.reply is not None)
+                ]
         return found

@@ -34,23 +34,44 @@ FEATURES: tuple[Feature, ...] = (
     Feature("any", "priority", _YES, "0 or none is the default, 4; 1 to 9 are 5 to 9, in this order"),
     Feature("any", "a task that no node runs", _NO, "start a node with the module that has it", "unknown-task"),
     Feature("any", "a body that can't be read", _NO, "the detail says why", "bad-body"),
+    Feature("any", "headers that can't be read", _NO, "the detail says why; the dead letter is without", "bad-headers"),
     Feature("any", "arguments over the payload limit", _NO, "see --payload-limit of the nodes", "too-large"),
     Feature("any", "arguments that paceline can't carry", _NO, "such as lists nested very deep", "arguments"),
     Feature("any", "what the cluster refuses", _NO, "for a reason of its own, which the detail names", "cluster"),
+    Feature(
+        "any", "what the bridge fails at", _NO, "a defect, with a traceback in its log; please report it", "bridge"
+    ),
     # --- plain
     Feature("plain", "body", _YES, "the one argument: JSON, msgpack, text or bytes by content_type"),
     Feature("plain", "no content_type", _YES, "JSON if it parses as JSON, else text if it is UTF-8, else bytes"),
     Feature("plain", "content_encoding", _YES, "the character set of JSON and text; without one UTF-8"),
-    Feature("plain", "message_id", _YES, "one task for each message_id of a queue; without one every delivery is new"),
+    Feature(
+        "plain",
+        "message_id",
+        _YES,
+        "one task for each message_id of a queue, with its body if it is no UUID; without one every delivery is new",
+    ),
     Feature("plain", "other headers, reply_to", _SKIP, "no reply is sent"),
     Feature("plain", "a queue without =TASK", _NO, "say `--queue NAME=TASK`", "no-task"),
     # --- celery
     Feature("celery", "protocols 2, 1 and the mix of both", _YES, "recognised by message"),
     Feature("celery", "JSON, msgpack", _YES, "with kombu's types: datetime, date, time, decimal, uuid, bytes"),
     Feature("celery", "compression", _YES, "gzip (zlib), bzip2 and lzma"),
-    Feature("celery", "id, retries", _YES, "one task for each id and number of retries, however often it is delivered"),
-    Feature("celery", "reply_to, correlation_id", _YES, "STARTED after 0.2 s, then one final reply"),
+    Feature(
+        "celery",
+        "id, retries",
+        _YES,
+        "one task for each id and number of retries, however often it is delivered; an id that is no UUID counts "
+        "together with name and body",
+    ),
+    Feature(
+        "celery",
+        "reply_to, correlation_id",
+        _YES,
+        "STARTED after 0.2 s, then one final reply; in msgpack if the message is, and else in JSON",
+    ),
     Feature("celery", "ignore_result", _YES, "no reply"),
+    Feature("celery", "an id of more than 255 bytes, of a caller that waits", _NO, "no reply could name it", "id"),
     Feature("celery", "group, parent_id", _YES, "group().get() works: every part has its own reply"),
     Feature(
         "celery",
@@ -63,6 +84,7 @@ FEATURES: tuple[Feature, ...] = (
         "celery", "eta, countdown", _YES, "the task starts at that moment and not before; without a zone it is UTC"
     ),
     Feature("celery", "shadow, root_id, argsrepr, kwargsrepr, origin, lang, stamps", _SKIP, "only for display"),
+    Feature("celery", "control.ping, inspect, revoke", _SKIP, "they go to Celery's workers alone, and nobody answers"),
     Feature("celery", "expired", _NO, "see expires", "expired"),
     Feature("celery", "chain", _NO, "not supported yet", "chain"),
     Feature("celery", "chord", _NO, "not supported yet", "chord"),
@@ -73,7 +95,7 @@ FEATURES: tuple[Feature, ...] = (
     Feature("celery", "other compressions", _NO, "use gzip, bzip2 or lzma", "compression"),
     # --- dramatiq
     Feature("dramatiq", "actor_name, args, kwargs", _YES, "the task of that name; Q and Q.DQ are consumed"),
-    Feature("dramatiq", "message_id, retries", _YES, "one task for each of them, however often it is delivered"),
+    Feature("dramatiq", "message_id, retries", _YES, "one task for each of them, as with Celery's id"),
     Feature("dramatiq", "delay (eta)", _YES, "the task starts at that moment and not before"),
     Feature(
         "dramatiq",

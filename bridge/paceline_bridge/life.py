@@ -12,9 +12,8 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
-from paceline.client.relay import ACCEPTED, REFUSED, Relay
+from paceline.client.relay import ACCEPTED, Relay
 from paceline.errors import (
     ClientClosed,
     IncompatibleVersion,
@@ -25,17 +24,18 @@ from paceline.errors import (
     UnknownTask,
 )
 from paceline_bridge import replies
-from paceline_bridge.config import BridgeConfig
+from paceline_bridge.answers import Answers
+from paceline_bridge.config import BridgeConfig, queues_of
 from paceline_bridge.counters import BridgeCounters
 from paceline_bridge.deliveries import Ledger
 from paceline_bridge.mapping import interpret
 from paceline_bridge.message import Message, Refused, TaskCall
 from paceline_bridge.owed import Delivery, OwedTask, Tag
 from paceline_bridge.rabbitmq import Link
-from paceline_bridge.troubles import Failures
+from paceline_bridge.troubles import Troubles
 from paceline_bridge.watch import Watch
 from paceline_bridge.window import Window
-from paceline_protocol.errors import PayloadError, PayloadTooLarge, ProtocolError
+from paceline_protocol.errors import PayloadTooLarge
 from paceline_protocol.messages import TaskEnd
 from paceline_protocol.moments import datetime_of
 
@@ -43,8 +43,6 @@ TICK_S = 0.1
 STOP_LIMIT_S = 5.0
 FULL_PAUSE_S = 0.5
 ASK_INTERVAL_S = 30.0
-REPLY_LIMIT_BYTES = 15 << 20  # RabbitMQ 4 closes the channel on a message of more than 16 MiB
-DETAIL_LIMIT_CHARS = 1000
 
 CLUSTER_GONE = (NoLeader, NoNodeFound, ClientClosed, IncompatibleVersion)
 """What a client of the cluster raises when it can't reach the cluster."""
@@ -63,21 +61,24 @@ class Life:
         make_relay: MakeRelay,
         counters: BridgeCounters,
         watch: Watch,
-        failures: Failures,
+        troubles: Troubles,
     ) -> None:
         self._config = config
         self._watch = watch
         self._counters = counters
         self._ledger = Ledger(retained_limit=config.prefetch // 2)
         self._window = Window()
-        self._link = Link(url, _queues(config), config.dead_letter, config.prefetch, config.declare, self)
+        self._link = Link(
+            url, queues_of(config), config.dead_letter, config.prefetch, config.prefetch_mib << 20, config.declare, self
+        )
+        self._answers = Answers(self._link.publisher, config.dead_letter, counters, troubles.repeats, self._link.fail)
         self._relay = make_relay(self._link.wake)
         self._ended: list[bytes] = []  # tasks to release once RabbitMQ has the acknowledgements of their deliveries
         self._releasing = False
         self._ask_at_s = time.monotonic() + ASK_INTERVAL_S
         self._not_before_s = 0.0  # nothing is submitted until then, since the cluster is full
         self._is_full = False
-        self._failures = failures
+        self._troubles = troubles
         self._stop_by_s: float | None = None
         self._is_seeking = True
         self.was_ready = False
@@ -140,7 +141,18 @@ class Life:
             _logger.warning("RabbitMQ takes messages again")
 
     def on_message(self, tag: Tag, message: Message) -> None:
+        try:
+            self._take(tag, message)
+        except Exception as error:
+            # A defect of the bridge. It must not end the link, since RabbitMQ would deliver the same message again.
+            _logger.exception("the bridge failed at a message of %s; please report this", message.queue)
+            refused = Refused("plain", "bridge", f"taking it failed: {type(error).__name__}: {error}")
+            delivery = Delivery(tag, message, None, "plain")
+            self._answers.refuse(refused, delivery, partial(self._ack, delivery))
+
+    def _take(self, tag: Tag, message: Message) -> None:
         config, wall_s = self._config, time.time()
+        self._ledger.delivered()
         found: TaskCall | Refused
         try:
             found = interpret(message, config.queues.get(message.queue, ""), config.tasks, wall_s, _fresh_id)
@@ -150,15 +162,34 @@ class Life:
         if isinstance(found, TaskCall) and found.is_late and not self._may_be_known(found, message):
             found = Refused(found.protocol, "expired", _expired_at(found.options["expires"]), found.reply)
         delivery = Delivery(tag, message, found.reply, found.protocol)
-        self._ledger.delivered()
         if isinstance(found, Refused):
-            self._refuse(found, delivery, partial(self._ack, delivery))
+            self._answers.refuse(found, delivery, partial(self._ack, delivery))
         else:
             now = time.monotonic()
+            # A plain message without an id is a task of its own.
+            if (found.protocol != "plain" or message.message_id) and self._troubles.seen.note(found.task_id):
+                self._is_known(delivery)
             if self._ledger.add(found, delivery, now, now + found.options.get("not_before", 0.0) / 1e3 - wall_s):
                 self._settle(found.task_id, delivery)
             else:
                 self._submit_waiting()
+
+    def _is_known(self, delivery: Delivery) -> None:
+        """There was a message with the same id before. Unless it is the same one, which RabbitMQ delivers again, its
+        producer may mean another task by it, which does not run."""
+        message = delivery.message
+        if message.redelivered or delivery.is_duplicate:
+            return
+        delivery.is_duplicate = True
+        self._counters.count("duplicate", delivery.protocol)
+        untold = self._troubles.repeats.note(f"duplicate of {message.queue}", time.monotonic())
+        if untold is not None:
+            _logger.warning(
+                "a message of %s has the id of one before it (%.100r), so both are one task, which runs once%s",
+                message.queue,
+                message.message_id or message.correlation_id or message.headers.get("id"),
+                f"; {untold} more like this since the last line" if untold else "",
+            )
 
     def _may_be_known(self, call: TaskCall, message: Message) -> bool:
         """Whether the cluster may have the task of a message that is late, from an earlier delivery. The message is
@@ -177,36 +208,39 @@ class Life:
             self._relay.submit(call.task_id, call.name, call.priority, call.args, call.kwargs, call.options)
         except PayloadTooLarge as error:
             self._refuse_call(call, "too-large", str(error))
-        except (PayloadError, ProtocolError, ValueError, TypeError, AttributeError) as error:
-            # The last three: a value whose type can be packed, and which is not what its type says.
-            self._refuse_call(call, "arguments", str(error) or type(error).__name__)
-        except ClientClosed as error:
+        except CLUSTER_GONE as error:
             self._link.fail(str(error))
+        except Exception as error:  # noqa: BLE001 - of any kind: a value may be something else than its type says
+            self._refuse_call(call, "arguments", str(error) or type(error).__name__)
         else:
             self._counters.count("submitted", call.protocol)
 
     # --- from the cluster ----------------------------------------------------------------------------------------
 
     def on_wake(self) -> None:
-        now = time.monotonic()
         for task_id, state, payload in self._relay.take():
-            if state == ACCEPTED:
-                self._is_full = False
-                for delivery in self._ledger.accept(task_id, now):
-                    self._settle(task_id, delivery)
-            elif state == REFUSED:
-                assert isinstance(payload, Exception)
-                self._refused_by_cluster(task_id, payload)
-            else:
-                assert isinstance(payload, bytes)
-                self._tell_failure(task_id, state, payload)
-                deliveries = self._ledger.end(task_id, self._outcome(task_id, state, payload))
-                self._ended.append(task_id)
-                for delivery in deliveries:
-                    self._settle(task_id, delivery)
+            try:
+                self._heard(task_id, state, payload)
+            except Exception:
+                # A defect of the bridge. The news of the other tasks would be lost with it.
+                _logger.exception("the bridge failed at the news of a task; please report this")
         for delivery in self._ledger.take_surplus():
             self._ack(delivery)
         self._submit_waiting()
+
+    def _heard(self, task_id: bytes, state: int, payload: object) -> None:
+        if state == ACCEPTED:
+            self._is_full = False
+            for delivery in self._ledger.accept(task_id, time.monotonic()):
+                self._settle(task_id, delivery)
+        elif isinstance(payload, Exception):
+            self._refused_by_cluster(task_id, payload)
+        elif isinstance(payload, bytes):
+            self._tell_failure(task_id, state, payload)
+            deliveries = self._ledger.end(task_id, self._outcome(task_id, state, payload))
+            self._ended.append(task_id)
+            for delivery in deliveries:
+                self._settle(task_id, delivery)
 
     def _outcome(self, task_id: bytes, state: int, payload: bytes) -> tuple[int, bytes] | Refused:
         """How a task ended. One that expired at the cluster is refused as one that is late when it is delivered: what
@@ -221,7 +255,7 @@ class Life:
         entry = self._ledger.entries.get(task_id)
         if state == TaskEnd.SUCCEEDED or entry is None or entry.outcome is not None or entry.call.reply is not None:
             return
-        text = self._failures.note(entry.call.name, replies.summary(state, payload), time.monotonic())
+        text = self._troubles.failures.note(entry.call.name, replies.summary(state, payload), time.monotonic())
         if text is not None:
             _logger.warning("%s", text)
 
@@ -240,6 +274,7 @@ class Life:
         elif isinstance(error, ResultUnknown):
             # The task ended in an earlier life, whose acknowledgement RabbitMQ did not receive. Only a reply is owed.
             for delivery in list(entry.deliveries):
+                self._is_known(delivery)
                 if delivery.reply is None:
                     self._settled(task_id, delivery)
             self._refuse_call(entry.call, "cluster", str(error))
@@ -256,23 +291,12 @@ class Life:
         settled = partial(self._settled, task_id, delivery)
         outcome = self._ledger.entries[task_id].outcome
         if isinstance(outcome, Refused):
-            self._refuse(replace(outcome, protocol=delivery.protocol, reply=delivery.reply), delivery, settled)
-            return
-        if delivery.reply is None:
+            refused = replace(outcome, protocol=delivery.protocol, reply=delivery.reply)
+            self._answers.refuse(refused, delivery, settled)
+        elif delivery.reply is None or outcome is None:
             settled()
-            return
-        assert outcome is not None
-        reply = delivery.reply
-
-        def confirmed() -> None:
-            self._counters.count("replied", delivery.protocol)
-            settled()
-
-        body = replies.ended(reply, *outcome, time.time())
-        if len(body) > REPLY_LIMIT_BYTES:
-            too_large = Refused(delivery.protocol, "too-large", f"as JSON the result takes {len(body)} bytes", reply)
-            body = replies.refused(reply, too_large, time.time())
-        self._link.publisher.publish(reply.queue, body, _reply_properties(reply.correlation_id), confirmed)
+        else:
+            self._answers.ended(delivery.reply, outcome, delivery.protocol, settled)
 
     def _settled(self, task_id: bytes, delivery: Delivery) -> None:
         self._ack(delivery)
@@ -280,32 +304,9 @@ class Life:
 
     def _refuse_call(self, call: TaskCall, reason: str, detail: str) -> None:
         """The cluster refuses a call. The refusal is kept as an outcome is, until every delivery is settled."""
+        self._troubles.seen.forget(call.task_id)
         for delivery in self._ledger.end(call.task_id, Refused(call.protocol, reason, detail, task=call.name)):
             self._settle(call.task_id, delivery)
-
-    def _refuse(self, refused: Refused, delivery: Delivery, then: Callable[[], None]) -> None:
-        """Reply to the caller, or put the message into the dead letter queue. ``then()`` is called once RabbitMQ has
-        confirmed that."""
-        self._counters.count("refused", refused.protocol)
-        _logger.info("refused a message of %s (%s): %s", delivery.message.queue, refused.reason, refused.detail)
-
-        def confirmed() -> None:
-            self._counters.count("replied" if refused.reply else "dead_lettered", refused.protocol)
-            then()
-
-        def to_dead_letters() -> None:
-            message = delivery.message
-            self._link.publisher.publish(
-                self._config.dead_letter, message.body, _dead_properties(message, refused), confirmed
-            )
-
-        if refused.reply is not None:
-            # Celery names a queue for replies whatever its backend is. If that queue does not exist, nobody waits.
-            body = replies.refused(refused.reply, refused, time.time())
-            properties = _reply_properties(refused.reply.correlation_id)
-            self._link.publisher.publish(refused.reply.queue, body, properties, confirmed, to_dead_letters)
-        else:
-            to_dead_letters()
 
     def _ack(self, delivery: Delivery) -> None:
         if not delivery.acked:
@@ -323,13 +324,15 @@ class Life:
         self._window.adjust(now, self._ledger.outstanding, self._watch.status)
         self._submit_waiting()
         for reply in self._ledger.due_started(now):
-            self._link.publisher.publish(
-                reply.queue, replies.started(reply), _reply_properties(reply.correlation_id), None
-            )
+            self._answers.started(reply)
         for delivery in [*self._ledger.long_running(now), *self._ledger.take_surplus()]:
             self._ack(delivery)
         for delivery in self._ledger.give_back(now):
             self._link.give_back(delivery.tag)
+        for delivery, settle in self._answers.tick(now):
+            self._link.give_back(delivery.tag)
+            self._ledger.acked(delivery)
+            settle()
         if now >= self._ask_at_s:
             self._ask_at_s = now + ASK_INTERVAL_S
             self._relay.ask_again(self._ledger.accepted_before(now - ASK_INTERVAL_S))
@@ -337,7 +340,8 @@ class Life:
         counters, ledger = self._counters, self._ledger
         counters.turned_at = now
         counters.unacked, counters.outstanding, counters.window = ledger.unacked, ledger.outstanding, self._window.size
-        counters.delayed = ledger.delayed
+        counters.delayed, counters.held = ledger.delayed, self._answers.held
+        counters.unacked_bytes = self._link.held_bytes
         if self._stop_by_s is not None and (now >= self._stop_by_s or self._is_idle()):
             _logger.info("stopping; %d deliveries go back to RabbitMQ", counters.unacked)
             self._link.close()
@@ -362,47 +366,9 @@ class Life:
         return not (self._ledger.unaccepted or self._link.publisher.unconfirmed)
 
 
-def _queues(config: BridgeConfig) -> dict[str, bool]:
-    """The queues to consume, and whether each may be missing: dramatiq puts delayed messages and retries of queue Q
-    into Q.DQ, which exists only if Q is dramatiq's."""
-    queues = dict.fromkeys(config.queues, False)
-    for name in config.queues:
-        if not name.endswith(".DQ") and f"{name}.DQ" not in queues:
-            queues[f"{name}.DQ"] = True
-    return queues
-
-
 def _expired_at(expires_ms: int) -> str:
     return f"it expired at {datetime_of(expires_ms).isoformat(sep=' ', timespec='milliseconds')}"
 
 
 def _fresh_id() -> bytes:
     return os.urandom(16)
-
-
-def _reply_properties(correlation_id: str) -> dict[str, Any]:
-    return {
-        "correlation_id": correlation_id,
-        "content_type": "application/json",
-        "content_encoding": "utf-8",
-        "delivery_mode": 1,
-    }
-
-
-def _dead_properties(message: Message, refused: Refused) -> dict[str, Any]:
-    """The properties of a dead letter: those of the message, with the reason added. Persistent, without expiration."""
-    marks = {
-        "x-paceline-reason": refused.reason,
-        "x-paceline-detail": refused.detail[:DETAIL_LIMIT_CHARS],
-        "x-paceline-queue": message.queue,
-    }
-    return {
-        "headers": {**message.headers, **marks},
-        "content_type": message.content_type,
-        "content_encoding": message.content_encoding,
-        "message_id": message.message_id,
-        "correlation_id": message.correlation_id,
-        "reply_to": message.reply_to,
-        "priority": message.priority,
-        "delivery_mode": 2,
-    }

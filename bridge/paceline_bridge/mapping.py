@@ -24,22 +24,26 @@ def interpret(
     protocol, reply = "plain", None
     priority = priority_of(message.priority)
     try:
+        if message.problem:
+            raise UnsupportedMessage("bad-headers", message.problem)
         if len(message.body) > bodies.BODY_LIMIT_BYTES:
             raise UnsupportedMessage(
                 "too-large", f"the body takes {len(message.body)} bytes, of {bodies.BODY_LIMIT_BYTES}"
             )
-        fields = message.headers
+        fields, raw = message.headers, message.body
         if isinstance(fields.get("task"), str):
-            protocol, reply = "celery", celery.reply_address(message, fields)
-            return _named(celery.read(fields, celery.read_value(message), reply, names, priority, now))
+            protocol = "celery"
+            reply = celery.reply_address(message, fields)
+            return _named(celery.read(fields, celery.read_value(message), raw, reply, names, priority, now))
         body = _map_in(message)
         if dramatiq.is_message(body):
             protocol = "dramatiq"
-            return _named(dramatiq.read(body, names, priority, now))
+            return _named(dramatiq.read(body, raw, names, priority, now))
         if celery.is_protocol_1(body):
-            protocol, reply = "celery", celery.reply_address(message, body)
+            protocol = "celery"
+            reply = celery.reply_address(message, body)
             # Once more, with kombu's types.
-            return _named(celery.read({}, celery.read_value(message), reply, names, priority, now))
+            return _named(celery.read({}, celery.read_value(message), raw, reply, names, priority, now))
         return plain.read(message, task, priority, fresh_id)
     except UnsupportedMessage as refusal:
         return Refused(protocol, refusal.reason, refusal.detail, reply)

@@ -11,7 +11,8 @@ from paceline_protocol.messages import PRIORITY_DEFAULT
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message as RabbitMQ delivered it. ``body_limit_bytes`` bounds what it may be after decompression."""
+    """A message as RabbitMQ delivered it. ``problem``: why its headers can't be read, and are not here; "" if they
+    can."""
 
     queue: str
     body: bytes
@@ -23,6 +24,7 @@ class Message:
     reply_to: str | None = None
     priority: int | None = None
     redelivered: bool = False
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,7 @@ class ReplyAddress:
     correlation_id: str
     group_id: str | None = None
     parent_id: str | None = None
+    is_msgpack: bool = False  # as the message was, since its caller may accept nothing else; otherwise JSON
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ Tag = tuple[int, int]
 
 @dataclass(slots=True)
 class Delivery:
-    """One message that the bridge has not acknowledged. ``retained``: for a delayed task (``delayed.py``)."""
+    """One message that the bridge has not acknowledged. ``retained``: for a delayed task (``delayed.py``).
+    ``is_duplicate``: it is not the first for its task, and RabbitMQ does not deliver it again."""
 
     tag: Tag
     message: Message
@@ -21,6 +22,7 @@ class Delivery:
     protocol: str
     acked: bool = False
     retained: bool = False
+    is_duplicate: bool = False
 
 
 @dataclass(slots=True)

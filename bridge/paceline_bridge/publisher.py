@@ -1,59 +1,182 @@
-"""The publishing channel of the bridge, with confirms, and the dead letter queue."""
+"""The publishing half of a link, with confirms, and the dead letter queue.
+
+What RabbitMQ does not take is settled by itself, and whoever published it is told why (``NotTaken``): its queue is
+gone or full, or it is such that RabbitMQ closes the channel or the connection over it, as over one that is larger
+than its max_message_size. In the last case RabbitMQ does not say which one it was. So the channel, or the connection,
+is opened anew, and all that was not confirmed is published again, **one at a time**: the one that is alone when that
+is closed again is the one that is refused. What is published meanwhile waits behind it.
+
+Any other end of the channel or the connection ends the link.
+"""
 
 from __future__ import annotations
 
+import logging
+from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 import pika
+import pika.exceptions
 import pika.spec
 
 from paceline_bridge.reasons import reason_of
 
+CHANNEL_CODES = frozenset((311, 406))
+"""content-too-large and precondition-failed: RabbitMQ closes a channel with these over a message that it refuses."""
+CONNECTION_CODES = frozenset((501, 502, 503, 505, 540, 541))
+"""frame-error, syntax-error, command-invalid, unexpected-frame, not-implemented and internal-error: the same, of a
+connection. Others say that the operator closes it, or that this user may not publish."""
+HEADER_OVERHEAD_BYTES = 8 + 12
+"""Of a frame, and of the header frame of a message, beside its properties."""
+
+_logger = logging.getLogger("paceline.bridge")
+
+
+class Cause(Enum):
+    """Why a message was not taken."""
+
+    UNROUTABLE = "its queue does not exist"
+    REJECTED = "its queue takes no more; one that is full, with reject-publish, does that"
+    CLOSED = "RabbitMQ closes what publishes it"
+
+
+@dataclass(frozen=True, slots=True)
+class NotTaken:
+    """``detail``: for a person."""
+
+    cause: Cause
+    detail: str
+
+
+@dataclass(slots=True)
+class _Publish:
+    """One message to publish, and whom to tell. ``message_id``: what a message that RabbitMQ returns is known by."""
+
+    queue: str
+    body: bytes
+    properties: Mapping[str, Any]
+    then: Callable[[], None] | None
+    if_refused: Callable[[NotTaken], None] | None
+    mandatory: bool
+    message_id: str | bytes | None = None
+    is_returned: bool = False
+
 
 class Publisher:
-    """The publishing half of a Link. It runs in the Link's thread, and ends with the Link."""
+    """It runs in the Link's thread, and ends with the Link."""
 
-    def __init__(self, dead_letter: str, on_ready: Callable[[], None], fail: Callable[[str], None]) -> None:
-        """``on_ready()`` is called once the dead letter queue exists; ``fail(reason)`` ends the link."""
+    def __init__(
+        self,
+        dead_letter: str,
+        on_ready: Callable[[], None],
+        fail: Callable[[str], None],
+        reconnect: Callable[[], None],
+    ) -> None:
+        """``on_ready()`` is called once the dead letter queue exists; ``fail(reason)`` ends the link; ``reconnect()``
+        has :meth:`open` called with another connection."""
         self._dead_letter = dead_letter
         self._on_ready = on_ready
         self._fail = fail
+        self._reconnect = reconnect
         self._connection: Any = None
         self._channel: Any = None
-        self._published = 0
-        self._unconfirmed: dict[int, Callable[[], None] | None] = {}
-        self._if_returned: dict[str, tuple[int, Callable[[], None]]] = {}  # message id -> its number, what to do
+        self._published = 0  # on this channel: RabbitMQ's confirms count by it
+        self._serial = 0
+        self._unconfirmed: dict[int, _Publish] = {}
+        self._suspects: deque[_Publish] = deque()  # to be published one at a time
+        self._is_alone = False  # one of them is published, and nothing else
+        self._is_waiting = True  # for that, or for a channel that confirms: what is published waits, too
+        self._waiting: deque[_Publish] = deque()  # published while there is no channel, or while suspects are tried
         self._has_dead_letters = False
         self.is_over = False  # the link has ended: nothing is published or confirmed any more
 
     def open(self, connection: Any) -> None:
-        """Open the channel on an established connection. To be called once."""
+        """Open the channel on an established connection."""
         self._connection = connection
-        connection.channel(on_open_callback=self._opened)
+        self._open_channel()
+
+    def _open_channel(self) -> None:
+        self._connection.channel(on_open_callback=self._opened)
 
     def _opened(self, channel: Any) -> None:
-        self._channel = channel
-        channel.add_on_close_callback(lambda _, error: self._closed(error))
+        self._channel, self._published = channel, 0
+        channel.add_on_close_callback(self._closed)
         channel.add_on_return_callback(self._returned)
         channel.confirm_delivery(self._confirmed, callback=lambda _: self._begin())
 
-    def _closed(self, error: Exception) -> None:
-        if self._connection.is_open and not self.is_over:
-            self._fail(f"RabbitMQ closed the channel that publishes: {reason_of(error)}")
+    def _begin(self) -> None:
+        if self._has_dead_letters:
+            self._go_on()
+        else:
+            self._look_for_dead_letters()
 
     @property
     def is_ready(self) -> bool:
-        return self._has_dead_letters and bool(self._channel.is_open)
+        """Whether messages may be consumed: what has to be published for them will be."""
+        return self._has_dead_letters
 
     @property
     def unconfirmed(self) -> int:
-        return len(self._unconfirmed)
+        return len(self._unconfirmed) + len(self._suspects) + len(self._waiting)
+
+    def _is_open(self) -> bool:
+        return self._channel is not None and bool(self._channel.is_open)
+
+    # --- what RabbitMQ closes ---
+
+    def _closed(self, channel: Any, error: Exception) -> None:
+        if channel is self._channel and self._connection.is_open and not self.is_over:
+            if self._try_again(error, CHANNEL_CODES):
+                self._open_channel()
+            else:
+                self._fail(f"RabbitMQ closed the channel that publishes: {reason_of(error)}")
+
+    def connection_closed(self, error: Exception) -> bool:
+        """The connection was closed. True if it is opened anew, False if that ends the link."""
+        if self.is_over or not self._try_again(error, CONNECTION_CODES):
+            return False
+        self._reconnect()
+        return True
+
+    def _try_again(self, error: Exception, codes: frozenset[int]) -> bool:
+        """Whether RabbitMQ has closed the channel or the connection over one of the messages that are not confirmed.
+        Then they are sorted: into the one that is refused, and those that are to be published again."""
+        is_refusal = isinstance(error, pika.exceptions.ChannelClosedByBroker | pika.exceptions.ConnectionClosedByBroker)
+        if not is_refusal or getattr(error, "reply_code", 0) not in codes or not self._unconfirmed:
+            return False
+        published = list(self._unconfirmed.values())
+        self._unconfirmed.clear()
+        self._is_waiting = True
+        if self._is_alone:
+            self._is_alone = False
+            [alone] = published
+            self._refuse(alone, NotTaken(Cause.CLOSED, reason_of(error)))
+        else:
+            _logger.info(
+                "RabbitMQ refuses one of %d messages (%s); they are published one at a time",
+                len(published),
+                reason_of(error),
+            )
+            self._suspects.extend(published)
+        return True
+
+    def _go_on(self) -> None:
+        """Publish the next suspect, and nothing else until it is confirmed; without suspects, all that waits."""
+        if self._suspects:
+            self._is_alone = self._is_waiting = True
+            self._send(self._suspects.popleft())
+            return
+        self._is_alone = self._is_waiting = False
+        while self._waiting and self._is_open():
+            self._send(self._waiting.popleft())
 
     # --- the dead letter queue ---
 
-    def _begin(self) -> None:
-        """Look for the dead letter queue. It must exist before the first message is consumed."""
+    def _look_for_dead_letters(self) -> None:
+        """It must exist before the first message is consumed."""
         self._connection.channel(on_open_callback=lambda channel: self._find_dead_letters(channel, declare=False))
 
     def _find_dead_letters(self, channel: Any, *, declare: bool) -> None:
@@ -66,6 +189,7 @@ class Publisher:
     def _dead_letters_found(self, channel: Any) -> None:
         self._has_dead_letters = True
         channel.close()
+        self._go_on()
         self._on_ready()
 
     def _no_dead_letters(self, error: Exception, *, declared: bool) -> None:
@@ -78,52 +202,78 @@ class Publisher:
 
     # --- messages ---
 
+    def room_bytes(self) -> int:
+        """How much the properties of a message may take."""
+        return int(self._connection.params.frame_max) - HEADER_OVERHEAD_BYTES
+
     def publish(
         self,
         queue: str,
         body: bytes,
         properties: Mapping[str, Any],
-        then: Callable[[], None] | None,
-        if_returned: Callable[[], None] | None = None,
+        then: Callable[[], None] | None = None,
+        if_refused: Callable[[NotTaken], None] | None = None,
+        *,
+        mandatory: bool = False,
     ) -> None:
-        """Publish to a queue. ``then()`` is called once RabbitMQ has confirmed it.
+        """Publish to a queue. ``then()`` is called once RabbitMQ has confirmed it, or instead ``if_refused(refusal)``
+        if it is not taken. With ``mandatory`` a queue that does not exist is a refusal, and otherwise as good as any.
+        On a link that is lost nothing happens, since RabbitMQ delivers the message in question again."""
+        if self.is_over:
+            return
+        item = _Publish(queue, body, properties, then, if_refused, mandatory)
+        if self._is_waiting or not self._is_open():
+            self._waiting.append(item)
+        else:
+            self._send(item)
 
-        If the queue does not exist, ``if_returned()`` is called instead. Without ``if_returned`` the message counts as
-        confirmed, unless it was for the dead letter queue: then the link ends. On a link that is lost nothing happens,
-        since RabbitMQ delivers the message in question again."""
-        if not self._channel.is_open or self.is_over:
+    def _send(self, item: _Publish) -> None:
+        properties = item.properties
+        if item.mandatory:
+            self._serial += 1
+            item.message_id = properties.get("message_id") or f"paceline-{self._serial}"
+            properties = {**properties, "message_id": item.message_id}
+        try:
+            self._channel.basic_publish(
+                "", item.queue, item.body, pika.BasicProperties(**properties), mandatory=item.mandatory
+            )
+        except (pika.exceptions.AMQPConnectionError, pika.exceptions.ChannelWrongStateError):
+            raise
+        except Exception as error:  # noqa: BLE001 - of many kinds: it can't be written, and nothing of it is sent
+            self._refuse(item, NotTaken(Cause.CLOSED, f"it can't be written: {error or type(error).__name__}"))
+            if self._is_alone:
+                self._go_on()
             return
         self._published += 1
-        self._unconfirmed[self._published] = then
-        if if_returned is not None:
-            message_id = f"paceline-{self._published}"
-            self._if_returned[message_id] = self._published, if_returned
-            properties = {**properties, "message_id": message_id}
-        mandatory = if_returned is not None or queue == self._dead_letter
-        self._channel.basic_publish("", queue, body, pika.BasicProperties(**properties), mandatory=mandatory)
+        self._unconfirmed[self._published] = item
+
+    def _refuse(self, item: _Publish, refusal: NotTaken) -> None:
+        if item.if_refused is not None:
+            item.if_refused(refusal)
 
     def _confirmed(self, frame: Any) -> None:
         method = frame.method
         if self.is_over:  # RabbitMQ delivers again the messages that this was published for
             return
-        if isinstance(method, pika.spec.Basic.Nack):
-            self._fail(
-                "RabbitMQ refused a message that the bridge published; a full queue with reject-publish does that"
-            )
-            return
         tags = [method.delivery_tag]
         if method.multiple:
             tags = [tag for tag in self._unconfirmed if tag <= method.delivery_tag]
         for tag in tags:
-            then = self._unconfirmed.pop(tag, None)
-            self._if_returned.pop(f"paceline-{tag}", None)
-            if then is not None:
-                then()
+            item = self._unconfirmed.pop(tag, None)
+            if item is None:
+                continue
+            if isinstance(method, pika.spec.Basic.Nack):
+                self._refuse(item, NotTaken(Cause.REJECTED, Cause.REJECTED.value))
+            elif item.is_returned:
+                self._refuse(item, NotTaken(Cause.UNROUTABLE, Cause.UNROUTABLE.value))
+            elif item.then is not None:
+                item.then()
+        if self._is_alone and not self._unconfirmed:
+            self._go_on()
 
     def _returned(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
         """RabbitMQ returns a message that it could not route. This precedes the confirm of the same message."""
-        number, instead = self._if_returned.pop(properties.message_id, (0, None))
-        if instead is not None:
-            self._unconfirmed[number] = instead
-        else:
-            self._fail(f"the queue {method.routing_key} for what is refused is gone; the bridge makes it again")
+        for item in self._unconfirmed.values():
+            if item.message_id == properties.message_id and item.queue == method.routing_key and not item.is_returned:
+                item.is_returned = True
+                return

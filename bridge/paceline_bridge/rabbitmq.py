@@ -21,6 +21,8 @@ from pika.adapters.select_connection import IOLoop
 
 from paceline.errors import ConfigError
 from paceline_bridge.config import shown, spelled_out
+from paceline_bridge.consumer import STREAM_HEADER, Consumer
+from paceline_bridge.frames import LenientConnection
 from paceline_bridge.message import Message
 from paceline_bridge.owed import Tag
 from paceline_bridge.publisher import Publisher
@@ -35,6 +37,9 @@ QUEUE_RETRY_S = 5.0
 """Until a queue that is missing or forbidden is looked for again; with a third more or less, by chance."""
 OPTIONAL_RETRY_S = 60.0
 """The same for one that need not be there."""
+NO_STREAMS = (
+    "; the bridge consumes no streams, of which it would skip what is there already: bind a quorum queue instead"
+)
 
 _logger = logging.getLogger("paceline.bridge")
 # What happens is told here, in one line each; pika would tell it in ten.
@@ -52,7 +57,8 @@ class Handler(Protocol):
     def on_ready(self) -> None:
         """Both connections stand."""
 
-    def on_message(self, tag: Tag, message: Message) -> None: ...
+    def on_message(self, tag: Tag, message: Message) -> None:
+        """A delivery. What this raises ends the link."""
 
     def on_wake(self) -> None:
         """wake() was called, once or more often, since the last time."""
@@ -62,15 +68,23 @@ class Handler(Protocol):
 
 
 class Link:
-    """One life of the two connections. ``queues`` -> whether it is fine that the queue does not exist. ``publisher`` is
-    what publishes."""
+    """One life of the two connections. ``queues`` -> whether it is fine that the queue does not exist. ``prefetch``: of
+    each queue, in messages; ``prefetch_bytes``: of all together. ``publisher`` is what publishes."""
 
     def __init__(
-        self, url: str, queues: Mapping[str, bool], dead_letter: str, prefetch: int, declare: bool, handler: Handler
+        self,
+        url: str,
+        queues: Mapping[str, bool],
+        dead_letter: str,
+        prefetch: int,
+        prefetch_bytes: int,
+        declare: bool,
+        handler: Handler,
     ) -> None:
         self._where = shown(url)
         self._queues = queues
         self._prefetch = prefetch
+        self._prefetch_bytes = prefetch_bytes
         self._declare = declare
         self._handler = handler
         self._parameters = parameters_of(url)
@@ -82,16 +96,13 @@ class Link:
         self._loop: Any = IOLoop()
         self._consuming: Any = None  # connections
         self._publishing: Any = None
-        self.publisher = Publisher(dead_letter, self._both_open, self.fail)
-        self._channels: dict[int, Any] = {}  # of consumers, by number
-        self._consumers: dict[int, str] = {}  # channel number -> consumer tag, while it consumes
-        self._served: set[int] = set()  # channels that consume or did
-        self._unsettled: dict[int, int] = {}  # channel number -> deliveries not acknowledged or given back
-        self._unanswered: dict[int, int] = {}  # channel number -> questions whether acknowledgements were taken
+        self.publisher = Publisher(dead_letter, self._both_open, self.fail, self._open_publishing)
+        self._consumers: dict[int, Consumer] = {}  # by the number of their channel
         self._complaints: dict[str, str] = {}  # queue -> what was logged about it
         self._error: str | None = None
         self._closing = False
         self._woken = False
+        self._is_ready = False
 
     # --- from any thread -----------------------------------------------------------------------------------------
 
@@ -114,7 +125,7 @@ class Link:
     def run(self) -> None:
         """Returns after close(). Raises LinkLost."""
         self._consuming = self._connect(self._both_open)
-        self._publishing = self._connect(self._open_publisher)
+        self._open_publishing()
         try:
             self._loop.start()
         except pika.exceptions.AMQPError as error:  # of a channel that was lost in the same turn of the loop
@@ -139,15 +150,18 @@ class Link:
         """Instead of run()."""
         self._loop.close()
 
+    def _open_publishing(self) -> None:
+        self._publishing = self._connect(self._open_publisher)
+
     def _connect(self, on_open: Callable[[], None]) -> Any:
-        return pika.SelectConnection(
+        return LenientConnection(
             self._parameters,
             on_open_callback=lambda _: on_open(),
             on_open_error_callback=lambda _, error: self.fail(
                 f"can't connect to {self._where}: "
                 f"{connect_reason_of(error, tls=self._is_tls, vhost=self._parameters.virtual_host)}"
             ),
-            on_close_callback=lambda _, error: self._closed(error),
+            on_close_callback=self._closed,
             custom_ioloop=self._loop,
         )
 
@@ -158,11 +172,11 @@ class Link:
             self.publisher.is_over = True
         self._loop.stop()
 
-    def _closed(self, error: Exception) -> None:
+    def _closed(self, connection: Any, error: Exception) -> None:
         if self._closing:
             if self._consuming.is_closed and self._publishing.is_closed:
                 self._loop.stop()
-        else:
+        elif connection is self._consuming or not self.publisher.connection_closed(error):
             self.fail(f"the connection to {self._where} was lost: {reason_of(error)}")
 
     def close(self, limit_s: float = CLOSE_LIMIT_S) -> None:
@@ -188,8 +202,9 @@ class Link:
     # --- consuming -----------------------------------------------------------------------------------------------
 
     def _both_open(self) -> None:
-        if not self.publisher.is_ready or not self._consuming.is_open or self._channels:
+        if not self.publisher.is_ready or not self._consuming.is_open or self._is_ready:
             return
+        self._is_ready = True
         self._handler.on_ready()
         for queue in self._queues:
             self._open_channel(queue, declare=False)
@@ -199,43 +214,55 @@ class Link:
             self._consuming.channel(on_open_callback=lambda channel: self._channel_opened(channel, queue, declare))
 
     def _channel_opened(self, channel: Any, queue: str, declare: bool) -> None:
-        number = channel.channel_number
-        self._channels[number] = channel
-        channel.add_on_close_callback(lambda _, error: self._channel_closed(number, queue, error, declare))
-        channel.add_on_cancel_callback(lambda _: self._cancelled(number, queue))
+        consumer = Consumer(channel, queue, self._prefetch, self._share_bytes, self._deliver)
+        self._consumers[consumer.number] = consumer
+        channel.add_on_close_callback(lambda _, error: self._channel_closed(consumer, error, declare))
+        channel.add_on_cancel_callback(lambda _: self._cancelled(consumer))
         channel.queue_declare(
-            queue, passive=not declare, durable=True, callback=lambda _: self._queue_found(channel, queue)
+            queue, passive=not declare, durable=True, callback=lambda _: self._queue_found(consumer, made=declare)
         )
 
-    def _queue_found(self, channel: Any, queue: str) -> None:
-        number = channel.channel_number
-
-        def deliver(_: Any, method: Any, properties: Any, body: bytes) -> None:
-            if self._error is not None:
-                return  # the link is over
-            self._unsettled[number] = self._unsettled.get(number, 0) + 1
-            self._handler.on_message(
-                (number, method.delivery_tag), _message(queue, properties, body, method.redelivered)
+    def _queue_found(self, consumer: Consumer, *, made: bool) -> None:
+        queue = consumer.queue
+        if made:
+            _logger.info(
+                "made the queue %s, durable and without arguments; whoever declares it otherwise is refused (406) and "
+                "has to make it first",
+                queue,
             )
 
-        def consuming(frame: Any) -> None:
-            self._consumers[number] = frame.method.consumer_tag
-            self._served.add(number)
+        def consuming() -> None:
             self._complaints.pop(queue, None)
             _logger.info("consuming %s at %s", queue, self._where)
 
-        # For each consumer, and not for the channel: quorum queues refuse a global one.
-        channel.basic_qos(prefetch_count=self._prefetch)
-        channel.basic_consume(queue, deliver, callback=consuming)
+        consumer.start(consuming)
 
-    def _channel_closed(self, number: int, queue: str, error: Exception, declared: bool) -> None:
-        self._channels.pop(number, None)
+    def _share_bytes(self) -> int:
+        """Of one queue, so that one with large messages holds up no other."""
+        return self._prefetch_bytes // max(1, sum(consumer.is_wanted for consumer in self._consumers.values()))
+
+    @property
+    def held_bytes(self) -> int:
+        """What the deliveries that are not acknowledged weigh."""
+        return sum(consumer.held_bytes for consumer in self._consumers.values())
+
+    def _deliver(self, consumer: Consumer, delivery_tag: int, message: Message) -> None:
+        if self._error is not None:
+            return  # the link is over
+        if STREAM_HEADER in message.headers:
+            consumer.stop()
+            self._complain(consumer.queue, f"{consumer.queue} is a stream{NO_STREAMS}")
+            return
+        self._handler.on_message((consumer.number, delivery_tag), message)
+
+    def _channel_closed(self, consumer: Consumer, error: Exception, declared: bool) -> None:
+        self._consumers.pop(consumer.number, None)
         if not self._consuming.is_open or self._closing:
             return
+        queue = consumer.queue
         if isinstance(error, pika.exceptions.ChannelClosedByClient):  # nothing is owed any more
-            self._served.discard(number)
             return
-        if number in self._served:  # what it has delivered can't be acknowledged any more
+        if consumer.has_served:  # what it has delivered can't be acknowledged any more
             self.fail(f"RabbitMQ closed the channel that consumes {queue}: {reason_of(error)}")
             return
         code = getattr(error, "reply_code", 0)
@@ -244,30 +271,17 @@ class Link:
             return
         if code != 404 or not self._queues[queue]:
             advice = "; it is looked for again, or made at once by a bridge with --declare" if code == 404 else ""
+            advice = NO_STREAMS if "stream_queue" in reason_of(error) else advice
             self._complain(queue, f"can't consume {queue} at {self._where}: {reason_of(error)}{advice}")
         self._retry(queue)
 
-    def _cancelled(self, number: int, queue: str) -> None:
+    def _cancelled(self, consumer: Consumer) -> None:
         """RabbitMQ took the consumer away, as when the queue is deleted. What it has delivered can be acknowledged."""
-        if self._consumers.pop(number, None) is not None:
+        if consumer.ended():
+            queue = consumer.queue
             self._complain(queue, f"RabbitMQ ended the consumer of {queue}, as when the queue is deleted; trying again")
             self._retry(queue)
-            self._leave(number)
-
-    def _leave(self, number: int) -> None:
-        """Close a channel whose consumer is gone, once RabbitMQ has taken the acknowledgement of its last delivery."""
-        channel = self._open(number)
-        if channel is None or not self._is_done_with(number):
-            return
-
-        def taken() -> None:
-            if channel.is_open and self._is_done_with(number):
-                channel.close()
-
-        self._ask_if_taken(channel, taken)
-
-    def _is_done_with(self, number: int) -> bool:
-        return number not in self._consumers and not self._unsettled.get(number) and not self._unanswered.get(number)
+            consumer.leave()
 
     def _complain(self, queue: str, text: str) -> None:
         if self._complaints.get(queue) != text:
@@ -279,37 +293,29 @@ class Link:
         delay_s = interval_s * random.uniform(2 / 3, 4 / 3)
         self._loop.call_later(delay_s, lambda: self._open_channel(queue, declare=False))
 
-    def _open(self, number: int) -> Any:
-        """The consumer's channel of this number, None if it is not there any more."""
-        channel = self._channels.get(number)
-        return channel if channel is not None and channel.is_open else None
+    def _consumer_of(self, tag: Tag) -> Consumer | None:
+        """Who delivered it; None if its channel is not there any more."""
+        consumer = self._consumers.get(tag[0])
+        return consumer if consumer is not None and consumer.is_open and self._error is None else None
 
     def ack(self, tag: Tag) -> None:
-        channel = self._open(tag[0])
-        if channel is not None and self._error is None:
-            channel.basic_ack(tag[1])
-            self._settled(tag[0])
+        consumer = self._consumer_of(tag)
+        if consumer is not None:
+            consumer.ack(tag[1])
 
     def give_back(self, tag: Tag) -> None:
         """Have it delivered again, to whoever consumes the queue."""
-        channel = self._open(tag[0])
-        if channel is not None and self._error is None:
-            channel.basic_nack(tag[1], requeue=True)
-            self._settled(tag[0])
-
-    def _settled(self, number: int) -> None:
-        self._unsettled[number] -= 1
-        if number not in self._consumers:
-            self._leave(number)
+        consumer = self._consumer_of(tag)
+        if consumer is not None:
+            consumer.give_back(tag[1])
 
     def after_acks(self, then: Callable[[], None]) -> None:
-        """``then()`` once RabbitMQ has taken the acknowledgements that were sent so far: a request on the same channel
-        is answered after them, and the one that asks for what is the case already changes nothing."""
-        channels = [channel for number in self._served if (channel := self._open(number)) is not None]
-        if not channels:
+        """``then()`` once RabbitMQ has taken the acknowledgements that were sent so far."""
+        consumers = [consumer for consumer in self._consumers.values() if consumer.has_served and consumer.is_open]
+        if not consumers:
             then()
             return
-        left = len(channels)
+        left = len(consumers)
 
         def taken() -> None:
             nonlocal left
@@ -317,28 +323,13 @@ class Link:
             if not left:
                 then()
 
-        for channel in channels:
-            self._ask_if_taken(channel, taken)
-
-    def _ask_if_taken(self, channel: Any, taken: Callable[[], None]) -> None:
-        number = channel.channel_number
-        self._unanswered[number] = self._unanswered.get(number, 0) + 1
-
-        def answered(_: Any) -> None:
-            self._unanswered[number] -= 1
-            taken()
-            if number not in self._consumers:
-                self._leave(number)
-
-        channel.basic_qos(prefetch_count=self._prefetch, callback=answered)
+        for consumer in consumers:
+            consumer.ask_if_taken(taken)
 
     def stop_consuming(self) -> None:
-        """No more deliveries, after those that are on their way."""
-        for number, consumer in self._consumers.items():
-            channel = self._open(number)
-            if channel is not None:
-                channel.basic_cancel(consumer)
-        self._consumers.clear()
+        """No more deliveries."""
+        for consumer in self._consumers.values():
+            consumer.stop()
 
 
 def parameters_of(url: str) -> Any:
@@ -349,18 +340,3 @@ def parameters_of(url: str) -> Any:
         raise ConfigError(
             f"{shown(url)} has an option that can't be used: {str(error) or type(error).__name__}"
         ) from error
-
-
-def _message(queue: str, properties: Any, body: bytes, redelivered: bool) -> Message:
-    return Message(
-        queue,
-        body,
-        properties.headers or {},
-        properties.content_type,
-        properties.content_encoding,
-        properties.message_id,
-        properties.correlation_id,
-        properties.reply_to,
-        properties.priority,
-        redelivered,
-    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from paceline_bridge.formats.bodies import write_json
+from paceline_bridge.formats.bodies import write_json, write_msgpack
 from paceline_bridge.message import Refused, ReplyAddress
 from paceline_protocol.errors import MalformedPayload
 from paceline_protocol.messages import TaskEnd
@@ -108,4 +108,4 @@ def _body(reply: ReplyAddress, done: str | None, status: str, result: object, tr
         body["group_id"] = reply.group_id
     if reply.parent_id is not None:
         body["parent_id"] = reply.parent_id
-    return write_json(body)
+    return (write_msgpack if reply.is_msgpack else write_json)(body)

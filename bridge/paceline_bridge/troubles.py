@@ -7,24 +7,27 @@ queue of such messages must not fill the log with as many lines.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from paceline_bridge.config import BridgeConfig
 
-FAILURES_INTERVAL_S = 10.0
+INTERVAL_S = 10.0
 NAMES_LIMIT = 1_000
+SEEN_LIMIT = 50_000
 
 
-class Failures:
-    """One line for a task's first failure, and then one line for all failures of each FAILURES_INTERVAL_S. At
-    NAMES_LIMIT names of tasks it forgets all of them."""
+class Repeats:
+    """When something is to be told that may happen often: the first time, and then once in each INTERVAL_S. At
+    NAMES_LIMIT names it forgets all of them."""
 
     def __init__(self) -> None:
         self._next_s: dict[str, float] = {}
         self._untold: dict[str, int] = {}
 
-    def note(self, name: str, error: str, now: float) -> str | None:
-        """Count a failure of a task whose result nobody waits for. Returns the line to log, None if none is due."""
+    def note(self, name: str, now: float) -> int | None:
+        """It has happened. Returns how often it was not told since the last time that it was, None if it is not to be
+        told now."""
         untold = self._untold.get(name, 0)
         if now < self._next_s.get(name, now):
             self._untold[name] = untold + 1
@@ -33,9 +36,52 @@ class Failures:
             self._next_s.clear()
             self._untold.clear()
         self._untold.pop(name, None)
-        self._next_s[name] = now + FAILURES_INTERVAL_S
+        self._next_s[name] = now + INTERVAL_S
+        return untold
+
+
+class Seen:
+    """The tasks that messages asked for, the last SEEN_LIMIT of them, so that an id that is used again is noticed."""
+
+    def __init__(self) -> None:
+        self._ids: dict[bytes, None] = {}
+
+    def note(self, task_id: bytes) -> bool:
+        """A message asks for it. Returns whether one did before."""
+        if task_id in self._ids:
+            return True
+        self._ids[task_id] = None
+        if len(self._ids) > SEEN_LIMIT:
+            del self._ids[next(iter(self._ids))]
+        return False
+
+    def forget(self, task_id: bytes) -> None:
+        """The task was refused, and is a new one if it is asked for again."""
+        self._ids.pop(task_id, None)
+
+
+class Failures:
+    """One line for a task's first failure, and then one line for all failures of each INTERVAL_S."""
+
+    def __init__(self) -> None:
+        self._repeats = Repeats()
+
+    def note(self, name: str, error: str, now: float) -> str | None:
+        """Count a failure of a task whose result nobody waits for. Returns the line to log, None if none is due."""
+        untold = self._repeats.note(name, now)
+        if untold is None:
+            return None
         more = f"; {untold} more since the last line about it" if untold else ""
         return f"a task {name} failed, and nobody waits for its result: {error}{more}"
+
+
+@dataclass(slots=True)
+class Troubles:
+    """What one bridge has told, across its lives."""
+
+    failures: Failures = field(default_factory=Failures)
+    repeats: Repeats = field(default_factory=Repeats)
+    seen: Seen = field(default_factory=Seen)
 
 
 class Bindings:

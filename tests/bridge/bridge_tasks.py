@@ -48,6 +48,11 @@ def record_when(line: str) -> None:
     record(f"{line} {time.time()}")
 
 
+@task(name="tasks.repeat")
+def repeat(text: str, times: int) -> str:
+    return text * times
+
+
 @task(name="tasks.now")
 def now() -> float:
     return time.time()

@@ -16,6 +16,7 @@ from paceline_bridge.rabbitmq import parameters_of
 FILE = """
 amqp = ["amqp://u:s3cret@one/v", "amqp://u:s3cret@two/v"]
 prefetch = 7
+prefetch_mib = 64
 [queues]
 celery = ""
 plain = "tasks.add"
@@ -49,11 +50,25 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
+def test_a_dead_letter_queue_that_is_consumed_beside_another_is_refused() -> None:
+    settings = BridgeConfig(urls=("amqp://h",), queues={"shop": ""}, dead_letter="shop.DQ")
+    with pytest.raises(ConfigError, match=r"shop.DQ can't be consumed and hold what was refused"):
+        settings.validate()
+
+
+@pytest.mark.parametrize("mib", [0, -1, 1 << 21, True, "64"])
+def test_what_messages_may_take_is_a_number_of_mebibytes(mib: object) -> None:
+    settings = BridgeConfig(urls=("amqp://h",), queues={"q": ""}, prefetch_mib=mib)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"--prefetch-mib is .*; allowed is a whole number from 1 to"):
+        settings.validate()
+
+
 def test_a_file_says_everything(file: Path) -> None:
     read = config(path=file)
     assert read.urls == ("amqp://u:s3cret@one/v", "amqp://u:s3cret@two/v")
     assert read.queues == {"celery": "", "plain": "tasks.add"}
     assert (read.tasks, read.prefetch, read.declare) == ({"shop.add": "tasks.add"}, 7, False)
+    assert read.prefetch_mib == 64
 
 
 def test_the_command_line_counts_more_than_the_file(file: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from paceline_bridge.delayed import RETAIN_S, STALE_LIMIT
-from paceline_bridge.deliveries import GIVE_BACK_S, LONG_S, STARTED_AFTER_S, Ledger
+from paceline_bridge.deliveries import GIVE_BACK_S, LARGE_BYTES, LONG_S, STARTED_AFTER_S, Ledger
 from paceline_bridge.message import Message, Refused, ReplyAddress, TaskCall
 from paceline_bridge.owed import Delivery
 from paceline_protocol.messages import TaskEnd
@@ -302,6 +302,28 @@ def test_the_arguments_of_a_delayed_task_are_kept_while_somebody_may_have_to_sub
     later = Ledger(10)
     later.carry(ledger.owed())
     assert later.take(1) == task
+
+
+def test_large_arguments_are_let_go_of_once_the_cluster_has_them_unless_a_caller_waits() -> None:
+    ledger = Ledger(10)
+    for number, body, reply in [
+        (0, b"small", None),
+        (1, bytes(LARGE_BYTES + 1), None),
+        (2, bytes(LARGE_BYTES + 1), REPLY),
+    ]:
+        task = replace(call(number, reply), args=["large"])
+        ledger.add(task, Delivery((1, number), Message("q", body), reply, "plain"), 0.0)
+        assert ledger.take(10) == task
+        ledger.accept(task.task_id, 0.0)
+    assert [list(entry.call.args) for entry in ledger.entries.values()] == [["large"], [], ["large"]]
+    later = Delivery((1, 9), Message("q", b""), REPLY, "plain")
+    assert not ledger.add(replace(call(1, REPLY), args=["large"]), later, 0.0)
+    ledger.acked(later)
+    again = Ledger(10)
+    again.carry(ledger.owed())
+    submitted = again.take(10)
+    assert submitted is not None
+    assert submitted.args == ["large"], "the next life asks how it ends"
 
 
 def test_the_cluster_is_not_asked_again_about_a_task_whose_moment_is_ahead() -> None:

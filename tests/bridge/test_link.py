@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import pika
 import pytest
 
 from bridge.processes import Broker, wait_until
 from paceline_bridge import rabbitmq
+from paceline_bridge.consumer import Consumer
 from paceline_bridge.message import Message
 from paceline_bridge.owed import Tag
 from paceline_bridge.rabbitmq import Link
@@ -34,7 +36,7 @@ class NoHandler:
 
 @pytest.fixture
 def link() -> Iterator[Link]:
-    link = Link("amqp://127.0.0.1:1/", {"q": False}, "dead", 10, False, NoHandler())
+    link = Link("amqp://127.0.0.1:1/", {"q": False}, "dead", 10, 1 << 20, False, NoHandler())
     yield link
     link.discard()
 
@@ -46,7 +48,10 @@ def test_without_a_consumer_no_acknowledgement_is_on_its_way(link: Link) -> None
 
 
 def test_what_concerns_a_channel_that_is_gone_is_let_go(link: Link) -> None:
-    link._consumers[1] = "tag"  # as in the turn in which the channel was closed
+    channel = SimpleNamespace(is_open=False, channel_number=1)  # as in the turn in which it was closed
+    consumer = Consumer(channel, "q", 10, lambda: 1 << 20, link._deliver)
+    consumer.is_wanted = True
+    link._consumers[1] = consumer
     link.stop_consuming()
     link.ack((1, 1))
     link.give_back((1, 1))
@@ -66,26 +71,30 @@ class Holder(NoHandler):
         self.came.append((tag, message.body))
 
 
+def consuming(link: Link) -> list[int]:
+    return [number for number, consumer in link._consumers.items() if consumer.is_wanted]
+
+
 def test_a_channel_whose_consumer_is_gone_is_closed_with_its_last_delivery(
     broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rabbitmq, "QUEUE_RETRY_S", 0.05)
     queue, holder = broker.declare(), Holder()
-    link = Link(broker.url, {queue: False}, broker.declare(), 10, False, holder)
+    link = Link(broker.url, {queue: False}, broker.declare(), 10, 1 << 20, False, holder)
     thread = threading.Thread(target=link.run)
     thread.start()
 
     def make_again() -> None:
         with pika.BlockingConnection(pika.URLParameters(broker.url)) as connection:
             connection.channel().queue_delete(queue)
-            wait_until(lambda: not link._consumers, lambda: "RabbitMQ ends the consumer")
+            wait_until(lambda: not consuming(link), lambda: "RabbitMQ ends the consumer")
             connection.channel().queue_declare(queue, durable=True)
-        wait_until(lambda: link._consumers, lambda: "the new queue is consumed")
+        wait_until(lambda: consuming(link), lambda: "the new queue is consumed")
 
     try:
-        wait_until(lambda: link._consumers, lambda: "the queue is consumed")
+        wait_until(lambda: consuming(link), lambda: "the queue is consumed")
         make_again()
-        wait_until(lambda: list(link._channels) == list(link._consumers), lambda: "nothing is owed on the first")
+        wait_until(lambda: list(link._consumers) == consuming(link), lambda: "nothing is owed on the first")
         broker.publish(queue, b"1", b"2")
         wait_until(lambda: len(holder.came) == 2, lambda: f"{holder.came}")
         make_again()
@@ -96,10 +105,9 @@ def test_a_channel_whose_consumer_is_gone_is_closed_with_its_last_delivery(
         taken = threading.Event()
         link.call(lambda: link.after_acks(taken.set))
         wait_until(taken.is_set, lambda: "RabbitMQ has taken the acknowledgement")
-        assert first[0] in link._channels, "a delivery is still owed on it"
+        assert first[0] in link._consumers, "a delivery is still owed on it"
         link.call(lambda: link.give_back(second))
-        wait_until(lambda: list(link._channels) == list(link._consumers), lambda: f"{link._channels} are closed")
-        assert link._served == set(link._consumers)
+        wait_until(lambda: list(link._consumers) == consuming(link), lambda: f"{link._consumers} are closed")
         assert link._error is None
     finally:
         link.call(link.close)

@@ -64,7 +64,55 @@ def test_a_plain_message_of_a_queue_without_a_task_is_refused() -> None:
     assert refusal_of(Message("q", b"1")).reason == "no-task"
 
 
+def test_an_id_that_is_no_uuid_counts_together_with_the_body() -> None:
+    """A producer that chooses ids uses them again, as an id for each day, and means another task by it."""
+    plain = [call_of(Message("q", body, message_id="daily"), "t").task_id for body in (b"1", b"1", b"2")]
+    assert plain[0] == plain[1] != plain[2]
+    unique = str(uuid.UUID(int=7))
+    assert call_of(Message("q", b"1", message_id=unique), "t").task_id == (
+        call_of(Message("q", b"2", message_id=unique), "t").task_id
+    )
+    celery = [
+        call_of(
+            replace(
+                with_header("id", "daily"),
+                headers={**recorded("celery-2").headers, "id": "daily", "task": name},
+                body=body,
+            )
+        ).task_id
+        for name, body in [("a", b"[[],{},{}]"), ("a", b"[[],{},{}]"), ("a", b"[[1],{},{}]"), ("b", b"[[],{},{}]")]
+    ]
+    assert celery[0] == celery[1]
+    assert len(set(celery)) == 3
+    body = json.loads(recorded("dramatiq").body)
+    dramatiq = [
+        call_of(recorded("dramatiq", body=json.dumps({**body, "message_id": "daily", "args": args}).encode())).task_id
+        for args in ([1], [1], [2])
+    ]
+    assert dramatiq[0] == dramatiq[1] != dramatiq[2]
+
+
 # --- Celery
+
+
+def test_an_id_up_to_what_a_reply_can_name_is_answered_and_a_longer_one_is_refused() -> None:
+    longest = "ü" * 127 + "x"
+    message = replace(with_header("id", longest), correlation_id=None)
+    reply = call_of(message).reply
+    assert reply is not None
+    assert (reply.task_id, reply.correlation_id) == (longest, longest)
+    found = refusal_of(replace(with_header("id", longest + "x"), correlation_id=None))
+    assert (found.reason, found.reply) == ("id", None)
+    assert "256 bytes" in found.detail
+    assert call_of(replace(with_header("id", longest + "x"), reply_to=None)).reply is None, "nobody waits for it"
+    assert refusal_of(with_header("id", "\ud800")).reason == "id"
+
+
+@pytest.mark.parametrize(("name", "is_msgpack"), [("celery-2", False), ("celery-2-msgpack", True), ("celery-1", False)])
+def test_a_reply_is_written_as_the_message_was(name: str, is_msgpack: bool) -> None:
+    reply = call_of(recorded(name)).reply
+    assert reply is not None
+    assert reply.is_msgpack is is_msgpack
 
 
 @pytest.mark.parametrize("name", ["celery-2-gzip", "celery-2-bzip2", "celery-2-lzma", "celery-2-msgpack"])

@@ -80,13 +80,35 @@ def test_a_quorum_queue_is_consumed(broker: Broker, start: Start, ran: Path) -> 
     wait_until(lambda: ran_lines(ran, queue) == [f"{queue}-1"], lambda: "the task runs")
 
 
+def test_a_stream_is_refused_since_a_consumer_would_skip_what_is_in_it(broker: Broker, start: Start, ran: Path) -> None:
+    stream, queue = broker.declare(**{"x-queue-type": "stream"}), broker.declare()
+    broker.publish(stream, f"{stream}-1".encode())
+    broker.publish(queue, f"{queue}-1".encode())
+    bridge = start("--queue", f"{stream}=tasks.record", "--queue", f"{queue}=tasks.record")
+    bridge.wait_for(f"can't consume {stream}")
+    bridge.wait_for("the bridge consumes no streams")
+    wait_until(lambda: ran_lines(ran, queue) == [f"{queue}-1"], lambda: "the other queue is consumed")
+    assert ran_lines(ran, stream) == []
+
+
 def test_a_message_that_is_published_twice_is_one_task(broker: Broker, start: Start, ran: Path) -> None:
     queue = broker.declare()
     broker.publish(queue, f"{queue}-1".encode(), f"{queue}-1".encode(), message_id="one")
-    broker.publish(queue, f"{queue}-2".encode(), message_id="two")
-    start("--queue", f"{queue}=tasks.record")
+    broker.publish(queue, f"{queue}-2".encode(), message_id="one")  # another body, so it is another task
+    bridge = start("--queue", f"{queue}=tasks.record")
     wait_until(lambda: f"{queue}-2" in ran_lines(ran, queue), lambda: "both tasks run")
     assert sorted(ran_lines(ran, queue)) == [f"{queue}-1", f"{queue}-2"]
+    bridge.wait_for(f"a message of {queue} has the id of one before it ('one'), so both are one task, which runs once")
+
+
+def test_a_queue_that_the_bridge_makes_is_one_line_that_says_what_a_producer_may_meet(
+    broker: Broker, start: Start
+) -> None:
+    queue = f"made-{uuid.uuid4().hex[:8]}"
+    bridge = start("--queue", f"{queue}=tasks.record", "--declare", ready=f"consuming {queue}")
+    assert f"made the queue {queue}, durable and without arguments; whoever declares it otherwise" in bridge.log()
+    with broker.channel() as channel:
+        channel.queue_declare(queue, durable=True)  # as on the page
 
 
 @pytest.mark.parametrize(
@@ -162,6 +184,19 @@ def test_exceptions_come_back_as_their_own_class(app: Celery, start: Start) -> N
         app.send_task("tasks.fail_own", ("a", 2)).get(timeout=DEADLINE_S)
     assert type(raised.value).__name__ == Own.__name__
     assert raised.value.args == ("a", 2)
+
+
+def test_a_caller_that_accepts_msgpack_alone_gets_its_results_under_an_id_as_long_as_a_reply_can_name(
+    app: Celery, start: Start
+) -> None:
+    app.conf.update(task_serializer="msgpack", result_serializer="msgpack", accept_content=["msgpack"])
+    start("--queue", app.conf.task_default_queue)
+    result = app.send_task("tasks.echo", ({"raw": b"\xff"},), task_id="x" * 255)
+    assert result.get(timeout=DEADLINE_S) == {"raw": b"\xff"}
+    with pytest.raises(KeyError, match="k"):
+        app.send_task("tasks.fail", ("k",)).get(timeout=DEADLINE_S)
+    with pytest.raises(NotImplementedError, match="time-limit"):
+        app.send_task("tasks.add", (1, 2), time_limit=10).get(timeout=DEADLINE_S)
 
 
 def test_refusals_reach_the_caller(app: Celery, start: Start) -> None:

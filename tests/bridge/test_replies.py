@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import msgpack
 import pytest
 from celery import Celery
 from celery.exceptions import NotRegistered, TaskRevokedError, WorkerLostError
@@ -83,6 +85,15 @@ def test_a_task_that_has_expired_is_told_as_celery_tells_it_and_named_in_a_log()
     assert detail == "it expired at noon"
     meta = decoded(replies.refused(REPLY, Refused("celery", "expired", detail), NOW))
     assert (meta["status"], type(meta["result"]), str(meta["result"])) == ("REVOKED", TaskRevokedError, "expired")
+
+
+def test_a_reply_to_a_message_in_msgpack_is_in_msgpack_and_says_so_of_what_that_can_not_hold() -> None:
+    reply = replace(REPLY, is_msgpack=True)
+    meta = msgpack.unpackb(replies.ended(reply, TaskEnd.SUCCEEDED, pack_value({"raw": b"\xff", "n": 1.5}), NOW))
+    assert (meta["status"], meta["result"], meta["task_id"]) == ("SUCCESS", {"raw": b"\xff", "n": 1.5}, "id-1")
+    for value in (datetime(2026, 1, 2, tzinfo=UTC), 2**70):
+        meta = msgpack.unpackb(replies.ended(reply, TaskEnd.SUCCEEDED, pack_value(value), NOW))
+        assert (meta["status"], meta["result"]["exc_type"]) == ("FAILURE", "EncodeError")
 
 
 def test_started_is_no_end() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from paceline_bridge import replies
 from paceline_bridge.config import BridgeConfig
-from paceline_bridge.troubles import FAILURES_INTERVAL_S, NAMES_LIMIT, Bindings, Failures
+from paceline_bridge.troubles import INTERVAL_S, NAMES_LIMIT, SEEN_LIMIT, Bindings, Failures, Seen
 from paceline_protocol.messages import TaskEnd
 from paceline_protocol.payload import pack_error
 
@@ -13,12 +13,12 @@ def test_the_first_failure_is_told_at_once_and_the_next_ones_together() -> None:
     failures = Failures()
     first = failures.note("a", "KeyError: x", 0.0)
     assert first == "a task a failed, and nobody waits for its result: KeyError: x"
-    assert [failures.note("a", "KeyError: y", moment) for moment in (0.1, FAILURES_INTERVAL_S - 0.1)] == [None, None]
+    assert [failures.note("a", "KeyError: y", moment) for moment in (0.1, INTERVAL_S - 0.1)] == [None, None]
     assert failures.note("b", "KeyError: x", 0.1) is not None, "another task has a line of its own"
-    told = failures.note("a", "KeyError: z", FAILURES_INTERVAL_S)
+    told = failures.note("a", "KeyError: z", INTERVAL_S)
     assert told is not None
     assert told.endswith("KeyError: z; 2 more since the last line about it")
-    again = failures.note("a", "KeyError: z", 2 * FAILURES_INTERVAL_S)
+    again = failures.note("a", "KeyError: z", 2 * INTERVAL_S)
     assert again is not None
     assert "more" not in again
 
@@ -28,8 +28,19 @@ def test_what_is_known_of_failures_is_bounded() -> None:
     for number in range(3 * NAMES_LIMIT):
         failures.note(str(number), "", 0.0)
         failures.note(str(number), "", 0.0)
-    assert len(failures._next_s) <= NAMES_LIMIT
-    assert len(failures._untold) <= NAMES_LIMIT
+    assert len(failures._repeats._next_s) <= NAMES_LIMIT
+    assert len(failures._repeats._untold) <= NAMES_LIMIT
+
+
+def test_an_id_that_comes_again_is_known_unless_its_task_was_refused_and_few_are_kept() -> None:
+    seen = Seen()
+    assert [seen.note(b"a"), seen.note(b"a")] == [False, True]
+    seen.forget(b"a")
+    assert not seen.note(b"a")
+    for number in range(SEEN_LIMIT):
+        seen.note(number.to_bytes(16))
+    assert not seen.note(b"a")
+    assert len(seen._ids) == SEEN_LIMIT
 
 
 def test_an_end_in_one_line() -> None:

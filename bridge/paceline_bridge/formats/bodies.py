@@ -121,6 +121,14 @@ def write_json(value: object) -> bytes:
     return json.dumps(value, default=_wrap).encode()
 
 
+def write_msgpack(value: object) -> bytes:
+    """msgpack as kombu writes it. Raises TypeError or ValueError for a value that it can't hold."""
+    try:
+        return bytes(msgpack.packb(value))
+    except OverflowError as error:
+        raise ValueError(str(error)) from None
+
+
 def _wrap(value: object) -> dict[str, Any]:
     kind: str
     inner: object

@@ -19,19 +19,24 @@ def is_protocol_1(body: object) -> bool:
     return isinstance(body, dict) and {"task", "id", "args", "kwargs"} <= body.keys() and isinstance(body["task"], str)
 
 
-ID_LIMIT_CHARS = 60
-"""Celery's have 36. A correlation id takes at most 255 bytes on the wire."""
+ID_LIMIT_BYTES = 255
+"""What a correlation id takes at most on the wire. Celery's own ids have 36."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def reply_address(message: Message, fields: Mapping[str, Any]) -> ReplyAddress | None:
     """The address of the caller, None if there is none. ``fields``: the headers of protocol 2, or the body of protocol
-    1. Never raises, so that a message that can't be read is answered, too."""
+    1. Raises UnsupportedMessage if a reply could not name the task, and for nothing else, so that a message that can't
+    be read is answered, too."""
     task_id = fields.get("id") or message.correlation_id
     if not message.reply_to or fields.get("ignore_result") or not isinstance(task_id, str):
         return None
-    if len(task_id) > ID_LIMIT_CHARS or not bodies.is_unicode(task_id):
-        return None  # a reply could not name the task
+    if not all(bodies.is_unicode(text) for text in (task_id, message.reply_to, message.correlation_id or "")):
+        raise UnsupportedMessage("id", "its id, reply_to or correlation_id is not UTF-8, so no reply could be sent")
+    if len(task_id.encode()) > ID_LIMIT_BYTES:
+        raise UnsupportedMessage(
+            "id", f"its id takes {len(task_id.encode())} bytes of UTF-8, and a reply can name one of {ID_LIMIT_BYTES}"
+        )
     group, parent = fields.get("group"), fields.get("parent_id")
     return ReplyAddress(
         message.reply_to,
@@ -39,6 +44,7 @@ def reply_address(message: Message, fields: Mapping[str, Any]) -> ReplyAddress |
         message.correlation_id or task_id,
         group if isinstance(group, str) else None,
         parent if isinstance(parent, str) else None,
+        (message.content_type or "").lower() in bodies.MSGPACK_TYPES,
     )
 
 
@@ -58,13 +64,14 @@ def read_value(message: Message) -> Any:
 def read(
     fields: Mapping[str, Any],
     body: object,
+    raw: bytes,
     reply: ReplyAddress | None,
     names: Mapping[str, str],
     priority: int,
     now: float,
 ) -> TaskCall:
-    """A call from the fields of the header (2) or of the body (1). ``now``: seconds since the epoch. Raises
-    UnsupportedMessage."""
+    """A call from the fields of the header (2) or of the body (1). ``raw``: the body as it came. ``now``: seconds since
+    the epoch. Raises UnsupportedMessage."""
     if isinstance(body, list):
         if len(body) != 3:
             raise UnsupportedMessage("bad-body", "the body is not [args, kwargs, options]")
@@ -87,7 +94,7 @@ def read(
     _check_options(options if isinstance(options, dict) else {}, fields)
     carried, is_late = moments.options_of(_moment("eta", fields), _moment("expires", fields), now)
     retries = fields.get("retries")
-    number = ids.of_message("celery", task_id, retries if isinstance(retries, int) else 0)
+    number = ids.of_message("celery", task_id, retries if isinstance(retries, int) else 0, name, raw)
     return TaskCall("celery", number, names.get(name, name), args, kwargs, priority, reply, carried, is_late)
 
 

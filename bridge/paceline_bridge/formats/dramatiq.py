@@ -35,8 +35,8 @@ def is_message(body: object) -> bool:
     return isinstance(body, dict) and body.keys() >= FIELDS
 
 
-def read(body: Mapping[str, Any], names: Mapping[str, str], priority: int, now: float) -> TaskCall:
-    """Raises UnsupportedMessage. ``now``: seconds since the epoch."""
+def read(body: Mapping[str, Any], raw: bytes, names: Mapping[str, str], priority: int, now: float) -> TaskCall:
+    """``raw``: the body as it came. ``now``: seconds since the epoch. Raises UnsupportedMessage."""
     name, message_id, args, kwargs = body["actor_name"], body["message_id"], body["args"], body["kwargs"]
     options = body["options"]
     if not isinstance(name, str) or not isinstance(message_id, str) or not name or not message_id:
@@ -48,7 +48,7 @@ def read(body: Mapping[str, Any], names: Mapping[str, str], priority: int, now: 
             raise UnsupportedMessage(reason, f"the message option {option} is not supported yet")
     carried, is_late = moments.options_of(_eta_ms(options), _expires_ms(options, body), now)
     retries = options.get("retries")
-    number = ids.of_message("dramatiq", message_id, retries if isinstance(retries, int) else 0)
+    number = ids.of_message("dramatiq", message_id, retries if isinstance(retries, int) else 0, name, raw)
     return TaskCall("dramatiq", number, names.get(name, name), args, kwargs, priority, None, carried, is_late)
 
 

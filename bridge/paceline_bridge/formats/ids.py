@@ -11,12 +11,27 @@ def derived(*parts: str) -> bytes:
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).digest()[:16]
 
 
-def of_message(protocol: str, message_id: str, retries: int) -> bytes:
-    """The task id of a message: the 16 bytes of a UUID, and a hash of any other id. A retry that a worker of Celery or
-    dramatiq sent has the message id of the first try, and gets a task id of its own."""
-    if not retries:
-        try:
-            return uuid.UUID(message_id).bytes
-        except ValueError:
-            pass  # not a UUID: an id that the producer chose
-    return derived(protocol, message_id, str(retries))
+def of_message(protocol: str, message_id: str, retries: int, name: str, body: bytes) -> bytes:
+    """The task id of a message of Celery's or dramatiq's: the 16 bytes of a UUID. Any other id was chosen by the
+    producer, who may use it again, as "daily". So it counts together with ``name``, whose task it is, and ``body``. A
+    retry that a worker of theirs sent has the message id of the first try, and gets a task id of its own."""
+    number = _uuid(message_id)
+    if number is None:
+        return derived(protocol, message_id, str(retries), name, _digest(body))
+    return number if not retries else derived(protocol, message_id, str(retries))
+
+
+def of_plain(queue: str, message_id: str, body: bytes) -> bytes:
+    """The task id of a plain message, whose id counts within its queue, and if it is no UUID for its body alone."""
+    return derived("plain", queue, message_id, *([_digest(body)] if _uuid(message_id) is None else []))
+
+
+def _uuid(text: str) -> bytes | None:
+    try:
+        return uuid.UUID(text).bytes
+    except ValueError:
+        return None
+
+
+def _digest(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()

@@ -18,7 +18,7 @@ def read(message: Message, task: str, priority: int, fresh_id: Callable[[], byte
             f"the message is neither Celery's nor dramatiq's, and the queue {message.queue} is bound to no task; "
             f"start the bridge with --queue {message.queue}=TASK",
         )
-    task_id = ids.derived("plain", message.queue, message.message_id) if message.message_id else fresh_id()
+    task_id = ids.of_plain(message.queue, message.message_id, message.body) if message.message_id else fresh_id()
     return TaskCall("plain", task_id, task, (_argument(message),), {}, priority)
 
 

@@ -1,0 +1,173 @@
+"""One channel of a link that consumes one queue: its consumers, one after another, and what they have delivered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from paceline_bridge.frames import LenientProperties
+from paceline_bridge.intake import Intake, weight_of
+from paceline_bridge.message import Message
+
+NO_STREAM = {"x-priority": 0}
+"""The default of classic and quorum queues, which streams refuse: a consumer of a stream would begin behind all that is
+in it, and what it skips would never run."""
+STREAM_HEADER = "x-stream-offset"
+
+
+class Consumer:
+    """Lives as long as its channel. Everything belongs to the thread of the link."""
+
+    def __init__(
+        self,
+        channel: Any,
+        queue: str,
+        limit: int,
+        share_bytes: Callable[[], int],
+        deliver: Callable[[Consumer, int, Message], None],
+    ) -> None:
+        """``limit``: of messages that are not acknowledged; ``share_bytes()``: of what they may weigh."""
+        self.channel = channel
+        self.queue = queue
+        self.is_wanted = False  # it consumes, or will once there is room for more; not after its end
+        self.has_served = False  # it consumes or did
+        self._limit = limit
+        self._share_bytes = share_bytes
+        self._deliver = deliver
+        self._tag: str | None = None  # of the consumer that there is, or that was asked for
+        self._unanswered = 0  # questions whether acknowledgements were taken
+        self._intake = Intake(limit)
+
+    @property
+    def number(self) -> int:
+        return int(self.channel.channel_number)
+
+    @property
+    def is_open(self) -> bool:
+        return bool(self.channel.is_open)
+
+    @property
+    def held_bytes(self) -> int:
+        return self._intake.held_bytes
+
+    # --- consuming ---
+
+    def start(self, consuming: Callable[[], None]) -> None:
+        """Begin. ``consuming()`` is called once RabbitMQ has agreed."""
+        self.is_wanted = True
+        self._begin(consuming)
+
+    def _begin(self, consuming: Callable[[], None] | None = None) -> None:
+        count = self._intake.begin(self._share_bytes())
+        if not count:
+            return
+
+        def agreed(_: Any) -> None:
+            self.has_served = True
+            if consuming is not None:
+                consuming()
+
+        # For each consumer, and not for the channel: quorum queues refuse a global one.
+        self.channel.basic_qos(prefetch_count=count)
+        self._tag = self.channel.basic_consume(self.queue, self._came, callback=agreed, arguments=NO_STREAM)
+
+    def _came(self, _: Any, method: Any, properties: Any, body: bytes) -> None:
+        self._intake.came(method.delivery_tag, weight_of(len(body), getattr(properties, "frame_bytes", 0)))
+        if self.is_wanted:
+            self._look_at_intake()
+        self._deliver(self, method.delivery_tag, _message(self.queue, properties, body, method.redelivered))
+
+    def _look_at_intake(self) -> None:
+        """Begin another consumer if it is time for that."""
+        if not self._intake.asked:
+            self._begin()
+        elif self._intake.is_to_change(self._share_bytes()):
+            self._cancel()
+            self._begin()
+
+    def _cancel(self) -> None:
+        """Cancel the consumer, and take what is on its way all the same. pika would reject that, which a quorum queue
+        counts as a delivery: after some it would drop the message."""
+        tag, self._tag = self._tag, None
+        if tag is not None:
+            self.channel.basic_cancel(tag, callback=lambda _: None)
+            self.channel._cancelled.discard(tag)
+
+    def ended(self) -> bool:
+        """RabbitMQ has ended the consumer. False if there was none."""
+        was_wanted, self.is_wanted = self.is_wanted, False
+        self._tag = None
+        return was_wanted
+
+    def stop(self) -> None:
+        """No more deliveries. Those that are on their way go back."""
+        self.is_wanted = False
+        if self._tag is not None and self.is_open:
+            self.channel.basic_cancel(self._tag)
+            self._tag = None
+
+    # --- settling ---
+
+    def ack(self, delivery_tag: int) -> None:
+        self.channel.basic_ack(delivery_tag)
+        self._settled(delivery_tag)
+
+    def give_back(self, delivery_tag: int) -> None:
+        self.channel.basic_nack(delivery_tag, requeue=True)
+        self._settled(delivery_tag)
+
+    def _settled(self, delivery_tag: int) -> None:
+        self._intake.gone(delivery_tag)
+        if not self.is_wanted:
+            self.leave()
+        else:
+            self._look_at_intake()
+
+    def ask_if_taken(self, taken: Callable[[], None]) -> None:
+        """``taken()`` once RabbitMQ has taken the acknowledgements that were sent so far: a request on the same channel
+        is answered after them, and this one concerns later consumers alone, each of which says it anew."""
+        self._unanswered += 1
+
+        def answered(_: Any) -> None:
+            self._unanswered -= 1
+            taken()
+            if not self.is_wanted:
+                self.leave()
+
+        self.channel.basic_qos(prefetch_count=self._limit, callback=answered)
+
+    def leave(self) -> None:
+        """Close a channel whose consumer is gone, once RabbitMQ has taken the acknowledgement of its last delivery."""
+        if not (self.is_open and self._is_done()):
+            return
+
+        def taken() -> None:
+            if self.is_open and self._is_done():
+                self.channel.close()
+
+        self.ask_if_taken(taken)
+
+    def _is_done(self) -> bool:
+        return not (self.is_wanted or len(self._intake) or self._unanswered)
+
+
+def _message(queue: str, properties: Any, body: bytes, redelivered: bool) -> Message:
+    headers = properties.headers or {}
+    return Message(
+        queue,
+        body,
+        headers,
+        _text(properties.content_type),
+        _text(properties.content_encoding),
+        _text(properties.message_id),
+        _text(properties.correlation_id),
+        _text(properties.reply_to),
+        properties.priority,
+        redelivered,
+        properties.problem if isinstance(properties, LenientProperties) else "",
+    )
+
+
+def _text(value: str | bytes | None) -> str | None:
+    """What is not UTF-8 is bytes at pika. It stays what it is: ``dead_letters.py`` writes it as it came."""
+    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value

@@ -1,0 +1,82 @@
+"""How much of one queue the bridge holds, in messages and in bytes. Pure.
+
+RabbitMQ's prefetch counts messages, and what one weighs is known once it is here. So the first consumer of a queue asks
+for few (``FIRST``), and each next one for as many as fit into the queue's share of the bytes if they are as heavy as
+the heaviest of late, up to the prefetch that is set. RabbitMQ applies a prefetch to new consumers only: to change it is
+to cancel a consumer and begin another. While the messages that are held take more than the share there is none.
+
+What a consumer that is cancelled had asked for may still come. So if the messages of a queue suddenly become heavier,
+the share is exceeded by as many of them as were asked for, once.
+"""
+
+from __future__ import annotations
+
+FIRST = 4
+"""Messages that are asked for before anything is known of their weight. RabbitMQ 4 takes messages of up to 16 MiB."""
+GROWTH = 8
+"""How many times as many the next consumer asks for at most."""
+LIGHTER = 0.99
+"""The heaviest of late counts for so much less with each message."""
+OVERHEAD_BYTES = 1_000
+HEADERS_FACTOR = 4
+"""What headers take once they are decoded, for each byte of them."""
+RESUME = 0.5
+"""Part of the share at which consuming goes on."""
+
+
+def weight_of(body_bytes: int, header_bytes: int) -> int:
+    """What a message takes while it is held, in bytes."""
+    return OVERHEAD_BYTES + body_bytes + HEADERS_FACTOR * header_bytes
+
+
+class Intake:
+    """The messages of one queue that are not acknowledged, and how many more there should be."""
+
+    def __init__(self, limit: int) -> None:
+        """``limit``: how many messages may be held, whatever they weigh."""
+        self._limit = limit
+        self._weights: dict[int, int] = {}  # delivery tag -> bytes
+        self._heaviest = float(OVERHEAD_BYTES)
+        self._came = 0  # since the consumer began
+        self._held = 0  # of them
+        self._last_before = 0  # the last delivery tag before that
+        self._last = 0
+        self.held_bytes = 0
+        self.asked = 0  # the prefetch of the consumer; 0 while there is none
+
+    def __len__(self) -> int:
+        return len(self._weights)
+
+    def came(self, tag: int, weight: int) -> None:
+        self._weights[tag] = weight
+        self.held_bytes += weight
+        self._came += 1
+        self._held += 1
+        self._last = tag
+        self._heaviest = max(float(weight), self._heaviest * LIGHTER)
+
+    def gone(self, tag: int) -> None:
+        self._held -= tag > self._last_before
+        self.held_bytes -= self._weights.pop(tag, 0)
+
+    def begin(self, share_bytes: int) -> int:
+        """A consumer begins. Returns the prefetch to ask for; 0 if there should be none until more is acknowledged."""
+        self._came = self._held = 0
+        self._last_before = self._last
+        self.asked = self._most(share_bytes) if self.held_bytes <= RESUME * share_bytes else 0
+        return self.asked
+
+    def is_to_change(self, share_bytes: int) -> bool:
+        """Whether the consumer is to be cancelled, and another to begin."""
+        if self.held_bytes > share_bytes or (self.asked > 1 and self.asked * self._heaviest > 2 * share_bytes):
+            return True
+        if self._came < self.asked:
+            return False
+        most = self._most(share_bytes)
+        # The second: RabbitMQ sends no more, and there may be many more.
+        return most >= 1.5 * self.asked or (self._held >= self.asked and most >= FIRST)
+
+    def _most(self, share_bytes: int) -> int:
+        """How many messages the next consumer may ask for, beside those that are held."""
+        fitting = max(1, int((share_bytes - self.held_bytes) / self._heaviest))
+        return max(0, min(self._limit - len(self), fitting, max(FIRST, GROWTH * self.asked)))

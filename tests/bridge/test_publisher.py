@@ -1,0 +1,120 @@
+"""Which of many publishes RabbitMQ refuses when it closes the channel: with a connection of a few lines, that closes
+when a test says so."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pika
+import pytest
+
+from paceline_bridge.publisher import Cause, NotTaken, Publisher
+
+BAD = b"bad"
+LIMIT = pika.exceptions.ChannelClosedByBroker(406, "message size 3 is larger than configured max size 2")
+
+
+class FakeChannel:
+    """Confirms what it takes, in order, and closes at BAD. Each answer is an event, which a test lets happen."""
+
+    def __init__(self, connection: FakeConnection) -> None:
+        self.connection = connection
+        self.is_open = True
+        self._count = 0
+        self._refused = False
+
+    def add_on_close_callback(self, callback: Callable[[Any, Exception], None]) -> None:
+        self._on_close = callback
+
+    def add_on_return_callback(self, callback: Callable[..., None]) -> None:
+        pass
+
+    def queue_declare(self, queue: str, *, durable: bool, passive: bool, callback: Callable[[Any], None]) -> None:
+        self.connection.happens(lambda: callback(None))
+
+    def close(self) -> None:
+        self.is_open = False
+
+    def confirm_delivery(self, confirmed: Callable[[Any], None], callback: Callable[[Any], None]) -> None:
+        self._confirmed = confirmed
+        self.connection.happens(lambda: callback(None))
+
+    def basic_publish(self, exchange: str, queue: str, body: bytes, properties: Any, mandatory: bool) -> None:
+        assert self.is_open
+        self._count += 1
+        if self._refused:  # it is closing, and ignores everything
+            return
+        if body == BAD:
+            self._refused = True
+            self.connection.happens(self._close)
+            return
+        self.connection.taken.append(body)
+        tag = self._count
+        frame = SimpleNamespace(method=pika.spec.Basic.Ack(delivery_tag=tag))
+        self.connection.happens(lambda: self._confirmed(frame) if self.is_open else None)
+
+    def _close(self) -> None:
+        self.is_open = False
+        self._on_close(self, LIMIT)
+
+
+class FakeConnection:
+    def __init__(self) -> None:
+        self.is_open = True
+        self.taken: list[bytes] = []
+        self.channels = 0
+        self._events: list[Callable[[], None]] = []
+
+    def channel(self, on_open_callback: Callable[[Any], None]) -> None:
+        self.channels += 1
+        channel = FakeChannel(self)
+        self.happens(lambda: on_open_callback(channel))
+
+    def happens(self, event: Callable[[], None]) -> None:
+        self._events.append(event)
+
+    def step(self) -> bool:
+        """Let the next event happen. False if there is none."""
+        if self._events:
+            self._events.pop(0)()
+            return True
+        return False
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_the_publishes_that_are_refused_are_told_so_and_all_others_are_taken_whenever_they_come(seed: int) -> None:
+    chance = random.Random(seed)
+    connection, failures, ready = FakeConnection(), [], []
+    publisher = Publisher("dead", lambda: ready.append(True), failures.append, lambda: failures.append("reconnect"))
+    publisher.open(connection)
+    while not ready:
+        assert connection.step()
+    confirmed: list[int] = []
+    refused: list[int] = []
+    wanted: dict[int, bytes] = {}
+
+    def publish(number: int, body: bytes) -> None:
+        def instead(refusal: NotTaken) -> None:
+            assert refusal.cause is Cause.CLOSED
+            refused.append(number)
+            if chance.random() < 0.5:  # as the bridge does, which says that the result is too large
+                publish(len(wanted), b"smaller %d" % number)
+
+        wanted[number] = body
+        publisher.publish("q", body, {}, lambda: confirmed.append(number), instead)
+
+    for _ in range(100):
+        for _ in range(chance.randrange(4)):
+            publish(len(wanted), BAD if chance.random() < 0.2 else b"good %d" % len(wanted))
+        for _ in range(chance.randrange(6)):
+            connection.step()
+    while connection.step():
+        pass
+    assert failures == []
+    assert publisher.unconfirmed == 0
+    assert sorted(refused) == [number for number, body in wanted.items() if body == BAD]
+    assert sorted(confirmed) == [number for number, body in wanted.items() if body != BAD]
+    assert set(connection.taken) == {body for body in wanted.values() if body != BAD}
