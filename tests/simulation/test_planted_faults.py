@@ -215,6 +215,7 @@ FAULTS = [
     Fault("takes a late answer for one of now", Confirmations, "answered", count_answers_as_of_now, "check_quorum"),
     Fault("reads before its term has committed", Leadership, "has_committed_in_term", believe_to_know, "stale_read"),
     Fault("goes on standing once it is removed", Eligibility, "is_removed", always(False), "removed_voter"),
+    Fault("does not hear that it was removed", Eligibility, "heard", always(None), "removed_voter"),
 ]
 
 
