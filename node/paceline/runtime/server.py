@@ -251,7 +251,7 @@ class Server:
         return core
 
     def run(self) -> None:
-        """Turn after turn, until a signal or a failure ends it."""
+        """Run turns of the reactor until a signal or a failure ends them."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # which nohup asks for
                 signal.signal(number, self._stop)
@@ -279,7 +279,7 @@ class Server:
         return {child.pid for pool in pools for child in pool.workers.values()}
 
     def _transfer_leadership(self) -> None:
-        """A leader that stops transfers the leadership first: so nobody has to miss it before another leads."""
+        """Transfer the leadership, if this node leads: else the others would first have to miss it."""
         core = self._core
         if core.leader is None:
             return
@@ -296,8 +296,8 @@ class Server:
             now = time.monotonic()
 
     def _collect_garbage(self) -> None:
-        """The collector walks all that is alive, which for a million tasks takes a fifth of a second. What the node
-        keeps has no cycles; what other libraries leave is collected now and then, while there is little to walk."""
+        """Run the collector now and then, while few tasks are alive. It walks all that is alive, which for a million
+        tasks takes a fifth of a second. What the node keeps has no cycles; other libraries leave some."""
         gc.disable()
         if len(self._core.table.tasks) < COLLECT_BELOW_TASKS:
             gc.collect()
@@ -342,8 +342,8 @@ class Server:
     # --- telling others -----------------------------------------------------------------------------------------
 
     def _worker_failed(self, worker_id: bytes, failed: WorkerFailed) -> None:
-        """Before the node was ready this ends it; later (a changed file, say) the pool tries again, ever more
-        slowly."""
+        """A worker can't import its modules. Before the node was ready this ends the node; later, when a file was
+        changed for instance, the pool tries again, ever more slowly."""
         failure = ModuleImportFailed(failed.module, failed.error, failed.traceback)
         if self._announced_ready:
             _logger.error("worker %s: %s", worker_id.hex(), failure)

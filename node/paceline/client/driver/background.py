@@ -22,7 +22,7 @@ THREAD_END_LIMIT_S: Final = 1.0
 
 
 class Background:
-    """Started with the first use of the client."""
+    """The background thread of one client. It is started with the first use of the client."""
 
     def __init__(self, session: Session, turns: Turns, resolver: Resolver) -> None:
         self._session = session
@@ -58,7 +58,7 @@ class Background:
         return self._keeper is not None
 
     def disown(self) -> None:
-        """In a forked child there is no such thread."""
+        """Forget the thread: a forked child does not have it."""
         self._keeper = None
 
     def _run(self) -> None:

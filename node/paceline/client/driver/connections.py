@@ -34,7 +34,7 @@ RECONNECT_INTERVAL_MS = 20
 RECONNECT_INTERVAL_MAX_MS = 500
 CONNECT_TIMEOUT_MS = 2000
 COPY_LIMIT_BYTES = 64 * 1024
-"""Up to here copying a frame costs less than the bookkeeping of not copying it."""
+"""A frame up to this size is copied, which costs less than the bookkeeping of a shared one."""
 
 _logger = logging.getLogger("paceline.client")
 
@@ -203,7 +203,7 @@ class Connections:
     # --- outside the lock ----------------------------------------------------------------------------------------
 
     def sleep(self, timeout_s: float) -> None:
-        """Until a socket has news, :meth:`interrupt` is called, or the time is over. One thread at a time."""
+        """Sleep until a socket has news, :meth:`interrupt` is called, or the time is over. One thread at a time."""
         # Rounded up: a timeout rounded down to 0 ms would spin.
         for descriptor, _ in self._poll.poll(int(timeout_s * 1000) + 1):
             if descriptor == self._wake_read:
@@ -216,7 +216,7 @@ class Connections:
                     connection.has_woken = True
 
     def interrupt(self) -> None:
-        """Ends the sleep of another thread."""
+        """End the sleep of another thread."""
         try:
             os.write(self._wake_write, b"\0")
         except BlockingIOError:

@@ -89,7 +89,7 @@ class Driver:
         return future
 
     def submit_many(self, calls: Sequence[PackedCall]) -> list[Future[Any]]:
-        """The same for several, in full batches."""
+        """Send several calls as :meth:`submit` does one, in full batches."""
         session, turns = self.session, self.turns
         if session.is_idle:
             self.connect()
@@ -122,7 +122,7 @@ class Driver:
         return future
 
     def submit_as(self, task_id: bytes, call: PackedCall) -> None:
-        """Send a call under an id of the caller's, of whom no task with this id is outstanding. It has no future."""
+        """Send a call without a future, under an id that the caller chose and that no outstanding task has."""
         self.wait_for_room()
         turns = self.turns
         with turns.lock:
@@ -149,7 +149,7 @@ class Driver:
         self.background.used(now)
 
     def wait_for_room(self) -> None:
-        """Until the session takes another call."""
+        """Wait until the session takes another call."""
         if not self.session.has_room:
             self.turns.wait_until(lambda: self.session.has_room, None)
 
@@ -170,7 +170,7 @@ class Driver:
             call_back(callback, future)
 
     def remove_done_callback(self, future: Future[Any], callback: Callback) -> int:
-        """How many there were that have not been called yet."""
+        """Remove a callback. Returns how often it had been added and not called yet."""
         with self.turns.lock:
             return self.resolver.remove_callback(future, callback)
 
@@ -180,7 +180,7 @@ class Driver:
             future.collect_in(sink)
 
     def wait_accepted(self, future: Future[Any], timeout_s: float | None) -> bool:
-        """Until the cluster has accepted it, or it has ended. False: the timeout."""
+        """Wait until the cluster has accepted the task, or it has ended. False: the timeout passed first."""
         session, turns, task_id = self.session, self.turns, future.task_id
         with turns.lock:
             turns.check_usable()
@@ -190,7 +190,7 @@ class Driver:
         return turns.wait_until(lambda: future.done() or session.ledger.is_accepted(task_id), timeout_s)
 
     def cancel(self, future: Future[Any], timeout_s: float) -> bool:
-        """True if the leader says that the task never starts. Raises TimeoutError."""
+        """Ask the leader to cancel a task. Returns whether it says that the task never starts. Raises TimeoutError."""
         session = self.session
         reply = self._ask(lambda now: session.cancel((future.task_id,), now), future.done, timeout_s)
         if reply is None and not future.done():
@@ -272,7 +272,7 @@ class Driver:
             self.session.requests.forget(number)
 
     def take_traces(self) -> dict[bytes, Stamps]:
-        """By task id, of the sampled calls of which everything is here."""
+        """Take the stamps of the sampled calls of which all have come, by task id."""
         with self.turns.lock:
             traces = self.session.output.traces
             self._sampler.tell(traces)
@@ -280,7 +280,7 @@ class Driver:
             return self._sampler.take()
 
     def add_addresses(self, addresses: Iterable[str]) -> None:
-        """More nodes to try, from any thread."""
+        """Add nodes to try. May be called from any thread."""
         turns = self.turns
         with turns.lock:
             if turns.unusable is None:

@@ -15,7 +15,7 @@ from paceline.client.session.session import Session
 
 
 class Lifetime:
-    """Of one client."""
+    """The end of one client."""
 
     def __init__(self, session: Session, turns: Turns, background: Background) -> None:
         self._session = session

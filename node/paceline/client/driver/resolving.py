@@ -32,7 +32,7 @@ class Resolver:
         self._relay: Callable[[Output], None] | None = None
 
     def add(self, future: Future[Any]) -> None:
-        """Its call is submitted."""
+        """The call of this future is submitted."""
         self._futures[future.task_id] = future
 
     def relay_to(self, relay: Callable[[Output], None]) -> None:
@@ -57,7 +57,7 @@ class Resolver:
             failed.clear()
 
     def fail_all(self, error: Callable[[], Exception]) -> None:
-        """The client is closed: what has not ended never will."""
+        """Fail every future that has not ended: the client is closed, and they never will."""
         for task_id in list(self._futures):
             self._end(task_id, REFUSED, error())
 
@@ -103,7 +103,7 @@ class Resolver:
 
 
 def call_back(callback: Callback, future: Future[Any]) -> None:
-    """As :meth:`Resolver.run_callbacks`, for one."""
+    """Call one callback, as :meth:`Resolver.run_callbacks` does."""
     interrupt = _call(callback, future)
     if interrupt is not None:
         raise interrupt

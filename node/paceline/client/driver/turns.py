@@ -226,7 +226,7 @@ class Turns:
     # --- the end -------------------------------------------------------------------------------------------------
 
     def end(self, unusable: Callable[[], Exception]) -> None:
-        """Under the lock: every wait ends, and none begins."""
+        """End every wait, and let none begin. Called under the lock."""
         self.unusable = unusable
         for waiter in self._waiting:
             waiter.lock.release()

@@ -115,7 +115,7 @@ class CallLedger:
             self.tasks[task_id] = batch
 
     def add_sent(self, seq: int, call: Call) -> None:
-        """:meth:`add`, :meth:`take` and :meth:`record_sent` for one call that nothing is queued before."""
+        """Do what :meth:`add`, :meth:`take` and :meth:`record_sent` do, for one call, while nothing is queued."""
         task_id = call[0]
         self.sent[seq] = self.tasks[task_id] = Batch(seq, {task_id: call})
         self.unaccepted_bytes += len(call[3])
@@ -166,7 +166,8 @@ class CallLedger:
         return True
 
     def requeue_sent(self) -> None:
-        """A new connection: what was taken, and what was sent and not accepted, goes back to the front of the queue."""
+        """The connection is a new one: put the tasks that were taken, and those that were sent and not accepted, back
+        to the front of the queue."""
         calls = [*self.taken.values(), *(call for batch in self.sent.values() for call in batch.calls.values())]
         self.taken.clear()
         self.sent.clear()
@@ -183,7 +184,8 @@ class CallLedger:
         return call
 
     def clear(self, *, keep_accepted: bool = False, keep_queued: bool = False) -> list[bytes]:
-        """Ends every task, or those of some standing. Returns their ids, oldest first."""
+        """End every task, but not the accepted or the queued ones that are to be kept. Returns the ids of those that
+        ended, oldest first."""
         ended = [
             task_id
             for task_id, batch in self.tasks.items()

@@ -12,7 +12,8 @@ last frame, so that a client that was itself stopped for a while does not blame 
 
 
 class Silence:
-    """Begins with the epoch. It counts only while the client waits for something, which the caller knows."""
+    """The silence of one leader, from the beginning of its epoch. Silence counts only while the client waits for
+    something: the caller looks at the deadlines only then."""
 
     def __init__(self, now: float) -> None:
         self._since_s = now
@@ -20,7 +21,7 @@ class Silence:
         self._next_ping_s = now
 
     def begin(self, now: float) -> None:
-        """The leader was heard, or there begins to be something to wait for."""
+        """The leader was heard, or the client begins to wait for something."""
         self._since_s = now
         self._pinged_at_s = math.inf
 

@@ -42,7 +42,7 @@ class Submits:
         self._repair_delay_s = REPAIR_AFTER_S
 
     def has_window(self, now: float) -> bool:
-        """Whether calls leave at once, or wait for a Submit that is under way."""
+        """Whether a call is sent at once. Otherwise it waits until a Submit that is under way is accepted."""
         ledger = self._ledger
         unaccepted = len(ledger.sent)
         if unaccepted < BUSY_SUBMITS:
@@ -51,7 +51,7 @@ class Submits:
         return unaccepted < WINDOW_SUBMITS and not busy
 
     def send_one(self, call: Call, now: float) -> None:
-        """With room in the window and nothing queued, the call would leave the queue as it enters it."""
+        """Send one call at once, past the queue. The caller sees that the window has room and nothing is queued."""
         ledger = self._ledger
         self._seq += 1
         ledger.add_sent(self._seq, call)
@@ -59,7 +59,8 @@ class Submits:
         ledger.prompt = False
 
     def send_queued(self, now: float, *, prompt: bool = False) -> None:
-        """All of it, in as many Submits as that takes. ``prompt``: somebody waits until it is accepted."""
+        """Send all queued calls, in as many Submits as that takes. ``prompt``: somebody waits until they are
+        accepted."""
         ledger = self._ledger
         while calls := ledger.take():
             self._seq += 1
@@ -73,8 +74,8 @@ class Submits:
         self.repair_at_s = now + REPAIR_AFTER_S if self._ledger.sent else math.inf
 
     def repair(self, now: float) -> None:
-        """Send the oldest again, under the same ids and a new number: the leader takes what it does not have, and
-        confirms all of it."""
+        """Send the oldest unaccepted Submit again, with the same calls and a new number. The leader admits the calls
+        that it does not have, and accepts the Submit once it has all."""
         self.repair_at_s = math.inf
         batch: Batch | None = next(iter(self._ledger.sent.values()), None)
         if batch is None:
@@ -86,7 +87,7 @@ class Submits:
         self.repair_at_s = now + self._repair_delay_s
 
     def _send(self, calls: Sequence[Call], prompt: bool, now: float) -> None:
-        """The Submit that ``_seq`` numbers."""
+        """Send these calls as Submit number ``_seq``, and note when it is to be repaired."""
         self._sent_at_s = now
         unaccepted = len(self._ledger.sent)
         fills = unaccepted >= WINDOW_SUBMITS or (unaccepted == BUSY_SUBMITS and not self.has_window(now))
