@@ -35,6 +35,14 @@ def directory() -> Iterator[Path]:
         yield Path(path)
 
 
+@pytest.fixture(autouse=True)
+def hears_of_a_closed_terminal() -> Iterator[None]:
+    """Children inherit what is ignored, and whoever runs the tests may ignore SIGHUP, as nohup does."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 def wait_until(condition: Callable[[], object], what: Callable[[], str]) -> None:
     end_s = time.monotonic() + DEADLINE_S
     while not condition():
