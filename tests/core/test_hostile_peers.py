@@ -140,16 +140,6 @@ class Work:
                 self.node.persisted(effects.persist.seq)
 
 
-def test_outcomes_of_tasks_that_a_node_was_never_given_are_refused_and_the_others_of_the_batch_count() -> None:
-    work = Work()
-    work.submit(1, (1, "of_b"), (2, "of_c"))
-    work.report("b", (2, FAILED), (1, SUCCEEDED), (77, SUCCEEDED))
-    assert (work.results, work.node.violations.total) == ({task_id(1): SUCCEEDED}, 1)
-    work.report("c", (2, SUCCEEDED))
-    assert work.results == {task_id(1): SUCCEEDED, task_id(2): SUCCEEDED}
-    assert work.node.violations.total == 1, "what has ended is anybody's to repeat"
-
-
 def test_an_attempt_that_counted_as_lost_with_its_node_may_still_answer() -> None:
     work = Work()
     work.submit(1, (1, "any"))

@@ -115,9 +115,11 @@ def test_past_the_bound_for_all_the_one_that_has_acknowledged_nothing_for_longes
     assert told(table, b"c") == [3, 4]
 
 
-def test_who_was_sent_nothing_yet_and_loses_what_waits_is_closed_at_once() -> None:
+def test_who_was_sent_nothing_yet_loses_nothing_since_it_would_come_back_to_lose_the_same() -> None:
     table, (first, second) = opened(b"a", b"b", all_waiting_bytes=1024)
     end(table, first, 1)
-    end(table, second, 1)
-    assert (first.closed, second.closed) == (True, False)
-    assert told(table, b"b") == [1]
+    end(table, second, 1, 2)
+    assert (first.is_cut_off, second.is_cut_off) == (False, False)
+    assert told(table, b"a") == [1]
+    assert told(table, b"b") == []
+    assert second.waiting_bytes == 0, "both were sent theirs in the same turn"

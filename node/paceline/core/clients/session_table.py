@@ -104,12 +104,14 @@ class SessionTable:
         if session.waiting_bytes > self._bounds.waiting_bytes:
             session.is_cut_off = True
         while self._waiting_bytes > self._bounds.all_waiting_bytes:
-            waiting = [each for each in self.by_key.values() if each.waiting_bytes]
-            slowest = min(waiting, key=lambda each: each.acknowledged_at)
+            # Who was sent nothing yet had nothing to acknowledge, and would come back to lose the same again.
+            silent = [each for each in self.by_key.values() if each.waiting_bytes and each.is_under_way]
+            if not silent:
+                return
+            slowest = min(silent, key=lambda each: each.acknowledged_at)
             self._waiting_bytes -= slowest.waiting_bytes
             slowest.drop_waiting()
             self._owed.pop(slowest.key, None)
-            self._close_if_drained(slowest)
 
     def acknowledge(self, session: ClientSession, ack: int, now: float) -> list[bytes]:
         """The client has processed every Update up to ``ack``. Returns the ids of the results that it has by now."""

@@ -171,6 +171,11 @@ class ClientSession:
         self.waiting_bytes = 0
 
     @property
+    def is_under_way(self) -> bool:
+        """Whether the client was sent something that it has not acknowledged."""
+        return bool(self._under_way)
+
+    @property
     def is_drained(self) -> bool:
         """Whether the client has acknowledged all that it was sent, and nothing waits to be sent."""
         return not (self._under_way or self.results or self.refused or self.accepted)

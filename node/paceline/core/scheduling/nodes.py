@@ -20,7 +20,6 @@ from paceline.core.settings import Settings
 from paceline.core.state.task import Task
 from paceline_protocol.errors import PeerViolation
 from paceline_protocol.messages import (
-    OUTCOME_ID,
     Assignment,
     Beat,
     CancelState,
@@ -56,8 +55,6 @@ class NodeState:
         "dispatch_seq",
         "enrolled",
         "heard_at",
-        "held",
-        "lost",
         "outcome_seen",
         "outcome_seq",
         "told",
@@ -74,8 +71,6 @@ class NodeState:
         self.told = (-1, -1, -1)  # the account and the two numbers that its last Beat had
         self.told_at = now
         self.beat: NodeBeat | None = None
-        self.held: dict[bytes, int] = {}  # by its last account
-        self.lost: set[bytes] = set()  # live tasks that it had when it was given up
 
 
 class Nodes:
@@ -122,7 +117,7 @@ class Nodes:
         state.heard_at = now
         if state.enrolled and enrol.version <= state.account:
             return
-        held = state.held = dict(enrol.held)
+        held = dict(enrol.held)
         incarnation = enrol.version >> INCARNATION_SHIFT
         if state.account >> INCARNATION_SHIFT < incarnation:
             self._node_restarted(node_id, held, now)
@@ -145,30 +140,15 @@ class Nodes:
                 self._tasks.adopt(task, node_id, attempt, self._dispatcher.cost_us(task.name, attempt))
 
     def on_outcomes(self, node_id: str, term: int, seq: int, outcomes: list[Outcome], now: float) -> None:
-        """A node reports ends of attempts: a NodeOutcomes, unpacked. Raises ProtocolError for ends of both sorts, and,
-        once the others are recorded, for those of tasks that the node was never given.
-
-        A node that reports the end of a task is the one that this leader gave it to last; or it has had the task since
-        an earlier leader, and then its first account in this term named it; or it was given up with it.
-        """
+        """A node reports ends of attempts: a NodeOutcomes, unpacked. Raises ProtocolError for ends of both sorts."""
         state = self.by_id.get(node_id)
         if state is None or not state.enrolled or term != self._term or not self._recording.is_logging:
             return
         state.heard_at = now
         if seq != state.outcome_seen + 1:
             return  # a copy, or a batch after a missing one: the node repeats what is not acknowledged
-        live, forged = self._tasks.live, 0
-        for outcome in outcomes:
-            task = live.get(outcome[OUTCOME_ID])
-            if task is not None and task.node != node_id and not _has_had(state, task.id):
-                forged += 1
-        if forged:
-            tasks = ((each, live.get(each[OUTCOME_ID])) for each in outcomes)
-            outcomes = [o for o, task in tasks if task is None or task.node == node_id or _has_had(state, task.id)]
         self._recording.report(node_id, seq, outcomes, now)
         state.outcome_seen = seq
-        if forged:
-            raise PeerViolation(f"{forged} outcomes of tasks that it was never given")
 
     def on_revoked(self, node_id: str, revoked: Revoked, now: float) -> None:
         """A node answers a Revoke. Tasks without a cancel request are ignored: this is a copy of an answer, and the
@@ -282,16 +262,9 @@ class Nodes:
 
     def _lost_with_node(self, node_id: str, tasks: list[Task], how: str, now: float) -> None:
         """The attempts of these tasks are lost, though the node has not reported that."""
-        state, live = self.by_id[node_id], self._tasks.live
-        state.lost = {task_id for task_id in state.lost if task_id in live}
-        state.lost.update(task.id for task in tasks)
         detail = how.encode()
         lost: list[Outcome] = [(task.id, task.attempt, int(TaskEnd.LOST), detail, 0) for task in tasks]
         self._recording.attempts_lost(lost, node_id, now)
-
-
-def _has_had(state: NodeState, task_id: bytes) -> bool:
-    return task_id in state.held or task_id in state.lost
 
 
 def frames(tasks: list[Task]) -> list[list[Task]]:
