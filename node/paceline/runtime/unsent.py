@@ -29,6 +29,7 @@ class UnsentFrames:
         self._limit_bytes = limit_bytes
         self._frames: dict[bytes, deque[bytes]] = {}
         self._bytes: dict[bytes, int] = {}
+        self._all_bytes = 0
 
     def __len__(self) -> int:
         """For how many clients frames are kept."""
@@ -41,11 +42,12 @@ class UnsentFrames:
         """Keep a frame behind those that are kept for this client. Returns the clients that are given up for it."""
         self._frames.setdefault(key, deque()).append(frame)
         self._bytes[key] = self._bytes.get(key, 0) + len(frame)
+        self._all_bytes += len(frame)
         given_up = []
         if self._bytes[key] > self._client_limit_bytes and len(self._frames[key]) > 1:
             given_up.append(key)
             self._drop(key)
-        while sum(self._bytes.values()) > self._limit_bytes:
+        while self._all_bytes > self._limit_bytes:
             largest = max(self._bytes, key=lambda each: self._bytes[each])
             given_up.append(largest)
             self._drop(largest)
@@ -63,11 +65,13 @@ class UnsentFrames:
                     gone.append(key)
                     self._drop(key)
                     break
-                self._bytes[key] -= len(frames.popleft())
+                size = len(frames.popleft())
+                self._bytes[key] -= size
+                self._all_bytes -= size
             if not frames:
                 self._drop(key)
         return gone
 
     def _drop(self, key: bytes) -> None:
         self._frames.pop(key, None)
-        self._bytes.pop(key, None)
+        self._all_bytes -= self._bytes.pop(key, 0)

@@ -118,7 +118,7 @@ class SessionTable:
         released = session.acknowledge(ack, now)
         if session.is_cut_off:
             self._close_if_drained(session)
-        if not session.closed and (session.results or session.refused or session.accepted):
+        if not session.closed and session.is_owed:
             self._owed[session.key] = session
         return released
 

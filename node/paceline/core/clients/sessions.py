@@ -178,8 +178,13 @@ class ClientSession:
     @property
     def is_drained(self) -> bool:
         """Whether the client has acknowledged all that it was sent, and nothing waits to be sent."""
-        return not (self._under_way or self.results or self.refused or self.accepted)
+        return not (self._under_way or self.is_owed)
+
+    @property
+    def is_owed(self) -> bool:
+        """Whether something waits to be sent to the client."""
+        return bool(self.results or self.refused or self.accepted)
 
     def idle(self) -> bool:
         """Whether the leader owes this client nothing, and no task of the client is live."""
-        return not (self.open_tasks or self.results or self.refused or self.accepted)
+        return not (self.open_tasks or self.is_owed)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from paceline.core.measures.repeats import is_power_of_ten
 from paceline.core.outbox import Outbox
 
 PAIRS: Final = 64
@@ -31,7 +32,7 @@ class Violations:
         if pair not in self.counts and len(self.counts) >= PAIRS:
             return
         count = self.counts[pair] = self.counts.get(pair, 0) + 1
-        if count > 1 and str(count).strip("0") != "1":
+        if not is_power_of_ten(count):
             return
         times = "" if count == 1 else f" ({count} of them by now)"
         self._outbox.notice(

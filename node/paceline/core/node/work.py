@@ -65,8 +65,7 @@ class WorkExchange:
 
     def hear(self, leader: Leader | None, sender: str, message: PeerMessage, now: float) -> None:
         """A message about tasks, of a node to its leader or the other way. Raises ProtocolError, with nothing changed,
-        for outcomes that are malformed, which the leader alone decodes, and for what no honest node says. Of outcomes
-        that are not the sender's to report all others count."""
+        for outcomes that are malformed, which the leader alone decodes, and for what no honest node says."""
         at_node = self._at_node.get(type(message))
         if at_node is not None:
             at_node(sender, message, now)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from paceline.core.measures.repeats import is_power_of_ten
 from paceline_protocol.errors import PayloadError
 from paceline_protocol.payload import trim, unpack_error
 
@@ -31,7 +32,6 @@ class Unheard:
         """``notice``: has a line logged; without it nothing is said."""
         self._notice = notice
         self._failures: dict[str, int] = {}  # by name of the task
-        self._next_told: dict[str, int] = {}
 
     def add(self, name: str, task_id: bytes, payload: bytes) -> None:
         """A task failed or was lost, and no client waits for it. ``payload``: its packed error."""
@@ -44,8 +44,7 @@ class Unheard:
             what, traceback = _described(payload)
             text = f"task {name} ({task_id.hex()}) ended with {what}, and no client waits for it"
             self._notice("warning", text + (f"\n{traceback}" if traceback else ""))
-        elif count >= self._next_told.get(name, 10):
-            self._next_told[name] = 10 * count
+        elif is_power_of_ten(count):
             what, _ = _described(payload)
             text = f"{count} times a task {name} failed that no client waited for, the last with {what}"
             self._notice("warning", text)
