@@ -97,7 +97,7 @@ class Bridge:
                     self._told = ""
             self.counters.lost()
             self.counters.connections_lost += not self._stopping.is_set()
-            self._stopping.wait(random.uniform(0, pause_s))
+            self._stopping.wait(random.uniform(0, pause_s))  # noqa: S311 - a pause is no secret
             pause_s = min(pause_s * 2, RETRY_MAX_S)
 
     def _tell(self, text: str) -> None:

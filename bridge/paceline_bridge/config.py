@@ -33,7 +33,7 @@ from paceline.errors import ConfigError
 AMQP_VARIABLE = "PACELINE_AMQP"
 """Environment: URLs of RabbitMQ, separated by spaces or commas. A command line, and a password in it, can be read by
 every user of the machine."""
-DEFAULT_PASSWORD = "guest"
+DEFAULT_PASSWORD = "guest"  # noqa: S105 - RabbitMQ's own, which it takes from its own machine alone
 DEAD_LETTER = "paceline.dead"
 PREFETCH = 500
 PREFETCH_MAX = 65_535

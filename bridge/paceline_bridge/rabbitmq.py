@@ -290,7 +290,7 @@ class Link:
 
     def _retry(self, queue: str) -> None:
         interval_s = OPTIONAL_RETRY_S if self._queues[queue] else QUEUE_RETRY_S
-        delay_s = interval_s * random.uniform(2 / 3, 4 / 3)
+        delay_s = interval_s * random.uniform(2 / 3, 4 / 3)  # noqa: S311 - a pause is no secret
         self._loop.call_later(delay_s, lambda: self._open_channel(queue, declare=False))
 
     def _consumer_of(self, tag: Tag) -> Consumer | None:

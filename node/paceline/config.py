@@ -24,7 +24,7 @@ from paceline_protocol.limits import PAYLOAD_LIMIT_BYTES, PAYLOAD_LIMIT_MAX_BYTE
 
 DEFAULT_PORT = 7077
 LOOPBACK_HOST = "127.0.0.1"
-WILDCARD_HOSTS = ("0.0.0.0", "::", "*")
+WILDCARD_HOSTS = ("0.0.0.0", "::", "*")  # noqa: S104 - compared with, not bound to
 
 CONNECT_VARIABLE = "PACELINE_CONNECT"
 """Environment: addresses of nodes, comma separated, for clients that are given none."""
@@ -256,7 +256,7 @@ class NodeConfig:
     def effective_bind_host(self) -> str:
         if self.bind_host is not None:
             return self.bind_host
-        return "0.0.0.0" if self.cluster else LOOPBACK_HOST
+        return "0.0.0.0" if self.cluster else LOOPBACK_HOST  # noqa: S104 - with keys alone
 
     @property
     def effective_expect(self) -> int:

@@ -18,7 +18,7 @@ START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 10.0
 SOCKET_TIMEOUT_S = 1.0
 POLL_S = 0.05
-TOKEN_VARIABLE = "PACELINE_RIVAL_SERVER"
+TOKEN_VARIABLE = "PACELINE_RIVAL_SERVER"  # noqa: S105 - the name of a variable
 INSTALL = "apt-get install redis-server rabbitmq-server"
 GUARD = 'exec 3<&0; { read -r _ <&3; kill -KILL 0; } & exec 3<&- </dev/null; exec "$@"'
 """A server does not notice that the harness is gone. So a shell waits beside it, for the end of a pipe from the

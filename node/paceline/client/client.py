@@ -91,7 +91,7 @@ class Client:
         session = kind(
             os.urandom(16),
             found.addresses,
-            random=random.Random(os.urandom(8)),
+            random=random.Random(os.urandom(8)),  # noqa: S311 - for pauses and the order of nodes
             cluster_name=self._cluster_name or "",
             connect_timeout_s=connect_timeout_s,
             failover_timeout_s=failover_timeout_s,

@@ -193,7 +193,7 @@ class Server:
             Identity(secrets.token_hex(8), incarnation=1),
             address=self._transport.address,
             spare_cluster_id=secrets.token_hex(8),
-            random=random.Random(secrets.randbits(64)),
+            random=random.Random(secrets.randbits(64)),  # noqa: S311 - for the pauses of elections
             now=time.monotonic(),
             durable_at_once=True,
             metrics_address=self._metrics_address,
@@ -222,7 +222,7 @@ class Server:
         )
         storage.save_identity()
         settings = settings_of(config)
-        rng = random.Random(secrets.randbits(64))
+        rng = random.Random(secrets.randbits(64))  # noqa: S311 - for the pauses of elections
         snapshot = recovered.snapshot
         core = NodeCore(
             settings,
