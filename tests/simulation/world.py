@@ -275,11 +275,12 @@ class World:
         return [cores[member] for member in (*config.voters, *config.learners) if member in cores]
 
     def _until_all_applied(self, healed_at: float) -> NodeCore:
-        """A client has a result before its record is committed: wait for the records, and for every follower. Returns
-        the leader."""
+        """A client has a result before its record is committed: wait for the records, for every follower, and for a
+        leader that knows what its nodes hold, which is held back until then. Returns that leader."""
         while True:
             leader = self.leader()
-            if leader is not None and not leader.table.tasks:
+            is_settled = leader is not None and leader.leader is not None and leader.leader.tasks.is_settled
+            if leader is not None and is_settled and not leader.table.tasks:
                 applied = {core.consensus.applied_index for core in self._members(leader)}
                 if applied == {leader.consensus.applied_index}:
                     return leader

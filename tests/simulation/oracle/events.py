@@ -255,7 +255,8 @@ class Waited(Event):
 
 @dataclass(frozen=True, slots=True)
 class Calm(Event):
-    """From now on nothing goes wrong, all clocks are right, and there are slots for whatever may start."""
+    """From now on nothing goes wrong, all clocks are right, there are slots for whatever may start, and the leader
+    knows what its nodes hold."""
 
 
 @dataclass(frozen=True, slots=True)
