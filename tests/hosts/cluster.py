@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from hosts.network import Host, Hosts
 from hosts.probe import Probe
@@ -27,7 +28,9 @@ CLIENT = "client"
 PORT = 7077
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 5.0
+COMMAND_TIMEOUT_S = 10.0
 TASKS = Path(__file__).with_name("host_tasks.py")
+AnyStream = TypeVar("AnyStream", bound=Stream)
 TOTALS = ("accepted_total", "recorded_total", "succeeded_total", "failed_total", "cancelled_total", "lost_total")
 
 
@@ -53,13 +56,19 @@ class HostNode(Node):
 
 
 class HostCluster:
-    """A context manager: three nodes, ready. Each is seen through its own eyes: there is no view from above."""
+    """A context manager: three nodes, ready. Each is seen through its own eyes: there is no view from above.
 
-    def __init__(self, directory: Path) -> None:
+    ``tasks``: the module that they run. ``disk_mib``: each node's data is on a disk of this size, which can be filled.
+    """
+
+    def __init__(self, directory: Path, tasks: Path = TASKS, disk_mib: int | None = None) -> None:
         self.hosts = Hosts(*NODES, CLIENT)
         self.nodes: list[HostNode] = []
         self.terms: dict[str, list[int]] = {name: [] for name in NODES}  # of each node, as it was seen to grow
         self._directory = directory
+        self._tasks = tasks
+        self._disk_mib = disk_mib
+        self._disks: list[Path] = []
         self._probes: dict[str, Probe] = {}
         self._streams = 0
         self._environment = {key: value for key, value in os.environ.items() if not key.startswith("PACELINE_")}
@@ -86,13 +95,23 @@ class HostCluster:
         for name in NODES:
             host = self.hosts[name]
             (self._directory / name).mkdir()
-            command = [sys.executable, "-m", "paceline", "node", str(TASKS), "--cluster", str(self.cluster_path)]
-            command += ["--port", str(PORT), "--workers", "1", "--data-dir", str(self._directory / name / "data")]
+            self._add_disk(self._directory / name / "disk")
+            command = [sys.executable, "-m", "paceline", "node", str(self._tasks), "--cluster", str(self.cluster_path)]
+            command += ["--port", str(PORT), "--workers", "1", "--data-dir", str(self._data_path(name))]
             command += ["--log-level", "info"]
             self.nodes.append(HostNode(host, command, self._directory / name / "log", self._environment))
             self._probes[name] = Probe(host, PORT, self._file)
         self.wait_started(*self.nodes)
         self.wait_healthy()
+
+    def _add_disk(self, path: Path) -> None:
+        path.mkdir()
+        if self._disk_mib is not None:
+            _run("mount", "-t", "tmpfs", "-o", f"size={self._disk_mib}m", "tmpfs", str(path))
+            self._disks.append(path)
+
+    def _data_path(self, name: str) -> Path:
+        return self._directory / name / "disk" / "data"
 
     def wait_started(self, *nodes: HostNode) -> None:
         """Wait until nodes that were just started, or started again, are ready."""
@@ -111,6 +130,9 @@ class HostCluster:
         deadline_s = time.monotonic() + STOP_TIMEOUT_S
         for node in self.nodes:
             node.wait_stopped(deadline_s)
+        for disk in self._disks:
+            _run("umount", "--lazy", str(disk))
+        self._disks.clear()
         self.hosts.close()
 
     # --- who says what ------------------------------------------------------------------------------------------
@@ -173,7 +195,7 @@ class HostCluster:
         return 0 if body is None else sum(row["running"] for row in body["nodes"] if row["is_self"])
 
     def data_dir(self, node: HostNode) -> Path:
-        return self._directory / node.host.name / "data"
+        return self._data_path(node.host.name)
 
     def commit_index(self) -> int:
         """Up to where all nodes agree that the log is committed, as each of them knows."""
@@ -222,11 +244,13 @@ class HostCluster:
 
     # --- clients ------------------------------------------------------------------------------------------------
 
-    def stream(self, *, beside: HostNode | None = None, rate_per_s: float = RATE_PER_S) -> Stream:
+    def stream(
+        self, kind: type[AnyStream] = Stream, *, beside: HostNode | None = None, rate_per_s: float = RATE_PER_S
+    ) -> AnyStream:
         """A load from the host of the clients, or from the host of a node. Numbers of tasks differ between streams."""
         self._streams += 1
         host = self.hosts[CLIENT] if beside is None else beside.host
-        return Stream(
+        return kind(
             host,
             [f"{self.hosts[name].address}:{PORT}" for name in NODES],
             self.cluster_path,
@@ -235,3 +259,7 @@ class HostCluster:
             rate_per_s=rate_per_s,
             first=self._streams * 1_000_000,
         )
+
+
+def _run(*command: str) -> None:
+    subprocess.run(command, check=True, capture_output=True, timeout=COMMAND_TIMEOUT_S)

@@ -21,7 +21,7 @@ import threading
 import time
 from typing import Any
 
-from paceline.client import Client, Future
+from paceline.client import Client, Future, NamedTask
 from paceline.errors import PacelineError
 
 END_TIMEOUT_S = 40.0
@@ -39,9 +39,9 @@ class Load:
         self._rate_per_s: float = arguments.rate
         self._record = os.open(arguments.record, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         self._stop = threading.Event()
-        self._futures: dict[int, Future[int]] = {}
+        self._futures: dict[int, Future[Any]] = {}
         self._held = 0
-        self._ended: queue.SimpleQueue[tuple[int, float, Future[int]] | None] = queue.SimpleQueue()
+        self._ended: queue.SimpleQueue[tuple[int, float, Future[Any]] | None] = queue.SimpleQueue()
 
     def run(self) -> None:
         writer = threading.Thread(target=self._write_ends)
@@ -51,7 +51,7 @@ class Load:
         started_s = time.monotonic()
         count = 0
         while not self._stop.wait(max(0.0, started_s + count / self._rate_per_s - time.monotonic())):
-            self._submit(self._first + count, "host_tasks.note", self._runs, self._first + count)
+            self.submit_next(self._first + count)
             count += 1
         deadline_s = time.monotonic() + END_TIMEOUT_S
         for number, future in list(self._futures.items()):
@@ -63,9 +63,13 @@ class Load:
         writer.join()
         self._write("finished")
 
-    def _submit(self, number: int, name: str, *arguments: object) -> Future[int]:
+    def submit_next(self, number: int) -> None:
+        """The task of this number, which is due now."""
+        self._submit(number, "host_tasks.note", self._runs, number)
+
+    def _submit(self, number: int, target: str | NamedTask, *arguments: object) -> Future[Any]:
         self._write("submitted", number)  # before, so that nothing ends that is not known
-        future = self._client.submit(name, *arguments)
+        future: Future[Any] = self._client.submit(target, *arguments)
         self._futures[number] = future
         future.add_done_callback(lambda ended: self._ended.put((number, time.monotonic(), ended)))
         return future
@@ -77,7 +81,7 @@ class Load:
             future = self._submit(number, "host_tasks.note_behind", gate, self._runs, number)
             threading.Thread(target=self._await_accepted, args=(number, future), daemon=True).start()
 
-    def _await_accepted(self, number: int, future: Future[int]) -> None:
+    def _await_accepted(self, number: int, future: Future[Any]) -> None:
         try:
             future.accepted()
         except PacelineError as error:
@@ -99,18 +103,23 @@ class Load:
     def _write_ends(self) -> None:
         while (ended := self._ended.get()) is not None:
             number, at_s, future = ended
+            self._futures.pop(number, None)
             error = future.exception(0)
             if error is None:
-                self._write("ended", number, at_s, result=future.result(0))
+                self._write("ended", number, at_s, result=self.seen(future.result(0)))
             else:
                 self._write("ended", number, at_s, error=repr(error))
+
+    def seen(self, result: Any) -> Any:
+        """What is written down of a result."""
+        return result
 
     def _write(self, event: str, number: int = -1, at_s: float | None = None, **more: Any) -> None:
         line = {"event": event, "number": number, "at_s": time.monotonic() if at_s is None else at_s, **more}
         os.write(self._record, (json.dumps(line) + "\n").encode())
 
 
-def main() -> None:
+def main(load: type[Load] = Load) -> None:
     parser = argparse.ArgumentParser(description="A steady load; started by the tests.")
     parser.add_argument("addresses", nargs="+")
     parser.add_argument("--cluster", required=True)
@@ -125,7 +134,7 @@ def main() -> None:
         connect_timeout_s=CONNECT_TIMEOUT_S,
         failover_timeout_s=FAILOVER_TIMEOUT_S,
     ) as client:
-        Load(client, arguments).run()
+        load(client, arguments).run()
 
 
 if __name__ == "__main__":

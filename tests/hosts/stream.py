@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ from hosts.load import END_TIMEOUT_S, HELD_FROM
 from hosts.network import Host
 from integration.conftest import wait_until
 
-SCRIPT = Path(__file__).with_name("load.py")
+TESTS = Path(__file__).parents[1]
 RATE_PER_S = 100.0
 FINISH_TIMEOUT_S = END_TIMEOUT_S + 10.0
 LOG_TAIL_CHARS = 2000
@@ -43,7 +44,12 @@ class Run:
 
 
 class Stream:
-    """A context manager: a client on ``host`` that submits until :meth:`finish`. Times are monotonic seconds."""
+    """A context manager: a client on ``host`` that submits until :meth:`finish`. Times are monotonic seconds.
+
+    ``module``: the client's program.
+    """
+
+    module = "hosts.load"
 
     def __init__(
         self,
@@ -69,7 +75,7 @@ class Stream:
         self._unread = b""
         self._offset = 0
         self._log = directory / "log"
-        command = [sys.executable, str(SCRIPT), *addresses, "--cluster", str(cluster_path)]
+        command = [sys.executable, "-m", self.module, *addresses, "--cluster", str(cluster_path)]
         command += ["--record", str(self._record), "--runs", str(self._runs)]
         command += ["--rate", str(rate_per_s), "--first", str(first)]
         with self._log.open("wb") as log:
@@ -78,7 +84,7 @@ class Stream:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=dict(environment),
+                env=_with_tests(environment),
                 start_new_session=True,
             )
 
@@ -95,6 +101,10 @@ class Stream:
             self._process.stdin.close()
         except BrokenPipeError:
             pass  # a command was on its way to a process that is gone
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     # --- what happens -------------------------------------------------------------------------------------------
 
@@ -182,6 +192,12 @@ class Stream:
     def ran_again(self) -> dict[int, int]:
         """How often each task ran that ran more than once."""
         return {number: count for number, count in Counter(run.number for run in self.runs()).items() if count > 1}
+
+
+def _with_tests(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment in which the programs of the tests find each other."""
+    path = os.pathsep.join([str(TESTS), *filter(None, [environment.get("PYTHONPATH")])])
+    return {**environment, "PYTHONPATH": path}
 
 
 def now_s() -> float:
