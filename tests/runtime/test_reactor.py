@@ -57,6 +57,9 @@ class PlayedChildren:
     def begun(self, worker_id: bytes) -> int | None:
         return 0
 
+    def withhold(self, worker_id: bytes, through: int) -> None:
+        pass
+
     def kill(self, worker_id: bytes) -> None:
         self.killed.append(worker_id)
 

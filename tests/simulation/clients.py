@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from paceline.client.session.session import Session
 from paceline.errors import FeatureLevelTooLow
 from paceline.runtime.transport.memory_transport import MemoryEndpoint
-from paceline_protocol.messages import AdminOp, Call, CancelReply, TaskReply
+from paceline_protocol.messages import PRIORITY_DEFAULT, AdminOp, Call, CancelReply, Options, TaskReply
 from paceline_protocol.payload import unpack_value
 from simulation import options, tasks
 from simulation.oracle.events import CancelAnswered, CancelAsked, Located, Submitted, ToldAccepted, ToldEnd
@@ -47,17 +47,21 @@ class SimulatedClient:
         self._connections: dict[str, MemoryEndpoint] = {}
         self._sessions = 0
 
-    def submit(self) -> None:
-        """One more task."""
+    def submit(self, args: bytes | None = None) -> None:
+        """One more task. With ``args``: one that asks for nothing, and has a name that is known to be short."""
         world = self.world
         task_id = self.number.to_bytes(8, "big") + self.submitted.to_bytes(8, "big")
         self.submitted += 1
-        name, args = tasks.choose(world.rng, world.faults), world.rng.randbytes(tasks.ARGS_BYTES)
-        asked = options.choose(world.rng, right_ms(world.now))
+        asked: Options | None = None
+        name, priority = tasks.REVERSE, PRIORITY_DEFAULT
+        if args is None:
+            name, args = tasks.choose(world.rng, world.faults), world.rng.randbytes(tasks.ARGS_BYTES)
+            asked = options.choose(world.rng, right_ms(world.now))
+            priority = world.rng.randrange(10)
         self.open[task_id] = False
         world.oracle.hear(Submitted(world.now, task_id, asked or {}, tasks.answer(name, args)))
         world.events[f"task that is to {name}"] += name != tasks.REVERSE
-        call = (task_id, name, world.rng.randrange(10), args, asked)
+        call = (task_id, name, priority, args, asked)
         if asked:
             self._calls[task_id] = call
         self.session.submit(call, world.now)

@@ -27,7 +27,7 @@ from simulation.oracle.events import Crashed
 from simulation.oracle.promise import InvariantBroken
 from simulation.wall_clocks import WallClock
 from simulation.watcher import Seen
-from simulation.workers import SimulatedWorker
+from simulation.workers import SimulatedChildren, SimulatedWorker
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -117,6 +117,7 @@ class SimulatedNode:
             journal,
             clock=lambda: self.now,
             wall_clock=lambda: self.wall_clock.reads_s(self.now),
+            children=SimulatedChildren(self),
             save_identity=self._save_identity,
         )
         self.workers = []

@@ -290,6 +290,28 @@ def begin_nothing(true: Method) -> Method:
     return worker_lost
 
 
+def take_back_what_has_begun(true: Method) -> Method:
+    return lambda self, worker_id, begun, now: true(self, worker_id, self.workers[worker_id].answered + 1, now)
+
+
+def take_back_at_once(true: Method) -> Method:
+    def take_back(self: Slots, worker_id: bytes, begun: int, now: float) -> int:
+        through = int(true(self, worker_id, begun, now))
+        true(self, worker_id, begun, now + 1.0)
+        return through
+
+    return take_back
+
+
+def never_stuck(true: Method) -> Method:
+    def overdue(self: NodeLedger, now: float) -> Any:
+        found = true(self, now)
+        self.task_ended()
+        return found
+
+    return overdue
+
+
 def give_back_what_runs(true: Method) -> Method:
     def revoke(self: Slots, ids: Any) -> Any:
         given_back, kept = true(self, ids)

@@ -14,6 +14,8 @@ from simulation.faults import Faults
 REVERSE, RAISE, SLEEP, KILL = "reverse", "raise", "sleep", "kill"
 NAMES = (REVERSE, RAISE, SLEEP, KILL)
 ARGS_BYTES = 8
+LASTS, LASTS_S = b"\xff" * ARGS_BYTES, 5.0
+"""With these arguments a task takes so long, whatever its name lets expect."""
 SLEEPS_S = 1.0
 """At most. Longer than an election takes, and than two heartbeats."""
 
@@ -33,8 +35,10 @@ def answer(name: str, args: bytes) -> tuple[int, bytes]:
     return (TaskEnd.FAILED if name == RAISE else TaskEnd.SUCCEEDED), args[::-1]
 
 
-def takes_s(name: str, rng: Random) -> float:
+def takes_s(name: str, args: bytes, rng: Random) -> float:
     """How long a run takes."""
+    if args == LASTS:
+        return LASTS_S
     return rng.uniform(0.0, SLEEPS_S) if name == SLEEP else rng.choice((0.0, 0.0, 0.001, 0.02))
 
 

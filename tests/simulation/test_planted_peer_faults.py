@@ -88,6 +88,7 @@ SESSIONS, DELIVERY, NODE = (
     "core.scheduling.test_delivery:test",
     "core.test_node:test",
 )
+DISPATCH = "core.scheduling.test_dispatch:test"
 DUE = "core.scheduling.test_due_tasks:test"
 CLIENT, HERE = "client.test_epoch:test", "simulation.test_planted_peer_faults:test"
 JOURNAL, WORLD = "journal.test_recovery:test", "simulation.test_world:test"
@@ -277,6 +278,18 @@ FAULTS = [
         broken.take_any_batch,
         f"{LEADER}_outcomes_behind_a_gap_are_not_taken_until_it_is_closed",
     ),
+    # what waits behind others
+    Fault("asks nothing back", NodeLedger, "overdue", broken.always([]), finding="could run it"),
+    Fault("leaves tasks behind one that lasts", Slots, "review", broken.skip, finding="could run it"),
+    Fault("takes back what has begun", Slots, "take_back", broken.take_back_what_has_begun),
+    Fault("takes back what may begin", Slots, "take_back", broken.take_back_at_once, faults={"task_is_slow": 0.3}),
+    Fault(
+        "gives more to a node that is stuck",
+        NodeLedger,
+        "overdue",
+        broken.never_stuck,
+        f"{DISPATCH}_what_has_waited_at_its_node_too_long_is_overdue_and_the_node_gets_no_other_before_a_task_ends_there",
+    ),
     # what is never finished
     Fault("never runs what it recovered", LiveTasks, "settle", broken.always(0), faults=CRASHES),
     Fault("never gives credit back", NodeLedger, "take", broken.keep_credit),
@@ -411,7 +424,7 @@ def test_planted_fault_is_found(fault: Fault, monkeypatch: pytest.MonkeyPatch) -
     assert found_by_test(fault.found_by) if fault.found_by else found_in_the_world(fault)
 
 
-PLANTED = 92
+PLANTED = 97
 """Of whole nodes and of consensus. Who plants another raises it; a fault that can't be planted any more is replaced."""
 
 

@@ -18,7 +18,17 @@ from paceline.core.raft.log import Entry
 from paceline.core.scheduling.live_tasks import Misplaced
 from paceline.core.state.snapshots import digests_of
 from paceline_protocol.messages import EntryKind
-from simulation.oracle.events import Applied, Committed, Dispatched, IdentitySeen, LeaseUsed, Led, PlacesSeen, StateSeen
+from simulation.oracle.events import (
+    Applied,
+    Committed,
+    Dispatched,
+    IdentitySeen,
+    LeaseUsed,
+    Led,
+    PlacesSeen,
+    StateSeen,
+    WaitsSeen,
+)
 
 if TYPE_CHECKING:
     from simulation.machines import SimulatedNode
@@ -128,6 +138,29 @@ class Watcher:
             except Misplaced as misplaced:
                 wrong = str(misplaced)
             self._hear(PlacesSeen(self._world.now, core.node_id, wrong))
+
+    def look_at_waits(self) -> None:
+        """Say which tasks wait, and where a worker is free."""
+        waiting: dict[bytes, str] = {}
+        free: set[str] = set()
+        for node in self._world.nodes:
+            if node.core is None:
+                continue
+            if node.core.leader is not None:
+                lanes = node.core.leader.tasks.served_lanes()
+                waiting.update(
+                    (task.id, f"{node.core.node_id}, which leads,") for lane in lanes for task in lane.tasks()
+                )
+            node_id, slots = node.core.node_id, node.core.leader_link.slots
+            waiting.update((assignment[0], node_id) for assignment in slots.queue)
+            for worker in node.workers:
+                slot = slots.workers.get(worker.worker_id)
+                if slot is not None and not worker.queue:
+                    free.add(node_id)
+                elif slot is not None:
+                    behind = (given.task_id for given in worker.queue[1:])
+                    waiting.update((task_id, node_id) for task_id in behind if task_id not in slot.taken_back)
+        self._hear(WaitsSeen(self._world.now, waiting, frozenset(free)))
 
     def look_at_dispatches(self, node: SimulatedNode, core: NodeCore) -> None:
         """Whatever a leader has given to nodes in this turn is still in their ledgers, as none of them has answered."""

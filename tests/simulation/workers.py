@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING
 
 from paceline.runtime.transport.memory_transport import MemoryEndpoint
 from paceline_protocol.codec import decode, encode
-from paceline_protocol.messages import Done, Outcome, Run, Stop
+from paceline_protocol.messages import Done, Outcome, Run, Stop, TaskEnd
 from simulation import tasks
 from simulation.oracle.events import Finished, Started
+from simulation.oracle.promise import InvariantBroken
 
 if TYPE_CHECKING:
     from simulation.machines import SimulatedNode
+
+SEEN_WITHIN_S = 0.01
+"""What a node writes into the memory that it shares with a worker is seen by then."""
 
 
 @dataclass(slots=True)
@@ -33,7 +37,8 @@ class SimulatedWorker:
     worker_id: bytes
     endpoint: MemoryEndpoint
     queue: list[Given] = field(default_factory=list)
-    begun: int = 0  # tasks since its start
+    begun: int = 0  # tasks since its start, or passed over
+    withheld: list[tuple[float, int]] = field(default_factory=list)  # from when on it is to begin none up to which
 
     def due(self, now: float) -> float:
         """When it has something to do."""
@@ -59,7 +64,7 @@ class SimulatedWorker:
             done.append(outcome)
             task_id, attempt, end, payload, _duration_us = outcome
             world.oracle.hear(Finished(now, task_id, attempt, node.identity.node_id, end, payload))
-            self._begin(node)
+            done += self._begin(node)
         if done:
             self.endpoint.send(encode(Done(tuple(done))))
         if dies:
@@ -72,7 +77,7 @@ class SimulatedWorker:
         was_idle = not self.queue
         due = world.now if was_idle else self.queue[-1].due
         for task_id, attempt, name, args, _options in run.tasks:
-            due += tasks.takes_s(name, world.rng)
+            due += tasks.takes_s(name, args, world.rng)
             if tasks.kills_worker(name, args, attempt):
                 self.queue.append(Given(due, task_id, attempt, None))
             else:
@@ -81,9 +86,55 @@ class SimulatedWorker:
         if was_idle:
             self._begin(node)
 
-    def _begin(self, node: SimulatedNode) -> None:
-        """Begin the first task of the queue."""
-        if self.queue:
+    def _begin(self, node: SimulatedNode) -> list[Outcome]:
+        """Begin the first task of the queue that is not withheld. Returns the answers for those that it passes over."""
+        world = node.world
+        passed_over: list[Outcome] = []
+        while self.queue:
             self.begun += 1
             first = self.queue[0]
-            node.world.oracle.hear(Started(node.world.now, first.task_id, first.attempt, node.identity.node_id))
+            if not any(self.begun <= through and world.now >= since for since, through in self.withheld):
+                world.oracle.hear(Started(world.now, first.task_id, first.attempt, node.identity.node_id))
+                break
+            world.events["task that was taken back from a worker"] += 1
+            passed_over.append((first.task_id, first.attempt, TaskEnd.CANCELLED, b"", 0))
+            del self.queue[0]
+        return passed_over
+
+
+class SimulatedChildren:
+    """The workers as their reactor sees them. That one of them dies is told to the core by the machine."""
+
+    def __init__(self, node: SimulatedNode) -> None:
+        self._node = node
+
+    def _find(self, worker_id: bytes) -> SimulatedWorker | None:
+        return next((worker for worker in self._node.workers if worker.worker_id == worker_id), None)
+
+    def ready(self, worker_id: bytes, names: tuple[str, ...]) -> bool:
+        return True
+
+    def begun(self, worker_id: bytes) -> int | None:
+        worker = self._find(worker_id)
+        return None if worker is None else worker.begun
+
+    def withhold(self, worker_id: bytes, through: int) -> None:
+        """The worker sees it a moment later."""
+        worker, world = self._find(worker_id), self._node.world
+        if worker is not None:
+            worker.withheld.append((world.now + world.rng.uniform(0.0, SEEN_WITHIN_S), through))
+
+    def kill(self, worker_id: bytes) -> None:
+        raise InvariantBroken(f"worker {worker_id.hex()} is to be killed, and has said nothing wrong")
+
+    def reap(self, fd: int) -> tuple[bytes, str] | None:
+        raise NotImplementedError
+
+    def stand_in(self, worker_id: bytes, had_task: bool, now: float) -> tuple[bytes, tuple[str, ...]] | None:
+        raise NotImplementedError
+
+    def respawn(self, now: float) -> None:
+        raise NotImplementedError
+
+    def next_respawn(self, now: float) -> float:
+        return inf

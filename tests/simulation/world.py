@@ -32,11 +32,12 @@ from simulation.clients import SimulatedClient
 from simulation.faults import Faults
 from simulation.machines import SimulatedNode
 from simulation.misfortune import Misfortune
-from simulation.oracle.events import Calm, Totals, Wait, Waited
+from simulation.oracle.events import Burst, Calm, Totals, Wait, Waited
 from simulation.oracle.oracle import Oracle
 from simulation.oracle.promise import InvariantBroken
 from simulation.oracle.record import Story
 from simulation.stale_frames import RememberingNetwork
+from simulation.tasks import ARGS_BYTES, LASTS
 from simulation.watcher import Watcher
 
 STEP_S = 0.002
@@ -44,6 +45,7 @@ IDLE_STEPS = 25
 """Time moves to the next event, and at most so many steps at once: what the world does to the cluster is drawn then."""
 
 CALM_TASKS = 5
+BESIDE_LONG_TASKS = 40
 
 
 def _clean_up(writers: list[Writer], directory: Path) -> None:
@@ -295,6 +297,23 @@ class World:
             client.submit()
             while not client.is_done:
                 self._wait(Wait.RESULTS, since)
+        self._use_beside_long_tasks()
+
+    def _use_beside_long_tasks(self) -> None:
+        """Some tasks last, and nobody could know; others of their name come together with them, and afterwards. One
+        worker is left for these."""
+        since, client = self.now, self.rng.choice(self.clients)
+        self.oracle.hear(Burst(since))
+        workers = len(self.nodes) * self.workers_per_node
+        last = self.rng.sample(range(BESIDE_LONG_TASKS), max(1, workers - 1))
+        for number in range(2 * BESIDE_LONG_TASKS):
+            client.submit(LASTS if number in last else number.to_bytes(ARGS_BYTES, "big"))
+            if number >= BESIDE_LONG_TASKS:
+                self._wait(Wait.RESULTS, since)
+                self.watcher.look_at_waits()
+        while not client.is_done:
+            self._wait(Wait.RESULTS, since)
+            self.watcher.look_at_waits()
 
     def close(self) -> None:
         """Let go of the disks. Nothing can happen afterwards."""

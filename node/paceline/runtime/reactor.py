@@ -139,6 +139,8 @@ class Reactor:
         if self.unsent:
             for gone in self.unsent.retry(self._transport.send_client):
                 self.core.on_client_gone(gone)
+        if self.core.leader_link.slots.stuck:
+            self._take_back(now)
         self._perform(now)
 
     def _wait_s(self, deadline: float) -> float:
@@ -208,6 +210,17 @@ class Reactor:
         accused = self.core.leader_link.slots.accused
         while accused:
             self._cast_out(*accused.popitem())
+
+    def _take_back(self, now: float) -> None:
+        """Take back what waits behind the tasks of workers that are stuck."""
+        slots = self.core.leader_link.slots
+        while slots.stuck:
+            worker_id = slots.stuck.pop()
+            begun = None if self._children is None else self._children.begun(worker_id)
+            if begun is not None and self._children is not None:
+                through = slots.take_back(worker_id, begun, now)
+                if through:
+                    self._children.withhold(worker_id, through)
 
     def _cast_out(self, worker_id: bytes, why: str) -> None:
         """End a worker whose user code speaks in its place: what it says can't be relied on, and what it was asked for

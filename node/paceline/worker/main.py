@@ -7,6 +7,8 @@ The rules of this module:
 - The worker speaks first: it is ready, with the names of the tasks that it can run, or a module can't be imported.
 - The worker blocks while it waits for work. It polls nothing, since a thread watches for the node's end
   (``parent.py``).
+- While a task runs for long, its node takes back the tasks behind it: the worker passes over them when it comes to them
+  (``core/work/slots.py``).
 - An outcome is sent when its Run is done, or earlier: before a task that is not known to be short, and once
   FLUSH_AFTER_NS have passed. So a long task does not hold back the outcomes of short tasks before it.
 """
@@ -48,6 +50,7 @@ from paceline_protocol.messages import (
     Run,
     Stage,
     Stop,
+    TaskEnd,
     Trace,
     WorkerFailed,
     WorkerReady,
@@ -63,7 +66,8 @@ FLUSH_AFTER_NS = 1_000_000
 FLUSH_AFTER_BYTES = 1024 * 1024
 SEND_DEADLINE_S = 60
 READ_BYTES = 65_536
-BEGUN_BYTES = 8
+BEGUN_BYTES = 16
+_PASSED_OVER = int(TaskEnd.CANCELLED)
 
 _OUTCOME_OVERHEAD_BYTES = 64
 """More than a Done frame needs for one outcome beside its payload, and more than it needs beside its outcomes."""
@@ -75,7 +79,7 @@ class Worker:
     """Takes Run messages from the node and answers them until Stop, or until the node is gone."""
 
     def __init__(self, link: socket.socket, payload_limit_bytes: int, begun: memoryview) -> None:
-        """``begun``: one unsigned number, which the node reads when this process has ended."""
+        """``begun``: two unsigned numbers: how many tasks were begun, and up to which the node has them taken back."""
         self._link = link
         self._begun = begun
         self._begun_number = 0
@@ -132,6 +136,9 @@ class Worker:
                 started_ns = flushed_ns = monotonic_ns()
             number += 1
             begun[0] = number
+            if number <= begun[1]:  # looked at after that was written
+                outcomes.append((task_id, attempt, _PASSED_OVER, b"", 0))
+                continue
             state, payload = execute(name, args)
             ended_ns = monotonic_ns()
             if name in tasks:
@@ -176,15 +183,15 @@ def main(arguments: Sequence[str]) -> int:
     _prepare_process()
     link = socket.socket(fileno=options.link)
     try:
-        return _work(link, options.modules, options.payload_limit, _shared_number(options.begun))
+        return _work(link, options.modules, options.payload_limit, _shared_numbers(options.begun))
     finally:
         # The kernel closes the link after it has the exit code. If the link ended before, the node would kill the
         # worker.
         link.detach()
 
 
-def _shared_number(fd: int | None) -> memoryview:
-    """The number of tasks that were begun, shared with the node if that has given a descriptor for it."""
+def _shared_numbers(fd: int | None) -> memoryview:
+    """Those of ``begun_tasks.py``, shared with the node if that has given a descriptor for them."""
     if fd is None:
         return memoryview(bytearray(BEGUN_BYTES)).cast("Q")
     shared = mmap.mmap(fd, BEGUN_BYTES)

@@ -9,7 +9,7 @@ from paceline.core.scheduling.credits import SPARE_TIME_US, NodeLedger, Row
 from paceline.core.state.task import Task
 
 NAMES = frozenset({"add"})
-LONG_US = 100 * SPARE_TIME_US
+LONG_US = 50 * SPARE_TIME_US  # not so long that nothing is to stand behind it
 
 
 def make(number: int) -> Task:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from paceline.core.measures.durations import HOP_US
-from paceline.core.scheduling.credits import SPARE_TIME_US
+from paceline.core.scheduling.credits import LONG_US, OVERDUE_S, SPARE_TIME_US
 from paceline.core.scheduling.dispatch import TOGETHER_US, Dispatcher
 from paceline.core.scheduling.lanes import SWEEP_TASKS
 from paceline.core.scheduling.live_tasks import LiveTasks
 from paceline.core.state.task import State, Task
 from paceline_protocol.messages import TaskEnd
+
+SPARED_US = LONG_US // 2
+"""Of tasks that are not short, and behind which a spare one may stand."""
 
 
 def make(number: int, name: str = "add", priority: int = 4) -> Task:
@@ -31,14 +34,51 @@ def numbers(dispatcher: Dispatcher) -> dict[str, list[int]]:
     }
 
 
-def test_a_node_holds_its_slots_and_half_as_many_spare_tasks_of_unknown_length() -> None:
+def test_a_node_holds_its_slots_and_half_as_many_spare_tasks() -> None:
     live = LiveTasks()
     dispatcher = Dispatcher(live)
+    dispatcher.durations.observe("add", SPARED_US)
     live.enrol("a", 4, ["add"])
     admit(live, 10)
     assert numbers(dispatcher) == {"a": [0, 1, 2, 3, 4, 5]}
     assert numbers(dispatcher) == {}
     assert live.dispatchable == 4
+
+
+def test_nothing_is_given_to_stand_behind_long_tasks_or_those_of_unknown_length() -> None:
+    for known_us in (None, LONG_US, 100 * LONG_US):
+        live = LiveTasks()
+        dispatcher = Dispatcher(live)
+        dispatcher.durations.observe("add", 5)
+        if known_us is not None:
+            dispatcher.durations.observe("long", known_us)
+        for node_id in ("a", "b"):
+            live.enrol(node_id, 2, ["add", "long"])
+        admit(live, 3, "long")
+        assert numbers(dispatcher) == {"a": [0, 2], "b": [1]}
+        admit(live, 100, "add")
+        given = numbers(dispatcher)
+        assert list(given) == ["b"], "a has a long one in each slot"
+        assert len(given["b"]) == 2, "and b a spare one beside those, as one of its workers is free for short ones"
+
+
+def test_what_has_waited_at_its_node_too_long_is_overdue_and_the_node_gets_no_other_before_a_task_ends_there() -> None:
+    live = LiveTasks()
+    dispatcher = Dispatcher(live)
+    dispatcher.durations.observe("add", 5)
+    ledger = live.enrol("a", 2, ["add"])
+    tasks = admit(live, 6)
+    dispatcher.dispatch(1.0)
+    assert len(ledger.held) == 6
+    assert ledger.overdue(1.0 + OVERDUE_S / 2) == []
+    assert ledger.overdue(1.0 + OVERDUE_S) == tasks, "which two its workers have begun is not known here"
+    for task in tasks[2:]:
+        live.give_back(task, 2.0)
+    assert numbers(dispatcher) == {}
+    live.finish(tasks[0].id, TaskEnd.SUCCEEDED)
+    ledger.task_ended()
+    assert numbers(dispatcher) == {"a": [2, 3, 4, 5]}
+    live.check()
 
 
 def test_short_tasks_travel_in_batches_up_to_the_spare_time() -> None:
@@ -69,6 +109,7 @@ def test_short_tasks_are_dealt_out_in_shares_and_long_ones_one_by_one() -> None:
     assert numbers(dispatcher) == {"a": [0, 1], "b": [2, 3, 4, 5], "c": [6, 7]}
     for number in range(8):
         live.finish(number.to_bytes(16, "big"), TaskEnd.SUCCEEDED)
+    dispatcher.durations.observe("long", SPARED_US)
     admit(live, 6, "long")
     assert numbers(dispatcher) == {"a": [0, 4], "b": [1, 3, 5], "c": [2]}
 
@@ -99,7 +140,7 @@ def test_a_full_lane_does_not_hold_up_another() -> None:
     live.enrol("b", 1, ["add"])
     admit(live, 4, "gpu")
     admit(live, 1, "add")
-    assert numbers(dispatcher) == {"a": [0, 1], "b": [4]}
+    assert numbers(dispatcher) == {"a": [0], "b": [4]}
 
 
 def test_of_two_lanes_of_one_node_the_older_task_goes_first() -> None:
@@ -109,7 +150,7 @@ def test_of_two_lanes_of_one_node_the_older_task_goes_first() -> None:
     live.enrol("b", 1, ["add"])
     for number, name in enumerate(["gpu", "add", "gpu", "add", "gpu"]):
         live.admit(make(number, name), 0.0)
-    assert numbers(dispatcher) == {"a": [0, 2, 3], "b": [1]}
+    assert numbers(dispatcher) == {"a": [0, 2], "b": [1]}
 
 
 def test_a_node_without_workers_is_given_nothing() -> None:
@@ -139,6 +180,7 @@ def test_a_task_that_lost_an_attempt_is_charged_as_a_long_one() -> None:
 def test_an_ended_task_gives_its_credit_back() -> None:
     live = LiveTasks()
     dispatcher = Dispatcher(live)
+    dispatcher.durations.observe("add", SPARED_US)
     ledger = live.enrol("a", 1, ["add"])
     tasks = admit(live, 3)
     dispatcher.dispatch(0.0)

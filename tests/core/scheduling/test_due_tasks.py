@@ -9,6 +9,7 @@ import pytest
 from core.scheduling.test_leader import TERM, Lead, tid
 from paceline.core.clients.sessions import ClientSession
 from paceline.core.deadlines import NEVER_MS, SLICE_MOMENTS
+from paceline.core.scheduling.credits import LONG_US
 from paceline.core.settings import Settings
 from paceline.core.state.table import TaskTable
 from paceline_protocol.codec import decode_calls, decode_outcomes, encode_calls
@@ -377,6 +378,7 @@ def test_one_whose_start_is_not_logged_yet_does_not_start() -> None:
 
 def test_while_another_takes_over_nothing_comes_due() -> None:
     lead, session = led("a")
+    lead.leader.dispatcher.durations.observe("add", LONG_US // 2)
     lead.submit(session, 1, not_before=ms(5.0))
     lead.submit(session, 2, seq=2, not_before=ms(9.0), expires=ms(5.0))
     lead.commit()

@@ -13,6 +13,7 @@ from paceline.core.deadlines import Moments
 from paceline.core.feature_levels import FEATURE_LEVEL, ClusterLevel
 from paceline.core.scheduling.admission import SUBMIT_LIMIT_BYTES
 from paceline.core.scheduling.cancelling import REQUESTS_PER_TASK
+from paceline.core.scheduling.credits import OVERDUE_S
 from paceline.core.scheduling.leader import Leader
 from paceline.core.scheduling.nodes import BEAT_UNCHANGED_S
 from paceline.core.scheduling.releases import RELEASE_TASKS
@@ -601,6 +602,56 @@ def test_what_was_asked_back_is_asked_for_with_each_beat_until_it_is_answered() 
     lead.leader.nodes.on_revoked("a", Revoked(TERM, (), (tid(1),)), lead.now)
     lead.leader.nodes.outbox.clear()
     lead.leader.nodes.beat(["a"], lead.now)
+    assert lead.leader.nodes.outbox == []
+
+
+def waiting_behind_one(lead: Lead) -> None:
+    """Node a, with one worker, has task 1; tasks 2 and 3 stand behind it, and have for too long."""
+    lead.leader.dispatcher.durations.observe("add", 5)
+    lead.enrol("a")
+    lead.submit(lead.client(), 1, 2, 3)
+    assert lead.dispatched() == {"a": [(1, 1), (2, 1), (3, 1)]}
+    lead.now += OVERDUE_S
+    lead.enrol("b")
+    lead.leader.nodes.outbox.clear()
+
+
+def test_what_waits_at_a_node_for_too_long_is_asked_back_and_goes_where_a_worker_is_free() -> None:
+    lead = Lead()
+    waiting_behind_one(lead)
+    lead.leader.nodes.on_beat("a", NodeBeat(TERM, 0, 1, 1, 2), lead.now)
+    lead.leader.nodes.beat([], lead.now)
+    assert [message for _, message in lead.leader.nodes.outbox if isinstance(message, Revoke)] == [
+        Revoke(TERM, (tid(1), tid(2), tid(3)))
+    ]
+    lead.leader.nodes.outbox.clear()
+    lead.leader.nodes.on_revoked("a", Revoked(TERM, (tid(2), tid(3)), (tid(1),)), lead.now)
+    assert lead.task(2).is_dispatched_to("a"), "this may be a copy of an earlier answer"
+    ((node_id, beat),) = lead.leader.nodes.outbox
+    assert node_id == "a"
+    assert isinstance(beat, Beat)
+    lead.enrol("a", {1: 1}, dispatch_seq=1)
+    assert lead.dispatched() == {"b": [(2, 1), (3, 1)]}
+    lead.submit(lead.client(), *range(10, 300), seq=2)
+    assert list(lead.dispatched()) == ["b"]
+    lead.outcomes("a", 1, 1)
+    assert "a" in lead.dispatched()
+
+
+def test_a_node_that_has_not_said_that_tasks_wait_there_is_asked_for_none() -> None:
+    lead = Lead()
+    waiting_behind_one(lead)
+    lead.leader.nodes.on_beat("a", NodeBeat(TERM, 0, 1, 3, 0), lead.now)
+    lead.leader.nodes.beat([], lead.now)
+    assert [type(message) for _, message in lead.leader.nodes.outbox] == [Beat]
+
+
+def test_while_another_takes_over_nothing_is_asked_back_for_waiting() -> None:
+    lead = Lead()
+    waiting_behind_one(lead)
+    lead.leader.nodes.on_beat("a", NodeBeat(TERM, 0, 1, 1, 2), lead.now)
+    lead.leader.set_logging(False, lead.now)
+    lead.leader.nodes.beat([], lead.now)
     assert lead.leader.nodes.outbox == []
 
 

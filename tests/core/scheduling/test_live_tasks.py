@@ -21,7 +21,7 @@ CORE = Path(paceline.__file__).parent / "core"
 def one_of_each() -> tuple[LiveTasks, dict[int, Task]]:
     """A task in each state of a live task."""
     live = LiveTasks()
-    live.enrol("a", 1, ["add"])
+    live.enrol("a", 2, ["add"])
     live.recover(make(0), 0, 0.0)
     dispatched = make(1)
     starting = Task((b"s" * 16, "add", 4, b"", {"delivery": AT_MOST_ONCE}))

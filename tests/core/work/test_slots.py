@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from paceline.core.work.slots import BATCH_BYTES, BATCH_TIME_US, Slots
+from paceline.core.work.slots import BATCH_BYTES, BATCH_TIME_US, OVERRUN_S, TAKE_BACK_S, Slots
 from paceline_protocol.messages import Assignment, Outcome, TaskEnd
 
 
@@ -252,3 +252,84 @@ def test_the_end_of_a_lost_attempts_record_asks_for_a_new_account() -> None:
     slots.worker_lost(b"v")
     batch = slots.report([outcome(0, end=TaskEnd.LOST)], 0.0)
     assert slots.recorded(batch.seq)
+
+
+def stuck(*workers: bytes, tasks: int = 6) -> Slots:
+    """The first of these workers has short tasks, and has run the first of them for too long."""
+    slots = slots_of(workers[0])
+    slots.durations.observe("add", 80)
+    slots.take([assignment(number) for number in range(tasks)])
+    assert given(slots) == {workers[0]: list(range(tasks))}
+    for worker_id in workers[1:]:
+        slots.worker_ready(worker_id, ("add",))
+    slots.review(1.0)
+    assert slots.stuck == []
+    slots.review(1.0 + OVERRUN_S)
+    assert slots.stuck == [workers[0]]
+    return slots
+
+
+def test_what_stands_behind_a_task_that_runs_on_goes_to_another_worker() -> None:
+    slots = stuck(b"v", b"w")
+    assert slots.take_back(b"v", 1, 2.0) == 6, "it is to begin none of its six"
+    assert slots.take_back(b"v", 2, 2.0 + TAKE_BACK_S / 2) == 0
+    assert given(slots) == {}, "it may be about to begin another"
+    assert slots.take_back(b"v", 2, 2.0 + TAKE_BACK_S) == 0
+    assert given(slots) == {b"w": [2]}, "and it had begun the second; the others may last as long as the first"
+    assert (slots.running_tasks, len(slots.queue)) == (3, 3)
+    passed_over = [outcome(number, end=TaskEnd.CANCELLED) for number in range(2, 6)]
+    assert slots.done(b"v", [outcome(0), outcome(1), *passed_over]) == [outcome(0), outcome(1)]
+    assert slots.done(b"w", [outcome(2)]) == [outcome(2)]
+    for _ in range(3):
+        for worker_id, numbers in given(slots).items():
+            slots.done(worker_id, [outcome(number) for number in numbers])
+    assert (slots.accused, slots.running_tasks, held(slots)) == ({}, 0, dict.fromkeys(range(6), 1))
+    assert slots.workers[b"v"].cost_us == slots.workers[b"w"].cost_us == 0
+
+
+def test_what_a_worker_passes_over_before_that_was_sure_waits_again_in_front() -> None:
+    slots = stuck(b"v", b"w", tasks=2)
+    assert slots.take_back(b"v", 1, 2.0) == 2
+    slots.done(b"v", [outcome(0), outcome(1, end=TaskEnd.CANCELLED)])
+    assert given(slots) == {b"v": [1]}
+    assert slots.accused == {}
+
+
+def test_a_worker_that_is_stuck_gets_no_more_until_it_has_answered_for_all_that_was_taken_back() -> None:
+    slots = stuck(b"v", tasks=3)
+    slots.take([assignment(3)])
+    assert given(slots) == {}
+    slots.take_back(b"v", 1, 2.0)
+    slots.take_back(b"v", 1, 3.0)
+    slots.done(b"v", [outcome(0)])
+    assert given(slots) == {}
+    slots.done(b"v", [outcome(number, end=TaskEnd.CANCELLED) for number in (1, 2)])
+    assert given(slots) == {b"v": [1]}
+
+
+def test_a_worker_that_stands_still_before_its_first_task_is_not_told_to_pass_over_it() -> None:
+    slots = stuck(b"v", b"w")
+    assert slots.take_back(b"v", 0, 2.0) == 0
+    assert slots.take_back(b"v", 0, 3.0) == 0
+    assert given(slots) == {}
+
+
+def test_what_was_taken_back_from_a_worker_that_dies_neither_waits_twice_nor_loses_an_attempt() -> None:
+    slots = stuck(b"v", b"w")
+    slots.take_back(b"v", 1, 2.0)
+    slots.take_back(b"v", 1, 3.0)
+    assert slots.worker_lost(b"v", begun=1) == [(assignment(0)[0], 1)]
+    assert given(slots) == {b"w": [1]}
+    assert [each[0] for each in slots.queue] == [assignment(number)[0] for number in (2, 3, 4, 5)]
+    slots = stuck(b"v", b"w")
+    slots.take_back(b"v", 1, 2.0)
+    slots.take_back(b"v", 1, 3.0)
+    assert slots.worker_lost(b"v", begun=3) == [(assignment(0)[0], 1)], "the last two of these it passed over"
+
+
+def test_a_worker_that_passes_over_what_it_was_not_told_to_is_accused() -> None:
+    slots = slots_of(b"v")
+    slots.take([assignment(0)])
+    slots.assign()
+    assert slots.done(b"v", [outcome(0, end=TaskEnd.CANCELLED)]) == []
+    assert list(slots.accused) == [b"v"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import inf
 
-from simulation.oracle.events import Calm, ToldEnd, Wait, Waited
+from simulation.oracle.events import Burst, Calm, ToldEnd, Wait, Waited
 from simulation.oracle.promise import Promise
 from simulation.oracle.record import Record
 
@@ -29,6 +29,9 @@ class BoundedWaits(Promise):
 
     def on_calm(self, event: Calm) -> None:
         self._calm_since_s = event.at_s
+
+    def on_burst(self, event: Burst) -> None:
+        self._calm_since_s = inf
 
     def on_told_end(self, event: ToldEnd) -> None:
         story = self.record.stories[event.task_id]

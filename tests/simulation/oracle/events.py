@@ -224,6 +224,15 @@ class PlacesSeen(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class WaitsSeen(Event):
+    """Which tasks may run and have not begun, with the nodes where they wait, and which nodes have a worker without a
+    task. All workers can run all tasks. Heard in calm."""
+
+    waiting: Mapping[bytes, str]
+    free: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class IdentitySeen(Event):
     """What a node is has changed. ``consents``: of all machines, by machine, those that are held there and were not
     handed on. ``cluster_id``: "" for a node of no cluster."""
@@ -257,6 +266,11 @@ class Waited(Event):
 class Calm(Event):
     """From now on nothing goes wrong, all clocks are right, there are slots for whatever may start, and the leader
     knows what its nodes hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Burst(Event):
+    """From now on many tasks come at once: their results may wait until their client has read others."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,11 @@ A node may hold its slots plus a few spare tasks, which hide one round trip; and
 everything it holds is expected to take less than ``SPARE_TIME_US`` a slot, so that short tasks travel in batches (see
 ``durations.py``). Credit follows from this and is never guessed from socket buffers.
 
+A task waits at a node only for what is about to end: behind a long task it would wait while another node has a slot
+free. So a node gets no spare task once as many long tasks as it has slots are there. What tasks take is only expected:
+what has waited at a node for ``OVERDUE_S`` is asked back, and until one of its tasks ends the node gets no more than
+its slots hold (:meth:`NodeLedger.overdue`).
+
 The nodes of a lane are kept in order, the next one in front, as a heap: a task costs the logarithm of their number,
 however many there are. First those that hold less than their slots and spare tasks, the least loaded in front; behind
 them those that have only time left for short tasks, the one with most in front. So if the first has no credit for a
@@ -13,11 +18,18 @@ task, no other has.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 from typing import Final
 
 from paceline.core.state.task import Task
 
 SPARE_TIME_US: Final = 2_000
+OVERDUE_S: Final = 0.2
+"""A task that has waited at its node for so long waits at the leader instead. Long beside a round trip."""
+LONG_US: Final = int(OVERDUE_S * 1e6)
+"""A task that is expected to take so long is long: what stood behind it would be asked back."""
+ASKED_BACK_TASKS: Final = 4_096
+"""At a time, of one node."""
 
 _FULL: Final = 1e15
 """Nodes that have room for short tasks only have ranks from about here on."""
@@ -26,12 +38,26 @@ _FULL: Final = 1e15
 class NodeLedger:
     """The tasks that one node was given and has not answered for."""
 
-    __slots__ = ("cost_limit_us", "cost_us", "count_limit", "held", "names", "node_id", "rank", "seats", "slots")
+    __slots__ = (
+        "_cost_limit_us",
+        "_count_limit",
+        "_is_stuck",
+        "_long",
+        "cost_us",
+        "held",
+        "names",
+        "node_id",
+        "rank",
+        "seats",
+        "slots",
+    )
 
     def __init__(self, node_id: str, slots: int, names: frozenset[str]) -> None:
         self.node_id = node_id
         self.held: dict[bytes, Task] = {}
         self.cost_us = 0
+        self._long = 0  # of the tasks that it holds
+        self._is_stuck = False  # tasks have waited there for too long, and since then none has ended
         self.slots = 0
         self.rank = 0.0
         self.seats: list[Seat] = []
@@ -43,8 +69,6 @@ class NodeLedger:
             seat.row.slots += slots - self.slots
         self.slots = slots
         self.names = names
-        self.count_limit = slots + (slots + 1) // 2
-        self.cost_limit_us = slots * SPARE_TIME_US
         self.moved()
 
     def put(self, task: Task, cost_us: int) -> None:
@@ -53,28 +77,58 @@ class NodeLedger:
         task.cost_us = cost_us
         self.held[task.id] = task
         self.cost_us += cost_us
+        if cost_us >= LONG_US:
+            self._long += 1
 
     def take(self, task: Task) -> None:
         """The node has answered for a task that it was given."""
         del self.held[task.id]
         self.cost_us -= task.cost_us
+        if task.cost_us >= LONG_US:
+            self._long -= 1
         self.moved()
+
+    def overdue(self, now: float) -> list[Task]:
+        """The tasks that the node was sent OVERDUE_S ago, if they are more than its workers can have begun: which these
+        are, the node knows. Then it is stuck until a task ends there."""
+        if len(self.held) <= self.slots:
+            return []
+        overdue: list[Task] = []
+        for task in islice(self.held.values(), self.slots + ASKED_BACK_TASKS):  # in the order in which they were sent
+            if task.sent_at > now - OVERDUE_S:
+                break
+            if task.is_dispatched:
+                overdue.append(task)
+        if len(overdue) <= self.slots:
+            return []
+        if not self._is_stuck:
+            self._is_stuck = True
+            self.moved()
+        return overdue
+
+    def task_ended(self) -> None:
+        """The node has reported the end of a task."""
+        if self._is_stuck:
+            self._is_stuck = False
+            self.moved()
 
     def has_credit(self, cost_us: int) -> bool:
         """Whether the node may be given a task of this expected time."""
-        return len(self.held) < self.count_limit or self.has_time(cost_us)
+        return len(self.held) < self._count_limit or self.has_time(cost_us)
 
     def has_time(self, cost_us: int) -> bool:
         """Whether it may even beyond its number of tasks, since all that it holds is short."""
-        return self.cost_us + cost_us <= self.cost_limit_us
+        return self.cost_us + cost_us <= self._cost_limit_us
 
     def moved(self) -> None:
-        """Find the node's new place in its rows."""
-        held = len(self.held)
-        if held < self.count_limit:
-            self.rank = held / self.slots
+        """Find the node's new limits, and its new place in its rows."""
+        held, slots = len(self.held), self.slots
+        self._count_limit = slots if self._is_stuck or self._long >= slots else slots + (slots + 1) // 2
+        self._cost_limit_us = 0 if self._is_stuck else slots * SPARE_TIME_US
+        if held < self._count_limit:
+            self.rank = held / slots
         else:
-            self.rank = _FULL + (self.cost_us - self.cost_limit_us)
+            self.rank = _FULL + (self.cost_us - self._cost_limit_us)
         for seat in self.seats:
             seat.row.move(seat)
 

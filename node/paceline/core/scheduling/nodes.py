@@ -148,17 +148,23 @@ class Nodes:
         if seq != state.outcome_seen + 1:
             return  # a copy, or a batch after a missing one: the node repeats what is not acknowledged
         self._recording.report(node_id, seq, outcomes, now)
+        self._tasks.ledgers[node_id].task_ended()
         state.outcome_seen = seq
 
     def on_revoked(self, node_id: str, revoked: Revoked, now: float) -> None:
-        """A node answers a Revoke. Tasks without a cancel request are ignored: this is a copy of an answer, and the
-        task may have been dispatched there again."""
+        """A node answers a Revoke. Tasks without a cancel request are left where they are: this may be a copy of an
+        answer, and the task may have been dispatched there again. The account that follows says what the node has, and
+        if this answer is news, a Beat has the node give that account at once."""
         if revoked.term != self._term:
             return
         live = self._tasks.live
         given_back = (live[task_id] for task_id in dict.fromkeys(revoked.given_back) if task_id in live)
-        wanted = self._cancelling.wanted(task for task in given_back if task.is_dispatched_to(node_id))
+        there = [task for task in given_back if task.is_dispatched_to(node_id)]
+        wanted = self._cancelling.wanted(there)
         self._recording.give_back(wanted, now)
+        if len(wanted) < len(there):
+            state = self.by_id[node_id]
+            self._send_beat(node_id, state, now)
         for task_id in revoked.kept:
             if task_id in live and not live[task_id].is_dispatched_to(node_id):
                 continue  # it is another's to answer by now
@@ -183,10 +189,26 @@ class Nodes:
                 state.told_at = now
                 self.outbox.append((node_id, Beat(self._term, *news)))
             elif news != state.told or now >= state.told_at + BEAT_UNCHANGED_S:
-                state.told, state.told_at = news, now
-                self.outbox.append((node_id, Beat(self._term, *news)))
+                self._send_beat(node_id, state, now)
         live = self._tasks.live
         self.ask_back(live[task_id] for task_id in self._cancelling.asked if task_id in live)
+        if self._recording.is_logging:
+            self._ask_back_overdue(now)
+
+    def _send_beat(self, node_id: str, state: NodeState, now: float) -> None:
+        state.told, state.told_at = (state.account, state.dispatch_seq, state.outcome_seq), now
+        self.outbox.append((node_id, Beat(self._term, *state.told)))
+
+    def _ask_back_overdue(self, now: float) -> None:
+        """Ask back what has waited too long at nodes, once they say that tasks wait there. They give back what no
+        worker has, and it waits here again, in front of all younger tasks, for the first slot that is free anywhere."""
+        for node_id, ledger in self._tasks.ledgers.items():
+            overdue = ledger.overdue(now)
+            if overdue:
+                state = self.by_id[node_id]
+                self._send_beat(node_id, state, now)  # with each, it looks at what its workers have begun
+                if state.beat is not None and state.beat.queued:
+                    self.ask_back(overdue)
 
     def ask_back(self, tasks: Iterable[Task]) -> None:
         """Send Revokes for those of the tasks that are dispatched."""

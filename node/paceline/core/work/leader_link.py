@@ -70,6 +70,7 @@ class LeaderLink:
             self._dispatch_seq = beat.dispatch_seq
             self._missed_dispatch()
             self._account += 1
+        self.slots.review(now)
         self._outcome_seq = max(self._outcome_seq, beat.outcome_seq)
         lost = self.slots.recorded(beat.outcome_seq)
         if lost or 0 < self._recheck_seq <= beat.outcome_seq:

@@ -9,6 +9,13 @@ leader that received it.
 A task is bound to a worker as late as possible: one at a time, except short ones, which travel in batches of at most
 ``BATCH_TIME_US`` of expected work. A worker gets its next batch while it runs a short one, so that it never waits for
 a hop.
+
+One that was expected to be short may take an hour. Then what stands behind it at its worker is taken back, without a
+word of the worker's, which runs user code and does not listen (:meth:`Slots.review`). It shares two numbers with its
+node: how many tasks it has begun, and up to which of those that it was given it is to begin none. The worker writes the
+first before a task and then looks at the second; the node writes the second, and looks at the first TAKE_BACK_S later,
+when that is in everybody's sight. So what lies between them then is begun by nobody. The worker passes over it, and
+answers for it with the end CANCELLED, in its turn.
 """
 
 from __future__ import annotations
@@ -29,8 +36,15 @@ BATCH_TIME_US: Final = 1_000
 BATCH_BYTES: Final = 1 << 20
 """The arguments of one batch for a worker; a single task may have more, up to the payload limit."""
 
+OVERRUN_S: Final = 0.1
+"""A worker that has begun no other task for so long, and should have, is stuck: nothing is to wait behind that one."""
+TAKE_BACK_S: Final = 0.02
+"""From telling a worker to begin no more to looking at what it has begun. No store takes nearly as long to be seen."""
+
 _FAILED: Final = int(TaskEnd.FAILED)
 """A worker gives this end or SUCCEEDED, which is less; the others are decided elsewhere."""
+_PASSED_OVER: Final = int(TaskEnd.CANCELLED)
+"""But for this one, of a task that it was told not to begin."""
 
 DEAD_WORKERS: Final = 64
 """How many dead workers are remembered: a worker's last frame may be read after its death is noticed."""
@@ -41,9 +55,21 @@ Running = tuple[int, int, str, Assignment | None]
 
 
 class WorkerSlot:
-    """One worker process, and the tasks that it was given. It begins them in that order, and answers in that order."""
+    """One worker process, and the tasks that it was given. It begins them in that order, and answers in that order.
+    ``taken_back``: those that others may have by now, until the worker has answered for them, too."""
 
-    __slots__ = ("answered", "cost_us", "names", "running", "worker_id")
+    __slots__ = (
+        "answered",
+        "cost_us",
+        "first",
+        "first_since",
+        "names",
+        "running",
+        "taken_back",
+        "told_at",
+        "told_through",
+        "worker_id",
+    )
 
     def __init__(self, worker_id: bytes, names: tuple[str, ...]) -> None:
         self.worker_id = worker_id
@@ -51,6 +77,21 @@ class WorkerSlot:
         self.running: dict[bytes, Running] = {}
         self.cost_us = 0  # of all running tasks together, as expected
         self.answered = 0  # tasks, since it is ready
+        self.taken_back: set[bytes] = set()
+        self.first = b""  # the task that it ran at the last review
+        self.first_since = 0.0  # the first review of which that is true
+        self.told_through = 0  # of the tasks that it was given: up to this one it is to begin none
+        self.told_at = 0.0
+
+    @property
+    def given(self) -> int:
+        """Tasks that it was given, since it is ready."""
+        return self.answered + len(self.running)
+
+    @property
+    def is_free(self) -> bool:
+        """Whether it may be given more."""
+        return self.cost_us <= BATCH_TIME_US and not self.taken_back
 
 
 class UnrecordedBatch:
@@ -83,6 +124,7 @@ class Slots:
         self.durations = Durations()
         self.tally = Tally()
         self.accused: dict[bytes, str] = {}  # workers that said what none can say, and what; emptied by the caller
+        self.stuck: list[bytes] = []  # workers behind whose task others wait; emptied by the caller
         self.executed = 0  # outcomes of tasks that ran to their end here
         self._dead: deque[bytes] = deque(maxlen=DEAD_WORKERS)
         self._held: dict[bytes, int] = {}  # task id -> attempt
@@ -116,15 +158,76 @@ class Slots:
         # The first in line is not kept: it counts as begun, even if the worker died before it read of it.
         while number < len(given) and given[number][1][3] is None:
             number += 1
-        for _, (_, _, name, _) in given[:number]:
-            self.tally.executed(name, TaskEnd.LOST, 0)
-        waiting = [assignment for _, (_, _, _, assignment) in given[number:] if assignment is not None]
-        self.queue.extendleft(reversed(waiting))
+        taken_back = slot.taken_back
+        begun_tasks = [(task_id, running[0]) for task_id, running in given[:number] if task_id not in taken_back]
+        for task_id, _ in begun_tasks:
+            self.tally.executed(slot.running[task_id][2], TaskEnd.LOST, 0)
+        self._wait_again(slot, [task_id for task_id, _ in given[number:] if task_id not in taken_back])
         if not self.workers:
             for assignment in self.queue:
                 self._held.pop(assignment[0], None)
             self.queue.clear()
-        return [(task_id, running[0]) for task_id, running in given[:number]]
+        return begun_tasks
+
+    def _wait_again(self, slot: WorkerSlot, ids: list[bytes]) -> None:
+        """What a worker was given and has not begun waits again, in front."""
+        waiting = [assignment for task_id in ids if (assignment := slot.running[task_id][3]) is not None]
+        self.queue.extendleft(reversed(waiting))
+
+    def review(self, now: float) -> None:
+        """Find the workers that have run one task for so long that none is to stand behind it. To be called every so
+        often; then the caller calls :meth:`take_back` for each of the ``stuck`` ones."""
+        for slot in self.workers.values():
+            first = next(iter(slot.running), b"")
+            if not first or slot.first != first:
+                slot.first, slot.first_since = first, now
+            elif now >= slot.first_since + OVERRUN_S:
+                self._is_stuck(slot, first, now)
+
+    def _is_stuck(self, slot: WorkerSlot, first: bytes, now: float) -> None:
+        if slot.cost_us <= BATCH_TIME_US:  # what it takes is not known after all: it gets nothing more meanwhile
+            attempt, cost_us, name, assignment = slot.running[first]
+            slot.running[first] = (attempt, cost_us + UNKNOWN_US, name, assignment)
+            slot.cost_us += UNKNOWN_US
+            self.durations.observe(name, int((now - slot.first_since) * 1e6))  # so others of its name travel alone
+        if len(slot.running) > len(slot.taken_back) + 1:
+            self.stuck.append(slot.worker_id)
+
+    def take_back(self, worker_id: bytes, begun: int, now: float) -> int:
+        """A stuck worker has ``begun`` so many tasks since it is ready. Returns up to which it is to be told to begin
+        none, 0 for no news. What it was told of before, and can't begin any more, waits for another worker."""
+        slot = self.workers.get(worker_id)
+        number = 0 if slot is None else begun - slot.answered
+        if slot is None or number < 1:
+            return 0  # it stands still before its first task, which it must not pass over
+        if slot.told_through != slot.given:
+            slot.told_through, slot.told_at = slot.given, now
+            return slot.given
+        if now >= slot.told_at + TAKE_BACK_S:
+            ids = [task_id for task_id in list(slot.running)[number:] if task_id not in slot.taken_back]
+            self._wait_again(slot, ids)
+            for task_id in ids:
+                attempt, cost_us, name, _ = slot.running[task_id]
+                slot.running[task_id] = (attempt, 0, name, None)
+                slot.cost_us -= cost_us
+            slot.taken_back.update(ids)
+        return 0
+
+    def _is_passed_over(self, slot: WorkerSlot, outcome: Outcome, given: Running) -> bool:
+        """Whether the worker says that it has not begun a task, as it was told to. If no other has that by now, it
+        waits again."""
+        task_id = outcome[0]
+        if outcome[2] != _PASSED_OVER or outcome[1] != given[0] or slot.answered >= slot.told_through:
+            return False
+        if task_id in slot.taken_back:
+            slot.taken_back.discard(task_id)
+        elif given[3] is not None:
+            self.queue.appendleft(given[3])
+        else:
+            return False
+        slot.cost_us -= given[1]
+        slot.answered += 1
+        return True
 
     def names(self) -> tuple[str, ...]:
         """The names of the tasks that this node's workers can run."""
@@ -156,7 +259,7 @@ class Slots:
     def assign(self) -> list[tuple[bytes, tuple[Assignment, ...]]]:
         """Bind queued tasks to free workers. Returns (worker id, tasks) for each worker that got some."""
         queue = self.queue
-        free = [slot for slot in self.workers.values() if slot.cost_us <= BATCH_TIME_US]
+        free = [slot for slot in self.workers.values() if slot.is_free]
         if len(free) > 1:
             free.sort(key=attrgetter("cost_us"))
         given = []
@@ -200,13 +303,14 @@ class Slots:
         for outcome in outcomes:
             charged = running.pop(outcome[0], None)
             if charged is None or outcome[2] > _FAILED or outcome[1] != charged[0]:
-                self._accuse(slot, outcome, charged)
+                if charged is None or not self._is_passed_over(slot, outcome, charged):
+                    self._accuse(slot, outcome, charged)
                 continue
+            slot.answered += 1
             slot.cost_us -= charged[1]
             observe(charged[2], outcome[4])
             tally.executed(charged[2], outcome[2], outcome[4])
             known.append(outcome)
-        slot.answered += len(known)
         self.executed += len(known)
         return known
 
@@ -274,4 +378,4 @@ class Slots:
     @property
     def running_tasks(self) -> int:
         """How many tasks the workers have."""
-        return sum(len(slot.running) for slot in self.workers.values())
+        return sum(len(slot.running) - len(slot.taken_back) for slot in self.workers.values())

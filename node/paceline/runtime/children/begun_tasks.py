@@ -1,17 +1,22 @@
-"""How many tasks a worker has begun, in memory that it shares with its node.
+"""How many tasks a worker has begun, and up to which it is to begin none, in memory that it shares with its node.
 
 A worker is given short tasks several at a time. When it dies, the node has to know which of them it had begun: these
 have lost an attempt, and the others have not. A worker that crashes can't say so any more, and a message before each
 task would cost more than a short task does; a number in shared memory costs a store, and outlives the process.
+
+While one of them runs for long, the others behind it are taken back. The worker does not listen then, so that is told
+in the same way. ``core/work/slots.py`` says why nothing is begun that is taken back.
 """
 
 from __future__ import annotations
 
 import mmap
 import os
-import sys
+import struct
 
-SIZE_BYTES = 8
+NUMBERS = struct.Struct("@QQ")
+"""Tasks that the worker has begun since its start, which the worker writes; and which it is not to begin any more, up
+to the last of them, which the node writes. Each is written in one store."""
 
 
 class BegunTasks:
@@ -20,16 +25,20 @@ class BegunTasks:
     def __init__(self) -> None:
         self.fd = os.memfd_create("paceline-worker")
         try:
-            os.ftruncate(self.fd, SIZE_BYTES)
-            self._memory = mmap.mmap(self.fd, SIZE_BYTES)
+            os.ftruncate(self.fd, NUMBERS.size)
+            self._numbers = memoryview(mmap.mmap(self.fd, NUMBERS.size)).cast("Q")
         except BaseException:
             os.close(self.fd)
             raise
 
     @property
     def begun(self) -> int:
-        """Tasks that the worker has begun since its start. Exact once it has ended."""
-        return int.from_bytes(self._memory[:SIZE_BYTES], sys.byteorder)
+        """Tasks that the worker has begun since its start, or passed over. Exact once it has ended."""
+        return self._numbers[0]
+
+    def withhold(self, through: int) -> None:
+        """The worker is to begin no other of its first ``through`` tasks."""
+        self._numbers[1] = through
 
     def close_fd(self) -> None:
         os.close(self.fd)

@@ -52,8 +52,13 @@ class WorkerChildren:
         return self._workers.stand_in(worker_id, had_task, now)
 
     def begun(self, worker_id: bytes) -> int | None:
-        """How many tasks the worker that was reaped last had begun; None if that is not known."""
+        """How many tasks a worker has begun, or had begun if it is the one that was reaped last; None if that is not
+        known."""
         return self._workers.begun(worker_id)
+
+    def withhold(self, worker_id: bytes, through: int) -> None:
+        """The worker is to begin no other of its first ``through`` tasks."""
+        self._workers.withhold(worker_id, through)
 
     def kill(self, worker_id: bytes) -> None:
         """Kill a worker. Its end is noticed as any other's."""

@@ -78,9 +78,19 @@ class WorkerPool(ChildPool):
         return True
 
     def begun(self, worker_id: bytes) -> int | None:
-        """How many tasks the worker that was reaped last had begun."""
+        """How many tasks a worker has begun, or had begun if it is the one that was reaped last; None if that is not
+        known."""
+        child = self.workers.get(worker_id)
+        if child is not None:
+            return None if child.begun_tasks is None else child.begun_tasks.begun
         reaped, number = self._last_begun
         return number if reaped == worker_id else None
+
+    def withhold(self, worker_id: bytes, through: int) -> None:
+        """The worker is to begin no other of its first ``through`` tasks."""
+        child = self.workers.get(worker_id)
+        if child is not None and child.begun_tasks is not None:
+            child.begun_tasks.withhold(through)
 
     @property
     def is_hopeless(self) -> bool:

@@ -1,0 +1,27 @@
+"""What waits behind a task that lasts goes elsewhere, though nobody could know that it lasts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from integration.conftest import DEADLINE_S, TASKS
+from paceline import Cluster
+
+
+@pytest.mark.parametrize(("nodes", "workers"), [(2, 1), (1, 2)])
+def test_tasks_that_came_with_one_that_lasts_run_on_the_worker_that_is_free(
+    nodes: int, workers: int, tmp_path: Path
+) -> None:
+    gate, there = tmp_path / "gate", tmp_path / "there"
+    there.touch()
+    with Cluster.local(TASKS, nodes=nodes, workers=workers) as cluster, cluster.client() as client:
+        for future in [client.submit("sample_tasks.wait_for", str(there)) for _ in range(100)]:
+            future.result(DEADLINE_S)  # by now they are known to be short, and travel together
+        lasts = client.submit("sample_tasks.wait_for", str(gate))
+        others = [client.submit("sample_tasks.wait_for", str(there)) for _ in range(300)]
+        elsewhere = {future.result(DEADLINE_S) for future in others}
+        assert not lasts.done()
+        gate.touch()
+        assert lasts.result(DEADLINE_S) not in elsewhere
