@@ -261,6 +261,26 @@ def rivals(only: list[str], rounds: int, samples: int, rate: float, venvs: Path 
     return verb.run(only, plan(rounds, samples, rate, quick), venvs and venvs.absolute())
 
 
+def _parse_floods(context: click.Context, parameter: click.Parameter, text: str | None) -> list[str]:
+    from paceline_bench.bodies.floods import FLOODS
+
+    names = [name.strip() for name in text.split(",")] if text else []
+    if unknown := [name for name in names if name not in FLOODS]:
+        raise click.BadParameter(f"{', '.join(unknown)}: there is {', '.join(FLOODS)}")
+    return names
+
+
+@bench.command()
+@click.option("--only", callback=_parse_floods, metavar="NAME,NAME,...", help="These floods; without it all.")
+@click.option("--seconds", type=click.FloatRange(0.1, 600), default=3.0, show_default=True, help="Of each flood.")
+@reported
+def floods(only: list[str], seconds: float) -> Report:
+    """What a normal client notices while another one floods the node, and how much memory that takes."""
+    from paceline_bench.verbs import floods as verb
+
+    return verb.run(only, seconds)
+
+
 @bench.command()
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True)
 @click.option("--tasks", type=click.IntRange(min=100), default=5_000, show_default=True, help="That wait, a round.")
@@ -281,7 +301,7 @@ def bridge(rounds: int, tasks: int, samples: int) -> Report:
 @click.option("--quick", is_flag=True, help="A tenth of the work: to see that it runs, not to quote.")
 @reported
 def everything(quick: bool) -> list[Report]:
-    """Every verb but `rivals` and `bridge`, with its defaults, in one table. Takes about ten minutes."""
+    """Every verb but `rivals`, `bridge` and `floods`, with its defaults, in one table. Takes about ten minutes."""
     from paceline_bench.verbs import (
         durability,
         failover,

@@ -31,6 +31,7 @@ from paceline_protocol.limits import (
     MAX_FRAME_BYTES,
     MAX_INT,
     MAX_NAME_CHARS,
+    MAX_REQUEST_TASKS,
     MAX_STRING_CHARS,
     MAX_TRACEBACK_CHARS,
     PAYLOAD_LIMIT_BYTES,
@@ -46,10 +47,12 @@ __all__ = [
     "MAX_FRAME_BYTES",
     "MAX_INT",
     "MAX_NAME_CHARS",
+    "MAX_REQUEST_TASKS",
     "MAX_STRING_CHARS",
     "MAX_TRACEBACK_CHARS",
     "PAYLOAD_LIMIT_BYTES",
     "PAYLOAD_LIMIT_MAX_BYTES",
+    "count_calls",
     "decode",
     "decode_calls",
     "decode_config",
@@ -145,6 +148,16 @@ def encode_calls(calls: Iterable[m.Call], *, are_checked: bool = False) -> bytes
     except ValueError as error:
         raise LocalProtocolError(f"calls: {error}") from error
     return pack(batch, "calls")
+
+
+def count_calls(data: bytes) -> int:
+    """How many calls a packed batch says that it has, before any is looked at; 0 if it is no batch."""
+    head = data[0] if data else 0
+    if 0x90 <= head <= 0x9F:
+        return head & 0x0F
+    if head == 0xDC:
+        return int.from_bytes(data[1:3])
+    return int.from_bytes(data[1:5]) if head == 0xDD else 0
 
 
 def decode_calls(data: bytes) -> list[m.Call]:

@@ -18,6 +18,7 @@ from paceline_protocol.limits import (
     MAX_ENTRY_KIND,
     MAX_INT,
     MAX_NAME_CHARS,
+    MAX_REQUEST_TASKS,
     MAX_STRING_CHARS,
     MAX_TRACEBACK_CHARS,
 )
@@ -99,6 +100,15 @@ def batch(value: Any) -> None:
         raise ValueError(f"an array is expected, not {_kind_of(value)}")
     if len(value) > MAX_BATCH_ITEMS:
         raise LimitExceeded("items in one batch", len(value), MAX_BATCH_ITEMS)
+
+
+def request_ids(value: Any) -> None:
+    """The tasks that a client asks about in one message."""
+    batch(value)
+    if len(value) > MAX_REQUEST_TASKS:
+        raise LimitExceeded("tasks in one request", len(value), MAX_REQUEST_TASKS)
+    for item in value:
+        identifier(item)
 
 
 def options(value: Any) -> None:

@@ -21,6 +21,7 @@ _NAMED: Final[dict[str, f.Check]] = {
     "id": f.identifier,
     "name": f.name,
     "long-string": f.long_string,
+    "request-ids": f.request_ids,
     "entry-kind": f.entry_kind,
 }
 _BATCHES: Final[dict[str, f.Check]] = {"assignment": f.assignments, "outcome": f.outcomes, "result": f.results}

@@ -50,6 +50,7 @@ Result: TypeAlias = Annotated[tuple[bytes, int, bytes], "result"]
 # Types of fields that say more than Python's own. Each is named as in the grammar, and has its check in ``kinds.py``.
 Id: TypeAlias = Annotated[bytes, "id"]
 Name: TypeAlias = Annotated[str, "name"]
+RequestIds: TypeAlias = Annotated[tuple[Id, ...], "request-ids"]
 LongString: TypeAlias = Annotated[str, "long-string"]
 PackedCalls: TypeAlias = Annotated[bytes, "bytes<calls>"]
 PackedOutcomes: TypeAlias = Annotated[bytes, "bytes<outcomes>"]
@@ -224,7 +225,7 @@ class Wait(NamedTuple):
     """After a leader change: tasks that were accepted earlier and whose results the client still wants."""
 
     ack: int
-    ids: tuple[Id, ...]
+    ids: RequestIds
 
 
 @message(4, Sender.CLIENT)
@@ -232,7 +233,7 @@ class Cancel(NamedTuple):
     """Cancel tasks that have not started. Answered by CancelReply."""
 
     request: int
-    ids: tuple[Id, ...]
+    ids: RequestIds
 
 
 @message(5, Sender.CLIENT)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from msgpack import Packer, unpackb  # type: ignore[import-untyped]
+from msgpack import Packer, Unpacker, UnpackException, unpackb  # type: ignore[import-untyped]
 
 from paceline_protocol.errors import LocalProtocolError
 from paceline_protocol.limits import MAX_BATCH_ITEMS, MAX_OPTIONS
@@ -35,19 +35,75 @@ def pack(value: Any, what: str) -> bytes:
     return packed
 
 
+_SHORT_BYTES: Final = 512
+"""Up to this size nested headers announce less than a megabyte."""
+_LONG_BYTES: Final = 64 * 1024
+"""Above this size it is worth a loop in Python not to copy what is looked at."""
+_WALKED_OBJECTS: Final = 64
+
+
 def unpack(data: bytes | memoryview) -> Any:
     """Unpack with arrays as tuples. Raises ValueError.
 
-    msgpack sets an array aside when it reads its length, before it has seen one item. So the length is bounded by what
-    a batch may hold, and by what is there, or a few nested headers would claim gigabytes.
+    msgpack sets an array aside when it reads its length, before it has seen one item, and nested headers would have it
+    set one aside for each. So what is announced is counted first, and has to be there.
     """
+    size = len(data)
+    limit_items = size if size < MAX_BATCH_ITEMS else MAX_BATCH_ITEMS
     try:
-        return unpackb(
-            data,
-            use_list=False,
-            max_array_len=min(len(data), MAX_BATCH_ITEMS),
-            max_map_len=MAX_OPTIONS,
-            max_ext_len=0,
-        )
-    except (TypeError, OverflowError) as error:
-        raise ValueError(str(error)) from error
+        if size > _SHORT_BYTES and not (size > _LONG_BYTES and _is_whole(data, size)):
+            skimmer = Unpacker(max_buffer_size=size, max_array_len=limit_items, max_map_len=MAX_OPTIONS, max_ext_len=0)
+            skimmer.feed(data)
+            skimmer.skip()
+        return unpackb(data, use_list=False, max_array_len=limit_items, max_map_len=MAX_OPTIONS, max_ext_len=0)
+    except (TypeError, OverflowError, UnpackException) as error:
+        raise ValueError(str(error) or type(error).__name__) from error
+
+
+def _heads() -> list[tuple[int, int, int, int]]:
+    """Of each first byte of an object: (bytes of its head, bytes of the length in it, a length that the first byte has
+    itself, how many objects follow for each of that length; 0: bytes follow). Without extensions, which have no place
+    in a frame."""
+    heads = [(0, 0, 0, 0)] * 256
+    for first in (*range(0x80), *range(0xE0, 0x100), 0xC0, 0xC2, 0xC3):
+        heads[first] = (1, 0, 0, 0)
+    for low in range(16):
+        heads[0x80 + low] = (1, 0, low, 2)
+        heads[0x90 + low] = (1, 0, low, 1)
+    for low in range(32):
+        heads[0xA0 + low] = (1, 0, low, 0)
+    for first, bytes_of_length in ((0xC4, 1), (0xC5, 2), (0xC6, 4), (0xD9, 1), (0xDA, 2), (0xDB, 4)):
+        heads[first] = (1 + bytes_of_length, bytes_of_length, 0, 0)
+    for first, bytes_of_value in ((0xCA, 4), (0xCB, 8), (0xCC, 1), (0xCD, 2), (0xCE, 4), (0xCF, 8)):
+        heads[first] = (1 + bytes_of_value, 0, 0, 0)
+    for first, bytes_of_value in ((0xD0, 1), (0xD1, 2), (0xD2, 4), (0xD3, 8)):
+        heads[first] = (1 + bytes_of_value, 0, 0, 0)
+    for first, bytes_of_length, objects in ((0xDC, 2, 1), (0xDD, 4, 1), (0xDE, 2, 2), (0xDF, 4, 2)):
+        heads[first] = (1 + bytes_of_length, bytes_of_length, 0, objects)
+    return heads
+
+
+_HEADS: Final = _heads()
+
+
+def _is_whole(data: bytes | memoryview, size: int) -> bool:
+    """Whether all that a value of a few objects announces is there. False: it is not, or there are more objects than
+    this loop looks at."""
+    at, left = 0, 1
+    for _ in range(_WALKED_OBJECTS):
+        if at >= size:
+            return False
+        head_bytes, length_bytes, length, objects = _HEADS[data[at]]
+        if not head_bytes:
+            return False
+        if length_bytes:
+            length = int.from_bytes(data[at + 1 : at + head_bytes])
+        at += head_bytes
+        left -= 1
+        if objects:
+            left += length * objects
+        else:
+            at += length
+        if not left:
+            return at <= size
+    return False

@@ -13,8 +13,8 @@ import pytest
 from client.fake_node import DEADLINE_S, FakeNode
 from client.session_rig import Rig, call, task_id, welcome
 from paceline.client import Client, Future
-from paceline.client.session.session import ABANDON_LIMIT_IDS
 from paceline.errors import TaskCancelled
+from paceline_protocol.limits import MAX_REQUEST_TASKS
 from paceline_protocol.messages import Cancel, CancelReply, CancelState
 
 
@@ -228,9 +228,9 @@ def test_what_is_abandoned_while_nobody_leads_is_cancelled_by_the_next_leader() 
 def test_however_many_tasks_are_abandoned_at_once_each_is_cancelled() -> None:
     rig = Rig()
     rig.attach()
-    count = 2 * ABANDON_LIMIT_IDS + 1
+    count = 2 * MAX_REQUEST_TASKS + 1
     for number in range(count):
         rig.session.submit(call(number), rig.now)
     rig.session.abandon([task_id(number) for number in range(count)], rig.now)
     cancels = [message for _, message in rig.sent() if isinstance(message, Cancel)]
-    assert [len(cancel.ids) for cancel in cancels] == [ABANDON_LIMIT_IDS, ABANDON_LIMIT_IDS, 1]
+    assert [len(cancel.ids) for cancel in cancels] == [MAX_REQUEST_TASKS, MAX_REQUEST_TASKS, 1]

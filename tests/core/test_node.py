@@ -15,12 +15,14 @@ from paceline.core.node import NodeCore
 from paceline.core.reports.questions import QUESTIONS
 from paceline.core.reports.status import status
 from paceline.core.settings import Settings
+from paceline_protocol.codec import encode_calls
+from paceline_protocol.errors import ProtocolError
+from paceline_protocol.limits import MAX_REQUEST_TASKS
 from paceline_protocol.messages import (
     Consent,
     ConsentReceived,
     Dispatch,
     Envelope,
-    Failure,
     Hello,
     MembershipMessage,
     NodeOutcomes,
@@ -115,12 +117,20 @@ def test_a_client_that_never_said_hello_is_sent_to_the_leader_even_by_the_leader
     assert isinstance(turn(node, 0.0)[-1], Pong)
 
 
-def test_malformed_calls_are_answered_by_a_failure() -> None:
+@pytest.mark.parametrize(
+    "calls",
+    [b"\xc1", encode_calls([(b"%016d" % number, "add", 4, b"", None) for number in range(MAX_REQUEST_TASKS + 1)])],
+    ids=["no calls", "too many"],
+)
+def test_calls_that_are_malformed_or_too_many_are_refused_together(calls: bytes) -> None:
     node = leading()
     node.on_client(b"c", Hello(b"c" * 16, ""), 0.0)
-    node.on_client(b"c", Submit(1, 0, b"\xc1"), 0.0)
-    assert isinstance(turn(node, 0.0)[-1], Failure)
+    turn(node, 0.0)
+    with pytest.raises(ProtocolError):
+        node.on_client(b"c", Submit(1, 0, calls), 0.0)
+    assert turn(node, 0.0) == []
     assert node.leader_link.slots.tally.refused[Refusal.BAD_REQUEST] == 1
+    assert not node.table.tasks
 
 
 def test_a_deposed_leader_sends_nobody_to_itself() -> None:

@@ -39,6 +39,7 @@ def several(items: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]
 NAMED: dict[str, st.SearchStrategy[Any]] = {
     "id": ids,
     "name": names,
+    "request-ids": st.lists(ids, max_size=3).map(tuple),
     "entry-kind": st.integers(0, MAX_ENTRY_KIND),  # known here or not
     "assignment": assignments,
     "outcome": outcomes,

@@ -77,6 +77,13 @@ def test_an_unknown_option_is_named() -> None:
         codec.encode_calls([(b"i" * 16, "add", 4, b"", {"tries": 3})])
 
 
+@pytest.mark.parametrize("count", [0, 1, 15, 16, 255, 256, codec.MAX_BATCH_ITEMS, 70_000])
+def test_how_many_calls_a_batch_has_is_known_before_it_is_decoded(count: int) -> None:
+    assert codec.count_calls(msgpack.packb([1] * count)) == count
+    for other in (b"", b"\xdc", msgpack.packb({"a": 1}), msgpack.packb(b"x" * count)):
+        assert codec.count_calls(other) == 0
+
+
 def test_a_batch_past_the_limit_is_neither_sent_nor_taken() -> None:
     full = [CALL] * codec.MAX_BATCH_ITEMS
     assert len(codec.decode_calls(codec.encode_calls(full))) == codec.MAX_BATCH_ITEMS

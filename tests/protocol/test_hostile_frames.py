@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paceline_protocol import codec
+from paceline_protocol import codec, packing
 from paceline_protocol import messages as m
 from paceline_protocol.errors import MalformedFrame, ProtocolError
 from protocol.message_strategies import CLASSES, of_class
@@ -213,14 +213,46 @@ def test_nesting_and_lengths_that_are_not_there_cost_nothing(body: bytes) -> Non
         tracemalloc.stop()
 
 
-def test_nested_claims_of_full_batches_stay_within_the_documented_bound() -> None:
+NESTED_CLAIMS = {
+    "short": (b"\xdc\x01\xff" * 170).ljust(511, b"\x01"),
+    "25 KB": CLAIMS_FULL_BATCHES,
+    "behind a long field": b"\x92\xc6\x00\x02\x00\x00" + bytes(1 << 17) + CLAIMS_FULL_BATCHES,
+    "after many items": b"\xdc\x08\x00" + b"\x01" * 2047 + CLAIMS_FULL_BATCHES,
+    "long": b"\xdc\x40\x00" * 30_000,
+}
+
+
+@pytest.mark.parametrize("body", NESTED_CLAIMS.values(), ids=list(NESTED_CLAIMS))
+def test_nested_claims_of_full_batches_claim_nothing(body: bytes) -> None:
+    frames = (bytes((0x50, m.PROTOCOL_VERSION, kind)) + body for kind in codec.KINDS)
     tracemalloc.start()
     try:
-        with pytest.raises(MalformedFrame):
-            codec.decode_calls(CLAIMS_FULL_BATCHES)
-        assert tracemalloc.get_traced_memory()[1] < codec.MAX_BATCH_ITEMS * 8 * 1024 + 2**20
+        for frame in frames:
+            with pytest.raises(MalformedFrame):
+                codec.decode(frame)
+        for decoder in (codec.decode_calls, codec.decode_outcomes, codec.decode_config):
+            with pytest.raises(MalformedFrame):
+                decoder(body)
+        assert tracemalloc.get_traced_memory()[1] < 2**20
     finally:
         tracemalloc.stop()
+
+
+LONG = st.binary(min_size=0, max_size=40).map(lambda data: data * 3000)
+
+
+@given(
+    value=st.recursive(any_msgpack | LONG, lambda inner: st.lists(inner, max_size=20), max_leaves=30), data=st.data()
+)
+@DETERMINISTIC
+def test_what_is_looked_at_without_a_copy_is_whole_if_msgpack_says_so(value: Any, data: st.DataObject) -> None:
+    body = msgpack.packb(value)
+    is_short = len(body) <= packing._WALKED_OBJECTS  # an object has a byte at least
+    assert packing._is_whole(body, len(body)) or not is_short
+    if packing._is_whole(body, len(body)):
+        msgpack.unpackb(body, strict_map_key=False)
+    cut = data.draw(st.integers(0, len(body) - 1))
+    assert not packing._is_whole(body[:cut], cut)
 
 
 def test_an_integer_too_long_to_print_is_refused_where_it_is_sent() -> None:

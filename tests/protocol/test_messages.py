@@ -119,6 +119,8 @@ def test_a_version_that_is_no_byte_is_refused() -> None:
         m.Redirect(1, "x" * (codec.MAX_STRING_CHARS + 1), ""),
         m.WorkerFailed(1, "m", "", "x" * (codec.MAX_TRACEBACK_CHARS + 1)),
         m.StatusReply(1, bytes(codec.MAX_FRAME_BYTES)),
+        m.Wait(1, (b"i" * 16,) * (codec.MAX_REQUEST_TASKS + 1)),
+        m.Cancel(1, (b"i" * 16,) * (codec.MAX_REQUEST_TASKS + 1)),
     ],
     ids=lambda message: type(message).__name__,
 )
@@ -131,7 +133,7 @@ def test_what_is_past_a_limit_is_not_sent(message: m.Message) -> None:
 def test_what_is_just_at_a_limit_is_sent() -> None:
     long_text = m.WorkerFailed(1, "m", "", "x" * codec.MAX_TRACEBACK_CHARS)
     assert codec.decode(codec.encode(long_text)) == long_text
-    full_batch = m.Cancel(1, (b"i" * 16,) * codec.MAX_BATCH_ITEMS)
+    full_batch = m.Revoke(1, (b"i" * 16,) * codec.MAX_BATCH_ITEMS)
     assert codec.decode(codec.encode(full_batch)) == full_batch
     with pytest.raises(LocalProtocolError):
         codec.encode(full_batch._replace(ids=(*full_batch.ids, b"i" * 16)))

@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 from math import inf
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from paceline.core.membership.identity import Identity
 from paceline.core.node import NodeCore
 from paceline.core.reports.questions import QUESTIONS
 from paceline.core.settings import Settings
-from paceline.runtime.reactor import LONG_TURN_S, Reactor
+from paceline.runtime.reactor import TURN_S, Reactor
 from paceline.runtime.transport.memory_transport import MemoryEndpoint, MemoryNetwork
 from paceline.runtime.transport.transport import BURST_MESSAGES, Source
 from paceline_protocol.codec import decode, encode, encode_fields
@@ -194,35 +195,75 @@ def test_a_client_is_answered() -> None:
     assert rig.reactor.counters.frames_unexpected == 0
 
 
+def pings(rig: Rig, count: int) -> None:
+    for _ in range(count):
+        rig.ends["client"].send(encode(Ping(0)))
+    rig.network.deliver_due()
+
+
+def heard_in(rig: Rig, turns: int) -> list[int]:
+    """How many messages each of the next turns takes."""
+    heard = []
+    for _ in range(turns):
+        before = rig.reactor.counters.frames_received
+        rig.reactor.turn()
+        heard.append(rig.reactor.counters.frames_received - before)
+    return heard
+
+
+def test_a_turn_that_has_taken_long_takes_no_further_message_and_the_next_turn_goes_on() -> None:
+    rig = Rig()
+    hear = rig.reactor.core.on_client
+
+    def take_long(key: bytes, message: Any, now: float) -> None:
+        rig.now += 0.4 * TURN_S
+        hear(key, message, now)
+
+    rig.reactor.core.on_client = take_long  # type: ignore[method-assign]
+    pings(rig, 7)
+    assert heard_in(rig, 4) == [3, 3, 1, 0]
+    rig.network.deliver_due()
+    assert len(rig.ends["client"].receive()) == 7
+
+
+def test_a_message_that_takes_longer_than_a_turn_is_the_only_one_of_its_turn() -> None:
+    rig = Rig()
+    rig.reactor.core.on_client = lambda key, message, now: setattr(rig, "now", rig.now + TURN_S)  # type: ignore[method-assign]
+    pings(rig, 3)
+    assert heard_in(rig, 4) == [1, 1, 1, 0]
+
+
+def test_what_children_say_is_heard_in_each_turn_and_so_is_a_client() -> None:
+    rig = Rig()
+    rig.say("worker", WorkerReady(1, ("add",)))
+    rig.reactor.core.on_client = lambda key, message, now: setattr(rig, "now", rig.now + TURN_S)  # type: ignore[method-assign]
+    pings(rig, 3)
+    for _ in range(3):
+        rig.ends["worker"].send(encode(Trace(b"i" * 16, ())))
+        rig.network.deliver_due()
+        assert heard_in(rig, 1) == [2]
+
+
 def test_after_a_long_turn_fewer_messages_are_taken_until_turns_are_short_again() -> None:
     rig = Rig()
     rig.now = 1.0
     rig.reactor.turn()
-    taken = [rig.transport.burst_messages]
-    for took_s in (2 * LONG_TURN_S, 2 * LONG_TURN_S, 0.0, 0.0):
+    for took_s in (3 * TURN_S, 3 * TURN_S, 0.0):
         rig.now += took_s
         rig.reactor.turn()
-        taken.append(rig.transport.burst_messages)
-    assert taken == [BURST_MESSAGES, BURST_MESSAGES // 2, BURST_MESSAGES // 4, BURST_MESSAGES // 4 + 1, taken[3] + 1]
+    pings(rig, 3 * BURST_MESSAGES)
+    half, quarter = BURST_MESSAGES // 2, BURST_MESSAGES // 4
+    rig.now += 3 * TURN_S
+    assert heard_in(rig, 1) == [half // 4]
     for _ in range(20):
-        rig.now += 2 * LONG_TURN_S
+        rig.now += 3 * TURN_S
         rig.reactor.turn()
-    assert rig.transport.burst_messages == 1
-    for _ in range(2 * BURST_MESSAGES):
-        rig.reactor.turn()
-    assert rig.transport.burst_messages == BURST_MESSAGES
+    rig.now += 3 * TURN_S
+    assert heard_in(rig, 3) == [1, 2, 3]
+    assert quarter
 
 
-def test_what_is_taken_in_a_turn_is_at_most_the_burst() -> None:
+def test_a_turn_takes_a_burst_at_most() -> None:
     rig = Rig()
-    rig.transport.burst_messages = 2
-    for _ in range(5):
-        rig.ends["client"].send(encode(Ping(0)))
-    rig.network.deliver_due()
-    heard = []
-    for _ in range(3):
-        before = rig.reactor.counters.frames_received
-        rig.transport.burst_messages = 2
-        rig.reactor.turn()
-        heard.append(rig.reactor.counters.frames_received - before)
-    assert heard == [2, 2, 1]
+    pings(rig, 2 * BURST_MESSAGES + 1)
+    assert heard_in(rig, 3) == [BURST_MESSAGES, BURST_MESSAGES, 1]

@@ -93,7 +93,7 @@ def test_replies_to_a_client_keep_their_order(world: World) -> None:
     assert hear(world, client, 200) == expected
 
 
-def test_a_poll_returns_a_bounded_burst_and_the_next_one_the_rest(world: World) -> None:
+def test_a_poll_takes_a_burst_of_a_worker_and_one_message_of_a_client(world: World) -> None:
     node = world.node()
     client, worker = world.client(node), world.worker(node, b"w")
     count = 3 * BURST_MESSAGES
@@ -109,8 +109,44 @@ def test_a_poll_returns_a_bounded_burst_and_the_next_one_the_rest(world: World) 
     until(world, all_here, "every message")
     for burst in bursts:
         sources = [source for source, _, _ in burst]
-        assert sources.count(Source.CLIENT) <= BURST_MESSAGES  # a worker's burst may be bounded in bytes
+        assert sources.count(Source.CLIENT) <= 1
         assert sources == sorted(sources, key=lambda source: source is Source.CLIENT), "workers come first"
+
+
+def test_what_a_poll_leaves_is_received_without_another_and_in_order(world: World) -> None:
+    node = world.node()
+    client = world.client(node)
+    expected = [b"%d" % number for number in range(100)]
+    for frame in expected:
+        client.send(frame)
+    received: list[bytes] = []
+
+    def all_here() -> bool:
+        received.extend(frames[0] for _, _, frames in node.poll(0.02))
+        while node.has_more and (more := node.receive_more()) is not None:
+            received.append(more[2][0])
+        return len(received) == len(expected)
+
+    until(world, all_here, "every message")
+    assert received == expected
+    assert not node.has_more or node.receive_more() is None
+
+
+def test_a_frame_that_is_not_to_be_read_is_reported_without_it(world: World) -> None:
+    node = world.node()
+    client, ignored = world.client(node), world.client(node)
+    ignored.send(b"who?")
+    ((_, session, _),) = take(world, node, 1)
+    assert isinstance(session, bytes)
+    node.unread.sessions = {session}
+    node.unread.above_bytes = 10
+    ignored.send(b"me")
+    assert take(world, node, 1) == [(Source.CLIENT, session, [])]
+    client.send(b"x" * 11)
+    ((source, _, frames),) = take(world, node, 1)
+    assert (source, frames) == (Source.CLIENT, [])
+    client.send(b"x" * 10)
+    assert take(world, node, 1)[0][2] == [b"x" * 10]
 
 
 def test_sending_to_an_unknown_client_or_worker_is_gone(world: World) -> None:

@@ -8,7 +8,7 @@ the node's way of a task, and waits for nothing but the poll.
 - ``journal/``: the replicated log on the disk, written by a thread of its own, and the data directory.
 - ``children/``: the worker processes and the web process: started, watched by the kernel, replaced.
 - ``search.py``: a thread that looks for other nodes, and says what it can't reach. ``counters.py``: what the reactor
-  counts.
+  counts. ``client_frames.py``: what clients send, on its way to the core. ``memory.py``: what the allocator keeps.
 - ``server.py`` makes all of that from a configuration, runs it until a signal, and takes it apart again.
 
 Must not be here: any decision about tasks, terms or membership. Whatever depends on more than one frame is for the

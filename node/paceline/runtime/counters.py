@@ -14,10 +14,12 @@ class Counters:
     bytes_received: int = 0  # of frames, without what carries them
     bytes_sent: int = 0
     frames_malformed: int = 0
+    frames_ignored: int = 0  # of clients that are heard no more
     frames_unexpected: int = 0  # well formed, but not from where such a message may come
     peer_sends_failed: int = 0
     client_sends_stalled: int = 0
     clients_given_up: int = 0
+    clients_ignored: int = 0  # heard no more, as too many of their frames were malformed
     worker_exits: int = 0
 
     def as_dict(self) -> dict[str, int]:

@@ -26,6 +26,7 @@ from paceline.core.measures.histogram import LATENCY_BOUNDS_US, Histogram
 from paceline.core.node import NodeCore
 from paceline.errors import JournalFailed
 from paceline.runtime.children.interface import Children
+from paceline.runtime.client_frames import ClientFrames
 from paceline.runtime.counters import Counters
 from paceline.runtime.journal.journal import Journal
 from paceline.runtime.transport.transport import BURST_MESSAGES, Received, Sent, Source, Transport
@@ -37,11 +38,13 @@ from paceline_protocol.errors import ProtocolError
 MAX_WAIT_S = 1.0
 FAILED_TRANSFER_S = 0.5
 """How long a leader whose journal failed goes on so that another voter can lead."""
-LONG_TURN_S = 0.005
-"""A turn that took longer halves how many messages the next takes from clients and peers; a shorter one adds one.
+TURN_S = 0.001
+"""Once a turn has taken so long, it takes no further message from clients and peers; and one that took more than twice
+as long, with its answers, halves how many the next takes at most, while a shorter one adds one.
 
-Messages are taken from connections in turn, and answered at the end of the turn. So a client whose messages take long
-to handle makes the others wait for a few of them, and not for a burst."""
+Their connections are read in turn, one message at a time, and each message is bounded in what it costs. So a client
+that floods the node slows itself: the others wait for a turn, and for one message of each connection
+(docs/decisions/0030)."""
 UNREACHED_ADDRESSES = 1_024
 """Addresses that are known not to be reached. Beyond it others are taken for reached; it is only for what is said."""
 
@@ -56,7 +59,6 @@ _OK: Final = Sent.OK
 _GONE: Final = Sent.GONE
 _Done: Final = m.Done
 
-_FROM_CLIENTS: Final = m.sent_by(m.Sender.CLIENT)
 _FROM_PEERS: Final = m.sent_by(m.Sender.PEER) - {m.Envelope}  # which is the head of each batch, and nothing else
 
 ChildHandler = Callable[[bytes, Any, float], None]
@@ -109,6 +111,8 @@ class Reactor:
         self._submitted_seq = 0
         self._durable_seq = 0
         self.unsent = UnsentFrames()
+        self._burst_messages = BURST_MESSAGES
+        self._clients = ClientFrames(core, transport.unread, self.counters, self._send_client)
         self._cast_outs: dict[bytes, str] = {}  # workers that were killed for what they said, until they have ended
         self._respawn_at = inf  # when the next worker is due in place of one that ended
         self._failure: JournalFailed | None = None  # of the journal: nothing is written or promised any more
@@ -131,6 +135,8 @@ class Reactor:
             self.core.tick(now)
         for item in received:
             self._receive(item, now)
+        if self._transport.has_more:
+            self._receive_more(now)
         while self._addresses:
             self.core.on_address(self._addresses.popleft())
         if now >= self._respawn_at and self._children is not None:
@@ -148,16 +154,28 @@ class Reactor:
         if self._turn_began:
             took_s = now - self._turn_began
             self.turn_time.observe_s(took_s)
-            if took_s > LONG_TURN_S:
-                self._transport.burst_messages = max(1, self._transport.burst_messages // 2)
-            elif self._transport.burst_messages < BURST_MESSAGES:
-                self._transport.burst_messages += 1
+            if took_s > 2 * TURN_S:
+                self._burst_messages = max(1, self._burst_messages // 2)
+            elif self._burst_messages < BURST_MESSAGES:
+                self._burst_messages += 1
         if self.unsent:
             return 0.001
         wait_s = min(deadline, self._respawn_at, self._ends_at) - now
         return min(max(wait_s, 0.0), MAX_WAIT_S)
 
     # --- in -----------------------------------------------------------------------------------------------------
+
+    def _receive_more(self, now: float) -> None:
+        """Take from clients and peers what else is here, while the turn is short."""
+        transport, clock = self._transport, self._clock
+        ends_at = self._turn_began + TURN_S
+        for _ in range(self._burst_messages - 1):
+            if clock() >= ends_at:
+                return
+            item = transport.receive_more()
+            if item is None:
+                return
+            self._receive(item, now)
 
     def _receive(self, received: Received, now: float) -> None:
         source, key, frames = received
@@ -172,7 +190,7 @@ class Reactor:
         self.counters.bytes_received += sum(map(len, frames))
         try:
             if source is _CLIENT:
-                self._from_client(key, frames[0], now)
+                self._clients.receive(key, frames, now)
             elif source is not _PEER:
                 self._from_child(source, key, frames[0], now)
             else:
@@ -180,17 +198,8 @@ class Reactor:
         except ProtocolError as error:
             self.counters.frames_malformed += 1
             _logger.debug("malformed frame from %s: %s", source.name, error)
-            if source is _CLIENT:
-                self._send_client(key, encode(m.Failure(m.Refusal.BAD_REQUEST, str(error)[:1_000])))
-            elif source is _WORKER:
+            if source is _WORKER:
                 self._cast_out(key, f"it sent what is no frame: {error}")
-
-    def _from_client(self, key: bytes, frame: bytes, now: float) -> None:
-        kind, fields = decode_fields(frame)
-        if kind in _FROM_CLIENTS:
-            self.core.on_client(key, kind(*fields), now)
-        else:
-            self.counters.frames_unexpected += 1
 
     def _from_child(self, source: Source, child_id: bytes, frame: bytes, now: float) -> None:
         """What a worker may say the web process may not, and the other way."""

@@ -38,6 +38,7 @@ from paceline.runtime.children.web_child import MetricsSource, Web, open_web
 from paceline.runtime.children.worker_pool import WorkerPool
 from paceline.runtime.journal.data_directory import Storage, default_directory
 from paceline.runtime.journal.journal import DiskJournal
+from paceline.runtime.memory import keep_freed_blocks
 from paceline.runtime.orphans import FIRST_PROCESS, Orphans
 from paceline.runtime.reactor import Reactor
 from paceline.runtime.search import NodeSearch
@@ -117,6 +118,7 @@ class Server:
     """One node and everything around it."""
 
     def __init__(self, config: NodeConfig, on_ready: Callable[[NodeInfo], None] | None) -> None:
+        keep_freed_blocks()
         self._config = config
         self._on_ready = on_ready
         self._stopping = False

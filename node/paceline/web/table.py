@@ -290,6 +290,20 @@ METRICS: tuple[MetricSpec, ...] = (
         _one("frames_malformed"),
     ),
     MetricSpec(
+        "paceline_frames_ignored_total",
+        "counter",
+        (),
+        "Frames, unread, of clients that are heard no more.",
+        _one("frames_ignored"),
+    ),
+    MetricSpec(
+        "paceline_clients_ignored_total",
+        "counter",
+        (),
+        "Clients that are heard no more, as too many of their frames were malformed.",
+        _one("clients_ignored"),
+    ),
+    MetricSpec(
         "paceline_frames_unexpected_total",
         "counter",
         (),

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Final
 
 from paceline.client.session.ledger import CallLedger
 from paceline.client.session.output import Output
@@ -23,6 +22,7 @@ from paceline.client.session.silence import Silence
 from paceline.client.session.submits import Submits
 from paceline.errors import RequestRefused
 from paceline_protocol import codec
+from paceline_protocol.limits import MAX_REQUEST_TASKS
 from paceline_protocol.messages import (
     Call,
     CancelReply,
@@ -39,8 +39,6 @@ from paceline_protocol.messages import (
     Wait,
     Welcome,
 )
-
-WAIT_LIMIT_IDS: Final = 4096
 
 
 class Epoch:
@@ -147,8 +145,8 @@ class Epoch:
 
     def _send_waits(self, ids: list[bytes]) -> None:
         self._wait_again.clear()
-        for start in range(0, len(ids), WAIT_LIMIT_IDS):
-            self._send(Wait(self.receipts.ack, tuple(ids[start : start + WAIT_LIMIT_IDS])))
+        for start in range(0, len(ids), MAX_REQUEST_TASKS):
+            self._send(Wait(self.receipts.ack, tuple(ids[start : start + MAX_REQUEST_TASKS])))
 
     def _send(self, message: Wait | Ping) -> None:
         """Send a message that carries the acknowledgement."""

@@ -20,10 +20,10 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
+from paceline_protocol.limits import MAX_REQUEST_TASKS
 from paceline_protocol.messages import CALL_OPTIONS, Call
 from paceline_protocol.options import is_logged
 
-BATCH_LIMIT_CALLS: Final = 256
 BATCH_LIMIT_BYTES: Final = 256 * 1024
 
 
@@ -62,7 +62,7 @@ class CallLedger:
 
     @property
     def batch_is_full(self) -> bool:
-        return len(self.queue) >= BATCH_LIMIT_CALLS or self._queue_bytes >= BATCH_LIMIT_BYTES
+        return len(self.queue) >= MAX_REQUEST_TASKS or self._queue_bytes >= BATCH_LIMIT_BYTES
 
     @property
     def has_unaccepted(self) -> bool:
@@ -95,7 +95,7 @@ class CallLedger:
         calls: list[Call] = []
         size = 0
         queue, tasks = self.queue, self.tasks
-        while queue and len(calls) < BATCH_LIMIT_CALLS:
+        while queue and len(calls) < MAX_REQUEST_TASKS:
             call_bytes = len(queue[0][3])
             if calls and size + call_bytes > BATCH_LIMIT_BYTES:
                 break

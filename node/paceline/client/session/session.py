@@ -33,6 +33,7 @@ from paceline.client.session.seeking import Search, SearchOptions
 from paceline.errors import IncompatibleVersion
 from paceline_protocol import codec
 from paceline_protocol.errors import ProtocolError, VersionMismatch
+from paceline_protocol.limits import MAX_REQUEST_TASKS
 from paceline_protocol.messages import (
     Admin,
     Call,
@@ -49,8 +50,6 @@ from paceline_protocol.messages import (
 
 OUTSTANDING_LIMIT_TASKS: Final = 200_000
 UNACCEPTED_LIMIT_BYTES: Final = 256 * 1024 * 1024
-ABANDON_LIMIT_IDS: Final = 4096
-"""In one Cancel: as many as a Wait has (``epoch.py``)."""
 
 
 class SessionState(Enum):
@@ -184,8 +183,8 @@ class Session:
         """Nobody wants the results of these tasks any more: cancel those that have not ended. Whichever leader there is
         or will be is asked, and nobody waits for the answer."""
         open_ids = [task_id for task_id in ids if task_id in self.ledger]
-        for start in range(0, len(open_ids), ABANDON_LIMIT_IDS):
-            some = tuple(open_ids[start : start + ABANDON_LIMIT_IDS])
+        for start in range(0, len(open_ids), MAX_REQUEST_TASKS):
+            some = tuple(open_ids[start : start + MAX_REQUEST_TASKS])
             self._ask(Cancel(self.requests.next_number(), some), now, wanted=False)
 
     def status(self, now: float, about: tuple[tuple[str, str], ...] = ()) -> int:

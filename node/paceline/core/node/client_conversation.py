@@ -17,12 +17,13 @@ from paceline.core.node.questions import AskedOf, Question
 from paceline.core.outbox import Outbox
 from paceline.core.scheduling.leader import Leader
 from paceline.core.settings import Settings
-from paceline_protocol.errors import ProtocolError
+from paceline_protocol.codec import count_calls
+from paceline_protocol.errors import LimitExceeded, ProtocolError
+from paceline_protocol.limits import MAX_REQUEST_TASKS
 from paceline_protocol.messages import (
     Cancel,
     ClientMessage,
     ClientReply,
-    Failure,
     Hello,
     Ping,
     Pong,
@@ -70,7 +71,9 @@ class ClientConversation:
         }
 
     def hear(self, key: bytes, message: ClientMessage, now: float) -> int:
-        """A client's message, on the connection ``key``. Returns how urgent it is (``pacing.py``)."""
+        """A client's message, on the connection ``key``. Returns how urgent it is (``pacing.py``).
+
+        Raises ProtocolError, and does nothing, for calls that are malformed or too many."""
         leader = self._role.leader
         session = leader.sessions.get(key) if leader is not None else None
         if isinstance(message, Submit) and leader is not None and session is not None:
@@ -104,10 +107,12 @@ class ClientConversation:
 
     def _submit(self, leader: Leader, session: ClientSession, submit: Submit, now: float) -> None:
         try:
+            if (count := count_calls(submit.calls)) > MAX_REQUEST_TASKS:
+                raise LimitExceeded("calls in one Submit", count, MAX_REQUEST_TASKS)
             leader.admission.submit(session, submit, now)
-        except ProtocolError as error:
+        except ProtocolError:
             self._tally.refuse(Refusal.BAD_REQUEST)
-            self._outbox.reply(session.key, Failure(Refusal.BAD_REQUEST, str(error)))
+            raise
 
     def _ping(self, leader: Leader, session: ClientSession, ping: Ping, now: float) -> None:
         leader.admission.acknowledge(session, ping.ack, now)

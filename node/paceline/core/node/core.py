@@ -149,7 +149,7 @@ class NodeCore:
     # --- events -------------------------------------------------------------------------------------------------
 
     def on_client(self, key: bytes, message: ClientMessage, now: float) -> None:
-        """A client's message, on the connection ``key``."""
+        """A client's message, on the connection ``key``. Raises ProtocolError for calls that are malformed."""
         self._pacing.after(self.clients.hear(key, message, now), now)
 
     def on_client_gone(self, key: bytes) -> None:

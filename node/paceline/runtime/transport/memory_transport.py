@@ -20,7 +20,8 @@ from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Final, TypeAlias
 
-from paceline.runtime.transport.transport import BURST_MESSAGES, Received, Sent, Source
+from paceline.runtime.transport.transport import BURST_MESSAGES, Received, Sent, Source, Unread
+from paceline_protocol.limits import MAX_FRAME_BYTES
 
 QUEUE_MESSAGES: Final = 1000
 """How many messages may be under way or unread from one end to another; beyond it a send is FULL."""
@@ -159,7 +160,7 @@ class MemoryTransport:
 
     def __init__(self, network: MemoryNetwork, address: str) -> None:
         self.address = address
-        self.burst_messages = BURST_MESSAGES
+        self.unread = Unread(MAX_FRAME_BYTES)
         self.peer_inbox = _Inbox()  # of clients and peers, in the order of arrival
         self.child_inbox = _Inbox()
         self._network = network
@@ -173,8 +174,21 @@ class MemoryTransport:
         """Whether a poll would find something."""
         return self.child_inbox.waiting or self.peer_inbox.waiting or self._woken or bool(self._readable)
 
+    @property
+    def has_more(self) -> bool:
+        return self.peer_inbox.waiting
+
+    def receive_more(self) -> Received | None:
+        for source, key, frames in self.peer_inbox.take(1):
+            if source is Source.CLIENT and (len(frames[0]) > self.unread.above_bytes or key in self.unread.sessions):
+                return source, key, []
+            return source, key, frames
+        return None
+
     def poll(self, timeout_s: float) -> list[Received]:
-        received = self.child_inbox.take(BURST_MESSAGES) + self.peer_inbox.take(self.burst_messages)
+        received = self.child_inbox.take(BURST_MESSAGES)
+        if one := self.receive_more():
+            received.append(one)
         received += [(Source.CHILD, fd, []) for fd in self._watched if fd in self._readable]
         if self._woken:
             self._woken = False

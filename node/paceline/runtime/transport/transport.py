@@ -5,7 +5,7 @@ tests runs against both.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from enum import Enum, IntEnum
 from typing import Final, Protocol, TypeAlias
 
@@ -30,19 +30,32 @@ class Sent(Enum):
 
 
 Received: TypeAlias = tuple[Source, bytes | int, list[bytes]]
-"""CLIENT: (session, [frame]); PEER: (routing id, [envelope, frame, ...]); WORKER, WEB: (child id, [frame]);
-CHILD: (fd, []); WAKE: (0, []). Which kind of child a frame is from is said by whoever added the child's link."""
+"""CLIENT: (session, [frame]), or (session, []) for a frame that is not read (``Transport.unread``); PEER: (routing id,
+[envelope, frame, ...]); WORKER, WEB: (child id, [frame]); CHILD: (fd, []); WAKE: (0, []). Which kind of child a frame
+is from is said by whoever added the child's link."""
 
 
 BURST_MESSAGES: Final = 64
-"""How many messages one poll takes from one socket, at most."""
+"""How many messages one poll takes from one child, at most; and one turn from clients and peers."""
+
+
+class Unread:
+    """Which frames of clients are not worth reading: their messages are taken, and reported without a frame.
+    ``above_bytes``: larger ones. ``sessions``: whatever these clients send. Both as the transport's owner likes."""
+
+    def __init__(self, above_bytes: int) -> None:
+        self.above_bytes = above_bytes
+        self.sessions: Container[bytes] = ()
 
 
 class Transport(Protocol):
     """The network of a node. See the rules in ``zmq_transport.py``."""
 
-    burst_messages: int
-    """How many messages the next poll takes from clients and peers: from 1 to BURST_MESSAGES, as its owner likes."""
+    unread: Unread
+
+    @property
+    def has_more(self) -> bool:
+        """Whether :meth:`receive_more` may find something that :meth:`poll` has left."""
 
     @property
     def address(self) -> str:
@@ -50,7 +63,10 @@ class Transport(Protocol):
 
     def poll(self, timeout_s: float) -> list[Received]:
         """Wait until something is here, at most ``timeout_s`` (rounded up to whole ms), and return it: from children,
-        then from clients and peers in the order they came, then children and wake. May return early with nothing."""
+        then one message from clients and peers, then children and wake. May return early with nothing."""
+
+    def receive_more(self) -> Received | None:
+        """One more message from clients and peers that is here, None if there is none. Connections take turns."""
 
     def send_client(self, session: bytes, frame: bytes) -> Sent: ...
 

@@ -24,7 +24,7 @@ LOOPBACK_HOST_IPV6: Final = "::1"
 CLIENT_QUEUE_MESSAGES: Final = 256
 PEER_QUEUE_MESSAGES: Final = 1000
 """High-water marks, per connection. Credits keep real traffic far below; at the mark a send is FULL."""
-UNREAD_MESSAGES: Final = 64
+UNREAD_MESSAGES: Final = 8
 """What one connection may have brought and the node has not read yet. Beyond it TCP holds the sender back."""
 
 RECONNECT_MS: Final = 50

@@ -5,7 +5,9 @@ The rules of this module:
 - One thread. Only ``wake`` may be called from another one, or from a signal handler.
 - Nothing blocks but ``poll``, and that at most as long as it is told. Every send is tried once: Sent says what became
   of it. OK means that the frame was queued here, not that it arrived.
-- A bounded burst per ``poll``, so that a flood on one socket delays the others by a burst and not for ever.
+- A bounded burst per ``poll`` from each child, and one message from clients and peers. libzmq takes messages from
+  their connections in turn, so that whoever reads one at a time, and stops when it has worked for long enough, delays
+  no connection by more than one message of each other.
 - Frames are opaque. What the transport knows of them is their number: one frame after the routing id comes from a
   client, two or more from a peer (an envelope and messages).
 - Peers are sent to through one DEALER per address and received from through the ROUTER, as in ZRE (RFC 36): a DEALER
@@ -32,16 +34,13 @@ from paceline.config import format_address, parse_address
 from paceline.errors import ConfigError
 from paceline.runtime.transport import zap
 from paceline.runtime.transport.channel import Channel
-from paceline.runtime.transport.transport import BURST_MESSAGES, Received, Sent, Source
+from paceline.runtime.transport.transport import BURST_MESSAGES, Received, Sent, Source, Unread
 from paceline.runtime.transport.zmq_sockets import local_host, open_peer, open_router, open_zap, reachable_host
 from paceline.security import CurveKeys
 from paceline.sockets import send_frame
 
 if TYPE_CHECKING:
     import socket as system_socket
-
-BURST_BYTES: Final = 4 << 20
-"""One poll takes no further message from a socket once it has so many bytes."""
 
 ZERO_COPY_MIN_BYTES: Final = 64 * 1024
 """Below this, copying a frame costs less than keeping track of a shared one."""
@@ -70,7 +69,8 @@ class ZmqTransport:
         max_frame_bytes: int,
     ) -> None:
         self._keys = keys
-        self.burst_messages = BURST_MESSAGES
+        self.unread = Unread(max_frame_bytes)
+        self.has_more = False
         self._max_frame_bytes = max_frame_bytes
         self._allowed = frozenset([z85.decode(keys.public)]) if keys else frozenset()
         self._peers: dict[str, zmq.Socket[bytes]] = {}
@@ -106,7 +106,7 @@ class ZmqTransport:
         # was last asked, right before sleeping; whatever comes after that makes the descriptor readable.
         router_ready = self._router_used and self._readable(self._router)
         zap_ready = self._zap is not None and self._readable(self._zap)
-        burst = self.burst_messages if router_ready else 1
+        has_more = router_ready
         # epoll rounds up to whole milliseconds; a negative timeout would be for ever.
         ready = self._epoll.poll(0 if router_ready or zap_ready else max(0.0, timeout_s))
         received: list[Received] = []
@@ -128,10 +128,11 @@ class ZmqTransport:
         if not all_read:  # a child's end is reported after all of its frames, which may be more than a burst
             others = [item for item in others if item[0] is not Source.CHILD]
         # Most wake-ups bring one message, and somebody waits for it. So one is returned without looking for more, which
-        # would cost as much again. If there are more, the next poll finds that before it sleeps, and takes a burst.
+        # would cost as much again. If there are more, the next poll finds that before it sleeps.
         self._router_used = router_ready
-        if router_ready:
-            self._receive_router(received, burst)
+        self.has_more = has_more
+        if router_ready and (one := self.receive_more()):
+            received.append(one)
         if zap_ready and self._zap is not None:
             self._answer_zap(self._zap)
         return received + others if others else received
@@ -153,33 +154,27 @@ class ZmqTransport:
         events: int = socket.getsockopt(zmq.EVENTS)  # type: ignore[assignment]
         return bool(events & zmq.POLLIN)
 
-    def _receive_router(self, received: list[Received], limit: int) -> None:
-        for sender, frames in self._burst(self._router, limit):
-            received.append((Source.CLIENT if len(frames) == 1 else Source.PEER, sender, frames))
-
-    def _burst(self, socket: zmq.Socket[bytes], limit: int) -> list[tuple[bytes, list[bytes]]]:
-        """The messages that a ROUTER holds, at most ``limit`` of them and some BURST_BYTES: (routing id, the one or
-        more frames after it)."""
-        recv, getsockopt = socket.recv, socket.getsockopt
-        messages: list[tuple[bytes, list[bytes]]] = []
-        size = 0
-        for _ in range(limit):
-            if size > BURST_BYTES:
-                break
-            try:
-                sender = recv(_NOBLOCK)
-            except zmq.Again:
-                break
-            frames = [recv(_NOBLOCK)]
-            while getsockopt(zmq.RCVMORE):
-                frames.append(recv(_NOBLOCK))
-            messages.append((sender, frames))
-            size += len(frames[0]) if len(frames) == 1 else sum(map(len, frames))
-        return messages
+    def receive_more(self) -> Received | None:
+        router = self._router
+        try:
+            sender = router.recv(_NOBLOCK)
+        except zmq.Again:
+            self.has_more = False
+            return None
+        first = router.recv(_NOBLOCK, copy=False)  # to copy a frame of 64 MiB takes as long as a thousand messages
+        if not first.more:
+            if len(first) > self.unread.above_bytes or sender in self.unread.sessions:
+                return Source.CLIENT, sender, []
+            return Source.CLIENT, sender, [first.bytes]
+        return Source.PEER, sender, [first.bytes, *_rest(router)]
 
     def _answer_zap(self, socket: zmq.Socket[bytes]) -> None:
-        for sender, frames in self._burst(socket, BURST_MESSAGES):
-            reply = zap.answer(frames[1:], self._allowed)  # after the delimiter
+        for _ in range(BURST_MESSAGES):
+            try:
+                sender = socket.recv(_NOBLOCK)
+            except zmq.Again:
+                return
+            reply = zap.answer(_rest(socket)[1:], self._allowed)  # after the delimiter
             if reply:
                 socket.send_multipart([sender, b"", *reply], _NOBLOCK)
 
@@ -302,6 +297,14 @@ class ZmqTransport:
         wake_fd, self._wake_fd = self._wake_fd, -1
         if wake_fd >= 0:
             os.close(wake_fd)
+
+
+def _rest(socket: zmq.Socket[bytes]) -> list[bytes]:
+    """What is left of a message of which a part was received."""
+    frames = []
+    while socket.getsockopt(zmq.RCVMORE):
+        frames.append(socket.recv(_NOBLOCK))
+    return frames
 
 
 def _send_routed(socket: zmq.Socket[bytes], to: bytes, frame: bytes) -> Sent:
