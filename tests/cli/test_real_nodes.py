@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from paceline.client import Client
+from paceline.client import Client, NamedTask
+from paceline.errors import TaskCancelled
 from paceline.local import Cluster
 from paceline_protocol.errors import PayloadTooLarge
 from paceline_protocol.limits import PAYLOAD_LIMIT_MAX_BYTES
@@ -117,6 +118,36 @@ def test_the_first_five_minutes(tasks: Path) -> None:
         assert len(output.splitlines()) <= 5
         assert address in output
         assert "shop_tasks.add" in output
+
+
+def test_tasks_that_no_node_runs_any_more_are_shown_and_cancelled_by_name(tasks: Path, tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    renamed = tmp_path / "new" / "shop_tasks.py"
+    renamed.write_text(TASKS.replace("def add", "def sum_up"))
+    with (
+        running_node("--workers", "0", "--no-discovery") as (_, announced),
+        Client(address := next(announced)["address"]) as client,
+    ):
+        futures = [client.submit("shop_tasks.add", number, 0) for number in range(50)]
+        futures.append(client.submit(NamedTask("shop_tasks.add", delay=3600), 1, 1))
+        assert all(future.accepted(DEADLINE_S) is None for future in futures)
+        with running_node(str(renamed), "--workers", "1", "--no-discovery", "--join", address) as (_, joined):
+            assert any("ready" in each for each in joined)
+            assert client.submit("shop_tasks.sum_up", 2, 3).result(DEADLINE_S) == 5
+            shown = paceline("status", "--connect", address)
+            assert "WARNING: no node runs what 50 tasks wait for: shop_tasks.add (50)." in shown.stdout
+            shown = paceline("tasks", "waiting", "--connect", address)
+            assert shown.stdout.splitlines()[1:] == [f"{50:>10} {1:>10} {0:>6}  shop_tasks.add  (no node runs it)"]
+            refused = paceline("tasks", "cancel", "--name", "shop_tasks.add", "--connect", address)
+            assert (refused.returncode, refused.stdout) == (2, "")
+            done = paceline("tasks", "cancel", "--name", "shop_tasks.add", "--yes", "--connect", address)
+            assert (done.returncode, done.stderr) == (0, "")
+            assert done.stdout == "cancelled 51 of 51 tasks named shop_tasks.add\n"
+            for future in futures:
+                with pytest.raises(TaskCancelled):
+                    future.result(DEADLINE_S)
+            assert client.waiting()["names"] == []
+            assert client.cancel_tasks(futures[:1]) == {futures[0].task_id.hex(): "finished"}
 
 
 def test_the_greatest_payload_goes_both_ways_and_a_greater_one_is_told_the_truth(tmp_path: Path) -> None:

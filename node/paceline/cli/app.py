@@ -20,7 +20,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "node": ("paceline.cli.node", "node", "Run a node on this machine."),
     "submit": ("paceline.cli.submit", "submit", "Submit one task."),
     "status": ("paceline.cli.status", "status", "Show nodes, leader, slots and queue."),
-    "tasks": ("paceline.cli.tasks", "tasks", "Say where a task is, and why it does not run."),
+    "tasks": ("paceline.cli.tasks", "tasks", "Show which tasks wait and why, and cancel them."),
     "cluster": ("paceline.cli.cluster", "cluster", "Change who votes and who leads."),
     "bridge": ("paceline_bridge.cli", "bridge", "Run what comes from RabbitMQ: Celery, dramatiq, plain messages."),
     "init": ("paceline.cli.init", "init", "Write the file that makes several machines one cluster."),

@@ -101,6 +101,11 @@ def parse_value(text: str) -> object:
         ) from None
 
 
+def one_line(name: str) -> str:
+    """The name of a task as it is shown: whoever submits may have put anything into it."""
+    return name if name.isprintable() else ascii(name)
+
+
 def show_value(value: object) -> str:
     """For a person: a string as it is, what JSON can write as JSON, anything else as Python writes it."""
     if isinstance(value, str):
