@@ -12,6 +12,7 @@ from difflib import get_close_matches
 
 import click
 
+from paceline.cli.environment import Taken
 from paceline.cli.exits import USAGE, exit_code_of, interrupted_code_of, message_of
 from paceline.errors import NoNodeFound
 
@@ -115,11 +116,13 @@ def _unresolved(addresses: Sequence[str]) -> str:
 
 def run(arguments: Sequence[str]) -> int:
     """Runs the command line and returns its exit code; every error has been printed by then."""
+    taken = Taken()
     try:
-        outcome = app.main(list(arguments), prog_name="paceline", standalone_mode=False)
+        outcome = app.main(list(arguments), prog_name="paceline", standalone_mode=False, obj=taken)
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else _command_path(arguments)
-        click.echo(f"paceline: error: {error.format_message()}{_negative(error)}\nTry `{where} --help`.", err=True)
+        message = f"{error.format_message()}{_negative(error)}"
+        click.echo(f"paceline: error: {message}{taken.note(message)}\nTry `{where} --help`.", err=True)
         return USAGE
     except (click.Abort, KeyboardInterrupt) as error:
         return interrupted_code_of(error)
@@ -128,6 +131,7 @@ def run(arguments: Sequence[str]) -> int:
         if code is None:
             raise  # a defect of paceline: its traceback is the report
         names = _unresolved(error.tried) if isinstance(error, NoNodeFound) else ""
-        click.echo(f"paceline: error: {message_of(error)}{names}", err=True)
+        message = f"{message_of(error)}{names}"
+        click.echo(f"paceline: error: {message}{taken.note(message)}", err=True)
         return code
     return outcome if isinstance(outcome, int) else 0

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from paceline.cli.environment import setting
+
 if TYPE_CHECKING:
     from paceline.client import Client
 
@@ -24,7 +26,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 def reaches_a_cluster(command: Function) -> Function:
     """Adds --connect, --cluster and --connect-timeout."""
     for option in (
-        click.option(
+        setting(
             "--connect-timeout",
             "connect_timeout_s",
             type=Seconds(min_open=True),
@@ -33,12 +35,11 @@ def reaches_a_cluster(command: Function) -> Function:
             metavar="SECONDS",
             help="How long to look for a leader.",
         ),
-        click.option(
+        setting(
             "--cluster",
             "cluster_path",
-            envvar="PACELINE_CLUSTER",
             metavar="FILE",
-            help="The cluster file; its keys encrypt the connection.  [env: PACELINE_CLUSTER]",
+            help="The cluster file; its keys encrypt the connection.",
         ),
         click.option(
             "--connect",
