@@ -1,7 +1,9 @@
 """The commands as a user types them, against real nodes."""
 
+import itertools
 import json
 import os
+import re
 import select
 import signal
 import socket
@@ -50,10 +52,12 @@ def paceline(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @contextmanager
-def running_node(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], Iterator[dict[str, Any]]]]:
+def running_node(
+    *arguments: str, journal: tuple[str, ...] = ("--journal", "memory")
+) -> Iterator[tuple[subprocess.Popen[str], Iterator[dict[str, Any]]]]:
     """A node on a free port: its process, and its announcements as they come."""
     reading, writing = os.pipe()
-    options = ("--port", "0", "--journal", "memory", "--announce-fd", str(writing))
+    options = ("--port", "0", *journal, "--announce-fd", str(writing))
     command = [sys.executable, "-m", "paceline", "node", *arguments, *options]
     with subprocess.Popen(
         command, pass_fds=(writing,), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0
@@ -148,6 +152,44 @@ def test_tasks_that_no_node_runs_any_more_are_shown_and_cancelled_by_name(tasks:
                     future.result(DEADLINE_S)
             assert client.waiting()["names"] == []
             assert client.cancel_tasks(futures[:1]) == {futures[0].task_id.hex(): "finished"}
+
+
+def test_a_node_says_what_it_goes_on_with_and_begins_with_nothing_if_it_is_told_to(tasks: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    journal = ("--data-dir", str(data))
+    with running_node("--workers", "0", "--no-discovery", journal=journal) as (process, announced):
+        address = next(announced)["address"]
+        with Client(address) as client:
+            accepted = [client.submit("shop_tasks.add", number, 0).accepted(DEADLINE_S) for number in range(10)]
+        assert len(accepted) == 10
+        assert all("goes on" not in line for line in stopped(process))
+    arguments = (str(tasks), "--workers", "1", "--no-discovery")
+    with running_node("--workers", "0", "--no-discovery", journal=journal) as (process, announced):
+        assert "ready" in list(itertools.islice(announced, 2))[1]
+        _, line, *_ = stopped(process)
+        assert re.fullmatch(
+            "goes on with cluster [0-9a-f]{8} and 10 tasks of before; --fresh begins with nothing", line
+        )
+    with running_node(*arguments, "--fresh", journal=journal) as (process, announced):
+        with Client(next(announced)["address"]) as client:
+            assert client.submit("shop_tasks.add", 2, 3).result(DEADLINE_S) == 5
+            assert client.status()["accepted_total"] == 1
+        process.send_signal(signal.SIGTERM)
+        output, errors = process.communicate(timeout=DEADLINE_S)
+        assert "goes on" not in output
+        assert f"{data / 'before-1'} and is not used any more" in errors
+    kept = ("--data-dir", str(data / "before-1"))
+    with running_node("--workers", "0", "--no-discovery", journal=kept) as (process, announced):
+        assert "ready" in list(itertools.islice(announced, 2))[1]
+        assert " and 10 tasks of before; " in stopped(process)[1]
+
+
+def stopped(process: subprocess.Popen[str]) -> list[str]:
+    """What a node that nothing is wrong with had to say."""
+    process.send_signal(signal.SIGTERM)
+    output, errors = process.communicate(timeout=DEADLINE_S)
+    assert (process.returncode, errors) == (0, "")
+    return output.splitlines()
 
 
 def test_the_greatest_payload_goes_both_ways_and_a_greater_one_is_told_the_truth(tmp_path: Path) -> None:

@@ -48,6 +48,9 @@ NAMES_SHOWN = 5
     type=DirectoryPath(),
     help="Where identity and journal are kept. Default: a folder of yours for this cluster and port.",
 )
+@click.option(
+    "--fresh", is_flag=True, help="Begin with nothing: what is in the data directory is moved to before-N in it."
+)
 @setting("--insecure", is_flag=True, help="Let everyone who reaches the port run tasks; needed without --cluster.")
 @setting("--no-discovery", is_flag=True, help="Neither announce this node nor look for others; use --join.")
 @setting(
@@ -126,7 +129,7 @@ def _greet(config: NodeConfig, info: NodeInfo, cluster_path: str | None) -> None
 
 
 def greeting(config: NodeConfig, info: NodeInfo, cluster_path: str | None) -> list[str]:
-    """Who this is, who leads, and how another machine joins: five lines at most."""
+    """Who this is, who leads, and how another machine joins: six lines at most."""
     name = f" of {info.cluster_name}" if info.cluster_name else ""
     tasks = ", ".join(info.task_names[:NAMES_SHOWN]) + (", ..." if len(info.task_names) > NAMES_SHOWN else "")
     metrics = f", metrics at http://{info.metrics_address}/metrics" if info.metrics_address else ""
@@ -136,6 +139,8 @@ def greeting(config: NodeConfig, info: NodeInfo, cluster_path: str | None) -> li
         f"paceline node {info.node_id[:8]}{name} at {info.address}, {_count(info.workers, 'worker')}{metrics}{data}",
         f"tasks: {tasks or none}",
     ]
+    if info.goes_on:
+        lines.insert(1, f"goes on with {info.goes_on}; --fresh begins with nothing")
     if info.leader_id == info.node_id:
         lines.append("leader: this node")
     elif info.leader_id:
