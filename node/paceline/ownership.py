@@ -12,12 +12,14 @@ import shlex
 from pathlib import Path
 from typing import Final
 
-DENIED: Final = frozenset((errno.EACCES, errno.EPERM))
-"""The errors that are about who asks, and not about what."""
+ROOT: Final = 0
 
 
-def is_denied(error: OSError) -> bool:
-    return error.errno in DENIED
+def is_denied(path: Path, error: OSError) -> bool:
+    """Whether an error is about who asks: the path is another user's, or its mode forbids it to its owner."""
+    if error.errno not in (errno.EACCES, errno.EPERM):
+        return False
+    return owner_of(path) != os.geteuid() or (error.errno == errno.EACCES and os.geteuid() != ROOT)
 
 
 def whose(path: Path) -> str:

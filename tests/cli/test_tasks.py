@@ -163,7 +163,7 @@ def test_tasks_are_cancelled_by_id(client: StubClient, capsys: pytest.CaptureFix
     assert client.cancelled == [ID, unknown]
 
 
-@pytest.mark.parametrize("arguments", [(), (ID, "--name", "shop.old"), ("--name",), ("order-42",)])
+@pytest.mark.parametrize("arguments", [(), (ID, "--name", "shop.old"), ("--name",), ("--name", ""), ("order-42",)])
 def test_it_must_be_clear_what_is_to_be_cancelled(client: StubClient, arguments: tuple[str, ...]) -> None:
     assert run(["tasks", "cancel", *arguments]) == 2
     assert client.cancelled == []

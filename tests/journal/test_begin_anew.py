@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from journal.test_storage import start
+from paceline import ownership
 from paceline.errors import ConfigError, DataDirInUse, JournalFailed
 from paceline.ownership import name_of
 from paceline.runtime.journal import data_directory
@@ -144,8 +145,12 @@ def test_nobody_is_told_to_take_over_the_directory_above(tmp_path: Path) -> None
     assert "chown" not in str(caught.value)
 
 
-def test_a_file_of_ones_own_that_may_not_be_written_is_said_to_be_that(tmp_path: Path) -> None:
-    error = data_directory.failure_of("write", tmp_path, PermissionError(errno.EACCES, "Permission denied"))
+def test_a_file_of_ones_own_that_may_not_be_written_is_said_to_be_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    denied = PermissionError(errno.EACCES, "Permission denied")
+    monkeypatch.setattr(ownership, "ROOT", -1)  # whom no mode stops
+    error = data_directory.failure_of("write", tmp_path, denied)
     assert isinstance(error, ConfigError)
     assert f"{tmp_path} is yours, and its mode forbids it: `chmod u+rwX {tmp_path}`" in str(error)
 
@@ -153,3 +158,5 @@ def test_a_file_of_ones_own_that_may_not_be_written_is_said_to_be_that(tmp_path:
 def test_a_disk_that_fails_is_not_taken_for_that(tmp_path: Path) -> None:
     full = data_directory.failure_of("write", tmp_path, OSError(errno.ENOSPC, "No space left on device"))
     assert isinstance(full, JournalFailed)
+    immutable = data_directory.failure_of("write", tmp_path, OSError(errno.EPERM, "Operation not permitted"))
+    assert isinstance(immutable, JournalFailed)

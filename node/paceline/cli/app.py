@@ -13,7 +13,8 @@ from difflib import get_close_matches
 import click
 
 from paceline.cli.environment import Taken
-from paceline.cli.exits import USAGE, exit_code_of, interrupted_code_of, message_of
+from paceline.cli.exits import OUTPUT_FAILED, USAGE, exit_code_of, interrupted_code_of, message_of
+from paceline.cli.output import OutputFailed, complain, flush
 from paceline.errors import NoNodeFound
 
 # name -> (module, attribute, what `paceline --help` says). The help text stands here so that --help imports nothing.
@@ -119,19 +120,24 @@ def run(arguments: Sequence[str]) -> int:
     taken = Taken()
     try:
         outcome = app.main(list(arguments), prog_name="paceline", standalone_mode=False, obj=taken)
+        flush()
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else _command_path(arguments)
         message = f"{error.format_message()}{_negative(error)}"
-        click.echo(f"paceline: error: {message}{taken.note(message)}\nTry `{where} --help`.", err=True)
+        complain(f"paceline: error: {message}{taken.note(message)}\nTry `{where} --help`.")
         return USAGE
     except (click.Abort, KeyboardInterrupt) as error:
         return interrupted_code_of(error)
+    except OutputFailed as error:
+        if not error.is_unread:
+            complain(f"paceline: error: {error}")
+        return OUTPUT_FAILED
     except Exception as error:
         code = exit_code_of(error)
         if code is None:
             raise  # a defect of paceline: its traceback is the report
         names = _unresolved(error.tried) if isinstance(error, NoNodeFound) else ""
         message = f"{message_of(error)}{names}"
-        click.echo(f"paceline: error: {message}{taken.note(message)}", err=True)
+        complain(f"paceline: error: {message}{taken.note(message)}")
         return code
     return outcome if isinstance(outcome, int) else 0

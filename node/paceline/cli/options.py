@@ -56,6 +56,8 @@ def reaches_a_cluster(command: Function) -> Function:
 class Seconds(click.FloatRange):
     """A time to wait: a number, and not more than every timer of the system can count."""
 
+    name = "number of seconds"
+
     def __init__(self, *, min_open: bool = False) -> None:
         super().__init__(min=0, max=SECONDS_MAX, min_open=min_open)
 

@@ -12,6 +12,7 @@ import click
 
 from paceline.cli.options import Function, Seconds, connect, one_line, reaches_a_cluster, to_json
 from paceline.errors import ResultUnknown
+from paceline_protocol.limits import MAX_NAME_CHARS
 
 if TYPE_CHECKING:
     from paceline.client import Client
@@ -39,6 +40,12 @@ def _task_id(ctx: click.Context, param: click.Parameter, value: str) -> str:
 
 def _task_ids(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_task_id(ctx, param, value) for value in values))
+
+
+def _task_name(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not 0 < len(value) <= MAX_NAME_CHARS:
+        raise click.BadParameter(f"a name has 1 to {MAX_NAME_CHARS} characters, as tasks.add.", ctx, param)
+    return value
 
 
 def _asks_the_leader(timeout_s: float) -> Callable[[Function], Function]:
@@ -90,15 +97,15 @@ def why(task_id: str, timeout_s: float, as_json: bool, **where: Any) -> None:
 
 
 @tasks.command()
-@click.option("--name", default="", metavar="NAME", help="Only tasks of this name, with the ids of the first.")
+@click.option("--name", metavar="NAME", callback=_task_name, help="Only tasks of this name, with the ids of the first.")
 @_asks_the_leader(5.0)
-def waiting(name: str, timeout_s: float, as_json: bool, **where: Any) -> None:
+def waiting(name: str | None, timeout_s: float, as_json: bool, **where: Any) -> None:
     """Show how many tasks wait, by name, and how many nodes run each.
 
     Names that no node runs come first: what waits under them never starts unless a node comes that has them.
     """
     with _connected(**where) as client:
-        found = client.waiting(name, timeout_s)
+        found = client.waiting(name or "", timeout_s)
     ids = [task_id.hex() for task_id in found["ids"]]
     if as_json:
         click.echo(to_json({**found, "ids": ids}))
@@ -106,7 +113,7 @@ def waiting(name: str, timeout_s: float, as_json: bool, **where: Any) -> None:
     click.echo("\n".join(_waiting_lines(found, ids, name)))
 
 
-def _waiting_lines(found: dict[str, Any], ids: list[str], name: str) -> Iterator[str]:
+def _waiting_lines(found: dict[str, Any], ids: list[str], name: str | None) -> Iterator[str]:
     """A line for each name, the counts first, so that names of any length keep them in columns."""
     rows = found["names"][:NAMES_SHOWN]
     if not rows:
@@ -125,7 +132,12 @@ def _waiting_lines(found: dict[str, Any], ids: list[str], name: str) -> Iterator
 
 @tasks.command()
 @click.argument("ids", nargs=-1, metavar="[ID]...", callback=_task_ids)
-@click.option("--name", metavar="NAME", help="All tasks of this name that no node has been given, also delayed ones.")
+@click.option(
+    "--name",
+    metavar="NAME",
+    callback=_task_name,
+    help="All tasks of this name that no node has been given, also delayed ones.",
+)
 @click.option("--yes", is_flag=True, help="Don't ask before several tasks of a name are cancelled.")
 @_asks_the_leader(60.0)
 def cancel(

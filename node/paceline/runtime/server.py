@@ -109,7 +109,7 @@ def _make_directory(directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         (directory / "lock").touch(mode=0o600)  # the first file that the node would make there
     except OSError as error:
-        if is_denied(error):
+        if is_denied(Path(error.filename or directory), error):
             raise failure_of("keep data in", directory, error) from error
         reason = "it is a file" if isinstance(error, FileExistsError) else os.strerror(error.errno or 0)
         raise ConfigError(

@@ -221,7 +221,7 @@ class Storage:
 def failure_of(action: str, directory: Path, error: OSError) -> JournalFailed | ConfigError:
     """What is raised for a file of a data directory that can't be used. If it is another user's, no disk has failed."""
     path = Path(error.filename or directory)
-    if not is_denied(error):
+    if not is_denied(path, error):
         return JournalFailed(action, str(path), os.strerror(error.errno or 0))
     is_mine = owner_of(path) == os.geteuid()
     advice = "" if is_mine else f"run the node as that user, or make all of it yours with {to_own(directory)}; "
