@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from paceline.cli.environment import precedence, setting, warn_of_strays
 from paceline.cli.logs import configure
 from paceline.cli.options import reaches_a_cluster
 from paceline.errors import MissingExtra
 from paceline_bridge.config import (
-    AMQP_VARIABLE,
     DEAD_LETTER,
     PREFETCH,
     PREFETCH_MIB,
@@ -30,53 +30,49 @@ JOIN_POLL_S = 0.5
 _logger = logging.getLogger("paceline.bridge")
 
 
-@click.command()
-@click.option(
+@click.command(epilog=precedence("the file of --config", "--prefetch"))
+@setting(
     "--amqp",
     multiple=True,
-    envvar=AMQP_VARIABLE,
+    split_at=r"\s+",  # and at commas before the next URL: urls_of
     metavar="URL",
-    help=f"RabbitMQ, amqp://user:password@host/vhost or amqps://; repeated for several hosts.  [env: {AMQP_VARIABLE}]",
+    help="RabbitMQ, amqp://user:password@host/vhost or amqps://; repeated for several hosts.",
 )
-@click.option(
+@setting(
     "--queue",
     "queues",
     multiple=True,
-    envvar="PACELINE_QUEUES",
+    older=("PACELINE_QUEUES",),
     metavar="NAME[=TASK]",
-    help="A queue to consume; TASK is what its plain messages are for. May be repeated.  [env: PACELINE_QUEUES]",
+    help="A queue to consume; TASK is what its plain messages are for. May be repeated.",
 )
-@click.option(
+@setting(
     "--task",
     "tasks",
     multiple=True,
     metavar="NAME=TASK",
     help="Celery's or dramatiq's name of a task, and the one at the cluster, if they differ. May be repeated.",
 )
-@click.option(
+@setting(
     "--config",
     "config_path",
-    envvar="PACELINE_BRIDGE",
+    older=("PACELINE_BRIDGE",),
     metavar="FILE",
-    help="TOML with the same settings.  [env: PACELINE_BRIDGE]",
+    help="TOML with the same settings.",
 )
-@click.option("--declare", is_flag=True, help="Make a queue that does not exist, durable and without arguments.")
-@click.option("--prefetch", type=int, metavar="N", help=f"Unacknowledged messages of each queue. Default: {PREFETCH}.")
-@click.option(
-    "--prefetch-mib", type=int, metavar="N", help=f"What all of them may take, in MiB. Default: {PREFETCH_MIB}."
-)
-@click.option("--dead-letter", metavar="QUEUE", help=f"Where refused messages go. Default: {DEAD_LETTER}.")
-@click.option(
+@setting("--declare", is_flag=True, help="Make a queue that does not exist, durable and without arguments.")
+@setting("--prefetch", type=int, metavar="N", help=f"Unacknowledged messages of each queue. Default: {PREFETCH}.")
+@setting("--prefetch-mib", type=int, metavar="N", help=f"What all of them may take, in MiB. Default: {PREFETCH_MIB}.")
+@setting("--dead-letter", metavar="QUEUE", help=f"Where refused messages go. Default: {DEAD_LETTER}.")
+@setting(
     "--metrics",
-    envvar="PACELINE_BRIDGE_METRICS",
+    older=("PACELINE_BRIDGE_METRICS",),  # for a machine that has nodes, too
     metavar="HOST:PORT|off",
-    help="Where to serve /metrics, /livez and /readyz. Default: off.  [env: PACELINE_BRIDGE_METRICS]",
+    help="Where to serve /metrics, /livez and /readyz. Default: off.",
 )
 @reaches_a_cluster
-@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
-@click.option(
-    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
-)
+@setting("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@setting("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True)
 def bridge(
     addresses: tuple[str, ...],
     cluster_path: str | None,
@@ -92,6 +88,7 @@ def bridge(
     paceline bridge --amqp amqp://guest:guest@localhost --queue task_queue=tasks.greet --declare
     """
     configure(log_format, log_level)
+    warn_of_strays()
     MissingExtra.check("pika", "rabbitmq")
     from paceline.client.relay import Relay
     from paceline.config import METRICS_OFF, ClusterFile

@@ -104,7 +104,8 @@ def _bridge(
     """Run ``paceline bridge`` as a user would. Yields a function that raises PacelineError if the bridge has ended."""
     connect = [part for address in addresses for part in ("--connect", address)]
     command = [sys.executable, "-m", "paceline", "bridge", "--cluster", str(cluster_path), *connect, *options]
-    environment = {**os.environ, AMQP_VARIABLE: url}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PACELINE_")}
+    environment[AMQP_VARIABLE] = url
     with log_path.open("wb") as log:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environment

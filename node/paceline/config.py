@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from paceline.errors import ConfigError
+from paceline.ownership import whose
 from paceline.security import CurveKeys, generate_keys
 from paceline_protocol.limits import PAYLOAD_LIMIT_BYTES, PAYLOAD_LIMIT_MAX_BYTES
 
@@ -150,6 +151,11 @@ class ClusterFile:
                 mode = os.fstat(file.fileno()).st_mode
                 text = file.read(CLUSTER_FILE_LIMIT_BYTES).decode()
             settings = tomllib.loads(text)
+        except PermissionError as error:
+            raise ConfigError(
+                f"can't read the cluster file {where}: {error.strerror}. {whose(Path(path))}; run the command as that "
+                "user, or give this one a copy of the file with mode 0600"
+            ) from error
         except OSError as error:
             raise ConfigError(
                 f"can't read the cluster file {where or repr(where)}: {error.strerror}; give the file that the other "
@@ -237,6 +243,7 @@ class NodeConfig:
     workers: int = field(default_factory=_usable_cpus)
     journal: str = "fsync"
     data_dir: Path | None = None  # None: a folder of the platform for this cluster name and port
+    fresh: bool = False  # put aside what is there, and begin with nothing
     discovery: bool = True
     payload_limit_bytes: int = PAYLOAD_LIMIT_BYTES
     queue_limit_tasks: int = 2_000_000

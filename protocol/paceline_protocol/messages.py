@@ -270,6 +270,16 @@ class TaskRequest(NamedTuple):
     id: Id
 
 
+@message(9, Sender.CLIENT)
+class WaitingRequest(NamedTuple):
+    """Ask the leader which tasks wait, by name. Answered by WaitingReply. It changes nothing, so that a second copy
+    does no harm; a client repeats it until it has the answer."""
+
+    request: int
+    name: str  # "" for all names; else the answer has ids of its tasks, too
+    skip: int  # how many tasks were looked at for that before
+
+
 # --- node -> client ---------------------------------------------------------------------------------------------
 
 
@@ -341,6 +351,12 @@ class AdminReply(NamedTuple):
 
 @message(28, Sender.NODE)
 class TaskReply(NamedTuple):
+    request: int
+    body: PackedValue  # packed map (payload.pack_value); its keys are listed in docs/protocol.md
+
+
+@message(29, Sender.NODE)
+class WaitingReply(NamedTuple):
     request: int
     body: PackedValue  # packed map (payload.pack_value); its keys are listed in docs/protocol.md
 
@@ -621,9 +637,19 @@ class Trace(NamedTuple):
     stamps: tuple[tuple[Annotated[int, Stage], int], ...]  # each stage once at most; the moment in ns
 
 
-ClientMessage: TypeAlias = Hello | Submit | Wait | Cancel | Ping | StatusRequest | Admin | TaskRequest
+ClientMessage: TypeAlias = Hello | Submit | Wait | Cancel | Ping | StatusRequest | Admin | TaskRequest | WaitingRequest
 ClientReply: TypeAlias = (
-    Welcome | Redirect | Update | CancelReply | Pong | StatusReply | Failure | AdminReply | TaskReply | Trace
+    Welcome
+    | Redirect
+    | Update
+    | CancelReply
+    | Pong
+    | StatusReply
+    | Failure
+    | AdminReply
+    | TaskReply
+    | WaitingReply
+    | Trace
 )
 ConsensusMessage: TypeAlias = (
     VoteRequest

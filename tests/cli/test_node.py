@@ -117,6 +117,11 @@ def test_a_node_says_who_it_is_who_leads_and_how_another_joins() -> None:
         ({}, {"task_names": tuple("abcdefg"), "workers": 1}, "tasks: a, b, c, d, e, ..."),
         ({}, {"task_names": ()}, "tasks: none; put @task above a function of the module, and start the node again"),
         ({"journal": "fsync"}, {"data_dir": "/var/lib/paceline"}, ", data in /var/lib/paceline"),
+        (
+            {},
+            {"goes_on": "cluster cccccccc and 10 tasks of before"},
+            "goes on with cluster cccccccc and 10 tasks of before; --fresh begins with nothing",
+        ),
     ],
 )
 def test_the_greeting_fits_the_situation_and_five_lines(

@@ -1,7 +1,9 @@
 """The commands as a user types them, against real nodes."""
 
+import itertools
 import json
 import os
+import re
 import select
 import signal
 import socket
@@ -16,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from paceline.client import Client
+from paceline.client import Client, NamedTask
+from paceline.errors import TaskCancelled
 from paceline.local import Cluster
 from paceline_protocol.errors import PayloadTooLarge
 from paceline_protocol.limits import PAYLOAD_LIMIT_MAX_BYTES
@@ -49,10 +52,12 @@ def paceline(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @contextmanager
-def running_node(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], Iterator[dict[str, Any]]]]:
+def running_node(
+    *arguments: str, journal: tuple[str, ...] = ("--journal", "memory")
+) -> Iterator[tuple[subprocess.Popen[str], Iterator[dict[str, Any]]]]:
     """A node on a free port: its process, and its announcements as they come."""
     reading, writing = os.pipe()
-    options = ("--port", "0", "--journal", "memory", "--announce-fd", str(writing))
+    options = ("--port", "0", *journal, "--announce-fd", str(writing))
     command = [sys.executable, "-m", "paceline", "node", *arguments, *options]
     with subprocess.Popen(
         command, pass_fds=(writing,), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0
@@ -117,6 +122,74 @@ def test_the_first_five_minutes(tasks: Path) -> None:
         assert len(output.splitlines()) <= 5
         assert address in output
         assert "shop_tasks.add" in output
+
+
+def test_tasks_that_no_node_runs_any_more_are_shown_and_cancelled_by_name(tasks: Path, tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    renamed = tmp_path / "new" / "shop_tasks.py"
+    renamed.write_text(TASKS.replace("def add", "def sum_up"))
+    with (
+        running_node("--workers", "0", "--no-discovery") as (_, announced),
+        Client(address := next(announced)["address"]) as client,
+    ):
+        futures = [client.submit("shop_tasks.add", number, 0) for number in range(50)]
+        futures.append(client.submit(NamedTask("shop_tasks.add", delay=3600), 1, 1))
+        assert all(future.accepted(DEADLINE_S) is None for future in futures)
+        with running_node(str(renamed), "--workers", "1", "--no-discovery", "--join", address) as (_, joined):
+            assert any("ready" in each for each in joined)
+            assert client.submit("shop_tasks.sum_up", 2, 3).result(DEADLINE_S) == 5
+            shown = paceline("status", "--connect", address)
+            assert "WARNING: no node runs what 50 tasks wait for: shop_tasks.add (50)." in shown.stdout
+            shown = paceline("tasks", "waiting", "--connect", address)
+            assert shown.stdout.splitlines()[1:] == [f"{50:>10} {1:>10} {0:>6}  shop_tasks.add  (no node runs it)"]
+            refused = paceline("tasks", "cancel", "--name", "shop_tasks.add", "--connect", address)
+            assert (refused.returncode, refused.stdout) == (2, "")
+            done = paceline("tasks", "cancel", "--name", "shop_tasks.add", "--yes", "--connect", address)
+            assert (done.returncode, done.stderr) == (0, "")
+            assert done.stdout == "cancelled 51 of 51 tasks named shop_tasks.add\n"
+            for future in futures:
+                with pytest.raises(TaskCancelled):
+                    future.result(DEADLINE_S)
+            assert client.waiting()["names"] == []
+            assert client.cancel_tasks(futures[:1]) == {futures[0].task_id.hex(): "finished"}
+
+
+def test_a_node_says_what_it_goes_on_with_and_begins_with_nothing_if_it_is_told_to(tasks: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    journal = ("--data-dir", str(data))
+    with running_node("--workers", "0", "--no-discovery", journal=journal) as (process, announced):
+        address = next(announced)["address"]
+        with Client(address) as client:
+            accepted = [client.submit("shop_tasks.add", number, 0).accepted(DEADLINE_S) for number in range(10)]
+        assert len(accepted) == 10
+        assert all("goes on" not in line for line in stopped(process))
+    arguments = (str(tasks), "--workers", "1", "--no-discovery")
+    with running_node("--workers", "0", "--no-discovery", journal=journal) as (process, announced):
+        assert "ready" in list(itertools.islice(announced, 2))[1]
+        _, line, *_ = stopped(process)
+        assert re.fullmatch(
+            "goes on with cluster [0-9a-f]{8} and 10 tasks of before; --fresh begins with nothing", line
+        )
+    with running_node(*arguments, "--fresh", journal=journal) as (process, announced):
+        with Client(next(announced)["address"]) as client:
+            assert client.submit("shop_tasks.add", 2, 3).result(DEADLINE_S) == 5
+            assert client.status()["accepted_total"] == 1
+        process.send_signal(signal.SIGTERM)
+        output, errors = process.communicate(timeout=DEADLINE_S)
+        assert "goes on" not in output
+        assert f"{data / 'before-1'} and is not used any more" in errors
+    kept = ("--data-dir", str(data / "before-1"))
+    with running_node("--workers", "0", "--no-discovery", journal=kept) as (process, announced):
+        assert "ready" in list(itertools.islice(announced, 2))[1]
+        assert " and 10 tasks of before; " in stopped(process)[1]
+
+
+def stopped(process: subprocess.Popen[str]) -> list[str]:
+    """What a node that nothing is wrong with had to say."""
+    process.send_signal(signal.SIGTERM)
+    output, errors = process.communicate(timeout=DEADLINE_S)
+    assert (process.returncode, errors) == (0, "")
+    return output.splitlines()
 
 
 def test_the_greatest_payload_goes_both_ways_and_a_greater_one_is_told_the_truth(tmp_path: Path) -> None:

@@ -34,6 +34,30 @@ def test_a_cancel_is_answered_and_ends_the_task() -> None:
     assert rig.session.output.results == [(task_id(1), int(TaskEnd.CANCELLED), b"")]
 
 
+def test_a_cancel_of_several_tasks_is_answered_once_each_is_known_however_the_answers_come() -> None:
+    rig = Rig()
+    rig.attach()
+    request = rig.session.cancel((task_id(1), task_id(2), task_id(3)), rig.now)
+    rig.hear("a:1", CancelReply(request, ((task_id(2), int(CancelState.RUNNING)),)))
+    rig.hear("a:1", CancelReply(request, ((task_id(2), int(CancelState.CANCELLED)),)))  # a copy counts for nothing
+    assert rig.session.requests.replies == {}
+    rig.session.lost("a:1", rig.now)
+    rig.pass_time(0.1)
+    rig.sent()
+    rig.hear("a:1", welcome("a:1", "a:1"))
+    asked = [message for _, message in rig.sent() if isinstance(message, Cancel)]
+    assert asked == [Cancel(request, (task_id(1), task_id(3)))], "the next leader is asked for the rest"
+    rig.hear("a:1", CancelReply(request, ((task_id(3), int(CancelState.CANCELLED)),)))
+    rig.hear("a:1", CancelReply(request, ((task_id(1), int(CancelState.UNKNOWN)),)))
+    reply = rig.session.requests.replies[request]
+    assert isinstance(reply, CancelReply)
+    assert dict(reply.states) == {
+        task_id(1): int(CancelState.UNKNOWN),
+        task_id(2): int(CancelState.RUNNING),
+        task_id(3): int(CancelState.CANCELLED),
+    }
+
+
 def test_an_unanswered_cancel_is_sent_again_to_the_next_leader_behind_its_task() -> None:
     rig = Rig()
     rig.attach()

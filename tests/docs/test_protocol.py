@@ -10,8 +10,10 @@ from paceline.core.membership.identity import Identity
 from paceline.core.node import NodeCore
 from paceline.core.reports.questions import QUESTIONS
 from paceline.core.reports.status import status
+from paceline.core.reports.waiting import waiting
 from paceline.core.reports.whereabouts import whereabouts
 from paceline.core.settings import Settings
+from paceline_protocol.messages import WaitingRequest
 
 PROTOCOL = Path(__file__).parents[2] / "docs" / "protocol.md"
 ROW = re.compile(r"\| (.*?) \| (.*) \|")
@@ -57,3 +59,9 @@ def test_the_documented_keys_of_where_a_task_is_are_those_of_a_real_answer() -> 
     leader = node().leader
     assert leader is not None
     assert sorted(documented("TaskReply")) == sorted(whereabouts(leader, b"i" * 16, 2.0))
+
+
+def test_the_documented_keys_of_what_waits_are_those_of_a_real_answer() -> None:
+    leader = node().leader
+    assert leader is not None
+    assert sorted(documented("WaitingReply")) == sorted(waiting(leader, WaitingRequest(1, "", 0)))

@@ -30,8 +30,11 @@ def of_a_cluster(node_id: str = "a") -> dict[str, Any]:
     story.run(STORY)
     write_time = Histogram(LATENCY_BOUNDS_US)
     write_time.observe(1_500)
+    body = metrics(node(story, node_id), story._now)
+    if body["leading"]:
+        body["leading"]["unserved"] = {"old": 20}
     return (
-        metrics(node(story, node_id), story._now)
+        body
         | Counters(frames_received=7).as_dict()
         | {
             "turn_time": write_time.as_dict(),

@@ -19,6 +19,7 @@ LEADERS_ALONE = {
     "paceline_tasks",
     "paceline_queue_tasks",
     "paceline_queue_oldest_task_age_seconds",
+    "paceline_tasks_unserved",
     "paceline_queue_bytes",
     "paceline_queue_limit_tasks",
     "paceline_queue_limit_bytes",

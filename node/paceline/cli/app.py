@@ -12,7 +12,9 @@ from difflib import get_close_matches
 
 import click
 
-from paceline.cli.exits import USAGE, exit_code_of, interrupted_code_of, message_of
+from paceline.cli.environment import Taken
+from paceline.cli.exits import OUTPUT_FAILED, USAGE, exit_code_of, interrupted_code_of, message_of
+from paceline.cli.output import OutputFailed, complain, flush
 from paceline.errors import NoNodeFound
 
 # name -> (module, attribute, what `paceline --help` says). The help text stands here so that --help imports nothing.
@@ -20,7 +22,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "node": ("paceline.cli.node", "node", "Run a node on this machine."),
     "submit": ("paceline.cli.submit", "submit", "Submit one task."),
     "status": ("paceline.cli.status", "status", "Show nodes, leader, slots and queue."),
-    "tasks": ("paceline.cli.tasks", "tasks", "Say where a task is, and why it does not run."),
+    "tasks": ("paceline.cli.tasks", "tasks", "Show which tasks wait and why, and cancel them."),
     "cluster": ("paceline.cli.cluster", "cluster", "Change who votes and who leads."),
     "bridge": ("paceline_bridge.cli", "bridge", "Run what comes from RabbitMQ: Celery, dramatiq, plain messages."),
     "init": ("paceline.cli.init", "init", "Write the file that makes several machines one cluster."),
@@ -115,19 +117,27 @@ def _unresolved(addresses: Sequence[str]) -> str:
 
 def run(arguments: Sequence[str]) -> int:
     """Runs the command line and returns its exit code; every error has been printed by then."""
+    taken = Taken()
     try:
-        outcome = app.main(list(arguments), prog_name="paceline", standalone_mode=False)
+        outcome = app.main(list(arguments), prog_name="paceline", standalone_mode=False, obj=taken)
+        flush()
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else _command_path(arguments)
-        click.echo(f"paceline: error: {error.format_message()}{_negative(error)}\nTry `{where} --help`.", err=True)
+        message = f"{error.format_message()}{_negative(error)}"
+        complain(f"paceline: error: {message}{taken.note(message)}\nTry `{where} --help`.")
         return USAGE
     except (click.Abort, KeyboardInterrupt) as error:
         return interrupted_code_of(error)
+    except OutputFailed as error:
+        if not error.is_unread:
+            complain(f"paceline: error: {error}")
+        return OUTPUT_FAILED
     except Exception as error:
         code = exit_code_of(error)
         if code is None:
             raise  # a defect of paceline: its traceback is the report
         names = _unresolved(error.tried) if isinstance(error, NoNodeFound) else ""
-        click.echo(f"paceline: error: {message_of(error)}{names}", err=True)
+        message = f"{message_of(error)}{names}"
+        complain(f"paceline: error: {message}{taken.note(message)}")
         return code
     return outcome if isinstance(outcome, int) else 0

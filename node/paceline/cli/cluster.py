@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from paceline.cli.environment import setting
 from paceline.cli.options import DirectoryPath, connect, reaches_a_cluster, to_json
 from paceline.config import DEFAULT_PORT, VOTER_COUNTS, ClusterFile
 from paceline.errors import RecoveryRefused
@@ -120,19 +121,18 @@ def transfer(node: str | None, **where: Any) -> None:
 
 @cluster.command()
 @click.option("--unsafe", is_flag=True, help="Do it. What only the lost voters had is gone for good.")
-@click.option(
+@setting(
     "--data-dir",
     type=DirectoryPath(),
     help="Of the stopped node. Default: where `paceline node` with this cluster file and port keeps it.",
 )
-@click.option(
+@setting(
     "--cluster",
     "cluster_path",
-    envvar="PACELINE_CLUSTER",
     metavar="FILE",
-    help="The cluster file of the node, to find its data.  [env: PACELINE_CLUSTER]",
+    help="The cluster file of the node, to find its data.",
 )
-@click.option(
+@setting(
     "--port",
     type=click.IntRange(1, 65535),
     default=DEFAULT_PORT,

@@ -11,6 +11,7 @@ from paceline.cli.signals import Ended
 from paceline.errors import PacelineError, TaskFailed
 from paceline_protocol.errors import PayloadError, PayloadTooLarge, ProtocolError, UnserializableValue, VersionMismatch
 
+OUTPUT_FAILED = 1  # stdout does not take what was to be printed
 CHECK_FAILED = 1  # a demo or a benchmark found a wrong result
 USAGE = 2
 TIMED_OUT = 23  # --timeout passed; the task goes on

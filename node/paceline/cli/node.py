@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from paceline.cli.environment import SettingArgument, no_environment, precedence, setting, warn_of_strays
 from paceline.cli.exits import exit_code_of, message_of
 from paceline.cli.logs import configure
 from paceline.cli.options import DirectoryPath
@@ -24,60 +25,55 @@ if TYPE_CHECKING:
 NAMES_SHOWN = 5
 
 
-@click.command()
-@click.argument("modules", nargs=-1, metavar="MODULE...")
-@click.option(
+@click.command(epilog=precedence("the cluster file", "--port"))
+@click.argument("modules", nargs=-1, metavar="MODULE...", cls=SettingArgument)
+@setting(
     "--cluster",
     "cluster_path",
     type=click.Path(dir_okay=False),
-    envvar="PACELINE_CLUSTER",
-    help="The file that `paceline init` wrote.  [env: PACELINE_CLUSTER]",
+    help="The file that `paceline init` wrote.",
 )
-@click.option("--join", multiple=True, metavar="HOST[:PORT]", help="Another node of the cluster; may be repeated.")
-@click.option("--bind", "bind_host", metavar="HOST", help="Default: every interface with --cluster, else loopback.")
-@click.option("--port", type=int, default=DEFAULT_PORT, show_default=True, help="0 for any free one.")
-@click.option(
-    "--advertise", "advertise_host", metavar="HOST", help="The name or address that others reach this node by."
-)
-@click.option("--workers", type=int, metavar="N", help="Worker processes. Default: one for each CPU.")
-@click.option(
-    "--expect", type=int, metavar="N", help="Nodes that must be there before a cluster forms; more than half."
-)
-@click.option("--voters", type=int, metavar="N", help="How many nodes replicate the log: 1, 3 (default) or 5.")
-@click.option(
+@setting("--join", multiple=True, metavar="HOST[:PORT]", help="Another node of the cluster; may be repeated.")
+@setting("--bind", "bind_host", metavar="HOST", help="Default: every interface with --cluster, else loopback.")
+@setting("--port", type=int, default=DEFAULT_PORT, show_default=True, help="0 for any free one.")
+@setting("--advertise", "advertise_host", metavar="HOST", help="The name or address that others reach this node by.")
+@setting("--workers", type=int, metavar="N", help="Worker processes. Default: one for each CPU.")
+@setting("--expect", type=int, metavar="N", help="Nodes that must be there before a cluster forms; more than half.")
+@setting("--voters", type=int, metavar="N", help="How many nodes replicate the log: 1, 3 (default) or 5.")
+@setting(
     "--journal", metavar="KIND", help="How safe accepted tasks are: fsync (default), os (written, not synced), memory."
 )
-@click.option(
+@setting(
     "--data-dir",
     type=DirectoryPath(),
     help="Where identity and journal are kept. Default: a folder of yours for this cluster and port.",
 )
-@click.option("--insecure", is_flag=True, help="Let everyone who reaches the port run tasks; needed without --cluster.")
-@click.option("--no-discovery", is_flag=True, help="Neither announce this node nor look for others; use --join.")
 @click.option(
+    "--fresh", is_flag=True, help="Begin with nothing: what is in the data directory is moved to before-N in it."
+)
+@setting("--insecure", is_flag=True, help="Let everyone who reaches the port run tasks; needed without --cluster.")
+@setting("--no-discovery", is_flag=True, help="Neither announce this node nor look for others; use --join.")
+@setting(
     "--payload-limit",
     "payload_limit_mib",
     type=int,
     metavar="MIB",
     help=f"For the arguments of a task, and for its result: 1 to {PAYLOAD_LIMIT_MAX_BYTES // MIB}. Default: 16.",
 )
-@click.option(
+@setting(
     "--queue-limit", "queue_limit_tasks", type=int, metavar="TASKS", help="Tasks that may wait. Default: 2,000,000."
 )
-@click.option("--queue-limit-mib", type=int, metavar="MIB", help="Memory that waiting tasks may take. Default: 1024.")
-@click.option(
+@setting("--queue-limit-mib", type=int, metavar="MIB", help="Memory that waiting tasks may take. Default: 1024.")
+@setting(
     "--metrics",
     metavar="HOST:PORT",
-    envvar="PACELINE_METRICS",
-    help="Where Prometheus finds metrics and probes, or off. Default: loopback, the port of the node plus 2000.  "
-    "[env: PACELINE_METRICS]",
+    help="Where Prometheus finds metrics and probes, or off. Default: loopback, the port of the node plus 2000.",
 )
-@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
-@click.option(
-    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="warning", show_default=True
-)
+@setting("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@setting("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="warning", show_default=True)
 @click.option("--announce-fd", type=int, metavar="FD", help="For programs: write address, readiness or error as JSON.")
 @click.option("--parent-fd", type=int, metavar="FD", help="For programs: stop at the end of this file.")
+@no_environment
 def node(log_format: str, log_level: str, announce_fd: int | None, parent_fd: int | None, **settings: Any) -> int:
     """Run a node on this machine.
 
@@ -88,6 +84,7 @@ def node(log_format: str, log_level: str, announce_fd: int | None, parent_fd: in
     paceline node tasks.py --cluster cluster.toml     # the same on every machine
     """
     configure(log_format, log_level)
+    warn_of_strays()
     if announce_fd is not None:
         check_descriptor("--announce-fd", announce_fd, os.O_WRONLY)
     try:
@@ -132,7 +129,7 @@ def _greet(config: NodeConfig, info: NodeInfo, cluster_path: str | None) -> None
 
 
 def greeting(config: NodeConfig, info: NodeInfo, cluster_path: str | None) -> list[str]:
-    """Who this is, who leads, and how another machine joins: five lines at most."""
+    """Who this is, who leads, and how another machine joins: six lines at most."""
     name = f" of {info.cluster_name}" if info.cluster_name else ""
     tasks = ", ".join(info.task_names[:NAMES_SHOWN]) + (", ..." if len(info.task_names) > NAMES_SHOWN else "")
     metrics = f", metrics at http://{info.metrics_address}/metrics" if info.metrics_address else ""
@@ -142,6 +139,8 @@ def greeting(config: NodeConfig, info: NodeInfo, cluster_path: str | None) -> li
         f"paceline node {info.node_id[:8]}{name} at {info.address}, {_count(info.workers, 'worker')}{metrics}{data}",
         f"tasks: {tasks or none}",
     ]
+    if info.goes_on:
+        lines.insert(1, f"goes on with {info.goes_on}; --fresh begins with nothing")
     if info.leader_id == info.node_id:
         lines.append("leader: this node")
     elif info.leader_id:

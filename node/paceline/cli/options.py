@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from paceline.cli.environment import setting
+
 if TYPE_CHECKING:
     from paceline.client import Client
 
@@ -24,7 +26,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 def reaches_a_cluster(command: Function) -> Function:
     """Adds --connect, --cluster and --connect-timeout."""
     for option in (
-        click.option(
+        setting(
             "--connect-timeout",
             "connect_timeout_s",
             type=Seconds(min_open=True),
@@ -33,12 +35,11 @@ def reaches_a_cluster(command: Function) -> Function:
             metavar="SECONDS",
             help="How long to look for a leader.",
         ),
-        click.option(
+        setting(
             "--cluster",
             "cluster_path",
-            envvar="PACELINE_CLUSTER",
             metavar="FILE",
-            help="The cluster file; its keys encrypt the connection.  [env: PACELINE_CLUSTER]",
+            help="The cluster file; its keys encrypt the connection.",
         ),
         click.option(
             "--connect",
@@ -54,6 +55,8 @@ def reaches_a_cluster(command: Function) -> Function:
 
 class Seconds(click.FloatRange):
     """A time to wait: a number, and not more than every timer of the system can count."""
+
+    name = "number of seconds"
 
     def __init__(self, *, min_open: bool = False) -> None:
         super().__init__(min=0, max=SECONDS_MAX, min_open=min_open)
@@ -99,6 +102,11 @@ def parse_value(text: str) -> object:
             f"{text[:20]}... can't be read as JSON: {why}; give the path of a file, or a string in quotes",
             param_hint="an argument of the task",
         ) from None
+
+
+def one_line(name: str) -> str:
+    """The name of a task as it is shown: whoever submits may have put anything into it."""
+    return name if name.isprintable() else ascii(name)
 
 
 def show_value(value: object) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from paceline.cli.options import Seconds, connect, reaches_a_cluster, to_json
+from paceline.cli.options import Seconds, connect, one_line, reaches_a_cluster, to_json
 from paceline.errors import NoLeader
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ NUMBERS = ("behind", "slots", "running", "queued")
 
 STATUS_TIMEOUT_S = 5.0
 PIPED_WIDTH_CHARS = 160  # into a pipe the table goes unfolded, whatever width rich supposes there
+UNSERVED_SHOWN = 5
 WIDE_CHARS = 120
 """In a narrower terminal the table leaves out where metrics are served."""
 
@@ -125,7 +126,7 @@ def summary(body: Mapping[str, Any]) -> list[str]:
     else:
         lines.append("security: " + ("encrypted" if body["encrypted"] else "this machine only, not encrypted"))
     lines.append(f"tasks: {_live_tasks(body)}; of {_ended_tasks(body)}")
-    lines += _levels(body)
+    lines += _unserved(body) + _levels(body)
     if body["other_clusters"]:
         others = ", ".join(map(short, body["other_clusters"]))
         lines.append(
@@ -140,6 +141,19 @@ def _live_tasks(body: Mapping[str, Any]) -> str:
     if body["queued"] is None:
         return "how many are queued, running and delayed only the leader knows"
     return f"{body['queued']} queued, {body['running']} running, {body['delayed']} delayed"
+
+
+def _unserved(body: Mapping[str, Any]) -> list[str]:
+    """That tasks wait which no node can run."""
+    names = body.get("unserved")
+    if not names:
+        return []
+    shown = ", ".join(f"{one_line(name)} ({count})" for name, count in list(names.items())[:UNSERVED_SHOWN])
+    others = ", ..." if len(names) > UNSERVED_SHOWN else ""
+    return [
+        f"WARNING: no node runs what {body['unserved_total']} tasks wait for: {shown}{others}. Start a node with the "
+        "module that has them, or cancel them: paceline tasks cancel --name NAME"
+    ]
 
 
 def _ended_tasks(body: Mapping[str, Any]) -> str:

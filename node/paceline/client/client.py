@@ -25,6 +25,7 @@ from typing import Any
 from paceline.client.driver.driver import Driver, PackedCall
 from paceline.client.driver.lifetime import Lifetime
 from paceline.client.future import Future
+from paceline.client.questions import TaskQuestions
 from paceline.client.session.relaying import RelaySession
 from paceline.client.session.session import Session
 from paceline.client.targets import Target, parts_of, task_id_of
@@ -43,7 +44,7 @@ MAP_FIRST_TASKS = 64
 _logger = logging.getLogger("paceline.client")
 
 
-class Client:
+class Client(TaskQuestions):
     """A connection to a cluster. Any number of threads may share it; processes may not: make one in each.
 
     :param addresses: nodes, as "host:port" or "host"; any one that lives is enough to find the others. Without any,

@@ -36,7 +36,7 @@ class DemoCluster:
         self._environment = {**os.environ, NOTES_VARIABLE: str(self.notes_path)}
         self._scratch = scratch
         options = ["--cluster", str(self.cluster_path), "--bind", "127.0.0.1", "--port", "0", "--workers", str(workers)]
-        options += ["--metrics", "127.0.0.1:0"]  # whatever the environment says: there are three of them
+        options += ["--metrics", "127.0.0.1:0"]  # there are three of them
         self._command = [sys.executable, "-P", "-m", "paceline", "node", "paceline.demo.tasks", *options]
 
     def __enter__(self) -> DemoCluster:

@@ -55,6 +55,7 @@ class Node:
         parent_read, self._parent_write = os.pipe()
         self._announce_read = announce_read
         command = [*command, "--announce-fd", str(announce_write), "--parent-fd", str(parent_read)]
+        command.append("--no-environment")  # it was all said, and PACELINE_JOIN may be for the node of the machine
         try:
             with self._log_path.open("ab") as log:
                 self._process = subprocess.Popen(

@@ -33,10 +33,11 @@ from paceline.core.settings import Settings
 from paceline.core.state.snapshots import restore
 from paceline.errors import ConfigError, ModuleImportFailed, NodeOutdated
 from paceline.own_cluster import worker_environment
+from paceline.ownership import is_denied
 from paceline.runtime.children.children import WorkerChildren
 from paceline.runtime.children.web_child import MetricsSource, Web, open_web
 from paceline.runtime.children.worker_pool import WorkerPool
-from paceline.runtime.journal.data_directory import Storage, default_directory
+from paceline.runtime.journal.data_directory import Storage, default_directory, failure_of
 from paceline.runtime.journal.journal import DiskJournal
 from paceline.runtime.memory import keep_freed_blocks
 from paceline.runtime.orphans import FIRST_PROCESS, Orphans
@@ -73,6 +74,7 @@ class NodeInfo:
     task_names: tuple[str, ...]
     metrics_address: str = ""  # "" if none are served
     data_dir: str = ""  # "" if nothing is written
+    goes_on: str = ""  # with what of an earlier start, in words; "" if it began with nothing
 
 
 def run_node(config: NodeConfig, *, on_ready: Callable[[NodeInfo], None] | None = None) -> int:
@@ -108,6 +110,8 @@ def _make_directory(directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         (directory / "lock").touch(mode=0o600)  # the first file that the node would make there
     except OSError as error:
+        if is_denied(Path(error.filename or directory), error):
+            raise failure_of("keep data in", directory, error) from error
         reason = "it is a file" if isinstance(error, FileExistsError) else os.strerror(error.errno or 0)
         raise ConfigError(
             f"can't keep data in {directory}: {reason}; give another --data-dir, which this user can write to"
@@ -127,6 +131,8 @@ class Server:
         self._greeted = False
         self._announced_ready = False
         self._slow_import_said = False
+        self._was_started = False  # before, with this data
+        self._open_tasks: int | None = None  # that there were when this node was first seen to lead
         self._collect_at = 0.0
         self._pool: WorkerPool | None = None
         self._web: Web | None = None
@@ -206,8 +212,9 @@ class Server:
         """The node that its data directory describes, or a blank one if that is empty."""
         config, now = self._config, time.monotonic()
         self._storage = storage = Storage.open(
-            _directory_of(config), cluster_name=config.cluster_name, mode=config.journal
+            _directory_of(config), cluster_name=config.cluster_name, mode=config.journal, fresh=config.fresh
         )
+        self._was_started = storage.identity.incarnation > 1
         recovered = storage.recovered
         if storage.recovery is not None:
             _logger.warning(
@@ -358,6 +365,8 @@ class Server:
     def _greet_if_ready(self, started_at: float) -> None:
         now = time.monotonic()
         core = self._core
+        if core.leader is not None and self._open_tasks is None:
+            self._open_tasks = len(core.leader.tasks.live)
         ready = len(core.leader_link.slots.workers)
         if ready < self._config.workers:
             if not self._slow_import_said and now - started_at >= SLOW_IMPORT_S:
@@ -394,7 +403,17 @@ class Server:
             core.leader_link.slots.names(),
             self._metrics_address,
             "" if self._config.journal == "memory" else str(_directory_of(self._config).absolute()),
+            self._goes_on(),
         )
+
+    def _goes_on(self) -> str:
+        """What this node has of an earlier start. How many tasks there are only the leader knows."""
+        cluster_id = self._core.identity.cluster_id
+        if not self._was_started or not cluster_id:
+            return ""
+        count = self._open_tasks
+        tasks = "" if count is None else f" and {count} task{'' if count == 1 else 's'} of before"
+        return f"cluster {cluster_id[:8]}{tasks}"
 
     def _announce(self, line: dict[str, object]) -> None:
         """Tell the program that started this node, if it asked to be told."""

@@ -146,6 +146,13 @@ METRICS: tuple[MetricSpec, ...] = (
         "How long the oldest waiting task has waited at this leader; 0 if none waits.",
         _led("oldest_s"),
     ),
+    MetricSpec(
+        "paceline_tasks_unserved",
+        "gauge",
+        ("task",),
+        "Tasks that wait under a name that no node runs; the 20 names with most, and all others as other.",
+        _led_each("unserved"),
+    ),
     MetricSpec("paceline_queue_bytes", "gauge", (), "Arguments of the tasks that have not ended.", _led("queue_bytes")),
     MetricSpec(
         "paceline_queue_limit_tasks", "gauge", (), "Above so many tasks none is accepted.", _led("queue_limit_tasks")

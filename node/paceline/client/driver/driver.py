@@ -22,7 +22,15 @@ from paceline.client.session.requests import Reply
 from paceline.client.session.sampling import Sampler, Stamps
 from paceline.client.session.session import Session, SessionState
 from paceline.security import CurveKeys
-from paceline_protocol.messages import AdminReply, CancelReply, CancelState, Options, StatusReply, TaskReply
+from paceline_protocol.messages import (
+    AdminReply,
+    CancelReply,
+    CancelState,
+    Options,
+    StatusReply,
+    TaskReply,
+    WaitingReply,
+)
 
 PILE_CALLS: Final = 16
 PILE_S = 0.002
@@ -236,6 +244,18 @@ class Driver:
         session = self.session
         reply = self._answer(lambda now: session.where_is(task_id, now), timeout_s)
         return reply.body if isinstance(reply, TaskReply) else None
+
+    def waiting(self, name: str, skip: int, timeout_s: float) -> bytes | None:
+        """The packed answer of the leader. None: no answer in time."""
+        session = self.session
+        reply = self._answer(lambda now: session.waiting(name, skip, now), timeout_s)
+        return reply.body if isinstance(reply, WaitingReply) else None
+
+    def cancel_tasks(self, ids: tuple[bytes, ...], timeout_s: float) -> dict[bytes, int] | None:
+        """What became of each (CancelState), whoever submitted them. None: no answer in time."""
+        session = self.session
+        reply = self._answer(lambda now: session.cancel(ids, now), timeout_s)
+        return dict(reply.states) if isinstance(reply, CancelReply) else None
 
     def _answer(self, request: Callable[[float], int], timeout_s: float) -> Reply | None:
         """Raises why the search for a leader was given up, if that happened meanwhile."""

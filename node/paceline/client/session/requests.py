@@ -1,4 +1,4 @@
-"""The requests of a client that have no answer yet: cancel, status, where a task is, and changes of the cluster.
+"""The requests of a client that have no answer yet: cancel, status, where a task is, what waits, cluster changes.
 
 One rule holds for every kind. A request is sent when it is made, to each connected node that may answer it, and sent
 again to each such node that is connected later, until it is answered or nobody waits for the answer any more. So a
@@ -31,10 +31,12 @@ from paceline_protocol.messages import (
     TaskEnd,
     TaskReply,
     TaskRequest,
+    WaitingReply,
+    WaitingRequest,
 )
 
-Request: TypeAlias = Cancel | StatusRequest | Admin | TaskRequest
-Reply: TypeAlias = CancelReply | StatusReply | AdminReply | TaskReply
+Request: TypeAlias = Cancel | StatusRequest | Admin | TaskRequest | WaitingRequest
+Reply: TypeAlias = CancelReply | StatusReply | AdminReply | TaskReply | WaitingReply
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +54,27 @@ RULES: Final[dict[type[Request], Rule]] = {
     StatusRequest: Rule(StatusReply, of_any_node=True, behind_calls=False),
     Admin: Rule(AdminReply, of_any_node=False, behind_calls=False),
     TaskRequest: Rule(TaskReply, of_any_node=False, behind_calls=True),
+    WaitingRequest: Rule(WaitingReply, of_any_node=False, behind_calls=True),
 }
 
-_OPEN: Final = 0
-"""Beside the numbers of CancelState: the state of the task is not known yet."""
+
+class _Cancelled:
+    """What is known of the tasks of one Cancel, which the leader answers in any number of replies. ``wanted``: those of
+    which nothing is."""
+
+    __slots__ = ("known", "wanted")
+
+    def __init__(self, ids: Iterable[bytes]) -> None:
+        self.wanted = dict.fromkeys(ids)  # in the order in which they were given
+        self.known: dict[bytes, int] = {}
+
+    def note(self, task_id: bytes, state: int) -> bool:
+        """False: it was known before, or nobody asked."""
+        if task_id not in self.wanted:
+            return False
+        del self.wanted[task_id]
+        self.known[task_id] = state
+        return True
 
 
 class Requests:
@@ -68,7 +87,7 @@ class Requests:
         self.second_best: dict[int, Reply] = {}
         self.unwanted: set[int] = set()
         self._unanswered: dict[int, Request] = {}
-        self._cancels: dict[int, dict[bytes, int]] = {}  # the Cancels among them: task -> its CancelState, or _OPEN
+        self._cancels: dict[int, _Cancelled] = {}  # of the Cancels among them
         self._numbers = 0
 
     def __len__(self) -> int:
@@ -90,11 +109,16 @@ class Requests:
         if not wanted:
             self.unwanted.add(request.request)
         if isinstance(request, Cancel):
-            self._cancels[request.request] = dict.fromkeys(request.ids, _OPEN)
+            self._cancels[request.request] = _Cancelled(request.ids)
 
     def to_send(self, *, of_any_node: bool) -> list[Request]:
         """The unanswered requests that any node answers, or those that only the leader answers, oldest first."""
-        return [request for request in self._unanswered.values() if RULES[type(request)].of_any_node is of_any_node]
+        found = [request for request in self._unanswered.values() if RULES[type(request)].of_any_node is of_any_node]
+        return [self._shrunk(request) if isinstance(request, Cancel) else request for request in found]
+
+    def _shrunk(self, cancel: Cancel) -> Cancel:
+        """Without the tasks of which the end is known."""
+        return cancel._replace(ids=tuple(self._cancels[cancel.request].wanted))
 
     def second_answered(self) -> list[Request]:
         """The unanswered requests to which a node has replied that did not lead, or not yet."""
@@ -106,17 +130,14 @@ class Requests:
             return
         for task_id, end, _ in results:
             state = int(CancelState.CANCELLED if end == TaskEnd.CANCELLED else CancelState.FINISHED)
-            for number, states in list(self._cancels.items()):
-                if states.get(task_id) == _OPEN:
-                    states[task_id] = state
-                    self._shrink(number, states)
+            for number, cancelled in list(self._cancels.items()):
+                if cancelled.note(task_id, state):
+                    self._answer_cancel(number, cancelled)
 
-    def _shrink(self, number: int, states: dict[bytes, int]) -> None:
-        still_open = tuple(task_id for task_id, state in states.items() if state == _OPEN)
-        if still_open:
-            self._unanswered[number] = Cancel(number, still_open)
-        else:
-            self._answer(CancelReply(number, tuple(states.items())))
+    def _answer_cancel(self, number: int, cancelled: _Cancelled) -> None:
+        """Once all of it is known."""
+        if not cancelled.wanted:
+            self._answer(CancelReply(number, tuple(cancelled.known.items())))
 
     def answered(self, reply: Reply) -> bool:
         """A node has replied. False: nobody waits for the reply, or it is a second one."""
@@ -125,10 +146,12 @@ class Requests:
         if request is None or type(reply) is not RULES[type(request)].answer:
             return False
         if isinstance(reply, CancelReply):
-            states = self._cancels.get(number, {})
-            states.update((task_id, state) for task_id, state in reply.states if states.get(task_id) == _OPEN)
-            reply = CancelReply(number, tuple(states.items()))
-        self._answer(reply)
+            cancelled = self._cancels[number]
+            for task_id, state in reply.states:
+                cancelled.note(task_id, state)
+            self._answer_cancel(number, cancelled)
+        else:
+            self._answer(reply)
         return True
 
     def answered_by_another(self, reply: Reply) -> None:

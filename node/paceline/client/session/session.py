@@ -45,6 +45,7 @@ from paceline_protocol.messages import (
     StatusRequest,
     TaskRequest,
     Update,
+    WaitingRequest,
     Welcome,
 )
 
@@ -199,6 +200,10 @@ class Session:
     def where_is(self, task_id: bytes, now: float) -> int:
         """Ask the leader where a task is. Returns the key of the TaskReply."""
         return self._ask(TaskRequest(self.requests.next_number(), task_id), now)
+
+    def waiting(self, name: str, skip: int, now: float) -> int:
+        """Ask the leader which tasks wait, by name. Returns the key of the WaitingReply."""
+        return self._ask(WaitingRequest(self.requests.next_number(), name, skip), now)
 
     def _ask(self, request: Request, now: float, *, wanted: bool = True) -> int:
         self._begin_waiting(now)

@@ -6,8 +6,17 @@ from typing import TYPE_CHECKING, Final
 
 from paceline.core.node.questions import AskedOf, Question
 from paceline.core.reports.status import status
+from paceline.core.reports.waiting import waiting
 from paceline.core.reports.whereabouts import whereabouts
-from paceline_protocol.messages import Admin, StatusReply, StatusRequest, TaskReply, TaskRequest
+from paceline_protocol.messages import (
+    Admin,
+    StatusReply,
+    StatusRequest,
+    TaskReply,
+    TaskRequest,
+    WaitingReply,
+    WaitingRequest,
+)
 from paceline_protocol.payload import pack_value
 
 if TYPE_CHECKING:
@@ -32,8 +41,16 @@ def tell_whereabouts(node: NodeCore, key: bytes, request: TaskRequest, now: floa
     return TaskReply(request.request, pack_value(whereabouts(leader, request.id, now)))
 
 
+def tell_waiting(node: NodeCore, key: bytes, request: WaitingRequest, now: float) -> WaitingReply:
+    """Reply with which tasks wait, by name."""
+    leader = node.leader
+    assert leader is not None, "a question of the leader"
+    return WaitingReply(request.request, pack_value(waiting(leader, request)))
+
+
 QUESTIONS: Final = (
     Question(StatusRequest, AskedOf.ANY_NODE, tell_status),
     Question(Admin, AskedOf.LEADER, change_cluster),
     Question(TaskRequest, AskedOf.LEADER, tell_whereabouts),
+    Question(WaitingRequest, AskedOf.LEADER, tell_waiting),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from paceline.core.feature_levels import too_old
+from paceline.core.reports.waiting import unserved
 
 if TYPE_CHECKING:
     from paceline.core.node import NodeCore
@@ -16,10 +17,12 @@ NAMES_LIMIT = 1_000
 def status(node: NodeCore, now: float) -> dict[str, Any]:
     """Made from this node's own tables: nobody else is asked, so it answers also when the others don't."""
     identity, table, leader = node.identity, node.table, node.leader
-    queued = running = delayed = None  # only the leader knows
+    queued = running = delayed = unserved_names = unserved_total = None  # only the leader knows
     if leader is not None:
         queued, running = leader.tasks.waiting, leader.tasks.at_nodes
         delayed = leader.tasks.delayed
+        unserved_names = unserved(leader.tasks)
+        unserved_total = sum(leader.tasks.unserved_by_name().values())
     return {
         "node_id": node.node_id,
         "cluster_id": identity.cluster_id,
@@ -30,6 +33,8 @@ def status(node: NodeCore, now: float) -> dict[str, Any]:
         "queued": queued,
         "delayed": delayed,
         "running": running,
+        "unserved": unserved_names,
+        "unserved_total": unserved_total,
         "tasks": task_names(node),
         **{f"{name}_total": count for name, count in table.totals.by_name().items()},
         "recorded_total": table.recorded,

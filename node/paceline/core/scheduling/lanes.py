@@ -13,7 +13,8 @@ turn comes, because it is no longer in the state in which tasks wait here.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Final
 
 from paceline.core.scheduling.credits import NodeLedger, Row
@@ -91,12 +92,26 @@ class Lane:
         """Every waiting task, in order."""
         return [task for queue in reversed(self._queues) for task in queue if task.state == self._state]
 
+    def walk(self) -> Iterator[Task]:
+        """Every waiting task, in order, among others that have left."""
+        return chain.from_iterable(reversed(self._queues))
+
     def drain(self) -> list[Task]:
         """Take every waiting task, in order, to be pushed again."""
         tasks = self.tasks()
         for queue in self._queues:
             queue.clear()
         return tasks
+
+
+class WaitingName:
+    """The waiting tasks of one name: how many there are, and their lane."""
+
+    __slots__ = ("count", "lane")
+
+    def __init__(self, lane: Lane, count: int = 0) -> None:
+        self.lane = lane
+        self.count = count
 
 
 class Lanes(Place):
@@ -110,7 +125,7 @@ class Lanes(Place):
         self._left = 0  # tasks that were taken, and are still in a lane, since the last sweep
         self._own_id = own_id
         self._lanes: list[Lane] = []
-        self._lane_of_name: dict[str, Lane] = {}
+        self._names: dict[str, WaitingName] = {}
         self._nodes_of_name: dict[str, frozenset[str]] = {}
         self._ledgers: dict[str, NodeLedger] = {}
         self.served: list[Lane] = []
@@ -120,7 +135,9 @@ class Lanes(Place):
         """Add a waiting task, in the order of age: a new task last, one that was dispatched before where it was."""
         self.count += 1
         self.by_priority[task.priority] += 1
-        lane = self._lane(task.name)
+        name = self._name(task.name)
+        name.count += 1
+        lane = name.lane
         if task.age > self._youngest:
             self._youngest = task.age
             lane.push(task)
@@ -139,6 +156,7 @@ class Lanes(Place):
         """A task waits here no longer."""
         self.count -= 1
         self.by_priority[task.priority] -= 1
+        self._names[task.name].count -= 1
 
     def tasks(self) -> list[Task]:
         return [task for lane in self._lanes for task in lane.tasks()]
@@ -156,10 +174,10 @@ class Lanes(Place):
         self._nodes_of_name = {name: frozenset(nodes) for name, nodes in nodes_of_name.items()}
         self._ledgers = ledgers
         lanes, self._lanes, self.served = self._lanes, [], []
-        self._lane_of_name = {}
+        names, self._names = self._names, {}
         for lane in lanes:
             lane.row.leave()
-            self._serve_lane(lane)
+            self._serve_lane(lane, names)
 
     def _sweep(self) -> None:
         """Let go of the tasks that left while they waited. Cost: that of all tasks here."""
@@ -176,32 +194,55 @@ class Lanes(Place):
         """Every name that some node can run."""
         return sorted(self._nodes_of_name)
 
-    def _serve_lane(self, lane: Lane) -> None:
-        """Give a lane its nodes. An empty one is forgotten; one whose names part becomes several."""
+    def waiting_by_name(self) -> dict[str, int]:
+        """How many wait, by name, of the names of which any does. Cost: that of the names."""
+        return {name: waiting.count for name, waiting in self._names.items() if waiting.count}
+
+    def waiting_unserved(self) -> dict[str, int]:
+        """The same, of the names that no node can run."""
+        return {
+            name: self._names[name].count
+            for lane in self._lanes
+            if not lane.nodes
+            for name in lane.names
+            if self._names[name].count
+        }
+
+    def walk(self, name: str) -> Iterator[Task]:
+        """Every waiting task of this name, in order, among others."""
+        waiting = self._names.get(name)
+        return waiting.lane.walk() if waiting is not None and waiting.count else iter(())
+
+    def _serve_lane(self, lane: Lane, waiting: dict[str, WaitingName]) -> None:
+        """Give a lane its nodes. An empty one is forgotten, and so are names of which no task waits; one whose names
+        part becomes several. ``waiting``: what was counted until now."""
         if lane.head() is None:
             return
         names, lane.names = lane.names, set()
         parts: dict[frozenset[str], Lane] = {}
         for name in sorted(names):
+            count = waiting[name].count
+            if not count:
+                continue
             nodes = self.served_by(name)
             part = parts.get(nodes)
             if part is None:
                 part = parts[nodes] = self._add_lane(Lane(self) if parts else lane, nodes)
             part.names.add(name)
-            self._lane_of_name[name] = part
+            self._names[name] = WaitingName(part, count)
         if len(parts) > 1:
             for task in lane.drain():
-                self._lane_of_name[task.name].push(task)
+                self._names[task.name].lane.push(task)
 
-    def _lane(self, name: str) -> Lane:
-        lane = self._lane_of_name.get(name)
-        if lane is None:
+    def _name(self, name: str) -> WaitingName:
+        found = self._names.get(name)
+        if found is None:
             nodes = self.served_by(name)
             same = (lane for lane in self._lanes if lane.nodes == nodes)
             lane = next(same, None) or self._add_lane(Lane(self), nodes)
             lane.names.add(name)
-            self._lane_of_name[name] = lane
-        return lane
+            found = self._names[name] = WaitingName(lane)
+        return found
 
     def _add_lane(self, lane: Lane, nodes: frozenset[str]) -> Lane:
         lane.nodes = nodes

@@ -40,6 +40,7 @@ from paceline.core.scheduling.nodes import Nodes
 from paceline.core.scheduling.recording import Recording
 from paceline.core.scheduling.releases import Releases
 from paceline.core.scheduling.unheard import Notice, Unheard
+from paceline.core.scheduling.unserved import Unserved
 from paceline.core.settings import Settings
 from paceline.core.state.table import TaskTable
 from paceline.core.state.task import Task
@@ -71,6 +72,7 @@ class Leader:
         self.releases = Releases(propose, settings.release_interval_s)
         self.dispatcher = Dispatcher(tasks)
         self._applied_index = 0
+        self._unserved = Unserved(notice)
         self._due = due
         self._settings = settings
         self._traces = traces if traces is not None else Traces()
@@ -169,6 +171,7 @@ class Leader:
             is_late = now - self.since >= self._settings.recovery_grace_s
             if is_late or self.nodes.have_enrolled(expected):
                 self._settle(now)
+        self._unserved.review(self.tasks.unserved_by_name(), now)
         return gone
 
     def _settle(self, now: float) -> None:

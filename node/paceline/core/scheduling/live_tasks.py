@@ -27,6 +27,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from itertools import chain, islice
 
 from paceline.core.measures.tally import Tally
 from paceline.core.scheduling.credits import NodeLedger
@@ -216,6 +217,38 @@ class LiveTasks:
         """Every name that some node can run."""
         return self._ready.known_names()
 
+    # --- by name ------------------------------------------------------------------------------------------------
+
+    def waiting_by_name(self) -> dict[str, int]:
+        """How many wait in lanes, by name. Cost: that of the names."""
+        return _sum(self._ready.waiting_by_name(), self._recovered.waiting_by_name())
+
+    def delayed_by_name(self) -> dict[str, int]:
+        """How many wait for their moments, by name."""
+        return dict(self._delayed.by_name)
+
+    def unserved_by_name(self) -> dict[str, int]:
+        """How many wait in lanes of those names that no node can run. None do while that is not known: some nodes may
+        still give their accounts, or no worker of any node is ready."""
+        if not self.is_settled or not any(ledger.slots for ledger in self.ledgers.values()):
+            return {}
+        return _sum(self._ready.waiting_unserved(), self._recovered.waiting_unserved())
+
+    def nodes_that_run(self, name: str) -> int:
+        """How many nodes can run this name now."""
+        return len(self._ready.served_by(name))
+
+    def find_waiting(self, name: str, skip: int, limit: int) -> tuple[list[bytes], int]:
+        """The ids of tasks of this name that no node has: those among ``limit`` candidates, behind the first ``skip``;
+        and how many candidates there were, fewer than ``limit`` if they were the last.
+
+        Candidates are the tasks of the same lane, and those that are delayed. Cost: that of ``skip + limit``. They move
+        up as tasks leave, so that who goes on with a larger ``skip`` may miss some."""
+        places = (self._ready.walk(name), self._recovered.walk(name), self._delayed.walk(name))
+        candidates: list[Task] = list(islice(chain.from_iterable(places), skip, skip + limit))
+        found = [task.id for task in candidates if task.name == name and task.waits_at_leader]
+        return list(dict.fromkeys(found)), len(candidates)
+
     # --- how many, and where ------------------------------------------------------------------------------------
 
     def may_be_at_a_node(self, task: Task) -> bool:
@@ -273,6 +306,8 @@ class LiveTasks:
         for lanes in (self._ready, self._recovered):
             if sum(lanes.by_priority) != lanes.count or min(lanes.by_priority) < 0:
                 raise Misplaced(f"{lanes.count} tasks are {STATE_NAMES[lanes.state]}, by priority {lanes.by_priority}")
+            _check_names(lanes, lanes.waiting_by_name())
+        _check_names(self._delayed, self._delayed.by_name)
         for task_id in found.keys() | self.live.keys():
             if found[task_id] != (task_id in self.live):
                 raise Misplaced(f"task {task_id.hex()} is in {found[task_id]} places")
@@ -288,3 +323,15 @@ class LiveTasks:
                 raise Misplaced(f"task {task.id.hex()} waits for a start that need not be logged")
         if ledger.cost_us != sum(task.cost_us for task in ledger.held.values()):
             raise Misplaced(f"{ledger.node_id} is charged {ledger.cost_us} us, which is not what its tasks cost")
+
+
+def _sum(some: dict[str, int], others: dict[str, int]) -> dict[str, int]:
+    """The counts of both."""
+    for name, count in others.items():
+        some[name] = some.get(name, 0) + count
+    return some
+
+
+def _check_names(place: Place, counted: dict[str, int]) -> None:
+    if counted != Counter(task.name for task in place.tasks()):
+        raise Misplaced(f"{place.count} tasks are {STATE_NAMES[place.state]}, by name {counted}")

@@ -7,6 +7,8 @@ from or goes to.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from paceline.core.scheduling.credits import NodeLedger
 from paceline.core.state.task import Task
 
@@ -58,21 +60,32 @@ class AtNodes(Place):
 
 
 class ById(Place):
-    """Tasks that wait for something else than a node."""
+    """Tasks that wait for something else than a node. ``by_name``: how many, of the names of which any does."""
 
-    __slots__ = ("_tasks",)
+    __slots__ = ("_tasks", "by_name")
 
     def __init__(self, state: int) -> None:
         super().__init__(state)
         self._tasks: dict[bytes, Task] = {}
+        self.by_name: dict[str, int] = {}
 
     def put(self, task: Task) -> None:
         self._tasks[task.id] = task
         self.count += 1
+        self.by_name[task.name] = self.by_name.get(task.name, 0) + 1
 
     def take(self, task: Task) -> None:
         del self._tasks[task.id]
         self.count -= 1
+        left = self.by_name[task.name] - 1
+        if left:
+            self.by_name[task.name] = left
+        else:
+            del self.by_name[task.name]
 
     def tasks(self) -> list[Task]:
         return list(self._tasks.values())
+
+    def walk(self, name: str) -> Iterator[Task]:
+        """Every task of this name, among others."""
+        return iter(self._tasks.values()) if name in self.by_name else iter(())

@@ -195,6 +195,11 @@ class Task:
         """Whether it is charged to its node."""
         return self.is_dispatched or self.is_starting
 
+    @property
+    def waits_at_leader(self) -> bool:
+        """Whether it has not ended, and no node has it or a place for it, as far as this leader knows."""
+        return not (self.has_ended or self.is_dispatched or self.is_starting)
+
     def is_dispatched_to(self, node_id: str) -> bool:
         """Whether it is dispatched to that node, so that the node's answer counts."""
         return self.state == State.DISPATCHED and self.node == node_id

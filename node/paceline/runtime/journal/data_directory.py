@@ -4,6 +4,7 @@
     identity.json    ids, consents, how the node last stopped, and whether an operator made it the only voter
     journal/         segments and snapshots (recovery.py, journal.py)
     lost-1/ ...      data that must not be used any more, kept for a person to look at
+    before-1/ ...    what was there before a start with --fresh, kept for a person to delete
 
 A node whose identity is there and whose journal is gone has forgotten what it promised: it must not vote under its old
 id. With the journal mode "os" a crash of the whole machine has the same effect. The mode that counts is the one in
@@ -17,6 +18,7 @@ import json
 import logging
 import os
 import secrets
+import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,7 @@ from paceline.errors import (
     JournalTooOld,
     RecoveryUnfinished,
 )
+from paceline.ownership import is_denied, owner_of, to_own, whose
 from paceline.runtime.journal.files import Files, RealFiles, replace_file
 from paceline.runtime.journal.records import FORMAT_VERSION, other_format
 from paceline.runtime.journal.recovery import Recovered, find_segments, read_journal
@@ -84,13 +87,16 @@ class Storage:
         return self.directory / "journal"
 
     @classmethod
-    def open(cls, directory: Path, *, cluster_name: str, mode: str, files: Files | None = None) -> Storage:
-        """Lock the directory, read all of it, and count the start.
+    def open(
+        cls, directory: Path, *, cluster_name: str, mode: str, fresh: bool = False, files: Files | None = None
+    ) -> Storage:
+        """Lock the directory, read all of it, and count the start. ``fresh``: put aside what is there, whatever it is,
+        and begin with nothing.
 
         Raises DataDirInUse, ConfigError (it belongs to another cluster), IdentityLost, JournalCorrupt, JournalTooNew,
         JournalTooOld, JournalFailed, RecoveryUnfinished.
         """
-        storage = cls._open(directory, files, cluster_name, mode)
+        storage = cls._open(directory, files, cluster_name, mode, fresh)
         if storage.recovery is not None and not storage.recovery.finished:
             storage.close()
             raise RecoveryUnfinished(str(directory))
@@ -102,7 +108,9 @@ class Storage:
         return cls._open(directory, files, None, None)
 
     @classmethod
-    def _open(cls, directory: Path, files: Files | None, cluster_name: str | None, mode: str | None) -> Storage:
+    def _open(
+        cls, directory: Path, files: Files | None, cluster_name: str | None, mode: str | None, fresh: bool = False
+    ) -> Storage:
         """``mode`` None: no node is going to run on the directory, so a crash in mode "os" does not make it a new
         node."""
         files = files or RealFiles()
@@ -110,13 +118,14 @@ class Storage:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             lock = _take_lock(directory)
         except OSError as error:
-            raise JournalFailed("use", str(directory), os.strerror(error.errno or 0)) from error
+            raise failure_of("use", directory, error) from error
         try:
+            if fresh:
+                _begin_anew(directory, files)
             return cls._open_locked(directory, lock, files, cluster_name, mode)
         except OSError as error:
             os.close(lock)
-            path = str(error.filename or directory)
-            raise JournalFailed("open", path, os.strerror(error.errno or 0)) from error
+            raise failure_of("open", directory, error) from error
         except BaseException:
             os.close(lock)
             raise
@@ -138,7 +147,7 @@ class Storage:
                 "give another --data-dir"
             )
         if found is not None and mode is not None and _may_have_lost(found):
-            aside = _put_aside(directory, files)
+            aside = _put_aside(directory, "lost", files)
             _logger.warning(
                 "the machine was restarted without stopping this node, which ran with journal os and may have lost "
                 "what it promised: it starts as a new node; what it had is in %s",
@@ -200,13 +209,26 @@ class Storage:
         try:
             replace_file(self._files, path, [json.dumps(fields, indent=1).encode() + b"\n"])
         except OSError as error:
-            raise JournalFailed("write", str(path), os.strerror(error.errno or 0)) from error
+            raise failure_of("write", self.directory, error) from error
 
     def close(self) -> None:
         """Unlock the directory."""
         if self._lock >= 0:
             lock, self._lock = self._lock, -1
             os.close(lock)
+
+
+def failure_of(action: str, directory: Path, error: OSError) -> JournalFailed | ConfigError:
+    """What is raised for a file of a data directory that can't be used. If it is another user's, no disk has failed."""
+    path = Path(error.filename or directory)
+    if not is_denied(path, error):
+        return JournalFailed(action, str(path), os.strerror(error.errno or 0))
+    is_mine = owner_of(path) == os.geteuid()
+    advice = "" if is_mine else f"run the node as that user, or make all of it yours with {to_own(directory)}; "
+    return ConfigError(
+        f"can't {action} {path}: {os.strerror(error.errno or 0)}. {whose(path)}; {advice}another --data-dir begins "
+        "without what is there"
+    )
 
 
 def boot_id() -> str:
@@ -280,13 +302,26 @@ def _recovery_in(path: Path, fields: dict[str, Any]) -> UnsafeRecovery | None:
     return recovery
 
 
-def _put_aside(directory: Path, files: Files) -> Path:
+def _begin_anew(directory: Path, files: Files) -> None:
+    """Put aside all that a node has here. It is moved and not read, so that damaged data is no obstacle."""
+    if (directory / "journal").exists() or (directory / "identity.json").exists():
+        aside = _put_aside(directory, "before", files)
+        _logger.warning(
+            "--fresh: this node begins without what it had, which is in %s and is not used any more. A node with "
+            "--data-dir %s goes on with it; delete it when nobody needs it",
+            aside,
+            shlex.quote(str(aside)),
+        )
+
+
+def _put_aside(directory: Path, kind: str, files: Files) -> Path:
     number = 1
-    while (aside := directory / f"lost-{number}").exists():
+    while (aside := directory / f"{kind}-{number}").exists():
         number += 1
     aside.mkdir(mode=0o700)
-    files.rename(directory / "journal", aside / "journal")
-    files.rename(directory / "identity.json", aside / "identity.json")
+    for name in ("journal", "identity.json"):
+        if (directory / name).exists():
+            files.rename(directory / name, aside / name)
     files.sync_directory(aside)
     files.sync_directory(directory)
     return aside

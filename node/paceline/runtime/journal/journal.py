@@ -27,6 +27,7 @@ from paceline.core.measures.histogram import LATENCY_BOUNDS_US, Histogram
 from paceline.core.raft.log import Snapshot
 from paceline.core.raft.ready import Persist
 from paceline.errors import JournalFailed
+from paceline.runtime.journal.data_directory import failure_of
 from paceline.runtime.journal.files import Files, RealFiles
 from paceline.runtime.journal.recovery import Recovered
 from paceline.runtime.journal.snapshot_writer import SLICE_BYTES
@@ -91,7 +92,7 @@ class DiskJournal:
                 slice_bytes=slice_bytes,
             )
         except OSError as error:
-            raise JournalFailed("write", str(error.filename or directory), os.strerror(error.errno or 0)) from error
+            raise failure_of("write", directory.parent, error) from error
         self._thread = threading.Thread(target=self._run, name="paceline-journal", daemon=True)
         self._thread.start()
 

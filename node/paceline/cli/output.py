@@ -1,0 +1,83 @@
+"""Where a command's words go: stdout and stderr that may be closed, full, or of a pipe that nobody reads.
+
+A result that can't be written is an error of the command, whatever wrote it: :func:`guard` puts a writer under
+``sys.stdout`` that raises :class:`OutputFailed`, and nothing else does. After that it swallows the rest, so that the
+interpreter has nothing to complain of at its exit. What can't be told on stderr can't be told at all, and changes no
+exit code. A descriptor that is closed at the start is opened on /dev/null, or the first socket would get its number,
+and with it whatever is printed.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import select
+import sys
+from typing import Final, TextIO
+
+STDOUT: Final = 1
+
+
+class OutputFailed(OSError):
+    """stdout does not take what a command prints. ``is_unread``: nobody reads that pipe, nor has to be told."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(error.errno, os.strerror(error.errno or 0))
+        self.is_unread = isinstance(error, BrokenPipeError)
+
+    def __str__(self) -> str:
+        return f"can't write to stdout: {self.strerror}; what is missing was not printed, and what was done is done"
+
+
+class _Stdout(io.FileIO):
+    """The file under stdout."""
+
+    has_failed = False
+
+    def write(self, data: object, /) -> int:
+        if self.has_failed:
+            return memoryview(data).nbytes  # type: ignore[arg-type]
+        try:
+            while (written := super().write(data)) is None:  # type: ignore[arg-type]
+                select.select([], [self], [])  # it does not block, as other programs may have set it, and is full
+            return written
+        except OSError as error:
+            self.has_failed = True
+            raise OutputFailed(error) from error
+
+
+def guard() -> None:
+    """Called once, before anything is printed or opened."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDONLY)  # the lowest number that is free; to write there fails, as it should
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull)  # noqa: SIM115 - as long as the process lives
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    if sys.stdout is None or (isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.fileno() == STDOUT):
+        sys.stdout = _guarded(sys.stdout)
+
+
+def _guarded(given: TextIO | None) -> TextIO:
+    encoding = given.encoding if given is not None else "utf-8"
+    is_terminal = given is not None and given.isatty()
+    buffered = io.BufferedWriter(_Stdout(STDOUT, "w", closefd=False))
+    # What a terminal or a file of another encoding has no form for is shown as Python writes it.
+    return io.TextIOWrapper(buffered, encoding=encoding, errors="backslashreplace", line_buffering=is_terminal)
+
+
+def flush() -> None:
+    """What is printed and still waits is written now. Raises OutputFailed."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def complain(text: str) -> None:
+    """A line on stderr, if it takes one."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        return  # full, or closed: nobody to tell

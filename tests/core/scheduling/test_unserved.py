@@ -1,0 +1,166 @@
+"""Tasks that wait under names which no node runs are counted exactly, told once, and found."""
+
+from __future__ import annotations
+
+from core.scheduling.test_due_tasks import Clocked, ms
+from core.scheduling.test_leader import Lead, tid
+from paceline.core.reports.metrics import _unserved
+from paceline.core.reports.waiting import NAMES_LIMIT, SHOWN_NAMES, unserved, waiting
+from paceline.core.scheduling.unserved import GRACE_S, NAMES_TOLD, Unserved
+from paceline_protocol.messages import WaitingRequest
+
+
+class Log:
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.unserved = Unserved(self.notice)
+
+    def notice(self, level: str, text: str) -> None:
+        assert level == "warning"
+        self.lines.append(text)
+
+
+def renamed(count: int = 20) -> Clocked:
+    """Tasks of a name that was there in the last release, some of a name that is, and one delayed: nodes run "add"."""
+    lead = Clocked()
+    session = lead.client()
+    lead.submit(session, *range(count), name="old")
+    lead.submit(session, 1_000, seq=2, name="older")
+    lead.submit(session, 2_000, 2_001, seq=3)
+    lead.submit(session, 3_000, seq=4, name="old", not_before=ms(60.0))
+    lead.commit()
+    lead.enrol("a", slots=1)
+    return lead
+
+
+def ask(lead: Lead, name: str = "", skip: int = 0) -> dict[str, object]:
+    return waiting(lead.leader, WaitingRequest(1, name, skip))
+
+
+# --- counts
+
+
+def test_what_waits_is_counted_by_name_and_names_that_no_node_runs_come_first() -> None:
+    lead = renamed()
+    assert ask(lead)["names"] == [
+        {"name": "old", "waiting": 20, "delayed": 1, "nodes": 0},
+        {"name": "older", "waiting": 1, "delayed": 0, "nodes": 0},
+        {"name": "add", "waiting": 2, "delayed": 0, "nodes": 1},
+    ]
+    assert lead.leader.tasks.unserved_by_name() == {"old": 20, "older": 1}
+    lead.leader.tasks.check()
+
+
+def test_the_counts_follow_tasks_that_are_handed_out_cancelled_and_given_back_and_nodes_that_come_and_go() -> None:
+    lead = renamed()
+    tasks = lead.leader.tasks
+    lead.dispatched()
+    given_back = lead.leader.tasks.at_nodes
+    assert tasks.waiting_by_name() == {"old": 20, "older": 1, **({"add": 2 - given_back} if given_back < 2 else {})}
+    lead.cancel(lead.client(b"operator"), 0, 1, 1_000)
+    assert tasks.unserved_by_name() == {"old": 18}
+    assert lead.pass_time(30.0) == ["a"]
+    assert tasks.waiting_by_name() == {"old": 18, "add": 2}
+    assert tasks.unserved_by_name() == {}  # no worker is left: nobody knows which names the next node has
+    lead.enrol("b")
+    assert tasks.unserved_by_name() == {"old": 18}
+    tasks.check()
+
+
+def test_while_nodes_may_still_give_their_accounts_no_name_counts_as_unknown() -> None:
+    lead = Lead(settled=False)
+    lead.submit(lead.client(), 1, name="old")
+    lead.enrol("a")
+    assert lead.leader.tasks.unserved_by_name() == {}
+
+
+def test_status_and_metrics_have_a_bounded_number_of_names_and_the_sum_is_exact() -> None:
+    lead = Lead()
+    session = lead.client()
+    for number in range(SHOWN_NAMES + 5):
+        lead.submit(session, *range(100 * number, 100 * number + number + 1), seq=number + 1, name=f"old{number}")
+    lead.enrol("a")
+    shown = unserved(lead.leader.tasks)
+    assert list(shown.values()) == list(range(SHOWN_NAMES + 5, 5, -1))
+    series = _unserved(lead.leader.tasks.unserved_by_name(), shown)
+    assert (len(series), series["other"]) == (SHOWN_NAMES + 1, 15)
+
+
+def test_an_answer_has_a_bounded_number_of_names_and_says_how_many_it_leaves_out() -> None:
+    lead = Lead()
+    session = lead.client()
+    for number in range(NAMES_LIMIT + 3):
+        lead.submit(session, number, seq=number + 1, name=f"old{number}")
+    answer = ask(lead)
+    assert (len(answer["names"]), answer["more_names"], answer["ids"]) == (NAMES_LIMIT, 3, [])  # type: ignore[arg-type]
+
+
+# --- ids
+
+
+def test_the_ids_of_a_name_are_found_also_of_delayed_tasks_and_of_no_other_name() -> None:
+    answer = ask(renamed(), "old")
+    assert answer["names"] == [{"name": "old", "waiting": 20, "delayed": 1, "nodes": 0}]
+    assert (answer["ids"], answer["skip"]) == ([*map(tid, range(20)), tid(3_000)], None)
+    assert ask(renamed(), "gone") == {"names": [], "more_names": 0, "ids": [], "skip": None}
+
+
+def test_what_a_node_has_is_not_found() -> None:
+    lead = renamed()
+    given = lead.dispatched()["a"]
+    found = ask(lead, "add")["ids"]
+    assert found == [tid(number) for number in (2_000, 2_001) if (number, 1) not in given]
+
+
+def test_ids_are_looked_for_in_a_bounded_number_of_tasks_at_a_time() -> None:
+    lead = renamed()
+    tasks = lead.leader.tasks
+    assert tasks.find_waiting("older", 0, 8) == ([], 8)  # behind those of the other name, in one lane
+    assert tasks.find_waiting("older", 16, 8) == ([tid(1_000)], 5)
+    assert tasks.find_waiting("older", 21, 8) == ([], 0)
+
+
+# --- the line in the log
+
+
+def test_a_name_is_told_once_it_has_been_without_a_node_for_a_while_and_only_then() -> None:
+    lead = renamed()
+    lead.pass_time(GRACE_S, heard="a")
+    assert lead.notices == []
+    lead.pass_time(GRACE_S + 1.0, heard="a")
+    assert lead.notices == [
+        (
+            "warning",
+            "no node runs what 21 tasks wait for: old (20), older (1). Start a node with the module that has them, or "
+            "cancel them: `paceline tasks cancel --name NAME`",
+        )
+    ]
+    lead.pass_time(10 * GRACE_S, heard="a")
+    assert len(lead.notices) == 1
+
+
+def test_a_name_that_comes_back_in_time_is_not_told() -> None:
+    log = Log()
+    for second in range(100):
+        log.unserved.review({"old": 3} if second % 10 else {}, float(second))
+    assert log.lines == []
+
+
+def test_a_name_that_comes_and_goes_is_told_in_powers_of_ten() -> None:
+    log = Log()
+    for time in range(100):
+        log.unserved.review({"old": 3}, 20.0 * time)
+        log.unserved.review({"old": 3}, 20.0 * time + GRACE_S)
+        log.unserved.review({}, 20.0 * time + 15.0)
+    assert len(log.lines) == 3
+
+
+def test_of_many_names_some_are_named() -> None:
+    log = Log()
+    names = {f"old{number:05}\n": 1 for number in range(5_000)}
+    log.unserved.review(names, 0.0)
+    log.unserved.review(names, GRACE_S)
+    (line,) = log.lines
+    assert line.count("old") == NAMES_TOLD
+    assert "\n" not in line
+    assert "990 other names" in line
