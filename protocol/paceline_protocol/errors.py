@@ -89,5 +89,17 @@ class PayloadTooLarge(PayloadError):
         )
 
 
+class UnpackedTooLarge(PayloadError):
+    """Packed values are within their limit, and the collections in them would take far more memory than that."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        self.size = size
+        self.limit = limit
+        super().__init__(
+            f"{size} bytes of packed values hold so many collections that they would take more than {limit >> 20} MiB "
+            "as Python objects; send fewer and longer ones, an array of numpy, or a reference (a path, a URL)"
+        )
+
+
 class MalformedPayload(PayloadError):
     """The bytes are no packed value: damaged, written by something else, or not readable on this machine."""

@@ -5,7 +5,7 @@ mark. The obvious form, an extension that holds the packed items, would copy the
 for us and for whoever sends us hostile bytes; with marks both ways are one linear pass.
 
 Types are exact: a subclass has no form. How whole values are packed, and what a user hears of one that can't be, is in
-``payload.py``.
+``payload.py``; which values of numpy have one is in ``numpy_forms.py``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from typing import Any, Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from msgpack import ExtType, packb, unpackb  # type: ignore[import-untyped]
+from msgpack import ExtType, Unpacker, packb, unpackb  # type: ignore[import-untyped]
+
+from paceline_protocol import numpy_forms
 
 
 class Ext(IntEnum):
@@ -36,6 +38,8 @@ class Ext(IntEnum):
     TIME = 9  # packed [hour, minute, second, microsecond, fold, zone]
     DATETIME = 10  # packed [year, month, day, hour, minute, second, microsecond, fold, zone]
     TIMEDELTA = 11  # packed [days, seconds, microseconds]
+    ARRAY = 12  # packed [dtype, shape], and the items' bytes
+    SCALAR = 13  # packed dtype, and the item's bytes
 
 
 _DOUBLES: Final = Struct(">dd")
@@ -96,10 +100,21 @@ _FORMS: Final[dict[type, Callable[[Any], object]]] = {
 
 
 def form_of(value: object) -> object:
-    form = _FORMS.get(type(value))
-    if form is None:
-        raise Unserializable(value)
-    return form(value)
+    kind = type(value)
+    form = _FORMS.get(kind)
+    if form is not None:
+        return form(value)
+    if str(kind.__module__).partition(".")[0] == "numpy":
+        return _numpy_form(value)
+    raise Unserializable(value)
+
+
+def _numpy_form(value: object) -> ExtType:
+    try:
+        head, items = numpy_forms.form_of(value)
+    except TypeError as error:
+        raise Unserializable(value, str(error)) from None
+    return ExtType(Ext.ARRAY if type(head) is tuple else Ext.SCALAR, b"".join((packb(head), items)))
 
 
 # --- and back ---------------------------------------------------------------------------------------------------
@@ -131,6 +146,12 @@ def _unpack_datetime(data: bytes) -> datetime:
     return datetime(year, month, day, hour, minute, second, microsecond, _zone(zone), fold=fold)
 
 
+def _unpack_numpy(data: bytes) -> Any:
+    head = Unpacker(max_buffer_size=len(data), use_list=False)
+    head.feed(data[: numpy_forms.HEAD_LIMIT_BYTES])
+    return numpy_forms.read(head.unpack(), data, head.tell())
+
+
 _READERS: Final[dict[int, Callable[[bytes], object]]] = {
     Ext.INT: lambda data: int.from_bytes(data, "big", signed=True),
     Ext.DECIMAL: lambda data: Decimal(data.decode("ascii")),
@@ -140,10 +161,13 @@ _READERS: Final[dict[int, Callable[[bytes], object]]] = {
     Ext.TIME: _unpack_time,
     Ext.DATETIME: _unpack_datetime,
     Ext.TIMEDELTA: lambda data: timedelta(*_fields(data)),
+    Ext.ARRAY: _unpack_numpy,
+    Ext.SCALAR: _unpack_numpy,
 }
 
 
 def read_ext(code: int, data: bytes) -> object:
+    """The value of an extension that is no mark. Raises ValueError and the errors of the types' constructors."""
     reader = _READERS.get(code)
     if reader is None:
         raise ValueError(f"extension {code} of {len(data)} bytes is unknown or out of place")
@@ -153,37 +177,11 @@ def read_ext(code: int, data: bytes) -> object:
         raise ValueError(f"a time zone that this machine does not have; install tzdata here ({error})") from error
 
 
-class _Mark:
-    """What a collection's mark is between the two hooks below."""
-
-    __slots__ = ("build",)
-
-    def __init__(self, build: Callable[[list[Any]], object]) -> None:
-        self.build = build
-
-
-_MARKS: Final = {int(Ext.TUPLE): _Mark(tuple), int(Ext.SET): _Mark(set), int(Ext.FROZENSET): _Mark(frozenset)}
+MARKS: Final[dict[int, Callable[[list[Any]], object]]] = {
+    int(Ext.TUPLE): tuple,
+    int(Ext.SET): set,
+    int(Ext.FROZENSET): frozenset,
+}
+"""What is built of an array's items behind each mark."""
 MARK_HEAD: Final = b"\xc7\x00"
 """How each mark begins: an extension of no bytes."""
-
-
-class Collections:
-    """The hooks for one payload with marks in it. Counts them, so that a mark in any other place is found."""
-
-    __slots__ = ("marks",)
-
-    def __init__(self) -> None:
-        self.marks = 0
-
-    def ext(self, code: int, data: bytes) -> object:
-        mark = None if data else _MARKS.get(code)
-        if mark is None:
-            return read_ext(code, data)
-        self.marks += 1
-        return mark
-
-    def array(self, items: list[Any]) -> object:
-        if not items or type(items[0]) is not _Mark:
-            return items
-        self.marks -= 1
-        return items[0].build(items[1:])

@@ -5,7 +5,7 @@ name and place, and not silently turned into another. So subclasses of plain typ
 arrives as an int is another value.
 
 msgpack's own types are None, bool, int (to 64 bits), float, str, bytes, list and dict. The forms of the others are in
-``forms.py``.
+``forms.py``; what unpacking them may take is bounded in ``unpacking.py``.
 
 Three things do not come back exactly: bytearray and memoryview arrive as bytes, a fixed-offset time zone loses its
 name, and values that were one object arrive as two equal ones.
@@ -15,13 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from struct import error as struct_error
 from typing import Any, Final, cast
 
-from msgpack import Packer, Unpacker, UnpackException, unpackb  # type: ignore[import-untyped]
+from msgpack import Packer  # type: ignore[import-untyped]
 
 from paceline_protocol.errors import MalformedPayload, PayloadError, PayloadTooLarge, UnserializableValue
-from paceline_protocol.forms import MARK_HEAD, Collections, Unserializable, form_of, read_ext
+from paceline_protocol.forms import Unserializable, form_of
+from paceline_protocol.unpacking import unpack
 
 TRACEBACK_LIMIT_BYTES: Final = 64 * 1024
 MESSAGE_LIMIT_BYTES: Final = 64 * 1024
@@ -139,49 +139,18 @@ def _type_name(value: object) -> str:
 # --- unpacking --------------------------------------------------------------------------------------------------
 
 
-_PLAIN_BYTES: Final = 4096
-"""Above this size a payload is skimmed before it is unpacked. msgpack sets an array aside when it reads its length, so
-that n bytes of nested headers make it visit 1,024 * n slots; skimming builds nothing, and finds that the items are
-missing."""
-
-
-def _unpack(data: bytes) -> Any:
-    """Raises MalformedPayload, whatever the bytes are."""
-    try:
-        if len(data) > _PLAIN_BYTES:
-            skimmer = Unpacker(max_buffer_size=len(data))
-            skimmer.feed(data)
-            skimmer.skip()
-        if data.find(MARK_HEAD) < 0:  # `in` first takes its left side for a number, and makes an exception of it
-            return unpackb(data, ext_hook=read_ext, strict_map_key=False, unicode_errors="surrogatepass")
-        collections = Collections()
-        value = unpackb(
-            data,
-            ext_hook=collections.ext,
-            list_hook=collections.array,
-            strict_map_key=False,
-            unicode_errors="surrogatepass",
-        )
-    except (ValueError, TypeError, ArithmeticError, RecursionError, struct_error, UnpackException) as error:
-        # ArithmeticError: decimals and dates out of range. RecursionError: equal keys nested too deep to be compared.
-        raise MalformedPayload(f"not a packed value: {error or type(error).__name__}") from error
-    if collections.marks:
-        raise MalformedPayload("not a packed value: the mark of a collection is not at the start of an array")
-    return value
-
-
 def unpack_value(data: bytes, limit_bytes: int | None = None) -> Any:
-    """The value of pack_value. Raises MalformedPayload, or PayloadTooLarge past ``limit_bytes``."""
+    """The value of pack_value. Raises MalformedPayload, UnpackedTooLarge, or PayloadTooLarge past ``limit_bytes``."""
     if limit_bytes is not None and len(data) > limit_bytes:
         raise PayloadTooLarge(len(data), limit_bytes)
-    return _unpack(data)
+    return unpack(data)
 
 
 def unpack_args(data: bytes, limit_bytes: int | None = None) -> tuple[list[Any], dict[str, Any]]:
     """The positional and the keyword arguments of pack_args. Raises as unpack_value does."""
     if limit_bytes is not None and len(data) > limit_bytes:
         raise PayloadTooLarge(len(data), limit_bytes)
-    items = _unpack(data)
+    items = unpack(data)
     if type(items) is not list or not items:
         raise MalformedPayload("not packed arguments: an array is expected, with the keyword arguments first")
     kwargs = items.pop(0)
@@ -251,8 +220,8 @@ def pack_error(error: BaseException, traceback_text: str) -> bytes:
 
 
 def unpack_error(data: bytes) -> ErrorInfo:
-    """The inverse of both. Raises MalformedPayload."""
-    fields = _unpack(data)
+    """The inverse of both. Raises MalformedPayload or UnpackedTooLarge."""
+    fields = unpack(data)
     if type(fields) is not list or len(fields) != 5:
         raise MalformedPayload("not a packed error: an array of 5 is expected")
     type_name, module, message, args, traceback = fields

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 
 import pytest
 
 from paceline_protocol.messages import Done, Run, Stage, TaskEnd, Trace
-from paceline_protocol.payload import unpack_value
+from paceline_protocol.payload import pack_value, unpack_error, unpack_value
 from worker.played_node import PAYLOAD_LIMIT_BYTES, PlayedNode
 
 
@@ -54,6 +55,22 @@ def test_arguments_that_can_not_be_unpacked_fail(node: PlayedNode) -> None:
     node.send(Run(((task_id, attempt, name, b"\xc1", options),)))
     (outcome,) = node.receive(Done).outcomes
     assert outcome[2] == TaskEnd.FAILED
+
+
+def test_arguments_that_unpack_to_far_more_fail_by_name_and_that_task_alone(node: PlayedNode) -> None:
+    many = 16 * 1024 * 1024 - 100
+    lists = b"\x92\xc0\xdd" + many.to_bytes(4, "big") + b"\x90" * many
+    modulus = sys.hash_info.modulus
+    keys = b"".join(pack_value(number * modulus) + b"\x00" for number in range(20, 20_020))
+    for args, name in (
+        (lists, "UnpackedTooLarge"),
+        (b"\x92\xc0\xdf" + (20_000).to_bytes(4, "big") + keys, "MalformedPayload"),
+    ):
+        task_id, attempt, task, _args, options = node.assignment("sample_tasks.add")
+        node.send(Run(((task_id, attempt, task, args, options),)))
+        (outcome,) = node.receive(Done).outcomes
+        assert (outcome[2], unpack_error(outcome[3]).type_name) == (TaskEnd.FAILED, name)
+    assert node.result("sample_tasks.add", 2, 3) == 5
 
 
 def test_a_result_that_can_not_be_sent_fails_and_names_the_place(node: PlayedNode) -> None:

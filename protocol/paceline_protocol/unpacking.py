@@ -1,0 +1,251 @@
+"""Packed values back to Python values, in bounded time and memory whatever the bytes are.
+
+Whoever may submit a task chooses the bytes that a worker unpacks, and a few of them can ask for a lot. What may cost
+more than in proportion to their number is looked at before it is built:
+
+* **Announced lengths.** msgpack sets an array aside when it reads its length. So a payload is skimmed first, which
+  builds nothing and finds that the items are missing.
+* **Collections.** An empty list is one byte here and 64 in memory. In a payload that could take too much, what each
+  collection takes is counted when it is complete, and with the one past the limit all are dropped.
+* **Keys whose hashes are equal** make a dict or a set compare each with all. With what msgpack itself has as keys that
+  can't be arranged: Python's hashes of str and bytes are secret, and of numbers of 64 bits few are equal. With the
+  extensions it can. So they are counted, and once there are more than a few, keys are looked at before they are put
+  into a dict or a set.
+
+A payload of few bytes is only unpacked, since no more can come of it than of a long one that is honest.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections import Counter
+from decimal import Decimal
+from struct import error as struct_error
+from typing import Any, Final
+
+from msgpack import Unpacker, UnpackException, unpackb  # type: ignore[import-untyped]
+
+from paceline_protocol.errors import MalformedPayload, UnpackedTooLarge
+from paceline_protocol.forms import MARK_HEAD, MARKS, Ext, read_ext
+from paceline_protocol.limits import PAYLOAD_LIMIT_BYTES, UNPACKED_PER_BYTE
+
+_PLAIN_BYTES: Final = 4096
+"""Up to this size a payload is unpacked without a look before: nested headers make msgpack visit 1,024 slots a byte,
+and keys with equal hashes cost milliseconds."""
+
+_MOST_PER_BYTE: Final = 110
+"""More than a byte can come to in memory; the most is a set of short ints that has just grown."""
+_LIST_BYTES: Final = 56
+_DICT_BYTES: Final = 232
+_SET_BYTES: Final = 216
+_EXT_BYTES: Final = 104  # a Decimal
+_KEY_BYTES: Final = 64
+_ITEM_BYTES: Final = 8
+
+_FEW_WEAK: Final = 2000
+"""So many extensions and tuples, weighted by size, make no dict slow, even if all of them are keys with one hash."""
+_COMPARISONS: Final = 1 << 26
+"""Of keys with equal hashes in one payload, weighted by size: half a second. Python has such keys of its own, as
+tuples of -1 and -2 are, and those of an honest set of a million vectors take less than this."""
+
+
+def unpack(data: bytes) -> Any:
+    """Raises MalformedPayload or UnpackedTooLarge, whatever the bytes are."""
+    try:
+        has_marks = data.find(MARK_HEAD) >= 0  # `in` first takes its left side for a number, and makes an exception
+        if len(data) > _PLAIN_BYTES:
+            return _unpack_long(data, has_marks)
+        if has_marks:
+            builder = _Builder(0)
+            return builder.checked(
+                unpackb(
+                    data,
+                    ext_hook=builder.ext,
+                    list_hook=builder.array,
+                    strict_map_key=False,
+                    unicode_errors="surrogatepass",
+                    timestamp=1,
+                )
+            )
+        # timestamp=1: a timestamp of msgpack's, which packing never makes, is a float. Its own class is slow, and its
+        # hashes can be chosen.
+        return unpackb(data, ext_hook=read_ext, strict_map_key=False, unicode_errors="surrogatepass", timestamp=1)
+    except (ValueError, TypeError, ArithmeticError, RecursionError, struct_error, UnpackException) as error:
+        # ArithmeticError: decimals and dates out of range. RecursionError: equal keys nested too deep to be compared.
+        raise MalformedPayload(f"not a packed value: {error or type(error).__name__}") from error
+
+
+def _unpack_long(data: bytes, has_marks: bool) -> Any:
+    skimmer = Unpacker(max_buffer_size=len(data))
+    skimmer.feed(data)
+    skimmer.skip()
+    limit_bytes = UNPACKED_PER_BYTE * max(len(data), PAYLOAD_LIMIT_BYTES)
+    if len(data) * _MOST_PER_BYTE <= limit_bytes:
+        return _build(data, has_marks, 0)
+    # The collector would look at everything again and again, and find nothing.
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return _build(data, has_marks, limit_bytes)
+    finally:
+        if collects:
+            gc.enable()
+
+
+def _build(data: bytes, has_marks: bool, limit_bytes: int) -> Any:
+    """``limit_bytes``: for the collections; 0: they can't be too much."""
+    builder = _Builder(len(data), limit_bytes, _FEW_WEAK)
+    try:
+        value = unpackb(
+            data,
+            ext_hook=builder.weighed_ext if limit_bytes else builder.ext,
+            list_hook=builder.weighed_array if limit_bytes else builder.array if has_marks else None,
+            object_hook=builder.weighed_map if limit_bytes else None,
+            strict_map_key=False,
+            unicode_errors="surrogatepass",
+            timestamp=1,
+        )
+    except _ManyWeak:
+        builder = _CarefulBuilder(len(data), limit_bytes)
+        value = unpackb(
+            data,
+            ext_hook=builder.weighed_ext if limit_bytes else builder.ext if has_marks else read_ext,
+            list_hook=builder.weighed_array if limit_bytes else builder.array if has_marks else None,
+            object_pairs_hook=builder.pairs,
+            strict_map_key=False,
+            unicode_errors="surrogatepass",
+            timestamp=1,
+        )
+    return builder.checked(value)
+
+
+class _ManyWeak(Exception):
+    """There are more than a few values whose hashes can be chosen."""
+
+
+_NO_LIMIT: Final = 1 << 62
+
+
+class _Mark:
+    """What a collection's mark is between the hooks below."""
+
+    __slots__ = ("code",)
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+
+
+_MARKS: Final = {code: _Mark(code) for code in MARKS}
+
+
+class _Builder:
+    """The hooks for one payload. They count the marks, so that one in any other place is found; what the collections
+    take; and what is weak, a value whose hash the sender can choose."""
+
+    def __init__(self, size: int, limit_bytes: int = 0, few_weak: int = _NO_LIMIT) -> None:
+        """``limit_bytes``: for the collections; 0: none. ``few_weak``: past so many, _ManyWeak is raised."""
+        self._size = size
+        self._limit_bytes = limit_bytes
+        self._left_bytes = limit_bytes or _NO_LIMIT
+        self._weak_left = few_weak
+        self._marks = 0
+
+    def checked(self, value: Any) -> Any:
+        if self._marks:
+            raise ValueError("the mark of a collection is not at the start of an array")
+        return value
+
+    def ext(self, code: int, data: bytes) -> object:
+        size = len(data)
+        if not size:
+            mark = _MARKS.get(code)
+            if mark is not None:
+                self._marks += 1
+                return mark
+        if code != Ext.ARRAY:  # which is no key
+            self._weak_left -= 1 + size * size // 156 if code == Ext.INT else 1 + size // 16  # as _weight()
+            if self._weak_left < 0:
+                raise _ManyWeak
+        return read_ext(code, data)
+
+    def array(self, items: list[Any]) -> object:
+        if not items or type(items[0]) is not _Mark:
+            return items
+        mark: _Mark = items[0]
+        self._marks -= 1
+        if mark.code != Ext.TUPLE:
+            return self.a_set(mark.code, items[1:])
+        self._weak_left -= len(items)
+        if self._weak_left < 0:
+            raise _ManyWeak
+        return tuple(items[1:])
+
+    def a_set(self, code: int, items: list[Any]) -> object:
+        self.take(_SET_BYTES + _KEY_BYTES * len(items))
+        if code == Ext.FROZENSET:
+            self._weak_left -= 1 + len(items)
+            if self._weak_left < 0:
+                raise _ManyWeak
+        return MARKS[code](items)
+
+    def take(self, size: int) -> None:
+        self._left_bytes -= size
+        if self._left_bytes < 0:
+            raise UnpackedTooLarge(self._size, self._limit_bytes)
+
+    def weighed_ext(self, code: int, data: bytes) -> object:
+        self.take(_EXT_BYTES + len(data))
+        return self.ext(code, data)
+
+    def weighed_array(self, items: list[Any]) -> object:
+        self.take(_LIST_BYTES + _ITEM_BYTES * len(items))
+        return self.array(items)
+
+    def weighed_map(self, value: dict[Any, Any]) -> dict[Any, Any]:
+        self.take(_DICT_BYTES + _KEY_BYTES * len(value))
+        return value
+
+
+class _CarefulBuilder(_Builder):
+    """Looks at keys before they are put into a dict or a set."""
+
+    def __init__(self, size: int, limit_bytes: int) -> None:
+        super().__init__(size, limit_bytes)
+        self._comparisons_left = _COMPARISONS
+
+    def a_set(self, code: int, items: list[Any]) -> object:
+        self._look_at(items)
+        return super().a_set(code, items)
+
+    def pairs(self, pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+        if len(pairs) > 1:
+            self._look_at([key for key, _ in pairs])
+        return self.weighed_map(dict(pairs))
+
+    def _look_at(self, keys: list[Any]) -> None:
+        """Raise ValueError if too many comparisons would be needed to tell these keys apart."""
+        if _SECRET_HASHES.issuperset(map(type, keys)) or len(set(map(hash, keys))) == len(keys):
+            return
+        hashes = Counter(map(hash, keys))
+        for key in keys:
+            equal = hashes[hash(key)]
+            if equal > 1:
+                self._comparisons_left -= equal * _weight(key)
+        if self._comparisons_left < 0:
+            raise ValueError("too many keys of a map, or elements of a set, have equal hashes")
+
+
+_SECRET_HASHES: Final = frozenset((str, bytes))
+
+
+def _weight(key: Any) -> int:
+    """What comparing a key costs, in comparisons of short ones."""
+    kind = type(key)
+    if kind is int:
+        bits: int = key.bit_length()
+        return 1 + bits // 100 * (bits // 100)  # to compare it with a decimal takes its square
+    if kind is Decimal:
+        return 1 + len(key.as_tuple().digits) // 16
+    if kind is tuple or kind is frozenset:
+        return 1 + sum(map(_weight, key))
+    return 1 + len(key) // 64 if kind in _SECRET_HASHES else 1
