@@ -226,3 +226,8 @@ def test_watch_shows_it_again_until_it_is_interrupted(
     pauses.clear()
     assert run(["status", "--watch", "0.5"]) == 130
     assert pauses == [0.5, 0.5, 0.5]
+
+
+def test_a_node_that_waits_shows_whom_it_has_found() -> None:
+    lines = summary(body(found=["Discovery has found 1 other node", "Node b at [fd00::1]:7077: connected"]))
+    assert lines[-2:] == ["  Discovery has found 1 other node", "  Node b at [fd00::1]:7077: connected"]

@@ -13,7 +13,6 @@ from difflib import get_close_matches
 import click
 
 from paceline.cli.exits import USAGE, exit_code_of, interrupted_code_of, message_of
-from paceline.errors import NoNodeFound
 
 # name -> (module, attribute, what `paceline --help` says). The help text stands here so that --help imports nothing.
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -97,22 +96,6 @@ def _command_path(arguments: Sequence[str]) -> str:
     return " ".join(words)
 
 
-def _unresolved(addresses: Sequence[str]) -> str:
-    """Those of the addresses whose host name can't be resolved. Only looked up after a failure, since a client goes on
-    while a name server is away."""
-    from paceline.discovery import resolve_seed
-
-    found = []
-    for address in addresses:
-        try:
-            resolve_seed(address)
-        except OSError as error:
-            found.append(
-                f". {address} does not resolve ({error.strerror or error}): check the name, or give an IP address"
-            )
-    return "".join(found)
-
-
 def run(arguments: Sequence[str]) -> int:
     """Runs the command line and returns its exit code; every error has been printed by then."""
     try:
@@ -127,7 +110,6 @@ def run(arguments: Sequence[str]) -> int:
         code = exit_code_of(error)
         if code is None:
             raise  # a defect of paceline: its traceback is the report
-        names = _unresolved(error.tried) if isinstance(error, NoNodeFound) else ""
-        click.echo(f"paceline: error: {message_of(error)}{names}", err=True)
+        click.echo(f"paceline: error: {message_of(error)}", err=True)
         return code
     return outcome if isinstance(outcome, int) else 0

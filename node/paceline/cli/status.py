@@ -126,6 +126,7 @@ def summary(body: Mapping[str, Any]) -> list[str]:
         lines.append("security: " + ("encrypted" if body["encrypted"] else "this machine only, not encrypted"))
     lines.append(f"tasks: {_live_tasks(body)}; of {_ended_tasks(body)}")
     lines += _levels(body)
+    lines += [f"  {line}" for line in body.get("found") or ()]
     if body["other_clusters"]:
         others = ", ".join(map(short, body["other_clusters"]))
         lines.append(
