@@ -92,14 +92,21 @@ def test_an_address_that_comes_later_or_changes_is_noticed_and_one_that_is_lost_
 def test_what_an_operator_has_said_stands_whatever_the_machine_has(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(names_module, "look_up", lambda name: ("203.0.113.5",))
+    found = {"node1.example": ("203.0.113.5",), "hosts-file.example": ("127.0.1.1",), "absent.example": ()}
+    monkeypatch.setattr(names_module, "look_up", lambda name: found[name])
     machine.hosts += [("eth0", "10.0.0.1")]
     node = own("node1.example")
     assert (node.address, node.others) == ("node1.example:7077", ())
     machine.hosts += [("eth1", "10.0.1.1")]
     assert not node.look([])
     assert node.address == "node1.example:7077"
-    assert Names().resolve("node1.example", 10.0) == ("203.0.113.5",)
+    for name, numbers in (("node1", ("203.0.113.5",)), ("hosts-file", ("10.0.0.1",)), ("absent", ("10.0.0.1",))):
+        names = Names()
+        while not names.answers(f"{name}.example"):
+            names.hosts(f"{name}.example")
+            names.wait(0.01)
+        machine.hosts[2:] = [("eth0", "10.0.0.1")]
+        assert OwnAddresses("*", 7077, f"{name}.example", names).numbers == numbers, "what discovery's record has"
     assert own(bind_host="10.0.0.1").numbers == ("10.0.0.1",)
     assert not own(bind_host="10.0.0.1").is_watched
 

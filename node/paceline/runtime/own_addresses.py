@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from paceline.config import LOOPBACK_HOST, WILDCARD_HOSTS, format_address
+from paceline.config import LOOPBACK_HOST, WILDCARD_HOSTS, format_address, is_loopback
 from paceline.errors import ConfigError
 from paceline.hosts import canonical_host, is_number
 from paceline.names import Names
@@ -73,9 +73,12 @@ class OwnAddresses:
 
     @property
     def numbers(self) -> tuple[str, ...]:
-        """What a record of discovery can hold: numbers alone. Of an advertised name, what it stands for here; empty
-        while that is not known."""
-        return self._hosts if self._advertised is None else self._names.hosts(self._advertised)
+        """What a record of discovery can hold: numbers alone. Of an advertised name, what it stands for here; what the
+        machine has if that is not known, or is loopback, as many a machine finds its own name in its hosts file."""
+        if self._advertised is None:
+            return self._hosts
+        hosts = self._names.hosts(self._advertised)
+        return tuple(host for host in hosts if not is_loopback(host)) or self._hosts
 
     def look(self, towards: Iterable[str]) -> bool:
         """Choose anew. ``towards``: numbers of peers that are reached. True if address or others have changed."""

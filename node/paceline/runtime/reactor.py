@@ -42,7 +42,8 @@ LONG_TURN_S = 0.005
 
 Messages are taken from connections in turn, and answered at the end of the turn. So a client whose messages take long
 to handle makes the others wait for a few of them, and not for a burst."""
-TOLD_LIMIT = 1_024
+ADDRESSES_LIMIT = 1_024
+TOLD_LIMIT = 64
 """What other threads have told, and the next turn takes."""
 UNREACHED_ADDRESSES = 1_024
 """Addresses that are known not to be reached. Beyond it others are taken for reached; it is only for what is said."""
@@ -105,7 +106,8 @@ class Reactor:
             },
             Source.WEB: {m.MetricsRequest: self._on_metrics_request},
         }
-        self._told: deque[Callable[[NodeCore], None]] = deque(maxlen=TOLD_LIMIT)  # by other threads
+        self._addresses: deque[str] = deque(maxlen=ADDRESSES_LIMIT)  # from other threads, and told by anyone
+        self._told: deque[Callable[[NodeCore], None]] = deque(maxlen=TOLD_LIMIT)  # by other threads of this node
         self.unreached: set[str] = set()  # addresses to which the last batch could not be sent; read by other threads
         self._promises: deque[tuple[int, list[PeerBatch]]] = deque()  # (Persist.seq to wait for, batches)
         self._submitted_seq = 0
@@ -119,7 +121,8 @@ class Reactor:
 
     def add_address(self, address: str) -> None:
         """Discovery found a node. May be called from any thread."""
-        self.tell(lambda core: core.on_address(address))
+        self._addresses.append(address)
+        self._transport.wake()
 
     def tell(self, event: Callable[[NodeCore], None]) -> None:
         """Have the core told of an event, in the next turn. May be called from any thread. Of more than TOLD_LIMIT the
@@ -140,6 +143,8 @@ class Reactor:
             self._receive(item, now)
         while self._told:
             self._told.popleft()(self.core)
+        while self._addresses:
+            self.core.on_address(self._addresses.popleft())
         if now >= self._respawn_at and self._children is not None:
             self._children.respawn(now)
             self._respawn_at = self._children.next_respawn(now)

@@ -181,7 +181,7 @@ class Server:
         )
         self._metrics = MetricsSource(self._reactor, self._journal, config.workers)
         children.start()
-        if config.join or config.discovery or self._own.is_watched:
+        if config.join or config.discovery or self._own.is_watched or config.effective_expect != 1:
             self._search = NodeSearch(
                 config,
                 node_id=node_id,

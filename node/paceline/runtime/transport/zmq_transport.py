@@ -31,6 +31,7 @@ from zmq.utils import z85
 
 from paceline.config import format_address, parse_address
 from paceline.errors import ConfigError
+from paceline.hosts import canonical_host
 from paceline.names import Names
 from paceline.runtime.interfaces import local_host, reachable_hosts
 from paceline.runtime.transport import zap
@@ -99,7 +100,8 @@ class ZmqTransport:
             raise
         bound_port = parse_address(self._router.getsockopt_string(zmq.LAST_ENDPOINT).removeprefix("tcp://"))[1]
         self.port = bound_port
-        self.address = format_address(advertise_host or reachable_hosts(bind_host)[0], bound_port)
+        host = canonical_host(advertise_host) if advertise_host else reachable_hosts(bind_host)[0]
+        self.address = format_address(host, bound_port)
         self.local_address = format_address(local_host(bind_host), bound_port)  # for processes of this machine
         # Not zmq.Poller: it hands every socket to the kernel anew at each call, which costs up to a tenth of a hop.
         self._router_used = True  # since EVENTS was last asked
@@ -296,6 +298,8 @@ class ZmqTransport:
             host, port = parse_address(address)
             numbers = self._names.hosts(host)
             if not numbers:
+                if problem := self._names.problem(host):
+                    self._log_refused(address, f"its name does not resolve ({problem})")
                 return None
             socket = open_peer(self._context, format_address(numbers[0], port), self._keys, self._max_frame_bytes)
         except (ConfigError, zmq.ZMQError) as error:
