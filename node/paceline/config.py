@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from paceline.errors import ConfigError
+from paceline.hosts import LOCALHOST, canonical_host, is_of_one_link, short
 from paceline.ownership import whose
 from paceline.security import CurveKeys, generate_keys
 from paceline_protocol.limits import PAYLOAD_LIMIT_BYTES, PAYLOAD_LIMIT_MAX_BYTES
@@ -44,7 +45,6 @@ EXPECT_MAX = 1000
 CLUSTER_FILE_LIMIT_BYTES = 64 * 1024
 
 _CLUSTER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-_HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,252})")
 _MODULE = re.compile(r"\S(.*\S)?")
 _logger = logging.getLogger("paceline.config")
 
@@ -53,21 +53,24 @@ _logger = logging.getLogger("paceline.config")
 
 
 def parse_address(text: str) -> tuple[str, int]:
-    """("host", port) of "host:port", "host" (port 7077), "[v6]:port" or "[v6]". Raises ConfigError."""
-    problem = f"{text!r} is not an address; write HOST, HOST:PORT or [IPV6]:PORT, as in node1:{DEFAULT_PORT}"
+    """("host", port) of "host:port", "host" (port 7077), "[v6]:port" or "[v6]", the host in its one spelling
+    (``hosts.py``). Raises ConfigError."""
+    problem = f"{short(text)} is not an address; write HOST, HOST:PORT or [IPV6]:PORT, as in node1:{DEFAULT_PORT}"
     text = text.strip()
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
-        if not bracket or not _is_ipv6(host) or (rest and not rest.startswith(":")):
+        if not bracket or ":" not in host or (rest and not rest.startswith(":")):
             raise ConfigError(problem)
         port_text = rest[1:] if rest else str(DEFAULT_PORT)
     else:
         host, colon, port_text = text.partition(":")
         port_text = port_text if colon else str(DEFAULT_PORT)
-        if not _HOST_NAME.fullmatch(host):
-            raise ConfigError(problem)
-    # isdecimal alone takes the digits of every script.
-    if not (port_text.isascii() and port_text.isdecimal() and 1 <= int(port_text) <= 65535):
+    try:
+        host = canonical_host(host)
+    except ValueError as error:
+        raise ConfigError(f"{problem} ({error})") from None
+    # isdecimal alone takes the digits of every script, and int only so many of them.
+    if not (port_text.isascii() and port_text.isdecimal() and len(port_text) <= 5 and 1 <= int(port_text) <= 65535):
         raise ConfigError(f"{problem} (the port is a number from 1 to 65535)")
     return host, int(port_text)
 
@@ -93,20 +96,12 @@ def format_address(host: str, port: int) -> str:
 
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach a socket bound to ``host``."""
-    if host == "localhost":
+    if host == LOCALHOST:
         return True
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False  # a name may stand for anything
-
-
-def _is_ipv6(host: str) -> bool:
-    try:
-        ipaddress.IPv6Address(host)
-    except ValueError:
-        return False
-    return True
 
 
 # --- environment ------------------------------------------------------------------------------------------------
@@ -127,7 +122,15 @@ def addresses_from_environment(environment: Mapping[str, str] = os.environ) -> t
 def cluster_path_from_environment(environment: Mapping[str, str] = os.environ) -> Path | None:
     """The path in PACELINE_CLUSTER; None when it is not set."""
     text = environment.get(CLUSTER_VARIABLE, "")
-    return Path(text).expanduser() if text else None
+    return _expanded(text) if text else None
+
+
+def _expanded(path: str | Path) -> Path:
+    """With the home directory in place of ``~``; as it is if nobody knows whose home is meant."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 # --- the cluster file -------------------------------------------------------------------------------------------
@@ -146,10 +149,11 @@ class ClusterFile:
     def load(cls, path: str | Path) -> ClusterFile:
         """Read and check a file. Raises ConfigError; logs a warning when other users can read the keys."""
         where = str(path)
+        path = _expanded(path)  # no shell has expanded what comes from a file of settings
         try:
             with open(path, "rb") as file:
                 mode = os.fstat(file.fileno()).st_mode
-                text = file.read(CLUSTER_FILE_LIMIT_BYTES).decode()
+                text = file.read(CLUSTER_FILE_LIMIT_BYTES).decode("utf-8-sig")  # some editors begin with a mark
             settings = tomllib.loads(text)
         except PermissionError as error:
             raise ConfigError(
@@ -263,7 +267,7 @@ class NodeConfig:
     def effective_bind_host(self) -> str:
         if self.bind_host is not None:
             return self.bind_host
-        return "0.0.0.0" if self.cluster else LOOPBACK_HOST  # noqa: S104 - with keys alone
+        return "*" if self.cluster else LOOPBACK_HOST
 
     @property
     def effective_expect(self) -> int:
@@ -298,8 +302,8 @@ class NodeConfig:
     def _validate_network(self) -> None:
         _check_range("--port", self.port, 0, 65535)
         host = self.effective_bind_host
-        if host != "*" and not _is_ipv6(host) and not _HOST_NAME.fullmatch(host):
-            raise ConfigError(f"--bind {host!r} is not a host; write an address of this machine, or 0.0.0.0 for all")
+        if host != "*":
+            _checked_host("--bind", host, "write an address or an interface of this machine, or 0.0.0.0 for all")
         if not is_loopback(host) and not self.cluster and not self.insecure:
             raise ConfigError(
                 f"binding to {host} without a cluster file lets everyone who reaches this machine run tasks; "
@@ -308,12 +312,15 @@ class NodeConfig:
         if self.insecure and self.cluster:
             raise ConfigError("--insecure can't be combined with a cluster file, whose keys secure every connection")
         advertised = self.advertise_host
-        if advertised is not None and (
-            advertised in WILDCARD_HOSTS or not (_is_ipv6(advertised) or _HOST_NAME.fullmatch(advertised))
-        ):
-            raise ConfigError(
-                f"--advertise {advertised!r} is not a host; write what others reach this node by, without a port"
-            )
+        if advertised is not None:
+            advice = "write what others reach this node by, without a port"
+            if advertised == "*" or _checked_host("--advertise", advertised, advice) in WILDCARD_HOSTS:
+                raise ConfigError(f"--advertise {advertised!r} is not a host; {advice}")
+            if is_of_one_link(advertised):
+                raise ConfigError(
+                    f"--advertise {advertised!r} is an address of one link, and what follows its % is a name of this "
+                    f"machine alone; {advice}"
+                )
         if self.metrics not in (None, METRICS_OFF):
             parse_listen_address("--metrics", self.metrics)
         for address in self.join:
@@ -352,6 +359,14 @@ class NodeConfig:
                 f"--queue-limit-mib is {self.queue_limit_bytes // MIB} MiB, less than the --payload-limit of "
                 f"{self.payload_limit_bytes // MIB} MiB for the arguments of one task; raise the one or lower the other"
             )
+
+
+def _checked_host(option: str, host: str, advice: str) -> str:
+    """The host in its one spelling. Raises ConfigError."""
+    try:
+        return canonical_host(host)
+    except ValueError as error:
+        raise ConfigError(f"{option} {short(host)} is not a host; {advice} ({error})") from None
 
 
 def _check_range(name: str, value: int, low: int, high: int) -> None:

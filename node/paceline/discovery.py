@@ -14,7 +14,6 @@ zeroconf is imported where it is used: it costs memory and start-up time that a 
 from __future__ import annotations
 
 import logging
-import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +21,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from paceline.config import LOOPBACK_HOST, format_address, is_loopback, parse_address
+from paceline.hosts import LOCALHOST, is_number
+from paceline.names import SLOW_S, Names
+from paceline_protocol.messages import PROTOCOL_VERSION
 
 if TYPE_CHECKING:
     from zeroconf import ServiceStateChange, Zeroconf
@@ -34,8 +36,10 @@ SETTLE_S: Final = 0.05
 """How long find_nodes goes on after the first answer: the nodes of a cluster answer almost together."""
 
 RESOLVE_INTERVAL_S: Final = 5.0
-SEED_ADDRESSES_MAX: Final = 64
 RECORD_ADDRESSES_MAX: Final = 8
+NAME_CHARS: Final = 64
+RETRY_S: Final = 5.0
+"""From one try to use multicast to the next, on a network that carries none."""
 
 _logger = logging.getLogger("paceline.discovery")
 
@@ -43,27 +47,43 @@ _logger = logging.getLogger("paceline.discovery")
 # --- multicast DNS ----------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A node's announcement, as discovery found it. Anyone on the network may write one."""
+
+    cluster_name: str
+    node_id: str
+    addresses: tuple[str, ...]
+    protocol: str  # its version, "" if it does not say
+
+
 class Discovery:
-    """Announces one node, and passes on the addresses of the others of its cluster."""
+    """Announces one node, and passes on the announcements of others.
+
+    It begins anew whenever the addresses of its machine have changed, since the sockets of multicast are bound to
+    interfaces, and every RETRY_S while the network carries no multicast.
+    """
 
     def __init__(
         self,
         *,
         node_id: str,
         cluster_name: str,
-        address: str,
+        port: int,
+        hosts: Sequence[str],
         loopback: bool,
-        on_address: Callable[[str], None],
-        on_other: Callable[[str, str], None] | None = None,
+        on_sighting: Callable[[Sighting], None],
     ) -> None:
-        """``on_other``: gets the name of another cluster, and where a node of it is."""
+        """``hosts``: the numbers of this node, most promising first."""
         self._node_id = node_id
         self._cluster_name = cluster_name
-        self._address = address
+        self._port = port
+        self._hosts = tuple(hosts)
+        self._interfaces: object = None
         self._loopback = loopback
-        self._on_address = on_address
-        self._on_other = on_other
+        self._on_sighting = on_sighting
         self._stopping = threading.Event()
+        self._changed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="paceline-discovery", daemon=True)
 
     def start(self) -> None:
@@ -73,52 +93,71 @@ class Discovery:
     def stop(self) -> None:
         """Withdraw the announcement. Returns within CLOSE_TIMEOUT_S, whatever the network does."""
         self._stopping.set()
+        self._changed.set()
         if self._thread.is_alive():
             self._thread.join(CLOSE_TIMEOUT_S)
+
+    def announce(self, hosts: Sequence[str], interfaces: object = None) -> None:
+        """This node is at these numbers from now on. ``interfaces``: whatever tells one state of the machine's network
+        from another. Returns at once; nothing happens if all is as it was."""
+        if (tuple(hosts), interfaces) != (self._hosts, self._interfaces):
+            self._hosts, self._interfaces = tuple(hosts), interfaces
+            self._changed.set()
 
     def _run(self) -> None:
         from zeroconf import ServiceBrowser
 
-        try:
-            # Leaving the browser ends its thread while zeroconf still works; leaving zeroconf withdraws the record.
-            with (
-                _open_zeroconf(self._loopback) as zeroconf,
-                ServiceBrowser(zeroconf, SERVICE_TYPE, handlers=[self._changed]),
-            ):
-                self._announce(zeroconf)
-                self._stopping.wait()
-        except _network_errors() as error:
-            _logger.warning(
-                "multicast discovery does not work on this network (%s); name other nodes with --join HOST:PORT", error
-            )
+        is_told = False
+        while not self._stopping.is_set():
+            self._changed.clear()
+            try:
+                # Leaving the browser ends its thread while zeroconf still works; leaving zeroconf withdraws the record.
+                with (
+                    _open_zeroconf(self._loopback) as zeroconf,
+                    ServiceBrowser(zeroconf, SERVICE_TYPE, handlers=[self._seen]),
+                ):
+                    if self._hosts and not self._stopping.is_set():
+                        self._register(zeroconf, self._hosts)
+                    if is_told:
+                        is_told = False
+                        _logger.info("multicast discovery works now")
+                    self._changed.wait()
+            except _network_errors() as error:
+                if not is_told:
+                    is_told = True
+                    _logger.warning(
+                        "multicast discovery does not work on this network (%s); name other nodes with "
+                        "--join HOST:PORT. It is tried again",
+                        error,
+                    )
+                self._changed.wait(RETRY_S)
 
-    def _announce(self, zeroconf: Zeroconf) -> None:
+    def _register(self, zeroconf: Zeroconf, hosts: Sequence[str]) -> None:
         from zeroconf import ServiceInfo
 
-        host, port = parse_address(self._address)
         info = ServiceInfo(
             SERVICE_TYPE,
             f"{self._node_id}.{SERVICE_TYPE}",
-            port=port,
-            parsed_addresses=_ip_addresses(host),
-            properties={"name": self._cluster_name, "id": self._node_id, "v": RECORD_VERSION},
+            port=self._port,
+            parsed_addresses=list(hosts),
+            properties={
+                "name": self._cluster_name,
+                "id": self._node_id,
+                "v": RECORD_VERSION,
+                "p": str(PROTOCOL_VERSION),
+            },
             server=f"{self._node_id}.local.",
         )
         # Node ids are random, so nobody else owns this name: probing for one would only delay the announcement.
         zeroconf.register_service(info, cooperating_responders=True)
 
     # zeroconf passes these by keyword.
-    def _changed(self, zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange) -> None:
+    def _seen(self, zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange) -> None:
         if self._stopping.is_set():
             return
         record = _read_record(zeroconf, service_type, name, state_change)
-        if record is None or record.node_id == self._node_id:
-            return
-        for address in record.addresses:
-            if record.cluster_name == self._cluster_name:
-                self._on_address(address)
-            elif self._on_other is not None:
-                self._on_other(record.cluster_name, address)
+        if record is not None and record.node_id != self._node_id:
+            self._on_sighting(record)
 
 
 def find_nodes(cluster_name: str | None, *, loopback: bool | None = None, timeout_s: float) -> list[str]:
@@ -156,18 +195,7 @@ def find_nodes(cluster_name: str | None, *, loopback: bool | None = None, timeou
     return list(found)
 
 
-@dataclass(frozen=True, slots=True)
-class _Announcement:
-    """A node's announcement."""
-
-    cluster_name: str
-    node_id: str
-    addresses: tuple[str, ...]
-
-
-def _read_record(
-    zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange
-) -> _Announcement | None:
+def _read_record(zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange) -> Sighting | None:
     """The record behind a change, if it tells of a node; None otherwise. Anyone on the network may write one."""
     from zeroconf import ServiceStateChange
 
@@ -186,13 +214,22 @@ def _read_record(
         return None
     # Of IPv6, link-local addresses come with a scope that means nothing to anyone else.
     hosts = [host for host in info.parsed_addresses() if "%" not in host][:RECORD_ADDRESSES_MAX]
-    return _Announcement(cluster_name, node_id, tuple(format_address(host, info.port) for host in hosts))
+    addresses = tuple(format_address(host, info.port) for host in hosts)
+    return Sighting(cluster_name[:NAME_CHARS], node_id[:NAME_CHARS], addresses, properties.get("p") or "")
 
 
 def _open_zeroconf(loopback: bool) -> Zeroconf:
-    from zeroconf import InterfaceChoice, Zeroconf
+    """By IPv4 and IPv6 if the machine has both, else by what it has."""
+    from zeroconf import InterfaceChoice, IPVersion, Zeroconf
 
-    return Zeroconf(interfaces=[LOOPBACK_HOST] if loopback else InterfaceChoice.All)
+    if loopback:
+        return Zeroconf(interfaces=[LOOPBACK_HOST])
+    try:
+        return Zeroconf(interfaces=InterfaceChoice.All, ip_version=IPVersion.All)
+    except RuntimeError as error:  # which zeroconf raises for a machine without an interface that is up
+        raise OSError(str(error)) from error
+    except _network_errors():
+        return Zeroconf(interfaces=InterfaceChoice.All)
 
 
 def _network_errors() -> tuple[type[Exception], ...]:
@@ -201,51 +238,30 @@ def _network_errors() -> tuple[type[Exception], ...]:
     return (OSError, Error)
 
 
-def _ip_addresses(host: str) -> list[str]:
-    return [parse_address(address)[0] for address in resolve_seed(host)]
-
-
 # --- seeds ------------------------------------------------------------------------------------------------------
 
 
-def resolve_seed(seed: str) -> list[str]:
-    """The addresses that one seed stands for: a name's every A record. Blocks; raises OSError if there is none."""
-    host, port = parse_address(seed)
-    if ":" in host:  # an IPv6 address
-        return [format_address(host, port)]
-    try:
-        answers = socket.getaddrinfo(host, port, socket.AF_INET, socket.SOCK_STREAM)
-    except UnicodeError as error:  # a label that is empty or too long
-        raise OSError(f"{host} is not a host name") from error
-    hosts = dict.fromkeys(str(answer[4][0]) for answer in answers)  # each once, in order
-    return [format_address(ip, port) for ip in list(hosts)[:SEED_ADDRESSES_MAX]]
-
-
-def resolve_seeds(seeds: Sequence[str]) -> list[str]:
-    """The addresses that the seeds stand for, each once. Blocks. Seeds that don't resolve are logged and left out."""
-    addresses: dict[str, None] = {}
-    for seed in seeds:
-        try:
-            addresses.update(dict.fromkeys(resolve_seed(seed)))
-        except OSError as error:
-            _log_unresolved(seed, str(error))
-    return list(addresses)
-
-
 class SeedResolver:
-    """Resolves the seeds on a thread of its own, again and again: behind a name, nodes come and go.
+    """Finds out what the seeds stand for, on a thread of its own, again and again: behind a name, nodes come and go.
 
     ``on_address`` gets every address at every round. A seed that fails is logged when it starts to fail, or fails
-    differently, and when it works again.
+    differently, and when it works again. One that takes long keeps no other waiting.
     """
 
     def __init__(
-        self, seeds: Sequence[str], on_address: Callable[[str], None], *, interval_s: float = RESOLVE_INTERVAL_S
+        self,
+        seeds: Sequence[str],
+        on_address: Callable[[str], None],
+        *,
+        names: Names,
+        interval_s: float = RESOLVE_INTERVAL_S,
     ) -> None:
-        self._seeds = tuple(seeds)
+        self.seeds = {seed: parse_address(seed) for seed in seeds}  # host and port of each
         self._on_address = on_address
+        self._names = names
         self._interval_s = interval_s
         self.addresses: dict[str, list[str]] = {}  # of each seed, when it last resolved; read by other threads
+        self._answers = dict.fromkeys(self.seeds, 0)  # how many look-ups of each were heard of
         self._failures: dict[str, str] = {}
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="paceline-seeds", daemon=True)
@@ -259,25 +275,38 @@ class SeedResolver:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            for seed in self._seeds:
-                self._resolve(seed)
-            self._stopping.wait(self._interval_s)
+            for seed, (host, _) in self.seeds.items():
+                self._names.refresh(host)
+                if is_number(host) or host == LOCALHOST:
+                    self._answers[seed] = 0  # which is no look-up: it is passed on at each round
+            end = time.monotonic() + self._interval_s
+            while not self._stopping.is_set():
+                for seed in self.seeds:
+                    self._take(seed)
+                if (left_s := end - time.monotonic()) <= 0:
+                    break
+                self._names.wait(min(left_s, SLOW_S))
 
-    def _resolve(self, seed: str) -> None:
-        try:
-            addresses = resolve_seed(seed)
-        except OSError as error:
-            if self._failures.get(seed) != str(error):
-                _log_unresolved(seed, str(error))
-            self._failures[seed] = str(error)
+    def _take(self, seed: str) -> None:
+        """Pass on what the last look-up of a seed has found, once."""
+        host, port = self.seeds[seed]
+        if problem := self._names.problem(host):
+            self._tell(seed, problem)
+        answers = self._names.answers(host)
+        if answers == self._answers[seed]:
             return
-        if self._failures.pop(seed, None):
+        self._answers[seed] = answers
+        if not problem and self._failures.pop(seed, ""):
             _logger.info("the seed %s resolves again", seed)
-        self.addresses = self.addresses | {seed: addresses}
+        addresses = [format_address(number, port) for number in self._names.hosts(host)]
+        if addresses:
+            self.addresses = self.addresses | {seed: addresses}
         for address in addresses:
             if not self._stopping.is_set():
                 self._on_address(address)
 
-
-def _log_unresolved(seed: str, reason: str) -> None:
-    _logger.warning("the seed %s does not resolve (%s); check its name, or give an IP address", seed, reason)
+    def _tell(self, seed: str, problem: str) -> None:
+        kind = problem.rstrip(" s0123456789")  # and not for how long
+        if self._failures.get(seed) != kind:
+            self._failures[seed] = kind
+            _logger.warning("the seed %s does not resolve (%s); check its name, or give an IP address", seed, problem)

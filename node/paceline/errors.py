@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
 
@@ -124,14 +124,15 @@ class NoNodeFound(PacelineError):
 
     exit_code = 30
 
-    def __init__(self, tried: tuple[str, ...], waited_s: float) -> None:
-        self.tried = tried
-        self.waited_s = waited_s
-        where = ", ".join(tried) if tried else "no address was given and none was discovered"
+    def __init__(self, tried: tuple[str, ...], waited_s: float, unresolved: Mapping[str, str] | None = None) -> None:
+        self.tried, self.waited_s = tried, waited_s
+        self.unresolved = dict(unresolved or {})  # why the name in an address does not resolve, by address
+        names = "".join(f". {name} does not resolve ({why}): is it right?" for name, why in self.unresolved.items())
+        where = ", ".join(tried) or "no address was given and none was discovered"
         super().__init__(
             f"no paceline node answered within {waited_s:.1f} s ({where}); start one with `paceline node MODULE`, "
             "or name one that runs with --connect, Client('host:7077') or PACELINE_CONNECT. Give the cluster file that "
-            "the nodes have, and none if they have none: they answer nobody else"
+            f"the nodes have, and none if they have none: they answer nobody else{names}"
         )
 
 

@@ -391,6 +391,8 @@ class PeerHello(NamedTuple):
     feature_level: int = 1  # the highest that the sender understands
     cluster_level: int = 0  # of its cluster, 0 if the sender keeps no log that says so
     version: str = ""  # of the sender's package, for people
+    others: tuple[str, ...] = ()  # where the sender's ROUTER may be reached besides, for who can't at its address
+    to: str = ""  # the address that this was sent to; of an answer, the one that what it answers was sent to
 
 
 @message(42, Sender.PEER)

@@ -107,6 +107,7 @@ def test_a_node_says_who_it_is_who_leads_and_how_another_joins() -> None:
     ("config", "changes", "expected"),
     [
         ({}, {"leader_id": "b" * 16}, "leader: node bbbbbbbb at 10.0.0.1:7077"),
+        ({}, {"leader_id": "b" * 16, "leader_address": ""}, "leader: node bbbbbbbb, whose address is not known yet"),
         ({}, {"leader_id": "", "waiting": "1 of 3 nodes are here"}, "leader: none yet, 1 of 3 nodes are here"),
         ({}, {}, "this machine only; for more: paceline init --nodes 3"),
         ({"insecure": True, "bind_host": "0.0.0.0"}, {}, "--insecure --bind 0.0.0.0 --join 10.0.0.1:7077"),

@@ -195,6 +195,22 @@ def test_an_address_in_brackets_is_shown_as_it_is(
     assert "[fd00::1]:7077" in capsys.readouterr().out
 
 
+def test_an_address_is_no_markup_and_no_code_of_an_emoji_and_whole_in_80_columns_however_long(
+    client: StubClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    address = "[fd00:1234:5678:9abc:def0:1234:5678:9abc]:7077"
+    row = SILENT_VOTER | {"address": address, "version": "10.11.12"}
+    monkeypatch.setattr(client, "status", lambda timeout: body(nodes=[row], found=[f"Node b at {address}: connected"]))
+    monkeypatch.setattr(module, "PIPED_WIDTH_CHARS", 80)
+    run(["status"])
+    above, table = capsys.readouterr().out.split("\n\n")[:2]
+    assert f"Node b at {address}: connected" in above
+    column = table.splitlines()[0].index("address")
+    lines = [line[column:].split()[0] for line in table.splitlines()[1:] if line[column:].strip()]
+    assert "".join(lines).startswith(address)
+    assert max(map(len, table.splitlines())) <= 80
+
+
 def test_in_80_columns_every_address_is_whole(
     client: StubClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -226,3 +242,8 @@ def test_watch_shows_it_again_until_it_is_interrupted(
     pauses.clear()
     assert run(["status", "--watch", "0.5"]) == 130
     assert pauses == [0.5, 0.5, 0.5]
+
+
+def test_a_node_that_waits_shows_whom_it_has_found() -> None:
+    lines = summary(body(found=["Discovery has found 1 other node", "Node b at [fd00::1]:7077: connected"]))
+    assert lines[-2:] == ["  Discovery has found 1 other node", "  Node b at [fd00::1]:7077: connected"]

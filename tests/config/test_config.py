@@ -197,7 +197,7 @@ def test_a_node_without_a_cluster_file_is_a_cluster_of_one_on_loopback() -> None
 def test_a_cluster_file_opens_every_interface_and_says_how_many_to_expect() -> None:
     cluster = new_cluster(3)
     node = config(cluster=cluster)
-    assert node.effective_bind_host == "0.0.0.0"
+    assert node.effective_bind_host == "*", "by IPv4 and IPv6"
     assert node.effective_expect == 3
     assert node.keys == cluster.keys
     assert node.cluster_name == cluster.name
@@ -240,6 +240,10 @@ def test_a_node_without_workers_needs_no_modules() -> None:
         ({"bind_host": ""}, "--bind '' is not a host"),
         ({"bind_host": "127.0.0.1:80"}, "--bind '127.0.0.1:80'"),
         ({"advertise_host": "0.0.0.0"}, "--advertise '0.0.0.0'"),
+        ({"advertise_host": "0:0::0"}, "--advertise '0:0::0'"),
+        ({"advertise_host": "x" * 255}, "--advertise 'xxx"),
+        ({"advertise_host": "10.0.0.256"}, "four numbers up to 255"),
+        ({"join": ("node1:65536",)}, "--join: 'node1:65536' is not an address"),
         ({"advertise_host": "node1:80"}, "--advertise 'node1:80'"),
         ({"join": ("node1", "node2:x")}, "--join: 'node2:x' is not an address"),
         ({"expect": -1}, "--expect is -1"),
@@ -268,3 +272,27 @@ def test_a_setting_that_cannot_be_used_is_named_with_what_is_allowed(settings: d
 def test_insecure_and_a_cluster_file_contradict_each_other() -> None:
     with pytest.raises(ConfigError, match="can't be combined"):
         config(cluster=new_cluster(1), insecure=True)
+
+
+def test_a_cluster_file_may_begin_with_a_byte_order_mark_and_its_path_with_a_tilde(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = new_cluster(3)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "cluster.toml").write_text(cluster.dumps(), encoding="utf-8-sig")
+    (tmp_path / "cluster.toml").chmod(0o600)
+    loaded = ClusterFile.load("~/cluster.toml")
+    assert loaded == cluster
+    assert loaded.path == tmp_path / "cluster.toml"
+    with pytest.raises(ConfigError, match=r"can't read the cluster file ~nobody-of-that-name/cluster\.toml"):
+        ClusterFile.load("~nobody-of-that-name/cluster.toml")
+    assert cluster_path_from_environment({"PACELINE_CLUSTER": "~nobody-of-that-name/c"}) == Path(
+        "~nobody-of-that-name/c"
+    )
+
+
+@pytest.mark.parametrize("host", ["fe80::1", "fe80::1%eth0"])
+def test_an_address_of_one_link_is_not_advertised(host: str) -> None:
+    with pytest.raises(ConfigError, match="is an address of one link"):
+        config(advertise_host=host).validate()
+    config(advertise_host="fd00::1").validate()

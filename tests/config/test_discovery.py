@@ -4,26 +4,42 @@ from __future__ import annotations
 
 import queue
 import secrets
-import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
 
 from paceline import discovery
-from paceline.discovery import Discovery, SeedResolver, find_nodes, resolve_seed, resolve_seeds
+from paceline import names as names_module
+from paceline.discovery import Discovery, SeedResolver, Sighting, find_nodes
+from paceline.names import Names
 
 DEADLINE_S = 10.0
 
 
 @contextmanager
-def announced(cluster_name: str, node_id: str, port: int) -> Iterator[queue.Queue[str]]:
+def announced(
+    cluster_name: str, node_id: str, port: int, hosts: Sequence[str] = ("127.0.0.1",)
+) -> Iterator[queue.Queue[str]]:
     """A node on loopback; yields what it hears of others."""
     heard: queue.Queue[str] = queue.Queue()
+
+    def sighted(sighting: Sighting) -> None:
+        if sighting.cluster_name == cluster_name:
+            for address in sighting.addresses:
+                heard.put(address)
+
     node = Discovery(
-        node_id=node_id, cluster_name=cluster_name, address=f"127.0.0.1:{port}", loopback=True, on_address=heard.put
+        node_id=node_id,
+        cluster_name=cluster_name,
+        port=port,
+        hosts=hosts,
+        loopback=True,
+        on_sighting=sighted,
     )
     node.start()
     try:
@@ -81,7 +97,7 @@ def test_a_network_without_multicast_is_one_warning_with_the_remedy(
 
 
 def test_stop_without_start_and_a_second_stop_are_harmless() -> None:
-    node = Discovery(node_id="n", cluster_name="c", address="127.0.0.1:1", loopback=True, on_address=print)
+    node = Discovery(node_id="n", cluster_name="c", port=1, hosts=["127.0.0.1"], loopback=True, on_sighting=print)
     node.stop()
     node.stop()
 
@@ -91,40 +107,82 @@ def test_zeroconf_is_imported_only_when_it_is_used() -> None:
     assert subprocess.run([sys.executable, "-c", check], check=False, timeout=60).returncode == 0
 
 
+def test_every_address_of_a_node_is_announced_and_what_changes_is_announced_anew() -> None:
+    cluster = fresh()
+    sightings: queue.Queue[Sighting] = queue.Queue()
+    node = Discovery(
+        node_id=fresh(), cluster_name=cluster, port=4001, hosts=["10.0.2.15", "::1"], loopback=True, on_sighting=print
+    )
+    other = Discovery(
+        node_id=fresh(), cluster_name=cluster, port=4002, hosts=[], loopback=True, on_sighting=sightings.put
+    )
+    other.start()
+    node.start()
+    try:
+        assert set(sightings.get(timeout=DEADLINE_S).addresses) == {"10.0.2.15:4001", "[::1]:4001"}
+        node.announce(["10.0.2.16"])
+        while (sighting := sightings.get(timeout=DEADLINE_S)).addresses != ("10.0.2.16:4001",):
+            pass
+        assert sighting.protocol
+    finally:
+        node.stop()
+        other.stop()
+
+
+def test_discovery_begins_once_the_network_is_there(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tries: list[bool] = []
+    real = discovery._open_zeroconf
+
+    def late(loopback: bool) -> object:
+        tries.append(loopback)
+        if len(tries) < 3:
+            raise OSError("no interface is up")
+        return real(loopback)
+
+    monkeypatch.setattr(discovery, "_open_zeroconf", late)
+    monkeypatch.setattr(discovery, "RETRY_S", 0.01)
+    cluster = fresh()
+    sightings: queue.Queue[Sighting] = queue.Queue()
+    node = Discovery(
+        node_id=fresh(), cluster_name=cluster, port=1, hosts=["127.0.0.1"], loopback=True, on_sighting=sightings.put
+    )
+    node.start()
+    try:
+        end = time.monotonic() + DEADLINE_S
+        while len(tries) < 3:
+            assert time.monotonic() < end
+            time.sleep(0.001)
+        with announced(cluster, fresh(), 4001):
+            assert sightings.get(timeout=DEADLINE_S).addresses == ("127.0.0.1:4001",)
+    finally:
+        node.stop()
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
+
+
 # --- seeds ------------------------------------------------------------------------------------------------------
 
 
-def test_addresses_stand_for_themselves_and_localhost_for_loopback() -> None:
-    seeds = ["127.0.0.1:80", "[::1]:81", "localhost", "127.0.0.1:80"]
-    assert resolve_seeds(seeds) == ["127.0.0.1:80", "[::1]:81", "127.0.0.1:7077"]
-
-
-def test_a_name_stands_for_each_of_its_records_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    def answer(host: str, port: int, *hints: int) -> list[tuple[object, ...]]:
-        assert host == "nodes.example"
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, port)) for ip in ("10.0.0.2", "10.0.0.1", "10.0.0.2")]
-
-    monkeypatch.setattr(socket, "getaddrinfo", answer)
-    assert resolve_seed("nodes.example:80") == ["10.0.0.2:80", "10.0.0.1:80"]
-
-
-def test_a_seed_that_does_not_resolve_is_logged_and_the_others_are_returned(
+def test_what_every_seed_stands_for_is_passed_on_and_one_that_hangs_keeps_no_other_waiting(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def answer(host: str, port: int, *hints: int) -> list[tuple[object, ...]]:
-        if host == "absent":
-            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("10.0.0.1", port))]
+    over = threading.Event()
 
-    monkeypatch.setattr(socket, "getaddrinfo", answer)
-    assert resolve_seeds(["absent", "present"]) == ["10.0.0.1:7077"]
-    [record] = caplog.records
-    assert "absent" in record.getMessage()
+    def look_up(name: str) -> tuple[str, ...]:
+        if name == "hangs.example":
+            over.wait(DEADLINE_S)
+        return ("10.0.0.2", "fd00::1") if name == "nodes.example" else ()
 
-
-def test_a_label_that_is_too_long_is_a_seed_that_does_not_resolve() -> None:
-    with pytest.raises(OSError, match="is not a host name"):
-        resolve_seed("x" * 64)
+    monkeypatch.setattr(names_module, "look_up", look_up)
+    heard: queue.Queue[str] = queue.Queue()
+    seeds = ["hangs.example", "nodes.example:80", "127.0.0.1:81", "[::1]:82"]
+    resolver = SeedResolver(seeds, heard.put, names=Names())
+    resolver.start()
+    found = {heard.get(timeout=DEADLINE_S) for _ in range(4)}
+    assert found == {"10.0.0.2:80", "[fd00::1]:80", "127.0.0.1:81", "[::1]:82"}
+    resolver.stop()
+    over.set()
 
 
 def test_seeds_are_resolved_again_and_a_failure_is_logged_once_per_change(
@@ -132,20 +190,22 @@ def test_seeds_are_resolved_again_and_a_failure_is_logged_once_per_change(
 ) -> None:
     caplog.set_level("INFO", "paceline.discovery")
     heard: queue.Queue[str] = queue.Queue()
-    script: list[str | OSError] = [OSError("down"), OSError("down"), OSError("worse"), "10.0.0.1:1", "10.0.0.2:1"]
+    script: list[str | OSError] = [OSError("down"), OSError("down"), OSError("worse"), "10.0.0.1", "10.0.0.2"]
 
-    def scripted(seed: str) -> list[str]:
-        step = script.pop(0) if script else "10.0.0.3:1"
+    def scripted(name: str) -> tuple[str, ...]:
+        step = script.pop(0) if script else "10.0.0.3"
         if isinstance(step, OSError):
             raise step
-        return [step]
+        return (step,)
 
-    monkeypatch.setattr(discovery, "resolve_seed", scripted)
-    resolver = SeedResolver(["nodes.example"], heard.put, interval_s=0.001)
+    monkeypatch.setattr(names_module, "look_up", scripted)
+    resolver = SeedResolver(["nodes.example:1"], heard.put, names=Names(), interval_s=0.02)
     resolver.start()
-    addresses = [heard.get(timeout=DEADLINE_S) for _ in range(3)]
+    addresses: dict[str, None] = {}
+    while len(addresses) < 3:
+        addresses[heard.get(timeout=DEADLINE_S)] = None
     resolver.stop()
-    assert addresses == ["10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1"]
+    assert list(addresses) == ["10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1"]
     logged = [record.getMessage() for record in caplog.records]
     assert len(logged) == 3
     assert "(down)" in logged[0]

@@ -12,9 +12,12 @@ from contextlib import contextmanager
 
 import pytest
 
-from paceline.config import NodeConfig, new_cluster
+from paceline.config import NodeConfig, new_cluster, parse_address
 from paceline.discovery import find_nodes
-from paceline.runtime.search import REPEAT_MAX_S, REPEAT_MIN_S, SILENT_AFTER_S, NodeSearch, Silences
+from paceline.names import Names
+from paceline.runtime.node_view import NodeView
+from paceline.runtime.own_addresses import OwnAddresses
+from paceline.runtime.search import REPEAT_MAX_S, REPEAT_MIN_S, SILENT_AFTER_S, NodeSearch, SearchNews, Silences
 
 DEADLINE_S = 20.0
 OWN_ADDRESS = "127.0.0.1:4100"
@@ -28,18 +31,30 @@ def searching(
     has_met: Callable[[], bool] = lambda: False,
     cluster_id: Callable[[], str] = lambda: "",
     address: str = OWN_ADDRESS,
+    waiting_said_s: float = 60.0,
+    reports: queue.Queue[tuple[str, ...]] | None = None,
 ) -> Iterator[queue.Queue[str]]:
     """A search that finds somebody silent at its second look; yields the addresses that it passes on."""
     heard: queue.Queue[str] = queue.Queue()
+    port = parse_address(address)[1]
+    names = Names()
     search = NodeSearch(
         config,
         node_id=f"test-{secrets.token_hex(6)}",
-        address=address,
-        on_address=heard.put,
-        is_reached=is_reached,
-        has_met=has_met,
-        cluster_id=cluster_id,
+        own=OwnAddresses("127.0.0.1", port, None, names),
+        names=names,
+        view=NodeView(
+            is_reached=is_reached,
+            is_own=lambda other: other == address,
+            has_met=has_met,
+            met=lambda node_id: None,
+            cluster_id=cluster_id,
+            has_leader=lambda: False,
+            towards=lambda: (),
+        ),
+        news=SearchNews(heard.put, moved=lambda address, others: None, report=(reports or queue.Queue()).put),
         silent_after_s=0.1,
+        waiting_said_s=waiting_said_s,
     )
     search.start()
     try:
@@ -129,18 +144,22 @@ def test_a_seed_that_cannot_answer_to_where_this_node_says_it_is_gets_a_hint(cap
     assert f"check that it can reach this node at {OWN_ADDRESS}" in text
 
 
-def test_nodes_of_another_cluster_that_are_found_while_this_one_waits_are_named(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_a_node_that_waits_says_whom_it_has_found_and_reports_the_same(caplog: pytest.LogCaptureFixture) -> None:
     ours, theirs = new_cluster(3), new_cluster(3)
+    reports: queue.Queue[tuple[str, ...]] = queue.Queue()
     with (
         searching(NodeConfig(modules=("tasks",), cluster=theirs, bind_host="127.0.0.1"), address="127.0.0.1:4102"),
-        searching(NodeConfig(modules=("tasks",), cluster=ours, bind_host="127.0.0.1")),
+        searching(
+            NodeConfig(modules=("tasks",), cluster=ours, bind_host="127.0.0.1"), waiting_said_s=3.0, reports=reports
+        ),
     ):
-        texts = warnings(caplog, f"of the cluster {ours.name!r}, waits")
-    [text] = [text for text in texts if f"of the cluster {ours.name!r}, waits" in text and theirs.name in text]
-    assert f"finds a node of the cluster {theirs.name!r} at 127.0.0.1:4102" in text
-    assert "the same cluster file" in text
+        texts = warnings(caplog, "at 127.0.0.1:4102")
+        lines = reports.get(timeout=DEADLINE_S)
+    text = texts[-1]
+    assert f"it is of the cluster {theirs.name!r}, and this node of {ours.name!r}" in text
+    assert "a copy of the same cluster file" in text
+    assert f"This node is at {OWN_ADDRESS}" in text
+    assert any("at 127.0.0.1:4102" in line and line.rstrip(".") in text for line in lines)
 
 
 def test_a_node_of_the_same_name_that_is_found_and_has_other_keys_is_named(caplog: pytest.LogCaptureFixture) -> None:
@@ -148,9 +167,17 @@ def test_a_node_of_the_same_name_that_is_found_and_has_other_keys_is_named(caplo
     ours, theirs = (NodeConfig(modules=("tasks",), cluster=new_cluster(3, name), bind_host="127.0.0.1") for _ in "ab")
     with socket.create_server(("127.0.0.1", 0)) as mute:
         address = f"127.0.0.1:{mute.getsockname()[1]}"
-        with searching(theirs, address=address), searching(ours):
-            texts = warnings(caplog, f"the node found at {address} takes connections but no handshake succeeds")
+        with searching(theirs, address=address), searching(ours, waiting_said_s=3.0):
+            texts = warnings(caplog, f"{address} takes connections but no handshake succeeds")
     assert any("give both nodes the same cluster file" in text for text in texts)
+
+
+def test_a_node_that_waits_and_finds_nobody_says_that_too(caplog: pytest.LogCaptureFixture) -> None:
+    config = NodeConfig(modules=("tasks",), cluster=new_cluster(3), bind_host="127.0.0.1")
+    with searching(config, waiting_said_s=0.1):
+        [text] = warnings(caplog, "no leader for")
+    assert "Discovery has found no other node" in text
+    assert "--join HOST:PORT" in text
 
 
 def test_a_node_pointed_at_others_is_announced_once_it_belongs_to_a_cluster(caplog: pytest.LogCaptureFixture) -> None:

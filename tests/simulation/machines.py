@@ -98,7 +98,8 @@ class SimulatedNode:
         core = NodeCore(
             settings,
             self.identity,
-            address=self.address,
+            address=world.nat_address or self.address,
+            other_addresses=(self.address,) if world.nat_address else (),
             spare_cluster_id=f"cluster-of-{self.identity.node_id}",
             random=random.Random(world.rng.getrandbits(64)),
             now=self.now,

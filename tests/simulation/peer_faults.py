@@ -8,6 +8,7 @@ from typing import Any
 
 from paceline.client.session.epoch import Epoch
 from paceline.client.session.ledger import CallLedger
+from paceline.core.membership.directory import Directory, Peer
 from paceline.core.membership.first_boot import FirstBoot
 from paceline.core.node import NodeCore
 from paceline.core.raft.confirmations import Confirmations
@@ -46,6 +47,13 @@ def skip(true: Method) -> Method:
 
 def property_always(answer: Any) -> Callable[[Any], Any]:
     return lambda true: property(lambda self: answer)
+
+
+def choose_what_is_announced(true: Method) -> Method:
+    def choose(self: Directory, peer: Peer, now: float) -> None:
+        peer.address = peer.announced
+
+    return choose
 
 
 # --- the table ------------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from paceline.core.clients import sessions
 from paceline.core.clients.session_table import SessionTable
 from paceline.core.feature_levels import NodeTooOld
 from paceline.core.membership import replica_keeper
+from paceline.core.membership.directory import Directory
 from paceline.core.membership.first_boot import FirstBoot
 from paceline.core.membership.identity import Identity
 from paceline.core.node import NodeCore
@@ -367,6 +368,13 @@ FAULTS = [
         broken.never_formed,
         f"{NODE}_a_node_that_crashed_before_the_first_entry_was_durable_forms_its_cluster_again",
     ),
+    Fault(
+        "sends a peer to what it announces, and answers",
+        Directory,
+        "_choose",
+        broken.choose_what_is_announced,
+        f"{HERE}_nodes_that_all_announce_one_address_reach_each_other_at_those_that_they_have_besides",
+    ),
 ]
 
 
@@ -424,7 +432,7 @@ def test_planted_fault_is_found(fault: Fault, monkeypatch: pytest.MonkeyPatch) -
     assert found_by_test(fault.found_by) if fault.found_by else found_in_the_world(fault)
 
 
-PLANTED = 97
+PLANTED = 98
 """Of whole nodes and of consensus. Who plants another raises it; a fault that can't be planted any more is replaced."""
 
 
@@ -494,6 +502,18 @@ def test_a_consent_is_not_taken_by_whoever_listens_where_its_recipient_did() -> 
     until(world, lambda: world.now > 2.0)
     world.heal_and_finish()
     assert len({node.identity.cluster_id for node in world.nodes}) == 1
+
+
+def test_nodes_that_all_announce_one_address_reach_each_other_at_those_that_they_have_besides() -> None:
+    for seed in range(1, 4):
+        world = World(seed, faults=Faults(slow=0.3))
+        world.nat_address = "nat:7077"
+        for node in world.nodes:  # they were started when the world was made
+            node.crash(power_fails=True)
+            node.start()
+        world.run(SECONDS, tasks_per_second=TASKS_PER_S)
+        world.heal_and_finish()
+        assert len({node.identity.cluster_id for node in world.nodes}) == 1
 
 
 def until(world: World, condition: Callable[[], bool]) -> None:

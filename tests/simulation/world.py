@@ -109,6 +109,7 @@ class World:
         self.cut: set[tuple[str, str]] = set()  # (from, to) machines between which nothing arrives
         self.sent_at: dict[tuple[str, str], float] = {}  # (node, to an address): when it last sent what is not lost
         self.addresses: set[str] = set()  # that nodes have, or had
+        self.nat_address = ""  # what every node announces in place of its address, as behind a NAT; "" for none
         self.watcher = Watcher(self)
         self._misfortune = Misfortune(self)
         self.nodes: list[SimulatedNode] = []

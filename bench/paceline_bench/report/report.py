@@ -76,14 +76,15 @@ def show(reports: Iterable[Report]) -> None:
 
     reports = list(reports)
     # Into a file or a pipe the tables go unfolded, whatever width rich supposes there.
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH_CHARS)
+    width = None if sys.stdout.isatty() else PIPED_WIDTH_CHARS
+    console = Console(highlight=False, markup=False, emoji=False, width=width)
     console.print(_table(reports))
     console.print()
     if any(report.latencies for report in reports):
         console.print(_latency_table(reports))
         console.print()
     for key, value in describe().items():
-        console.print(f"{key:<10} {value}", markup=False, soft_wrap=True)
+        console.print(f"{key:<10} {value}", soft_wrap=True)
 
 
 def _table(reports: Sequence[Report]) -> Table:

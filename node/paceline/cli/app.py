@@ -15,7 +15,6 @@ import click
 from paceline.cli.environment import Taken
 from paceline.cli.exits import OUTPUT_FAILED, USAGE, exit_code_of, interrupted_code_of, message_of
 from paceline.cli.output import OutputFailed, complain, flush
-from paceline.errors import NoNodeFound
 
 # name -> (module, attribute, what `paceline --help` says). The help text stands here so that --help imports nothing.
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -99,22 +98,6 @@ def _command_path(arguments: Sequence[str]) -> str:
     return " ".join(words)
 
 
-def _unresolved(addresses: Sequence[str]) -> str:
-    """Those of the addresses whose host name can't be resolved. Only looked up after a failure, since a client goes on
-    while a name server is away."""
-    from paceline.discovery import resolve_seed
-
-    found = []
-    for address in addresses:
-        try:
-            resolve_seed(address)
-        except OSError as error:
-            found.append(
-                f". {address} does not resolve ({error.strerror or error}): check the name, or give an IP address"
-            )
-    return "".join(found)
-
-
 def run(arguments: Sequence[str]) -> int:
     """Runs the command line and returns its exit code; every error has been printed by then."""
     taken = Taken()
@@ -136,8 +119,6 @@ def run(arguments: Sequence[str]) -> int:
         code = exit_code_of(error)
         if code is None:
             raise  # a defect of paceline: its traceback is the report
-        names = _unresolved(error.tried) if isinstance(error, NoNodeFound) else ""
-        message = f"{message_of(error)}{names}"
-        complain(f"paceline: error: {message}{taken.note(message)}")
+        complain(f"paceline: error: {message_of(error)}{taken.note(message_of(error))}")
         return code
     return outcome if isinstance(outcome, int) else 0

@@ -85,7 +85,7 @@ def _progress_bar(files: int) -> Iterator[DemoProgress]:
 
     from paceline.demo.run import DemoProgress
 
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, markup=False, emoji=False)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Bar(*columns, console=console) as bar:
         row = bar.add_task("counting words", total=files)

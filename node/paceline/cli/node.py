@@ -144,7 +144,8 @@ def greeting(config: NodeConfig, info: NodeInfo, cluster_path: str | None) -> li
     if info.leader_id == info.node_id:
         lines.append("leader: this node")
     elif info.leader_id:
-        lines.append(f"leader: node {info.leader_id[:8]} at {info.leader_address}")
+        where = f" at {info.leader_address}" if info.leader_address else ", whose address is not known yet"
+        lines.append(f"leader: node {info.leader_id[:8]}{where}")
     else:
         lines.append(f"leader: none yet, {info.waiting}")
     if config.insecure:

@@ -23,6 +23,9 @@ NUMBERS = ("behind", "slots", "running", "queued")
 STATUS_TIMEOUT_S = 5.0
 PIPED_WIDTH_CHARS = 160  # into a pipe the table goes unfolded, whatever width rich supposes there
 UNSERVED_SHOWN = 5
+ADDRESS_CHARS = 24
+"""An address up to this length stands in one line, whatever the width."""
+ROLE_CHARS = 8
 WIDE_CHARS = 120
 """In a narrower terminal the table leaves out where metrics are served."""
 
@@ -78,9 +81,11 @@ def _print(body: Mapping[str, Any], as_json: bool) -> None:
         return
     from rich.console import Console
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH_CHARS)
+    # Neither markup nor emoji codes: rich finds both in addresses, as in [fd00:1234::1]:7077.
+    width = None if sys.stdout.isatty() else PIPED_WIDTH_CHARS
+    console = Console(highlight=False, markup=False, emoji=False, width=width)
     for line in summary(body):
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
     is_wide = console.width >= WIDE_CHARS
     headings: tuple[str, ...] = ("node", "address", "role", *NUMBERS, "version", "metrics")
     rows = node_rows(body)
@@ -94,16 +99,24 @@ def _print(body: Mapping[str, Any], as_json: bool) -> None:
 
 
 def _table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, is_wide: bool) -> Table:
-    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 2 if is_wide else 1, 0, 0), header_style="bold")
-    for heading in headings:
+    rows = list(rows)
+    for number, heading in enumerate(headings):
         is_number = heading in NUMBERS or heading == "unacked"
         folds = heading in ("role", "queues", "RabbitMQ", "metrics")  # what does not fit is taken from these
-        table.add_column(heading, justify="right" if is_number else "left", no_wrap=not folds, overflow="fold")
+        if heading == "address":
+            folds = any(len(row[number]) > ADDRESS_CHARS for row in rows)
+        table.add_column(
+            heading,
+            justify="right" if is_number else "left",
+            no_wrap=not folds,
+            overflow="fold",
+            min_width=ROLE_CHARS if heading == "role" else None,
+        )
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*row)
     return table
 
 
@@ -127,6 +140,7 @@ def summary(body: Mapping[str, Any]) -> list[str]:
         lines.append("security: " + ("encrypted" if body["encrypted"] else "this machine only, not encrypted"))
     lines.append(f"tasks: {_live_tasks(body)}; of {_ended_tasks(body)}")
     lines += _unserved(body) + _levels(body)
+    lines += [f"  {line}" for line in body.get("found") or ()]
     if body["other_clusters"]:
         others = ", ".join(map(short, body["other_clusters"]))
         lines.append(

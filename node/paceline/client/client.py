@@ -30,7 +30,7 @@ from paceline.client.session.relaying import RelaySession
 from paceline.client.session.session import Session
 from paceline.client.targets import Target, parts_of, task_id_of
 from paceline.config import ClusterFile
-from paceline.errors import ConfigError, NoNodeFound, RequestRefused
+from paceline.errors import ConfigError, RequestRefused
 from paceline.own_cluster import find_cluster
 from paceline_protocol.limits import PAYLOAD_LIMIT_MAX_BYTES
 from paceline_protocol.messages import AdminOp, Options, Stage
@@ -238,7 +238,7 @@ class Client(TaskQuestions):
         self._start_discovery()
         body = self._driver.status(timeout, _about)
         if body is None:
-            raise NoNodeFound(self._session.addresses, timeout)
+            raise self._session.no_node_found(timeout)
         status: dict[str, Any] = unpack_value(body)
         return status
 

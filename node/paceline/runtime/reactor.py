@@ -45,6 +45,9 @@ as long, with its answers, halves how many the next takes at most, while a short
 Their connections are read in turn, one message at a time, and each message is bounded in what it costs. So a client
 that floods the node slows itself: the others wait for a turn, and for one message of each connection
 (docs/decisions/0030)."""
+ADDRESSES_LIMIT = 1_024
+TOLD_LIMIT = 64
+"""What other threads have told, and the next turn takes."""
 UNREACHED_ADDRESSES = 1_024
 """Addresses that are known not to be reached. Beyond it others are taken for reached; it is only for what is said."""
 
@@ -105,7 +108,8 @@ class Reactor:
             },
             Source.WEB: {m.MetricsRequest: self._on_metrics_request},
         }
-        self._addresses: deque[str] = deque(maxlen=1_024)  # from other threads
+        self._addresses: deque[str] = deque(maxlen=ADDRESSES_LIMIT)  # from other threads, and told by anyone
+        self._told: deque[Callable[[NodeCore], None]] = deque(maxlen=TOLD_LIMIT)  # by other threads of this node
         self.unreached: set[str] = set()  # addresses to which the last batch could not be sent; read by other threads
         self._promises: deque[tuple[int, list[PeerBatch]]] = deque()  # (Persist.seq to wait for, batches)
         self._submitted_seq = 0
@@ -124,6 +128,12 @@ class Reactor:
         self._addresses.append(address)
         self._transport.wake()
 
+    def tell(self, event: Callable[[NodeCore], None]) -> None:
+        """Have the core told of an event, in the next turn. May be called from any thread. Of more than TOLD_LIMIT the
+        oldest are lost."""
+        self._told.append(event)
+        self._transport.wake()
+
     def turn(self) -> None:
         """Wait for something to do, and do it. Raises JournalFailed once nothing is left to do without a journal."""
         deadline = self.core.next_deadline()
@@ -137,6 +147,8 @@ class Reactor:
             self._receive(item, now)
         if self._transport.has_more:
             self._receive_more(now)
+        while self._told:
+            self._told.popleft()(self.core)
         while self._addresses:
             self.core.on_address(self._addresses.popleft())
         if now >= self._respawn_at and self._children is not None:

@@ -6,7 +6,10 @@ The rules of this module:
   without a cluster file is the only thing that says which cluster is meant. So a node that was started with one neither
   uses discovery nor announces itself before it belongs to a cluster; it could join anybody's nodes otherwise.
 - The search never stops a node from starting, or from going on. The machine behind an address may come later.
-- Warnings are bounded: the first after SILENT_AFTER_S, and then ever more seldom while nothing changes.
+- Warnings are bounded: the first after SILENT_AFTER_S, and then ever more seldom while nothing changes. A node that
+  knows of no leader says after WAITING_SAID_S whom discovery has found and what became of each
+  (``found_nodes.py``); its status says the same.
+- The addresses of the machine are watched (``own_addresses.py``), since they may come and change later.
 - The search runs in a thread of its own, where it may block. It asks the node only whether a batch could be sent to an
   address. That is so once a connection with its handshake is established, whatever address that node itself announces.
 """
@@ -14,25 +17,30 @@ The rules of this module:
 from __future__ import annotations
 
 import logging
-import os
-import socket
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from paceline.config import NodeConfig, is_loopback, parse_address
-from paceline.discovery import Discovery, SeedResolver
+from paceline.discovery import Discovery, SeedResolver, Sighting
+from paceline.names import Names
+from paceline.runtime.found_nodes import FoundNodes, probe
+from paceline.runtime.interfaces import is_in_container
+from paceline.runtime.node_view import NodeView
+from paceline.runtime.own_addresses import OwnAddresses
 
 LOOK_INTERVAL_S = 0.5
 SILENT_AFTER_S = 4.0
 """The node tries to connect each second, and a try takes a second at most: by then several have failed."""
-PROBE_TIMEOUT_S = 1.0
+WAITING_SAID_S = 10.0
+"""How long a node waits for others before it says what it has found."""
+REPORT_INTERVAL_S = 10.0
+WAITING = "no leader"
+ADDRESSES_INTERVAL_S = 2.0
+"""From one look at the addresses of the machine to the next."""
 REPEAT_MIN_S = 30.0
 REPEAT_MAX_S = 600.0
-FOUND_MAX = 64
-"""How many addresses that discovery found are watched, and how many other clusters. Anyone on the network can announce
-some."""
 
 _logger = logging.getLogger("paceline.node")
 
@@ -71,45 +79,59 @@ class Silences:
         return silence is not None and silence.said > 0
 
 
+@dataclass(frozen=True, slots=True)
+class SearchNews:
+    """What a search tells its node, from several threads. ``moved``: this node is elsewhere, (address, others).
+    ``report``: what was found, in lines; none once a leader is known."""
+
+    address: Callable[[str], None]
+    moved: Callable[[str, tuple[str, ...]], None]
+    report: Callable[[tuple[str, ...]], None]
+
+
 class NodeSearch:
-    """One node's search for others. A thread of this module calls ``is_reached``, ``has_met`` (whether any node has
-    said hello) and ``cluster_id`` ("" while the node belongs to none); several threads call ``on_address``."""
+    """One node's search for others, and its watch over its own addresses."""
 
     def __init__(
         self,
         config: NodeConfig,
         *,
         node_id: str,
-        address: str,
-        on_address: Callable[[str], None],
-        is_reached: Callable[[str], bool],
-        has_met: Callable[[], bool],
-        cluster_id: Callable[[], str],
+        own: OwnAddresses,
+        names: Names,
+        view: NodeView,
+        news: SearchNews,
         silent_after_s: float = SILENT_AFTER_S,
+        waiting_said_s: float = WAITING_SAID_S,
     ) -> None:
         self._config = config
-        self._own_address = address
-        self._on_address = on_address
-        self._is_reached = is_reached
-        self._has_met = has_met
-        self._cluster_id = cluster_id
+        self._own = own
+        self._view = view
+        self._news = news
+        self._names = names
         self._silences = Silences(silent_after_s)
-        self._found: dict[str, None] = {}  # addresses of this cluster that discovery found, in order
-        self._others: dict[str, str] = {}  # name of another cluster -> the address of one of its nodes
+        self._waits = Silences(waiting_said_s)
+        self._waiting_said_s = waiting_said_s
+        self._waiting_since = 0.0  # 0: a leader is known
+        self._reported_at = self._said_at = 0.0
+        self._reported: tuple[str, ...] = ()
+        self._looked_at = 0.0  # the machine's addresses
+        self._found = FoundNodes(config.cluster_name, config.cluster is not None, view)
         self._lock = threading.Lock()  # discovery is not started while, or after, it is stopped
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="paceline-search", daemon=True)
-        self._seeds = SeedResolver(config.join, on_address) if config.join else None
+        self._seeds = SeedResolver(config.join, news.address, names=names) if config.join else None
         self._discovery: Discovery | None = None
         if config.discovery:
             self._discovery = Discovery(
                 node_id=node_id,
                 cluster_name=config.cluster_name,
-                address=address,
+                port=own.port,
+                hosts=own.numbers,
                 loopback=is_loopback(config.effective_bind_host),
-                on_address=self._on_found,
-                on_other=self._on_other,
+                on_sighting=self._on_sighting,
             )
+            self._discovery.announce(own.numbers, own.interface_hosts)
         self._is_announced = False
 
     def start(self) -> None:
@@ -135,37 +157,47 @@ class NodeSearch:
                 self._is_announced = True
                 self._discovery.start()
 
-    # Both are called by discovery, from its threads.
-    def _on_found(self, address: str) -> None:
-        if len(self._found) < FOUND_MAX:
-            self._found[address] = None
-        self._on_address(address)
-
-    def _on_other(self, cluster_name: str, address: str) -> None:
-        if len(self._others) < FOUND_MAX:
-            self._others.setdefault(cluster_name, address)
+    def _on_sighting(self, sighting: Sighting) -> None:
+        """Called by discovery, from its threads."""
+        self._found.add(sighting)
+        if sighting.cluster_name == self._config.cluster_name:
+            for address in sighting.addresses:
+                self._news.address(address)
 
     def _run(self) -> None:
         while not self._stopping.wait(LOOK_INTERVAL_S):
-            if self._cluster_id():
+            if self._view.cluster_id():
                 self._announce()
-            self._look(time.monotonic())
+            now = time.monotonic()
+            if now >= self._looked_at + ADDRESSES_INTERVAL_S:
+                self._looked_at = now
+                self._look_at_own()
+            self._look(now)
+            self._wait(now)
+
+    # --- the addresses of this machine --------------------------------------------------------------------------
+
+    def _look_at_own(self) -> None:
+        before = self._own.address
+        if self._own.look(self._view.towards()):
+            self._news.moved(self._own.address, self._own.others)
+            if self._own.address != before:
+                _logger.warning("this node is at %s now, and was at %s; the others are told", self._own.address, before)
+        if self._discovery is not None:
+            self._discovery.announce(self._own.numbers, self._own.interface_hosts)
+
+    # --- seeds --------------------------------------------------------------------------------------------------
 
     def _look(self, now: float) -> None:
         seeds = {} if self._seeds is None else self._seeds.addresses
         for seed, addresses in seeds.items():
-            self._look_at(f"the seed {seed}", addresses, now, is_seed=True)
-        if seeds and self._config.effective_expect == 0 and not self._cluster_id() and not self._has_met():
+            self._look_at(seed, addresses, now)
+        if seeds and self._config.effective_expect == 0 and not self._view.cluster_id() and not self._view.has_met():
             self._tell_of_no_answer(seeds, now)
-        if self._cluster_id():
-            return  # a member need not warn of found addresses: those nodes may have stopped, or be another cluster's
-        for address in list(self._found):
-            self._look_at(f"the node found at {address}", [address], now, is_seed=False)
-        if self._others and self._silences.is_due("this cluster", now):
-            self._tell_of_others()
 
-    def _look_at(self, subject: str, addresses: list[str], now: float, *, is_seed: bool) -> None:
-        if any(address == self._own_address or self._is_reached(address) for address in addresses):
+    def _look_at(self, seed: str, addresses: list[str], now: float) -> None:
+        subject = f"the seed {seed}"
+        if any(self._view.is_own(address) or self._view.is_reached(address) for address in addresses):
             if self._silences.ends(subject):
                 _logger.info("%s answers now", subject)
         elif self._silences.is_due(subject, now):
@@ -178,7 +210,7 @@ class NodeSearch:
                     "this node's cluster file" if self._config.cluster else "this node, which was given none",
                     self._meanwhile(),
                 )
-            elif is_seed:  # an address that discovery found may be that of a node that has just stopped
+            else:
                 _logger.warning(
                     "%s does not answer (%s); check that a node runs there, and listens where this machine can reach "
                     "it: without --cluster or --bind it does on its own machine only. %s",
@@ -190,30 +222,72 @@ class NodeSearch:
     def _tell_of_no_answer(self, seeds: dict[str, list[str]], now: float) -> None:
         """Warn if a seed is reached and no node has answered. A node answers to the address that this node announces,
         which may be an address that only this machine can use."""
-        reached = [seed for seed, addresses in seeds.items() if any(map(self._is_reached, addresses))]
+        reached = [seed for seed, addresses in seeds.items() if any(map(self._view.is_reached, addresses))]
         if reached and self._silences.is_due("an answer", now):
             _logger.warning(
                 "the seed %s is reached, and no answer comes back; check that it can reach this node at %s: another "
                 "machine can only with --cluster, or with --insecure and --bind, and at --advertise if that is given. "
                 "%s",
                 reached[0],
-                self._own_address,
+                self._own.address,
                 self._meanwhile(),
             )
 
-    def _tell_of_others(self) -> None:
-        others, self._others = self._others, {}  # one warning for each time that a cluster is found
-        for name, address in others.items():
+    # --- a node that waits --------------------------------------------------------------------------------------
+
+    def _wait(self, now: float) -> None:
+        """Once no leader was known for a while: report, and warn when there is news and then ever more seldom."""
+        if self._view.has_leader():
+            self._waiting_since = 0.0
+            self._waits.ends(WAITING)
+            self._report(())
+            return
+        self._waiting_since = self._waiting_since or now
+        is_due = self._waits.is_due(WAITING, now)
+        if now < self._waiting_since + self._waiting_said_s or now < self._reported_at + REPORT_INTERVAL_S:
+            return
+        self._reported_at = now
+        lines = tuple(self._what_was_found())
+        is_news = lines != self._reported
+        self._report(lines)
+        if is_due or (is_news and now >= self._said_at + REPEAT_MIN_S):
+            self._said_at = now
             _logger.warning(
-                "this node, of the cluster %r, waits to join or form it, and finds a node of %s at %s; if they should "
-                "be one cluster, give each machine a copy of the same cluster file",
-                self._config.cluster_name,
-                f"the cluster {name!r}" if name else "a cluster without a file",
-                address,
+                "no leader for %.0f s. This node is at %s. %s",
+                now - self._waiting_since,
+                ", ".join([self._own.address, *self._own.others]),
+                " ".join(line if line.endswith("?") else f"{line}." for line in lines),
             )
 
+    def _report(self, lines: tuple[str, ...]) -> None:
+        if lines != self._reported:
+            self._reported = lines
+            self._news.report(lines)
+
+    def _what_was_found(self) -> list[str]:
+        lines = self._found.report(self._own.address)
+        if lines:
+            lines.insert(0, f"Discovery has found {len(lines)} other node{'s' if len(lines) > 1 else ''}")
+        elif self._config.discovery and not self._config.is_pointed:
+            lines.append(
+                "Discovery has found no other node; where multicast does not get through (clouds, containers, other "
+                "subnets), name one with --join HOST:PORT"
+            )
+        for seed, (host, _) in ({} if self._seeds is None else self._seeds.seeds).items():
+            if problem := self._names.problem(host):
+                lines.append(f"The seed {seed} does not resolve ({problem})")
+        if self._own.is_chosen and self._own.is_watched:
+            if is_loopback(parse_address(self._own.address)[0]):
+                lines.append("This machine has no address but loopback: is its network up?")
+            elif is_in_container():
+                lines.append(
+                    f"This node is in a container, and {self._own.address} may be an address of its machine alone: "
+                    "publish the port, and say with --advertise how other machines reach it"
+                )
+        return lines
+
     def _meanwhile(self) -> str:
-        if cluster_id := self._cluster_id():
+        if cluster_id := self._view.cluster_id():
             return f"This node goes on in the cluster that it belongs to ({cluster_id})"
         if self._config.is_pointed:
             return "This node asks again, and joins nobody else meanwhile"
@@ -222,10 +296,4 @@ class NodeSearch:
 
 def _refusal(address: str) -> str:
     """Why a connection to an address fails; "" if it succeeds."""
-    try:
-        socket.create_connection(parse_address(address), PROBE_TIMEOUT_S).close()
-    except TimeoutError:
-        return f"no connection within {PROBE_TIMEOUT_S:.0f} s"
-    except OSError as error:
-        return os.strerror(error.errno) if error.errno else str(error)
-    return ""
+    return probe(*parse_address(address))[1]

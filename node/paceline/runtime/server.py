@@ -32,6 +32,7 @@ from paceline.core.reports.status import forming, leaderless
 from paceline.core.settings import Settings
 from paceline.core.state.snapshots import restore
 from paceline.errors import ConfigError, ModuleImportFailed, NodeOutdated
+from paceline.names import Names
 from paceline.own_cluster import worker_environment
 from paceline.ownership import is_denied
 from paceline.runtime.children.children import WorkerChildren
@@ -40,9 +41,11 @@ from paceline.runtime.children.worker_pool import WorkerPool
 from paceline.runtime.journal.data_directory import Storage, default_directory, failure_of
 from paceline.runtime.journal.journal import DiskJournal
 from paceline.runtime.memory import keep_freed_blocks
+from paceline.runtime.node_view import view_of
 from paceline.runtime.orphans import FIRST_PROCESS, Orphans
+from paceline.runtime.own_addresses import OwnAddresses, bind_number
 from paceline.runtime.reactor import Reactor
-from paceline.runtime.search import NodeSearch
+from paceline.runtime.search import NodeSearch, SearchNews
 from paceline.runtime.transport.zmq_transport import ZmqTransport
 from paceline.worker.registry import check_module
 from paceline_protocol.codec import MAX_FRAME_BYTES
@@ -140,13 +143,17 @@ class Server:
         self._storage: Storage | None = None
         self._journal: DiskJournal | None = None
         self._search: NodeSearch | None = None
+        self._names = Names()
+        bind_host = bind_number(config.effective_bind_host, self._names)
         self._transport = ZmqTransport(
-            config.effective_bind_host,
+            bind_host,
             config.port,
             advertise_host=config.advertise_host,
             keys=config.keys,
             max_frame_bytes=MAX_FRAME_BYTES,
+            names=self._names,
         )
+        self._own = OwnAddresses(bind_host, self._transport.port, config.advertise_host, self._names)
         try:
             self._assemble()
         except BaseException:
@@ -182,24 +189,33 @@ class Server:
         )
         self._metrics = MetricsSource(self._reactor, self._journal, config.workers)
         children.start()
-        if config.join or config.discovery:
+        if config.join or config.discovery or self._own.is_watched or config.effective_expect != 1:
             self._search = NodeSearch(
                 config,
                 node_id=node_id,
-                address=transport.address,
-                on_address=self._reactor.add_address,
-                is_reached=lambda address: address not in self._reactor.unreached,
-                has_met=lambda: bool(self._core.peering.directory.peers),
-                cluster_id=lambda: self._core.identity.cluster_id,
+                own=self._own,
+                names=self._names,
+                view=view_of(self._core, self._reactor.unreached),
+                news=SearchNews(
+                    self._reactor.add_address,
+                    self._moved,
+                    lambda lines: self._reactor.tell(lambda core: core.on_search(lines)),
+                ),
             )
             self._search.start()
+
+    def _moved(self, address: str, others: tuple[str, ...]) -> None:
+        web = self._web
+        metrics_address = "" if web is None else web.address_beside(address)
+        self._reactor.tell(lambda core: core.on_own_addresses(address, others, metrics_address))
 
     def _begin(self) -> NodeCore:
         """A node that keeps everything in memory: each start makes a new one."""
         return NodeCore(
             settings_of(self._config),
             Identity(secrets.token_hex(8), incarnation=1),
-            address=self._transport.address,
+            address=self._own.address,
+            other_addresses=self._own.others,
             spare_cluster_id=secrets.token_hex(8),
             random=random.Random(secrets.randbits(64)),  # noqa: S311 - for the pauses of elections
             now=time.monotonic(),
@@ -236,7 +252,8 @@ class Server:
         core = NodeCore(
             settings,
             storage.identity,
-            address=self._transport.address,
+            address=self._own.address,
+            other_addresses=self._own.others,
             spare_cluster_id=secrets.token_hex(8),
             random=rng,
             now=now,

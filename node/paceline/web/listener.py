@@ -10,8 +10,11 @@ from typing import Any
 
 from paceline.config import format_address
 from paceline.errors import ConfigError, PortInUse
+from paceline.names import Names
 
 BACKLOG = 64
+RESOLVE_S = 5.0
+"""How long a name may take to resolve."""
 RETRY_S = 0.5
 """How long to retry while an address is in use: the process that had it before may live a moment longer."""
 
@@ -20,13 +23,14 @@ def listen(host: str, port: int) -> socket.socket:
     """A TCP socket that listens there. Raises PortInUse, or ConfigError for an address that is none of this machine."""
     shown = format_address(host, port)
     try:
+        number = None if host == "*" else Names().resolve(host, RESOLVE_S)[0]
         family, kind, protocol, _, address = socket.getaddrinfo(
-            None if host == "*" else host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            number, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         listener = socket.socket(family, kind, protocol)
     except OSError as error:
         raise ConfigError(
-            f"--metrics: can't listen on {shown}: {error.strerror}; name an address of this machine"
+            f"--metrics: can't listen on {shown}: {error.strerror or error}; name an address of this machine"
         ) from error
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -24,8 +24,9 @@ import select
 import zmq
 
 from paceline.client.session.session import Session
-from paceline.config import parse_address
+from paceline.config import format_address, parse_address
 from paceline.errors import ConfigError
+from paceline.names import Names
 from paceline.security import CurveKeys
 from paceline.sockets import send_frame
 from paceline_protocol.codec import MAX_FRAME_BYTES
@@ -33,6 +34,8 @@ from paceline_protocol.codec import MAX_FRAME_BYTES
 RECONNECT_INTERVAL_MS = 20
 RECONNECT_INTERVAL_MAX_MS = 500
 CONNECT_TIMEOUT_MS = 2000
+NUMBER_TRIED_S = 0.5
+"""How long one address of a name that stands for several is tried before the next."""
 COPY_LIMIT_BYTES = 64 * 1024
 """A frame up to this size is copied, which costs less than the bookkeeping of a shared one."""
 
@@ -45,10 +48,16 @@ _NOBLOCK = int(zmq.NOBLOCK)
 
 
 class _Connection:
-    __slots__ = ("address", "descriptor", "get", "has_woken", "is_open", "is_up", "receive", "socket")
+    __slots__ = (
+        "address", "descriptor", "get", "has_woken", "host", "is_open", "is_up", "number", "opened_at", "receive",
+        "socket",
+    )  # fmt: skip
 
-    def __init__(self, address: str, socket: zmq.Socket[bytes]) -> None:
+    def __init__(self, address: str, host: str, number: str, socket: zmq.Socket[bytes], now: float) -> None:
         self.address = address
+        self.host = host
+        self.number = number  # the address of the host that the socket connects to
+        self.opened_at = now
         self.socket = socket
         self.get, self.receive = socket.get, socket.recv
         self.descriptor = int(socket.get(zmq.FD))
@@ -61,6 +70,7 @@ class Connections:
     """Every connection of one client."""
 
     def __init__(self, session: Session, keys: CurveKeys | None) -> None:
+        self.names = Names()
         self._session = session
         self._keys = keys
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -87,7 +97,7 @@ class Connections:
             for address, frame in frames:
                 if frame is None:
                     self._close(address)
-                elif not self._send(address, frame):
+                elif not self._send(address, frame, now):
                     session.lost(address, now)
 
     def deliver(self, now: float) -> bool:
@@ -118,18 +128,22 @@ class Connections:
             os.close(self._wake_read)
             os.close(self._wake_write)
 
-    def _send(self, address: str, frame: bytes) -> bool:
+    def _send(self, address: str, frame: bytes, now: float) -> bool:
         connection = self._open.get(address)
         if connection is None:
             try:
-                connection = self._connect(address)
+                connection = self._connect(address, now)
             except (ConfigError, zmq.ZMQError) as error:  # what a node named is no address; no descriptors are left
                 self._tell(f"can't connect to {address}: {error}")
+                return False
+            if connection is None:
                 return False
         self._unseen = True
         try:
             send_frame(connection.socket, frame, _NOBLOCK, len(frame) <= COPY_LIMIT_BYTES)
         except zmq.Again:
+            if now >= connection.opened_at + NUMBER_TRIED_S and not connection.is_up:
+                self._try_another_number(connection, now)
             return False
         except zmq.ZMQError as error:  # as without memory: that connection ends, and what it carried is sent again
             self._tell(f"can't send to {address}: {error}")
@@ -155,8 +169,21 @@ class Connections:
                 self._session.lost(connection.address, now)
         return None
 
-    def _connect(self, address: str) -> _Connection:
-        host, _ = parse_address(address)
+    def _try_another_number(self, connection: _Connection, now: float) -> None:
+        """Nobody has answered at one address of a host: the next frame goes to the next, if there is one."""
+        connection.opened_at = now
+        self.names.failed(connection.host, connection.number)
+        if self.names.hosts(connection.host)[0] != connection.number:
+            self._close(connection.address)
+
+    def _connect(self, address: str, now: float) -> _Connection | None:
+        """None: what the host's name stands for is not known. The session is told if that is a problem."""
+        host, port = parse_address(address)
+        numbers = self.names.hosts(host)
+        self._session.unresolved(address, "" if numbers else self.names.problem(host))
+        if not numbers:
+            return None
+        number = numbers[0]
         socket = self._context.socket(zmq.DEALER)
         for option, value in (
             (zmq.LINGER, 0),
@@ -167,7 +194,7 @@ class Connections:
             (zmq.RECONNECT_IVL_MAX, RECONNECT_INTERVAL_MAX_MS),
             (zmq.CONNECT_TIMEOUT, CONNECT_TIMEOUT_MS),
             (zmq.TCP_KEEPALIVE, 1),
-            (zmq.IPV6, int(":" in host)),
+            (zmq.IPV6, int(":" in number)),
         ):
             socket.set(option, value)
         if self._keys is not None:
@@ -175,11 +202,11 @@ class Connections:
             socket.curve_secretkey = self._keys.secret.encode()
             socket.curve_serverkey = self._keys.public.encode()
         try:
-            socket.connect(f"tcp://{address}")
+            socket.connect(f"tcp://{format_address(number, port)}")  # a number: no name is ever given to ZeroMQ
         except zmq.ZMQError:
             socket.close(linger=0)
             raise
-        connection = self._open[address] = _Connection(address, socket)
+        connection = self._open[address] = _Connection(address, host, number, socket, now)
         self._all = tuple(self._open.values())
         self._poll.register(connection.descriptor, select.POLLIN)
         self.changed = True

@@ -61,6 +61,7 @@ class Turns:
         self.undriven = threading.Event()
         self._session = session
         self._connections = connections
+        connections.names.on_change = self._look_again
         self._resolver = resolver
         self._waiting: deque[_Waiter] = deque()
         self._driver_ready: Ready | None = None  # what the driver waits for; None: nobody drives
@@ -202,6 +203,15 @@ class Turns:
         self._connections.flush(now)
         if self.asleep:
             self.pump()
+
+    def _look_again(self) -> None:
+        """A name resolves. Called by a thread that has found out."""
+        with self.lock:
+            if self.unusable is None:
+                now = time.monotonic()
+                self._session.look_again(now)
+                self.flush(now)
+        self._resolver.run_callbacks()
 
     def abandon(self, ids: tuple[bytes, ...]) -> None:
         """Cancel these tasks, now or at the next turn, which is due while they have not ended.

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
+from paceline.errors import NoNodeFound
+
 ROUND_INTERVAL_S = 0.05
 ROUND_LIMIT_ADDRESSES = 8
 ROUNDS_PER_WINDOW = 10
@@ -33,6 +35,7 @@ class Candidates:
         self._cluster_id = ""
         self._term = 0
         self._rounds = 0
+        self._problems: dict[str, str] = {}  # why the name in an address does not resolve, by address
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -48,6 +51,18 @@ class Candidates:
         """Take the addresses that a node has named. They replace the ones named before, so that old addresses are not
         tried for ever."""
         self._learned = [address for address in dict.fromkeys(addresses) if address][:LEARNED_LIMIT_ADDRESSES]
+
+    def unresolved(self, address: str, why: str) -> None:
+        """Note why the name in this address does not resolve; "" if it does."""
+        if not why:
+            self._problems.pop(address, None)
+        elif address in self._problems or len(self._problems) < LEARNED_LIMIT_ADDRESSES:
+            self._problems[address] = why
+
+    def no_node_found(self, waited_s: float) -> NoNodeFound:
+        addresses = self.addresses
+        unresolved = {address: self._problems[address] for address in addresses if address in self._problems}
+        return NoNodeFound(addresses, waited_s, unresolved)
 
     def heard_of_leader(self, cluster_id: str, term: int) -> bool:
         """A node names a leader of this term. False if a leader of a later term is known.

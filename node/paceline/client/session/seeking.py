@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from paceline.client.session.candidates import Candidates
 from paceline.client.session.requests import Request, Requests
-from paceline.errors import NoLeader, NoNodeFound
+from paceline.errors import NoLeader
 from paceline_protocol import codec
 from paceline_protocol.messages import Redirect, Welcome
 
@@ -88,7 +88,7 @@ class Search:
         waited_s = now - self._since_s
         if self.answered:
             return NoLeader(waited_s, "nodes answer, but none of them leads")
-        return NoNodeFound(self._candidates.addresses, waited_s)
+        return self._candidates.no_node_found(waited_s)
 
     # --- greeting ------------------------------------------------------------------------------------------------
 

@@ -30,7 +30,7 @@ from paceline.client.session.output import Output
 from paceline.client.session.refusals import Unready
 from paceline.client.session.requests import RULES, Request, Requests
 from paceline.client.session.seeking import Search, SearchOptions
-from paceline.errors import IncompatibleVersion
+from paceline.errors import IncompatibleVersion, NoNodeFound
 from paceline_protocol import codec
 from paceline_protocol.errors import ProtocolError, VersionMismatch
 from paceline_protocol.limits import MAX_REQUEST_TASKS
@@ -152,6 +152,18 @@ class Session:
         if self._search is not None and self._epoch is None:
             self._search.hurry(now)
             self.tick(now)
+
+    def look_again(self, now: float) -> None:
+        """A name that did not resolve does now."""
+        self.add_addresses((), now)
+
+    def unresolved(self, address: str, why: str) -> None:
+        """The name in this address does not resolve; ``why`` is "" if it does, or if nobody can tell yet."""
+        self._candidates.unresolved(address, why)
+
+    def no_node_found(self, waited_s: float) -> NoNodeFound:
+        """What to say when no node has answered."""
+        return self._candidates.no_node_found(waited_s)
 
     def submit(self, call: Call, now: float, *, prompt: bool = False) -> None:
         """Submit a call. The shell looks at :attr:`has_room` first. ``prompt``: somebody waits for its acceptance."""

@@ -23,6 +23,11 @@ from paceline.core.feature_levels import FIRST_LEVEL
 from paceline.core.settings import Settings
 from paceline_protocol.messages import Envelope, PeerHello
 
+REACHED_MAX = 8
+"""Addresses of one peer at which it has answered."""
+REACHED_INTERVALS = 3
+"""A peer that has not answered at an address for so many gossip intervals is not reached there."""
+
 
 @dataclass(slots=True)
 class Peer:
@@ -37,6 +42,9 @@ class Peer:
     feature_level: int = 0  # the highest that it understands; 0 if this process of it has not said so yet
     cluster_level: int = 0  # of its cluster, as it said
     version: str = ""  # of its package
+    announced: str = ""  # the address that it says it has
+    others: tuple[str, ...] = ()  # where it says that it may be reached besides
+    reached: dict[str, float] = field(default_factory=dict)  # by address: when it last answered what was sent there
     knows_us: bool = False  # it has sent something to this very node, so that it knows more of it than an address
 
 
@@ -58,6 +66,8 @@ class Directory:
     own_id: str
     own_address: str
     own_metrics_address: str = ""
+    own_others: tuple[str, ...] = ()  # where this node may be reached besides
+    mirrors: set[str] = field(default_factory=set)  # addresses at which this node has met itself
     peers: dict[str, Peer] = field(default_factory=dict)
     addresses: dict[str, KnownAddress] = field(default_factory=dict)  # by address
     seeds: set[str] = field(default_factory=set)  # addresses that a person named: never dropped
@@ -68,7 +78,7 @@ class Directory:
     def add_address(self, address: str, *, seed: bool | None = None) -> None:
         """Add an address at which a node may be. ``seed``: True if a person named it, False if discovery found it, None
         if a peer passed it on."""
-        if address == self.own_address:
+        if self.is_own(address):
             return
         if seed:
             self.seeds.add(address)
@@ -78,6 +88,36 @@ class Directory:
                 self.addresses[address] = KnownAddress()
         elif seed is not None:
             known.wait_s = 0.0
+
+    def is_own(self, address: str) -> bool:
+        """Whether this node is what is reached at an address. Behind the NAT of virtual machines, and at a bridge of
+        containers, every machine has the same one, and finds itself there."""
+        return address == self.own_address or address in self.own_others or address in self.mirrors
+
+    def met_itself(self, address: str) -> None:
+        """A hello of this node, to this address, came to itself."""
+        is_others = any(address in peer.reached for peer in self.peers.values())
+        if address not in self.addresses or is_others or len(self.mirrors) >= self.settings.peer_limit:
+            return
+        self.mirrors.add(address)
+        del self.addresses[address]
+        self.dropped.add(address)
+        for peer in self.peers.values():
+            if peer.address == address:
+                self._choose(peer, float("inf"))
+
+    def moved(self, address: str, others: tuple[str, ...]) -> None:
+        """This node has other addresses now: what reached it, and whom it reaches, is found out anew."""
+        self.own_address, self.own_others = address, others
+        self.mirrors.clear()
+        for own in (address, *others):
+            if own not in self.seeds and self.addresses.pop(own, None) is not None:
+                self.dropped.add(own)
+        for peer in self.peers.values():
+            peer.reached.clear()
+            self._choose(peer, float("inf"))
+            self._try_all(peer, float("inf"))
+        self.greet_all()
 
     def _make_room(self) -> bool:
         """Drop the address that has been silent for longest. False if all of them answer or were named by a person."""
@@ -114,7 +154,15 @@ class Directory:
             if len(self.peers) >= self.settings.peer_limit:
                 del self.peers[min(self.peers.values(), key=lambda each: (each.knows_us, each.heard_at)).node_id]
             peer = self.peers[envelope.sender] = Peer(envelope.sender, hello.address, envelope.incarnation, "", now)
-        peer.address = hello.address
+        if (hello.address, hello.others) != (peer.announced, peer.others):
+            peer.announced, peer.others = hello.address, hello.others
+            peer.address = ""
+            peer.reached.clear()
+        if hello.reply and hello.to in self.addresses:
+            if hello.to not in peer.reached and len(peer.reached) >= REACHED_MAX:
+                del peer.reached[min(peer.reached, key=lambda address: peer.reached[address])]
+            peer.reached[hello.to] = now
+        self._choose(peer, now)
         peer.metrics_address = hello.metrics_address
         peer.feature_level = hello.feature_level
         peer.cluster_level = hello.cluster_level
@@ -122,7 +170,39 @@ class Directory:
         peer.incarnation = envelope.incarnation
         peer.cluster_id = envelope.cluster_id
         peer.heard_at = now
-        self.add_address(hello.address)
+        self._try_all(peer, now)
+
+    def _fresh(self, peer: Peer, now: float) -> list[str]:
+        """The addresses at which a peer has answered lately."""
+        since = now - REACHED_INTERVALS * self.settings.gossip_interval_s
+        return [address for address, at in peer.reached.items() if at >= since]
+
+    def _choose(self, peer: Peer, now: float) -> None:
+        """Decide at which address a peer is sent to: the announced one, unless it answers at another and not there. One
+        that answers nowhere stays where it was: it may be silent, and not elsewhere."""
+        fresh = self._fresh(peer, now)
+        if peer.announced in fresh:
+            peer.address = peer.announced
+        elif fresh:
+            if peer.address not in fresh:
+                peer.address = max(fresh, key=lambda address: peer.reached[address])
+        elif not peer.address or self.is_own(peer.address):
+            ways = (peer.announced, *peer.others)
+            peer.address = next((way for way in ways if not self.is_own(way)), peer.announced)
+
+    def _try_all(self, peer: Peer, now: float) -> None:
+        """Look for a peer at all of its addresses, until it answers at one."""
+        if not self._fresh(peer, now):
+            for address in (peer.announced, *peer.others):
+                self.add_address(address)
+
+    def ways_to(self, node_id: str, now: float) -> list[str]:
+        """The addresses besides :meth:`address_of` at which a peer may be, if it has answered at none lately."""
+        peer = self.peers.get(node_id)
+        if peer is None or self._fresh(peer, now):
+            return []
+        ways = dict.fromkeys((peer.announced, *peer.others))
+        return [address for address in ways if address != peer.address and not self.is_own(address)]
 
     def address_of(self, node_id: str) -> str:
         """Where a node is, "" if unknown."""
@@ -165,7 +245,12 @@ class Directory:
         and knows of no leader."""
         longest_s = self.settings.hello_interval_leaderless_s if leaderless else self.settings.hello_interval_max_s
         since = now - 2 * self.settings.gossip_interval_s
-        answering = {peer.address for peer in self.peers.values() if peer.heard_at >= since}
+        answering = set()
+        for peer in self.peers.values():
+            if peer.heard_at >= since:
+                answering.add(peer.address)
+                if len(peer.reached) > 1:
+                    answering.update(self._fresh(peer, now))
         due = []
         for address, known in self.addresses.items():
             if address in answering:
@@ -197,8 +282,22 @@ class Directory:
         gone = [peer for peer in self.peers.values() if peer.heard_at < before]
         for peer in gone:
             del self.peers[peer.node_id]
-            if peer.address not in self.seeds and self.addresses.pop(peer.address, None) is not None:
-                self.dropped.add(peer.address)
+            for address in (peer.address, peer.announced, *peer.others):
+                if address not in self.seeds and self.addresses.pop(address, None) is not None:
+                    self.dropped.add(address)
+        for peer in self.peers.values():
+            self._choose(peer, now)
+            if self._fresh(peer, now):
+                self._leave_others(peer)
         gone_addresses = [address for address in sorted(self.dropped) if address not in self.addresses]
         self.dropped.clear()
         return gone_addresses
+
+    def _leave_others(self, peer: Peer) -> None:
+        """A peer answers: the other addresses that it has, and where nobody answers, are not tried any more."""
+        for address in (peer.announced, *peer.others):
+            known = self.addresses.get(address)
+            is_silent = known is not None and known.silent_since < float("inf")
+            if is_silent and address not in peer.reached and address not in self.seeds:
+                del self.addresses[address]
+                self.dropped.add(address)

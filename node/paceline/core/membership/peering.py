@@ -27,6 +27,8 @@ HELLO_PEERS = 64
 tell of all of them would be most of what a node does."""
 ADDRESS_CHARS = 300
 """A host name has 253, and a port 5."""
+OTHER_ADDRESSES = 8
+"""Of one node, besides the one that it announces."""
 LEVELS_AHEAD = 1_000
 """No version is so much newer: each brings a level or two."""
 
@@ -70,7 +72,15 @@ class Peering:
         if envelope.cluster_id and envelope.cluster_id == self._identity.cluster_id:
             self._report_own_level(hello.cluster_level)
         if not hello.reply:
-            self._outbox.send(envelope.sender, self._hello(now, leader_id, term, level, reply=True))
+            answer = self._hello(now, leader_id, term, level, reply=True, to=hello.to)
+            self._outbox.send(envelope.sender, answer)
+            for address in self.directory.ways_to(envelope.sender, now):
+                self._outbox.say_hello(address, answer)
+
+    def on_own_hello(self, hello: PeerHello) -> None:
+        """A hello of this node came to itself."""
+        if not hello.reply:
+            self.directory.met_itself(hello.to)
 
     def _check(self, envelope: Envelope, hello: PeerHello) -> None:
         """Raises PeerViolation for what no node says of itself. The level in a node's log is one that it understands,
@@ -78,6 +88,9 @@ class Peering:
         check_node_id(envelope.sender)
         if len(envelope.cluster_id) > MAX_NAME_CHARS or len(hello.address) > ADDRESS_CHARS:
             raise PeerViolation(f"a cluster or an address of more than {MAX_NAME_CHARS} characters")
+        longest = max(map(len, (hello.to, *hello.others)))
+        if len(hello.others) > OTHER_ADDRESSES or longest > ADDRESS_CHARS:
+            raise PeerViolation(f"{len(hello.others)} other addresses, one of {longest} characters")
         if envelope.incarnation >= INCARNATIONS:
             raise PeerViolation(f"incarnation {envelope.incarnation}")
         if hello.feature_level > self._settings.feature_level + LEVELS_AHEAD:
@@ -107,7 +120,7 @@ class Peering:
         if due := self.directory.due(now, leaderless=leaderless):
             hello = self._hello(now, leader_id, term, level, reply=False)
             for address in due:
-                self._outbox.say_hello(address, hello)
+                self._outbox.say_hello(address, hello._replace(to=address))
         if self._identity.cluster_id:
             return False
         handed_to = self._identity.handed_to
@@ -162,7 +175,7 @@ class Peering:
             and envelope.sender not in self.directory.peers
         )
 
-    def _hello(self, now: float, leader_id: str, term: int, level: int, *, reply: bool) -> PeerHello:
+    def _hello(self, now: float, leader_id: str, term: int, level: int, *, reply: bool, to: str = "") -> PeerHello:
         known = [(peer.node_id, peer.address) for peer in self.directory.live(now, self._identity.cluster_id)]
         if len(known) > HELLO_PEERS:
             begin = self._next_known % len(known)
@@ -180,4 +193,6 @@ class Peering:
             self._settings.feature_level,
             level,
             self._settings.version,
+            self.directory.own_others,
+            to,
         )

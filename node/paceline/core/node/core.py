@@ -58,6 +58,7 @@ class NodeCore:
         identity: Identity,
         *,
         address: str,
+        other_addresses: tuple[str, ...] = (),
         spare_cluster_id: str,
         random: RandomSource,
         now: float,
@@ -72,6 +73,7 @@ class NodeCore:
         this node."""
         if not identity.consents and not identity.handed_to:
             identity.consents = frozenset({identity.node_id})
+        self.found: tuple[str, ...] = ()
         self.settings = settings
         self.identity = identity
         self.consensus = consensus or Consensus(
@@ -92,6 +94,7 @@ class NodeCore:
         self._durable_at_once = durable_at_once
         self.peering = Peering(settings, identity, self._outbox, address=address, spare_cluster_id=spare_cluster_id)
         self.peering.directory.own_metrics_address = metrics_address
+        self.peering.directory.own_others = other_addresses
         self.levels = Levels(settings, identity, self.consensus, self.peering.directory)
         self.role = LeaderRole(
             settings,
@@ -160,6 +163,16 @@ class NodeCore:
         """Discovery, or a person, named an address."""
         self.peering.directory.add_address(address, seed=seed)
         self._pacing.after(AT_ONCE, -inf)
+
+    def on_own_addresses(self, address: str, others: tuple[str, ...], metrics_address: str) -> None:
+        """Others reach this node elsewhere from now on: at ``address``, and perhaps at ``others``."""
+        self.peering.directory.moved(address, others)
+        self.peering.directory.own_metrics_address = metrics_address
+        self._pacing.after(AT_ONCE, -inf)
+
+    def on_search(self, lines: tuple[str, ...]) -> None:
+        """What the search for other nodes has found, for people. Empty once a leader is known."""
+        self.found = lines
 
     def on_peer(self, envelope: Envelope, messages: Sequence[PeerMessage], now: float) -> None:
         """A batch from a peer."""

@@ -68,7 +68,12 @@ class PeerConversation:
     def hear(self, envelope: Envelope, messages: Sequence[PeerMessage], now: float) -> int:
         """A batch of one peer. Returns how urgent it is (``pacing.py``)."""
         identity = self._identity
-        if not self._peering.directory.heard(envelope, now) or envelope.sender == identity.node_id:
+        if envelope.sender == identity.node_id:
+            for own in messages:
+                if type(own) is PeerHello:
+                    self._peering.on_own_hello(own)
+            return NOTHING
+        if not self._peering.directory.heard(envelope, now):
             return NOTHING
         ours = envelope.recipient == identity.node_id and envelope.cluster_id == identity.cluster_id != ""
         if ours and all(type(message) in _TASKS for message in messages):

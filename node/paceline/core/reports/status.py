@@ -55,6 +55,7 @@ def status(node: NodeCore, now: float) -> dict[str, Any]:
         "insecure": node.settings.insecure,
         "forming": forming(node, now),
         "leaderless": leaderless(node, now),
+        "found": list(node.found),
         "other_clusters": node.peering.directory.other_clusters(identity.cluster_id),
     }
 

@@ -49,8 +49,8 @@ class Web:
 
     def __init__(self, listener: socket.socket, node_address: str) -> None:
         host, port = listener.getsockname()[:2]
-        shown = parse_address(node_address)[0] if host in WILDCARD_HOSTS else host
-        self.address = format_address(shown, port)
+        self._host, self._port = host, port
+        self.address = self.address_beside(node_address)
         self._listener = listener
         self.pool = ChildPool(
             Source.WEB,
@@ -59,6 +59,11 @@ class Web:
             arguments=("--listener", str(listener.fileno())),
             inherited=(listener.fileno(),),
         )
+
+    def address_beside(self, node_address: str) -> str:
+        """Where the metrics are, of a node that is reached at this address."""
+        shown = parse_address(node_address)[0] if self._host in WILDCARD_HOSTS else self._host
+        return format_address(shown, self._port)
 
     def close(self) -> None:
         self.pool.stop(0)

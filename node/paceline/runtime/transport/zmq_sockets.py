@@ -11,15 +11,13 @@ import errno
 import os
 from typing import Final
 
-import ifaddr
 import zmq
 
-from paceline.config import LOOPBACK_HOST, WILDCARD_HOSTS, format_address, parse_address
+from paceline.config import WILDCARD_HOSTS, format_address, parse_address
 from paceline.errors import ConfigError, PortInUse
+from paceline.runtime.interfaces import local_host
 from paceline.runtime.transport import zap
 from paceline.security import CurveKeys
-
-LOOPBACK_HOST_IPV6: Final = "::1"
 
 CLIENT_QUEUE_MESSAGES: Final = 256
 PEER_QUEUE_MESSAGES: Final = 1000
@@ -100,35 +98,11 @@ def open_peer(
     return socket
 
 
-def reachable_host(bind_host: str) -> str:
-    """The host that others use for a socket bound to ``bind_host``.
-
-    Bound to every interface: the first IPv4 address that is neither loopback nor link-local; loopback if there is none.
-    """
-    if bind_host not in WILDCARD_HOSTS:
-        return _numeric(bind_host)
-    for adapter in ifaddr.get_adapters():
-        for ip in adapter.ips:
-            if isinstance(ip.ip, str) and not ip.ip.startswith(("127.", "169.254.")):
-                return ip.ip
-    return LOOPBACK_HOST
-
-
-def local_host(bind_host: str) -> str:
-    """The host that processes of this machine use for a socket bound to ``bind_host``."""
-    if bind_host not in WILDCARD_HOSTS:
-        return _numeric(bind_host)
-    return LOOPBACK_HOST_IPV6 if ":" in bind_host else LOOPBACK_HOST
-
-
-def _numeric(host: str) -> str:
-    return LOOPBACK_HOST if host == "localhost" else host
-
-
 def _bind(socket: zmq.Socket[bytes], host: str, port: int) -> None:
-    socket.setsockopt(zmq.IPV6, ":" in host)
+    socket.setsockopt(zmq.IPV6, host == "*" or ":" in host)  # "*" is every interface, by IPv4 and IPv6
     shown = format_address(host, port)
-    endpoint = format_address(_numeric(host), port) if port else f"{format_address(_numeric(host), port)[:-1]}*"
+    number = host if host in WILDCARD_HOSTS else local_host(host)
+    endpoint = format_address(number, port) if port else f"{format_address(number, port)[:-1]}*"
     try:
         socket.bind(f"tcp://{endpoint}")
     except zmq.ZMQError as error:

@@ -24,6 +24,7 @@ import errno
 import logging
 import os
 import select
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -32,10 +33,13 @@ from zmq.utils import z85
 
 from paceline.config import format_address, parse_address
 from paceline.errors import ConfigError
+from paceline.hosts import canonical_host
+from paceline.names import Names
+from paceline.runtime.interfaces import local_host, reachable_hosts
 from paceline.runtime.transport import zap
 from paceline.runtime.transport.channel import Channel
 from paceline.runtime.transport.transport import BURST_MESSAGES, Received, Sent, Source, Unread
-from paceline.runtime.transport.zmq_sockets import local_host, open_peer, open_router, open_zap, reachable_host
+from paceline.runtime.transport.zmq_sockets import open_peer, open_router, open_zap
 from paceline.security import CurveKeys
 from paceline.sockets import send_frame
 
@@ -47,6 +51,9 @@ ZERO_COPY_MIN_BYTES: Final = 64 * 1024
 
 PEER_SOCKETS_MAX: Final = 256
 """Addresses that can be sent to at a time. Beyond it a send is GONE until another address is forgotten."""
+
+NUMBER_TRIED_S: Final = 2.0
+"""How long a peer whose host is a name takes nothing before another address of that name is tried."""
 
 CLOSE_LINGER_MS: Final = 200
 """How long close() lets the last frames leave."""
@@ -67,8 +74,12 @@ class ZmqTransport:
         advertise_host: str | None = None,
         keys: CurveKeys | None = None,
         max_frame_bytes: int,
+        names: Names | None = None,
     ) -> None:
         self._keys = keys
+        self._names = names or Names()
+        self._numbers: dict[str, str] = {}  # of each peer's address, the number that its host has here
+        self._failing: dict[str, float] = {}  # since when a peer that a name stands for takes nothing
         self.unread = Unread(max_frame_bytes)
         self.has_more = False
         self._max_frame_bytes = max_frame_bytes
@@ -88,7 +99,9 @@ class ZmqTransport:
             self._destroy()
             raise
         bound_port = parse_address(self._router.getsockopt_string(zmq.LAST_ENDPOINT).removeprefix("tcp://"))[1]
-        self.address = format_address(advertise_host or reachable_host(bind_host), bound_port)
+        self.port = bound_port
+        host = canonical_host(advertise_host) if advertise_host else reachable_hosts(bind_host)[0]
+        self.address = format_address(host, bound_port)
         self.local_address = format_address(local_host(bind_host), bound_port)  # for processes of this machine
         # Not zmq.Poller: it hands every socket to the kernel anew at each call, which costs up to a tenth of a hop.
         self._router_used = True  # since EVENTS was last asked
@@ -196,18 +209,24 @@ class ZmqTransport:
     def send_peer(self, address: str, frames: Sequence[bytes]) -> Sent:
         socket = self._peers.get(address) or self._open_peer(address)
         if socket is None:
-            return Sent.GONE
+            return Sent.GONE if address in self._refused else Sent.FULL
         last = len(frames) - 1
         try:
             for index, frame in enumerate(frames):
                 send_frame(socket, frame, _NOBLOCK_MORE if index < last else _NOBLOCK, len(frame) < ZERO_COPY_MIN_BYTES)
         except zmq.Again:
             # At the first part: no connection, or a full queue. Later: the connection ended, and took the parts before.
+            if address in self._numbers:
+                self._try_another_number(address)
             return Sent.FULL
+        if self._failing:
+            self._failing.pop(address, None)
         return Sent.OK
 
     def forget_peer(self, address: str) -> None:
         self._refused.discard(address)
+        self._failing.pop(address, None)
+        self._numbers.pop(address, None)
         socket = self._peers.pop(address, None)
         if socket is not None:
             socket.close(linger=0)
@@ -266,16 +285,37 @@ class ZmqTransport:
     # --- opening and closing ------------------------------------------------------------------------------------
 
     def _open_peer(self, address: str) -> zmq.Socket[bytes] | None:
+        """None: there can't be one, or what the name in the address stands for is not known yet."""
         if len(self._peers) >= PEER_SOCKETS_MAX:
             self._log_refused(address, f"{PEER_SOCKETS_MAX} addresses are in use already")
             return None
         try:
-            socket = open_peer(self._context, address, self._keys, self._max_frame_bytes)
-        except ConfigError as error:
+            host, port = parse_address(address)
+            numbers = self._names.hosts(host)
+            if not numbers:
+                if problem := self._names.problem(host):
+                    self._log_refused(address, f"its name does not resolve ({problem})")
+                return None
+            socket = open_peer(self._context, format_address(numbers[0], port), self._keys, self._max_frame_bytes)
+        except (ConfigError, zmq.ZMQError) as error:
             self._log_refused(address, str(error))
             return None
+        if numbers[0] != host:
+            self._numbers[address] = numbers[0]
         self._peers[address] = socket
         return socket
+
+    def _try_another_number(self, address: str) -> None:
+        """A peer whose host is a name takes nothing. If that goes on, the name is looked up again; and if it stands for
+        another number by now, or for several, the next one is connected to."""
+        now = time.monotonic()
+        if now < self._failing.setdefault(address, now) + NUMBER_TRIED_S:
+            return
+        self._failing[address] = now
+        host, number = parse_address(address)[0], self._numbers[address]
+        self._names.failed(host, number)
+        if self._names.hosts(host)[0] != number:
+            self.forget_peer(address)
 
     def _log_refused(self, address: str, reason: str) -> None:
         if address not in self._refused and len(self._refused) < PEER_SOCKETS_MAX:

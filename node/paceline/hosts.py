@@ -1,0 +1,79 @@
+"""What may stand for a host, in one spelling: a name, an IPv4 address, or an IPv6 address without brackets.
+
+Nothing here asks the network. What a name stands for is in ``names.py``.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+from typing import Final
+
+LOCALHOST: Final = "localhost"
+LABEL_CHARS: Final = 63
+NAME_CHARS: Final = 253
+"""RFC 1035: of one part between dots, and of the whole, without a dot at the end."""
+
+_NAME = re.compile(r"[a-z0-9_][a-z0-9._-]*")
+
+
+def canonical_host(text: str) -> str:
+    """The host in its one spelling: a name in lower case and in ASCII (RFC 3490), an IPv6 address compressed. Raises
+    ValueError, which says what is wrong."""
+    if ":" in text:
+        return _canonical_ipv6(text)
+    name = text.lower()
+    if not name.isascii():
+        try:
+            name = name.encode("idna").decode()
+        except UnicodeError as error:
+            raise ValueError(f"it is no host name ({error})") from error
+    if not _NAME.fullmatch(name):
+        raise ValueError("it is no host name")
+    labels = name.removesuffix(".").split(".")
+    if len(name.removesuffix(".")) > NAME_CHARS or not all(0 < len(label) <= LABEL_CHARS for label in labels):
+        raise ValueError(
+            f"a host name has {NAME_CHARS} characters at most, and 1 to {LABEL_CHARS} between two of its dots"
+        )
+    if labels[-1].isdecimal() and not is_ipv4(name):
+        _refuse_number(name)
+    return name
+
+
+def _refuse_number(name: str) -> None:
+    """The system would take "10.1" and "7077" for IPv4 addresses, which nobody means who writes them."""
+    try:
+        socket.inet_aton(name)
+    except OSError:
+        if "." not in name:
+            return  # many digits, as containers are called
+    raise ValueError("it is neither a host name nor an IPv4 address, which has four numbers up to 255")
+
+
+def _canonical_ipv6(text: str) -> str:
+    address = ipaddress.IPv6Address(text)  # AddressValueError is a ValueError
+    return str(address)
+
+
+def is_ipv4(host: str) -> bool:
+    try:
+        ipaddress.IPv4Address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def is_number(host: str) -> bool:
+    """Whether a host is an address already, so that nobody has to be asked what it stands for."""
+    return ":" in host or is_ipv4(host)
+
+
+def is_of_one_link(host: str) -> bool:
+    """Whether an IPv6 address means something on one link of one machine alone: link-local, or with a scope."""
+    return ":" in host and ("%" in host or ipaddress.IPv6Address(host).is_link_local)
+
+
+def short(text: str, limit_chars: int = 80) -> str:
+    """As much of a text as fits into a message."""
+    return repr(text if len(text) <= limit_chars else f"{text[:limit_chars]}...")

@@ -1,0 +1,127 @@
+"""Which of its addresses a node announces, on machines that are made up here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from paceline import names as names_module
+from paceline.errors import ConfigError
+from paceline.names import Names
+from paceline.runtime import interfaces
+from paceline.runtime.interfaces import reachable_hosts
+from paceline.runtime.own_addresses import OwnAddresses, bind_number
+
+
+class Machine:
+    """Its interfaces with their addresses, those that are down, and the address that it sends from, by target."""
+
+    def __init__(self) -> None:
+        self.hosts = [("lo", "127.0.0.1"), ("lo", "::1")]
+        self.down: set[str] = set()
+        self.route: Callable[[str], str] = lambda target: ""
+
+    def routed_host(self, target: str) -> str:
+        return self.route(target)
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    made = Machine()
+    monkeypatch.setattr(interfaces, "_every_host", lambda: made.hosts)
+    monkeypatch.setattr(interfaces, "_is_running", lambda name: name not in made.down)
+    monkeypatch.setattr(interfaces, "_routed_host", made.routed_host)
+    return made
+
+
+def own(advertise_host: str | None = None, bind_host: str = "*") -> OwnAddresses:
+    return OwnAddresses(bind_host, 7077, advertise_host, Names())
+
+
+def test_the_default_route_decides_and_not_the_order_of_interfaces(machine: Machine) -> None:
+    machine.hosts += [("docker0", "172.17.0.1"), ("eth1", "10.1.0.1"), ("eth0", "10.0.0.1")]
+    machine.route = lambda target: "" if ":" in target else "10.0.0.1"
+    assert reachable_hosts("0.0.0.0") == ("10.0.0.1", "10.1.0.1", "172.17.0.1")
+
+
+def test_without_a_route_bridges_of_containers_and_link_local_addresses_come_last_and_what_is_down_not_at_all(
+    machine: Machine,
+) -> None:
+    machine.hosts += [("eth9", "10.9.0.1"), ("br-12ab", "172.18.0.1"), ("eth1", "169.254.3.4"), ("eth0", "fe80::1")]
+    machine.hosts += [("eth0", "fd00::1"), ("eth0", "10.0.0.1")]
+    machine.down.add("eth9")
+    assert reachable_hosts("*") == ("10.0.0.1", "fd00::1", "172.18.0.1", "169.254.3.4")
+    assert "fd00::1" not in reachable_hosts("0.0.0.0"), "nobody listens there"
+
+
+def test_a_machine_with_ipv6_alone_announces_that_and_one_without_a_network_loopback(machine: Machine) -> None:
+    assert reachable_hosts("*") == ("127.0.0.1",)
+    machine.hosts += [("eth0", "fd00::1")]
+    assert own().address == "[fd00::1]:7077"
+
+
+def test_an_address_by_which_peers_are_reached_is_preferred_and_then_kept(machine: Machine) -> None:
+    machine.hosts += [("nat0", "10.0.2.15"), ("eth1", "192.168.56.1")]
+    machine.route = lambda target: "192.168.56.1" if target.startswith("192.168.") else "10.0.2.15"
+    node = own()
+    assert (node.address, node.others) == ("10.0.2.15:7077", ("192.168.56.1:7077",))
+    assert node.look(["192.168.56.2"])
+    assert node.address == "192.168.56.1:7077"
+    assert not node.look([]), "nobody is reached at this moment, which is no reason to move"
+    assert not node.look(["192.168.56.2", "10.0.2.9"])
+    assert node.address == "192.168.56.1:7077"
+
+
+def test_an_address_that_comes_later_or_changes_is_noticed_and_one_that_is_lost_stays_until_then(
+    machine: Machine,
+) -> None:
+    node = own()
+    assert node.address == "127.0.0.1:7077"
+    machine.hosts += [("eth0", "10.0.0.1")]
+    assert node.look([])
+    assert node.address == "10.0.0.1:7077"
+    machine.hosts.pop()
+    assert not node.look([])
+    assert node.address == "10.0.0.1:7077"
+    machine.hosts += [("eth0", "10.0.0.9")]
+    assert node.look([])
+    assert (node.address, node.others) == ("10.0.0.9:7077", ())
+
+
+def test_what_an_operator_has_said_stands_whatever_the_machine_has(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {"node1.example": ("203.0.113.5",), "hosts-file.example": ("127.0.1.1",), "absent.example": ()}
+    monkeypatch.setattr(names_module, "look_up", lambda name: found[name])
+    machine.hosts += [("eth0", "10.0.0.1")]
+    node = own("node1.example")
+    assert (node.address, node.others) == ("node1.example:7077", ())
+    machine.hosts += [("eth1", "10.0.1.1")]
+    assert not node.look([])
+    assert node.address == "node1.example:7077"
+    for name, numbers in (("node1", ("203.0.113.5",)), ("hosts-file", ("10.0.0.1",)), ("absent", ("10.0.0.1",))):
+        names = Names()
+        while not names.answers(f"{name}.example"):
+            names.hosts(f"{name}.example")
+            names.wait(0.01)
+        machine.hosts[2:] = [("eth0", "10.0.0.1")]
+        assert OwnAddresses("*", 7077, f"{name}.example", names).numbers == numbers, "what discovery's record has"
+    assert own(bind_host="10.0.0.1").numbers == ("10.0.0.1",)
+    assert not own(bind_host="10.0.0.1").is_watched
+
+
+def test_an_interface_is_bound_to_by_its_name_and_what_is_neither_that_nor_a_host_is_refused(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.hosts += [("eth0", "fd00::1"), ("eth0", "10.0.0.1")]
+    monkeypatch.setattr("paceline.runtime.own_addresses.interface_names", lambda: ["lo", "eth0", "eth1"])
+    monkeypatch.setattr(names_module, "look_up", lambda name: {"node1": ("10.0.0.1",)}.get(name, ()))
+    assert bind_number("eth0", Names()) == "10.0.0.1"
+    assert bind_number("node1", Names()) == "10.0.0.1"
+    assert bind_number("localhost", Names()) == "127.0.0.1"
+    assert [bind_number(host, Names()) for host in ("*", "::", "::1", "10.9.9.9")] == ["*", "::", "::1", "10.9.9.9"]
+    with pytest.raises(ConfigError, match="--bind eth1: that interface has no address"):
+        bind_number("eth1", Names())
+    with pytest.raises(ConfigError, match="--bind eht0: this machine has no interface of that name"):
+        bind_number("eht0", Names())
