@@ -57,7 +57,7 @@ def reachable_hosts(bind_host: str, towards: Iterable[str] = ()) -> tuple[str, .
     if bind_host not in WILDCARD_HOSTS:
         return (local_host(bind_host),)
     every = _every_host()
-    usable = [host for name, host in _by_promise(every) if bind_host != "0.0.0.0" or ":" not in host]
+    usable = [host for name, host in _by_promise(every) if bind_host != "0.0.0.0" or ":" not in host]  # noqa: S104 - compared with, not bound to
     routed = [*routed_hosts(towards), *routed_hosts(_ANY_HOST)]
     first = [host for host in routed if host in usable]
     return tuple(dict.fromkeys([*first, *usable]))[:HOSTS_MAX] or (LOOPBACK_HOST,)
