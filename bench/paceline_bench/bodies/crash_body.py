@@ -43,8 +43,8 @@ if _kind == "celery":
 
     app = Celery("crashes", broker=os.environ[URL_VARIABLE], backend="rpc://")
     # https://docs.celeryq.dev/en/stable/userguide/tasks.html: a message is acknowledged once its task has ended, and
-    # goes back to the queue if its worker was lost, so that it runs again as ours does. 1: of tasks that may crash, none
-    # is to wait behind another in one process.
+    # goes back to the queue if its worker was lost, so that it runs again as ours does. 1: of tasks that may crash,
+    # none is to wait behind another in one process.
     app.conf.update(
         task_acks_late=True,
         task_reject_on_worker_lost=True,
