@@ -297,11 +297,29 @@ def bridge(rounds: int, tasks: int, samples: int) -> Report:
     return verb.run(rounds, tasks, samples)
 
 
+@bench.command()
+@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True)
+@click.option("--tasks", type=click.IntRange(min=10), default=500, show_default=True, help="Of 5 ms, a round.")
+@click.option("--crashes", type=click.IntRange(min=1), default=10, show_default=True, help="Of them, end their worker.")
+@reported
+def crashes(rounds: int, tasks: int, crashes: int) -> Report:
+    """Tasks that end their worker, among others: paceline beside Celery, on two workers each.
+
+    It needs the package celery; RabbitMQ is a private one, of the programs that are installed.
+    """
+    from paceline_bench.verbs import crashes as verb
+
+    if crashes > tasks:
+        raise click.BadParameter(f"{crashes} of {tasks} tasks can't crash", param_hint="--crashes")
+    return verb.run(rounds, tasks, crashes)
+
+
 @bench.command(name="all")
 @click.option("--quick", is_flag=True, help="A tenth of the work: to see that it runs, not to quote.")
 @reported
 def everything(quick: bool) -> list[Report]:
-    """Every verb but `rivals`, `bridge` and `floods`, with its defaults, in one table. Takes about ten minutes."""
+    """Every verb but `rivals`, `bridge`, `floods` and `crashes`, with its defaults, in one table. Takes about ten
+    minutes."""
     from paceline_bench.verbs import (
         durability,
         failover,

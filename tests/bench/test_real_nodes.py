@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from paceline.local import Cluster
+from paceline_bench.harness.elsewhere import tasks_elsewhere
 from paceline_bench.harness.placement import placements
 from paceline_bench.report.report import Report
 from paceline_bench.verbs import (
@@ -158,3 +159,11 @@ def test_what_waits_is_counted_and_an_urgent_task_gets_through() -> None:
     checks = {check.what: check.ok for check in report.checks}
     assert checks["every task waits"]
     assert checks["every result is the one asked for"]
+
+
+def test_what_is_measured_elsewhere_runs_on_another_node_than_the_leaders() -> None:
+    with tasks_elsewhere("memory", secure=False) as cluster, cluster.client() as client:
+        assert latency.measure(client, 50)[1] == 0
+        status = client.status()
+        assert status["node_id"] == status["leader_id"]
+        assert status["executed_total"] == 0, "the leader's own node has run none of them"

@@ -18,15 +18,16 @@ def histograms(*durations_s: float) -> list[LatencyHistogram]:
 
 
 def test_a_ratio_is_taken_within_its_round() -> None:
-    rounds = latency.Rounds(histograms(2e-4, 4e-4, 9e-4), histograms(1e-4, 4e-4, 3e-4))
-    report = latency.report({"apart": rounds}, wrong=0)
+    ours, floor, elsewhere = histograms(2e-4, 4e-4, 9e-4), histograms(1e-4, 4e-4, 3e-4), histograms(6e-4, 4e-4, 18e-4)
+    report = latency.report({"apart": latency.Rounds(ours, floor, elsewhere)}, wrong=0)
+    assert report.details["apart"]["elsewhere_ratio_median"] == pytest.approx(2, rel=2e-3)
     assert report.details["apart"]["ratio_per_round"] == pytest.approx([2, 1, 3], rel=2e-3)
     assert report.details["apart"]["ratio_median"] == pytest.approx(2, rel=2e-3)
     assert report.ok
 
 
 def test_one_wrong_result_fails_the_report() -> None:
-    assert not latency.report({"anywhere": latency.Rounds(histograms(1e-4), histograms(1e-4))}, wrong=1).ok
+    assert not latency.report({"anywhere": latency.Rounds(*[histograms(1e-4)] * 3)}, wrong=1).ok
     assert not throughput.report({"map": [1.0], "submit": [1.0]}, tasks=1, workers=1, wrong=1).ok
 
 

@@ -17,6 +17,7 @@ Heartbeats, hellos and the log's own messages are not printed. Tasks are numbers
 ``worker a w lost killed by signal 9``      it dies
 ``client c hello a``                        a client connects to a
 ``client c submit 1 2 [name=add]``          and so on: ``wait 1``, ``cancel 1``, ``ping``, ``gone``
+``known a add 0.1``                         a leads, and expects tasks of this name to take so long
 ``status a``                                some of a's status
 ``quietly COMMAND``                         the same without printing
 ==========================================  ===================================================================
@@ -203,6 +204,11 @@ class NodeScenario(Scenario):
         if event == "wait":
             return Wait(self._acks[client], ids)
         return Cancel(1, ids) if event == "cancel" else Ping(self._acks[client])
+
+    def _do_known(self, node_id: str, name: str, seconds: str) -> None:
+        leader = self._nodes[node_id].leader
+        assert leader is not None
+        leader.dispatcher.durations.observe(name, int(float(seconds) * 1e6))
 
     def _do_status(self, node_id: str) -> None:
         told = status(self._nodes[node_id], self._now)

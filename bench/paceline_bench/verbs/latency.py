@@ -1,7 +1,9 @@
-"""From submit to result, one task at a time, and the floor of the same hops in the same minutes.
+"""From submit to result, one task at a time, on the leader's own node and on another, and the floor of the same hops in
+the same minutes.
 
-Both are alive for the whole run and take turns, round by round, so that what else the machine does falls on both. They
-run on the same processors (``placement.py``), and the ratio is taken within a round.
+All are alive for the whole run and take turns, round by round, so that what else the machine does falls on all. They
+run on the same processors (``placement.py``), and the ratio is taken within a round. A task for another node has two
+hops more, between the nodes; the floor of those hops is not measured.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from dataclasses import dataclass, field
 from paceline.client import Client
 from paceline.local import Cluster
 from paceline_bench.bodies.tasks import noop
+from paceline_bench.harness.elsewhere import tasks_elsewhere
 from paceline_bench.harness.placement import placements
 from paceline_bench.report.histogram import LatencyHistogram
 from paceline_bench.report.latency import Latency
@@ -32,10 +35,15 @@ class Rounds:
 
     ours: list[LatencyHistogram] = field(default_factory=list)
     floor: list[LatencyHistogram] = field(default_factory=list)
+    elsewhere: list[LatencyHistogram] = field(default_factory=list)  # of tasks for another node than the leader's
 
     def ratios(self) -> list[float]:
         """p50 over p50, of each round."""
         return [mine.p50_s / theirs.p50_s for mine, theirs in zip(self.ours, self.floor, strict=True)]
+
+    def elsewhere_ratios(self) -> list[float]:
+        """p50 of tasks for another node over p50 of those for the leader's, of each round."""
+        return [there.p50_s / here.p50_s for there, here in zip(self.elsewhere, self.ours, strict=True)]
 
 
 def run(samples: int, rounds: int, secure: bool = False) -> Report:
@@ -47,18 +55,24 @@ def run(samples: int, rounds: int, secure: bool = False) -> Report:
     with (
         Cluster.local("paceline_bench.bodies.tasks", nodes=1, workers=1, journal=JOURNAL, secure=secure) as cluster,
         cluster.client() as client,
+        tasks_elsewhere(JOURNAL, secure=secure) as other_cluster,
+        other_cluster.client() as other_client,
         Floor(hops=4, secure=secure) as floor,
     ):
         measure(client, WARM_UP)
+        measure(other_client, WARM_UP)
+        pids = [node.pid for node in (*cluster.nodes, *other_cluster.nodes)]
         for _ in track(range(rounds), "latency: rounds"):
             for place in places:
-                place.apply([cluster.nodes[0].pid, *floor.pids])
+                place.apply([*pids, *floor.pids])
                 floor.measure(WARM_UP_PLACED)
                 measured[place.name].floor.append(LatencyHistogram(floor.measure(per_round)))
-                measure(client, WARM_UP_PLACED)
-                durations_s, wrong_here = measure(client, per_round)
-                measured[place.name].ours.append(LatencyHistogram(durations_s))
-                wrong += wrong_here
+                rounds_here = measured[place.name]
+                for each, histograms in ((client, rounds_here.ours), (other_client, rounds_here.elsewhere)):
+                    measure(each, WARM_UP_PLACED)
+                    durations_s, wrong_here = measure(each, per_round)
+                    histograms.append(LatencyHistogram(durations_s))
+                    wrong += wrong_here
         places[-1].apply([])
     return report(measured, wrong, secure)
 
@@ -75,7 +89,7 @@ def measure(client: Client, samples: int) -> tuple[list[float], int]:
     return durations_s, wrong
 
 
-SHOWN_AS = {"apart": "node and worker on one core, client on another", "anywhere": "wherever the kernel puts them"}
+SHOWN_AS = {"apart": "nodes and workers on one core, client on another", "anywhere": "wherever the kernel puts them"}
 
 
 def report(measured: dict[str, Rounds], wrong: int, secure: bool = False) -> Report:
@@ -86,7 +100,8 @@ def report(measured: dict[str, Rounds], wrong: int, secure: bool = False) -> Rep
     details: dict[str, object] = {}
     for name, rounds in measured.items():
         ours, floor = LatencyHistogram.merged(rounds.ours), LatencyHistogram.merged(rounds.floor)
-        ratios = rounds.ratios()
+        elsewhere = LatencyHistogram.merged(rounds.elsewhere)
+        ratios, elsewhere_ratios = rounds.ratios(), rounds.elsewhere_ratios()
         rows += [
             ReportRow(
                 f"{name}: submit to result, p50", microseconds(ours.p50_s), f"{ours.count:,} tasks; {SHOWN_AS[name]}"
@@ -97,13 +112,34 @@ def report(measured: dict[str, Rounds], wrong: int, secure: bool = False) -> Rep
             ReportRow(
                 f"{name}: ratio of the p50", f"{median(ratios):.2f}", ", ".join(f"{ratio:.2f}" for ratio in ratios)
             ),
+            ReportRow(
+                f"{name}: on another node, p50",
+                microseconds(elsewhere.p50_s),
+                f"{elsewhere.count:,} tasks; the rows above are of the leader's own node",
+            ),
+            ReportRow(
+                f"{name}: another node over the leader's, p50",
+                f"{median(elsewhere_ratios):.2f}",
+                ", ".join(f"{ratio:.2f}" for ratio in elsewhere_ratios),
+            ),
         ]
-        latencies += [ours.latency(f"{name}: submit to result"), floor.latency(f"{name}: raw pyzmq, 4 hops")]
-        lines = {"paceline, submit to result": ours, "raw pyzmq, the same hops": floor}
+        latencies += [
+            ours.latency(f"{name}: submit to result"),
+            elsewhere.latency(f"{name}: submit to result, on another node"),
+            floor.latency(f"{name}: raw pyzmq, 4 hops"),
+        ]
+        lines = {
+            "paceline, submit to result": ours,
+            "paceline, on another node": elsewhere,
+            "raw pyzmq, the same hops": floor,
+        }
         pictures.append(distributions(f"One task at a time: {SHOWN_AS[name]}", lines))
         details[name] = {
             "p50_s": ours.p50_s,
             "p99_s": ours.p99_s,
+            "elsewhere_p50_s": elsewhere.p50_s,
+            "elsewhere_p99_s": elsewhere.p99_s,
+            "elsewhere_ratio_median": median(elsewhere_ratios),
             "floor_p50_s": floor.p50_s,
             "floor_p99_s": floor.p99_s,
             "ratio_per_round": ratios,

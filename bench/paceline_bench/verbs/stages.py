@@ -17,6 +17,7 @@ from itertools import pairwise
 from paceline.client import Client
 from paceline.local import Cluster
 from paceline_bench.bodies.tasks import noop
+from paceline_bench.harness.elsewhere import tasks_elsewhere
 from paceline_bench.harness.placement import Placement, placements
 from paceline_bench.report.histogram import LatencyHistogram
 from paceline_bench.report.report import Check, Report, ReportRow, microseconds
@@ -55,12 +56,16 @@ class Round:
 
 
 def run(samples: int, secure: bool = False) -> Report:
-    """``samples`` round trips in each placement, one of EVERY sampled."""
+    """``samples`` round trips in each placement, on the leader's own node and on another, one of EVERY sampled."""
     places = placements()
     measured: dict[str, Round] = {}
-    with Cluster.local("paceline_bench.bodies.tasks", nodes=1, workers=1, journal=JOURNAL, secure=secure) as cluster:
+    with (
+        Cluster.local("paceline_bench.bodies.tasks", nodes=1, workers=1, journal=JOURNAL, secure=secure) as cluster,
+        tasks_elsewhere(JOURNAL, secure=secure) as other_cluster,
+    ):
         for place in places:
             measured[place.name] = measure(cluster, place, samples)
+            measured[f"{place.name}, on another node"] = measure(other_cluster, place, samples)
         places[-1].apply([])
     return report(measured, secure)
 

@@ -15,6 +15,7 @@ from modes import source_only
 from paceline.core.measures.histogram import Histogram
 from paceline.core.measures.tally import Tally
 from paceline.core.reports.metrics import metrics
+from paceline.core.scheduling.credits import LONG_US
 from paceline.core.scheduling.dispatch import Dispatcher
 from paceline.core.scheduling.lanes import STALE_SKIPPED
 from paceline.core.scheduling.live_tasks import LiveTasks
@@ -200,6 +201,7 @@ def test_looking_for_the_oldest_skips_what_ended_while_it_waited_and_no_more_tha
 def test_what_waits_is_counted_through_every_way_that_leads_out_of_the_queue() -> None:
     live = LiveTasks()
     dispatcher = Dispatcher(live)
+    dispatcher.durations.observe("add", LONG_US // 2)
     live.enrol("a", 1, ["add"])
     tasks = admit(live, 4)
     dispatcher.dispatch(0.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from paceline.core.measures.durations import HOP_US
-from paceline.core.scheduling.credits import LONG_US, OVERDUE_S, SPARE_TIME_US
+from paceline.core.scheduling.credits import LONG_US, LOSSES_IN_A_ROW, OVERDUE_S, SPARE_TIME_US
 from paceline.core.scheduling.dispatch import TOGETHER_US, Dispatcher
 from paceline.core.scheduling.lanes import SWEEP_TASKS
 from paceline.core.scheduling.live_tasks import LiveTasks
@@ -201,6 +201,36 @@ def test_a_task_that_is_given_back_keeps_its_attempt_and_its_place() -> None:
     live.give_back(tasks[0], 0.0)
     assert tasks[0].attempt == 1
     assert numbers(dispatcher) == {"a": [0]}
+
+
+def test_what_loses_a_second_attempt_waits_behind_all_others() -> None:
+    live = LiveTasks()
+    dispatcher = Dispatcher(live)
+    live.enrol("a", 1, ["add"])
+    first, *_ = admit(live, 3)
+    dispatcher.dispatch(0.0)
+    assert live.lose_attempt(first, 5, 0.0)
+    assert numbers(dispatcher) == {"a": [0]}, "it may have been an accident"
+    assert live.lose_attempt(first, 5, 0.0)
+    for number in (1, 2, 0):
+        assert numbers(dispatcher) == {"a": [number]}
+        live.finish(number.to_bytes(16, "big"), TaskEnd.SUCCEEDED)
+    live.check()
+
+
+def test_a_node_on_which_all_tasks_crash_is_given_one_only_if_no_other_has_credit() -> None:
+    live = LiveTasks()
+    dispatcher = Dispatcher(live)
+    broken, _ = live.enrol("a", 1, ["add"]), live.enrol("b", 2, ["add"])
+    for _ in range(LOSSES_IN_A_ROW):
+        broken.task_ended(losses=1)
+    admit(live, 3)
+    assert numbers(dispatcher) == {"a": [2], "b": [0, 1]}
+    live.finish((2).to_bytes(16, "big"), TaskEnd.SUCCEEDED)
+    broken.task_ended()
+    live.finish((0).to_bytes(16, "big"), TaskEnd.SUCCEEDED)
+    admit(live, 1)
+    assert list(numbers(dispatcher)) == ["a"]
 
 
 def test_the_last_attempt_that_is_lost_is_not_made_ready_again() -> None:

@@ -11,8 +11,8 @@ its slots hold (:meth:`NodeLedger.overdue`).
 
 The nodes of a lane are kept in order, the next one in front, as a heap: a task costs the logarithm of their number,
 however many there are. First those that hold less than their slots and spare tasks, the least loaded in front; behind
-them those that have only time left for short tasks, the one with most in front. So if the first has no credit for a
-task, no other has.
+them those that have only time left for short tasks, the one with most in front; and between the two the nodes on which
+all tasks crash (``LOSSES_IN_A_ROW``). So if the first has no credit for a task, no other has.
 """
 
 from __future__ import annotations
@@ -31,6 +31,11 @@ LONG_US: Final = int(OVERDUE_S * 1e6)
 ASKED_BACK_TASKS: Final = 4_096
 """At a time, of one node."""
 
+LOSSES_IN_A_ROW: Final = 3
+"""After so many ends of workers and no end of a task, a node is given a task only if no other has credit for it. A
+machine on which every task crashes would be free again at once each time, and so attract those of all others."""
+
+_DOUBTFUL: Final = 1e12
 _FULL: Final = 1e15
 """Nodes that have room for short tasks only have ranks from about here on."""
 
@@ -43,6 +48,7 @@ class NodeLedger:
         "_count_limit",
         "_is_stuck",
         "_long",
+        "_losses",
         "cost_us",
         "held",
         "names",
@@ -58,6 +64,7 @@ class NodeLedger:
         self.cost_us = 0
         self._long = 0  # of the tasks that it holds
         self._is_stuck = False  # tasks have waited there for too long, and since then none has ended
+        self._losses = 0  # attempts that were lost with workers there since a task last ended
         self.slots = 0
         self.rank = 0.0
         self.seats: list[Seat] = []
@@ -106,11 +113,16 @@ class NodeLedger:
             self.moved()
         return overdue
 
-    def task_ended(self) -> None:
-        """The node has reported the end of a task."""
-        if self._is_stuck:
-            self._is_stuck = False
-            self.moved()
+    def task_ended(self, losses: int = 0) -> None:
+        """The node has reported the end of a task, or so many attempts as lost with workers."""
+        if losses:
+            self._losses += losses
+        elif not self._losses and not self._is_stuck:
+            return
+        else:
+            self._losses = 0
+        self._is_stuck = False
+        self.moved()
 
     def has_credit(self, cost_us: int) -> bool:
         """Whether the node may be given a task of this expected time."""
@@ -126,7 +138,7 @@ class NodeLedger:
         self._count_limit = slots if self._is_stuck or self._long >= slots else slots + (slots + 1) // 2
         self._cost_limit_us = 0 if self._is_stuck else slots * SPARE_TIME_US
         if held < self._count_limit:
-            self.rank = held / slots
+            self.rank = held / slots + (_DOUBTFUL if self._losses >= LOSSES_IN_A_ROW else 0.0)
         else:
             self.rank = _FULL + (self.cost_us - self._cost_limit_us)
         for seat in self.seats:

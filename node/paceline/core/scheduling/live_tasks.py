@@ -162,14 +162,18 @@ class LiveTasks:
         self._move(task, Event.GIVE_BACK)
 
     def lose_attempt(self, task: Task, limit: int, now: float) -> bool:
-        """The attempt was lost with its worker or node. True: the task is ready again. False: that was its last
-        attempt, and the caller must end it as LOST."""
+        """The attempt was lost with its worker or node. True: the task is ready again, where it was if that was its
+        first, and behind all that wait by now if it was not. False: that was its last attempt, and the caller must end
+        it as LOST."""
         losses = max(task.attempt, task.lost_attempts)  # an adopted attempt may be one that was counted long ago
         if losses >= task.attempt_limit(limit):
             return False
         task.attempt = losses + 1
         self.tally.redelivered += 1
         self._waits_again(task, now)
+        if losses > 1:  # twice is no accident: the others do not wait until it has used up its attempts
+            task.age = self._next_age
+            self._next_age += 1
         self._move(task, Event.ATTEMPT_LOST)
         return True
 

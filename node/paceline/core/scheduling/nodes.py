@@ -42,6 +42,7 @@ STRANGERS_S: Final = 2.0
 MAX_SLOTS: Final = 1 << 16
 """A machine has no more; a node may not be started with as many."""
 MAX_TASKS: Final = 1 << 32
+_LOST: Final = int(TaskEnd.LOST)
 DISPATCH_TASKS: Final = 4_096
 DISPATCH_BYTES: Final = 4 << 20
 
@@ -148,7 +149,8 @@ class Nodes:
         if seq != state.outcome_seen + 1:
             return  # a copy, or a batch after a missing one: the node repeats what is not acknowledged
         self._recording.report(node_id, seq, outcomes, now)
-        self._tasks.ledgers[node_id].task_ended()
+        is_loss = bool(outcomes) and outcomes[0][2] == _LOST  # then all are
+        self._tasks.ledgers[node_id].task_ended(len(outcomes) if is_loss else 0)
         state.outcome_seen = seq
 
     def on_revoked(self, node_id: str, revoked: Revoked, now: float) -> None:
