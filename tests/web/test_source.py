@@ -21,12 +21,15 @@ from paceline.runtime.journal.files import RealFiles
 from paceline.runtime.journal.journal import DiskJournal
 from paceline.runtime.journal.recovery import Recovered
 from paceline.runtime.reactor import Reactor
+from paceline.runtime.transport.transport import Unread
 from paceline.web.families import families
 from paceline_protocol.payload import unpack_value
 
 
 class NoTransport:
     """Of a reactor that is only asked."""
+
+    unread = Unread(0)
 
 
 def reactor(now: float) -> Reactor:
