@@ -122,7 +122,7 @@ def check(limits_path: str) -> int:
     measured = ratios(reports)
     lines = broken(limits, measured, limits_path)
     lines += [
-        f"{report.verb}: {each.what}: {each.detail}" for report in reports for each in report.checks if not each.ok
+        f"{report.verb}: {each.what}: {each.detail}" for report in reports for each in report.checks if each.has_failed
     ]
     click.echo()
     for limit in limits:

@@ -29,6 +29,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from paceline.config import METRICS_OFF, parse_listen_address
 from paceline.errors import ConfigError
+from paceline.ownership import whose
 
 AMQP_VARIABLE = "PACELINE_AMQP"
 """Environment: URLs of RabbitMQ, separated by spaces or commas. A command line, and a password in it, can be read by
@@ -161,6 +162,10 @@ def load(path: str | Path) -> dict[str, Any]:
     try:
         with open(path, "rb") as file:
             settings = tomllib.loads(file.read(FILE_LIMIT_BYTES).decode())
+    except PermissionError as error:
+        raise ConfigError(
+            f"can't read {path}: {error.strerror}. {whose(Path(path))}; run the bridge as one who may"
+        ) from error
     except OSError as error:
         raise ConfigError(f"can't read {path}: {error.strerror}; give --config a TOML file") from error
     except ValueError as error:  # of which TOMLDecodeError and UnicodeDecodeError are two

@@ -57,12 +57,12 @@ PANELS: dict[str, tuple[Panel, ...]] = {
         Panel("Machines that may fail", "none", "Voters that may fail now before no majority is left.", (("voters", f"max(paceline_fault_tolerance_nodes{JOB})"),), "number", 4),
         Panel("Waiting", "none", "Tasks that wait for a node.", (("tasks", f"sum(paceline_queue_tasks{JOB})"),), "number", 4),
         Panel("Finished a second", "ops", "Tasks that ended, however they ended.", (("tasks", f"sum({rate('paceline_tasks_finished_total', JOB)})"),), "number", 4),
-        Panel("Dispatch latency, p99", "s", "What the cluster adds to a task: both hops, and its wait at the node.", (("p99", f"histogram_quantile(0.99, sum by (le) ({rate('paceline_dispatch_latency_seconds_bucket', JOB)}))"),), "number", 4),
+        Panel("Dispatch latency, p99", "s", "What the cluster adds to a task that finds a free worker: both hops. What it waits for one is queue wait, and its place behind others at a node.", (("p99", f"histogram_quantile(0.99, sum by (le) ({rate('paceline_dispatch_latency_seconds_bucket', JOB)}))"),), "number", 4),
         Panel("Tasks by outcome", "ops", "Tasks that ended, a second, by how.", (("{{outcome}}", f"sum by (outcome) ({rate('paceline_tasks_finished_total', JOB)})"),), "areas", 12),
         Panel("Submitted and accepted", "ops", "Tasks that the leader took in, and those whose acceptance was committed. Without durability a task is never accepted in this sense.", (("submitted", f"sum({rate('paceline_tasks_submitted_total', JOB)})"), ("accepted", f"sum({rate('paceline_tasks_accepted_total', JOB)})")), width=12),
     ),
     "Dispatch latency": (
-        Panel("Dispatch latency", "s", "From giving a task to a node until its outcome was back at the leader, less the time it ran.", quantiles("paceline_dispatch_latency_seconds", labels=JOB)),
+        Panel("Dispatch latency", "s", "From giving a task to a node with a free worker until its outcome was back at the leader, less the time it ran.", quantiles("paceline_dispatch_latency_seconds", labels=JOB)),
         Panel("Queue wait", "s", "From a task's arrival at the leader until it was first given to a node.", quantiles("paceline_queue_wait_seconds", labels=JOB)),
         Panel("Loop lag, p99", "s", "What one turn of a node's loop took: so long waits what comes meanwhile.", p99("paceline_loop_lag_seconds", "instance", "{{instance}}")),
     ),
@@ -72,7 +72,7 @@ PANELS: dict[str, tuple[Panel, ...]] = {
         Panel("Share of the limits", "percentunit", "At 1 new tasks are refused.", (("tasks", f"sum(paceline_tasks{JOB}) / max(paceline_queue_limit_tasks{JOB})"), ("bytes", f"max(paceline_queue_bytes{JOB}) / max(paceline_queue_limit_bytes{JOB})"))),
         Panel("Tasks by state", "none", "Tasks that have not ended: waiting for a node, or dispatched to one.", (("{{state}}", f"sum by (state) (paceline_tasks{JOB})"),), "areas"),
         Panel("Refused", "ops", "Calls that the leader did not take in, a second, by why.", (("{{reason}}", f"sum by (reason) ({rate('paceline_tasks_refused_total', JOB)})"),)),
-        Panel("Redelivered", "ops", "Attempts that were lost with a worker or node and made again, a second.", (("redelivered", f"sum({rate('paceline_tasks_redelivered_total', JOB)})"),)),
+        Panel("Redelivered", "ops", "A second: attempts that were lost with a worker or node and made again; and what a new leader gave out that no node had, of which some may have run with the old one.", (("redelivered", f"sum({rate('paceline_tasks_redelivered_total', JOB)})"), ("after a change of leader", f"sum({rate('paceline_tasks_recovered_total', JOB)})"))),
     ),
     "Nodes": (
         Panel("Busy workers", "percentunit", "Workers that run something, of those a node should have.", (("{{instance}}", f'sum by (instance) (paceline_slots{{job=~"$job", instance=~"$instance", state="busy"}}) / sum by (instance) (paceline_slots_desired{NODE})'),)),

@@ -111,6 +111,25 @@ def test_pictures_have_the_colours_of_the_page_in_light_and_in_dark(html: str) -
         assert used <= set(re.findall(r"(--\w+):", theme))
 
 
+def test_the_figures_to_remember_are_on_top() -> None:
+    first = replace(REPORT, headline=ReportRow("from <submit> to result", "305 us", "raw & 275 us"))
+    second = replace(REPORT, headline=ReportRow("tasks a second", "114,000"))
+    html = to_html([first, second, REPORT], MACHINE)
+    text = Page(html).text
+    for words in ("305 us", "from <submit> to result", "raw & 275 us", "114,000"):
+        assert words in text
+    assert html.index("114,000") < html.index("<nav>")
+    assert html.count("<li><b>305 us") == 1
+    assert "headlines" not in to_html([REPORT], MACHINE).partition("<body>")[2]
+
+
+def test_what_was_too_little_work_to_judge_is_said_and_fails_nothing() -> None:
+    noisy = replace(REPORT, checks=[Check("fast", False, is_figure=True), Check("right", True)]).of_little_work()
+    text = Page(to_html([noisy], MACHINE)).text
+    assert "every check holds (1; 1 of too little work to judge)" in text
+    assert "not judged" in text
+
+
 def test_a_failed_check_is_the_first_thing_that_the_page_says() -> None:
     text = Page(to_html([replace(REPORT, checks=[Check("results right", False, "2 wrong")])], MACHINE)).text
     assert "1 of 1 checks failed" in text

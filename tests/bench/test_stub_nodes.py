@@ -161,6 +161,14 @@ def test_a_ratio_is_of_one_round_and_the_limit_is_for_the_most_stubs() -> None:
     assert result.details["ratios"] == {1: [1, 1, 1], 256: pytest.approx([1.2, 1.25, 9])}
     assert result.ok
     assert not report([rounds[2]], tasks=1000).ok
+    assert report([rounds[2]], tasks=1000).of_little_work().ok
+
+
+def test_what_no_leader_can_do_is_no_good_figure() -> None:
+    impossible = report([[COST, replace(COST, stubs=256, task_us=0.5)]], tasks=1000)
+    assert not impossible.ok
+    assert [check.verdict for check in impossible.of_little_work().checks] == ["ok", "ok", "ok", "not judged"]
+    assert not report([[replace(COST, wrong=1)]], tasks=1000).of_little_work().ok
 
 
 @pytest.mark.parametrize("bad", [replace(COST, wrong=1), replace(COST, replicas=1)])

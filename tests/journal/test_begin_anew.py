@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,11 +14,15 @@ import pytest
 
 from journal.test_storage import start
 from paceline import ownership
+from paceline.cli.app import run
+from paceline.config import ClusterFile
 from paceline.errors import ConfigError, DataDirInUse, JournalFailed
 from paceline.ownership import name_of
 from paceline.runtime.journal import data_directory
 from paceline.runtime.journal.data_directory import Storage
 from paceline.runtime.journal.recovery import read_journal
+from paceline.worker.registry import check_module
+from paceline_bridge import config as bridge_config
 
 NOBODY = 65534
 
@@ -133,6 +138,38 @@ def test_files_of_root_are_said_to_be_that_with_what_to_do(tmp_path: Path, locke
     assert f"belongs to root, and this is run by {name_of(NOBODY)}; run the node as that user" in message
     assert f"make all of it yours with `sudo chown -R {name_of(NOBODY)} {data}`" in message
     assert "replace the disk" not in message
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files of another user")
+@pytest.mark.parametrize(
+    "read",
+    [ClusterFile.load, bridge_config.load, lambda path: check_module(str(path))],
+    ids=["cluster", "bridge", "module"],
+)
+def test_a_file_that_only_root_may_read_is_said_to_be_that(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    path = reachable(tmp_path) / "file.py"
+    path.touch(mode=0o600)
+    with as_nobody(), pytest.raises(ConfigError) as caught:
+        read(path)
+    assert f"{path} belongs to root, and this is run by {name_of(NOBODY)}; run the " in str(caught.value)
+    assert "init" not in str(caught.value)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files of another user")
+@pytest.mark.parametrize("command", ["journal verify", "journal dump", "cluster recover --data-dir"])
+def test_no_command_has_a_traceback_for_a_directory_of_root(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    data = reachable(tmp_path) / "locked" / "data"
+    start(data).close()
+    data.parent.chmod(0o700)
+    run(["version"])  # so that all modules are imported by a user who may
+    for module in ("cluster", "journal"):
+        importlib.import_module(f"paceline.cli.{module}")
+    importlib.import_module("paceline.runtime.journal.unsafe_recovery")
+    with as_nobody():
+        assert run([*command.split(), str(data)]) == 40
+    assert f"{data.parent} belongs to root" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a directory of another user")

@@ -31,6 +31,16 @@ def test_the_example_of_a_configuration_is_valid() -> None:
     promtool("check", "config", PROMETHEUS / "prometheus.yml")
 
 
+def test_the_example_lists_nothing_that_not_everybody_has() -> None:
+    """Whoever copies it and has no bridge would be woken by a bridge that does not answer."""
+    jobs = re.findall(r"^  - job_name: (\w+)", (PROMETHEUS / "prometheus.yml").read_text(), flags=re.MULTILINE)
+    assert jobs == ["paceline"]
+
+
+def test_no_alert_goes_on_after_what_it_tells_of_has_ended() -> None:
+    assert "keep_firing_for" not in RULES.read_text()
+
+
 def test_every_alert_and_every_recorded_rate_is_tested() -> None:
     tested = RULES_TEST.read_text()
     names = re.findall(r"- alert: (\w+)", RULES.read_text())

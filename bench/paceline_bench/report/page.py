@@ -16,6 +16,7 @@ from paceline_bench.report.report import Check, Report, ReportRow, duration
 
 WORDS = {"memory_gib": "memory, GiB", "load_1min": "load over 1 min"}
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+HEADLINES = 4
 
 
 def to_html(reports: Iterable[Report], machine: dict[str, str] | None = None) -> str:
@@ -54,14 +55,24 @@ def _header(reports: Sequence[Report], names: Sequence[str], machine: dict[str, 
         for key, value in machine.items()
     )
     checks = [check for report in reports for check in report.checks]
-    return f'<header><div class="title"><h1>paceline bench</h1>{_verdict(checks)}</div>{nav}<dl>{fields}</dl></header>'
+    title = f'<div class="title"><h1>paceline bench</h1>{_verdict(checks)}</div>'
+    return f"<header>{title}{_headlines(reports)}{nav}<dl>{fields}</dl></header>"
+
+
+def _headlines(reports: Sequence[Report]) -> str:
+    """The figures to remember: of the first reports that have one."""
+    rows = [report.headline for report in reports if report.headline is not None][:HEADLINES]
+    items = [f"<li><b>{escape(row.value)}</b> {escape(row.what)} <span>{escape(row.note)}</span></li>" for row in rows]
+    return f'<ul class="headlines">{"".join(items)}</ul>' if items else ""
 
 
 def _verdict(checks: Sequence[Check]) -> str:
-    wrong = sum(not check.ok for check in checks)
+    wrong = sum(check.has_failed for check in checks)
+    held = sum(check.ok for check in checks)
     if wrong:
         return f'<span class="tag bad">{wrong} of {len(checks)} checks failed: do not use these figures</span>'
-    return f'<span class="tag good">every check holds ({len(checks)})</span>' if checks else ""
+    missed = f"; {len(checks) - held} of too little work to judge" if held < len(checks) else ""
+    return f'<span class="tag good">every check holds ({held}{missed})</span>' if checks else ""
 
 
 def _section(report: Report, name: str) -> str:
@@ -98,7 +109,7 @@ def _latencies(latencies: Sequence[Latency]) -> str:
 
 def _checks(checks: Sequence[Check]) -> str:
     lines = [
-        f'<li class="{"good" if check.ok else "bad"}"><b>{"ok" if check.ok else "WRONG"}</b> {escape(check.what)}'
+        f'<li class="{"bad" if check.has_failed else "good"}"><b>{check.verdict}</b> {escape(check.what)}'
         f"{escape(f' ({check.detail})' if check.detail else '')}</li>"
         for check in checks
     ]

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from paceline_bench.report.latency import PERCENTILES, Latency
@@ -31,11 +31,25 @@ class ReportRow:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Something that must hold, or the figures mean nothing."""
+    """Something that must hold, or the figures mean nothing.
+
+    ``is_figure``: it holds a measured figure against a limit, which takes as much work as a verb does by default. After
+    less (``bench all --quick``) noise has the last word, and what misses the limit is shown and fails nothing."""
 
     what: str
     ok: bool
     detail: str = ""
+    is_figure: bool = False
+    is_judged: bool = True
+
+    @property
+    def has_failed(self) -> bool:
+        return self.is_judged and not self.ok
+
+    @property
+    def verdict(self) -> str:
+        """For a person."""
+        return "ok" if self.ok else "WRONG" if self.is_judged else "not judged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +64,7 @@ class Report:
     pictures: Sequence[Picture] = ()
     details: dict[str, Any] = field(default_factory=dict)
     secure: bool = False  # with CURVE on every TCP connection
+    headline: ReportRow | None = None  # the one figure to remember, for the top of the page
 
     @property
     def title(self) -> str:
@@ -57,7 +72,12 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        return all(check.ok for check in self.checks)
+        return not any(check.has_failed for check in self.checks)
+
+    def of_little_work(self) -> Report:
+        """The same, with no figure held against a limit."""
+        checks = [replace(check, is_judged=not check.is_figure) for check in self.checks]
+        return replace(self, checks=checks)
 
 
 def to_json(reports: Iterable[Report], machine: dict[str, str] | None = None) -> str:
@@ -95,7 +115,7 @@ def _table(reports: Sequence[Report]) -> Table:
         table.add_column(heading, justify="right" if heading == "measured" else "left", overflow="fold")
     for report in reports:
         lines = [(row.what, row.value, row.note) for row in report.rows]
-        lines += [(check.what, "ok" if check.ok else "WRONG", check.detail) for check in report.checks]
+        lines += [(check.what, check.verdict, check.detail) for check in report.checks]
         for number, line in enumerate(lines):
             table.add_row(*((report.title, report.journal) if number == 0 else ("", "")), *line)
     return table

@@ -129,8 +129,14 @@ def report(kills: list[Kill], rate_per_s: float, seed: int, secure: bool = False
     lost = sum(kill.lost for kill in kills)
     twice = sum(kill.recorded_twice for kill in kills)
     rows = []
+    headline = None
     if resumed_s and first_new_s:
         load = f"{len(kills)} kills -9 of the leader, {NODES} nodes, {rate_per_s:g} tasks/s, seed {seed}"
+        headline = ReportRow(
+            "from kill -9 of the leader to the next completed task, p50",
+            milliseconds(percentile(resumed_s, 50)),
+            f"tasks lost: {lost}",
+        )
         rows = [
             ReportRow("kill to next completed task, p50", milliseconds(percentile(resumed_s, 50)), load),
             ReportRow("kill to next completed task, max", milliseconds(max(resumed_s))),
@@ -159,4 +165,5 @@ def report(kills: list[Kill], rate_per_s: float, seed: int, secure: bool = False
         ],
         details={"rate_per_s": rate_per_s, "seed": seed, "kills": [asdict(kill) for kill in kills]},
         secure=secure,
+        headline=headline,
     )

@@ -131,12 +131,17 @@ def report(
         rows=rows,
         checks=[
             Check("every result is right", wrong == 0, f"{wrong} wrong"),
-            Check(f"p50 within {RATIO_LIMIT} of that without metrics", p50 <= RATIO_LIMIT, f"{p50:.3f}"),
-            Check(f"p99 within {RATIO_LIMIT} of that without metrics", p99 <= RATIO_LIMIT, f"{p99:.3f}"),
+            Check(
+                f"p50 within {RATIO_LIMIT} of that without metrics", p50 <= RATIO_LIMIT, f"{p50:.3f}", is_figure=True
+            ),
+            Check(
+                f"p99 within {RATIO_LIMIT} of that without metrics", p99 <= RATIO_LIMIT, f"{p99:.3f}", is_figure=True
+            ),
             Check(
                 f"/metrics within {duration(ANSWER_LIMIT_S)} under full load",
                 slowest_s <= ANSWER_LIMIT_S,
                 duration(slowest_s),
+                is_figure=True,
             ),
         ],
         latencies=[mine.latency("with metrics"), theirs.latency("without")],

@@ -128,6 +128,12 @@ def report(rounds: list[list[LeaderCost]], tasks: int, secure: bool = False) -> 
             Check(
                 f"a task costs the leader at most {RATIO_LIMIT:g} times as much with {most} stubs as with {fewest}",
                 median(ratios[most]) <= RATIO_LIMIT,
+                is_figure=True,
+            ),
+            Check(
+                f"nor less than 1/{RATIO_LIMIT:g} as much, which no leader can do: idleness was measured wrongly",
+                median(ratios[most]) >= 1 / RATIO_LIMIT,
+                is_figure=True,
             ),
         ],
         details={"tasks": tasks, "rounds": [[asdict(cost) for cost in same] for same in rounds], "ratios": ratios},

@@ -7,14 +7,17 @@ suite must not pay for the tables and progress bars of its neighbours.
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Sequence
 from difflib import get_close_matches
+from pathlib import Path
 
 import click
 
 from paceline.cli.environment import Taken
 from paceline.cli.exits import OUTPUT_FAILED, USAGE, exit_code_of, interrupted_code_of, message_of
 from paceline.cli.output import OutputFailed, complain, flush
+from paceline.errors import ConfigError
 
 # name -> (module, attribute, what `paceline --help` says). The help text stands here so that --help imports nothing.
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -98,6 +101,16 @@ def _command_path(arguments: Sequence[str]) -> str:
     return " ".join(words)
 
 
+def _named(error: Exception) -> Exception:
+    """Of a file that this user may not use, whoever wanted to, an error that says whose it is; any other as it is."""
+    if not isinstance(error, PermissionError) or not isinstance(error.filename, str | bytes):
+        return error
+    from paceline.ownership import whose
+
+    path = Path(os.fsdecode(error.filename))
+    return ConfigError(f"can't use {path}: {error.strerror}. {whose(path)}; run this as one who may")
+
+
 def run(arguments: Sequence[str]) -> int:
     """Runs the command line and returns its exit code; every error has been printed by then."""
     taken = Taken()
@@ -116,6 +129,7 @@ def run(arguments: Sequence[str]) -> int:
             complain(f"paceline: error: {error}")
         return OUTPUT_FAILED
     except Exception as error:
+        error = _named(error)
         code = exit_code_of(error)
         if code is None:
             raise  # a defect of paceline: its traceback is the report

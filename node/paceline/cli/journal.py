@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,24 @@ from paceline.errors import JournalError
 if TYPE_CHECKING:
     from paceline.runtime.journal.recovery import Recovered
 
-_directory = click.argument("directory", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
+
+class _JournalDirectory(click.Path):
+    """One that exists. Whether it does can't be told by a user who may not look; click says then that it does not."""
+
+    def __init__(self) -> None:
+        super().__init__(exists=True, file_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            os.stat(value)
+        except PermissionError:
+            raise  # app.py says whose it is
+        except (OSError, ValueError):
+            pass  # click says what is wrong with it
+        return super().convert(value, param, ctx)
+
+
+_directory = click.argument("directory", metavar="DIR", type=_JournalDirectory())
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 

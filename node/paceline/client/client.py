@@ -17,10 +17,10 @@ import time
 import warnings
 import weakref
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Coroutine, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from paceline.client.driver.driver import Driver, PackedCall
 from paceline.client.driver.lifetime import Lifetime
@@ -28,13 +28,20 @@ from paceline.client.future import Future
 from paceline.client.questions import TaskQuestions
 from paceline.client.session.relaying import RelaySession
 from paceline.client.session.session import Session
-from paceline.client.targets import Target, parts_of, task_id_of
+from paceline.client.targets import NamedTask, Target, parts_of
 from paceline.config import ClusterFile
 from paceline.errors import ConfigError, RequestRefused
 from paceline.own_cluster import find_cluster
 from paceline_protocol.limits import PAYLOAD_LIMIT_MAX_BYTES
 from paceline_protocol.messages import AdminOp, Options, Stage
 from paceline_protocol.payload import pack_args, unpack_value
+
+if TYPE_CHECKING:
+    from paceline.worker.registry import Task
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
 
 CLOSE_TIMEOUT_S = 5.0
 DISCOVERY_LIMIT_S = 3600.0
@@ -168,6 +175,13 @@ class Client(TaskQuestions):
 
     # --- tasks ---------------------------------------------------------------------------------------------------
 
+    # A checker knows the arguments and the result of a task, and nothing of a name.
+    @overload
+    def submit(self, target: Task[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]: ...
+    @overload
+    def submit(self, target: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]: ...
+    @overload
+    def submit(self, target: NamedTask | str, /, *args: Any, **kwargs: Any) -> Future[Any]: ...
     def submit(self, target: Target, /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Run a task on the cluster: ``client.submit(add, 2, 3)``. Returns at once.
 
@@ -180,6 +194,14 @@ class Client(TaskQuestions):
             self._start_discovery()
         return self._driver.submit(self._pack(target, args, kwargs))
 
+    @overload
+    def map(
+        self, target: Task[..., Coroutine[Any, Any, T]], /, *iterables: Iterable[Any], window: int = ...
+    ) -> Iterator[T]: ...
+    @overload
+    def map(self, target: Task[..., R], /, *iterables: Iterable[Any], window: int = ...) -> Iterator[R]: ...
+    @overload
+    def map(self, target: NamedTask | str, /, *iterables: Iterable[Any], window: int = ...) -> Iterator[Any]: ...
     def map(self, target: Target, /, *iterables: Iterable[Any], window: int = MAP_WINDOW_TASKS) -> Iterator[Any]:
         """Like the built-in ``map``, on the cluster: the results in the order of the arguments.
 
@@ -241,20 +263,6 @@ class Client(TaskQuestions):
             raise self._session.no_node_found(timeout)
         status: dict[str, Any] = unpack_value(body)
         return status
-
-    def where_is(self, task: Future[Any] | str, timeout: float = 5.0) -> dict[str, Any]:
-        """Where a task is, and in a sentence why it does not run: ``state``, ``why`` and what else docs/protocol.md
-        lists for a TaskReply. ``task``: a future, or the id of a task that anybody submitted, in hexadecimal digits.
-
-        Raises ValueError for what is no id, TimeoutError if the leader does not answer in time.
-        """
-        task_id = task.task_id if isinstance(task, Future) else task_id_of(task)
-        self._start_discovery()
-        body = self._driver.where_is(task_id, timeout)
-        if body is None:
-            raise TimeoutError(f"no answer within {timeout:g} s; `paceline status` shows whether somebody leads")
-        answer: dict[str, Any] = unpack_value(body)
-        return answer
 
     def take_traces(self) -> dict[bytes, dict[Stage, int]]:
         """When the sampled calls that came back since the last time passed where: by task id, the moment of each stage

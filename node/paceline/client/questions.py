@@ -1,4 +1,4 @@
-"""What waits at the cluster, by the names of tasks, and how it is cancelled, whoever submitted it."""
+"""Where tasks are, what waits by name, and how it is cancelled, whoever submitted it."""
 
 from __future__ import annotations
 
@@ -23,12 +23,26 @@ NO_ANSWER: Final = "no answer within {:g} s; `paceline status` shows whether som
 
 
 class TaskQuestions:
-    """The part of a Client that looks at tasks by name, and cancels tasks of others."""
+    """The part of a Client that asks for single tasks, and for what waits by name, and cancels tasks of others."""
 
     _driver: Driver
 
     def _start_discovery(self) -> None:
         raise NotImplementedError
+
+    def where_is(self, task: Future[Any] | str, timeout: float = 5.0) -> dict[str, Any]:
+        """Where a task is, and in a sentence why it does not run: ``state``, ``why`` and what else docs/protocol.md
+        lists for a TaskReply. ``task``: a future, or the id of a task that anybody submitted, in hexadecimal digits.
+
+        Raises ValueError for what is no id, TimeoutError if the leader does not answer in time.
+        """
+        task_id = task.task_id if isinstance(task, Future) else task_id_of(task)
+        self._start_discovery()
+        body = self._driver.where_is(task_id, timeout)
+        if body is None:
+            raise TimeoutError(NO_ANSWER.format(timeout))
+        answer: dict[str, Any] = unpack_value(body)
+        return answer
 
     def waiting(self, name: str = "", timeout: float = 5.0, *, skip: int = 0) -> dict[str, Any]:
         """How many tasks wait, by name, and how many nodes run each name: what docs/protocol.md lists for a

@@ -108,8 +108,17 @@ METRICS: tuple[MetricSpec, ...] = (
         "paceline_tasks_redelivered_total",
         "counter",
         (),
-        "Attempts that were lost with a worker or a node and are made again.",
+        "Attempts that were lost with a worker or a node and are made again, as far as the leader of the time lived to "
+        "see it.",
         _one("redelivered"),
+    ),
+    MetricSpec(
+        "paceline_tasks_recovered_total",
+        "counter",
+        (),
+        "Tasks that an earlier leader had accepted and no node had, when they were given to one: what ran on its own "
+        "node is among them.",
+        _one("recovered"),
     ),
     MetricSpec(
         "paceline_task_duplicate_outcomes",
@@ -122,7 +131,8 @@ METRICS: tuple[MetricSpec, ...] = (
         "paceline_dispatch_latency_seconds",
         "histogram",
         (),
-        "From giving a task to a node until its outcome was back at that leader, less the time it ran.",
+        "From giving a task to a node with a free worker until its outcome was back at that leader, less the time it "
+        "ran.",
         _one("dispatch_latency"),
     ),
     MetricSpec(

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack, cast
 
 from paceline.errors import ConfigError, DuplicateTaskName
 from paceline.options import OptionChanges, OptionKeywords, TaskOptions
+from paceline.ownership import whose
 
 if TYPE_CHECKING:
     from paceline.client import Future
@@ -135,6 +136,8 @@ def check_module(spec: str) -> None:
         if not stat.S_ISREG(path.stat().st_mode):
             raise ConfigError(f"{path} is not a file; name the .py file that holds the tasks")
         path.open("rb").close()
+    except PermissionError as error:
+        raise ConfigError(f"can't read {path}: {error.strerror}. {whose(path)}; run the node as one who may") from error
     except OSError as error:
         raise ConfigError(f"can't read {path}: {error.strerror}; name the .py file that holds the tasks") from error
     if not path.stem.isidentifier():

@@ -489,6 +489,29 @@ def test_a_new_leader_does_not_wait_for_ever_for_a_node_that_says_nothing() -> N
     assert lead.dispatched() == {"a": [(1, 1)]}
 
 
+def test_what_a_new_leader_gives_out_that_no_node_had_is_counted_apart_from_what_is_made_again() -> None:
+    lead = recovering(1, 2)
+    lead.enrol("a", {1: 1}, slots=2)
+    lead.enrol("b", {})
+    lead.leader.tick(0.1, ["a", "b"])
+    lead.submit(lead.client(), 3)
+    lead.dispatched()
+    tally = lead.leader.tasks.tally
+    assert (tally.recovered, tally.redelivered) == (1, 0)
+
+
+def test_what_a_task_waits_for_behind_another_at_its_node_is_no_dispatch_latency() -> None:
+    lead = Lead()
+    lead.enrol("a", slots=1)
+    lead.submit(lead.client(), 1, 2)
+    lead.now = 1.0
+    assert lead.dispatched() == {"a": [(1, 1), (2, 1)]}
+    lead.now = 5.0
+    lead.outcomes("a", 1, 1)
+    lead.outcomes("a", 2, 2)
+    assert sum(lead.leader.tasks.tally.dispatch_latency.as_dict()["counts"]) == 1
+
+
 def test_how_long_a_task_took_that_an_earlier_leader_gave_to_its_node_is_not_measured() -> None:
     lead = recovering(1, 2)
     lead.enrol("a", {1: 1}, slots=2)

@@ -43,6 +43,7 @@ class Tally:
         "finished",
         "leader_changes",
         "queue_wait",
+        "recovered",
         "redelivered",
         "refused",
         "submitted",
@@ -53,6 +54,7 @@ class Tally:
         self.submitted = 0
         self.accepted = 0  # committed
         self.redelivered = 0
+        self.recovered = 0  # handed out, after an earlier leader had accepted them and no node had them
         self.refused: list[int] = [0] * (max(Refusal) + 1)  # by Refusal
         self.finished: list[int] = [0] * (max(TaskEnd) + 1)  # by TaskEnd
         self.queue_wait = Histogram(DURATION_BOUNDS_US)

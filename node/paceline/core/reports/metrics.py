@@ -44,6 +44,7 @@ def metrics(node: NodeCore, now: float) -> dict[str, Any]:
         "submitted": tally.submitted,
         "accepted": tally.accepted,
         "redelivered": tally.redelivered,
+        "recovered": tally.recovered,
         "refused": {refusal.name.lower(): tally.refused[refusal] for refusal in Refusal},
         "finished": {end.name.lower(): tally.finished[end] for end in TaskEnd},
         "duplicates": table.totals.duplicates,

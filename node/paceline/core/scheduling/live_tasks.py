@@ -124,7 +124,10 @@ class LiveTasks:
         """Move the head of a lane to a node, which is charged for it. False: the start must be logged before the task
         is sent there. After the last of several, call ``ledger.moved()``."""
         lane.pop(task)
+        task.found_worker = len(ledger.held) < ledger.slots
         ledger.put(task, cost_us)
+        if task.state == State.RECOVERED:
+            self.tally.recovered += 1
         if not task.sent_at:
             self.tally.queue_wait.observe_s(now - task.arrived_at)
         task.sent_at = now

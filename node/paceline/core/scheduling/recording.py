@@ -241,7 +241,7 @@ class Recording:
             tally.finished[end] += 1
             if end in (_SUCCEEDED, _FAILED):
                 durations.observe(task.name, duration_us)
-                if task.sent_at:
+                if task.sent_at and task.found_worker:
                     tally.dispatch_latency.observe_s(now - task.sent_at - duration_us * 1e-6)
             if task.options is not None:
                 if task.options.has_moment:

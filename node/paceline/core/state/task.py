@@ -135,6 +135,7 @@ class Task:
         "arrived_at",
         "attempt",
         "cost_us",
+        "found_worker",
         "id",
         "lost_attempts",
         "name",
@@ -161,6 +162,7 @@ class Task:
         self.sent_seq = 0  # the Dispatch that carried it there
         self.arrived_at = 0.0  # at this leader; for metrics alone, as sent_at
         self.sent_at = 0.0  # when this leader last gave it to a node; 0: never
+        self.found_worker = False  # which had a worker for it by then; for metrics, too
         self.session: ClientSession | None = None
 
     # --- where it is ------------------------------------------------------------------------------------------------
