@@ -38,6 +38,7 @@ from paceline.runtime.children.web_child import MetricsSource, Web, open_web
 from paceline.runtime.children.worker_pool import WorkerPool
 from paceline.runtime.journal.data_directory import Storage, default_directory
 from paceline.runtime.journal.journal import DiskJournal
+from paceline.runtime.journal.recovery import Recovered
 from paceline.runtime.orphans import FIRST_PROCESS, Orphans
 from paceline.runtime.reactor import Reactor
 from paceline.runtime.search import NodeSearch
@@ -248,6 +249,7 @@ class Server:
         )
         if snapshot is not None:
             restore(core.table, snapshot.data)
+        storage.recovered = Recovered()  # it would be a second copy of all tasks, for as long as the node runs
         return core
 
     def run(self) -> None:
@@ -417,5 +419,6 @@ def settings_of(config: NodeConfig) -> Settings:
         insecure=config.insecure,
         payload_limit_bytes=config.payload_limit_bytes,
         queue_limit_tasks=config.queue_limit_tasks,
-        queue_limit_bytes=config.queue_limit_bytes,
+        queue_limit_bytes=config.effective_queue_limit_bytes,
+        result_limit_bytes=config.result_limit_bytes,
     )
