@@ -20,6 +20,7 @@ from pathlib import Path
 
 from paceline.errors import ConfigError
 from paceline.hosts import LOCALHOST, canonical_host, is_of_one_link, short
+from paceline.memory import memory_bytes
 from paceline.ownership import whose
 from paceline.security import CurveKeys, generate_keys
 from paceline_protocol.limits import PAYLOAD_LIMIT_BYTES, PAYLOAD_LIMIT_MAX_BYTES
@@ -41,6 +42,11 @@ JOURNALS = ("fsync", "os", "memory")
 """Where the replicated log is written down: on disk and synced before anything is promised, on disk and left to the
 operating system, or nowhere."""
 MIB = 1 << 20
+QUEUE_LIMIT_BYTES = 1 << 30
+QUEUE_SHARE = 4
+"""The part of the memory that waiting tasks may take, unless it is set: a voter needs up to 1.5 bytes for each of
+theirs, and 2.5 while it starts or is sent a snapshot; the rest is for results, the log, workers and tasks."""
+RESULT_LIMIT_BYTES = 256 << 20
 EXPECT_MAX = 1000
 CLUSTER_FILE_LIMIT_BYTES = 64 * 1024
 
@@ -251,7 +257,8 @@ class NodeConfig:
     discovery: bool = True
     payload_limit_bytes: int = PAYLOAD_LIMIT_BYTES
     queue_limit_tasks: int = 2_000_000
-    queue_limit_bytes: int = 1 << 30
+    queue_limit_bytes: int | None = None  # None: a share of the memory, QUEUE_LIMIT_BYTES at most
+    result_limit_bytes: int = RESULT_LIMIT_BYTES
     metrics: str | None = None  # HOST:PORT, "off"; None: loopback, METRICS_PORT_OFFSET above the node's port
     announce_fd: int | None = None
 
@@ -277,6 +284,15 @@ class NodeConfig:
         if self.cluster:
             return self.cluster.expect
         return 0 if self.join else 1
+
+    @property
+    def effective_queue_limit_bytes(self) -> int:
+        """What waiting tasks may take. Explicitly set, or a share of what this machine or container has."""
+        if self.queue_limit_bytes is not None:
+            return self.queue_limit_bytes
+        memory = memory_bytes()
+        share = QUEUE_LIMIT_BYTES if memory is None else min(QUEUE_LIMIT_BYTES, memory // QUEUE_SHARE)
+        return max(share, self.payload_limit_bytes)
 
     @property
     def is_pointed(self) -> bool:
@@ -353,6 +369,9 @@ class NodeConfig:
     def _validate_limits(self) -> None:
         _check_mib("--payload-limit", self.payload_limit_bytes, PAYLOAD_LIMIT_MAX_BYTES)
         _check_range("--queue-limit", self.queue_limit_tasks, 1, 1 << 40)
+        _check_mib("--result-limit-mib", self.result_limit_bytes, 1 << 50)
+        if self.queue_limit_bytes is None:
+            return
         _check_mib("--queue-limit-mib", self.queue_limit_bytes, 1 << 50)
         if self.queue_limit_bytes < self.payload_limit_bytes:
             raise ConfigError(

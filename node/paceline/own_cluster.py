@@ -61,6 +61,11 @@ def worker_environment(
     return passed | {NODE_VARIABLE: node_address, FILE_VARIABLE: str(cluster.path)}
 
 
+def in_worker(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether this process is a worker, or was started by what runs in one."""
+    return NODE_VARIABLE in environment
+
+
 def find_cluster(
     addresses: Sequence[str],
     cluster: str | Path | ClusterFile | None,

@@ -48,6 +48,7 @@ def settings(**given: Any) -> dict[str, Any]:
         "no_discovery": False,
         "payload_limit_mib": None,
         "queue_limit_mib": None,
+        "result_limit_mib": None,
     } | given
 
 
@@ -56,8 +57,9 @@ def test_what_is_not_given_has_the_default_of_the_configuration() -> None:
 
 
 def test_sizes_are_given_in_mib() -> None:
-    config = config_of(**settings(payload_limit_mib=2, queue_limit_mib=3, no_discovery=True))
+    config = config_of(**settings(payload_limit_mib=2, queue_limit_mib=3, result_limit_mib=4, no_discovery=True))
     assert (config.payload_limit_bytes, config.queue_limit_bytes) == (2 << 20, 3 << 20)
+    assert config.result_limit_bytes == 4 << 20
     assert not config.discovery
 
 

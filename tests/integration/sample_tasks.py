@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from paceline import Client, task
+from paceline.client import parents
 
 
 @task
@@ -20,6 +21,20 @@ def square(number: int) -> int:
 def square_elsewhere(number: int) -> int:
     """Submits a task to the cluster that runs it, without being told which that is."""
     return square.submit(number).result(20.0)
+
+
+@task
+def square_held_up(number: int) -> int:
+    """The same, and says soon if that takes long."""
+    parents.WARN_AFTER_S = 0.3
+    return square.submit(number).result()
+
+
+@task
+async def square_awaited(number: int) -> int:
+    """The same, in asyncio."""
+    parents.WARN_AFTER_S = 0.3
+    return await square.submit(number)
 
 
 @task

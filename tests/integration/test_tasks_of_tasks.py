@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from integration.conftest import DEADLINE_S, TASKS
+from integration.conftest import DEADLINE_S, TASKS, wait_until
 from paceline import Cluster
 from paceline.own_cluster import FILE_VARIABLE, NODE_VARIABLE
 
@@ -16,6 +16,19 @@ def test_a_task_gets_the_result_of_a_task_that_it_submits(secure: bool, monkeypa
     with Cluster.local(TASKS, workers=2, secure=secure) as cluster, cluster.client() as client:
         assert client.submit("sample_tasks.square_elsewhere", 7).result(DEADLINE_S) == 49
         assert client.submit("sample_tasks.square_by_a_client", 8).result(DEADLINE_S) == 64
+
+
+@pytest.mark.parametrize("task", ["square_held_up", "square_awaited"])
+def test_parents_that_hold_every_worker_say_so(task: str) -> None:
+    with Cluster.local(TASKS, workers=2) as cluster, cluster.client() as client:
+        log = cluster.nodes[0]._log_path
+        wait_until(lambda: client.status()["nodes"][0]["slots"] == 2, "both workers are ready")
+        parents = [client.submit(f"sample_tasks.{task}", number) for number in (7, 8)]
+        wait_until(lambda: "has waited" in log.read_text(), lambda: f"a parent says that it waits: {log.read_text()}")
+        said = log.read_text()
+        assert "for task sample_tasks.square (" in said
+        assert "Run fewer such tasks at a time than there are workers" in said
+        assert not any(parent.done() for parent in parents)
 
 
 def test_a_worker_of_a_node_that_does_not_lead_reaches_the_leader() -> None:

@@ -16,7 +16,7 @@ from paceline.cli.exits import exit_code_of, message_of
 from paceline.cli.logs import configure
 from paceline.cli.options import DirectoryPath
 from paceline.cli.parent import announce_error, check_descriptor, stop_with_parent
-from paceline.config import DEFAULT_PORT, MIB, ClusterFile, NodeConfig, is_loopback
+from paceline.config import DEFAULT_PORT, MIB, QUEUE_LIMIT_BYTES, ClusterFile, NodeConfig, is_loopback
 from paceline_protocol.limits import PAYLOAD_LIMIT_MAX_BYTES
 
 if TYPE_CHECKING:
@@ -63,7 +63,18 @@ NAMES_SHOWN = 5
 @setting(
     "--queue-limit", "queue_limit_tasks", type=int, metavar="TASKS", help="Tasks that may wait. Default: 2,000,000."
 )
-@setting("--queue-limit-mib", type=int, metavar="MIB", help="Memory that waiting tasks may take. Default: 1024.")
+@setting(
+    "--queue-limit-mib",
+    type=int,
+    metavar="MIB",
+    help="Memory that waiting tasks may take. Default: a quarter of this machine's or container's, 1024 at most.",
+)
+@setting(
+    "--result-limit-mib",
+    type=int,
+    metavar="MIB",
+    help="Results that are kept until their clients have them, the same on every node. Default: 256.",
+)
 @setting(
     "--metrics",
     metavar="HOST:PORT",
@@ -106,6 +117,7 @@ def config_of(
     no_discovery: bool,
     payload_limit_mib: int | None,
     queue_limit_mib: int | None,
+    result_limit_mib: int | None,
     **settings: Any,
 ) -> NodeConfig:
     """The checked settings. What was not given keeps the default of NodeConfig, so that no default stands twice."""
@@ -114,6 +126,8 @@ def config_of(
         given["payload_limit_bytes"] = payload_limit_mib * MIB
     if queue_limit_mib is not None:
         given["queue_limit_bytes"] = queue_limit_mib * MIB
+    if result_limit_mib is not None:
+        given["result_limit_bytes"] = result_limit_mib * MIB
     if cluster_path is not None:
         given["cluster"] = ClusterFile.load(cluster_path)
     config = NodeConfig(discovery=not no_discovery, **given)
@@ -139,6 +153,11 @@ def greeting(config: NodeConfig, info: NodeInfo, cluster_path: str | None) -> li
         f"paceline node {info.node_id[:8]}{name} at {info.address}, {_count(info.workers, 'worker')}{metrics}{data}",
         f"tasks: {tasks or none}",
     ]
+    if config.queue_limit_bytes is None and config.effective_queue_limit_bytes < QUEUE_LIMIT_BYTES:
+        lines[1] += (
+            f"; up to {config.effective_queue_limit_bytes // MIB} MiB of them may wait, by the memory that there is "
+            "here (--queue-limit-mib)"
+        )
     if info.goes_on:
         lines.insert(1, f"goes on with {info.goes_on}; --fresh begins with nothing")
     if info.leader_id == info.node_id:

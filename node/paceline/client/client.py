@@ -248,7 +248,7 @@ class Client(TaskQuestions):
             self._driver.collect(future, ended)
         for count in range(len(pending)):
             rest_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
-            if not ended and not self._driver.wait_until(lambda: ended, rest_s):
+            if not ended and not self._driver.wait_until(lambda: ended, rest_s, pending[count]):
                 raise TimeoutError(f"{len(pending) - count} of {len(pending)} tasks did not end within {timeout} s")
             yield ended.popleft()
 

@@ -33,8 +33,12 @@ Callback: TypeAlias = Callable[["Future[Any]"], object]
 class Owner(Protocol):
     """What a future asks of the client that made it."""
 
-    def wait_until(self, ready: Callable[[], object], timeout_s: float | None) -> bool:
-        """Wait until ``ready()``. False: the timeout."""
+    def wait_until(self, ready: Callable[[], object], timeout_s: float | None, future: Future[Any]) -> bool:
+        """Wait until ``ready()``. False: the timeout. ``future``: one that is waited for."""
+        ...
+
+    def watch(self, future: Future[Any], loop: asyncio.AbstractEventLoop) -> asyncio.TimerHandle | None:
+        """Look after a future that is awaited for long. Cancel the handle once it is not."""
         ...
 
     def wait_accepted(self, future: Future[Any], timeout_s: float | None) -> bool:
@@ -198,12 +202,16 @@ class Future(Generic[T_co]):
                     loop.call_soon_threadsafe(wake)
 
             self._owner.add_done_callback(self, ended)
+            watch = self._owner.watch(self, loop)
             try:
                 yield from woken
             except asyncio.CancelledError:
                 self._owner.remove_done_callback(self, ended)
                 self._owner.abandon((self,))
                 raise
+            finally:
+                if watch is not None:
+                    watch.cancel()
         return self.result(0)
 
     def __repr__(self) -> str:
@@ -214,7 +222,7 @@ class Future(Generic[T_co]):
         return f"<future of {self.name} {self.task_id.hex()}: {state}>"
 
     def _wait(self, timeout: float | None) -> None:
-        if self._state == PENDING and not self._owner.wait_until(self.done, timeout):
+        if self._state == PENDING and not self._owner.wait_until(self.done, timeout, self):
             raise TimeoutError(f"task {self.name} did not end within {timeout} s")
 
     def _error(self) -> Exception:

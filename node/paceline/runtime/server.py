@@ -40,6 +40,7 @@ from paceline.runtime.children.web_child import MetricsSource, Web, open_web
 from paceline.runtime.children.worker_pool import WorkerPool
 from paceline.runtime.journal.data_directory import Storage, default_directory, failure_of
 from paceline.runtime.journal.journal import DiskJournal
+from paceline.runtime.journal.recovery import Recovered
 from paceline.runtime.memory import keep_freed_blocks
 from paceline.runtime.node_view import view_of
 from paceline.runtime.orphans import FIRST_PROCESS, Orphans
@@ -274,6 +275,7 @@ class Server:
         )
         if snapshot is not None:
             restore(core.table, snapshot.data)
+        storage.recovered = Recovered()  # it would be a second copy of all tasks, for as long as the node runs
         return core
 
     def run(self) -> None:
@@ -455,5 +457,6 @@ def settings_of(config: NodeConfig) -> Settings:
         insecure=config.insecure,
         payload_limit_bytes=config.payload_limit_bytes,
         queue_limit_tasks=config.queue_limit_tasks,
-        queue_limit_bytes=config.queue_limit_bytes,
+        queue_limit_bytes=config.effective_queue_limit_bytes,
+        result_limit_bytes=config.result_limit_bytes,
     )

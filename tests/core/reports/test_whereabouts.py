@@ -37,6 +37,7 @@ def test_a_task_whose_name_no_node_has_says_which_module_is_missing() -> None:
         "not_before_ms": None,
         "expires_ms": None,
         "cancel_asked": False,
+        "waits_for_worker": False,
     }
     assert ask(lead)["why"] == "no node runs a task named shop.gone; start a node with the module that has it"
 
@@ -55,6 +56,21 @@ def test_a_task_waits_for_a_worker_first_to_come_and_then_to_be_free() -> None:
     assert ask(lead, 7)["why"] == (
         f"all 1 workers that can run it are busy; 0 of the {waiting} tasks that wait have a higher priority"
     )
+    assert ask(lead, 7)["waits_for_worker"]
+
+
+def test_a_task_that_its_node_was_given_behind_others_waits_there_for_a_worker() -> None:
+    lead = Lead()
+    lead.enrol("n1", slots=1)
+    session = lead.client()
+    lead.submit(session, 1)
+    lead.dispatched()
+    lead.now += 1.0
+    lead.submit(session, 2, seq=2)
+    lead.dispatched()
+    assert (ask(lead, 1)["state"], ask(lead, 1)["waits_for_worker"]) == ("dispatched", False)
+    assert (ask(lead, 2)["state"], ask(lead, 2)["waits_for_worker"]) == ("dispatched", True)
+    assert ask(lead, 2)["why"].endswith("and 1 before it, which are enough for all its workers")
 
 
 def test_a_dispatched_task_is_at_its_node() -> None:

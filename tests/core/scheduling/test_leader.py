@@ -19,7 +19,7 @@ from paceline.core.scheduling.nodes import BEAT_UNCHANGED_S
 from paceline.core.scheduling.releases import RELEASE_TASKS
 from paceline.core.settings import Settings
 from paceline.core.state.table import TaskTable
-from paceline.core.state.task import State, Task
+from paceline.core.state.task import TASK_BYTES, State, Task
 from paceline.core.wall_clock import WallClock
 from paceline_protocol.codec import encode_calls
 from paceline_protocol.errors import LimitExceeded, ProtocolError, RemoteProtocolError
@@ -232,6 +232,22 @@ def test_a_full_queue_refuses_and_names_the_limit() -> None:
     lead.submit(lead.client(), 1, 2, 3)
     assert lead.refusals() == {3: Refusal.QUEUE_FULL}
     assert lead.entries[0][1] == encode_calls([(tid(number), "add", 4, b"", None) for number in (1, 2)])
+
+
+def test_the_bytes_of_the_queue_are_arguments_and_what_a_task_takes_beside_them() -> None:
+    lead = Lead(queue_limit_bytes=2 * TASK_BYTES + 1)
+    lead.submit(lead.client(), 1, 2, 3)
+    assert lead.refusals() == {3: Refusal.QUEUE_FULL}
+
+
+def test_whoever_asks_for_a_result_that_was_dropped_is_told_by_which_limit() -> None:
+    lead = Lead(result_limit_bytes=1 << 20)
+    lead.table.released.add(tid(1))
+    lead.leader.admission.wait(lead.client(), Wait(0, (tid(1), tid(2))), lead.now)
+    details = {task_id: detail for update in lead.updates() for task_id, _, detail in update.refused}
+    assert "keeps the newest 1 MiB of such results" in details[tid(1)]
+    assert "--result-limit-mib" in details[tid(1)]
+    assert details[tid(2)] == "this cluster has no record of the task"
 
 
 def test_a_name_that_no_node_knows_is_refused_once_the_nodes_have_given_their_accounts() -> None:

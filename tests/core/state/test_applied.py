@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from core.raft.test_consensus import elected, replicating, run
 from paceline.core.raft.consensus import Consensus
 from paceline.core.settings import Settings
 from paceline.core.state.applied import Applied
 from paceline.core.state.table import TaskTable
+from paceline_protocol.codec import encode_calls
 from paceline_protocol.messages import AppendResponse, Confirm, Confirmed, EntryKind
 
 KEEP, MOST = 10, 50
@@ -59,6 +62,27 @@ def test_what_the_snapshot_covers_that_a_follower_is_sent_is_not_held_for_it() -
     core.snapshot_for("b", core.snapshot(b"all"))
     leading.commit(MOST - 5, b_answers=True)
     assert core.log.snapshot_index == behind
+
+
+def test_the_journal_gets_a_snapshot_once_the_log_has_grown_by_as_much_as_the_last_one_took() -> None:
+    settings = Settings(cluster_name="test", snapshot_log_bytes=10_000)
+    leading = Leading()
+    applied = Applied(settings, leading.core, TaskTable(settings), journaled=True)
+    sizes: list[int] = []
+    for number in range(1, 200):
+        call = (number.to_bytes(16, "big"), "add", 4, bytes(1_000), None)
+        leading.core.propose(EntryKind.ACCEPT, encode_calls([call]))
+        run(leading.core)
+        leading.core.step("c", AppendResponse(leading.core.term, True, leading.core.log.last_index), leading.now)
+        applied.apply(None, run(leading.core).committed)
+        while applied.is_busy:
+            applied.step()
+        if applied.to_save is not None:
+            sizes.append(len(applied.to_save.data))
+            applied.to_save = None
+    assert 10_000 < sizes[0] < 12_000
+    assert all(later > 1.9 * earlier for earlier, later in pairwise(sizes))
+    assert len(sizes) == 5
 
 
 def test_one_that_never_gets_there_does_not_hold_it_for_ever() -> None:

@@ -14,9 +14,11 @@ from paceline.core.raft.pages import Pieces, framed, page_at
 from paceline.core.settings import Settings
 from paceline.core.state.snapshots import (
     PAGE_ITEMS,
+    SHARED_BYTES,
     STREAM_FORMAT,
     STREAM_NAME,
     Capture,
+    digests_of,
     restore,
     snapshot_of,
 )
@@ -89,6 +91,31 @@ def test_no_page_has_more_than_its_share() -> None:
     copy = TaskTable(Settings(cluster_name="test"))
     restore(copy, capture.data)
     assert list(copy.tasks) == list(table.tasks)
+
+
+def test_long_arguments_and_results_are_in_the_stream_as_they_are_in_the_table_and_no_copies() -> None:
+    table = TaskTable(LIMITS)
+    sizes = [0, 1, SHARED_BYTES - 1, SHARED_BYTES, 65_535, 65_536, 300_000, 20, SHARED_BYTES]
+    calls = [(task_id(number), "add", 4, Random(number).randbytes(size), None) for number, size in enumerate(sizes)]
+    calls.append((task_id(90), "add", 4, bytes(SHARED_BYTES), {"max_attempts": 3}))
+    table.apply(EntryKind.ACCEPT, encode_calls([*calls, (task_id(91), "add", 4, b"", None)]))
+    table.apply(EntryKind.OUTCOME, encode_outcomes([(task_id(91), 1, 2, b"r" * SHARED_BYTES, 1)]))
+    capture = Capture(table)
+    while capture.step():
+        pass
+    pieces = {id(piece) for piece in capture.data.pieces()}
+    shared = [task.args for task in table.tasks.values() if len(task.args) >= SHARED_BYTES]
+    shared.append(table.results[task_id(91)][1])
+    assert len(shared) == 7
+    assert pieces >= {id(args) for args in shared}
+    pages, offset = [], 0
+    while offset < len(capture.data):
+        page, offset = page_at(capture.data, offset)
+        pages.append(page)
+    assert [msgpack.packb(msgpack.unpackb(page, strict_map_key=False)) for page in pages] == pages
+    copy = TaskTable(LIMITS)
+    restore(copy, capture.data)
+    assert digests_of(copy) == digests_of(table)
 
 
 @given(st.lists(st.binary(max_size=40), max_size=12), st.data())

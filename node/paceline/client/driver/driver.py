@@ -10,7 +10,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from paceline.client.driver.background import Background
 from paceline.client.driver.connections import Connections
@@ -18,9 +18,11 @@ from paceline.client.driver.lifetime import Lifetime
 from paceline.client.driver.resolving import Resolver, call_back
 from paceline.client.driver.turns import Ready, Turns
 from paceline.client.future import Callback, Future
+from paceline.client.parents import ParentWatch
 from paceline.client.session.requests import Reply
 from paceline.client.session.sampling import Sampler, Stamps
 from paceline.client.session.session import Session, SessionState
+from paceline.own_cluster import in_worker
 from paceline.security import CurveKeys
 from paceline_protocol.messages import (
     AdminReply,
@@ -31,6 +33,9 @@ from paceline_protocol.messages import (
     TaskReply,
     WaitingReply,
 )
+
+if TYPE_CHECKING:
+    import asyncio
 
 PILE_CALLS: Final = 16
 PILE_S = 0.002
@@ -59,6 +64,7 @@ class Driver:
         self.turns = Turns(session, self._connections, self.resolver)
         self.background = Background(session, self.turns, self.resolver)
         self.lifetime = Lifetime(session, self.turns, self.background)
+        self.parents = ParentWatch(self.where_is) if in_worker() else None
         self.lease: object = None  # of the client: it goes when nobody has this driver any more
         self._prompt = prompt
         self._id_prefix = os.urandom(ID_PREFIX_BYTES)
@@ -163,9 +169,15 @@ class Driver:
 
     # --- futures -------------------------------------------------------------------------------------------------
 
-    def wait_until(self, ready: Ready, timeout_s: float | None) -> bool:
-        """See :meth:`Turns.wait_until`."""
-        return self.turns.wait_until(ready, timeout_s)
+    def wait_until(self, ready: Ready, timeout_s: float | None, future: Future[Any] | None = None) -> bool:
+        """See :meth:`Turns.wait_until`. ``future``: one that is waited for."""
+        if self.parents is None or future is None:
+            return self.turns.wait_until(ready, timeout_s)
+        return self.parents.wait(self.turns.wait_until, ready, timeout_s, future)
+
+    def watch(self, future: Future[Any], loop: asyncio.AbstractEventLoop) -> asyncio.TimerHandle | None:
+        """See :meth:`ParentWatch.watch`; None if this is no worker."""
+        return None if self.parents is None else self.parents.watch(future, loop)
 
     def add_done_callback(self, future: Future[Any], callback: Callback) -> None:
         """Call back when the future has ended, at once if it has."""

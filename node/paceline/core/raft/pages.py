@@ -32,6 +32,10 @@ class Pieces:
             self._starts.append(self.size)
             self.size += len(piece)
 
+    def pieces(self) -> list[bytes]:
+        """The pieces themselves, in order."""
+        return list(self._pieces)
+
     def __len__(self) -> int:
         return self.size
 

@@ -32,6 +32,7 @@ _WITHOUT_TASK: Final[dict[str, Any]] = {
     "not_before_ms": None,
     "expires_ms": None,
     "cancel_asked": False,
+    "waits_for_worker": False,
 }
 
 
@@ -53,7 +54,27 @@ def whereabouts(leader: Leader, task_id: bytes, now: float) -> dict[str, Any]:
         "not_before_ms": None if options is None else options.not_before_ms or None,
         "expires_ms": None if options is None else options.expires_ms or None,
         "cancel_asked": leader.cancelling.is_asked_for(task),
+        "waits_for_worker": _waits_for_worker(leader, task),
     }
+
+
+def _waits_for_worker(leader: Leader, task: Task) -> bool:
+    """Whether all workers that could run it are busy, as far as the leader knows."""
+    if task.is_dispatched:
+        return _ahead_at_node(leader, task) > 0
+    tasks = leader.tasks
+    return not (task.has_ended or task.is_delayed or task.is_starting) and any(
+        ledger.slots and task.name in ledger.names for ledger in tasks.ledgers.values()
+    )
+
+
+def _ahead_at_node(leader: Leader, task: Task) -> int:
+    """How many tasks its node was given before and still has, if they are enough for all its workers; else 0."""
+    ledger = leader.tasks.ledgers.get(task.node)
+    if ledger is None:
+        return 0
+    ahead = sum(1 for other in ledger.held.values() if other.is_dispatched and other.sent_at < task.sent_at)
+    return ahead if ahead >= ledger.slots > 0 else 0
 
 
 def _ended(result: tuple[int, bytes] | None, *, is_known: bool) -> tuple[str, str]:
@@ -75,6 +96,8 @@ def _why(leader: Leader, task: Task, now: float) -> str:
         return f"its start on node {task.node} is being written to the log, as it may start only once"
     if task.is_dispatched:
         since = f" since {now - task.sent_at:.1f} s" if task.sent_at else ""
+        if ahead := _ahead_at_node(leader, task):
+            return f"node {task.node} has it{since}, and {ahead} before it, which are enough for all its workers"
         return f"node {task.node} has it{since}: it runs there, or waits there for a worker"
     if task.is_recovered and not tasks.is_settled:
         return "an earlier leader accepted it; it is handed out once every node has said whether it has it"

@@ -18,7 +18,7 @@ from paceline.core.scheduling.recording import Recording
 from paceline.core.scheduling.releases import Releases
 from paceline.core.settings import Settings
 from paceline.core.state.table import TaskTable
-from paceline.core.state.task import Task
+from paceline.core.state.task import TASK_BYTES, Task
 from paceline_protocol.codec import decode_calls
 from paceline_protocol.errors import LimitExceeded
 from paceline_protocol.limits import MAX_FRAME_BYTES
@@ -110,9 +110,13 @@ class Admission:
                 f"the arguments take {len(args)} bytes, the cluster allows {settings.payload_limit_bytes}",
             )
         if len(tasks.live) >= settings.queue_limit_tasks:
-            return Refusal.QUEUE_FULL, f"the cluster holds {len(tasks.live)} tasks, its limit"
-        if tasks.live_bytes + len(args) > settings.queue_limit_bytes:
-            return Refusal.QUEUE_FULL, f"the cluster's tasks take {tasks.live_bytes} bytes, its limit"
+            return Refusal.QUEUE_FULL, f"the cluster holds {len(tasks.live)} tasks, its limit (--queue-limit)"
+        if tasks.live_bytes + len(args) + TASK_BYTES > settings.queue_limit_bytes:
+            return (
+                Refusal.QUEUE_FULL,
+                f"the cluster's tasks take {tasks.live_bytes} bytes, and may take {settings.queue_limit_bytes} "
+                "(--queue-limit-mib)",
+            )
         if tasks.is_unknown(name):
             return Refusal.UNKNOWN_TASK, _unknown_name(name, tasks.known_names())
         return None
@@ -128,7 +132,18 @@ class Admission:
             elif result is not None:
                 self._sessions.add_result(session, task_id, *result)
             else:
-                self._sessions.refuse(session, task_id, Refusal.UNKNOWN_ID, "this cluster has no record of the task")
+                self._sessions.refuse(session, task_id, Refusal.UNKNOWN_ID, self._unknown(task_id))
+
+    def _unknown(self, task_id: bytes) -> str:
+        """Why there is nothing to tell of a task to a client that waits for it, and so does not have its result."""
+        if task_id not in self._table.released:
+            return "this cluster has no record of the task"
+        settings = self._settings
+        return (
+            "the task ended, and its result was dropped before this client fetched it, as when it is suspended for a "
+            f"minute. The cluster keeps the newest {settings.result_limit_bytes >> 20} MiB of such results, and "
+            f"{settings.result_limit_tasks}: fetch them sooner, or start every node with a higher --result-limit-mib"
+        )
 
     def acknowledge(self, session: ClientSession, ack: int, now: float) -> None:
         """The client has every Update up to ``ack``. Their results are released, together with others."""

@@ -44,6 +44,7 @@ class Applied:
         self._wanted: list[str] = []  # who wants the next snapshot, after the one that is being packed
         self._log_bytes = 0  # of the applied entries that are still in the log
         self._unsaved_bytes = 0  # of the entries applied since a snapshot for the journal was last begun
+        self._saved_bytes = 0  # of the last snapshot for the journal
         consensus.set_contents(TaskContents(table))
         self._begun_index = consensus.log.snapshot_index  # the last snapshot that was begun for the journal
 
@@ -100,16 +101,19 @@ class Applied:
                 self._consensus.snapshot_for(node_id, snapshot)
             else:
                 self.to_save = snapshot
+                self._saved_bytes = len(snapshot.data)
         self._begin_taking()
         return True
 
     def _snapshot_for_journal(self) -> None:
-        """Take a snapshot if the journal has grown enough. Entries before it need not be kept, nor read at a start."""
+        """Take a snapshot if the journal has grown enough. Entries before it need not be kept, nor read at a start.
+        While a large table is written, the log has to grow by as much again: otherwise the disk would be busy with
+        snapshots, and several of them in memory."""
         if not self._journaled:
             return
         applied = self._consensus.applied_index
         grown = applied - self._begun_index >= self._settings.snapshot_log_entries
-        if grown or self._unsaved_bytes >= self._settings.snapshot_log_bytes:
+        if grown or self._unsaved_bytes >= max(self._settings.snapshot_log_bytes, self._saved_bytes):
             self._begun_index = applied
             self._unsaved_bytes = 0
             self.want([""])

@@ -31,6 +31,9 @@ STREAM_FORMAT: Final = 1
 PAGE_ITEMS: Final = 1_000
 PAGE_BYTES: Final = 256 * 1024
 """A page is full with either; one larger item has a page of its own."""
+SHARED_BYTES: Final = 4096
+"""Arguments and results of so many bytes are in the stream as they are in the table, without a copy: a snapshot of a
+large queue would take as much memory again."""
 
 
 class Capture:
@@ -52,14 +55,46 @@ class Capture:
             return False
         section, source = self._sections[self._section]
         items: list[Any] = []
-        size = 0
+        size = longest = 0
         while self._next < len(source) and len(items) < PAGE_ITEMS and size < PAGE_BYTES:
             item, size_bytes = section.packed(source[self._next])
             items.append(item)
             size += size_bytes
+            longest = max(longest, size_bytes)
             self._next += 1
-        self.data.append(framed(msgpack.packb((section.name, items))))
+        if longest < SHARED_BYTES:
+            self.data.append(framed(msgpack.packb((section.name, items))))
+        else:
+            self._append_shared(section.name, items)
         return True
+
+    def _append_shared(self, name: str, items: list[Any]) -> None:
+        """The same page, with long strings as pieces of their own: they are those of the table, and no copies."""
+        packer = msgpack.Packer(autoreset=False)
+        pieces: list[bytes] = []
+        packer.pack_array_header(2)
+        packer.pack(name)
+        packer.pack_array_header(len(items))
+        for item in items:
+            if type(item) is not tuple:
+                packer.pack(item)
+                continue
+            packer.pack_array_header(len(item))
+            for part in item:
+                if type(part) is bytes and len(part) >= SHARED_BYTES:
+                    pieces += (packer.bytes() + _bin_head(len(part)), part)
+                    packer.reset()
+                else:
+                    packer.pack(part)
+        pieces.append(packer.bytes())
+        self.data.append(sum(map(len, pieces)).to_bytes(PAGE_HEAD_BYTES, "big"))
+        for piece in pieces:
+            self.data.append(piece)
+
+
+def _bin_head(size: int) -> bytes:
+    """What msgpack writes in front of so many bytes, of which there are at least SHARED_BYTES."""
+    return b"\xc5" + size.to_bytes(2, "big") if size < 1 << 16 else b"\xc6" + size.to_bytes(4, "big")
 
 
 class Restore:

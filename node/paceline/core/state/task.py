@@ -109,6 +109,9 @@ END_EVENTS: Final[dict[int, int]] = {
 LIVE: Final = frozenset(state for state, _ in TRANSITIONS)
 """The states that a task can leave. In all others it has ended."""
 
+TASK_BYTES: Final = 600
+"""What a voter needs for a task beside its arguments: measured, and rounded up."""
+
 _EVENTS: Final = len(EVENT_NAMES)
 _NEXT: Final[list[int]] = [
     TRANSITIONS.get((state, event), -1) for state in range(len(STATE_NAMES)) for event in range(_EVENTS)
@@ -255,4 +258,4 @@ class Task:
 
     def size_bytes(self) -> int:
         """How much the task adds to the queue's size: its arguments, and a flat charge for the record."""
-        return len(self.args) + 300
+        return len(self.args) + TASK_BYTES

@@ -4,6 +4,7 @@ two."""
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -76,7 +77,7 @@ def write_all(files: Files, descriptor: int, data: bytes) -> None:
         view = view[files.write(descriptor, bytes(view[: 1 << 20]) if len(view) > 1 << 20 else bytes(view)) :]
 
 
-def replace_file(files: Files, path: Path, pieces: list[bytes]) -> None:
+def replace_file(files: Files, path: Path, pieces: Iterable[bytes]) -> None:
     """Put new content in place of a file, whole or not at all, and durable when this returns."""
     aside = path.with_name(path.name + ".tmp")
     files.remove(aside)

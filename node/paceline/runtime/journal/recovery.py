@@ -10,7 +10,7 @@ Only :func:`cut_torn_tail` changes a file; the node calls it before its first wr
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ from paceline_protocol.messages import Config
 
 SNAPSHOT_MAGIC = b"PLS2"
 PIECE_BYTES = 1 << 20
+SNAPSHOT_HEAD_LIMIT_BYTES = 16 << 20
 _SEGMENT_NAME = re.compile(r"(\d{16})\.segment")
 
 
@@ -266,31 +267,42 @@ def pack_snapshot(
 
 def read_snapshot(path: Path, index: int, term: int) -> SnapshotFile:
     """Read and check a snapshot's file. Raises JournalCorrupt."""
+    start = len(SNAPSHOT_MAGIC) + 4
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            head = file.read(start)
+            end = start + int.from_bytes(head[len(SNAPSHOT_MAGIC) :], "big")
+            fields = file.read(min(end - start, SNAPSHOT_HEAD_LIMIT_BYTES))
+            data = file.read()  # alone: it may be as much as the node has memory for
     except FileNotFoundError:
         raise JournalCorrupt(str(path), 0, "the file is missing") from None
-    start = len(SNAPSHOT_MAGIC) + 4
-    end = start + int.from_bytes(data[len(SNAPSHOT_MAGIC) : start], "big")
     try:
-        if not data.startswith(SNAPSHOT_MAGIC):
+        if not head.startswith(SNAPSHOT_MAGIC):
             raise ValueError("it does not begin as a snapshot does")
-        file_index, file_term, packed_config, size = msgpack.unpackb(data[start:end])
+        file_index, file_term, packed_config, size = msgpack.unpackb(fields)
         if (file_index, file_term) != (index, term):
             raise ValueError(f"it is of entry {file_index}, term {file_term}")
-        if size != len(data) - end:
-            raise ValueError(f"it holds {len(data) - end} bytes, and should hold {size}")
+        if size != len(data):
+            raise ValueError(f"it holds {len(data)} bytes, and should hold {size}")
         config = decode_config(packed_config)
     except (TypeError, ValueError, ProtocolError) as error:
         raise JournalCorrupt(str(path), end, str(error)) from error
-    return SnapshotFile(index, term, config, data[end:], path)
+    return SnapshotFile(index, term, config, data, path)
 
 
-def crc_of(pieces: list[bytes]) -> int:
-    checksum = 0
-    for piece in pieces:
-        checksum = crc32(piece, checksum)
-    return checksum
+class Summed:
+    """Pieces, with their size and crc32 once all have been taken. They are not kept."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self.size = 0
+        self.crc = 0
+        self._pieces = pieces
+
+    def __iter__(self) -> Iterator[bytes]:
+        for piece in self._pieces:
+            self.size += len(piece)
+            self.crc = crc32(piece, self.crc)
+            yield piece
 
 
 def _file_crc(path: Path) -> int:

@@ -19,7 +19,7 @@ from paceline.runtime.journal.records import SEGMENT_HEADER_BYTES, RecordKind, p
 from paceline.runtime.journal.recovery import (
     Recovered,
     SegmentFile,
-    crc_of,
+    Summed,
     cut_torn_tail,
     needed_path,
     pack_needed,
@@ -65,8 +65,10 @@ class Writer:
             cut_torn_tail(files, recovered.torn)
         if recovered.snapshot is not None:
             found = recovered.snapshot
-            pieces = list(pack_snapshot(found.index, found.term, found.config, found.data))
-            self.snapshot = (found.index, found.term, sum(map(len, pieces)), crc_of(pieces))
+            summed = Summed(pack_snapshot(found.index, found.term, found.config, found.data))
+            for _ in summed:
+                pass
+            self.snapshot = (found.index, found.term, summed.size, summed.crc)
         try:
             if self._segments:
                 self._descriptor = files.append(self._segments[-1].path)
@@ -176,9 +178,9 @@ class Writer:
         records need it; the returned record makes it count. A snapshot that this node was saving is of an earlier
         entry, and is given up."""
         self._give_up_saving()
-        pieces = list(pack_snapshot(snapshot.index, snapshot.term, snapshot.config, snapshot.data))
-        replace_file(self._files, snapshot_path(self.directory, snapshot.index, snapshot.term), pieces)
-        self.snapshot = (snapshot.index, snapshot.term, sum(map(len, pieces)), crc_of(pieces))
+        summed = Summed(pack_snapshot(snapshot.index, snapshot.term, snapshot.config, snapshot.data))
+        replace_file(self._files, snapshot_path(self.directory, snapshot.index, snapshot.term), summed)
+        self.snapshot = (snapshot.index, snapshot.term, summed.size, summed.crc)
         return RecordKind.SNAPSHOT, msgpack.packb([*self.snapshot, True])
 
     def _roll(self) -> None:
