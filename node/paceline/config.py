@@ -320,6 +320,11 @@ class NodeConfig:
         host = self.effective_bind_host
         if host != "*":
             _checked_host("--bind", host, "write an address or an interface of this machine, or 0.0.0.0 for all")
+            if is_of_one_link(host) and self.advertise_host is None:
+                raise ConfigError(
+                    f"--bind {host!r} is an address of one link, which other machines know by another name; bind to "
+                    "another address of this machine, to :: for all, or say with --advertise what others reach it by"
+                )
         if not is_loopback(host) and not self.cluster and not self.insecure:
             raise ConfigError(
                 f"binding to {host} without a cluster file lets everyone who reaches this machine run tasks; "

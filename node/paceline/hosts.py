@@ -52,8 +52,10 @@ def _refuse_number(name: str) -> None:
 
 
 def _canonical_ipv6(text: str) -> str:
-    address = ipaddress.IPv6Address(text)  # AddressValueError is a ValueError
-    return str(address)
+    try:
+        return str(ipaddress.IPv6Address(text))
+    except ValueError:
+        raise ValueError("it is no IPv6 address, which is written without brackets here, and without a port") from None
 
 
 def is_ipv4(host: str) -> bool:

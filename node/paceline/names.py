@@ -40,7 +40,7 @@ def look_up(name: str) -> tuple[str, ...]:
     more if no name server answers. Raises OSError if there is none."""
     try:
         answers = socket.getaddrinfo(name, None, socket.AF_UNSPEC, socket.SOCK_STREAM)
-    except UnicodeError as error:  # a label that is empty or too long
+    except ValueError as error:  # of which UnicodeError is one: a label that is empty or too long
         raise OSError(f"{name} is not a host name") from error
     return tuple(dict.fromkeys(str(answer[4][0]) for answer in answers))[:HOSTS_MAX]
 

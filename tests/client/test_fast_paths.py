@@ -120,7 +120,7 @@ class Told(Session):
 def played() -> Any:
     session, socket = Told(), PlayedSocket()
     connections = Connections(session, None)
-    connection = _Connection("a:1", cast("zmq.Socket[bytes]", socket))
+    connection = _Connection("a:1", "a", "10.0.0.1", cast("zmq.Socket[bytes]", socket), 0.0)
     connections._all = (connection,)
     yield connections, connection, session, socket
     connections._all = ()

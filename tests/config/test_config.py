@@ -292,7 +292,10 @@ def test_a_cluster_file_may_begin_with_a_byte_order_mark_and_its_path_with_a_til
 
 
 @pytest.mark.parametrize("host", ["fe80::1", "fe80::1%eth0"])
-def test_an_address_of_one_link_is_not_advertised(host: str) -> None:
+def test_an_address_of_one_link_is_announced_to_nobody(host: str) -> None:
     with pytest.raises(ConfigError, match="is an address of one link"):
         config(advertise_host=host).validate()
     config(advertise_host="fd00::1").validate()
+    with pytest.raises(ConfigError, match="is an address of one link"):
+        config(bind_host=host, insecure=True).validate()
+    config(bind_host=host, insecure=True, advertise_host="fd00::1").validate()

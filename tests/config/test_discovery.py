@@ -190,22 +190,31 @@ def test_seeds_are_resolved_again_and_a_failure_is_logged_once_per_change(
 ) -> None:
     caplog.set_level("INFO", "paceline.discovery")
     heard: queue.Queue[str] = queue.Queue()
-    script: list[str | OSError] = [OSError("down"), OSError("down"), OSError("worse"), "10.0.0.1", "10.0.0.2"]
+    answer: list[str | OSError] = [OSError("down")]
 
     def scripted(name: str) -> tuple[str, ...]:
-        step = script.pop(0) if script else "10.0.0.3"
-        if isinstance(step, OSError):
-            raise step
-        return (step,)
+        if isinstance(answer[0], OSError):
+            raise answer[0]
+        return (answer[0],)
+
+    def until_logged(text: str) -> None:
+        end = time.monotonic() + DEADLINE_S
+        while text not in caplog.text:
+            assert time.monotonic() < end
+            time.sleep(0.001)
 
     monkeypatch.setattr(names_module, "look_up", scripted)
-    resolver = SeedResolver(["nodes.example:1"], heard.put, names=Names(), interval_s=0.02)
+    resolver = SeedResolver(["nodes.example:1"], heard.put, names=Names(), interval_s=0.01)
     resolver.start()
-    addresses: dict[str, None] = {}
-    while len(addresses) < 3:
-        addresses[heard.get(timeout=DEADLINE_S)] = None
+    until_logged("(down)")
+    answer[0] = OSError("worse")
+    until_logged("(worse)")
+    for host in ("10.0.0.1", "10.0.0.2"):
+        answer[0] = host
+        while heard.get(timeout=DEADLINE_S) != f"{host}:1":
+            pass
+    until_logged("resolves again")
     resolver.stop()
-    assert list(addresses) == ["10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1"]
     logged = [record.getMessage() for record in caplog.records]
     assert len(logged) == 3
     assert "(down)" in logged[0]

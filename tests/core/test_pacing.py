@@ -81,6 +81,8 @@ EVENTS: dict[str, Callable[[NodeCore], None]] = {
     "on_client": lambda node: node.on_client(b"c", Hello(b"c" * 16, ""), 1.0),
     "on_client_gone": lambda node: node.on_client_gone(b"c"),
     "on_address": lambda node: node.on_address("b:1"),
+    "on_own_addresses": lambda node: node.on_own_addresses("a:2", (), ""),
+    "on_search": lambda node: node.on_search(("nobody is found",)),
     "on_peer": lambda node: node.on_peer(Envelope("", "b", 1, ""), [PeerHello("b:1", "t", 1, "", 0, (), True)], 1.0),
     "on_worker_ready": lambda node: node.on_worker_ready(b"w", ("add",)),
     "on_worker_done": lambda node: node.on_worker_done(b"w", ((b"i" * 16, 1, TaskEnd.SUCCEEDED, b"", 1),), 1.0),
@@ -89,7 +91,7 @@ EVENTS: dict[str, Callable[[NodeCore], None]] = {
     "on_wall_clock": lambda node: node.on_wall_clock(5.0),
     "persisted": lambda node: node.persisted(0),
 }
-WAITS = {"on_worker_done": LINGER_S, "on_worker_trace": inf, "on_wall_clock": inf}
+WAITS = {"on_worker_done": LINGER_S, "on_worker_trace": inf, "on_wall_clock": inf, "on_search": inf}
 """Events after which the effects are not due at once, and how long they wait."""
 
 

@@ -15,6 +15,8 @@ import pytest
 from paceline.config import NodeConfig, new_cluster, parse_address
 from paceline.discovery import find_nodes
 from paceline.names import Names
+from paceline.runtime import own_addresses
+from paceline.runtime import search as search_module
 from paceline.runtime.node_view import NodeView
 from paceline.runtime.own_addresses import OwnAddresses
 from paceline.runtime.search import REPEAT_MAX_S, REPEAT_MIN_S, SILENT_AFTER_S, NodeSearch, SearchNews, Silences
@@ -33,6 +35,8 @@ def searching(
     address: str = OWN_ADDRESS,
     waiting_said_s: float = 60.0,
     reports: queue.Queue[tuple[str, ...]] | None = None,
+    moves: queue.Queue[str] | None = None,
+    own_bind_host: str = "127.0.0.1",
 ) -> Iterator[queue.Queue[str]]:
     """A search that finds somebody silent at its second look; yields the addresses that it passes on."""
     heard: queue.Queue[str] = queue.Queue()
@@ -41,7 +45,7 @@ def searching(
     search = NodeSearch(
         config,
         node_id=f"test-{secrets.token_hex(6)}",
-        own=OwnAddresses("127.0.0.1", port, None, names),
+        own=OwnAddresses(own_bind_host, port, None, names),
         names=names,
         view=NodeView(
             is_reached=is_reached,
@@ -52,7 +56,11 @@ def searching(
             has_leader=lambda: False,
             towards=lambda: (),
         ),
-        news=SearchNews(heard.put, moved=lambda address, others: None, report=(reports or queue.Queue()).put),
+        news=SearchNews(
+            heard.put,
+            moved=lambda address, others: (moves or queue.Queue()).put(address),
+            report=(reports or queue.Queue()).put,
+        ),
         silent_after_s=0.1,
         waiting_said_s=waiting_said_s,
     )
@@ -178,6 +186,36 @@ def test_a_node_that_waits_and_finds_nobody_says_that_too(caplog: pytest.LogCapt
         [text] = warnings(caplog, "no leader for")
     assert "Discovery has found no other node" in text
     assert "--join HOST:PORT" in text
+
+
+def test_a_node_that_waits_in_a_container_or_has_no_network_says_so(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = ["172.17.0.2"]
+    monkeypatch.setattr(search_module, "is_in_container", lambda: True)
+    monkeypatch.setattr(own_addresses, "reachable_hosts", lambda bind_host, towards=(): tuple(machine))
+    config = NodeConfig(modules=("tasks",), cluster=new_cluster(3), discovery=False, join=("127.0.0.1:1",))
+    with searching(config, own_bind_host="*", waiting_said_s=0.1):
+        texts = warnings(caplog, "This node is in a container")
+    assert any("--advertise" in text for text in texts)
+    machine[:] = ["127.0.0.1"]
+    with searching(config, own_bind_host="*", waiting_said_s=0.1):
+        warnings(caplog, "This machine has no address but loopback")
+
+
+def test_an_address_that_comes_later_is_told_and_logged_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = ["127.0.0.1"]
+    moves: queue.Queue[str] = queue.Queue()
+    monkeypatch.setattr(own_addresses, "reachable_hosts", lambda bind_host, towards=(): tuple(machine))
+    monkeypatch.setattr(search_module, "ADDRESSES_INTERVAL_S", 0.0)
+    config = NodeConfig(modules=("tasks",), cluster=new_cluster(3), discovery=False, join=("127.0.0.1:1",))
+    with searching(config, own_bind_host="*", moves=moves):
+        machine[:] = ["10.0.0.1"]
+        assert moves.get(timeout=DEADLINE_S) == "10.0.0.1:4100"
+        warnings(caplog, "this node is at 10.0.0.1:4100 now, and was at 127.0.0.1:4100")
+    assert moves.empty()
 
 
 def test_a_node_pointed_at_others_is_announced_once_it_belongs_to_a_cluster(caplog: pytest.LogCaptureFixture) -> None:
