@@ -7,7 +7,9 @@ from collections.abc import Iterator
 import pytest
 import zmq
 
-from paceline.runtime.transport.zmq_sockets import UNREAD_MESSAGES, open_peer, open_router
+from letting_in import let_in
+from paceline.runtime.transport.zmq_sockets import UNREAD_MESSAGES, open_peer, open_router, open_zap
+from paceline.security import Credentials
 from paceline_protocol.limits import MAX_FRAME_BYTES
 
 
@@ -18,13 +20,15 @@ def context() -> Iterator[zmq.Context[zmq.Socket[bytes]]]:
     context.destroy(linger=0)
 
 
-def flood(endpoint: str, messages: int) -> None:
+def flood(router: zmq.Socket[bytes], messages: int, zap: zmq.Socket[bytes]) -> None:
     """Send more than anybody reads, and leave once the other end has taken some."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     with context.socket(zmq.DEALER) as client:
         client.setsockopt(zmq.SNDHWM, 2 * UNREAD_MESSAGES)
         client.setsockopt(zmq.SNDTIMEO, 1_000)
-        client.connect(endpoint)
+        client.setsockopt_string(zmq.PLAIN_USERNAME, "anybody")
+        client.connect(router.getsockopt_string(zmq.LAST_ENDPOINT))
+        let_in(zap)
         sent = 0
         try:
             while sent < messages:
@@ -33,6 +37,7 @@ def flood(endpoint: str, messages: int) -> None:
         except zmq.Again:
             pass  # the other end takes no more
         assert UNREAD_MESSAGES <= sent < messages
+        assert router.poll(1_000)  # as a node that was busy until now
         client.setsockopt(zmq.LINGER, 0)
     context.term()
 
@@ -42,7 +47,7 @@ def test_no_socket_has_heartbeats_with_which_a_client_that_floods_and_leaves_cou
 ) -> None:
     for socket in (
         open_router(context, "127.0.0.1", 0, None, MAX_FRAME_BYTES),
-        open_peer(context, "127.0.0.1:9", None, MAX_FRAME_BYTES),
+        open_peer(context, "127.0.0.1:9", Credentials(), MAX_FRAME_BYTES),
     ):
         with socket:
             assert socket.getsockopt(zmq.HEARTBEAT_IVL) == 0
@@ -52,8 +57,8 @@ def test_no_socket_has_heartbeats_with_which_a_client_that_floods_and_leaves_cou
 def test_what_a_connection_has_brought_and_nobody_has_read_is_bounded(
     context: zmq.Context[zmq.Socket[bytes]],
 ) -> None:
-    with open_router(context, "127.0.0.1", 0, None, MAX_FRAME_BYTES) as router:
-        flood(router.getsockopt_string(zmq.LAST_ENDPOINT), 100 * UNREAD_MESSAGES)
+    with open_zap(context) as zap, open_router(context, "127.0.0.1", 0, None, MAX_FRAME_BYTES) as router:
+        flood(router, 100 * UNREAD_MESSAGES, zap)
         read = 0
         while router.poll(100):
             router.recv_multipart()

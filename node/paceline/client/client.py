@@ -28,7 +28,9 @@ from paceline.client.future import Future
 from paceline.client.session.relaying import RelaySession
 from paceline.client.session.session import Session
 from paceline.client.targets import Target, parts_of, task_id_of
-from paceline.config import ClusterFile
+from paceline.client_keys import ClientKeys
+from paceline.cluster_file import AnyFile
+from paceline.config import is_loopback, parse_address
 from paceline.errors import ConfigError, NoNodeFound, RequestRefused
 from paceline.own_cluster import find_cluster
 from paceline_protocol.limits import PAYLOAD_LIMIT_MAX_BYTES
@@ -63,7 +65,7 @@ class Client:
     def __init__(
         self,
         *addresses: str,
-        cluster: str | Path | ClusterFile | None = None,
+        cluster: str | Path | AnyFile | None = None,
         connect_timeout_s: float = 10.0,
         failover_timeout_s: float = 30.0,
         payload_limit_bytes: int | None = None,
@@ -98,7 +100,10 @@ class Client:
         )
         self._session = session
         self._driver = Driver(
-            session, found.cluster.keys if found.cluster is not None else None, prompt=prompt, trace_every=trace_every
+            session,
+            ClientKeys(found.cluster, on_this_machine=_is_here(found.addresses)),
+            prompt=prompt,
+            trace_every=trace_every,
         )
         lifetime = self._driver.lifetime
         _open.add(lifetime)
@@ -290,6 +295,10 @@ class Client:
 
     def _limit_bytes(self) -> int:
         return self._payload_limit_bytes or self._session.payload_limit_bytes
+
+
+def _is_here(addresses: tuple[str, ...]) -> bool:
+    return any(is_loopback(parse_address(address)[0]) for address in addresses)
 
 
 def _check_seconds(name: str, value: object) -> None:

@@ -27,9 +27,11 @@ from paceline.core.node import NodeCore
 from paceline.errors import JournalFailed
 from paceline.runtime.children.interface import Children
 from paceline.runtime.counters import Counters
+from paceline.runtime.forbidden import BATCH, MAY_SEND, Forbidden
 from paceline.runtime.journal.journal import Journal
 from paceline.runtime.transport.transport import BURST_MESSAGES, Received, Sent, Source, Transport
 from paceline.runtime.unsent import UnsentFrames
+from paceline.security import KeyRole
 from paceline_protocol import messages as m
 from paceline_protocol.codec import decode, decode_fields, encode, encode_fields
 from paceline_protocol.errors import ProtocolError
@@ -56,7 +58,7 @@ _OK: Final = Sent.OK
 _GONE: Final = Sent.GONE
 _Done: Final = m.Done
 
-_FROM_CLIENTS: Final = m.sent_by(m.Sender.CLIENT)
+_NODE: Final = KeyRole.NODE
 _FROM_PEERS: Final = m.sent_by(m.Sender.PEER) - {m.Envelope}  # which is the head of each batch, and nothing else
 
 ChildHandler = Callable[[bytes, Any, float], None]
@@ -109,6 +111,7 @@ class Reactor:
         self._submitted_seq = 0
         self._durable_seq = 0
         self.unsent = UnsentFrames()
+        self._forbidden = Forbidden(self.counters)
         self._cast_outs: dict[bytes, str] = {}  # workers that were killed for what they said, until they have ended
         self._respawn_at = inf  # when the next worker is due in place of one that ended
         self._failure: JournalFailed | None = None  # of the journal: nothing is written or promised any more
@@ -174,7 +177,7 @@ class Reactor:
             elif source is not _PEER:
                 self._from_child(source, key, frames[0], now)
             else:
-                self._from_peer(frames, now)
+                self._from_peer(key, frames, now)
         except ProtocolError as error:
             self.counters.frames_malformed += 1
             _logger.debug("malformed frame from %s: %s", source.name, error)
@@ -184,11 +187,18 @@ class Reactor:
                 self._cast_out(key, f"it sent what is no frame: {error}")
 
     def _from_client(self, key: bytes, frame: bytes, now: float) -> None:
+        standing = self._transport.standing(key)
+        may_send = MAY_SEND[standing.role]
+        if not may_send:
+            self._send_client(key, self._forbidden.refuse(standing, None, ()))
+            return
         kind, fields = decode_fields(frame)
-        if kind in _FROM_CLIENTS:
+        if kind in may_send:
             self.core.on_client(key, kind(*fields), now)
-        else:
+        elif standing.role is _NODE:
             self.counters.frames_unexpected += 1
+        else:
+            self._send_client(key, self._forbidden.refuse(standing, kind, fields))
 
     def _from_child(self, source: Source, child_id: bytes, frame: bytes, now: float) -> None:
         """What a worker may say the web process may not, and the other way."""
@@ -235,7 +245,11 @@ class Reactor:
         if self._metrics is not None:
             self._transport.send_child(child_id, encode(m.MetricsReply(self._metrics(now))))
 
-    def _from_peer(self, frames: list[bytes], now: float) -> None:
+    def _from_peer(self, key: bytes, frames: list[bytes], now: float) -> None:
+        standing = self._transport.standing(key)
+        if standing.role is not _NODE:
+            self._forbidden.drop(standing, BATCH, len(frames))
+            return
         envelope, *rest = (decode(frame) for frame in frames)
         messages: list[Any] = [message for message in rest if type(message) in _FROM_PEERS]
         if isinstance(envelope, m.Envelope) and len(messages) == len(rest):

@@ -32,12 +32,14 @@ from paceline.core.reports.status import forming, leaderless
 from paceline.core.settings import Settings
 from paceline.core.state.snapshots import restore
 from paceline.errors import ConfigError, ModuleImportFailed, NodeOutdated
+from paceline.local_token import read_token
 from paceline.own_cluster import worker_environment
 from paceline.runtime.children.children import WorkerChildren
 from paceline.runtime.children.web_child import MetricsSource, Web, open_web
 from paceline.runtime.children.worker_pool import WorkerPool
 from paceline.runtime.journal.data_directory import Storage, default_directory
 from paceline.runtime.journal.journal import DiskJournal
+from paceline.runtime.key_watch import KeyWatch
 from paceline.runtime.orphans import FIRST_PROCESS, Orphans
 from paceline.runtime.reactor import Reactor
 from paceline.runtime.search import NodeSearch
@@ -132,11 +134,13 @@ class Server:
         self._storage: Storage | None = None
         self._journal: DiskJournal | None = None
         self._search: NodeSearch | None = None
+        self._key_watch: KeyWatch | None = None
         self._transport = ZmqTransport(
             config.effective_bind_host,
             config.port,
             advertise_host=config.advertise_host,
-            keys=config.keys,
+            keys=config.cluster.node_keys if config.cluster else None,
+            token=b"" if config.cluster or config.insecure else read_token(),
             max_frame_bytes=MAX_FRAME_BYTES,
         )
         try:
@@ -185,6 +189,9 @@ class Server:
                 cluster_id=lambda: self._core.identity.cluster_id,
             )
             self._search.start()
+        if config.cluster is not None and config.cluster.path is not None:
+            self._key_watch = KeyWatch(config.cluster, transport.wake)
+            self._key_watch.start()
 
     def _begin(self) -> NodeCore:
         """A node that keeps everything in memory: each start makes a new one."""
@@ -270,9 +277,16 @@ class Server:
                 self._collect_garbage()
             if self._failure is not None:
                 raise self._failure
+            if self._key_watch is not None and self._key_watch.found is not None:
+                self._change_keys(self._key_watch)
             if not self._announced_ready:
                 self._greet_if_ready(started_at)
         self._transfer_leadership()
+
+    def _change_keys(self, watch: KeyWatch) -> None:
+        keys = watch.take()
+        for revoked in [] if keys is None else self._transport.set_keys(keys):
+            self._core.on_client_gone(revoked)  # it is told nothing any more
 
     def _own_processes(self) -> set[int]:
         pools = [pool for pool in (self._pool, self._web.pool if self._web is not None else None) if pool is not None]
@@ -312,6 +326,8 @@ class Server:
 
     def close(self) -> None:
         """Take everything down that was built, in bounded time."""
+        if self._key_watch is not None:
+            self._key_watch.stop()
         if self._search is not None:
             self._search.stop()
         if self._pool is not None:

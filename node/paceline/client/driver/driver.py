@@ -21,7 +21,7 @@ from paceline.client.future import Callback, Future
 from paceline.client.session.requests import Reply
 from paceline.client.session.sampling import Sampler, Stamps
 from paceline.client.session.session import Session, SessionState
-from paceline.security import CurveKeys
+from paceline.client_keys import ClientKeys
 from paceline_protocol.messages import AdminReply, CancelReply, CancelState, Options, StatusReply, TaskReply
 
 PILE_CALLS: Final = 16
@@ -43,7 +43,7 @@ LEADER_FIRST_S: Final = 1.0
 class Driver:
     """The session, its sockets, and the threads that wait."""
 
-    def __init__(self, session: Session, keys: CurveKeys | None, *, prompt: bool = False, trace_every: int = 0) -> None:
+    def __init__(self, session: Session, keys: ClientKeys, *, prompt: bool = False, trace_every: int = 0) -> None:
         self.session = session
         self._connections = Connections(session, keys)
         self._sampler = Sampler(trace_every)

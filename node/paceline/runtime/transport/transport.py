@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from enum import Enum, IntEnum
 from typing import Final, Protocol, TypeAlias
 
+from paceline.security import Standing
+
 
 class Source(IntEnum):
     """Where a received message comes from."""
@@ -51,6 +53,10 @@ class Transport(Protocol):
     def poll(self, timeout_s: float) -> list[Received]:
         """Wait until something is here, at most ``timeout_s`` (rounded up to whole ms), and return it: from children,
         then from clients and peers in the order they came, then children and wake. May return early with nothing."""
+
+    def standing(self, sender: bytes) -> Standing:
+        """What the connection may say that brought this, a CLIENT's or PEER's; to be asked in the turn in which that
+        was received."""
 
     def send_client(self, session: bytes, frame: bytes) -> Sent: ...
 

@@ -22,19 +22,28 @@ import errno
 import logging
 import os
 import select
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import zmq
-from zmq.utils import z85
 
 from paceline.config import format_address, parse_address
-from paceline.errors import ConfigError
+from paceline.errors import ConfigError, PortInUse
 from paceline.runtime.transport import zap
 from paceline.runtime.transport.channel import Channel
+from paceline.runtime.transport.gate import Gate
+from paceline.runtime.transport.stuck import StuckPeers
 from paceline.runtime.transport.transport import BURST_MESSAGES, Received, Sent, Source
-from paceline.runtime.transport.zmq_sockets import local_host, open_peer, open_router, open_zap, reachable_host
-from paceline.security import CurveKeys
+from paceline.runtime.transport.zmq_sockets import (
+    bind,
+    local_host,
+    open_peer,
+    open_router,
+    open_zap,
+    reachable_host,
+)
+from paceline.security import Credentials, NodeKeys, Standing
 from paceline.sockets import send_frame
 
 if TYPE_CHECKING:
@@ -48,6 +57,9 @@ ZERO_COPY_MIN_BYTES: Final = 64 * 1024
 
 PEER_SOCKETS_MAX: Final = 256
 """Addresses that can be sent to at a time. Beyond it a send is GONE until another address is forgotten."""
+
+REBIND_RETRY_S: Final = 0.01
+REBINDS_BEFORE_SAID: Final = 200
 
 CLOSE_LINGER_MS: Final = 200
 """How long close() lets the last frames leave."""
@@ -66,13 +78,18 @@ class ZmqTransport:
         port: int,
         *,
         advertise_host: str | None = None,
-        keys: CurveKeys | None = None,
+        keys: NodeKeys | None = None,
+        token: bytes = b"",
         max_frame_bytes: int,
     ) -> None:
+        """``keys``: of the cluster. Without: the ``token`` of this user, or b"" to let everybody in."""
         self._keys = keys
+        self._gate = Gate(keys, token)
+        self._credentials = Credentials(keys.own, keys.servers) if keys else Credentials(token=token)
+        self._stuck = StuckPeers(self._credentials.servers)
+        self._rebinds = 0  # how often it has tried to listen again; 0 while it listens
         self.burst_messages = BURST_MESSAGES
         self._max_frame_bytes = max_frame_bytes
-        self._allowed = frozenset([z85.decode(keys.public)]) if keys else frozenset()
         self._peers: dict[str, zmq.Socket[bytes]] = {}
         self._refused: set[str] = set()  # addresses that can't be sent to, so that each is logged once
         self._watched: set[int] = set()
@@ -82,21 +99,21 @@ class ZmqTransport:
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll = select.epoll()
         try:
-            self._zap = open_zap(self._context) if keys else None  # before the ROUTER, or it would let every key in
-            self._router = open_router(self._context, bind_host, port, keys, max_frame_bytes)
+            self._zap = open_zap(self._context)  # before the ROUTER, or it would let everybody in
+            self._router = open_router(self._context, bind_host, port, keys.own if keys else None, max_frame_bytes)
         except BaseException:
             self._destroy()
             raise
         bound_port = parse_address(self._router.getsockopt_string(zmq.LAST_ENDPOINT).removeprefix("tcp://"))[1]
+        self._gate.port = bound_port
+        self._bound = bind_host, bound_port
         self.address = format_address(advertise_host or reachable_host(bind_host), bound_port)
         self.local_address = format_address(local_host(bind_host), bound_port)  # for processes of this machine
         # Not zmq.Poller: it hands every socket to the kernel anew at each call, which costs up to a tenth of a hop.
-        self._router_used = True  # since EVENTS was last asked
+        self._router_used = self._zap_used = True  # since EVENTS was last asked
         self._router_fd = self._router.fileno()
-        for fd in (self._wake_fd, self._router_fd):
+        for fd in (self._wake_fd, self._router_fd, self._zap.fileno()):
             self._epoll.register(fd, select.EPOLLIN)
-        if self._zap is not None:
-            self._epoll.register(self._zap.fileno(), select.EPOLLIN)
 
     # --- receiving ----------------------------------------------------------------------------------------------
 
@@ -105,8 +122,11 @@ class ZmqTransport:
         # last used, and any use (a send, too) takes them. So EVENTS is asked of every socket that was used since it
         # was last asked, right before sleeping; whatever comes after that makes the descriptor readable.
         router_ready = self._router_used and self._readable(self._router)
-        zap_ready = self._zap is not None and self._readable(self._zap)
+        zap_ready = self._zap_used and self._readable(self._zap)
         burst = self.burst_messages if router_ready else 1
+        if self._rebinds:
+            timeout_s = min(timeout_s, REBIND_RETRY_S)
+            self._rebind()
         # epoll rounds up to whole milliseconds; a negative timeout would be for ever.
         ready = self._epoll.poll(0 if router_ready or zap_ready else max(0.0, timeout_s))
         received: list[Received] = []
@@ -129,10 +149,10 @@ class ZmqTransport:
             others = [item for item in others if item[0] is not Source.CHILD]
         # Most wake-ups bring one message, and somebody waits for it. So one is returned without looking for more, which
         # would cost as much again. If there are more, the next poll finds that before it sleeps, and takes a burst.
-        self._router_used = router_ready
+        self._router_used, self._zap_used = router_ready, zap_ready
         if router_ready:
             self._receive_router(received, burst)
-        if zap_ready and self._zap is not None:
+        if zap_ready:
             self._answer_zap(self._zap)
         return received + others if others else received
 
@@ -154,13 +174,19 @@ class ZmqTransport:
         return bool(events & zmq.POLLIN)
 
     def _receive_router(self, received: list[Received], limit: int) -> None:
-        for sender, frames in self._burst(self._router, limit):
+        gate = self._gate
+        if gate.fresh is not None:
+            gate.wake(time.monotonic())
+        for sender, frames in self._burst(self._router, limit, gate):
             received.append((Source.CLIENT if len(frames) == 1 else Source.PEER, sender, frames))
 
-    def _burst(self, socket: zmq.Socket[bytes], limit: int) -> list[tuple[bytes, list[bytes]]]:
+    def _burst(
+        self, socket: zmq.Socket[bytes], limit: int, gate: Gate | None = None
+    ) -> list[tuple[bytes, list[bytes]]]:
         """The messages that a ROUTER holds, at most ``limit`` of them and some BURST_BYTES: (routing id, the one or
-        more frames after it)."""
+        more frames after it). ``gate``: is told whose connection brought them."""
         recv, getsockopt = socket.recv, socket.getsockopt
+        fresh = None if gate is None else gate.fresh
         messages: list[tuple[bytes, list[bytes]]] = []
         size = 0
         for _ in range(limit):
@@ -170,16 +196,26 @@ class ZmqTransport:
                 sender = recv(_NOBLOCK)
             except zmq.Again:
                 break
-            frames = [recv(_NOBLOCK)]
+            frames = [recv(_NOBLOCK) if fresh is None or sender in fresh else self._first_frame(socket, sender)]
             while getsockopt(zmq.RCVMORE):
                 frames.append(recv(_NOBLOCK))
             messages.append((sender, frames))
             size += len(frames[0]) if len(frames) == 1 else sum(map(len, frames))
         return messages
 
+    def _first_frame(self, socket: zmq.Socket[bytes], sender: bytes) -> bytes:
+        """As ``recv``, and the gate learns whose connection that is."""
+        frame = socket.recv(_NOBLOCK, copy=False)
+        self._gate.learn(sender, frame)
+        data: bytes = frame.bytes
+        return data
+
+    def standing(self, sender: bytes) -> Standing:
+        return self._gate.standing(sender)
+
     def _answer_zap(self, socket: zmq.Socket[bytes]) -> None:
         for sender, frames in self._burst(socket, BURST_MESSAGES):
-            reply = zap.answer(frames[1:], self._allowed)  # after the delimiter
+            reply = zap.answer(frames[1:], self._gate.user_of)  # after the delimiter
             if reply:
                 socket.send_multipart([sender, b"", *reply], _NOBLOCK)
 
@@ -208,14 +244,55 @@ class ZmqTransport:
                 send_frame(socket, frame, _NOBLOCK_MORE if index < last else _NOBLOCK, len(frame) < ZERO_COPY_MIN_BYTES)
         except zmq.Again:
             # At the first part: no connection, or a full queue. Later: the connection ended, and took the parts before.
+            if self._stuck.is_over(address, time.monotonic()):
+                self._close_peer(address)
+                self._stuck.expect_another(address)
             return Sent.FULL
+        if self._stuck.since:
+            self._stuck.since.pop(address, None)
         return Sent.OK
 
     def forget_peer(self, address: str) -> None:
         self._refused.discard(address)
+        self._stuck.forget(address)
+        self._close_peer(address)
+
+    def _close_peer(self, address: str) -> None:
         socket = self._peers.pop(address, None)
         if socket is not None:
             socket.close(linger=0)
+
+    # --- keys ---------------------------------------------------------------------------------------------------
+
+    def set_keys(self, keys: NodeKeys) -> list[bytes]:
+        """From now on these keys count. If the pair that nodes serve with is another, every connection is made anew, as
+        it is after a short loss. Returns the connections that may say nothing any more. Only for a transport that was
+        made with keys."""
+        before, self._keys = self._keys, keys
+        assert before is not None
+        lost = self._gate.change(keys)
+        self._credentials = Credentials(keys.own, keys.servers)
+        self._stuck.change(keys.servers, list(self._peers))
+        if keys.own != before.own:
+            for address in list(self._peers):
+                self._close_peer(address)
+            if not self._rebinds:
+                self._router.unbind(self._router.getsockopt_string(zmq.LAST_ENDPOINT))
+            self._router.setsockopt_string(zmq.CURVE_SECRETKEY, keys.own.secret)
+            self._rebind()
+        return lost
+
+    def _rebind(self) -> None:
+        """Listen again, as soon as libzmq's own thread has let go of the port."""
+        self._rebinds += 1
+        try:
+            bind(self._router, *self._bound)
+        except (PortInUse, ConfigError) as error:
+            if self._rebinds == REBINDS_BEFORE_SAID:
+                _logger.error("this node can't listen any more, and tries again: %s", error)
+            return
+        self._rebinds = 0
+        self._router_used = True
 
     # --- children -----------------------------------------------------------------------------------------------
 
@@ -275,7 +352,9 @@ class ZmqTransport:
             self._log_refused(address, f"{PEER_SOCKETS_MAX} addresses are in use already")
             return None
         try:
-            socket = open_peer(self._context, address, self._keys, self._max_frame_bytes)
+            socket = open_peer(
+                self._context, address, self._credentials, self._max_frame_bytes, self._stuck.expected(address)
+            )
         except ConfigError as error:
             self._log_refused(address, str(error))
             return None
