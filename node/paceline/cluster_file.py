@@ -79,11 +79,17 @@ class ClusterFile:
     def from_settings(cls, settings: Mapping[str, Any]) -> ClusterFile:
         """Raises ConfigError."""
         required = ("name", "expect", "public_key", "secret_key")
-        optional = ("addresses", "next_public_key", "next_secret_key", "previous_public_key", "key")
+        optional = ("addresses", "issued_keys", "next_public_key", "next_secret_key", "previous_public_key", "key")
         _check_names(settings, required, optional)
         if not isinstance(settings["expect"], int):
             raise ConfigError(f"expect must be a whole number, not {settings['expect']!r}")
-        strings = [name for name in (*required, *optional) if name not in ("expect", "addresses", "key")]
+        issued = _issued_keys(settings.get("key", []))
+        if settings.get("issued_keys", len(issued)) != len(issued):
+            raise ConfigError(
+                f"it is not whole: issued_keys is {settings['issued_keys']!r}, and there are {len(issued)}; copy it "
+                "anew, or correct the number if you changed the keys by hand"
+            )
+        strings = [name for name in (*required, *optional) if name not in ("expect", "addresses", "issued_keys", "key")]
         text = {name: _string(settings, name) for name in strings}
         coming = CurveKeys(text["next_public_key"], text["next_secret_key"])
         cluster = cls(
@@ -92,7 +98,7 @@ class ClusterFile:
             CurveKeys(text["public_key"], text["secret_key"]),
             next_keys=coming if coming.public or coming.secret else None,
             previous_key=text["previous_public_key"],
-            issued=_issued_keys(settings.get("key", [])),
+            issued=issued,
             addresses=_strings(settings, "addresses"),
         )
         cluster.validate()
@@ -127,7 +133,9 @@ class ClusterFile:
         return Credentials(self.keys, self.node_keys.servers)
 
     def dumps(self) -> str:
-        """The text of the file. Neither valid names nor Z85 contain what TOML would want escaped."""
+        """The text of the file. Neither valid names nor Z85 contain what TOML would want escaped.
+
+        In an order that makes each beginning of it a file that is refused: a node may read it while it is copied."""
         lines = [
             "# A paceline cluster. Whoever has this file may run nodes and do everything: keep it secret (chmod 600).",
             "# Put the same file on every machine and start `paceline node MODULE --cluster FILE` there. For programs",
@@ -135,9 +143,11 @@ class ClusterFile:
             f'name = "{self.name}"',
             "# Nodes that must be there before the cluster forms; more than half of the machines.",
             f"expect = {self.expect}",
-            f'public_key = "{self.keys.public}"',
-            f'secret_key = "{self.keys.secret}"',
         ]
+        if self.addresses:
+            lines.append(f"addresses = [{_quoted(self.addresses)}]")
+        if self.issued:
+            lines.append(f"issued_keys = {len(self.issued)}")
         if self.next_keys is not None:
             lines.append("# Known to all nodes, and not used yet: `paceline key rotate --use` is next.")
             lines.append(f'next_public_key = "{self.next_keys.public}"')
@@ -145,8 +155,7 @@ class ClusterFile:
         if self.previous_key:
             lines.append("# Still taken as a node's: `paceline key rotate --finish` is next.")
             lines.append(f'previous_public_key = "{self.previous_key}"')
-        if self.addresses:
-            lines.append(f"addresses = [{_quoted(self.addresses)}]")
+        lines += [f'public_key = "{self.keys.public}"', f'secret_key = "{self.keys.secret}"']
         for key in self.issued:
             lines += ["", "[[key]]", f'name = "{key.name}"', f'role = "{key.role.value}"']
             lines.append(f'public_key = "{key.public}"')
@@ -240,7 +249,10 @@ def load_cluster(path: str | Path) -> AnyFile:
     try:
         with open(path, "rb") as file:
             mode = os.fstat(file.fileno()).st_mode
-            text = file.read(FILE_LIMIT_BYTES).decode()
+            data = file.read(FILE_LIMIT_BYTES + 1)
+        if len(data) > FILE_LIMIT_BYTES:
+            raise ValueError(f"it has more than {FILE_LIMIT_BYTES} bytes")
+        text = data.decode()
         settings = tomllib.loads(text)
     except OSError as error:
         raise ConfigError(

@@ -77,6 +77,7 @@ def test_a_key_that_is_taken_out_has_no_rights_any_more_and_its_connections_are_
     assert [node.standing(sender).role for sender in senders] == [KeyRole.NOBODY, KeyRole.OBSERVER]
     assert sender_of(world, node, shop) == senders[0]
     assert node.standing(senders[0]).role is KeyRole.NOBODY
+    assert node.standing(senders[0]).who == "the client 'shop', whose key was revoked,"
     assert node.set_keys(NodeKeys(NODES, issued=ISSUED)) == []
     assert node.standing(senders[0]).role is KeyRole.CLIENT
 

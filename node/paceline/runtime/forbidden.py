@@ -63,7 +63,7 @@ class Forbidden:
 
 def _answer(standing: Standing, kind: type[Any] | None, fields: tuple[Any, ...]) -> m.ClientReply:
     if standing.role is KeyRole.NOBODY:
-        return m.Failure(m.Refusal.KEY_REVOKED, f"{standing.who}: {_ADVICE[KeyRole.NOBODY]}")
+        return m.Failure(m.Refusal.KEY_REVOKED, f"{standing.who} may say nothing: {_ADVICE[KeyRole.NOBODY]}")
     said = f"{standing.who} may not do that: {_ADVICE[standing.role]}"
     if kind is m.Admin:
         return m.AdminReply(fields[0], False, said)

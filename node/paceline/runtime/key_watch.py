@@ -3,7 +3,8 @@
 The rules:
 
 - A file that can't be read, or is nonsense, or is another cluster's, changes nothing: what was known counts, and one
-  line says so. Being copied, a file may be half there for a moment.
+  line says so. Being copied, a file may be half there for a moment: no beginning of one is taken for a file
+  (``cluster_file.py``).
 - The file is looked at by a thread of its own, since a disk may hang. It hands over what it found, and wakes the node.
 - Only keys are taken from it. Other settings count from the start of a node.
 """

@@ -28,7 +28,8 @@ STANDINGS_MAX: Final = 65_536
 ANYBODY: Final = Standing(KeyRole.NODE, "anybody")
 """Without keys everybody who is let in is the user of the node, or its cluster is open (--insecure)."""
 SELF_NAMED: Final = Standing(KeyRole.NOBODY, "a connection that chose its own routing id")
-_REVOKED: Final = Standing(KeyRole.NOBODY, "a key that is not in the cluster file any more")
+_FORGOTTEN: Final = Standing(KeyRole.NOBODY, "the holder of a key that was revoked")
+REVOKED_MAX: Final = 16_384
 _LOCAL_USER: Final = "local"
 
 
@@ -44,6 +45,7 @@ class Gate:
         self.fresh: set[bytes] | None = None
         self._token = token
         self._by_key: dict[str, Standing] = {}
+        self._revoked: dict[str, Standing] = {}  # whose keys those were that count no more
         self._user_of: dict[bytes, str] = {}  # by routing id: the public key that its connection showed
         self._check_again_at = 0.0
         if keys is not None:
@@ -88,9 +90,13 @@ class Gate:
         if self.fresh is None:
             return ANYBODY
         user = self._user_of.get(sender)
-        return SELF_NAMED if user is None else self._by_key.get(user, _REVOKED)
+        return SELF_NAMED if user is None else self._by_key.get(user) or self._revoked.get(user, _FORGOTTEN)
 
     def change(self, keys: NodeKeys) -> list[bytes]:
         """From now on these keys count. Returns the connections that may say nothing any more."""
-        self._by_key = keys.standings()
+        before, self._by_key = self._by_key, keys.standings()
+        if len(self._revoked) + len(before) > REVOKED_MAX:
+            self._revoked.clear()
+        for user in before.keys() - self._by_key.keys():
+            self._revoked[user] = Standing(KeyRole.NOBODY, f"{before[user].who}, whose key was revoked,")
         return [sender for sender, user in self._user_of.items() if user not in self._by_key]
