@@ -8,21 +8,21 @@ A refusal is a ConfigError that names the setting, the value, and what is allowe
 from __future__ import annotations
 
 import ipaddress
-import logging
 import os
 import re
-import secrets
-import stat
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
+# Offered here, too: a setting like the others.
+from paceline.cluster_file import EXPECT_MAX as EXPECT_MAX
+from paceline.cluster_file import ClusterFile as ClusterFile
+from paceline.cluster_file import expanded
+from paceline.cluster_file import new_cluster as new_cluster
 from paceline.errors import ConfigError
 from paceline.hosts import LOCALHOST, canonical_host, is_of_one_link, short
 from paceline.memory import memory_bytes
-from paceline.ownership import whose
-from paceline.security import CurveKeys, generate_keys
+from paceline.security import CurveKeys
 from paceline_protocol.limits import PAYLOAD_LIMIT_BYTES, PAYLOAD_LIMIT_MAX_BYTES
 
 DEFAULT_PORT = 7077
@@ -47,12 +47,7 @@ QUEUE_SHARE = 4
 """The part of the memory that waiting tasks may take, unless it is set: a voter needs up to 1.5 bytes for each of
 theirs, and 2.5 while it starts or is sent a snapshot; the rest is for results, the log, workers and tasks."""
 RESULT_LIMIT_BYTES = 256 << 20
-EXPECT_MAX = 1000
-CLUSTER_FILE_LIMIT_BYTES = 64 * 1024
-
-_CLUSTER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _MODULE = re.compile(r"\S(.*\S)?")
-_logger = logging.getLogger("paceline.config")
 
 
 # --- addresses --------------------------------------------------------------------------------------------------
@@ -128,103 +123,7 @@ def addresses_from_environment(environment: Mapping[str, str] = os.environ) -> t
 def cluster_path_from_environment(environment: Mapping[str, str] = os.environ) -> Path | None:
     """The path in PACELINE_CLUSTER; None when it is not set."""
     text = environment.get(CLUSTER_VARIABLE, "")
-    return _expanded(text) if text else None
-
-
-def _expanded(path: str | Path) -> Path:
-    """With the home directory in place of ``~``; as it is if nobody knows whose home is meant."""
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:
-        return Path(path)
-
-
-# --- the cluster file -------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterFile:
-    """What the machines of one cluster share. Whoever has the file may run nodes and submit tasks: it is a secret."""
-
-    name: str
-    expect: int  # nodes that must be there before a cluster forms; more than half of the machines, so that it is unique
-    keys: CurveKeys
-    path: Path | None = field(default=None, compare=False)  # where it was read; None: it was made in this process
-
-    @classmethod
-    def load(cls, path: str | Path) -> ClusterFile:
-        """Read and check a file. Raises ConfigError; logs a warning when other users can read the keys."""
-        where = str(path)
-        path = _expanded(path)  # no shell has expanded what comes from a file of settings
-        try:
-            with open(path, "rb") as file:
-                mode = os.fstat(file.fileno()).st_mode
-                text = file.read(CLUSTER_FILE_LIMIT_BYTES).decode("utf-8-sig")  # some editors begin with a mark
-            settings = tomllib.loads(text)
-        except PermissionError as error:
-            raise ConfigError(
-                f"can't read the cluster file {where}: {error.strerror}. {whose(Path(path))}; run the command as that "
-                "user, or give this one a copy of the file with mode 0600"
-            ) from error
-        except OSError as error:
-            raise ConfigError(
-                f"can't read the cluster file {where or repr(where)}: {error.strerror}; give the file that the other "
-                "machines of the cluster have, or make one with `paceline init --nodes N > cluster.toml`"
-            ) from error
-        except ValueError as error:  # of which TOMLDecodeError and UnicodeDecodeError are two
-            raise ConfigError(f"{where} is not a cluster file as `paceline init` writes it: {error}") from error
-        if mode & (stat.S_IRWXG | stat.S_IRWXO):
-            _logger.warning("%s holds a secret key and other users can read it; run `chmod 600 %s`", where, where)
-        return replace(cls._from_settings(settings, where), path=Path(path).absolute())
-
-    @classmethod
-    def _from_settings(cls, settings: dict[str, object], where: str) -> ClusterFile:
-        allowed = ("name", "expect", "public_key", "secret_key")
-        if unknown := sorted(settings.keys() - set(allowed)):
-            raise ConfigError(f"{where}: unknown key {unknown[0]!r}; allowed are {', '.join(allowed)}")
-        if missing := [key for key in allowed if key not in settings]:
-            raise ConfigError(f"{where}: the key {missing[0]!r} is missing; `paceline init` writes a whole file")
-        name, expect = settings["name"], settings["expect"]
-        if not isinstance(name, str):
-            raise ConfigError(f"{where}: name must be a string, not {name!r}")
-        if not isinstance(expect, int):
-            raise ConfigError(f"{where}: expect must be a whole number, not {expect!r}")
-        public, secret = settings["public_key"], settings["secret_key"]
-        if not isinstance(public, str) or not isinstance(secret, str):
-            raise ConfigError(f"{where}: public_key and secret_key must be strings")
-        cluster = cls(name, expect, CurveKeys(public, secret))
-        try:
-            cluster.validate()
-        except ConfigError as error:
-            raise ConfigError(f"{where}: {error}") from None
-        return cluster
-
-    def validate(self) -> None:
-        if not _CLUSTER_NAME.fullmatch(self.name):
-            raise ConfigError(f"name is {self.name!r}; allowed are 1 to 63 letters, digits, dots, hyphens, underscores")
-        if isinstance(self.expect, bool) or not 1 <= self.expect <= EXPECT_MAX:
-            raise ConfigError(f"expect is {self.expect!r}; allowed is a number of nodes from 1 to {EXPECT_MAX}")
-        if problem := self.keys.problem():
-            raise ConfigError(f"public_key and secret_key: {problem}")
-
-    def dumps(self) -> str:
-        """The text of the file. Neither a valid name nor Z85 contains what TOML would want escaped."""
-        return (
-            "# A paceline cluster. Whoever has this file may run nodes and submit tasks: keep it secret (chmod 600).\n"
-            "# Put the same file on every machine and start `paceline node MODULE --cluster FILE` there.\n"
-            f'name = "{self.name}"\n'
-            "# Nodes that must be there before the cluster forms; more than half of the machines.\n"
-            f"expect = {self.expect}\n"
-            f'public_key = "{self.keys.public}"\n'
-            f'secret_key = "{self.keys.secret}"\n'
-        )
-
-
-def new_cluster(nodes: int, name: str | None = None) -> ClusterFile:
-    """A cluster of its own: new keys, and a name that no other has unless one is given. Raises ConfigError."""
-    cluster = ClusterFile(f"paceline-{secrets.token_hex(3)}" if name is None else name, nodes, generate_keys())
-    cluster.validate()
-    return cluster
+    return expanded(text) if text else None
 
 
 # --- a node -----------------------------------------------------------------------------------------------------

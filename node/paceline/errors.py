@@ -116,6 +116,12 @@ class RequestRefused(PacelineError):
     exit_code = 13
 
 
+class NotAllowed(PacelineError):
+    """The key of this client does not allow what it asked for; the message says which would."""
+
+    exit_code = 15
+
+
 # --- a cluster --------------------------------------------------------------------------------------------------
 
 
@@ -134,6 +140,17 @@ class NoNodeFound(PacelineError):
             "or name one that runs with --connect, Client('host:7077') or PACELINE_CONNECT. Give the cluster file that "
             f"the nodes have, and none if they have none: they answer nobody else{names}"
         )
+
+
+class AccessRefused(NoNodeFound):
+    """Nodes were reached, and they refuse what this client shows: its key, or that it is another user's."""
+
+    exit_code = 35
+
+    def __init__(self, tried: tuple[str, ...], waited_s: float, reason: str) -> None:
+        super().__init__(tried, waited_s)
+        self.reason = reason
+        self.args = (f"no node let this client in within {waited_s:.1f} s: {reason}",)
 
 
 class NoLeader(PacelineError):

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from paceline.cluster_file import AnyFile, ClusterFile, load_cluster
 from paceline.config import (
     CLUSTER_VARIABLE,
     DEFAULT_PORT,
     LOOPBACK_HOST,
-    ClusterFile,
     addresses_from_environment,
     cluster_path_from_environment,
     format_address,
@@ -39,7 +39,7 @@ class ClusterAddress:
     """Where a client looks for its cluster, and with which keys. ``discovers``: it asks the local network as well."""
 
     addresses: tuple[str, ...]
-    cluster: ClusterFile | None
+    cluster: AnyFile | None
     discovers: bool
 
 
@@ -68,21 +68,23 @@ def in_worker(environment: Mapping[str, str] = os.environ) -> bool:
 
 def find_cluster(
     addresses: Sequence[str],
-    cluster: str | Path | ClusterFile | None,
+    cluster: str | Path | AnyFile | None,
     environment: Mapping[str, str] = os.environ,
 ) -> ClusterAddress:
     """What a client's arguments and environment say. Raises ConfigError."""
     if cluster is None:
         cluster = cluster_path_from_environment(environment)
     if isinstance(cluster, str | Path):
-        cluster = ClusterFile.load(cluster)
+        cluster = load_cluster(cluster)
     given = tuple(format_address(*parse_address(address)) for address in addresses)
     given = given or addresses_from_environment(environment)
+    if not given and cluster is not None:
+        given = tuple(format_address(*parse_address(address)) for address in cluster.addresses)
     if given:
         return ClusterAddress(given, cluster, discovers=False)
     node, path = environment.get(NODE_VARIABLE), environment.get(FILE_VARIABLE)
     if node and (cluster is None or str(cluster.path) == path):
         if cluster is None and path:
-            cluster = ClusterFile.load(path)
+            cluster = load_cluster(path)
         return ClusterAddress((node,), cluster, discovers=False)
     return ClusterAddress((format_address(LOOPBACK_HOST, DEFAULT_PORT),), cluster, discovers=True)

@@ -128,6 +128,8 @@ class Refusal(IntEnum):
     BAD_REQUEST = 5
     NOT_READY = 6  # the cluster can't accept yet (forming, too few voters)
     LEVEL_TOO_LOW = 7  # some node is too old for what the call asks for
+    FORBIDDEN = 8  # the key of the connection does not allow it
+    KEY_REVOKED = 9  # the key of the connection allows nothing any more
 
 
 class Stage(IntEnum):
@@ -161,7 +163,10 @@ WireEntry: TypeAlias = Annotated[tuple[int, Annotated[int, "entry-kind"], bytes]
 class Sender(Enum):
     """Who sends a message, as its receiver sees it."""
 
-    CLIENT = "client"  # to any node
+    # Clients, to any node. What their connections showed says which of these they are.
+    OBSERVER = "observer"  # may ask, and change nothing
+    CLIENT = "client"  # has tasks run
+    OPERATOR = "operator"  # a client with the key of the nodes
     NODE = "node"  # to a client
     PEER = "peer"  # a node to another
     WORKER = "worker"  # to its node
@@ -178,6 +183,9 @@ class Said(NamedTuple):
     # them. All other kinds are read back before they leave.
     trusted: bool
 
+
+OF_ALL_CLIENTS: Final = (Sender.OBSERVER, Sender.CLIENT, Sender.OPERATOR)
+OF_CLIENTS: Final = (Sender.CLIENT, Sender.OPERATOR)
 
 MESSAGES: dict[type[Any], Said] = {}
 """Every message class, in the order of this file."""
@@ -202,7 +210,7 @@ def sent_by(sender: Sender) -> frozenset[type[Any]]:
 # --- client -> node ---------------------------------------------------------------------------------------------
 
 
-@message(1, Sender.CLIENT)
+@message(1, *OF_ALL_CLIENTS)
 class Hello(NamedTuple):
     """The first message of a client on a connection. Answered by Welcome, whoever leads."""
 
@@ -210,7 +218,7 @@ class Hello(NamedTuple):
     cluster_name: str  # "" for any
 
 
-@message(2, Sender.CLIENT, trusted=True)
+@message(2, *OF_CLIENTS, trusted=True)
 class Submit(NamedTuple):
     """A batch of calls. Answered by Updates that name ``seq`` under ``accepted``, refusals, and results."""
 
@@ -220,7 +228,7 @@ class Submit(NamedTuple):
     prompt: bool = False  # True: send `accepted` as soon as it holds; False: it may wait to travel with a result
 
 
-@message(3, Sender.CLIENT)
+@message(3, *OF_CLIENTS)
 class Wait(NamedTuple):
     """After a leader change: tasks that were accepted earlier and whose results the client still wants."""
 
@@ -228,7 +236,7 @@ class Wait(NamedTuple):
     ids: RequestIds
 
 
-@message(4, Sender.CLIENT)
+@message(4, *OF_CLIENTS)
 class Cancel(NamedTuple):
     """Cancel tasks that have not started. Answered by CancelReply."""
 
@@ -236,14 +244,14 @@ class Cancel(NamedTuple):
     ids: RequestIds
 
 
-@message(5, Sender.CLIENT)
+@message(5, *OF_ALL_CLIENTS)
 class Ping(NamedTuple):
     """Sent by a client that waits and has heard nothing. Answered by Pong, or by Redirect."""
 
     ack: int
 
 
-@message(6, Sender.CLIENT)
+@message(6, *OF_ALL_CLIENTS)
 class StatusRequest(NamedTuple):
     """Ask any node what it knows. Answered by StatusReply."""
 
@@ -251,7 +259,7 @@ class StatusRequest(NamedTuple):
     about: tuple[tuple[str, str], ...] = ()  # what the client says of itself, for whoever asks after it: names, values
 
 
-@message(7, Sender.CLIENT)
+@message(7, Sender.OPERATOR)
 class Admin(NamedTuple):
     """Ask the leader to change the cluster. Answered by AdminReply once it is done, or can't be. To ask again, also
     another leader, changes nothing that is done."""
@@ -261,7 +269,7 @@ class Admin(NamedTuple):
     argument: str  # a node id; of VOTERS the number
 
 
-@message(8, Sender.CLIENT)
+@message(8, *OF_ALL_CLIENTS)
 class TaskRequest(NamedTuple):
     """Ask the leader where a task is, whoever submitted it. Answered by TaskReply. It changes nothing, so that a second
     copy does no harm; a client repeats it until it has the answer."""

@@ -12,6 +12,8 @@ from typing import Any
 
 import zmq
 
+from letting_in import let_in
+from paceline.runtime.transport.zmq_sockets import open_zap
 from paceline_protocol import codec
 from paceline_protocol.messages import (
     PROTOCOL_VERSION,
@@ -92,9 +94,11 @@ class FakeNode:
         self._held: list[tuple[bytes, Call]] = []
         self._seqs: dict[bytes, int] = defaultdict(int)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._zap = open_zap(self._context)
         self._router = self._context.socket(zmq.ROUTER)
         self._router.setsockopt(zmq.LINGER, 0)
         self._router.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        self._router.setsockopt(zmq.PLAIN_SERVER, 1)
         self._router.bind(f"tcp://127.0.0.1:{port or '*'}")
         self.address = self._router.getsockopt_string(zmq.LAST_ENDPOINT).removeprefix("tcp://")
         self._commands: list[Callable[[], None]] = []
@@ -158,15 +162,19 @@ class FakeNode:
     def _run(self) -> None:
         poller = zmq.Poller()
         poller.register(self._router, zmq.POLLIN)
+        poller.register(self._zap, zmq.POLLIN)
         poller.register(self._wake_read, zmq.POLLIN)
         while not self._stopping:
             for source, _ in poller.poll():
                 if source == self._wake_read:
                     os.read(self._wake_read, 1)
                     self._commands.pop(0)()
+                elif source is self._zap:
+                    let_in(self._zap)
                 else:
                     self._take_frame()
         self._router.close(linger=0)
+        self._zap.close(linger=0)
         self._context.term()
 
     def _take_frame(self) -> None:

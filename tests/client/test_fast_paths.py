@@ -14,6 +14,7 @@ from paceline.client.driver.connections import Connections, _Connection
 from paceline.client.session.ledger import CallLedger
 from paceline.client.session.session import Session
 from paceline.client.session.submits import WINDOW_SUBMITS
+from paceline.client_keys import ClientKeys
 from paceline_protocol.messages import Refusal
 
 
@@ -119,7 +120,7 @@ class Told(Session):
 @pytest.fixture
 def played() -> Any:
     session, socket = Told(), PlayedSocket()
-    connections = Connections(session, None)
+    connections = Connections(session, ClientKeys(None, on_this_machine=False))
     connection = _Connection("a:1", "a", "10.0.0.1", cast("zmq.Socket[bytes]", socket), 0.0)
     connections._all = (connection,)
     yield connections, connection, session, socket

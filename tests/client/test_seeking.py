@@ -9,14 +9,17 @@ from paceline.client.session.session import (
     SessionState,
 )
 from paceline.errors import (
+    AccessRefused,
     IncompatibleVersion,
     NoLeader,
     NoNodeFound,
+    NotAllowed,
 )
 from paceline_protocol import codec
 from paceline_protocol.messages import (
     Failure,
     Redirect,
+    Refusal,
 )
 
 
@@ -138,3 +141,57 @@ def test_what_comes_from_a_closed_connection_is_ignored() -> None:
     rig.hear("a:1", welcome("a:1", "a:1"))
     rig.hear("b:1", welcome("b:1", "b:1", term=5))
     assert rig.session.leader_address == "a:1"
+
+
+def test_who_is_let_in_nowhere_is_told_why_once_the_search_ends_and_not_before() -> None:
+    rig = Rig("a:1", connect_timeout_s=1.0)
+    rig.session.connect(rig.now)
+    rig.sent()
+    rig.session.refused("a:1", "does not know the key", is_said=True)
+    rig.pass_time(0.5)
+    assert rig.session.state is SessionState.SEEKING
+    rig.pass_time(1.0)
+    assert isinstance(rig.session.failure, AccessRefused)
+    assert "a:1 does not know the key" in str(rig.session.failure)
+
+
+def test_a_handshake_that_failed_counts_only_if_nobody_answered_and_one_that_succeeded_since_takes_it_back() -> None:
+    for heard, opened, expected in (
+        (False, False, AccessRefused),
+        (True, False, NoLeader),
+        (False, True, NoNodeFound),
+    ):
+        rig = Rig("a:1", "b:1", connect_timeout_s=1.0)
+        rig.session.connect(rig.now)
+        rig.sent()
+        rig.session.refused("a:1", "is no paceline node", is_said=False)
+        if heard:
+            rig.hear("b:1", welcome("b:1", ""))
+        if opened:
+            rig.session.opened("a:1", rig.now)
+        rig.pass_time(1.5)
+        assert type(rig.session.failure) is expected
+
+
+def test_a_node_that_says_that_the_key_was_revoked_is_told_of_though_others_answer() -> None:
+    rig = Rig("a:1", "b:1", connect_timeout_s=1.0)
+    rig.session.connect(rig.now)
+    rig.sent()
+    rig.hear("b:1", welcome("b:1", ""))
+    rig.hear("a:1", Failure(Refusal.KEY_REVOKED, "a key"))
+    rig.pass_time(1.5)
+    assert isinstance(rig.session.failure, AccessRefused)
+
+
+def test_a_key_that_is_revoked_ends_what_is_outstanding_and_one_that_lacks_a_right_the_calls_alone() -> None:
+    for code, is_over in ((Refusal.FORBIDDEN, False), (Refusal.KEY_REVOKED, True)):
+        rig = Rig("a:1")
+        rig.attach()
+        rig.submit(1)
+        rig.session.status(rig.now)
+        rig.hear("a:1", Failure(code, "the observer may only ask"))
+        ((failed, error),) = rig.session.output.failed
+        assert failed == task_id(1)
+        assert isinstance(error, NotAllowed)
+        assert (rig.session.failure is not None) is is_over
+        assert rig.attached is not is_over

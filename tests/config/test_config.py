@@ -22,7 +22,8 @@ from paceline.config import (
     parse_address,
 )
 from paceline.errors import ConfigError
-from paceline.security import generate_keys
+from paceline.key_changes import drop_previous, issue, make_next_known, use_next
+from paceline.security import KeyRole, generate_keys
 
 # --- addresses --------------------------------------------------------------------------------------------------
 
@@ -150,6 +151,23 @@ def test_a_wrong_file_is_refused_by_name_and_key(tmp_path: Path, old: str, new: 
         ClusterFile.load(path)
     assert str(path) in str(caught.value)
     assert message in str(caught.value)
+
+
+def whole_files() -> list[ClusterFile]:
+    """One of each step of a rotation, with keys of clients and without."""
+    plain = replace(new_cluster(3, "farm"), addresses=("node1:7077",))
+    known = make_next_known(plain)
+    keyed = issue(issue(known, "shop", KeyRole.CLIENT)[0], "grafana", KeyRole.OBSERVER)[0]
+    return [plain, known, keyed, use_next(keyed), drop_previous(use_next(keyed)), use_next(known)]
+
+
+@pytest.mark.parametrize("cluster", whole_files(), ids=range(6))
+def test_a_file_that_is_being_copied_is_refused_until_it_is_whole(tmp_path: Path, cluster: ClusterFile) -> None:
+    text = cluster.dumps()
+    assert ClusterFile.load(write(tmp_path, text)) == cluster
+    for size in range(len(text.rstrip())):
+        with pytest.raises(ConfigError):
+            ClusterFile.load(write(tmp_path, text[:size]))
 
 
 def test_keys_of_two_pairs_are_refused() -> None:

@@ -90,7 +90,7 @@ def hello(cluster_name: str = "test", address: str = "b:1") -> PeerHello:
 
 def test_there_is_a_handler_for_whatever_a_client_or_a_peer_may_say() -> None:
     node = blank()
-    assert {Hello, *node.clients._questions, *node.clients._in_session} == sent_by(Sender.CLIENT)
+    assert {Hello, *node.clients._questions, *node.clients._in_session} == sent_by(Sender.OPERATOR)
     assert {*node._peers._of_membership} == set(get_args(MembershipMessage))
     assert {*node._work._at_node, *node._work._at_leader} == set(get_args(WorkMessage))
 

@@ -13,8 +13,14 @@ import pytest
 import zmq
 
 from integration.conftest import DEADLINE_S, TASKS, wait_until
+from letting_in import let_in
 from paceline import Client, Cluster, NamedTask
+from paceline.config import parse_address
 from paceline.errors import IncompatibleVersion, NoNodeFound, TaskCancelled, TaskFailed, TaskLost, UnknownTask
+from paceline.local_token import read_token
+from paceline.runtime.transport.zmq_sockets import open_zap
+from paceline.security import Credentials
+from paceline.sockets import show
 from paceline_protocol.codec import encode
 from paceline_protocol.errors import PayloadTooLarge, UnserializableValue
 from paceline_protocol.messages import PROTOCOL_VERSION, Failure, Refusal
@@ -131,12 +137,18 @@ def test_no_node_is_a_named_error_within_the_deadline() -> None:
         pass
 
 
+def show_token(socket: zmq.Socket[bytes], address: str) -> None:
+    host, port = parse_address(address)
+    show(socket, Credentials(token=read_token()), host, port)
+
+
 def test_a_node_tells_a_client_of_another_version_apart(one_node: Cluster) -> None:
     context = zmq.Context()
     socket = context.socket(zmq.DEALER)
     try:
         socket.linger = 0
         socket.rcvtimeo = int(DEADLINE_S * 1000)
+        show_token(socket, one_node.nodes[0].address)
         socket.connect(f"tcp://{one_node.nodes[0].address}")
         socket.send(encode(Failure(Refusal.BAD_REQUEST, "from the future"), version=PROTOCOL_VERSION + 1))
         reply = socket.recv()
@@ -148,11 +160,15 @@ def test_a_node_tells_a_client_of_another_version_apart(one_node: Cluster) -> No
 
 def test_a_client_of_another_version_raises_incompatible_version() -> None:
     context = zmq.Context()
+    zap = open_zap(context)
     node = context.socket(zmq.ROUTER)
     node.linger = 0
+    node.plain_server = 1
     port = node.bind_to_random_port("tcp://127.0.0.1")
 
     def answer() -> None:
+        if zap.poll(int(DEADLINE_S * 1000)):
+            let_in(zap)
         if node.poll(int(DEADLINE_S * 1000)):
             session, _hello = node.recv_multipart()
             node.send_multipart([session, encode(Failure(Refusal.BAD_REQUEST, ""), version=PROTOCOL_VERSION + 1)])
@@ -165,6 +181,7 @@ def test_a_client_of_another_version_raises_incompatible_version() -> None:
     finally:
         thread.join(DEADLINE_S)
         node.close()
+        zap.close()
         context.term()
 
 
@@ -259,6 +276,7 @@ def test_random_bytes_on_the_port_are_counted_and_harm_nobody(one_node: Cluster)
     socket = context.socket(zmq.DEALER)
     try:
         socket.linger = 0
+        show_token(socket, one_node.nodes[0].address)
         socket.connect(f"tcp://{one_node.nodes[0].address}")
         for size in range(200):
             socket.send(bytes(size))

@@ -19,7 +19,7 @@ FIELD = re.compile(r"(\w+):(\*?(?:\([^)]*\)|[\w-]+(?:<\w+>)?))")
 SECTION = re.compile(r"^; ---- (.*?) -+$", re.MULTILINE)
 WRITTEN = {int(kind): (name, FIELD.findall(body)) for name, kind, body in RULE.findall(TEXT)}
 SENDERS = {
-    "client -> node": {Sender.CLIENT},
+    "client -> node": {Sender.OBSERVER, Sender.CLIENT, Sender.OPERATOR},
     "node -> client": {Sender.NODE},
     "peer -> peer: the head of each batch, membership": {Sender.PEER},
     "peer -> peer: the replicated log": {Sender.PEER},
@@ -58,6 +58,18 @@ def test_the_grammar_lists_each_message_under_who_sends_it() -> None:
         senders = messages.MESSAGES[getattr(messages, match[1])].senders
         assert senders <= SENDERS[section], match[1]
         assert len(SENDERS[section]) > 1 or senders == SENDERS[section], match[1]
+
+
+def test_the_table_of_roles_has_what_each_of_them_may_send() -> None:
+    may_send: set[str] = set()
+    for label, sender in (
+        ("observer", Sender.OBSERVER),
+        ("client", Sender.CLIENT),
+        ("operator, peer", Sender.OPERATOR),
+    ):
+        (cell,) = re.findall(rf"^\| {label} \| (?:issued|the nodes' own) \| ([^|]*) \|", TEXT, re.MULTILINE)
+        may_send |= set(re.findall(r"`(\w+)`", cell))
+        assert may_send == {cls.__name__ for cls in messages.sent_by(sender)}, label
 
 
 @pytest.mark.parametrize("record", ["refused", "entry"])

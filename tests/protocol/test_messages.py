@@ -37,7 +37,7 @@ def test_every_message_class_has_exactly_one_kind_and_one_check_per_field() -> N
 
 
 def test_the_unions_for_the_type_checker_are_what_is_said_over_the_classes() -> None:
-    assert m.sent_by(m.Sender.CLIENT) == set(get_args(m.ClientMessage))
+    assert m.sent_by(m.Sender.OPERATOR) == set(get_args(m.ClientMessage))
     assert m.sent_by(m.Sender.NODE) == set(get_args(m.ClientReply))
     assert m.sent_by(m.Sender.PEER) == {m.Envelope, *get_args(m.PeerMessage)}
     assert m.sent_by(m.Sender.WORKER) == set(get_args(m.WorkerMessage))

@@ -13,15 +13,23 @@ from paceline.core.membership.identity import Identity
 from paceline.core.node import NodeCore
 from paceline.core.reports.questions import QUESTIONS
 from paceline.core.settings import Settings
+from paceline.runtime.forbidden import MAY_SEND
 from paceline.runtime.reactor import TURN_S, Reactor
 from paceline.runtime.transport.memory_transport import MemoryEndpoint, MemoryNetwork
 from paceline.runtime.transport.transport import BURST_MESSAGES, Source
+from paceline.security import KeyRole, Standing
 from paceline_protocol.codec import decode, encode, encode_fields
 from paceline_protocol.messages import (
+    Admin,
+    AdminReply,
+    Cancel,
     Done,
+    Envelope,
+    Failure,
     Message,
     MetricsReply,
     MetricsRequest,
+    PeerHello,
     Ping,
     Redirect,
     Run,
@@ -240,6 +248,44 @@ def test_what_children_say_is_heard_in_each_turn_and_so_is_a_client() -> None:
         rig.ends["worker"].send(encode(Trace(b"i" * 16, ())))
         rig.network.deliver_due()
         assert heard_in(rig, 1) == [2]
+
+
+@pytest.mark.parametrize("role", [role for role in KeyRole if role is not KeyRole.NODE])
+def test_what_the_key_of_a_client_does_not_allow_is_dropped_counted_and_answered(
+    role: KeyRole, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig = Rig()
+    rig.transport.standings[b"client"] = Standing(role, "mallory")
+    asked = {Ping(0): Redirect, Cancel(1, ()): Redirect, Admin(1, 1, "1"): Redirect}
+    dropped = 0
+    for message, answer in asked.items():
+        may = type(message) in MAY_SEND[role]
+        dropped += not may
+        for _ in range(2):
+            (reply,) = rig.say("client", message)
+            assert isinstance(reply, answer if may else Failure | AdminReply), message
+        assert rig.reactor.counters.frames_forbidden == 2 * dropped
+    assert len({record.getMessage() for record in caplog.records}) == (1 if role is KeyRole.NOBODY else dropped)
+    assert rig.reactor.counters.frames_unexpected == 0
+
+
+def test_what_nodes_say_to_each_other_counts_from_nodes_alone(caplog: pytest.LogCaptureFixture) -> None:
+    rig = Rig()
+    other = rig.network.node("other:1")
+    hello = [encode(Envelope("", "b", 1, "")), encode(PeerHello("other:1", "test", 3, "", 0, (), reply=True))]
+    for role, known in (
+        (KeyRole.CLIENT, False),
+        (KeyRole.OBSERVER, False),
+        (KeyRole.NOBODY, False),
+        (KeyRole.NODE, True),
+    ):
+        rig.transport.standings[b"other:1"] = Standing(role, role)
+        other.send_peer(NODE, hello)
+        rig.network.deliver_due()
+        rig.reactor.turn()
+        assert ("b" in rig.reactor.core.peering.directory.peers) is known
+    assert rig.reactor.counters.frames_forbidden == 3 * len(hello)
+    assert len(caplog.records) == 3
 
 
 def test_after_a_long_turn_fewer_messages_are_taken_until_turns_are_short_again() -> None:

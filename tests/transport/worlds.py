@@ -15,7 +15,8 @@ from zmq.utils.monitor import recv_monitor_message
 from paceline.runtime.transport.memory_transport import MemoryEndpoint, MemoryNetwork, MemoryTransport
 from paceline.runtime.transport.transport import Received, Sent, Source, Transport
 from paceline.runtime.transport.zmq_transport import ZmqTransport
-from paceline.security import CurveKeys
+from paceline.security import Credentials, CurveKeys, IssuedKey, NodeKeys
+from paceline.sockets import show
 from paceline_protocol.stream import FrameReader, pack_frame
 
 DEADLINE_S = 10.0
@@ -128,11 +129,20 @@ class MemoryWorld:
 class ZmqEnd:
     """A DEALER, as clients use."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, options: dict[int, int | bytes]) -> None:
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        endpoint: str,
+        options: dict[int, int | bytes],
+        credentials: Credentials | None,
+    ) -> None:
         self.socket = context.socket(zmq.DEALER)
         self.socket.linger = 0
         for option, value in options.items():
             self.socket.setsockopt(option, value)
+        if credentials is not None:
+            host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
+            show(self.socket, credentials, host, int(port))
         self._monitor = self.socket.get_monitor_socket()  # before connecting, so that no event is missed
         self.socket.connect(endpoint)
 
@@ -207,8 +217,11 @@ class WorkerEnd:
 
 
 class ZmqWorld:
-    def __init__(self, keys: CurveKeys | None = None) -> None:
+    def __init__(self, keys: CurveKeys | None = None, token: bytes = b"") -> None:
+        """``issued``: the keys of clients, for nodes that are made later."""
         self.keys = keys
+        self.token = token
+        self.issued: tuple[IssuedKey, ...] = ()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._nodes: list[ZmqTransport] = []
         self._ends: list[ZmqEnd] = []  # kept to the end: a socket that is collected unclosed warns
@@ -217,7 +230,8 @@ class ZmqWorld:
         self._fds: list[int] = []
 
     def node(self, port: int = 0) -> ZmqTransport:
-        node = ZmqTransport("127.0.0.1", port, keys=self.keys, max_frame_bytes=MAX_FRAME_BYTES)
+        keys = NodeKeys(self.keys, issued=self.issued) if self.keys else None
+        node = ZmqTransport("127.0.0.1", port, keys=keys, token=self.token, max_frame_bytes=MAX_FRAME_BYTES)
         self._nodes.append(node)
         return node
 
@@ -227,15 +241,12 @@ class ZmqWorld:
     def client(self, node: Transport, own: CurveKeys | None = None, **options: int | bytes) -> ZmqEnd:
         """A client with the cluster's keys; ``own`` replaces the pair that it shows."""
         settings: dict[int, int | bytes] = {getattr(zmq, name): value for name, value in options.items()}
-        if self.keys:
-            shown = own or self.keys
-            settings[zmq.CURVE_SERVERKEY] = self.keys.public.encode()
-            settings[zmq.CURVE_PUBLICKEY] = shown.public.encode()
-            settings[zmq.CURVE_SECRETKEY] = shown.secret.encode()
-        return self._end(f"tcp://{node.address}", settings)
+        credentials = Credentials(own or self.keys, (self.keys.public,)) if self.keys else Credentials(token=self.token)
+        return self._end(f"tcp://{node.address}", settings, credentials)
 
     def plain_client(self, node: Transport) -> ZmqEnd:
-        return self._end(f"tcp://{node.address}", {})
+        """One that shows nothing."""
+        return self._end(f"tcp://{node.address}", {}, None)
 
     def worker(self, node: Transport, worker_id: bytes) -> WorkerEnd:
         return self._child(node, worker_id, Source.WORKER)
@@ -252,8 +263,8 @@ class ZmqWorld:
         self._workers.append(worker)
         return worker
 
-    def _end(self, endpoint: str, options: dict[int, int | bytes]) -> ZmqEnd:
-        end = ZmqEnd(self._context, endpoint, options)
+    def _end(self, endpoint: str, options: dict[int, int | bytes], credentials: Credentials | None) -> ZmqEnd:
+        end = ZmqEnd(self._context, endpoint, options, credentials)
         self._ends.append(end)
         return end
 

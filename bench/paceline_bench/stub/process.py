@@ -19,15 +19,16 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 
 import zmq
-from zmq.utils import z85
 
 from paceline.client import Client
 from paceline.config import LOOPBACK_HOST, ClusterFile, format_address, parse_address
 from paceline.core.settings import Settings
 from paceline.local import Cluster
+from paceline.local_token import read_token
 from paceline.runtime.transport import zap
+from paceline.runtime.transport.gate import Gate
 from paceline.runtime.transport.zmq_sockets import open_peer, open_router, open_zap
-from paceline.security import CurveKeys
+from paceline.security import Credentials, NodeKeys
 from paceline_bench.stub.node import Stub, StubError
 from paceline_protocol.codec import MAX_FRAME_BYTES
 from paceline_protocol.messages import AdminOp
@@ -41,21 +42,22 @@ READ_BYTES = 4_096
 class StubProcess:
     """All stubs, each with a ROUTER of its own and a DEALER to the leader, as in every node."""
 
-    def __init__(self, leader_address: str, count: int, cluster_name: str, keys: CurveKeys | None) -> None:
+    def __init__(self, leader_address: str, count: int, cluster_name: str, keys: NodeKeys | None) -> None:
         settings = Settings(cluster_name=cluster_name, expect=0)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._stubs: dict[int, tuple[Stub, zmq.Socket[bytes], zmq.Socket[bytes]]] = {}  # by the ROUTER's descriptor
         self._epoll = select.epoll()
         self._epoll.register(sys.stdin.fileno(), select.EPOLLIN)
-        self._allowed = (z85.decode(keys.public),) if keys else ()
-        self._zap = open_zap(self._context) if keys else None  # before the ROUTERs: without it they let every key in
-        if self._zap is not None:
-            self._epoll.register(self._zap.fileno(), select.EPOLLIN)
+        # Without keys they let everybody in: a token is for one port, and they listen at many.
+        self._gate = Gate(keys, b"")
+        credentials = Credentials(keys.own, keys.servers) if keys else Credentials(token=read_token())
+        self._zap = open_zap(self._context)  # before the ROUTERs: without it they let everybody in
+        self._epoll.register(self._zap.fileno(), select.EPOLLIN)
         for number in range(count):
-            router = open_router(self._context, LOOPBACK_HOST, 0, keys, MAX_FRAME_BYTES)
+            router = open_router(self._context, LOOPBACK_HOST, 0, keys.own if keys else None, MAX_FRAME_BYTES)
             _, port = parse_address(router.getsockopt_string(zmq.LAST_ENDPOINT).removeprefix("tcp://"))
             stub = Stub(f"57{number:014x}", format_address(LOOPBACK_HOST, port), leader_address, settings)
-            leader = open_peer(self._context, leader_address, keys, MAX_FRAME_BYTES)
+            leader = open_peer(self._context, leader_address, credentials, MAX_FRAME_BYTES)
             self._stubs[router.fileno()] = stub, router, leader
             self._epoll.register(router.fileno(), select.EPOLLIN)
         everybody = [(stub.node_id, stub.address) for stub, _, _ in self._stubs.values()]
@@ -100,7 +102,7 @@ class StubProcess:
         try:
             while True:
                 asker, delimiter, *request = self._zap.recv_multipart(zmq.NOBLOCK)
-                self._zap.send_multipart([asker, delimiter, *zap.answer(request, self._allowed)])
+                self._zap.send_multipart([asker, delimiter, *zap.answer(request, self._gate.user_of)])
         except zmq.Again:
             pass
 
@@ -133,7 +135,7 @@ def _reply(router: zmq.Socket[bytes], client: bytes, frame: bytes) -> None:
 
 def main(arguments: Sequence[str]) -> None:
     leader_address, count, cluster_name, *cluster_file = arguments
-    keys = ClusterFile.load(cluster_file[0]).keys if cluster_file else None
+    keys = ClusterFile.load(cluster_file[0]).node_keys if cluster_file else None
     _, files_max = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (files_max, files_max))  # five for each stub
     process = StubProcess(leader_address, int(count), cluster_name, keys)

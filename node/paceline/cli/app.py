@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "cluster": ("paceline.cli.cluster", "cluster", "Change who votes and who leads."),
     "bridge": ("paceline_bridge.cli", "bridge", "Run what comes from RabbitMQ: Celery, dramatiq, plain messages."),
     "init": ("paceline.cli.init", "init", "Write the file that makes several machines one cluster."),
+    "key": ("paceline.cli.key", "key", "Say who may submit, and who may only look."),
     "journal": ("paceline.cli.journal", "journal", "Look at what a node has on disk."),
     "demo": ("paceline.cli.demo", "demo", "Kill the leader of a local cluster in the middle of its work."),
     "bench": ("paceline_bench.cli", "bench", "Measure this installation on this machine."),

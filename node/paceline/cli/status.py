@@ -137,7 +137,9 @@ def summary(body: Mapping[str, Any]) -> list[str]:
     if body["insecure"]:
         lines.append("security: NONE, whoever reaches these ports can run tasks (--insecure)")
     else:
-        lines.append("security: " + ("encrypted" if body["encrypted"] else "this machine only, not encrypted"))
+        lines.append(
+            "security: " + ("encrypted" if body["encrypted"] else "this user of this machine only, not encrypted")
+        )
     lines.append(f"tasks: {_live_tasks(body)}; of {_ended_tasks(body)}")
     lines += _unserved(body) + _levels(body)
     lines += [f"  {line}" for line in body.get("found") or ()]

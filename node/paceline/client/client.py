@@ -29,7 +29,9 @@ from paceline.client.questions import TaskQuestions
 from paceline.client.session.relaying import RelaySession
 from paceline.client.session.session import Session
 from paceline.client.targets import NamedTask, Target, parts_of
-from paceline.config import ClusterFile
+from paceline.client_keys import ClientKeys
+from paceline.cluster_file import AnyFile
+from paceline.config import is_loopback, parse_address
 from paceline.errors import ConfigError, RequestRefused
 from paceline.own_cluster import find_cluster
 from paceline_protocol.limits import PAYLOAD_LIMIT_MAX_BYTES
@@ -71,7 +73,7 @@ class Client(TaskQuestions):
     def __init__(
         self,
         *addresses: str,
-        cluster: str | Path | ClusterFile | None = None,
+        cluster: str | Path | AnyFile | None = None,
         connect_timeout_s: float = 10.0,
         failover_timeout_s: float = 30.0,
         payload_limit_bytes: int | None = None,
@@ -106,7 +108,10 @@ class Client(TaskQuestions):
         )
         self._session = session
         self._driver = Driver(
-            session, found.cluster.keys if found.cluster is not None else None, prompt=prompt, trace_every=trace_every
+            session,
+            ClientKeys(found.cluster, on_this_machine=_is_here(found.addresses)),
+            prompt=prompt,
+            trace_every=trace_every,
         )
         lifetime = self._driver.lifetime
         _open.add(lifetime)
@@ -299,6 +304,10 @@ class Client(TaskQuestions):
 
     def _limit_bytes(self) -> int:
         return self._payload_limit_bytes or self._session.payload_limit_bytes
+
+
+def _is_here(addresses: tuple[str, ...]) -> bool:
+    return any(is_loopback(parse_address(address)[0]) for address in addresses)
 
 
 def _check_seconds(name: str, value: object) -> None:

@@ -21,7 +21,7 @@ from paceline.client.client import Client
 from paceline.client.driver.relaying import ACCEPTED, News, RelayDriver
 from paceline.client.future import REFUSED
 from paceline.client.session.relaying import RelaySession
-from paceline.config import ClusterFile
+from paceline.cluster_file import AnyFile
 from paceline_protocol.codec import encode_calls
 from paceline_protocol.payload import pack_args
 
@@ -38,7 +38,7 @@ class Relay:
         self,
         *addresses: str,
         on_news: Callable[[], object],
-        cluster: str | Path | ClusterFile | None = None,
+        cluster: str | Path | AnyFile | None = None,
         connect_timeout_s: float = 10.0,
         failover_timeout_s: float = 30.0,
     ) -> None:

@@ -1,4 +1,4 @@
-"""What clients send, on its way to the core: decoded and passed on, or refused.
+"""What clients send, on its way to the core: decoded and passed on if their key allows it, or refused.
 
 A connection that sends what is no frame is told so a few times, and then it is heard no more: to read, to refuse and to
 answer costs more than to send. ZeroMQ can't end a single connection, so its messages are still taken, and dropped
@@ -15,7 +15,9 @@ from typing import Any, Final
 from paceline.core.measures.repeats import is_power_of_ten
 from paceline.core.node import NodeCore
 from paceline.runtime.counters import Counters
-from paceline.runtime.transport.transport import Unread
+from paceline.runtime.forbidden import MAY_SEND, Forbidden
+from paceline.runtime.transport.transport import Transport
+from paceline.security import KeyRole
 from paceline_protocol import messages as m
 from paceline_protocol.codec import decode_fields, encode
 from paceline_protocol.errors import MalformedFrame, ProtocolError
@@ -28,24 +30,32 @@ MALFORMED_LIMIT_FRAMES: Final = 16
 REMEMBERED_CONNECTIONS: Final = 1_024
 """Of those that have sent a malformed frame, and as many of those that are heard no more."""
 
-_FROM_CLIENTS: Final = m.sent_by(m.Sender.CLIENT)
+_NODE: Final = KeyRole.NODE
 _logger = logging.getLogger("paceline.node")
 
 
 class ClientFrames:
-    """``unread``: what the transport leaves unread. ``send``: sends a frame to a client, by its connection."""
+    """``transport``: says what each connection may say, and is told what to leave unread. ``send``: sends a frame to a
+    client, by its connection."""
 
     def __init__(
-        self, core: NodeCore, unread: Unread, counters: Counters, send: Callable[[bytes, bytes], None]
+        self,
+        core: NodeCore,
+        transport: Transport,
+        counters: Counters,
+        forbidden: Forbidden,
+        send: Callable[[bytes, bytes], None],
     ) -> None:
         self._core = core
+        self._standing = transport.standing
+        self._forbidden = forbidden
         self._counters = counters
         self._send = send
         self._limit_bytes = min(core.settings.payload_limit_bytes + FRAME_EXTRA_BYTES, MAX_FRAME_BYTES)
         self._malformed: dict[bytes, int] = {}  # by connection
         self._ignored: dict[bytes, int] = {}
-        unread.above_bytes = self._limit_bytes
-        unread.sessions = self._ignored
+        transport.unread.above_bytes = self._limit_bytes
+        transport.unread.sessions = self._ignored
 
     def receive(self, key: bytes, frames: list[bytes], now: float) -> None:
         """A message from the client on the connection ``key``; without a frame if that was not read."""
@@ -53,12 +63,19 @@ class ClientFrames:
             if not frames:
                 self._unread(key)
                 return
+            standing = self._standing(key)
+            may_send = MAY_SEND[standing.role]
+            if not may_send:
+                self._send(key, self._forbidden.refuse(standing, None, ()))
+                return
             kind, fields = decode_fields(frames[0])
-            if kind in _FROM_CLIENTS:
+            if kind in may_send:
                 message: Any = kind(*fields)
                 self._core.on_client(key, message, now)
-            else:
+            elif standing.role is _NODE:
                 self._counters.frames_unexpected += 1
+            else:
+                self._send(key, self._forbidden.refuse(standing, kind, fields))
         except ProtocolError as error:
             self._refuse(key, str(error))
 

@@ -16,6 +16,7 @@ class Counters:
     frames_malformed: int = 0
     frames_ignored: int = 0  # of clients that are heard no more
     frames_unexpected: int = 0  # well formed, but not from where such a message may come
+    frames_forbidden: int = 0  # well formed or not, from a connection whose key does not allow them
     peer_sends_failed: int = 0
     client_sends_stalled: int = 0
     clients_given_up: int = 0

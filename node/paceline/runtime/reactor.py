@@ -28,9 +28,11 @@ from paceline.errors import JournalFailed
 from paceline.runtime.children.interface import Children
 from paceline.runtime.client_frames import ClientFrames
 from paceline.runtime.counters import Counters
+from paceline.runtime.forbidden import BATCH, Forbidden
 from paceline.runtime.journal.journal import Journal
 from paceline.runtime.transport.transport import BURST_MESSAGES, Received, Sent, Source, Transport
 from paceline.runtime.unsent import UnsentFrames
+from paceline.security import KeyRole
 from paceline_protocol import messages as m
 from paceline_protocol.codec import decode, decode_fields, encode, encode_fields
 from paceline_protocol.errors import ProtocolError
@@ -62,6 +64,7 @@ _OK: Final = Sent.OK
 _GONE: Final = Sent.GONE
 _Done: Final = m.Done
 
+_NODE: Final = KeyRole.NODE
 _FROM_PEERS: Final = m.sent_by(m.Sender.PEER) - {m.Envelope}  # which is the head of each batch, and nothing else
 
 ChildHandler = Callable[[bytes, Any, float], None]
@@ -116,7 +119,8 @@ class Reactor:
         self._durable_seq = 0
         self.unsent = UnsentFrames()
         self._burst_messages = BURST_MESSAGES
-        self._clients = ClientFrames(core, transport.unread, self.counters, self._send_client)
+        self._forbidden = Forbidden(self.counters)
+        self._clients = ClientFrames(core, transport, self.counters, self._forbidden, self._send_client)
         self._cast_outs: dict[bytes, str] = {}  # workers that were killed for what they said, until they have ended
         self._respawn_at = inf  # when the next worker is due in place of one that ended
         self._failure: JournalFailed | None = None  # of the journal: nothing is written or promised any more
@@ -206,7 +210,7 @@ class Reactor:
             elif source is not _PEER:
                 self._from_child(source, key, frames[0], now)
             else:
-                self._from_peer(frames, now)
+                self._from_peer(key, frames, now)
         except ProtocolError as error:
             self.counters.frames_malformed += 1
             _logger.debug("malformed frame from %s: %s", source.name, error)
@@ -269,7 +273,11 @@ class Reactor:
         if self._metrics is not None:
             self._transport.send_child(child_id, encode(m.MetricsReply(self._metrics(now))))
 
-    def _from_peer(self, frames: list[bytes], now: float) -> None:
+    def _from_peer(self, key: bytes, frames: list[bytes], now: float) -> None:
+        standing = self._transport.standing(key)
+        if standing.role is not _NODE:
+            self._forbidden.drop(standing, BATCH, len(frames))
+            return
         envelope, *rest = (decode(frame) for frame in frames)
         messages: list[Any] = [message for message in rest if type(message) in _FROM_PEERS]
         if isinstance(envelope, m.Envelope) and len(messages) == len(rest):

@@ -32,6 +32,7 @@ from paceline.core.reports.status import forming, leaderless
 from paceline.core.settings import Settings
 from paceline.core.state.snapshots import restore
 from paceline.errors import ConfigError, ModuleImportFailed, NodeOutdated
+from paceline.local_token import read_token
 from paceline.names import Names
 from paceline.own_cluster import worker_environment
 from paceline.ownership import is_denied
@@ -41,6 +42,7 @@ from paceline.runtime.children.worker_pool import WorkerPool
 from paceline.runtime.journal.data_directory import Storage, default_directory, failure_of
 from paceline.runtime.journal.journal import DiskJournal
 from paceline.runtime.journal.recovery import Recovered
+from paceline.runtime.key_watch import KeyWatch
 from paceline.runtime.memory import keep_freed_blocks
 from paceline.runtime.node_view import view_of
 from paceline.runtime.orphans import FIRST_PROCESS, Orphans
@@ -144,13 +146,15 @@ class Server:
         self._storage: Storage | None = None
         self._journal: DiskJournal | None = None
         self._search: NodeSearch | None = None
+        self._key_watch: KeyWatch | None = None
         self._names = Names()
         bind_host = bind_number(config.effective_bind_host, self._names)
         self._transport = ZmqTransport(
             bind_host,
             config.port,
             advertise_host=config.advertise_host,
-            keys=config.keys,
+            keys=config.cluster.node_keys if config.cluster else None,
+            token=b"" if config.cluster or config.insecure else read_token(),
             max_frame_bytes=MAX_FRAME_BYTES,
             names=self._names,
         )
@@ -204,6 +208,9 @@ class Server:
                 ),
             )
             self._search.start()
+        if config.cluster is not None and config.cluster.path is not None:
+            self._key_watch = KeyWatch(config.cluster, transport.wake)
+            self._key_watch.start()
 
     def _moved(self, address: str, others: tuple[str, ...]) -> None:
         web = self._web
@@ -298,9 +305,16 @@ class Server:
                 self._collect_garbage()
             if self._failure is not None:
                 raise self._failure
+            if self._key_watch is not None and self._key_watch.found is not None:
+                self._change_keys(self._key_watch)
             if not self._announced_ready:
                 self._greet_if_ready(started_at)
         self._transfer_leadership()
+
+    def _change_keys(self, watch: KeyWatch) -> None:
+        keys = watch.take()
+        for revoked in [] if keys is None else self._transport.set_keys(keys):
+            self._core.on_client_gone(revoked)  # it is told nothing any more
 
     def _own_processes(self) -> set[int]:
         pools = [pool for pool in (self._pool, self._web.pool if self._web is not None else None) if pool is not None]
@@ -340,6 +354,8 @@ class Server:
 
     def close(self) -> None:
         """Take everything down that was built, in bounded time."""
+        if self._key_watch is not None:
+            self._key_watch.stop()
         if self._search is not None:
             self._search.stop()
         if self._pool is not None:

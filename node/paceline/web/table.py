@@ -328,6 +328,13 @@ METRICS: tuple[MetricSpec, ...] = (
         _one("frames_unexpected"),
     ),
     MetricSpec(
+        "paceline_frames_forbidden_total",
+        "counter",
+        (),
+        "Frames that the key of their connection does not allow; the log says whose.",
+        _one("frames_forbidden"),
+    ),
+    MetricSpec(
         "paceline_peer_violations_total",
         "counter",
         (),

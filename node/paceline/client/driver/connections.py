@@ -12,6 +12,10 @@ The only ``import zmq`` of the client. What the session decides is done here: fr
   :meth:`deliver` has found every socket quiet, with nothing sent since.
 - Asking a socket for its events costs several system calls, as much as a receive. A sleeper that a descriptor woke
   leaves a note, and that socket is read without asking.
+- A node that refuses what this client shows says so as the connection is made, which only a socket monitor tells. It
+  lives until the connection stands, and is read in the turns of the search. libzmq gives up a connection that was
+  refused, so that it is made anew after a pause: the key may be known there by then. While the nodes replace their own
+  key, the next try expects the other one.
 - A client message is one frame. Parts of a multipart message are taken as a frame each, for the codec to judge.
 """
 
@@ -22,13 +26,14 @@ import os
 import select
 
 import zmq
+from zmq.utils.monitor import recv_monitor_message
 
 from paceline.client.session.session import Session
+from paceline.client_keys import ClientKeys
 from paceline.config import format_address, parse_address
 from paceline.errors import ConfigError
 from paceline.names import Names
-from paceline.security import CurveKeys
-from paceline.sockets import send_frame
+from paceline.sockets import send_frame, show
 from paceline_protocol.codec import MAX_FRAME_BYTES
 
 RECONNECT_INTERVAL_MS = 20
@@ -36,6 +41,7 @@ RECONNECT_INTERVAL_MAX_MS = 500
 CONNECT_TIMEOUT_MS = 2000
 NUMBER_TRIED_S = 0.5
 """How long one address of a name that stands for several is tried before the next."""
+RETRY_REFUSED_S = 0.25
 COPY_LIMIT_BYTES = 64 * 1024
 """A frame up to this size is copied, which costs less than the bookkeeping of a shared one."""
 
@@ -45,15 +51,25 @@ _EVENTS = int(zmq.EVENTS)
 _READABLE = int(zmq.POLLIN)
 _WRITABLE = int(zmq.POLLOUT)
 _NOBLOCK = int(zmq.NOBLOCK)
+_REFUSED = int(zmq.EVENT_HANDSHAKE_FAILED_AUTH)
+_FAILED = int(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL)
 
 
 class _Connection:
     __slots__ = (
-        "address", "descriptor", "get", "has_woken", "host", "is_open", "is_up", "number", "opened_at", "receive",
-        "socket",
+        "address", "descriptor", "get", "has_woken", "host", "is_open", "is_up", "monitor", "number", "opened_at",
+        "receive", "socket",
     )  # fmt: skip
 
-    def __init__(self, address: str, host: str, number: str, socket: zmq.Socket[bytes], now: float) -> None:
+    def __init__(
+        self,
+        address: str,
+        host: str,
+        number: str,
+        socket: zmq.Socket[bytes],
+        now: float,
+        monitor: zmq.Socket[bytes] | None = None,
+    ) -> None:
         self.address = address
         self.host = host
         self.number = number  # the address of the host that the socket connects to
@@ -61,18 +77,41 @@ class _Connection:
         self.socket = socket
         self.get, self.receive = socket.get, socket.recv
         self.descriptor = int(socket.get(zmq.FD))
+        self.monitor = monitor
         self.is_open = True
         self.is_up = False
         self.has_woken = False  # its descriptor ended the last sleep, so that there is likely a frame
+
+    def failed(self) -> int:
+        """Whether the other side was reached and no connection was made: which event, 0 for none."""
+        if self.monitor is None or not int(self.monitor.get(_EVENTS)) & _READABLE:
+            return 0
+        event: int = recv_monitor_message(self.monitor)["event"]
+        self.end_monitor()
+        return event
+
+    def end_monitor(self) -> None:
+        if self.monitor is not None:
+            self.socket.disable_monitor()
+            self.monitor.close(linger=0)
+            self.monitor = None
+
+    def close(self) -> None:
+        self.is_open = False
+        self.end_monitor()
+        self.socket.close(linger=0)
 
 
 class Connections:
     """Every connection of one client."""
 
-    def __init__(self, session: Session, keys: CurveKeys | None) -> None:
+    def __init__(self, session: Session, keys: ClientKeys) -> None:
         self.names = Names()
         self._session = session
         self._keys = keys
+        self._refused: dict[str, float] = {}  # addresses that let nobody in: when to try again
+        self._expected: dict[str, int] = {}  # which of the keys that nodes may have is expected there
+        self._seeking: dict[str, _Connection] = {}  # those that have not stood yet
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._open: dict[str, _Connection] = {}
         self._all: tuple[_Connection, ...] = ()  # the same; a walk over it may open and close connections
@@ -114,7 +153,24 @@ class Connections:
                 session.received(connection.address, frame, now)
             if outbox:
                 self.flush(now)
+        if self._seeking or self._refused:
+            self._look_for_refusals(now)
         return more or self._unseen
+
+    def _look_for_refusals(self, now: float) -> None:
+        for address, connection in list(self._seeking.items()):
+            event = connection.failed()
+            if event:
+                is_said = event == _REFUSED
+                self._session.refused(address, self._keys.why_refused(is_said), is_said=is_said)
+                self._refused[address] = now + RETRY_REFUSED_S
+                if not is_said:
+                    self._expected[address] = self._expected.get(address, 0) + 1
+        for address in [address for address, at in self._refused.items() if now >= at]:
+            del self._refused[address]
+            if address in self._open:
+                self._close(address)
+                self._try_to_connect(address, now)
 
     def close(self) -> None:
         for address in list(self._open):
@@ -129,15 +185,9 @@ class Connections:
             os.close(self._wake_write)
 
     def _send(self, address: str, frame: bytes, now: float) -> bool:
-        connection = self._open.get(address)
+        connection = self._open.get(address) or self._try_to_connect(address, now)
         if connection is None:
-            try:
-                connection = self._connect(address, now)
-            except (ConfigError, zmq.ZMQError) as error:  # what a node named is no address; no descriptors are left
-                self._tell(f"can't connect to {address}: {error}")
-                return False
-            if connection is None:
-                return False
+            return False
         self._unseen = True
         try:
             send_frame(connection.socket, frame, _NOBLOCK, len(frame) <= COPY_LIMIT_BYTES)
@@ -164,6 +214,8 @@ class Connections:
             # Frames that came before the end were read before the end is reported.
             connection.is_up = not connection.is_up
             if connection.is_up:
+                self._seeking.pop(connection.address, None)
+                connection.end_monitor()
                 self._session.opened(connection.address, now)
             else:
                 self._session.lost(connection.address, now)
@@ -176,6 +228,13 @@ class Connections:
         if self.names.hosts(connection.host)[0] != connection.number:
             self._close(connection.address)
 
+    def _try_to_connect(self, address: str, now: float) -> _Connection | None:
+        try:
+            return self._connect(address, now)
+        except (ConfigError, zmq.ZMQError) as error:  # what a node named is no address; no descriptors are left
+            self._tell(f"can't connect to {address}: {error}")
+            return None
+
     def _connect(self, address: str, now: float) -> _Connection | None:
         """None: what the host's name stands for is not known. The session is told if that is a problem."""
         host, port = parse_address(address)
@@ -184,6 +243,9 @@ class Connections:
         if not numbers:
             return None
         number = numbers[0]
+        credentials = self._keys.credentials()
+        servers = credentials.servers
+        expected = servers[self._expected.get(address, 0) % len(servers)] if servers else ""
         socket = self._context.socket(zmq.DEALER)
         for option, value in (
             (zmq.LINGER, 0),
@@ -197,16 +259,15 @@ class Connections:
             (zmq.IPV6, int(":" in number)),
         ):
             socket.set(option, value)
-        if self._keys is not None:
-            socket.curve_publickey = self._keys.public.encode()
-            socket.curve_secretkey = self._keys.secret.encode()
-            socket.curve_serverkey = self._keys.public.encode()
+        show(socket, credentials, number, port, expected)
+        monitor = socket.get_monitor_socket(_REFUSED | _FAILED)
+        connection = _Connection(address, host, number, socket, now, monitor)
         try:
             socket.connect(f"tcp://{format_address(number, port)}")  # a number: no name is ever given to ZeroMQ
         except zmq.ZMQError:
-            socket.close(linger=0)
+            connection.close()
             raise
-        connection = self._open[address] = _Connection(address, host, number, socket, now)
+        self._open[address] = self._seeking[address] = connection
         self._all = tuple(self._open.values())
         self._poll.register(connection.descriptor, select.POLLIN)
         self.changed = True
@@ -221,10 +282,11 @@ class Connections:
     def _close(self, address: str) -> None:
         connection = self._open.pop(address, None)
         if connection is not None:
-            connection.is_open = False
+            self._seeking.pop(address, None)
+            self._refused.pop(address, None)
             self._all = tuple(self._open.values())
             self._poll.unregister(connection.descriptor)
-            connection.socket.close(linger=0)
+            connection.close()
             self.changed = True
 
     # --- outside the lock ----------------------------------------------------------------------------------------

@@ -22,8 +22,8 @@ from paceline.client.parents import ParentWatch
 from paceline.client.session.requests import Reply
 from paceline.client.session.sampling import Sampler, Stamps
 from paceline.client.session.session import Session, SessionState
+from paceline.client_keys import ClientKeys
 from paceline.own_cluster import in_worker
-from paceline.security import CurveKeys
 from paceline_protocol.messages import (
     AdminReply,
     CancelReply,
@@ -56,7 +56,7 @@ LEADER_FIRST_S: Final = 1.0
 class Driver:
     """The session, its sockets, and the threads that wait."""
 
-    def __init__(self, session: Session, keys: CurveKeys | None, *, prompt: bool = False, trace_every: int = 0) -> None:
+    def __init__(self, session: Session, keys: ClientKeys, *, prompt: bool = False, trace_every: int = 0) -> None:
         self.session = session
         self._connections = Connections(session, keys)
         self._sampler = Sampler(trace_every)

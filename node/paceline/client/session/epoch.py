@@ -20,7 +20,7 @@ from paceline.client.session.refusals import Unready, refusal_error
 from paceline.client.session.requests import RULES, Reply, Request, Requests
 from paceline.client.session.silence import Silence
 from paceline.client.session.submits import Submits
-from paceline.errors import RequestRefused
+from paceline.errors import NotAllowed, RequestRefused
 from paceline_protocol import codec
 from paceline_protocol.limits import MAX_REQUEST_TASKS
 from paceline_protocol.messages import (
@@ -242,7 +242,8 @@ class Epoch:
             self._ledger.requeue_sent()
             self._back_off(failure.detail, now)
             return
-        error = RequestRefused(failure.detail or f"a node refused a request with code {failure.code}")
+        kind = NotAllowed if failure.code == Refusal.FORBIDDEN else RequestRefused
+        error = kind(failure.detail or f"a node refused a request with code {failure.code}")
         ended = self._ledger.clear(keep_accepted=True, keep_queued=True)
         self._output.failed.extend((task_id, error) for task_id in ended)
 

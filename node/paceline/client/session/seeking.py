@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from paceline.client.session.candidates import Candidates
 from paceline.client.session.requests import Request, Requests
-from paceline.errors import NoLeader
+from paceline.errors import AccessRefused, NoLeader
 from paceline_protocol import codec
 from paceline_protocol.messages import Redirect, Welcome
 
@@ -45,6 +45,7 @@ class Search:
         timeout_s: float,
     ) -> None:
         self.answered = False
+        self._refusals: dict[str, tuple[str, bool]] = {}  # by address: why, and whether the node itself said so
         self.connections: set[str] = set()
         self._options = options
         self._candidates = candidates
@@ -86,6 +87,9 @@ class Search:
     def error(self, now: float) -> Exception:
         """Why no leader was found."""
         waited_s = now - self._since_s
+        for address, (why, is_said) in self._refusals.items():
+            if is_said or not self.answered:
+                return AccessRefused(self._candidates.addresses, waited_s, f"{address} {why}")
         if self.answered:
             return NoLeader(waited_s, "nodes answer, but none of them leads")
         return self._candidates.no_node_found(waited_s)
@@ -99,8 +103,16 @@ class Search:
 
     def opened(self, address: str) -> None:
         """A connection came up. Says Hello at once, since an earlier one may have had no connection to leave by."""
+        self._refusals.pop(address, None)
         if address in self.connections:
             self._greet(address)
+
+    def refused(self, address: str, why: str, *, is_said: bool) -> None:
+        """The node at this address takes connections, and not this client's. ``is_said``: by the node; else it may be
+        one that died just then. Others may let it in, or this one a moment later, as while keys are being replaced: the
+        search goes on."""
+        if address in self.connections:
+            self._refusals[address] = why, is_said
 
     def _greet(self, address: str) -> None:
         self.connections.add(address)

@@ -30,7 +30,7 @@ from paceline.client.session.output import Output
 from paceline.client.session.refusals import Unready
 from paceline.client.session.requests import RULES, Request, Requests
 from paceline.client.session.seeking import Search, SearchOptions
-from paceline.errors import IncompatibleVersion, NoNodeFound
+from paceline.errors import IncompatibleVersion, NoNodeFound, NotAllowed
 from paceline_protocol import codec
 from paceline_protocol.errors import ProtocolError, VersionMismatch
 from paceline_protocol.limits import MAX_REQUEST_TASKS
@@ -38,9 +38,11 @@ from paceline_protocol.messages import (
     Admin,
     Call,
     Cancel,
+    Failure,
     Hello,
     Message,
     Redirect,
+    Refusal,
     StatusReply,
     StatusRequest,
     TaskRequest,
@@ -260,6 +262,11 @@ class Session:
         if self._epoch is not None and address == self._epoch.address:
             self._end_epoch(now)
 
+    def refused(self, address: str, why: str, *, is_said: bool) -> None:
+        """The node at this address takes connections, and not this client's. See :meth:`Search.refused`."""
+        if self._search is not None:
+            self._search.refused(address, why, is_said=is_said)
+
     def received(self, address: str, frame: bytes, now: float) -> None:
         """A frame from the connection to this address."""
         search = self._search
@@ -284,6 +291,9 @@ class Session:
                 self._end_epoch(now)
             return
         message = cls(*fields)
+        if isinstance(message, Failure) and message.code == Refusal.KEY_REVOKED:
+            self._give_up(NotAllowed(message.detail))
+            return
         if not epoch.on_message(message, now):
             if isinstance(message, Redirect | Welcome):
                 self._candidates.redirected(message.term, message.leader_address)
@@ -297,6 +307,8 @@ class Session:
             search.on_redirect(message)
         elif isinstance(message, StatusReply):
             self.requests.answered_by_another(message)
+        elif isinstance(message, Failure) and message.code == Refusal.KEY_REVOKED:
+            search.refused(address, f"says of {message.detail}", is_said=True)
 
     def tick(self, now: float) -> None:
         """Do what is due."""

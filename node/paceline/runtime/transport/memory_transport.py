@@ -21,8 +21,10 @@ from enum import StrEnum
 from typing import Final, TypeAlias
 
 from paceline.runtime.transport.transport import BURST_MESSAGES, Received, Sent, Source, Unread
+from paceline.security import KeyRole, Standing
 from paceline_protocol.limits import MAX_FRAME_BYTES
 
+_ANYBODY: Final = Standing(KeyRole.NODE, "anybody")
 QUEUE_MESSAGES: Final = 1000
 """How many messages may be under way or unread from one end to another; beyond it a send is FULL."""
 
@@ -163,6 +165,7 @@ class MemoryTransport:
         self.unread = Unread(MAX_FRAME_BYTES)
         self.peer_inbox = _Inbox()  # of clients and peers, in the order of arrival
         self.child_inbox = _Inbox()
+        self.standings: dict[bytes, Standing] = {}  # of those that may not say everything
         self._network = network
         self._ends: dict[tuple[LinkKind, bytes], MemoryEndpoint] = {}
         self._watched: dict[int, None] = {}  # a set that keeps its order
@@ -194,6 +197,9 @@ class MemoryTransport:
             self._woken = False
             received.append((Source.WAKE, 0, []))
         return received
+
+    def standing(self, sender: bytes) -> Standing:
+        return self.standings.get(sender, _ANYBODY)
 
     def send_client(self, session: bytes, frame: bytes) -> Sent:
         return self._send_end(LinkKind.CLIENT, session, frame)

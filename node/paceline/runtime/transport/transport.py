@@ -9,6 +9,8 @@ from collections.abc import Container, Sequence
 from enum import Enum, IntEnum
 from typing import Final, Protocol, TypeAlias
 
+from paceline.security import Standing
+
 
 class Source(IntEnum):
     """Where a received message comes from."""
@@ -67,6 +69,10 @@ class Transport(Protocol):
 
     def receive_more(self) -> Received | None:
         """One more message from clients and peers that is here, None if there is none. Connections take turns."""
+
+    def standing(self, sender: bytes) -> Standing:
+        """What the connection may say that brought this, a CLIENT's or PEER's; to be asked in the turn in which that
+        was received."""
 
     def send_client(self, session: bytes, frame: bytes) -> Sent: ...
 

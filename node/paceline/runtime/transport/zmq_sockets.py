@@ -1,14 +1,16 @@
 """The ZeroMQ sockets of a node: which there are, how they are set up, and where they are bound.
 
-This module guarantees of every socket that it opens: its queues and its frames are bounded, with keys it takes and
-makes CURVE connections only, and a connection that is cut is noticed and dropped. The transport decides what is sent on
-them.
+This module guarantees of every socket that it opens: its queues and its frames are bounded, it takes and makes only
+connections that show who they are (CURVE with keys, PLAIN without), and a connection that is cut is noticed and
+dropped. The transport decides what is sent on them.
 """
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
+import secrets
 from typing import Final
 
 import zmq
@@ -17,7 +19,8 @@ from paceline.config import WILDCARD_HOSTS, format_address, parse_address
 from paceline.errors import ConfigError, PortInUse
 from paceline.runtime.interfaces import local_host
 from paceline.runtime.transport import zap
-from paceline.security import CurveKeys
+from paceline.security import Credentials, CurveKeys
+from paceline.sockets import show
 
 CLIENT_QUEUE_MESSAGES: Final = 256
 PEER_QUEUE_MESSAGES: Final = 1000
@@ -49,8 +52,9 @@ def open_router(
 ) -> zmq.Socket[bytes]:
     """The socket on which clients and peers come in. Raises PortInUse or ConfigError if it can't be bound.
 
-    With ``keys`` there must be an :func:`open_zap` already: without it, libzmq would let every key in.
+    There must be an :func:`open_zap` already: without it, libzmq would let everybody in.
     """
+    make_routing_ids_unknown()
     # Without ROUTER_HANDOVER: a connection can't take over the routing id, and so the replies, of another.
     socket = context.socket(zmq.ROUTER)
     socket.setsockopt(zmq.SNDHWM, CLIENT_QUEUE_MESSAGES)
@@ -62,8 +66,19 @@ def open_router(
     if keys:
         socket.setsockopt(zmq.CURVE_SERVER, 1)
         socket.setsockopt_string(zmq.CURVE_SECRETKEY, keys.secret)
-    _bind(socket, bind_host, port)
+    else:
+        socket.setsockopt(zmq.PLAIN_SERVER, 1)
+    bind(socket, bind_host, port)
     return socket
+
+
+def make_routing_ids_unknown() -> None:
+    """Let libzmq begin to number connections at a number that nobody knows.
+
+    A peer may choose its routing id, and libzmq ends the process if it gives out one itself that was chosen before. It
+    takes the first from the C library's generator and never seeds it, so that it would be the same in every process.
+    """
+    ctypes.CDLL(None).srand(secrets.randbits(32))
 
 
 def open_zap(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
@@ -75,9 +90,14 @@ def open_zap(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
 
 
 def open_peer(
-    context: zmq.Context[zmq.Socket[bytes]], address: str, keys: CurveKeys | None, max_frame_bytes: int
+    context: zmq.Context[zmq.Socket[bytes]],
+    address: str,
+    credentials: Credentials,
+    max_frame_bytes: int,
+    server: str = "",
 ) -> zmq.Socket[bytes]:
-    """A socket that sends to one peer, and connects by itself. Raises ConfigError if the address is none."""
+    """A socket that sends to one peer, and connects by itself. ``server``: the key that is expected there, if it is not
+    the first. Raises ConfigError if the address is none."""
     host, port = parse_address(address)
     socket = context.socket(zmq.DEALER)
     # IMMEDIATE: queue only for a connection that stands, so that a peer that returns is not fed with old frames.
@@ -90,15 +110,13 @@ def open_peer(
     socket.setsockopt(zmq.CONNECT_TIMEOUT, CONNECT_TIMEOUT_MS)
     socket.setsockopt(zmq.IPV6, ":" in host)
     _tune_tcp(socket)
-    if keys:
-        socket.setsockopt_string(zmq.CURVE_SERVERKEY, keys.public)
-        socket.setsockopt_string(zmq.CURVE_PUBLICKEY, keys.public)
-        socket.setsockopt_string(zmq.CURVE_SECRETKEY, keys.secret)
+    show(socket, credentials, host, port, server)
     socket.connect(f"tcp://{format_address(host, port)}")
     return socket
 
 
-def _bind(socket: zmq.Socket[bytes], host: str, port: int) -> None:
+def bind(socket: zmq.Socket[bytes], host: str, port: int) -> None:
+    """Raises PortInUse or ConfigError."""
     socket.setsockopt(zmq.IPV6, host == "*" or ":" in host)  # "*" is every interface, by IPv4 and IPv6
     shown = format_address(host, port)
     number = host if host in WILDCARD_HOSTS else local_host(host)

@@ -29,18 +29,19 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import zmq
-from zmq.utils import z85
 
 from paceline.config import format_address, parse_address
-from paceline.errors import ConfigError
+from paceline.errors import ConfigError, PortInUse
 from paceline.hosts import canonical_host
 from paceline.names import Names
 from paceline.runtime.interfaces import local_host, reachable_hosts
 from paceline.runtime.transport import zap
 from paceline.runtime.transport.channel import Channel
+from paceline.runtime.transport.gate import Gate
+from paceline.runtime.transport.stuck import StuckPeers
 from paceline.runtime.transport.transport import BURST_MESSAGES, Received, Sent, Source, Unread
-from paceline.runtime.transport.zmq_sockets import open_peer, open_router, open_zap
-from paceline.security import CurveKeys
+from paceline.runtime.transport.zmq_sockets import bind, open_peer, open_router, open_zap
+from paceline.security import Credentials, NodeKeys, Standing
 from paceline.sockets import send_frame
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ PEER_SOCKETS_MAX: Final = 256
 
 NUMBER_TRIED_S: Final = 2.0
 """How long a peer whose host is a name takes nothing before another address of that name is tried."""
+REBIND_RETRY_S: Final = 0.01
+REBINDS_BEFORE_SAID: Final = 200
 
 CLOSE_LINGER_MS: Final = 200
 """How long close() lets the last frames leave."""
@@ -72,18 +75,23 @@ class ZmqTransport:
         port: int,
         *,
         advertise_host: str | None = None,
-        keys: CurveKeys | None = None,
+        keys: NodeKeys | None = None,
+        token: bytes = b"",
         max_frame_bytes: int,
         names: Names | None = None,
     ) -> None:
+        """``keys``: of the cluster. Without: the ``token`` of this user, or b"" to let everybody in."""
         self._keys = keys
         self._names = names or Names()
         self._numbers: dict[str, str] = {}  # of each peer's address, the number that its host has here
         self._failing: dict[str, float] = {}  # since when a peer that a name stands for takes nothing
         self.unread = Unread(max_frame_bytes)
         self.has_more = False
+        self._gate = Gate(keys, token)
+        self._credentials = Credentials(keys.own, keys.servers) if keys else Credentials(token=token)
+        self._stuck = StuckPeers(self._credentials.servers)
+        self._rebinds = 0  # how often it has tried to listen again; 0 while it listens
         self._max_frame_bytes = max_frame_bytes
-        self._allowed = frozenset([z85.decode(keys.public)]) if keys else frozenset()
         self._peers: dict[str, zmq.Socket[bytes]] = {}
         self._refused: set[str] = set()  # addresses that can't be sent to, so that each is logged once
         self._watched: set[int] = set()
@@ -93,23 +101,23 @@ class ZmqTransport:
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll = select.epoll()
         try:
-            self._zap = open_zap(self._context) if keys else None  # before the ROUTER, or it would let every key in
-            self._router = open_router(self._context, bind_host, port, keys, max_frame_bytes)
+            self._zap = open_zap(self._context)  # before the ROUTER, or it would let everybody in
+            self._router = open_router(self._context, bind_host, port, keys.own if keys else None, max_frame_bytes)
         except BaseException:
             self._destroy()
             raise
         bound_port = parse_address(self._router.getsockopt_string(zmq.LAST_ENDPOINT).removeprefix("tcp://"))[1]
         self.port = bound_port
+        self._gate.port = bound_port
+        self._bound = bind_host, bound_port
         host = canonical_host(advertise_host) if advertise_host else reachable_hosts(bind_host)[0]
         self.address = format_address(host, bound_port)
         self.local_address = format_address(local_host(bind_host), bound_port)  # for processes of this machine
         # Not zmq.Poller: it hands every socket to the kernel anew at each call, which costs up to a tenth of a hop.
-        self._router_used = True  # since EVENTS was last asked
+        self._router_used = self._zap_used = True  # since EVENTS was last asked
         self._router_fd = self._router.fileno()
-        for fd in (self._wake_fd, self._router_fd):
+        for fd in (self._wake_fd, self._router_fd, self._zap.fileno()):
             self._epoll.register(fd, select.EPOLLIN)
-        if self._zap is not None:
-            self._epoll.register(self._zap.fileno(), select.EPOLLIN)
 
     # --- receiving ----------------------------------------------------------------------------------------------
 
@@ -118,8 +126,11 @@ class ZmqTransport:
         # last used, and any use (a send, too) takes them. So EVENTS is asked of every socket that was used since it
         # was last asked, right before sleeping; whatever comes after that makes the descriptor readable.
         router_ready = self._router_used and self._readable(self._router)
-        zap_ready = self._zap is not None and self._readable(self._zap)
+        zap_ready = self._zap_used and self._readable(self._zap)
         has_more = router_ready
+        if self._rebinds:
+            timeout_s = min(timeout_s, REBIND_RETRY_S)
+            self._rebind()
         # epoll rounds up to whole milliseconds; a negative timeout would be for ever.
         ready = self._epoll.poll(0 if router_ready or zap_ready else max(0.0, timeout_s))
         received: list[Received] = []
@@ -142,11 +153,15 @@ class ZmqTransport:
             others = [item for item in others if item[0] is not Source.CHILD]
         # Most wake-ups bring one message, and somebody waits for it. So one is returned without looking for more, which
         # would cost as much again. If there are more, the next poll finds that before it sleeps.
-        self._router_used = router_ready
+        self._router_used, self._zap_used = router_ready, zap_ready
         self.has_more = has_more
-        if router_ready and (one := self.receive_more()):
-            received.append(one)
-        if zap_ready and self._zap is not None:
+        if router_ready:
+            if self._gate.fresh is not None:
+                self._gate.wake(time.monotonic())
+            one = self.receive_more()
+            if one is not None:
+                received.append(one)
+        if zap_ready:
             self._answer_zap(self._zap)
         return received + others if others else received
 
@@ -168,18 +183,30 @@ class ZmqTransport:
         return bool(events & zmq.POLLIN)
 
     def receive_more(self) -> Received | None:
-        router = self._router
+        router, fresh = self._router, self._gate.fresh
         try:
             sender = router.recv(_NOBLOCK)
         except zmq.Again:
             self.has_more = False
             return None
         first = router.recv(_NOBLOCK, copy=False)  # to copy a frame of 64 MiB takes as long as a thousand messages
+        if fresh is not None and sender not in fresh:
+            self._gate.learn(sender, first)
         if not first.more:
             if len(first) > self.unread.above_bytes or sender in self.unread.sessions:
                 return Source.CLIENT, sender, []
             return Source.CLIENT, sender, [first.bytes]
         return Source.PEER, sender, [first.bytes, *_rest(router)]
+
+    def _first_frame(self, socket: zmq.Socket[bytes], sender: bytes) -> bytes:
+        """As ``recv``, and the gate learns whose connection that is."""
+        frame = socket.recv(_NOBLOCK, copy=False)
+        self._gate.learn(sender, frame)
+        data: bytes = frame.bytes
+        return data
+
+    def standing(self, sender: bytes) -> Standing:
+        return self._gate.standing(sender)
 
     def _answer_zap(self, socket: zmq.Socket[bytes]) -> None:
         for _ in range(BURST_MESSAGES):
@@ -187,7 +214,7 @@ class ZmqTransport:
                 sender = socket.recv(_NOBLOCK)
             except zmq.Again:
                 return
-            reply = zap.answer(_rest(socket)[1:], self._allowed)  # after the delimiter
+            reply = zap.answer(_rest(socket)[1:], self._gate.user_of)  # after the delimiter
             if reply:
                 socket.send_multipart([sender, b"", *reply], _NOBLOCK)
 
@@ -216,20 +243,61 @@ class ZmqTransport:
                 send_frame(socket, frame, _NOBLOCK_MORE if index < last else _NOBLOCK, len(frame) < ZERO_COPY_MIN_BYTES)
         except zmq.Again:
             # At the first part: no connection, or a full queue. Later: the connection ended, and took the parts before.
-            if address in self._numbers:
+            if self._stuck.is_over(address, time.monotonic()):
+                self._close_peer(address)
+                self._stuck.expect_another(address)
+            elif address in self._numbers:
                 self._try_another_number(address)
             return Sent.FULL
         if self._failing:
             self._failing.pop(address, None)
+        if self._stuck.since:
+            self._stuck.since.pop(address, None)
         return Sent.OK
 
     def forget_peer(self, address: str) -> None:
         self._refused.discard(address)
         self._failing.pop(address, None)
         self._numbers.pop(address, None)
+        self._stuck.forget(address)
+        self._close_peer(address)
+
+    def _close_peer(self, address: str) -> None:
         socket = self._peers.pop(address, None)
         if socket is not None:
             socket.close(linger=0)
+
+    # --- keys ---------------------------------------------------------------------------------------------------
+
+    def set_keys(self, keys: NodeKeys) -> list[bytes]:
+        """From now on these keys count. If the pair that nodes serve with is another, every connection is made anew, as
+        it is after a short loss. Returns the connections that may say nothing any more. Only for a transport that was
+        made with keys."""
+        before, self._keys = self._keys, keys
+        assert before is not None
+        lost = self._gate.change(keys)
+        self._credentials = Credentials(keys.own, keys.servers)
+        self._stuck.change(keys.servers, list(self._peers))
+        if keys.own != before.own:
+            for address in list(self._peers):
+                self._close_peer(address)
+            if not self._rebinds:
+                self._router.unbind(self._router.getsockopt_string(zmq.LAST_ENDPOINT))
+            self._router.setsockopt_string(zmq.CURVE_SECRETKEY, keys.own.secret)
+            self._rebind()
+        return lost
+
+    def _rebind(self) -> None:
+        """Listen again, as soon as libzmq's own thread has let go of the port."""
+        self._rebinds += 1
+        try:
+            bind(self._router, *self._bound)
+        except (PortInUse, ConfigError) as error:
+            if self._rebinds == REBINDS_BEFORE_SAID:
+                _logger.error("this node can't listen any more, and tries again: %s", error)
+            return
+        self._rebinds = 0
+        self._router_used = True
 
     # --- children -----------------------------------------------------------------------------------------------
 
@@ -296,7 +364,9 @@ class ZmqTransport:
                 if problem := self._names.problem(host):
                     self._log_refused(address, f"its name does not resolve ({problem})")
                 return None
-            socket = open_peer(self._context, format_address(numbers[0], port), self._keys, self._max_frame_bytes)
+            at = format_address(numbers[0], port)
+            expected = self._stuck.expected(address)
+            socket = open_peer(self._context, at, self._credentials, self._max_frame_bytes, expected)
         except (ConfigError, zmq.ZMQError) as error:
             self._log_refused(address, str(error))
             return None
@@ -315,7 +385,7 @@ class ZmqTransport:
         host, number = parse_address(address)[0], self._numbers[address]
         self._names.failed(host, number)
         if self._names.hosts(host)[0] != number:
-            self.forget_peer(address)
+            self._close_peer(address)
 
     def _log_refused(self, address: str, reason: str) -> None:
         if address not in self._refused and len(self._refused) < PEER_SOCKETS_MAX:
