@@ -14,6 +14,7 @@ from simulation.oracle.at_most_once import AtMostOnce
 from simulation.oracle.attempts import Attempts
 from simulation.oracle.bounded_waits import BoundedWaits
 from simulation.oracle.cancelling import Cancelling
+from simulation.oracle.free_slots import FreeSlots
 from simulation.oracle.handed_out import HandedOut
 from simulation.oracle.lease import Lease
 from simulation.oracle.located_tasks import LocatedTasks
@@ -55,6 +56,10 @@ def ended(end: tuple[int, bytes], *, attempt: int = 1, leader_ms: int = 0) -> e.
 
 def located(state: str, asked_at_s: float = 3.0) -> e.Event:
     return e.Located(4.0, ID, state, asked_at_s)
+
+
+def waits(at_s: float, node: str, *free: str) -> e.Event:
+    return e.WaitsSeen(at_s, {ID: node}, frozenset(free))
 
 
 def started(attempt: int = 1) -> e.Event:
@@ -137,6 +142,10 @@ RIGHT: list[tuple[type[Promise], Sequence[e.Event]]] = [
     (BoundedWaits, [submitted(), CALM, told(DONE, at_s=1.9)]),
     (BoundedWaits, [submitted(), told(DONE, at_s=99.0)]),
     (BoundedWaits, [CALM, submitted(LATER), told(DONE, at_s=99.0)]),
+    (BoundedWaits, [CALM, e.Burst(1.0), submitted(), told(DONE, at_s=99.0)]),
+    (FreeSlots, [submitted(), waits(1.0, "a", "b"), waits(1.8, "a", "b")]),
+    (FreeSlots, [submitted(), waits(1.0, "a"), waits(9.0, "a"), waits(9.5, "a", "b")]),
+    (FreeSlots, [submitted(), waits(1.0, "a", "b"), waits(1.7, "c", "b"), waits(2.4, "c", "b")]),
     (Timing, [submitted(LATER), dispatched(MOMENT), started(), ended(DONE)]),
     (Timing, [submitted(LATER), dispatched(MOMENT + 1), dispatched(MOMENT + 60_000, attempt=2)]),
     (Timing, [CALM, submitted(LATER), dispatched(MOMENT + LATE_MS)]),
@@ -204,6 +213,12 @@ BROKEN: list[tuple[type[Promise], Sequence[e.Event], str]] = [
     (BoundedWaits, [e.Waited(9.0, e.Wait.LEADER, 7.9)], "nobody leads within 1.0 s of healing"),
     (BoundedWaits, [e.Waited(99.0, e.Wait.RESULTS, 0.0, "(all of them)")], "for every task to have its result"),
     (BoundedWaits, [CALM, submitted(), told(DONE, at_s=2.1)], "has its result 1.100 s after it was submitted"),
+    (
+        FreeSlots,
+        [submitted(), waits(1.0, "a", "b"), waits(1.9, "a", "b")],
+        "waits at a for 0.900 s, and b could run it",
+    ),
+    (FreeSlots, [submitted(), waits(1.0, "a", "a"), waits(1.9, "a", "a")], "and a could run it"),
     (Timing, [submitted(LATER), dispatched(MOMENT - 1)], "a hands it out 1 ms early"),
     (Timing, [CALM, submitted(LATER), dispatched(MOMENT + LATE_MS + 1)], "ms late"),
     (Timing, [submitted(), dispatched(1), e.Postponed(3.0, ID, 2, MOMENT), dispatched(MOMENT - 5)], "5 ms early"),

@@ -89,7 +89,7 @@ SESSIONS, DELIVERY, NODE = (
     "core.scheduling.test_delivery:test",
     "core.test_node:test",
 )
-DISPATCH = "core.scheduling.test_dispatch:test"
+DISPATCH, SLOTS = "core.scheduling.test_dispatch:test", "core.work.test_slots:test"
 DUE = "core.scheduling.test_due_tasks:test"
 CLIENT, HERE = "client.test_epoch:test", "simulation.test_planted_peer_faults:test"
 JOURNAL, WORLD = "journal.test_recovery:test", "simulation.test_world:test"
@@ -282,7 +282,13 @@ FAULTS = [
     # what waits behind others
     Fault("asks nothing back", NodeLedger, "overdue", broken.always([]), finding="could run it"),
     Fault("leaves tasks behind one that lasts", Slots, "review", broken.skip, finding="could run it"),
-    Fault("takes back what has begun", Slots, "take_back", broken.take_back_what_has_begun),
+    Fault(
+        "takes back what has begun",
+        Slots,
+        "take_back",
+        broken.take_back_what_has_begun,
+        f"{SLOTS}_what_stands_behind_a_task_that_runs_on_goes_to_another_worker",
+    ),
     Fault("takes back what may begin", Slots, "take_back", broken.take_back_at_once, faults={"task_is_slow": 0.3}),
     Fault(
         "gives more to a node that is stuck",

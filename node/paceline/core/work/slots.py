@@ -182,9 +182,10 @@ class Slots:
             if not first or slot.first != first:
                 slot.first, slot.first_since = first, now
             elif now >= slot.first_since + OVERRUN_S:
-                self._is_stuck(slot, first, now)
+                self._hold_back(slot, first, now)
 
-    def _is_stuck(self, slot: WorkerSlot, first: bytes, now: float) -> None:
+    def _hold_back(self, slot: WorkerSlot, first: bytes, now: float) -> None:
+        """Give nothing more to a worker that is stuck, and have what stands behind its task taken back."""
         if slot.cost_us <= BATCH_TIME_US:  # what it takes is not known after all: it gets nothing more meanwhile
             attempt, cost_us, name, assignment = slot.running[first]
             slot.running[first] = (attempt, cost_us + UNKNOWN_US, name, assignment)
