@@ -278,7 +278,7 @@ class TaskRequest(NamedTuple):
     id: Id
 
 
-@message(9, Sender.CLIENT)
+@message(9, *OF_ALL_CLIENTS)
 class WaitingRequest(NamedTuple):
     """Ask the leader which tasks wait, by name. Answered by WaitingReply. It changes nothing, so that a second copy
     does no harm; a client repeats it until it has the answer."""

@@ -7,6 +7,7 @@ from typing import Any
 from core.scheduling.test_due_tasks import SINCE_1970_S, Clocked
 from core.scheduling.test_leader import Lead, tid
 from paceline.core.reports.whereabouts import whereabouts
+from paceline.core.scheduling.credits import LONG_US
 from paceline.core.state.table import TaskTable
 from paceline_protocol.messages import AT_MOST_ONCE, Cancel, TaskEnd
 
@@ -61,6 +62,7 @@ def test_a_task_waits_for_a_worker_first_to_come_and_then_to_be_free() -> None:
 
 def test_a_task_that_its_node_was_given_behind_others_waits_there_for_a_worker() -> None:
     lead = Lead()
+    lead.leader.dispatcher.durations.observe("add", LONG_US // 2)
     lead.enrol("n1", slots=1)
     session = lead.client()
     lead.submit(session, 1)

@@ -13,7 +13,7 @@ from paceline.core.deadlines import Moments
 from paceline.core.feature_levels import FEATURE_LEVEL, ClusterLevel
 from paceline.core.scheduling.admission import SUBMIT_LIMIT_BYTES
 from paceline.core.scheduling.cancelling import REQUESTS_PER_TASK
-from paceline.core.scheduling.credits import OVERDUE_S
+from paceline.core.scheduling.credits import LONG_US, OVERDUE_S
 from paceline.core.scheduling.leader import Leader
 from paceline.core.scheduling.nodes import BEAT_UNCHANGED_S
 from paceline.core.scheduling.releases import RELEASE_TASKS
@@ -518,6 +518,7 @@ def test_what_a_new_leader_gives_out_that_no_node_had_is_counted_apart_from_what
 
 def test_what_a_task_waits_for_behind_another_at_its_node_is_no_dispatch_latency() -> None:
     lead = Lead()
+    lead.leader.dispatcher.durations.observe("add", LONG_US // 2)
     lead.enrol("a", slots=1)
     lead.submit(lead.client(), 1, 2)
     lead.now = 1.0
