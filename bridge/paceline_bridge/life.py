@@ -19,6 +19,7 @@ from paceline.errors import (
     IncompatibleVersion,
     NoLeader,
     NoNodeFound,
+    NotAllowed,
     QueueFull,
     ResultUnknown,
     UnknownTask,
@@ -44,8 +45,8 @@ STOP_LIMIT_S = 5.0
 FULL_PAUSE_S = 0.5
 ASK_INTERVAL_S = 30.0
 
-CLUSTER_GONE = (NoLeader, NoNodeFound, ClientClosed, IncompatibleVersion)
-"""What a client of the cluster raises when it can't reach the cluster."""
+CLUSTER_GONE = (NoLeader, NoNodeFound, ClientClosed, IncompatibleVersion, NotAllowed)
+"""What a client of the cluster raises when it can't reach the cluster, or is not let in: of no message the fault."""
 MakeRelay = Callable[[Callable[[], object]], Relay]
 """A client of the cluster, given what to call when it has news."""
 _logger = logging.getLogger("paceline.bridge")

@@ -40,7 +40,8 @@ def key() -> None:
     paceline key observer grafana --cluster cluster.toml
     paceline key revoke shop --cluster cluster.toml
 
-    Every command but update changes the cluster file. Copy it to the machines then, in any order; no node is restarted.
+    Every command but list and update changes the cluster file. Copy it to the machines then, in any order; no node is
+    restarted.
     """
 
 
