@@ -212,10 +212,13 @@ def _read_record(zeroconf: Zeroconf, service_type: str, name: str, state_change:
     cluster_name, node_id = properties.get("name"), properties.get("id")
     if cluster_name is None or not node_id or properties.get("v") != RECORD_VERSION:
         return None
+    protocol = (properties.get("p") or "")[:NAME_CHARS]
+    if not f"{node_id}{protocol}".isprintable():  # both are shown as they are
+        return None
     # Of IPv6, link-local addresses come with a scope that means nothing to anyone else.
     hosts = [host for host in info.parsed_addresses() if "%" not in host][:RECORD_ADDRESSES_MAX]
     addresses = tuple(format_address(host, info.port) for host in hosts)
-    return Sighting(cluster_name[:NAME_CHARS], node_id[:NAME_CHARS], addresses, properties.get("p") or "")
+    return Sighting(cluster_name[:NAME_CHARS], node_id[:NAME_CHARS], addresses, protocol)
 
 
 def _open_zeroconf(loopback: bool) -> Zeroconf:

@@ -45,6 +45,11 @@ def look_up(name: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(answer[4][0]) for answer in answers))[:HOSTS_MAX]
 
 
+def _behind(hosts: tuple[str, ...], number: str) -> tuple[str, ...]:
+    """The same, with this one of them behind the others."""
+    return (*(each for each in hosts if each != number), number) if number in hosts else hosts
+
+
 @dataclass(slots=True)
 class _Name:
     hosts: tuple[str, ...] = ()
@@ -65,13 +70,14 @@ class Names:
         self._names: dict[str, _Name] = {}
         self._line: deque[str] = deque()
         self._threads = 0
+        self._localhost: tuple[str, ...] = _LOCALHOST_HOSTS
 
     def hosts(self, host: str) -> tuple[str, ...]:
         """The addresses that a host stands for, the one to try first; () while none is known. Returns at once."""
         if is_number(host):
             return (host,)
         if host == LOCALHOST:
-            return _LOCALHOST_HOSTS
+            return self._localhost
         with self._changed:
             name = self._known(host)
             is_due = not name.answers or name.is_wanted or not name.hosts
@@ -82,14 +88,14 @@ class Names:
     def failed(self, host: str, number: str) -> None:
         """Nobody could be reached at this address of a host: it is tried after the others, and the host is looked up
         again."""
-        if is_number(host) or host == LOCALHOST:
+        if is_number(host):
             return
         with self._changed:
-            name = self._names.get(host)
-            if name is not None:
+            if host == LOCALHOST:
+                self._localhost = _behind(self._localhost, number)
+            elif (name := self._names.get(host)) is not None:
                 name.is_wanted = True
-                if number in name.hosts:
-                    name.hosts = (*(each for each in name.hosts if each != number), number)
+                name.hosts = _behind(name.hosts, number)
 
     def refresh(self, host: str) -> None:
         """Look a name up again now, if that is not under way."""

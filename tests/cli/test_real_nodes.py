@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from paceline.client import Client, NamedTask
+from paceline.discovery import find_nodes
 from paceline.errors import TaskCancelled
 from paceline.local import Cluster
 from paceline_protocol.errors import PayloadTooLarge
@@ -347,3 +348,18 @@ def test_the_demo_survives_the_death_of_its_leader_and_leaves_nothing_behind() -
     assert 0 < report["failover_s"] < report["elapsed_s"]
     assert left_behind == []
     assert done.stderr.count("/metrics") == 3, "it says where to look on"
+
+
+def test_a_node_on_ipv6_loopback_is_found_by_discovery_and_by_its_address(tasks: Path) -> None:
+    with running_node(str(tasks), "--workers", "1", "--bind", "::1") as (_, lines):
+        address = next(lines)["address"]
+        assert address.startswith("[::1]:")
+        deadline_s = time.monotonic() + DEADLINE_S
+        while address not in find_nodes("", loopback=True, timeout_s=1.0):
+            assert time.monotonic() < deadline_s
+        next(line for line in lines if line.get("ready"))
+        shown = paceline("status", "--connect", address)
+        assert shown.returncode == 0, shown.stderr
+        assert address in shown.stdout
+        done = paceline("submit", "shop_tasks.add", "2", "3", "--wait", "--connect", f"localhost:{address[6:]}")
+        assert done.stdout.strip() == "5", done.stderr

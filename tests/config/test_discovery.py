@@ -10,8 +10,10 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import cast
 
 import pytest
+from zeroconf import ServiceStateChange, Zeroconf
 
 from paceline import discovery
 from paceline import names as names_module
@@ -127,6 +129,34 @@ def test_every_address_of_a_node_is_announced_and_what_changes_is_announced_anew
     finally:
         node.stop()
         other.stop()
+
+
+class PlayedZeroconf:
+    """Holds one record, as anyone on the network may have written it."""
+
+    port = 7077
+
+    def __init__(self, **properties: str) -> None:
+        self.decoded_properties = properties
+
+    def get_service_info(self, *_: object) -> PlayedZeroconf:
+        return self
+
+    def parsed_addresses(self) -> list[str]:
+        return ["10.0.0.2", "fe80::1%eth0", "fd00::2"]
+
+
+def test_a_record_is_read_as_far_as_it_means_something_to_others() -> None:
+    def read(**properties: str) -> Sighting | None:
+        record = cast("Zeroconf", PlayedZeroconf(**({"v": "1", "name": "shop", "id": "b", "p": "1"} | properties)))
+        return discovery._read_record(record, "", "", ServiceStateChange.Added)
+
+    assert read() == Sighting("shop", "b", ("10.0.0.2:7077", "[fd00::2]:7077"), "1")
+    for hostile in ({"id": "b\n"}, {"id": "\x1b[2J"}, {"p": "1\r"}, {"id": ""}, {"v": "2"}):
+        assert read(**hostile) is None, "shown as it is, it would be more than a part of a line"
+    sighting = read(id="x" * 10_000, name="y" * 10_000, p="9" * 10_000)
+    assert sighting is not None
+    assert max(len(sighting.node_id), len(sighting.cluster_name), len(sighting.protocol)) <= discovery.NAME_CHARS
 
 
 def test_discovery_begins_once_the_network_is_there(

@@ -121,6 +121,13 @@ def test_a_name_at_which_nobody_is_reached_is_looked_up_again_and_its_next_addre
     until(lambda: names.hosts("node1") == ("10.0.0.9",))
 
 
+def test_localhost_is_both_kinds_of_loopback(resolver: Resolver) -> None:
+    names = Names()
+    names.failed("localhost", "127.0.0.1")
+    assert names.hosts("localhost") == ("::1", "127.0.0.1")
+    assert resolver.asked.empty()
+
+
 def test_both_families_are_asked_for_and_each_address_is_there_once(monkeypatch: pytest.MonkeyPatch) -> None:
     def answer(host: str, port: object, family: int, *hints: int) -> list[tuple[object, ...]]:
         assert (host, family) == ("nodes.example", socket.AF_UNSPEC)

@@ -49,7 +49,7 @@ class OwnAddresses:
         self._port = port
         self._advertised = None if advertise_host is None else canonical_host(advertise_host)
         self._names = names
-        self._hosts = reachable_hosts(bind_host)
+        self._hosts = self._seen = reachable_hosts(bind_host)
         self._set()
 
     @property
@@ -68,8 +68,8 @@ class OwnAddresses:
 
     @property
     def interface_hosts(self) -> tuple[str, ...]:
-        """What the machine has, most promising first."""
-        return self._hosts
+        """What the machine has at this moment, which may be loopback alone."""
+        return self._seen
 
     @property
     def numbers(self) -> tuple[str, ...]:
@@ -85,7 +85,7 @@ class OwnAddresses:
         if not self.is_watched:
             return False
         towards = sorted(filter(is_number, towards))
-        hosts = reachable_hosts(self._bind_host, towards)
+        self._seen = hosts = reachable_hosts(self._bind_host, towards)
         if hosts == (LOOPBACK_HOST,):
             return False
         current = self._hosts[0]

@@ -10,8 +10,8 @@ The rules of this module:
   knows of no leader says after WAITING_SAID_S whom discovery has found and what became of each
   (``found_nodes.py``); its status says the same.
 - The addresses of the machine are watched (``own_addresses.py``), since they may come and change later.
-- The search runs in a thread of its own, where it may block. It asks the node only whether a batch could be sent to an
-  address. That is so once a connection with its handshake is established, whatever address that node itself announces.
+- The search runs in a thread of its own, where it may block. It asks the node what ``node_view.py`` has, and no more.
+  An address is reached once a connection with its handshake is established, whatever the node there announces.
 """
 
 from __future__ import annotations

@@ -338,6 +338,15 @@ def test_a_peer_that_announces_another_address_is_sent_to_there_at_once() -> Non
     assert "new:1" in known.due(0.1)
 
 
+def test_others_that_come_and_go_do_not_interrupt_what_works() -> None:
+    known = directory()
+    known.add_peer(envelope("b"), told("nat:1", ("lan:1",)), 0.0)
+    known.add_peer(envelope("b"), told("nat:1", ("lan:1",), reply=True, to="lan:1"), 0.0)
+    known.add_peer(envelope("b"), told("nat:1", ("lan:1", "bridge:1")), 0.1)
+    assert known.address_of("b") == "lan:1"
+    assert known.ways_to("b", 0.1) == []
+
+
 def test_an_address_that_every_machine_has_is_no_way_to_a_peer() -> None:
     known = Directory(SETTINGS, "me", "nat:1", own_others=("lan-1:1",))
     known.add_peer(envelope("b"), told("nat:1", ("lan-2:1",)), 0.0)

@@ -225,7 +225,7 @@ class Connections:
         """Nobody has answered at one address of a host: the next frame goes to the next, if there is one."""
         connection.opened_at = now
         self.names.failed(connection.host, connection.number)
-        if self.names.hosts(connection.host)[0] != connection.number:
+        if self.names.hosts(connection.host)[:1] not in ((), (connection.number,)):
             self._close(connection.address)
 
     def _try_to_connect(self, address: str, now: float) -> _Connection | None:

@@ -154,9 +154,9 @@ class Directory:
             if len(self.peers) >= self.settings.peer_limit:
                 del self.peers[min(self.peers.values(), key=lambda each: (each.knows_us, each.heard_at)).node_id]
             peer = self.peers[envelope.sender] = Peer(envelope.sender, hello.address, envelope.incarnation, "", now)
-        if (hello.address, hello.others) != (peer.announced, peer.others):
-            peer.announced, peer.others = hello.address, hello.others
-            peer.address = ""
+        peer.others = hello.others
+        if hello.address != peer.announced:  # it has moved; that its others come and go is no reason to look anew
+            peer.announced, peer.address = hello.address, ""
             peer.reached.clear()
         if hello.reply and hello.to in self.addresses:
             if hello.to not in peer.reached and len(peer.reached) >= REACHED_MAX:

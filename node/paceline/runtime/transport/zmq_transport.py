@@ -384,7 +384,7 @@ class ZmqTransport:
         self._failing[address] = now
         host, number = parse_address(address)[0], self._numbers[address]
         self._names.failed(host, number)
-        if self._names.hosts(host)[0] != number:
+        if self._names.hosts(host)[:1] not in ((), (number,)):
             self._close_peer(address)
 
     def _log_refused(self, address: str, reason: str) -> None:
