@@ -6,8 +6,10 @@ from core.scheduling.test_due_tasks import Clocked, ms
 from core.scheduling.test_leader import Lead, tid
 from paceline.core.reports.metrics import _unserved
 from paceline.core.reports.waiting import NAMES_LIMIT, SHOWN_NAMES, unserved, waiting
+from paceline.core.scheduling.live_tasks import NAMES_LOOKED_AT
 from paceline.core.scheduling.unserved import GRACE_S, NAMES_TOLD, Unserved
-from paceline_protocol.messages import WaitingRequest
+from paceline_protocol.codec import encode_calls
+from paceline_protocol.messages import Submit, WaitingRequest
 
 
 class Log:
@@ -55,12 +57,12 @@ def test_the_counts_follow_tasks_that_are_handed_out_cancelled_and_given_back_an
     lead = renamed()
     tasks = lead.leader.tasks
     lead.dispatched()
-    given_back = lead.leader.tasks.at_nodes
-    assert tasks.waiting_by_name() == {"old": 20, "older": 1, **({"add": 2 - given_back} if given_back < 2 else {})}
+    given_back = tasks.at_nodes
+    assert [tasks.waiting_of(name) for name in ("old", "older", "add", "x")] == [20, 1, 2 - given_back, 0]
     lead.cancel(lead.client(b"operator"), 0, 1, 1_000)
     assert tasks.unserved_by_name() == {"old": 18}
     assert lead.pass_time(30.0) == ["a"]
-    assert tasks.waiting_by_name() == {"old": 18, "add": 2}
+    assert [tasks.waiting_of(name) for name in ("old", "older", "add")] == [18, 0, 2]
     assert tasks.unserved_by_name() == {}  # no worker is left: nobody knows which names the next node has
     lead.enrol("b")
     assert tasks.unserved_by_name() == {"old": 18}
@@ -95,7 +97,26 @@ def test_an_answer_has_a_bounded_number_of_names_and_says_how_many_it_leaves_out
     assert (len(answer["names"]), answer["more_names"], answer["ids"]) == (NAMES_LIMIT, 3, [])  # type: ignore[arg-type]
 
 
+def test_any_number_of_invented_names_costs_a_bounded_look() -> None:
+    lead = Lead()
+    invented = NAMES_LOOKED_AT + 50
+    calls = [(tid(number), f"old{number}", 4, b"", None) for number in range(invented)]
+    lead.leader.admission.submit(lead.client(), Submit(1, 0, encode_calls(calls)), lead.now)
+    lead.enrol("a")
+    assert len(lead.leader.tasks.unserved_by_name()) == NAMES_LOOKED_AT
+    answer = ask(lead)
+    assert (len(answer["names"]), answer["more_names"]) == (NAMES_LIMIT, invented - NAMES_LIMIT)  # type: ignore[arg-type]
+    last = f"old{invented - 1}"
+    assert ask(lead, last)["names"] == [{"name": last, "waiting": 1, "delayed": 0, "nodes": 0}]
+
+
 # --- ids
+
+
+def test_a_skip_past_all_bounds_finds_nothing_and_harms_nobody() -> None:
+    for skip in (22, 1 << 40, (1 << 63) - 1):
+        answer = ask(renamed(), "old", skip)
+        assert (answer["ids"], answer["skip"]) == ([], None)
 
 
 def test_the_ids_of_a_name_are_found_also_of_delayed_tasks_and_of_no_other_name() -> None:
@@ -127,7 +148,7 @@ def test_a_name_is_told_once_it_has_been_without_a_node_for_a_while_and_only_the
     lead = renamed()
     lead.pass_time(GRACE_S, heard="a")
     assert lead.notices == []
-    lead.pass_time(GRACE_S + 1.0, heard="a")
+    lead.pass_time(GRACE_S + 2.0, heard="a")
     assert lead.notices == [
         (
             "warning",

@@ -1,13 +1,15 @@
 """Which tasks wait, by name: the body of a WaitingReply. Its keys are listed in docs/protocol.md.
 
-The counts are exact. They are kept as tasks come and go, so that an answer costs what the names do and not what the
-tasks do. The ids of one name are looked for in a bounded number of tasks at a time; whoever wants all asks again.
+The counts are exact. They are kept as tasks come and go, so that an answer costs what the names do, of which it looks
+at NAMES_LOOKED_AT, and not what the tasks do. The ids of one name are looked for in a bounded number of tasks at a
+time; whoever wants all asks again.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from paceline.core.scheduling.live_tasks import NAMES_LOOKED_AT
 from paceline_protocol.messages import WaitingRequest
 
 if TYPE_CHECKING:
@@ -25,23 +27,29 @@ SHOWN_NAMES: Final = 20
 def waiting(leader: Leader, request: WaitingRequest) -> dict[str, Any]:
     """Cost: that of the names, and of ``SCAN_TASKS`` tasks behind the first ``skip``."""
     tasks = leader.tasks
-    ready, delayed, unserved = tasks.waiting_by_name(), tasks.delayed_by_name(), tasks.unserved_by_name()
-    names = set(ready) | set(delayed)
+    ids: list[bytes] = []
+    looked_at = more = 0
     if request.name:
-        names &= {request.name}
-    order = sorted(names, key=lambda name: (name not in unserved, -ready.get(name, 0), name))
-    ids, looked_at = tasks.find_waiting(request.name, request.skip, SCAN_TASKS) if names and request.name else ([], 0)
+        waits = tasks.waiting_of(request.name) or tasks.delayed_of(request.name)
+        order = [request.name] if waits else []
+        if waits:
+            ids, looked_at = tasks.find_waiting(request.name, request.skip, SCAN_TASKS)
+    else:
+        unserved = tasks.unserved_by_name()
+        names = tasks.waiting_names() | set(unserved)
+        order = sorted(names, key=lambda name: (name not in unserved, -tasks.waiting_of(name), name))[:NAMES_LIMIT]
+        more = max(len(names), tasks.name_count if len(names) >= NAMES_LOOKED_AT else 0) - len(order)
     return {
         "names": [
             {
                 "name": name,
-                "waiting": ready.get(name, 0),
-                "delayed": delayed.get(name, 0),
+                "waiting": tasks.waiting_of(name),
+                "delayed": tasks.delayed_of(name),
                 "nodes": tasks.nodes_that_run(name),
             }
-            for name in order[:NAMES_LIMIT]
+            for name in order
         ],
-        "more_names": max(0, len(order) - NAMES_LIMIT),
+        "more_names": more,
         "ids": ids,
         "skip": request.skip + looked_at if looked_at == SCAN_TASKS else None,
     }

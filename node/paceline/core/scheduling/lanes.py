@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from itertools import chain
+from itertools import chain, islice
 from typing import Final
 
 from paceline.core.scheduling.credits import NodeLedger, Row
@@ -194,19 +194,25 @@ class Lanes(Place):
         """Every name that some node can run."""
         return sorted(self._nodes_of_name)
 
-    def waiting_by_name(self) -> dict[str, int]:
-        """How many wait, by name, of the names of which any does. Cost: that of the names."""
-        return {name: waiting.count for name, waiting in self._names.items() if waiting.count}
+    @property
+    def name_count(self) -> int:
+        """How many names are known of tasks that wait here, or did until lately."""
+        return len(self._names)
 
-    def waiting_unserved(self) -> dict[str, int]:
+    def waiting_of(self, name: str) -> int:
+        """How many tasks of this name wait."""
+        waiting = self._names.get(name)
+        return waiting.count if waiting is not None else 0
+
+    def waiting_by_name(self, limit: int) -> dict[str, int]:
+        """How many wait, by name, of the names of which any does, among the first ``limit`` of all. Cost: that of
+        these."""
+        return {name: waiting.count for name, waiting in islice(self._names.items(), limit) if waiting.count}
+
+    def waiting_unserved(self, limit: int) -> dict[str, int]:
         """The same, of the names that no node can run."""
-        return {
-            name: self._names[name].count
-            for lane in self._lanes
-            if not lane.nodes
-            for name in lane.names
-            if self._names[name].count
-        }
+        names = chain.from_iterable([lane.names for lane in self._lanes if not lane.nodes])
+        return {name: count for name in islice(names, limit) if (count := self._names[name].count)}
 
     def walk(self, name: str) -> Iterator[Task]:
         """Every waiting task of this name, in order, among others."""

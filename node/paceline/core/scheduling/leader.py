@@ -171,7 +171,8 @@ class Leader:
             is_late = now - self.since >= self._settings.recovery_grace_s
             if is_late or self.nodes.have_enrolled(expected):
                 self._settle(now)
-        self._unserved.review(self.tasks.unserved_by_name(), now)
+        if self._unserved.is_due(now):
+            self._unserved.review(self.tasks.unserved_by_name(), now)
         return gone
 
     def _settle(self, now: float) -> None:

@@ -28,12 +28,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from itertools import chain, islice
+from typing import Final
 
 from paceline.core.measures.tally import Tally
 from paceline.core.scheduling.credits import NodeLedger
 from paceline.core.scheduling.lanes import Lane, Lanes
 from paceline.core.scheduling.places import AtNodes, ById, Place
 from paceline.core.state.task import END_EVENTS, STATE_NAMES, Event, State, Task, next_state
+
+NAMES_LOOKED_AT: Final = 10_000
+"""At a time, of the names of tasks that wait."""
 
 
 class Misplaced(Exception):
@@ -226,20 +230,38 @@ class LiveTasks:
 
     # --- by name ------------------------------------------------------------------------------------------------
 
-    def waiting_by_name(self) -> dict[str, int]:
-        """How many wait in lanes, by name. Cost: that of the names."""
-        return _sum(self._ready.waiting_by_name(), self._recovered.waiting_by_name())
+    # Clients name tasks, and may have invented any number of names while no node had said which it runs. So what goes
+    # through names looks at NAMES_LOOKED_AT of them.
 
-    def delayed_by_name(self) -> dict[str, int]:
-        """How many wait for their moments, by name."""
-        return dict(self._delayed.by_name)
+    @property
+    def name_count(self) -> int:
+        """At least how many names tasks have that wait here, or did until lately."""
+        return max(self._ready.name_count, self._recovered.name_count, len(self._delayed.by_name))
+
+    def waiting_of(self, name: str) -> int:
+        """How many tasks of this name wait in lanes."""
+        return self._ready.waiting_of(name) + self._recovered.waiting_of(name)
+
+    def delayed_of(self, name: str) -> int:
+        """How many tasks of this name wait for their moments."""
+        return self._delayed.by_name.get(name, 0)
+
+    def waiting_names(self) -> set[str]:
+        """Names of tasks that wait, in lanes or for their moments."""
+        found = set(self._ready.waiting_by_name(NAMES_LOOKED_AT))
+        found.update(self._recovered.waiting_by_name(NAMES_LOOKED_AT))
+        found.update(islice(self._delayed.by_name, NAMES_LOOKED_AT))
+        return found
 
     def unserved_by_name(self) -> dict[str, int]:
         """How many wait in lanes of those names that no node can run. None do while that is not known: some nodes may
         still give their accounts, or no worker of any node is ready."""
         if not self.is_settled or not any(ledger.slots for ledger in self.ledgers.values()):
             return {}
-        return _sum(self._ready.waiting_unserved(), self._recovered.waiting_unserved())
+        found = self._ready.waiting_unserved(NAMES_LOOKED_AT)
+        for name, count in self._recovered.waiting_unserved(NAMES_LOOKED_AT).items():
+            found[name] = found.get(name, 0) + count
+        return found
 
     def nodes_that_run(self, name: str) -> int:
         """How many nodes can run this name now."""
@@ -251,6 +273,8 @@ class LiveTasks:
 
         Candidates are the tasks of the same lane, and those that are delayed. Cost: that of ``skip + limit``. They move
         up as tasks leave, so that who goes on with a larger ``skip`` may miss some."""
+        if skip > len(self.live):
+            return [], 0  # and islice takes no number that is past all bounds
         places = (self._ready.walk(name), self._recovered.walk(name), self._delayed.walk(name))
         candidates: list[Task] = list(islice(chain.from_iterable(places), skip, skip + limit))
         found = [task.id for task in candidates if task.name == name and task.waits_at_leader]
@@ -313,7 +337,7 @@ class LiveTasks:
         for lanes in (self._ready, self._recovered):
             if sum(lanes.by_priority) != lanes.count or min(lanes.by_priority) < 0:
                 raise Misplaced(f"{lanes.count} tasks are {STATE_NAMES[lanes.state]}, by priority {lanes.by_priority}")
-            _check_names(lanes, lanes.waiting_by_name())
+            _check_names(lanes, lanes.waiting_by_name(lanes.name_count))
         _check_names(self._delayed, self._delayed.by_name)
         for task_id in found.keys() | self.live.keys():
             if found[task_id] != (task_id in self.live):
@@ -330,13 +354,6 @@ class LiveTasks:
                 raise Misplaced(f"task {task.id.hex()} waits for a start that need not be logged")
         if ledger.cost_us != sum(task.cost_us for task in ledger.held.values()):
             raise Misplaced(f"{ledger.node_id} is charged {ledger.cost_us} us, which is not what its tasks cost")
-
-
-def _sum(some: dict[str, int], others: dict[str, int]) -> dict[str, int]:
-    """The counts of both."""
-    for name, count in others.items():
-        some[name] = some.get(name, 0) + count
-    return some
 
 
 def _check_names(place: Place, counted: dict[str, int]) -> None:

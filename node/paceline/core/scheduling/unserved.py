@@ -14,6 +14,7 @@ from paceline.core.measures.repeats import is_power_of_ten
 from paceline.core.scheduling.unheard import Notice
 
 GRACE_S: Final = 10.0
+REVIEW_S: Final = 1.0
 NAMES_LIMIT: Final = 1_000
 """Names that are watched; of more than that, nobody reads each."""
 NAMES_TOLD: Final = 10
@@ -29,6 +30,14 @@ class Unserved:
         self._since: dict[str, float] = {}  # when a name was first seen without a node; gone once that has ended
         self._times: dict[str, int] = {}  # how often that went on for GRACE_S
         self._told: set[str] = set()
+        self._review_at = 0.0
+
+    def is_due(self, now: float) -> bool:
+        """Whether it is time for another review()."""
+        if now < self._review_at:
+            return False
+        self._review_at = now + REVIEW_S
+        return True
 
     def review(self, waiting: dict[str, int], now: float) -> None:
         """``waiting``: how many tasks wait, by name, of the names that no node runs now. Cost: that of the names."""
