@@ -132,7 +132,13 @@ def addresses_from_environment(environment: Mapping[str, str] = os.environ) -> t
 def cluster_path_from_environment(environment: Mapping[str, str] = os.environ) -> Path | None:
     """The path in PACELINE_CLUSTER; None when it is not set."""
     text = environment.get(CLUSTER_VARIABLE, "")
-    return Path(text).expanduser() if text else None
+    try:
+        return Path(text).expanduser() if text else None
+    except RuntimeError:  # in a container without HOME, and without an entry for this user
+        raise ConfigError(
+            f"{CLUSTER_VARIABLE} is {text!r}, and the home directory that ~ stands for is not known here; write the "
+            "whole path, or set HOME"
+        ) from None
 
 
 # --- the cluster file -------------------------------------------------------------------------------------------
