@@ -17,7 +17,6 @@ from pathlib import Path
 # Offered here, too: a setting like the others.
 from paceline.cluster_file import EXPECT_MAX as EXPECT_MAX
 from paceline.cluster_file import ClusterFile as ClusterFile
-from paceline.cluster_file import expanded
 from paceline.cluster_file import new_cluster as new_cluster
 from paceline.errors import ConfigError
 from paceline.hosts import LOCALHOST, canonical_host, is_of_one_link, short
@@ -123,7 +122,13 @@ def addresses_from_environment(environment: Mapping[str, str] = os.environ) -> t
 def cluster_path_from_environment(environment: Mapping[str, str] = os.environ) -> Path | None:
     """The path in PACELINE_CLUSTER; None when it is not set."""
     text = environment.get(CLUSTER_VARIABLE, "")
-    return expanded(text) if text else None
+    try:
+        return Path(text).expanduser() if text else None
+    except RuntimeError:  # in a container without HOME, and without an entry for this user
+        raise ConfigError(
+            f"{CLUSTER_VARIABLE} is {text!r}, and the home directory that ~ stands for is not known here; write the "
+            "whole path, or set HOME"
+        ) from None
 
 
 # --- a node -----------------------------------------------------------------------------------------------------

@@ -19,13 +19,14 @@ from typing import Any, Final, cast
 
 from msgpack import Packer  # type: ignore[import-untyped]
 
-from paceline_protocol.errors import MalformedPayload, PayloadError, PayloadTooLarge, UnserializableValue
+from paceline_protocol.errors import MalformedPayload, PayloadTooLarge, UnserializableValue
 from paceline_protocol.forms import Unserializable, form_of
 from paceline_protocol.unpacking import unpack
 
 TRACEBACK_LIMIT_BYTES: Final = 64 * 1024
 MESSAGE_LIMIT_BYTES: Final = 64 * 1024
 ERROR_ARGS_LIMIT_BYTES: Final = 64 * 1024
+NAME_LIMIT_BYTES: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,22 +176,27 @@ def trim(text: str, limit_bytes: int, *, keep_end: bool = False) -> str:
 def describe_error(error: BaseException, traceback_text: str) -> ErrorInfo:
     """An exception as it travels, within the limits. Never raises: the exception is a user's, and so is its __str__."""
     try:
-        message = str(error)
-    except Exception as broken:  # noqa: BLE001 - whatever the user's __str__ raises, the task still failed with `error`
+        message = "".join([str(error)])  # a str of its own, and no subclass with methods of the user's
+    except BaseException as broken:  # noqa: BLE001 - whatever the user's __str__ does, the task failed with `error`
         message = f"(its __str__ raised {type(broken).__qualname__})"
     args: tuple[Any, ...] | None
     try:
         args = tuple(error.args) + _paths_of(error)
         pack_value([args], ERROR_ARGS_LIMIT_BYTES)  # in a list, as deep as it is nested in the end
-    except (PayloadError, TypeError):  # TypeError: a subclass may make `args` anything
+    except BaseException:  # noqa: BLE001 - a subclass may make `args` anything
         args = None
     return ErrorInfo(
-        type_name=type(error).__qualname__,
-        module=str(type(error).__module__),
+        type_name=trim(type(error).__qualname__, NAME_LIMIT_BYTES),
+        module=trim(_module_of(type(error)), NAME_LIMIT_BYTES),
         message=trim(message, MESSAGE_LIMIT_BYTES),
         args=args,
         traceback=trim(traceback_text, TRACEBACK_LIMIT_BYTES, keep_end=True),
     )
+
+
+def _module_of(cls: type) -> str:
+    module = cls.__module__  # whatever the class has put there
+    return module if type(module) is str else "?"
 
 
 def _paths_of(error: BaseException) -> tuple[Any, ...]:

@@ -23,6 +23,7 @@ from paceline.config import (
 )
 from paceline.errors import ConfigError
 from paceline.key_changes import drop_previous, issue, make_next_known, use_next
+from paceline.runtime.journal import data_directory
 from paceline.security import KeyRole, generate_keys
 
 # --- addresses --------------------------------------------------------------------------------------------------
@@ -73,10 +74,25 @@ def test_loopback_is_what_only_this_machine_reaches() -> None:
 # --- environment ------------------------------------------------------------------------------------------------
 
 
-def test_the_environment_names_nodes_and_the_cluster_file() -> None:
+def homeless(path: Path) -> Path:
+    """As in a container without HOME whose user has no entry."""
+    raise RuntimeError("Could not determine home directory.")
+
+
+def test_without_a_home_directory_the_node_says_where_its_data_could_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data_directory.platformdirs, "user_state_path", homeless)
+    with pytest.raises(ConfigError, match="say which with --data-dir, set HOME, or write nothing"):
+        data_directory.default_directory("", 7077)
+
+
+def test_the_environment_names_nodes_and_the_cluster_file(monkeypatch: pytest.MonkeyPatch) -> None:
     assert addresses_from_environment({}) == ()
     assert addresses_from_environment({"PACELINE_CONNECT": "node1, node2:80,,"}) == ("node1:7077", "node2:80")
     assert cluster_path_from_environment({}) is None
+    monkeypatch.setattr(Path, "expanduser", homeless)
+    with pytest.raises(ConfigError, match=r"PACELINE_CLUSTER is '~/c\.toml', and the home directory"):
+        cluster_path_from_environment({"PACELINE_CLUSTER": "~/c.toml"})
+    monkeypatch.undo()
     assert cluster_path_from_environment({"PACELINE_CLUSTER": "/etc/c.toml"}) == Path("/etc/c.toml")
 
 

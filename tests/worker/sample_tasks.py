@@ -22,6 +22,38 @@ class Opaque:
     """Nothing that can be packed."""
 
 
+class Leaving(Exception):
+    """An exception that ends whoever looks at it."""
+
+    def __str__(self) -> str:
+        raise SystemExit(3)
+
+    @property
+    def args(self) -> Any:
+        raise KeyboardInterrupt
+
+
+class Endless(Exception):
+    def __str__(self) -> str:
+        return str(self)
+
+
+class Long(Exception):
+    def __str__(self) -> str:
+        return "x" * 10_000_000
+
+
+@task
+def odd(kind: str) -> None:
+    raise {
+        "leaving": Leaving(),
+        "endless": Endless(),
+        "long": Long(),
+        "long name": type("x" * 10_000_000, (Exception,), {})(),
+        "odd module": type("Odd", (Exception,), {"__module__": 5})(),
+    }[kind]
+
+
 class Unspeakable(Exception):
     """An exception that breaks whoever looks at it."""
 

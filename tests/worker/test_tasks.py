@@ -9,7 +9,7 @@ import time
 import pytest
 
 from paceline_protocol.messages import Done, Run, Stage, TaskEnd, Trace
-from paceline_protocol.payload import pack_value, unpack_error, unpack_value
+from paceline_protocol.payload import MESSAGE_LIMIT_BYTES, NAME_LIMIT_BYTES, pack_value, unpack_error, unpack_value
 from worker.played_node import PAYLOAD_LIMIT_BYTES, PlayedNode
 
 
@@ -107,6 +107,25 @@ def test_whatever_a_task_raises_the_worker_goes_on(
     assert node.error(f"sample_tasks.{name}", *args).type_name == raised
     assert node.result("sample_tasks.add", 2, 3) == 5
     assert node.result("sample_tasks.add_later", 2, 3) == 5
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("leaving", "(its __str__ raised SystemExit)"),
+        ("endless", "(its __str__ raised RecursionError)"),
+        ("long", "x" * MESSAGE_LIMIT_BYTES),
+        ("long name", ""),
+        ("odd module", ""),
+    ],
+)
+def test_an_exception_that_ends_or_floods_whoever_looks_at_it_fails_its_task_alone(
+    node: PlayedNode, kind: str, message: str
+) -> None:
+    error = node.error("sample_tasks.odd", kind)
+    assert error.message == message
+    assert len(error.type_name) <= NAME_LIMIT_BYTES
+    assert node.result("sample_tasks.add", 2, 3) == 5
 
 
 def test_an_async_task_runs_to_its_end(node: PlayedNode) -> None:

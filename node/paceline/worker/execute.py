@@ -20,7 +20,15 @@ from paceline.errors import UnknownTask
 from paceline.worker.registry import tasks
 from paceline_protocol.errors import PayloadError, UnserializableValue
 from paceline_protocol.messages import TaskEnd
-from paceline_protocol.payload import ErrorInfo, pack_error, pack_error_info, pack_value, unpack_args
+from paceline_protocol.payload import (
+    NAME_LIMIT_BYTES,
+    ErrorInfo,
+    pack_error,
+    pack_error_info,
+    pack_value,
+    trim,
+    unpack_args,
+)
 
 if TYPE_CHECKING:
     from paceline.worker.loop import Loop
@@ -65,7 +73,7 @@ class TaskRunner:
             _end_fork(None)
         try:
             return SUCCEEDED, pack_value(value, self._payload_limit_bytes)
-        except Exception as error:  # noqa: BLE001 - a result that can't be sent is an outcome too
+        except BaseException as error:  # noqa: BLE001 - a result that can't be sent is an outcome too
             return FAILED, _pack_failure(_of_result(error, name))
 
     def _run_coroutine(self, coroutine: CoroutineType[Any, Any, Any]) -> Any:
@@ -76,7 +84,7 @@ class TaskRunner:
         return self._loop.run(coroutine)
 
 
-def _of_result(error: Exception, name: str) -> Exception:
+def _of_result(error: BaseException, name: str) -> BaseException:
     """The error of packing a result, with the task's name in its message, and without the packer's own frames."""
     if isinstance(error, UnserializableValue):
         path = error.path.replace("the value", f"the result of {name}", 1)
@@ -90,10 +98,9 @@ def _pack_failure(error: BaseException) -> bytes:
     shown = format_traceback(error)
     try:
         return pack_error(error, shown)
-    except Exception as broken:  # noqa: BLE001 - a user's exception may be broken in ways that nobody foresaw
-        cls = type(error)
+    except BaseException as broken:  # noqa: BLE001 - a user's exception may be broken in ways that nobody foresaw
         message = f"(it can't be described: {type(broken).__qualname__})"
-        return pack_error_info(ErrorInfo(cls.__qualname__, str(cls.__module__), message, None, ""))
+        return pack_error_info(ErrorInfo(trim(type(error).__qualname__, NAME_LIMIT_BYTES), "?", message, None, ""))
 
 
 def format_traceback(error: BaseException) -> str:
@@ -105,7 +112,7 @@ def format_traceback(error: BaseException) -> str:
         return ""
     try:
         return "".join(traceback.format_exception(type(error), error, entry))
-    except Exception as broken:  # noqa: BLE001 - formatting calls methods of the user's exception, which may fail too
+    except BaseException as broken:  # noqa: BLE001 - formatting calls methods of the user's exception, which may do anything
         return f"the traceback can't be shown: formatting it raised {type(broken).__qualname__}"
 
 

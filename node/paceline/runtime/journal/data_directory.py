@@ -46,8 +46,14 @@ _logger = logging.getLogger("paceline.journal")
 
 
 def default_directory(cluster_name: str, port: int) -> Path:
-    """Where a node of this cluster and port keeps its data by default."""
-    return platformdirs.user_state_path("paceline") / (cluster_name or "local") / str(port)
+    """Where a node of this cluster and port keeps its data by default. Raises ConfigError if there is no such place."""
+    try:
+        return platformdirs.user_state_path("paceline") / (cluster_name or "local") / str(port)
+    except RuntimeError:
+        raise ConfigError(
+            "the home directory of this user is not known, so there is no folder for the node's data: say which with "
+            "--data-dir, set HOME, or write nothing with --journal memory"
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)
