@@ -18,6 +18,7 @@ from paceline.core.outbox import Outbox
 from paceline.core.scheduling.leader import Leader
 from paceline.core.settings import Settings
 from paceline_protocol.errors import ProtocolError
+from paceline_protocol.limits import MAX_DETAIL_CHARS
 from paceline_protocol.messages import (
     Cancel,
     ClientMessage,
@@ -107,7 +108,7 @@ class ClientConversation:
             leader.admission.submit(session, submit, now)
         except ProtocolError as error:
             self._tally.refuse(Refusal.BAD_REQUEST)
-            self._outbox.reply(session.key, Failure(Refusal.BAD_REQUEST, str(error)))
+            self._outbox.reply(session.key, Failure(Refusal.BAD_REQUEST, str(error)[:MAX_DETAIL_CHARS]))
 
     def _ping(self, leader: Leader, session: ClientSession, ping: Ping, now: float) -> None:
         leader.admission.acknowledge(session, ping.ack, now)
