@@ -38,6 +38,7 @@ from paceline.runtime.children.web_child import MetricsSource, Web, open_web
 from paceline.runtime.children.worker_pool import WorkerPool
 from paceline.runtime.journal.data_directory import Storage, default_directory
 from paceline.runtime.journal.journal import DiskJournal
+from paceline.runtime.journal.recovery import decoded
 from paceline.runtime.orphans import FIRST_PROCESS, Orphans
 from paceline.runtime.reactor import Reactor
 from paceline.runtime.search import NodeSearch
@@ -221,7 +222,10 @@ class Server:
             storage.journal_directory, recovered, mode=config.journal, wake=self._transport.wake
         )
         storage.save_identity()
-        settings = settings_of(config)
+        return decoded(storage.directory, lambda: self._recovered(storage, now))
+
+    def _recovered(self, storage: Storage, now: float) -> NodeCore:
+        recovered, settings = storage.recovered, settings_of(self._config)
         rng = random.Random(secrets.randbits(64))
         snapshot = recovered.snapshot
         core = NodeCore(
