@@ -14,6 +14,7 @@ from paceline_protocol.codec import encode, encode_calls, encode_outcomes
 from paceline_protocol.messages import (
     Append,
     Assignment,
+    Beat,
     Confirmed,
     Dispatch,
     Enrol,
@@ -247,3 +248,22 @@ def test_a_node_that_stands_still_for_a_hello_of_many_addresses_stays_the_one_it
     assert len(node.peering.directory.addresses) <= node.settings.peer_limit
     turn(node, 0.0)
     assert node.leader is not None
+
+
+def test_a_leader_whose_own_workers_follow_a_term_that_nobody_was_elected_in_has_them_back_once_it_is_silent() -> None:
+    work = Work()
+    node, own = work.node, work.leader
+    node.on_worker_ready(b"w", ("own",))
+    work.turn()
+    from_peer(node, Beat(own.term + 37, 0, 0, 0))
+    assert node.leader_link.term == own.term + 37
+    step = node.settings.timing.heartbeat_interval_s
+    now = node.settings.node_timeout_s
+    for _ in range(20):
+        now += step
+        node.tick(now)
+        node.take_urgent(now)
+        effects = node.take_effects(now)
+        if effects.persist is not None:
+            node.persisted(effects.persist.seq)
+    assert (node.leader_link.term, node.leader_link.leader) == (own.term, node.node_id)

@@ -115,8 +115,12 @@ class WorkExchange:
         link, own_id, outbox = self._leader_link, self._own_id, self._outbox
         reports, link.outbox = link.outbox, []
         if link.aside:
-            outbox.send_all(link.aside)
-            link.aside = []
+            aside, link.aside = link.aside, []
+            for node_id, account in aside:
+                if node_id == own_id:
+                    self.hear(leader, own_id, account, now)
+                else:
+                    outbox.send(node_id, account)
         for report in reports:
             if not isinstance(report, UnrecordedBatch):
                 if link.leader == own_id:
