@@ -41,6 +41,8 @@ DRAIN_S: Final = 5.0
 TASK_S: Final = 60.0
 KEPT_CONNECTIONS: Final = 256
 """Of sessions that are over, so that the node has read all of them before they end."""
+BACKLOG_FRAMES: Final = 10_000
+"""That the node has not read yet, beyond which the speakers wait: less than the connections that are kept have brought."""
 CONNECT_MS: Final = 2_000
 COUNTED: Final = 0.95
 """Part of the frames to be dropped that must be counted: what is under way when a connection ends may be lost. That
@@ -230,7 +232,7 @@ def run(seed: int, roles: Sequence[str], for_s: float) -> LiveReport:
         time.sleep(IDLE_S)
         phase.value = SPEAKING
         ground = Ground(seed, roles, node.address, str(status["nodes"][0]["id"]), str(status["cluster_id"]))
-        before = counted_by(node.metrics_address)
+        before = counted_by(node.metrics_address, {})
         began = time.monotonic()
         peak_bytes, failures = speak(ground, node, for_s)
         seconds = time.monotonic() - began
@@ -250,15 +252,20 @@ def run(seed: int, roles: Sequence[str], for_s: float) -> LiveReport:
 def speak(ground: Ground, node: Any, for_s: float) -> tuple[int, list[str]]:
     """(The most memory that the node had, what went wrong)."""
     process, peak_bytes, look_at = psutil.Process(node.pid), 0, 0.0
-    end = time.monotonic() + for_s
+    before = counts = counted_by(node.metrics_address, {})
+    end, allowed = time.monotonic() + for_s, BACKLOG_FRAMES
     while (now := time.monotonic()) < end:
-        for speaker in ground.speakers:
+        for speaker in ground.speakers if ground.sent_frames < allowed else ():
             speaker.listen()
             for _ in range(BURST):
                 speaker.speak()
+        if now < look_at and ground.sent_frames >= allowed:
+            time.sleep(PAUSE_S)
         if now >= look_at:
             look_at = now + LOOK_EVERY_S
             ground.read_all()
+            counts = counted_by(node.metrics_address, counts)
+            allowed = int(counts["received"] - before["received"]) + BACKLOG_FRAMES
             if not node.alive:
                 return peak_bytes, [f"the node has ended{node._log_tail()}"]
             peak_bytes = max(peak_bytes, process.memory_info().rss)
@@ -277,7 +284,7 @@ def dropped(ground: Ground, node: Any, before: dict[str, float], failures: list[
         speaker.close()
     while True:
         ground.read_all()
-        now = counted_by(node.metrics_address)
+        now = counted_by(node.metrics_address, last)
         if now != last:
             last, end = now, time.monotonic() + DRAIN_S
         counted = {kind: int(now[kind] - before[kind]) for kind in wanted}
@@ -289,14 +296,19 @@ def dropped(ground: Ground, node: Any, before: dict[str, float], failures: list[
     return f"dropped and counted: {counted['malformed']:,} malformed, {counted['unexpected']:,} unexpected"
 
 
-def counted_by(address: str) -> dict[str, float]:
-    """The counters of the node."""
-    with urllib.request.urlopen(f"http://{address}/metrics", timeout=DRAIN_S) as answer:
-        lines = answer.read().decode().splitlines()
+def counted_by(address: str, last: dict[str, float]) -> dict[str, float]:
+    """The counters of the node; ``last``, if it has no time to say."""
+    try:
+        with urllib.request.urlopen(f"http://{address}/metrics", timeout=DRAIN_S) as answer:
+            lines = answer.read().decode().splitlines()
+    except OSError:
+        if not last:
+            raise
+        return last
     return {
         kind: float(line.split()[1])
         for line in lines
-        for kind in ("malformed", "unexpected")
+        for kind in ("received", "malformed", "unexpected")
         if line.startswith(f"paceline_frames_{kind}_total")
     }
 
