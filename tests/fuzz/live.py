@@ -42,7 +42,7 @@ TASK_S: Final = 60.0
 KEPT_CONNECTIONS: Final = 256
 """Of sessions that are over, so that the node has read all of them before they end."""
 BACKLOG_FRAMES: Final = 10_000
-"""That the node has not read yet, beyond which the speakers wait: less than the connections that are kept have brought."""
+"""That the node has not read yet, beyond which the speakers wait: less than the kept connections have brought."""
 CONNECT_MS: Final = 2_000
 COUNTED: Final = 0.95
 """Part of the frames to be dropped that must be counted: what is under way when a connection ends may be lost. That

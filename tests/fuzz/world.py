@@ -18,7 +18,7 @@ from typing import Final
 
 from fuzz.speakers import ROLES, Speaker, Verdicts, WorkerSpeaker
 from paceline.runtime.transport.memory_transport import LinkKind, MemoryEndpoint
-from paceline.runtime.transport.transport import Received, Source
+from paceline.runtime.transport.transport import Received, Sent, Source
 from simulation.hostile_peer import DeafOracle, HostileWorld
 from simulation.machines import SimulatedNode
 from simulation.oracle.events import Event, Submitted
@@ -28,8 +28,8 @@ from simulation.oracle.record import Story
 from simulation.world import World
 
 TRUSTED: Final = "node"
-BURST: Final = 40
-"""Frames of each speaker in one step. Less than a node takes in one, so that those who behave are heard, too."""
+BURST: Final = 48
+"""Frames of all speakers in one step. Less than a node takes in one, so that those who behave are heard, too."""
 NORMAL_TASKS_PER_S: Final = 20.0
 DONE_WITHIN_S: Final = 60.0
 """Virtual seconds from the last bad frame until all tasks of those who behave have ended."""
@@ -133,17 +133,17 @@ class FuzzWorld(HostileWorld):
 
     def send(self, speaker: Speaker, end: MemoryEndpoint, frame: bytes) -> None:
         """To the node at the other end."""
-        self._tell(speaker, end.name, [frame])
-        end.send(frame)
+        if end.send(frame) is Sent.OK:
+            self._tell(speaker, end.name, [frame])
 
     def send_peer(self, speaker: Speaker, node: SimulatedNode, frames: list[bytes]) -> None:
         """To the socket for peers, with an address of the cluster."""
         target = self.network.node_at(node.address)
         if target is not None:
-            self._tell(speaker, node.address, frames, Source.PEER)
             sender = self.rng.choice(self.nodes).address
             received: Received = (Source.PEER, sender.encode(), frames)
-            self.network.send(LinkKind.PEER, sender, node.address, target.peer_inbox, received)
+            if self.network.send(LinkKind.PEER, sender, node.address, target.peer_inbox, received) is Sent.OK:
+                self._tell(speaker, node.address, frames, Source.PEER)
 
     def _tell(self, speaker: Speaker, to: str, frames: list[bytes], source: Source | None = None) -> None:
         self.sent_frames += len(frames)
@@ -208,7 +208,7 @@ class FuzzWorld(HostileWorld):
             passed_s = self.step()
             for speaker in self.speakers:
                 speaker.listen()
-                for _ in range(BURST):
+                for _ in range(BURST // len(self.speakers)):
                     speaker.speak()
             if self._strikes(NORMAL_TASKS_PER_S * passed_s):
                 self._use(self.rng.choice(self.clients))
