@@ -30,6 +30,7 @@ from urllib.parse import quote, unquote, urlsplit
 from paceline.config import METRICS_OFF, parse_listen_address
 from paceline.errors import ConfigError
 from paceline.ownership import whose
+from paceline_bridge.formats.bodies import is_unicode
 
 AMQP_VARIABLE = "PACELINE_AMQP"
 """Environment: URLs of RabbitMQ, separated by spaces or commas. A command line, and a password in it, can be read by
@@ -68,8 +69,8 @@ class BridgeConfig:
         if not self.queues:
             raise ConfigError("no queue is named; give --queue NAME, or --queue NAME=TASK for plain messages")
         for name in (*self.queues, self.dead_letter):
-            if not name or len(name.encode()) > QUEUE_LIMIT_BYTES:
-                raise ConfigError(f"{name!r} is not a queue; a name has 1 to {QUEUE_LIMIT_BYTES} bytes")
+            if not name or not is_unicode(name) or len(name.encode()) > QUEUE_LIMIT_BYTES:
+                raise ConfigError(f"{name!r} is not a queue; a name has 1 to {QUEUE_LIMIT_BYTES} bytes of UTF-8")
         if self.dead_letter in queues_of(self):
             raise ConfigError(f"{self.dead_letter} can't be consumed and hold what was refused; name another queue")
         if type(self.prefetch) is not int or not 1 <= self.prefetch <= PREFETCH_MAX:
@@ -98,6 +99,7 @@ def check_url(url: str) -> None:
     if re.search(r";\s*\w+://", url):
         raise ConfigError(f"{name} is not a URL of RabbitMQ; write a space or a comma between several, and not ;")
     try:
+        url.encode()  # what a shell passes on need not be UTF-8
         parts = urlsplit(url)
         usable = parts.scheme in ("amqp", "amqps") and bool(parts.hostname) and parts.port != 0
         usable = usable and "@" not in parts.path + parts.query + parts.fragment

@@ -23,6 +23,9 @@ UNPACKED_PER_BYTE: Final = 32
 is more."""
 MAX_NAME_CHARS: Final = 255
 MAX_STRING_CHARS: Final = 4096
+MAX_DETAIL_CHARS: Final = 1_000
+"""What a node tells a client for people, of a refusal or an answer, is cut here. It may quote what the client had sent,
+or name tasks and nodes, and must fit into a string all the same."""
 MAX_TRACEBACK_CHARS: Final = 64 * 1024
 """For errors and tracebacks. Whoever makes one trims it (``payload.trim``)."""
 MAX_INT: Final = 2**63 - 1

@@ -88,6 +88,8 @@ def test_the_command_line_counts_more_than_the_file(file: Path) -> None:
         ("amqp://h", "q=", "'q=' can't be used"),
         ("amqp://h", "=t", "'=t' can't be used"),
         ("amqp://h", "q" * 256, "is not a queue"),
+        ("amqp://h", "no UTF-8 \udc95", "is not a queue"),
+        ("amqp://u:s3cret@h/no UTF-8 \udc95", "q", "is not a URL"),
         ("amqp://h", "paceline.dead", "can't be consumed"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from client.session_rig import Rig, ids_of, task_id, welcome
+from paceline.client.session.candidates import TERM_COUNTS_S
 from paceline.client.session.session import (
     SessionState,
 )
@@ -74,6 +75,22 @@ def test_a_leader_of_an_older_term_is_not_believed() -> None:
     rig.hear("b:1", welcome("b:1", "c:1", term=7))
     rig.hear("a:1", welcome("a:1", "a:1", term=6))
     assert not rig.attached
+
+
+def test_the_leader_of_an_earlier_term_is_believed_once_nobody_names_the_later_one_any_more() -> None:
+    """A node may have named what another only claimed."""
+    rig = Rig("a:1", "b:1")
+    rig.session.connect(rig.now)
+    rig.hear("b:1", welcome("b:1", "c:1", term=2**31))
+    rig.pass_time(TERM_COUNTS_S / 2)
+    rig.hear("b:1", Redirect(2**31, "c:1", "c:1"))
+    rig.pass_time(TERM_COUNTS_S / 2)
+    rig.hear("a:1", welcome("a:1", "a:1", term=6))
+    assert not rig.attached
+    rig.hear("b:1", Redirect(2**31, "", ""))
+    rig.pass_time(TERM_COUNTS_S / 2)
+    rig.hear("a:1", welcome("a:1", "a:1", term=6))
+    assert rig.attached
 
 
 def test_a_term_that_nobody_led_does_not_keep_the_leader_of_an_earlier_one_out() -> None:

@@ -13,7 +13,9 @@ from paceline.core.settings import Settings
 from paceline_protocol.codec import encode, encode_calls, encode_outcomes
 from paceline_protocol.messages import (
     Append,
+    AppendResponse,
     Assignment,
+    Beat,
     Confirmed,
     Dispatch,
     Enrol,
@@ -247,3 +249,43 @@ def test_a_node_that_stands_still_for_a_hello_of_many_addresses_stays_the_one_it
     assert len(node.peering.directory.addresses) <= node.settings.peer_limit
     turn(node, 0.0)
     assert node.leader is not None
+
+
+def test_a_leader_whose_own_workers_follow_a_term_that_nobody_was_elected_in_has_them_back_once_it_is_silent() -> None:
+    work = Work()
+    node, own = work.node, work.leader
+    node.on_worker_ready(b"w", ("own",))
+    work.turn()
+    from_peer(node, Beat(own.term + 37, 0, 0, 0))
+    assert node.leader_link.term == own.term + 37
+    step = node.settings.timing.heartbeat_interval_s
+    now = node.settings.node_timeout_s
+    for _ in range(20):
+        now += step
+        node.tick(now)
+        node.take_urgent(now)
+        effects = node.take_effects(now)
+        if effects.persist is not None:
+            node.persisted(effects.persist.seq)
+    assert (node.leader_link.term, node.leader_link.leader) == (own.term, node.node_id)
+
+
+def test_a_node_that_is_elected_in_a_term_that_another_has_claimed_goes_on_and_its_workers_are_its_own() -> None:
+    node = leading()
+    node.on_worker_ready(b"w", ("own",))
+    term = node.consensus.term
+    from_peer(node, Beat(term + 2, 0, 0, 0))
+    assert (node.leader_link.term, node.leader_link.leader) == (term + 2, "b")
+    from_peer(node, AppendResponse(term + 1, False, 0))  # of a term in which this node is elected next
+    for step in range(1, 20):
+        turn(node, step * node.settings.timing.heartbeat_interval_s)
+    assert (node.consensus.is_leader, node.consensus.term) == (True, term + 2)
+    assert (node.leader_link.term, node.leader_link.leader) == (term + 2, node.node_id)
+
+
+def test_a_batch_that_names_no_sender_is_refused_whole() -> None:
+    node = leading()
+    term = node.consensus.term
+    from_peer(node, Beat(term + 1, 0, 0, 0), Append(term + 1, 0, 0, 0, ()), sender="")
+    assert node.violations.total == 1
+    assert (node.consensus.term, node.leader_link.term) == (term, term)

@@ -19,6 +19,7 @@ from paceline.runtime.transport.memory_transport import MemoryEndpoint, MemoryNe
 from paceline.runtime.transport.transport import BURST_MESSAGES, Source
 from paceline.security import KeyRole, Standing
 from paceline_protocol.codec import decode, encode, encode_fields
+from paceline_protocol.limits import MAX_STRING_CHARS
 from paceline_protocol.messages import (
     Admin,
     AdminReply,
@@ -286,6 +287,19 @@ def test_what_nodes_say_to_each_other_counts_from_nodes_alone(caplog: pytest.Log
         assert ("b" in rig.reactor.core.peering.directory.peers) is known
     assert rig.reactor.counters.frames_forbidden == 3 * len(hello)
     assert len(caplog.records) == 3
+
+
+def test_an_answer_that_can_not_be_sent_is_a_failure_of_that_one_question_and_ends_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rig = Rig()
+    with caplog.at_level(logging.ERROR, "paceline.node"):
+        for _ in range(5):
+            rig.reactor.core._outbox.reply(b"client", AdminReply(1, False, "x" * (MAX_STRING_CHARS + 1)))
+            (failure,) = rig.say("client", Ping(0))[:1]
+            assert isinstance(failure, Failure)
+    assert ["can't send an answer" in record.getMessage() for record in caplog.records] == [True]
+    assert [type(message) for message in rig.say("client", Ping(0))] == [Redirect]
 
 
 def test_after_a_long_turn_fewer_messages_are_taken_until_turns_are_short_again() -> None:

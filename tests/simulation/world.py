@@ -149,7 +149,7 @@ class World:
 
     def _deliver(self, kind: LinkKind, source: str, destination: str) -> tuple[float, ...]:
         rng, faults = self.rng, self.faults
-        if kind is LinkKind.WORKER:
+        if kind in (LinkKind.WORKER, LinkKind.WEB):
             return (0.0001,)
         if (source.split("/")[0], destination.split("/")[0]) in self.cut:
             return ()

@@ -303,5 +303,5 @@ def _restore(type_name: str, args: tuple[Any, ...] | None) -> Exception | None:
         return None  # raised in a generator or a coroutine, they would end it and not report anything
     try:
         return cls(*args)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None

@@ -21,7 +21,7 @@ from paceline.security import KeyRole
 from paceline_protocol import messages as m
 from paceline_protocol.codec import decode_fields, encode
 from paceline_protocol.errors import MalformedFrame, ProtocolError
-from paceline_protocol.limits import MAX_FRAME_BYTES
+from paceline_protocol.limits import MAX_DETAIL_CHARS, MAX_FRAME_BYTES
 
 FRAME_EXTRA_BYTES: Final = 1 << 20
 """What a frame of a client may have beside the arguments of one call. A larger one is refused unread."""
@@ -96,7 +96,7 @@ class ClientFrames:
             if is_power_of_ten(self._counters.clients_ignored):
                 total = self._counters.clients_ignored
                 _logger.warning("a client is heard no more (%d so far on this node): %s", total, why)
-        self._send(key, encode(m.Failure(m.Refusal.BAD_REQUEST, why[:1_000])))
+        self._send(key, encode(m.Failure(m.Refusal.BAD_REQUEST, why[:MAX_DETAIL_CHARS])))
         if is_ignored:
             self._core.on_client_gone(key)
 

@@ -23,6 +23,7 @@ from typing import Any, Final
 
 from paceline.core.effects import Effects, PeerBatch, WorkerBatch
 from paceline.core.measures.histogram import LATENCY_BOUNDS_US, Histogram
+from paceline.core.measures.repeats import is_power_of_ten
 from paceline.core.node import NodeCore
 from paceline.errors import JournalFailed
 from paceline.runtime.children.interface import Children
@@ -121,6 +122,7 @@ class Reactor:
         self._burst_messages = BURST_MESSAGES
         self._forbidden = Forbidden(self.counters)
         self._clients = ClientFrames(core, transport, self.counters, self._forbidden, self._send_client)
+        self._unsendable = 0  # replies
         self._cast_outs: dict[bytes, str] = {}  # workers that were killed for what they said, until they have ended
         self._respawn_at = inf  # when the next worker is due in place of one that ended
         self._failure: JournalFailed | None = None  # of the journal: nothing is written or promised any more
@@ -398,7 +400,20 @@ class Reactor:
             self.counters.bytes_sent += len(frame)
             self._transport.send_child(worker_id, frame)
         for key, reply in replies:
-            self._send_client(key, encode(reply))
+            self._send_client(key, self._encoded(reply))
+
+    def _encoded(self, reply: m.ClientReply) -> bytes:
+        """The frame of a reply. One that can't be sent is a defect of ours, to which one client has led: the others are
+        served on."""
+        try:
+            return encode(reply)
+        except ProtocolError as error:
+            self._unsendable += 1
+            if is_power_of_ten(self._unsendable):
+                _logger.error(
+                    "can't send an answer (number %d of these): %s; please report this", self._unsendable, error
+                )
+            return encode(m.Failure(m.Refusal.BAD_REQUEST, "the answer can't be sent; the node's log says why"))
 
     def _send_peers(self, batches: list[PeerBatch]) -> None:
         """A batch that can't be sent is lost, as it might be on the way; the protocols above repair that."""

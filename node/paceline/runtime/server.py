@@ -41,7 +41,7 @@ from paceline.runtime.children.web_child import MetricsSource, Web, open_web
 from paceline.runtime.children.worker_pool import WorkerPool
 from paceline.runtime.journal.data_directory import Storage, default_directory, failure_of
 from paceline.runtime.journal.journal import DiskJournal
-from paceline.runtime.journal.recovery import Recovered
+from paceline.runtime.journal.recovery import Recovered, decoded
 from paceline.runtime.key_watch import KeyWatch
 from paceline.runtime.memory import keep_freed_blocks
 from paceline.runtime.node_view import view_of
@@ -254,7 +254,10 @@ class Server:
             storage.journal_directory, recovered, mode=config.journal, wake=self._transport.wake
         )
         storage.save_identity()
-        settings = settings_of(config)
+        return decoded(storage.directory, lambda: self._recovered(storage, now))
+
+    def _recovered(self, storage: Storage, now: float) -> NodeCore:
+        recovered, settings = storage.recovered, settings_of(self._config)
         rng = random.Random(secrets.randbits(64))  # noqa: S311 - for the pauses of elections
         snapshot = recovered.snapshot
         core = NodeCore(

@@ -6,6 +6,7 @@ from math import inf
 
 from paceline.core.clients.session_table import ClientBounds, SessionTable
 from paceline.core.clients.sessions import ITEM_BYTES, ClientSession
+from paceline_protocol.codec import decode, encode
 from paceline_protocol.messages import Refusal, TaskEnd
 
 
@@ -123,3 +124,12 @@ def test_who_was_sent_nothing_yet_loses_nothing_since_it_would_come_back_to_lose
     assert told(table, b"a") == [1]
     assert told(table, b"b") == []
     assert second.waiting_bytes == 0, "both were sent theirs in the same turn"
+
+
+def test_what_is_said_of_a_refusal_fits_into_a_string_whatever_names_are_in_it() -> None:
+    table, (session,) = opened(b"a")
+    known = ", ".join(f"{number:03}" + "n" * 252 for number in range(20))
+    table.refuse(session, b"1" * 16, Refusal.UNKNOWN_TASK, f"no node knows that; the nodes run: {known}")
+    ((_, update),) = table.take_updates(0.0)
+    assert decode(encode(update)) == update
+    assert update.refused[0][2].startswith("no node knows that; the nodes run: 000nnn")

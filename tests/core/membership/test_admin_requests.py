@@ -20,8 +20,9 @@ from paceline.core.membership.admin_requests import (
 from paceline.core.membership.replicas import next_config
 from paceline.core.raft.configuration import changed_servers, normal
 from paceline.core.raft.quorum import majority
-from paceline_protocol.codec import decode_config, encode_config
-from paceline_protocol.messages import Admin, AdminOp, Config
+from paceline_protocol.codec import decode, decode_config, encode, encode_config
+from paceline_protocol.limits import MAX_STRING_CHARS
+from paceline_protocol.messages import Admin, AdminOp, AdminReply, Config
 
 LIMIT = 3
 
@@ -252,3 +253,14 @@ def test_more_requests_than_a_leader_keeps_are_refused() -> None:
     for number in range(REQUESTS_LIMIT):
         node(story, "a").on_client(b"k", Admin(number, AdminOp.PROMOTE, "d"), story._now)
     assert "too many" in ask(story, "a", AdminOp.PROMOTE, "d", 0.1)
+
+
+@pytest.mark.parametrize("op", list(AdminOp))
+def test_what_is_asked_for_may_be_as_long_as_a_string_and_the_answer_that_quotes_it_can_be_sent(op: AdminOp) -> None:
+    story = formed("abc")
+    story.run("client k hello a")
+    leader = node(story, "a")
+    leader.on_client(b"k", Admin(1, op, "x" * MAX_STRING_CHARS), story._now)
+    replies = [reply for _, reply in leader.take_effects(story._now).to_clients if isinstance(reply, AdminReply)]
+    assert all(decode(encode(reply)) == reply for reply in replies)
+    assert replies or op is AdminOp.STEP_DOWN

@@ -276,6 +276,19 @@ def test_a_term_that_nobody_was_elected_in_ends_once_a_leader_proves_that_it_lea
     assert len(link.assign()) == 1
 
 
+def test_who_claims_a_term_first_keeps_the_leader_that_is_elected_in_it_out_for_as_long_as_it_speaks() -> None:
+    link = claimed()
+    with pytest.raises(PeerViolation, match="it leads in term 99, and m does"):
+        link.on_beat("l", Beat(99, 0, 0, 0), SILENT_S / 2)
+    with pytest.raises(PeerViolation):
+        link.on_beat("l", Beat(99, 0, 0, 0), SILENT_S)
+    ((to, account),) = link.aside
+    assert isinstance(account, Enrol)
+    assert (to, account.term) == ("l", 99)
+    link.on_beat("l", Beat(99, account.version, 0, 0), SILENT_S)
+    assert (link.term, link.leader) == (99, "l")
+
+
 def test_a_late_copy_of_a_beat_proves_nothing() -> None:
     link = claimed()
     for _ in range(5):

@@ -7,6 +7,7 @@ the list, slowly enough for a connection to come up. Pure: the random source and
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -16,6 +17,9 @@ ROUND_INTERVAL_S = 0.05
 ROUND_LIMIT_ADDRESSES = 8
 ROUNDS_PER_WINDOW = 10
 LEARNED_LIMIT_ADDRESSES = 64
+TERM_COUNTS_S = 5.0
+"""For how long the leader of a term that was named keeps those of earlier terms out. A node may name a term that nobody
+was elected in, as another claimed it; and no leader of an earlier term says for so long that it still leads."""
 
 
 class Jitter(Protocol):
@@ -34,6 +38,7 @@ class Candidates:
         self._leader_address = ""
         self._cluster_id = ""
         self._term = 0
+        self._term_heard_s = -math.inf
         self._rounds = 0
         self._problems: dict[str, str] = {}  # why the name in an address does not resolve, by address
 
@@ -64,8 +69,8 @@ class Candidates:
         unresolved = {address: self._problems[address] for address in addresses if address in self._problems}
         return NoNodeFound(addresses, waited_s, unresolved)
 
-    def heard_of_leader(self, cluster_id: str, term: int) -> bool:
-        """A node names a leader of this term. False if a leader of a later term is known.
+    def heard_of_leader(self, cluster_id: str, term: int, now: float) -> bool:
+        """A node names a leader of this term. False if a leader of a later term was named of late.
 
         A term without a leader is not noted: it may be that of a candidate that crashed before any disk had the term,
         and then the cluster never reaches it.
@@ -73,17 +78,20 @@ class Candidates:
         if cluster_id != self._cluster_id:
             # A cluster that was formed anew counts its terms from the start.
             self._cluster_id, self._term = cluster_id, 0
-        if term < self._term:
+        if self._is_past(term, now):
             return False
-        self._term = term
+        self._term, self._term_heard_s = term, now
         return True
 
-    def redirected(self, term: int, leader_address: str) -> bool:
-        """A node of our cluster names the leader, or "". False if a later term is known."""
-        if term < self._term:
+    def _is_past(self, term: int, now: float) -> bool:
+        return term < self._term and now < self._term_heard_s + TERM_COUNTS_S
+
+    def redirected(self, term: int, leader_address: str, now: float) -> bool:
+        """A node of our cluster names the leader, or "". False if one of a later term was named of late."""
+        if self._is_past(term, now):
             return False
         if leader_address:
-            self._term = term
+            self._term, self._term_heard_s = term, now
         self.leader_is_at(leader_address)
         return True
 

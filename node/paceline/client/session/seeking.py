@@ -132,22 +132,22 @@ class Search:
 
     # --- what nodes answer ---------------------------------------------------------------------------------------
 
-    def on_welcome(self, welcome: Welcome) -> bool:
+    def on_welcome(self, welcome: Welcome, now: float) -> bool:
         """A node has answered. True: it is the leader."""
         wanted = self._options.cluster_name
         if wanted and welcome.cluster_name != wanted:
             return False
         self._candidates.learn(welcome.addresses)
-        if not welcome.leader_id or not self._candidates.heard_of_leader(welcome.cluster_id, welcome.term):
+        if not welcome.leader_id or not self._candidates.heard_of_leader(welcome.cluster_id, welcome.term, now):
             return False
         if welcome.leader_id == welcome.node_id:
             return True
         self._hear_of_leader(welcome.leader_address)
         return False
 
-    def on_redirect(self, redirect: Redirect) -> None:
+    def on_redirect(self, redirect: Redirect, now: float) -> None:
         """A node names the leader."""
-        if self._candidates.redirected(redirect.term, redirect.leader_address):
+        if self._candidates.redirected(redirect.term, redirect.leader_address, now):
             self._hear_of_leader(redirect.leader_address)
 
     # --- from a search to an epoch, and back ---------------------------------------------------------------------

@@ -296,15 +296,15 @@ class Session:
             return
         if not epoch.on_message(message, now):
             if isinstance(message, Redirect | Welcome):
-                self._candidates.redirected(message.term, message.leader_address)
+                self._candidates.redirected(message.term, message.leader_address, now)
             self._end_epoch(now)
 
     def _from_node(self, search: Search, address: str, message: Message, now: float) -> None:
         if isinstance(message, Welcome):
-            if search.on_welcome(message):
+            if search.on_welcome(message, now):
                 self._attach(search, address, message, now)
         elif isinstance(message, Redirect):
-            search.on_redirect(message)
+            search.on_redirect(message, now)
         elif isinstance(message, StatusReply):
             self.requests.answered_by_another(message)
         elif isinstance(message, Failure) and message.code == Refusal.KEY_REVOKED:

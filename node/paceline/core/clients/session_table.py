@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from math import inf
 
 from paceline.core.clients.sessions import ClientSession
+from paceline_protocol.limits import MAX_DETAIL_CHARS
 from paceline_protocol.messages import Refusal, Update
 
 
@@ -94,7 +95,7 @@ class SessionTable:
         """A task, or a question about one, was refused."""
         if not session.closed and not session.is_cut_off:
             before = session.waiting_bytes
-            session.refuse(task_id, refusal, detail)
+            session.refuse(task_id, refusal, detail[:MAX_DETAIL_CHARS])
             self._owed[session.key] = session
             self._bound(session, session.waiting_bytes - before)
 

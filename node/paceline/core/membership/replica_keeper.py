@@ -28,6 +28,7 @@ from paceline.core.raft.consensus import Consensus
 from paceline.core.raft.quorum import majority
 from paceline.core.scheduling.leader import Leader
 from paceline.core.settings import Settings
+from paceline_protocol.limits import MAX_DETAIL_CHARS
 from paceline_protocol.messages import Admin, AdminReply, Config
 
 
@@ -167,7 +168,7 @@ class ReplicaKeeper:
             step = Answer(False, f"not done within {REQUEST_TIMEOUT_S:g} s: {step.why}")
         if isinstance(step, Answer):
             self._requests.remove(request)
-            self._outbox.reply(request.key, AdminReply(request.number, step.done, step.detail))
+            self._outbox.reply(request.key, AdminReply(request.number, step.done, step.detail[:MAX_DETAIL_CHARS]))
         return isinstance(step, Waiting) and step.rule
 
     def _heard_nodes(self, leader: Leader, now: float) -> frozenset[str]:

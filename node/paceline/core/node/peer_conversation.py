@@ -21,7 +21,7 @@ from paceline.core.node.pacing import ANSWER, AT_ONCE, NOTHING, TASK
 from paceline.core.node.violations import Violations
 from paceline.core.node.work import WorkExchange
 from paceline.core.raft.consensus import Consensus
-from paceline_protocol.errors import LimitExceeded, RemoteProtocolError
+from paceline_protocol.errors import LimitExceeded, PeerViolation, RemoteProtocolError
 from paceline_protocol.messages import (
     ConsensusMessage,
     Consent,
@@ -68,6 +68,9 @@ class PeerConversation:
     def hear(self, envelope: Envelope, messages: Sequence[PeerMessage], now: float) -> int:
         """A batch of one peer. Returns how urgent it is (``pacing.py``)."""
         identity = self._identity
+        if not envelope.sender:  # which is how a leader is called that nobody knows
+            self._violations.refuse("", "Envelope", PeerViolation("it names no sender"))
+            return NOTHING
         if envelope.sender == identity.node_id:
             for own in messages:
                 if type(own) is PeerHello:

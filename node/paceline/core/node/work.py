@@ -17,6 +17,7 @@ from paceline.core.scheduling.leader import Leader
 from paceline.core.work.leader_link import LeaderLink
 from paceline.core.work.slots import UnrecordedBatch
 from paceline_protocol.codec import decode_outcomes
+from paceline_protocol.errors import PeerViolation
 from paceline_protocol.messages import (
     Beat,
     Dispatch,
@@ -68,6 +69,9 @@ class WorkExchange:
         for outcomes that are malformed, which the leader alone decodes, and for what no honest node says."""
         at_node = self._at_node.get(type(message))
         if at_node is not None:
+            consensus, link = self._consensus, self._leader_link
+            if link.leader != sender and sender == consensus.leader_id and link.term == consensus.term:
+                link.elected(sender, now)
             at_node(sender, message, now)
         elif leader is not None:
             self._at_leader[type(message)](leader, sender, message, now)
@@ -106,17 +110,24 @@ class WorkExchange:
     def _from_leader(self, leader: Leader, now: float) -> None:
         to_nodes, leader.nodes.outbox = leader.nodes.outbox, []
         for node_id, message in to_nodes:
-            if node_id == self._own_id:
-                self.hear(leader, node_id, message, now)
-            else:
+            if node_id != self._own_id:
                 self._outbox.send(node_id, message)
+                continue
+            try:
+                self.hear(leader, node_id, message, now)
+            except PeerViolation:
+                pass  # another node has claimed this term, and the log names nobody now: the next Beat says it again
 
     def _to_leader(self, leader: Leader | None, now: float) -> None:
         link, own_id, outbox = self._leader_link, self._own_id, self._outbox
         reports, link.outbox = link.outbox, []
         if link.aside:
-            outbox.send_all(link.aside)
-            link.aside = []
+            aside, link.aside = link.aside, []
+            for node_id, account in aside:
+                if node_id == own_id:
+                    self.hear(leader, own_id, account, now)
+                else:
+                    outbox.send(node_id, account)
         for report in reports:
             if not isinstance(report, UnrecordedBatch):
                 if link.leader == own_id:

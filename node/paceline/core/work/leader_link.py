@@ -2,8 +2,9 @@
 outcomes until the leader has recorded them.
 
 The node trusts the leader of the highest term that it has heard of, and ignores everything from an earlier term. So a
-deposed leader can't start a task here. A term may be claimed by a node that nobody elected: it is given up once its
-leader is silent and that of an earlier term proves that it leads now (:meth:`LeaderLink._is_refuted`).
+deposed leader can't start a task here. A term may be claimed by a node that nobody elected: it is given up once that
+node is silent and the leader of the same or an earlier term proves that it leads now (:meth:`LeaderLink._is_refuted`),
+or at once if the log knows who leads in that term (:meth:`LeaderLink.elected`).
 
 Links lose, repeat and reorder messages. Three numbers repair that, and each Beat repeats them until both sides agree:
 the account version (has the leader the node's latest Enrol?), the dispatch sequence (has the node received every
@@ -62,7 +63,8 @@ class LeaderLink:
         """A Beat of the leader: find out what either side has missed."""
         if beat.outcome_seq >= self.slots.next_seq or beat.dispatch_seq >= self._end_seq:
             raise PeerViolation(f"dispatch {beat.dispatch_seq} and outcomes {beat.outcome_seq}, which there are not")
-        if beat.term < self.term and self._is_refuted(sender, beat, now):
+        is_other = beat.term < self.term or (beat.term == self.term and sender != self.leader)
+        if is_other and self._is_refuted(sender, beat, now):
             self._enter(sender, beat.term, now)
         if not self._follow(sender, beat.term, now):
             return
@@ -140,7 +142,8 @@ class LeaderLink:
         self._report_again(now, now)
 
     def _is_refuted(self, sender: str, beat: Beat, now: float) -> bool:
-        """Whether this Beat of an earlier term shows that nobody leads in the later one that this node follows.
+        """Whether this Beat of another node, in the term that is followed here or an earlier one, shows that who is
+        followed does not lead.
 
         While somebody does, no leader of an earlier term beats for longer than its lease, which is shorter than the
         node timeout. So once the leader of the later term has been silent for that long, whoever beats and was never
@@ -156,6 +159,10 @@ class LeaderLink:
             return True
         self.aside.append((sender, self._account_for(beat.term, self._first_seq)))
         return False
+
+    def elected(self, leader: str, now: float) -> None:
+        """The log knows who was elected in the term that this node follows: it is not the one that claimed it first."""
+        self._enter(leader, self.term, now)
 
     def reject_before(self, term: int) -> None:
         """Consensus has seen ``term``: from now on no leader of an earlier term may dispatch to this node."""

@@ -10,17 +10,18 @@ Only :func:`cut_torn_tail` changes a file; the node calls it before its first wr
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from zlib import crc32
 
 import msgpack  # type: ignore[import-untyped]
 
+from paceline.core.feature_levels import NodeTooOld
 from paceline.core.raft.log import Entry, HardState
 from paceline.core.raft.pages import Stream
-from paceline.errors import JournalCorrupt, JournalTooNew, JournalTooOld
+from paceline.errors import JournalCorrupt, JournalTooNew, JournalTooOld, NodeOutdated
 from paceline.runtime.journal.files import Files
 from paceline.runtime.journal.records import (
     SEGMENT_HEADER_BYTES,
@@ -36,6 +37,8 @@ from paceline.runtime.journal.records import (
 from paceline_protocol.codec import decode_config, encode_config
 from paceline_protocol.errors import ProtocolError
 from paceline_protocol.messages import Config
+
+T = TypeVar("T")
 
 SNAPSHOT_MAGIC = b"PLS2"
 PIECE_BYTES = 1 << 20
@@ -311,6 +314,17 @@ def _file_crc(path: Path) -> int:
         while data := file.read(1 << 20):
             checksum = crc32(data, checksum)
     return checksum
+
+
+def decoded(directory: Path, read: Callable[[], T]) -> T:
+    """What ``read`` makes of a journal whose bytes are whole. Raises JournalCorrupt if they make no sense all the same,
+    and NodeOutdated if only a later version can read them."""
+    try:
+        return read()
+    except NodeTooOld as error:
+        raise NodeOutdated(error.found) from error
+    except (TypeError, ValueError, ProtocolError) as error:
+        raise JournalCorrupt(str(directory / "journal"), 0, f"an entry makes no sense: {error}") from error
 
 
 # --- before writing ---------------------------------------------------------------------------------------------

@@ -20,28 +20,22 @@ run again.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
-from paceline.core.feature_levels import NodeTooOld
 from paceline.core.raft.configuration import config_history
 from paceline.core.raft.log import Entry, HardState, Log
 from paceline.core.raft.ready import Persist
 from paceline.core.settings import Settings
 from paceline.core.state.snapshots import restore
 from paceline.core.state.table import TaskTable
-from paceline.errors import DataDirInUse, JournalCorrupt, JournalFailed, NodeOutdated, RecoveryRefused
+from paceline.errors import DataDirInUse, JournalFailed, RecoveryRefused
 from paceline.runtime.journal.data_directory import Storage, UnsafeRecovery
 from paceline.runtime.journal.files import Files, RealFiles
-from paceline.runtime.journal.recovery import Recovered
+from paceline.runtime.journal.recovery import Recovered, decoded
 from paceline.runtime.journal.writer import Writer
 from paceline_protocol.codec import encode_config
-from paceline_protocol.errors import ProtocolError
 from paceline_protocol.messages import Config, EntryKind
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +174,7 @@ def _config_of(recovered: Recovered, directory: Path) -> Config:
     snapshot = recovered.snapshot
     log = Log(snapshot.index, snapshot.term, recovered.entries) if snapshot else Log(entries=recovered.entries)
     config = snapshot.config if snapshot else Config()
-    return _decoded(directory, lambda: config_history(log, config).current)
+    return decoded(directory, lambda: config_history(log, config).current)
 
 
 def _table_of(recovered: Recovered, directory: Path, cluster_name: str) -> TaskTable:
@@ -193,15 +187,4 @@ def _table_of(recovered: Recovered, directory: Path, cluster_name: str) -> TaskT
             table.apply(entry.kind, entry.data)
         return table
 
-    return _decoded(directory, fill)
-
-
-def _decoded(directory: Path, read: Callable[[], T]) -> T:
-    """Decode a part of the log with ``read``. Raises JournalCorrupt if that fails, and NodeOutdated if only a later
-    version can read it."""
-    try:
-        return read()
-    except NodeTooOld as error:
-        raise NodeOutdated(error.found) from error
-    except (TypeError, ValueError, ProtocolError) as error:
-        raise JournalCorrupt(str(directory / "journal"), 0, f"an entry makes no sense: {error}") from error
+    return decoded(directory, fill)

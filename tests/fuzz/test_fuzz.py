@@ -1,0 +1,233 @@
+"""The fuzzers on fixed seeds, for seconds: what they found before does not come back, and they find what is planted."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from fuzz import live, wire_targets
+from fuzz.bytes_mutation import ByteMutator
+from fuzz.execution import Execution
+from fuzz.frames import CHANGES, Frames
+from fuzz.fuzz import ALL, again, table
+from fuzz.memory import MIXES, Ended, run
+from fuzz.samples import CLASSES
+from fuzz.speakers import _MAY_SEND, _PEERS_MAY_SEND, ROLES, Verdicts
+from fuzz.targets import TARGETS
+from paceline.core.clients.sessions import ClientSession
+from paceline.core.membership import replica_keeper
+from paceline.core.scheduling.leader import Leader
+from paceline.core.work.slots import Slots
+from paceline.runtime import reactor
+from paceline.runtime.reactor import Reactor
+from paceline.runtime.transport.transport import Source
+from paceline_protocol import forms
+from paceline_protocol import messages as m
+from paceline_protocol.codec import decode, encode
+from paceline_protocol.errors import ProtocolError
+from paceline_protocol.forms import Ext
+from paceline_protocol.messages import Outcome
+
+REGRESSIONS = Path(__file__).parent / "regressions"
+EACH_REGRESSION = sorted(path.relative_to(REGRESSIONS).as_posix() for path in REGRESSIONS.glob("*/*"))
+INPUTS = 1_200
+FRAMES = 5_000
+SEEDS = 8
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """What is refused is logged, some thousand times."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+# --- bytes ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_whatever_bytes_come_only_named_errors_leave_what_reads_them(name: str, tmp_path: Path) -> None:
+    target = TARGETS[name]
+    seeds = list(target.seeds())
+    execution = Execution(target, tmp_path)
+    for data in seeds:
+        execution.run(data)
+    mutator = ByteMutator(Random(name), seeds, target.longest_bytes)
+    for _ in range(INPUTS):
+        execution.run(mutator.next())
+    assert execution.report.crashes == {}
+    execution.write()
+    assert len(execution.report.kinds) > 1, "all inputs were the same to it"
+
+
+@pytest.mark.parametrize("path", EACH_REGRESSION)
+def test_what_was_found_once_does_not_come_back(path: str, tmp_path: Path) -> None:
+    execution = Execution(TARGETS[path.partition("/")[0]], tmp_path)
+    execution.run((REGRESSIONS / path).read_bytes())
+    assert execution.report.crashes == {}
+
+
+def test_there_is_a_seed_of_every_message_and_of_every_form_of_a_value() -> None:
+    assert {type(decode(frame)) for frame in wire_targets.frame_seeds()} == set(CLASSES)
+    seen: set[int] = set()
+    for value in wire_targets.VALUES:
+        packed = forms.packb(value, default=forms.form_of, strict_types=True, unicode_errors="surrogatepass")
+        seen |= {number for number in Ext if bytes((number,)) in packed}
+    assert seen >= set(Ext)
+
+
+def test_an_error_that_nobody_names_is_found_and_saved_once_with_the_shortest_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(forms._READERS, int(Ext.UUID), lambda data: (_ for _ in ()).throw(AssertionError(len(data))))
+    target = TARGETS["payload"]
+    execution = Execution(target, tmp_path)
+    for data in (b"\0\x91\xd8\6" + bytes(16), b"\0\xd8\6" + bytes(16), b"\0\x92\xc0\xd8\6" + bytes(16)):
+        execution.run(data)
+    ((where, (saved, said)),) = execution.report.crashes.items()
+    assert where.startswith("AssertionError at ")
+    assert (said, Path(saved).read_bytes()) == ("AssertionError: 16", b"\0\xd8\6" + bytes(16))
+    assert again("payload", saved) == f"./dev fuzz payload --replay {saved}"
+
+
+# --- frames -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+def test_of_every_message_there_are_frames_that_are_right_and_frames_that_are_wrong(cls: type) -> None:
+    frames = Frames(Random(1))
+    for _ in range(20):
+        assert type(decode(frames.right(cls))) is cls
+    refused = 0
+    for _, change in CHANGES * 3:
+        try:
+            decode(change(frames, cls))
+        except ProtocolError:
+            refused += 1
+    assert 0 < refused < 3 * len(CHANGES)
+
+
+# --- nodes ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mix", MIXES)
+def test_whoever_speaks_no_node_ends_and_who_behaves_is_served(mix: str) -> None:
+    world = run(1, MIXES[mix], frames=FRAMES)
+    assert world.sent_frames >= FRAMES
+    met = {kind for kind in world.verdicts.kinds if kind.endswith(" taken")}
+    for speaker in (ROLES[role] for role in MIXES[mix] if role != "stranger"):
+        may_send = _PEERS_MAY_SEND if speaker.source is Source.PEER else _MAY_SEND[speaker.source]
+        heard = {kind.split()[1] for kind in met if kind.startswith(speaker.source.name)}
+        assert {cls.__name__ for cls in may_send} == heard, "and so a node has heard each message of that role"
+    assert world.verdicts.malformed
+    assert world.verdicts.unexpected or mix == "memory-node"
+
+
+def test_a_seed_decides_everything() -> None:
+    told: list[list[str]] = []
+    for _ in range(2):
+        lines: list[str] = []
+        run(2, MIXES["memory-all"], frames=2_000, trace=lines.append)
+        told.append(lines)
+    assert told[0] == told[1]
+    assert len(told[0]) > 500
+
+
+def quoted_whole(patch: pytest.MonkeyPatch) -> None:
+    """A client's argument is quoted at any length, and what can't be sent ends the turn: as it was once."""
+    patch.setattr(replica_keeper, "MAX_DETAIL_CHARS", 1 << 30)
+    patch.setattr(Reactor, "_encoded", lambda self, reply: encode(reply))
+
+
+def believes_clients(patch: pytest.MonkeyPatch) -> None:
+    """A frame that clients may not send is passed on."""
+    patch.setattr(reactor, "_FROM_CLIENTS", frozenset(CLASSES))
+
+
+def counts_nothing(patch: pytest.MonkeyPatch) -> None:
+    def from_client(self: Reactor, key: bytes, frame: bytes, now: float) -> None:
+        try:
+            before(self, key, frame, now)
+        except ProtocolError:
+            pass
+
+    before = Reactor._from_client
+    patch.setattr(Reactor, "_from_client", from_client)
+
+
+def believes_workers(patch: pytest.MonkeyPatch) -> None:
+    """A worker may end what another was given."""
+
+    def done(self: Slots, worker_id: bytes, outcomes: tuple[Outcome, ...]) -> list[Outcome]:
+        before(self, worker_id, outcomes)
+        return [outcome for outcome in outcomes if outcome[0] in self._held]
+
+    before = Slots.done
+    patch.setattr(Slots, "done", done)
+
+
+def cancels_all(patch: pytest.MonkeyPatch) -> None:
+    """Who cancels a task cancels those of others, too."""
+
+    def cancel(self: Leader, session: ClientSession, request: m.Cancel, now: float) -> None:
+        before(self, session, request._replace(ids=tuple(self.tasks.live) or request.ids), now)
+
+    before = Leader.cancel
+    patch.setattr(Leader, "cancel", cancel)
+
+
+@pytest.mark.parametrize(
+    ("plant", "mix"),
+    [
+        (quoted_whole, "memory-client"),
+        (believes_clients, "memory-stranger"),
+        (counts_nothing, "memory-client"),
+        (believes_workers, "memory-worker"),
+        (cancels_all, "memory-client"),
+    ],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_a_planted_fault_is_found(plant: object, mix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(monkeypatch)  # type: ignore[operator]
+    found = 0
+    for seed in range(1, SEEDS + 1):
+        try:
+            run(seed, MIXES[mix], frames=FRAMES)
+        except Ended:
+            found = seed
+            break
+    assert found, f"not in {SEEDS} seeds"
+
+
+def test_a_real_node_lives_and_serves_who_behaves_while_everybody_speaks() -> None:
+    report = live.run(1, live.ROLES_OF_SOCKETS, 2.0)
+    assert report.failures == []
+    assert report.sent_frames > 1_000
+    assert report.peak_bytes > 0
+
+
+# --- what is told -----------------------------------------------------------------------------------------------
+
+
+def test_the_table_has_a_row_for_each_target(tmp_path: Path) -> None:
+    execution = Execution(TARGETS["address"], tmp_path, tmp_path / "address.json")
+    execution.run(b"node1:7077")
+    execution.write()
+    head, row = table([execution.report]).splitlines()
+    assert head.split()[:5] == ["target", "executions", "edges", "kinds", "found"]
+    assert row.split()[:5] == ["address", "1", "-", "1", "0"]
+    assert len(ALL) == len(set(ALL))
+
+
+def test_a_frame_is_judged_as_a_node_judges_it() -> None:
+    verdicts = Verdicts()
+    assert verdicts.judge(Source.CLIENT, [encode(m.Ping(0))]) == "taken"
+    assert verdicts.judge(Source.CLIENT, [encode(m.Stop())]) == "unexpected"
+    assert verdicts.judge(Source.PEER, [encode(m.Envelope("c", "a", 1, "b")), encode(m.Ping(0))]) == "unexpected"
+    assert verdicts.judge(Source.WORKER, [b"P"]) == "MalformedFrame"
+    assert (verdicts.malformed, verdicts.unexpected) == (1, 3)

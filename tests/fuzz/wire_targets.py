@@ -1,0 +1,199 @@
+"""What travels: frames, what they carry packed, Python values, streams of frames, and questions about keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from random import Random
+from typing import Any, Final
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from fuzz.samples import CLASSES, Samples
+from fuzz.target import Cut, Target, joined, must
+from paceline.runtime.transport import zap
+from paceline_protocol import codec
+from paceline_protocol.errors import FrameTooLarge, LimitExceeded, PayloadError, RemoteProtocolError
+from paceline_protocol.messages import Config
+from paceline_protocol.payload import (
+    pack_args,
+    pack_error,
+    pack_value,
+    unpack_args,
+    unpack_error,
+    unpack_value,
+)
+from paceline_protocol.stream import FrameReader, pack_frame
+
+# --- frames -----------------------------------------------------------------------------------------------------
+
+
+def frame(data: bytes) -> str:
+    """RemoteProtocolError and LimitExceeded. What is a message is one again once it was sent on."""
+    try:
+        message = codec.decode(data)
+    except (RemoteProtocolError, LimitExceeded) as error:
+        return type(error).__name__
+    must(codec.decode(codec.encode(message)) == message, "a message is another one after it was sent on")
+    return type(message).__name__
+
+
+def frame_seeds() -> Iterable[bytes]:
+    samples = Samples(Random(1))
+    return (codec.encode(samples.message(cls)) for cls in CLASSES)
+
+
+PACKED: tuple[tuple[Callable[[bytes], Any], Callable[[Any], bytes]], ...] = (
+    (codec.decode_calls, codec.encode_calls),
+    (codec.decode_outcomes, codec.encode_outcomes),
+    (codec.decode_config, codec.encode_config),
+    (codec.split_ids, codec.join_ids),
+)
+
+
+def packed(data: bytes) -> str:
+    """As ``frame``, of what frames carry packed. The first byte chooses which."""
+    cut = Cut(data)
+    decode, encode = PACKED[cut.byte() % len(PACKED)]
+    try:
+        found = decode(cut.rest())
+    except (RemoteProtocolError, LimitExceeded) as error:
+        return f"{decode.__name__}: {type(error).__name__}"
+    must(decode(encode(found)) == found, f"{decode.__name__} reads another thing once it was sent on")
+    return decode.__name__
+
+
+def packed_seeds() -> Iterable[bytes]:
+    samples = Samples(Random(2))
+    yield from (b"\0" + samples.calls(3) for _ in range(5))
+    yield from (b"\1" + samples.outcomes(3) for _ in range(5))
+    yield b"\2" + codec.encode_config(Config(("a", "b", "c"), ("d",), ("e",), 3, 2))
+    yield b"\3" + bytes(range(32))
+
+
+# --- values -----------------------------------------------------------------------------------------------------
+
+VALUES: Final[tuple[Any, ...]] = (
+    None,
+    True,
+    -(2**63),
+    2**64 - 1,
+    2**300,
+    1.5,
+    float("inf"),
+    "text",
+    "half of a pair \udc80",
+    b"bytes",
+    [1, [2, [3]]],
+    {"key": {1: None}},
+    (1, (), ("two",)),
+    {1, "two"},
+    frozenset({frozenset()}),
+    Decimal("-1.50"),
+    UUID(int=7),
+    complex(1, -2),
+    date(2024, 2, 29),
+    time(23, 59, 59, 999_999, timezone(timedelta(hours=-3, microseconds=1))),
+    datetime(2024, 2, 29, 1, 2, 3, 4, UTC, fold=1),
+    datetime(2024, 3, 31, 2, 30, tzinfo=ZoneInfo("Europe/Paris")),
+    timedelta(days=-1, microseconds=1),
+)
+"""One of each form."""
+
+READERS: tuple[Callable[[bytes], Any], ...] = (unpack_value, unpack_args, unpack_error)
+
+
+def payload(data: bytes) -> str:
+    """PayloadError. What was read can be packed again, and is the same then. The first byte chooses the reader."""
+    cut = Cut(data)
+    read = READERS[cut.byte() % len(READERS)]
+    try:
+        found = read(cut.rest())
+    except PayloadError as error:
+        return f"{read.__name__}: {type(error).__name__}"
+    if read is unpack_value:
+        again = pack_value(found)
+        must(is_same(found, unpack_value(again)), f"packed again, {type(found).__name__} is another value")
+    elif read is unpack_args:
+        args, kwargs = found
+        must(is_same(found, unpack_args(pack_args(args, kwargs))), "packed again, the arguments are others")
+    return f"{read.__name__}: {type(found).__name__}"
+
+
+def is_same(one: Any, other: Any) -> bool:
+    """Equal, but for what does not equal itself: there its text has to do."""
+    return bool(one == other) or repr(one) == repr(other) or "nan" in repr(one).lower()
+
+
+def payload_seeds() -> Iterable[bytes]:
+    yield from (b"\0" + pack_value(value) for value in VALUES)
+    yield b"\0" + pack_value([list(VALUES), {"all": tuple(VALUES)}])
+    yield b"\0" + pack_value([[list(range(300))] * 20, b"x" * 5_000])
+    yield from (b"\1" + pack_args([1, "two", value], {"key": value}) for value in VALUES[:20])
+    yield b"\1" + pack_args([], {})
+    yield b"\2" + pack_error(ValueError("no", 1, (2,)), "Traceback")
+    yield b"\2" + pack_error(FileNotFoundError(2, "no such file", "/x"), "")
+
+
+# --- streams, keys ----------------------------------------------------------------------------------------------
+
+STREAM_LIMIT_BYTES = 2_000
+
+
+def stream(data: bytes) -> str:
+    """FrameTooLarge. However the stream is cut into reads, the frames are the same."""
+    cut = Cut(data)
+    step = cut.byte() + 1
+    rest = cut.rest()
+    by_step, at_once = _frames(rest, step), _frames(rest, len(rest) + 1)
+    if None in (by_step[-1:] + at_once[-1:]):
+        must(by_step[-1:] == at_once[-1:], "one reader ends for a frame that is too large, and the other does not")
+        return "FrameTooLarge"
+    must(by_step == at_once, "other frames, as they were read in other pieces")
+    return f"{min(len(at_once), 5)} frames"
+
+
+def _frames(data: bytes, step: int) -> list[bytes | None]:
+    """The frames; None behind them if the stream can't be read any further."""
+    reader, found = FrameReader(STREAM_LIMIT_BYTES), list[bytes | None]()
+    for start in range(0, len(data), step):
+        try:
+            found += reader.feed(data[start : start + step])
+        except FrameTooLarge:
+            return [*found, None]
+    return found
+
+
+def stream_seeds() -> Iterable[bytes]:
+    for step in (0, 3, 40):
+        yield bytes([step]) + b"".join(pack_frame(bytes(size)) for size in (0, 1, 5, 300))
+
+
+def key_question(data: bytes) -> str:
+    """Nothing. Only the one key of the cluster is let in, by the one mechanism."""
+    cut = Cut(data)
+    frames = [cut.some() for _ in range(cut.byte() % 10)]
+    reply = zap.answer(frames, {KEY})
+    must(not reply or len(reply) == 6, "a reply that libzmq can't read")
+    if not reply or reply[2] != b"200":
+        return "refused" if reply else "unanswered"
+    must(frames[5:] == [b"CURVE", KEY], "let in without the key of the cluster")
+    return "let in"
+
+
+KEY = b"k" * 32
+
+
+def key_question_seeds() -> Iterable[bytes]:
+    for mechanism, key in ((b"CURVE", KEY), (b"CURVE", b"x" * 32), (b"NULL", b"")):
+        yield b"\7" + joined(b"1.0", b"id", b"domain", b"10.0.0.1", b"", mechanism, key)
+
+
+TARGETS = (
+    Target("frame", frame, frame_seeds),
+    Target("packed", packed, packed_seeds),
+    Target("payload", payload, payload_seeds, longest_bytes=16_384),
+    Target("stream", stream, stream_seeds),
+    Target("key-question", key_question, key_question_seeds),
+)
