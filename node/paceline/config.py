@@ -237,6 +237,7 @@ class NodeConfig:
     workers: int = field(default_factory=_usable_cpus)
     journal: str = "fsync"
     data_dir: Path | None = None  # None: a folder of the platform for this cluster name and port
+    moved: bool = False  # data_dir was moved here, and is the only copy of its node
     discovery: bool = True
     payload_limit_bytes: int = PAYLOAD_LIMIT_BYTES
     queue_limit_tasks: int = 2_000_000
@@ -330,6 +331,8 @@ class NodeConfig:
             raise ConfigError(f"--journal is {self.journal!r}; allowed are {', '.join(JOURNALS)}")
         if self.journal == "memory" and self.data_dir is not None:
             raise ConfigError("--journal memory writes nothing, and a --data-dir is given; leave out one of the two")
+        if self.journal == "memory" and self.moved:
+            raise ConfigError("--moved is of a data directory, and --journal memory has none; leave out one of the two")
         if self.journal != "memory" and self.data_dir is None and self.port == 0:
             raise ConfigError(
                 "--port 0 is another one at each start, so the node would not find its journal again; "

@@ -52,6 +52,11 @@ NAMES_SHOWN = 5
     type=DirectoryPath(),
     help="Where identity and journal are kept. Default: a folder of yours for this cluster and port.",
 )
+@click.option(
+    "--moved",
+    is_flag=True,
+    help="The data directory was moved here, and no other copy of it will ever be started. Say it once.",
+)
 @click.option("--insecure", is_flag=True, help="Let everyone who reaches the port run tasks; needed without --cluster.")
 @click.option("--no-discovery", is_flag=True, help="Neither announce this node nor look for others; use --join.")
 @click.option(

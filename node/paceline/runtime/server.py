@@ -23,21 +23,22 @@ from types import FrameType
 
 from paceline.config import NodeConfig
 from paceline.core.feature_levels import NodeTooOld
-from paceline.core.membership.identity import Identity
+from paceline.core.membership.identity import Identity, IdentityTaken
 from paceline.core.node import NodeCore
 from paceline.core.raft.consensus import Consensus
-from paceline.core.raft.log import Log
+from paceline.core.raft.log import Log, LogForgotten
 from paceline.core.reports.questions import QUESTIONS
 from paceline.core.reports.status import forming, leaderless
 from paceline.core.settings import Settings
 from paceline.core.state.snapshots import restore
-from paceline.errors import ConfigError, ModuleImportFailed, NodeOutdated
+from paceline.errors import ConfigError, IdentityLost, ModuleImportFailed, NodeOutdated, NodeRunsTwice
 from paceline.own_cluster import worker_environment
 from paceline.runtime.children.children import WorkerChildren
 from paceline.runtime.children.web_child import MetricsSource, Web, open_web
 from paceline.runtime.children.worker_pool import WorkerPool
-from paceline.runtime.journal.data_directory import Storage, default_directory
+from paceline.runtime.journal.data_directory import Storage, default_directory, give_up_identity
 from paceline.runtime.journal.journal import DiskJournal
+from paceline.runtime.journal.place import new_start
 from paceline.runtime.orphans import FIRST_PROCESS, Orphans
 from paceline.runtime.reactor import Reactor
 from paceline.runtime.search import NodeSearch
@@ -86,6 +87,14 @@ def run_node(config: NodeConfig, *, on_ready: Callable[[NodeInfo], None] | None 
         check_module(module)  # each worker would find the same, and with a traceback
     if config.journal != "memory":
         _make_directory(_directory_of(config))
+    while not _run_once(config, on_ready):
+        give_up_identity(_directory_of(config))
+    return 0
+
+
+def _run_once(config: NodeConfig, on_ready: Callable[[NodeInfo], None] | None) -> bool:
+    """False: the node has to go on under another identity. Nobody relies on the one that it has, and another process
+    has it too, since blank data directories were copied."""
     try:
         server = Server(config, on_ready)
         try:
@@ -94,7 +103,19 @@ def run_node(config: NodeConfig, *, on_ready: Callable[[NodeInfo], None] | None 
             server.close()
     except NodeTooOld as error:
         raise NodeOutdated(error.found) from error
-    return 0
+    except LogForgotten as error:
+        raise IdentityLost(str(_directory_of(config)), str(error)) from error
+    except IdentityTaken as error:
+        if not error.is_blank or config.journal == "memory":
+            raise NodeRunsTwice(error.node_id, error.own_address, error.address) from error
+        _logger.warning(
+            "a node at %s has this node's id, %s: their data directories are copies, and belong to no cluster yet. "
+            "This node goes on under another id",
+            error.address,
+            error.node_id,
+        )
+        return False
+    return True
 
 
 def _directory_of(config: NodeConfig) -> Path:
@@ -177,7 +198,7 @@ class Server:
         if config.join or config.discovery:
             self._search = NodeSearch(
                 config,
-                node_id=node_id,
+                node_id=f"{node_id}-{self._core.identity.start:x}",  # which a copy of its data directory has not
                 address=transport.address,
                 on_address=self._reactor.add_address,
                 is_reached=lambda address: address not in self._reactor.unreached,
@@ -190,7 +211,7 @@ class Server:
         """A node that keeps everything in memory: each start makes a new one."""
         return NodeCore(
             settings_of(self._config),
-            Identity(secrets.token_hex(8), incarnation=1),
+            Identity(secrets.token_hex(8), incarnation=1, start=new_start()),
             address=self._transport.address,
             spare_cluster_id=secrets.token_hex(8),
             random=random.Random(secrets.randbits(64)),
@@ -204,7 +225,7 @@ class Server:
         """The node that its data directory describes, or a blank one if that is empty."""
         config, now = self._config, time.monotonic()
         self._storage = storage = Storage.open(
-            _directory_of(config), cluster_name=config.cluster_name, mode=config.journal
+            _directory_of(config), cluster_name=config.cluster_name, mode=config.journal, moved=config.moved
         )
         recovered = storage.recovered
         if storage.recovery is not None:

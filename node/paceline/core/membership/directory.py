@@ -23,6 +23,9 @@ from paceline.core.feature_levels import FIRST_LEVEL
 from paceline.core.settings import Settings
 from paceline_protocol.messages import Envelope, PeerHello
 
+REFUSED_STARTS = 64
+"""Processes that are refused, and remembered."""
+
 
 @dataclass(slots=True)
 class Peer:
@@ -37,6 +40,8 @@ class Peer:
     feature_level: int = 0  # the highest that it understands; 0 if this process of it has not said so yet
     cluster_level: int = 0  # of its cluster, as it said
     version: str = ""  # of its package
+    start: int = 0  # of its process
+    before: int = 0  # the start that was known before this one; 0 if none was
     knows_us: bool = False  # it has sent something to this very node, so that it knows more of it than an address
 
 
@@ -63,6 +68,7 @@ class Directory:
     seeds: set[str] = field(default_factory=set)  # addresses that a person named: never dropped
     foreign: set[str] = field(default_factory=set)  # ids of other clusters of our name, already reported
     longest_silent: list[str] = field(default_factory=list)  # addresses, the longest silent last; filled by ``due``
+    refused: dict[int, None] = field(default_factory=dict)  # processes that run beside another of their node
     dropped: set[str] = field(default_factory=set)  # addresses dropped since the last forget_silent
 
     def add_address(self, address: str, *, seed: bool | None = None) -> None:
@@ -91,11 +97,17 @@ class Directory:
         return False
 
     def heard(self, envelope: Envelope, now: float) -> bool:
-        """A batch arrived from a peer. False if it is stale: an earlier incarnation of that node sent it."""
+        """A batch arrived from a peer. False if it does not count: an earlier incarnation of that node sent it, or
+        another process of the same one."""
+        if envelope.start in self.refused:
+            return False
         peer = self.peers.get(envelope.sender)
         if peer is None:
             return True
-        if envelope.incarnation < peer.incarnation:
+        if envelope.incarnation <= peer.incarnation and (envelope.incarnation, envelope.start) != (
+            peer.incarnation,
+            peer.start,
+        ):
             return False
         if envelope.incarnation > peer.incarnation:
             peer.feature_level = 0  # it was started anew, and may be of another version
@@ -114,15 +126,24 @@ class Directory:
             if len(self.peers) >= self.settings.peer_limit:
                 del self.peers[min(self.peers.values(), key=lambda each: (each.knows_us, each.heard_at)).node_id]
             peer = self.peers[envelope.sender] = Peer(envelope.sender, hello.address, envelope.incarnation, "", now)
+            peer.start = envelope.start
         peer.address = hello.address
         peer.metrics_address = hello.metrics_address
         peer.feature_level = hello.feature_level
         peer.cluster_level = hello.cluster_level
         peer.version = hello.version
+        if envelope.start != peer.start:
+            peer.start, peer.before = envelope.start, peer.start
         peer.incarnation = envelope.incarnation
         peer.cluster_id = envelope.cluster_id
         peer.heard_at = now
         self.add_address(hello.address)
+
+    def refuse_start(self, start: int) -> None:
+        """This process is heard no more. Of very many, those that were refused last are remembered."""
+        if len(self.refused) >= REFUSED_STARTS:
+            del self.refused[next(iter(self.refused))]
+        self.refused[start] = None
 
     def address_of(self, node_id: str) -> str:
         """Where a node is, "" if unknown."""

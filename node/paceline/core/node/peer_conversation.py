@@ -29,6 +29,7 @@ from paceline_protocol.messages import (
     Dispatch,
     Envelope,
     NodeOutcomes,
+    OtherStart,
     PeerHello,
     PeerMessage,
     Trace,
@@ -63,13 +64,14 @@ class PeerConversation:
             PeerHello: self._on_hello,
             Consent: self._on_consent,
             ConsentReceived: self._on_consent_received,
+            OtherStart: peering.starts.on_other_start,
         }
 
     def hear(self, envelope: Envelope, messages: Sequence[PeerMessage], now: float) -> int:
         """A batch of one peer. Returns how urgent it is (``pacing.py``)."""
         identity = self._identity
-        if not self._peering.directory.heard(envelope, now) or envelope.sender == identity.node_id:
-            return NOTHING
+        if envelope.sender == identity.node_id or not self._peering.directory.heard(envelope, now):
+            return AT_ONCE if self._peering.starts.hear(envelope, messages, now) else NOTHING
         ours = envelope.recipient == identity.node_id and envelope.cluster_id == identity.cluster_id != ""
         if ours and all(type(message) in _TASKS for message in messages):
             for message in messages:
@@ -115,8 +117,8 @@ class PeerConversation:
 
     # --- what leaves ---
 
-    def hellos(self, hellos: Iterable[tuple[str, PeerHello]]) -> list[PeerBatch]:
-        """Hellos by address, each as a batch for whoever is there."""
+    def hellos(self, hellos: Iterable[tuple[str, PeerHello | OtherStart]]) -> list[PeerBatch]:
+        """Hellos and the like by address, each as a batch for whoever is there."""
         return [(address, self._envelope(""), [hello]) for address, hello in hellos]
 
     def batches(self, messages: dict[str, list[PeerMessage]]) -> list[PeerBatch]:
@@ -131,4 +133,4 @@ class PeerConversation:
 
     def _envelope(self, recipient: str) -> Envelope:
         identity = self._identity
-        return Envelope(identity.cluster_id, identity.node_id, identity.incarnation, recipient)
+        return Envelope(identity.cluster_id, identity.node_id, identity.incarnation, recipient, identity.start)
