@@ -16,14 +16,14 @@ import secrets
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 
-from paceline.config import NodeConfig
+from paceline.config import NodeConfig, parse_address
 from paceline.core.feature_levels import NodeTooOld
-from paceline.core.membership.identity import Identity, IdentityTaken
+from paceline.core.membership.identity import Identity, IdentityTaken, Overtaken
 from paceline.core.node import NodeCore
 from paceline.core.raft.consensus import Consensus
 from paceline.core.raft.log import Log, LogForgotten
@@ -36,7 +36,7 @@ from paceline.own_cluster import worker_environment
 from paceline.runtime.children.children import WorkerChildren
 from paceline.runtime.children.web_child import MetricsSource, Web, open_web
 from paceline.runtime.children.worker_pool import WorkerPool
-from paceline.runtime.journal.data_directory import Storage, default_directory, give_up_identity
+from paceline.runtime.journal.data_directory import Storage, default_directory, give_up_identity, overtake
 from paceline.runtime.journal.journal import DiskJournal
 from paceline.runtime.journal.place import new_start
 from paceline.runtime.orphans import FIRST_PROCESS, Orphans
@@ -87,16 +87,19 @@ def run_node(config: NodeConfig, *, on_ready: Callable[[NodeInfo], None] | None 
         check_module(module)  # each worker would find the same, and with a traceback
     if config.journal != "memory":
         _make_directory(_directory_of(config))
-    while not _run_once(config, on_ready):
-        give_up_identity(_directory_of(config))
+    start = new_start()
+    again: NodeConfig | None = config
+    while again is not None:
+        again = _run_once(again, on_ready, start)
     return 0
 
 
-def _run_once(config: NodeConfig, on_ready: Callable[[NodeInfo], None] | None) -> bool:
-    """False: the node has to go on under another identity. Nobody relies on the one that it has, and another process
-    has it too, since blank data directories were copied."""
+def _run_once(config: NodeConfig, on_ready: Callable[[NodeInfo], None] | None, start: int) -> NodeConfig | None:
+    """Returns with what the node has to begin again, None if it has been stopped. It has to if its data directory was
+    copied and another process has its identity: under another one, if nobody relies on that yet, or under a later
+    incarnation, if this process began first."""
     try:
-        server = Server(config, on_ready)
+        server = Server(config, on_ready, start)
         try:
             server.run()
         finally:
@@ -114,8 +117,22 @@ def _run_once(config: NodeConfig, on_ready: Callable[[NodeInfo], None] | None) -
             error.address,
             error.node_id,
         )
-        return False
-    return True
+        give_up_identity(_directory_of(config))
+        return _begin_again(config, error.own_address)
+    except Overtaken as error:
+        if config.journal == "memory":
+            raise NodeRunsTwice(error.node_id, error.own_address, error.address) from error
+        _logger.error("%s; this node begins again, so that it is heard", error.said)
+        overtake(_directory_of(config), error.incarnation)
+        return _begin_again(config, error.own_address)
+    return None
+
+
+def _begin_again(config: NodeConfig, address: str) -> NodeConfig:
+    """With the port that the node has had. Until it has its own handlers again, a signal ends the process."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+    return replace(config, port=parse_address(address)[1])
 
 
 def _directory_of(config: NodeConfig) -> Path:
@@ -137,8 +154,10 @@ def _make_directory(directory: Path) -> None:
 class Server:
     """One node and everything around it."""
 
-    def __init__(self, config: NodeConfig, on_ready: Callable[[NodeInfo], None] | None) -> None:
+    def __init__(self, config: NodeConfig, on_ready: Callable[[NodeInfo], None] | None, start: int) -> None:
+        """``start``: of this process; see ``core/membership/starts.py``."""
         self._config = config
+        self._start = start
         self._on_ready = on_ready
         self._stopping = False
         self._hurrying = False  # a second signal: don't wait for anybody
@@ -211,7 +230,7 @@ class Server:
         """A node that keeps everything in memory: each start makes a new one."""
         return NodeCore(
             settings_of(self._config),
-            Identity(secrets.token_hex(8), incarnation=1, start=new_start()),
+            Identity(secrets.token_hex(8), incarnation=1, start=self._start),
             address=self._transport.address,
             spare_cluster_id=secrets.token_hex(8),
             random=random.Random(secrets.randbits(64)),
@@ -238,6 +257,7 @@ class Server:
                 storage.recovery.last_index,
                 storage.recovery.last_term,
             )
+        storage.identity.start = self._start
         self._journal = DiskJournal(
             storage.journal_directory, recovered, mode=config.journal, wake=self._transport.wake
         )

@@ -23,9 +23,6 @@ from paceline.core.feature_levels import FIRST_LEVEL
 from paceline.core.settings import Settings
 from paceline_protocol.messages import Envelope, PeerHello
 
-REFUSED_STARTS = 64
-"""Processes that are refused, and remembered."""
-
 
 @dataclass(slots=True)
 class Peer:
@@ -68,7 +65,6 @@ class Directory:
     seeds: set[str] = field(default_factory=set)  # addresses that a person named: never dropped
     foreign: set[str] = field(default_factory=set)  # ids of other clusters of our name, already reported
     longest_silent: list[str] = field(default_factory=list)  # addresses, the longest silent last; filled by ``due``
-    refused: dict[int, None] = field(default_factory=dict)  # processes that run beside another of their node
     dropped: set[str] = field(default_factory=set)  # addresses dropped since the last forget_silent
 
     def add_address(self, address: str, *, seed: bool | None = None) -> None:
@@ -99,8 +95,6 @@ class Directory:
     def heard(self, envelope: Envelope, now: float) -> bool:
         """A batch arrived from a peer. False if it does not count: an earlier incarnation of that node sent it, or
         another process of the same one."""
-        if envelope.start in self.refused:
-            return False
         peer = self.peers.get(envelope.sender)
         if peer is None:
             return True
@@ -138,12 +132,6 @@ class Directory:
         peer.cluster_id = envelope.cluster_id
         peer.heard_at = now
         self.add_address(hello.address)
-
-    def refuse_start(self, start: int) -> None:
-        """This process is heard no more. Of very many, those that were refused last are remembered."""
-        if len(self.refused) >= REFUSED_STARTS:
-            del self.refused[next(iter(self.refused))]
-        self.refused[start] = None
 
     def address_of(self, node_id: str) -> str:
         """Where a node is, "" if unknown."""

@@ -38,6 +38,19 @@ class IdentityTaken(Exception):
         super().__init__(f"node {identity.node_id} is at {address} too, not only at {own_address}")
 
 
+class Overtaken(Exception):
+    """A copy of this node was started later than this process, and is heard in its place: this process has to begin
+    again under an incarnation above ``incarnation``, with the same start. ``said``: what is to be said of that."""
+
+    def __init__(self, identity: Identity, incarnation: int, own_address: str, address: str, said: str) -> None:
+        self.node_id = identity.node_id
+        self.own_address = own_address
+        self.incarnation = incarnation
+        self.address = address
+        self.said = said
+        super().__init__(f"node {identity.node_id} at {address}, a copy of this one that began later, is heard")
+
+
 def check_node_id(node_id: str) -> None:
     """Raises PeerViolation for what no node is called."""
     if not 0 < len(node_id) <= MAX_NAME_CHARS:

@@ -8,10 +8,11 @@ apart, whatever they were copied from.
 What this module guarantees, as long as wall clocks say which of two processes began first:
 
 - Of two processes of one node that run at the same time, the one that began first goes on, and the other one ends.
-- A start that follows another, as after a restart, is heard at once. If it is at another address, the one before is
-  asked there whether it still lives. If it does it says so, to its rival and to all peers.
-- A start that is not later than the known one, by its incarnation, comes from an older copy of its directory: it is not
-  heard, and told to end. The one that was known before may only be late, so it is asked.
+- A later incarnation is heard at once, as after a restart. If it is at another address, the process before it is asked
+  there whether it still lives. If it does it has been overtaken by a copy of its own directory: it takes an incarnation
+  above that (:class:`Overtaken`), is heard again, and then the copy is asked and ends.
+- An incarnation that is not later than the known one comes from an older copy: it is not heard, and told to end. One
+  that was known before, or began first, is asked instead: it may be late, or the one that was overtaken.
 - What is told names the start that it is for. So it harms nobody who has taken that one's place, however late it comes.
 
 A node of no cluster, which has given away no consent, has promised nothing: :class:`IdentityTaken` says so, and the
@@ -23,8 +24,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from paceline.core.incarnation import INCARNATIONS
 from paceline.core.membership.directory import Directory, Peer
-from paceline.core.membership.identity import Identity, IdentityTaken
+from paceline.core.membership.identity import Identity, IdentityTaken, Overtaken
 from paceline.core.outbox import Outbox
 from paceline.core.settings import Settings
 from paceline_protocol.errors import PeerViolation
@@ -35,8 +37,6 @@ ADDRESS_CHARS: Final = 300
 """A host name has 253, and a port 5."""
 SAID_LIMIT: Final = 16
 """Processes that ran beside another of their node, and are said and remembered."""
-CLAIM_INTERVAL_S: Final = 0.25
-"""A process that is asked whether it lives says so to all, at most this often."""
 
 
 class Starts:
@@ -48,11 +48,10 @@ class Starts:
         self._identity = identity
         self._directory = directory
         self._outbox = outbox
-        self._claimed_at = float("-inf")
 
     def hear(self, envelope: Envelope, messages: Iterable[PeerMessage], now: float) -> bool:
         """A batch of a process that is not heard otherwise: of this node's own identity, or of one that has another's
-        and does not count. False if nothing in it is about that. Raises IdentityTaken."""
+        and does not count. False if nothing in it is about that. Raises IdentityTaken and Overtaken."""
         found = False
         for message in messages:
             if isinstance(message, OtherStart):
@@ -82,19 +81,21 @@ class Starts:
                 f"the node at {hello.address}, of another cluster ({envelope.cluster_id[:MAX_NAME_CHARS]}), has this "
                 f"node's id, {own.node_id}: one of the two data directories was copied from the other. They never mix",
             )
-            return
-        began_first = own.start < envelope.start
-        if not began_first and envelope.incarnation >= own.incarnation:
+        elif own.start < envelope.start:
+            said = self._say_twice(own.node_id, envelope.start, address, hello.address)
+            if envelope.incarnation > own.incarnation:
+                raise Overtaken(own, envelope.incarnation, address, hello.address, said)
+            self._tell(hello.address, OtherStart(envelope.start, own.start, address, own.incarnation, True))
+        elif envelope.incarnation >= own.incarnation:
             raise IdentityTaken(own, address, hello.address)
-        if began_first:
-            self._say_rivals(own.node_id, envelope.start, address, hello.address)
-        self._tell(hello.address, OtherStart(envelope.start, own.start, address, own.incarnation, began_first))
+        else:  # an earlier process of this node, if it still lives: this one was started on a copy of its data
+            self._tell(hello.address, OtherStart(envelope.start, own.start, address, own.incarnation, False))
 
     def _on_refused(self, envelope: Envelope, hello: PeerHello) -> None:
         peer = self._directory.peers.get(envelope.sender)
         if peer is None or peer.start == envelope.start:
             return
-        ends = not _may_live(peer, envelope) or envelope.start in self._directory.refused
+        ends = not _may_live(peer, envelope)
         if ends:
             self._say(
                 envelope.start,
@@ -104,63 +105,44 @@ class Starts:
             )
         self._tell(hello.address, OtherStart(envelope.start, peer.start, peer.address, peer.incarnation, ends))
 
-    def _tell(self, address: str, told: OtherStart) -> None:
-        if address != self._directory.own_address:
-            self._outbox.say_at(address, told)
-
     def follows(self, envelope: Envelope, hello: PeerHello) -> None:
         """A peer that is heard says where it is. If it was elsewhere until now, and another process, that one is asked
         whether it still lives."""
         peer = self._directory.peers.get(envelope.sender)
-        if peer is not None and peer.start != envelope.start and peer.address != hello.address:
+        if peer is None or peer.start == envelope.start:
+            return
+        if envelope.start < peer.start:  # it had been overtaken by a copy
+            self._say_twice(peer.node_id, peer.start, hello.address, peer.address)
+        if peer.address != hello.address:
             self._tell(peer.address, OtherStart(peer.start, envelope.start, hello.address, envelope.incarnation, False))
 
     def on_other_start(self, envelope: Envelope, told: OtherStart, now: float) -> None:
-        """Somebody has heard two processes of one node. Raises IdentityTaken if this one is to end."""
+        """Somebody has heard another process of this node. Raises IdentityTaken if this one is to end, and Overtaken if
+        it is to go on under a later incarnation."""
         own = self._identity
+        if told.start != own.start or told.other == own.start:
+            return
         if own.cluster_id and envelope.cluster_id != own.cluster_id:
             return
-        if len(told.address) > ADDRESS_CHARS:
-            raise PeerViolation(f"an address of {len(told.address)} characters")
-        if told.start == own.start != told.other:
-            if told.ends or told.other < own.start:
-                raise IdentityTaken(own, self._directory.own_address, told.address)
-            self._claim(told, now)
-        elif told.ends and told.other == envelope.start:
-            self._on_claim(envelope, told)
+        if len(told.address) > ADDRESS_CHARS or told.incarnation >= INCARNATIONS - 1:
+            raise PeerViolation(f"incarnation {told.incarnation}, and an address of {len(told.address)} characters")
+        if told.ends or told.other < own.start:
+            raise IdentityTaken(own, self._directory.own_address, told.address)
+        said = self._say_twice(own.node_id, told.other, self._directory.own_address, told.address)
+        if told.incarnation >= own.incarnation:
+            raise Overtaken(own, told.incarnation, self._directory.own_address, told.address, said)
 
-    def _claim(self, told: OtherStart, now: float) -> None:
-        """This process lives, and began before the other one."""
-        own, address = self._identity, self._directory.own_address
-        self._say_rivals(own.node_id, told.other, address, told.address)
-        if now < self._claimed_at + CLAIM_INTERVAL_S:
-            return
-        self._claimed_at = now
-        claim = OtherStart(told.other, own.start, address, own.incarnation, True)
-        addresses = [peer.address for peer in self._directory.live(now, own.cluster_id)]
-        for each in dict.fromkeys((told.address, *addresses)):
-            self._tell(each, claim)
-
-    def _on_claim(self, envelope: Envelope, told: OtherStart) -> None:
-        """The sender lives, and so does another process of its identity, which began later."""
-        directory = self._directory
-        peer = directory.peers.get(envelope.sender)
-        if peer is None or peer.start not in (told.start, envelope.start):
-            return
-        if peer.start == told.start and not _may_live(peer, envelope):
-            return
-        self._say_rivals(envelope.sender, told.start, told.address, peer.address if peer.start == told.start else "")
-        directory.refuse_start(told.start)
-        if peer.start == told.start:
-            peer.start, peer.before, peer.incarnation = envelope.start, 0, envelope.incarnation
-            peer.address = told.address
-
-    def _say_rivals(self, node_id: str, start: int, address: str, other_address: str) -> None:
-        self._say(
-            start,
-            f"node {node_id} runs twice: at {address}, and, begun later, at {other_address or 'another address'}. The "
-            "latter runs on a copy of the former's data directory, and is told to end",
+    def _say_twice(self, node_id: str, later: int, address: str, later_address: str) -> str:
+        text = (
+            f"node {node_id} runs twice: at {address}, and, begun later, at {later_address}. The latter runs on a copy "
+            "of the former's data directory, and is told to end"
         )
+        self._say(later, text)
+        return text
+
+    def _tell(self, address: str, told: OtherStart) -> None:
+        if address != self._directory.own_address:
+            self._outbox.say_at(address, told)
 
     def _say(self, start: int, text: str) -> None:
         """Once for each process."""

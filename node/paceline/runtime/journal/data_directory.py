@@ -39,7 +39,7 @@ from paceline.errors import (
     RecoveryUnfinished,
 )
 from paceline.runtime.journal.files import Files, RealFiles, replace_file
-from paceline.runtime.journal.place import boot_id, copied, inode_of, machine_id, new_start
+from paceline.runtime.journal.place import boot_id, copied, inode_of, machine_id
 from paceline.runtime.journal.records import FORMAT_VERSION, other_format
 from paceline.runtime.journal.recovery import Recovered, find_segments, read_journal
 
@@ -216,7 +216,7 @@ class Storage:
 
 
 def _identity_of(found: dict[str, Any] | None) -> Identity:
-    """What identity.json says; a new identity if there is none. The start is this process's."""
+    """What identity.json says; a new identity if there is none."""
     if found is None:
         identity = Identity(secrets.token_hex(8), incarnation=0)
     else:
@@ -230,7 +230,6 @@ def _identity_of(found: dict[str, Any] | None) -> Identity:
         )
     if not identity.consents and not identity.handed_to:
         identity.consents = frozenset({identity.node_id})
-    identity.start = new_start()
     return identity
 
 
@@ -245,6 +244,20 @@ def _is_new_because_copied(directory: Path, found: dict[str, Any], files: Files)
     aside = _put_aside(directory, files)
     _logger.warning("%s: %s. That node belonged to no cluster, so this one is another; %s", directory, reason, aside)
     return True
+
+
+def overtake(directory: Path, incarnation: int) -> None:
+    """Have the node that starts on this directory have a later incarnation than this one. It must have stopped. Raises
+    as :meth:`Storage.open_stopped` and :meth:`Storage.save_identity` do."""
+    storage = Storage.open_stopped(directory)
+    found = _read_identity(directory / "identity.json")
+    assert found is not None, "it is locked, and a node ran on it"
+    try:
+        storage._mode = found["journal"]
+        storage.identity.incarnation = max(storage.identity.incarnation, incarnation)
+        storage.save_identity()
+    finally:
+        storage.close()
 
 
 def give_up_identity(directory: Path) -> None:

@@ -23,6 +23,7 @@ from typing import Any
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 MACHINE_ID = Path("/etc/machine-id")
+RUN = Path("/run")
 MOUNTS = Path("/proc/self/mountinfo")
 CONTAINER_SIGNS = (Path("/.dockerenv"), Path("/run/.containerenv"), Path("/run/systemd/container"))
 """Docker, Podman, and what tells systemd; Kubernetes says so in the environment."""
@@ -49,7 +50,7 @@ def machine_id() -> str:
     if "KUBERNETES_SERVICE_HOST" in os.environ or any(sign.exists() for sign in CONTAINER_SIGNS):
         return ""
     try:
-        if MACHINE_ID.stat().st_dev == Path("/run").stat().st_dev:  # made anew with each boot
+        if MACHINE_ID.stat().st_dev == RUN.stat().st_dev:  # made anew with each boot
             return ""
     except OSError:
         return ""
