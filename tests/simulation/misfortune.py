@@ -6,9 +6,12 @@ from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING
 
+from paceline.core.feature_levels import FEATURE_LEVEL
+from paceline.core.raft.configuration import config_history
 from paceline.core.raft.consensus import Consensus
+from paceline.core.raft.log import Log
 from paceline.runtime.journal.recovery import read_journal
-from paceline_protocol.messages import AdminOp
+from paceline_protocol.messages import AdminOp, Config
 from simulation.oracle.events import RivalsAwaited, RivalStarted
 
 if TYPE_CHECKING:
@@ -22,10 +25,13 @@ CHANGE_TAKES_S = 8.0
 """After this long the voters are those again that they should be, if nothing else has happened to them."""
 
 
-def held_in(disk: DiskCopy) -> int:
-    """The last entry of the log on a disk."""
+def held_in(disk: DiskCopy) -> tuple[int, Config]:
+    """The last entry of the log on a disk, and the configuration."""
     recovered = read_journal(disk.directory)
-    return (recovered.snapshot.index if recovered.snapshot else 0) + len(recovered.entries)
+    snapshot = recovered.snapshot
+    log = Log(snapshot.index, snapshot.term, recovered.entries) if snapshot else Log(entries=recovered.entries)
+    level = FEATURE_LEVEL + 1  # the one that machines are upgraded to
+    return log.last_index, config_history(log, snapshot.config if snapshot else Config(), level).current
 
 
 class Misfortune:
@@ -120,7 +126,9 @@ class Misfortune:
         leader = self._leader_in_calm(node)
         if leader is None:
             return
-        held = held_in(kept)
+        held, config = held_in(kept)
+        if config.voters != leader.config.voters:
+            return  # with the votes of then it may lead by itself
         is_older = kept.identity.incarnation < node.identity.incarnation
         must_end = is_older or leader.match_of(node.identity.node_id) > held
         world.events["disk put back"] += 1
