@@ -328,8 +328,20 @@ FAULTS = [
     Fault("an empty disk votes under the old name", SimulatedNode, "insert_disk", broken.keep_the_name, faults=WIPES),
     # disks that are put back as they were, and copies of machines
     Fault("does not see what a voter has forgotten", Progress, "has_lost", broken.always(False), faults=PUT_BACK),
-    Fault("hears an older state of a node", Directory, "heard", broken.always(True), faults=PUT_BACK),
-    Fault("leaves a copy beside its original", Starts, "follows", broken.skip, faults=CLONES),
+    Fault(
+        "hears an older state of a node",
+        Directory,
+        "heard",
+        broken.always(True),
+        f"{STARTS}_an_older_state_of_a_node_is_not_heard",
+    ),
+    Fault(
+        "leaves a copy beside its original",
+        Starts,
+        "follows",
+        broken.skip,
+        f"{STARTS}_the_process_before_is_asked_at_once_whether_it_lives",
+    ),
     Fault(
         "ends the original, too",
         starts,

@@ -170,6 +170,26 @@ def test_a_node_whose_data_was_put_back_as_it_was_before_ends(incarnation: int, 
     assert f"it is start {incarnation} of that node, and start 5 is known" in said[0]
 
 
+def test_the_process_before_is_asked_at_once_whether_it_lives() -> None:
+    """At its old address. Until it has answered the later one is heard, as after a restart."""
+    c = process("c", 30)
+    c.on_peer(Envelope("c1", "a", 5, "", 10), [PeerHello("a:1", "test", 3, "", 0, (), True)], 0.0)
+    c.take_effects(0.0)
+    c.on_peer(Envelope("c1", "a", 6, "", 40), [PeerHello("copy:1", "test", 3, "", 0, (), True)], 0.1)
+    asked = [(batch[0], batch[2]) for batch in c.take_effects(0.1).to_peers if isinstance(batch[2][0], OtherStart)]
+    assert asked == [("a:1", [OtherStart(10, 40, "copy:1", 6, False)])]
+    assert c.peering.directory.address_of("a") == "copy:1"
+
+
+def test_an_older_state_of_a_node_is_not_heard() -> None:
+    street = Street(process("a", 10), process("b", 20), process("c", 30))
+    street.live(3.0)
+    del street.at["a:1"]
+    street.add(process("a", 40, incarnation=3), 3.0)
+    assert list(street.ended) == [40]
+    assert [street.at[address].peering.directory.peers["a"].start for address in ("b:1", "c:1")] == [10, 10]
+
+
 def test_what_is_late_ends_nobody_who_has_taken_its_place() -> None:
     street = Street(process("a", 10), process("b", 20))
     street.live(3.0)
