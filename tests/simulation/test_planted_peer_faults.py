@@ -345,8 +345,8 @@ FAULTS = [
     Fault(
         "ends the original, too",
         starts,
-        "_may_live",
-        lambda true: lambda *_: False,
+        "_began_later",
+        lambda true: lambda *_: True,
         f"{STARTS}_after_a_split_between_original_and_copy_the_one_that_began_later_ends",
     ),
     Fault("ends whoever took its place", Starts, "on_other_start", broken.take_for_its_own, faults=MOVED),

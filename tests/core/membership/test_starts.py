@@ -205,6 +205,21 @@ def test_what_is_late_ends_nobody_who_has_taken_its_place() -> None:
     assert b.peering.directory.peers["a"].start == 40
 
 
+def test_a_clock_that_was_set_back_between_two_starts_makes_no_copy_of_the_second() -> None:
+    street = Street(process("a", 10), process("b", 20))
+    street.live(3.0)
+    del street.at["a:1"]
+    street.add(process("a", 7, incarnation=6), 3.0)
+    a, b = street.at["a:1"], street.at["b:1"]
+    late = PeerHello("a:1", "test", 3, "", 0, (), False)
+    for each in (a, b):
+        each.on_peer(Envelope("c1", "a", 5, "", 10), [late], 6.0)
+    street.live(9.0, 6.0)
+    assert street.ended == {}
+    assert b.peering.directory.peers["a"].start == 7
+    assert not any(text for said in street.notices.values() for text in said if "runs twice" in text)
+
+
 def test_blank_nodes_of_one_image_end_but_one_and_nobody_relied_on_them() -> None:
     blanks = [process("a", start, incarnation=1, address=f"m{start}:1", cluster="") for start in (10, 20, 30)]
     street = Street(*blanks)

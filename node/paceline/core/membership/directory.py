@@ -38,7 +38,6 @@ class Peer:
     cluster_level: int = 0  # of its cluster, as it said
     version: str = ""  # of its package
     start: int = 0  # of its process
-    before: int = 0  # the start that was known before this one; 0 if none was
     knows_us: bool = False  # it has sent something to this very node, so that it knows more of it than an address
 
 
@@ -98,10 +97,9 @@ class Directory:
         peer = self.peers.get(envelope.sender)
         if peer is None:
             return True
-        if envelope.incarnation <= peer.incarnation and (envelope.incarnation, envelope.start) != (
-            peer.incarnation,
-            peer.start,
-        ):
+        if envelope.incarnation < peer.incarnation:
+            return False
+        if envelope.incarnation == peer.incarnation and envelope.start != peer.start:
             return False
         if envelope.incarnation > peer.incarnation:
             peer.feature_level = 0  # it was started anew, and may be of another version
@@ -120,14 +118,12 @@ class Directory:
             if len(self.peers) >= self.settings.peer_limit:
                 del self.peers[min(self.peers.values(), key=lambda each: (each.knows_us, each.heard_at)).node_id]
             peer = self.peers[envelope.sender] = Peer(envelope.sender, hello.address, envelope.incarnation, "", now)
-            peer.start = envelope.start
         peer.address = hello.address
         peer.metrics_address = hello.metrics_address
         peer.feature_level = hello.feature_level
         peer.cluster_level = hello.cluster_level
         peer.version = hello.version
-        if envelope.start != peer.start:
-            peer.start, peer.before = envelope.start, peer.start
+        peer.start = envelope.start
         peer.incarnation = envelope.incarnation
         peer.cluster_id = envelope.cluster_id
         peer.heard_at = now

@@ -11,8 +11,8 @@ What this module guarantees, as long as wall clocks say which of two processes b
 - A later incarnation is heard at once, as after a restart. If it is at another address, the process before it is asked
   there whether it still lives. If it does it has been overtaken by a copy of its own directory: it takes an incarnation
   above that (:class:`Overtaken`), is heard again, and then the copy is asked and ends.
-- An incarnation that is not later than the known one comes from an older copy: it is not heard, and told to end. One
-  that was known before, or began first, is asked instead: it may be late, or the one that was overtaken.
+- An incarnation that is not later than the known one is not heard. If the process began later all the same, it runs on
+  an older copy, and is told to end. One that began first is asked: it may be late, or the one that was overtaken.
 - What is told names the start that it is for. So it harms nobody who has taken that one's place, however late it comes.
 
 A node of no cluster, which has given away no consent, has promised nothing: :class:`IdentityTaken` says so, and the
@@ -73,8 +73,8 @@ class Starts:
     def _on_own_identity(self, envelope: Envelope, hello: PeerHello) -> None:
         """Another process says that it is this very node; or it is this one, by another of its addresses."""
         own, address = self._identity, self._directory.own_address
-        if envelope.start == own.start:
-            return
+        if envelope.start == own.start or (hello.address == address and envelope.incarnation < own.incarnation):
+            return  # itself, or what is late of an earlier process of it
         if envelope.cluster_id and own.cluster_id and envelope.cluster_id != own.cluster_id:
             self._say(
                 envelope.start,
@@ -95,7 +95,7 @@ class Starts:
         peer = self._directory.peers.get(envelope.sender)
         if peer is None or peer.start == envelope.start:
             return
-        ends = not _may_live(peer, envelope)
+        ends = _began_later(envelope, peer)
         if ends:
             self._say(
                 envelope.start,
@@ -111,9 +111,9 @@ class Starts:
         peer = self._directory.peers.get(envelope.sender)
         if peer is None or peer.start == envelope.start:
             return
-        if envelope.start < peer.start:  # it had been overtaken by a copy
-            self._say_twice(peer.node_id, peer.start, hello.address, peer.address)
         if peer.address != hello.address:
+            if not _began_later(envelope, peer):  # it had been overtaken by a copy
+                self._say_twice(peer.node_id, peer.start, hello.address, peer.address)
             self._tell(peer.address, OtherStart(peer.start, envelope.start, hello.address, envelope.incarnation, False))
 
     def on_other_start(self, envelope: Envelope, told: OtherStart, now: float) -> None:
@@ -151,9 +151,6 @@ class Starts:
             self._outbox.notice("error", text)
 
 
-def _may_live(peer: Peer, envelope: Envelope) -> bool:
-    """Whether the sender, which is not heard, may be the one that began first and still runs: it was known before the
-    one that is known now, or is of the same incarnation and began before that one."""
-    if envelope.start == peer.before:
-        return True
-    return envelope.incarnation == peer.incarnation and envelope.start < peer.start
+def _began_later(envelope: Envelope, peer: Peer) -> bool:
+    """Whether the sender is a process that began after the one that is known."""
+    return envelope.start > peer.start
