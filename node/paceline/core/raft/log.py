@@ -35,8 +35,7 @@ class ConsensusViolation(Exception):
 
 
 class LogForgotten(Exception):
-    """What this node had acknowledged is gone from its disk. It must stop, and never vote again: it may have forgotten
-    votes, too."""
+    """What this node had acknowledged is gone from its disk. It must stop: it may have forgotten votes, too."""
 
     def __init__(self, leader: str, acknowledged: int, held: int) -> None:
         super().__init__(

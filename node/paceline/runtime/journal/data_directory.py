@@ -242,7 +242,12 @@ def _is_new_because_copied(directory: Path, found: dict[str, Any], files: Files)
     if not _identity_of(found).is_blank:
         raise IdentityLost(str(directory), reason, COPIED_ADVICE)
     aside = _put_aside(directory, files)
-    _logger.warning("%s: %s. That node belonged to no cluster, so this one is another; %s", directory, reason, aside)
+    _logger.warning(
+        "%s: %s. That node belonged to no cluster, so this one is another; what it had is in %s",
+        directory,
+        reason,
+        aside,
+    )
     return True
 
 
