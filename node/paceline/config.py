@@ -158,6 +158,7 @@ class NodeConfig:
     journal: str = "fsync"
     data_dir: Path | None = None  # None: a folder of the platform for this cluster name and port
     fresh: bool = False  # put aside what is there, and begin with nothing
+    moved: bool = False  # data_dir was moved here, and is the only copy of its node
     discovery: bool = True
     payload_limit_bytes: int = PAYLOAD_LIMIT_BYTES
     queue_limit_tasks: int = 2_000_000
@@ -269,6 +270,10 @@ class NodeConfig:
             raise ConfigError(f"--journal is {self.journal!r}; allowed are {', '.join(JOURNALS)}")
         if self.journal == "memory" and self.data_dir is not None:
             raise ConfigError("--journal memory writes nothing, and a --data-dir is given; leave out one of the two")
+        if self.fresh and self.moved:
+            raise ConfigError("--fresh begins with nothing, and --moved goes on with what is there; leave out one of them")
+        if self.journal == "memory" and self.moved:
+            raise ConfigError("--moved is of a data directory, and --journal memory has none; leave out one of the two")
         if self.journal != "memory" and self.data_dir is None and self.port == 0:
             raise ConfigError(
                 "--port 0 is another one at each start, so the node would not find its journal again; "

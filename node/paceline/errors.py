@@ -320,6 +320,12 @@ _START_ANEW = (
 """For a node that can't use its data. How many voters there are is in that data."""
 
 
+COPIED_ADVICE = (
+    "Move it away and start this node: it joins as a new one. If it was moved here after its node had stopped, and no "
+    "other copy of it is ever started, start it with --moved, once"
+)
+
+
 class JournalError(PacelineError):
     """The base of what can be wrong with a data directory."""
 
@@ -390,12 +396,28 @@ class JournalFailed(JournalError):
 
 
 class IdentityLost(JournalError):
-    """The data directory has lost a part, so that this node can't tell what it has promised."""
+    """The data directory has lost a part, or is a copy or an earlier state of what its node wrote: this node can't tell
+    what it has promised."""
 
     exit_code = 65
 
-    def __init__(self, directory: str, reason: str) -> None:
-        super().__init__(f"{directory}: {reason}. A node that forgot what it promised must not vote. {_START_ANEW}")
+    def __init__(self, directory: str, reason: str, advice: str = _START_ANEW) -> None:
+        super().__init__(f"{directory}: {reason}. A node that forgot what it promised must not vote. {advice}")
+
+
+class NodeRunsTwice(JournalError):
+    """Another process runs as the same node, or ran on later data of it: a data directory was copied."""
+
+    exit_code = 69
+
+    def __init__(self, node_id: str, address: str, other_address: str) -> None:
+        self.node_id, self.address, self.other_address = node_id, address, other_address
+        super().__init__(
+            f"node {node_id} runs twice, or ran on later data: here at {address}, and at {other_address}. Its data "
+            "directory was copied, or put back as it was before. This node ends, as it must not vote twice; move its "
+            "directory away and start it: it joins as a new one. If the other one is the copy, stop that, move its "
+            "directory away, and start this one with --moved, once"
+        )
 
 
 class RecoveryRefused(JournalError):

@@ -380,6 +380,7 @@ class Envelope(NamedTuple):
     sender: str  # node id
     incarnation: int  # grows with each start of a node id
     recipient: str  # node id, "" when the sender knows only an address
+    start: int = 0  # another one for each process that runs as this node; of two, that which began later has the higher
 
 
 @message(41, Sender.PEER)
@@ -413,6 +414,20 @@ class Consent(NamedTuple):
 @message(43, Sender.PEER)
 class ConsentReceived(NamedTuple):
     holders: tuple[str, ...]
+
+
+@message(44, Sender.PEER)
+class OtherStart(NamedTuple):
+    """To a process, at its address: another one runs, or ran, as the same node. Late ones harm nobody: they name whom
+    they are for."""
+
+    start: int  # the process that this is for
+    other: int  # the start of the other one
+    address: str  # where the other one is
+    incarnation: int  # of the other one
+    ends: (
+        bool  # True: the recipient is to end. False: the other one counts, unless the recipient still lives and says so
+    )
 
 
 # --- peer -> peer: the replicated log ---------------------------------------------------------------------------
@@ -453,6 +468,7 @@ class AppendResponse(NamedTuple):
     index: int  # type: ignore[assignment]  # the method of tuples is not missed
     hint_index: int = 0  # refusal: the largest index at which the logs may agree
     hint_term: int = 0
+    round: int = 0  # the latest Confirm of this term that was heard before this was said
 
 
 @message(54, Sender.PEER, trusted=True)
@@ -504,6 +520,15 @@ class Confirmed(NamedTuple):
 
     term: int
     number: int
+
+
+@message(70, Sender.PEER)
+class Forgotten(NamedTuple):
+    """Leader to a peer whose log ends below what it had acknowledged: what it promised is gone from its disk."""
+
+    term: int
+    index: int  # type: ignore[assignment]  # the last entry that it had acknowledged in this term
+    index_term: int  # of that entry; 0 if the leader does not know it any more
 
 
 # --- leader <-> node: tasks -------------------------------------------------------------------------------------
@@ -672,8 +697,9 @@ ConsensusMessage: TypeAlias = (
     | Removed
     | Confirm
     | Confirmed
+    | Forgotten
 )
-MembershipMessage: TypeAlias = PeerHello | Consent | ConsentReceived
+MembershipMessage: TypeAlias = PeerHello | Consent | ConsentReceived | OtherStart
 WorkMessage: TypeAlias = Beat | NodeBeat | Enrol | Dispatch | NodeOutcomes | Revoke | Revoked | Trace
 PeerMessage: TypeAlias = ConsensusMessage | MembershipMessage | WorkMessage
 WorkerMessage: TypeAlias = WorkerReady | WorkerFailed | Done | Trace

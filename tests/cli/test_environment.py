@@ -22,7 +22,7 @@ from paceline_bridge.config import BridgeConfig
 
 DOCS = Path(__file__).parents[2] / "docs"
 OF_A_PROGRAM = {"--announce-fd", "--parent-fd", "--no-environment"}
-ONE_CALL = {"--fresh"}  # a container would begin with nothing at each restart
+ONE_CALL = {"--fresh", "--moved"}  # a container would begin with nothing, or be moved, at each restart
 
 
 @pytest.fixture(autouse=True)

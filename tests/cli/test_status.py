@@ -247,3 +247,14 @@ def test_watch_shows_it_again_until_it_is_interrupted(
 def test_a_node_that_waits_shows_whom_it_has_found() -> None:
     lines = summary(body(found=["Discovery has found 1 other node", "Node b at [fd00::1]:7077: connected"]))
     assert lines[-2:] == ["  Discovery has found 1 other node", "  Node b at [fd00::1]:7077: connected"]
+
+
+def test_a_voter_that_forgot_and_a_node_that_runs_twice_are_warned_of() -> None:
+    nodes = [{**row, "forgotten": row["role"] == "voter"} for row in body()["nodes"]]
+    lines = summary(body(nodes=nodes, twice=["node 3 runs twice: at x, and, begun later, at y"]))
+    assert "WARNING: node 3 runs twice: at x, and, begun later, at y" in lines
+    assert (
+        "WARNING: node 11111111 has lost what it had promised, counts for nothing and is told to end; move its data "
+        "directory away and start it: it joins as a new node"
+    ) in lines
+    assert [row[2] for row in node_rows(body(nodes=nodes))] == ["leader", "voter (forgot)", "learner (silent)"]

@@ -25,6 +25,7 @@ print the same; ``PACELINE_REWRITE=1`` writes the file anew. The commands (nodes
 ``quietly COMMAND``                  the same without printing
 ``compact a``                        a snapshots its state machine and drops its log up to there
 ``crash a``, ``restart a``           a loses everything but its disk; a starts from it
+``copy a``, ``roll_back a``          somebody copies the disk of a; while a is down, that copy takes the disk's place
 ``status abc``                       role, term, commit index, configuration and log of each
 ===================================  ==========================================================================
 """
@@ -45,6 +46,7 @@ from paceline_protocol.messages import (
     Confirmed,
     ConsensusMessage,
     EntryKind,
+    Forgotten,
     Removed,
     SnapshotChunk,
     SnapshotResponse,
@@ -52,7 +54,7 @@ from paceline_protocol.messages import (
     VoteRequest,
     VoteResponse,
 )
-from simulation.consensus_nodes import Flight, InvariantViolation, Node
+from simulation.consensus_nodes import Disk, Flight, InvariantViolation, Node
 from simulation.consensus_world import COMMAND, World
 
 SEPARATOR = "----"
@@ -67,6 +69,7 @@ class Scenario:
         self._world: World | None = None
         self._lines: list[str] = []
         self._now = 0.0
+        self._copies: dict[str, Disk] = {}
 
     def run(self, text: str) -> str:
         """The scenario's text with what its commands print now."""
@@ -95,7 +98,7 @@ class Scenario:
             for name in (
                 *("cluster", "blank", "bootstrap", "advance", "tick", "elect", "propose", "config", "write", "deliver"),
                 *("beat", "live", "drop", "settle", "compact", "crash", "restart", "status", "read", "reads"),
-                *("transfer", "repeat"),
+                *("transfer", "repeat", "copy", "roll_back"),
             )
         }
         try:
@@ -237,6 +240,12 @@ class Scenario:
         self.world.nodes[node_id].now = self._now
         self.world.restart(node_id)
 
+    def _do_copy(self, node_id: str) -> None:
+        self._copies[node_id] = self.world.nodes[node_id].disk.copy()
+
+    def _do_roll_back(self, node_id: str) -> None:
+        self.world.roll_back(self.world.nodes[node_id], self._copies[node_id])
+
     def _do_status(self, nodes: str) -> None:
         self._lines.extend(describe_node(self._node(node_id)) for node_id in nodes)
 
@@ -251,6 +260,8 @@ class Scenario:
         self._lines.append(f"{flight.sender}->{flight.recipient} {describe(flight.message)}")
         self._node(flight.recipient)
         self.world.deliver(flight)
+        if flight.recipient in self.world.ended:
+            self._lines.append(f"{flight.recipient} ends: {self.world.ended.pop(flight.recipient)}")
 
 
 # --- words for what is printed ---
@@ -273,6 +284,8 @@ def describe_node(node: Node) -> str:
     log = core.log
     entries = [f"{entry.term}:{describe_entry(entry.kind, entry.data)}" for entry in log.entries(log.first_index)]
     leader = f" of {core.leader_id}" if core.leader_id not in ("", node.node_id) else ""
+    lost = "".join(peer for peer, progress in core.progress(node.now).items() if progress.has_forgotten)
+    leader += f" without {lost}" if lost else ""
     return (
         f"{node.node_id}: {core.role.value}{leader}, term {core.term}, commit {core.commit_index}, "
         f"config {describe_config(core.config)}, log ({log.snapshot_index}) {' '.join(entries)}"
@@ -307,6 +320,8 @@ def describe(message: ConsensusMessage) -> str:
             return f"Confirm {message.number} term {message.term}"
         case Confirmed():
             return f"Confirmed {message.number} term {message.term}"
+        case Forgotten():
+            return f"Forgotten term {message.term}, {message.index}/{message.index_term}"
         case Removed():
             return f"Removed by {message.index}/{message.term}"
 

@@ -14,7 +14,8 @@ from paceline.core.raft.consensus import Persist
 from paceline.core.raft.log import Entry, HardState
 from paceline.errors import ConfigError, DataDirInUse, IdentityLost, JournalCorrupt, JournalTooNew, JournalTooOld
 from paceline.runtime.journal import data_directory as storage_module
-from paceline.runtime.journal.data_directory import Storage
+from paceline.runtime.journal import place
+from paceline.runtime.journal.data_directory import Storage, give_up_identity, overtake
 from paceline.runtime.journal.files import RealFiles
 from paceline.runtime.journal.journal import DiskJournal
 from paceline.runtime.journal.recovery import read_journal
@@ -202,3 +203,184 @@ def test_the_identity_file_can_be_read_by_a_person(tmp_path: Path) -> None:
     assert fields["node_id"] == opened.identity.node_id
     assert fields["cluster_name"] == "farm"
     opened.close()
+
+
+def belongs_to_a_cluster(directory: Path) -> Storage:
+    opened = start(directory)
+    opened.identity.cluster_id = "c1"
+    opened.save_identity()
+    opened.close()
+    return opened
+
+
+def test_a_copy_of_the_directory_of_a_node_that_has_promised_something_is_refused(tmp_path: Path) -> None:
+    first = belongs_to_a_cluster(tmp_path / "data")
+    shutil.copytree(tmp_path / "data", tmp_path / "copy")
+    with pytest.raises(IdentityLost, match=r"it is a copy of the directory that its node wrote.*start it with --moved"):
+        start(tmp_path / "copy")
+    again = start(tmp_path / "data")
+    again.close()
+    assert again.identity.node_id == first.identity.node_id
+
+
+def test_a_directory_that_was_put_back_is_refused_until_somebody_says_that_it_was_moved(tmp_path: Path) -> None:
+    first = belongs_to_a_cluster(tmp_path / "data")
+    shutil.copytree(tmp_path / "data", tmp_path / "copy")
+    start(tmp_path / "data").close()
+    shutil.rmtree(tmp_path / "data")
+    shutil.move(tmp_path / "copy", tmp_path / "data")
+    with pytest.raises(IdentityLost, match="it is a copy"):
+        Storage.open(tmp_path / "data", cluster_name="farm", mode="fsync")
+    moved = Storage.open(tmp_path / "data", cluster_name="farm", mode="fsync", moved=True)
+    moved.save_identity()
+    moved.close()
+    assert moved.identity.node_id == first.identity.node_id
+    assert moved.identity.incarnation > first.identity.incarnation + 1_000, "later than any start that was not moved"
+    again = start(tmp_path / "data")
+    again.close()
+    assert again.identity.incarnation == moved.identity.incarnation + 1, "it is said once"
+
+
+def test_a_directory_that_is_renamed_is_no_copy(tmp_path: Path) -> None:
+    first = belongs_to_a_cluster(tmp_path / "data")
+    (tmp_path / "data").rename(tmp_path / "elsewhere")
+    again = start(tmp_path / "elsewhere")
+    again.close()
+    assert again.identity.node_id == first.identity.node_id
+
+
+def test_a_copy_of_a_directory_that_belongs_to_no_cluster_is_another_node(tmp_path: Path) -> None:
+    first = Storage.open(tmp_path / "data", cluster_name="farm", mode="fsync")
+    Writer(first.journal_directory, first.recovered, RealFiles(), sync=True).close()
+    first.save_identity()
+    first.close()
+    shutil.copytree(tmp_path / "data", tmp_path / "copy")
+    second = start(tmp_path / "copy")
+    second.close()
+    assert second.identity.node_id != first.identity.node_id
+    assert (tmp_path / "copy" / "lost-1" / "identity.json").exists()
+
+
+def test_a_copy_of_a_node_that_has_given_its_consent_away_is_refused(tmp_path: Path) -> None:
+    first = Storage.open(tmp_path / "data", cluster_name="farm", mode="fsync")
+    Writer(first.journal_directory, first.recovered, RealFiles(), sync=True).close()
+    first.identity.handed_to = "other"
+    first.save_identity()
+    first.close()
+    shutil.copytree(tmp_path / "data", tmp_path / "copy")
+    with pytest.raises(IdentityLost, match="it is a copy"):
+        start(tmp_path / "copy")
+
+
+ON_ANOTHER_MACHINE = {
+    # machine ids then and now, whether the boot id is the same -> refused
+    ("one", "two", False): True,
+    ("one", "one", False): False,
+    ("one", "two", True): False,  # one kernel: a container was made anew
+    ("", "two", False): False,
+    ("one", "", False): False,
+}
+
+
+@pytest.mark.parametrize(("case", "is_refused"), ON_ANOTHER_MACHINE.items())
+def test_a_disk_in_another_machine_is_noticed_if_both_are_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: tuple[str, str, bool], is_refused: bool
+) -> None:
+    then, now, same_boot = case
+    monkeypatch.setattr(storage_module, "machine_id", lambda: then)
+    belongs_to_a_cluster(tmp_path)
+    monkeypatch.setattr(storage_module, "machine_id", lambda: now)
+    monkeypatch.setattr(place, "machine_id", lambda: now)
+    if not same_boot:
+        monkeypatch.setattr(place, "boot_id", lambda: "another")
+    if is_refused:
+        with pytest.raises(IdentityLost, match="its node wrote it on another machine, one, and this one is two"):
+            start(tmp_path)
+    else:
+        start(tmp_path).close()
+
+
+def test_a_directory_of_before_places_were_written_is_taken_as_it_is(tmp_path: Path) -> None:
+    first = belongs_to_a_cluster(tmp_path)
+    path = tmp_path / "identity.json"
+    fields = json.loads(path.read_text())
+    del fields["machine"], fields["inode"]
+    path.write_text(json.dumps(fields))
+    again = start(tmp_path)
+    again.close()
+    assert again.identity.node_id == first.identity.node_id
+
+
+def test_whoever_only_looks_may_look_at_a_copy(tmp_path: Path) -> None:
+    belongs_to_a_cluster(tmp_path / "data")
+    shutil.copytree(tmp_path / "data", tmp_path / "copy")
+    Storage.open_stopped(tmp_path / "copy").close()
+
+
+def test_a_node_that_was_overtaken_by_its_copy_goes_on_above_it(tmp_path: Path) -> None:
+    first = belongs_to_a_cluster(tmp_path)
+    overtake(tmp_path, 77)
+    again = start(tmp_path)
+    again.close()
+    assert (again.identity.node_id, again.identity.incarnation) == (first.identity.node_id, 78)
+
+
+def test_overtaking_keeps_how_the_journal_was_written(tmp_path: Path) -> None:
+    start(tmp_path, mode="os").close()
+    overtake(tmp_path, 3)
+    assert json.loads((tmp_path / "identity.json").read_text())["journal"] == "os"
+
+
+def test_an_identity_that_nobody_relies_on_can_be_given_up(tmp_path: Path) -> None:
+    first = start(tmp_path)
+    first.close()
+    give_up_identity(tmp_path)
+    second = start(tmp_path)
+    second.close()
+    assert second.identity.node_id != first.identity.node_id
+
+
+# --- what a place is, as far as it can be told --------------------------------------------------------------------
+
+
+def test_the_machine_id_counts_unless_it_is_that_of_a_container_or_of_this_boot_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = tmp_path / "machine-id"
+    installed.write_text("abc\n")
+    monkeypatch.setattr(place, "MACHINE_ID", installed)
+    monkeypatch.setattr(place, "CONTAINER_SIGNS", ())
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    monkeypatch.setattr(place, "RUN", Path("/proc"))
+    assert place.machine_id() == "abc"
+    monkeypatch.setattr(place, "RUN", tmp_path)  # on the filesystem that is empty after each boot
+    assert place.machine_id() == ""
+    monkeypatch.setattr(place, "RUN", Path("/proc"))
+    monkeypatch.setattr(place, "CONTAINER_SIGNS", (installed,))
+    assert place.machine_id() == ""
+    monkeypatch.setattr(place, "CONTAINER_SIGNS", ())
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    assert place.machine_id() == ""
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST")
+    monkeypatch.setattr(place, "MACHINE_ID", tmp_path / "none")
+    assert place.machine_id() == ""
+
+
+def test_files_are_known_by_number_only_where_they_keep_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    mounts = tmp_path / "mountinfo"
+    monkeypatch.setattr(place, "MOUNTS", mounts)
+    line = "36 35 98:0 / {} rw,noatime master:1 - {} /dev/x rw\n"
+    spaced = str(tmp_path.resolve()).replace("_", "\\137")
+    for point, kind, known in (("/", "ext4", True), (spaced, "fuse.sshfs", False), (spaced, "xfs", True)):
+        mounts.write_text(line.format("/", "tmpfs") + line.format("/proc", "proc") + line.format(point, kind))
+        assert bool(place.inode_of(file, tmp_path)) == known, (point, kind)
+    mounts.write_text("nonsense\n")
+    assert place.inode_of(file, tmp_path) == 0
+
+
+def test_starts_differ_and_grow_with_time() -> None:
+    starts = {place.new_start() for _ in range(100)}
+    assert len(starts) == 100
+    assert all(0 < each < 2**63 for each in starts)

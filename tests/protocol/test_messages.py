@@ -49,7 +49,8 @@ def test_the_unions_for_the_type_checker_are_what_is_said_over_the_classes() -> 
 
 def test_kinds_stay_in_the_groups_of_their_direction() -> None:
     groups = {range(1, 20): m.ClientMessage, range(20, 40): m.ClientReply, range(50, 60): m.ConsensusMessage}
-    groups |= {range(40, 50): m.Envelope | m.MembershipMessage, range(60, 80): m.WorkMessage}
+    groups |= {range(40, 50): m.Envelope | m.MembershipMessage, range(60, 70): m.WorkMessage}
+    groups |= {range(70, 80): m.ConsensusMessage}
     groups |= {range(80, 90): m.WorkerMessage | m.ToWorkerMessage, range(90, 100): m.WebMessage}
     for kind, (cls, _) in codec.KINDS.items():
         if cls is m.Trace:  # goes three ways

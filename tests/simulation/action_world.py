@@ -28,6 +28,8 @@ FAULTS = Faults(
     disk_delay_s=SPREAD_S,
     disk_failure_rate=0.02,
     wipe_rate=0.0,
+    put_back_rate=0.0,  # what a voter has forgotten is found out in time, and here there is none
+    clone_rate=0.0,
     clock_jump_rate=0.0,
 )
 

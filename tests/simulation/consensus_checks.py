@@ -24,6 +24,7 @@ class Checks:
         self.configs: dict[int, Config] = {0: Config()}  # index -> the configuration in force there, if committed
         self.digests: dict[int, bytes] = {0: b""}
         self.confirmed_reads = 0
+        self.rolled_back: set[str] = set()  # nodes that may have forgotten what they promised
 
     def formed(self, index: int, config: Config, digest: bytes) -> None:
         """The log begins behind a snapshot up to here."""
@@ -33,6 +34,8 @@ class Checks:
         self.configs[index] = config
 
     def check_restart(self, node: Node) -> None:
+        if node.node_id in self.rolled_back:
+            return
         if node.disk.hard_state.term < self.promised.get(node.node_id, 0):
             term = node.disk.hard_state.term
             raise InvariantViolation(f"{node.node_id} restarts in term {term}, behind what it promised")
@@ -123,6 +126,9 @@ class Checks:
         """Election safety, leader completeness, and one uncommitted configuration at most."""
         if self.leaders.setdefault(core.term, node.node_id) != node.node_id:
             raise InvariantViolation(f"{self.leaders[core.term]} and {node.node_id} lead in term {core.term}")
+        for peer, progress in core.progress(node.now).items():
+            if progress.has_forgotten and peer not in self.rolled_back:
+                raise InvariantViolation(f"{node.node_id} believes that {peer} has forgotten, and it has not")
         log = core.log
         state = (core.term, log.snapshot_index, log.last_index, log.last_term, self.last_committed)
         if state == node.checked_lead:

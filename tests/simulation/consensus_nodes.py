@@ -37,6 +37,10 @@ class Disk:
             steps.append(partial(self._cut, persist.truncate_from))
         return [*steps, *(partial(self._append, entry) for entry in persist.entries)]
 
+    def copy(self) -> Disk:
+        """What somebody may put back later."""
+        return Disk(self.hard_state, self.snapshot, dict(self.entries))
+
     def save_snapshot(self, snapshot: Snapshot) -> None:
         if snapshot.index > self.snapshot.index:
             self.snapshot = snapshot

@@ -17,12 +17,12 @@ from collections.abc import Callable
 from functools import partial
 
 from paceline.core.raft.consensus import Consensus
-from paceline.core.raft.log import HardState, Snapshot
+from paceline.core.raft.log import HardState, LogForgotten, Snapshot
 from paceline.core.raft.ready import Ready
 from paceline.core.raft.timing import Timing
 from paceline_protocol.messages import Config, ConsensusMessage, EntryKind
 from simulation.consensus_checks import Checks
-from simulation.consensus_nodes import Flight, Node, Write
+from simulation.consensus_nodes import Disk, Flight, InvariantViolation, Node, Write
 
 FORMED_INDEX = 1
 COMMAND = EntryKind.ACCEPT
@@ -53,6 +53,7 @@ class World:
         self.on_write = on_write or (lambda node: None)
         self.nodes = {node_id: Node(node_id) for node_id in node_ids}
         self.checks = Checks(self.nodes)
+        self.ended: dict[str, str] = {}  # nodes that ended by themselves, and why
         self._proposals = 0
         if voters != "":
             first = node_ids if voters is None else voters
@@ -95,8 +96,22 @@ class World:
         if node.core is not None:
             if self.say is not None:
                 self.say(f"{flight.sender} -> {flight.recipient}: {flight.message}")
-            node.core.step(flight.sender, flight.message, node.now)
-            self.settle(node)
+            try:
+                node.core.step(flight.sender, flight.message, node.now)
+            except LogForgotten as forgotten:
+                self._end(node, forgotten)
+            else:
+                self.settle(node)
+
+    def _end(self, node: Node, forgotten: LogForgotten) -> None:
+        """A node ends, as it has lost what it promised."""
+        if node.node_id not in self.checks.rolled_back:
+            raise InvariantViolation(f"{node.node_id} has lost nothing, and ends: {forgotten}")
+        self.events["ended as forgetful"] += 1
+        if self.say is not None:
+            self.say(f"{node.node_id} ends: {forgotten}")
+        self.ended[node.node_id] = str(forgotten)
+        self.crash(node)
 
     def wake(self, node: Node) -> None:
         """Move the node's clock to what it waits for."""
@@ -193,6 +208,13 @@ class World:
             self.say(f"{node.node_id} crashes; of its writes {done} of {len(steps)} steps are done")
         node.core = None
         node.writes.clear()
+
+    def roll_back(self, node: Node, disk: Disk) -> None:
+        """Put an earlier state of its disk back into a node that is down."""
+        assert node.core is None
+        self.events["rolled back"] += 1
+        node.disk = disk.copy()
+        self.checks.rolled_back.add(node.node_id)
 
     def restart(self, node_id: str) -> None:
         node = self.nodes[node_id]

@@ -21,6 +21,8 @@ class Faults:
     disk_byte_s: float = 1e-6  # 1 MB/s: slow, as all that is written here is small
     disk_failure_rate: float = 0.02
     wipe_rate: float = 0.02
+    put_back_rate: float = 0.1  # somebody puts the disk of a machine back as it was before
+    clone_rate: float = 0.03  # somebody starts a copy of a machine beside it
     clock_jump_rate: float = 0.02
     wall_offset_s: float = 300.0  # of a machine's wall clock, at most
     wall_drift: float = 0.02  # seconds that it gains or loses in one, at most
@@ -42,6 +44,8 @@ class Faults:
             self.crash_rate
             + self.wipe_rate
             + self.disk_failure_rate
+            + self.put_back_rate
+            + self.clone_rate
             + self.pause_rate
             + self.clock_jump_rate
             + self.wall_jump_rate

@@ -26,21 +26,24 @@ class SimulatedJournal:
     """A real journal, on a disk that outlives the node. The world kills the node in the middle of a write, or cuts its
     power, then or later: with that, what was not synced is lost."""
 
-    def __init__(self, world: World, directory: Path) -> None:
+    def __init__(self, world: World, directory: Path, *, is_new: bool = True) -> None:
         self.failure: JournalFailed | None = None
         self._world = world
-        self._directory = directory
+        self._directory = self.directory = directory
+        self.may_fail = False  # one of its next operations
         self._pending: list[tuple[float, Persist | Snapshot | None]] = []  # None: a slice of a snapshot
         self._free_at = 0.0  # when the disk has moved the bytes that it was given last
         self._durable_seq = 0
         self._disk = Disk()
-        directory.mkdir()
+        if is_new:
+            directory.mkdir()
 
     def open(self) -> Recovered:
         """What the disk holds, as a node reads it when it starts."""
         recovered = read_journal(self._directory)
         self._world.events["torn tail"] += recovered.torn is not None
         self._disk.start_again()
+        self.may_fail = False
         sync = self._world.settings.journal == "fsync"
         self._writer = Writer(
             self._directory, recovered, self._disk, sync=sync, segment_bytes=SEGMENT_BYTES, slice_bytes=SLICE_BYTES
@@ -103,11 +106,13 @@ class SimulatedJournal:
 
     def fail(self) -> None:
         """One of the next operations on the disk is refused."""
+        self.may_fail = True
         self._disk.fail_at(self._world.rng.randint(0, 5), self._world.rng.choice((errno.ENOSPC, errno.EIO)))
 
     def fail_no_more(self) -> None:
         """The disk is repaired. A journal that has failed needs a new process all the same."""
         self._disk.fail_no_more()
+        self.may_fail = False
 
     def crash(self) -> None:
         """The process ends while some of what was under way is written."""

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import copy
 import random
-from dataclasses import replace
+import shutil
+from dataclasses import dataclass, replace
 from math import inf
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from journal.disk import Crash
 from paceline.core.feature_levels import FEATURE_LEVEL, NodeTooOld
-from paceline.core.membership.identity import Identity
+from paceline.core.membership.identity import Identity, IdentityTaken, Overtaken
 from paceline.core.node import NodeCore
 from paceline.core.raft.consensus import Consensus
-from paceline.core.raft.log import Log
+from paceline.core.raft.log import Log, LogForgotten
 from paceline.core.reports.questions import QUESTIONS
 from paceline.core.state.snapshots import restore
 from paceline.errors import JournalFailed
@@ -23,7 +25,7 @@ from paceline_protocol.codec import encode
 from paceline_protocol.messages import Config, WorkerReady
 from simulation import tasks
 from simulation.journals import SimulatedJournal
-from simulation.oracle.events import Crashed
+from simulation.oracle.events import Crashed, GaveUp
 from simulation.oracle.promise import InvariantBroken
 from simulation.wall_clocks import WallClock
 from simulation.watcher import Seen
@@ -33,6 +35,14 @@ if TYPE_CHECKING:
     from simulation.world import World
 
 TURNS_AT_ONCE = 10  # what follows at once from becoming leader, and the few pages of a snapshot here
+
+
+@dataclass(frozen=True)
+class DiskCopy:
+    """What was on a machine's disk at some moment."""
+
+    directory: Path
+    identity: Identity
 
 
 class SimulatedNode:
@@ -51,11 +61,14 @@ class SimulatedNode:
         self.seen = Seen()  # how far the world has watched it
         self._starts = 0
         self._disks = 0
+        self.is_rival = False  # another machine runs, or ran, on a copy of its disk, or that was put back
+        self.kept: DiskCopy | None = None  # its disk as it was at some moment
         self.insert_disk()
 
     def insert_disk(self) -> None:
         """An empty one, and with it another identity."""
         self._disks += 1
+        self.is_rival = self.is_clone = False
         name = f"n{self.number}" if self._disks == 1 else f"n{self.number}-{self._disks}"
         self.journal = SimulatedJournal(self.world, self.world.directory / name)
         self.identity = Identity(name, incarnation=0)
@@ -75,12 +88,14 @@ class SimulatedNode:
         """Its own clock."""
         return self.world.now + self.ahead_s
 
-    def start(self) -> None:
-        """Boot, from whatever the disk holds."""
+    def start(self, start: int | None = None) -> None:
+        """Boot, from whatever the disk holds. ``start``: of a process that begins again; see Overtaken."""
         world, journal = self.world, self.journal
         self._starts += 1
         self.identity = copy.copy(self.saved_identity)
-        self.identity.incarnation = self._starts
+        self.identity.incarnation += 1
+        self.identity.start = world.next_start() if start is None else start
+        self.saved_identity = copy.copy(self.identity)
         recovered = journal.open()
         snapshot = recovered.snapshot
         log = Log(snapshot.index, snapshot.term, recovered.entries) if snapshot else Log(entries=recovered.entries)
@@ -129,6 +144,10 @@ class SimulatedNode:
     def _feature_level(self) -> int:
         """Every machine is upgraded while it is down for the first time; never back again."""
         return FEATURE_LEVEL if self._starts == 1 else FEATURE_LEVEL + 1
+
+    def has_been_upgraded(self) -> None:
+        """It was down before."""
+        self._starts = max(self._starts, 1)
 
     @property
     def is_outdated(self) -> bool:
@@ -182,6 +201,49 @@ class SimulatedNode:
             self.crash(power_fails=False)
         self.insert_disk()
 
+    @property
+    def is_well(self) -> bool:
+        """Whether it runs and nothing is about to happen to it."""
+        return self.reactor is not None and self.paused_until <= self.world.now and not self.journal.may_fail
+
+    def copy_disk(self) -> DiskCopy:
+        """What somebody may put back later, or into another machine."""
+        self._disks += 1
+        directory = self.world.directory / f"copy-{self.number}-{self._disks}"
+        shutil.copytree(self.journal.directory, directory)
+        return DiskCopy(directory, copy.copy(self.saved_identity))
+
+    def put_in(self, disk: DiskCopy) -> None:
+        """Another disk in place of its own; it must be down."""
+        assert self.reactor is None
+        self.journal = SimulatedJournal(self.world, disk.directory, is_new=False)
+        self.identity, self.saved_identity = copy.copy(disk.identity), copy.copy(disk.identity)
+        self.seen = Seen()
+        self.is_rival = True
+
+    def _give_up(self, why: Exception) -> None:
+        """It ends, as it must not be the node that it is: whoever runs it gives it an empty disk."""
+        world = self.world
+        if not self.is_rival and not world.has_hostile_peer:
+            raise InvariantBroken(f"{self.identity.node_id} at {self.address} has lost nothing, and ends: {why}")
+        world.say(f"{self.address} ends: {why}")
+        world.events[f"ended: {type(why).__name__}"] += 1
+        world.oracle.hear(GaveUp(world.now, self.machine))
+        self.crash(power_fails=False)
+        self.insert_disk()
+
+    def _begin_again(self, overtaken: Overtaken) -> None:
+        """A copy of it was heard in its place: the same process goes on under a later incarnation."""
+        world = self.world
+        if not self.is_rival and not world.has_hostile_peer:
+            raise InvariantBroken(f"{self.identity.node_id} at {self.address} has no rival: {overtaken}")
+        world.say(f"{self.address} begins again: {overtaken}")
+        world.events["overtaken by a copy"] += 1
+        start = self.identity.start
+        self.crash(power_fails=False)
+        self.saved_identity.incarnation = max(self.saved_identity.incarnation, overtaken.incarnation)
+        self.start(start)
+
     def move(self) -> None:
         """It gets another address: a new one, one that a node had before, or that of another that is down, and that one
         gets its own. Only for one that is down."""
@@ -229,6 +291,12 @@ class SimulatedNode:
             except Crash:  # with journal "os" the machine stays on: how many may go off is the world's to say
                 self.world.watcher.look_at_dispatches(self, self.reactor.core)  # they have left before
                 self.crash(power_fails=self.world.settings.journal != "os")
+                return
+            except (LogForgotten, IdentityTaken) as why:
+                self._give_up(why)
+                return
+            except Overtaken as overtaken:
+                self._begin_again(overtaken)
                 return
             except NodeTooOld:
                 if not self.world.has_hostile_peer:

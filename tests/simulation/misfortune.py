@@ -6,14 +6,32 @@ from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING
 
-from paceline_protocol.messages import AdminOp
+from paceline.core.feature_levels import FEATURE_LEVEL
+from paceline.core.raft.configuration import config_history
+from paceline.core.raft.consensus import Consensus
+from paceline.core.raft.log import Log
+from paceline.runtime.journal.recovery import read_journal
+from paceline_protocol.messages import AdminOp, Config
+from simulation.oracle.events import RivalsAwaited, RivalStarted
 
 if TYPE_CHECKING:
-    from simulation.machines import SimulatedNode
+    from simulation.machines import DiskCopy, SimulatedNode
     from simulation.world import World
 
+RIVAL_ENDS_S = 2.5
+"""Until then a machine that must not be the node that it is has ended, if nothing else goes wrong."""
+CLONES_AT_MOST = 2
 CHANGE_TAKES_S = 8.0
 """After this long the voters are those again that they should be, if nothing else has happened to them."""
+
+
+def held_in(disk: DiskCopy) -> tuple[int, Config]:
+    """The last entry of the log on a disk, and the configuration."""
+    recovered = read_journal(disk.directory)
+    snapshot = recovered.snapshot
+    log = Log(snapshot.index, snapshot.term, recovered.entries) if snapshot else Log(entries=recovered.entries)
+    level = FEATURE_LEVEL + 1  # the one that machines are upgraded to
+    return log.last_index, config_history(log, snapshot.config if snapshot else Config(), level).current
 
 
 class Misfortune:
@@ -22,11 +40,17 @@ class Misfortune:
     def __init__(self, world: World) -> None:
         self._world = world
         self._rng = world.rng
+        self._calm_until = -inf  # nothing happens until then, since a voter has forgotten what it promised
+        self._calm_term = 0
+        self._clones = 0
         self._change_at = -inf  # when somebody changed the voters last, or made a change necessary
 
     def strike(self, passed_s: float) -> None:
         """Whatever happens in a span of time."""
         world, faults = self._world, self._world.faults
+        if world.now < self._calm_until:
+            return
+        self._end_calm()
         rate = faults.of_machine()
         for node in world.nodes:
             if node.reactor is not None:
@@ -66,6 +90,8 @@ class Misfortune:
             (faults.crash_rate, self._crash),
             (faults.wipe_rate, self._wipe),
             (faults.disk_failure_rate, self._fail_disk),
+            (faults.put_back_rate, self._put_back),
+            (faults.clone_rate, self._clone),
             (faults.pause_rate, self._pause),
             (faults.clock_jump_rate, self._jump_clock),
             (faults.wall_jump_rate, self._jump_wall_clock),
@@ -90,6 +116,66 @@ class Misfortune:
         self._change_at = self._world.now
         self._world.say(f"{node.address} loses its disk")
         node.wipe()
+
+    def _put_back(self, node: SimulatedNode) -> None:
+        """Somebody copies the disk of a machine, and puts that copy back later."""
+        world, kept = self._world, node.kept
+        if kept is None or kept.identity.node_id != node.identity.node_id:
+            node.kept = node.copy_disk() if node.identity.cluster_id else None
+            return
+        leader = self._leader_in_calm(node)
+        if leader is None:
+            return
+        held, config = held_in(kept)
+        if config.voters != leader.config.voters:
+            return  # with the votes of then it may lead by itself
+        is_older = kept.identity.incarnation < node.identity.incarnation
+        must_end = is_older or leader.match_of(node.identity.node_id) > held
+        world.events["disk put back"] += 1
+        world.say(f"{node.address} gets its disk back as it was before, with {held} entries")
+        node.crash(power_fails=False)
+        node.kept = None
+        node.put_in(kept)
+        self._begin_calm(leader, node, must_end)
+
+    def _clone(self, node: SimulatedNode) -> None:
+        """Somebody starts a copy of a machine beside it."""
+        world = self._world
+        leader = self._leader_in_calm(node)
+        if leader is None or self._clones >= CLONES_AT_MOST:
+            return
+        self._clones += 1
+        world.events["clone"] += 1
+        clone = world.clone(node)
+        world.say(f"{clone.address} is a copy of {node.address}")
+        self._begin_calm(leader, clone, must_end=True)
+
+    def _leader_in_calm(self, node: SimulatedNode) -> Consensus | None:
+        """The leader, if nothing is wrong anywhere, so that it goes on to lead, and is not this node. What a voter has
+        forgotten nobody else can know."""
+        world = self._world
+        leader = world.leader()
+        if leader is None or leader.node_id == node.identity.node_id or not self._may_lose_disk(node):
+            return None
+        if world.cut or leader.consensus.transfer_target(world.now) or leader.role.keeper._requests:
+            return None
+        if not node.identity.cluster_id or not all(each.is_well for each in world.nodes):
+            return None
+        return leader.consensus
+
+    def _begin_calm(self, leader: Consensus, node: SimulatedNode, must_end: bool) -> None:
+        world = self._world
+        self._change_at = world.now
+        self._calm_until, self._calm_term = world.now + RIVAL_ENDS_S, leader.term
+        world.oracle.hear(RivalStarted(world.now, node.machine, must_end))
+        node.start()
+
+    def _end_calm(self) -> None:
+        if self._calm_term:
+            leader, term = self._world.leader(), self._calm_term
+            self._calm_term = 0
+            if leader is not None and leader.consensus.term == term:
+                self._world.oracle.hear(RivalsAwaited(self._world.now))
 
     def _fail_disk(self, node: SimulatedNode) -> None:
         self._world.events["disk failure"] += 1

@@ -10,6 +10,7 @@ from paceline.client.session.epoch import Epoch
 from paceline.client.session.ledger import CallLedger
 from paceline.core.membership.directory import Directory, Peer
 from paceline.core.membership.first_boot import FirstBoot
+from paceline.core.membership.starts import Starts
 from paceline.core.node import NodeCore
 from paceline.core.raft.confirmations import Confirmations
 from paceline.core.raft.consensus import Consensus
@@ -31,7 +32,7 @@ from paceline.core.work.slots import Slots
 from paceline.runtime.journal import writer as journal_writer
 from paceline.runtime.reactor import Reactor
 from paceline_protocol.codec import decode_calls, encode_outcomes, join_ids
-from paceline_protocol.messages import Consent, ConsentReceived, EntryKind, Envelope, PeerMessage, TaskEnd
+from paceline_protocol.messages import Consent, ConsentReceived, EntryKind, Envelope, OtherStart, PeerMessage, TaskEnd
 from simulation.machines import SimulatedNode
 
 Method = Callable[..., Any]
@@ -441,6 +442,15 @@ def tell_before_saving(true: Method) -> Method:
         self._send = send_and_save  # type: ignore[method-assign]
 
     return init
+
+
+def take_for_its_own(true: Method) -> Method:
+    """Whatever is told of another process, it is meant for this one."""
+
+    def on_other_start(self: Starts, envelope: Envelope, told: OtherStart, now: float) -> None:
+        true(self, envelope, told._replace(start=self._identity.start), now)
+
+    return on_other_start
 
 
 def stand_late(true: Method) -> Method:

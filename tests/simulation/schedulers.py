@@ -14,8 +14,9 @@ import random
 from collections.abc import Callable
 from itertools import count
 
+from paceline.core.raft.configuration import config_history
 from paceline_protocol.messages import Config
-from simulation.consensus_nodes import Flight, Node
+from simulation.consensus_nodes import Disk, Flight, Node
 from simulation.consensus_world import World
 
 NETWORK_LIMIT = 60
@@ -26,6 +27,8 @@ first, in batches of two entries where limits are small."""
 CAUGHT_UP_WITHIN_S = 10.0
 HANDED_OVER_WITHIN_S = 2.0
 READ_WITHIN_S = 1.0
+FORGOTTEN_WITHIN_S = 1.0
+PROPOSED_WITHIN_S = 0.2
 
 
 class NotLive(AssertionError):
@@ -160,7 +163,7 @@ class TimedRun:
         self._order = count()
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._cut: set[tuple[str, str]] = set()  # one-way links that are down
-        self._incarnation: dict[str, int] = {}
+        self._copied: tuple[str, Disk] | None = None  # a node, and its disk at some moment
         nodes = "abcde"[: self.choose.choice((1, 2, 3, 3, 4, 5))]
         self.loss = self.choose.choice((0.0, 0.02, 0.2))
         self.doubling = self.choose.choice((0.0, 0.05))
@@ -246,7 +249,41 @@ class TimedRun:
         # A transfer that was asked for at the last moment may still take a leader away, and its reads with it.
         self.run_until(self.now + 2 * self.world.timing.election_timeout_max_s)
         self._read_in_peace()
+        self._put_a_disk_back()
         self._transfer_leadership()
+
+    def _put_a_disk_back(self) -> None:
+        """In peace, a follower gets its disk back as it was at some moment before. If it lacks what it has acknowledged
+        to the leader it ends, and meanwhile nothing is committed that counts on it; then it gets a disk with all."""
+        leader, copied = self.world.leader(), self._copied
+        assert leader is not None
+        assert leader.core is not None
+        if copied is None or copied[0] == leader.node_id or copied[0] not in leader.core.config.voters:
+            return
+        node, disk = self.world.nodes[copied[0]], copied[1]
+        if config_history(disk.log(), disk.snapshot.config).current != leader.core.config:
+            return  # with the votes of then it may lead by itself
+        term, must_end = leader.core.term, leader.core.match_of(node.node_id) > disk.last_index()
+        self.world.crash(node)
+        whole = node.disk.copy()
+        self.world.roll_back(node, disk)
+        self._start(node.node_id)
+        for _ in range(3):
+            self.at(self.choose.uniform(0, PROPOSED_WITHIN_S), self._propose)
+        proposed_at = self.now + PROPOSED_WITHIN_S
+        has_ended = self.run_until(self.now + FORGOTTEN_WITHIN_S, lambda: node.core is None)
+        if must_end and not has_ended and leader.core is not None and leader.core.term == term:
+            raise NotLive(f"{node.node_id} has forgotten, and goes on {FORGOTTEN_WITHIN_S} s later")
+        if has_ended:
+            self.world.roll_back(node, whole)
+            self._start(node.node_id)
+        self.run_until(proposed_at)
+        if not self.run_until(self.now + CAUGHT_UP_WITHIN_S, self._caught_up):
+            raise NotLive(f"not every member caught up within {CAUGHT_UP_WITHIN_S} s after {node.node_id} forgot")
+
+    def _copy(self) -> None:
+        node = self.choose.choice(list(self.world.nodes.values()))
+        self._copied = (node.node_id, node.disk.copy())
 
     def _read_in_peace(self) -> None:
         """Whoever leads then confirms a read."""
@@ -273,6 +310,7 @@ class TimedRun:
         for _ in range(int(faulty_s * 20)):
             self.at(self.choose.uniform(0, faulty_s), self._propose)
             self.at(self.choose.uniform(0, faulty_s), self._read)
+        self.at(self.choose.uniform(0, faulty_s), self._copy)
         faults = (self._crash, self._partition, self._reconnect, self._compact, self._change_config, self._transfer)
         for fault in faults:
             for _ in range(self.choose.randint(0, int(faulty_s * 1.5))):

@@ -26,6 +26,7 @@ from simulation.oracle.one_place import OnePlace
 from simulation.oracle.oracle import Oracle, all_promises
 from simulation.oracle.promise import KINDS, InvariantBroken, Promise
 from simulation.oracle.right_ends import RightEnds
+from simulation.oracle.rivals import Rivals
 from simulation.oracle.same_log import SameLog
 from simulation.oracle.same_state import SameState
 from simulation.oracle.timing import EXPIRED, EXPIRES, LATE_MS, NOT_BEFORE, Timing
@@ -138,6 +139,8 @@ RIGHT: list[tuple[type[Promise], Sequence[e.Event]]] = [
     (Lease, [e.LeaseUsed(1.0, "a", ("a",), ())]),
     (OnePlace, [e.PlacesSeen(1.0, "a", "")]),
     (OneCluster, [e.IdentitySeen(1.0, "", {"1": frozenset("ab"), "2": frozenset()}), e.IdentitySeen(1.0, "x", {})]),
+    (Rivals, [e.RivalStarted(1.0, "m", must_end=True), e.GaveUp(1.5, "m"), e.RivalsAwaited(3.0)]),
+    (Rivals, [e.RivalStarted(1.0, "m", must_end=False), e.RivalsAwaited(3.0), e.GaveUp(3.5, "m")]),
     (BoundedWaits, [e.Waited(1.0, wait, 0.0) for wait in e.Wait]),
     (BoundedWaits, [submitted(), CALM, told(DONE, at_s=1.9)]),
     (BoundedWaits, [submitted(), told(DONE, at_s=99.0)]),
@@ -210,6 +213,8 @@ BROKEN: list[tuple[type[Promise], Sequence[e.Event], str]] = [
     (OnePlace, [e.PlacesSeen(1.0, "a", "it is in 2 places")], "a, which leads: it is in 2 places"),
     (OneCluster, [e.IdentitySeen(1.0, "x", {}), e.IdentitySeen(1.0, "y", {})], "y is formed beside x"),
     (OneCluster, [e.IdentitySeen(1.0, "", {"1": frozenset("ab"), "2": frozenset("b")})], "more than one node holds"),
+    (Rivals, [e.RivalStarted(1.0, "m", must_end=True), e.RivalsAwaited(3.0)], "m goes on"),
+    (Rivals, [e.RivalStarted(1.0, "m", must_end=True), e.GaveUp(1.5, "other")], "other ends, and is no copy"),
     (BoundedWaits, [e.Waited(9.0, e.Wait.LEADER, 7.9)], "nobody leads within 1.0 s of healing"),
     (BoundedWaits, [e.Waited(99.0, e.Wait.RESULTS, 0.0, "(all of them)")], "for every task to have its result"),
     (BoundedWaits, [CALM, submitted(), told(DONE, at_s=2.1)], "has its result 1.100 s after it was submitted"),

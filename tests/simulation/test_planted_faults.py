@@ -26,7 +26,7 @@ from paceline.core.raft.follower import Follower
 from paceline.core.raft.leadership import Leadership
 from paceline.core.raft.log import ConsensusViolation, HardState, Log
 from paceline.core.raft.read_index import ReadIndex
-from paceline.core.raft.replication import Replication
+from paceline.core.raft.replication import Progress, Replication
 from paceline.core.raft.writes import Writes
 from paceline_protocol.errors import PeerViolation
 from paceline_protocol.messages import Append, AppendResponse
@@ -175,6 +175,11 @@ def believe_to_know(true: Method) -> Method:
     return lambda self: True
 
 
+def take_any_refusal(true: Method) -> Method:
+    """However late it is, it shows that its sender has forgotten."""
+    return lambda self, refusal: min(refusal.index - 1, refusal.hint_index) < self.match
+
+
 FAULTS = [
     Fault("commits an old term's entry by counting", Leadership, "_may_count", always(True), "figure_8"),
     Fault("votes twice", Election, "_may_grant", always(True)),
@@ -216,6 +221,15 @@ FAULTS = [
     Fault("reads before its term has committed", Leadership, "has_committed_in_term", believe_to_know, "stale_read"),
     Fault("goes on standing once it is removed", Eligibility, "is_removed", always(False), "removed_voter"),
     Fault("does not hear that it was removed", Eligibility, "heard", always(None), "removed_voter"),
+    Fault("does not see that a voter has forgotten", Progress, "has_lost", always(False), "forgotten_voter"),
+    Fault("takes a late answer for forgetting", Progress, "has_lost", take_any_refusal),
+    Fault(
+        "counts what a voter has forgotten",
+        Progress,
+        "counted",
+        lambda true: lambda self: self.match,
+        "forgotten_voter",
+    ),
 ]
 
 

@@ -20,16 +20,17 @@ from paceline.client.session.ledger import CallLedger
 from paceline.core.clients import sessions
 from paceline.core.clients.session_table import SessionTable
 from paceline.core.feature_levels import NodeTooOld
-from paceline.core.membership import replica_keeper
+from paceline.core.membership import replica_keeper, starts
 from paceline.core.membership.directory import Directory
 from paceline.core.membership.first_boot import FirstBoot
 from paceline.core.membership.identity import Identity
+from paceline.core.membership.starts import Starts
 from paceline.core.node import NodeCore
 from paceline.core.raft.confirmations import Confirmations
 from paceline.core.raft.consensus import Consensus
 from paceline.core.raft.election import ElectionTimer
 from paceline.core.raft.log import ConsensusViolation
-from paceline.core.raft.replication import Replication
+from paceline.core.raft.replication import Progress, Replication
 from paceline.core.raft.writes import Writes
 from paceline.core.reports import questions
 from paceline.core.scheduling import recording
@@ -79,6 +80,7 @@ class Fault:
     finding: str = ""  # what the world has to say of it, if there is something that it could say by accident
 
 
+STARTS = "core.membership.test_starts:test"
 TASK, LEADER, LINK = (
     "core.state.test_task:test",
     "core.scheduling.test_leader:test",
@@ -100,6 +102,9 @@ SLOW = {"duplicate": 0.3, "slow": 0.6}
 DISKS = {"crash_rate": 0.8, "disk_delay_s": 0.05, "reboot_rate": 0.4}
 SLOW_DISKS = {"crash_rate": 1.0, "disk_delay_s": 0.05}
 REBOOTS = {"crash_rate": 0.6, "disk_delay_s": 0.001, "reboot_rate": 0.5}
+PUT_BACK = {"put_back_rate": 2.0, "wipe_rate": 0.0, "admin_rate": 0.0, "crash_rate": 0.1, "partition_rate": 0.0}
+CLONES = {"clone_rate": 2.0, "wipe_rate": 0.0, "admin_rate": 0.0, "crash_rate": 0.1, "partition_rate": 0.0}
+MOVED = {"crash_rate": 0.6, "move": 0.5}
 WIPES = {"wipe_rate": 0.5, "crash_rate": 0.3}
 PARTITIONS = {"partition_rate": 1.5}
 CANCELS = {"cancel": 0.5}
@@ -340,6 +345,30 @@ FAULTS = [
     Fault("does not write term and vote", Writes, "take_persist", broken.write_no_hard_state, faults=DISKS),
     Fault("promises before it is durable", Consensus, "take_ready", broken.promise_at_once, faults=DISKS),
     Fault("an empty disk votes under the old name", SimulatedNode, "insert_disk", broken.keep_the_name, faults=WIPES),
+    # disks that are put back as they were, and copies of machines
+    Fault("does not see what a voter has forgotten", Progress, "has_lost", broken.always(False), faults=PUT_BACK),
+    Fault(
+        "hears an older state of a node",
+        Directory,
+        "heard",
+        broken.always(True),
+        f"{STARTS}_an_older_state_of_a_node_is_not_heard",
+    ),
+    Fault(
+        "leaves a copy beside its original",
+        Starts,
+        "follows",
+        broken.skip,
+        f"{STARTS}_the_process_before_is_asked_at_once_whether_it_lives",
+    ),
+    Fault(
+        "ends the original, too",
+        starts,
+        "_began_later",
+        lambda true: lambda *_: True,
+        f"{STARTS}_after_a_split_between_original_and_copy_the_one_that_began_later_ends",
+    ),
+    Fault("ends whoever took its place", Starts, "on_other_start", broken.take_for_its_own, faults=MOVED),
     # how it comes back
     Fault(
         "stands late",
@@ -438,7 +467,7 @@ def test_planted_fault_is_found(fault: Fault, monkeypatch: pytest.MonkeyPatch) -
     assert found_by_test(fault.found_by) if fault.found_by else found_in_the_world(fault)
 
 
-PLANTED = 98
+PLANTED = 106
 """Of whole nodes and of consensus. Who plants another raises it; a fault that can't be planted any more is replaced."""
 
 
@@ -459,6 +488,8 @@ CONTROLS = [
             REBOOTS,
             WIPES,
             PARTITIONS,
+            PUT_BACK,
+            CLONES,
             CANCELS,
             KILLERS,
             STALE,

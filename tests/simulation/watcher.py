@@ -91,6 +91,8 @@ class Watcher:
         node.seen.identity = copy.copy(node.identity)
         held: dict[str, frozenset[str]] = {}
         for each in self._world.nodes:
+            if each.is_clone:
+                continue  # its consents are those of the other one
             known = each.saved_identity if each.core is None else each.identity
             held[each.machine] = frozenset() if known.handed_to else known.consents
         self._hear(IdentitySeen(self._world.now, node.identity.cluster_id, held))

@@ -82,6 +82,7 @@ class World:
         self.workers_per_node = workers_per_node
         self._trace = trace
         self._steps = 0
+        self._processes = 0
         self.settings = Settings(
             cluster_name="simulated",
             expect=expect or nodes,
@@ -139,6 +140,20 @@ class World:
     def stories(self) -> dict[bytes, Story]:
         """Of all tasks, by id."""
         return self.oracle.record.stories
+
+    def clone(self, node: SimulatedNode) -> SimulatedNode:
+        """A machine with a copy of the disk of another one, which goes on. It is down."""
+        clone = SimulatedNode(self, len(self.nodes))
+        clone.put_in(node.copy_disk())
+        clone.is_clone, node.is_rival = True, True
+        clone.has_been_upgraded()
+        self.nodes.append(clone)
+        return clone
+
+    def next_start(self) -> int:
+        """Of a process that begins now: higher than that of every one before."""
+        self._processes += 1
+        return (self._processes << 30) | self.rng.getrandbits(30)
 
     def say(self, text: str) -> None:
         """For whoever reads the trace."""

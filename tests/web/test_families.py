@@ -27,6 +27,7 @@ LEADERS_ALONE = {
     "paceline_peer_heartbeat_age_seconds",
     "paceline_nodes",
     "paceline_fault_tolerance_nodes",
+    "paceline_forgotten_replicas",
     "paceline_sessions",
 }
 

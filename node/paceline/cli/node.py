@@ -49,6 +49,11 @@ NAMES_SHOWN = 5
     help="Where identity and journal are kept. Default: a folder of yours for this cluster and port.",
 )
 @click.option(
+    "--moved",
+    is_flag=True,
+    help="The data directory was moved here, and no other copy of it will ever be started. Say it once.",
+)
+@click.option(
     "--fresh", is_flag=True, help="Begin with nothing: what is in the data directory is moved to before-N in it."
 )
 @setting("--insecure", is_flag=True, help="Let everyone who reaches the port run tasks; needed without --cluster.")

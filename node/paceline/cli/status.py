@@ -143,6 +143,13 @@ def summary(body: Mapping[str, Any]) -> list[str]:
     lines.append(f"tasks: {_live_tasks(body)}; of {_ended_tasks(body)}")
     lines += _unserved(body) + _levels(body)
     lines += [f"  {line}" for line in body.get("found") or ()]
+    lines += [f"WARNING: {text}" for text in body.get("twice", ())]
+    lines += [
+        f"WARNING: node {short(node['id'])} has lost what it had promised, counts for nothing and is told to end; move "
+        "its data directory away and start it: it joins as a new node"
+        for node in body["nodes"]
+        if node.get("forgotten")
+    ]
     if body["other_clusters"]:
         others = ", ".join(map(short, body["other_clusters"]))
         lines.append(
@@ -242,6 +249,7 @@ def bridge_rows(body: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 def _role(node: Mapping[str, Any]) -> str:
     notes = ["removed"] if node.get("excluded") else []
+    notes += ["forgot"] if node.get("forgotten") else []
     silent_s = node.get("silent_s")
     if silent_s:
         notes.append(f"silent for {silent_s:.0f} s")

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from paceline.core.effects import Effects, Notice
-from paceline_protocol.messages import ClientReply, PeerHello, PeerMessage
+from paceline_protocol.messages import ClientReply, OtherStart, PeerHello, PeerMessage
 
 
 class Outbox:
@@ -21,7 +21,7 @@ class Outbox:
 
     def __init__(self) -> None:
         self.messages: dict[str, list[PeerMessage]] = {}  # by node id
-        self.hellos: list[tuple[str, PeerHello]] = []  # by address
+        self.hellos: list[tuple[str, PeerHello | OtherStart]] = []  # by address
         self.replies: list[tuple[bytes, ClientReply]] = []  # by the client's connection
         self._effects = Effects()  # notices, and whatever else goes out with them
 
@@ -41,6 +41,10 @@ class Outbox:
     def say_hello(self, address: str, hello: PeerHello) -> None:
         """A hello for the node at this address."""
         self.hellos.append((address, hello))
+
+    def say_at(self, address: str, told: OtherStart) -> None:
+        """A message for the process at this address, whatever node that is."""
+        self.hellos.append((address, told))
 
     def reply(self, key: bytes, reply: ClientReply) -> None:
         """A message for the client on this connection."""
@@ -64,7 +68,7 @@ class Outbox:
         messages, self.messages = self.messages, {}
         return messages
 
-    def take_hellos(self) -> list[tuple[str, PeerHello]]:
+    def take_hellos(self) -> list[tuple[str, PeerHello | OtherStart]]:
         hellos, self.hellos = self.hellos, []
         return hellos
 

@@ -16,22 +16,22 @@ import secrets
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 
-from paceline.config import NodeConfig
+from paceline.config import NodeConfig, parse_address
 from paceline.core.feature_levels import NodeTooOld
-from paceline.core.membership.identity import Identity
+from paceline.core.membership.identity import Identity, IdentityTaken, Overtaken
 from paceline.core.node import NodeCore
 from paceline.core.raft.consensus import Consensus
-from paceline.core.raft.log import Log
+from paceline.core.raft.log import Log, LogForgotten
 from paceline.core.reports.questions import QUESTIONS
 from paceline.core.reports.status import forming, leaderless
 from paceline.core.settings import Settings
 from paceline.core.state.snapshots import restore
-from paceline.errors import ConfigError, ModuleImportFailed, NodeOutdated
+from paceline.errors import ConfigError, IdentityLost, ModuleImportFailed, NodeOutdated, NodeRunsTwice
 from paceline.local_token import read_token
 from paceline.names import Names
 from paceline.own_cluster import worker_environment
@@ -39,8 +39,9 @@ from paceline.ownership import is_denied
 from paceline.runtime.children.children import WorkerChildren
 from paceline.runtime.children.web_child import MetricsSource, Web, open_web
 from paceline.runtime.children.worker_pool import WorkerPool
-from paceline.runtime.journal.data_directory import Storage, default_directory, failure_of
+from paceline.runtime.journal.data_directory import Storage, default_directory, failure_of, give_up_identity, overtake
 from paceline.runtime.journal.journal import DiskJournal
+from paceline.runtime.journal.place import new_start
 from paceline.runtime.journal.recovery import Recovered, decoded
 from paceline.runtime.key_watch import KeyWatch
 from paceline.runtime.memory import keep_freed_blocks
@@ -95,15 +96,52 @@ def run_node(config: NodeConfig, *, on_ready: Callable[[NodeInfo], None] | None 
         check_module(module)  # each worker would find the same, and with a traceback
     if config.journal != "memory":
         _make_directory(_directory_of(config))
+    start = new_start()
+    again: NodeConfig | None = config
+    while again is not None:
+        again = _run_once(again, on_ready, start)
+    return 0
+
+
+def _run_once(config: NodeConfig, on_ready: Callable[[NodeInfo], None] | None, start: int) -> NodeConfig | None:
+    """Returns with what the node has to begin again, None if it has been stopped. It has to if its data directory was
+    copied and another process has its identity: under another one, if nobody relies on that yet, or under a later
+    incarnation, if this process began first."""
     try:
-        server = Server(config, on_ready)
+        server = Server(config, on_ready, start)
         try:
             server.run()
         finally:
             server.close()
     except NodeTooOld as error:
         raise NodeOutdated(error.found) from error
-    return 0
+    except LogForgotten as error:
+        raise IdentityLost(str(_directory_of(config)), str(error)) from error
+    except IdentityTaken as error:
+        if not error.is_blank or config.journal == "memory":
+            raise NodeRunsTwice(error.node_id, error.own_address, error.address) from error
+        _logger.warning(
+            "a node at %s has this node's id, %s: their data directories are copies, and belong to no cluster yet. "
+            "This node goes on under another id",
+            error.address,
+            error.node_id,
+        )
+        give_up_identity(_directory_of(config))
+        return _begin_again(config, error.own_address)
+    except Overtaken as error:
+        if config.journal == "memory":
+            raise NodeRunsTwice(error.node_id, error.own_address, error.address) from error
+        _logger.error("%s; this node begins again, so that it is heard", error.said)
+        overtake(_directory_of(config), error.incarnation)
+        return _begin_again(config, error.own_address)
+    return None
+
+
+def _begin_again(config: NodeConfig, address: str) -> NodeConfig:
+    """With the port and the data that the node has had. Until it has its own handlers again, a signal ends the process."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+    return replace(config, port=parse_address(address)[1], fresh=False, moved=False)
 
 
 def _directory_of(config: NodeConfig) -> Path:
@@ -127,9 +165,11 @@ def _make_directory(directory: Path) -> None:
 class Server:
     """One node and everything around it."""
 
-    def __init__(self, config: NodeConfig, on_ready: Callable[[NodeInfo], None] | None) -> None:
+    def __init__(self, config: NodeConfig, on_ready: Callable[[NodeInfo], None] | None, start: int) -> None:
+        """``start``: of this process; see ``core/membership/starts.py``."""
         keep_freed_blocks()
         self._config = config
+        self._start = start
         self._on_ready = on_ready
         self._stopping = False
         self._hurrying = False  # a second signal: don't wait for anybody
@@ -197,7 +237,7 @@ class Server:
         if config.join or config.discovery or self._own.is_watched or config.effective_expect != 1:
             self._search = NodeSearch(
                 config,
-                node_id=node_id,
+                node_id=f"{node_id}-{self._core.identity.start:x}",  # which a copy of its data directory has not
                 own=self._own,
                 names=self._names,
                 view=view_of(self._core, self._reactor.unreached),
@@ -221,7 +261,7 @@ class Server:
         """A node that keeps everything in memory: each start makes a new one."""
         return NodeCore(
             settings_of(self._config),
-            Identity(secrets.token_hex(8), incarnation=1),
+            Identity(secrets.token_hex(8), incarnation=1, start=self._start),
             address=self._own.address,
             other_addresses=self._own.others,
             spare_cluster_id=secrets.token_hex(8),
@@ -236,7 +276,11 @@ class Server:
         """The node that its data directory describes, or a blank one if that is empty."""
         config, now = self._config, time.monotonic()
         self._storage = storage = Storage.open(
-            _directory_of(config), cluster_name=config.cluster_name, mode=config.journal, fresh=config.fresh
+            _directory_of(config),
+            cluster_name=config.cluster_name,
+            mode=config.journal,
+            fresh=config.fresh,
+            moved=config.moved,
         )
         self._was_started = storage.identity.incarnation > 1
         recovered = storage.recovered
@@ -250,6 +294,7 @@ class Server:
                 storage.recovery.last_index,
                 storage.recovery.last_term,
             )
+        storage.identity.start = self._start
         self._journal = DiskJournal(
             storage.journal_directory, recovered, mode=config.journal, wake=self._transport.wake
         )

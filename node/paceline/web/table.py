@@ -262,6 +262,13 @@ METRICS: tuple[MetricSpec, ...] = (
         "Voters that may fail now before no majority is left, as the leader sees it.",
         _led("fault_tolerance"),
     ),
+    MetricSpec(
+        "paceline_forgotten_replicas",
+        "gauge",
+        (),
+        "Replicas that lack what they had acknowledged to this leader, and count for nothing; its log says which.",
+        _led("forgotten"),
+    ),
     MetricSpec("paceline_sessions", "gauge", (), "Clients that are connected to the leader.", _led("sessions")),
     MetricSpec(
         "paceline_results_kept",
@@ -340,6 +347,13 @@ METRICS: tuple[MetricSpec, ...] = (
         (),
         "Messages of peers that were refused, since no honest node sends them; the log says whose.",
         _one("peer_violations"),
+    ),
+    MetricSpec(
+        "paceline_rival_processes",
+        "gauge",
+        (),
+        "Processes that ran as a node beside another one, on a copy of its data, 16 at most; the log says where.",
+        _one("rivals"),
     ),
     MetricSpec("paceline_received_bytes_total", "counter", (), "Bytes of frames that came in.", _one("bytes_received")),
     MetricSpec("paceline_sent_bytes_total", "counter", (), "Bytes of frames that were sent.", _one("bytes_sent")),

@@ -136,7 +136,7 @@ def test_that_it_follows_a_node_says_once_its_term_is_written_and_does_not_wait_
     core.step("b", Confirm(2, 2), 0.0)
     ready = core.take_ready()
     assert ready.send_now == [("b", Confirmed(2, 2))]
-    assert ready.send_after == [("b", AppendResponse(2, True, 2))]
+    assert ready.send_after == [("b", AppendResponse(2, True, 2, round=1))]
 
 
 def test_a_node_votes_once_in_a_term_and_repeats_that_vote() -> None:

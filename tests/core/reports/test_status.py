@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from core.node_scenarios import NodeScenario
+from paceline.core.reports.metrics import metrics
 from paceline.core.reports.status import status
+from paceline_protocol.messages import AppendResponse
 
 
 def test_the_machines_that_may_fail_are_counted_among_those_that_are_alive() -> None:
@@ -12,6 +14,28 @@ def test_the_machines_that_may_fail_are_counted_among_those_that_are_alive() -> 
     assert [status(node, 3.0)["fault_tolerance"] for node in story._nodes.values()] == [1, 1, 1]
     story.run("stop c\nadvance 10")
     assert status(story._nodes["a"], 13.0)["fault_tolerance"] == 0
+
+
+def test_a_voter_that_has_forgotten_is_said_and_counts_for_nothing() -> None:
+    story = NodeScenario()
+    story.run("start abc expect=3\nadvance 3")
+    leader = next(node for node in story._nodes.values() if node.leader is not None)
+    voter = next(each for each in "abc" if each != leader.node_id)
+    leadership = leader.consensus._leadership
+    assert leadership is not None
+    refusal = AppendResponse(leader.consensus.term, False, 2, 1, 1, leadership._confirmations.last)
+    leadership.replication.peers[voter].forget(refusal)
+    body = status(leader, 3.0)
+    assert body["fault_tolerance"] == 0
+    assert {row["id"]: row["forgotten"] for row in body["nodes"]} == {each: each == voter for each in "abc"}
+    assert next(row["behind"] for row in body["nodes"] if row["id"] == voter) == body["commit_index"] - 1
+    led = metrics(leader, 3.0)["leading"]
+    assert (led["forgotten"], led["fault_tolerance"]) == (1, 0)
+    for _ in range(3):
+        leader.role.keeper.review(leader.leader, {}, 3.0, may_raise=False)  # type: ignore[arg-type]
+    said = [notice.text for notice in leader.take_effects(3.0).notices if notice.level == "error"]
+    assert len(said) == 1, "once"
+    assert f"node {voter} has lost what it had promised: its log ends at entry 1 or before" in said[0]
 
 
 def test_a_voter_without_a_leader_says_whom_it_waits_for() -> None:

@@ -115,6 +115,28 @@ class Crashed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class RivalStarted(Event):
+    """A machine begins on a copy of a disk: on its own as it was before, or beside the one that goes on with the
+    original. ``must_end``: it lacks what its leader has its word for, or is older than others know, or is beside its
+    original."""
+
+    machine: str
+    must_end: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GaveUp(Event):
+    """A machine has ended by itself, since it must not be the node that it was."""
+
+    machine: str
+
+
+@dataclass(frozen=True, slots=True)
+class RivalsAwaited(Event):
+    """Nothing has gone wrong since the last RivalStarted, nobody else has come to lead, and there was time enough."""
+
+
+@dataclass(frozen=True, slots=True)
 class LeaseUsed(Event):
     """A leader has handed out tasks. ``heard``: the voters whose frames can have reached it within an election
     timeout."""

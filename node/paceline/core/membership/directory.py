@@ -45,6 +45,7 @@ class Peer:
     announced: str = ""  # the address that it says it has
     others: tuple[str, ...] = ()  # where it says that it may be reached besides
     reached: dict[str, float] = field(default_factory=dict)  # by address: when it last answered what was sent there
+    start: int = 0  # of its process
     knows_us: bool = False  # it has sent something to this very node, so that it knows more of it than an address
 
 
@@ -131,11 +132,14 @@ class Directory:
         return False
 
     def heard(self, envelope: Envelope, now: float) -> bool:
-        """A batch arrived from a peer. False if it is stale: an earlier incarnation of that node sent it."""
+        """A batch arrived from a peer. False if it does not count: an earlier incarnation of that node sent it, or
+        another process of the same one."""
         peer = self.peers.get(envelope.sender)
         if peer is None:
             return True
         if envelope.incarnation < peer.incarnation:
+            return False
+        if envelope.incarnation == peer.incarnation and envelope.start != peer.start:
             return False
         if envelope.incarnation > peer.incarnation:
             peer.feature_level = 0  # it was started anew, and may be of another version
@@ -167,6 +171,7 @@ class Directory:
         peer.feature_level = hello.feature_level
         peer.cluster_level = hello.cluster_level
         peer.version = hello.version
+        peer.start = envelope.start
         peer.incarnation = envelope.incarnation
         peer.cluster_id = envelope.cluster_id
         peer.heard_at = now

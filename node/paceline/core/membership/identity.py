@@ -18,6 +18,37 @@ class Identity:
     consents: frozenset[str] = frozenset()  # those that this node holds; at first {node_id}
     handed_to: str = ""  # the node to which it gave its consents; those that it receives later go there too
     formed: bool = False  # this node formed its cluster. If its log is blank all the same, it must bootstrap again
+    start: int = 0  # this process of it; of two, that which began later has the higher one
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether nobody relies on this identity: it belongs to no cluster, and its consent was not given away."""
+        return not self.cluster_id and not self.handed_to and self.consents <= {self.node_id}
+
+
+class IdentityTaken(Exception):
+    """Another process runs as this node, or ran later than this one's data: this one must end. ``is_blank``: nobody
+    relies on this identity, so the node may go on with another one."""
+
+    def __init__(self, identity: Identity, own_address: str, address: str) -> None:
+        self.node_id = identity.node_id
+        self.own_address = own_address
+        self.address = address
+        self.is_blank = identity.is_blank
+        super().__init__(f"node {identity.node_id} is at {address} too, not only at {own_address}")
+
+
+class Overtaken(Exception):
+    """A copy of this node was started later than this process, and is heard in its place: this process has to begin
+    again under an incarnation above ``incarnation``, with the same start. ``said``: what is to be said of that."""
+
+    def __init__(self, identity: Identity, incarnation: int, own_address: str, address: str, said: str) -> None:
+        self.node_id = identity.node_id
+        self.own_address = own_address
+        self.incarnation = incarnation
+        self.address = address
+        self.said = said
+        super().__init__(f"node {identity.node_id} at {address}, a copy of this one that began later, is heard")
 
 
 def check_node_id(node_id: str) -> None:

@@ -14,6 +14,7 @@ from paceline.core.incarnation import INCARNATIONS
 from paceline.core.membership.directory import Directory
 from paceline.core.membership.first_boot import FirstBoot
 from paceline.core.membership.identity import Identity, check_node_id
+from paceline.core.membership.starts import ADDRESS_CHARS, Starts
 from paceline.core.outbox import Outbox
 from paceline.core.settings import Settings
 from paceline_protocol.errors import PeerViolation
@@ -25,8 +26,6 @@ FOREIGN_LIMIT = 100
 HELLO_PEERS = 64
 """A hello tells of so many peers at most, and the next one of the next: with a thousand peers, a thousand hellos that
 tell of all of them would be most of what a node does."""
-ADDRESS_CHARS = 300
-"""A host name has 253, and a port 5."""
 OTHER_ADDRESSES = 8
 """Of one node, besides the one that it announces."""
 LEVELS_AHEAD = 1_000
@@ -41,6 +40,7 @@ class Peering:
     ) -> None:
         self.directory = Directory(settings, identity.node_id, address)
         self.first_boot = FirstBoot(settings, identity)
+        self.starts = Starts(settings, identity, self.directory, outbox)
         self._settings = settings
         self._identity = identity
         self._outbox = outbox
@@ -60,6 +60,7 @@ class Peering:
         if hello.cluster_name != self._settings.cluster_name or self._is_stranger(envelope, hello):
             return
         self._check(envelope, hello)
+        self.starts.follows(envelope, hello)
         self.directory.add_peer(envelope, hello, now)
         for node_id, address in hello.known:
             if node_id != self._identity.node_id:

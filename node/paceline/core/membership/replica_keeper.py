@@ -41,6 +41,7 @@ class ReplicaKeeper:
         """``transfer_leadership``: called with (now, to); see LeaderRole.transfer."""
         self.liveness = Liveness()
         self._too_old: frozenset[str] = frozenset()  # nodes that were reported as too old
+        self._forgotten: frozenset[str] = frozenset()  # replicas that were reported to have lost what they promised
         self._settings = settings
         self._consensus = consensus
         self._transfer_leadership = transfer_leadership
@@ -57,6 +58,7 @@ class ReplicaKeeper:
         self.liveness = Liveness()
         self._reviewed_commit = self._consensus.commit_index
         self._wanted = None
+        self._forgotten = frozenset()
 
     def end(self) -> None:
         """This node leads no longer. The clients send their requests to the next leader."""
@@ -91,6 +93,7 @@ class ReplicaKeeper:
         )
         self._reviewed_commit = consensus.commit_index
         too_old = self._report_too_old(levels)
+        self._report_forgotten(now)
         view = View(current, consensus.node_id, alive, caught_up, current.limit or settings.voters, too_old)
         if self._requests:
             # A new leader has not heard every live node yet, and must not refuse a request for that reason.
@@ -129,6 +132,20 @@ class ReplicaKeeper:
             self._outbox.notice("error", text)
         self._too_old = too_old
         return too_old
+
+    def _report_forgotten(self, now: float) -> None:
+        """The replicas that lack what they had acknowledged. Each is said once, as long as it does."""
+        progress = self._consensus.progress(now)
+        forgotten = frozenset(node_id for node_id, peer in progress.items() if peer.has_forgotten)
+        for node_id in sorted(forgotten - self._forgotten):
+            text = (
+                f"node {node_id} has lost what it had promised: its log ends at entry {progress[node_id].match} or "
+                "before, and it had acknowledged more. Its data directory was put back as it was before, or its disk "
+                "does not keep what it is told to. It counts for nothing, and is told to end; move its data directory "
+                "away and start it: it joins as a new node"
+            )
+            self._outbox.notice("error", text)
+        self._forgotten = forgotten
 
     def _change(self, config: Config, now: float) -> bool:
         """Propose a configuration, once a majority of its voters has answered since it was first wanted. A voter that

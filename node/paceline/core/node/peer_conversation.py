@@ -29,6 +29,7 @@ from paceline_protocol.messages import (
     Dispatch,
     Envelope,
     NodeOutcomes,
+    OtherStart,
     PeerHello,
     PeerMessage,
     Trace,
@@ -63,6 +64,7 @@ class PeerConversation:
             PeerHello: self._on_hello,
             Consent: self._on_consent,
             ConsentReceived: self._on_consent_received,
+            OtherStart: peering.starts.on_other_start,
         }
 
     def hear(self, envelope: Envelope, messages: Sequence[PeerMessage], now: float) -> int:
@@ -71,13 +73,13 @@ class PeerConversation:
         if not envelope.sender:  # which is how a leader is called that nobody knows
             self._violations.refuse("", "Envelope", PeerViolation("it names no sender"))
             return NOTHING
-        if envelope.sender == identity.node_id:
+        if envelope.sender == identity.node_id and envelope.start == identity.start:
             for own in messages:
                 if type(own) is PeerHello:
                     self._peering.on_own_hello(own)
             return NOTHING
-        if not self._peering.directory.heard(envelope, now):
-            return NOTHING
+        if envelope.sender == identity.node_id or not self._peering.directory.heard(envelope, now):
+            return AT_ONCE if self._peering.starts.hear(envelope, messages, now) else NOTHING
         ours = envelope.recipient == identity.node_id and envelope.cluster_id == identity.cluster_id != ""
         if ours and all(type(message) in _TASKS for message in messages):
             for message in messages:
@@ -123,8 +125,8 @@ class PeerConversation:
 
     # --- what leaves ---
 
-    def hellos(self, hellos: Iterable[tuple[str, PeerHello]]) -> list[PeerBatch]:
-        """Hellos by address, each as a batch for whoever is there."""
+    def hellos(self, hellos: Iterable[tuple[str, PeerHello | OtherStart]]) -> list[PeerBatch]:
+        """Hellos and the like by address, each as a batch for whoever is there."""
         return [(address, self._envelope(""), [hello]) for address, hello in hellos]
 
     def batches(self, messages: dict[str, list[PeerMessage]]) -> list[PeerBatch]:
@@ -139,4 +141,4 @@ class PeerConversation:
 
     def _envelope(self, recipient: str) -> Envelope:
         identity = self._identity
-        return Envelope(identity.cluster_id, identity.node_id, identity.incarnation, recipient)
+        return Envelope(identity.cluster_id, identity.node_id, identity.incarnation, recipient, identity.start)

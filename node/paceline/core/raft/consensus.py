@@ -332,8 +332,8 @@ class Consensus:
 
     def step(self, sender: str, message: ConsensusMessage, now: float) -> None:
         """A message of ``sender``, whom the transport has authenticated. Raises ProtocolError for one that no honest
-        node sends, and NodeTooOld. Nothing has changed then, but that the leader of a snapshot whose content makes no
-        sense was heard."""
+        node sends, NodeTooOld, and LogForgotten, after which the node must stop. Nothing has changed then, but that the
+        leader of a snapshot whose content makes no sense was heard."""
         self._now = max(now, self._now)
         self._check_quorum()
         read = self._checked(sender, message)
@@ -355,8 +355,10 @@ class Consensus:
                 self._send_after.append((sender, answer))
             case m.AppendResponse() | m.SnapshotResponse() | m.Confirmed():
                 leadership = self._leadership
-                if leadership is not None and leadership.on_answer(sender, message, self._now):
-                    self._resign(leadership)
+                if leadership is not None:
+                    if leadership.on_answer(sender, message, self._now):
+                        self._resign(leadership)
+                    self._send_now.extend(leadership.replication.take_reminders())
             case m.VoteRequest():
                 response = self._election.answer(sender, message, self.leader_id, self._now)
                 self._send_after.append((sender, response))
@@ -368,10 +370,14 @@ class Consensus:
                 self._send_after.append((sender, self._follower.on_snapshot_chunk(message)))
             case m.Confirm():
                 self._follow(sender)
+                self._follower.asked(message.term, message.number)
                 # The answer promises nothing but the term, so it need not wait for the log to be written. If it did,
                 # slow disks would depose a leader, and the next leader would have the same disks.
                 send = self._send_now if self._writes.has_durable_vote else self._send_after
                 send.append((sender, m.Confirmed(self.term, message.number)))
+            case m.Forgotten():
+                self._follow(sender)
+                self._follower.check_memory(sender, message)
             case m.TimeoutNow():
                 self._follow(sender)
                 self.campaign(self._now, transfer=True)

@@ -20,12 +20,12 @@ from typing import Final
 
 from paceline.core.raft.configuration import ConfigHistory, check_sane, check_succession
 from paceline.core.raft.contents import Contents
-from paceline.core.raft.log import Entry, Log
+from paceline.core.raft.log import Entry, Log, LogForgotten
 from paceline.core.raft.snapshot_transfer import Incoming
 from paceline.core.raft.writes import Writes
 from paceline_protocol.codec import decode_config
 from paceline_protocol.errors import PeerViolation
-from paceline_protocol.messages import Append, AppendResponse, EntryKind, SnapshotChunk, SnapshotResponse
+from paceline_protocol.messages import Append, AppendResponse, EntryKind, Forgotten, SnapshotChunk, SnapshotResponse
 
 MAX_INDEX: Final = 2**62
 """No log gets there: the number of the next entry always fits into a frame."""
@@ -42,6 +42,17 @@ class Follower:
         self.contents = Contents()  # set by the node, which knows what its log is of
         self.heard_commit_index = 0  # the highest that the leader of ``heard_term`` has sent; for metrics alone
         self.heard_term = 0
+        self._round_term = 0
+        self._round = 0  # the highest number of a Confirm of that term
+
+    def asked(self, term: int, number: int) -> None:
+        """The leader of this term has begun a round of Confirm. What is answered from here on says so."""
+        if term != self._round_term:
+            self._round_term, self._round = term, 0
+        self._round = max(self._round, number)
+
+    def _round_in(self, term: int) -> int:
+        return self._round if term == self._round_term else 0
 
     def read(self, append: Append) -> Sequence[Entry]:
         """The entries of an Append that this log lacks; before the first of them it is to be cut. The Append is of this
@@ -101,7 +112,7 @@ class Follower:
             self._take_entries(read)
         verified_index = append.prev_index + len(append.entries)
         log.commit_to(min(append.commit, verified_index))
-        return AppendResponse(append.term, True, verified_index)
+        return AppendResponse(append.term, True, verified_index, 0, 0, self._round_in(append.term))
 
     def _agrees(self, append: Append) -> bool:
         """Whether the logs are the same up to the entry before those of the Append. What a snapshot covers is
@@ -113,7 +124,8 @@ class Follower:
         """The hint skips all entries of terms that the leader's log can't have there (one round trip per term)."""
         hint_index = self._log.last_agreeing(append.prev_index, append.prev_term)
         hint_term = self._log.term_at(hint_index) or 0
-        return AppendResponse(append.term, False, append.prev_index, hint_index, hint_term)
+        asked = self._round_in(append.term)
+        return AppendResponse(append.term, False, append.prev_index, hint_index, hint_term, asked)
 
     def _take_entries(self, entries: Sequence[Entry]) -> None:
         """Append the new entries, after those that differ from the leader's are cut."""
@@ -156,6 +168,14 @@ class Follower:
                 self._configs.restore(snapshot.index, snapshot.config)
                 self._incoming = None
         return SnapshotResponse(chunk.term, chunk.index, wanted)
+
+    def check_memory(self, leader: str, forgotten: Forgotten) -> None:
+        """Raises LogForgotten if this log does not hold what the leader says this node has acknowledged."""
+        log = self._log
+        held_term = log.term_at(forgotten.index)
+        is_another = forgotten.index > log.snapshot_index and held_term != forgotten.index_term != 0
+        if forgotten.index > log.last_index or is_another:
+            raise LogForgotten(leader, forgotten.index, log.last_index)
 
     def forget_incoming(self) -> None:
         """Drop a snapshot that has arrived in part: its sender does not lead any more."""

@@ -113,13 +113,14 @@ class Leadership:
         if peer is None:
             return False
         if isinstance(response, Confirmed):
-            peer.heard(self._confirmations.answered(sender, response.number))
+            if not peer.forgot_round:
+                peer.heard(self._confirmations.answered(sender, response.number))
             return False
         peer.answered_at = now
         if isinstance(response, AppendResponse):
-            self.replication.on_append_response(peer, response)
+            self.replication.on_append_response(peer, response, self._confirmations.last)
         else:
-            self.replication.on_snapshot_response(peer, response)
+            self.replication.on_snapshot_response(peer, response, self._confirmations.last)
         return self.advance_commit()
 
     def check_answer(self, response: AppendResponse | Confirmed) -> None:
@@ -129,6 +130,8 @@ class Leadership:
                 raise PeerViolation(f"round {response.number} is confirmed, and {self._confirmations.last} is the last")
         elif response.success and response.index > self._log.last_index:
             raise PeerViolation(f"it holds entry {response.index}, and the log ends at {self._log.last_index}")
+        elif response.round > self._confirmations.last:
+            raise PeerViolation(f"it heard of round {response.round}, and {self._confirmations.last} is the last")
 
     def next_deadline(self, now: float) -> float:
         """When the next heartbeat is due, or the leader's lease ends, whichever is earlier."""
@@ -178,7 +181,7 @@ class Leadership:
         """The other voter with the longest log; among equals, the one that was heard most recently."""
         peers = self.replication.peers
         others = (voter for voter in self._configs.current.voters if voter in peers)
-        return max(others, key=lambda voter: (peers[voter].match, peers[voter].heard_at))
+        return max(others, key=lambda voter: (peers[voter].counted, peers[voter].heard_at))
 
     # --- reads ---
 

@@ -34,6 +34,16 @@ class ConsensusViolation(Exception):
     was committed. No message leads here: what contradicts the log is refused as a PeerViolation before it counts."""
 
 
+class LogForgotten(Exception):
+    """What this node had acknowledged is gone from its disk. It must stop: it may have forgotten votes, too."""
+
+    def __init__(self, leader: str, acknowledged: int, held: int) -> None:
+        super().__init__(
+            f"it has told its leader, node {leader}, that it keeps entry {acknowledged} of the log, and its journal "
+            f"ends at entry {held}"
+        )
+
+
 @dataclass(slots=True, eq=False)
 class Entry:
     """One log entry. ``decoded`` is ``data`` as the proposer had it parsed already, or as the follower has read it; it

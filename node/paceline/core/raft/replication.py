@@ -8,6 +8,10 @@ Rules of this module:
   of the term, since no peer cuts what it has verified against this leader.
 - Links lose, reorder and repeat messages. There are no timers for resending: each heartbeat is an empty Append just
   behind the last entry that was sent, so a peer that has missed an entry refuses it.
+- A peer that refuses what it had acknowledged, or whose log ends before that, has *forgotten*: its disk is that of
+  before. An answer says up to which round of Confirm its sender had heard. So a refusal that was given after the
+  leader knew of an acknowledgement can't be mistaken for one that is late (``Progress.has_lost``). Such a peer counts
+  for nothing and gets no entries, until it shows that it holds all that it had acknowledged.
 - What is in flight to one peer is bounded by count and bytes, and nothing but heartbeats goes to a peer that is silent.
 
 A peer is in one of three states:
@@ -38,6 +42,7 @@ from paceline_protocol.messages import (
     Append,
     AppendResponse,
     Config,
+    Forgotten,
     SnapshotChunk,
     SnapshotResponse,
 )
@@ -63,6 +68,7 @@ class PeerProgress:
     state: PeerState
     recently_active: bool
     heard_at: float  # the latest moment as of which it is known to follow and to write; -inf if never in this term
+    has_forgotten: bool = False  # it lacks what it had acknowledged in this term, and counts for nothing
 
 
 @dataclass(slots=True, eq=False)
@@ -73,6 +79,9 @@ class Progress:
     heard_at: float  # when the latest round of Confirm was sent that it has answered
     answered_at: float  # when it last answered an Append or a chunk, which it does once its disk has written that
     match: int = 0
+    match_round: int = 0  # the last round of Confirm that had been sent when ``match`` became known
+    forgot_round: int = 0  # the round after which it had forgotten what it acknowledged; 0 if it has not
+    held: int = 0  # of one that has forgotten: how far its log may agree
     state: PeerState = PeerState.PROBE
     probe_due: bool = True
     snapshot_wanted: bool = False
@@ -82,7 +91,7 @@ class Progress:
 
     def heard(self, asked_at: float | None) -> None:
         """The peer has answered a round that was sent at ``asked_at``; None: a round that is no longer remembered."""
-        if asked_at is not None and asked_at > self.heard_at:
+        if asked_at is not None and asked_at > self.heard_at and not self.forgot_round:
             self.heard_at = asked_at
 
     def probe(self, next_index: int) -> None:
@@ -107,6 +116,31 @@ class Progress:
         """The entry up to which the peer needs nothing from the log."""
         return self.match if self.transfer is None else max(self.match, self.transfer.snapshot.index)
 
+    @property
+    def counted(self) -> int:
+        """The last entry that it is known to hold durably, by what it says by now."""
+        return 0 if self.forgot_round else self.match
+
+    def has_lost(self, refusal: AppendResponse) -> bool:
+        """Whether this refusal shows that the peer lacks what it had acknowledged. It was given after that, as it knows
+        of a later round; and up to ``match`` no peer cuts its log in this term."""
+        return refusal.round > self.match_round and min(refusal.index - 1, refusal.hint_index) < self.match
+
+    def forget(self, refusal: AppendResponse) -> None:
+        """It has forgotten: ask for the last entry that it acknowledged, and for nothing else."""
+        self.forgot_round = max(refusal.round, self.forgot_round)
+        self.held = min(refusal.index - 1, refusal.hint_index)
+        self.heard_at = -inf
+        self._enter(PeerState.PROBE, self.match + 1)
+
+    def remembers(self, response: AppendResponse) -> bool:
+        """Whether the peer holds all that it acknowledged, by this answer: it does unless it had forgotten, and this
+        is from before."""
+        if self.forgot_round and (response.index < self.match or response.round <= self.forgot_round):
+            return False
+        self.forgot_round = 0
+        return True
+
     def may_send(self) -> bool:
         return len(self.in_flight) < IN_FLIGHT_LIMIT_APPENDS and self.in_flight_bytes < IN_FLIGHT_LIMIT_BYTES
 
@@ -115,9 +149,10 @@ class Progress:
         self.in_flight.append((self.next - 1, size_bytes))
         self.in_flight_bytes += size_bytes
 
-    def verified(self, index: int) -> None:
-        """The peer holds, durably, the leader's log up to ``index``."""
-        self.match = max(self.match, index)
+    def verified(self, index: int, last_round: int) -> None:
+        """The peer holds, durably, the leader's log up to ``index``. ``last_round``: of Confirm, that was sent."""
+        if index > self.match:
+            self.match, self.match_round = index, last_round
         self.next = max(self.next, self.match + 1)
         while self.in_flight and self.in_flight[0][0] <= self.match:
             self.in_flight_bytes -= self.in_flight.popleft()[1]
@@ -142,6 +177,7 @@ class Replication:
         self._timing = timing
         self._since = now
         self._lease_until = -inf  # a lower bound; computed anew once it is reached
+        self._has_reminders = False
         self._config = config
         self.peers = {
             peer: Progress(log.last_index + 1, heard_at.get(peer, -inf), heard_at.get(peer, -inf))
@@ -165,7 +201,7 @@ class Replication:
         if not self.peers and self._config.voters == (self._node_id,):
             return self._log.durable_index
         matches = [
-            self._log.durable_index if voter == self._node_id else self.peers[voter].match
+            self._log.durable_index if voter == self._node_id else self.peers[voter].counted
             for voter in self._config.voters
         ]
         return sorted(matches, reverse=True)[majority(len(matches)) - 1]
@@ -184,35 +220,52 @@ class Replication:
     def match_of(self, peer: str) -> int:
         """The last entry that this peer is known to hold durably. 0 if nothing is known."""
         known = self.peers.get(peer)
-        return known.match if known is not None else 0
+        return known.counted if known is not None else 0
 
     def progress(self, now: float) -> dict[str, PeerProgress]:
         recent_s = self._timing.election_timeout_max_s
         return {
-            peer_id: PeerProgress(peer.match, peer.state, now - heard_at <= recent_s, heard_at)
+            peer_id: PeerProgress(
+                peer.held if peer.forgot_round else peer.match,
+                peer.state,
+                now - heard_at <= recent_s,
+                heard_at,
+                peer.forgot_round > 0,
+            )
             for peer_id, peer in self.peers.items()
             for heard_at in (min(peer.heard_at, peer.answered_at),)
         }
 
     def needed_behind(self, now: float, silent_s: float) -> int:
         """The entry behind which some peer may still need the log. Up to there every peer has the entries, or is being
-        sent a snapshot that covers them. Peers that have been silent for ``silent_s`` don't count."""
+        sent a snapshot that covers them. Peers that have been silent for ``silent_s``, or have forgotten, don't
+        count."""
         since = now - silent_s
-        counted = [peer for peer in self.peers.values() if max(peer.heard_at, peer.answered_at, self._since) >= since]
+        counted = [
+            peer
+            for peer in self.peers.values()
+            if not peer.forgot_round and max(peer.heard_at, peer.answered_at, self._since) >= since
+        ]
         return min((peer.has_or_is_sent() for peer in counted), default=self._log.last_index)
 
     # --- answers ---
 
-    def on_append_response(self, peer: Progress, response: AppendResponse) -> None:
+    def on_append_response(self, peer: Progress, response: AppendResponse, last_round: int) -> None:
+        """``last_round``: of Confirm, that was sent."""
         if not response.success:
             self._on_refusal(peer, response)
-        elif response.index <= self._log.last_index:
-            peer.verified(response.index)
+        elif response.index <= self._log.last_index and peer.remembers(response):
+            peer.verified(response.index, last_round)
             if peer.state is not PeerState.REPLICATE and response.index == peer.match >= self._log.snapshot_index:
                 peer.replicate()
 
     def _on_refusal(self, peer: Progress, response: AppendResponse) -> None:
-        if response.index <= peer.match:
+        if peer.has_lost(response):
+            peer.forget(response)
+            self._lease_until = -inf
+            self._has_reminders = True
+            return
+        if response.index <= peer.match or peer.forgot_round:
             return  # a late answer: the peer has verified more since
         if peer.state is PeerState.REPLICATE:
             self._probe(peer, peer.match + 1)
@@ -223,14 +276,23 @@ class Replication:
             else:
                 peer.probe(agreed + 1)
 
-    def on_snapshot_response(self, peer: Progress, response: SnapshotResponse) -> None:
+    def take_reminders(self) -> list[tuple[str, Forgotten]]:
+        """What is to be told to peers that have just shown that they have forgotten, each time that they do."""
+        if not self._has_reminders:
+            return []
+        self._has_reminders = False
+        log = self._log
+        lost = [(peer_id, peer.match) for peer_id, peer in self.peers.items() if peer.forgot_round]
+        return [(peer_id, Forgotten(self._term, index, log.term_at(index) or 0)) for peer_id, index in lost]
+
+    def on_snapshot_response(self, peer: Progress, response: SnapshotResponse, last_round: int) -> None:
         transfer = peer.transfer
         if transfer is None or response.index != transfer.snapshot.index:
             return
         if response.offset < len(transfer.snapshot.data):
             transfer.answered(response.offset)
             return
-        peer.verified(response.index)
+        peer.verified(response.index, last_round)
         if peer.match >= self._log.snapshot_index:
             peer.replicate()
         else:  # the log was compacted further meanwhile: the peer needs a newer snapshot

@@ -14,6 +14,7 @@ from paceline_protocol.messages import (
     AppendResponse,
     Confirm,
     ConsensusMessage,
+    Forgotten,
     SnapshotChunk,
     TimeoutNow,
     VoteRequest,
@@ -25,7 +26,7 @@ TERM_STEP: Final = 2**32
 heartbeat interval before it begins the next: at twenty elections a second, for as long as a node is away, that is six
 years of nothing but elections. A blank node has term 0, and may join any cluster that is younger than that."""
 
-_OF_A_LEADER = (Append, SnapshotChunk, TimeoutNow, Confirm)
+_OF_A_LEADER = (Append, SnapshotChunk, TimeoutNow, Confirm, Forgotten)
 
 
 def is_from_leader(message: ConsensusMessage) -> bool:

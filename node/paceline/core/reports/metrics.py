@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from paceline.core.measures.tally import OTHER
-from paceline.core.reports.status import fault_tolerance, forming, leaderless, nodes, outdated, role_of
+from paceline.core.reports.status import fault_tolerance, forgotten, forming, leaderless, nodes, outdated, role_of
 from paceline.core.reports.waiting import unserved
 from paceline_protocol.messages import Refusal, TaskEnd
 
@@ -49,6 +49,7 @@ def metrics(node: NodeCore, now: float) -> dict[str, Any]:
         "finished": {end.name.lower(): tally.finished[end] for end in TaskEnd},
         "duplicates": table.totals.duplicates,
         "peer_violations": node.violations.total,
+        "rivals": len(node.peering.starts.said),
         "queue_wait": tally.queue_wait.as_dict(),
         "dispatch_latency": tally.dispatch_latency.as_dict(),
         "duration": tally.duration.as_dict(),
@@ -120,6 +121,7 @@ def _leading(node: NodeCore, leader: Leader, now: float) -> dict[str, Any]:
         "nodes": _nodes(node, now),
         "peers": _peers(node, leader, now),
         "fault_tolerance": fault_tolerance(node, now),
+        "forgotten": len(forgotten(node)),
     }
 
 

@@ -56,6 +56,7 @@ def status(node: NodeCore, now: float) -> dict[str, Any]:
         "forming": forming(node, now),
         "leaderless": leaderless(node, now),
         "found": list(node.found),
+        "twice": list(node.peering.starts.said.values()),
         "other_clusters": node.peering.directory.other_clusters(identity.cluster_id),
     }
 
@@ -73,8 +74,14 @@ def fault_tolerance(node: NodeCore, now: float) -> int:
     """How many of the voters that are alive may fail before no majority is left."""
     voters = node.consensus.config.voters
     live = {peer.node_id for peer in node.peering.directory.live(now, node.identity.cluster_id)}
-    live = {node.node_id, *(node_id for node_id in live if _silent_s(node, node_id, now) == 0.0)}
+    live = {node.node_id, *(node_id for node_id in live if _silent_s(node, node_id, now) == 0.0)} - forgotten(node)
     return max(0, len(live.intersection(voters)) - (len(voters) // 2 + 1))
+
+
+def forgotten(node: NodeCore) -> set[str]:
+    """The replicas that lack what they had acknowledged, and count for nothing. Only the leader knows."""
+    progress = node.consensus.progress(0.0)
+    return {node_id for node_id, peer in progress.items() if peer.has_forgotten}
 
 
 def forming(node: NodeCore, now: float) -> str:
@@ -117,6 +124,7 @@ def nodes(node: NodeCore, now: float) -> list[dict[str, Any]]:
     known = {peer.node_id for peer in node.peering.directory.peers.values() if peer.cluster_id == cluster_id}
     others = sorted((known | set(config.voters) | set(config.learners)) - {node.node_id})
     levels = node.levels.of_nodes(now)
+    lost = forgotten(node)
     rows = []
     for node_id in [node.node_id, *others]:
         is_self = node_id == node.node_id
@@ -128,6 +136,7 @@ def nodes(node: NodeCore, now: float) -> list[dict[str, Any]]:
             "silent_s": _silent_s(node, node_id, now),
             "behind": _behind(node, node_id),
             "excluded": node_id in config.excluded,
+            "forgotten": node_id in lost,
             "is_self": is_self,
             "metrics": _metrics_address(node, node_id),
             "version": _version(node, node_id),

@@ -9,6 +9,9 @@
 A node whose identity is there and whose journal is gone has forgotten what it promised: it must not vote under its old
 id. With the journal mode "os" a crash of the whole machine has the same effect. The mode that counts is the one in
 which the journal was last written; identity.json has that, whatever mode the node is started with now.
+
+A copy of a directory would be the same node once more, or the node of an earlier time: see ``place.py``. A node does
+not start on one, unless somebody says that the directory was moved.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ import platformdirs
 
 from paceline.core.membership.identity import Identity
 from paceline.errors import (
+    COPIED_ADVICE,
     ConfigError,
     DataDirInUse,
     IdentityLost,
@@ -38,10 +42,12 @@ from paceline.errors import (
 )
 from paceline.ownership import is_denied, owner_of, to_own, whose
 from paceline.runtime.journal.files import Files, RealFiles, replace_file
+from paceline.runtime.journal.place import boot_id, copied, inode_of, machine_id
 from paceline.runtime.journal.records import FORMAT_VERSION, other_format
 from paceline.runtime.journal.recovery import Recovered, find_segments, read_journal
 
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+MOVED_STEP = 4_096
+"""Whoever says that a directory was moved has it counted for later than any start that was not."""
 _logger = logging.getLogger("paceline.journal")
 
 
@@ -94,15 +100,22 @@ class Storage:
 
     @classmethod
     def open(
-        cls, directory: Path, *, cluster_name: str, mode: str, fresh: bool = False, files: Files | None = None
+        cls,
+        directory: Path,
+        *,
+        cluster_name: str,
+        mode: str,
+        fresh: bool = False,
+        moved: bool = False,
+        files: Files | None = None,
     ) -> Storage:
         """Lock the directory, read all of it, and count the start. ``fresh``: put aside what is there, whatever it is,
-        and begin with nothing.
+        and begin with nothing. ``moved``: somebody says that this is the only copy of its node, wherever it was before.
 
         Raises DataDirInUse, ConfigError (it belongs to another cluster), IdentityLost, JournalCorrupt, JournalTooNew,
         JournalTooOld, JournalFailed, RecoveryUnfinished.
         """
-        storage = cls._open(directory, files, cluster_name, mode, fresh)
+        storage = cls._open(directory, files, cluster_name, mode, fresh=fresh, moved=moved)
         if storage.recovery is not None and not storage.recovery.finished:
             storage.close()
             raise RecoveryUnfinished(str(directory))
@@ -115,10 +128,17 @@ class Storage:
 
     @classmethod
     def _open(
-        cls, directory: Path, files: Files | None, cluster_name: str | None, mode: str | None, fresh: bool = False
+        cls,
+        directory: Path,
+        files: Files | None,
+        cluster_name: str | None,
+        mode: str | None,
+        *,
+        fresh: bool = False,
+        moved: bool = False,
     ) -> Storage:
-        """``mode`` None: no node is going to run on the directory, so a crash in mode "os" does not make it a new
-        node."""
+        """``mode`` None: no node is going to run on the directory, so neither a crash in mode "os" nor that it is a
+        copy matters."""
         files = files or RealFiles()
         try:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -128,7 +148,7 @@ class Storage:
         try:
             if fresh:
                 _begin_anew(directory, files)
-            return cls._open_locked(directory, lock, files, cluster_name, mode)
+            return cls._open_locked(directory, lock, files, cluster_name, mode, moved=moved)
         except OSError as error:
             os.close(lock)
             raise failure_of("open", directory, error) from error
@@ -138,7 +158,7 @@ class Storage:
 
     @classmethod
     def _open_locked(
-        cls, directory: Path, lock: int, files: Files, cluster_name: str | None, mode: str | None
+        cls, directory: Path, lock: int, files: Files, cluster_name: str | None, mode: str | None, *, moved: bool
     ) -> Storage:
         journal = directory / "journal"
         found = _read_identity(directory / "identity.json")
@@ -160,21 +180,10 @@ class Storage:
                 aside,
             )
             found = None
-        identity = (
-            Identity(secrets.token_hex(8), incarnation=0)
-            if found is None
-            else Identity(
-                found["node_id"],
-                found["incarnation"],
-                found["cluster_id"],
-                frozenset(found["consents"]),
-                found["handed_to"],
-                found["formed"],
-            )
-        )
-        identity.incarnation += 1
-        if not identity.consents and not identity.handed_to:
-            identity.consents = frozenset({identity.node_id})
+        if found is not None and mode is not None and not moved and _is_new_because_copied(directory, found, files):
+            found = None
+        identity = _identity_of(found)
+        identity.incarnation += MOVED_STEP - identity.incarnation % MOVED_STEP if moved else 1
         journal.mkdir(exist_ok=True, mode=0o700)
         files.sync_directory(directory)
         recovered = read_journal(journal)
@@ -197,6 +206,7 @@ class Storage:
         writing before; with ``clean`` all of the journal must be durable."""
         identity = self.identity
         fields: dict[str, object] = {
+            "machine": machine_id(),
             "format": FORMAT_VERSION,
             "node_id": identity.node_id,
             "incarnation": identity.incarnation,
@@ -212,8 +222,13 @@ class Storage:
         if self.recovery is not None:
             fields["recovery"] = asdict(self.recovery)
         path = self.directory / "identity.json"
+
+        def content(descriptor: int) -> list[bytes]:
+            fields["inode"] = inode_of(descriptor, self.directory)
+            return [json.dumps(fields, indent=1).encode() + b"\n"]
+
         try:
-            replace_file(self._files, path, [json.dumps(fields, indent=1).encode() + b"\n"])
+            replace_file(self._files, path, content)
         except OSError as error:
             raise failure_of("write", self.directory, error) from error
 
@@ -237,12 +252,63 @@ def failure_of(action: str, directory: Path, error: OSError) -> JournalFailed | 
     )
 
 
-def boot_id() -> str:
-    """An id that changes with each start of the machine; "" where the system has none."""
+def _identity_of(found: dict[str, Any] | None) -> Identity:
+    """What identity.json says; a new identity if there is none."""
+    if found is None:
+        identity = Identity(secrets.token_hex(8), incarnation=0)
+    else:
+        identity = Identity(
+            found["node_id"],
+            found["incarnation"],
+            found["cluster_id"],
+            frozenset(found["consents"]),
+            found["handed_to"],
+            found["formed"],
+        )
+    if not identity.consents and not identity.handed_to:
+        identity.consents = frozenset({identity.node_id})
+    return identity
+
+
+def _is_new_because_copied(directory: Path, found: dict[str, Any], files: Files) -> bool:
+    """Whether the directory is a copy of one whose node had promised nothing: this one is another node, then. Raises
+    IdentityLost if it had."""
+    reason = copied(found, directory / "identity.json")
+    if not reason:
+        return False
+    if not _identity_of(found).is_blank:
+        raise IdentityLost(str(directory), reason, COPIED_ADVICE)
+    aside = _put_aside(directory, "lost", files)
+    _logger.warning(
+        "%s: %s. That node belonged to no cluster, so this one is another; what it had is in %s",
+        directory,
+        reason,
+        aside,
+    )
+    return True
+
+
+def overtake(directory: Path, incarnation: int) -> None:
+    """Have the node that starts on this directory have a later incarnation than this one. It must have stopped. Raises
+    as :meth:`Storage.open_stopped` and :meth:`Storage.save_identity` do."""
+    storage = Storage.open_stopped(directory)
+    found = _read_identity(directory / "identity.json")
+    assert found is not None, "it is locked, and a node ran on it"
     try:
-        return _BOOT_ID.read_text().strip()
-    except OSError:
-        return ""
+        storage._mode = found["journal"]
+        storage.identity.incarnation = max(storage.identity.incarnation, incarnation)
+        storage.save_identity()
+    finally:
+        storage.close()
+
+
+def give_up_identity(directory: Path) -> None:
+    """Have the node that starts on this directory be another one. Nobody may rely on the one that it was, and it must
+    have stopped. Raises JournalFailed."""
+    try:
+        _put_aside(directory, "lost", RealFiles())
+    except OSError as error:
+        raise JournalFailed("move", str(error.filename or directory), os.strerror(error.errno or 0)) from error
 
 
 def _may_have_lost(found: dict[str, Any]) -> bool:
@@ -275,7 +341,10 @@ _FIELDS: dict[str, type] = {
     "journal": str,
     "boot_id": str,
     "clean": bool,
+    "machine": str,
+    "inode": int,
 }
+_UNKNOWN = {"machine": "", "inode": 0}
 
 
 def _read_identity(path: Path) -> dict[str, Any] | None:
@@ -288,6 +357,7 @@ def _read_identity(path: Path) -> dict[str, Any] | None:
         if isinstance(fields, dict) and isinstance(fields.get("format"), int) and fields["format"] != FORMAT_VERSION:
             error = JournalTooNew if fields["format"] > FORMAT_VERSION else JournalTooOld
             raise error(str(path), other_format(fields["format"]))
+        fields = {**_UNKNOWN, **dict(fields.items())}
         wrong = [name for name, kind in _FIELDS.items() if not isinstance(fields.get(name), kind)]
     except (ValueError, AttributeError) as error:
         raise JournalCorrupt(str(path), 0, f"it is no identity: {error}") from error

@@ -4,7 +4,7 @@ two."""
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -77,13 +77,14 @@ def write_all(files: Files, descriptor: int, data: bytes) -> None:
         view = view[files.write(descriptor, bytes(view[: 1 << 20]) if len(view) > 1 << 20 else bytes(view)) :]
 
 
-def replace_file(files: Files, path: Path, pieces: Iterable[bytes]) -> None:
-    """Put new content in place of a file, whole or not at all, and durable when this returns."""
+def replace_file(files: Files, path: Path, pieces: Iterable[bytes] | Callable[[int], Iterable[bytes]]) -> None:
+    """Put new content in place of a file, whole or not at all, and durable when this returns. A function is given the
+    descriptor of the file that it makes the content of."""
     aside = path.with_name(path.name + ".tmp")
     files.remove(aside)
     descriptor = files.create(aside)
     try:
-        for piece in pieces:
+        for piece in pieces(descriptor) if callable(pieces) else pieces:
             write_all(files, descriptor, piece)
         files.sync(descriptor)
     finally:
