@@ -131,8 +131,7 @@ class NoNodeFound(PacelineError):
     exit_code = 30
 
     def __init__(self, tried: tuple[str, ...], waited_s: float, unresolved: Mapping[str, str] | None = None) -> None:
-        self.tried, self.waited_s = tried, waited_s
-        self.unresolved = dict(unresolved or {})  # why the name in an address does not resolve, by address
+        self.tried, self.waited_s, self.unresolved = tried, waited_s, dict(unresolved or {})  # why, by address
         names = "".join(f". {name} does not resolve ({why}): is it right?" for name, why in self.unresolved.items())
         where = ", ".join(tried) or "no address was given and none was discovered"
         super().__init__(
