@@ -271,7 +271,7 @@ class NodeConfig:
         if self.journal == "memory" and self.data_dir is not None:
             raise ConfigError("--journal memory writes nothing, and a --data-dir is given; leave out one of the two")
         if self.fresh and self.moved:
-            raise ConfigError("--fresh begins with nothing, and --moved goes on with what is there; leave out one of them")
+            raise ConfigError("--fresh begins with nothing, and --moved goes on with what is there; leave out one")
         if self.journal == "memory" and self.moved:
             raise ConfigError("--moved is of a data directory, and --journal memory has none; leave out one of the two")
         if self.journal != "memory" and self.data_dir is None and self.port == 0:
