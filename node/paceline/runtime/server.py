@@ -138,7 +138,7 @@ def _run_once(config: NodeConfig, on_ready: Callable[[NodeInfo], None] | None, s
 
 
 def _begin_again(config: NodeConfig, address: str) -> NodeConfig:
-    """With the port and the data that it has had. Until the node has its own handlers again, a signal ends the process."""
+    """With the port and the data of the node. Until it has its own handlers again, a signal ends the process."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
     return replace(config, port=parse_address(address)[1], fresh=False, moved=False)
