@@ -104,7 +104,8 @@ def form_of(value: object) -> object:
     form = _FORMS.get(kind)
     if form is not None:
         return form(value)
-    if str(kind.__module__).partition(".")[0] == "numpy":
+    module: Any = getattr(kind, "__module__", "")  # a class may have put anything there
+    if type(module) is str and module.partition(".")[0] == "numpy":
         return _numpy_form(value)
     raise Unserializable(value)
 

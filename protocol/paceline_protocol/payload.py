@@ -134,7 +134,8 @@ def _key_step(key: object) -> str:
 
 def _type_name(value: object) -> str:
     cls = type(value)
-    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+    module = _module_of(cls)
+    return cls.__qualname__ if module == "builtins" else f"{module}.{cls.__qualname__}"
 
 
 # --- unpacking --------------------------------------------------------------------------------------------------
@@ -195,7 +196,7 @@ def describe_error(error: BaseException, traceback_text: str) -> ErrorInfo:
 
 
 def _module_of(cls: type) -> str:
-    module = cls.__module__  # whatever the class has put there
+    module: Any = getattr(cls, "__module__", "")  # whatever the class has put there, which compiled code would refuse
     return module if type(module) is str else "?"
 
 
