@@ -12,7 +12,7 @@ more than in proportion to their number is looked at before it is built:
   extensions it can. So they are counted, and once there are more than a few, keys are looked at before they are put
   into a dict or a set.
 
-A payload of few bytes is only unpacked, since no more can come of it than of a long one that is honest.
+A short payload is unpacked without any of that: it can't cost more than a long and honest one does.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ and keys with equal hashes cost milliseconds."""
 
 _MOST_PER_BYTE: Final = 110
 """More than a byte can come to in memory; the most is a set of short ints that has just grown."""
+
+# What CPython sets aside for an empty one, and for each item or key in it.
 _LIST_BYTES: Final = 56
 _DICT_BYTES: Final = 232
 _SET_BYTES: Final = 216

@@ -96,7 +96,7 @@ def info(**changes: Any) -> NodeInfo:
 
 
 def test_a_node_says_who_it_is_who_leads_and_how_another_joins() -> None:
-    config = NodeConfig(modules=("tasks.py",), cluster=new_cluster(3, name="shop"))
+    config = NodeConfig(modules=("tasks.py",), cluster=new_cluster(3, name="shop"), queue_limit_bytes=1 << 30)
     assert greeting(config, info(), "/etc/my cluster.toml") == [
         "paceline node aaaaaaaa of shop at 10.0.0.1:7077, 2 workers",
         "tasks: tasks.add",
@@ -134,6 +134,15 @@ def test_the_greeting_fits_the_situation_and_five_lines(
     assert len(lines) <= 5
     assert config.get("join") is None or not any("this machine only" in line for line in lines)
     assert any(expected in line for line in lines)
+
+
+def test_where_memory_is_short_the_greeting_says_how_much_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("paceline.config.memory_bytes", lambda: 400 << 20)
+    line = greeting(NodeConfig(modules=("tasks.py",)), info(), None)[1]
+    assert (
+        line == "tasks: tasks.add; up to 100 MiB of them may wait, by the memory that there is here (--queue-limit-mib)"
+    )
+    assert "may wait" not in greeting(NodeConfig(modules=("tasks.py",), queue_limit_bytes=99 << 20), info(), None)[1]
 
 
 def test_a_refused_setting_is_announced_to_the_parent(capfd: pytest.CaptureFixture[str]) -> None:
