@@ -108,7 +108,7 @@ def _seed(properties: Any, body: bytes, bound: int) -> bytes:
 
 # --- settings ---------------------------------------------------------------------------------------------------
 
-SETTINGS = SCRATCH.with_suffix(".bridge.toml")
+SETTINGS = SCRATCH / "bridge.toml"
 
 
 def bridge_file(data: bytes) -> str:

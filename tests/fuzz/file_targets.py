@@ -37,6 +37,7 @@ from paceline_protocol.messages import Config, EntryKind, TaskEnd
 
 # --- a data directory -------------------------------------------------------------------------------------------
 
+NODE = SCRATCH / "node"
 FILES_LIMIT = 24
 IDENTITY, NEEDED, SNAPSHOT = 0, 1, 2
 FIRST_SEGMENT = 3
@@ -51,7 +52,7 @@ def data_directory(data: bytes) -> str:
     """
     cut = Cut(data)
     are_right = cut.byte() % 2 == 1
-    _empty(SCRATCH)
+    _empty(NODE)
     for _ in range(FILES_LIMIT):
         kind, content = cut.byte(), cut.some()
         if not content:
@@ -59,7 +60,7 @@ def data_directory(data: bytes) -> str:
         path = _path_of(kind)
         path.write_bytes(_with_checksums(content, kind) if are_right else content)
     try:
-        storage = Storage.open(SCRATCH, cluster_name="", mode="fsync", files=_Unsynced())
+        storage = Storage.open(NODE, cluster_name="", mode="fsync", files=_Unsynced())
     except PacelineError as error:
         return type(error).__name__
     try:
@@ -120,9 +121,9 @@ def _empty(directory: Path) -> None:
 
 
 def _path_of(kind: int) -> Path:
-    journal = SCRATCH / "journal"
+    journal = NODE / "journal"
     if kind == IDENTITY:
-        return SCRATCH / "identity.json"
+        return NODE / "identity.json"
     if kind == NEEDED:
         return needed_path(journal)
     return snapshot_path(journal, 1, 1) if kind == SNAPSHOT else segment_path(journal, kind - FIRST_SEGMENT + 1)
@@ -239,7 +240,7 @@ def snapshot_seeds() -> Iterable[bytes]:
 
 def cluster_file(data: bytes) -> str:
     """ConfigError. What can be used is written as it was read."""
-    path = SCRATCH.with_suffix(".toml")
+    path = SCRATCH / "cluster.toml"
     path.write_bytes(data)
     path.chmod(0o600)
     try:

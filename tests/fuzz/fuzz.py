@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,7 @@ from typing import Final
 from fuzz.execution import Execution, Report
 from fuzz.live import ROLES_OF_SOCKETS
 from fuzz.memory import MIXES, Ended, run
+from fuzz.target import scratch_of
 from fuzz.targets import TARGETS
 
 LIVE: Final[dict[str, tuple[str, ...]]] = {
@@ -43,12 +45,13 @@ def fuzz(target: str, for_s: float, seed: int, directory: Path) -> Report:
     command = [sys.executable, "-m", f"fuzz.{MODULES[target]}", target, str(for_s), str(seed), str(directory)]
     log, path = directory / f"{target}.log", directory / f"{target}.json"
     with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
         try:
-            code = subprocess.run(
-                command, stdout=output, stderr=subprocess.STDOUT, timeout=for_s + END_WITHIN_S, check=False
-            ).returncode
+            code = process.wait(for_s + END_WITHIN_S)
         except subprocess.TimeoutExpired:
-            code = -1
+            process.kill()
+            code = process.wait()
+        shutil.rmtree(scratch_of(process.pid), ignore_errors=True)  # libFuzzer ends a process without its own clean-up
     text = log.read_text(errors="replace")
     report = Report(**json.loads(path.read_text())) if path.exists() else Report(target)
     report.crashes = {where: (found, said) for where, (found, said) in report.crashes.items()}

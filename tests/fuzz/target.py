@@ -8,7 +8,9 @@ input (that it comes back as it went, that what was refused can still be answere
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -16,9 +18,18 @@ from pathlib import Path
 from typing import Final
 
 MEMORY: Final = Path("/dev/shm")
-SCRATCH: Final = Path(MEMORY if MEMORY.is_dir() else tempfile.gettempdir()) / f"paceline-fuzz-{os.getpid()}"
-"""Where targets that read files put them: in memory if possible, as they do it some thousand times a second. One place
-for each process, which is emptied before each input."""
+
+
+def scratch_of(pid: int) -> Path:
+    """Where the targets of a process that read files put them: in memory if possible, as they do it some thousand times
+    a second."""
+    return Path(MEMORY if MEMORY.is_dir() else tempfile.gettempdir()) / f"paceline-fuzz-{pid}"
+
+
+SCRATCH: Final = scratch_of(os.getpid())
+"""That of this process, which goes with it."""
+SCRATCH.mkdir(mode=0o700, exist_ok=True)
+atexit.register(shutil.rmtree, SCRATCH, ignore_errors=True)
 
 
 class Broken(Exception):
