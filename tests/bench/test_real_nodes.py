@@ -14,6 +14,7 @@ from paceline_bench.verbs import (
     bridge,
     durability,
     failover,
+    floods,
     idle,
     latency,
     memory,
@@ -158,3 +159,14 @@ def test_what_waits_is_counted_and_an_urgent_task_gets_through() -> None:
     checks = {check.what: check.ok for check in report.checks}
     assert checks["every task waits"]
     assert checks["every result is the one asked for"]
+
+
+def test_floods_measures_a_normal_client_before_and_during_each_flood() -> None:
+    report = floods.run(["pings"], seconds=0.3)
+    assert report.ok
+    (flooded,) = report.details["floods"]
+    assert flooded["name"] == "pings"
+    assert flooded["sent"] > 0
+    assert flooded["rss_mib"] >= flooded["idle_rss_mib"] > 0
+    assert [latency.name for latency in report.latencies] == ["pings: before", "pings: during"]
+    assert all(latency.samples for latency in report.latencies)
