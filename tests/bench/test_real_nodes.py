@@ -15,6 +15,7 @@ from paceline_bench.verbs import (
     bridge,
     durability,
     failover,
+    floods,
     idle,
     latency,
     memory,
@@ -167,3 +168,14 @@ def test_what_is_measured_elsewhere_runs_on_another_node_than_the_leaders() -> N
         status = client.status()
         assert status["node_id"] == status["leader_id"]
         assert status["executed_total"] == 0, "the leader's own node has run none of them"
+
+
+def test_floods_measures_a_normal_client_before_and_during_each_flood() -> None:
+    report = floods.run(["pings"], seconds=0.3)
+    assert report.ok
+    (flooded,) = report.details["floods"]
+    assert flooded["name"] == "pings"
+    assert flooded["sent"] > 0
+    assert flooded["rss_mib"] >= flooded["idle_rss_mib"] > 0
+    assert [latency.name for latency in report.latencies] == ["pings: before", "pings: during"]
+    assert all(latency.samples for latency in report.latencies)

@@ -51,6 +51,7 @@ class Admission:
         self._recording = recording
         self._releases = releases
         self._traces = traces
+        self._known_names: list[str] | None = None  # while one Submit is taken: they are sorted, of all nodes
 
     def submit(self, session: ClientSession, submit: Submit, now: float) -> None:
         """Admit a batch of calls. Raises ProtocolError, with nothing admitted, if ``submit.calls`` is malformed or over
@@ -58,6 +59,7 @@ class Admission:
         if len(submit.calls) > SUBMIT_LIMIT_BYTES:
             raise LimitExceeded("bytes of calls in one Submit", len(submit.calls), SUBMIT_LIMIT_BYTES)
         calls = decode_calls(submit.calls)
+        self._known_names = None
         self.acknowledge(session, submit.ack, now)
         self._recording.make_room(submit)
         new: list[Task] = []
@@ -118,7 +120,9 @@ class Admission:
                 "(--queue-limit-mib)",
             )
         if tasks.is_unknown(name):
-            return Refusal.UNKNOWN_TASK, _unknown_name(name, tasks.known_names())
+            if self._known_names is None:
+                self._known_names = tasks.known_names()
+            return Refusal.UNKNOWN_TASK, _unknown_name(name, self._known_names)
         return None
 
     def wait(self, session: ClientSession, wait: Wait, now: float) -> None:
