@@ -307,14 +307,14 @@ def test_after_a_long_turn_fewer_messages_are_taken_until_turns_are_short_again(
     rig.now = 1.0
     pings(rig, 1)
     assert heard_in(rig, 1) == [1]
-    rig.now += 5 * TURN_S  # which the answers of that turn took
+    rig.now += 6 * TURN_S  # which the answers of that turn took
     pings(rig, 3 * BURST_MESSAGES)
     half = BURST_MESSAGES // 2
     assert heard_in(rig, 2) == [half, half + 1]
     for _ in range(20):
-        rig.now += 5 * TURN_S
+        rig.now += 6 * TURN_S
         rig.reactor.turn()
-    rig.now += 5 * TURN_S
+    rig.now += 6 * TURN_S
     assert heard_in(rig, 3) == [1, 2, 3]
 
 

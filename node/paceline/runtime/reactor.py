@@ -42,7 +42,7 @@ MAX_WAIT_S = 1.0
 FAILED_TRANSFER_S = 0.5
 """How long a leader whose journal failed goes on so that another voter can lead."""
 TURN_S = 0.001
-"""Once a turn has taken so long, it takes no further message from clients and peers; and one that took more than four
+"""Once a turn has taken so long, it takes no further message from clients and peers; and one that took more than five
 times as long, with its answers, halves how many the next takes at most, while a shorter one adds one.
 
 Their connections are read in turn, one message at a time, and each message is bounded in what it costs. So a client
@@ -172,7 +172,7 @@ class Reactor:
         if self._turn_began:
             took_s = now - self._turn_began
             self.turn_time.observe_s(took_s)
-            if took_s > 4 * TURN_S:
+            if took_s > 5 * TURN_S:
                 self._burst_messages = max(1, self._burst_messages // 2)
             elif self._burst_messages < BURST_MESSAGES:
                 self._burst_messages += 1
