@@ -15,6 +15,7 @@ from fuzz.frames import Frames, packed
 from fuzz.samples import CLASSES
 from paceline.runtime.transport.memory_transport import LinkKind, MemoryEndpoint
 from paceline.runtime.transport.transport import Source
+from paceline.security import KeyRole, Standing
 from paceline_protocol import messages as m
 from paceline_protocol.codec import decode, decode_fields, encode
 from paceline_protocol.errors import ProtocolError
@@ -30,21 +31,30 @@ OF_OTHERS: Final = 0.08
 NEW_SESSION: Final = 0.004
 KEPT_FRAMES: Final = 64
 
-_SENDERS: Final = {Source.CLIENT: m.Sender.CLIENT, Source.WORKER: m.Sender.WORKER, Source.WEB: m.Sender.WEB}
+_SENDERS: Final = {Source.CLIENT: m.Sender.OPERATOR, Source.WORKER: m.Sender.WORKER, Source.WEB: m.Sender.WEB}
 _MAY_SEND: Final = {source: m.sent_by(sender) for source, sender in _SENDERS.items()}
+_ROLES_MAY_SEND: Final = {
+    KeyRole.CLIENT: m.sent_by(m.Sender.CLIENT),
+    KeyRole.OBSERVER: m.sent_by(m.Sender.OBSERVER),
+}
 _PEERS_MAY_SEND: Final = m.sent_by(m.Sender.PEER) - {m.Envelope}
 
 
 class Verdicts:
-    """What the nodes have to say of the frames that were sent to them."""
+    """What the nodes have to say of frames."""
 
     def __init__(self) -> None:
         self.malformed = 0
         self.unexpected = 0
-        self.kinds: Counter[str] = Counter()  # what was sent, by who sent it, the kind of message and the verdict
+        self.forbidden = 0  # by the key of the connection
+        self.kinds: Counter[str] = Counter()  # what came, by who sent it, the kind of message and the verdict
 
-    def judge(self, source: Source, frames: list[bytes]) -> str:
+    def judge(self, source: Source, frames: list[bytes], role: KeyRole = KeyRole.NODE) -> str:
+        """``role``: what the connection of a client or peer may say."""
         try:
+            if source is Source.CLIENT and role is not KeyRole.NODE:
+                kind, _ = decode_fields(frames[0])
+                return self._of_role(role, kind)
             if source is not Source.PEER:
                 kind, _ = decode_fields(frames[0])
                 return self._count(source, kind.__name__, 0 if kind in _MAY_SEND[source] else 1)
@@ -57,6 +67,12 @@ class Verdicts:
         is_right = isinstance(envelope, m.Envelope) and all(type(each) in _PEERS_MAY_SEND for each in rest)
         names = "+".join(sorted({type(each).__name__ for each in rest})[:1])
         return self._count(source, names, 0 if is_right else len(frames))
+
+    def _of_role(self, role: KeyRole, kind: type[Any]) -> str:
+        verdict = "taken" if kind in _ROLES_MAY_SEND[role] else "forbidden"
+        self.forbidden += verdict == "forbidden"
+        self.kinds[f"{role.name}: {kind.__name__} {verdict}"] += 1
+        return verdict
 
     def _count(self, source: Source, name: str, unexpected: int) -> str:
         self.unexpected += unexpected
@@ -150,9 +166,15 @@ class Stranger(Speaker):
 
 
 class ClientSpeaker(Speaker):
-    """A client with nothing good in mind."""
+    """A client with nothing good in mind, and the key of a node, of a client, or of an observer."""
 
     role = "client"
+
+    def attach(self, node: SimulatedNode) -> MemoryEndpoint:
+        session = self.random.randbytes(5)
+        key = self.random.choice((*[KeyRole.NODE] * 4, KeyRole.CLIENT, KeyRole.OBSERVER))
+        self.world.give_key(node, session, Standing(key, key.value))
+        return self.world.network.client(node.address, session)
 
     def first(self) -> Any:
         return m.Hello(self.random.choice(self.frames.known.ids), "") if self.random.random() < 0.9 else None

@@ -22,9 +22,11 @@ from paceline.core.clients.sessions import ClientSession
 from paceline.core.membership import replica_keeper
 from paceline.core.scheduling.leader import Leader
 from paceline.core.work.slots import Slots
-from paceline.runtime import reactor
+from paceline.runtime.client_frames import ClientFrames
+from paceline.runtime.forbidden import MAY_SEND
 from paceline.runtime.reactor import Reactor
 from paceline.runtime.transport.transport import Source
+from paceline.security import KeyRole
 from paceline_protocol import forms
 from paceline_protocol import messages as m
 from paceline_protocol.codec import decode, encode
@@ -146,18 +148,11 @@ def quoted_whole(patch: pytest.MonkeyPatch) -> None:
 
 def believes_clients(patch: pytest.MonkeyPatch) -> None:
     """A frame that clients may not send is passed on."""
-    patch.setattr(reactor, "_FROM_CLIENTS", frozenset(CLASSES))
+    patch.setitem(MAY_SEND, KeyRole.NODE, frozenset(CLASSES))
 
 
 def counts_nothing(patch: pytest.MonkeyPatch) -> None:
-    def from_client(self: Reactor, key: bytes, frame: bytes, now: float) -> None:
-        try:
-            before(self, key, frame, now)
-        except ProtocolError:
-            pass
-
-    before = Reactor._from_client
-    patch.setattr(Reactor, "_from_client", from_client)
+    patch.setattr(ClientFrames, "_refuse", lambda self, key, why: None)
 
 
 def believes_workers(patch: pytest.MonkeyPatch) -> None:

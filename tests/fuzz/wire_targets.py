@@ -10,9 +10,15 @@ from typing import Any, Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+import numpy
+from zmq.utils import z85
+
 from fuzz.samples import CLASSES, Samples
 from fuzz.target import Cut, Target, joined, must
+from paceline.local_token import password
 from paceline.runtime.transport import zap
+from paceline.runtime.transport.gate import Gate
+from paceline.security import CurveKeys, NodeKeys
 from paceline_protocol import codec
 from paceline_protocol.errors import FrameTooLarge, LimitExceeded, PayloadError, RemoteProtocolError
 from paceline_protocol.messages import Config
@@ -98,6 +104,8 @@ VALUES: Final[tuple[Any, ...]] = (
     datetime(2024, 2, 29, 1, 2, 3, 4, UTC, fold=1),
     datetime(2024, 3, 31, 2, 30, tzinfo=ZoneInfo("Europe/Paris")),
     timedelta(days=-1, microseconds=1),
+    numpy.arange(6, dtype=numpy.int16).reshape(2, 3),
+    numpy.float32(1.5),
 )
 """One of each form."""
 
@@ -122,8 +130,8 @@ def payload(data: bytes) -> str:
 
 
 def is_same(one: Any, other: Any) -> bool:
-    """Equal, but for what does not equal itself: there its text has to do."""
-    return bool(one == other) or repr(one) == repr(other) or "nan" in repr(one).lower()
+    """Equal, but for what does not equal itself, and arrays, which tell it of each item: there the text has to do."""
+    return repr(one) == repr(other) or "nan" in repr(one).lower() or bool(one == other)
 
 
 def payload_seeds() -> Iterable[bytes]:
@@ -170,24 +178,33 @@ def stream_seeds() -> Iterable[bytes]:
         yield bytes([step]) + b"".join(pack_frame(bytes(size)) for size in (0, 1, 5, 300))
 
 
+KEY = b"k" * 32
+TOKEN = b"t" * 32
+PORT = 7077
+_OF_CLUSTER = Gate(NodeKeys(CurveKeys(z85.encode(KEY).decode(), ""), (), ()), b"")
+_OF_USER = Gate(None, TOKEN)
+_OF_USER.port = PORT
+
+
 def key_question(data: bytes) -> str:
-    """Nothing. Only the one key of the cluster is let in, by the one mechanism."""
+    """Nothing. Only the one key of the cluster is let in, or the token of the user, each by its mechanism."""
     cut = Cut(data)
+    gate = _OF_USER if cut.byte() % 2 else _OF_CLUSTER
     frames = [cut.some() for _ in range(cut.byte() % 10)]
-    reply = zap.answer(frames, {KEY})
+    reply = zap.answer(frames, gate.user_of)
     must(not reply or len(reply) == 6, "a reply that libzmq can't read")
     if not reply or reply[2] != b"200":
         return "refused" if reply else "unanswered"
-    must(frames[5:] == [b"CURVE", KEY], "let in without the key of the cluster")
+    shown = [b"CURVE", KEY] if gate is _OF_CLUSTER else [b"PLAIN", frames[6], password(TOKEN, PORT).encode()]
+    must(frames[5:] == shown, "let in without the key of the cluster, or the token of the user")
     return "let in"
-
-
-KEY = b"k" * 32
 
 
 def key_question_seeds() -> Iterable[bytes]:
     for mechanism, key in ((b"CURVE", KEY), (b"CURVE", b"x" * 32), (b"NULL", b"")):
-        yield b"\7" + joined(b"1.0", b"id", b"domain", b"10.0.0.1", b"", mechanism, key)
+        yield b"\0\7" + joined(b"1.0", b"id", b"domain", b"10.0.0.1", b"", mechanism, key)
+    shown = (b"PLAIN", b"paceline", password(TOKEN, PORT).encode())
+    yield b"\1\x08" + joined(b"1.0", b"id", b"domain", b"127.0.0.1", b"", *shown)
 
 
 TARGETS = (

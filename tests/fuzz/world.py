@@ -13,18 +13,20 @@ results.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import inf
-from typing import Final
+from typing import Any, Final
 
 from fuzz.speakers import ROLES, Speaker, Verdicts, WorkerSpeaker
 from paceline.runtime.transport.memory_transport import LinkKind, MemoryEndpoint
 from paceline.runtime.transport.transport import Received, Sent, Source
+from paceline.security import KeyRole, Standing
+from paceline_protocol.errors import ProtocolError
 from simulation.hostile_peer import DeafOracle, HostileWorld
 from simulation.machines import SimulatedNode
 from simulation.oracle.events import Event, Submitted
 from simulation.oracle.oracle import Oracle
 from simulation.oracle.promise import InvariantBroken
 from simulation.oracle.record import Story
+from simulation.workers import SimulatedChildren
 from simulation.world import World
 
 TRUSTED: Final = "node"
@@ -55,13 +57,13 @@ class WitnessOracle(Oracle):
             super().hear(event)
 
 
-class PlayedChildren:
+class PlayedChildren(SimulatedChildren):
     """The children of a simulated node as its reactor sees them, of which a speaker may be one."""
 
     def __init__(self, node: SimulatedNode) -> None:
+        super().__init__(node)
         self.workers: dict[bytes, WorkerSpeaker] = {}
         self._gone: set[bytes] = set()
-        self._node = node
         self._ended: dict[int, tuple[bytes, str]] = {}
         self._descriptors = 0
 
@@ -89,20 +91,11 @@ class PlayedChildren:
         self._node._transport._readable.discard(fd)
         return self._ended.pop(fd, None)
 
-    def ready(self, worker_id: bytes, names: tuple[str, ...]) -> bool:
-        return True
-
-    def begun(self, worker_id: bytes) -> int | None:
-        return None
-
     def stand_in(self, worker_id: bytes, had_task: bool, now: float) -> tuple[bytes, tuple[str, ...]] | None:
         return None
 
     def respawn(self, now: float) -> None:
         """Nobody is due."""
-
-    def next_respawn(self, now: float) -> float:
-        return inf
 
 
 class FuzzWorld(HostileWorld):
@@ -116,6 +109,9 @@ class FuzzWorld(HostileWorld):
         self.verdicts = Verdicts()
         self.sent_frames = 0
         self.children: dict[int, PlayedChildren] = {}
+        self.taken = Verdicts()
+        self.ignored = 0  # frames of connections that are heard no more
+        self.refused = 0  # messages in which the core found what is malformed
         self.polled: dict[int, tuple[int, list[Received]]] = {}
         super().__init__(seed, nodes=nodes, trace=trace)
         self.has_hostile_peer = self.is_trusted
@@ -152,6 +148,10 @@ class FuzzWorld(HostileWorld):
             shown = " ".join(frame[:100].hex() + ("..." if len(frame) > 100 else "") for frame in frames)
             self.say(f"{speaker.role} to {to}, {verdict}: {shown}")
 
+    def give_key(self, node: SimulatedNode, session: bytes, standing: Standing) -> None:
+        """What a session that is about to begin may say."""
+        node._transport.standings[session] = standing
+
     def said_by_nodes(self) -> list[list[bytes]]:
         """The last batches between nodes."""
         heard = self.heard.heard
@@ -178,14 +178,45 @@ class FuzzWorld(HostileWorld):
             return
         self.children[node.number] = PlayedChildren(node)
         node.reactor._children = self.children[node.number]
-        transport, reactor, poll = node._transport, node.reactor, node._transport.poll
+        transport, reactor, core = node._transport, node.reactor, node.reactor.core
+        poll, receive_more, on_client = transport.poll, transport.receive_more, core.on_client
 
-        def noted(timeout_s: float) -> list[Received]:
+        def polled(timeout_s: float) -> list[Received]:
+            self.polled[node.number] = (reactor.counters.frames_received, [])
             found = poll(timeout_s)
-            self.polled[node.number] = (reactor.counters.frames_received, found)
+            for item in found:
+                if item[0] not in (Source.CLIENT, Source.PEER):
+                    self._note(node, item)
             return found
 
-        transport.poll = noted  # type: ignore[method-assign]
+        def received() -> Received | None:
+            item = receive_more()
+            if item is not None:
+                self._note(node, item)
+            return item
+
+        def heard(key: bytes, message: Any, now: float) -> None:
+            try:
+                on_client(key, message, now)
+            except ProtocolError:
+                self.refused += 1
+                raise
+
+        transport.poll = polled  # type: ignore[method-assign]
+        transport.receive_more = received  # type: ignore[method-assign]
+        core.on_client = heard  # type: ignore[method-assign]
+
+    def _note(self, node: SimulatedNode, item: Received) -> None:
+        """A node is about to take this."""
+        source, key, frames = item
+        self.polled[node.number][1].append(item)
+        if frames:
+            role = node._transport.standing(key).role if isinstance(key, bytes) else KeyRole.NODE
+            self.taken.judge(source, frames, role)
+        elif source is Source.CLIENT:
+            is_ignored = key in node._transport.unread.sessions
+            self.ignored += is_ignored
+            self.taken.malformed += not is_ignored  # it is longer than any of a client
 
     def last_taken(self) -> str:
         """The message at which a node ended, or each one's last."""
@@ -270,7 +301,13 @@ class FuzzWorld(HostileWorld):
 
     def _must_have_counted(self) -> None:
         counters = [node.reactor.counters for node in self.nodes if node.reactor is not None]
-        counted = (sum(each.frames_malformed for each in counters), sum(each.frames_unexpected for each in counters))
-        sent = (self.verdicts.malformed, self.verdicts.unexpected)
-        if counted != sent:
-            raise InvariantBroken(f"malformed and unexpected frames: {sent} were sent, and {counted} are counted")
+        taken = self.taken
+        must = {
+            "frames_malformed": taken.malformed + self.refused,
+            "frames_unexpected": taken.unexpected,
+            "frames_forbidden": taken.forbidden,
+            "frames_ignored": self.ignored,
+        }
+        counted = {name: sum(getattr(each, name) for each in counters) for name in must}
+        if counted != must:
+            raise InvariantBroken(f"of the frames that nodes have taken {must} were to be dropped, and {counted} are")

@@ -22,6 +22,7 @@ from paceline.runtime.journal.journal import DiskJournal
 from paceline.runtime.journal.recovery import Recovered
 from paceline.runtime.reactor import Reactor
 from paceline.runtime.transport.transport import Unread
+from paceline.security import Standing
 from paceline.web.families import families
 from paceline_protocol.payload import unpack_value
 
@@ -30,6 +31,9 @@ class NoTransport:
     """Of a reactor that is only asked."""
 
     unread = Unread(0)
+
+    def standing(self, sender: bytes) -> Standing:
+        raise NotImplementedError
 
 
 def reactor(now: float) -> Reactor:
