@@ -21,6 +21,10 @@ from typing import Final
 import msgpack  # type: ignore[import-untyped]
 import zmq
 
+from paceline.config import parse_address
+from paceline.local_token import USER_NAME, password, read_token
+from paceline.security import Credentials
+from paceline.sockets import show
 from paceline_protocol.codec import HEADER_BYTES, decode_fields, encode, encode_calls
 from paceline_protocol.kinds import BY_CLASS
 from paceline_protocol.limits import MAX_BATCH_ITEMS, MAX_FRAME_BYTES, PAYLOAD_LIMIT_BYTES
@@ -44,8 +48,8 @@ CONNECT_TIMEOUT_S: Final = 10.0
 MANY_CONNECTIONS: Final = 200
 DRIBBLERS: Final = 24
 DRIBBLE_BYTES: Final = 256 << 10
-_GREETING: Final = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL".ljust(55, b"\0")
-_READY: Final = b"\x04\x1c\x05READY\x0bSocket-Type\x00\x00\x00\x06DEALER"
+_GREETING: Final = b"\xff" + bytes(8) + b"\x7f\x03\x00PLAIN".ljust(55, b"\0")
+_INITIATE: Final = b"\x08INITIATE\x0bSocket-Type\x00\x00\x00\x06DEALER"
 _ENDED: Final = b"e" * 16
 """The task that each flood has run first, and whose result it does not acknowledge."""
 
@@ -153,6 +157,7 @@ class Flooder:
             dealer = self._context.socket(zmq.DEALER)
             dealer.setsockopt(zmq.LINGER, 0)
             dealer.setsockopt(zmq.SNDHWM, 16)
+            show(dealer, Credentials(token=read_token()), *parse_address(address))
             dealer.connect(f"tcp://{address}")
             self._sockets.append((dealer, flood.messages()))
         for dealer, _ in self._sockets:
@@ -204,9 +209,23 @@ class Dribbler:
         self._left: dict[socket.socket, int] = {}  # bytes of the frame under way
         for _ in range(flood.connections):
             connected = socket.create_connection((host, int(port)), CONNECT_TIMEOUT_S)
-            connected.sendall(_GREETING + _READY)
+            self._shake_hands(connected, password(read_token(), int(port)))
             connected.setblocking(False)
             self._left[connected] = 0
+
+    @staticmethod
+    def _shake_hands(connected: socket.socket, secret: str) -> None:
+        """ZMTP PLAIN (RFC 24). Raises OSError if the node does not go on with it."""
+        texts = b"".join(bytes((len(text),)) + text.encode() for text in (USER_NAME, secret))
+        for command, answer in ((b"\x05HELLO" + texts, b"WELCOME"), (_INITIATE, b"READY")):
+            greeting = _GREETING if answer == b"WELCOME" else b""
+            connected.sendall(greeting + bytes((4, len(command))) + command)
+            heard = b""
+            while answer not in heard:
+                piece = connected.recv(1 << 10)
+                if not piece:
+                    raise ConnectionError(f"the node ends the connection in place of {answer.decode()}")
+                heard += piece
 
     def turn(self) -> None:
         """Send a piece on each connection."""
