@@ -101,7 +101,7 @@ def test_a_voter_whose_disk_was_put_back_counts_for_nothing_and_ends(
         assert client.status()["fault_tolerance"] == 0
         leader = three_durable_nodes.leader
         assert leader is not None
-        assert f"node {before} has lost what it had promised" in log_of(leader)
+        wait_until(lambda: f"node {before} has lost what it had promised" in log_of(leader), lambda: log_of(leader))
         shutil.rmtree(directory)  # which is what it says is to be done
         node.restart()
         wait_until(lambda: client.status()["fault_tolerance"] == 1, "a new node takes its place", 60.0)
