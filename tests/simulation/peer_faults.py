@@ -28,7 +28,7 @@ from paceline.core.state.table import TaskTable
 from paceline.core.state.task import Task
 from paceline.core.state.tasks import Tasks
 from paceline.core.work.leader_link import LeaderLink
-from paceline.core.work.slots import Slots
+from paceline.core.work.slots import Slots, UnrecordedBatch
 from paceline.runtime.journal import writer as journal_writer
 from paceline.runtime.reactor import Reactor
 from paceline_protocol.codec import decode_calls, encode_outcomes, join_ids
@@ -282,6 +282,20 @@ def forget_outcomes(true: Method) -> Method:
         return batch
 
     return report
+
+
+def leave_where_it_was(true: Method) -> Method:
+    def withdraw(self: UnrecordedBatch, copies: dict[bytes, int]) -> Any:
+        return [outcome for outcome in self.items if copies.get(outcome[0]) == outcome[1]]
+
+    return withdraw
+
+
+def renew_account_once(true: Method) -> Method:
+    def renew(self: LeaderLink) -> None:
+        self._account += 1
+
+    return renew
 
 
 def call_failures_successes(true: Method) -> Method:

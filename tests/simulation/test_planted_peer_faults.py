@@ -46,7 +46,7 @@ from paceline.core.state.results import Results
 from paceline.core.state.task import Task
 from paceline.core.state.tasks import Tasks
 from paceline.core.work.leader_link import LeaderLink
-from paceline.core.work.slots import Slots
+from paceline.core.work.slots import Slots, UnrecordedBatch
 from paceline.errors import JournalCorrupt
 from paceline.runtime.journal import writer as journal_writer
 from paceline.runtime.reactor import Reactor
@@ -269,6 +269,20 @@ FAULTS = [
     Fault(
         "takes what a dead worker had begun for not begun", Slots, "worker_lost", broken.begin_nothing, faults=DEATHS
     ),
+    Fault(
+        "reports an outcome in two batches",
+        UnrecordedBatch,
+        "withdraw",
+        broken.leave_where_it_was,
+        f"{DELIVERY}_a_task_that_comes_back_as_new_runs_on_the_node_that_had_lost_a_later_attempt_of_it",
+    ),
+    Fault(
+        "leaves what has ended in its last account",
+        LeaderLink,
+        "_renew_account",
+        broken.renew_account_once,
+        f"{LINK}_an_account_of_missed_dispatches_is_followed_by_one_without_what_was_recorded_since",
+    ),
     Fault("gives back what runs", Slots, "revoke", broken.give_back_what_runs, faults=CANCELS),
     Fault(
         "acknowledges outcomes at once",
@@ -467,7 +481,7 @@ def test_planted_fault_is_found(fault: Fault, monkeypatch: pytest.MonkeyPatch) -
     assert found_by_test(fault.found_by) if fault.found_by else found_in_the_world(fault)
 
 
-PLANTED = 106
+PLANTED = 108
 """Of whole nodes and of consensus. Who plants another raises it; a fault that can't be planted any more is replaced."""
 
 

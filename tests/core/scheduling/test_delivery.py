@@ -9,9 +9,11 @@ import pytest
 from core.scheduling.test_leader import Lead, tid
 from paceline.core.clients.sessions import ClientSession
 from paceline.core.incarnation import INCARNATION_SHIFT
+from paceline.core.scheduling.nodes import BEAT_UNCHANGED_S
 from paceline.core.settings import Settings
 from paceline.core.state.task import State
 from paceline.core.work.leader_link import LeaderLink
+from paceline.core.work.slots import UnrecordedBatch
 from paceline_protocol.messages import (
     AT_MOST_ONCE,
     COMMITTED,
@@ -19,6 +21,7 @@ from paceline_protocol.messages import (
     Beat,
     CancelState,
     Dispatch,
+    Enrol,
     EntryKind,
     Revoked,
     TaskEnd,
@@ -239,6 +242,56 @@ def test_a_task_without_durability_leaves_nothing_in_the_log() -> None:
     assert lead.entries == []
     assert lead.leader.nodes.by_id["a"].outcome_seq == 2
     assert session.open_tasks == 0
+
+
+def talk(lead: Lead, link: LeaderLink) -> None:
+    """The leader and node "a" say all that they have to say to each other."""
+    lead.leader.nodes.beat(["a"], lead.now)
+    while lead.leader.nodes.outbox or link.outbox:
+        messages, lead.leader.nodes.outbox = lead.leader.nodes.outbox, []
+        for node_id, message in messages:
+            if node_id == "a" and isinstance(message, Beat):
+                link.on_beat("l", message, lead.now)
+            elif node_id == "a" and isinstance(message, Dispatch):
+                link.on_dispatch("l", message, lead.now)
+        reports, link.outbox = link.outbox, []
+        for report in reports:
+            if isinstance(report, Enrol):
+                lead.leader.nodes.on_enrol("a", report, lead.now)
+            elif isinstance(report, UnrecordedBatch):
+                lead.leader.nodes.on_outcomes("a", link.term, report.seq, report.items, lead.now)
+
+
+def test_a_task_that_comes_back_as_new_runs_on_the_node_that_had_lost_a_later_attempt_of_it() -> None:
+    """The node drops that dispatch as a copy of what it has, and its leader hears so. Else it would wait for ever."""
+    lead, session = led("b")
+    lead.submit(session, 1, durability=NO_LOG)
+    assert lead.dispatched() == {"b": [(1, 1)]}
+    lead.enrol("b", {1: 1}, slots=0)
+    link = LeaderLink(Settings(cluster_name="test"), 1)
+    link.worker_ready(b"w", ("add",))
+    talk(lead, link)
+    lead.outcomes("b", 1, 1, end=TaskEnd.LOST)
+    lead.leader.dispatch(lead.now)
+    talk(lead, link)
+    assert link.assign()
+    link.worker_lost(b"w", "killed", lead.now)  # the second attempt
+    talk(lead, link)
+    lead.enrol("b")
+    assert lead.dispatched() == {"b": [(1, 3)]}
+    lead.outcomes("b", 2, 1, attempt=3)
+    assert lead.results() == {1: TaskEnd.SUCCEEDED}
+    lead.enrol("b", slots=0)
+    link.worker_ready(b"x", ("add",))
+    talk(lead, link)
+    lead.submit(lead.client(b"d"), 1, durability=NO_LOG)  # its client was cut off, and has not heard of that
+    for _ in range(4):
+        lead.leader.dispatch(lead.now)
+        assert (lead.task(1).node, lead.task(1).attempt) == ("a", 1)
+        lead.now += BEAT_UNCHANGED_S
+        talk(lead, link)
+        lead.commit()
+    assert [task[:2] for _, tasks in link.assign() for task in tasks] == [(tid(1), 1)]
 
 
 def test_in_a_batch_with_others_only_they_are_logged() -> None:

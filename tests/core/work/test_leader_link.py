@@ -197,6 +197,39 @@ def test_a_lost_attempt_that_is_recorded_is_followed_by_an_account_without_it() 
     assert the_enrol(link).held == ()
 
 
+def test_a_task_whose_lost_attempt_was_reported_twice_is_in_no_account_once_that_is_recorded() -> None:
+    """It came back as new, since it is not logged, and its dispatch was dropped: the leader waits for it here."""
+    link = enrolled(b"v", b"w")
+    link.on_dispatch("l", Dispatch(1, FIRST + 1, (task(0, attempt=2),)), 0.0)
+    link.assign()
+    link.worker_lost(b"v", "killed", 0.0)
+    link.on_dispatch("l", Dispatch(1, FIRST + 2, (task(0, attempt=1),)), 0.0)
+    beat(link, dispatch_seq=FIRST + 2, outcome_seq=FIRST + 1)
+    said(link)
+    beat(link, dispatch_seq=FIRST + 2, outcome_seq=FIRST + 2)
+    assert the_enrol(link).held == ()
+
+
+@pytest.mark.parametrize("how", ["the node gives it back", "no worker is left to run it"])
+def test_what_is_let_go_is_in_no_account_once_the_outcome_of_an_earlier_attempt_is_recorded(how: str) -> None:
+    link = enrolled(b"w")
+    link.on_dispatch("l", Dispatch(1, FIRST + 1, (task(0), task(1))), 0.0)
+    link.assign()
+    link.worker_done(b"w", (outcome(0),), 0.0)
+    link.assign()
+    link.on_dispatch("l", Dispatch(1, FIRST + 2, (task(0, attempt=2),)), 0.0)
+    link.on_dispatch("l", Dispatch(1, FIRST + 3, (task(0),)), 0.0)  # a copy, of what waits here
+    if how == "the node gives it back":
+        link.on_revoke("l", Revoke(1, (task(0)[0],)), 0.0)
+        link.worker_done(b"w", (outcome(1),), 0.0)
+        beat(link, dispatch_seq=FIRST + 3, account=link._account - 1)
+    else:
+        link.worker_lost(b"w", "killed", 0.0)
+    assert dict(the_enrol(link).held) == {task(0)[0]: 1, task(1)[0]: 1}
+    beat(link, dispatch_seq=FIRST + 3, outcome_seq=FIRST + 2)
+    assert the_enrol(link).held == ()
+
+
 def test_a_copy_of_what_has_ended_here_is_answered_by_its_outcome_again() -> None:
     link = enrolled(b"w")
     link.on_dispatch("l", Dispatch(1, FIRST + 1, (task(0),)), 0.0)

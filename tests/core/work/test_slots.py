@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from paceline.core.work.slots import BATCH_BYTES, BATCH_TIME_US, OVERRUN_S, TAKE_BACK_S, Slots
+from paceline_protocol.codec import decode_outcomes
 from paceline_protocol.messages import Assignment, Outcome, TaskEnd
 
 
@@ -110,6 +111,36 @@ def test_the_end_of_an_earlier_attempt_does_not_take_a_later_one_out_of_the_acco
     slots.take([assignment(0, attempt=2)])
     slots.recorded(batch.seq)
     assert held(slots) == {0: 2}
+
+
+@pytest.mark.parametrize("end", [TaskEnd.SUCCEEDED, TaskEnd.LOST])
+def test_an_outcome_that_is_reported_once_more_is_in_the_later_batch_alone_and_held_until_that_is_recorded(
+    end: TaskEnd,
+) -> None:
+    slots = slots_of(b"w")
+    slots.take([assignment(0, attempt=2), assignment(1)])
+    first = slots.report([outcome(0, 2, end), outcome(1, 1, end)], 0.0)
+    again = slots.report(slots.take([assignment(0)]), 0.0)
+    assert (decode_outcomes(first.message(1).outcomes), again.items) == ([outcome(1, 1, end)], [outcome(0, 2, end)])
+    slots.recorded(first.seq)
+    assert held(slots) == {0: 2}
+    assert slots.recorded(again.seq) is (end is TaskEnd.LOST)
+    assert held(slots) == {}
+
+
+def test_an_attempt_before_whose_outcome_is_not_recorded_is_held_again_once_a_later_one_is_given_back() -> None:
+    slots = slots_of(b"w")
+    slots.take([assignment(0)])
+    slots.assign()
+    batch = slots.report(slots.done(b"w", [outcome(0)]), 0.0)
+    slots.take([assignment(0, attempt=2)])
+    assert slots.revoke([assignment(0)[0]]) == ((assignment(0)[0],), ())
+    assert held(slots) == {0: 1}
+    assert slots.take([assignment(0)]) == [outcome(0)]
+    slots.take([assignment(0, attempt=2)])
+    slots.recorded(batch.seq)
+    assert slots.revoke([assignment(0)[0]]) == ((assignment(0)[0],), ())
+    assert (held(slots), list(slots.queue)) == ({}, [])
 
 
 def test_what_ran_on_a_worker_that_died_is_returned_and_stays_held() -> None:
@@ -285,6 +316,15 @@ def test_what_stands_behind_a_task_that_runs_on_goes_to_another_worker() -> None
             slots.done(worker_id, [outcome(number) for number in numbers])
     assert (slots.accused, slots.running_tasks, held(slots)) == ({}, 0, dict.fromkeys(range(6), 1))
     assert slots.workers[b"v"].cost_us == slots.workers[b"w"].cost_us == 0
+
+
+def test_what_another_worker_has_ended_is_reported_once_more_though_the_one_that_is_stuck_still_has_it() -> None:
+    slots = stuck(b"v", b"w", tasks=2)
+    assert slots.take_back(b"v", 1, 0.2) == 2
+    slots.take_back(b"v", 1, 0.2 + TAKE_BACK_S)
+    assert given(slots) == {b"w": [1]}
+    slots.report(slots.done(b"w", [outcome(1)]), 0.3)
+    assert slots.take([assignment(1)]) == [outcome(1)]
 
 
 def test_what_a_worker_passes_over_before_that_was_sure_waits_again_in_front() -> None:

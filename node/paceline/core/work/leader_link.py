@@ -70,8 +70,7 @@ class LeaderLink:
             return
         if beat.dispatch_seq > self._dispatch_seq:
             self._dispatch_seq = beat.dispatch_seq
-            self._missed_dispatch()
-            self._account += 1
+            self._renew_account()
         self.slots.review(now)
         self._outcome_seq = max(self._outcome_seq, beat.outcome_seq)
         lost = self.slots.recorded(beat.outcome_seq)
@@ -98,18 +97,8 @@ class LeaderLink:
         self._dispatch_seq = dispatch.seq
         for outcome in self.slots.take(dispatch.tasks):
             self._report([outcome], now)
-        if gap:
-            self._missed_dispatch()
         if gap or not self.slots.workers:
             self.account_changed()
-
-    def _missed_dispatch(self) -> None:
-        """A Dispatch was lost. It may have held a task that has ended here already: the next account names that task as
-        held, since its outcome is not recorded. So one more account follows when the outcome is recorded, and shows the
-        leader that the node does not hold the task any more.
-        """
-        if self.slots.unrecorded:
-            self._recheck_seq = self.slots.unrecorded[-1].seq
 
     def on_revoke(self, sender: str, revoke: Revoke, now: float) -> None:
         """Give back the tasks that no worker has. If the answer is lost, the next account tells the leader the same."""
@@ -117,7 +106,7 @@ class LeaderLink:
             given_back, kept = self.slots.revoke(revoke.ids)
             self.outbox.append(Revoked(self.term, given_back, kept))
             if given_back:
-                self._account += 1
+                self._renew_account()
 
     def _follow(self, sender: str, term: int, now: float) -> bool:
         """Whether the sender leads, as far as this node knows. A new leader gets an account and all unrecorded
@@ -208,9 +197,18 @@ class LeaderLink:
 
     def account_changed(self) -> None:
         """Make a new account, and give it to the leader if there is one."""
-        self._account += 1
+        self._renew_account()
         if self.leader:
             self._enrol()
+
+    def _renew_account(self) -> None:
+        """The next account is another one. If it names tasks as held only since their outcomes are not recorded, one
+        more follows when they are: the leader may have dispatched such a task here once more, and that was lost on its
+        way, dropped as a copy, or given up. Then nothing else tells the leader that the node does not have it.
+        """
+        self._account += 1
+        if self.slots.unrecorded:
+            self._recheck_seq = self.slots.unrecorded[-1].seq
 
     def _enrol(self) -> None:
         self.outbox.append(self._account_for(self.term, self._dispatch_seq))

@@ -105,6 +105,15 @@ class UnrecordedBatch:
         self.reported_at = now
         self._data = b""
 
+    def withdraw(self, copies: dict[bytes, int]) -> list[Outcome]:
+        """Take out the outcomes of these attempts, which move to a later batch. If they stood in both, the first would
+        take their tasks out of what is held, and the second would still name them in accounts, and end nothing."""
+        found = [outcome for outcome in self.items if copies.get(outcome[0]) == outcome[1]]
+        if found:
+            self.items = [outcome for outcome in self.items if copies.get(outcome[0]) != outcome[1]]
+            self._data = b""
+        return found
+
     def message(self, term: int) -> NodeOutcomes:
         """The message that reports them to the leader of ``term``. A leader in this process takes ``items`` instead."""
         if not self._data:
@@ -164,8 +173,7 @@ class Slots:
             self.tally.executed(slot.running[task_id][2], TaskEnd.LOST, 0)
         self._wait_again(slot, [task_id for task_id, _ in given[number:] if task_id not in taken_back])
         if not self.workers:
-            for assignment in self.queue:
-                self._held.pop(assignment[0], None)
+            self._let_go({assignment[0] for assignment in self.queue})
             self.queue.clear()
         return begun_tasks
 
@@ -237,25 +245,26 @@ class Slots:
     # --- tasks --------------------------------------------------------------------------------------------------
 
     def take(self, tasks: Iterable[Assignment]) -> list[Outcome]:
-        """Queue tasks that the leader dispatched. Dropped are a copy of an attempt that is queued or runs here, and any
-        task while there is no worker.
+        """Queue tasks that the leader dispatched. Dropped are a copy of an attempt that the node holds, and any task
+        while there is no worker. What is not logged may also come back as new, its attempts counted from one.
 
-        Returns the outcomes of the tasks that have ended here already. The leader dispatches such a task if it received
-        the outcome before it (again) accepted the task, so the outcome has to be reported once more.
+        Returns the outcomes of what is held and has ended here, to be reported once more: the leader dispatches such a
+        task if it received the outcome before it (again) accepted the task.
         """
         held, queue = self._held, self.queue
-        ended: list[Outcome] = []
+        copies: dict[bytes, int] = {}
         for assignment in tasks:
             task_id, attempt = assignment[0], assignment[1]
-            if held.get(task_id, 0) < attempt:
-                if self.workers:
-                    held[task_id] = attempt
-                    queue.append(assignment)
-                    if assignment[ASSIGNMENT_OPTIONS] is not None and is_traced(assignment[ASSIGNMENT_OPTIONS]):
-                        self._traces.dispatched_here(task_id)
-            elif not any(task_id in slot.running for slot in self.workers.values()):
-                ended += [outcome for batch in self.unrecorded for outcome in batch.items if outcome[0] == task_id][-1:]
-        return ended
+            if held.get(task_id, 0) >= attempt:
+                copies[task_id] = held[task_id]
+            elif self.workers:
+                held[task_id] = attempt
+                queue.append(assignment)
+                if assignment[ASSIGNMENT_OPTIONS] is not None and is_traced(assignment[ASSIGNMENT_OPTIONS]):
+                    self._traces.dispatched_here(task_id)
+        if not copies:
+            return []
+        return list({each[0]: each for batch in self.unrecorded for each in batch.withdraw(copies)}.values())
 
     def assign(self) -> list[tuple[bytes, tuple[Assignment, ...]]]:
         """Bind queued tasks to free workers. Returns (worker id, tasks) for each worker that got some."""
@@ -329,11 +338,19 @@ class Slots:
         wanted = set(ids)
         given_back = tuple(dict.fromkeys(assignment[0] for assignment in self.queue if assignment[0] in wanted))
         if given_back:
-            gone = set(given_back)
-            self.queue = deque(assignment for assignment in self.queue if assignment[0] not in gone)
-            for task_id in given_back:
-                del self._held[task_id]
+            self.queue = deque(assignment for assignment in self.queue if assignment[0] not in wanted)
+            self._let_go(set(given_back))
         return given_back, tuple(sorted(wanted.difference(given_back)))
+
+    def _let_go(self, ids: set[bytes]) -> None:
+        """These tasks leave the queue. The node still holds an earlier attempt of which an outcome is not recorded."""
+        held = self._held
+        for task_id in ids:
+            held.pop(task_id, None)
+        for batch in self.unrecorded:
+            for outcome in batch.items:
+                if outcome[0] in ids:
+                    held[outcome[0]] = max(outcome[1], held.get(outcome[0], 0))
 
     # --- outcomes and accounts ----------------------------------------------------------------------------------
 
@@ -369,7 +386,7 @@ class Slots:
 
     def held(self) -> tuple[tuple[bytes, int], ...]:
         """The ids of all tasks that the node holds, with their attempts: those that it has, and those of every outcome
-        that is not recorded, though a later attempt may have come after it and gone."""
+        that is not recorded."""
         held = dict(self._held)
         for batch in self.unrecorded:
             for task_id, attempt, _end, _payload, _duration_us in batch.items:
