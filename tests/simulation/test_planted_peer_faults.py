@@ -308,7 +308,13 @@ FAULTS = [
         broken.take_back_what_has_begun,
         f"{SLOTS}_what_stands_behind_a_task_that_runs_on_goes_to_another_worker",
     ),
-    Fault("takes back what may begin", Slots, "take_back", broken.take_back_at_once, faults={"task_is_slow": 0.3}),
+    Fault(
+        "takes back what may begin",
+        Slots,
+        "take_back",
+        broken.take_back_at_once,
+        f"{SLOTS}_what_stands_behind_a_task_that_runs_on_goes_to_another_worker",
+    ),
     Fault(
         "gives more to a node that is stuck",
         NodeLedger,
