@@ -375,9 +375,27 @@ def test_files_are_known_by_number_only_where_they_keep_it(tmp_path: Path, monke
     spaced = str(tmp_path.resolve()).replace("_", "\\137")
     for point, kind, known in (("/", "ext4", True), (spaced, "fuse.sshfs", False), (spaced, "xfs", True)):
         mounts.write_text(line.format("/", "tmpfs") + line.format("/proc", "proc") + line.format(point, kind))
-        assert bool(place.inode_of(file, tmp_path)) == known, (point, kind)
+        with file.open("rb") as opened:
+            assert bool(place.inode_of(opened.fileno(), tmp_path)) == known, (point, kind)
     mounts.write_text("nonsense\n")
-    assert place.inode_of(file, tmp_path) == 0
+    with file.open("rb") as opened:
+        assert place.inode_of(opened.fileno(), tmp_path) == 0
+
+
+def test_an_inode_that_was_used_again_is_another_file_where_the_filesystem_tells_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, generation = tmp_path / "identity.json", 5
+    path.touch()
+    monkeypatch.setattr(place, "_filesystem", lambda directory: "ext4")
+    monkeypatch.setattr(place, "_generation_of", lambda descriptor: generation)
+    with path.open("rb") as file:
+        written = {"inode": place.inode_of(file.fileno(), tmp_path), "machine": "", "boot_id": ""}
+    assert place.copied(written, path) == ""
+    generation = 0
+    assert place.copied(written, path) == "", "a kernel that does not tell it is no copy"
+    generation = 6
+    assert "it is a copy" in place.copied(written, path)
 
 
 def test_starts_differ_and_grow_with_time() -> None:

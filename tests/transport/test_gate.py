@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,7 @@ from paceline.runtime.transport.zmq_transport import ZmqTransport
 from paceline.security import IssuedKey, KeyRole, NodeKeys, generate_keys
 from transport.worlds import ZmqEnd, ZmqWorld, take, until
 
+TESTS = Path(__file__).parents[1]
 NODES, SHOP, GRAFANA = generate_keys(), generate_keys(), generate_keys()
 ISSUED = (
     IssuedKey("shop", KeyRole.CLIENT, SHOP.public),
@@ -137,7 +139,8 @@ os._exit(0)
 
 def test_nobody_knows_which_routing_ids_a_node_gives_out() -> None:
     """libzmq ends the process if it is about to give out one that a peer has chosen for itself."""
-    found = {subprocess.run([sys.executable, "-c", FIRST_ID], capture_output=True, check=True).stdout for _ in range(2)}
+    command = [sys.executable, "-c", FIRST_ID]
+    found = {subprocess.run(command, capture_output=True, check=True, cwd=TESTS).stdout for _ in range(2)}
     assert len(found) == 2
     assert all(each.startswith(b"00") for each in found)
 

@@ -1,8 +1,9 @@
 """Where a data directory was last written, so that a copy of it is noticed before a node runs on it.
 
-A file can't know that it was copied, but a copy is another file: in another place on its filesystem (another inode),
-or on another machine. ``identity.json`` has both, of the file itself and of the machine that wrote it. What can't be
-relied on counts as unknown, and what is unknown never keeps a node from starting:
+A file can't know that it was copied, but a copy is another file: in another place on its filesystem (another inode, or
+another generation of one that was used again), or on another machine. ``identity.json`` has both, of the file itself
+and of the machine that wrote it. What can't be relied on counts as unknown, and what is unknown never keeps a node from
+starting:
 
 - A container has the machine id of its image, or none, and may be started anywhere: there it is unknown. So is an id
   that the machine makes anew with each boot.
@@ -14,9 +15,11 @@ is found out once the node speaks with others: ``core/membership/starts.py`` and
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import time
+from array import array
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +34,9 @@ KEEPS_INODES = frozenset(
     ("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "bcachefs", "tmpfs", "overlay", "nfs", "nfs4")
 )
 START_RANDOM_BITS = 30
+INODE_BITS = 64
+GET_GENERATION = 0x80087601
+"""FS_IOC_GETVERSION, of which ioctl_iflags(2) tells. ext4, XFS, Btrfs and F2FS have it."""
 
 
 def new_start() -> int:
@@ -57,16 +63,38 @@ def machine_id() -> str:
     return _text(MACHINE_ID)
 
 
-def inode_of(descriptor_or_path: int | Path, directory: Path) -> int:
-    """The number of a file in this directory; 0 if its filesystem may number it anew. Raises OSError."""
-    return os.stat(descriptor_or_path).st_ino if _filesystem(directory) in KEEPS_INODES else 0
+def inode_of(descriptor: int, directory: Path) -> int:
+    """The number of an open file in this directory, and above INODE_BITS its generation. 0 if the filesystem may number
+    it anew. Raises OSError."""
+    if _filesystem(directory) not in KEEPS_INODES:
+        return 0
+    return _generation_of(descriptor) << INODE_BITS | os.fstat(descriptor).st_ino
+
+
+def _generation_of(descriptor: int) -> int:
+    """How often the filesystem has used this inode, or a random number for each time; 0 if it does not tell."""
+    answer = array("l", [0])
+    try:
+        fcntl.ioctl(descriptor, GET_GENERATION, answer)
+    except OSError:
+        return 0
+    return answer[0] & 0xFFFFFFFF
+
+
+def _is_another(inode: int, written: int) -> bool:
+    """Whether two numbers are of two files, as far as can be told."""
+    if not inode or not written:
+        return False
+    generations = inode >> INODE_BITS, written >> INODE_BITS
+    return (inode ^ written) & ((1 << INODE_BITS) - 1) != 0 or (all(generations) and len({*generations}) == 2)
 
 
 def copied(written: Mapping[str, Any], path: Path) -> str:
     """Why the file ``path``, which holds ``written``, is not where it was written; "" if it is, as far as can be
     told. Raises OSError."""
-    inode = inode_of(path, path.parent)
-    if written["inode"] and inode and inode != written["inode"]:
+    with path.open("rb") as file:
+        inode = inode_of(file.fileno(), path.parent)
+    if _is_another(inode, written["inode"]):
         return "it is a copy of the directory that its node wrote"
     here = machine_id()
     if written["machine"] and here and here != written["machine"] and written["boot_id"] != boot_id():
