@@ -48,13 +48,13 @@ class SimulatedWorker:
 
     def step(self, node: SimulatedNode) -> None:
         world, now = node.world, node.world.now
+        done: list[Outcome] = []
         for frame in self.endpoint.receive():
             message = decode(frame)
             if isinstance(message, Run):
-                self._take(node, message)
+                done += self._take(node, message)
             else:
                 assert isinstance(message, Stop)
-        done: list[Outcome] = []
         dies = False
         while self.queue and self.queue[0].due <= now and not dies:
             outcome = self.queue.pop(0).outcome
@@ -72,7 +72,8 @@ class SimulatedWorker:
             world.events["task that its dying worker had not begun"] += len(self.queue)
             node.lose_worker(self)
 
-    def _take(self, node: SimulatedNode, run: Run) -> None:
+    def _take(self, node: SimulatedNode, run: Run) -> list[Outcome]:
+        """Queue these, and begin if there was nothing to do. Returns the answers for those that it passes over."""
         world = node.world
         was_idle = not self.queue
         due = world.now if was_idle else self.queue[-1].due
@@ -83,8 +84,7 @@ class SimulatedWorker:
             else:
                 outcome = (task_id, attempt, *tasks.answer(name, args), 50)
                 self.queue.append(Given(due, task_id, attempt, outcome))
-        if was_idle:
-            self._begin(node)
+        return self._begin(node) if was_idle else []
 
     def _begin(self, node: SimulatedNode) -> list[Outcome]:
         """Begin the first task of the queue that is not withheld. Returns the answers for those that it passes over."""
