@@ -200,7 +200,7 @@ def test_a_planted_fault_is_found(plant: object, mix: str, monkeypatch: pytest.M
 
 
 def test_a_real_node_lives_and_serves_who_behaves_while_everybody_speaks() -> None:
-    report = live.run(1, live.ROLES_OF_SOCKETS, 2.0)
+    report = live.run(1, ("stranger", "client"), 2.0)
     assert report.failures == []
     assert report.sent_frames > 1_000
     assert report.peak_bytes > 0

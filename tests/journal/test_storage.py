@@ -398,7 +398,11 @@ def test_an_inode_that_was_used_again_is_another_file_where_the_filesystem_tells
     assert "it is a copy" in place.copied(written, path)
 
 
-def test_starts_differ_and_grow_with_time() -> None:
+def test_starts_differ_and_grow_with_each_millisecond(monkeypatch: pytest.MonkeyPatch) -> None:
     starts = {place.new_start() for _ in range(100)}
     assert len(starts) == 100
     assert all(0 < each < 2**63 for each in starts)
+    moments = iter(range(1_796_000_000_000_000_000, 1_796_000_000_100_000_000, 1_000_000))
+    monkeypatch.setattr(place.time, "time_ns", lambda: next(moments))
+    in_order = [place.new_start() for _ in range(100)]
+    assert in_order == sorted(in_order)

@@ -33,7 +33,7 @@ CONTAINER_SIGNS = (Path("/.dockerenv"), Path("/run/.containerenv"), Path("/run/s
 KEEPS_INODES = frozenset(
     ("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "bcachefs", "tmpfs", "overlay", "nfs", "nfs4")
 )
-START_RANDOM_BITS = 30
+START_RANDOM_BITS = 21
 INODE_BITS = 64
 GET_GENERATION = 0x80087601
 """FS_IOC_GETVERSION, of which ioctl_iflags(2) tells. ext4, XFS, Btrfs and F2FS have it."""
@@ -42,8 +42,8 @@ GET_GENERATION = 0x80087601
 def new_start() -> int:
     """What tells this process from every other that runs as its node: higher the later it begins, by the wall clock,
     and otherwise random. Fits into a frame."""
-    seconds = max(0, int(time.time())) % (1 << (63 - START_RANDOM_BITS))
-    return (seconds << START_RANDOM_BITS) | secrets.randbits(START_RANDOM_BITS)
+    milliseconds = max(0, time.time_ns() // 1_000_000) % (1 << (63 - START_RANDOM_BITS))
+    return (milliseconds << START_RANDOM_BITS) | secrets.randbits(START_RANDOM_BITS)
 
 
 def boot_id() -> str:
