@@ -287,7 +287,7 @@ def speak(ground: Ground, node: Any, for_s: float) -> tuple[int, list[str]]:
 
 
 def ended(ground: Ground, node: Any) -> list[str]:
-    """What is wrong with that the node has ended. Whoever speaks as a node may end another by name, and not otherwise."""
+    """What is wrong with that the node has ended. Whoever speaks as a node may end another by name."""
     by_name = any(speaker.role == "node" for speaker in ground.speakers) and node._process.returncode in ENDED_BY_NAME
     return [] if by_name else [f"the node has ended{node._log_tail()}"]
 
