@@ -129,13 +129,9 @@ class Names:
 
     def resolve(self, host: str, timeout_s: float) -> tuple[str, ...]:
         """The addresses of a host, waited for. Raises OSError if there are none within the time."""
-        end = time.monotonic() + timeout_s
-        while not (hosts := self.hosts(host)) and not self.answers(host):
-            left_s = end - time.monotonic()
-            if left_s <= 0:
+        with self._changed:  # all along, or what ends between a look and the wait would be slept through
+            if not self._changed.wait_for(lambda: self.hosts(host) or self.answers(host), timeout_s):
                 raise OSError(f"no name server has answered within {timeout_s:.0f} s")
-            self.wait(left_s)
-        if not hosts:
             hosts = self.hosts(host)
         if not hosts:
             raise OSError(self.problem(host) or "it has no address")
