@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from integration.conftest import wait_until
 from paceline.client import Client, NamedTask
 from paceline.discovery import find_nodes
 from paceline.errors import TaskCancelled
@@ -174,7 +175,8 @@ def test_a_node_says_what_it_goes_on_with_and_begins_with_nothing_if_it_is_told_
     with running_node(*arguments, "--fresh", journal=journal) as (process, announced):
         with Client(next(announced)["address"]) as client:
             assert client.submit("shop_tasks.add", 2, 3).result(DEADLINE_S) == 5
-            assert client.status()["accepted_total"] == 1
+            # A result comes before its task is committed.
+            wait_until(lambda: client.status()["accepted_total"] == 1, lambda: f"one is accepted: {client.status()}")
         process.send_signal(signal.SIGTERM)
         output, errors = process.communicate(timeout=DEADLINE_S)
         assert "goes on" not in output
