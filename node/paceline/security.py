@@ -101,6 +101,10 @@ class Standing:
     who: str
 
 
+ANYBODY: Final = Standing(KeyRole.NODE, "anybody")
+"""Without keys everybody who is let in is the user of the node, or its cluster is open (--insecure)."""
+
+
 @dataclass(frozen=True, slots=True)
 class NodeKeys:
     """The keys that a node goes by. ``others``: public keys that are nodes', too, while the pair is replaced."""

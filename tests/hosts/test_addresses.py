@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hosts.machines import PORT, Machines, add_interface, files_of_etc
-from hosts.network import ip
+from hosts.network import Host, ip
 from integration.conftest import wait_until
 
 NAMES = ("one", "two", "three")
@@ -54,28 +54,31 @@ def test_the_same_nat_address_and_the_same_bridge_on_every_machine_keep_nobody_a
     assert done.stdout.strip() == "49", done.stderr
 
 
-def test_nodes_that_are_started_before_their_network_are_together_once_it_is_there(machines: Machines) -> None:
-    for host in machines.hosts:
-        ip("-n", host.namespace, "link", "set", "eth0", "down")
-        ip("-n", host.namespace, "address", "flush", "dev", "eth0")
+def take_network(host: Host) -> None:
+    ip("-n", host.namespace, "link", "set", "eth0", "down")
+    ip("-n", host.namespace, "address", "flush", "dev", "eth0")
+
+
+def start_before_the_network(machines: Machines) -> None:
+    """Start all nodes, give their machines addresses, and wait until they are one cluster."""
     for name in NAMES:
         machines.start(name)
     for host in machines.hosts:
         ip("-n", host.namespace, "address", "add", f"{host.address}/24", "dev", "eth0")
         ip("-n", host.namespace, "link", "set", "eth0", "up")
     machines.wait_together()
+
+
+def test_nodes_that_are_started_before_their_network_are_together_once_it_is_there(machines: Machines) -> None:
+    for host in machines.hosts:
+        take_network(host)
+    start_before_the_network(machines)
     wait_addresses(machines, "one", lan(machines))
     for name in NAMES:  # the power fails, and DHCP is late
         host = machines.hosts[name]
         machines.nodes[name].kill()
-        ip("-n", host.namespace, "link", "set", "eth0", "down")
-        ip("-n", host.namespace, "address", "flush", "dev", "eth0")
-    for name in NAMES:
-        machines.start(name)
-    for host in machines.hosts:
-        ip("-n", host.namespace, "address", "add", f"{host.address}/24", "dev", "eth0")
-        ip("-n", host.namespace, "link", "set", "eth0", "up")
-    machines.wait_together()
+        take_network(host)
+    start_before_the_network(machines)
 
 
 def test_an_address_that_changes_is_noticed_and_told(machines: Machines) -> None:

@@ -349,16 +349,16 @@ def test_the_machine_id_counts_unless_it_is_that_of_a_container_or_of_this_boot_
     installed = tmp_path / "machine-id"
     installed.write_text("abc\n")
     monkeypatch.setattr(place, "MACHINE_ID", installed)
-    monkeypatch.setattr(place, "CONTAINER_SIGNS", ())
+    monkeypatch.setattr(place, "SIGNS", ())
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     monkeypatch.setattr(place, "RUN", Path("/proc"))
     assert place.machine_id() == "abc"
     monkeypatch.setattr(place, "RUN", tmp_path)  # on the filesystem that is empty after each boot
     assert place.machine_id() == ""
     monkeypatch.setattr(place, "RUN", Path("/proc"))
-    monkeypatch.setattr(place, "CONTAINER_SIGNS", (installed,))
+    monkeypatch.setattr(place, "SIGNS", (installed,))
     assert place.machine_id() == ""
-    monkeypatch.setattr(place, "CONTAINER_SIGNS", ())
+    monkeypatch.setattr(place, "SIGNS", ())
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
     assert place.machine_id() == ""
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST")

@@ -11,11 +11,11 @@ import pytest
 
 from modes import source_only
 from paceline.runtime.transport import gate as gate_module
-from paceline.runtime.transport.gate import ANYBODY, SELF_NAMED, Gate
+from paceline.runtime.transport.gate import SELF_NAMED, Gate
 from paceline.runtime.transport.stuck import REOPEN_AFTER_S, REOPEN_WITH_OTHER_KEY_AFTER_S, StuckPeers
 from paceline.runtime.transport.transport import Sent
 from paceline.runtime.transport.zmq_transport import ZmqTransport
-from paceline.security import IssuedKey, KeyRole, NodeKeys, generate_keys
+from paceline.security import ANYBODY, IssuedKey, KeyRole, NodeKeys, generate_keys
 from transport.worlds import ZmqEnd, ZmqWorld, take, until
 
 TESTS = Path(__file__).parents[1]

@@ -38,11 +38,7 @@ class TaskQuestions:
         """
         task_id = task.task_id if isinstance(task, Future) else task_id_of(task)
         self._start_discovery()
-        body = self._driver.where_is(task_id, timeout)
-        if body is None:
-            raise TimeoutError(NO_ANSWER.format(timeout))
-        answer: dict[str, Any] = unpack_value(body)
-        return answer
+        return _unpacked(self._driver.where_is(task_id, timeout), timeout)
 
     def waiting(self, name: str = "", timeout: float = 5.0, *, skip: int = 0) -> dict[str, Any]:
         """How many tasks wait, by name, and how many nodes run each name: what docs/protocol.md lists for a
@@ -53,11 +49,7 @@ class TaskQuestions:
         if not isinstance(name, str) or len(name) > MAX_NAME_CHARS:
             raise ConfigError(f"a name of a task has at most {MAX_NAME_CHARS} characters; `client.waiting()` shows all")
         self._start_discovery()
-        body = self._driver.waiting(name, skip, timeout)
-        if body is None:
-            raise TimeoutError(NO_ANSWER.format(timeout))
-        answer: dict[str, Any] = unpack_value(body)
-        return answer
+        return _unpacked(self._driver.waiting(name, skip, timeout), timeout)
 
     def cancel_tasks(self, tasks: Iterable[Future[Any] | str], timeout: float = 30.0) -> dict[str, str]:
         """Cancel tasks that anybody submitted and that have not started: futures, or ids in hexadecimal digits.
@@ -104,3 +96,11 @@ class TaskQuestions:
                 raise TimeoutError(NO_ANSWER.format(timeout_s))
             states.update(found)
         return states
+
+
+def _unpacked(body: bytes | None, timeout_s: float) -> dict[str, Any]:
+    """The body of an answer. Raises TimeoutError if there is none."""
+    if body is None:
+        raise TimeoutError(NO_ANSWER.format(timeout_s))
+    answer: dict[str, Any] = unpack_value(body)
+    return answer

@@ -15,13 +15,13 @@ import ipaddress
 import socket
 import struct
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Final
 
 import ifaddr
 
 from paceline.config import LOOPBACK_HOST, WILDCARD_HOSTS
 from paceline.hosts import LOCALHOST, is_number
+from paceline.runtime.container import CONTAINER_SIGNS
 
 LOOPBACK_HOST_IPV6: Final = "::1"
 HOSTS_MAX: Final = 8
@@ -33,12 +33,11 @@ _SIOCGIFFLAGS: Final = 0x8913
 _UP_AND_RUNNING: Final = 0x1 | 0x40  # IFF_UP, IFF_RUNNING: somebody has set it up, and there is a carrier
 _BRIDGES: Final = ("docker", "br-", "virbr", "veth", "cni", "podman", "lxcbr", "lxdbr", "flannel", "cali")
 """What interfaces of containers and virtual machines are called, which only this machine reaches."""
-_CONTAINER_MARKS: Final = ("/.dockerenv", "/run/.containerenv")
 
 
 def is_in_container() -> bool:
     """Whether this process is in a container of Docker or Podman, whose addresses other machines can't reach."""
-    return any(Path(mark).exists() for mark in _CONTAINER_MARKS)
+    return any(sign.exists() for sign in CONTAINER_SIGNS)
 
 
 def interface_names() -> list[str]:

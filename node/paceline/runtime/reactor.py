@@ -240,14 +240,15 @@ class Reactor:
 
     def _take_back(self, now: float) -> None:
         """Take back what waits behind the tasks of workers that are stuck."""
-        slots = self.core.leader_link.slots
+        slots, children = self.core.leader_link.slots, self._children
         while slots.stuck:
             worker_id = slots.stuck.pop()
-            begun = None if self._children is None else self._children.begun(worker_id)
-            if begun is not None and self._children is not None:
-                through = slots.take_back(worker_id, begun, now)
-                if through:
-                    self._children.withhold(worker_id, through)
+            begun = None if children is None else children.begun(worker_id)
+            if children is None or begun is None:
+                continue
+            through = slots.take_back(worker_id, begun, now)
+            if through:
+                children.withhold(worker_id, through)
 
     def _cast_out(self, worker_id: bytes, why: str) -> None:
         """End a worker whose user code speaks in its place: what it says can't be relied on, and what it was asked for

@@ -5,7 +5,7 @@ from __future__ import annotations
 from core.scheduling.test_due_tasks import Clocked, ms
 from core.scheduling.test_leader import Lead, tid
 from paceline.core.reports.metrics import _unserved
-from paceline.core.reports.waiting import NAMES_LIMIT, SHOWN_NAMES, unserved, waiting
+from paceline.core.reports.waiting import NAMES_LIMIT, SHOWN_NAMES, most_unserved, waiting
 from paceline.core.scheduling.live_tasks import NAMES_LOOKED_AT
 from paceline.core.scheduling.unserved import GRACE_S, NAMES_TOLD, Unserved
 from paceline_protocol.codec import encode_calls
@@ -82,9 +82,9 @@ def test_status_and_metrics_have_a_bounded_number_of_names_and_the_sum_is_exact(
     for number in range(SHOWN_NAMES + 5):
         lead.submit(session, *range(100 * number, 100 * number + number + 1), seq=number + 1, name=f"old{number}")
     lead.enrol("a")
-    shown = unserved(lead.leader.tasks)
+    shown = most_unserved(lead.leader.tasks.unserved_by_name())
     assert list(shown.values()) == list(range(SHOWN_NAMES + 5, 5, -1))
-    series = _unserved(lead.leader.tasks.unserved_by_name(), shown)
+    series = _unserved(lead.leader.tasks.unserved_by_name())
     assert (len(series), series["other"]) == (SHOWN_NAMES + 1, 15)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from paceline.core.measures.tally import OTHER
 from paceline.core.reports.status import fault_tolerance, forgotten, forming, leaderless, nodes, outdated, role_of
-from paceline.core.reports.waiting import unserved
+from paceline.core.reports.waiting import most_unserved
 from paceline_protocol.messages import Refusal, TaskEnd
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _leading(node: NodeCore, leader: Leader, now: float) -> dict[str, Any]:
         "oldest_s": max(0.0, now - oldest) if tasks.waiting and oldest < now else 0.0,
         "dispatched": tasks.at_nodes,
         "delayed": tasks.delayed,
-        "unserved": _unserved(tasks.unserved_by_name(), unserved(tasks)),
+        "unserved": _unserved(tasks.unserved_by_name()),
         "queue_bytes": tasks.live_bytes,
         "queue_limit_tasks": settings.queue_limit_tasks,
         "queue_limit_bytes": settings.queue_limit_bytes,
@@ -125,8 +125,9 @@ def _leading(node: NodeCore, leader: Leader, now: float) -> dict[str, Any]:
     }
 
 
-def _unserved(counts: dict[str, int], shown: dict[str, int]) -> dict[str, int]:
+def _unserved(counts: dict[str, int]) -> dict[str, int]:
     """By name, as far as they are shown; all others together, as OTHER."""
+    shown = most_unserved(counts)
     others = sum(counts.values()) - sum(shown.values())
     return {**shown, OTHER: others + shown.get(OTHER, 0)} if others else shown
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from paceline.core.feature_levels import too_old
-from paceline.core.reports.waiting import unserved
+from paceline.core.reports.waiting import most_unserved
 
 if TYPE_CHECKING:
     from paceline.core.node import NodeCore
@@ -21,8 +21,8 @@ def status(node: NodeCore, now: float) -> dict[str, Any]:
     if leader is not None:
         queued, running = leader.tasks.waiting, leader.tasks.at_nodes
         delayed = leader.tasks.delayed
-        unserved_names = unserved(leader.tasks)
-        unserved_total = sum(leader.tasks.unserved_by_name().values())
+        unserved = leader.tasks.unserved_by_name()
+        unserved_names, unserved_total = most_unserved(unserved), sum(unserved.values())
     return {
         "node_id": node.node_id,
         "cluster_id": identity.cluster_id,

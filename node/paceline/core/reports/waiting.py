@@ -14,7 +14,6 @@ from paceline_protocol.messages import WaitingRequest
 
 if TYPE_CHECKING:
     from paceline.core.scheduling.leader import Leader
-    from paceline.core.scheduling.live_tasks import LiveTasks
 
 NAMES_LIMIT: Final = 1_000
 """In one answer: first the names that no node runs, then those of which most tasks wait."""
@@ -55,7 +54,6 @@ def waiting(leader: Leader, request: WaitingRequest) -> dict[str, Any]:
     }
 
 
-def unserved(tasks: LiveTasks) -> dict[str, int]:
-    """How many tasks wait under names that no node runs: the ``SHOWN_NAMES`` of which most wait."""
-    counts = tasks.unserved_by_name()
+def most_unserved(counts: dict[str, int]) -> dict[str, int]:
+    """Of the names that no node runs, with how many tasks wait for each: the ``SHOWN_NAMES`` of which most wait."""
     return dict(sorted(counts.items(), key=lambda row: (-row[1], row[0]))[:SHOWN_NAMES])

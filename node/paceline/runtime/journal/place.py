@@ -24,12 +24,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from paceline.runtime.container import CONTAINER_SIGNS
+
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 MACHINE_ID = Path("/etc/machine-id")
 RUN = Path("/run")
 MOUNTS = Path("/proc/self/mountinfo")
-CONTAINER_SIGNS = (Path("/.dockerenv"), Path("/run/.containerenv"), Path("/run/systemd/container"))
-"""Docker, Podman, and what tells systemd; Kubernetes says so in the environment."""
+SIGNS = (*CONTAINER_SIGNS, Path("/run/systemd/container"))
+"""Of Docker and Podman, and what tells systemd; Kubernetes says so in the environment."""
 KEEPS_INODES = frozenset(
     ("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "bcachefs", "tmpfs", "overlay", "nfs", "nfs4")
 )
@@ -53,7 +55,7 @@ def boot_id() -> str:
 
 def machine_id() -> str:
     """The id that this machine has had since it was installed; "" if none can be relied on."""
-    if "KUBERNETES_SERVICE_HOST" in os.environ or any(sign.exists() for sign in CONTAINER_SIGNS):
+    if "KUBERNETES_SERVICE_HOST" in os.environ or any(sign.exists() for sign in SIGNS):
         return ""
     try:
         if MACHINE_ID.stat().st_dev == RUN.stat().st_dev:  # made anew with each boot

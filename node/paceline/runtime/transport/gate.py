@@ -19,14 +19,12 @@ import zmq
 from zmq.utils import z85
 
 from paceline.local_token import password
-from paceline.security import KeyRole, NodeKeys, Standing
+from paceline.security import ANYBODY, KeyRole, NodeKeys, Standing
 
 CHECK_AGAIN_S: Final = 1.0
 STANDINGS_MAX: Final = 65_536
 """Connections that are remembered, those that left among them. Beyond it the oldest are asked again."""
 
-ANYBODY: Final = Standing(KeyRole.NODE, "anybody")
-"""Without keys everybody who is let in is the user of the node, or its cluster is open (--insecure)."""
 SELF_NAMED: Final = Standing(KeyRole.NOBODY, "a connection that chose its own routing id")
 _FORGOTTEN: Final = Standing(KeyRole.NOBODY, "the holder of a key that was revoked")
 REVOKED_MAX: Final = 16_384

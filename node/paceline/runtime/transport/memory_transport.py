@@ -21,10 +21,9 @@ from enum import StrEnum
 from typing import Final, TypeAlias
 
 from paceline.runtime.transport.transport import BURST_MESSAGES, Received, Sent, Source, Unread
-from paceline.security import KeyRole, Standing
+from paceline.security import ANYBODY, Standing
 from paceline_protocol.limits import MAX_FRAME_BYTES
 
-_ANYBODY: Final = Standing(KeyRole.NODE, "anybody")
 QUEUE_MESSAGES: Final = 1000
 """How many messages may be under way or unread from one end to another; beyond it a send is FULL."""
 
@@ -199,7 +198,7 @@ class MemoryTransport:
         return received
 
     def standing(self, sender: bytes) -> Standing:
-        return self.standings.get(sender, _ANYBODY)
+        return self.standings.get(sender, ANYBODY)
 
     def send_client(self, session: bytes, frame: bytes) -> Sent:
         return self._send_end(LinkKind.CLIENT, session, frame)

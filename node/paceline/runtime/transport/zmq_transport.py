@@ -198,13 +198,6 @@ class ZmqTransport:
             return Source.CLIENT, sender, [first.bytes]
         return Source.PEER, sender, [first.bytes, *_rest(router)]
 
-    def _first_frame(self, socket: zmq.Socket[bytes], sender: bytes) -> bytes:
-        """As ``recv``, and the gate learns whose connection that is."""
-        frame = socket.recv(_NOBLOCK, copy=False)
-        self._gate.learn(sender, frame)
-        data: bytes = frame.bytes
-        return data
-
     def standing(self, sender: bytes) -> Standing:
         return self._gate.standing(sender)
 
