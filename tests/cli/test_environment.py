@@ -44,7 +44,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[NodeConfig]:
         configs.append(config)
         return 0
 
-    monkeypatch.setattr("paceline.runtime.server.run_node", run_node)
+    monkeypatch.setattr("paceline.runtime.run.run_node", run_node)
     return configs
 
 

@@ -18,7 +18,7 @@ from paceline.cli.node import config_of, greeting
 from paceline.cli.parent import announce_error
 from paceline.config import ClusterFile, NodeConfig, new_cluster
 from paceline.errors import ConfigError, ModuleImportFailed
-from paceline.runtime.server import NodeInfo
+from paceline.runtime.greeting import NodeInfo
 
 
 @pytest.fixture(autouse=True)

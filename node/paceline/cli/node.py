@@ -1,6 +1,6 @@
 """``paceline node``: settings from the command line, a log on stderr, and a few lines that say how to go on.
 
-The node itself is ``paceline.runtime.server``; it is imported once the settings are known to be good.
+The node itself is ``paceline.runtime.run``; it is imported once the settings are known to be good.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from paceline.config import DEFAULT_PORT, MIB, QUEUE_LIMIT_BYTES, ClusterFile, N
 from paceline_protocol.limits import PAYLOAD_LIMIT_MAX_BYTES
 
 if TYPE_CHECKING:
-    from paceline.runtime.server import NodeInfo
+    from paceline.runtime.greeting import NodeInfo
 
 NAMES_SHOWN = 5
 
@@ -108,7 +108,7 @@ def node(log_format: str, log_level: str, announce_fd: int | None, parent_fd: in
             check_descriptor("--parent-fd", parent_fd, os.O_RDONLY)
             stop_with_parent(parent_fd)
         config = config_of(announce_fd=announce_fd, **settings)
-        from paceline.runtime.server import run_node
+        from paceline.runtime.run import run_node
 
         return run_node(config, on_ready=lambda info: _greet(config, info, settings["cluster_path"]))
     except Exception as error:

@@ -9,7 +9,8 @@ the node's way of a task, and waits for nothing but the poll.
 - ``children/``: the worker processes and the web process: started, watched by the kernel, replaced.
 - ``search.py``: a thread that looks for other nodes, and says what it can't reach. ``counters.py``: what the reactor
   counts. ``client_frames.py``: what clients send, on its way to the core. ``memory.py``: what the allocator keeps.
-- ``server.py`` makes all of that from a configuration, runs it until a signal, and takes it apart again.
+- ``run.py`` runs a node until a signal. ``server.py`` makes all of that from a configuration and takes it apart again,
+  around the core that ``core_at_start.py`` begins or recovers; ``greeting.py`` says when the node is ready.
 
 Must not be here: any decision about tasks, terms or membership. Whatever depends on more than one frame is for the
 core, so that the simulator sees it. What may block (the disk, DNS, a slow client) has a thread or a bound, and a stated
