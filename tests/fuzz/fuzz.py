@@ -2,7 +2,8 @@
 
 * ``frame``, ``payload``, ``message``, ...: one decoder each, guided by coverage (``targets.py`` has the table).
 * ``memory-ROLE``: nodes in one process, to which that role speaks as nobody should (``world.py``).
-* ``live``, ``live-ROLE``: the process of a real node, and a client beside that is measured (``live.py``).
+* ``live``, ``live-ROLE``, ``live-keys``, ``live-keys-node``: the process of a real node, and a client beside that is
+  measured (``live.py``).
 
 Everything that is found is saved in a directory, with the command that does it again.
 """
@@ -24,15 +25,11 @@ from pathlib import Path
 from typing import Final
 
 from fuzz.execution import Execution, Report
-from fuzz.live import ROLES_OF_SOCKETS
+from fuzz.live import LIVE
 from fuzz.memory import MIXES, Ended, run
 from fuzz.target import scratch_of
 from fuzz.targets import TARGETS
 
-LIVE: Final[dict[str, tuple[str, ...]]] = {
-    "live": ROLES_OF_SOCKETS,
-    **{f"live-{role}": (role,) for role in ROLES_OF_SOCKETS},
-}
 ALL: Final = (*TARGETS, *MIXES, *LIVE)
 MODULES: Final = {**dict.fromkeys(TARGETS, "guided"), **dict.fromkeys(MIXES, "memory"), **dict.fromkeys(LIVE, "live")}
 END_WITHIN_S: Final = 300.0

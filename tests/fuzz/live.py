@@ -3,6 +3,9 @@
 The client that behaves is a process of its own, so that making frames costs it nothing: it submits one task at a time
 and waits for its result, at first alone, and then while everybody speaks. Each of its tasks must have its one right
 outcome. The node must live, within ``RSS_LIMIT_BYTES``, and must have counted each frame that it had to drop.
+
+With keys the node has a cluster file, whoever behaves has the key of a client, and whoever does not has that of a node,
+a client or an observer.
 """
 
 from __future__ import annotations
@@ -26,16 +29,28 @@ import zmq
 from fuzz.execution import Report
 from fuzz.speakers import ROLES, Speaker, Verdicts
 from paceline import Client, Cluster
+from paceline.cluster_file import ClientFile
 from paceline.config import parse_address
 from paceline.errors import IdentityLost, NodeRunsTwice
+from paceline.key_changes import issue
 from paceline.local_token import read_token
 from paceline.runtime.transport.transport import Source
-from paceline.security import Credentials, Standing
+from paceline.security import ISSUED_ROLES, Credentials, KeyRole, Standing
 from paceline.sockets import show
+from paceline_bench.report.stats import percentile
 
 TASKS: Final = Path(__file__).with_name("live_tasks.py")
 ROLES_OF_SOCKETS: Final = ("stranger", "client", "node")
 """The others speak on socket pairs that nobody else has an end of."""
+LIVE: Final[dict[str, tuple[str, ...]]] = {
+    "live": ROLES_OF_SOCKETS,
+    **{f"live-{role}": (role,) for role in ROLES_OF_SOCKETS},
+    "live-keys": ("stranger", "client"),
+    "live-keys-node": ("node",),
+}
+"""The targets, and who speaks in each."""
+SECURE: Final = {"live-keys", "live-keys-node"}
+"""Those in which everybody has a key."""
 RSS_LIMIT_BYTES: Final = 1 << 30
 """What a node may take, whatever is said to it: what it keeps for clients that do not read, twice, and itself."""
 IDLE_S: Final = 3.0
@@ -69,11 +84,29 @@ class Measured:
 IDLE, SPEAKING, DRAINING, OVER = range(4)
 """The phases of a run. What is measured counts in the first two."""
 
+Keys = dict[KeyRole, Credentials]
+"""What the holder of a key of each role shows; without keys everybody is a node's equal."""
 
-def behave(address: str, phase: Any, results: Connection) -> None:
+
+def without_keys() -> Keys:
+    return {KeyRole.NODE: Credentials(token=read_token())}
+
+
+def with_keys(cluster: Cluster) -> tuple[Keys, ClientFile]:
+    """Give a secure cluster that was not started yet a key for each role. Returns them, and one for who behaves."""
+    assert cluster._cluster_file is not None
+    files = {}
+    for role in ISSUED_ROLES:
+        cluster._cluster_file, files[role] = issue(cluster._cluster_file, f"a-bad-{role.value}", role)
+    cluster._cluster_file, behaves = issue(cluster._cluster_file, "who-behaves", KeyRole.CLIENT)
+    keys = {role: file.credentials for role, file in files.items()}
+    return {KeyRole.NODE: cluster._cluster_file.credentials, **keys}, behaves
+
+
+def behave(address: str, key: ClientFile | None, phase: Any, results: Connection) -> None:
     """The client that behaves."""
     measured, number = Measured(), 0
-    with Client(address) as client:
+    with Client(address, cluster=key) as client:
         while phase.value != OVER:
             number += 1
             now_in, began = phase.value, time.perf_counter()
@@ -94,14 +127,15 @@ def behave(address: str, phase: Any, results: Connection) -> None:
 class LiveEnd:
     """The end of one connection to the node: a ``MemoryEndpoint`` in what speakers use of it."""
 
-    def __init__(self, ground: Ground, address: str) -> None:
+    def __init__(self, ground: Ground, address: str, role: KeyRole) -> None:
         self.name = address
+        self.role = role
         self.node_gone = False
         self._ground = ground
         # Not as the product's own are set up: those end a connection on which the other end takes nothing for long.
         self._socket = ground.context.socket(zmq.DEALER)
         self._socket.setsockopt(zmq.IMMEDIATE, 1)
-        show(self._socket, Credentials(token=read_token()), *parse_address(address))
+        show(self._socket, ground.keys[role], *parse_address(address))
         self._socket.connect(f"tcp://{address}")
         self._is_up = False
 
@@ -139,15 +173,19 @@ class LiveNode:
 class Ground:
     """A ``FuzzWorld`` in what speakers use of it, with one real node."""
 
-    def __init__(self, seed: int, roles: Sequence[str], address: str, node_id: str, cluster_id: str) -> None:
+    def __init__(
+        self, seed: int, roles: Sequence[str], keys: Keys, address: str, node_id: str, cluster_id: str
+    ) -> None:
         self.rng = Random(seed)
+        self.keys = keys
+        self._given: dict[bytes, KeyRole] = {}  # to sessions that are about to begin
         self.nodes = [LiveNode(address)]
         self.network = self
         self.verdicts = Verdicts()
         self.sent_frames = 0
         self.context: zmq.Context[Any] = zmq.Context()
         self._left: deque[LiveEnd] = deque()
-        self._peers = [LiveEnd(self, address) for _ in range(4)]
+        self._peers = [LiveEnd(self, address, KeyRole.NODE) for _ in range(4)]
         self.speakers = [ROLES[role](self) for role in roles]  # type: ignore[arg-type]
         for speaker in self.speakers:
             texts = speaker.frames.known.texts
@@ -160,10 +198,11 @@ class Ground:
         return []
 
     def give_key(self, node: LiveNode, session: bytes, standing: Standing) -> None:
-        """Without a cluster file everybody of this user may say everything."""
+        if standing.role in self.keys:  # else everybody of this user may say everything
+            self._given[session] = standing.role
 
     def client(self, address: str, session: bytes) -> LiveEnd:
-        return LiveEnd(self, address)
+        return LiveEnd(self, address, self._given.pop(session, KeyRole.NODE))
 
     def leave(self, end: LiveEnd) -> None:
         """Nobody speaks on this connection any more."""
@@ -178,15 +217,15 @@ class Ground:
 
     def send(self, speaker: Speaker, end: Any, frame: bytes) -> None:
         if end.send([frame]):
-            self._count(speaker.source, [frame])
+            self._count(speaker.source, [frame], end.role)
 
     def send_peer(self, speaker: Speaker, node: LiveNode, frames: list[bytes]) -> None:
         if self.rng.choice(self._peers).send(frames):
-            self._count(Source.PEER if len(frames) > 1 else Source.CLIENT, frames)
+            self._count(Source.PEER if len(frames) > 1 else Source.CLIENT, frames, KeyRole.NODE)
 
-    def _count(self, source: Source, frames: list[bytes]) -> None:
+    def _count(self, source: Source, frames: list[bytes], role: KeyRole) -> None:
         self.sent_frames += len(frames)
-        self.verdicts.judge(source, frames)
+        self.verdicts.judge(source, frames, role)
 
     def close(self) -> None:
         for speaker in self.speakers:
@@ -201,6 +240,7 @@ class LiveReport:
     """Of one run."""
 
     roles: tuple[str, ...]
+    secure: bool
     sent_frames: int
     seconds: float
     peak_bytes: int
@@ -212,36 +252,44 @@ class LiveReport:
     def lines(self) -> list[str]:
         idle, during = of_latency(self.measured.idle_s), of_latency(self.measured.during_s)
         return [
-            f"live node, {', '.join(self.roles)}: {self.sent_frames:,} frames in {self.seconds:.0f} s "
+            f"live node{' with keys' if self.secure else ''}, {', '.join(self.roles)}: "
+            f"{self.sent_frames:,} frames in {self.seconds:.0f} s "
             f"({self.sent_frames / self.seconds:,.0f}/s), {len(self.kinds)} kinds, at most {self.peak_bytes >> 20} MiB",
-            f"  the client beside: idle {idle}; during {during}",
+            f"  the client beside: idle {idle}; during {during}{self._slower()}",
             f"  {self.counted}",
             *(f"  FAILED: {failure}" for failure in self.failures),
         ]
+
+    def _slower(self) -> str:
+        measured = self.measured
+        if not measured.idle_s or not measured.during_s:
+            return ""
+        return f"; p99 {percentile(measured.during_s, 99) / percentile(measured.idle_s, 99):.1f} times that of idle"
 
 
 def of_latency(taken_s: list[float]) -> str:
     if not taken_s:
         return "no task ended"
-    order = sorted(taken_s)
-    p50, p99 = order[len(order) // 2], order[len(order) * 99 // 100]
-    return f"p50 {p50 * 1e3:.1f}, p99 {p99 * 1e3:.1f}, max {order[-1] * 1e3:.1f} ms of {len(order):,} tasks"
+    p50, p99 = percentile(taken_s, 50), percentile(taken_s, 99)
+    return f"p50 {p50 * 1e3:.1f}, p99 {p99 * 1e3:.1f}, max {max(taken_s) * 1e3:.1f} ms of {len(taken_s):,} tasks"
 
 
-def run(seed: int, roles: Sequence[str], for_s: float) -> LiveReport:
-    """Speak to a node for so long."""
-    with Cluster.local(TASKS, metrics=True) as cluster:
+def run(seed: int, roles: Sequence[str], for_s: float, *, secure: bool = False) -> LiveReport:
+    """Speak to a node for so long. ``secure``: with keys."""
+    described = Cluster.local(TASKS, metrics=True, secure=secure)
+    keys, key = with_keys(described) if secure else (without_keys(), None)
+    with described as cluster:
         node = cluster.nodes[0]
         with cluster.client() as client:
             status = client.status()
         context = multiprocessing.get_context("spawn")
         phase = context.Value("i", 0)
         results, other_end = context.Pipe(duplex=False)
-        behaving = context.Process(target=behave, args=(node.address, phase, other_end), daemon=True)
+        behaving = context.Process(target=behave, args=(node.address, key, phase, other_end), daemon=True)
         behaving.start()
         time.sleep(IDLE_S)
         phase.value = SPEAKING
-        ground = Ground(seed, roles, node.address, str(status["nodes"][0]["id"]), str(status["cluster_id"]))
+        ground = Ground(seed, roles, keys, node.address, str(status["nodes"][0]["id"]), str(status["cluster_id"]))
         before = counted_by(node.metrics_address, {})
         began = time.monotonic()
         peak_bytes, failures = speak(ground, node, for_s)
@@ -258,7 +306,7 @@ def run(seed: int, roles: Sequence[str], for_s: float) -> LiveReport:
     if not measured.during_s:
         failures.append("no task of the client that behaves ended meanwhile")
     kinds = list(ground.verdicts.kinds)
-    return LiveReport(tuple(roles), ground.sent_frames, seconds, peak_bytes, measured, kinds, counted, failures)
+    return LiveReport(tuple(roles), secure, ground.sent_frames, seconds, peak_bytes, measured, kinds, counted, failures)
 
 
 def speak(ground: Ground, node: Any, for_s: float) -> tuple[int, list[str]]:
@@ -297,8 +345,8 @@ def dropped(ground: Ground, node: Any, before: dict[str, float], failures: list[
     if not node.alive:
         failures += ended(ground, node)
         return "it has counted nothing any more"
-    wanted = ground.verdicts.malformed + ground.verdicts.unexpected
-    kinds = ("malformed", "unexpected", "ignored")
+    wanted = ground.verdicts.malformed + ground.verdicts.unexpected + ground.verdicts.forbidden
+    kinds = ("malformed", "unexpected", "ignored", "forbidden")
     end, last = time.monotonic() + DRAIN_S, before
     for speaker in ground.speakers:
         speaker.close()
@@ -328,16 +376,15 @@ def counted_by(address: str, last: dict[str, float]) -> dict[str, float]:
     return {
         kind: float(line.split()[1])
         for line in lines
-        for kind in ("received", "malformed", "unexpected", "ignored")
+        for kind in ("received", "malformed", "unexpected", "ignored", "forbidden")
         if line.startswith(f"paceline_frames_{kind}_total")
     }
 
 
 def main() -> None:
-    """``python -m fuzz.live live[-ROLE] SECONDS SEED DIRECTORY``."""
+    """``python -m fuzz.live TARGET SECONDS SEED DIRECTORY``."""
     target, for_s, seed, directory = sys.argv[1], float(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])
-    role = target.removeprefix("live").removeprefix("-")
-    found = run(seed, (role,) if role else ROLES_OF_SOCKETS, for_s)
+    found = run(seed, LIVE[target], for_s, secure=target in SECURE)
     print("\n".join(found.lines()), flush=True)
     report = Report(target, found.sent_frames, dict.fromkeys(found.kinds, 1), peak_bytes=found.peak_bytes)
     report.slowest_s, report.slowest = max(found.measured.during_s, default=0.0), "of the client beside"

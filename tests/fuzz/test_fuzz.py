@@ -199,9 +199,11 @@ def test_a_planted_fault_is_found(plant: object, mix: str, monkeypatch: pytest.M
     assert found, f"not in {SEEDS} seeds"
 
 
-def test_a_real_node_lives_and_serves_who_behaves_while_everybody_speaks() -> None:
-    report = live.run(1, ("stranger", "client"), 2.0)
+@pytest.mark.parametrize("secure", [False, True])
+def test_a_real_node_lives_and_serves_who_behaves_while_everybody_speaks(secure: bool) -> None:
+    report = live.run(1, ("stranger", "client"), 2.0, secure=secure)
     assert report.failures == []
+    assert any("forbidden" in kind for kind in report.kinds) == secure
     assert report.sent_frames > 1_000
     assert report.peak_bytes > 0
 
