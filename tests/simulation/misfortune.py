@@ -56,6 +56,8 @@ class Misfortune:
             if node.reactor is not None:
                 if self._happens(rate, passed_s):
                     self._befall(node)
+                    if world.now < self._calm_until:
+                        return
             elif self._happens(2.0, passed_s):
                 self._start(node)
         if self._happens(faults.reboot_rate, passed_s):

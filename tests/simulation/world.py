@@ -242,9 +242,8 @@ class World:
             healed_at = self.now
             if self.leaders:  # otherwise there is no cluster yet
                 self._come_back(healed_at)
-            while not all(client.is_done for client in self.clients):
-                waiting = {client.number: len(client.open) for client in self.clients if client.open}
-                self._wait(Wait.RESULTS, healed_at, f"(by client: {waiting})")
+            self._until_all_done(healed_at)
+            self._let_clients_find_the_leader()
             self._until_all_applied(healed_at)
             self._use_in_calm()
             leader = self._until_all_applied(self.now)
@@ -284,6 +283,18 @@ class World:
         while leader is None or any(core.consensus.applied_index < index for core in self._members(leader)):
             self._wait(Wait.CAUGHT_UP, healed_at)
             leader = self.leader()
+
+    def _until_all_done(self, since_s: float) -> None:
+        while not all(client.is_done for client in self.clients):
+            waiting = {client.number: len(client.open) for client in self.clients if client.open}
+            self._wait(Wait.RESULTS, since_s, f"(by client: {waiting})")
+
+    def _let_clients_find_the_leader(self) -> None:
+        """One that has asked for nothing meanwhile may not have noticed that its node is gone, and takes some tenths of
+        a second to: its next task is late, and nobody else's fault."""
+        for client in self.clients:
+            client.submit(bytes(ARGS_BYTES))
+        self._until_all_done(self.now)
 
     def _members(self, leader: NodeCore) -> list[NodeCore]:
         """The nodes that keep the log, as far as they exist: a voter whose disk is gone stays one if somebody has

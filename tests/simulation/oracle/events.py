@@ -286,8 +286,8 @@ class Waited(Event):
 
 @dataclass(frozen=True, slots=True)
 class Calm(Event):
-    """From now on nothing goes wrong, all clocks are right, there are slots for whatever may start, and the leader
-    knows what its nodes hold."""
+    """From now on nothing goes wrong, all clocks are right, there are slots for whatever may start, the leader knows
+    what its nodes hold, and every client has found it."""
 
 
 @dataclass(frozen=True, slots=True)
