@@ -61,6 +61,33 @@ def test_a_healthy_cluster_in_four_lines() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("tasks", "mib", "said"),
+    [
+        (74, 74, []),
+        (
+            75,
+            10,
+            [
+                "WARNING: the queue has 75 of 100 tasks (--queue-limit); at the limit new tasks are refused until others end"
+            ],
+        ),
+        (
+            80,
+            100,
+            [
+                "WARNING: the queue has 100 of 100 MiB (--queue-limit-mib); at the limit new tasks are refused until others end"
+            ],
+        ),
+    ],
+)
+def test_a_queue_that_is_nearly_full_is_told_by_the_limit_that_it_comes_to_first(
+    tasks: int, mib: int, said: list[str]
+) -> None:
+    queue = {"tasks": tasks, "limit_tasks": 100, "bytes": mib << 20, "limit_bytes": 100 << 20}
+    assert [line for line in summary(body(queue=queue)) if "queue has" in line] == said
+
+
 def test_the_leader_comes_first_and_the_dead_are_marked() -> None:
     assert node_rows(body()) == [
         ("22222222", "10.0.0.2:7077", "leader", "", "2", "1", "0", "1.2.3", "10.0.0.2:9077"),

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from paceline.client import Client
 
+SAID_FROM = 0.75
+"""How full the queue is when an operator is told."""
 NUMBERS = ("behind", "slots", "running", "queued")
 """Of a node, as its row in the body names them."""
 
@@ -141,7 +143,7 @@ def summary(body: Mapping[str, Any]) -> list[str]:
             "security: " + ("encrypted" if body["encrypted"] else "this user of this machine only, not encrypted")
         )
     lines.append(f"tasks: {_live_tasks(body)}; of {_ended_tasks(body)}")
-    lines += _unserved(body) + _levels(body)
+    lines += _room(body) + _unserved(body) + _levels(body)
     lines += [f"  {line}" for line in body.get("found") or ()]
     lines += [f"WARNING: {text}" for text in body.get("twice", ())]
     lines += [
@@ -164,6 +166,21 @@ def _live_tasks(body: Mapping[str, Any]) -> str:
     if body["queued"] is None:
         return "how many are queued, running and delayed only the leader knows"
     return f"{body['queued']} queued, {body['running']} running, {body['delayed']} delayed"
+
+
+def _room(body: Mapping[str, Any]) -> list[str]:
+    """That the cluster is full, or nearly so. A queue has two limits."""
+    queue = body.get("queue")
+    if not queue:
+        return []
+    by_tasks, by_bytes = (queue[each] / max(1, queue[f"limit_{each}"]) for each in ("tasks", "bytes"))
+    if max(by_tasks, by_bytes) < SAID_FROM:
+        return []
+    if by_tasks >= by_bytes:
+        filled = f"{queue['tasks']} of {queue['limit_tasks']} tasks (--queue-limit)"
+    else:
+        filled = f"{queue['bytes'] >> 20} of {queue['limit_bytes'] >> 20} MiB (--queue-limit-mib)"
+    return [f"WARNING: the queue has {filled}; at the limit new tasks are refused until others end"]
 
 
 def _unserved(body: Mapping[str, Any]) -> list[str]:

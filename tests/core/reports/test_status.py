@@ -38,6 +38,16 @@ def test_a_voter_that_has_forgotten_is_said_and_counts_for_nothing() -> None:
     assert f"node {voter} has lost what it had promised: its log ends at entry 1 or before" in said[0]
 
 
+def test_the_leader_alone_says_how_full_the_queue_is() -> None:
+    story = NodeScenario()
+    story.run("start abc expect=3\nadvance 3")
+    bodies = {node.node_id: status(node, 3.0) for node in story._nodes.values()}
+    for node in story._nodes.values():
+        limits = {"limit_tasks": node.settings.queue_limit_tasks, "limit_bytes": node.settings.queue_limit_bytes}
+        wanted = {"tasks": 0, "bytes": 0} | limits if node.leader is not None else None
+        assert bodies[node.node_id]["queue"] == wanted
+
+
 def test_a_voter_without_a_leader_says_whom_it_waits_for() -> None:
     story = NodeScenario()
     story.run("start abc expect=3\nadvance 3")

@@ -9,6 +9,7 @@ from paceline.core.reports.waiting import most_unserved
 
 if TYPE_CHECKING:
     from paceline.core.node import NodeCore
+    from paceline.core.scheduling.leader import Leader
 
 NAMES_LIMIT = 1_000
 """Of tasks. A status is asked for each second, and with more names than that it has none."""
@@ -33,6 +34,7 @@ def status(node: NodeCore, now: float) -> dict[str, Any]:
         "queued": queued,
         "delayed": delayed,
         "running": running,
+        "queue": None if leader is None else queue(node, leader),
         "unserved": unserved_names,
         "unserved_total": unserved_total,
         "tasks": task_names(node),
@@ -58,6 +60,16 @@ def status(node: NodeCore, now: float) -> dict[str, Any]:
         "found": list(node.found),
         "twice": list(node.peering.starts.said.values()),
         "other_clusters": node.peering.directory.other_clusters(identity.cluster_id),
+    }
+
+
+def queue(node: NodeCore, leader: Leader) -> dict[str, int]:
+    """How full the cluster is: at one of the limits it refuses new tasks."""
+    return {
+        "tasks": len(leader.tasks.live),
+        "limit_tasks": node.settings.queue_limit_tasks,
+        "bytes": leader.tasks.live_bytes,
+        "limit_bytes": node.settings.queue_limit_bytes,
     }
 
 
