@@ -131,14 +131,19 @@ class Misfortune:
         held, config = held_in(kept)
         if config.voters != leader.config.voters:
             return  # with the votes of then it may lead by itself
-        is_older = kept.identity.incarnation < node.identity.incarnation
-        must_end = is_older or leader.match_of(node.identity.node_id) > held
+        must_end = self._is_known_to_leader(kept) or leader.match_of(node.identity.node_id) > held
         world.events["disk put back"] += 1
         world.say(f"{node.address} gets its disk back as it was before, with {held} entries")
         node.crash(power_fails=False)
         node.kept = None
         node.put_in(kept)
         self._begin_calm(leader, node, must_end)
+
+    def _is_known_to_leader(self, kept: DiskCopy) -> bool:
+        """Whether the leader has heard of the start that follows on this disk: that of a process on what was there."""
+        leader = self._world.leader()
+        peer = None if leader is None else leader.peering.directory.peers.get(kept.identity.node_id)
+        return peer is not None and peer.incarnation > kept.identity.incarnation
 
     def _clone(self, node: SimulatedNode) -> None:
         """Somebody starts a copy of a machine beside it."""
