@@ -35,6 +35,9 @@ from paceline_protocol.messages import (
     StatusReply,
     StatusRequest,
     Submit,
+    TaskEnd,
+    Update,
+    Wait,
     Welcome,
     WorkMessage,
     sent_by,
@@ -131,6 +134,33 @@ def test_calls_that_are_malformed_or_too_many_are_refused_together(calls: bytes)
     assert turn(node, 0.0) == []
     assert node.leader_link.slots.tally.refused[Refusal.BAD_REQUEST] == 1
     assert not node.table.tasks
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Submit(1, 1, encode_calls([(b"i" * 16, "add", 4, b"", None)])),
+        Wait(1, (b"i" * 16,)),
+        Ping(1),
+    ],
+    ids=["Submit", "Wait", "Ping"],
+)
+def test_what_ends_a_session_by_what_it_acknowledges_does_nothing_else_and_sends_its_client_to_another(
+    message: Submit | Wait | Ping,
+) -> None:
+    node = leading()
+    node.on_client(b"c", Hello(b"c" * 16, ""), 0.0)
+    turn(node, 0.0)
+    assert node.leader is not None
+    session = node.leader.sessions.by_key[b"c"]
+    node.leader.sessions.add_result(session, b"o" * 16, TaskEnd.SUCCEEDED, b"")
+    (update,) = turn(node, 0.0)
+    assert isinstance(update, Update)
+    session.is_cut_off = True  # more than its client has read waited for it, and it has what was sent before
+    node.on_client(b"c", message, 0.0)
+    assert [type(reply) for reply in turn(node, 0.0)] == [Redirect]
+    assert not node.leader.sessions.by_key
+    assert not node.leader.tasks.live
 
 
 def test_a_deposed_leader_sends_nobody_to_itself() -> None:

@@ -73,11 +73,16 @@ class ClientConversation:
     def hear(self, key: bytes, message: ClientMessage, now: float) -> int:
         """A client's message, on the connection ``key``. Returns how urgent it is (``pacing.py``).
 
+        What a message acknowledges may end its session, if that was cut off. Then nothing else in it counts, and a
+        Redirect has the client begin another.
+
         Raises ProtocolError, and does nothing, for calls that are malformed or too many."""
         leader = self._role.leader
         session = leader.sessions.get(key) if leader is not None else None
         if isinstance(message, Submit) and leader is not None and session is not None:
             self._submit(leader, session, message, now)
+            if session.closed:
+                self._outbox.reply(key, self._role.redirect(now))
             return AT_ONCE if message.prompt else TASK
         if isinstance(message, Hello):
             self._greet(leader, key, now)
@@ -93,6 +98,8 @@ class ClientConversation:
             self._ask(question, key, message, now)
         else:
             self._in_session[type(message)](leader, session, message, now)
+            if session.closed:
+                self._outbox.reply(key, self._role.redirect(now))
         return AT_ONCE
 
     def _greet(self, leader: Leader | None, key: bytes, now: float) -> None:
@@ -116,7 +123,8 @@ class ClientConversation:
 
     def _ping(self, leader: Leader, session: ClientSession, ping: Ping, now: float) -> None:
         leader.admission.acknowledge(session, ping.ack, now)
-        self._outbox.reply(session.key, Pong(leader.term))
+        if not session.closed:
+            self._outbox.reply(session.key, Pong(leader.term))
 
     def _wait(self, leader: Leader, session: ClientSession, wait: Wait, now: float) -> None:
         leader.admission.wait(session, wait, now)

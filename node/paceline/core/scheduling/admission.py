@@ -54,13 +54,15 @@ class Admission:
         self._known_names: list[str] | None = None  # while one Submit is taken: they are sorted, of all nodes
 
     def submit(self, session: ClientSession, submit: Submit, now: float) -> None:
-        """Admit a batch of calls. Raises ProtocolError, with nothing admitted, if ``submit.calls`` is malformed or over
-        SUBMIT_LIMIT_BYTES."""
+        """Admit a batch of calls; none, if the session ends with what is acknowledged. Raises ProtocolError, with
+        nothing admitted, if ``submit.calls`` is malformed or over SUBMIT_LIMIT_BYTES."""
         if len(submit.calls) > SUBMIT_LIMIT_BYTES:
             raise LimitExceeded("bytes of calls in one Submit", len(submit.calls), SUBMIT_LIMIT_BYTES)
         calls = decode_calls(submit.calls)
         self._known_names = None
         self.acknowledge(session, submit.ack, now)
+        if session.closed:
+            return
         self._recording.make_room(submit)
         new: list[Task] = []
         answered: set[bytes] = set()
@@ -126,8 +128,11 @@ class Admission:
         return None
 
     def wait(self, session: ClientSession, wait: Wait, now: float) -> None:
-        """After a leader change: attach a client to tasks that were accepted earlier."""
+        """After a leader change: attach a client to tasks that were accepted earlier; to none, if the session ends with
+        what is acknowledged."""
         self.acknowledge(session, wait.ack, now)
+        if session.closed:
+            return
         for task_id in dict.fromkeys(wait.ids):
             task = self._recording.open_task(task_id)
             result = self._recording.result_of(task_id)
