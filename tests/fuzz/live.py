@@ -201,6 +201,10 @@ class Ground:
         if standing.role in self.keys:  # else everybody of this user may say everything
             self._given[session] = standing.role
 
+    def ids_of_others(self) -> list[bytes]:
+        """What the client that behaves waits for is known to nobody here."""
+        return []
+
     def client(self, address: str, session: bytes) -> LiveEnd:
         return LiveEnd(self, address, self._given.pop(session, KeyRole.NODE))
 

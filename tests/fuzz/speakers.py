@@ -30,6 +30,8 @@ OF_OTHERS: Final = 0.08
 """How often a frame is one that was said before, or of a kind that only others may say."""
 NEW_SESSION: Final = 0.004
 KEPT_FRAMES: Final = 64
+ALL_UPDATES: Final = 1 << 40
+"""Acknowledges whatever was sent."""
 
 _SENDERS: Final = {Source.CLIENT: m.Sender.OPERATOR, Source.WORKER: m.Sender.WORKER, Source.WEB: m.Sender.WEB}
 _MAY_SEND: Final = {source: m.sent_by(sender) for source, sender in _SENDERS.items()}
@@ -170,7 +172,12 @@ class ClientSpeaker(Speaker):
 
     role = "client"
 
+    def __init__(self, world: FuzzWorld) -> None:
+        super().__init__(world)
+        self._waits_for_others = False
+
     def attach(self, node: SimulatedNode) -> MemoryEndpoint:
+        self._waits_for_others = False
         session = self.random.randbytes(5)
         key = self.random.choice((*[KeyRole.NODE] * 4, KeyRole.CLIENT, KeyRole.OBSERVER))
         self.world.give_key(node, session, Standing(key, key.value))
@@ -178,6 +185,16 @@ class ClientSpeaker(Speaker):
 
     def first(self) -> Any:
         return m.Hello(self.random.choice(self.frames.known.ids), "") if self.random.random() < 0.9 else None
+
+    def listen(self) -> None:
+        if self._end is not None and self._waits_for_others:
+            self._end.receive()  # it learns no ids from that, since it may cancel what it knows
+            return
+        super().listen()
+        ids = self.world.ids_of_others() if self.random.random() < 0.1 else []
+        if ids:  # whoever knows the name of a task can ask for the ids of those that wait, and then for their results
+            self._waits_for_others = True
+            self._say(encode(m.Wait(self.random.choice((0, ALL_UPDATES)), tuple(ids))))
 
 
 class WebSpeaker(Speaker):
@@ -212,7 +229,7 @@ class WorkerSpeaker(Speaker):
     def listen(self) -> None:
         super().listen()
         if self.random.random() < 0.1:  # it has heard of tasks that others have
-            self.frames.known.ids.extend(list(self.random.choice(self.world.clients).open)[:2])
+            self.frames.known.ids.extend(self.world.ids_of_others())
 
     def heard(self, message: Any) -> None:
         if type(message) is not m.Run:

@@ -18,6 +18,7 @@ from fuzz.memory import MIXES, Ended, run
 from fuzz.samples import CLASSES
 from fuzz.speakers import _MAY_SEND, _PEERS_MAY_SEND, ROLES, Verdicts
 from fuzz.targets import TARGETS
+from paceline.core.clients.session_table import SessionTable
 from paceline.core.clients.sessions import ClientSession
 from paceline.core.membership import replica_keeper
 from paceline.core.scheduling.leader import Leader
@@ -38,7 +39,7 @@ REGRESSIONS = Path(__file__).parent / "regressions"
 EACH_REGRESSION = sorted(path.relative_to(REGRESSIONS).as_posix() for path in REGRESSIONS.glob("*/*"))
 INPUTS = 1_200
 FRAMES = 5_000
-SEEDS = 8
+SEEDS = 32
 
 
 @pytest.fixture(autouse=True)
@@ -176,6 +177,11 @@ def cancels_all(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Leader, "cancel", cancel)
 
 
+def gives_away(patch: pytest.MonkeyPatch) -> None:
+    """Who asks for another's task has it, and the other hears no more of it."""
+    patch.setattr(SessionTable, "wait_too", lambda self, task_id, session: True)
+
+
 @pytest.mark.parametrize(
     ("plant", "mix"),
     [
@@ -184,6 +190,7 @@ def cancels_all(patch: pytest.MonkeyPatch) -> None:
         (counts_nothing, "memory-client"),
         (believes_workers, "memory-worker"),
         (cancels_all, "memory-client"),
+        (gives_away, "memory-client"),
     ],
     ids=lambda value: getattr(value, "__name__", value),
 )

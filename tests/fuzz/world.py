@@ -157,6 +157,10 @@ class FuzzWorld(HostileWorld):
         heard = self.heard.heard
         return [heard[-number][2][2] for number in range(1, min(8, len(heard)) + 1)]
 
+    def ids_of_others(self) -> list[bytes]:
+        """Some tasks that a client which behaves waits for."""
+        return list(self.rng.choice(self.clients).open)[:2]
+
     def is_given_away(self, task_id: bytes) -> None:
         """A hostile worker has this task, and may end it as it likes. It ends, and that is all that can be said."""
         self.oracle.record.stories.pop(task_id, None)

@@ -13,7 +13,7 @@ from paceline_protocol.messages import Refusal, TaskEnd
 def opened(*keys: bytes, **bounds: int) -> tuple[SessionTable, list[ClientSession]]:
     table = SessionTable(ClientBounds(**bounds))
     for key in keys:
-        table.open(key, 0.0)
+        table.open(key, key * 16, 0.0)
     return table, [table.by_key[key] for key in keys]
 
 

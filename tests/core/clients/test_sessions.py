@@ -7,7 +7,7 @@ from paceline_protocol.messages import Refusal, TaskEnd
 
 
 def session(window_bytes: int = 1 << 30) -> ClientSession:
-    return ClientSession(b"key", 0.0, window_bytes)
+    return ClientSession(b"key", b"c" * 16, 0.0, window_bytes)
 
 
 def result(number: int, payload: bytes = b"") -> tuple[bytes, int, bytes]:

@@ -99,7 +99,7 @@ class Lead:
         return gone
 
     def client(self, key: bytes = b"c") -> ClientSession:
-        self.leader.sessions.open(key, self.now)
+        self.leader.sessions.open(key, key * 16, self.now)
         return self.leader.sessions.by_key[key]
 
     def submit(self, session: ClientSession, *numbers: int, seq: int = 1, name: str = "add", **options: int) -> None:

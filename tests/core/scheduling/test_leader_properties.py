@@ -78,7 +78,7 @@ class World:
     def lead(self) -> None:
         self.leader = Leader(SETTINGS, self.term, self.table, self._propose, self.now, *taken_over(self.table))
         self.leader.applied(self.committed, self.now)
-        self.leader.sessions.open(b"c", self.now)
+        self.leader.sessions.open(b"c", b"c" * 16, self.now)
 
     def commit(self, count: int) -> None:
         self.leader.log(self.now)

@@ -6,6 +6,10 @@ What a client is owed is added here and not directly to its session, so that no 
 What waits for one client is bounded, and so is what waits for all: beyond the second bound it is the client that has
 acknowledged nothing for the longest time whose session loses what waits for it. Nothing of that is lost for the client.
 Whoever is cut off comes back, with a Wait for the tasks that were accepted and its calls for the others.
+
+A task has one session. If another client asks for the same task, by its id, the task goes over to that one, as the
+client before may be gone without a word (a bridge that was killed); but it may live, and so it *waits too*: it is told
+the result as well.
 """
 
 from __future__ import annotations
@@ -16,6 +20,9 @@ from math import inf
 from paceline.core.clients.sessions import ClientSession
 from paceline_protocol.limits import MAX_DETAIL_CHARS
 from paceline_protocol.messages import Refusal, Update
+
+WAIT_TOO_LIMIT = 10_000
+"""Of sessions that wait for a task which has another one, counted once for each task."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +41,7 @@ class SessionTable:
     """Sessions by connection. ``due``: the earliest moment at which an `accepted` is sent without a result. ``unheard``
     is emptied by the leader."""
 
-    __slots__ = ("_bounds", "_owed", "_waiting_bytes", "by_key", "due", "unheard")
+    __slots__ = ("_bounds", "_owed", "_wait_too", "_wait_too_count", "_waiting_bytes", "by_key", "due", "unheard")
 
     def __init__(self, bounds: ClientBounds) -> None:
         self.by_key: dict[bytes, ClientSession] = {}
@@ -43,17 +50,19 @@ class SessionTable:
         self._waiting_bytes = 0  # for all sessions together
         self.unheard: dict[bytes, str] = {}  # failed tasks, with names, whose clients left before they heard of it
         self._owed: dict[bytes, ClientSession] = {}
+        self._wait_too: dict[bytes, list[ClientSession]] = {}  # by task
+        self._wait_too_count = 0
 
     def get(self, key: bytes) -> ClientSession | None:
         """The session of a connection, if it said Hello to this leader."""
         return self.by_key.get(key)
 
-    def open(self, key: bytes, now: float) -> None:
+    def open(self, key: bytes, client_id: bytes, now: float) -> None:
         """A client said Hello on a connection."""
         if key not in self.by_key:
             if len(self.by_key) >= self._bounds.sessions:
                 self._forget_oldest_idle()
-            self.by_key[key] = ClientSession(key, now, self._bounds.window_bytes)
+            self.by_key[key] = ClientSession(key, client_id, now, self._bounds.window_bytes)
 
     def close(self, key: bytes) -> None:
         """The connection is gone. What the client was owed stays in the table until it asks again."""
@@ -83,6 +92,39 @@ class SessionTable:
             session.add_result(task_id, end, payload)
             self._owed[session.key] = session
             self._bound(session, session.waiting_bytes - before)
+
+    @property
+    def somebody_waits_too(self) -> bool:
+        """Whether any task has more than one session."""
+        return bool(self._wait_too)
+
+    def wait_too(self, task_id: bytes, session: ClientSession) -> bool:
+        """Another client has asked for a task of this session, which goes on to wait. False: there are too many."""
+        if self._wait_too_count >= WAIT_TOO_LIMIT:
+            self._forget_closed()
+        if self._wait_too_count >= WAIT_TOO_LIMIT:
+            return False
+        waiting = self._wait_too.setdefault(task_id, [])
+        if session not in waiting:
+            waiting.append(session)
+            self._wait_too_count += 1
+        return True
+
+    def add_result_for_others(self, task_id: bytes, owner: ClientSession | None, end: int, payload: bytes) -> None:
+        """A task ended that may have more sessions than its own."""
+        waiting = self._wait_too.pop(task_id, None)
+        if waiting is None:
+            return
+        self._wait_too_count -= len(waiting)
+        for session in waiting:
+            if session is not owner:
+                self.add_result(session, task_id, end, payload)
+
+    def _forget_closed(self) -> None:
+        """Those that wait too, and have left."""
+        left = {task_id: [each for each in waiting if not each.closed] for task_id, waiting in self._wait_too.items()}
+        self._wait_too = {task_id: waiting for task_id, waiting in left.items() if waiting}
+        self._wait_too_count = sum(map(len, self._wait_too.values()))
 
     def add_accepted(self, session: ClientSession, seq: int, due: float) -> None:
         """A batch is committed; the client is told at ``due``, or with the next result."""

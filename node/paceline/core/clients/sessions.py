@@ -39,6 +39,7 @@ class ClientSession:
         "accept_due",
         "accepted",
         "acknowledged_at",
+        "client_id",
         "closed",
         "failed",
         "heard_at",
@@ -51,9 +52,10 @@ class ClientSession:
         "waiting_bytes",
     )
 
-    def __init__(self, key: bytes, now: float, window_bytes: int) -> None:
+    def __init__(self, key: bytes, client_id: bytes, now: float, window_bytes: int) -> None:
         """``window_bytes``: once so much is under way and not acknowledged, results and refusals wait."""
         self.key = key
+        self.client_id = client_id
         self.closed = False
         self.is_cut_off = False
         self.failed: dict[bytes, str] = {}  # tasks with names that failed, and the client is not known to have heard it

@@ -85,7 +85,7 @@ class ClientConversation:
                 self._outbox.reply(key, self._role.redirect(now))
             return AT_ONCE if message.prompt else TASK
         if isinstance(message, Hello):
-            self._greet(leader, key, now)
+            self._greet(leader, key, message.client_id, now)
             return AT_ONCE
         question = self._questions.get(type(message))
         if question is not None and question.asked_of is AskedOf.ANY_NODE:
@@ -102,9 +102,9 @@ class ClientConversation:
                 self._outbox.reply(key, self._role.redirect(now))
         return AT_ONCE
 
-    def _greet(self, leader: Leader | None, key: bytes, now: float) -> None:
+    def _greet(self, leader: Leader | None, key: bytes, client_id: bytes, now: float) -> None:
         if leader is not None:
-            leader.sessions.open(key, now)
+            leader.sessions.open(key, client_id, now)
         self._outbox.reply(key, self._welcome(now))
 
     def _ask(self, question: Question, key: bytes, request: ClientMessage, now: float) -> None:

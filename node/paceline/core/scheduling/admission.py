@@ -2,7 +2,8 @@
 received.
 
 A call is admitted once, however often it is submitted. If its task is open, the task is attached to the session that
-submitted the copy; if the task has ended, the copy is answered with the result.
+submitted the copy, and the one that had it goes on to wait if it is another client's; if the task has ended, the copy
+is answered with the result.
 """
 
 from __future__ import annotations
@@ -162,12 +163,18 @@ class Admission:
         )  # if logged
 
     def _attach(self, task: Task, session: ClientSession) -> None:
-        """The result of an open task goes to this session."""
-        if task.session is not session:
-            if task.session is not None:
-                task.session.open_tasks -= 1
-            task.session = session
-            session.open_tasks += 1
+        """The result of an open task goes to this session, and to that of another client that waits for it."""
+        before = task.session
+        if before is session:
+            return
+        if before is not None:
+            is_others = not before.closed and before.client_id != session.client_id
+            if is_others and not self._sessions.wait_too(task.id, before):
+                self._sessions.refuse(session, task.id, Refusal.QUEUE_FULL, "too many clients wait for others' tasks")
+                return
+            before.open_tasks -= 1
+        task.session = session
+        session.open_tasks += 1
 
 
 def _unknown_name(name: str, known: list[str]) -> str:
