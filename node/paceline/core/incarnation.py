@@ -9,3 +9,7 @@ INCARNATION_SHIFT: Final = 32
 of an earlier incarnation is then always older than what this one says, and what was sent to that one is not taken."""
 INCARNATIONS: Final = 1 << (63 - INCARNATION_SHIFT)
 """Incarnations are below this, so that every number that carries one fits into a frame."""
+INCARNATION_STEP: Final = 1 << 16
+"""A node that is known has no incarnation which is higher by more, however it was started: a restart is one step, and a
+directory that was moved a few thousand. So nobody who speaks in its name can use up its incarnations, nor be heard in
+its place for good."""

@@ -8,6 +8,7 @@ from random import Random
 import pytest
 
 from paceline.core.effects import PeerBatch
+from paceline.core.incarnation import INCARNATION_STEP, INCARNATIONS
 from paceline.core.membership.identity import Identity, IdentityTaken, Overtaken
 from paceline.core.node import NodeCore
 from paceline.core.raft.consensus import Consensus, HardState, Log, Timing
@@ -252,6 +253,37 @@ def test_who_belongs_to_another_cluster_ends_nobody() -> None:
     a.on_peer(Envelope("c2", "b", 1, "", 99), [OtherStart(10, 5, "x:1", 9, True)], 0.0)
     with pytest.raises(IdentityTaken):
         a.on_peer(Envelope("c1", "b", 1, "", 99), [OtherStart(10, 5, "x:1", 9, True)], 0.0)
+
+
+HIGHEST = INCARNATIONS - 1
+
+
+def test_whoever_claims_the_highest_incarnation_of_a_known_node_is_heard_by_nobody() -> None:
+    a, b, c = (process(each, start) for each, start in (("a", 10), ("b", 20), ("c", 30)))
+    street = Street(a, b, c)
+    street.live(3.0)
+    for each in (a, c):
+        forged = [PeerHello("b:1", "test", 3, "", 0, (), False)]
+        each.on_peer(Envelope("c1", "b", HIGHEST, each.node_id, 99), forged, 3.0)
+        assert each.violations.total == 1
+        assert each.peering.directory.peers["b"].incarnation == 5
+    street.live(6.0, 3.0)
+    assert (street.ended, street.again) == ({}, [])
+    assert set(b.peering.live_peers(6.0)) == {"a", "c"}
+
+
+@pytest.mark.parametrize("incarnation", [5 + INCARNATION_STEP + 1, HIGHEST - 2, HIGHEST])
+def test_nobody_makes_a_node_use_up_its_incarnations(incarnation: int) -> None:
+    a = process("a", 10)
+    for sender, said in (
+        ("b", OtherStart(10, 99, "x:1", incarnation, False)),
+        ("a", PeerHello("x:1", "test", 3, "", 0, (), False)),
+    ):
+        a.on_peer(Envelope("c1", sender, incarnation if sender == "a" else 1, "", 99), [said], 0.0)
+    assert a.violations.total == 2
+    assert a.identity.incarnation == 5
+    with pytest.raises(Overtaken):
+        a.on_peer(Envelope("c1", "b", 1, "", 99), [OtherStart(10, 99, "x:1", 5 + INCARNATION_STEP, False)], 0.0)
 
 
 def test_processes_that_are_invented_cost_a_bounded_number_of_lines_and_of_bytes() -> None:

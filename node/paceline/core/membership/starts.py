@@ -13,6 +13,8 @@ What this module guarantees, as long as wall clocks say which of two processes b
   above that (:class:`Overtaken`), is heard again, and then the copy is asked and ends.
 - An incarnation that is not later than the known one is not heard. If the process began later all the same, it runs on
   an older copy, and is told to end. One that began first is asked: it may be late, or the one that was overtaken.
+- An incarnation that is more than INCARNATION_STEP above what is known is nobody's: it is not heard, and no node takes
+  one above it.
 - What is told names the start that it is for. So it harms nobody who has taken that one's place, however late it comes.
 
 A node of no cluster, which has given away no consent, has promised nothing: :class:`IdentityTaken` says so, and the
@@ -24,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from paceline.core.incarnation import INCARNATIONS
+from paceline.core.incarnation import INCARNATION_STEP, INCARNATIONS
 from paceline.core.membership.directory import Directory, Peer
 from paceline.core.membership.identity import Identity, IdentityTaken, Overtaken
 from paceline.core.outbox import Outbox
@@ -82,6 +84,7 @@ class Starts:
                 f"node's id, {own.node_id}: one of the two data directories was copied from the other. They never mix",
             )
         elif own.start < envelope.start:
+            _check_step(envelope.incarnation, own.incarnation)
             said = self._say_twice(own.node_id, envelope.start, address, hello.address)
             if envelope.incarnation > own.incarnation:
                 raise Overtaken(own, envelope.incarnation, address, hello.address, said)
@@ -107,9 +110,12 @@ class Starts:
 
     def follows(self, envelope: Envelope, hello: PeerHello) -> None:
         """A peer that is heard says where it is. If it was elsewhere until now, and another process, that one is asked
-        whether it still lives."""
+        whether it still lives. Raises PeerViolation for an incarnation that no node has."""
         peer = self._directory.peers.get(envelope.sender)
-        if peer is None or peer.start == envelope.start:
+        if peer is None:
+            return
+        _check_step(envelope.incarnation, peer.incarnation)
+        if peer.start == envelope.start:
             return
         if peer.address != hello.address:
             if not _began_later(envelope, peer):  # it had been overtaken by a copy
@@ -126,6 +132,7 @@ class Starts:
             return
         if len(told.address) > ADDRESS_CHARS or told.incarnation >= INCARNATIONS - 1:
             raise PeerViolation(f"incarnation {told.incarnation}, and an address of {len(told.address)} characters")
+        _check_step(told.incarnation, own.incarnation)
         if told.ends or told.other < own.start:
             raise IdentityTaken(own, self._directory.own_address, told.address)
         said = self._say_twice(own.node_id, told.other, self._directory.own_address, told.address)
@@ -149,6 +156,12 @@ class Starts:
         if start not in self.said and len(self.said) < SAID_LIMIT:
             self.said[start] = text
             self._outbox.notice("error", text)
+
+
+def _check_step(claimed: int, known: int) -> None:
+    """Raises PeerViolation for an incarnation that no start of a node with the known one can have."""
+    if claimed - known > INCARNATION_STEP:
+        raise PeerViolation(f"incarnation {claimed} of a node of which {known} is known")
 
 
 def _began_later(envelope: Envelope, peer: Peer) -> bool:

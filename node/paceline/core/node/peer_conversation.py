@@ -79,7 +79,7 @@ class PeerConversation:
                     self._peering.on_own_hello(own)
             return NOTHING
         if envelope.sender == identity.node_id or not self._peering.directory.heard(envelope, now):
-            return AT_ONCE if self._peering.starts.hear(envelope, messages, now) else NOTHING
+            return self._hear_other_process(envelope, messages, now)
         ours = envelope.recipient == identity.node_id and envelope.cluster_id == identity.cluster_id != ""
         if ours and all(type(message) in _TASKS for message in messages):
             for message in messages:
@@ -95,6 +95,14 @@ class PeerConversation:
             except (RemoteProtocolError, LimitExceeded) as error:
                 self._violations.refuse(envelope.sender, type(said).__name__, error)
         return ANSWER if all(type(message) in _CONSENSUS for message in messages) else AT_ONCE
+
+    def _hear_other_process(self, envelope: Envelope, messages: Sequence[PeerMessage], now: float) -> int:
+        """A batch of a process that does not count, or that has this node's own identity."""
+        try:
+            return AT_ONCE if self._peering.starts.hear(envelope, messages, now) else NOTHING
+        except (RemoteProtocolError, LimitExceeded) as error:
+            self._violations.refuse(envelope.sender, type(messages[0]).__name__, error)
+            return NOTHING
 
     def _take(self, envelope: Envelope, said: Any, ours: bool, now: float) -> None:
         kind = type(said)
