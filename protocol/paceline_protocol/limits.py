@@ -14,6 +14,8 @@ MAX_BATCH_ITEMS: Final = 16384
 MAX_REQUEST_TASKS: Final = 256
 """The most tasks that one Submit, Wait or Cancel of a client names. So each costs a node a bounded time; who has more
 sends more messages, and others are heard in between."""
+MAX_TASK_NAMES: Final = 10_000
+"""The most tasks, by name, that one node runs."""
 PAYLOAD_LIMIT_BYTES: Final = 16 * 1024 * 1024
 """What a node allows for one task's arguments, and for its result, unless it is set otherwise there."""
 PAYLOAD_LIMIT_MAX_BYTES: Final = MAX_FRAME_BYTES - 2 * 1024 * 1024

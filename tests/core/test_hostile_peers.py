@@ -11,6 +11,7 @@ from paceline.core.raft.terms import TERM_STEP
 from paceline.core.reports.status import status
 from paceline.core.settings import Settings
 from paceline_protocol.codec import encode, encode_calls, encode_outcomes
+from paceline_protocol.limits import MAX_TASK_NAMES
 from paceline_protocol.messages import (
     Append,
     AppendResponse,
@@ -161,6 +162,14 @@ def test_a_task_that_a_node_has_since_an_earlier_leader_is_its_own_to_answer() -
     work.submit(1, (1, "of_c"))  # and now its client submits it again
     work.report("b", (1, SUCCEEDED))
     assert (work.results, work.node.violations.total) == ({task_id(1): SUCCEEDED}, 0)
+
+
+def test_a_node_with_more_names_than_a_node_has_keeps_those_that_it_had() -> None:
+    work = Work()
+    names = tuple(f"name{number}" for number in range(MAX_TASK_NAMES + 1))
+    from_peer(work.node, Enrol(work.leader.term, TOP, 0, 0, 1, names, ()))
+    assert work.node.violations.total == 1
+    assert work.leader.tasks.ledgers["b"].names == {"of_b", "any"}
 
 
 def test_a_node_with_more_slots_than_a_machine_has_gets_nothing() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 from paceline.core.scheduling.credits import NodeLedger
 from paceline.core.scheduling.lanes import Lane, Lanes
 from paceline.core.state.task import State, Task
@@ -70,6 +72,22 @@ def test_names_that_the_same_nodes_run_share_a_lane() -> None:
         (frozenset({"a", "b"}), [0, 2]),
         (frozenset({"a"}), [1]),
     ]
+
+
+def test_who_runs_a_name_follows_nodes_that_come_change_and_go() -> None:
+    rng, names = Random(1), ["add", "sub", "gpu", "map"]
+    queues, serving = Lanes(), dict[str, NodeLedger]()
+    for _ in range(300):
+        node_id = rng.choice("abcd")
+        known = frozenset(rng.sample(names, rng.randrange(4)))
+        if rng.random() < 0.3:
+            serving.pop(node_id, None)
+        else:
+            serving[node_id] = NodeLedger(node_id, 1, known)
+        queues.serve(dict(serving))
+        for name in names:
+            assert queues.served_by(name) == {each for each, ledger in serving.items() if name in ledger.names}
+        assert queues.known_names() == sorted({name for ledger in serving.values() for name in ledger.names})
 
 
 def test_a_name_that_no_node_runs_waits_in_no_lane_of_a_node_until_one_comes() -> None:

@@ -52,7 +52,6 @@ class Admission:
         self._recording = recording
         self._releases = releases
         self._traces = traces
-        self._known_names: list[str] | None = None  # while one Submit is taken: they are sorted, of all nodes
 
     def submit(self, session: ClientSession, submit: Submit, now: float) -> None:
         """Admit a batch of calls; none, if the session ends with what is acknowledged. Raises ProtocolError, with
@@ -60,7 +59,6 @@ class Admission:
         if len(submit.calls) > SUBMIT_LIMIT_BYTES:
             raise LimitExceeded("bytes of calls in one Submit", len(submit.calls), SUBMIT_LIMIT_BYTES)
         calls = decode_calls(submit.calls)
-        self._known_names = None
         self.acknowledge(session, submit.ack, now)
         if session.closed:
             return
@@ -123,9 +121,7 @@ class Admission:
                 "(--queue-limit-mib)",
             )
         if tasks.is_unknown(name):
-            if self._known_names is None:
-                self._known_names = tasks.known_names()
-            return Refusal.UNKNOWN_TASK, _unknown_name(name, self._known_names)
+            return Refusal.UNKNOWN_TASK, _unknown_name(name, tasks.known_names())
         return None
 
     def wait(self, session: ClientSession, wait: Wait, now: float) -> None:

@@ -127,6 +127,8 @@ class Lanes(Place):
         self._lanes: list[Lane] = []
         self._names: dict[str, WaitingName] = {}
         self._nodes_of_name: dict[str, frozenset[str]] = {}
+        self._names_of_node: dict[str, frozenset[str]] = {}
+        self._known_names: list[str] | None = None  # made when somebody asks, as they are sorted
         self._ledgers: dict[str, NodeLedger] = {}
         self.served: list[Lane] = []
         """Lanes that some node serves."""
@@ -166,18 +168,37 @@ class Lanes(Place):
         return min([lane.oldest_arrived_at() for lane in self._lanes], default=float("inf"))
 
     def serve(self, ledgers: dict[str, NodeLedger]) -> None:
-        """The nodes, or what they can run, changed. Cost: that of the names, and of the tasks in lanes that part."""
-        nodes_of_name: dict[str, set[str]] = {}
+        """The nodes, or what they can run, changed. Cost: that of the names that changed and of those of which tasks
+        wait, and of the tasks in lanes that part."""
+        for node_id in [*self._names_of_node]:
+            if node_id not in ledgers:
+                self._has_names(node_id, frozenset())
         for node_id, ledger in ledgers.items():
-            for name in ledger.names:
-                nodes_of_name.setdefault(name, set()).add(node_id)
-        self._nodes_of_name = {name: frozenset(nodes) for name, nodes in nodes_of_name.items()}
+            self._has_names(node_id, ledger.names)
         self._ledgers = ledgers
         lanes, self._lanes, self.served = self._lanes, [], []
         names, self._names = self._names, {}
         for lane in lanes:
             lane.row.leave()
             self._serve_lane(lane, names)
+
+    def _has_names(self, node_id: str, names: frozenset[str]) -> None:
+        """These are what a node can run; none, if it is gone."""
+        before = self._names_of_node.get(node_id, frozenset())
+        if names == before:
+            return
+        self._known_names = None
+        if names:
+            self._names_of_node[node_id] = names
+        else:
+            del self._names_of_node[node_id]
+        of_node, nodes_of_name = frozenset((node_id,)), self._nodes_of_name
+        for name in before - names:
+            nodes = nodes_of_name.pop(name) - of_node
+            if nodes:
+                nodes_of_name[name] = nodes
+        for name in names - before:
+            nodes_of_name[name] = nodes_of_name.get(name, frozenset()) | of_node
 
     def _sweep(self) -> None:
         """Let go of the tasks that left while they waited. Cost: that of all tasks here."""
@@ -191,8 +212,10 @@ class Lanes(Place):
         return self._nodes_of_name.get(name, frozenset())
 
     def known_names(self) -> list[str]:
-        """Every name that some node can run."""
-        return sorted(self._nodes_of_name)
+        """Every name that some node can run, in order. Not to be changed."""
+        if self._known_names is None:
+            self._known_names = sorted(self._nodes_of_name)
+        return self._known_names
 
     @property
     def name_count(self) -> int:

@@ -225,7 +225,7 @@ class LiveTasks:
         return self.is_settled and not self._ready.served_by(name) and any(each.slots for each in self.ledgers.values())
 
     def known_names(self) -> list[str]:
-        """Every name that some node can run."""
+        """Every name that some node can run, in order. Not to be changed."""
         return self._ready.known_names()
 
     # --- by name ------------------------------------------------------------------------------------------------

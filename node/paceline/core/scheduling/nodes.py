@@ -19,6 +19,7 @@ from paceline.core.scheduling.recording import Recording
 from paceline.core.settings import Settings
 from paceline.core.state.task import Task
 from paceline_protocol.errors import PeerViolation
+from paceline_protocol.limits import MAX_TASK_NAMES
 from paceline_protocol.messages import (
     Assignment,
     Beat,
@@ -113,8 +114,8 @@ class Nodes:
         state = self.by_id.get(node_id)
         if state is None or enrol.term != self._term:
             return
-        if enrol.slots > MAX_SLOTS:
-            raise PeerViolation(f"{enrol.slots} slots")
+        if enrol.slots > MAX_SLOTS or len(enrol.names) > MAX_TASK_NAMES:
+            raise PeerViolation(f"{enrol.slots} slots, and {len(enrol.names)} names of tasks")
         state.heard_at = now
         if state.enrolled and enrol.version <= state.account:
             return
