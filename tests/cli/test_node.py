@@ -221,6 +221,7 @@ def test_the_root_logger_is_left_alone(capsys: pytest.CaptureFixture[str]) -> No
     configure("json", "info")
     logging.getLogger("paceline.node").info("hello")
     assert root.handlers == before
+    logging.getLogger("paceline").handlers[0].flush()
     assert json.loads(capsys.readouterr().err)["message"] == "hello"
 
 

@@ -1,4 +1,5 @@
-"""Logging of a node: stderr, the logger ``paceline`` and its children, text or one JSON object a line.
+"""Logging of a node: stderr, the logger ``paceline`` and its children, text or one JSON object a line. A stderr that
+takes nothing keeps nobody waiting (``line_writer.py``).
 
 The root logger is left alone: it belongs to the program that embeds paceline, and to the tasks.
 """
@@ -7,8 +8,9 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 from datetime import UTC, datetime
+
+from paceline.line_writer import LogHandler
 
 TEXT_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
@@ -30,7 +32,7 @@ class JsonFormatter(logging.Formatter):
 
 def configure(format_name: str, level_name: str) -> None:
     """Sends the log of paceline to stderr, as ``text`` or ``json``, from the level ``debug``, ``info``, ... on."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = LogHandler()
     handler.setFormatter(JsonFormatter() if format_name == "json" else logging.Formatter(TEXT_FORMAT))
     logger = logging.getLogger("paceline")
     logger.handlers = [handler]

@@ -15,6 +15,7 @@ from paceline.cli.environment import SettingArgument, no_environment, precedence
 from paceline.cli.exits import exit_code_of, message_of
 from paceline.cli.logs import configure
 from paceline.cli.options import DirectoryPath
+from paceline.cli.output import say
 from paceline.cli.parent import announce_error, check_descriptor, stop_with_parent
 from paceline.config import DEFAULT_PORT, MIB, QUEUE_LIMIT_BYTES, ClusterFile, NodeConfig, is_loopback
 from paceline_protocol.limits import PAYLOAD_LIMIT_MAX_BYTES
@@ -110,7 +111,7 @@ def node(log_format: str, log_level: str, announce_fd: int | None, parent_fd: in
         config = config_of(announce_fd=announce_fd, **settings)
         from paceline.runtime.run import run_node
 
-        return run_node(config, on_ready=lambda info: _greet(config, info, settings["cluster_path"]))
+        return run_node(config, on_ready=lambda info: say("\n".join(greeting(config, info, settings["cluster_path"]))))
     except Exception as error:
         announce_error(announce_fd, message_of(error), exit_code_of(error) or 1)
         raise
@@ -138,13 +139,6 @@ def config_of(
     config = NodeConfig(discovery=not no_discovery, **given)
     config.validate()
     return config
-
-
-def _greet(config: NodeConfig, info: NodeInfo, cluster_path: str | None) -> None:
-    try:
-        click.echo("\n".join(greeting(config, info, cluster_path)))
-    except OSError:
-        pass  # nobody reads stdout any more, which is no reason for a node to end
 
 
 def greeting(config: NodeConfig, info: NodeInfo, cluster_path: str | None) -> list[str]:

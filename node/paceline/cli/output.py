@@ -15,6 +15,8 @@ import select
 import sys
 from typing import Final, TextIO
 
+from paceline.line_writer import stderr_writer, stdout_writer
+
 STDOUT: Final = 1
 
 
@@ -76,8 +78,12 @@ def flush() -> None:
 
 
 def complain(text: str) -> None:
-    """A line on stderr, if it takes one."""
-    try:
-        print(text, file=sys.stderr, flush=True)
-    except (OSError, ValueError):
-        return  # full, or closed: nobody to tell
+    """A line on stderr, behind what the log has for it, if it takes one within ``line_writer.FLUSH_S``."""
+    writer = stderr_writer()
+    writer.put(text, is_last=True)
+    writer.flush()
+
+
+def say(text: str) -> None:
+    """A line on stdout of a process that serves: it waits for nobody, and nobody may read it."""
+    stdout_writer().put(text)

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import argparse
 import gc
+import logging
 import os
 import signal
 import socket
 from collections.abc import Sequence
 
+from paceline.line_writer import LogHandler
 from paceline.web.link import NodeLink
 from paceline.web.server import WebServer
 from paceline.worker.parent import die_with_parent
@@ -24,6 +26,7 @@ def main(arguments: Sequence[str]) -> int:
     options = _parse(arguments)
     die_with_parent(options.link)
     signal.signal(signal.SIGTERM, lambda _signal, _frame: os._exit(0))  # nothing here is worth finishing
+    logging.getLogger("paceline").addHandler(LogHandler())  # of the level that the standard library has: warnings
     link = NodeLink(socket.socket(fileno=options.link))
     listener = socket.socket(fileno=options.listener)
     gc.collect()
