@@ -11,17 +11,17 @@ what is wrong, and never shows a secret.
 from __future__ import annotations
 
 import logging
-import os
 import re
 import secrets
 import stat
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from paceline.errors import ConfigError
+from paceline.files import expanded
+from paceline.options import shown
 from paceline.ownership import whose
 from paceline.security import (
     ISSUED_ROLES,
@@ -33,10 +33,13 @@ from paceline.security import (
     generate_keys,
     is_public_key,
 )
+from paceline.settings_file import read_settings
 
 EXPECT_MAX = 1000
-FILE_LIMIT_BYTES = 1 << 20
 ISSUED_MAX = 4096
+KEY_LIMIT_BYTES = 192
+"""Of one in the file: 156 with the longest name, and a few for what a person writes beside it."""
+FILE_LIMIT_BYTES = (ISSUED_MAX + 256) * KEY_LIMIT_BYTES
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _NAME_RULE: Final = "allowed are 1 to 63 letters, digits, dots, hyphens, underscores"
@@ -83,12 +86,12 @@ class ClusterFile:
         optional = ("addresses", "issued_keys", "next_public_key", "next_secret_key", "previous_public_key", "key")
         _check_names(settings, required, optional)
         if not isinstance(settings["expect"], int):
-            raise ConfigError(f"expect must be a whole number, not {settings['expect']!r}")
+            raise ConfigError(f"expect must be a whole number, not {shown(settings['expect'])}")
         issued = _issued_keys(settings.get("key", []))
         if settings.get("issued_keys", len(issued)) != len(issued):
             raise ConfigError(
-                f"it is not whole: issued_keys is {settings['issued_keys']!r}, and there are {len(issued)}; copy it "
-                "anew, or correct the number if you changed the keys by hand"
+                f"it is not whole: issued_keys is {shown(settings['issued_keys'])}, and there are {len(issued)}; copy "
+                "it anew, or correct the number if you changed the keys by hand"
             )
         strings = [name for name in (*required, *optional) if name not in ("expect", "addresses", "issued_keys", "key")]
         text = {name: _string(settings, name) for name in strings}
@@ -107,9 +110,9 @@ class ClusterFile:
 
     def validate(self) -> None:
         if not _NAME.fullmatch(self.name):
-            raise ConfigError(f"name is {self.name!r}; {_NAME_RULE}")
+            raise ConfigError(f"name is {shown(self.name)}; {_NAME_RULE}")
         if isinstance(self.expect, bool) or not 1 <= self.expect <= EXPECT_MAX:
-            raise ConfigError(f"expect is {self.expect!r}; allowed is a number of nodes from 1 to {EXPECT_MAX}")
+            raise ConfigError(f"expect is {shown(self.expect)}; allowed is a number of nodes from 1 to {EXPECT_MAX}")
         if problem := self.keys.problem():
             raise ConfigError(f"public_key and secret_key: {problem}")
         if self.next_keys is not None and (problem := self.next_keys.problem()):
@@ -205,7 +208,7 @@ class ClientFile:
     def validate(self) -> None:
         for what, name in (("name", self.name), ("client", self.client)):
             if not _NAME.fullmatch(name):
-                raise ConfigError(f"{what} is {name!r}; {_NAME_RULE}")
+                raise ConfigError(f"{what} is {shown(name)}; {_NAME_RULE}")
         if problem := self.keys.problem():
             raise ConfigError(f"public_key and secret_key: {problem}")
         if not self.server_keys or not all(map(is_public_key, self.server_keys)):
@@ -247,15 +250,9 @@ def load_cluster(path: str | Path) -> AnyFile:
     """Read and check the file of a cluster's nodes or of a client. Raises ConfigError; logs a warning when other users
     can read it."""
     where = str(path)
-    path = expanded(path)  # no shell has expanded what comes from a file of settings
+    path = expanded(path)
     try:
-        with open(path, "rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            data = file.read(FILE_LIMIT_BYTES + 1)
-        if len(data) > FILE_LIMIT_BYTES:
-            raise ValueError(f"it has more than {FILE_LIMIT_BYTES} bytes")
-        text = data.decode("utf-8-sig")  # some editors begin with a mark
-        settings = tomllib.loads(text)
+        settings, mode = read_settings(path, FILE_LIMIT_BYTES)
     except PermissionError as error:
         raise ConfigError(
             f"can't read the cluster file {where}: {error.strerror}. {whose(path)}; run the command as that "
@@ -266,7 +263,7 @@ def load_cluster(path: str | Path) -> AnyFile:
             f"can't read the cluster file {where or repr(where)}: {error.strerror}; give the file that the other "
             "machines of the cluster have, or make one with `paceline init --nodes N > cluster.toml`"
         ) from error
-    except ValueError as error:  # of which TOMLDecodeError and UnicodeDecodeError are two
+    except ValueError as error:
         raise ConfigError(f"{where} is not a cluster file as `paceline init` writes it: {error}") from error
     kind = ClientFile if "server_keys" in settings else ClusterFile
     try:
@@ -278,21 +275,13 @@ def load_cluster(path: str | Path) -> AnyFile:
     return replace(found, path=path.absolute())
 
 
-def expanded(path: str | Path) -> Path:
-    """With the home directory in place of ``~``; as it is if nobody knows whose home is meant."""
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:
-        return Path(path)
-
-
 # --- what the settings are made of ------------------------------------------------------------------------------
 
 
 def _check_names(settings: Mapping[str, Any], required: tuple[str, ...], optional: tuple[str, ...]) -> None:
     allowed = (*required, *optional)
     if unknown := sorted(settings.keys() - set(allowed)):
-        raise ConfigError(f"unknown key {unknown[0]!r}; allowed are {', '.join(allowed)}")
+        raise ConfigError(f"unknown key {shown(unknown[0])}; allowed are {', '.join(allowed)}")
     if missing := [key for key in required if key not in settings]:
         raise ConfigError(f"the key {missing[0]!r} is missing; {_MADE_BY}")
 
@@ -302,7 +291,7 @@ def _string(settings: Mapping[str, Any], name: str) -> str:
     if not isinstance(value, str):
         if name.endswith("_key"):  # it may be a secret
             raise ConfigError(f"{name} must be a string; public and secret keys must be strings")
-        raise ConfigError(f"{name} must be a string, not {value!r}")
+        raise ConfigError(f"{name} must be a string, not {shown(value)}")
     return value
 
 
@@ -319,7 +308,7 @@ def _role_of(text: str) -> KeyRole:
     for role in ISSUED_ROLES:
         if text == role.value:
             return role
-    raise ConfigError(f"role is {text!r}; allowed are {', '.join(role.value for role in ISSUED_ROLES)}")
+    raise ConfigError(f"role is {shown(text)}; allowed are {', '.join(role.value for role in ISSUED_ROLES)}")
 
 
 def _issued_keys(rows: object) -> tuple[IssuedKey, ...]:
@@ -330,9 +319,9 @@ def _issued_keys(rows: object) -> tuple[IssuedKey, ...]:
         _check_names(row, ("name", "role", "public_key"), ())
         key = IssuedKey(_string(row, "name"), _role_of(_string(row, "role")), _string(row, "public_key"))
         if not _NAME.fullmatch(key.name):
-            raise ConfigError(f"the name of a key is {key.name!r}; {_NAME_RULE}")
+            raise ConfigError(f"the name of a key is {shown(key.name)}; {_NAME_RULE}")
         if not is_public_key(key.public):
-            raise ConfigError(f"the public key of {key.name!r} is none")
+            raise ConfigError(f"the public key of {shown(key.name)} is none")
         keys.append(key)
     return tuple(keys)
 

@@ -19,6 +19,7 @@ from paceline.cluster_file import EXPECT_MAX as EXPECT_MAX
 from paceline.cluster_file import ClusterFile as ClusterFile
 from paceline.cluster_file import new_cluster as new_cluster
 from paceline.errors import ConfigError
+from paceline.files import expanded
 from paceline.hosts import LOCALHOST, canonical_host, is_of_one_link, short
 from paceline.memory import memory_bytes
 from paceline.security import CurveKeys
@@ -121,14 +122,11 @@ def addresses_from_environment(environment: Mapping[str, str] = os.environ) -> t
 
 def cluster_path_from_environment(environment: Mapping[str, str] = os.environ) -> Path | None:
     """The path in PACELINE_CLUSTER; None when it is not set."""
-    text = environment.get(CLUSTER_VARIABLE, "")
+    text = environment.get(CLUSTER_VARIABLE, "").strip()
     try:
-        return Path(text).expanduser() if text else None
-    except RuntimeError:  # in a container without HOME, and without an entry for this user
-        raise ConfigError(
-            f"{CLUSTER_VARIABLE} is {text!r}, and the home directory that ~ stands for is not known here; write the "
-            "whole path, or set HOME"
-        ) from None
+        return expanded(text) if text else None
+    except ConfigError as error:
+        raise ConfigError(f"{CLUSTER_VARIABLE}: {error}") from None
 
 
 # --- a node -----------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from paceline.errors import ConfigError
+from paceline.files import open_regular, write_new
 
 TOKEN_BYTES: Final = 32
 USER_NAME: Final = "paceline"
@@ -66,14 +67,13 @@ def password(token: bytes, port: int) -> str:
 
 
 def _read(path: Path) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    with open(descriptor, "rb") as file:
-        found = os.fstat(descriptor)
+    with open_regular(path, os.O_NOFOLLOW) as file:
+        found = os.fstat(file.fileno())
         if found.st_uid != os.geteuid():
             raise ConfigError(
                 f"{path} belongs to another user (uid {found.st_uid}), who knows the token in it; remove it{_OTHERWISE}"
             )
-        if not stat.S_ISREG(found.st_mode) or found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise ConfigError(
                 f"{path} could be read by other users, who may know the token in it; remove it, so that the nodes and "
                 f"clients of this user make another{_OTHERWISE}"
@@ -91,13 +91,7 @@ def _read(path: Path) -> bytes:
 def _make(path: Path) -> None:
     """Whoever is first makes it: a link does not replace what another process has put there meanwhile."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temporary = path.with_name(f".token.{secrets.token_hex(8)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        with open(descriptor, "w") as file:
-            file.write(secrets.token_hex(TOKEN_BYTES))
-        os.link(temporary, path)
+        write_new(path, secrets.token_hex(TOKEN_BYTES))
     except FileExistsError:
         pass
-    finally:
-        temporary.unlink()

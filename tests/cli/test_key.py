@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import threading
 from pathlib import Path
 
 import pytest
 
 from paceline.cli.app import run
+from paceline.cli.logs import configure
 from paceline.cluster_file import ClientFile, ClusterFile, load_cluster, new_cluster
 from paceline.key_changes import issue, locked, overwrite
 from paceline.security import KeyRole
@@ -138,3 +141,75 @@ def test_a_node_does_not_start_with_the_file_of_a_client(cluster: Path, capsys: 
     run(["key", "client", "shop"])
     assert run(["node", "--workers", "0", "--cluster", "shop.toml"]) == 40
     assert "give the file of the nodes" in capsys.readouterr().err
+
+
+def test_each_file_is_updated_by_itself_and_one_that_is_of_no_use_is_said(
+    cluster: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("one", "two", "three"):
+        run(["key", "client", name])
+    run(["key", "revoke", "two"])
+    run(["key", "rotate"])
+    capsys.readouterr()
+    assert run(["key", "update", "one.toml", "nowhere.toml", "cluster.toml", "two.toml", "three.toml"]) == 40
+    shown = capsys.readouterr()
+    assert shown.out.splitlines() == [
+        "one.toml knows the nodes by 2 key(s)",
+        "two.toml knows the nodes, and is of no use: the key of 'two' was revoked, or issued with another cluster "
+        "file; see `paceline key list`",
+        "three.toml knows the nodes by 2 key(s)",
+    ]
+    assert [line.split(";")[0] for line in shown.err.splitlines()] == [
+        "paceline: error: can't read the cluster file nowhere.toml: No such file or directory",
+        "paceline: error: cluster.toml is no file of a client of the cluster 'farm'",
+    ]
+    assert len(client_file(Path("three.toml")).server_keys) == 2
+
+
+def test_a_lock_that_another_process_keeps_is_waited_for_and_then_named(
+    cluster: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(["key", "client", "shop"])
+    monkeypatch.setattr("paceline.key_changes.LOCK_WAIT_S", 0.0)
+    with cluster.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert run(["key", "revoke", "shop"]) == 40
+        assert f"another process has had {cluster} locked" in capsys.readouterr().err
+    assert run(["key", "revoke", "shop"]) == 0
+
+
+def test_a_warning_of_the_file_is_said_once(cluster: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(["key", "client", "shop"])
+    configure("text", "warning")
+    cluster.chmod(0o644)
+    assert run(["key", "revoke", "shop"]) == 0
+    assert capsys.readouterr().err.count("other users can read it") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "why"),
+    [
+        (["client", "shop", "--out", ""], 2, "it is empty; name a file, or leave the option out"),
+        (["list", "--cluster", " "], 2, "it is empty; name a file"),
+        (["rotate", "--use", "--finish"], 2, "--use and --finish are two steps"),
+        (["client", "shop", "--cluster", "folder"], 40, "can't read the cluster file folder: it is a directory"),
+        (["revoke", "shop", "--cluster", "pipe"], 40, "can't read the cluster file pipe: it is a named pipe"),
+    ],
+)
+def test_what_can_not_be_done_is_said_by_name(
+    cluster: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, why: str
+) -> None:
+    Path("folder").mkdir()
+    os.mkfifo("pipe")
+    assert run(["key", *arguments]) == code
+    assert why in capsys.readouterr().err
+
+
+def test_a_tilde_in_a_path_is_the_home_directory(
+    cluster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert run(["key", "client", "shop", "--cluster", "~/cluster.toml", "--out", "~/of-shop.toml"]) == 0
+    assert client_file(tmp_path / "of-shop.toml").client == "shop"
+    monkeypatch.setenv("PACELINE_CLUSTER", " ")
+    assert run(["key", "list"]) == 2  # nothing is set

@@ -90,7 +90,7 @@ def test_the_environment_names_nodes_and_the_cluster_file(monkeypatch: pytest.Mo
     assert addresses_from_environment({"PACELINE_CONNECT": "node1, node2:80,,"}) == ("node1:7077", "node2:80")
     assert cluster_path_from_environment({}) is None
     monkeypatch.setattr(Path, "expanduser", homeless)
-    with pytest.raises(ConfigError, match=r"PACELINE_CLUSTER is '~/c\.toml', and the home directory"):
+    with pytest.raises(ConfigError, match=r"PACELINE_CLUSTER: '~/c\.toml': the home directory that '~' stands"):
         cluster_path_from_environment({"PACELINE_CLUSTER": "~/c.toml"})
     monkeypatch.undo()
     assert cluster_path_from_environment({"PACELINE_CLUSTER": "/etc/c.toml"}) == Path("/etc/c.toml")
@@ -318,9 +318,9 @@ def test_a_cluster_file_may_begin_with_a_byte_order_mark_and_its_path_with_a_til
     loaded = ClusterFile.load("~/cluster.toml")
     assert loaded == cluster
     assert loaded.path == tmp_path / "cluster.toml"
-    with pytest.raises(ConfigError, match=r"can't read the cluster file ~nobody-of-that-name/cluster\.toml"):
+    with pytest.raises(ConfigError, match=r"'~nobody-of-that-name/cluster\.toml': the home directory"):
         ClusterFile.load("~nobody-of-that-name/cluster.toml")
-    with pytest.raises(ConfigError, match="PACELINE_CLUSTER is '~nobody-of-that-name/c'"):
+    with pytest.raises(ConfigError, match="PACELINE_CLUSTER: '~nobody-of-that-name/c'"):
         cluster_path_from_environment({"PACELINE_CLUSTER": "~nobody-of-that-name/c"})
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,7 +47,9 @@ def test_a_change_of_anything_but_keys_is_none(path: Path) -> None:
     assert watch.take() is None
 
 
-@pytest.mark.parametrize("bad", ["half of a file", "", "another cluster", "the file of a client", "no file"])
+@pytest.mark.parametrize(
+    "bad", ["half of a file", "", "another cluster", "the file of a client", "a named pipe", "digits", "no file"]
+)
 def test_what_can_not_be_used_keeps_what_was_known_and_is_said_once_and_what_follows_counts(
     path: Path, bad: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -57,9 +61,12 @@ def test_what_can_not_be_used_keeps_what_was_known_and_is_said_once_and_what_fol
         "": "",
         "another cluster": new_cluster(1, "other").dumps(),
         "the file of a client": client.dumps(),
+        "digits": cluster.dumps().replace("expect = 1", f"expect = 0x{'f' * 5000}"),
     }.get(bad)
     if text is None:
         path.unlink()
+        if bad == "a named pipe":
+            os.mkfifo(path, 0o600)
     else:
         path.write_text(text)
     with caplog.at_level(logging.WARNING):
@@ -68,7 +75,36 @@ def test_what_can_not_be_used_keeps_what_was_known_and_is_said_once_and_what_fol
     (record,) = caplog.records
     assert "of the cluster 'farm', goes on with the keys it has" in record.getMessage()
     assert watch.take() is None
+    path.unlink(missing_ok=True)
     path.touch(0o600)
     path.write_text(changed.dumps())
     watch.look()
     assert watch.take() == changed.node_keys
+
+
+def test_whatever_a_look_raises_the_next_ones_count(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cluster = ClusterFile.load(path)
+    changed, _ = issue(cluster, "shop", KeyRole.CLIENT)
+    woken = threading.Event()
+    looks = 0
+
+    def defect(_: Path) -> ClusterFile:
+        nonlocal looks
+        looks += 1
+        if looks < 4:
+            raise RuntimeError("a defect")
+        return changed
+
+    monkeypatch.setattr(ClusterFile, "load", defect)
+    watch = KeyWatch(cluster, woken.set, every_s=0.001)
+    watch.start()
+    assert woken.wait(30)
+    watch.stop()
+    assert watch.take() == changed.node_keys
+    (record,) = [each for each in caplog.records if each.levelno >= logging.WARNING]
+    assert (
+        "RuntimeError('a defect')). This node, of the cluster 'farm', goes on with the keys it has"
+        in record.getMessage()
+    )

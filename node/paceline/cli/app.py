@@ -18,6 +18,7 @@ from paceline.cli.environment import Taken
 from paceline.cli.exits import OUTPUT_FAILED, USAGE, exit_code_of, interrupted_code_of, message_of
 from paceline.cli.output import OutputFailed, complain, flush
 from paceline.errors import ConfigError
+from paceline.line_writer import stderr_writer
 
 # name -> (module, attribute, what `paceline --help` says). The help text stands here so that --help imports nothing.
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -113,7 +114,14 @@ def _named(error: Exception) -> Exception:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Runs the command line and returns its exit code; every error has been printed by then."""
+    """Runs the command line and returns its exit code; the log and every error have been printed by then."""
+    try:
+        return _run(arguments)
+    finally:
+        stderr_writer().flush()
+
+
+def _run(arguments: Sequence[str]) -> int:
     taken = Taken()
     try:
         outcome = app.main(list(arguments), prog_name="paceline", standalone_mode=False, obj=taken)

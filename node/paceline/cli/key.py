@@ -10,7 +10,9 @@ from typing import Any
 
 import click
 
-from paceline.cli.options import to_json
+from paceline.cli.environment import setting
+from paceline.cli.options import FilePath, to_json
+from paceline.cli.output import complain
 from paceline.cluster_file import ClientFile, ClusterFile, load_cluster
 from paceline.errors import ConfigError
 from paceline.key_changes import (
@@ -46,19 +48,13 @@ def key() -> None:
 
 
 def _of_cluster(command: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option(
-        "--cluster",
-        "path",
-        envvar="PACELINE_CLUSTER",
-        metavar="FILE",
-        required=True,
-        type=click.Path(path_type=Path),
-        help="The cluster file of the nodes.  [env: PACELINE_CLUSTER]",
+    return setting(
+        "--cluster", "path", metavar="FILE", required=True, type=FilePath(), help="The cluster file of the nodes."
     )(command)
 
 
 _name = click.argument("name")
-_out = click.option("--out", type=click.Path(path_type=Path), help="The file to write. Default: NAME.toml.")
+_out = click.option("--out", type=FilePath(), help="The file to write. Default: NAME.toml.")
 
 
 @key.command()
@@ -127,10 +123,10 @@ def revoke_key(name: str, path: Path) -> None:
 
 
 @key.command()
-@click.option("--use", "step", flag_value="use", help="The second step: nodes serve with the new pair.")
-@click.option("--finish", "step", flag_value="finish", help="The last step: the old pair is nobody's any more.")
+@click.option("--use", is_flag=True, help="The second step: nodes serve with the new pair.")
+@click.option("--finish", is_flag=True, help="The last step: the old pair is nobody's any more.")
 @_of_cluster
-def rotate(step: str | None, path: Path) -> None:
+def rotate(use: bool, finish: bool, path: Path) -> None:
     """Replace the pair that the nodes themselves have, in three steps.
 
     \b
@@ -142,25 +138,48 @@ def rotate(step: str | None, path: Path) -> None:
     Before each step the file of the step before must be on every machine. Within a step the order does not matter, and
     everybody is served meanwhile.
     """
-    change, said = {
-        None: (make_next_known, "The coming pair is made known. Then give clients new files: paceline key update."),
-        "use": (use_next, "The new pair is used. Clients whose files were not updated are served no more."),
-        "finish": (drop_previous, "The old pair counts no more."),
-    }[step]
+    if use and finish:
+        raise click.UsageError("--use and --finish are two steps, with a copy to all machines between them; say one.")
+    if use:
+        change, said = use_next, "The new pair is used. Clients whose files were not updated are served no more."
+    elif finish:
+        change, said = drop_previous, "The old pair counts no more."
+    else:
+        change = make_next_known
+        said = "The coming pair is made known. Then give clients new files: paceline key update."
     with locked(path) as cluster:
         overwrite(path, change(cluster).dumps())
     click.echo(f"{said} {COPY.format(path=path)}")
 
 
 @key.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, required=True, type=FilePath())
 @_of_cluster
-def update(files: tuple[Path, ...], path: Path) -> None:
-    """Tell FILES of clients by which keys and addresses they know the nodes now."""
+def update(files: tuple[Path, ...], path: Path) -> int:
+    """Tell FILES of clients by which keys and addresses they know the nodes now.
+
+    Each file is settled by itself. The exit code is that of the first that could not be.
+    """
     cluster = ClusterFile.load(path)
+    failed: list[ConfigError] = []
     for file in files:
-        held = load_cluster(file)
-        if not isinstance(held, ClientFile) or held.name != cluster.name:
-            raise ConfigError(f"{file} is no file of a client of the cluster {cluster.name!r}")
-        overwrite(file, held.updated(cluster).dumps())
-        click.echo(f"{file} knows the nodes by {len(cluster.node_keys.servers)} key(s)")
+        try:
+            click.echo(_updated(file, cluster))
+        except ConfigError as error:
+            failed.append(error)
+            complain(f"paceline: error: {error}")
+    return failed[0].exit_code if failed else 0
+
+
+def _updated(file: Path, cluster: ClusterFile) -> str:
+    """Update one file, and say what it is worth. Raises ConfigError."""
+    held = load_cluster(file)
+    if not isinstance(held, ClientFile) or held.name != cluster.name:
+        raise ConfigError(f"{file} is no file of a client of the cluster {cluster.name!r}")
+    overwrite(file, held.updated(cluster).dumps())
+    if not any(key.public == held.keys.public for key in cluster.issued):
+        return (
+            f"{file} knows the nodes, and is of no use: the key of {held.client!r} was revoked, or issued with another "
+            "cluster file; see `paceline key list`"
+        )
+    return f"{file} knows the nodes by {len(cluster.node_keys.servers)} key(s)"

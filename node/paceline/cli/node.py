@@ -31,7 +31,7 @@ NAMES_SHOWN = 5
 @setting(
     "--cluster",
     "cluster_path",
-    type=click.Path(dir_okay=False),
+    metavar="FILE",
     help="The file that `paceline init` wrote.",
 )
 @setting("--join", multiple=True, metavar="HOST[:PORT]", help="Another node of the cluster; may be repeated.")

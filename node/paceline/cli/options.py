@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from paceline.cli.environment import setting
+from paceline.files import expanded
 
 if TYPE_CHECKING:
     from paceline.client import Client
@@ -68,17 +69,30 @@ class Seconds(click.FloatRange):
         return seconds
 
 
-class DirectoryPath(click.Path):
-    """A directory that need not exist yet. "" is refused, since it would mean the working directory. The code that
-    makes or reads the directory reports a path that is no directory, with more detail than this could."""
+class UserPath(click.types.StringParamType):
+    """A path as a person writes it. Whoever opens it says what is wrong with it, and whose it is; click would say that
+    it is not readable. "" is refused, since it would mean the working directory."""
 
-    def __init__(self) -> None:
-        super().__init__(path_type=Path)
+    name = "path"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if value == "":
-            self.fail("it is empty; name a directory, or leave the option out.", param, ctx)
-        return super().convert(value, param, ctx)
+        if isinstance(value, Path):
+            return value
+        if not value.strip():
+            self.fail(f"it is empty; name a {self.name}, or leave the option out.", param, ctx)
+        return expanded(value)
+
+
+class FilePath(UserPath):
+    """Of a file, which need not exist yet."""
+
+    name = "file"
+
+
+class DirectoryPath(UserPath):
+    """Of a directory, which need not exist yet."""
+
+    name = "directory"
 
 
 def connect(addresses: tuple[str, ...], cluster_path: str | None, connect_timeout_s: float) -> Client:

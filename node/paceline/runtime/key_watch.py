@@ -57,7 +57,10 @@ class KeyWatch:
 
     def _run(self) -> None:
         while not self._stopping.wait(self._every_s):
-            self.look()
+            try:
+                self.look()
+            except Exception as error:  # noqa: BLE001 - later changes, as that a key is revoked, must count
+                self._keep(f"can't look at {self._path} ({error!r})")
 
     def look(self) -> None:
         """Read the file, if it has changed since the last look."""
@@ -73,6 +76,7 @@ class KeyWatch:
             self._keep(f"can't read {self._path} any more: {error.strerror}")
             return
         except ConfigError as error:
+            self._seen = None if isinstance(error.__cause__, OSError) else seen  # nonsense is not parsed each second
             self._keep(str(error))
             return
         if cluster.name != self._known.name:
