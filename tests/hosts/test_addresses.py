@@ -93,6 +93,28 @@ def test_an_address_that_changes_is_noticed_and_told(machines: Machines) -> None
     assert f"this node is at 10.77.7.42:{PORT} now, and was at {host.address}:{PORT}" in machines.log("two")
 
 
+def test_a_node_that_is_bound_to_an_interface_listens_at_the_address_that_it_gets(machines: Machines) -> None:
+    for name in NAMES:
+        machines.start(name, *(["--bind", "eth0"] if name == "two" else []))
+
+    def voters() -> set[str]:
+        body = machines.status("one")
+        rows = [] if body is None else body["nodes"]
+        return {row["address"] for row in rows if row["alive"] and row["role"] in ("leader", "voter")}
+
+    wait_until(lambda: voters() == set(lan(machines).values()), lambda: f"{voters()}")
+    host = machines.hosts["two"]
+    ip("-n", host.namespace, "address", "delete", f"{host.address}/24", "dev", "eth0")
+    ip("-n", host.namespace, "address", "add", "10.77.7.42/24", "dev", "eth0")
+    moved = lan(machines) | {"two": f"10.77.7.42:{PORT}"}
+    wait_until(lambda: voters() == set(moved.values()), lambda: f"{voters()}: {machines.log('two')}")
+    done = machines.command("three", "status", "--connect", moved["two"])
+    assert done.returncode == 0, done.stderr
+    assert f"has lost the address {host.address}; this node listens at its address 10.77.7.42 now" in machines.log(
+        "two"
+    )
+
+
 def test_a_firewall_that_passes_multicast_and_not_the_port_is_named(machines: Machines) -> None:
     for host in machines.hosts:  # SYNs to the port wait for an answer of nobody
         ip(

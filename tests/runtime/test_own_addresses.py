@@ -125,3 +125,46 @@ def test_an_interface_is_bound_to_by_its_name_and_what_is_neither_that_nor_a_hos
         bind_number("eth1", Names())
     with pytest.raises(ConfigError, match="--bind eht0: this machine has no interface of that name"):
         bind_number("eht0", Names())
+
+
+@pytest.fixture
+def with_eth0(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    monkeypatch.setattr("paceline.runtime.own_addresses.interface_names", lambda: ["lo", "eth0"])
+    return machine
+
+
+def test_a_node_that_is_bound_to_an_interface_follows_its_address_and_stays_while_there_is_no_other(
+    with_eth0: Machine,
+) -> None:
+    with_eth0.hosts += [("eth1", "10.1.0.1"), ("eth0", "10.0.0.1")]
+    node = OwnAddresses(bind_number("eth0", Names()), 7077, None, Names(), "eth0")
+    assert node.is_watched
+    assert (node.look([]), node.bind_host, node.address) == (False, "10.0.0.1", "10.0.0.1:7077")
+    with_eth0.hosts.pop()
+    assert (node.look([]), node.bind_host) == (False, "10.0.0.1")
+    with_eth0.hosts += [("eth0", "fe80::1")]
+    assert (node.look([]), node.bind_host) == (False, "10.0.0.1"), "others can't use it"
+    with_eth0.hosts += [("eth0", "10.0.0.9")]
+    assert (node.look([]), node.bind_host, node.address) == (True, "10.0.0.9", "10.0.0.9:7077")
+    with_eth0.hosts.insert(0, ("eth0", "10.0.0.1"))
+    assert (node.look([]), node.bind_host) == (False, "10.0.0.9"), "it does not swing back"
+
+
+def test_what_is_advertised_stays_when_the_interface_has_another_address(with_eth0: Machine) -> None:
+    with_eth0.hosts += [("eth0", "10.0.0.1")]
+    node = OwnAddresses("10.0.0.1", 7077, "node1.example", Names(), "eth0")
+    with_eth0.hosts[-1] = ("eth0", "10.0.0.9")
+    assert (node.look([]), node.bind_host, node.address) == (False, "10.0.0.9", "node1.example:7077")
+
+
+def test_an_interface_with_an_address_of_one_link_alone_is_bound_to_with_its_scope_if_others_are_told_of_another(
+    with_eth0: Machine,
+) -> None:
+    with_eth0.hosts += [("eth0", "fe80::1")]
+    assert bind_number("eth0", Names(), is_advertised=True) == "fe80::1%eth0"
+    with pytest.raises(
+        ConfigError, match="--bind eth0: that interface has no address but fe80::1%eth0, which is of one"
+    ):
+        bind_number("eth0", Names())
+    with_eth0.hosts += [("eth0", "fd00::1")]
+    assert bind_number("eth0", Names()) == "fd00::1"

@@ -36,7 +36,9 @@ def searching(
     waiting_said_s: float = 60.0,
     reports: queue.Queue[tuple[str, ...]] | None = None,
     moves: queue.Queue[str] | None = None,
+    binds: queue.Queue[str] | None = None,
     own_bind_host: str = "127.0.0.1",
+    interface: str | None = None,
 ) -> Iterator[queue.Queue[str]]:
     """A search that finds somebody silent at its second look; yields the addresses that it passes on."""
     heard: queue.Queue[str] = queue.Queue()
@@ -45,7 +47,7 @@ def searching(
     search = NodeSearch(
         config,
         node_id=f"test-{secrets.token_hex(6)}",
-        own=OwnAddresses(own_bind_host, port, None, names),
+        own=OwnAddresses(own_bind_host, port, None, names, interface),
         names=names,
         view=NodeView(
             is_reached=is_reached,
@@ -59,6 +61,7 @@ def searching(
         news=SearchNews(
             heard.put,
             moved=lambda address, others: (moves or queue.Queue()).put(address),
+            bind=(binds or queue.Queue()).put,
             report=(reports or queue.Queue()).put,
         ),
         silent_after_s=0.1,
@@ -215,6 +218,26 @@ def test_an_address_that_comes_later_is_told_and_logged_once(
         machine[:] = ["10.0.0.1"]
         assert moves.get(timeout=DEADLINE_S) == "10.0.0.1:4100"
         warnings(caplog, "this node is at 10.0.0.1:4100 now, and was at 127.0.0.1:4100")
+    assert moves.empty()
+
+
+def test_an_interface_that_has_another_address_is_told_and_logged_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hosts = ["10.0.0.1"]
+    moves: queue.Queue[str] = queue.Queue()
+    binds: queue.Queue[str] = queue.Queue()
+    monkeypatch.setattr(own_addresses, "interface_hosts", lambda name: list(hosts))
+    monkeypatch.setattr(search_module, "ADDRESSES_INTERVAL_S", 0.0)
+    config = NodeConfig(
+        modules=("tasks",), cluster=new_cluster(3), discovery=False, join=("127.0.0.1:1",), bind_host="eth0"
+    )
+    with searching(config, own_bind_host="10.0.0.1", interface="eth0", moves=moves, binds=binds):
+        hosts[:] = ["10.0.0.9"]
+        assert binds.get(timeout=DEADLINE_S) == "10.0.0.9"
+        assert moves.get(timeout=DEADLINE_S) == "10.0.0.9:4100"
+        warnings(caplog, "the interface eth0 has lost the address 10.0.0.1; this node listens at its address 10.0.0.9")
+    assert binds.empty()
     assert moves.empty()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import socket
 import threading
@@ -105,6 +106,18 @@ def test_the_advertised_host_is_the_given_one_and_the_port_the_bound_one() -> No
         assert port > 0
     finally:
         node.close()
+
+
+def test_a_node_listens_at_another_address_once_it_is_told_to(plain: ZmqWorld) -> None:
+    node = plain.node()
+    assert_serves(plain, node)
+    node.set_bind_host("127.0.0.2")
+    assert node.local_address == f"127.0.0.2:{node.port}"
+    moved = socket.socket()
+    until(plain, lambda: node.poll(0.01) == [] and moved.connect_ex(("127.0.0.2", node.port)) == 0, "it listens there")
+    moved.close()
+    with socket.socket() as left:
+        assert left.connect_ex(("127.0.0.1", node.port)) == errno.ECONNREFUSED
 
 
 def test_a_node_bound_to_every_interface_advertises_one_that_others_can_reach() -> None:

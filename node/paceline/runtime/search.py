@@ -82,10 +82,12 @@ class Silences:
 @dataclass(frozen=True, slots=True)
 class SearchNews:
     """What a search tells its node, from several threads. ``moved``: this node is elsewhere, (address, others).
-    ``report``: what was found, in lines; none once a leader is known."""
+    ``bind``: it has to listen at another address, as its interface has lost the one it listened at. ``report``: what
+    was found, in lines; none once a leader is known."""
 
     address: Callable[[str], None]
     moved: Callable[[str, tuple[str, ...]], None]
+    bind: Callable[[str], None]
     report: Callable[[tuple[str, ...]], None]
 
 
@@ -178,8 +180,17 @@ class NodeSearch:
     # --- the addresses of this machine --------------------------------------------------------------------------
 
     def _look_at_own(self) -> None:
-        before = self._own.address
-        if self._own.look(self._view.towards()):
+        before, bound = self._own.address, self._own.bind_host
+        has_moved = self._own.look(self._view.towards())
+        if self._own.bind_host != bound:
+            _logger.warning(
+                "the interface %s has lost the address %s; this node listens at its address %s now",
+                self._config.effective_bind_host,
+                bound,
+                self._own.bind_host,
+            )
+            self._news.bind(self._own.bind_host)
+        if has_moved:
             self._news.moved(self._own.address, self._own.others)
             if self._own.address != before:
                 _logger.warning("this node is at %s now, and was at %s; the others are told", self._own.address, before)

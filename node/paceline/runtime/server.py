@@ -26,6 +26,7 @@ from paceline.runtime.children.web_child import MetricsSource, Web, open_web
 from paceline.runtime.children.worker_pool import WorkerPool
 from paceline.runtime.core_at_start import new_core, open_storage, recovered_core
 from paceline.runtime.greeting import Greeting, NodeInfo, announce
+from paceline.runtime.interfaces import interface_names
 from paceline.runtime.journal.data_directory import Storage
 from paceline.runtime.journal.journal import DiskJournal
 from paceline.runtime.key_watch import KeyWatch
@@ -68,7 +69,8 @@ class Server:
         self._search: NodeSearch | None = None
         self._key_watch: KeyWatch | None = None
         self._names = Names()
-        bind_host = bind_number(config.effective_bind_host, self._names)
+        given = config.effective_bind_host
+        bind_host = bind_number(given, self._names, is_advertised=config.advertise_host is not None)
         self._transport = ZmqTransport(
             bind_host,
             config.port,
@@ -78,7 +80,8 @@ class Server:
             max_frame_bytes=MAX_FRAME_BYTES,
             names=self._names,
         )
-        self._own = OwnAddresses(bind_host, self._transport.port, config.advertise_host, self._names)
+        interface = given if given in interface_names() else None
+        self._own = OwnAddresses(bind_host, self._transport.port, config.advertise_host, self._names, interface)
         try:
             self._greeting = self._assemble(on_ready)
         except BaseException:
@@ -126,6 +129,7 @@ class Server:
                 news=SearchNews(
                     self._reactor.add_address,
                     self._moved,
+                    lambda host: self._reactor.tell(lambda _: self._bind(host)),
                     lambda lines: self._reactor.tell(lambda core: core.on_search(lines)),
                 ),
             )
@@ -148,6 +152,11 @@ class Server:
         web = self._web
         metrics_address = "" if web is None else web.address_beside(address)
         self._reactor.tell(lambda core: core.on_own_addresses(address, others, metrics_address))
+
+    def _bind(self, host: str) -> None:
+        self._transport.set_bind_host(host)
+        if self._pool is not None:
+            self._pool.environment = worker_environment(self._transport.local_address, self._config.cluster)
 
     def run(self) -> None:
         """Run turns of the reactor until a signal or a failure ends them."""

@@ -91,7 +91,7 @@ class ChildPool:
         self._program = program
         self._arguments = arguments
         self._inherited = inherited
-        self._environment = environment
+        self.environment = environment
         self._slots = [ChildSlot() for _ in range(size)]
         self._by_fd: dict[int, ChildSlot] = {}
         self._stopped = False
@@ -208,7 +208,7 @@ class ChildPool:
             [*command, *self._arguments],
             stdin=subprocess.DEVNULL,
             pass_fds=inherited,
-            env=self._environment,
+            env=self.environment,
             start_new_session=True,
         )
 

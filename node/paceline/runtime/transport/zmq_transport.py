@@ -274,11 +274,21 @@ class ZmqTransport:
         if keys.own != before.own:
             for address in list(self._peers):
                 self._close_peer(address)
-            if not self._rebinds:
-                self._router.unbind(self._router.getsockopt_string(zmq.LAST_ENDPOINT))
+            self._unbind()
             self._router.setsockopt_string(zmq.CURVE_SECRETKEY, keys.own.secret)
             self._rebind()
         return lost
+
+    def set_bind_host(self, host: str) -> None:
+        """Listen at another number, on the same port."""
+        self._unbind()
+        self._bound = host, self.port
+        self.local_address = format_address(local_host(host), self.port)
+        self._rebind()
+
+    def _unbind(self) -> None:
+        if not self._rebinds:
+            self._router.unbind(self._router.getsockopt_string(zmq.LAST_ENDPOINT))
 
     def _rebind(self) -> None:
         """Listen again, as soon as libzmq's own thread has let go of the port."""
