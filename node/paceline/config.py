@@ -20,7 +20,7 @@ from paceline.cluster_file import ClusterFile as ClusterFile
 from paceline.cluster_file import new_cluster as new_cluster
 from paceline.errors import ConfigError
 from paceline.files import expanded
-from paceline.hosts import LOCALHOST, canonical_host, is_of_one_link, short
+from paceline.hosts import LOCALHOST, canonical_host, is_of_one_link, short, why_nobodys
 from paceline.memory import memory_bytes
 from paceline.security import CurveKeys
 from paceline_protocol.limits import PAYLOAD_LIMIT_BYTES, PAYLOAD_LIMIT_MAX_BYTES
@@ -30,7 +30,7 @@ LOOPBACK_HOST = "127.0.0.1"
 WILDCARD_HOSTS = ("0.0.0.0", "::", "*")  # noqa: S104 - compared with, not bound to
 
 CONNECT_VARIABLE = "PACELINE_CONNECT"
-"""Environment: addresses of nodes, comma separated, for clients that are given none."""
+"""Environment: addresses of nodes, separated by spaces or commas, for clients that are given none."""
 CLUSTER_VARIABLE = "PACELINE_CLUSTER"
 """Environment: the path of the cluster file, for nodes and clients that are given none."""
 METRICS_OFF = "off"
@@ -47,6 +47,7 @@ QUEUE_SHARE = 4
 """The part of the memory that waiting tasks may take, unless it is set: a voter needs up to 1.5 bytes for each of
 theirs, and 2.5 while it starts or is sent a snapshot; the rest is for results, the log, workers and tasks."""
 RESULT_LIMIT_BYTES = 256 << 20
+_SEPARATORS = re.compile(r"[\s,]+")
 _MODULE = re.compile(r"\S(.*\S)?")
 
 
@@ -79,15 +80,16 @@ def parse_address(text: str) -> tuple[str, int]:
 def parse_listen_address(option: str, text: str) -> tuple[str, int]:
     """("host", port) of what a socket is to be bound to: "host:port" or "[v6]:port"; port 0 is any free one. Raises
     ConfigError, which names the option."""
-    host, colon, port = text.rpartition(":")
-    if colon and port == "0":
-        return parse_address(f"{host}:1")[0], 0
+    given, colon, port = text.rpartition(":")
+    advice = f"write HOST:PORT, [IPV6]:PORT, or {METRICS_OFF}"
     try:
         if not colon or text.endswith("]"):
-            raise ConfigError(f"{text!r} has no port")
-        return parse_address(text)
+            raise ConfigError(f"{short(text)} has no port")
+        host, number = parse_address(f"{given}:1" if port == "0" else text)
     except ConfigError as error:
-        raise ConfigError(f"{option}: {error}; write HOST:PORT, [IPV6]:PORT, or {METRICS_OFF}") from None
+        raise ConfigError(f"{option}: {error}; {advice}") from None
+    _refuse_nobodys(option, host, advice)
+    return host, 0 if port == "0" else number
 
 
 def format_address(host: str, port: int) -> str:
@@ -97,10 +99,9 @@ def format_address(host: str, port: int) -> str:
 
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach a socket bound to ``host``."""
-    if host == LOCALHOST:
-        return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        host = canonical_host(host)
+        return host == LOCALHOST or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False  # a name may stand for anything
 
@@ -110,9 +111,8 @@ def is_loopback(host: str) -> bool:
 
 def addresses_from_environment(environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
     """The addresses in PACELINE_CONNECT, checked; empty when it is not set."""
-    texts = [text.strip() for text in environment.get(CONNECT_VARIABLE, "").split(",")]
     addresses = []
-    for text in filter(None, texts):
+    for text in filter(None, _SEPARATORS.split(environment.get(CONNECT_VARIABLE, ""))):
         try:
             addresses.append(format_address(*parse_address(text)))
         except ConfigError as error:
@@ -222,7 +222,8 @@ class NodeConfig:
         _check_range("--port", self.port, 0, 65535)
         host = self.effective_bind_host
         if host != "*":
-            _checked_host("--bind", host, "write an address or an interface of this machine, or 0.0.0.0 for all")
+            advice = "write an address or an interface of this machine, or 0.0.0.0 for all"
+            _refuse_nobodys("--bind", _checked_host("--bind", host, advice), advice)
             if is_of_one_link(host) and self.advertise_host is None:
                 raise ConfigError(
                     f"--bind {host!r} is an address of one link, which other machines know by another name; bind to "
@@ -240,6 +241,7 @@ class NodeConfig:
             advice = "write what others reach this node by, without a port"
             if advertised == "*" or _checked_host("--advertise", advertised, advice) in WILDCARD_HOSTS:
                 raise ConfigError(f"--advertise {advertised!r} is not a host; {advice}")
+            _refuse_nobodys("--advertise", canonical_host(advertised), advice)
             if is_of_one_link(advertised):
                 raise ConfigError(
                     f"--advertise {advertised!r} is an address of one link, and what follows its % is a name of this "
@@ -249,9 +251,13 @@ class NodeConfig:
             parse_listen_address("--metrics", self.metrics)
         for address in self.join:
             try:
-                parse_address(address)
+                host, _ = parse_address(address)
             except ConfigError as error:
                 raise ConfigError(f"--join: {error}") from None
+            advice = "write the address of another node"
+            if host in WILDCARD_HOSTS:
+                raise ConfigError(f"--join {short(address)} is no machine, but every interface of one; {advice}")
+            _refuse_nobodys("--join", host, advice)
 
     def _validate_cluster(self) -> None:
         if self.cluster:
@@ -298,6 +304,11 @@ def _checked_host(option: str, host: str, advice: str) -> str:
         return canonical_host(host)
     except ValueError as error:
         raise ConfigError(f"{option} {short(host)} is not a host; {advice} ({error})") from None
+
+
+def _refuse_nobodys(option: str, host: str, advice: str) -> None:
+    if why := why_nobodys(host):
+        raise ConfigError(f"{option} {host} is {why}; {advice}")
 
 
 def _check_range(name: str, value: int, low: int, high: int) -> None:

@@ -11,6 +11,7 @@ import socket
 from typing import Final
 
 LOCALHOST: Final = "localhost"
+BROADCAST_HOST: Final = "255.255.255.255"
 LABEL_CHARS: Final = 63
 NAME_CHARS: Final = 253
 """RFC 1035: of one part between dots, and of the whole, without a dot at the end."""
@@ -19,11 +20,13 @@ _NAME = re.compile(r"[a-z0-9_][a-z0-9._-]*")
 
 
 def canonical_host(text: str) -> str:
-    """The host in its one spelling: a name in lower case and in ASCII (RFC 3490), an IPv6 address compressed. Raises
-    ValueError, which says what is wrong."""
+    """The host in its one spelling: a name in lower case and in ASCII (RFC 3490), an IPv6 address compressed, or as the
+    IPv4 address that it stands for. Raises ValueError, which says what is wrong."""
     if ":" in text:
         return _canonical_ipv6(text)
     name = text.lower()
+    if name == f"{LOCALHOST}.":
+        return LOCALHOST
     if not name.isascii():
         try:
             name = name.encode("idna").decode()
@@ -53,9 +56,10 @@ def _refuse_number(name: str) -> None:
 
 def _canonical_ipv6(text: str) -> str:
     try:
-        return str(ipaddress.IPv6Address(text))
+        address = ipaddress.IPv6Address(text)
     except ValueError:
         raise ValueError("it is no IPv6 address, which is written without brackets here, and without a port") from None
+    return str(address.ipv4_mapped or address)
 
 
 def is_ipv4(host: str) -> bool:
@@ -74,6 +78,18 @@ def is_number(host: str) -> bool:
 def is_of_one_link(host: str) -> bool:
     """Whether an IPv6 address means something on one link of one machine alone: link-local, or with a scope."""
     return ":" in host and ("%" in host or ipaddress.IPv6Address(host).is_link_local)
+
+
+def why_nobodys(host: str) -> str:
+    """Why no machine is at an address, in words that follow "is"; "" if one may be. Of a host in its one spelling."""
+    if not is_number(host):
+        return ""
+    address = ipaddress.ip_address(host)
+    if address.is_multicast:
+        return "a multicast address, which no machine has for itself"
+    if host == BROADCAST_HOST:
+        return "the broadcast address, which no machine has for itself"
+    return ""
 
 
 def short(text: str, limit_chars: int = 80) -> str:

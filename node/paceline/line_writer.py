@@ -34,7 +34,8 @@ _STANDARD: Final = (1, 2)
 
 
 def dropped_lines(number: int) -> str:
-    return f"{number} lines are missing here: they were dropped, as nobody took what was written before"
+    were = "line is missing here: it was" if number == 1 else "lines are missing here: they were"
+    return f"{number} {were} dropped, as nobody took what was written before"
 
 
 class LineWriter:

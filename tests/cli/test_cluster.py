@@ -134,3 +134,15 @@ def test_a_name_that_fits_no_node_or_several_is_told_with_the_nodes_there_are() 
     with pytest.raises(click.BadParameter, match=r"'x' is no node of this cluster.*2c2c2c2c at an unknown address"):
         node_id_of("x", STATUS)
     assert node_id_of("1a" * 8, STATUS) == "1a" * 8
+
+
+def test_an_address_names_its_node_in_every_spelling_and_without_its_port() -> None:
+    for name in ("10.0.0.1:7077", "10.0.0.1", "[::ffff:10.0.0.1]", "[::ffff:10.0.0.1]:7077"):
+        assert node_id_of(name, STATUS) == "1a" * 8
+    for name in ("10.0.0.1:7078", "10.0.0.9", "a b"):
+        with pytest.raises(click.BadParameter, match="is no node of this cluster"):
+            node_id_of(name, STATUS)
+    twice = {"nodes": [{"id": "1a" * 8, "address": "host:7077"}, {"id": "1b" * 8, "address": "host:7078"}]}
+    assert node_id_of("HOST:7078", twice) == "1b" * 8
+    with pytest.raises(click.BadParameter, match="'host' means 2 nodes"):
+        node_id_of("host", twice)

@@ -215,6 +215,23 @@ def test_a_node_of_a_program_takes_nothing_from_the_environment(
 # --- what is wrong
 
 
+def test_a_flag_that_is_neither_is_refused_with_what_can_be_written(
+    started: list[NodeConfig], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PACELINE_INSECURE", "maybe")
+    assert run(["node", "tasks"]) == 2
+    assert "'maybe' is neither; write 1, true, yes or on, or 0, false, no or off." in capsys.readouterr().err
+
+
+def test_a_tilde_in_a_path_of_the_environment_is_the_home_directory(
+    started: list[NodeConfig], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PACELINE_DATA_DIR", "~/data")
+    assert run(["node", "tasks"]) == 0
+    assert started[0].data_dir == tmp_path / "data"
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "code"),
     [

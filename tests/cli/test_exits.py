@@ -7,7 +7,9 @@ import click
 import pytest
 
 from paceline import errors
+from paceline.cli.app import run
 from paceline.cli.exits import INTERRUPTED, PROTOCOL_EXITS, TIMED_OUT, USAGE, exit_code_of, message_of
+from paceline.errors import ConfigError, TaskFailed
 from paceline_protocol.errors import MalformedFrame, PayloadTooLarge, UnserializableValue, VersionMismatch
 
 PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
@@ -59,3 +61,21 @@ def test_a_builtin_exception_of_a_task_is_a_failed_task() -> None:
     error.__cause__ = errors.TaskFailed("ValueError", "no", "Traceback: line 3")
     assert exit_code_of(error) == 20
     assert message_of(error) == "ValueError: no\n\nOn the worker:\nTraceback: line 3"
+
+
+def test_a_long_word_of_a_user_is_cut_and_what_a_task_raised_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+    word = "x" * 5_000
+    for arguments in (
+        ["tasks", "why", word],
+        ["status", "--cluster", f"/{word}"],
+        ["node", "t", "--workers", "9" * 5_000],
+        ["node", "t", "--voters", "9" * 4_000],
+        ["key", "client", word, "--cluster", word],
+        [word],
+    ):
+        assert run(arguments) in (2, 40)
+        assert len(capsys.readouterr().err) < 700
+    failed = ValueError(word)
+    failed.__cause__ = TaskFailed("ValueError", word)
+    assert message_of(TaskFailed("ValueError", word)) == message_of(failed) == f"ValueError: {word}"
+    assert message_of(ConfigError(f"a {word} b")) == f"a {'x' * 120}...{'x' * 40} b"

@@ -57,6 +57,7 @@ def test_lines_past_the_bound_are_dropped_and_their_number_is_said_when_it_goes_
         *(f"line {number}" for number in range(8)),
         "92 lines are missing here: they were dropped, as nobody took what was written before",
     ]
+    assert full.writer.flush(LONG_S)
     full.writer.put("after")
     assert full.lines("after") == ["after"]
 
@@ -65,6 +66,7 @@ def test_the_bound_is_one_of_bytes_too_and_one_long_line_is_no_obstacle(full: Pi
     for name in "abc":
         full.writer.put(name * 9_000)
     assert [line[:3] for line in full.lines("missing")] == ["aaa", "2 l"]
+    assert full.writer.flush(LONG_S)
     full.writer.put("d" * 50_000)
     assert full.lines("d\n") == ["d" * 50_000]
 

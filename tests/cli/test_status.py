@@ -8,6 +8,7 @@ import pytest
 from paceline.cli import status as module
 from paceline.cli.app import run
 from paceline.cli.status import bridge_rows, node_rows, summary
+from paceline.errors import NoNodeFound
 
 SILENT_VOTER = {"id": "3" * 32, "address": "10.0.0.3:7077", "role": "voter", "alive": False, "is_self": False}
 
@@ -258,6 +259,65 @@ def test_watch_shows_it_again_until_it_is_interrupted(
     pauses.clear()
     assert run(["status", "--watch", "0.5"]) == 130
     assert pauses == [0.5, 0.5, 0.5]
+
+
+def test_watch_says_that_nobody_answers_and_goes_on(
+    client: StubClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers: list[dict[str, Any] | Exception] = [body(), NoNodeFound(("a:1",), 5.0), TimeoutError("no answer"), body()]
+
+    def answer(timeout: float) -> dict[str, Any]:
+        if not answers:
+            raise KeyboardInterrupt
+        found = answers.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    monkeypatch.setattr(client, "status", answer)
+    monkeypatch.setattr(module.time, "sleep", lambda seconds: None)
+    assert run(["status", "--watch"]) == 130
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:42] for line in lines if line.startswith(("cluster", "nobody"))] == [
+        "cluster shop: leader 22222222, term 7",
+        "nobody answers: no paceline node answered ",
+        "nobody answers: no answer",
+        "cluster shop: leader 22222222, term 7",
+    ]
+
+
+@pytest.mark.parametrize("width", [20, 40, 50])
+def test_where_the_table_does_not_fit_each_node_has_a_line_and_nothing_is_cut(
+    client: StubClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], width: int
+) -> None:
+    bridge = {
+        "kind": "bridge",
+        "host": "broker.example",
+        "pid": 4711,
+        "state": "connected",
+        "queues": "celery",
+        "unacked": "3",
+    }
+    monkeypatch.setattr(client, "status", lambda timeout: body(clients=[bridge | {"rabbitmq": "rabbit.example:5672/"}]))
+    monkeypatch.setattr(module, "PIPED_WIDTH_CHARS", width)
+    run(["status"])
+    assert capsys.readouterr().out.split("\n\n")[1:] == [
+        "22222222 10.0.0.2:7077 leader 1.2.3, 2 slots, 1 running, 0 queued\n"
+        "11111111 * 10.0.0.1:7077 voter 1.2.3, 2 slots, 1 running, 0 queued\n"
+        "33333333 10.0.0.3:7077 learner (silent) 1.2.3, 2 slots, 1 running, 0 queued",
+        "broker.example:4711 connected rabbit.example:5672/ celery, 3 unacked\n",
+    ]
+
+
+@pytest.mark.parametrize("width", range(60, 130, 7))
+def test_a_table_shows_every_cell_of_a_column_that_does_not_fold(
+    client: StubClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], width: int
+) -> None:
+    monkeypatch.setattr(module, "PIPED_WIDTH_CHARS", width)
+    run(["status"])
+    shown = capsys.readouterr().out
+    for word in ("22222222", "11111111 *", "10.0.0.3:7077", "leader", "voter", "learner", "1.2.3"):
+        assert word in shown
 
 
 def test_a_node_that_waits_shows_whom_it_has_found() -> None:

@@ -68,6 +68,8 @@ def test_any_text_is_an_address_or_a_config_error(text: str) -> None:
 
 def test_loopback_is_what_only_this_machine_reaches() -> None:
     assert all(map(is_loopback, ["127.0.0.1", "127.8.8.8", "::1", "localhost"]))
+    assert all(map(is_loopback, ["LOCALHOST", "localhost.", "::ffff:127.0.0.1", "0:0:0:0:0:0:0:1"]))
+    assert not any(map(is_loopback, ["::ffff:10.0.0.1", "localhost.example", "", "a b"]))
     assert not any(map(is_loopback, ["0.0.0.0", "::", "*", "10.0.0.1", "node1"]))
 
 
@@ -88,7 +90,10 @@ def test_without_a_home_directory_the_node_says_where_its_data_could_be(monkeypa
 def test_the_environment_names_nodes_and_the_cluster_file(monkeypatch: pytest.MonkeyPatch) -> None:
     assert addresses_from_environment({}) == ()
     assert addresses_from_environment({"PACELINE_CONNECT": "node1, node2:80,,"}) == ("node1:7077", "node2:80")
+    for text in ("a:7077 b:7077", "a, b", " a\t,b:7077, "):
+        assert addresses_from_environment({"PACELINE_CONNECT": text}) == ("a:7077", "b:7077")
     assert cluster_path_from_environment({}) is None
+    assert cluster_path_from_environment({"PACELINE_CLUSTER": " "}) is None
     monkeypatch.setattr(Path, "expanduser", homeless)
     with pytest.raises(ConfigError, match=r"PACELINE_CLUSTER: '~/c\.toml': the home directory that '~' stands"):
         cluster_path_from_environment({"PACELINE_CLUSTER": "~/c.toml"})
@@ -217,6 +222,38 @@ def config(**settings: Any) -> NodeConfig:
     made = NodeConfig(**{"modules": ("tasks",), **settings})
     made.validate()
     return made
+
+
+@pytest.mark.parametrize("host", ["LOCALHOST", "localhost.", "::ffff:127.0.0.1"])
+def test_loopback_is_open_to_nobody_else_in_whatever_spelling(host: str) -> None:
+    config(bind_host=host)
+
+
+@pytest.mark.parametrize(
+    ("host", "why"),
+    [
+        ("224.0.0.1", "is a multicast address"),
+        ("ff02::1", "is a multicast address"),
+        ("::ffff:224.0.0.1", "224.0.0.1 is a multicast address"),
+        ("255.255.255.255", "is the broadcast address"),
+    ],
+)
+def test_an_address_that_no_machine_has_is_refused_by_name(host: str, why: str) -> None:
+    for option, settings in (
+        ("--bind", {"bind_host": host}),
+        ("--advertise", {"advertise_host": host}),
+        ("--join", {"join": (format_address(host, 7077),)}),
+        ("--metrics", {"metrics": format_address(host, 9077)}),
+        ("--metrics", {"metrics": format_address(host, 0)}),
+    ):
+        with pytest.raises(ConfigError, match=f"{option} .*{why}"):
+            config(insecure=True, **settings)
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "[::]:7078"])
+def test_a_node_does_not_join_every_interface(address: str) -> None:
+    with pytest.raises(ConfigError, match=r"--join .* is no machine, but every interface of one"):
+        config(join=(address,))
 
 
 def test_a_node_without_a_cluster_file_is_a_cluster_of_one_on_loopback() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -13,9 +15,10 @@ import pytest
 
 import paceline.errors
 from paceline.config import ClusterFile
-from paceline.errors import ClusterFailed
+from paceline.errors import ClusterFailed, ConfigError
 from paceline.local.cluster import Cluster
 from paceline.local.node_process import Node
+from paceline.local.scratch import ScratchDirectory
 
 DEADLINE_S = 10.0
 
@@ -180,3 +183,12 @@ def test_a_node_says_where_it_is(script: str) -> None:
         [node] = running.nodes
         assert isinstance(node, Node)
         assert node.address in repr(node)
+
+
+def test_a_machine_without_a_temporary_directory_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr(tempfile, "gettempdir", nowhere)
+    with pytest.raises(ConfigError, match=r"can't make a temporary directory: No usable .*; set TMPDIR to one that"):
+        ScratchDirectory("paceline-test-")

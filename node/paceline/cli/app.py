@@ -15,7 +15,14 @@ from pathlib import Path
 import click
 
 from paceline.cli.environment import Taken
-from paceline.cli.exits import OUTPUT_FAILED, USAGE, exit_code_of, interrupted_code_of, message_of
+from paceline.cli.exits import (
+    OUTPUT_FAILED,
+    USAGE,
+    exit_code_of,
+    interrupted_code_of,
+    message_of,
+    whole_message_of,
+)
 from paceline.cli.output import OutputFailed, complain, flush
 from paceline.errors import ConfigError
 from paceline.line_writer import stderr_writer
@@ -128,8 +135,8 @@ def _run(arguments: Sequence[str]) -> int:
         flush()
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else _command_path(arguments)
-        message = f"{error.format_message()}{_negative(error)}"
-        complain(f"paceline: error: {message}{taken.note(message)}\nTry `{where} --help`.")
+        note = taken.note(whole_message_of(error))
+        complain(f"paceline: error: {message_of(error)}{_negative(error)}{note}\nTry `{where} --help`.")
         return USAGE
     except (click.Abort, KeyboardInterrupt) as error:
         return interrupted_code_of(error)
@@ -142,6 +149,6 @@ def _run(arguments: Sequence[str]) -> int:
         code = exit_code_of(error)
         if code is None:
             raise  # a defect of paceline: its traceback is the report
-        complain(f"paceline: error: {message_of(error)}{taken.note(message_of(error))}")
+        complain(f"paceline: error: {message_of(error)}{taken.note(whole_message_of(error))}")
         return code
     return outcome if isinstance(outcome, int) else 0

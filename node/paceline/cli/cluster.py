@@ -6,6 +6,7 @@ more, and works on the data directory of a stopped node.
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -16,8 +17,8 @@ import click
 
 from paceline.cli.environment import setting
 from paceline.cli.options import DirectoryPath, connect, reaches_a_cluster, to_json
-from paceline.config import DEFAULT_PORT, VOTER_COUNTS, ClusterFile
-from paceline.errors import RecoveryRefused
+from paceline.config import DEFAULT_PORT, VOTER_COUNTS, ClusterFile, parse_address
+from paceline.errors import ConfigError, RecoveryRefused
 from paceline_protocol.messages import AdminOp
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 CHANGE_TIMEOUT_S = 30.0
 STATUS_TIMEOUT_S = 5.0
 
+_HAS_PORT = re.compile(r":[0-9]+$")
+
 Ask = Callable[["Client"], tuple[AdminOp, str]]
 
 
@@ -34,7 +37,7 @@ Ask = Callable[["Client"], tuple[AdminOp, str]]
 def cluster() -> None:
     """Change who votes and who leads.
 
-    A NODE is an id as `paceline status` shows it, or the beginning of one, or an address.
+    A NODE is an id as `paceline status` shows it, or the beginning of one, or an address, whose port can be left out.
     """
 
 
@@ -224,8 +227,18 @@ def node_id_of(name: str, status: Mapping[str, Any]) -> str:
     nodes = status["nodes"]
     found = [node["id"] for node in nodes if node["id"] == name or node["address"] == name]
     found = found or [node["id"] for node in nodes if node["id"].startswith(name)]
+    found = found or [node["id"] for node in nodes if _is_at(name, node["address"])]
     if len(found) == 1:
         return str(found[0])
     known = ", ".join(f"{node['id'][:8]} at {node['address'] or 'an unknown address'}" for node in nodes)
     which = f"means {len(found)} nodes" if found else "is no node of this cluster"
     raise click.BadParameter(f"{name!r} {which}; there are: {known}", param_hint="NODE")
+
+
+def _is_at(name: str, address: str) -> bool:
+    """Whether a person who writes ``name`` means this address: in another spelling of it, or without its port."""
+    try:
+        (host, port), there = parse_address(name), parse_address(address)
+    except ConfigError:
+        return False
+    return host == there[0] and (port == there[1] or not _HAS_PORT.search(name))

@@ -96,6 +96,16 @@ class _FromEnvironment(click.core.Parameter):
         return [self.envvar] if isinstance(self.envvar, str) else self.envvar or ()
 
 
+class Flag(click.types.BoolParamType):
+    """Of which a variable says whether it is set."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"{value!r} is neither; write 1, true, yes or on, or 0, false, no or off.", param, ctx)
+
+
 class Setting(_FromEnvironment, click.Option):
     """An option. ``older``: variables that count before the one of the rule. ``split_at``: what separates several
     values; without it spaces and commas do."""
@@ -104,6 +114,8 @@ class Setting(_FromEnvironment, click.Option):
         self, *declarations: Any, older: tuple[str, ...] = (), split_at: str | None = None, **attributes: Any
     ) -> None:
         super().__init__(*declarations, **attributes | {"show_envvar": True})
+        if self.is_flag and isinstance(self.type, click.types.BoolParamType):
+            self.type = Flag()
         self.called = next(flag for flag in self.opts if flag.startswith("--"))
         rule = variable_of(self.called)
         self.envvar = [*older, rule] if older else rule

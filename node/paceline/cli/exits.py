@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Mapping
 
@@ -15,6 +16,7 @@ OUTPUT_FAILED = 1  # stdout does not take what was to be printed
 CHECK_FAILED = 1  # a demo or a benchmark found a wrong result
 USAGE = 2
 TIMED_OUT = 23  # --timeout passed; the task goes on
+_LONG_WORD = re.compile(r"(\S{120})\S{41,}(\S{40})")
 SIGNALLED = 128  # and the number of the signal, as shells do
 INTERRUPTED = SIGNALLED + signal.SIGINT
 
@@ -48,9 +50,16 @@ def interrupted_code_of(error: BaseException) -> int:
 
 
 def message_of(error: BaseException) -> str:
-    """The text of an error: what happened, then the remedy."""
+    """The text of an error: what happened, then the remedy. What a task raised is as it is; elsewhere a word that a
+    user gave, and that is very long, is cut."""
+    if isinstance(error, TaskFailed):
+        return str(error)
     if isinstance(error.__cause__, TaskFailed):
         return str(error.__cause__)
+    return _LONG_WORD.sub(r"\1...\2", whole_message_of(error))
+
+
+def whole_message_of(error: BaseException) -> str:
     if isinstance(error, click.ClickException):
         return error.format_message()
     return str(error) or type(error).__name__

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from paceline.cli.exits import message_of
 from paceline.cli.options import Seconds, connect, one_line, reaches_a_cluster, to_json
-from paceline.errors import NoLeader
+from paceline.cli.output import complain
+from paceline.cli.tables import FOLDED_CHARS, WIDE_CHARS, print_table
+from paceline.errors import NoLeader, NoNodeFound
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from paceline.client import Client
 
 SAID_FROM = 0.75
@@ -27,9 +28,6 @@ PIPED_WIDTH_CHARS = 160  # into a pipe the table goes unfolded, whatever width r
 UNSERVED_SHOWN = 5
 ADDRESS_CHARS = 24
 """An address up to this length stands in one line, whatever the width."""
-ROLE_CHARS = 8
-WIDE_CHARS = 120
-"""In a narrower terminal the table leaves out where metrics are served."""
 
 
 @click.command()
@@ -68,12 +66,21 @@ def status(
 
 
 def _watch(client: Client, timeout_s: float, every_s: float, as_json: bool) -> NoReturn:
-    """Ends with the exception that ends it: Ctrl-C, a signal, or that no node answers any more."""
+    """Until Ctrl-C or a signal. That nobody answers is what there is to see then, and no end."""
     while True:
-        body = client.status(timeout=timeout_s)
+        body, why_none = None, ""
+        try:
+            body = client.status(timeout=timeout_s)
+        except (NoNodeFound, NoLeader, TimeoutError) as error:
+            why_none = message_of(error)
         if not as_json and sys.stdout.isatty():
             click.clear()
-        _print(body, as_json)
+        if body is not None:
+            _print(body, as_json)
+        elif as_json:
+            complain(f"paceline: {why_none}")
+        else:
+            click.echo(f"nobody answers: {why_none}")
         time.sleep(every_s)
 
 
@@ -88,38 +95,18 @@ def _print(body: Mapping[str, Any], as_json: bool) -> None:
     console = Console(highlight=False, markup=False, emoji=False, width=width)
     for line in summary(body):
         console.print(line, soft_wrap=True)
-    is_wide = console.width >= WIDE_CHARS
     headings: tuple[str, ...] = ("node", "address", "role", *NUMBERS, "version", "metrics")
     rows = node_rows(body)
     console.print()
-    if not is_wide:
+    if console.width < WIDE_CHARS:  # the table leaves out where metrics are served
         headings, rows = headings[:-1], [row[:-1] for row in rows]
-    console.print(_table(headings, rows, is_wide=is_wide))
+    folds = {"address": ADDRESS_CHARS, "role": FOLDED_CHARS, "metrics": FOLDED_CHARS}
+    print_table(console, headings, rows, numbers=NUMBERS, folds=folds)
     if bridges := bridge_rows(body):
         console.print()
-        console.print(_table(("bridge", "state", "RabbitMQ", "queues", "unacked"), bridges, is_wide=is_wide))
-
-
-def _table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, is_wide: bool) -> Table:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2 if is_wide else 1, 0, 0), header_style="bold")
-    rows = list(rows)
-    for number, heading in enumerate(headings):
-        is_number = heading in NUMBERS or heading == "unacked"
-        folds = heading in ("role", "queues", "RabbitMQ", "metrics")  # what does not fit is taken from these
-        if heading == "address":
-            folds = any(len(row[number]) > ADDRESS_CHARS for row in rows)
-        table.add_column(
-            heading,
-            justify="right" if is_number else "left",
-            no_wrap=not folds,
-            overflow="fold",
-            min_width=ROLE_CHARS if heading == "role" else None,
-        )
-    for row in rows:
-        table.add_row(*row)
-    return table
+        headings = ("bridge", "state", "RabbitMQ", "queues", "unacked")
+        folds = {"RabbitMQ": FOLDED_CHARS, "queues": FOLDED_CHARS}
+        print_table(console, headings, bridges, numbers=("unacked",), folds=folds)
 
 
 def summary(body: Mapping[str, Any]) -> list[str]:

@@ -15,14 +15,22 @@ import tempfile
 from pathlib import Path
 from types import TracebackType
 
+from paceline.errors import ConfigError
+
 _GUARD = 'read -r _; rm -rf -- "$0"'
 
 
 class ScratchDirectory:
-    """Made at once, readable by its owner alone. A context manager, whose value is its ``path``."""
+    """Made at once, readable by its owner alone. A context manager, whose value is its ``path``. Raises ConfigError if
+    there is no place for it."""
 
     def __init__(self, prefix: str) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix=prefix))
+        try:
+            self.path = Path(tempfile.mkdtemp(prefix=prefix))
+        except OSError as error:  # of every directory that Python tries, or of the one that TMPDIR names
+            raise ConfigError(
+                f"can't make a temporary directory: {error.strerror}; set TMPDIR to one that this user can write to"
+            ) from error
         read, self.held = os.pipe()
         """``held``: the end of the pipe, which each process that works in the directory must inherit. Nothing is
         written to it."""
