@@ -228,8 +228,10 @@ def test_a_tilde_in_a_path_of_the_environment_is_the_home_directory(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("PACELINE_DATA_DIR", "~/data")
-    assert run(["node", "tasks"]) == 0
+    monkeypatch.setenv("PACELINE_MODULES", "~/tasks.py shop.tasks")
+    assert run(["node"]) == 0
     assert started[0].data_dir == tmp_path / "data"
+    assert started[0].modules == (str(tmp_path / "tasks.py"), "shop.tasks")
 
 
 @pytest.mark.parametrize(

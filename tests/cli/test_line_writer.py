@@ -17,17 +17,22 @@ LONG_S = 30.0
 """For what takes a moment; nothing is measured by it."""
 
 
+def full_pipe() -> tuple[int, int]:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    try:
+        while os.write(writing, b"#" * 4096):
+            pass
+    except BlockingIOError:
+        os.set_blocking(writing, True)
+    return reading, writing
+
+
 class Pipe:
     """A pipe that is full until it is read, and its writer."""
 
     def __init__(self, lines_max: int = 8, bytes_max: int = 10_000) -> None:
-        self._read, write = os.pipe()
-        os.set_blocking(write, False)
-        try:
-            while os.write(write, b"#" * 4096):
-                pass
-        except BlockingIOError:
-            os.set_blocking(write, True)
+        self._read, write = full_pipe()
         self.stream = os.fdopen(write, "w", encoding="utf-8")
         self.writer = LineWriter(self.stream, lines_max=lines_max, bytes_max=bytes_max)
 
@@ -133,17 +138,24 @@ sys.exit(run(["status", "--cluster", "/nowhere"]))
 
 
 def test_a_process_whose_log_nobody_drains_goes_on_and_ends_with_its_code() -> None:
-    reading, writing = os.pipe()
-    os.set_blocking(writing, False)
-    try:
-        while os.write(writing, b"#" * 4096):
-            pass
-    except BlockingIOError:
-        os.set_blocking(writing, True)
+    reading, writing = full_pipe()
     done = subprocess.run(
         [sys.executable, "-c", STUCK], stdout=subprocess.PIPE, stderr=writing, timeout=LONG_S, check=False, text=True
     )
     assert (done.returncode, done.stdout) == (40, "went on\n")
+    os.close(writing)
+    os.close(reading)
+
+
+def test_what_a_process_that_serves_says_on_a_stdout_that_nobody_drains_keeps_it_from_nothing() -> None:
+    reading, writing = full_pipe()
+    code = (
+        "import sys; from paceline.cli.output import guard, say; guard(); say('ready'); sys.stderr.write('went on\\n')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdout=writing, stderr=subprocess.PIPE, timeout=LONG_S, check=False, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "went on\n")
     os.close(writing)
     os.close(reading)
 

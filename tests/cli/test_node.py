@@ -1,5 +1,6 @@
 """`paceline node`: settings, the pipes to a parent, the log. The node itself is not started here."""
 
+import errno
 import json
 import logging
 import os
@@ -18,6 +19,7 @@ from paceline.cli.node import config_of, greeting
 from paceline.cli.parent import announce_error
 from paceline.config import ClusterFile, NodeConfig, new_cluster
 from paceline.errors import ConfigError, ModuleImportFailed
+from paceline.ownership import name_of
 from paceline.runtime.greeting import NodeInfo
 
 
@@ -247,6 +249,19 @@ def test_a_data_directory_that_cannot_be_made_is_a_wrong_setting_and_no_failed_d
     assert f"can't keep data in {tmp_path / 'file'}: it is a file;" in capsys.readouterr().err
     assert run(["node", str(tasks), "--data-dir", ""]) == 2
     assert "--data-dir': it is empty" in capsys.readouterr().err
+
+
+def test_a_directory_of_another_user_is_refused_with_whose_it_is(
+    tmp_path: Path, tasks: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def denied(path: Path, **_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 4711)
+    monkeypatch.setattr(Path, "touch", denied)
+    assert run(["node", str(tasks), "--data-dir", str(tmp_path)]) == 40
+    assert f"{tmp_path} belongs to {name_of(os.getuid())}, and this is run by" in capsys.readouterr().err
 
 
 def test_what_imports_a_module_by_hand_is_said_with_its_name() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from ipaddress import ip_network
 
 import pytest
 
@@ -11,7 +12,7 @@ from paceline.errors import ConfigError
 from paceline.names import Names
 from paceline.runtime import interfaces
 from paceline.runtime.interfaces import reachable_hosts
-from paceline.runtime.own_addresses import OwnAddresses, bind_number
+from paceline.runtime.own_addresses import OwnAddresses, bind_number, refuse_broadcast
 
 
 class Machine:
@@ -168,3 +169,22 @@ def test_an_interface_with_an_address_of_one_link_alone_is_bound_to_with_its_sco
         bind_number("eth0", Names())
     with_eth0.hosts += [("eth0", "fd00::1")]
     assert bind_number("eth0", Names()) == "fd00::1"
+
+
+def test_the_broadcast_address_of_a_network_of_this_machine_is_refused_by_name(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    networks = [ip_network("10.0.0.0/24"), ip_network("192.168.4.0/22")]
+    monkeypatch.setattr(interfaces, "_networks", lambda: networks)
+    for host in ("10.0.0.255", "192.168.7.255", "::ffff:10.0.0.255"):
+        with pytest.raises(ConfigError, match=f"--bind .*{host.rpartition(':')[2]} is the broadcast address"):
+            bind_number(host, Names())
+        with pytest.raises(ConfigError, match=r"--advertise .* is the broadcast address"):
+            refuse_broadcast("--advertise", host)
+    assert bind_number("192.168.4.255", Names()) == "192.168.4.255"
+    refuse_broadcast("--advertise", "node1.example")
+
+
+def test_the_networks_of_this_machine_are_known_with_their_broadcast_addresses() -> None:
+    assert interfaces.is_broadcast("127.255.255.255")
+    assert not interfaces.is_broadcast("127.0.0.1")

@@ -18,6 +18,7 @@ from paceline.cli.options import DirectoryPath
 from paceline.cli.output import say
 from paceline.cli.parent import announce_error, check_descriptor, stop_with_parent
 from paceline.config import DEFAULT_PORT, MIB, QUEUE_LIMIT_BYTES, ClusterFile, NodeConfig, is_loopback
+from paceline.files import expanded
 from paceline_protocol.limits import PAYLOAD_LIMIT_MAX_BYTES
 
 if TYPE_CHECKING:
@@ -128,6 +129,8 @@ def config_of(
 ) -> NodeConfig:
     """The checked settings. What was not given keeps the default of NodeConfig, so that no default stands twice."""
     given = {name: value for name, value in settings.items() if value is not None}
+    modules = given.get("modules", ())
+    given["modules"] = tuple(str(expanded(each)) if each.startswith("~") else each for each in modules)
     if payload_limit_mib is not None:
         given["payload_limit_bytes"] = payload_limit_mib * MIB
     if queue_limit_mib is not None:

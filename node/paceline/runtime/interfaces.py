@@ -94,6 +94,22 @@ def _every_host() -> list[tuple[str, str]]:
     ]
 
 
+def is_broadcast(host: str) -> bool:
+    """Whether a number is the broadcast address of a network that this machine is in, which no machine has."""
+    return host in {str(network.broadcast_address) for network in _networks()}
+
+
+def _networks() -> list[ipaddress.IPv4Network]:
+    """The IPv4 networks of this machine that have a broadcast address."""
+    found = [
+        ipaddress.IPv4Network(f"{ip.ip}/{ip.network_prefix}", strict=False)
+        for adapter in ifaddr.get_adapters()
+        for ip in adapter.ips
+        if isinstance(ip.ip, str)
+    ]
+    return [network for network in found if network.prefixlen < ipaddress.IPV4LENGTH - 1]
+
+
 def _by_promise(every: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     """Those that another machine might use: no loopback, nothing of an interface that is down, and of IPv6 nothing that
     is of one link. IPv4 first, and bridges of containers last."""

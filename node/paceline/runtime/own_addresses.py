@@ -17,7 +17,7 @@ from paceline.config import LOOPBACK_HOST, WILDCARD_HOSTS, format_address, is_lo
 from paceline.errors import ConfigError
 from paceline.hosts import canonical_host, is_number, is_of_one_link
 from paceline.names import Names
-from paceline.runtime.interfaces import interface_hosts, interface_names, reachable_hosts, routed_hosts
+from paceline.runtime.interfaces import interface_hosts, interface_names, is_broadcast, reachable_hosts, routed_hosts
 
 RESOLVE_S: Final = 5.0
 """How long a name in --bind may take to resolve."""
@@ -39,6 +39,7 @@ def bind_number(host: str, names: Names, *, is_advertised: bool = False) -> str:
         return hosts[0]
     if host != "*":
         host = canonical_host(host)
+    refuse_broadcast("--bind", host)
     if host in WILDCARD_HOSTS or is_number(host):
         return host
     try:
@@ -48,6 +49,14 @@ def bind_number(host: str, names: Names, *, is_advertised: bool = False) -> str:
             f"--bind {host}: this machine has no interface of that name, and as a host name it does not resolve "
             f"({error}); write an address of this machine, or 0.0.0.0 for all"
         ) from error
+
+
+def refuse_broadcast(option: str, host: str) -> None:
+    """Raises ConfigError for the broadcast address of a network, which only a machine in it knows to be one."""
+    if is_broadcast(canonical_host(host) if host != "*" else host):
+        raise ConfigError(
+            f"{option} {host} is the broadcast address of a network of this machine; write one of its own"
+        )
 
 
 def bindable_hosts(interface: str) -> list[str]:

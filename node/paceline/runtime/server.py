@@ -33,7 +33,7 @@ from paceline.runtime.key_watch import KeyWatch
 from paceline.runtime.memory import keep_freed_blocks
 from paceline.runtime.node_view import view_of
 from paceline.runtime.orphans import FIRST_PROCESS, Orphans
-from paceline.runtime.own_addresses import OwnAddresses, bind_number
+from paceline.runtime.own_addresses import OwnAddresses, bind_number, refuse_broadcast
 from paceline.runtime.reactor import Reactor
 from paceline.runtime.search import NodeSearch, SearchNews
 from paceline.runtime.transport.zmq_transport import ZmqTransport
@@ -70,6 +70,8 @@ class Server:
         self._key_watch: KeyWatch | None = None
         self._names = Names()
         given = config.effective_bind_host
+        if config.advertise_host is not None:
+            refuse_broadcast("--advertise", config.advertise_host)
         bind_host = bind_number(given, self._names, is_advertised=config.advertise_host is not None)
         self._transport = ZmqTransport(
             bind_host,
