@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import os
 import subprocess
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from paceline.cli.logs import JsonFormatter
 from paceline.line_writer import LineWriter, LogHandler
 
 LONG_S = 30.0
@@ -123,6 +125,34 @@ def test_a_line_of_the_log_that_can_not_be_formatted_is_said_and_ends_nothing() 
     handler.handle(logging.LogRecord("paceline.test", logging.ERROR, __file__, 1, "%d", ("no number",), None))
     handler.flush()
     assert "a line of the log can't be written: TypeError" in stream.getvalue()
+
+
+def test_what_says_how_many_are_missing_has_the_form_of_the_log(full: Pipe) -> None:
+    handler = LogHandler(full.writer)
+    handler.setFormatter(JsonFormatter())
+    for number in range(9):
+        handler.handle(logging.LogRecord("paceline.test", logging.ERROR, __file__, 1, "line %d", (number,), None))
+    last = json.loads(full.lines("missing")[-1])
+    assert (last["level"], last["logger"]) == ("warning", "paceline.log")
+    assert last["message"].startswith("1 line is missing here: it was dropped")
+
+
+def test_a_defect_is_shown_with_its_traceback_and_ends_the_process_though_nobody_reads_that() -> None:
+    code = "from paceline.cli.output import guard; guard(); raise RuntimeError('a defect')"
+    reading, writing = full_pipe()
+    for stderr in (subprocess.PIPE, writing):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            stderr=stderr,
+            timeout=LONG_S,
+            check=False,
+            text=True,
+            stdin=subprocess.DEVNULL,
+        )
+        assert done.returncode == 1
+        assert stderr == writing or done.stderr.splitlines()[-1] == "RuntimeError: a defect"
+    os.close(writing)
+    os.close(reading)
 
 
 STUCK = """

@@ -13,6 +13,8 @@ import io
 import os
 import select
 import sys
+import traceback
+from types import TracebackType
 from typing import Final, TextIO
 
 from paceline.line_writer import stderr_writer, stdout_writer
@@ -50,6 +52,7 @@ class _Stdout(io.FileIO):
 
 def guard() -> None:
     """Called once, before anything is printed or opened."""
+    sys.excepthook = _show_defect
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
@@ -82,6 +85,10 @@ def complain(text: str) -> None:
     writer = stderr_writer()
     writer.put(text, is_last=True)
     writer.flush()
+
+
+def _show_defect(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    complain("".join(traceback.format_exception(kind, error, trace)).rstrip())
 
 
 def say(text: str) -> None:

@@ -31,6 +31,7 @@ from time import monotonic_ns
 
 from paceline.errors import DuplicateTaskName, UsedWhileImporting
 from paceline.importing import importing
+from paceline.line_writer import LogHandler
 from paceline.worker.execute import TaskRunner, format_traceback
 from paceline.worker.parent import EXIT_PARENT_GONE, die_with_parent
 from paceline.worker.registry import load_module, tasks
@@ -227,6 +228,8 @@ def _prepare_process() -> None:
     # The node decides when a worker ends. This is a handler that does nothing, and not SIG_IGN, which the subprocesses
     # of a task would inherit; exec resets a handler.
     signal.signal(signal.SIGINT, lambda _signal, _frame: None)
+    _logger.addHandler(LogHandler())  # of the worker itself; what tasks log and print is theirs
+    _logger.propagate = False
     sys.argv = sys.argv[:1]  # a module that looks at the command line would find the node's arguments
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
