@@ -302,10 +302,10 @@ def test_where_the_table_does_not_fit_each_node_has_a_line_and_nothing_is_cut(
     monkeypatch.setattr(module, "PIPED_WIDTH_CHARS", width)
     run(["status"])
     assert capsys.readouterr().out.split("\n\n")[1:] == [
-        "22222222 10.0.0.2:7077 leader 1.2.3, 2 slots, 1 running, 0 queued\n"
-        "11111111 * 10.0.0.1:7077 voter 1.2.3, 2 slots, 1 running, 0 queued\n"
-        "33333333 10.0.0.3:7077 learner (silent) 1.2.3, 2 slots, 1 running, 0 queued",
-        "broker.example:4711 connected rabbit.example:5672/ celery, 3 unacked\n",
+        "22222222 10.0.0.2:7077 leader 1.2.3, slots 2, running 1, queued 0\n"
+        "11111111 * 10.0.0.1:7077 voter 1.2.3, slots 2, running 1, queued 0\n"
+        "33333333 10.0.0.3:7077 learner (silent) 1.2.3, slots 2, running 1, queued 0",
+        "broker.example:4711 connected rabbit.example:5672/ celery, unacked 3\n",
     ]
 
 

@@ -51,7 +51,7 @@ def print_table(
 
 
 def as_line(headings: Sequence[str], row: Sequence[str], numbers: Sequence[str]) -> str:
-    """The cells of a row that say something: ``22222222 10.0.0.2:7077 leader, 2 slots, 1 running``."""
+    """The cells of a row that say something: ``22222222 10.0.0.2:7077 leader, slots 2, running 1``."""
     cells = [(heading, cell) for heading, cell in zip(headings, row, strict=True) if cell]
-    named = [f"{cell} {heading}" for heading, cell in cells if heading in numbers]
+    named = [f"{heading} {cell}" for heading, cell in cells if heading in numbers]
     return ", ".join([" ".join(cell for heading, cell in cells if heading not in numbers), *named])
