@@ -10,6 +10,8 @@ import pytest
 from paceline.cli.app import run
 from paceline.core.raft.consensus import Persist
 from paceline.core.raft.log import Entry, HardState
+from paceline.errors import JournalCorrupt
+from paceline.runtime.journal.data_directory import Storage
 from paceline.runtime.journal.files import RealFiles
 from paceline.runtime.journal.recovery import Recovered, find_segments
 from paceline.runtime.journal.writer import Writer
@@ -35,13 +37,33 @@ def test_verify_sums_up_what_is_there(data_dir: Path, capsys: pytest.CaptureFixt
 
 def test_verify_tells_a_torn_tail_and_changes_nothing(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (path,) = find_segments(data_dir / "journal")
-    data = path.read_bytes()[:-3]
+    data = path.read_bytes() + b"half of a record"  # which a process that was killed had begun to write
     path.write_bytes(data)
     assert run(["journal", "verify", str(data_dir / "journal")]) == 0
     out = capsys.readouterr().out
-    assert "entries      2\n" in out
+    assert "entries      3\n" in out
     assert "torn_tail    file 0000000000000001.segment, offset" in out
     assert path.read_bytes() == data
+
+
+def test_verify_says_what_a_node_that_starts_there_would(
+    data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage = Storage.open(tmp_path / "node", cluster_name="", mode="fsync")
+    writer = Writer(storage.journal_directory, storage.recovered, RealFiles(), sync=True)
+    writer.stop()
+    writer.close()
+    storage.save_identity(clean=True)
+    storage.close()
+    assert run(["journal", "verify", str(tmp_path / "node")]) == 0
+    (path,) = find_segments(storage.journal_directory)
+    with path.open("ab") as file:
+        file.write(b"half of a record")
+    for directory in (tmp_path / "node", storage.journal_directory):
+        assert run(["journal", "verify", str(directory)]) == 62
+        assert "its node had stopped cleanly" in capsys.readouterr().err
+    with pytest.raises(JournalCorrupt, match="its node had stopped cleanly"):
+        Storage.open(tmp_path / "node", cluster_name="", mode="fsync")
 
 
 def test_verify_ends_with_its_own_code_for_a_damaged_journal(

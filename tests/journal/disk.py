@@ -28,6 +28,7 @@ class Disk(RealFiles):
         self._fails = fails or {}
         self._open: dict[int, Path] = {}
         self._synced_size: dict[Path, int] = {}
+        self._overwritten: dict[Path, list[bytes]] = {}  # since they were synced: what they held after each write
         self._removed: dict[Path, bytes] = {}  # since its directory was synced: what was there
         self._unlisted: dict[Path, bytes | None] = {}  # made or replaced since its directory was synced: what was there
 
@@ -71,6 +72,19 @@ class Disk(RealFiles):
         self._synced_size.setdefault(path, path.stat().st_size)
         return descriptor
 
+    def rewrite(self, path: Path) -> int:
+        self._step(path)
+        descriptor = super().rewrite(path)
+        self._open[descriptor] = path
+        return descriptor
+
+    def overwrite(self, descriptor: int, data: bytes, offset: int) -> None:
+        path = self._open[descriptor]
+        self._step(path)
+        versions = self._overwritten.setdefault(path, [path.read_bytes()])
+        super().overwrite(descriptor, data, offset)
+        versions.append(path.read_bytes())
+
     def write(self, descriptor: int, data: bytes) -> int:
         path = self._open[descriptor]
         try:
@@ -87,6 +101,7 @@ class Disk(RealFiles):
         self._step(path)
         self.syncs += 1
         self._synced_size[path] = os.fstat(descriptor).st_size
+        self._overwritten.pop(path, None)
 
     def sync_directory(self, path: Path) -> None:
         self._step(path)
@@ -110,6 +125,7 @@ class Disk(RealFiles):
         self._unlisted.pop(source, None)
         self._unlisted.setdefault(destination, before)
         self._synced_size[destination] = self._synced_size.pop(source, 0)
+        self._overwritten.pop(destination, None)
 
     def remove(self, path: Path) -> None:
         self._step(path)
@@ -121,6 +137,9 @@ class Disk(RealFiles):
     def lose_unsynced(self, random: Random) -> None:
         """What a power cut leaves: of each file what was synced and perhaps some of the rest, the names that were
         synced and perhaps others, and perhaps files that were removed."""
+        for path, versions in self._overwritten.items():
+            if path.exists():
+                path.write_bytes(random.choice(versions))
         for path, before in self._removed.items():
             if random.random() < 0.5 and not path.exists():
                 path.write_bytes(before)
@@ -136,6 +155,7 @@ class Disk(RealFiles):
             if path.exists() and path.stat().st_size > size:
                 with path.open("r+b") as file:
                     file.truncate(random.randint(size, path.stat().st_size))
+        self._overwritten.clear()
         self._unlisted.clear()
         self._removed.clear()
         self._synced_size = {path: path.stat().st_size for path in self._synced_size if path.exists()}

@@ -351,6 +351,14 @@ def sync_nothing(true: Method) -> Method:
     return init
 
 
+def mark_before_syncing(true: Method) -> Method:
+    def sync_group(self: journal_writer.Writer) -> None:
+        self._set_mark()
+        true(self)
+
+    return sync_group
+
+
 def save_at_once(true: Method) -> Method:
     """A snapshot in one piece, and whatever is promised waits for it."""
 

@@ -48,6 +48,7 @@ from paceline.core.state.tasks import Tasks
 from paceline.core.work.leader_link import LeaderLink
 from paceline.core.work.slots import Slots, UnrecordedBatch
 from paceline.errors import JournalCorrupt
+from paceline.runtime.journal import recovery
 from paceline.runtime.journal import writer as journal_writer
 from paceline.runtime.reactor import Reactor
 from paceline_protocol.messages import TaskEnd
@@ -94,6 +95,7 @@ SESSIONS, DELIVERY, NODE = (
 DISPATCH, SLOTS = "core.scheduling.test_dispatch:test", "core.work.test_slots:test"
 DUE = "core.scheduling.test_due_tasks:test"
 CLIENT, HERE = "client.test_epoch:test", "simulation.test_planted_peer_faults:test"
+SYNCED = "journal.test_synced:test"
 JOURNAL, WORLD = "journal.test_recovery:test", "simulation.test_world:test"
 
 CRASHES = {"crash_rate": 0.6}
@@ -353,6 +355,16 @@ FAULTS = [
         f"{JOURNAL}_a_follower_acknowledges_nothing_that_a_power_cut_takes_back",
     ),
     Fault(
+        "notes as synced what is not", journal_writer.Writer, "_sync_group", broken.mark_before_syncing, faults=DISKS
+    ),
+    Fault(
+        "does not miss what was synced",
+        recovery,
+        "read_mark",
+        broken.always(None),
+        f"{SYNCED}_what_a_killed_node_had_synced_is_missed_if_it_is_gone",
+    ),
+    Fault(
         "writes a snapshot in one piece",
         journal_writer.Writer,
         "save_slice",
@@ -487,7 +499,7 @@ def test_planted_fault_is_found(fault: Fault, monkeypatch: pytest.MonkeyPatch) -
     assert found_by_test(fault.found_by) if fault.found_by else found_in_the_world(fault)
 
 
-PLANTED = 108
+PLANTED = 110
 """Of whole nodes and of consensus. Who plants another raises it; a fault that can't be planted any more is replaced."""
 
 

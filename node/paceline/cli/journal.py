@@ -47,10 +47,14 @@ def journal() -> None:
 @_directory
 @_json
 def verify(directory: Path, as_json: bool) -> int:
-    """Read everything, and say whether it is whole."""
+    """Read everything, and say whether a node would start on it."""
+    from paceline.runtime.journal.data_directory import read_stopped
     from paceline.runtime.journal.recovery import read_journal
 
-    found = read_journal(_journal_in(directory))
+    journal = _journal_in(directory)
+    # What its node noted of how it stopped is beside the journal. Segments in another folder are looked at alone.
+    has_node = journal.name == "journal" and (journal.parent / "identity.json").exists()
+    found = read_stopped(journal.parent) if has_node else read_journal(journal)
     fields = summary(found)
     if as_json:
         click.echo(json.dumps(fields))
@@ -67,15 +71,17 @@ def verify(directory: Path, as_json: bool) -> int:
 def dump(directory: Path, as_json: bool, limit: int | None) -> int:
     """Print every record, a line each."""
     from paceline.runtime.journal.records import RecordKind
-    from paceline.runtime.journal.recovery import Recovered, find_segments, read_segment
+    from paceline.runtime.journal.recovery import Recovered, find_segments, read_segment, read_synced
     from paceline_protocol.messages import EntryKind
 
-    paths = find_segments(_journal_in(directory))
+    journal = _journal_in(directory)
+    synced = read_synced(journal)
+    paths = find_segments(journal)
     entry_names = {int(kind): kind.name for kind in EntryKind}
     names = {int(kind): kind.name for kind in RecordKind}
     printed = 0
     for path in paths:
-        for record in read_segment(path, Recovered(), is_last=path == paths[-1]):
+        for record in read_segment(path, Recovered(), is_last=path == paths[-1], synced=synced):
             kind = names.get(record.kind, str(record.kind))
             content: list[Any] = record.fields()
             if record.kind == RecordKind.ENTRIES:

@@ -2,7 +2,7 @@
 
     lock             held as long as the process lives; holds its pid
     identity.json    ids, consents, how the node last stopped, and whether an operator made it the only voter
-    journal/         segments and snapshots (recovery.py, journal.py)
+    journal/         segments, snapshots, and which of them must be there (recovery.py, synced.py, journal.py)
     lost-1/ ...      data that must not be used any more, kept for a person to look at
     before-1/ ...    what was there before a start with --fresh, kept for a person to delete
 
@@ -41,13 +41,15 @@ from paceline.errors import (
     RecoveryUnfinished,
 )
 from paceline.ownership import is_denied, owner_of, to_own, whose
-from paceline.runtime.journal.files import Files, RealFiles, replace_file
+from paceline.runtime.journal.files import Files, RealFiles, read_data_file, replace_file
 from paceline.runtime.journal.place import boot_id, copied, inode_of, machine_id
 from paceline.runtime.journal.records import FORMAT_VERSION, other_format
 from paceline.runtime.journal.recovery import Recovered, find_segments, read_journal
+from paceline.runtime.journal.synced import mark_path
 
 MOVED_STEP = 4_096
 """Whoever says that a directory was moved has it counted for later than any start that was not."""
+_JOURNAL_GONE = "identity.json is there and the journal is gone"
 _logger = logging.getLogger("paceline.journal")
 
 
@@ -162,8 +164,8 @@ class Storage:
     ) -> Storage:
         journal = directory / "journal"
         found = _read_identity(directory / "identity.json")
-        if found is not None and not (journal.is_dir() and find_segments(journal)):
-            raise IdentityLost(str(directory), "identity.json is there and the journal is gone")
+        if found is not None and not _has_segments(journal):
+            raise IdentityLost(str(directory), _JOURNAL_GONE)
         if cluster_name is None:
             cluster_name = found["cluster_name"] if found is not None else ""
         if found is not None and found["cluster_name"] != cluster_name:
@@ -186,9 +188,7 @@ class Storage:
         identity.incarnation += MOVED_STEP - identity.incarnation % MOVED_STEP if moved else 1
         journal.mkdir(exist_ok=True, mode=0o700)
         files.sync_directory(directory)
-        recovered = read_journal(journal)
-        if found is None and (recovered.entries or recovered.snapshot or recovered.hard_state.term):
-            raise IdentityLost(str(directory), "there is a journal and no identity.json")
+        recovered = _read_journal_of(directory, found)
         if recovered.torn is not None:
             torn = recovered.torn
             _logger.warning(
@@ -218,6 +218,7 @@ class Storage:
             "journal": self._mode,
             "boot_id": boot_id(),
             "clean": clean,
+            "marked": mark_path(self.journal_directory).exists(),
         }
         if self.recovery is not None:
             fields["recovery"] = asdict(self.recovery)
@@ -343,13 +344,36 @@ _FIELDS: dict[str, type] = {
     "clean": bool,
     "machine": str,
     "inode": int,
+    "marked": bool,
 }
-_UNKNOWN = {"machine": "", "inode": 0}
+_UNKNOWN = {"machine": "", "inode": 0, "marked": False}
+
+
+def read_stopped(directory: Path) -> Recovered:
+    """What a node that starts on this directory goes on with. Changes nothing. Raises JournalCorrupt, JournalTooNew,
+    JournalTooOld, IdentityLost."""
+    found = _read_identity(directory / "identity.json")
+    if found is not None and not _has_segments(directory / "journal"):
+        raise IdentityLost(str(directory), _JOURNAL_GONE)
+    return _read_journal_of(directory, found)
+
+
+def _has_segments(journal: Path) -> bool:
+    return journal.is_dir() and bool(find_segments(journal))
+
+
+def _read_journal_of(directory: Path, found: dict[str, Any] | None) -> Recovered:
+    """The journal of a node, ``found`` being its identity."""
+    is_clean, is_marked = (False, False) if found is None else (found["clean"], found["marked"])
+    recovered = read_journal(directory / "journal", is_clean=is_clean, is_marked=is_marked)
+    if found is None and (recovered.entries or recovered.snapshot or recovered.hard_state.term):
+        raise IdentityLost(str(directory), "there is a journal and no identity.json")
+    return recovered
 
 
 def _read_identity(path: Path) -> dict[str, Any] | None:
     try:
-        text = path.read_bytes()
+        text = read_data_file(path)
     except FileNotFoundError:
         return None
     try:

@@ -3,10 +3,14 @@ two."""
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
+
+from paceline.errors import JournalCorrupt
 
 
 class Files(Protocol):
@@ -18,7 +22,13 @@ class Files(Protocol):
     def append(self, path: Path) -> int:
         """An existing file, open for writing at its end."""
 
+    def rewrite(self, path: Path) -> int:
+        """An existing file, open for :meth:`overwrite`."""
+
     def write(self, descriptor: int, data: bytes) -> int: ...
+
+    def overwrite(self, descriptor: int, data: bytes, offset: int) -> None:
+        """New content at a place within a file."""
 
     def sync(self, descriptor: int) -> None:
         """Make the data and the size of a file durable."""
@@ -42,10 +52,17 @@ class RealFiles:
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
     def append(self, path: Path) -> int:
-        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        return open_data_file(path, os.O_WRONLY | os.O_APPEND)
+
+    def rewrite(self, path: Path) -> int:
+        return open_data_file(path, os.O_WRONLY)
 
     def write(self, descriptor: int, data: bytes) -> int:
         return os.write(descriptor, data)
+
+    def overwrite(self, descriptor: int, data: bytes, offset: int) -> None:
+        if os.pwrite(descriptor, data, offset) != len(data):
+            raise OSError(errno.EIO, "a write within a file was cut short")
 
     def sync(self, descriptor: int) -> None:
         os.fdatasync(descriptor)
@@ -68,6 +85,55 @@ class RealFiles:
 
     def remove(self, path: Path) -> None:
         path.unlink(missing_ok=True)
+
+
+def kind_of(path: Path) -> str:
+    """What is at a path, as a part of a sentence, if it is no regular file; "" if it is one, or if nothing is there.
+    Raises OSError."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return ""
+    if stat.S_ISLNK(mode):
+        return f"a link to {os.readlink(path)}"
+    return _name_of_kind(mode)
+
+
+def _name_of_kind(mode: int) -> str:
+    kinds = {
+        stat.S_IFREG: "",
+        stat.S_IFDIR: "a directory",
+        stat.S_IFIFO: "a FIFO",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
+    }
+    return kinds.get(stat.S_IFMT(mode), "no file")
+
+
+def open_data_file(path: Path, flags: int, mode: int = 0o600) -> int:
+    """Open a file of a data directory. Each of them is a regular file, and none a link: whatever else is in its place
+    is neither waited for nor followed. Raises OSError, and JournalCorrupt for what is no regular file."""
+    try:
+        descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.ENODEV) and (kind := kind_of(path)):
+            raise _no_file(path, kind) from None
+        raise
+    if kind := _name_of_kind(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _no_file(path, kind)
+    return descriptor
+
+
+def read_data_file(path: Path) -> bytes:
+    """All of a file of a data directory. Raises as :func:`open_data_file` does."""
+    with open(open_data_file(path, os.O_RDONLY), "rb") as file:
+        return file.read()
+
+
+def _no_file(path: Path, kind: str) -> JournalCorrupt:
+    return JournalCorrupt(str(path), 0, f"it is {kind}, and should be a regular file")
 
 
 def write_all(files: Files, descriptor: int, data: bytes) -> None:

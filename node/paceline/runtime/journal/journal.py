@@ -124,7 +124,7 @@ class DiskJournal:
             try:
                 while self._write_pending():
                     pass
-                self._writer.sync()
+                self._writer.stop()
             finally:
                 self._writer.close()
         except OSError as error:

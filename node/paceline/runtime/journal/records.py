@@ -19,9 +19,9 @@ SNAPSHOT    [index, term, size, crc, replaces]   a file of this size and crc32 h
                                                  ``replaces``: the entries before this record are gone
 =========== ==================================== ===================================================
 
-A group counts whole or not at all. A crash may leave the last group incomplete in any way: that is a torn tail, and it
-is cut. If an earlier record is wrong, it was written whole once and has been damaged since: then nothing after it can
-be trusted.
+A group counts whole or not at all, and its number is one above that of the group before it. A crash may leave the last
+group incomplete in any way, if it had not been synced: that is a torn tail, and it is cut. If an earlier record is
+wrong, it was written whole once and has been damaged since: then nothing after it can be trusted.
 """
 
 from __future__ import annotations

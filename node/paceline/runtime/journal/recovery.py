@@ -4,11 +4,15 @@ Beside segments and snapshots there is the file ``needed``. It holds the numbers
 the journal needs, and a crc32 of them. It is replaced after a segment was begun, and before segments are removed. So a
 segment that is missing is always noticed, and a removed segment that a crash has brought back is known to be useless.
 
+What had been synced is there, whole, or the journal is damaged: a crash takes nothing of it. The file ``synced`` tells
+how far that was, and ``needed`` that the segment which it names was made. Only behind that may a write be torn.
+
 Only :func:`cut_torn_tail` changes a file; the node calls it before its first write.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -22,7 +26,7 @@ from paceline.core.feature_levels import NodeTooOld
 from paceline.core.raft.log import Entry, HardState
 from paceline.core.raft.pages import Stream
 from paceline.errors import JournalCorrupt, JournalTooNew, JournalTooOld, NodeOutdated
-from paceline.runtime.journal.files import Files
+from paceline.runtime.journal.files import Files, open_data_file, read_data_file
 from paceline.runtime.journal.records import (
     SEGMENT_HEADER_BYTES,
     Record,
@@ -34,6 +38,7 @@ from paceline.runtime.journal.records import (
     record_beyond,
     records,
 )
+from paceline.runtime.journal.synced import SyncedTo, mark_path, read_mark
 from paceline_protocol.codec import decode_config, encode_config
 from paceline_protocol.errors import ProtocolError
 from paceline_protocol.messages import Config
@@ -64,6 +69,20 @@ class TornTail:
     path: Path
     offset: int
     dropped_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Synced:
+    """What is known to have been synced. Without anything, nothing is."""
+
+    mark: SyncedTo | None = None
+    last_made: int = 0  # segment
+
+    def bytes_of(self, number: int) -> int:
+        """So many bytes of a segment must be there and whole; 0 if it may not have been made."""
+        if self.mark is not None and number == self.mark.segment:
+            return self.mark.size
+        return SEGMENT_HEADER_BYTES + 1 if number <= self.last_made else 0  # with its first group
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +135,7 @@ def read_needed(directory: Path) -> tuple[int, int] | None:
     """The first and the last segment that must be there; None if nothing says so. Raises JournalCorrupt."""
     path = needed_path(directory)
     try:
-        data = path.read_bytes()
+        data = read_data_file(path)
     except FileNotFoundError:
         return None
     try:
@@ -131,27 +150,59 @@ def read_needed(directory: Path) -> tuple[int, int] | None:
 def find_segments(directory: Path) -> list[Path]:
     """The segments of a journal, oldest first. Raises JournalCorrupt if one is missing."""
     found = {number for path in directory.iterdir() if (number := segment_number(path)) is not None}
-    first, last = read_needed(directory) or (min(found, default=1), 0)
+    needed = read_needed(directory)
+    first, last = needed or (min(found, default=1), 0)
+    if needed is not None and max(found, default=0) > last + 1:  # a segment is made once the one before it is named
+        raise JournalCorrupt(
+            str(needed_path(directory)), 0, f"it names segments up to {last}, and {max(found)} is there"
+        )
     for number in range(first, max([last, *found]) + 1):
         if number not in found:
             raise JournalCorrupt(str(segment_path(directory, number)), 0, "the file is missing")
     return [segment_path(directory, number) for number in sorted(found) if number >= first]
 
 
-def read_journal(directory: Path) -> Recovered:
-    """Read everything. Raises JournalCorrupt, JournalTooNew or JournalTooOld; a torn tail is reported and left out."""
+def read_synced(directory: Path) -> Synced:
+    """How far a journal had been synced. Read before the journal is, which may be written meanwhile. Raises
+    JournalCorrupt."""
+    mark = read_mark(directory)
+    needed = read_needed(directory)
+    return Synced(mark, needed[1] if needed is not None else 0)
+
+
+def read_journal(directory: Path, *, is_clean: bool = False, is_marked: bool = False) -> Recovered:
+    """Read everything. ``is_clean``: its node stopped cleanly, so that no write can be torn. ``is_marked``: it must
+    have the file ``synced``.
+
+    Raises JournalCorrupt, JournalTooNew or JournalTooOld; a torn tail is reported and left out."""
+    synced = read_synced(directory)
+    if is_marked and synced.mark is None:
+        raise JournalCorrupt(str(mark_path(directory)), 0, "the file is missing")
     replay = _Replay(directory)
     paths = find_segments(directory)
+    if synced.mark is not None and (not paths or synced.mark.segment > int(paths[-1].stem)):
+        raise JournalCorrupt(str(segment_path(directory, synced.mark.segment)), 0, "the file is missing")
     for path in paths:
-        for record in read_segment(path, replay.found, is_last=path == paths[-1]):
+        for record in read_segment(path, replay.found, is_last=path == paths[-1], synced=synced):
             replay.take(path, record)
-    return replay.finish()
+    found = replay.finish()
+    if not synced.last_made and (len(paths) > 1 or found.group > 1):  # it is there before a second group is
+        raise JournalCorrupt(str(needed_path(directory)), 0, "the file is missing")
+    if is_clean and found.torn is not None:
+        raise JournalCorrupt(
+            str(found.torn.path), found.torn.offset, "what follows is not whole, and its node had stopped cleanly"
+        )
+    return found
 
 
-def read_segment(path: Path, found: Recovered, *, is_last: bool) -> Iterator[Record]:
+def read_segment(path: Path, found: Recovered, *, is_last: bool, synced: Synced) -> Iterator[Record]:
     """The records of one segment, noted in ``found``. Raises JournalCorrupt, JournalTooNew or JournalTooOld."""
-    data = path.read_bytes()
+    try:
+        data = read_data_file(path)
+    except FileNotFoundError:
+        raise JournalCorrupt(str(path), 0, "the file is missing") from None
     number = int(path.stem)
+    least_bytes = synced.bytes_of(number)
     segment = SegmentFile(number, path, len(data))
     try:
         if read_header(data) != number:
@@ -161,7 +212,7 @@ def read_segment(path: Path, found: Recovered, *, is_last: bool) -> Iterator[Rec
     except SegmentTooOld as error:
         raise JournalTooOld(str(path), str(error)) from None
     except SegmentError as error:
-        if not is_last or record_beyond(memoryview(data), number, -8, group=0):
+        if not is_last or least_bytes or record_beyond(memoryview(data), number, -8, group=0):
             raise JournalCorrupt(str(path), 0, str(error)) from None
         found.torn = TornTail(path, 0, len(data))  # the node crashed while it made the segment
         return
@@ -169,26 +220,30 @@ def read_segment(path: Path, found: Recovered, *, is_last: bool) -> Iterator[Rec
     end = whole_end = SEGMENT_HEADER_BYTES
     group: list[Record] = []
     for record in records(memoryview(data), number):
+        if found.group and record.group != found.group + 1:
+            raise JournalCorrupt(str(path), record.offset, f"group {record.group} follows group {found.group}")
         group.append(record)
         end = record.end
         if record.last:
             yield from group
             segment.records += len(group)
             group, whole_end, found.group = [], end, record.group
-    if whole_end == len(data) > SEGMENT_HEADER_BYTES:
-        return
-    # The group that begins here is not whole. It must be the last one: if more records follow, this is damage.
-    beyond = record_beyond(memoryview(data), number, end, group=found.group + 1)
-    if not is_last or beyond is not None:
-        where = f" and whole records follow at byte {beyond.offset}" if beyond is not None else ""
-        raise JournalCorrupt(str(path), end, f"the checksum is wrong{where}")
-    if (
-        whole_end == SEGMENT_HEADER_BYTES
-    ):  # a crash while it was made: without its first group it does not replace earlier ones
+    if whole_end < len(data) or whole_end == SEGMENT_HEADER_BYTES:
+        # The group that begins here is not whole. It must be the last one: if more records follow, this is damage.
+        beyond = record_beyond(memoryview(data), number, end, group=found.group + 1)
+        if not is_last or beyond is not None:
+            where = f" and whole records follow at byte {beyond.offset}" if beyond is not None else ""
+            raise JournalCorrupt(str(path), end, f"the checksum is wrong{where}")
+        found.torn = TornTail(path, whole_end, len(data) - whole_end)
+        segment.size = whole_end
+    if whole_end < least_bytes:
+        raise JournalCorrupt(
+            str(path), whole_end, f"what follows is damaged or gone, and had been synced up to byte {least_bytes}"
+        )
+    if whole_end == SEGMENT_HEADER_BYTES:
+        # A crash while it was made: without its first group it does not replace earlier ones.
         found.segments.pop()
-        whole_end = 0
-    found.torn = TornTail(path, whole_end, len(data) - whole_end)
-    segment.size = whole_end
+        found.torn = TornTail(path, 0, len(data))
 
 
 class _Replay:
@@ -272,7 +327,7 @@ def read_snapshot(path: Path, index: int, term: int) -> SnapshotFile:
     """Read and check a snapshot's file. Raises JournalCorrupt."""
     start = len(SNAPSHOT_MAGIC) + 4
     try:
-        with path.open("rb") as file:
+        with open(open_data_file(path, os.O_RDONLY), "rb") as file:
             head = file.read(start)
             end = start + int.from_bytes(head[len(SNAPSHOT_MAGIC) :], "big")
             fields = file.read(min(end - start, SNAPSHOT_HEAD_LIMIT_BYTES))
@@ -310,7 +365,7 @@ class Summed:
 
 def _file_crc(path: Path) -> int:
     checksum = 0
-    with path.open("rb") as file:
+    with open(open_data_file(path, os.O_RDONLY), "rb") as file:
         while data := file.read(1 << 20):
             checksum = crc32(data, checksum)
     return checksum

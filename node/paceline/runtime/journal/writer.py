@@ -30,6 +30,7 @@ from paceline.runtime.journal.recovery import (
     snapshot_path,
 )
 from paceline.runtime.journal.snapshot_writer import SLICE_BYTES, SnapshotWriter
+from paceline.runtime.journal.synced import SyncedMark, SyncedTo
 
 SEGMENT_BYTES = 64 << 20
 ENTRIES_RECORD_BYTES = 1 << 20
@@ -61,6 +62,7 @@ class Writer:
         self._group = recovered.group
         self._hard_state = recovered.hard_state
         self._descriptor = -1
+        self._mark: SyncedMark | None = None
         if recovered.torn is not None:
             cut_torn_tail(files, recovered.torn)
         if recovered.snapshot is not None:
@@ -75,6 +77,7 @@ class Writer:
                 self._sync_found()
             else:
                 self._open_segment(1)
+            self._mark = SyncedMark(files, directory, self._synced)
             self._drop_covered()
         except BaseException:
             self.close()
@@ -111,7 +114,7 @@ class Writer:
             return
         self._append(items)
         if must_sync:
-            self._files.sync(self._descriptor)
+            self._sync_group()
         if snapshots:
             self._roll()
 
@@ -134,15 +137,33 @@ class Writer:
         self._append([(RecordKind.SNAPSHOT, msgpack.packb([*self.snapshot, False]))])
         self._roll()
 
-    def sync(self) -> None:
-        """Sync the segment: for a journal that does not sync with each group."""
-        self._files.sync(self._descriptor)
+    def stop(self) -> None:
+        """Sync all of it, with the mark that says how far it goes: whatever is missing later is damage."""
+        self._sync_group()
+        if self._mark is not None:
+            self._mark.sync()
 
     def close(self) -> None:
         """Close the files. A snapshot that is not whole is left as it is; the next Writer removes it."""
         if self._saving is not None:
             self._saving.close()
+        if self._mark is not None:
+            self._mark.close()
         self._close_segment()
+
+    @property
+    def _synced(self) -> SyncedTo:
+        """What is synced once the last segment is."""
+        return SyncedTo(self._segments[-1].number, self._segments[-1].size)
+
+    def _sync_group(self) -> None:
+        self._files.sync(self._descriptor)
+        self._set_mark()
+
+    def _set_mark(self) -> None:
+        """After each sync, and never before: what the mark names and is not there is damage."""
+        if self._mark is not None:
+            self._mark.set(self._synced)
 
     def _close_segment(self) -> None:
         if self._descriptor >= 0:
@@ -203,6 +224,7 @@ class Writer:
         self._append(head)
         self._files.sync(self._descriptor)
         self._files.sync_directory(self.directory)
+        self._set_mark()
 
     def _drop_covered(self) -> None:
         """Write durably which segments are needed, and remove the other files: segments with no entry after the
