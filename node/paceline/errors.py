@@ -344,7 +344,9 @@ class DataDirInUse(JournalError):
     ) -> None:
         self.directory = directory
         self.pid = pid
-        super().__init__(f"the data directory {directory} is in use by process {pid or 'of another user'}; {advice}")
+        super().__init__(
+            f"the data directory {directory} is in use by {f'process {pid}' if pid else 'another process'}; {advice}"
+        )
 
 
 class JournalCorrupt(JournalError):
@@ -355,6 +357,7 @@ class JournalCorrupt(JournalError):
     def __init__(self, path: str, offset: int, reason: str) -> None:
         self.path = path
         self.offset = offset
+        self.reason = reason
         super().__init__(
             f"{path} is damaged at byte {offset}: {reason}. This node must not vote with what is left. {_START_ANEW}"
         )
@@ -387,11 +390,34 @@ class JournalFailed(JournalError):
 
     exit_code = 64
 
-    def __init__(self, action: str, path: str, reason: str) -> None:
+    def __init__(self, action: str, path: str, reason: str, advice: str = "make room or replace the disk") -> None:
         super().__init__(
             f"can't {action} {path}: {reason}. The node stops, and nothing that was accepted is lost with it; "
-            "make room or replace the disk, then start it again"
+            f"{advice}, then start it again"
         )
+
+
+class DataDirLost(JournalFailed):
+    """The data directory, or a file in it, was moved, deleted or replaced while its node ran. ``now_at``: where it is;
+    "" if it was deleted, as far as can be told."""
+
+    exit_code = 70
+
+    def __init__(self, path: str, what: str, now_at: str = "") -> None:
+        self.path = path
+        self.now_at = now_at
+        if now_at:
+            rest = (
+                f"What this node has written is in {now_at}, and nothing of it is lost: move that back to {path}, "
+                "where nothing else may be by then, and start the node again"
+            )
+        else:
+            rest = (
+                "It was deleted, and what this node had accepted is gone with it: the other voters have all of that, "
+                "if there are any; if it voted alone, tasks that have not ended are lost. Start it again: it joins as "
+                "a new node, or begins with nothing; what is left in the directory has to be moved away first"
+            )
+        Exception.__init__(self, f"{path}: {what}, and this node ran on it. It stops before it promises more. {rest}")
 
 
 class IdentityLost(JournalError):

@@ -21,6 +21,7 @@ from paceline.config import ClusterFile, NodeConfig, new_cluster
 from paceline.errors import ConfigError, ModuleImportFailed
 from paceline.ownership import name_of
 from paceline.runtime.greeting import NodeInfo
+from paceline.runtime.journal import unusable
 
 
 @pytest.fixture(autouse=True)
@@ -242,8 +243,8 @@ def test_a_data_directory_that_cannot_be_made_is_a_wrong_setting_and_no_failed_d
     (tmp_path / "file").touch()
     assert run(["node", str(tasks), "--data-dir", str(tmp_path / "file" / "data")]) == 40
     assert capsys.readouterr().err == (
-        f"paceline: error: can't keep data in {tmp_path / 'file' / 'data'}: Not a directory; give another --data-dir, "
-        "which this user can write to\n"
+        f"paceline: error: can't keep data in {tmp_path / 'file' / 'data'}: {tmp_path / 'file'} is a file; "
+        "give another --data-dir, which this user can write to\n"
     )
     assert run(["node", str(tasks), "--data-dir", str(tmp_path / "file")]) == 40
     assert f"can't keep data in {tmp_path / 'file'}: it is a file;" in capsys.readouterr().err
@@ -259,7 +260,7 @@ def test_a_directory_of_another_user_is_refused_with_whose_it_is(
 
     monkeypatch.setattr(os, "access", lambda *_, **__: False)
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 4711)
-    monkeypatch.setattr(Path, "touch", denied)
+    monkeypatch.setattr(unusable, "open_lock", denied)
     assert run(["node", str(tasks), "--data-dir", str(tmp_path)]) == 40
     assert f"{tmp_path} belongs to {name_of(os.getuid())}, and this is run by" in capsys.readouterr().err
 

@@ -28,7 +28,10 @@ class _JournalDirectory(click.Path):
             raise  # app.py says whose it is
         except (OSError, ValueError):
             pass  # click says what is wrong with it
-        return super().convert(value, param, ctx)
+        directory = super().convert(value, param, ctx)
+        if not os.path.isdir(value):  # which click asks of no device, FIFO or socket
+            self.fail(f"{os.fsdecode(value)!r} is no directory.", param, ctx)
+        return directory
 
 
 _directory = click.argument("directory", metavar="DIR", type=_JournalDirectory())
@@ -53,7 +56,8 @@ def verify(directory: Path, as_json: bool) -> int:
 
     journal = _journal_in(directory)
     # What its node noted of how it stopped is beside the journal. Segments in another folder are looked at alone.
-    has_node = journal.name == "journal" and (journal.parent / "identity.json").exists()
+    beside = (journal.parent / name for name in ("identity.json", "lock"))
+    has_node = journal.name == "journal" and any(map(os.path.lexists, beside))
     found = read_stopped(journal.parent) if has_node else read_journal(journal)
     fields = summary(found)
     if as_json:

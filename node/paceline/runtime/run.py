@@ -6,22 +6,20 @@ Whatever the core or the server find that ends a node leaves here as an error of
 from __future__ import annotations
 
 import logging
-import os
 import signal
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 from paceline.config import NodeConfig, parse_address
 from paceline.core.feature_levels import NodeTooOld
 from paceline.core.membership.identity import IdentityTaken, Overtaken
 from paceline.core.raft.log import LogForgotten
-from paceline.errors import ConfigError, IdentityLost, NodeOutdated, NodeRunsTwice
-from paceline.ownership import is_denied
+from paceline.errors import IdentityLost, NodeOutdated, NodeRunsTwice
 from paceline.runtime.core_at_start import directory_of
 from paceline.runtime.greeting import NodeInfo
-from paceline.runtime.journal.data_directory import failure_of, give_up_identity, overtake
+from paceline.runtime.journal.data_directory import give_up_identity, overtake
 from paceline.runtime.journal.place import new_start
+from paceline.runtime.journal.unusable import make_directory
 from paceline.runtime.server import Server
 from paceline.worker.registry import check_module
 
@@ -39,7 +37,7 @@ def run_node(config: NodeConfig, *, on_ready: Callable[[NodeInfo], None] | None 
     for module in config.modules:
         check_module(module)  # each worker would find the same, and with a traceback
     if config.journal != "memory":
-        _make_directory(directory_of(config))
+        make_directory(directory_of(config))
     start = new_start()
     again: NodeConfig | None = config
     while again is not None:
@@ -57,6 +55,7 @@ def _run_once(config: NodeConfig, on_ready: Callable[[NodeInfo], None] | None, s
             server.run()
         finally:
             server.close()
+        server.raise_what_was_not_written()
     except NodeTooOld as error:
         raise NodeOutdated(error.found) from error
     except LogForgotten as error:
@@ -86,17 +85,3 @@ def _begin_again(config: NodeConfig, address: str) -> NodeConfig:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
     return replace(config, port=parse_address(address)[1], fresh=False, moved=False)
-
-
-def _make_directory(directory: Path) -> None:
-    """Raises ConfigError for a data directory that this user can't have, which is no failure of a disk."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        (directory / "lock").touch(mode=0o600)  # the first file that the node would make there
-    except OSError as error:
-        if is_denied(Path(error.filename or directory), error):
-            raise failure_of("keep data in", directory, error) from error
-        reason = "it is a file" if isinstance(error, FileExistsError) else os.strerror(error.errno or 0)
-        raise ConfigError(
-            f"can't keep data in {directory}: {reason}; give another --data-dir, which this user can write to"
-        ) from error

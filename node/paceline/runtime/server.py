@@ -145,7 +145,11 @@ class Server:
         """Goes on with what the data directory has; it is this process's from here on."""
         self._storage = storage = open_storage(self._config, self._start)
         self._journal = DiskJournal(
-            storage.journal_directory, storage.recovered, mode=self._config.journal, wake=self._transport.wake
+            storage.journal_directory,
+            storage.recovered,
+            mode=self._config.journal,
+            wake=self._transport.wake,
+            check=storage.check,
         )
         storage.save_identity()
         return recovered_core(self._config, storage, self._own, metrics_address)
@@ -237,11 +241,18 @@ class Server:
         if self._web is not None:
             self._web.close()
         all_is_durable = self._journal is not None and self._journal.close()
-        if self._storage is not None:
-            if all_is_durable:
+        try:
+            if self._storage is not None and all_is_durable:
                 self._storage.save_identity(clean=True)
-            self._storage.close()
-        self._transport.close()
+        finally:
+            if self._storage is not None:
+                self._storage.close()
+            self._transport.close()
+
+    def raise_what_was_not_written(self) -> None:
+        """After :meth:`close`: raises the failure of a journal that had something left to write, or not its place."""
+        if self._journal is not None and self._journal.failure is not None:
+            raise self._journal.failure
 
     # --- metrics ------------------------------------------------------------------------------------------------
 

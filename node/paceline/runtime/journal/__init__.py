@@ -5,9 +5,10 @@ A thread behind it writes all that piled up as one group, with one sync, and bet
 
 - The format: ``records.py`` (bytes; pure), ``recovery.py`` reads it, ``writer.py`` and ``snapshot_writer.py`` write it,
   ``synced.py`` notes how far it had been synced.
-- The directory: ``data_directory.py`` (lock, identity, incarnation; an identity without its journal is refused).
+- The directory: ``data_directory.py`` (identity, incarnation; an identity without its journal is refused), ``hold.py``
+  (the lock), ``identity_file.py``, ``place.py`` (is it a copy?), ``unusable.py`` (why it can't be used).
 - ``files.py``: the few system calls, behind an interface, so that tests make each of them fail or cut the power after
-  it.
+  it; and the one way in which a file of the directory is opened.
 - ``unsafe_recovery.py``: an operator makes one survivor the only voter of a new cluster.
 
 The rules: a group counts whole or not at all; only a torn last group that had not been synced is cut, and any other

@@ -1,6 +1,6 @@
 """The data directory of one node: who it is, what it has promised, and that nobody else writes there.
 
-    lock             held as long as the process lives; holds its pid
+    lock             holds the pid of the process that has the directory (hold.py)
     identity.json    ids, consents, how the node last stopped, and whether an operator made it the only voter
     journal/         segments, snapshots, and which of them must be there (recovery.py, synced.py, journal.py)
     lost-1/ ...      data that must not be used any more, kept for a person to look at
@@ -16,11 +16,9 @@ not start on one, unless somebody says that the directory was moved.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
-import secrets
 import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,20 +30,19 @@ from paceline.core.membership.identity import Identity
 from paceline.errors import (
     COPIED_ADVICE,
     ConfigError,
-    DataDirInUse,
     IdentityLost,
     JournalCorrupt,
     JournalFailed,
-    JournalTooNew,
-    JournalTooOld,
     RecoveryUnfinished,
 )
-from paceline.ownership import is_denied, owner_of, to_own, whose
-from paceline.runtime.journal.files import Files, RealFiles, read_data_file, replace_file
+from paceline.runtime.journal.files import Files, RealFiles, kind_of, replace_file
+from paceline.runtime.journal.hold import Hold
+from paceline.runtime.journal.identity_file import UnsafeRecovery, identity_of, read_identity, recovery_in
 from paceline.runtime.journal.place import boot_id, copied, inode_of, machine_id
-from paceline.runtime.journal.records import FORMAT_VERSION, other_format
+from paceline.runtime.journal.records import FORMAT_VERSION
 from paceline.runtime.journal.recovery import Recovered, find_segments, read_journal
 from paceline.runtime.journal.synced import mark_path
+from paceline.runtime.journal.unusable import failure_of, make_directory
 
 MOVED_STEP = 4_096
 """Whoever says that a directory was moved has it counted for later than any start that was not."""
@@ -64,21 +61,6 @@ def default_directory(cluster_name: str, port: int) -> Path:
         ) from None
 
 
-@dataclass(frozen=True, slots=True)
-class UnsafeRecovery:
-    """The record of an operator making this node the only voter of a new cluster (``unsafe_recovery.py``). It is kept
-    for as long as the node.
-
-    ``finished``: the journal has been changed, too. Until then the node must not start.
-    """
-
-    at: str  # UTC, ISO 8601
-    old_cluster_id: str
-    last_term: int  # of the last entry that was kept
-    last_index: int
-    finished: bool
-
-
 @dataclass(slots=True)
 class Storage:
     """An opened data directory. ``close`` it when the journal is closed."""
@@ -86,7 +68,7 @@ class Storage:
     directory: Path
     identity: Identity
     recovered: Recovered
-    _lock: int
+    _hold: Hold
     _files: Files
     _cluster_name: str
     _mode: str  # of the journal
@@ -142,28 +124,28 @@ class Storage:
         """``mode`` None: no node is going to run on the directory, so neither a crash in mode "os" nor that it is a
         copy matters."""
         files = files or RealFiles()
+        make_directory(directory)
         try:
-            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            lock = _take_lock(directory)
+            hold = Hold(directory)
         except OSError as error:
             raise failure_of("use", directory, error) from error
         try:
             if fresh:
                 _begin_anew(directory, files)
-            return cls._open_locked(directory, lock, files, cluster_name, mode, moved=moved)
+            return cls._open_held(directory, hold, files, cluster_name, mode, moved=moved)
         except OSError as error:
-            os.close(lock)
+            hold.release()
             raise failure_of("open", directory, error) from error
         except BaseException:
-            os.close(lock)
+            hold.release()
             raise
 
     @classmethod
-    def _open_locked(
-        cls, directory: Path, lock: int, files: Files, cluster_name: str | None, mode: str | None, *, moved: bool
+    def _open_held(
+        cls, directory: Path, hold: Hold, files: Files, cluster_name: str | None, mode: str | None, *, moved: bool
     ) -> Storage:
         journal = directory / "journal"
-        found = _read_identity(directory / "identity.json")
+        found = read_identity(directory / "identity.json")
         if found is not None and not _has_segments(journal):
             raise IdentityLost(str(directory), _JOURNAL_GONE)
         if cluster_name is None:
@@ -184,9 +166,10 @@ class Storage:
             found = None
         if found is not None and mode is not None and not moved and _is_new_because_copied(directory, found, files):
             found = None
-        identity = _identity_of(found)
+        identity = identity_of(found)
         identity.incarnation += MOVED_STEP - identity.incarnation % MOVED_STEP if moved else 1
         journal.mkdir(exist_ok=True, mode=0o700)
+        hold.add(journal)
         files.sync_directory(directory)
         recovered = _read_journal_of(directory, found)
         if recovered.torn is not None:
@@ -198,12 +181,14 @@ class Storage:
                 torn.offset,
                 torn.dropped_bytes,
             )
-        recovery = _recovery_in(directory / "identity.json", found) if found is not None else None
-        return cls(directory, identity, recovered, lock, files, cluster_name, mode or "fsync", recovery)
+        recovery = recovery_in(directory / "identity.json", found) if found is not None else None
+        return cls(directory, identity, recovered, hold, files, cluster_name, mode or "fsync", recovery)
 
     def save_identity(self, *, clean: bool = False) -> None:
-        """Write the identity, durably when this returns. Raises JournalFailed. The caller has opened the journal for
-        writing before; with ``clean`` all of the journal must be durable."""
+        """Write the identity, durably when this returns. Raises JournalFailed, and DataDirLost rather than
+        write to another directory. The caller has opened the journal for writing before; with ``clean`` all of the
+        journal must be durable."""
+        self._hold.check()
         identity = self.identity
         fields: dict[str, object] = {
             "machine": machine_id(),
@@ -233,42 +218,13 @@ class Storage:
         except OSError as error:
             raise failure_of("write", self.directory, error) from error
 
+    def check(self) -> None:
+        """Raises DataDirLost if the directory is not at its path any more."""
+        self._hold.check()
+
     def close(self) -> None:
         """Unlock the directory."""
-        if self._lock >= 0:
-            lock, self._lock = self._lock, -1
-            os.close(lock)
-
-
-def failure_of(action: str, directory: Path, error: OSError) -> JournalFailed | ConfigError:
-    """What is raised for a file of a data directory that can't be used. If it is another user's, no disk has failed."""
-    path = Path(error.filename or directory)
-    if not is_denied(path, error):
-        return JournalFailed(action, str(path), os.strerror(error.errno or 0))
-    is_mine = owner_of(path) == os.geteuid()
-    advice = "" if is_mine else f"run the node as that user, or make all of it yours with {to_own(directory)}; "
-    return ConfigError(
-        f"can't {action} {path}: {os.strerror(error.errno or 0)}. {whose(path)}; {advice}another --data-dir begins "
-        "without what is there"
-    )
-
-
-def _identity_of(found: dict[str, Any] | None) -> Identity:
-    """What identity.json says; a new identity if there is none."""
-    if found is None:
-        identity = Identity(secrets.token_hex(8), incarnation=0)
-    else:
-        identity = Identity(
-            found["node_id"],
-            found["incarnation"],
-            found["cluster_id"],
-            frozenset(found["consents"]),
-            found["handed_to"],
-            found["formed"],
-        )
-    if not identity.consents and not identity.handed_to:
-        identity.consents = frozenset({identity.node_id})
-    return identity
+        self._hold.release()
 
 
 def _is_new_because_copied(directory: Path, found: dict[str, Any], files: Files) -> bool:
@@ -277,7 +233,7 @@ def _is_new_because_copied(directory: Path, found: dict[str, Any], files: Files)
     reason = copied(found, directory / "identity.json")
     if not reason:
         return False
-    if not _identity_of(found).is_blank:
+    if not identity_of(found).is_blank:
         raise IdentityLost(str(directory), reason, COPIED_ADVICE)
     aside = _put_aside(directory, "lost", files)
     _logger.warning(
@@ -293,7 +249,7 @@ def overtake(directory: Path, incarnation: int) -> None:
     """Have the node that starts on this directory have a later incarnation than this one. It must have stopped. Raises
     as :meth:`Storage.open_stopped` and :meth:`Storage.save_identity` do."""
     storage = Storage.open_stopped(directory)
-    found = _read_identity(directory / "identity.json")
+    found = read_identity(directory / "identity.json")
     assert found is not None, "it is locked, and a node ran on it"
     try:
         storage._mode = found["journal"]
@@ -317,48 +273,19 @@ def _may_have_lost(found: dict[str, Any]) -> bool:
     return found["journal"] == "os" and not found["clean"] and found["boot_id"] != boot_id()
 
 
-def _take_lock(directory: Path) -> int:
-    path = directory / "lock"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        pid = os.read(descriptor, 20).decode(errors="replace").strip()
-        os.close(descriptor)
-        raise DataDirInUse(str(directory), pid) from None
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, f"{os.getpid()}\n".encode())
-    return descriptor
-
-
-_FIELDS: dict[str, type] = {
-    "node_id": str,
-    "incarnation": int,
-    "cluster_name": str,
-    "cluster_id": str,
-    "consents": list,
-    "handed_to": str,
-    "formed": bool,
-    "journal": str,
-    "boot_id": str,
-    "clean": bool,
-    "machine": str,
-    "inode": int,
-    "marked": bool,
-}
-_UNKNOWN = {"machine": "", "inode": 0, "marked": False}
-
-
 def read_stopped(directory: Path) -> Recovered:
     """What a node that starts on this directory goes on with. Changes nothing. Raises JournalCorrupt, JournalTooNew,
     JournalTooOld, IdentityLost."""
-    found = _read_identity(directory / "identity.json")
+    found = read_identity(directory / "identity.json")
     if found is not None and not _has_segments(directory / "journal"):
         raise IdentityLost(str(directory), _JOURNAL_GONE)
     return _read_journal_of(directory, found)
 
 
 def _has_segments(journal: Path) -> bool:
+    if not journal.is_dir() and os.path.lexists(journal):
+        kind = kind_of(journal) or "a file"
+        raise JournalCorrupt(str(journal), 0, f"it is {kind}, and should be a directory")
     return journal.is_dir() and bool(find_segments(journal))
 
 
@@ -371,40 +298,9 @@ def _read_journal_of(directory: Path, found: dict[str, Any] | None) -> Recovered
     return recovered
 
 
-def _read_identity(path: Path) -> dict[str, Any] | None:
-    try:
-        text = read_data_file(path)
-    except FileNotFoundError:
-        return None
-    try:
-        fields = json.loads(text)
-        if isinstance(fields, dict) and isinstance(fields.get("format"), int) and fields["format"] != FORMAT_VERSION:
-            error = JournalTooNew if fields["format"] > FORMAT_VERSION else JournalTooOld
-            raise error(str(path), other_format(fields["format"]))
-        fields = {**_UNKNOWN, **dict(fields.items())}
-        wrong = [name for name, kind in _FIELDS.items() if not isinstance(fields.get(name), kind)]
-    except (ValueError, AttributeError) as error:
-        raise JournalCorrupt(str(path), 0, f"it is no identity: {error}") from error
-    if wrong or fields.get("format") != FORMAT_VERSION:
-        raise JournalCorrupt(str(path), 0, f"it is no identity: {', '.join(wrong) or 'format'} is missing or wrong")
-    return dict(fields)
-
-
-def _recovery_in(path: Path, fields: dict[str, Any]) -> UnsafeRecovery | None:
-    if "recovery" not in fields:
-        return None
-    try:
-        recovery = UnsafeRecovery(**fields["recovery"])
-    except TypeError as error:
-        raise JournalCorrupt(str(path), 0, f"what it says of a recovery makes no sense: {error}") from error
-    if not isinstance(recovery.finished, bool):
-        raise JournalCorrupt(str(path), 0, "it does not say whether a recovery was finished")
-    return recovery
-
-
 def _begin_anew(directory: Path, files: Files) -> None:
     """Put aside all that a node has here. It is moved and not read, so that damaged data is no obstacle."""
-    if (directory / "journal").exists() or (directory / "identity.json").exists():
+    if any(os.path.lexists(directory / name) for name in ("journal", "identity.json")):
         aside = _put_aside(directory, "before", files)
         _logger.warning(
             "--fresh: this node begins without what it had, which is in %s and is not used any more. A node with "
@@ -416,11 +312,11 @@ def _begin_anew(directory: Path, files: Files) -> None:
 
 def _put_aside(directory: Path, kind: str, files: Files) -> Path:
     number = 1
-    while (aside := directory / f"{kind}-{number}").exists():
+    while os.path.lexists(aside := directory / f"{kind}-{number}"):
         number += 1
     aside.mkdir(mode=0o700)
     for name in ("journal", "identity.json"):
-        if (directory / name).exists():
+        if os.path.lexists(directory / name):
             files.rename(directory / name, aside / name)
     files.sync_directory(aside)
     files.sync_directory(directory)

@@ -26,14 +26,16 @@ from typing import Protocol
 from paceline.core.measures.histogram import LATENCY_BOUNDS_US, Histogram
 from paceline.core.raft.log import Snapshot
 from paceline.core.raft.ready import Persist
-from paceline.errors import JournalFailed
-from paceline.runtime.journal.data_directory import failure_of
+from paceline.errors import DataDirLost, JournalFailed
 from paceline.runtime.journal.files import Files, RealFiles
 from paceline.runtime.journal.recovery import Recovered
 from paceline.runtime.journal.snapshot_writer import SLICE_BYTES
+from paceline.runtime.journal.unusable import advice_for, failure_of
 from paceline.runtime.journal.writer import SEGMENT_BYTES, Writer
 
 CLOSE_TIMEOUT_S = 10.0
+CHECK_INTERVAL_S = 1.0
+"""From one look at whether the files are still where they were to the next."""
 
 _logger = logging.getLogger("paceline.journal")
 
@@ -68,16 +70,20 @@ class DiskJournal:
         *,
         mode: str,
         wake: Callable[[], None],
+        check: Callable[[], None] | None = None,
         files: Files | None = None,
         segment_bytes: int = SEGMENT_BYTES,
         slice_bytes: int = SLICE_BYTES,
     ) -> None:
-        """Raises JournalFailed if the directory can't be written."""
+        """``check``: raises DataDirLost if the data directory is not in its place any more. Raises JournalFailed if the
+        directory can't be written."""
         self.failure: JournalFailed | None = None
         self.write_time = Histogram(LATENCY_BOUNDS_US)  # of one group, with its sync; written by the thread alone
         self.writing_since: float | None = None  # monotonic; None while nothing is being written
         self._directory = directory
         self._wake = wake
+        self._check = check
+        self._check_at = 0.0
         self._queue: deque[Persist | Snapshot] = deque()
         self._signal = threading.Event()
         self._closing = False
@@ -124,25 +130,38 @@ class DiskJournal:
             try:
                 while self._write_pending():
                     pass
+                self._look_at_files()
                 self._writer.stop()
             finally:
                 self._writer.close()
+        except DataDirLost as error:
+            self._fail(error)
         except OSError as error:
-            self._fail(str(error.filename or self._directory), os.strerror(error.errno or 0))
+            path = Path(error.filename or self._directory)
+            self._fail(JournalFailed("write", str(path), os.strerror(error.errno or 0), advice_for(error, path)))
         except BaseException as error:  # whatever ends this thread, nothing becomes durable any more
-            self._fail(str(self._directory), f"{type(error).__name__}: {error}")
+            self._fail(JournalFailed("write", str(self._directory), f"{type(error).__name__}: {error}"))
             _logger.critical("the journal ended by a defect of its own", exc_info=error)
         finally:
             self._wake()
 
-    def _fail(self, path: str, reason: str) -> None:
-        self.failure = JournalFailed("write", path, reason)
-        _logger.critical("%s", self.failure)
+    def _fail(self, failure: JournalFailed) -> None:
+        self.failure = failure
+        _logger.critical("%s", failure)
+
+    def _look_at_files(self) -> None:
+        """Raises DataDirLost. What is written to files that are gone is durable nowhere."""
+        if self._check is not None:
+            self._check()
+        self._writer.check()
+        self._check_at = time.monotonic() + CHECK_INTERVAL_S
 
     def _write_pending(self) -> bool:
         """Wait for something to write, and write it, then one slice of a snapshot. False: the journal is closed."""
         if not self._writer.is_saving:
-            self._signal.wait()
+            self._signal.wait(max(0.0, self._check_at - time.monotonic()))
+        if time.monotonic() >= self._check_at:
+            self._look_at_files()
         self._signal.clear()
         closing = self._closing  # read before the queue is: what was submitted before close() is written
         batch: list[Persist | Snapshot] = []

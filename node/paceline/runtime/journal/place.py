@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from paceline.runtime.container import CONTAINER_SIGNS
+from paceline.runtime.journal.files import open_data_file
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 MACHINE_ID = Path("/etc/machine-id")
@@ -94,7 +95,7 @@ def _is_another(inode: int, written: int) -> bool:
 def copied(written: Mapping[str, Any], path: Path) -> str:
     """Why the file ``path``, which holds ``written``, is not where it was written; "" if it is, as far as can be
     told. Raises OSError."""
-    with path.open("rb") as file:
+    with open(open_data_file(path, os.O_RDONLY), "rb") as file:
         inode = inode_of(file.fileno(), path.parent)
     if _is_another(inode, written["inode"]):
         return "it is a copy of the directory that its node wrote"

@@ -19,7 +19,6 @@ run again.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,10 +28,12 @@ from paceline.core.raft.ready import Persist
 from paceline.core.settings import Settings
 from paceline.core.state.snapshots import restore
 from paceline.core.state.table import TaskTable
-from paceline.errors import DataDirInUse, JournalFailed, RecoveryRefused
-from paceline.runtime.journal.data_directory import Storage, UnsafeRecovery
+from paceline.errors import DataDirInUse, RecoveryRefused
+from paceline.runtime.journal.data_directory import Storage
 from paceline.runtime.journal.files import Files, RealFiles
+from paceline.runtime.journal.identity_file import UnsafeRecovery
 from paceline.runtime.journal.recovery import Recovered, decoded
+from paceline.runtime.journal.unusable import failure_of
 from paceline.runtime.journal.writer import Writer
 from paceline_protocol.codec import encode_config
 from paceline_protocol.messages import Config, EntryKind
@@ -130,8 +131,7 @@ def _write(storage: Storage, persist: Persist, files: Files) -> None:
         finally:
             writer.close()
     except OSError as error:
-        path = str(error.filename or storage.journal_directory)
-        raise JournalFailed("write", path, os.strerror(error.errno or 0)) from error
+        raise failure_of("write", storage.directory, error) from error
 
 
 def _survivor(storage: Storage) -> Survivor:

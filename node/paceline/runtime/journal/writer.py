@@ -6,6 +6,7 @@ files.
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,6 +15,7 @@ import msgpack  # type: ignore[import-untyped]
 
 from paceline.core.raft.log import Entry, HardState, Snapshot
 from paceline.core.raft.ready import Persist
+from paceline.errors import DataDirLost
 from paceline.runtime.journal.files import Files, replace_file, write_all
 from paceline.runtime.journal.records import SEGMENT_HEADER_BYTES, RecordKind, pack_header, pack_record
 from paceline.runtime.journal.recovery import (
@@ -30,7 +32,7 @@ from paceline.runtime.journal.recovery import (
     snapshot_path,
 )
 from paceline.runtime.journal.snapshot_writer import SLICE_BYTES, SnapshotWriter
-from paceline.runtime.journal.synced import SyncedMark, SyncedTo
+from paceline.runtime.journal.synced import SyncedMark, SyncedTo, mark_path
 
 SEGMENT_BYTES = 64 << 20
 ENTRIES_RECORD_BYTES = 1 << 20
@@ -142,6 +144,20 @@ class Writer:
         self._sync_group()
         if self._mark is not None:
             self._mark.sync()
+
+    def check(self) -> None:
+        """Raises DataDirLost if one of the journal's files was deleted or replaced."""
+        paths = [segment.path for segment in self._segments]
+        paths += [needed_path(self.directory), mark_path(self.directory)]
+        if self.snapshot is not None:
+            paths.append(snapshot_path(self.directory, *self.snapshot[:2]))
+        for path in paths:
+            try:
+                found = os.stat(path)
+            except FileNotFoundError:
+                raise DataDirLost(str(path), "it is gone from its path") from None
+            if path == self._segments[-1].path and not os.path.samestat(found, os.fstat(self._descriptor)):
+                raise DataDirLost(str(path), "another file is in its place")
 
     def close(self) -> None:
         """Close the files. A snapshot that is not whole is left as it is; the next Writer removes it."""
