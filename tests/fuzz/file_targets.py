@@ -31,6 +31,7 @@ from paceline.runtime.journal.recovery import (
     segment_path,
     snapshot_path,
 )
+from paceline.runtime.journal.synced import PLACE_BYTES, SyncedTo, mark_path, pack_mark
 from paceline.runtime.journal.writer import Writer
 from paceline_protocol.codec import encode_calls, encode_config, encode_outcomes
 from paceline_protocol.messages import Config, EntryKind, TaskEnd
@@ -42,6 +43,7 @@ FILES_LIMIT = 24
 IDENTITY, NEEDED, SNAPSHOT = 0, 1, 2
 FIRST_SEGMENT = 3
 """What the first byte of a file says that it is. From here on: a segment, and its number."""
+SYNCED = 255
 
 
 def data_directory(data: bytes) -> str:
@@ -126,6 +128,8 @@ def _path_of(kind: int) -> Path:
         return NODE / "identity.json"
     if kind == NEEDED:
         return needed_path(journal)
+    if kind == SYNCED:
+        return mark_path(journal)
     return snapshot_path(journal, 1, 1) if kind == SNAPSHOT else segment_path(journal, kind - FIRST_SEGMENT + 1)
 
 
@@ -134,6 +138,11 @@ def _with_checksums(content: bytes, kind: int) -> bytes:
     if kind == NEEDED:
         words = content.split()[:2]
         return pack_needed(int(words[0]), int(words[1])) if len(words) == 2 and b"".join(words).isdigit() else content
+    if kind == SYNCED:
+        return b"".join(
+            pack_mark(SyncedTo(int.from_bytes(content[at + 4 : at + 12]), int.from_bytes(content[at + 12 : at + 20])))
+            for at in (0, PLACE_BYTES)
+        )
     if kind < FIRST_SEGMENT or len(content) < records.SEGMENT_HEADER_BYTES:
         return content
     number = kind - FIRST_SEGMENT + 1
@@ -195,8 +204,8 @@ def _files(directory: Path) -> list[Path]:
 def _file(path: Path) -> bytes:
     if path.suffix == ".json":
         kind = IDENTITY
-    elif path.name == "needed":
-        kind = NEEDED
+    elif path.name in ("needed", "synced"):
+        kind = NEEDED if path.name == "needed" else SYNCED
     else:
         kind = SNAPSHOT if path.suffix == ".snapshot" else FIRST_SEGMENT + int(path.stem) - 1
     return bytes([kind]) + joined(path.read_bytes()[:4_000])

@@ -39,13 +39,13 @@ class SyncedMark:
         self._files = files
         self._writes = 0
         path = mark_path(directory)
-        replace_file(files, path, [_pack(mark) * 2])
+        replace_file(files, path, [pack_mark(mark) * 2])
         self._descriptor = files.rewrite(path)
 
     def set(self, mark: SyncedTo) -> None:
         """The journal is synced up to here."""
         self._writes += 1
-        self._files.overwrite(self._descriptor, _pack(mark), self._writes % 2 * PLACE_BYTES)
+        self._files.overwrite(self._descriptor, pack_mark(mark), self._writes % 2 * PLACE_BYTES)
 
     def sync(self) -> None:
         self._files.sync(self._descriptor)
@@ -73,7 +73,8 @@ def read_mark(directory: Path) -> SyncedTo | None:
     return max(marks)
 
 
-def _pack(mark: SyncedTo) -> bytes:
+def pack_mark(mark: SyncedTo) -> bytes:
+    """One place of the file."""
     head = _MARK.pack(_MAGIC, *mark)
     return (head + _CHECKSUM.pack(crc32(head))).ljust(PLACE_BYTES, b"\0")
 
