@@ -82,13 +82,20 @@ class Discovery:
         self._interfaces: object = None
         self._loopback = loopback
         self._on_sighting = on_sighting
+        self._is_told = False
         self._stopping = threading.Event()
         self._changed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="paceline-discovery", daemon=True)
 
-    def start(self) -> None:
-        """Returns at once; the sockets are opened on another thread."""
-        self._thread.start()
+    def start(self) -> bool:
+        """Returns at once; the sockets are opened on another thread. False if the system has no room for that thread:
+        then it is to be called again."""
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            self._tell("discovery can't start", error)
+            return False
+        return True
 
     def stop(self) -> None:
         """Withdraw the announcement. Returns within CLOSE_TIMEOUT_S, whatever the network does."""
@@ -105,32 +112,39 @@ class Discovery:
             self._changed.set()
 
     def _run(self) -> None:
-        from zeroconf import ServiceBrowser
-
-        is_told = False
         while not self._stopping.is_set():
             self._changed.clear()
             try:
-                # Leaving the browser ends its thread while zeroconf still works; leaving zeroconf withdraws the record.
-                with (
-                    _open_zeroconf(self._loopback) as zeroconf,
-                    ServiceBrowser(zeroconf, SERVICE_TYPE, handlers=[self._seen]),
-                ):
-                    if self._hosts and not self._stopping.is_set():
-                        self._register(zeroconf, self._hosts)
-                    if is_told:
-                        is_told = False
-                        _logger.info("multicast discovery works now")
-                    self._changed.wait()
-            except _network_errors() as error:
-                if not is_told:
-                    is_told = True
-                    _logger.warning(
-                        "multicast discovery does not work on this network (%s); name other nodes with "
-                        "--join HOST:PORT. It is tried again",
-                        error,
-                    )
+                self._take_part()
+            except (RuntimeError, MemoryError, ImportError) as error:  # no room for zeroconf, or for its threads
+                self._tell("discovery can't start", error)
                 self._changed.wait(RETRY_S)
+            except _network_errors() as error:
+                self._tell("multicast discovery does not work on this network", error)
+                self._changed.wait(RETRY_S)
+
+    def _take_part(self) -> None:
+        """Until the addresses of this node change, or it stops."""
+        from zeroconf import ServiceBrowser
+
+        # Leaving the browser ends its thread while zeroconf still works; leaving zeroconf withdraws the record.
+        with (
+            _open_zeroconf(self._loopback) as zeroconf,
+            ServiceBrowser(zeroconf, SERVICE_TYPE, handlers=[self._seen]),
+        ):
+            if self._hosts and not self._stopping.is_set():
+                self._register(zeroconf, self._hosts)
+            if self._is_told:
+                self._is_told = False
+                _logger.info("multicast discovery works now")
+            self._changed.wait()
+
+    def _tell(self, what: str, error: Exception) -> None:
+        """Once, until it works."""
+        if not self._is_told:
+            self._is_told = True
+            reason = str(error) or "out of memory"
+            _logger.warning("%s (%s); name other nodes with --join HOST:PORT. It is tried again", what, reason)
 
     def _register(self, zeroconf: Zeroconf, hosts: Sequence[str]) -> None:
         from zeroconf import ServiceInfo
@@ -190,6 +204,8 @@ def find_nodes(cluster_name: str | None, *, loopback: bool | None = None, timeou
             if first.wait(max(0.0, deadline_s - time.monotonic())):
                 time.sleep(max(0.0, min(SETTLE_S, deadline_s - time.monotonic())))
             over.set()
+    except (RuntimeError, MemoryError) as error:
+        _logger.info("discovery can't start: %s", error)
     except _network_errors() as error:
         _logger.info("multicast discovery does not work on this network: %s", error)
     return list(found)

@@ -156,8 +156,14 @@ class Names:
         name.is_under_way, name.is_wanted, name.asked_at = True, False, time.monotonic()
         self._line.append(host)
         if self._threads < THREADS_MAX:
-            self._threads += 1
-            threading.Thread(target=self._work, name="paceline-names", daemon=True).start()
+            try:
+                threading.Thread(target=self._work, name="paceline-names", daemon=True).start()
+            except RuntimeError as error:  # the system has no room for it: one that runs does it, or it is asked again
+                while self._line and not self._threads:
+                    self._note(self._line.popleft(), (), str(error))
+                self._changed.notify_all()
+            else:
+                self._threads += 1
 
     # --- the threads --------------------------------------------------------------------------------------------
 

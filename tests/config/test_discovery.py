@@ -191,6 +191,43 @@ def test_discovery_begins_once_the_network_is_there(
     assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
 
 
+@pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), MemoryError(), ImportError("no room")])
+def test_discovery_that_can_not_start_is_said_once_and_tried_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    tried: queue.Queue[None] = queue.Queue()
+
+    def refuse(loopback: bool) -> None:
+        tried.put(None)
+        raise error
+
+    monkeypatch.setattr(discovery, "_open_zeroconf", refuse)
+    monkeypatch.setattr(discovery, "RETRY_S", 0.001)
+    with announced(fresh(), fresh(), 4001):
+        for _ in range(3):
+            tried.get(timeout=DEADLINE_S)
+    [record] = caplog.records
+    assert "discovery can't start" in record.getMessage()
+    assert "It is tried again" in record.getMessage()
+
+
+def test_discovery_without_a_thread_of_its_own_can_be_started_later(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_room(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    node = Discovery(node_id="n", cluster_name="c", port=1, hosts=["127.0.0.1"], loopback=True, on_sighting=print)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_room)
+        assert not node.start()
+        assert not node.start()
+    [record] = caplog.records
+    assert "discovery can't start (can't start new thread)" in record.getMessage()
+    assert node.start()
+    node.stop()
+
+
 # --- seeds ------------------------------------------------------------------------------------------------------
 
 

@@ -45,6 +45,22 @@ def resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Resolver]:
     made.over.set()
 
 
+def test_a_name_for_which_there_is_no_thread_is_asked_for_again(
+    resolver: Resolver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolver.answers["node1"] = ("10.0.0.1",)
+    names = Names()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_room)
+        assert names.hosts("node1") == ()
+        assert names.problem("node1") == "can't start new thread"
+    until(lambda: names.hosts("node1") == ("10.0.0.1",))
+
+
+def no_room(thread: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
 def until(condition: Callable[[], object]) -> None:
     end = time.monotonic() + DEADLINE_S
     while not condition():

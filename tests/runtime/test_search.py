@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import pytest
 
 from paceline.config import NodeConfig, new_cluster, parse_address
-from paceline.discovery import find_nodes
+from paceline.discovery import Discovery, find_nodes
 from paceline.names import Names
 from paceline.runtime import own_addresses
 from paceline.runtime import search as search_module
@@ -23,6 +23,25 @@ from paceline.runtime.search import REPEAT_MAX_S, REPEAT_MIN_S, SILENT_AFTER_S, 
 
 DEADLINE_S = 20.0
 OWN_ADDRESS = "127.0.0.1:4100"
+
+
+def test_discovery_that_found_no_room_for_its_thread_is_started_at_a_later_look(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tries: queue.Queue[None] = queue.Queue()
+
+    def start(self: Discovery) -> bool:
+        tries.put(None)
+        return tries.qsize() > 2
+
+    monkeypatch.setattr(Discovery, "start", start)
+    monkeypatch.setattr(search_module, "LOOK_INTERVAL_S", 0.001)
+    with searching(NodeConfig(modules=("tasks",), discovery=True)):
+        end = time.monotonic() + DEADLINE_S
+        while tries.qsize() < 3:
+            assert time.monotonic() < end
+            time.sleep(0.001)
+    assert tries.qsize() == 3
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from paceline.discovery import Discovery, SeedResolver, Sighting
 from paceline.names import Names
 from paceline.runtime.found_nodes import FoundNodes, probe
 from paceline.runtime.interfaces import is_in_container
+from paceline.runtime.limits import start_threads
 from paceline.runtime.node_view import NodeView
 from paceline.runtime.own_addresses import OwnAddresses
 
@@ -139,10 +140,10 @@ class NodeSearch:
     def start(self) -> None:
         """Returns at once."""
         if self._seeds is not None:
-            self._seeds.start()
+            start_threads(self._seeds.start)
         if not self._config.is_pointed:
             self._announce()
-        self._thread.start()
+        start_threads(self._thread.start)
 
     def stop(self) -> None:
         """Withdraws the announcement, in bounded time. Does not wait for a probe under way."""
@@ -156,8 +157,7 @@ class NodeSearch:
     def _announce(self) -> None:
         with self._lock:
             if self._discovery is not None and not self._is_announced and not self._stopping.is_set():
-                self._is_announced = True
-                self._discovery.start()
+                self._is_announced = self._discovery.start()
 
     def _on_sighting(self, sighting: Sighting) -> None:
         """Called by discovery, from its threads."""
@@ -168,7 +168,7 @@ class NodeSearch:
 
     def _run(self) -> None:
         while not self._stopping.wait(LOOK_INTERVAL_S):
-            if self._view.cluster_id():
+            if self._view.cluster_id() or not self._config.is_pointed:
                 self._announce()
             now = time.monotonic()
             if now >= self._looked_at + ADDRESSES_INTERVAL_S:

@@ -30,6 +30,7 @@ from paceline.runtime.interfaces import interface_names
 from paceline.runtime.journal.data_directory import Storage
 from paceline.runtime.journal.journal import DiskJournal
 from paceline.runtime.key_watch import KeyWatch
+from paceline.runtime.limits import start_threads
 from paceline.runtime.memory import keep_freed_blocks
 from paceline.runtime.node_view import view_of
 from paceline.runtime.orphans import FIRST_PROCESS, Orphans
@@ -138,7 +139,7 @@ class Server:
             self._search.start()
         if config.cluster is not None and config.cluster.path is not None:
             self._key_watch = KeyWatch(config.cluster, transport.wake)
-            self._key_watch.start()
+            start_threads(self._key_watch.start)
         return Greeting(config, self._core, self._storage, metrics_address, on_ready, time.monotonic())
 
     def _recover(self, metrics_address: str) -> NodeCore:

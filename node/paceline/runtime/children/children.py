@@ -12,6 +12,7 @@ from math import inf
 
 from paceline.runtime.children.pool import Child, ChildPool
 from paceline.runtime.children.worker_pool import ReadyWorker, WorkerPool
+from paceline.runtime.limits import process_refused
 from paceline.runtime.transport.transport import Source
 from paceline.runtime.transport.zmq_transport import ZmqTransport
 
@@ -39,8 +40,12 @@ class WorkerChildren:
         self._transport = transport
 
     def start(self) -> None:
+        """Raises ConfigError if the system has no room for them."""
         for pool in self._pools:
-            pool.start()
+            try:
+                pool.start()
+            except OSError as error:
+                raise process_refused(pool.program, error) from error
             self._add(pool, list(pool.workers.values()))
 
     def ready(self, worker_id: bytes, names: tuple[str, ...]) -> bool:

@@ -88,7 +88,7 @@ class ChildPool:
         ``inherited``: descriptors of this process that the children get, too. ``environment``: that of the children;
         None: that of this process."""
         self.kind = kind
-        self._program = program
+        self.program = program
         self._arguments = arguments
         self._inherited = inherited
         self.environment = environment
@@ -143,7 +143,7 @@ class ChildPool:
             except OSError as error:  # out of memory, processes or file descriptors: try again later
                 slot.failures += 1
                 slot.due = now + _pause_s(slot.failures)
-                _logger.error("no %s could be started (%s); next try in %.1f s", self._program, error, slot.due - now)
+                _logger.error("no %s could be started (%s); next try in %.1f s", self.program, error, slot.due - now)
         return started
 
     def next_respawn(self, now: float) -> float | None:
@@ -199,7 +199,7 @@ class ChildPool:
 
     def _popen(self, link: int, begun_tasks: BegunTasks | None) -> subprocess.Popen[bytes]:
         # -P: what the child imports of ours, and of Python's own, is not looked for in the current directory.
-        command = [sys.executable, "-P", "-m", self._program, "--link", str(link)]
+        command = [sys.executable, "-P", "-m", self.program, "--link", str(link)]
         inherited = [link, *self._inherited]
         if begun_tasks is not None:
             command += ["--begun", str(begun_tasks.fd)]

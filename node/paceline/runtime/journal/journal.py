@@ -32,6 +32,7 @@ from paceline.runtime.journal.recovery import Recovered
 from paceline.runtime.journal.snapshot_writer import SLICE_BYTES
 from paceline.runtime.journal.unusable import advice_for, failure_of
 from paceline.runtime.journal.writer import SEGMENT_BYTES, Writer
+from paceline.runtime.limits import start_threads
 
 CLOSE_TIMEOUT_S = 10.0
 CHECK_INTERVAL_S = 1.0
@@ -100,7 +101,11 @@ class DiskJournal:
         except OSError as error:
             raise failure_of("write", directory.parent, error) from error
         self._thread = threading.Thread(target=self._run, name="paceline-journal", daemon=True)
-        self._thread.start()
+        try:
+            start_threads(self._thread.start)
+        except BaseException:
+            self._writer.close()
+            raise
 
     def submit(self, persist: Persist) -> None:
         self._queue.append(persist)
