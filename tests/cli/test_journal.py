@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from paceline.cli.app import run
 from paceline.core.raft.consensus import Persist
 from paceline.core.raft.log import Entry, HardState
 from paceline.errors import JournalCorrupt
+from paceline.runtime.journal import recovery
 from paceline.runtime.journal.data_directory import Storage
 from paceline.runtime.journal.files import RealFiles
 from paceline.runtime.journal.recovery import Recovered, find_segments
@@ -98,3 +100,15 @@ def test_a_directory_without_a_journal_is_an_error(
         said = capsys.readouterr()
         assert f"there is no journal in {tmp_path / name}; give the data directory of a node" in said.err
         assert not said.out
+
+
+@pytest.mark.parametrize("verb", ["verify", "dump"])
+def test_a_file_that_the_disk_does_not_give_back_is_named(
+    data_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    def fail(path: Path) -> bytes:
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    monkeypatch.setattr(recovery, "read_data_file", fail)
+    assert run(["journal", verb, str(data_dir)]) == 60
+    assert f"can't read {data_dir / 'journal'}" in capsys.readouterr().err

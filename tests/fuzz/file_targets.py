@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -208,7 +209,10 @@ def _file(path: Path) -> bytes:
         kind = NEEDED if path.name == "needed" else SYNCED
     else:
         kind = SNAPSHOT if path.suffix == ".snapshot" else FIRST_SEGMENT + int(path.stem) - 1
-    return bytes([kind]) + joined(path.read_bytes()[:4_000])
+    content = path.read_bytes()
+    if kind == IDENTITY:  # which a node would find to be a copy, and put all of it aside unread
+        content = json.dumps({**json.loads(content), "inode": 0}).encode()
+    return bytes([kind]) + joined(content[:4_000])
 
 
 # --- a snapshot -------------------------------------------------------------------------------------------------

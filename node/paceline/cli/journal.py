@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +52,10 @@ def journal() -> None:
 @_directory
 @_json
 def verify(directory: Path, as_json: bool) -> int:
-    """Read everything, and say whether a node would start on it."""
+    """Read everything, and say whether its node would start on it.
+
+    Whether DIR is a copy of the directory that its node wrote is not looked at.
+    """
     from paceline.runtime.journal.data_directory import read_stopped
     from paceline.runtime.journal.recovery import read_journal
 
@@ -58,7 +63,8 @@ def verify(directory: Path, as_json: bool) -> int:
     # What its node noted of how it stopped is beside the journal. Segments in another folder are looked at alone.
     beside = (journal.parent / name for name in ("identity.json", "lock"))
     has_node = journal.name == "journal" and any(map(os.path.lexists, beside))
-    found = read_stopped(journal.parent) if has_node else read_journal(journal)
+    with _reading():
+        found = read_stopped(journal.parent) if has_node else read_journal(journal)
     fields = summary(found)
     if as_json:
         click.echo(json.dumps(fields))
@@ -79,28 +85,29 @@ def dump(directory: Path, as_json: bool, limit: int | None) -> int:
     from paceline_protocol.messages import EntryKind
 
     journal = _journal_in(directory)
-    synced = read_synced(journal)
-    paths = find_segments(journal)
     entry_names = {int(kind): kind.name for kind in EntryKind}
     names = {int(kind): kind.name for kind in RecordKind}
     printed = 0
-    for path in paths:
-        for record in read_segment(path, Recovered(), is_last=path == paths[-1], synced=synced):
-            kind = names.get(record.kind, str(record.kind))
-            content: list[Any] = record.fields()
-            if record.kind == RecordKind.ENTRIES:
-                content = [
-                    {"index": index, "term": term, "kind": entry_names.get(number, str(number)), "bytes": len(data)}
-                    for index, term, number, data in content
-                ]
-            fields = {"segment": path.name, "offset": record.offset, "group": record.group, "kind": kind}
-            if as_json:
-                click.echo(json.dumps({**fields, "content": content}))
-            else:
-                click.echo(f"{path.name} {record.offset:>10} group {record.group:>8} {kind:<10} {_text(content)}")
-            printed += 1
-            if limit is not None and printed >= limit:
-                return 0
+    with _reading():
+        synced = read_synced(journal)
+        paths = find_segments(journal)
+        for path in paths:
+            for record in read_segment(path, Recovered(), is_last=path == paths[-1], synced=synced):
+                kind = names.get(record.kind, str(record.kind))
+                content: list[Any] = record.fields()
+                if record.kind == RecordKind.ENTRIES:
+                    content = [
+                        {"index": index, "term": term, "kind": entry_names.get(number, str(number)), "bytes": len(data)}
+                        for index, term, number, data in content
+                    ]
+                fields = {"segment": path.name, "offset": record.offset, "group": record.group, "kind": kind}
+                if as_json:
+                    click.echo(json.dumps({**fields, "content": content}))
+                else:
+                    click.echo(f"{path.name} {record.offset:>10} group {record.group:>8} {kind:<10} {_text(content)}")
+                printed += 1
+                if limit is not None and printed >= limit:
+                    return 0
     return 0
 
 
@@ -123,13 +130,27 @@ def summary(found: Recovered) -> dict[str, Any]:
     }
 
 
+@contextmanager
+def _reading() -> Iterator[None]:
+    """A file that can't be read is an error of the journal. app.py names what is another user's, and what can't be
+    printed has no file."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, PermissionError) or error.filename is None:
+            raise
+        raise JournalError(f"can't read {error.filename}: {os.strerror(error.errno or 0)}") from error
+
+
 def _journal_in(directory: Path) -> Path:
     """Where the segments are. Raises JournalError if there are none: that is not a journal that is whole."""
     from paceline.runtime.journal.recovery import find_segments
 
     inner = directory / "journal"
     journal = inner if inner.is_dir() else directory
-    if not find_segments(journal):
+    with _reading():
+        has_segments = bool(find_segments(journal))
+    if not has_segments:
         raise JournalError(
             f"there is no journal in {directory}; give the data directory of a node, or the folder `journal` in it"
         )

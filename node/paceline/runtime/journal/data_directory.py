@@ -275,11 +275,15 @@ def _may_have_lost(found: dict[str, Any]) -> bool:
 
 def read_stopped(directory: Path) -> Recovered:
     """What a node that starts on this directory goes on with. Changes nothing. Raises JournalCorrupt, JournalTooNew,
-    JournalTooOld, IdentityLost."""
+    JournalTooOld, IdentityLost, RecoveryUnfinished."""
     found = read_identity(directory / "identity.json")
     if found is not None and not _has_segments(directory / "journal"):
         raise IdentityLost(str(directory), _JOURNAL_GONE)
-    return _read_journal_of(directory, found)
+    recovered = _read_journal_of(directory, found)
+    recovery = None if found is None else recovery_in(directory / "identity.json", found)
+    if recovery is not None and not recovery.finished:
+        raise RecoveryUnfinished(str(directory))
+    return recovered
 
 
 def _has_segments(journal: Path) -> bool:

@@ -129,7 +129,11 @@ def open_data_file(path: Path, flags: int, mode: int = 0o600) -> int:
 def read_data_file(path: Path) -> bytes:
     """All of a file of a data directory. Raises as :func:`open_data_file` does."""
     with open(open_data_file(path, os.O_RDONLY), "rb") as file:
-        return file.read()
+        try:
+            return file.read()
+        except OSError as error:
+            error.filename = str(path)  # which a read does not know
+            raise
 
 
 def _no_file(path: Path, kind: str) -> JournalCorrupt:
