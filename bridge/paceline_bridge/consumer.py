@@ -106,6 +106,12 @@ class Consumer:
             self.channel.basic_cancel(self._tag)
             self._tag = None
 
+    def heavier(self, delivery_tag: int, by_bytes: int) -> None:
+        """A message that it has delivered takes so much more, now that it was read."""
+        self._intake.heavier(delivery_tag, by_bytes)
+        if self.is_wanted:
+            self._look_at_intake()
+
     # --- settling ---
 
     def ack(self, delivery_tag: int) -> None:

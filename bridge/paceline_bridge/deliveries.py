@@ -32,7 +32,7 @@ STARTED_AFTER_S = 0.2
 LONG_S = 15 * 60.0
 GIVE_BACK_S = 20 * 60.0
 LARGE_BYTES = 64 << 10
-"""Of the body of a message: the arguments of its task are let go of as soon as nobody has to submit them again."""
+"""Of packed arguments: they are let go of as soon as nobody has to submit them again."""
 
 
 class Ledger:
@@ -84,7 +84,7 @@ class Ledger:
             return False
         entry.deliveries.append(delivery)
         if entry.accepted:
-            entry.call = replace(entry.call, args=call.args, kwargs=call.kwargs)  # they may have been dropped
+            entry.call = replace(entry.call, packed=call.packed)  # they may have been dropped
         if call.task_id in self._delayed:
             self._delayed.retain(delivery, entry.due_s - now)
         return entry.outcome is not None or (entry.accepted and call.reply is None and not entry.call.is_late)
@@ -150,10 +150,10 @@ class Ledger:
             del self._in_turn[task_id]
             self._delayed.add(entry)
         settled = [delivery for delivery in entry.deliveries if delivery.reply is None]
-        is_large = any(len(delivery.message.body) > LARGE_BYTES for delivery in settled)
-        if (entry.delayed or is_large) and len(settled) == len(entry.deliveries):
+        is_large = len(entry.call.packed) > LARGE_BYTES
+        if settled and (entry.delayed or is_large) and len(settled) == len(entry.deliveries):
             # Nobody submits it again. There may be many, and they may wait or run for long.
-            entry.call = replace(entry.call, args=(), kwargs={})
+            entry.call = replace(entry.call, packed=b"")
         return [] if entry.call.is_late else settled
 
     def take_surplus(self) -> list[Delivery]:

@@ -34,6 +34,13 @@ FEATURES: tuple[Feature, ...] = (
     Feature("any", "priority", _YES, "0 or none is the default, 4; 1 to 9 are 5 to 9, in this order"),
     Feature("any", "a task that no node runs", _NO, "start a node with the module that has it", "unknown-task"),
     Feature("any", "a body that can't be read", _NO, "the detail says why", "bad-body"),
+    Feature(
+        "any",
+        "a body that would become too much",
+        _NO,
+        "above 64 MiB decompressed, or about 256 MiB as Python objects",
+        "too-large",
+    ),
     Feature("any", "headers that can't be read", _NO, "the detail says why; the dead letter is without", "bad-headers"),
     Feature("any", "arguments over the payload limit", _NO, "see --payload-limit of the nodes", "too-large"),
     Feature("any", "arguments that paceline can't carry", _NO, "such as lists nested very deep", "arguments"),
@@ -41,10 +48,18 @@ FEATURES: tuple[Feature, ...] = (
     Feature(
         "any", "what the bridge fails at", _NO, "a defect, with a traceback in its log; please report it", "bridge"
     ),
+    Feature("any", "other compressions", _NO, "use gzip, bzip2 or lzma", "compression"),
     # --- plain
     Feature("plain", "body", _YES, "the one argument: JSON, msgpack, text or bytes by content_type"),
     Feature("plain", "no content_type", _YES, "JSON if it parses as JSON, else text if it is UTF-8, else bytes"),
-    Feature("plain", "content_encoding", _YES, "the character set of JSON and text; without one UTF-8"),
+    Feature(
+        "plain",
+        "charset in content_type, content_encoding",
+        _YES,
+        "the character set of JSON and text, one of the usual ones, and else `bad-body`; without one UTF-8. `binary`, "
+        "as kombu has it: a text stays bytes",
+    ),
+    Feature("plain", "kombu's header compression", _YES, "as Celery's"),
     Feature(
         "plain",
         "message_id",
@@ -92,7 +107,6 @@ FEATURES: tuple[Feature, ...] = (
     Feature("celery", "time_limit, soft_time_limit", _NO, "not supported yet", "time-limit"),
     Feature("celery", "pickle", _NO, "unpickling runs code of the sender's; use JSON", "pickle"),
     Feature("celery", "YAML and other serializers", _NO, "use JSON or msgpack", "serializer"),
-    Feature("celery", "other compressions", _NO, "use gzip, bzip2 or lzma", "compression"),
     # --- dramatiq
     Feature("dramatiq", "actor_name, args, kwargs", _YES, "the task of that name; Q and Q.DQ are consumed"),
     Feature("dramatiq", "message_id, retries", _YES, "one task for each of them, as with Celery's id"),

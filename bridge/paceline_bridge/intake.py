@@ -18,14 +18,15 @@ GROWTH = 8
 LIGHTER = 0.99
 """The heaviest of late counts for so much less with each message."""
 OVERHEAD_BYTES = 1_000
-HEADERS_FACTOR = 4
-"""What headers take once they are decoded, for each byte of them."""
+HEADERS_FACTOR = 28
+"""What headers take at most once they are decoded, for each byte of them: as tables of one entry without a value
+do, within an array."""
 RESUME = 0.5
 """Part of the share at which consuming goes on."""
 
 
 def weight_of(body_bytes: int, header_bytes: int) -> int:
-    """What a message takes while it is held, in bytes."""
+    """What a message takes when it comes, in bytes. Its arguments are added once they are known (``heavier``)."""
     return OVERHEAD_BYTES + body_bytes + HEADERS_FACTOR * header_bytes
 
 
@@ -54,6 +55,13 @@ class Intake:
         self._held += 1
         self._last = tag
         self._heaviest = max(float(weight), self._heaviest * LIGHTER)
+
+    def heavier(self, tag: int, by_bytes: int) -> None:
+        """A message takes more, now that it was read."""
+        if tag in self._weights:
+            self._weights[tag] += by_bytes
+            self.held_bytes += by_bytes
+            self._heaviest = max(float(self._weights[tag]), self._heaviest)
 
     def gone(self, tag: int) -> None:
         self._held -= tag > self._last_before

@@ -29,10 +29,12 @@ from paceline_bridge.answers import Answers
 from paceline_bridge.config import BridgeConfig, queues_of
 from paceline_bridge.counters import BridgeCounters
 from paceline_bridge.deliveries import Ledger
+from paceline_bridge.intake import OVERHEAD_BYTES
 from paceline_bridge.mapping import interpret
 from paceline_bridge.message import Message, Refused, TaskCall
 from paceline_bridge.owed import Delivery, OwedTask, Tag
 from paceline_bridge.rabbitmq import Link
+from paceline_bridge.texts import said
 from paceline_bridge.troubles import Troubles
 from paceline_bridge.watch import Watch
 from paceline_bridge.window import Window
@@ -162,10 +164,14 @@ class Life:
             found = Refused("plain", "bad-body", f"reading it failed: {type(error).__name__}")
         if isinstance(found, TaskCall) and found.is_late and not self._may_be_known(found, message):
             found = Refused(found.protocol, "expired", _expired_at(found.options["expires"]), found.reply)
+        if isinstance(found, TaskCall):
+            found = self._packed(found)
         delivery = Delivery(tag, message, found.reply, found.protocol)
         if isinstance(found, Refused):
             self._answers.refuse(found, delivery, partial(self._ack, delivery))
         else:
+            if len(found.packed) > OVERHEAD_BYTES:
+                self._link.heavier(tag, len(found.packed))
             now = time.monotonic()
             # A plain message without an id is a task of its own.
             if (found.protocol != "plain" or message.message_id) and self._troubles.seen.note(found.task_id):
@@ -174,6 +180,16 @@ class Life:
                 self._settle(found.task_id, delivery)
             else:
                 self._submit_waiting()
+
+    def _packed(self, call: TaskCall) -> TaskCall | Refused:
+        """The call with its arguments as they travel. As objects they take many times as much, and they may wait here
+        for long."""
+        try:
+            return replace(call, args=(), kwargs={}, packed=self._relay.pack(call.args, call.kwargs))
+        except PayloadTooLarge as error:
+            return Refused(call.protocol, "too-large", str(error), call.reply)
+        except Exception as error:  # noqa: BLE001 - of any kind: a value may be something else than its type says
+            return Refused(call.protocol, "arguments", said(error), call.reply)
 
     def _is_known(self, delivery: Delivery) -> None:
         """There was a message with the same id before. Unless it is the same one, which RabbitMQ delivers again, its
@@ -206,13 +222,11 @@ class Life:
 
     def _submit(self, call: TaskCall) -> None:
         try:
-            self._relay.submit(call.task_id, call.name, call.priority, call.args, call.kwargs, call.options)
-        except PayloadTooLarge as error:
-            self._refuse_call(call, "too-large", str(error))
+            self._relay.submit_packed(call.task_id, call.name, call.priority, call.packed, call.options)
         except CLUSTER_GONE as error:
             self._link.fail(str(error))
-        except Exception as error:  # noqa: BLE001 - of any kind: a value may be something else than its type says
-            self._refuse_call(call, "arguments", str(error) or type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - of any kind, for what came from outside
+            self._refuse_call(call, "arguments", said(error))
         else:
             self._counters.count("submitted", call.protocol)
 

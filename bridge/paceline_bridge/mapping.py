@@ -6,11 +6,13 @@ mix of both); a JSON map with the keys of protocol 1, or of dramatiq, is theirs;
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from paceline_bridge.formats import bodies, celery, dramatiq, plain
 from paceline_bridge.formats.bodies import is_unicode
+from paceline_bridge.formats.content import Content
 from paceline_bridge.message import Message, Refused, ReplyAddress, TaskCall, UnsupportedMessage
 from paceline_protocol.limits import MAX_NAME_CHARS
 from paceline_protocol.messages import PRIORITY_DEFAULT, PRIORITY_MAX
@@ -30,21 +32,21 @@ def interpret(
             raise UnsupportedMessage(
                 "too-large", f"the body takes {len(message.body)} bytes, of {bodies.BODY_LIMIT_BYTES}"
             )
-        fields, raw = message.headers, message.body
+        fields, raw, content = message.headers, message.body, Content(message)
         if isinstance(fields.get("task"), str):
             protocol = "celery"
-            reply = celery.reply_address(message, fields)
-            return _named(celery.read(fields, celery.read_value(message), raw, reply, names, priority, now))
-        body = _map_in(message)
+            reply = celery.reply_address(message, content, fields)
+            return _named(celery.read(fields, celery.read_value(content), raw, reply, names, priority, now))
+        body = _map_in(content)
         if dramatiq.is_message(body):
             protocol = "dramatiq"
             return _named(dramatiq.read(body, raw, names, priority, now))
         if celery.is_protocol_1(body):
             protocol = "celery"
-            reply = celery.reply_address(message, body)
+            reply = celery.reply_address(message, content, body)
             # Once more, with kombu's types.
-            return _named(celery.read({}, celery.read_value(message), raw, reply, names, priority, now))
-        return plain.read(message, task, priority, fresh_id)
+            return _named(celery.read({}, celery.read_value(content), raw, reply, names, priority, now))
+        return plain.read(message, content, task, priority, fresh_id)
     except UnsupportedMessage as refusal:
         return Refused(protocol, refusal.reason, refusal.detail, reply)
 
@@ -66,18 +68,14 @@ def priority_of(amqp: int | None) -> int:
     return PRIORITY_DEFAULT + -(-above * room // PRIORITY_MAX)
 
 
-def _map_in(message: Message) -> Any:
+def _map_in(content: Content) -> Any:
     """The JSON map that the body may be, None for any other body. What can't be read as one is plain, too."""
-    kind = (message.content_type or "").partition(";")[0].strip().lower()
-    if kind and kind not in bodies.JSON_TYPES and kind not in bodies.MSGPACK_TYPES:
-        return None
-    data = message.body
     try:
-        if message.headers.get("compression"):
-            data = bodies.decompress(data, message.headers["compression"])
-        if kind in bodies.MSGPACK_TYPES:
-            return bodies.read_msgpack(data)
-        return bodies.read_json(data, message.content_encoding) if data.lstrip()[:1] == b"{" else None
+        if content.is_msgpack:
+            return content.msgpack()
+        if content.kind and not content.is_json:
+            return None
+        return content.json() if content.data.removeprefix(BOM_UTF8).lstrip()[:1] == b"{" else None
     except UnsupportedMessage:
         return None
 

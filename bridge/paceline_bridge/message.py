@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from paceline_bridge.texts import cut
 from paceline_protocol.messages import PRIORITY_DEFAULT
 
 
@@ -53,17 +54,22 @@ class TaskCall:
     reply: ReplyAddress | None = None
     options: Mapping[str, int] = field(default_factory=dict)
     is_late: bool = False  # ``expires`` had passed when the message was delivered; a task that has started goes on
+    packed: bytes = b""  # the arguments, once they are packed; ``args`` and ``kwargs`` are let go of then
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Why a message is refused. ``reason`` is a key of features.REASONS, ``detail`` a sentence for a person."""
+    """Why a message is refused. ``reason`` is a key of features.REASONS, ``detail`` a sentence for a person, which may
+    quote the message: it is cut here, before it enters a log, a reply or a dead letter."""
 
     protocol: str
     reason: str
     detail: str
     reply: ReplyAddress | None = None
     task: str = ""  # the name of the task, if no node knows it
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "detail", cut(self.detail))
 
 
 class UnsupportedMessage(Exception):

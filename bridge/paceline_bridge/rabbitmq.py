@@ -298,6 +298,12 @@ class Link:
         consumer = self._consumers.get(tag[0])
         return consumer if consumer is not None and consumer.is_open and self._error is None else None
 
+    def heavier(self, tag: Tag, by_bytes: int) -> None:
+        """A delivery takes so much more, now that it was read."""
+        consumer = self._consumer_of(tag)
+        if consumer is not None:
+            consumer.heavier(tag[1], by_bytes)
+
     def ack(self, tag: Tag) -> None:
         consumer = self._consumer_of(tag)
         if consumer is not None:

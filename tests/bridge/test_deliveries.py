@@ -293,9 +293,9 @@ def test_of_the_prefetch_of_a_queue_delayed_tasks_take_no_more_than_they_may() -
 
 def test_the_arguments_of_a_delayed_task_are_kept_while_somebody_may_have_to_submit_it_again() -> None:
     ledger = Ledger(10)
-    task = replace(call(0), args=["large"])
+    task = replace(call(0), packed=b"large")
     accepted(ledger, task, due_s=RETAIN_S + 1)
-    assert ledger.entries[ONE].call == replace(task, args=())
+    assert ledger.entries[ONE].call == replace(task, packed=b"")
     asked, _ = add(ledger, replace(task, reply=REPLY), 2)
     assert ledger.take_surplus() == [asked]
     ledger.acked(asked)
@@ -306,24 +306,21 @@ def test_the_arguments_of_a_delayed_task_are_kept_while_somebody_may_have_to_sub
 
 def test_large_arguments_are_let_go_of_once_the_cluster_has_them_unless_a_caller_waits() -> None:
     ledger = Ledger(10)
-    for number, body, reply in [
-        (0, b"small", None),
-        (1, bytes(LARGE_BYTES + 1), None),
-        (2, bytes(LARGE_BYTES + 1), REPLY),
-    ]:
-        task = replace(call(number, reply), args=["large"])
-        ledger.add(task, Delivery((1, number), Message("q", body), reply, "plain"), 0.0)
+    large = bytes(LARGE_BYTES + 1)
+    for number, packed, reply in [(0, b"small", None), (1, large, None), (2, large, REPLY)]:
+        task = replace(call(number, reply), packed=packed)
+        ledger.add(task, Delivery((1, number), Message("q", b"compressed"), reply, "plain"), 0.0)
         assert ledger.take(10) == task
         ledger.accept(task.task_id, 0.0)
-    assert [list(entry.call.args) for entry in ledger.entries.values()] == [["large"], [], ["large"]]
+    assert [entry.call.packed for entry in ledger.entries.values()] == [b"small", b"", large]
     later = Delivery((1, 9), Message("q", b""), REPLY, "plain")
-    assert not ledger.add(replace(call(1, REPLY), args=["large"]), later, 0.0)
+    assert not ledger.add(replace(call(1, REPLY), packed=large), later, 0.0)
     ledger.acked(later)
     again = Ledger(10)
     again.carry(ledger.owed())
     submitted = again.take(10)
     assert submitted is not None
-    assert submitted.args == ["large"], "the next life asks how it ends"
+    assert submitted.packed == large, "the next life asks how it ends"
 
 
 def test_the_cluster_is_not_asked_again_about_a_task_whose_moment_is_ahead() -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import random
 import threading
+import tracemalloc
 from collections.abc import Callable
 
+import pika.data
 import pytest
 
 from bridge.processes import Broker, wait_until
+from bridge.raw_headers import array, entry, table
 from bridge.test_link import Holder
-from paceline_bridge.intake import FIRST, OVERHEAD_BYTES, Intake
+from paceline_bridge.intake import FIRST, HEADERS_FACTOR, OVERHEAD_BYTES, Intake
 from paceline_bridge.rabbitmq import Link
 
 MIB = 1 << 20
@@ -110,6 +113,44 @@ def test_messages_that_suddenly_become_heavy_exceed_the_share_by_what_was_asked_
         queue.fill()
         queue.ack(10)
     assert queue.most_bytes <= SHARE
+
+
+def test_what_a_message_takes_once_it_is_read_counts() -> None:
+    """A compressed body says nothing of that."""
+    intake = Intake(LIMIT)
+    intake.begin(SHARE)
+    for tag in range(1, 4):
+        intake.came(tag, 1_000)
+        intake.heavier(tag, 100 * MIB)
+    assert intake.held_bytes > 300 * MIB
+    assert intake.is_to_change(SHARE)
+    for tag in range(1, 4):
+        intake.gone(tag)
+    assert intake.held_bytes == 0
+    assert intake.begin(SHARE) == 2, "as many as fit if they are as heavy"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        b"".join(b"\2%c%cV" % (a, b) for a in range(48, 90) for b in range(48, 90)),
+        entry(b"a", array(*[table(b"\0V")] * 10_000)),
+        entry(b"a", array(*[table(entry(b"a", b"V"))] * 10_000)),
+        entry(b"a", array(*[b"D\1\0\0\0\1"] * 10_000)),
+    ],
+    ids=["names", "tables", "tables of one", "decimals"],
+)
+def test_headers_take_no_more_than_they_are_counted_for(values: bytes) -> None:
+    data = len(values).to_bytes(4) + values
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        kept = pika.data.decode_table(data, 0)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept
+    assert after - before < HEADERS_FACTOR * len(data)
 
 
 @pytest.mark.parametrize("seed", range(20))

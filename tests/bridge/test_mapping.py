@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import encodings
 import gzip
 import json
+import lzma
+import time
+import tracemalloc
 import uuid
 import zlib
 from dataclasses import replace
@@ -17,7 +22,7 @@ from hypothesis import strategies as st
 
 from bridge.messages import FRESH, NOW, call_of, read, recorded, refusal_of
 from paceline_bridge.features import REASONS
-from paceline_bridge.formats import bodies
+from paceline_bridge.formats import bodies, charsets
 from paceline_bridge.mapping import priority_of
 from paceline_bridge.message import Message, Refused
 from paceline_protocol.codec import encode_calls
@@ -45,12 +50,56 @@ def with_header(name: str, value: object) -> Message:
         (b"Hello World!", None, "Hello World!"),
         (b"\xff\x00", None, b"\xff\x00"),
         (b"", None, ""),
+        ("hi".encode("utf-16-le"), "text/plain; charset=utf-16le", "hi"),
+        ("gr\xfc\xdf".encode("latin-1"), 'text/plain; charset="iso-8859-1"', "gr\xfc\xdf"),
+        ("\ufeffhi".encode(), "text/plain", "hi"),
+        ('\ufeff{"a": 1}'.encode(), "application/json", {"a": 1}),
+        ('\ufeff{"a": 1}'.encode(), None, {"a": 1}),
     ],
 )
 def test_a_plain_body_is_the_one_argument(body: bytes, content_type: str | None, argument: object) -> None:
     encoding = "latin-1" if b"\xfc" in body else None
     call = call_of(Message("q", body, content_type=content_type, content_encoding=encoding), "tasks.show")
     assert (call.protocol, call.name, list(call.args), call.kwargs) == ("plain", "tasks.show", [argument], {})
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "argument"),
+    [(b'{"n": 1}', "application/json", {"n": 1}), (b"12", "text/plain", b"12"), (b"12", "application/data", b"12")],
+)
+def test_a_body_that_kombu_calls_binary_is_read_as_kombu_reads_it(
+    body: bytes, content_type: str, argument: object
+) -> None:
+    message = Message("q", body, content_type=content_type, content_encoding="binary")
+    assert list(call_of(message, "tasks.show").args) == [argument]
+
+
+def test_a_plain_body_that_kombu_has_compressed_is_read() -> None:
+    message = Message("q", zlib.compress(b'{"n": 3}'), {"compression": "application/x-gzip"}, "application/json")
+    assert list(call_of(message, "tasks.show").args) == [{"n": 3}]
+
+
+@pytest.mark.parametrize("encoding", ["punycode", "idna", "rot13", "zlib", "unicode_escape", "made-up-x1", "utf-7"])
+@pytest.mark.parametrize("content_type", ["application/json", "text/plain", None])
+def test_a_character_set_that_is_none_of_the_usual_ones_is_refused_by_name_and_never_looked_up(
+    encoding: str, content_type: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python's punycode takes minutes for a body of 200,000 bytes, and each name that is looked up is kept."""
+    monkeypatch.setattr(encodings, "_cache", {})
+    found = refusal_of(Message("q", b"a" * 200_000, {}, content_type, encoding), "tasks.show")
+    assert (found.reason, encoding in found.detail) == ("bad-body", True)
+    assert encoding not in encodings._cache
+    assert refusal_of(recorded("celery-2", content_encoding=encoding)).reason == "bad-body"
+
+
+@pytest.mark.parametrize("name", sorted(charsets._NAMES))
+def test_every_character_set_that_is_read_is_one_of_pythons_and_takes_time_in_proportion(name: str) -> None:
+    codec = charsets.charset_of(name)
+    for body in (b"a" * 50_000, b"\xff" * 50_000, b"xn--" * 12_000, b"+AGE-" * 10_000):
+        started = time.process_time()
+        with contextlib.suppress(UnicodeDecodeError):
+            assert isinstance(charsets.decoded(body, codec), str)
+        assert time.process_time() - started < 1
 
 
 def test_a_plain_message_is_known_again_by_its_message_id_in_its_queue() -> None:
@@ -238,9 +287,21 @@ def test_a_body_that_is_not_celerys_is_refused_and_its_caller_told(body: bytes) 
 
 
 @pytest.mark.parametrize("value", ['{"bytes": "0123456789abcdef"}', '{"int": 1.5}', '{"hex": 1}', "7"])
-def test_a_type_of_kombus_with_another_value_in_it_is_refused(value: str) -> None:
+def test_a_type_of_kombus_with_another_value_in_it_is_refused_by_its_name(value: str) -> None:
     body = f'[[{{"__type__": "uuid", "__value__": {value}}}], {{}}, {{}}]'.encode()
-    assert refusal_of(replace(recorded("celery-2"), body=body)).reason == "bad-body"
+    found = refusal_of(replace(recorded("celery-2"), body=body))
+    assert (found.reason, "is no uuid" in found.detail) == ("bad-body", True)
+    body = b'[[{"__type__": "decimal", "__value__": "1.2.3"}], {}, {}]'
+    assert "'1.2.3' is no decimal" in refusal_of(replace(recorded("celery-2"), body=body)).detail
+
+
+def test_celerys_content_type_may_have_parameters() -> None:
+    assert list(call_of(recorded("celery-2", content_type="application/json; charset=utf-8")).args) == [2]
+
+
+@pytest.mark.parametrize(("field", "value"), [("task", ""), ("id", ""), ("id", 7)])
+def test_a_name_or_id_that_says_nothing_is_refused_by_its_field(field: str, value: object) -> None:
+    assert refusal_of(with_header(field, value)).detail == f"{field} is {value!r}, and not a text with something in it"
 
 
 @pytest.mark.parametrize("name", ["", "x" * 256, "\ud800"])
@@ -254,6 +315,104 @@ def test_an_id_that_no_reply_could_have_gets_none(task_id: str) -> None:
     message = recorded("celery-2-time-limit")
     strange = replace(message, headers={**message.headers, "id": task_id}, correlation_id=None)
     assert refusal_of(strange).reply is None
+
+
+def bomb(kind: str, inner: bytes, count: int) -> Message:
+    """A message of Celery's of a few bytes, whose arguments are many small things."""
+    if kind == "json":
+        body = b"[[" + inner * count + b"0],{},{}]"
+    else:
+        body = b"\x93\xdd" + count.to_bytes(4) + inner * count + b"\x80\x80"
+    types = {"json": "application/json", "msgpack": "application/x-msgpack"}
+    headers = {**recorded("celery-2").headers, "compression": "application/x-gzip"}
+    return recorded("celery-2", body=zlib.compress(body), content_type=types[kind], headers=headers)
+
+
+@pytest.mark.parametrize(
+    ("kind", "inner"),
+    [
+        ("json", b"{},"),
+        ("json", b"[0],"),
+        ("json", b'{"a":0},'),
+        ("json", b"1000,"),
+        ("json", b'"\xf0\x9f\x98\x80",'),
+        ("msgpack", b"\x80"),
+        ("msgpack", b"\x90"),
+        ("msgpack", b"\x81\x00\xc0"),
+        ("msgpack", b"\x91\xc0"),
+    ],
+)
+def test_what_a_body_takes_as_objects_is_bounded_before_they_are_built(
+    kind: str, inner: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = 4_000_000
+    monkeypatch.setattr(bodies, "BUILT_LIMIT_BYTES", limit)
+    assert list(call_of(bomb(kind, inner, 10_000)).args)
+    message = bomb(kind, inner, 400_000)
+    tracemalloc.start()
+    try:
+        found = refusal_of(message)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert found.reason == "too-large"
+    assert peak < 3 * limit + 8 * 400_000 * len(inner)
+
+
+def test_arrays_that_announce_more_than_there_is_are_not_set_aside() -> None:
+    body = b"\xdd\x00\x40\x00\x00" * 2_000
+    tracemalloc.start()
+    try:
+        assert refusal_of(Message("q", body, content_type="application/msgpack"), "t").reason == "bad-body"
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_prose_with_many_commas_is_not_taken_for_many_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "BUILT_LIMIT_BYTES", 4_000_000)
+    table = '1,2,{"[\\"' * 100_000
+    body = json.dumps([[table, "\\"], {}, {}]).encode()
+    assert list(call_of(recorded("celery-2", body=body)).args) == [table, "\\"]
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (b"\xc7\x0c\xff\x00\x00\x00\x00\x7f\xff\xff\xff\xff\xff\xff\xff", "application/msgpack"),  # a timestamp
+        (b"\xc1", "application/msgpack"),
+        (b"\x91" * 2_000, "application/msgpack"),
+        (b"[" * 100_000, "application/json"),
+        (b"9" * 5_000, "application/json"),
+        (b"\xff", "text/plain"),
+    ],
+)
+def test_whatever_a_decoder_raises_for_a_body_is_a_refusal_with_a_sentence(body: bytes, content_type: str) -> None:
+    found = refusal_of(Message("q", body, content_type=content_type), "tasks.show")
+    assert found.reason == "bad-body"
+    assert len(found.detail.partition(": ")[2]) > 5
+
+
+def test_what_no_decoder_is_known_to_raise_is_a_refusal_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def loads(text: str, object_hook: object = None) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(json, "loads", loads)
+    found = refusal_of(Message("q", b"1", content_type="application/json"), "tasks.show")
+    assert (found.reason, found.detail) == ("bad-body", "the body is not JSON: MemoryError")
+
+
+def test_a_compressed_body_that_asks_for_much_memory_or_ends_early_is_refused() -> None:
+    greedy = lzma.compress(b"[[],{},{}]", filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 30}])
+    assert refusal_of(recorded("celery-2-lzma", body=greedy)).reason == "bad-body"
+    cut_off = zlib.compress(json.dumps([["x" * 2000], {}, {}]).encode())[:-6]
+    found = refusal_of(recorded("celery-2-gzip", body=cut_off))
+    assert "it ends before its end" in found.detail
+
+
+def test_what_a_message_says_is_cut_in_a_refusal() -> None:
+    assert len(refusal_of(with_header("eta", "x" * 9_000_000)).detail) <= 1_000
+    assert len(Refused("celery", "cluster", "x" * 9_000_000).detail) == 1_000
 
 
 def test_a_small_body_does_not_become_a_large_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from paceline_bridge.formats import bodies, ids, moments
+from paceline_bridge.formats.content import Content
 from paceline_bridge.message import Message, ReplyAddress, TaskCall, UnsupportedMessage
+from paceline_bridge.texts import quoted
 
 
 def is_protocol_1(body: object) -> bool:
@@ -24,7 +26,7 @@ ID_LIMIT_BYTES = 255
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def reply_address(message: Message, fields: Mapping[str, Any]) -> ReplyAddress | None:
+def reply_address(message: Message, content: Content, fields: Mapping[str, Any]) -> ReplyAddress | None:
     """The address of the caller, None if there is none. ``fields``: the headers of protocol 2, or the body of protocol
     1. Raises UnsupportedMessage if a reply could not name the task, and for nothing else, so that a message that can't
     be read is answered, too."""
@@ -44,21 +46,21 @@ def reply_address(message: Message, fields: Mapping[str, Any]) -> ReplyAddress |
         message.correlation_id or task_id,
         group if isinstance(group, str) else None,
         parent if isinstance(parent, str) else None,
-        (message.content_type or "").lower() in bodies.MSGPACK_TYPES,
+        content.is_msgpack,
     )
 
 
-def read_value(message: Message) -> Any:
+def read_value(content: Content) -> Any:
     """The body, by its serializer. Raises UnsupportedMessage."""
-    kind = (message.content_type or "application/json").lower()
-    if kind in bodies.PICKLE_TYPES:
+    if content.kind in bodies.PICKLE_TYPES:
         raise UnsupportedMessage("pickle", "the body is pickled, and unpickling runs code; use task_serializer='json'")
-    data = bodies.decompress(message.body, message.headers.get("compression"))
-    if kind in bodies.JSON_TYPES:
-        return bodies.read_json(data, message.content_encoding, kombu=True)
-    if kind in bodies.MSGPACK_TYPES:
-        return bodies.read_msgpack(data)
-    raise UnsupportedMessage("serializer", f"the body is {kind}; use task_serializer='json' or 'msgpack'")
+    if content.is_json or not content.kind:
+        return content.kombu_json()
+    if content.is_msgpack:
+        return content.msgpack()
+    raise UnsupportedMessage(
+        "serializer", f"the body is {quoted(content.kind)}; use task_serializer='json' or 'msgpack'"
+    )
 
 
 def read(
@@ -81,9 +83,11 @@ def read(
         args, kwargs, options = body.get("args"), body.get("kwargs"), body
     else:
         raise UnsupportedMessage("bad-body", "the body is neither protocol 2, [args, kwargs, options], nor 1, a map")
-    name, task_id = fields.get("task"), fields.get("id")
-    if not isinstance(name, str) or not isinstance(task_id, str) or not name or not task_id:
-        raise UnsupportedMessage("bad-body", "task and id are strings")
+    name: Any = fields.get("task")
+    task_id: Any = fields.get("id")
+    for field, value in (("task", name), ("id", task_id)):
+        if not isinstance(value, str) or not value:
+            raise UnsupportedMessage("bad-body", f"{field} is {quoted(value)}, and not a text with something in it")
     args, kwargs = args if args is not None else [], kwargs if kwargs is not None else {}
     if (
         not isinstance(args, list | tuple)
@@ -125,6 +129,6 @@ def _moment(field: str, fields: Mapping[str, Any]) -> int | None:
     try:
         moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
     except ValueError:
-        raise UnsupportedMessage("bad-body", f"{field} is {value!r}, and not a time in ISO 8601") from None
+        raise UnsupportedMessage("bad-body", f"{field} is {quoted(value)}, and not a time in ISO 8601") from None
     ahead = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH
     return moments.carried_ms(field, ahead / timedelta(milliseconds=1))

@@ -10,6 +10,7 @@ from typing import Any
 
 from paceline_bridge.formats import ids, moments
 from paceline_bridge.message import TaskCall, UnsupportedMessage
+from paceline_bridge.texts import quoted
 
 FIELDS = frozenset(("queue_name", "actor_name", "args", "kwargs", "options", "message_id", "message_timestamp"))
 
@@ -39,8 +40,9 @@ def read(body: Mapping[str, Any], raw: bytes, names: Mapping[str, str], priority
     """``raw``: the body as it came. ``now``: seconds since the epoch. Raises UnsupportedMessage."""
     name, message_id, args, kwargs = body["actor_name"], body["message_id"], body["args"], body["kwargs"]
     options = body["options"]
-    if not isinstance(name, str) or not isinstance(message_id, str) or not name or not message_id:
-        raise UnsupportedMessage("bad-body", "actor_name and message_id are strings")
+    for field, value in (("actor_name", name), ("message_id", message_id)):
+        if not isinstance(value, str) or not value:
+            raise UnsupportedMessage("bad-body", f"{field} is {quoted(value)}, and not a text with something in it")
     if not isinstance(args, list) or not isinstance(kwargs, dict) or not isinstance(options, dict):
         raise UnsupportedMessage("bad-body", "args is no list, or kwargs or options no map")
     for option, reason in _REFUSED.items():

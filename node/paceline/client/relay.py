@@ -76,7 +76,17 @@ class Relay:
         Raises UnserializableValue or PayloadTooLarge for arguments that can't be sent, LocalProtocolError for a name or
         an option that can't, and ClientClosed.
         """
-        packed = pack_args(args, kwargs, self._session.payload_limit_bytes)
+        self.submit_packed(task_id, name, priority, self.pack(args, kwargs), options)
+
+    def pack(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
+        """Arguments as submit_packed() takes them: for who keeps them for a while, as they are much larger as objects.
+        Raises UnserializableValue or PayloadTooLarge."""
+        return pack_args(args, kwargs, self._session.payload_limit_bytes)
+
+    def submit_packed(
+        self, task_id: bytes, name: str, priority: int, packed: bytes, options: Mapping[str, int] | None = None
+    ) -> None:
+        """As submit()."""
         # Here, and not when the batch is packed, which another thread may do, and with other calls in it.
         carried = dict(options) if options else None
         encode_calls([(task_id, name, priority, packed, carried)])

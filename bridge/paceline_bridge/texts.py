@@ -1,0 +1,31 @@
+"""Texts that come from messages, as they enter a log line, a reply or a dead letter: short, and in a log on one line.
+
+Pure.
+"""
+
+from __future__ import annotations
+
+LIMIT_CHARS = 1_000
+
+
+def cut(text: str) -> str:
+    """The first LIMIT_CHARS of a text."""
+    return text if len(text) <= LIMIT_CHARS else f"{text[: LIMIT_CHARS - 3]}..."
+
+
+def quoted(value: object) -> str:
+    """A value of a message's as a text that names it."""
+    return cut(repr(value[:LIMIT_CHARS] if isinstance(value, str | bytes) else value))
+
+
+def said(error: BaseException) -> str:
+    """What an error says; its name if it says nothing."""
+    return cut(str(error)) or type(error).__name__
+
+
+def one_line(text: str) -> str:
+    """For a log: what is not printable, as a line break, is escaped, so that no message writes lines of its own."""
+    short = cut(text)
+    if short.isprintable():
+        return short
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in short)
