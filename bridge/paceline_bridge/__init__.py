@@ -8,9 +8,10 @@ values of ``owed.py``; ``delayed.py`` the tasks whose moments are ahead, ``windo
 The layers are import contracts.
 
 Two connections do the rest. RabbitMQ is spoken to on one loop in one thread: ``rabbitmq.py`` has the connections,
-``consumer.py`` one queue, of which ``intake.py`` says how much is held, ``frames.py`` reads what pika can't, and
-``publisher.py`` publishes what ``answers.py`` has to say: replies, and dead letters (``dead_letters.py``).
-``client/relay.py`` of paceline speaks to the cluster. ``life.py`` joins the two for as long as both stand.
+``consumer.py`` one queue, of which ``intake.py`` says how much is held and ``auto_delete.py`` whether it goes with its
+last consumer, ``frames.py`` reads what pika can't, and ``publisher.py`` publishes what ``answers.py`` has to say:
+replies, and dead letters (``dead_letters.py``). ``client/relay.py`` of paceline speaks to the cluster. ``life.py``
+joins the two for as long as both stand.
 ``bridge.py`` begins the next life when one is lost, ``watch.py`` asks the cluster how full it is, ``metrics.py`` serves
 the counters, and ``cli.py`` is the command.
 

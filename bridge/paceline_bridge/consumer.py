@@ -11,8 +11,7 @@ from paceline_bridge.message import Message
 
 NO_STREAM = {"x-priority": 0}
 """The default of classic and quorum queues, which streams refuse: a consumer of a stream would begin behind all that is
-in it, and what it skips would never run."""
-STREAM_HEADER = "x-stream-offset"
+in it, and what it skips would never run. What a message says of itself is no sign of one."""
 
 
 class Consumer:
@@ -52,9 +51,11 @@ class Consumer:
 
     # --- consuming ---
 
-    def start(self, consuming: Callable[[], None]) -> None:
-        """Begin. ``consuming()`` is called once RabbitMQ has agreed."""
+    def start(self, consuming: Callable[[], None], *, always: bool = False) -> None:
+        """Begin. ``consuming()`` is called once RabbitMQ has agreed. ``always``: there is a consumer at every moment,
+        since the queue would be deleted with the last one."""
         self.is_wanted = True
+        self._intake.least = int(always)
         self._begin(consuming)
 
     def _begin(self, consuming: Callable[[], None] | None = None) -> None:
@@ -72,7 +73,8 @@ class Consumer:
         self._tag = self.channel.basic_consume(self.queue, self._came, callback=agreed, arguments=NO_STREAM)
 
     def _came(self, _: Any, method: Any, properties: Any, body: bytes) -> None:
-        self._intake.came(method.delivery_tag, weight_of(len(body), getattr(properties, "frame_bytes", 0)))
+        weight = weight_of(len(body), getattr(properties, "frame_bytes", 0))
+        self._intake.came(method.delivery_tag, weight, is_late=method.consumer_tag != self._tag)
         if self.is_wanted:
             self._look_at_intake()
         self._deliver(self, method.delivery_tag, _message(self.queue, properties, body, method.redelivered))
@@ -82,13 +84,13 @@ class Consumer:
         if not self._intake.asked:
             self._begin()
         elif self._intake.is_to_change(self._share_bytes()):
-            self._cancel()
-            self._begin()
+            before, self._tag = self._tag, None
+            self._begin()  # before the other ends: with the last consumer the queue might be deleted
+            self._cancel(before)
 
-    def _cancel(self) -> None:
-        """Cancel the consumer, and take what is on its way all the same. pika would reject that, which a quorum queue
+    def _cancel(self, tag: str | None) -> None:
+        """Cancel a consumer, and take what is on its way all the same. pika would reject that, which a quorum queue
         counts as a delivery: after some it would drop the message."""
-        tag, self._tag = self._tag, None
         if tag is not None:
             self.channel.basic_cancel(tag, callback=lambda _: None)
             self.channel._cancelled.discard(tag)

@@ -3,7 +3,8 @@
 RabbitMQ's prefetch counts messages, and what one weighs is known once it is here. So the first consumer of a queue asks
 for few (``FIRST``), and each next one for as many as fit into the queue's share of the bytes if they are as heavy as
 the heaviest of late, up to the prefetch that is set. RabbitMQ applies a prefetch to new consumers only: to change it is
-to cancel a consumer and begin another. While the messages that are held take more than the share there is none.
+to begin another consumer and cancel the one before. While the messages that are held take more than the share there is
+none, unless the queue would be deleted with it: then there is one that asks for a single message.
 
 What a consumer that is cancelled had asked for may still come. So if the messages of a queue suddenly become heavier,
 the share is exceeded by as many of them as were asked for, once.
@@ -35,25 +36,25 @@ class Intake:
 
     def __init__(self, limit: int) -> None:
         """``limit``: how many messages may be held, whatever they weigh."""
+        self.least = 0  # that a consumer asks for; 1: there always is one
         self._limit = limit
         self._weights: dict[int, int] = {}  # delivery tag -> bytes
         self._heaviest = float(OVERHEAD_BYTES)
-        self._came = 0  # since the consumer began
-        self._held = 0  # of them
-        self._last_before = 0  # the last delivery tag before that
-        self._last = 0
+        self._came = 0  # from this consumer
+        self._held: set[int] = set()  # of them
         self.held_bytes = 0
         self.asked = 0  # the prefetch of the consumer; 0 while there is none
 
     def __len__(self) -> int:
         return len(self._weights)
 
-    def came(self, tag: int, weight: int) -> None:
+    def came(self, tag: int, weight: int, *, is_late: bool = False) -> None:
+        """``is_late``: from a consumer before this one."""
         self._weights[tag] = weight
         self.held_bytes += weight
-        self._came += 1
-        self._held += 1
-        self._last = tag
+        if not is_late:
+            self._came += 1
+            self._held.add(tag)
         self._heaviest = max(float(weight), self._heaviest * LIGHTER)
 
     def heavier(self, tag: int, by_bytes: int) -> None:
@@ -64,25 +65,27 @@ class Intake:
             self._heaviest = max(float(self._weights[tag]), self._heaviest)
 
     def gone(self, tag: int) -> None:
-        self._held -= tag > self._last_before
+        self._held.discard(tag)
         self.held_bytes -= self._weights.pop(tag, 0)
 
     def begin(self, share_bytes: int) -> int:
         """A consumer begins. Returns the prefetch to ask for; 0 if there should be none until more is acknowledged."""
-        self._came = self._held = 0
-        self._last_before = self._last
-        self.asked = self._most(share_bytes) if self.held_bytes <= RESUME * share_bytes else 0
+        self._came = 0
+        self._held.clear()
+        self.asked = max(self.least, self._most(share_bytes) if self.held_bytes <= RESUME * share_bytes else 0)
         return self.asked
 
     def is_to_change(self, share_bytes: int) -> bool:
         """Whether the consumer is to be cancelled, and another to begin."""
-        if self.held_bytes > share_bytes or (self.asked > 1 and self.asked * self._heaviest > 2 * share_bytes):
+        if self.held_bytes > share_bytes:
+            return self.asked > self.least
+        if self.asked > 1 and self.asked * self._heaviest > 2 * share_bytes:
             return True
         if self._came < self.asked:
             return False
         most = self._most(share_bytes)
         # The second: RabbitMQ sends no more, and there may be many more.
-        return most >= 1.5 * self.asked or (self._held >= self.asked and most >= FIRST)
+        return most >= 1.5 * self.asked or (len(self._held) >= self.asked and most >= FIRST)
 
     def _most(self, share_bytes: int) -> int:
         """How many messages the next consumer may ask for, beside those that are held."""

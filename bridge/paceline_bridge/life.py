@@ -72,7 +72,14 @@ class Life:
         self._ledger = Ledger(retained_limit=config.prefetch // 2)
         self._window = Window()
         self._link = Link(
-            url, queues_of(config), config.dead_letter, config.prefetch, config.prefetch_mib << 20, config.declare, self
+            url,
+            queues_of(config),
+            config.dead_letter,
+            config.prefetch,
+            config.prefetch_mib << 20,
+            config.declare,
+            self,
+            troubles.auto_delete,
         )
         self._answers = Answers(self._link.publisher, config.dead_letter, counters, troubles.repeats, self._link.fail)
         self._relay = make_relay(self._link.wake)

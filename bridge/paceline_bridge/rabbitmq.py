@@ -20,8 +20,9 @@ import pika.exceptions
 from pika.adapters.select_connection import IOLoop
 
 from paceline.errors import ConfigError
+from paceline_bridge import auto_delete
 from paceline_bridge.config import shown, spelled_out
-from paceline_bridge.consumer import STREAM_HEADER, Consumer
+from paceline_bridge.consumer import Consumer
 from paceline_bridge.frames import LenientConnection
 from paceline_bridge.message import Message
 from paceline_bridge.owed import Tag
@@ -69,7 +70,9 @@ class Handler(Protocol):
 
 class Link:
     """One life of the two connections. ``queues`` -> whether it is fine that the queue does not exist. ``prefetch``: of
-    each queue, in messages; ``prefetch_bytes``: of all together. ``publisher`` is what publishes."""
+    each queue, in messages; ``prefetch_bytes``: of all together. ``known_auto_delete``: the queues of which it is known
+    whether RabbitMQ deletes them with their last consumer, kept by links one after another. ``publisher`` is what
+    publishes."""
 
     def __init__(
         self,
@@ -80,7 +83,9 @@ class Link:
         prefetch_bytes: int,
         declare: bool,
         handler: Handler,
+        known_auto_delete: dict[str, bool] | None = None,
     ) -> None:
+        self._auto_delete = {} if known_auto_delete is None else known_auto_delete
         self._where = shown(url)
         self._queues = queues
         self._prefetch = prefetch
@@ -231,11 +236,33 @@ class Link:
                 queue,
             )
 
+        if queue in self._auto_delete:
+            self._start(consumer)
+        else:
+            auto_delete.ask(self._consuming, queue, lambda answer: self._start_known(consumer, answer))
+
+    def _start_known(self, consumer: Consumer, is_auto_delete: bool | None) -> None:
+        """``is_auto_delete``: None if this user may not ask; then it is treated as if it were, and not warned of."""
+        if not consumer.is_open or self._closing:
+            return
+        queue = consumer.queue
+        self._auto_delete[queue] = is_auto_delete is not False
+        if is_auto_delete:
+            _logger.warning(
+                "%s is an auto-delete queue: RabbitMQ deletes it, and what waits in it, with its last consumer, as "
+                "when this bridge stops or loses its connection; make it without auto_delete, or run two bridges",
+                queue,
+            )
+        self._start(consumer)
+
+    def _start(self, consumer: Consumer) -> None:
+        queue = consumer.queue
+
         def consuming() -> None:
             self._complaints.pop(queue, None)
             _logger.info("consuming %s at %s", queue, self._where)
 
-        consumer.start(consuming)
+        consumer.start(consuming, always=self._auto_delete[queue])
 
     def _share_bytes(self) -> int:
         """Of one queue, so that one with large messages holds up no other."""
@@ -249,10 +276,6 @@ class Link:
     def _deliver(self, consumer: Consumer, delivery_tag: int, message: Message) -> None:
         if self._error is not None:
             return  # the link is over
-        if STREAM_HEADER in message.headers:
-            consumer.stop()
-            self._complain(consumer.queue, f"{consumer.queue} is a stream{NO_STREAMS}")
-            return
         self._handler.on_message((consumer.number, delivery_tag), message)
 
     def _channel_closed(self, consumer: Consumer, error: Exception, declared: bool) -> None:
@@ -266,6 +289,8 @@ class Link:
             self.fail(f"RabbitMQ closed the channel that consumes {queue}: {reason_of(error)}")
             return
         code = getattr(error, "reply_code", 0)
+        if code == 404:
+            self._auto_delete.pop(queue, None)  # the next one of its name may be another
         if code == 404 and self._declare and not declared and not self._queues[queue]:
             self._open_channel(queue, declare=True)
             return
@@ -279,6 +304,7 @@ class Link:
         """RabbitMQ took the consumer away, as when the queue is deleted. What it has delivered can be acknowledged."""
         if consumer.ended():
             queue = consumer.queue
+            self._auto_delete.pop(queue, None)
             self._complain(queue, f"RabbitMQ ended the consumer of {queue}, as when the queue is deleted; trying again")
             self._retry(queue)
             consumer.leave()

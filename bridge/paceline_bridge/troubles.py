@@ -77,11 +77,13 @@ class Failures:
 
 @dataclass(slots=True)
 class Troubles:
-    """What one bridge has told, across its lives."""
+    """What one bridge has told, across its lives. ``auto_delete``: of each queue that was asked about, whether it is
+    one."""
 
     failures: Failures = field(default_factory=Failures)
     repeats: Repeats = field(default_factory=Repeats)
     seen: Seen = field(default_factory=Seen)
+    auto_delete: dict[str, bool] = field(default_factory=dict)
 
 
 class Bindings:

@@ -115,6 +115,23 @@ def test_messages_that_suddenly_become_heavy_exceed_the_share_by_what_was_asked_
     assert queue.most_bytes <= SHARE
 
 
+def test_a_queue_that_would_be_deleted_without_a_consumer_always_has_one_that_asks_for_a_message() -> None:
+    queue = Queue(lambda _: 300 * MIB)
+    queue.intake.least = 1
+    queue.fill()
+    assert len(queue.held) == 2
+    for _ in range(20):
+        queue.ack(1)
+        queue.fill()
+        assert queue.intake.asked == 1
+        assert 1 <= len(queue.held) <= 2
+    queue._weight = lambda _: 1_000
+    for _ in range(1_000):
+        queue.ack(2)
+        queue.fill()
+    assert queue.most > 400, "light ones are held in numbers again"
+
+
 def test_what_a_message_takes_once_it_is_read_counts() -> None:
     """A compressed body says nothing of that."""
     intake = Intake(LIMIT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -69,6 +70,48 @@ class Holder(NoHandler):
 
     def on_message(self, tag: Tag, message: Message) -> None:
         self.came.append((tag, message.body))
+
+
+def test_an_auto_delete_queue_is_named_and_is_there_until_its_last_message_is_taken(
+    broker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("WARNING", "paceline.bridge")
+    plain, transient, kept = broker.declare(), f"t-{uuid.uuid4().hex[:8]}", broker.declare(**{"x-max-length": 1_000})
+    with broker.channel() as channel:
+        channel.queue_declare(transient, durable=False, auto_delete=True)
+    broker.publish(transient, *[b"%d" % number for number in range(300)])
+    holder, known = Holder(), {}  # type: ignore[var-annotated]
+    queues = {plain: False, transient: False, kept: False}
+    link = Link(broker.url, queues, broker.declare(), 100, 1 << 20, False, holder, known)
+    thread = threading.Thread(target=link.run)
+    thread.start()
+    try:
+        for done in range(300):
+            wait_until(lambda at=done: len(holder.came) > at, lambda: f"{len(holder.came)} came")  # type: ignore[misc]
+            link.call(lambda tag=holder.came[done][0]: link.ack(tag))  # type: ignore[misc]
+        wait_until(lambda: len(known) == 3, lambda: f"{known}")
+        assert sorted(int(body) for _, body in holder.came) == list(range(300))
+        assert link._error is None
+    finally:
+        link.call(link.close)
+        thread.join()
+    assert known == {plain: False, transient: True, kept: False}
+    warned = [record.message for record in caplog.records if "auto-delete" in record.message]
+    assert [line.split()[0] for line in warned] == [transient]
+
+
+def test_what_a_message_says_of_itself_stops_no_queue(broker: Broker) -> None:
+    queue, holder = broker.declare(), Holder()
+    broker.publish(queue, b"1", headers={"x-stream-offset": 7})
+    broker.publish(queue, b"2")
+    link = Link(broker.url, {queue: False}, broker.declare(), 100, 1 << 20, False, holder)
+    thread = threading.Thread(target=link.run)
+    thread.start()
+    try:
+        wait_until(lambda: [body for _, body in holder.came] == [b"1", b"2"], lambda: f"{holder.came}")
+    finally:
+        link.call(link.close)
+        thread.join()
 
 
 def consuming(link: Link) -> list[int]:
