@@ -5,9 +5,11 @@ Each of them may be refused by RabbitMQ, for a reason of its own (``publisher.py
 
 - A final reply that RabbitMQ does not take as it is, as it is too large, becomes one that says so. If that is not taken
   either, or if the caller's queue is full, the caller has no reply; this is counted, and told in the log.
-- A dead letter that RabbitMQ does not take as it is goes without the headers of its message. If that is not taken
-  either, or if the dead letter queue is full, its message is **held**: it stays unacknowledged, and its dead letter is
-  published again every few seconds. After ``HELD_LIMIT_S`` it goes back to its queue. So nothing is lost.
+- A dead letter that RabbitMQ does not take as it is goes without the headers of its message.
+- A message whose dead letter is not taken then either, or because the dead letter queue is full, is **held**, and so is
+  one for which nothing can be published, as this user may not: it stays unacknowledged, and is tried again every few
+  seconds. After ``HELD_LIMIT_S`` it goes back to its queue. So nothing is lost.
+- So is a message that was a dead letter again and again, but that it is not tried again.
 """
 
 from __future__ import annotations
@@ -38,12 +40,15 @@ _logger = logging.getLogger("paceline.bridge")
 
 @dataclass(slots=True)
 class _Held:
-    """A delivery whose dead letter was not taken. ``settle()`` acknowledges it, unless that is done."""
+    """A delivery for which something has to be published. ``publish(self)`` does it, once more if it was not taken.
+    ``settle()`` acknowledges the delivery, unless that is done. ``what``: it, for a person."""
 
     delivery: Delivery
-    refused: Refused
     settle: Callable[[], None]
+    publish: Callable[[_Held], None]
+    what: str
     since: float
+    is_told: bool = False  # in the log, that it waits
 
 
 class Answers:
@@ -64,6 +69,7 @@ class Answers:
         self._fail = fail
         self._limit_bytes = REPLY_LIMIT_BYTES  # less, once RabbitMQ has said so
         self._held: deque[_Held] = deque()
+        self._turning: deque[_Held] = deque()  # held, and not to be published
         self._retry_at_s = 0.0
         self._probing = False
 
@@ -72,131 +78,170 @@ class Answers:
     def started(self, reply: ReplyAddress) -> None:
         self._publisher.publish(reply.queue, replies.started(reply), _reply_properties(reply))
 
-    def ended(self, reply: ReplyAddress, outcome: tuple[int, bytes], protocol: str, settle: Callable[[], None]) -> None:
+    def ended(
+        self, delivery: Delivery, reply: ReplyAddress, outcome: tuple[int, bytes], settle: Callable[[], None]
+    ) -> None:
         """The final reply. ``settle()`` is called once nothing more is owed."""
-        body = self._body(reply, outcome, protocol)
+        publish = partial(self._reply, reply, outcome)
+        publish(_Held(delivery, settle, publish, f"a reply for a caller at {reply.queue}", time.monotonic()))
+
+    def _reply(self, reply: ReplyAddress, outcome: tuple[int, bytes], held: _Held) -> None:
+        body = self._body(reply, outcome, held.delivery.protocol)
         if len(body) > self._limit_bytes:
-            self._too_large(reply, len(body), protocol, settle)
+            self._too_large(reply, len(body), held)
             return
 
         def refused(refusal: NotTaken) -> None:
             if refusal.cause is Cause.CLOSED:
                 if limit := re.search(r"max size (\d+)", refusal.detail):
                     self._limit_bytes = min(self._limit_bytes, int(limit[1]))
-                self._too_large(reply, len(body), protocol, settle, f"; RabbitMQ says: {refusal.detail}")
+                self._too_large(reply, len(body), held, f"; RabbitMQ says: {refusal.detail}")
             else:
-                self._undelivered(reply, protocol, refusal.detail, settle)
+                self._undelivered(held, refusal)
 
-        then = partial(self._replied, protocol, settle)
-        self._publisher.publish(reply.queue, body, _reply_properties(reply), then, refused)
+        self._publisher.publish(reply.queue, body, _reply_properties(reply), partial(self._replied, held), refused)
 
     def _body(self, reply: ReplyAddress, outcome: tuple[int, bytes], protocol: str) -> bytes:
         try:
             return replies.ended(reply, *outcome, time.time())
         except Exception as error:
-            _logger.exception("the reply for a task can't be written; please report this")
+            text = "the reply for a task can't be written; please report this"
+            if (line := self._repeats.line("writing", text, time.monotonic())) is not None:
+                _logger.exception("%s", line)
             refused = Refused(protocol, "bridge", f"writing the reply failed: {type(error).__name__}", reply)
             return replies.refused(reply, refused, time.time())
 
-    def _too_large(
-        self, reply: ReplyAddress, size: int, protocol: str, settle: Callable[[], None], why: str = ""
-    ) -> None:
+    def _too_large(self, reply: ReplyAddress, size: int, held: _Held, why: str = "") -> None:
         """Tell the caller that its result can't be sent."""
-        refused = Refused(protocol, "too-large", f"the task has ended, and its reply takes {size} bytes{why}", reply)
+        detail = f"the task has ended, and its reply takes {size} bytes{why}"
+        refused = Refused(held.delivery.protocol, "too-large", detail, reply)
         self._publisher.publish(
             reply.queue,
             replies.refused(reply, refused, time.time()),
             _reply_properties(reply),
-            partial(self._replied, protocol, settle),
-            lambda refusal: self._undelivered(reply, protocol, refusal.detail, settle),
+            partial(self._replied, held),
+            partial(self._undelivered, held),
         )
 
-    def _replied(self, protocol: str, settle: Callable[[], None]) -> None:
-        self._counters.count("replied", protocol)
-        settle()
+    def _replied(self, held: _Held) -> None:
+        self._counters.count("replied", held.delivery.protocol)
+        self._settled(held)
 
-    def _undelivered(self, reply: ReplyAddress, protocol: str, why: str, settle: Callable[[], None]) -> None:
-        self._counters.count("undelivered", protocol)
-        self._tell("reply", f"a reply for a caller at {reply.queue[:100]!r} is dropped: {why}")
-        settle()
+    def _undelivered(self, held: _Held, refusal: NotTaken) -> None:
+        """A reply was not taken. If no other would be, it waits; else it is its caller's queue."""
+        if refusal.cause is Cause.FORBIDDEN:
+            self._hold(held, refusal.detail)
+            return
+        self._counters.count("undelivered", held.delivery.protocol)
+        self._tell("reply", f"{held.what} is dropped: {refusal.detail}")
+        held.settle()
 
     # --- refusals ---
 
     def refuse(self, refused: Refused, delivery: Delivery, settle: Callable[[], None]) -> None:
         """Reply to the caller, or put the message into the dead letter queue. ``settle()`` is called once RabbitMQ has
         confirmed that."""
+        queue = delivery.message.queue
         self._counters.count("refused", refused.protocol)
-        _logger.info("refused a message of %s (%s): %s", delivery.message.queue, refused.reason, refused.detail)
-        held = _Held(delivery, refused, settle, time.monotonic())
+        text = f"refused a message of {queue} ({refused.reason}): {refused.detail}"
+        if (line := self._repeats.line(f"{refused.reason} of {queue}", text, time.monotonic())) is not None:
+            _logger.info("%s", line)
+        publish = partial(self._bury, refused) if refused.reply is None else partial(self._decline, refused)
+        publish(_Held(delivery, settle, publish, f"a refused message of {queue}", time.monotonic()))
+
+    def _decline(self, refused: Refused, held: _Held) -> None:
         reply = refused.reply
-        if reply is None:
-            self._bury(held)
-            return
+        assert reply is not None
+
+        def not_taken(refusal: NotTaken) -> None:
+            if refusal.cause is Cause.FORBIDDEN:
+                self._hold(held, refusal.detail)
+            else:
+                self._bury(refused, held)
+
         # Celery names a queue for replies whatever its backend is. If that queue does not exist, nobody waits.
         self._publisher.publish(
             reply.queue,
             replies.refused(reply, refused, time.time()),
             _reply_properties(reply),
-            partial(self._replied, refused.protocol, settle),
-            lambda _: self._bury(held),
+            partial(self._replied, held),
+            not_taken,
             mandatory=True,
         )
 
-    def _bury(self, held: _Held, *, bare: bool = False) -> None:
+    def _bury(self, refused: Refused, held: _Held, *, bare: bool = False) -> None:
         """Put a message into the dead letter queue, ``bare``: without its headers."""
-        room = 0 if bare else self._publisher.room_bytes()
-        properties = dead_letters.properties_of(held.delivery.message, held.refused, room)
+        message = held.delivery.message
+        if dead_letters.rounds_of(message) >= dead_letters.ROUNDS_LIMIT:
+            self._keep(held)
+            return
+        properties = dead_letters.properties_of(message, refused, self._publisher.room_bytes(), bare=bare)
 
         def taken() -> None:
-            self._counters.count("dead_lettered", held.refused.protocol)
-            self._probing = False
-            self._retry_at_s = 0.0  # there is room for others
-            held.settle()
+            self._counters.count("dead_lettered", refused.protocol)
+            self._settled(held)
 
-        def refused(refusal: NotTaken) -> None:
+        def not_taken(refusal: NotTaken) -> None:
             if refusal.cause is Cause.UNROUTABLE:
                 self._fail(f"the queue {self._dead_letter} for what is refused is gone; the bridge makes it again")
             elif refusal.cause is Cause.CLOSED and not bare:
-                self._bury(held, bare=True)
+                self._bury(refused, held, bare=True)
             else:
-                self._hold(held, refusal.detail)
+                self._hold(held, f"the dead letter queue {self._dead_letter} does not take it: {refusal.detail}")
 
-        body = held.delivery.message.body
-        self._publisher.publish(self._dead_letter, body, properties, taken, refused, mandatory=True)
+        self._publisher.publish(self._dead_letter, message.body, properties, taken, not_taken, mandatory=True)
+
+    # --- what is held ---
+
+    def _settled(self, held: _Held) -> None:
+        self._probing = False
+        self._retry_at_s = 0.0  # others are taken, too
+        held.settle()
 
     def _hold(self, held: _Held, why: str) -> None:
         self._held.append(held)
         self._probing = False
         self._retry_at_s = time.monotonic() + HELD_RETRY_S
+        if not held.is_told:
+            held.is_told = True
+            self._tell("held", f"{held.what} waits at the bridge: {why}")
+
+    def _keep(self, held: _Held) -> None:
+        """Its message goes round: what consumes the dead letter queue sends it back here, as another bridge does. It
+        goes back to its queue in the end, and nowhere else."""
+        self._turning.append(held)
+        queue = held.delivery.message.queue
         self._tell(
-            "held",
-            f"the dead letter queue {self._dead_letter} does not take a refused message of "
-            f"{held.delivery.message.queue}, which waits at the bridge: {why}",
+            f"rounds of {queue}",
+            f"{held.what} was a dead letter {dead_letters.ROUNDS_LIMIT} times and waits at the bridge: does a bridge "
+            f"consume {self._dead_letter}, whose dead letters come to {queue}? Give one another --dead-letter",
         )
 
     @property
     def held(self) -> int:
-        """How many refused messages wait for room in the dead letter queue."""
-        return len(self._held)
+        """How many messages wait until what they need can be published."""
+        return len(self._held) + len(self._turning)
 
     def tick(self, now: float) -> list[tuple[Delivery, Callable[[], None]]]:
         """Try what is held again: one of them, and all once it was taken. Returns those that are to go back to their
         queues, with what settles them."""
-        over = [held for held in self._held if now >= held.since + HELD_LIMIT_S]
+        over = [held for held in (*self._held, *self._turning) if now >= held.since + HELD_LIMIT_S]
         if over:
             self._held = deque(held for held in self._held if now < held.since + HELD_LIMIT_S)
+            self._turning = deque(held for held in self._turning if now < held.since + HELD_LIMIT_S)
         if self._held and not self._probing and now >= self._retry_at_s:
             count = 1 if self._retry_at_s else len(self._held)
             self._probing = count == 1
             for _ in range(count):
-                self._bury(self._held.popleft())
+                held = self._held.popleft()
+                held.publish(held)
         return [(held.delivery, held.settle) for held in over]
 
     def _tell(self, key: str, text: str) -> None:
         """Log it, but not once for each message."""
-        untold = self._repeats.note(key, time.monotonic())
-        if untold is not None:
-            _logger.warning("%s%s", text, f"; {untold} more like this since the last line" if untold else "")
+        line = self._repeats.line(key, text, time.monotonic())
+        if line is not None:
+            _logger.warning("%s", line)
 
 
 def _reply_properties(reply: ReplyAddress) -> dict[str, Any]:

@@ -14,6 +14,11 @@ NO_STREAM = {"x-priority": 0}
 in it, and what it skips would never run. What a message says of itself is no sign of one."""
 
 
+_OTHERS = ("timestamp", "type", "app_id")
+"""Of the rest, RabbitMQ drops a dead letter when its ``expiration`` has passed, and refuses a ``user_id`` that is not
+the bridge's."""
+
+
 class Consumer:
     """Lives as long as its channel. Everything belongs to the thread of the link."""
 
@@ -173,6 +178,7 @@ def _message(queue: str, properties: Any, body: bytes, redelivered: bool) -> Mes
         properties.priority,
         redelivered,
         properties.problem if isinstance(properties, LenientProperties) else "",
+        {name: value for name in _OTHERS if (value := getattr(properties, name)) is not None},
     )
 
 

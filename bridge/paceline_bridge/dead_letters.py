@@ -9,47 +9,60 @@ import pika.data
 
 from paceline_bridge.message import Message, Refused
 
-DETAIL_LIMIT_CHARS = 1000
 NAMES_LIMIT_CHARS = 200
 RENAMED = {"CC": "x-paceline-cc", "BCC": "x-paceline-bcc"}
 """Headers that RabbitMQ acts on: it would put a copy of the dead letter into each queue that they name, which may be
 the one that the message came from. They are kept under these names."""
 LEFT_OUT = "x-paceline-left-out"
 LEFT_OUT_BYTES = 300
-"""What the header of that name takes at most."""
+"""What the header of that name takes at most, and the message id that the publisher may add."""
+ROUNDS = "x-paceline-rounds"
+ROUNDS_LIMIT = 10
+"""A message that was a dead letter so often is none again. Somebody moves it back from the dead letter queue, as
+another bridge does that consumes it and whose dead letters come here."""
+ROUNDS_MAX = 1 << 31
+_TEXTS = ("content_type", "content_encoding", "message_id", "correlation_id", "reply_to")
 
 Headers = dict[str | bytes, Any]
 
 
-def properties_of(message: Message, refused: Refused, room_bytes: int) -> dict[str, Any]:
+def rounds_of(message: Message) -> int:
+    """How often a message was a dead letter."""
+    rounds = message.headers.get(ROUNDS)
+    return int(rounds) if isinstance(rounds, int) and 0 < rounds < ROUNDS_MAX else 0
+
+
+def properties_of(message: Message, refused: Refused, room_bytes: int, *, bare: bool = False) -> dict[str, Any]:
     """Persistent, and without expiration. ``room_bytes``: what the properties may take together. Headers that do not
-    fit, the largest first, and those that can't be written are left out, and named in the header LEFT_OUT."""
+    fit, the largest first, and those that can't be written are left out, and named in the header LEFT_OUT. ``bare``:
+    without any of them."""
+    room_bytes -= LEFT_OUT_BYTES
     marks: Headers = {
         "x-paceline-reason": refused.reason,
-        "x-paceline-detail": refused.detail[:DETAIL_LIMIT_CHARS].encode("utf-8", "replace").decode(),
+        "x-paceline-detail": "",
         "x-paceline-queue": message.queue,
+        ROUNDS: rounds_of(message) + 1,
     }
+    texts = {**{name: getattr(message, name) for name in _TEXTS}, **message.others}
     properties: dict[str, Any] = {
-        "content_type": _raw(message.content_type),
-        "content_encoding": _raw(message.content_encoding),
-        "message_id": _raw(message.message_id),
-        "correlation_id": _raw(message.correlation_id),
-        "reply_to": _raw(message.reply_to),
+        **{name: _raw(value) if isinstance(value, str) else value for name, value in texts.items()},
         "priority": message.priority,
         "delivery_mode": 2,
     }
+    room = room_bytes - sum(map(len, pika.BasicProperties(**properties, headers=marks).encode()))
+    detail = refused.detail.encode("utf-8", "replace")[: max(0, room)]
+    marks["x-paceline-detail"] = detail.decode("utf-8", "ignore")
+    room -= len(detail)
     kept: Headers = {RENAMED.get(key, key): value for key, value in message.headers.items() if key not in marks}
     sizes = {key: _size(key, value) for key, value in kept.items()}
-    room = room_bytes - sum(map(len, pika.BasicProperties(**properties, headers=marks).encode()))
-    left_out = [key for key, size in sizes.items() if size is None]
-    taken = sum(size or 0 for size in sizes.values())
-    if taken > room - LEFT_OUT_BYTES:
-        for key in sorted(sizes, key=lambda key: sizes[key] or 0, reverse=True):
-            if taken <= room - LEFT_OUT_BYTES:
-                break
-            if sizes[key] is not None:
-                left_out.append(key)
-                taken -= sizes[key] or 0
+    left_out = [key for key, size in sizes.items() if size is None or bare]
+    taken = 0 if bare else sum(size or 0 for size in sizes.values())
+    for key in sorted(sizes, key=lambda key: sizes[key] or 0, reverse=True):
+        if taken <= room:
+            break
+        if sizes[key] is not None:
+            left_out.append(key)
+            taken -= sizes[key] or 0
     for key in left_out:
         del kept[key]
     if left_out:

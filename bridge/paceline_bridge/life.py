@@ -87,7 +87,6 @@ class Life:
         self._releasing = False
         self._ask_at_s = time.monotonic() + ASK_INTERVAL_S
         self._not_before_s = 0.0  # nothing is submitted until then, since the cluster is full
-        self._is_full = False
         self._troubles = troubles
         self._stop_by_s: float | None = None
         self._is_seeking = True
@@ -153,10 +152,10 @@ class Life:
     def on_message(self, tag: Tag, message: Message) -> None:
         try:
             self._take(tag, message)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - it is logged
             # A defect of the bridge. It must not end the link, since RabbitMQ would deliver the same message again.
-            _logger.exception("the bridge failed at a message of %s; please report this", message.queue)
-            refused = Refused("plain", "bridge", f"taking it failed: {type(error).__name__}: {error}")
+            self._has_failed(f"the bridge failed at a message of {message.queue}")
+            refused = Refused("plain", "bridge", f"taking it failed: {type(error).__name__}: {said(error)}")
             delivery = Delivery(tag, message, None, "plain")
             self._answers.refuse(refused, delivery, partial(self._ack, delivery))
 
@@ -166,8 +165,8 @@ class Life:
         found: TaskCall | Refused
         try:
             found = interpret(message, config.queues.get(message.queue, ""), config.tasks, wall_s, _fresh_id)
-        except Exception as error:
-            _logger.error("a message of %s can't be read", message.queue, exc_info=True)
+        except Exception as error:  # noqa: BLE001 - it is logged
+            self._has_failed(f"the bridge failed to read a message of {message.queue}")
             found = Refused("plain", "bad-body", f"reading it failed: {type(error).__name__}")
         if isinstance(found, TaskCall) and found.is_late and not self._may_be_known(found, message):
             found = Refused(found.protocol, "expired", _expired_at(found.options["expires"]), found.reply)
@@ -188,6 +187,12 @@ class Life:
             else:
                 self._submit_waiting()
 
+    def _has_failed(self, what: str) -> None:
+        """A defect, of which the exception that is handled is the trace."""
+        line = self._troubles.repeats.line(what, f"{what}; please report this", time.monotonic())
+        if line is not None:
+            _logger.exception("%s", line)
+
     def _packed(self, call: TaskCall) -> TaskCall | Refused:
         """The call with its arguments as they travel. As objects they take many times as much, and they may wait here
         for long."""
@@ -206,14 +211,9 @@ class Life:
             return
         delivery.is_duplicate = True
         self._counters.count("duplicate", delivery.protocol)
-        untold = self._troubles.repeats.note(f"duplicate of {message.queue}", time.monotonic())
-        if untold is not None:
-            _logger.warning(
-                "a message of %s has the id of one before it (%.100r), so both are one task, which runs once%s",
-                message.queue,
-                message.message_id or message.correlation_id or message.headers.get("id"),
-                f"; {untold} more like this since the last line" if untold else "",
-            )
+        text = self._troubles.duplicate(message, time.monotonic())
+        if text is not None:
+            _logger.warning("%s", text)
 
     def _may_be_known(self, call: TaskCall, message: Message) -> bool:
         """Whether the cluster may have the task of a message that is late, from an earlier delivery. The message is
@@ -243,16 +243,15 @@ class Life:
         for task_id, state, payload in self._relay.take():
             try:
                 self._heard(task_id, state, payload)
-            except Exception:
+            except Exception:  # noqa: BLE001 - it is logged
                 # A defect of the bridge. The news of the other tasks would be lost with it.
-                _logger.exception("the bridge failed at the news of a task; please report this")
+                self._has_failed("the bridge failed at the news of a task")
         for delivery in self._ledger.take_surplus():
             self._ack(delivery)
         self._submit_waiting()
 
     def _heard(self, task_id: bytes, state: int, payload: object) -> None:
         if state == ACCEPTED:
-            self._is_full = False
             for delivery in self._ledger.accept(task_id, time.monotonic()):
                 self._settle(task_id, delivery)
         elif isinstance(payload, Exception):
@@ -288,9 +287,9 @@ class Life:
         elif entry is None:
             return
         elif isinstance(error, QueueFull):
-            if not self._is_full:
-                self._is_full = True
-                _logger.warning("the cluster is full, so messages wait at RabbitMQ: %s", error)
+            text = f"the cluster is full, so messages wait at RabbitMQ: {error}"
+            if (line := self._troubles.repeats.line("full", text, time.monotonic())) is not None:
+                _logger.warning("%s", line)
             self._not_before_s = time.monotonic() + FULL_PAUSE_S
             self._ledger.put_back(task_id)
         elif isinstance(error, ResultUnknown):
@@ -318,7 +317,7 @@ class Life:
         elif delivery.reply is None or outcome is None:
             settled()
         else:
-            self._answers.ended(delivery.reply, outcome, delivery.protocol, settled)
+            self._answers.ended(delivery, delivery.reply, outcome, settled)
 
     def _settled(self, task_id: bytes, delivery: Delivery) -> None:
         self._ack(delivery)
@@ -352,8 +351,9 @@ class Life:
         for delivery in self._ledger.give_back(now):
             self._link.give_back(delivery.tag)
         for delivery, settle in self._answers.tick(now):
-            self._link.give_back(delivery.tag)
-            self._ledger.acked(delivery)
+            if not delivery.acked:
+                self._link.give_back(delivery.tag)
+                self._ledger.acked(delivery)
             settle()
         if now >= self._ask_at_s:
             self._ask_at_s = now + ASK_INTERVAL_S

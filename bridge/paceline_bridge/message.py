@@ -26,6 +26,7 @@ class Message:
     priority: int | None = None
     redelivered: bool = False
     problem: str = ""
+    others: Mapping[str, Any] = field(default_factory=dict)  # properties that nothing here reads, for a dead letter
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ METRICS = (
     _gauge("blocked", "1 while RabbitMQ takes no publishes.", lambda now: now.blocked),
     _gauge("unacked_messages", "Messages taken and not acknowledged.", lambda now: now.unacked),
     _gauge("unacked_bytes", "What they take, about.", lambda now: now.unacked_bytes),
-    _gauge("held_messages", "Refused messages for which the dead letter queue has no room.", lambda now: now.held),
+    _gauge("held_messages", "Messages whose dead letter or reply RabbitMQ does not take now.", lambda now: now.held),
     _gauge(
         "outstanding_tasks",
         "Tasks at the cluster that have not ended, but for delayed ones.",

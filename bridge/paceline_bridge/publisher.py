@@ -23,12 +23,15 @@ import pika.exceptions
 import pika.spec
 
 from paceline_bridge.reasons import reason_of
+from paceline_bridge.texts import said
 
-CHANNEL_CODES = frozenset((311, 406))
-"""content-too-large and precondition-failed: RabbitMQ closes a channel with these over a message that it refuses."""
+FORBIDDEN_CODE = 403
+CHANNEL_CODES = frozenset((311, FORBIDDEN_CODE, 406))
+"""content-too-large, access-refused and precondition-failed: RabbitMQ closes a channel with these over a message that
+it refuses."""
 CONNECTION_CODES = frozenset((501, 502, 503, 505, 540, 541))
 """frame-error, syntax-error, command-invalid, unexpected-frame, not-implemented and internal-error: the same, of a
-connection. Others say that the operator closes it, or that this user may not publish."""
+connection. Others say that the operator closes it."""
 HEADER_OVERHEAD_BYTES = 8 + 12
 """Of a frame, and of the header frame of a message, beside its properties."""
 
@@ -41,6 +44,7 @@ class Cause(Enum):
     UNROUTABLE = "its queue does not exist"
     REJECTED = "its queue takes no more; one that is full, with reject-publish, does that"
     CLOSED = "RabbitMQ closes what publishes it"
+    FORBIDDEN = "this user may not publish"
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,12 +154,18 @@ class Publisher:
         published = list(self._unconfirmed.values())
         self._unconfirmed.clear()
         self._is_waiting = True
-        if self._is_alone:
+        if getattr(error, "reply_code", 0) == FORBIDDEN_CODE:
+            # All go through the same exchange, which its permission is for.
+            self._is_alone = False
+            detail = f"{reason_of(error)}; give the user of the URL the permission to write to the exchange amq.default"
+            for item in published:
+                self._refuse(item, NotTaken(Cause.FORBIDDEN, detail))
+        elif self._is_alone:
             self._is_alone = False
             [alone] = published
             self._refuse(alone, NotTaken(Cause.CLOSED, reason_of(error)))
         else:
-            _logger.info(
+            _logger.debug(
                 "RabbitMQ refuses one of %d messages (%s); they are published one at a time",
                 len(published),
                 reason_of(error),
@@ -240,7 +250,7 @@ class Publisher:
         except (pika.exceptions.AMQPConnectionError, pika.exceptions.ChannelWrongStateError):
             raise
         except Exception as error:  # noqa: BLE001 - of many kinds: it can't be written, and nothing of it is sent
-            self._refuse(item, NotTaken(Cause.CLOSED, f"it can't be written: {error or type(error).__name__}"))
+            self._refuse(item, NotTaken(Cause.CLOSED, f"it can't be written: {said(error)}"))
             if self._is_alone:
                 self._go_on()
             return

@@ -5,6 +5,7 @@ Source: celery/backends/base.py (``_get_result_meta``, ``exception_to_python``) 
 
 from __future__ import annotations
 
+import builtins
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +16,16 @@ from paceline_protocol.messages import TaskEnd
 from paceline_protocol.payload import ErrorInfo, unpack_error, unpack_value
 
 SUMMARY_LIMIT_CHARS = 300
+_ENDS = frozenset(
+    (
+        ("asyncio.exceptions", "CancelledError"),
+        ("gevent.timeout", "Timeout"),
+        ("greenlet", "GreenletExit"),
+        ("trio", "Cancelled"),
+        ("_pytest.outcomes", "Exit"),
+    )
+)
+"""Those beside Python's own that are no ``Exception``, (module, name). Of a user's own class it can't be known here."""
 
 
 def started(reply: ReplyAddress) -> bytes:
@@ -76,11 +87,23 @@ def refused(reply: ReplyAddress, refusal: Refused, now: float) -> bytes:
 
 
 def _raised(reply: ReplyAddress, done: str, info: ErrorInfo) -> bytes:
+    if not _is_exception(info.module, info.type_name):
+        text = f"the task raised {info.module}.{info.type_name}, which ends programs: {info.message}"
+        return _failure(reply, done, "builtins", "Exception", [text], info.traceback)
     args = list(info.args) if info.args is not None else [info.message]
     try:
         return _failure(reply, done, info.module, info.type_name, args, info.traceback)
     except (TypeError, ValueError, RecursionError):  # arguments that JSON can't hold
         return _failure(reply, done, info.module, info.type_name, [info.message], info.traceback)
+
+
+def _is_exception(module: str, name: str) -> bool:
+    """Whether a class is one that a caller may be given. SystemExit and its like are none: ``get()`` raises them, and
+    no caller expects it to end the program."""
+    if module == "builtins":
+        cls = getattr(builtins, name, None)
+        return isinstance(cls, type) and issubclass(cls, Exception)
+    return (module, name) not in _ENDS
 
 
 def _revoked(reply: ReplyAddress, done: str, why: str) -> bytes:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from paceline_bridge.config import BridgeConfig
+from paceline_bridge.message import Message
+from paceline_bridge.texts import one_line, quoted
 
 INTERVAL_S = 10.0
 NAMES_LIMIT = 1_000
@@ -38,6 +40,13 @@ class Repeats:
         self._untold.pop(name, None)
         self._next_s[name] = now + INTERVAL_S
         return untold
+
+    def line(self, name: str, text: str, now: float) -> str | None:
+        """It has happened. Returns the line to log, with how many were left out before it; None if none is due."""
+        untold = self.note(name, now)
+        if untold is None:
+            return None
+        return f"{one_line(text)}{f'; {untold} more like this since the last line' if untold else ''}"
 
 
 class Seen:
@@ -68,11 +77,7 @@ class Failures:
 
     def note(self, name: str, error: str, now: float) -> str | None:
         """Count a failure of a task whose result nobody waits for. Returns the line to log, None if none is due."""
-        untold = self._repeats.note(name, now)
-        if untold is None:
-            return None
-        more = f"; {untold} more since the last line about it" if untold else ""
-        return f"a task {name} failed, and nobody waits for its result: {error}{more}"
+        return self._repeats.line(name, f"a task {name} failed, and nobody waits for its result: {error}", now)
 
 
 @dataclass(slots=True)
@@ -84,6 +89,14 @@ class Troubles:
     repeats: Repeats = field(default_factory=Repeats)
     seen: Seen = field(default_factory=Seen)
     auto_delete: dict[str, bool] = field(default_factory=dict)
+
+    def duplicate(self, message: Message, now: float) -> str | None:
+        """The line to log about a message for a task that another one asked for, None if none is due."""
+        said = quoted(message.message_id or message.correlation_id or message.headers.get("id"))[:100]
+        text = (
+            f"a message of {message.queue} has the id of one before it ({said}), so both are one task, which runs once"
+        )
+        return self.repeats.line(f"duplicate of {message.queue}", text, now)
 
 
 class Bindings:

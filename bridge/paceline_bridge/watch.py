@@ -11,6 +11,7 @@ import logging
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,7 +19,7 @@ from paceline.client.relay import Relay
 from paceline.errors import ClientClosed, PacelineError
 from paceline_bridge.config import BridgeConfig, shown
 from paceline_bridge.counters import BridgeCounters
-from paceline_bridge.troubles import Bindings
+from paceline_bridge.troubles import Bindings, Repeats
 
 INTERVAL_S = 1.0
 TIMEOUT_S = 2.0
@@ -35,6 +36,7 @@ class Watch:
         self._relay = relay
         self._about = about
         self._bindings = bindings
+        self._repeats = Repeats()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="paceline-bridge-status", daemon=True)
 
@@ -56,7 +58,9 @@ class Watch:
             except (PacelineError, TimeoutError):
                 pass  # the life notices that the cluster is gone when it submits; until then the last status is used
             except Exception:
-                _logger.exception("the cluster's status can't be had; please report this")
+                text = "the cluster's status can't be had; please report this"
+                if (line := self._repeats.line("status", text, time.monotonic())) is not None:
+                    _logger.exception("%s", line)
             self._over.wait(INTERVAL_S)
 
 

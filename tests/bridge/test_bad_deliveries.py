@@ -186,7 +186,7 @@ def test_refused_messages_wait_for_room_in_the_dead_letter_queue_and_others_run(
     bridge = start("--queue", queue, "--queue", f"{good}=tasks.record")
     bodies = lines(queue, 0, 4)
     broker.publish(queue, *bodies)
-    bridge.wait_for(f"the dead letter queue {dead} does not take a refused message of {queue}")
+    bridge.wait_for(f"a refused message of {queue} waits at the bridge: the dead letter queue {dead} does not take it")
     broker.publish(good, *lines(good, 0, 5))
     assert_each_ran_once(ran, good, 5, bridge)
     found: list[bytes] = []
@@ -195,6 +195,27 @@ def test_refused_messages_wait_for_room_in_the_dead_letter_queue_and_others_run(
     assert set(found) == set(bodies)
     assert "was lost" not in bridge.log()
     wait_until(lambda: broker.depth(queue) == 0, lambda: "the queue is empty")
+
+
+def test_a_user_who_may_not_publish_loses_no_message_and_no_connection(
+    broker: Broker, start: Start, ran: Any, dead: str
+) -> None:
+    with broker.channel() as channel:
+        channel.queue_declare(dead, durable=True)
+    queue = broker.declare(**DELIVERY_LIMIT)
+    server = broker.server
+    server.control("add_user", "reader", "reader")
+    server.control("set_permissions", "reader", "", "", ".*")
+    broker.publish(queue, *lines(queue, 0, 10))
+    broker.publish(queue, b"{", content_type="application/json")
+    bridge = start("--queue", f"{queue}=tasks.record", url=broker.url.replace("guest:guest", "reader:reader"))
+    bridge.wait_for("waits at the bridge")
+    bridge.wait_for("give the user of the URL the permission to write to the exchange amq.default")
+    wait_until(lambda: len(ran_lines(ran, queue)) == 10, bridge.log)
+    server.control("set_permissions", "reader", "", ".*", ".*")
+    properties, body = broker.take(dead)
+    assert (body, properties.headers["x-paceline-reason"]) == (b"{", "bad-body")
+    assert_each_ran_once(ran, queue, 10, bridge)
 
 
 # --- replies

@@ -58,11 +58,12 @@ class FakeChannel:
 
     def _close(self) -> None:
         self.is_open = False
-        self._on_close(self, LIMIT)
+        self._on_close(self, self.connection.error)
 
 
 class FakeConnection:
-    def __init__(self) -> None:
+    def __init__(self, error: Exception = LIMIT) -> None:
+        self.error = error
         self.is_open = True
         self.taken: list[bytes] = []
         self.channels = 0
@@ -118,3 +119,25 @@ def test_the_publishes_that_are_refused_are_told_so_and_all_others_are_taken_whe
     assert sorted(refused) == [number for number, body in wanted.items() if body == BAD]
     assert sorted(confirmed) == [number for number, body in wanted.items() if body != BAD]
     assert set(connection.taken) == {body for body in wanted.values() if body != BAD}
+
+
+def test_a_user_who_may_not_publish_ends_no_link_and_is_told_which_permission_is_missing() -> None:
+    text = "ACCESS_REFUSED - write access to exchange 'amq.default' in vhost '/' refused for user 'shop'"
+    connection, failures, ready = FakeConnection(pika.exceptions.ChannelClosedByBroker(403, text)), [], []
+    publisher = Publisher("dead", lambda: ready.append(True), failures.append, lambda: failures.append("reconnect"))
+    publisher.open(connection)
+    refused: list[NotTaken] = []
+    while not ready:
+        assert connection.step()
+    for _ in range(3):
+        publisher.publish("q", BAD, {}, lambda: None, refused.append)
+    while connection.step():
+        pass
+    assert (failures, publisher.unconfirmed) == ([], 0)
+    assert [refusal.cause for refusal in refused] == [Cause.FORBIDDEN] * 3
+    assert refused[0].detail.startswith(text)
+    assert "the permission to write to the exchange amq.default" in refused[0].detail
+    publisher.publish("q", b"good", {}, lambda: ready.append(True))
+    while connection.step():
+        pass
+    assert connection.taken == [b"good"], "the channel is there again"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -46,6 +47,28 @@ def test_an_exception_comes_back_as_its_own_class(error: Exception) -> None:
     assert type(meta["result"]) is type(error)
     assert meta["result"].args == error.args
     assert meta["traceback"] == "Traceback ..."
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        SystemExit(3),
+        KeyboardInterrupt(),
+        GeneratorExit(),
+        asyncio.CancelledError(),
+        BaseExceptionGroup("", [SystemExit()]),
+    ],
+)
+def test_what_would_end_the_caller_comes_back_as_an_exception_that_names_it(error: BaseException) -> None:
+    meta = decoded(replies.ended(REPLY, TaskEnd.FAILED, pack_error(error, "Traceback ..."), NOW))
+    assert type(meta["result"]) is Exception
+    assert type(error).__name__ in str(meta["result"])
+    assert meta["traceback"] == "Traceback ..."
+
+
+def test_a_name_of_pythons_that_is_no_exception_is_not_asked_of_the_caller() -> None:
+    packed = pack_error_info(ErrorInfo("eval", "builtins", "x", ("1",), ""))
+    assert type(decoded(replies.ended(REPLY, TaskEnd.FAILED, packed, NOW))["result"]) is Exception
 
 
 def test_arguments_of_an_exception_that_json_can_not_hold_become_its_message() -> None:

@@ -17,7 +17,7 @@ def test_the_first_failure_is_told_at_once_and_the_next_ones_together() -> None:
     assert failures.note("b", "KeyError: x", 0.1) is not None, "another task has a line of its own"
     told = failures.note("a", "KeyError: z", INTERVAL_S)
     assert told is not None
-    assert told.endswith("KeyError: z; 2 more since the last line about it")
+    assert told.endswith("KeyError: z; 2 more like this since the last line")
     again = failures.note("a", "KeyError: z", 2 * INTERVAL_S)
     assert again is not None
     assert "more" not in again

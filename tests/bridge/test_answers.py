@@ -1,0 +1,128 @@
+"""What is published for a message, what is held, and what is logged: with a publisher that notes what it is given."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from paceline_bridge.answers import HELD_LIMIT_S, HELD_RETRY_S, Answers
+from paceline_bridge.counters import BridgeCounters
+from paceline_bridge.dead_letters import ROUNDS, ROUNDS_LIMIT
+from paceline_bridge.message import Message, Refused, ReplyAddress
+from paceline_bridge.owed import Delivery
+from paceline_bridge.publisher import Cause, NotTaken
+from paceline_bridge.troubles import Repeats
+from paceline_protocol.messages import TaskEnd
+from paceline_protocol.payload import pack_value
+
+REPLY = ReplyAddress("r", "id", "id")
+REFUSED = Refused("plain", "no-task", "it has none")
+
+
+@dataclass
+class Notes:
+    """In the place of a Publisher. What is published is taken, or not, for ``refusal``."""
+
+    refusal: NotTaken | None = None
+    published: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
+
+    def room_bytes(self) -> int:
+        return 131_000
+
+    def publish(
+        self,
+        queue: str,
+        body: bytes,
+        properties: Mapping[str, Any],
+        then: Callable[[], None] | None = None,
+        if_refused: Callable[[NotTaken], None] | None = None,
+        *,
+        mandatory: bool = False,
+    ) -> None:
+        self.published.append((queue, properties))
+        if self.refusal is None:
+            assert then is not None
+            then()
+        else:
+            assert if_refused is not None
+            if_refused(self.refusal)
+
+
+@pytest.fixture
+def notes() -> Notes:
+    return Notes()
+
+
+@pytest.fixture
+def answers(notes: Notes) -> Answers:
+    return Answers(notes, "dead", BridgeCounters(), Repeats(), pytest.fail)  # type: ignore[arg-type]
+
+
+def delivery(headers: Mapping[str, Any] | None = None) -> Delivery:
+    return Delivery((1, 1), Message("q", b"", headers or {}), None, "plain")
+
+
+def test_a_message_that_goes_round_between_two_queues_is_held_after_some_rounds_and_never_lost(
+    answers: Answers, notes: Notes, caplog: pytest.LogCaptureFixture
+) -> None:
+    headers: Mapping[str, Any] = {}
+    for _ in range(ROUNDS_LIMIT):
+        settled: list[bool] = []
+        answers.refuse(REFUSED, delivery(headers), lambda: settled.append(True))  # noqa: B023
+        assert settled
+        headers = notes.published[-1][1]["headers"]
+    assert headers[ROUNDS] == ROUNDS_LIMIT
+    for _ in range(2):
+        answers.refuse(REFUSED, delivery(headers), pytest.fail)
+    assert (len(notes.published), answers.held) == (ROUNDS_LIMIT, 2)
+    assert len([line for line in caplog.messages if "Give one another --dead-letter" in line]) == 1
+    assert answers.tick(time.monotonic() + HELD_RETRY_S) == []
+    assert len(notes.published) == ROUNDS_LIMIT
+    assert len(answers.tick(time.monotonic() + HELD_LIMIT_S)) == 2, "they go back to their queue"
+    assert answers.held == 0
+
+
+@pytest.mark.parametrize("rounds", [True, -1, 1 << 40, "7", None])
+def test_a_number_of_rounds_that_is_none_counts_as_none(answers: Answers, notes: Notes, rounds: object) -> None:
+    answers.refuse(REFUSED, delivery({ROUNDS: rounds}), lambda: None)
+    assert notes.published[0][1]["headers"][ROUNDS] in (1, 2)
+
+
+@pytest.mark.parametrize("what", ["a reply", "a refusal for a caller", "a dead letter"])
+def test_what_a_user_may_not_publish_is_held_and_published_once_it_may(
+    answers: Answers, notes: Notes, what: str
+) -> None:
+    notes.refusal = NotTaken(Cause.FORBIDDEN, "give it the permission")
+    settled: list[bool] = []
+    for _ in range(3):
+        if what == "a reply":
+            outcome = (int(TaskEnd.SUCCEEDED), pack_value(1))
+            answers.ended(delivery(), REPLY, outcome, lambda: settled.append(True))
+        else:
+            reply = REPLY if what.startswith("a refusal") else None
+            answers.refuse(Refused("plain", "no-task", "", reply), delivery(), lambda: settled.append(True))
+    assert (answers.held, settled) == (3, [])
+    notes.refusal = None
+    wanted = "dead" if what == "a dead letter" else "r"
+    answers.tick(time.monotonic() + HELD_RETRY_S)
+    answers.tick(time.monotonic() + HELD_RETRY_S)
+    assert (answers.held, len(settled)) == (0, 3)
+    assert {queue for queue, _ in notes.published} == {wanted}
+
+
+def test_refusals_of_one_cause_are_one_line_and_no_line_is_long_or_more_than_one(
+    answers: Answers, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "paceline.bridge")
+    for _ in range(1_000):
+        answers.refuse(Refused("plain", "bad-body", "x\n" * 4_000_000), delivery(), lambda: None)
+    answers.refuse(REFUSED, delivery(), lambda: None)
+    assert [line.partition(")")[0] for line in caplog.messages] == [
+        "refused a message of q (bad-body",
+        "refused a message of q (no-task",
+    ]
+    assert all(len(line) < 3_000 and line.isprintable() for line in caplog.messages)
