@@ -61,7 +61,10 @@ class Answers:
         counters: BridgeCounters,
         repeats: Repeats,
         fail: Callable[[str], None],
+        patience: float = 1.0,
     ) -> None:
+        """``patience``: as of the ledger."""
+        self._held_limit_s = HELD_LIMIT_S * patience
         self._publisher = publisher
         self._dead_letter = dead_letter
         self._counters = counters
@@ -225,10 +228,10 @@ class Answers:
     def tick(self, now: float) -> list[tuple[Delivery, Callable[[], None]]]:
         """Try what is held again: one of them, and all once it was taken. Returns those that are to go back to their
         queues, with what settles them."""
-        over = [held for held in (*self._held, *self._turning) if now >= held.since + HELD_LIMIT_S]
+        over = [held for held in (*self._held, *self._turning) if now >= held.since + self._held_limit_s]
         if over:
-            self._held = deque(held for held in self._held if now < held.since + HELD_LIMIT_S)
-            self._turning = deque(held for held in self._turning if now < held.since + HELD_LIMIT_S)
+            self._held = deque(held for held in self._held if now < held.since + self._held_limit_s)
+            self._turning = deque(held for held in self._turning if now < held.since + self._held_limit_s)
         if self._held and not self._probing and now >= self._retry_at_s:
             count = 1 if self._retry_at_s else len(self._held)
             self._probing = count == 1

@@ -44,7 +44,9 @@ class Bridge:
         self._life: Life | None = None
         self._told = ""
         self._troubles = Troubles()
-        self._watch = Watch(make_relay(_no_news), lambda: describe(config, self.counters), Bindings(config))
+        self._watch = Watch(
+            make_relay(_no_news), lambda: describe(config, self.counters), Bindings(config), self.counters
+        )
 
     def stop(self) -> None:
         """From any thread: take no more deliveries, acknowledge those whose tasks are accepted, and leave the others to

@@ -92,8 +92,8 @@ def bridge(
     MissingExtra.check("pika", "rabbitmq")
     from paceline.client.relay import Relay
     from paceline.config import METRICS_OFF, ClusterFile
+    from paceline_bridge.amqp_url import parameters_of
     from paceline_bridge.bridge import Bridge
-    from paceline_bridge.rabbitmq import parameters_of
 
     config = config_of(**settings)
     for url in config.urls:

@@ -43,6 +43,8 @@ PREFETCH_MIB = 256
 PREFETCH_MIB_MAX = 1 << 20
 FILE_LIMIT_BYTES = 1 << 20
 QUEUE_LIMIT_BYTES = 255
+QUEUES_LIMIT = 1_000
+"""Each may take two channels, with its .DQ, and RabbitMQ allows 2,047 on a connection unless it is set otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,13 +68,7 @@ class BridgeConfig:
             )
         for url in self.urls:
             check_url(url)
-        if not self.queues:
-            raise ConfigError("no queue is named; give --queue NAME, or --queue NAME=TASK for plain messages")
-        for name in (*self.queues, self.dead_letter):
-            if not name or not is_unicode(name) or len(name.encode()) > QUEUE_LIMIT_BYTES:
-                raise ConfigError(f"{name!r} is not a queue; a name has 1 to {QUEUE_LIMIT_BYTES} bytes of UTF-8")
-        if self.dead_letter in queues_of(self):
-            raise ConfigError(f"{self.dead_letter} can't be consumed and hold what was refused; name another queue")
+        self._check_names()
         if type(self.prefetch) is not int or not 1 <= self.prefetch <= PREFETCH_MAX:
             raise ConfigError(f"--prefetch is {self.prefetch!r}; allowed is a whole number from 1 to {PREFETCH_MAX}")
         if type(self.prefetch_mib) is not int or not 1 <= self.prefetch_mib <= PREFETCH_MIB_MAX:
@@ -82,13 +78,33 @@ class BridgeConfig:
         if self.metrics != METRICS_OFF:
             parse_listen_address("--metrics", self.metrics)
 
+    def _check_names(self) -> None:
+        if not self.queues:
+            raise ConfigError("no queue is named; give --queue NAME, or --queue NAME=TASK for plain messages")
+        if len(self.queues) > QUEUES_LIMIT:
+            raise ConfigError(
+                f"{len(self.queues)} queues are too many for one bridge, which consumes {QUEUES_LIMIT} at most; "
+                "start several"
+            )
+        for name in (*self.queues, self.dead_letter):
+            if not name or not is_unicode(name) or len(name.encode()) > QUEUE_LIMIT_BYTES:
+                raise ConfigError(f"{name!r} is not a queue; a name has 1 to {QUEUE_LIMIT_BYTES} bytes of UTF-8")
+            if not name.isprintable():
+                raise ConfigError(f"{name!r} is not a queue; a name with a line break or the like can't be used")
+        if self.dead_letter in queues_of(self):
+            raise ConfigError(f"{self.dead_letter} can't be consumed and hold what was refused; name another queue")
+        for name, task in self.tasks.items():
+            if not name or not task:
+                raise ConfigError(f"a task {name!r} can't stand for {task!r}; write NAME=TASK, in a file NAME = 'TASK'")
+
 
 def queues_of(config: BridgeConfig) -> dict[str, bool]:
     """The queues to consume, and whether each may be missing: dramatiq puts delayed messages and retries of queue Q
-    into Q.DQ, which exists only if Q is dramatiq's."""
+    into Q.DQ, which exists only if Q is dramatiq's, and can't where its name would be too long."""
     queues = dict.fromkeys(config.queues, False)
     for name in config.queues:
-        if not name.endswith(".DQ") and f"{name}.DQ" not in queues:
+        fits = len(name.encode("utf-8", "surrogatepass")) <= QUEUE_LIMIT_BYTES - len(".DQ")
+        if fits and not name.endswith(".DQ") and f"{name}.DQ" not in queues:
             queues[f"{name}.DQ"] = True
     return queues
 
@@ -155,7 +171,8 @@ def pairs_of(option: str, texts: tuple[str, ...], *, lone: bool) -> dict[str, st
         name, equals, value = text.partition("=")
         if not name or (not value if equals else not lone):
             raise ConfigError(f"{option} {text!r} can't be used; write {'NAME or ' if lone else ''}NAME=TASK")
-        found[name] = value
+        if found.setdefault(name, value) != value:
+            raise ConfigError(f"{option} names {name!r} twice, for {found[name]!r} and for {value!r}; leave one out")
     return found
 
 
@@ -163,13 +180,17 @@ def load(path: str | Path) -> dict[str, Any]:
     """The settings of a file, under the names of BridgeConfig. Raises ConfigError."""
     try:
         with open(path, "rb") as file:
-            settings = tomllib.loads(file.read(FILE_LIMIT_BYTES).decode())
+            data = file.read(FILE_LIMIT_BYTES + 1)
     except PermissionError as error:
         raise ConfigError(
             f"can't read {path}: {error.strerror}. {whose(Path(path))}; run the bridge as one who may"
         ) from error
     except OSError as error:
         raise ConfigError(f"can't read {path}: {error.strerror}; give --config a TOML file") from error
+    if len(data) > FILE_LIMIT_BYTES:
+        raise ConfigError(f"{path} is larger than {FILE_LIMIT_BYTES} bytes, which no settings of a bridge are")
+    try:
+        settings = tomllib.loads(data.decode("utf-8-sig"))
     except ValueError as error:  # of which TOMLDecodeError and UnicodeDecodeError are two
         raise ConfigError(f"{path} is not a TOML file: {error}") from error
     kinds = {

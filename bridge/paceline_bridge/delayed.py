@@ -27,7 +27,8 @@ STALE_LIMIT = 1_000
 class Delayed:
     """Those of one ledger."""
 
-    def __init__(self, retained_limit: int) -> None:
+    def __init__(self, retained_limit: int, retain_s: float = RETAIN_S) -> None:
+        self._retain_s = retain_s
         self._tasks: dict[bytes, OwedTask] = {}
         self._moments: list[tuple[float, bytes]] = []  # a heap
         self._retained: Counter[str] = Counter()  # by queue
@@ -51,7 +52,7 @@ class Delayed:
         if delivery.reply is None or delivery.acked:
             return
         queue = delivery.message.queue
-        if ahead_s <= RETAIN_S and self._retained[queue] < self._retained_limit:
+        if ahead_s <= self._retain_s and self._retained[queue] < self._retained_limit:
             delivery.retained = True
             self._retained[queue] += 1
         else:

@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import replace
 
-from paceline_bridge.delayed import Delayed
+from paceline_bridge.delayed import RETAIN_S, Delayed
 from paceline_bridge.message import Refused, ReplyAddress, TaskCall
 from paceline_bridge.owed import Delivery, OwedTask
 
@@ -39,12 +39,15 @@ class Ledger:
     """Every task that a delivery asked for, until all of its deliveries are settled. ``entries``: all of them, for
     others to read only."""
 
-    def __init__(self, retained_limit: int) -> None:
-        """``retained_limit``: how many deliveries of a queue may stay unacknowledged for delayed tasks."""
+    def __init__(self, retained_limit: int, patience: float = 1.0) -> None:
+        """``retained_limit``: how many deliveries of a queue may stay unacknowledged for delayed tasks. ``patience``:
+        RabbitMQ's, as a part of the 30 minutes that the limits here are made for."""
+        self._long_s = LONG_S * patience
+        self._give_back_s = GIVE_BACK_S * patience
         self.entries: dict[bytes, OwedTask] = {}
         self._in_turn: dict[bytes, OwedTask] = {}  # without those whose moment is ahead, in order of ``since``
         self._waiting: deque[bytes] = deque()
-        self._delayed = Delayed(retained_limit)
+        self._delayed = Delayed(retained_limit, RETAIN_S * patience)
         self.outstanding = 0  # submitted and not ended, without those that are delayed or were
         self.delayed = 0  # those
         self.unacked = 0
@@ -121,7 +124,7 @@ class Ledger:
         found: list[Delivery] = []
         gone: set[bytes] = set()
         for task_id, entry in self._in_turn.items():
-            if now < entry.since + GIVE_BACK_S:
+            if now < entry.since + self._give_back_s:
                 break
             if entry.submitted:
                 continue
@@ -228,7 +231,7 @@ class Ledger:
         """Deliveries of accepted tasks that RabbitMQ would soon give up on."""
         found: list[Delivery] = []
         for entry in self._in_turn.values():
-            if now < entry.since + LONG_S:
+            if now < entry.since + self._long_s:
                 break
             if entry.accepted:
                 # Not those that wait for a dead letter: nobody would know of them if this process died.

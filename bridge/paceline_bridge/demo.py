@@ -19,8 +19,8 @@ import pika
 import pika.exceptions
 
 from paceline.errors import PacelineError
+from paceline_bridge.amqp_url import parameters_of
 from paceline_bridge.config import AMQP_VARIABLE, check_url, shown
-from paceline_bridge.rabbitmq import parameters_of
 from paceline_bridge.reasons import connect_reason_of
 
 READY_TIMEOUT_S = 30.0

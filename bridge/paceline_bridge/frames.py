@@ -18,8 +18,11 @@ from decimal import Decimal
 from typing import Any
 
 import pika
+import pika.exceptions
 import pika.frame
 import pika.spec
+
+from paceline_bridge.texts import said
 
 DEPTH_LIMIT = 64
 """Tables and arrays within each other, in a frame that pika can't decode."""
@@ -45,7 +48,29 @@ _PROPERTIES = (
 
 class LenientConnection(pika.SelectConnection):  # type: ignore[misc]
     """A connection that a header frame can't end. ``_read_frame`` is pika's own name: one that renames it reads as pika
-    does, which ``test_frames.py`` sees."""
+    does, which ``test_frames.py`` sees. ``no_channels(limit)`` is called in the place of an error when there is no
+    channel left. ``defect``: the error that ended it, if it was one of this process: pika tells of all as if the other
+    side were gone."""
+
+    defect = ""
+
+    def __init__(self, parameters: Any, no_channels: Callable[[int], None], **callbacks: Any) -> None:
+        self._no_channels = no_channels
+        super().__init__(parameters, **callbacks)
+
+    def channel(self, channel_number: int | None = None, on_open_callback: Any = None) -> Any:
+        try:
+            return super().channel(channel_number, on_open_callback)
+        except pika.exceptions.NoFreeChannels:
+            self._no_channels(int(self.params.channel_max))
+            return None
+
+    def _on_data_available(self, data_in: bytes) -> None:
+        try:
+            super()._on_data_available(data_in)
+        except Exception as error:
+            self.defect = f"the bridge failed at what it said ({type(error).__name__}: {said(error)})"
+            raise
 
     def _read_frame(self) -> Any:
         """(bytes consumed, the frame). The properties of a message are told what they take: ``frame_bytes``."""

@@ -69,7 +69,7 @@ class Life:
         self._config = config
         self._watch = watch
         self._counters = counters
-        self._ledger = Ledger(retained_limit=config.prefetch // 2)
+        self._ledger = Ledger(config.prefetch // 2, troubles.patience)
         self._window = Window()
         self._link = Link(
             url,
@@ -81,7 +81,9 @@ class Life:
             self,
             troubles.auto_delete,
         )
-        self._answers = Answers(self._link.publisher, config.dead_letter, counters, troubles.repeats, self._link.fail)
+        self._answers = Answers(
+            self._link.publisher, config.dead_letter, counters, troubles.repeats, self._link.fail, troubles.patience
+        )
         self._relay = make_relay(self._link.wake)
         self._ended: list[bytes] = []  # tasks to release once RabbitMQ has the acknowledgements of their deliveries
         self._releasing = False
@@ -105,6 +107,7 @@ class Life:
             self._link.run()
         finally:
             self._relay.close()
+            self._troubles.note_timeout(self._link.consumer_timeout_s)
 
     def carry(self, owed: list[OwedTask]) -> None:
         """Before run(): take over the replies that the last life owed."""
@@ -136,7 +139,7 @@ class Life:
 
     def on_ready(self) -> None:
         self.was_ready = True
-        self._ready_at_s = self._counters.turned_at = time.monotonic()
+        self._ready_at_s = self._counters.turned_at = self._counters.cluster_heard_at = time.monotonic()
         self._counters.connected = True
         self._counters.state = "running"
         _logger.info("connected to RabbitMQ and to the cluster")

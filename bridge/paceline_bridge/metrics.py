@@ -1,7 +1,7 @@
 """The metrics of a bridge: its counters at ``/metrics``, and probes, served by a thread of their own.
 
 ``/livez``: the bridge's loop turned within LIVE_WITHIN_S, or the bridge is between two tries. ``/readyz``: it takes
-messages, that is, RabbitMQ and the cluster are both there.
+messages, that is, RabbitMQ and the cluster are both there, and the cluster has answered within READY_WITHIN_S.
 """
 
 from __future__ import annotations
@@ -22,6 +22,10 @@ from paceline_bridge.counters import STATES, BridgeCounters
 
 LIVE_WITHIN_S = 10.0
 """A tick comes every 0.1 s; RabbitMQ's own limits end a connection that hangs much later."""
+
+
+READY_WITHIN_S = 5.0
+"""The cluster is asked each second. The client gives it up after half a minute, in which its leader may change."""
 
 
 class BridgeMetric(NamedTuple):
@@ -127,11 +131,14 @@ class BridgeHandler(MachineHandler):
             self.send_body(HTTPStatus.OK, "ok\n")
 
     def _ready(self) -> None:
-        state = self.server.counters.state
-        if state == "running":
-            self.send_body(HTTPStatus.OK, "ok\n")
+        counters = self.server.counters
+        silent_s = time.monotonic() - counters.cluster_heard_at
+        if counters.state != "running":
+            self.send_body(HTTPStatus.SERVICE_UNAVAILABLE, f"the bridge is {counters.state}\n")
+        elif silent_s > READY_WITHIN_S:
+            self.send_body(HTTPStatus.SERVICE_UNAVAILABLE, f"the cluster has not answered for {silent_s:.0f} s\n")
         else:
-            self.send_body(HTTPStatus.SERVICE_UNAVAILABLE, f"the bridge is {state}\n")
+            self.send_body(HTTPStatus.OK, "ok\n")
 
 
 if __name__ == "__main__":

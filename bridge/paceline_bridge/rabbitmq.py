@@ -11,6 +11,7 @@ tag is void by then, and RabbitMQ delivers again whatever was not acknowledged. 
 from __future__ import annotations
 
 import logging
+import math
 import random
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -19,15 +20,15 @@ import pika
 import pika.exceptions
 from pika.adapters.select_connection import IOLoop
 
-from paceline.errors import ConfigError
 from paceline_bridge import auto_delete
-from paceline_bridge.config import shown, spelled_out
+from paceline_bridge.amqp_url import parameters_of
+from paceline_bridge.config import shown
 from paceline_bridge.consumer import Consumer
 from paceline_bridge.frames import LenientConnection
 from paceline_bridge.message import Message
 from paceline_bridge.owed import Tag
 from paceline_bridge.publisher import Publisher
-from paceline_bridge.reasons import connect_reason_of, reason_of
+from paceline_bridge.reasons import connect_reason_of, consumer_reason_of, reason_of
 
 HEARTBEAT_S = 60
 BLOCKED_LIMIT_S = 300
@@ -104,6 +105,7 @@ class Link:
         self.publisher = Publisher(dead_letter, self._both_open, self.fail, self._open_publishing)
         self._consumers: dict[int, Consumer] = {}  # by the number of their channel
         self._complaints: dict[str, str] = {}  # queue -> what was logged about it
+        self.consumer_timeout_s = math.inf  # what RabbitMQ has closed a channel for, if it has
         self._error: str | None = None
         self._closing = False
         self._woken = False
@@ -161,6 +163,7 @@ class Link:
     def _connect(self, on_open: Callable[[], None]) -> Any:
         return LenientConnection(
             self._parameters,
+            self._no_channels,
             on_open_callback=lambda _: on_open(),
             on_open_error_callback=lambda _, error: self.fail(
                 f"can't connect to {self._where}: "
@@ -168,6 +171,12 @@ class Link:
             ),
             on_close_callback=self._closed,
             custom_ioloop=self._loop,
+        )
+
+    def _no_channels(self, limit: int) -> None:
+        self.fail(
+            f"{self._where} allows {limit} channels on a connection (channel_max), and each of {len(self._queues)} "
+            "queues takes one; allow more there, or start several bridges with fewer queues each"
         )
 
     def fail(self, reason: str) -> None:
@@ -182,7 +191,7 @@ class Link:
             if self._consuming.is_closed and self._publishing.is_closed:
                 self._loop.stop()
         elif connection is self._consuming or not self.publisher.connection_closed(error):
-            self.fail(f"the connection to {self._where} was lost: {reason_of(error)}")
+            self.fail(f"the connection to {self._where} was lost: {connection.defect or reason_of(error)}")
 
     def close(self, limit_s: float = CLOSE_LIMIT_S) -> None:
         """Let run() return, once RabbitMQ has said goodbye, or soon if it does not."""
@@ -286,7 +295,8 @@ class Link:
         if isinstance(error, pika.exceptions.ChannelClosedByClient):  # nothing is owed any more
             return
         if consumer.has_served:  # what it has delivered can't be acknowledged any more
-            self.fail(f"RabbitMQ closed the channel that consumes {queue}: {reason_of(error)}")
+            reason, self.consumer_timeout_s = consumer_reason_of(error)
+            self.fail(f"RabbitMQ closed the channel that consumes {queue}: {reason}")
             return
         code = getattr(error, "reply_code", 0)
         if code == 404:
@@ -362,13 +372,3 @@ class Link:
         """No more deliveries."""
         for consumer in self._consumers.values():
             consumer.stop()
-
-
-def parameters_of(url: str) -> Any:
-    """How pika reads a URL of RabbitMQ. Raises ConfigError."""
-    try:
-        return pika.URLParameters(spelled_out(url))
-    except Exception as error:  # of any kind: the options of a URL are Python literals, and arguments of ssl
-        raise ConfigError(
-            f"{shown(url)} has an option that can't be used: {str(error) or type(error).__name__}"
-        ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import socket
 import ssl
@@ -34,6 +35,8 @@ def connect_reason_of(error: object, *, tls: bool, vhost: str) -> str:
         # What RabbitMQ said is in there as the repr of another exception.
         said = re.search(r"\((\d+)\) (['\"])(.*)\2", str(inner))
         what = f"{said[3]} ({said[1]})" if said else "it ended the connection when it was asked for the vhost"
+        if "limit" in what:
+            return f"{what}; a bridge takes two connections: raise the limit, or end what holds them"
         return (
             f"{what}; the URL asks for the vhost {vhost!r}: is there one, and may this user use it? "
             "Without a path it is '/'"
@@ -42,7 +45,8 @@ def connect_reason_of(error: object, *, tls: bool, vhost: str) -> str:
         return "nothing listens there; is RabbitMQ running, and is this its port? Usual are 5672 and, for amqps, 5671"
     if isinstance(inner, socket.gaierror):
         return f"{inner.strerror}; check the host in the URL"
-    if isinstance(inner, AMQPConnectorStackTimeout | TimeoutError):
+    # pika closes an attempt itself that takes too long.
+    if isinstance(inner, AMQPConnectorStackTimeout | TimeoutError | pika.exceptions.ConnectionOpenAborted):
         return "it does not answer in time; check host and port, and whether a firewall is between"
     if isinstance(inner, ssl.SSLCertVerificationError):
         return (
@@ -62,6 +66,21 @@ def connect_reason_of(error: object, *, tls: bool, vhost: str) -> str:
             "if it is the one for TLS"
         )
     return reason_of(inner)
+
+
+def consumer_reason_of(error: object) -> tuple[str, float]:
+    """Why RabbitMQ has given up a consumer, and its ``consumer_timeout`` in seconds if that is why, as a message was
+    kept for longer."""
+    reason = reason_of(error)
+    limit = re.search(r"delivery acknowledgement .* timed out.*Timeout value used: (\d+) ms", reason)
+    if limit is None:
+        return reason, math.inf
+    limit_s = int(limit[1]) / 1e3
+    advice = (
+        f"; its consumer_timeout is {limit_s:g} s, which is shorter than the bridge keeps messages. From now on it "
+        "acknowledges them earlier, and a reply may be lost with it: set 30 minutes or more"
+    )
+    return f"{reason}{advice}", limit_s
 
 
 def _innermost(error: object) -> object:

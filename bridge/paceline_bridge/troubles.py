@@ -16,6 +16,8 @@ from paceline_bridge.texts import one_line, quoted
 
 INTERVAL_S = 10.0
 NAMES_LIMIT = 1_000
+PATIENT_S = 30 * 60.0
+"""For so long RabbitMQ lets a consumer keep a message, unless its ``consumer_timeout`` is set otherwise."""
 SEEN_LIMIT = 50_000
 
 
@@ -83,12 +85,17 @@ class Failures:
 @dataclass(slots=True)
 class Troubles:
     """What one bridge has told, across its lives. ``auto_delete``: of each queue that was asked about, whether it is
-    one."""
+    one. ``patience``: RabbitMQ's, as a part of PATIENT_S."""
 
     failures: Failures = field(default_factory=Failures)
     repeats: Repeats = field(default_factory=Repeats)
     seen: Seen = field(default_factory=Seen)
     auto_delete: dict[str, bool] = field(default_factory=dict)
+    patience: float = 1.0
+
+    def note_timeout(self, consumer_timeout_s: float) -> None:
+        """RabbitMQ gives up consumers that keep a message for so long."""
+        self.patience = min(self.patience, consumer_timeout_s / PATIENT_S)
 
     def duplicate(self, message: Message, now: float) -> str | None:
         """The line to log about a message for a task that another one asked for, None if none is due."""

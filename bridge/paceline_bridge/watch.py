@@ -31,11 +31,14 @@ _logger = logging.getLogger("paceline.bridge")
 class Watch:
     """``status`` is the last StatusReply of the cluster; empty before the first."""
 
-    def __init__(self, relay: Relay, about: Callable[[], Mapping[str, str]], bindings: Bindings) -> None:
+    def __init__(
+        self, relay: Relay, about: Callable[[], Mapping[str, str]], bindings: Bindings, counters: BridgeCounters
+    ) -> None:
         self.status: Mapping[str, Any] = {}
         self._relay = relay
         self._about = about
         self._bindings = bindings
+        self._counters = counters
         self._repeats = Repeats()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="paceline-bridge-status", daemon=True)
@@ -51,6 +54,7 @@ class Watch:
         while not self._over.is_set():
             try:
                 self.status = self._relay.status(TIMEOUT_S, self._about())
+                self._counters.cluster_heard_at = time.monotonic()
                 for is_warning, text in self._bindings.check(self.status):
                     _logger.log(logging.WARNING if is_warning else logging.INFO, "%s", text)
             except ClientClosed:

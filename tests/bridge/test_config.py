@@ -9,9 +9,9 @@ import pytest
 
 from paceline.cli.app import run
 from paceline.errors import ConfigError
+from paceline_bridge.amqp_url import parameters_of
 from paceline_bridge.cli import config_of
-from paceline_bridge.config import BridgeConfig, shown, vhost_of
-from paceline_bridge.rabbitmq import parameters_of
+from paceline_bridge.config import BridgeConfig, queues_of, shown, vhost_of
 
 FILE = """
 amqp = ["amqp://u:s3cret@one/v", "amqp://u:s3cret@two/v"]
@@ -63,6 +63,54 @@ def test_what_messages_may_take_is_a_number_of_mebibytes(mib: object) -> None:
         settings.validate()
 
 
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("tcp_options={'TCP_KEEPIDLE':'x'}", "tcp_options: TCP_KEEPIDLE is 'x'; write a whole number"),
+        ("tcp_options={'KEEPIDLE':1}", "tcp_options: it knows no 'KEEPIDLE'; write one of TCP_USER_TIMEOUT, "),
+        ("tcp_options={'TCP_KEEPIDLE':99999999}", "tcp_options: .*Invalid argument"),
+        (
+            "ssl_options={'ca_certs':'/no/such/file'}",
+            "ssl_options: ca_certs is /no/such/file, which can't be read: No such",
+        ),
+        ("ssl_options={'ca':'/no/such/file'}", "ssl_options: it knows no 'ca'; write one of ca_certs, "),
+        ("ssl_options={'ciphers':'ALL'}", "ssl_options: it says nobody to trust; write {'ca_certs':'FILE'}"),
+        (f"ssl_options={{'ca_certs':'{__file__}'}}", f"ssl_options with {__file__}: "),
+        ("heartbeat=often", "heartbeat: .*often"),
+    ],
+)
+def test_an_option_of_a_url_is_refused_by_its_name_before_anything_connects(option: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parameters_of(f"amqps://u:s3cret@h/?{option}")
+
+
+def test_options_that_can_be_used_are_used() -> None:
+    parameters = parameters_of("amqp://u:p@h/?tcp_options={'TCP_KEEPIDLE':60,'TCP_USER_TIMEOUT':1000}&frame_max=8192")
+    assert parameters.tcp_options == {"TCP_KEEPIDLE": 60, "TCP_USER_TIMEOUT": 1000}
+    assert parameters.frame_max == 8192
+
+
+def test_a_queue_that_is_named_twice_for_two_tasks_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"--queue names 'q' twice, for 'a' and for 'b'"):
+        config("q=a", "q=b", amqp=("amqp://h",))
+    assert config("q=a", "q=a", amqp=("amqp://h",)).queues == {"q": "a"}
+
+
+def test_more_queues_than_a_connection_has_channels_for_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"1001 queues are too many for one bridge, which consumes 1000 at most"):
+        config(*(f"q{number}" for number in range(1_001)), amqp=("amqp://h",))
+
+
+def test_a_queue_whose_name_leaves_no_room_for_dramatiqs_delays_has_none() -> None:
+    settings = BridgeConfig(urls=("amqp://h",), queues={"q" * 253: "", "r" * 252: ""})
+    assert set(queues_of(settings)) == {"q" * 253, "r" * 252, f"{'r' * 252}.DQ"}
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(file: Path) -> None:
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert config(path=file).prefetch == 7
+
+
 def test_a_file_says_everything(file: Path) -> None:
     read = config(path=file)
     assert read.urls == ("amqp://u:s3cret@one/v", "amqp://u:s3cret@two/v")
@@ -91,6 +139,7 @@ def test_the_command_line_counts_more_than_the_file(file: Path) -> None:
         ("amqp://h", "no UTF-8 \udc95", "is not a queue"),
         ("amqp://u:s3cret@h/no UTF-8 \udc95", "q", "is not a URL"),
         ("amqp://h", "paceline.dead", "can't be consumed"),
+        ("amqp://h", "two\nlines", r"'two\\nlines' is not a queue; a name with a line break"),
     ],
 )
 def test_what_can_not_be_used_is_named_without_a_password(amqp: str, queue: str, message: str) -> None:
@@ -107,6 +156,8 @@ def test_what_can_not_be_used_is_named_without_a_password(amqp: str, queue: str,
         ("prefetch = 'x'", "prefetch can't be a str"),
         ("[queues]\nq = 1", "names of tasks"),
         ("amqp = [1]", "a list of URLs"),
+        ("[tasks]\nx = ''", "a task 'x' can't stand for ''; write NAME=TASK"),
+        ("# " + "x" * (1 << 20), "is larger than 1048576 bytes"),
     ],
 )
 def test_a_file_that_can_not_be_used_is_named(tmp_path: Path, text: str, message: str) -> None:
@@ -228,6 +279,8 @@ def test_without_pika_the_command_says_how_to_get_it(
         "amqp://u:s3cret@h/?heartbeat=often",
         "amqps://u:s3cret@h/?ssl_options={'ca_certs'",
         "amqps://u:s3cret@h/?ssl_options={'ca_certs':'/no/such/file'}",
+        "amqp://u:s3cret@h/?tcp_options={'TCP_KEEPIDLE':'s3cret'",
+        "amqp://u:s3cret@h/?tcp_options=7",
     ],
 )
 def test_an_option_that_rabbitmq_s_client_does_not_take_is_an_error_of_the_setting(url: str) -> None:

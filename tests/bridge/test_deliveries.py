@@ -73,6 +73,16 @@ def test_a_second_message_for_a_task_joins_the_first() -> None:
     assert ledger.end(ONE, SUCCEEDED) == [first]
 
 
+def test_a_broker_with_less_patience_has_its_deliveries_sooner() -> None:
+    ledger = Ledger(10, patience=0.01)
+    delivery, _ = add(ledger, call(0, REPLY), 1)
+    waiting, _ = add(ledger, call(1), 2)
+    ledger.take(1)
+    ledger.accept(ONE, 0.0)
+    assert ledger.long_running(LONG_S * 0.01) == [delivery]
+    assert ledger.give_back(GIVE_BACK_S * 0.01) == [waiting]
+
+
 def test_the_window_bounds_what_is_submitted() -> None:
     ledger = Ledger(10)
     for number in range(3):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import uuid
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from paceline_bridge import rabbitmq
 from paceline_bridge.consumer import Consumer
 from paceline_bridge.message import Message
 from paceline_bridge.owed import Tag
-from paceline_bridge.rabbitmq import Link
+from paceline_bridge.rabbitmq import Link, LinkLost
 
 
 class NoHandler:
@@ -57,6 +58,34 @@ def test_what_concerns_a_channel_that_is_gone_is_let_go(link: Link) -> None:
     link.ack((1, 1))
     link.give_back((1, 1))
     assert link.publisher.unconfirmed == 0
+
+
+def test_what_listens_and_does_not_answer_is_told_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rabbitmq, "CONNECT_LIMIT_S", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        link = Link(f"amqp://127.0.0.1:{port}/", {"q": False}, "dead", 10, 1 << 20, False, NoHandler())
+        with pytest.raises(LinkLost, match=f"can't connect to amqp://127.0.0.1:{port}/: it does not answer in time"):
+            link.run()
+
+
+def test_more_queues_than_the_broker_allows_channels_for_are_told_as_that(broker: Broker) -> None:
+    queues = [broker.declare() for _ in range(4)]
+    link = Link(f"{broker.url}?channel_max=3", dict.fromkeys(queues, False), queues[0], 10, 1 << 20, False, Holder())
+    with pytest.raises(LinkLost, match=r"allows 3 channels on a connection \(channel_max\), and each of 4 queues"):
+        link.run()
+
+
+def test_an_error_of_the_bridge_itself_is_not_told_as_one_of_the_broker(broker: Broker) -> None:
+    class Failing(Holder):
+        def on_message(self, tag: Tag, message: Message) -> None:
+            raise KeyError("as if")
+
+    queue = broker.declare()
+    broker.publish(queue, b"1")
+    link = Link(broker.url, {queue: False}, broker.declare(), 10, 1 << 20, False, Failing())
+    with pytest.raises(LinkLost, match=r"was lost: the bridge failed at what it said \(KeyError: 'as if'\)"):
+        link.run()
 
 
 @dataclass

@@ -17,7 +17,7 @@ from paceline.client.relay import Relay
 from paceline_bridge.bridge import Bridge
 from paceline_bridge.config import BridgeConfig
 from paceline_bridge.counters import STATES, BridgeCounters
-from paceline_bridge.metrics import LIVE_WITHIN_S, MetricsServer, markdown
+from paceline_bridge.metrics import LIVE_WITHIN_S, READY_WITHIN_S, MetricsServer, markdown
 from web.test_rules import promtool
 
 ROOT = Path(__file__).parents[2]
@@ -84,8 +84,13 @@ def test_probes_mean_progress(served: Served) -> None:
     counters = served.counters
     assert get(served.address, "/readyz") == (503, "the bridge is starting\n")
     assert get(served.address, "/livez")[0] == 200, "without RabbitMQ it tries again, and a restart would not help"
-    counters.state, counters.connected, counters.turned_at = "running", True, time.monotonic()
+    counters.state, counters.connected = "running", True
+    counters.turned_at = counters.cluster_heard_at = time.monotonic()
     assert get(served.address, "/readyz")[0] == get(served.address, "/livez")[0] == 200
+    counters.cluster_heard_at -= READY_WITHIN_S + 1
+    status, text = get(served.address, "/readyz")
+    assert (status, text.startswith("the cluster has not answered for 6 s")) == (503, True)
+    assert get(served.address, "/livez")[0] == 200
     counters.turned_at -= LIVE_WITHIN_S + 1
     status, text = get(served.address, "/livez")
     assert status == 503

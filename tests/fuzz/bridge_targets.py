@@ -17,6 +17,7 @@ from bridge.raw_headers import BEFORE_1970, MILLISECONDS, NOT_A_TEXT, TOO_DEEP, 
 from fuzz.target import SCRATCH, Cut, Target, joined, must
 from paceline.errors import ConfigError
 from paceline_bridge import replies
+from paceline_bridge.amqp_url import parameters_of
 from paceline_bridge.config import BridgeConfig, check_url, load, spelled_out, urls_of, vhost_of
 from paceline_bridge.consumer import _message
 from paceline_bridge.dead_letters import properties_of
@@ -24,7 +25,6 @@ from paceline_bridge.features import REASONS
 from paceline_bridge.frames import BASIC_CLASS, read_header_frame
 from paceline_bridge.mapping import interpret
 from paceline_bridge.message import Message, Refused, TaskCall
-from paceline_bridge.rabbitmq import parameters_of
 from paceline_protocol.codec import encode_calls
 from paceline_protocol.errors import PayloadError
 from paceline_protocol.payload import pack_args
