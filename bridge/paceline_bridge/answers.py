@@ -9,7 +9,7 @@ Each of them may be refused by RabbitMQ, for a reason of its own (``publisher.py
 - A message whose dead letter is not taken then either, or because the dead letter queue is full, is **held**, and so is
   one for which nothing can be published, as this user may not: it stays unacknowledged, and is tried again every few
   seconds. After ``HELD_LIMIT_S`` it goes back to its queue. So nothing is lost.
-- So is a message that was a dead letter again and again, but that it is not tried again.
+- A message that was a dead letter again and again goes to a queue of its own kind, which ends its round.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from functools import partial
 from typing import Any
 
 from paceline_bridge import dead_letters, replies
+from paceline_bridge.config import rounds_queue_of
 from paceline_bridge.counters import BridgeCounters
 from paceline_bridge.message import Refused, ReplyAddress
 from paceline_bridge.owed import Delivery
@@ -48,7 +49,7 @@ class _Held:
     publish: Callable[[_Held], None]
     what: str
     since: float
-    is_told: bool = False  # in the log, that it waits
+    was_held: bool = False
 
 
 class Answers:
@@ -72,7 +73,6 @@ class Answers:
         self._fail = fail
         self._limit_bytes = REPLY_LIMIT_BYTES  # less, once RabbitMQ has said so
         self._held: deque[_Held] = deque()
-        self._turning: deque[_Held] = deque()  # held, and not to be published
         self._retry_at_s = 0.0
         self._probing = False
 
@@ -128,7 +128,9 @@ class Answers:
 
     def _replied(self, held: _Held) -> None:
         self._counters.count("replied", held.delivery.protocol)
-        self._settled(held)
+        if held.was_held:
+            self._goes_on()
+        held.settle()
 
     def _undelivered(self, held: _Held, refusal: NotTaken) -> None:
         """A reply was not taken. If no other would be, it waits; else it is its caller's queue."""
@@ -173,65 +175,63 @@ class Answers:
         )
 
     def _bury(self, refused: Refused, held: _Held, *, bare: bool = False) -> None:
-        """Put a message into the dead letter queue, ``bare``: without its headers."""
+        """Put a message into the dead letter queue, ``bare``: without its headers. One that has been there again and
+        again goes to another queue, from which nobody sends it back."""
         message = held.delivery.message
-        if dead_letters.rounds_of(message) >= dead_letters.ROUNDS_LIMIT:
-            self._keep(held)
-            return
         properties = dead_letters.properties_of(message, refused, self._publisher.room_bytes(), bare=bare)
+        goes_round = dead_letters.rounds_of(message) >= dead_letters.ROUNDS_LIMIT
+        queue = rounds_queue_of(self._dead_letter) if goes_round else self._dead_letter
+        if goes_round:
+            self._tell(
+                f"rounds of {message.queue}",
+                f"{held.what} was a dead letter {dead_letters.ROUNDS_LIMIT} times and goes to {queue}: does a bridge "
+                f"consume {self._dead_letter}, whose dead letters come to {message.queue}? Give one another "
+                "--dead-letter",
+            )
 
         def taken() -> None:
             self._counters.count("dead_lettered", refused.protocol)
-            self._settled(held)
+            self._goes_on()
+            held.settle()
 
         def not_taken(refusal: NotTaken) -> None:
-            if refusal.cause is Cause.UNROUTABLE:
-                self._fail(f"the queue {self._dead_letter} for what is refused is gone; the bridge makes it again")
+            if refusal.cause is Cause.UNROUTABLE and goes_round:
+                self._publisher.make(queue, partial(self._bury, refused, held, bare=bare), partial(self._hold, held))
+            elif refusal.cause is Cause.UNROUTABLE:
+                self._fail(f"the queue {queue} for what is refused is gone; the bridge makes it again")
             elif refusal.cause is Cause.CLOSED and not bare:
                 self._bury(refused, held, bare=True)
             else:
-                self._hold(held, f"the dead letter queue {self._dead_letter} does not take it: {refusal.detail}")
+                self._hold(held, f"the dead letter queue {queue} does not take it: {refusal.detail}")
 
-        self._publisher.publish(self._dead_letter, message.body, properties, taken, not_taken, mandatory=True)
+        self._publisher.publish(queue, message.body, properties, taken, not_taken, mandatory=True)
 
     # --- what is held ---
 
-    def _settled(self, held: _Held) -> None:
+    def _goes_on(self) -> None:
+        """Something was taken that had not been, or that is as what had not been: so others will be."""
         self._probing = False
-        self._retry_at_s = 0.0  # others are taken, too
-        held.settle()
+        self._retry_at_s = 0.0
 
     def _hold(self, held: _Held, why: str) -> None:
         self._held.append(held)
         self._probing = False
         self._retry_at_s = time.monotonic() + HELD_RETRY_S
-        if not held.is_told:
-            held.is_told = True
+        if not held.was_held:
+            held.was_held = True
             self._tell("held", f"{held.what} waits at the bridge: {why}")
-
-    def _keep(self, held: _Held) -> None:
-        """Its message goes round: what consumes the dead letter queue sends it back here, as another bridge does. It
-        goes back to its queue in the end, and nowhere else."""
-        self._turning.append(held)
-        queue = held.delivery.message.queue
-        self._tell(
-            f"rounds of {queue}",
-            f"{held.what} was a dead letter {dead_letters.ROUNDS_LIMIT} times and waits at the bridge: does a bridge "
-            f"consume {self._dead_letter}, whose dead letters come to {queue}? Give one another --dead-letter",
-        )
 
     @property
     def held(self) -> int:
         """How many messages wait until what they need can be published."""
-        return len(self._held) + len(self._turning)
+        return len(self._held)
 
     def tick(self, now: float) -> list[tuple[Delivery, Callable[[], None]]]:
         """Try what is held again: one of them, and all once it was taken. Returns those that are to go back to their
         queues, with what settles them."""
-        over = [held for held in (*self._held, *self._turning) if now >= held.since + self._held_limit_s]
+        over = [held for held in self._held if now >= held.since + self._held_limit_s]
         if over:
             self._held = deque(held for held in self._held if now < held.since + self._held_limit_s)
-            self._turning = deque(held for held in self._turning if now < held.since + self._held_limit_s)
         if self._held and not self._probing and now >= self._retry_at_s:
             count = 1 if self._retry_at_s else len(self._held)
             self._probing = count == 1

@@ -91,8 +91,11 @@ class BridgeConfig:
                 raise ConfigError(f"{name!r} is not a queue; a name has 1 to {QUEUE_LIMIT_BYTES} bytes of UTF-8")
             if not name.isprintable():
                 raise ConfigError(f"{name!r} is not a queue; a name with a line break or the like can't be used")
-        if self.dead_letter in queues_of(self):
-            raise ConfigError(f"{self.dead_letter} can't be consumed and hold what was refused; name another queue")
+        for name in (self.dead_letter, rounds_queue_of(self.dead_letter)):
+            if name in queues_of(self):
+                raise ConfigError(f"{name} can't be consumed and hold what was refused; name another queue")
+            if len(name.encode()) > QUEUE_LIMIT_BYTES:
+                raise ConfigError(f"{self.dead_letter} is too long; {name} has to be the name of a queue, too")
         for name, task in self.tasks.items():
             if not name or not task:
                 raise ConfigError(f"a task {name!r} can't stand for {task!r}; write NAME=TASK, in a file NAME = 'TASK'")
@@ -107,6 +110,11 @@ def queues_of(config: BridgeConfig) -> dict[str, bool]:
         if fits and not name.endswith(".DQ") and f"{name}.DQ" not in queues:
             queues[f"{name}.DQ"] = True
     return queues
+
+
+def rounds_queue_of(dead_letter: str) -> str:
+    """Where messages go that come back from this dead letter queue again and again."""
+    return f"{dead_letter}.rounds"
 
 
 def check_url(url: str) -> None:

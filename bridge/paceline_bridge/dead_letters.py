@@ -18,7 +18,7 @@ LEFT_OUT_BYTES = 300
 """What the header of that name takes at most, and the message id that the publisher may add."""
 ROUNDS = "x-paceline-rounds"
 ROUNDS_LIMIT = 10
-"""A message that was a dead letter so often is none again. Somebody moves it back from the dead letter queue, as
+"""A message that was a dead letter so often is put elsewhere. Somebody moves it back from the dead letter queue, as
 another bridge does that consumes it and whose dead letters come here."""
 ROUNDS_MAX = 1 << 31
 _TEXTS = ("content_type", "content_encoding", "message_id", "correlation_id", "reply_to")

@@ -95,6 +95,7 @@ class Publisher:
         self._is_waiting = True  # for that, or for a channel that confirms: what is published waits, too
         self._waiting: deque[_Publish] = deque()  # published while there is no channel, or while suspects are tried
         self._has_dead_letters = False
+        self._making: dict[str, list[tuple[Callable[[], None], Callable[[str], None]]]] = {}  # queue -> whom to tell
         self.is_over = False  # the link has ended: nothing is published or confirmed any more
 
     def open(self, connection: Any) -> None:
@@ -209,6 +210,32 @@ class Publisher:
             self._connection.channel(on_open_callback=lambda channel: self._find_dead_letters(channel, declare=True))
         else:
             self._fail(f"can't use the queue {self._dead_letter} for what is refused: {reason_of(error)}")
+
+    def make(self, queue: str, then: Callable[[], None], failed: Callable[[str], None]) -> None:
+        """Make a durable queue, on a channel of its own. ``then()`` if there is one now, however it is."""
+        asked = self._making.setdefault(queue, [])
+        asked.append((then, failed))
+        if len(asked) > 1:
+            return  # it is being made
+
+        def closed(_: Any, error: Exception) -> None:
+            found = self._making.pop(queue)
+            if self.is_over or not self._connection.is_open:
+                return
+            is_there = (
+                isinstance(error, pika.exceptions.ChannelClosedByClient) or getattr(error, "reply_code", 0) == 406
+            )
+            for then, failed in found:
+                if is_there:
+                    then()
+                else:
+                    failed(f"can't make the queue {queue}: {reason_of(error)}")
+
+        def opened(channel: Any) -> None:
+            channel.add_on_close_callback(closed)
+            channel.queue_declare(queue, durable=True, callback=lambda _: channel.close())
+
+        self._connection.channel(on_open_callback=opened)
 
     # --- messages ---
 

@@ -29,6 +29,17 @@ class Notes:
 
     refusal: NotTaken | None = None
     published: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
+    missing: str = ""
+    may_make: bool = True
+    made: list[str] = field(default_factory=list)
+
+    def make(self, queue: str, then: Callable[[], None], failed: Callable[[str], None]) -> None:
+        if not self.may_make:
+            failed("not allowed")
+            return
+        self.made.append(queue)
+        self.missing = ""
+        then()
 
     def room_bytes(self) -> int:
         return 131_000
@@ -44,7 +55,10 @@ class Notes:
         mandatory: bool = False,
     ) -> None:
         self.published.append((queue, properties))
-        if self.refusal is None:
+        if queue == self.missing:
+            assert if_refused is not None
+            if_refused(NotTaken(Cause.UNROUTABLE, ""))
+        elif self.refusal is None:
             assert then is not None
             then()
         else:
@@ -66,24 +80,41 @@ def delivery(headers: Mapping[str, Any] | None = None) -> Delivery:
     return Delivery((1, 1), Message("q", b"", headers or {}), None, "plain")
 
 
-def test_a_message_that_goes_round_between_two_queues_is_held_after_some_rounds_and_never_lost(
+def test_a_message_that_goes_round_between_two_queues_ends_in_one_of_its_own_and_is_never_lost(
     answers: Answers, notes: Notes, caplog: pytest.LogCaptureFixture
 ) -> None:
     headers: Mapping[str, Any] = {}
+    settled: list[bool] = []
     for _ in range(ROUNDS_LIMIT):
-        settled: list[bool] = []
-        answers.refuse(REFUSED, delivery(headers), lambda: settled.append(True))  # noqa: B023
-        assert settled
+        answers.refuse(REFUSED, delivery(headers), lambda: settled.append(True))
         headers = notes.published[-1][1]["headers"]
     assert headers[ROUNDS] == ROUNDS_LIMIT
+    notes.missing = "dead.rounds"
     for _ in range(2):
-        answers.refuse(REFUSED, delivery(headers), pytest.fail)
-    assert (len(notes.published), answers.held) == (ROUNDS_LIMIT, 2)
+        answers.refuse(REFUSED, delivery(headers), lambda: settled.append(True))
+    assert len(settled) == ROUNDS_LIMIT + 2
+    assert [queue for queue, _ in notes.published[-3:]] == ["dead.rounds", "dead.rounds", "dead.rounds"]
+    assert notes.made == ["dead.rounds"]
     assert len([line for line in caplog.messages if "Give one another --dead-letter" in line]) == 1
-    assert answers.tick(time.monotonic() + HELD_RETRY_S) == []
-    assert len(notes.published) == ROUNDS_LIMIT
-    assert len(answers.tick(time.monotonic() + HELD_LIMIT_S)) == 2, "they go back to their queue"
+
+
+def test_a_message_for_whose_rounds_no_queue_can_be_made_is_held_and_goes_back(answers: Answers, notes: Notes) -> None:
+    notes.missing, notes.may_make = "dead.rounds", False
+    answers.refuse(REFUSED, delivery({ROUNDS: ROUNDS_LIMIT}), pytest.fail)
+    assert answers.held == 1
+    assert len(answers.tick(time.monotonic() + HELD_LIMIT_S)) == 1
     assert answers.held == 0
+
+
+def test_replies_that_are_taken_are_no_sign_that_the_dead_letter_queue_has_room(answers: Answers, notes: Notes) -> None:
+    notes.refusal = NotTaken(Cause.REJECTED, "it is full")
+    for _ in range(5):
+        answers.refuse(REFUSED, delivery(), pytest.fail)
+    notes.refusal = None
+    answers.ended(delivery(), REPLY, (int(TaskEnd.SUCCEEDED), pack_value(1)), lambda: None)
+    count = len(notes.published)
+    answers.tick(time.monotonic())
+    assert (len(notes.published), answers.held) == (count, 5)
 
 
 @pytest.mark.parametrize("rounds", [True, -1, 1 << 40, "7", None])

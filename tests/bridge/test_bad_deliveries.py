@@ -51,6 +51,14 @@ def publish(broker: Broker, queue: str, body: bytes, properties: pika.BasicPrope
         channel.basic_publish("", queue, body, properties, mandatory=True)
 
 
+def there(broker: Broker, queue: str) -> bool:
+    try:
+        broker.depth(queue)
+    except pika.exceptions.ChannelClosedByBroker:
+        return False
+    return True
+
+
 def lines(queue: str, start: int, end: int) -> list[bytes]:
     return [f"{queue}-{number:02}".encode() for number in range(start, end)]
 
@@ -216,6 +224,28 @@ def test_a_user_who_may_not_publish_loses_no_message_and_no_connection(
     properties, body = broker.take(dead)
     assert (body, properties.headers["x-paceline-reason"]) == (b"{", "bad-body")
     assert_each_ran_once(ran, queue, 10, bridge)
+
+
+def test_two_bridges_that_consume_each_others_dead_letters_send_no_message_round_for_ever(
+    broker: Broker, start: Start, bridges: list[BridgeProcess], cluster: Cluster, dead: str
+) -> None:
+    queue = broker.declare()
+    with broker.channel() as channel:
+        channel.queue_declare(dead, durable=True)
+    for consumed, dead_letter in ((queue, dead), (dead, queue)):
+        bridge = BridgeProcess(broker.url, cluster.addresses, "--queue", consumed, "--dead-letter", dead_letter)
+        bridges.append(bridge)
+        bridge.wait_for("connected to RabbitMQ")
+    broker.publish(queue, b"1", b"2", b"3")
+
+    def ended() -> list[str]:
+        return [name for name in (f"{queue}.rounds", f"{dead}.rounds") if there(broker, name)]
+
+    wait_until(ended, lambda: "\n".join(bridge.log() for bridge in bridges))
+    [name] = ended()
+    found = [broker.take(name) for _ in range(3)]
+    assert sorted(body for _, body in found) == [b"1", b"2", b"3"]
+    assert {properties.headers["x-paceline-rounds"] for properties, _ in found} == {11}
 
 
 # --- replies

@@ -139,6 +139,7 @@ def test_the_command_line_counts_more_than_the_file(file: Path) -> None:
         ("amqp://h", "no UTF-8 \udc95", "is not a queue"),
         ("amqp://u:s3cret@h/no UTF-8 \udc95", "q", "is not a URL"),
         ("amqp://h", "paceline.dead", "can't be consumed"),
+        ("amqp://h", "paceline.dead.rounds", "can't be consumed"),
         ("amqp://h", "two\nlines", r"'two\\nlines' is not a queue; a name with a line break"),
     ],
 )
