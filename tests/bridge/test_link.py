@@ -18,6 +18,7 @@ from paceline_bridge.consumer import Consumer
 from paceline_bridge.message import Message
 from paceline_bridge.owed import Tag
 from paceline_bridge.rabbitmq import Link, LinkLost
+from paceline_bridge.reasons import connect_reason_of
 
 
 class NoHandler:
@@ -67,6 +68,19 @@ def test_what_listens_and_does_not_answer_is_told_in_words(monkeypatch: pytest.M
         link = Link(f"amqp://127.0.0.1:{port}/", {"q": False}, "dead", 10, 1 << 20, False, NoHandler())
         with pytest.raises(LinkLost, match=f"can't connect to amqp://127.0.0.1:{port}/: it does not answer in time"):
             link.run()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "NOT_ALLOWED - connection refused for user 'guest': user connection limit (1) is reached",
+        "NOT_ALLOWED - access to vhost '/' refused for user 'guest': connection limit (1) is reached",
+    ],
+)
+def test_a_limit_of_connections_is_told_as_that(said: str) -> None:
+    error = pika.exceptions.ProbableAccessDeniedError(f"(530) {said!r}")
+    reason = connect_reason_of(error, tls=False, vhost="/")
+    assert reason == f"{said} (530); a bridge takes two connections: raise the limit, or end what holds them"
 
 
 def test_more_queues_than_the_broker_allows_channels_for_are_told_as_that(broker: Broker) -> None:
