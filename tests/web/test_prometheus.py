@@ -72,13 +72,14 @@ class Prometheus:
     """``text``: its configuration."""
 
     def __init__(self, directory: Path, text: str) -> None:
+        program = tool("prometheus")  # before anything is opened: without it the test is skipped
         self._url = f"http://127.0.0.1:{free_port()}"
         config = directory / "prometheus.yml"
         config.write_text(text)
         self._log = (directory / "prometheus.log").open("wb")
         self._process = subprocess.Popen(
             [
-                tool("prometheus"),
+                program,
                 f"--config.file={config}",
                 f"--storage.tsdb.path={directory / 'data'}",
                 f"--web.listen-address={self._url.removeprefix('http://')}",
