@@ -167,6 +167,11 @@ def shown(url: str) -> str:
     return without if is_url else ""
 
 
+def _without_url(text: str) -> str:
+    """What is written in the wrong place may be a URL, with its password."""
+    return "(not shown, as there may be a password in it)" if "@" in text else text
+
+
 def urls_of(texts: tuple[str, ...]) -> tuple[str, ...]:
     """Each may hold several."""
     return tuple(filter(None, (url for text in texts for url in re.split(r"[\s,]+(?=amqps?://)", text.strip()))))
@@ -200,7 +205,7 @@ def load(path: str | Path) -> dict[str, Any]:
     try:
         settings = tomllib.loads(data.decode("utf-8-sig"))
     except ValueError as error:  # of which TOMLDecodeError and UnicodeDecodeError are two
-        raise ConfigError(f"{path} is not a TOML file: {error}") from error
+        raise ConfigError(f"{path} is not a TOML file: {_without_url(str(error))}") from error
     kinds = {
         "amqp": (str, list),
         "queues": dict,
@@ -213,7 +218,7 @@ def load(path: str | Path) -> dict[str, Any]:
     }
     for key, value in settings.items():
         if key not in kinds:
-            raise ConfigError(f"{path}: unknown key {key!r}; allowed are {', '.join(kinds)}")
+            raise ConfigError(f"{path}: unknown key {_without_url(repr(key))}; allowed are {', '.join(kinds)}")
         if not isinstance(value, kinds[key]):  # type: ignore[arg-type]
             raise ConfigError(f"{path}: {key} can't be a {type(value).__name__}; docs/bridge.md shows what it is")
     for table in ("queues", "tasks"):

@@ -168,6 +168,17 @@ def test_a_file_that_can_not_be_used_is_named(tmp_path: Path, text: str, message
         config("q", amqp=("amqp://h",), path=path)
 
 
+@pytest.mark.parametrize(
+    "text", ['["amqp://u:s3cret@h"]', '["amqp://u:s3cret@h"]\n["amqp://u:s3cret@h"]', "amqp://u:s3cret@h"]
+)
+def test_a_url_in_the_wrong_place_of_a_file_is_not_shown(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "bridge.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"unknown key|is not a TOML file") as raised:
+        config("q", amqp=("amqp://h",), path=path)
+    assert "s3cret" not in str(raised.value)
+
+
 @pytest.mark.parametrize("password", ["p@ss", "pa/ss", "12/3", "pa?ss", "pa#ss", "pa,ss"])
 def test_a_url_is_shown_without_what_is_secret(password: str) -> None:
     url = f"amqps://user:{password}@host:1/v?ssl_options={{}}"
