@@ -93,7 +93,7 @@ def test_what_waits_is_a_line_for_each_name(client: StubClient, capsys: pytest.C
         "   waiting    delayed  nodes  task",
         "        20          3      0  shop.old  (no node runs it)",
         "     1,204          0      3  shop.new",
-        "         1          0      0  'evil\\x1b[2J'  (no node runs it)",
+        "         1          0      0  evil\\x1b[2J  (no node runs it)",
     ]
     assert client.closed
 

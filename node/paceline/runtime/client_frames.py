@@ -71,6 +71,8 @@ class ClientFrames:
             kind, fields = decode_fields(frames[0])
             if kind in may_send:
                 message: Any = kind(*fields)
+                if kind is m.StatusRequest:
+                    self._core.on_client_described(key, standing.who, message.about, now)
                 self._core.on_client(key, message, now)
             elif standing.role is _NODE:
                 self._counters.frames_unexpected += 1

@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from math import inf
 
+from paceline.core.clients.client_info import About
 from paceline.core.deadlines import CONSENSUS, HELLO, REVIEW, Deadlines
 from paceline.core.effects import Effects, PeerBatch, Urgent
 from paceline.core.measures.traces import Traces
@@ -154,6 +155,10 @@ class NodeCore:
     def on_client(self, key: bytes, message: ClientMessage, now: float) -> None:
         """A client's message, on the connection ``key``. Raises ProtocolError for calls that are malformed."""
         self._pacing.after(self.clients.hear(key, message, now), now)
+
+    def on_client_described(self, key: bytes, holder: str, about: About, now: float) -> None:
+        """A client says what it is, beside what it asks. ``holder``: whose key its connection showed."""
+        self.clients.known.told(key, holder, about, now)
 
     def on_client_gone(self, key: bytes) -> None:
         """The connection can't be reached any more."""
