@@ -35,6 +35,17 @@ def cut(text: str, limit_chars: int) -> str:
     return text[: limit_chars - 3] + "..." if limit_chars > 3 else text[:limit_chars]
 
 
+def excerpt(text: str, limit_chars: int, limit_lines: int, *, keep_end: bool = False) -> str:
+    """The first (or last) lines of a text, and of these so many characters; with a sign where something is left out."""
+    shown = text[-limit_chars:] if keep_end else text[:limit_chars]
+    kept = shown.split("\n")
+    kept = kept[-limit_lines:] if keep_end else kept[:limit_lines]
+    shown = "\n".join(kept)
+    if len(shown) == len(text):
+        return text
+    return f"...{shown}" if keep_end else f"{shown}..."
+
+
 def _escaped(char: str) -> str:
     return char.encode("unicode_escape").decode("ascii")
 

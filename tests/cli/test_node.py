@@ -229,6 +229,15 @@ def test_nothing_that_is_logged_looks_like_another_record_or_reaches_the_termina
     assert json.loads(line)["message"] == record.getMessage()
 
 
+def test_what_a_worker_says_of_its_module_is_shown_cut() -> None:
+    shown = str(ModuleImportFailed.told_by_worker("m" * 4_000, "e\n" * 30_000, "t" * 60_000 + "\nthe end"))
+    assert len(shown) < 12_000
+    assert shown.count("\n") < 120
+    assert "the end" in shown
+    whole = ModuleImportFailed.told_by_worker("tasks", "ImportError: no", "Traceback\n  here")
+    assert str(whole) == str(ModuleImportFailed("tasks", "ImportError: no", "Traceback\n  here"))
+
+
 def test_the_root_logger_is_left_alone(capsys: pytest.CaptureFixture[str]) -> None:
     root = logging.getLogger()
     before = list(root.handlers)

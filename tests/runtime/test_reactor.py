@@ -174,6 +174,8 @@ def test_what_is_not_its_senders_to_say_is_counted_and_dropped(sender: str, mess
         (encode(Done(((b"n" * 16, 1, TaskEnd.FAILED, b"", 1),))), "it answered for a task that it was not given"),
         (encode_fields(Done, (((b"i" * 16, 1, 77, b"", 1),),)), "it sent what is no frame"),
         (b"what a task has written into its worker's socket", "it sent what is no frame"),
+        (encode(WorkerReady(1, ("forged",))), "it said once more whether it is ready"),
+        (encode(WorkerFailed(1, "forged", "e" * 9_000, "\n" * 9_000)), "it said once more whether it is ready"),
     ],
 )
 def test_a_worker_that_answers_what_no_worker_can_is_killed_and_that_is_said_once(
@@ -183,7 +185,7 @@ def test_a_worker_that_answers_what_no_worker_can_is_killed_and_that_is_said_onc
     rig.say("worker", WorkerReady(1, ("add",)))
     slots = rig.reactor.core.leader_link.slots
     slots.take([(b"i" * 16, 1, "add", b"", None)])
-    rig.reactor.core.leader_link.assign()
+    rig.reactor.core.leader_link.assign(0.0)
     with caplog.at_level(logging.ERROR, "paceline.node"):
         for _ in range(3):
             rig.say_bytes("worker", frame)
@@ -194,6 +196,24 @@ def test_a_worker_that_answers_what_no_worker_can_is_killed_and_that_is_said_onc
     ((lost,),) = [batch.items for batch in slots.unrecorded]
     assert (lost[0], lost[2]) == (b"i" * 16, TaskEnd.LOST)
     assert lost[3].decode().startswith(f"the worker was killed, as {why}")
+
+
+def test_a_worker_that_sends_what_can_not_be_read_is_killed_and_its_task_is_lost(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rig = Rig()
+    rig.say("worker", WorkerReady(1, ("add",)))
+    slots = rig.reactor.core.leader_link.slots
+    slots.take([(b"i" * 16, 1, "add", b"", None)])
+    rig.reactor.core.leader_link.assign(0.0)
+    rig.transport.faults[b"worker"] = "it sent half a frame"
+    with caplog.at_level(logging.ERROR, "paceline.node"):
+        rig.reactor.turn()
+    assert (rig.children.killed, rig.transport.faults) == ([b"worker"], {})
+    assert "as it sent half a frame" in caplog.text
+    rig.reactor._child_ended(3, 0.0)
+    ((lost,),) = [batch.items for batch in slots.unrecorded]
+    assert (lost[2], lost[3].decode()) == (TaskEnd.LOST, "the worker was killed, as it sent half a frame")
 
 
 def test_there_is_a_handler_for_whatever_a_child_may_say() -> None:

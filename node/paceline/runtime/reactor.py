@@ -123,6 +123,7 @@ class Reactor:
         self._forbidden = Forbidden(self.counters)
         self._clients = ClientFrames(core, transport, self.counters, self._forbidden, self._send_client)
         self._unsendable = 0  # replies
+        self._introduced: set[bytes] = set()  # workers that have said whether they are ready, which each says once
         self._cast_outs: dict[bytes, str] = {}  # workers that were killed for what they said, until they have ended
         self._respawn_at = inf  # when the next worker is due in place of one that ended
         self._failure: JournalFailed | None = None  # of the journal: nothing is written or promised any more
@@ -149,6 +150,8 @@ class Reactor:
         self.core.on_wall_clock(self._wall_clock() - now)
         if now >= deadline or self.core.is_moment_due(now):
             self.core.tick(now)
+        if self._transport.faults:
+            self._cast_out_all(self._transport.faults)
         for item in received:
             self._receive(item, now)
         if self._transport.has_more:
@@ -225,7 +228,7 @@ class Reactor:
         if kind is _Done and source is _WORKER:  # on the way of every task: it needs no message object
             self.core.on_worker_done(child_id, fields[0], now)
             if self.core.leader_link.slots.accused:
-                self._cast_out_accused()
+                self._cast_out_all(self.core.leader_link.slots.accused)
             return
         handler = self._from_children[source].get(kind)
         if handler is not None:
@@ -233,8 +236,7 @@ class Reactor:
         else:
             self.counters.frames_unexpected += 1
 
-    def _cast_out_accused(self) -> None:
-        accused = self.core.leader_link.slots.accused
+    def _cast_out_all(self, accused: dict[bytes, str]) -> None:
         while accused:
             self._cast_out(*accused.popitem())
 
@@ -264,12 +266,22 @@ class Reactor:
     def _on_trace(self, worker_id: bytes, trace: m.Trace, now: float) -> None:
         self.core.on_worker_trace(trace)
 
+    def _introduces_itself(self, worker_id: bytes) -> bool:
+        """Whether this is the first that is heard of it, so that its user code has not run yet, or only to import."""
+        if worker_id in self._introduced:
+            self._cast_out(worker_id, "it said once more whether it is ready")
+            return False
+        self._introduced.add(worker_id)
+        return True
+
     def _on_worker_ready(self, worker_id: bytes, ready: m.WorkerReady, now: float) -> None:
+        if not self._introduces_itself(worker_id):
+            return
         if self._children is None or self._children.ready(worker_id, ready.names):
             self.core.on_worker_ready(worker_id, ready.names)
 
     def _on_failed(self, worker_id: bytes, failed: m.WorkerFailed, now: float) -> None:
-        if self._on_worker_failed is not None:
+        if self._introduces_itself(worker_id) and self._on_worker_failed is not None:
             self._on_worker_failed(worker_id, failed)
 
     def _on_metrics_request(self, child_id: bytes, request: m.MetricsRequest, now: float) -> None:
@@ -296,6 +308,7 @@ class Reactor:
         if ended is not None:
             worker_id, how = ended
             why = self._cast_outs.pop(worker_id, "")
+            self._introduced.discard(worker_id)
             self.counters.worker_exits += 1
             slot = self.core.leader_link.slots.workers.get(worker_id)
             if slot is not None:

@@ -297,7 +297,7 @@ class NodeCore:
         self._work.pass_on(leader, now)
         if leader is not None and leader.recording.is_awaited:
             self._pacing.after(AT_ONCE, now)
-        to_workers = self.leader_link.assign() if self.leader_link.slots.queue else []
+        to_workers = self.leader_link.assign(now) if self.leader_link.slots.queue else []
         to_peers: list[PeerBatch] = []
         if self._outbox.messages and not self.effects_due(now):  # otherwise they leave in one batch with the rest
             to_peers = self._peers.batches(self._outbox.take_messages())
@@ -343,7 +343,7 @@ class NodeCore:
         effects.persist = ready.persist
         effects.save_snapshot, self.applied.to_save = self.applied.to_save, None
         if self.leader_link.slots.queue:
-            effects.to_workers = self.leader_link.assign()
+            effects.to_workers = self.leader_link.assign(now)
         effects.to_clients = self.clients.take_replies(now)
         if outbox.hellos:
             effects.to_peers = peers.hellos(outbox.take_hellos())

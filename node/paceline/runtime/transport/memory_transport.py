@@ -162,6 +162,7 @@ class MemoryTransport:
     def __init__(self, network: MemoryNetwork, address: str) -> None:
         self.address = address
         self.unread = Unread(MAX_FRAME_BYTES)
+        self.faults: dict[bytes, str] = {}
         self.peer_inbox = _Inbox()  # of clients and peers, in the order of arrival
         self.child_inbox = _Inbox()
         self.standings: dict[bytes, Standing] = {}  # of those that may not say everything

@@ -55,6 +55,9 @@ class Transport(Protocol):
 
     unread: Unread
 
+    faults: dict[bytes, str]
+    """Workers that have sent what can't be read, found by :meth:`poll`, and what that is. Emptied by the owner."""
+
     @property
     def has_more(self) -> bool:
         """Whether :meth:`receive_more` may find something that :meth:`poll` has left."""

@@ -61,6 +61,9 @@ REBINDS_BEFORE_SAID: Final = 200
 CLOSE_LINGER_MS: Final = 200
 """How long close() lets the last frames leave."""
 
+HALF_FRAME_S: Final = 10.0
+"""How long a worker may be silent within a frame. A worker writes its frames whole."""
+
 _NOBLOCK: Final = int(zmq.NOBLOCK)
 _NOBLOCK_MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
 _logger = logging.getLogger("paceline.transport")
@@ -98,6 +101,8 @@ class ZmqTransport:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
         self._channels: dict[int, Channel] = {}  # file descriptor -> a child's
         self._channel_of: dict[bytes, Channel] = {}
+        self.faults: dict[bytes, str] = {}
+        self._halves: dict[bytes, float] = {}  # workers within a frame, and when the last of it came
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll = select.epoll()
         try:
@@ -149,6 +154,8 @@ class ZmqTransport:
                 others.append((Source.WAKE, 0, []))
             else:
                 zap_ready = True
+        if self._halves:
+            self._find_silent_halves()
         if not all_read:  # a child's end is reported after all of its frames, which may be more than a burst
             others = [item for item in others if item[0] is not Source.CHILD]
         # Most wake-ups bring one message, and somebody waits for it. So one is returned without looking for more, which
@@ -172,10 +179,24 @@ class ZmqTransport:
             if not channel.wants_turn:
                 self._epoll.modify(channel.fd, select.EPOLLIN)
         received += [(channel.source, channel.child_id, [frame]) for frame in channel.receive()]
+        if channel.is_within_frame and channel.source is Source.WORKER:
+            if events & select.EPOLLIN:
+                self._halves[channel.child_id] = time.monotonic()
+        elif self._halves:
+            self._halves.pop(channel.child_id, None)
         if channel.ended:
+            if channel.fault and channel.source is Source.WORKER:
+                self.faults[channel.child_id] = f"it sent what is no frame: {channel.fault}"
             self.remove_child(channel.child_id)
             received.append((Source.CHILD, channel.fd, []))
         return not channel.has_unread
+
+    def _find_silent_halves(self) -> None:
+        now = time.monotonic()
+        for child_id, since in list(self._halves.items()):
+            if now >= since + HALF_FRAME_S:
+                del self._halves[child_id]
+                self.faults[child_id] = f"it sent half a frame, and then nothing for {HALF_FRAME_S:.0f} s"
 
     @staticmethod
     def _readable(socket: zmq.Socket[bytes]) -> bool:
@@ -318,6 +339,7 @@ class ZmqTransport:
         """Stop watching a child; to be called before its socket is closed. When the child closes its end the transport
         does this by itself. Unknown ids are ignored."""
         channel = self._channel_of.pop(child_id, None)
+        self._halves.pop(child_id, None)
         if channel is not None:
             del self._channels[channel.fd]
             try:
