@@ -19,7 +19,7 @@ from paceline.runtime.transport.memory_transport import MemoryEndpoint, MemoryNe
 from paceline.runtime.transport.transport import BURST_MESSAGES, Source
 from paceline.security import KeyRole, Standing
 from paceline_protocol.codec import decode, encode, encode_fields
-from paceline_protocol.limits import MAX_STRING_CHARS
+from paceline_protocol.limits import MAX_BATCH_FRAMES, MAX_STRING_CHARS
 from paceline_protocol.messages import (
     Admin,
     AdminReply,
@@ -31,6 +31,7 @@ from paceline_protocol.messages import (
     MetricsReply,
     MetricsRequest,
     PeerHello,
+    PeerMessage,
     Ping,
     Redirect,
     Run,
@@ -214,6 +215,20 @@ def test_a_worker_that_sends_what_can_not_be_read_is_killed_and_its_task_is_lost
     rig.reactor._child_ended(3, 0.0)
     ((lost,),) = [batch.items for batch in slots.unrecorded]
     assert (lost[2], lost[3].decode()) == (TaskEnd.LOST, "the worker was killed, as it sent half a frame")
+
+
+def test_a_peer_to_which_there_is_much_to_say_gets_several_batches_each_within_the_bound() -> None:
+    rig = Rig()
+    other = rig.network.node("b:7077")
+    traces: list[PeerMessage] = [Trace(number.to_bytes(16, "big"), ()) for number in range(2 * MAX_BATCH_FRAMES)]
+    rig.reactor._send_peers([("b:7077", Envelope("cluster-a", "a", 1, "b"), traces)])
+    rig.network.deliver_due()
+    batches = []
+    while (received := other.receive_more()) is not None:
+        batches.append([decode(frame) for frame in received[2]])
+    assert [len(batch) for batch in batches] == [MAX_BATCH_FRAMES, MAX_BATCH_FRAMES, 3]
+    assert [type(batch[0]) for batch in batches] == [Envelope] * 3
+    assert [trace for batch in batches for trace in batch[1:]] == traces
 
 
 def test_there_is_a_handler_for_whatever_a_child_may_say() -> None:

@@ -37,6 +37,7 @@ from paceline.security import KeyRole
 from paceline_protocol import messages as m
 from paceline_protocol.codec import decode, decode_fields, encode, encode_fields
 from paceline_protocol.errors import ProtocolError
+from paceline_protocol.limits import MAX_BATCH_FRAMES
 
 MAX_WAIT_S = 1.0
 FAILED_TRANSFER_S = 0.5
@@ -289,6 +290,9 @@ class Reactor:
             self._transport.send_child(child_id, encode(m.MetricsReply(self._metrics(now))))
 
     def _from_peer(self, key: bytes, frames: list[bytes], now: float) -> None:
+        if not frames or self._clients.is_ignored(key):
+            self._clients.batch_unread(key)
+            return
         standing = self._transport.standing(key)
         if standing.role is not _NODE:
             self._forbidden.drop(standing, BATCH, len(frames))
@@ -432,14 +436,21 @@ class Reactor:
     def _send_peers(self, batches: list[PeerBatch]) -> None:
         """A batch that can't be sent is lost, as it might be on the way; the protocols above repair that."""
         for address, envelope, messages in batches:
-            frames = [encode(envelope), *map(encode, messages)]
-            self.counters.bytes_sent += sum(map(len, frames))
-            if self._transport.send_peer(address, frames) is not _OK:
-                self.counters.peer_sends_failed += 1
-                if len(self.unreached) < UNREACHED_ADDRESSES:
-                    self.unreached.add(address)
-            elif address in self.unreached:
-                self.unreached.discard(address)
+            if len(messages) < MAX_BATCH_FRAMES:
+                self._send_peer(address, [encode(envelope), *map(encode, messages)])
+                continue
+            head = encode(envelope)
+            for start in range(0, len(messages), MAX_BATCH_FRAMES - 1):
+                self._send_peer(address, [head, *map(encode, messages[start : start + MAX_BATCH_FRAMES - 1])])
+
+    def _send_peer(self, address: str, frames: list[bytes]) -> None:
+        self.counters.bytes_sent += sum(map(len, frames))
+        if self._transport.send_peer(address, frames) is not _OK:
+            self.counters.peer_sends_failed += 1
+            if len(self.unreached) < UNREACHED_ADDRESSES:
+                self.unreached.add(address)
+        elif address in self.unreached:
+            self.unreached.discard(address)
 
     def _send_client(self, key: bytes, frame: bytes) -> None:
         self.counters.bytes_sent += len(frame)

@@ -9,7 +9,9 @@ The rules of this module:
   their connections in turn, so that whoever reads one at a time, and stops when it has worked for long enough, delays
   no connection by more than one message of each other.
 - Frames are opaque. What the transport knows of them is their number: one frame after the routing id comes from a
-  client, two or more from a peer (an envelope and messages).
+  client, two or more from a peer (an envelope and messages). Of several frames none is kept if no node sent them.
+- libzmq has all parts of a message in memory before it gives out the first, and gives out no other message before the
+  last. So what nobody wants of a message has to be received, too: in the cheapest way, and some at a time.
 - Peers are sent to through one DEALER per address and received from through the ROUTER, as in ZRE (RFC 36): a DEALER
   drops nothing before its connection stands. Clients are answered through the ROUTER, which is safe because they spoke
   first. Workers are no ZeroMQ peers: each has a socket pair (``channel.py``).
@@ -41,8 +43,9 @@ from paceline.runtime.transport.gate import Gate
 from paceline.runtime.transport.stuck import StuckPeers
 from paceline.runtime.transport.transport import BURST_MESSAGES, Received, Sent, Source, Unread
 from paceline.runtime.transport.zmq_sockets import bind, open_peer, open_router, open_zap
-from paceline.security import Credentials, NodeKeys, Standing
+from paceline.security import Credentials, KeyRole, NodeKeys, Standing
 from paceline.sockets import send_frame
+from paceline_protocol.limits import MAX_BATCH_FRAMES
 
 if TYPE_CHECKING:
     import socket as system_socket
@@ -64,6 +67,8 @@ CLOSE_LINGER_MS: Final = 200
 HALF_FRAME_S: Final = 10.0
 """How long a worker may be silent within a frame. A worker writes its frames whole."""
 
+_NOTHING: Final[Received] = (Source.WAKE, 0, [])
+_NODE: Final = KeyRole.NODE
 _NOBLOCK: Final = int(zmq.NOBLOCK)
 _NOBLOCK_MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
 _logger = logging.getLogger("paceline.transport")
@@ -102,6 +107,7 @@ class ZmqTransport:
         self._channels: dict[int, Channel] = {}  # file descriptor -> a child's
         self._channel_of: dict[bytes, Channel] = {}
         self.faults: dict[bytes, str] = {}
+        self._is_passing = False  # over the rest of a message of too many parts
         self._halves: dict[bytes, float] = {}  # workers within a frame, and when the last of it came
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll = select.epoll()
@@ -205,6 +211,9 @@ class ZmqTransport:
 
     def receive_more(self) -> Received | None:
         router, fresh = self._router, self._gate.fresh
+        if self._is_passing:
+            self._is_passing = all(router.recv(_NOBLOCK, copy=False).more for _ in range(MAX_BATCH_FRAMES))
+            return _NOTHING
         try:
             sender = router.recv(_NOBLOCK)
         except zmq.Again:
@@ -217,7 +226,16 @@ class ZmqTransport:
             if len(first) > self.unread.above_bytes or sender in self.unread.sessions:
                 return Source.CLIENT, sender, []
             return Source.CLIENT, sender, [first.bytes]
-        return Source.PEER, sender, [first.bytes, *_rest(router)]
+        is_read = sender not in self.unread.sessions and self._gate.standing(sender).role is _NODE
+        frames = [first.bytes if is_read else b""]
+        recv = router.recv
+        while len(frames) < MAX_BATCH_FRAMES:
+            part = recv(_NOBLOCK, copy=False)  # the cheapest way to a part, and to whether another follows
+            frames.append(part.bytes if is_read else b"")
+            if not part.more:
+                return Source.PEER, sender, frames
+        self._is_passing = True
+        return Source.PEER, sender, []
 
     def standing(self, sender: bytes) -> Standing:
         return self._gate.standing(sender)
