@@ -111,7 +111,7 @@ def test_many_names_are_cut_short(client: StubClient, capsys: pytest.CaptureFixt
     client.rows = [row(f"t{number}", 1, 0, 1) for number in range(60)]
     assert run(["tasks", "waiting"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert (len(lines), lines[-1]) == (42, "and 20 other names; --json shows 1,000, --name one")
+    assert (len(lines), lines[-1]) == (42, "and 20 other names; --json shows more of them, --name one")
 
 
 # --- cancel

@@ -126,7 +126,7 @@ def _waiting_lines(found: dict[str, Any], ids: list[str], name: str | None) -> I
         yield f"{row['waiting']:>10,} {row['delayed']:>10,} {row['nodes']:>6,}  {row['name']}{note}"
     more = len(found["names"]) - len(rows) + found["more_names"]
     if more:
-        yield f"and {more} other names; --json shows 1,000, --name one"
+        yield f"and {more} other names; --json shows more of them, --name one"
     if ids:
         yield "ids: " + ", ".join(ids[:IDS_SHOWN]) + (", ..." if len(ids) > IDS_SHOWN else "")
 

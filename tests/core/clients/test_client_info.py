@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from paceline.core.clients.client_info import CHARS_LIMIT, CLIENTS_LIMIT, PAIRS_LIMIT, REMEMBERED_S, Clients
+from paceline.core.clients.client_info import (
+    BYTES_LIMIT,
+    CLIENTS_LIMIT,
+    PAIRS_LIMIT,
+    REMEMBERED_S,
+    VALUE_BYTES,
+    Clients,
+)
 
 BRIDGE = (("kind", "bridge"), ("state", "running"))
 
@@ -28,13 +35,12 @@ def test_a_client_that_is_silent_or_gone_or_says_nothing_is_forgotten() -> None:
 
 def test_a_description_is_cut_to_what_can_be_shown() -> None:
     clients = Clients()
-    clients.told(b"long", "a client", (("state", "x" * 9_000), ("more", "y" * 9_000)), 0.0)
+    clients.told(b"long", "a client", tuple((f"state{number}", "é" * 9_000) for number in range(9)), 0.0)
     clients.told(b"many", "a client", tuple((str(number), "") for number in range(PAIRS_LIMIT + 9)), 0.0)
     many, long = clients.rows(0.0)
     assert len(many) == PAIRS_LIMIT
-    assert long["state"].startswith("xxx")
-    assert long["state"].endswith("...")
-    assert sum(map(len, (*long.keys(), *long.values()))) <= CHARS_LIMIT
+    assert long["state0"] == "é" * (VALUE_BYTES // 2)
+    assert len("".join((*long.keys(), *long.values())).encode()) == BYTES_LIMIT
 
 
 def test_nothing_of_a_description_changes_a_terminal_or_breaks_a_line() -> None:

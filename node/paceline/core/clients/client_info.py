@@ -14,14 +14,16 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
-from paceline_protocol.texts import cut, one_line
+from paceline_protocol.payload import trim
+from paceline_protocol.texts import one_line
 
 REMEMBERED_S: Final = 5.0
-CLIENTS_LIMIT: Final = 256
+CLIENTS_LIMIT: Final = 64
 PAIRS_LIMIT: Final = 16
-NAME_CHARS: Final = 40
-CHARS_LIMIT: Final = 2_000
-"""For all names and values of one client together."""
+NAME_BYTES: Final = 40
+VALUE_BYTES: Final = 200
+BYTES_LIMIT: Final = 1_000
+"""For all names and values of one client together. All of them are in each status, which somebody may not read."""
 
 About = tuple[tuple[str, str], ...]
 
@@ -60,12 +62,12 @@ class Clients:
 
 def _described(about: About) -> Iterator[tuple[str, str]]:
     """A description that can be shown: whoever reads it did not choose what is in it."""
-    left = CHARS_LIMIT
+    left = BYTES_LIMIT
     for name, value in about[:PAIRS_LIMIT]:
         if not left:
             return
-        shown = cut(one_line(name), min(NAME_CHARS, left))
-        left -= len(shown)
-        said = cut(one_line(value), left)
-        left -= len(said)
+        shown = trim(one_line(name), min(NAME_BYTES, left))
+        left -= len(shown.encode())
+        said = trim(one_line(value), min(VALUE_BYTES, left))
+        left -= len(said.encode())
         yield shown, said
