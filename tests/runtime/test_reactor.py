@@ -51,6 +51,13 @@ class PlayedChildren:
 
     def __init__(self) -> None:
         self.killed: list[bytes] = []
+        self.introduced: set[bytes] = set()
+
+    def introduces_itself(self, worker_id: bytes) -> bool:
+        if worker_id in self.introduced:
+            return False
+        self.introduced.add(worker_id)
+        return True
 
     def reap(self, fd: int) -> tuple[bytes, str] | None:
         return (b"worker", "signal 9 (SIGKILL)") if self.killed else None
@@ -193,7 +200,7 @@ def test_a_worker_that_answers_what_no_worker_can_is_killed_and_that_is_said_onc
     assert rig.children.killed == [b"worker"]
     assert [why in record.getMessage() for record in caplog.records] == [True]
     assert not slots.unrecorded
-    rig.reactor._child_ended(3, 0.0)
+    rig.reactor._children.ended(3, 0.0)
     ((lost,),) = [batch.items for batch in slots.unrecorded]
     assert (lost[0], lost[2]) == (b"i" * 16, TaskEnd.LOST)
     assert lost[3].decode().startswith(f"the worker was killed, as {why}")
@@ -212,7 +219,7 @@ def test_a_worker_that_sends_what_can_not_be_read_is_killed_and_its_task_is_lost
         rig.reactor.turn()
     assert (rig.children.killed, rig.transport.faults) == ([b"worker"], {})
     assert "as it sent half a frame" in caplog.text
-    rig.reactor._child_ended(3, 0.0)
+    rig.reactor._children.ended(3, 0.0)
     ((lost,),) = [batch.items for batch in slots.unrecorded]
     assert (lost[2], lost[3].decode()) == (TaskEnd.LOST, "the worker was killed, as it sent half a frame")
 
@@ -232,7 +239,7 @@ def test_a_peer_to_which_there_is_much_to_say_gets_several_batches_each_within_t
 
 
 def test_there_is_a_handler_for_whatever_a_child_may_say() -> None:
-    handlers = Rig().reactor._from_children
+    handlers = Rig().reactor._children.handlers
     assert {Done, *handlers[Source.WORKER]} == sent_by(Sender.WORKER)
     assert set(handlers[Source.WEB]) == sent_by(Sender.WEB)
 
