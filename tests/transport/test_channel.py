@@ -12,10 +12,11 @@ import pytest
 
 from modes import source_only
 from paceline.runtime.transport import channel as channel_module
-from paceline.runtime.transport import zmq_transport
+from paceline.runtime.transport import child_channels
 from paceline.runtime.transport.channel import BURST_READS, READ_BYTES, Channel
+from paceline.runtime.transport.child_channels import HALF_FRAME_S
 from paceline.runtime.transport.transport import Received, Sent, Source
-from paceline.runtime.transport.zmq_transport import HALF_FRAME_S, ZmqTransport
+from paceline.runtime.transport.zmq_transport import ZmqTransport
 from paceline_protocol.codec import MAX_FRAME_BYTES
 from paceline_protocol.stream import FrameReader, pack_frame
 
@@ -223,7 +224,7 @@ def test_a_worker_that_is_silent_within_a_frame_is_named_and_one_that_goes_on_is
     transport: ZmqTransport, pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 0.0
-    monkeypatch.setattr(zmq_transport, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(child_channels, "time", SimpleNamespace(monotonic=lambda: now))
     transport.add_child(WORKER, Source.WORKER, pair[0])
     data = pack_frame(b"a frame")
     for start in range(8):  # longer in all than a worker may be silent

@@ -38,7 +38,7 @@ from paceline.hosts import canonical_host
 from paceline.names import Names
 from paceline.runtime.interfaces import local_host, reachable_hosts
 from paceline.runtime.transport import zap
-from paceline.runtime.transport.channel import Channel
+from paceline.runtime.transport.child_channels import ChildChannels, unregister
 from paceline.runtime.transport.gate import Gate
 from paceline.runtime.transport.stuck import StuckPeers
 from paceline.runtime.transport.transport import BURST_MESSAGES, Received, Sent, Source, Unread
@@ -63,9 +63,6 @@ REBINDS_BEFORE_SAID: Final = 200
 
 CLOSE_LINGER_MS: Final = 200
 """How long close() lets the last frames leave."""
-
-HALF_FRAME_S: Final = 10.0
-"""How long a worker may be silent within a frame. A worker writes its frames whole."""
 
 _NOTHING: Final[Received] = (Source.WAKE, 0, [])
 _NODE: Final = KeyRole.NODE
@@ -104,13 +101,11 @@ class ZmqTransport:
         self._refused: set[str] = set()  # addresses that can't be sent to, so that each is logged once
         self._watched: set[int] = set()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
-        self._channels: dict[int, Channel] = {}  # file descriptor -> a child's
-        self._channel_of: dict[bytes, Channel] = {}
-        self.faults: dict[bytes, str] = {}
         self._is_passing = False  # over the rest of a message of too many parts
-        self._halves: dict[bytes, float] = {}  # workers within a frame, and when the last of it came
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll = select.epoll()
+        self._children = ChildChannels(self._epoll)
+        self.faults = self._children.faults
         try:
             self._zap = open_zap(self._context)  # before the ROUTER, or it would let everybody in
             self._router = open_router(self._context, bind_host, port, keys.own if keys else None, max_frame_bytes)
@@ -146,13 +141,14 @@ class ZmqTransport:
         ready = self._epoll.poll(0 if router_ready or zap_ready else max(0.0, timeout_s))
         received: list[Received] = []
         others: list[Received] = []
-        channels = self._channels
+        children = self._children
+        channels = children.by_fd
         all_read = True
         for fd, events in ready:
             if fd == self._router_fd:
                 router_ready = True
             elif fd in channels:
-                all_read &= self._channel_ready(channels[fd], events, received)
+                all_read &= children.ready(channels[fd], events, received)
             elif fd in self._watched:
                 others.append((Source.CHILD, fd, []))
             elif fd == self._wake_fd:
@@ -160,8 +156,8 @@ class ZmqTransport:
                 others.append((Source.WAKE, 0, []))
             else:
                 zap_ready = True
-        if self._halves:
-            self._find_silent_halves()
+        if children.halves:
+            children.find_silent_halves()
         if not all_read:  # a child's end is reported after all of its frames, which may be more than a burst
             others = [item for item in others if item[0] is not Source.CHILD]
         # Most wake-ups bring one message, and somebody waits for it. So one is returned without looking for more, which
@@ -177,32 +173,6 @@ class ZmqTransport:
         if zap_ready:
             self._answer_zap(self._zap)
         return received + others if others else received
-
-    def _channel_ready(self, channel: Channel, events: int, received: list[Received]) -> bool:
-        """Whether everything that the child has sent is received now."""
-        if events & select.EPOLLOUT:
-            channel.flush()
-            if not channel.wants_turn:
-                self._epoll.modify(channel.fd, select.EPOLLIN)
-        received += [(channel.source, channel.child_id, [frame]) for frame in channel.receive()]
-        if channel.is_within_frame and channel.source is Source.WORKER:
-            if events & select.EPOLLIN:
-                self._halves[channel.child_id] = time.monotonic()
-        elif self._halves:
-            self._halves.pop(channel.child_id, None)
-        if channel.ended:
-            if channel.fault and channel.source is Source.WORKER:
-                self.faults[channel.child_id] = f"it sent what is no frame: {channel.fault}"
-            self.remove_child(channel.child_id)
-            received.append((Source.CHILD, channel.fd, []))
-        return not channel.has_unread
-
-    def _find_silent_halves(self) -> None:
-        now = time.monotonic()
-        for child_id, since in list(self._halves.items()):
-            if now >= since + HALF_FRAME_S:
-                del self._halves[child_id]
-                self.faults[child_id] = f"it sent half a frame, and then nothing for {HALF_FRAME_S:.0f} s"
 
     @staticmethod
     def _readable(socket: zmq.Socket[bytes]) -> bool:
@@ -257,13 +227,7 @@ class ZmqTransport:
         return _send_routed(self._router, session, frame)
 
     def send_child(self, child_id: bytes, frame: bytes) -> Sent:
-        channel = self._channel_of.get(child_id)
-        if channel is None:
-            return Sent.GONE
-        sent = channel.send(frame)
-        if channel.wants_turn:
-            self._epoll.modify(channel.fd, select.EPOLLIN | select.EPOLLOUT)
-        return Sent.OK if sent else Sent.GONE
+        return self._children.send(child_id, frame)
 
     def send_peer(self, address: str, frames: Sequence[bytes]) -> Sent:
         socket = self._peers.get(address) or self._open_peer(address)
@@ -349,22 +313,12 @@ class ZmqTransport:
 
         A CHILD event with its descriptor says, once, that no frame will come from it any more; the process may live.
         """
-        channel = Channel(child_id, connected, source)
-        self._channels[channel.fd] = self._channel_of[child_id] = channel
-        self._epoll.register(channel.fd, select.EPOLLIN)
+        self._children.add(child_id, source, connected)
 
     def remove_child(self, child_id: bytes) -> None:
         """Stop watching a child; to be called before its socket is closed. When the child closes its end the transport
         does this by itself. Unknown ids are ignored."""
-        channel = self._channel_of.pop(child_id, None)
-        self._halves.pop(child_id, None)
-        if channel is not None:
-            del self._channels[channel.fd]
-            try:
-                self._epoll.unregister(channel.fd)
-            except OSError as error:
-                if error.errno not in (errno.EBADF, errno.ENOENT):  # its owner closed it first
-                    raise
+        self._children.remove(child_id)
 
     # --- children and waking ------------------------------------------------------------------------------------
 
@@ -377,11 +331,7 @@ class ZmqTransport:
         if fd not in self._watched:
             return
         self._watched.discard(fd)
-        try:
-            self._epoll.unregister(fd)
-        except OSError as error:
-            if error.errno not in (errno.EBADF, errno.ENOENT):  # its owner closed it first: the kernel forgot it then
-                raise
+        unregister(self._epoll, fd)
 
     def wake(self) -> None:
         fd = self._wake_fd
@@ -444,8 +394,7 @@ class ZmqTransport:
         # collected before, destroy() would wait for ever.
         self._context.destroy(linger=CLOSE_LINGER_MS)
         self._peers.clear()
-        self._channels.clear()
-        self._channel_of.clear()
+        self._children.clear()
         self._epoll.close()
         wake_fd, self._wake_fd = self._wake_fd, -1
         if wake_fd >= 0:
