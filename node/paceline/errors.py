@@ -11,6 +11,16 @@ import importlib.util
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
+from typing import Final
+
+from paceline_protocol.texts import cut, excerpt
+
+MODULE_CHARS: Final = 255
+IMPORT_ERROR_CHARS: Final = 1_000
+IMPORT_ERROR_LINES: Final = 20
+IMPORT_TRACEBACK_CHARS: Final = 8_000
+IMPORT_TRACEBACK_LINES: Final = 80
+"""What is shown of a module that does not import."""
 
 
 class PacelineError(Exception):
@@ -227,6 +237,15 @@ class ModuleImportFailed(PacelineError):
             f"{module} does not import in a worker: {error}"
             + (f"\n\n{traceback}" if traceback else "")
             + _advice(module, error)
+        )
+
+    @classmethod
+    def told_by_worker(cls, module: str, error: str, traceback: str) -> ModuleImportFailed:
+        """What a worker says of its module is shown cut: user code wrote it, and it may come again and again."""
+        return cls(
+            cut(module, MODULE_CHARS),
+            excerpt(error, IMPORT_ERROR_CHARS, IMPORT_ERROR_LINES),
+            excerpt(traceback, IMPORT_TRACEBACK_CHARS, IMPORT_TRACEBACK_LINES, keep_end=True),
         )
 
     @classmethod

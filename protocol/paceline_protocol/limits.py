@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import Final
 
 MAX_FRAME_BYTES: Final = 64 * 1024 * 1024
+MAX_BATCH_FRAMES: Final = 1024
+"""The most frames in one batch between peers, its Envelope among them. Who has more to say sends more batches."""
 MAX_BATCH_ITEMS: Final = 16384
 """The most items in one array of a frame: calls in a batch, outcomes, ids, log entries."""
 MAX_REQUEST_TASKS: Final = 256

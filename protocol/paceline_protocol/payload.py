@@ -27,6 +27,10 @@ TRACEBACK_LIMIT_BYTES: Final = 64 * 1024
 MESSAGE_LIMIT_BYTES: Final = 64 * 1024
 ERROR_ARGS_LIMIT_BYTES: Final = 64 * 1024
 NAME_LIMIT_BYTES: Final = 4096
+ERROR_LIMIT_BYTES: Final = (
+    TRACEBACK_LIMIT_BYTES + MESSAGE_LIMIT_BYTES + ERROR_ARGS_LIMIT_BYTES + 2 * NAME_LIMIT_BYTES + 64
+)
+"""More than a packed error takes."""
 
 
 @dataclass(frozen=True, slots=True)

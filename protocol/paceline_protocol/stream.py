@@ -24,6 +24,11 @@ class FrameReader:
         self._limit_bytes = limit_bytes
         self._buffer = bytearray()
 
+    @property
+    def is_within_frame(self) -> bool:
+        """Whether a frame has begun to arrive, and its end has not."""
+        return len(self._buffer) > 0
+
     def feed(self, data: bytes) -> list[bytes]:
         """The frames that ``data`` completes, in order.
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from paceline.cli.app import run
-from paceline.cli.logs import JsonFormatter, configure
+from paceline.cli.logs import JsonFormatter, TextFormatter, configure
 from paceline.cli.node import config_of, greeting
 from paceline.cli.parent import announce_error
 from paceline.config import ClusterFile, NodeConfig, new_cluster
@@ -216,6 +216,27 @@ def test_a_json_log_line_has_time_level_logger_message_and_traceback() -> None:
     except ValueError:
         record.exc_info = sys.exc_info()
     assert "ValueError: boom" in json.loads(JsonFormatter().format(record))["traceback"]
+
+
+def test_nothing_that_is_logged_looks_like_another_record_or_reaches_the_terminal() -> None:
+    record = logging.LogRecord(
+        "paceline.test", logging.WARNING, __file__, 1, "%s", ("a\x1b[2J\x9b\n2026-01-01 ERROR forged\r\u2028",), None
+    )
+    first, second = TextFormatter().format(record).split("\n")
+    assert first.endswith(r"a\x1b[2J\x9b")
+    assert second == r"    2026-01-01 ERROR forged\r\u2028"
+    line = JsonFormatter().format(record)
+    assert line.isprintable()
+    assert json.loads(line)["message"] == record.getMessage()
+
+
+def test_what_a_worker_says_of_its_module_is_shown_cut() -> None:
+    shown = str(ModuleImportFailed.told_by_worker("m" * 4_000, "e\n" * 30_000, "t" * 60_000 + "\nthe end"))
+    assert len(shown) < 12_000
+    assert shown.count("\n") < 120
+    assert "the end" in shown
+    whole = ModuleImportFailed.told_by_worker("tasks", "ImportError: no", "Traceback\n  here")
+    assert str(whole) == str(ModuleImportFailed("tasks", "ImportError: no", "Traceback\n  here"))
 
 
 def test_the_root_logger_is_left_alone(capsys: pytest.CaptureFixture[str]) -> None:

@@ -171,6 +171,30 @@ def test_the_bridges_are_a_table_of_their_own(
     assert last.split() == ["web1:42", "running", "amqp://mq", "[a]"]
 
 
+ESCAPE = "\x1b[2J\x9b31m\nforged\u202e"
+
+
+def test_nothing_that_others_say_reaches_the_terminal_raw(
+    client: StubClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    forged = {
+        "nodes": [{**node, "address": ESCAPE, "version": ESCAPE, "metrics": ESCAPE} for node in body()["nodes"]],
+        "cluster_name": ESCAPE,
+        "found": [ESCAPE],
+        "twice": [ESCAPE],
+        "other_clusters": [ESCAPE],
+        "unserved": {ESCAPE: 1},
+        "unserved_total": 1,
+        "clients": [{"kind": "bridge", "state": ESCAPE, "host": ESCAPE, "queues": ESCAPE}],
+    }
+    monkeypatch.setattr(client, "status", lambda timeout: body(**forged))
+    for arguments in (["status"], ["status", "--json"]):
+        assert run(arguments) == 0
+        out = capsys.readouterr().out
+        assert "forged" in out
+        assert out.replace("\n", "").isprintable()
+
+
 def test_the_table_has_every_node(client: StubClient, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["status"]) == 0
     printed = capsys.readouterr().out

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from core.test_node import leading, turn
 from paceline.core.feature_levels import FEATURE_LEVEL
 from paceline.core.membership.directory import Directory
@@ -24,6 +26,7 @@ from paceline_protocol.messages import (
     Hello,
     NodeBeat,
     NodeOutcomes,
+    OtherStart,
     PeerHello,
     PeerMessage,
     Submit,
@@ -198,6 +201,29 @@ def test_a_hello_of_what_no_node_is_makes_nobody_too_old_and_nobody_known() -> N
     node.on_peer(Envelope("cluster-a", "", 1, ""), [hello_of("b")], 0.0)
     assert (node.violations.total, node.peering.directory.peers) == (7, {})
     assert status(node, 0.0)["too_old"] == ""
+
+
+@pytest.mark.parametrize("word", ["\x1b[2J", "a\nERROR forged", "\u202e", "x" * 301], ids=ascii)
+def test_what_a_node_says_of_itself_and_others_is_short_and_can_be_printed_or_nothing_of_it_counts(word: str) -> None:
+    node = leading()
+    forged: list[tuple[Envelope, PeerMessage]] = [
+        (Envelope("other", "b", 1, ""), hello_of("b")._replace(**{field: word}))  # type: ignore[arg-type]
+        for field in ("address", "leader_id", "metrics_address", "version", "to")
+    ]
+    forged += [
+        (Envelope("other", "b", 1, ""), hello_of("b")._replace(others=(word,))),
+        (Envelope("other", "b", 1, ""), hello_of("b")._replace(known=((word, "c:1"),))),
+        (Envelope("other", "b", 1, ""), hello_of("b")._replace(known=(("c", word),))),
+        (Envelope("other", word, 1, ""), hello_of("b")),
+        (Envelope(word, "b", 1, ""), hello_of("b")),
+        (Envelope("cluster-a", node.node_id, 1, "", 99), hello_of("b")._replace(address=word)),
+        (Envelope("cluster-a", node.node_id, 1, "", 99), OtherStart(0, 99, word, 1, True)),
+        (Envelope("cluster-a", "c", 1, ""), OtherStart(0, 99, word, 1, True)),
+    ]
+    for envelope, message in forged:
+        node.on_peer(envelope, [message], 0.0)
+    assert node.violations.total == len(forged)
+    assert (node.peering.directory.peers, node.peering.directory.foreign, node.peering.starts.said) == ({}, set(), {})
 
 
 def test_invented_peers_push_out_no_node_that_has_spoken_to_this_one() -> None:

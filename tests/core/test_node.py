@@ -176,7 +176,8 @@ def test_a_deposed_leader_sends_nobody_to_itself() -> None:
 
 def test_any_node_tells_its_status() -> None:
     node = blank(expect=3)
-    node.on_client(b"c", StatusRequest(5, (("kind", "bridge"),)), 0.0)
+    node.on_client_described(b"c", "a client", (("kind", "bridge"),), 0.0)
+    node.on_client(b"c", StatusRequest(5), 0.0)
     (reply,) = turn(node, 0.0)
     assert isinstance(reply, StatusReply)
     assert reply.request == 5

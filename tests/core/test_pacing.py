@@ -79,6 +79,7 @@ def test_a_log_that_stands_still_stays_due_and_asks_for_nothing() -> None:
 
 EVENTS: dict[str, Callable[[NodeCore], None]] = {
     "on_client": lambda node: node.on_client(b"c", Hello(b"c" * 16, ""), 1.0),
+    "on_client_described": lambda node: node.on_client_described(b"c", "a client", (("kind", "bridge"),), 1.0),
     "on_client_gone": lambda node: node.on_client_gone(b"c"),
     "on_address": lambda node: node.on_address("b:1"),
     "on_own_addresses": lambda node: node.on_own_addresses("a:2", (), ""),
@@ -91,7 +92,13 @@ EVENTS: dict[str, Callable[[NodeCore], None]] = {
     "on_wall_clock": lambda node: node.on_wall_clock(5.0),
     "persisted": lambda node: node.persisted(0),
 }
-WAITS = {"on_worker_done": LINGER_S, "on_worker_trace": inf, "on_wall_clock": inf, "on_search": inf}
+WAITS = {
+    "on_worker_done": LINGER_S,
+    "on_worker_trace": inf,
+    "on_wall_clock": inf,
+    "on_search": inf,
+    "on_client_described": inf,
+}
 """Events after which the effects are not due at once, and how long they wait."""
 
 

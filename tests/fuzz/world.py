@@ -181,7 +181,7 @@ class FuzzWorld(HostileWorld):
         if node.reactor is None:
             return
         self.children[node.number] = PlayedChildren(node)
-        node.reactor._children = self.children[node.number]
+        node.reactor._children._children = self.children[node.number]
         transport, reactor, core = node._transport, node.reactor, node.reactor.core
         poll, receive_more, on_client = transport.poll, transport.receive_more, core.on_client
 

@@ -11,6 +11,7 @@ import pytest
 
 from paceline_protocol import codec, messages
 from paceline_protocol.forms import Ext
+from paceline_protocol.limits import MAX_BATCH_FRAMES
 from paceline_protocol.messages import Sender
 
 TEXT = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text("utf-8")
@@ -106,6 +107,7 @@ def test_the_extension_types_stand_in_their_table() -> None:
 def test_the_limits_and_the_version_are_those_of_the_code() -> None:
     assert f"| `MAX_FRAME_BYTES` | {codec.MAX_FRAME_BYTES >> 20} MiB |" in TEXT
     assert f"| `MAX_BATCH_ITEMS` | {codec.MAX_BATCH_ITEMS:,} items" in TEXT
+    assert f"| `MAX_BATCH_FRAMES` | {MAX_BATCH_FRAMES:,} frames" in TEXT
     assert f"| `PAYLOAD_LIMIT_BYTES` | {codec.PAYLOAD_LIMIT_BYTES >> 20} MiB" in TEXT
     assert f"| `PAYLOAD_LIMIT_MAX_BYTES` | {codec.PAYLOAD_LIMIT_MAX_BYTES >> 20} MiB" in TEXT
     assert f"| strings | {codec.MAX_STRING_CHARS:,} characters, tracebacks {codec.MAX_TRACEBACK_CHARS:,} |" in TEXT

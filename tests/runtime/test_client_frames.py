@@ -7,7 +7,9 @@ import logging
 import pytest
 
 from paceline.runtime.client_frames import FRAME_EXTRA_BYTES, MALFORMED_LIMIT_FRAMES, REMEMBERED_CONNECTIONS
+from paceline.runtime.transport.transport import Source
 from paceline_protocol.codec import decode, encode
+from paceline_protocol.limits import MAX_BATCH_FRAMES
 from paceline_protocol.messages import Failure, Ping, Redirect
 from runtime.test_reactor import NODE, Rig
 
@@ -67,3 +69,18 @@ def test_what_is_known_of_connections_that_send_malformed_frames_is_bounded() ->
     assert len(rig.reactor._clients._ignored) == REMEMBERED_CONNECTIONS
     rig.ends["last"] = rig.network.client(NODE, b"more%d" % (REMEMBERED_CONNECTIONS - 1))
     assert rig.say_bytes("last", encode(Ping(0))) == []
+
+
+def test_one_message_of_more_frames_than_any_batch_is_enough_to_be_heard_no_more() -> None:
+    rig = Rig()
+    rig.ends["other"] = rig.network.client(NODE, b"other")
+    rig.reactor._receive((Source.PEER, b"client", []), 0.0)
+    rig.network.deliver_due()
+    (failure,) = map(decode, rig.ends["client"].receive())
+    assert isinstance(failure, Failure)
+    assert failure.detail.endswith(f"a message has at most {MAX_BATCH_FRAMES} frames")
+    rig.reactor._receive((Source.PEER, b"client", [b"envelope"]), 0.0)
+    assert rig.say("client", Ping(0)) == []
+    assert [type(answer) for answer in rig.say("other", Ping(0))] == [Redirect]
+    counters = rig.reactor.counters
+    assert (counters.frames_malformed, counters.frames_ignored, counters.clients_ignored) == (1, 2, 1)

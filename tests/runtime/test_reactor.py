@@ -19,7 +19,7 @@ from paceline.runtime.transport.memory_transport import MemoryEndpoint, MemoryNe
 from paceline.runtime.transport.transport import BURST_MESSAGES, Source
 from paceline.security import KeyRole, Standing
 from paceline_protocol.codec import decode, encode, encode_fields
-from paceline_protocol.limits import MAX_STRING_CHARS
+from paceline_protocol.limits import MAX_BATCH_FRAMES, MAX_STRING_CHARS
 from paceline_protocol.messages import (
     Admin,
     AdminReply,
@@ -31,6 +31,7 @@ from paceline_protocol.messages import (
     MetricsReply,
     MetricsRequest,
     PeerHello,
+    PeerMessage,
     Ping,
     Redirect,
     Run,
@@ -50,6 +51,13 @@ class PlayedChildren:
 
     def __init__(self) -> None:
         self.killed: list[bytes] = []
+        self.introduced: set[bytes] = set()
+
+    def introduces_itself(self, worker_id: bytes) -> bool:
+        if worker_id in self.introduced:
+            return False
+        self.introduced.add(worker_id)
+        return True
 
     def reap(self, fd: int) -> tuple[bytes, str] | None:
         return (b"worker", "signal 9 (SIGKILL)") if self.killed else None
@@ -174,6 +182,8 @@ def test_what_is_not_its_senders_to_say_is_counted_and_dropped(sender: str, mess
         (encode(Done(((b"n" * 16, 1, TaskEnd.FAILED, b"", 1),))), "it answered for a task that it was not given"),
         (encode_fields(Done, (((b"i" * 16, 1, 77, b"", 1),),)), "it sent what is no frame"),
         (b"what a task has written into its worker's socket", "it sent what is no frame"),
+        (encode(WorkerReady(1, ("forged",))), "it said once more whether it is ready"),
+        (encode(WorkerFailed(1, "forged", "e" * 9_000, "\n" * 9_000)), "it said once more whether it is ready"),
     ],
 )
 def test_a_worker_that_answers_what_no_worker_can_is_killed_and_that_is_said_once(
@@ -183,21 +193,53 @@ def test_a_worker_that_answers_what_no_worker_can_is_killed_and_that_is_said_onc
     rig.say("worker", WorkerReady(1, ("add",)))
     slots = rig.reactor.core.leader_link.slots
     slots.take([(b"i" * 16, 1, "add", b"", None)])
-    rig.reactor.core.leader_link.assign()
+    rig.reactor.core.leader_link.assign(0.0)
     with caplog.at_level(logging.ERROR, "paceline.node"):
         for _ in range(3):
             rig.say_bytes("worker", frame)
     assert rig.children.killed == [b"worker"]
     assert [why in record.getMessage() for record in caplog.records] == [True]
     assert not slots.unrecorded
-    rig.reactor._child_ended(3, 0.0)
+    rig.reactor._children.ended(3, 0.0)
     ((lost,),) = [batch.items for batch in slots.unrecorded]
     assert (lost[0], lost[2]) == (b"i" * 16, TaskEnd.LOST)
     assert lost[3].decode().startswith(f"the worker was killed, as {why}")
 
 
+def test_a_worker_that_sends_what_can_not_be_read_is_killed_and_its_task_is_lost(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rig = Rig()
+    rig.say("worker", WorkerReady(1, ("add",)))
+    slots = rig.reactor.core.leader_link.slots
+    slots.take([(b"i" * 16, 1, "add", b"", None)])
+    rig.reactor.core.leader_link.assign(0.0)
+    rig.transport.faults[b"worker"] = "it sent half a frame"
+    with caplog.at_level(logging.ERROR, "paceline.node"):
+        rig.reactor.turn()
+    assert (rig.children.killed, rig.transport.faults) == ([b"worker"], {})
+    assert "as it sent half a frame" in caplog.text
+    rig.reactor._children.ended(3, 0.0)
+    ((lost,),) = [batch.items for batch in slots.unrecorded]
+    assert (lost[2], lost[3].decode()) == (TaskEnd.LOST, "the worker was killed, as it sent half a frame")
+
+
+def test_a_peer_to_which_there_is_much_to_say_gets_several_batches_each_within_the_bound() -> None:
+    rig = Rig()
+    other = rig.network.node("b:7077")
+    traces: list[PeerMessage] = [Trace(number.to_bytes(16, "big"), ()) for number in range(2 * MAX_BATCH_FRAMES)]
+    rig.reactor._send_peers([("b:7077", Envelope("cluster-a", "a", 1, "b"), traces)])
+    rig.network.deliver_due()
+    batches = []
+    while (received := other.receive_more()) is not None:
+        batches.append([decode(frame) for frame in received[2]])
+    assert [len(batch) for batch in batches] == [MAX_BATCH_FRAMES, MAX_BATCH_FRAMES, 3]
+    assert [type(batch[0]) for batch in batches] == [Envelope] * 3
+    assert [trace for batch in batches for trace in batch[1:]] == traces
+
+
 def test_there_is_a_handler_for_whatever_a_child_may_say() -> None:
-    handlers = Rig().reactor._from_children
+    handlers = Rig().reactor._children.handlers
     assert {Done, *handlers[Source.WORKER]} == sent_by(Sender.WORKER)
     assert set(handlers[Source.WEB]) == sent_by(Sender.WEB)
 

@@ -189,3 +189,12 @@ def test_a_spare_ends_with_the_pool(new_pool: Start) -> None:
     pool.stop(20.0)
     assert pool.workers == {}
     assert pool.next_respawn(1e9) is None
+
+
+def test_a_worker_says_once_whether_it_is_ready(new_pool: Start) -> None:
+    pool = new_pool()
+    (child,) = pool.workers.values()
+    assert [pool.introduces_itself(child.id) for _ in range(3)] == [True, False, False]
+    end(pool, child)
+    assert pool.introduces_itself(child.id), "nothing is remembered of one that has ended"
+    assert not pool._introduced

@@ -28,7 +28,8 @@ from paceline.core.state.table import TaskTable
 from paceline.core.state.task import Task
 from paceline.core.state.tasks import Tasks
 from paceline.core.work.leader_link import LeaderLink
-from paceline.core.work.slots import Slots, UnrecordedBatch
+from paceline.core.work.slots import Slots
+from paceline.core.work.unrecorded import UnrecordedBatch
 from paceline.runtime.journal import writer as journal_writer
 from paceline.runtime.reactor import Reactor
 from paceline_protocol.codec import decode_calls, encode_outcomes, join_ids

@@ -46,7 +46,8 @@ from paceline.core.state.results import Results
 from paceline.core.state.task import Task
 from paceline.core.state.tasks import Tasks
 from paceline.core.work.leader_link import LeaderLink
-from paceline.core.work.slots import Slots, UnrecordedBatch
+from paceline.core.work.slots import Slots
+from paceline.core.work.unrecorded import UnrecordedBatch
 from paceline.errors import JournalCorrupt
 from paceline.runtime.journal import recovery
 from paceline.runtime.journal import writer as journal_writer

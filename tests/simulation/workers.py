@@ -107,6 +107,12 @@ class SimulatedChildren:
 
     def __init__(self, node: SimulatedNode) -> None:
         self._node = node
+        self._introduced: set[bytes] = set()
+
+    def introduces_itself(self, worker_id: bytes) -> bool:
+        is_first = worker_id not in self._introduced
+        self._introduced.add(worker_id)
+        return is_first
 
     def _find(self, worker_id: bytes) -> SimulatedWorker | None:
         return next((worker for worker in self._node.workers if worker.worker_id == worker_id), None)

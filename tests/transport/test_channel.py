@@ -6,11 +6,15 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import pytest
 
+from modes import source_only
 from paceline.runtime.transport import channel as channel_module
+from paceline.runtime.transport import child_channels
 from paceline.runtime.transport.channel import BURST_READS, READ_BYTES, Channel
+from paceline.runtime.transport.child_channels import HALF_FRAME_S
 from paceline.runtime.transport.transport import Received, Sent, Source
 from paceline.runtime.transport.zmq_transport import ZmqTransport
 from paceline_protocol.codec import MAX_FRAME_BYTES
@@ -115,6 +119,19 @@ def test_a_length_past_the_limit_ends_the_channel(pair: Pair, garbage: bytes) ->
     assert not channel.send(b"frame")
 
 
+def test_a_channel_says_whether_a_frame_is_under_way_and_what_is_none(pair: Pair) -> None:
+    channel = Channel(WORKER, pair[0])
+    data = pack_frame(b"frame")
+    for part, is_within in ((data, False), (data + data[:3], True), (data[3:-1], True), (data[-1:], False)):
+        pair[1].sendall(part)
+        channel.receive()
+        assert channel.is_within_frame is is_within
+    assert channel.fault == ""
+    pair[1].sendall((MAX_FRAME_BYTES + 1).to_bytes(4, "big"))
+    channel.receive()
+    assert str(MAX_FRAME_BYTES + 1) in channel.fault
+
+
 # --- in its transport -------------------------------------------------------------------------------------------
 
 
@@ -200,3 +217,35 @@ def test_a_descriptor_that_is_used_again_belongs_to_the_new_worker(transport: Zm
             transport.remove_child(worker)
             transport.remove_child(worker)
             assert transport.send_child(worker, b"run") is Sent.GONE
+
+
+@source_only
+def test_a_worker_that_is_silent_within_a_frame_is_named_and_one_that_goes_on_is_not(
+    transport: ZmqTransport, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(child_channels, "time", SimpleNamespace(monotonic=lambda: now))
+    transport.add_child(WORKER, Source.WORKER, pair[0])
+    data = pack_frame(b"a frame")
+    for start in range(8):  # longer in all than a worker may be silent
+        now += HALF_FRAME_S - 0.1
+        pair[1].sendall(data[start : start + 1])
+        assert transport.poll(DEADLINE_S) == []
+        assert transport.faults == {}
+    now += HALF_FRAME_S
+    transport.poll(0)
+    assert "half a frame" in transport.faults.pop(WORKER)
+    pair[1].sendall(data[8:])
+    assert transport.poll(DEADLINE_S) == [(Source.WORKER, WORKER, [b"a frame"])]
+    now += HALF_FRAME_S
+    transport.poll(0)
+    assert transport.faults == {}
+
+
+def test_a_worker_whose_frame_is_past_the_limit_is_named_when_its_channel_ends(
+    transport: ZmqTransport, pair: Pair
+) -> None:
+    transport.add_child(WORKER, Source.WORKER, pair[0])
+    pair[1].sendall(b"\xff" * 64)
+    poll_until(transport, ended)
+    assert "no frame" in transport.faults[WORKER]

@@ -20,7 +20,8 @@ from paceline.runtime.transport import zmq_transport as transport_module
 from paceline.runtime.transport.transport import Sent, Source
 from paceline.runtime.transport.zmq_sockets import UNREAD_MESSAGES
 from paceline.runtime.transport.zmq_transport import ZmqTransport
-from paceline.security import generate_keys
+from paceline.security import KeyRole, Standing, generate_keys
+from paceline_protocol.limits import MAX_BATCH_FRAMES
 from transport.worlds import DEADLINE_S, MAX_FRAME_BYTES, WorkerEnd, ZmqEnd, ZmqWorld, hear, take, until
 
 
@@ -294,3 +295,50 @@ def test_connections_are_read_in_turn_however_much_one_of_them_has_sent(plain: Z
     until(plain, is_heard, "the other client")
     # Which of the two polls is first to see it depends on when it arrives; no burst of the flood is taken before it.
     assert order.index(b"other") < 100 - UNREAD_MESSAGES
+
+
+@source_only
+@pytest.mark.parametrize("role", [KeyRole.NODE, KeyRole.OBSERVER])
+def test_a_message_of_very_many_parts_is_not_read_and_takes_a_bounded_part_of_each_turn(
+    plain: ZmqWorld, role: KeyRole, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = plain.node()
+    monkeypatch.setattr(node._gate, "standing", lambda sender: Standing(role, "mallory"))
+    flooder, other = plain.client(node), plain.client(node)
+    turns = 10
+    flooder.socket.send_multipart([b"x"] * (turns * MAX_BATCH_FRAMES))
+    flooder.send(b"behind it")
+    ((source, _, frames),) = take(plain, node, 1)
+    assert (source, frames) == (Source.PEER, [])
+    other.send(b"other")
+    received = [node.poll(0) for _ in range(turns - 1)]
+    assert received[:-1] == [[(Source.WAKE, 0, [])]] * (turns - 2)
+    heard = [frames for _, _, frames in received[-1] + take(plain, node, 2) if frames]
+    assert sorted(heard) == [[b"behind it"], [b"other"]]
+
+
+@pytest.mark.parametrize(("parts", "frames"), [(MAX_BATCH_FRAMES, MAX_BATCH_FRAMES), (MAX_BATCH_FRAMES + 1, 0)])
+def test_a_batch_has_a_bound_and_up_to_it_arrives_whole(plain: ZmqWorld, parts: int, frames: int) -> None:
+    node = plain.node()
+    plain.client(node).socket.send_multipart([b"x"] * parts)
+    ((source, _, received),) = take(plain, node, 1)
+    assert (source, len(received)) == (Source.PEER, frames)
+
+
+@source_only
+def test_of_a_batch_that_is_not_read_or_that_no_node_sent_no_frame_is_kept(
+    plain: ZmqWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = plain.node()
+    end = plain.client(node)
+    end.socket.send_multipart([b"envelope", b"message"])
+    ((_, session, frames),) = take(plain, node, 1)
+    assert frames == [b"envelope", b"message"]
+    node.unread.sessions = {session}
+    end.socket.send_multipart([b"envelope", b"message"])
+    assert take(plain, node, 1) == [(Source.PEER, session, [b"", b""])]
+    node.unread.sessions = ()
+    monkeypatch.setattr(node._gate, "standing", lambda sender: Standing(KeyRole.CLIENT, "mallory"))
+    end.socket.send_multipart([b"envelope", b"message"])
+    assert take(plain, node, 1) == [(Source.PEER, session, [b"", b""])]
+    assert_serves(plain, node)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from paceline.core.settings import Settings
 from paceline.core.work.leader_link import LeaderLink
-from paceline.core.work.slots import UnrecordedBatch
+from paceline.core.work.unrecorded import UnrecordedBatch
 from paceline_protocol.codec import decode, encode
 from paceline_protocol.messages import (
     Assignment,
@@ -112,7 +112,8 @@ class Stub:
             else:
                 raise StubError(f"the leader sends a {type(message).__name__} to a node that does not replicate")
         while link.slots.queue:
-            for worker_id, assignments in link.assign():
+            # As if long ago, or no task could say that it took longer than no time at all.
+            for worker_id, assignments in link.assign(0.0):
                 link.worker_done(worker_id, tuple(map(_ended, assignments)), now)
         outbox, link.outbox = link.outbox, []
         for report in outbox:

@@ -17,6 +17,7 @@ import click
 
 from paceline.cli.environment import setting
 from paceline.cli.options import DirectoryPath, connect, reaches_a_cluster, to_json
+from paceline.cli.output import show
 from paceline.config import DEFAULT_PORT, VOTER_COUNTS, ClusterFile, parse_address
 from paceline.errors import ConfigError, RecoveryRefused
 from paceline_protocol.messages import AdminOp
@@ -160,14 +161,15 @@ def recover(unsafe: bool, data_dir: Path | None, cluster_path: str | None, port:
     done = recover_node(data_dir, new_cluster_id=secrets.token_hex(8), at=at)
     fields = recovery_fields(done)
     if as_json:
-        click.echo(to_json(fields))
+        show(to_json(fields))
         return
     for name, value in fields.items():
-        click.echo(f"{name:<15} {', '.join(value) if isinstance(value, list) else value}")
-    click.echo(
-        "\nWhat only the lost voters had is gone: tasks that were accepted and results that were recorded after the "
+        show(f"{name:<15} {', '.join(value) if isinstance(value, list) else value}")
+    show(
+        "",
+        "What only the lost voters had is gone: tasks that were accepted and results that were recorded after the "
         "last entry that this node has. Start this node, then others without data. Nodes of the lost majority that "
-        "come back belong to another cluster: start them again without their data."
+        "come back belong to another cluster: start them again without their data.",
     )
 
 
@@ -215,7 +217,7 @@ def _change(
     with connect(addresses, cluster_path, connect_timeout_s) as client:
         op, argument = ask(client)
         detail = client.change_cluster(op, argument, CHANGE_TIMEOUT_S)
-    click.echo(to_json({"change": name, "argument": argument, "detail": detail}) if as_json else detail)
+    show(to_json({"change": name, "argument": argument, "detail": detail}) if as_json else detail)
 
 
 def _status(client: Client) -> Mapping[str, Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from paceline.cli.output import show
 from paceline.errors import JournalError
 
 if TYPE_CHECKING:
@@ -67,10 +68,10 @@ def verify(directory: Path, as_json: bool) -> int:
         found = read_stopped(journal.parent) if has_node else read_journal(journal)
     fields = summary(found)
     if as_json:
-        click.echo(json.dumps(fields))
+        show(json.dumps(fields))
         return 0
     for name, value in fields.items():
-        click.echo(f"{name:<12} {_text(value)}")
+        show(f"{name:<12} {_text(value)}")
     return 0
 
 
@@ -102,9 +103,9 @@ def dump(directory: Path, as_json: bool, limit: int | None) -> int:
                     ]
                 fields = {"segment": path.name, "offset": record.offset, "group": record.group, "kind": kind}
                 if as_json:
-                    click.echo(json.dumps({**fields, "content": content}))
+                    show(json.dumps({**fields, "content": content}))
                 else:
-                    click.echo(f"{path.name} {record.offset:>10} group {record.group:>8} {kind:<10} {_text(content)}")
+                    show(f"{path.name} {record.offset:>10} group {record.group:>8} {kind:<10} {_text(content)}")
                 printed += 1
                 if limit is not None and printed >= limit:
                     return 0

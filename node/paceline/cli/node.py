@@ -112,7 +112,7 @@ def node(log_format: str, log_level: str, announce_fd: int | None, parent_fd: in
         config = config_of(announce_fd=announce_fd, **settings)
         from paceline.runtime.run import run_node
 
-        return run_node(config, on_ready=lambda info: say("\n".join(greeting(config, info, settings["cluster_path"]))))
+        return run_node(config, on_ready=lambda info: say(*greeting(config, info, settings["cluster_path"])))
     except Exception as error:
         announce_error(announce_fd, message_of(error), exit_code_of(error) or 1)
         raise

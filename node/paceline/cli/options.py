@@ -13,6 +13,7 @@ import click
 
 from paceline.cli.environment import setting
 from paceline.files import expanded
+from paceline_protocol.texts import json_line
 
 if TYPE_CHECKING:
     from paceline.client import Client
@@ -118,11 +119,6 @@ def parse_value(text: str) -> object:
         ) from None
 
 
-def one_line(name: str) -> str:
-    """The name of a task as it is shown: whoever submits may have put anything into it."""
-    return name if name.isprintable() else ascii(name)
-
-
 def show_value(value: object) -> str:
     """For a person: a string as it is, what JSON can write as JSON, anything else as Python writes it."""
     if isinstance(value, str):
@@ -142,12 +138,7 @@ def to_json(value: object) -> str:
 
 
 def _dumps(value: object, default: Callable[[object], str] | None = None) -> str:
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, default=default)
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # lone surrogates can only be printed as JSON's own escapes
-        return json.dumps(value, allow_nan=False, default=default)
-    return text
+    return json_line(json.dumps(value, ensure_ascii=False, allow_nan=False, default=default))
 
 
 def _as_python_writes(value: object) -> str:

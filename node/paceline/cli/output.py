@@ -17,7 +17,10 @@ import traceback
 from types import TracebackType
 from typing import Final, TextIO
 
+import click
+
 from paceline.line_writer import stderr_writer, stdout_writer
+from paceline_protocol.texts import lines, one_line
 
 STDOUT: Final = 1
 
@@ -83,7 +86,7 @@ def flush() -> None:
 def complain(text: str) -> None:
     """A line on stderr, behind what the log has for it, if it takes one within ``line_writer.FLUSH_S``."""
     writer = stderr_writer()
-    writer.put(text, is_last=True)
+    writer.put(lines(text), is_last=True)
     writer.flush()
 
 
@@ -91,6 +94,11 @@ def _show_defect(kind: type[BaseException], error: BaseException, trace: Traceba
     complain("".join(traceback.format_exception(kind, error, trace)).rstrip())
 
 
-def say(text: str) -> None:
-    """A line on stdout of a process that serves: it waits for nobody, and nobody may read it."""
-    stdout_writer().put(text)
+def say(*texts: str) -> None:
+    """Lines on stdout of a process that serves: it waits for nobody, and nobody may read it."""
+    stdout_writer().put("\n".join(map(one_line, texts)))
+
+
+def show(*texts: str) -> None:
+    """Lines of a command's result, for a person. Each stays one, whatever others have put into what it quotes."""
+    click.echo("\n".join(map(one_line, texts)))

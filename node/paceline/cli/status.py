@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from paceline.cli.exits import message_of
-from paceline.cli.options import Seconds, connect, one_line, reaches_a_cluster, to_json
+from paceline.cli.options import Seconds, connect, reaches_a_cluster, to_json
 from paceline.cli.output import complain
 from paceline.cli.tables import FOLDED_CHARS, WIDE_CHARS, print_table
 from paceline.errors import NoLeader, NoNodeFound
+from paceline_protocol.texts import one_line
 
 if TYPE_CHECKING:
     from paceline.client import Client
@@ -94,7 +95,7 @@ def _print(body: Mapping[str, Any], as_json: bool) -> None:
     width = None if sys.stdout.isatty() else PIPED_WIDTH_CHARS
     console = Console(highlight=False, markup=False, emoji=False, width=width)
     for line in summary(body):
-        console.print(line, soft_wrap=True)
+        console.print(one_line(line), soft_wrap=True)
     headings: tuple[str, ...] = ("node", "address", "role", *NUMBERS, "version", "metrics")
     rows = node_rows(body)
     console.print()
@@ -175,7 +176,7 @@ def _unserved(body: Mapping[str, Any]) -> list[str]:
     names = body.get("unserved")
     if not names:
         return []
-    shown = ", ".join(f"{one_line(name)} ({count})" for name, count in list(names.items())[:UNSERVED_SHOWN])
+    shown = ", ".join(f"{name} ({count})" for name, count in list(names.items())[:UNSERVED_SHOWN])
     others = ", ..." if len(names) > UNSERVED_SHOWN else ""
     return [
         f"WARNING: no node runs what {body['unserved_total']} tasks wait for: {shown}{others}. Start a node with the "

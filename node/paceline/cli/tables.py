@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from paceline_protocol.texts import one_line
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -26,6 +28,7 @@ def print_table(
     little room, and up to which length their cells stay in one line all the same."""
     from rich.table import Table
 
+    rows = [tuple(map(one_line, row)) for row in rows]  # what others say of themselves is in them
     gap = 2 if console.width >= WIDE_CHARS else 1
     table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="bold")
     least = 0

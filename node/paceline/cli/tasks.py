@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from paceline.cli.options import Function, Seconds, connect, one_line, reaches_a_cluster, to_json
+from paceline.cli.options import Function, Seconds, connect, reaches_a_cluster, to_json
+from paceline.cli.output import show
 from paceline.errors import ResultUnknown
 from paceline_protocol.limits import MAX_NAME_CHARS
 
@@ -93,7 +94,7 @@ def why(task_id: str, timeout_s: float, as_json: bool, **where: Any) -> None:
         found = client.where_is(task_id, timeout_s)
     if found["state"] == "unknown":
         raise ResultUnknown(f"{task_id}: {found['why']}")
-    click.echo(to_json({"task_id": task_id, **found}) if as_json else f"{found['state']}: {found['why']}")
+    show(to_json({"task_id": task_id, **found}) if as_json else f"{found['state']}: {found['why']}")
 
 
 @tasks.command()
@@ -108,9 +109,9 @@ def waiting(name: str | None, timeout_s: float, as_json: bool, **where: Any) -> 
         found = client.waiting(name or "", timeout_s)
     ids = [task_id.hex() for task_id in found["ids"]]
     if as_json:
-        click.echo(to_json({**found, "ids": ids}))
+        show(to_json({**found, "ids": ids}))
         return
-    click.echo("\n".join(_waiting_lines(found, ids, name)))
+    show(*_waiting_lines(found, ids, name))
 
 
 def _waiting_lines(found: dict[str, Any], ids: list[str], name: str | None) -> Iterator[str]:
@@ -122,10 +123,10 @@ def _waiting_lines(found: dict[str, Any], ids: list[str], name: str | None) -> I
     yield f"{'waiting':>10} {'delayed':>10} {'nodes':>6}  task"
     for row in rows:
         note = "" if row["nodes"] else "  (no node runs it)"
-        yield f"{row['waiting']:>10,} {row['delayed']:>10,} {row['nodes']:>6,}  {one_line(row['name'])}{note}"
+        yield f"{row['waiting']:>10,} {row['delayed']:>10,} {row['nodes']:>6,}  {row['name']}{note}"
     more = len(found["names"]) - len(rows) + found["more_names"]
     if more:
-        yield f"and {more} other names; --json shows 1,000, --name one"
+        yield f"and {more} other names; --json shows more of them, --name one"
     if ids:
         yield "ids: " + ", ".join(ids[:IDS_SHOWN]) + (", ..." if len(ids) > IDS_SHOWN else "")
 
@@ -160,12 +161,12 @@ def cancel(
             _confirm(f"{count} tasks named {name} wait. Cancel them?")
         done = client.cancel_waiting(name, timeout_s) if count else {"cancelled": 0, "started": 0}
     if as_json:
-        click.echo(to_json({"name": name, **done}))
+        show(to_json({"name": name, **done}))
     elif not count:
-        click.echo(f"no task named {name} waits; `paceline tasks waiting` shows what does")
+        show(f"no task named {name} waits; `paceline tasks waiting` shows what does")
     else:
         started = f"; {done['started']} had started or ended by then" if done["started"] else ""
-        click.echo(f"cancelled {done['cancelled']} of {count} tasks named {name}{started}")
+        show(f"cancelled {done['cancelled']} of {count} tasks named {name}{started}")
     return None
 
 
@@ -179,10 +180,10 @@ def _confirm(question: str) -> None:
 def _cancel_by_id(client: Client, ids: tuple[str, ...], timeout_s: float, as_json: bool) -> int | None:
     states = client.cancel_tasks(ids, timeout_s)
     if as_json:
-        click.echo(to_json(states))
+        show(to_json(states))
     else:
         for task_id in ids:
-            click.echo(f"{task_id}: {_STATES[states[task_id]]}")
+            show(f"{task_id}: {_STATES[states[task_id]]}")
     counts = Counter(states.values())
     return ResultUnknown.exit_code if counts["unknown"] else None
 

@@ -76,12 +76,14 @@ class TaskQuestions:
             ids = answer["ids"][:open_count]
             open_count -= len(ids)
             is_any_found = is_any_found or bool(ids)
-            ends.update(CancelState(state).name.lower() for state in self._cancel(ids, deadline_s, timeout).values())
+            states = self._cancel(ids, deadline_s, timeout).values()
+            ends.update(CancelState(state).name.lower() for state in states)
             skip = answer["skip"]
             if skip is None:  # these were the last; those that moved up meanwhile are found from the beginning
                 if not is_any_found:
                     break
                 skip, is_any_found = 0, False
+            skip = max(0, skip - len(ids))  # which wait no more, so that the others have moved up
             answer = self.waiting(name, max(0.0, deadline_s - time.monotonic()), skip=skip)
         cancelled = ends.pop("cancelled", 0)
         return {"cancelled": cancelled, "started": ends.total()}

@@ -4,6 +4,9 @@ A connection that sends what is no frame is told so a few times, and then it is 
 answer costs more than to send. ZeroMQ can't end a single connection, so its messages are still taken, and dropped
 unread. What is known of such connections is bounded; past the bound the one that is known for longest is forgotten, and
 begins anew.
+
+One message of more frames than any batch has is enough for that: its frames have to be received one by one, while all
+others wait.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from paceline.security import KeyRole
 from paceline_protocol import messages as m
 from paceline_protocol.codec import decode_fields, encode
 from paceline_protocol.errors import MalformedFrame, ProtocolError
-from paceline_protocol.limits import MAX_DETAIL_CHARS, MAX_FRAME_BYTES
+from paceline_protocol.limits import MAX_BATCH_FRAMES, MAX_DETAIL_CHARS, MAX_FRAME_BYTES
 
 FRAME_EXTRA_BYTES: Final = 1 << 20
 """What a frame of a client may have beside the arguments of one call. A larger one is refused unread."""
@@ -71,6 +74,8 @@ class ClientFrames:
             kind, fields = decode_fields(frames[0])
             if kind in may_send:
                 message: Any = kind(*fields)
+                if kind is m.StatusRequest:
+                    self._core.on_client_described(key, standing.who, message.about, now)
                 self._core.on_client(key, message, now)
             elif standing.role is _NODE:
                 self._counters.frames_unexpected += 1
@@ -79,19 +84,31 @@ class ClientFrames:
         except ProtocolError as error:
             self._refuse(key, str(error))
 
+    def is_ignored(self, key: bytes) -> bool:
+        """Whether this connection is heard no more."""
+        return key in self._ignored
+
+    def batch_unread(self, key: bytes) -> None:
+        """A message of more frames than a batch has, or any of a connection that is heard no more."""
+        if key in self._ignored:
+            self._counters.frames_ignored += 1
+        else:
+            self._refuse(key, f"a message has at most {MAX_BATCH_FRAMES} frames", MALFORMED_LIMIT_FRAMES)
+
     def _unread(self, key: bytes) -> None:
         if key not in self._ignored:
             raise MalformedFrame(f"a frame of a client has at most {self._limit_bytes} bytes here; send less at a time")
         self._counters.frames_ignored += 1
 
-    def _refuse(self, key: bytes, why: str) -> None:
+    def _refuse(self, key: bytes, why: str, weight: int = 1) -> None:
+        """``weight``: for how many malformed frames it counts."""
         self._counters.frames_malformed += 1
         _logger.debug("malformed frame from a client: %s", why)
-        count = self._malformed.pop(key, 0) + 1
+        count = self._malformed.pop(key, 0) + weight
         is_ignored = count >= MALFORMED_LIMIT_FRAMES
         _remember(self._ignored if is_ignored else self._malformed, key, count)
         if is_ignored:
-            why = f"{count} frames of this connection were malformed, so it is heard no more; the last: {why}"
+            why = f"too many frames of this connection were malformed, so it is heard no more; the last: {why}"
             self._counters.clients_ignored += 1
             if is_power_of_ten(self._counters.clients_ignored):
                 total = self._counters.clients_ignored

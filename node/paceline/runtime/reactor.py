@@ -26,6 +26,7 @@ from paceline.core.measures.histogram import LATENCY_BOUNDS_US, Histogram
 from paceline.core.measures.repeats import is_power_of_ten
 from paceline.core.node import NodeCore
 from paceline.errors import JournalFailed
+from paceline.runtime.child_frames import ChildFrames
 from paceline.runtime.children.interface import Children
 from paceline.runtime.client_frames import ClientFrames
 from paceline.runtime.counters import Counters
@@ -35,8 +36,9 @@ from paceline.runtime.transport.transport import BURST_MESSAGES, Received, Sent,
 from paceline.runtime.unsent import UnsentFrames
 from paceline.security import KeyRole
 from paceline_protocol import messages as m
-from paceline_protocol.codec import decode, decode_fields, encode, encode_fields
+from paceline_protocol.codec import decode, encode, encode_fields
 from paceline_protocol.errors import ProtocolError
+from paceline_protocol.limits import MAX_BATCH_FRAMES
 
 MAX_WAIT_S = 1.0
 FAILED_TRANSFER_S = 0.5
@@ -63,13 +65,9 @@ _CHILD: Final = Source.CHILD
 _WAKE: Final = Source.WAKE
 _OK: Final = Sent.OK
 _GONE: Final = Sent.GONE
-_Done: Final = m.Done
 
 _NODE: Final = KeyRole.NODE
 _FROM_PEERS: Final = m.sent_by(m.Sender.PEER) - {m.Envelope}  # which is the head of each batch, and nothing else
-
-ChildHandler = Callable[[bytes, Any, float], None]
-"""(the child's id, its message, now)"""
 
 _logger = logging.getLogger("paceline.node")
 
@@ -98,20 +96,9 @@ class Reactor:
         self._journal = journal
         self._clock = clock
         self._wall_clock = wall_clock
-        self._children = children
-        self._on_worker_failed = on_worker_failed
         self._save_identity = save_identity
-        self._metrics = metrics
         self.turn_time = Histogram(LATENCY_BOUNDS_US)  # of a turn, without its wait: what comes meanwhile waits so long
         self._turn_began = 0.0
-        self._from_children: dict[Source, dict[type[Any], ChildHandler]] = {
-            Source.WORKER: {
-                m.Trace: self._on_trace,
-                m.WorkerReady: self._on_worker_ready,
-                m.WorkerFailed: self._on_failed,
-            },
-            Source.WEB: {m.MetricsRequest: self._on_metrics_request},
-        }
         self._addresses: deque[str] = deque(maxlen=ADDRESSES_LIMIT)  # from other threads, and told by anyone
         self._told: deque[Callable[[NodeCore], None]] = deque(maxlen=TOLD_LIMIT)  # by other threads of this node
         self.unreached: set[str] = set()  # addresses to which the last batch could not be sent; read by other threads
@@ -123,8 +110,7 @@ class Reactor:
         self._forbidden = Forbidden(self.counters)
         self._clients = ClientFrames(core, transport, self.counters, self._forbidden, self._send_client)
         self._unsendable = 0  # replies
-        self._cast_outs: dict[bytes, str] = {}  # workers that were killed for what they said, until they have ended
-        self._respawn_at = inf  # when the next worker is due in place of one that ended
+        self._children = ChildFrames(core, transport, self.counters, children, on_worker_failed, metrics)
         self._failure: JournalFailed | None = None  # of the journal: nothing is written or promised any more
         self._failed_term = 0  # the one that this node led when that happened
         self._ends_at = inf  # when the failure is raised, whoever leads
@@ -149,6 +135,8 @@ class Reactor:
         self.core.on_wall_clock(self._wall_clock() - now)
         if now >= deadline or self.core.is_moment_due(now):
             self.core.tick(now)
+        if self._transport.faults:
+            self._children.cast_out_all(self._transport.faults)
         for item in received:
             self._receive(item, now)
         if self._transport.has_more:
@@ -157,14 +145,13 @@ class Reactor:
             self._told.popleft()(self.core)
         while self._addresses:
             self.core.on_address(self._addresses.popleft())
-        if now >= self._respawn_at and self._children is not None:
+        if now >= self._children.respawn_at:
             self._children.respawn(now)
-            self._respawn_at = self._children.next_respawn(now)
         if self.unsent:
             for gone in self.unsent.retry(self._transport.send_client):
                 self.core.on_client_gone(gone)
         if self.core.leader_link.slots.stuck:
-            self._take_back(now)
+            self._children.take_back(now)
         self._perform(now)
 
     def _wait_s(self, deadline: float) -> float:
@@ -178,7 +165,7 @@ class Reactor:
                 self._burst_messages += 1
         if self.unsent:
             return 0.001
-        wait_s = min(deadline, self._respawn_at, self._ends_at) - now
+        wait_s = min(deadline, self._children.respawn_at, self._ends_at) - now
         return min(max(wait_s, 0.0), MAX_WAIT_S)
 
     # --- in -----------------------------------------------------------------------------------------------------
@@ -201,7 +188,7 @@ class Reactor:
             return
         if source is _CHILD:
             assert isinstance(key, int)
-            self._child_ended(key, now)
+            self._children.ended(key, now)
             return
         assert isinstance(key, bytes)
         self.counters.frames_received += len(frames)
@@ -210,73 +197,19 @@ class Reactor:
             if source is _CLIENT:
                 self._clients.receive(key, frames, now)
             elif source is not _PEER:
-                self._from_child(source, key, frames[0], now)
+                self._children.receive(source, key, frames[0], now)
             else:
                 self._from_peer(key, frames, now)
         except ProtocolError as error:
             self.counters.frames_malformed += 1
             _logger.debug("malformed frame from %s: %s", source.name, error)
             if source is _WORKER:
-                self._cast_out(key, f"it sent what is no frame: {error}")
-
-    def _from_child(self, source: Source, child_id: bytes, frame: bytes, now: float) -> None:
-        """What a worker may say the web process may not, and the other way."""
-        kind, fields = decode_fields(frame)
-        if kind is _Done and source is _WORKER:  # on the way of every task: it needs no message object
-            self.core.on_worker_done(child_id, fields[0], now)
-            if self.core.leader_link.slots.accused:
-                self._cast_out_accused()
-            return
-        handler = self._from_children[source].get(kind)
-        if handler is not None:
-            handler(child_id, kind(*fields), now)
-        else:
-            self.counters.frames_unexpected += 1
-
-    def _cast_out_accused(self) -> None:
-        accused = self.core.leader_link.slots.accused
-        while accused:
-            self._cast_out(*accused.popitem())
-
-    def _take_back(self, now: float) -> None:
-        """Take back what waits behind the tasks of workers that are stuck."""
-        slots, children = self.core.leader_link.slots, self._children
-        while slots.stuck:
-            worker_id = slots.stuck.pop()
-            begun = None if children is None else children.begun(worker_id)
-            if children is None or begun is None:
-                continue
-            through = slots.take_back(worker_id, begun, now)
-            if through:
-                children.withhold(worker_id, through)
-
-    def _cast_out(self, worker_id: bytes, why: str) -> None:
-        """End a worker whose user code speaks in its place: what it says can't be relied on, and what it was asked for
-        would never be answered. It is replaced as any that ends."""
-        if self._children is None or worker_id in self._cast_outs:
-            return
-        self._cast_outs[worker_id] = why
-        _logger.error(
-            "worker %s is killed, as %s; does a task write to descriptors that it did not open?", worker_id.hex(), why
-        )
-        self._children.kill(worker_id)
-
-    def _on_trace(self, worker_id: bytes, trace: m.Trace, now: float) -> None:
-        self.core.on_worker_trace(trace)
-
-    def _on_worker_ready(self, worker_id: bytes, ready: m.WorkerReady, now: float) -> None:
-        if self._children is None or self._children.ready(worker_id, ready.names):
-            self.core.on_worker_ready(worker_id, ready.names)
-
-    def _on_failed(self, worker_id: bytes, failed: m.WorkerFailed, now: float) -> None:
-        if self._on_worker_failed is not None:
-            self._on_worker_failed(worker_id, failed)
-
-    def _on_metrics_request(self, child_id: bytes, request: m.MetricsRequest, now: float) -> None:
-        if self._metrics is not None:
-            self._transport.send_child(child_id, encode(m.MetricsReply(self._metrics(now))))
+                self._children.cast_out(key, f"it sent what is no frame: {error}")
 
     def _from_peer(self, key: bytes, frames: list[bytes], now: float) -> None:
+        if not frames or self._clients.is_ignored(key):
+            self._clients.batch_unread(key)
+            return
         standing = self._transport.standing(key)
         if standing.role is not _NODE:
             self._forbidden.drop(standing, BATCH, len(frames))
@@ -287,33 +220,6 @@ class Reactor:
             self.core.on_peer(envelope, messages, now)
         else:
             self.counters.frames_unexpected += len(frames)
-
-    def _child_ended(self, fd: int, now: float) -> None:
-        self._transport.unwatch(fd)
-        if self._children is None:
-            return
-        ended = self._children.reap(fd)
-        if ended is not None:
-            worker_id, how = ended
-            why = self._cast_outs.pop(worker_id, "")
-            self.counters.worker_exits += 1
-            slot = self.core.leader_link.slots.workers.get(worker_id)
-            if slot is not None:
-                _logger.warning("worker %s ended: %s", worker_id.hex(), how)
-            else:
-                _logger.warning(
-                    "worker %s ended before it was ready: %s; another is started. If that goes on, see what the "
-                    "modules of tasks do when they are imported",
-                    worker_id.hex(),
-                    how,
-                )
-            had_task = slot is not None and len(slot.running) > 0
-            successor = self._children.stand_in(worker_id, had_task, now)
-            if why:  # nor is its word taken for what it had begun
-                self.core.on_worker_lost(worker_id, f"the worker was killed, as {why}", now, successor)
-            else:
-                self.core.on_worker_lost(worker_id, how, now, successor, self._children.begun(worker_id))
-        self._respawn_at = self._children.next_respawn(now)
 
     # --- out ----------------------------------------------------------------------------------------------------
 
@@ -419,14 +325,21 @@ class Reactor:
     def _send_peers(self, batches: list[PeerBatch]) -> None:
         """A batch that can't be sent is lost, as it might be on the way; the protocols above repair that."""
         for address, envelope, messages in batches:
-            frames = [encode(envelope), *map(encode, messages)]
-            self.counters.bytes_sent += sum(map(len, frames))
-            if self._transport.send_peer(address, frames) is not _OK:
-                self.counters.peer_sends_failed += 1
-                if len(self.unreached) < UNREACHED_ADDRESSES:
-                    self.unreached.add(address)
-            elif address in self.unreached:
-                self.unreached.discard(address)
+            if len(messages) < MAX_BATCH_FRAMES:
+                self._send_peer(address, [encode(envelope), *map(encode, messages)])
+                continue
+            head = encode(envelope)
+            for start in range(0, len(messages), MAX_BATCH_FRAMES - 1):
+                self._send_peer(address, [head, *map(encode, messages[start : start + MAX_BATCH_FRAMES - 1])])
+
+    def _send_peer(self, address: str, frames: list[bytes]) -> None:
+        self.counters.bytes_sent += sum(map(len, frames))
+        if self._transport.send_peer(address, frames) is not _OK:
+            self.counters.peer_sends_failed += 1
+            if len(self.unreached) < UNREACHED_ADDRESSES:
+                self.unreached.add(address)
+        elif address in self.unreached:
+            self.unreached.discard(address)
 
     def _send_client(self, key: bytes, frame: bytes) -> None:
         self.counters.bytes_sent += len(frame)

@@ -270,7 +270,7 @@ class Server:
     def _worker_failed(self, worker_id: bytes, failed: WorkerFailed) -> None:
         """A worker can't import its modules. Before the node was ready this ends the node; later, when a file was
         changed for instance, the pool tries again, ever more slowly."""
-        failure = ModuleImportFailed(failed.module, failed.error, failed.traceback)
+        failure = ModuleImportFailed.told_by_worker(failed.module, failed.error, failed.traceback)
         if self._greeting.is_over:
             _logger.error("worker %s: %s", worker_id.hex(), failure)
         else:

@@ -133,6 +133,8 @@ def test_the_number_of_voters_becomes_what_is_asked_for_as_far_as_there_are_node
         (AdminOp.TRANSFER, "d", Config(("a", "b", "c")), "no voter; promote it first"),
         (AdminOp.TRANSFER, "e", Config(("a", "b", "e")), "not heard"),
         (AdminOp.STEP_DOWN, "a", Config(("a",)), "no other voter"),
+        (AdminOp.STEP_DOWN, "z", Config(("a", "b", "c")), "node z is unknown"),
+        (AdminOp.STEP_DOWN, "", Config(("a", "b", "c")), "is unknown"),
     ],
 )
 def test_what_cannot_be_done_says_why(op: AdminOp, argument: str, config: Config, why: str) -> None:

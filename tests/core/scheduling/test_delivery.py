@@ -13,7 +13,7 @@ from paceline.core.scheduling.nodes import BEAT_UNCHANGED_S
 from paceline.core.settings import Settings
 from paceline.core.state.task import State
 from paceline.core.work.leader_link import LeaderLink
-from paceline.core.work.slots import UnrecordedBatch
+from paceline.core.work.unrecorded import UnrecordedBatch
 from paceline_protocol.messages import (
     AT_MOST_ONCE,
     COMMITTED,
@@ -192,7 +192,7 @@ def test_what_was_sent_to_a_node_before_it_was_restarted_does_not_start_there() 
     leader_link.worker_ready(b"w", ("add",))
     leader_link.on_beat("l", Beat(1, 0, 0, 0), 0.0)
     leader_link.on_dispatch("l", Dispatch(1, (1 << INCARNATION_SHIFT) + 7, ((tid(1), 1, "add", b"", ONCE),)), 0.0)
-    assert leader_link.assign() == []
+    assert leader_link.assign(0.0) == []
 
 
 # --- confirmed when committed ---------------------------------------------------------------------------------------
@@ -274,7 +274,7 @@ def test_a_task_that_comes_back_as_new_runs_on_the_node_that_had_lost_a_later_at
     lead.outcomes("b", 1, 1, end=TaskEnd.LOST)
     lead.leader.dispatch(lead.now)
     talk(lead, link)
-    assert link.assign()
+    assert link.assign(0.0)
     link.worker_lost(b"w", "killed", lead.now)  # the second attempt
     talk(lead, link)
     lead.enrol("b")
@@ -291,7 +291,7 @@ def test_a_task_that_comes_back_as_new_runs_on_the_node_that_had_lost_a_later_at
         lead.now += BEAT_UNCHANGED_S
         talk(lead, link)
         lead.commit()
-    assert [task[:2] for _, tasks in link.assign() for task in tasks] == [(tid(1), 1)]
+    assert [task[:2] for _, tasks in link.assign(0.0) for task in tasks] == [(tid(1), 1)]
 
 
 def test_in_a_batch_with_others_only_they_are_logged() -> None:

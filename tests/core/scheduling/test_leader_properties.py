@@ -19,7 +19,7 @@ from paceline.core.scheduling.leader import Leader
 from paceline.core.settings import Settings
 from paceline.core.state.table import TaskTable
 from paceline.core.work.leader_link import LeaderLink
-from paceline.core.work.slots import UnrecordedBatch
+from paceline.core.work.unrecorded import UnrecordedBatch
 from paceline_protocol.codec import decode_outcomes, encode_calls
 from paceline_protocol.messages import (
     AT_MOST_ONCE,
@@ -138,7 +138,7 @@ class World:
         self.under_way += [(node_id, "to", message) for node_id, message in self.leader.nodes.outbox]
         self.leader.nodes.outbox = []
         for node_id, node in self.nodes.items():
-            for worker_id, tasks in node.assign():
+            for worker_id, tasks in node.assign(0.0):
                 self.running[node_id, worker_id] += [(task[0], task[1]) for task in tasks]
                 self.starts.update(task[0] for task in tasks if task[4] == ONCE)
             for report in node.outbox:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from core.scheduling.test_leader import Lead, running, tid
-from paceline.core.scheduling.unheard import NAMES_LIMIT, TOLD_FIRST, TRACEBACK_LIMIT_BYTES, Unheard
+from paceline.core.scheduling.unheard import NAMES_LIMIT, TOLD_FIRST, TRACEBACK_CHARS, TRACEBACK_LINES, Unheard
 from paceline_protocol.messages import TaskEnd
-from paceline_protocol.payload import pack_error
+from paceline_protocol.payload import ErrorInfo, pack_error, pack_error_info
 
 TASK = b"t" * 16
 
@@ -65,7 +65,15 @@ def test_a_long_traceback_is_told_from_its_end() -> None:
     log = Log()
     log.unheard.add("shop.charge", TASK, packed("no", "x" * 100_000 + "the end"))
     assert log.lines[0].endswith("the end")
-    assert len(log.lines[0]) < 2 * TRACEBACK_LIMIT_BYTES
+    assert len(log.lines[0]) < 2 * TRACEBACK_CHARS
+
+
+def test_what_a_worker_sent_as_an_error_is_told_in_few_lines_whatever_it_is() -> None:
+    log = Log()
+    forged = ErrorInfo("E\nforged" * 90_000, "m", "\r" + "x" * 90_000, None, "\n" * 60_000)
+    log.unheard.add("shop.charge", TASK, pack_error_info(forged))
+    assert len(log.lines[0]) < 2 * TRACEBACK_CHARS
+    assert len(log.lines[0].split("\n")) <= TRACEBACK_LINES + 1
 
 
 def failed(lead: Lead, *numbers: int) -> list[bool]:

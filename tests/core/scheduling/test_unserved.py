@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import pytest
+
 from core.scheduling.test_due_tasks import Clocked, ms
 from core.scheduling.test_leader import Lead, tid
 from paceline.core.reports.metrics import _unserved
-from paceline.core.reports.waiting import NAMES_LIMIT, SHOWN_NAMES, most_unserved, waiting
+from paceline.core.reports.waiting import IDS_LIMIT, NAMES_BYTES, SHOWN_NAMES, most_unserved, waiting
 from paceline.core.scheduling.live_tasks import NAMES_LOOKED_AT
 from paceline.core.scheduling.unserved import GRACE_S, NAMES_TOLD, Unserved
 from paceline_protocol.codec import encode_calls
 from paceline_protocol.messages import Submit, WaitingRequest
+from paceline_protocol.payload import pack_value
 
 
 class Log:
@@ -88,13 +91,26 @@ def test_status_and_metrics_have_a_bounded_number_of_names_and_the_sum_is_exact(
     assert (len(series), series["other"]) == (SHOWN_NAMES + 1, 15)
 
 
-def test_an_answer_has_a_bounded_number_of_names_and_says_how_many_it_leaves_out() -> None:
+@pytest.mark.parametrize("letter", ["x", "é", "東"])
+def test_an_answer_has_as_many_names_as_fit_and_says_how_many_it_leaves_out(letter: str) -> None:
     lead = Lead()
     session = lead.client()
-    for number in range(NAMES_LIMIT + 3):
-        lead.submit(session, number, seq=number + 1, name=f"old{number}")
+    for number in range(500):
+        lead.submit(session, number, seq=number + 1, name=f"{number:04d}{letter * 251}")
     answer = ask(lead)
-    assert (len(answer["names"]), answer["more_names"], answer["ids"]) == (NAMES_LIMIT, 3, [])  # type: ignore[arg-type]
+    shown = len(answer["names"])  # type: ignore[arg-type]
+    assert (shown + answer["more_names"], answer["ids"]) == (500, [])  # type: ignore[operator]
+    assert NAMES_BYTES // 2 < len(pack_value(answer)) < NAMES_BYTES + 200
+
+
+def test_an_answer_has_a_bounded_number_of_ids_and_whoever_goes_on_finds_the_others() -> None:
+    lead = Lead()
+    calls = [(tid(number), "old", 4, b"", None) for number in range(IDS_LIMIT + 5)]
+    lead.leader.admission.submit(lead.client(), Submit(1, 0, encode_calls(calls)), lead.now)
+    first = ask(lead, "old")
+    assert (first["ids"], first["skip"]) == ([*map(tid, range(IDS_LIMIT))], IDS_LIMIT)
+    rest = ask(lead, "old", IDS_LIMIT)
+    assert (rest["ids"], rest["skip"]) == ([*map(tid, range(IDS_LIMIT, IDS_LIMIT + 5))], None)
 
 
 def test_any_number_of_invented_names_costs_a_bounded_look() -> None:
@@ -105,7 +121,7 @@ def test_any_number_of_invented_names_costs_a_bounded_look() -> None:
     lead.enrol("a")
     assert len(lead.leader.tasks.unserved_by_name()) == NAMES_LOOKED_AT
     answer = ask(lead)
-    assert (len(answer["names"]), answer["more_names"]) == (NAMES_LIMIT, invented - NAMES_LIMIT)  # type: ignore[arg-type]
+    assert len(answer["names"]) + answer["more_names"] == invented  # type: ignore[arg-type, operator]
     last = f"old{invented - 1}"
     assert ask(lead, last)["names"] == [{"name": last, "waiting": 1, "delayed": 0, "nodes": 0}]
 
@@ -136,9 +152,10 @@ def test_what_a_node_has_is_not_found() -> None:
 def test_ids_are_looked_for_in_a_bounded_number_of_tasks_at_a_time() -> None:
     lead = renamed()
     tasks = lead.leader.tasks
-    assert tasks.find_waiting("older", 0, 8) == ([], 8)  # behind those of the other name, in one lane
-    assert tasks.find_waiting("older", 16, 8) == ([tid(1_000)], 5)
-    assert tasks.find_waiting("older", 21, 8) == ([], 0)
+    assert tasks.find_waiting("older", 0, 8, 9) == ([], 8, False)  # behind those of the other name, in one lane
+    assert tasks.find_waiting("older", 16, 8, 9) == ([tid(1_000)], 5, True)
+    assert tasks.find_waiting("older", 21, 8, 9) == ([], 0, True)
+    assert tasks.find_waiting("old", 0, 100, 3) == ([*map(tid, range(3))], 3, False)
 
 
 # --- the line in the log

@@ -8,7 +8,7 @@ from paceline.core.incarnation import INCARNATION_SHIFT
 from paceline.core.raft.terms import TERM_STEP
 from paceline.core.settings import Settings
 from paceline.core.work.leader_link import LeaderLink
-from paceline.core.work.slots import UnrecordedBatch
+from paceline.core.work.unrecorded import UnrecordedBatch
 from paceline_protocol.codec import decode_outcomes
 from paceline_protocol.errors import PeerViolation
 from paceline_protocol.messages import (
@@ -67,7 +67,7 @@ def enrolled(*workers: bytes) -> LeaderLink:
 def test_a_new_leader_gets_an_account_and_everything_that_is_not_recorded() -> None:
     link = enrolled(b"w")
     link.on_dispatch("l", Dispatch(1, FIRST + 1, (task(0), task(1))), 0.0)
-    link.assign()
+    link.assign(0.0)
     link.worker_done(b"w", (outcome(0),), 0.0)
     said(link)
     link.on_beat("m", Beat(2, 0, 0, 0), 1.0)
@@ -105,14 +105,14 @@ def test_a_deposed_leader_is_not_heard() -> None:
     link.on_dispatch("l", Dispatch(1, FIRST + 1, (task(0),)), 0.0)
     link.on_revoke("l", Revoke(1, (task(0)[0],)), 0.0)
     beat(link)
-    assert (said(link), link.assign()) == ([], [])
+    assert (said(link), link.assign(0.0)) == ([], [])
 
 
 def test_a_leader_of_a_term_that_consensus_left_behind_is_not_heard() -> None:
     link = enrolled(b"w")
     link.reject_before(2)
     link.on_dispatch("l", Dispatch(1, FIRST + 1, (task(0),)), 0.0)
-    assert link.assign() == []
+    assert link.assign(0.0) == []
 
 
 def test_a_dispatch_that_comes_twice_is_taken_once() -> None:
@@ -141,7 +141,7 @@ def test_an_account_of_missed_dispatches_is_followed_by_one_without_what_was_rec
     """A leader that never heard of the task may have ignored its outcome, and have sent the task here after that."""
     link = enrolled(b"w")
     link.on_dispatch("l", Dispatch(1, FIRST + 1, (task(0),)), 0.0)
-    link.assign()
+    link.assign(0.0)
     link.worker_done(b"w", (outcome(0),), 0.0)
     beat(link, dispatch_seq=FIRST + 2)
     assert the_enrol(link).held == ((task(0)[0], 1),)
@@ -154,7 +154,7 @@ def test_an_account_of_missed_dispatches_is_followed_by_one_without_what_was_rec
 def test_outcomes_are_repeated_until_they_are_recorded() -> None:
     link = enrolled(b"w")
     link.on_dispatch("l", Dispatch(1, FIRST + 1, (task(0),)), 0.0)
-    link.assign()
+    link.assign(0.0)
     link.worker_done(b"w", (outcome(0),), 0.0)
     (first,) = said(link)
     assert isinstance(first, NodeOutcomes)
@@ -167,7 +167,7 @@ def test_outcomes_are_repeated_until_they_are_recorded() -> None:
 def test_a_beat_says_what_the_node_does() -> None:
     link = enrolled(b"w")
     link.on_dispatch("l", Dispatch(1, FIRST + 1, (task(0), task(1))), 0.0)
-    link.assign()
+    link.assign(0.0)
     beat(link, dispatch_seq=FIRST + 1)
     assert said(link) == [NodeBeat(1, FIRST + 1, slots=1, running=1, queued=1)]
 
@@ -175,7 +175,7 @@ def test_a_beat_says_what_the_node_does() -> None:
 def test_a_worker_that_dies_ends_its_attempts_and_changes_the_account() -> None:
     link = enrolled(b"v", b"w")
     link.on_dispatch("l", Dispatch(1, FIRST + 1, (task(0),)), 0.0)
-    link.assign()
+    link.assign(0.0)
     link.worker_lost(b"v", "killed by signal 9", 0.0)
     outcomes, enrol = said(link)
     assert isinstance(outcomes, NodeOutcomes)
@@ -190,7 +190,7 @@ def test_a_lost_attempt_that_is_recorded_is_followed_by_an_account_without_it() 
     """Else a leader that knew the attempt under another number would wait for it for ever."""
     link = enrolled(b"v", b"w")
     link.on_dispatch("l", Dispatch(1, FIRST + 1, (task(0, attempt=2),)), 0.0)
-    link.assign()
+    link.assign(0.0)
     link.worker_lost(b"v", "killed", 0.0)
     said(link)
     beat(link, dispatch_seq=FIRST + 1, outcome_seq=FIRST + 1)
@@ -201,7 +201,7 @@ def test_a_task_whose_lost_attempt_was_reported_twice_is_in_no_account_once_that
     """It came back as new, since it is not logged, and its dispatch was dropped: the leader waits for it here."""
     link = enrolled(b"v", b"w")
     link.on_dispatch("l", Dispatch(1, FIRST + 1, (task(0, attempt=2),)), 0.0)
-    link.assign()
+    link.assign(0.0)
     link.worker_lost(b"v", "killed", 0.0)
     link.on_dispatch("l", Dispatch(1, FIRST + 2, (task(0, attempt=1),)), 0.0)
     beat(link, dispatch_seq=FIRST + 2, outcome_seq=FIRST + 1)
@@ -214,9 +214,9 @@ def test_a_task_whose_lost_attempt_was_reported_twice_is_in_no_account_once_that
 def test_what_is_let_go_is_in_no_account_once_the_outcome_of_an_earlier_attempt_is_recorded(how: str) -> None:
     link = enrolled(b"w")
     link.on_dispatch("l", Dispatch(1, FIRST + 1, (task(0), task(1))), 0.0)
-    link.assign()
+    link.assign(0.0)
     link.worker_done(b"w", (outcome(0),), 0.0)
-    link.assign()
+    link.assign(0.0)
     link.on_dispatch("l", Dispatch(1, FIRST + 2, (task(0, attempt=2),)), 0.0)
     link.on_dispatch("l", Dispatch(1, FIRST + 3, (task(0),)), 0.0)  # a copy, of what waits here
     if how == "the node gives it back":
@@ -233,7 +233,7 @@ def test_what_is_let_go_is_in_no_account_once_the_outcome_of_an_earlier_attempt_
 def test_a_copy_of_what_has_ended_here_is_answered_by_its_outcome_again() -> None:
     link = enrolled(b"w")
     link.on_dispatch("l", Dispatch(1, FIRST + 1, (task(0),)), 0.0)
-    link.assign()
+    link.assign(0.0)
     link.worker_done(b"w", (outcome(0),), 0.0)
     said(link)
     link.on_dispatch("l", Dispatch(1, FIRST + 2, (task(0),)), 0.0)
@@ -245,7 +245,7 @@ def test_a_copy_of_what_has_ended_here_is_answered_by_its_outcome_again() -> Non
 def test_what_is_given_back_is_also_missing_from_the_next_account() -> None:
     link = enrolled(b"w")
     link.on_dispatch("l", Dispatch(1, FIRST + 1, (task(0), task(1))), 0.0)
-    link.assign()
+    link.assign(0.0)
     account = link._account
     link.on_revoke("l", Revoke(1, (task(0)[0], task(1)[0])), 0.0)
     assert said(link) == [Revoked(1, given_back=(task(1)[0],), kept=(task(0)[0],))]
@@ -256,7 +256,7 @@ def test_what_is_given_back_is_also_missing_from_the_next_account() -> None:
 def test_what_no_worker_is_left_to_run_is_not_held() -> None:
     link = enrolled(b"w")
     link.on_dispatch("l", Dispatch(1, FIRST + 1, (task(0), task(1))), 0.0)
-    link.assign()
+    link.assign(0.0)
     link.worker_lost(b"w", "killed", 0.0)
     assert the_enrol(link).held == ((task(0)[0], 1),)
     link.on_dispatch("l", Dispatch(1, FIRST + 2, (task(2),)), 0.0)
@@ -283,7 +283,7 @@ def test_what_no_leader_says_is_refused_and_changes_nothing() -> None:
             {Beat: link.on_beat, Dispatch: link.on_dispatch, Revoke: link.on_revoke}[type(second)]("m", second, 0.0)
     assert (link.term, link.leader, link._account, said(link)) == (1, "l", account, [])
     link.on_dispatch("l", Dispatch(1, FIRST + 1, (task(1),)), 0.0)
-    assert len(link.assign()) == 1
+    assert len(link.assign(0.0)) == 1
 
 
 SILENT_S = SETTINGS.node_timeout_s
@@ -306,7 +306,7 @@ def test_a_term_that_nobody_was_elected_in_ends_once_a_leader_proves_that_it_lea
     link.on_beat("l", Beat(1, account.version, 0, 0), SILENT_S)
     assert (link.term, link.leader) == (1, "l")
     link.on_dispatch("l", Dispatch(1, FIRST + 1, (task(1),)), SILENT_S)
-    assert len(link.assign()) == 1
+    assert len(link.assign(0.0)) == 1
 
 
 def test_who_claims_a_term_first_keeps_the_leader_that_is_elected_in_it_out_for_as_long_as_it_speaks() -> None:

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from paceline.core.work.slots import BATCH_BYTES, BATCH_TIME_US, OVERRUN_S, TAKE_BACK_S, Slots
+from paceline.core.work.slots import (
+    BATCH_BYTES,
+    BATCH_TIME_US,
+    DURATION_SLACK_US,
+    OVERRUN_S,
+    TAKE_BACK_S,
+    Slots,
+)
 from paceline_protocol.codec import decode_outcomes
 from paceline_protocol.messages import Assignment, Outcome, TaskEnd
+from paceline_protocol.payload import ERROR_LIMIT_BYTES
+
+PAYLOAD_LIMIT = 1_000
 
 
 def assignment(number: int, attempt: int = 1, name: str = "add") -> Assignment:
@@ -25,7 +35,7 @@ def slots_of(*workers: bytes) -> Slots:
 
 
 def given(slots: Slots) -> dict[bytes, list[int]]:
-    return {worker_id: [int.from_bytes(task[0], "big") for task in tasks] for worker_id, tasks in slots.assign()}
+    return {worker_id: [int.from_bytes(task[0], "big") for task in tasks] for worker_id, tasks in slots.assign(0.0)}
 
 
 def held(slots: Slots) -> dict[int, int]:
@@ -76,11 +86,11 @@ def test_a_task_that_lost_an_attempt_runs_alone() -> None:
 def test_only_what_a_worker_was_given_counts_as_its_outcome() -> None:
     slots = slots_of(b"v", b"w")
     slots.take([assignment(0)])
-    slots.assign()
-    assert slots.done(b"w", [outcome(0)]) == []
-    assert slots.done(b"x", [outcome(0)]) == []
-    assert slots.done(b"v", [outcome(0), outcome(5)]) == [outcome(0)]
-    assert slots.done(b"v", [outcome(0)]) == []
+    slots.assign(0.0)
+    assert slots.done(b"w", [outcome(0)], 1.0) == []
+    assert slots.done(b"x", [outcome(0)], 1.0) == []
+    assert slots.done(b"v", [outcome(0), outcome(5)], 1.0) == [outcome(0)]
+    assert slots.done(b"v", [outcome(0)], 1.0) == []
     assert slots.executed == 1
 
 
@@ -96,8 +106,8 @@ def test_a_copy_of_an_attempt_that_is_held_is_dropped_and_a_later_attempt_is_not
 def test_an_outcome_is_held_until_it_is_recorded() -> None:
     slots = slots_of(b"w")
     slots.take([assignment(0)])
-    slots.assign()
-    batch = slots.report(slots.done(b"w", [outcome(0)]), 0.0)
+    slots.assign(0.0)
+    batch = slots.report(slots.done(b"w", [outcome(0)], 1.0), 0.0)
     assert held(slots) == {0: 1}
     assert not slots.recorded(batch.seq)
     assert (held(slots), list(slots.unrecorded)) == ({}, [])
@@ -106,8 +116,8 @@ def test_an_outcome_is_held_until_it_is_recorded() -> None:
 def test_the_end_of_an_earlier_attempt_does_not_take_a_later_one_out_of_the_account() -> None:
     slots = slots_of(b"w")
     slots.take([assignment(0)])
-    slots.assign()
-    batch = slots.report(slots.done(b"w", [outcome(0)]), 0.0)
+    slots.assign(0.0)
+    batch = slots.report(slots.done(b"w", [outcome(0)], 1.0), 0.0)
     slots.take([assignment(0, attempt=2)])
     slots.recorded(batch.seq)
     assert held(slots) == {0: 2}
@@ -131,8 +141,8 @@ def test_an_outcome_that_is_reported_once_more_is_in_the_later_batch_alone_and_h
 def test_an_attempt_before_whose_outcome_is_not_recorded_is_held_again_once_a_later_one_is_given_back() -> None:
     slots = slots_of(b"w")
     slots.take([assignment(0)])
-    slots.assign()
-    batch = slots.report(slots.done(b"w", [outcome(0)]), 0.0)
+    slots.assign(0.0)
+    batch = slots.report(slots.done(b"w", [outcome(0)], 1.0), 0.0)
     slots.take([assignment(0, attempt=2)])
     assert slots.revoke([assignment(0)[0]]) == ((assignment(0)[0],), ())
     assert held(slots) == {0: 1}
@@ -146,7 +156,7 @@ def test_an_attempt_before_whose_outcome_is_not_recorded_is_held_again_once_a_la
 def test_what_ran_on_a_worker_that_died_is_returned_and_stays_held() -> None:
     slots = slots_of(b"v", b"w")
     slots.take([assignment(0), assignment(1)])
-    slots.assign()
+    slots.assign(0.0)
     assert slots.worker_lost(b"v") == [(assignment(0)[0], 1)]
     assert slots.worker_lost(b"v") == []
     assert held(slots) == {0: 1, 1: 1}
@@ -163,7 +173,7 @@ def batched(number: int, *, workers: tuple[bytes, ...] = (b"v",)) -> Slots:
 
 def test_what_a_worker_that_died_had_not_begun_loses_no_attempt_and_waits_in_front_again() -> None:
     slots = batched(5, workers=(b"v", b"w"))
-    assert len(slots.done(b"v", [outcome(0)])) == 1
+    assert len(slots.done(b"v", [outcome(0)], 1.0)) == 1
     slots.take([assignment(5)])
     assert slots.worker_lost(b"v", begun=3) == [(assignment(task)[0], 1) for task in (1, 2)]
     assert list(slots.queue) == [assignment(task) for task in (3, 4, 5)]
@@ -206,19 +216,51 @@ def test_a_number_that_can_not_be_gives_back_no_more_than_there_is(begun: int) -
 )
 def test_an_outcome_that_no_worker_can_give_is_not_passed_on_and_its_worker_is_named(forged: Outcome, why: str) -> None:
     slots = batched(3)
-    assert slots.done(b"v", [outcome(0), forged, outcome(2)]) == [outcome(0), outcome(2)]
+    assert slots.done(b"v", [outcome(0), forged, outcome(2)], 1.0) == [outcome(0), outcome(2)]
     assert slots.accused[b"v"].startswith(why)
     assert slots.worker_lost(b"v") == [(assignment(1)[0], 1)]  # which it had been asked for, and did not do
+
+
+@pytest.mark.parametrize(
+    ("end", "limit"), [(TaskEnd.SUCCEEDED, PAYLOAD_LIMIT), (TaskEnd.FAILED, ERROR_LIMIT_BYTES)], ids=["result", "error"]
+)
+def test_a_payload_that_is_larger_than_any_of_a_worker_is_not_passed_on_and_its_worker_is_named(
+    end: TaskEnd, limit: int
+) -> None:
+    slots = Slots(payload_limit_bytes=PAYLOAD_LIMIT)
+    slots.worker_ready(b"v", ("add",))
+    slots.take([assignment(0), assignment(1)])
+    largest = ((0).to_bytes(16, "big"), 1, int(end), bytes(limit), 10)
+    larger = ((1).to_bytes(16, "big"), 1, int(end), bytes(limit + 1), 10)
+    slots.assign(0.0)
+    assert slots.done(b"v", [largest], 1.0) == [largest]
+    slots.assign(1.0)
+    assert slots.done(b"v", [larger], 2.0) == []
+    assert f"of {limit + 1} bytes" in slots.accused[b"v"]
+    assert slots.worker_lost(b"v") == [((1).to_bytes(16, "big"), 1)]
+
+
+def test_no_task_counts_as_run_for_longer_than_its_worker_has_had_it() -> None:
+    slots = slots_of(b"v")
+    slots.take([assignment(0), assignment(1)])
+    slots.assign(10.0)
+    honest, forged = outcome(0, duration_us=2_000_000), outcome(1, duration_us=2**63 - 1)
+    assert slots.done(b"v", [honest], 12.0) == [honest]
+    slots.assign(12.0)
+    ((_, _, _, _, duration_us),) = slots.done(b"v", [forged], 15.0)
+    assert duration_us == 3_000_000 + DURATION_SLACK_US
+    assert slots.tally.by_name["add"].run_us == 5_000_000 + DURATION_SLACK_US
+    assert slots.durations.cost_us("add") < 6_000_000
 
 
 def test_two_attempts_of_one_task_may_run_here_side_by_side() -> None:
     slots = slots_of(b"v", b"w", b"x")
     for attempt in (1, 2, 3):
         slots.take([assignment(0, attempt)])
-        slots.assign()
+        slots.assign(0.0)
     assert slots.running_tasks == 3
-    assert len(slots.done(b"v", [outcome(0)])) == 1
-    assert len(slots.done(b"w", [outcome(0, 2)])) == 1
+    assert len(slots.done(b"v", [outcome(0)], 1.0)) == 1
+    assert len(slots.done(b"w", [outcome(0, 2)], 1.0)) == 1
     assert slots.worker_lost(b"x") == [(assignment(0)[0], 3)]
     assert slots.running_tasks == 0
 
@@ -226,7 +268,7 @@ def test_two_attempts_of_one_task_may_run_here_side_by_side() -> None:
 def test_the_queue_of_the_last_worker_that_dies_is_no_longer_held() -> None:
     slots = slots_of(b"w")
     slots.take([assignment(0), assignment(1)])
-    slots.assign()
+    slots.assign(0.0)
     slots.worker_lost(b"w")
     assert held(slots) == {0: 1}
     assert not slots.queue
@@ -237,7 +279,7 @@ def test_the_queue_of_the_last_worker_that_dies_is_no_longer_held() -> None:
 def test_a_worker_that_says_ready_twice_keeps_what_it_runs() -> None:
     slots = slots_of(b"w")
     slots.take([assignment(0)])
-    slots.assign()
+    slots.assign(0.0)
     slots.worker_ready(b"w", ("add", "sub"))
     assert slots.running_tasks == 1
     assert slots.names() == ("add", "sub")
@@ -253,7 +295,7 @@ def test_a_dead_workers_late_words_do_not_bring_it_back() -> None:
 def test_only_what_no_worker_has_is_given_back() -> None:
     slots = slots_of(b"w")
     slots.take([assignment(0), assignment(1), assignment(2)])
-    slots.assign()
+    slots.assign(0.0)
     ids = [assignment(number)[0] for number in (0, 1, 9)]
     assert slots.revoke(ids) == ((ids[1],), (ids[0], ids[2]))
     assert held(slots) == {0: 1, 2: 1}
@@ -262,7 +304,7 @@ def test_only_what_no_worker_has_is_given_back() -> None:
 def test_two_queued_attempts_of_one_task_are_given_back_together() -> None:
     slots = slots_of(b"w")
     slots.take([assignment(9), assignment(0)])
-    slots.assign()
+    slots.assign(0.0)
     slots.take([assignment(0, attempt=2)])
     assert slots.revoke([assignment(0)[0]]) == ((assignment(0)[0],), ())
     assert held(slots) == {9: 1}
@@ -279,7 +321,7 @@ def test_a_batch_is_overdue_once_for_each_time_that_it_waited() -> None:
 def test_the_end_of_a_lost_attempts_record_asks_for_a_new_account() -> None:
     slots = slots_of(b"v", b"w")
     slots.take([assignment(0)])
-    slots.assign()
+    slots.assign(0.0)
     slots.worker_lost(b"v")
     batch = slots.report([outcome(0, end=TaskEnd.LOST)], 0.0)
     assert slots.recorded(batch.seq)
@@ -309,11 +351,11 @@ def test_what_stands_behind_a_task_that_runs_on_goes_to_another_worker() -> None
     assert given(slots) == {b"w": [2]}, "and it had begun the second; the others may last as long as the first"
     assert (slots.running_tasks, len(slots.queue)) == (3, 3)
     passed_over = [outcome(number, end=TaskEnd.CANCELLED) for number in range(2, 6)]
-    assert slots.done(b"v", [outcome(0), outcome(1), *passed_over]) == [outcome(0), outcome(1)]
-    assert slots.done(b"w", [outcome(2)]) == [outcome(2)]
+    assert slots.done(b"v", [outcome(0), outcome(1), *passed_over], 1.0) == [outcome(0), outcome(1)]
+    assert slots.done(b"w", [outcome(2)], 1.0) == [outcome(2)]
     for _ in range(3):
         for worker_id, numbers in given(slots).items():
-            slots.done(worker_id, [outcome(number) for number in numbers])
+            slots.done(worker_id, [outcome(number) for number in numbers], 1.0)
     assert (slots.accused, slots.running_tasks, held(slots)) == ({}, 0, dict.fromkeys(range(6), 1))
     assert slots.workers[b"v"].cost_us == slots.workers[b"w"].cost_us == 0
 
@@ -323,14 +365,14 @@ def test_what_another_worker_has_ended_is_reported_once_more_though_the_one_that
     assert slots.take_back(b"v", 1, 0.2) == 2
     slots.take_back(b"v", 1, 0.2 + TAKE_BACK_S)
     assert given(slots) == {b"w": [1]}
-    slots.report(slots.done(b"w", [outcome(1)]), 0.3)
+    slots.report(slots.done(b"w", [outcome(1)], 1.0), 0.3)
     assert slots.take([assignment(1)]) == [outcome(1)]
 
 
 def test_what_a_worker_passes_over_before_that_was_sure_waits_again_in_front() -> None:
     slots = stuck(b"v", b"w", tasks=2)
     assert slots.take_back(b"v", 1, 2.0) == 2
-    slots.done(b"v", [outcome(0), outcome(1, end=TaskEnd.CANCELLED)])
+    slots.done(b"v", [outcome(0), outcome(1, end=TaskEnd.CANCELLED)], 1.0)
     assert given(slots) == {b"v": [1]}
     assert slots.accused == {}
 
@@ -341,9 +383,9 @@ def test_a_worker_that_is_stuck_gets_no_more_until_it_has_answered_for_all_that_
     assert given(slots) == {}
     slots.take_back(b"v", 1, 2.0)
     slots.take_back(b"v", 1, 3.0)
-    slots.done(b"v", [outcome(0)])
+    slots.done(b"v", [outcome(0)], 1.0)
     assert given(slots) == {}
-    slots.done(b"v", [outcome(number, end=TaskEnd.CANCELLED) for number in (1, 2)])
+    slots.done(b"v", [outcome(number, end=TaskEnd.CANCELLED) for number in (1, 2)], 1.0)
     assert given(slots) == {b"v": [1]}
 
 
@@ -370,6 +412,6 @@ def test_what_was_taken_back_from_a_worker_that_dies_neither_waits_twice_nor_los
 def test_a_worker_that_passes_over_what_it_was_not_told_to_is_accused() -> None:
     slots = slots_of(b"v")
     slots.take([assignment(0)])
-    slots.assign()
-    assert slots.done(b"v", [outcome(0, end=TaskEnd.CANCELLED)]) == []
+    slots.assign(0.0)
+    assert slots.done(b"v", [outcome(0, end=TaskEnd.CANCELLED)], 1.0) == []
     assert list(slots.accused) == [b"v"]

@@ -167,6 +167,8 @@ def _transfer(node_id: str, view: View) -> Step:
 
 
 def _step_down(node_id: str, view: View) -> Step:
+    if node_id not in {view.own_id, *view.config.voters, *view.config.learners, *view.config.excluded, *view.alive}:
+        return Answer(False, f"node {node_id} is unknown; `paceline status` lists the nodes, and says which leads")
     if node_id != view.own_id:
         return Answer(True, f"node {view.own_id} leads")
     if not view.alive.intersection(view.config.voters) - {node_id}:

@@ -53,5 +53,14 @@ class Overtaken(Exception):
 
 def check_node_id(node_id: str) -> None:
     """Raises PeerViolation for what no node is called."""
-    if not 0 < len(node_id) <= MAX_NAME_CHARS:
-        raise PeerViolation(f"a node id of {len(node_id)} characters")
+    if not node_id:
+        raise PeerViolation("a node id of 0 characters")
+    check_word("a node id", node_id, MAX_NAME_CHARS)
+
+
+def check_word(what: str, word: str, limit_chars: int) -> None:
+    """Raises PeerViolation for what no node says of itself or of others. People read it in their terminals and logs."""
+    if len(word) > limit_chars:
+        raise PeerViolation(f"{what} of {len(word)} characters, and at most {limit_chars} are allowed")
+    if not word.isprintable():
+        raise PeerViolation(f"{what} with characters that can't be printed")

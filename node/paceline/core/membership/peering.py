@@ -13,7 +13,7 @@ from paceline.core.feature_levels import FEATURE_LEVEL, too_old
 from paceline.core.incarnation import INCARNATIONS
 from paceline.core.membership.directory import Directory
 from paceline.core.membership.first_boot import FirstBoot
-from paceline.core.membership.identity import Identity, check_node_id
+from paceline.core.membership.identity import Identity, check_node_id, check_word
 from paceline.core.membership.starts import ADDRESS_CHARS, Starts
 from paceline.core.outbox import Outbox
 from paceline.core.settings import Settings
@@ -28,6 +28,7 @@ HELLO_PEERS = 64
 tell of all of them would be most of what a node does."""
 OTHER_ADDRESSES = 8
 """Of one node, besides the one that it announces."""
+VERSION_CHARS = 64
 LEVELS_AHEAD = 1_000
 """No version is so much newer: each brings a level or two."""
 
@@ -59,7 +60,7 @@ class Peering:
         this node's answer."""
         if hello.cluster_name != self._settings.cluster_name or self._is_stranger(envelope, hello):
             return
-        self._check(envelope, hello)
+        self.check(envelope, hello)
         self.starts.follows(envelope, hello)
         self.directory.add_peer(envelope, hello, now)
         for node_id, address in hello.known:
@@ -83,15 +84,20 @@ class Peering:
         if not hello.reply:
             self.directory.met_itself(hello.to)
 
-    def _check(self, envelope: Envelope, hello: PeerHello) -> None:
+    def check(self, envelope: Envelope, hello: PeerHello) -> None:
         """Raises PeerViolation for what no node says of itself. The level in a node's log is one that it understands,
         or it would have stopped."""
         check_node_id(envelope.sender)
-        if len(envelope.cluster_id) > MAX_NAME_CHARS or len(hello.address) > ADDRESS_CHARS:
-            raise PeerViolation(f"a cluster or an address of more than {MAX_NAME_CHARS} characters")
-        longest = max(map(len, (hello.to, *hello.others)))
-        if len(hello.others) > OTHER_ADDRESSES or longest > ADDRESS_CHARS:
-            raise PeerViolation(f"{len(hello.others)} other addresses, one of {longest} characters")
+        check_word("the id of a cluster", envelope.cluster_id, MAX_NAME_CHARS)
+        check_word("the id of a leader", hello.leader_id, MAX_NAME_CHARS)
+        check_word("a version", hello.version, VERSION_CHARS)
+        if len(hello.others) > OTHER_ADDRESSES:
+            raise PeerViolation(f"{len(hello.others)} other addresses, and at most {OTHER_ADDRESSES} are allowed")
+        for node_id, _ in hello.known:
+            check_node_id(node_id)
+        known = [address for _, address in hello.known]
+        for address in (hello.address, hello.metrics_address, hello.to, *hello.others, *known):
+            check_word("an address", address, ADDRESS_CHARS)
         if envelope.incarnation >= INCARNATIONS:
             raise PeerViolation(f"incarnation {envelope.incarnation}")
         if hello.feature_level > self._settings.feature_level + LEVELS_AHEAD:

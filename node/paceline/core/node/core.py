@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from math import inf
 
+from paceline.core.clients.client_info import About
 from paceline.core.deadlines import CONSENSUS, HELLO, REVIEW, Deadlines
 from paceline.core.effects import Effects, PeerBatch, Urgent
 from paceline.core.measures.traces import Traces
@@ -154,6 +155,10 @@ class NodeCore:
     def on_client(self, key: bytes, message: ClientMessage, now: float) -> None:
         """A client's message, on the connection ``key``. Raises ProtocolError for calls that are malformed."""
         self._pacing.after(self.clients.hear(key, message, now), now)
+
+    def on_client_described(self, key: bytes, holder: str, about: About, now: float) -> None:
+        """A client says what it is, beside what it asks. ``holder``: whose key its connection showed."""
+        self.clients.known.told(key, holder, about, now)
 
     def on_client_gone(self, key: bytes) -> None:
         """The connection can't be reached any more."""
@@ -292,7 +297,7 @@ class NodeCore:
         self._work.pass_on(leader, now)
         if leader is not None and leader.recording.is_awaited:
             self._pacing.after(AT_ONCE, now)
-        to_workers = self.leader_link.assign() if self.leader_link.slots.queue else []
+        to_workers = self.leader_link.assign(now) if self.leader_link.slots.queue else []
         to_peers: list[PeerBatch] = []
         if self._outbox.messages and not self.effects_due(now):  # otherwise they leave in one batch with the rest
             to_peers = self._peers.batches(self._outbox.take_messages())
@@ -338,7 +343,7 @@ class NodeCore:
         effects.persist = ready.persist
         effects.save_snapshot, self.applied.to_save = self.applied.to_save, None
         if self.leader_link.slots.queue:
-            effects.to_workers = self.leader_link.assign()
+            effects.to_workers = self.leader_link.assign(now)
         effects.to_clients = self.clients.take_replies(now)
         if outbox.hellos:
             effects.to_peers = peers.hellos(outbox.take_hellos())

@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, get_args
 
 from paceline.core.effects import PeerBatch
-from paceline.core.membership.identity import Identity
+from paceline.core.membership.identity import Identity, check_word
 from paceline.core.membership.levels import Levels
 from paceline.core.membership.peering import Peering
+from paceline.core.membership.starts import ADDRESS_CHARS
 from paceline.core.node.leader_role import LeaderRole
 from paceline.core.node.pacing import ANSWER, AT_ONCE, NOTHING, TASK
 from paceline.core.node.violations import Violations
@@ -64,7 +65,7 @@ class PeerConversation:
             PeerHello: self._on_hello,
             Consent: self._on_consent,
             ConsentReceived: self._on_consent_received,
-            OtherStart: peering.starts.on_other_start,
+            OtherStart: self._on_other_start,
         }
 
     def hear(self, envelope: Envelope, messages: Sequence[PeerMessage], now: float) -> int:
@@ -98,11 +99,24 @@ class PeerConversation:
 
     def _hear_other_process(self, envelope: Envelope, messages: Sequence[PeerMessage], now: float) -> int:
         """A batch of a process that does not count, or that has this node's own identity."""
+        fit = [message for message in messages if self._is_fit(envelope, message)]
         try:
-            return AT_ONCE if self._peering.starts.hear(envelope, messages, now) else NOTHING
+            return AT_ONCE if self._peering.starts.hear(envelope, fit, now) else NOTHING
         except (RemoteProtocolError, LimitExceeded) as error:
-            self._violations.refuse(envelope.sender, type(messages[0]).__name__, error)
+            self._violations.refuse(envelope.sender, type(fit[0]).__name__, error)
             return NOTHING
+
+    def _is_fit(self, envelope: Envelope, message: PeerMessage) -> bool:
+        """Whether a node may say this, of a process that speaks as this node or as one that is heard elsewhere."""
+        try:
+            if type(message) is PeerHello:
+                self._peering.check(envelope, message)
+            elif type(message) is OtherStart:
+                check_word("an address", message.address, ADDRESS_CHARS)
+        except PeerViolation as error:
+            self._violations.refuse(envelope.sender, type(message).__name__, error)
+            return False
+        return True
 
     def _take(self, envelope: Envelope, said: Any, ours: bool, now: float) -> None:
         kind = type(said)
@@ -117,6 +131,10 @@ class PeerConversation:
 
     def _on_hello(self, envelope: Envelope, hello: PeerHello, now: float) -> None:
         self._peering.on_hello(envelope, hello, now, self._role.leader_id(now), self._role.term(), self._levels.in_log)
+
+    def _on_other_start(self, envelope: Envelope, told: OtherStart, now: float) -> None:
+        if self._is_fit(envelope, told):
+            self._peering.starts.on_other_start(envelope, told, now)
 
     def _on_consent(self, envelope: Envelope, consent: Consent, now: float) -> None:
         if envelope.recipient == self._identity.node_id and self._peering.on_consent(envelope.sender, consent):

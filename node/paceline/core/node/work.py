@@ -15,7 +15,7 @@ from paceline.core.outbox import Outbox
 from paceline.core.raft.consensus import Consensus
 from paceline.core.scheduling.leader import Leader
 from paceline.core.work.leader_link import LeaderLink
-from paceline.core.work.slots import UnrecordedBatch
+from paceline.core.work.unrecorded import UnrecordedBatch
 from paceline_protocol.codec import decode_outcomes
 from paceline_protocol.errors import PeerViolation
 from paceline_protocol.messages import (

@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 
 
 def tell_status(node: NodeCore, key: bytes, request: StatusRequest, now: float) -> StatusReply:
-    """Reply with the status. The request may carry a description of the client, which later replies show to others."""
-    node.clients.known.told(key, request.about, now)
+    """Reply with the status."""
     return StatusReply(request.request, pack_value(status(node, now)))
 
 

@@ -3,6 +3,9 @@
 The counts are exact. They are kept as tasks come and go, so that an answer costs what the names do, of which it looks
 at NAMES_LOOKED_AT, and not what the tasks do. The ids of one name are looked for in a bounded number of tasks at a
 time; whoever wants all asks again.
+
+Whoever asks may not read: then as many answers as a connection has room for stay in memory. So one answer is short, and
+says how much it leaves out.
 """
 
 from __future__ import annotations
@@ -15,8 +18,12 @@ from paceline_protocol.messages import WaitingRequest
 if TYPE_CHECKING:
     from paceline.core.scheduling.leader import Leader
 
-NAMES_LIMIT: Final = 1_000
-"""In one answer: first the names that no node runs, then those of which most tasks wait."""
+NAMES_BYTES: Final = 32 * 1024
+"""What the rows of names in one answer take: first the names that no node runs, then those of which most tasks wait."""
+ROW_BYTES: Final = 64
+"""More than a row takes beside its name."""
+IDS_LIMIT: Final = 1_000
+"""In one answer."""
 SCAN_TASKS: Final = 10_000
 """How many tasks one request has looked at for its ids: a millisecond or two."""
 SHOWN_NAMES: Final = 20
@@ -28,15 +35,16 @@ def waiting(leader: Leader, request: WaitingRequest) -> dict[str, Any]:
     tasks = leader.tasks
     ids: list[bytes] = []
     looked_at = more = 0
+    is_end = True
     if request.name:
         waits = tasks.waiting_of(request.name) or tasks.delayed_of(request.name)
         order = [request.name] if waits else []
         if waits:
-            ids, looked_at = tasks.find_waiting(request.name, request.skip, SCAN_TASKS)
+            ids, looked_at, is_end = tasks.find_waiting(request.name, request.skip, SCAN_TASKS, IDS_LIMIT)
     else:
         unserved = tasks.unserved_by_name()
         names = tasks.waiting_names() | set(unserved)
-        order = sorted(names, key=lambda name: (name not in unserved, -tasks.waiting_of(name), name))[:NAMES_LIMIT]
+        order = _that_fit(sorted(names, key=lambda name: (name not in unserved, -tasks.waiting_of(name), name)))
         more = max(len(names), tasks.name_count if len(names) >= NAMES_LOOKED_AT else 0) - len(order)
     return {
         "names": [
@@ -50,8 +58,18 @@ def waiting(leader: Leader, request: WaitingRequest) -> dict[str, Any]:
         ],
         "more_names": more,
         "ids": ids,
-        "skip": request.skip + looked_at if looked_at == SCAN_TASKS else None,
+        "skip": None if is_end else request.skip + looked_at,
     }
+
+
+def _that_fit(names: list[str]) -> list[str]:
+    """The first of these names, as far as their rows may be in one answer."""
+    left_bytes = NAMES_BYTES
+    for number, name in enumerate(names):
+        left_bytes -= ROW_BYTES + len(name.encode(errors="backslashreplace"))
+        if left_bytes < 0:
+            return names[:number]
+    return names
 
 
 def most_unserved(counts: dict[str, int]) -> dict[str, int]:

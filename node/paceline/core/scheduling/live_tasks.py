@@ -267,18 +267,24 @@ class LiveTasks:
         """How many nodes can run this name now."""
         return len(self._ready.served_by(name))
 
-    def find_waiting(self, name: str, skip: int, limit: int) -> tuple[list[bytes], int]:
-        """The ids of tasks of this name that no node has: those among ``limit`` candidates, behind the first ``skip``;
-        and how many candidates there were, fewer than ``limit`` if they were the last.
+    def find_waiting(self, name: str, skip: int, limit: int, ids_limit: int) -> tuple[list[bytes], int, bool]:
+        """The ids of tasks of this name that no node has, ``ids_limit`` at most, among ``limit`` candidates behind the
+        first ``skip``; how many candidates were looked at, and whether they were the last.
 
         Candidates are the tasks of the same lane, and those that are delayed. Cost: that of ``skip + limit``. They move
         up as tasks leave, so that who goes on with a larger ``skip`` may miss some."""
         if skip > len(self.live):
-            return [], 0  # and islice takes no number that is past all bounds
+            return [], 0, True  # and islice takes no number that is past all bounds
         places = (self._ready.walk(name), self._recovered.walk(name), self._delayed.walk(name))
-        candidates: list[Task] = list(islice(chain.from_iterable(places), skip, skip + limit))
-        found = [task.id for task in candidates if task.name == name and task.waits_at_leader]
-        return list(dict.fromkeys(found)), len(candidates)
+        found: dict[bytes, None] = {}
+        looked_at = 0
+        for task in islice(chain.from_iterable(places), skip, None):
+            if looked_at == limit or len(found) == ids_limit:
+                return list(found), looked_at, False
+            looked_at += 1
+            if task.name == name and task.waits_at_leader:
+                found[task.id] = None
+        return list(found), looked_at, True
 
     # --- how many, and where ------------------------------------------------------------------------------------
 

@@ -14,12 +14,16 @@ from typing import Final
 
 from paceline.core.measures.repeats import is_power_of_ten
 from paceline_protocol.errors import PayloadError
-from paceline_protocol.payload import trim, unpack_error
+from paceline_protocol.payload import unpack_error
+from paceline_protocol.texts import cut, excerpt
 
 TOLD_FIRST: Final = 3
 NAMES_LIMIT: Final = 200
 """Names that are counted apart; all others are counted together."""
-TRACEBACK_LIMIT_BYTES: Final = 4_000
+TRACEBACK_CHARS: Final = 4_000
+TRACEBACK_LINES: Final = 60
+MESSAGE_CHARS: Final = 1_000
+TYPE_CHARS: Final = 255
 
 Notice = Callable[[str, str], None]
 """(level, text)"""
@@ -56,6 +60,7 @@ def _described(payload: bytes) -> tuple[str, str]:
         error = unpack_error(payload)
     except PayloadError:
         return "an error that can't be read", ""
-    message = trim(error.message, TRACEBACK_LIMIT_BYTES).partition("\n")[0]
-    shown = trim(error.traceback, TRACEBACK_LIMIT_BYTES, keep_end=True).rstrip()
-    return f"{error.type_name}: {message}" if message else error.type_name, shown
+    message = cut(error.message.partition("\n")[0], MESSAGE_CHARS)
+    shown = excerpt(error.traceback.rstrip(), TRACEBACK_CHARS, TRACEBACK_LINES, keep_end=True)
+    name = cut(error.type_name.partition("\n")[0], TYPE_CHARS)
+    return f"{name}: {message}" if message else name, shown

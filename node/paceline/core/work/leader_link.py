@@ -17,7 +17,8 @@ from paceline.core.incarnation import INCARNATION_SHIFT
 from paceline.core.measures.traces import Traces
 from paceline.core.raft.terms import TERM_STEP
 from paceline.core.settings import Settings
-from paceline.core.work.slots import Slots, UnrecordedBatch
+from paceline.core.work.slots import Slots
+from paceline.core.work.unrecorded import UnrecordedBatch
 from paceline_protocol.errors import PeerViolation
 from paceline_protocol.messages import (
     Assignment,
@@ -42,7 +43,7 @@ class LeaderLink:
         across restarts, too."""
         first = incarnation << INCARNATION_SHIFT
         self._settings = settings
-        self.slots = Slots(first + 1, traces)
+        self.slots = Slots(first + 1, traces, settings.payload_limit_bytes)
         self.term = 0
         self._min_term = 0
         self.leader = ""
@@ -166,7 +167,7 @@ class LeaderLink:
 
     def worker_done(self, worker_id: bytes, outcomes: tuple[Outcome, ...], now: float) -> None:
         """A worker answered."""
-        known = self.slots.done(worker_id, outcomes)
+        known = self.slots.done(worker_id, outcomes, now)
         if known:
             self._report(known, now)
 
@@ -189,9 +190,9 @@ class LeaderLink:
             self._report([(task_id, attempt, TaskEnd.LOST, detail, 0) for task_id, attempt in lost], now)
         self.account_changed()
 
-    def assign(self) -> list[tuple[bytes, tuple[Assignment, ...]]]:
+    def assign(self, now: float) -> list[tuple[bytes, tuple[Assignment, ...]]]:
         """Bind queued tasks to free workers."""
-        return self.slots.assign()
+        return self.slots.assign(now)
 
     # --- to the leader ------------------------------------------------------------------------------------------
 

@@ -28,9 +28,11 @@ from typing import Final
 from paceline.core.measures.durations import UNKNOWN_US, Durations
 from paceline.core.measures.tally import Tally
 from paceline.core.measures.traces import Traces
-from paceline_protocol.codec import encode_outcomes
-from paceline_protocol.messages import ASSIGNMENT_OPTIONS, Assignment, NodeOutcomes, Outcome, TaskEnd
+from paceline.core.work.unrecorded import UnrecordedBatch
+from paceline_protocol.limits import PAYLOAD_LIMIT_BYTES
+from paceline_protocol.messages import ASSIGNMENT_OPTIONS, OUTCOME_PAYLOAD, Assignment, Outcome, TaskEnd
 from paceline_protocol.options import is_traced
+from paceline_protocol.payload import ERROR_LIMIT_BYTES
 
 BATCH_TIME_US: Final = 1_000
 BATCH_BYTES: Final = 1 << 20
@@ -41,6 +43,9 @@ OVERRUN_S: Final = 0.1
 TAKE_BACK_S: Final = 0.02
 """From telling a worker to begin no more to looking at what it has begun. No store takes nearly as long to be seen."""
 
+DURATION_SLACK_US: Final = 10_000
+"""A task may say that it ran for so much longer than its worker has had it: two processes read the clock."""
+
 _FAILED: Final = int(TaskEnd.FAILED)
 """A worker gives this end or SUCCEEDED, which is less; the others are decided elsewhere."""
 _PASSED_OVER: Final = int(TaskEnd.CANCELLED)
@@ -50,8 +55,8 @@ DEAD_WORKERS: Final = 64
 """How many dead workers are remembered: a worker's last frame may be read after its death is noticed."""
 
 
-Running = tuple[int, int, str, Assignment | None]
-"""What a worker was given: (attempt, cost in us, name, the task itself if it stands behind another)."""
+Running = tuple[int, int, str, Assignment | None, float]
+"""What a worker was given: (attempt, cost in us, name, the task itself if it stands behind another, when)."""
 
 
 class WorkerSlot:
@@ -94,38 +99,17 @@ class WorkerSlot:
         return self.cost_us <= BATCH_TIME_US and not self.taken_back
 
 
-class UnrecordedBatch:
-    """Outcomes that were reported to the leader, and are kept until the leader has recorded them."""
-
-    __slots__ = ("_data", "items", "reported_at", "seq")
-
-    def __init__(self, seq: int, items: list[Outcome], now: float) -> None:
-        self.seq = seq
-        self.items = items
-        self.reported_at = now
-        self._data = b""
-
-    def withdraw(self, copies: dict[bytes, int]) -> list[Outcome]:
-        """Take out the outcomes of these attempts, which move to a later batch. If they stood in both, the first would
-        take their tasks out of what is held, and the second would still name them in accounts, and end nothing."""
-        found = [outcome for outcome in self.items if copies.get(outcome[0]) == outcome[1]]
-        if found:
-            self.items = [outcome for outcome in self.items if copies.get(outcome[0]) != outcome[1]]
-            self._data = b""
-        return found
-
-    def message(self, term: int) -> NodeOutcomes:
-        """The message that reports them to the leader of ``term``. A leader in this process takes ``items`` instead."""
-        if not self._data:
-            self._data = encode_outcomes(self.items)
-        return NodeOutcomes(term, self.seq, self._data)
-
-
 class Slots:
     """The tasks and workers of one node."""
 
-    def __init__(self, first_seq: int = 1, traces: Traces | None = None) -> None:
-        """``first_seq`` numbers the first batch of outcomes."""
+    def __init__(
+        self,
+        first_seq: int = 1,
+        traces: Traces | None = None,
+        payload_limit_bytes: int = PAYLOAD_LIMIT_BYTES,
+    ) -> None:
+        """``first_seq`` numbers the first batch of outcomes. ``payload_limit_bytes``: of one result."""
+        self._payload_limit_bytes = payload_limit_bytes
         self._traces = traces if traces is not None else Traces()
         self.queue: deque[Assignment] = deque()
         self.workers: dict[bytes, WorkerSlot] = {}
@@ -195,8 +179,8 @@ class Slots:
     def _hold_back(self, slot: WorkerSlot, first: bytes, now: float) -> None:
         """Give nothing more to a worker that is stuck, and have what stands behind its task taken back."""
         if slot.cost_us <= BATCH_TIME_US:  # what it takes is not known after all: it gets nothing more meanwhile
-            attempt, cost_us, name, assignment = slot.running[first]
-            slot.running[first] = (attempt, cost_us + UNKNOWN_US, name, assignment)
+            attempt, cost_us, name, assignment, given_at = slot.running[first]
+            slot.running[first] = (attempt, cost_us + UNKNOWN_US, name, assignment, given_at)
             slot.cost_us += UNKNOWN_US
             self.durations.observe(name, int((now - slot.first_since) * 1e6))  # so others of its name travel alone
         if len(slot.running) > len(slot.taken_back) + 1:
@@ -216,8 +200,8 @@ class Slots:
             ids = [task_id for task_id in list(slot.running)[number:] if task_id not in slot.taken_back]
             self._wait_again(slot, ids)
             for task_id in ids:
-                attempt, cost_us, name, _ = slot.running[task_id]
-                slot.running[task_id] = (attempt, 0, name, None)
+                attempt, cost_us, name, _, given_at = slot.running[task_id]
+                slot.running[task_id] = (attempt, 0, name, None, given_at)
                 slot.cost_us -= cost_us
             slot.taken_back.update(ids)
         return 0
@@ -266,7 +250,7 @@ class Slots:
             return []
         return list({each[0]: each for batch in self.unrecorded for each in batch.withdraw(copies)}.values())
 
-    def assign(self) -> list[tuple[bytes, tuple[Assignment, ...]]]:
+    def assign(self, now: float) -> list[tuple[bytes, tuple[Assignment, ...]]]:
         """Bind queued tasks to free workers. Returns (worker id, tasks) for each worker that got some."""
         queue = self.queue
         free = [slot for slot in self.workers.values() if slot.is_free]
@@ -276,12 +260,12 @@ class Slots:
         for slot in free:
             if not queue:
                 break
-            batch = self._batch_for(slot)
+            batch = self._batch_for(slot, now)
             if batch:
                 given.append((slot.worker_id, batch))
         return given
 
-    def _batch_for(self, slot: WorkerSlot) -> tuple[Assignment, ...]:
+    def _batch_for(self, slot: WorkerSlot, now: float) -> tuple[Assignment, ...]:
         """Take the next tasks for one worker: any one task if it is idle, and short ones up to BATCH_TIME_US."""
         queue, running = self.queue, slot.running
         batch: list[Assignment] = []
@@ -296,15 +280,15 @@ class Slots:
             if batch and batch_bytes > BATCH_BYTES:
                 break
             queue.popleft()
-            running[task_id] = (attempt, cost_us, name, assignment if running else None)
+            running[task_id] = (attempt, cost_us, name, assignment if running else None, now)
             batch_us += cost_us
             batch.append(assignment)
         slot.cost_us += batch_us
         return tuple(batch)
 
-    def done(self, worker_id: bytes, outcomes: Iterable[Outcome]) -> list[Outcome]:
+    def done(self, worker_id: bytes, outcomes: Iterable[Outcome], now: float) -> list[Outcome]:
         """A worker answered. Returns the outcomes of the tasks that the worker was known to run. ``accused`` says so if
-        one of them is none that a worker can give."""
+        one of them is none that a worker can give. No task counts as run for longer than the worker has had it."""
         slot = self.workers.get(worker_id)
         if slot is None:
             return []
@@ -312,15 +296,27 @@ class Slots:
         known = []
         for outcome in outcomes:
             charged = running.pop(outcome[0], None)
-            if charged is None or outcome[2] > _FAILED or outcome[1] != charged[0]:
+            limit_bytes = self._payload_limit_bytes if outcome[2] < _FAILED else ERROR_LIMIT_BYTES
+            if (
+                charged is None
+                or outcome[2] > _FAILED
+                or outcome[1] != charged[0]
+                or len(outcome[OUTCOME_PAYLOAD]) > limit_bytes
+            ):
                 if charged is None or not self._is_passed_over(slot, outcome, charged):
                     self._accuse(slot, outcome, charged)
                 continue
             slot.answered += 1
             slot.cost_us -= charged[1]
-            observe(charged[2], outcome[4])
-            tally.executed(charged[2], outcome[2], outcome[4])
-            known.append(outcome)
+            ran_us = outcome[4]
+            had_it_us = int((now - charged[4]) * 1e6) + DURATION_SLACK_US
+            if ran_us > had_it_us:
+                ran_us = had_it_us
+                known.append((outcome[0], outcome[1], outcome[2], outcome[3], ran_us))
+            else:
+                known.append(outcome)
+            observe(charged[2], ran_us)
+            tally.executed(charged[2], outcome[2], ran_us)
         self.executed += len(known)
         return known
 
@@ -328,7 +324,11 @@ class Slots:
         """A worker gave an outcome that is none. What it was asked for stays with it, until it is ended for this."""
         if charged is not None:
             slot.running[outcome[0]] = charged
-        if outcome[2] > _FAILED:
+        if charged is not None and outcome[2] <= _FAILED and outcome[1] == charged[0]:
+            what = "a result" if outcome[2] < _FAILED else "an error"
+            size = len(outcome[OUTCOME_PAYLOAD])
+            self.accused[slot.worker_id] = f"it gave {what} of {size} bytes, which is more than a worker sends"
+        elif outcome[2] > _FAILED:
             self.accused[slot.worker_id] = f"it gave a task the end {outcome[2]}, which no worker can give"
         else:
             self.accused[slot.worker_id] = "it answered for a task that it was not given"

@@ -6,10 +6,14 @@ task would cost more than a short task does; a number in shared memory costs a s
 
 While one of them runs for long, the others behind it are taken back. The worker does not listen then, so that is told
 in the same way. ``core/work/slots.py`` says why nothing is begun that is taken back.
+
+The worker runs user code, and a process that reads memory whose file was cut off is ended by the kernel (SIGBUS). So
+the size of this memory is sealed, and whatever numbers stand in it, the node goes on.
 """
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 import struct
@@ -23,9 +27,10 @@ class BegunTasks:
     """The node's end. ``fd``: for the child to inherit; closed with :meth:`close_fd` once it has."""
 
     def __init__(self) -> None:
-        self.fd = os.memfd_create("paceline-worker")
+        self.fd = os.memfd_create("paceline-worker", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
             os.ftruncate(self.fd, NUMBERS.size)
+            fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
             self._numbers = memoryview(mmap.mmap(self.fd, NUMBERS.size)).cast("Q")
         except BaseException:
             os.close(self.fd)

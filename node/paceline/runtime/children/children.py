@@ -48,6 +48,10 @@ class WorkerChildren:
                 raise process_refused(pool.program, error) from error
             self._add(pool, list(pool.workers.values()))
 
+    def introduces_itself(self, worker_id: bytes) -> bool:
+        """A worker says whether it is ready. False if it has said so before."""
+        return self._workers.introduces_itself(worker_id)
+
     def ready(self, worker_id: bytes, names: tuple[str, ...]) -> bool:
         """A worker is ready. True if it gets tasks; the spare does not, and the core does not hear of it."""
         return self._workers.ready(worker_id, names)

@@ -54,6 +54,7 @@ class WorkerPool(ChildPool):
             environment=environment,
         )
         self._size = size
+        self._introduced: set[bytes] = set()  # have said whether they are ready
         self._ready: set[bytes] = set()  # kept until their ends are weighed
         self._spare: ReadyWorker | None = None
         self._spare_until = float("inf")  # when it is ended; only while there is one slot more than _size
@@ -62,6 +63,14 @@ class WorkerPool(ChildPool):
         self._ended_unready: int | None = 0  # workers that did, until the first is ready; then None
         self._last_begun = (b"", 0)  # of the worker that was reaped last
         self._retired = b""  # the spare that was ended because nothing needs it any more
+
+    def introduces_itself(self, worker_id: bytes) -> bool:
+        """A worker says whether it is ready. False if it has said so before."""
+        if worker_id in self._introduced:
+            return False
+        if worker_id in self.workers:
+            self._introduced.add(worker_id)
+        return True
 
     def ready(self, worker_id: bytes, names: tuple[str, ...]) -> bool:
         """A worker has imported its modules. True if it is to get tasks, False if it is the spare."""
@@ -107,6 +116,7 @@ class WorkerPool(ChildPool):
         if ended is None:
             return None
         worker_id, how = ended
+        self._introduced.discard(worker_id)
         if child is not None and child.begun_tasks is not None:
             self._last_begun = (worker_id, child.begun_tasks.begun)
         self._serving.discard(worker_id)

@@ -10,6 +10,8 @@ The rules of this module:
   than ``UNSENT_LIMIT_BYTES`` pile up, the channel is broken.
 - A broken channel sends nothing any more. It is read to its end before it has ``ended``: frames that a worker sent
   before it died count.
+- A worker writes its frames whole, and waits for nothing meanwhile. One that stops within a frame says nothing any more
+  that can be understood, as after user code has written half of one; whoever waits for it would wait for ever.
 """
 
 from __future__ import annotations
@@ -31,10 +33,10 @@ class Channel:
     """The frames between a node and one child, both ways.
 
     ``ended``: the worker closed its end or sent bytes that are no frame, or a broken channel was read to its end.
-    ``has_unread``: the last receive left bytes in the socket.
+    ``has_unread``: the last receive left bytes in the socket. ``fault``: what was sent that is no frame, "" if nothing.
     """
 
-    __slots__ = ("_broken", "_reader", "_socket", "_unsent", "child_id", "ended", "fd", "has_unread", "source")
+    __slots__ = ("_broken", "_reader", "_socket", "_unsent", "child_id", "ended", "fault", "fd", "has_unread", "source")
 
     def __init__(self, child_id: bytes, connected: socket.socket, source: Source = Source.WORKER) -> None:
         """``source``: what the child is, as it is said of all its frames."""
@@ -43,6 +45,7 @@ class Channel:
         self.source = source
         self.fd = connected.fileno()
         self.ended = False
+        self.fault = ""
         self.has_unread = False
         self._broken = False
         self._socket = connected
@@ -53,6 +56,11 @@ class Channel:
     def wants_turn(self) -> bool:
         """Whether flush() and receive() are to be called when the socket is writable. A broken socket is so at once."""
         return bool(self._unsent) or self._broken
+
+    @property
+    def is_within_frame(self) -> bool:
+        """Whether a frame has begun to arrive, and its end has not."""
+        return self._reader.is_within_frame
 
     def send(self, frame: bytes) -> bool:
         """Write a frame, or keep it until the socket takes more. False: the channel is broken."""
@@ -100,7 +108,10 @@ class Channel:
             except BlockingIOError:
                 self.ended = self._broken
                 return frames
-            except (OSError, FrameTooLarge):
+            except OSError:
+                data = b""
+            except FrameTooLarge as error:
+                self.fault = str(error)
                 data = b""
             if not data:
                 self._break()

@@ -22,7 +22,7 @@ from typing import Final, TypeAlias
 
 from paceline.runtime.transport.transport import BURST_MESSAGES, Received, Sent, Source, Unread
 from paceline.security import ANYBODY, Standing
-from paceline_protocol.limits import MAX_FRAME_BYTES
+from paceline_protocol.limits import MAX_BATCH_FRAMES, MAX_FRAME_BYTES
 
 QUEUE_MESSAGES: Final = 1000
 """How many messages may be under way or unread from one end to another; beyond it a send is FULL."""
@@ -162,6 +162,7 @@ class MemoryTransport:
     def __init__(self, network: MemoryNetwork, address: str) -> None:
         self.address = address
         self.unread = Unread(MAX_FRAME_BYTES)
+        self.faults: dict[bytes, str] = {}
         self.peer_inbox = _Inbox()  # of clients and peers, in the order of arrival
         self.child_inbox = _Inbox()
         self.standings: dict[bytes, Standing] = {}  # of those that may not say everything
@@ -183,6 +184,8 @@ class MemoryTransport:
     def receive_more(self) -> Received | None:
         for source, key, frames in self.peer_inbox.take(1):
             if source is Source.CLIENT and (len(frames[0]) > self.unread.above_bytes or key in self.unread.sessions):
+                return source, key, []
+            if len(frames) > MAX_BATCH_FRAMES:
                 return source, key, []
             return source, key, frames
         return None

@@ -33,8 +33,9 @@ class Sent(Enum):
 
 Received: TypeAlias = tuple[Source, bytes | int, list[bytes]]
 """CLIENT: (session, [frame]), or (session, []) for a frame that is not read (``Transport.unread``); PEER: (routing id,
-[envelope, frame, ...]); WORKER, WEB: (child id, [frame]); CHILD: (fd, []); WAKE: (0, []). Which kind of child a frame
-is from is said by whoever added the child's link."""
+[envelope, frame, ...]), without frames if there are more than MAX_BATCH_FRAMES, and with empty ones if whoever sent
+them is no node, or is not read; WORKER, WEB: (child id, [frame]); CHILD: (fd, []); WAKE: (0, []). Which kind of
+child a frame is from is said by whoever added the child's link."""
 
 
 BURST_MESSAGES: Final = 64
@@ -55,6 +56,9 @@ class Transport(Protocol):
 
     unread: Unread
 
+    faults: dict[bytes, str]
+    """Workers that have sent what can't be read, found by :meth:`poll`, and what that is. Emptied by the owner."""
+
     @property
     def has_more(self) -> bool:
         """Whether :meth:`receive_more` may find something that :meth:`poll` has left."""
@@ -68,7 +72,8 @@ class Transport(Protocol):
         then one message from clients and peers, then children and wake. May return early with nothing."""
 
     def receive_more(self) -> Received | None:
-        """One more message from clients and peers that is here, None if there is none. Connections take turns."""
+        """One more message from clients and peers that is here, None if there is none. Connections take turns. WAKE
+        while the rest of a message of too many frames is received, which nobody reads."""
 
     def standing(self, sender: bytes) -> Standing:
         """What the connection may say that brought this, a CLIENT's or PEER's; to be asked in the turn in which that

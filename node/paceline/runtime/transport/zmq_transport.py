@@ -9,7 +9,9 @@ The rules of this module:
   their connections in turn, so that whoever reads one at a time, and stops when it has worked for long enough, delays
   no connection by more than one message of each other.
 - Frames are opaque. What the transport knows of them is their number: one frame after the routing id comes from a
-  client, two or more from a peer (an envelope and messages).
+  client, two or more from a peer (an envelope and messages). Of several frames none is kept if no node sent them.
+- libzmq has all parts of a message in memory before it gives out the first, and gives out no other message before the
+  last. So what nobody wants of a message has to be received, too: in the cheapest way, and some at a time.
 - Peers are sent to through one DEALER per address and received from through the ROUTER, as in ZRE (RFC 36): a DEALER
   drops nothing before its connection stands. Clients are answered through the ROUTER, which is safe because they spoke
   first. Workers are no ZeroMQ peers: each has a socket pair (``channel.py``).
@@ -36,13 +38,14 @@ from paceline.hosts import canonical_host
 from paceline.names import Names
 from paceline.runtime.interfaces import local_host, reachable_hosts
 from paceline.runtime.transport import zap
-from paceline.runtime.transport.channel import Channel
+from paceline.runtime.transport.child_channels import ChildChannels, unregister
 from paceline.runtime.transport.gate import Gate
 from paceline.runtime.transport.stuck import StuckPeers
 from paceline.runtime.transport.transport import BURST_MESSAGES, Received, Sent, Source, Unread
 from paceline.runtime.transport.zmq_sockets import bind, open_peer, open_router, open_zap
-from paceline.security import Credentials, NodeKeys, Standing
+from paceline.security import Credentials, KeyRole, NodeKeys, Standing
 from paceline.sockets import send_frame
+from paceline_protocol.limits import MAX_BATCH_FRAMES
 
 if TYPE_CHECKING:
     import socket as system_socket
@@ -61,6 +64,8 @@ REBINDS_BEFORE_SAID: Final = 200
 CLOSE_LINGER_MS: Final = 200
 """How long close() lets the last frames leave."""
 
+_NOTHING: Final[Received] = (Source.WAKE, 0, [])
+_NODE: Final = KeyRole.NODE
 _NOBLOCK: Final = int(zmq.NOBLOCK)
 _NOBLOCK_MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
 _logger = logging.getLogger("paceline.transport")
@@ -96,10 +101,11 @@ class ZmqTransport:
         self._refused: set[str] = set()  # addresses that can't be sent to, so that each is logged once
         self._watched: set[int] = set()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
-        self._channels: dict[int, Channel] = {}  # file descriptor -> a child's
-        self._channel_of: dict[bytes, Channel] = {}
+        self._is_passing = False  # over the rest of a message of too many parts
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll = select.epoll()
+        self._children = ChildChannels(self._epoll)
+        self.faults = self._children.faults
         try:
             self._zap = open_zap(self._context)  # before the ROUTER, or it would let everybody in
             self._router = open_router(self._context, bind_host, port, keys.own if keys else None, max_frame_bytes)
@@ -135,13 +141,14 @@ class ZmqTransport:
         ready = self._epoll.poll(0 if router_ready or zap_ready else max(0.0, timeout_s))
         received: list[Received] = []
         others: list[Received] = []
-        channels = self._channels
+        children = self._children
+        channels = children.by_fd
         all_read = True
         for fd, events in ready:
             if fd == self._router_fd:
                 router_ready = True
             elif fd in channels:
-                all_read &= self._channel_ready(channels[fd], events, received)
+                all_read &= children.ready(channels[fd], events, received)
             elif fd in self._watched:
                 others.append((Source.CHILD, fd, []))
             elif fd == self._wake_fd:
@@ -149,6 +156,8 @@ class ZmqTransport:
                 others.append((Source.WAKE, 0, []))
             else:
                 zap_ready = True
+        if children.halves:
+            children.find_silent_halves()
         if not all_read:  # a child's end is reported after all of its frames, which may be more than a burst
             others = [item for item in others if item[0] is not Source.CHILD]
         # Most wake-ups bring one message, and somebody waits for it. So one is returned without looking for more, which
@@ -165,18 +174,6 @@ class ZmqTransport:
             self._answer_zap(self._zap)
         return received + others if others else received
 
-    def _channel_ready(self, channel: Channel, events: int, received: list[Received]) -> bool:
-        """Whether everything that the child has sent is received now."""
-        if events & select.EPOLLOUT:
-            channel.flush()
-            if not channel.wants_turn:
-                self._epoll.modify(channel.fd, select.EPOLLIN)
-        received += [(channel.source, channel.child_id, [frame]) for frame in channel.receive()]
-        if channel.ended:
-            self.remove_child(channel.child_id)
-            received.append((Source.CHILD, channel.fd, []))
-        return not channel.has_unread
-
     @staticmethod
     def _readable(socket: zmq.Socket[bytes]) -> bool:
         events: int = socket.getsockopt(zmq.EVENTS)  # type: ignore[assignment]
@@ -184,6 +181,9 @@ class ZmqTransport:
 
     def receive_more(self) -> Received | None:
         router, fresh = self._router, self._gate.fresh
+        if self._is_passing:
+            self._is_passing = all(router.recv(_NOBLOCK, copy=False).more for _ in range(MAX_BATCH_FRAMES))
+            return _NOTHING
         try:
             sender = router.recv(_NOBLOCK)
         except zmq.Again:
@@ -196,7 +196,16 @@ class ZmqTransport:
             if len(first) > self.unread.above_bytes or sender in self.unread.sessions:
                 return Source.CLIENT, sender, []
             return Source.CLIENT, sender, [first.bytes]
-        return Source.PEER, sender, [first.bytes, *_rest(router)]
+        is_read = sender not in self.unread.sessions and self._gate.standing(sender).role is _NODE
+        frames = [first.bytes if is_read else b""]
+        recv = router.recv
+        while len(frames) < MAX_BATCH_FRAMES:
+            part = recv(_NOBLOCK, copy=False)  # the cheapest way to a part, and to whether another follows
+            frames.append(part.bytes if is_read else b"")
+            if not part.more:
+                return Source.PEER, sender, frames
+        self._is_passing = True
+        return Source.PEER, sender, []
 
     def standing(self, sender: bytes) -> Standing:
         return self._gate.standing(sender)
@@ -218,13 +227,7 @@ class ZmqTransport:
         return _send_routed(self._router, session, frame)
 
     def send_child(self, child_id: bytes, frame: bytes) -> Sent:
-        channel = self._channel_of.get(child_id)
-        if channel is None:
-            return Sent.GONE
-        sent = channel.send(frame)
-        if channel.wants_turn:
-            self._epoll.modify(channel.fd, select.EPOLLIN | select.EPOLLOUT)
-        return Sent.OK if sent else Sent.GONE
+        return self._children.send(child_id, frame)
 
     def send_peer(self, address: str, frames: Sequence[bytes]) -> Sent:
         socket = self._peers.get(address) or self._open_peer(address)
@@ -310,21 +313,12 @@ class ZmqTransport:
 
         A CHILD event with its descriptor says, once, that no frame will come from it any more; the process may live.
         """
-        channel = Channel(child_id, connected, source)
-        self._channels[channel.fd] = self._channel_of[child_id] = channel
-        self._epoll.register(channel.fd, select.EPOLLIN)
+        self._children.add(child_id, source, connected)
 
     def remove_child(self, child_id: bytes) -> None:
         """Stop watching a child; to be called before its socket is closed. When the child closes its end the transport
         does this by itself. Unknown ids are ignored."""
-        channel = self._channel_of.pop(child_id, None)
-        if channel is not None:
-            del self._channels[channel.fd]
-            try:
-                self._epoll.unregister(channel.fd)
-            except OSError as error:
-                if error.errno not in (errno.EBADF, errno.ENOENT):  # its owner closed it first
-                    raise
+        self._children.remove(child_id)
 
     # --- children and waking ------------------------------------------------------------------------------------
 
@@ -337,11 +331,7 @@ class ZmqTransport:
         if fd not in self._watched:
             return
         self._watched.discard(fd)
-        try:
-            self._epoll.unregister(fd)
-        except OSError as error:
-            if error.errno not in (errno.EBADF, errno.ENOENT):  # its owner closed it first: the kernel forgot it then
-                raise
+        unregister(self._epoll, fd)
 
     def wake(self) -> None:
         fd = self._wake_fd
@@ -404,8 +394,7 @@ class ZmqTransport:
         # collected before, destroy() would wait for ever.
         self._context.destroy(linger=CLOSE_LINGER_MS)
         self._peers.clear()
-        self._channels.clear()
-        self._channel_of.clear()
+        self._children.clear()
         self._epoll.close()
         wake_fd, self._wake_fd = self._wake_fd, -1
         if wake_fd >= 0:
