@@ -132,11 +132,12 @@ class Client(TaskQuestions):
         some were not accepted by then, a line in the log says how many.
 
         At the exit of the interpreter every open client is closed so. One that nobody has any more, nor a future of it,
-        closes itself.
+        closes itself. Raises UsedWithinItself in a signal handler that interrupts the client's own doing.
         """
         lifetime = self._driver.lifetime
+        lost = lifetime.close(timeout)
         _open.discard(lifetime)
-        _tell_lost(lifetime.close(timeout), timeout)
+        _tell_lost(lost, timeout)
         with _current_lock:
             if self in _entered:
                 _entered.remove(self)
@@ -246,16 +247,20 @@ class Client(TaskQuestions):
         """The futures of this client in the order in which they end. TimeoutError: ``timeout`` seconds from now."""
         deadline_s = None if timeout is None else time.monotonic() + timeout
         ended: deque[Future[Any]] = deque()
-        pending = list(dict.fromkeys(futures))
+        pending = dict.fromkeys(futures)
+        count = len(pending)
         for future in pending:
             if not isinstance(future, Future):
                 raise TypeError(f"{future!r} is no future of this client; give what submit() returned")
             self._driver.collect(future, ended)
-        for count in range(len(pending)):
+        while pending:
             rest_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
-            if not ended and not self._driver.wait_until(lambda: ended, rest_s, pending[count]):
-                raise TimeoutError(f"{len(pending) - count} of {len(pending)} tasks did not end within {timeout} s")
-            yield ended.popleft()
+            if not ended and not self._driver.wait_until(lambda: ended, rest_s, next(iter(pending))):
+                raise TimeoutError(f"{len(pending)} of {count} tasks did not end within {timeout} s")
+            future = ended.popleft()
+            if future in pending:  # else it was told twice, as after an interrupt
+                del pending[future]
+                yield future
 
     def status(self, timeout: float = 5.0, *, _about: tuple[tuple[str, str], ...] = ()) -> dict[str, Any]:
         """What the leader knows about the cluster; what any node knows, while there is no leader.
@@ -318,7 +323,7 @@ def _check_seconds(name: str, value: object) -> None:
 
 # --- the current client -----------------------------------------------------------------------------------------
 
-_current_lock = threading.Lock()
+_current_lock = threading.RLock()  # a signal handler may close a client at any moment
 _entered: list[Client] = []  # by `with`, the innermost last
 _default: Client | None = None
 _open: set[Lifetime] = set()  # of the clients of this process that were not closed
@@ -343,7 +348,7 @@ def _inherited() -> Exception:
 def _after_fork() -> None:
     """In the child: the sockets and the background thread stayed with the parent, and its locks may be taken."""
     global _current_lock, _default
-    _current_lock = threading.Lock()
+    _current_lock = threading.RLock()
     _default = None
     _entered.clear()
     for lifetime in _open:
