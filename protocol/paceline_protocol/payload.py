@@ -20,7 +20,7 @@ from typing import Any, Final, cast
 from msgpack import Packer  # type: ignore[import-untyped]
 
 from paceline_protocol.errors import MalformedPayload, PayloadTooLarge, UnserializableValue
-from paceline_protocol.forms import Unserializable, form_of
+from paceline_protocol.forms import Unserializable, class_name, form_of, module_of
 from paceline_protocol.unpacking import unpack
 
 TRACEBACK_LIMIT_BYTES: Final = 64 * 1024
@@ -134,8 +134,8 @@ def _key_step(key: object) -> str:
 
 def _type_name(value: object) -> str:
     cls = type(value)
-    module = _module_of(cls)
-    return cls.__qualname__ if module == "builtins" else f"{module}.{cls.__qualname__}"
+    module, name = module_of(cls), class_name(cls)
+    return name if module == "builtins" else f"{module}.{name}"
 
 
 # --- unpacking --------------------------------------------------------------------------------------------------
@@ -179,7 +179,7 @@ def describe_error(error: BaseException, traceback_text: str) -> ErrorInfo:
     try:
         message = "".join([str(error)])  # a str of its own, and no subclass with methods of the user's
     except BaseException as broken:  # noqa: BLE001 - whatever the user's __str__ does, the task failed with `error`
-        message = f"(its __str__ raised {type(broken).__qualname__})"
+        message = f"(its __str__ raised {class_name(type(broken))})"
     args: tuple[Any, ...] | None
     try:
         args = tuple(error.args) + _paths_of(error)
@@ -187,17 +187,12 @@ def describe_error(error: BaseException, traceback_text: str) -> ErrorInfo:
     except BaseException:  # noqa: BLE001 - a subclass may make `args` anything
         args = None
     return ErrorInfo(
-        type_name=trim(type(error).__qualname__, NAME_LIMIT_BYTES),
-        module=trim(_module_of(type(error)), NAME_LIMIT_BYTES),
+        type_name=trim(class_name(type(error)), NAME_LIMIT_BYTES),
+        module=trim(module_of(type(error)), NAME_LIMIT_BYTES),
         message=trim(message, MESSAGE_LIMIT_BYTES),
         args=args,
         traceback=trim(traceback_text, TRACEBACK_LIMIT_BYTES, keep_end=True),
     )
-
-
-def _module_of(cls: type) -> str:
-    module: Any = getattr(cls, "__module__", "")  # whatever the class has put there, which compiled code would refuse
-    return module if type(module) is str else "?"
 
 
 def _paths_of(error: BaseException) -> tuple[Any, ...]:
