@@ -131,6 +131,16 @@ def _packed(chosen: TaskOptions, keyword: Keyword) -> Any:
         raise ConfigError(f"{keyword.name} {shown(value)} can't be used: {error}") from None
 
 
+def check_seconds(name: str, value: object) -> None:
+    """Raises ConfigError for a timeout that is no number of seconds, which nobody would find out before it counts."""
+    try:
+        if not isinstance(value, bool) and isinstance(value, int | float) and float(value) >= 0:
+            return
+    except OverflowError:
+        pass  # an int that no float holds
+    raise ConfigError(f"{name} is {shown(value)}, and must be a number of seconds from 0; math.inf is for ever")
+
+
 def shown(value: object) -> str:
     """What a user gave, for the message that refuses it: it may be long, and its repr may fail, as that of an int of
     4,301 digits does."""

@@ -91,15 +91,16 @@ class UnserializableValue(PayloadError):
 
 
 class PayloadTooLarge(PayloadError):
-    """Packed arguments or a packed result are past the limit."""
+    """Packed arguments or a packed result are past the limit. ``size`` may be the least that they are."""
 
-    def __init__(self, size: int, limit: int) -> None:
+    def __init__(self, size: int, limit: int, *, is_least: bool = False) -> None:
         self.size = size
         self.limit = limit
+        least = "at least " if is_least else ""
         raised = f", or start the nodes with a --payload-limit of up to {PAYLOAD_LIMIT_MAX_BYTES >> 20} MiB"
         super().__init__(
-            f"{size} bytes of packed values, and at most {limit} may be sent; send a reference (a path, a URL) to "
-            f"large data{raised if size <= PAYLOAD_LIMIT_MAX_BYTES else ''}"
+            f"{least}{size} bytes of packed values, and at most {limit} may be sent; send a reference (a path, a URL) "
+            f"to large data{raised if size <= PAYLOAD_LIMIT_MAX_BYTES else ''}"
         )
 
 

@@ -21,6 +21,8 @@ from msgpack import Packer  # type: ignore[import-untyped]
 
 from paceline_protocol.errors import MalformedPayload, PayloadTooLarge, UnserializableValue
 from paceline_protocol.forms import Unserializable, class_name, form_of, module_of
+from paceline_protocol.limits import PAYLOAD_LIMIT_MAX_BYTES
+from paceline_protocol.sizes import SCALARS, at_least
 from paceline_protocol.unpacking import unpack
 
 TRACEBACK_LIMIT_BYTES: Final = 64 * 1024
@@ -63,8 +65,18 @@ def _pack(value: object) -> bytes:
     return packed
 
 
+def _check_size(values: Sequence[object], limit_bytes: int) -> None:
+    if at_least(values, limit_bytes) <= limit_bytes:
+        return
+    size = at_least(values, max(limit_bytes, PAYLOAD_LIMIT_MAX_BYTES))  # so far, so that the error says what may help
+    raise PayloadTooLarge(size, limit_bytes, is_least=True)
+
+
 def pack_value(value: object, limit_bytes: int | None = None) -> bytes:
-    """Pack one value. Raises UnserializableValue, or PayloadTooLarge past ``limit_bytes``."""
+    """Pack one value. Raises UnserializableValue, or PayloadTooLarge past ``limit_bytes``, before it takes the memory
+    for that."""
+    if limit_bytes is not None and type(value) not in SCALARS:
+        _check_size((value,), limit_bytes)
     try:
         packed = _pack(value)
     except (Unserializable, ValueError):
@@ -76,6 +88,8 @@ def pack_value(value: object, limit_bytes: int | None = None) -> bytes:
 
 def pack_args(args: Sequence[Any], kwargs: Mapping[str, Any], limit_bytes: int | None = None) -> bytes:
     """Pack the arguments of a call: one array of the keyword map (nil if empty), then the positional arguments."""
+    if limit_bytes is not None and (kwargs or not SCALARS.issuperset(map(type, args))):
+        _check_size((*args, *kwargs.values()) if kwargs else args, limit_bytes)
     try:
         packed = _pack([dict(kwargs) if kwargs else None, *args])
     except (Unserializable, ValueError):

@@ -13,7 +13,7 @@ import pytest
 from paceline import errors
 from paceline_protocol import errors as protocol_errors
 
-VALUES = {str: "some text", int: 7, float: 1.5, bytes: b"bytes"}
+VALUES: dict[type, Any] = {str: "some text", int: 7, float: 1.5, bytes: b"bytes"}
 BY_NAME: dict[str, Any] = {"tried": ("a:1",), "unresolved": {"a:1": "why"}}
 
 
@@ -30,7 +30,8 @@ def arguments(cls: type[Exception]) -> list[Any]:
     if not inspect.isfunction(init):  # Exception's own
         return ["some text"]
     hints = inspect.get_annotations(init, eval_str=True)
-    return [BY_NAME[name] if name in BY_NAME else VALUES[kind] for name, kind in hints.items() if name != "return"]
+    given = {name: kind for name, kind in hints.items() if name not in ("return", *(init.__kwdefaults__ or ()))}
+    return [BY_NAME[name] if name in BY_NAME else VALUES[kind] for name, kind in given.items()]
 
 
 ALL = list(made())

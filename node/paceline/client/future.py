@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, Protocol, TypeAlias, TypeVar
 
 from paceline.errors import ClientClosed, TaskCancelled, TaskExpired, TaskFailed, TaskLost
+from paceline.options import check_seconds
 from paceline_protocol.messages import TaskEnd
 from paceline_protocol.payload import unpack_error, unpack_value
 
@@ -141,6 +142,8 @@ class Future(Generic[T_co]):
 
         Raises what kept it from being accepted, and TimeoutError.
         """
+        if timeout is not None:
+            check_seconds("timeout", timeout)
         if self._state == PENDING and not self._owner.wait_accepted(self, timeout):
             raise TimeoutError(f"task {self.name} was not accepted within {timeout} s")
         if self._state == REFUSED:
@@ -162,6 +165,7 @@ class Future(Generic[T_co]):
         if _running_loop() is not None:
             self._owner.abandon((self,))
             return self.cancelled()
+        check_seconds("timeout", timeout)
         was_cancelled = self._owner.cancel(self, timeout)
         if self._state == REFUSED:
             raise self._error()
@@ -226,6 +230,8 @@ class Future(Generic[T_co]):
         return f"<future of {self.name} {self.task_id.hex()}: {state}>"
 
     def _wait(self, timeout: float | None) -> None:
+        if timeout is not None:
+            check_seconds("timeout", timeout)
         if self._state == PENDING and not self._owner.wait_until(self.done, timeout, self):
             raise TimeoutError(f"task {self.name} did not end within {timeout} s")
 

@@ -21,6 +21,7 @@ The only ``import zmq`` of the client. What the session decides is done here: fr
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import select
@@ -31,7 +32,7 @@ from zmq.utils.monitor import recv_monitor_message
 from paceline.client.session.session import Session
 from paceline.client_keys import ClientKeys
 from paceline.config import format_address, parse_address
-from paceline.errors import ConfigError
+from paceline.errors import ConfigError, OutOfResources
 from paceline.names import Names
 from paceline.sockets import send_frame, show
 from paceline_protocol.codec import MAX_FRAME_BYTES
@@ -52,6 +53,7 @@ _READABLE = int(zmq.POLLIN)
 _WRITABLE = int(zmq.POLLOUT)
 _NOBLOCK = int(zmq.NOBLOCK)
 _REFUSED = int(zmq.EVENT_HANDSHAKE_FAILED_AUTH)
+_OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 _FAILED = int(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL)
 
 
@@ -115,12 +117,15 @@ class Connections:
         self._refused: dict[str, float] = {}  # addresses that let nobody in: when to try again
         self._expected: dict[str, int] = {}  # which of the keys that nodes may have is expected there
         self._seeking: dict[str, _Connection] = {}  # those that have not stood yet
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._open: dict[str, _Connection] = {}
         self._made: list[_Connection] = []  # the same, and those that are just being opened or closed
         self._all: tuple[_Connection, ...] = ()  # the same; a walk over it may open and close connections
         self._poll = select.poll()
-        self._wake_read, self._wake_write = os.pipe()
+        try:
+            self._wake_read, self._wake_write = os.pipe()
+        except OSError as error:
+            raise OutOfResources(f"a client of a cluster needs descriptors ({error})") from None
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()  # opens nothing yet
         for descriptor in (self._wake_read, self._wake_write):
             os.set_blocking(descriptor, False)
         self._pipe_closed = False
@@ -251,9 +256,13 @@ class Connections:
     def _try_to_connect(self, address: str, now: float) -> _Connection | None:
         try:
             return self._connect(address, now)
-        except (ConfigError, zmq.ZMQError) as error:  # what a node named is no address; no descriptors are left
+        except ConfigError as error:  # what a node named is no address
             self._tell(f"can't connect to {address}: {error}")
-            return None
+        except zmq.ZMQError as error:
+            self._tell(f"can't connect to {address}: {error}")
+            if error.errno in _OUT_OF_RESOURCES:
+                self._session.starved(f"this process can't connect to a node ({error})")
+        return None
 
     def _connect(self, address: str, now: float) -> _Connection | None:
         """None: what the host's name stands for is not known. The session is told if that is a problem."""
@@ -287,6 +296,7 @@ class Connections:
         except BaseException:
             socket.close(linger=0)  # and with it its monitor
             raise
+        self._session.starved("")
         self._made.append(connection)
         self._open[address] = self._seeking[address] = connection
         self._all = tuple(self._open.values())

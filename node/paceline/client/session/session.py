@@ -30,7 +30,7 @@ from paceline.client.session.output import Output
 from paceline.client.session.refusals import Unready
 from paceline.client.session.requests import RULES, Request, Requests
 from paceline.client.session.seeking import Search, SearchOptions
-from paceline.errors import IncompatibleVersion, NoNodeFound, NotAllowed
+from paceline.errors import IncompatibleVersion, NotAllowed
 from paceline_protocol import codec
 from paceline_protocol.errors import ProtocolError, VersionMismatch
 from paceline_protocol.limits import MAX_REQUEST_TASKS
@@ -163,7 +163,11 @@ class Session:
         """The name in this address does not resolve; ``why`` is "" if it does, or if nobody can tell yet."""
         self._candidates.unresolved(address, why)
 
-    def no_node_found(self, waited_s: float) -> NoNodeFound:
+    def starved(self, why: str) -> None:
+        """The shell can't connect to any node, for want of what the system gives this process; "" if it can."""
+        self._candidates.starved = why
+
+    def no_node_found(self, waited_s: float) -> Exception:
         """What to say when no node has answered."""
         return self._candidates.no_node_found(waited_s)
 
