@@ -24,8 +24,6 @@ UNPACKED_PER_BYTE: Final = 32
 """What the collections of a payload may take as Python objects: so many times its size, or PAYLOAD_LIMIT_BYTES if that
 is more."""
 MAX_NAME_CHARS: Final = 255
-MAX_TASK_NAMES: Final = 10_000
-"""The most names of tasks that the modules of one node may register."""
 MAX_STRING_CHARS: Final = 4096
 MAX_DETAIL_CHARS: Final = 1_000
 """What a node tells a client for people, of a refusal or an answer, is cut here. It may quote what the client had sent,

@@ -216,6 +216,29 @@ def test_a_handler_that_raises_while_the_main_thread_sleeps_costs_no_connection(
     assert node.count(Hello) == 1
 
 
+def test_a_signal_that_another_thread_receives_ends_the_wait_of_the_main_thread_too(
+    node: FakeNode, client: Client
+) -> None:
+    """It wakes nobody, and compiled code looks for no signal by itself."""
+    node.hold = True
+    future = client.submit("add", 1)
+    future.accepted(DEADLINE_S)
+    previous = signal.signal(signal.SIGUSR1, lambda *_: limit())
+
+    def strike() -> None:
+        wait_until(lambda: client._driver.turns.asleep)
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+
+    striker = threading.Thread(target=strike)
+    striker.start()
+    try:
+        with pytest.raises(Limit):
+            future.result(DEADLINE_S)
+    finally:
+        striker.join()
+        signal.signal(signal.SIGUSR1, previous)
+
+
 def test_a_finalizer_may_use_the_client_of_the_thread_that_collects(node: FakeNode, client: Client) -> None:
     ended: list[object] = []
 

@@ -3,6 +3,8 @@
 Python runs signal handlers in the main thread, between any two of its steps, and finalizers in any thread. A handler
 that raises leaves what was under way halfway, and the exception is the program's: it goes to the caller that was
 interrupted, and to nobody else.
+
+This module stays interpreted: only interpreted code looks for signals.
 """
 
 from __future__ import annotations
@@ -30,6 +32,11 @@ _OURS: Final = (
 def is_main_thread() -> bool:
     """Whether this thread is the one that runs signal handlers."""
     return threading.get_ident() == threading.main_thread().ident
+
+
+def let_handlers_run() -> None:
+    """Run the handlers of signals that have come, in the main thread. A wait that is compiled would never do so if the
+    signal came between two sleeps: a call of an interpreted function is all that it takes."""
 
 
 def is_from_outside(error: BaseException) -> bool:

@@ -37,7 +37,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from paceline.client.driver.connections import Connections
-from paceline.client.driver.interrupts import Wake, is_from_outside, is_main_thread
+from paceline.client.driver.interrupts import Wake, is_from_outside, is_main_thread, let_handlers_run
 from paceline.client.driver.resolving import Resolver
 from paceline.client.session.session import Session
 from paceline.errors import ClientClosed, UsedWithinItself
@@ -193,6 +193,7 @@ class Turns:
                     rest_s = self._drive(me, deadline_s) if drives else self._wait_turn(me, now, deadline_s)
                 if self._resolver.ended:
                     self.run_callbacks()
+                let_handlers_run()
                 if rest_s >= 0:
                     if drives:
                         self._connections.sleep(rest_s)
