@@ -16,9 +16,9 @@ A node serves the tasks of a module: ``paceline node tasks.py``. :class:`Cluster
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from paceline.importing import import_own
 from paceline.worker.registry import Task, task
 
 if TYPE_CHECKING:
@@ -39,5 +39,5 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     """The client's names are imported when they are first used: a worker needs ``task`` alone, and starts faster so."""
     if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+        return getattr(import_own(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,8 +1,8 @@
 """Every error that paceline raises at its users, on one page.
 
 Each says whose fault it is and what to do, and carries the data that a program needs to act on it. The errors of the
-wire (malformed frames, another protocol version) are in ``paceline_protocol.errors`` and share no base with these: they
-are about bytes, these are about tasks, clusters and configuration.
+wire (malformed frames, another protocol version) are in ``paceline_protocol.errors``, and nobody catches both by one
+name: they are about bytes, these are about tasks, clusters and configuration.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ IMPORT_TRACEBACK_CHARS: Final = 8_000
 IMPORT_TRACEBACK_LINES: Final = 80
 """What is shown of a module that does not import."""
 
+from paceline_protocol.errors import CopyableError
 
-class PacelineError(Exception):
+
+class PacelineError(CopyableError):
     """The base of all errors below. ``exit_code`` is what the command line exits with."""
 
     exit_code = 1
@@ -197,9 +199,33 @@ class ClientClosed(PacelineError):
 
 
 class ClusterFailed(PacelineError):
-    """A local cluster did not start."""
+    """A local cluster did not start, or is used while it does not run."""
 
     exit_code = 34
+
+
+class OutOfResources(PacelineError):
+    """The system gives this process no more threads or descriptors."""
+
+    exit_code = 36
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what}; close what this process does not need, as clients that are not used, or raise its limits "
+            "(`ulimit -n` for open files, `ulimit -u` for threads)"
+        )
+
+
+class UsedWithinItself(PacelineError):
+    """A signal handler or a ``__del__`` uses a client in the midst of a change that its own thread makes to it."""
+
+    exit_code = 37
+
+    def __init__(self) -> None:
+        super().__init__(
+            "a signal handler or a __del__ uses a client that this thread was just using; it would wait for itself. "
+            "Have the handler set a flag, and use the client where the program looks at that, or in another thread"
+        )
 
 
 # --- starting a node --------------------------------------------------------------------------------------------

@@ -7,11 +7,13 @@ and types stand here too, three times: as the fields of TaskOptions, and as the 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal, Self, TypeAlias, TypedDict
 
 from paceline.errors import ConfigError
+from paceline_protocol.forms import class_name
 from paceline_protocol.messages import PRIORITY_DEFAULT, Options
 from paceline_protocol.options import EXCLUSIONS, OPTIONS, PRIORITY, Keyword
 
@@ -50,10 +52,9 @@ class TaskOptions:
         """The same with other options; None keeps what is here. Of two keywords that say the same, as ``delay`` and
         ``eta`` do, the one that is given takes the place of the other. Raises ConfigError."""
         given: dict[str, Any] = {}
+        check_names("options()", changes)
         for name, value in changes.items():
-            rivals = _RIVALS.get(name)
-            if rivals is None:
-                raise TypeError(f"options() got an unexpected keyword argument {name!r}")
+            rivals = _RIVALS[name]
             if value is not None:
                 given = {**rivals, **given, name: value}
         return replace(self, **given)
@@ -69,6 +70,14 @@ def _rivals() -> dict[str, dict[str, Any]]:
 
 
 _RIVALS = _rivals()
+
+
+def check_names(what: str, given: Iterable[str], *others: str) -> None:
+    """Raises TypeError for a keyword that is no option, as any function does; it names those that there are."""
+    for name in given:
+        if name not in _RIVALS:
+            there_are = ", ".join((*others, *_RIVALS))
+            raise TypeError(f"{what} got an unexpected keyword argument {name!r}; there are {there_are}")
 
 
 class OptionKeywords(TypedDict, total=False):
@@ -122,11 +131,21 @@ def _packed(chosen: TaskOptions, keyword: Keyword) -> Any:
         raise ConfigError(f"{keyword.name} {shown(value)} can't be used: {error}") from None
 
 
+def check_seconds(name: str, value: object) -> None:
+    """Raises ConfigError for a timeout that is no number of seconds, which nobody would find out before it counts."""
+    try:
+        if not isinstance(value, bool) and isinstance(value, int | float) and float(value) >= 0:
+            return
+    except OverflowError:
+        pass  # an int that no float holds
+    raise ConfigError(f"{name} is {shown(value)}, and must be a number of seconds from 0; math.inf is for ever")
+
+
 def shown(value: object) -> str:
     """What a user gave, for the message that refuses it: it may be long, and its repr may fail, as that of an int of
     4,301 digits does."""
     try:
         text = repr(value)
-    except Exception:  # noqa: BLE001 - it is of the user's, and refused in any case
-        return f"of type {type(value).__qualname__}"
+    except (Exception, SystemExit, GeneratorExit):  # noqa: BLE001 - it is of the user's, and refused in any case
+        return f"of type {class_name(type(value))}"
     return text if len(text) <= SHOWN_LIMIT_CHARS else f"{text[:SHOWN_LIMIT_CHARS]}..."

@@ -27,6 +27,8 @@ from paceline.config import (
     format_address,
     parse_address,
 )
+from paceline.errors import ConfigError
+from paceline.options import shown
 
 NODE_VARIABLE: Final = "PACELINE_WORKER_NODE"
 """Environment of a worker: the address at which its node is reached on this machine."""
@@ -76,6 +78,11 @@ def find_cluster(
         cluster = cluster_path_from_environment(environment)
     if isinstance(cluster, str | Path):
         cluster = load_cluster(cluster)
+    elif cluster is not None and not isinstance(cluster, AnyFile):
+        raise ConfigError(f"cluster {shown(cluster)} can't be used: give a cluster file or its path, or None for none")
+    for address in addresses:
+        if not isinstance(address, str):
+            raise ConfigError(f"{shown(address)} is no address of a node; give a string, as in Client('host:7077')")
     given = tuple(format_address(*parse_address(address)) for address in addresses)
     given = given or addresses_from_environment(environment)
     if not given and cluster is not None:

@@ -10,10 +10,24 @@ RemoteProtocolError and LimitExceeded and nothing else, whatever bytes they get.
 
 from __future__ import annotations
 
+from typing import Any
+
 from paceline_protocol.limits import PAYLOAD_LIMIT_MAX_BYTES
 
 
-class ProtocolError(Exception):
+class CopyableError(Exception):
+    """An exception that survives pickle, copy and deepcopy: its copy has the same text and attributes. Python's own way
+    would call ``__init__`` with the text."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _made_anew, (type(self), *self.args), self.__dict__ or None
+
+
+def _made_anew(cls: type[BaseException], *args: Any) -> BaseException:
+    return cls.__new__(cls, *args)
+
+
+class ProtocolError(CopyableError):
     """The base of the errors about frames."""
 
 
@@ -62,7 +76,7 @@ class FrameTooLarge(LimitExceeded):
         super().__init__("bytes in one frame", size, limit)
 
 
-class PayloadError(Exception):
+class PayloadError(CopyableError):
     """The base of the errors about arguments and results."""
 
 
@@ -77,15 +91,16 @@ class UnserializableValue(PayloadError):
 
 
 class PayloadTooLarge(PayloadError):
-    """Packed arguments or a packed result are past the limit."""
+    """Packed arguments or a packed result are past the limit. ``size`` may be the least that they are."""
 
-    def __init__(self, size: int, limit: int) -> None:
+    def __init__(self, size: int, limit: int, *, is_least: bool = False) -> None:
         self.size = size
         self.limit = limit
+        least = "at least " if is_least else ""
         raised = f", or start the nodes with a --payload-limit of up to {PAYLOAD_LIMIT_MAX_BYTES >> 20} MiB"
         super().__init__(
-            f"{size} bytes of packed values, and at most {limit} may be sent; send a reference (a path, a URL) to "
-            f"large data{raised if size <= PAYLOAD_LIMIT_MAX_BYTES else ''}"
+            f"{least}{size} bytes of packed values, and at most {limit} may be sent; send a reference (a path, a URL) "
+            f"to large data{raised if size <= PAYLOAD_LIMIT_MAX_BYTES else ''}"
         )
 
 

@@ -99,13 +99,32 @@ _FORMS: Final[dict[type, Callable[[Any], object]]] = {
 """Exact type -> what the packer packs in its place, for every type that msgpack has not."""
 
 
+_read_name: Final = type.__dict__["__qualname__"].__get__
+_read_module: Final = type.__dict__["__module__"].__get__
+"""Past what a metaclass makes of them: a class is a user's, and looking at it must not run code of it."""
+
+
+def class_name(cls: type) -> str:
+    """The qualified name of a class, whatever its metaclass does."""
+    name: Any = _read_name(cls)
+    return name if type(name) is str else "".join([name])
+
+
+def module_of(cls: type) -> str:
+    """The module of a class; "?" for what can't be one, as a class may have put anything there."""
+    try:
+        module: Any = _read_module(cls)
+    except AttributeError:
+        return "?"
+    return module if type(module) is str else "?"
+
+
 def form_of(value: object) -> object:
     kind = type(value)
     form = _FORMS.get(kind)
     if form is not None:
         return form(value)
-    module: Any = getattr(kind, "__module__", "")  # a class may have put anything there
-    if type(module) is str and module.partition(".")[0] == "numpy":
+    if module_of(kind).partition(".")[0] == "numpy":
         return _numpy_form(value)
     raise Unserializable(value)
 

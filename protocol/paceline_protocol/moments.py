@@ -63,6 +63,8 @@ def moment_ms(value: datetime) -> int:
     if value.utcoffset() is None:
         raise ValueError(_NO_ZONE)
     ms = _ceil_ms(value - _EPOCH)
+    if ms == MOMENT_MAX_MS + 1 and value.microsecond:
+        ms = MOMENT_MAX_MS  # datetime.max is within the last millisecond
     if not 0 <= ms <= MOMENT_MAX_MS:
         raise ValueError("it is a moment from 1970 to 9999, UTC")
     return max(1, ms)  # 0 on the wire is no moment

@@ -20,7 +20,9 @@ from typing import Any, Final, cast
 from msgpack import Packer  # type: ignore[import-untyped]
 
 from paceline_protocol.errors import MalformedPayload, PayloadTooLarge, UnserializableValue
-from paceline_protocol.forms import Unserializable, form_of
+from paceline_protocol.forms import Unserializable, class_name, form_of, module_of
+from paceline_protocol.limits import PAYLOAD_LIMIT_MAX_BYTES
+from paceline_protocol.sizes import SCALARS, at_least
 from paceline_protocol.unpacking import unpack
 
 TRACEBACK_LIMIT_BYTES: Final = 64 * 1024
@@ -67,8 +69,18 @@ def _pack(value: object) -> bytes:
     return packed
 
 
+def _check_size(values: Sequence[object], limit_bytes: int) -> None:
+    if at_least(values, limit_bytes) <= limit_bytes:
+        return
+    size = at_least(values, max(limit_bytes, PAYLOAD_LIMIT_MAX_BYTES))  # so far, so that the error says what may help
+    raise PayloadTooLarge(size, limit_bytes, is_least=True)
+
+
 def pack_value(value: object, limit_bytes: int | None = None) -> bytes:
-    """Pack one value. Raises UnserializableValue, or PayloadTooLarge past ``limit_bytes``."""
+    """Pack one value. Raises UnserializableValue, or PayloadTooLarge past ``limit_bytes``, before it takes the memory
+    for that."""
+    if limit_bytes is not None and type(value) not in SCALARS:
+        _check_size((value,), limit_bytes)
     try:
         packed = _pack(value)
     except (Unserializable, ValueError):
@@ -80,6 +92,8 @@ def pack_value(value: object, limit_bytes: int | None = None) -> bytes:
 
 def pack_args(args: Sequence[Any], kwargs: Mapping[str, Any], limit_bytes: int | None = None) -> bytes:
     """Pack the arguments of a call: one array of the keyword map (nil if empty), then the positional arguments."""
+    if limit_bytes is not None and (kwargs or not SCALARS.issuperset(map(type, args))):
+        _check_size((*args, *kwargs.values()) if kwargs else args, limit_bytes)
     try:
         packed = _pack([dict(kwargs) if kwargs else None, *args])
     except (Unserializable, ValueError):
@@ -138,8 +152,8 @@ def _key_step(key: object) -> str:
 
 def _type_name(value: object) -> str:
     cls = type(value)
-    module = _module_of(cls)
-    return cls.__qualname__ if module == "builtins" else f"{module}.{cls.__qualname__}"
+    module, name = module_of(cls), class_name(cls)
+    return name if module == "builtins" else f"{module}.{name}"
 
 
 # --- unpacking --------------------------------------------------------------------------------------------------
@@ -183,7 +197,7 @@ def describe_error(error: BaseException, traceback_text: str) -> ErrorInfo:
     try:
         message = "".join([str(error)])  # a str of its own, and no subclass with methods of the user's
     except BaseException as broken:  # noqa: BLE001 - whatever the user's __str__ does, the task failed with `error`
-        message = f"(its __str__ raised {type(broken).__qualname__})"
+        message = f"(its __str__ raised {class_name(type(broken))})"
     args: tuple[Any, ...] | None
     try:
         args = tuple(error.args) + _paths_of(error)
@@ -191,17 +205,12 @@ def describe_error(error: BaseException, traceback_text: str) -> ErrorInfo:
     except BaseException:  # noqa: BLE001 - a subclass may make `args` anything
         args = None
     return ErrorInfo(
-        type_name=trim(type(error).__qualname__, NAME_LIMIT_BYTES),
-        module=trim(_module_of(type(error)), NAME_LIMIT_BYTES),
+        type_name=trim(class_name(type(error)), NAME_LIMIT_BYTES),
+        module=trim(module_of(type(error)), NAME_LIMIT_BYTES),
         message=trim(message, MESSAGE_LIMIT_BYTES),
         args=args,
         traceback=trim(traceback_text, TRACEBACK_LIMIT_BYTES, keep_end=True),
     )
-
-
-def _module_of(cls: type) -> str:
-    module: Any = getattr(cls, "__module__", "")  # whatever the class has put there, which compiled code would refuse
-    return module if type(module) is str else "?"
 
 
 def _paths_of(error: BaseException) -> tuple[Any, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import errno
 import math
+import os
 import sys
 import threading
 import time
@@ -22,7 +23,7 @@ from paceline import task
 from paceline.client import Client, NamedTask
 from paceline.client.driver import connections
 from paceline.client.session.session import Session
-from paceline.errors import ConfigError, NoNodeFound
+from paceline.errors import ConfigError, NoNodeFound, OutOfResources
 from paceline_protocol.errors import LocalProtocolError
 from paceline_protocol.limits import MAX_BATCH_ITEMS, MAX_NAME_CHARS, PAYLOAD_LIMIT_MAX_BYTES
 from paceline_protocol.messages import AdminOp
@@ -132,6 +133,9 @@ def test_options_that_change_after_the_submit_change_no_call(client: Client) -> 
         {"failover_timeout_s": float("nan")},
         {"failover_timeout_s": -0.1},
         {"failover_timeout_s": True},
+        {"connect_timeout_s": 10**400},
+        {"cluster": 5},
+        {"cluster": b"cluster.toml"},
         {"payload_limit_bytes": "9"},
         {"payload_limit_bytes": 0},
         {"payload_limit_bytes": PAYLOAD_LIMIT_MAX_BYTES + 1},
@@ -142,6 +146,55 @@ def test_options_that_change_after_the_submit_change_no_call(client: Client) -> 
 def test_a_parameter_of_a_client_that_can_not_be_used_is_named_when_it_is_made(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         Client("127.0.0.1:7077", **wrong)
+
+
+@pytest.mark.parametrize("wrong", [None, b"127.0.0.1:7077", 5])
+def test_what_is_no_address_is_refused_when_the_client_is_made(wrong: Any) -> None:
+    with pytest.raises(ConfigError, match="is no address of a node"):
+        Client(wrong)
+
+
+@pytest.mark.parametrize("wrong", ["3", 10**400, -1, float("nan"), True])
+def test_a_timeout_that_is_no_number_of_seconds_is_refused(node: FakeNode, client: Client, wrong: Any) -> None:
+    node.hold = True
+    future = client.submit("add", 1)
+    for wait in (future.result, future.exception, future.accepted, future.cancel):
+        with pytest.raises(ConfigError, match="timeout is"):
+            wait(wrong)
+
+
+def test_a_process_without_descriptors_is_told_so(node: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = Client(node.address, connect_timeout_s=0.2)
+
+    def refuse(*_: object) -> None:
+        raise zmq.ZMQError(errno.EMFILE)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(zmq.Context, "socket", refuse)
+        with pytest.raises(OutOfResources, match=r"Too many open files.*ulimit -n"):
+            client.connect()
+    assert client.submit("add", 1, 2).result(DEADLINE_S) == 3
+    client.close()
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pipe", lambda: (_ for _ in ()).throw(OSError(errno.EMFILE, "Too many open files")))
+        with pytest.raises(OutOfResources):
+            Client(node.address)
+
+
+def test_a_client_whose_thread_can_not_be_started_is_as_it_was(node: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = Client(node.address)
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(OutOfResources, match="ulimit -u"):
+            client.submit("add", 1, 2)
+    called = threading.Event()
+    client.submit("add", 1, 2).add_done_callback(lambda _: called.set())
+    assert called.wait(DEADLINE_S)
+    client.close()
 
 
 def test_a_client_may_wait_for_ever(node: FakeNode) -> None:

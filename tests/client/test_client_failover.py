@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import socket
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from client.fake_node import DEADLINE_S, FakeNode
-from paceline.client import Client, current_client
+from paceline.client import Client, Future, current_client
 from paceline.errors import (
     ClientClosed,
     IncompatibleVersion,
@@ -169,12 +171,28 @@ def test_the_current_client_is_the_innermost_one_that_is_open(node: FakeNode, cl
     assert current_client() is client
 
 
-def test_a_forked_child_can_not_use_the_parents_client(client: Client) -> None:
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda client, _: client.submit("add", 1),
+        lambda _, future: future.result(),
+        lambda _, future: future.add_done_callback(print),
+        lambda _, future: future.cancel(),
+        lambda _, future: asyncio.run(asyncio.wait_for(future, DEADLINE_S)),
+    ],
+    ids=["submit", "result", "add_done_callback", "cancel", "await"],
+)
+def test_a_forked_child_can_not_use_the_parents_client(
+    node: FakeNode, client: Client, use: Callable[[Client, Future[int]], object]
+) -> None:
+    node.hold = True
+    future = client.submit("add", 1)
+    future.accepted(DEADLINE_S)
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
         try:
-            client.submit("add", 1)
+            use(client, future)
         except RuntimeError as error:
             os.write(write, str(error).encode())
         finally:
@@ -183,7 +201,18 @@ def test_a_forked_child_can_not_use_the_parents_client(client: Client) -> None:
     os.waitpid(child, 0)
     assert b"parent process" in os.read(read, 1000)
     os.close(read)
-    assert client.submit("add", 1).result(DEADLINE_S) == 1
+    node.release()
+    assert future.result(DEADLINE_S) == 1
+
+
+def test_whether_a_task_is_cancelled_is_not_answered_by_a_client_that_was_closed(
+    node: FakeNode, client: Client
+) -> None:
+    node.hold = True
+    future = client.submit("add", 1)
+    client.close()
+    with pytest.raises(ClientClosed):
+        future.cancel()
 
 
 def test_a_question_after_a_search_that_was_given_up_waits_for_its_answer() -> None:

@@ -15,14 +15,13 @@ from pathlib import Path
 import pytest
 
 from client.fake_node import DEADLINE_S, FakeNode, wait_until
-from paceline.client import Client
-from paceline.client import client as client_module
+from paceline.client import Client, closing
 from paceline.errors import ClientClosed
 
 SCRIPT = """
 import sys
-from paceline.client import Client, client
-client.CLOSE_TIMEOUT_S = float(sys.argv[2])
+from paceline.client import Client, closing
+closing.CLOSE_TIMEOUT_S = float(sys.argv[2])
 kept = Client(sys.argv[1])
 dropped = Client(sys.argv[1])
 for number in range(300):
@@ -32,10 +31,10 @@ del dropped
 """
 
 
-def run_script(node: FakeNode, limit_s: float) -> str:
+def run_script(node: FakeNode, limit_s: float, script: str = SCRIPT) -> str:
     """What the script says on stderr as it exits, without having closed its clients."""
     ended = subprocess.run(
-        [sys.executable, "-c", SCRIPT, node.address, str(limit_s)],
+        [sys.executable, "-c", script, node.address, str(limit_s)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
@@ -48,6 +47,26 @@ def run_script(node: FakeNode, limit_s: float) -> str:
 def test_a_script_that_ends_without_close_loses_no_call(node: FakeNode) -> None:
     assert run_script(node, 30.0) == ""
     assert len(node.known) == 600
+
+
+LATE_SCRIPT = """
+import atexit, sys
+
+def submit():
+    from paceline.client import Client
+    late = Client(sys.argv[1])
+    for number in range(10):
+        late.submit("echo", number)
+
+atexit.register(submit)  # before ours is, so that it runs after it
+from paceline.client import Client
+Client(sys.argv[1]).close()
+"""
+
+
+def test_a_call_of_an_exit_handler_that_runs_after_all_clients_were_closed_is_accepted(node: FakeNode) -> None:
+    assert run_script(node, 30.0, LATE_SCRIPT) == ""
+    assert len(node.known) == 10
 
 
 def test_a_script_whose_calls_nobody_accepts_ends_all_the_same_and_says_so_in_one_line(node: FakeNode) -> None:
@@ -75,7 +94,7 @@ def nothing_left() -> Iterator[None]:
     gc.collect()
     wait_until(lambda: not any(thread.name == "paceline-client" for thread in threading.enumerate()))
     wait_until(lambda: len(os.listdir("/proc/self/fd")) <= before)
-    assert not client_module._open
+    assert not closing._open
 
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts the descriptors of the process")

@@ -10,12 +10,14 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import paceline.errors
 from paceline.config import ClusterFile
 from paceline.errors import ClusterFailed, ConfigError
+from paceline.local import cluster as cluster_module
 from paceline.local.cluster import Cluster
 from paceline.local.node_process import Node
 from paceline.local.scratch import ScratchDirectory
@@ -153,6 +155,7 @@ def test_no_descriptor_is_left_behind(script: str) -> None:
 
 
 def test_modules_may_be_names_paths_or_modules(tmp_path: Path) -> None:
+    (tmp_path / "more.py").touch()
     described = Cluster.local("tasks", tmp_path / "more.py", paceline.errors, nodes=3, workers=4)
     command = described._command
     assert command[:5] == [sys.executable, "-P", "-m", "paceline", "node"]
@@ -161,8 +164,87 @@ def test_modules_may_be_names_paths_or_modules(tmp_path: Path) -> None:
         *("--port", "0", "--workers", "4", "--no-discovery", "--journal", "memory"),
         *("--expect", "3", "--metrics", "off"),
     ]
-    with pytest.raises(ValueError, match="at least 1"):
-        Cluster.local(nodes=0)
+
+
+@pytest.mark.parametrize(
+    ("modules", "options", "said"),
+    [
+        ((), {"nodes": 0}, "nodes is 0"),
+        ((), {"nodes": "1"}, "nodes is '1'"),
+        ((), {"nodes": True}, "nodes is True"),
+        ((), {"workers": -1}, "workers is -1"),
+        ((), {"workers": None}, "workers is None"),
+        ((None,), {}, "None is no module of tasks"),
+        ((b"tasks",), {}, "is no module of tasks"),
+        (("-h",), {}, "'-h' is neither"),
+        (("nowhere.py",), {}, "can't read"),
+    ],
+)
+def test_what_can_not_make_a_cluster_is_refused_by_name(
+    modules: tuple[Any, ...], options: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        Cluster.local(*modules, **options)
+
+
+def test_a_cluster_that_does_not_run_has_no_client_no_leader_and_no_room_for_a_node(script: str) -> None:
+    described = cluster(script)
+    for _ in range(2):
+        for use in (described.client, described.add_node, lambda: described.leader):
+            with pytest.raises(ClusterFailed, match="within its block"):
+                use()
+        with described:
+            described.client().close()
+
+
+def test_a_forked_child_that_leaves_the_block_leaves_the_cluster_alone(script: str) -> None:
+    with cluster(script) as running:
+        child = os.fork()
+        if child == 0:
+            try:
+                running.__exit__(None, None, None)
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        assert running.nodes[0].alive
+        assert running.nodes[0]._log_path.exists()
+
+
+def test_a_node_that_can_not_be_added_leaves_the_cluster_as_it_was(
+    script: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with cluster(script) as running:
+        before = list(running.nodes), running.addresses
+        monkeypatch.setattr(cluster_module, "_node_command", lambda *_: [sys.executable, script, "error"])
+        with pytest.raises(ClusterFailed, match=r"tasks\.py does not import"):
+            running.add_node()
+        assert (running.nodes, running.addresses) == before
+        monkeypatch.setattr(cluster_module, "_node_command", lambda *_: [sys.executable, script, "well"])
+        assert running.add_node().ready
+
+
+def test_a_node_that_can_not_be_started_again_can_still_be_stopped(script: str) -> None:
+    with cluster(script) as running:
+        node = running.nodes[0]
+        node.kill()
+        node._command = ["/nowhere/at/all"]
+        for _ in range(2):
+            with pytest.raises(FileNotFoundError):
+                node.restart()
+
+
+def test_a_cluster_starts_in_a_process_without_stdin_stdout_and_stderr(script: str) -> None:
+    """As daemons are, whose pipes would else get the numbers of these."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.closerange(0, 3)
+            with cluster(script) as running:
+                code = 0 if running.nodes[0].ready else 2
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_a_secure_cluster_has_a_file_of_its_own_which_only_its_owner_reads(script: str) -> None:

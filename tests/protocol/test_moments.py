@@ -184,3 +184,9 @@ def test_what_can_be_written_in_two_ways_is_refused_with_both() -> None:
 def test_a_date_is_no_moment() -> None:
     with pytest.raises(ValueError, match="a datetime with a time zone"):
         Moment().to_wire(date(2026, 12, 1))
+
+
+def test_the_last_moment_that_a_datetime_can_be_is_one() -> None:
+    assert moment_ms(datetime.max.replace(tzinfo=UTC)) == MOMENT_MAX_MS
+    with pytest.raises(ValueError, match="from 1970 to 9999"):
+        moment_ms(datetime.max.replace(tzinfo=timezone(timedelta(hours=-1))))

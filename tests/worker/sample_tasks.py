@@ -43,6 +43,70 @@ class Long(Exception):
         return "x" * 10_000_000
 
 
+class Hiding(type):
+    def __getattribute__(cls, name: str) -> Any:
+        raise SystemExit(3)
+
+
+class Hidden(Exception, metaclass=Hiding):
+    """An exception whose class ends whoever looks at it."""
+
+
+class Traceless(Exception):
+    @property
+    def __traceback__(self) -> Any:  # type: ignore[override]
+        raise SystemExit(3)
+
+
+class Classless(Exception):
+    @property
+    def __class__(self) -> Any:
+        raise SystemExit(3)
+
+
+class NotPacked:
+    @property
+    def __class__(self) -> Any:
+        raise Hidden
+
+
+@task
+def odd_result() -> Any:
+    return NotPacked()
+
+
+@task
+def from_device() -> None:
+    exec(compile("raise ValueError('from nowhere')", "/dev/zero", "exec"))  # noqa: S102 - a frame that names a device
+
+
+kept: list[object] = []
+
+
+@task
+async def leave_stubborn() -> str:
+    async def stubborn() -> None:
+        while True:
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                pass
+
+    kept.append(asyncio.ensure_future(stubborn()))
+    await asyncio.sleep(0)
+    return "at once"
+
+
+@task
+def replace_getpid() -> None:
+    os.getpid = lambda: 0
+
+
+@task
+def close_descriptors() -> None:
+    os.closerange(3, 4096)
+
+
 @task
 def odd(kind: str) -> None:
     raise {
@@ -50,6 +114,9 @@ def odd(kind: str) -> None:
         "endless": Endless(),
         "long": Long(),
         "long name": type("x" * 10_000_000, (Exception,), {})(),
+        "hidden": Hidden(),
+        "traceless": Traceless(),
+        "classless": Classless(),
         "odd module": type("Odd", (Exception,), {"__module__": 5})(),
     }[kind]
 

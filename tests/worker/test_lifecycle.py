@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from paceline.worker.main import EXIT_LINK_CLOSED
 from paceline_protocol.codec import encode
+from paceline_protocol.limits import MAX_TASK_NAMES
 from paceline_protocol.messages import Done, Run, Stop, WorkerFailed
 from paceline_protocol.payload import unpack_value
 from worker.played_node import DEADLINE_S, SAMPLE_TASKS, Nodes, PlayedNode, readable
@@ -146,6 +148,43 @@ def test_a_module_may_make_a_client_that_it_uses_later(nodes: Nodes, tmp_path: P
     assert ready.names == ("later_tasks.f",)
 
 
+@pytest.mark.parametrize("imports_them", [False, True])
+def test_files_with_names_of_the_standard_library_beside_the_tasks_do_not_reach_the_client(
+    nodes: Nodes, tmp_path: Path, imports_them: bool
+) -> None:
+    for name in ("random", "asyncio", "secrets"):
+        (tmp_path / f"{name}.py").write_text("mine = True\n")
+    (tmp_path / "concurrent").mkdir()
+    (tmp_path / "concurrent" / "__init__.py").write_text("mine = True\n")
+    module = tmp_path / "shadowed_tasks.py"
+    first = "import random, secrets, concurrent\n" if imports_them else ""
+    module.write_text(
+        f"{first}from paceline import task\n\n"
+        "@task\ndef use():\n"
+        "    from paceline import Client\n"
+        "    Client('127.0.0.1:1').close()\n"
+        "    import random, concurrent\n"
+        f"    return hasattr(random, 'mine'), hasattr(concurrent, 'mine')\n\n"
+        "@task\nasync def later():\n    return 5\n"
+    )
+    node, _ready = nodes.start_ready(str(module))
+    assert node.result("shadowed_tasks.later") == 5
+    own, own_package = node.result("shadowed_tasks.use")
+    assert not imports_them or (own and own_package)
+
+
+def test_more_tasks_than_a_node_runs_are_refused_with_the_limit(nodes: Nodes, tmp_path: Path) -> None:
+    module = tmp_path / "many_tasks.py"
+    module.write_text(
+        "from paceline import task\ndef f(): ...\n"
+        f"for number in range({MAX_TASK_NAMES + 1}):\n    task(name=f't{{number}}')(f)\n"
+    )
+    node = nodes.start(str(module))
+    failed = node.receive(WorkerFailed)
+    assert f"there are {MAX_TASK_NAMES + 1} tasks, and a node runs at most {MAX_TASK_NAMES}" in failed.error
+    assert failed.traceback == ""
+
+
 # --- ending -----------------------------------------------------------------------------------------------------
 
 
@@ -160,6 +199,11 @@ def test_stop_ends_a_worker_after_what_it_runs(sample: PlayedNode) -> None:
 def test_a_crash_is_told_with_its_exit_code(sample: PlayedNode) -> None:
     sample.send(Run((sample.assignment("sample_tasks.crash", 9),)))
     assert sample.wait_end() == "exit code 9"
+
+
+def test_a_worker_whose_descriptors_a_task_closed_has_an_exit_code_of_its_own(sample: PlayedNode) -> None:
+    sample.send(Run((sample.assignment("sample_tasks.close_descriptors"),)))
+    assert sample.wait_end() == f"exit code {EXIT_LINK_CLOSED}"
 
 
 def test_a_signal_is_told_by_number_and_name(sample: PlayedNode) -> None:

@@ -166,8 +166,20 @@ def test_only_functions_are_tasks(thing: Any) -> None:
 
 def test_an_option_that_there_is_not_is_a_type_error_as_of_any_function() -> None:
     for given in (task, picklable.options, functools.partial(paceline.client.NamedTask, "a")):
-        with pytest.raises(TypeError, match="priorty"):
+        with pytest.raises(TypeError, match="priorty") as caught:
             given(priorty=3)  # type: ignore[operator]
+        assert "TaskOptions" not in str(caught.value)
+
+
+def test_what_ends_whoever_looks_at_it_is_refused_by_name() -> None:
+    class Leaving:
+        def __repr__(self) -> str:
+            raise SystemExit(3)
+
+    with pytest.raises(ConfigError, match=r"priority of type .*Leaving can't be used"):
+        picklable.options(priority=Leaving())  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"of type .*Leaving is not a task"):
+        paceline.client.targets.parts_of(Leaving())
 
 
 @pytest.mark.parametrize("name", ["", "two words", "a\nb", "n" * 201, 5, b"bytes"])
@@ -310,6 +322,22 @@ def test_a_file_behind_a_package_of_its_name_is_refused(importing: Path) -> None
     write(importing / "hidden" / "__init__.py")
     with pytest.raises(ConfigError, match="rename the file"):
         load_module(str(write(importing / "hidden.py")))
+
+
+def test_a_module_may_put_another_thing_in_its_place(importing: Path) -> None:
+    code = "import sys\nsys.modules[__name__] = object()\n"
+    load_module(str(write(importing / "replaced.py", code)))
+
+
+def test_a_module_that_takes_itself_out_of_sys_modules_is_refused_by_name(importing: Path) -> None:
+    code = "import sys\ndel sys.modules[__name__]\n"
+    with pytest.raises(ConfigError, match=r"vanishing takes itself out of sys\.modules"):
+        load_module(str(write(importing / "vanishing.py", code)))
+
+
+def test_a_key_error_of_a_module_is_its_own(importing: Path) -> None:
+    with pytest.raises(KeyError, match="keyless"):
+        load_module(str(write(importing / "keyless.py", "raise KeyError(__name__)\n")))
 
 
 @pytest.mark.parametrize("spec", ["", "a/b", "pkg:name", "pkg..mod", ".relative", "two words"])

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from paceline.worker.loop import CLEAN_UP_LIMIT_S
 from paceline_protocol.messages import Done, Run, Stage, TaskEnd, Trace
 from paceline_protocol.payload import MESSAGE_LIMIT_BYTES, NAME_LIMIT_BYTES, pack_value, unpack_error, unpack_value
 from worker.played_node import PAYLOAD_LIMIT_BYTES, PlayedNode
@@ -117,6 +118,9 @@ def test_whatever_a_task_raises_the_worker_goes_on(
         ("long", "x" * MESSAGE_LIMIT_BYTES),
         ("long name", ""),
         ("odd module", ""),
+        ("hidden", ""),
+        ("traceless", ""),
+        ("classless", ""),
     ],
 )
 def test_an_exception_that_ends_or_floods_whoever_looks_at_it_fails_its_task_alone(
@@ -126,6 +130,29 @@ def test_an_exception_that_ends_or_floods_whoever_looks_at_it_fails_its_task_alo
     assert error.message == message
     assert len(error.type_name) <= NAME_LIMIT_BYTES
     assert node.result("sample_tasks.add", 2, 3) == 5
+
+
+def test_a_result_whose_class_can_not_be_looked_at_fails_its_task_alone(node: PlayedNode) -> None:
+    assert "can't be sent" in node.error("sample_tasks.odd_result").message
+    assert node.result("sample_tasks.add", 2, 3) == 5
+
+
+def test_a_traceback_reads_no_source_from_what_is_no_file(node: PlayedNode) -> None:
+    error = node.error("sample_tasks.from_device")
+    assert error.message == "from nowhere"
+    assert '"/dev/zero", line 1' in error.traceback
+
+
+def test_a_task_may_replace_getpid(sample: PlayedNode) -> None:
+    sample.result("sample_tasks.replace_getpid")
+    assert sample.result("sample_tasks.add", 2, 3) == 5
+
+
+def test_an_async_task_is_told_at_once_though_it_leaves_what_does_not_end(node: PlayedNode) -> None:
+    began_s = time.monotonic()
+    assert node.result("sample_tasks.leave_stubborn") == "at once"
+    assert time.monotonic() - began_s < CLEAN_UP_LIMIT_S
+    assert node.result("sample_tasks.add_later", 2, 3) == 5  # in another loop
 
 
 def test_an_async_task_runs_to_its_end(node: PlayedNode) -> None:

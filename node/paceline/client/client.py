@@ -7,23 +7,21 @@ to the next one, under the same ids, and only a cluster that stays away longer t
 
 from __future__ import annotations
 
-import atexit
 import itertools
 import logging
 import os
 import random
 import threading
 import time
-import warnings
-import weakref
 from collections import deque
 from collections.abc import Coroutine, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
+from paceline.client import closing
+from paceline.client.closing import CLOSE_TIMEOUT_S
 from paceline.client.driver.driver import Driver, PackedCall
-from paceline.client.driver.lifetime import Lifetime
 from paceline.client.future import Future
 from paceline.client.questions import TaskQuestions
 from paceline.client.session.relaying import RelaySession
@@ -32,7 +30,8 @@ from paceline.client.targets import NamedTask, Target, parts_of
 from paceline.client_keys import ClientKeys
 from paceline.cluster_file import AnyFile
 from paceline.config import is_loopback, parse_address
-from paceline.errors import ConfigError, RequestRefused
+from paceline.errors import ConfigError, OutOfResources, RequestRefused
+from paceline.options import check_seconds, shown
 from paceline.own_cluster import find_cluster
 from paceline_protocol.limits import PAYLOAD_LIMIT_MAX_BYTES
 from paceline_protocol.messages import AdminOp, Options, Stage
@@ -45,7 +44,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 
-CLOSE_TIMEOUT_S = 5.0
 DISCOVERY_LIMIT_S = 3600.0
 MAP_WINDOW_TASKS = 1024
 MAP_FIRST_TASKS = 64
@@ -81,15 +79,15 @@ class Client(TaskQuestions):
         trace_every: int = 0,
         _relays: bool = False,
     ) -> None:
-        _check_seconds("connect_timeout_s", connect_timeout_s)
-        _check_seconds("failover_timeout_s", failover_timeout_s)
+        check_seconds("connect_timeout_s", connect_timeout_s)
+        check_seconds("failover_timeout_s", failover_timeout_s)
         if type(trace_every) is not int or trace_every < 0:
-            raise ConfigError(f"trace_every is {trace_every!r}; sample one of so many calls, or none with 0")
+            raise ConfigError(f"trace_every is {shown(trace_every)}; sample one of so many calls, or none with 0")
         if payload_limit_bytes is not None and (
             type(payload_limit_bytes) is not int or not 0 < payload_limit_bytes <= PAYLOAD_LIMIT_MAX_BYTES
         ):
             raise ConfigError(
-                f"payload_limit_bytes is {payload_limit_bytes!r}, and must be a whole number of bytes from 1 to "
+                f"payload_limit_bytes is {shown(payload_limit_bytes)}, and must be a whole number of bytes from 1 to "
                 f"{PAYLOAD_LIMIT_MAX_BYTES}, which is what fits into a frame"
             )
         found = find_cluster(addresses, cluster)
@@ -114,9 +112,7 @@ class Client(TaskQuestions):
             trace_every=trace_every,
         )
         lifetime = self._driver.lifetime
-        _open.add(lifetime)
-        self._driver.lease = lease = _Lease()
-        weakref.finalize(lease, _dropped, lifetime, found.addresses).atexit = False  # at exit all are closed anyway
+        self._driver.lease = closing.watch(lifetime, found.addresses)
 
     # --- the life of a client ------------------------------------------------------------------------------------
 
@@ -132,11 +128,12 @@ class Client(TaskQuestions):
         some were not accepted by then, a line in the log says how many.
 
         At the exit of the interpreter every open client is closed so. One that nobody has any more, nor a future of it,
-        closes itself.
+        closes itself. Raises UsedWithinItself in a signal handler that interrupts the client's own doing.
         """
         lifetime = self._driver.lifetime
-        _open.discard(lifetime)
-        _tell_lost(lifetime.close(timeout), timeout)
+        lost = lifetime.close(timeout)
+        closing.is_closed(lifetime)
+        closing.tell_lost(lost, timeout)
         with _current_lock:
             if self in _entered:
                 _entered.remove(self)
@@ -163,7 +160,11 @@ class Client(TaskQuestions):
     def _start_discovery(self) -> None:
         if self._discovers:
             self._discovers = False
-            threading.Thread(target=self._discover, name="paceline-discovery", daemon=True).start()
+            try:
+                threading.Thread(target=self._discover, name="paceline-discovery", daemon=True).start()
+            except RuntimeError as error:
+                self._discovers = True
+                raise OutOfResources(f"the discovery of nodes needs a thread ({error})") from None
 
     def _discover(self) -> None:
         from paceline.discovery import find_nodes
@@ -197,7 +198,10 @@ class Client(TaskQuestions):
         """
         if self._discovers:
             self._start_discovery()
-        return self._driver.submit(self._pack(target, args, kwargs))
+        future = self._driver.submit(self._pack(target, args, kwargs))
+        if closing.has_exited:
+            closing.await_acceptance(future)
+        return future
 
     @overload
     def map(
@@ -215,7 +219,7 @@ class Client(TaskQuestions):
         what has not started is cancelled.
         """
         if type(window) is not int or window < 1:
-            raise ValueError(f"window is {window!r}, and must be a whole number from 1")
+            raise ValueError(f"window is {shown(window)}, and must be a whole number from 1")
         # A wrong target is an error here and not at the first result.
         return self._map(parts_of(target), zip(*iterables, strict=False), window)
 
@@ -246,16 +250,20 @@ class Client(TaskQuestions):
         """The futures of this client in the order in which they end. TimeoutError: ``timeout`` seconds from now."""
         deadline_s = None if timeout is None else time.monotonic() + timeout
         ended: deque[Future[Any]] = deque()
-        pending = list(dict.fromkeys(futures))
+        pending = dict.fromkeys(futures)
+        count = len(pending)
         for future in pending:
             if not isinstance(future, Future):
                 raise TypeError(f"{future!r} is no future of this client; give what submit() returned")
             self._driver.collect(future, ended)
-        for count in range(len(pending)):
+        while pending:
             rest_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
-            if not ended and not self._driver.wait_until(lambda: ended, rest_s, pending[count]):
-                raise TimeoutError(f"{len(pending) - count} of {len(pending)} tasks did not end within {timeout} s")
-            yield ended.popleft()
+            if not ended and not self._driver.wait_until(lambda: ended, rest_s, next(iter(pending))):
+                raise TimeoutError(f"{len(pending)} of {count} tasks did not end within {timeout} s")
+            future = ended.popleft()
+            if future in pending:  # else it was told twice, as after an interrupt
+                del pending[future]
+                yield future
 
     def status(self, timeout: float = 5.0, *, _about: tuple[tuple[str, str], ...] = ()) -> dict[str, Any]:
         """What the leader knows about the cluster; what any node knows, while there is no leader.
@@ -310,18 +318,11 @@ def _is_here(addresses: tuple[str, ...]) -> bool:
     return any(is_loopback(parse_address(address)[0]) for address in addresses)
 
 
-def _check_seconds(name: str, value: object) -> None:
-    """A timeout that is no number would be found out in the thread that looks at the clock."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
-        raise ConfigError(f"{name} is {value!r}, and must be a number of seconds from 0; math.inf is for ever")
-
-
 # --- the current client -----------------------------------------------------------------------------------------
 
-_current_lock = threading.Lock()
+_current_lock = threading.RLock()  # a signal handler may close a client at any moment
 _entered: list[Client] = []  # by `with`, the innermost last
 _default: Client | None = None
-_open: set[Lifetime] = set()  # of the clients of this process that were not closed
 
 
 def current_client() -> Client:
@@ -343,55 +344,10 @@ def _inherited() -> Exception:
 def _after_fork() -> None:
     """In the child: the sockets and the background thread stayed with the parent, and its locks may be taken."""
     global _current_lock, _default
-    _current_lock = threading.Lock()
+    _current_lock = threading.RLock()
     _default = None
     _entered.clear()
-    for lifetime in _open:
-        lifetime.disown(_inherited)
-    _open.clear()
+    closing.disown_all(_inherited)
 
 
 os.register_at_fork(after_in_child=_after_fork)
-
-
-# --- clients that were not closed -------------------------------------------------------------------------------
-
-
-class _Lease:
-    """Goes with the last of those that have a client: the Client itself, and its futures."""
-
-    __slots__ = ("__weakref__",)
-
-
-def _dropped(lifetime: Lifetime, addresses: tuple[str, ...]) -> None:
-    """Nobody can use this client any more. In the midst of anything, as the garbage collector runs."""
-    _open.discard(lifetime)
-    if lifetime.drop():
-        where = f" for {', '.join(addresses)}" if addresses else ""
-        warnings.warn(
-            f"a paceline client{where} was not closed; use `with Client() as client:`, or client.close()",
-            ResourceWarning,
-            stacklevel=2,
-        )
-
-
-def _close_all() -> None:
-    """The interpreter exits: what was submitted has this long to be accepted, by all clusters together."""
-    deadline_s = time.monotonic() + CLOSE_TIMEOUT_S
-    lost = 0
-    while _open:
-        lost += _open.pop().close(max(0.0, deadline_s - time.monotonic()))
-    _tell_lost(lost, CLOSE_TIMEOUT_S)
-
-
-def _tell_lost(count: int, waited_s: float) -> None:
-    if count and waited_s > 0:
-        _logger.warning(
-            "%d %s not accepted within %g s and may be lost; future.accepted() waits for that before the client closes",
-            count,
-            "task was" if count == 1 else "tasks were",
-            waited_s,
-        )
-
-
-atexit.register(_close_all)

@@ -12,7 +12,8 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, Protocol, TypeAlias, TypeVar
 
-from paceline.errors import TaskCancelled, TaskExpired, TaskFailed, TaskLost
+from paceline.errors import ClientClosed, TaskCancelled, TaskExpired, TaskFailed, TaskLost
+from paceline.options import check_seconds
 from paceline_protocol.messages import TaskEnd
 from paceline_protocol.payload import unpack_error, unpack_value
 
@@ -141,6 +142,8 @@ class Future(Generic[T_co]):
 
         Raises what kept it from being accepted, and TimeoutError.
         """
+        if timeout is not None:
+            check_seconds("timeout", timeout)
         if self._state == PENDING and not self._owner.wait_accepted(self, timeout):
             raise TimeoutError(f"task {self.name} was not accepted within {timeout} s")
         if self._state == REFUSED:
@@ -152,13 +155,17 @@ class Future(Generic[T_co]):
         Where an event loop runs it does not wait, which would stop the loop: it asks, and returns False. Awaiting the
         future tells then: it raises TaskCancelled if the task never starts.
 
-        Raises TimeoutError if there is no answer in time; NoLeader or NoNodeFound.
+        Raises TimeoutError if there is no answer in time; NoLeader or NoNodeFound; ClientClosed if the client was
+        closed before it knew how the task ended.
         """
         if self._state != PENDING:
+            if isinstance(self._payload, ClientClosed):
+                raise self._error()
             return self.cancelled()
         if _running_loop() is not None:
             self._owner.abandon((self,))
             return self.cancelled()
+        check_seconds("timeout", timeout)
         was_cancelled = self._owner.cancel(self, timeout)
         if self._state == REFUSED:
             raise self._error()
@@ -167,9 +174,10 @@ class Future(Generic[T_co]):
     def add_done_callback(self, callback: Callable[[Future[T_co]], object]) -> None:
         """Call ``callback(future)`` when the task has ended, at once if it has.
 
-        It runs in whichever thread learns of the end, so it must be short. What it raises is logged, SystemExit too;
-        KeyboardInterrupt is raised again in the main thread, where it may be Ctrl-C. Added where an event loop runs, it
-        runs in that loop, as with asyncio's own futures.
+        It runs in a thread of the client's, or in one that waits and is not the main thread, so it must be short; if
+        the task has ended already, here and now. What it raises is logged, SystemExit too; KeyboardInterrupt is raised
+        again in the main thread, where it may be Ctrl-C. Added where an event loop runs, it runs in that loop, as with
+        asyncio's own futures.
         """
         loop = _running_loop()
         self._owner.add_done_callback(self, callback if loop is None else InLoop(loop, callback))
@@ -222,6 +230,8 @@ class Future(Generic[T_co]):
         return f"<future of {self.name} {self.task_id.hex()}: {state}>"
 
     def _wait(self, timeout: float | None) -> None:
+        if timeout is not None:
+            check_seconds("timeout", timeout)
         if self._state == PENDING and not self._owner.wait_until(self.done, timeout, self):
             raise TimeoutError(f"task {self.name} did not end within {timeout} s")
 
@@ -233,24 +243,25 @@ class Future(Generic[T_co]):
 
     # --- for the client that made it, under its lock -------------------------------------------------------------
 
-    def resolve(self, state: int, payload: bytes | Exception) -> int:
-        """The task has ended; for the client alone. Returns how many callbacks are due: :meth:`take_callbacks`."""
-        self._payload = payload
-        self._state = state
-        if self._sinks is not None:
-            for sink in self._sinks:
-                sink.append(self)
-            self._sinks = None
-        return len(self._callbacks) if self._callbacks is not None else 0
+    def resolve(self, state: int, payload: bytes | Exception) -> None:
+        """The task has ended; for the client alone. May be told again. Then :meth:`take_callbacks`."""
+        if self._state == PENDING:
+            self._payload = payload
+            self._state = state
+        while self._sinks:
+            self._sinks[-1].append(self)
+            self._sinks.pop()
 
-    def watch(self, callback: Callback) -> bool:
-        """Keep a callback until the task has ended; for the client alone. False: it has."""
-        if self._state != PENDING:
-            return False
+    def watch(self, callback: Callback) -> None:
+        """Keep a callback until the task has ended; for the client alone."""
         if self._callbacks is None:
             self._callbacks = []
         self._callbacks.append(callback)
-        return True
+
+    @property
+    def has_callbacks(self) -> bool:
+        """Whether some are kept; for the client alone."""
+        return bool(self._callbacks)
 
     def unwatch(self, callback: Callback) -> int:
         """Forget a callback; for the client alone. Returns how often it was there."""

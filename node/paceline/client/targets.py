@@ -12,6 +12,7 @@ from typing import Final, Protocol, TypeAlias, runtime_checkable
 from paceline.errors import ConfigError
 from paceline.options import TaskOptions, shown
 from paceline_protocol import fields
+from paceline_protocol.forms import class_name
 from paceline_protocol.limits import MAX_NAME_CHARS
 from paceline_protocol.messages import PRIORITY_DEFAULT, PRIORITY_MAX, TASK_ID_BYTES, Options
 from paceline_protocol.options import PRIORITY
@@ -59,7 +60,8 @@ def parts_of(target: object) -> tuple[str, int, Options | None]:
     try:
         name, priority, options = target.name, target.priority, target.wire_options  # type: ignore[attr-defined]
     except AttributeError:
-        what = getattr(target, "__qualname__", None) or repr(target)
+        what = class_name(target) if isinstance(target, type) else getattr(target, "__qualname__", None)
+        what = what if isinstance(what, str) else shown(target)
         advice = "decorate it with @paceline.task" if callable(target) else "submit a task or the name of one"
         raise TypeError(f"{what} is not a task; {advice}") from None
     if type(name) is not str or name not in _good_names:

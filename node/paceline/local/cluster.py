@@ -13,6 +13,7 @@ encrypted. The file is removed with the block, or with the last of its processes
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -22,9 +23,12 @@ from typing import Any
 
 from paceline.client.client import Client
 from paceline.config import LOOPBACK_HOST, ClusterFile, new_cluster
+from paceline.errors import ClusterFailed, ConfigError
 from paceline.importing import refuse_while_importing
 from paceline.local.node_process import Node, leader_id_of
 from paceline.local.scratch import ScratchDirectory
+from paceline.options import shown
+from paceline.worker.registry import check_module
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 10.0
@@ -52,6 +56,8 @@ class Cluster:
         self._wanted_nodes = nodes
         self._environment = environment
         self._scratch: ScratchDirectory | None = None
+        self._pid = 0  # of the process that started it
+        self._started = 0
         self.nodes: list[Node] = []
 
     @classmethod
@@ -70,10 +76,9 @@ class Cluster:
         ``modules`` hold the tasks: module names, paths of .py files, or modules. ``environment`` replaces that of the
         nodes and their workers. With ``journal`` "fsync" or "os" each node keeps its log on disk, for as long as the
         block: a node that is killed can be started again. ``secure`` encrypts every connection, with new keys.
-        With ``metrics`` each node serves them, at its ``metrics_address``.
+        With ``metrics`` each node serves them, at its ``metrics_address``. Raises ConfigError for what can't be used.
         """
-        if nodes < 1:
-            raise ValueError(f"nodes is {nodes}, and must be at least 1")
+        _check_count("nodes", nodes, 1)
         options = ["--journal", journal, "--expect", str(nodes), "--metrics", "127.0.0.1:0" if metrics else "off"]
         cluster_file = new_cluster(nodes) if secure else None
         command = [*_node_command(modules, workers), *options]
@@ -95,7 +100,8 @@ class Cluster:
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        return tuple(node.address for node in self.nodes)
+        """Of the nodes that listen, or did."""
+        return tuple(node.address for node in self.nodes if node.address)
 
     @property
     def cluster_file(self) -> Path | None:
@@ -107,17 +113,25 @@ class Cluster:
     @property
     def leader(self) -> Node | None:
         """The node that leads, as the cluster's status says; None if there is no status in time, or it names a node
-        that is not of this object."""
+        that is not of this object. Raises ClusterFailed outside of the block."""
+        self._check_running("leader")
         leader_id = leader_id_of(self.addresses, self._cluster_file)
         return next((node for node in self.nodes if node.id == leader_id), None)
 
     def client(self, **options: Any) -> Client:
-        """A client of this cluster, with its keys if it has any; ``options`` are those of Client."""
+        """A client of this cluster, with its keys if it has any; ``options`` are those of Client. Raises ClusterFailed
+        outside of the block: without addresses it would find whatever else runs on this machine."""
+        self._check_running("client()")
         return Client(*self.addresses, **{"cluster": self._cluster_file} | options)
 
     def start(self, timeout: float = START_TIMEOUT_S) -> None:
         """Start the processes. Returns once all of them listen; there may be no leader yet."""
+        if self._scratch is not None:
+            raise ClusterFailed("this cluster runs already")
         deadline_s = time.monotonic() + timeout
+        self._pid = os.getpid()
+        self.nodes.clear()  # of an earlier block
+        self._started = 0
         self._scratch = ScratchDirectory("paceline-local-")
         if self._cluster_file is not None and (path := self.cluster_file):
             path.touch(mode=0o600)  # before there is a secret in it
@@ -140,15 +154,26 @@ class Cluster:
                 node.wait_announced("ready", deadline_s)
 
     def add_node(self, *modules: str | Path | ModuleType, workers: int = 2, timeout: float = START_TIMEOUT_S) -> Node:
-        """Start one more node, which may serve other tasks than those there are, and wait until it is ready."""
+        """Start one more node, which may serve other tasks than those there are, and wait until it is ready. Raises
+        ClusterFailed if it does not start, and outside of the block; then there is one node less, as before."""
+        self._check_running("add_node()")
         deadline_s = time.monotonic() + timeout
         command = [*_node_command(modules, workers), "--journal", self._journal, "--expect", "0", "--metrics", "off"]
-        self._start_node("--join", self.nodes[0].address, command=command)
-        self.nodes[-1].wait_announced("ready", deadline_s)
-        return self.nodes[-1]
+        node = self._start_node("--join", self.addresses[0], command=command)
+        try:
+            node.wait_announced("ready", deadline_s)
+        except BaseException:
+            self.nodes.remove(node)
+            node.kill()
+            raise
+        return node
 
     def stop(self, timeout: float = STOP_TIMEOUT_S) -> None:
-        """SIGTERM to every node, SIGKILL to those that still live after ``timeout`` seconds. Stopping twice is fine."""
+        """SIGTERM to every node, SIGKILL to those that still live after ``timeout`` seconds. Stopping twice is fine.
+
+        Does nothing in a forked child, which leaves the block as its parent does: the cluster is the parent's."""
+        if os.getpid() != self._pid:
+            return
         deadline_s = time.monotonic() + timeout
         for node in self.nodes:
             node.terminate()
@@ -158,32 +183,53 @@ class Cluster:
             self._scratch.remove()
             self._scratch = None
 
-    def _start_node(self, *options: str, command: list[str] | None = None) -> None:
+    def _check_running(self, what: str) -> None:
+        if self._scratch is None:
+            raise ClusterFailed(
+                f"{what} of a cluster that does not run: use it within its block, `with Cluster.local(...) as cluster:`"
+            )
+
+    def _start_node(self, *options: str, command: list[str] | None = None) -> Node:
         assert self._scratch is not None
         directory = self._scratch.path
-        number = len(self.nodes)
+        number = self._started
+        self._started += 1
         settings = [] if self._journal == "memory" else ["--data-dir", str(directory / f"node{number}")]
         if path := self.cluster_file:
             settings += ["--cluster", str(path), "--bind", LOOPBACK_HOST]
         log_path = directory / f"node{number}.log"
         command = [*(command or self._command), *settings, *options]
-        self.nodes.append(Node(command, log_path, self._environment, self._cluster_file, self._scratch))
+        node = Node(command, log_path, self._environment, self._cluster_file, self._scratch)
+        self.nodes.append(node)
+        return node
+
+
+def _check_count(name: str, value: object, lowest: int) -> None:
+    if type(value) is not int or value < lowest:
+        raise ConfigError(f"{name} is {shown(value)}, and must be a whole number from {lowest}")
 
 
 def _node_command(modules: Iterable[str | Path | ModuleType], workers: int) -> list[str]:
+    _check_count("workers", workers, 0)
     specs = [_module_spec(module) for module in modules]
     options = ["--port", "0", "--workers", str(workers), "--no-discovery"]
     return [sys.executable, "-P", "-m", "paceline", "node", *specs, *options]
 
 
 def _module_spec(module: str | Path | ModuleType) -> str:
+    if isinstance(module, str | Path):
+        spec = str(module)
+        check_module(spec)  # "-h" would be an option
+        return spec
     if not isinstance(module, ModuleType):
-        return str(module)
-    spec = getattr(module, "__spec__", None)
-    name = spec.name if spec is not None else module.__name__
+        raise ConfigError(
+            f"{shown(module)} is no module of tasks; give a module, its dotted name, or the path of a .py file"
+        )
+    found = getattr(module, "__spec__", None)
+    name = found.name if found is not None else module.__name__
     # A script that is run has the name __main__, which means something else in a node.
     if name != "__main__":
         return str(name)
     if module.__file__ is None:
-        raise ValueError("tasks typed into an interpreter have no file that a node could load; save them in a module")
+        raise ConfigError("tasks typed into an interpreter have no file that a node could load; save them in a module")
     return module.__file__

@@ -19,6 +19,7 @@ from typing import Any
 from paceline.client.client import Client
 from paceline.config import ClusterFile
 from paceline.errors import ClusterFailed, PacelineError
+from paceline.local.pipes import pipe
 from paceline.local.scratch import ScratchDirectory
 
 KILL_TIMEOUT_S = 5.0
@@ -47,13 +48,18 @@ class Node:
         self._cluster_file = cluster_file
         self._held = () if scratch is None else (scratch.held,)
         self._log_path = log_path
+        self._announce_read = self._parent_write = -1
         self._start(command)
 
     def _start(self, command: list[str]) -> None:
         self._announced = b""
-        announce_read, announce_write = os.pipe()
-        parent_read, self._parent_write = os.pipe()
-        self._announce_read = announce_read
+        self._announce_read, announce_write = pipe()
+        try:
+            parent_read, self._parent_write = pipe()
+        except OSError:
+            os.close(announce_write)
+            self._close_pipes()
+            raise
         command = [*command, "--announce-fd", str(announce_write), "--parent-fd", str(parent_read)]
         command.append("--no-environment")  # it was all said, and PACELINE_JOIN may be for the node of the machine
         try:
@@ -68,9 +74,8 @@ class Node:
                     # Ctrl-C belongs to the script: it decides when and in which order its nodes stop.
                     start_new_session=True,
                 )
-        except OSError:
-            os.close(announce_read)
-            os.close(self._parent_write)
+        except BaseException:
+            self._close_pipes()
             raise
         finally:
             os.close(announce_write)
@@ -100,6 +105,7 @@ class Node:
         :meth:`Cluster.wait_ready` waits. With journal memory it is a new node."""
         if self.alive:
             raise ClusterFailed("the node still runs; kill or terminate it before it is started again")
+        self._close_pipes()  # those of one that ended by itself
         port = self.address.rpartition(":")[2]
         self.id, self.ready = "", False
         self._start([*self._command, "--port", port])

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 
 from paceline.errors import ConfigError
+from paceline.local.pipes import pipe
 
 _GUARD = 'read -r _; rm -rf -- "$0"'
 
@@ -31,7 +32,8 @@ class ScratchDirectory:
             raise ConfigError(
                 f"can't make a temporary directory: {error.strerror}; set TMPDIR to one that this user can write to"
             ) from error
-        read, self.held = os.pipe()
+        self._pid = os.getpid()
+        read, self.held = pipe()
         """``held``: the end of the pipe, which each process that works in the directory must inherit. Nothing is
         written to it."""
         try:
@@ -50,7 +52,9 @@ class ScratchDirectory:
             os.close(read)
 
     def remove(self) -> None:
-        """Remove the directory now. To be called once."""
+        """Remove the directory now. To be called once. Does nothing in a forked child: it is the parent's."""
+        if os.getpid() != self._pid:
+            return
         shutil.rmtree(self.path, ignore_errors=True)
         if self._guard is not None:
             self._guard.kill()

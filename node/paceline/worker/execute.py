@@ -10,15 +10,19 @@ The rules of this module:
 
 from __future__ import annotations
 
+import linecache
 import os
+import stat
 import sys
 import traceback
 from types import CoroutineType, TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from paceline.errors import UnknownTask
+from paceline.importing import import_own
 from paceline.worker.registry import tasks
 from paceline_protocol.errors import PayloadError, UnserializableValue
+from paceline_protocol.forms import class_name
 from paceline_protocol.messages import TaskEnd
 from paceline_protocol.payload import (
     NAME_LIMIT_BYTES,
@@ -35,7 +39,10 @@ if TYPE_CHECKING:
 
 SUCCEEDED = int(TaskEnd.SUCCEEDED)
 FAILED = int(TaskEnd.FAILED)
+SOURCE_LIMIT_BYTES = 16 * 1024 * 1024
+"""A larger file is no source whose lines a traceback shows."""
 
+_getpid = os.getpid  # a task may replace it
 _STANDARD_LIBRARY = os.path.dirname(os.__file__)
 _NOT_SHOWN = (
     os.path.dirname(__file__) + os.sep,
@@ -52,7 +59,7 @@ class TaskRunner:
 
     def __init__(self, payload_limit_bytes: int) -> None:
         self._payload_limit_bytes = payload_limit_bytes
-        self._pid = os.getpid()
+        self._pid = _getpid()
         self._loop: Loop | None = None
 
     def execute(self, name: str, packed_args: bytes) -> tuple[int, bytes]:
@@ -66,22 +73,30 @@ class TaskRunner:
             if type(value) is CoroutineType:
                 value = self._run_coroutine(value)
         except BaseException as error:  # noqa: BLE001 - the task's own error, whatever it is, is its outcome
-            if os.getpid() != self._pid:
+            if _getpid() != self._pid:
                 _end_fork(error)
             return FAILED, _pack_failure(error)
-        if os.getpid() != self._pid:
+        if _getpid() != self._pid:
             _end_fork(None)
         try:
             return SUCCEEDED, pack_value(value, self._payload_limit_bytes)
         except BaseException as error:  # noqa: BLE001 - a result that can't be sent is an outcome too
-            return FAILED, _pack_failure(_of_result(error, name))
+            return FAILED, _pack_failure(error, name)
 
     def _run_coroutine(self, coroutine: CoroutineType[Any, Any, Any]) -> Any:
         if self._loop is None:
-            from paceline.worker.loop import Loop
-
-            self._loop = Loop()
+            self._loop = import_own("paceline.worker.loop").Loop()
         return self._loop.run(coroutine)
+
+    @property
+    def has_left(self) -> bool:
+        """Whether an async task has left coroutines that run. Its outcome is to be told before :meth:`clean_up`."""
+        return self._loop is not None and self._loop.has_left
+
+    def clean_up(self, name: str) -> None:
+        """End what this task has left, in bounded time. Raises nothing."""
+        if self._loop is not None:
+            self._loop.clean_up(name)
 
 
 def _of_result(error: BaseException, name: str) -> BaseException:
@@ -94,26 +109,53 @@ def _of_result(error: BaseException, name: str) -> BaseException:
     return error.with_traceback(None)
 
 
-def _pack_failure(error: BaseException) -> bytes:
-    shown = format_traceback(error)
+def _pack_failure(error: BaseException, result_of: str = "") -> bytes:
+    """``result_of``: the task whose result could not be packed."""
     try:
-        return pack_error(error, shown)
+        if result_of:
+            error = _of_result(error, result_of)
+        return pack_error(error, format_traceback(error))
     except BaseException as broken:  # noqa: BLE001 - a user's exception may be broken in ways that nobody foresaw
-        message = f"(it can't be described: {type(broken).__qualname__})"
-        return pack_error_info(ErrorInfo(trim(type(error).__qualname__, NAME_LIMIT_BYTES), "?", message, None, ""))
+        message = f"(it can't be described: {class_name(type(broken))})"
+        return pack_error_info(ErrorInfo(trim(class_name(type(error)), NAME_LIMIT_BYTES), "?", message, None, ""))
 
 
 def format_traceback(error: BaseException) -> str:
     """The traceback from the first frame of the user's; empty if there is none, when the message says it all."""
-    entry: TracebackType | None = error.__traceback__
-    while entry is not None and entry.tb_frame.f_code.co_filename.startswith(_NOT_SHOWN):
-        entry = entry.tb_next
-    if entry is None and error.__cause__ is None and error.__context__ is None:
-        return ""
-    try:
+    try:  # each look at the user's exception may run code of his, which may do anything
+        entry: TracebackType | None = error.__traceback__
+        while entry is not None and entry.tb_frame.f_code.co_filename.startswith(_NOT_SHOWN):
+            entry = entry.tb_next
+        if entry is None and error.__cause__ is None and error.__context__ is None:
+            return ""
         return "".join(traceback.format_exception(type(error), error, entry))
-    except BaseException as broken:  # noqa: BLE001 - formatting calls methods of the user's exception, which may do anything
-        return f"the traceback can't be shown: formatting it raised {type(broken).__qualname__}"
+    except BaseException as broken:  # noqa: BLE001 - so that is its outcome
+        return f"the traceback can't be shown: formatting it raised {class_name(type(broken))}"
+
+
+def describe(error: BaseException) -> str:
+    """An exception in a line or a few, as at the end of a traceback. Raises nothing."""
+    try:
+        return "".join(traceback.format_exception_only(error)).strip()
+    except BaseException as broken:  # noqa: BLE001 - as above
+        return f"{class_name(type(error))} (it can't be described: {class_name(type(broken))})"
+
+
+def read_no_devices() -> None:
+    """Have tracebacks show source lines of ordinary files alone. What a frame says is its file may be anything, as
+    /dev/zero, which Python would read to its end."""
+    read = linecache.updatecache
+
+    def update(filename: str, module_globals: dict[str, Any] | None = None) -> list[str]:
+        try:
+            found = os.stat(filename)
+        except (OSError, ValueError):
+            return read(filename, module_globals)  # it may be in a zip file, or nowhere
+        if stat.S_ISREG(found.st_mode) and found.st_size <= SOURCE_LIMIT_BYTES:
+            return read(filename, module_globals)
+        return []
+
+    linecache.updatecache = update
 
 
 def _end_fork(error: BaseException | None) -> NoReturn:

@@ -1,35 +1,76 @@
 """The event loop in which a worker runs ``async def`` tasks. The worker imports this module with the first such task:
 importing asyncio takes a fifth of a worker's start.
 
-Each task runs in a context of its own. Coroutines that it left running are cancelled, as ``asyncio.run`` does. The loop
-itself is kept: making one costs more than a short task, and connections that a module keeps stay usable.
+Each task runs in a context of its own. Coroutines that it left running are cancelled, as ``asyncio.run`` does, once its
+outcome is told. The loop itself is kept: making one costs more than a short task, and connections that a module keeps
+stay usable. A loop with a coroutine that does not end in time, as one that swallows CancelledError, is left behind.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, Final
+
+CLEAN_UP_LIMIT_S: Final = 1.0
+NAMED_COROUTINES: Final = 3
+
+_logger = logging.getLogger("paceline.worker")
 
 
 class Loop:
-    """An event loop for one coroutine at a time."""
+    """An event loop for one coroutine at a time. ``has_left``: what ran last has left coroutines, which
+    :meth:`clean_up` ends."""
 
     def __init__(self) -> None:
+        self.has_left = False
         self._runner = asyncio.Runner()
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """The coroutine's result, or what it raises."""
+        if self._runner.get_loop().is_closed():  # by a task before
+            self._runner = asyncio.Runner()
         try:
             return self._runner.run(coroutine, context=contextvars.copy_context())
         finally:
-            left = asyncio.all_tasks(self._runner.get_loop())
-            if left:
-                self._runner.run(_cancel(left))
+            self.has_left = bool(asyncio.all_tasks(self._runner.get_loop()))
+
+    def clean_up(self, name: str) -> None:
+        """Cancel what the task of this name has left. What has not ended within CLEAN_UP_LIMIT_S is left behind with
+        its loop, and named in the log. Raises nothing."""
+        self.has_left = False
+        loop = self._runner.get_loop()
+        try:
+            self._runner.run(_cancel(asyncio.all_tasks(loop)))
+        except BaseException as error:  # noqa: BLE001 - code of the task's, which has ended
+            _logger.warning("what task %s left in its event loop raised %s", name, type(error).__qualname__)
+        left = asyncio.all_tasks(loop)
+        if not left:
+            return
+        _logger.warning(
+            "task %s left %d coroutines that have not ended %g s after they were cancelled (%s); they are dropped with "
+            "their event loop, and later tasks get another one. Let CancelledError through, or end them in the task",
+            name,
+            len(left),
+            CLEAN_UP_LIMIT_S,
+            ", ".join(sorted(_name_of(task) for task in left)[:NAMED_COROUTINES]),
+        )
+        self._runner = asyncio.Runner()
+        for task in left:
+            task._log_destroy_pending = False  # type: ignore[attr-defined] # it is said above
+        loop.close()
 
 
 async def _cancel(left: set[asyncio.Task[Any]]) -> None:
     for task in left:
         task.cancel()
-    await asyncio.gather(*left, return_exceptions=True)
+    done, _ = await asyncio.wait(left, timeout=CLEAN_UP_LIMIT_S)
+    for task in done:
+        if not task.cancelled():
+            task.exception()  # it is looked at, or the loop would complain
+
+
+def _name_of(task: asyncio.Task[Any]) -> str:
+    return str(getattr(task.get_coro(), "__qualname__", task.get_name()))

@@ -16,6 +16,7 @@ The rules of this module:
 from __future__ import annotations
 
 import argparse
+import errno
 import gc
 import io
 import logging
@@ -25,14 +26,14 @@ import signal
 import socket
 import struct
 import sys
-import traceback
 from collections.abc import Sequence
 from time import monotonic_ns
+from typing import NoReturn
 
-from paceline.errors import DuplicateTaskName, UsedWhileImporting
+from paceline.errors import ConfigError, DuplicateTaskName, UsedWhileImporting
 from paceline.importing import importing
 from paceline.line_writer import LogHandler
-from paceline.worker.execute import TaskRunner, format_traceback
+from paceline.worker.execute import TaskRunner, describe, format_traceback, read_no_devices
 from paceline.worker.parent import EXIT_PARENT_GONE, die_with_parent
 from paceline.worker.registry import load_module, tasks
 from paceline_protocol.codec import (
@@ -44,6 +45,7 @@ from paceline_protocol.codec import (
     encode_fields,
 )
 from paceline_protocol.errors import ProtocolError
+from paceline_protocol.limits import MAX_TASK_NAMES
 from paceline_protocol.messages import (
     Assignment,
     Done,
@@ -62,6 +64,7 @@ from paceline_protocol.stream import FrameReader, pack_frame
 
 EXIT_MODULE_FAILED = 3
 EXIT_NODE_STUCK = 5
+EXIT_LINK_CLOSED = 6
 
 FLUSH_AFTER_NS = 1_000_000
 FLUSH_AFTER_BYTES = 1024 * 1024
@@ -87,7 +90,8 @@ class Worker:
         self._feed = FrameReader().feed
         # A result always fits into a Done, together with the outcomes that may wait already.
         limit_bytes = min(payload_limit_bytes, MAX_FRAME_BYTES - FLUSH_AFTER_BYTES - 2 * _OUTCOME_OVERHEAD_BYTES)
-        self._execute = TaskRunner(limit_bytes).execute
+        self._runner = TaskRunner(limit_bytes)
+        self._execute = self._runner.execute
         self._traces = b""  # of sampled tasks whose outcomes wait to leave
         self._last_ns: dict[str, int] = {}  # how long each task took the last time; bounded by the registry
 
@@ -100,7 +104,10 @@ class Worker:
 
         A call of its own, so that a worker that waits does not hold on to the last frame.
         """
-        data = self._link.recv(READ_BYTES)
+        try:
+            data = self._link.recv(READ_BYTES)
+        except OSError as error:
+            _end_without_link(error)
         return bool(data) and all(map(self._handle, self._feed(data)))
 
     def _handle(self, frame: bytes) -> bool:
@@ -149,6 +156,12 @@ class Worker:
                 self._trace(task_id, started_ns, ended_ns)
             waiting_bytes += len(payload) + _OUTCOME_OVERHEAD_BYTES
             started_ns = ended_ns
+            if self._runner.has_left:
+                self._send_done(outcomes)
+                outcomes = []
+                waiting_bytes = 0
+                self._runner.clean_up(name)
+                started_ns = flushed_ns = monotonic_ns()
         self._begun_number = number
         if outcomes:
             self._send_done(outcomes)
@@ -173,8 +186,16 @@ def send(link: socket.socket, frame: bytes, before: bytes = b"") -> None:
     except BlockingIOError:
         _logger.critical("the node took nothing for %d s; this worker ends", SEND_DEADLINE_S)
         raise SystemExit(EXIT_NODE_STUCK) from None
-    except OSError:  # the node is gone
-        raise SystemExit(EXIT_PARENT_GONE) from None
+    except OSError as error:
+        _end_without_link(error)
+
+
+def _end_without_link(error: OSError) -> NoReturn:
+    """The node is gone; or it is not, and a task has closed the worker's descriptors, as os.closerange() does."""
+    if error.errno in (errno.EBADF, errno.ENOTSOCK):
+        _logger.critical("the worker's connection to its node was closed by a task; this worker ends")
+        raise SystemExit(EXIT_LINK_CLOSED) from None
+    raise SystemExit(EXIT_PARENT_GONE) from None
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -182,6 +203,7 @@ def main(arguments: Sequence[str]) -> int:
     options = _parse(arguments)
     die_with_parent(options.link)
     _prepare_process()
+    read_no_devices()
     link = socket.socket(fileno=options.link)
     try:
         return _work(link, options.modules, options.payload_limit, _shared_numbers(options.begun))
@@ -242,10 +264,15 @@ def _load(modules: Sequence[str]) -> WorkerFailed | None:
         try:
             with importing(module):
                 load_module(module)
+            if len(tasks) > MAX_TASK_NAMES:
+                raise ConfigError(
+                    f"with it there are {len(tasks)} tasks, and a node runs at most {MAX_TASK_NAMES}; give some of the "
+                    "modules to other nodes, or make what differs an argument of one task"
+                )
         except BaseException as error:  # noqa: BLE001 - sys.exit() in a module ends the import, as an error does
-            text = "".join(traceback.format_exception_only(error)).strip()
+            text = describe(error)
             # Their messages have the places, and their tracebacks more than that.
-            shown = "" if isinstance(error, DuplicateTaskName | UsedWhileImporting) else format_traceback(error)
+            shown = "" if type(error) in (DuplicateTaskName, UsedWhileImporting) else format_traceback(error)
             return WorkerFailed(
                 os.getpid(),
                 trim(module, MAX_STRING_CHARS),

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.util
 import inspect
 import os
 import stat
@@ -25,7 +26,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack, cast, overload
 
 from paceline.errors import ConfigError, DuplicateTaskName
-from paceline.options import OptionChanges, OptionKeywords, TaskOptions
+from paceline.importing import import_own
+from paceline.options import OptionChanges, OptionKeywords, TaskOptions, check_names, shown
 from paceline.ownership import whose
 
 if TYPE_CHECKING:
@@ -65,9 +67,7 @@ class Task(Generic[P, R]):
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> Future[R]: ...
     def submit(self, *args: Any, **kwargs: Any) -> Future[Any]:
         """Run it on the cluster of the current client. Returns at once; the future gives the result."""
-        from paceline.client import current_client
-
-        return current_client().submit(self, *args, **kwargs)
+        return cast("Future[Any]", import_own("paceline.client").current_client().submit(self, *args, **kwargs))
 
     @overload
     def map(self: Task[..., Coroutine[Any, Any, T]], *iterables: Iterable[Any]) -> Iterator[T]: ...
@@ -75,9 +75,7 @@ class Task(Generic[P, R]):
     def map(self, *iterables: Iterable[Any]) -> Iterator[R]: ...
     def map(self, *iterables: Iterable[Any]) -> Iterator[Any]:
         """Like the built-in ``map``, run on the cluster: the results in the order of the arguments."""
-        from paceline.client import current_client
-
-        return current_client().map(self, *iterables)
+        return cast("Iterator[Any]", import_own("paceline.client").current_client().map(self, *iterables))
 
     def options(self, **changes: Unpack[OptionChanges]) -> Task[P, R]:
         """The same task with other options, for some calls: ``add.options(priority=9).submit(2, 3)``. None keeps what
@@ -111,6 +109,7 @@ def task(
 
     Raises ConfigError for what can't be used, DuplicateTaskName if another function has the name.
     """
+    check_names("task()", options, "name")
     chosen = TaskOptions(**options)
     if function is None:
         return functools.partial(_register, name=name, chosen=chosen)
@@ -154,7 +153,7 @@ def load_module(spec: str) -> ModuleType:
     cwd = os.getcwd()
     if cwd not in sys.path and "" not in sys.path:
         sys.path.insert(0, cwd)  # as `python -m` does
-    return importlib.import_module(spec)
+    return _import(spec)
 
 
 def _load_file(path: Path) -> ModuleType:
@@ -166,10 +165,25 @@ def _load_file(path: Path) -> ModuleType:
     folder = str(path.parent)
     if sys.path[:1] != [folder]:
         sys.path.insert(0, folder)
-    module = importlib.import_module(stem)
-    if not _is_from(module, path):
-        raise ConfigError(f"{stem!r} is {module.__file__ or 'a package'} and not {path}; rename the file")
-    return module
+    # Looked at before: a module may put anything in its own place.
+    found = importlib.util.find_spec(stem) if loaded is None else None
+    if found is not None and (found.origin is None or Path(found.origin).resolve() != path):
+        raise ConfigError(f"{stem!r} is {found.origin or 'a package'} and not {path}; rename the file")
+    return _import(stem)
+
+
+def _import(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except KeyError as error:
+        last = error.__traceback__
+        while last is not None and last.tb_next is not None:
+            last = last.tb_next
+        if last is None or not last.tb_frame.f_code.co_filename.startswith("<frozen importlib"):
+            raise
+        raise ConfigError(
+            f"{name} takes itself out of sys.modules while it is imported; leave it there, or put another in its place"
+        ) from None
 
 
 def _is_from(module: ModuleType, path: Path) -> bool:
@@ -179,7 +193,7 @@ def _is_from(module: ModuleType, path: Path) -> bool:
 
 def _register(function: Callable[P, R], *, name: str | None, chosen: TaskOptions) -> Task[P, R]:
     if not inspect.isroutine(function):
-        raise ConfigError(f"@task is for functions, not for {function!r}")
+        raise ConfigError(f"@task is for functions, not for {shown(function)}")
     if "<lambda>" in function.__qualname__ or "<locals>" in function.__qualname__:
         raise ConfigError(
             f"{function.__qualname__} can't be a task: a worker finds a task by importing its module, which does not "
@@ -234,7 +248,7 @@ def _describe(function: Callable[..., Any]) -> str:
 def _check_name(name: object) -> str:
     if not isinstance(name, str) or not 0 < len(name) <= NAME_LIMIT_CHARS or not name.isprintable() or " " in name:
         raise ConfigError(
-            f"{name!r} can't name a task: a name has 1 to {NAME_LIMIT_CHARS} printable characters and no spaces"
+            f"{shown(name)} can't name a task: a name has 1 to {NAME_LIMIT_CHARS} printable characters and no spaces"
         )
     return name
 

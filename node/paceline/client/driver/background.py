@@ -13,7 +13,7 @@ from typing import Final
 from paceline.client.driver.resolving import Resolver
 from paceline.client.driver.turns import TICK_S, Turns
 from paceline.client.session.session import Session, SessionState
-from paceline.errors import ClientClosed
+from paceline.errors import ClientClosed, OutOfResources
 from paceline.importing import refuse_while_importing
 
 IDLE_TICK_S = 0.5
@@ -34,11 +34,20 @@ class Background:
         self._used_at_s = 0.0
 
     def start(self) -> None:
-        """Under the lock. Raises UsedWhileImporting in a worker that is not ready yet."""
-        if self._keeper is None:
-            refuse_while_importing("a client of the cluster")
-            self._keeper = threading.Thread(target=self._run, name="paceline-client", daemon=True)
-            self._keeper.start()
+        """Under the lock. Raises UsedWhileImporting in a worker that is not ready yet, and OutOfResources."""
+        if self._keeper is not None:
+            return
+        refuse_while_importing("a client of the cluster")
+        self._keeper = keeper = threading.Thread(target=self._run, name="paceline-client", daemon=True)
+        try:
+            keeper.start()
+        except RuntimeError as error:
+            self._keeper = None
+            raise OutOfResources(f"a client of a cluster needs a thread of its own ({error})") from None
+        except BaseException:
+            if keeper.ident is None:  # interrupted before it ran
+                self._keeper = None
+            raise
 
     def used(self, now: float) -> None:
         """Under the lock: something was submitted."""
@@ -63,15 +72,23 @@ class Background:
 
     def _run(self) -> None:
         turns, resolver = self._turns, self._resolver
+
+        def has_something_else() -> bool:
+            return not resolver.eager or bool(resolver.ended) or turns.unusable is not None
+
         while turns.unusable is None:
             turns.undriven.wait(self._rest_s())
-            turns.undriven.clear()
             if self._is_dropped:
                 turns.shut_down(self.join)
                 return
+            if resolver.ended:
+                resolver.run_callbacks()
             try:
+                if turns.has_abandoned:
+                    turns.change(turns.cancel_abandoned)
                 if resolver.eager:
-                    turns.wait_until(lambda: not resolver.eager or turns.unusable is not None, None)
+                    turns.wait_until(has_something_else, None)
+                    resolver.run_callbacks()
                 elif not turns.has_driver:
                     turns.wait_until(lambda: True, 0)
             except ClientClosed:

@@ -21,6 +21,7 @@ The only ``import zmq`` of the client. What the session decides is done here: fr
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import select
@@ -31,7 +32,7 @@ from zmq.utils.monitor import recv_monitor_message
 from paceline.client.session.session import Session
 from paceline.client_keys import ClientKeys
 from paceline.config import format_address, parse_address
-from paceline.errors import ConfigError
+from paceline.errors import ConfigError, OutOfResources
 from paceline.names import Names
 from paceline.sockets import send_frame, show
 from paceline_protocol.codec import MAX_FRAME_BYTES
@@ -52,6 +53,7 @@ _READABLE = int(zmq.POLLIN)
 _WRITABLE = int(zmq.POLLOUT)
 _NOBLOCK = int(zmq.NOBLOCK)
 _REFUSED = int(zmq.EVENT_HANDSHAKE_FAILED_AUTH)
+_OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 _FAILED = int(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL)
 
 
@@ -97,7 +99,10 @@ class _Connection:
             self.monitor = None
 
     def close(self) -> None:
+        """Done again if it is interrupted."""
         self.is_open = False
+        if self.socket.closed:
+            return
         self.end_monitor()
         self.socket.close(linger=0)
 
@@ -112,11 +117,15 @@ class Connections:
         self._refused: dict[str, float] = {}  # addresses that let nobody in: when to try again
         self._expected: dict[str, int] = {}  # which of the keys that nodes may have is expected there
         self._seeking: dict[str, _Connection] = {}  # those that have not stood yet
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._open: dict[str, _Connection] = {}
+        self._made: list[_Connection] = []  # the same, and those that are just being opened or closed
         self._all: tuple[_Connection, ...] = ()  # the same; a walk over it may open and close connections
         self._poll = select.poll()
-        self._wake_read, self._wake_write = os.pipe()
+        try:
+            self._wake_read, self._wake_write = os.pipe()
+        except OSError as error:
+            raise OutOfResources(f"a client of a cluster needs descriptors ({error})") from None
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()  # opens nothing yet
         for descriptor in (self._wake_read, self._wake_write):
             os.set_blocking(descriptor, False)
         self._pipe_closed = False
@@ -172,9 +181,25 @@ class Connections:
                 self._close(address)
                 self._try_to_connect(address, now)
 
+    def reset(self) -> None:
+        """Whoever changed these was interrupted: close every connection, and begin anew. A thread that sleeps is to be
+        woken then. A socket that was just being made is closed by the garbage collector."""
+        self._poll = select.poll()
+        self._poll.register(self._wake_read, select.POLLIN)
+        for connection in self._made:
+            connection.close()
+        self._all = ()
+        self._open = {}
+        self._seeking = {}
+        self._refused = {}
+        self._made = []
+        self.changed = True
+
     def close(self) -> None:
-        for address in list(self._open):
-            self._close(address)
+        for connection in self._made:
+            connection.close()
+        self._open.clear()
+        self._all = ()
         self._context.destroy(linger=0)
 
     def close_pipe(self) -> None:
@@ -231,9 +256,13 @@ class Connections:
     def _try_to_connect(self, address: str, now: float) -> _Connection | None:
         try:
             return self._connect(address, now)
-        except (ConfigError, zmq.ZMQError) as error:  # what a node named is no address; no descriptors are left
+        except ConfigError as error:  # what a node named is no address
             self._tell(f"can't connect to {address}: {error}")
-            return None
+        except zmq.ZMQError as error:
+            self._tell(f"can't connect to {address}: {error}")
+            if error.errno in _OUT_OF_RESOURCES:
+                self._session.starved(f"this process can't connect to a node ({error})")
+        return None
 
     def _connect(self, address: str, now: float) -> _Connection | None:
         """None: what the host's name stands for is not known. The session is told if that is a problem."""
@@ -247,26 +276,28 @@ class Connections:
         servers = credentials.servers
         expected = servers[self._expected.get(address, 0) % len(servers)] if servers else ""
         socket = self._context.socket(zmq.DEALER)
-        for option, value in (
-            (zmq.LINGER, 0),
-            (zmq.IMMEDIATE, 1),
-            (zmq.SNDHWM, 0),
-            (zmq.MAXMSGSIZE, MAX_FRAME_BYTES),
-            (zmq.RECONNECT_IVL, RECONNECT_INTERVAL_MS),
-            (zmq.RECONNECT_IVL_MAX, RECONNECT_INTERVAL_MAX_MS),
-            (zmq.CONNECT_TIMEOUT, CONNECT_TIMEOUT_MS),
-            (zmq.TCP_KEEPALIVE, 1),
-            (zmq.IPV6, int(":" in number)),
-        ):
-            socket.set(option, value)
-        show(socket, credentials, number, port, expected)
-        monitor = socket.get_monitor_socket(_REFUSED | _FAILED)
-        connection = _Connection(address, host, number, socket, now, monitor)
         try:
+            for option, value in (
+                (zmq.LINGER, 0),
+                (zmq.IMMEDIATE, 1),
+                (zmq.SNDHWM, 0),
+                (zmq.MAXMSGSIZE, MAX_FRAME_BYTES),
+                (zmq.RECONNECT_IVL, RECONNECT_INTERVAL_MS),
+                (zmq.RECONNECT_IVL_MAX, RECONNECT_INTERVAL_MAX_MS),
+                (zmq.CONNECT_TIMEOUT, CONNECT_TIMEOUT_MS),
+                (zmq.TCP_KEEPALIVE, 1),
+                (zmq.IPV6, int(":" in number)),
+            ):
+                socket.set(option, value)
+            show(socket, credentials, number, port, expected)
+            monitor = socket.get_monitor_socket(_REFUSED | _FAILED)
+            connection = _Connection(address, host, number, socket, now, monitor)
             socket.connect(f"tcp://{format_address(number, port)}")  # a number: no name is ever given to ZeroMQ
-        except zmq.ZMQError:
-            connection.close()
+        except BaseException:
+            socket.close(linger=0)  # and with it its monitor
             raise
+        self._session.starved("")
+        self._made.append(connection)
         self._open[address] = self._seeking[address] = connection
         self._all = tuple(self._open.values())
         self._poll.register(connection.descriptor, select.POLLIN)
@@ -287,14 +318,20 @@ class Connections:
             self._all = tuple(self._open.values())
             self._poll.unregister(connection.descriptor)
             connection.close()
+            self._made.remove(connection)
             self.changed = True
 
     # --- outside the lock ----------------------------------------------------------------------------------------
 
     def sleep(self, timeout_s: float) -> None:
-        """Sleep until a socket has news, :meth:`interrupt` is called, or the time is over. One thread at a time."""
-        # Rounded up: a timeout rounded down to 0 ms would spin.
-        for descriptor, _ in self._poll.poll(int(timeout_s * 1000) + 1):
+        """Sleep until a socket has news, :meth:`interrupt` is called, or the time is over. One thread at a time, and
+        what interrupts it."""
+        timeout_ms = int(timeout_s * 1000) + 1  # rounded up: a timeout rounded down to 0 ms would spin
+        try:
+            found = self._poll.poll(timeout_ms)
+        except RuntimeError:  # a signal handler waits, within the sleep of this very thread
+            found = self._another_poll().poll(timeout_ms)
+        for descriptor, _ in found:
             if descriptor == self._wake_read:
                 self._drain_pipe()
                 continue
@@ -304,14 +341,25 @@ class Connections:
                 if connection.descriptor == descriptor:
                     connection.has_woken = True
 
+    def _another_poll(self) -> select.poll:
+        """One object can't be used twice at a time."""
+        poll = select.poll()
+        for descriptor in (self._wake_read, *(connection.descriptor for connection in self._all)):
+            poll.register(descriptor, select.POLLIN)
+        return poll
+
     def interrupt(self) -> None:
         """End the sleep of another thread."""
+        if self._pipe_closed:
+            return
         try:
             os.write(self._wake_write, b"\0")
         except BlockingIOError:
             pass  # the pipe is full, so the sleeper wakes anyway
 
     def _drain_pipe(self) -> None:
+        if self._pipe_closed:  # by a signal handler that closed the client in the midst of this sleep
+            return
         try:
             os.read(self._wake_read, 4096)
         except BlockingIOError:

@@ -75,12 +75,13 @@ class Driver:
     def connect(self) -> None:
         """Wait until the leader is found. Raises NoNodeFound, NoLeader, IncompatibleVersion, ClientClosed."""
         session, turns = self.session, self.turns
-        with turns.lock:
-            turns.check_usable()
+
+        def begin(now: float) -> None:
             self.background.start()
-            now = time.monotonic()
             session.connect(now)
             turns.flush(now)
+
+        turns.change(begin)
         turns.wait_until(lambda: session.state is not SessionState.SEEKING, None)
         if session.failure is not None:
             raise session.failure.with_traceback(None)
@@ -92,14 +93,17 @@ class Driver:
             self.connect()
         if not session.has_room:
             self.wait_for_room()
-        with turns.lock:
+        turns.check_entry()
+        with turns.lock:  # as turns.change() does it, which costs a little more
             if turns.unusable is not None:
                 raise turns.unusable()
+            turns.begin()
             now = time.monotonic()
             future = self._add(call, now)
             self.after_submit(now)
+            turns.done()
         if self.resolver.ended:
-            self.resolver.run_callbacks()
+            turns.run_callbacks()
         return future
 
     def submit_many(self, calls: Sequence[PackedCall]) -> list[Future[Any]]:
@@ -108,21 +112,23 @@ class Driver:
         if session.is_idle:
             self.connect()
         futures: list[Future[Any]] = []
-        while len(futures) < len(calls):
-            self.wait_for_room()
-            with turns.lock:
-                turns.check_usable()
-                now = time.monotonic()
-                # Some at a time: other threads get their turn, and a batch that is full leaves.
-                for call in calls[len(futures) : len(futures) + TOGETHER_CALLS]:
-                    if not session.has_room:
-                        break
-                    futures.append(self._add(call, now))
-        with turns.lock:
-            self.after_submit(time.monotonic())
+
+        def add_some(now: float) -> None:
+            # Some at a time: other threads get their turn, and a batch that is full leaves.
+            for call in calls[len(futures) : len(futures) + TOGETHER_CALLS]:
+                if not session.has_room:
+                    break
+                futures.append(self._add(call, now))
+
+        def send(now: float) -> None:
+            self.after_submit(now)
             if session.ledger.queue:
                 turns.pump()
-        self.resolver.run_callbacks()
+
+        while len(futures) < len(calls):
+            self.wait_for_room()
+            turns.change(add_some)
+        turns.change(send)
         return futures
 
     def _add(self, call: PackedCall, now: float) -> Future[Any]:
@@ -138,12 +144,12 @@ class Driver:
     def submit_as(self, task_id: bytes, call: PackedCall) -> None:
         """Send a call without a future, under an id that the caller chose and that no outstanding task has."""
         self.wait_for_room()
-        turns = self.turns
-        with turns.lock:
-            turns.check_usable()
-            now = time.monotonic()
+
+        def add(now: float) -> None:
             self.session.submit((task_id, *call), now, prompt=self._prompt)
             self.after_submit(now)
+
+        self.turns.change(add)
 
     def after_submit(self, now: float) -> None:
         """Under the lock: send what is to be sent, and see to it that what piles up leaves."""
@@ -182,31 +188,38 @@ class Driver:
     def add_done_callback(self, future: Future[Any], callback: Callback) -> None:
         """Call back when the future has ended, at once if it has."""
         turns = self.turns
-        with turns.lock:
+
+        def add(_: float) -> bool:
             waits = self.resolver.add_callback(future, callback)
             if waits and not turns.has_driver:
                 turns.undriven.set()
-        if not waits:
+            return waits
+
+        if future.done() or not turns.change(add):
             call_back(callback, future)
 
     def remove_done_callback(self, future: Future[Any], callback: Callback) -> int:
         """Remove a callback. Returns how often it had been added and not called yet."""
-        with self.turns.lock:
-            return self.resolver.remove_callback(future, callback)
+        if self.turns.unusable is not None:  # all were called, or nobody will
+            return 0
+        return self.turns.change(lambda _: self.resolver.remove_callback(future, callback))
 
     def collect(self, future: Future[Any], sink: deque[Future[Any]]) -> None:
         """Append the future to ``sink`` when it ends, at once if it has."""
-        with self.turns.lock:
-            future.collect_in(sink)
+        if future.done():
+            sink.append(future)
+        else:
+            self.turns.change(lambda _: future.collect_in(sink))
 
     def wait_accepted(self, future: Future[Any], timeout_s: float | None) -> bool:
         """Wait until the cluster has accepted the task, or it has ended. False: the timeout passed first."""
         session, turns, task_id = self.session, self.turns, future.task_id
-        with turns.lock:
-            turns.check_usable()
-            now = time.monotonic()
+
+        def press(now: float) -> None:
             session.press(task_id, now)
             turns.flush(now)
+
+        turns.change(press)
         return turns.wait_until(lambda: future.done() or session.ledger.is_accepted(task_id), timeout_s)
 
     def cancel(self, future: Future[Any], timeout_s: float) -> bool:
@@ -289,34 +302,35 @@ class Driver:
             self._forget(number)
 
     def _send(self, request: Callable[[float], int]) -> int:
-        turns = self.turns
-        with turns.lock:
-            turns.check_usable()
+        def send(now: float) -> int:
             self.background.start()
-            now = time.monotonic()
             number = request(now)
-            turns.flush(now)
-        self.resolver.run_callbacks()
-        return number
+            self.turns.flush(now)
+            return number
+
+        return self.turns.change(send)
 
     def _forget(self, number: int) -> None:
-        with self.turns.lock:
-            self.session.requests.forget(number)
+        self.turns.change_if_usable(lambda _: self.session.requests.forget(number))
 
     def take_traces(self) -> dict[bytes, Stamps]:
         """Take the stamps of the sampled calls of which all have come, by task id."""
-        with self.turns.lock:
+
+        def take() -> dict[bytes, Stamps]:
             traces = self.session.output.traces
             self._sampler.tell(traces)
             traces.clear()
             return self._sampler.take()
 
+        if self.turns.unusable is not None:  # nobody changes them any more
+            return take()
+        return self.turns.change(lambda _: take())
+
     def add_addresses(self, addresses: Iterable[str]) -> None:
         """Add nodes to try. May be called from any thread."""
-        turns = self.turns
-        with turns.lock:
-            if turns.unusable is None:
-                now = time.monotonic()
-                self.session.add_addresses(addresses, now)
-                turns.flush(now)
-        self.resolver.run_callbacks()
+
+        def add(now: float) -> None:
+            self.session.add_addresses(addresses, now)
+            self.turns.flush(now)
+
+        self.turns.change_if_usable(add)

@@ -6,12 +6,12 @@ that everybody else has dropped.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from paceline.client.driver.background import Background
 from paceline.client.driver.turns import Turns
 from paceline.client.session.session import Session
+from paceline.errors import ClientClosed
 
 
 class Lifetime:
@@ -31,14 +31,20 @@ class Lifetime:
 
         Returns how many tasks the cluster did not accept meanwhile."""
         session, turns = self._session, self._turns
-        with turns.lock:
-            if turns.unusable is not None:
-                return 0
-            now = time.monotonic()
-            unaccepted = session.ledger.count_unaccepted()
+        if turns.unusable is not None:
+            return 0
+
+        def press(now: float) -> int:
+            count = session.ledger.count_unaccepted()
             session.press_all(now)
             turns.cancel_abandoned(now)
             turns.flush(now)
+            return count
+
+        try:
+            unaccepted = turns.change(press)
+        except ClientClosed:  # by another thread, meanwhile
+            return 0
         try:
             if session.has_unsettled and timeout_s > 0:
                 turns.wait_until(lambda: not session.has_unsettled or turns.unusable is not None, timeout_s)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections import deque
 from collections.abc import Callable, Iterable
 
@@ -39,11 +38,12 @@ class RelayDriver:
             except Exception:
                 _logger.exception("the program that submits can't be told that there is news")
 
-        with turns.lock:
-            turns.check_usable()
+        def begin(_: float) -> None:
             driver.resolver.relay_to(take)
             driver.background.start()
             turns.undriven.set()
+
+        turns.change(begin)
 
     def _take(self, output: Output) -> None:
         news = self.news
@@ -57,15 +57,13 @@ class RelayDriver:
     def ask_again(self, ids: Iterable[bytes]) -> None:
         """Have the ends of these tasks told here."""
         turns = self._driver.turns
-        with turns.lock:
-            if turns.unusable is None:
-                now = time.monotonic()
-                self._session.ask_again(ids, now)
-                turns.flush(now)
+
+        def ask(now: float) -> None:
+            self._session.ask_again(ids, now)
+            turns.flush(now)
+
+        turns.change_if_usable(ask)
 
     def release(self, ids: Iterable[bytes]) -> None:
         """The cluster may forget the results of these tasks."""
-        turns = self._driver.turns
-        with turns.lock:
-            if turns.unusable is None:
-                self._session.release(ids, time.monotonic())
+        self._driver.turns.change_if_usable(lambda now: self._session.release(ids, now))

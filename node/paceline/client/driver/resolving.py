@@ -21,15 +21,23 @@ _logger = logging.getLogger("paceline.client")
 
 
 class Resolver:
-    """``eager``: how many callbacks wait for their futures; a relay counts as one, for ever. ``ended``: the futures
+    """``eager``: how many futures have callbacks that wait; a relay counts as one, for ever. ``ended``: the futures
     whose callbacks are due."""
 
     def __init__(self, sampler: Sampler) -> None:
-        self.eager = 0
         self.ended: deque[Future[Any]] = deque()
         self._futures: dict[bytes, Future[Any]] = {}
+        self._watched: dict[bytes, Future[Any]] = {}  # those of them that have callbacks
         self._sampler = sampler
         self._relay: Callable[[Output], None] | None = None
+
+    @property
+    def eager(self) -> int:
+        return len(self._watched) + (self._relay is not None)
+
+    def open_ids(self) -> list[bytes] | None:
+        """The tasks that have not ended, as far as anybody has their futures. None: a relay knows them."""
+        return None if self._relay is not None else list(self._futures)
 
     def add(self, future: Future[Any]) -> None:
         """The call of this future is submitted."""
@@ -38,10 +46,9 @@ class Resolver:
     def relay_to(self, relay: Callable[[Output], None]) -> None:
         """From now on ``relay`` takes what the session has to say, and counts on hearing it promptly."""
         self._relay = relay
-        self.eager += 1
 
     def resolve(self, output: Output) -> None:
-        """Take what became of calls."""
+        """Take what became of calls. To be done again if it is interrupted, which changes nothing of what was done."""
         results, failed = output.results, output.failed
         if self._relay is not None:
             if results or failed or output.accepted:
@@ -68,24 +75,25 @@ class Resolver:
         under_way = self._sampler.under_way
         if under_way and task_id in under_way:
             self._sampler.came_back(task_id, monotonic_ns())
-        callbacks = future.resolve(state, payload)
-        if callbacks:
-            self.eager -= callbacks
+        future.resolve(state, payload)
+        if task_id in self._watched:
             self.ended.append(future)
+            del self._watched[task_id]
         self._futures.pop(task_id, None)
 
     def add_callback(self, future: Future[Any], callback: Callback) -> bool:
         """False: the future has ended, and the caller calls back, outside the lock."""
-        if not future.watch(callback):
+        if future.done():
             return False
-        self.eager += 1
+        self._watched[future.task_id] = future  # first: with no callback it does no harm
+        future.watch(callback)
         return True
 
     def remove_callback(self, future: Future[Any], callback: Callback) -> int:
         """How many were kept."""
         removed = future.unwatch(callback)
-        if not future.done():  # else they do not count any more
-            self.eager -= removed
+        if not future.has_callbacks:
+            self._watched.pop(future.task_id, None)
         return removed
 
     def run_callbacks(self) -> None:

@@ -12,69 +12,164 @@ One lock guards the session, the sockets and the futures. The rules:
 - A turn that fails ends what the client waited for, with the error, and no thread: who reads the sockets next would
   otherwise be told of what others did, or nobody read them any more.
 - Callbacks run outside the lock, by a thread that is not the driver at that moment: they may wait for other futures.
+  The main thread leaves them to the background thread, as a signal handler that raises would lose them.
 
-Interrupts: Ctrl-C may strike while a frame is processed. The session notes an end before it forgets a task, and a frame
-that was read and not processed shows up as a gap in the Updates, which makes the session ask again.
+Interrupts: a signal handler that raises, as Ctrl-C does, may strike between any two steps of the main thread. So:
+
+- Whoever changes what the lock guards says so before, and once it is whole again (``_is_changing``). Who takes the lock
+  and finds that the last one did not get so far **mends**: every connection is dropped, the session looks for the
+  leader again, and the futures that have not ended say what is outstanding. Nothing is lost by that, as little as by a
+  change of leaders, and the interrupted call raises what the handler raised.
+- A wait that is interrupted takes itself out of what stands here. A second signal may keep it from that. So nobody
+  trusts for longer than ``STALE_S`` that a driver which is not heard of drives, and nobody sleeps for longer.
+- What a handler or a finalizer asks of a client in the midst of a change by the same thread is refused at once, with
+  UsedWithinItself: it would wait for itself. At any other moment it is like a call of another thread.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from paceline.client.driver.connections import Connections
+from paceline.client.driver.interrupts import Wake, is_from_outside, is_main_thread, let_handlers_run
 from paceline.client.driver.resolving import Resolver
 from paceline.client.session.session import Session
-from paceline.errors import ClientClosed
+from paceline.errors import ClientClosed, UsedWithinItself
 
 TICK_S = 0.02
 SLEEP_LIMIT_S: Final = 0.05
+STALE_S = 1.0
+"""A driver takes a turn every SLEEP_LIMIT_S. One that has not for so long was interrupted for good."""
+
+# What a step of a wait returns if it is over, where it is no time to sleep.
+_READY: Final = -1.0
+_LATE: Final = -2.0
+_AGAIN: Final = -3.0
 
 _logger = logging.getLogger("paceline.client")
 
 Ready = Callable[[], object]
+T = TypeVar("T")
 
 
 class _Waiter:
-    __slots__ = ("lock", "ready")
+    """A thread in :meth:`Turns.wait_until`. ``seen_s``: when it was there last."""
+
+    __slots__ = ("ident", "lock", "ready", "seen_s")
 
     def __init__(self, ready: Ready) -> None:
         self.ready = ready
+        self.ident = threading.get_ident()
         self.lock = threading.Lock()
         self.lock.acquire()
+        self.seen_s = 0.0
+
+    def wake(self) -> None:
+        try:
+            self.lock.release()
+        except RuntimeError:
+            pass  # it was woken before
 
 
 class Turns:
     """``unusable``: what to raise, once the client is closed or was inherited through a fork. ``asleep``: the driver
     sleeps on the sockets. ``read_at_s``: when the sockets were looked at last. ``undriven`` is set when somebody counts
-    on the sockets being read and nobody waits: it wakes the background thread."""
+    on the sockets being read and nobody waits, or callbacks are due: it wakes the background thread."""
 
     def __init__(self, session: Session, connections: Connections, resolver: Resolver) -> None:
-        self.lock = threading.Lock()
+        self.lock: Any = threading.RLock()  # the only one that tells whether this thread has it
         self.unusable: Callable[[], Exception] | None = None
         self.asleep = False
         self.read_at_s = 0.0
-        self.undriven = threading.Event()
+        self.undriven = Wake()
         self._session = session
         self._connections = connections
         connections.names.on_change = self._look_again
         self._resolver = resolver
+        self._is_changing = False
         self._waiting: deque[_Waiter] = deque()
-        self._driver_ready: Ready | None = None  # what the driver waits for; None: nobody drives
+        self._driver: _Waiter | None = None
         self._tick_at_s = 0.0
         self._abandoned: deque[tuple[bytes, ...]] = deque()  # ids to cancel; bounded by what is outstanding
 
     @property
     def has_driver(self) -> bool:
-        return self._driver_ready is not None
+        driver = self._driver
+        return driver is not None and time.monotonic() < driver.seen_s + STALE_S
 
     def check_usable(self) -> None:
         if self.unusable is not None:
             raise self.unusable()
+
+    # --- changes -------------------------------------------------------------------------------------------------
+
+    def check_entry(self) -> None:
+        """Before the lock is taken. Raises UsedWithinItself if this thread has it."""
+        if self.lock._is_owned():
+            raise UsedWithinItself
+
+    def begin(self) -> None:
+        """Under the lock, before anything is changed: mend what the last one left halfway."""
+        if self._is_changing:
+            self._mend()
+        self._is_changing = True
+
+    def done(self) -> None:
+        """Under the lock: all is whole again."""
+        self._is_changing = False
+
+    def change(self, action: Callable[[float], T]) -> T:
+        """Have ``action(now)`` change what the lock guards. Raises ClientClosed and UsedWithinItself."""
+        self.check_entry()
+        with self.lock:
+            self.check_usable()
+            self.begin()
+            try:
+                result = action(time.monotonic())
+            except Exception as error:
+                if not is_from_outside(error):
+                    self.done()  # a refusal of our own, which changed nothing
+                raise
+            self.done()
+        if self._resolver.ended:
+            self.run_callbacks()
+        return result
+
+    def change_if_usable(self, action: Callable[[float], object]) -> None:
+        """The same, and nothing if the client is closed."""
+        try:
+            self.change(action)
+        except Exception:
+            if self.unusable is None:
+                raise
+
+    def _mend(self) -> None:
+        """Whoever had the lock was interrupted in the midst of a change. May be interrupted itself, and is done again
+        then."""
+        now = time.monotonic()
+        _logger.debug("a change was interrupted; the connections are made anew")
+        session, resolver = self._session, self._resolver
+        self._connections.reset()
+        resolver.resolve(session.output)
+        session.start_over(resolver.open_ids(), now)
+        self._connections.flush(now)
+        self._tick_at_s = 0.0
+        self._connections.interrupt()
+        if self._waiting:
+            self._wake_ready(now)
+
+    def run_callbacks(self) -> None:
+        """Outside the lock: run those that are due, or have the background thread do so."""
+        if self.unusable is None and is_main_thread():
+            self.undriven.set()
+        else:
+            self._resolver.run_callbacks()
 
     # --- waiting -------------------------------------------------------------------------------------------------
 
@@ -83,81 +178,100 @@ class Turns:
 
         ``ready`` is called under the lock. It must become true when the client is closed.
         """
-        deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
-        resolver = self._resolver
-        while True:
-            with self.lock:
-                if self.unusable is not None:
-                    raise self.unusable()
-                if self._driver_ready is None:
-                    done = self._drive(ready, deadline_s)
-                else:
-                    if not ready():
-                        self._wait_turn(ready, deadline_s)
-                    done = bool(ready())
-            if resolver.ended:
-                resolver.run_callbacks()
-            if done:
-                return True
-            if deadline_s is not None and time.monotonic() >= deadline_s:
-                return False
-
-    def _drive(self, ready: Ready, deadline_s: float | None) -> bool:
-        """Called and left with the lock held. True: ``ready()``. False: the timeout, or callbacks are due, which must
-        not run in a driver."""
-        self._driver_ready = ready
+        self.check_entry()
+        deadline_s = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        me = _Waiter(ready)
         try:
             while True:
-                more = self.pump()
-                if ready():
-                    return True
+                with self.lock:
+                    if self.unusable is not None and ready():  # it was closed meanwhile, and has failed what is open
+                        self._leave(me)
+                        return True
+                    self.check_usable()
+                    now = time.monotonic()
+                    drives = self._may_drive(me, now)
+                    rest_s = self._drive(me, deadline_s) if drives else self._wait_turn(me, now, deadline_s)
                 if self._resolver.ended:
-                    return False
-                if more:
-                    continue
-                now = time.monotonic()
-                if deadline_s is not None and now >= deadline_s:
-                    return False
-                until_s = min(self._session.next_deadline(), now + SLEEP_LIMIT_S)
-                self._sleep(max(0.0, (until_s if deadline_s is None else min(until_s, deadline_s)) - now))
-        finally:
-            self._driver_ready = None
+                    self.run_callbacks()
+                let_handlers_run()
+                if rest_s >= 0:
+                    if drives:
+                        self._connections.sleep(rest_s)
+                    else:
+                        me.lock.acquire(timeout=rest_s)
+                elif rest_s != _AGAIN:
+                    return rest_s == _READY
+        except BaseException:
+            with self.lock:
+                self._leave(me)
+            raise
+
+    def _may_drive(self, me: _Waiter, now: float) -> bool:
+        """Nobody else drives. A driver of this very thread was interrupted by what waits now."""
+        driver = self._driver
+        return driver is None or driver is me or driver.ident == me.ident or now >= driver.seen_s + STALE_S
+
+    def _drive(self, me: _Waiter, deadline_s: float) -> float:
+        """Take turns until there is nothing to read. Returns how long to sleep then, as the driver; or, as nobody who
+        drives any more, _READY, _LATE, or _AGAIN after callbacks, which must not run in a driver."""
+        self._driver = me
+        self.asleep = False
+        if self._waiting and me in self._waiting:
+            self._waiting.remove(me)
+        self.begin()
+        while True:
+            more = self.pump()
+            if me.ready():
+                rest_s = _READY
+                break
+            if self._resolver.ended and not is_main_thread():
+                rest_s = _AGAIN
+                break
+            if more:
+                continue
+            now = time.monotonic()
+            if now >= deadline_s:
+                rest_s = _LATE
+                break
+            rest_s = max(0.0, min(self._session.next_deadline(), now + SLEEP_LIMIT_S, deadline_s) - now)
+            me.seen_s = now
+            self.asleep = True
+            break
+        self.done()
+        if rest_s < 0:
+            self._leave(me)
+        return rest_s
+
+    def _wait_turn(self, me: _Waiter, now: float, deadline_s: float) -> float:
+        """Returns how long to sleep until what is waited for has come, or it is this thread's turn to drive; else
+        _READY or _LATE."""
+        if me.ready() or now >= deadline_s:
+            self._leave(me)
+            return _READY if me.ready() else _LATE
+        me.seen_s = now
+        if me not in self._waiting:
+            self._waiting.append(me)
+        return min(STALE_S, deadline_s - now)
+
+    def _leave(self, me: _Waiter) -> None:
+        """Under the lock: this thread waits no more, or does not drive for a while."""
+        if self._driver is me:
+            self._driver = None
+            self.asleep = False
             if self.unusable is not None:
                 self._connections.close_pipe()  # which close() left open for this sleeper
-            if self._waiting or self._resolver.eager:
-                self._hand_on()
-
-    def _sleep(self, timeout_s: float) -> None:
-        self.asleep = True
-        self.lock.release()
-        try:
-            self._connections.sleep(timeout_s)
-        finally:
-            self.lock.acquire()
-            self.asleep = False
+        elif me in self._waiting:
+            self._waiting.remove(me)
+            return
+        if self._driver is None and (self._waiting or self._resolver.eager):
+            self._hand_on()
 
     def _hand_on(self) -> None:
         """Make a waiting thread the driver, or tell the background thread that nobody is."""
         if self._waiting:
-            self._waiting.popleft().lock.release()
-        elif self._resolver.eager:
+            self._waiting.popleft().wake()
+        else:
             self.undriven.set()
-
-    def _wait_turn(self, ready: Ready, deadline_s: float | None) -> None:
-        """Sleep until what is waited for has come, or until it is this thread's turn to drive."""
-        waiter = _Waiter(ready)
-        self._waiting.append(waiter)
-        self.lock.release()
-        try:
-            waiter.lock.acquire(timeout=-1 if deadline_s is None else max(0.0, deadline_s - time.monotonic()))
-        finally:
-            self.lock.acquire()
-            if waiter in self._waiting:
-                self._waiting.remove(waiter)
-            elif self._driver_ready is None and (
-                ready() or (deadline_s is not None and time.monotonic() >= deadline_s)
-            ):
-                self._hand_on()  # this thread may have been meant to drive, and has no reason to
 
     # --- one turn ------------------------------------------------------------------------------------------------
 
@@ -168,7 +282,7 @@ class Turns:
         self.read_at_s = now
         try:
             if self._abandoned:
-                self.cancel_abandoned(now)
+                self._cancel_abandoned(now)
             more = connections.deliver(now)
             if now >= self._tick_at_s and not more:
                 self._tick_at_s = now + TICK_S
@@ -177,25 +291,28 @@ class Turns:
                     connections.flush(now)
                     more = True
         except Exception as error:
+            if is_from_outside(error):
+                raise
             _logger.exception("the client failed, and with it every task that it waited for; it starts anew")
             session.fail(error)
             connections.flush(now)  # which only closes
             more = False
         resolver.resolve(session.output)
         if self._waiting:
-            self._wake_ready()
+            self._wake_ready(now)
         if self.asleep and (connections.changed or more or resolver.ended or self._is_driver_ready()):
             connections.interrupt()
         connections.changed = False
         return more
 
     def _is_driver_ready(self) -> bool:
-        return self._driver_ready is not None and bool(self._driver_ready())
+        return self._driver is not None and bool(self._driver.ready())
 
-    def _wake_ready(self) -> None:
-        for waiter in [waiter for waiter in self._waiting if waiter.ready()]:
+    def _wake_ready(self, now: float) -> None:
+        """Those that are ready, and those that nobody has seen for long: they were interrupted, or look again."""
+        for waiter in [each for each in self._waiting if each.ready() or now > each.seen_s + 10 * STALE_S]:
             self._waiting.remove(waiter)
-            waiter.lock.release()
+            waiter.wake()
 
     def flush(self, now: float) -> None:
         """Under the lock, after the session was asked for something: send it, and let a sleeping driver see what
@@ -206,32 +323,35 @@ class Turns:
 
     def _look_again(self) -> None:
         """A name resolves. Called by a thread that has found out."""
-        with self.lock:
-            if self.unusable is None:
-                now = time.monotonic()
-                self._session.look_again(now)
-                self.flush(now)
-        self._resolver.run_callbacks()
+
+        def look(now: float) -> None:
+            self._session.look_again(now)
+            self.flush(now)
+
+        self.change_if_usable(look)
+
+    @property
+    def has_abandoned(self) -> bool:
+        return bool(self._abandoned)
 
     def abandon(self, ids: tuple[bytes, ...]) -> None:
-        """Cancel these tasks, now or at the next turn, which is due while they have not ended.
+        """Have these tasks cancelled at the next turn, for which the background thread is woken.
 
-        Never waits for the lock: the garbage collector drops iterators at any moment, as in a thread that has it."""
+        Takes no lock: the garbage collector drops iterators at any moment, as in a thread that has it."""
         self._abandoned.append(ids)
-        if self.lock.acquire(False):
-            try:
-                if self.unusable is None:
-                    self.cancel_abandoned(time.monotonic())
-            finally:
-                self.lock.release()
+        self.undriven.set()
 
     def cancel_abandoned(self, now: float) -> None:
         """Under the lock."""
-        while self._abandoned:
-            self._session.abandon(self._abandoned.popleft(), now)
-        self._connections.flush(now)
+        self._cancel_abandoned(now)
         if self.asleep:
             self._connections.interrupt()  # a send takes the edge that the sleeper waits for
+
+    def _cancel_abandoned(self, now: float) -> None:
+        while self._abandoned:
+            self._session.abandon(self._abandoned[0], now)
+            self._abandoned.popleft()
+        self._connections.flush(now)
 
     # --- the end -------------------------------------------------------------------------------------------------
 
@@ -239,32 +359,35 @@ class Turns:
         """End every wait, and let none begin. Called under the lock."""
         self.unusable = unusable
         for waiter in self._waiting:
-            waiter.lock.release()
+            waiter.wake()
         self._waiting.clear()
         self._connections.interrupt()
         self.undriven.set()
 
     def shut_down(self, join: Callable[[], None]) -> None:
         """Fail what has not ended, and close. ``join()`` waits for the background thread."""
+        self.check_entry()
         with self.lock:
             if self.unusable is not None:
                 return
             self.end(ClientClosed)
+            self._session.failure = ClientClosed()
             self._resolver.fail_all(ClientClosed)
             self._session.close()
-            self._session.failure = ClientClosed()
         join()
         self.close()
         self._resolver.run_callbacks()
 
     def close(self) -> None:
-        """Close the sockets; and the pipe, unless a thread still sleeps on it, which closes it then."""
+        """Close the sockets; and the pipe, unless another thread still sleeps on it, which closes it then."""
         with self.lock:
             self._connections.close()
-            if self._driver_ready is None:
+            driver = self._driver
+            if driver is None or driver.ident == threading.get_ident() or not self.has_driver:
                 self._connections.close_pipe()
 
     def disown(self, unusable: Callable[[], Exception]) -> None:
-        """In a forked child: everything here belongs to the parent, even the lock."""
+        """In a forked child: everything here belongs to the parent, even the locks."""
         self.unusable = unusable
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
+        self.undriven = Wake()

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable
 from typing import Protocol
 
-from paceline.errors import NoNodeFound
+from paceline.errors import NoNodeFound, OutOfResources
 
 ROUND_INTERVAL_S = 0.05
 ROUND_LIMIT_ADDRESSES = 8
@@ -29,10 +29,11 @@ class Jitter(Protocol):
 
 
 class Candidates:
-    """The addresses at which nodes may answer."""
+    """The addresses at which nodes may answer. ``starved``: why this process can't connect to any, if that is so."""
 
     def __init__(self, given: Iterable[str], random: Jitter) -> None:
         self.given = list(dict.fromkeys(given))
+        self.starved = ""
         self._learned: list[str] = []
         self._random = random
         self._leader_address = ""
@@ -64,7 +65,10 @@ class Candidates:
         elif address in self._problems or len(self._problems) < LEARNED_LIMIT_ADDRESSES:
             self._problems[address] = why
 
-    def no_node_found(self, waited_s: float) -> NoNodeFound:
+    def no_node_found(self, waited_s: float) -> Exception:
+        """What to say when no node has answered."""
+        if self.starved:
+            return OutOfResources(self.starved)
         addresses = self.addresses
         unresolved = {address: self._problems[address] for address in addresses if address in self._problems}
         return NoNodeFound(addresses, waited_s, unresolved)

@@ -110,8 +110,11 @@ class Epoch:
             self.send_queued(now)
         else:
             failed = self._output.failed
-            failed.extend((task_id, error) for task_id in self._ledger.clear(keep_accepted=True))
-            failed.extend((task_id, error) for task_id in self._wait_again if self._ledger.end(task_id))
+            failed.extend([(task_id, error) for task_id in self._ledger.unaccepted_ids()])
+            failed.extend([(task_id, error) for task_id in self._wait_again if task_id in self._ledger])
+            self._ledger.clear(keep_accepted=True)
+            for task_id in self._wait_again:
+                self._ledger.end(task_id)
 
     # --- sending -------------------------------------------------------------------------------------------------
 
@@ -207,8 +210,9 @@ class Epoch:
                 self._wait_again.append(task_id)
             self._back_off(detail, now)
             return
-        call = ledger.refuse(task_id)
-        self._output.failed.append((task_id, refusal_error(call, code, detail, self._payload_limit_bytes)))
+        error = refusal_error(ledger.call_of(task_id), code, detail, self._payload_limit_bytes)
+        self._output.failed.append((task_id, error))
+        ledger.end(task_id)
 
     def on_message(self, message: Message, now: float) -> bool:
         """Any other message. False: the node does not lead any more, and the epoch is over."""
@@ -229,11 +233,12 @@ class Epoch:
         return True
 
     def _on_reply(self, reply: Reply) -> None:
-        if self._requests.answered(reply) and isinstance(reply, CancelReply):
+        if isinstance(reply, CancelReply) and self._requests.is_answer(reply):
             for task_id, state in reply.states:
                 if state == CancelState.CANCELLED and task_id in self._ledger:
                     self._output.results.append((task_id, int(TaskEnd.CANCELLED), b""))
                     self._ledger.end(task_id)
+        self._requests.answered(reply)
 
     def _on_failure(self, failure: Failure, now: float) -> None:
         """The leader could not read a frame and can't tell which. So this concerns all calls that it has not
@@ -244,8 +249,9 @@ class Epoch:
             return
         kind = NotAllowed if failure.code == Refusal.FORBIDDEN else RequestRefused
         error = kind(failure.detail or f"a node refused a request with code {failure.code}")
-        ended = self._ledger.clear(keep_accepted=True, keep_queued=True)
-        self._output.failed.extend((task_id, error) for task_id in ended)
+        sent_ids = [task_id for task_id in self._ledger.unaccepted_ids() if not self._ledger.is_queued(task_id)]
+        self._output.failed.extend([(task_id, error) for task_id in sent_ids])
+        self._ledger.clear(keep_accepted=True, keep_queued=True)
 
     def _back_off(self, detail: str, now: float) -> None:
         self._unready.refused(detail, now)

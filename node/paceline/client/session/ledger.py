@@ -10,6 +10,10 @@ Until it ends, a task is exactly one of:
 - **taken**: the leader has it, which is all that a task without durability is promised. Its call is kept, since the
   next leader will not know of it.
 
+A signal handler that raises may end any method halfway. So a call that is not accepted stands in at least one place at
+any moment: it enters the next before it leaves the one before. From these places :meth:`CallLedger.mend` makes it all
+anew.
+
 Pure bookkeeping: no frames, no clock. Bound: the session admits ``outstanding_limit_tasks`` and
 ``unaccepted_limit_bytes``, nothing here grows past what it admitted.
 """
@@ -17,7 +21,7 @@ Pure bookkeeping: no frames, no clock. Bound: the session admits ``outstanding_l
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Final
 
 from paceline_protocol.limits import MAX_REQUEST_TASKS
@@ -52,6 +56,7 @@ class CallLedger:
         self.prompt = False  # the next Submit carries a call whose caller waits until it is accepted
         self.sent: dict[int, Batch] = {}  # by Submit.seq, in order
         self.taken: dict[bytes, Call] = {}
+        self._leaving: list[Call] = []  # the queue, and in no batch yet
         self.unaccepted_bytes = 0
 
     def __len__(self) -> int:
@@ -70,7 +75,7 @@ class CallLedger:
 
     def count_unaccepted(self) -> int:
         """How many tasks are queued or sent."""
-        return sum(batch is not _ACCEPTED and batch is not _TAKEN for batch in self.tasks.values())
+        return len(self.unaccepted_ids())
 
     def is_accepted(self, task_id: bytes) -> bool:
         """True once the cluster has the task: accepted or taken, or ended, which implies it."""
@@ -80,32 +85,38 @@ class CallLedger:
     def is_queued(self, task_id: bytes) -> bool:
         return self.tasks.get(task_id) is _QUEUED
 
+    def unaccepted_ids(self) -> list[bytes]:
+        """Those that are queued or sent."""
+        return [task_id for task_id, batch in self.tasks.items() if batch is not _ACCEPTED and batch is not _TAKEN]
+
     def accepted_ids(self) -> list[bytes]:
         return [task_id for task_id, batch in self.tasks.items() if batch is _ACCEPTED]
 
     def add(self, call: Call) -> None:
         size = len(call[3])
-        self.tasks[call[0]] = _QUEUED
         self.queue.append(call)
+        self.tasks[call[0]] = _QUEUED
         self._queue_bytes += size
         self.unaccepted_bytes += size
 
     def take(self) -> list[Call]:
         """Removes the next batch from the queue; the caller sends it and calls :meth:`record_sent`."""
         calls: list[Call] = []
+        self._leaving = calls
         size = 0
         queue, tasks = self.queue, self.tasks
         while queue and len(calls) < MAX_REQUEST_TASKS:
             call_bytes = len(queue[0][3])
             if calls and size + call_bytes > BATCH_LIMIT_BYTES:
                 break
-            call = queue.popleft()
+            call = queue[0]
             self._queue_bytes -= call_bytes
-            if tasks.get(call[0]) is not _QUEUED:
+            if tasks.get(call[0]) is _QUEUED:
+                size += call_bytes
+                calls.append(call)
+            else:
                 self.unaccepted_bytes -= call_bytes
-                continue
-            size += call_bytes
-            calls.append(call)
+            queue.popleft()
         return calls
 
     def record_sent(self, seq: int, calls: Iterable[Call]) -> None:
@@ -113,6 +124,7 @@ class CallLedger:
         self.sent[seq] = batch
         for task_id in batch.calls:
             self.tasks[task_id] = batch
+        self._leaving = []
 
     def add_sent(self, seq: int, call: Call) -> None:
         """Do what :meth:`add`, :meth:`take` and :meth:`record_sent` do, for one call, while nothing is queued."""
@@ -133,8 +145,8 @@ class CallLedger:
             return ()
         for task_id, call in batch.calls.items():
             if call[CALL_OPTIONS] is not None and not is_logged(call[CALL_OPTIONS]):
-                self.tasks[task_id] = _TAKEN
                 self.taken[task_id] = call
+                self.tasks[task_id] = _TAKEN
                 continue
             self.tasks[task_id] = _ACCEPTED
             self.unaccepted_bytes -= len(call[3])
@@ -149,32 +161,51 @@ class CallLedger:
             self._drop_call(batch, task_id)
         return True
 
-    def refuse(self, task_id: bytes) -> Call | None:
-        """Ends a refused task. Returns its call if that is still kept."""
+    def call_of(self, task_id: bytes) -> Call | None:
+        """The call of an unfinished task, if it is kept where it was sent."""
         batch = self.tasks.get(task_id)
-        call = batch.calls.get(task_id) or self.taken.get(task_id) if batch is not None else None
-        self.end(task_id)
-        return call
+        return (batch.calls.get(task_id) or self.taken.get(task_id)) if batch is not None else None
 
     def requeue(self, task_id: bytes) -> bool:
         """Puts a sent task back into the queue. False if its call is no longer kept."""
         batch = self.tasks.get(task_id)
         if batch is None or batch is _QUEUED or batch is _ACCEPTED:
             return False
-        call = self._drop_call(batch, task_id)
+        call = self.taken[task_id] if batch is _TAKEN else batch.calls[task_id]
         self.add(call)
+        self._drop_call(batch, task_id)
         return True
 
     def requeue_sent(self) -> None:
         """The connection is a new one: put the tasks that were taken, and those that were sent and not accepted, back
         to the front of the queue."""
         calls = [*self.taken.values(), *(call for batch in self.sent.values() for call in batch.calls.values())]
-        self.taken.clear()
-        self.sent.clear()
         self.queue.extendleft(reversed(calls))
         for call in calls:
             self.tasks[call[0]] = _QUEUED
             self._queue_bytes += len(call[3])
+        self.taken.clear()
+        self.sent.clear()
+
+    def mend(self, open_ids: Iterable[bytes], ended: Container[bytes]) -> None:
+        """Whatever changed this was interrupted. These tasks are open, those that ended apart: queue their calls, as
+        for a new connection. One whose call is not here was accepted, or never came so far: the leader tells. May be
+        interrupted, and done again."""
+        batches = {id(batch): batch for batch in (*self.sent.values(), *self.tasks.values())}.values()
+        kept = [*self.taken.values(), *(call for batch in batches for call in batch.calls.values())]
+        calls = {call[0]: call for call in (*kept, *self._leaving, *self.queue)}
+        tasks: dict[bytes, Batch] = {}
+        for task_id in open_ids:
+            if task_id not in ended:
+                is_kept = task_id in calls and self.tasks.get(task_id) is not _ACCEPTED
+                tasks[task_id] = _QUEUED if is_kept else _ACCEPTED
+        queue = deque(calls[task_id] for task_id, batch in tasks.items() if batch is _QUEUED)
+        self.queue = queue
+        self.tasks = tasks
+        self._queue_bytes = self.unaccepted_bytes = sum(len(call[3]) for call in queue)
+        self.sent = {}
+        self.taken = {}
+        self._leaving = []
 
     def _drop_call(self, batch: Batch, task_id: bytes) -> Call:
         call = self.taken.pop(task_id) if batch is _TAKEN else batch.calls.pop(task_id)

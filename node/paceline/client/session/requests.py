@@ -72,8 +72,8 @@ class _Cancelled:
         """False: it was known before, or nobody asked."""
         if task_id not in self.wanted:
             return False
-        del self.wanted[task_id]
         self.known[task_id] = state
+        del self.wanted[task_id]
         return True
 
 
@@ -139,11 +139,16 @@ class Requests:
         if not cancelled.wanted:
             self._answer(CancelReply(number, tuple(cancelled.known.items())))
 
+    def is_answer(self, reply: Reply) -> bool:
+        """Whether this is a reply to a request that has no answer yet."""
+        request = self._unanswered.get(reply.request)
+        return request is not None and type(reply) is RULES[type(request)].answer
+
     def answered(self, reply: Reply) -> bool:
         """A node has replied. False: nobody waits for the reply, or it is a second one."""
         number = reply.request
         request = self._unanswered.get(number)
-        if request is None or type(reply) is not RULES[type(request)].answer:
+        if request is None or not self.is_answer(reply):
             return False
         if isinstance(reply, CancelReply):
             cancelled = self._cancels[number]
@@ -169,6 +174,15 @@ class Requests:
         self._unanswered.pop(number, None)
         self._cancels.pop(number, None)
         self.unwanted.discard(number)
+
+    def mend(self) -> None:
+        """Whatever changed these was interrupted."""
+        for number, request in list(self._unanswered.items()):
+            if isinstance(request, Cancel):
+                self._answer_cancel(number, self._cancels.setdefault(number, _Cancelled(request.ids)))
+        for number in [*self._cancels, *self.unwanted]:
+            if number not in self._unanswered:
+                self._drop(number)
 
     def forget(self, number: int) -> None:
         """Nobody waits for the answer of this request any more."""

@@ -30,7 +30,7 @@ from paceline.client.session.output import Output
 from paceline.client.session.refusals import Unready
 from paceline.client.session.requests import RULES, Request, Requests
 from paceline.client.session.seeking import Search, SearchOptions
-from paceline.errors import IncompatibleVersion, NoNodeFound, NotAllowed
+from paceline.errors import IncompatibleVersion, NotAllowed
 from paceline_protocol import codec
 from paceline_protocol.errors import ProtocolError, VersionMismatch
 from paceline_protocol.limits import MAX_REQUEST_TASKS
@@ -163,7 +163,11 @@ class Session:
         """The name in this address does not resolve; ``why`` is "" if it does, or if nobody can tell yet."""
         self._candidates.unresolved(address, why)
 
-    def no_node_found(self, waited_s: float) -> NoNodeFound:
+    def starved(self, why: str) -> None:
+        """The shell can't connect to any node, for want of what the system gives this process; "" if it can."""
+        self._candidates.starved = why
+
+    def no_node_found(self, waited_s: float) -> Exception:
         """What to say when no node has answered."""
         return self._candidates.no_node_found(waited_s)
 
@@ -234,6 +238,30 @@ class Session:
         """What the shell was doing here failed: no mistake of the user's, and nobody knows where it left off. Whatever
         is outstanding ends with this error, and the next use begins anew."""
         self._give_up(error)
+
+    def start_over(self, open_ids: Iterable[bytes] | None, now: float) -> None:
+        """The shell was interrupted somewhere in here, and has dropped every connection. Look for the leader again, as
+        after the loss of one, with all that is outstanding: ``open_ids``, the tasks whose ends nobody was told of; None
+        if the shell does not know. May be interrupted, and done again."""
+        output, ledger, requests = self.output, self.ledger, self.requests
+        told = {result[0] for result in output.results} | {task_id for task_id, _ in output.failed}
+        output.outbox.clear()
+        self._epoch = None
+        ledger.mend(ledger.tasks if open_ids is None else open_ids, told)
+        requests.mend()
+        if self._search is None and not self.expects_answer:
+            return
+        self.failure = None
+        self._search = Search(
+            self._search_options,
+            self._candidates,
+            requests,
+            output.outbox,
+            now=now,
+            next_round_s=now,
+            timeout_s=self._search_options.failover_timeout_s,
+        )
+        self.tick(now)
 
     def close(self) -> None:
         """Drop every connection. What is outstanding stays with the shell, which fails it."""
@@ -360,6 +388,6 @@ class Session:
 
     def _give_up(self, error: Exception) -> None:
         """Everything that is outstanding fails. The next use looks for a leader again."""
-        self.output.failed.extend((task_id, error) for task_id in self.ledger.clear())
-        self.close()
         self.failure = error
+        self.output.failed.extend([(task_id, error) for task_id in self.ledger.tasks])  # before the ledger forgets
+        self.close()

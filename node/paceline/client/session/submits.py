@@ -108,5 +108,6 @@ class Submits:
     def _fail(self, calls: Sequence[Call], error: Exception) -> None:
         """They can't be packed. What users give is checked before, so this is for mistakes of our own."""
         for call in calls:
-            if self._ledger.end(call[0]):
+            if call[0] in self._ledger:
                 self._output.failed.append((call[0], error))
+                self._ledger.end(call[0])
