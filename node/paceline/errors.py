@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Final
 
+from paceline_protocol.errors import CopyableError
 from paceline_protocol.texts import cut, excerpt
 
 MODULE_CHARS: Final = 255
@@ -21,8 +22,6 @@ IMPORT_ERROR_LINES: Final = 20
 IMPORT_TRACEBACK_CHARS: Final = 8_000
 IMPORT_TRACEBACK_LINES: Final = 80
 """What is shown of a module that does not import."""
-
-from paceline_protocol.errors import CopyableError
 
 
 class PacelineError(CopyableError):
