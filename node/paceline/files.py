@@ -18,13 +18,14 @@ from typing import BinaryIO, Final
 from paceline.errors import ConfigError
 from paceline.hosts import short
 
-_KINDS: Final = (
-    (stat.S_ISDIR, "a directory"),
-    (stat.S_ISFIFO, "a named pipe"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-)
+_KINDS: Final = {
+    stat.S_IFREG: "",
+    stat.S_IFDIR: "a directory",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 _LINKS_ARE_UNKNOWN: Final = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 """What filesystems say that have no hard links."""
 
@@ -41,13 +42,17 @@ def expanded(path: str | Path) -> Path:
         ) from None
 
 
+def kind_of_mode(mode: int) -> str:
+    """What it is that has this mode, as a part of a sentence; "" for a file."""
+    return _KINDS.get(stat.S_IFMT(mode), "something else")
+
+
 def open_regular(path: Path, flags: int = 0) -> BinaryIO:
     """A file, to be read. Raises OSError, also for what is no file."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC | flags)
     try:
         mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode):
-            kind = next((name for is_kind, name in _KINDS if is_kind(mode)), "something else")
+        if kind := kind_of_mode(mode):
             raise OSError(errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL, f"it is {kind} and no file", str(path))
         return os.fdopen(descriptor, "rb")
     except BaseException:

@@ -299,6 +299,6 @@ def test_a_segment_that_is_no_file_by_the_time_it_is_written_is_not_written(tmp_
     (segment,) = find_segments(storage.journal_directory)
     segment.unlink()
     a_fifo(segment)
-    with pytest.raises(JournalCorrupt, match="it is a FIFO"):
+    with pytest.raises(JournalCorrupt, match="it is a named pipe"):
         Writer(storage.journal_directory, storage.recovered, RealFiles(), sync=True)
     storage.close()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from paceline.errors import JournalCorrupt
+from paceline.files import kind_of_mode
 
 
 class Files(Protocol):
@@ -96,19 +97,7 @@ def kind_of(path: Path) -> str:
         return ""
     if stat.S_ISLNK(mode):
         return f"a link to {os.readlink(path)}"
-    return _name_of_kind(mode)
-
-
-def _name_of_kind(mode: int) -> str:
-    kinds = {
-        stat.S_IFREG: "",
-        stat.S_IFDIR: "a directory",
-        stat.S_IFIFO: "a FIFO",
-        stat.S_IFSOCK: "a socket",
-        stat.S_IFCHR: "a device",
-        stat.S_IFBLK: "a device",
-    }
-    return kinds.get(stat.S_IFMT(mode), "no file")
+    return kind_of_mode(mode)
 
 
 def open_data_file(path: Path, flags: int, mode: int = 0o600) -> int:
@@ -120,7 +109,7 @@ def open_data_file(path: Path, flags: int, mode: int = 0o600) -> int:
         if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.ENODEV) and (kind := kind_of(path)):
             raise _no_file(path, kind) from None
         raise
-    if kind := _name_of_kind(os.fstat(descriptor).st_mode):
+    if kind := kind_of_mode(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise _no_file(path, kind)
     return descriptor
