@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from integration.conftest import wait_until
 from paceline.cli.logs import JsonFormatter
 from paceline.line_writer import LineWriter, LogHandler
 
@@ -93,7 +94,7 @@ def test_a_flush_gives_up_once_and_then_only_waits_if_something_moves(full: Pipe
     assert not full.writer.flush(0.01)
     assert not full.writer.flush(LONG_S)  # at once
     full.lines("line")
-    assert full.writer.flush(LONG_S)
+    wait_until(lambda: full.writer.flush(LONG_S), "the thread has noted what it has written")
 
 
 def test_a_write_that_fails_costs_its_line_alone_and_is_counted() -> None:
