@@ -59,6 +59,7 @@ class Load:
                 future.exception(max(0.0, deadline_s - time.monotonic()))
             except TimeoutError:
                 self._write("pending", number)
+        self._client.close()  # by then the callbacks of all that has ended were called
         self._ended.put(None)
         writer.join()
         self._write("finished")
