@@ -38,7 +38,8 @@ class SimulatedWorker:
     endpoint: MemoryEndpoint
     queue: list[Given] = field(default_factory=list)
     begun: int = 0  # tasks since its start, or passed over
-    withheld: list[tuple[float, int]] = field(default_factory=list)  # from when on it is to begin none up to which
+    withheld: list[tuple[float, int]] = field(default_factory=list)
+    """From when on, by the clock of its node, it is to begin none up to which."""
 
     def due(self, now: float) -> float:
         """When it has something to do."""
@@ -93,7 +94,7 @@ class SimulatedWorker:
         while self.queue:
             self.begun += 1
             first = self.queue[0]
-            if not any(self.begun <= through and world.now >= since for since, through in self.withheld):
+            if not any(self.begun <= through and node.now >= since for since, through in self.withheld):
                 world.oracle.hear(Started(world.now, first.task_id, first.attempt, node.identity.node_id))
                 break
             world.events["task that was taken back from a worker"] += 1
@@ -125,10 +126,10 @@ class SimulatedChildren:
         return None if worker is None else worker.begun
 
     def withhold(self, worker_id: bytes, through: int) -> None:
-        """The worker sees it a moment later."""
-        worker, world = self._find(worker_id), self._node.world
+        """The worker sees it a moment later, by the clock of the node, which may jump to its next look."""
+        worker, node = self._find(worker_id), self._node
         if worker is not None:
-            worker.withheld.append((world.now + world.rng.uniform(0.0, SEEN_WITHIN_S), through))
+            worker.withheld.append((node.now + node.world.rng.uniform(0.0, SEEN_WITHIN_S), through))
 
     def kill(self, worker_id: bytes) -> None:
         raise InvariantBroken(f"worker {worker_id.hex()} is to be killed, and has said nothing wrong")
