@@ -5,12 +5,14 @@ Pure.
 
 from __future__ import annotations
 
+from paceline_protocol import texts
+
 LIMIT_CHARS = 1_000
 
 
 def cut(text: str) -> str:
     """The first LIMIT_CHARS of a text."""
-    return text if len(text) <= LIMIT_CHARS else f"{text[: LIMIT_CHARS - 3]}..."
+    return texts.cut(text, LIMIT_CHARS)
 
 
 def quoted(value: object) -> str:
@@ -25,7 +27,4 @@ def said(error: BaseException) -> str:
 
 def one_line(text: str) -> str:
     """For a log: what is not printable, as a line break, is escaped, so that no message writes lines of its own."""
-    short = cut(text)
-    if short.isprintable():
-        return short
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in short)
+    return texts.one_line(cut(text))
