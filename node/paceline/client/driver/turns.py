@@ -145,8 +145,8 @@ class Turns:
         """The same, and nothing if the client is closed."""
         try:
             self.change(action)
-        except Exception:
-            if self.unusable is None:
+        except Exception as error:
+            if self.unusable is None or is_from_outside(error):
                 raise
 
     def _mend(self) -> None:
