@@ -20,7 +20,6 @@ The file has the keys of the options::
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +28,10 @@ from urllib.parse import quote, unquote, urlsplit
 
 from paceline.config import METRICS_OFF, parse_listen_address
 from paceline.errors import ConfigError
+from paceline.files import expanded
+from paceline.hosts import short
 from paceline.ownership import whose
+from paceline.settings_file import read_settings
 from paceline_bridge.formats.bodies import is_unicode
 
 AMQP_VARIABLE = "PACELINE_AMQP"
@@ -191,21 +193,17 @@ def pairs_of(option: str, texts: tuple[str, ...], *, lone: bool) -> dict[str, st
 
 def load(path: str | Path) -> dict[str, Any]:
     """The settings of a file, under the names of BridgeConfig. Raises ConfigError."""
+    where, path = str(path), expanded(path)
     try:
-        with open(path, "rb") as file:
-            data = file.read(FILE_LIMIT_BYTES + 1)
+        settings, _ = read_settings(path, FILE_LIMIT_BYTES)
     except PermissionError as error:
         raise ConfigError(
-            f"can't read {path}: {error.strerror}. {whose(Path(path))}; run the bridge as one who may"
+            f"can't read {where}: {error.strerror}. {whose(path)}; run the bridge as one who may"
         ) from error
     except OSError as error:
-        raise ConfigError(f"can't read {path}: {error.strerror}; give --config a TOML file") from error
-    if len(data) > FILE_LIMIT_BYTES:
-        raise ConfigError(f"{path} is larger than {FILE_LIMIT_BYTES} bytes, which no settings of a bridge are")
-    try:
-        settings = tomllib.loads(data.decode("utf-8-sig"))
-    except ValueError as error:  # of which TOMLDecodeError and UnicodeDecodeError are two
-        raise ConfigError(f"{path} is not a TOML file: {_without_url(str(error))}") from error
+        raise ConfigError(f"can't read {where or repr(where)}: {error.strerror}; give --config a TOML file") from error
+    except ValueError as error:
+        raise ConfigError(f"{where} is not a TOML file of a bridge: {_without_url(str(error))}") from error
     kinds = {
         "amqp": (str, list),
         "queues": dict,
@@ -218,14 +216,14 @@ def load(path: str | Path) -> dict[str, Any]:
     }
     for key, value in settings.items():
         if key not in kinds:
-            raise ConfigError(f"{path}: unknown key {_without_url(repr(key))}; allowed are {', '.join(kinds)}")
+            raise ConfigError(f"{where}: unknown key {short(_without_url(key))}; allowed are {', '.join(kinds)}")
         if not isinstance(value, kinds[key]):  # type: ignore[arg-type]
-            raise ConfigError(f"{path}: {key} can't be a {type(value).__name__}; docs/bridge.md shows what it is")
+            raise ConfigError(f"{where}: {key} can't be a {type(value).__name__}; docs/bridge.md shows what it is")
     for table in ("queues", "tasks"):
         if not all(isinstance(value, str) for value in settings.get(table, {}).values()):
-            raise ConfigError(f'{path}: the values of [{table}] are names of tasks, as in name = "tasks.greet"')
+            raise ConfigError(f'{where}: the values of [{table}] are names of tasks, as in name = "tasks.greet"')
     amqp = settings.pop("amqp", [])
     amqp = [amqp] if isinstance(amqp, str) else amqp
     if not all(isinstance(url, str) for url in amqp):
-        raise ConfigError(f"{path}: amqp is a URL, or a list of URLs")
+        raise ConfigError(f"{where}: amqp is a URL, or a list of URLs")
     return {**settings, "urls": tuple(amqp)} if amqp else settings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 
 import pytest
@@ -158,7 +159,9 @@ def test_what_can_not_be_used_is_named_without_a_password(amqp: str, queue: str,
         ("[queues]\nq = 1", "names of tasks"),
         ("amqp = [1]", "a list of URLs"),
         ("[tasks]\nx = ''", "a task 'x' can't stand for ''; write NAME=TASK"),
-        ("# " + "x" * (1 << 20), "is larger than 1048576 bytes"),
+        ("k" * 1000 + " = 1", r"unknown key .{,100}; allowed"),
+        ("# " + "x" * (1 << 20), "has more than 1048576 bytes"),
+        ("a = " + "[" * 100_000, "brackets are nested"),
     ],
 )
 def test_a_file_that_can_not_be_used_is_named(tmp_path: Path, text: str, message: str) -> None:
@@ -166,6 +169,14 @@ def test_a_file_that_can_not_be_used_is_named(tmp_path: Path, text: str, message
     path.write_text(text)
     with pytest.raises(ConfigError, match=message):
         config("q", amqp=("amqp://h",), path=path)
+
+
+def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "bridge.toml"
+    os.mkfifo(pipe)
+    for path, message in ((pipe, "a named pipe and no file"), (tmp_path, "a directory and no file")):
+        with pytest.raises(ConfigError, match=message):
+            config("q", amqp=("amqp://h",), path=path)
 
 
 @pytest.mark.parametrize(
