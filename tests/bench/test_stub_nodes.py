@@ -51,7 +51,7 @@ def test_stubs_end_with_whoever_started_them_and_leave_no_process_behind() -> No
             stubs.wait_enrolled()
             assert client.submit(ECHO, "once").result(timeout=30) == "once"
             assert stubs.dispatched() == (1, 1)
-        assert set(psutil.Process().children()) == before
+        assert set(psutil.Process().children()) <= before
 
 
 def test_stubs_that_died_are_not_waited_for() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -70,8 +70,10 @@ def dead(broker: Broker) -> str:
 
 @pytest.fixture
 def start(broker: Broker, cluster: Cluster, bridges: list[BridgeProcess], dead: str) -> Start:
-    def start(*options: str, url: str = "", ready: str = "connected to RabbitMQ") -> BridgeProcess:
-        bridge = BridgeProcess(url or broker.url, cluster.addresses, "--dead-letter", dead, *options)
+    def start(
+        *options: str, url: str = "", ready: str = "connected to RabbitMQ", addresses: Sequence[str] = ()
+    ) -> BridgeProcess:
+        bridge = BridgeProcess(url or broker.url, addresses or cluster.addresses, "--dead-letter", dead, *options)
         bridges.append(bridge)
         if ready:
             bridge.wait_for(ready)

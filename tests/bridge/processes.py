@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,7 @@ class Broker:
 class BridgeProcess:
     """``paceline bridge`` as a process; its log is a file."""
 
-    def __init__(self, url: str, cluster_addresses: list[str], *options: str) -> None:
+    def __init__(self, url: str, cluster_addresses: Sequence[str], *options: str) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - kill() closes it
         connect = [part for address in cluster_addresses for part in ("--connect", address)]
         environment = {**os.environ, "PACELINE_AMQP": url}
@@ -96,8 +96,8 @@ class BridgeProcess:
         )
 
     def log(self) -> str:
-        self._log.seek(0)
-        return self._log.read().decode()
+        log = self._log.fileno()  # its offset is the bridge's, too, which a seek would move
+        return os.pread(log, os.fstat(log).st_size, 0).decode(errors="replace")
 
     def wait_for(self, text: str, times: int = 1) -> None:
         def there() -> bool:

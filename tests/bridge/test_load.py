@@ -11,6 +11,7 @@ from bridge.bridge_load import Load, report, run
 from paceline_bench.harness.rabbitmq_server import RABBITMQ_PROGRAMS
 
 
+@pytest.mark.timeout(900)  # it has limits of its own
 @pytest.mark.skipif(
     not os.environ.get("CI") and not any(map(shutil.which, RABBITMQ_PROGRAMS)),
     reason="rabbitmq-server is not installed",

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -14,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from bridge.processes import BridgeProcess, Broker, wait_until
 from paceline import Cluster
 from paceline.client.relay import Relay
+from paceline_bridge import metrics
 from paceline_bridge.bridge import Bridge
 from paceline_bridge.config import BridgeConfig
 from paceline_bridge.counters import STATES, BridgeCounters
@@ -80,12 +82,14 @@ def test_promtool_finds_nothing_wrong(served: Served) -> None:
     assert promtool("check", "metrics", data=get(served.address, "/metrics")[1].encode()) == ""
 
 
-def test_probes_mean_progress(served: Served) -> None:
+def test_probes_mean_progress(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.monotonic()
+    monkeypatch.setattr(metrics, "time", SimpleNamespace(monotonic=lambda: now))
     counters = served.counters
     assert get(served.address, "/readyz") == (503, "the bridge is starting\n")
     assert get(served.address, "/livez")[0] == 200, "without RabbitMQ it tries again, and a restart would not help"
     counters.state, counters.connected = "running", True
-    counters.turned_at = counters.cluster_heard_at = time.monotonic()
+    counters.turned_at = counters.cluster_heard_at = now
     assert get(served.address, "/readyz")[0] == get(served.address, "/livez")[0] == 200
     counters.cluster_heard_at -= READY_WITHIN_S + 1
     status, text = get(served.address, "/readyz")

@@ -103,8 +103,8 @@ def with_keys(cluster: Cluster) -> tuple[Keys, ClientFile]:
     return {KeyRole.NODE: cluster._cluster_file.credentials, **keys}, behaves
 
 
-def behave(address: str, key: ClientFile | None, phase: Any, results: Connection) -> None:
-    """The client that behaves."""
+def behave(address: str, key: ClientFile | None, phase: Any, measures: Any, results: Connection) -> None:
+    """The client that behaves. ``measures``: of each phase that counts, set once it has measured a task."""
     measured, number = Measured(), 0
     with Client(address, cluster=key) as client:
         while phase.value != OVER:
@@ -120,6 +120,7 @@ def behave(address: str, key: ClientFile | None, phase: Any, results: Connection
                 measured.wrong.append(f"task {number} gave {answer}")
             if now_in in (IDLE, SPEAKING):
                 (measured.during_s if now_in == SPEAKING else measured.idle_s).append(took_s)
+                measures[now_in].set()
             time.sleep(PAUSE_S)
     results.send(measured)
 
@@ -288,9 +289,11 @@ def run(seed: int, roles: Sequence[str], for_s: float, *, secure: bool = False) 
             status = client.status()
         context = multiprocessing.get_context("spawn")
         phase = context.Value("i", 0)
+        measures = {each: context.Event() for each in (IDLE, SPEAKING)}
         results, other_end = context.Pipe(duplex=False)
-        behaving = context.Process(target=behave, args=(node.address, key, phase, other_end), daemon=True)
+        behaving = context.Process(target=behave, args=(node.address, key, phase, measures, other_end), daemon=True)
         behaving.start()
+        measures[IDLE].wait(TASK_S)
         time.sleep(IDLE_S)
         phase.value = SPEAKING
         ground = Ground(seed, roles, keys, node.address, str(status["nodes"][0]["id"]), str(status["cluster_id"]))
@@ -298,6 +301,7 @@ def run(seed: int, roles: Sequence[str], for_s: float, *, secure: bool = False) 
         began = time.monotonic()
         peak_bytes, failures = speak(ground, node, for_s)
         seconds = time.monotonic() - began
+        measures[SPEAKING].wait(TASK_S if node.alive else 0)
         phase.value = DRAINING
         counted = dropped(ground, node, before, failures)
         phase.value = OVER

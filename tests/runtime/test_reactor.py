@@ -16,7 +16,7 @@ from paceline.core.settings import Settings
 from paceline.runtime.forbidden import MAY_SEND
 from paceline.runtime.reactor import TURN_S, Reactor
 from paceline.runtime.transport.memory_transport import MemoryEndpoint, MemoryNetwork
-from paceline.runtime.transport.transport import BURST_MESSAGES, Source
+from paceline.runtime.transport.transport import BURST_MESSAGES, Received, Source
 from paceline.security import KeyRole, Standing
 from paceline_protocol.codec import decode, encode, encode_fields
 from paceline_protocol.limits import MAX_BATCH_FRAMES, MAX_STRING_CHARS
@@ -24,6 +24,7 @@ from paceline_protocol.messages import (
     Admin,
     AdminReply,
     Cancel,
+    ClientMessage,
     Done,
     Envelope,
     Failure,
@@ -268,7 +269,7 @@ def heard_in(rig: Rig, turns: int) -> list[int]:
 
 def test_a_turn_that_has_taken_long_takes_no_further_message_and_the_next_turn_goes_on() -> None:
     rig = Rig()
-    rig.passes_s = 0.4 * TURN_S
+    rig.passes_s = 0.2 * TURN_S  # two looks at the clock for each message
     pings(rig, 7)
     assert heard_in(rig, 4) == [3, 3, 1, 0]
     rig.network.deliver_due()
@@ -280,6 +281,30 @@ def test_a_message_that_takes_longer_than_a_turn_is_the_only_one_of_its_turn() -
     rig.passes_s = TURN_S
     pings(rig, 3)
     assert heard_in(rig, 4) == [1, 1, 1, 0]
+
+
+def test_no_message_is_heard_before_it_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be sent while the turn runs, and its sender notes when. So does the node, for those who trace a task."""
+    rig = Rig()
+    came: list[float] = []
+    heard: list[float] = []
+    receive_more, on_client = rig.transport.receive_more, rig.reactor.core.on_client
+
+    def received() -> Received | None:
+        rig.now += TURN_S / 10
+        came.append(rig.now)
+        return receive_more()
+
+    def hear(key: bytes, message: ClientMessage, now: float) -> None:
+        heard.append(now)
+        on_client(key, message, now)
+
+    pings(rig, 5)
+    monkeypatch.setattr(rig.transport, "receive_more", received)
+    monkeypatch.setattr(rig.reactor.core, "on_client", hear)
+    rig.reactor.turn()
+    assert len(heard) == 5
+    assert all(heard_at >= came_at for heard_at, came_at in zip(heard, came, strict=False))
 
 
 def test_what_children_say_is_heard_in_each_turn_and_so_is_a_client() -> None:

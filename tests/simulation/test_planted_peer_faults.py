@@ -492,6 +492,7 @@ def found_by_test(name: str) -> bool:
 
 
 @source_only
+@pytest.mark.timeout(0)  # bounded by the number of seeds
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name.replace(" ", "-"))
 def test_planted_fault_is_found(fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
     if fault.found_by:

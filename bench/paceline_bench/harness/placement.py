@@ -44,8 +44,12 @@ def placements() -> list[Placement]:
 
 
 def _move(pid: int, processors: frozenset[int]) -> None:
-    for thread in os.listdir(f"/proc/{pid}/task"):
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except FileNotFoundError:
+        return  # the process has just ended
+    for thread in threads:
         try:
             os.sched_setaffinity(int(thread), processors)
         except ProcessLookupError:
-            pass  # the thread has just ended
+            pass  # the thread has

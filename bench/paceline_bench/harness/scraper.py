@@ -57,9 +57,11 @@ def main(address: str, interval_s: float) -> None:
     print("started", flush=True)
     answers_s: list[float] = []
     due_s = time.monotonic()
-    while not select.select([sys.stdin], [], [], max(0.0, due_s - time.monotonic()))[0]:
+    is_over = False
+    while not is_over:  # once at least, however soon it is
         answers_s.append(scrape(address))
         due_s += interval_s
+        is_over = bool(select.select([sys.stdin], [], [], max(0.0, due_s - time.monotonic()))[0])
     print(json.dumps(answers_s))
 
 

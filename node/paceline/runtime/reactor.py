@@ -140,7 +140,7 @@ class Reactor:
         for item in received:
             self._receive(item, now)
         if self._transport.has_more:
-            self._receive_more(now)
+            now = self._receive_more(now)
         while self._told:
             self._told.popleft()(self.core)
         while self._addresses:
@@ -170,17 +170,20 @@ class Reactor:
 
     # --- in -----------------------------------------------------------------------------------------------------
 
-    def _receive_more(self, now: float) -> None:
-        """Take from clients and peers what else is here, while the turn is short."""
+    def _receive_more(self, now: float) -> float:
+        """Take from clients and peers what else is here, while the turn is short. Returns when the last came, so that
+        no trace says that a message was received before it was sent."""
         transport, clock = self._transport, self._clock
         ends_at = self._turn_began + TURN_S
         for _ in range(self._burst_messages - 1):
             if clock() >= ends_at:
-                return
+                break
             item = transport.receive_more()
             if item is None:
-                return
+                break
+            now = clock()
             self._receive(item, now)
+        return now
 
     def _receive(self, received: Received, now: float) -> None:
         source, key, frames = received
