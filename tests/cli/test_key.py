@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import threading
 from pathlib import Path
@@ -178,7 +179,12 @@ def test_a_lock_that_another_process_keeps_is_waited_for_and_then_named(
     assert run(["key", "revoke", "shop"]) == 0
 
 
-def test_a_warning_of_the_file_is_said_once(cluster: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_warning_of_the_file_is_said_once(
+    cluster: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logger = logging.getLogger("paceline")  # is as it was for the tests that follow
+    for name, value in (("handlers", []), ("level", logger.level), ("propagate", logger.propagate)):
+        monkeypatch.setattr(logger, name, value)
     run(["key", "client", "shop"])
     configure("text", "warning")
     cluster.chmod(0o644)

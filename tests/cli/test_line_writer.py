@@ -192,7 +192,8 @@ def test_what_a_process_that_serves_says_on_a_stdout_that_nobody_drains_keeps_it
 
 
 def test_what_a_process_has_logged_is_all_there_when_it_ends_and_why_it_ends_comes_last() -> None:
-    code = STUCK.replace("10_000", "1_000")
+    patient = "from paceline.line_writer import LineWriter; LineWriter.flush.__defaults__ = (20.0,)\n"
+    code = patient + STUCK.replace("10_000", "1_000")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=LONG_S, check=False, text=True)
     lines = done.stderr.splitlines()
     assert [line.rpartition(" ")[2] for line in lines[:-1]] == [str(number) for number in range(1_000)]

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import zmq
 
-from client.fake_node import DEADLINE_S, FakeNode
+from client.fake_node import DEADLINE_S, FakeNode, wait_until
 from client.session_rig import Rig, call, succeeded, task_id
 from modes import source_only
 from paceline import task
@@ -179,7 +179,17 @@ def test_a_process_without_descriptors_is_told_so(node: FakeNode, monkeypatch: p
         patched.setattr(zmq.Context, "socket", refuse)
         with pytest.raises(OutOfResources, match=r"Too many open files.*ulimit -n"):
             client.connect()
-    assert client.submit("add", 1, 2).result(DEADLINE_S) == 3
+    answers: list[object] = []
+
+    def answered() -> bool:
+        try:
+            answers.append(client.submit("add", 1, 2).result(DEADLINE_S))
+        except NoNodeFound:  # the node may take longer than connect_timeout_s to let it in
+            return False
+        return True
+
+    wait_until(answered)
+    assert answers == [3]
     client.close()
     with monkeypatch.context() as patched:
         patched.setattr(os, "pipe", lambda: (_ for _ in ()).throw(OSError(errno.EMFILE, "Too many open files")))

@@ -10,6 +10,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from typing import Any
 
 from paceline.worker.registry import task
@@ -84,13 +85,14 @@ kept: list[object] = []
 
 
 @task
-async def leave_stubborn() -> str:
+async def leave_stubborn(told: str) -> str:
     async def stubborn() -> None:
         while True:
             try:
                 await asyncio.sleep(3600)
             except asyncio.CancelledError:
-                pass
+                while not os.path.exists(told):  # nothing goes on here before the outcome is told
+                    time.sleep(0.001)
 
     kept.append(asyncio.ensure_future(stubborn()))
     await asyncio.sleep(0)

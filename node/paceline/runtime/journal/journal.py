@@ -151,8 +151,8 @@ class DiskJournal:
             self._wake()
 
     def _fail(self, failure: JournalFailed) -> None:
+        _logger.critical("%s", failure)  # first: who sees the failure acts on it, and logs that
         self.failure = failure
-        _logger.critical("%s", failure)
 
     def _look_at_files(self) -> None:
         """Raises DataDirLost. What is written to files that are gone is durable nowhere."""
