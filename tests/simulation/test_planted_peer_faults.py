@@ -124,6 +124,13 @@ FAULTS = [
     Fault("hands out what is delayed", DueTasks, "is_early", lambda true: lambda *_: False, faults=CRASHES),
     Fault("hands out what has expired", DueTasks, "is_late", lambda true: lambda *_: False, faults=CRASHES),
     Fault("sets no moments", DueTasks, "watch", lambda true: lambda *_: None),
+    Fault(
+        "starts what expired while its start was logged",
+        Leader,
+        "_end_late",
+        broken.skip,
+        f"{DUE}_what_expires_while_its_start_is_logged_before_the_nodes_have_told_does_not_start",
+    ),
     Fault("lets moments pass", Leader, "meet_moments", lambda true: lambda *_: None),
     Fault(
         "tells what expires before that is committed",
@@ -501,7 +508,7 @@ def test_planted_fault_is_found(fault: Fault, monkeypatch: pytest.MonkeyPatch) -
     assert found_by_test(fault.found_by) if fault.found_by else found_in_the_world(fault)
 
 
-PLANTED = 110
+PLANTED = 111
 """Of whole nodes and of consensus. Who plants another raises it; a fault that can't be planted any more is replaced."""
 
 

@@ -356,6 +356,30 @@ def test_a_clock_that_is_set_back_before_the_node_answers_lets_it_run() -> None:
     assert lead.asked_back() == [("a", [1])]
 
 
+def assert_ends(lead: Clocked, *, is_transferring: bool) -> None:
+    """A task that expires while its start is being logged ends and does not start."""
+    lead.enrol("a")
+    session = lead.client()
+    lead.submit(session, 1, expires=ms(5.0), delivery=AT_MOST_ONCE)
+    assert lead.dispatched() == {}
+    lead.leader.log(lead.now)
+    lead.leader.set_logging(not is_transferring, lead.now)
+    lead.at(5.0)
+    lead.commit()
+    lead.leader.set_logging(True, lead.now)
+    lead.commit()
+    assert lead.dispatched() == {}
+    assert lead.results() == {1: TaskEnd.EXPIRED}
+
+
+def test_what_expires_while_its_start_is_logged_before_the_nodes_have_told_does_not_start() -> None:
+    assert_ends(Clocked(settled=False), is_transferring=False)
+
+
+def test_what_expires_while_its_start_is_committed_in_a_transfer_does_not_start() -> None:
+    assert_ends(Clocked(), is_transferring=True)
+
+
 def test_one_that_somebody_wants_cancelled_too_gets_one_end_and_its_answer() -> None:
     lead = at_its_node()
     lead.cancel(lead.client(), 1)

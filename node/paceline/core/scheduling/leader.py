@@ -154,8 +154,19 @@ class Leader:
         while (draft := self.recording.confirm(self._applied_index, now)) is not None:
             self.nodes.recorded(draft.recorded)
             if draft.starting:
+                self._end_late(draft.starting, now)
                 started = self.nodes.start(draft.starting)
                 self._traces.leaving.update([task.id for task in started if task.is_traced])
+
+    def _end_late(self, starting: list[Task], now: float) -> None:
+        """End those of the tasks whose starts are logged that have expired meanwhile. Moments may be held, and then
+        nobody else has looked."""
+        late = [
+            task
+            for task in starting
+            if task.is_starting and task.options is not None and self._due.is_late(task.options, now)
+        ]
+        self.recording.end_unwanted(late, now)
 
     # --- time ---------------------------------------------------------------------------------------------------
 
