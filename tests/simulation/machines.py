@@ -25,7 +25,7 @@ from paceline_protocol.codec import encode
 from paceline_protocol.messages import Config, WorkerReady
 from simulation import tasks
 from simulation.journals import SimulatedJournal
-from simulation.oracle.events import Crashed, GaveUp
+from simulation.oracle.events import Crashed, GaveUp, WasOvertaken
 from simulation.oracle.promise import InvariantBroken
 from simulation.wall_clocks import WallClock
 from simulation.watcher import Seen
@@ -228,7 +228,7 @@ class SimulatedNode:
             raise InvariantBroken(f"{self.identity.node_id} at {self.address} has lost nothing, and ends: {why}")
         world.say(f"{self.address} ends: {why}")
         world.events[f"ended: {type(why).__name__}"] += 1
-        world.oracle.hear(GaveUp(world.now, self.machine))
+        world.oracle.hear(GaveUp(world.now, self.machine, isinstance(why, LogForgotten)))
         self.crash(power_fails=False)
         self.insert_disk()
 
@@ -239,6 +239,7 @@ class SimulatedNode:
             raise InvariantBroken(f"{self.identity.node_id} at {self.address} has no rival: {overtaken}")
         world.say(f"{self.address} begins again: {overtaken}")
         world.events["overtaken by a copy"] += 1
+        world.oracle.hear(WasOvertaken(world.now, self.machine))
         start = self.identity.start
         self.crash(power_fails=False)
         self.saved_identity.incarnation = max(self.saved_identity.incarnation, overtaken.incarnation)

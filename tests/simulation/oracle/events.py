@@ -125,10 +125,19 @@ class RivalStarted(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class GaveUp(Event):
-    """A machine has ended by itself, since it must not be the node that it was."""
+class WasOvertaken(Event):
+    """A machine begins again, as a copy of it was heard in its place. What that acknowledged this one may lack."""
 
     machine: str
+
+
+@dataclass(frozen=True, slots=True)
+class GaveUp(Event):
+    """A machine has ended by itself, since it must not be the node that it was. ``has_forgotten``: as it lacks what its
+    leader has its word for."""
+
+    machine: str
+    has_forgotten: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from simulation.oracle.events import GaveUp, RivalsAwaited, RivalStarted
+from simulation.oracle.events import GaveUp, RivalsAwaited, RivalStarted, WasOvertaken
 from simulation.oracle.promise import Promise
 from simulation.oracle.record import Record
 
@@ -14,15 +14,20 @@ class Rivals(Promise):
         super().__init__(record)
         self._may_end: set[str] = set()
         self._must_end: set[str] = set()
+        self._overtaken: set[str] = set()
 
     def on_rival_started(self, event: RivalStarted) -> None:
         self._may_end.add(event.machine)
         if event.must_end:
             self._must_end.add(event.machine)
 
+    def on_was_overtaken(self, event: WasOvertaken) -> None:
+        self._overtaken.add(event.machine)
+
     def on_gave_up(self, event: GaveUp) -> None:
-        if event.machine not in self._may_end:
+        if event.machine not in self._may_end and not (event.has_forgotten and event.machine in self._overtaken):
             self.broken(f"{event.machine} ends, and is no copy of anything")
+        self._overtaken.discard(event.machine)
         self._may_end.discard(event.machine)
         self._must_end.discard(event.machine)
 
