@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 from paceline.client.future import Future
 from paceline.client.targets import task_id_of
 from paceline.errors import ConfigError
-from paceline_protocol.limits import MAX_NAME_CHARS
+from paceline_protocol.limits import MAX_NAME_CHARS, MAX_REQUEST_TASKS
 from paceline_protocol.messages import CancelState
 from paceline_protocol.payload import unpack_value
 
 if TYPE_CHECKING:
     from paceline.client.driver.driver import Driver
 
-CANCEL_TASKS: Final = 1_000
-"""In one request. The leader may answer each task by itself, and others wait for such a turn."""
 NO_ANSWER: Final = "no answer within {:g} s; `paceline status` shows whether somebody leads"
 
 
@@ -91,8 +89,8 @@ class TaskQuestions:
     def _cancel(self, ids: list[bytes], deadline_s: float, timeout_s: float) -> dict[bytes, int]:
         states: dict[bytes, int] = {}
         self._start_discovery()
-        for start in range(0, len(ids), CANCEL_TASKS):
-            some = tuple(ids[start : start + CANCEL_TASKS])
+        for start in range(0, len(ids), MAX_REQUEST_TASKS):
+            some = tuple(ids[start : start + MAX_REQUEST_TASKS])
             found = self._driver.cancel_tasks(some, max(0.0, deadline_s - time.monotonic()))
             if found is None:
                 raise TimeoutError(NO_ANSWER.format(timeout_s))
