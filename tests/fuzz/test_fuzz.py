@@ -179,7 +179,7 @@ def cancels_all(patch: pytest.MonkeyPatch) -> None:
 
 def gives_away(patch: pytest.MonkeyPatch) -> None:
     """Who asks for another's task has it, and the other hears no more of it."""
-    patch.setattr(SessionTable, "wait_too", lambda self, task_id, session: True)
+    patch.setattr(SessionTable, "wait_too", lambda self, task_id, session: None)
 
 
 @pytest.mark.parametrize(

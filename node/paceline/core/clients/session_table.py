@@ -9,39 +9,57 @@ Whoever is cut off comes back, with a Wait for the tasks that were accepted and 
 
 A task has one session. If another client asks for the same task, by its id, the task goes over to that one, as the
 client before may be gone without a word (a bridge that was killed); but it may live, and so it *waits too*: it is told
-the result as well.
+the result as well. For how many tasks sessions wait too is bounded. Past that the ones that were heard longest ago are
+closed, and nobody is refused: a client that is gone does not notice, and one that lives is told at its next word that
+it has no session, and comes back as one that was cut off does.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf
+from typing import Final
 
 from paceline.core.clients.sessions import ClientSession
 from paceline_protocol.limits import MAX_DETAIL_CHARS
 from paceline_protocol.messages import Refusal, Update
 
-WAIT_TOO_LIMIT = 10_000
-"""Of sessions that wait for a task which has another one, counted once for each task."""
+LEFT_AT_ONCE: Final = 2
+"""Of what closed sessions waited for too, how much is forgotten for each task that another begins to wait for: more
+than one, so that there is never more of it than the bound for those that are open."""
+LEFT_IN_REVIEW: Final = 1_000
+"""The same, now and then."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClientBounds:
     """``sessions``: how many; one more replaces an idle one. ``window_bytes``: of results and refusals that one client
     was sent and has not acknowledged. ``waiting_bytes``: of those that wait for one client, ``all_waiting_bytes``: for
-    all clients together."""
+    all clients together. ``waits_too``: of sessions that wait for a task which has another one, counted once for each
+    task, of some 300 bytes; as many as one client has outstanding by itself."""
 
     sessions: int = 10_000
     window_bytes: int = 16 << 20
     waiting_bytes: int = 64 << 20
     all_waiting_bytes: int = 256 << 20
+    waits_too: int = 200_000
 
 
 class SessionTable:
     """Sessions by connection. ``due``: the earliest moment at which an `accepted` is sent without a result. ``unheard``
     is emptied by the leader."""
 
-    __slots__ = ("_bounds", "_owed", "_wait_too", "_wait_too_count", "_waiting_bytes", "by_key", "due", "unheard")
+    __slots__ = (
+        "_bounds",
+        "_left",
+        "_owed",
+        "_wait_too",
+        "_wait_too_count",
+        "_waiting_bytes",
+        "by_key",
+        "due",
+        "unheard",
+    )
 
     def __init__(self, bounds: ClientBounds) -> None:
         self.by_key: dict[bytes, ClientSession] = {}
@@ -51,7 +69,8 @@ class SessionTable:
         self.unheard: dict[bytes, str] = {}  # failed tasks, with names, whose clients left before they heard of it
         self._owed: dict[bytes, ClientSession] = {}
         self._wait_too: dict[bytes, list[ClientSession]] = {}  # by task
-        self._wait_too_count = 0
+        self._wait_too_count = 0  # of sessions that are open
+        self._left: list[ClientSession] = []  # closed, and some of what they waited for too is not forgotten yet
 
     def get(self, key: bytes) -> ClientSession | None:
         """The session of a connection, if it said Hello to this leader."""
@@ -72,9 +91,13 @@ class SessionTable:
             session.closed = True
             self._waiting_bytes -= session.waiting_bytes
             self.unheard |= session.failed
+            if session.waits_too:
+                self._wait_too_count -= len(session.waits_too)
+                self._left.append(session)
 
     def expire(self, before: float) -> None:
         """Close the sessions of clients that wait for nothing and were last heard before ``before``."""
+        self._forget_left(LEFT_IN_REVIEW)
         for session in [each for each in self.by_key.values() if each.heard_at < before and each.idle()]:
             self.close(session.key)
 
@@ -98,33 +121,59 @@ class SessionTable:
         """Whether any task has more than one session."""
         return bool(self._wait_too)
 
-    def wait_too(self, task_id: bytes, session: ClientSession) -> bool:
-        """Another client has asked for a task of this session, which goes on to wait. False: there are too many."""
-        if self._wait_too_count >= WAIT_TOO_LIMIT:
-            self._forget_closed()
-        if self._wait_too_count >= WAIT_TOO_LIMIT:
-            return False
-        waiting = self._wait_too.setdefault(task_id, [])
-        if session not in waiting:
-            waiting.append(session)
+    def wait_too(self, task_id: bytes, session: ClientSession) -> None:
+        """Another client has asked for a task of this session, which goes on to wait. Any session may be closed for
+        that. Cost: that of few tasks, and now and then that of all sessions."""
+        if task_id not in session.waits_too:
+            session.waits_too[task_id] = None
+            self._wait_too.setdefault(task_id, []).append(session)
             self._wait_too_count += 1
-        return True
+            self._forget_left(LEFT_AT_ONCE)
+            if self._wait_too_count > self._bounds.waits_too:
+                self._close_silent()
 
-    def add_result_for_others(self, task_id: bytes, owner: ClientSession | None, end: int, payload: bytes) -> None:
+    def waits_itself(self, task_id: bytes, session: ClientSession) -> None:
+        """The task is this session's own now, whether it waited for it before or not."""
+        if task_id in session.waits_too and not session.closed:
+            del session.waits_too[task_id]
+            self._wait_too_count -= 1
+            self._forget_that_waits(task_id, session)
+
+    def add_result_for_others(self, task_id: bytes, end: int, payload: bytes) -> None:
         """A task ended that may have more sessions than its own."""
-        waiting = self._wait_too.pop(task_id, None)
-        if waiting is None:
-            return
-        self._wait_too_count -= len(waiting)
-        for session in waiting:
-            if session is not owner:
+        for session in self._wait_too.pop(task_id, ()):
+            del session.waits_too[task_id]
+            if not session.closed:
+                self._wait_too_count -= 1
                 self.add_result(session, task_id, end, payload)
 
-    def _forget_closed(self) -> None:
-        """Those that wait too, and have left."""
-        left = {task_id: [each for each in waiting if not each.closed] for task_id, waiting in self._wait_too.items()}
-        self._wait_too = {task_id: waiting for task_id, waiting in left.items() if waiting}
-        self._wait_too_count = sum(map(len, self._wait_too.values()))
+    def _close_silent(self) -> None:
+        """Too much is waited for too. Close the sessions that were heard longest ago, until there is room for a while:
+        all have to be looked at."""
+        waiting = [session for session in self.by_key.values() if session.waits_too]
+        waiting.sort(key=lambda session: session.heard_at)
+        room = self._bounds.waits_too - self._bounds.waits_too // 8
+        for session in waiting:
+            if self._wait_too_count <= room:
+                return
+            self.close(session.key)
+
+    def _forget_left(self, count: int) -> None:
+        """Forget some of what closed sessions waited for too. To forget all that one did could take a whole turn."""
+        while self._left and count > 0:
+            session = self._left[-1]
+            if session.waits_too:
+                task_id, _ = session.waits_too.popitem()
+                self._forget_that_waits(task_id, session)
+                count -= 1
+            else:
+                self._left.pop()
+
+    def _forget_that_waits(self, task_id: bytes, session: ClientSession) -> None:
+        waiting = self._wait_too[task_id]
+        waiting.remove(session)
+        if not waiting:
+            del self._wait_too[task_id]
 
     def add_accepted(self, session: ClientSession, seq: int, due: float) -> None:
         """A batch is committed; the client is told at ``due``, or with the next result."""

@@ -50,6 +50,7 @@ class ClientSession:
         "refused",
         "results",
         "waiting_bytes",
+        "waits_too",
     )
 
     def __init__(self, key: bytes, client_id: bytes, now: float, window_bytes: int) -> None:
@@ -62,6 +63,7 @@ class ClientSession:
         self.heard_at = now
         self.acknowledged_at = now  # when it last acknowledged something new
         self.open_tasks = 0  # tasks of this session that have not ended
+        self.waits_too: dict[bytes, None] = {}  # tasks of other sessions, of which it is told the results as well
         self.next_seq = 1
         self.accepted: list[int] = []
         self.accept_due: float | None = None  # when `accepted` is sent even if there is no result to send it with
@@ -188,5 +190,5 @@ class ClientSession:
         return bool(self.results or self.refused or self.accepted)
 
     def idle(self) -> bool:
-        """Whether the leader owes this client nothing, and no task of the client is live."""
-        return not (self.open_tasks or self.is_owed)
+        """Whether the leader owes this client nothing, and no task that it waits for is live."""
+        return not (self.open_tasks or self.waits_too or self.is_owed)

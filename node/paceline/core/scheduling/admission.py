@@ -164,11 +164,11 @@ class Admission:
         if before is session:
             return
         if before is not None:
-            is_others = not before.closed and before.client_id != session.client_id
-            if is_others and not self._sessions.wait_too(task.id, before):
-                self._sessions.refuse(session, task.id, Refusal.QUEUE_FULL, "too many clients wait for others' tasks")
-                return
             before.open_tasks -= 1
+            if not before.closed and before.client_id != session.client_id:
+                self._sessions.wait_too(task.id, before)
+        if session.waits_too:
+            self._sessions.waits_itself(task.id, session)
         task.session = session
         session.open_tasks += 1
 

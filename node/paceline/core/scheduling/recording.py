@@ -267,7 +267,7 @@ class Recording:
             session.open_tasks -= 1
             self._sessions.add_result(session, task.id, end, payload)
         if self._sessions.somebody_waits_too:
-            self._sessions.add_result_for_others(task.id, session, end, payload)
+            self._sessions.add_result_for_others(task.id, end, payload)
         if end != _SUCCEEDED and end not in _DECIDED_HERE:
             self._note_failure(task, payload)
         if self._cancelling.asked:
