@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from itertools import chain
+from math import inf
 from pathlib import Path
 from random import Random
 from typing import get_args
@@ -10,6 +12,7 @@ from typing import get_args
 import pytest
 
 from core.node_scenarios import NodeScenario, run_file
+from paceline.core.clients.sessions import ITEMS_PER_UPDATE
 from paceline.core.membership.identity import Identity
 from paceline.core.node import NodeCore
 from paceline.core.reports.questions import QUESTIONS
@@ -161,6 +164,25 @@ def test_what_ends_a_session_by_what_it_acknowledges_does_nothing_else_and_sends
     assert [type(reply) for reply in turn(node, 0.0)] == [Redirect]
     assert not node.leader.sessions.by_key
     assert not node.leader.tasks.live
+
+
+def test_what_one_turn_does_not_send_leaves_in_the_next_without_another_word_of_anybody() -> None:
+    node = leading()
+    node.on_client(b"c", Hello(b"c" * 16, ""), 0.0)
+    turn(node, 0.0)
+    unknown = [b"%016d" % number for number in range(2 * ITEMS_PER_UPDATE + 1)]
+    for start in range(0, len(unknown), MAX_REQUEST_TASKS):
+        node.on_client(b"c", Wait(0, tuple(unknown[start : start + MAX_REQUEST_TASKS])), 0.0)
+    told = []
+    while not told or node.next_deadline() == -inf:
+        node.tick(0.0)
+        ((_, update),) = node.take_urgent(0.0)[2]
+        assert isinstance(update, Update)
+        told.append([task_id for task_id, _, _ in update.refused])
+        while node.effects_due(0.0):
+            told += [[refused[0] for refused in reply.refused] for _, reply in node.take_effects(0.0).to_clients]
+    assert list(map(len, told)) == [ITEMS_PER_UPDATE, ITEMS_PER_UPDATE, 1]
+    assert list(chain.from_iterable(told)) == unknown
 
 
 def test_a_deposed_leader_sends_nobody_to_itself() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from math import inf
 
-from paceline.core.clients.session_table import ClientBounds, SessionTable
-from paceline.core.clients.sessions import ITEM_BYTES, ClientSession
+import pytest
+
+from paceline.core.clients.session_table import TURN_BYTES, ClientBounds, SessionTable
+from paceline.core.clients.sessions import ITEM_BYTES, ITEMS_PER_UPDATE, ClientSession
 from paceline_protocol.codec import decode, encode
 from paceline_protocol.messages import Refusal, TaskEnd
 
@@ -86,7 +89,9 @@ def test_who_does_not_read_is_cut_off_and_comes_back_once_it_has_what_it_was_sen
     assert each.waiting_bytes == 3 * 1024, "what is past the bound is not added"
     table.add_accepted(each, 7, 0.0)
     table.refuse(each, b"i" * 16, Refusal.QUEUE_FULL, "full")
-    assert (each.accepted, each.refused) == ([], []), "an accepted would be wrong for a Submit whose refusal is missing"
+    assert (len(each.accepted), len(each.refused)) == (0, 0), (
+        "an accepted would be wrong for a Submit whose refusal is missing"
+    )
     table.acknowledge(each, 1, 1.0)
     assert told(table, b"a") == [2, 3, 4]
     assert not each.closed
@@ -108,7 +113,7 @@ def test_past_the_bound_for_all_the_one_that_has_acknowledged_nothing_for_longes
     end(table, slow, 3)
     end(table, quick, 3, 4)
     assert (dead.is_cut_off, slow.is_cut_off, quick.is_cut_off) == (True, False, False)
-    assert (dead.results, len(slow.results), len(quick.results)) == ([], 1, 2)
+    assert (len(dead.results), len(slow.results), len(quick.results)) == (0, 1, 2)
     assert not dead.closed, "it may still read what it was sent"
     table.acknowledge(dead, 1, 4.0)
     assert dead.closed
@@ -133,3 +138,63 @@ def test_what_is_said_of_a_refusal_fits_into_a_string_whatever_names_are_in_it()
     ((_, update),) = table.take_updates(0.0)
     assert decode(encode(update)) == update
     assert update.refused[0][2].startswith("no node knows that; the nodes run: 000nnn")
+
+
+def test_what_one_acknowledgement_makes_room_for_leaves_in_many_turns_which_others_share() -> None:
+    table, (large, small) = opened(b"a", b"b")
+    for number in range(2 * ITEMS_PER_UPDATE + 1):
+        table.refuse(large, number.to_bytes(16, "big"), Refusal.UNKNOWN_ID, "unknown")
+    turns = []
+    for number in range(4):
+        end(table, small, number)
+        turns.append([(key, len(update.refused) + len(update.results)) for key, update in table.take_updates(0.0)])
+        assert table.is_behind == (number < 2), "nobody has to say a word before the next turn sends more"
+    assert turns[0] == [(b"a", ITEMS_PER_UPDATE), (b"b", 1)]
+    assert [sorted(turn) for turn in turns[1:]] == [
+        [(b"a", ITEMS_PER_UPDATE), (b"b", 1)],
+        [(b"a", 1), (b"b", 1)],
+        [(b"b", 1)],
+    ]
+    assert not table.owes
+
+
+@pytest.mark.parametrize(
+    ("count", "payload", "each_turn"),
+    [(ITEMS_PER_UPDATE, b"", [4, 4, 2]), (1, b"x" * (TURN_BYTES // 2), [2, 2, 2, 2, 2])],
+)
+def test_what_one_turn_sends_to_all_clients_together_is_bounded_and_each_has_its_turn(
+    count: int, payload: bytes, each_turn: list[int]
+) -> None:
+    keys = [b"%d" % number for number in range(10)]
+    table, sessions = opened(*keys)
+    for session in sessions:
+        for number in range(count):
+            table.add_result(session, number.to_bytes(16, "big"), TaskEnd.SUCCEEDED, payload)
+    sent = []
+    while table.owes:
+        sent.append([key for key, update in table.take_updates(0.0) if len(update.results) == count])
+        assert table.is_behind == table.owes
+    assert list(map(len, sent)) == each_turn
+    assert list(chain.from_iterable(sent)) == keys
+
+
+def test_a_table_that_was_behind_for_a_client_that_is_gone_is_behind_no_more() -> None:
+    table, (each,) = opened(b"a")
+    for number in range(ITEMS_PER_UPDATE + 1):
+        table.refuse(each, number.to_bytes(16, "big"), Refusal.UNKNOWN_ID, "unknown")
+    table.take_updates(0.0)
+    assert table.is_behind
+    table.close(b"a")
+    assert not table.is_behind
+
+
+def test_acceptances_past_the_window_that_are_due_are_not_forgotten_between_turns() -> None:
+    table, (each,) = opened(b"a", window_bytes=1)
+    end(table, each, 1)
+    assert told(table, b"a") == [1]
+    for seq in range(ITEMS_PER_UPDATE + 1):
+        table.add_accepted(each, seq, 1.0)
+    assert [len(update.accepted) for _, update in table.take_updates(1.0)] == [ITEMS_PER_UPDATE]
+    assert table.is_behind
+    assert [len(update.accepted) for _, update in table.take_updates(1.0)] == [1]
+    assert not table.owes

@@ -2,6 +2,8 @@
 
 What a client is owed is added here and not directly to its session, so that no session is overlooked:
 :meth:`SessionTable.take_updates` looks only at the sessions that are owed something and have room in their windows.
+One acknowledgement may make room for much, so each turn sends a bounded part: of one client an Update, and of all
+clients together as much as TURN_BYTES. The next turn follows at once, and goes on with those that had none.
 
 What waits for one client is bounded, and so is what waits for all: beyond the second bound it is the client that has
 acknowledged nothing for the longest time whose session loses what waits for it. Nothing of that is lost for the client.
@@ -24,6 +26,9 @@ from paceline.core.clients.sessions import ClientSession
 from paceline_protocol.limits import MAX_DETAIL_CHARS
 from paceline_protocol.messages import Refusal, Update
 
+TURN_BYTES: Final = 4 << 20
+ITEM_TURN_BYTES: Final = 1_024
+"""Each result, refusal and accepted Submit takes about as long to be sent as so many bytes more."""
 LEFT_AT_ONCE: Final = 2
 """Of what closed sessions waited for too, how much is forgotten for each task that another begins to wait for: more
 than one, so that there is never more of it than the bound for those that are open."""
@@ -51,6 +56,7 @@ class SessionTable:
 
     __slots__ = (
         "_bounds",
+        "_is_behind",
         "_left",
         "_owed",
         "_wait_too",
@@ -68,6 +74,7 @@ class SessionTable:
         self._waiting_bytes = 0  # for all sessions together
         self.unheard: dict[bytes, str] = {}  # failed tasks, with names, whose clients left before they heard of it
         self._owed: dict[bytes, ClientSession] = {}
+        self._is_behind = False  # when Updates were taken last, more were due
         self._wait_too: dict[bytes, list[ClientSession]] = {}  # by task
         self._wait_too_count = 0  # of sessions that are open
         self._left: list[ClientSession] = []  # closed, and some of what they waited for too is not forgotten yet
@@ -224,15 +231,36 @@ class SessionTable:
         """Whether any session is owed something."""
         return bool(self._owed)
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether more Updates are due than were taken."""
+        return self._is_behind and bool(self._owed)
+
     def take_updates(self, now: float) -> list[tuple[bytes, Update]]:
-        """The Updates that are due, by connection."""
+        """Updates that are due, by connection: one for each, as far as a turn sends them."""
         updates: list[tuple[bytes, Update]] = []
-        for key, session in list(self._owed.items()):
+        left_bytes = TURN_BYTES
+        owed = self._owed
+        self._is_behind = False
+        for key, session in list(owed.items()):
+            if left_bytes <= 0:
+                self._is_behind = True
+                break
             before = session.waiting_bytes
-            updates += [(key, update) for update in session.take_updates(now)]
-            self._waiting_bytes -= before - session.waiting_bytes
+            update = session.take_update(now)
+            if update is not None:
+                updates.append((key, update))
+                size = before - session.waiting_bytes
+                self._waiting_bytes -= size
+                items = len(update.accepted) + len(update.refused) + len(update.results)
+                left_bytes -= size + items * ITEM_TURN_BYTES
+                if session.has_due(now):  # the others first
+                    del owed[key]
+                    owed[key] = session
+                    self._is_behind = True
+                    continue
             if session.accept_due is None or not session.has_window:  # otherwise the acknowledgement brings it back
-                del self._owed[key]
+                del owed[key]
         return updates
 
     def find_due(self) -> None:

@@ -16,7 +16,8 @@ change of leaders, and asks for what it lacks (``session_table.py``).
 from __future__ import annotations
 
 from collections import deque
-from typing import Final
+from itertools import islice
+from typing import Final, TypeVar
 
 from paceline_protocol.messages import Refusal, Result, Update
 
@@ -27,6 +28,9 @@ ITEM_BYTES: Final = 64
 """What a result or a refusal counts for beside its payload or its text."""
 FAILED_LIMIT_TASKS: Final = 1_000
 """How many failures of one client are remembered, to be told if it leaves before it hears of them."""
+
+
+_Item = TypeVar("_Item")
 
 
 class ClientSession:
@@ -65,10 +69,10 @@ class ClientSession:
         self.open_tasks = 0  # tasks of this session that have not ended
         self.waits_too: dict[bytes, None] = {}  # tasks of other sessions, of which it is told the results as well
         self.next_seq = 1
-        self.accepted: list[int] = []
+        self.accepted: deque[int] = deque()
         self.accept_due: float | None = None  # when `accepted` is sent even if there is no result to send it with
-        self.refused: list[tuple[bytes, int, str]] = []
-        self.results: list[Result] = []
+        self.refused: deque[tuple[bytes, int, str]] = deque()
+        self.results: deque[Result] = deque()
         self.waiting_bytes = 0  # of the results and refusals that wait to be sent
         self._window_bytes = window_bytes
         self._under_way: deque[tuple[int, list[bytes], int]] = deque()  # Update.seq, ids of its results, bytes
@@ -95,15 +99,18 @@ class ClientSession:
         self.refused.append((task_id, refusal, detail))
         self.waiting_bytes += len(detail) + ITEM_BYTES
 
-    def take_updates(self, now: float) -> list[Update]:
-        """The Updates that are due and have room in the window, in order."""
-        is_due = self.accept_due is not None and self.accept_due <= now
-        updates: list[Update] = []
-        while self._may_send(accepted_too=is_due or bool(updates)):
-            updates.append(self._next_update())
+    def take_update(self, now: float) -> Update | None:
+        """The next Update, if one is due and has room in the window."""
+        if not self.has_due(now):
+            return None
+        update = self._next_update()
         if not self.accepted:
             self.accept_due = None
-        return updates
+        return update
+
+    def has_due(self, now: float) -> bool:
+        """Whether an Update is due and has room in the window."""
+        return self._may_send(accepted_too=self.accept_due is not None and self.accept_due <= now)
 
     @property
     def has_window(self) -> bool:
@@ -116,41 +123,39 @@ class ClientSession:
         return accepted_too and bool(self.accepted) and not self.refused
 
     def _next_update(self) -> Update:
-        refused: list[tuple[bytes, int, str]] = []
+        refused: tuple[tuple[bytes, int, str], ...] = ()
         results: tuple[Result, ...] = ()
         size = 0
         if self.has_window:
-            refused, self.refused = self.refused[:ITEMS_PER_UPDATE], self.refused[ITEMS_PER_UPDATE:]
+            refused = _take(self.refused, ITEMS_PER_UPDATE)
             results = self._take_results()
             size = self.waiting_bytes
             if self.refused or self.results:
                 size = sum([ITEM_BYTES + len(detail) for _, _, detail in refused])
                 size += sum([ITEM_BYTES + len(payload) for _, _, payload in results])
             self.waiting_bytes -= size
-        accepted: list[int] = []
+        accepted: tuple[int, ...] = ()
         if not self.refused:  # `accepted` means every task of a Submit that was not refused in an earlier Update
-            accepted, self.accepted = self.accepted[:ITEMS_PER_UPDATE], self.accepted[ITEMS_PER_UPDATE:]
+            accepted = _take(self.accepted, ITEMS_PER_UPDATE)
         seq = self.next_seq
         self.next_seq += 1
         if size:
             self._under_way.append((seq, [result[0] for result in results], size))
             self._under_way_bytes += size
-        return Update(seq, tuple(accepted), tuple(refused), results)
+        return Update(seq, accepted, refused, results)
 
     def _take_results(self) -> tuple[Result, ...]:
         """Take as many results as one Update may carry."""
         waiting = self.results
         if len(waiting) <= 1:
-            self.results = []
-            return tuple(waiting)
+            return _take(waiting, 1)
         count = size = 0
-        for _, _, payload in waiting[:ITEMS_PER_UPDATE]:
+        for _, _, payload in islice(waiting, ITEMS_PER_UPDATE):
             size += len(payload)
             if count and size > BYTES_PER_UPDATE:
                 break
             count += 1
-        taken, self.results = tuple(waiting[:count]), waiting[count:]
-        return taken
+        return _take(waiting, count)
 
     def acknowledge(self, ack: int, now: float) -> list[bytes]:
         """The client has processed every Update up to ``ack``. Returns the ids of the results that it has by now."""
@@ -170,7 +175,9 @@ class ClientSession:
     def drop_waiting(self) -> None:
         """Forget what waits to be sent. The session is cut off, as its client would miss that."""
         self.is_cut_off = True
-        self.results, self.refused, self.accepted = [], [], []
+        self.results.clear()
+        self.refused.clear()
+        self.accepted.clear()
         self.accept_due = None
         self.waiting_bytes = 0
 
@@ -192,3 +199,12 @@ class ClientSession:
     def idle(self) -> bool:
         """Whether the leader owes this client nothing, and no task that it waits for is live."""
         return not (self.open_tasks or self.waits_too or self.is_owed)
+
+
+def _take(waiting: deque[_Item], count: int) -> tuple[_Item, ...]:
+    """The first ``count`` of these, or as many as there are. The cost of the others is no part of it."""
+    if len(waiting) <= count:
+        taken = tuple(waiting)
+        waiting.clear()
+        return taken
+    return tuple([waiting.popleft() for _ in range(count)])

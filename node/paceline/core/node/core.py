@@ -243,8 +243,11 @@ class NodeCore:
         if self.applied.is_busy or self.role.takeover is not None:
             return -inf
         leader, due = self.role.leader, self._deadlines.next()
-        if leader is not None and leader.due < due:
-            due = leader.due
+        if leader is not None:
+            if leader.sessions.is_behind:
+                return -inf
+            if leader.due < due:
+                due = leader.due
         return due if due < self._pacing.effects_at else self._pacing.effects_at
 
     def is_moment_due(self, now: float) -> bool:
