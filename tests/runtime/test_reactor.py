@@ -34,6 +34,7 @@ from paceline_protocol.messages import (
     PeerHello,
     PeerMessage,
     Ping,
+    Pong,
     Redirect,
     Run,
     Sender,
@@ -249,6 +250,19 @@ def test_a_client_is_answered() -> None:
     rig = Rig()
     assert [type(message) for message in rig.say("client", Ping(0))] == [Redirect]
     assert rig.reactor.counters.frames_unexpected == 0
+
+
+def test_a_client_whose_key_is_revoked_is_told_nothing_of_what_waits_for_its_connection() -> None:
+    rig = Rig()
+    rig.ends["other"] = rig.network.client(NODE, b"other")
+    for key in (b"client", b"other"):
+        rig.reactor.unsent.keep(key, encode(Pong(1)))
+    rig.reactor.revoked(b"client")
+    rig.reactor.turn()
+    rig.network.deliver_due()
+    assert rig.ends["client"].receive() == []
+    assert [decode(frame) for frame in rig.ends["other"].receive()] == [Pong(1)]
+    assert not rig.reactor.unsent
 
 
 def pings(rig: Rig, count: int) -> None:

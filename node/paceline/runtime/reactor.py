@@ -126,6 +126,11 @@ class Reactor:
         self._told.append(event)
         self._transport.wake()
 
+    def revoked(self, key: bytes) -> None:
+        """The client on this connection is told nothing any more, of what waits for it either."""
+        self.unsent.drop(key)
+        self.core.on_client_gone(key)
+
     def turn(self) -> None:
         """Wait for something to do, and do it. Raises JournalFailed once nothing is left to do without a journal."""
         deadline = self.core.next_deadline()

@@ -193,7 +193,7 @@ class Server:
     def _change_keys(self, watch: KeyWatch) -> None:
         keys = watch.take()
         for revoked in [] if keys is None else self._transport.set_keys(keys):
-            self._core.on_client_gone(revoked)  # it is told nothing any more
+            self._reactor.revoked(revoked)
 
     def _own_processes(self) -> set[int]:
         pools = [pool for pool in (self._pool, self._web.pool if self._web is not None else None) if pool is not None]

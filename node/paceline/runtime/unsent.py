@@ -46,11 +46,11 @@ class UnsentFrames:
         given_up = []
         if self._bytes[key] > self._client_limit_bytes and len(self._frames[key]) > 1:
             given_up.append(key)
-            self._drop(key)
+            self.drop(key)
         while self._all_bytes > self._limit_bytes:
             largest = max(self._bytes, key=lambda each: self._bytes[each])
             given_up.append(largest)
-            self._drop(largest)
+            self.drop(largest)
         return given_up
 
     def retry(self, send: Callable[[bytes, bytes], Sent]) -> list[bytes]:
@@ -63,15 +63,16 @@ class UnsentFrames:
                     break
                 if sent is _GONE:
                     gone.append(key)
-                    self._drop(key)
+                    self.drop(key)
                     break
                 size = len(frames.popleft())
                 self._bytes[key] -= size
                 self._all_bytes -= size
             if not frames:
-                self._drop(key)
+                self.drop(key)
         return gone
 
-    def _drop(self, key: bytes) -> None:
+    def drop(self, key: bytes) -> None:
+        """Keep nothing for this client."""
         self._frames.pop(key, None)
         self._all_bytes -= self._bytes.pop(key, 0)
