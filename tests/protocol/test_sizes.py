@@ -39,10 +39,19 @@ def test_what_takes_much_is_counted_wherever_it_is(count: int) -> None:
         assert count * 1000 <= sizes.at_least((value,), NO_LIMIT) < count * 1100
 
 
-def test_of_a_long_collection_of_anything_else_a_few_are_looked_at() -> None:
-    assert sizes.at_least(([b"x" * 1000] * 1000,), NO_LIMIT) == 1000 * 1000
+def test_of_a_long_collection_of_anything_else_a_few_are_looked_at_and_all_if_it_may_be_too_large() -> None:
+    some = [[b"x" * 1000]] * 1000
+    assert sizes.at_least(([b"x" * 1000] * 1000,), NO_LIMIT) == 1 + 1000 * 1001
     assert sizes.at_least(([b"x" * 1000] * 999 + [1],), NO_LIMIT) >= 64 * 1000
-    assert 64 * 1000 <= sizes.at_least(([[b"x" * 1000]] * 1000,), NO_LIMIT) < 66 * 1000
+    assert 62 * 1000 <= sizes.at_least((some,), NO_LIMIT) < 66 * 1000
+    assert sizes.at_least((some,), 1 << 20) == 1 + 1000 * 1002
+
+
+def test_what_is_in_a_value_many_times_counts_as_often_and_takes_no_time() -> None:
+    value: list[Any] = []
+    for _ in range(400):
+        value = [value, value]
+    assert sizes.at_least((value,), 1 << 350) > 1 << 350
 
 
 def broadcast() -> Any:
@@ -60,8 +69,34 @@ def nested() -> Any:
     return value
 
 
+def shared() -> Any:
+    value: list[Any] = []
+    for _ in range(40):
+        value = [value, value]
+    return value
+
+
+def tables() -> Any:
+    table: dict[str, Any] = {}
+    for _ in range(40):
+        table = {"a": table, "b": (table, {1})}
+    return table
+
+
+def empty_strings() -> Any:
+    return [""] * (LIMIT_BYTES + 1)
+
+
+def rows() -> Any:
+    return [1, "name", b"x" * 2**20] * 341
+
+
+def one_part_of_many() -> Any:
+    return [*range(900), *[[b"x" * 2**20]] * 100]
+
+
 @source_only
-@pytest.mark.parametrize("make", [broadcast, repeated, nested])
+@pytest.mark.parametrize("make", [broadcast, repeated, nested, shared, tables, empty_strings, rows, one_part_of_many])
 def test_what_would_be_far_too_large_is_refused_before_it_is_packed(
     monkeypatch: pytest.MonkeyPatch, make: Callable[[], Any]
 ) -> None:
