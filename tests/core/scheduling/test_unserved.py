@@ -6,8 +6,10 @@ import pytest
 
 from core.scheduling.test_due_tasks import Clocked, ms
 from core.scheduling.test_leader import Lead, tid
+from modes import source_only
 from paceline.core.reports.metrics import _unserved
 from paceline.core.reports.waiting import IDS_LIMIT, NAMES_BYTES, SHOWN_NAMES, most_unserved, waiting
+from paceline.core.scheduling import live_tasks
 from paceline.core.scheduling.live_tasks import NAMES_LOOKED_AT
 from paceline.core.scheduling.unserved import GRACE_S, NAMES_TOLD, Unserved
 from paceline_protocol.codec import encode_calls
@@ -156,6 +158,38 @@ def test_ids_are_looked_for_in_a_bounded_number_of_tasks_at_a_time() -> None:
     assert tasks.find_waiting("older", 16, 8, 9) == ([tid(1_000)], 5, True)
     assert tasks.find_waiting("older", 21, 8, 9) == ([], 0, True)
     assert tasks.find_waiting("old", 0, 100, 3) == ([*map(tid, range(3))], 3, False)
+
+
+def test_every_page_has_its_tasks_in_order_however_deep_it_is_and_leaves_the_order_as_it_was() -> None:
+    lead = Clocked()
+    session = lead.client()
+    for number in range(30):
+        delay = {"not_before": ms(60.0)} if number > 20 else {}
+        lead.submit(session, number, seq=1 + number, name="add" if number % 3 else "old", **delay)
+    tasks = lead.leader.tasks
+    lead.leader.recording.cancel([tasks.live[tid(number)] for number in (0, 4, 5, 25)], lead.now)
+    waits = [number for number in range(30) if number % 3 and number not in (4, 5, 25)]
+    for limit in (1, 4, 7, 99):
+        found: list[bytes] = []
+        skip, is_end = 0, False
+        while not is_end:
+            ids, looked_at, is_end = tasks.find_waiting("add", skip, limit, 99)
+            found += ids
+            skip += looked_at
+        assert found == list(map(tid, waits))
+    lead.enrol("a", slots=30)
+    given = [number for number, _ in lead.dispatched()["a"]]
+    assert given == [number for number in waits if number <= 20]
+
+
+@source_only
+def test_of_delayed_tasks_a_bounded_number_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live_tasks, "DELAYED_SKIPPED", 4)
+    lead = Clocked()
+    lead.submit(lead.client(), *range(8), name="old", not_before=ms(60.0))
+    tasks = lead.leader.tasks
+    assert tasks.find_waiting("old", 4, 2, 9) == ([tid(4), tid(5)], 2, False)
+    assert tasks.find_waiting("old", 6, 2, 9) == ([], 0, True)
 
 
 # --- the line in the log

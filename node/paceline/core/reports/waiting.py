@@ -31,7 +31,7 @@ SHOWN_NAMES: Final = 20
 
 
 def waiting(leader: Leader, request: WaitingRequest) -> dict[str, Any]:
-    """Cost: that of the names, and of ``SCAN_TASKS`` tasks behind the first ``skip``."""
+    """Cost: that of the names, and of ``SCAN_TASKS`` tasks; that of those before, which are skipped, is small."""
     tasks = leader.tasks
     ids: list[bytes] = []
     looked_at = more = 0

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from itertools import chain, islice
+from itertools import islice
 from typing import Final
 
 from paceline.core.measures.tally import Tally
@@ -38,6 +38,8 @@ from paceline.core.state.task import END_EVENTS, STATE_NAMES, Event, State, Task
 
 NAMES_LOOKED_AT: Final = 10_000
 """At a time, of the names of tasks that wait."""
+DELAYED_SKIPPED: Final = 100_000
+"""Of one name: whoever wants the ids of more cancels these first."""
 
 
 class Misplaced(Exception):
@@ -244,7 +246,7 @@ class LiveTasks:
 
     def delayed_of(self, name: str) -> int:
         """How many tasks of this name wait for their moments."""
-        return self._delayed.by_name.get(name, 0)
+        return self._delayed.count_of(name)
 
     def waiting_names(self) -> set[str]:
         """Names of tasks that wait, in lanes or for their moments."""
@@ -271,20 +273,29 @@ class LiveTasks:
         """The ids of tasks of this name that no node has, ``ids_limit`` at most, among ``limit`` candidates behind the
         first ``skip``; how many candidates were looked at, and whether they were the last.
 
-        Candidates are the tasks of the same lane, and those that are delayed. Cost: that of ``skip + limit``. They move
-        up as tasks leave, so that who goes on with a larger ``skip`` may miss some."""
-        if skip > len(self.live):
-            return [], 0, True  # and islice takes no number that is past all bounds
-        places = (self._ready.walk(name), self._recovered.walk(name), self._delayed.walk(name))
+        Candidates are the tasks of the same lane, and those of this name that are delayed. Cost: that of ``limit``, and
+        little for those that are skipped, in lanes; of delayed tasks no more than DELAYED_SKIPPED are. They move up as
+        tasks leave, so that who goes on with a larger ``skip`` may miss some."""
         found: dict[bytes, None] = {}
         looked_at = 0
-        for task in islice(chain.from_iterable(places), skip, None):
+        for task in self._candidates(name, skip, limit + 1):
             if looked_at == limit or len(found) == ids_limit:
                 return list(found), looked_at, False
             looked_at += 1
             if task.name == name and task.waits_at_leader:
                 found[task.id] = None
         return list(found), looked_at, True
+
+    def _candidates(self, name: str, skip: int, limit: int) -> list[Task]:
+        """``limit`` candidates behind the first ``skip``."""
+        some: list[Task] = []
+        for lane in (self._ready.lane_of(name), self._recovered.lane_of(name)):
+            if lane is not None:
+                some += lane.look(skip, limit - len(some))
+                skip = max(0, skip - lane.length())
+        if skip <= DELAYED_SKIPPED:
+            some += self._delayed.look(name, skip, limit - len(some))
+        return some
 
     # --- how many, and where ------------------------------------------------------------------------------------
 
@@ -344,7 +355,7 @@ class LiveTasks:
             if sum(lanes.by_priority) != lanes.count or min(lanes.by_priority) < 0:
                 raise Misplaced(f"{lanes.count} tasks are {STATE_NAMES[lanes.state]}, by priority {lanes.by_priority}")
             _check_names(lanes, lanes.waiting_by_name(lanes.name_count))
-        _check_names(self._delayed, self._delayed.by_name)
+        _check_names(self._delayed, {name: len(tasks) for name, tasks in self._delayed.by_name.items()})
         for task_id in found.keys() | self.live.keys():
             if found[task_id] != (task_id in self.live):
                 raise Misplaced(f"task {task_id.hex()} is in {found[task_id]} places")

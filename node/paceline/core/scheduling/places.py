@@ -7,10 +7,13 @@ from or goes to.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from itertools import islice
+from typing import Final
 
 from paceline.core.scheduling.credits import NodeLedger
 from paceline.core.state.task import Task
+
+_NONE: Final[dict[bytes, Task]] = {}
 
 
 class Place:
@@ -60,32 +63,38 @@ class AtNodes(Place):
 
 
 class ById(Place):
-    """Tasks that wait for something else than a node. ``by_name``: how many, of the names of which any does."""
+    """Tasks that wait for something else than a node. ``by_name``: them, of the names of which any does; for others to
+    read only."""
 
-    __slots__ = ("_tasks", "by_name")
+    __slots__ = ("by_name",)
 
     def __init__(self, state: int) -> None:
         super().__init__(state)
-        self._tasks: dict[bytes, Task] = {}
-        self.by_name: dict[str, int] = {}
+        self.by_name: dict[str, dict[bytes, Task]] = {}
 
     def put(self, task: Task) -> None:
-        self._tasks[task.id] = task
         self.count += 1
-        self.by_name[task.name] = self.by_name.get(task.name, 0) + 1
+        of_name = self.by_name.get(task.name)
+        if of_name is None:
+            self.by_name[task.name] = {task.id: task}
+        else:
+            of_name[task.id] = task
 
     def take(self, task: Task) -> None:
-        del self._tasks[task.id]
         self.count -= 1
-        left = self.by_name[task.name] - 1
-        if left:
-            self.by_name[task.name] = left
-        else:
+        of_name = self.by_name[task.name]
+        del of_name[task.id]
+        if not of_name:
             del self.by_name[task.name]
 
     def tasks(self) -> list[Task]:
-        return list(self._tasks.values())
+        return [task for of_name in self.by_name.values() for task in of_name.values()]
 
-    def walk(self, name: str) -> Iterator[Task]:
-        """Every task of this name, among others."""
-        return iter(self._tasks.values()) if name in self.by_name else iter(())
+    def count_of(self, name: str) -> int:
+        """How many of this name are here."""
+        of_name = self.by_name.get(name)
+        return len(of_name) if of_name is not None else 0
+
+    def look(self, name: str, skip: int, limit: int) -> list[Task]:
+        """``limit`` tasks of this name behind the first ``skip``. Cost: that of both together."""
+        return list(islice(self.by_name.get(name, _NONE).values(), skip, skip + limit))
