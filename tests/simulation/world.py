@@ -54,7 +54,7 @@ def _clean_up(writers: list[Writer], directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
 
 
-NARROW = ClientBounds(window_bytes=100, waiting_bytes=300, all_waiting_bytes=500, waits_too=2)
+NARROW = ClientBounds(window_bytes=400, waiting_bytes=1_200, all_waiting_bytes=2_000, waits_too=2)
 """A result or two are under way to a client, a few wait, and for few tasks does one beside another, so that every bound
 is met."""
 

@@ -113,6 +113,14 @@ def test_what_is_past_the_window_waits_until_the_client_acknowledges() -> None:
     assert each.waiting_bytes == 0
 
 
+def test_so_few_small_results_are_under_way_that_to_hear_of_them_all_takes_little() -> None:
+    each = session(window_bytes=4 * ITEMS_PER_UPDATE * ITEM_BYTES)
+    for number in range(9 * ITEMS_PER_UPDATE):
+        each.add_result(*result(number))
+    assert len(taken(each, 0.0)) == 4
+    assert len(each.acknowledge(4, 0.0)) == 4 * ITEMS_PER_UPDATE
+
+
 def test_an_accepted_is_told_past_the_window_unless_a_refusal_waits_that_it_would_contradict() -> None:
     each = session(window_bytes=1)
     each.add_result(*result(1))

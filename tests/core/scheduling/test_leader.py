@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -16,12 +17,12 @@ from paceline.core.scheduling.cancelling import REQUESTS_PER_TASK
 from paceline.core.scheduling.credits import LONG_US, OVERDUE_S
 from paceline.core.scheduling.leader import Leader
 from paceline.core.scheduling.nodes import BEAT_UNCHANGED_S
-from paceline.core.scheduling.releases import RELEASE_TASKS
+from paceline.core.scheduling.releases import RELEASE_AT_ONCE_TASKS, RELEASE_TASKS, Releases
 from paceline.core.settings import Settings
 from paceline.core.state.table import TaskTable
 from paceline.core.state.task import TASK_BYTES, State, Task
 from paceline.core.wall_clock import WallClock
-from paceline_protocol.codec import encode_calls
+from paceline_protocol.codec import encode_calls, split_ids
 from paceline_protocol.errors import LimitExceeded, ProtocolError, RemoteProtocolError
 from paceline_protocol.messages import (
     Beat,
@@ -777,6 +778,19 @@ def test_many_results_are_released_with_whatever_is_logged_next() -> None:
     assert lead.leader.due == 1.0 + lead.settings.release_interval_s, "it finds nothing left then"
     lead.leader.log(lead.leader.due)
     assert lead.kinds().count(EntryKind.RELEASE) == 1
+
+
+def test_very_many_results_are_released_in_several_turns_that_follow_at_once() -> None:
+    releases = []
+    each = Releases(lambda _kind, data, _decoded: releases.append(split_ids(data)) or 0, 1.0)
+    ids = [tid(number) for number in range(2 * RELEASE_AT_ONCE_TASKS + 1)]
+    each.add(ids, 0.0)
+    while each.due <= 0.0 or not releases:
+        each.propose(0.0)
+        each.find_due(True)
+    assert list(map(len, releases)) == [RELEASE_AT_ONCE_TASKS, RELEASE_AT_ONCE_TASKS, 1]
+    assert list(chain.from_iterable(releases)) == ids
+    assert each.due == float("inf")
 
 
 def test_a_lingering_accepted_is_a_deadline_until_it_has_left() -> None:

@@ -24,8 +24,9 @@ from paceline_protocol.messages import Refusal, Result, Update
 ITEMS_PER_UPDATE: Final = 1_024
 """How many results, how many refusals and how many accepted Submits one Update names at most."""
 BYTES_PER_UPDATE: Final = 4 << 20
-ITEM_BYTES: Final = 64
-"""What a result or a refusal counts for beside its payload or its text."""
+ITEM_BYTES: Final = 256
+"""What a result or a refusal counts for beside its payload or its text: more than it takes. So there are so few under
+way that one acknowledgement of them all does not take long."""
 FAILED_LIMIT_TASKS: Final = 1_000
 """How many failures of one client are remembered, to be told if it leaves before it hears of them."""
 

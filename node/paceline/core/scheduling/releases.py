@@ -11,6 +11,8 @@ from paceline_protocol.messages import EntryKind
 
 RELEASE_TASKS: Final = 256
 """Under load ids are released as soon as there are so many: to release thousands at once would delay other tasks."""
+RELEASE_AT_ONCE_TASKS: Final = 4_096
+"""In one turn. A client that reads slowly acknowledges many together."""
 
 
 class Releases:
@@ -37,9 +39,11 @@ class Releases:
     def propose(self, now: float) -> None:
         """Propose the releases that are due, after the outcomes that were proposed before."""
         if now >= self._at or len(self._ids) >= RELEASE_TASKS:
-            self._propose(EntryKind.RELEASE, join_ids(self._ids), None)
-            self._ids = []
+            some, self._ids = self._ids[:RELEASE_AT_ONCE_TASKS], self._ids[RELEASE_AT_ONCE_TASKS:]
+            self._propose(EntryKind.RELEASE, join_ids(some), None)
             self._at = inf
+            if self._ids:
+                self._at = self.due = -inf
 
     def find_due(self, is_logging: bool) -> None:
         """Compute the deadline again. ``is_logging``: while nothing may be proposed, nothing is due."""
