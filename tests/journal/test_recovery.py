@@ -3,6 +3,8 @@ before what it had called durable."""
 
 from __future__ import annotations
 
+import os
+import struct
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -16,6 +18,9 @@ from paceline.core.raft.consensus import Consensus, Persist
 from paceline.core.raft.log import Entry, HardState, Log, Snapshot
 from paceline.core.raft.timing import Timing
 from paceline.errors import JournalCorrupt, JournalTooNew
+from paceline.runtime.journal import records as record_module
+from paceline.runtime.journal import span_sums
+from paceline.runtime.journal.records import GROUPS, records
 from paceline.runtime.journal.recovery import Recovered, find_segments, needed_path, read_journal
 from paceline.runtime.journal.writer import Writer
 from paceline_protocol.codec import encode_config
@@ -277,6 +282,92 @@ def test_a_snapshot_that_is_not_what_was_written_is_corruption(tmp_path: Path, w
         path.write_bytes(data[:-1])
     with pytest.raises(JournalCorrupt):
         read_journal(tmp_path)
+
+
+def test_a_journal_goes_on_after_the_last_number_of_a_group(tmp_path: Path) -> None:
+    submitter = Submitter(Random(5))
+    writer = Writer(tmp_path, Recovered(group=GROUPS - 20), Disk(), sync=True, segment_bytes=SMALL_SEGMENT)
+    for _ in range(19):
+        writer.write([submitter.next()])
+    needed_path(tmp_path).unlink()
+    with pytest.raises(JournalCorrupt, match="needed is damaged at byte 0: the file is missing"):
+        read_journal(tmp_path)
+    writer._needed = None
+    for _ in range(40):
+        writer.write([submitter.next()])
+    writer.close()
+    found = read_journal(tmp_path)
+    assert state_of(found) == submitter.state
+    assert 0 < found.group < GROUPS - 20
+    writer = Writer(tmp_path, found, Disk(), sync=True, segment_bytes=SMALL_SEGMENT)
+    writer.write([submitter.next()])
+    writer.close()
+    assert state_of(read_journal(tmp_path)) == submitter.state
+
+
+@pytest.mark.parametrize("before", range(1, 5))
+def test_damage_is_told_from_a_torn_tail_where_the_numbers_of_groups_begin_again(tmp_path: Path, before: int) -> None:
+    writer = Writer(tmp_path, Recovered(group=GROUPS - before), Disk(), sync=True)
+    for number in range(1, 5):
+        writer.write([Persist(number, None, None, [Entry(number, 1, 1, bytes(range(50)))])])
+    writer.close()
+    (path,) = find_segments(tmp_path)
+    data = path.read_bytes()
+    (tmp_path / "synced").unlink()  # which would tell it by itself
+    for record in records(memoryview(data), 1):
+        changed = bytearray(data)
+        changed[record.offset + 16] ^= 1
+        path.write_bytes(changed)
+        if record.end == len(data):
+            torn = read_journal(tmp_path).torn
+            assert torn is not None
+            assert torn.offset == record.offset
+            continue
+        with pytest.raises(
+            JournalCorrupt, match=f"damaged at byte {record.offset}: .*records follow at byte {record.end}"
+        ):
+            read_journal(tmp_path)
+
+
+def test_a_torn_write_of_what_looks_like_records_is_read_in_a_time_that_is_linear_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client's argument may be made of heads of records, each of which claims all that follows it."""
+    summed = 0
+
+    def counted(data: bytes | memoryview, value: int = 0) -> int:
+        nonlocal summed
+        summed += memoryview(data).nbytes
+        return crc32(data, value)
+
+    monkeypatch.setattr(record_module, "crc32", counted)
+    monkeypatch.setattr(span_sums, "crc32", counted)
+    size = 1 << 18
+    head = struct.Struct(">IIIBBxx")
+    parts = [head.pack(size - place, 1, 4 + place % 7, 1 + place % 4, 1) for place in range(0, size, head.size)]
+    heads = b"a".join(b"".join(parts[n::8]) for n in range(8))  # at a multiple of 8 in one of its parts
+    writer = Writer(tmp_path, Recovered(), Disk(), sync=False)
+    writer.write([Persist(1, None, None, [Entry(1, 1, 1, b"x")])])
+    writer.write([Persist(2, None, None, [Entry(2, 1, 1, heads)])])
+    writer.close()
+    (path,) = find_segments(tmp_path)
+    os.truncate(path, path.stat().st_size - 8)
+    summed = 0
+    torn = read_journal(tmp_path).torn
+    assert torn is not None
+    assert torn.dropped_bytes > size
+    assert size < summed < 10 * size
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_sums_of_spans_are_those_of_their_bytes(seed: int) -> None:
+    random = Random(seed)
+    data = random.randbytes(random.randrange(300))
+    sums = span_sums.SpanSums(memoryview(data))
+    for start in range(0, len(data) + 1, 8):
+        for end in range(start, len(data) + 1):
+            value = random.getrandbits(32)
+            assert sums.crc32(start, end, value) == crc32(data[start:end], value)
 
 
 def test_a_later_format_is_not_read(tmp_path: Path) -> None:

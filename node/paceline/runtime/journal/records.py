@@ -19,9 +19,9 @@ SNAPSHOT    [index, term, size, crc, replaces]   a file of this size and crc32 h
                                                  ``replaces``: the entries before this record are gone
 =========== ==================================== ===================================================
 
-A group counts whole or not at all, and its number is one above that of the group before it. A crash may leave the last
-group incomplete in any way, if it had not been synced: that is a torn tail, and it is cut. If an earlier record is
-wrong, it was written whole once and has been damaged since: then nothing after it can be trusted.
+A group counts whole or not at all, and its number is one above that of the group before it; after 2^32 - 1 comes 1. A
+crash may leave the last group incomplete in any way, if it had not been synced: that is a torn tail, and it is cut. If
+an earlier record is wrong, it was written whole once and has been damaged since: then nothing after it can be trusted.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ from zlib import crc32
 
 import msgpack  # type: ignore[import-untyped]
 
+from paceline.runtime.journal.span_sums import SpanSums
+
 MAGIC = b"PLJ1"
 FORMAT_VERSION = 2
 """Of the whole data directory: of these records, of what their bodies hold (entries, configurations) and of snapshots.
@@ -41,10 +43,17 @@ It rises when an older one can no longer be read, and then a directory of the ol
 ALIGNMENT = 8
 BODY_LIMIT_BYTES = 80 << 20
 """No record is larger: an entry fits into a frame."""
+GROUPS = (1 << 32) - 1
+"""Numbers of groups. They are used again: a segment has too few groups to hold one twice, and a checksum counts for its
+segment alone."""
+KINDS_MAX = 15
+"""No later version writes a higher kind into segments of this format."""
 
 _SEGMENT = struct.Struct(">4sHxxQIxxxx")
 _RECORD = struct.Struct(">IIIBBxx")
 _PLACE = struct.Struct(">QQIIBB")
+_LENGTH = struct.Struct(">I")
+_SECOND_HALF = struct.Struct(">IBBH")  # of the head of a record: group, kind, last, zeros
 SEGMENT_HEADER_BYTES = _SEGMENT.size
 
 
@@ -128,7 +137,7 @@ def record_at(data: memoryview, segment: int, offset: int) -> Record | None:
         return None
     length, checksum, group, kind, last = _RECORD.unpack_from(data, offset)
     start = offset + _RECORD.size
-    end = start + length + -(_RECORD.size + length) % ALIGNMENT
+    end = _end_of(offset, length)
     if not group or length > BODY_LIMIT_BYTES or end > len(data):
         return None
     body = bytes(data[start : start + length])
@@ -145,13 +154,48 @@ def records(data: memoryview, segment: int) -> Iterator[Record]:
         offset = record.end
 
 
-def record_beyond(data: memoryview, segment: int, offset: int, *, group: int) -> Record | None:
-    """A whole record of a later group behind a damaged place. If there is one, the damage is not a torn tail."""
-    for place in range(offset + ALIGNMENT, len(data) - _RECORD.size + 1, ALIGNMENT):
-        record = record_at(data, segment, place)
-        if record is not None and record.group > group:
-            return record
+def next_group(group: int) -> int:
+    """The number of the group after this one; 0 is before the first."""
+    return group % GROUPS + 1
+
+
+def record_beyond(data: memoryview, segment: int, offset: int, *, group: int) -> int | None:
+    """The place of a whole record of a later group behind a damaged place. If there is one, the damage is not a torn
+    tail. ``group``: the one that is damaged; 0 if no number is known.
+
+    Takes a time that is linear in the data, whatever stands there: it may be a client's."""
+    first = max(offset + ALIGNMENT, 0)
+    sums: SpanSums | None = None
+    for place in _heads(data, first, offset, group):
+        length, checksum, number, kind, last = _RECORD.unpack_from(data, place)
+        if sums is None:
+            sums = SpanSums(data[first:])
+        start = place + _RECORD.size - first
+        before = crc32(_PLACE.pack(segment, place, length, number, kind, last))
+        if checksum == sums.crc32(start, start + length, before):
+            return place
     return None
+
+
+def _heads(data: memoryview, first: int, offset: int, group: int) -> Iterator[int]:
+    """Where the head of a record of a later group may be: no field has what a writer never puts there. A group has at
+    least one record, so its number tells how far behind the damaged one it must be."""
+    size = _RECORD.size
+    end = len(data) - (len(data) - first) % ALIGNMENT
+    halves = _SECOND_HALF.iter_unpack(data[first + ALIGNMENT : end])
+    for place, (number, kind, last, zeros) in zip(range(first, end, ALIGNMENT), halves, strict=False):
+        if zeros or last > 1 or not 0 < kind <= KINDS_MAX or not number:
+            continue
+        if group and not 0 < (number - group) % GROUPS <= (place - offset) // size:
+            continue
+        (length,) = _LENGTH.unpack_from(data, place)
+        if length <= BODY_LIMIT_BYTES and _end_of(place, length) <= len(data):
+            yield place
+
+
+def _end_of(offset: int, length: int) -> int:
+    """Where the record ends that begins here and whose body has this length."""
+    return offset + _RECORD.size + length + -(_RECORD.size + length) % ALIGNMENT
 
 
 def _checksum(segment: int, offset: int, group: int, kind: int, last: int, body: bytes) -> int:

@@ -34,6 +34,7 @@ from paceline.runtime.journal.records import (
     SegmentError,
     SegmentTooNew,
     SegmentTooOld,
+    next_group,
     read_header,
     record_beyond,
     records,
@@ -186,7 +187,8 @@ def read_journal(directory: Path, *, is_clean: bool = False, is_marked: bool = F
         for record in read_segment(path, replay.found, is_last=path == paths[-1], synced=synced):
             replay.take(path, record)
     found = replay.finish()
-    if not synced.last_made and (len(paths) > 1 or found.group > 1):  # it is there before a second group is
+    # It is there before a second group is, and so before a second segment.
+    if not synced.last_made and paths and (int(paths[-1].stem) > 1 or found.group > 1):
         raise JournalCorrupt(str(needed_path(directory)), 0, "the file is missing")
     if is_clean and found.torn is not None:
         raise JournalCorrupt(
@@ -212,7 +214,7 @@ def read_segment(path: Path, found: Recovered, *, is_last: bool, synced: Synced)
     except SegmentTooOld as error:
         raise JournalTooOld(str(path), str(error)) from None
     except SegmentError as error:
-        if not is_last or least_bytes or record_beyond(memoryview(data), number, -8, group=0):
+        if not is_last or least_bytes or record_beyond(memoryview(data), number, -8, group=found.group) is not None:
             raise JournalCorrupt(str(path), 0, str(error)) from None
         found.torn = TornTail(path, 0, len(data))  # the node crashed while it made the segment
         return
@@ -220,7 +222,7 @@ def read_segment(path: Path, found: Recovered, *, is_last: bool, synced: Synced)
     end = whole_end = SEGMENT_HEADER_BYTES
     group: list[Record] = []
     for record in records(memoryview(data), number):
-        if found.group and record.group != found.group + 1:
+        if found.group and record.group != next_group(found.group):
             raise JournalCorrupt(str(path), record.offset, f"group {record.group} follows group {found.group}")
         group.append(record)
         end = record.end
@@ -230,9 +232,11 @@ def read_segment(path: Path, found: Recovered, *, is_last: bool, synced: Synced)
             group, whole_end, found.group = [], end, record.group
     if whole_end < len(data) or whole_end == SEGMENT_HEADER_BYTES:
         # The group that begins here is not whole. It must be the last one: if more records follow, this is damage.
-        beyond = record_beyond(memoryview(data), number, end, group=found.group + 1)
+        # Without an earlier one its number is not known; it has one record then.
+        damaged = group[0].group if group else found.group and next_group(found.group)
+        beyond = record_beyond(memoryview(data), number, end, group=damaged)
         if not is_last or beyond is not None:
-            where = f" and whole records follow at byte {beyond.offset}" if beyond is not None else ""
+            where = f" and whole records follow at byte {beyond}" if beyond is not None else ""
             raise JournalCorrupt(str(path), end, f"the checksum is wrong{where}")
         found.torn = TornTail(path, whole_end, len(data) - whole_end)
         segment.size = whole_end

@@ -17,7 +17,7 @@ from paceline.core.raft.log import Entry, HardState, Snapshot
 from paceline.core.raft.ready import Persist
 from paceline.errors import DataDirLost
 from paceline.runtime.journal.files import Files, replace_file, write_all
-from paceline.runtime.journal.records import SEGMENT_HEADER_BYTES, RecordKind, pack_header, pack_record
+from paceline.runtime.journal.records import SEGMENT_HEADER_BYTES, RecordKind, next_group, pack_header, pack_record
 from paceline.runtime.journal.recovery import (
     Recovered,
     SegmentFile,
@@ -200,7 +200,7 @@ class Writer:
 
     def _append(self, items: list[tuple[RecordKind, bytes]]) -> None:
         segment = self._segments[-1]
-        self._group += 1
+        self._group = next_group(self._group)
         pieces: list[bytes] = []
         offset = segment.size
         for place, (kind, body) in enumerate(items, 1):
