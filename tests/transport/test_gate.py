@@ -95,6 +95,46 @@ def test_what_is_remembered_is_bounded(world: ZmqWorld, monkeypatch: pytest.Monk
         assert len(node._gate._user_of) <= 2
 
 
+@source_only
+def test_a_connection_that_others_have_pushed_out_is_asked_about_again_when_it_speaks(
+    world: ZmqWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate_module, "STANDINGS_MAX", 2)
+    monkeypatch.setattr(gate_module, "CHECK_AGAIN_S", 3600.0)  # nothing else has it asked about again
+    node = world.node()
+    lasting = world.client(node, SHOP)
+    sender = sender_of(world, node, lasting)
+    for _ in range(3):
+        sender_of(world, node, world.client(node, GRAFANA))
+    assert sender not in node._gate._user_of
+    assert sender_of(world, node, lasting) == sender
+    assert node.standing(sender).role is KeyRole.CLIENT
+
+
+@source_only
+def test_whoever_was_silent_for_longest_is_forgotten_first(world: ZmqWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate_module, "STANDINGS_MAX", 2)
+    monkeypatch.setattr(gate_module, "CHECK_AGAIN_S", 0.0)
+    node = world.node()
+    lasting, other = world.client(node, SHOP), world.client(node, SHOP)
+    sender, silent = sender_of(world, node, lasting), sender_of(world, node, other)
+    assert sender_of(world, node, lasting) == sender
+    newest = sender_of(world, node, world.client(node, SHOP))
+    assert list(node._gate._user_of) == [sender, newest]
+    assert silent not in node._gate._user_of
+
+
+def test_a_connection_that_is_found_gone_is_forgotten(world: ZmqWorld) -> None:
+    node = world.node()
+    end = world.client(node, SHOP)
+    sender = sender_of(world, node, end)
+    end.close()
+    until(world, lambda: node.poll(0) == [] and node.send_client(sender, b"result") is Sent.GONE, "it is gone")
+    assert node._gate._user_of == {}
+    assert node._gate.fresh == set()
+    assert node.standing(sender).who == "a connection that is gone"
+
+
 def test_without_keys_nothing_is_learned_and_nobody_is_told_apart() -> None:
     gate = Gate(None, b"token")
     assert gate.fresh is None

@@ -12,6 +12,7 @@ for itself could be another's a moment later: nothing of ours chooses one, and s
 from __future__ import annotations
 
 import hmac
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
 
@@ -23,10 +24,12 @@ from paceline.security import ANYBODY, KeyRole, NodeKeys, Standing
 
 CHECK_AGAIN_S: Final = 1.0
 STANDINGS_MAX: Final = 65_536
-"""Connections that are remembered, those that left among them. Beyond it the oldest are asked again."""
+"""Connections that are remembered, those that left among them, of which libzmq does not tell. Beyond it the one that
+was silent for longest is forgotten, and asked about again if it speaks."""
 
 SELF_NAMED: Final = Standing(KeyRole.NOBODY, "a connection that chose its own routing id")
 _FORGOTTEN: Final = Standing(KeyRole.NOBODY, "the holder of a key that was revoked")
+_GONE: Final = Standing(KeyRole.NOBODY, "a connection that is gone")
 REVOKED_MAX: Final = 16_384
 _LOCAL_USER: Final = "local"
 
@@ -44,7 +47,8 @@ class Gate:
         self._token = token
         self._by_key: dict[str, Standing] = {}
         self._revoked: dict[str, Standing] = {}  # whose keys those were that count no more
-        self._user_of: dict[bytes, str] = {}  # by routing id: the public key that its connection showed
+        # By routing id: the public key that its connection showed. Who was silent for longest is first.
+        self._user_of: OrderedDict[bytes, str] = OrderedDict()
         self._check_again_at = 0.0
         if keys is not None:
             self.fresh = set()
@@ -78,17 +82,25 @@ class Gate:
         """A message of a connection that is not fresh."""
         if self.fresh is None or sender[:1] != b"\0":
             return
-        if sender not in self._user_of and len(self._user_of) >= STANDINGS_MAX:
-            del self._user_of[next(iter(self._user_of))]
         self._user_of[sender] = str(frame.get("User-Id"))
+        self._user_of.move_to_end(sender)
         self.fresh.add(sender)
+        if len(self._user_of) > STANDINGS_MAX:
+            self.forget(next(iter(self._user_of)))
+
+    def forget(self, sender: bytes) -> None:
+        """A connection that is gone, or was silent for longest."""
+        if self._user_of.pop(sender, None) is not None and self.fresh is not None:
+            self.fresh.discard(sender)
 
     def standing(self, sender: bytes) -> Standing:
         """What the connection may say that brought the last message of this routing id."""
         if self.fresh is None:
             return ANYBODY
         user = self._user_of.get(sender)
-        return SELF_NAMED if user is None else self._by_key.get(user) or self._revoked.get(user, _FORGOTTEN)
+        if user is None:
+            return SELF_NAMED if sender[:1] != b"\0" else _GONE
+        return self._by_key.get(user) or self._revoked.get(user, _FORGOTTEN)
 
     def change(self, keys: NodeKeys) -> list[bytes]:
         """From now on these keys count. Returns the connections that may say nothing any more."""

@@ -224,7 +224,10 @@ class ZmqTransport:
 
     def send_client(self, session: bytes, frame: bytes) -> Sent:
         self._router_used = True
-        return _send_routed(self._router, session, frame)
+        sent = _send_routed(self._router, session, frame)
+        if sent is Sent.GONE:
+            self._gate.forget(session)
+        return sent
 
     def send_child(self, child_id: bytes, frame: bytes) -> Sent:
         return self._children.send(child_id, frame)
