@@ -12,6 +12,7 @@ from paceline.core.clients.session_table import ClientBounds
 from paceline.core.clients.sessions import ClientSession
 from paceline.core.deadlines import Moments
 from paceline.core.feature_levels import FEATURE_LEVEL, ClusterLevel
+from paceline.core.measures.durations import HOP_US
 from paceline.core.scheduling.admission import SUBMIT_LIMIT_BYTES
 from paceline.core.scheduling.cancelling import REQUESTS_PER_TASK
 from paceline.core.scheduling.credits import LONG_US, OVERDUE_S
@@ -369,6 +370,13 @@ def test_only_tasks_that_ran_teach_how_long_they_take() -> None:
     lead.submit(session, 1)
     lead.cancel(session, 1)
     assert lead.leader.dispatcher.durations.cost_us("add") == before
+
+
+def test_no_task_counts_as_run_for_longer_than_its_node_has_had_it() -> None:
+    lead, _ = running(1)
+    lead.now += 0.25
+    lead.leader.nodes.on_outcomes("a", TERM, 1, [(tid(1), 1, int(TaskEnd.SUCCEEDED), b"", 1 << 62)], lead.now)
+    assert lead.leader.dispatcher.durations.cost_us("add") <= 250_000 + HOP_US
 
 
 # --- lost attempts

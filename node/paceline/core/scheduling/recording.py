@@ -240,6 +240,8 @@ class Recording:
                 continue
             tally.finished[end] += 1
             if end in (_SUCCEEDED, _FAILED):
+                # No longer than it was away: a node may say anything.
+                duration_us = min(duration_us, int((now - task.sent_at) * 1e6))
                 durations.observe(task.name, duration_us)
                 if task.sent_at and task.found_worker:
                     tally.dispatch_latency.observe_s(now - task.sent_at - duration_us * 1e-6)
