@@ -20,6 +20,7 @@ The rules:
 from __future__ import annotations
 
 from collections.abc import Iterable
+from struct import Struct
 from typing import Any, Final
 
 from paceline_protocol import fields as f
@@ -57,17 +58,21 @@ __all__ = [
     "decode_calls",
     "decode_config",
     "decode_fields",
+    "decode_held",
     "decode_outcomes",
     "encode",
     "encode_calls",
     "encode_config",
     "encode_fields",
+    "encode_held",
     "encode_outcomes",
     "join_ids",
     "split_ids",
 ]
 
 HEADER_BYTES: Final = 3
+_HELD: Final = Struct(f">{m.TASK_ID_BYTES}sQ")
+"""A task id and an attempt."""
 _COPIED_BYTES: Final = 4096
 
 # --- frames -----------------------------------------------------------------------------------------------------
@@ -213,6 +218,37 @@ def split_ids(data: bytes) -> list[bytes]:
     if len(data) % m.TASK_ID_BYTES:
         raise MalformedFrame(f"ids: {len(data)} bytes are no multiple of {m.TASK_ID_BYTES}")
     return [data[start : start + m.TASK_ID_BYTES] for start in range(0, len(data), m.TASK_ID_BYTES)]
+
+
+def encode_held(held: Iterable[tuple[bytes, int]]) -> bytes:
+    """Pack tasks with their attempts for Enrol.held. Bounded by MAX_FRAME_BYTES alone: a node that has not heard for
+    long what is recorded holds more than a batch may have."""
+    packed: list[bytes] = []
+    try:
+        for task_id, attempt in held:
+            f.identifier(task_id)
+            f.integer(attempt)
+            packed.append(_HELD.pack(task_id, attempt))
+    except ValueError as error:
+        raise LocalProtocolError(f"held: {error}") from error
+    data = b"".join(packed)
+    if len(data) > MAX_FRAME_BYTES:
+        raise FrameTooLarge(len(data), MAX_FRAME_BYTES)
+    return data
+
+
+def decode_held(data: bytes) -> list[tuple[bytes, int]]:
+    """The (task id, attempt) of an Enrol."""
+    if len(data) > MAX_FRAME_BYTES:
+        raise FrameTooLarge(len(data), MAX_FRAME_BYTES)
+    if len(data) % _HELD.size:
+        raise MalformedFrame(f"held: {len(data)} bytes are no multiple of {_HELD.size}")
+    held: list[tuple[bytes, int]] = []
+    for task_id, attempt in _HELD.iter_unpack(data):
+        if attempt > MAX_INT:
+            raise MalformedFrame(f"held: attempt {attempt}, and an integer is at most 2^63-1")
+        held.append((task_id, attempt))
+    return held
 
 
 def _decode_packed(data: bytes, check: f.Check, what: str) -> tuple[Any, ...]:

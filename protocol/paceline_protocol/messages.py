@@ -54,6 +54,7 @@ RequestIds: TypeAlias = Annotated[tuple[Id, ...], "request-ids"]
 LongString: TypeAlias = Annotated[str, "long-string"]
 PackedCalls: TypeAlias = Annotated[bytes, "bytes<calls>"]
 PackedOutcomes: TypeAlias = Annotated[bytes, "bytes<outcomes>"]
+PackedHeld: TypeAlias = Annotated[bytes, "bytes<held>"]
 PackedConfig: TypeAlias = Annotated[bytes, "bytes<config>"]
 PackedValue: TypeAlias = Annotated[bytes, "bytes<payload>"]
 
@@ -569,7 +570,7 @@ class Enrol(NamedTuple):
     outcome_seq: int  # every NodeOutcomes up to this one was recorded; the rest follows, in sequence
     slots: int
     names: tuple[Name, ...]  # the tasks its workers can run
-    held: tuple[tuple[Id, int], ...]  # (task id, attempt): queued, running, or ended and not yet recorded
+    held: PackedHeld  # codec.encode_held: tasks and attempts that are queued, running, or ended and not yet recorded
 
 
 @message(63, Sender.PEER, trusted=True)
@@ -592,7 +593,8 @@ class NodeOutcomes(NamedTuple):
 
 @message(65, Sender.PEER)
 class Revoke(NamedTuple):
-    """Leader to node: give these back if they have not started. Answered by Revoked."""
+    """Leader to node: give these back if they have not started. Answered by Revoked. More than a message may name are
+    named in several."""
 
     term: int
     ids: tuple[Id, ...]

@@ -111,7 +111,7 @@ def test_a_leader_gets_the_account_and_then_beats_and_each_task_has_its_argument
     stub = joined()
     (enrol, _) = tell(stub, Beat(1, 0, 0, 0))  # of the new leader's first word, and of the Beat that lacks an account
     assert isinstance(enrol, Enrol)
-    assert (enrol.slots, enrol.names, enrol.held) == (1, (ECHO,), ())
+    assert (enrol.slots, enrol.names, enrol.held) == (1, (ECHO,), b"")
     (beat,) = tell(stub, Beat(1, enrol.version, FIRST, FIRST))
     assert beat == NodeBeat(1, FIRST, 1, 0, 0)
     values = [7, "text", [1, (2, 3)], None, 2**70]

@@ -41,7 +41,7 @@ from paceline.core.raft.log import Log
 from paceline.core.reports.questions import QUESTIONS
 from paceline.core.reports.status import status
 from paceline.core.settings import Settings
-from paceline_protocol.codec import decode_outcomes, encode_calls
+from paceline_protocol.codec import decode_held, decode_outcomes, encode_calls
 from paceline_protocol.messages import (
     AdminReply,
     Assignment,
@@ -310,7 +310,7 @@ def describe_work(message: object) -> str:
         case Dispatch():
             return f"Dispatch {message.seq % (1 << INCARNATION_SHIFT)}: {named(message.tasks)}"
         case Enrol():
-            held = " ".join(f"{number(each)}/{attempt}" for each, attempt in message.held)
+            held = " ".join(f"{number(each)}/{attempt}" for each, attempt in decode_held(message.held))
             return f"Enrol: {message.slots} slots for {','.join(message.names) or 'nothing'}; holds {held or 'nothing'}"
         case NodeOutcomes():
             ends = " ".join(

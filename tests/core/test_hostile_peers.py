@@ -12,7 +12,7 @@ from paceline.core.node.violations import PAIRS
 from paceline.core.raft.terms import TERM_STEP
 from paceline.core.reports.status import status
 from paceline.core.settings import Settings
-from paceline_protocol.codec import encode, encode_calls, encode_outcomes
+from paceline_protocol.codec import encode, encode_calls, encode_held, encode_outcomes
 from paceline_protocol.limits import MAX_TASK_NAMES
 from paceline_protocol.messages import (
     Append,
@@ -66,7 +66,7 @@ def test_a_flood_of_what_is_refused_is_said_at_first_and_then_in_powers_of_ten()
     node = leading()
     assert node.leader is not None
     node.leader.nodes.beat(["b"], 0.0)
-    from_peer(node, Enrol(node.leader.term, 1 << 32, 0, 0, 1, ("add",), ()))
+    from_peer(node, Enrol(node.leader.term, 1 << 32, 0, 0, 1, ("add",), b""))
     notices(node)
     for number in range(1_234):
         from_peer(node, NodeOutcomes(node.leader.term, number, b"\xc1" * 1_000))
@@ -116,7 +116,9 @@ class Work:
         self.leader.tick(1.0, [])
 
     def enrol(self, peer: str, version: int, held: tuple[tuple[bytes, int], ...] = ()) -> None:
-        account = Enrol(self.leader.term, (1 << 32) + version, 1 << 32, self.seqs[peer], 9, (f"of_{peer}", "any"), held)
+        account = Enrol(
+            self.leader.term, (1 << 32) + version, 1 << 32, self.seqs[peer], 9, (f"of_{peer}", "any"), encode_held(held)
+        )
         from_peer(self.node, account, sender=peer)
         self.turn()
 
@@ -170,15 +172,23 @@ def test_a_task_that_a_node_has_since_an_earlier_leader_is_its_own_to_answer() -
 def test_a_node_with_more_names_than_a_node_has_keeps_those_that_it_had() -> None:
     work = Work()
     names = tuple(f"name{number}" for number in range(MAX_TASK_NAMES + 1))
-    from_peer(work.node, Enrol(work.leader.term, TOP, 0, 0, 1, names, ()))
+    from_peer(work.node, Enrol(work.leader.term, TOP, 0, 0, 1, names, b""))
     assert work.node.violations.total == 1
+    assert work.leader.tasks.ledgers["b"].names == {"of_b", "any"}
+
+
+def test_an_account_of_which_what_it_holds_makes_no_sense_counts_for_nothing() -> None:
+    work = Work()
+    for held in (b"i" * 23, b"i" * 16 + b"\xff" * 8):
+        from_peer(work.node, Enrol(work.leader.term, TOP, 0, 0, 1, ("other",), held))
+    assert work.node.violations.total == 2
     assert work.leader.tasks.ledgers["b"].names == {"of_b", "any"}
 
 
 def test_a_node_with_more_slots_than_a_machine_has_gets_nothing() -> None:
     work = Work()
     term = work.leader.term
-    from_peer(work.node, Enrol(term, TOP, 0, 0, TOP, ("any",), ()), NodeBeat(term, 0, TOP, 0, 0))
+    from_peer(work.node, Enrol(term, TOP, 0, 0, TOP, ("any",), b""), NodeBeat(term, 0, TOP, 0, 0))
     from_peer(work.node, NodeBeat(term, 0, 1, TOP, 0), NodeBeat(term, 0, 1, 0, TOP))
     assert work.node.violations.total == 4
     assert work.leader.tasks.ledgers["b"].slots == 9

@@ -13,7 +13,7 @@ from random import Random
 from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
 
 from paceline_protocol import messages as m
-from paceline_protocol.codec import KINDS, decode_calls, encode_calls, encode_config, encode_outcomes
+from paceline_protocol.codec import KINDS, decode_calls, encode_calls, encode_config, encode_held, encode_outcomes
 from paceline_protocol.limits import MAX_ENTRY_KIND, MAX_INT
 from paceline_protocol.options import EXCLUSIONS, OPTIONS
 from paceline_protocol.payload import pack_args, pack_value
@@ -76,6 +76,7 @@ class Samples:
             "result": lambda _: (self._id(""), random.choice(ENDS), self._bytes("")),
             "bytes<calls>": lambda _: self.calls(random.randrange(4)),
             "bytes<outcomes>": lambda _: self.outcomes(random.randrange(3)),
+            "bytes<held>": lambda _: encode_held((self._id(""), self._integer("attempt")) for _ in range(3)),
             "bytes<config>": lambda _: self._config(),
             "bytes<payload>": lambda _: pack_value({"key": random.randrange(9)}),
         }

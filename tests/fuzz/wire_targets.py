@@ -55,6 +55,7 @@ PACKED: tuple[tuple[Callable[[bytes], Any], Callable[[Any], bytes]], ...] = (
     (codec.decode_outcomes, codec.encode_outcomes),
     (codec.decode_config, codec.encode_config),
     (codec.split_ids, codec.join_ids),
+    (codec.decode_held, codec.encode_held),
 )
 
 
@@ -76,6 +77,7 @@ def packed_seeds() -> Iterable[bytes]:
     yield from (b"\1" + samples.outcomes(3) for _ in range(5))
     yield b"\2" + codec.encode_config(Config(("a", "b", "c"), ("d",), ("e",), 3, 2))
     yield b"\3" + bytes(range(32))
+    yield b"\4" + bytes(range(48))
 
 
 # --- values -----------------------------------------------------------------------------------------------------

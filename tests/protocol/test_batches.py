@@ -115,6 +115,33 @@ def test_ids_are_bounded_by_the_frame_and_not_by_the_batch() -> None:
         codec.split_ids(bytes(codec.MAX_FRAME_BYTES + 16))
 
 
+@given(st.lists(st.tuples(ids, st.integers(0, codec.MAX_INT)), max_size=20))
+@DETERMINISTIC
+def test_held_tasks_come_back_as_they_went(held: list[tuple[bytes, int]]) -> None:
+    assert codec.decode_held(codec.encode_held(held)) == held
+
+
+def test_held_tasks_are_bounded_by_the_frame_and_not_by_the_batch() -> None:
+    many = [(b"i" * 16, 1)] * (codec.MAX_BATCH_ITEMS + 1)
+    assert codec.decode_held(codec.encode_held(many)) == many
+    with pytest.raises(LimitExceeded):
+        codec.encode_held([(b"i" * 16, 1)] * (codec.MAX_FRAME_BYTES // 24 + 1))
+    with pytest.raises(LimitExceeded):
+        codec.decode_held(bytes(codec.MAX_FRAME_BYTES + 24))
+
+
+@pytest.mark.parametrize("data", [b"i" * 23, b"i" * 25, b"i" * 16 + b"\x80" + bytes(7)], ids=["short", "long", "2^63"])
+def test_held_tasks_that_are_cut_or_of_an_attempt_past_every_integer_are_malformed(data: bytes) -> None:
+    with pytest.raises(MalformedFrame):
+        codec.decode_held(data)
+
+
+@pytest.mark.parametrize("held", [(b"i" * 15, 1), (b"i" * 16, -1), (b"i" * 16, codec.MAX_INT + 1)])
+def test_held_tasks_that_would_be_malformed_are_not_sent(held: tuple[bytes, int]) -> None:
+    with pytest.raises(LocalProtocolError):
+        codec.encode_held([held])
+
+
 @given(st.sets(st.text(max_size=10), max_size=6), st.integers(0, 6))
 @DETERMINISTIC
 def test_a_configuration_comes_back_as_it_went(nodes: set[str], voters: int) -> None:

@@ -24,6 +24,7 @@ DECODERS: list[Callable[[bytes], object]] = [
     codec.decode_outcomes,
     codec.decode_config,
     codec.split_ids,
+    codec.decode_held,
 ]
 
 ID = b"i" * 16
@@ -65,7 +66,7 @@ EXAMPLES: list[m.Message] = [
     m.Forgotten(3, 4, 2),
     m.Beat(3, 1, 1, 2),
     m.NodeBeat(3, 1, 8, 2, 1),
-    m.Enrol(3, 1, 2, 3, 8, ("add",), ((ID, 1),)),
+    m.Enrol(3, 1, 2, 3, 8, ("add",), codec.encode_held([(ID, 1)])),
     m.Dispatch(3, 1, ((ID, 1, "add", b"args", {"max_attempts": 2}),)),
     m.NodeOutcomes(3, 1, codec.encode_outcomes([(ID, 1, 1, b"payload", 250)])),
     m.Revoke(3, (ID,)),

@@ -151,7 +151,7 @@ def test_a_leader_adds_what_another_node_saw_to_what_it_saw_itself() -> None:
     running.now += 1.0
     running.turn()  # the leader's first Beat to it
     term = running.node.role.term()
-    running.tell("b", Enrol(term, (1 << 32) + 1, 1 << 32, 1 << 32, 1, (TASK,), ()))
+    running.tell("b", Enrol(term, (1 << 32) + 1, 1 << 32, 1 << 32, 1, (TASK,), b""))
     running.submit(1, {"trace": 1})
     submitted_s = running.now
     outcomes = ((tid(1), 1, int(TaskEnd.SUCCEEDED), b"v", 3),)

@@ -23,7 +23,7 @@ from paceline.core.settings import Settings
 from paceline.core.state.table import TaskTable
 from paceline.core.state.task import TASK_BYTES, State, Task
 from paceline.core.wall_clock import WallClock
-from paceline_protocol.codec import encode_calls, split_ids
+from paceline_protocol.codec import MAX_BATCH_ITEMS, encode_calls, encode_held, split_ids
 from paceline_protocol.errors import LimitExceeded, ProtocolError, RemoteProtocolError
 from paceline_protocol.messages import (
     Beat,
@@ -114,8 +114,8 @@ class Lead:
         if node_id not in self.leader.nodes.by_id:
             self.leader.nodes.beat([node_id], self.now)
         version = self.versions[node_id] = self.versions.get(node_id, 0) + 1
-        items = tuple((tid(number), attempt) for number, attempt in (held or {}).items())
-        self.leader.nodes.on_enrol(node_id, Enrol(TERM, version, dispatch_seq, 0, slots, ("add",), items), self.now)
+        packed = encode_held((tid(number), attempt) for number, attempt in (held or {}).items())
+        self.leader.nodes.on_enrol(node_id, Enrol(TERM, version, dispatch_seq, 0, slots, ("add",), packed), self.now)
 
     def dispatched(self) -> dict[str, list[tuple[int, int]]]:
         """One round of dispatch: (task, attempt) by node."""
@@ -619,6 +619,14 @@ def test_tasks_at_a_node_are_asked_back_together_and_its_answer_decides() -> Non
     assert lead.cancel_states() == {2: CancelState.CANCELLED}
     assert lead.results() == {2: TaskEnd.CANCELLED}
     assert lead.task(1).state == State.DISPATCHED
+
+
+def test_more_tasks_than_a_message_may_name_are_asked_back_in_several() -> None:
+    lead = Lead()
+    lead.enrol("a", dict.fromkeys(range(2 * MAX_BATCH_ITEMS + 1), 1))
+    revokes = [message for _, message in lead.leader.nodes.outbox if isinstance(message, Revoke)]
+    assert [len(revoke.ids) for revoke in revokes] == [MAX_BATCH_ITEMS, MAX_BATCH_ITEMS, 1]
+    assert [task_id for revoke in revokes for task_id in revoke.ids] == list(map(tid, range(2 * MAX_BATCH_ITEMS + 1)))
 
 
 def test_a_task_that_ends_while_it_is_asked_back_has_finished() -> None:

@@ -8,9 +8,11 @@ from paceline.core.incarnation import INCARNATION_SHIFT
 from paceline.core.raft.terms import TERM_STEP
 from paceline.core.settings import Settings
 from paceline.core.work.leader_link import LeaderLink
-from paceline.core.work.unrecorded import UnrecordedBatch
-from paceline_protocol.codec import decode_outcomes
+from paceline.core.work.slots import HELD_LIMIT
+from paceline.core.work.unrecorded import BATCH_BYTES, UnrecordedBatch
+from paceline_protocol.codec import decode, decode_held, decode_outcomes, encode
 from paceline_protocol.errors import PeerViolation
+from paceline_protocol.limits import MAX_BATCH_ITEMS
 from paceline_protocol.messages import (
     Assignment,
     Beat,
@@ -49,6 +51,10 @@ def the_enrol(link: LeaderLink) -> Enrol:
     return enrols[-1]
 
 
+def holds(account: Enrol) -> list[tuple[bytes, int]]:
+    return decode_held(account.held)
+
+
 def beat(link: LeaderLink, *, term: int = 1, dispatch_seq: int = 0, outcome_seq: int = 0, account: int = -1) -> None:
     """A Beat of leader "l", which has the latest account unless told otherwise."""
     link.on_beat("l", Beat(term, link._account if account < 0 else account, dispatch_seq, outcome_seq), 0.0)
@@ -74,7 +80,7 @@ def test_a_new_leader_gets_an_account_and_everything_that_is_not_recorded() -> N
     enrol, outcomes, *_ = said(link)
     assert isinstance(enrol, Enrol)
     assert (enrol.term, enrol.slots, enrol.names) == (2, 1, ("add",))
-    assert [task_id for task_id, _ in enrol.held] == [task(0)[0], task(1)[0]]
+    assert [task_id for task_id, _ in holds(enrol)] == [task(0)[0], task(1)[0]]
     assert isinstance(outcomes, NodeOutcomes)
     assert (outcomes.term, decode_outcomes(outcomes.outcomes)) == (2, [outcome(0)])
     assert link.leader == "m"
@@ -126,7 +132,7 @@ def test_a_gap_in_the_dispatches_is_answered_by_an_account() -> None:
     link = enrolled(b"w")
     link.on_dispatch("l", Dispatch(1, FIRST + 2, (task(1),)), 0.0)
     enrol = the_enrol(link)
-    assert (enrol.dispatch_seq, [task_id for task_id, _ in enrol.held]) == (FIRST + 2, [task(1)[0]])
+    assert (enrol.dispatch_seq, [task_id for task_id, _ in holds(enrol)]) == (FIRST + 2, [task(1)[0]])
     link.on_dispatch("l", Dispatch(1, FIRST + 1, (task(0),)), 0.0)
     assert len(link.slots.queue) == 1, "what the account did not name is given to a node again, so it is not taken"
 
@@ -144,9 +150,9 @@ def test_an_account_of_missed_dispatches_is_followed_by_one_without_what_was_rec
     link.assign(0.0)
     link.worker_done(b"w", (outcome(0),), 0.0)
     beat(link, dispatch_seq=FIRST + 2)
-    assert the_enrol(link).held == ((task(0)[0], 1),)
+    assert holds(the_enrol(link)) == [(task(0)[0], 1)]
     beat(link, dispatch_seq=FIRST + 2, outcome_seq=FIRST + 1)
-    assert the_enrol(link).held == ()
+    assert holds(the_enrol(link)) == []
     beat(link, dispatch_seq=FIRST + 2, outcome_seq=FIRST + 1)
     assert [type(message) for message in said(link)] == [NodeBeat]
 
@@ -194,7 +200,7 @@ def test_a_lost_attempt_that_is_recorded_is_followed_by_an_account_without_it() 
     link.worker_lost(b"v", "killed", 0.0)
     said(link)
     beat(link, dispatch_seq=FIRST + 1, outcome_seq=FIRST + 1)
-    assert the_enrol(link).held == ()
+    assert holds(the_enrol(link)) == []
 
 
 def test_a_task_whose_lost_attempt_was_reported_twice_is_in_no_account_once_that_is_recorded() -> None:
@@ -207,7 +213,7 @@ def test_a_task_whose_lost_attempt_was_reported_twice_is_in_no_account_once_that
     beat(link, dispatch_seq=FIRST + 2, outcome_seq=FIRST + 1)
     said(link)
     beat(link, dispatch_seq=FIRST + 2, outcome_seq=FIRST + 2)
-    assert the_enrol(link).held == ()
+    assert holds(the_enrol(link)) == []
 
 
 @pytest.mark.parametrize("how", ["the node gives it back", "no worker is left to run it"])
@@ -225,9 +231,9 @@ def test_what_is_let_go_is_in_no_account_once_the_outcome_of_an_earlier_attempt_
         beat(link, dispatch_seq=FIRST + 3, account=link._account - 1)
     else:
         link.worker_lost(b"w", "killed", 0.0)
-    assert dict(the_enrol(link).held) == {task(0)[0]: 1, task(1)[0]: 1}
+    assert dict(holds(the_enrol(link))) == {task(0)[0]: 1, task(1)[0]: 1}
     beat(link, dispatch_seq=FIRST + 3, outcome_seq=FIRST + 2)
-    assert the_enrol(link).held == ()
+    assert holds(the_enrol(link)) == []
 
 
 def test_a_copy_of_what_has_ended_here_is_answered_by_its_outcome_again() -> None:
@@ -250,7 +256,7 @@ def test_what_is_given_back_is_also_missing_from_the_next_account() -> None:
     link.on_revoke("l", Revoke(1, (task(0)[0], task(1)[0])), 0.0)
     assert said(link) == [Revoked(1, given_back=(task(1)[0],), kept=(task(0)[0],))]
     beat(link, dispatch_seq=FIRST + 1, account=account)
-    assert the_enrol(link).held == ((task(0)[0], 1),)
+    assert holds(the_enrol(link)) == [(task(0)[0], 1)]
 
 
 def test_what_no_worker_is_left_to_run_is_not_held() -> None:
@@ -258,10 +264,58 @@ def test_what_no_worker_is_left_to_run_is_not_held() -> None:
     link.on_dispatch("l", Dispatch(1, FIRST + 1, (task(0), task(1))), 0.0)
     link.assign(0.0)
     link.worker_lost(b"w", "killed", 0.0)
-    assert the_enrol(link).held == ((task(0)[0], 1),)
+    assert holds(the_enrol(link)) == [(task(0)[0], 1)]
     link.on_dispatch("l", Dispatch(1, FIRST + 2, (task(2),)), 0.0)
     enrol = the_enrol(link)
-    assert (enrol.dispatch_seq, enrol.slots, enrol.held) == (FIRST + 2, 0, ((task(0)[0], 1),))
+    assert (enrol.dispatch_seq, enrol.slots, holds(enrol)) == (FIRST + 2, 0, [(task(0)[0], 1)])
+
+
+# --- what is past the bounds of one message
+
+
+def ran(link: LeaderLink, count: int, payload: bytes = b"") -> None:
+    """So many short tasks have come, and their worker has answered for all of them at once."""
+    link.on_dispatch("l", Dispatch(1, link._dispatch_seq + 1, tuple(map(task, range(count)))), 0.0)
+    slot, answers = link.slots.workers[b"w"], []
+    while link.slots.queue:
+        link.slots.durations.observe("add", 0)
+        slot.cost_us = 0  # they take no time, however many they are
+        for _, tasks in link.assign(0.0):
+            answers += [(given[0], 1, int(TaskEnd.SUCCEEDED), payload, 1) for given in tasks]
+    link.worker_done(b"w", tuple(answers), 0.0)
+
+
+def test_an_account_of_more_outcomes_than_a_batch_may_have_can_be_sent() -> None:
+    link = enrolled(b"w")
+    ran(link, MAX_BATCH_ITEMS + 1)
+    said(link)
+    link.worker_ready(b"v", ("sub",))
+    account = the_enrol(link)
+    assert decode(encode(account)) == account
+    assert holds(account) == [(task(number)[0], 1) for number in range(MAX_BATCH_ITEMS + 1)]
+
+
+def test_what_a_worker_answers_at_once_is_reported_in_messages_that_can_be_sent() -> None:
+    link = enrolled(b"w")
+    ran(link, MAX_BATCH_ITEMS + 1)
+    assert [len(batch.items) for batch in link.slots.unrecorded] == [MAX_BATCH_ITEMS, 1]
+    assert all(decode(encode(message)) == message for message in said(link))
+    link = enrolled(b"w")
+    ran(link, 5, bytes(BATCH_BYTES // 2))
+    assert [len(batch.items) for batch in link.slots.unrecorded] == [2, 2, 1]
+
+
+def test_a_node_that_holds_as_much_as_an_account_may_name_begins_nothing_until_outcomes_are_recorded() -> None:
+    link = enrolled(b"w")
+    link.on_dispatch("l", Dispatch(1, FIRST + 1, (task(0),)), 0.0)
+    link.assign(0.0)
+    link.worker_done(b"w", (outcome(0),), 0.0)
+    link.slots._held.update((number.to_bytes(16, "little"), 1) for number in range(1, HELD_LIMIT))
+    link.on_dispatch("l", Dispatch(1, FIRST + 2, (task(1),)), 0.0)
+    assert link.assign(0.0) == []
+    beat(link, dispatch_seq=FIRST + 2, outcome_seq=FIRST + 1)
+    del link.slots._held[(1).to_bytes(16, "little")]
+    assert link.assign(0.0) == [(b"w", (task(1),))]
 
 
 # --- what no leader says

@@ -18,8 +18,9 @@ from paceline.core.scheduling.live_tasks import LiveTasks
 from paceline.core.scheduling.recording import Recording
 from paceline.core.settings import Settings
 from paceline.core.state.task import Task
+from paceline_protocol.codec import decode_held
 from paceline_protocol.errors import PeerViolation
-from paceline_protocol.limits import MAX_TASK_NAMES
+from paceline_protocol.limits import MAX_BATCH_ITEMS, MAX_TASK_NAMES
 from paceline_protocol.messages import (
     Assignment,
     Beat,
@@ -110,7 +111,8 @@ class Nodes:
             state.beat = beat
 
     def on_enrol(self, node_id: str, enrol: Enrol, now: float) -> None:
-        """A node's account: its slots and names, and the tasks that it holds, which are compared with its ledger."""
+        """A node's account: its slots and names, and the tasks that it holds, which are compared with its ledger.
+        Raises ProtocolError, with nothing changed, for one that no honest node gives."""
         state = self.by_id.get(node_id)
         if state is None or enrol.term != self._term:
             return
@@ -119,7 +121,7 @@ class Nodes:
         state.heard_at = now
         if state.enrolled and enrol.version <= state.account:
             return
-        held = dict(enrol.held)
+        held = dict(decode_held(enrol.held))
         incarnation = enrol.version >> INCARNATION_SHIFT
         if state.account >> INCARNATION_SHIFT < incarnation:
             self._node_restarted(node_id, held, now)
@@ -133,10 +135,8 @@ class Nodes:
         missing = [task for task in sent if held.get(task.id, 0) < task.attempt]
         self._recording.give_back([task for task in missing if task.sent_seq <= enrol.dispatch_seq], now)
         # What is not live here has ended, or was never accepted, and then its client submits it anew.
-        over = tuple(task_id for task_id, _ in enrol.held if task_id not in self._tasks.live)
-        if over:
-            self.outbox.append((node_id, Revoke(self._term, over)))
-        for task_id, attempt in enrol.held:
+        self._revoke(node_id, [task_id for task_id in held if task_id not in self._tasks.live])
+        for task_id, attempt in held.items():
             task = self._tasks.live.get(task_id)
             if task is not None and self._tasks.can_be_adopted(task):
                 self._tasks.adopt(task, node_id, attempt, self._dispatcher.cost_us(task.name, attempt))
@@ -219,7 +219,13 @@ class Nodes:
         for task in tasks:
             if task.is_dispatched:
                 by_node.setdefault(task.node, []).append(task.id)
-        self.outbox += [(node_id, Revoke(self._term, tuple(ids))) for node_id, ids in by_node.items()]
+        for node_id, ids in by_node.items():
+            self._revoke(node_id, ids)
+
+    def _revoke(self, node_id: str, ids: list[bytes]) -> None:
+        """Ask a node for these tasks, in as many messages as it takes."""
+        for first in range(0, len(ids), MAX_BATCH_ITEMS):
+            self.outbox.append((node_id, Revoke(self._term, tuple(ids[first : first + MAX_BATCH_ITEMS]))))
 
     def send(self, by_node: dict[str, list[Task]]) -> None:
         """Send tasks to the nodes where they have their places."""

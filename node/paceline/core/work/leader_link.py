@@ -18,7 +18,8 @@ from paceline.core.measures.traces import Traces
 from paceline.core.raft.terms import TERM_STEP
 from paceline.core.settings import Settings
 from paceline.core.work.slots import Slots
-from paceline.core.work.unrecorded import UnrecordedBatch
+from paceline.core.work.unrecorded import UnrecordedBatch, batches_of
+from paceline_protocol.codec import encode_held
 from paceline_protocol.errors import PeerViolation
 from paceline_protocol.messages import (
     Assignment,
@@ -216,14 +217,14 @@ class LeaderLink:
 
     def _account_for(self, term: int, dispatch_seq: int) -> Enrol:
         slots = self.slots
-        return Enrol(
-            term, self._account, dispatch_seq, self._outcome_seq, len(slots.workers), slots.names(), slots.held()
-        )
+        held = encode_held(slots.held())
+        return Enrol(term, self._account, dispatch_seq, self._outcome_seq, len(slots.workers), slots.names(), held)
 
     def _report(self, items: list[Outcome], now: float) -> None:
-        batch = self.slots.report(items, now)
-        if self.leader:
-            self.outbox.append(batch)
+        for outcomes in batches_of(items):
+            batch = self.slots.report(outcomes, now)
+            if self.leader:
+                self.outbox.append(batch)
 
     def _report_again(self, before: float, now: float) -> None:
         self.outbox += self.slots.overdue(before, now)

@@ -51,6 +51,9 @@ _FAILED: Final = int(TaskEnd.FAILED)
 _PASSED_OVER: Final = int(TaskEnd.CANCELLED)
 """But for this one, of a task that it was told not to begin."""
 
+HELD_LIMIT: Final = 1 << 20
+"""A node that holds so many tasks begins no other until outcomes are recorded. Its account has to fit into a frame."""
+
 DEAD_WORKERS: Final = 64
 """How many dead workers are remembered: a worker's last frame may be read after its death is noticed."""
 
@@ -253,6 +256,8 @@ class Slots:
     def assign(self, now: float) -> list[tuple[bytes, tuple[Assignment, ...]]]:
         """Bind queued tasks to free workers. Returns (worker id, tasks) for each worker that got some."""
         queue = self.queue
+        if len(self._held) >= HELD_LIMIT:
+            return []
         free = [slot for slot in self.workers.values() if slot.is_free]
         if len(free) > 1:
             free.sort(key=attrgetter("cost_us"))

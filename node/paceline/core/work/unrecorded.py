@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from paceline_protocol.codec import encode_outcomes
-from paceline_protocol.messages import NodeOutcomes, Outcome
+from paceline_protocol.limits import MAX_BATCH_ITEMS
+from paceline_protocol.messages import OUTCOME_PAYLOAD, NodeOutcomes, Outcome
+
+BATCH_BYTES: Final = 4 << 20
+"""The payloads of one batch; a single outcome may have more, up to what a worker may send."""
 
 
 class UnrecordedBatch:
@@ -31,3 +37,21 @@ class UnrecordedBatch:
         if not self._data:
             self._data = encode_outcomes(self.items)
         return NodeOutcomes(term, self.seq, self._data)
+
+
+def batches_of(outcomes: list[Outcome]) -> list[list[Outcome]]:
+    """Cut outcomes into batches that fit into a frame, in their order."""
+    if len(outcomes) == 1:
+        return [outcomes]
+    cut: list[list[Outcome]] = []
+    batch: list[Outcome] = []
+    size = 0
+    for outcome in outcomes:
+        size += len(outcome[OUTCOME_PAYLOAD])
+        if batch and (size > BATCH_BYTES or len(batch) == MAX_BATCH_ITEMS):
+            cut.append(batch)
+            batch, size = [], len(outcome[OUTCOME_PAYLOAD])
+        batch.append(outcome)
+    if batch:
+        cut.append(batch)
+    return cut
