@@ -464,6 +464,16 @@ class DataDirLost(JournalFailed):
         Exception.__init__(self, f"{path}: {what}, and this node ran on it. It stops before it promises more. {rest}")
 
 
+class IdentityUsedUp(JournalError):
+    """The node of this data directory was started as often as any node can be."""
+
+    exit_code = 71
+
+    def __init__(self, directory: str, incarnation: int) -> None:
+        self.incarnation = incarnation
+        super().__init__(f"{directory}: its node can't be started for the {incarnation}th time. {_START_ANEW}")
+
+
 class IdentityLost(JournalError):
     """The data directory has lost a part, or is a copy or an earlier state of what its node wrote: this node can't tell
     what it has promised."""

@@ -565,7 +565,7 @@ class Enrol(NamedTuple):
     """
 
     term: int
-    version: int  # grows with each account that a node gives; its incarnation is above bit 32
+    version: int  # grows with each account that a node gives; its incarnation is above bit 40
     dispatch_seq: int  # everything up to here is accounted for in `held`
     outcome_seq: int  # every NodeOutcomes up to this one was recorded; the rest follows, in sequence
     slots: int
@@ -587,7 +587,7 @@ class NodeOutcomes(NamedTuple):
     becomes of those."""
 
     term: int
-    seq: int  # without gaps; the first is 1 above the incarnation shifted left by 32
+    seq: int  # without gaps; the first is 1 above the incarnation shifted left by 40
     outcomes: PackedOutcomes  # codec.encode_outcomes: kept as bytes so that the log entry is what the node wrote
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import psutil
 import pytest
 
+from paceline.core.incarnation import INCARNATION_SHIFT
 from paceline.core.settings import Settings
 from paceline.local import Cluster
 from paceline_bench.stub.node import ECHO, Stub, StubError
@@ -33,7 +34,7 @@ from paceline_protocol.messages import (
 from paceline_protocol.payload import pack_args, unpack_value
 
 LEADER = "leader"
-FIRST = 1 << 32  # numbers begin above the incarnation
+FIRST = 1 << INCARNATION_SHIFT  # numbers begin above the incarnation
 
 
 @pytest.mark.parametrize("secure", [False, True])

@@ -6,6 +6,7 @@ import pytest
 
 from core.test_node import leading, turn
 from paceline.core.feature_levels import FEATURE_LEVEL
+from paceline.core.incarnation import INCARNATION_SHIFT
 from paceline.core.membership.directory import Directory
 from paceline.core.node import NodeCore
 from paceline.core.node.violations import PAIRS
@@ -66,7 +67,7 @@ def test_a_flood_of_what_is_refused_is_said_at_first_and_then_in_powers_of_ten()
     node = leading()
     assert node.leader is not None
     node.leader.nodes.beat(["b"], 0.0)
-    from_peer(node, Enrol(node.leader.term, 1 << 32, 0, 0, 1, ("add",), b""))
+    from_peer(node, Enrol(node.leader.term, 1 << INCARNATION_SHIFT, 0, 0, 1, ("add",), b""))
     notices(node)
     for number in range(1_234):
         from_peer(node, NodeOutcomes(node.leader.term, number, b"\xc1" * 1_000))
@@ -106,7 +107,7 @@ class Work:
         self.leader = self.node.leader
         self.results: dict[bytes, int] = {}
         self.given: dict[str, list[Assignment]] = {"b": [], "c": []}
-        self.seqs = {"b": 1 << 32, "c": 1 << 32}
+        self.seqs = {"b": 1 << INCARNATION_SHIFT, "c": 1 << INCARNATION_SHIFT}
         self.node.on_client(b"k", Hello(b"k" * 16, ""), 0.0)
         for peer in "bc":
             from_peer(self.node, hello_of(peer), sender=peer)
@@ -117,7 +118,13 @@ class Work:
 
     def enrol(self, peer: str, version: int, held: tuple[tuple[bytes, int], ...] = ()) -> None:
         account = Enrol(
-            self.leader.term, (1 << 32) + version, 1 << 32, self.seqs[peer], 9, (f"of_{peer}", "any"), encode_held(held)
+            self.leader.term,
+            (1 << INCARNATION_SHIFT) + version,
+            1 << INCARNATION_SHIFT,
+            self.seqs[peer],
+            9,
+            (f"of_{peer}", "any"),
+            encode_held(held),
         )
         from_peer(self.node, account, sender=peer)
         self.turn()

@@ -26,7 +26,7 @@ Maker = Callable[[str], Any]
 REMEMBERED: Final = 64
 HEARD: Final = 0.7
 """How often a value is one that was heard, or near one."""
-INTEGERS: Final = (0, 1, 2, 3, 7, 255, 1 << 16, 1 << 31, 1 << 32, 1 << 32 | 1, 1 << 62, MAX_INT - 1, MAX_INT)
+INTEGERS: Final = (0, 1, 2, 3, 7, 255, 1 << 16, 1 << 31, 1 << 32, 1 << 40, 1 << 40 | 1, 1 << 62, MAX_INT - 1, MAX_INT)
 TEXTS: Final = ("", "a", "n0", "n1", "nobody", "node-0:7077", "127.0.0.1:1", "ü\0", "x" * 300)
 NAMES: Final = ("reverse", "raise", "no_such_task", "n" * 255)
 STEPS: Final = (0, 0, 0, 1, -1, 2, 100)

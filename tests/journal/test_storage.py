@@ -10,9 +10,18 @@ from random import Random
 import pytest
 
 from journal.disk import Disk
+from paceline.core.incarnation import INCARNATIONS
 from paceline.core.raft.consensus import Persist
 from paceline.core.raft.log import Entry, HardState
-from paceline.errors import ConfigError, DataDirInUse, IdentityLost, JournalCorrupt, JournalTooNew, JournalTooOld
+from paceline.errors import (
+    ConfigError,
+    DataDirInUse,
+    IdentityLost,
+    IdentityUsedUp,
+    JournalCorrupt,
+    JournalTooNew,
+    JournalTooOld,
+)
 from paceline.runtime.journal import data_directory as storage_module
 from paceline.runtime.journal import place
 from paceline.runtime.journal.data_directory import Storage, give_up_identity, overtake
@@ -323,6 +332,16 @@ def test_a_node_that_was_overtaken_by_its_copy_goes_on_above_it(tmp_path: Path) 
     again = start(tmp_path)
     again.close()
     assert (again.identity.node_id, again.identity.incarnation) == (first.identity.node_id, 78)
+
+
+def test_a_node_that_was_started_as_often_as_its_numbers_allow_is_refused_by_name(tmp_path: Path) -> None:
+    belongs_to_a_cluster(tmp_path)
+    overtake(tmp_path, INCARNATIONS - 2)
+    start(tmp_path).close()
+    before = (tmp_path / "identity.json").read_bytes()
+    with pytest.raises(IdentityUsedUp, match="can't be started for the 8388608th time"):
+        start(tmp_path)
+    assert (tmp_path / "identity.json").read_bytes() == before
 
 
 def test_overtaking_keeps_how_the_journal_was_written(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+from paceline.core.incarnation import INCARNATION_SHIFT
 from paceline.core.reports.metrics import metrics
 from paceline.core.reports.status import status
 from paceline.runtime.transport.memory_transport import LinkKind, _Inbox
@@ -59,7 +60,7 @@ def forged(value: Any, random: Random) -> Any:
         return not value
     if isinstance(value, int):
         near = (value + 1, max(0, value - 1), value + random.randrange(100), value * 2)
-        return random.choice((0, 1, MAX_INT, MAX_INT - 1, 1 << 32, 1 << 62, *near)) & MAX_INT
+        return random.choice((0, 1, MAX_INT, MAX_INT - 1, 1 << INCARNATION_SHIFT, 1 << 62, *near)) & MAX_INT
     if isinstance(value, str):
         return random.choice(("", "x", "n0", "n1", "n2", value + "x", "y" * 4_096))
     if isinstance(value, bytes):

@@ -8,6 +8,7 @@ from typing import Any
 
 from paceline.client.session.epoch import Epoch
 from paceline.client.session.ledger import CallLedger
+from paceline.core.incarnation import INCARNATION_SHIFT
 from paceline.core.membership.directory import Directory, Peer
 from paceline.core.membership.first_boot import FirstBoot
 from paceline.core.membership.starts import Starts
@@ -144,7 +145,7 @@ def do_not_log_starts(true: Method) -> Method:
 def take_old_accounts(true: Method) -> Method:
     def on_enrol(self: Nodes, node_id: str, enrol: Any, now: float) -> None:
         state = self.by_id.get(node_id)
-        if state is not None and state.account >> 32 == enrol.version >> 32:
+        if state is not None and state.account >> INCARNATION_SHIFT == enrol.version >> INCARNATION_SHIFT:
             state.account = min(state.account, enrol.version - 1)
         true(self, node_id, enrol, now)
 

@@ -8,6 +8,7 @@ from random import Random
 import pytest
 
 from paceline.core.feature_levels import FEATURE_LEVEL
+from paceline.core.incarnation import INCARNATION_SHIFT
 from paceline.core.measures.traces import OPEN_LIMIT_TASKS, Traces
 from paceline.core.membership.identity import Identity
 from paceline.core.node import NodeCore
@@ -133,7 +134,7 @@ def test_another_node_tells_the_leader_what_it_and_its_worker_saw_beside_the_out
     running = Running(expect=0)
     running.tell("b", PeerHello("b:1", "test", 1, "b", 1, (), True))
     running.tell("b", Beat(1, 0, 0, 0))
-    first = 1 << 32
+    first = 1 << INCARNATION_SHIFT
     running.tell("b", Dispatch(1, first + 1, ((tid(1), 1, TASK, b"", {"trace": 1}), (tid(2), 1, TASK, b"", None))))
     arrived_s = running.now
     running.seen.clear()
@@ -151,11 +152,13 @@ def test_a_leader_adds_what_another_node_saw_to_what_it_saw_itself() -> None:
     running.now += 1.0
     running.turn()  # the leader's first Beat to it
     term = running.node.role.term()
-    running.tell("b", Enrol(term, (1 << 32) + 1, 1 << 32, 1 << 32, 1, (TASK,), b""))
+    running.tell(
+        "b", Enrol(term, (1 << INCARNATION_SHIFT) + 1, 1 << INCARNATION_SHIFT, 1 << INCARNATION_SHIFT, 1, (TASK,), b"")
+    )
     running.submit(1, {"trace": 1})
     submitted_s = running.now
     outcomes = ((tid(1), 1, int(TaskEnd.SUCCEEDED), b"v", 3),)
-    report = NodeOutcomes(term, (1 << 32) + 1, encode_outcomes(outcomes))
+    report = NodeOutcomes(term, (1 << INCARNATION_SHIFT) + 1, encode_outcomes(outcomes))
     running.tell("b", report, Trace(tid(1), ((int(Stage.NODE_IN), 4), *RAN)))
     (trace,) = running.traces
     assert [stage for stage, _ in trace.stamps] == list(range(Stage.LEADER_IN, Stage.CLIENT_BACK))

@@ -104,6 +104,21 @@ def test_the_numbers_of_a_later_incarnation_are_greater_than_all_earlier_ones() 
     assert min(enrol.version, enrol.outcome_seq) >= 2 << INCARNATION_SHIFT
 
 
+def test_the_numbers_of_one_incarnation_last_for_longer_than_32_bits() -> None:
+    link = enrolled(b"w")
+    late = FIRST + (1 << 40) - 2
+    beat(link, dispatch_seq=late - 1)
+    link.on_dispatch("l", Dispatch(1, late, (task(0),)), 0.0)
+    assert link.assign(0.0) == [(b"w", (task(0),))]
+    link.slots.next_seq = FIRST + (1 << 40) - 1
+    link.worker_done(b"w", (outcome(0),), 0.0)
+    outcomes = said(link)[-1]
+    assert isinstance(outcomes, NodeOutcomes)
+    again = LeaderLink(SETTINGS, 2)
+    assert again.slots.next_seq > outcomes.seq
+    assert again._dispatch_seq > late
+
+
 def test_a_deposed_leader_is_not_heard() -> None:
     link = enrolled(b"w")
     link.on_beat("m", Beat(2, 0, 0, 0), 0.0)

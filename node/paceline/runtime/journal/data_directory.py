@@ -26,11 +26,13 @@ from typing import Any
 
 import platformdirs
 
+from paceline.core.incarnation import INCARNATIONS
 from paceline.core.membership.identity import Identity
 from paceline.errors import (
     COPIED_ADVICE,
     ConfigError,
     IdentityLost,
+    IdentityUsedUp,
     JournalCorrupt,
     JournalFailed,
     RecoveryUnfinished,
@@ -96,8 +98,8 @@ class Storage:
         """Lock the directory, read all of it, and count the start. ``fresh``: put aside what is there, whatever it is,
         and begin with nothing. ``moved``: somebody says that this is the only copy of its node, wherever it was before.
 
-        Raises DataDirInUse, ConfigError (it belongs to another cluster), IdentityLost, JournalCorrupt, JournalTooNew,
-        JournalTooOld, JournalFailed, RecoveryUnfinished.
+        Raises DataDirInUse, ConfigError (it belongs to another cluster), IdentityLost, IdentityUsedUp,
+        JournalCorrupt, JournalTooNew, JournalTooOld, JournalFailed, RecoveryUnfinished.
         """
         storage = cls._open(directory, files, cluster_name, mode, fresh=fresh, moved=moved)
         if storage.recovery is not None and not storage.recovery.finished:
@@ -168,6 +170,8 @@ class Storage:
             found = None
         identity = identity_of(found)
         identity.incarnation += MOVED_STEP - identity.incarnation % MOVED_STEP if moved else 1
+        if mode is not None and identity.incarnation >= INCARNATIONS:
+            raise IdentityUsedUp(str(directory), identity.incarnation)
         journal.mkdir(exist_ok=True, mode=0o700)
         hold.add(journal)
         files.sync_directory(directory)
