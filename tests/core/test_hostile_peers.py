@@ -192,6 +192,18 @@ def test_an_account_of_which_what_it_holds_makes_no_sense_counts_for_nothing() -
     assert work.leader.tasks.ledgers["b"].names == {"of_b", "any"}
 
 
+def test_what_a_leader_refuses_of_any_node_it_refuses_of_itself_and_goes_on() -> None:
+    node = leading()
+    node.on_worker_ready(b"w" * 8, ("add",))
+    turn(node, 0.1)
+    assert node.leader is not None
+    node.on_worker_ready(b"v" * 8, tuple(f"name{number}" for number in range(MAX_TASK_NAMES)))
+    turn(node, 0.2)
+    assert node.violations.counts == {("a", "Enrol"): node.violations.total}
+    assert node.violations.total > 0
+    assert node.leader.tasks.ledgers["a"].names == {"add"}
+
+
 def test_a_node_with_more_slots_than_a_machine_has_gets_nothing() -> None:
     work = Work()
     term = work.leader.term

@@ -208,6 +208,44 @@ def test_a_worker_that_answers_what_no_worker_can_is_killed_and_that_is_said_onc
     assert lost[3].decode().startswith(f"the worker was killed, as {why}")
 
 
+def named(begin: str, count: int = 6_000) -> tuple[str, ...]:
+    return tuple(f"{begin}{number}" for number in range(count))
+
+
+def test_a_worker_with_which_a_node_would_run_too_many_names_is_killed_and_the_others_go_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As of a module that has changed on disk since the node began, or that names its tasks anew in each process."""
+    rig = Rig()
+    rig.ends["late"] = rig.network.worker(NODE, b"late")
+    rig.say("worker", WorkerReady(1, named("old")))
+    with caplog.at_level(logging.ERROR, "paceline.node"):
+        rig.say("late", WorkerReady(2, named("new")))
+    assert rig.children.killed == [b"late"]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"worker {b'late'.hex()} is killed, as with its tasks there are 12000 names of tasks here, and a node runs at "
+        "most 10000; if its modules have changed, restart the node; if not, start another node with some of them"
+    ]
+    assert list(rig.reactor.core.leader_link.slots.workers) == [b"worker"]
+
+
+def test_a_spare_with_which_a_node_would_run_too_many_names_does_not_stand_in(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig()
+    rig.ends["other"] = rig.network.worker(NODE, b"other")
+    for worker in ("worker", "other"):
+        rig.say(worker, WorkerReady(1, named("old")))
+    spare = (b"spare", named("new"))
+    monkeypatch.setattr(rig.children, "stand_in", lambda *_: spare)
+    rig.children.killed.append(b"worker")
+    with caplog.at_level(logging.ERROR, "paceline.node"):
+        rig.reactor._children.ended(3, 0.0)
+    assert rig.children.killed == [b"worker", b"spare"]
+    assert "there are 12000 names of tasks here" in caplog.text
+    assert list(rig.reactor.core.leader_link.slots.workers) == [b"other"]
+
+
 def test_a_worker_that_sends_what_can_not_be_read_is_killed_and_its_task_is_lost(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

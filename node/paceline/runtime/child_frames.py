@@ -25,6 +25,11 @@ _Done: Final = m.Done
 ChildHandler = Callable[[bytes, Any, float], None]
 """(the child's id, its message, now)"""
 
+_IF_USER_CODE_SPEAKS: Final = "does a task write to descriptors that it did not open?"
+_IF_MODULES_DIFFER: Final = (
+    "if its modules have changed, restart the node; if not, start another node with some of them"
+)
+
 _logger = logging.getLogger("paceline.node")
 
 
@@ -80,9 +85,12 @@ class ChildFrames:
         self._core.on_worker_trace(trace)
 
     def _on_worker_ready(self, worker_id: bytes, ready: m.WorkerReady, now: float) -> None:
-        if self._introduces_itself(worker_id) and (
-            self._children is None or self._children.ready(worker_id, ready.names)
-        ):
+        if not self._introduces_itself(worker_id):
+            return
+        too_many = self._core.leader_link.slots.too_many_names(ready.names)
+        if too_many:
+            self.cast_out(worker_id, too_many, _IF_MODULES_DIFFER)
+        elif self._children is None or self._children.ready(worker_id, ready.names):
             self._core.on_worker_ready(worker_id, ready.names)
 
     def _on_failed(self, worker_id: bytes, failed: m.WorkerFailed, now: float) -> None:
@@ -107,14 +115,12 @@ class ChildFrames:
         while accused:
             self.cast_out(*accused.popitem())
 
-    def cast_out(self, worker_id: bytes, why: str) -> None:
-        """End a worker in whose place user code speaks."""
+    def cast_out(self, worker_id: bytes, why: str, advice: str = _IF_USER_CODE_SPEAKS) -> None:
+        """End a worker that says what its node can't go by; unless told otherwise, user code speaks in its place."""
         if self._children is None or worker_id in self._cast_outs:
             return
         self._cast_outs[worker_id] = why
-        _logger.error(
-            "worker %s is killed, as %s; does a task write to descriptors that it did not open?", worker_id.hex(), why
-        )
+        _logger.error("worker %s is killed, as %s; %s", worker_id.hex(), why, advice)
         self._children.kill(worker_id)
 
     def take_back(self, now: float) -> None:
@@ -158,6 +164,11 @@ class ChildFrames:
             )
         had_task = slot is not None and len(slot.running) > 0
         successor = children.stand_in(worker_id, had_task, now)
+        if successor is not None:  # which names there are may have changed since it was ready
+            too_many = core.leader_link.slots.too_many_names(successor[1], leaving=worker_id)
+            if too_many:
+                self.cast_out(successor[0], too_many, _IF_MODULES_DIFFER)
+                successor = None
         if why:  # nor is its word taken for what it had begun
             core.on_worker_lost(worker_id, f"the worker was killed, as {why}", now, successor)
         else:

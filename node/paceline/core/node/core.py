@@ -109,10 +109,16 @@ class NodeCore:
             self._deadlines,
             self._clock,
         )
-        self._work = WorkExchange(
-            identity.node_id, self.consensus, self.levels, self.leader_link, self.traces, self._outbox
-        )
         self.violations = Violations(self._outbox)
+        self._work = WorkExchange(
+            identity.node_id,
+            self.consensus,
+            self.levels,
+            self.leader_link,
+            self.traces,
+            self._outbox,
+            self.violations,
+        )
         self._peers = PeerConversation(
             identity, self.peering, self.consensus, self.levels, self._work, self.role, self.violations
         )

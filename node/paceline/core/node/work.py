@@ -11,13 +11,14 @@ from typing import Any
 
 from paceline.core.measures.traces import Traces
 from paceline.core.membership.levels import Levels
+from paceline.core.node.violations import Violations
 from paceline.core.outbox import Outbox
 from paceline.core.raft.consensus import Consensus
 from paceline.core.scheduling.leader import Leader
 from paceline.core.work.leader_link import LeaderLink
 from paceline.core.work.unrecorded import UnrecordedBatch
 from paceline_protocol.codec import decode_outcomes
-from paceline_protocol.errors import PeerViolation
+from paceline_protocol.errors import LimitExceeded, PeerViolation, RemoteProtocolError
 from paceline_protocol.messages import (
     Beat,
     Dispatch,
@@ -28,13 +29,24 @@ from paceline_protocol.messages import (
     Revoke,
     Revoked,
     Trace,
+    WorkMessage,
 )
 
 
 class WorkExchange:
     """Both halves of one node, as far as tasks are concerned. ``leader``: None unless this node leads."""
 
-    __slots__ = ("_at_leader", "_at_node", "_consensus", "_leader_link", "_levels", "_outbox", "_own_id", "_traces")
+    __slots__ = (
+        "_at_leader",
+        "_at_node",
+        "_consensus",
+        "_leader_link",
+        "_levels",
+        "_outbox",
+        "_own_id",
+        "_traces",
+        "_violations",
+    )
 
     def __init__(
         self,
@@ -44,6 +56,7 @@ class WorkExchange:
         leader_link: LeaderLink,
         traces: Traces,
         outbox: Outbox,
+        violations: Violations,
     ) -> None:
         self._own_id = own_id
         self._consensus = consensus
@@ -51,6 +64,7 @@ class WorkExchange:
         self._leader_link = leader_link
         self._traces = traces
         self._outbox = outbox
+        self._violations = violations
         self._at_node: dict[type[Any], Callable[[str, Any, float], None]] = {
             Beat: leader_link.on_beat,
             Dispatch: leader_link.on_dispatch,
@@ -125,13 +139,13 @@ class WorkExchange:
             aside, link.aside = link.aside, []
             for node_id, account in aside:
                 if node_id == own_id:
-                    self.hear(leader, own_id, account, now)
+                    self._hear_own(leader, account, now)
                 else:
                     outbox.send(node_id, account)
         for report in reports:
             if not isinstance(report, UnrecordedBatch):
                 if link.leader == own_id:
-                    self.hear(leader, own_id, report, now)
+                    self._hear_own(leader, report, now)
                 else:
                     outbox.send(link.leader, report)
             elif link.leader != own_id:
@@ -140,4 +154,14 @@ class WorkExchange:
                     for trace in self._traces.take_reported(report.items):
                         outbox.send(link.leader, trace)
             elif leader is not None:
-                leader.nodes.on_outcomes(own_id, link.term, report.seq, report.items, now)
+                try:
+                    leader.nodes.on_outcomes(own_id, link.term, report.seq, report.items, now)
+                except (RemoteProtocolError, LimitExceeded) as error:
+                    self._violations.refuse(own_id, NodeOutcomes.__name__, error)
+
+    def _hear_own(self, leader: Leader | None, message: WorkMessage, now: float) -> None:
+        """What this node says of itself to itself ends it no more than what it says to another."""
+        try:
+            self.hear(leader, self._own_id, message, now)
+        except (RemoteProtocolError, LimitExceeded) as error:
+            self._violations.refuse(self._own_id, type(message).__name__, error)

@@ -29,7 +29,7 @@ from paceline.core.measures.durations import UNKNOWN_US, Durations
 from paceline.core.measures.tally import Tally
 from paceline.core.measures.traces import Traces
 from paceline.core.work.unrecorded import UnrecordedBatch
-from paceline_protocol.limits import PAYLOAD_LIMIT_BYTES
+from paceline_protocol.limits import MAX_TASK_NAMES, PAYLOAD_LIMIT_BYTES
 from paceline_protocol.messages import ASSIGNMENT_OPTIONS, OUTCOME_PAYLOAD, Assignment, Outcome, TaskEnd
 from paceline_protocol.options import is_traced
 from paceline_protocol.payload import ERROR_LIMIT_BYTES
@@ -227,7 +227,18 @@ class Slots:
 
     def names(self) -> tuple[str, ...]:
         """The names of the tasks that this node's workers can run."""
-        return tuple(sorted({name for slot in self.workers.values() for name in slot.names}))
+        return tuple(sorted(self._names_without(b"")))
+
+    def too_many_names(self, names: tuple[str, ...], leaving: bytes = b"") -> str:
+        """Why a worker that can run these may not join the others, which may have imported their modules earlier;
+        "" if it may. ``leaving``: the worker in whose place it comes, if any."""
+        count = len(self._names_without(leaving).union(names))
+        if count <= MAX_TASK_NAMES:
+            return ""
+        return f"with its tasks there are {count} names of tasks here, and a node runs at most {MAX_TASK_NAMES}"
+
+    def _names_without(self, worker_id: bytes) -> set[str]:
+        return {name for slot in self.workers.values() if slot.worker_id != worker_id for name in slot.names}
 
     # --- tasks --------------------------------------------------------------------------------------------------
 
