@@ -543,6 +543,7 @@ class Beat(NamedTuple):
     account: int  # Enrol.version of the last account received from this node in this term, 0 for none
     dispatch_seq: int  # the last Dispatch.seq sent to this node in this term
     outcome_seq: int  # every NodeOutcomes up to this one is recorded: the node may forget it
+    outcome_seen: int = 0  # every one up to this one has arrived: the node need not repeat it to this leader
 
 
 @message(61, Sender.PEER, trusted=True)
@@ -582,7 +583,8 @@ class Dispatch(NamedTuple):
 
 @message(64, Sender.PEER, trusted=True)
 class NodeOutcomes(NamedTuple):
-    """Outcomes of one node, repeated until a Beat acknowledges them. A batch either holds outcomes of tasks that
+    """Outcomes of one node, repeated until a Beat says that they have arrived, and kept until one says that they are
+    recorded. A batch either holds outcomes of tasks that
     ended, or only lost attempts (TaskEnd.LOST, payload: how the worker died, as UTF-8); the leader decides what
     becomes of those."""
 

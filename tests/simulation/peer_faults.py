@@ -160,10 +160,10 @@ def give_back_whatever_is_missing(true: Method) -> Method:
 
 
 def take_any_batch(true: Method) -> Method:
-    def on_outcomes(self: Nodes, node_id: str, term: int, seq: int, outcomes: Any, now: float) -> None:
+    def on_outcomes(self: Nodes, node_id: str, term: int, seq: int, *args: Any) -> None:
         if node_id in self.by_id:
             self.by_id[node_id].outcome_seen = seq - 1
-        true(self, node_id, term, seq, outcomes, now)
+        true(self, node_id, term, seq, *args)
 
     return on_outcomes
 
@@ -276,14 +276,33 @@ def number_from_zero(true: Method) -> Method:
 
 
 def forget_outcomes(true: Method) -> Method:
-    def report(self: Slots, items: Any, now: float) -> Any:
-        batch = true(self, items, now)
+    def report(self: Slots, items: Any) -> Any:
+        batch = true(self, items)
         self.unrecorded.clear()
         for item in items:
             self._held.pop(item[0], None)
         return batch
 
     return report
+
+
+def take_seen_for_recorded(true: Method) -> Method:
+    def on_beat(self: LeaderLink, sender: str, beat: Any, now: float) -> None:
+        true(self, sender, beat._replace(outcome_seq=max(beat.outcome_seq, beat.outcome_seen)), now)
+
+    return on_beat
+
+
+def tell_nobody_again(true: Method) -> Method:
+    """A new leader is not told what the one before had seen."""
+
+    def enter(self: LeaderLink, sender: str, term: int, now: float) -> None:
+        seen = self._seen
+        true(self, sender, term, now)
+        self.outbox = [each for each in self.outbox if not isinstance(each, UnrecordedBatch) or each.seq > seen]
+        self._leader_saw(seen, now)
+
+    return enter
 
 
 def leave_where_it_was(true: Method) -> Method:
@@ -301,9 +320,9 @@ def renew_account_once(true: Method) -> Method:
 
 
 def call_failures_successes(true: Method) -> Method:
-    def report(self: Slots, items: Any, now: float) -> Any:
+    def report(self: Slots, items: Any) -> Any:
         succeeded = int(TaskEnd.SUCCEEDED)
-        return true(self, [(*item[:2], succeeded, *item[3:]) for item in items], now)
+        return true(self, [(*item[:2], succeeded, *item[3:]) for item in items])
 
     return report
 

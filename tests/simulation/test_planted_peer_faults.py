@@ -336,6 +336,21 @@ FAULTS = [
     Fault("never runs what it recovered", LiveTasks, "settle", broken.always(0), faults=CRASHES),
     Fault("never gives credit back", NodeLedger, "take", broken.keep_credit),
     Fault("forgets outcomes before they are recorded", Slots, "report", broken.forget_outcomes, faults=DUPLICATES),
+    Fault("reports an outcome once", LeaderLink, "_is_overdue", broken.always(False), faults=DUPLICATES),
+    Fault(
+        "does not tell a new leader what the last one saw",
+        LeaderLink,
+        "_enter",
+        broken.tell_nobody_again,
+        faults=CRASHES,
+    ),
+    Fault(
+        "forgets what was only seen",
+        LeaderLink,
+        "on_beat",
+        broken.take_seen_for_recorded,
+        f"{LINK}_what_a_leader_has_only_seen_is_kept_for_the_next_one",
+    ),
     Fault("client forgets what it sent", CallLedger, "requeue_sent", broken.forget_sent, faults=CRASHES),
     Fault("client forgets what only a leader had", CallLedger, "requeue_sent", broken.forget_taken, faults=CRASHES),
     Fault("client does not ask for what was accepted", Epoch, "_send_waits", broken.skip, faults=CRASHES),
@@ -508,7 +523,7 @@ def test_planted_fault_is_found(fault: Fault, monkeypatch: pytest.MonkeyPatch) -
     assert found_by_test(fault.found_by) if fault.found_by else found_in_the_world(fault)
 
 
-PLANTED = 111
+PLANTED = 114
 """Of whole nodes and of consensus. Who plants another raises it; a fault that can't be planted any more is replaced."""
 
 

@@ -54,6 +54,7 @@ def _clean_up(writers: list[Writer], directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
 
 
+NARROW_WINDOW_BYTES = 200  # of outcomes on their way to a leader: three, or one with a payload
 NARROW = ClientBounds(window_bytes=400, waiting_bytes=1_200, all_waiting_bytes=2_000, waits_too=2)
 """A result or two are under way to a client, a few wait, and for few tasks does one beside another, so that every bound
 is met."""
@@ -99,6 +100,7 @@ class World:
             learner_timeout_s=4.0,
             learner_stable_s=1.0,
             client_bounds=self.rng.choice((ClientBounds(), NARROW)),
+            outcome_window_bytes=NARROW_WINDOW_BYTES if seed % 2 else 8 << 20,
         )
         self.network = self.make_network()
         self.events: Counter[str] = Counter()

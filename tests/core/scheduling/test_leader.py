@@ -330,6 +330,38 @@ def test_outcomes_behind_a_gap_are_not_taken_until_it_is_closed() -> None:
     assert set(lead.results()) == {1, 2}
 
 
+def beats(lead: Lead) -> list[tuple[int, int]]:
+    """What the Beats to node "a" since the last call say of outcomes: up to which they are recorded, and seen."""
+    outbox, lead.leader.nodes.outbox = lead.leader.nodes.outbox, []
+    return [(each.outcome_seq, each.outcome_seen) for _, each in outbox if isinstance(each, Beat)]
+
+
+def test_a_node_is_told_with_the_next_heartbeat_which_outcomes_have_arrived_though_none_is_recorded() -> None:
+    lead, _ = running(1, 2, 3)
+    lead.leader.nodes.beat(["a"], lead.now)
+    assert beats(lead) == [(0, 0)]
+    lead.outcomes("a", 1, 1)
+    lead.outcomes("a", 3, 3)  # behind a gap
+    assert beats(lead) == []
+    lead.leader.nodes.beat(["a"], lead.now)
+    lead.leader.nodes.beat(["a"], lead.now)
+    assert beats(lead) == [(0, 1)]
+    lead.outcomes("a", 2, 2)
+    lead.commit()
+    lead.leader.nodes.beat(["a"], lead.now)
+    assert beats(lead) == [(2, 2)]
+
+
+def test_a_node_whose_window_fills_is_told_at_once_what_has_arrived() -> None:
+    lead, _ = running(*range(1, 9))
+    eighth = lead.settings.outcome_window_bytes // 8
+    beats(lead)
+    for number, size_bytes in enumerate((eighth // 2, eighth // 2 + 1, eighth - 1, 1, 1, 0, 0), 1):
+        outcomes = [(tid(number), 1, int(TaskEnd.SUCCEEDED), b"", 0)]
+        lead.leader.nodes.on_outcomes("a", TERM, number, outcomes, lead.now, size_bytes)
+    assert beats(lead) == [(0, 2), (0, 5)]
+
+
 def test_a_late_outcome_of_a_task_that_waits_again_is_as_good_as_any() -> None:
     lead, _ = running(1)
     lead.outcomes("a", 1, 1, end=TaskEnd.LOST)

@@ -9,7 +9,7 @@ from paceline.core.raft.terms import TERM_STEP
 from paceline.core.settings import Settings
 from paceline.core.work.leader_link import LeaderLink
 from paceline.core.work.slots import HELD_LIMIT
-from paceline.core.work.unrecorded import BATCH_BYTES, UnrecordedBatch
+from paceline.core.work.unrecorded import BATCH_BYTES, OUTCOME_BYTES, UnrecordedBatch
 from paceline_protocol.codec import decode, decode_held, decode_outcomes, encode
 from paceline_protocol.errors import PeerViolation
 from paceline_protocol.limits import MAX_BATCH_ITEMS
@@ -110,7 +110,8 @@ def test_the_numbers_of_one_incarnation_last_for_longer_than_32_bits() -> None:
     beat(link, dispatch_seq=late - 1)
     link.on_dispatch("l", Dispatch(1, late, (task(0),)), 0.0)
     assert link.assign(0.0) == [(b"w", (task(0),))]
-    link.slots.next_seq = FIRST + (1 << 40) - 1
+    link.slots.next_seq = late + 1
+    beat(link, dispatch_seq=late, outcome_seq=late)
     link.worker_done(b"w", (outcome(0),), 0.0)
     outcomes = said(link)[-1]
     assert isinstance(outcomes, NodeOutcomes)
@@ -179,10 +180,151 @@ def test_outcomes_are_repeated_until_they_are_recorded() -> None:
     link.worker_done(b"w", (outcome(0),), 0.0)
     (first,) = said(link)
     assert isinstance(first, NodeOutcomes)
-    link.on_beat("l", Beat(1, link._account, FIRST + 1, FIRST), SETTINGS.outcome_resend_s)
+    link.on_beat("l", Beat(1, link._account, FIRST + 1, FIRST), SETTINGS.outcome_resend_s + 0.1)
     assert first in said(link)
     link.on_beat("l", Beat(1, link._account, FIRST + 1, first.seq), 9.0)
     assert [type(message) for message in said(link)] == [NodeBeat]
+
+
+# --- what is on its way to the leader
+
+MIB = 1 << 20
+WINDOW_BYTES = SETTINGS.outcome_window_bytes
+
+
+def ends(link: LeaderLink, number: int, size_bytes: int = 0, now: float = 0.0) -> None:
+    """A task comes and ends."""
+    link.on_dispatch("l", Dispatch(link.term, link._dispatch_seq + 1, (task(number),)), now)
+    link.assign(now)
+    link.worker_done(b"w", ((task(number)[0], 1, int(TaskEnd.SUCCEEDED), bytes(size_bytes), 1),), now)
+
+
+def reported(link: LeaderLink) -> list[int]:
+    """The batches that the node has reported since the last call, in order, and nothing else of what it said."""
+    outbox, link.outbox = link.outbox, []
+    return [report.seq - FIRST for report in outbox if isinstance(report, UnrecordedBatch)]
+
+
+def saw(link: LeaderLink, through: int, now: float, recorded: int = 0) -> list[int]:
+    """What the node reports once "l" says that it has seen so many batches, and recorded so many."""
+    link.on_beat("l", Beat(1, link._account, link._dispatch_seq, FIRST + recorded, FIRST + through), now)
+    return reported(link)
+
+
+def test_outcomes_that_a_leader_has_seen_are_not_repeated_to_it_however_long_its_log_stands_still() -> None:
+    link = enrolled(b"w")
+    for number in range(3):
+        ends(link, number)
+    assert reported(link) == [1, 2, 3]
+    assert saw(link, 2, 1.0) == []
+    assert saw(link, 2, 1.4) == []
+    assert saw(link, 2, 1.6) == [3], "that one has not arrived for half a second"
+    assert [saw(link, 3, 2.0 + 10.0 * later) for later in range(5)] == [[]] * 5
+    assert len(link.slots.unrecorded) == 3
+
+
+def test_what_a_leader_has_only_seen_is_kept_for_the_next_one() -> None:
+    link = enrolled(b"w")
+    ends(link, 0)
+    ends(link, 1)
+    said(link)
+    assert saw(link, 2, 0.1) == []
+    link.on_beat("m", Beat(2, 0, 0, 0), 1.0)
+    account, *outcomes = said(link)[:3]
+    assert isinstance(account, Enrol)
+    assert holds(account) == [(task(number)[0], 1) for number in range(2)]
+    assert [decode_outcomes(each.outcomes) for each in outcomes if isinstance(each, NodeOutcomes)] == [
+        [(task(number)[0], 1, TaskEnd.SUCCEEDED, b"", 1)] for number in range(2)
+    ]
+
+
+def test_small_outcomes_are_reported_in_the_turn_in_which_they_come_whatever_is_seen() -> None:
+    link = enrolled(b"w")
+    for number in range(10_000):
+        ends(link, number)
+        assert reported(link) == [number + 1]
+
+
+def test_large_outcomes_wait_until_those_before_them_are_seen_and_go_in_order() -> None:
+    link = enrolled(b"w")
+    for number in range(5):
+        ends(link, number, WINDOW_BYTES // 2 - OUTCOME_BYTES)
+    assert reported(link) == [1, 2]
+    ends(link, 5)
+    assert reported(link) == [], "a small one passes none that waits"
+    assert saw(link, 1, 0.1) == [3]
+    assert saw(link, 3, 0.2) == [4, 5]
+    assert saw(link, 4, 0.3) == [6]
+    assert saw(link, 6, 0.4) == []
+
+
+def test_an_outcome_that_is_larger_than_the_window_is_on_its_way_alone() -> None:
+    link = enrolled(b"w")
+    for number in range(3):
+        ends(link, number, 2 * WINDOW_BYTES)
+    assert reported(link) == [1]
+    assert saw(link, 1, 0.1) == [2]
+    assert saw(link, 2, 0.2) == [3]
+
+
+def test_what_takes_longer_to_arrive_is_repeated_later() -> None:
+    link = enrolled(b"w")
+    ends(link, 0, 10 * MIB)
+    assert reported(link) == [1]
+    assert saw(link, 0, 1.4) == []
+    assert saw(link, 0, 1.6) == [1]
+    assert saw(link, 0, 3.0) == []
+    assert saw(link, 0, 3.2) == [1]
+
+
+def test_what_is_repeated_is_all_that_is_not_seen_in_order_and_within_the_window() -> None:
+    link = enrolled(b"w")
+    for number in range(8):
+        ends(link, number, WINDOW_BYTES // 4 - 100)
+    assert reported(link) == [1, 2, 3, 4]
+    assert saw(link, 2, 0.1) == [5, 6]
+    assert saw(link, 2, 0.1 + 2.0) == [3, 4, 5, 6], "a leader takes nothing behind a gap"
+    assert saw(link, 6, 2.2) == [7, 8]
+
+
+def test_a_new_leader_gets_everything_that_is_not_recorded_in_order_and_within_the_window() -> None:
+    link = enrolled(b"w")
+    for number in range(6):
+        ends(link, number, WINDOW_BYTES // 2 - 100)
+    for through in range(1, 6):
+        saw(link, through, 0.1)
+    assert saw(link, 6, 0.2, recorded=2) == []
+    link.on_beat("m", Beat(2, 0, 0, 0), 1.0)
+    assert reported(link) == [3, 4]
+    for seen, more in ((4, [5, 6]), (6, [])):
+        link.on_beat("m", Beat(2, link._account, 0, FIRST + 2, FIRST + seen), 1.0)
+        assert reported(link) == more
+
+
+def test_a_leader_that_is_followed_again_is_believed_what_it_saw_before() -> None:
+    link = enrolled(b"w")
+    for number in range(3):
+        ends(link, number, WINDOW_BYTES)
+    assert [reported(link), saw(link, 1, 0.1), saw(link, 2, 0.2)] == [[1], [2], [3]]
+    link.on_dispatch("m", Dispatch(99, FIRST + 1000, ()), 0.3)  # in a term that nobody was elected in
+    assert reported(link) == [1]
+    for _ in range(2):
+        link.on_beat("l", Beat(1, link._account, 0, 0, FIRST + 3), 0.3 + SILENT_S)
+    assert (link.leader, reported(link)) == ("l", [1]), "it is told anew, and knows that"
+    link.on_beat("l", Beat(1, link._account, 0, 0, FIRST + 3), 9.0)
+    assert reported(link) == []
+
+
+def test_a_node_that_leads_itself_hears_of_every_outcome_at_once() -> None:
+    link = LeaderLink(SETTINGS, 1, own_id="l")
+    link.worker_ready(b"w", ("add",))
+    beat(link)
+    said(link)
+    for number in range(3):
+        ends(link, number, 2 * WINDOW_BYTES)
+        assert reported(link) == [number + 1]
+    assert saw(link, 1, 0.4) == []
+    assert saw(link, 1, 1.0) == [2, 3], "which it did not take, as its log must not grow"
 
 
 def test_a_beat_says_what_the_node_does() -> None:
@@ -340,7 +482,7 @@ def test_what_no_leader_says_is_refused_and_changes_nothing() -> None:
     link = enrolled(b"w")
     account, top = link._account, 2**63 - 1
     beats = [Beat(top, 0, 0, 0), Beat(2 + TERM_STEP, 0, 0, 0), Beat(1, account, 0, top), Beat(1, account, top, 0)]
-    beats += [Beat(2, account, 0, FIRST + 1), Beat(2, account, 2 * FIRST, 0)]
+    beats += [Beat(2, account, 0, FIRST + 1), Beat(2, account, 2 * FIRST, 0), Beat(1, account, 0, 0, FIRST + 1)]
     for beat_ in beats:
         with pytest.raises(PeerViolation):
             link.on_beat("l", beat_, 0.0)

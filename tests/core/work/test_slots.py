@@ -107,7 +107,7 @@ def test_an_outcome_is_held_until_it_is_recorded() -> None:
     slots = slots_of(b"w")
     slots.take([assignment(0)])
     slots.assign(0.0)
-    batch = slots.report(slots.done(b"w", [outcome(0)], 1.0), 0.0)
+    batch = slots.report(slots.done(b"w", [outcome(0)], 1.0))
     assert held(slots) == {0: 1}
     assert not slots.recorded(batch.seq)
     assert (held(slots), list(slots.unrecorded)) == ({}, [])
@@ -117,7 +117,7 @@ def test_the_end_of_an_earlier_attempt_does_not_take_a_later_one_out_of_the_acco
     slots = slots_of(b"w")
     slots.take([assignment(0)])
     slots.assign(0.0)
-    batch = slots.report(slots.done(b"w", [outcome(0)], 1.0), 0.0)
+    batch = slots.report(slots.done(b"w", [outcome(0)], 1.0))
     slots.take([assignment(0, attempt=2)])
     slots.recorded(batch.seq)
     assert held(slots) == {0: 2}
@@ -129,8 +129,8 @@ def test_an_outcome_that_is_reported_once_more_is_in_the_later_batch_alone_and_h
 ) -> None:
     slots = slots_of(b"w")
     slots.take([assignment(0, attempt=2), assignment(1)])
-    first = slots.report([outcome(0, 2, end), outcome(1, 1, end)], 0.0)
-    again = slots.report(slots.take([assignment(0)]), 0.0)
+    first = slots.report([outcome(0, 2, end), outcome(1, 1, end)])
+    again = slots.report(slots.take([assignment(0)]))
     assert (decode_outcomes(first.message(1).outcomes), again.items) == ([outcome(1, 1, end)], [outcome(0, 2, end)])
     slots.recorded(first.seq)
     assert held(slots) == {0: 2}
@@ -142,7 +142,7 @@ def test_an_attempt_before_whose_outcome_is_not_recorded_is_held_again_once_a_la
     slots = slots_of(b"w")
     slots.take([assignment(0)])
     slots.assign(0.0)
-    batch = slots.report(slots.done(b"w", [outcome(0)], 1.0), 0.0)
+    batch = slots.report(slots.done(b"w", [outcome(0)], 1.0))
     slots.take([assignment(0, attempt=2)])
     assert slots.revoke([assignment(0)[0]]) == ((assignment(0)[0],), ())
     assert held(slots) == {0: 1}
@@ -310,20 +310,12 @@ def test_two_queued_attempts_of_one_task_are_given_back_together() -> None:
     assert held(slots) == {9: 1}
 
 
-def test_a_batch_is_overdue_once_for_each_time_that_it_waited() -> None:
-    slots = slots_of()
-    slots.report([outcome(0)], 1.0)
-    assert slots.overdue(0.9, 1.5) == []
-    assert [batch.seq for batch in slots.overdue(1.0, 1.5)] == [1]
-    assert slots.overdue(1.0, 1.5) == []
-
-
 def test_the_end_of_a_lost_attempts_record_asks_for_a_new_account() -> None:
     slots = slots_of(b"v", b"w")
     slots.take([assignment(0)])
     slots.assign(0.0)
     slots.worker_lost(b"v")
-    batch = slots.report([outcome(0, end=TaskEnd.LOST)], 0.0)
+    batch = slots.report([outcome(0, end=TaskEnd.LOST)])
     assert slots.recorded(batch.seq)
 
 
@@ -365,7 +357,7 @@ def test_what_another_worker_has_ended_is_reported_once_more_though_the_one_that
     assert slots.take_back(b"v", 1, 0.2) == 2
     slots.take_back(b"v", 1, 0.2 + TAKE_BACK_S)
     assert given(slots) == {b"w": [1]}
-    slots.report(slots.done(b"w", [outcome(1)], 1.0), 0.3)
+    slots.report(slots.done(b"w", [outcome(1)], 1.0))
     assert slots.take([assignment(1)]) == [outcome(1)]
 
 

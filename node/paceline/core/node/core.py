@@ -87,7 +87,7 @@ class NodeCore:
         )
         self.applied = Applied(settings, self.consensus, TaskTable(settings), journaled=not durable_at_once)
         self.traces = Traces()
-        self.leader_link = LeaderLink(settings, identity.incarnation, self.traces)
+        self.leader_link = LeaderLink(settings, identity.incarnation, self.traces, identity.node_id)
         self._outbox = Outbox()
         self._pacing = Pacing(settings.log_linger_s, now)
         self._clock = WallClock()

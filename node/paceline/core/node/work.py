@@ -91,7 +91,8 @@ class WorkExchange:
             self._at_leader[type(message)](leader, sender, message, now)
 
     def _on_outcomes(self, leader: Leader, sender: str, message: NodeOutcomes, now: float) -> None:
-        leader.nodes.on_outcomes(sender, message.term, message.seq, decode_outcomes(message.outcomes), now)
+        outcomes = decode_outcomes(message.outcomes)
+        leader.nodes.on_outcomes(sender, message.term, message.seq, outcomes, now, len(message.outcomes))
 
     def _on_node_beat(self, leader: Leader, sender: str, beat: NodeBeat, now: float) -> None:
         leader.nodes.on_beat(sender, beat, now)

@@ -1,9 +1,10 @@
 """The leader's conversation with the nodes that run tasks: their accounts, the tasks that they are sent, and the
 outcomes that they report.
 
-Links lose, repeat and reorder messages. Three numbers repair that, and each Beat repeats them: the version of the
-account that the leader has, the last Dispatch that it sent, and the last batch of outcomes that is recorded.
-``work/leader_link.py`` is the other end.
+Links lose, repeat and reorder messages. Four numbers repair that, and each Beat repeats them: the version of the
+account that the leader has, the last Dispatch that it sent, and the last batches of outcomes that have arrived and that
+are recorded. ``work/leader_link.py`` is the other end. It sends so many bytes of outcomes, and then waits for a Beat
+that says that they have arrived: so whenever an eighth of that has come, a Beat leaves with the turn.
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ class NodeState:
         "outcome_seq",
         "told",
         "told_at",
+        "untold_bytes",
     )
 
     def __init__(self, now: float) -> None:
@@ -71,8 +73,9 @@ class NodeState:
         self.dispatch_seq = 0  # kept across a loss and return of the node: the sequence is per term
         self.outcome_seen = 0  # received up to here
         self.outcome_seq = 0  # recorded up to here
-        self.told = (-1, -1, -1)  # the account and the two numbers that its last Beat had
+        self.told = (-1, -1, -1, -1)  # the account and the other numbers that its last Beat had
         self.told_at = now
+        self.untold_bytes = 0  # of outcomes that have arrived from another process since then
         self.beat: NodeBeat | None = None
 
 
@@ -92,6 +95,7 @@ class Nodes:
         self.by_id: dict[str, NodeState] = {}
         self.outbox: list[tuple[str, WorkMessage]] = []
         self._timeout_s = settings.node_timeout_s
+        self._untold_limit_bytes = settings.outcome_window_bytes // 8
         self._term = term
         self._tasks = tasks
         self._dispatcher = dispatcher
@@ -141,8 +145,11 @@ class Nodes:
             if task is not None and self._tasks.can_be_adopted(task):
                 self._tasks.adopt(task, node_id, attempt, self._dispatcher.cost_us(task.name, attempt))
 
-    def on_outcomes(self, node_id: str, term: int, seq: int, outcomes: list[Outcome], now: float) -> None:
-        """A node reports ends of attempts: a NodeOutcomes, unpacked. Raises ProtocolError for ends of both sorts."""
+    def on_outcomes(
+        self, node_id: str, term: int, seq: int, outcomes: list[Outcome], now: float, size_bytes: int = 0
+    ) -> None:
+        """A node reports ends of attempts: a NodeOutcomes, unpacked. Raises ProtocolError for ends of both sorts.
+        ``size_bytes``: packed, as they came; 0 from the node in this process, which waits for no Beat."""
         state = self.by_id.get(node_id)
         if state is None or not state.enrolled or term != self._term or not self._recording.is_logging:
             return
@@ -153,6 +160,9 @@ class Nodes:
         is_loss = bool(outcomes) and outcomes[0][2] == _LOST  # then all are
         self._tasks.ledgers[node_id].task_ended(len(outcomes) if is_loss else 0)
         state.outcome_seen = seq
+        state.untold_bytes += size_bytes
+        if state.untold_bytes > self._untold_limit_bytes:
+            self._send_beat(node_id, state, now)
 
     def on_revoked(self, node_id: str, revoked: Revoked, now: float) -> None:
         """A node answers a Revoke. Tasks without a cancel request are left where they are: this may be a copy of an
@@ -176,7 +186,7 @@ class Nodes:
     # --- to nodes -----------------------------------------------------------------------------------------------
 
     def beat(self, node_ids: Iterable[str], now: float) -> None:
-        """Send Beats to nodes: who leads, and the three numbers. Repeat the Revokes that were not answered. A node to
+        """Send Beats to nodes: who leads, and the four numbers. Repeat the Revokes that were not answered. A node to
         which there is no news gets a Beat less often: with hundreds of nodes, Beats are most of an idle leader's work.
         """
         repeats = STRANGERS_AT_ONCE
@@ -184,7 +194,7 @@ class Nodes:
             state = self.by_id.get(node_id)
             if state is None:
                 state = self.by_id[node_id] = NodeState(now)
-            news = (state.account, state.dispatch_seq, state.outcome_seq)
+            news = _news(state)
             if news == state.told and not state.enrolled:
                 if repeats <= 0 and now < state.told_at + STRANGERS_S:
                     continue
@@ -199,7 +209,8 @@ class Nodes:
             self._ask_back_overdue(now)
 
     def _send_beat(self, node_id: str, state: NodeState, now: float) -> None:
-        state.told, state.told_at = (state.account, state.dispatch_seq, state.outcome_seq), now
+        state.told, state.told_at = _news(state), now
+        state.untold_bytes = 0
         self.outbox.append((node_id, Beat(self._term, *state.told)))
 
     def _ask_back_overdue(self, now: float) -> None:
@@ -296,6 +307,11 @@ class Nodes:
         detail = how.encode()
         lost: list[Outcome] = [(task.id, task.attempt, int(TaskEnd.LOST), detail, 0) for task in tasks]
         self._recording.attempts_lost(lost, node_id, now)
+
+
+def _news(state: NodeState) -> tuple[int, int, int, int]:
+    """What a Beat says, behind its term."""
+    return state.account, state.dispatch_seq, state.outcome_seq, state.outcome_seen
 
 
 def frames(tasks: list[Task]) -> list[list[Task]]:

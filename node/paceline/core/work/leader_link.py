@@ -6,12 +6,20 @@ deposed leader can't start a task here. A term may be claimed by a node that nob
 node is silent and the leader of the same or an earlier term proves that it leads now (:meth:`LeaderLink._is_refuted`),
 or at once if the log knows who leads in that term (:meth:`LeaderLink.elected`).
 
-Links lose, repeat and reorder messages. Three numbers repair that, and each Beat repeats them until both sides agree:
+Links lose, repeat and reorder messages. Four numbers repair that, and each Beat repeats them until both sides agree:
 the account version (has the leader the node's latest Enrol?), the dispatch sequence (has the node received every
-Dispatch?) and the outcome sequence (has the leader recorded every reported outcome?).
+Dispatch?) and two of the outcome sequence (which reported outcomes has the leader seen, and which has it recorded?).
+
+What is seen is not reported to the same leader again, however long its log stands still, and kept until it is recorded:
+the next leader is told all of it. What is on its way and not seen is bounded (``Settings.outcome_window_bytes``), so
+that results which are large for the link wait here, and not in front of all else that the link carries. If nothing
+arrives for as long as that should take, all of it is reported again from the first that was not seen, since a leader
+takes nothing behind a gap.
 """
 
 from __future__ import annotations
+
+from typing import Final
 
 from paceline.core.incarnation import INCARNATION_SHIFT
 from paceline.core.measures.traces import Traces
@@ -34,14 +42,17 @@ from paceline_protocol.messages import (
     WorkMessage,
 )
 
+LINK_BYTES_PER_S: Final = 10 << 20
+"""No link is taken for slower: what is reported is expected to arrive within that time."""
+
 
 class LeaderLink:
     """One node's link to whichever node leads. The caller empties ``outbox`` and sends it to ``leader``, in ``term``;
     batches of outcomes leave as NodeOutcomes."""
 
-    def __init__(self, settings: Settings, incarnation: int, traces: Traces | None = None) -> None:
+    def __init__(self, settings: Settings, incarnation: int, traces: Traces | None = None, own_id: str = "") -> None:
         """``incarnation``: grows with each start of this node id. The link's numbers begin above it, so they grow
-        across restarts, too."""
+        across restarts, too. ``own_id``: of the node that has this link, which needs no window if it leads itself."""
         first = incarnation << INCARNATION_SHIFT
         self._settings = settings
         self.slots = Slots(first + 1, traces, settings.payload_limit_bytes)
@@ -56,15 +67,22 @@ class LeaderLink:
         self._end_seq = first + (1 << INCARNATION_SHIFT)  # the numbers of the next incarnation begin there
         self._proof: tuple[str, int, int] | None = None  # of whom, in which term, which account has to be named
         self._dispatch_seq = first
-        self._outcome_seq = first
+        self._own_id = own_id
+        self._is_local = False  # the leader is in this process: what is reported has arrived
+        self._outcome_seq = first  # recorded, as far as any leader has said
+        self._seen = first  # by the leader that is followed, as far as it has said
+        self._seen_bytes = 0  # of all batches up to there
+        self._reported = first  # to the leader that is followed
+        self._progress_at = 0.0  # since then it has seen nothing new, or all that was reported
         self._recheck_seq = 0  # the leader gets a new account once outcomes up to this seq are recorded; 0: none
 
     # --- from the leader ----------------------------------------------------------------------------------------
 
     def on_beat(self, sender: str, beat: Beat, now: float) -> None:
         """A Beat of the leader: find out what either side has missed."""
-        if beat.outcome_seq >= self.slots.next_seq or beat.dispatch_seq >= self._end_seq:
-            raise PeerViolation(f"dispatch {beat.dispatch_seq} and outcomes {beat.outcome_seq}, which there are not")
+        seen = max(beat.outcome_seen, beat.outcome_seq)
+        if seen >= self.slots.next_seq or beat.dispatch_seq >= self._end_seq:
+            raise PeerViolation(f"dispatch {beat.dispatch_seq} and outcomes {seen}, which there are not")
         is_other = beat.term < self.term or (beat.term == self.term and sender != self.leader)
         if is_other and self._is_refuted(sender, beat, now):
             self._enter(sender, beat.term, now)
@@ -74,6 +92,7 @@ class LeaderLink:
             self._dispatch_seq = beat.dispatch_seq
             self._renew_account()
         self.slots.review(now)
+        self._leader_saw(seen, now)
         self._outcome_seq = max(self._outcome_seq, beat.outcome_seq)
         lost = self.slots.recorded(beat.outcome_seq)
         if lost or 0 < self._recheck_seq <= beat.outcome_seq:
@@ -86,7 +105,7 @@ class LeaderLink:
             self.outbox.append(
                 NodeBeat(self.term, self._dispatch_seq, len(slots.workers), slots.running_tasks, len(slots.queue))
             )
-        self._report_again(now - self._settings.outcome_resend_s, now)
+        self._report_more(now)
 
     def on_dispatch(self, sender: str, dispatch: Dispatch, now: float) -> None:
         """Tasks to run. If a Dispatch before this one is missing, or no worker is left, the node answers with an
@@ -129,8 +148,11 @@ class LeaderLink:
         self.leader = sender
         self._dispatch_seq = self._first_seq
         self._proof = None
+        self._is_local = sender == self._own_id
+        self._seen = self._reported = self._outcome_seq
+        self._seen_bytes = self.slots.bytes_through(self._outcome_seq)
         self.account_changed()
-        self._report_again(now, now)
+        self._report_more(now)
 
     def _is_refuted(self, sender: str, beat: Beat, now: float) -> bool:
         """Whether this Beat of another node, in the term that is followed here or an earlier one, shows that who is
@@ -222,9 +244,46 @@ class LeaderLink:
 
     def _report(self, items: list[Outcome], now: float) -> None:
         for outcomes in batches_of(items):
-            batch = self.slots.report(outcomes, now)
-            if self.leader:
-                self.outbox.append(batch)
+            batch = self.slots.report(outcomes)
+            if self.leader and batch.seq == self._reported + 1 and self._has_room(batch):
+                self._send(batch, now)
 
-    def _report_again(self, before: float, now: float) -> None:
-        self.outbox += self.slots.overdue(before, now)
+    def _has_room(self, batch: UnrecordedBatch) -> bool:
+        """Whether the batch may follow those that are reported and not seen."""
+        if self._is_local or batch.seq == self._seen + 1:
+            return True
+        return batch.begins_at + batch.size_bytes - self._seen_bytes <= self._settings.outcome_window_bytes
+
+    def _send(self, batch: UnrecordedBatch, now: float) -> None:
+        if self._reported == self._seen:
+            self._progress_at = now
+        self._reported = batch.seq
+        self.outbox.append(batch)
+
+    def _leader_saw(self, seq: int, now: float) -> None:
+        """The batches up to ``seq`` have arrived. To a leader that is followed again that may be more than it was
+        reported this time."""
+        if seq > self._seen:
+            self._seen_bytes = self.slots.bytes_through(seq)
+            self._seen = seq
+            self._reported = max(self._reported, seq)
+            self._progress_at = now
+
+    def _is_overdue(self, now: float) -> bool:
+        """Whether what is reported and not seen should have arrived by now."""
+        if self._reported == self._seen:
+            return False
+        after_s = self._settings.outcome_resend_s
+        if not self._is_local:
+            after_s += (self.slots.bytes_through(self._reported) - self._seen_bytes) / LINK_BYTES_PER_S
+        return now >= self._progress_at + after_s
+
+    def _report_more(self, now: float) -> None:
+        """Report what has waited for its turn, and again what is overdue."""
+        if self._is_overdue(now):
+            self._reported = self._seen
+        if self._reported + 1 < self.slots.next_seq:
+            for batch in self.slots.reported_after(self._reported):
+                if not self._has_room(batch):
+                    break
+                self._send(batch, now)

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from itertools import islice
 from operator import attrgetter
 from typing import Final
 
@@ -125,6 +126,7 @@ class Slots:
         self._dead: deque[bytes] = deque(maxlen=DEAD_WORKERS)
         self._held: dict[bytes, int] = {}  # task id -> attempt
         self.next_seq = first_seq  # of the next batch of outcomes
+        self._reported_bytes = 0  # of all batches, since the node runs
 
     # --- workers ------------------------------------------------------------------------------------------------
 
@@ -370,12 +372,23 @@ class Slots:
 
     # --- outcomes and accounts ----------------------------------------------------------------------------------
 
-    def report(self, items: list[Outcome], now: float) -> UnrecordedBatch:
+    def report(self, items: list[Outcome]) -> UnrecordedBatch:
         """Keep outcomes until the leader has recorded them."""
-        batch = UnrecordedBatch(self.next_seq, items, now)
+        batch = UnrecordedBatch(self.next_seq, items, self._reported_bytes)
         self.next_seq += 1
+        self._reported_bytes += batch.size_bytes
         self.unrecorded.append(batch)
         return batch
+
+    def bytes_through(self, seq: int) -> int:
+        """The bytes of all batches up to ``seq``, of this run. Not of one before the last that is recorded."""
+        unrecorded = self.unrecorded
+        following = seq + 1 - unrecorded[0].seq if unrecorded else 0
+        return unrecorded[following].begins_at if following < len(unrecorded) else self._reported_bytes
+
+    def reported_after(self, seq: int) -> Iterable[UnrecordedBatch]:
+        """The batches behind ``seq``, in order."""
+        return islice(self.unrecorded, seq + 1 - self.unrecorded[0].seq, None) if self.unrecorded else ()
 
     def recorded(self, seq: int) -> bool:
         """The leader has recorded every batch up to ``seq``. True if the node stops holding a lost attempt by that.
@@ -392,13 +405,6 @@ class Slots:
                     del held[task_id]
                     lost = lost or outcome[2] == TaskEnd.LOST
         return lost
-
-    def overdue(self, before: float, now: float) -> list[UnrecordedBatch]:
-        """The batches that were last reported at ``before`` or earlier. They count as reported again at ``now``."""
-        overdue = [batch for batch in self.unrecorded if batch.reported_at <= before]
-        for batch in overdue:
-            batch.reported_at = now
-        return overdue
 
     def held(self) -> tuple[tuple[bytes, int], ...]:
         """The ids of all tasks that the node holds, with their attempts: those that it has, and those of every outcome

@@ -12,15 +12,24 @@ BATCH_BYTES: Final = 4 << 20
 """The payloads of one batch; a single outcome may have more, up to what a worker may send."""
 
 
+OUTCOME_BYTES: Final = 64
+"""Counted for each outcome beside its payload."""
+
+
 class UnrecordedBatch:
-    """Outcomes that were reported to the leader, and are kept until the leader has recorded them."""
+    """Outcomes that are kept until the leader has recorded them. ``begins_at``: the bytes of all batches before it, in
+    this run of the node."""
 
-    __slots__ = ("_data", "items", "reported_at", "seq")
+    __slots__ = ("_data", "begins_at", "items", "seq", "size_bytes")
 
-    def __init__(self, seq: int, items: list[Outcome], now: float) -> None:
+    def __init__(self, seq: int, items: list[Outcome], begins_at: int) -> None:
         self.seq = seq
         self.items = items
-        self.reported_at = now
+        self.begins_at = begins_at
+        size_bytes = 0
+        for outcome in items:
+            size_bytes += OUTCOME_BYTES + len(outcome[OUTCOME_PAYLOAD])
+        self.size_bytes = size_bytes  # whatever is withdrawn of it
         self._data = b""
 
     def withdraw(self, copies: dict[bytes, int]) -> list[Outcome]:
