@@ -10,8 +10,6 @@ from paceline_protocol.messages import OUTCOME_PAYLOAD, NodeOutcomes, Outcome
 
 BATCH_BYTES: Final = 4 << 20
 """The payloads of one batch; a single outcome may have more, up to what a worker may send."""
-
-
 OUTCOME_BYTES: Final = 64
 """Counted for each outcome beside its payload."""
 
@@ -20,7 +18,7 @@ class UnrecordedBatch:
     """Outcomes that are kept until the leader has recorded them. ``begins_at``: the bytes of all batches before it, in
     this run of the node."""
 
-    __slots__ = ("_data", "begins_at", "items", "seq", "size_bytes")
+    __slots__ = ("begins_at", "items", "seq", "size_bytes")
 
     def __init__(self, seq: int, items: list[Outcome], begins_at: int) -> None:
         self.seq = seq
@@ -30,7 +28,6 @@ class UnrecordedBatch:
         for outcome in items:
             size_bytes += OUTCOME_BYTES + len(outcome[OUTCOME_PAYLOAD])
         self.size_bytes = size_bytes  # whatever is withdrawn of it
-        self._data = b""
 
     def withdraw(self, copies: dict[bytes, int]) -> list[Outcome]:
         """Take out the outcomes of these attempts, which move to a later batch. If they stood in both, the first would
@@ -38,14 +35,12 @@ class UnrecordedBatch:
         found = [outcome for outcome in self.items if copies.get(outcome[0]) == outcome[1]]
         if found:
             self.items = [outcome for outcome in self.items if copies.get(outcome[0]) != outcome[1]]
-            self._data = b""
         return found
 
     def message(self, term: int) -> NodeOutcomes:
-        """The message that reports them to the leader of ``term``. A leader in this process takes ``items`` instead."""
-        if not self._data:
-            self._data = encode_outcomes(self.items)
-        return NodeOutcomes(term, self.seq, self._data)
+        """The message that reports them to the leader of ``term``, packed anew: few are reported twice, and many may be
+        kept. A leader in this process takes ``items`` instead."""
+        return NodeOutcomes(term, self.seq, encode_outcomes(self.items))
 
 
 def batches_of(outcomes: list[Outcome]) -> list[list[Outcome]]:
