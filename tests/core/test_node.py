@@ -82,8 +82,8 @@ def turn(node: NodeCore, now: float) -> list[object]:
     return replies
 
 
-def leading() -> NodeCore:
-    node = blank()
+def leading(**limits: int) -> NodeCore:
+    node = blank(**limits)
     turn(node, 0.0)
     turn(node, 0.0)
     assert node.leader is not None

@@ -33,7 +33,7 @@ from paceline.core.work.slots import Slots
 from paceline.core.work.unrecorded import UnrecordedBatch
 from paceline.runtime.journal import writer as journal_writer
 from paceline.runtime.reactor import Reactor
-from paceline_protocol.codec import decode_calls, encode_outcomes, join_ids
+from paceline_protocol.codec import decode_calls
 from paceline_protocol.messages import Consent, ConsentReceived, EntryKind, Envelope, OtherStart, PeerMessage, TaskEnd
 from simulation.machines import SimulatedNode
 
@@ -109,15 +109,23 @@ def acknowledge_at_once(true: Method) -> Method:
 
 
 def end_before_acceptance(true: Method) -> Method:
-    def propose_draft(self: Proposals) -> None:
-        draft = self.draft
-        ended, draft.outcomes = draft.outcomes, []
-        if ended:
-            self._propose(EntryKind.OUTCOME, encode_outcomes(ended), ended)
-        true(self)
-        draft.outcomes = ended
+    return lambda self: true(self)[::-1]
 
-    return propose_draft
+
+def propose_at_once(true: Method) -> Method:
+    def make_room(self: Proposals, size_bytes: int) -> None:
+        true(self, size_bytes)
+        self._propose_full()
+
+    return make_room
+
+
+def keep_no_account(true: Method) -> Method:
+    def end(self: Proposals, outcome: Any, task_bytes: int) -> None:
+        true(self, outcome, task_bytes)
+        self.kept_bytes = 0
+
+    return end
 
 
 def start_with_acceptance(true: Method) -> Method:
@@ -129,17 +137,13 @@ def start_with_acceptance(true: Method) -> Method:
 
 
 def do_not_log_starts(true: Method) -> Method:
-    def propose_draft(self: Proposals) -> None:
-        draft, self.draft = self.draft, Draft()
-        if draft.new:
-            self._last_index = self._propose(EntryKind.ACCEPT, draft.packed_calls(), draft.new)
-        if draft.attempts_lost:
-            self._last_index = self._propose(EntryKind.ATTEMPT, join_ids(draft.attempts_lost), None)
-        if draft.outcomes:
-            self._last_index = self._propose(EntryKind.OUTCOME, encode_outcomes(draft.outcomes), draft.outcomes)
-        self._proposed.append((self._last_index, draft))
+    def entries(self: Draft) -> list[tuple[int, bytes, Any]]:
+        starting, self.starting = self.starting, []
+        found: list[tuple[int, bytes, Any]] = true(self)
+        self.starting = starting
+        return found or [(EntryKind.ATTEMPT, b"", None)]
 
-    return propose_draft
+    return entries
 
 
 def take_old_accounts(true: Method) -> Method:

@@ -35,7 +35,7 @@ from paceline.core.raft.writes import Writes
 from paceline.core.reports import questions
 from paceline.core.scheduling import recording
 from paceline.core.scheduling.credits import NodeLedger
-from paceline.core.scheduling.draft import Proposals
+from paceline.core.scheduling.draft import Draft, Proposals
 from paceline.core.scheduling.due_tasks import DueTasks
 from paceline.core.scheduling.leader import Leader
 from paceline.core.scheduling.live_tasks import LiveTasks
@@ -94,6 +94,7 @@ SESSIONS, DELIVERY, NODE = (
     "core.test_node:test",
 )
 DISPATCH, SLOTS = "core.scheduling.test_dispatch:test", "core.work.test_slots:test"
+DRAFT, SLOW_LOG = "core.scheduling.test_draft:test", "core.scheduling.test_slow_log:test"
 DUE = "core.scheduling.test_due_tasks:test"
 CLIENT, HERE = "client.test_epoch:test", "simulation.test_planted_peer_faults:test"
 SYNCED = "journal.test_synced:test"
@@ -184,7 +185,7 @@ FAULTS = [
         faults=CRASHES,
         finding="this node understands up to",
     ),
-    Fault("logs the end before the acceptance", Proposals, "propose_draft", broken.end_before_acceptance),
+    Fault("logs the end before the acceptance", Draft, "entries", broken.end_before_acceptance),
     Fault(
         "releases before it is acknowledged",
         sessions.ClientSession,
@@ -194,7 +195,21 @@ FAULTS = [
     ),
     # what is started
     Fault("does not see that a task is known", Recording, "open_task", broken.say_unknown, faults=CRASHES),
-    Fault("logs no start", Proposals, "propose_draft", broken.do_not_log_starts, faults=CRASHES),
+    Fault("logs no start", Draft, "entries", broken.do_not_log_starts, faults=CRASHES),
+    Fault(
+        "proposes while the log must not grow",
+        Proposals,
+        "make_room",
+        broken.propose_at_once,
+        f"{DRAFT}_during_a_transfer_nothing_is_proposed_however_much_comes_and_all_of_it_afterwards_in_order",
+    ),
+    Fault(
+        "forgets what has ended before the log has it",
+        Proposals,
+        "end",
+        broken.keep_no_account,
+        f"{SLOW_LOG}_while_the_log_stands_still_what_has_ended_is_bounded_and_the_queue_refuses_what_it_has_no_room_for",
+    ),
     Fault("starts before the start is logged", Leader, "dispatch", broken.start_with_acceptance, faults=SLOW_DISKS),
     Fault("starts again what a leader had started", Recording, "give_up_exhausted", broken.skip, faults=CRASHES),
     Fault("does not see that a node was restarted", Nodes, "_node_restarted", broken.skip, faults=CRASHES),
@@ -523,7 +538,7 @@ def test_planted_fault_is_found(fault: Fault, monkeypatch: pytest.MonkeyPatch) -
     assert found_by_test(fault.found_by) if fault.found_by else found_in_the_world(fault)
 
 
-PLANTED = 114
+PLANTED = 116
 """Of whole nodes and of consensus. Who plants another raises it; a fault that can't be planted any more is replaced."""
 
 

@@ -21,6 +21,7 @@ LEADERS_ALONE = {
     "paceline_queue_oldest_task_age_seconds",
     "paceline_tasks_unserved",
     "paceline_queue_bytes",
+    "paceline_unlogged_bytes",
     "paceline_queue_limit_tasks",
     "paceline_queue_limit_bytes",
     "paceline_peer_replication_lag_entries",

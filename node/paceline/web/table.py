@@ -163,7 +163,20 @@ METRICS: tuple[MetricSpec, ...] = (
         "Tasks that wait under a name that no node runs; the 20 names with most, and all others as other.",
         _led_each("unserved"),
     ),
-    MetricSpec("paceline_queue_bytes", "gauge", (), "Arguments of the tasks that have not ended.", _led("queue_bytes")),
+    MetricSpec(
+        "paceline_queue_bytes",
+        "gauge",
+        (),
+        "What tasks take that have not ended, or whose ends disks have yet to write: 600 bytes each, and arguments.",
+        _led("queue_bytes"),
+    ),
+    MetricSpec(
+        "paceline_unlogged_bytes",
+        "gauge",
+        (),
+        "How much of that has ended, with its results; above 64 MiB, or a quarter of the limit, tasks wait for disks.",
+        _led("unlogged_bytes"),
+    ),
     MetricSpec(
         "paceline_queue_limit_tasks", "gauge", (), "Above so many tasks none is accepted.", _led("queue_limit_tasks")
     ),

@@ -302,7 +302,7 @@ def test_in_a_batch_with_others_only_they_are_logged() -> None:
     lead.commit()
     assert list(lead.table.tasks) == [tid(1), tid(3)]
     lead.now += 1.0
-    assert [update.accepted for update in lead.updates()] == [(1, 2, 3)]
+    assert [update.accepted for update in lead.updates()] == [(2, 1, 3)]
 
 
 def test_the_next_leader_takes_it_as_new_and_an_outcome_from_before_counts() -> None:

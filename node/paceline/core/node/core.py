@@ -331,8 +331,9 @@ class NodeCore:
             ready.send_after = []
         self._apply(ready, now)
         if role.leader is not None:
-            if role.leader.nodes.outbox:
-                self._work.pass_on(role.leader, now)  # what waited for its start to be logged
+            role.leader.durable(self.consensus.durable_index)
+            if role.leader.nodes.outbox or role.leader.goes_on():
+                self._work.pass_on(role.leader, now)  # what waited for its start to be logged, or for the log to move
             if role.leader.recording.is_awaited and not is_transferring:
                 self._pacing.after(AT_ONCE, now)
         role.review_if_changed(now)

@@ -138,6 +138,11 @@ class Consensus:
         return self.log.applied_index
 
     @property
+    def durable_index(self) -> int:
+        """The last entry up to which this node's own disk has the log."""
+        return self.log.durable_index
+
+    @property
     def config(self) -> Config:
         """The configuration in force: the last one in the log, whether it is committed or not."""
         return self._configs.current

@@ -68,7 +68,7 @@ def queue(node: NodeCore, leader: Leader) -> dict[str, int]:
     return {
         "tasks": len(leader.tasks.live),
         "limit_tasks": node.settings.queue_limit_tasks,
-        "bytes": leader.tasks.live_bytes,
+        "bytes": leader.queue_bytes,
         "limit_bytes": node.settings.queue_limit_bytes,
     }
 

@@ -63,9 +63,14 @@ def _waits_for_worker(leader: Leader, task: Task) -> bool:
     if task.is_dispatched:
         return _ahead_at_node(leader, task) > 0
     tasks = leader.tasks
-    return not (task.has_ended or task.is_delayed or task.is_starting) and any(
-        ledger.slots and task.name in ledger.names for ledger in tasks.ledgers.values()
-    )
+    if task.has_ended or task.is_delayed or task.is_starting or _waits_for_disk(leader, task):
+        return False
+    return any(ledger.slots and task.name in ledger.names for ledger in tasks.ledgers.values())
+
+
+def _waits_for_disk(leader: Leader, task: Task) -> bool:
+    """Whether it is not handed out for what the log does not have yet of others."""
+    return leader.recording.is_full and task.is_logged
 
 
 def _ahead_at_node(leader: Leader, task: Task) -> int:
@@ -105,6 +110,9 @@ def _why(leader: Leader, task: Task, now: float) -> str:
         return "the leadership is being transferred; the next leader hands it out"
     if tasks.is_unknown(task.name):
         return f"no node runs a task named {task.name}; start a node with the module that has it"
+    if _waits_for_disk(leader, task):
+        mib = leader.recording.unlogged_bytes >> 20
+        return f"it waits until disks have written what has ended, {mib} MiB by now: one is too slow, or stands still"
     slots = sum(ledger.slots for ledger in tasks.ledgers.values() if task.name in ledger.names)
     if not slots:
         return f"no worker is ready that could run {task.name}"

@@ -17,7 +17,8 @@ Order within a turn: messages change state (admission, nodes), then ``Leader.dis
 for, then ``Leader.log`` proposes the draft if it is due, and ``Leader.applied`` tells what a commit allows: accepted,
 ended, recorded, started.
 
-The rules: dispatch and results never wait for the log, unless the task asks for it; a promise to a client is made only
+The rules: dispatch and results never wait for the log, unless the task asks for it, or so much has ended that the log
+does not have yet that dispatch has to (``recording.py``); a promise to a client is made only
 once what it promises is applied; every list has a bound. Must not be here: consensus. The leader gets a function that
 proposes, and is told what is applied.
 """

@@ -62,43 +62,47 @@ class Admission:
         self.acknowledge(session, submit.ack, now)
         if session.closed:
             return
-        self._recording.make_room(submit)
+        self._recording.make_room(submit, len(calls))
         new: list[Task] = []
         answered: set[bytes] = set()
+        copies = False
         for call in calls:
-            self._admit(session, call, new, answered, now)
-        self._recording.submitted(session, submit, new, now, complete=len(new) == len(calls))
+            if self._admit(session, call, new, answered, now):
+                copies = True
+        self._recording.submitted(session, submit, new, now, complete=len(new) == len(calls), copies=copies)
 
-    def _admit(self, session: ClientSession, call: Call, new: list[Task], answered: set[bytes], now: float) -> None:
-        """Take one call. A new task that is to be logged is added to ``new``, one that has ended to ``answered``."""
+    def _admit(self, session: ClientSession, call: Call, new: list[Task], answered: set[bytes], now: float) -> bool:
+        """Take one call. A new task that is to be logged is added to ``new``, one that has ended to ``answered``. True:
+        it is a copy, whose task the log may not have yet."""
         task_id = call[0]
         recording = self._recording
         task = recording.open_task(task_id)
         if task is not None:
             self._attach(task, session)
-            return
+            return task.is_logged
         result = recording.result_of(task_id)
         if result is not None:
             if task_id not in answered:
                 answered.add(task_id)
                 self._sessions.add_result(session, task_id, *result)
-            return
+            return False
         refusal = self._refusal(call)
         if refusal is not None:
             self._sessions.refuse(session, task_id, *refusal)
             self._tasks.tally.refuse(refusal[0])
-            return
+            return False
         task = recording.admit(session, call, now)
         if task.options is not None:
             if task.is_traced:
                 self._traces.submitted(task_id)
             if not task.is_logged:
-                return
+                return False
         new.append(task)
+        return False
 
     def _refusal(self, call: Call) -> tuple[Refusal, str] | None:
         """Why a call is not admitted; None if it may be."""
-        settings, tasks = self._settings, self._tasks
+        settings, tasks, recording = self._settings, self._tasks, self._recording
         task_id, name, _priority, args, options = call
         if self.missing_voters:
             return Refusal.NOT_READY, f"{self.missing_voters} of {settings.min_voters} voters are still to come"
@@ -114,10 +118,13 @@ class Admission:
             )
         if len(tasks.live) >= settings.queue_limit_tasks:
             return Refusal.QUEUE_FULL, f"the cluster holds {len(tasks.live)} tasks, its limit (--queue-limit)"
-        if tasks.live_bytes + len(args) + TASK_BYTES > settings.queue_limit_bytes:
+        unlogged_bytes = recording.unlogged_bytes
+        taken_bytes = tasks.live_bytes + unlogged_bytes
+        if taken_bytes + len(args) + TASK_BYTES > settings.queue_limit_bytes:
+            why = f", {unlogged_bytes} of them until disks have written what has ended" if recording.is_full else ""
             return (
                 Refusal.QUEUE_FULL,
-                f"the cluster's tasks take {tasks.live_bytes} bytes, and may take {settings.queue_limit_bytes} "
+                f"the cluster's tasks take {taken_bytes} bytes{why}, and may take {settings.queue_limit_bytes} "
                 "(--queue-limit-mib)",
             )
         if tasks.is_unknown(name):

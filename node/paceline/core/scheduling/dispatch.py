@@ -38,14 +38,17 @@ class Dispatcher:
     def __init__(self, tasks: LiveTasks) -> None:
         self.durations = Durations()
         self._tasks = tasks
+        self._only_unlogged = False
 
     def cost_us(self, name: str, attempt: int) -> int:
         """The expected time that a node is charged for a task. A task that has lost an attempt may have killed its
         worker, so it counts as long: it travels and runs alone."""
         return UNKNOWN_US if attempt > 1 else self.durations.cost_us(name)
 
-    def dispatch(self, now: float) -> Given:
-        """Hand out tasks while there is credit: higher priority first, then older."""
+    def dispatch(self, now: float, *, only_unlogged: bool = False) -> Given:
+        """Hand out tasks while there is credit: higher priority first, then older. ``only_unlogged``: until the next
+        one is a task that needs the log."""
+        self._only_unlogged = only_unlogged
         tasks, given = self._tasks, Given()
         lanes = tasks.served_lanes()
         if len(lanes) == 1:
@@ -75,7 +78,7 @@ class Dispatcher:
         TOGETHER_US. Tasks that travel together cost less than tasks that are given one by one.
         """
         task = lane.head()
-        if task is None:
+        if task is None or (self._only_unlogged and task.is_logged):
             return False
         cost_us = self.cost_us(task.name, task.attempt)
         row = lane.row
@@ -97,7 +100,7 @@ class Dispatcher:
             share -= 1
             together_us += cost_us
             task = lane.head()
-            if task is None:
+            if task is None or (self._only_unlogged and task.is_logged):
                 break
             cost_us = self.cost_us(task.name, task.attempt)
             if (share <= 0 and together_us + cost_us > TOGETHER_US) or not ledger.has_time(cost_us):

@@ -4,12 +4,18 @@ that are proposed and not applied yet.
 Tasks are dispatched and results are passed on at once. A moment later, all that arrived in that moment is proposed
 together. The order of the entries does not depend on the order of arrival: a task is accepted before an attempt of it
 starts or is lost, then it ends, and then its result is released.
+
+A draft that has no room for what comes next is *full*. It is proposed at once, or, while the log must not grow, kept
+until it may: then the queue's limits bound how many there are, as every call in them is of a task that was live.
+
+A task that has ended takes memory until its end is in the log, and the queue does not count it any more. It is counted
+here (``kept_bytes``), from its end until the log has it, which ``recording.py`` bounds.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from paceline.core.clients.sessions import ClientSession
@@ -18,10 +24,9 @@ from paceline_protocol.codec import MAX_BATCH_ITEMS, encode_calls, encode_outcom
 from paceline_protocol.messages import Call, EntryKind, Outcome, Submit
 
 DRAFT_BYTES: Final = 4 << 20
-"""If more would be added beyond this, the draft is proposed first. One Submit, or one batch of outcomes, may be
-larger."""
+"""A draft that would have more is full. One Submit, or one outcome, may be larger."""
 ITEM_BYTES: Final = DRAFT_BYTES // MAX_BATCH_ITEMS
-"""Counted for each call and outcome at least, so that an entry never has more items than a batch may have."""
+"""Counted for each call, outcome and attempt at least, so that no entry has more items than a batch may have."""
 
 Propose = Callable[[int, bytes, Any], int]
 """(kind, data, decoded) -> the index of the new log entry."""
@@ -35,6 +40,7 @@ class Draft:
         "_data",
         "_is_verbatim",
         "attempts_lost",
+        "kept_bytes",
         "new",
         "outcomes",
         "recorded",
@@ -45,12 +51,14 @@ class Draft:
 
     def __init__(self) -> None:
         self.new: list[Task] = []
-        self.submits: list[tuple[list[Task], ClientSession, Submit]] = []  # with its tasks if all its calls were new
+        self.submits: list[tuple[list[Task], ClientSession, int, bool]] = []
+        """Tasks, if all calls of the Submit were new; who sent it; its ``seq``; whether it is prompt."""
         self.attempts_lost: list[bytes] = []
         self.starting: list[Task] = []  # they are dispatched when this is committed
         self.outcomes: list[Outcome] = []
         self.recorded: dict[str, int] = {}  # node -> the last NodeOutcomes.seq that is recorded with this
         self.size_bytes = 0
+        self.kept_bytes = 0  # of the tasks that end with this, with their results
         self._calls: list[Call] = []
         self._data = b""
         self._is_verbatim = True
@@ -67,57 +75,133 @@ class Draft:
         are."""
         is_whole = complete and len(self.new) == len(tasks)
         self._data = submit.calls if is_whole and self._is_verbatim else b""
-        self.submits.append((tasks if complete else [], session, submit))
-        self.size_bytes += max(len(submit.calls), len(tasks) * ITEM_BYTES)
+        self.submits.append((tasks if complete else [], session, submit.seq, submit.prompt))
+        if tasks:
+            self.size_bytes += max(len(submit.calls), len(tasks) * ITEM_BYTES)
 
-    def end(self, outcome: Outcome) -> None:
-        """A task ended."""
-        self.outcomes.append(outcome)
-        self.size_bytes += ITEM_BYTES + len(outcome[3])
-
-    def packed_calls(self) -> bytes:
-        """The calls of the new tasks: the client's own bytes, if they are of one Submit."""
-        return self._data or encode_calls(self._calls, are_checked=True)
+    def entries(self) -> list[tuple[int, bytes, Any]]:
+        """What to propose, in order: (kind, data, decoded)."""
+        entries: list[tuple[int, bytes, Any]] = []
+        if self.new:  # the client's own bytes, if all are of one Submit
+            entries.append((EntryKind.ACCEPT, self._data or encode_calls(self._calls, are_checked=True), self.new))
+        used_up = self.attempts_lost + [task.id for task in self.starting]
+        if used_up:
+            entries.append((EntryKind.ATTEMPT, join_ids(used_up), None))
+        if self.outcomes:
+            entries.append((EntryKind.OUTCOME, encode_outcomes(self.outcomes), self.outcomes))
+        return entries
 
     def __bool__(self) -> bool:
         return bool(self.submits or self.outcomes or self.attempts_lost or self.recorded or self.starting)
 
 
 class Proposals:
-    """``draft``: the next proposal. Drafts that were proposed are kept, in order, until they are applied."""
+    """``draft``: the next proposal. Drafts that were proposed are kept, in order, until they are applied.
 
-    __slots__ = ("_last_index", "_propose", "_proposed", "draft")
+    ``may_propose``: False while the log must not grow. ``kept_bytes``: what tasks take that have ended, with their
+    results, until the log has their ends."""
+
+    __slots__ = (
+        "_full",
+        "_kept",
+        "_last_index",
+        "_propose",
+        "_proposed",
+        "draft",
+        "kept_bytes",
+        "may_propose",
+        "waiting_submits",
+    )
 
     def __init__(self, propose: Propose) -> None:
         self.draft = Draft()
+        self.may_propose = True
+        self.kept_bytes = 0
+        self.waiting_submits = 0  # in all drafts that are not applied
         self._propose = propose
+        self._full: deque[Draft] = deque()  # to be proposed before the draft
         self._proposed: deque[tuple[int, Draft]] = deque()  # (the last index, what was proposed up to there)
+        self._kept: deque[tuple[int, int]] = deque()  # (an index, how many bytes are kept until the log has it)
         self._last_index = 0
 
+    # --- the draft ----------------------------------------------------------------------------------------------
+
     def make_room(self, size_bytes: int) -> None:
-        """Propose the draft, if it would grow too large by ``size_bytes`` more."""
+        """Begin a new draft, if this one would grow too large by ``size_bytes`` more."""
         if self.draft.size_bytes + size_bytes > DRAFT_BYTES and self.draft:
-            self.propose_draft()
+            self._full.append(self.draft)
+            self.draft = Draft()
+            if self.may_propose:
+                self._propose_full()
+
+    def submitted(self, session: ClientSession, submit: Submit, tasks: list[Task], *, complete: bool) -> None:
+        """See Draft.submitted."""
+        self.draft.submitted(session, submit, tasks, complete=complete)
+        self.waiting_submits += 1
+
+    def end(self, outcome: Outcome, task_bytes: int) -> None:
+        """A task ended, which the queue had counted with ``task_bytes``."""
+        payload_bytes = len(outcome[3])
+        self.make_room(ITEM_BYTES + payload_bytes)
+        draft, kept_bytes = self.draft, task_bytes + payload_bytes
+        draft.outcomes.append(outcome)
+        draft.size_bytes += ITEM_BYTES + payload_bytes
+        draft.kept_bytes += kept_bytes
+        self.kept_bytes += kept_bytes
+
+    def lose_attempts(self, ids: Iterable[bytes]) -> None:
+        """These tasks have used up one attempt more."""
+        for task_id in ids:
+            self.make_room(ITEM_BYTES)
+            self.draft.attempts_lost.append(task_id)
+            self.draft.size_bytes += ITEM_BYTES
+
+    def start(self, tasks: Iterable[Task]) -> None:
+        """The starts of these tasks are to be logged."""
+        for task in tasks:
+            self.make_room(ITEM_BYTES)
+            self.draft.starting.append(task)
+            self.draft.size_bytes += ITEM_BYTES
+
+    # --- the log ------------------------------------------------------------------------------------------------
 
     def propose_draft(self) -> None:
-        """Propose the draft, and begin a new one."""
-        draft, self.draft = self.draft, Draft()
-        if draft.new:
-            self._last_index = self._propose(EntryKind.ACCEPT, draft.packed_calls(), draft.new)
-        used_up = draft.attempts_lost + [task.id for task in draft.starting]
-        if used_up:
-            self._last_index = self._propose(EntryKind.ATTEMPT, join_ids(used_up), None)
-        if draft.outcomes:
-            self._last_index = self._propose(EntryKind.OUTCOME, encode_outcomes(draft.outcomes), draft.outcomes)
-        # If the draft held only copies, they are accepted when the originals are, which were proposed before.
-        self._proposed.append((self._last_index, draft))
+        """Propose all that there is, and begin a new draft."""
+        if self.draft:
+            self._full.append(self.draft)
+            self.draft = Draft()
+        self._propose_full()
+
+    def _propose_full(self) -> None:
+        while self._full:
+            draft = self._full[0]
+            entries = draft.entries()
+            self._full.popleft()
+            for entry in entries:
+                self._last_index = self._propose(*entry)
+            if draft.kept_bytes:
+                self._kept.append((self._last_index, draft.kept_bytes))
+            if entries or not self._proposed:
+                self._proposed.append((self._last_index, draft))
+                continue
+            # It held only copies, which are accepted when the originals are, which were proposed before.
+            last = self._proposed[-1][1]
+            last.submits += draft.submits
+            last.recorded |= draft.recorded
 
     def pop_applied(self, index: int) -> Draft | None:
         """The oldest proposed draft, if it is applied with the entry ``index``; else None."""
         if self._proposed and self._proposed[0][0] <= index:
-            return self._proposed.popleft()[1]
+            draft = self._proposed.popleft()[1]
+            self.waiting_submits -= len(draft.submits)
+            return draft
         return None
+
+    def logged(self, index: int) -> None:
+        """The log has everything up to this entry, wherever it has to be."""
+        while self._kept and self._kept[0][0] <= index:
+            self.kept_bytes -= self._kept.popleft()[1]
 
     def drafts(self) -> list[Draft]:
         """All drafts that are not applied, the one that is not proposed last."""
-        return [*(draft for _, draft in self._proposed), self.draft]
+        return [*(draft for _, draft in self._proposed), *self._full, self.draft]

@@ -44,6 +44,7 @@ from paceline.core.scheduling.unserved import Unserved
 from paceline.core.settings import Settings
 from paceline.core.state.table import TaskTable
 from paceline.core.state.task import Task
+from paceline_protocol.limits import MAX_INT
 from paceline_protocol.messages import Cancel, CancelState, Update
 
 
@@ -72,6 +73,8 @@ class Leader:
         self.releases = Releases(propose, settings.release_interval_s)
         self.dispatcher = Dispatcher(tasks)
         self._applied_index = 0
+        self._durable_index = MAX_INT  # without a disk there is nothing to wait for
+        self._is_held_back = False
         self._unserved = Unserved(notice)
         self._due = due
         self._settings = settings
@@ -91,11 +94,17 @@ class Leader:
         self.nodes = Nodes(settings, term, now, tasks, self.dispatcher, self.recording, self.cancelling)
         self.admission = Admission(settings, table, tasks, self.sessions, self.recording, self.releases, self._traces)
 
+    @property
+    def queue_bytes(self) -> int:
+        """What counts for the limit of the queue: tasks that are live, or whose ends the log does not have yet."""
+        return self.tasks.live_bytes + self.recording.unlogged_bytes
+
     def dispatch(self, now: float) -> None:
         """Hand out what there is credit for, unless moments wait to be met."""
         if self._due.is_any_reached(now):
             return
-        given = self.dispatcher.dispatch(now)
+        self._is_held_back = self.recording.is_full
+        given = self.dispatcher.dispatch(now, only_unlogged=self._is_held_back)
         self.nodes.send(given.by_node)
         if given.traced:
             self._traces.leaving.update(given.traced)
@@ -147,6 +156,19 @@ class Leader:
         """Everything up to this log entry is committed and applied."""
         self._applied_index = index
         self._confirm(now)
+        self.recording.logged(min(index, self._durable_index))
+
+    def durable(self, index: int) -> None:
+        """This node's own disk has the log up to this entry. It may be behind those of a majority."""
+        self._durable_index = index
+        self.recording.logged(min(index, self._applied_index))
+
+    def goes_on(self) -> bool:
+        """True once, when dispatch has held back tasks for the log and that has moved on."""
+        if not self._is_held_back or self.recording.is_full:
+            return False
+        self._is_held_back = False
+        return True
 
     def _confirm(self, now: float) -> None:
         """For each draft that is applied: tell clients what is accepted or ended and nodes what is recorded, and start

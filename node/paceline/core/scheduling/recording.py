@@ -8,6 +8,10 @@ The log follows later. :meth:`Recording.propose` proposes the draft. :meth:`Reco
 accepted, and passes on the results that had to wait for the commit (``_withheld``): of tasks with ``confirm`` committed
 or at most once, and of those that were cancelled or expired. Between its end and its commit a task is in ``_ending`` or
 in ``_withheld``, so that a client that asks for it gets the result, or waits for it as the submitter does.
+
+A disk may stand still, and then nothing commits. So what tasks take that have ended, until the log has their ends,
+still counts for the limit of the queue, and beyond a bound (``Recording.is_full``) no task that needs the log is handed
+out: it waits in the queue, which refuses more by name once it is full, too.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ from paceline.core.clients.sessions import ClientSession
 from paceline.core.measures.durations import Durations
 from paceline.core.measures.traces import Traces
 from paceline.core.scheduling.cancelling import Cancelling
-from paceline.core.scheduling.draft import Draft, Proposals, Propose
+from paceline.core.scheduling.draft import ITEM_BYTES, Draft, Proposals, Propose
 from paceline.core.scheduling.due_tasks import DueTasks, expiry_of
 from paceline.core.scheduling.live_tasks import LiveTasks
 from paceline.core.scheduling.unheard import Unheard
@@ -50,14 +54,17 @@ _LOST: Final = int(TaskEnd.LOST)
 _EXPIRED: Final = int(TaskEnd.EXPIRED)
 _OF_WHAT_RAN: Final = frozenset((_SUCCEEDED, _FAILED))
 _OF_WHAT_WAS_LOST: Final = frozenset((_LOST,))
+UNLOGGED_BYTES: Final = 64 << 20
+"""What tasks may take that have ended, with their results, until the log has their ends; a quarter of the queue's limit
+if that is less. A disk that takes 0.1 s for a sync stays far below that with 100,000 small tasks a second."""
+COPIES_LIMIT: Final = 16_384
+"""Submits of tasks that are known, and not accepted yet. Beyond that they are left unanswered: clients repeat them."""
 _DECIDED_HERE: Final = frozenset((_CANCELLED, _EXPIRED))
 """Ends that no node knows of: if they were told before they are committed, the next leader could run the task."""
 
 
 class Recording:
-    """The recorder of one leader. ``is_logging``: False during a leadership transfer, in which the log must not grow.
-    Then no task may start or end here, since the next leader would not know of it; the nodes report their outcomes to
-    that one. ``is_awaited``: tasks or results wait for the draft to be proposed."""
+    """The recorder of one leader. ``is_awaited``: tasks or results wait for the draft to be proposed."""
 
     def __init__(
         self,
@@ -72,7 +79,6 @@ class Recording:
         due: DueTasks,
         unheard: Unheard,
     ) -> None:
-        self.is_logging = True
         self.is_awaited = False
         self._settings = settings
         self._table = table
@@ -84,9 +90,30 @@ class Recording:
         self._due = due
         self._unheard = unheard
         self._proposals = Proposals(propose)
+        self._unlogged_limit_bytes = min(UNLOGGED_BYTES, settings.queue_limit_bytes // 4)
         self._late: list[Task] = []  # of the Submit that is being taken in: they had expired before it came
         self._ending: dict[bytes, tuple[int, bytes]] = {}  # how tasks ended, until that is applied
         self._withheld: dict[bytes, Task] = {}  # ended, and their submitters learn of it once that is applied
+
+    @property
+    def is_logging(self) -> bool:
+        """False during a leadership transfer, in which the log must not grow. Then no task may start or end here, since
+        the next leader would not know of it; the nodes report their outcomes to that one."""
+        return self._proposals.may_propose
+
+    @is_logging.setter
+    def is_logging(self, on: bool) -> None:
+        self._proposals.may_propose = on
+
+    @property
+    def unlogged_bytes(self) -> int:
+        """What tasks take that have ended, with their results, and whose ends the log does not have yet."""
+        return self._proposals.kept_bytes
+
+    @property
+    def is_full(self) -> bool:
+        """Whether that is too much, so that no task may be handed out whose end will have to be logged."""
+        return self._proposals.kept_bytes > self._unlogged_limit_bytes
 
     # --- what is known ------------------------------------------------------------------------------------------
 
@@ -104,9 +131,9 @@ class Recording:
 
     # --- tasks are accepted -------------------------------------------------------------------------------------
 
-    def make_room(self, submit: Submit) -> None:
-        """Propose the draft first, if this Submit would make it too large."""
-        self._proposals.make_room(len(submit.calls))
+    def make_room(self, submit: Submit, calls: int) -> None:
+        """Propose the draft first, if this Submit of so many calls would make it too large."""
+        self._proposals.make_room(max(len(submit.calls), calls * ITEM_BYTES))
 
     def admit(self, session: ClientSession, call: Call, now: float) -> Task:
         """Make a call a task. After all calls of a Submit, :meth:`submitted` is called."""
@@ -129,11 +156,15 @@ class Recording:
         return task
 
     def submitted(
-        self, session: ClientSession, submit: Submit, tasks: list[Task], now: float, *, complete: bool
+        self, session: ClientSession, submit: Submit, tasks: list[Task], now: float, *, complete: bool, copies: bool
     ) -> None:
         """All calls of a Submit were taken. Its session is told ``submit.seq`` once ``tasks`` are committed: those of
-        its tasks that are new and to be logged. ``complete``: they are all of its tasks."""
-        self._proposals.draft.submitted(session, submit, tasks, complete=complete)
+        its tasks that are new and to be logged. ``complete``: they are all of its tasks. ``copies``: tasks are among
+        them that may not be committed yet."""
+        if tasks or (copies and self._proposals.waiting_submits < COPIES_LIMIT):
+            self._proposals.submitted(session, submit, tasks, complete=complete)
+        elif not copies:
+            self._accepted(session, submit.seq, now, prompt=submit.prompt)
         if self._late:
             late, self._late = self._late, []
             self.end_unwanted(late, now)
@@ -142,7 +173,7 @@ class Recording:
 
     def reserve(self, tasks: list[Task]) -> None:
         """These tasks have their places at nodes, and are sent there once their starts are logged."""
-        self._proposals.draft.starting += tasks
+        self._proposals.start(tasks)
         self.is_awaited = True
 
     def give_back(self, tasks: list[Task], now: float) -> None:
@@ -199,7 +230,7 @@ class Recording:
             else:
                 detail = f"last on node {node_id}: {payload.decode(errors='replace')}"
                 given_up.append((task_id, attempt, _LOST, _lost_error(attempt, detail), 0))
-        self._proposals.draft.attempts_lost += logged
+        self._proposals.lose_attempts(logged)
         self.end_unwanted(again, now)
         self.end(given_up, now)
 
@@ -253,8 +284,7 @@ class Recording:
                 if not task.is_logged:
                     self._pass_on(task, end, payload)
                     continue
-            self._proposals.make_room(len(payload))
-            self._proposals.draft.end(outcome)
+            self._proposals.end(outcome, task.size_bytes())
             if end in _DECIDED_HERE or (task.options is not None and task.waits_for_commit):
                 self._withheld[task_id] = task
                 self.is_awaited = True
@@ -296,8 +326,7 @@ class Recording:
     def propose(self) -> None:
         """Propose what came since the last time."""
         self.is_awaited = False
-        if self._proposals.draft:
-            self._proposals.propose_draft()
+        self._proposals.propose_draft()
 
     def confirm(self, index: int, now: float) -> Draft | None:
         """Take the oldest draft that is applied, and tell clients what it accepted or ended. Returns the draft, for
@@ -306,11 +335,10 @@ class Recording:
         if draft is None:
             return None
         self._tasks.tally.accepted += len(draft.new)
-        for tasks, session, submit in draft.submits:
+        for tasks, session, seq, prompt in draft.submits:
             all_ended = bool(tasks) and all(task.has_ended for task in tasks)  # which says as much
             if not all_ended:
-                due = now if submit.prompt else now + self._settings.accept_linger_s
-                self._sessions.add_accepted(session, submit.seq, due)
+                self._accepted(session, seq, now, prompt=prompt)
         for task_id, _attempt, end, payload, _duration_us in draft.outcomes:
             withheld = self._withheld.pop(task_id, None) if self._withheld else None
             if withheld is None:
@@ -318,6 +346,13 @@ class Recording:
             else:
                 self._pass_on(withheld, end, payload)
         return draft
+
+    def _accepted(self, session: ClientSession, seq: int, now: float, *, prompt: bool) -> None:
+        self._sessions.add_accepted(session, seq, now if prompt else now + self._settings.accept_linger_s)
+
+    def logged(self, index: int) -> None:
+        """The log has everything up to this entry: it is applied, and on this node's disk, too."""
+        self._proposals.logged(index)
 
 
 def _lost_error(attempts: int, detail: str) -> bytes:
