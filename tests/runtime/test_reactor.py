@@ -19,7 +19,7 @@ from paceline.runtime.transport.memory_transport import MemoryEndpoint, MemoryNe
 from paceline.runtime.transport.transport import BURST_MESSAGES, Received, Source
 from paceline.security import KeyRole, Standing
 from paceline_protocol.codec import decode, encode, encode_fields
-from paceline_protocol.limits import MAX_BATCH_FRAMES, MAX_STRING_CHARS
+from paceline_protocol.limits import MAX_BATCH_FRAMES, MAX_BATCH_ITEMS, MAX_STRING_CHARS
 from paceline_protocol.messages import (
     Admin,
     AdminReply,
@@ -36,6 +36,7 @@ from paceline_protocol.messages import (
     Ping,
     Pong,
     Redirect,
+    Revoke,
     Run,
     Sender,
     TaskEnd,
@@ -276,6 +277,37 @@ def test_a_peer_to_which_there_is_much_to_say_gets_several_batches_each_within_t
     assert [len(batch) for batch in batches] == [MAX_BATCH_FRAMES, MAX_BATCH_FRAMES, 3]
     assert [type(batch[0]) for batch in batches] == [Envelope] * 3
     assert [trace for batch in batches for trace in batch[1:]] == traces
+
+
+def test_a_message_to_a_peer_that_can_not_be_sent_is_lost_and_said_and_the_others_of_its_batch_leave(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rig = Rig()
+    other, third = rig.network.node("b:7077"), rig.network.node("c:7077")
+    envelope = Envelope("cluster-a", "a", 1, "b")
+    bad = Revoke(1, (b"\0" * 16,) * (MAX_BATCH_ITEMS + 1))
+    good: list[PeerMessage] = [Trace(number.to_bytes(16, "big"), ()) for number in range(MAX_BATCH_FRAMES - 1)]
+    with caplog.at_level(logging.ERROR, "paceline.node"):
+        for _ in range(5):
+            rig.reactor._send_peers(
+                [
+                    ("b:7077", envelope, [*good[:3], bad, *good[3:]]),
+                    ("c:7077", envelope, [bad]),
+                    ("c:7077", Envelope("x" * (MAX_STRING_CHARS + 1), "a", 1, "c"), [good[0]]),
+                    ("c:7077", envelope, [good[0]]),
+                ]
+            )
+    rig.network.deliver_due()
+    for end, batch in ((other, [envelope, *good]), (third, [envelope, good[0]])):
+        for _ in range(5):
+            received = end.receive_more()
+            assert received is not None
+            assert [decode(frame) for frame in received[2]] == batch
+        assert end.receive_more() is None
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 2, "the first and the tenth"
+    assert "can't send a Revoke to b:7077 (number 1 of these): 16385 exceeds" in said[0]
+    rig.reactor.turn()
 
 
 def test_there_is_a_handler_for_whatever_a_child_may_say() -> None:

@@ -109,7 +109,7 @@ class Reactor:
         self._burst_messages = BURST_MESSAGES
         self._forbidden = Forbidden(self.counters)
         self._clients = ClientFrames(core, transport, self.counters, self._forbidden, self._send_client)
-        self._unsendable = 0  # replies
+        self._unsendable = 0  # replies and messages to peers
         self._children = ChildFrames(core, transport, self.counters, children, on_worker_failed, metrics)
         self._failure: JournalFailed | None = None  # of the journal: nothing is written or promised any more
         self._failed_term = 0  # the one that this node led when that happened
@@ -310,35 +310,55 @@ class Reactor:
 
     def _send_urgent(self, batches: list[WorkerBatch], replies: list[tuple[bytes, m.ClientReply]]) -> None:
         for worker_id, tasks in batches:
-            # A worker that can't be reached has ended, or is about to: its children event redelivers what it had.
+            # A worker that can't be reached has ended, or is about to: its children event redelivers what it had. The
+            # frame is shorter than the one that its largest task came in, or than a batch, so that it can be encoded.
             frame = encode_fields(m.Run, (tasks,))
             self.counters.bytes_sent += len(frame)
             self._transport.send_child(worker_id, frame)
         for key, reply in replies:
             self._send_client(key, self._encoded(reply))
 
+    # What can't be encoded is a defect of ours, to which one client or peer has led: the others are served on.
+
     def _encoded(self, reply: m.ClientReply) -> bytes:
-        """The frame of a reply. One that can't be sent is a defect of ours, to which one client has led: the others are
-        served on."""
+        """The frame of a reply."""
         try:
             return encode(reply)
         except ProtocolError as error:
-            self._unsendable += 1
-            if is_power_of_ten(self._unsendable):
-                _logger.error(
-                    "can't send an answer (number %d of these): %s; please report this", self._unsendable, error
-                )
+            self._say_unsendable("an answer", error)
             return encode(m.Failure(m.Refusal.BAD_REQUEST, "the answer can't be sent; the node's log says why"))
+
+    def _say_unsendable(self, what: str, error: ProtocolError) -> None:
+        self._unsendable += 1
+        if is_power_of_ten(self._unsendable):
+            _logger.error("can't send %s (number %d of these): %s; please report this", what, self._unsendable, error)
 
     def _send_peers(self, batches: list[PeerBatch]) -> None:
         """A batch that can't be sent is lost, as it might be on the way; the protocols above repair that."""
         for address, envelope, messages in batches:
-            if len(messages) < MAX_BATCH_FRAMES:
-                self._send_peer(address, [encode(envelope), *map(encode, messages)])
+            try:
+                frames = [encode(envelope), *map(encode, messages)]
+            except ProtocolError:
+                frames = self._sendable(address, envelope, messages)
+                if len(frames) < 2:
+                    continue
+            if len(frames) <= MAX_BATCH_FRAMES:
+                self._send_peer(address, frames)
                 continue
-            head = encode(envelope)
-            for start in range(0, len(messages), MAX_BATCH_FRAMES - 1):
-                self._send_peer(address, [head, *map(encode, messages[start : start + MAX_BATCH_FRAMES - 1])])
+            for start in range(1, len(frames), MAX_BATCH_FRAMES - 1):
+                self._send_peer(address, [frames[0], *frames[start : start + MAX_BATCH_FRAMES - 1]])
+
+    def _sendable(self, address: str, envelope: m.Envelope, messages: list[m.PeerMessage]) -> list[bytes]:
+        """The frames of a batch without those messages that can't be encoded; none without its envelope."""
+        frames: list[bytes] = []
+        for message in (envelope, *messages):
+            try:
+                frames.append(encode(message))
+            except ProtocolError as error:
+                self._say_unsendable(f"a {type(message).__name__} to {address}", error)
+                if message is envelope:
+                    break
+        return frames
 
     def _send_peer(self, address: str, frames: list[bytes]) -> None:
         self.counters.bytes_sent += sum(map(len, frames))
