@@ -10,6 +10,7 @@ from modes import source_only
 from paceline.core.reports.metrics import _unserved
 from paceline.core.reports.waiting import IDS_LIMIT, NAMES_BYTES, SHOWN_NAMES, most_unserved, waiting
 from paceline.core.scheduling import live_tasks
+from paceline.core.scheduling.lanes import SWEEP_TASKS
 from paceline.core.scheduling.live_tasks import NAMES_LOOKED_AT
 from paceline.core.scheduling.unserved import GRACE_S, NAMES_TOLD, Unserved
 from paceline_protocol.codec import encode_calls
@@ -126,6 +127,24 @@ def test_any_number_of_invented_names_costs_a_bounded_look() -> None:
     assert len(answer["names"]) + answer["more_names"] == invented  # type: ignore[arg-type, operator]
     last = f"old{invented - 1}"
     assert ask(lead, last)["names"] == [{"name": last, "waiting": 1, "delayed": 0, "nodes": 0}]
+
+
+def test_invented_names_are_forgotten_once_no_task_of_them_waits_though_no_node_has_come() -> None:
+    lead = Lead()
+    session = lead.client()
+    lead.submit(session, 0, name="kept")
+    for number in range(1, 4 * SWEEP_TASKS):
+        lead.submit(session, number, name=f"invented{number}")
+        lead.cancel(session, number)
+    assert lead.leader.tasks.name_count <= SWEEP_TASKS + 2
+    assert sum(len(lane.names) for lane in lead.leader.tasks._ready._lanes) == lead.leader.tasks.name_count
+    lead.leader.tasks.check()
+    assert lead.leader.tasks.waiting_names() == {"kept"}
+    lead.leader.admission.submit(
+        session, Submit(1, 0, encode_calls([(tid(1 << 20), "invented1", 4, b"", None)])), lead.now
+    )
+    assert lead.leader.tasks.waiting_names() == {"kept", "invented1"}
+    lead.leader.tasks.check()
 
 
 # --- ids

@@ -26,7 +26,7 @@ STALE_SKIPPED: Final = 1_000
 """How many tasks that have left are skipped at a time by a call that only looks."""
 SWEEP_TASKS: Final = 1_024
 """How many tasks that have left may stay in the queues: beyond this number, and that of the waiting tasks, they are
-removed."""
+removed, and so are names of which no task waits."""
 
 
 class Lane:
@@ -215,11 +215,14 @@ class Lanes(Place):
             nodes_of_name[name] = nodes_of_name.get(name, frozenset()) | of_node
 
     def _sweep(self) -> None:
-        """Let go of the tasks that left while they waited. Cost: that of all tasks here."""
+        """Let go of the tasks that left while they waited, and of names of which none waits: clients may have invented
+        them. Cost: that of all tasks and names here."""
         self._left = 0
         for lane in self._lanes:
             for task in lane.drain():
                 lane.push(task)
+            lane.names = {name for name in lane.names if self._names[name].count}
+        self._names = {name: waiting for name, waiting in self._names.items() if waiting.count}
 
     def served_by(self, name: str) -> frozenset[str]:
         """The nodes that can run this name; empty if none does."""
