@@ -210,6 +210,13 @@ FAULTS = [
         broken.keep_no_account,
         f"{SLOW_LOG}_while_the_log_stands_still_what_has_ended_is_bounded_and_the_queue_refuses_what_it_has_no_room_for",
     ),
+    Fault(
+        "leads on while its own disk stands still",
+        Leader,
+        "waits_for_own_disk",
+        broken.property_always(False),
+        f"{SLOW_LOG}_a_leader_whose_own_disk_stands_still_gives_way_to_one_whose_disk_does_not",
+    ),
     Fault("starts before the start is logged", Leader, "dispatch", broken.start_with_acceptance, faults=SLOW_DISKS),
     Fault("starts again what a leader had started", Recording, "give_up_exhausted", broken.skip, faults=CRASHES),
     Fault("does not see that a node was restarted", Nodes, "_node_restarted", broken.skip, faults=CRASHES),
@@ -538,7 +545,7 @@ def test_planted_fault_is_found(fault: Fault, monkeypatch: pytest.MonkeyPatch) -
     assert found_by_test(fault.found_by) if fault.found_by else found_in_the_world(fault)
 
 
-PLANTED = 116
+PLANTED = 117
 """Of whole nodes and of consensus. Who plants another raises it; a fault that can't be planted any more is replaced."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from core.cluster_stories import formed, node
 from core.reports.test_whereabouts import ask
 from core.scheduling.test_leader import TERM, Lead, tid
 from core.test_node import leading
@@ -131,7 +132,39 @@ def test_what_the_others_have_committed_counts_until_the_leaders_own_disk_has_it
     assert lead.dispatched() == {"a": [(number, 1)]}
 
 
-# --- a whole node, whose disk stands still
+# --- whole nodes, whose disks stand still
+
+
+def test_a_leader_whose_own_disk_stands_still_gives_way_to_one_whose_disk_does_not() -> None:
+    story = formed("abc", f"queue_limit_bytes={TASKS * TASK_BYTES}")
+    story.run("worker b w ready add\nadvance 1\nclient k hello a\nhold a")
+    said = ""
+    number = 0
+    while "another is to lead" not in said:
+        number += 1
+        assert number <= HELD_BACK, "it holds tasks back, and leads on"
+        said += story.run(f"client k submit {number}\nadvance 0.1\nworker b w done {number}\nadvance 0.1")
+    assert number == HELD_BACK
+    story.run("advance 1")
+    led = next(each for each in "bc" if node(story, each).leader is not None)
+    assert node(story, "a").leader is None
+    assert not node(story, led).leader.recording.is_full  # type: ignore[union-attr]
+    story.run(f"client k hello {led}\nclient k submit {number + 1}\nadvance 0.1")
+    assert ("b", b"w", number + 1) in story._attempts
+
+
+def test_a_leader_whose_disk_is_as_slow_as_the_others_leads_on() -> None:
+    story = formed("abc", f"queue_limit_bytes={TASKS * TASK_BYTES}")
+    story.run("worker a w ready add\nadvance 1\nclient k hello a\nhold a\nhold b\nhold c")
+    leader = node(story, "a").leader
+    assert leader is not None
+    number = 1
+    while not leader.recording.is_full:
+        story.run(f"client k submit {number}\nworker a w done {number}")
+        number += 1
+    assert not leader.waits_for_own_disk
+    story.run("write b\nwrite c")
+    assert leader.waits_for_own_disk
 
 
 def spin(node: NodeCore, now: float, seqs: list[int]) -> int:

@@ -50,6 +50,7 @@ class LeaderRole:
         self.takeover: Takeover | None = None
         self.keeper = ReplicaKeeper(settings, consensus, self.transfer, outbox)
         self.elections_won = 0
+        self._give_way_at = -inf  # not before, lest a cluster whose disks are all slow does nothing else
         self._known_leader = ""
         self._settings = settings
         self._consensus = consensus
@@ -196,6 +197,10 @@ class LeaderRole:
             self._outbox.notice("warning", f"node {node_id} is silent; its tasks are given to others")
         if heartbeat:
             self.review_replicas(now)
+            if leader.waits_for_own_disk and now >= self._give_way_at:
+                self._give_way_at = now + self._settings.voter_timeout_s
+                self._outbox.notice("warning", "this node's disk is behind those of a majority: another is to lead")
+                self.transfer(now)
 
     def ask(self, key: bytes, request: Admin, now: float) -> None:
         """Take an operator's request to change the cluster; see ReplicaKeeper. Only while this node leads."""

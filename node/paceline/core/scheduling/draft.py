@@ -202,6 +202,10 @@ class Proposals:
         while self._kept and self._kept[0][0] <= index:
             self.kept_bytes -= self._kept.popleft()[1]
 
+    def kept_behind(self, index: int) -> int:
+        """How many bytes would be kept if the log had everything up to this entry. Cost: that of the drafts."""
+        return self.kept_bytes - sum([kept_bytes for last_index, kept_bytes in self._kept if last_index <= index])
+
     def drafts(self) -> list[Draft]:
         """All drafts that are not applied, the one that is not proposed last."""
         return [*(draft for _, draft in self._proposed), *self._full, self.draft]

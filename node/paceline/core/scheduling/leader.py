@@ -163,6 +163,11 @@ class Leader:
         self._durable_index = index
         self.recording.logged(min(index, self._applied_index))
 
+    @property
+    def waits_for_own_disk(self) -> bool:
+        """Whether tasks are held back for this node's disk alone: a majority has written what it has not."""
+        return self.recording.is_full and not self.recording.is_full_behind(self._applied_index)
+
     def goes_on(self) -> bool:
         """True once, when dispatch has held back tasks for the log and that has moved on."""
         if not self._is_held_back or self.recording.is_full:

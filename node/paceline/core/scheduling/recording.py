@@ -115,6 +115,10 @@ class Recording:
         """Whether that is too much, so that no task may be handed out whose end will have to be logged."""
         return self._proposals.kept_bytes > self._unlogged_limit_bytes
 
+    def is_full_behind(self, index: int) -> bool:
+        """Whether it would be too much also if the log had everything up to this entry."""
+        return self._proposals.kept_behind(index) > self._unlogged_limit_bytes
+
     # --- what is known ------------------------------------------------------------------------------------------
 
     def open_task(self, task_id: bytes) -> Task | None:
