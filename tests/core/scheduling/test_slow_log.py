@@ -111,14 +111,30 @@ def test_what_is_cancelled_or_expires_at_once_takes_its_room_in_the_queue_until_
     assert not lead.refusals()
 
 
-def test_a_task_that_needs_no_log_goes_on_and_is_accepted_unless_one_that_needs_it_stands_before_it() -> None:
+def test_a_task_that_needs_no_log_goes_on_and_is_accepted_though_others_stand_before_it() -> None:
     lead, session, number = run_until_held_back()
     lead.submit(session, number + 1, seq=number + 1, durability=NO_LOG)
-    assert not lead.dispatched(), "one that waits for the log stands before it"
-    lead.cancel(session, number)
     assert lead.dispatched() == {"a": [(number + 1, 1)]}
+    lead.outcomes("a", number, number + 1)
     lead.now += 1.0
-    assert (number + 1,) in [update.accepted for update in lead.updates()]
+    (update,) = lead.updates()
+    assert number + 1 in update.accepted
+    assert update.results[-1][0] == tid(number + 1)
+    lead.leader.tasks.check()
+
+
+def test_tasks_with_and_without_the_log_go_out_by_priority_and_age_together() -> None:
+    lead = Lead()
+    session = lead.client()
+    for number in range(1, 7):
+        lead.submit(session, number, seq=number, durability=NO_LOG if number % 2 else 0)
+    lead.leader.tasks.check()
+    assert lead.leader.tasks.waiting == lead.leader.tasks.dispatchable == 6
+    assert lead.leader.tasks.waiting_of("add") == 6
+    assert lead.leader.tasks.find_waiting("add", 0, 10, 10)[0] == [tid(number) for number in (2, 4, 6, 1, 3, 5)]
+    lead.enrol("a", slots=6)
+    assert lead.dispatched() == {"a": [(number, 1) for number in range(1, 7)]}
+    lead.leader.tasks.check()
 
 
 def test_what_the_others_have_committed_counts_until_the_leaders_own_disk_has_it() -> None:

@@ -46,8 +46,8 @@ class Dispatcher:
         return UNKNOWN_US if attempt > 1 else self.durations.cost_us(name)
 
     def dispatch(self, now: float, *, only_unlogged: bool = False) -> Given:
-        """Hand out tasks while there is credit: higher priority first, then older. ``only_unlogged``: until the next
-        one is a task that needs the log."""
+        """Hand out tasks while there is credit: higher priority first, then older. ``only_unlogged``: of the tasks
+        that need no log alone."""
         self._only_unlogged = only_unlogged
         tasks, given = self._tasks, Given()
         lanes = tasks.served_lanes()

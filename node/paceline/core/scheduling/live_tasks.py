@@ -4,7 +4,8 @@ a task from one state to another.
 A live task is in exactly one place, that of its state (``places.py``):
 
 ===========  ==========================================================================================================
-READY        a lane: it goes to the next node that has credit for it
+READY        a lane: it goes to the next node that has credit for it. Tasks that need no log have lanes of their own,
+             as the others may have to wait for the log (``recording.py``)
 RECOVERED    a lane of its own: an earlier leader accepted it, and a node may have it. It is not handed out before the
              nodes have said what they hold, or had time to (:meth:`LiveTasks.settle`)
 STARTING     the ledger of a node, which is sent it once the log says that it started
@@ -59,6 +60,7 @@ class LiveTasks:
         self.is_settled = False
         self._next_age = 0
         self._ready = Lanes(own_id, State.READY)
+        self._unlogged = Lanes(own_id, State.READY)
         self._recovered = Lanes(own_id, State.RECOVERED)
         self._starting = AtNodes(State.STARTING, self.ledgers)
         self._dispatched = AtNodes(State.DISPATCHED, self.ledgers)
@@ -66,24 +68,30 @@ class LiveTasks:
         self._places: list[Place | None] = [None] * len(STATE_NAMES)  # by state; None: it has ended
         for place in (self._ready, self._recovered, self._starting, self._dispatched, self._delayed):
             self._places[place.state] = place
+        self._lanes = (self._ready, self._unlogged, self._recovered)
 
     def _move(self, task: Task, event: int) -> None:
         """Take a task out of its place and put it into that of its next state. Raises KeyError, with nothing changed,
         if it has no such transition: the caller broke the table."""
         state = next_state(task.state, event)
-        left, entered = self._places[task.state], self._places[state]
+        left, entered = self._place(task, task.state), self._place(task, state)
         if left is not None:
             left.take(task)
         task.state = state
         if entered is not None:
             entered.put(task)
 
+    def _place(self, task: Task, state: int) -> Place | None:
+        if state == State.READY and task.options is not None and not task.is_logged:
+            return self._unlogged
+        return self._places[state]
+
     # --- tasks come and end -------------------------------------------------------------------------------------
 
     def admit(self, task: Task, now: float, *, delayed: bool = False) -> None:
         """Take a new task. ``delayed``: it waits for come_due()."""
         self.tally.submitted += 1
-        self._enter(task, self._delayed if delayed else self._ready, now)
+        self._enter(task, State.DELAYED if delayed else State.READY, now)
 
     def recover(self, task: Task, lost_attempts: int, now: float, *, delayed: bool = False) -> None:
         """Take a task that an earlier leader had accepted. It waits for the nodes' accounts: adopt(), or settle().
@@ -94,16 +102,18 @@ class LiveTasks:
         task.sent_seq = 0
         task.sent_at = 0.0
         task.session = None
-        self._enter(task, self._delayed if delayed else self._recovered, now)
+        self._enter(task, State.DELAYED if delayed else State.RECOVERED, now)
 
-    def _enter(self, task: Task, place: Place, now: float) -> None:
-        task.state = place.state
+    def _enter(self, task: Task, state: int, now: float) -> None:
+        task.state = state
         task.age = self._next_age
         task.arrived_at = now
         self._next_age += 1
         self.live[task.id] = task
         self.live_bytes += task.size_bytes()
-        place.put(task)
+        place = self._place(task, state)
+        if place is not None:
+            place.put(task)
 
     def come_due(self, task: Task, now: float) -> None:
         """A delayed task may be handed out, behind all that wait by now."""
@@ -213,14 +223,17 @@ class LiveTasks:
 
     def _serve(self) -> None:
         serving = {node_id: ledger for node_id, ledger in self.ledgers.items() if ledger.slots}
-        self._recovered.serve(serving)
-        self._ready.serve(serving)
+        for lanes in self._lanes:
+            lanes.serve(serving)
 
     def served_lanes(self) -> list[Lane]:
         """The lanes whose tasks may be handed out and that some node serves, those of recovered tasks first."""
+        served = self._ready.served
+        if self._unlogged.count:
+            served = served + self._unlogged.served if self._ready.count else self._unlogged.served
         if self.is_settled and self._recovered.count:
-            return self._recovered.served + self._ready.served
-        return self._ready.served
+            served = self._recovered.served + served
+        return served
 
     def is_unknown(self, name: str) -> bool:
         """Whether no node can run tasks of this name. False while some nodes may still give their accounts."""
@@ -238,11 +251,11 @@ class LiveTasks:
     @property
     def name_count(self) -> int:
         """At least how many names tasks have that wait here, or did until lately."""
-        return max(self._ready.name_count, self._recovered.name_count, len(self._delayed.by_name))
+        return max(len(self._delayed.by_name), *[lanes.name_count for lanes in self._lanes])
 
     def waiting_of(self, name: str) -> int:
         """How many tasks of this name wait in lanes."""
-        return self._ready.waiting_of(name) + self._recovered.waiting_of(name)
+        return sum([lanes.waiting_of(name) for lanes in self._lanes])
 
     def delayed_of(self, name: str) -> int:
         """How many tasks of this name wait for their moments."""
@@ -250,9 +263,9 @@ class LiveTasks:
 
     def waiting_names(self) -> set[str]:
         """Names of tasks that wait, in lanes or for their moments."""
-        found = set(self._ready.waiting_by_name(NAMES_LOOKED_AT))
-        found.update(self._recovered.waiting_by_name(NAMES_LOOKED_AT))
-        found.update(islice(self._delayed.by_name, NAMES_LOOKED_AT))
+        found = set(islice(self._delayed.by_name, NAMES_LOOKED_AT))
+        for lanes in self._lanes:
+            found.update(lanes.waiting_by_name(NAMES_LOOKED_AT))
         return found
 
     def unserved_by_name(self) -> dict[str, int]:
@@ -260,9 +273,10 @@ class LiveTasks:
         still give their accounts, or no worker of any node is ready."""
         if not self.is_settled or not any(ledger.slots for ledger in self.ledgers.values()):
             return {}
-        found = self._ready.waiting_unserved(NAMES_LOOKED_AT)
-        for name, count in self._recovered.waiting_unserved(NAMES_LOOKED_AT).items():
-            found[name] = found.get(name, 0) + count
+        found: dict[str, int] = {}
+        for lanes in self._lanes:
+            for name, count in lanes.waiting_unserved(NAMES_LOOKED_AT).items():
+                found[name] = found.get(name, 0) + count
         return found
 
     def nodes_that_run(self, name: str) -> int:
@@ -289,7 +303,8 @@ class LiveTasks:
     def _candidates(self, name: str, skip: int, limit: int) -> list[Task]:
         """``limit`` candidates behind the first ``skip``."""
         some: list[Task] = []
-        for lane in (self._ready.lane_of(name), self._recovered.lane_of(name)):
+        for lanes in self._lanes:
+            lane = lanes.lane_of(name)
             if lane is not None:
                 some += lane.look(skip, limit - len(some))
                 skip = max(0, skip - lane.length())
@@ -306,17 +321,19 @@ class LiveTasks:
     def count(self, state: int) -> int:
         """How many live tasks have this state."""
         place = self._places[state]
-        return 0 if place is None else place.count
+        count = 0 if place is None else place.count
+        return count + self._unlogged.count if state == State.READY else count
 
     @property
     def dispatchable(self) -> int:
         """How many tasks may be dispatched."""
-        return self._ready.count + self._recovered.count if self.is_settled else self._ready.count
+        ready = self._ready.count + self._unlogged.count
+        return ready + self._recovered.count if self.is_settled else ready
 
     @property
     def waiting(self) -> int:
         """How many tasks wait in lanes, whether they may be dispatched yet or not."""
-        return self._ready.count + self._recovered.count
+        return self._ready.count + self._unlogged.count + self._recovered.count
 
     @property
     def at_nodes(self) -> int:
@@ -330,20 +347,17 @@ class LiveTasks:
 
     def waiting_by_priority(self) -> list[int]:
         """How many tasks wait in lanes, by priority."""
-        return [
-            ready + recovered
-            for ready, recovered in zip(self._ready.by_priority, self._recovered.by_priority, strict=True)
-        ]
+        return [sum(counts) for counts in zip(*[lanes.by_priority for lanes in self._lanes], strict=True)]
 
     def oldest_arrived_at(self) -> float:
         """When the oldest task that waits in a lane came; inf if none does."""
-        return min(self._ready.oldest_arrived_at(), self._recovered.oldest_arrived_at())
+        return min([lanes.oldest_arrived_at() for lanes in self._lanes])
 
     def check(self) -> None:
         """Raise Misplaced unless each live task is in the place of its state and in no other, and every count is right.
         Cost: that of all tasks."""
         found: Counter[bytes] = Counter()
-        for place in self._places:
+        for place in (*self._places, self._unlogged):
             if place is not None:
                 tasks = place.tasks()
                 found.update(task.id for task in tasks)
@@ -351,7 +365,7 @@ class LiveTasks:
                     raise Misplaced(f"{len(tasks)} tasks are {STATE_NAMES[place.state]}, and {place.count} are counted")
         for ledger in self.ledgers.values():
             self._check_ledger(ledger)
-        for lanes in (self._ready, self._recovered):
+        for lanes in self._lanes:
             if sum(lanes.by_priority) != lanes.count or min(lanes.by_priority) < 0:
                 raise Misplaced(f"{lanes.count} tasks are {STATE_NAMES[lanes.state]}, by priority {lanes.by_priority}")
             _check_names(lanes, lanes.waiting_by_name(lanes.name_count))
