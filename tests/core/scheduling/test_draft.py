@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from core.scheduling.test_leader import Lead, tid
+from paceline.core.clients.session_table import ClientBounds
 from paceline.core.clients.sessions import ClientSession
 from paceline.core.scheduling.recording import COPIES_LIMIT
 from paceline_protocol.codec import MAX_BATCH_ITEMS, decode_calls, decode_outcomes, encode_calls, split_ids
@@ -105,6 +106,23 @@ def test_a_submit_of_copies_is_accepted_with_what_it_copies_and_a_refused_one_wa
     lead.commit()
     lead.now += 1.0
     assert [update.accepted for update in lead.updates()] == [(1, 3, 4)]
+
+
+def test_a_copy_of_what_has_ended_is_not_called_accepted_before_it_is_committed() -> None:
+    """Its result may have to wait until the client reads, and would be lost with the leader."""
+    lead = Lead(client_bounds=ClientBounds(window_bytes=0))
+    session = lead.client()
+    lead.enrol("a")
+    lead.submit(session, 1)
+    assert lead.dispatched()
+    lead.outcomes("a", 1, 1)
+    lead.submit(session, 1, seq=2)
+    lead.now += 1.0
+    assert not lead.updates()
+    lead.commit()
+    lead.submit(session, 1, seq=3)
+    lead.now += 1.0
+    assert [update.accepted for update in lead.updates()] == [(2, 3)]
 
 
 def test_copies_beyond_the_bound_are_left_unanswered_while_the_log_stands_still() -> None:

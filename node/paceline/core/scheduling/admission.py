@@ -85,7 +85,7 @@ class Admission:
             if task_id not in answered:
                 answered.add(task_id)
                 self._sessions.add_result(session, task_id, *result)
-            return False
+            return not self._table.knows(task_id)
         refusal = self._refusal(call)
         if refusal is not None:
             self._sessions.refuse(session, task_id, *refusal)
