@@ -22,6 +22,8 @@ from modes import source_only
 from paceline import task
 from paceline.client import Client, NamedTask
 from paceline.client.driver import connections
+from paceline.client.driver.background import Background
+from paceline.client.driver.connections import Connections
 from paceline.client.session.session import Session
 from paceline.errors import ConfigError, NoNodeFound, OutOfResources
 from paceline_protocol.errors import LocalProtocolError
@@ -305,6 +307,43 @@ def test_a_turn_that_fails_ends_what_was_waited_for_and_not_the_thread(
         future.result(DEADLINE_S)
     assert "KeyError" in caplog.text
     assert client.submit("add", 1, 2).result(DEADLINE_S) == 3
+
+
+@source_only
+def test_the_background_thread_goes_on_after_whatever_it_met(
+    node: FakeNode, client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    failed = threading.Event()
+    deliver = Connections.deliver
+
+    def fail_once(connections: Connections, now: float) -> bool:
+        if threading.current_thread().name == "paceline-client" and not failed.is_set():
+            failed.set()
+            raise MemoryError
+        return deliver(connections, now)
+
+    monkeypatch.setattr(Connections, "deliver", fail_once)
+    assert failed.wait(DEADLINE_S)
+    called = threading.Event()
+    client.submit("add", 1, 2).add_done_callback(lambda _: called.set())
+    assert called.wait(DEADLINE_S)  # by that thread alone, as nobody waits for the result
+    assert "MemoryError" in caplog.text
+
+
+@source_only
+def test_a_client_without_its_thread_gets_another_at_its_next_question(
+    node: FakeNode, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper = client._driver.background._keeper
+    assert keeper is not None
+    with monkeypatch.context() as patched:
+        patched.setattr(Background, "_take_turn", lambda background: setattr(background, "_keeper", None))
+        keeper.join(DEADLINE_S)  # it ends, as one that could not begin for want of memory
+    client._driver.background._keeper = keeper
+    client.status(DEADLINE_S)
+    called = threading.Event()
+    client.submit("add", 1, 2).add_done_callback(lambda _: called.set())
+    assert called.wait(DEADLINE_S)
 
 
 def test_an_address_that_can_not_be_connected_to_is_told_once_and_the_search_goes_on(

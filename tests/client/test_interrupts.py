@@ -19,7 +19,9 @@ import pytest
 from client.fake_node import DEADLINE_S, FakeNode, wait_until
 from modes import source_only
 from paceline.client import Client
+from paceline.client.client import current_client
 from paceline.client.driver import turns
+from paceline.client.driver.lifetime import Lifetime
 from paceline.errors import ClientClosed, UsedWithinItself
 
 WITHIN = os.path.join("paceline", "client", "driver"), os.path.join("paceline", "client", "session")
@@ -127,6 +129,57 @@ def test_a_handler_that_raises_while_a_client_connects_leaves_it_usable(node: Fa
             pass
         assert client.submit("add", 1, 2).result(DEADLINE_S) == 3
         client.close()
+
+
+@source_only
+def test_a_close_that_is_interrupted_is_finished_by_the_next_one(node: FakeNode) -> None:
+    for strike in every_step(7, interrupt):
+        client = Client(node.address)
+        future = client.submit("add", 1, 2)
+        try:
+            with strike:
+                client.close()
+        except KeyboardInterrupt:
+            pass
+        client.close()
+        assert client._driver.turns.is_closed
+        assert client._driver._connections._sockets.closed
+        assert future.done()
+
+
+@source_only
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts the descriptors of the process")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # where it was interrupted before it began to close
+def test_a_client_whose_close_was_interrupted_leaves_nothing_once_nobody_has_it(node: FakeNode) -> None:
+    gc.collect()
+    before = len(os.listdir("/proc/self/fd"))
+    for strike in every_step(17, interrupt):
+        client = Client(node.address)
+        client.submit("add", 1, 2)
+        try:
+            with strike:
+                client.close()
+        except KeyboardInterrupt:
+            pass
+        del client
+        gc.collect()  # which ended in a wait without end, for sockets that were open
+        wait_until(lambda: not any(thread.name == "paceline-client" for thread in threading.enumerate()))
+    wait_until(lambda: len(os.listdir("/proc/self/fd")) <= before)
+
+
+@source_only
+def test_a_client_whose_close_was_interrupted_is_nobodys_current_one(
+    node: FakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Client(node.address) as outer:
+        inner = Client(node.address).__enter__()
+        assert current_client() is inner
+        with monkeypatch.context() as patched:
+            patched.setattr(Lifetime, "close", lambda lifetime, _: (lifetime._turns.fail_open(), interrupt()))
+            with pytest.raises(KeyboardInterrupt):
+                inner.close()
+        assert current_client() is outer
+        inner.close()
 
 
 @source_only

@@ -131,12 +131,14 @@ class Client(TaskQuestions):
         closes itself. Raises UsedWithinItself in a signal handler that interrupts the client's own doing.
         """
         lifetime = self._driver.lifetime
-        lost = lifetime.close(timeout)
+        try:
+            lost = lifetime.close(timeout)
+        finally:
+            with _current_lock:
+                if lifetime.has_ended and self in _entered:
+                    _entered.remove(self)
         closing.is_closed(lifetime)
         closing.tell_lost(lost, timeout)
-        with _current_lock:
-            if self in _entered:
-                _entered.remove(self)
 
     def __enter__(self) -> Client:
         try:
@@ -330,6 +332,8 @@ def current_client() -> Client:
     client, made on first use."""
     global _default
     with _current_lock:
+        while _entered and _entered[-1]._driver.lifetime.has_ended:
+            _entered.pop()  # its close() was interrupted
         if _entered:
             return _entered[-1]
         if _default is None or _default._driver.lifetime.has_ended:

@@ -1,11 +1,15 @@
 """The thread that keeps up a client's connection while no caller waits.
 
+Nothing but the end of the client ends it: what fails in a turn, as for want of memory, is logged, and what that left
+halfway is mended by the next one. When the client ends it sees to it that all is closed: close() may be interrupted.
+
 It takes a turn every ``TICK_S``, or now and then if there is nothing to wait for and nobody has submitted for a while.
 It drives promptly, as a caller that waits does, only while somebody counts on it: a callback, an ``await``, a relay.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from typing import Final
@@ -19,6 +23,10 @@ from paceline.importing import refuse_while_importing
 IDLE_TICK_S = 0.5
 IDLE_AFTER_S: Final = 1.0
 THREAD_END_LIMIT_S: Final = 1.0
+FAILED_PAUSE_S: Final = 0.1
+"""After a turn that failed: the next may fail as well."""
+
+_logger = logging.getLogger("paceline.client")
 
 
 class Background:
@@ -32,22 +40,22 @@ class Background:
         self._is_idle = False
         self._is_dropped = False
         self._used_at_s = 0.0
+        self._failure: BaseException | None = None  # of the last turn, until it is logged
 
     def start(self) -> None:
         """Under the lock. Raises UsedWhileImporting in a worker that is not ready yet, and OutOfResources."""
-        if self._keeper is not None:
+        if self._is_alive():
             return
         refuse_while_importing("a client of the cluster")
         self._keeper = keeper = threading.Thread(target=self._run, name="paceline-client", daemon=True)
         try:
             keeper.start()
         except RuntimeError as error:
-            self._keeper = None
             raise OutOfResources(f"a client of a cluster needs a thread of its own ({error})") from None
-        except BaseException:
-            if keeper.ident is None:  # interrupted before it ran
-                self._keeper = None
-            raise
+
+    def _is_alive(self) -> bool:
+        """Asked of the thread: its start may have been interrupted."""
+        return self._keeper is not None and self._keeper.is_alive()
 
     def used(self, now: float) -> None:
         """Under the lock: something was submitted."""
@@ -58,41 +66,63 @@ class Background:
 
     def join(self) -> None:
         """Outside the lock, after the turns have ended. It may be in a callback that takes long."""
-        if self._keeper is not None and self._keeper is not threading.current_thread():
-            self._keeper.join(THREAD_END_LIMIT_S)
+        keeper = self._keeper
+        if keeper is not None and keeper is not threading.current_thread() and keeper.is_alive():
+            keeper.join(THREAD_END_LIMIT_S)
 
     def drop(self) -> bool:
         """Have the thread close the client at its next turn. False: there is no thread. Takes no lock."""
         self._is_dropped = True
-        return self._keeper is not None
+        return self._is_alive()
 
     def disown(self) -> None:
         """Forget the thread: a forked child does not have it."""
         self._keeper = None
 
     def _run(self) -> None:
+        turns = self._turns
+        while self._keeper is threading.current_thread():  # else its start was interrupted, and there is another
+            try:
+                if self._failure is not None:
+                    self._tell_failure()
+                if self._is_dropped:
+                    turns.shut_down(self.join)
+                    return
+                if turns.unusable is not None:
+                    turns.fail_open()
+                    turns.close()  # but the callbacks are for who called close()
+                    if self._is_dropped:
+                        continue
+                    return
+                self._take_turn()
+            except ClientClosed:
+                continue
+            except BaseException as error:  # noqa: BLE001 - it is logged, with what memory there is by then
+                self._failure = error
+
+    def _tell_failure(self) -> None:
+        self._turns.undriven.wait(FAILED_PAUSE_S)
+        _logger.error("the thread that keeps up a client's connection failed, and goes on", exc_info=self._failure)
+        self._failure = None
+
+    def _take_turn(self) -> None:
         turns, resolver = self._turns, self._resolver
 
         def has_something_else() -> bool:
             return not resolver.eager or bool(resolver.ended) or turns.unusable is not None
 
-        while turns.unusable is None:
-            turns.undriven.wait(self._rest_s())
-            if self._is_dropped:
-                turns.shut_down(self.join)
-                return
-            if resolver.ended:
-                resolver.run_callbacks()
-            try:
-                if turns.has_abandoned:
-                    turns.change(turns.cancel_abandoned)
-                if resolver.eager:
-                    turns.wait_until(has_something_else, None)
-                    resolver.run_callbacks()
-                elif not turns.has_driver:
-                    turns.wait_until(lambda: True, 0)
-            except ClientClosed:
-                return
+        turns.undriven.wait(self._rest_s())
+        if self._is_dropped:
+            return
+        if resolver.ended:
+            resolver.run_callbacks()
+        if turns.has_abandoned:
+            turns.change(turns.cancel_abandoned)
+        if resolver.eager:
+            turns.wait_until(has_something_else, None)
+            resolver.run_callbacks()
+        elif not turns.has_driver:
+            turns.wait_until(lambda: True, 0)
 
     def _rest_s(self) -> float:
         with self._turns.lock:

@@ -1,6 +1,6 @@
 """The sockets of a client: one DEALER per node it talks to, and the pipe that interrupts a sleeping thread.
 
-The only ``import zmq`` of the client. What the session decides is done here: frames go out, connections open and close.
+Nobody else reads or writes them. What the session decides is done here: frames go out, connections open and close.
 
 - Everything but :meth:`sleep` and :meth:`interrupt` is called under the driver's lock: zmq sockets are not thread-safe.
 - ``IMMEDIATE``: without a connection a socket takes no frames, so that nothing waits in line for a node that is gone,
@@ -29,6 +29,7 @@ import select
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
+from paceline.client.driver.sockets import Sockets
 from paceline.client.session.session import Session
 from paceline.client_keys import ClientKeys
 from paceline.config import format_address, parse_address
@@ -99,10 +100,7 @@ class _Connection:
             self.monitor = None
 
     def close(self) -> None:
-        """Done again if it is interrupted."""
         self.is_open = False
-        if self.socket.closed:
-            return
         self.end_monitor()
         self.socket.close(linger=0)
 
@@ -118,14 +116,13 @@ class Connections:
         self._expected: dict[str, int] = {}  # which of the keys that nodes may have is expected there
         self._seeking: dict[str, _Connection] = {}  # those that have not stood yet
         self._open: dict[str, _Connection] = {}
-        self._made: list[_Connection] = []  # the same, and those that are just being opened or closed
         self._all: tuple[_Connection, ...] = ()  # the same; a walk over it may open and close connections
         self._poll = select.poll()
         try:
             self._wake_read, self._wake_write = os.pipe()
         except OSError as error:
             raise OutOfResources(f"a client of a cluster needs descriptors ({error})") from None
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()  # opens nothing yet
+        self._sockets = Sockets()  # opens nothing yet
         for descriptor in (self._wake_read, self._wake_write):
             os.set_blocking(descriptor, False)
         self._pipe_closed = False
@@ -183,24 +180,25 @@ class Connections:
 
     def reset(self) -> None:
         """Whoever changed these was interrupted: close every connection, and begin anew. A thread that sleeps is to be
-        woken then. A socket that was just being made is closed by the garbage collector."""
+        woken then."""
         self._poll = select.poll()
         self._poll.register(self._wake_read, select.POLLIN)
-        for connection in self._made:
-            connection.close()
-        self._all = ()
-        self._open = {}
+        self._forget_all()
+        self._sockets.close_all()
         self._seeking = {}
         self._refused = {}
-        self._made = []
         self.changed = True
 
     def close(self) -> None:
-        for connection in self._made:
-            connection.close()
-        self._open.clear()
+        """Close everything but the pipe. Done again if it is interrupted."""
+        self._forget_all()
+        self._sockets.end()
+
+    def _forget_all(self) -> None:
+        for connection in self._all:  # over which a walk may be under way
+            connection.is_open = False
         self._all = ()
-        self._context.destroy(linger=0)
+        self._open = {}
 
     def close_pipe(self) -> None:
         """Apart from :meth:`close`: a thread may sleep on the pipe until it has seen that all is closed."""
@@ -275,7 +273,8 @@ class Connections:
         credentials = self._keys.credentials()
         servers = credentials.servers
         expected = servers[self._expected.get(address, 0) % len(servers)] if servers else ""
-        socket = self._context.socket(zmq.DEALER)
+        others = frozenset(self._sockets.opened)
+        socket = self._sockets.socket(zmq.DEALER)
         try:
             for option, value in (
                 (zmq.LINGER, 0),
@@ -294,10 +293,9 @@ class Connections:
             connection = _Connection(address, host, number, socket, now, monitor)
             socket.connect(f"tcp://{format_address(number, port)}")  # a number: no name is ever given to ZeroMQ
         except BaseException:
-            socket.close(linger=0)  # and with it its monitor
+            self._sockets.close_all(but=others)
             raise
         self._session.starved("")
-        self._made.append(connection)
         self._open[address] = self._seeking[address] = connection
         self._all = tuple(self._open.values())
         self._poll.register(connection.descriptor, select.POLLIN)
@@ -318,7 +316,6 @@ class Connections:
             self._all = tuple(self._open.values())
             self._poll.unregister(connection.descriptor)
             connection.close()
-            self._made.remove(connection)
             self.changed = True
 
     # --- outside the lock ----------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ class Lifetime:
 
         Returns how many tasks the cluster did not accept meanwhile."""
         session, turns = self._session, self._turns
-        if turns.unusable is not None:
+        if turns.is_closed:
             return 0
 
         def press(now: float) -> int:
@@ -43,24 +43,23 @@ class Lifetime:
 
         try:
             unaccepted = turns.change(press)
-        except ClientClosed:  # by another thread, meanwhile
-            return 0
-        try:
             if session.has_unsettled and timeout_s > 0:
                 turns.wait_until(lambda: not session.has_unsettled or turns.unusable is not None, timeout_s)
             # A search that was given up meanwhile has emptied the ledger.
             return session.ledger.count_unaccepted() if session.failure is None else unaccepted
+        except ClientClosed:  # by another thread, meanwhile or in part
+            return 0
         finally:
             turns.shut_down(self._background.join)
 
     def drop(self) -> bool:
         """Nobody has the client any more. False: it was closed. Called by the garbage collector, so that it waits for
-        nothing: the background thread closes the client at its next turn. Without one nobody ever used it."""
-        if self.has_ended:
-            return False
+        nothing: the background thread closes the client at its next turn. Without one nobody ever used it, or its
+        close() was interrupted."""
+        was_open = not self.has_ended
         if not self._background.drop():
             self._turns.shut_down(self._background.join)
-        return True
+        return was_open
 
     def disown(self, error: Callable[[], Exception]) -> None:
         """In a forked child: everything here belongs to the parent."""

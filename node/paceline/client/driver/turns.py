@@ -78,13 +78,15 @@ class _Waiter:
 
 
 class Turns:
-    """``unusable``: what to raise, once the client is closed or was inherited through a fork. ``asleep``: the driver
-    sleeps on the sockets. ``read_at_s``: when the sockets were looked at last. ``undriven`` is set when somebody counts
-    on the sockets being read and nobody waits, or callbacks are due: it wakes the background thread."""
+    """``unusable``: what to raise, once the client is being closed or was inherited through a fork. ``is_closed``:
+    nothing is left to close. ``asleep``: the driver sleeps on the sockets. ``read_at_s``: when the sockets were looked
+    at last. ``undriven`` is set when somebody counts on the sockets being read and nobody waits, or callbacks are due:
+    it wakes the background thread."""
 
     def __init__(self, session: Session, connections: Connections, resolver: Resolver) -> None:
         self.lock: Any = threading.RLock()  # the only one that tells whether this thread has it
         self.unusable: Callable[[], Exception] | None = None
+        self.is_closed = False
         self.asleep = False
         self.read_at_s = 0.0
         self.undriven = Wake()
@@ -365,29 +367,39 @@ class Turns:
         self.undriven.set()
 
     def shut_down(self, join: Callable[[], None]) -> None:
-        """Fail what has not ended, and close. ``join()`` waits for the background thread."""
+        """Fail what has not ended, and close. ``join()`` waits for the background thread.
+
+        A signal handler may end this halfway, when the client is of no use any more, and not closed yet: whoever comes
+        next goes on with it, as the background thread, a second close(), the exit of the interpreter."""
         self.check_entry()
-        with self.lock:
-            if self.unusable is not None:
-                return
-            self.end(ClientClosed)
-            self._session.failure = ClientClosed()
-            self._resolver.fail_all(ClientClosed)
-            self._session.close()
+        self.fail_open()
         join()
         self.close()
         self._resolver.run_callbacks()
 
+    def fail_open(self) -> None:
+        """Nothing begins any more, and what has not ended fails."""
+        with self.lock:
+            if not self.is_closed:
+                self.end(ClientClosed)
+                self._session.failure = ClientClosed()
+                self._resolver.fail_all(ClientClosed)
+                self._session.close()
+
     def close(self) -> None:
         """Close the sockets; and the pipe, unless another thread still sleeps on it, which closes it then."""
         with self.lock:
+            if self.is_closed:
+                return
             self._connections.close()
             driver = self._driver
             if driver is None or driver.ident == threading.get_ident() or not self.has_driver:
                 self._connections.close_pipe()
+            self.is_closed = True
 
     def disown(self, unusable: Callable[[], Exception]) -> None:
         """In a forked child: everything here belongs to the parent, even the locks."""
         self.unusable = unusable
+        self.is_closed = True
         self.lock = threading.RLock()
         self.undriven = Wake()
