@@ -234,3 +234,14 @@ def test_however_many_tasks_are_abandoned_at_once_each_is_cancelled() -> None:
     rig.session.abandon([task_id(number) for number in range(count)], rig.now)
     cancels = [message for _, message in rig.sent() if isinstance(message, Cancel)]
     assert [len(cancel.ids) for cancel in cancels] == [MAX_REQUEST_TASKS, MAX_REQUEST_TASKS, 1]
+
+
+def test_what_is_abandoned_one_by_one_in_the_meantime_is_cancelled_together(node: FakeNode, client: Client) -> None:
+    node.hold = True
+    futures = [client.submit("echo", number) for number in range(MAX_REQUEST_TASKS + 1)]
+    futures[-1].accepted(DEADLINE_S)
+    with client._driver.turns.lock:
+        for future in futures:
+            client._driver.abandon((future,))
+    node.wait_for(lambda: {future.task_id for future in futures} <= cancelled_ids(node))
+    assert node.count(Cancel) == 2

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+
 from client.session_rig import Rig, succeeded, task_id, welcome
+from modes import source_only
 from paceline_protocol.messages import (
     Admin,
     AdminOp,
@@ -199,3 +202,45 @@ def test_where_a_task_is_is_asked_again_of_the_next_leader() -> None:
     rig.sent()
     rig.hear("a:1", welcome("a:1", "a:1"))
     assert ("a:1", TaskRequest(request, task_id(1))) in rig.sent()
+
+
+@source_only
+def test_what_a_result_costs_does_not_depend_on_how_many_cancels_are_open() -> None:
+    def calls_for_a_result(cancels: int) -> int:
+        rig = Rig()
+        rig.attach()
+        for number in range(cancels):
+            rig.session.cancel((task_id(number),), rig.now)
+        calls = 0
+
+        def count(*_: object) -> None:
+            nonlocal calls
+            calls += 1
+
+        sys.setprofile(count)
+        try:
+            rig.session.requests.note_results([succeeded(0)])
+        finally:
+            sys.setprofile(None)
+        assert len(rig.session.requests) == cancels - 1
+        return calls
+
+    assert calls_for_a_result(500) == calls_for_a_result(1)
+
+
+def test_a_task_of_several_cancels_is_known_to_each_of_them() -> None:
+    rig = Rig()
+    rig.attach()
+    both = rig.session.cancel((task_id(1), task_id(2)), rig.now)
+    given_up = rig.session.cancel((task_id(1),), rig.now)
+    other = rig.session.cancel((task_id(1),), rig.now)
+    requests = rig.session.requests
+    requests.forget(given_up)
+    requests.note_results([succeeded(1)])
+    finished = int(CancelState.FINISHED)
+    assert requests.replies == {other: CancelReply(other, ((task_id(1), finished),))}
+    requests.mend()
+    requests.note_results([succeeded(1), succeeded(2)])
+    assert requests.replies[both] == CancelReply(both, ((task_id(1), finished), (task_id(2), finished)))
+    assert not requests
+    assert not requests._cancels_of

@@ -99,6 +99,7 @@ class Turns:
         self._driver: _Waiter | None = None
         self._tick_at_s = 0.0
         self._abandoned: deque[tuple[bytes, ...]] = deque()  # ids to cancel; bounded by what is outstanding
+        self._leaving: list[bytes] = []  # the same, which the session is just being asked to cancel
 
     @property
     def has_driver(self) -> bool:
@@ -283,7 +284,7 @@ class Turns:
         now = time.monotonic()
         self.read_at_s = now
         try:
-            if self._abandoned:
+            if self._abandoned or self._leaving:
                 self._cancel_abandoned(now)
             more = connections.deliver(now)
             if now >= self._tick_at_s and not more:
@@ -334,7 +335,7 @@ class Turns:
 
     @property
     def has_abandoned(self) -> bool:
-        return bool(self._abandoned)
+        return bool(self._abandoned or self._leaving)
 
     def abandon(self, ids: tuple[bytes, ...]) -> None:
         """Have these tasks cancelled at the next turn, for which the background thread is woken.
@@ -350,9 +351,11 @@ class Turns:
             self._connections.interrupt()  # a send takes the edge that the sleeper waits for
 
     def _cancel_abandoned(self, now: float) -> None:
-        while self._abandoned:
-            self._session.abandon(self._abandoned[0], now)
+        while self._abandoned:  # all together: each wait that is cancelled abandons one task
+            self._leaving.extend(self._abandoned[0])
             self._abandoned.popleft()
+        self._session.abandon(self._leaving, now)
+        self._leaving = []
         self._connections.flush(now)
 
     # --- the end -------------------------------------------------------------------------------------------------

@@ -88,6 +88,7 @@ class Requests:
         self.unwanted: set[int] = set()
         self._unanswered: dict[int, Request] = {}
         self._cancels: dict[int, _Cancelled] = {}  # of the Cancels among them
+        self._cancels_of: dict[bytes, tuple[int, ...]] = {}  # their numbers, by task of which nothing is known
         self._numbers = 0
 
     def __len__(self) -> int:
@@ -109,7 +110,13 @@ class Requests:
         if not wanted:
             self.unwanted.add(request.request)
         if isinstance(request, Cancel):
-            self._cancels[request.request] = _Cancelled(request.ids)
+            self._add_cancel(request)
+
+    def _add_cancel(self, cancel: Cancel) -> None:
+        number, of = cancel.request, self._cancels_of
+        self._cancels[number] = cancelled = _Cancelled(cancel.ids)
+        for task_id in cancelled.wanted:
+            of[task_id] = (*of.get(task_id, ()), number)
 
     def to_send(self, *, of_any_node: bool) -> list[Request]:
         """The unanswered requests that any node answers, or those that only the leader answers, oldest first."""
@@ -126,13 +133,25 @@ class Requests:
 
     def note_results(self, results: Iterable[Result]) -> None:
         """The client has these results."""
-        if not self._cancels:
+        if not self._cancels_of:
             return
         for task_id, end, _ in results:
             state = int(CancelState.CANCELLED if end == TaskEnd.CANCELLED else CancelState.FINISHED)
-            for number, cancelled in list(self._cancels.items()):
-                if cancelled.note(task_id, state):
-                    self._answer_cancel(number, cancelled)
+            for number in self._cancels_of.get(task_id, ()):
+                cancelled = self._cancels[number]
+                self._note(number, cancelled, task_id, state)
+                self._answer_cancel(number, cancelled)
+
+    def _note(self, number: int, cancelled: _Cancelled, task_id: bytes, state: int) -> None:
+        if cancelled.note(task_id, state):
+            self._unlist(number, task_id)
+
+    def _unlist(self, number: int, task_id: bytes) -> None:
+        others = tuple(each for each in self._cancels_of[task_id] if each != number)
+        if others:
+            self._cancels_of[task_id] = others
+        else:
+            del self._cancels_of[task_id]
 
     def _answer_cancel(self, number: int, cancelled: _Cancelled) -> None:
         """Once all of it is known."""
@@ -153,7 +172,7 @@ class Requests:
         if isinstance(reply, CancelReply):
             cancelled = self._cancels[number]
             for task_id, state in reply.states:
-                cancelled.note(task_id, state)
+                self._note(number, cancelled, task_id, state)
             self._answer_cancel(number, cancelled)
         else:
             self._answer(reply)
@@ -172,17 +191,28 @@ class Requests:
 
     def _drop(self, number: int) -> None:
         self._unanswered.pop(number, None)
-        self._cancels.pop(number, None)
+        cancelled = self._cancels.pop(number, None)
+        if cancelled is not None:
+            for task_id in cancelled.wanted:
+                self._unlist(number, task_id)
         self.unwanted.discard(number)
 
     def mend(self) -> None:
-        """Whatever changed these was interrupted."""
-        for number, request in list(self._unanswered.items()):
-            if isinstance(request, Cancel):
-                self._answer_cancel(number, self._cancels.setdefault(number, _Cancelled(request.ids)))
-        for number in [*self._cancels, *self.unwanted]:
-            if number not in self._unanswered:
-                self._drop(number)
+        """Whatever changed these was interrupted. May be interrupted, and done again."""
+        cancels = {
+            number: self._cancels.get(number) or _Cancelled(request.ids)
+            for number, request in self._unanswered.items()
+            if isinstance(request, Cancel)
+        }
+        of: dict[bytes, list[int]] = {}
+        for number, cancelled in cancels.items():
+            for task_id in cancelled.wanted:
+                of.setdefault(task_id, []).append(number)
+        self._cancels = cancels
+        self._cancels_of = {task_id: tuple(numbers) for task_id, numbers in of.items()}
+        self.unwanted.intersection_update(self._unanswered)
+        for number, cancelled in list(cancels.items()):
+            self._answer_cancel(number, cancelled)
 
     def forget(self, number: int) -> None:
         """Nobody waits for the answer of this request any more."""
@@ -194,4 +224,5 @@ class Requests:
         """Drop all requests without an answer. The answers stay."""
         self._unanswered.clear()
         self._cancels.clear()
+        self._cancels_of.clear()
         self.unwanted.clear()

@@ -201,7 +201,7 @@ class Session:
     def abandon(self, ids: Iterable[bytes], now: float) -> None:
         """Nobody wants the results of these tasks any more: cancel those that have not ended. Whichever leader there is
         or will be is asked, and nobody waits for the answer."""
-        open_ids = [task_id for task_id in ids if task_id in self.ledger]
+        open_ids = [task_id for task_id in dict.fromkeys(ids) if task_id in self.ledger]
         for start in range(0, len(open_ids), MAX_REQUEST_TASKS):
             some = tuple(open_ids[start : start + MAX_REQUEST_TASKS])
             self._ask(Cancel(self.requests.next_number(), some), now, wanted=False)
