@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import pytest
@@ -209,6 +210,25 @@ def test_map_raises_the_first_exception_at_its_place(client: Client) -> None:
     assert list(results) == []
 
 
+def test_map_raises_the_error_of_an_iterable_behind_the_results_of_what_it_gave(client: Client) -> None:
+    def numbers() -> Iterator[int]:
+        yield from range(100)
+        raise OSError("the input ended early")
+
+    got: list[int] = []
+    with pytest.raises(OSError, match="ended early"):
+        got.extend(client.map("echo", numbers()))
+    assert got == list(range(100))
+
+
+def test_map_raises_the_error_of_an_argument_at_its_place(node: FakeNode, client: Client) -> None:
+    got: list[object] = []
+    with pytest.raises(UnserializableValue):
+        got.extend(client.map("echo", [*range(100), object(), 101]))
+    assert got == list(range(100))
+    assert len(node.known) == 100
+
+
 def test_map_that_is_dropped_cancels_what_is_ahead(node: FakeNode, client: Client) -> None:
     node.hold = True
     results = client.map("add", range(8), window=4)
@@ -238,6 +258,21 @@ def test_as_completed_gives_futures_in_the_order_of_their_ends(node: FakeNode, c
     node.release()
     assert list(ended) == [first]
     assert list(client.as_completed([first])) == [first]
+
+
+def test_as_completed_leaves_nothing_in_the_futures_however_often_it_is_asked(node: FakeNode, client: Client) -> None:
+    node.hold = True
+    futures = [client.submit("echo", number) for number in range(3)]
+    others = client.as_completed(futures, timeout=DEADLINE_S)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(next, others)
+        for _ in range(50):
+            with pytest.raises(TimeoutError):
+                next(client.as_completed(futures, timeout=0.0))
+        assert all(len(future._sinks or ()) <= 2 for future in futures)  # of `others`, and the last that was closed
+        node.release()
+        assert first.result(DEADLINE_S) is futures[0]
+    assert list(others) == futures[1:]
 
 
 def test_as_completed_has_a_timeout(node: FakeNode, client: Client) -> None:

@@ -21,14 +21,20 @@ from modes import source_only
 from paceline.client import Client
 from paceline.client.client import current_client
 from paceline.client.driver import turns
+from paceline.client.driver.driver import Driver
 from paceline.client.driver.lifetime import Lifetime
 from paceline.errors import ClientClosed, UsedWithinItself
+from paceline_protocol.messages import Cancel
 
 WITHIN = os.path.join("paceline", "client", "driver"), os.path.join("paceline", "client", "session")
 
 
 class Limit(Exception):
     """What a handler raises."""
+
+
+def cancelled_ids(node: FakeNode) -> set[bytes]:
+    return {task_id for message in node.received if isinstance(message, Cancel) for task_id in message.ids}
 
 
 @functools.cache
@@ -180,6 +186,81 @@ def test_a_client_whose_close_was_interrupted_is_nobodys_current_one(
                 inner.close()
         assert current_client() is outer
         inner.close()
+
+
+@source_only
+def test_a_map_that_is_interrupted_as_it_submits_cancels_what_it_has_submitted(
+    node: FakeNode, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node.hold = True
+    add, count = Driver._add, 0
+
+    def struck(*given: Any) -> Any:
+        nonlocal count
+        count += 1
+        future = add(*given)
+        if count == 60:
+            raise KeyboardInterrupt
+        return future
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Driver, "_add", struck)
+        with pytest.raises(KeyboardInterrupt):
+            next(client.map("add", range(1000)))
+    last = client.submit("add", 1)
+    last.accepted(DEADLINE_S)
+    submitted = node.known.keys() - {last.task_id}
+    node.wait_for(lambda: cancelled_ids(node) == submitted)
+    assert len(submitted) == 60
+
+
+def test_a_map_that_is_interrupted_as_it_waits_cancels_the_task_that_it_waited_for_too(
+    node: FakeNode, client: Client, strike_asleep: Callable[[Callable[[], object]], None]
+) -> None:
+    node.hold = True
+    client.connect()
+    strike_asleep(limit)
+    with pytest.raises(Limit):
+        next(client.map("add", range(10)))
+    node.wait_for(lambda: len(node.known) == 10 and cancelled_ids(node) == set(node.known))
+
+
+def test_a_time_limit_that_strikes_as_map_reads_its_arguments_is_raised_at_once(node: FakeNode, client: Client) -> None:
+    previous = signal.signal(signal.SIGUSR1, lambda *_: limit())
+
+    def numbers() -> Iterator[int]:
+        yield 1
+        signal.raise_signal(signal.SIGUSR1)
+        yield 2
+
+    try:
+        with pytest.raises(Limit):
+            next(client.map("echo", numbers()))
+    finally:
+        signal.signal(signal.SIGUSR1, previous)
+    assert not node.known
+
+
+class Handler:
+    def __call__(self, *_: object) -> None:
+        sys.exit(3)
+
+    def method(self, *_: object) -> None:
+        sys.exit(3)
+
+
+@pytest.mark.parametrize("handler", [Handler(), Handler().method, functools.partial(Handler(), 1)])
+def test_what_a_handler_raises_in_a_callback_reaches_the_main_thread(
+    client: Client, handler: Callable[..., object]
+) -> None:
+    future = client.submit("add", 1)
+    future.result(DEADLINE_S)
+    previous = signal.signal(signal.SIGUSR1, handler)
+    try:
+        with pytest.raises(SystemExit):
+            future.add_done_callback(lambda _: signal.raise_signal(signal.SIGUSR1))
+    finally:
+        signal.signal(signal.SIGUSR1, previous)
 
 
 @source_only

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 from paceline.client import closing
 from paceline.client.closing import CLOSE_TIMEOUT_S
 from paceline.client.driver.driver import Driver, PackedCall
-from paceline.client.future import Future
+from paceline.client.driver.interrupts import is_of_handler
+from paceline.client.future import Future, Sink
 from paceline.client.questions import TaskQuestions
 from paceline.client.session.relaying import RelaySession
 from paceline.client.session.session import Session
@@ -217,8 +218,8 @@ class Client(TaskQuestions):
         """Like the built-in ``map``, on the cluster: the results in the order of the arguments.
 
         Lazy: nothing is submitted before the first result is asked for, and never more than ``window`` tasks are ahead
-        of the result that is taken. The first exception is raised at its place; then, or when the iterator is dropped,
-        what has not started is cancelled.
+        of the result that is taken. The first exception is raised at its place, whether it is a task's, of an iterable
+        or of arguments that can't be sent; then, or when the iterator is dropped, what has not started is cancelled.
         """
         if type(window) is not int or window < 1:
             raise ValueError(f"window is {shown(window)}, and must be a whole number from 1")
@@ -233,39 +234,55 @@ class Client(TaskQuestions):
         ahead: deque[Future[Any]] = deque()
         # The first batch is small, so that work begins while the arguments of the next are read.
         wanted = min(window, MAP_FIRST_TASKS)
+        error: Exception | None = None  # which ended the arguments, and is raised behind the results of what was read
         try:
             while True:
                 # Half a window at a time: submitted one by one as results come, tasks would travel one by one.
                 if wanted and len(ahead) <= window // 2:
                     limit = self._limit_bytes()
-                    some = itertools.islice(arguments, wanted)
-                    calls = [(name, priority, pack_args(args, {}, limit), options) for args in some]
-                    ahead.extend(self._driver.submit_many(calls))
-                    wanted = max(1, window // 2) if len(calls) == wanted else 0
+                    calls: list[PackedCall] = []
+                    try:
+                        for args in itertools.islice(arguments, wanted):
+                            calls.append((name, priority, pack_args(args, {}, limit), options))  # noqa: PERF401
+                    except Exception as caught:
+                        if is_of_handler(caught):
+                            raise
+                        error = caught
+                    is_full = len(calls) == wanted
+                    self._driver.submit_many(calls, ahead)
+                    wanted = max(1, window // 2) if is_full else 0
                 if not ahead:
-                    return
-                yield ahead.popleft().result()
+                    break
+                result = ahead[0].result()
+                ahead.popleft()
+                yield result
         finally:
             self._driver.abandon(ahead)
+        if error is not None:
+            raise error
 
     def as_completed(self, futures: Iterable[Future[Any]], timeout: float | None = None) -> Iterator[Future[Any]]:
         """The futures of this client in the order in which they end. TimeoutError: ``timeout`` seconds from now."""
         deadline_s = None if timeout is None else time.monotonic() + timeout
-        ended: deque[Future[Any]] = deque()
         pending = dict.fromkeys(futures)
         count = len(pending)
         for future in pending:
             if not isinstance(future, Future):
                 raise TypeError(f"{future!r} is no future of this client; give what submit() returned")
-            self._driver.collect(future, ended)
-        while pending:
-            rest_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
-            if not ended and not self._driver.wait_until(lambda: ended, rest_s, next(iter(pending))):
-                raise TimeoutError(f"{len(pending)} of {count} tasks did not end within {timeout} s")
-            future = ended.popleft()
-            if future in pending:  # else it was told twice, as after an interrupt
-                del pending[future]
-                yield future
+        sink = Sink()
+        ended = sink.ended
+        try:
+            self._driver.collect(pending, sink)
+            while pending:
+                rest_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
+                if not ended and not self._driver.wait_until(lambda: ended, rest_s, next(iter(pending))):
+                    raise TimeoutError(f"{len(pending)} of {count} tasks did not end within {timeout} s")
+                future = ended.popleft()
+                if future in pending:  # else it was told twice, as after an interrupt
+                    del pending[future]
+                    yield future
+        finally:
+            sink.close()
 
     def status(self, timeout: float = 5.0, *, _about: tuple[tuple[str, str], ...] = ()) -> dict[str, Any]:
         """What the leader knows about the cluster; what any node knows, while there is no leader.

@@ -63,6 +63,21 @@ class Owner(Protocol):
         ...
 
 
+class Sink:
+    """Where one :meth:`Client.as_completed` has futures collected as they end. Closing it takes no lock, as the garbage
+    collector drops iterators at any moment: a future forgets closed ones when it is given the next."""
+
+    __slots__ = ("ended", "is_open")
+
+    def __init__(self) -> None:
+        self.ended: deque[Future[Any]] = deque()
+        self.is_open = True
+
+    def close(self) -> None:
+        self.is_open = False
+        self.ended.clear()
+
+
 class InLoop:
     """A callback that was added where an event loop runs, and belongs into that loop."""
 
@@ -101,7 +116,7 @@ class Future(Generic[T_co]):
         self._payload: bytes | Exception | None = None
         self._value: Any = None
         self._callbacks: list[Callback] | None = None
-        self._sinks: list[deque[Future[Any]]] | None = None  # where as_completed collects it
+        self._sinks: list[Sink] | None = None  # those of as_completed
 
     def done(self) -> bool:
         """True once the task ended, however it did."""
@@ -175,9 +190,9 @@ class Future(Generic[T_co]):
         """Call ``callback(future)`` when the task has ended, at once if it has.
 
         It runs in a thread of the client's, or in one that waits and is not the main thread, so it must be short; if
-        the task has ended already, here and now. What it raises is logged, SystemExit too; KeyboardInterrupt is raised
-        again in the main thread, where it may be Ctrl-C. Added where an event loop runs, it runs in that loop, as with
-        asyncio's own futures.
+        the task has ended already, here and now. What it raises is logged, SystemExit too; in the main thread what a
+        signal handler raised, and KeyboardInterrupt, are raised again. Added where an event loop runs, it runs in that
+        loop, as with asyncio's own futures.
         """
         loop = _running_loop()
         self._owner.add_done_callback(self, callback if loop is None else InLoop(loop, callback))
@@ -249,7 +264,7 @@ class Future(Generic[T_co]):
             self._payload = payload
             self._state = state
         while self._sinks:
-            self._sinks[-1].append(self)
+            self._sinks[-1].ended.append(self)
             self._sinks.pop()
 
     def watch(self, callback: Callback) -> None:
@@ -274,14 +289,12 @@ class Future(Generic[T_co]):
         callbacks, self._callbacks = self._callbacks or [], None
         return callbacks
 
-    def collect_in(self, sink: deque[Future[Any]]) -> None:
-        """Append this future to ``sink`` when the task has ended, at once if it has; for the client alone."""
+    def collect_in(self, sink: Sink) -> None:
+        """Have this future collected when the task has ended, at once if it has; for the client alone."""
         if self._state != PENDING:
-            sink.append(self)
-        elif self._sinks is None:
-            self._sinks = [sink]
+            sink.ended.append(self)
         else:
-            self._sinks.append(sink)
+            self._sinks = [*(each for each in self._sinks or () if each.is_open), sink]
 
 
 def error_of(state: int, payload: bytes) -> Exception:

@@ -17,7 +17,7 @@ from paceline.client.driver.connections import Connections
 from paceline.client.driver.lifetime import Lifetime
 from paceline.client.driver.resolving import Resolver, call_back
 from paceline.client.driver.turns import Ready, Turns
-from paceline.client.future import Callback, Future
+from paceline.client.future import Callback, Future, Sink
 from paceline.client.parents import ParentWatch
 from paceline.client.session.requests import Reply
 from paceline.client.session.sampling import Sampler, Stamps
@@ -106,35 +106,39 @@ class Driver:
             turns.run_callbacks()
         return future
 
-    def submit_many(self, calls: Sequence[PackedCall]) -> list[Future[Any]]:
-        """Send several calls as :meth:`submit` does one, in full batches."""
+    def submit_many(self, calls: Sequence[PackedCall], futures: deque[Future[Any]]) -> None:
+        """Send several calls as :meth:`submit` does one, in full batches. Each future is appended before its call
+        leaves: whoever is interrupted knows them all."""
         session, turns = self.session, self.turns
         if session.is_idle:
             self.connect()
-        futures: list[Future[Any]] = []
+        count = 0
 
         def add_some(now: float) -> None:
             # Some at a time: other threads get their turn, and a batch that is full leaves.
-            for call in calls[len(futures) : len(futures) + TOGETHER_CALLS]:
+            nonlocal count
+            for call in calls[count : count + TOGETHER_CALLS]:
                 if not session.has_room:
                     break
-                futures.append(self._add(call, now))
+                count += 1
+                self._add(call, now, futures)
 
         def send(now: float) -> None:
             self.after_submit(now)
             if session.ledger.queue:
                 turns.pump()
 
-        while len(futures) < len(calls):
+        while count < len(calls):
             self.wait_for_room()
             turns.change(add_some)
         turns.change(send)
-        return futures
 
-    def _add(self, call: PackedCall, now: float) -> Future[Any]:
+    def _add(self, call: PackedCall, now: float, among: deque[Future[Any]] | None = None) -> Future[Any]:
         self._serial += 1
         task_id = self._id_prefix + self._serial.to_bytes(_SERIAL_BYTES)
         future: Future[Any] = Future(self, task_id, call[0])
+        if among is not None:
+            among.append(future)
         self.resolver.add(future)
         if self._serial == self._sampler.next_serial:
             call = (*call[:3], self._sampler.sample(task_id, call[3], time.monotonic_ns()))
@@ -204,12 +208,21 @@ class Driver:
             return 0
         return self.turns.change(lambda _: self.resolver.remove_callback(future, callback))
 
-    def collect(self, future: Future[Any], sink: deque[Future[Any]]) -> None:
-        """Append the future to ``sink`` when it ends, at once if it has."""
-        if future.done():
-            sink.append(future)
-        else:
-            self.turns.change(lambda _: future.collect_in(sink))
+    def collect(self, futures: Iterable[Future[Any]], sink: Sink) -> None:
+        """Have the futures collected as they end, at once those that have."""
+        waiting: list[Future[Any]] = []
+        for future in futures:
+            if future.done():
+                sink.ended.append(future)
+            else:
+                waiting.append(future)
+
+        def collect(_: float) -> None:
+            for future in waiting:
+                future.collect_in(sink)
+
+        if waiting:
+            self.turns.change(collect)
 
     def wait_accepted(self, future: Future[Any], timeout_s: float | None) -> bool:
         """Wait until the cluster has accepted the task, or it has ended. False: the timeout passed first."""

@@ -9,10 +9,12 @@ This module stays interpreted: only interpreted code looks for signals.
 
 from __future__ import annotations
 
+import functools
 import os
+import signal
 import sys
 import threading
-from types import TracebackType
+from types import CodeType, TracebackType
 from typing import Final
 
 import zmq
@@ -52,6 +54,29 @@ def is_from_outside(error: BaseException) -> bool:
             return True
         entry = entry.tb_next
     return False
+
+
+def is_of_handler(error: BaseException) -> bool:
+    """Whether a signal handler raised this, as far as its frames tell, where code of the program's runs that may raise
+    anything by itself."""
+    if not is_main_thread():
+        return False
+    handlers = {_code_of(signal.getsignal(number)) for number in signal.valid_signals()} - {None}
+    entry: TracebackType | None = error.__traceback__
+    while entry is not None:
+        if entry.tb_frame.f_code in handlers:
+            return True
+        entry = entry.tb_next
+    return False
+
+
+def _code_of(handler: object) -> CodeType | None:
+    while isinstance(handler, functools.partial):
+        handler = handler.func
+    if not callable(handler):
+        return None
+    code = getattr(handler, "__code__", None) or getattr(type(handler).__call__, "__code__", None)
+    return code if isinstance(code, CodeType) else None
 
 
 def _is_ours(file: str) -> bool:

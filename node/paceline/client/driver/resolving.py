@@ -7,12 +7,12 @@ they may submit, and wait for other futures.
 from __future__ import annotations
 
 import logging
-import threading
 from collections import deque
 from collections.abc import Callable
 from time import monotonic_ns
 from typing import Any
 
+from paceline.client.driver.interrupts import is_main_thread, is_of_handler
 from paceline.client.future import REFUSED, Callback, Future
 from paceline.client.session.output import Output
 from paceline.client.session.sampling import Sampler
@@ -97,8 +97,8 @@ class Resolver:
         return removed
 
     def run_callbacks(self) -> None:
-        """Outside the lock. Raises KeyboardInterrupt in the main thread, where Ctrl-C strikes, once all have run."""
-        interrupt: KeyboardInterrupt | None = None
+        """Outside the lock. Raises what a signal handler raised in one, as Ctrl-C does, once all have run."""
+        interrupt: BaseException | None = None
         while self.ended:
             try:
                 future = self.ended.popleft()
@@ -117,12 +117,13 @@ def call_back(callback: Callback, future: Future[Any]) -> None:
         raise interrupt
 
 
-def _call(callback: Callback, future: Future[Any]) -> KeyboardInterrupt | None:
-    """Whatever it raises is logged. sys.exit() in a callback would end whichever thread runs it, and its waits."""
+def _call(callback: Callback, future: Future[Any]) -> BaseException | None:
+    """Whatever it raises is logged. sys.exit() in a callback would end whichever thread runs it, and its waits. What a
+    signal handler raises is the program's, and returned."""
     try:
         callback(future)
     except BaseException as error:
         _logger.exception("a callback of %r failed", future)
-        if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+        if is_of_handler(error) or (isinstance(error, KeyboardInterrupt) and is_main_thread()):
             return error
     return None
