@@ -8,7 +8,6 @@ to the next one, under the same ids, and only a cluster that stays away longer t
 from __future__ import annotations
 
 import itertools
-import logging
 import os
 import random
 import threading
@@ -31,7 +30,7 @@ from paceline.client.targets import NamedTask, Target, parts_of
 from paceline.client_keys import ClientKeys
 from paceline.cluster_file import AnyFile
 from paceline.config import is_loopback, parse_address
-from paceline.errors import ConfigError, OutOfResources, RequestRefused
+from paceline.errors import ConfigError, RequestRefused
 from paceline.options import check_seconds, shown
 from paceline.own_cluster import find_cluster
 from paceline_protocol.limits import PAYLOAD_LIMIT_MAX_BYTES
@@ -45,11 +44,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 
-DISCOVERY_LIMIT_S = 3600.0
 MAP_WINDOW_TASKS = 1024
 MAP_FIRST_TASKS = 64
-
-_logger = logging.getLogger("paceline.client")
 
 
 class Client(TaskQuestions):
@@ -92,16 +88,13 @@ class Client(TaskQuestions):
                 f"{PAYLOAD_LIMIT_MAX_BYTES}, which is what fits into a frame"
             )
         found = find_cluster(addresses, cluster)
-        self._cluster_name = found.cluster.name if found.cluster is not None else None
-        self._discovers = found.discovers
         self._payload_limit_bytes = payload_limit_bytes
-        self._connect_timeout_s = connect_timeout_s
         kind = RelaySession if _relays else Session
         session = kind(
             os.urandom(16),
             found.addresses,
             random=random.Random(os.urandom(8)),  # noqa: S311 - for pauses and the order of nodes
-            cluster_name=self._cluster_name or "",
+            cluster_name=found.cluster.name if found.cluster is not None else "",
             connect_timeout_s=connect_timeout_s,
             failover_timeout_s=failover_timeout_s,
         )
@@ -111,6 +104,7 @@ class Client(TaskQuestions):
             ClientKeys(found.cluster, on_this_machine=_is_here(found.addresses)),
             prompt=prompt,
             trace_every=trace_every,
+            discovery_timeout_s=connect_timeout_s if found.discovers else None,
         )
         lifetime = self._driver.lifetime
         self._driver.lease = closing.watch(lifetime, found.addresses)
@@ -119,7 +113,6 @@ class Client(TaskQuestions):
 
     def connect(self) -> None:
         """Find the leader now. Raises NoNodeFound, NoLeader, IncompatibleVersion or ClientClosed."""
-        self._start_discovery()
         self._driver.connect()
 
     def close(self, timeout: float = CLOSE_TIMEOUT_S) -> None:
@@ -161,26 +154,7 @@ class Client(TaskQuestions):
         return f"<paceline client, {'leader at ' + at if at else self._session.state.value}>"
 
     def _start_discovery(self) -> None:
-        if self._discovers:
-            self._discovers = False
-            try:
-                threading.Thread(target=self._discover, name="paceline-discovery", daemon=True).start()
-            except RuntimeError as error:
-                self._discovers = True
-                raise OutOfResources(f"the discovery of nodes needs a thread ({error})") from None
-
-    def _discover(self) -> None:
-        from paceline.discovery import find_nodes
-
-        try:
-            found = find_nodes(
-                self._cluster_name, loopback=None, timeout_s=min(self._connect_timeout_s, DISCOVERY_LIMIT_S)
-            )
-        except OSError as error:
-            _logger.warning("no discovery on this network (%s); name a node with Client('host:7077')", error)
-            return
-        if found:
-            self._driver.add_addresses(found)
+        """The driver does, with each search."""
 
     # --- tasks ---------------------------------------------------------------------------------------------------
 
@@ -199,8 +173,6 @@ class Client(TaskQuestions):
         ConfigError if its name or an option can't be used, and what :meth:`connect` raises. With 200,000 tasks
         outstanding it waits until one ends.
         """
-        if self._discovers:
-            self._start_discovery()
         future = self._driver.submit(self._pack(target, args, kwargs))
         if closing.has_exited:
             closing.await_acceptance(future)
@@ -229,7 +201,6 @@ class Client(TaskQuestions):
     def _map(
         self, parts: tuple[str, int, Options | None], arguments: Iterator[tuple[Any, ...]], window: int
     ) -> Iterator[Any]:
-        self._start_discovery()
         name, priority, options = parts
         ahead: deque[Future[Any]] = deque()
         # The first batch is small, so that work begins while the arguments of the next are read.
@@ -289,7 +260,6 @@ class Client(TaskQuestions):
 
         Raises NoNodeFound if none answers in time.
         """
-        self._start_discovery()
         body = self._driver.status(timeout, _about)
         if body is None:
             raise self._session.no_node_found(timeout)
@@ -316,7 +286,6 @@ class Client(TaskQuestions):
         Raises RequestRefused, with the reason, if it can't be done, NoLeader or NoNodeFound, and TimeoutError if
         nothing is known by then: the change may still be made.
         """
-        self._start_discovery()
         answer = self._driver.admin(op, argument, timeout)
         if answer is None:
             raise TimeoutError(f"no answer within {timeout:g} s; `paceline status` shows whether it was done")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from paceline.client.driver.background import Background
 from paceline.client.driver.connections import Connections
+from paceline.client.driver.discovering import Discovering
 from paceline.client.driver.lifetime import Lifetime
 from paceline.client.driver.resolving import Resolver, call_back
 from paceline.client.driver.turns import Ready, Turns
@@ -56,13 +57,24 @@ LEADER_FIRST_S: Final = 1.0
 class Driver:
     """The session, its sockets, and the threads that wait."""
 
-    def __init__(self, session: Session, keys: ClientKeys, *, prompt: bool = False, trace_every: int = 0) -> None:
+    def __init__(
+        self,
+        session: Session,
+        keys: ClientKeys,
+        *,
+        prompt: bool = False,
+        trace_every: int = 0,
+        discovery_timeout_s: float | None = None,
+    ) -> None:
         self.session = session
         self._connections = Connections(session, keys)
         self._sampler = Sampler(trace_every)
         self.resolver = Resolver(self._sampler)
         self.turns = Turns(session, self._connections, self.resolver)
         self.background = Background(session, self.turns, self.resolver)
+        self._discovering = (
+            None if discovery_timeout_s is None else Discovering(session, self.turns, discovery_timeout_s)
+        )
         self.lifetime = Lifetime(session, self.turns, self.background)
         self.parents = ParentWatch(self.where_is) if in_worker() else None
         self.lease: object = None  # of the client: it goes when nobody has this driver any more
@@ -77,7 +89,7 @@ class Driver:
         session, turns = self.session, self.turns
 
         def begin(now: float) -> None:
-            self.background.start()
+            self._start()
             session.connect(now)
             turns.flush(now)
 
@@ -85,6 +97,12 @@ class Driver:
         turns.wait_until(lambda: session.state is not SessionState.SEEKING, None)
         if session.failure is not None:
             raise session.failure.with_traceback(None)
+
+    def _start(self) -> None:
+        """Under the lock: somebody asks for something. Raises UsedWhileImporting and OutOfResources."""
+        self.background.start()
+        if self._discovering is not None and self.session.is_idle:
+            self._discovering.begin()
 
     def submit(self, call: PackedCall) -> Future[Any]:
         """Send one call, or queue it behind those that are under way."""
@@ -316,7 +334,7 @@ class Driver:
 
     def _send(self, request: Callable[[float], int]) -> int:
         def send(now: float) -> int:
-            self.background.start()
+            self._start()
             number = request(now)
             self.turns.flush(now)
             return number
@@ -338,12 +356,3 @@ class Driver:
         if self.turns.unusable is not None:  # nobody changes them any more
             return take()
         return self.turns.change(lambda _: take())
-
-    def add_addresses(self, addresses: Iterable[str]) -> None:
-        """Add nodes to try. May be called from any thread."""
-
-        def add(now: float) -> None:
-            self.session.add_addresses(addresses, now)
-            self.turns.flush(now)
-
-        self.turns.change_if_usable(add)

@@ -118,6 +118,11 @@ class Session:
         return len(ledger.tasks) < self._outstanding_limit_tasks and ledger.unaccepted_bytes < UNACCEPTED_LIMIT_BYTES
 
     @property
+    def cluster_name(self) -> str:
+        """Of the only cluster that counts, "" for any."""
+        return self._search_options.cluster_name
+
+    @property
     def addresses(self) -> tuple[str, ...]:
         return self._candidates.addresses
 
