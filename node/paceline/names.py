@@ -9,6 +9,8 @@ The rules:
   looked up again when somebody could not connect, as machines get other addresses.
 - At most ``THREADS_MAX`` look-ups are under way. A thread that stands in one ends with the process; further names wait
   in line. At most ``NAMES_MAX`` names are known, as other machines may name some; beyond it the oldest is forgotten.
+- A look-up without a thread counts as not begun: which threads live is asked of them, since a signal handler that
+  raises may keep one from its start, and want of memory may end one.
 """
 
 from __future__ import annotations
@@ -66,10 +68,11 @@ class Names:
 
     def __init__(self, on_change: Callable[[], None] | None = None) -> None:
         self.on_change = on_change
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()  # entered itself: what enters a Condition may be interrupted before it leaves it
+        self._changed = threading.Condition(self._lock)
         self._names: dict[str, _Name] = {}
         self._line: deque[str] = deque()
-        self._threads = 0
+        self._threads: dict[threading.Thread, str] = {}  # and the name that each looks up, "" if none
         self._localhost: tuple[str, ...] = _LOCALHOST_HOSTS
 
     def hosts(self, host: str) -> tuple[str, ...]:
@@ -78,7 +81,7 @@ class Names:
             return (host,)
         if host == LOCALHOST:
             return self._localhost
-        with self._changed:
+        with self._lock:
             name = self._known(host)
             is_due = not name.answers or name.is_wanted or not name.hosts
             if is_due and (not name.answers or time.monotonic() >= name.ended_at + RETRY_S):
@@ -90,7 +93,7 @@ class Names:
         again."""
         if is_number(host):
             return
-        with self._changed:
+        with self._lock:
             if host == LOCALHOST:
                 self._localhost = _behind(self._localhost, number)
             elif (name := self._names.get(host)) is not None:
@@ -100,20 +103,20 @@ class Names:
     def refresh(self, host: str) -> None:
         """Look a name up again now, if that is not under way."""
         if not is_number(host) and host != LOCALHOST:
-            with self._changed:
+            with self._lock:
                 self._ask(host, self._known(host))
 
     def answers(self, host: str) -> int:
         """How many look-ups of a host have ended; 1 for what needs none."""
         if is_number(host) or host == LOCALHOST:
             return 1
-        with self._changed:
+        with self._lock:
             name = self._names.get(host)
             return 0 if name is None else name.answers
 
     def problem(self, host: str) -> str:
         """Why a host does not resolve, in words; "" if it does, or nobody can tell yet."""
-        with self._changed:
+        with self._lock:
             name = self._names.get(host)
             if name is None:
                 return ""
@@ -124,12 +127,12 @@ class Names:
 
     def wait(self, timeout_s: float) -> None:
         """Wait until a look-up has ended, at most so long."""
-        with self._changed:
+        with self._lock:
             self._changed.wait(timeout_s)
 
     def resolve(self, host: str, timeout_s: float) -> tuple[str, ...]:
         """The addresses of a host, waited for. Raises OSError if there are none within the time."""
-        with self._changed:  # all along, or what ends between a look and the wait would be slept through
+        with self._lock:  # all along, or what ends between a look and the wait would be slept through
             if not self._changed.wait_for(lambda: self.hosts(host) or self.answers(host), timeout_s):
                 raise OSError(f"no name server has answered within {timeout_s:.0f} s")
             hosts = self.hosts(host)
@@ -151,32 +154,39 @@ class Names:
         return name
 
     def _ask(self, host: str, name: _Name) -> None:
-        if name.is_under_way:
+        threads = self._threads = {each: of for each, of in self._threads.items() if each.is_alive()}
+        if host in threads.values() or self._names.get(host) is not name:
             return
-        name.is_under_way, name.is_wanted, name.asked_at = True, False, time.monotonic()
-        self._line.append(host)
-        if self._threads < THREADS_MAX:
-            try:
-                threading.Thread(target=self._work, name="paceline-names", daemon=True).start()
-            except RuntimeError as error:  # the system has no room for it: one that runs does it, or it is asked again
-                while self._line and not self._threads:
-                    self._note(self._line.popleft(), (), str(error))
-                self._changed.notify_all()
-            else:
-                self._threads += 1
+        if host not in self._line:
+            name.is_under_way, name.is_wanted, name.asked_at = True, False, time.monotonic()
+            self._line.append(host)
+        is_one_free = sum(not of for of in threads.values()) >= len(self._line)
+        if is_one_free or len(threads) >= THREADS_MAX:
+            return
+        thread = threading.Thread(target=self._work, name="paceline-names", daemon=True)
+        threads[thread] = ""
+        try:
+            thread.start()
+        except RuntimeError as error:  # the system has no room for it: one that runs does it, or it is asked again
+            del threads[thread]
+            while self._line and not threads:
+                self._note(self._line.popleft(), (), str(error))
+            self._changed.notify_all()
 
     # --- the threads --------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
+        me = threading.current_thread()
         while True:
-            with self._changed:
+            with self._lock:
                 if not self._line:
-                    self._threads -= 1
+                    self._threads.pop(me, None)
                     return
-                host = self._line.popleft()
+                self._threads[me] = host = self._line.popleft()
             hosts, error = self._answer(host)
-            with self._changed:
+            with self._lock:
                 is_news = self._note(host, hosts, error)
+                self._threads[me] = ""
                 self._changed.notify_all()
             if is_news and self.on_change is not None:
                 self.on_change()
@@ -186,6 +196,8 @@ class Names:
             return look_up(host), ""
         except OSError as error:
             return (), error.strerror or str(error)
+        except MemoryError:
+            return (), "out of memory"
 
     def _note(self, host: str, hosts: tuple[str, ...], error: str) -> bool:
         name = self._names[host]

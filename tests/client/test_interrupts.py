@@ -18,12 +18,14 @@ import pytest
 
 from client.fake_node import DEADLINE_S, FakeNode, wait_until
 from modes import source_only
+from paceline import names as names_module
 from paceline.client import Client
 from paceline.client.client import current_client
 from paceline.client.driver import turns
 from paceline.client.driver.driver import Driver
 from paceline.client.driver.lifetime import Lifetime
 from paceline.errors import ClientClosed, UsedWithinItself
+from paceline.names import Names
 from paceline_protocol.messages import Cancel
 
 WITHIN = os.path.join("paceline", "client", "driver"), os.path.join("paceline", "client", "session")
@@ -135,6 +137,20 @@ def test_a_handler_that_raises_while_a_client_connects_leaves_it_usable(node: Fa
             pass
         assert client.submit("add", 1, 2).result(DEADLINE_S) == 3
         client.close()
+
+
+@source_only
+def test_a_look_up_of_which_the_beginning_was_interrupted_is_begun_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "WITHIN", (os.path.join("paceline", "names.py"),))
+    monkeypatch.setattr(names_module, "look_up", lambda _: ("10.0.0.1",))
+    for strike in every_step(1, interrupt):
+        names = Names()
+        try:
+            with strike:
+                names.hosts("node1")
+        except KeyboardInterrupt:
+            pass
+        assert names.resolve("node1", DEADLINE_S) == ("10.0.0.1",)
 
 
 @source_only

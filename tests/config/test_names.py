@@ -57,6 +57,56 @@ def test_a_name_for_which_there_is_no_thread_is_asked_for_again(
     until(lambda: names.hosts("node1") == ("10.0.0.1",))
 
 
+def test_a_look_up_without_a_thread_counts_as_not_begun(resolver: Resolver, monkeypatch: pytest.MonkeyPatch) -> None:
+    resolver.answers["node1"] = ("10.0.0.1",)
+    names = Names()
+
+    def interrupt(thread: threading.Thread) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            names.hosts("node1")
+    until(lambda: names.hosts("node1") == ("10.0.0.1",))
+    assert resolver.asked.qsize() == 1
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_threads_that_end_of_what_they_met_keep_no_name_from_being_looked_up(
+    resolver: Resolver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = Names()
+    heard = 0
+
+    def hear() -> None:
+        nonlocal heard
+        heard += 1
+        raise MemoryError
+
+    names.on_change = hear
+    for number in range(THREADS_MAX + 1):
+        resolver.answers[f"node{number}"] = (f"10.0.0.{number}",)
+        until(lambda number=number: names.hosts(f"node{number}") == (f"10.0.0.{number}",))  # type: ignore[misc]
+        until(lambda number=number: heard == number + 1)  # type: ignore[misc]
+
+
+def test_want_of_memory_is_a_problem_of_a_name_and_it_is_asked_for_again(
+    resolver: Resolver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = Names()
+
+    def fail(name: str) -> tuple[str, ...]:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(names_module, "look_up", fail)
+        names.refresh("node1")
+        until(lambda: names.problem("node1") == "out of memory")
+    resolver.answers["node1"] = ("10.0.0.1",)
+    until(lambda: names.hosts("node1") == ("10.0.0.1",))
+
+
 def no_room(thread: threading.Thread) -> None:
     raise RuntimeError("can't start new thread")
 
