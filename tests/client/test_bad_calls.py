@@ -346,15 +346,16 @@ def test_a_client_without_its_thread_gets_another_at_its_next_question(
     assert called.wait(DEADLINE_S)
 
 
-def test_an_address_that_can_not_be_connected_to_is_told_once_and_the_search_goes_on(
+def test_addresses_that_can_not_be_connected_to_are_each_told_once_and_the_search_goes_on(
     node: FakeNode, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = Client(node.address, connect_timeout_s=0.3)
     with monkeypatch.context() as patched:
-        patched.setattr(client._session._candidates, "given", ["no address"])
+        patched.setattr(client._session._candidates, "given", ["no address", "nor this one", "nor that"])
         with pytest.raises(NoNodeFound):
             client.connect()
-    assert caplog.text.count("can't connect to no address") == 1
+    for address in ("no address", "nor this one", "nor that"):
+        assert caplog.text.count(f"can't connect to {address}") == 1
     assert client.submit("add", 1, 2).result(DEADLINE_S) == 3
     client.close()
 

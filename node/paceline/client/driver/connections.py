@@ -44,6 +44,8 @@ CONNECT_TIMEOUT_MS = 2000
 NUMBER_TRIED_S = 0.5
 """How long one address of a name that stands for several is tried before the next."""
 RETRY_REFUSED_S = 0.25
+TOLD_LIMIT_PROBLEMS = 512
+"""Several for each address that a search goes to; the oldest may be told again."""
 COPY_LIMIT_BYTES = 64 * 1024
 """A frame up to this size is copied, which costs less than the bookkeeping of a shared one."""
 
@@ -126,7 +128,7 @@ class Connections:
         for descriptor in (self._wake_read, self._wake_write):
             os.set_blocking(descriptor, False)
         self._pipe_closed = False
-        self._told = ""  # the last problem
+        self._told: dict[str, None] = {}  # problems, each with the address that it concerns
         self._poll.register(self._wake_read, select.POLLIN)
         self._unseen = False  # something was sent or opened since the events of all sockets were last looked at
         self.changed = False  # connections were opened or closed since a sleeper last took the set of descriptors
@@ -303,9 +305,11 @@ class Connections:
         return connection
 
     def _tell(self, problem: str) -> None:
-        """Once, though the search for a leader meets it many times a second."""
-        if problem != self._told:
-            self._told = problem
+        """Once, though the search for a leader meets it many times a second, and others between."""
+        if problem not in self._told:
+            while len(self._told) >= TOLD_LIMIT_PROBLEMS:
+                del self._told[next(iter(self._told))]
+            self._told[problem] = None
             _logger.warning("%s", problem)
 
     def _close(self, address: str) -> None:
