@@ -27,6 +27,7 @@ _OURS = os.path.dirname(__file__) + os.sep
 _STANDARD_LIBRARY = os.path.dirname(os.__file__)
 _INSTALLED = ("site-packages", "dist-packages")
 
+_own = threading.RLock()  # one late import at a time: what one hides would be there again in the midst of another
 _modules: list[str] = []  # that this worker imports now: one, or none
 
 
@@ -62,18 +63,28 @@ def import_own(name: str) -> ModuleType:
     loaded = sys.modules.get(name)
     if loaded is not None and not getattr(loaded.__spec__, "_initializing", False):
         return loaded
-    hidden = {each: module for each in sys.stdlib_module_names if _is_users(module := sys.modules.get(each))}
-    finder = _StandardLibraryFirst()
-    for each in hidden:
-        del sys.modules[each]
-    sys.meta_path.insert(0, finder)
-    try:
-        return import_module(name)
-    finally:
-        sys.meta_path.remove(finder)
-        for each, module in hidden.items():
-            if module is not None:
-                sys.modules[each] = module
+    with _own:
+        hidden = {each: module for each in sys.stdlib_module_names if _is_users(module := sys.modules.get(each))}
+        finder = _StandardLibraryFirst()
+        for each in hidden:
+            del sys.modules[each]
+        sys.meta_path.insert(0, finder)
+        try:
+            return import_module(name)
+        finally:
+            sys.meta_path.remove(finder)
+            for each, module in hidden.items():
+                if module is not None:
+                    sys.modules[each] = module
+
+
+def _after_fork() -> None:
+    """In the child: another thread of the parent may have been in a late import."""
+    global _own
+    _own = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def _is_users(module: ModuleType | None) -> bool:

@@ -13,7 +13,8 @@ import pytest
 from client.fake_node import DEADLINE_S, FakeNode, wait_until
 from paceline.client import Client, Future
 from paceline.client.driver import background, driver, turns
-from paceline_protocol.messages import Submit
+from paceline.errors import NoLeader
+from paceline_protocol.messages import Submit, TaskRequest
 
 
 def test_threads_share_a_client(client: Client) -> None:
@@ -161,3 +162,23 @@ def test_awaiting_raises_what_the_task_raised(client: Client) -> None:
 
     with pytest.raises(ValueError, match="inside"):
         asyncio.run(main())
+
+
+def test_why_a_search_was_given_up_is_told_though_another_began_before_who_waited_woke(
+    node: FakeNode, client: Client
+) -> None:
+    node.accepts = False
+    turns, session = client._driver.turns, client._session
+
+    def give_up_and_search_anew(now: float) -> None:
+        session.fail(NoLeader(1.0, "the first search"))
+        session.connect(now)
+        turns.flush(now)
+
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(client.where_is, "00" * 16, DEADLINE_S)
+        node.wait_for(lambda: node.count(TaskRequest))
+        turns.change(give_up_and_search_anew)
+        with pytest.raises(NoLeader, match="the first search"):
+            asked.result(DEADLINE_S)
+    assert not session.requests.failures

@@ -256,7 +256,15 @@ class Driver:
     def cancel(self, future: Future[Any], timeout_s: float) -> bool:
         """Ask the leader to cancel a task. Returns whether it says that the task never starts. Raises TimeoutError."""
         session = self.session
-        reply = self._ask(lambda now: session.cancel((future.task_id,), now), future.done, timeout_s)
+        number = self._send(lambda now: session.cancel((future.task_id,), now))
+        requests = session.requests
+        try:
+            self.turns.wait_until(lambda: not requests.is_open(number) or future.done(), timeout_s)
+            reply = requests.replies.get(number)
+            if reply is None and not future.done():
+                self._check_failure(number)
+        finally:
+            self._forget(number)
         if reply is None and not future.done():
             raise TimeoutError(f"the request to cancel task {future.name} was not answered within {timeout_s} s")
         states = dict(reply.states) if isinstance(reply, CancelReply) else {}
@@ -277,16 +285,15 @@ class Driver:
         number = self._send(lambda now: session.status(now, about))
         first_s = min(timeout_s, LEADER_FIRST_S)
         try:
-            self.turns.wait_until(lambda: number in requests.replies or session.failure is not None, first_s)
+            self.turns.wait_until(lambda: not requests.is_open(number), first_s)
             self.turns.wait_until(
-                lambda: number in requests.replies or number in requests.second_best or session.failure is not None,
-                timeout_s - first_s,
+                lambda: not requests.is_open(number) or number in requests.second_best, timeout_s - first_s
             )
             reply = requests.replies.get(number) or requests.second_best.get(number)
+            if reply is None:
+                self._check_failure(number)
         finally:
             self._forget(number)
-        if reply is None and session.failure is not None:
-            raise session.failure.with_traceback(None)
         return reply.body if isinstance(reply, StatusReply) else None
 
     def admin(self, op: int, argument: str, timeout_s: float) -> tuple[bool, str] | None:
@@ -314,23 +321,25 @@ class Driver:
         return dict(reply.states) if isinstance(reply, CancelReply) else None
 
     def _answer(self, request: Callable[[float], int], timeout_s: float) -> Reply | None:
-        """Raises why the search for a leader was given up, if that happened meanwhile."""
-        session = self.session
-        reply = self._ask(request, lambda: session.failure is not None, timeout_s)  # the request begins without one
-        if reply is None and session.failure is not None:
-            raise session.failure.with_traceback(None)
-        return reply
-
-    def _ask(self, request: Callable[[float], int], or_until: Ready, timeout_s: float) -> Reply | None:
-        """The answer to a request, or None after the timeout, or once ``or_until()`` is true. ``request(now)`` makes
-        it, and returns its number."""
+        """The answer to a request, or None after the timeout. ``request(now)`` makes it, and returns its number. Raises
+        why the search for a leader was given up, if that happened meanwhile."""
         number = self._send(request)
-        replies = self.session.requests.replies
+        requests = self.session.requests
         try:
-            self.turns.wait_until(lambda: number in replies or or_until(), timeout_s)
-            return replies.get(number)
+            self.turns.wait_until(lambda: not requests.is_open(number), timeout_s)
+            reply = requests.replies.get(number)
+            if reply is None:
+                self._check_failure(number)
+            return reply
         finally:
             self._forget(number)
+
+    def _check_failure(self, number: int) -> None:
+        """Raises why a request will not be answered, though others may have begun a search since."""
+        error = self.session.requests.failures.get(number)
+        if error is not None:
+            raise error.with_traceback(None)
+        self.turns.check_usable()
 
     def _send(self, request: Callable[[float], int]) -> int:
         def send(now: float) -> int:

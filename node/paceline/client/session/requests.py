@@ -79,12 +79,13 @@ class _Cancelled:
 
 class Requests:
     """Requests by their number. ``replies``: the answers, until :meth:`forget`. ``second_best``: those of nodes that do
-    not lead, to requests which the leader has not answered; the first of each. ``unwanted``: requests without an answer
-    that nobody waits for."""
+    not lead, to requests which the leader has not answered; the first of each. ``failures``: why there will be no
+    answer, until :meth:`forget`. ``unwanted``: requests without an answer that nobody waits for."""
 
     def __init__(self) -> None:
         self.replies: dict[int, Reply] = {}
         self.second_best: dict[int, Reply] = {}
+        self.failures: dict[int, Exception] = {}
         self.unwanted: set[int] = set()
         self._unanswered: dict[int, Request] = {}
         self._cancels: dict[int, _Cancelled] = {}  # of the Cancels among them
@@ -94,6 +95,10 @@ class Requests:
     def __len__(self) -> int:
         """How many are not answered."""
         return len(self._unanswered)
+
+    def is_open(self, number: int) -> bool:
+        """Whether a request may still be answered."""
+        return number in self._unanswered
 
     def next_number(self) -> int:
         """For a new request."""
@@ -219,6 +224,14 @@ class Requests:
         self._drop(number)
         self.replies.pop(number, None)
         self.second_best.pop(number, None)
+        self.failures.pop(number, None)
+
+    def fail(self, error: Exception) -> None:
+        """The search for a leader is given up, and no request will be answered."""
+        for number in self._unanswered:
+            if number not in self.unwanted:
+                self.failures[number] = error
+        self.clear()
 
     def clear(self) -> None:
         """Drop all requests without an answer. The answers stay."""

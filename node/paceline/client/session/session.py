@@ -395,4 +395,5 @@ class Session:
         """Everything that is outstanding fails. The next use looks for a leader again."""
         self.failure = error
         self.output.failed.extend([(task_id, error) for task_id in self.ledger.tasks])  # before the ledger forgets
+        self.requests.fail(error)
         self.close()
