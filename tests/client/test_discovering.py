@@ -73,7 +73,7 @@ def test_a_client_that_was_there_before_its_cluster_finds_it_with_a_later_search
     wait_until(works(client))
     discovering = client._driver._discovering
     assert discovering is not None
-    wait_until(lambda: discovering._thread is None)
+    wait_until(lambda: discovering._looker is None)
     looks = network.looks
     assert client.submit("add", 1, 2).result(DEADLINE_S) == 3
     client.status(DEADLINE_S)

@@ -29,7 +29,7 @@ class Discovering:
         self._session = session
         self._turns = turns
         self._timeout_s = min(timeout_s, LOOK_LIMIT_S)
-        self._thread: threading.Thread | None = None
+        self._looker: threading.Thread | None = None  # mypyc makes a word of C of `_thread`
         self._is_wanted = False
         self._again_at_s = 0.0
         self._is_told = False  # that it does not work
@@ -37,11 +37,11 @@ class Discovering:
     def begin(self) -> None:
         """Under the lock of the turns: a search begins, and nobody is known to lead. Raises OutOfResources."""
         self._is_wanted = True
-        if self._thread is not None and self._thread.is_alive():
+        if self._looker is not None and self._looker.is_alive():
             return
-        self._thread = threading.Thread(target=self._run, name="paceline-discovery", daemon=True)
+        self._looker = threading.Thread(target=self._run, name="paceline-discovery", daemon=True)
         try:
-            self._thread.start()
+            self._looker.start()
         except RuntimeError as error:
             raise OutOfResources(f"the discovery of nodes needs a thread ({error})") from None
 
@@ -60,7 +60,7 @@ class Discovering:
             is_to_look = self._is_wanted and turns.unusable is None and self._session.state is not SessionState.ATTACHED
             self._is_wanted = False
             if not is_to_look:
-                self._thread = None
+                self._looker = None
             return is_to_look
 
     def _look(self) -> None:
