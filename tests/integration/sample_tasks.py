@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import time
 from contextlib import suppress
@@ -146,6 +147,12 @@ def return_bytes(size: int) -> bytes:
 
 class CustomError(Exception):
     pass
+
+
+@task
+def open_files_limit() -> list[int]:
+    """How many files a task may open: the soft limit and the hard one."""
+    return list(resource.getrlimit(resource.RLIMIT_NOFILE))
 
 
 @task

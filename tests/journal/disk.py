@@ -20,6 +20,7 @@ class Disk(RealFiles):
     the errors of operations by number."""
 
     def __init__(self, crash_at: int | None = None, fails: dict[int, int] | None = None) -> None:
+        super().__init__()
         self.operations = 0
         self.syncs = 0
         self.written_bytes = 0

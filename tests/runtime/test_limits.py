@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import resource
 import subprocess
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from paceline.errors import ConfigError
 from paceline.runtime import limits
 from paceline.runtime.children.children import WorkerChildren
 from paceline.runtime.children.worker_pool import WorkerPool
+from paceline.runtime.journal import files
 from paceline.runtime.journal.files import RealFiles
 from paceline.runtime.journal.journal import DiskJournal
 from paceline.runtime.journal.recovery import Recovered
@@ -26,9 +29,10 @@ from paceline_protocol.codec import MAX_FRAME_BYTES
 
 
 def allowed(monkeypatch: pytest.MonkeyPatch, soft: int, hard: int) -> list[tuple[int, int]]:
-    """As many open files are; what is asked for is returned, and not done."""
+    """As many open files are, to a process that has just begun; what is asked for is returned, and not done."""
     asked: list[tuple[int, int]] = []
-    monkeypatch.setattr(resource, "getrlimit", lambda which: (soft, hard))
+    monkeypatch.setattr(limits, "_open_files", limits._OpenFiles())
+    monkeypatch.setattr(resource, "getrlimit", lambda which: asked[-1] if asked else (soft, hard))
     monkeypatch.setattr(resource, "setrlimit", lambda which, limits: asked.append(limits))
     return asked
 
@@ -39,28 +43,97 @@ def test_a_node_that_may_open_too_few_files_does_not_start_and_says_how_many_it_
     asked = allowed(monkeypatch, 28, 28)
     (tmp_path / "tasks.py").touch()
     config = NodeConfig(modules=(str(tmp_path / "tasks.py"),), workers=4, data_dir=tmp_path / "data")
-    with pytest.raises(ConfigError, match=r"may open 28 files, and needs 79 with 4 workers; .*`ulimit -n 79`"):
+    with pytest.raises(ConfigError, match=r"may open 28 files, and needs 95 with 4 workers; .*`ulimit -n 95`"):
         run_node(config)
     assert not asked
     assert not (tmp_path / "data").exists()
 
 
+INFINITY = resource.RLIM_INFINITY
+
+
 @pytest.mark.parametrize(
     ("soft", "hard", "expected"),
     [
-        (28, 4096, [(70, 4096)]),
-        (28, resource.RLIM_INFINITY, [(70, resource.RLIM_INFINITY)]),
-        (70, 70, []),
-        (1024, 1024, []),
-        (resource.RLIM_INFINITY, resource.RLIM_INFINITY, []),
+        (28, 4096, [(4096 - 16 - 258, 4096)]),
+        (28, INFINITY, [(65_536 - 16 - 1026, INFINITY)]),
+        (86, 86, [(86 - 16 - 10, 86)]),
+        (1024, 1024, [(1024 - 16 - 66, 1024)]),
+        (1024, 1 << 20, [(65_536 - 16 - 1026, 1 << 20)]),
+        (1 << 19, 1 << 20, [((1 << 19) - 16 - 1026, 1 << 20)]),
+        (INFINITY, INFINITY, []),
     ],
 )
-def test_what_may_be_raised_is_raised_as_far_as_it_is_needed(
+def test_a_node_may_open_as_many_files_as_it_is_allowed_up_to_a_bound_and_but_for_a_reserve(
     monkeypatch: pytest.MonkeyPatch, soft: int, hard: int, expected: list[tuple[int, int]]
 ) -> None:
     asked = allowed(monkeypatch, soft, hard)
-    limits.check_open_files(1)
+    limits.raise_open_files(1)
     assert asked == expected
+    assert limits.files_of_children() == (soft if expected else None)
+    limits.raise_open_files(1)
+    assert asked == expected, "a second node in the process"
+
+
+@pytest.fixture
+def full(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """This process can open no more files, but for a reserve. The fixture is what it has opened."""
+    monkeypatch.setattr(limits, "_open_files", limits._OpenFiles())
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    opened: list[int] = []
+    limits._open_files.before, limits._open_files.reserve = before[0], 2
+    highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 8, before[1]))
+    try:
+        while limits.is_room_for(1):
+            opened.append(os.eventfd(0))
+        yield opened
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        for descriptor in opened:
+            os.close(descriptor)
+
+
+def test_the_files_of_the_node_itself_come_out_of_a_reserve_that_nobody_else_has(full: list[int]) -> None:
+    kept = [limits.with_reserve(lambda: os.eventfd(0)) for _ in range(2)]
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            limits.with_reserve(lambda: os.eventfd(0))
+        assert not limits.is_room_for(1)
+    finally:
+        for descriptor in kept:
+            os.close(descriptor)
+    assert not limits.is_room_for(1)
+    os.close(full.pop())
+    assert limits.is_room_for(1)
+    assert not limits.is_room_for(2)
+
+
+def test_a_journal_that_can_open_no_file_tries_again_and_says_so_once(
+    full: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    reserve = [limits.with_reserve(lambda: os.eventfd(0)) for _ in range(2)]
+    waits: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 5:
+            os.close(reserve.pop())
+
+    monkeypatch.setattr(files.time, "sleep", wait)  # type: ignore[attr-defined]
+    try:
+        descriptor = RealFiles().create(tmp_path / "a")
+        os.close(descriptor)
+        assert len(waits) == 5
+        (said,) = caplog.messages
+        assert re.fullmatch(r"can't open .*/a: Too many open files; it is tried again. .*`ulimit -n \d+`.*", said)
+        reserve.append(limits.with_reserve(lambda: os.eventfd(0)))
+        with pytest.raises(OSError, match="Too many open files"):
+            RealFiles(patience_s=0.0).create(tmp_path / "b")
+    finally:
+        for each in reserve:
+            os.close(each)
+    assert not (tmp_path / "b").exists()
 
 
 @pytest.mark.parametrize(

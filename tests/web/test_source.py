@@ -75,6 +75,7 @@ class StuckFiles(RealFiles):
     """A disk that does not answer, once it is told not to."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.is_stuck = False
 
     def sync(self, descriptor: int) -> None:

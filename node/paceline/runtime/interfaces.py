@@ -22,6 +22,7 @@ import ifaddr
 from paceline.config import LOOPBACK_HOST, WILDCARD_HOSTS
 from paceline.hosts import LOCALHOST, is_number
 from paceline.runtime.container import CONTAINER_SIGNS
+from paceline.runtime.limits import with_reserve
 
 LOOPBACK_HOST_IPV6: Final = "::1"
 HOSTS_MAX: Final = 8
@@ -89,7 +90,7 @@ def _every_host() -> list[tuple[str, str]]:
     """(interface, address) of every address of this machine, as the system lists them."""
     return [
         (adapter.name, ip.ip if isinstance(ip.ip, str) else str(ip.ip[0]))
-        for adapter in ifaddr.get_adapters()
+        for adapter in with_reserve(ifaddr.get_adapters)
         for ip in adapter.ips
     ]
 
@@ -103,7 +104,7 @@ def _networks() -> list[ipaddress.IPv4Network]:
     """The IPv4 networks of this machine that have a broadcast address."""
     found = [
         ipaddress.IPv4Network(f"{ip.ip}/{ip.network_prefix}", strict=False)
-        for adapter in ifaddr.get_adapters()
+        for adapter in with_reserve(ifaddr.get_adapters)
         for ip in adapter.ips
         if isinstance(ip.ip, str)
     ]

@@ -2,6 +2,12 @@
 
 Files are looked at before the start, since nothing says it later: whoever connects to a node that can open no more is
 just not heard. What the start of a thread or a process lacks, the system says in the moment.
+
+Anybody who reaches the port may take a descriptor for each connection, without a key and for as long as the handshake
+may take. So a node allows itself as many as it may, and not the last RESERVED_FILES of them: these are for its own
+files and children (``with_reserve``), and libzmq, which knows nothing of them, gets none. The limit is the process's,
+and so is what this module remembers of it. Children get the limit of before: code that calls ``select`` breaks at
+descriptors above 1,023.
 """
 
 from __future__ import annotations
@@ -9,29 +15,138 @@ from __future__ import annotations
 import errno
 import os
 import resource
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final, TypeVar
 
 from paceline.errors import ConfigError
 
-FILES = 64
-"""Of a node without workers: its sockets, journal, web process and discovery, and some thirty connections."""
+T = TypeVar("T")
+
+FILES = 80
+"""Of a node without workers: its sockets, journal, web process and discovery, the reserve, and some ten connections."""
 FILES_FOR_EACH_WORKER = 3
+RESERVED_FILES: Final = 16
+"""The journal has up to three more open for a moment, the identity two, and the start of a child takes eight."""
+WAITING_MAX: Final = 1024
+"""Connections that wait to be taken: after a failover every client connects to the new leader at once."""
+WAITING_MIN: Final = 8
+CONNECTIONS_MAX: Final = 65_536
+"""Files that a node allows itself, unless it was given more: with keys each connection takes some 20 KiB, and there are
+as many as somebody makes."""
+NO_MORE_FILES: Final = (errno.EMFILE, errno.ENFILE)
 _MORE_FILES = "let it open more: `ulimit -n {}`, or LimitNOFILE={} in the unit of a service"
 _MORE_THREADS = "let it have more: `ulimit -u`, `ulimit -v`, TasksMax in the unit of a service, pids.max of a container"
 
 
-def check_open_files(workers: int) -> None:
-    """Have as many open files allowed as a node with these workers needs. Raises ConfigError if that is forbidden."""
+class _OpenFiles:
+    """The limit of this process, once :func:`raise_open_files` has set it."""
+
+    def __init__(self) -> None:
+        self.before: int | None = None  # the soft limit that this process was started with
+        self.reserve = 0
+        self.waiting = WAITING_MAX
+        self._using = 0  # calls that use the reserve now
+        self.lock = threading.Lock()
+
+    @contextmanager
+    def reserved(self) -> Iterator[None]:
+        with self.lock:
+            if not self._using:
+                _change_soft(self.reserve)
+            self._using += 1
+        try:
+            yield
+        finally:
+            with self.lock:
+                self._using -= 1
+                if not self._using:
+                    _change_soft(-self.reserve)
+
+
+_open_files = _OpenFiles()
+
+
+def raise_open_files(workers: int) -> None:
+    """Have as many open files allowed as may be, up to CONNECTIONS_MAX, but for the reserve. Raises ConfigError if a
+    node with these workers needs more."""
     needed = FILES + FILES_FOR_EACH_WORKER * (workers + 1)  # with the spare
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= needed:
-        return
     if hard != resource.RLIM_INFINITY and hard < needed:
         raise ConfigError(
             f"this node may open {hard} files, and needs {needed} with {workers} worker{'s' * (workers != 1)}; "
             f"{_MORE_FILES.format(needed, needed)}"
         )
-    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+    if _open_files.before is not None or soft == resource.RLIM_INFINITY:
+        return  # a second node in this process; or one without limits
+    wanted = max(soft, needed, CONNECTIONS_MAX)
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    _open_files.waiting = min(WAITING_MAX, max(WAITING_MIN, wanted // 16))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted - RESERVED_FILES - files_of_waiting(), hard))
+    _open_files.before, _open_files.reserve = soft, RESERVED_FILES
+
+
+def files_of_children() -> int | None:
+    """The soft limit that the children of this node are to have; None: their own."""
+    return _open_files.before
+
+
+def connections_waiting() -> int:
+    """How many connections may wait to be taken: as many as there is room for when nothing else can be opened."""
+    return _open_files.waiting
+
+
+def files_of_waiting() -> int:
+    """What these take. The kernel lets one more wait, and another may just be made."""
+    return _open_files.waiting + 2
+
+
+def take_those_that_wait(*, is_full: bool) -> None:
+    """Allow as many files more, or no more than before."""
+    if _open_files.reserve:
+        with _open_files.lock:
+            _change_soft(files_of_waiting() if is_full else -files_of_waiting())
+
+
+def with_reserve(opens: Callable[[], T]) -> T:
+    """Call what opens files of the node itself: with those that are kept in reserve, if there are no others. What it
+    had done before it failed must be undone. Raises OSError as the call does."""
+    try:
+        return opens()
+    except OSError as error:
+        if error.errno != errno.EMFILE or not _open_files.reserve:
+            raise
+    with _open_files.reserved():
+        return opens()
+
+
+def is_room_for(files: int) -> bool:
+    """Whether so many more files can be opened, without the reserve."""
+    opened: list[int] = []
+    try:
+        while len(opened) < files:
+            opened.append(os.eventfd(0, os.EFD_CLOEXEC))
+    except OSError as error:
+        if error.errno not in NO_MORE_FILES:
+            raise
+        return False
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+    return True
+
+
+def files_advice() -> str:
+    """How to let a node open more files."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MORE_FILES.format(2 * soft, 2 * soft)
+
+
+def _change_soft(by: int) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft + by, hard))
 
 
 def start_threads(start: Callable[[], None]) -> None:
@@ -45,9 +160,8 @@ def start_threads(start: Callable[[], None]) -> None:
 def process_refused(program: str, error: OSError) -> ConfigError:
     """What is raised if the system does not start a process of ours."""
     reason = os.strerror(error.errno or 0)
-    if error.errno in (errno.EMFILE, errno.ENFILE):
-        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        return ConfigError(f"can't start {program}: {reason}; {_MORE_FILES.format(2 * soft, 2 * soft)}")
+    if error.errno in NO_MORE_FILES:
+        return ConfigError(f"can't start {program}: {reason}; {files_advice()}")
     if error.errno in (errno.EAGAIN, errno.ENOMEM):
         return ConfigError(f"can't start {program}: {reason}; {_MORE_THREADS}; or give it fewer --workers")
     return ConfigError(f"can't start {program}: {error}")

@@ -20,7 +20,7 @@ from paceline.runtime.greeting import NodeInfo
 from paceline.runtime.journal.data_directory import give_up_identity, overtake
 from paceline.runtime.journal.place import new_start
 from paceline.runtime.journal.unusable import make_directory
-from paceline.runtime.limits import check_open_files
+from paceline.runtime.limits import raise_open_files
 from paceline.runtime.server import Server
 from paceline.worker.registry import check_module
 
@@ -37,7 +37,7 @@ def run_node(config: NodeConfig, *, on_ready: Callable[[NodeInfo], None] | None 
     config.validate()
     for module in config.modules:
         check_module(module)  # each worker would find the same, and with a traceback
-    check_open_files(config.workers)
+    raise_open_files(config.workers)
     if config.journal != "memory":
         make_directory(directory_of(config))
     start = new_start()

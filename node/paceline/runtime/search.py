@@ -173,7 +173,12 @@ class NodeSearch:
             now = time.monotonic()
             if now >= self._looked_at + ADDRESSES_INTERVAL_S:
                 self._looked_at = now
-                self._look_at_own()
+                try:
+                    self._look_at_own()
+                    self._silences.ends("its own addresses")
+                except OSError as error:  # that no more files can be opened: the thread goes on, and looks again
+                    if self._silences.is_due("its own addresses", now):
+                        _logger.warning("can't look at the addresses of this machine: %s", error)
             self._look(now)
             self._wait(now)
 

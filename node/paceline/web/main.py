@@ -18,13 +18,14 @@ from collections.abc import Sequence
 from paceline.line_writer import LogHandler
 from paceline.web.link import NodeLink
 from paceline.web.server import WebServer
-from paceline.worker.parent import die_with_parent
+from paceline.worker.parent import allow_open_files, die_with_parent
 
 
 def main(arguments: Sequence[str]) -> int:
     """Serve until the node is gone, or says so with SIGTERM."""
     options = _parse(arguments)
     die_with_parent(options.link)
+    allow_open_files(options.open_files)
     signal.signal(signal.SIGTERM, lambda _signal, _frame: os._exit(0))  # nothing here is worth finishing
     logging.getLogger("paceline").addHandler(LogHandler())  # of the level that the standard library has: warnings
     link = NodeLink(socket.socket(fileno=options.link))
@@ -38,5 +39,6 @@ def main(arguments: Sequence[str]) -> int:
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m paceline.web", description="Started by a node.")
     parser.add_argument("--link", required=True, type=int, metavar="FD", help="the stream to the node; ends with it")
+    parser.add_argument("--open-files", type=int, metavar="FILES", help="the soft limit of open files")
     parser.add_argument("--listener", required=True, type=int, metavar="FD", help="a socket that listens")
     return parser.parse_args(arguments)

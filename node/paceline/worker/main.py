@@ -34,7 +34,7 @@ from paceline.errors import ConfigError, DuplicateTaskName, UsedWhileImporting
 from paceline.importing import importing
 from paceline.line_writer import LogHandler
 from paceline.worker.execute import TaskRunner, describe, format_traceback, read_no_devices
-from paceline.worker.parent import EXIT_PARENT_GONE, die_with_parent
+from paceline.worker.parent import EXIT_PARENT_GONE, allow_open_files, die_with_parent
 from paceline.worker.registry import load_module, tasks
 from paceline_protocol.codec import (
     MAX_FRAME_BYTES,
@@ -202,6 +202,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run as a worker until Stop. Returns the exit code."""
     options = _parse(arguments)
     die_with_parent(options.link)
+    allow_open_files(options.open_files)
     _prepare_process()
     read_no_devices()
     link = socket.socket(fileno=options.link)
@@ -241,6 +242,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m paceline.worker", description="Started by a node.")
     parser.add_argument("--link", required=True, type=int, metavar="FD", help="the stream to the node; ends with it")
     parser.add_argument("--begun", type=int, metavar="FD", help="memory in which to count the tasks that were begun")
+    parser.add_argument("--open-files", type=int, metavar="FILES", help="the soft limit of open files")
     parser.add_argument("--payload-limit", required=True, type=int, metavar="BYTES", help="the largest packed result")
     parser.add_argument("modules", nargs="+", metavar="MODULE", help="a dotted name or a .py file")
     return parser.parse_args(arguments)

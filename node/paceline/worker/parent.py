@@ -12,6 +12,7 @@ import _thread
 import ctypes
 import logging
 import os
+import resource
 import select
 import signal
 import sys
@@ -32,6 +33,13 @@ def die_with_parent(fd: int) -> None:
     # Not a threading.Thread: modules of tasks that patch the standard library, as gevent's patch_all() does, find one
     # among the running threads, and fail at it. Nobody joins this one, and it runs no Python while it waits.
     _thread.start_new_thread(_watch, (fd, select.poll()))
+
+
+def allow_open_files(files: int | None) -> None:
+    """Have as many open files allowed as the node was started with, which has raised its own limit since. Code that
+    calls select() breaks at descriptors above 1,023."""
+    if files is not None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 
 
 def _ask_kernel() -> None:

@@ -35,6 +35,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from paceline.runtime.children.begun_tasks import BegunTasks
+from paceline.runtime.limits import files_of_children, with_reserve
 from paceline.runtime.transport.transport import Source
 
 WORKER_ID_BYTES = 8
@@ -178,6 +179,9 @@ class ChildPool:
     # --- one child ----------------------------------------------------------------------------------------------
 
     def _spawn(self, slot: ChildSlot, now: float) -> Child:
+        return with_reserve(lambda: self._spawn_into(slot, now))
+
+    def _spawn_into(self, slot: ChildSlot, now: float) -> Child:
         worker_id = secrets.token_bytes(WORKER_ID_BYTES)
         ours, theirs = socket.socketpair()
         begun_tasks: BegunTasks | None = None
@@ -204,6 +208,9 @@ class ChildPool:
         if begun_tasks is not None:
             command += ["--begun", str(begun_tasks.fd)]
             inherited.append(begun_tasks.fd)
+        files = files_of_children()
+        if files is not None:
+            command += ["--open-files", str(files)]
         return subprocess.Popen(
             [*command, *self._arguments],
             stdin=subprocess.DEVNULL,
@@ -254,7 +261,7 @@ def _end_fd(process: subprocess.Popen[bytes], link: socket.socket) -> int:
     """A descriptor that is readable once the process has ended."""
     if sys.platform == "linux":
         try:
-            return os.pidfd_open(process.pid)
+            return with_reserve(lambda: os.pidfd_open(process.pid))
         except OSError as error:
             # A kernel before 5.3, or a sandbox that forbids it.
             _logger.debug("no pidfd (%s): watching the worker's socket pair instead", error)

@@ -48,6 +48,8 @@ from paceline.runtime.journal.unusable import failure_of, make_directory
 
 MOVED_STEP = 4_096
 """Whoever says that a directory was moved has it counted for later than any start that was not."""
+PATIENCE_S = 10.0
+"""How long the node itself, which does nothing else meanwhile, waits until it can open a file."""
 _JOURNAL_GONE = "identity.json is there and the journal is gone"
 _logger = logging.getLogger("paceline.journal")
 
@@ -125,7 +127,7 @@ class Storage:
     ) -> Storage:
         """``mode`` None: no node is going to run on the directory, so neither a crash in mode "os" nor that it is a
         copy matters."""
-        files = files or RealFiles()
+        files = files or RealFiles(PATIENCE_S)
         make_directory(directory)
         try:
             hold = Hold(directory)
@@ -267,7 +269,7 @@ def give_up_identity(directory: Path) -> None:
     """Have the node that starts on this directory be another one. Nobody may rely on the one that it was, and it must
     have stopped. Raises JournalFailed."""
     try:
-        _put_aside(directory, "lost", RealFiles())
+        _put_aside(directory, "lost", RealFiles(PATIENCE_S))
     except OSError as error:
         raise JournalFailed("move", str(error.filename or directory), os.strerror(error.errno or 0)) from error
 

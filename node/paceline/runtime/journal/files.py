@@ -1,17 +1,32 @@
 """The few file operations that the journal needs, behind an interface: tests make each of them fail, or stop between
-two."""
+two.
+
+That no more files can be opened is no failure of a disk, and changes nothing on it: it is tried again. The node keeps
+some in reserve for that (``limits.py``), so that others who have all the rest stop nothing here.
+"""
 
 from __future__ import annotations
 
 import errno
+import logging
+import math
 import os
 import stat
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol, TypeVar
 
 from paceline.errors import JournalCorrupt
 from paceline.files import kind_of_mode
+from paceline.runtime.limits import NO_MORE_FILES, files_advice, with_reserve
+
+T = TypeVar("T")
+
+TRY_AGAIN_S: Final = 0.05
+SAY_EVERY_S: Final = 60.0
+
+_logger = logging.getLogger("paceline.journal")
 
 
 class Files(Protocol):
@@ -37,6 +52,9 @@ class Files(Protocol):
     def sync_directory(self, path: Path) -> None:
         """Make the names of the files in a directory durable."""
 
+    def paths_in(self, directory: Path) -> list[Path]:
+        """What is in a directory, sorted."""
+
     def truncate(self, descriptor: int, size: int) -> None: ...
 
     def close(self, descriptor: int) -> None: ...
@@ -49,14 +67,19 @@ class Files(Protocol):
 class RealFiles:
     """The operations of the operating system."""
 
+    def __init__(self, patience_s: float = math.inf) -> None:
+        """``patience_s``: how long it waits until a file can be opened, if there are too many open ones."""
+        self._patience_s = patience_s
+        self._said_at = -math.inf
+
     def create(self, path: Path) -> int:
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        return self._patiently(lambda: os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
     def append(self, path: Path) -> int:
-        return open_data_file(path, os.O_WRONLY | os.O_APPEND)
+        return self._patiently(lambda: open_data_file(path, os.O_WRONLY | os.O_APPEND))
 
     def rewrite(self, path: Path) -> int:
-        return open_data_file(path, os.O_WRONLY)
+        return self._patiently(lambda: open_data_file(path, os.O_WRONLY))
 
     def write(self, descriptor: int, data: bytes) -> int:
         return os.write(descriptor, data)
@@ -69,11 +92,14 @@ class RealFiles:
         os.fdatasync(descriptor)
 
     def sync_directory(self, path: Path) -> None:
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        descriptor = self._patiently(lambda: os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+    def paths_in(self, directory: Path) -> list[Path]:
+        return self._patiently(lambda: sorted(directory.iterdir()))
 
     def truncate(self, descriptor: int, size: int) -> None:
         os.ftruncate(descriptor, size)
@@ -86,6 +112,23 @@ class RealFiles:
 
     def remove(self, path: Path) -> None:
         path.unlink(missing_ok=True)
+
+    def _patiently(self, opens: Callable[[], T]) -> T:
+        """Call what opens a file, and again while no more can be opened."""
+        until = time.monotonic() + self._patience_s
+        while True:
+            try:
+                return with_reserve(opens)
+            except OSError as error:
+                now = time.monotonic()
+                if error.errno not in NO_MORE_FILES or now >= until:
+                    raise
+                if now >= self._said_at + SAY_EVERY_S:
+                    self._said_at = now
+                    _logger.error(
+                        "can't open %s: %s; it is tried again. %s", error.filename, error.strerror, files_advice()
+                    )
+            time.sleep(TRY_AGAIN_S)
 
 
 def kind_of(path: Path) -> str:
@@ -103,8 +146,9 @@ def kind_of(path: Path) -> str:
 def open_data_file(path: Path, flags: int, mode: int = 0o600) -> int:
     """Open a file of a data directory. Each of them is a regular file, and none a link: whatever else is in its place
     is neither waited for nor followed. Raises OSError, and JournalCorrupt for what is no regular file."""
+    flags |= os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+        descriptor = with_reserve(lambda: os.open(path, flags, mode))
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.ENODEV) and (kind := kind_of(path)):
             raise _no_file(path, kind) from None

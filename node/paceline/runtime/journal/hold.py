@@ -17,6 +17,7 @@ from pathlib import Path
 
 from paceline.errors import ConfigError, DataDirInUse, DataDirLost, JournalCorrupt
 from paceline.runtime.journal.files import open_data_file
+from paceline.runtime.limits import with_reserve
 
 PID_BYTES = 20
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
@@ -60,7 +61,7 @@ class Hold:
             os.close(descriptor)
 
     def _open(self, directory: Path) -> int:
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        descriptor = with_reserve(lambda: os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
         self._held.append((directory, descriptor))
         return descriptor
 

@@ -26,6 +26,7 @@ from typing import Any
 
 from paceline.runtime.container import CONTAINER_SIGNS
 from paceline.runtime.journal.files import open_data_file
+from paceline.runtime.limits import with_reserve
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 MACHINE_ID = Path("/etc/machine-id")
@@ -107,7 +108,7 @@ def copied(written: Mapping[str, Any], path: Path) -> str:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text().strip()
+        return with_reserve(path.read_text).strip()
     except (OSError, ValueError):
         return ""
 

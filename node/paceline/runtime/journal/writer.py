@@ -252,7 +252,7 @@ class Writer:
         if needed != self._needed:
             replace_file(self._files, needed_path(self.directory), [pack_needed(*needed)])
             self._needed = needed
-        useless = [path for path in sorted(self.directory.iterdir()) if self._is_useless(path)]
+        useless = [path for path in self._files.paths_in(self.directory) if self._is_useless(path)]
         for path in useless:
             self._files.remove(path)
         if useless:

@@ -11,6 +11,7 @@ import ctypes
 import errno
 import os
 import secrets
+from collections.abc import Callable
 from typing import Final
 
 import zmq
@@ -18,6 +19,7 @@ import zmq
 from paceline.config import WILDCARD_HOSTS, format_address, parse_address
 from paceline.errors import ConfigError, PortInUse
 from paceline.runtime.interfaces import local_host
+from paceline.runtime.limits import connections_waiting
 from paceline.runtime.transport import zap
 from paceline.security import Credentials, CurveKeys
 from paceline.sockets import show
@@ -44,11 +46,14 @@ KEEPALIVE_PROBES: Final = 3
 faster. ZeroMQ's own heartbeats are off: libzmq aborts the process if one is due on a connection whose other end has
 left while as much was unread as RCVHWM allows, which anybody could bring about."""
 
-LISTEN_BACKLOG: Final = 1024  # after a failover every client connects to the new leader at once
-
 
 def open_router(
-    context: zmq.Context[zmq.Socket[bytes]], bind_host: str, port: int, keys: CurveKeys | None, max_frame_bytes: int
+    context: zmq.Context[zmq.Socket[bytes]],
+    bind_host: str,
+    port: int,
+    keys: CurveKeys | None,
+    max_frame_bytes: int,
+    before_bind: Callable[[zmq.Socket[bytes]], None] | None = None,
 ) -> zmq.Socket[bytes]:
     """The socket on which clients and peers come in. Raises PortInUse or ConfigError if it can't be bound.
 
@@ -61,13 +66,15 @@ def open_router(
     socket.setsockopt(zmq.RCVHWM, UNREAD_MESSAGES)
     socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
     socket.setsockopt(zmq.MAXMSGSIZE, max_frame_bytes)
-    socket.setsockopt(zmq.BACKLOG, LISTEN_BACKLOG)
+    socket.setsockopt(zmq.BACKLOG, connections_waiting())
     _tune_tcp(socket)
     if keys:
         socket.setsockopt(zmq.CURVE_SERVER, 1)
         socket.setsockopt_string(zmq.CURVE_SECRETKEY, keys.secret)
     else:
         socket.setsockopt(zmq.PLAIN_SERVER, 1)
+    if before_bind is not None:
+        before_bind(socket)
     bind(socket, bind_host, port)
     return socket
 
@@ -81,11 +88,33 @@ def make_routing_ids_unknown() -> None:
     ctypes.CDLL(None).srand(secrets.randbits(32))
 
 
+def send_uncopied(context: zmq.Context[zmq.Socket[bytes]]) -> None:
+    """Send a first frame that is not copied, to nobody. pyzmq makes a context of its own for that and keeps it, and
+    libzmq ends the process if there is no file for one: with a large frame that has to leave once there is none."""
+    with context.socket(zmq.PAIR) as receiver, context.socket(zmq.PAIR) as sender:
+        receiver.bind("inproc://first-frame")
+        sender.connect("inproc://first-frame")
+        sender.send(zmq.Frame(b"first", copy=False, copy_threshold=0), copy=False)
+        receiver.recv()
+
+
 def open_zap(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
     """The socket on which libzmq asks whether a key may connect."""
     socket = context.socket(zmq.ROUTER)
     socket.setsockopt(zmq.LINGER, 0)
     socket.bind(zap.ENDPOINT)
+    return socket
+
+
+def open_refusals(context: zmq.Context[zmq.Socket[bytes]], router: zmq.Socket[bytes], number: int) -> zmq.Socket[bytes]:
+    """The socket on which libzmq says where the ROUTER listens, and that it could not take a connection. ``number``: a
+    new one for each."""
+    endpoint = f"inproc://refusals-{number}"
+    router.monitor(endpoint, zmq.EVENT_LISTENING | zmq.EVENT_ACCEPT_FAILED)
+    socket = context.socket(zmq.PAIR)
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.setsockopt(zmq.RCVHWM, 0)  # at a mark libzmq's thread would wait here, and all connections with it
+    socket.connect(endpoint)
     return socket
 
 

@@ -33,16 +33,17 @@ from typing import TYPE_CHECKING, Final
 import zmq
 
 from paceline.config import format_address, parse_address
-from paceline.errors import ConfigError, PortInUse
+from paceline.errors import ConfigError
 from paceline.hosts import canonical_host
 from paceline.names import Names
 from paceline.runtime.interfaces import local_host, reachable_hosts
 from paceline.runtime.transport import zap
 from paceline.runtime.transport.child_channels import ChildChannels, unregister
 from paceline.runtime.transport.gate import Gate
+from paceline.runtime.transport.listening import Listening
 from paceline.runtime.transport.stuck import StuckPeers
 from paceline.runtime.transport.transport import BURST_MESSAGES, Received, Sent, Source, Unread
-from paceline.runtime.transport.zmq_sockets import bind, open_peer, open_router, open_zap
+from paceline.runtime.transport.zmq_sockets import open_peer, open_router, open_zap, send_uncopied
 from paceline.security import Credentials, KeyRole, NodeKeys, Standing
 from paceline.sockets import send_frame
 from paceline_protocol.limits import MAX_BATCH_FRAMES
@@ -58,8 +59,6 @@ PEER_SOCKETS_MAX: Final = 256
 
 NUMBER_TRIED_S: Final = 2.0
 """How long a peer whose host is a name takes nothing before another address of that name is tried."""
-REBIND_RETRY_S: Final = 0.01
-REBINDS_BEFORE_SAID: Final = 200
 
 CLOSE_LINGER_MS: Final = 200
 """How long close() lets the last frames leave."""
@@ -95,7 +94,6 @@ class ZmqTransport:
         self._gate = Gate(keys, token)
         self._credentials = Credentials(keys.own, keys.servers) if keys else Credentials(token=token)
         self._stuck = StuckPeers(self._credentials.servers)
-        self._rebinds = 0  # how often it has tried to listen again; 0 while it listens
         self._max_frame_bytes = max_frame_bytes
         self._peers: dict[str, zmq.Socket[bytes]] = {}
         self._refused: set[str] = set()  # addresses that can't be sent to, so that each is logged once
@@ -106,16 +104,20 @@ class ZmqTransport:
         self._epoll = select.epoll()
         self._children = ChildChannels(self._epoll)
         self.faults = self._children.faults
+        self._listening = Listening(self._context, self._epoll)
         try:
+            send_uncopied(self._context)
             self._zap = open_zap(self._context)  # before the ROUTER, or it would let everybody in
-            self._router = open_router(self._context, bind_host, port, keys.own if keys else None, max_frame_bytes)
+            self._router = open_router(
+                self._context, bind_host, port, keys.own if keys else None, max_frame_bytes, self._listening.watch
+            )
         except BaseException:
             self._destroy()
             raise
         bound_port = parse_address(self._router.getsockopt_string(zmq.LAST_ENDPOINT).removeprefix("tcp://"))[1]
         self.port = bound_port
         self._gate.port = bound_port
-        self._bound = bind_host, bound_port
+        self._listening.bound(bind_host, bound_port)
         host = canonical_host(advertise_host) if advertise_host else reachable_hosts(bind_host)[0]
         self.address = format_address(host, bound_port)
         self.local_address = format_address(local_host(bind_host), bound_port)  # for processes of this machine
@@ -128,15 +130,15 @@ class ZmqTransport:
     # --- receiving ----------------------------------------------------------------------------------------------
 
     def poll(self, timeout_s: float) -> list[Received]:
+        if not self._listening.is_on:
+            timeout_s = min(timeout_s, self._listening.retry(time.monotonic()))
+            self._router_used = True
         # The file descriptor of a ZeroMQ socket is edge-triggered: it tells of commands that came since the socket was
         # last used, and any use (a send, too) takes them. So EVENTS is asked of every socket that was used since it
         # was last asked, right before sleeping; whatever comes after that makes the descriptor readable.
         router_ready = self._router_used and self._readable(self._router)
         zap_ready = self._zap_used and self._readable(self._zap)
         has_more = router_ready
-        if self._rebinds:
-            timeout_s = min(timeout_s, REBIND_RETRY_S)
-            self._rebind()
         # epoll rounds up to whole milliseconds; a negative timeout would be for ever.
         ready = self._epoll.poll(0 if router_ready or zap_ready else max(0.0, timeout_s))
         received: list[Received] = []
@@ -154,6 +156,9 @@ class ZmqTransport:
             elif fd == self._wake_fd:
                 os.eventfd_read(fd)
                 others.append((Source.WAKE, 0, []))
+            elif fd == self._listening.events_fd:
+                self._listening.look()
+                router_ready = True  # it may have been used
             else:
                 zap_ready = True
         if children.halves:
@@ -280,32 +285,16 @@ class ZmqTransport:
         if keys.own != before.own:
             for address in list(self._peers):
                 self._close_peer(address)
-            self._unbind()
+            self._listening.stop()
             self._router.setsockopt_string(zmq.CURVE_SECRETKEY, keys.own.secret)
-            self._rebind()
+            self._listening.start()
+            self._router_used = True
         return lost
 
     def set_bind_host(self, host: str) -> None:
         """Listen at another number, on the same port."""
-        self._unbind()
-        self._bound = host, self.port
         self.local_address = format_address(local_host(host), self.port)
-        self._rebind()
-
-    def _unbind(self) -> None:
-        if not self._rebinds:
-            self._router.unbind(self._router.getsockopt_string(zmq.LAST_ENDPOINT))
-
-    def _rebind(self) -> None:
-        """Listen again, as soon as libzmq's own thread has let go of the port."""
-        self._rebinds += 1
-        try:
-            bind(self._router, *self._bound)
-        except (PortInUse, ConfigError) as error:
-            if self._rebinds == REBINDS_BEFORE_SAID:
-                _logger.error("this node can't listen any more, and tries again: %s", error)
-            return
-        self._rebinds = 0
+        self._listening.move(host)
         self._router_used = True
 
     # --- children -----------------------------------------------------------------------------------------------
@@ -396,6 +385,7 @@ class ZmqTransport:
         # destroy() closes every socket of the context. The dicts are cleared after it: if an open socket were garbage
         # collected before, destroy() would wait for ever.
         self._context.destroy(linger=CLOSE_LINGER_MS)
+        self._listening.close()
         self._peers.clear()
         self._children.clear()
         self._epoll.close()

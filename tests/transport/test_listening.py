@@ -1,0 +1,121 @@
+"""A node to which strangers leave no more files: it does not spin, who is connected is served, and others are once
+there is room."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from paceline.runtime import limits
+from paceline.runtime.transport import listening as listening_module
+from paceline.runtime.transport.transport import Sent
+from paceline.runtime.transport.zmq_transport import ZmqTransport
+from paceline.security import generate_keys
+from transport.worlds import ZmqEnd, ZmqWorld, hear, take, until
+
+FILES = 40
+"""That this process may open, beside those that it has."""
+STRANGERS = """
+import socket, sys
+held = []
+while True:
+    held.append(socket.socket())
+    held[-1].settimeout(0.2)
+    try:
+        held[-1].connect(("127.0.0.1", int(sys.argv[1])))
+    except OSError:
+        held.pop().close()
+"""
+
+
+@pytest.fixture
+def world() -> Iterator[ZmqWorld]:
+    world = ZmqWorld(generate_keys())
+    yield world
+    world.close()
+
+
+@pytest.fixture
+def few_files(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(limits, "_open_files", limits._OpenFiles())
+    limits._open_files.reserve = limits._open_files.waiting = 8
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+    fillers = [os.eventfd(0)]  # in the gaps below it
+    while fillers[-1] < highest:
+        fillers.append(os.eventfd(0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (fillers[-1] + FILES, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    for filler in fillers:
+        os.close(filler)
+
+
+@contextmanager
+def strangers(port: int) -> Iterator[None]:
+    """Connections that say nothing, as many as there may be."""
+    with subprocess.Popen([sys.executable, "-c", STRANGERS, str(port)]) as process:
+        many = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (many, many))
+        try:
+            yield
+        finally:
+            process.kill()
+
+
+def waiting(port: int) -> int:
+    """The connections that are made and wait to be taken: the kernel has that as the unread bytes of a listener."""
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if fields[1].endswith(f":{port:04X}") and fields[3] == "0A":
+            return int(fields[4].partition(":")[2], 16)
+    raise AssertionError(f"nobody listens at {port}")
+
+
+def assert_answered(world: ZmqWorld, node: ZmqTransport, end: ZmqEnd) -> None:
+    end.send(b"ask")
+    ((_, sender, _),) = take(world, node, 1)
+    assert isinstance(sender, bytes)
+    assert node.send_client(sender, b"answer") is Sent.OK
+    assert hear(world, end, 1) == [b"answer"]
+
+
+@pytest.mark.parametrize("has_filter", [True, False])
+def test_whoever_is_connected_is_served_while_strangers_hold_every_file_and_others_are_once_there_is_room(
+    world: ZmqWorld,
+    few_files: None,
+    has_filter: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    if not has_filter:
+        monkeypatch.setattr(listening_module, "_SO_ATTACH_FILTER", 0xFFFF)  # a kernel that knows none
+    node = world.node()
+    lasting = world.client(node)
+    assert_answered(world, node, lasting)
+    with strangers(node.port):
+        until(world, lambda: node.poll(0.02) == [] and not node._listening.is_on, "it takes no more")
+        until(world, lambda: node.poll(0.02) == [] and waiting(node.port) == 0, "nobody waits to be taken")
+        assert_answered(world, node, lasting)
+    until(world, lambda: node.poll(0.02) == [] and node._listening.is_on, "it takes connections again")
+    assert_answered(world, node, world.client(node))
+    assert_answered(world, node, lasting)
+    (said,) = [message for message in caplog.messages if "can open no more files" in message]
+    assert "ulimit -n" in said
+
+
+def test_a_node_that_has_no_room_can_move_to_another_address(world: ZmqWorld, few_files: None) -> None:
+    node = world.node()
+    with strangers(node.port):
+        until(world, lambda: node.poll(0.02) == [] and not node._listening.is_on, "it takes no more")
+        node.set_bind_host("127.0.0.2")
+    until(world, lambda: node.poll(0.02) == [] and node._listening.is_on, "it listens there")
+    assert node.local_address == f"127.0.0.2:{node.port}"
+    assert waiting(node.port) == 0
