@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
@@ -58,6 +59,13 @@ def few_files(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         os.close(filler)
 
 
+@pytest.fixture
+def table(few_files: None) -> Iterator[TextIO]:
+    """The kernel's sockets; open, as no more files may be opened later."""
+    with Path("/proc/net/tcp").open() as file:
+        yield file
+
+
 @contextmanager
 def strangers(port: int) -> Iterator[None]:
     """Connections that say nothing, as many as there may be."""
@@ -70,9 +78,10 @@ def strangers(port: int) -> Iterator[None]:
             process.kill()
 
 
-def waiting(port: int) -> int:
+def waiting(table: TextIO, port: int) -> int:
     """The connections that are made and wait to be taken: the kernel has that as the unread bytes of a listener."""
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+    table.seek(0)
+    for line in table.read().splitlines()[1:]:
         fields = line.split()
         if fields[1].endswith(f":{port:04X}") and fields[3] == "0A":
             return int(fields[4].partition(":")[2], 16)
@@ -90,7 +99,7 @@ def assert_answered(world: ZmqWorld, node: ZmqTransport, end: ZmqEnd) -> None:
 @pytest.mark.parametrize("has_filter", [True, False])
 def test_whoever_is_connected_is_served_while_strangers_hold_every_file_and_others_are_once_there_is_room(
     world: ZmqWorld,
-    few_files: None,
+    table: TextIO,
     has_filter: bool,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -102,7 +111,7 @@ def test_whoever_is_connected_is_served_while_strangers_hold_every_file_and_othe
     assert_answered(world, node, lasting)
     with strangers(node.port):
         until(world, lambda: node.poll(0.02) == [] and not node._listening.is_on, "it takes no more")
-        until(world, lambda: node.poll(0.02) == [] and waiting(node.port) == 0, "nobody waits to be taken")
+        until(world, lambda: node.poll(0.02) == [] and waiting(table, node.port) == 0, "nobody waits to be taken")
         assert_answered(world, node, lasting)
     until(world, lambda: node.poll(0.02) == [] and node._listening.is_on, "it takes connections again")
     assert_answered(world, node, world.client(node))
@@ -111,11 +120,11 @@ def test_whoever_is_connected_is_served_while_strangers_hold_every_file_and_othe
     assert "ulimit -n" in said
 
 
-def test_a_node_that_has_no_room_can_move_to_another_address(world: ZmqWorld, few_files: None) -> None:
+def test_a_node_that_has_no_room_can_move_to_another_address(world: ZmqWorld, table: TextIO) -> None:
     node = world.node()
     with strangers(node.port):
         until(world, lambda: node.poll(0.02) == [] and not node._listening.is_on, "it takes no more")
         node.set_bind_host("127.0.0.2")
     until(world, lambda: node.poll(0.02) == [] and node._listening.is_on, "it listens there")
     assert node.local_address == f"127.0.0.2:{node.port}"
-    assert waiting(node.port) == 0
+    assert waiting(table, node.port) == 0

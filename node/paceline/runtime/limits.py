@@ -17,7 +17,7 @@ import os
 import resource
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Final, TypeVar
 
 from paceline.errors import ConfigError
@@ -120,6 +120,11 @@ def with_reserve(opens: Callable[[], T]) -> T:
             raise
     with _open_files.reserved():
         return opens()
+
+
+def reserved() -> AbstractContextManager[None]:
+    """What opens files meanwhile may use the reserve."""
+    return _open_files.reserved()
 
 
 def is_room_for(files: int) -> bool:

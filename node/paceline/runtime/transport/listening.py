@@ -28,6 +28,7 @@ from paceline.runtime.limits import (
     files_advice,
     files_of_waiting,
     is_room_for,
+    reserved,
     take_those_that_wait,
     with_reserve,
 )
@@ -98,8 +99,11 @@ class Listening:
         """Listen again, as soon as libzmq's own thread has let go of the port: :meth:`retry` tries until then."""
         self._tries += 1
         try:
-            self._watch()
-            bind(self._router, *self._bound)
+            if not self._has_room_to_bind():
+                return
+            with reserved():
+                self._watch()
+                bind(self._router, *self._bound)
         except (PortInUse, ConfigError, zmq.ZMQError) as error:
             if self._tries == TRIES_BEFORE_SAID:
                 _logger.error("this node can't listen any more, and tries again: %s", error)
@@ -107,6 +111,12 @@ class Listening:
         self._tries = 0
         self.is_on = True
         self.look()
+
+    @staticmethod
+    def _has_room_to_bind() -> bool:
+        """libzmq ends the process if there is no file to listen with."""
+        with reserved():
+            return is_room_for(ROOM_FILES)
 
     def retry(self, now: float) -> float:
         """While it is not on. Returns in how many seconds to call this again."""
@@ -142,6 +152,11 @@ class Listening:
             self._listener.close()
             self._listener = None
             self._is_shut = False
+
+    def end(self) -> None:
+        """Before the sockets are closed. May be called again."""
+        self._watch_no_more()
+        self.close()
 
     # --- without room -------------------------------------------------------------------------------------------
 

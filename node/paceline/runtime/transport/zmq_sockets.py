@@ -110,11 +110,16 @@ def open_refusals(context: zmq.Context[zmq.Socket[bytes]], router: zmq.Socket[by
     """The socket on which libzmq says where the ROUTER listens, and that it could not take a connection. ``number``: a
     new one for each."""
     endpoint = f"inproc://refusals-{number}"
-    router.monitor(endpoint, zmq.EVENT_LISTENING | zmq.EVENT_ACCEPT_FAILED)
     socket = context.socket(zmq.PAIR)
-    socket.setsockopt(zmq.LINGER, 0)
-    socket.setsockopt(zmq.RCVHWM, 0)  # at a mark libzmq's thread would wait here, and all connections with it
-    socket.connect(endpoint)
+    try:
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.RCVHWM, 0)  # at a mark libzmq's thread would wait here, and all connections with it
+        # First, and closed after the monitor has ended: what has no other end is waited for in the same way.
+        socket.connect(endpoint)
+        router.monitor(endpoint, zmq.EVENT_LISTENING | zmq.EVENT_ACCEPT_FAILED)
+    except BaseException:
+        socket.close()
+        raise
     return socket
 
 

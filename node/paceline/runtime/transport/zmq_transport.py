@@ -384,8 +384,8 @@ class ZmqTransport:
     def _destroy(self) -> None:
         # destroy() closes every socket of the context. The dicts are cleared after it: if an open socket were garbage
         # collected before, destroy() would wait for ever.
+        self._listening.end()
         self._context.destroy(linger=CLOSE_LINGER_MS)
-        self._listening.close()
         self._peers.clear()
         self._children.clear()
         self._epoll.close()
