@@ -15,12 +15,13 @@ import logging
 import random
 import threading
 
-from paceline.errors import ConfigError
+from paceline.errors import PacelineError
 from paceline_bridge.config import BridgeConfig
 from paceline_bridge.counters import BridgeCounters
-from paceline_bridge.life import CLUSTER_GONE, Life, MakeRelay
+from paceline_bridge.life import Life, MakeRelay
 from paceline_bridge.owed import OwedTask
 from paceline_bridge.rabbitmq import LinkLost
+from paceline_bridge.reasons import reason_of
 from paceline_bridge.troubles import Bindings, Troubles
 from paceline_bridge.watch import Watch, describe
 
@@ -84,9 +85,11 @@ class Bridge:
                 if self._stopping.is_set():  # it may have been stopped before there was a life to stop
                     break
                 life.run()
-            except (LinkLost, ConfigError, *CLUSTER_GONE) as error:
+            except (LinkLost, PacelineError) as error:
                 if not self._stopping.is_set():
                     self._tell(str(error))
+            except OSError as error:  # this process may open no more files, or the like
+                self._tell(f"the bridge can't go on: {reason_of(error)}")
             except Exception:
                 # A defect of the bridge. RabbitMQ delivers again, so a restart by a supervisor would do no more than
                 # this.

@@ -15,12 +15,10 @@ from functools import partial
 
 from paceline.client.relay import ACCEPTED, Relay
 from paceline.errors import (
-    ClientClosed,
-    IncompatibleVersion,
-    NoLeader,
-    NoNodeFound,
-    NotAllowed,
+    FeatureLevelTooLow,
+    PacelineError,
     QueueFull,
+    RequestRefused,
     ResultUnknown,
     UnknownTask,
 )
@@ -38,7 +36,7 @@ from paceline_bridge.texts import said
 from paceline_bridge.troubles import Troubles
 from paceline_bridge.watch import Watch
 from paceline_bridge.window import Window
-from paceline_protocol.errors import PayloadTooLarge
+from paceline_protocol.errors import LimitExceeded, LocalProtocolError, PayloadError, PayloadTooLarge
 from paceline_protocol.messages import TaskEnd
 from paceline_protocol.moments import datetime_of
 
@@ -47,8 +45,18 @@ STOP_LIMIT_S = 5.0
 FULL_PAUSE_S = 0.5
 ASK_INTERVAL_S = 30.0
 
-CLUSTER_GONE = (NoLeader, NoNodeFound, ClientClosed, IncompatibleVersion, NotAllowed)
-"""What a client of the cluster raises when it can't reach the cluster, or is not let in: of no message the fault."""
+OF_ONE_TASK = (
+    UnknownTask,
+    QueueFull,
+    ResultUnknown,
+    FeatureLevelTooLow,
+    RequestRefused,
+    PayloadError,
+    LocalProtocolError,
+    LimitExceeded,
+)
+"""What a client of the cluster says of one task. Whatever else it says is of no message the fault: the cluster is gone
+or lets nobody in, or this process is short of something. That ends the life, and RabbitMQ delivers all again."""
 MakeRelay = Callable[[Callable[[], object]], Relay]
 """A client of the cluster, given what to call when it has news."""
 _logger = logging.getLogger("paceline.bridge")
@@ -84,7 +92,11 @@ class Life:
         self._answers = Answers(
             self._link.publisher, config.dead_letter, counters, troubles.repeats, self._link.fail, troubles.patience
         )
-        self._relay = make_relay(self._link.wake)
+        try:
+            self._relay = make_relay(self._link.wake)
+        except BaseException:
+            self._link.discard()
+            raise
         self._ended: list[bytes] = []  # tasks to release once RabbitMQ has the acknowledgements of their deliveries
         self._releasing = False
         self._ask_at_s = time.monotonic() + ASK_INTERVAL_S
@@ -96,7 +108,7 @@ class Life:
         self._ready_at_s = 0.0
 
     def run(self) -> None:
-        """Run until :meth:`stop`. Raises LinkLost, or one of CLUSTER_GONE."""
+        """Run until :meth:`stop`. Raises LinkLost, or what the client raises of the cluster or of this process."""
         try:
             try:
                 self._relay.connect()
@@ -233,10 +245,10 @@ class Life:
     def _submit(self, call: TaskCall) -> None:
         try:
             self._relay.submit_packed(call.task_id, call.name, call.priority, call.packed, call.options)
-        except CLUSTER_GONE as error:
-            self._link.fail(str(error))
-        except Exception as error:  # noqa: BLE001 - of any kind, for what came from outside
+        except OF_ONE_TASK as error:
             self._refuse_call(call, "arguments", said(error))
+        except Exception as error:  # noqa: BLE001 - it ends the life, with its text
+            self._link.fail(_of_the_client(error))
         else:
             self._counters.count("submitted", call.protocol)
 
@@ -285,8 +297,8 @@ class Life:
 
     def _refused_by_cluster(self, task_id: bytes, error: Exception) -> None:
         entry = self._ledger.entries.get(task_id)
-        if isinstance(error, CLUSTER_GONE):
-            self._link.fail(str(error))
+        if not isinstance(error, OF_ONE_TASK):
+            self._link.fail(_of_the_client(error))
         elif entry is None:
             return
         elif isinstance(error, QueueFull):
@@ -389,6 +401,12 @@ class Life:
 
     def _is_idle(self) -> bool:
         return not (self._ledger.unaccepted or self._link.publisher.unconfirmed)
+
+
+def _of_the_client(error: Exception) -> str:
+    """What ended the client, for a log. Its own errors are sentences."""
+    text = said(error)
+    return text if isinstance(error, PacelineError) else f"the client failed: {type(error).__name__}: {text}"
 
 
 def _expired_at(expires_ms: int) -> str:

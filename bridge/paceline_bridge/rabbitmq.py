@@ -39,6 +39,8 @@ QUEUE_RETRY_S = 5.0
 """Until a queue that is missing or forbidden is looked for again; with a third more or less, by chance."""
 OPTIONAL_RETRY_S = 60.0
 """The same for one that need not be there."""
+NO_THREAD = "can't start new thread"
+"""What Python says then: pika has a thread look up each address."""
 NO_STREAMS = (
     "; the bridge consumes no streams, of which it would skip what is there already: bind a quorum queue instead"
 )
@@ -130,15 +132,21 @@ class Link:
     # --- the life of a link --------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Returns after close(). Raises LinkLost."""
+        """Returns after close(). Raises LinkLost, or OSError if this process may open no more files."""
         self._consuming = self._connect(self._both_open)
         self._open_publishing()
         try:
             self._loop.start()
         except pika.exceptions.AMQPError as error:  # of a channel that was lost in the same turn of the loop
             raise LinkLost(self._error or f"the connection to {self._where} was lost: {reason_of(error)}") from error
+        except RuntimeError as error:
+            if str(error) != NO_THREAD:
+                raise
+            raise LinkLost(f"can't connect to {self._where}: {error}; raise the limit (`ulimit -u`)") from error
         finally:
             self._say_goodbye()
+            # pika takes a loop that could not be started, as without a descriptor for it, for one that runs.
+            self._loop._poller._running = False
             self._loop.close()
         if self._error is not None:
             raise LinkLost(self._error)
@@ -150,7 +158,7 @@ class Link:
         try:
             self.close(GOODBYE_LIMIT_S)
             self._loop.start()
-        except pika.exceptions.AMQPError as error:
+        except (pika.exceptions.AMQPError, OSError) as error:
             _logger.debug("no goodbye from %s: %s", self._where, error)
 
     def discard(self) -> None:

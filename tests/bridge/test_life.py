@@ -1,27 +1,188 @@
-"""What a bridge makes of a cluster that refuses it: no message is at fault, and none becomes a dead letter."""
+"""What a bridge makes of a cluster that refuses it, or of a process that is short of something: no message is at fault,
+and none becomes a dead letter."""
 
 from __future__ import annotations
 
+import errno
+import os
+import threading
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from pika.adapters.utils.selector_ioloop_adapter import SelectorIOServicesAdapter
 
-from paceline.errors import AccessRefused, NoLeader, NotAllowed
+from paceline.errors import (
+    AccessRefused,
+    ClientClosed,
+    FeatureLevelTooLow,
+    IncompatibleVersion,
+    NoLeader,
+    NotAllowed,
+    OutOfResources,
+    RequestRefused,
+    UnknownTask,
+    UsedWithinItself,
+)
+from paceline_bridge.bridge import Bridge
+from paceline_bridge.config import BridgeConfig
+from paceline_bridge.deliveries import Ledger
 from paceline_bridge.life import Life
+from paceline_bridge.message import Message, Refused, TaskCall
+from paceline_bridge.owed import Delivery
+from paceline_bridge.rabbitmq import Link
+from paceline_bridge.troubles import Troubles
+from paceline_protocol.errors import LocalProtocolError, PayloadTooLarge, UnserializableValue
+
+CALL = TaskCall("plain", bytes(16), "tasks.add", (), {}, packed=b"\x91\xc0")
+CONFIG = BridgeConfig(urls=("amqp://guest@127.0.0.1:1//",), queues={"q": ""})
 
 
+class Watched:
+    """A life whose one task is submitted, and what becomes of that."""
+
+    def __init__(self) -> None:
+        self.failures: list[str] = []
+        self.refused: list[Refused] = []
+        self.life = life = object.__new__(Life)
+        life._link = SimpleNamespace(fail=self.failures.append)  # type: ignore[assignment]
+        life._troubles = Troubles()
+        life._ledger = Ledger(10)
+        life._answers = SimpleNamespace(refuse=lambda refused, *_: self.refused.append(refused))  # type: ignore[assignment]
+        life._ledger.delivered()
+        life._ledger.add(CALL, Delivery((1, 1), Message("q", b"1"), None, "plain"), 0.0)
+        assert life._ledger.take(10) == CALL
+
+    def submit(self, error: Exception) -> None:
+        def fail(*_: Any) -> None:
+            raise error
+
+        self.life._relay = SimpleNamespace(submit_packed=fail)  # type: ignore[assignment]
+        self.life._submit(CALL)
+
+
+@pytest.mark.parametrize("submitting", [False, True])
 @pytest.mark.parametrize(
     "error",
     [
         NotAllowed("the observer 'shop' may not do that"),
         AccessRefused(("node1:7077",), 10.0, "its key was revoked"),
         NoLeader(10.0),
+        IncompatibleVersion(1, 2),
+        ClientClosed(),
+        OutOfResources("this process can't connect to a node (Too many open files)"),
+        UsedWithinItself(),
     ],
 )
-def test_a_bridge_whose_key_does_not_let_it_submit_gives_all_messages_back_and_tries_again(error: Exception) -> None:
-    failures: list[str] = []
-    life = object.__new__(Life)
-    life._link = SimpleNamespace(fail=failures.append)  # type: ignore[assignment]
-    life._ledger = SimpleNamespace(entries={})  # type: ignore[assignment]
-    life._refused_by_cluster(bytes(16), error)
-    assert failures == [str(error)]
+def test_what_concerns_the_cluster_or_this_process_gives_all_messages_back(error: Exception, submitting: bool) -> None:
+    watched = Watched()
+    if submitting:
+        watched.submit(error)
+    else:
+        watched.life._refused_by_cluster(CALL.task_id, error)
+    assert (watched.failures, watched.refused) == ([str(error)], [])
+
+
+@pytest.mark.parametrize("error", [KeyError("as if"), MemoryError(), OSError(errno.EMFILE, "Too many open files")])
+def test_a_client_that_failed_has_no_message_refused(error: Exception) -> None:
+    watched = Watched()
+    watched.life._refused_by_cluster(CALL.task_id, error)
+    watched.submit(error)
+    assert (len(watched.failures), watched.refused) == (2, [])
+    assert watched.failures[0].startswith(f"the client failed: {type(error).__name__}")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (UnknownTask("tasks.add"), "unknown-task"),
+        (FeatureLevelTooLow("some node is older"), "cluster"),
+        (RequestRefused("as if"), "cluster"),
+        (LocalProtocolError("as if"), "cluster"),
+        (PayloadTooLarge(2, 1), "too-large"),
+        (UnserializableValue("argument 1", "socket"), "cluster"),
+    ],
+)
+def test_what_concerns_one_task_refuses_its_message_alone(error: Exception, reason: str) -> None:
+    watched = Watched()
+    watched.life._settled = lambda *_: None  # type: ignore[method-assign]
+    watched.life._refused_by_cluster(CALL.task_id, error)
+    assert watched.failures == []
+    assert [refused.reason for refused in watched.refused] == [reason]
+
+
+class NoRelay:
+    """A client that is there, and at which nothing happens."""
+
+    def __init__(self) -> None:
+        self.is_closed = False
+
+    def connect(self) -> None:
+        pass
+
+    def status(self, *_: Any) -> Any:
+        raise TimeoutError
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+class Stopping(threading.Event):
+    """Ends a bridge in the pause after so many lives, and makes no pause before."""
+
+    def __init__(self, lives: int) -> None:
+        super().__init__()
+        self._left = lives
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self._left -= 1
+        if not self._left:
+            self.set()
+        return self.is_set()
+
+
+@pytest.mark.parametrize("where", ["the client", "a life", "the loop", "a thread"])
+def test_a_bridge_that_is_short_of_something_tries_again_with_one_line_and_keeps_no_descriptor(
+    where: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    made: list[NoRelay] = []
+
+    def make(_: Any) -> Any:
+        if where == "a life" and made:  # the first is of the thread that asks for the status
+            raise OutOfResources("a client of a cluster needs descriptors (Too many open files)")
+        made.append(NoRelay())
+        return made[-1]
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    def no_thread(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("can't start new thread")
+
+    bridge = Bridge(CONFIG, make)
+    bridge._stopping = Stopping(3)
+    if where == "the client":
+        monkeypatch.setattr(NoRelay, "connect", fail)
+    elif where == "the loop":
+        monkeypatch.setattr("select.epoll", fail)
+    elif where == "a thread":
+        monkeypatch.setattr(SelectorIOServicesAdapter, "getaddrinfo", no_thread)
+    before = len(os.listdir("/proc/self/fd"))
+    bridge.run()
+    assert len(os.listdir("/proc/self/fd")) == before
+    [line] = [record for record in caplog.records if record.name == "paceline.bridge"]
+    assert (line.levelname, line.exc_info) == ("WARNING", None)
+    assert "Too many open files" in line.message or "can't start new thread" in line.message
+    assert line.message.endswith("; trying again")
+
+
+def test_a_link_whose_loop_can_not_start_closes_what_it_has_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    link = Link("amqp://127.0.0.1:1/", {"q": False}, "dead", 10, 1 << 20, False, SimpleNamespace())  # type: ignore[arg-type]
+
+    def fail() -> Any:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("select.epoll", fail)
+    with pytest.raises(OSError, match="Too many open files"):
+        link.run()
+    assert link._loop._poller._r_interrupt is None
