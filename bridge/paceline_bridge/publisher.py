@@ -57,7 +57,8 @@ class NotTaken:
 
 @dataclass(slots=True)
 class _Publish:
-    """One message to publish, and whom to tell. ``message_id``: what a message that RabbitMQ returns is known by."""
+    """One message to publish, and whom to tell. ``message_id``: as it travels; what a message that RabbitMQ returns is
+    known by, with its queue and body, since a producer may have given it to several."""
 
     queue: str
     body: bytes
@@ -65,7 +66,7 @@ class _Publish:
     then: Callable[[], None] | None
     if_refused: Callable[[NotTaken], None] | None
     mandatory: bool
-    message_id: str | bytes | None = None
+    message_id: bytes = b""
     is_returned: bool = False
 
 
@@ -102,6 +103,8 @@ class Publisher:
         """Open the channel on an established connection."""
         self._connection = connection
         self._open_channel()
+        for queue in self._making:  # by the connection before, which can't tell any more what became of it
+            self._make(queue)
 
     def _open_channel(self) -> None:
         self._connection.channel(on_open_callback=self._opened)
@@ -215,13 +218,16 @@ class Publisher:
         """Make a durable queue, on a channel of its own. ``then()`` if there is one now, however it is."""
         asked = self._making.setdefault(queue, [])
         asked.append((then, failed))
-        if len(asked) > 1:
-            return  # it is being made
+        if len(asked) == 1:
+            self._make(queue)
+
+    def _make(self, queue: str) -> None:
+        connection = self._connection
 
         def closed(_: Any, error: Exception) -> None:
+            if self.is_over or not connection.is_open:
+                return  # if another connection is opened, it begins anew
             found = self._making.pop(queue)
-            if self.is_over or not self._connection.is_open:
-                return
             is_there = (
                 isinstance(error, pika.exceptions.ChannelClosedByClient) or getattr(error, "reply_code", 0) == 406
             )
@@ -235,7 +241,7 @@ class Publisher:
             channel.add_on_close_callback(closed)
             channel.queue_declare(queue, durable=True, callback=lambda _: channel.close())
 
-        self._connection.channel(on_open_callback=opened)
+        connection.channel(on_open_callback=opened)
 
     # --- messages ---
 
@@ -268,8 +274,9 @@ class Publisher:
         properties = item.properties
         if item.mandatory:
             self._serial += 1
-            item.message_id = properties.get("message_id") or f"paceline-{self._serial}"
-            properties = {**properties, "message_id": item.message_id}
+            message_id = properties.get("message_id") or f"paceline-{self._serial}"
+            properties = {**properties, "message_id": message_id}
+            item.message_id = _encoded(message_id)
         try:
             self._channel.basic_publish(
                 "", item.queue, item.body, pika.BasicProperties(**properties), mandatory=item.mandatory
@@ -310,7 +317,17 @@ class Publisher:
 
     def _returned(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
         """RabbitMQ returns a message that it could not route. This precedes the confirm of the same message."""
+        returned = (_encoded(properties.message_id or b""), method.routing_key, body)
         for item in self._unconfirmed.values():
-            if item.message_id == properties.message_id and item.queue == method.routing_key and not item.is_returned:
+            if item.mandatory and not item.is_returned and (item.message_id, item.queue, item.body) == returned:
                 item.is_returned = True
                 return
+        # Its confirm would have a message acknowledged that is nowhere.
+        self._fail(
+            f"RabbitMQ returned a message for {method.routing_key} that is none of those that wait for a confirm"
+        )
+
+
+def _encoded(text: str | bytes) -> bytes:
+    """pika reads as str what is UTF-8, whatever it was written as."""
+    return text.encode() if isinstance(text, str) else text

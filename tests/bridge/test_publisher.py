@@ -30,13 +30,21 @@ class FakeChannel:
         self._on_close = callback
 
     def add_on_return_callback(self, callback: Callable[..., None]) -> None:
-        pass
+        self._on_return = callback
 
-    def queue_declare(self, queue: str, *, durable: bool, passive: bool, callback: Callable[[Any], None]) -> None:
-        self.connection.happens(lambda: callback(None))
+    def queue_declare(
+        self, queue: str, *, durable: bool, callback: Callable[[Any], None], passive: bool = False
+    ) -> None:
+        def answer() -> None:
+            if not passive:
+                self.connection.missing.discard(queue)
+            callback(None)
+
+        self.connection.happens(answer)
 
     def close(self) -> None:
         self.is_open = False
+        self.connection.happens(lambda: self._on_close(self, pika.exceptions.ChannelClosedByClient(200, "")))
 
     def confirm_delivery(self, confirmed: Callable[[Any], None], callback: Callable[[Any], None]) -> None:
         self._confirmed = confirmed
@@ -51,7 +59,11 @@ class FakeChannel:
             self._refused = True
             self.connection.happens(self._close)
             return
-        self.connection.taken.append(body)
+        if mandatory and queue in self.connection.missing:
+            came = over_the_wire(properties)
+            self.connection.happens(lambda: self._on_return(self, SimpleNamespace(routing_key=queue), came, body))
+        else:
+            self.connection.taken.append(body)
         tag = self._count
         frame = SimpleNamespace(method=pika.spec.Basic.Ack(delivery_tag=tag))
         self.connection.happens(lambda: self._confirmed(frame) if self.is_open else None)
@@ -67,12 +79,27 @@ class FakeConnection:
         self.is_open = True
         self.taken: list[bytes] = []
         self.channels = 0
+        self.missing: set[str] = set()  # queues that do not exist
+        self._opened: list[FakeChannel] = []
         self._events: list[Callable[[], None]] = []
 
     def channel(self, on_open_callback: Callable[[Any], None]) -> None:
         self.channels += 1
         channel = FakeChannel(self)
-        self.happens(lambda: on_open_callback(channel))
+
+        def opened() -> None:
+            self._opened.append(channel)
+            on_open_callback(channel)
+
+        self.happens(opened)
+
+    def close(self) -> None:
+        """As pika does, which tells each channel that was opened."""
+        self.is_open = False
+        self._events.clear()
+        for channel in self._opened:
+            if channel.is_open:
+                channel._close()
 
     def happens(self, event: Callable[[], None]) -> None:
         self._events.append(event)
@@ -83,6 +110,21 @@ class FakeConnection:
             self._events.pop(0)()
             return True
         return False
+
+
+def over_the_wire(properties: Any) -> pika.BasicProperties:
+    back = pika.BasicProperties()
+    back.decode(b"".join(properties.encode()))
+    return back
+
+
+def opened(connection: FakeConnection, failures: list[str]) -> Publisher:
+    ready: list[bool] = []
+    publisher = Publisher("dead", lambda: ready.append(True), failures.append, lambda: failures.append("reconnect"))
+    publisher.open(connection)
+    while not ready:
+        assert connection.step()
+    return publisher
 
 
 @pytest.mark.parametrize("seed", range(200))
@@ -141,3 +183,63 @@ def test_a_user_who_may_not_publish_ends_no_link_and_is_told_which_permission_is
     while connection.step():
         pass
     assert connection.taken == [b"good"], "the channel is there again"
+
+
+@pytest.mark.parametrize(
+    "message_id", ["plain-1", "bestellung-\u00e4", "bestellung-\u00e4".encode(), b"\xff\xfe", "", None]
+)
+def test_what_rabbitmq_returns_is_told_as_that_whatever_its_id_is(message_id: str | bytes | None) -> None:
+    connection, failures, taken, refused = FakeConnection(), [], [], []  # type: ignore[var-annotated]
+    publisher = opened(connection, failures)
+    connection.missing.add("gone")
+    properties = {} if message_id is None else {"message_id": message_id}
+    for queue in ("gone", "there"):
+        publisher.publish(queue, b"1", properties, lambda at=queue: taken.append(at), refused.append, mandatory=True)  # type: ignore[misc]
+    while connection.step():
+        pass
+    assert (taken, failures) == (["there"], [])
+    assert [refusal.cause for refusal in refused] == [Cause.UNROUTABLE]
+
+
+def test_of_messages_with_one_id_the_one_that_is_returned_is_the_one_that_is_not_taken() -> None:
+    connection, failures, taken, refused = FakeConnection(), [], [], []  # type: ignore[var-annotated]
+    publisher = opened(connection, failures)
+
+    def publish(body: bytes) -> None:
+        properties = {"message_id": "daily"}
+        publisher.publish(
+            "q", body, properties, lambda: taken.append(body), lambda _: refused.append(body), mandatory=True
+        )
+
+    publish(b"first")
+    confirm = connection._events.pop()  # it comes late, since a queue writes first what it confirms
+    connection.missing.add("q")
+    publish(b"second")
+    connection.happens(confirm)
+    while connection.step():
+        pass
+    assert (taken, refused, failures) == ([b"first"], [b"second"], [])
+
+
+def test_a_return_of_what_nobody_published_ends_the_link_before_anything_is_acknowledged_for_it() -> None:
+    connection, failures = FakeConnection(), []  # type: ignore[var-annotated]
+    publisher = opened(connection, failures)
+    publisher._returned(None, SimpleNamespace(routing_key="q"), pika.BasicProperties(message_id="x"), b"")
+    assert failures == ["RabbitMQ returned a message for q that is none of those that wait for a confirm"]
+
+
+@pytest.mark.parametrize("steps", [0, 1])
+def test_a_queue_that_was_being_made_when_the_connection_was_opened_anew_is_made_on_the_next_one(steps: int) -> None:
+    first, second, failures, told = FakeConnection(), FakeConnection(), [], []  # type: ignore[var-annotated]
+    publisher = opened(first, failures)
+    publisher.make("rounds", lambda: told.append("first"), failures.append)
+    publisher.make("rounds", lambda: told.append("second"), failures.append)
+    for _ in range(steps):  # with the second its channel is open, and the answer does not come any more
+        assert first.step()
+    first.close()
+    second.missing.add("rounds")
+    publisher.open(second)
+    publisher.make("rounds", lambda: told.append("third"), failures.append)
+    while second.step():
+        pass
+    assert (told, failures, second.missing) == (["first", "second", "third"], [], set())
