@@ -167,7 +167,15 @@ def _unpack_datetime(data: bytes) -> datetime:
 
 
 def _unpack_numpy(data: bytes) -> Any:
-    head = Unpacker(max_buffer_size=len(data), use_list=False)
+    head = Unpacker(
+        use_list=False,
+        max_buffer_size=numpy_forms.HEAD_LIMIT_BYTES,
+        max_str_len=numpy_forms.DTYPE_LIMIT_BYTES,
+        max_bin_len=0,
+        max_array_len=numpy_forms.MOST_DIMENSIONS,
+        max_map_len=0,
+        max_ext_len=0,
+    )
     head.feed(data[: numpy_forms.HEAD_LIMIT_BYTES])
     return numpy_forms.read(head.unpack(), data, head.tell())
 

@@ -17,7 +17,9 @@ from typing import Any, Final
 
 HEAD_LIMIT_BYTES: Final = 512
 """More than a dtype and a shape take."""
-_MOST_DIMENSIONS: Final = 32  # of every numpy there is
+DTYPE_LIMIT_BYTES: Final = 32
+"""More than _DTYPE matches."""
+MOST_DIMENSIONS: Final = 32  # of every numpy there is
 _KINDS: Final = {
     "b": (1,),
     "i": (1, 2, 4, 8),
@@ -44,8 +46,8 @@ def form_of(value: Any) -> tuple[tuple[str, tuple[int, ...]] | str, bytes]:
         _check_dtype(value.dtype)
         if not value.dtype.itemsize:  # any number of them would be no bytes
             raise TypeError("its items are of no bytes")
-        if value.ndim > _MOST_DIMENSIONS:
-            raise TypeError(f"reshape it to at most {_MOST_DIMENSIONS} dimensions")
+        if value.ndim > MOST_DIMENSIONS:
+            raise TypeError(f"reshape it to at most {MOST_DIMENSIONS} dimensions")
         return (value.dtype.str, value.shape), value.tobytes()
     if isinstance(value, numpy.generic):
         _check_dtype(value.dtype)
@@ -93,8 +95,8 @@ def read(head: Any, data: bytes, start: int) -> Any:
 
 
 def _read_array(numpy: Any, dtype: Any, shape: Any, data: bytes, start: int) -> Any:
-    if type(shape) is not tuple or len(shape) > _MOST_DIMENSIONS:
-        raise ValueError(f"the shape of an array has at most {_MOST_DIMENSIONS} dimensions")
+    if type(shape) is not tuple or len(shape) > MOST_DIMENSIONS:
+        raise ValueError(f"the shape of an array has at most {MOST_DIMENSIONS} dimensions")
     if not dtype.itemsize or not all(type(length) is int and length >= 0 for length in shape):
         raise ValueError("an array has items, and lengths")
     count = prod(shape)

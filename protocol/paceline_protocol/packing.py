@@ -60,6 +60,20 @@ def unpack(data: bytes | memoryview) -> Any:
         raise ValueError(str(error) or type(error).__name__) from error
 
 
+def check_whole(data: bytes) -> None:
+    """Before ``unpackb``, for what is no frame: raises ValueError unless all that the data announces is there. Nothing
+    is built."""
+    size = len(data)
+    if size <= _SHORT_BYTES or (size > _LONG_BYTES and _is_whole(data, size)):
+        return
+    skimmer = Unpacker(max_buffer_size=size)
+    skimmer.feed(data)
+    try:
+        skimmer.skip()
+    except UnpackException as error:
+        raise ValueError(str(error) or type(error).__name__) from error
+
+
 def _heads() -> list[tuple[int, int, int, int]]:
     """Of each first byte of an object: (bytes of its head, bytes of the length in it, a length that the first byte has
     itself, how many objects follow for each of that length; 0: bytes follow). Without extensions, which have no place

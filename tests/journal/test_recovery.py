@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import struct
+import tracemalloc
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -20,7 +21,7 @@ from paceline.core.raft.timing import Timing
 from paceline.errors import JournalCorrupt, JournalTooNew
 from paceline.runtime.journal import records as record_module
 from paceline.runtime.journal import span_sums
-from paceline.runtime.journal.records import GROUPS, records
+from paceline.runtime.journal.records import GROUPS, Record, RecordKind, records
 from paceline.runtime.journal.recovery import Recovered, find_segments, needed_path, read_journal
 from paceline.runtime.journal.writer import Writer
 from paceline_protocol.codec import encode_config
@@ -389,3 +390,15 @@ def test_segments_and_snapshots_that_are_covered_are_removed(tmp_path: Path) -> 
     Writer(tmp_path, read_journal(tmp_path), Disk(), sync=True).close()
     assert not list(tmp_path.glob("*.tmp"))
     assert state_of(read_journal(tmp_path)) == submitter.state
+
+
+def test_what_a_record_announces_is_not_set_aside() -> None:
+    body = (b"\xdd\x00\x0f\xff\xff" * 900).ljust(1 << 20, b"\0")
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        with pytest.raises(ValueError, match="No more data"):
+            Record(0, 0, 1, RecordKind.ENTRIES, True, body).fields()
+        assert tracemalloc.get_traced_memory()[1] - before < 8 << 20, "no more than some copies of the record"
+    finally:
+        tracemalloc.stop()

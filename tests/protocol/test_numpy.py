@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tracemalloc
 from typing import Any
 
 import msgpack
 import numpy as np
 import pytest
 
-from paceline_protocol import forms, payload
+from paceline_protocol import forms, numpy_forms, payload
 from paceline_protocol.errors import MalformedPayload, UnserializableValue
 
 SCALARS = [
@@ -114,6 +115,9 @@ MALFORMED = {
     "a scalar of two": array("<f8", bytes(16), forms.Ext.SCALAR),
     "a scalar that is 2": array("|b1", b"\x02", forms.Ext.SCALAR),
     "a scalar past Unicode": array("<U1", b"\xff\xff\xff\x00", forms.Ext.SCALAR),
+    "a dtype without end": array("|S1" + "0" * 60, bytes(8), forms.Ext.SCALAR),
+    "a head that is a map": array({"<f8": 1}, bytes(8)),
+    "a head in a head": array(["<f8", [msgpack.ExtType(1, b"")]], bytes(8)),
     "an array as a key": b"\x81" + array(["<f8", [1]], bytes(8)) + b"\x01",
 }
 
@@ -124,9 +128,25 @@ def test_malformed_values_of_numpy_are_refused_by_name(data: bytes) -> None:
         payload.unpack_value(data)
 
 
+@pytest.mark.parametrize("code", [forms.Ext.ARRAY, forms.Ext.SCALAR])
+@pytest.mark.parametrize("head", [b"\xdd\x00\x0f\xff\xff", b"\xdc\xff\xff", b"\xdc\x00\x21"], ids=len)
+def test_what_a_head_announces_is_not_set_aside(code: int, head: bytes) -> None:
+    heads = head * (numpy_forms.HEAD_LIMIT_BYTES // len(head))
+    data = msgpack.packb(msgpack.ExtType(code, heads.ljust(1 << 20, b"\0")))
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        with pytest.raises(MalformedPayload, match="max_array_len"):
+            payload.unpack_value(data)
+        assert tracemalloc.get_traced_memory()[1] - before < 8 << 20, "no more than some copies of the bytes"
+    finally:
+        tracemalloc.stop()
+
+
 def test_where_numpy_is_missing_the_error_says_so_and_nothing_else_imports_it() -> None:
     program = """
 import sys
+import tracemalloc
 from paceline_protocol import payload
 payload.unpack_value(payload.pack_value([1.5, {"a": (1,)}]))
 assert "numpy" not in sys.modules

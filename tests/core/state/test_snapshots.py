@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from random import Random
 
 import msgpack
@@ -187,6 +188,19 @@ def test_a_snapshot_of_a_later_version_is_refused_and_says_that_this_node_is_old
 def test_pages_that_are_of_another_shape_are_a_value_error(data: bytes) -> None:
     with pytest.raises(ValueError, match="snapshot"):
         read(data)
+
+
+def test_what_a_page_announces_is_not_set_aside() -> None:
+    page = (b"\xdc\x40\x00" * 1_000).ljust(1 << 20, b"\0")
+    data = pages() + framed(page)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        with pytest.raises(ValueError, match="a page of a snapshot makes no sense"):
+            read(data)
+        assert tracemalloc.get_traced_memory()[1] - before < 8 << 20, "no more than some copies of the page"
+    finally:
+        tracemalloc.stop()
 
 
 def test_what_an_older_version_does_not_count_is_nought_and_what_is_nought_is_not_written() -> None:

@@ -25,6 +25,7 @@ from paceline.core.state.section import Section
 from paceline.core.state.table import TaskTable
 from paceline_protocol.errors import ProtocolError
 from paceline_protocol.limits import MAX_BATCH_ITEMS
+from paceline_protocol.packing import check_whole
 
 STREAM_NAME: Final = "paceline tasks"
 STREAM_FORMAT: Final = 1
@@ -131,6 +132,7 @@ class Restore:
         page, self._offset = page_at(self._data, self._offset)
         longest = min(len(page), MAX_BATCH_ITEMS)
         try:
+            check_whole(page)
             name, content = msgpack.unpackb(
                 page, use_list=False, max_bin_len=len(page), max_array_len=longest, strict_map_key=False
             )

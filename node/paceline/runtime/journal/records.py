@@ -35,6 +35,7 @@ from zlib import crc32
 import msgpack  # type: ignore[import-untyped]
 
 from paceline.runtime.journal.span_sums import SpanSums
+from paceline_protocol.packing import check_whole
 
 MAGIC = b"PLJ1"
 FORMAT_VERSION = 2
@@ -79,7 +80,8 @@ class Record:
 
     def fields(self) -> list[object]:
         """The body, unpacked. Raises ValueError; the crc was right, so a newer version may have written it."""
-        fields = msgpack.unpackb(self.body, strict_map_key=True)
+        check_whole(self.body)
+        fields = msgpack.unpackb(self.body, max_map_len=0, max_ext_len=0)
         if not isinstance(fields, list):
             raise ValueError(f"a record of kind {self.kind} holds no list")
         return fields

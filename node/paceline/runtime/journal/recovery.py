@@ -49,6 +49,7 @@ T = TypeVar("T")
 SNAPSHOT_MAGIC = b"PLS2"
 PIECE_BYTES = 1 << 20
 SNAPSHOT_HEAD_LIMIT_BYTES = 16 << 20
+SNAPSHOT_HEAD_FIELDS = 4
 _SEGMENT_NAME = re.compile(r"(\d{16})\.segment")
 
 
@@ -341,7 +342,9 @@ def read_snapshot(path: Path, index: int, term: int) -> SnapshotFile:
     try:
         if not head.startswith(SNAPSHOT_MAGIC):
             raise ValueError("it does not begin as a snapshot does")
-        file_index, file_term, packed_config, size = msgpack.unpackb(fields)
+        file_index, file_term, packed_config, size = msgpack.unpackb(
+            fields, max_array_len=SNAPSHOT_HEAD_FIELDS, max_map_len=0, max_ext_len=0
+        )
         if (file_index, file_term) != (index, term):
             raise ValueError(f"it is of entry {file_index}, term {file_term}")
         if size != len(data):
