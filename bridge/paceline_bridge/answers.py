@@ -137,8 +137,13 @@ class Answers:
         if refusal.cause is Cause.FORBIDDEN:
             self._hold(held, refusal.detail)
             return
+        if held.was_held:
+            self._goes_on()
+        self._drop(held, refusal.detail)
+
+    def _drop(self, held: _Held, why: str) -> None:
         self._counters.count("undelivered", held.delivery.protocol)
-        self._tell("reply", f"{held.what} is dropped: {refusal.detail}")
+        self._tell("reply", f"{held.what} is dropped: {why}")
         held.settle()
 
     # --- refusals ---
@@ -209,7 +214,8 @@ class Answers:
     # --- what is held ---
 
     def _goes_on(self) -> None:
-        """Something was taken that had not been, or that is as what had not been: so others will be."""
+        """Something was taken that had not been, or that is as what had not been, or was refused for itself: so others
+        will be."""
         self._probing = False
         self._retry_at_s = 0.0
 
@@ -227,8 +233,8 @@ class Answers:
         return len(self._held)
 
     def tick(self, now: float) -> list[tuple[Delivery, Callable[[], None]]]:
-        """Try what is held again: one of them, and all once it was taken. Returns those that are to go back to their
-        queues, with what settles them."""
+        """Try what is held again: one of them, the probe, and all once it was taken. Returns those that are to go back
+        to their queues, with what settles them."""
         over = [held for held in self._held if now >= held.since + self._held_limit_s]
         if over:
             self._held = deque(held for held in self._held if now < held.since + self._held_limit_s)
@@ -238,7 +244,10 @@ class Answers:
             for _ in range(count):
                 held = self._held.popleft()
                 held.publish(held)
-        return [(held.delivery, held.settle) for held in over]
+        for held in over:
+            if held.delivery.acked:
+                self._drop(held, f"it could not be published for {self._held_limit_s:.0f} s")
+        return [(held.delivery, held.settle) for held in over if not held.delivery.acked]
 
     def _tell(self, key: str, text: str) -> None:
         """Log it, but not once for each message."""

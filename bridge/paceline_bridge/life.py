@@ -366,9 +366,8 @@ class Life:
         for delivery in self._ledger.give_back(now):
             self._link.give_back(delivery.tag)
         for delivery, settle in self._answers.tick(now):
-            if not delivery.acked:
-                self._link.give_back(delivery.tag)
-                self._ledger.acked(delivery)
+            self._link.give_back(delivery.tag)
+            self._ledger.acked(delivery)
             settle()
         if now >= self._ask_at_s:
             self._ask_at_s = now + ASK_INTERVAL_S

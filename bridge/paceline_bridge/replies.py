@@ -11,7 +11,7 @@ from typing import Any
 
 from paceline_bridge.formats.bodies import write_json, write_msgpack
 from paceline_bridge.message import Refused, ReplyAddress
-from paceline_protocol.errors import MalformedPayload
+from paceline_protocol.errors import MalformedPayload, PayloadError, UnpackedTooLarge
 from paceline_protocol.messages import TaskEnd
 from paceline_protocol.payload import ErrorInfo, unpack_error, unpack_value
 
@@ -43,6 +43,8 @@ def ended(reply: ReplyAddress, end: int, payload: bytes, now: float) -> bytes:
         if end == TaskEnd.SUCCEEDED:
             return _body(reply, done, "SUCCESS", unpack_value(payload), None)
         info = unpack_error(payload)
+    except UnpackedTooLarge as error:
+        return refused(reply, Refused("celery", "too-large", f"the task has ended, and {error}"), now)
     except MalformedPayload as error:
         return _failure(reply, done, "builtins", "ValueError", [f"the result can't be read: {error}"])
     except (TypeError, ValueError, RecursionError) as error:
@@ -64,7 +66,7 @@ def summary(end: int, payload: bytes) -> str:
         return "it was cancelled"
     try:
         info = unpack_error(payload)
-    except MalformedPayload as error:
+    except PayloadError as error:
         return f"its error can't be read: {error}"
     if end == TaskEnd.EXPIRED:
         return f"it expired at {info.message}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ class Notes:
     """In the place of a Publisher. What is published is taken, or not, for ``refusal``."""
 
     refusal: NotTaken | None = None
+    refused: dict[str, NotTaken] = field(default_factory=dict)  # the same, of single queues
     published: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
     missing: str = ""
     may_make: bool = True
@@ -58,12 +60,12 @@ class Notes:
         if queue == self.missing:
             assert if_refused is not None
             if_refused(NotTaken(Cause.UNROUTABLE, ""))
-        elif self.refusal is None:
+        elif (refusal := self.refusal or self.refused.get(queue)) is None:
             assert then is not None
             then()
         else:
             assert if_refused is not None
-            if_refused(self.refusal)
+            if_refused(refusal)
 
 
 @pytest.fixture
@@ -143,6 +145,52 @@ def test_what_a_user_may_not_publish_is_held_and_published_once_it_may(
     answers.tick(time.monotonic() + HELD_RETRY_S)
     assert (answers.held, len(settled)) == (0, 3)
     assert {queue for queue, _ in notes.published} == {wanted}
+
+
+@pytest.mark.parametrize(
+    ("queue", "cause"),
+    [
+        ("first", Cause.REJECTED),
+        ("first", Cause.CLOSED),
+        ("first", Cause.UNROUTABLE),
+        ("dead", Cause.REJECTED),
+        ("dead", Cause.CLOSED),
+    ],
+)
+def test_what_waits_is_tried_though_the_first_of_it_is_refused_for_itself(
+    answers: Answers, notes: Notes, queue: str, cause: Cause
+) -> None:
+    notes.refusal = NotTaken(Cause.FORBIDDEN, "give it the permission")
+    settled: list[str] = []
+    if queue == "dead":
+        answers.refuse(REFUSED, delivery(), partial(settled.append, "first"))
+    for name in ("first", "second", "third"):
+        outcome = (int(TaskEnd.SUCCEEDED), pack_value(1))
+        answers.ended(delivery(), ReplyAddress(name, "id", "id"), outcome, partial(settled.append, name))
+    notes.refusal, notes.refused = None, {queue: NotTaken(cause, "")}
+    now = time.monotonic()
+    for _ in range(3):
+        now += 2 * HELD_RETRY_S
+        answers.tick(now)
+    assert {"second", "third"} <= set(settled)
+    assert answers.held == (queue == "dead")
+
+
+def test_a_reply_that_waited_for_too_long_is_told_as_dropped_if_its_message_can_not_go_back(
+    answers: Answers, notes: Notes, caplog: pytest.LogCaptureFixture
+) -> None:
+    notes.refusal = NotTaken(Cause.FORBIDDEN, "give it the permission")
+    settled: list[int] = []
+    for number in range(2):
+        acked = replace(delivery(), acked=bool(number))
+        answers.ended(acked, REPLY, (int(TaskEnd.SUCCEEDED), pack_value(1)), partial(settled.append, number))
+    [(back, _)] = answers.tick(time.monotonic() + HELD_LIMIT_S)
+    assert not back.acked
+    assert (settled, answers.held) == ([1], 0), "the other one is settled by whoever gives it back"
+    assert answers._counters.messages["undelivered", "plain"] == 1
+    assert [line for line in caplog.messages if "is dropped" in line] == [
+        "a reply for a caller at r is dropped: it could not be published for 600 s"
+    ]
 
 
 def test_refusals_of_one_cause_are_one_line_and_no_line_is_long_or_more_than_one(

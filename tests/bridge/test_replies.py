@@ -15,6 +15,7 @@ from celery.exceptions import NotRegistered, TaskRevokedError, WorkerLostError
 
 from paceline_bridge import replies
 from paceline_bridge.message import Refused, ReplyAddress
+from paceline_protocol.errors import UnpackedTooLarge
 from paceline_protocol.messages import TaskEnd
 from paceline_protocol.payload import ErrorInfo, pack_error, pack_error_info, pack_value
 
@@ -81,6 +82,19 @@ def test_a_result_that_json_can_not_hold_is_a_failure_that_says_so() -> None:
     meta = decoded(replies.ended(REPLY, TaskEnd.SUCCEEDED, pack_value({1, 2}), NOW))
     assert meta["status"] == "FAILURE"
     assert "set" in str(meta["result"])
+
+
+@pytest.mark.parametrize("end", [TaskEnd.SUCCEEDED, TaskEnd.FAILED])
+def test_a_result_that_unpacks_to_too_much_is_refused_by_name(end: TaskEnd, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unpack(_: bytes) -> Any:
+        raise UnpackedTooLarge(10_000_005, 512 << 20)
+
+    monkeypatch.setattr(replies, "unpack_value", unpack)
+    monkeypatch.setattr(replies, "unpack_error", unpack)
+    meta = decoded(replies.ended(REPLY, end, b"", NOW))
+    assert (meta["status"], type(meta["result"])) == ("FAILURE", ValueError)
+    assert "(too-large): the task has ended, and 10000005 bytes of packed values hold" in str(meta["result"])
+    assert "10000005 bytes" in replies.summary(TaskEnd.FAILED, b"")
 
 
 def test_a_lost_and_a_cancelled_task_are_what_celery_calls_them() -> None:
