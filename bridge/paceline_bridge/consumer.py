@@ -119,6 +119,9 @@ class Consumer:
         if self.is_wanted:
             self._look_at_intake()
 
+    def weight_of(self, delivery_tag: int) -> int:
+        return self._intake.weight_of(delivery_tag)
+
     # --- settling ---
 
     def ack(self, delivery_tag: int) -> None:

@@ -5,8 +5,10 @@ any number of them costs memory alone, up to what the client may have outstandin
 
 If a caller waits for such a task, its delivery takes a place in the prefetch of its queue, and RabbitMQ gives up a
 consumer that keeps it for too long. So the delivery is **retained**, that is, left unacknowledged, only if the task may
-start within ``RETAIN_S`` of its arrival, and only ``retained_limit`` of each queue are. The others are the **surplus**:
-they are acknowledged at once, and then only this process knows that a reply is owed, as for a task that runs for long.
+start within ``RETAIN_S`` of its arrival, and of each queue only ``retained_limit`` are, which take ``retained_bytes``
+at most: both are half of what the queue may have, so that there is always room for its other messages. The others are
+the **surplus**: they are acknowledged at once, and then only this process knows that a reply is owed, as for a task
+that runs for long.
 
 Pure: no socket, no clock.
 """
@@ -27,12 +29,14 @@ STALE_LIMIT = 1_000
 class Delayed:
     """Those of one ledger."""
 
-    def __init__(self, retained_limit: int, retain_s: float = RETAIN_S) -> None:
+    def __init__(self, retained_limit: int, retained_bytes: int, retain_s: float = RETAIN_S) -> None:
         self._retain_s = retain_s
         self._tasks: dict[bytes, OwedTask] = {}
         self._moments: list[tuple[float, bytes]] = []  # a heap
         self._retained: Counter[str] = Counter()  # by queue
+        self._retained_weights: Counter[str] = Counter()  # the same, in bytes
         self._retained_limit = retained_limit
+        self._retained_bytes = retained_bytes
         self._surplus: list[Delivery] = []
 
     def __contains__(self, task_id: bytes) -> bool:
@@ -52,9 +56,14 @@ class Delayed:
         if delivery.reply is None or delivery.acked:
             return
         queue = delivery.message.queue
-        if ahead_s <= self._retain_s and self._retained[queue] < self._retained_limit:
+        has_room = (
+            self._retained[queue] < self._retained_limit
+            and self._retained_weights[queue] + delivery.weight_bytes <= self._retained_bytes
+        )
+        if ahead_s <= self._retain_s and has_room:
             delivery.retained = True
             self._retained[queue] += 1
+            self._retained_weights[queue] += delivery.weight_bytes
         else:
             self._surplus.append(delivery)
 
@@ -63,6 +72,7 @@ class Delayed:
         if delivery.retained:
             delivery.retained = False
             self._retained[delivery.message.queue] -= 1
+            self._retained_weights[delivery.message.queue] -= delivery.weight_bytes
 
     def take_surplus(self) -> list[Delivery]:
         """The deliveries to acknowledge though replies are owed for them."""

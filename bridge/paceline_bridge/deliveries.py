@@ -31,6 +31,8 @@ STARTED_AFTER_S = 0.2
 """A caller is told STARTED if its task has not ended so long after the bridge has submitted it."""
 LONG_S = 15 * 60.0
 GIVE_BACK_S = 20 * 60.0
+RETAINED_BYTES = 128 << 20
+"""Half of what a bridge of one queue may hold unless it is told otherwise."""
 LARGE_BYTES = 64 << 10
 """Of packed arguments: they are let go of as soon as nobody has to submit them again."""
 
@@ -39,15 +41,15 @@ class Ledger:
     """Every task that a delivery asked for, until all of its deliveries are settled. ``entries``: all of them, for
     others to read only."""
 
-    def __init__(self, retained_limit: int, patience: float = 1.0) -> None:
-        """``retained_limit``: how many deliveries of a queue may stay unacknowledged for delayed tasks. ``patience``:
-        RabbitMQ's, as a part of the 30 minutes that the limits here are made for."""
+    def __init__(self, retained_limit: int, patience: float = 1.0, *, retained_bytes: int = RETAINED_BYTES) -> None:
+        """How many deliveries of a queue may stay unacknowledged for delayed tasks, and what these may weigh.
+        ``patience``: RabbitMQ's, as a part of the 30 minutes that the limits here are made for."""
         self._long_s = LONG_S * patience
         self._give_back_s = GIVE_BACK_S * patience
         self.entries: dict[bytes, OwedTask] = {}
         self._in_turn: dict[bytes, OwedTask] = {}  # without those whose moment is ahead, in order of ``since``
         self._waiting: deque[bytes] = deque()
-        self._delayed = Delayed(retained_limit, RETAIN_S * patience)
+        self._delayed = Delayed(retained_limit, retained_bytes, RETAIN_S * patience)
         self.outstanding = 0  # submitted and not ended, without those that are delayed or were
         self.delayed = 0  # those
         self.unacked = 0

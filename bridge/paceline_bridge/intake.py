@@ -64,6 +64,10 @@ class Intake:
             self.held_bytes += by_bytes
             self._heaviest = max(float(self._weights[tag]), self._heaviest)
 
+    def weight_of(self, tag: int) -> int:
+        """Of one that is held."""
+        return self._weights.get(tag, 0)
+
     def gone(self, tag: int) -> None:
         self._held.discard(tag)
         self.held_bytes -= self._weights.pop(tag, 0)
@@ -84,8 +88,11 @@ class Intake:
         if self._came < self.asked:
             return False
         most = self._most(share_bytes)
-        # The second: RabbitMQ sends no more, and there may be many more.
-        return most >= 1.5 * self.asked or (len(self._held) >= self.asked and most >= FIRST)
+        if most >= 1.5 * self.asked:
+            return True
+        # RabbitMQ sends no more, though there may be many more, or though what is held may be held for long.
+        has_room = self.held_bytes <= RESUME * share_bytes
+        return len(self._held) >= self.asked and most >= (1 if has_room else FIRST)
 
     def _most(self, share_bytes: int) -> int:
         """How many messages the next consumer may ask for, beside those that are held."""

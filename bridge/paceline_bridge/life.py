@@ -77,14 +77,17 @@ class Life:
         self._config = config
         self._watch = watch
         self._counters = counters
-        self._ledger = Ledger(config.prefetch // 2, troubles.patience)
+        queues, prefetch_bytes = queues_of(config), config.prefetch_mib << 20
+        # Half of what is a queue's own when all of them are consumed.
+        retained_bytes = prefetch_bytes // len(queues) // 2
+        self._ledger = Ledger(config.prefetch // 2, troubles.patience, retained_bytes=retained_bytes)
         self._window = Window()
         self._link = Link(
             url,
-            queues_of(config),
+            queues,
             config.dead_letter,
             config.prefetch,
-            config.prefetch_mib << 20,
+            prefetch_bytes,
             config.declare,
             self,
             troubles.auto_delete,
@@ -193,6 +196,7 @@ class Life:
         else:
             if len(found.packed) > OVERHEAD_BYTES:
                 self._link.heavier(tag, len(found.packed))
+            delivery.weight_bytes = self._link.weight_of(tag)
             now = time.monotonic()
             # A plain message without an id is a task of its own.
             if (found.protocol != "plain" or message.message_id) and self._troubles.seen.note(found.task_id):

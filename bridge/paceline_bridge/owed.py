@@ -13,13 +13,15 @@ Tag = tuple[int, int]
 
 @dataclass(slots=True)
 class Delivery:
-    """One message that the bridge has not acknowledged. ``retained``: for a delayed task (``delayed.py``).
-    ``is_duplicate``: it is not the first for its task, and RabbitMQ does not deliver it again."""
+    """One message that the bridge has not acknowledged. ``weight_bytes``: as it counts for the share of its queue
+    (``intake.py``). ``retained``: for a delayed task (``delayed.py``). ``is_duplicate``: it is not the first for its
+    task, and RabbitMQ does not deliver it again."""
 
     tag: Tag
     message: Message
     reply: ReplyAddress | None
     protocol: str
+    weight_bytes: int = 0
     acked: bool = False
     retained: bool = False
     is_duplicate: bool = False

@@ -348,6 +348,11 @@ class Link:
         if consumer is not None:
             consumer.heavier(tag[1], by_bytes)
 
+    def weight_of(self, tag: Tag) -> int:
+        """What a delivery counts for, in bytes."""
+        consumer = self._consumer_of(tag)
+        return consumer.weight_of(tag[1]) if consumer is not None else 0
+
     def ack(self, tag: Tag) -> None:
         consumer = self._consumer_of(tag)
         if consumer is not None:

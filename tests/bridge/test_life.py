@@ -186,3 +186,20 @@ def test_a_link_whose_loop_can_not_start_closes_what_it_has_opened(monkeypatch: 
     with pytest.raises(OSError, match="Too many open files"):
         link.run()
     assert link._loop._poller._r_interrupt is None
+
+
+def test_what_a_delivery_weighs_is_noted_once_it_was_read() -> None:
+    watched = Watched()
+    weights = {(1, 2): 1_000}
+
+    def heavier(tag: tuple[int, int], by_bytes: int) -> None:
+        weights[tag] += by_bytes
+
+    life = watched.life
+    life._config = BridgeConfig(urls=CONFIG.urls, queues={"q": "tasks.add"})
+    life._link = SimpleNamespace(heavier=heavier, weight_of=weights.__getitem__)  # type: ignore[assignment]
+    life._relay = SimpleNamespace(pack=lambda *_: bytes(5_000), has_room=False)  # type: ignore[assignment]
+    life._stop_by_s, life._not_before_s = None, 0.0
+    life._take((1, 2), Message("q", b"1"))
+    [entry] = [entry for task_id, entry in life._ledger.entries.items() if task_id != CALL.task_id]
+    assert entry.deliveries[0].weight_bytes == 6_000
