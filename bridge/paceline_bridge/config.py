@@ -32,7 +32,8 @@ from paceline.files import expanded
 from paceline.hosts import short
 from paceline.ownership import whose
 from paceline.settings_file import read_settings
-from paceline_bridge.formats.bodies import is_unicode
+from paceline_bridge.formats.bodies import is_task_name, is_unicode
+from paceline_protocol.limits import MAX_NAME_CHARS
 
 AMQP_VARIABLE = "PACELINE_AMQP"
 """Environment: URLs of RabbitMQ, separated by spaces or commas. A command line, and a password in it, can be read by
@@ -101,6 +102,13 @@ class BridgeConfig:
         for name, task in self.tasks.items():
             if not name or not task:
                 raise ConfigError(f"a task {name!r} can't stand for {task!r}; write NAME=TASK, in a file NAME = 'TASK'")
+        for where, names in (("--queue", self.queues), ("--task", self.tasks)):
+            for name, task in names.items():
+                if task and not (is_task_name(task) and task.isprintable()):
+                    raise ConfigError(
+                        f"{where} {short(name)}={short(task)} can't be used; the name of a task has 1 to "
+                        f"{MAX_NAME_CHARS} printable characters"
+                    )
 
 
 def queues_of(config: BridgeConfig) -> dict[str, bool]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from paceline_bridge.formats import bodies, celery, dramatiq, plain
-from paceline_bridge.formats.bodies import is_unicode
+from paceline_bridge.formats.bodies import is_task_name
 from paceline_bridge.formats.content import Content
 from paceline_bridge.message import Message, Refused, ReplyAddress, TaskCall, UnsupportedMessage
 from paceline_protocol.limits import MAX_NAME_CHARS
@@ -53,7 +53,7 @@ def interpret(
 
 def _named(call: TaskCall) -> TaskCall:
     """A call whose name can be sent to the cluster. Raises UnsupportedMessage."""
-    if not 0 < len(call.name) <= MAX_NAME_CHARS or not is_unicode(call.name):
+    if not is_task_name(call.name):
         raise UnsupportedMessage(
             "bad-body", f"the name of a task has 1 to {MAX_NAME_CHARS} characters, and this one can't be sent"
         )

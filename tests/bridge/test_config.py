@@ -97,6 +97,24 @@ def test_a_queue_that_is_named_twice_for_two_tasks_is_refused() -> None:
     assert config("q=a", "q=a", amqp=("amqp://h",)).queues == {"q": "a"}
 
 
+@pytest.mark.parametrize("task", ["x" * 256, "two\nlines", "half \udce9", "\x1b[2J"])
+@pytest.mark.parametrize("option", ["--queue", "--task"])
+def test_a_task_that_no_call_can_name_is_refused_at_the_start(
+    option: str, task: str, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = {"queues": {"q": task}} if option == "--queue" else {"queues": {"q": ""}, "tasks": {"shop.add": task}}
+    with pytest.raises(ConfigError, match=f"{option} .* can't be used; the name of a task has 1 to 255 printable"):
+        BridgeConfig(urls=("amqp://h",), **given).validate()
+    if "\udce9" not in task:
+        queue = ("--queue", f"q={task}") if option == "--queue" else ("--queue", "q", "--task", f"shop.add={task}")
+        assert run(["bridge", "--amqp", "amqp://h", *queue]) == 40
+        assert "printable characters" in capsys.readouterr().err
+
+
+def test_the_longest_name_of_a_task_can_be_used() -> None:
+    BridgeConfig(urls=("amqp://h",), queues={"q": "x" * 255}, tasks={"a": "\u00fc" * 255}).validate()
+
+
 def test_more_queues_than_a_connection_has_channels_for_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"1001 queues are too many for one bridge, which consumes 1000 at most"):
         config(*(f"q{number}" for number in range(1_001)), amqp=("amqp://h",))

@@ -24,6 +24,7 @@ import msgpack  # type: ignore[import-untyped]
 from paceline_bridge.formats.charsets import decoded
 from paceline_bridge.message import UnsupportedMessage
 from paceline_bridge.texts import quoted, said
+from paceline_protocol.limits import MAX_NAME_CHARS
 
 BODY_LIMIT_BYTES = 64 << 20
 """More than any cluster accepts as the arguments of one task."""
@@ -200,6 +201,11 @@ def _refuse_ext(code: int, data: bytes) -> Any:
 
 
 _UNPACK: Mapping[str, Any] = {"raw": False, "strict_map_key": False, "timestamp": 3, "ext_hook": _refuse_ext}
+
+
+def is_task_name(text: str) -> bool:
+    """Whether a call can have this as the name of its task."""
+    return 0 < len(text) <= MAX_NAME_CHARS and is_unicode(text)
 
 
 def is_unicode(text: str) -> bool:
