@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 import click
+import numpy as np
 import pytest
 
 from paceline.cli import submit as module
@@ -72,6 +73,13 @@ def client(monkeypatch: pytest.MonkeyPatch) -> StubClient:
         ("", ""),
         ("2024-01-01", "2024-01-01"),
         ("KEY=VALUE", "KEY=VALUE"),
+        ("NaN", "NaN"),
+        ("Infinity", "Infinity"),
+        ("-Infinity", "-Infinity"),
+        ("[1, NaN]", "[1, NaN]"),
+        ('"NaN"', "NaN"),
+        ("1e300", 1e300),
+        ("1e-999", 0.0),
     ],
 )
 def test_an_argument_is_json_if_it_parses_and_else_a_string(text: str, value: object) -> None:
@@ -266,6 +274,47 @@ def test_every_result_can_be_shown_and_is_valid_json(
     out = capsys.readouterr().out
     out.encode()
     assert shown is None or out == shown + "\n"
+
+
+@pytest.mark.parametrize("text", ["1e999", "-1e999", '{"a": [1e999]}'])
+def test_a_number_that_python_can_not_hold_is_refused(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="a number in it is too large"):
+        parse_value(text)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(2_000),
+        np.arange(2_000, dtype="u1").reshape(2, 1_000),
+        np.array([0.1234567891234, 1 / 3, np.inf, -0.0]),
+        np.array([1 / 3], dtype="f4"),
+        np.array([1 + 1j / 3]),
+        np.array([True, False]),
+        np.array(["2026-01-01T00:00:00.000000001"], dtype="M8[ns]"),
+        np.array([5, "NaT"], dtype="m8[s]"),
+        np.array(["\u00fc", ""]),
+        np.array([b"x"]),
+        np.array(5),
+        np.zeros((0, 3)),
+        np.zeros(0),
+    ],
+    ids=lambda array: f"{array.dtype.str}{array.shape}",
+)
+def test_an_array_of_numpy_is_shown_whole_wherever_it_is(array: np.ndarray[Any, Any]) -> None:
+    names = {"array": lambda items, dtype, shape=None: np.array(items, dtype).reshape(shape or np.shape(items))}
+    names.update(inf=np.inf, nan=np.nan)
+    for value in (array, [array], {"a": (1, array)}):
+        shown = show_value(value)
+        back = eval(shown, names)  # noqa: S307 - it was written here
+        np.testing.assert_equal(back, value)
+    assert json.loads(to_json([array])) == [show_value(array)]
+
+
+def test_a_million_numbers_are_shown_whole() -> None:
+    shown = show_value(np.arange(1_000_000) / 3)
+    assert shown.count(",") == 1_000_000
+    assert "..." not in shown
 
 
 def test_what_is_nested_too_deep_to_be_shown_is_said_to_be_so() -> None:

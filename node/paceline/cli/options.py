@@ -108,15 +108,29 @@ def parse_value(text: str) -> object:
     Raises BadParameter for JSON that Python can't hold.
     """
     try:
-        return json.loads(text)
+        return json.loads(text, parse_constant=_no_json, parse_float=_float)
     except json.JSONDecodeError:
         return text
-    except (RecursionError, ValueError) as error:  # ValueError: a number of thousands of digits
-        why = "it is nested too deep" if isinstance(error, RecursionError) else "a number in it has too many digits"
+    except (RecursionError, OverflowError, ValueError) as error:
+        why = "a number in it has too many digits"
+        if not isinstance(error, ValueError):
+            why = "it is nested too deep" if isinstance(error, RecursionError) else "a number in it is too large"
         raise click.BadParameter(
             f"{text[:20]}... can't be read as JSON: {why}; give the path of a file, or a string in quotes",
             param_hint="an argument of the task",
         ) from None
+
+
+def _no_json(name: str) -> object:
+    """NaN, Infinity and -Infinity, which Python's own JSON has and JSON has not."""
+    raise json.JSONDecodeError("it is no JSON", name, 0)
+
+
+def _float(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise OverflowError
+    return number
 
 
 def show_value(value: object) -> str:
@@ -142,9 +156,13 @@ def _dumps(value: object, default: Callable[[object], str] | None = None) -> str
 
 
 def _as_python_writes(value: object) -> str:
-    """Its repr, or why there is none."""
+    """Its repr, or why there is none. An array of numpy is whole, and each number in it has all its digits."""
     try:
-        return repr(value).encode(errors="backslashreplace").decode()
+        return (
+            repr(_with_whole_arrays(value) if "numpy" in sys.modules else value)
+            .encode(errors="backslashreplace")
+            .decode()
+        )
     except ValueError:  # Python writes no int of more digits
         if type(value) is int:
             return hex(value)
@@ -152,6 +170,34 @@ def _as_python_writes(value: object) -> str:
         return f"<{type(value).__name__} with an int of more than {digits} digits; take it with future.result()>"
     except RecursionError:
         return f"<{type(value).__name__} that is nested too deep to be shown; take it with future.result()>"
+
+
+class _Written:
+    """In the place of a value whose own repr leaves something out."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __repr__(self) -> str:
+        return self._text
+
+
+def _with_whole_arrays(value: object) -> object:
+    """The same, but for its arrays, of which numpy shows six items, and eight digits of each."""
+    kind = type(value)
+    if isinstance(value, dict) and kind is dict:
+        return {key: _with_whole_arrays(item) for key, item in value.items()}
+    if isinstance(value, list | tuple) and kind in (list, tuple):
+        return kind(map(_with_whole_arrays, value))
+    return _Written(_whole_array(value)) if kind is sys.modules["numpy"].ndarray else value
+
+
+def _whole_array(array: Any) -> str:
+    """As numpy would read it. Its own way to write all items takes minutes for a million."""
+    dtype = array.dtype
+    items = array.astype(str) if dtype.kind == "M" else array.astype("i8") if dtype.kind == "m" else array
+    shape = f", shape={array.shape}" if not array.size and array.ndim != 1 else ""
+    return f"array({items.tolist()}{shape}, dtype='{dtype.str}')"
 
 
 def _plain(value: object, depth: int = 0) -> object:
