@@ -1,15 +1,22 @@
-"""Whether a queue is deleted with its last consumer. RabbitMQ tells nobody, but it refuses who declares a queue
-otherwise than it is, and says in what. So the queue is declared as one that is not deleted."""
+"""Whether RabbitMQ deletes a queue with its last consumer. It tells only by refusing (406) a declaration that has the
+queue otherwise than it is, and says in what. So the queue is declared as one that is not deleted, and with an argument
+that no queue can have (``NOBODYS``): what there is has another, and what is gone by now is not made.
+
+Source: queue.declare in rabbit_channel.erl, which compares with a queue that exists before it looks at arguments.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+NOBODYS = {"x-expires": "never"}
+"""It has to be a number."""
+
 
 def ask(connection: Any, queue: str, then: Callable[[bool | None], None], *, durable: bool = True) -> None:
-    """``then(answer)`` about a queue that exists; None if this user may not ask. On a channel of its own, which
-    RabbitMQ closes over a refusal."""
+    """``then(answer)`` about a queue that exists; None if this user may not ask, or if it is gone. On one channel of
+    its own after another, each of which RabbitMQ closes over its refusal."""
     answers: list[bool] = []
 
     def same(channel: Any) -> None:
@@ -20,16 +27,16 @@ def ask(connection: Any, queue: str, then: Callable[[bool | None], None], *, dur
         text = str(getattr(error, "reply_text", ""))
         if answers:
             then(False)
-        elif getattr(error, "reply_code", 0) != 406:
+        elif getattr(error, "reply_code", 0) != 406 or "inequivalent" not in text:
             then(None)
         elif durable and "'durable'" in text:
-            if connection.is_open:
-                ask(connection, queue, then, durable=False)
+            if connection.is_open:  # later, when the number of this channel is free again
+                connection.ioloop.call_later(0, lambda: ask(connection, queue, then, durable=False))
         else:
             then("'auto_delete'" in text)  # it looks at this before it looks at arguments
 
     def opened(channel: Any) -> None:
         channel.add_on_close_callback(closed)
-        channel.queue_declare(queue, durable=durable, callback=lambda _: same(channel))
+        channel.queue_declare(queue, durable=durable, arguments=NOBODYS, callback=lambda _: same(channel))
 
     connection.channel(on_open_callback=opened)

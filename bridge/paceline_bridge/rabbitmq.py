@@ -1,7 +1,9 @@
 """RabbitMQ: two connections on one loop in one thread.
 
-One connection consumes, with a channel for each queue, so that one that is missing does not close the others. The other
-publishes, with confirms (``publisher.py``): an alarm blocks connections that publish, and consuming goes on.
+One connection consumes, with a channel for each queue, so that one that is missing does not close the others, and one
+more, on which it finds out about one queue after another: of those that need not be there, whether they are, and of
+each, whether it goes with its last consumer (``auto_delete.py``). The other publishes, with confirms
+(``publisher.py``): an alarm blocks connections that publish, and consuming goes on.
 
 A Link is used once. It runs until a connection or a consumer's channel is lost, then raises LinkLost; every delivery
 tag is void by then, and RabbitMQ delivers again whatever was not acknowledged. Everything but :meth:`Link.call` and
@@ -13,6 +15,7 @@ from __future__ import annotations
 import logging
 import math
 import random
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -106,6 +109,9 @@ class Link:
         self._publishing: Any = None
         self.publisher = Publisher(dead_letter, self._both_open, self.fail, self._open_publishing)
         self._consumers: dict[int, Consumer] = {}  # by the number of their channel
+        self._unknown: deque[Consumer] = deque()  # of queues of which is to be asked whether they are auto-delete
+        self._unseen: deque[str] = deque()  # queues that need not be there, to be looked for
+        self._asking: Consumer | str | None = None  # of those: what is asked, or looked for, now
         self._complaints: dict[str, str] = {}  # queue -> what was logged about it
         self.consumer_timeout_s = math.inf  # what RabbitMQ has closed a channel for, if it has
         self._error: str | None = None
@@ -182,9 +188,12 @@ class Link:
         )
 
     def _no_channels(self, limit: int) -> None:
+        there = {consumer.queue for consumer in self._consumers.values()}
+        count = sum(queue in there or not is_optional for queue, is_optional in self._queues.items())
         self.fail(
-            f"{self._where} allows {limit} channels on a connection (channel_max), and each of {len(self._queues)} "
-            "queues takes one; allow more there, or start several bridges with fewer queues each"
+            f"{self._where} allows {limit} channels on a connection (channel_max), and each of {count} "
+            "queues takes one, and one more asks about them; allow more there, or start several bridges with fewer "
+            "queues each"
         )
 
     def fail(self, reason: str) -> None:
@@ -229,7 +238,30 @@ class Link:
         self._is_ready = True
         self._handler.on_ready()
         for queue in self._queues:
+            self._look_for(queue)
+
+    def _look_for(self, queue: str) -> None:
+        if self._queues[queue]:
+            self._unseen.append(queue)
+            self._ask_next()
+        else:
             self._open_channel(queue, declare=False)
+
+    def _ask_next(self) -> None:
+        """Those that are there come first: they are to be consumed."""
+        if self._asking is not None or not self._consuming.is_open or self._closing:
+            return
+        if self._unknown:
+            self._asking = consumer = self._unknown.popleft()
+            auto_delete.ask(self._consuming, consumer.queue, lambda answer: self._start_known(consumer, answer))
+        elif self._unseen:
+            self._asking = queue = self._unseen.popleft()
+            self._open_channel(queue, declare=False)
+
+    def _answered(self, asked: Consumer | str) -> None:
+        if self._asking == asked:
+            self._asking = None
+            self._loop.call_later(0, self._ask_next)  # when the number of a channel that was closed is free again
 
     def _open_channel(self, queue: str, *, declare: bool) -> None:
         if self._consuming.is_open and not self._closing:
@@ -256,10 +288,13 @@ class Link:
         if queue in self._auto_delete:
             self._start(consumer)
         else:
-            auto_delete.ask(self._consuming, queue, lambda answer: self._start_known(consumer, answer))
+            self._unknown.append(consumer)
+        self._answered(queue)
+        self._ask_next()
 
     def _start_known(self, consumer: Consumer, is_auto_delete: bool | None) -> None:
         """``is_auto_delete``: None if this user may not ask; then it is treated as if it were, and not warned of."""
+        self._answered(consumer)
         if not consumer.is_open or self._closing:
             return
         queue = consumer.queue
@@ -300,6 +335,7 @@ class Link:
         if not self._consuming.is_open or self._closing:
             return
         queue = consumer.queue
+        self._answered(queue)
         if isinstance(error, pika.exceptions.ChannelClosedByClient):  # nothing is owed any more
             return
         if consumer.has_served:  # what it has delivered can't be acknowledged any more
@@ -310,7 +346,7 @@ class Link:
         if code == 404:
             self._auto_delete.pop(queue, None)  # the next one of its name may be another
         if code == 404 and self._declare and not declared and not self._queues[queue]:
-            self._open_channel(queue, declare=True)
+            self._loop.call_later(0, lambda: self._open_channel(queue, declare=True))
             return
         if code != 404 or not self._queues[queue]:
             advice = "; it is looked for again, or made at once by a bridge with --declare" if code == 404 else ""
@@ -335,7 +371,7 @@ class Link:
     def _retry(self, queue: str) -> None:
         interval_s = OPTIONAL_RETRY_S if self._queues[queue] else QUEUE_RETRY_S
         delay_s = interval_s * random.uniform(2 / 3, 4 / 3)  # noqa: S311 - a pause is no secret
-        self._loop.call_later(delay_s, lambda: self._open_channel(queue, declare=False))
+        self._loop.call_later(delay_s, lambda: self._look_for(queue))
 
     def _consumer_of(self, tag: Tag) -> Consumer | None:
         """Who delivered it; None if its channel is not there any more."""

@@ -7,13 +7,14 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import SimpleNamespace
+from typing import Any
 
 import pika
 import pytest
 from pika.adapters.utils.connection_workflow import AMQPConnectionWorkflowFailed, AMQPConnectorAMQPHandshakeError
 
 from bridge.processes import Broker, wait_until
-from paceline_bridge import rabbitmq
+from paceline_bridge import auto_delete, rabbitmq
 from paceline_bridge.consumer import Consumer
 from paceline_bridge.message import Message
 from paceline_bridge.owed import Tag
@@ -88,6 +89,71 @@ def test_more_queues_than_the_broker_allows_channels_for_are_told_as_that(broker
     link = Link(f"{broker.url}?channel_max=3", dict.fromkeys(queues, False), queues[0], 10, 1 << 20, False, Holder())
     with pytest.raises(LinkLost, match=r"allows 3 channels on a connection \(channel_max\), and each of 4 queues"):
         link.run()
+
+
+def test_a_link_takes_a_channel_for_each_queue_that_is_there_and_one_to_ask_with(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rabbitmq, "OPTIONAL_RETRY_S", 0.05)
+    plain = [broker.declare() for _ in range(5)]
+    missing = [f"{queue}.DQ" for queue in plain]
+    with broker.channel() as channel:
+        channel.queue_declare(missing[-1], durable=False, auto_delete=True)
+    queues = {**dict.fromkeys(plain, False), **dict.fromkeys(missing, True)}
+    known: dict[str, bool] = {}
+    link = Link(f"{broker.url}?channel_max=7", queues, broker.declare(), 10, 1 << 20, False, Holder(), known)
+    looked: list[str] = []
+    look_for = link._look_for
+    monkeypatch.setattr(link, "_look_for", lambda queue: (looked.append(queue), look_for(queue)))
+    thread = threading.Thread(target=link.run)
+    thread.start()
+    try:
+        wait_until(lambda: len(consuming(link)) == 6, lambda: f"{known} {link._error}")
+        wait_until(lambda: looked.count(missing[0]) > 2, lambda: f"{looked}; {link._error}")
+        assert link._error is None
+    finally:
+        link.call(link.close)
+        thread.join()
+    assert known == {**dict.fromkeys(plain, False), missing[-1]: True}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        (None, None),
+        ({"durable": True}, False),
+        ({"durable": False}, False),
+        ({"durable": True, "auto_delete": True}, True),
+        ({"durable": False, "auto_delete": True}, True),
+        ({"durable": True, "arguments": {"x-expires": 100_000}}, False),
+        ({"durable": True, "arguments": {"x-queue-type": "quorum"}}, False),
+    ],
+    ids=str,
+)
+def test_to_ask_whether_a_queue_is_auto_delete_makes_none(
+    broker: Broker, arguments: dict[str, Any] | None, answer: bool | None
+) -> None:
+    queue, answers = f"a-{uuid.uuid4().hex[:8]}", []
+    with broker.channel() as channel:
+        if arguments is not None:
+            channel.queue_declare(queue, **arguments)
+
+    def opened(connection: pika.SelectConnection) -> None:
+        def then(said: bool | None) -> None:
+            answers.append(said)
+            connection.close()
+
+        auto_delete.ask(connection, queue, then)
+
+    connection = pika.SelectConnection(
+        pika.URLParameters(broker.url), opened, on_close_callback=lambda *_: connection.ioloop.stop()
+    )
+    connection.ioloop.start()
+    connection.ioloop.close()
+    assert answers == [answer]
+    if arguments is None:
+        with pytest.raises(pika.exceptions.ChannelClosedByBroker, match="no queue"), broker.channel() as channel:
+            channel.queue_declare(queue, passive=True)
 
 
 def test_an_error_of_the_bridge_itself_is_not_told_as_one_of_the_broker(broker: Broker) -> None:
