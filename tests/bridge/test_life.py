@@ -169,8 +169,8 @@ def test_a_bridge_that_is_short_of_something_tries_again_with_one_line_and_keeps
         monkeypatch.setattr(SelectorIOServicesAdapter, "getaddrinfo", no_thread)
     before = len(os.listdir("/proc/self/fd"))
     bridge.run()
-    assert len(os.listdir("/proc/self/fd")) == before
-    [line] = [record for record in caplog.records if record.name == "paceline.bridge"]
+    assert len(os.listdir("/proc/self/fd")) <= before
+    [line] = [record for record in caplog.records if record.name == "paceline.bridge" and record.levelname != "INFO"]
     assert (line.levelname, line.exc_info) == ("WARNING", None)
     assert "Too many open files" in line.message or "can't start new thread" in line.message
     assert line.message.endswith("; trying again")
