@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from modes import source_only
 from paceline.client.driver.driver import Driver
 from paceline.client.questions import TaskQuestions
 from paceline_protocol.codec import encode
@@ -66,9 +67,6 @@ class AskingByPages(TaskQuestions):
         self._count, self._page = waiting, page
         self._driver = self.leader = Leader()
 
-    def _start_discovery(self) -> None:
-        pass
-
     def waiting(self, name: str = "", timeout: float = 5.0, *, skip: int = 0) -> dict[str, Any]:
         left = self._count - sum(self.leader.asked)
         ids = [number.to_bytes(16, "big") for number in range(left)][: self._page]
@@ -76,6 +74,7 @@ class AskingByPages(TaskQuestions):
         return {"names": [row], "more_names": 0, "ids": ids, "skip": None if left <= self._page else self._page}
 
 
+@source_only
 @pytest.mark.parametrize("count", [MAX_REQUEST_TASKS, MAX_REQUEST_TASKS + 1, 5_000])
 def test_however_many_tasks_are_cancelled_each_request_can_be_sent(count: int) -> None:
     asking = AskingByPages(count, page=1_000)

@@ -9,6 +9,7 @@ from random import Random
 
 import pytest
 
+from modes import source_only
 from paceline.core.membership.identity import Identity
 from paceline.core.node import NodeCore
 from paceline.core.reports.questions import QUESTIONS
@@ -367,6 +368,7 @@ def test_a_message_that_takes_longer_than_a_turn_is_the_only_one_of_its_turn() -
     assert heard_in(rig, 4) == [1, 1, 1, 0]
 
 
+@source_only
 def test_no_message_is_heard_before_it_came(monkeypatch: pytest.MonkeyPatch) -> None:
     """It may be sent while the turn runs, and its sender notes when. So does the node, for those who trace a task."""
     rig = Rig()

@@ -153,9 +153,6 @@ class Client(TaskQuestions):
         at = self._session.leader_address
         return f"<paceline client, {'leader at ' + at if at else self._session.state.value}>"
 
-    def _start_discovery(self) -> None:
-        """The driver does, with each search."""
-
     # --- tasks ---------------------------------------------------------------------------------------------------
 
     # A checker knows the arguments and the result of a task, and nothing of a name.

@@ -25,9 +25,6 @@ class TaskQuestions:
 
     _driver: Driver
 
-    def _start_discovery(self) -> None:
-        raise NotImplementedError
-
     def where_is(self, task: Future[Any] | str, timeout: float = 5.0) -> dict[str, Any]:
         """Where a task is, and in a sentence why it does not run: ``state``, ``why`` and what else docs/protocol.md
         lists for a TaskReply. ``task``: a future, or the id of a task that anybody submitted, in hexadecimal digits.
@@ -35,7 +32,6 @@ class TaskQuestions:
         Raises ValueError for what is no id, TimeoutError if the leader does not answer in time.
         """
         task_id = task.task_id if isinstance(task, Future) else task_id_of(task)
-        self._start_discovery()
         return _unpacked(self._driver.where_is(task_id, timeout), timeout)
 
     def waiting(self, name: str = "", timeout: float = 5.0, *, skip: int = 0) -> dict[str, Any]:
@@ -46,7 +42,6 @@ class TaskQuestions:
         """
         if not isinstance(name, str) or len(name) > MAX_NAME_CHARS:
             raise ConfigError(f"a name of a task has at most {MAX_NAME_CHARS} characters; `client.waiting()` shows all")
-        self._start_discovery()
         return _unpacked(self._driver.waiting(name, skip, timeout), timeout)
 
     def cancel_tasks(self, tasks: Iterable[Future[Any] | str], timeout: float = 30.0) -> dict[str, str]:
@@ -88,7 +83,6 @@ class TaskQuestions:
 
     def _cancel(self, ids: list[bytes], deadline_s: float, timeout_s: float) -> dict[bytes, int]:
         states: dict[bytes, int] = {}
-        self._start_discovery()
         for start in range(0, len(ids), MAX_REQUEST_TASKS):
             some = tuple(ids[start : start + MAX_REQUEST_TASKS])
             found = self._driver.cancel_tasks(some, max(0.0, deadline_s - time.monotonic()))

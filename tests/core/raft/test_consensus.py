@@ -403,6 +403,29 @@ def test_a_leader_wakes_in_time_for_its_heartbeat_and_for_the_end_of_its_lease()
     assert core.role is Role.FOLLOWER
 
 
+def test_a_leader_whose_election_lasted_longer_than_a_lease_has_time_to_ask_its_voters() -> None:
+    core = member(Config(("a", "b", "c", "d", "e")))
+    core.campaign(0.0)
+    run(core)
+    for peer in ("b", "c"):
+        core.step(peer, VoteResponse(core.term + 1, True, True), 0.0)
+    run(core)
+    core.step("b", VoteResponse(core.term, True, False), 0.0)
+    core.tick(0.26)
+    core.step("c", VoteResponse(core.term, True, False), 0.3)
+    assert core.is_leader
+    assert not core.has_quorum_lease(0.3)
+    core.tick(0.3)
+    assert core.is_leader
+    assert core.next_deadline() > 0.3
+    for peer in ("b", "c"):
+        core.step(peer, Confirmed(core.term, 1), 0.35)
+    core.tick(0.35)
+    assert core.has_quorum_lease(0.5)
+    core.tick(0.551)
+    assert core.role is Role.FOLLOWER, "nobody has answered since"
+
+
 def test_a_sole_voter_always_holds_the_lease() -> None:
     core = member(Config(("a",)))
     core.tick(0.0)

@@ -212,7 +212,7 @@ class Consensus:
         return False
 
     def _check_quorum(self) -> None:
-        if self.is_leader and not self.has_quorum_lease(self._now):
+        if self._leadership is not None and self._now >= self._leadership.gives_up_at(self._now):
             self._become_follower(self.term, "")
 
     # --- forming a cluster, proposing, transferring the leadership ---

@@ -60,6 +60,7 @@ class Leadership:
         self._log = log
         self._configs = configs
         self._timing = timing
+        self._since = now
         self._confirmations = Confirmations(timing.election_timeout_max_s)
         self._reads = ReadIndex()
         self._transfer: LeadershipTransfer | None = None
@@ -134,8 +135,13 @@ class Leadership:
             raise PeerViolation(f"it heard of round {response.round}, and {self._confirmations.last} is the last")
 
     def next_deadline(self, now: float) -> float:
-        """When the next heartbeat is due, or the leader's lease ends, whichever is earlier."""
-        return min(self.replication.heartbeat_at, self.replication.lease_until(now))
+        """When the next heartbeat is due, or the leader gives up, whichever is earlier."""
+        return min(self.replication.heartbeat_at, self.gives_up_at(now))
+
+    def gives_up_at(self, now: float) -> float:
+        """When the leader gives up if it hears nothing: at the end of its lease, but not before voters can have
+        answered its first question. Those that elected it may have done so long before the last of them did."""
+        return max(self.replication.lease_until(now), self._since + self._timing.election_timeout_min_s)
 
     def tick(self, now: float, send: list[tuple[str, ConsensusMessage]]) -> bool:
         """Add the heartbeats if they are due. Returns whether they were."""
