@@ -30,10 +30,13 @@ def ask(connection: Any, queue: str, then: Callable[[bool | None], None], *, dur
         elif getattr(error, "reply_code", 0) != 406 or "inequivalent" not in text:
             then(None)
         elif durable and "'durable'" in text:
-            if connection.is_open:  # later, when the number of this channel is free again
-                connection.ioloop.call_later(0, lambda: ask(connection, queue, then, durable=False))
+            connection.ioloop.call_later(0, ask_again)  # when the number of this channel is free again
         else:
             then("'auto_delete'" in text)  # it looks at this before it looks at arguments
+
+    def ask_again() -> None:
+        if connection.is_open:
+            ask(connection, queue, then, durable=False)
 
     def opened(channel: Any) -> None:
         channel.add_on_close_callback(closed)

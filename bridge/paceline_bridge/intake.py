@@ -91,8 +91,9 @@ class Intake:
         if most >= 1.5 * self.asked:
             return True
         # RabbitMQ sends no more, though there may be many more, or though what is held may be held for long.
+        is_heavy = FIRST * self._heaviest > share_bytes - self.held_bytes
         has_room = self.held_bytes <= RESUME * share_bytes
-        return len(self._held) >= self.asked and most >= (1 if has_room else FIRST)
+        return len(self._held) >= self.asked and most >= (1 if is_heavy and has_room else FIRST)
 
     def _most(self, share_bytes: int) -> int:
         """How many messages the next consumer may ask for, beside those that are held."""

@@ -272,6 +272,7 @@ class Publisher:
 
     def _send(self, item: _Publish) -> None:
         properties = item.properties
+        item.is_returned = False  # it may have been sent before
         if item.mandatory:
             self._serial += 1
             message_id = properties.get("message_id") or f"paceline-{self._serial}"

@@ -72,7 +72,7 @@ class Names:
         self._changed = threading.Condition(self._lock)
         self._names: dict[str, _Name] = {}
         self._line: deque[str] = deque()
-        self._threads: dict[threading.Thread, str] = {}  # and the name that each looks up, "" if none
+        self._threads: dict[threading.Thread, str] = {}  # the name that each looks up, "" if none, " " while it tells
         self._localhost: tuple[str, ...] = _LOCALHOST_HOSTS
 
     def hosts(self, host: str) -> tuple[str, ...]:
@@ -186,7 +186,7 @@ class Names:
             hosts, error = self._answer(host)
             with self._lock:
                 is_news = self._note(host, hosts, error)
-                self._threads[me] = ""
+                self._threads[me] = " " if is_news else ""  # on_change() may run callbacks that take long
                 self._changed.notify_all()
             if is_news and self.on_change is not None:
                 self.on_change()

@@ -83,6 +83,16 @@ def test_small_messages_are_held_up_to_the_prefetch_and_no_further() -> None:
     assert queue._tag / queue.consumers > 100, "it changes seldom, for so many messages"
 
 
+def test_while_light_messages_are_acknowledged_one_by_one_a_consumer_lasts_for_some_of_them() -> None:
+    queue = Queue(lambda _: 1_000)
+    queue.fill()
+    before = queue.consumers
+    for _ in range(400):
+        queue.ack(1)
+        queue.fill()
+    assert queue.consumers - before <= 400 // FIRST + 1
+
+
 def test_heavy_messages_are_held_up_to_the_share() -> None:
     queue = Queue(lambda _: 16 * MIB)
     for _ in range(50):

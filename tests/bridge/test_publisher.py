@@ -221,6 +221,21 @@ def test_of_messages_with_one_id_the_one_that_is_returned_is_the_one_that_is_not
     assert (taken, refused, failures) == ([b"first"], [b"second"], [])
 
 
+def test_a_message_that_was_returned_before_its_channel_closed_is_returned_again_and_told_once() -> None:
+    connection, failures, taken, refused = FakeConnection(), [], [], []  # type: ignore[var-annotated]
+    publisher = opened(connection, failures)
+    connection.missing.add("gone")
+    publisher.publish("gone", b"1", {}, lambda: taken.append(b"1"), refused.append, mandatory=True)
+    confirm = connection._events.pop()  # it does not come any more
+    publisher.publish("there", BAD, {}, lambda: taken.append(BAD), refused.append)
+    while connection.step():
+        pass
+    assert confirm
+    assert (taken, failures) == ([], [])
+    assert {refusal.cause for refusal in refused} == {Cause.UNROUTABLE, Cause.CLOSED}
+    assert len(refused) == 2
+
+
 def test_a_return_of_what_nobody_published_ends_the_link_before_anything_is_acknowledged_for_it() -> None:
     connection, failures = FakeConnection(), []  # type: ignore[var-annotated]
     publisher = opened(connection, failures)

@@ -229,6 +229,17 @@ def test_map_raises_the_error_of_an_argument_at_its_place(node: FakeNode, client
     assert len(node.known) == 100
 
 
+def test_map_raises_an_error_before_its_first_task_without_looking_for_a_cluster() -> None:
+    def nothing() -> Iterator[int]:
+        raise KeyError("mine")
+        yield 0
+
+    client = Client("127.0.0.1:1", connect_timeout_s=DEADLINE_S)
+    with pytest.raises(KeyError, match="mine"):
+        list(client.map("echo", nothing()))
+    client.close()
+
+
 def test_map_that_is_dropped_cancels_what_is_ahead(node: FakeNode, client: Client) -> None:
     node.hold = True
     results = client.map("add", range(8), window=4)

@@ -57,6 +57,22 @@ def test_a_name_for_which_there_is_no_thread_is_asked_for_again(
     until(lambda: names.hosts("node1") == ("10.0.0.1",))
 
 
+def test_whoever_is_told_of_news_may_take_long_and_other_names_are_looked_up_meanwhile(resolver: Resolver) -> None:
+    resolver.answers |= {"node1": ("10.0.0.1",), "node2": ("10.0.0.2",)}
+    names, told = Names(), threading.Event()
+
+    def hear() -> None:
+        if not told.is_set():
+            told.set()
+            resolver.over.wait(3 * DEADLINE_S)
+
+    names.on_change = hear
+    names.hosts("node1")
+    assert told.wait(DEADLINE_S)
+    until(lambda: names.hosts("node2") == ("10.0.0.2",))
+    resolver.over.set()
+
+
 def test_a_look_up_without_a_thread_counts_as_not_begun(resolver: Resolver, monkeypatch: pytest.MonkeyPatch) -> None:
     resolver.answers["node1"] = ("10.0.0.1",)
     names = Names()

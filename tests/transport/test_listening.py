@@ -3,8 +3,10 @@ there is room."""
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import TextIO
 
 import pytest
+import zmq
 
 from paceline.runtime import limits
 from paceline.runtime.transport import listening as listening_module
@@ -128,3 +131,28 @@ def test_a_node_that_has_no_room_can_move_to_another_address(world: ZmqWorld, ta
     until(world, lambda: node.poll(0.02) == [] and node._listening.is_on, "it listens there")
     assert node.local_address == f"127.0.0.2:{node.port}"
     assert waiting(table, node.port) == 0
+
+
+class LateEvents:
+    """What libzmq had said before the node moved: that it could not take a connection."""
+
+    def __init__(self) -> None:
+        self._events = [struct.pack("=HI", zmq.EVENT_ACCEPT_FAILED, errno.EMFILE)]
+
+    def recv_multipart(self, flags: int) -> list[bytes]:
+        if not self._events:
+            raise zmq.Again
+        return [self._events.pop()]
+
+
+def test_what_comes_late_of_where_a_node_listened_does_not_keep_it_from_listening_again(
+    world: ZmqWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = world.node()
+    listening = node._listening
+    listening.stop()
+    with monkeypatch.context() as patch:
+        patch.setattr(listening, "_events", LateEvents())
+        listening.look()
+    until(world, lambda: node.poll(0.02) == [] and listening.is_on, "it listens again")
+    assert_answered(world, node, world.client(node))

@@ -217,7 +217,8 @@ class Client(TaskQuestions):
                             raise
                         error = caught
                     is_full = len(calls) == wanted
-                    self._driver.submit_many(calls, ahead)
+                    if calls or error is None:
+                        self._driver.submit_many(calls, ahead)
                     wanted = max(1, window // 2) if is_full else 0
                 if not ahead:
                     break

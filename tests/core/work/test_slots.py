@@ -10,6 +10,7 @@ from paceline.core.work.slots import (
     DURATION_SLACK_US,
     OVERRUN_S,
     TAKE_BACK_S,
+    UNRECORDED_BYTES,
     Slots,
 )
 from paceline_protocol.codec import decode_outcomes
@@ -407,3 +408,14 @@ def test_a_worker_that_passes_over_what_it_was_not_told_to_is_accused() -> None:
     slots.assign(0.0)
     assert slots.done(b"v", [outcome(0, end=TaskEnd.CANCELLED)], 1.0) == []
     assert list(slots.accused) == [b"v"]
+
+
+def test_a_node_that_keeps_as_many_bytes_of_outcomes_as_it_may_begins_nothing_until_some_are_recorded() -> None:
+    slots = slots_of(b"w")
+    payload = bytes(UNRECORDED_BYTES // 16)
+    for number in range(16):
+        slots.report([(number.to_bytes(16, "big"), 1, int(TaskEnd.SUCCEEDED), payload, 10)])
+    slots.take((assignment(100),))
+    assert slots.assign(0.0) == []
+    slots.recorded(slots.unrecorded[0].seq)
+    assert given(slots) == {b"w": [100]}

@@ -35,6 +35,7 @@ class Candidates:
         self.given = list(dict.fromkeys(given))
         self.starved = ""
         self._learned: list[str] = []
+        self._found: list[str] = []
         self._random = random
         self._leader_address = ""
         self._cluster_id = ""
@@ -47,11 +48,11 @@ class Candidates:
     def addresses(self) -> tuple[str, ...]:
         """All of them, the most promising first."""
         leader = (self._leader_address,) if self._leader_address else ()
-        return tuple(dict.fromkeys((*leader, *self._learned, *self.given)))
+        return tuple(dict.fromkeys((*leader, *self._learned, *self.given, *self._found)))
 
     def add(self, addresses: Iterable[str]) -> None:
-        """Add addresses that this side found, as by discovery."""
-        self.given = list(dict.fromkeys((*self.given, *addresses)))[:LEARNED_LIMIT_ADDRESSES]
+        """Add addresses that this side found, as by discovery. Those found longest ago are forgotten first."""
+        self._found = list(dict.fromkeys((*addresses, *self._found)))[:LEARNED_LIMIT_ADDRESSES]
 
     def learn(self, addresses: Iterable[str]) -> None:
         """Take the addresses that a node has named. They replace the ones named before, so that old addresses are not

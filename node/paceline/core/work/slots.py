@@ -55,6 +55,9 @@ _PASSED_OVER: Final = int(TaskEnd.CANCELLED)
 HELD_LIMIT: Final = 1 << 20
 """A node that holds so many tasks begins no other until outcomes are recorded. Its account has to fit into a frame."""
 
+UNRECORDED_BYTES: Final = 256 << 20
+"""Nor one that keeps so much of outcomes."""
+
 DEAD_WORKERS: Final = 64
 """How many dead workers are remembered: a worker's last frame may be read after its death is noticed."""
 
@@ -269,7 +272,7 @@ class Slots:
     def assign(self, now: float) -> list[tuple[bytes, tuple[Assignment, ...]]]:
         """Bind queued tasks to free workers. Returns (worker id, tasks) for each worker that got some."""
         queue = self.queue
-        if len(self._held) >= HELD_LIMIT:
+        if len(self._held) >= HELD_LIMIT or self._unrecorded_bytes >= UNRECORDED_BYTES:
             return []
         free = [slot for slot in self.workers.values() if slot.is_free]
         if len(free) > 1:
@@ -379,6 +382,10 @@ class Slots:
         self._reported_bytes += batch.size_bytes
         self.unrecorded.append(batch)
         return batch
+
+    @property
+    def _unrecorded_bytes(self) -> int:
+        return self._reported_bytes - self.unrecorded[0].begins_at if self.unrecorded else 0
 
     def bytes_through(self, seq: int) -> int:
         """The bytes of all batches up to ``seq``, of this run. Not of one before the last that is recorded."""

@@ -68,6 +68,7 @@ class Listening:
         self._is_full = False
         self._is_shut = False  # by the kernel, while it is full
         self._room_since = 0.0
+        self._look_again_at = 0.0
         self._said_at = float("-inf")
 
     def watch(self, router: zmq.Socket[bytes]) -> None:
@@ -125,6 +126,9 @@ class Listening:
             return RETRY_S
         if not self._is_shut:
             self._turn_away()
+        if now < self._look_again_at:
+            return self._look_again_at - now
+        self._look_again_at = now + ROOM_RETRY_S
         if not is_room_for(ROOM_FILES + files_of_waiting()):
             self._room_since = now
         if now >= self._room_since + ROOM_FOR_S:
@@ -143,7 +147,7 @@ class Listening:
                 self.close()
                 self._listener = system_socket.socket(fileno=with_reserve(lambda fd=number: os.dup(fd)))  # type: ignore[misc]
                 self._listener.setblocking(False)
-            elif number in _NO_ROOM:
+            elif number in _NO_ROOM and self._listener is not None:
                 self._take_no_more(time.monotonic())
 
     def close(self) -> None:
