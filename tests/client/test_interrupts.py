@@ -28,6 +28,10 @@ from paceline.errors import ClientClosed, UsedWithinItself
 from paceline.names import Names
 from paceline_protocol.messages import Cancel
 
+# What a handler raises while a finalizer runs Python ignores, and says.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
 WITHIN = os.path.join("paceline", "client", "driver"), os.path.join("paceline", "client", "session")
 
 
@@ -126,7 +130,6 @@ def test_a_handler_that_raises_ends_the_interrupted_call_and_loses_nothing_of_th
 
 
 @source_only
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a socket that nobody had yet
 def test_a_handler_that_raises_while_a_client_connects_leaves_it_usable(node: FakeNode) -> None:
     for strike in every_step(7, limit):
         client = Client(node.address)

@@ -18,6 +18,7 @@ from paceline.client.session.ledger import Batch, CallLedger
 from paceline.client.session.output import Output
 from paceline.client.session.receipts import Receipts
 from paceline_protocol import codec
+from paceline_protocol.errors import ProtocolError
 from paceline_protocol.messages import Call, Submit
 
 WINDOW_SUBMITS: Final = 8
@@ -26,6 +27,8 @@ BUSY_FROM_TASKS: Final = 16
 BUSY_INTERVAL_S: Final = 0.001
 REPAIR_AFTER_S: Final = 1.0
 """Without an Update for this long, the oldest unaccepted Submit is sent again: its frame may have been dropped."""
+_CANT_BE_PACKED: Final = (ProtocolError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError)
+"""What packing raises. Anything else may be a signal handler's, which says nothing of the calls."""
 
 
 class Submits:
@@ -99,7 +102,7 @@ class Submits:
         receipts = self._receipts
         try:
             frame = codec.encode_fields(Submit, (self._seq, receipts.ack, codec.encode_calls(calls), prompt))
-        except Exception as error:  # noqa: BLE001 - whatever it is, these calls end with it, and no others do
+        except _CANT_BE_PACKED as error:  # these calls end with it, and no others do
             self._fail(calls, error)
             return
         self._output.outbox.append((self._address, frame))
