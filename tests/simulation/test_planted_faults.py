@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -211,7 +212,7 @@ FAULTS = [
         lambda true: lambda self: self.has_committed_in_term,
     ),
     Fault("keeps a configuration that was cut", ConfigHistory, "truncate_from", always(None)),
-    Fault("leads on without a majority", Consensus, "has_quorum_lease", always(True), "check_quorum"),
+    Fault("leads on without a majority", Leadership, "gives_up_at", always(inf), "check_quorum"),
     Fault("helps to depose a leader it hears", Election, "protects_leader", always(False), "prevote_keeps_leader"),
     Fault("stands without a pre-vote", Consensus, "campaign", stand_without_pre_vote, "prevote_keeps_leader"),
     Fault("never campaigns once its removal is in its log", ConfigHistory, "previous", always(None), "leader_removed"),
