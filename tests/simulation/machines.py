@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import random
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
@@ -21,6 +22,7 @@ from paceline.core.state.snapshots import restore
 from paceline.errors import JournalFailed
 from paceline.runtime.reactor import Reactor
 from paceline.runtime.transport.memory_transport import MemoryTransport
+from paceline.runtime.transport.transport import Sent
 from paceline_protocol.codec import encode
 from paceline_protocol.messages import Config, WorkerReady
 from simulation import tasks
@@ -127,6 +129,7 @@ class SimulatedNode:
             if other is not self:
                 core.on_address(other.address, seed=True)
         self._transport: MemoryTransport = world.network.node(self.address)
+        self._transport.send_peer = self._send_peer  # type: ignore[method-assign]
         self.reactor = Reactor(
             core,
             self._transport,
@@ -140,6 +143,10 @@ class SimulatedNode:
         for _ in range(world.workers_per_node):
             self.add_worker()
         world.say(f"{self.address} starts as {self.identity.node_id}, {len(recovered.entries)} entries on disk")
+
+    def _send_peer(self, address: str, frames: Sequence[bytes]) -> Sent:
+        self.world.watcher.frames_leave(self, frames)
+        return MemoryTransport.send_peer(self._transport, address, frames)
 
     def _feature_level(self) -> int:
         """Every machine is upgraded while it is down for the first time; never back again."""

@@ -7,6 +7,7 @@ the table. So the product need not know that anybody looks, and pays nothing for
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING
@@ -17,7 +18,8 @@ from paceline.core.node import NodeCore
 from paceline.core.raft.log import Entry
 from paceline.core.scheduling.live_tasks import Misplaced
 from paceline.core.state.snapshots import digests_of
-from paceline_protocol.messages import EntryKind
+from paceline_protocol.codec import decode, encode
+from paceline_protocol.messages import Dispatch, EntryKind
 from simulation.oracle.events import (
     Applied,
     Committed,
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
 DIGEST_EVERY_ENTRIES = 8
 FIRST_SEQ = 1 << INCARNATION_SHIFT
+DISPATCH_HEAD = encode(Dispatch(0, 0, ()))[:3]
 
 
 @dataclass(slots=True)
@@ -46,7 +49,8 @@ class Seen:
     applied: int = 0
     state: int = 0  # the index of the last StateSeen
     unapplied: dict[int, Entry] = field(default_factory=dict)  # what its log holds behind `applied`
-    dispatched: dict[str, int] = field(default_factory=dict)  # as leader: its last Dispatch to each node
+    dispatched: int = 0  # as leader: the number of its last Dispatch to its own workers
+    left: list[tuple[bytes, int]] = field(default_factory=list)  # for other nodes, in this turn: attempts
     led_term: int = 0
     wall_ms: int = 0  # what its wall clock shows
     set_back: list[tuple[float, int]] = field(default_factory=list)  # when that was set back, and from which moment
@@ -164,26 +168,31 @@ class Watcher:
                     waiting.update((task_id, node_id) for task_id in behind if task_id not in slot.taken_back)
         self._hear(WaitsSeen(self._world.now, waiting, frozenset(free)))
 
+    def frames_leave(self, node: SimulatedNode, frames: Sequence[bytes]) -> None:
+        """A batch leaves for a peer."""
+        for frame in frames:
+            if frame[: len(DISPATCH_HEAD)] == DISPATCH_HEAD:
+                dispatch = decode(frame)
+                assert isinstance(dispatch, Dispatch)
+                node.seen.left += [(task[0], task[1]) for task in dispatch.tasks]
+
     def look_at_dispatches(self, node: SimulatedNode, core: NodeCore) -> None:
-        """Whatever a leader has given to nodes in this turn is still in their ledgers, as none of them has answered."""
+        """Say what a leader has given to nodes in this turn: what left for others, and what its own ledger has new, as
+        its workers have not answered yet."""
         leader, seen = core.leader, node.seen
+        given, seen.left = seen.left, []
         if leader is None:
-            seen.dispatched = {}
-            return
-        states = leader.nodes.by_id
-        before, seen.dispatched = seen.dispatched, {each: state.dispatch_seq for each, state in states.items()}
-        is_new = False
-        for each, seq in seen.dispatched.items():
-            last = before.get(each, 0)
-            if seq == last or not seq % FIRST_SEQ:  # the numbers begin anew with each start of a node
-                continue
-            is_new = True
-            for task in leader.tasks.ledgers[each].held.values():
-                if task.sent_seq > last:
-                    since = self._record.stories[task.id].submitted_at
-                    shown_ms = max([seen.wall_ms, *(ms for at_s, ms in seen.set_back if at_s >= since)])
-                    self._hear(Dispatched(self._world.now, task.id, task.attempt, core.node_id, seen.wall_ms, shown_ms))
-        if is_new and self._world.clocks_tell_time:
+            seen.dispatched = 0
+        elif core.node_id in leader.nodes.by_id:
+            last, seen.dispatched = seen.dispatched, leader.nodes.by_id[core.node_id].dispatch_seq
+            if seen.dispatched != last and seen.dispatched % FIRST_SEQ:  # the numbers begin anew with each start
+                held = leader.tasks.ledgers[core.node_id].held.values()
+                given += [(task.id, task.attempt) for task in held if task.sent_seq > last]
+        for task_id, attempt in given:
+            since = self._record.stories[task_id].submitted_at
+            shown_ms = max([seen.wall_ms, *(ms for at_s, ms in seen.set_back if at_s >= since)])
+            self._hear(Dispatched(self._world.now, task_id, attempt, core.node_id, seen.wall_ms, shown_ms))
+        if given and self._world.clocks_tell_time:
             self._lease(node, core)
 
     def _lease(self, node: SimulatedNode, core: NodeCore) -> None:
