@@ -33,6 +33,8 @@ RETRY_S: Final = 2.0
 """From the end of one look-up to the next for a name that does not resolve, or where nobody could be reached."""
 SLOW_S: Final = 1.0
 """A look-up that takes longer is a problem that is named."""
+TELLING: Final = " "
+"""In the place of a name: the thread is in ``on_change()``, which may run callbacks that take long."""
 
 _LOCALHOST_HOSTS: Final = ("127.0.0.1", "::1")
 
@@ -72,7 +74,7 @@ class Names:
         self._changed = threading.Condition(self._lock)
         self._names: dict[str, _Name] = {}
         self._line: deque[str] = deque()
-        self._threads: dict[threading.Thread, str] = {}  # the name that each looks up, "" if none, " " while it tells
+        self._threads: dict[threading.Thread, str] = {}  # the name that each looks up, "" if none, or TELLING
         self._localhost: tuple[str, ...] = _LOCALHOST_HOSTS
 
     def hosts(self, host: str) -> tuple[str, ...]:
@@ -186,7 +188,7 @@ class Names:
             hosts, error = self._answer(host)
             with self._lock:
                 is_news = self._note(host, hosts, error)
-                self._threads[me] = " " if is_news else ""  # on_change() may run callbacks that take long
+                self._threads[me] = TELLING if is_news else ""
                 self._changed.notify_all()
             if is_news and self.on_change is not None:
                 self.on_change()

@@ -205,18 +205,12 @@ def join_ids(ids: Iterable[bytes]) -> bytes:
             f.identifier(task_id)
     except ValueError as error:
         raise LocalProtocolError(f"ids: {error}") from error
-    joined = b"".join(batch)
-    if len(joined) > MAX_FRAME_BYTES:
-        raise FrameTooLarge(len(joined), MAX_FRAME_BYTES)
-    return joined
+    return _checked(b"".join(batch))
 
 
 def split_ids(data: bytes) -> list[bytes]:
     """The inverse of join_ids."""
-    if len(data) > MAX_FRAME_BYTES:
-        raise FrameTooLarge(len(data), MAX_FRAME_BYTES)
-    if len(data) % m.TASK_ID_BYTES:
-        raise MalformedFrame(f"ids: {len(data)} bytes are no multiple of {m.TASK_ID_BYTES}")
+    _check_run(data, m.TASK_ID_BYTES, "ids")
     return [data[start : start + m.TASK_ID_BYTES] for start in range(0, len(data), m.TASK_ID_BYTES)]
 
 
@@ -231,18 +225,12 @@ def encode_held(held: Iterable[tuple[bytes, int]]) -> bytes:
             packed.append(_HELD.pack(task_id, attempt))
     except ValueError as error:
         raise LocalProtocolError(f"held: {error}") from error
-    data = b"".join(packed)
-    if len(data) > MAX_FRAME_BYTES:
-        raise FrameTooLarge(len(data), MAX_FRAME_BYTES)
-    return data
+    return _checked(b"".join(packed))
 
 
 def decode_held(data: bytes) -> list[tuple[bytes, int]]:
     """The (task id, attempt) of an Enrol."""
-    if len(data) > MAX_FRAME_BYTES:
-        raise FrameTooLarge(len(data), MAX_FRAME_BYTES)
-    if len(data) % _HELD.size:
-        raise MalformedFrame(f"held: {len(data)} bytes are no multiple of {_HELD.size}")
+    _check_run(data, _HELD.size, "held")
     held: list[tuple[bytes, int]] = []
     for task_id, attempt in _HELD.iter_unpack(data):
         if attempt > MAX_INT:
@@ -251,9 +239,21 @@ def decode_held(data: bytes) -> list[tuple[bytes, int]]:
     return held
 
 
-def _decode_packed(data: bytes, check: f.Check, what: str) -> tuple[Any, ...]:
+def _checked(data: bytes) -> bytes:
+    """Data that fits into a frame."""
     if len(data) > MAX_FRAME_BYTES:
         raise FrameTooLarge(len(data), MAX_FRAME_BYTES)
+    return data
+
+
+def _check_run(data: bytes, item_bytes: int, what: str) -> None:
+    """Raises ProtocolError unless this is a run of items of this size."""
+    if len(_checked(data)) % item_bytes:
+        raise MalformedFrame(f"{what}: {len(data)} bytes are no multiple of {item_bytes}")
+
+
+def _decode_packed(data: bytes, check: f.Check, what: str) -> tuple[Any, ...]:
+    _checked(data)
     try:
         value: Any = unpack(data)  # a tuple, once it is checked
         check(value)

@@ -18,6 +18,7 @@ import select
 import socket as system_socket
 import struct
 import time
+from functools import partial
 from typing import Final
 
 import zmq
@@ -145,7 +146,7 @@ class Listening:
                 return
             if event == zmq.EVENT_LISTENING:
                 self.close()
-                self._listener = system_socket.socket(fileno=with_reserve(lambda fd=number: os.dup(fd)))  # type: ignore[misc]
+                self._listener = system_socket.socket(fileno=with_reserve(partial(os.dup, number)))
                 self._listener.setblocking(False)
             elif number in _NO_ROOM and self._listener is not None:
                 self._take_no_more(time.monotonic())
@@ -187,9 +188,11 @@ class Listening:
 
     def _turn_away(self) -> None:
         """Close the connections that wait to be taken: libzmq tries as long as there are any."""
-        for _ in range(files_of_waiting() if self._listener is not None else 0):
+        if self._listener is None:
+            return
+        for _ in range(files_of_waiting()):
             try:
-                with_reserve(self._listener.accept)[0].close()  # type: ignore[union-attr]
+                with_reserve(self._listener.accept)[0].close()
             except OSError as error:
                 if error.errno not in (errno.ECONNABORTED, errno.EINTR):
                     return  # there is none, or no room even for this: it is tried again
