@@ -239,6 +239,25 @@ def test_who_lost_to_nobody_or_for_its_term_alone_stands_again_soon(refused_in_t
     assert core.next_deadline() > Timing().election_timeout_min_s
 
 
+@pytest.mark.parametrize("third_votes", [True, False])
+def test_a_candidate_with_a_rival_campaigns_again_soon_though_a_third_could_still_elect_it(third_votes: bool) -> None:
+    """Two of three voters campaign at once, and each waits for the vote of the third, which may be dead."""
+    core = member()
+    core.campaign(0.0)
+    run(core)
+    core.step("b", VoteResponse(2, True, True), 0.0)
+    run(core)
+    core.step("b", VoteResponse(2, False, False), 0.0)
+    core.tick(0.9 * HEARTBEAT_S)
+    assert (core.role, core.term) == (Role.CANDIDATE, 2)
+    if third_votes:
+        core.step("c", VoteResponse(2, True, False), 0.9 * HEARTBEAT_S)
+        assert core.is_leader
+    else:
+        core.tick(Timing().election_timeout_min_s)
+        assert (core.role, core.term) == (Role.PRE_CANDIDATE, 2)
+
+
 def test_a_candidate_waits_for_its_own_slow_disk_and_does_not_stand_again() -> None:
     core = Consensus("a", timing=Timing(), random=random.Random(1), now=0.0)
     core.bootstrap(0.0)

@@ -461,6 +461,8 @@ class Consensus:
             self._become_follower(self.term, "")
             if is_split:
                 self._election.timer.retry(self._now)
+        elif not granted and self._election.is_candidate:  # a rival has this vote, and who has not answered may be dead
+            self._election.timer.hasten(self._now)
 
     def _become_leader(self, heard_at: dict[str, float]) -> None:
         self.leader_id = self.node_id

@@ -59,9 +59,14 @@ class ElectionTimer:
         enough for a winner to make itself heard, and is drawn anew, or two candidates could split the votes for
         ever."""
         self.reset(now)
-        self.deadline = now + self._random.uniform(
-            self._timing.heartbeat_interval_s, self._timing.election_timeout_min_s
-        )
+        self.deadline = now + self._pause_s()
+
+    def hasten(self, now: float) -> None:
+        """Campaign again soon, unless the open election is won before: it has a rival."""
+        self.deadline = min(self.deadline, now + self._pause_s())
+
+    def _pause_s(self) -> float:
+        return self._random.uniform(self._timing.heartbeat_interval_s, self._timing.election_timeout_min_s)
 
     def expire(self, now: float) -> None:
         """Campaign at the next tick: there is no other voter to wait for."""
