@@ -12,7 +12,7 @@ import click
 from paceline.cli.environment import precedence, setting, warn_of_strays
 from paceline.cli.logs import configure
 from paceline.cli.options import reaches_a_cluster
-from paceline.errors import MissingExtra
+from paceline.errors import ConfigError, MissingExtra
 from paceline_bridge.config import (
     DEAD_LETTER,
     PREFETCH,
@@ -24,6 +24,7 @@ from paceline_bridge.config import (
 )
 
 if TYPE_CHECKING:
+    from paceline.cluster_file import AnyFile
     from paceline_bridge.bridge import Bridge
 
 JOIN_POLL_S = 0.5
@@ -91,14 +92,14 @@ def bridge(
     warn_of_strays()
     MissingExtra.check("pika", "rabbitmq")
     from paceline.client.relay import Relay
-    from paceline.config import METRICS_OFF, ClusterFile
+    from paceline.config import METRICS_OFF
     from paceline_bridge.amqp_url import parameters_of
     from paceline_bridge.bridge import Bridge
 
     config = config_of(**settings)
     for url in config.urls:
         parameters_of(url)  # so that one that can't be used is an error of this command and not of every attempt
-    cluster = ClusterFile.load(cluster_path) if cluster_path is not None else None
+    cluster = _cluster_of(cluster_path) if cluster_path is not None else None
     # Made once for its checks, so that a wrong address is an error of this command and not of every attempt.
     Relay(*addresses, on_news=lambda: None, cluster=cluster).close()
     running = Bridge(
@@ -109,6 +110,21 @@ def bridge(
         _serve_metrics(running, config.metrics)
     _run(running)
     return 0
+
+
+def _cluster_of(path: str) -> AnyFile:
+    """The file of a client, or of the nodes. Raises ConfigError, also for an observer's: no node would run a task for
+    it, and every message would go back to RabbitMQ and come again."""
+    from paceline.cluster_file import ClientFile, load_cluster
+    from paceline.security import KeyRole
+
+    found = load_cluster(path)
+    if isinstance(found, ClientFile) and found.role is KeyRole.OBSERVER:
+        raise ConfigError(
+            f"{path} is the file of the observer {found.client!r}, which may only ask, and a bridge has tasks run; "
+            "give it the file of a client, that `paceline key client NAME` writes"
+        )
+    return found
 
 
 def _serve_metrics(running: Bridge, address: str) -> None:

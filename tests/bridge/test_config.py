@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from bridge.processes import BridgeProcess
 from paceline.cli.app import run
+from paceline.cluster_file import new_cluster
 from paceline.errors import ConfigError
+from paceline.key_changes import issue
+from paceline.security import KeyRole
+from paceline_bench.harness.server_process import HOST, free_ports
 from paceline_bridge.amqp_url import parameters_of
 from paceline_bridge.cli import config_of
 from paceline_bridge.config import BridgeConfig, queues_of, shown, vhost_of
@@ -48,6 +54,15 @@ def config(
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "bridge.toml"
     path.write_text(FILE)
+    return path
+
+
+def file_of(role: KeyRole, directory: Path, *addresses: str) -> Path:
+    """A cluster file, or what `paceline key` makes from it."""
+    cluster = replace(new_cluster(1), addresses=addresses)
+    path = directory / "shop.toml"
+    path.touch(mode=0o600)
+    path.write_text((cluster if role is KeyRole.NODE else issue(cluster, "shop", role)[1]).dumps())
     return path
 
 
@@ -328,3 +343,30 @@ def test_an_option_that_rabbitmq_s_client_does_not_take_is_an_error_of_the_setti
     with pytest.raises(ConfigError, match=r"^amqps?://h/ has an option that can't be used: .+") as raised:
         parameters_of(url)
     assert "s3cret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("role", [KeyRole.CLIENT, KeyRole.NODE])
+def test_a_bridge_looks_for_the_cluster_of_the_file_of_a_client_or_of_the_nodes(
+    role: KeyRole, tmp_path: Path, bridges: list[BridgeProcess]
+) -> None:
+    node, rabbitmq = (f"{HOST}:{port}" for port in free_ports(2))  # nobody listens there
+    path = file_of(role, tmp_path, node)
+    options = ("--cluster", str(path), "--queue", "q", "--connect-timeout", "0.2")
+    bridge = BridgeProcess(f"amqp://guest:guest@{rabbitmq}", (), *options)
+    bridges.append(bridge)
+    bridge.wait_for(f"no paceline node answered within 0.2 s ({node})")
+    assert bridge.terminate() == 0
+
+
+def test_the_file_of_an_observer_is_refused_at_the_start_with_what_to_give(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = file_of(KeyRole.OBSERVER, tmp_path)
+    command = ["bridge", "--amqp", "amqp://h", "--queue", "q"]
+    assert run([*command, "--cluster", str(path)]) == 40
+    printed = capsys.readouterr().err
+    assert f"{path} is the file of the observer 'shop', which may only ask" in printed
+    assert "`paceline key client NAME`" in printed
+    monkeypatch.setenv("PACELINE_CLUSTER", str(path))
+    assert run(command) == 40
+    assert capsys.readouterr().err.endswith("(from the environment: PACELINE_CLUSTER)\n")

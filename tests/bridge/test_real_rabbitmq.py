@@ -20,6 +20,7 @@ from bridge.bridge_tasks import Own
 from bridge.conftest import Start, ran_lines
 from bridge.processes import DEADLINE_S, TASKS, BridgeProcess, Broker, wait_until
 from paceline import Cluster
+from paceline.cli.app import run
 from paceline_bench.harness.server_process import HOST, free_ports
 
 
@@ -158,6 +159,20 @@ def test_a_task_of_the_settings_that_no_node_has_is_told_at_once_and_when_it_is_
         cluster.add_node(tmp_path / "later.py", workers=1)
         bridge.wait_for("now a node has a task later.work")
         assert bridge.log().count("no node has") == 1
+
+
+def test_a_bridge_with_the_file_of_a_client_has_tasks_run_by_a_node_with_the_cluster_file(
+    broker: Broker, start: Start, ran: Path, tmp_path: Path
+) -> None:
+    queue, shop = broker.declare(), tmp_path / "shop.toml"
+    broker.publish(queue, f"{queue}-1".encode())
+    environment = {"BRIDGE_TEST_RAN": str(ran)}
+    with Cluster.local(TASKS, nodes=1, workers=1, secure=True, environment=environment) as cluster:
+        assert run(["key", "client", "shop", "--cluster", str(cluster.cluster_file), "--out", str(shop)]) == 0
+        bridge = start("--queue", f"{queue}=tasks.record", "--cluster", str(shop), addresses=cluster.addresses)
+        wait_until(lambda: ran_lines(ran, queue) == [f"{queue}-1"], lambda: f"the task runs:\n{bridge.log()}")
+        assert bridge.terminate() == 0
+    wait_until(lambda: broker.depth(queue) == 0, lambda: "the message is acknowledged")
 
 
 # --- Celery
