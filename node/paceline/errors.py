@@ -333,7 +333,10 @@ class MissingExtra(PacelineError):
     def __init__(self, package: str, extra: str) -> None:
         self.package = package
         self.extra = extra
-        super().__init__(f"this needs the package {package}, which is not installed; pip install 'paceline[{extra}]'")
+        super().__init__(
+            f"this needs the package {package}, which is not installed; pip install '.[{extra}]' in a copy of the "
+            f"repository of paceline, or pip install {package}"
+        )
 
     @classmethod
     def check(cls, package: str, extra: str) -> None:

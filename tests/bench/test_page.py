@@ -160,7 +160,7 @@ def test_a_page_without_matplotlib_is_refused_with_the_remedy(
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert run(["bench", "floor", "--samples", "1000000000", "--html", str(tmp_path / "floor.html")]) == 44
-    assert "pip install 'paceline[bench]'" in capsys.readouterr().err
+    assert "pip install '.[bench]' in a copy of" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

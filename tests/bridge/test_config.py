@@ -325,7 +325,7 @@ def test_without_pika_the_command_says_how_to_get_it(
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert run(["bridge", "--amqp", "amqp://h", "--queue", "q"]) == 44
-    assert "pip install 'paceline[rabbitmq]'" in capsys.readouterr().err
+    assert "pip install '.[rabbitmq]' in a copy of" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
