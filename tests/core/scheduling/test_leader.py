@@ -248,7 +248,7 @@ def test_whoever_asks_for_a_result_that_was_dropped_is_told_by_which_limit() -> 
     lead.leader.admission.wait(lead.client(), Wait(0, (tid(1), tid(2))), lead.now)
     details = {task_id: detail for update in lead.updates() for task_id, _, detail in update.refused}
     assert "keeps the newest 1 MiB of such results" in details[tid(1)]
-    assert "--result-limit-mib" in details[tid(1)]
+    assert "200000 at most: fetch them sooner. A higher --result-limit-mib" in details[tid(1)]
     assert details[tid(2)] == "this cluster has no record of the task"
 
 

@@ -155,7 +155,8 @@ class Admission:
         return (
             "the task ended, and its result was dropped before this client fetched it, as when it is suspended for a "
             f"minute. The cluster keeps the newest {settings.result_limit_bytes >> 20} MiB of such results, and "
-            f"{settings.result_limit_tasks}: fetch them sooner, or start every node with a higher --result-limit-mib"
+            f"{settings.result_limit_tasks} at most: fetch them sooner. A higher --result-limit-mib on every node "
+            "raises the first of the two"
         )
 
     def acknowledge(self, session: ClientSession, ack: int, now: float) -> None:
