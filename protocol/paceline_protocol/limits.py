@@ -23,8 +23,8 @@ PAYLOAD_LIMIT_BYTES: Final = 16 * 1024 * 1024
 PAYLOAD_LIMIT_MAX_BYTES: Final = MAX_FRAME_BYTES - 2 * 1024 * 1024
 """What a node may be set to allow at most. The rest of a frame is for what travels with it."""
 UNPACKED_PER_BYTE: Final = 32
-"""What the collections of a payload may take as Python objects: so many times its size, or PAYLOAD_LIMIT_BYTES if that
-is more."""
+"""What the collections of a payload may take as Python objects: so many times its size, or so many times
+PAYLOAD_LIMIT_BYTES if that is more."""
 MAX_NAME_CHARS: Final = 255
 MAX_STRING_CHARS: Final = 4096
 MAX_DETAIL_CHARS: Final = 1_000

@@ -168,7 +168,7 @@ class Client(TaskQuestions):
         ``target`` is a task, ``task.options(priority=...)``, the name of a task, or a :class:`NamedTask`. Raises
         UnserializableValue or PayloadTooLarge for arguments that can't be sent, TypeError if ``target`` is no task,
         ConfigError if its name or an option can't be used, and what :meth:`connect` raises. With 200,000 tasks
-        outstanding it waits until one ends.
+        outstanding, or 256 MiB of calls that are not accepted, it waits until there is room.
         """
         future = self._driver.submit(self._pack(target, args, kwargs))
         if closing.has_exited:
