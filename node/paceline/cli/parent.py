@@ -56,6 +56,6 @@ def _watch(fd: int) -> None:
     except OSError:
         pass  # not a pipe that can be read: the same as a parent that is gone
     os.kill(os.getpid(), signal.SIGTERM)
-    # SIGTERM drains; with nobody left to wait for the results, that has an end.
+    # SIGTERM has the node transfer the leadership and close its journal; that has an end.
     threading.Event().wait(STOP_DEADLINE_S)
     os._exit(1)

@@ -8,9 +8,9 @@ The rules of this module:
   replaced after a pause, which doubles with each such death in a row. What else says that a child can't live is the
   business of each kind of pool (``worker_pool.py``).
 - Each child leads a session of its own. Ctrl-C in a terminal goes to the foreground group, so it reaches only the node,
-  which lets its workers finish. (A group alone would do for that, but a background group that writes to a terminal with
-  ``tostop`` set is stopped.) When a worker ends, the processes that its task started are killed with it: the attempt is
-  run again, and the two must not run side by side.
+  which decides when its workers end. (A group alone would do for that, but a background group that writes to a
+  terminal with ``tostop`` set is stopped.) When a worker ends, the processes that its task started are killed with it:
+  the attempt is run again, and the two must not run side by side.
 - A file beside the user's modules hides none of what a child needs to start, even if it is named as a module of Python
   is (signal, logging). A worker adds the directory to its path when it imports them (``worker/registry.py``).
 - Each child gets one end of a socket pair. The transport sends and receives on the other end, and nothing here does.
