@@ -101,7 +101,7 @@ METRICS: tuple[MetricSpec, ...] = (
         "paceline_tasks_finished_total",
         "counter",
         ("outcome",),
-        "Tasks that ended: succeeded, failed, cancelled, lost (every attempt ended with its worker or node).",
+        "Tasks that ended: succeeded, failed, cancelled, lost (every attempt ended with its worker or node), expired.",
         _each("finished"),
     ),
     MetricSpec(
