@@ -407,7 +407,7 @@ class PeerHello(NamedTuple):
 
 @message(42, Sender.PEER)
 class Consent(NamedTuple):
-    """Hands over first-boot consents. Each node has exactly one, and hands on what it holds at most once."""
+    """Gives first-boot consents. Each node has exactly one, and gives on what it holds at most once."""
 
     holders: tuple[str, ...]  # node ids whose consent this carries
 
@@ -436,7 +436,7 @@ class OtherStart(NamedTuple):
 
 @message(50, Sender.PEER)
 class VoteRequest(NamedTuple):
-    term: int  # of a pre-vote: the term the candidate would stand in
+    term: int  # of a pre-vote: the term the candidate would campaign in
     last_index: int
     last_term: int
     pre: bool
@@ -493,15 +493,15 @@ class SnapshotResponse(NamedTuple):
 
 @message(56, Sender.PEER)
 class TimeoutNow(NamedTuple):
-    """Leadership transfer: leader to a voter that has caught up, stand for election at once (Ongaro's thesis, 3.10)."""
+    """Leadership transfer: leader to a voter that has caught up, campaign at once (Ongaro's thesis, 3.10)."""
 
     term: int
 
 
 @message(57, Sender.PEER)
 class Removed(NamedTuple):
-    """The answer to a VoteRequest of a node that is no voter any more, and may not know it: stand no longer. True for
-    ever, since it speaks of what is committed; only a later configuration can make the node a voter again."""
+    """The answer to a VoteRequest of a node that is no voter any more, and may not know it: campaign no longer. True
+    for ever, since it speaks of what is committed; only a later configuration can make the node a voter again."""
 
     term: int  # of the entry at ``index``
     index: int  # type: ignore[assignment]  # from here on the configuration, which is committed, is without that vote
@@ -512,12 +512,12 @@ class Confirm(NamedTuple):
     """Leader to its peers, with each heartbeat and for reads that must not be stale: do you still follow me?"""
 
     term: int
-    number: int  # of the question, from 1 in each term; a later one covers the earlier ones
+    number: int  # of the round, from 1 in each term; a later one covers the earlier ones
 
 
 @message(59, Sender.PEER)
 class Confirmed(NamedTuple):
-    """The answer of a peer that knows no higher term. It counts as of when the question was asked."""
+    """The answer of a peer that knows no higher term. It counts as of when the round began."""
 
     term: int
     number: int

@@ -22,11 +22,12 @@ Two halves of a node meet in ``node`` and nowhere else. ``scheduling`` is the le
 leads, is made anew for each term from the replicated state, and is thrown away when the node is deposed. ``work`` is
 the half that every node has. The two exchange the same messages whether they are in one process or in two.
 
-How the shell (``runtime/reactor.py``) calls a ``NodeCore``, once per turn of its loop: ``tick(now)`` if the deadline
-that ``next_deadline()`` returned has passed; one ``on_...`` method for each message that arrived; ``take_urgent(now)``,
-which holds tasks and results, since nothing need be durable for them; and ``take_effects(now)`` when
-``effects_due(now)`` says so: what to send, what to write to the disk, and what to send once that is durable.
-``effects.py`` has the order in which the shell must do these things, and each promise of the core depends on it.
+How the shell (``runtime/reactor.py``) calls a ``NodeCore``, once per turn of its loop: ``on_wall_clock(offset)``;
+``tick(now)`` if the deadline that ``next_deadline()`` returned has passed, or ``is_moment_due(now)`` says so; one
+``on_...`` method for each message that arrived; ``take_urgent(now)``, which holds tasks and results, since nothing need
+be durable for them; and ``take_effects(now)`` when ``effects_due(now)`` says so: what to send, what to write to the
+disk, and what to send once that is durable. ``effects.py`` has the order in which the shell must do these things, and
+each promise of the core depends on it.
 
 Where to begin reading: ``node`` for the order of things; ``raft/consensus.py`` for the log; ``scheduling/leader.py``
 for the way of a task. ``docs/architecture.md`` follows one task through all of it.

@@ -9,8 +9,8 @@ promises leaves when the journal says that it is durable.
 
 When the journal fails, nothing is promised any more: no vote, no acknowledgement. A leader first transfers the
 leadership, which takes messages and no disk of its own: its followers get what they lack of the log, the best of them
-is told to stand, and the others elect it. What was never durable here may still be committed by their disks. Then, or
-after FAILED_TRANSFER_S, the turn ends with the journal's error; a node that does not lead ends at once.
+is told to campaign, and the others elect it. What was never durable here may still be committed by their disks. Then,
+or after FAILED_TRANSFER_S, the turn ends with the journal's error; a node that does not lead ends at once.
 """
 
 from __future__ import annotations
@@ -292,7 +292,7 @@ class Reactor:
         """Everything of this turn has left. Raises the failure once another leads, or can't be waited for."""
         core = self.core
         if core.leader is not None:
-            is_over = not core.transfer_leadership(now)  # again, if that took too long and nobody stood
+            is_over = not core.transfer_leadership(now)  # again, if that took too long and nobody campaigned
         else:  # deposed in the same term: it lost touch with the others, who elect one without its help
             is_over = core.leader_id(now) != "" or core.consensus.term == self._failed_term
         if is_over or now >= self._ends_at:

@@ -217,7 +217,7 @@ class Directory:
         return "" if peer is None else peer.address
 
     def live(self, now: float, cluster_id: str) -> list[Peer]:
-        """The peers of this cluster ("": blank nodes) that were heard within the node timeout."""
+        """The peers of this cluster ("": blank nodes) that were heard since :meth:`live_since`."""
         since = self.live_since(now)
         return [peer for peer in self.peers.values() if peer.cluster_id == cluster_id and peer.heard_at >= since]
 

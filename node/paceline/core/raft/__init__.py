@@ -18,8 +18,8 @@ promises at the top of its file:
 
 Where this differs from the paper or from etcd: a configuration is in force from the append of its entry on, as in the
 paper's single-server rule; writing is asynchronous, so a leader counts itself for an entry only once its own disk has
-it; and a leader's lease goes by when it *sent* the question that was answered, and not by when the answer came
-(decision 23).
+it; and a leader's lease goes by when it *began* the round that was answered, and not by when the answer came (decision
+23).
 
 Must not be here: tasks, nodes' addresses, anything that tells one entry kind from another, but for configurations.
 ``tests/core/raft`` has a test for each rule of the paper, ``tests/scenarios`` scripted stories with golden output, and

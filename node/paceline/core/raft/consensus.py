@@ -8,7 +8,7 @@ What lives here is what the parts share: who leads, and which messages are of th
 and its own promises:
 
 - ``election``: votes, given and asked for; the lease that a voter grants a leader it hears
-- ``eligibility``: whether this node may stand for election at all, or was removed
+- ``eligibility``: whether this node may campaign at all, or was removed
 - ``leadership``: as leader, append, commit by counting, change the configuration, read, transfer the leadership
   (``leadership_transfer``)
 - ``confirmations``: as leader, who is known to follow, as of when

@@ -140,7 +140,7 @@ class Leadership:
 
     def gives_up_at(self, now: float) -> float:
         """When the leader gives up if it hears nothing: at the end of its lease, but not before voters can have
-        answered its first question. Those that elected it may have done so long before the last of them did."""
+        answered its first round. Those that elected it may have done so long before the last of them did."""
         return max(self.replication.lease_until(now), self._since + self._timing.election_timeout_min_s)
 
     def tick(self, now: float, send: list[tuple[str, ConsensusMessage]]) -> bool:

@@ -5,9 +5,9 @@ that its outcome is recorded: first in the queue, then at one worker, then as an
 a worker as late as possible.
 
 ``leader_link.py`` is this node's end of the conversation with whichever node leads. Messages are lost, repeated and
-reordered; three numbers in every Beat repair that (account version, dispatch sequence, outcome sequence), and each new
-leader gets an account of all that the node holds. So a running task survives its leader, and no outcome is lost with
-it.
+reordered; four numbers in every Beat repair that (account version, dispatch sequence, outcomes seen and outcomes
+recorded), and each new leader gets an account of all that the node holds. So a running task survives its leader, and no
+outcome is lost with it.
 
 Order: ``on_beat``, ``on_dispatch`` and ``on_revoke`` for the leader's messages, ``worker_ready``, ``worker_done`` and
 ``worker_lost`` for the workers', then ``assign`` for what to send to workers; the caller empties ``outbox``.
