@@ -152,6 +152,23 @@ def test_a_batch_of_an_earlier_incarnation_is_stale() -> None:
     assert known.peers["b"].heard_at == 1.0
 
 
+def test_a_peer_that_was_started_anew_is_greeted_until_it_says_what_it_understands() -> None:
+    """Its first word may be a request for a vote: its hellos were lost, or it takes them for answered."""
+    known = directory()
+    known.add_peer(envelope("b"), hello("there:1"), 0.0)
+    assert known.due(0.0) == ["there:1"]
+    assert known.heard(envelope("b"), 0.5)
+    assert hellos(known, 0.5, 1.0) == []
+    for moment in (1.0, 1.0):
+        assert known.heard(envelope("b", incarnation=2), moment)
+    assert known.due(1.0) == ["there:1"]
+    assert known.heard(envelope("b", incarnation=2), 1.05)
+    assert known.due(1.05) == []
+    assert hellos(known, 1.125, 2.0) == [1.125, 1.375, 1.875]
+    known.add_peer(envelope("b", incarnation=2), hello("there:1"), 2.0)
+    assert hellos(known, 2.0, 4.0) == [3.875]
+
+
 def test_a_peer_that_moved_is_found_at_its_new_address() -> None:
     known = directory()
     known.add_peer(envelope("b"), hello("there:1"), 0.0)

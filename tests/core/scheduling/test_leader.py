@@ -109,13 +109,21 @@ class Lead:
         self.leader.admission.submit(session, Submit(seq, 0, encode_calls(calls)), self.now)
         self.leader.log(self.now)
 
-    def enrol(self, node_id: str, held: dict[int, int] | None = None, *, slots: int = 1, dispatch_seq: int = 0) -> None:
+    def enrol(
+        self,
+        node_id: str,
+        held: dict[int, int] | None = None,
+        *,
+        slots: int = 1,
+        dispatch_seq: int = 0,
+        names: tuple[str, ...] = ("add",),
+    ) -> None:
         """The node's next account."""
         if node_id not in self.leader.nodes.by_id:
             self.leader.nodes.beat([node_id], self.now)
         version = self.versions[node_id] = self.versions.get(node_id, 0) + 1
         packed = encode_held((tid(number), attempt) for number, attempt in (held or {}).items())
-        self.leader.nodes.on_enrol(node_id, Enrol(TERM, version, dispatch_seq, 0, slots, ("add",), packed), self.now)
+        self.leader.nodes.on_enrol(node_id, Enrol(TERM, version, dispatch_seq, 0, slots, names, packed), self.now)
 
     def dispatched(self) -> dict[str, list[tuple[int, int]]]:
         """One round of dispatch: (task, attempt) by node."""

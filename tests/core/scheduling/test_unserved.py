@@ -12,9 +12,10 @@ from paceline.core.reports.waiting import IDS_LIMIT, NAMES_BYTES, SHOWN_NAMES, m
 from paceline.core.scheduling import live_tasks
 from paceline.core.scheduling.lanes import SWEEP_TASKS
 from paceline.core.scheduling.live_tasks import NAMES_LOOKED_AT
+from paceline.core.scheduling.recent_names import KEPT_S
 from paceline.core.scheduling.unserved import GRACE_S, NAMES_TOLD, Unserved
 from paceline_protocol.codec import encode_calls
-from paceline_protocol.messages import Submit, WaitingRequest
+from paceline_protocol.messages import Refusal, Submit, WaitingRequest
 from paceline_protocol.payload import pack_value
 
 
@@ -73,6 +74,34 @@ def test_the_counts_follow_tasks_that_are_handed_out_cancelled_and_given_back_an
     lead.enrol("b")
     assert tasks.unserved_by_name() == {"old": 18}
     tasks.check()
+
+
+def test_a_name_is_not_unknown_while_the_node_that_ran_it_may_come_back() -> None:
+    """Its last worker was killed by a task, or the node is restarted: calls of its tasks wait for it meanwhile."""
+    lead = Lead()
+    session = lead.client()
+    lead.enrol("a", names=("add", "old"))
+    lead.enrol("b")
+    lead.enrol("a", slots=0, names=())
+    lead.submit(session, 1, name="old")
+    assert lead.refusals() == {}
+    lead.enrol("a", names=("add", "old"))
+    assert lead.pass_time(2.0, heard="b") == ["a"]
+    lead.submit(session, 2, seq=2, name="old")
+    lead.submit(session, 3, seq=3, name="older")
+    assert lead.refusals() == {3: Refusal.UNKNOWN_TASK}
+    lead.pass_time(3.0 + KEPT_S, heard="b")
+    lead.submit(session, 4, seq=4, name="old")
+    assert lead.refusals() == {4: Refusal.UNKNOWN_TASK}
+
+
+def test_a_name_is_unknown_once_its_node_is_back_without_it() -> None:
+    lead = Lead()
+    lead.enrol("a", names=("old",))
+    lead.enrol("a", slots=0, names=())
+    lead.enrol("a", names=("new",))
+    lead.submit(lead.client(), 1, name="old")
+    assert lead.refusals() == {1: Refusal.UNKNOWN_TASK}
 
 
 def test_while_nodes_may_still_give_their_accounts_no_name_counts_as_unknown() -> None:

@@ -141,8 +141,9 @@ class Directory:
             return False
         if envelope.incarnation == peer.incarnation and envelope.start != peer.start:
             return False
-        if envelope.incarnation > peer.incarnation:
+        if envelope.incarnation > peer.incarnation and peer.feature_level:
             peer.feature_level = 0  # it was started anew, and may be of another version
+            self._greet_soon(peer.address)
         peer.heard_at = now
         peer.cluster_id = envelope.cluster_id
         if envelope.recipient:
@@ -252,7 +253,7 @@ class Directory:
         since = now - 2 * self.settings.gossip_interval_s
         answering = set()
         for peer in self.peers.values():
-            if peer.heard_at >= since:
+            if peer.heard_at >= since and peer.feature_level:
                 answering.add(peer.address)
                 if len(peer.reached) > 1:
                     answering.update(self._fresh(peer, now))
@@ -274,6 +275,12 @@ class Directory:
         silent = [address for address, known in self.addresses.items() if known.silent_since < float("inf")]
         self.longest_silent = sorted(silent, key=lambda address: self.addresses[address].silent_since, reverse=True)
         return due
+
+    def _greet_soon(self, address: str) -> None:
+        """Have ``due`` return an address the next time, and often again until the node there has said a hello."""
+        known = self.addresses.get(address)
+        if known is not None:
+            known.wait_s, known.hello_at = 0.0, float("-inf")
 
     def greet_all(self) -> None:
         """Have ``due`` return every address the next time: this node has news for all of them."""

@@ -10,8 +10,9 @@ draft of the log, and what its submitter is owed.
 Where a task is belongs to one module: ``live_tasks.py`` alone moves a task from state to state, and each state of a
 live task has a place (``places.py``): a lane, or the ledger of a node. ``lanes.py`` keeps the waiting tasks in order,
 ``credits.py`` what each node holds and which node is next; ``dispatch.py`` decides, from both, which task goes where.
-``draft.py`` gathers what the log is to be told, and in which order. ``unheard.py`` says what failed with no client
-waiting for it. ``takeover.py`` builds all of it before a node leads.
+``recent_names.py`` knows which names may be back in a moment. ``draft.py`` gathers what the log is to be told, and in
+which order. ``unheard.py`` says what failed with no client waiting for it. ``takeover.py`` builds all of it before a
+node leads.
 
 Order within a turn: messages change state (admission, nodes), then ``Leader.dispatch`` hands out what there is credit
 for, then ``Leader.log`` proposes the draft if it is due, and ``Leader.applied`` tells what a commit allows: accepted,

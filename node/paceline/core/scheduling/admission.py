@@ -15,6 +15,7 @@ from paceline.core.clients.sessions import ClientSession
 from paceline.core.feature_levels import ClusterLevel
 from paceline.core.measures.traces import Traces
 from paceline.core.scheduling.live_tasks import LiveTasks
+from paceline.core.scheduling.recent_names import RecentNames
 from paceline.core.scheduling.recording import Recording
 from paceline.core.scheduling.releases import Releases
 from paceline.core.settings import Settings
@@ -42,6 +43,7 @@ class Admission:
         recording: Recording,
         releases: Releases,
         traces: Traces,
+        recent_names: RecentNames,
     ) -> None:
         self.missing_voters = 0
         self.cluster_level = ClusterLevel()
@@ -52,6 +54,7 @@ class Admission:
         self._recording = recording
         self._releases = releases
         self._traces = traces
+        self._recent_names = recent_names
 
     def submit(self, session: ClientSession, submit: Submit, now: float) -> None:
         """Admit a batch of calls; none, if the session ends with what is acknowledged. Raises ProtocolError, with
@@ -86,7 +89,7 @@ class Admission:
                 answered.add(task_id)
                 self._sessions.add_result(session, task_id, *result)
             return not self._table.knows(task_id)
-        refusal = self._refusal(call)
+        refusal = self._refusal(call, now)
         if refusal is not None:
             self._sessions.refuse(session, task_id, *refusal)
             self._tasks.tally.refuse(refusal[0])
@@ -100,7 +103,7 @@ class Admission:
         new.append(task)
         return False
 
-    def _refusal(self, call: Call) -> tuple[Refusal, str] | None:
+    def _refusal(self, call: Call, now: float) -> tuple[Refusal, str] | None:
         """Why a call is not admitted; None if it may be."""
         settings, tasks, recording = self._settings, self._tasks, self._recording
         task_id, name, _priority, args, options = call
@@ -127,7 +130,7 @@ class Admission:
                 f"the cluster's tasks take {taken_bytes} bytes{why}, and may take {settings.queue_limit_bytes} "
                 "(--queue-limit-mib)",
             )
-        if tasks.is_unknown(name):
+        if tasks.is_unknown(name) and not self._recent_names.has(name, now):
             return Refusal.UNKNOWN_TASK, _unknown_name(name, tasks.known_names())
         return None
 

@@ -37,6 +37,7 @@ from paceline.core.scheduling.draft import Propose
 from paceline.core.scheduling.due_tasks import DueTasks
 from paceline.core.scheduling.live_tasks import LiveTasks
 from paceline.core.scheduling.nodes import Nodes
+from paceline.core.scheduling.recent_names import RecentNames
 from paceline.core.scheduling.recording import Recording
 from paceline.core.scheduling.releases import Releases
 from paceline.core.scheduling.unheard import Notice, Unheard
@@ -91,8 +92,11 @@ class Leader:
             due,
             Unheard(notice),
         )
-        self.nodes = Nodes(settings, term, now, tasks, self.dispatcher, self.recording, self.cancelling)
-        self.admission = Admission(settings, table, tasks, self.sessions, self.recording, self.releases, self._traces)
+        recent_names = RecentNames()
+        self.nodes = Nodes(settings, term, now, tasks, self.dispatcher, self.recording, self.cancelling, recent_names)
+        self.admission = Admission(
+            settings, table, tasks, self.sessions, self.recording, self.releases, self._traces, recent_names
+        )
 
     @property
     def queue_bytes(self) -> int:

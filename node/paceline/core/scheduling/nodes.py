@@ -16,6 +16,7 @@ from paceline.core.incarnation import INCARNATION_SHIFT
 from paceline.core.scheduling.cancelling import Cancelling
 from paceline.core.scheduling.dispatch import Dispatcher
 from paceline.core.scheduling.live_tasks import LiveTasks
+from paceline.core.scheduling.recent_names import RecentNames
 from paceline.core.scheduling.recording import Recording
 from paceline.core.settings import Settings
 from paceline.core.state.task import Task
@@ -91,6 +92,7 @@ class Nodes:
         dispatcher: Dispatcher,
         recording: Recording,
         cancelling: Cancelling,
+        recent_names: RecentNames,
     ) -> None:
         self.by_id: dict[str, NodeState] = {}
         self.outbox: list[tuple[str, WorkMessage]] = []
@@ -101,6 +103,7 @@ class Nodes:
         self._dispatcher = dispatcher
         self._recording = recording
         self._cancelling = cancelling
+        self._recent_names = recent_names
         self._ticked_at = now
 
     # --- from nodes ---------------------------------------------------------------------------------------------
@@ -134,6 +137,10 @@ class Nodes:
         state.enrolled = True
         state.outcome_seen = max(state.outcome_seen, enrol.outcome_seq)
         state.outcome_seq = max(state.outcome_seq, enrol.outcome_seq)
+        if enrol.slots:
+            self._recent_names.back(node_id)
+        else:
+            self._names_left(node_id, now)
         ledger = self._tasks.enrol(node_id, enrol.slots, enrol.names)
         sent = (task for task in ledger.held.values() if task.is_dispatched)
         missing = [task for task in sent if held.get(task.id, 0) < task.attempt]
@@ -300,7 +307,14 @@ class Nodes:
         held = list(self._tasks.ledgers[node_id].held.values())
         self._lost_with_node(node_id, held, f"the node was silent for {silent_ms} ms", now)
         self._recording.give_back([task for task in held if task.is_starting], now)
+        self._names_left(node_id, now)
         self._tasks.remove_node(node_id)
+
+    def _names_left(self, node_id: str, now: float) -> None:
+        """Before the ledger says so: a node has no worker any more, or is gone."""
+        ledger = self._tasks.ledgers.get(node_id)
+        if ledger is not None and ledger.slots:
+            self._recent_names.left(node_id, ledger.names, now)
 
     def _lost_with_node(self, node_id: str, tasks: list[Task], how: str, now: float) -> None:
         """The attempts of these tasks are lost, though the node has not reported that."""

@@ -1,0 +1,31 @@
+"""The names of tasks that a node ran until lately, and may run again in a moment: while its last worker is replaced, or
+the node itself is restarted. Calls of these names wait, and are no calls of a task that nobody has.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+KEPT_S: Final = 60.0
+"""For so long what a node ran counts as known. Longer than a node with large modules takes to start."""
+
+
+class RecentNames:
+    """By node, the names that it had when it was last without workers, or gone, and since when."""
+
+    def __init__(self) -> None:
+        self._left: dict[str, tuple[float, frozenset[str]]] = {}
+
+    def left(self, node_id: str, names: frozenset[str], now: float) -> None:
+        """A node runs nothing any more. ``names``: what it ran."""
+        for other in [other for other, (since, _) in self._left.items() if since + KEPT_S < now]:
+            del self._left[other]
+        self._left[node_id] = now, names
+
+    def back(self, node_id: str) -> None:
+        """A node runs tasks again: its account has the names."""
+        self._left.pop(node_id, None)
+
+    def has(self, name: str, now: float) -> bool:
+        """Whether a node ran tasks of this name that may come back. Cost: that of the nodes that are away."""
+        return any(name in names and now <= since + KEPT_S for since, names in self._left.values())
