@@ -12,6 +12,7 @@ Any other end of the channel or the connection ends the link.
 from __future__ import annotations
 
 import logging
+import uuid
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -66,7 +67,7 @@ class _Publish:
     then: Callable[[], None] | None
     if_refused: Callable[[NotTaken], None] | None
     mandatory: bool
-    message_id: bytes = b""
+    message_id: bytes
     is_returned: bool = False
 
 
@@ -89,7 +90,6 @@ class Publisher:
         self._connection: Any = None
         self._channel: Any = None
         self._published = 0  # on this channel: RabbitMQ's confirms count by it
-        self._serial = 0
         self._unconfirmed: dict[int, _Publish] = {}
         self._suspects: deque[_Publish] = deque()  # to be published one at a time
         self._is_alone = False  # one of them is published, and nothing else
@@ -264,23 +264,21 @@ class Publisher:
         On a link that is lost nothing happens, since RabbitMQ delivers the message in question again."""
         if self.is_over:
             return
-        item = _Publish(queue, body, properties, then, if_refused, mandatory)
+        if mandatory and not properties.get("message_id"):
+            # To know it by if it is returned. It stays in a dead letter: if that is moved back, the id makes its task.
+            properties = {**properties, "message_id": str(uuid.uuid4())}
+        message_id = _encoded(properties.get("message_id") or b"")
+        item = _Publish(queue, body, properties, then, if_refused, mandatory, message_id)
         if self._is_waiting or not self._is_open():
             self._waiting.append(item)
         else:
             self._send(item)
 
     def _send(self, item: _Publish) -> None:
-        properties = item.properties
         item.is_returned = False  # it may have been sent before
-        if item.mandatory:
-            self._serial += 1
-            message_id = properties.get("message_id") or f"paceline-{self._serial}"
-            properties = {**properties, "message_id": message_id}
-            item.message_id = _encoded(message_id)
         try:
             self._channel.basic_publish(
-                "", item.queue, item.body, pika.BasicProperties(**properties), mandatory=item.mandatory
+                "", item.queue, item.body, pika.BasicProperties(**item.properties), mandatory=item.mandatory
             )
         except (pika.exceptions.AMQPConnectionError, pika.exceptions.ChannelWrongStateError):
             raise

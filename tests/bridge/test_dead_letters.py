@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+
 import pika
 import pytest
 
@@ -22,7 +24,7 @@ def test_a_dead_letter_fits_into_the_smallest_frame_however_long_its_texts_are(b
     refused = Refused("plain", "bad-headers", "\U0001f600" * 5_000)
     properties = properties_of(message, refused, 4_096 - HEADER_OVERHEAD_BYTES, bare=bare)
     if not has_id:
-        properties["message_id"] = "paceline-1234567890"  # as the publisher adds
+        properties["message_id"] = str(uuid.uuid4())  # as the publisher adds
     size = sum(map(len, pika.BasicProperties(**properties).encode()))
     assert size + HEADER_OVERHEAD_BYTES <= 4_096
     assert properties["headers"]["x-paceline-detail"].startswith("\U0001f600" * 100)

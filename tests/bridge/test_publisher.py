@@ -11,6 +11,8 @@ from typing import Any
 import pika
 import pytest
 
+from bridge.messages import call_of
+from paceline_bridge.consumer import _message
 from paceline_bridge.publisher import Cause, NotTaken, Publisher
 
 BAD = b"bad"
@@ -64,6 +66,7 @@ class FakeChannel:
             self.connection.happens(lambda: self._on_return(self, SimpleNamespace(routing_key=queue), came, body))
         else:
             self.connection.taken.append(body)
+            self.connection.properties.append(over_the_wire(properties))
         tag = self._count
         frame = SimpleNamespace(method=pika.spec.Basic.Ack(delivery_tag=tag))
         self.connection.happens(lambda: self._confirmed(frame) if self.is_open else None)
@@ -78,6 +81,7 @@ class FakeConnection:
         self.error = error
         self.is_open = True
         self.taken: list[bytes] = []
+        self.properties: list[pika.BasicProperties] = []  # of those
         self.channels = 0
         self.missing: set[str] = set()  # queues that do not exist
         self._opened: list[FakeChannel] = []
@@ -219,6 +223,35 @@ def test_of_messages_with_one_id_the_one_that_is_returned_is_the_one_that_is_not
     while connection.step():
         pass
     assert (taken, refused, failures) == ([b"first"], [b"second"], [])
+
+
+@pytest.mark.parametrize("bridges", [1, 2])
+def test_equal_messages_without_an_id_are_two_tasks_when_they_come_back_from_the_dead_letter_queue(
+    bridges: int,
+) -> None:
+    connection, failures = FakeConnection(), []  # type: ignore[var-annotated]
+    publishers = [opened(connection, failures) for _ in range(bridges)] * (2 // bridges)
+    for publisher in publishers:
+        publisher.publish("dead", b"tick", {}, mandatory=True)
+    while connection.step():
+        pass
+    assert (connection.taken, failures) == ([b"tick", b"tick"], [])
+    moved_back = [_message("q", properties, b"tick", False) for properties in connection.properties]
+    first, second = [call_of(message, "tasks.tick").task_id for message in moved_back]
+    assert first != second
+
+
+def test_what_is_published_again_has_the_id_that_it_had() -> None:
+    connection, failures = FakeConnection(), []  # type: ignore[var-annotated]
+    publisher = opened(connection, failures)
+    publisher.publish("dead", b"tick", {}, mandatory=True)
+    connection._events.clear()  # its confirm does not come any more
+    publisher.publish("there", BAD, {})
+    while connection.step():
+        pass
+    first, again = connection.properties
+    assert (connection.taken, failures) == ([b"tick", b"tick"], [])
+    assert first.message_id == again.message_id
 
 
 def test_a_message_that_was_returned_before_its_channel_closed_is_returned_again_and_told_once() -> None:
