@@ -17,7 +17,7 @@ class BridgeCounters:
     connected: bool = False
     blocked: bool = False  # RabbitMQ takes no publishes, as it does when short of memory or disk
     turned_at: float = 0.0  # when the loop looked after everything last, on the monotonic clock
-    cluster_heard_at: float = 0.0  # when the cluster answered last, on the monotonic clock
+    cluster_heard_at: float = 0.0  # when its leader answered last, on the monotonic clock
     unacked: int = 0
     unacked_bytes: int = 0
     held: int = 0  # of them, refused ones for which the dead letter queue has no room

@@ -1,7 +1,7 @@
 """The metrics of a bridge: its counters at ``/metrics``, and probes, served by a thread of their own.
 
 ``/livez``: the bridge's loop turned within LIVE_WITHIN_S, or the bridge is between two tries. ``/readyz``: it takes
-messages, that is, RabbitMQ and the cluster are both there, and the cluster has answered within READY_WITHIN_S.
+messages, that is, RabbitMQ and the cluster are both there, and its leader has answered within READY_WITHIN_S.
 """
 
 from __future__ import annotations
@@ -136,7 +136,9 @@ class BridgeHandler(MachineHandler):
         if counters.state != "running":
             self.send_body(HTTPStatus.SERVICE_UNAVAILABLE, f"the bridge is {counters.state}\n")
         elif silent_s > READY_WITHIN_S:
-            self.send_body(HTTPStatus.SERVICE_UNAVAILABLE, f"the cluster has not answered for {silent_s:.0f} s\n")
+            self.send_body(
+                HTTPStatus.SERVICE_UNAVAILABLE, f"no leader of the cluster has answered for {silent_s:.0f} s\n"
+            )
         else:
             self.send_body(HTTPStatus.OK, "ok\n")
 

@@ -3,6 +3,9 @@ description of this bridge, which ``paceline status`` shows.
 
 This runs in a thread of its own, since a request may wait, and with a connection of its own, so that the status shows
 the bridge while it has no connection to RabbitMQ, too.
+
+Any node may answer, and one that does not lead knows neither how full the cluster is nor which tasks it has. So
+only what a leader says counts as the cluster's answer.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ _logger = logging.getLogger("paceline.bridge")
 
 
 class Watch:
-    """``status`` is the last StatusReply of the cluster; empty before the first."""
+    """``status`` is the last one that a leader gave; empty before the first."""
 
     def __init__(
         self, relay: Relay, about: Callable[[], Mapping[str, str]], bindings: Bindings, counters: BridgeCounters
@@ -53,10 +56,9 @@ class Watch:
     def _run(self) -> None:
         while not self._over.is_set():
             try:
-                self.status = self._relay.status(TIMEOUT_S, self._about())
-                self._counters.cluster_heard_at = time.monotonic()
-                for is_warning, text in self._bindings.check(self.status):
-                    _logger.log(logging.WARNING if is_warning else logging.INFO, "%s", text)
+                status = self._relay.status(TIMEOUT_S, self._about())
+                if status["queued"] is not None:
+                    self._heard(status)
             except ClientClosed:
                 return
             except (PacelineError, TimeoutError):
@@ -66,6 +68,12 @@ class Watch:
                 if (line := self._repeats.line("status", text, time.monotonic())) is not None:
                     _logger.exception("%s", line)
             self._over.wait(INTERVAL_S)
+
+    def _heard(self, status: Mapping[str, Any]) -> None:
+        self.status = status
+        self._counters.cluster_heard_at = time.monotonic()
+        for is_warning, text in self._bindings.check(status):
+            _logger.log(logging.WARNING if is_warning else logging.INFO, "%s", text)
 
 
 def describe(config: BridgeConfig, counters: BridgeCounters) -> dict[str, str]:

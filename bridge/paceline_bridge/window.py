@@ -26,7 +26,7 @@ class Window:
         self._next_s = 0.0
 
     def adjust(self, now: float, outstanding: int, status: Mapping[str, Any]) -> None:
-        """Called often, with how many tasks of this bridge have not ended, and the cluster's last status."""
+        """Called often, with how many tasks of this bridge have not ended, and the last status that a leader gave."""
         if outstanding >= self.size:
             self._was_full = True
         if now < self._next_s:

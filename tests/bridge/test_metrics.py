@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from bridge.processes import BridgeProcess, Broker, wait_until
+from bridge.processes import TASKS, BridgeProcess, Broker, wait_until
 from paceline import Cluster
 from paceline.client.relay import Relay
 from paceline_bridge import metrics
@@ -93,7 +93,7 @@ def test_probes_mean_progress(served: Served, monkeypatch: pytest.MonkeyPatch) -
     assert get(served.address, "/readyz")[0] == get(served.address, "/livez")[0] == 200
     counters.cluster_heard_at -= READY_WITHIN_S + 1
     status, text = get(served.address, "/readyz")
-    assert (status, text.startswith("the cluster has not answered for 6 s")) == (503, True)
+    assert (status, text.startswith("no leader of the cluster has answered for 6 s")) == (503, True)
     assert get(served.address, "/livez")[0] == 200
     counters.turned_at -= LIVE_WITHIN_S + 1
     status, text = get(served.address, "/livez")
@@ -138,3 +138,31 @@ def test_a_real_bridge_tells_of_its_messages_and_that_it_is_ready(
     assert (found[name, "plain", "refused"], found["paceline_bridge_connected",]) == (1, 1)
     unacked = ("paceline_bridge_unacked_messages",)
     wait_until(lambda: values(get(address, "/metrics")[1])[unacked] == 0, lambda: "none is left")
+
+
+def test_a_bridge_whose_cluster_has_no_leader_is_not_ready_and_waits_for_one(
+    broker: Broker, bridges: list[BridgeProcess]
+) -> None:
+    queue = broker.declare()
+    with Cluster.local(TASKS, nodes=3, workers=1) as cluster:
+        bridge = BridgeProcess(
+            broker.url, cluster.addresses, "--queue", f"{queue}=tasks.record", "--metrics", "127.0.0.1:0"
+        )
+        bridges.append(bridge)
+        bridge.wait_for("connected to RabbitMQ")
+        address = bridge.log().partition("metrics at http://")[2].partition("/metrics")[0]
+        assert get(address, "/readyz") == (200, "ok\n")
+        for node in cluster.nodes[:2]:
+            node.kill()
+        status, text = 0, ""
+
+        def is_gone() -> bool:
+            nonlocal status, text
+            status, text = get(address, "/readyz")
+            return status == 503
+
+        wait_until(is_gone, bridge.log)
+        assert text.startswith("no leader of the cluster has answered for ")
+        assert "please report" not in bridge.log()
+        assert bridge.log().count("connected to RabbitMQ") == 1
+        assert bridge.terminate() == 0
