@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 from paceline.cluster_file import AnyFile, ClientFile, load_cluster
 from paceline.errors import ConfigError
+from paceline.files import Stamp, stamp_of
 from paceline.local_token import NoToken, read_token, token_path
 from paceline.security import Credentials
 
@@ -13,14 +15,14 @@ _logger = logging.getLogger("paceline.client")
 
 
 class ClientKeys:
-    """What a client shows where it connects. Its file is read again once it has changed, so that a program goes on
-    while the nodes replace their key."""
+    """What a client shows where it connects. Its file is read again once it is not what was read, however long ago that
+    was, so that a program goes on while the nodes replace their key."""
 
     def __init__(self, cluster: AnyFile | None, *, on_this_machine: bool) -> None:
         """``on_this_machine``: it is known to look for nodes there. Raises ConfigError for a token that can't be
         used."""
         self._cluster = cluster
-        self._seen = _seen(cluster)
+        self._seen = cluster.stamp if cluster is not None else None
         self._token = b""
         self._no_token = ""
         if cluster is None and on_this_machine:
@@ -40,8 +42,7 @@ class ClientKeys:
             if not self._token and not self._no_token:
                 self._read_token()
             return Credentials(token=self._token)
-        seen = _seen(cluster)
-        if seen != self._seen and cluster.path is not None:
+        if cluster.path is not None and (seen := _seen(cluster.path)) != self._seen:
             self._seen = seen
             try:
                 found = load_cluster(cluster.path)
@@ -75,11 +76,8 @@ class ClientKeys:
         return f"does not know the key in {file}; give the file that the nodes have"
 
 
-def _seen(cluster: AnyFile | None) -> tuple[int, int] | None:
-    if cluster is None or cluster.path is None:
-        return None
+def _seen(path: Path) -> Stamp | None:
     try:
-        found = cluster.path.stat()
+        return stamp_of(path.stat())
     except OSError:
         return None  # it is gone; what was read counts
-    return found.st_mtime_ns, found.st_ino

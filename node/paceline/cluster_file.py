@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from paceline.errors import ConfigError
-from paceline.files import expanded
+from paceline.files import Stamp, expanded, stamp_of
 from paceline.options import shown
 from paceline.ownership import whose
 from paceline.security import (
@@ -67,6 +67,7 @@ class ClusterFile:
     previous_key: str = ""
     issued: tuple[IssuedKey, ...] = ()
     addresses: tuple[str, ...] = ()
+    stamp: Stamp | None = field(default=None, compare=False)  # of the file as it was read
 
     @classmethod
     def load(cls, path: str | Path) -> ClusterFile:
@@ -187,6 +188,7 @@ class ClientFile:
     server_keys: tuple[str, ...]
     addresses: tuple[str, ...] = ()
     path: Path | None = field(default=None, compare=False)
+    stamp: Stamp | None = field(default=None, compare=False)
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> ClientFile:
@@ -252,7 +254,7 @@ def load_cluster(path: str | Path) -> AnyFile:
     where = str(path)
     path = expanded(path)
     try:
-        settings, mode = read_settings(path, FILE_LIMIT_BYTES)
+        settings, read = read_settings(path, FILE_LIMIT_BYTES)
     except PermissionError as error:
         raise ConfigError(
             f"can't read the cluster file {where}: {error.strerror}. {whose(path)}; run the command as that "
@@ -270,9 +272,9 @@ def load_cluster(path: str | Path) -> AnyFile:
         found: AnyFile = kind.from_settings(settings)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+    if read.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         _logger.warning("%s holds a secret key and other users can read it; run `chmod 600 %s`", where, where)
-    return replace(found, path=path.absolute())
+    return replace(found, path=path.absolute(), stamp=stamp_of(read))
 
 
 # --- what the settings are made of ------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, TypeAlias
 
 from paceline.errors import ConfigError
 from paceline.hosts import short
@@ -26,6 +26,7 @@ _KINDS: Final = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
+Stamp: TypeAlias = tuple[int, int, int, int]
 _LINKS_ARE_UNKNOWN: Final = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 """What filesystems say that have no hard links."""
 
@@ -45,6 +46,11 @@ def expanded(path: str | Path) -> Path:
 def kind_of_mode(mode: int) -> str:
     """What it is that has this mode, as a part of a sentence; "" for a file."""
     return _KINDS.get(stat.S_IFMT(mode), "something else")
+
+
+def stamp_of(found: os.stat_result) -> Stamp:
+    """What is another once a file has changed or another has taken its place, though its times were set back."""
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
 
 
 def open_regular(path: Path, flags: int = 0) -> BinaryIO:

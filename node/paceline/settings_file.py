@@ -28,18 +28,18 @@ _TOKEN: Final = re.compile(
 )
 
 
-def read_settings(path: Path, limit_bytes: int) -> tuple[dict[str, Any], int]:
-    """The settings of a file, and its mode. Raises OSError for what can't be read or is no file, and ValueError for
-    what is no TOML, or more than a file of settings can be."""
+def read_settings(path: Path, limit_bytes: int) -> tuple[dict[str, Any], os.stat_result]:
+    """The settings of a file, and what it was before they were read. Raises OSError for what can't be read or is no
+    file, and ValueError for what is no TOML, or more than a file of settings can be."""
     with open_regular(path) as file:
-        mode = os.fstat(file.fileno()).st_mode
+        found = os.fstat(file.fileno())
         data = file.read(limit_bytes + 1)
     if len(data) > limit_bytes:
         raise ValueError(f"it has more than {limit_bytes} bytes")
     text = data.decode("utf-8-sig")  # some editors begin with a mark
     check_shape(text)
     try:
-        return tomllib.loads(text), mode
+        return tomllib.loads(text), found
     except ValueError:  # of which TOMLDecodeError is one
         raise
     except Exception as error:  # what else it raises is no less about the file

@@ -11,12 +11,14 @@ import pytest
 
 from bridge.processes import BridgeProcess
 from paceline.cli.app import run
-from paceline.cluster_file import new_cluster
+from paceline.cluster_file import ClusterFile, new_cluster
 from paceline.errors import ConfigError
-from paceline.key_changes import issue
+from paceline.key_changes import drop_previous, issue, make_next_known, use_next
 from paceline.security import KeyRole
 from paceline_bench.harness.server_process import HOST, free_ports
+from paceline_bridge import cli
 from paceline_bridge.amqp_url import parameters_of
+from paceline_bridge.bridge import Bridge
 from paceline_bridge.cli import config_of
 from paceline_bridge.config import BridgeConfig, queues_of, shown, vhost_of
 
@@ -370,3 +372,19 @@ def test_the_file_of_an_observer_is_refused_at_the_start_with_what_to_give(
     monkeypatch.setenv("PACELINE_CLUSTER", str(path))
     assert run(command) == 40
     assert capsys.readouterr().err.endswith("(from the environment: PACELINE_CLUSTER)\n")
+
+
+def test_a_bridge_that_begins_anew_goes_by_what_its_cluster_file_says_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = file_of(KeyRole.NODE, tmp_path)
+    made: list[Bridge] = []
+    monkeypatch.setattr(cli, "_run", made.append)
+    assert run(["bridge", "--amqp", "amqp://h", "--queue", "q", "--cluster", str(path)]) == 0
+    [bridge] = made
+    now = drop_previous(use_next(make_next_known(ClusterFile.load(path))))
+    path.write_text(now.dumps())
+    relay = bridge._make_relay(lambda: None)
+    assert relay._client._driver._connections._keys.credentials() == now.credentials
+    relay.close()
+    bridge._watch._relay.close()

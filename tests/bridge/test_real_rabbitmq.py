@@ -19,7 +19,7 @@ from kombu import pools
 from bridge.bridge_tasks import Own
 from bridge.conftest import Start, ran_lines
 from bridge.processes import DEADLINE_S, TASKS, BridgeProcess, Broker, wait_until
-from paceline import Cluster
+from paceline import Client, Cluster
 from paceline.cli.app import run
 from paceline_bench.harness.server_process import HOST, free_ports
 
@@ -173,6 +173,28 @@ def test_a_bridge_with_the_file_of_a_client_has_tasks_run_by_a_node_with_the_clu
         wait_until(lambda: ran_lines(ran, queue) == [f"{queue}-1"], lambda: f"the task runs:\n{bridge.log()}")
         assert bridge.terminate() == 0
     wait_until(lambda: broker.depth(queue) == 0, lambda: "the message is acknowledged")
+
+
+def test_a_bridge_that_begins_anew_after_the_keys_were_replaced_goes_by_the_new_ones(
+    broker: Broker, start: Start, ran: Path, tmp_path: Path, dead: str
+) -> None:
+    queue, shop, environment = broker.declare(), tmp_path / "shop.toml", {"BRIDGE_TEST_RAN": str(ran)}
+    with Cluster.local(TASKS, nodes=1, workers=1, secure=True, environment=environment) as cluster:
+        path = str(cluster.cluster_file)
+        assert run(["key", "client", "shop", "--cluster", path, "--out", str(shop)]) == 0
+        bridge = start("--queue", f"{queue}=tasks.record", "--cluster", str(shop), addresses=cluster.addresses)
+        for step in ([], ["--use"], ["--finish"]):
+            assert run(["key", "rotate", *step, "--cluster", path]) == 0
+            assert run(["key", "update", str(shop), "--cluster", path]) == 0
+        with Client(*cluster.addresses, cluster=shop, connect_timeout_s=DEADLINE_S) as client:
+            client.connect()  # once the node has read them
+        with broker.channel() as channel:
+            channel.queue_delete(dead)
+        broker.publish(queue, b"{", content_type="application/json")  # whose dead letter ends the life
+        bridge.wait_for("connected to RabbitMQ", times=2)
+        broker.publish(queue, f"{queue}-1".encode())
+        wait_until(lambda: ran_lines(ran, queue) == [f"{queue}-1"], lambda: f"the task runs:\n{bridge.log()}")
+        assert bridge.terminate() == 0
 
 
 # --- Celery

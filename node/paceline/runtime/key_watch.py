@@ -20,6 +20,7 @@ from typing import Final
 
 from paceline.cluster_file import ClusterFile
 from paceline.errors import ConfigError
+from paceline.files import Stamp, stamp_of
 from paceline.security import NodeKeys
 
 LOOK_EVERY_S: Final = 1.0
@@ -35,7 +36,7 @@ class KeyWatch:
         self.found: NodeKeys | None = None
         self._path: Path = cluster.path
         self._known = cluster
-        self._seen: tuple[int, ...] | None = None
+        self._seen: Stamp | None = None
         self._said = ""
         self._wake = wake
         self._every_s = every_s
@@ -65,8 +66,7 @@ class KeyWatch:
     def look(self) -> None:
         """Read the file, if it has changed since the last look."""
         try:
-            now = os.stat(self._path)
-            seen = (now.st_mtime_ns, now.st_ctime_ns, now.st_size, now.st_ino)
+            seen = stamp_of(os.stat(self._path))
             if seen == self._seen:
                 return
             cluster = ClusterFile.load(self._path)
