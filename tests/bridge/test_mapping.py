@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from bridge.messages import FRESH, NOW, call_of, read, recorded, refusal_of
 from paceline_bridge.features import REASONS
-from paceline_bridge.formats import bodies, charsets
+from paceline_bridge.formats import bodies, charsets, ids
 from paceline_bridge.mapping import priority_of
 from paceline_bridge.message import Message, Refused
 from paceline_protocol.codec import encode_calls
@@ -111,6 +111,39 @@ def test_a_plain_message_is_known_again_by_its_message_id_in_its_queue() -> None
 
 def test_a_plain_message_of_a_queue_without_a_task_is_refused() -> None:
     assert refusal_of(Message("q", b"1")).reason == "no-task"
+
+
+UNIQUE = "c0ffee00-1234-4abc-8def-00000000000A"
+
+
+@pytest.mark.parametrize("text", [UNIQUE, UNIQUE.lower(), UNIQUE.replace("-", "")])
+def test_a_uuid_is_the_id_of_the_task_with_its_dashes_and_without(text: str) -> None:
+    assert ids.of_message("celery", text, 0, "tasks.add", b"1") == uuid.UUID(UNIQUE).bytes
+    assert ids.of_plain("q", text, b"1") == ids.of_plain("q", text, b"2")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "20240101_20240131_12345678_00001",
+        "+" + "1" * 31,
+        " " + "1" * 31,
+        "1" * 31 + "\n",
+        "\u0661" * 32,
+        "\uff11" * 32,
+        "0x" + "1" * 30,
+        "-".join("1" * 32),
+        UNIQUE.replace("-", "_"),
+        UNIQUE[:-1],
+        f"{UNIQUE}1",
+        f"{UNIQUE}\n",
+        f"{UNIQUE[:8]}{UNIQUE[9:]}",
+        "",
+    ],
+)
+def test_what_python_would_read_as_a_uuid_all_the_same_is_an_id_that_somebody_chose(text: str) -> None:
+    assert ids.of_message("celery", text, 0, "t", b"1") != ids.of_message("celery", text, 0, "t", b"2")
+    assert ids.of_plain("q", text, b"1") != ids.of_plain("q", text, b"2")
 
 
 def test_an_id_that_is_no_uuid_counts_together_with_the_body() -> None:
