@@ -98,12 +98,14 @@ class Link:
         self._prefetch_bytes = prefetch_bytes
         self._declare = declare
         self._handler = handler
-        self._parameters = parameters_of(url)
+        self._parameters = parameters_of(
+            url,
+            heartbeat=HEARTBEAT_S,
+            blocked_connection_timeout=BLOCKED_LIMIT_S,
+            stack_timeout=CONNECT_LIMIT_S,
+            client_properties={"connection_name": "paceline bridge"},
+        )
         self._is_tls = self._parameters.ssl_options is not None
-        self._parameters.heartbeat = HEARTBEAT_S
-        self._parameters.blocked_connection_timeout = BLOCKED_LIMIT_S
-        self._parameters.stack_timeout = CONNECT_LIMIT_S
-        self._parameters.client_properties = {"connection_name": "paceline bridge"}
         self._loop: Any = IOLoop()
         self._consuming: Any = None  # connections
         self._publishing: Any = None

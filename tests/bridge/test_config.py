@@ -95,6 +95,16 @@ def test_what_messages_may_take_is_a_number_of_mebibytes(mib: object) -> None:
         ("ssl_options={'ciphers':'ALL'}", "ssl_options: it says nobody to trust; write {'ca_certs':'FILE'}"),
         (f"ssl_options={{'ca_certs':'{__file__}'}}", f"ssl_options with {__file__}: "),
         ("heartbeat=often", "heartbeat: .*often"),
+        ("heartbeat=0", "heartbeat: it is 0; write 1 to 65535 seconds, .* would not notice that RabbitMQ is gone"),
+        ("heartbeat=65536", "heartbeat: it is 65536; write 1 to 65535 seconds"),
+        ("stack_timeout=nan", "stack_timeout: it is nan; write seconds"),
+        ("blocked_connection_timeout=inf", "blocked_connection_timeout: it is inf; write seconds"),
+        ("socket_timeout=inf", "socket_timeout: it is inf; write seconds"),
+        ("client_properties=[1]", "client_properties: .*must be dict"),
+        ("client_properties={'capabilities':{}}", "client_properties: capabilities are the client library's own"),
+        ("client_properties={'a':{1,2}}", "client_properties: it can't be sent; write texts and numbers"),
+        ("client_properties={1:'a'}", "client_properties: it can't be sent; write texts and numbers"),
+        (f"client_properties={{'{'a' * 256}':1}}", "client_properties: it can't be sent; write texts and numbers"),
     ],
 )
 def test_an_option_of_a_url_is_refused_by_its_name_before_anything_connects(option: str, message: str) -> None:

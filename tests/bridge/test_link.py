@@ -45,6 +45,22 @@ def link() -> Iterator[Link]:
     link.discard()
 
 
+def test_a_link_goes_by_what_the_url_says_and_else_by_its_own() -> None:
+    def read(options: str) -> tuple[Any, ...]:
+        link = Link(f"amqp://127.0.0.1:1/?{options}", {"q": False}, "dead", 10, 1 << 20, False, NoHandler())
+        link.discard()
+        read = link._parameters
+        return read.heartbeat, read.blocked_connection_timeout, read.stack_timeout, read.client_properties
+
+    name = {"connection_name": "paceline bridge"}
+    assert read("channel_max=7") == (60, 300, 15, name)
+    assert read("heartbeat=10") == (10, 300, 15, name)
+    assert read("blocked_connection_timeout=0.5&stack_timeout=60") == (60, 0.5, 60, name)
+    assert read("client_properties={'shop':'one'}") == (60, 300, 15, {**name, "shop": "one"})
+    assert read("client_properties={'connection_name':'one'}") == (60, 300, 15, {"connection_name": "one"})
+    assert read("client_properties=None") == (60, 300, 15, name)
+
+
 def test_without_a_consumer_no_acknowledgement_is_on_its_way(link: Link) -> None:
     taken: list[bool] = []
     link.after_acks(lambda: taken.append(True))
