@@ -9,6 +9,7 @@ Each of them may be refused by RabbitMQ, for a reason of its own (``publisher.py
 - A message whose dead letter is not taken then either, or because the dead letter queue is full, is **held**, and so is
   one for which nothing can be published, as this user may not: it stays unacknowledged, and is tried again every few
   seconds. After ``HELD_LIMIT_S`` it goes back to its queue. So nothing is lost.
+- A refusal of a message that was acknowledged before its task had ended is for its caller alone.
 - A message that was a dead letter again and again goes to a queue of its own kind, which ends its round.
 """
 
@@ -181,7 +182,11 @@ class Answers:
 
     def _bury(self, refused: Refused, held: _Held, *, bare: bool = False) -> None:
         """Put a message into the dead letter queue, ``bare``: without its headers. One that has been there again and
-        again goes to another queue, from which nobody sends it back."""
+        again goes to another queue, from which nobody sends it back. Of one that was acknowledged before there is
+        nothing to put there."""
+        if held.delivery.acked:
+            self._drop(held, "it was acknowledged before, and no caller takes the reply")
+            return
         message = held.delivery.message
         properties = dead_letters.properties_of(message, refused, self._publisher.room_bytes(), bare=bare)
         goes_round = dead_letters.rounds_of(message) >= dead_letters.ROUNDS_LIMIT

@@ -1,7 +1,7 @@
 """The tasks that the cluster has accepted and that may not start yet, until their moments.
 
 Nothing is done for them before: their callers are not told STARTED, and the cluster is not asked about them again. So
-any number of them costs memory alone, up to what the client may have outstanding.
+any number of them costs memory alone, a few KB each, up to what the client may have outstanding.
 
 If a caller waits for such a task, its delivery takes a place in the prefetch of its queue, and RabbitMQ gives up a
 consumer that keeps it for too long. So the delivery is **retained**, that is, left unacknowledged, only if the task may

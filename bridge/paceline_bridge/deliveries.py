@@ -4,8 +4,9 @@ The rule: **the bridge acknowledges a delivery when the cluster holds all that i
 for a reply, that is when the task is accepted, or has ended, which implies it. If a caller waits, it is when RabbitMQ
 has confirmed the final reply. So whenever the bridge dies, either RabbitMQ delivers again, or the cluster has the task.
 A task that runs for longer than ``LONG_S`` is the exception: RabbitMQ gives up a consumer that keeps a delivery for 30
-minutes, so the bridge acknowledges it earlier. Then only this process knows that a reply is owed. It passes the task on
-to the next life of the bridge, which submits it again, under its id, to learn how it ended.
+minutes, so the bridge acknowledges it earlier. Then only this process knows that a reply is owed. It keeps what the
+reply needs, and no body and no arguments, of which nobody knows how much there would be. It passes the task on to the
+next life of the bridge, which waits at the cluster to learn how it ends.
 
 The caller sets a window, which bounds the tasks that are submitted and have not ended. Deliveries beyond the window
 wait here, at most the prefetch of each queue, and all others stay with RabbitMQ. A delivery that has waited for
@@ -34,7 +35,7 @@ GIVE_BACK_S = 20 * 60.0
 RETAINED_BYTES = 128 << 20
 """Half of what a bridge of one queue may hold unless it is told otherwise."""
 LARGE_BYTES = 64 << 10
-"""Of packed arguments: they are let go of as soon as nobody has to submit them again."""
+"""Of packed arguments: they are let go of as soon as the cluster has them."""
 
 
 class Ledger:
@@ -66,14 +67,20 @@ class Ledger:
         for entry in sorted(self.entries.values(), key=lambda entry: entry.since):
             deliveries = [delivery for delivery in entry.deliveries if delivery.acked and delivery.reply is not None]
             if deliveries:
-                told = entry.told_started
-                found.append(OwedTask(entry.call, entry.since, entry.due_s, deliveries, told_started=told))
+                found.append(replace(entry, deliveries=deliveries, outcome=None))
         return found
 
     def carry(self, owed: list[OwedTask]) -> None:
-        """Take over the replies that the last life's ledger owed. To be called first."""
+        """Take over the replies that the last life's ledger owed. To be called first. The cluster has accepted these
+        tasks: nobody submits them again."""
         for entry in owed:
-            self._enter(entry)
+            self.entries[entry.call.task_id] = entry
+            if entry.delayed:
+                self.delayed += 1
+                self._delayed.add(entry)  # until the next moment, if its own has passed
+            else:
+                self.outstanding += 1
+                self._in_turn[entry.call.task_id] = entry
 
     def delivered(self) -> None:
         """A message was delivered: RabbitMQ waits for one more acknowledgement."""
@@ -85,19 +92,14 @@ class Ledger:
         end."""
         entry = self.entries.get(call.task_id)
         if entry is None:
-            self._enter(OwedTask(call, now, max(now, due_s), [delivery]))
+            entry = OwedTask(call, now, max(now, due_s), [delivery])
+            self.entries[call.task_id] = self._in_turn[call.task_id] = entry
+            self._waiting.append(call.task_id)
             return False
         entry.deliveries.append(delivery)
-        if entry.accepted:
-            entry.call = replace(entry.call, packed=call.packed)  # they may have been dropped
         if call.task_id in self._delayed:
             self._delayed.retain(delivery, entry.due_s - now)
         return entry.outcome is not None or (entry.accepted and call.reply is None and not entry.call.is_late)
-
-    def _enter(self, entry: OwedTask) -> None:
-        task_id = entry.call.task_id
-        self.entries[task_id] = self._in_turn[task_id] = entry
-        self._waiting.append(task_id)
 
     def _forget(self, task_id: bytes) -> None:
         del self.entries[task_id]
@@ -130,10 +132,8 @@ class Ledger:
                 break
             if entry.submitted:
                 continue
-            found += [delivery for delivery in entry.deliveries if not delivery.acked]
-            entry.deliveries = [delivery for delivery in entry.deliveries if delivery.acked]
-            if not entry.deliveries:
-                gone.add(task_id)
+            found += entry.deliveries
+            gone.add(task_id)
         if gone:
             self._waiting = deque(task_id for task_id in self._waiting if task_id not in gone)
             for task_id in gone:
@@ -154,16 +154,14 @@ class Ledger:
             self.delayed += 1
             del self._in_turn[task_id]
             self._delayed.add(entry)
-        settled = [delivery for delivery in entry.deliveries if delivery.reply is None]
-        is_large = len(entry.call.packed) > LARGE_BYTES
-        if settled and (entry.delayed or is_large) and len(settled) == len(entry.deliveries):
+        if entry.delayed or len(entry.call.packed) > LARGE_BYTES:
             # Nobody submits it again. There may be many, and they may wait or run for long.
             entry.call = replace(entry.call, packed=b"")
-        return [] if entry.call.is_late else settled
+        return [] if entry.call.is_late else [delivery for delivery in entry.deliveries if delivery.reply is None]
 
     def take_surplus(self) -> list[Delivery]:
         """The deliveries of delayed tasks to acknowledge though replies are owed for them."""
-        return self._delayed.take_surplus()
+        return _without_contents(self._delayed.take_surplus())
 
     def come_due(self, now: float) -> None:
         """Delayed tasks whose moments have come take their turn from now on."""
@@ -230,7 +228,7 @@ class Ledger:
         ]
 
     def long_running(self, now: float) -> list[Delivery]:
-        """Deliveries of accepted tasks that RabbitMQ would soon give up on."""
+        """Deliveries of accepted tasks that RabbitMQ would soon give up on: to acknowledge, as those above."""
         found: list[Delivery] = []
         for entry in self._in_turn.values():
             if now < entry.since + self._long_s:
@@ -242,4 +240,11 @@ class Ledger:
                     for delivery in entry.deliveries
                     if not delivery.acked and (entry.outcome is None or delivery.reply is not None)
                 ]
-        return found
+        return _without_contents(found)
+
+
+def _without_contents(deliveries: list[Delivery]) -> list[Delivery]:
+    """These, of which all is let go of that a reply does not need."""
+    for delivery in deliveries:
+        delivery.message = replace(delivery.message, body=b"", headers={}, others={})
+    return deliveries

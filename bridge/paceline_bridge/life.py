@@ -158,6 +158,8 @@ class Life:
         self._counters.connected = True
         self._counters.state = "running"
         _logger.info("connected to RabbitMQ and to the cluster")
+        if self._ledger.entries:  # as yet those that were carried
+            self._relay.wait_for(list(self._ledger.entries))
         self._tick()
 
     def on_blocked(self, blocked: bool) -> None:
@@ -314,7 +316,8 @@ class Life:
         elif isinstance(error, ResultUnknown):
             # The task ended in an earlier life, whose acknowledgement RabbitMQ did not receive. Only a reply is owed.
             for delivery in list(entry.deliveries):
-                self._is_known(delivery)
+                if not delivery.acked:
+                    self._is_known(delivery)
                 if delivery.reply is None:
                     self._settled(task_id, delivery)
             self._refuse_call(entry.call, "cluster", str(error))

@@ -13,7 +13,8 @@ Tag = tuple[int, int]
 
 @dataclass(slots=True)
 class Delivery:
-    """One message that the bridge has not acknowledged. ``weight_bytes``: as it counts for the share of its queue
+    """One message that the bridge has not acknowledged, or, ``acked``, for which only this process knows that a reply
+    is owed: then what it said is not kept. ``weight_bytes``: as it counts for the share of its queue
     (``intake.py``). ``retained``: for a delayed task (``delayed.py``). ``is_duplicate``: it is not the first for its
     task, and RabbitMQ does not deliver it again."""
 

@@ -193,6 +193,21 @@ def test_a_reply_that_waited_for_too_long_is_told_as_dropped_if_its_message_can_
     ]
 
 
+def test_a_refusal_that_no_caller_takes_is_no_dead_letter_if_its_message_is_acknowledged(
+    answers: Answers, notes: Notes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What it said is not kept."""
+    notes.missing = "r"
+    settled: list[int] = []
+    acked = replace(delivery(), acked=True)
+    answers.refuse(replace(REFUSED, reply=REPLY), acked, partial(settled.append, 1))
+    assert [queue for queue, _ in notes.published] == ["r"]
+    assert (settled, answers._counters.messages["undelivered", "plain"]) == ([1], 1)
+    assert [line for line in caplog.messages if "is dropped" in line] == [
+        "a refused message of q is dropped: it was acknowledged before, and no caller takes the reply"
+    ]
+
+
 def test_refusals_of_one_cause_are_one_line_and_no_line_is_long_or_more_than_one(
     answers: Answers, caplog: pytest.LogCaptureFixture
 ) -> None:

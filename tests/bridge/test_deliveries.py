@@ -162,12 +162,12 @@ def test_what_is_acknowledged_and_owes_a_reply_goes_on_to_the_next_life() -> Non
     ledger.acked(acknowledged)
     later = Ledger(10)
     later.carry(ledger.owed())
-    assert (later.waiting, later.unacked) == (1, 0)
-    doubled, _ = add(later, call(0, REPLY), 9)
-    assert later.give_back(GIVE_BACK_S) == [doubled], "and not what is acknowledged, and owed"
-    assert (later.waiting, later.unacked) == (1, 0)
-    assert later.take(1) == call(0, REPLY)
+    assert list(later.entries) == [ONE]
+    assert (later.waiting, later.outstanding, later.unacked) == (0, 1, 0), "the cluster has it"
+    assert later.accepted_before(1.0) == [ONE]
     again, at_once = add(later, call(0, REPLY), 4)
+    assert later.take(2) is None
+    assert later.give_back(GIVE_BACK_S) == []
     assert not at_once
     assert later.end(ONE, SUCCEEDED) == [long, again]
     for delivery in (long, again):
@@ -278,10 +278,12 @@ def test_a_delay_for_which_rabbitmq_does_not_wait_is_acknowledged_at_once_and_it
     [owed] = ledger.owed()
     later = Ledger(10)
     later.carry([owed])
-    assert later.take(1) == call(1, REPLY)
-    later.accept(call(1).task_id, RETAIN_S)
+    assert later.take(1) is None
     assert (later.outstanding, later.delayed, later.take_surplus()) == (0, 1, [])
+    later.come_due(RETAIN_S + 1)
+    assert later.due_started(RETAIN_S + 1 + STARTED_AFTER_S) == [REPLY]
     assert later.end(call(1).task_id, SUCCEEDED) == [long]
+    assert (later.outstanding, later.delayed) == (0, 0)
 
 
 def test_of_the_prefetch_of_a_queue_delayed_tasks_take_no_more_than_they_may() -> None:
@@ -301,36 +303,33 @@ def test_of_the_prefetch_of_a_queue_delayed_tasks_take_no_more_than_they_may() -
     assert ledger.take_surplus() == [], "what is due is not delayed any more"
 
 
-def test_the_arguments_of_a_delayed_task_are_kept_while_somebody_may_have_to_submit_it_again() -> None:
-    ledger = Ledger(10)
-    task = replace(call(0), packed=b"large")
-    accepted(ledger, task, due_s=RETAIN_S + 1)
-    assert ledger.entries[ONE].call == replace(task, packed=b"")
-    asked, _ = add(ledger, replace(task, reply=REPLY), 2)
-    assert ledger.take_surplus() == [asked]
-    ledger.acked(asked)
-    later = Ledger(10)
-    later.carry(ledger.owed())
-    assert later.take(1) == task
-
-
-def test_large_arguments_are_let_go_of_once_the_cluster_has_them_unless_a_caller_waits() -> None:
+def test_the_arguments_of_delayed_tasks_and_large_ones_are_let_go_of_once_the_cluster_has_them() -> None:
     ledger = Ledger(10)
     large = bytes(LARGE_BYTES + 1)
-    for number, packed, reply in [(0, b"small", None), (1, large, None), (2, large, REPLY)]:
-        task = replace(call(number, reply), packed=packed)
-        ledger.add(task, Delivery((1, number), Message("q", b"compressed"), reply, "plain"), 0.0)
-        assert ledger.take(10) == task
+    for number, packed, reply, due_s in [
+        (0, b"small", REPLY, 0.0),
+        (1, large, None, 0.0),
+        (2, large, REPLY, 0.0),
+        (3, b"small", REPLY, RETAIN_S),
+    ]:
+        accepted(ledger, replace(call(number, reply), packed=packed), due_s=due_s)
+    assert [entry.call.packed for entry in ledger.entries.values()] == [b"small", b"", b"", b""]
+    for number in (1, 3):
+        add(ledger, replace(call(number, REPLY), packed=large), 10 + number)
+    assert [entry.call.packed for entry in ledger.entries.values()] == [b"small", b"", b"", b""]
+
+
+def test_of_a_message_that_is_acknowledged_before_its_reply_only_what_the_reply_needs_is_kept() -> None:
+    ledger = Ledger(10)
+    message = Message("q", b"body", {"id": "id", "large": "header"}, reply_to="r", others={"app_id": "shop"})
+    for number, due_s in [(0, 0.0), (1, RETAIN_S + 1)]:
+        task = replace(call(number, REPLY), packed=b"arguments")
+        ledger.add(task, Delivery((1, number), message, REPLY, "celery"), 0.0, due_s)
+        ledger.take(10)
         ledger.accept(task.task_id, 0.0)
-    assert [entry.call.packed for entry in ledger.entries.values()] == [b"small", b"", large]
-    later = Delivery((1, 9), Message("q", b""), REPLY, "plain")
-    assert not ledger.add(replace(call(1, REPLY), packed=large), later, 0.0)
-    ledger.acked(later)
-    again = Ledger(10)
-    again.carry(ledger.owed())
-    submitted = again.take(10)
-    assert submitted is not None
-    assert submitted.packed == large, "the next life asks how it ends"
+    [running], [delayed] = ledger.long_running(LONG_S), ledger.take_surplus()
+    for delivery in (running, delayed):
+        assert (delivery.reply, delivery.message) == (REPLY, Message("q", b"", reply_to="r"))
 
 
 def test_the_cluster_is_not_asked_again_about_a_task_whose_moment_is_ahead() -> None:

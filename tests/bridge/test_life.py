@@ -21,15 +21,17 @@ from paceline.errors import (
     NotAllowed,
     OutOfResources,
     RequestRefused,
+    ResultUnknown,
     UnknownTask,
     UsedWithinItself,
 )
 from paceline_bridge.bridge import Bridge
 from paceline_bridge.config import BridgeConfig
+from paceline_bridge.counters import BridgeCounters
 from paceline_bridge.deliveries import Ledger
 from paceline_bridge.life import Life
-from paceline_bridge.message import Message, Refused, TaskCall
-from paceline_bridge.owed import Delivery
+from paceline_bridge.message import Message, Refused, ReplyAddress, TaskCall
+from paceline_bridge.owed import Delivery, OwedTask
 from paceline_bridge.rabbitmq import Link
 from paceline_bridge.troubles import Troubles
 from paceline_protocol.errors import LocalProtocolError, PayloadTooLarge, UnserializableValue
@@ -186,6 +188,29 @@ def test_a_link_whose_loop_can_not_start_closes_what_it_has_opened(monkeypatch: 
     with pytest.raises(OSError, match="Too many open files"):
         link.run()
     assert link._loop._poller._r_interrupt is None
+
+
+def test_a_life_waits_for_the_tasks_whose_replies_the_last_one_owed() -> None:
+    watched, waited = Watched(), list[list[bytes]]()
+    life, owed = watched.life, OwedTask(CALL, 0.0, 0.0, [], submitted=True, accepted=True)
+    life._counters, life._ledger = BridgeCounters(), Ledger(10)
+    life._relay = SimpleNamespace(wait_for=waited.append)  # type: ignore[assignment]
+    life._tick = lambda: None  # type: ignore[method-assign]
+    life.carry([owed])
+    life.on_ready()
+    assert waited == [[CALL.task_id]]
+
+
+def test_what_is_said_of_a_task_whose_message_is_acknowledged_is_no_sign_of_a_second_message() -> None:
+    watched = Watched()
+    life = watched.life
+    life._counters = BridgeCounters()
+    reply = ReplyAddress("r", "id", "id")
+    owed = Delivery((1, 1), Message("q", b""), reply, "celery", acked=True)
+    life._ledger = Ledger(10)
+    life.carry([OwedTask(CALL, 0.0, 0.0, [owed], submitted=True, accepted=True)])
+    life._refused_by_cluster(CALL.task_id, ResultUnknown("the result was dropped"))
+    assert (owed.is_duplicate, [refused.reason for refused in watched.refused]) == (False, ["cluster"])
 
 
 def test_what_a_delivery_weighs_is_noted_once_it_was_read() -> None:

@@ -238,6 +238,14 @@ def test_a_group_is_told_with_each_of_its_parts() -> None:
     assert call.reply.group_id
 
 
+def test_a_group_or_parent_that_is_longer_than_any_id_is_not_kept_for_the_reply() -> None:
+    message = recorded("celery-2-group")
+    for length, kept in [(255, True), (256, False)]:
+        call = call_of(replace(message, headers={**message.headers, "group": "g" * length, "parent_id": "p" * length}))
+        assert call.reply is not None
+        assert (call.reply.group_id is not None, call.reply.parent_id is not None) == (kept, kept)
+
+
 def test_an_eta_in_the_past_is_nothing_to_wait_for() -> None:
     assert call_of(recorded("celery-2-eta-past")).options == {}
 

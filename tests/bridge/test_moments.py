@@ -18,6 +18,10 @@ from bridge.processes import DEADLINE_S, Broker, wait_until
 from paceline import Client, Cluster
 from paceline_bridge.delayed import RETAIN_S
 
+CLOSE_BRIDGES = """[rabbit_networking:close_connection(Pid, "closed by a test")
+    || [{pid, Pid}, {client_properties, Of}] <- rabbit_networking:connection_info_all([pid, client_properties]),
+    lists:member({<<"connection_name">>, longstr, <<"paceline bridge">>}, Of)]."""
+
 
 def test_a_countdown_runs_not_before_it_and_returns_its_result(app: Celery, start: Start) -> None:
     start("--queue", app.conf.task_default_queue)
@@ -43,6 +47,21 @@ def test_a_caller_of_a_delayed_task_gets_its_result_though_the_bridge_is_killed_
         wait_until(lambda: client.status()["delayed"] > before, lambda: "the cluster has accepted the task")
     bridge.kill()
     start("--queue", app.conf.task_default_queue)
+    assert result.get(timeout=DEADLINE_S) == line
+    assert ran_lines(ran, line) == [line]
+
+
+def test_a_caller_whose_message_is_acknowledged_gets_its_result_though_rabbitmq_is_lost_meanwhile(
+    app: Celery, broker: Broker, start: Start, ran: Path
+) -> None:
+    """Only the bridge knows then that a reply is owed, and no longer what the arguments were."""
+    bridge = start("--queue", app.conf.task_default_queue, "--prefetch", "1")
+    line = f"owed-{uuid.uuid4().hex[:8]}"
+    result = app.send_task("tasks.record", (line,), countdown=20)
+    assert app.send_task("tasks.add", (1, 2)).get(timeout=DEADLINE_S) == 3, "the first is acknowledged"
+    broker.server.control("eval", CLOSE_BRIDGES)
+    bridge.wait_for("connected to RabbitMQ", times=2)
+    assert ran_lines(ran, line) == []
     assert result.get(timeout=DEADLINE_S) == line
     assert ran_lines(ran, line) == [line]
 

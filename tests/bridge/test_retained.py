@@ -16,6 +16,8 @@ from paceline_protocol.messages import TaskEnd
 
 MIB = 1 << 20
 AHEAD_S = 540.0
+BODY_BYTES = 2_000
+"""What a message has here, whatever it is said to weigh."""
 
 
 class Queue:
@@ -49,10 +51,11 @@ class Queue:
         self._unacked.add(tag)
         self._look()
         reply = ReplyAddress("caller", str(tag), str(tag))
-        delivery = Delivery((1, tag), Message("q", b""), reply, "celery", weight_bytes=self.intake.weight_of(tag))
+        message = Message("q", bytes(BODY_BYTES))
+        delivery = Delivery((1, tag), message, reply, "celery", weight_bytes=self.intake.weight_of(tag))
         ledger = self.ledger
         ledger.delivered()
-        call = TaskCall("celery", task_id, "tasks.add", (), {}, reply=reply)
+        call = TaskCall("celery", task_id, "tasks.add", (), {}, reply=reply, packed=bytes(BODY_BYTES))
         ledger.add(call, delivery, 0.0, AHEAD_S if delayed else 0.0)
         assert ledger.take(1 << 30) == call
         assert ledger.accept(task_id, 0.0) == []
@@ -80,6 +83,17 @@ def test_heavy_delayed_messages_take_half_of_the_share_and_no_more() -> None:
     queue.ledger.come_due(AHEAD_S)
     queue.send(MIB, delayed=True)
     assert queue.ledger.unacked == 129, "those that are due count no more"
+
+
+def test_of_delayed_messages_that_are_acknowledged_neither_body_nor_arguments_are_kept() -> None:
+    """Nobody but this process owes their replies, and there may be 200,000 of them."""
+    queue = Queue(500, 256 * MIB)
+    for _ in range(1_000):
+        queue.send(MIB, delayed=True)
+    entries = queue.ledger.entries.values()
+    kept = sum(len(entry.call.packed) + len(entry.deliveries[0].message.body) for entry in entries)
+    assert kept == queue.ledger.unacked * BODY_BYTES == 128 * BODY_BYTES
+    assert len(queue.ledger.owed()) == 1_000 - 128
 
 
 @pytest.mark.parametrize("seed", range(60))

@@ -11,9 +11,9 @@ from client.fake_node import DEADLINE_S, FakeNode
 from client.session_rig import Rig, succeeded, task_id
 from paceline.client.relay import ACCEPTED, REFUSED, News, Relay
 from paceline.client.session.relaying import RelaySession
-from paceline.errors import UnknownTask
+from paceline.errors import ResultUnknown, UnknownTask
 from paceline_protocol.errors import LocalProtocolError, UnserializableValue
-from paceline_protocol.messages import CALL_OPTIONS, Ping, TaskEnd, Wait
+from paceline_protocol.messages import CALL_OPTIONS, Ping, Refusal, TaskEnd, Wait
 from paceline_protocol.payload import unpack_value
 
 
@@ -104,6 +104,29 @@ def test_a_relay_that_waits_for_long_asks_again_for_what_is_accepted() -> None:
     rig.update(1, accepted=[1])
     rig.sent()
     rig.session.ask_again([task_id(1), task_id(2), task_id(3)], rig.now)
+    assert [message.ids for _, message in rig.sent() if isinstance(message, Wait)] == [(task_id(1),)]
+
+
+def test_a_relay_waits_for_tasks_that_an_earlier_one_had_accepted() -> None:
+    rig = relaying_rig()
+    rig.session.wait_for([task_id(1), task_id(2)], rig.now)
+    assert [message.ids for _, message in rig.sent() if isinstance(message, Wait)] == [(task_id(1), task_id(2))]
+    rig.update(1, refused=[(task_id(2), Refusal.UNKNOWN_ID, "no record")])
+    [(unknown, error)] = rig.session.output.failed
+    assert (unknown, type(error)) == (task_id(2), ResultUnknown)
+    rig.session.lost("a:1", rig.now)
+    rig.pass_time(1.0)
+    rig.attach(term=2)
+    assert [message.ids for _, message in rig.sent() if isinstance(message, Wait)] == [(task_id(1),)]
+    rig.update(1, results=[succeeded(1)])
+    assert [result[0] for result in rig.session.output.results] == [task_id(1)]
+    assert acknowledged(rig) == 0, "it is held until it is released"
+
+
+def test_a_relay_that_is_not_connected_waits_as_soon_as_it_is() -> None:
+    rig = RelayRig()
+    rig.session.wait_for([task_id(1)], rig.now)
+    rig.attach()
     assert [message.ids for _, message in rig.sent() if isinstance(message, Wait)] == [(task_id(1),)]
 
 

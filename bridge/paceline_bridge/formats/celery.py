@@ -39,15 +39,19 @@ def reply_address(message: Message, content: Content, fields: Mapping[str, Any])
         raise UnsupportedMessage(
             "id", f"its id takes {len(task_id.encode())} bytes of UTF-8, and a reply can name one of {ID_LIMIT_BYTES}"
         )
-    group, parent = fields.get("group"), fields.get("parent_id")
     return ReplyAddress(
         message.reply_to,
         task_id,
         message.correlation_id or task_id,
-        group if isinstance(group, str) else None,
-        parent if isinstance(parent, str) else None,
+        _other_id(fields.get("group")),
+        _other_id(fields.get("parent_id")),
         content.is_msgpack,
     )
+
+
+def _other_id(value: object) -> str | None:
+    """One that a reply repeats. It may be kept for long, so what is longer than an id counts as none."""
+    return value if isinstance(value, str) and len(value) <= ID_LIMIT_BYTES else None
 
 
 def read_value(content: Content) -> Any:

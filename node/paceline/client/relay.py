@@ -13,7 +13,7 @@ No futures: what becomes of the tasks is news, taken in bulk by the one thread t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +91,11 @@ class Relay:
         carried = dict(options) if options else None
         encode_calls([(task_id, name, priority, packed, carried)])
         self._client._driver.submit_as(task_id, (name, priority, packed, carried))
+
+    def wait_for(self, ids: Collection[bytes]) -> None:
+        """How these tasks end is to be news here. Another relay, which is gone, has submitted them, and the cluster has
+        accepted them. One that the cluster knows nothing of any more is REFUSED, with ResultUnknown."""
+        self._driver.wait_for(ids)
 
     @property
     def has_room(self) -> bool:

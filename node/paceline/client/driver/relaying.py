@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from paceline.client.driver.driver import Driver
 from paceline.client.future import PENDING, REFUSED
@@ -53,6 +53,16 @@ class RelayDriver:
         output.accepted.clear()
         output.results.clear()
         output.failed.clear()
+
+    def wait_for(self, ids: Collection[bytes]) -> None:
+        """Have the ends of these tasks, which another relay submitted, told here."""
+        turns = self._driver.turns
+
+        def wait(now: float) -> None:
+            self._session.wait_for(ids, now)
+            turns.flush(now)
+
+        turns.change_if_usable(wait)
 
     def ask_again(self, ids: Iterable[bytes]) -> None:
         """Have the ends of these tasks told here."""

@@ -99,6 +99,10 @@ class CallLedger:
         self._queue_bytes += size
         self.unaccepted_bytes += size
 
+    def add_accepted(self, ids: Iterable[bytes]) -> None:
+        """Tasks that the cluster has accepted of somebody else."""
+        self.tasks.update(dict.fromkeys(ids, _ACCEPTED))
+
     def take(self) -> list[Call]:
         """Removes the next batch from the queue; the caller sends it and calls :meth:`record_sent`."""
         calls: list[Call] = []

@@ -6,7 +6,7 @@ shell has called :meth:`RelaySession.release` for each of its results (``receipt
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import ClassVar
 
 from paceline.client.session.session import Session
@@ -16,6 +16,16 @@ class RelaySession(Session):
     """A session whose results the cluster keeps until they are released."""
 
     _relays: ClassVar[bool] = True
+
+    def wait_for(self, ids: Collection[bytes], now: float) -> None:
+        """Have the leader report the ends of these tasks, which another session submitted, to this one."""
+        if not self.ledger.tasks:
+            self._begin_waiting(now)
+        self.ledger.add_accepted(ids)
+        if self._epoch is not None:
+            self._epoch.wait_for(ids)
+        else:
+            self.connect(now)
 
     def ask_again(self, ids: Iterable[bytes], now: float) -> None:
         """Have the leader report the ends of these accepted tasks to this session, if another session has submitted
