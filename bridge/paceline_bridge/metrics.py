@@ -15,9 +15,8 @@ from typing import NamedTuple
 
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.exposition import choose_encoder
 
-from paceline.web.http import HttpServer, MachineHandler
+from paceline.web.http import HttpServer, MachineHandler, encoder_for
 from paceline_bridge.counters import STATES, BridgeCounters
 
 LIVE_WITHIN_S = 10.0
@@ -119,7 +118,7 @@ class BridgeHandler(MachineHandler):
         return {"/metrics": self._metrics, "/livez": self._live, "/readyz": self._ready}
 
     def _metrics(self) -> None:
-        encode, content_type = choose_encoder(self.headers.get("Accept", ""))
+        encode, content_type = encoder_for(self.headers.get("Accept", ""))
         self.send_body(HTTPStatus.OK, encode(self.server), content_type)
 
     def _live(self) -> None:

@@ -77,6 +77,14 @@ def test_the_metrics_are_the_counters(served: Served) -> None:
     }
 
 
+def test_a_version_that_is_none_is_answered_in_plain_text(served: Served) -> None:
+    connection = http.client.HTTPConnection(served.address, timeout=10)
+    connection.request("GET", "/metrics", headers={"Accept": "text/plain;version=a.b"})
+    response = connection.getresponse()
+    assert (response.status, response.headers["Content-Type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
+    connection.close()
+
+
 def test_promtool_finds_nothing_wrong(served: Served) -> None:
     served.counters.count("refused", "plain")
     assert promtool("check", "metrics", data=get(served.address, "/metrics")[1].encode()) == ""

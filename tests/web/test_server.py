@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from prometheus_client.exposition import choose_encoder
 
-from paceline.web.http import CONNECTIONS_MAX
+from paceline.web.http import CONNECTIONS_MAX, encoder_for
 from paceline.web.link import NodeSilent
-from paceline.web.server import WebServer, targets
+from paceline.web.server import NodeHandler, WebServer, targets
 from web.bodies import of_a_cluster
 
 
@@ -70,6 +71,52 @@ def test_openmetrics_is_spoken_to_whoever_asks_for_it(served: Served) -> None:
     assert status == 200
     assert headers["Content-Type"].startswith("application/openmetrics-text")
     assert text.endswith("# EOF\n")
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "text/plain;version=a.b",
+        "application/openmetrics-text; version=abc",
+        "application/openmetrics-text; version=2.x",
+        "application/openmetrics-text; version=1.0.0-rc; charset=utf-8",
+        "text/plain; version=" + 5_000 * "9",
+        "application/openmetrics-text; version=2.\r\n x",
+        "text/plain; version=\x00",
+        "application/openmetrics-text; version=1.0.0, text/plain; version=\u00b2",
+    ],
+)
+def test_a_version_that_is_none_is_answered_in_plain_text_and_not_repeated(served: Served, accept: str) -> None:
+    status, text, headers = served.get("/metrics", Accept=accept)
+    assert (status, headers["Content-Type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
+    assert "paceline_tasks_executed_total{" in text
+
+
+def test_what_a_scraper_asks_for_is_what_it_gets() -> None:
+    prometheus = (
+        "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,"
+        "application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;q=0.4,text/plain;version=0.0.4;q=0.3"
+    )
+    for accept in ("", "*/*", "text/plain", prometheus):
+        assert encoder_for(accept)[1] == choose_encoder(accept)[1]
+
+
+def test_requests_that_fail_for_one_cause_are_a_line_for_each_power_of_ten(
+    served: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: object) -> None:
+        raise KeyError("as if")
+
+    monkeypatch.setattr(NodeHandler, "_live", fail)
+    for _ in range(100):
+        with pytest.raises(http.client.RemoteDisconnected):
+            served.get("/livez")
+    lines = [record for record in caplog.records if record.name == "paceline.web" and record.levelname == "ERROR"]
+    assert [line.getMessage().partition(";")[0] for line in lines] == [
+        "a request could not be answered",
+        "10 requests could not be answered",
+        "100 requests could not be answered",
+    ]
 
 
 def test_a_node_that_answers_is_live_and_one_that_does_not_is_not(served: Served) -> None:

@@ -7,20 +7,31 @@ IDLE_LIMIT_S is closed, and each carries one request.
 from __future__ import annotations
 
 import logging
+import re
 import socket
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from itertools import count
 from socketserver import ThreadingMixIn
 from typing import Any
+
+from prometheus_client.exposition import choose_encoder
 
 CONNECTIONS_MAX = 32
 IDLE_LIMIT_S = 5.0
 
+_NO_VERSION = re.compile(r"version\s*=\s*(?![0-9]{1,4}(?:\.[0-9]{1,4})*[ \t]*(?:[;,]|\Z))")
 _TEXT = "text/plain; charset=utf-8"
 _logger = logging.getLogger("paceline.web")
+
+
+def encoder_for(accept: str) -> tuple[Callable[[Any], bytes], str]:
+    """How whoever sends this header gets metrics, and the Content-Type. For prometheus_client, which fails at a version
+    that is not of numbers, or repeats it, such a header says nothing."""
+    return choose_encoder("" if _NO_VERSION.search(accept) else accept)
 
 
 class HttpServer(ThreadingMixIn, HTTPServer):
@@ -33,6 +44,7 @@ class HttpServer(ThreadingMixIn, HTTPServer):
         self.socket.close()
         self.socket = listener
         self._open: OrderedDict[socket.socket, None] = OrderedDict()
+        self._failures = count(1)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         self._open[request] = None
@@ -51,8 +63,11 @@ class HttpServer(ThreadingMixIn, HTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
         if isinstance(sys.exception(), OSError):
             _logger.debug("a request ended early", exc_info=True)
-        else:
-            _logger.exception("a request could not be answered; please report this")
+            return
+        number = str(next(self._failures))
+        if number.rstrip("0") == "1":  # a line for each power of ten
+            what = "a request" if number == "1" else f"{number} requests"
+            _logger.exception("%s could not be answered; please report this", what)
 
 
 class MachineHandler(BaseHTTPRequestHandler):

@@ -13,12 +13,11 @@ from http import HTTPStatus
 from typing import Any
 
 from prometheus_client import CollectorRegistry, ProcessCollector
-from prometheus_client.exposition import choose_encoder
 
 from paceline.config import is_loopback, parse_address
 from paceline.errors import ConfigError
 from paceline.web.families import MetricsSnapshot
-from paceline.web.http import HttpServer, MachineHandler
+from paceline.web.http import HttpServer, MachineHandler, encoder_for
 from paceline.web.link import NodeLink, NodeSilent
 
 
@@ -50,7 +49,7 @@ class NodeHandler(MachineHandler):
             self.send_body(HTTPStatus.SERVICE_UNAVAILABLE, f"{silent}\n")
 
     def _metrics(self) -> None:
-        encode, content_type = choose_encoder(self.headers.get("Accept", ""))
+        encode, content_type = encoder_for(self.headers.get("Accept", ""))
         self.send_body(HTTPStatus.OK, encode(self.server.snapshot()), content_type)
 
     def _live(self) -> None:
