@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from paceline.cluster_file import AnyFile
     from paceline_bridge.bridge import Bridge
 
-JOIN_POLL_S = 0.5
+POLL_S = 0.5
+"""A signal that another thread is given interrupts no wait of the main one, which runs its handler."""
 _logger = logging.getLogger("paceline.bridge")
 
 
@@ -171,21 +172,38 @@ def config_of(
 
 
 def _run(running: Bridge) -> None:
-    """Run the bridge in a thread of its own, so that a signal never interrupts it while a frame is half written."""
+    """Run the bridge in a thread of its own, so that a signal never interrupts it while a frame is half written. Nor
+    does a signal stop it by itself: a second one may interrupt the first, within a lock that either takes."""
+    from paceline.client.driver.interrupts import Wake
+
     failures: list[BaseException] = []
+    news = Wake()
+    is_told, has_ended = False, False
 
     def work() -> None:
+        nonlocal has_ended
         try:
             running.run()
         except BaseException as error:  # noqa: BLE001 - it is raised again by the thread that waits
             failures.append(error)
+        has_ended = True
+        news.set()
+
+    def tell(*_: object) -> None:
+        nonlocal is_told
+        is_told = True
+        news.set()
 
     thread = threading.Thread(target=work, name="paceline-bridge")
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # which nohup asks for
-            signal.signal(number, lambda *_: running.stop())
+            signal.signal(number, tell)
     thread.start()
-    while thread.is_alive():
-        thread.join(JOIN_POLL_S)
+    while not has_ended:
+        news.wait(POLL_S)
+        if is_told:
+            is_told = False
+            running.stop()
+    thread.join()
     if failures:
         raise failures[0]

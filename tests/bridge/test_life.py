@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import threading
 from types import SimpleNamespace
 from typing import Any
@@ -26,6 +27,7 @@ from paceline.errors import (
     UsedWithinItself,
 )
 from paceline_bridge.bridge import Bridge
+from paceline_bridge.cli import _run
 from paceline_bridge.config import BridgeConfig
 from paceline_bridge.counters import BridgeCounters
 from paceline_bridge.deliveries import Ledger
@@ -176,6 +178,40 @@ def test_a_bridge_that_is_short_of_something_tries_again_with_one_line_and_keeps
     assert (line.levelname, line.exc_info) == ("WARNING", None)
     assert "Too many open files" in line.message or "can't start new thread" in line.message
     assert line.message.endswith("; trying again")
+
+
+class TwiceTold:
+    """In the place of a Bridge. The second signal comes while the first is being passed on."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self.stops = 0
+
+    def run(self) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        assert self._stopped.wait(10.0)
+
+    def stop(self) -> None:
+        assert self._lock.acquire(timeout=1.0), "it is held by whom this call interrupted"
+        self.stops += 1
+        if self.stops == 1:
+            signal.raise_signal(signal.SIGINT)
+        self._lock.release()
+        if self.stops == 2:
+            self._stopped.set()
+
+
+def test_a_signal_that_comes_while_the_one_before_is_passed_on_waits_for_nothing() -> None:
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    running = TwiceTold()
+    try:
+        _run(running)  # type: ignore[arg-type]
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+    assert running.stops == 2
 
 
 def test_a_link_whose_loop_can_not_start_closes_what_it_has_opened(monkeypatch: pytest.MonkeyPatch) -> None:
