@@ -171,6 +171,30 @@ def test_a_timeout_of_another_type_is_refused(node: FakeNode, client: Client, wr
     test_a_timeout_that_is_no_number_of_seconds_is_refused(node, client, wrong)
 
 
+@pytest.mark.parametrize("wrong", [None, "5", -1, float("nan"), True, 10**400])
+def test_a_question_with_a_timeout_that_is_no_number_of_seconds_is_refused_and_not_asked(
+    client: Client, wrong: Any
+) -> None:
+    future = client.submit("add", 1)
+    questions: list[Callable[[], object]] = [
+        lambda: client.status(wrong),
+        lambda: client.where_is(future, wrong),
+        lambda: client.waiting("add", wrong),
+        lambda: client.cancel_tasks([], wrong),
+        lambda: client.cancel_tasks([future], wrong),
+        lambda: client.cancel_waiting("add", wrong),
+        lambda: client.change_cluster(AdminOp.VOTERS, "3", wrong),
+        lambda: client.close(wrong),
+    ]
+    if wrong is not None:
+        questions.append(lambda: next(client.as_completed([future], wrong)))
+    for ask in questions:
+        with pytest.raises(ConfigError, match=r"timeout is .*math\.inf is for ever"):
+            ask()
+    assert not client._session.requests, "what is asked and not waited for is asked of each next leader"
+    assert future.result(DEADLINE_S) == 1, "it is not closed"
+
+
 def test_a_process_without_descriptors_is_told_so(node: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
     client = Client(node.address, connect_timeout_s=0.2)
 

@@ -124,6 +124,7 @@ class Client(TaskQuestions):
         At the exit of the interpreter every open client is closed so. One that nobody has any more, nor a future of it,
         closes itself. Raises UsedWithinItself in a signal handler that interrupts the client's own doing.
         """
+        check_seconds("timeout", timeout)
         lifetime = self._driver.lifetime
         try:
             lost = lifetime.close(timeout)
@@ -232,6 +233,8 @@ class Client(TaskQuestions):
 
     def as_completed(self, futures: Iterable[Future[Any]], timeout: float | None = None) -> Iterator[Future[Any]]:
         """The futures of this client in the order in which they end. TimeoutError: ``timeout`` seconds from now."""
+        if timeout is not None:
+            check_seconds("timeout", timeout)
         deadline_s = None if timeout is None else time.monotonic() + timeout
         pending = dict.fromkeys(futures)
         count = len(pending)
@@ -258,6 +261,7 @@ class Client(TaskQuestions):
 
         Raises NoNodeFound if none answers in time.
         """
+        check_seconds("timeout", timeout)
         body = self._driver.status(timeout, _about)
         if body is None:
             raise self._session.no_node_found(timeout)
@@ -284,6 +288,7 @@ class Client(TaskQuestions):
         Raises RequestRefused, with the reason, if it can't be done, NoLeader or NoNodeFound, and TimeoutError if
         nothing is known by then: the change may still be made.
         """
+        check_seconds("timeout", timeout)
         answer = self._driver.admin(op, argument, timeout)
         if answer is None:
             raise TimeoutError(f"no answer within {timeout:g} s; `paceline status` shows whether it was done")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from paceline.client.future import Future
 from paceline.client.targets import task_id_of
 from paceline.errors import ConfigError
+from paceline.options import check_seconds
 from paceline_protocol.limits import MAX_NAME_CHARS, MAX_REQUEST_TASKS
 from paceline_protocol.messages import CancelState
 from paceline_protocol.payload import unpack_value
@@ -31,6 +32,7 @@ class TaskQuestions:
 
         Raises ValueError for what is no id, TimeoutError if the leader does not answer in time.
         """
+        check_seconds("timeout", timeout)
         task_id = task.task_id if isinstance(task, Future) else task_id_of(task)
         return _unpacked(self._driver.where_is(task_id, timeout), timeout)
 
@@ -40,6 +42,7 @@ class TaskQuestions:
 
         Raises ConfigError for what can't name a task, TimeoutError if the leader does not answer in time.
         """
+        check_seconds("timeout", timeout)
         if not isinstance(name, str) or len(name) > MAX_NAME_CHARS:
             raise ConfigError(f"a name of a task has at most {MAX_NAME_CHARS} characters; `client.waiting()` shows all")
         return _unpacked(self._driver.waiting(name, skip, timeout), timeout)
@@ -50,6 +53,7 @@ class TaskQuestions:
         Returns what became of each, by id: ``cancelled``, ``running``, ``finished`` or ``unknown``. Raises ValueError
         for what is no id, TimeoutError if the leader does not answer in time; what it was asked may be done then.
         """
+        check_seconds("timeout", timeout)
         ids = [task.task_id if isinstance(task, Future) else task_id_of(task) for task in tasks]
         states = self._cancel(list(dict.fromkeys(ids)), time.monotonic() + timeout, timeout)
         return {task_id.hex(): CancelState(state).name.lower() for task_id, state in states.items()}
@@ -60,6 +64,7 @@ class TaskQuestions:
 
         Raises ConfigError and TimeoutError as :meth:`waiting` does; what was cancelled until then stays so.
         """
+        check_seconds("timeout", timeout)
         deadline_s = time.monotonic() + timeout
         ends: Counter[str] = Counter()
         answer = self.waiting(name, timeout)
