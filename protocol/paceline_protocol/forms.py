@@ -59,9 +59,17 @@ def _zone_form(zone: tzinfo | None) -> int | str | None:
         return None
     if type(zone) is timezone:
         return zone.utcoffset(None) // timedelta(microseconds=1)
-    if type(zone) is ZoneInfo and zone.key is not None:
+    if type(zone) is ZoneInfo and _is_key(zone.key):
         return zone.key
     raise Unserializable(zone, "use datetime.timezone or zoneinfo.ZoneInfo for its time zone")
+
+
+def _is_key(key: object) -> bool:
+    """Whether a zone can be found by it. One that was read from a file has whatever key was given."""
+    try:
+        return type(key) is str and bool(key.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _pack_int(value: int) -> ExtType:

@@ -41,7 +41,9 @@ def form_of(value: Any) -> tuple[tuple[str, tuple[int, ...]] | str, bytes]:
 
     Raises TypeError, which says what to do, for what has no form.
     """
-    numpy = sys.modules["numpy"]
+    numpy = sys.modules.get("numpy")
+    if numpy is None:  # it is a class of somebody else's that says so
+        raise TypeError
     if type(value) is numpy.ndarray:
         _check_dtype(value.dtype)
         if not value.dtype.itemsize:  # any number of them would be no bytes

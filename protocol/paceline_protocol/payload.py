@@ -55,8 +55,12 @@ _packers: list[Packer] = []
 never shared by two threads."""
 
 
+_CANT_BE_PACKED: Final = (Unserializable, BufferError, ValueError)
+"""BufferError: of a memoryview that leaves bytes out. ValueError: of one that was released, and of what is too much."""
+
+
 def _pack(value: object) -> bytes:
-    """Raises Unserializable, or ValueError for a value nested too deep."""
+    """Raises what is in _CANT_BE_PACKED."""
     try:
         packer = _packers.pop()
     except IndexError:
@@ -83,7 +87,7 @@ def pack_value(value: object, limit_bytes: int | None = None) -> bytes:
         _check_size((value,), limit_bytes)
     try:
         packed = _pack(value)
-    except (Unserializable, ValueError):
+    except _CANT_BE_PACKED:
         raise _located([("the value", value)]) from None
     if limit_bytes is not None and len(packed) > limit_bytes:
         raise PayloadTooLarge(len(packed), limit_bytes)
@@ -96,7 +100,7 @@ def pack_args(args: Sequence[Any], kwargs: Mapping[str, Any], limit_bytes: int |
         _check_size((*args, *kwargs.values()) if kwargs else args, limit_bytes)
     try:
         packed = _pack([dict(kwargs) if kwargs else None, *args])
-    except (Unserializable, ValueError):
+    except _CANT_BE_PACKED:
         places = [(f"argument {number}", value) for number, value in enumerate(args, start=1)]
         places += [(f"argument {name!r}", value) for name, value in kwargs.items()]
         raise _located(places) from None
@@ -121,14 +125,22 @@ def _located(places: list[tuple[str, object]]) -> UnserializableValue:
         for step, value in inside:
             try:
                 _pack([value])  # in a list, so that it is no less deep than where it failed
-            except Unserializable as error:
+            except _CANT_BE_PACKED as error:
                 path.append(step)
-                found, advice, inside = value, error.advice, _parts(value)
+                found, advice, inside = value, _advice_of(error), _parts(value)
+                if advice == _TOO_MUCH:  # so is whatever holds it, and it may go down for ever
+                    return UnserializableValue(", ".join(path), _type_name(value), advice)
                 break
-            except ValueError:
-                return UnserializableValue(", ".join([*path, step]), _type_name(value), _TOO_MUCH)
         else:
             return UnserializableValue(", ".join(path) or "the arguments together", _type_name(found), advice)
+
+
+def _advice_of(error: Exception) -> str:
+    if isinstance(error, Unserializable):
+        return error.advice
+    if isinstance(error, BufferError):
+        return "its bytes do not lie side by side; send bytes(value)"
+    return "it was released" if "released" in str(error) else _TOO_MUCH
 
 
 def _parts(value: object) -> list[tuple[str, object]]:

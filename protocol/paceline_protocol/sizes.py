@@ -100,6 +100,9 @@ def _count_each(values: Iterable[Any], size: int, limit_bytes: int, depth: int, 
 def _size_of_other(value: Any) -> int:
     kind = type(value)
     if kind is memoryview:
-        return int(value.nbytes)
+        try:
+            return int(value.nbytes)
+        except ValueError:  # it was released, as the packer says
+            return 1
     numpy = sys.modules.get("numpy")
     return int(value.nbytes) if numpy is not None and kind is getattr(numpy, "ndarray", None) else 1

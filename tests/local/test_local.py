@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -180,6 +181,8 @@ def test_modules_may_be_names_paths_or_modules(tmp_path: Path) -> None:
         ((b"tasks",), {}, "is no module of tasks"),
         (("-h",), {}, "'-h' is neither"),
         (("nowhere.py",), {}, "can't read"),
+        (("a\0b.py",), {}, "can't be the path of a file"),
+        ((ModuleType("__main__"),), {}, "typed into an interpreter have no file"),
     ],
 )
 def test_what_can_not_make_a_cluster_is_refused_by_name(

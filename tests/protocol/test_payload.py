@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import struct
 import sys
 import tracemalloc
 from collections import OrderedDict, namedtuple
@@ -63,6 +65,12 @@ class Colour(IntEnum):
 
 class Text(str):
     __slots__ = ()
+
+
+class NamedAsNumpys:
+    """A class may say that it is of any module."""
+
+    __module__ = "numpy.x"
 
 
 class Unknown:
@@ -183,6 +191,41 @@ def test_a_value_without_a_form_is_named_with_its_place(
     assert caught.value.type_name.split(".")[-1] == type_name
     assert caught.value.advice in str(caught.value)
     assert path in str(caught.value)
+
+
+def released_view() -> memoryview:
+    view = memoryview(b"released")
+    view.release()
+    return view
+
+
+def named_zone(key: Any) -> ZoneInfo:
+    """A zone that was read from a file under this key: UTC, by the format of RFC 8536."""
+    data = struct.pack(">4s16x6l", b"TZif", 0, 0, 0, 0, 1, 4) + struct.pack(">lbb", 0, 0, 0) + b"UTC\0"
+    return ZoneInfo.from_file(io.BytesIO(data), key=key)
+
+
+@pytest.mark.parametrize("limit_bytes", [None, 1 << 20])
+@pytest.mark.parametrize(
+    ("value", "advice"),
+    [
+        (memoryview(b"strided")[::2], "bytes(value)"),
+        (released_view(), "it was released"),
+        (NamedAsNumpys(), "convert it to plain values"),
+        (datetime(2024, 1, 1, tzinfo=named_zone("\ud800")), "for its time zone"),
+        (time(12, tzinfo=named_zone(5)), "for its time zone"),
+    ],
+    ids=["strided", "released", "numpy", "key", "number"],
+)
+def test_a_value_that_only_looks_as_if_it_had_a_form_is_named_with_its_place(
+    value: Any, advice: str, limit_bytes: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "numpy", raising=False)
+    for inside, path in [(value, "argument 2"), ({"k": [1, value]}, "argument 2, key 'k', item 1")]:
+        with pytest.raises(UnserializableValue) as caught:
+            payload.pack_args((1, inside), {}, limit_bytes)
+        assert (caught.value.path, caught.value.type_name.split(".")[-1]) == (path, type(value).__name__)
+        assert advice in str(caught.value)
 
 
 def nested(depth: int, wrap: Any) -> Any:

@@ -388,6 +388,22 @@ def test_a_file_that_may_not_be_read_is_refused(importing: Path, monkeypatch: py
         check_module(str(path))
 
 
+def test_a_current_directory_that_is_gone_is_named(importing: Path) -> None:
+    (importing / "gone").mkdir()
+    os.chdir(importing / "gone")
+    (importing / "gone").rmdir()
+    for spec in ("tasks", "tasks.py", "shop.tasks"):
+        with pytest.raises(ConfigError, match="the current directory is gone; cd to one that is there"):
+            load_module(spec)
+    check_module(str(write(importing / "here.py")))
+
+
+@pytest.mark.parametrize("spec", ["a\0b.py", "\ud800.py"])
+def test_what_no_path_can_be_is_refused(spec: str) -> None:
+    with pytest.raises(ConfigError, match=r"can't be the path of a file; name the \.py file"):
+        check_module(spec)
+
+
 def test_what_a_module_raises_propagates(importing: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         load_module(str(write(importing / "raises.py", "1 / 0\n")))

@@ -230,6 +230,7 @@ def _module_spec(module: str | Path | ModuleType) -> str:
     # A script that is run has the name __main__, which means something else in a node.
     if name != "__main__":
         return str(name)
-    if module.__file__ is None:
+    file: str | None = getattr(module, "__file__", None)
+    if file is None:
         raise ConfigError("tasks typed into an interpreter have no file that a node could load; save them in a module")
-    return module.__file__
+    return file

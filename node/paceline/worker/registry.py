@@ -126,15 +126,17 @@ def check_module(spec: str) -> None:
             )
         if os.path.isfile(spec) and "." in spec:
             raise ConfigError(f"{spec!r} is a file, and not one of Python; name the .py file that holds the tasks")
-        found = PathFinder.find_spec(spec, [os.getcwd(), *sys.path]) if "." not in spec else None
+        found = PathFinder.find_spec(spec, [_current_directory(), *sys.path]) if "." not in spec else None
         if found is not None and found.origin is None:  # imports as a namespace package, which holds no code
             raise ConfigError(f"{spec!r} is a directory without an __init__.py; name the module in it with the tasks")
         return
-    path = Path(spec).absolute()
+    path = Path(spec) if os.path.isabs(spec) else Path(_current_directory(), spec)
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise ConfigError(f"{path} is not a file; name the .py file that holds the tasks")
         path.open("rb").close()
+    except ValueError:
+        raise ConfigError(f"{spec!r} can't be the path of a file; name the .py file that holds the tasks") from None
     except PermissionError as error:
         raise ConfigError(f"can't read {path}: {error.strerror}. {whose(path)}; run the node as one who may") from error
     except OSError as error:
@@ -145,12 +147,19 @@ def check_module(spec: str) -> None:
         raise ConfigError(f"{path} would hide another module that is named {path.stem!r}; rename the file")
 
 
+def _current_directory() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        raise ConfigError("the current directory is gone; cd to one that is there") from None
+
+
 def load_module(spec: str) -> ModuleType:
     """Import a module of tasks: a dotted name, or the path of a ``.py`` file. What the module raises propagates."""
     check_module(spec)
     if spec.endswith(".py"):
         return _load_file(Path(spec).resolve())
-    cwd = os.getcwd()
+    cwd = _current_directory()
     if cwd not in sys.path and "" not in sys.path:
         sys.path.insert(0, cwd)  # as `python -m` does
     return _import(spec)
