@@ -20,12 +20,12 @@ from paceline.cluster_file import ClusterFile as ClusterFile
 from paceline.cluster_file import new_cluster as new_cluster
 from paceline.errors import ConfigError
 from paceline.files import expanded
-from paceline.hosts import LOCALHOST, canonical_host, is_of_one_link, short, why_nobodys
+from paceline.hosts import DEFAULT_PORT as DEFAULT_PORT
+from paceline.hosts import LOCALHOST, canonical_host, is_of_one_link, short, split_address, why_nobodys
 from paceline.memory import memory_bytes
 from paceline.security import CurveKeys
 from paceline_protocol.limits import PAYLOAD_LIMIT_BYTES, PAYLOAD_LIMIT_MAX_BYTES
 
-DEFAULT_PORT = 7077
 LOOPBACK_HOST = "127.0.0.1"
 WILDCARD_HOSTS = ("0.0.0.0", "::", "*")  # noqa: S104 - compared with, not bound to
 
@@ -55,26 +55,11 @@ _MODULE = re.compile(r"\S(.*\S)?")
 
 
 def parse_address(text: str) -> tuple[str, int]:
-    """("host", port) of "host:port", "host" (port 7077), "[v6]:port" or "[v6]", the host in its one spelling
-    (``hosts.py``). Raises ConfigError."""
-    problem = f"{short(text)} is not an address; write HOST, HOST:PORT or [IPV6]:PORT, as in node1:{DEFAULT_PORT}"
-    text = text.strip()
-    if text.startswith("["):
-        host, bracket, rest = text[1:].partition("]")
-        if not bracket or ":" not in host or (rest and not rest.startswith(":")):
-            raise ConfigError(problem)
-        port_text = rest[1:] if rest else str(DEFAULT_PORT)
-    else:
-        host, colon, port_text = text.partition(":")
-        port_text = port_text if colon else str(DEFAULT_PORT)
+    """As ``split_address`` of ``hosts.py`` reads it. Raises ConfigError."""
     try:
-        host = canonical_host(host)
+        return split_address(text)
     except ValueError as error:
-        raise ConfigError(f"{problem} ({error})") from None
-    # isdecimal alone takes the digits of every script, and int only so many of them.
-    if not (port_text.isascii() and port_text.isdecimal() and len(port_text) <= 5 and 1 <= int(port_text) <= 65535):
-        raise ConfigError(f"{problem} (the port is a number from 1 to 65535)")
-    return host, int(port_text)
+        raise ConfigError(str(error)) from None
 
 
 def parse_listen_address(option: str, text: str) -> tuple[str, int]:

@@ -1,22 +1,51 @@
-"""What may stand for a host, in one spelling: a name, an IPv4 address, or an IPv6 address without brackets.
+"""What may stand for a host, in one spelling: a name, an IPv4 address, or an IPv6 address without brackets. An address
+of a node is a host and a port.
 
-Nothing here asks the network. What a name stands for is in ``names.py``.
+Nothing here asks the network or the system, as the core uses it, too. What a name stands for is in ``names.py``.
 """
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
-import socket
 from typing import Final
 
+DEFAULT_PORT: Final = 7077
 LOCALHOST: Final = "localhost"
 BROADCAST_HOST: Final = "255.255.255.255"
 LABEL_CHARS: Final = 63
 NAME_CHARS: Final = 253
 """RFC 1035: of one part between dots, and of the whole, without a dot at the end."""
 
+ADDRESSES_KEPT: Final = 4_096
+"""Addresses that need not be read again. A node of a large cluster hears the same thousand many times a second."""
+
 _NAME = re.compile(r"[a-z0-9_][a-z0-9._-]*")
+
+
+@functools.lru_cache(ADDRESSES_KEPT)
+def split_address(text: str) -> tuple[str, int]:
+    """("host", port) of "host:port", "host" (port 7077), "[v6]:port" or "[v6]", the host in its one spelling. Raises
+    ValueError, which says what is wrong."""
+    problem = f"{short(text)} is not an address; write HOST, HOST:PORT or [IPV6]:PORT, as in node1:{DEFAULT_PORT}"
+    text = text.strip()
+    if text.startswith("["):
+        host, bracket, rest = text[1:].partition("]")
+        if not bracket or ":" not in host or (rest and not rest.startswith(":")):
+            raise ValueError(problem)
+        port_text = rest[1:] if rest else str(DEFAULT_PORT)
+    else:
+        host, colon, port_text = text.partition(":")
+        port_text = port_text if colon else str(DEFAULT_PORT)
+    try:
+        host = canonical_host(host)
+    except ValueError as error:
+        raise ValueError(f"{problem} ({error})") from None
+    # isdecimal alone takes the digits of every script, and int only so many of them.
+    if not (port_text.isascii() and port_text.isdecimal() and len(port_text) <= 5 and 1 <= int(port_text) <= 65535):
+        raise ValueError(f"{problem} (the port is a number from 1 to 65535)")
+    return host, int(port_text)
 
 
 def canonical_host(text: str) -> str:
@@ -46,12 +75,16 @@ def canonical_host(text: str) -> str:
 
 def _refuse_number(name: str) -> None:
     """The system would take "10.1" and "7077" for IPv4 addresses, which nobody means who writes them."""
+    if "." in name or _is_ipv4_in_one_number(name):
+        raise ValueError("it is neither a host name nor an IPv4 address, which has four numbers up to 255")
+
+
+def _is_ipv4_in_one_number(digits: str) -> bool:
+    """As inet_aton(3) reads it: octal behind a 0, and 32 bits. Containers are called by more digits than that."""
     try:
-        socket.inet_aton(name)
-    except OSError:
-        if "." not in name:
-            return  # many digits, as containers are called
-    raise ValueError("it is neither a host name nor an IPv4 address, which has four numbers up to 255")
+        return int(digits, 8 if digits.startswith("0") else 10) < 1 << 32
+    except ValueError:
+        return False  # an 8 or a 9 behind a 0
 
 
 def _canonical_ipv6(text: str) -> str:

@@ -255,6 +255,25 @@ def test_what_a_node_says_of_itself_and_others_is_short_and_can_be_printed_or_no
     assert (node.peering.directory.peers, node.peering.directory.foreign, node.peering.starts.said) == ({}, set(), {})
 
 
+@pytest.mark.parametrize("address", ["", "x:y:z", "b:0", "b:http", "10.1:7077", "[b]:1", "tcp://b:1"])
+def test_what_is_no_address_is_refused_wherever_a_node_says_one(address: str) -> None:
+    node = leading()
+    hello = hello_of("b")
+    forged: list[PeerMessage] = [
+        hello._replace(address=address),
+        hello._replace(others=("b:2", address)),
+        hello._replace(known=(("c", "c:1"), ("d", address))),
+        OtherStart(0, 99, address, 1, True),
+    ]
+    if address:  # a node that serves no metrics, and an answer to who did not say what it was sent to
+        forged += [hello._replace(metrics_address=address), hello._replace(reply=True, to=address)]
+    for message in forged:
+        node.on_peer(Envelope("cluster-a", "b", 1, ""), [message], 0.0)
+    assert node.violations.total == len(forged)
+    assert (node.peering.directory.peers, node.peering.directory.addresses) == ({}, {})
+    assert any("is no address" in text for text in notices(node))
+
+
 def test_invented_peers_push_out_no_node_that_has_spoken_to_this_one() -> None:
     settings = Settings(cluster_name="test", peer_limit=3)
     known = Directory(settings, "a", "a:1")

@@ -7,7 +7,7 @@ import queue
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -58,6 +58,8 @@ def searching(
     binds: queue.Queue[str] | None = None,
     own_bind_host: str = "127.0.0.1",
     interface: str | None = None,
+    towards: Callable[[], Iterable[str]] = lambda: (),
+    has_leader: Callable[[], bool] = lambda: False,
 ) -> Iterator[queue.Queue[str]]:
     """A search that finds somebody silent at its second look; yields the addresses that it passes on."""
     heard: queue.Queue[str] = queue.Queue()
@@ -74,8 +76,8 @@ def searching(
             has_met=has_met,
             met=lambda node_id: None,
             cluster_id=cluster_id,
-            has_leader=lambda: False,
-            towards=lambda: (),
+            has_leader=has_leader,
+            towards=towards,
         ),
         news=SearchNews(
             heard.put,
@@ -258,6 +260,39 @@ def test_an_interface_that_has_another_address_is_told_and_logged_once(
         warnings(caplog, "the interface eth0 has lost the address 10.0.0.1; this node listens at its address 10.0.0.9")
     assert binds.empty()
     assert moves.empty()
+
+
+@pytest.mark.parametrize("what", ["the addresses of this machine", "the seeds", "what was found"])
+def test_whatever_a_look_raises_is_said_once_and_the_next_ones_count(
+    what: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What they look at was said by others, and the watch over this node's own addresses is theirs, too."""
+    monkeypatch.setattr(search_module, "ADDRESSES_INTERVAL_S", 0.0)
+    monkeypatch.setattr(search_module, "LOOK_INTERVAL_S", 0.001)
+    monkeypatch.setattr(own_addresses, "reachable_hosts", lambda bind_host, towards=(): ("127.0.0.1",))
+    looks: queue.Queue[str] = queue.Queue()
+
+    def look(named: str) -> bool:
+        looks.put(named)
+        if named == what:
+            raise KeyError("nobody thought of it")
+        return False
+
+    with searching(
+        joining("127.0.0.1:1"),
+        own_bind_host="*",
+        towards=lambda: ["10.0.0.1"] if look("the addresses of this machine") else [],
+        is_reached=lambda address: look("the seeds"),
+        has_leader=lambda: look("what was found"),
+    ):
+        warnings(caplog, f"can't look at {what}: KeyError('nobody thought of it')")
+        looks.queue.clear()
+        assert {looks.get(timeout=DEADLINE_S) for _ in range(9)} == {
+            "the addresses of this machine",
+            "the seeds",
+            "what was found",
+        }
+        assert len([text for text in caplog.messages if "can't look" in text]) == 1
 
 
 def test_a_node_pointed_at_others_is_announced_once_it_belongs_to_a_cluster(caplog: pytest.LogCaptureFixture) -> None:

@@ -21,6 +21,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from paceline.config import NodeConfig, is_loopback, parse_address
 from paceline.discovery import Discovery, SeedResolver, Sighting
@@ -173,14 +174,20 @@ class NodeSearch:
             now = time.monotonic()
             if now >= self._looked_at + ADDRESSES_INTERVAL_S:
                 self._looked_at = now
-                try:
-                    self._look_at_own()
-                    self._silences.ends("its own addresses")
-                except OSError as error:  # that no more files can be opened: the thread goes on, and looks again
-                    if self._silences.is_due("its own addresses", now):
-                        _logger.warning("can't look at the addresses of this machine: %s", error)
-            self._look(now)
-            self._wait(now)
+                self._try("the addresses of this machine", self._look_at_own, now)
+            self._try("the seeds", partial(self._look, now), now)
+            self._try("what was found", partial(self._wait, now), now)
+
+    def _try(self, what: str, look: Callable[[], None], now: float) -> None:
+        """Look, whatever becomes of it. What is looked at was said by others, or no more files can be opened, and later
+        changes must count."""
+        subject = f"a look at {what}"
+        try:
+            look()
+            self._silences.ends(subject)
+        except Exception as error:  # noqa: BLE001 - as above
+            if self._silences.is_due(subject, now):
+                _logger.warning("can't look at %s: %r", what, error)
 
     # --- the addresses of this machine --------------------------------------------------------------------------
 

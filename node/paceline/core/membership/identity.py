@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
+from paceline.hosts import short, split_address
 from paceline_protocol.errors import PeerViolation
 from paceline_protocol.limits import MAX_NAME_CHARS
+
+ADDRESS_CHARS: Final = 300
+"""A host name has 253, and a port 5."""
 
 
 @dataclass(slots=True)
@@ -64,3 +69,13 @@ def check_word(what: str, word: str, limit_chars: int) -> None:
         raise PeerViolation(f"{what} of {len(word)} characters, and at most {limit_chars} are allowed")
     if not word.isprintable():
         raise PeerViolation(f"{what} with characters that can't be printed")
+
+
+def check_address(address: str) -> None:
+    """Raises PeerViolation for an address that no node has: whoever connects to one, or chooses between several, needs
+    its host and its port."""
+    check_word("an address", address, ADDRESS_CHARS)
+    try:
+        split_address(address)
+    except ValueError:
+        raise PeerViolation(f"{short(address)} is no address") from None

@@ -13,8 +13,8 @@ from paceline.core.feature_levels import FEATURE_LEVEL, too_old
 from paceline.core.incarnation import INCARNATIONS
 from paceline.core.membership.directory import Directory
 from paceline.core.membership.first_boot import FirstBoot
-from paceline.core.membership.identity import Identity, check_node_id, check_word
-from paceline.core.membership.starts import ADDRESS_CHARS, Starts
+from paceline.core.membership.identity import Identity, check_address, check_node_id, check_word
+from paceline.core.membership.starts import Starts
 from paceline.core.outbox import Outbox
 from paceline.core.settings import Settings
 from paceline_protocol.errors import PeerViolation
@@ -96,8 +96,8 @@ class Peering:
         for node_id, _ in hello.known:
             check_node_id(node_id)
         known = [address for _, address in hello.known]
-        for address in (hello.address, hello.metrics_address, hello.to, *hello.others, *known):
-            check_word("an address", address, ADDRESS_CHARS)
+        for address in (hello.address, *hello.others, *known, *filter(None, (hello.metrics_address, hello.to))):
+            check_address(address)
         if envelope.incarnation >= INCARNATIONS:
             raise PeerViolation(f"incarnation {envelope.incarnation}")
         if hello.feature_level > self._settings.feature_level + LEVELS_AHEAD:

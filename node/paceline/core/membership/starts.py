@@ -28,15 +28,13 @@ from typing import Final
 
 from paceline.core.incarnation import INCARNATION_STEP, INCARNATIONS
 from paceline.core.membership.directory import Directory, Peer
-from paceline.core.membership.identity import Identity, IdentityTaken, Overtaken
+from paceline.core.membership.identity import ADDRESS_CHARS, Identity, IdentityTaken, Overtaken
 from paceline.core.outbox import Outbox
 from paceline.core.settings import Settings
 from paceline_protocol.errors import PeerViolation
 from paceline_protocol.limits import MAX_NAME_CHARS
 from paceline_protocol.messages import Envelope, OtherStart, PeerHello, PeerMessage
 
-ADDRESS_CHARS: Final = 300
-"""A host name has 253, and a port 5."""
 SAID_LIMIT: Final = 16
 """Processes that ran beside another of their node, and are said and remembered."""
 

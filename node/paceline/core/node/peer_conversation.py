@@ -13,10 +13,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, get_args
 
 from paceline.core.effects import PeerBatch
-from paceline.core.membership.identity import Identity, check_word
+from paceline.core.membership.identity import Identity, check_address
 from paceline.core.membership.levels import Levels
 from paceline.core.membership.peering import Peering
-from paceline.core.membership.starts import ADDRESS_CHARS
 from paceline.core.node.leader_role import LeaderRole
 from paceline.core.node.pacing import ANSWER, AT_ONCE, NOTHING, TASK
 from paceline.core.node.violations import Violations
@@ -112,7 +111,7 @@ class PeerConversation:
             if type(message) is PeerHello:
                 self._peering.check(envelope, message)
             elif type(message) is OtherStart:
-                check_word("an address", message.address, ADDRESS_CHARS)
+                check_address(message.address)
         except PeerViolation as error:
             self._violations.refuse(envelope.sender, type(message).__name__, error)
             return False
