@@ -6,6 +6,7 @@ import errno
 import json
 from pathlib import Path
 
+import msgpack  # type: ignore[import-untyped]
 import pytest
 
 from paceline.cli.app import run
@@ -15,6 +16,7 @@ from paceline.errors import JournalCorrupt
 from paceline.runtime.journal import recovery
 from paceline.runtime.journal.data_directory import Storage
 from paceline.runtime.journal.files import RealFiles
+from paceline.runtime.journal.records import RecordKind, pack_record
 from paceline.runtime.journal.recovery import Recovered, find_segments
 from paceline.runtime.journal.writer import Writer
 
@@ -86,6 +88,22 @@ def test_dump_prints_a_line_for_each_record(data_dir: Path, capsys: pytest.Captu
     assert lines[2]["content"] == [{"index": 1, "term": 1, "kind": "CONFIG", "bytes": 4}]
     assert run(["journal", "dump", str(data_dir), "--limit", "2"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_dump_names_a_record_that_makes_no_sense_and_shows_what_a_later_version_wrote(
+    data_dir: Path, capsys: pytest.CaptureFixture[str], flags: list[str]
+) -> None:
+    (path,) = find_segments(data_dir / "journal")
+    data = path.read_bytes()
+    later = pack_record(1, len(data), 5, 9, msgpack.packb([b"\xff", [1]]), last=True)  # type: ignore[arg-type]
+    path.write_bytes(data + later)
+    assert run(["journal", "dump", str(data_dir), *flags]) == 0
+    assert f"{len(later) - 20 - 4}" in capsys.readouterr().out.splitlines()[-1]
+    nonsense = pack_record(1, len(data), 5, RecordKind.ENTRIES, msgpack.packb([["a", 1, [], 5]]), last=True)
+    path.write_bytes(data + nonsense)
+    assert run(["journal", "dump", str(data_dir), *flags]) == 62
+    assert f"is damaged at byte {len(data)}: the record makes no sense" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("verb", ["verify", "dump"])

@@ -11,6 +11,7 @@ from random import Random
 from tempfile import TemporaryDirectory
 from zlib import crc32
 
+import msgpack  # type: ignore[import-untyped]
 import pytest
 
 from journal.disk import Crash, Disk
@@ -21,7 +22,7 @@ from paceline.core.raft.timing import Timing
 from paceline.errors import JournalCorrupt, JournalTooNew
 from paceline.runtime.journal import records as record_module
 from paceline.runtime.journal import span_sums
-from paceline.runtime.journal.records import GROUPS, Record, RecordKind, records
+from paceline.runtime.journal.records import GROUPS, Record, RecordKind, pack_header, pack_record, records
 from paceline.runtime.journal.recovery import Recovered, find_segments, needed_path, read_journal
 from paceline.runtime.journal.writer import Writer
 from paceline_protocol.codec import encode_config
@@ -378,6 +379,38 @@ def test_a_later_format_is_not_read(tmp_path: Path) -> None:
     data[16:20] = crc32(bytes(data[:16])).to_bytes(4, "big")
     path.write_bytes(data)
     with pytest.raises(JournalTooNew, match="format 3"):
+        read_journal(tmp_path)
+
+
+NONSENSE: list[tuple[RecordKind, object]] = [
+    (RecordKind.HARD_STATE, []),
+    (RecordKind.HARD_STATE, ["1", "a"]),
+    (RecordKind.HARD_STATE, [-1, "a"]),
+    (RecordKind.HARD_STATE, [1 << 63, "a"]),
+    (RecordKind.HARD_STATE, [1, None]),
+    (RecordKind.TRUNCATE, [1.5]),
+    (RecordKind.TRUNCATE, [True]),
+    (RecordKind.ENTRIES, ["abcd"]),
+    (RecordKind.ENTRIES, [["a", 1, 1, b""]]),
+    (RecordKind.ENTRIES, [[0, 1, 1, b""]]),
+    (RecordKind.ENTRIES, [[1, "a", 1, b""]]),
+    (RecordKind.ENTRIES, [[1, 1, 1, "text"]]),
+    (RecordKind.ENTRIES, [[1, 1, 1, b"", 1]]),
+    (RecordKind.SNAPSHOT, ["x", 1, 1, 1, False]),
+    (RecordKind.SNAPSHOT, [1, "\0", 1, 1, False]),
+    (RecordKind.SNAPSHOT, [1, 1, 1, 1, None]),
+    (RecordKind.SNAPSHOT, {}),
+]
+
+
+@pytest.mark.parametrize(("kind", "content"), NONSENSE, ids=lambda value: str(value)[:40])
+def test_a_record_that_is_whole_and_makes_no_sense_is_named_with_its_place(
+    tmp_path: Path, kind: RecordKind, content: object
+) -> None:
+    head = pack_header(1)
+    record = pack_record(1, len(head), 1, kind, msgpack.packb(content), last=True)
+    (tmp_path / "0000000000000001.segment").write_bytes(head + record)
+    with pytest.raises(JournalCorrupt, match=r"0001\.segment is damaged at byte 24: the record makes no sense"):
         read_journal(tmp_path)
 
 

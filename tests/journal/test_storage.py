@@ -165,6 +165,7 @@ def test_a_crash_of_the_node_alone_loses_nothing_in_mode_os(tmp_path: Path) -> N
     [
         ("", JournalCorrupt),
         ("[]", JournalCorrupt),
+        ("[" * 100_000, JournalCorrupt),
         ('{"format": 2}', JournalCorrupt),
         ('{"format": 3}', JournalTooNew),
         ('{"format": 1}', JournalTooOld),
@@ -174,6 +175,32 @@ def test_an_identity_that_is_none_is_named(tmp_path: Path, text: str, error: typ
     start(tmp_path).close()
     (tmp_path / "identity.json").write_text(text)
     with pytest.raises(error, match=r"identity\.json"):
+        start(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("node_id", ""),
+        ("node_id", "\x1b[2J"),
+        ("node_id", "x" * 256),
+        ("incarnation", -1),
+        ("incarnation", True),
+        ("cluster_id", "\n"),
+        ("consents", [[]]),
+        ("consents", [[1]]),
+        ("consents", [1]),
+        ("consents", [""]),
+        ("handed_to", "\n"),
+        ("recovery", []),
+        ("recovery", {"finished": True}),
+    ],
+)
+def test_an_identity_that_no_node_has_is_named(tmp_path: Path, name: str, value: object) -> None:
+    start(tmp_path).close()
+    path = tmp_path / "identity.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
+    with pytest.raises(JournalCorrupt, match=rf"identity\.json .*{name}"):
         start(tmp_path)
 
 

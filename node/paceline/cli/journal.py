@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from paceline.cli.output import show
-from paceline.errors import JournalError
+from paceline.errors import JournalCorrupt, JournalError
 
 if TYPE_CHECKING:
+    from paceline.runtime.journal.records import Record
     from paceline.runtime.journal.recovery import Recovered
 
 
@@ -95,7 +96,9 @@ def dump(directory: Path, as_json: bool, limit: int | None) -> int:
         for path in paths:
             for record in read_segment(path, Recovered(), is_last=path == paths[-1], synced=synced):
                 kind = names.get(record.kind, str(record.kind))
-                content: list[Any] = record.fields()
+                content: list[Any] = [{"bytes": len(record.body)}]
+                if record.kind in names:
+                    content = _fields(path, record)
                 if record.kind == RecordKind.ENTRIES:
                     content = [
                         {"index": index, "term": term, "kind": entry_names.get(number, str(number)), "bytes": len(data)}
@@ -110,6 +113,14 @@ def dump(directory: Path, as_json: bool, limit: int | None) -> int:
                 if limit is not None and printed >= limit:
                     return 0
     return 0
+
+
+def _fields(path: Path, record: Record) -> list[Any]:
+    """What a record holds. Raises JournalCorrupt."""
+    try:
+        return record.fields()
+    except ValueError as error:
+        raise JournalCorrupt(str(path), record.offset, f"the record makes no sense: {error}") from error
 
 
 def summary(found: Recovered) -> dict[str, Any]:

@@ -7,12 +7,13 @@ import json
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from paceline.core.membership.identity import Identity
+from paceline.core.membership.identity import Identity, check_node_id
 from paceline.errors import JournalCorrupt, JournalTooNew, JournalTooOld
 from paceline.runtime.journal.files import read_data_file
 from paceline.runtime.journal.records import FORMAT_VERSION, other_format
+from paceline_protocol.errors import PeerViolation
 
 _FIELDS: dict[str, type] = {
     "node_id": str,
@@ -29,6 +30,8 @@ _FIELDS: dict[str, type] = {
     "inode": int,
     "marked": bool,
 }
+INCARNATIONS_READ: Final = 1 << 63
+"""No process counts so far. What no node may have, and is less, is said as such (``IdentityUsedUp``)."""
 _UNKNOWN = {"machine": "", "inode": 0, "marked": False}
 
 
@@ -59,12 +62,29 @@ def read_identity(path: Path) -> dict[str, Any] | None:
             error = JournalTooNew if fields["format"] > FORMAT_VERSION else JournalTooOld
             raise error(str(path), other_format(fields["format"]))
         fields = {**_UNKNOWN, **dict(fields.items())}
-        wrong = [name for name, kind in _FIELDS.items() if not isinstance(fields.get(name), kind)]
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise JournalCorrupt(str(path), 0, f"it is no identity: {error}") from error
+    # A truth value is no number here, though Python takes it for one.
+    wrong = [name for name, kind in _FIELDS.items() if type(fields.get(name)) is not kind] or _senseless(fields)
     if wrong or fields.get("format") != FORMAT_VERSION:
         raise JournalCorrupt(str(path), 0, f"it is no identity: {', '.join(wrong) or 'format'} is missing or wrong")
     return dict(fields)
+
+
+def _senseless(fields: dict[str, Any]) -> list[str]:
+    """The names of what no node says of itself. All are there, and of their types."""
+    ids = {"node_id": [fields["node_id"]], "consents": fields["consents"]}
+    ids |= {name: [fields[name]] for name in ("cluster_id", "handed_to") if fields[name]}
+    wrong = [name for name, each in ids.items() if not all(isinstance(one, str) and _is_id(one) for one in each)]
+    return wrong if 0 <= fields["incarnation"] < INCARNATIONS_READ else ["incarnation", *wrong]
+
+
+def _is_id(value: str) -> bool:
+    try:
+        check_node_id(value)
+    except PeerViolation:
+        return False
+    return True
 
 
 def recovery_in(path: Path, fields: dict[str, Any]) -> UnsafeRecovery | None:

@@ -27,9 +27,11 @@ an earlier record is wrong, it was written whole once and has been damaged since
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import partial
+from typing import Any, Final
 from zlib import crc32
 
 import msgpack  # type: ignore[import-untyped]
@@ -67,6 +69,35 @@ class RecordKind(IntEnum):
     SNAPSHOT = 4
 
 
+def _are(types: tuple[type, ...], values: list[Any]) -> bool:
+    """Whether these are values of these types, and each number one that a frame can hold."""
+    return tuple(map(type, values)) == types and all(0 <= value < _TOP for value in values if type(value) is int)
+
+
+def _are_entries(items: list[Any]) -> bool:
+    """One by one, in a loop that a journal of a million can be read with."""
+    try:
+        return all(
+            type(index) is type(term) is type(kind) is int
+            and type(data) is bytes
+            and 0 < index < _TOP
+            and 0 <= term < _TOP
+            for index, term, kind, data in items
+        )
+    except (TypeError, ValueError):  # not four, or no list
+        return False
+
+
+_TOP: Final = 1 << 63
+_CONTENTS: Final[dict[int, Callable[[list[Any]], bool]]] = {
+    RecordKind.HARD_STATE: partial(_are, (int, str)),
+    RecordKind.TRUNCATE: partial(_are, (int,)),
+    RecordKind.ENTRIES: _are_entries,
+    RecordKind.SNAPSHOT: partial(_are, (int, int, int, int, bool)),
+}
+"""Whether a list is the content of a record."""
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """One record and its place in the segment."""
@@ -78,12 +109,15 @@ class Record:
     last: bool
     body: bytes
 
-    def fields(self) -> list[object]:
-        """The body, unpacked. Raises ValueError; the crc was right, so a newer version may have written it."""
+    def fields(self) -> list[Any]:
+        """The body, unpacked: what the table above says, of a kind that is in it. Raises ValueError; the crc was right,
+        so a faulty writer wrote it, or a newer version."""
         check_whole(self.body)
         fields = msgpack.unpackb(self.body, max_map_len=0, max_ext_len=0)
         if not isinstance(fields, list):
             raise ValueError(f"a record of kind {self.kind} holds no list")
+        if self.kind in _CONTENTS and not _CONTENTS[self.kind](fields):
+            raise ValueError(f"this is no content of a record of kind {self.kind}")
         return fields
 
 

@@ -261,7 +261,7 @@ class _Replay:
 
     def take(self, path: Path, record: Record) -> None:
         try:
-            fields: list[Any] = record.fields()
+            fields = record.fields()
             match record.kind:
                 case RecordKind.HARD_STATE:
                     self.found.hard_state = HardState(*fields)
