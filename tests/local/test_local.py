@@ -146,6 +146,43 @@ def test_nodes_and_their_directory_end_with_a_parent_that_crashes(script: str) -
         time.sleep(0.01)
 
 
+def test_nodes_and_their_directory_end_with_a_parent_whose_forked_children_live_on(script: str) -> None:
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            running = cluster(script)
+            running.start(DEADLINE_S)
+            running.wait_ready(DEADLINE_S)
+            assert running._scratch is not None
+            pool = os.fork()
+            if pool == 0:
+                own = os.pipe()  # has the numbers that the cluster's ends had
+                running.nodes[0]._close_pipes()
+                os.write(own[1], b"still open")
+                os.write(write, f"{running.nodes[0].pid} {os.getpid()} {running._scratch.path}".encode())
+                signal.pause()
+            os.waitpid(pool, 0)
+        finally:
+            os._exit(1)
+    os.close(write)
+    node_pid, pool_pid, path = os.read(read, 1000).decode().split()
+    os.close(read)
+    try:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        try:
+            assert has_ended(int(node_pid))
+        except ProcessLookupError:
+            pass  # it ended before it could be watched
+        end_s = time.monotonic() + DEADLINE_S
+        while Path(path).exists():
+            assert time.monotonic() < end_s, "its directory goes with the last of them"
+            time.sleep(0.01)
+    finally:
+        os.kill(int(pool_pid), signal.SIGKILL)
+
+
 def test_no_descriptor_is_left_behind(script: str) -> None:
     def run() -> set[str]:
         with cluster(script, nodes=2) as running:

@@ -1,7 +1,7 @@
 """One node process of a local cluster: this module starts it with two pipes, waits for it, kills it, and restarts it.
 
-On the first pipe the node announces its address, and later that it is ready, as lines of JSON. The second pipe is never
-written: when it ends, the node knows that this process is gone.
+On the first pipe the node announces its address, and later that it is ready, as lines of JSON. The second is a lifeline
+(``pipes.py``): when it ends, the node knows that this process is gone.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 from paceline.client.client import Client
 from paceline.config import ClusterFile
 from paceline.errors import ClusterFailed, PacelineError
-from paceline.local.pipes import pipe
+from paceline.local.pipes import let_go, lifeline, pipe
 from paceline.local.scratch import ScratchDirectory
 
 KILL_TIMEOUT_S = 5.0
@@ -55,7 +55,7 @@ class Node:
         self._announced = b""
         self._announce_read, announce_write = pipe()
         try:
-            parent_read, self._parent_write = pipe()
+            parent_read, self._parent_write = lifeline()
         except OSError:
             os.close(announce_write)
             self._close_pipes()
@@ -161,9 +161,9 @@ class Node:
         return f"\n\nThe end of its output:\n{text}" if text else ""
 
     def _close_pipes(self) -> None:
-        for descriptor in (self._announce_read, self._parent_write):
-            if descriptor >= 0:
-                os.close(descriptor)
+        if self._announce_read >= 0:
+            os.close(self._announce_read)
+        let_go(self._parent_write)
         self._announce_read = self._parent_write = -1
 
     def __repr__(self) -> str:

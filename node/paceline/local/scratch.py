@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 
 from paceline.errors import ConfigError
-from paceline.local.pipes import pipe
+from paceline.local.pipes import let_go, lifeline
 
 _GUARD = 'read -r _; rm -rf -- "$0"'
 
@@ -33,7 +33,7 @@ class ScratchDirectory:
                 f"can't make a temporary directory: {error.strerror}; set TMPDIR to one that this user can write to"
             ) from error
         self._pid = os.getpid()
-        read, self.held = pipe()
+        read, self.held = lifeline()
         """``held``: the end of the pipe, which each process that works in the directory must inherit. Nothing is
         written to it."""
         try:
@@ -59,7 +59,7 @@ class ScratchDirectory:
         if self._guard is not None:
             self._guard.kill()
             self._guard.wait()
-        os.close(self.held)
+        let_go(self.held)
 
     def __enter__(self) -> Path:
         return self.path
