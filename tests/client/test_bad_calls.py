@@ -285,6 +285,17 @@ def test_as_completed_refuses_what_is_no_future(client: Client) -> None:
         next(client.as_completed([client.submit("add", 1), 3]))  # type: ignore[list-item]
 
 
+def test_as_completed_refuses_a_future_of_another_client_ended_or_not(node: FakeNode, client: Client) -> None:
+    node.hold = True
+    with Client(node.address, connect_timeout_s=DEADLINE_S) as other:
+        own, foreign = client.submit("add", 1, 2), other.submit("add", 1, 2)
+        for _ in range(2):
+            with pytest.raises(TypeError, match=r"add.* is of another client; give each client its own"):
+                next(client.as_completed([own, foreign], timeout=DEADLINE_S))
+            node.release()
+            assert foreign.result(DEADLINE_S) == 3
+
+
 # --- what fails inside -----------------------------------------------------------------------------------------------
 
 

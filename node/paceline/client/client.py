@@ -241,6 +241,8 @@ class Client(TaskQuestions):
         for future in pending:
             if not isinstance(future, Future):
                 raise TypeError(f"{future!r} is no future of this client; give what submit() returned")
+            if not future.is_of(self._driver):
+                raise TypeError(f"{future!r} is of another client; give each client its own")
         sink = Sink()
         ended = sink.ended
         try:

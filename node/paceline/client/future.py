@@ -289,6 +289,10 @@ class Future(Generic[T_co]):
         callbacks, self._callbacks = self._callbacks or [], None
         return callbacks
 
+    def is_of(self, owner: Owner) -> bool:
+        """Whether this is the client that has made it, under whose lock it ends."""
+        return self._owner is owner
+
     def collect_in(self, sink: Sink) -> None:
         """Have this future collected when the task has ended, at once if it has; for the client alone."""
         if self._state != PENDING:
