@@ -208,11 +208,13 @@ class OutOfResources(PacelineError):
 
     exit_code = 36
 
-    def __init__(self, what: str) -> None:
-        super().__init__(
-            f"{what}; close what this process does not need, as clients that are not used, or raise its limits "
-            "(`ulimit -n` for open files, `ulimit -u` for threads)"
-        )
+    def __init__(
+        self,
+        what: str,
+        advice: str = "close what this process does not need, as clients that are not used, or raise its limits "
+        "(`ulimit -n` for open files, `ulimit -u` for threads)",
+    ) -> None:
+        super().__init__(f"{what}; {advice}")
 
 
 class UsedWithinItself(PacelineError):

@@ -11,6 +11,7 @@ The rules:
   in line. At most ``NAMES_MAX`` names are known, as other machines may name some; beyond it the oldest is forgotten.
 - A look-up without a thread counts as not begun: which threads live is asked of them, since a signal handler that
   raises may keep one from its start, and want of memory may end one.
+- Where the exiting interpreter starts no thread, whoever asks looks up himself.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from paceline.exiting import is_exiting
 from paceline.hosts import LOCALHOST, is_number
 
 THREADS_MAX: Final = 16
@@ -172,7 +174,8 @@ class Names:
         except RuntimeError as error:  # the system has no room for it: one that runs does it, or it is asked again
             del threads[thread]
             while self._line and not threads:
-                self._note(self._line.popleft(), (), str(error))
+                asked = self._line.popleft()
+                self._note(asked, *(self._answer(asked) if is_exiting() else ((), str(error))))
             self._changed.notify_all()
 
     # --- the threads --------------------------------------------------------------------------------------------

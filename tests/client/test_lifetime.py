@@ -49,6 +49,17 @@ def test_a_script_that_ends_without_close_loses_no_call(node: FakeNode) -> None:
     assert len(node.known) == 600
 
 
+NO_MORE_THREADS = """
+import threading
+start = threading.Thread.start
+def refuse(thread):
+    if not threading.main_thread().is_alive():
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+    start(thread)
+threading.Thread.start = refuse
+"""
+"""As in Python 3.12.1, once the interpreter exits."""
+
 LATE_SCRIPT = """
 import atexit, sys
 
@@ -64,9 +75,76 @@ Client(sys.argv[1]).close()
 """
 
 
-def test_a_call_of_an_exit_handler_that_runs_after_all_clients_were_closed_is_accepted(node: FakeNode) -> None:
-    assert run_script(node, 30.0, LATE_SCRIPT) == ""
+EARLY_SCRIPT = """
+import atexit, sys
+from paceline.client import Client, closing
+
+def submit():
+    early = Client(sys.argv[1])
+    for number in range(10):
+        early.submit("echo", number)
+    print(early.submit("echo", "waited").result(10), file=sys.stderr)
+
+closing.CLOSE_TIMEOUT_S = float(sys.argv[2])
+atexit.register(submit)  # after ours is, so that it runs before it
+"""
+
+
+@pytest.mark.parametrize("threads", ["", NO_MORE_THREADS], ids=["with threads", "without"])
+def test_a_call_of_an_exit_handler_that_runs_after_all_clients_were_closed_is_accepted(
+    node: FakeNode, threads: str
+) -> None:
+    assert run_script(node, 30.0, threads + LATE_SCRIPT) == ""
     assert len(node.known) == 10
+
+
+@pytest.mark.parametrize("threads", ["", NO_MORE_THREADS], ids=["with threads", "without"])
+def test_a_client_that_an_exit_handler_makes_is_closed_with_the_others_and_loses_no_call(
+    node: FakeNode, threads: str
+) -> None:
+    assert run_script(node, 30.0, threads + EARLY_SCRIPT) == "waited\n"
+    assert len(node.known) == 11
+
+
+UNREAD_SCRIPT = """
+import asyncio, atexit, sys
+from paceline.client import Client
+from paceline.client.relay import Relay
+from paceline.errors import OutOfResources
+
+def use():
+    client = Client(sys.argv[1])
+    future = client.submit("echo", 1)
+    async def wait():
+        return await client.submit("echo", 2)
+    for what in (
+        lambda: future.add_done_callback(print),
+        lambda: asyncio.run(wait()),
+        lambda: Client().connect(),
+        lambda: Relay(sys.argv[1], on_news=print).connect(),
+    ):
+        try:
+            what()
+        except OutOfResources as error:
+            print(error, file=sys.stderr)
+    future.result(10)
+    future.add_done_callback(lambda _: print("called", file=sys.stderr))
+    client.close()
+
+atexit.register(use)
+"""
+
+
+def test_what_needs_the_thread_of_a_client_is_refused_by_name_where_the_exiting_interpreter_starts_none(
+    node: FakeNode,
+) -> None:
+    *refused, called = run_script(node, 30.0, NO_MORE_THREADS + UNREAD_SCRIPT).splitlines()
+    assert called == "called"
+    assert len(refused) == 4
+    for line, what in zip(refused, ["a callback", "a callback", "the discovery of nodes", "a relay"], strict=True):
+        assert line.startswith(what)
+        assert "Python starts no thread while it exits; " in line
+        assert "ulimit" not in line
 
 
 def test_a_script_whose_calls_nobody_accepts_ends_all_the_same_and_says_so_in_one_line(node: FakeNode) -> None:

@@ -123,6 +123,18 @@ def test_want_of_memory_is_a_problem_of_a_name_and_it_is_asked_for_again(
     until(lambda: names.hosts("node1") == ("10.0.0.1",))
 
 
+def test_where_the_exiting_interpreter_starts_no_thread_whoever_asks_looks_up_himself(
+    resolver: Resolver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolver.answers |= {"node1": ("10.0.0.1",), "nowhere": "not known"}
+    names = Names()
+    monkeypatch.setattr(threading.Thread, "start", no_room)
+    monkeypatch.setattr(names_module, "is_exiting", lambda: True)
+    assert names.hosts("node1") == ("10.0.0.1",)
+    assert names.hosts("nowhere") == ()
+    assert names.problem("nowhere") == "not known"
+
+
 def no_room(thread: threading.Thread) -> None:
     raise RuntimeError("can't start new thread")
 

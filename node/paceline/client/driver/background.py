@@ -5,6 +5,9 @@ halfway is mended by the next one. When the client ends it sees to it that all i
 
 It takes a turn every ``TICK_S``, or now and then if there is nothing to wait for and nobody has submitted for a while.
 It drives promptly, as a caller that waits does, only while somebody counts on it: a callback, an ``await``, a relay.
+
+A client that is first used as the interpreter exits may have no such thread, since Python starts none then
+(``exiting.py``). Who waits drives there as everywhere, and what counts on the thread is refused.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from paceline.client.driver.resolving import Resolver
 from paceline.client.driver.turns import TICK_S, Turns
 from paceline.client.session.session import Session, SessionState
 from paceline.errors import ClientClosed, OutOfResources
+from paceline.exiting import NO_THREAD, is_exiting
 from paceline.importing import refuse_while_importing
 
 IDLE_TICK_S = 0.5
@@ -38,12 +42,14 @@ class Background:
         self._resolver = resolver
         self._keeper: threading.Thread | None = None
         self._is_idle = False
+        self._is_refused = False  # the thread, for good
         self._is_dropped = False
         self._used_at_s = 0.0
         self._failure: BaseException | None = None  # of the last turn, until it is logged
 
     def start(self) -> None:
-        """Under the lock. Raises UsedWhileImporting in a worker that is not ready yet, and OutOfResources."""
+        """Under the lock. Raises UsedWhileImporting in a worker that is not ready yet, and OutOfResources. There may be
+        none afterwards, as the interpreter exits."""
         if self._is_alive():
             return
         refuse_while_importing("a client of the cluster")
@@ -51,7 +57,14 @@ class Background:
         try:
             keeper.start()
         except RuntimeError as error:
-            raise OutOfResources(f"a client of a cluster needs a thread of its own ({error})") from None
+            self._is_refused = is_exiting()
+            if not self._is_refused:
+                raise OutOfResources(f"a client of a cluster needs a thread of its own ({error})") from None
+
+    def check(self, what: str, instead: str) -> None:
+        """Of what counts on the thread. Raises OutOfResources if the client has to do without."""
+        if self._is_refused:
+            raise OutOfResources(f"{what} needs a thread, and {NO_THREAD}", instead)
 
     def _is_alive(self) -> bool:
         """Asked of the thread: its start may have been interrupted."""

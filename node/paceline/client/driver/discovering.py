@@ -14,6 +14,7 @@ from typing import Final
 from paceline.client.driver.turns import Turns
 from paceline.client.session.session import Session, SessionState
 from paceline.errors import OutOfResources
+from paceline.exiting import NO_THREAD, is_exiting
 
 LOOK_LIMIT_S: Final = 3600.0
 PAUSE_S = 1.0
@@ -43,7 +44,10 @@ class Discovering:
         try:
             self._looker.start()
         except RuntimeError as error:
-            raise OutOfResources(f"the discovery of nodes needs a thread ({error})") from None
+            if not is_exiting():
+                raise OutOfResources(f"the discovery of nodes needs a thread ({error})") from None
+            what = f"the discovery of nodes needs a thread, and {NO_THREAD}"
+            raise OutOfResources(what, "name a node, as in Client('host:7077')") from None
 
     def _run(self) -> None:
         while self._is_to_look():

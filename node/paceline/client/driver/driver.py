@@ -210,6 +210,8 @@ class Driver:
     def add_done_callback(self, future: Future[Any], callback: Callback) -> None:
         """Call back when the future has ended, at once if it has."""
         turns = self.turns
+        if not future.done():
+            self.background.check("a callback or an await", "wait with result()")
 
         def add(_: float) -> bool:
             waits = self.resolver.add_callback(future, callback)

@@ -41,6 +41,7 @@ class RelayDriver:
         def begin(_: float) -> None:
             driver.resolver.relay_to(take)
             driver.background.start()
+            driver.background.check("a relay", "start it before")
             turns.undriven.set()
 
         turns.change(begin)
