@@ -21,7 +21,7 @@ from paceline.runtime.transport.transport import Sent, Source
 from paceline.runtime.transport.zmq_transport import ZmqTransport
 from paceline.security import KeyRole, Standing, generate_keys
 from paceline_protocol.limits import MAX_BATCH_FRAMES
-from transport.worlds import DEADLINE_S, MAX_FRAME_BYTES, WorkerEnd, ZmqEnd, ZmqWorld, hear, take, until
+from transport.worlds import DEADLINE_S, MAX_FRAME_BYTES, WorkerEnd, ZmqEnd, ZmqWorld, connect_peer, hear, take, until
 
 
 @pytest.fixture
@@ -181,6 +181,40 @@ def test_the_number_of_peer_connections_is_bounded(plain: ZmqWorld, monkeypatch:
     assert node.send_peer("127.0.0.1:2", [b"envelope", b"message"]) is Sent.GONE
     node.forget_peer("127.0.0.1:1")
     assert node.send_peer("127.0.0.1:2", [b"envelope", b"message"]) is Sent.FULL
+
+
+@source_only
+def test_at_the_bound_the_peer_that_was_sent_to_longest_ago_makes_room_if_that_was_long_ago(
+    plain: ZmqWorld, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(transport_module, "PEER_SOCKETS_MAX", 2)
+    node, first, second, third = (plain.node() for _ in range(4))
+    for peer in (first, second, first):
+        connect_peer(plain, node, peer)
+    for _ in range(3):  # or in a large cluster each would close the connection that another has just begun
+        assert node.send_peer(third.address, [b"envelope", b"message"]) is Sent.GONE
+    assert len(caplog.records) == 1
+    monkeypatch.setattr(transport_module, "UNUSED_S", 0.0)
+    assert node.send_peer(third.address, [b"envelope", b"message"]) is Sent.FULL
+    monkeypatch.undo()
+    monkeypatch.setattr(transport_module, "PEER_SOCKETS_MAX", 2)
+    connect_peer(plain, node, third)
+    assert node.send_peer(first.address, [b"envelope", b"message"]) is Sent.OK
+    assert node.send_peer(second.address, [b"envelope", b"message"]) is Sent.GONE
+
+
+@source_only
+def test_at_the_bound_a_voter_has_a_connection_and_keeps_it(plain: ZmqWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport_module, "PEER_SOCKETS_MAX", 2)
+    node, voter, other, moved, unknown = (plain.node() for _ in range(5))
+    node.is_voters = {voter.address, moved.address}.__contains__
+    for peer in (voter, other):
+        connect_peer(plain, node, peer)
+    connect_peer(plain, node, moved)  # at once, though the others were sent to just now
+    assert node.send_peer(voter.address, [b"envelope", b"message"]) is Sent.OK
+    assert node.send_peer(other.address, [b"envelope", b"message"]) is Sent.GONE
+    monkeypatch.setattr(transport_module, "UNUSED_S", 0.0)
+    assert node.send_peer(unknown.address, [b"envelope", b"message"]) is Sent.GONE
 
 
 # --- the machine's own side -------------------------------------------------------------------------------------

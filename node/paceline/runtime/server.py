@@ -99,6 +99,7 @@ class Server:
             self._core = new_core(config, self._own, self._start, metrics_address)
         else:
             self._core = self._recover(metrics_address)
+        transport.is_voters = self._core.is_voters
         node_id = self._core.node_id
         announce(config, {"id": node_id, "pid": os.getpid(), "address": transport.address, "metrics": metrics_address})
         self._pool = WorkerPool(

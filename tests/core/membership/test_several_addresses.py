@@ -8,8 +8,10 @@ from core.membership.test_membership import SETTINGS, directory, envelope, hello
 from paceline.core.membership.directory import REACHED_MAX, Directory, KnownAddress
 from paceline.core.membership.identity import Identity
 from paceline.core.node import NodeCore
+from paceline.core.raft.consensus import Consensus
+from paceline.core.raft.timing import Timing
 from paceline.core.reports.questions import QUESTIONS
-from paceline_protocol.messages import PeerHello
+from paceline_protocol.messages import Config, PeerHello
 
 
 def told(address: str, others: tuple[str, ...] = (), *, reply: bool = False, to: str = "") -> PeerHello:
@@ -127,3 +129,24 @@ def test_what_a_peer_says_of_where_it_is_is_bounded() -> None:
         node.peering.directory.addresses[f"lan-{number}:1"] = KnownAddress()
         node.on_peer(envelope("b"), [answer], float(number))
     assert len(node.peering.directory.peers["b"].reached) == REACHED_MAX
+
+
+def test_a_node_knows_whether_a_voter_is_at_an_address() -> None:
+    chance = random.Random(1)
+    voting = Consensus("a", timing=Timing(), random=chance, now=0.0, config=Config(("a", "b"), ("learner",)))
+    node = NodeCore(
+        SETTINGS,
+        Identity("a", incarnation=1, cluster_id="c1"),
+        address="a:1",
+        spare_cluster_id="spare",
+        random=chance,
+        now=0.0,
+        consensus=voting,
+        questions=QUESTIONS,
+    )
+    for peer in ("b", "learner", "worker"):
+        node.on_peer(envelope(peer, cluster_id="c1"), [told(f"{peer}:1", (f"{peer}:2",))], 0.0)
+    at = [f"{peer}:{port}" for peer in ("a", "b", "learner", "worker") for port in (1, 2)]
+    assert list(filter(node.is_voters, at)) == ["a:1", "b:1"]
+    node.on_peer(envelope("b", cluster_id="c1"), [told("b:2")], 0.0)
+    assert list(filter(node.is_voters, at)) == ["a:1", "b:2"]

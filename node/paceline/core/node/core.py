@@ -181,6 +181,11 @@ class NodeCore:
         self.peering.directory.own_metrics_address = metrics_address
         self._pacing.after(AT_ONCE, -inf)
 
+    def is_voters(self, address: str) -> bool:
+        """Whether a voter is sent to at this address."""
+        address_of = self.peering.directory.address_of
+        return any(address_of(voter) == address for voter in self.consensus.config.voters)
+
     def on_search(self, lines: tuple[str, ...]) -> None:
         """What the search for other nodes has found, for people. Empty once a leader is known."""
         self.found = lines

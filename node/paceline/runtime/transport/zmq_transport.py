@@ -27,7 +27,7 @@ import logging
 import os
 import select
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 import zmq
@@ -55,7 +55,12 @@ ZERO_COPY_MIN_BYTES: Final = 64 * 1024
 """Below this, copying a frame costs less than keeping track of a shared one."""
 
 PEER_SOCKETS_MAX: Final = 256
-"""Addresses that can be sent to at a time. Beyond it a send is GONE until another address is forgotten."""
+"""Addresses that can be sent to at a time. Beyond it the one that was sent to longest ago makes room, and never a
+voter's: for a voter at once, for others if that was UNUSED_S ago. Else a send is GONE."""
+
+UNUSED_S: Final = 3.0
+"""Whoever answers is sent a hello more often, and keeps its connection. If each hello of a round closed the connection
+of another, no round would find one that stands."""
 
 NUMBER_TRIED_S: Final = 2.0
 """How long a peer whose host is a name takes nothing before another address of that name is tried."""
@@ -95,7 +100,9 @@ class ZmqTransport:
         self._credentials = Credentials(keys.own, keys.servers) if keys else Credentials(token=token)
         self._stuck = StuckPeers(self._credentials.servers)
         self._max_frame_bytes = max_frame_bytes
+        self.is_voters: Callable[[str], bool] = _is_nobodys  # whether a voter is at an address; as the owner likes
         self._peers: dict[str, zmq.Socket[bytes]] = {}
+        self._used: dict[str, float] = {}  # when each of them was last sent to
         self._refused: set[str] = set()  # addresses that can't be sent to, so that each is logged once
         self._watched: set[int] = set()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
@@ -241,6 +248,7 @@ class ZmqTransport:
         socket = self._peers.get(address) or self._open_peer(address)
         if socket is None:
             return Sent.GONE if address in self._refused else Sent.FULL
+        self._used[address] = time.monotonic()
         last = len(frames) - 1
         try:
             for index, frame in enumerate(frames):
@@ -269,7 +277,19 @@ class ZmqTransport:
     def _close_peer(self, address: str) -> None:
         socket = self._peers.pop(address, None)
         if socket is not None:
+            self._used.pop(address, None)
             socket.close(linger=0)
+
+    def _make_room(self, address: str) -> bool:
+        """Close a connection for the one to this address. False: all others are in use, or voters'."""
+        before = time.monotonic() - (0.0 if self.is_voters(address) else UNUSED_S)
+        idle = [peer for peer, used in self._used.items() if used <= before and not self.is_voters(peer)]
+        if not idle:
+            return False
+        longest = min(idle, key=lambda peer: self._used[peer])
+        self._close_peer(longest)
+        self._stuck.since.pop(longest, None)  # or the next one to it would be taken for stuck at once
+        return True
 
     # --- keys ---------------------------------------------------------------------------------------------------
 
@@ -339,15 +359,15 @@ class ZmqTransport:
 
     def _open_peer(self, address: str) -> zmq.Socket[bytes] | None:
         """None: there can't be one, or what the name in the address stands for is not known yet."""
-        if len(self._peers) >= PEER_SOCKETS_MAX:
-            self._log_refused(address, f"{PEER_SOCKETS_MAX} addresses are in use already")
-            return None
         try:
             host, port = parse_address(address)
             numbers = self._names.hosts(host)
             if not numbers:
                 if problem := self._names.problem(host):
                     self._log_refused(address, f"its name does not resolve ({problem})")
+                return None
+            if len(self._peers) >= PEER_SOCKETS_MAX and not self._make_room(address):
+                self._log_refused(address, f"{PEER_SOCKETS_MAX} addresses are in use already")
                 return None
             at = format_address(numbers[0], port)
             expected = self._stuck.expected(address)
@@ -387,11 +407,16 @@ class ZmqTransport:
         self._listening.end()
         self._context.destroy(linger=CLOSE_LINGER_MS)
         self._peers.clear()
+        self._used.clear()
         self._children.clear()
         self._epoll.close()
         wake_fd, self._wake_fd = self._wake_fd, -1
         if wake_fd >= 0:
             os.close(wake_fd)
+
+
+def _is_nobodys(address: str) -> bool:
+    return False
 
 
 def _rest(socket: zmq.Socket[bytes]) -> list[bytes]:
