@@ -5,10 +5,23 @@ from __future__ import annotations
 from math import inf
 from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paceline.core.deadlines import BEAT, CONSENSUS, HELLO, NEVER_MS, REVIEW, STALE_MOMENTS, Deadlines, Moments
+from paceline.core.deadlines import (
+    BEAT,
+    CONSENSUS,
+    HELLO,
+    NEVER_MS,
+    REVIEW,
+    SLICE_MOMENTS,
+    SORTED_OUT_AT_ONCE,
+    STALE_AT_ONCE,
+    STALE_MOMENTS,
+    Deadlines,
+    Moments,
+)
 from paceline.core.membership.identity import Identity
 from paceline.core.node import NodeCore
 from paceline.core.reports.questions import QUESTIONS
@@ -47,18 +60,77 @@ def test_moments_are_those_that_were_set_last_and_are_taken_in_their_order(
         else:
             moments.set(task_id, ms)
             expected[task_id] = ms
-        assert (len(moments), moments.earliest_ms) == (len(expected), min(expected.values(), default=NEVER_MS))
+        assert len(moments) == len(expected)
+        assert moments.earliest_ms <= min(expected.values(), default=NEVER_MS)
     reached = moments.take_reached(WallClock(), until / 1_000)
     assert set(reached) == {task_id for task_id, ms in expected.items() if ms <= until}
     assert [expected[task_id] for task_id in reached] == sorted(expected[task_id] for task_id in reached)
     assert len(moments) == len(expected) - len(reached)
+    assert moments.earliest_ms > until
+
+
+def kept(moments: Moments) -> int:
+    """How many moments there are, those among them that were moved or dropped."""
+    return len(moments._heap) + len(moments._unsorted)
+
+
+def test_thousands_of_moments_that_are_set_moved_and_dropped_are_met_in_their_order_and_take_little_more_room() -> None:
+    rng, moments, expected, clock = Random(3), Moments(), dict[bytes, int](), WallClock()
+    most = 0
+    for step in range(40_000):
+        task_id = rng.randrange(3_000).to_bytes(16, "big")
+        if rng.random() < (0.7 if step % 10_000 < 5_000 else 0.2):
+            expected[task_id] = ms = rng.randrange(step, step + 50_000)
+            moments.set(task_id, ms)
+        else:
+            expected.pop(task_id, None)
+            moments.drop(task_id)
+        most = max(most, len(expected))
+        assert kept(moments) <= 3 * most + 2 * STALE_MOMENTS
+        if step % 100 == 0:
+            reached = moments.take_reached(clock, step / 1_000)
+            assert [expected[task_id] for task_id in reached] == sorted(ms for ms in expected.values() if ms <= step)
+            for task_id in reached:
+                del expected[task_id]
+            assert moments.earliest_ms > step
+            assert moments.earliest_ms <= min(expected.values(), default=NEVER_MS)
+        assert len(moments) == len(expected)
+
+
+@pytest.mark.parametrize("order", ["the front last", "the front first", "any"])
+def test_no_end_of_a_task_looks_at_more_than_a_few_moments_of_others(order: str) -> None:
+    moments = Moments()
+    ids = [number.to_bytes(16, "big") for number in range(200_000)]
+    for number, task_id in enumerate(ids):
+        moments.set(task_id, 1 + number)
+    any_order = Random(1).sample(ids, len(ids))
+    leaving = {"the front last": [*ids[1:100_000], ids[0]], "the front first": ids, "any": any_order}
+    for task_id in leaving[order]:
+        before = kept(moments)
+        moments.drop(task_id)
+        assert before - kept(moments) <= SORTED_OUT_AT_ONCE + STALE_AT_ONCE
+    before = kept(moments)
+    moments.take_reached(WallClock(), 1e6)
+    assert before - kept(moments) <= SLICE_MOMENTS
+
+
+def test_a_moment_that_was_dropped_wakes_the_node_in_vain_once_at_most() -> None:
+    moments, clock = Moments(), WallClock()
+    ids = [number.to_bytes(16, "big") for number in range(50)]
+    for number, task_id in enumerate(ids):
+        moments.set(task_id, 1 + number)
+    for task_id in reversed(ids[:-1]):
+        moments.drop(task_id)
+    assert moments.earliest_ms < 50
+    assert moments.take_reached(clock, 0.049) == []
+    assert moments.earliest_ms == 50
 
 
 def test_moments_that_are_moved_again_and_again_take_no_more_room_than_a_few() -> None:
     moments = Moments()
     for ms in range(10_000):
         moments.set(b"i" * 16, 1_000_000 + ms)
-        assert len(moments._heap) <= STALE_MOMENTS + 2
+        assert kept(moments) <= 2 * STALE_MOMENTS
     moments.clear()
     assert (len(moments), moments.earliest_ms) == (0, NEVER_MS)
 

@@ -7,7 +7,7 @@ earliest of them is translated whenever it is asked for, as the clock may have b
 
 from __future__ import annotations
 
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 from math import inf
 from typing import Final
 
@@ -28,8 +28,12 @@ NEVER_MS: Final = 1 << 60
 SLICE_MOMENTS: Final = 4_096
 """Moments that are met in a turn: a few milliseconds. A leader that met a million at once would be deposed over it."""
 STALE_MOMENTS: Final = 64
-"""Moments that were moved or dropped and are still in the heap: beyond so many, and as many as there are others, the
-heap is made anew."""
+"""Moments that were moved or dropped and are still kept: beyond so many, and as many as there are others, they are
+sorted out."""
+SORTED_OUT_AT_ONCE: Final = 8
+"""Whenever a moment is set or dropped, so many are sorted out: all are before as many more are stale."""
+STALE_AT_ONCE: Final = 2
+"""Whenever a moment is set or dropped, so many stale ones in front are removed: they become fewer and fewer."""
 
 
 class Deadlines:
@@ -73,19 +77,24 @@ class Deadlines:
 class Moments:
     """One moment of the wall clock for each of many tasks: before it the task does not start, or after it not any more.
 
-    Setting and dropping a moment takes logarithmic time. ``earliest_ms`` takes none, and is NEVER_MS if there is no
-    moment. The part that sets a moment must take it out when it is reached: the node is woken for it in every turn
-    until then, unless moments are held. ``wakes_ms``: the moment that the node is woken for.
+    Setting and dropping a moment takes logarithmic time, whatever was set and dropped before. ``earliest_ms`` takes
+    none: no moment is before it, and it is NEVER_MS if nothing is kept. The part that sets a moment must take it out
+    when it is reached: the node is woken for it in every turn until then, unless moments are held. ``wakes_ms``: the
+    moment that the node is woken for.
+
+    A moment that was moved or dropped is *stale*, and stays until it is in front or is sorted out. Either is done a few
+    at a time, so ``earliest_ms`` may be that of a stale one: then the node is woken in vain, and removes it.
     """
 
-    __slots__ = ("_heap", "_is_held", "_ms", "earliest_ms", "wakes_ms")
+    __slots__ = ("_heap", "_is_held", "_ms", "_unsorted", "earliest_ms", "wakes_ms")
 
     def __init__(self) -> None:
         self.earliest_ms = NEVER_MS
         self.wakes_ms = NEVER_MS
         self._is_held = False
         self._ms: dict[bytes, int] = {}
-        self._heap: list[tuple[int, bytes]] = []  # may hold moments that were moved or dropped, but not in front
+        self._heap: list[tuple[int, bytes]] = []
+        self._unsorted: list[tuple[int, bytes]] = []  # another heap, which those that are not stale leave for the first
 
     def __len__(self) -> int:
         return len(self._ms)
@@ -102,33 +111,61 @@ class Moments:
             self._tidy()
 
     def take_reached(self, clock: WallClock, now: float) -> list[bytes]:
-        """Take the tasks whose moments are reached, the earliest first, SLICE_MOMENTS at most: for the others the node
-        is woken in its next turn. They have no moment from now on."""
+        """Take the tasks whose moments are reached, the earliest first. SLICE_MOMENTS at most are looked at: for the
+        others the node is woken in its next turn. They have no moment from now on."""
         reached: list[bytes] = []
-        while len(reached) < SLICE_MOMENTS and clock.has_reached(self.earliest_ms, now):
-            task_id = self._heap[0][1]
-            del self._ms[task_id]
-            reached.append(task_id)
-            self._tidy()
+        for _ in range(SLICE_MOMENTS):
+            if not clock.has_reached(self.earliest_ms, now):
+                break
+            ms, task_id = heappop(self._front())
+            if self._ms.get(task_id) == ms:
+                del self._ms[task_id]
+                reached.append(task_id)
+            self._find_earliest()
         return reached
 
     def hold(self, on: bool) -> None:
         """Whether the node is not woken for any of them for now."""
         self._is_held = on
-        self._tidy()
+        self._find_earliest()
 
     def clear(self) -> None:
         self._ms.clear()
         self._heap.clear()
+        self._unsorted.clear()
         self._is_held = False
         self.earliest_ms = self.wakes_ms = NEVER_MS
 
+    def _front(self) -> list[tuple[int, bytes]]:
+        """The heap that has the earliest moment in front."""
+        heap, unsorted = self._heap, self._unsorted
+        return unsorted if unsorted and (not heap or unsorted[0] < heap[0]) else heap
+
+    def _find_earliest(self) -> None:
+        front = self._front()
+        self.earliest_ms = front[0][0] if front else NEVER_MS
+        self.wakes_ms = NEVER_MS if self._is_held else self.earliest_ms
+
     def _tidy(self) -> None:
+        """Do a little of what removes stale moments."""
         heap, known = self._heap, self._ms
-        while heap and known.get(heap[0][1]) != heap[0][0]:
+        if self._unsorted:
+            self._sort_out()
+            heap = self._front()
+        elif len(heap) - len(known) > max(STALE_MOMENTS, len(known)):
+            self._unsorted, self._heap = heap, self._unsorted
+        left = STALE_AT_ONCE
+        while left and heap and known.get(heap[0][1]) != heap[0][0]:
             heappop(heap)
-        if len(heap) - len(known) > max(STALE_MOMENTS, len(known)):
-            heap[:] = [(ms, task_id) for task_id, ms in known.items()]
-            heapify(heap)
+            left -= 1
+        if self._unsorted:
+            heap = self._front()
         self.earliest_ms = heap[0][0] if heap else NEVER_MS
         self.wakes_ms = NEVER_MS if self._is_held else self.earliest_ms
+
+    def _sort_out(self) -> None:
+        heap, unsorted, known = self._heap, self._unsorted, self._ms
+        for _ in range(min(SORTED_OUT_AT_ONCE, len(unsorted))):
+            moment = unsorted.pop()  # the last of a heap: what is left is one
+            if known.get(moment[1]) == moment[0]:
+                heappush(heap, moment)
