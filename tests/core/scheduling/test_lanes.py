@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from random import Random
 
+import pytest
+
 from paceline.core.scheduling.credits import NodeLedger
 from paceline.core.scheduling.lanes import Lane, Lanes
 from paceline.core.state.task import State, Task
@@ -47,6 +49,39 @@ def test_a_task_that_is_put_back_leaves_before_those_that_came_later() -> None:
         queues.put(task(age))
     (lane,) = queues.served
     assert ages(lane) == [0, 1, 2, 3, 4]
+
+
+class Watched(Task):
+    """A task that counts, for all together, how often somebody looks how old it is."""
+
+    looks = 0
+
+    def __getattribute__(self, name: str) -> object:
+        if name == "age":
+            Watched.looks += 1
+        return super().__getattribute__(name)
+
+
+@pytest.mark.parametrize("waits_at", ["the front", "the middle", "the end"])
+def test_a_task_that_is_put_back_among_a_backlog_of_other_names_finds_its_place_in_a_few_looks(waits_at: str) -> None:
+    queues, count = Lanes(), 10_000
+    queues.serve(nodes(a="gpu cpu"))
+    for number in range(count):
+        waiting = Watched((number.to_bytes(16, "big"), "gpu", 4, b"", None))
+        waiting.age = 10 + number + (number >= count // 2)
+        queues.put(waiting)
+    age = {"the front": 5, "the middle": 10 + count // 2, "the end": 10 + count + 1}[waits_at]
+    youngest = task(20 + count, "cpu")
+    queues.put(youngest)
+    queues.take(youngest)
+    youngest.state = State.SUCCEEDED
+    Watched.looks = 0
+    queues.put(task(age, "cpu"))
+    assert Watched.looks <= 32
+    (lane,) = queues.served
+    left = ages(lane)
+    assert left == sorted(left)
+    assert age in left
 
 
 def test_a_task_that_ended_while_it_waited_is_skipped() -> None:

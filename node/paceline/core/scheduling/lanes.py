@@ -12,9 +12,11 @@ turn comes, because it is no longer in the state in which tasks wait here.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable
 from itertools import chain, islice
+from operator import attrgetter
 from typing import Final
 
 from paceline.core.scheduling.credits import NodeLedger, Row
@@ -27,6 +29,7 @@ STALE_SKIPPED: Final = 1_000
 SWEEP_TASKS: Final = 1_024
 """How many tasks that have left may stay in the queues: beyond this number, and that of the waiting tasks, they are
 removed, and so are names of which no task waits."""
+_age: Final = attrgetter("age")
 
 
 class Lane:
@@ -50,13 +53,16 @@ class Lane:
         self._top = max(self._top, task.priority)
 
     def insert(self, task: Task) -> None:
-        """Put back a task that was dispatched before, in front of all younger tasks of its priority."""
-        queue, place = self._queues[task.priority], 0
-        for other in queue:
-            if other.age >= task.age:
-                break
-            place += 1
-        queue.insert(place, task)
+        """Put back a task that was dispatched before, in front of all younger tasks of its priority. That may be
+        anywhere, as tasks of other names wait in this lane, too. Cost: little at the ends; in between, a few looks and
+        a nanosecond or two for each task up to there, as for those that look() skips."""
+        queue = self._queues[task.priority]
+        if not queue or task.age < queue[0].age:
+            queue.appendleft(task)
+        elif task.age > queue[-1].age:
+            queue.append(task)
+        else:
+            queue.insert(bisect_left(queue, task.age, key=_age), task)
         self._top = max(self._top, task.priority)
 
     def head(self) -> Task | None:
@@ -109,6 +115,11 @@ class Lane:
             queue.rotate(skip)
             skip = 0
         return found
+
+    def sweep(self) -> None:
+        """Let go of the tasks that have left."""
+        state = self._state
+        self._queues = tuple([deque([task for task in queue if task.state == state]) for queue in self._queues])
 
     def drain(self) -> list[Task]:
         """Take every waiting task, in order, to be pushed again."""
@@ -216,11 +227,10 @@ class Lanes(Place):
 
     def _sweep(self) -> None:
         """Let go of the tasks that left while they waited, and of names of which none waits: clients may have invented
-        them. Cost: that of all tasks and names here."""
+        them. Cost: that of a look at all tasks and names here."""
         self._left = 0
         for lane in self._lanes:
-            for task in lane.drain():
-                lane.push(task)
+            lane.sweep()
             lane.names = {name for name in lane.names if self._names[name].count}
         self._names = {name: waiting for name, waiting in self._names.items() if waiting.count}
 
