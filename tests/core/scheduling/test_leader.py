@@ -923,3 +923,35 @@ def test_a_flood_of_requests_to_cancel_one_task_is_bounded_and_asks_its_node_onc
     lead.leader.nodes.on_revoked("n1", Revoked(TERM, (tid(1),), ()), lead.now)
     lead.commit()
     assert len(lead.leader.cancelling.replies) == REQUESTS_PER_TASK
+
+
+def test_nodes_that_never_gave_an_account_are_forgotten_once_they_are_not_heard_any_more() -> None:
+    lead = Lead()
+    lead.enrol("a")
+    nodes = lead.leader.nodes
+    for number in range(10_000):
+        nodes.beat(["a", f"{number:016x}"], lead.now)
+        nodes.outbox.clear()
+    assert set(nodes.by_id) == {"a", f"{9_999:016x}"}
+
+
+def test_the_numbers_of_a_node_that_was_given_up_go_on_when_it_returns() -> None:
+    lead, session = running(1)
+    assert lead.pass_time(4.0) == ["a"]
+    lead.leader.nodes.beat(["b"], lead.now)
+    lead.enrol("a")
+    lead.submit(session, 2, seq=2)
+    lead.leader.nodes.outbox.clear()
+    lead.leader.dispatch(lead.now)
+    assert [message.seq for _, message in lead.leader.nodes.outbox if isinstance(message, Dispatch)] == [2]
+
+
+def test_who_was_forgotten_is_told_of_the_leader_at_once_and_given_tasks_again() -> None:
+    lead = Lead()
+    for heard in (["a"], ["b"], ["a", "b"]):
+        lead.leader.nodes.outbox.clear()
+        lead.leader.nodes.beat(heard, lead.now)
+        assert ("a" in heard) == (("a", Beat(TERM, 0, 0, 0, 0)) in lead.leader.nodes.outbox)
+    lead.enrol("a")
+    lead.submit(lead.client(), 1)
+    assert lead.dispatched() == {"a": [(1, 1)]}

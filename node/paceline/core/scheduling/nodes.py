@@ -9,7 +9,7 @@ that says that they have arrived: so whenever an eighth of that has come, a Beat
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from paceline.core.incarnation import INCARNATION_SHIFT
@@ -78,6 +78,13 @@ class NodeState:
         self.told_at = now
         self.untold_bytes = 0  # of outcomes that have arrived from another process since then
         self.beat: NodeBeat | None = None
+
+    @property
+    def is_stranger(self) -> bool:
+        """Whether the node has given no account in this term, so that there is nothing to remember of it. Of others the
+        numbers go on when they return: what was sent there may still arrive, and what was seen is not reported again.
+        """
+        return not (self.enrolled or self.dispatch_seq or self.outcome_seen)
 
 
 class Nodes:
@@ -192,10 +199,10 @@ class Nodes:
 
     # --- to nodes -----------------------------------------------------------------------------------------------
 
-    def beat(self, node_ids: Iterable[str], now: float) -> None:
-        """Send Beats to nodes: who leads, and the four numbers. Repeat the Revokes that were not answered. A node to
-        which there is no news gets a Beat less often: with hundreds of nodes, Beats are most of an idle leader's work.
-        """
+    def beat(self, node_ids: Collection[str], now: float) -> None:
+        """Send Beats to the nodes that are heard: who leads, and the four numbers. Repeat the Revokes that were not
+        answered. A node to which there is no news gets a Beat less often: with hundreds of nodes, Beats are most of an
+        idle leader's work. Strangers that are not heard any more are forgotten."""
         repeats = STRANGERS_AT_ONCE
         for node_id in node_ids:
             state = self.by_id.get(node_id)
@@ -210,6 +217,10 @@ class Nodes:
                 self.outbox.append((node_id, Beat(self._term, *news)))
             elif news != state.told or now >= state.told_at + BEAT_UNCHANGED_S:
                 self._send_beat(node_id, state, now)
+        if len(self.by_id) > len(node_ids):
+            heard = frozenset(node_ids)
+            for node_id in [each for each, state in self.by_id.items() if state.is_stranger and each not in heard]:
+                del self.by_id[node_id]
         live = self._tasks.live
         self.ask_back(live[task_id] for task_id in self._cancelling.asked if task_id in live)
         if self._recording.is_logging:
