@@ -8,7 +8,7 @@ from math import inf
 import pytest
 
 from paceline.core.clients.session_table import TURN_BYTES, ClientBounds, SessionTable
-from paceline.core.clients.sessions import ITEM_BYTES, ITEMS_PER_UPDATE, ClientSession
+from paceline.core.clients.sessions import ACCEPTED_BYTES, ITEM_BYTES, ITEMS_PER_UPDATE, ClientSession
 from paceline_protocol.codec import decode, encode
 from paceline_protocol.messages import Refusal, TaskEnd
 
@@ -198,3 +198,30 @@ def test_acceptances_past_the_window_that_are_due_are_not_forgotten_between_turn
     assert table.is_behind
     assert [len(update.accepted) for _, update in table.take_updates(1.0)] == [1]
     assert not table.owes
+
+
+def test_who_acknowledges_nothing_has_a_bounded_number_of_accepted_submits_waiting_behind_a_refusal() -> None:
+    table, (each,) = opened(b"a", window_bytes=1024, waiting_bytes=100 * ACCEPTED_BYTES, all_waiting_bytes=1 << 20)
+    end(table, each, 1)
+    assert told(table, b"a") == [1]
+    table.refuse(each, b"i" * 16, Refusal.QUEUE_FULL, "full")
+    for seq in range(10_000):
+        table.add_accepted(each, seq, 0.0)
+        table.take_updates(1.0)
+    assert len(each.accepted) <= 100
+    assert each.is_cut_off
+    table.acknowledge(each, 1, 2.0)
+    table.take_updates(2.0)
+    assert (each.waiting_bytes, table._waiting_bytes) == (0, 0)
+    table.acknowledge(each, 2, 3.0)
+    assert each.closed
+
+
+def test_accepted_submits_that_were_told_count_for_nothing_any_more() -> None:
+    table, (each,) = opened(b"a")
+    for seq in range(3 * ITEMS_PER_UPDATE):
+        table.add_accepted(each, seq, 0.0)
+    end(table, each, 1)
+    while table.owes:
+        table.take_updates(0.0)
+    assert (each.waiting_bytes, table._waiting_bytes) == (0, 0)

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Final
 
-from paceline.core.clients.sessions import ClientSession
+from paceline.core.clients.sessions import ACCEPTED_BYTES, ClientSession
 from paceline_protocol.limits import MAX_DETAIL_CHARS
 from paceline_protocol.messages import Refusal, Update
 
@@ -39,9 +39,9 @@ LEFT_IN_REVIEW: Final = 1_000
 @dataclass(frozen=True, slots=True)
 class ClientBounds:
     """``sessions``: how many; one more replaces an idle one. ``window_bytes``: of results and refusals that one client
-    was sent and has not acknowledged. ``waiting_bytes``: of those that wait for one client, ``all_waiting_bytes``: for
-    all clients together. ``waits_too``: of sessions that wait for a task which has another one, counted once for each
-    task, of some 300 bytes; as many as one client has outstanding by itself."""
+    was sent and has not acknowledged. ``waiting_bytes``: of what waits to be sent to one client, ``all_waiting_bytes``:
+    to all clients together. ``waits_too``: of sessions that wait for a task which has another one, counted once for
+    each task, of some 300 bytes; as many as one client has outstanding by itself."""
 
     sessions: int = 10_000
     window_bytes: int = 16 << 20
@@ -188,6 +188,7 @@ class SessionTable:
             session.add_accepted(seq, due)
             self.due = min(self.due, due)
             self._owed[session.key] = session
+            self._bound(session, ACCEPTED_BYTES)
 
     def refuse(self, session: ClientSession, task_id: bytes, refusal: Refusal, detail: str) -> None:
         """A task, or a question about one, was refused."""

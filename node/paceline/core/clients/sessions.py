@@ -27,6 +27,8 @@ BYTES_PER_UPDATE: Final = 4 << 20
 ITEM_BYTES: Final = 256
 """What a result or a refusal counts for beside its payload or its text: more than it takes. So there are so few under
 way that one acknowledgement of them all does not take long."""
+ACCEPTED_BYTES: Final = 64
+"""What an accepted Submit counts for while it waits: more than it takes. Once it is sent nothing of it is kept."""
 FAILED_LIMIT_TASKS: Final = 1_000
 """How many failures of one client are remembered, to be told if it leaves before it hears of them."""
 
@@ -74,7 +76,7 @@ class ClientSession:
         self.accept_due: float | None = None  # when `accepted` is sent even if there is no result to send it with
         self.refused: deque[tuple[bytes, int, str]] = deque()
         self.results: deque[Result] = deque()
-        self.waiting_bytes = 0  # of the results and refusals that wait to be sent
+        self.waiting_bytes = 0  # of what waits to be sent
         self._window_bytes = window_bytes
         self._under_way: deque[tuple[int, list[bytes], int]] = deque()  # Update.seq, ids of its results, bytes
         self._under_way_bytes = 0
@@ -92,6 +94,7 @@ class ClientSession:
     def add_accepted(self, seq: int, due: float) -> None:
         """A Submit is committed. The client is told at ``due``, or with the next result, whichever is earlier."""
         self.accepted.append(seq)
+        self.waiting_bytes += ACCEPTED_BYTES
         if self.accept_due is None or due < self.accept_due:
             self.accept_due = due
 
@@ -130,7 +133,7 @@ class ClientSession:
         if self.has_window:
             refused = _take(self.refused, ITEMS_PER_UPDATE)
             results = self._take_results()
-            size = self.waiting_bytes
+            size = self.waiting_bytes - ACCEPTED_BYTES * len(self.accepted)
             if self.refused or self.results:
                 size = sum([ITEM_BYTES + len(detail) for _, _, detail in refused])
                 size += sum([ITEM_BYTES + len(payload) for _, _, payload in results])
@@ -138,6 +141,7 @@ class ClientSession:
         accepted: tuple[int, ...] = ()
         if not self.refused:  # `accepted` means every task of a Submit that was not refused in an earlier Update
             accepted = _take(self.accepted, ITEMS_PER_UPDATE)
+            self.waiting_bytes -= ACCEPTED_BYTES * len(accepted)
         seq = self.next_seq
         self.next_seq += 1
         if size:
