@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from paceline.core.clients.session_table import ClientBounds
 from paceline.core.feature_levels import FEATURE_LEVEL
 from paceline.core.raft.quorum import wanted_voters
 from paceline.core.raft.timing import Timing
+
+SNAPSHOT_BYTES: Final = 4 << 30
+"""A snapshot of so many bytes is taken, however low the limits of a node are: those of its leader may be higher, and
+the ids of results, and ids that are remembered, count for no limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +63,13 @@ class Settings:
     peer_limit: int = 1_024
     voter_timeout_s: float = 10.0  # a voter silent for this long is replaced, or left out where that helps
     learner_stable_s: float = 10.0  # a node takes a dead voter's place once it was heard for this long without a gap
+
+    @property
+    def snapshot_limit_bytes(self) -> int:
+        """A larger snapshot is not taken: what a peer says must not decide how much memory this node uses. A table
+        within the limits of the queue and of results makes none: a task takes at most twice what the queue counts for
+        it there."""
+        return SNAPSHOT_BYTES + 2 * (self.queue_limit_bytes + self.result_limit_bytes)
 
     @property
     def min_voters(self) -> int:

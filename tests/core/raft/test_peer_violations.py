@@ -17,11 +17,12 @@ from paceline.core.state.snapshots import restore, snapshot_of
 from paceline.core.state.table import TaskTable
 from paceline_protocol import messages as m
 from paceline_protocol.codec import decode, encode, encode_calls, encode_config, encode_outcomes
-from paceline_protocol.errors import ProtocolError
+from paceline_protocol.errors import PeerViolation, ProtocolError
 from paceline_protocol.limits import MAX_INT
 from paceline_protocol.messages import Config, EntryKind, TaskEnd
 
 SETTINGS = Settings(cluster_name="test")
+LIMIT_BYTES = SETTINGS.snapshot_limit_bytes
 ABC = Config(("a", "b", "c"))
 NOOP = (2, int(EntryKind.NOOP), b"")
 CALLS = encode_calls([(bytes([number]) * 16, "add", 4, b"x", None) for number in range(3)])
@@ -144,6 +145,7 @@ REFUSED = {
     "a snapshot of the top entry": chunk(EMPTY, index=MAX_INT),
     "a snapshot with a configuration without voters": chunk(EMPTY, config=Config()),
     "a chunk beyond its snapshot": chunk(EMPTY, total=1),
+    "a snapshot that is larger than what this node's limits allow": chunk(EMPTY, total=LIMIT_BYTES + 1),
 }
 
 
@@ -191,6 +193,21 @@ def test_a_refused_snapshot_is_forgotten_and_the_next_one_is_taken() -> None:
     assert not machine.hear("b", chunk(EMPTY))
     assert machine.hear("b", chunk(snapshot_of(ahead)))
     assert machine.core.log.last_index == 9
+
+
+def test_how_large_a_snapshot_is_taken_follows_from_the_limits_of_the_node_and_a_larger_one_is_refused_by_name() -> (
+    None
+):
+    machine = follower()
+    large = Settings(cluster_name="test", queue_limit_bytes=8 << 30, result_limit_bytes=1 << 30)
+    of_large = chunk(EMPTY[:9], total=9 << 30)
+    assert 4 << 30 < LIMIT_BYTES < 9 << 30
+    with pytest.raises(PeerViolation, match=f"{9 << 30} bytes, and this node takes {LIMIT_BYTES} .*--queue-limit-mib"):
+        machine.core.step("b", of_large, machine.now)
+    machine.applied = Applied(large, machine.core, machine.table, journaled=True)
+    machine.core.step("b", of_large, machine.now)
+    answers = [answer for _, answer in machine.core.take_ready().send_after if isinstance(answer, m.SnapshotResponse)]
+    assert answers == [m.SnapshotResponse(2, 9, 9)], "the next byte is wanted"
 
 
 def test_the_one_configuration_that_changes_many_servers_is_that_of_an_unsafe_recovery() -> None:

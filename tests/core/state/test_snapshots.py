@@ -25,7 +25,10 @@ from paceline.core.state.snapshots import (
 )
 from paceline.core.state.table import TaskTable
 from paceline_protocol.codec import encode_calls, encode_outcomes, join_ids
+from paceline_protocol.limits import MAX_INT, MAX_NAME_CHARS
 from paceline_protocol.messages import EntryKind, TaskEnd
+from paceline_protocol.moments import MOMENT_MAX_MS
+from paceline_protocol.options import BY_KEY
 
 LIMITS = Settings(cluster_name="test", result_limit_tasks=40, released_limit_tasks=30)
 
@@ -216,3 +219,16 @@ def test_sections_may_come_in_any_order_and_in_several_pages() -> None:
         pages(("released", [task_id(1)]), ("tasks", [(task_id(2), "add", 4, b"", None)]), ("released", [task_id(3)]))
     )
     assert (list(table.tasks), list(table.released)) == ([task_id(2)], [task_id(1), task_id(3)])
+
+
+def test_no_task_takes_more_than_twice_of_what_counts_for_it() -> None:
+    """So a node takes every snapshot of a table within its own limits (``Settings.snapshot_limit_bytes``)."""
+    options = {"max_attempts": MAX_INT, "delivery": 1, "confirm": 1, "trace": 1}
+    options |= dict.fromkeys(("not_before", "expires"), MOMENT_MAX_MS)
+    calls = [(bytes([number]) * 16, MAX_NAME_CHARS * "\U0001f600", 9, b"", options) for number in range(200)]
+    table = TaskTable(Settings(cluster_name="test"))
+    empty = len(snapshot_of(table))
+    table.apply(EntryKind.ACCEPT, encode_calls(calls))
+    table.apply(EntryKind.ATTEMPT, join_ids([call[0] for call in calls]))
+    assert set(options) == set(BY_KEY) - {"durability"}, "of which there is nothing in the table"
+    assert len(snapshot_of(table)) - empty <= 2 * sum(task.size_bytes() for task in table.tasks.values())

@@ -31,6 +31,9 @@ class Contents:
         """What becomes ``Entry.decoded``. Raises ProtocolError if such an entry can't be applied."""
         return None
 
+    def check_size(self, total: int) -> None:
+        """Raises PeerViolation if this node takes no snapshot of so many bytes."""
+
     def begin_snapshot(self, total: int) -> SnapshotReading:
         """A snapshot of so many bytes begins to arrive."""
         return SnapshotReading(total)

@@ -145,6 +145,7 @@ class Follower:
         log = self._log
         if chunk.index <= log.commit_index:
             return
+        self.contents.check_size(chunk.total)
         committed_term = log.term_at(log.commit_index) or 0
         if not committed_term <= chunk.index_term <= chunk.term or chunk.index >= MAX_INDEX:
             raise PeerViolation(f"a snapshot of entry {chunk.index}, term {chunk.index_term}")

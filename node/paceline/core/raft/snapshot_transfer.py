@@ -15,8 +15,6 @@ from paceline_protocol.codec import decode_config
 from paceline_protocol.messages import SnapshotChunk
 
 SNAPSHOT_CHUNK_BYTES = 256 * 1024
-SNAPSHOT_LIMIT_BYTES = 4 * 1024 * 1024 * 1024
-"""A larger snapshot is not accepted: a peer must not decide how much memory this node uses."""
 
 
 @dataclass(slots=True, eq=False)
@@ -62,8 +60,7 @@ class Incoming:
             if chunk.offset:
                 return 0
             self.key, self.data, self.reading = key, Pieces(), contents.begin_snapshot(chunk.total)
-        fits = len(self.data) + len(chunk.data) <= chunk.total <= SNAPSHOT_LIMIT_BYTES
-        if chunk.offset == len(self.data) and fits:
+        if chunk.offset == len(self.data):
             self.data.append(chunk.data)
             if self.reading is not None:
                 self.reading.read(self.data)

@@ -45,7 +45,7 @@ class Applied:
         self._log_bytes = 0  # of the applied entries that are still in the log
         self._unsaved_bytes = 0  # of the entries applied since a snapshot for the journal was last begun
         self._saved_bytes = 0  # of the last snapshot for the journal
-        consensus.set_contents(TaskContents(table))
+        consensus.set_contents(TaskContents(table, settings.snapshot_limit_bytes))
         self._begun_index = consensus.log.snapshot_index  # the last snapshot that was begun for the journal
 
     @property

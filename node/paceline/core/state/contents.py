@@ -51,8 +51,10 @@ class TableReading(SnapshotReading):
 class TaskContents(Contents):
     """Reads what a leader sends for one node's table."""
 
-    def __init__(self, table: TaskTable) -> None:
+    def __init__(self, table: TaskTable, snapshot_limit_bytes: int) -> None:
+        """``snapshot_limit_bytes``: no larger one is taken."""
         self._table = table
+        self._snapshot_limit_bytes = snapshot_limit_bytes
 
     def read_entry(self, kind: int, data: bytes) -> Any:
         """Raises ProtocolError. A kind that is unknown here needs a feature level that this node does not understand: a
@@ -61,6 +63,13 @@ class TaskContents(Contents):
             return self._table.decode(kind, data)
         except NodeTooOld as error:
             raise PeerViolation(f"{error.found}, at a feature level that this node understands") from error
+
+    def check_size(self, total: int) -> None:
+        if total > self._snapshot_limit_bytes:
+            raise PeerViolation(
+                f"a snapshot of {total} bytes, and this node takes {self._snapshot_limit_bytes} by its own limits; "
+                f"give it the --queue-limit-mib and --result-limit-mib of that node"
+            )
 
     def begin_snapshot(self, total: int) -> SnapshotReading:
         return TableReading(self._table, total)
