@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
+
+import pytest
 
 from core.raft.test_consensus import elected, replicating, run
 from paceline.core.raft.consensus import Consensus
+from paceline.core.raft.replication import IN_FLIGHT_LIMIT_BYTES
 from paceline.core.settings import Settings
-from paceline.core.state.applied import Applied
+from paceline.core.state import applied
+from paceline.core.state.applied import ENTRY_BYTES, Applied
 from paceline.core.state.table import TaskTable
 from paceline_protocol.codec import encode_calls
-from paceline_protocol.messages import AppendResponse, Confirm, Confirmed, EntryKind
+from paceline_protocol.messages import (
+    AppendResponse,
+    Confirm,
+    Confirmed,
+    EntryKind,
+    SnapshotChunk,
+    SnapshotResponse,
+)
 
 KEEP, MOST = 10, 50
 SETTINGS = Settings(cluster_name="test", log_keep_entries=KEEP, snapshot_log_entries=MOST, voter_timeout_s=0.6)
@@ -24,13 +36,13 @@ class Leading:
         self.applied = Applied(SETTINGS, self.core, TaskTable(SETTINGS), journaled=True)
         self.now = 0.0
 
-    def commit(self, entries: int, *, b_answers: bool) -> int:
+    def commit(self, entries: int, *, b_answers: bool, data: bytes = b"") -> int:
         """So many entries more, 10 ms apart; ``b_answers`` that it follows, and not that it has written anything.
         Returns the most that were held."""
         core, most = self.core, 0
         for _ in range(entries):
             self.now += 0.01
-            core.propose(EntryKind.NOOP, b"")
+            core.propose(EntryKind.NOOP, data)
             core.tick(self.now)
             ready = run(core)
             for to, message in ready.send_now:
@@ -62,6 +74,88 @@ def test_what_the_snapshot_covers_that_a_follower_is_sent_is_not_held_for_it() -
     core.snapshot_for("b", core.snapshot(b"all"))
     leading.commit(MOST - 5, b_answers=True)
     assert core.log.snapshot_index == behind
+
+
+SNAPSHOT = bytes(4 * IN_FLIGHT_LIMIT_BYTES)
+DATA = bytes(20_000)
+
+
+def sending() -> tuple[Leading, int]:
+    """A leader that begins to send b a snapshot, and the entry up to which that reaches."""
+    core = elected()
+    leading = Leading(core)
+    leading.commit(1, b_answers=True)
+    core.compact(core.applied_index)
+    core.step("b", AppendResponse(core.term, False, core.log.snapshot_index), leading.now)  # it is new: it has nothing
+    assert run(core).snapshots_wanted == ["b"]
+    core.snapshot_for("b", core.snapshot(SNAPSHOT))
+    return leading, core.log.applied_index
+
+
+def test_the_log_behind_a_snapshot_is_held_while_it_is_sent_until_it_is_as_large_itself() -> None:
+    leading, behind = sending()
+    log, most = leading.core.log, len(SNAPSHOT) // (len(DATA) + ENTRY_BYTES)
+    assert leading.commit(most - 1, b_answers=True, data=DATA) > 3 * MOST
+    assert log.snapshot_index == behind
+    assert leading.commit(most, b_answers=True, data=DATA) <= most + 2
+    assert log.snapshot_index > behind, "another snapshot is less to send by now"
+
+
+def test_the_log_behind_a_snapshot_is_held_until_its_follower_has_caught_up_and_not_longer() -> None:
+    leading, behind = sending()
+    core = leading.core
+    leading.commit(5 * MOST, b_answers=True, data=DATA)
+    core.step("b", SnapshotResponse(core.term, behind, len(SNAPSHOT)), leading.now)
+    leading.commit(MOST // 2, b_answers=True, data=DATA)
+    assert core.log.snapshot_index == behind, "it has the snapshot, and was not sent all that came since"
+    while core.match_of("b") < core.log.last_index:
+        core.step(
+            "b", AppendResponse(core.term, True, min(core.match_of("b") + MOST, core.log.last_index)), leading.now
+        )
+        run(core)
+    assert core.log.snapshot_index == behind
+    assert leading.commit(4 * MOST, b_answers=True, data=DATA) <= 5 * MOST, "it has caught up, and stands still since"
+    assert core.log.snapshot_index > behind
+
+
+def test_what_was_held_leaves_in_pieces_so_that_no_turn_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(applied, "COMPACTED_AT_ONCE", 2 * KEEP)
+    leading, behind = sending()
+    core = leading.core
+    leading.commit(3 * MOST, b_answers=True, data=DATA)
+    core.step("b", SnapshotResponse(core.term, behind, len(SNAPSHOT)), leading.now)
+    core.step("b", AppendResponse(core.term, True, core.log.last_index), leading.now)
+    for _ in range(MOST):
+        before = core.log.snapshot_index
+        leading.commit(1, b_answers=True)
+        core.step("b", AppendResponse(core.term, True, core.log.last_index), leading.now)
+        assert core.log.snapshot_index - before <= 2 * KEEP
+    assert core.log.last_index - core.log.snapshot_index <= 2 * KEEP + 2
+
+
+def test_the_log_is_held_behind_a_snapshot_that_is_still_being_packed() -> None:
+    settings = replace(SETTINGS, snapshot_log_entries=100_000, snapshot_log_bytes=20_000)
+    core = elected()
+    leading = Leading(core)
+    applied = leading.applied = Applied(settings, core, TaskTable(settings), journaled=False)
+    for number in range(40):
+        call = (number.to_bytes(16, "big"), "add", 4, bytes(5_000), None)
+        core.propose(EntryKind.ACCEPT, encode_calls([call]))
+    leading.commit(1, b_answers=True)
+    core.compact(core.applied_index)
+    core.step("b", AppendResponse(core.term, False, core.log.snapshot_index), leading.now)
+    applied.want(run(core).snapshots_wanted)
+    applied.step()
+    behind = core.applied_index
+    for number in range(20):
+        core.propose(
+            EntryKind.ACCEPT, encode_calls([((100 + number).to_bytes(16, "big"), "add", 4, bytes(5_000), None)])
+        )
+        leading.commit(1, b_answers=True)
+    assert core.log.snapshot_index <= behind
+    while applied.is_busy:
+        applied.step()
+    assert any(isinstance(message, SnapshotChunk) for _, message in run(core).send_now), "it is sent that one"
 
 
 def test_the_journal_gets_a_snapshot_once_the_log_has_grown_by_as_much_as_the_last_one_took() -> None:

@@ -180,6 +180,10 @@ class Consensus:
         leadership = self._leadership
         return self.log.last_index if leadership is None else leadership.replication.needed_behind(self._now, silent_s)
 
+    def snapshot_bytes(self) -> int:
+        """Leader: the size of the largest snapshot that some peer is sent, or has not caught up behind yet."""
+        return 0 if self._leadership is None else self._leadership.replication.snapshot_bytes()
+
     def snapshot(self, data: Stream) -> Snapshot:
         """The snapshot of ``data``, which is the state machine after ``applied_index``."""
         index = self.log.applied_index

@@ -86,6 +86,7 @@ class Progress:
     probe_due: bool = True
     snapshot_wanted: bool = False
     transfer: Outgoing | None = None
+    snapshot_bytes: int = 0  # of the snapshot that it is or was sent, until it has been sent all that follows, too
     in_flight: deque[tuple[int, int]] = field(default_factory=deque)  # (last index, bytes) of each Append
     in_flight_bytes: int = 0
 
@@ -306,6 +307,11 @@ class Replication:
             peer.snapshot_wanted = True  # the log was compacted beyond this snapshot
         else:
             peer.transfer = Outgoing(snapshot, encode_config(snapshot.config))
+            peer.snapshot_bytes = len(snapshot.data)
+
+    def snapshot_bytes(self) -> int:
+        """The size of the largest snapshot that some peer is sent, or has and has not caught up behind yet."""
+        return max((peer.snapshot_bytes for peer in self.peers.values()), default=0)
 
     def compacted(self) -> None:
         """The log lost its prefix: probe the peers whose next entry was in it."""
@@ -350,6 +356,8 @@ class Replication:
                     append, size_bytes = batches[peer.next]
                     peer.sent(append, size_bytes)
                     yield peer_id, append
+                if peer.next > self._log.last_index:
+                    peer.snapshot_bytes = 0
             elif peer.probe_due:
                 peer.probe_due = False
                 yield peer_id, self._append(peer.next - 1, limit_entries=0)

@@ -20,6 +20,11 @@ from paceline.core.state.table import TaskTable
 PAGES_PER_TURN = 2
 """Pages of a snapshot that one turn packs: that takes a millisecond or two, in which nothing else is done."""
 
+COMPACTED_AT_ONCE = 10_000
+"""Entries that are dropped at a time, of those that were kept for a follower: a millisecond or two."""
+ENTRY_BYTES = 256
+"""What an entry takes in memory beside its data, and a little more."""
+
 
 @dataclass(slots=True)
 class Taking:
@@ -124,15 +129,16 @@ class Applied:
 
         A follower that is being sent a snapshot continues after that snapshot; one that merely restarted continues at
         its own last entry. Keep the log from the lower of the two, up to the size at which the journal takes a
-        snapshot."""
+        snapshot; or to that of the snapshot that a follower is sent, as otherwise it would need another one, which is
+        out of date as soon."""
         settings, log = self._settings, self._consensus.log
         applied, first = log.applied_index, log.first_index
-        many = applied - first >= 2 * settings.log_keep_entries
-        if not many and self._log_bytes < 2 * settings.log_keep_bytes:
+        entries = applied - first
+        if entries < 2 * settings.log_keep_entries and self._log_bytes < 2 * settings.log_keep_bytes:
             return
-        may_wait = self._log_bytes < settings.snapshot_log_bytes and applied - first < settings.snapshot_log_entries
-        to_index = min(applied, log.durable_index)
-        if may_wait:
+        may_wait = self._log_bytes < settings.snapshot_log_bytes and entries < settings.snapshot_log_entries
+        to_index = min(applied, log.durable_index, log.snapshot_index + COMPACTED_AT_ONCE)
+        if may_wait or self._log_bytes + entries * ENTRY_BYTES < self._sent_bytes():
             to_index = min(to_index, self._consensus.needed_behind(settings.voter_timeout_s))
         keep_from, left_bytes = first, self._log_bytes
         for entry in log.entries_to(first, to_index):
@@ -143,3 +149,10 @@ class Applied:
         if keep_from > first:
             self._consensus.compact(keep_from - 1)
             self._log_bytes = left_bytes
+
+    def _sent_bytes(self) -> int:
+        """The size of the largest snapshot for a follower that has not caught up behind it; of one that is being
+        packed, how much of it there is."""
+        taking = self._taking
+        packed = len(taking.capture.data) if taking is not None and any(taking.wanted_by) else 0
+        return max(packed, self._consensus.snapshot_bytes())
