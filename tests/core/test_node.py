@@ -11,6 +11,7 @@ from typing import get_args
 
 import pytest
 
+from core.cluster_stories import formed
 from core.node_scenarios import NodeScenario, run_file
 from paceline.core.clients.sessions import ITEMS_PER_UPDATE
 from paceline.core.membership.identity import Identity
@@ -330,3 +331,43 @@ def test_a_node_that_only_joined_never_forms_that_cluster() -> None:
         turn(node, now / 2)
     assert node.leader is None
     assert not node.consensus.log.last_index
+
+
+def without_its_leader(story: NodeScenario, *, just_started: bool) -> NodeCore:
+    """Who leads of two voters, and has the account of the other. The third led before and may be there still."""
+    story.run("cut a")
+    if just_started:
+        story.run("restart b\nrestart c")
+    else:
+        story.run("advance 6")
+    end = story._now + 5.0
+    while not (led := [core for core in story._nodes.values() if core.leader is not None and core.node_id != "a"]):
+        assert story._now < end
+        story.run("advance 0.01")
+    return led[0]
+
+
+def test_a_leader_that_has_just_started_waits_for_voters_that_it_has_not_heard_for_they_may_have_its_tasks() -> None:
+    story = formed("abc", "voter_timeout_s=60")
+    core = without_its_leader(story, just_started=True)
+    leader = core.leader
+    assert leader is not None
+    story.run(f"advance {core.settings.recovery_grace_s / 2}")
+    assert "a" not in core.peering.live_peers(story._now)
+    assert leader.nodes.have_enrolled(["b", "c"])
+    assert not leader.tasks.is_settled
+    story.run(f"advance {core.settings.recovery_grace_s}")
+    assert leader.tasks.is_settled
+
+
+def test_a_leader_that_is_elected_long_after_another_voter_was_heard_last_does_not_wait_for_that() -> None:
+    story = formed("abc", "voter_timeout_s=60")
+    led = without_its_leader(story, just_started=False)
+    story.run("advance 6")
+    led.transfer_leadership(story._now)
+    (other,) = {"b", "c"} - {led.node_id}
+    story.run(f"until {other} leads\nadvance 0.1")
+    leader = story._nodes[other].leader
+    assert leader is not None
+    assert story._now < leader.since + led.settings.recovery_grace_s
+    assert leader.tasks.is_settled

@@ -108,6 +108,7 @@ class NodeCore:
             self._outbox,
             self._deadlines,
             self._clock,
+            now,
         )
         self.violations = Violations(self._outbox)
         self._work = WorkExchange(

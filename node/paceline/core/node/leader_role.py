@@ -45,7 +45,9 @@ class LeaderRole:
         outbox: Outbox,
         deadlines: Deadlines,
         clock: WallClock,
+        now: float,
     ) -> None:
+        """``now``: when this node starts."""
         self.leader: Leader | None = None
         self.takeover: Takeover | None = None
         self.keeper = ReplicaKeeper(settings, consensus, self.transfer, outbox)
@@ -62,6 +64,7 @@ class LeaderRole:
         self._outbox = outbox
         self._deadlines = deadlines
         self._clock = clock
+        self._started_at = now
 
     # --- who leads ----------------------------------------------------------------------------------------------
 
@@ -193,7 +196,7 @@ class LeaderRole:
         if heartbeat or self._deadlines.is_due(BEAT, now):
             self._deadlines.set(BEAT, inf)
             leader.nodes.beat(self._live_nodes(now), now)
-        for node_id in leader.tick(now, self._live_nodes(now) if not leader.tasks.is_settled else ()):
+        for node_id in leader.tick(now, self._expected_nodes(now) if not leader.tasks.is_settled else ()):
             self._outbox.notice("warning", f"node {node_id} is silent; its tasks are given to others")
         if heartbeat:
             self.review_replicas(now)
@@ -223,6 +226,15 @@ class LeaderRole:
     def _live_nodes(self, now: float) -> list[str]:
         """The nodes of this cluster that were heard lately, this one first."""
         return [self._consensus.node_id, *self._peering.live_peers(now)]
+
+    def _expected_nodes(self, now: float) -> list[str]:
+        """The nodes that may be there, and so may have tasks of an earlier leader, or hand them out until its lease is
+        over: those that were heard lately. A node that has just started may not have heard all of them yet; for as long
+        it counts on every other voter, among which is whoever led before."""
+        live = self._live_nodes(now)
+        if self._peering.directory.live_since(now) < self._started_at:
+            live += self._consensus.config.voters
+        return live
 
     def transfer(self, now: float, to: str = "") -> str:
         """Leader: transfer the leadership to the voter ``to``, or to the one that has most of the log. Returns the
