@@ -25,6 +25,11 @@ PAYLOAD_LIMIT_MAX_BYTES: Final = MAX_FRAME_BYTES - 2 * 1024 * 1024
 UNPACKED_PER_BYTE: Final = 32
 """What the collections of a payload may take as Python objects: so many times its size, or so many times
 PAYLOAD_LIMIT_BYTES if that is more."""
+ANNOUNCED_BYTES: Final = 32 * 1024
+"""An Update with as many bytes of results is announced by a Coming."""
+LINK_BYTES_PER_S: Final = 10 * 1024 * 1024
+"""No link is taken for slower: what is sent is expected to arrive within that time. What a client makes of that is in
+its ``silence.py``."""
 MAX_NAME_CHARS: Final = 255
 MAX_STRING_CHARS: Final = 4096
 MAX_DETAIL_CHARS: Final = 1_000

@@ -370,6 +370,15 @@ class WaitingReply(NamedTuple):
     body: PackedValue  # packed map (payload.pack_value); its keys are listed in docs/protocol.md
 
 
+@message(30, Sender.NODE)
+class Coming(NamedTuple):
+    """Sent right before an Update with large results: nothing else comes before all of it has, which may take long.
+    Without it a client on a slow link may take its leader for silent, and comes back; one too many only has it wait
+    for longer until it does."""
+
+    size: int  # about, in bytes
+
+
 # --- peer -> peer: who is there, first boot ---------------------------------------------------------------------
 
 
@@ -688,6 +697,7 @@ ClientReply: TypeAlias = (
     | AdminReply
     | TaskReply
     | WaitingReply
+    | Coming
     | Trace
 )
 ConsensusMessage: TypeAlias = (

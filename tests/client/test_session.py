@@ -125,8 +125,8 @@ def test_a_submit_without_any_answer_is_sent_again_under_its_ids() -> None:
     rig.sent()
     rig.pass_time(1.05, answer_pings=True)
     [again] = rig.submits()
-    assert (again.seq, again.prompt, ids_of(again)) == (3, True, [1])
-    rig.update(1, accepted=[3, 2])
+    assert (again.seq, again.prompt, ids_of(again)) == (1, True, [1])
+    rig.update(1, accepted=[1, 2])
     assert not rig.session.ledger.has_unaccepted
 
 

@@ -22,6 +22,12 @@ def note(path: str, number: int) -> int:
 
 
 @task
+def fill(data: bytes, size: int) -> bytes:
+    """So many bytes, whatever it was given."""
+    return bytes(size)
+
+
+@task
 def note_behind(gate: str, path: str, number: int) -> int:
     """Like ``note``, once the file ``gate`` is there."""
     while not Path(gate).exists():

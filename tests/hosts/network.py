@@ -159,6 +159,13 @@ class Hosts:
             if other != host:
                 self.blackhole(other, host)
 
+    def slow_down(self, host: Host, bytes_per_s: int) -> None:
+        """Let the link of a host carry so much each way, as long as the network is there. Raises NetworkError where the
+        kernel has no token bucket filter."""
+        for namespace, device in ((host.namespace, "eth0"), (self.switch, host.port)):
+            bucket = ("rate", f"{bytes_per_s}bps", "burst", "128kb", "latency", "100ms")
+            _run("tc", "-n", namespace, "qdisc", "replace", "dev", device, "root", "tbf", *bucket)
+
     def heal(self) -> None:
         """Undo every fault."""
         for source, target in list(self._blackholes):
@@ -184,9 +191,16 @@ def why_not() -> str:
 
 def ip(*arguments: str) -> str:
     """Run ``ip``; its output. Raises NetworkError."""
-    done = subprocess.run(["ip", *arguments], capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S, check=False)
+    return _run("ip", *arguments)
+
+
+def _run(*command: str) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S, check=False)
+    except FileNotFoundError:
+        raise NetworkError(f"the command {command[0]} is missing; install iproute2") from None
     if done.returncode != 0:
-        raise NetworkError(f"ip {' '.join(arguments)}: {done.stderr.strip() or f'exit code {done.returncode}'}")
+        raise NetworkError(f"{' '.join(command)}: {done.stderr.strip() or f'exit code {done.returncode}'}")
     return done.stdout
 
 

@@ -48,6 +48,7 @@ EXAMPLES: list[m.Message] = [
     m.AdminReply(1, True, "detail"),
     m.TaskReply(1, b"body"),
     m.WaitingReply(1, b"body"),
+    m.Coming(1 << 20),
     m.Envelope("c1", "n1", 1, "n2", 7),
     m.PeerHello("host:7077", "riders", 3, "n1", 3, (("n2", "host2:7077"),), True, "host:9077"),
     m.Consent(("n1",)),

@@ -41,6 +41,8 @@ from paceline_protocol.codec import MAX_FRAME_BYTES
 RECONNECT_INTERVAL_MS = 20
 RECONNECT_INTERVAL_MAX_MS = 500
 CONNECT_TIMEOUT_MS = 2000
+UNACKNOWLEDGED_MS = 3000
+"""TCP_USER_TIMEOUT. An unanswered Ping finds a link that is cut sooner, unless there is much in front of it."""
 NUMBER_TRIED_S = 0.5
 """How long one address of a name that stands for several is tried before the next."""
 RETRY_REFUSED_S = 0.25
@@ -286,6 +288,7 @@ class Connections:
                 (zmq.RECONNECT_IVL, RECONNECT_INTERVAL_MS),
                 (zmq.RECONNECT_IVL_MAX, RECONNECT_INTERVAL_MAX_MS),
                 (zmq.CONNECT_TIMEOUT, CONNECT_TIMEOUT_MS),
+                (zmq.TCP_MAXRT, UNACKNOWLEDGED_MS),
                 (zmq.TCP_KEEPALIVE, 1),
                 (zmq.IPV6, int(":" in number)),
             ):

@@ -13,6 +13,7 @@ The modules are cut by the lifetime of their state:
   Updates that were received and acknowledged (``receipts.py``), and the leader's silence (``silence.py``). All four are
   made anew for each leader, so that nothing of an earlier one can survive by accident.
 
-``session.py`` passes each event to the part that it concerns, and goes from a search to an epoch and back.
+``session.py`` passes each event to the part that it concerns, goes from a search to an epoch and back, and keeps what
+the link to one leader has turned out to be.
 ``relaying.py`` is the session of a relay.
 """

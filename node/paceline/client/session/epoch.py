@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from paceline.client.session.ledger import CallLedger
 from paceline.client.session.output import Output
@@ -22,11 +23,12 @@ from paceline.client.session.silence import Silence
 from paceline.client.session.submits import Submits
 from paceline.errors import NotAllowed, RequestRefused
 from paceline_protocol import codec
-from paceline_protocol.limits import MAX_REQUEST_TASKS
+from paceline_protocol.limits import ANNOUNCED_BYTES, MAX_REQUEST_TASKS
 from paceline_protocol.messages import (
     Call,
     CancelReply,
     CancelState,
+    Coming,
     Failure,
     Message,
     Ping,
@@ -40,6 +42,9 @@ from paceline_protocol.messages import (
     Welcome,
 )
 
+ID_BYTES: Final = 18
+"""What an id takes in a frame."""
+
 
 class Epoch:
     """The conversation of a client with the leader at ``address``. ``proved``: that leader has done more than welcome
@@ -50,6 +55,7 @@ class Epoch:
         address: str,
         now: float,
         *,
+        link_bytes_per_s: float,
         ledger: CallLedger,
         requests: Requests,
         output: Output,
@@ -59,7 +65,7 @@ class Epoch:
     ) -> None:
         self.address = address
         self.proved = False
-        self.silence = Silence(now)
+        self.silence = Silence(now, link_bytes_per_s)
         self.receipts = Receipts()
         self._ledger = ledger
         self._requests = requests
@@ -74,23 +80,29 @@ class Epoch:
     # --- what is due ---------------------------------------------------------------------------------------------
 
     def begin(self, now: float) -> None:
-        """Send the leader what is outstanding."""
-        self._send_waits(self._ledger.accepted_ids())
+        """Send the leader what is outstanding. What takes long on a slow link goes behind a Ping, so that the leader
+        proves itself before that."""
+        accepted = self._ledger.accepted_ids()
+        if self._ledger.unaccepted_bytes + len(accepted) * ID_BYTES >= ANNOUNCED_BYTES:
+            self._ping(now)
+        self._send_waits(accepted, now)
         self.send_queued(now)
         for request in (*self._requests.to_send(of_any_node=False), *self._requests.second_answered()):
-            self._send_request(request)
+            self._send_request(request, now)
 
     def tick(self, now: float, expects_answer: bool) -> bool:
         """Do what is due. False: the leader has been silent for too long, and the epoch is over."""
         if expects_answer and now >= self.silence.limit_s:
             return False
         if now >= self._say_something_at_s(expects_answer):
-            self.silence.pinged(now)
-            self._send(Ping(self.receipts.ack))
+            self._ping(now)
         if now >= self._retry_at_s:
             self._retry(now)
         if now >= self._submits.repair_at_s:
-            self._submits.repair(now)
+            if self.silence.limit_s == math.inf:
+                self._submits.repair(now)
+            else:  # a Ping behind it is not answered either
+                self._submits.postpone_repair(now)
         return True
 
     def next_deadline(self, expects_answer: bool) -> float:
@@ -106,7 +118,7 @@ class Epoch:
         self._retry_at_s = math.inf
         error = self._unready.give_up(now)
         if error is None:
-            self._send_waits(list(self._wait_again))
+            self._send_waits(list(self._wait_again), now)
             self.send_queued(now)
         else:
             failed = self._output.failed
@@ -133,27 +145,35 @@ class Epoch:
         if self._retry_at_s == math.inf:
             self._submits.send_queued(now, prompt=prompt)
 
-    def wait_for(self, ids: Iterable[bytes]) -> None:
+    def wait_for(self, ids: Iterable[bytes], now: float) -> None:
         """Have the leader report the ends of these tasks to this session."""
-        self._send_waits([*ids, *self._wait_again])
+        self._send_waits([*ids, *self._wait_again], now)
 
     def ask(self, request: Request, now: float) -> None:
         """Send a new request."""
         if RULES[type(request)].behind_calls:
             self.send_queued(now)
-        self._send_request(request)
+        self._send_request(request, now)
 
-    def _send_request(self, request: Request) -> None:
-        self._output.outbox.append((self.address, codec.encode(request)))
+    def _ping(self, now: float) -> None:
+        self.silence.pinged(now, self._ledger.sent_bytes)
+        self._send(Ping(self.receipts.ack), now)
 
-    def _send_waits(self, ids: list[bytes]) -> None:
+    def _send_request(self, request: Request, now: float) -> None:
+        frame = codec.encode(request)
+        self._output.outbox.append((self.address, frame))
+        self.silence.sent(len(frame), now)
+
+    def _send_waits(self, ids: list[bytes], now: float) -> None:
         self._wait_again.clear()
         for start in range(0, len(ids), MAX_REQUEST_TASKS):
-            self._send(Wait(self.receipts.ack, tuple(ids[start : start + MAX_REQUEST_TASKS])))
+            self._send(Wait(self.receipts.ack, tuple(ids[start : start + MAX_REQUEST_TASKS])), now)
 
-    def _send(self, message: Wait | Ping) -> None:
+    def _send(self, message: Wait | Ping, now: float) -> None:
         """Send a message that carries the acknowledgement."""
-        self._output.outbox.append((self.address, codec.encode(message)))
+        frame = codec.encode(message)
+        self._output.outbox.append((self.address, frame))
+        self.silence.sent(len(frame), now)
         self.receipts.acknowledged()
 
     # --- receiving -----------------------------------------------------------------------------------------------
@@ -228,6 +248,9 @@ class Epoch:
             self._output.traces.append(message)
         elif isinstance(message, Failure):
             self._on_failure(message, now)
+        elif isinstance(message, Coming):
+            self.proved = True
+            self.silence.coming(message.size)
         else:
             self._output.malformed_frames += 1
         return True

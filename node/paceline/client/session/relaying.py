@@ -23,7 +23,7 @@ class RelaySession(Session):
             self._begin_waiting(now)
         self.ledger.add_accepted(ids)
         if self._epoch is not None:
-            self._epoch.wait_for(ids)
+            self._epoch.wait_for(ids, now)
         else:
             self.connect(now)
 
@@ -32,7 +32,7 @@ class RelaySession(Session):
         them since."""
         if self._epoch is not None:
             accepted = set(self.ledger.accepted_ids())
-            self._epoch.wait_for(task_id for task_id in ids if task_id in accepted)
+            self._epoch.wait_for((task_id for task_id in ids if task_id in accepted), now)
 
     def release(self, ids: Iterable[bytes], now: float) -> None:
         """The cluster may forget the results of these tasks. Ids without a held result are ignored: results that

@@ -45,6 +45,7 @@ class Search:
         timeout_s: float,
     ) -> None:
         self.answered = False
+        self._unproved = ""  # the address of a node that said that it leads, and did no more
         self._refusals: dict[str, tuple[str, bool]] = {}  # by address: why, and whether the node itself said so
         self.connections: set[str] = set()
         self._options = options
@@ -90,6 +91,8 @@ class Search:
         for address, (why, is_said) in self._refusals.items():
             if is_said or not self.answered:
                 return AccessRefused(self._candidates.addresses, waited_s, f"{address} {why}")
+        if self._unproved:
+            return NoLeader(waited_s, f"{self._unproved} says that it leads, and then answers nothing as the leader")
         if self.answered:
             return NoLeader(waited_s, "nodes answer, but none of them leads")
         return self._candidates.no_node_found(waited_s)
@@ -137,6 +140,7 @@ class Search:
         wanted = self._options.cluster_name
         if wanted and welcome.cluster_name != wanted:
             return False
+        self._unproved = ""
         self._candidates.learn(welcome.addresses)
         if not welcome.leader_id or not self._candidates.heard_of_leader(welcome.cluster_id, welcome.term, now):
             return False
@@ -160,8 +164,9 @@ class Search:
         self._next_round_s = now + self._candidates.round_interval_s()
         self._close_all_but({address})
 
-    def resume(self, now: float) -> None:
-        """The node that was found does not lead: go on searching."""
+    def resume(self, address: str, now: float) -> None:
+        """The node that was found, at this address, has not shown that it leads: go on searching."""
+        self._unproved = address
         self._next_round_s = max(now, self._next_round_s)
         self._candidates.restart()
         self.close()

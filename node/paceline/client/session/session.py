@@ -30,10 +30,11 @@ from paceline.client.session.output import Output
 from paceline.client.session.refusals import Unready
 from paceline.client.session.requests import RULES, Request, Requests
 from paceline.client.session.seeking import Search, SearchOptions
+from paceline.client.session.silence import SLOWER_BY, SLOWEST_BYTES_PER_S, USUAL_BYTES_PER_S
 from paceline.errors import IncompatibleVersion, NotAllowed
 from paceline_protocol import codec
 from paceline_protocol.errors import ProtocolError, VersionMismatch
-from paceline_protocol.limits import MAX_REQUEST_TASKS
+from paceline_protocol.limits import ANNOUNCED_BYTES, MAX_REQUEST_TASKS
 from paceline_protocol.messages import (
     Admin,
     Call,
@@ -93,6 +94,9 @@ class Session:
         self._outstanding_limit_tasks = outstanding_limit_tasks
         self._search: Search | None = None  # the last one, while there is an epoch; None: nobody wants anything
         self._epoch: Epoch | None = None
+        self._leader = ("", 0)  # the last one, and its term
+        self._link_bytes_per_s = USUAL_BYTES_PER_S  # what the link to it is taken for
+        self._found_slow = False  # it was given up while something large was under way
 
     # --- what the shell asks -------------------------------------------------------------------------------------
 
@@ -348,6 +352,7 @@ class Session:
         search, epoch = self._search, self._epoch
         if epoch is not None:
             if not epoch.tick(now, self.expects_answer):
+                self._found_slow = epoch.silence.awaited_bytes >= ANNOUNCED_BYTES
                 self._end_epoch(now)
         elif search is not None:
             if now >= search.gives_up_at_s:
@@ -366,9 +371,16 @@ class Session:
     def _attach(self, search: Search, address: str, welcome: Welcome, now: float) -> None:
         self.payload_limit_bytes = min(welcome.payload_limit_bytes, codec.PAYLOAD_LIMIT_MAX_BYTES)
         search.settle(address, now)
+        leader = (welcome.leader_id, welcome.term)
+        if leader != self._leader:
+            self._leader, self._link_bytes_per_s = leader, USUAL_BYTES_PER_S
+        elif self._found_slow:  # it has led all the while
+            self._link_bytes_per_s = max(SLOWEST_BYTES_PER_S, self._link_bytes_per_s / SLOWER_BY)
+        self._found_slow = False
         self._epoch = Epoch(
             address,
             now,
+            link_bytes_per_s=self._link_bytes_per_s,
             ledger=self.ledger,
             requests=self.requests,
             output=self.output,
@@ -387,7 +399,7 @@ class Session:
         if epoch.proved or not self.expects_answer:
             self._search = search.successor(now)
         else:
-            search.resume(now)
+            search.resume(epoch.address, now)
         self.ledger.requeue_sent()
         self.tick(now)
 

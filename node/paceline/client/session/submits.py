@@ -77,31 +77,33 @@ class Submits:
         self.repair_at_s = now + REPAIR_AFTER_S if self._ledger.sent else math.inf
 
     def repair(self, now: float) -> None:
-        """Send the oldest unaccepted Submit again, with the same calls and a new number. The leader admits the calls
-        that it does not have, and accepts the Submit once it has all."""
+        """Send the oldest unaccepted Submit again, under its number. The leader admits the calls that it does not have,
+        and accepts the Submit once it has all."""
         self.repair_at_s = math.inf
         batch: Batch | None = next(iter(self._ledger.sent.values()), None)
         if batch is None:
             return
-        self._seq += 1
-        self._ledger.renumber(batch, self._seq)
-        self._put(list(batch.calls.values()), True)
+        self._put(batch.seq, list(batch.calls.values()), True)
         self._repair_delay_s *= 2  # so that a slow leader is not buried under what it has already
         self.repair_at_s = now + self._repair_delay_s
+
+    def postpone_repair(self, now: float) -> None:
+        """It may only be slow."""
+        self.repair_at_s = now + REPAIR_AFTER_S
 
     def _send(self, calls: Sequence[Call], prompt: bool, now: float) -> None:
         """Send these calls as Submit number ``_seq``, and note when it is to be repaired."""
         self._sent_at_s = now
         unaccepted = len(self._ledger.sent)
         fills = unaccepted >= WINDOW_SUBMITS or (unaccepted == BUSY_SUBMITS and not self.has_window(now))
-        self._put(calls, prompt or fills)
+        self._put(self._seq, calls, prompt or fills)
         if self.repair_at_s == math.inf:
             self.repair_at_s = now + self._repair_delay_s
 
-    def _put(self, calls: Sequence[Call], prompt: bool) -> None:
+    def _put(self, seq: int, calls: Sequence[Call], prompt: bool) -> None:
         receipts = self._receipts
         try:
-            frame = codec.encode_fields(Submit, (self._seq, receipts.ack, codec.encode_calls(calls), prompt))
+            frame = codec.encode_fields(Submit, (seq, receipts.ack, codec.encode_calls(calls), prompt))
         except _CANT_BE_PACKED as error:  # these calls end with it, and no others do
             self._fail(calls, error)
             return

@@ -19,8 +19,6 @@ takes nothing behind a gap.
 
 from __future__ import annotations
 
-from typing import Final
-
 from paceline.core.incarnation import INCARNATION_SHIFT
 from paceline.core.measures.traces import Traces
 from paceline.core.raft.terms import TERM_STEP
@@ -29,6 +27,7 @@ from paceline.core.work.slots import Slots
 from paceline.core.work.unrecorded import UnrecordedBatch, batches_of
 from paceline_protocol.codec import encode_held
 from paceline_protocol.errors import PeerViolation
+from paceline_protocol.limits import LINK_BYTES_PER_S
 from paceline_protocol.messages import (
     Assignment,
     Beat,
@@ -41,9 +40,6 @@ from paceline_protocol.messages import (
     TaskEnd,
     WorkMessage,
 )
-
-LINK_BYTES_PER_S: Final = 10 << 20
-"""No link is taken for slower: what is reported is expected to arrive within that time."""
 
 
 class LeaderLink:
