@@ -654,6 +654,14 @@ class Stop(NamedTuple):
     """Finish what you run, then exit."""
 
 
+@message(85, Sender.WORKER, trusted=True)
+class CleaningUp(NamedTuple):
+    """As Done, but the last of these tasks has left something that the worker ends now. It begins no other task until
+    it has answered for that one again, with the end CANCELLED."""
+
+    outcomes: tuple[Outcome, ...]
+
+
 # --- node <-> its web process -------------------------------------------------------------------------------------
 
 
@@ -716,7 +724,7 @@ ConsensusMessage: TypeAlias = (
 MembershipMessage: TypeAlias = PeerHello | Consent | ConsentReceived | OtherStart
 WorkMessage: TypeAlias = Beat | NodeBeat | Enrol | Dispatch | NodeOutcomes | Revoke | Revoked | Trace
 PeerMessage: TypeAlias = ConsensusMessage | MembershipMessage | WorkMessage
-WorkerMessage: TypeAlias = WorkerReady | WorkerFailed | Done | Trace
+WorkerMessage: TypeAlias = WorkerReady | WorkerFailed | Done | CleaningUp | Trace
 ToWorkerMessage: TypeAlias = Run | Stop
 WebMessage: TypeAlias = MetricsRequest | MetricsReply
 Message: TypeAlias = ClientMessage | ClientReply | Envelope | PeerMessage | WorkerMessage | ToWorkerMessage | WebMessage

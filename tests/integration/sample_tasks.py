@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import resource
 import socket
@@ -11,6 +12,8 @@ from pathlib import Path
 
 from paceline import Client, task
 from paceline.client import parents
+
+left_running: list[object] = []
 
 
 @task
@@ -90,6 +93,22 @@ def crash_if(crashes: bool) -> bool:
     if crashes:
         os._exit(7)
     return crashes
+
+
+@task
+async def leave_blocking_if(leaves: bool) -> bool:
+    """What it leaves in the event loop holds the worker's one thread once it is cancelled."""
+
+    async def block() -> None:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            time.sleep(600)
+
+    if leaves:
+        left_running.append(asyncio.ensure_future(block()))
+        await asyncio.sleep(0)
+    return leaves
 
 
 @task

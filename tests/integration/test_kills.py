@@ -66,6 +66,18 @@ def test_what_stands_behind_a_task_that_ends_their_worker_loses_no_attempt() -> 
             crashes.result(DEADLINE_S)
 
 
+def test_a_worker_that_is_blocked_by_what_a_task_has_left_is_replaced_and_nothing_else_loses_an_attempt() -> None:
+    """The outcome of that task is told, and others of its name travel with it."""
+    with Cluster.local(TASKS_FILE, nodes=1, workers=1) as cluster, cluster.client() as client:
+        short = NamedTask("sample_tasks.leave_blocking_if", max_attempts=1)
+        assert not any(client.map(short, [False] * 500))
+        leaves, behind = client.submit(short, True), [client.submit(short, False) for _ in range(500)]
+        assert leaves.result(DEADLINE_S) is True
+        assert [future.result(DEADLINE_S) for future in behind] == [False] * 500
+        log = cluster.nodes[0]._log_path.read_text()
+        assert log.count("is killed, as what task sample_tasks.leave_blocking_if has left in its event loop") == 1
+
+
 def test_a_spare_stands_in_for_a_worker_that_its_task_ended_and_counts_as_none_before() -> None:
     cluster = Cluster.local(TASKS_FILE, nodes=1, workers=1)
     cluster._command += ["--log-level", "info"]

@@ -76,6 +76,7 @@ EXAMPLES: list[m.Message] = [
     m.WorkerFailed(99, "tasks", "ImportError: x", "Traceback"),
     m.Run(((ID, 1, "add", b"args", None),)),
     m.Done(((ID, 1, 1, b"payload", 250),)),
+    m.CleaningUp(((ID, 1, 1, b"payload", 250),)),
     m.Stop(),
     m.MetricsRequest(),
     m.MetricsReply(b"payload"),

@@ -25,6 +25,7 @@ from paceline_protocol.messages import (
     Admin,
     AdminReply,
     Cancel,
+    CleaningUp,
     ClientMessage,
     Done,
     Envelope,
@@ -208,6 +209,27 @@ def test_a_worker_that_answers_what_no_worker_can_is_killed_and_that_is_said_onc
     ((lost,),) = [batch.items for batch in slots.unrecorded]
     assert (lost[0], lost[2]) == (b"i" * 16, TaskEnd.LOST)
     assert lost[3].decode().startswith(f"the worker was killed, as {why}")
+
+
+def test_a_worker_that_is_blocked_by_what_a_task_has_left_is_killed_and_the_task_is_named_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rig = Rig()
+    rig.say("worker", WorkerReady(1, ("add",)))
+    slots = rig.reactor.core.leader_link.slots
+    slots.take([(b"i" * 16, 1, "add", b"", None)])
+    slots.assign(0.0)
+    rig.say("worker", CleaningUp(((b"i" * 16, 1, TaskEnd.SUCCEEDED, b"", 1),)))
+    assert [batch.items[0][2] for batch in slots.unrecorded] == [TaskEnd.SUCCEEDED]
+    with caplog.at_level(logging.ERROR, "paceline.node"):
+        for now in range(6):
+            slots.review(float(now))
+            rig.reactor.turn()
+    assert rig.children.killed == [b"worker"]
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said.startswith(f"worker {b'worker'.hex()} is killed, as what task add has left in its event loop")
+    rig.reactor._children.ended(3, 0.0)
+    assert [batch.items[0][2] for batch in slots.unrecorded] == [TaskEnd.SUCCEEDED], "it is not lost with its worker"
 
 
 def named(begin: str, count: int = 6_000) -> tuple[str, ...]:

@@ -351,6 +351,14 @@ def take_back_at_once(true: Method) -> Method:
     return take_back
 
 
+def take_cleaning_up_for_done(true: Method) -> Method:
+    return lambda self, worker_id, outcomes, now: self.done(worker_id, outcomes, now)
+
+
+def count_all_workers(true: Any) -> Any:
+    return property(lambda self: len(self.workers))
+
+
 def never_stuck(true: Method) -> Method:
     def overdue(self: NodeLedger, now: float) -> Any:
         found = true(self, now)

@@ -6,6 +6,7 @@ itself ends alike. Only how long it takes is the worker's affair.
 
 from __future__ import annotations
 
+from math import inf
 from random import Random
 
 from paceline_protocol.messages import TaskEnd
@@ -16,6 +17,8 @@ NAMES = (REVERSE, RAISE, SLEEP, KILL)
 ARGS_BYTES = 8
 LASTS, LASTS_S = b"\xff" * ARGS_BYTES, 5.0
 """With these arguments a task takes so long, whatever its name lets expect."""
+LEAVES = b"\xfe" * ARGS_BYTES
+"""With these arguments a task leaves something that its worker has to end before it begins another."""
 SLEEPS_S = 1.0
 """At most. Longer than an election takes, and than two heartbeats."""
 
@@ -39,7 +42,14 @@ def takes_s(name: str, args: bytes, rng: Random) -> float:
     """How long a run takes."""
     if args == LASTS:
         return LASTS_S
+    if args == LEAVES:
+        return 0.001
     return rng.uniform(0.0, SLEEPS_S) if name == SLEEP else rng.choice((0.0, 0.0, 0.001, 0.02))
+
+
+def leaves_s(args: bytes, rng: Random) -> float:
+    """How long its worker then takes to clean up, 0 for a task that leaves nothing."""
+    return rng.choice((0.01, 0.9, inf)) if args == LEAVES else 0.0
 
 
 def kills_worker(name: str, args: bytes, attempt: int) -> bool:

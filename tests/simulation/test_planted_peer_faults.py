@@ -348,6 +348,14 @@ FAULTS = [
         f"{SLOTS}_what_stands_behind_a_task_that_runs_on_goes_to_another_worker",
     ),
     Fault(
+        "gives tasks to a worker that cleans up",
+        Slots,
+        "cleans_up",
+        broken.take_cleaning_up_for_done,
+        f"{SLOTS}_a_worker_that_cleans_up_behind_a_task_gives_back_what_it_has_and_gets_nothing_until_it_has_answered",
+    ),
+    Fault("offers workers that clean up", Slots, "serving", broken.count_all_workers, finding="could run it"),
+    Fault(
         "gives more to a node that is stuck",
         NodeLedger,
         "overdue",
@@ -545,7 +553,7 @@ def test_planted_fault_is_found(fault: Fault, monkeypatch: pytest.MonkeyPatch) -
     assert found_by_test(fault.found_by) if fault.found_by else found_in_the_world(fault)
 
 
-PLANTED = 117
+PLANTED = 119
 """Of whole nodes and of consensus. Who plants another raises it; a fault that can't be planted any more is replaced."""
 
 

@@ -161,10 +161,10 @@ class Watcher:
             waiting.update((assignment[0], node_id) for assignment in slots.queue)
             for worker in node.workers:
                 slot = slots.workers.get(worker.worker_id)
-                if slot is not None and not worker.queue:
+                if slot is not None and worker.is_free:
                     free.add(node_id)
                 elif slot is not None:
-                    behind = (given.task_id for given in worker.queue[1:])
+                    behind = (given.task_id for given in worker.waiting)
                     waiting.update((task_id, node_id) for task_id in behind if task_id not in slot.taken_back)
         self._hear(WaitsSeen(self._world.now, waiting, frozenset(free)))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from paceline.runtime.transport.memory_transport import MemoryEndpoint
 from paceline_protocol.codec import decode, encode
-from paceline_protocol.messages import Done, Outcome, Run, Stop, TaskEnd
+from paceline_protocol.messages import CleaningUp, Done, Outcome, Run, Stop, TaskEnd
 from simulation import tasks
 from simulation.oracle.events import Finished, Started
 from simulation.oracle.promise import InvariantBroken
@@ -22,21 +22,26 @@ SEEN_WITHIN_S = 0.01
 
 @dataclass(slots=True)
 class Given:
-    """A task that a worker has, when it will be done, and what the worker then answers; None: it dies of it."""
+    """A task that a worker has, when it will be done, what the worker then answers (None: it dies of it), and how long
+    it then cleans up."""
 
     due: float
     task_id: bytes
     attempt: int
     outcome: Outcome | None
+    leaves_s: float = 0.0
 
 
 @dataclass(slots=True, eq=False)
 class SimulatedWorker:
-    """Runs tasks one after the other. ``queue``: of these it has begun the first."""
+    """Runs tasks one after the other. ``queue``: of these it has begun the first, unless it is ``cleaning_up`` behind
+    one that has ended, until ``clean_at``."""
 
     worker_id: bytes
     endpoint: MemoryEndpoint
     queue: list[Given] = field(default_factory=list)
+    cleaning_up: Outcome | None = None
+    clean_at: float = 0.0
     begun: int = 0  # tasks since its start, or passed over
     withheld: list[tuple[float, int]] = field(default_factory=list)
     """From when on, by the clock of its node, it is to begin none up to which."""
@@ -45,7 +50,18 @@ class SimulatedWorker:
         """When it has something to do."""
         if self.endpoint.waiting:
             return now
+        if self.cleaning_up is not None:
+            return self.clean_at
         return self.queue[0].due if self.queue else inf
+
+    @property
+    def waiting(self) -> list[Given]:
+        """What it has not begun."""
+        return self.queue if self.cleaning_up is not None else self.queue[1:]
+
+    @property
+    def is_free(self) -> bool:
+        return not self.queue and self.cleaning_up is None
 
     def step(self, node: SimulatedNode) -> None:
         world, now = node.world, node.world.now
@@ -56,16 +72,25 @@ class SimulatedWorker:
                 done += self._take(node, message)
             else:
                 assert isinstance(message, Stop)
+        if self.cleaning_up is not None and now >= self.clean_at:
+            task_id, attempt, *_ = self.cleaning_up
+            self.cleaning_up = None
+            done += [(task_id, attempt, TaskEnd.CANCELLED, b"", 0), *self._begin(node)]
         dies = False
-        while self.queue and self.queue[0].due <= now and not dies:
-            outcome = self.queue.pop(0).outcome
+        while self.cleaning_up is None and self.queue and self.queue[0].due <= now and not dies:
+            given = self.queue.pop(0)
+            outcome = given.outcome
             if outcome is None:
                 dies = True
                 continue
-            done.append(outcome)
             task_id, attempt, end, payload, _duration_us = outcome
             world.oracle.hear(Finished(now, task_id, attempt, node.identity.node_id, end, payload))
-            done += self._begin(node)
+            if given.leaves_s:
+                self.endpoint.send(encode(CleaningUp((*done, outcome))))
+                self._clean_up(node, outcome, given.leaves_s)
+                done = []
+                continue
+            done += [outcome, *self._begin(node)]
         if done:
             self.endpoint.send(encode(Done(tuple(done))))
         if dies:
@@ -73,18 +98,25 @@ class SimulatedWorker:
             world.events["task that its dying worker had not begun"] += len(self.queue)
             node.lose_worker(self)
 
+    def _clean_up(self, node: SimulatedNode, outcome: Outcome, takes_s: float) -> None:
+        """What stands behind has to wait."""
+        node.world.events["worker that cleans up behind a task"] += 1
+        self.cleaning_up, self.clean_at = outcome, node.world.now + takes_s
+        for given in self.queue:
+            given.due += takes_s
+
     def _take(self, node: SimulatedNode, run: Run) -> list[Outcome]:
         """Queue these, and begin if there was nothing to do. Returns the answers for those that it passes over."""
         world = node.world
-        was_idle = not self.queue
-        due = world.now if was_idle else self.queue[-1].due
+        was_idle = self.is_free
+        due = self.queue[-1].due if self.queue else max(world.now, self.clean_at)
         for task_id, attempt, name, args, _options in run.tasks:
             due += tasks.takes_s(name, args, world.rng)
             if tasks.kills_worker(name, args, attempt):
                 self.queue.append(Given(due, task_id, attempt, None))
             else:
                 outcome = (task_id, attempt, *tasks.answer(name, args), 50)
-                self.queue.append(Given(due, task_id, attempt, outcome))
+                self.queue.append(Given(due, task_id, attempt, outcome, tasks.leaves_s(args, world.rng)))
         return self._begin(node) if was_idle else []
 
     def _begin(self, node: SimulatedNode) -> list[Outcome]:
@@ -132,7 +164,11 @@ class SimulatedChildren:
             worker.withheld.append((node.now + node.world.rng.uniform(0.0, SEEN_WITHIN_S), through))
 
     def kill(self, worker_id: bytes) -> None:
-        raise InvariantBroken(f"worker {worker_id.hex()} is to be killed, and has said nothing wrong")
+        worker = self._find(worker_id)
+        if worker is None or worker.cleaning_up is None:
+            raise InvariantBroken(f"worker {worker_id.hex()} is to be killed, and has said nothing wrong")
+        self._node.world.events["worker killed by what a task has left"] += 1
+        self._node.lose_worker(worker)
 
     def reap(self, fd: int) -> tuple[bytes, str] | None:
         raise NotImplementedError

@@ -37,7 +37,7 @@ from simulation.oracle.oracle import Oracle
 from simulation.oracle.promise import InvariantBroken
 from simulation.oracle.record import Story
 from simulation.stale_frames import RememberingNetwork
-from simulation.tasks import ARGS_BYTES, LASTS
+from simulation.tasks import ARGS_BYTES, LASTS, LEAVES
 from simulation.watcher import Watcher
 
 STEP_S = 0.002
@@ -330,14 +330,17 @@ class World:
         self._use_beside_long_tasks()
 
     def _use_beside_long_tasks(self) -> None:
-        """Some tasks last, and nobody could know; others of their name come together with them, and afterwards. One
-        worker is left for these."""
+        """Some tasks last, or leave something that does, and nobody could know; others of their name come together with
+        them, and afterwards. One worker is left for these."""
         since, client = self.now, self.rng.choice(self.clients)
         self.oracle.hear(Burst(since))
         workers = len(self.nodes) * self.workers_per_node
         last = self.rng.sample(range(BESIDE_LONG_TASKS), max(1, workers - 1))
+        holds = dict.fromkeys(last, LASTS)
+        if len(last) > 1:
+            holds[last[0]] = LEAVES
         for number in range(2 * BESIDE_LONG_TASKS):
-            client.submit(LASTS if number in last else number.to_bytes(ARGS_BYTES, "big"))
+            client.submit(holds.get(number, number.to_bytes(ARGS_BYTES, "big")))
             if number >= BESIDE_LONG_TASKS:
                 self._wait(Wait.RESULTS, since)
                 self.watcher.look_at_waits()

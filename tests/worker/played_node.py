@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from paceline.runtime.children.worker_pool import WorkerPool
 from paceline_protocol import codec, payload
-from paceline_protocol.messages import Assignment, Done, Message, Run, TaskEnd, WorkerReady
+from paceline_protocol.messages import Assignment, CleaningUp, Done, Message, Run, TaskEnd, WorkerReady
 from paceline_protocol.stream import FrameReader, pack_frame
 
 DEADLINE_S = 20.0
@@ -57,15 +57,20 @@ class PlayedNode:
     def assignment(self, name: str, *args: Any, **kwargs: Any) -> Assignment:
         return next(self._ids).to_bytes(16, "big"), 1, name, payload.pack_args(args, kwargs), None
 
-    def run(self, name: str, *args: Any, **kwargs: Any) -> tuple[int, bytes]:
+    def run(self, name: str, *args: Any, kind: type[Done | CleaningUp] = Done, **kwargs: Any) -> tuple[int, bytes]:
         """Run one task: (state, payload)."""
         assignment = self.assignment(name, *args, **kwargs)
         self.send(Run((assignment,)))
-        (outcome,) = self.receive(Done).outcomes
+        (outcome,) = self.receive(kind).outcomes
         task_id, attempt, state, packed, duration_us = outcome
         assert (task_id, attempt) == assignment[:2]
         assert duration_us >= 0
         return state, packed
+
+    def cleaned_up(self) -> None:
+        """The worker has ended what its last task left."""
+        ((_, _, end, _, _),) = self.receive(Done).outcomes
+        assert end == TaskEnd.CANCELLED
 
     def result(self, name: str, *args: Any, **kwargs: Any) -> Any:
         state, packed = self.run(name, *args, **kwargs)

@@ -14,7 +14,7 @@ import pytest
 from paceline.worker.main import EXIT_LINK_CLOSED
 from paceline_protocol.codec import encode
 from paceline_protocol.limits import MAX_TASK_NAMES
-from paceline_protocol.messages import Done, Run, Stop, WorkerFailed
+from paceline_protocol.messages import CleaningUp, Done, Run, Stop, TaskEnd, WorkerFailed
 from paceline_protocol.payload import unpack_value
 from worker.played_node import DEADLINE_S, SAMPLE_TASKS, Nodes, PlayedNode, readable
 
@@ -274,6 +274,28 @@ def test_finished_tasks_are_not_held_back_by_one_that_is_not_known_to_be_short(
     while len(late) < 2:
         late += [outcome[0] for outcome in sample.receive(Done).outcomes]
     assert late == [long[0], last[0]]
+
+
+def test_what_a_task_has_left_is_ended_before_another_task_begins_and_that_is_answered_at_once(
+    sample: PlayedNode, tmp_path: Path
+) -> None:
+    """So the node sees that what stands behind that task does not run yet, and when it may."""
+    told, (written, awaited) = tmp_path / "told", (tmp_path / "written", tmp_path / "awaited")
+    os.mkfifo(written)
+    os.mkfifo(awaited)
+    first = sample.assignment("sample_tasks.add", 2, 3)
+    leaves = sample.assignment("sample_tasks.leave_stubborn", str(told))
+    last = sample.assignment("sample_tasks.announce_and_wait", str(written), str(awaited))
+    sample.send(Run((first, leaves, last)))
+    early = [*sample.receive(Done).outcomes, *sample.receive(CleaningUp).outcomes]
+    assert [(outcome[0], outcome[2]) for outcome in early] == [(each[0], TaskEnd.SUCCEEDED) for each in (first, leaves)]
+    numbers = sample.child.begun_tasks
+    assert numbers is None or numbers.begun == 2
+    told.touch()
+    assert sample.receive(Done).outcomes == ((leaves[0], 1, TaskEnd.CANCELLED, b"", 0),)
+    os.close(open_fifo(written, os.O_RDONLY))
+    os.close(open_fifo(awaited, os.O_WRONLY))
+    assert [outcome[0] for outcome in sample.receive(Done).outcomes] == [last[0]]
 
 
 def test_large_outcomes_leave_before_they_fill_a_frame(nodes: Nodes, tmp_path: Path) -> None:

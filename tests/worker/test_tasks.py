@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from paceline_protocol.messages import Done, Run, Stage, TaskEnd, Trace
+from paceline_protocol.messages import CleaningUp, Done, Run, Stage, TaskEnd, Trace
 from paceline_protocol.payload import MESSAGE_LIMIT_BYTES, NAME_LIMIT_BYTES, pack_value, unpack_error, unpack_value
 from worker.played_node import PAYLOAD_LIMIT_BYTES, PlayedNode
 
@@ -150,8 +150,9 @@ def test_a_task_may_replace_getpid(sample: PlayedNode) -> None:
 
 def test_an_async_task_is_told_at_once_though_it_leaves_what_does_not_end(node: PlayedNode, tmp_path: Path) -> None:
     told = tmp_path / "told"
-    assert node.result("sample_tasks.leave_stubborn", str(told)) == "at once"
+    assert node.result("sample_tasks.leave_stubborn", str(told), kind=CleaningUp) == "at once"
     told.touch()
+    node.cleaned_up()
     assert node.result("sample_tasks.add_later", 2, 3) == 5  # in another loop
 
 
@@ -171,7 +172,8 @@ def test_context_variables_do_not_leak_from_one_async_task_to_the_next(node: Pla
 
 
 def test_what_an_async_task_leaves_on_the_loop_is_cancelled(node: PlayedNode) -> None:
-    node.result("sample_tasks.leave_running")
+    node.result("sample_tasks.leave_running", kind=CleaningUp)
+    node.cleaned_up()
     assert node.result("sample_tasks.left_was_cancelled") is True
 
 

@@ -13,6 +13,7 @@ from math import inf
 from typing import Any, Final
 
 from paceline.core.node import NodeCore
+from paceline.core.work.slots import CLEAN_UP_S
 from paceline.runtime.children.interface import Children
 from paceline.runtime.counters import Counters
 from paceline.runtime.transport.transport import Source, Transport
@@ -57,6 +58,7 @@ class ChildFrames:
         self.handlers: dict[Source, dict[type[Any], ChildHandler]] = {
             Source.WORKER: {
                 m.Trace: self._on_trace,
+                m.CleaningUp: self._on_cleaning_up,
                 m.WorkerReady: self._on_worker_ready,
                 m.WorkerFailed: self._on_failed,
             },
@@ -83,6 +85,10 @@ class ChildFrames:
 
     def _on_trace(self, worker_id: bytes, trace: m.Trace, now: float) -> None:
         self._core.on_worker_trace(trace)
+
+    def _on_cleaning_up(self, worker_id: bytes, said: m.CleaningUp, now: float) -> None:
+        self._core.on_worker_cleans_up(worker_id, said.outcomes, now)
+        self.cast_out_all(self._core.leader_link.slots.accused)
 
     def _on_worker_ready(self, worker_id: bytes, ready: m.WorkerReady, now: float) -> None:
         if not self._introduces_itself(worker_id):
@@ -124,8 +130,19 @@ class ChildFrames:
         self._children.kill(worker_id)
 
     def take_back(self, now: float) -> None:
-        """Take back what waits behind the tasks of workers that are stuck."""
+        """Take back what waits behind the tasks of workers that are stuck, and end those that are blocked."""
         slots, children = self._core.leader_link.slots, self._children
+        while slots.blocked:
+            worker_id, name = slots.blocked.popitem()
+            if children is not None:
+                _logger.error(
+                    "worker %s is killed, as what task %s has left in its event loop does not end within %g s and "
+                    "blocks it; let the task end what it starts before it returns",
+                    worker_id.hex(),
+                    name,
+                    CLEAN_UP_S,
+                )
+                children.kill(worker_id)
         while slots.stuck:
             worker_id = slots.stuck.pop()
             begun = None if children is None else children.begun(worker_id)

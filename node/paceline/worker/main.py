@@ -11,6 +11,8 @@ The rules of this module:
   (``core/work/slots.py``).
 - An outcome is sent when its Run is done, or earlier: before a task that is not known to be short, and once
   FLUSH_AFTER_NS have passed. So a long task does not hold back the outcomes of short tasks before it.
+- What a task has left is ended once its outcome is told. The node hears that this begins, and when it is over, and ends
+  a worker that does not come through.
 """
 
 from __future__ import annotations
@@ -48,6 +50,7 @@ from paceline_protocol.errors import ProtocolError
 from paceline_protocol.limits import MAX_TASK_NAMES
 from paceline_protocol.messages import (
     Assignment,
+    CleaningUp,
     Done,
     Outcome,
     Run,
@@ -157,10 +160,11 @@ class Worker:
             waiting_bytes += len(payload) + _OUTCOME_OVERHEAD_BYTES
             started_ns = ended_ns
             if self._runner.has_left:
-                self._send_done(outcomes)
-                outcomes = []
+                self._send_done(outcomes, CleaningUp)
                 waiting_bytes = 0
                 self._runner.clean_up(name)
+                self._send_done([(task_id, attempt, _PASSED_OVER, b"", 0)])
+                outcomes = []
                 started_ns = flushed_ns = monotonic_ns()
         self._begun_number = number
         if outcomes:
@@ -172,9 +176,9 @@ class Worker:
         stamps = ((int(Stage.WORKER_START), started_ns), (int(Stage.WORKER_END), ended_ns))
         self._traces += pack_frame(encode(Trace(task_id, stamps)))
 
-    def _send_done(self, outcomes: list[Outcome]) -> None:
+    def _send_done(self, outcomes: list[Outcome], kind: type[Done | CleaningUp] = Done) -> None:
         traces, self._traces = self._traces, b""
-        send(self._link, encode_fields(Done, (outcomes,)), before=traces)
+        send(self._link, encode_fields(kind, (outcomes,)), before=traces)
 
 
 def send(link: socket.socket, frame: bytes, before: bytes = b"") -> None:

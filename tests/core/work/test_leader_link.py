@@ -8,7 +8,7 @@ from paceline.core.incarnation import INCARNATION_SHIFT
 from paceline.core.raft.terms import TERM_STEP
 from paceline.core.settings import Settings
 from paceline.core.work.leader_link import LeaderLink
-from paceline.core.work.slots import HELD_LIMIT
+from paceline.core.work.slots import HELD_LIMIT, OVERRUN_S
 from paceline.core.work.unrecorded import BATCH_BYTES, OUTCOME_BYTES, UnrecordedBatch
 from paceline_protocol.codec import decode, decode_held, decode_outcomes, encode
 from paceline_protocol.errors import PeerViolation
@@ -55,9 +55,11 @@ def holds(account: Enrol) -> list[tuple[bytes, int]]:
     return decode_held(account.held)
 
 
-def beat(link: LeaderLink, *, term: int = 1, dispatch_seq: int = 0, outcome_seq: int = 0, account: int = -1) -> None:
+def beat(
+    link: LeaderLink, *, term: int = 1, dispatch_seq: int = 0, outcome_seq: int = 0, account: int = -1, now: float = 0.0
+) -> None:
     """A Beat of leader "l", which has the latest account unless told otherwise."""
-    link.on_beat("l", Beat(term, link._account if account < 0 else account, dispatch_seq, outcome_seq), 0.0)
+    link.on_beat("l", Beat(term, link._account if account < 0 else account, dispatch_seq, outcome_seq), now)
 
 
 def enrolled(*workers: bytes) -> LeaderLink:
@@ -347,6 +349,26 @@ def test_a_worker_that_dies_ends_its_attempts_and_changes_the_account() -> None:
         (task(0)[0], 1, TaskEnd.LOST, b"killed by signal 9", 0),
     ]
     assert enrol.slots == 1
+
+
+def test_a_worker_that_cleans_up_for_long_is_no_slot_of_its_node_meanwhile() -> None:
+    """What the leader would give to it may have a free worker elsewhere."""
+    link = enrolled(b"v", b"w")
+    link.slots.take([task(0)])
+    link.assign(0.0)
+    link.worker_cleans_up(b"v", (outcome(0),), 0.0)
+    assert [type(message) for message in said(link)] == [NodeOutcomes]
+    beat(link, now=0.0)
+    beat(link, now=OVERRUN_S / 2)
+    assert [type(message) for message in said(link)] == [NodeBeat, NodeBeat], "most are over by then"
+    beat(link, now=OVERRUN_S)
+    account = the_enrol(link)
+    assert (account.slots, account.names) == (1, ("add",))
+    beat(link, now=2 * OVERRUN_S)
+    assert [type(message) for message in said(link)] == [NodeBeat]
+    link.worker_done(b"v", (outcome(0, end=TaskEnd.CANCELLED),), 0.3)
+    beat(link, now=0.3)
+    assert the_enrol(link).slots == 2
 
 
 def test_a_lost_attempt_that_is_recorded_is_followed_by_an_account_without_it() -> None:

@@ -7,6 +7,7 @@ import pytest
 from paceline.core.work.slots import (
     BATCH_BYTES,
     BATCH_TIME_US,
+    CLEAN_UP_S,
     DURATION_SLACK_US,
     OVERRUN_S,
     TAKE_BACK_S,
@@ -400,6 +401,66 @@ def test_what_was_taken_back_from_a_worker_that_dies_neither_waits_twice_nor_los
     slots.take_back(b"v", 1, 2.0)
     slots.take_back(b"v", 1, 3.0)
     assert slots.worker_lost(b"v", begun=3) == [(assignment(0)[0], 1)], "the last two of these it passed over"
+
+
+def test_a_worker_that_cleans_up_behind_a_task_gives_back_what_it_has_and_gets_nothing_until_it_has_answered() -> None:
+    slots = batched(3, workers=(b"v", b"w"))
+    assert slots.cleans_up(b"v", [outcome(0)], 1.0) == [outcome(0)]
+    assert (slots.running_tasks, slots.executed) == (2, 1)
+    slots.review(1.0)
+    slots.review(1.0 + OVERRUN_S)
+    assert slots.stuck == [b"v"]
+    assert slots.take_back(b"v", 1, 1.2) == 3
+    assert slots.take_back(b"v", 1, 1.2 + TAKE_BACK_S) == 0
+    for number in (1, 2):
+        assert given(slots) == {b"w": [number]}, "each may leave as much"
+        slots.done(b"w", [outcome(number)], 1.3)
+    slots.worker_lost(b"w")
+    slots.take([assignment(3)])
+    assert given(slots) == {}
+    passed_over = [outcome(number, end=TaskEnd.CANCELLED) for number in range(3)]
+    assert slots.done(b"v", passed_over[:1], 1.4) == []
+    assert given(slots) == {}, "it has yet to pass over two"
+    assert slots.done(b"v", passed_over[1:], 1.4) == []
+    assert given(slots) == {b"v": [3]}
+    assert (slots.accused, slots.workers[b"v"].cost_us) == ({}, slots.durations.cost_us("add"))
+
+
+def test_what_a_worker_has_not_begun_loses_no_attempt_if_what_it_cleans_up_ends_it() -> None:
+    slots = batched(3, workers=(b"v", b"w"))
+    slots.cleans_up(b"v", [outcome(0)], 1.0)
+    assert slots.worker_lost(b"v", begun=1) == []
+    assert given(slots) == {b"w": [1, 2]}
+
+
+def test_a_worker_that_is_blocked_by_what_a_task_has_left_is_named_once() -> None:
+    slots = batched(1)
+    slots.cleans_up(b"v", [outcome(0)], 1.0)
+    for now in (1.0, 1.5, 0.9 + CLEAN_UP_S):
+        slots.review(now)
+    assert slots.blocked == {}
+    slots.review(1.0 + CLEAN_UP_S)
+    assert (slots.blocked.popitem(), slots.stuck) == ((b"v", "add"), [b"v"])
+    slots.review(9.0)
+    assert slots.blocked == {}
+
+
+def test_nobody_answers_twice_for_a_task_behind_which_its_worker_cleans_up_nor_for_one_that_was_taken_back() -> None:
+    for task in (0, 1):
+        slots = batched(2)
+        assert slots.cleans_up(b"v", [outcome(0)], 1.0) == [outcome(0)]
+        slots.take_back(b"v", 1, 1.2)
+        slots.take_back(b"v", 1, 1.2 + TAKE_BACK_S)
+        assert slots.done(b"v", [outcome(task)], 1.3) == []
+        assert slots.accused[b"v"] == "it answered for a task that it was not given"
+
+
+def test_a_worker_cleans_up_behind_no_task_but_its_own() -> None:
+    slots = batched(2)
+    slots.cleans_up(b"v", [], 1.0)
+    slots.cleans_up(b"v", [outcome(0), outcome(9)], 1.0)
+    assert slots.accused[b"v"] == "it answered for a task that it was not given"
+    assert (slots.workers[b"v"].cleaning_up, slots.workers[b"v"].given) == ("", 2)
 
 
 def test_a_worker_that_passes_over_what_it_was_not_told_to_is_accused() -> None:

@@ -211,6 +211,11 @@ class NodeCore:
         self.leader_link.worker_done(worker_id, outcomes, now)
         self._pacing.after(TASK, now)
 
+    def on_worker_cleans_up(self, worker_id: bytes, outcomes: tuple[Outcome, ...], now: float) -> None:
+        """A worker answered, and ends what the last of these tasks has left."""
+        self.leader_link.worker_cleans_up(worker_id, outcomes, now)
+        self._pacing.after(TASK, now)
+
     def on_worker_trace(self, trace: Trace) -> None:
         """A worker has sent the stamps of a sampled task. The outcome follows, and nothing is done before that."""
         self.traces.add(trace)

@@ -59,6 +59,7 @@ class LeaderLink:
         self.outbox: list[WorkMessage | UnrecordedBatch] = []
         self.aside: list[tuple[str, WorkMessage]] = []  # for other nodes than the leader; emptied as well
         self._account = first
+        self._serving = 0  # workers that the account offers
         self._first_seq = first
         self._end_seq = first + (1 << INCARNATION_SHIFT)  # the numbers of the next incarnation begin there
         self._proof: tuple[str, int, int] | None = None  # of whom, in which term, which account has to be named
@@ -88,6 +89,8 @@ class LeaderLink:
             self._dispatch_seq = beat.dispatch_seq
             self._renew_account()
         self.slots.review(now)
+        if self.slots.serving != self._serving:
+            self._renew_account()
         self._leader_saw(seen, now)
         self._outcome_seq = max(self._outcome_seq, beat.outcome_seq)
         lost = self.slots.recorded(beat.outcome_seq)
@@ -190,6 +193,12 @@ class LeaderLink:
         if known:
             self._report(known, now)
 
+    def worker_cleans_up(self, worker_id: bytes, outcomes: tuple[Outcome, ...], now: float) -> None:
+        """A worker answered, and ends what the last of these tasks has left."""
+        known = self.slots.cleans_up(worker_id, outcomes, now)
+        if known:
+            self._report(known, now)
+
     def worker_lost(
         self,
         worker_id: bytes,
@@ -227,6 +236,7 @@ class LeaderLink:
         way, dropped as a copy, or given up. Then nothing else tells the leader that the node does not have it.
         """
         self._account += 1
+        self._serving = self.slots.serving
         if self.slots.unrecorded:
             self._recheck_seq = self.slots.unrecorded[-1].seq
 
@@ -236,7 +246,7 @@ class LeaderLink:
     def _account_for(self, term: int, dispatch_seq: int) -> Enrol:
         slots = self.slots
         held = encode_held(slots.held())
-        return Enrol(term, self._account, dispatch_seq, self._outcome_seq, len(slots.workers), slots.names(), held)
+        return Enrol(term, self._account, dispatch_seq, self._outcome_seq, slots.serving, slots.names(), held)
 
     def _report(self, items: list[Outcome], now: float) -> None:
         for outcomes in batches_of(items):

@@ -16,13 +16,18 @@ node: how many tasks it has begun, and up to which of those that it was given it
 first before a task and then looks at the second; the node writes the second, and looks at the first TAKE_BACK_S later,
 when that is in everybody's sight. So what lies between them then is begun by nobody. The worker passes over it, and
 answers for it with the end CANCELLED, in its turn.
+
+A task may leave something that its worker ends before it begins another, once the outcome is told. Meanwhile that task
+stays first in its worker's line, as one that is taken back: nothing is given to the worker, what stands behind the task
+goes to others, and the worker answers for it once more. If that does not come, the worker is to be ended.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice
+from math import inf
 from operator import attrgetter
 from typing import Final
 
@@ -41,6 +46,8 @@ BATCH_BYTES: Final = 1 << 20
 
 OVERRUN_S: Final = 0.1
 """A worker that has begun no other task for so long, and should have, is stuck: nothing is to wait behind that one."""
+CLEAN_UP_S: Final = 2.0
+"""A worker that cleans up behind a task for so long is blocked by what it ends: it gives that itself a second."""
 TAKE_BACK_S: Final = 0.02
 """From telling a worker to begin no more to looking at what it has begun. No store takes nearly as long to be seen."""
 
@@ -68,13 +75,16 @@ Running = tuple[int, int, str, Assignment | None, float]
 
 class WorkerSlot:
     """One worker process, and the tasks that it was given. It begins them in that order, and answers in that order.
-    ``taken_back``: those that others may have by now, until the worker has answered for them, too."""
+    ``taken_back``: those that others may have by now, and the one behind which it cleans up, until the worker has
+    answered for them, too."""
 
     __slots__ = (
         "answered",
+        "cleaning_up",
         "cost_us",
         "first",
         "first_since",
+        "held_up",
         "names",
         "running",
         "taken_back",
@@ -90,6 +100,8 @@ class WorkerSlot:
         self.cost_us = 0  # of all running tasks together, as expected
         self.answered = 0  # tasks, since it is ready
         self.taken_back: set[bytes] = set()
+        self.cleaning_up = ""  # the name of the task behind which it cleans up
+        self.held_up = False  # by that, for longer than anything is to wait for it
         self.first = b""  # the task that it ran at the last review
         self.first_since = 0.0  # the first review of which that is true
         self.told_through = 0  # of the tasks that it was given: up to this one it is to begin none
@@ -125,6 +137,7 @@ class Slots:
         self.tally = Tally()
         self.accused: dict[bytes, str] = {}  # workers that said what none can say, and what; emptied by the caller
         self.stuck: list[bytes] = []  # workers behind whose task others wait; emptied by the caller
+        self.blocked: dict[bytes, str] = {}  # workers that do not end what a task of this name left; emptied so, too
         self.executed = 0  # outcomes of tasks that ran to their end here
         self._dead: deque[bytes] = deque(maxlen=DEAD_WORKERS)
         self._held: dict[bytes, int] = {}  # task id -> attempt
@@ -191,7 +204,12 @@ class Slots:
             slot.running[first] = (attempt, cost_us + UNKNOWN_US, name, assignment, given_at)
             slot.cost_us += UNKNOWN_US
             self.durations.observe(name, int((now - slot.first_since) * 1e6))  # so others of its name travel alone
-        if len(slot.running) > len(slot.taken_back) + 1:
+        slot.held_up = slot.cleaning_up != ""
+        is_blocked = slot.held_up and now >= slot.first_since + CLEAN_UP_S
+        if is_blocked:
+            self.blocked[slot.worker_id] = slot.cleaning_up
+            slot.first_since = inf  # that is said once
+        if is_blocked or len(slot.running) - len(slot.taken_back) > (first not in slot.taken_back):
             self.stuck.append(slot.worker_id)
 
     def take_back(self, worker_id: bytes, begun: int, now: float) -> int:
@@ -218,17 +236,23 @@ class Slots:
         """Whether the worker says that it has not begun a task, as it was told to. If no other has that by now, it
         waits again."""
         task_id = outcome[0]
-        if outcome[2] != _PASSED_OVER or outcome[1] != given[0] or slot.answered >= slot.told_through:
+        if outcome[2] != _PASSED_OVER or outcome[1] != given[0]:
             return False
         if task_id in slot.taken_back:
             slot.taken_back.discard(task_id)
-        elif given[3] is not None:
+            slot.cleaning_up, slot.held_up = "", False
+        elif given[3] is not None and slot.answered < slot.told_through:
             self.queue.appendleft(given[3])
         else:
             return False
         slot.cost_us -= given[1]
         slot.answered += 1
         return True
+
+    @property
+    def serving(self) -> int:
+        """How many workers run tasks, or wait for some."""
+        return sum(1 for slot in self.workers.values() if not slot.held_up)
 
     def names(self) -> tuple[str, ...]:
         """The names of the tasks that this node's workers can run."""
@@ -313,7 +337,7 @@ class Slots:
         slot = self.workers.get(worker_id)
         if slot is None:
             return []
-        running, observe, tally = slot.running, self.durations.observe, self.tally
+        running, observe, tally, taken_back = slot.running, self.durations.observe, self.tally, slot.taken_back
         known = []
         for outcome in outcomes:
             charged = running.pop(outcome[0], None)
@@ -323,6 +347,7 @@ class Slots:
                 or outcome[2] > _FAILED
                 or outcome[1] != charged[0]
                 or len(outcome[OUTCOME_PAYLOAD]) > limit_bytes
+                or (taken_back and outcome[0] in taken_back)
             ):
                 if charged is None or not self._is_passed_over(slot, outcome, charged):
                     self._accuse(slot, outcome, charged)
@@ -341,11 +366,26 @@ class Slots:
         self.executed += len(known)
         return known
 
+    def cleans_up(self, worker_id: bytes, outcomes: Sequence[Outcome], now: float) -> list[Outcome]:
+        """A worker answered as for :meth:`done`, and ends what the last of these tasks has left."""
+        slot = self.workers.get(worker_id)
+        given = None if slot is None or not outcomes else slot.running.get(outcomes[-1][0])
+        known = self.done(worker_id, outcomes, now)
+        if slot is not None and given is not None and known and known[-1][0] == outcomes[-1][0]:
+            task_id, attempt, name = outcomes[-1][0], given[0], given[2]
+            slot.running = {task_id: (attempt, 0, name, None, now), **slot.running}
+            slot.taken_back.add(task_id)
+            slot.answered -= 1
+            slot.cleaning_up = name
+            slot.first = b""  # it is so for another reason than before
+        return known
+
     def _accuse(self, slot: WorkerSlot, outcome: Outcome, charged: Running | None) -> None:
         """A worker gave an outcome that is none. What it was asked for stays with it, until it is ended for this."""
         if charged is not None:
             slot.running[outcome[0]] = charged
-        if charged is not None and outcome[2] <= _FAILED and outcome[1] == charged[0]:
+        is_own = charged is not None and outcome[1] == charged[0] and outcome[0] not in slot.taken_back
+        if is_own and outcome[2] <= _FAILED:
             what = "a result" if outcome[2] < _FAILED else "an error"
             size = len(outcome[OUTCOME_PAYLOAD])
             self.accused[slot.worker_id] = f"it gave {what} of {size} bytes, which is more than a worker sends"
