@@ -99,6 +99,34 @@ async def leave_stubborn(told: str) -> str:
     return "at once"
 
 
+class TimeIsUp(OSError):
+    """What a handler of SIGALRM raises. As TimeoutError, it is an OSError without a number."""
+
+
+def _time_is_up(number: int, frame: object) -> None:
+    raise TimeIsUp
+
+
+@task
+def leave_alarm(seconds: float, spends_s: float = 0.0) -> str:
+    """A time limit that is not taken back."""
+    signal.signal(signal.SIGALRM, _time_is_up)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 0.001)
+    time.sleep(spends_s)
+    return "in time"
+
+
+@task
+def leave_alarm_and_raise(seconds: float) -> None:
+    leave_alarm.function(seconds)
+    raise ValueError("in time")
+
+
+@task
+async def leave_alarm_later(seconds: float) -> str:
+    return leave_alarm.function(seconds)
+
+
 @task
 def replace_getpid() -> None:
     os.getpid = lambda: 0

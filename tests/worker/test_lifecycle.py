@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from paceline.worker.main import EXIT_LINK_CLOSED
 from paceline_protocol.codec import encode
 from paceline_protocol.limits import MAX_TASK_NAMES
-from paceline_protocol.messages import CleaningUp, Done, Run, Stop, TaskEnd, WorkerFailed
+from paceline_protocol.messages import CleaningUp, Done, Outcome, Run, Stop, TaskEnd, WorkerFailed
 from paceline_protocol.payload import unpack_value
 from worker.played_node import DEADLINE_S, SAMPLE_TASKS, Nodes, PlayedNode, readable
 
@@ -248,6 +249,28 @@ def test_workers_end_with_a_node_that_is_killed() -> None:
         for fd in fds:
             assert readable(fd), "a worker outlived its node"
             os.close(fd)
+
+
+@pytest.mark.parametrize("left_by", ["leave_alarm", "leave_alarm_and_raise", "leave_alarm_later"])
+def test_an_alarm_that_a_task_leaves_behind_strikes_neither_its_worker_nor_another_task(
+    sample: PlayedNode, left_by: str
+) -> None:
+    """Neither while that waits for its node, nor between two tasks of a batch, nor in one of them."""
+    sample.run(f"sample_tasks.{left_by}", 0.05)
+    time.sleep(0.1)
+    assert sample.result("sample_tasks.add", 2, 3) == 5
+    leaves = [sample.assignment(f"sample_tasks.{left_by}", 0.001) for _ in range(50)]
+    others = [sample.assignment("sample_tasks.add", 2, 3) for _ in range(50)]
+    sample.send(Run((*leaves, *others)))
+    outcomes: list[Outcome] = []
+    while len(outcomes) < 100:
+        outcomes += sample.receive(Done).outcomes
+    assert {outcome[2] for outcome in outcomes[50:]} == {TaskEnd.SUCCEEDED}
+
+
+def test_an_alarm_that_strikes_within_its_own_task_is_how_that_ends(sample: PlayedNode) -> None:
+    assert sample.error("sample_tasks.leave_alarm", 0.01, 10.0).type_name == "TimeIsUp"
+    assert sample.result("sample_tasks.add", 2, 3) == 5
 
 
 # --- when outcomes leave ----------------------------------------------------------------------------------------

@@ -15,11 +15,15 @@ import os
 import stat
 import sys
 import traceback
+from _signal import SIG_DFL  # type: ignore[import-not-found] # those of signal are enums
+from _signal import getsignal as _handler_of
+from signal import SIGALRM
 from types import CoroutineType, TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from paceline.errors import UnknownTask
 from paceline.importing import import_own
+from paceline.worker.alarm import Alarm
 from paceline.worker.registry import tasks
 from paceline_protocol.errors import PayloadError, UnserializableValue
 from paceline_protocol.forms import class_name
@@ -42,6 +46,7 @@ FAILED = int(TaskEnd.FAILED)
 SOURCE_LIMIT_BYTES = 16 * 1024 * 1024
 """A larger file is no source whose lines a traceback shows."""
 
+_SIGALRM = int(SIGALRM)
 _getpid = os.getpid  # a task may replace it
 _STANDARD_LIBRARY = os.path.dirname(os.__file__)
 _NOT_SHOWN = (
@@ -60,19 +65,26 @@ class TaskRunner:
     def __init__(self, payload_limit_bytes: int) -> None:
         self._payload_limit_bytes = payload_limit_bytes
         self._pid = _getpid()
+        self._alarm = Alarm()
         self._loop: Loop | None = None
 
     def execute(self, name: str, packed_args: bytes) -> tuple[int, bytes]:
         """(TaskEnd, payload). Raises nothing, unless memory is gone for good."""
         try:
-            task = tasks.get(name)
-            if task is None:
-                raise UnknownTask(name, f"this worker has no task named {name!r}; its node runs other modules")
-            args, kwargs = unpack_args(packed_args)
-            value = task.function(*args, **kwargs)
-            if type(value) is CoroutineType:
-                value = self._run_coroutine(value)
+            try:
+                task = tasks.get(name)
+                if task is None:
+                    raise UnknownTask(name, f"this worker has no task named {name!r}; its node runs other modules")
+                args, kwargs = unpack_args(packed_args)
+                value = task.function(*args, **kwargs)
+                if type(value) is CoroutineType:
+                    value = self._run_coroutine(value)
+            finally:
+                if _handler_of(_SIGALRM) is not SIG_DFL:
+                    self._alarm.end(name)
         except BaseException as error:  # noqa: BLE001 - the task's own error, whatever it is, is its outcome
+            if _handler_of(_SIGALRM) is not SIG_DFL:  # it may have struck before it was switched off, and strike again
+                self._alarm.end(name)
             if _getpid() != self._pid:
                 _end_fork(error)
             return FAILED, _pack_failure(error)

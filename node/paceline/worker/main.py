@@ -196,6 +196,8 @@ def send(link: socket.socket, frame: bytes, before: bytes = b"") -> None:
 
 def _end_without_link(error: OSError) -> NoReturn:
     """The node is gone; or it is not, and a task has closed the worker's descriptors, as os.closerange() does."""
+    if error.errno is None:  # no call of the system has failed: a handler of signals has raised this
+        raise error
     if error.errno in (errno.EBADF, errno.ENOTSOCK):
         _logger.critical("the worker's connection to its node was closed by a task; this worker ends")
         raise SystemExit(EXIT_LINK_CLOSED) from None
