@@ -306,6 +306,28 @@ def test_a_file_is_imported_under_its_stem(importing: Path, tasks: dict[str, Tas
     assert load_module(os.path.join("deep", "down", "prices.py")) is module
 
 
+def test_a_link_to_a_file_is_imported_under_its_own_stem_with_what_stands_beside_it_and_beside_the_file(
+    importing: Path, tasks: dict[str, Task[..., Any]]
+) -> None:
+    """As a script or a client that imports it has it."""
+    write(importing / "releases" / "linked_v2.py", "import beside_the_link, beside_the_file\n" + ADD)
+    write(importing / "releases" / "beside_the_file.py")
+    write(importing / "shop" / "beside_the_link.py")
+    link = importing / "shop" / "linked.py"
+    link.symlink_to("../releases/linked_v2.py")
+    module = load_module(str(link))
+    assert sys.modules["linked"] is module
+    assert list(tasks) == ["linked.add"]
+    assert load_module(os.path.join("shop", "linked.py")) is module
+
+
+def test_a_script_that_is_a_link_names_its_tasks_as_a_worker_does(importing: Path) -> None:
+    write(importing / "releases" / "linked_v2.py", ADD + "from paceline.worker.registry import tasks\nprint(*tasks)\n")
+    (importing / "linked.py").symlink_to("releases/linked_v2.py")
+    load = "from paceline.worker.registry import load_module; load_module('linked.py')"
+    assert run(importing, "linked.py") == run(importing, "-c", load) == ["linked.add"]
+
+
 @pytest.mark.parametrize("name", ["json.py", "pytest.py"])
 def test_a_file_that_would_hide_another_module_is_refused(importing: Path, name: str) -> None:
     with pytest.raises(ConfigError, match="would hide another module"):

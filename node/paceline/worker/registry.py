@@ -158,7 +158,8 @@ def load_module(spec: str) -> ModuleType:
     """Import a module of tasks: a dotted name, or the path of a ``.py`` file. What the module raises propagates."""
     check_module(spec)
     if spec.endswith(".py"):
-        return _load_file(Path(spec).resolve())
+        path = Path(spec)
+        return _load_file(path.parent.resolve() / path.name)  # a link has its own name
     cwd = _current_directory()
     if cwd not in sys.path and "" not in sys.path:
         sys.path.insert(0, cwd)  # as `python -m` does
@@ -174,9 +175,12 @@ def _load_file(path: Path) -> ModuleType:
     folder = str(path.parent)
     if sys.path[:1] != [folder]:
         sys.path.insert(0, folder)
+    target = str(path.resolve().parent)  # another one if the file is a link; a script has it there
+    if target not in sys.path:
+        sys.path.insert(1, target)
     # Looked at before: a module may put anything in its own place.
     found = importlib.util.find_spec(stem) if loaded is None else None
-    if found is not None and (found.origin is None or Path(found.origin).resolve() != path):
+    if found is not None and (found.origin is None or Path(found.origin).resolve() != path.resolve()):
         raise ConfigError(f"{stem!r} is {found.origin or 'a package'} and not {path}; rename the file")
     return _import(stem)
 
@@ -197,7 +201,7 @@ def _import(name: str) -> ModuleType:
 
 def _is_from(module: ModuleType, path: Path) -> bool:
     file = getattr(module, "__file__", None)
-    return file is not None and Path(file).resolve() == path
+    return file is not None and Path(file).resolve() == path.resolve()
 
 
 def _register(function: Callable[P, R], *, name: str | None, chosen: TaskOptions) -> Task[P, R]:
