@@ -219,6 +219,37 @@ def test_the_same_function_may_register_again(importing: Path, tasks: dict[str, 
     assert tasks["twice.add"] is not first
 
 
+def test_a_module_that_was_edited_may_be_reloaded(
+    importing: Path, tasks: dict[str, Task[..., Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a notebook. A function may have moved, or another one may have its name by now."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # the clock of a file system may not tell two writes apart
+    named = "@task(name='total')\ndef {}(*prices): return sum(prices)\n"
+    module = load_module(str(write(importing / "notes.py", ADD + named.format("total"))))
+    for edited in ("# a comment\n" + ADD + named.format("sum_up"), ADD.replace("a + b", "b + a") + named.format("f")):
+        write(importing / "notes.py", edited)
+        importlib.reload(module)
+        assert tasks["notes.add"] is module.add
+        assert tasks["total"].function(1, 2) == 3
+    with pytest.raises(DuplicateTaskName):
+        importlib.reload(load_module(str(write(importing / "notes.py", "# a comment\n" + ADD + ADD))))
+
+
+def test_a_module_that_is_imported_anew_replaces_its_tasks(importing: Path, tasks: dict[str, Task[..., Any]]) -> None:
+    load_module(str(write(importing / "notes.py", ADD)))
+    del sys.modules["notes"]
+    with pytest.raises(ZeroDivisionError):
+        load_module(str(write(importing / "notes.py", "# moved\n" + ADD + "1 / 0\n")))
+    module = load_module(str(write(importing / "notes.py", "# moved\n# again\n" + ADD)))
+    assert tasks["notes.add"] is module.add
+
+
+def test_a_function_of_another_file_does_not_take_the_name_of_a_module_that_was_imported_anew(importing: Path) -> None:
+    load_module(str(write(importing / "notes.py", "@task(name='total')\ndef total(): ...\n")))
+    with pytest.raises(DuplicateTaskName):
+        load_module(str(write(importing / "others.py", "@task(name='total')\ndef total(): ...\n")))
+
+
 def test_two_functions_of_one_module_and_name_are_refused(importing: Path) -> None:
     with pytest.raises(DuplicateTaskName):
         load_module(str(write(importing / "pasted.py", ADD + ADD)))

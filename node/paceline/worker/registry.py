@@ -6,7 +6,8 @@ The rules of this module:
   module happened to be started: a script run as ``python tasks.py`` registers what a node given ``tasks.py`` registers.
 - Registering is all that importing a module of tasks does: no socket, no thread, no cluster. A task stays an ordinary
   function to call.
-- Two functions never share a name. The same function may come again, as it does when a module is imported twice.
+- Two functions never share a name. The same function may come again, as it does when a module is imported twice; and
+  what a module registers when it is executed anew, as by a reload, takes the place of what it registered before.
 - Both clients and workers import this, so it pulls in nothing heavy; the client is imported by the first ``submit``.
 """
 
@@ -57,6 +58,7 @@ class Task(Generic[P, R]):
         self.chosen = chosen
         self.priority = chosen.priority
         self.wire_options = chosen.wire_options
+        self.execution: object = None  # of its module: the spec, of which Python makes another one for each
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.function(*args, **kwargs)
@@ -214,8 +216,9 @@ def _register(function: Callable[P, R], *, name: str | None, chosen: TaskOptions
         )
     task_name = _check_name(_default_name(function) if name is None else name)
     registered: Task[P, R] = Task(function, task_name, chosen)
+    registered.execution = getattr(sys.modules.get(function.__module__), "__spec__", None)
     known = tasks.get(registered.name)
-    if known is not None and _origin(known.function) != _origin(function):
+    if known is not None and _origin(known.function) != _origin(function) and not _is_from_before(known, registered):
         raise DuplicateTaskName(registered.name, _describe(known.function), _describe(function))
     tasks[registered.name] = registered
     return registered
@@ -251,6 +254,16 @@ def _origin(function: Callable[..., Any]) -> tuple[str, int, str]:
     if code is None:  # written in C
         return function.__module__, 0, function.__qualname__
     return os.path.realpath(code.co_filename), code.co_firstlineno, function.__qualname__
+
+
+def _is_from_before(known: Task[..., Any], new: Task[..., Any]) -> bool:
+    """Whether a task is of an earlier execution of the module that the new one is of: this was reloaded, or imported
+    again. Its source may have changed meanwhile."""
+    return (
+        known.function.__module__ == new.function.__module__
+        and _origin(known.function)[0] == _origin(new.function)[0]
+        and known.execution is not new.execution
+    )
 
 
 def _describe(function: Callable[..., Any]) -> str:
