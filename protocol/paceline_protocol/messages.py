@@ -604,8 +604,8 @@ class NodeOutcomes(NamedTuple):
 
 @message(65, Sender.PEER)
 class Revoke(NamedTuple):
-    """Leader to node: give these back if they have not started. Answered by Revoked. More than a message may name are
-    named in several."""
+    """Leader to node: give these back if they have not started. Answered by one Revoked or several, as it becomes known
+    of each, and repeated by the leader. More than a message may name are named in several."""
 
     term: int
     ids: tuple[Id, ...]
@@ -613,9 +613,11 @@ class Revoke(NamedTuple):
 
 @message(66, Sender.PEER)
 class Revoked(NamedTuple):
+    """Node to leader. Of what a Revoke named and is in neither, the node does not know it yet, or has it not."""
+
     term: int
     given_back: tuple[Id, ...]
-    kept: tuple[Id, ...]  # running, or ended
+    kept: tuple[Id, ...]  # a worker has begun them, or is to begin them next
 
 
 # --- node <-> worker --------------------------------------------------------------------------------------------

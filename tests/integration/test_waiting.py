@@ -8,6 +8,7 @@ import pytest
 
 from integration.conftest import DEADLINE_S, TASKS
 from paceline import Cluster
+from paceline.errors import TaskCancelled
 
 
 @pytest.mark.parametrize(("nodes", "workers"), [(2, 1), (1, 2)])
@@ -25,3 +26,20 @@ def test_tasks_that_came_with_one_that_lasts_run_on_the_worker_that_is_free(
         assert not lasts.done()
         gate.touch()
         assert lasts.result(DEADLINE_S) not in elsewhere
+
+
+def test_what_stands_behind_a_task_that_lasts_at_its_worker_is_cancelled(tmp_path: Path) -> None:
+    gate, there = tmp_path / "gate", tmp_path / "there"
+    there.touch()
+    with Cluster.local(TASKS, nodes=1, workers=1) as cluster, cluster.client() as client:
+        for future in [client.submit("sample_tasks.wait_for", str(there)) for _ in range(100)]:
+            future.result(DEADLINE_S)
+        lasts = client.submit("sample_tasks.wait_for", str(gate))
+        behind = [client.submit("sample_tasks.wait_for", str(there)) for _ in range(30)]
+        assert set(client.cancel_tasks(behind, DEADLINE_S).values()) == {"cancelled"}
+        assert not lasts.cancel(DEADLINE_S)
+        gate.touch()
+        assert lasts.result(DEADLINE_S)
+        for future in behind:
+            with pytest.raises(TaskCancelled):
+                future.result(DEADLINE_S)

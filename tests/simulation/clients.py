@@ -47,12 +47,11 @@ class SimulatedClient:
         self._connections: dict[str, MemoryEndpoint] = {}
         self._sessions = 0
 
-    def submit(self, args: bytes | None = None) -> None:
-        """One more task. With ``args``: one that asks for nothing, and has a name that is known to be short."""
+    def submit(self, args: bytes | None = None, asked: Options | None = None) -> None:
+        """One more task. With ``args``: one that has a name that is known to be short, and what is ``asked``."""
         world = self.world
         task_id = self.number.to_bytes(8, "big") + self.submitted.to_bytes(8, "big")
         self.submitted += 1
-        asked: Options | None = None
         name, priority = tasks.REVERSE, PRIORITY_DEFAULT
         if args is None:
             name, args = tasks.choose(world.rng, world.faults), world.rng.randbytes(tasks.ARGS_BYTES)

@@ -23,8 +23,8 @@ from paceline.errors import JournalFailed
 from paceline.runtime.reactor import Reactor
 from paceline.runtime.transport.memory_transport import MemoryTransport
 from paceline.runtime.transport.transport import Sent
-from paceline_protocol.codec import encode
-from paceline_protocol.messages import Config, WorkerReady
+from paceline_protocol.codec import decode, encode
+from paceline_protocol.messages import Config, Run, WorkerReady
 from simulation import tasks
 from simulation.journals import SimulatedJournal
 from simulation.oracle.events import Crashed, GaveUp, WasOvertaken
@@ -130,6 +130,7 @@ class SimulatedNode:
                 core.on_address(other.address, seed=True)
         self._transport: MemoryTransport = world.network.node(self.address)
         self._transport.send_peer = self._send_peer  # type: ignore[method-assign]
+        self._transport.send_child = self._send_child  # type: ignore[method-assign]
         self.reactor = Reactor(
             core,
             self._transport,
@@ -147,6 +148,13 @@ class SimulatedNode:
     def _send_peer(self, address: str, frames: Sequence[bytes]) -> Sent:
         self.world.watcher.frames_leave(self, frames)
         return MemoryTransport.send_peer(self._transport, address, frames)
+
+    def _send_child(self, worker_id: bytes, frame: bytes) -> Sent:
+        run = decode(frame)
+        for worker in self.workers:
+            if worker.worker_id == worker_id and isinstance(run, Run):
+                worker.is_sent(self, run)
+        return MemoryTransport.send_child(self._transport, worker_id, frame)
 
     def _feature_level(self) -> int:
         """Every machine is upgraded while it is down for the first time; never back again."""

@@ -29,7 +29,7 @@ from paceline.core.state.table import TaskTable
 from paceline.core.state.task import Task
 from paceline.core.state.tasks import Tasks
 from paceline.core.work.leader_link import LeaderLink
-from paceline.core.work.slots import Slots
+from paceline.core.work.slots import Slots, WorkerSlot
 from paceline.core.work.unrecorded import UnrecordedBatch
 from paceline.runtime.journal import writer as journal_writer
 from paceline.runtime.reactor import Reactor
@@ -366,6 +366,22 @@ def never_stuck(true: Method) -> Method:
         return found
 
     return overdue
+
+
+def keep_whatever_is_not_given_back(true: Method) -> Method:
+    def revoke(self: Slots, ids: Any) -> Any:
+        given_back, _ = true(self, ids)
+        return given_back, tuple(sorted(set(ids).difference(given_back)))
+
+    return revoke
+
+
+def forget_what_was_asked_back(true: Method) -> Method:
+    def wait_again(self: Slots, slot: WorkerSlot, given: Any) -> None:
+        slot.asked_back.clear()
+        true(self, slot, given)
+
+    return wait_again
 
 
 def give_back_what_runs(true: Method) -> Method:

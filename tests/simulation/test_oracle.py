@@ -29,7 +29,7 @@ from simulation.oracle.right_ends import RightEnds
 from simulation.oracle.rivals import Rivals
 from simulation.oracle.same_log import SameLog
 from simulation.oracle.same_state import SameState
-from simulation.oracle.timing import EXPIRED, EXPIRES, LATE_MS, NOT_BEFORE, Timing
+from simulation.oracle.timing import BEHIND_MS, EXPIRED, EXPIRES, LATE_MS, NOT_BEFORE, Timing
 from simulation.oracle.told_fits_log import ToldFitsLog
 
 ID = b"the task's id..."
@@ -67,6 +67,10 @@ def started(attempt: int = 1) -> e.Event:
     return e.Started(3.0, ID, attempt, "a")
 
 
+def given_to_worker(at_s: float) -> e.Event:
+    return e.GivenToWorker(at_s, ID)
+
+
 def finished(end: tuple[int, bytes] = DONE) -> e.Event:
     return e.Finished(3.5, ID, 1, "a", *end)
 
@@ -77,6 +81,10 @@ def answered(state: CancelState) -> e.Event:
 
 def dispatched(wall_ms: int, *, attempt: int = 1, at_s: float = 2.0) -> e.Event:
     return e.Dispatched(at_s, ID, attempt, "a", wall_ms, wall_ms)
+
+
+def expiring(after_ms: int) -> Mapping[str, int]:
+    return {EXPIRES: MOMENT + after_ms}
 
 
 def state(node: str, index: int, tasks: bytes) -> e.Event:
@@ -121,6 +129,12 @@ RIGHT: list[tuple[type[Promise], Sequence[e.Event]]] = [
     (Cancelling, [submitted(), ASKED, dispatched(0), ended(CANCELLED), started()]),
     (Cancelling, [submitted(), ASKED, dispatched(0), started(), ended(DONE), ended(CANCELLED), started()]),
     (Cancelling, [submitted(ONCE), ASKED, started(), answered(CancelState.RUNNING)]),
+    (Cancelling, [submitted(), ASKED, e.NextInLine(3.0, ID), answered(CancelState.RUNNING)]),
+    (Cancelling, [submitted(), ASKED, started(), ended(DONE)]),
+    (Cancelling, [submitted(), ASKED, given_to_worker(2.5)]),
+    (Cancelling, [CALM, submitted(), given_to_worker(1.9), ASKED, started(), ended(DONE)]),
+    (Cancelling, [CALM, submitted(), ASKED, given_to_worker(2.05), started(), ended(DONE)]),
+    (Cancelling, [CALM, submitted(), started(), e.CancelAsked(3.0, ID), given_to_worker(4.0)]),
     (LocatedTasks, [submitted(), TOLD_ACCEPTED, located("recovered"), ended(DONE), told(DONE), located("ended")]),
     (
         LocatedTasks,
@@ -163,6 +177,13 @@ RIGHT: list[tuple[type[Promise], Sequence[e.Event]]] = [
     (Timing, [submitted(SOON), ended(GONE, leader_ms=MOMENT), told(GONE)]),
     (Timing, [submitted(SOON), dispatched(MOMENT - 1), ended(GONE, leader_ms=MOMENT), started()]),
     (Timing, [submitted(SOON), dispatched(MOMENT - 1), started(), ended(DONE), ended(GONE, leader_ms=MOMENT)]),
+    (Timing, [submitted(SOON), given_to_worker(3.0)]),
+    (Timing, [CALM, submitted(expiring(3_000 - LATE_MS)), given_to_worker(3.0)]),
+    (Timing, [CALM, submitted(expiring(2_000)), given_to_worker(1.9), started(), given_to_worker(3.0)]),
+    (
+        Timing,
+        [CALM, submitted(expiring(4_000 - BEHIND_MS)), dispatched(MOMENT - 1), ended(GONE, leader_ms=MOMENT + 4_000)],
+    ),
 ]
 
 BROKEN: list[tuple[type[Promise], Sequence[e.Event], str]] = [
@@ -196,6 +217,8 @@ BROKEN: list[tuple[type[Promise], Sequence[e.Event], str]] = [
         "started after it was cancelled",
     ),
     (Cancelling, [submitted(ONCE), ASKED, started(), ended(CANCELLED)], "cancelled after it had started"),
+    (Cancelling, [submitted(), ASKED, dispatched(0), answered(CancelState.RUNNING)], "no worker has begun it"),
+    (Cancelling, [CALM, submitted(), ASKED, given_to_worker(2.2)], "0.200 s after somebody wanted it cancelled"),
     (Cancelling, [submitted(), ended(CANCELLED)], "nobody asked for it"),
     (Cancelling, [submitted(UNLOGGED), told(CANCELLED)], "nobody asked for it"),
     (LocatedTasks, [submitted(), TOLD_ACCEPTED, located("unknown")], "told to be unknown"),
@@ -242,6 +265,8 @@ BROKEN: list[tuple[type[Promise], Sequence[e.Event], str]] = [
     (Timing, [submitted(), ended(GONE, leader_ms=MOMENT)], "no moment at which it does"),
     (Timing, [submitted(UNLOGGED), told(GONE)], "no moment at which it does"),
     (Timing, [CALM, submitted(SOON), ended(GONE, leader_ms=MOMENT)], "expired 3000 ms late"),
+    (Timing, [CALM, submitted(SOON), dispatched(MOMENT - 1), ended(GONE, leader_ms=MOMENT)], "expired 3000 ms late"),
+    (Timing, [CALM, submitted(SOON), given_to_worker(3.0)], "given to a worker 3000 ms after it was to expire"),
 ]
 
 

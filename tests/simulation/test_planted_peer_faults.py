@@ -317,6 +317,20 @@ FAULTS = [
     ),
     Fault("gives back what runs", Slots, "revoke", broken.give_back_what_runs, faults=CANCELS),
     Fault(
+        "calls running what no worker has begun",
+        Slots,
+        "revoke",
+        broken.keep_whatever_is_not_given_back,
+        finding="no worker has begun it",
+    ),
+    Fault(
+        "begins what it was asked to give back",
+        Slots,
+        "_wait_again",
+        broken.forget_what_was_asked_back,
+        finding="after it was to expire",
+    ),
+    Fault(
         "acknowledges outcomes at once",
         Nodes,
         "on_outcomes",
@@ -553,7 +567,7 @@ def test_planted_fault_is_found(fault: Fault, monkeypatch: pytest.MonkeyPatch) -
     assert found_by_test(fault.found_by) if fault.found_by else found_in_the_world(fault)
 
 
-PLANTED = 119
+PLANTED = 121
 """Of whole nodes and of consensus. Who plants another raises it; a fault that can't be planted any more is replaced."""
 
 

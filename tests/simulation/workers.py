@@ -10,7 +10,7 @@ from paceline.runtime.transport.memory_transport import MemoryEndpoint
 from paceline_protocol.codec import decode, encode
 from paceline_protocol.messages import CleaningUp, Done, Outcome, Run, Stop, TaskEnd
 from simulation import tasks
-from simulation.oracle.events import Finished, Started
+from simulation.oracle.events import Finished, GivenToWorker, NextInLine, Started
 from simulation.oracle.promise import InvariantBroken
 
 if TYPE_CHECKING:
@@ -35,11 +35,12 @@ class Given:
 @dataclass(slots=True, eq=False)
 class SimulatedWorker:
     """Runs tasks one after the other. ``queue``: of these it has begun the first, unless it is ``cleaning_up`` behind
-    one that has ended, until ``clean_at``."""
+    one that has ended, until ``clean_at``. ``unread``: those under way to it."""
 
     worker_id: bytes
     endpoint: MemoryEndpoint
     queue: list[Given] = field(default_factory=list)
+    unread: list[bytes] = field(default_factory=list)
     cleaning_up: Outcome | None = None
     clean_at: float = 0.0
     begun: int = 0  # tasks since its start, or passed over
@@ -62,6 +63,17 @@ class SimulatedWorker:
     @property
     def is_free(self) -> bool:
         return not self.queue and self.cleaning_up is None
+
+    def is_sent(self, node: SimulatedNode, run: Run) -> None:
+        """The node sends it these."""
+        for task in run.tasks:
+            node.world.oracle.hear(GivenToWorker(node.world.now, task[0]))
+            self.unread.append(task[0])
+        self._look_forward(node)
+
+    def _look_forward(self, node: SimulatedNode) -> None:
+        if self.unread and self.is_free:
+            node.world.oracle.hear(NextInLine(node.world.now, self.unread[0]))
 
     def step(self, node: SimulatedNode) -> None:
         world, now = node.world, node.world.now
@@ -93,6 +105,7 @@ class SimulatedWorker:
             done += [outcome, *self._begin(node)]
         if done:
             self.endpoint.send(encode(Done(tuple(done))))
+            self._look_forward(node)
         if dies:
             world.events["worker killed by its task"] += 1
             world.events["task that its dying worker had not begun"] += len(self.queue)
@@ -110,6 +123,7 @@ class SimulatedWorker:
         world = node.world
         was_idle = self.is_free
         due = self.queue[-1].due if self.queue else max(world.now, self.clean_at)
+        del self.unread[: len(run.tasks)]
         for task_id, attempt, name, args, _options in run.tasks:
             due += tasks.takes_s(name, args, world.rng)
             if tasks.kills_worker(name, args, attempt):

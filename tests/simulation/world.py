@@ -36,8 +36,10 @@ from simulation.oracle.events import Burst, Calm, Totals, Wait, Waited
 from simulation.oracle.oracle import Oracle
 from simulation.oracle.promise import InvariantBroken
 from simulation.oracle.record import Story
+from simulation.oracle.timing import EXPIRES
 from simulation.stale_frames import RememberingNetwork
 from simulation.tasks import ARGS_BYTES, LASTS, LEAVES
+from simulation.wall_clocks import right_ms
 from simulation.watcher import Watcher
 
 STEP_S = 0.002
@@ -46,6 +48,8 @@ IDLE_STEPS = 25
 
 CALM_TASKS = 5
 BESIDE_LONG_TASKS = 40
+UNWANTED_SOON = 0.2
+"""Of these tasks: so many expire soon, and as many are to be cancelled."""
 
 
 def _clean_up(writers: list[Writer], directory: Path) -> None:
@@ -331,7 +335,8 @@ class World:
 
     def _use_beside_long_tasks(self) -> None:
         """Some tasks last, or leave something that does, and nobody could know; others of their name come together with
-        them, and afterwards. One worker is left for these."""
+        them, and afterwards. One worker is left for these. Of some it is soon over that they are wanted, wherever they
+        wait."""
         since, client = self.now, self.rng.choice(self.clients)
         self.oracle.hear(Burst(since))
         workers = len(self.nodes) * self.workers_per_node
@@ -340,8 +345,12 @@ class World:
         if len(last) > 1:
             holds[last[0]] = LEAVES
         for number in range(2 * BESIDE_LONG_TASKS):
-            client.submit(holds.get(number, number.to_bytes(ARGS_BYTES, "big")))
+            args = holds.get(number, number.to_bytes(ARGS_BYTES, "big"))
+            expires = self.rng.random() < UNWANTED_SOON and number not in last
+            client.submit(args, {EXPIRES: right_ms(self.now) + self.rng.randint(5, 300)} if expires else None)
             if number >= BESIDE_LONG_TASKS:
+                if self.rng.random() < UNWANTED_SOON:
+                    client.cancel()
                 self._wait(Wait.RESULTS, since)
                 self.watcher.look_at_waits()
         while not client.is_done:

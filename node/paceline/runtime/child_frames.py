@@ -131,7 +131,8 @@ class ChildFrames:
 
     def take_back(self, now: float) -> None:
         """Take back what waits behind the tasks of workers that are stuck, and end those that are blocked."""
-        slots, children = self._core.leader_link.slots, self._children
+        link, children = self._core.leader_link, self._children
+        slots = link.slots
         while slots.blocked:
             worker_id, name = slots.blocked.popitem()
             if children is not None:
@@ -148,7 +149,7 @@ class ChildFrames:
             begun = None if children is None else children.begun(worker_id)
             if children is None or begun is None:
                 continue
-            through = slots.take_back(worker_id, begun, now)
+            through = link.take_back(worker_id, begun, now)
             if through:
                 children.withhold(worker_id, through)
 

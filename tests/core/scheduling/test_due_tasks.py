@@ -331,9 +331,15 @@ def test_what_has_started_runs_to_its_end() -> None:
 
 
 def test_it_is_asked_for_again_until_its_node_answers() -> None:
+    """Which it does once it knows whether a worker begins it."""
     lead = at_its_node()
-    lead.leader.nodes.beat(["a"], lead.now)
-    assert lead.asked_back() == [("a", [1])]
+    for _ in range(3):
+        lead.at(lead.now + 0.1)
+        lead.leader.nodes.beat(["a"], lead.now)
+        assert lead.asked_back() == [("a", [1])]
+    lead.revoked("a", given_back=(1,))
+    lead.commit()
+    assert lead.results() == {1: TaskEnd.EXPIRED}
 
 
 def test_an_attempt_that_is_lost_after_that_is_not_run_again() -> None:

@@ -438,6 +438,45 @@ def test_what_is_given_back_is_also_missing_from_the_next_account() -> None:
     assert holds(the_enrol(link)) == [(task(0)[0], 1)]
 
 
+def behind_one_that_lasts() -> LeaderLink:
+    """Task 1 stands behind task 0 at the only worker, and the leader has asked for both, twice."""
+    link = enrolled(b"w")
+    link.slots.durations.observe("add", 80)
+    link.on_dispatch("l", Dispatch(1, FIRST + 1, (task(0), task(1))), 0.0)
+    assert len(link.assign(0.0)) == 1
+    for now in (0.0, OVERRUN_S):
+        link.on_revoke("l", Revoke(1, (task(0)[0], task(1)[0])), now)
+        assert said(link) == [Revoked(1, given_back=(), kept=(task(0)[0],))]
+    assert link.slots.stuck == [b"w"]
+    return link
+
+
+@pytest.mark.parametrize("how", ["taken back", "passed over", "its worker dies"])
+def test_what_was_asked_for_behind_another_task_is_given_back_once_nobody_begins_it(how: str) -> None:
+    link = behind_one_that_lasts()
+    account = link._account
+    assert link.take_back(b"w", 1, 1.0) == 2
+    assert said(link) == []
+    if how == "taken back":
+        link.take_back(b"w", 1, 2.0)
+    elif how == "passed over":
+        link.worker_done(b"w", (outcome(1, end=TaskEnd.CANCELLED),), 1.0)
+    else:
+        link.worker_ready(b"v", ("add",))
+        said(link)
+        link.worker_lost(b"w", "killed", 1.0, begun=1)
+    assert Revoked(1, given_back=(task(1)[0],), kept=()) in said(link)
+    assert link.assign(2.0) == []
+    beat(link, dispatch_seq=FIRST + 1, account=account)
+    assert holds(the_enrol(link)) == [(task(0)[0], 1)]
+
+
+def test_a_revoke_of_what_the_node_does_not_have_is_not_answered() -> None:
+    link = enrolled(b"w")
+    link.on_revoke("l", Revoke(1, (task(0)[0],)), 0.0)
+    assert said(link) == []
+
+
 def test_what_no_worker_is_left_to_run_is_not_held() -> None:
     link = enrolled(b"w")
     link.on_dispatch("l", Dispatch(1, FIRST + 1, (task(0), task(1))), 0.0)

@@ -294,13 +294,33 @@ def test_a_dead_workers_late_words_do_not_bring_it_back() -> None:
     assert not slots.workers
 
 
-def test_only_what_no_worker_has_is_given_back() -> None:
+def test_what_no_worker_has_is_given_back_and_what_one_has_begun_is_kept() -> None:
     slots = slots_of(b"w")
     slots.take([assignment(0), assignment(1), assignment(2)])
     slots.assign(0.0)
-    ids = [assignment(number)[0] for number in (0, 1, 9)]
-    assert slots.revoke(ids) == ((ids[1],), (ids[0], ids[2]))
+    ids = [assignment(number)[0] for number in (0, 1)]
+    assert slots.revoke(ids) == ((ids[1],), (ids[0],))
     assert held(slots) == {0: 1, 2: 1}
+
+
+def test_of_what_stands_behind_another_task_nothing_is_said_before_that_has_ended() -> None:
+    slots = slots_of(b"w")
+    slots.durations.observe("add", 80)
+    slots.take([assignment(0), assignment(1), assignment(2)])
+    assert given(slots) == {b"w": [0, 1, 2]}
+    asked = [assignment(1)[0]]
+    assert slots.revoke(asked) == ((), ())
+    slots.done(b"w", [outcome(0)], 1.0)
+    assert slots.revoke(asked) == ((), (assignment(1)[0],))
+    assert slots.worker_lost(b"w", begun=1) == [(assignment(1)[0], 1)], "it was called begun"
+
+
+def test_of_what_the_node_does_not_have_or_has_ended_nothing_is_said() -> None:
+    slots = slots_of(b"w")
+    slots.take([assignment(0)])
+    slots.assign(0.0)
+    slots.report(slots.done(b"w", [outcome(0)], 1.0))
+    assert slots.revoke([assignment(0)[0], assignment(9)[0]]) == ((), ())
 
 
 def test_two_queued_attempts_of_one_task_are_given_back_together() -> None:
@@ -352,6 +372,75 @@ def test_what_stands_behind_a_task_that_runs_on_goes_to_another_worker() -> None
             slots.done(worker_id, [outcome(number) for number in numbers], 1.0)
     assert (slots.accused, slots.running_tasks, held(slots)) == ({}, 0, dict.fromkeys(range(6), 1))
     assert slots.workers[b"v"].cost_us == slots.workers[b"w"].cost_us == 0
+
+
+def test_what_was_asked_back_behind_a_task_that_runs_on_is_given_back_and_begun_by_nobody() -> None:
+    slots = stuck(b"v", b"w", tasks=4)
+    assert slots.revoke([assignment(number)[0] for number in (0, 1, 3)]) == ((), (assignment(0)[0],))
+    assert slots.take_back(b"v", 1, 2.0) == 4
+    assert slots.take_back(b"v", 1, 2.0 + TAKE_BACK_S) == 0
+    assert slots.given_back == [assignment(1)[0], assignment(3)[0]]
+    assert held(slots) == {0: 1, 2: 1}
+    assert given(slots) == {b"w": [2]}
+    passed_over = [outcome(number, end=TaskEnd.CANCELLED) for number in (1, 2, 3)]
+    assert slots.done(b"v", [outcome(0), *passed_over], 3.0) == [outcome(0)]
+    assert (slots.accused, len(slots.queue), slots.workers[b"v"].cost_us) == ({}, 0, 0)
+
+
+def test_what_was_asked_back_and_is_passed_over_before_that_was_sure_is_given_back() -> None:
+    slots = stuck(b"v", tasks=2)
+    slots.revoke([assignment(1)[0]])
+    assert slots.take_back(b"v", 1, 2.0) == 2
+    slots.done(b"v", [outcome(0), outcome(1, end=TaskEnd.CANCELLED)], 1.0)
+    assert slots.given_back == [assignment(1)[0]]
+    assert (given(slots), held(slots)) == ({}, {0: 1})
+
+
+def test_what_was_asked_back_from_a_worker_that_dies_before_it_begins_it_is_given_back() -> None:
+    slots = slots_of(b"v", b"w")
+    slots.durations.observe("add", 80)
+    slots.take([assignment(0), assignment(1), assignment(2)])
+    assert given(slots) == {b"v": [0, 1, 2]}
+    slots.revoke([assignment(1)[0]])
+    assert slots.worker_lost(b"v", begun=1) == [(assignment(0)[0], 1)]
+    assert slots.given_back == [assignment(1)[0]]
+    assert given(slots) == {b"w": [2]}
+
+
+def test_a_later_attempt_of_what_was_asked_back_stays() -> None:
+    slots = stuck(b"v", b"w", tasks=2)
+    slots.revoke([assignment(1)[0]])
+    slots.take([assignment(1, attempt=2)])
+    slots.take_back(b"v", 1, 2.0)
+    slots.take_back(b"v", 1, 3.0)
+    assert slots.given_back == []
+    assert held(slots) == {0: 1, 1: 2}
+
+
+@pytest.mark.parametrize("begun_later", [3, 4])
+def test_what_a_worker_runs_is_kept_though_those_before_it_are_not_answered(begun_later: int) -> None:
+    slots = stuck(b"v")
+    ids = [assignment(number)[0] for number in range(6)]
+    assert slots.revoke(ids) == ((), (ids[0],))
+    slots.take_back(b"v", 3, 2.0)
+    assert slots.revoke(ids) == ((), (ids[0],)), "it may have been about to look, and pass over the third"
+    slots.take_back(b"v", begun_later, 2.0 + TAKE_BACK_S)
+    assert slots.given_back == ids[begun_later:]
+    assert slots.revoke(ids) == ((), tuple(ids[:3] if begun_later == 3 else ids[:1]))
+
+
+def test_a_worker_may_say_that_it_has_begun_any_number() -> None:
+    slots = stuck(b"v")
+    for now in (2.0, 3.0):
+        slots.take_back(b"v", (1 << 64) - 1, now)
+    assert slots.worker_lost(b"v", (1 << 64) - 1) == [(assignment(number)[0], 1) for number in range(6)]
+
+
+def test_what_a_worker_may_pass_over_is_not_called_begun() -> None:
+    slots = stuck(b"v")
+    slots.take_back(b"v", 1, 2.0)
+    slots.done(b"v", [outcome(0)], 2.0)
+    assert slots.revoke([assignment(1)[0]]) == ((), ())
 
 
 def test_what_another_worker_has_ended_is_reported_once_more_though_the_one_that_is_stuck_still_has_it() -> None:

@@ -87,6 +87,21 @@ class Dispatched(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class GivenToWorker(Event):
+    """A node gives the task to one of its workers, which may have others to begin before."""
+
+    task_id: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class NextInLine(Event):
+    """A worker that has nothing else to do was given the task, and has not read of it yet: for its node it counts as
+    begun, also if that worker dies first."""
+
+    task_id: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Started(Event):
     """A worker begins with the task."""
 

@@ -29,6 +29,7 @@ class Story:
     told_at: float | None = None
     dispatches: int = 0  # by whatever leader
     starts: list[float] = field(default_factory=list)
+    was_next: bool = False  # at a worker that had nothing else to do
     finished: set[End] = field(default_factory=set)  # what workers answered
     attempts_used: int = 0
     cancel_asked: bool = False
@@ -69,6 +70,7 @@ class Record:
             e.CancelAsked: self._cancel_asked,
             e.CancelAnswered: self._cancel_answered,
             e.Dispatched: self._dispatched,
+            e.NextInLine: self._next_in_line,
             e.Started: self._started,
             e.Finished: self._finished,
             e.Committed: self._committed,
@@ -97,6 +99,9 @@ class Record:
 
     def _dispatched(self, event: e.Dispatched) -> None:
         self.stories[event.task_id].dispatches += 1
+
+    def _next_in_line(self, event: e.NextInLine) -> None:
+        self.stories[event.task_id].was_next = True
 
     def _started(self, event: e.Started) -> None:
         self.stories[event.task_id].starts.append(event.at_s)

@@ -10,13 +10,15 @@ The model of one task, in the order of the log:
   handed it out, that moment has come for good;
 * it may be handed out before ``expires_ms``; from then on it ends as EXPIRED, if it was never handed out;
 * an end as EXPIRED is for good: at a node that had the task from an earlier time it may still start, as after any other
-  end; what was never handed out, or may start once, does not.
+  end; what was never handed out, or may start once, does not;
+* while nothing is wrong, what was handed out and had not started by ``expires_ms`` is given to no worker. Where it
+  stands behind others at one, its turn may come before it is taken back.
 """
 
 from __future__ import annotations
 
 from paceline_protocol.messages import TaskEnd
-from simulation.oracle.events import Calm, Dispatched, Ended, Postponed, Started, Submitted, ToldEnd
+from simulation.oracle.events import Calm, Dispatched, Ended, GivenToWorker, Postponed, Started, Submitted, ToldEnd
 from simulation.oracle.promise import Promise
 from simulation.oracle.record import Record, Story
 from simulation.wall_clocks import right_ms
@@ -25,7 +27,9 @@ NOT_BEFORE, EXPIRES = "not_before", "expires"
 """The keys of the two options; each is a moment. 0, as an absent key, is none."""
 EXPIRED = TaskEnd.EXPIRED
 LATE_MS = 100
-"""In calm, how long after its moment, or its acceptance, a task is handed out at the latest."""
+"""In calm, how long after its moment, or its acceptance, a task is handed out, ends, or is given to a worker."""
+BEHIND_MS = 500
+"""In calm, how long after its moment one ends at the latest that stood behind another at a worker."""
 
 
 class Timing(Promise):
@@ -77,6 +81,15 @@ class Timing(Promise):
         """Whether nothing has gone wrong since it was submitted."""
         return self._calm_since_s is not None and story.submitted_at >= self._calm_since_s
 
+    def on_given_to_worker(self, event: GivenToWorker) -> None:
+        story = self.record.stories[event.task_id]
+        expires_ms = self._expires_ms.get(event.task_id)
+        if expires_ms is None or story.starts or not self._is_calm_since(story):
+            return
+        late_ms = right_ms(event.at_s) - expires_ms
+        if late_ms > LATE_MS:
+            self.broken(f"given to a worker {late_ms} ms after it was to expire", story)
+
     def on_started(self, event: Started) -> None:
         if event.task_id in self._never_starts:
             self.broken("started after it had expired", self.record.stories[event.task_id])
@@ -97,7 +110,7 @@ class Timing(Promise):
         if self._is_calm_since(story):  # clocks are right then
             accepted_at = story.submitted_at if story.accepted_at is None else story.accepted_at
             late_ms = right_ms(event.at_s) - max(expires_ms, right_ms(accepted_at))
-            if late_ms > LATE_MS:
+            if late_ms > (BEHIND_MS if story.dispatches else LATE_MS):
                 self.broken(f"expired {late_ms} ms late", story)
         if story.starts_once or not story.dispatches:
             self._never_starts.add(event.task_id)

@@ -1,8 +1,8 @@
 """The cancel requests that have no answer yet, and the tasks that the leader itself asks back, as they have expired.
 
-An answer is final. It says "cancelled" once that is committed, "running" once the task's node has said so, and
-"finished" once the result is passed on. Until then the node is sent a Revoke with every beat, and a task that comes
-back from a node goes to no other.
+An answer is final. It says "cancelled" once that is committed, "running" once the task's node has said that a worker
+has begun it, and "finished" once the result is passed on. Until then the node is sent a Revoke with every beat, and a
+task that comes back from a node goes to no other.
 """
 
 from __future__ import annotations

@@ -121,12 +121,25 @@ class LeaderLink:
             self.account_changed()
 
     def on_revoke(self, sender: str, revoke: Revoke, now: float) -> None:
-        """Give back the tasks that no worker has. If the answer is lost, the next account tells the leader the same."""
+        """Give back the tasks that no worker has, and name those that have begun. What stands behind another task at a
+        worker is given back as soon as nobody can begin it. If an answer is lost, the next account tells the leader the
+        same."""
         if self._follow(sender, revoke.term, now):
+            self.slots.review(now)
             given_back, kept = self.slots.revoke(revoke.ids)
+            self._answer_revoke(given_back, kept)
+
+    def _answer_revoke(self, given_back: tuple[bytes, ...], kept: tuple[bytes, ...] = ()) -> None:
+        if given_back or kept:
             self.outbox.append(Revoked(self.term, given_back, kept))
-            if given_back:
-                self._renew_account()
+        if given_back:
+            self._renew_account()
+
+    def _give_back(self) -> None:
+        """Answer for the tasks that the leader had asked for, and that have come back from their workers."""
+        if self.slots.given_back:
+            given_back, self.slots.given_back = self.slots.given_back, []
+            self._answer_revoke(tuple(given_back))
 
     def _follow(self, sender: str, term: int, now: float) -> bool:
         """Whether the sender leads, as far as this node knows. A new leader gets an account and all unrecorded
@@ -192,12 +205,20 @@ class LeaderLink:
         known = self.slots.done(worker_id, outcomes, now)
         if known:
             self._report(known, now)
+        self._give_back()
+
+    def take_back(self, worker_id: bytes, begun: int, now: float) -> int:
+        """See :meth:`Slots.take_back`."""
+        through = self.slots.take_back(worker_id, begun, now)
+        self._give_back()
+        return through
 
     def worker_cleans_up(self, worker_id: bytes, outcomes: tuple[Outcome, ...], now: float) -> None:
         """A worker answered, and ends what the last of these tasks has left."""
         known = self.slots.cleans_up(worker_id, outcomes, now)
         if known:
             self._report(known, now)
+        self._give_back()
 
     def worker_lost(
         self,
@@ -216,6 +237,7 @@ class LeaderLink:
         if lost:
             detail = how.encode()
             self._report([(task_id, attempt, TaskEnd.LOST, detail, 0) for task_id, attempt in lost], now)
+        self._give_back()
         self.account_changed()
 
     def assign(self, now: float) -> list[tuple[bytes, tuple[Assignment, ...]]]:

@@ -20,6 +20,10 @@ answers for it with the end CANCELLED, in its turn.
 A task may leave something that its worker ends before it begins another, once the outcome is told. Meanwhile that task
 stays first in its worker's line, as one that is taken back: nothing is given to the worker, what stands behind the task
 goes to others, and the worker answers for it once more. If that does not come, the worker is to be ended.
+
+So a leader that asks for a task can't be told at once what becomes of one that stands behind another: it may be begun
+in a moment, or be taken back. The node notes that it was asked for, and gives it back to the leader, and to no other
+worker, once it knows that nobody begins it (:meth:`Slots.revoke`).
 """
 
 from __future__ import annotations
@@ -70,16 +74,20 @@ DEAD_WORKERS: Final = 64
 
 
 Running = tuple[int, int, str, Assignment | None, float]
-"""What a worker was given: (attempt, cost in us, name, the task itself if it stands behind another, when)."""
+"""What a worker was given: (attempt, cost in us, name, the task itself or None, when). None: it counts as begun, or was
+taken back. Of what the worker may not have begun the task is kept, since it may have to wait again."""
 
 
 class WorkerSlot:
     """One worker process, and the tasks that it was given. It begins them in that order, and answers in that order.
     ``taken_back``: those that others may have by now, and the one behind which it cleans up, until the worker has
-    answered for them, too."""
+    answered for them, too. ``asked_back``: those that the leader has asked for, while it is not known whether this
+    worker begins them."""
 
     __slots__ = (
         "answered",
+        "asked_back",
+        "begun_when_told",
         "cleaning_up",
         "cost_us",
         "first",
@@ -89,6 +97,7 @@ class WorkerSlot:
         "running",
         "taken_back",
         "told_at",
+        "told_before",
         "told_through",
         "worker_id",
     )
@@ -100,12 +109,15 @@ class WorkerSlot:
         self.cost_us = 0  # of all running tasks together, as expected
         self.answered = 0  # tasks, since it is ready
         self.taken_back: set[bytes] = set()
+        self.asked_back: set[bytes] = set()
         self.cleaning_up = ""  # the name of the task behind which it cleans up
         self.held_up = False  # by that, for longer than anything is to wait for it
         self.first = b""  # the task that it ran at the last review
         self.first_since = 0.0  # the first review of which that is true
         self.told_through = 0  # of the tasks that it was given: up to this one it is to begin none
+        self.told_before = 0  # up to which it was to begin none before it was told that
         self.told_at = 0.0
+        self.begun_when_told = 0
 
     @property
     def given(self) -> int:
@@ -138,6 +150,7 @@ class Slots:
         self.accused: dict[bytes, str] = {}  # workers that said what none can say, and what; emptied by the caller
         self.stuck: list[bytes] = []  # workers behind whose task others wait; emptied by the caller
         self.blocked: dict[bytes, str] = {}  # workers that do not end what a task of this name left; emptied so, too
+        self.given_back: list[bytes] = []  # tasks that the leader asked for, and nobody begins; emptied by the caller
         self.executed = 0  # outcomes of tasks that ran to their end here
         self._dead: deque[bytes] = deque(maxlen=DEAD_WORKERS)
         self._held: dict[bytes, int] = {}  # task id -> attempt
@@ -176,15 +189,21 @@ class Slots:
         begun_tasks = [(task_id, running[0]) for task_id, running in given[:number] if task_id not in taken_back]
         for task_id, _ in begun_tasks:
             self.tally.executed(slot.running[task_id][2], TaskEnd.LOST, 0)
-        self._wait_again(slot, [task_id for task_id, _ in given[number:] if task_id not in taken_back])
+        self._wait_again(slot, [running for task_id, running in given[number:] if task_id not in taken_back])
         if not self.workers:
             self._let_go({assignment[0] for assignment in self.queue})
             self.queue.clear()
         return begun_tasks
 
-    def _wait_again(self, slot: WorkerSlot, ids: list[bytes]) -> None:
-        """What a worker was given and has not begun waits again, in front."""
-        waiting = [assignment for task_id in ids if (assignment := slot.running[task_id][3]) is not None]
+    def _wait_again(self, slot: WorkerSlot, given: Iterable[Running]) -> None:
+        """What a worker was given and has not begun waits again, in front; what the leader has asked for leaves."""
+        waiting = [assignment for each in given if (assignment := each[3]) is not None]
+        if slot.asked_back:
+            held, asked = self._held, slot.asked_back
+            leaving = dict.fromkeys(each[0] for each in waiting if each[0] in asked and held.get(each[0]) == each[1])
+            self.given_back += leaving
+            self._let_go(set(leaving))
+            waiting = [each for each in waiting if each[0] not in leaving]
         self.queue.extendleft(reversed(waiting))
 
     def review(self, now: float) -> None:
@@ -220,17 +239,28 @@ class Slots:
         if slot is None or number < 1:
             return 0  # it stands still before its first task, which it must not pass over
         if slot.told_through != slot.given:
-            slot.told_through, slot.told_at = slot.given, now
+            slot.told_before, slot.told_through = slot.told_through, slot.given
+            slot.begun_when_told, slot.told_at = begun, now
             return slot.given
         if now >= slot.told_at + TAKE_BACK_S:
-            ids = [task_id for task_id in list(slot.running)[number:] if task_id not in slot.taken_back]
-            self._wait_again(slot, ids)
+            running, given = slot.running, list(slot.running)
+            if begun == slot.begun_when_told:  # it has gone on with what it had begun, and has passed over nothing
+                for task_id in given[max(slot.told_before - slot.answered, 0) : number]:
+                    self._counts_as_begun(slot, task_id)
+            ids = [task_id for task_id in given[number:] if task_id not in slot.taken_back]
+            self._wait_again(slot, [running[task_id] for task_id in ids])
             for task_id in ids:
-                attempt, cost_us, name, _, given_at = slot.running[task_id]
-                slot.running[task_id] = (attempt, 0, name, None, given_at)
+                attempt, cost_us, name, _, given_at = running[task_id]
+                running[task_id] = (attempt, 0, name, None, given_at)
                 slot.cost_us -= cost_us
             slot.taken_back.update(ids)
+            slot.asked_back.difference_update(ids)
         return 0
+
+    def _counts_as_begun(self, slot: WorkerSlot, task_id: bytes) -> None:
+        """From now on it does not come back from this worker."""
+        attempt, cost_us, name, _, given_at = slot.running[task_id]
+        slot.running[task_id] = (attempt, cost_us, name, None, given_at)
 
     def _is_passed_over(self, slot: WorkerSlot, outcome: Outcome, given: Running) -> bool:
         """Whether the worker says that it has not begun a task, as it was told to. If no other has that by now, it
@@ -242,7 +272,7 @@ class Slots:
             slot.taken_back.discard(task_id)
             slot.cleaning_up, slot.held_up = "", False
         elif given[3] is not None and slot.answered < slot.told_through:
-            self.queue.appendleft(given[3])
+            self._wait_again(slot, [given])
         else:
             return False
         slot.cost_us -= given[1]
@@ -363,6 +393,8 @@ class Slots:
                 known.append(outcome)
             observe(charged[2], ran_us)
             tally.executed(charged[2], outcome[2], ran_us)
+        if slot.asked_back:
+            slot.asked_back.intersection_update(running)
         self.executed += len(known)
         return known
 
@@ -395,13 +427,30 @@ class Slots:
             self.accused[slot.worker_id] = "it answered for a task that it was not given"
 
     def revoke(self, ids: Iterable[bytes]) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
-        """Remove the tasks that no worker has yet. Returns the ids (given back, kept)."""
+        """The leader asks for these tasks. Removes those that no worker has. Returns the ids (given back, kept).
+
+        Kept are those that a worker has begun, or is about to, as nothing stands before them there; they count as begun
+        from then on. Of others that a worker has it is not known yet: those that come back are ``given_back``, and of
+        those that begin the leader is told when it asks again. Of all else that it asks for an account or an outcome is
+        on its way, which says more.
+        """
         wanted = set(ids)
         given_back = tuple(dict.fromkeys(assignment[0] for assignment in self.queue if assignment[0] in wanted))
         if given_back:
             self.queue = deque(assignment for assignment in self.queue if assignment[0] not in wanted)
             self._let_go(set(given_back))
-        return given_back, tuple(sorted(wanted.difference(given_back)))
+            wanted.difference_update(given_back)
+        kept: set[bytes] = set()
+        for slot in self.workers.values():
+            there = wanted.intersection(slot.running) - slot.taken_back
+            if there:
+                first = next(iter(slot.running))
+                if first in there and slot.answered >= slot.told_through:
+                    self._counts_as_begun(slot, first)
+                begun = {task_id for task_id in there if slot.running[task_id][3] is None}
+                kept |= begun
+                slot.asked_back.update(there - begun)
+        return given_back, tuple(sorted(kept))
 
     def _let_go(self, ids: set[bytes]) -> None:
         """These tasks leave the queue. The node still holds an earlier attempt of which an outcome is not recorded."""
