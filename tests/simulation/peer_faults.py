@@ -368,6 +368,17 @@ def never_stuck(true: Method) -> Method:
     return overdue
 
 
+def give_up_in_a_transfer(true: Method) -> Method:
+    def tick(self: Nodes, now: float) -> list[str]:
+        recording = self._recording
+        is_logging, recording.is_logging = recording.is_logging, True
+        gone: list[str] = true(self, now)
+        recording.is_logging = is_logging
+        return gone
+
+    return tick
+
+
 def keep_whatever_is_not_given_back(true: Method) -> Method:
     def revoke(self: Slots, ids: Any) -> Any:
         given_back, _ = true(self, ids)

@@ -199,6 +199,7 @@ BROKEN: list[tuple[type[Promise], Sequence[e.Event], str]] = [
     (OneOutcome, [submitted(), told(DONE), told(FAILED)], "told to end as"),
     (OneOutcome, [submitted(), ACCEPTED, ended(FAILED), told(DONE)], "recorded otherwise than told"),
     (OneOutcome, [submitted(ONCE), ACCEPTED, ended(DONE), told(LOST)], "recorded otherwise than told"),
+    (OneOutcome, [submitted(TWICE), ACCEPTED, e.LostInTransfer(3.0, ID, "a")], "given up by a, whose leadership is"),
     (RightEnds, [submitted(), started(), told(DONE)], "which no worker has answered"),
     (RightEnds, [submitted(), started(), ended(DONE)], "which no worker has answered"),
     (RightEnds, [submitted(), started(), finished(FAILED)], "a worker answered"),

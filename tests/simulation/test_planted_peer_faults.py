@@ -52,7 +52,7 @@ from paceline.errors import JournalCorrupt
 from paceline.runtime.journal import recovery
 from paceline.runtime.journal import writer as journal_writer
 from paceline.runtime.reactor import Reactor
-from paceline_protocol.messages import TaskEnd
+from paceline_protocol.messages import AdminOp, TaskEnd
 from simulation import peer_faults as broken
 from simulation import test_planted_faults
 from simulation.faults import PEACE, Faults
@@ -60,6 +60,7 @@ from simulation.machines import SimulatedNode
 from simulation.oracle.bounded_waits import LIMITS_S
 from simulation.oracle.events import Wait
 from simulation.oracle.promise import InvariantBroken
+from simulation.tasks import LASTS
 from simulation.world import World
 
 SEEDS = range(1, 81)
@@ -220,6 +221,13 @@ FAULTS = [
     Fault("starts before the start is logged", Leader, "dispatch", broken.start_with_acceptance, faults=SLOW_DISKS),
     Fault("starts again what a leader had started", Recording, "give_up_exhausted", broken.skip, faults=CRASHES),
     Fault("does not see that a node was restarted", Nodes, "_node_restarted", broken.skip, faults=CRASHES),
+    Fault(
+        "gives nodes up while the leadership is transferred",
+        Nodes,
+        "tick",
+        broken.give_up_in_a_transfer,
+        f"{HERE}_a_node_that_falls_silent_is_given_up_behind_a_transfer_and_not_within_it",
+    ),
     Fault(
         "takes old accounts",
         Nodes,
@@ -567,7 +575,7 @@ def test_planted_fault_is_found(fault: Fault, monkeypatch: pytest.MonkeyPatch) -
     assert found_by_test(fault.found_by) if fault.found_by else found_in_the_world(fault)
 
 
-PLANTED = 121
+PLANTED = 122
 """Of whole nodes and of consensus. Who plants another raises it; a fault that can't be planted any more is replaced."""
 
 
@@ -651,6 +659,35 @@ def test_nodes_that_all_announce_one_address_reach_each_other_at_those_that_they
         world.run(SECONDS, tasks_per_second=TASKS_PER_S)
         world.heal_and_finish()
         assert len({node.identity.cluster_id for node in world.nodes}) == 1
+
+
+def test_a_node_that_falls_silent_is_given_up_behind_a_transfer_and_not_within_it() -> None:
+    """One of five nodes falls silent with tasks that may be begun once, and then the one that is to take over does."""
+    world = World(1, nodes=5, faults=PEACE)
+    until(world, lambda: (leader := world.leader()) is not None and len(leader.consensus.config.voters) == 5)
+    silent, target, *_ = [node for node in world.nodes if node.core is not world.leader()]
+    client = world.clients[0]
+    for _ in range(10):
+        client.submit(LASTS, {"max_attempts": 1})
+    until(world, lambda: all(story.starts for story in world.stories.values()))
+    leader = world.leader()
+    assert leader is not None
+    cut_off(world, silent)
+    silent_until = world.now + world.settings.node_timeout_s + 0.5
+    until(world, lambda: world.now > silent_until - 1.0)
+    client.administer(AdminOp.TRANSFER, target.identity.node_id)
+    until(world, lambda: leader.consensus.transfer_target(world.now) != "")
+    cut_off(world, target)
+    until(world, lambda: world.now > silent_until)
+    assert leader.consensus.transfer_target(world.now), "it has to last"
+    until(world, lambda: not leader.consensus.transfer_target(world.now))
+    world.heal_and_finish()
+    assert {story.outcome[0] for story in world.stories.values() if story.outcome} >= {TaskEnd.LOST}
+
+
+def cut_off(world: World, alone: SimulatedNode) -> None:
+    for node in world.nodes:
+        world.cut |= {(alone.address, node.address), (node.address, alone.address)}
 
 
 def until(world: World, condition: Callable[[], bool]) -> None:

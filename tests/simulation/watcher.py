@@ -19,7 +19,7 @@ from paceline.core.raft.log import Entry
 from paceline.core.scheduling.live_tasks import Misplaced
 from paceline.core.state.snapshots import digests_of
 from paceline_protocol.codec import decode, encode
-from paceline_protocol.messages import Dispatch, EntryKind
+from paceline_protocol.messages import Dispatch, EntryKind, TaskEnd
 from simulation.oracle.events import (
     Applied,
     Committed,
@@ -27,6 +27,7 @@ from simulation.oracle.events import (
     IdentitySeen,
     LeaseUsed,
     Led,
+    LostInTransfer,
     PlacesSeen,
     StateSeen,
     WaitsSeen,
@@ -52,6 +53,7 @@ class Seen:
     dispatched: int = 0  # as leader: the number of its last Dispatch to its own workers
     left: list[tuple[bytes, int]] = field(default_factory=list)  # for other nodes, in this turn: attempts
     led_term: int = 0
+    in_transfer: frozenset[bytes] | None = None  # as leader: what was live in the last turn of a transfer; else None
     wall_ms: int = 0  # what its wall clock shows
     set_back: list[tuple[float, int]] = field(default_factory=list)  # when that was set back, and from which moment
     identity: Identity | None = None
@@ -89,7 +91,20 @@ class Watcher:
         if leads and node.seen.led_term != core.consensus.term:
             self._led(node, core)
         self._state(node, core)
+        self._transfer(node, core)
         self.look_at_dispatches(node, core)
+
+    def _transfer(self, node: SimulatedNode, core: NodeCore) -> None:
+        """Say what a leader has given up between two turns of one transfer."""
+        leader, before = core.leader, node.seen.in_transfer
+        if leader is None or not core.consensus.transfer_target(node.now):
+            node.seen.in_transfer = None
+            return
+        node.seen.in_transfer = frozenset(leader.tasks.live)
+        for task_id in sorted((before or frozenset()) - node.seen.in_transfer):
+            ended = leader.recording.result_of(task_id)
+            if ended is not None and ended[0] == TaskEnd.LOST:
+                self._hear(LostInTransfer(self._world.now, task_id, core.node_id))
 
     def _identity(self, node: SimulatedNode) -> None:
         node.seen.identity = copy.copy(node.identity)

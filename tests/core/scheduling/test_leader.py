@@ -12,6 +12,7 @@ from paceline.core.clients.session_table import ClientBounds
 from paceline.core.clients.sessions import ClientSession
 from paceline.core.deadlines import Moments
 from paceline.core.feature_levels import FEATURE_LEVEL, ClusterLevel
+from paceline.core.incarnation import INCARNATION_SHIFT
 from paceline.core.measures.durations import HOP_US
 from paceline.core.scheduling.admission import SUBMIT_LIMIT_BYTES
 from paceline.core.scheduling.cancelling import REQUESTS_PER_TASK
@@ -750,6 +751,44 @@ def test_while_another_takes_over_nothing_is_asked_back_for_waiting() -> None:
     lead.leader.set_logging(False, lead.now)
     lead.leader.nodes.beat([], lead.now)
     assert lead.leader.nodes.outbox == []
+
+
+@pytest.mark.parametrize("how", ["it is silent", "it was restarted"])
+def test_while_another_takes_over_no_attempt_is_lost_with_a_node(how: str) -> None:
+    """The next leader would not know of the end that was told."""
+    lead = Lead()
+    lead.enrol("a")
+    lead.submit(lead.client(), 1, max_attempts=1)
+    assert lead.dispatched() == {"a": [(1, 1)]}
+    lead.commit()
+    lead.updates()
+    lead.leader.set_logging(False, lead.now)
+    if how == "it is silent":
+        assert lead.pass_time(3.0) == []
+    else:
+        lead.versions["a"] = 1 << INCARNATION_SHIFT
+        lead.enrol("a", {})
+    assert (lead.results(), lead.task(1).is_dispatched_to("a")) == ({}, True)
+    lead.leader.set_logging(True, lead.now)
+    if how == "it is silent":
+        assert lead.leader.tick(lead.now, []) == ["a"]
+    else:
+        lead.enrol("a", {})
+    assert lead.results() == {1: TaskEnd.LOST}
+
+
+def test_while_another_takes_over_a_new_leader_gives_up_nothing() -> None:
+    lead, _ = running(1)
+    lead.outcomes("a", 1, 1, end=TaskEnd.LOST)
+    lead.commit()
+    after = Lead(lead.table, settled=False, attempt_limit=1)
+    after.leader.admission.wait(after.client(), Wait(0, (tid(1),)), after.now)
+    after.leader.set_logging(False, after.now)
+    after.pass_time(3.0)
+    assert (after.results(), list(after.leader.tasks.live)) == ({}, [tid(1)])
+    after.leader.set_logging(True, after.now)
+    after.leader.tick(after.now, [])
+    assert after.results() == {1: TaskEnd.LOST}
 
 
 def test_a_node_of_which_nothing_is_new_is_told_so_less_often() -> None:

@@ -87,6 +87,14 @@ class Dispatched(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class LostInTransfer(Event):
+    """A leader gives a task up as LOST while its leadership is being transferred."""
+
+    task_id: bytes
+    leader: str
+
+
+@dataclass(frozen=True, slots=True)
 class GivenToWorker(Event):
     """A node gives the task to one of its workers, which may have others to begin before."""
 

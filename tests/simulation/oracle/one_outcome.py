@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from paceline_protocol.messages import TaskEnd
-from simulation.oracle.events import ToldEnd
+from simulation.oracle.events import LostInTransfer, ToldEnd
 from simulation.oracle.promise import Promise
 
 
 class OneOutcome(Promise):
     """What is told early may go down with its leader. Then the task runs again, and gives the same, unless it kills
-    its worker: so a task of which LOST was told, or recorded, may have ended otherwise for somebody else."""
+    its worker: so a task of which LOST was told, or recorded, may have ended otherwise for somebody else. But not by a
+    transfer of the leadership, which goes down with nothing that was told: so nothing is given up meanwhile."""
 
     says = "a task has one outcome"
+
+    def on_lost_in_transfer(self, event: LostInTransfer) -> None:
+        story = self.record.stories[event.task_id]
+        self.broken(f"given up by {event.leader}, whose leadership is being transferred", story)
 
     def on_told_end(self, event: ToldEnd) -> None:
         story = self.record.stories[event.task_id]

@@ -209,7 +209,7 @@ class Leader:
         gone = self.nodes.tick(now)
         if self.sessions.unheard:
             self.recording.clients_left()
-        if not self.tasks.is_settled:
+        if not self.tasks.is_settled and self.recording.is_logging:  # in a transfer no task may end
             is_late = now - self.since >= self._settings.recovery_grace_s
             if is_late or self.nodes.have_enrolled(expected):
                 self._settle(now)

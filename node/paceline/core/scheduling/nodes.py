@@ -135,9 +135,12 @@ class Nodes:
         state.heard_at = now
         if state.enrolled and enrol.version <= state.account:
             return
-        held = dict(decode_held(enrol.held))
         incarnation = enrol.version >> INCARNATION_SHIFT
-        if state.account >> INCARNATION_SHIFT < incarnation:
+        is_restarted = state.account >> INCARNATION_SHIFT < incarnation
+        if is_restarted and not self._recording.is_logging:
+            return  # attempts may be lost by that, and tasks with them; the node repeats its account
+        held = dict(decode_held(enrol.held))
+        if is_restarted:
             self._node_restarted(node_id, held, now)
             state.dispatch_seq = max(state.dispatch_seq, incarnation << INCARNATION_SHIFT)
         state.account = enrol.version
@@ -285,12 +288,15 @@ class Nodes:
     # --- nodes come and go --------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> list[str]:
-        """Give up the nodes that have been silent for too long. Returns them."""
+        """Give up the nodes that have been silent for too long. Returns them. None is given up during a leadership
+        transfer: the next leader would not know which attempts are lost, and what ended by that."""
         if now - self._ticked_at > self._timeout_s / 2:
             # This process stood still: what the nodes sent meanwhile has not been read yet.
             for state in self.by_id.values():
                 state.heard_at = now
         self._ticked_at = now
+        if not self._recording.is_logging:
+            return []
         before = now - self._timeout_s
         gone = [node_id for node_id, state in self.by_id.items() if state.enrolled and state.heard_at < before]
         for node_id in gone:
