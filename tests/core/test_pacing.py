@@ -77,6 +77,7 @@ def test_a_log_that_stands_still_stays_due_and_asks_for_nothing() -> None:
     assert pacing.take(1.0, log_stands_still=False)
 
 
+ENDED = ((b"i" * 16, 1, TaskEnd.SUCCEEDED, b"", 1),)
 EVENTS: dict[str, Callable[[NodeCore], None]] = {
     "on_client": lambda node: node.on_client(b"c", Hello(b"c" * 16, ""), 1.0),
     "on_client_described": lambda node: node.on_client_described(b"c", "a client", (("kind", "bridge"),), 1.0),
@@ -86,7 +87,8 @@ EVENTS: dict[str, Callable[[NodeCore], None]] = {
     "on_search": lambda node: node.on_search(("nobody is found",)),
     "on_peer": lambda node: node.on_peer(Envelope("", "b", 1, ""), [PeerHello("b:1", "t", 1, "", 0, (), True)], 1.0),
     "on_worker_ready": lambda node: node.on_worker_ready(b"w", ("add",)),
-    "on_worker_done": lambda node: node.on_worker_done(b"w", ((b"i" * 16, 1, TaskEnd.SUCCEEDED, b"", 1),), 1.0),
+    "on_worker_done": lambda node: node.on_worker_done(b"w", ENDED, 1.0),
+    "on_worker_cleans_up": lambda node: node.on_worker_cleans_up(b"w", ENDED, 1.0),
     "on_worker_trace": lambda node: node.on_worker_trace(Trace(b"i" * 16, ())),
     "on_worker_lost": lambda node: node.on_worker_lost(b"w", "signal 9", 1.0),
     "on_wall_clock": lambda node: node.on_wall_clock(5.0),
@@ -94,6 +96,7 @@ EVENTS: dict[str, Callable[[NodeCore], None]] = {
 }
 WAITS = {
     "on_worker_done": LINGER_S,
+    "on_worker_cleans_up": LINGER_S,
     "on_worker_trace": inf,
     "on_wall_clock": inf,
     "on_search": inf,
