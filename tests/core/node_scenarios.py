@@ -268,7 +268,7 @@ class NodeScenario(Scenario):
         self._send(node_id, promises)
 
     def _send(self, sender: str, batches: Iterable[PeerBatch]) -> None:
-        for address, envelope, messages in batches:
+        for address, envelope, messages, _ in batches:
             lost = {sender, address} & (self._out_of_reach | self._asleep)
             for message in messages:
                 told = describe_work(message)

@@ -144,7 +144,7 @@ class Work:
     def turn(self) -> None:
         for _ in range(5):
             effects = self.node.take_effects(0.0)
-            for _, envelope, messages in effects.to_peers:
+            for _, envelope, messages, _ in effects.to_peers:
                 for message in messages:
                     if isinstance(message, Dispatch):
                         self.given[envelope.recipient] += message.tasks
@@ -300,7 +300,7 @@ def test_fifteen_hundred_invented_peers_cost_a_bounded_number_of_bytes_in_each_s
             turn_effects += [*effects.to_peers, *effects.after_persist]
             if effects.persist is not None:
                 node.persisted(effects.persist.seq)
-        for _, _, messages in turn_effects:
+        for _, _, messages, _ in turn_effects:
             frames += len(messages)
             sent += sum(len(encode(message)) for message in messages)
     assert frames / 2 < 5_000

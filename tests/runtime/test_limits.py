@@ -43,7 +43,7 @@ def test_a_node_that_may_open_too_few_files_does_not_start_and_says_how_many_it_
     asked = allowed(monkeypatch, 28, 28)
     (tmp_path / "tasks.py").touch()
     config = NodeConfig(modules=(str(tmp_path / "tasks.py"),), workers=4, data_dir=tmp_path / "data")
-    with pytest.raises(ConfigError, match=r"may open 28 files, and needs 95 with 4 workers; .*`ulimit -n 95`"):
+    with pytest.raises(ConfigError, match=r"may open 28 files, and needs 105 with 4 workers; .*`ulimit -n 105`"):
         run_node(config)
     assert not asked
     assert not (tmp_path / "data").exists()
@@ -57,7 +57,7 @@ INFINITY = resource.RLIM_INFINITY
     [
         (28, 4096, [(4096 - 16 - 258, 4096)]),
         (28, INFINITY, [(65_536 - 16 - 1026, INFINITY)]),
-        (86, 86, [(86 - 16 - 10, 86)]),
+        (96, 96, [(96 - 16 - 10, 96)]),
         (1024, 1024, [(1024 - 16 - 66, 1024)]),
         (1024, 1 << 20, [(65_536 - 16 - 1026, 1 << 20)]),
         (1 << 19, 1 << 20, [((1 << 19) - 16 - 1026, 1 << 20)]),

@@ -292,7 +292,7 @@ def test_a_peer_to_which_there_is_much_to_say_gets_several_batches_each_within_t
     rig = Rig()
     other = rig.network.node("b:7077")
     traces: list[PeerMessage] = [Trace(number.to_bytes(16, "big"), ()) for number in range(2 * MAX_BATCH_FRAMES)]
-    rig.reactor._send_peers([("b:7077", Envelope("cluster-a", "a", 1, "b"), traces)])
+    rig.reactor._send_peers([("b:7077", Envelope("cluster-a", "a", 1, "b"), traces, False)])
     rig.network.deliver_due()
     batches = []
     while (received := other.receive_more()) is not None:
@@ -314,10 +314,10 @@ def test_a_message_to_a_peer_that_can_not_be_sent_is_lost_and_said_and_the_other
         for _ in range(5):
             rig.reactor._send_peers(
                 [
-                    ("b:7077", envelope, [*good[:3], bad, *good[3:]]),
-                    ("c:7077", envelope, [bad]),
-                    ("c:7077", Envelope("x" * (MAX_STRING_CHARS + 1), "a", 1, "c"), [good[0]]),
-                    ("c:7077", envelope, [good[0]]),
+                    ("b:7077", envelope, [*good[:3], bad, *good[3:]], False),
+                    ("c:7077", envelope, [bad], False),
+                    ("c:7077", Envelope("x" * (MAX_STRING_CHARS + 1), "a", 1, "c"), [good[0]], False),
+                    ("c:7077", envelope, [good[0]], False),
                 ]
             )
     rig.network.deliver_due()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from paceline.runtime.transport.memory_transport import LinkKind
+from paceline.runtime.transport.memory_transport import BETWEEN_NODES, LinkKind
 from simulation.faults import Faults
 from simulation.oracle.promise import InvariantBroken
 from simulation.world import World
@@ -42,12 +42,12 @@ class ActionWorld(World):
         super().__init__(seed, nodes=nodes, faults=FAULTS, trace=trace)
         self.clocks_tell_time = False
 
-    def _deliver(self, kind: LinkKind, source: str, destination: str) -> tuple[float, ...]:
-        delays = super()._deliver(kind, source, destination)
+    def _deliver(self, kind: LinkKind, source: str, destination: str, size_bytes: int) -> tuple[float, ...]:
+        delays = super()._deliver(kind, source, destination, size_bytes)
         if not self.clocks_tell_time:
-            longest_s = SPREAD_S if kind is LinkKind.PEER else SPREAD_S / 10
+            longest_s = SPREAD_S if kind in BETWEEN_NODES else SPREAD_S / 10
             delays = tuple(self.rng.uniform(0.0, longest_s) for _ in delays)
-        if kind is LinkKind.PEER:
+        if kind in BETWEEN_NODES:
             return delays
         link = (source, destination)
         arrival = max(self.now + max(delays, default=0.0), self._last_arrival.get(link, 0.0))

@@ -55,6 +55,9 @@ class SimulatedClient:
         name, priority = tasks.REVERSE, PRIORITY_DEFAULT
         if args is None:
             name, args = tasks.choose(world.rng, world.faults), world.rng.randbytes(tasks.ARGS_BYTES)
+            if world.faults.large and world.rng.random() < world.faults.large:
+                args += bytes(world.rng.randrange(tasks.LARGE_BYTES))
+                world.events["large task"] += 1
             asked = options.choose(world.rng, right_ms(world.now))
             priority = world.rng.randrange(10)
         self.open[task_id] = False

@@ -36,6 +36,8 @@ class Faults:
     move: float = 0.1  # a node that starts again has another address with this probability
     cut_at_save: float = 0.1  # the power goes with this probability while a node writes down who it is
     stale: float = 0.3  # a node that starts again brings back frames of seconds ago with this probability
+    link_byte_s: float = 0.0  # of each connection between two nodes; see slow_links.py
+    large: float = 0.0  # a task has arguments, and a result, that take about a lease on such a link
     late: float = 0.0  # a node is not there from the beginning, with this probability
 
     def of_machine(self) -> float:

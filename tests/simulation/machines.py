@@ -145,9 +145,9 @@ class SimulatedNode:
             self.add_worker()
         world.say(f"{self.address} starts as {self.identity.node_id}, {len(recovered.entries)} entries on disk")
 
-    def _send_peer(self, address: str, frames: Sequence[bytes]) -> Sent:
+    def _send_peer(self, address: str, frames: Sequence[bytes], *, is_quick: bool = False) -> Sent:
         self.world.watcher.frames_leave(self, frames)
-        return MemoryTransport.send_peer(self._transport, address, frames)
+        return MemoryTransport.send_peer(self._transport, address, frames, is_quick=is_quick)
 
     def _send_child(self, worker_id: bytes, frame: bytes) -> Sent:
         run = decode(frame)
@@ -202,6 +202,7 @@ class SimulatedNode:
         self.reactor = None
         self.workers = []
         self.world.network.crash(self.address)
+        self.world.connections_end(self.address)
         self.journal.crash()
         if power_fails:
             self.journal.lose_power()

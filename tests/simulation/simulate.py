@@ -27,7 +27,9 @@ from unittest.mock import patch
 from paceline.core.raft import replication as progress
 from paceline.core.raft import snapshot_transfer as transfer
 from simulation.action_world import ActionWorld
+from simulation.faults import Faults
 from simulation.schedulers import ActionRun, TimedRun
+from simulation.slow_links import LINK_BYTE_S, limits_for
 from simulation.world import World
 
 Say = Callable[[str], None]
@@ -35,8 +37,12 @@ Say = Callable[[str], None]
 ACTION_STEPS = 3_000
 PEER_STEPS = 4_000
 TIMED_FAULTY_S = 8.0
+PEERS_NODES = (1, 2, 3, 3, 3, 4, 5)
 PEERS_S = (8.0, 15.0, 30.0)
 PEERS_TASKS_PER_S = (2.0, 10.0, 50.0)
+SLOW_LINKS = 0.3
+"""The part of the seeds in which a byte takes time between nodes, and some tasks are large for that."""
+LARGE_PER_S = 0.3
 PROGRESS_S = 60.0
 EXAMPLES = 8
 """Broken seeds that are named; by then there is enough to look at."""
@@ -89,10 +95,14 @@ def _of_core(run: ActionRun | TimedRun, seconds: float) -> Run:
 def run_peers(seed: int, say: Say | None = None) -> Run:
     """The size, the length and the load of a run follow from its seed as all else does."""
     choose = Random(seed)
-    world = World(seed, nodes=choose.choice((1, 2, 3, 3, 3, 4, 5)), trace=say)
+    nodes, seconds, tasks_per_s = choose.choice(PEERS_NODES), choose.choice(PEERS_S), choose.choice(PEERS_TASKS_PER_S)
+    is_slow = choose.random() < SLOW_LINKS
+    faults = Faults(link_byte_s=LINK_BYTE_S, large=LARGE_PER_S / tasks_per_s) if is_slow else Faults()
+    world = World(seed, nodes=nodes, faults=faults, trace=say)
     try:
-        world.run(choose.choice(PEERS_S), tasks_per_second=choose.choice(PEERS_TASKS_PER_S))
-        world.heal_and_finish()
+        with limits_for(faults):
+            world.run(seconds, tasks_per_second=tasks_per_s)
+            world.heal_and_finish()
     finally:
         world.close()
     world.events["task"] += len(world.stories)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from random import Random
 
-from paceline.runtime.transport.memory_transport import LinkKind, MemoryNetwork, Policy, _Inbox
+from paceline.runtime.transport.memory_transport import BETWEEN_NODES, LinkKind, MemoryNetwork, Policy, _Inbox
 from paceline.runtime.transport.transport import Received, Sent
 
 REMEMBERED_FRAMES = 4_000
@@ -27,7 +27,7 @@ class RememberingNetwork(MemoryNetwork):
         self._sent: deque[tuple[float, str, str, Received]] = deque(maxlen=REMEMBERED_FRAMES)
 
     def send(self, kind: LinkKind, source: str, destination: str, inbox: _Inbox, received: Received) -> Sent:
-        if kind is LinkKind.PEER:
+        if kind in BETWEEN_NODES:
             self._sent.append((self.now, source, destination, received))
         return super().send(kind, source, destination, inbox, received)
 
@@ -40,7 +40,7 @@ class RememberingNetwork(MemoryNetwork):
         ]
         chosen = random.sample(recent, min(len(recent), random.randint(1, BURST_FRAMES)))
         policy = self.policy
-        self.policy = lambda kind, source, destination: (random.uniform(0.0, SPREAD_S),)
+        self.policy = lambda kind, source, destination, size_bytes: (random.uniform(0.0, SPREAD_S),)
         for source, destination, received in chosen:
             node = self.node_at(destination)
             if node is not None:

@@ -15,6 +15,7 @@ from simulation.faults import Faults
 REVERSE, RAISE, SLEEP, KILL = "reverse", "raise", "sleep", "kill"
 NAMES = (REVERSE, RAISE, SLEEP, KILL)
 ARGS_BYTES = 8
+LARGE_BYTES = 30_000
 LASTS, LASTS_S = b"\xff" * ARGS_BYTES, 5.0
 """With these arguments a task takes so long, whatever its name lets expect."""
 LEAVES = b"\xfe" * ARGS_BYTES
@@ -31,6 +32,11 @@ def choose(rng: Random, faults: Faults) -> str:
             return name
         drawn -= probability
     return REVERSE
+
+
+def large(number: int) -> bytes:
+    """Arguments that are large for slow links."""
+    return number.to_bytes(LARGE_BYTES, "little")
 
 
 def answer(name: str, args: bytes) -> tuple[int, bytes]:

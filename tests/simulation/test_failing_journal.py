@@ -89,10 +89,10 @@ def test_meanwhile_it_tells_its_successor_to_stand_and_promises_nothing(
     send_peer = type(transport).send_peer
     sent: list[Message] = []
 
-    def watched(self: MemoryTransport, address: str, frames: Sequence[bytes]) -> Sent:
+    def watched(self: MemoryTransport, address: str, frames: Sequence[bytes], *, is_quick: bool = False) -> Sent:
         if self is transport:
             sent.extend(decode(frame) for frame in frames[1:])
-        return send_peer(self, address, frames)
+        return send_peer(self, address, frames, is_quick=is_quick)
 
     fail_journal(world, failing)
     monkeypatch.setattr(type(transport), "send_peer", watched)

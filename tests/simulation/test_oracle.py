@@ -29,6 +29,7 @@ from simulation.oracle.right_ends import RightEnds
 from simulation.oracle.rivals import Rivals
 from simulation.oracle.same_log import SameLog
 from simulation.oracle.same_state import SameState
+from simulation.oracle.steady_leader import SteadyLeader
 from simulation.oracle.timing import BEHIND_MS, EXPIRED, EXPIRES, LATE_MS, NOT_BEFORE, Timing
 from simulation.oracle.told_fits_log import ToldFitsLog
 
@@ -147,6 +148,7 @@ RIGHT: list[tuple[type[Promise], Sequence[e.Event]]] = [
     (NotLogged, [submitted(), ACCEPTED, e.AttemptUsed(3.0, ID), ended(DONE)]),
     (NotLogged, [submitted(UNLOGGED), started(), told(DONE)]),
     (OneLeader, [led("a", 1), committed(1, 1), led("b", 2, {1: 1}), led("b", 2, {1: 1})]),
+    (SteadyLeader, [led("a", 1), led("b", 2), CALM, e.Burst(1.0)]),
     (SameLog, [e.Applied(1.0, "a", 1, 1, 0, b"x"), committed(1, 1, data=b"x"), e.Applied(1.0, "b", 1, 1, 0, b"x")]),
     (SameState, [state("a", 8, b"x"), state("b", 8, b"x"), state("b", 16, b"y")]),
     (Lease, [e.LeaseUsed(1.0, "a", ("a", "b", "c"), ("b",))]),
@@ -235,6 +237,7 @@ BROKEN: list[tuple[type[Promise], Sequence[e.Event], str]] = [
     (OneLeader, [led("a", 1), led("b", 1)], "a and b both lead in term 1"),
     (OneLeader, [committed(1, 1), led("b", 2)], "b leads without committed entry 1"),
     (OneLeader, [committed(1, 1), led("b", 3, {1: 2})], "b leads without committed entry 1"),
+    (SteadyLeader, [led("a", 1), CALM, led("b", 2)], "b comes to lead, in term 2"),
     (SameLog, [committed(1, 1, data=b"x"), e.Applied(1.0, "b", 1, 1, 0, b"y")], "b has applied another entry 1"),
     (SameState, [state("a", 8, b"x"), state("b", 8, b"y")], "b has another state after entry 8: tasks"),
     (Lease, [e.LeaseUsed(1.0, "a", ("a", "b", "c"), ())], "a dispatches, and can have heard only"),

@@ -17,6 +17,7 @@ import pytest
 from modes import source_only
 from paceline.client.session.epoch import Epoch
 from paceline.client.session.ledger import CallLedger
+from paceline.core import outbox
 from paceline.core.clients import sessions
 from paceline.core.clients.session_table import SessionTable
 from paceline.core.feature_levels import NodeTooOld
@@ -60,6 +61,7 @@ from simulation.machines import SimulatedNode
 from simulation.oracle.bounded_waits import LIMITS_S
 from simulation.oracle.events import Wait
 from simulation.oracle.promise import InvariantBroken
+from simulation.slow_links import LINK_BYTE_S, limits_for
 from simulation.tasks import LASTS
 from simulation.world import World
 
@@ -119,9 +121,19 @@ STALE = {"crash_rate": 0.6, "stale": 1.0}
 GHOSTS = {"wipe_rate": 0.5, "crash_rate": 0.6, "stale": 1.0, "partition_rate": 1.5}
 LATE_GHOSTS = GHOSTS | {"duplicate": 0.3, "slow": 0.5}
 BOOTS = {"crash_rate": 1.5, "late": 0.3, "cut_at_save": 0.5, "partition_rate": 1.5}
+SLOW_LINKS = {"link_byte_s": LINK_BYTE_S, "large": 0.01}
 MOVES = {"crash_rate": 1.5, "move": 0.8, "late": 0.6, "drop": 0.3, "partition_rate": 1.5}
 
 FAULTS = [
+    # the network
+    Fault(
+        "has one connection to each peer",
+        outbox,
+        "QUICK",
+        lambda true: frozenset(),
+        faults=SLOW_LINKS,
+        finding="comes to lead",
+    ),
     # moments of the wall clock
     Fault("hands out what is delayed", DueTasks, "is_early", lambda true: lambda *_: False, faults=CRASHES),
     Fault("hands out what has expired", DueTasks, "is_late", lambda true: lambda *_: False, faults=CRASHES),
@@ -430,7 +442,11 @@ FAULTS = [
         f"{JOURNAL}_a_follower_acknowledges_nothing_that_a_power_cut_takes_back",
     ),
     Fault(
-        "notes as synced what is not", journal_writer.Writer, "_sync_group", broken.mark_before_syncing, faults=DISKS
+        "notes as synced what is not",
+        journal_writer.Writer,
+        "_sync_group",
+        broken.mark_before_syncing,
+        faults=DISKS | {"crash_rate": 1.6, "disk_delay_s": 0.2},
     ),
     Fault(
         "does not miss what was synced",
@@ -525,8 +541,9 @@ def run(seed: int, fault: Fault) -> None:
     values = {name: getattr(usual, name) for name in Faults.__slots__} | fault.faults
     world = World(seed, nodes=fault.nodes, expect=fault.expect, faults=Faults(**values))
     try:
-        world.run(SECONDS, tasks_per_second=TASKS_PER_S)
-        world.heal_and_finish()
+        with limits_for(world.faults):
+            world.run(SECONDS, tasks_per_second=TASKS_PER_S)
+            world.heal_and_finish()
     finally:
         world.close()
 
@@ -575,7 +592,7 @@ def test_planted_fault_is_found(fault: Fault, monkeypatch: pytest.MonkeyPatch) -
     assert found_by_test(fault.found_by) if fault.found_by else found_in_the_world(fault)
 
 
-PLANTED = 122
+PLANTED = 123
 """Of whole nodes and of consensus. Who plants another raises it; a fault that can't be planted any more is replaced."""
 
 
@@ -604,6 +621,7 @@ CONTROLS = [
             GHOSTS,
             LATE_GHOSTS,
             SLOW_DISKS,
+            SLOW_LINKS,
         )
     ),
     Fault("boots", None, "", broken.skip, faults=BOOTS, nodes=5, expect=3),

@@ -28,6 +28,7 @@ from paceline.core.settings import Settings
 from paceline.runtime.journal.writer import Writer
 from paceline.runtime.transport.memory_transport import LinkKind
 from paceline_protocol.messages import EntryKind
+from simulation import tasks
 from simulation.clients import SimulatedClient
 from simulation.faults import Faults
 from simulation.machines import SimulatedNode
@@ -50,6 +51,7 @@ CALM_TASKS = 5
 BESIDE_LONG_TASKS = 40
 UNWANTED_SOON = 0.2
 """Of these tasks: so many expire soon, and as many are to be cancelled."""
+LARGE_TASKS = 3
 
 
 def _clean_up(writers: list[Writer], directory: Path) -> None:
@@ -116,6 +118,7 @@ class World:
         self.clocks_tell_time = True  # so that something can be concluded from when a node did something
         self.cut: set[tuple[str, str]] = set()  # (from, to) machines between which nothing arrives
         self.sent_at: dict[tuple[str, str], float] = {}  # (node, to an address): when it last sent what is not lost
+        self._wire_free_at: dict[tuple[LinkKind, str, str], float] = {}  # of each connection between nodes
         self.addresses: set[str] = set()  # that nodes have, or had
         self.nat_address = ""  # what every node announces in place of its address, as behind a NAT; "" for none
         self.watcher = Watcher(self)
@@ -169,7 +172,7 @@ class World:
 
     # --- the network --------------------------------------------------------------------------------------------
 
-    def _deliver(self, kind: LinkKind, source: str, destination: str) -> tuple[float, ...]:
+    def _deliver(self, kind: LinkKind, source: str, destination: str, size_bytes: int) -> tuple[float, ...]:
         rng, faults = self.rng, self.faults
         if kind in (LinkKind.WORKER, LinkKind.WEB):
             return (0.0001,)
@@ -181,10 +184,21 @@ class World:
             return ()
         sender = next(node for node in self.nodes if node.address == source)
         self.sent_at[sender.identity.node_id, destination] = self.now
-        delay_s = rng.uniform(0.0001, 0.1 if rng.random() < faults.slow else 0.001)
+        wire_s = self._wire_s((kind, source, destination), size_bytes) if faults.link_byte_s else 0.0
+        delay_s = wire_s + rng.uniform(0.0001, 0.1 if rng.random() < faults.slow else 0.001)
         if rng.random() < faults.duplicate:
             return (delay_s, rng.uniform(0.0001, 0.5))
         return (delay_s,)
+
+    def _wire_s(self, link: tuple[LinkKind, str, str], size_bytes: int) -> float:
+        """Until the last of these bytes has left, behind all that was sent on this connection before."""
+        free_at = max(self._wire_free_at.get(link, 0.0), self.now) + size_bytes * self.faults.link_byte_s
+        self._wire_free_at[link] = free_at
+        return free_at - self.now
+
+    def connections_end(self, address: str) -> None:
+        """What the node there had not sent yet is lost with it, and the next one begins anew."""
+        self._wire_free_at = {link: at for link, at in self._wire_free_at.items() if address not in link}
 
     # --- steps --------------------------------------------------------------------------------------------------
 
@@ -264,8 +278,12 @@ class World:
 
     def _heal(self) -> None:
         self.say("all faults end")
-        disk = {"disk_delay_s": min(self.faults.disk_delay_s, 0.01), "disk_byte_s": self.faults.disk_byte_s}
-        self.faults = Faults(**{**dict.fromkeys(Faults.__slots__, 0), **disk})
+        stays = {
+            "disk_delay_s": min(self.faults.disk_delay_s, 0.01),
+            "disk_byte_s": self.faults.disk_byte_s,
+            "link_byte_s": self.faults.link_byte_s,
+        }
+        self.faults = Faults(**{**dict.fromkeys(Faults.__slots__, 0), **stays})
         self.cut.clear()
         for node in self.nodes:
             node.paused_until = 0.0
@@ -332,6 +350,16 @@ class World:
             while not client.is_done:
                 self._wait(Wait.RESULTS, since)
         self._use_beside_long_tasks()
+        if self.faults.link_byte_s:
+            self._use_for_large_tasks()
+
+    def _use_for_large_tasks(self) -> None:
+        """What is large for the links takes its time, and disturbs nobody else."""
+        since = self.now
+        for number in range(LARGE_TASKS):
+            self.rng.choice(self.clients).submit(tasks.large(number))
+        while not all(client.is_done for client in self.clients):
+            self._wait(Wait.RESULTS, since)
 
     def _use_beside_long_tasks(self) -> None:
         """Some tasks last, or leave something that does, and nobody could know; others of their name come together with

@@ -59,6 +59,15 @@ def test_a_batch_between_peers_arrives_whole(world: World) -> None:
     assert (source, frames) == (Source.PEER, [b"envelope", b"first", b"", b"third"])
 
 
+def test_a_quick_batch_arrives_whole_from_the_first_on(world: World) -> None:
+    one, two = world.node(), world.node()
+    connect_peer(world, one, two)
+    for number in range(20):  # before the connection of its own stands, and afterwards
+        assert one.send_peer(two.address, [b"envelope", b"%d" % number], is_quick=True) is Sent.OK
+        [(source, _, frames)] = take(world, two, 1)
+        assert (source, frames) == (Source.PEER, [b"envelope", b"%d" % number])
+
+
 def test_one_frame_is_a_clients_and_two_are_a_peers(world: World) -> None:
     one, two = world.node(), world.node()
     connect_peer(world, one, two)

@@ -18,7 +18,7 @@ def batches(received: list[Received]) -> list[bytes]:
 
 
 def fixed(*delays_s: float) -> Policy:
-    return lambda kind, source, destination: delays_s
+    return lambda *_: delays_s
 
 
 def poll_all(node: MemoryTransport) -> list[Received]:
@@ -54,7 +54,7 @@ def test_a_policy_can_lose_and_double_frames() -> None:
 
 def test_equal_delays_keep_the_order_and_unequal_ones_reorder() -> None:
     delays = iter([0.1, 0.1, 0.05])
-    network = MemoryNetwork(lambda kind, source, destination: [next(delays)])
+    network = MemoryNetwork(lambda *_: [next(delays)])
     one, two = network.node(A), network.node(B)
     for name in (b"first", b"second", b"overtakes"):
         one.send_peer(B, [b"", name])
@@ -63,11 +63,11 @@ def test_equal_delays_keep_the_order_and_unequal_ones_reorder() -> None:
     assert batches(poll_all(two)) == [b"overtakes", b"first", b"second"]
 
 
-def test_the_policy_sees_kind_and_names_of_both_ends() -> None:
-    seen: list[tuple[LinkKind, str, str]] = []
+def test_the_policy_sees_kind_and_names_of_both_ends_and_how_much_it_is() -> None:
+    seen: list[tuple[LinkKind, str, str, int]] = []
 
-    def policy(kind: LinkKind, source: str, destination: str) -> Sequence[float]:
-        seen.append((kind, source, destination))
+    def policy(kind: LinkKind, source: str, destination: str, size_bytes: int) -> Sequence[float]:
+        seen.append((kind, source, destination, size_bytes))
         return (0.0,)
 
     network = MemoryNetwork(policy)
@@ -75,16 +75,18 @@ def test_the_policy_sees_kind_and_names_of_both_ends() -> None:
     network.node(B)
     client, worker = network.client(A, b"c"), network.worker(A, b"w")
     client.send(b"")
-    worker.send(b"")
-    one.send_client(b"c", b"")
-    one.send_child(b"w", b"")
-    one.send_peer(B, [b"", b""])
+    worker.send(b"1")
+    one.send_client(b"c", b"22")
+    one.send_child(b"w", b"333")
+    one.send_peer(B, [b"4", b"444"])
+    one.send_peer(B, [b"5", b"4444"], is_quick=True)
     assert seen == [
-        (LinkKind.CLIENT, client.name, A),
-        (LinkKind.WORKER, worker.name, A),
-        (LinkKind.CLIENT, A, client.name),
-        (LinkKind.WORKER, A, worker.name),
-        (LinkKind.PEER, A, B),
+        (LinkKind.CLIENT, client.name, A, 0),
+        (LinkKind.WORKER, worker.name, A, 1),
+        (LinkKind.CLIENT, A, client.name, 2),
+        (LinkKind.WORKER, A, worker.name, 3),
+        (LinkKind.PEER, A, B, 4),
+        (LinkKind.QUICK, A, B, 5),
     ]
 
 
@@ -153,7 +155,9 @@ def test_a_link_holds_a_bounded_number_of_messages_and_reading_makes_room() -> N
 def test_the_same_seed_gives_the_same_deliveries() -> None:
     def run(seed: int) -> list[tuple[float, list[bytes]]]:
         generator = random.Random(seed)
-        network = MemoryNetwork(lambda kind, source, destination: [generator.random()] * generator.randrange(3))
+        network = MemoryNetwork(
+            lambda kind, source, destination, size_bytes: [generator.random()] * generator.randrange(3)
+        )
         one, two = network.node(A), network.node(B)
         for number in range(50):
             one.send_peer(B, [b"", b"%d" % number])

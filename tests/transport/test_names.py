@@ -10,7 +10,7 @@ import pytest
 
 from paceline import names as names_module
 from paceline.config import parse_address
-from paceline.runtime.transport import zmq_transport
+from paceline.runtime.transport import peer_sockets
 from paceline.runtime.transport.transport import Sent, Source
 from paceline.runtime.transport.zmq_transport import ZmqTransport
 from paceline_protocol.limits import MAX_FRAME_BYTES
@@ -71,9 +71,9 @@ def test_a_peer_is_followed_to_the_address_that_its_name_has_now(
     hosts = ["127.0.0.77"]  # where nobody listens
     monkeypatch.setattr(names_module, "look_up", lambda name: tuple(hosts))
     monkeypatch.setattr(names_module, "RETRY_S", 0.0)
-    monkeypatch.setattr(zmq_transport, "NUMBER_TRIED_S", 0.05)
+    monkeypatch.setattr(peer_sockets, "NUMBER_TRIED_S", 0.05)
     address = f"node1.example:{parse_address(peer.address)[1]}"
-    until(lambda: address in node._peers or node.send_peer(address, BATCH) is not Sent.FULL)
+    until(lambda: address in node._peers.sockets or node.send_peer(address, BATCH) is not Sent.FULL)
     assert node.send_peer(address, BATCH) is Sent.FULL
     hosts[0] = "127.0.0.1"
     until(lambda: reaches(node, peer, address))
@@ -83,7 +83,7 @@ def test_a_name_with_an_address_where_nobody_is_reaches_the_peer_at_the_other(
     node: ZmqTransport, peer: ZmqTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(names_module, "look_up", lambda name: ("::1", "127.0.0.1"))
-    monkeypatch.setattr(zmq_transport, "NUMBER_TRIED_S", 0.05)
+    monkeypatch.setattr(peer_sockets, "NUMBER_TRIED_S", 0.05)
     address = f"node1.example:{parse_address(peer.address)[1]}"
     until(lambda: reaches(node, peer, address))
 

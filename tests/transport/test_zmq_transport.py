@@ -16,10 +16,11 @@ from modes import source_only
 from paceline.config import parse_address
 from paceline.errors import ConfigError, PortInUse
 from paceline.runtime.interfaces import local_host, reachable_hosts
-from paceline.runtime.transport import zmq_transport as transport_module
+from paceline.runtime.transport import peer_sockets
 from paceline.runtime.transport.transport import Sent, Source
+from paceline.runtime.transport.zmq_sockets import open_peer
 from paceline.runtime.transport.zmq_transport import ZmqTransport
-from paceline.security import KeyRole, Standing, generate_keys
+from paceline.security import Credentials, KeyRole, Standing, generate_keys
 from paceline_protocol.limits import MAX_BATCH_FRAMES
 from transport.worlds import DEADLINE_S, MAX_FRAME_BYTES, WorkerEnd, ZmqEnd, ZmqWorld, connect_peer, hear, take, until
 
@@ -175,7 +176,7 @@ def test_a_peers_address_that_makes_no_sense_is_gone_and_logged_once(
 
 @source_only
 def test_the_number_of_peer_connections_is_bounded(plain: ZmqWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport_module, "PEER_SOCKETS_MAX", 1)
+    monkeypatch.setattr(peer_sockets, "PEER_SOCKETS_MAX", 1)
     node = plain.node()
     assert node.send_peer("127.0.0.1:1", [b"envelope", b"message"]) is Sent.FULL
     assert node.send_peer("127.0.0.1:2", [b"envelope", b"message"]) is Sent.GONE
@@ -187,17 +188,17 @@ def test_the_number_of_peer_connections_is_bounded(plain: ZmqWorld, monkeypatch:
 def test_at_the_bound_the_peer_that_was_sent_to_longest_ago_makes_room_if_that_was_long_ago(
     plain: ZmqWorld, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(transport_module, "PEER_SOCKETS_MAX", 2)
+    monkeypatch.setattr(peer_sockets, "PEER_SOCKETS_MAX", 2)
     node, first, second, third = (plain.node() for _ in range(4))
     for peer in (first, second, first):
         connect_peer(plain, node, peer)
     for _ in range(3):  # or in a large cluster each would close the connection that another has just begun
         assert node.send_peer(third.address, [b"envelope", b"message"]) is Sent.GONE
     assert len(caplog.records) == 1
-    monkeypatch.setattr(transport_module, "UNUSED_S", 0.0)
+    monkeypatch.setattr(peer_sockets, "UNUSED_S", 0.0)
     assert node.send_peer(third.address, [b"envelope", b"message"]) is Sent.FULL
     monkeypatch.undo()
-    monkeypatch.setattr(transport_module, "PEER_SOCKETS_MAX", 2)
+    monkeypatch.setattr(peer_sockets, "PEER_SOCKETS_MAX", 2)
     connect_peer(plain, node, third)
     assert node.send_peer(first.address, [b"envelope", b"message"]) is Sent.OK
     assert node.send_peer(second.address, [b"envelope", b"message"]) is Sent.GONE
@@ -205,7 +206,7 @@ def test_at_the_bound_the_peer_that_was_sent_to_longest_ago_makes_room_if_that_w
 
 @source_only
 def test_at_the_bound_a_voter_has_a_connection_and_keeps_it(plain: ZmqWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport_module, "PEER_SOCKETS_MAX", 2)
+    monkeypatch.setattr(peer_sockets, "PEER_SOCKETS_MAX", 2)
     node, voter, other, moved, unknown = (plain.node() for _ in range(5))
     node.is_voters = {voter.address, moved.address}.__contains__
     for peer in (voter, other):
@@ -213,8 +214,71 @@ def test_at_the_bound_a_voter_has_a_connection_and_keeps_it(plain: ZmqWorld, mon
     connect_peer(plain, node, moved)  # at once, though the others were sent to just now
     assert node.send_peer(voter.address, [b"envelope", b"message"]) is Sent.OK
     assert node.send_peer(other.address, [b"envelope", b"message"]) is Sent.GONE
-    monkeypatch.setattr(transport_module, "UNUSED_S", 0.0)
+    monkeypatch.setattr(peer_sockets, "UNUSED_S", 0.0)
     assert node.send_peer(unknown.address, [b"envelope", b"message"]) is Sent.GONE
+
+
+# --- quick connections ------------------------------------------------------------------------------------------
+
+
+def connect_twice(world: ZmqWorld, one: ZmqTransport, two: ZmqTransport) -> None:
+    """Until quick batches come by a connection of their own."""
+    connect_peer(world, one, two)
+    senders: dict[bytes, object] = {}
+
+    def both() -> bool:
+        for frame, is_quick in ((b"bulk", False), (b"quick", True)):
+            one.send_peer(two.address, [b"envelope", frame], is_quick=is_quick)
+        senders.update({frames[1]: sender for _, sender, frames in two.poll(0.02)})
+        while (more := two.receive_more()) is not None:
+            senders[more[2][1]] = more[1]
+        return len(set(senders.values())) == 2
+
+    until(world, both, "both connections")
+
+
+@pytest.mark.parametrize("with_keys", [False, True])
+def test_a_quick_batch_waits_behind_nothing_that_was_sent_before(with_keys: bool) -> None:
+    world = ZmqWorld(generate_keys() if with_keys else None)
+    try:
+        one, two = world.node(), world.node()
+        connect_twice(world, one, two)
+        while two.poll(0.05):
+            pass
+        for _ in range(100):  # far more than is taken in before it is read
+            assert one.send_peer(two.address, [b"envelope", bytes(256 << 10)]) is Sent.OK
+        assert one.send_peer(two.address, [b"envelope", b"quick"], is_quick=True) is Sent.OK
+        before = 0
+
+        def is_here() -> bool:
+            nonlocal before
+            received = [frames[1] for _, _, frames in two.poll(0.01)]
+            before += len(received)
+            return b"quick" in received
+
+        until(world, is_here, "the quick batch")
+        assert before < 50
+    finally:
+        world.close()
+
+
+def test_a_quick_batch_takes_the_other_connection_while_its_own_takes_nothing(plain: ZmqWorld) -> None:
+    one, two = plain.node(), plain.node()
+    assert one.send_peer(two.address, [b"envelope", b"early"], is_quick=True) is Sent.FULL
+    connect_twice(plain, one, two)
+    one._quick.sockets[two.address].close()
+    one._quick.sockets[two.address] = open_peer(one._context, "127.0.0.1:1", Credentials(), MAX_FRAME_BYTES)
+    while two.poll(0.05):
+        pass
+    assert one.send_peer(two.address, [b"envelope", b"quick"], is_quick=True) is Sent.OK
+    assert take(plain, two, 1)[0][2] == [b"envelope", b"quick"]
+
+
+def test_a_peer_that_is_forgotten_has_neither_connection_any_more(plain: ZmqWorld) -> None:
+    one, two = plain.node(), plain.node()
+    connect_twice(plain, one, two)
+    one.forget_peer(two.address)
+    assert (one._peers.sockets, one._quick.sockets) == ({}, {})
 
 
 # --- the machine's own side -------------------------------------------------------------------------------------

@@ -17,8 +17,8 @@ from paceline.core.raft.log import Snapshot
 from paceline.core.raft.ready import Persist
 from paceline_protocol.messages import Assignment, ClientReply, Envelope, PeerMessage
 
-PeerBatch = tuple[str, Envelope, list[PeerMessage]]
-"""(address, envelope, messages)"""
+PeerBatch = tuple[str, Envelope, list[PeerMessage], bool]
+"""(address, envelope, messages, whether by the quick connection; see ``outbox.py``)"""
 
 WorkerBatch = tuple[bytes, tuple[Assignment, ...]]
 """(worker id, tasks to run)"""

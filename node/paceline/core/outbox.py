@@ -4,32 +4,54 @@ Each part appends in the order in which it handles events. The node takes from t
 messages that wait for nothing (:meth:`Outbox.take_messages`, :meth:`Outbox.take_replies`), and then the rest, with the
 effects (:meth:`Outbox.take_effects`). Messages to peers are kept by the recipient's node id, as its address may change
 until they leave; a hello goes to an address, since the id of the node there may not be known.
+
+There are two connections to each peer, and neither waits for the other. What is in QUICK says who leads and who follows
+as of now. It is small, and behind an entry that is large for the network it would come when its time is over. Whoever
+hears it depends on nothing that was sent before, so that it may come first (docs/decisions/0033). All else takes the
+main connection, and keeps its order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any, Final
 
 from paceline.core.effects import Effects, Notice
-from paceline_protocol.messages import ClientReply, OtherStart, PeerHello, PeerMessage
+from paceline_protocol.messages import (
+    ClientReply,
+    Confirm,
+    Confirmed,
+    OtherStart,
+    PeerHello,
+    PeerMessage,
+    Removed,
+    TimeoutNow,
+    VoteRequest,
+    VoteResponse,
+)
+
+QUICK: Final[frozenset[type[Any]]] = frozenset((Confirm, Confirmed, VoteRequest, VoteResponse, TimeoutNow, Removed))
+"""The messages that take the quick connection. Removed is sent in front of a VoteResponse, and has to stay there."""
 
 
 class Outbox:
     """Filled by any part of a node, emptied by the node itself."""
 
-    __slots__ = ("_effects", "hellos", "messages", "replies")
+    __slots__ = ("_effects", "hellos", "messages", "quick", "replies")
 
     def __init__(self) -> None:
         self.messages: dict[str, list[PeerMessage]] = {}  # by node id
+        self.quick: dict[str, list[PeerMessage]] = {}  # likewise, for the quick connection
         self.hellos: list[tuple[str, PeerHello | OtherStart]] = []  # by address
         self.replies: list[tuple[bytes, ClientReply]] = []  # by the client's connection
         self._effects = Effects()  # notices, and whatever else goes out with them
 
     def send(self, node_id: str, message: PeerMessage) -> None:
         """A message for a peer."""
-        messages = self.messages.get(node_id)
+        by_id = self.quick if type(message) in QUICK else self.messages
+        messages = by_id.get(node_id)
         if messages is None:
-            self.messages[node_id] = [message]
+            by_id[node_id] = [message]
         else:
             messages.append(message)
 
@@ -68,6 +90,10 @@ class Outbox:
         messages, self.messages = self.messages, {}
         return messages
 
+    def take_quick(self) -> dict[str, list[PeerMessage]]:
+        messages, self.quick = self.quick, {}
+        return messages
+
     def take_hellos(self) -> list[tuple[str, PeerHello | OtherStart]]:
         hellos, self.hellos = self.hellos, []
         return hellos
@@ -80,11 +106,3 @@ class Outbox:
         """Take the effects so far, such as notices. The caller adds messages and replies."""
         effects, self._effects = self._effects, Effects()
         return effects
-
-
-def by_recipient(messages: Iterable[tuple[str, PeerMessage]]) -> dict[str, list[PeerMessage]]:
-    """Messages with the node id of each recipient, put together for each."""
-    grouped: dict[str, list[PeerMessage]] = {}
-    for node_id, message in messages:
-        grouped.setdefault(node_id, []).append(message)
-    return grouped

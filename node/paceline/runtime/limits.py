@@ -24,8 +24,9 @@ from paceline.errors import ConfigError
 
 T = TypeVar("T")
 
-FILES = 80
-"""Of a node without workers: its sockets, journal, web process and discovery, the reserve, and some ten connections."""
+FILES = 90
+"""Of a node without workers: its sockets, journal, web process and discovery, the reserve, and some ten connections,
+of which those to voters and learners are double."""
 FILES_FOR_EACH_WORKER = 3
 RESERVED_FILES: Final = 16
 """The journal has up to three more open for a moment, the identity two, and the start of a child takes eight."""

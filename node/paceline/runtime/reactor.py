@@ -335,7 +335,7 @@ class Reactor:
 
     def _send_peers(self, batches: list[PeerBatch]) -> None:
         """A batch that can't be sent is lost, as it might be on the way; the protocols above repair that."""
-        for address, envelope, messages in batches:
+        for address, envelope, messages, is_quick in batches:
             try:
                 frames = [encode(envelope), *map(encode, messages)]
             except ProtocolError:
@@ -343,10 +343,10 @@ class Reactor:
                 if len(frames) < 2:
                     continue
             if len(frames) <= MAX_BATCH_FRAMES:
-                self._send_peer(address, frames)
+                self._send_peer(address, frames, is_quick)
                 continue
             for start in range(1, len(frames), MAX_BATCH_FRAMES - 1):
-                self._send_peer(address, [frames[0], *frames[start : start + MAX_BATCH_FRAMES - 1]])
+                self._send_peer(address, [frames[0], *frames[start : start + MAX_BATCH_FRAMES - 1]], is_quick)
 
     def _sendable(self, address: str, envelope: m.Envelope, messages: list[m.PeerMessage]) -> list[bytes]:
         """The frames of a batch without those messages that can't be encoded; none without its envelope."""
@@ -360,9 +360,9 @@ class Reactor:
                     break
         return frames
 
-    def _send_peer(self, address: str, frames: list[bytes]) -> None:
+    def _send_peer(self, address: str, frames: list[bytes], is_quick: bool) -> None:
         self.counters.bytes_sent += sum(map(len, frames))
-        if self._transport.send_peer(address, frames) is not _OK:
+        if self._transport.send_peer(address, frames, is_quick=is_quick) is not _OK:
             self.counters.peer_sends_failed += 1
             if len(self.unreached) < UNREACHED_ADDRESSES:
                 self.unreached.add(address)

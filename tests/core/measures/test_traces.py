@@ -80,7 +80,7 @@ class Running:
             workers += effects.to_workers
             peers += effects.to_peers
             clients += effects.to_clients
-        self.seen += [workers, *([address, messages] for address, _, messages in peers)]
+        self.seen += [workers, *([address, messages] for address, _, messages, _ in peers)]
         for _, reply in clients:
             (self.traces if isinstance(reply, Trace) else self.seen).append(reply)  # type: ignore[arg-type]
 

@@ -76,7 +76,7 @@ class Street:
         return effects.to_peers + effects.after_persist
 
     def _deliver(self, sender: NodeCore, batch: PeerBatch, now: float) -> None:
-        address, envelope, messages = batch
+        address, envelope, messages, _ = batch
         there = self.at.get(address)
         if there is None or (sender.identity.start, there.identity.start) in self.deaf:
             return

@@ -37,7 +37,7 @@ from paceline.core.node.peer_conversation import PeerConversation
 from paceline.core.node.questions import Question
 from paceline.core.node.violations import Violations
 from paceline.core.node.work import WorkExchange
-from paceline.core.outbox import Outbox, by_recipient
+from paceline.core.outbox import Outbox
 from paceline.core.raft.consensus import Consensus
 from paceline.core.raft.ready import Ready
 from paceline.core.raft.timing import RandomSource
@@ -337,7 +337,7 @@ class NodeCore:
             role.leader.log(now)
         ready = self.consensus.take_ready()
         self._outbox.send_all(ready.send_now)
-        if self._durable_at_once:  # then there is nothing to wait for, and what goes to one peer goes in one batch
+        if self._durable_at_once:  # then there is nothing to wait for, and what goes to one peer goes together
             self._outbox.send_all(ready.send_after)
             ready.send_after = []
         self._apply(ready, now)
@@ -368,8 +368,16 @@ class NodeCore:
         effects.to_clients = self.clients.take_replies(now)
         if outbox.hellos:
             effects.to_peers = peers.hellos(outbox.take_hellos())
-        if outbox.messages:
-            effects.to_peers += peers.batches(outbox.take_messages())
+        effects.to_peers += self._batches()
         if ready.send_after:
-            effects.after_persist = peers.batches(by_recipient(ready.send_after))
+            outbox.send_all(ready.send_after)
+            effects.after_persist = self._batches()
         return effects
+
+    def _batches(self) -> list[PeerBatch]:
+        """What there is to send to peers."""
+        outbox, peers = self._outbox, self._peers
+        batches = peers.batches(outbox.take_quick(), is_quick=True) if outbox.quick else []
+        if outbox.messages:
+            batches += peers.batches(outbox.take_messages())
+        return batches

@@ -152,16 +152,16 @@ class PeerConversation:
 
     def hellos(self, hellos: Iterable[tuple[str, PeerHello | OtherStart]]) -> list[PeerBatch]:
         """Hellos and the like by address, each as a batch for whoever is there."""
-        return [(address, self._envelope(""), [hello]) for address, hello in hellos]
+        return [(address, self._envelope(""), [hello], False) for address, hello in hellos]
 
-    def batches(self, messages: dict[str, list[PeerMessage]]) -> list[PeerBatch]:
+    def batches(self, messages: dict[str, list[PeerMessage]], *, is_quick: bool = False) -> list[PeerBatch]:
         """Messages by node, with the address each node has now. One whose address is unknown is lost, as on any
         link."""
         batches: list[PeerBatch] = []
         for node_id, batch in messages.items():
             address = self._peering.directory.address_of(node_id)
             if address:
-                batches.append((address, self._envelope(node_id), batch))
+                batches.append((address, self._envelope(node_id), batch, is_quick))
         return batches
 
     def _envelope(self, recipient: str) -> Envelope:

@@ -29,34 +29,38 @@ QUEUE_MESSAGES: Final = 1000
 
 
 class LinkKind(StrEnum):
-    """Which two processes a link joins. Both directions of a link are of one kind."""
+    """Which two processes a link joins. Both directions of a link are of one kind. Two nodes have a second one, QUICK,
+    for what is not to wait behind large frames."""
 
     CLIENT = "client"
     PEER = "peer"
+    QUICK = "quick"
     WORKER = "worker"
     WEB = "web"
 
 
+BETWEEN_NODES: Final = (LinkKind.PEER, LinkKind.QUICK)
 _SOURCES: Final = {
     LinkKind.CLIENT: Source.CLIENT,
     LinkKind.PEER: Source.PEER,
+    LinkKind.QUICK: Source.PEER,
     LinkKind.WORKER: Source.WORKER,
     LinkKind.WEB: Source.WEB,
 }
 
-Policy: TypeAlias = Callable[[LinkKind, str, str], Sequence[float]]
-"""(kind, source, destination) -> the delays in seconds of the copies to deliver; empty: the frame is lost.
+Policy: TypeAlias = Callable[[LinkKind, str, str, int], Sequence[float]]
+"""(kind, source, destination, bytes) -> the delays in seconds of the copies to deliver; empty: the message is lost.
 
 A node's name is its address, that of a client or child is ``MemoryEndpoint.name``."""
 
 
-def deliver_at_once(kind: LinkKind, source: str, destination: str) -> Sequence[float]:
+def deliver_at_once(kind: LinkKind, source: str, destination: str, size_bytes: int) -> Sequence[float]:
     """The policy of a perfect network."""
     return (0.0,)
 
 
 class _Inbox:
-    """The messages that have arrived at one end, and how many of each sender's are under way or unread."""
+    """The messages that have arrived at one end, and how many of each link's are under way or unread."""
 
     def __init__(self) -> None:
         self.open = True
@@ -67,21 +71,21 @@ class _Inbox:
     def waiting(self) -> bool:
         return bool(self._arrived)
 
-    def full(self, source: str) -> bool:
-        return self._outstanding[source] >= QUEUE_MESSAGES
+    def full(self, link: str) -> bool:
+        return self._outstanding[link] >= QUEUE_MESSAGES
 
-    def announce(self, source: str) -> None:
-        self._outstanding[source] += 1
+    def announce(self, link: str) -> None:
+        self._outstanding[link] += 1
 
-    def arrive(self, source: str, received: Received) -> None:
+    def arrive(self, link: str, received: Received) -> None:
         if self.open:
-            self._arrived.append((source, received))
+            self._arrived.append((link, received))
 
     def take(self, limit: int) -> list[Received]:
         taken = []
         for _ in range(min(limit, len(self._arrived))):
-            source, received = self._arrived.popleft()
-            self._outstanding[source] -= 1
+            link, received = self._arrived.popleft()
+            self._outstanding[link] -= 1
             taken.append(received)
         return taken
 
@@ -133,19 +137,20 @@ class MemoryNetwork:
         """Move the frames that are due at ``now`` into the inboxes. Returns their number, lost ones included."""
         delivered = 0
         while self._under_way and self._under_way[0][0] <= self.now:
-            _, _, source, inbox, received = heapq.heappop(self._under_way)
-            inbox.arrive(source, received)
+            _, _, link, inbox, received = heapq.heappop(self._under_way)
+            inbox.arrive(link, received)
             delivered += 1
         return delivered
 
     def send(self, kind: LinkKind, source: str, destination: str, inbox: _Inbox, received: Received) -> Sent:
         """Send one message. Only the classes of this module call this."""
-        if inbox.full(source):
+        link = f"{source}/{kind}"
+        if inbox.full(link):
             return Sent.FULL
-        for delay_s in self.policy(kind, source, destination):
+        for delay_s in self.policy(kind, source, destination, sum(map(len, received[2]))):
             self._sends += 1
-            inbox.announce(source)
-            heapq.heappush(self._under_way, (self.now + delay_s, self._sends, source, inbox, received))
+            inbox.announce(link)
+            heapq.heappush(self._under_way, (self.now + delay_s, self._sends, link, inbox, received))
         return Sent.OK
 
     def node_at(self, address: str) -> MemoryTransport | None:
@@ -217,15 +222,16 @@ class MemoryTransport:
             return Sent.GONE
         return self._network.send(kind, self.address, end.name, end.inbox, (_SOURCES[kind], end_id, [frame]))
 
-    def send_peer(self, address: str, frames: Sequence[bytes]) -> Sent:
+    def send_peer(self, address: str, frames: Sequence[bytes], *, is_quick: bool = False) -> Sent:
         peer = self._network.node_at(address)
         if peer is None:
             return Sent.FULL
-        received: Received = (Source.PEER, self.address.encode(), list(frames))
-        return self._network.send(LinkKind.PEER, self.address, address, peer.peer_inbox, received)
+        kind, key = (LinkKind.QUICK, f"{self.address}/quick") if is_quick else (LinkKind.PEER, self.address)
+        received: Received = (Source.PEER, key.encode(), list(frames))
+        return self._network.send(kind, self.address, address, peer.peer_inbox, received)
 
     def forget_peer(self, address: str) -> None:
-        """There is no connection to close: frames under way still arrive, as those in a kernel's buffers would."""
+        """There are no connections to close: frames under way still arrive, as those in a kernel's buffers would."""
 
     def watch(self, fd: int) -> None:
         self._watched[fd] = None

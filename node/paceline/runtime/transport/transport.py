@@ -83,11 +83,13 @@ class Transport(Protocol):
 
     def send_child(self, child_id: bytes, frame: bytes) -> Sent: ...
 
-    def send_peer(self, address: str, frames: Sequence[bytes]) -> Sent:
-        """Send one batch. The first send to an address opens the connection and is FULL until it stands."""
+    def send_peer(self, address: str, frames: Sequence[bytes], *, is_quick: bool = False) -> Sent:
+        """Send one batch. The first send to an address opens the connection and is FULL until it stands. ``is_quick``:
+        past the large batches that were sent there before, on a connection of its own once that stands; it may be
+        received before them."""
 
     def forget_peer(self, address: str) -> None:
-        """Close the connection to an address, with what is queued for it. Unknown addresses are ignored."""
+        """Close the connections to an address, with what is queued for it. Unknown addresses are ignored."""
 
     def watch(self, fd: int) -> None:
         """Report CHILD at each poll while ``fd`` is readable, until unwatch."""

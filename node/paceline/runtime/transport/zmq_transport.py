@@ -12,9 +12,12 @@ The rules of this module:
   client, two or more from a peer (an envelope and messages). Of several frames none is kept if no node sent them.
 - libzmq has all parts of a message in memory before it gives out the first, and gives out no other message before the
   last. So what nobody wants of a message has to be received, too: in the cheapest way, and some at a time.
-- Peers are sent to through one DEALER per address and received from through the ROUTER, as in ZRE (RFC 36): a DEALER
-  drops nothing before its connection stands. Clients are answered through the ROUTER, which is safe because they spoke
-  first. Workers are no ZeroMQ peers: each has a socket pair (``channel.py``).
+- Peers are sent to through DEALERs and received from through the ROUTER, as in ZRE (RFC 36): a DEALER drops nothing
+  before its connection stands. Clients are answered through the ROUTER, which is safe because they spoke first. Workers
+  are no ZeroMQ peers: each has a socket pair (``channel.py``).
+- What follows a large frame on a connection waits until all of that has left. So an address has a second DEALER for
+  quick batches (``peer_sockets.py``). The first of these opens it, if the main one is there; what it does not take goes
+  by the main one.
 
 How the sockets are set up, and why so, is in ``zmq_sockets.py``. The twin for simulated networks is in
 ``memory_transport.py``; one suite of tests runs against both.
@@ -23,7 +26,6 @@ How the sockets are set up, and why so, is in ``zmq_sockets.py``. The twin for s
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import select
 import time
@@ -33,7 +35,6 @@ from typing import TYPE_CHECKING, Final
 import zmq
 
 from paceline.config import format_address, parse_address
-from paceline.errors import ConfigError
 from paceline.hosts import canonical_host
 from paceline.names import Names
 from paceline.runtime.interfaces import local_host, reachable_hosts
@@ -41,9 +42,9 @@ from paceline.runtime.transport import zap
 from paceline.runtime.transport.child_channels import ChildChannels, unregister
 from paceline.runtime.transport.gate import Gate
 from paceline.runtime.transport.listening import Listening
-from paceline.runtime.transport.stuck import StuckPeers
+from paceline.runtime.transport.peer_sockets import ZERO_COPY_MIN_BYTES, PeerSockets
 from paceline.runtime.transport.transport import BURST_MESSAGES, Received, Sent, Source, Unread
-from paceline.runtime.transport.zmq_sockets import open_peer, open_router, open_zap, send_uncopied
+from paceline.runtime.transport.zmq_sockets import open_router, open_zap, send_uncopied
 from paceline.security import Credentials, KeyRole, NodeKeys, Standing
 from paceline.sockets import send_frame
 from paceline_protocol.limits import MAX_BATCH_FRAMES
@@ -51,28 +52,14 @@ from paceline_protocol.limits import MAX_BATCH_FRAMES
 if TYPE_CHECKING:
     import socket as system_socket
 
-ZERO_COPY_MIN_BYTES: Final = 64 * 1024
-"""Below this, copying a frame costs less than keeping track of a shared one."""
-
-PEER_SOCKETS_MAX: Final = 256
-"""Addresses that can be sent to at a time. Beyond it the one that was sent to longest ago makes room, and never a
-voter's: for a voter at once, for others if that was UNUSED_S ago. Else a send is GONE."""
-
-UNUSED_S: Final = 3.0
-"""Whoever answers is sent a hello more often, and keeps its connection. If each hello of a round closed the connection
-of another, no round would find one that stands."""
-
-NUMBER_TRIED_S: Final = 2.0
-"""How long a peer whose host is a name takes nothing before another address of that name is tried."""
-
 CLOSE_LINGER_MS: Final = 200
 """How long close() lets the last frames leave."""
 
 _NOTHING: Final[Received] = (Source.WAKE, 0, [])
 _NODE: Final = KeyRole.NODE
+_OK: Final = Sent.OK
 _NOBLOCK: Final = int(zmq.NOBLOCK)
 _NOBLOCK_MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
-_logger = logging.getLogger("paceline.transport")
 
 
 class ZmqTransport:
@@ -91,21 +78,16 @@ class ZmqTransport:
     ) -> None:
         """``keys``: of the cluster. Without: the ``token`` of this user, or b"" to let everybody in."""
         self._keys = keys
-        self._names = names or Names()
-        self._numbers: dict[str, str] = {}  # of each peer's address, the number that its host has here
-        self._failing: dict[str, float] = {}  # since when a peer that a name stands for takes nothing
         self.unread = Unread(max_frame_bytes)
         self.has_more = False
         self._gate = Gate(keys, token)
-        self._credentials = Credentials(keys.own, keys.servers) if keys else Credentials(token=token)
-        self._stuck = StuckPeers(self._credentials.servers)
-        self._max_frame_bytes = max_frame_bytes
-        self.is_voters: Callable[[str], bool] = _is_nobodys  # whether a voter is at an address; as the owner likes
-        self._peers: dict[str, zmq.Socket[bytes]] = {}
-        self._used: dict[str, float] = {}  # when each of them was last sent to
-        self._refused: set[str] = set()  # addresses that can't be sent to, so that each is logged once
         self._watched: set[int] = set()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
+        self.is_voters: Callable[[str], bool] = _is_nobodys  # whether a voter is at an address; as the owner likes
+        credentials = Credentials(keys.own, keys.servers) if keys else Credentials(token=token)
+        names = names or Names()
+        self._peers = PeerSockets(self._context, credentials, names, max_frame_bytes, self._is_voters)
+        self._quick = PeerSockets(self._context, credentials, names, max_frame_bytes, self._is_voters)
         self._is_passing = False  # over the rest of a message of too many parts
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll = select.epoll()
@@ -244,52 +226,17 @@ class ZmqTransport:
     def send_child(self, child_id: bytes, frame: bytes) -> Sent:
         return self._children.send(child_id, frame)
 
-    def send_peer(self, address: str, frames: Sequence[bytes]) -> Sent:
-        socket = self._peers.get(address) or self._open_peer(address)
-        if socket is None:
-            return Sent.GONE if address in self._refused else Sent.FULL
-        self._used[address] = time.monotonic()
-        last = len(frames) - 1
-        try:
-            for index, frame in enumerate(frames):
-                send_frame(socket, frame, _NOBLOCK_MORE if index < last else _NOBLOCK, len(frame) < ZERO_COPY_MIN_BYTES)
-        except zmq.Again:
-            # At the first part: no connection, or a full queue. Later: the connection ended, and took the parts before.
-            if self._stuck.is_over(address, time.monotonic()):
-                self._close_peer(address)
-                self._stuck.expect_another(address)
-            elif address in self._numbers:
-                self._try_another_number(address)
-            return Sent.FULL
-        if self._failing:
-            self._failing.pop(address, None)
-        if self._stuck.since:
-            self._stuck.since.pop(address, None)
-        return Sent.OK
+    def send_peer(self, address: str, frames: Sequence[bytes], *, is_quick: bool = False) -> Sent:
+        if is_quick and address in self._peers.sockets and self._quick.send(address, frames) is _OK:
+            return _OK
+        return self._peers.send(address, frames)
 
     def forget_peer(self, address: str) -> None:
-        self._refused.discard(address)
-        self._failing.pop(address, None)
-        self._numbers.pop(address, None)
-        self._stuck.forget(address)
-        self._close_peer(address)
+        self._peers.forget(address)
+        self._quick.forget(address)
 
-    def _close_peer(self, address: str) -> None:
-        socket = self._peers.pop(address, None)
-        if socket is not None:
-            self._used.pop(address, None)
-            socket.close(linger=0)
-
-    def _make_room(self, address: str) -> bool:
-        """Close a connection for the one to this address. False: all others are in use, or voters'."""
-        before = time.monotonic() - (0.0 if self.is_voters(address) else UNUSED_S)
-        idle = [peer for peer, used in self._used.items() if used <= before and not self.is_voters(peer)]
-        if not idle:
-            return False
-        longest = min(idle, key=lambda peer: self._used[peer])
-        self._close_peer(longest)
-        self._stuck.since.pop(longest, None)  # or the next one to it would be taken for stuck at once
-        return True
+    def _is_voters(self, address: str) -> bool:
+        return self.is_voters(address)
 
     # --- keys ---------------------------------------------------------------------------------------------------
 
@@ -300,11 +247,10 @@ class ZmqTransport:
         before, self._keys = self._keys, keys
         assert before is not None
         lost = self._gate.change(keys)
-        self._credentials = Credentials(keys.own, keys.servers)
-        self._stuck.change(keys.servers, list(self._peers))
+        credentials = Credentials(keys.own, keys.servers)
+        for sockets in (self._peers, self._quick):
+            sockets.set_credentials(credentials, reconnect=keys.own != before.own)
         if keys.own != before.own:
-            for address in list(self._peers):
-                self._close_peer(address)
             self._listening.stop()
             self._router.setsockopt_string(zmq.CURVE_SECRETKEY, keys.own.secret)
             self._listening.start()
@@ -355,47 +301,7 @@ class ZmqTransport:
             if error.errno != errno.EBADF:  # closed between the two lines above
                 raise
 
-    # --- opening and closing ------------------------------------------------------------------------------------
-
-    def _open_peer(self, address: str) -> zmq.Socket[bytes] | None:
-        """None: there can't be one, or what the name in the address stands for is not known yet."""
-        try:
-            host, port = parse_address(address)
-            numbers = self._names.hosts(host)
-            if not numbers:
-                if problem := self._names.problem(host):
-                    self._log_refused(address, f"its name does not resolve ({problem})")
-                return None
-            if len(self._peers) >= PEER_SOCKETS_MAX and not self._make_room(address):
-                self._log_refused(address, f"{PEER_SOCKETS_MAX} addresses are in use already")
-                return None
-            at = format_address(numbers[0], port)
-            expected = self._stuck.expected(address)
-            socket = open_peer(self._context, at, self._credentials, self._max_frame_bytes, expected)
-        except (ConfigError, zmq.ZMQError) as error:
-            self._log_refused(address, str(error))
-            return None
-        if numbers[0] != host:
-            self._numbers[address] = numbers[0]
-        self._peers[address] = socket
-        return socket
-
-    def _try_another_number(self, address: str) -> None:
-        """A peer whose host is a name takes nothing. If that goes on, the name is looked up again; and if it stands for
-        another number by now, or for several, the next one is connected to."""
-        now = time.monotonic()
-        if now < self._failing.setdefault(address, now) + NUMBER_TRIED_S:
-            return
-        self._failing[address] = now
-        host, number = parse_address(address)[0], self._numbers[address]
-        self._names.failed(host, number)
-        if self._names.hosts(host)[:1] not in ((), (number,)):
-            self._close_peer(address)
-
-    def _log_refused(self, address: str, reason: str) -> None:
-        if address not in self._refused and len(self._refused) < PEER_SOCKETS_MAX:
-            self._refused.add(address)
-            _logger.error("can't send to the peer at %r: %s", address, reason)
+    # --- closing ------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Give the last frames CLOSE_LINGER_MS to leave, then let go of everything. May be called again."""
@@ -406,8 +312,8 @@ class ZmqTransport:
         # collected before, destroy() would wait for ever.
         self._listening.end()
         self._context.destroy(linger=CLOSE_LINGER_MS)
-        self._peers.clear()
-        self._used.clear()
+        self._peers.sockets.clear()
+        self._quick.sockets.clear()
         self._children.clear()
         self._epoll.close()
         wake_fd, self._wake_fd = self._wake_fd, -1
