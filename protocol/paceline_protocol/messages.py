@@ -550,7 +550,7 @@ class Beat(NamedTuple):
 
     term: int
     account: int  # Enrol.version of the last account received from this node in this term, 0 for none
-    dispatch_seq: int  # the last Dispatch.seq sent to this node in this term
+    dispatch_seq: int  # the last Dispatch.seq sent to this node in this term, or the last that it has named
     outcome_seq: int  # every NodeOutcomes up to this one is recorded: the node may forget it
     outcome_seen: int = 0  # every one up to this one has arrived: the node need not repeat it to this leader
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import inf
 from typing import Any
 
@@ -34,7 +34,16 @@ from paceline.core.work.unrecorded import UnrecordedBatch
 from paceline.runtime.journal import writer as journal_writer
 from paceline.runtime.reactor import Reactor
 from paceline_protocol.codec import decode_calls
-from paceline_protocol.messages import Consent, ConsentReceived, EntryKind, Envelope, OtherStart, PeerMessage, TaskEnd
+from paceline_protocol.messages import (
+    Beat,
+    Consent,
+    ConsentReceived,
+    EntryKind,
+    Envelope,
+    OtherStart,
+    PeerMessage,
+    TaskEnd,
+)
 from simulation.machines import SimulatedNode
 
 Method = Callable[..., Any]
@@ -128,10 +137,27 @@ def keep_no_account(true: Method) -> Method:
     return end
 
 
+def count_what_is_on_its_way(true: Method) -> Method:
+    def beat(self: Nodes, node_ids: Iterable[str], now: float) -> None:
+        true(self, node_ids, now)
+        for place, (node_id, each) in enumerate(self.quick):
+            assert isinstance(each, Beat)
+            self.quick[place] = (node_id, each._replace(dispatch_seq=self.by_id[node_id].dispatch_seq))
+
+    return beat
+
+
+def have_no_window(true: Method) -> Method:
+    def init(self: NodeLedger, node_id: str, slots: int, names: frozenset[str], window_bytes: int = 0) -> None:
+        true(self, node_id, slots, names)
+
+    return init
+
+
 def start_with_acceptance(true: Method) -> Method:
     def dispatch(self: Leader, now: float) -> None:
         true(self, now)
-        self.nodes.start(self.recording._proposals.draft.starting)
+        self.nodes.start(self.recording._proposals.draft.starting, now)
 
     return dispatch
 

@@ -10,6 +10,7 @@ import importlib
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 import pytest
@@ -34,7 +35,7 @@ from paceline.core.raft.log import ConsensusViolation
 from paceline.core.raft.replication import Progress, Replication
 from paceline.core.raft.writes import Writes
 from paceline.core.reports import questions
-from paceline.core.scheduling import recording
+from paceline.core.scheduling import nodes, recording
 from paceline.core.scheduling.credits import NodeLedger
 from paceline.core.scheduling.draft import Draft, Proposals
 from paceline.core.scheduling.due_tasks import DueTasks
@@ -96,6 +97,7 @@ SESSIONS, DELIVERY, NODE = (
     "core.scheduling.test_delivery:test",
     "core.test_node:test",
 )
+LARGE = "core.scheduling.test_large_arguments:test"
 DISPATCH, SLOTS = "core.scheduling.test_dispatch:test", "core.work.test_slots:test"
 DRAFT, SLOW_LOG = "core.scheduling.test_draft:test", "core.scheduling.test_slow_log:test"
 DUE = "core.scheduling.test_due_tasks:test"
@@ -133,6 +135,28 @@ FAULTS = [
         lambda true: frozenset(),
         faults=SLOW_LINKS,
         finding="comes to lead",
+    ),
+    Fault(
+        "asks a silent node behind all that it was sent",
+        nodes,
+        "QUIET_S",
+        lambda true: inf,
+        faults=SLOW_LINKS,
+        finding="no node or worker was lost",
+    ),
+    Fault(
+        "asks past Dispatches for what they bring",
+        Nodes,
+        "beat",
+        broken.count_what_is_on_its_way,
+        f"{LARGE}_a_node_that_is_not_heard_is_asked_past_what_it_was_sent_and_only_for_what_it_has_named",
+    ),
+    Fault(
+        "sends a node at once whatever it has slots for",
+        NodeLedger,
+        "__init__",
+        broken.have_no_window,
+        f"{LARGE}_a_node_is_given_no_more_than_a_window_before_it_has_named_what_has_arrived",
     ),
     # moments of the wall clock
     Fault("hands out what is delayed", DueTasks, "is_early", lambda true: lambda *_: False, faults=CRASHES),
@@ -592,7 +616,7 @@ def test_planted_fault_is_found(fault: Fault, monkeypatch: pytest.MonkeyPatch) -
     assert found_by_test(fault.found_by) if fault.found_by else found_in_the_world(fault)
 
 
-PLANTED = 123
+PLANTED = 126
 """Of whole nodes and of consensus. Who plants another raises it; a fault that can't be planted any more is replaced."""
 
 

@@ -60,7 +60,7 @@ def _clean_up(writers: list[Writer], directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
 
 
-NARROW_WINDOW_BYTES = 200  # of outcomes on their way to a leader: three, or one with a payload
+NARROW_WINDOW_BYTES = 200  # of outcomes on their way to a leader: three, or one with a payload; so of arguments
 NARROW = ClientBounds(window_bytes=400, waiting_bytes=1_200, all_waiting_bytes=2_000, waits_too=2)
 """A result or two are under way to a client, a few wait, and for few tasks does one beside another, so that every bound
 is met."""
@@ -107,6 +107,7 @@ class World:
             learner_stable_s=1.0,
             client_bounds=self.rng.choice((ClientBounds(), NARROW)),
             outcome_window_bytes=NARROW_WINDOW_BYTES if seed % 2 else 8 << 20,
+            dispatch_window_bytes=NARROW_WINDOW_BYTES if seed % 2 or self.faults.link_byte_s else 8 << 20,
         )
         self.network = self.make_network()
         self.events: Counter[str] = Counter()
@@ -356,7 +357,7 @@ class World:
     def _use_for_large_tasks(self) -> None:
         """What is large for the links takes its time, and disturbs nobody else."""
         since = self.now
-        for number in range(LARGE_TASKS):
+        for number in range(LARGE_TASKS * len(self.nodes)):
             self.rng.choice(self.clients).submit(tasks.large(number))
         while not all(client.is_done for client in self.clients):
             self._wait(Wait.RESULTS, since)

@@ -5,8 +5,8 @@ messages that wait for nothing (:meth:`Outbox.take_messages`, :meth:`Outbox.take
 effects (:meth:`Outbox.take_effects`). Messages to peers are kept by the recipient's node id, as its address may change
 until they leave; a hello goes to an address, since the id of the node there may not be known.
 
-There are two connections to each peer, and neither waits for the other. What is in QUICK says who leads and who follows
-as of now. It is small, and behind an entry that is large for the network it would come when its time is over. Whoever
+There are two connections to each peer, and neither waits for the other. What is in QUICK says who leads, follows or
+lives as of now. It is small, and behind what is large for the network it would come when its time is over. Whoever
 hears it depends on nothing that was sent before, so that it may come first (docs/decisions/0033). All else takes the
 main connection, and keeps its order.
 """
@@ -21,6 +21,7 @@ from paceline_protocol.messages import (
     ClientReply,
     Confirm,
     Confirmed,
+    NodeBeat,
     OtherStart,
     PeerHello,
     PeerMessage,
@@ -30,8 +31,11 @@ from paceline_protocol.messages import (
     VoteResponse,
 )
 
-QUICK: Final[frozenset[type[Any]]] = frozenset((Confirm, Confirmed, VoteRequest, VoteResponse, TimeoutNow, Removed))
-"""The messages that take the quick connection. Removed is sent in front of a VoteResponse, and has to stay there."""
+QUICK: Final[frozenset[type[Any]]] = frozenset(
+    (Confirm, Confirmed, VoteRequest, VoteResponse, TimeoutNow, Removed, NodeBeat)
+)
+"""The messages that take the quick connection. Removed is sent in front of a VoteResponse, and has to stay there. A
+Beat takes either (``scheduling/nodes.py``)."""
 
 
 class Outbox:
@@ -48,12 +52,18 @@ class Outbox:
 
     def send(self, node_id: str, message: PeerMessage) -> None:
         """A message for a peer."""
-        by_id = self.quick if type(message) in QUICK else self.messages
-        messages = by_id.get(node_id)
+        if type(message) in QUICK:
+            self.send_quick(node_id, message)
+            return
+        messages = self.messages.get(node_id)
         if messages is None:
-            by_id[node_id] = [message]
+            self.messages[node_id] = [message]
         else:
             messages.append(message)
+
+    def send_quick(self, node_id: str, message: PeerMessage) -> None:
+        """A message for a peer, by the quick connection."""
+        self.quick.setdefault(node_id, []).append(message)
 
     def send_all(self, messages: Iterable[tuple[str, PeerMessage]]) -> None:
         """Messages for peers, each with the recipient's node id."""

@@ -43,6 +43,7 @@ class Settings:
     recovery_grace_s: float = 0.3  # a new leader waits this long for the nodes' accounts before it runs a task again
     outcome_resend_s: float = 0.5  # a node repeats outcomes that the leader has not seen, large ones a little later
     outcome_window_bytes: int = 8 << 20  # of outcomes, or one batch, that a node has sent and the leader has not seen
+    dispatch_window_bytes: int = 8 << 20  # of arguments, or one task, on their way to a node, as far as it has said
     log_linger_s: float = 0.004  # tasks and outcomes wait this long for others to be logged with
     accept_linger_s: float = 0.001  # `accepted` waits this long for a result to travel with
     release_interval_s: float = 0.25  # released ids are logged together

@@ -13,12 +13,13 @@ LONG_US = 50 * SPARE_TIME_US  # not so long that nothing is to stand behind it
 
 
 def make(number: int) -> Task:
-    return Task((number.to_bytes(16, "big"), "add", 4, b"", None))
+    return Task((number.to_bytes(16, "big"), "add", 4, b"args", None))
 
 
 def give(ledger: NodeLedger, number: int, cost_us: int) -> None:
-    ledger.put(make(number), cost_us)
+    ledger.give(make(number), cost_us)
     ledger.moved()
+    ledger.sent(number, 4)
 
 
 def fill(row: Row, count: int, cost_us: int) -> str:
@@ -61,12 +62,12 @@ def test_a_node_that_left_the_row_is_given_nothing_and_moves_nothing() -> None:
 
 @given(
     slots=st.lists(st.integers(0, 4), min_size=1, max_size=12),
-    steps=st.lists(st.tuples(st.integers(0, 11), st.integers(0, 5), st.sampled_from([30, 700, LONG_US])), max_size=80),
+    steps=st.lists(st.tuples(st.integers(0, 11), st.integers(0, 6), st.sampled_from([30, 700, LONG_US])), max_size=80),
 )
 def test_the_first_of_the_row_is_the_one_that_a_search_finds(
     slots: list[int], steps: list[tuple[int, int, int]]
 ) -> None:
-    ledgers = [NodeLedger(f"n{number:02}", count, NAMES) for number, count in enumerate(slots)]
+    ledgers = [NodeLedger(f"n{number:02}", count, NAMES, 12) for number, count in enumerate(slots)]
     row = Row(ledgers)
     for number, (place, action, cost_us) in enumerate(steps):
         found = min(ledgers, key=lambda ledger: (ledger.rank, ledger.node_id))
@@ -78,5 +79,7 @@ def test_the_first_of_the_row_is_the_one_that_a_search_finds(
             ledger.resize((ledger.slots + 1) % 4, NAMES)
         elif action < 3 and ledger.held:
             ledger.take(next(iter(ledger.held.values())))
+        elif action == 3:
+            ledger.arrived(number - 5)
         else:
             give(ledger, number, cost_us)

@@ -98,6 +98,17 @@ def test_an_account_is_repeated_until_a_beat_names_it() -> None:
     assert [type(message) for message in said(link)] == [NodeBeat]
 
 
+def test_a_node_says_that_it_lives_beside_each_account_which_may_arrive_later() -> None:
+    link = enrolled(b"w")
+    link.on_dispatch("l", Dispatch(1, FIRST + 1, (task(0),)), 0.0)
+    beat(link, account=0, dispatch_seq=FIRST + 1)
+    lives, account = said(link)
+    assert lives == NodeBeat(1, FIRST + 1, 1, 0, 1)
+    assert isinstance(account, Enrol)
+    beat(link, dispatch_seq=FIRST + 1)
+    assert said(link) == [lives]
+
+
 def test_the_numbers_of_a_later_incarnation_are_greater_than_all_earlier_ones() -> None:
     link = LeaderLink(SETTINGS, 2)
     link.worker_ready(b"w", ("add",))

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+from math import inf
+
 from paceline_protocol.messages import TaskEnd
-from simulation.oracle.events import Ended, Started, ToldEnd
+from simulation.oracle.events import Calm, Ended, Started, ToldEnd
 from simulation.oracle.promise import Promise
-from simulation.oracle.record import Story
+from simulation.oracle.record import Record, Story
+
+GIVEN_UP_S = 2.0
+"""After calm has begun: what was given to a node that had ended before is lost by then."""
 
 
 class Attempts(Promise):
     says = "a task is lost for good after max_attempts lost attempts, neither earlier nor later"
 
+    def __init__(self, record: Record) -> None:
+        super().__init__(record)
+        self._calm_since_s = inf
+
+    def on_calm(self, event: Calm) -> None:
+        self._calm_since_s = event.at_s
+
     def on_started(self, event: Started) -> None:
         story = self.record.stories[event.task_id]
+        if event.attempt > 1 and story.submitted_at >= self._calm_since_s + GIVEN_UP_S:
+            self.broken(f"attempt {event.attempt} starts, and no node or worker was lost", story)
         limit = story.options.get("max_attempts")
         if limit is not None and event.attempt > limit:
             self.broken(f"attempt {event.attempt} of {limit} starts", story)

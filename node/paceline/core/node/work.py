@@ -118,6 +118,11 @@ class WorkExchange:
                     leader.dispatch(now)
                 if leader.nodes.outbox:
                     self._from_leader(leader, now)
+                if leader.nodes.quick:
+                    quick, leader.nodes.quick = leader.nodes.quick, []
+                    for node_id, message in quick:
+                        if node_id != self._own_id:
+                            self._outbox.send_quick(node_id, message)
             if not leader_link.outbox and not leader_link.aside:
                 return
             self._to_leader(leader, now)

@@ -9,6 +9,10 @@ free. So a node gets no spare task once as many long tasks as it has slots are t
 what has waited at a node for ``OVERDUE_S`` is asked back, and until one of its tasks ends the node gets no more than
 its slots hold (:meth:`NodeLedger.overdue`).
 
+Nor may a node have more on its way to it than a window of bytes, or one task: what is large for the network waits here,
+where it can go to any node, and not in front of all else that the connection to this one carries. What has arrived, the
+node says (``nodes.py``).
+
 The nodes of a lane are kept in order, the next one in front, as a heap: a task costs the logarithm of their number,
 however many there are. First those that hold less than their slots and spare tasks, the least loaded in front; behind
 them those that have only time left for short tasks, the one with most in front; and between the two the nodes on which
@@ -17,11 +21,13 @@ all tasks crash (``LOSSES_IN_A_ROW``). So if the first has no credit for a task,
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from itertools import islice
 from typing import Final
 
 from paceline.core.state.task import Task
+from paceline_protocol.limits import MAX_INT
 
 SPARE_TIME_US: Final = 2_000
 OVERDUE_S: Final = 0.2
@@ -35,6 +41,7 @@ LOSSES_IN_A_ROW: Final = 3
 """After so many ends of workers and no end of a task, a node is given a task only if no other has credit for it. A
 machine on which every task crashes would be free again at once each time, and so attract those of all others."""
 
+_NO_CREDIT: Final = (0, -1)  # in tasks, and in time
 _DOUBTFUL: Final = 1e12
 _FULL: Final = 1e15
 """Nodes that have room for short tasks only have ranks from about here on."""
@@ -49,19 +56,25 @@ class NodeLedger:
         "_is_stuck",
         "_long",
         "_losses",
+        "_sent",
+        "_window_bytes",
         "cost_us",
         "held",
         "names",
         "node_id",
+        "on_way_bytes",
         "rank",
         "seats",
         "slots",
     )
 
-    def __init__(self, node_id: str, slots: int, names: frozenset[str]) -> None:
+    def __init__(self, node_id: str, slots: int, names: frozenset[str], window_bytes: int = MAX_INT) -> None:
         self.node_id = node_id
         self.held: dict[bytes, Task] = {}
         self.cost_us = 0
+        self.on_way_bytes = 0  # of arguments, given to the node and not known to have arrived
+        self._window_bytes = window_bytes
+        self._sent: deque[tuple[int, int]] = deque()  # (number, bytes) of each Dispatch of these
         self._long = 0  # of the tasks that it holds
         self._is_stuck = False  # tasks have waited there for too long, and since then none has ended
         self._losses = 0  # attempts that were lost with workers there since a task last ended
@@ -87,9 +100,34 @@ class NodeLedger:
         if cost_us >= LONG_US:
             self._long += 1
 
+    def give(self, task: Task, cost_us: int) -> None:
+        """The node is given a task that is to be sent there; see put()."""
+        self.put(task, cost_us)
+        self.on_way_bytes += len(task.args)
+        if self.on_way_bytes >= self._window_bytes:
+            self._count_limit, self._cost_limit_us = _NO_CREDIT
+
+    def sent(self, seq: int, size_bytes: int) -> None:
+        """The Dispatch of this number has left, with so many bytes of arguments."""
+        self._sent.append((seq, size_bytes))
+
+    def sent_bytes(self) -> int:
+        """What has left and is not known to have arrived. Cost: that of all Dispatches of these."""
+        return sum(size_bytes for _, size_bytes in self._sent)
+
+    def arrived(self, seq: int) -> None:
+        """The Dispatches up to this number have arrived."""
+        before, sent = self.on_way_bytes, self._sent
+        while sent and sent[0][0] <= seq:
+            self.on_way_bytes -= sent.popleft()[1]
+        if before >= self._window_bytes > self.on_way_bytes:
+            self.moved()
+
     def take(self, task: Task) -> None:
         """The node has answered for a task that it was given."""
         del self.held[task.id]
+        if task.is_starting:  # it was never sent
+            self.on_way_bytes -= len(task.args)
         self.cost_us -= task.cost_us
         if task.cost_us >= LONG_US:
             self._long -= 1
@@ -137,6 +175,8 @@ class NodeLedger:
         held, slots = len(self.held), self.slots
         self._count_limit = slots if self._is_stuck or self._long >= slots else slots + (slots + 1) // 2
         self._cost_limit_us = 0 if self._is_stuck else slots * SPARE_TIME_US
+        if self.on_way_bytes >= self._window_bytes:
+            self._count_limit, self._cost_limit_us = _NO_CREDIT
         if held < self._count_limit:
             self.rank = held / slots + (_DOUBTFUL if self._losses >= LOSSES_IN_A_ROW else 0.0)
         else:

@@ -109,7 +109,7 @@ class Leader:
             return
         self._is_held_back = self.recording.is_full
         given = self.dispatcher.dispatch(now, only_unlogged=self._is_held_back)
-        self.nodes.send(given.by_node)
+        self.nodes.send(given.by_node, now)
         if given.traced:
             self._traces.leaving.update(given.traced)
         if given.starting:
@@ -186,7 +186,7 @@ class Leader:
             self.nodes.recorded(draft.recorded)
             if draft.starting:
                 self._end_late(draft.starting, now)
-                started = self.nodes.start(draft.starting)
+                started = self.nodes.start(draft.starting, now)
                 self._traces.leaving.update([task.id for task in started if task.is_traced])
 
     def _end_late(self, starting: list[Task], now: float) -> None:

@@ -36,6 +36,7 @@ from paceline.core.scheduling.credits import NodeLedger
 from paceline.core.scheduling.lanes import Lane, Lanes
 from paceline.core.scheduling.places import AtNodes, ById, Place
 from paceline.core.state.task import END_EVENTS, STATE_NAMES, Event, State, Task, next_state
+from paceline_protocol.limits import MAX_INT
 
 NAMES_LOOKED_AT: Final = 10_000
 """At a time, of the names of tasks that wait."""
@@ -141,7 +142,7 @@ class LiveTasks:
         is sent there. After the last of several, call ``ledger.moved()``."""
         lane.pop(task)
         task.found_worker = len(ledger.held) < ledger.slots
-        ledger.put(task, cost_us)
+        ledger.give(task, cost_us)
         if task.state == State.RECOVERED:
             self.tally.recovered += 1
         if not task.sent_at:
@@ -202,12 +203,12 @@ class LiveTasks:
 
     # --- nodes come and go --------------------------------------------------------------------------------------
 
-    def enrol(self, node_id: str, slots: int, names: Iterable[str]) -> NodeLedger:
-        """A node offers slots, or offers them anew."""
+    def enrol(self, node_id: str, slots: int, names: Iterable[str], window_bytes: int = MAX_INT) -> NodeLedger:
+        """A node offers slots, or offers them anew. ``window_bytes``: see ``credits.py``."""
         ledger = self.ledgers.get(node_id)
         known = frozenset(names)
         if ledger is None:
-            ledger = self.ledgers[node_id] = NodeLedger(node_id, slots, known)
+            ledger = self.ledgers[node_id] = NodeLedger(node_id, slots, known, window_bytes)
             self._serve()
         else:
             changed = known != ledger.names or (slots > 0) != (ledger.slots > 0)
@@ -385,6 +386,9 @@ class LiveTasks:
                 raise Misplaced(f"task {task.id.hex()} waits for a start that need not be logged")
         if ledger.cost_us != sum(task.cost_us for task in ledger.held.values()):
             raise Misplaced(f"{ledger.node_id} is charged {ledger.cost_us} us, which is not what its tasks cost")
+        unsent = sum(len(task.args) for task in ledger.held.values() if task.is_starting)
+        if ledger.on_way_bytes != unsent + ledger.sent_bytes():
+            raise Misplaced(f"{ledger.on_way_bytes} bytes are counted as on their way to {ledger.node_id}")
 
 
 def _check_names(place: Place, counted: dict[str, int]) -> None:

@@ -4,7 +4,13 @@ outcomes that they report.
 Links lose, repeat and reorder messages. Four numbers repair that, and each Beat repeats them: the version of the
 account that the leader has, the last Dispatch that it sent, and the last batches of outcomes that have arrived and that
 are recorded. ``work/leader_link.py`` is the other end. It sends so many bytes of outcomes, and then waits for a Beat
-that says that they have arrived: so whenever an eighth of that has come, a Beat leaves with the turn.
+that says that they have arrived: so whenever an eighth of that has come, a Beat leaves with the turn. In the same way a
+node is given no more than so many bytes of arguments before it says that they have arrived (``credits.py``), and is
+asked by a Beat whenever an eighth has left.
+
+A Beat stands behind the Dispatches that it counts, or the node would take those for lost. So it may be a while before
+it arrives, and a node that is silent may only have much to read. It is asked past all of that, by the quick connection,
+with a Beat that counts no Dispatch but those that the node has named itself.
 """
 
 from __future__ import annotations
@@ -39,6 +45,9 @@ from paceline_protocol.messages import (
 
 BEAT_UNCHANGED_S: Final = 0.2
 """Between Beats to an enrolled node to which there is no news. Several of them fit into the node's timeout."""
+QUIET_S: Final = 0.5
+"""A node that was not heard for so long is asked by the quick connection, with each heartbeat. It answers two Beats in
+that time, and its timeout is three times as long."""
 STRANGERS_AT_ONCE: Final = 64
 """So many nodes that have given no account are sent the same Beat again in each heartbeat, since it may be lost. The
 others are told every ``STRANGERS_S``: nodes that nobody has heard of but by a hello need not exist."""
@@ -56,6 +65,7 @@ class NodeState:
 
     __slots__ = (
         "account",
+        "arrived_seq",
         "beat",
         "dispatch_seq",
         "enrolled",
@@ -64,6 +74,7 @@ class NodeState:
         "outcome_seq",
         "told",
         "told_at",
+        "unasked_bytes",
         "untold_bytes",
     )
 
@@ -72,6 +83,8 @@ class NodeState:
         self.heard_at = now
         self.account = 0
         self.dispatch_seq = 0  # kept across a loss and return of the node: the sequence is per term
+        self.arrived_seq = 0  # of the Dispatches, as far as the node has said
+        self.unasked_bytes = 0  # of arguments that were sent since its last Beat
         self.outcome_seen = 0  # received up to here
         self.outcome_seq = 0  # recorded up to here
         self.told = (-1, -1, -1, -1)  # the account and the other numbers that its last Beat had
@@ -88,7 +101,8 @@ class NodeState:
 
 
 class Nodes:
-    """Every node that was told of this leader, by id. ``outbox``: messages to nodes, by id; emptied by the caller."""
+    """Every node that was told of this leader, by id. ``outbox``: messages to nodes, by id; emptied by the caller, as
+    ``quick`` is, which has those for the quick connection."""
 
     def __init__(
         self,
@@ -103,8 +117,10 @@ class Nodes:
     ) -> None:
         self.by_id: dict[str, NodeState] = {}
         self.outbox: list[tuple[str, WorkMessage]] = []
+        self.quick: list[tuple[str, WorkMessage]] = []
         self._timeout_s = settings.node_timeout_s
         self._untold_limit_bytes = settings.outcome_window_bytes // 8
+        self._window_bytes = settings.dispatch_window_bytes
         self._term = term
         self._tasks = tasks
         self._dispatcher = dispatcher
@@ -122,7 +138,18 @@ class Nodes:
             if beat.slots > MAX_SLOTS or beat.running > MAX_TASKS or beat.queued > MAX_TASKS:
                 raise PeerViolation(f"{beat.slots} slots, {beat.running} tasks that run and {beat.queued} that wait")
             state.heard_at = now
-            state.beat = beat
+            if state.enrolled:  # or it comes before the account that it stands beside
+                state.beat = beat
+            self._arrived(node_id, state, beat.dispatch_seq)
+
+    def _arrived(self, node_id: str, state: NodeState, seq: int) -> None:
+        """A node names the last Dispatch that it knows of. What of those before was lost, its next account tells."""
+        if seq > state.dispatch_seq:
+            return  # it was started anew, and its account is still to come
+        state.arrived_seq = max(state.arrived_seq, seq)
+        ledger = self._tasks.ledgers.get(node_id)
+        if ledger is not None:
+            ledger.arrived(seq)
 
     def on_enrol(self, node_id: str, enrol: Enrol, now: float) -> None:
         """A node's account: its slots and names, and the tasks that it holds, which are compared with its ledger.
@@ -151,7 +178,8 @@ class Nodes:
             self._recent_names.back(node_id)
         else:
             self._names_left(node_id, now)
-        ledger = self._tasks.enrol(node_id, enrol.slots, enrol.names)
+        ledger = self._tasks.enrol(node_id, enrol.slots, enrol.names, self._window_bytes)
+        self._arrived(node_id, state, enrol.dispatch_seq)
         sent = (task for task in ledger.held.values() if task.is_dispatched)
         missing = [task for task in sent if held.get(task.id, 0) < task.attempt]
         self._recording.give_back([task for task in missing if task.sent_seq <= enrol.dispatch_seq], now)
@@ -220,6 +248,8 @@ class Nodes:
                 self.outbox.append((node_id, Beat(self._term, *news)))
             elif news != state.told or now >= state.told_at + BEAT_UNCHANGED_S:
                 self._send_beat(node_id, state, now)
+            if state.enrolled and now >= state.heard_at + QUIET_S:
+                self.quick.append((node_id, Beat(self._term, state.account, state.arrived_seq, *news[2:])))
         if len(self.by_id) > len(node_ids):
             heard = frozenset(node_ids)
             for node_id in [each for each, state in self.by_id.items() if state.is_stranger and each not in heard]:
@@ -231,7 +261,7 @@ class Nodes:
 
     def _send_beat(self, node_id: str, state: NodeState, now: float) -> None:
         state.told, state.told_at = _news(state), now
-        state.untold_bytes = 0
+        state.untold_bytes = state.unasked_bytes = 0
         self.outbox.append((node_id, Beat(self._term, *state.told)))
 
     def _ask_back_overdue(self, now: float) -> None:
@@ -259,25 +289,31 @@ class Nodes:
         for first in range(0, len(ids), MAX_BATCH_ITEMS):
             self.outbox.append((node_id, Revoke(self._term, tuple(ids[first : first + MAX_BATCH_ITEMS]))))
 
-    def send(self, by_node: dict[str, list[Task]]) -> None:
+    def send(self, by_node: dict[str, list[Task]], now: float) -> None:
         """Send tasks to the nodes where they have their places."""
         for node_id, tasks in by_node.items():
-            state = self.by_id[node_id]
+            state, ledger = self.by_id[node_id], self._tasks.ledgers[node_id]
             for frame in frames(tasks):
                 state.dispatch_seq += 1
                 assignments: list[Assignment] = []
+                size_bytes = 0
                 for task in frame:
                     task.sent_seq = state.dispatch_seq
                     assignments.append(task.assignment)
+                    size_bytes += len(task.args)
                 self.outbox.append((node_id, Dispatch(self._term, state.dispatch_seq, tuple(assignments))))
+                ledger.sent(state.dispatch_seq, size_bytes)
+                state.unasked_bytes += size_bytes
+                if state.unasked_bytes > self._window_bytes // 8:
+                    self._send_beat(node_id, state, now)
 
-    def start(self, tasks: Iterable[Task]) -> list[Task]:
+    def start(self, tasks: Iterable[Task], now: float) -> list[Task]:
         """The starts of these tasks are logged. Send those that still have their places at nodes, and return them."""
         started = [task for task in tasks if self._tasks.start(task)]
         by_node: dict[str, list[Task]] = {}
         for task in started:
             by_node.setdefault(task.node, []).append(task)
-        self.send(by_node)
+        self.send(by_node, now)
         return started
 
     def recorded(self, batches: dict[str, int]) -> None:

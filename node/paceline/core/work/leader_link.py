@@ -97,13 +97,12 @@ class LeaderLink:
         if lost or 0 < self._recheck_seq <= beat.outcome_seq:
             self._recheck_seq = 0
             self._account += 1
+        slots = self.slots
+        self.outbox.append(
+            NodeBeat(self.term, self._dispatch_seq, len(slots.workers), slots.running_tasks, len(slots.queue))
+        )
         if beat.account < self._account:
-            self._enrol()
-        else:
-            slots = self.slots
-            self.outbox.append(
-                NodeBeat(self.term, self._dispatch_seq, len(slots.workers), slots.running_tasks, len(slots.queue))
-            )
+            self._enrol()  # which may wait behind outcomes: the NodeBeat does not
         self._report_more(now)
 
     def on_dispatch(self, sender: str, dispatch: Dispatch, now: float) -> None:
