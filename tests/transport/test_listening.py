@@ -130,7 +130,7 @@ def test_a_node_that_has_no_room_can_move_to_another_address(world: ZmqWorld, ta
         node.set_bind_host("127.0.0.2")
     until(world, lambda: node.poll(0.02) == [] and node._listening.is_on, "it listens there")
     assert node.local_address == f"127.0.0.2:{node.port}"
-    assert waiting(table, node.port) == 0
+    until(world, lambda: waiting(table, node.port) == 0, "where it listened before is let go of")
 
 
 class LateEvents:
