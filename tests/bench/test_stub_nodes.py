@@ -110,8 +110,9 @@ def test_a_hello_of_the_leader_is_answered_with_every_node_that_is_known() -> No
 
 def test_a_leader_gets_the_account_and_then_beats_and_each_task_has_its_argument_as_its_result() -> None:
     stub = joined()
-    (enrol, _) = tell(stub, Beat(1, 0, 0, 0))  # of the new leader's first word, and of the Beat that lacks an account
+    enrol, alive, again = tell(stub, Beat(1, 0, 0, 0))  # to the new leader, and twice to a Beat that lacks an account
     assert isinstance(enrol, Enrol)
+    assert (type(alive), type(again)) == (NodeBeat, Enrol)
     assert (enrol.slots, enrol.names, enrol.held) == (1, (ECHO,), b"")
     (beat,) = tell(stub, Beat(1, enrol.version, FIRST, FIRST))
     assert beat == NodeBeat(1, FIRST, 1, 0, 0)
