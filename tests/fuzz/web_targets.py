@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,7 +12,6 @@ from web.bodies import of_a_cluster
 
 PATHS = (b"/metrics", b"/livez", b"/readyz", b"/sd", b"/")
 BODY = of_a_cluster()
-logging.getLogger("paceline.web").setLevel(logging.CRITICAL)
 
 
 class PlayedConnection:
