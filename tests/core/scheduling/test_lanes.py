@@ -6,6 +6,7 @@ from random import Random
 
 import pytest
 
+from modes import source_only
 from paceline.core.scheduling.credits import NodeLedger
 from paceline.core.scheduling.lanes import Lane, Lanes
 from paceline.core.state.task import State, Task
@@ -62,6 +63,7 @@ class Watched(Task):
         return super().__getattribute__(name)
 
 
+@source_only
 @pytest.mark.parametrize("waits_at", ["the front", "the middle", "the end"])
 def test_a_task_that_is_put_back_among_a_backlog_of_other_names_finds_its_place_in_a_few_looks(waits_at: str) -> None:
     queues, count = Lanes(), 10_000
