@@ -59,17 +59,18 @@ def _zone_form(zone: tzinfo | None) -> int | str | None:
         return None
     if type(zone) is timezone:
         return zone.utcoffset(None) // timedelta(microseconds=1)
-    if type(zone) is ZoneInfo and _is_key(zone.key):
-        return zone.key
+    if type(zone) is ZoneInfo and (key := _key_of(zone)):
+        return key
     raise Unserializable(zone, "use datetime.timezone or zoneinfo.ZoneInfo for its time zone")
 
 
-def _is_key(key: object) -> bool:
-    """Whether a zone can be found by it. One that was read from a file has whatever key was given."""
+def _key_of(zone: Any) -> str:
+    """By which it can be found, "" if it can't be. A zone that was read from a file has whatever key was given."""
+    key = zone.key
     try:
-        return type(key) is str and bool(key.encode())
+        return key if type(key) is str and key.encode() else ""
     except UnicodeEncodeError:
-        return False
+        return ""
 
 
 def _pack_int(value: int) -> ExtType:
