@@ -331,11 +331,15 @@ class World:
 
     def _until_all_applied(self, healed_at: float) -> NodeCore:
         """A client has a result before its record is committed: wait for the records, for every follower, and for a
-        leader that knows what its nodes hold, which is held back until then. Returns that leader."""
+        leader that knows what its nodes hold, which is held back until then, and of which nobody wants anything any
+        more: it may have been asked to leave. Returns that leader."""
         while True:
             leader = self.leader()
             is_settled = leader is not None and leader.leader is not None and leader.leader.tasks.is_settled
-            if leader is not None and is_settled and not leader.table.tasks:
+            is_asked = leader is not None and (
+                leader.consensus.transfer_target(self.now) or leader.role.keeper._requests
+            )
+            if leader is not None and is_settled and not is_asked and not leader.table.tasks:
                 applied = {core.consensus.applied_index for core in self._members(leader)}
                 if applied == {leader.consensus.applied_index}:
                     return leader
