@@ -158,10 +158,7 @@ class Moments:
         while left and heap and known.get(heap[0][1]) != heap[0][0]:
             heappop(heap)
             left -= 1
-        if self._unsorted:
-            heap = self._front()
-        self.earliest_ms = heap[0][0] if heap else NEVER_MS
-        self.wakes_ms = NEVER_MS if self._is_held else self.earliest_ms
+        self._find_earliest()
 
     def _sort_out(self) -> None:
         heap, unsorted, known = self._heap, self._unsorted, self._ms
