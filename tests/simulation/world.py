@@ -331,17 +331,16 @@ class World:
 
     def _until_all_applied(self, healed_at: float) -> NodeCore:
         """A client has a result before its record is committed: wait for the records, for every follower, and for a
-        leader that knows what its nodes hold, which is held back until then, and of which nobody wants anything any
-        more: it may have been asked to leave. Returns that leader."""
+        leader that knows what its nodes hold, which is held back until then, and which of them are gone, and of which
+        nobody wants anything any more: it may have been asked to leave. Returns that leader."""
         while True:
             leader = self.leader()
-            is_settled = leader is not None and leader.leader is not None and leader.leader.tasks.is_settled
-            is_asked = leader is not None and (
-                leader.consensus.transfer_target(self.now) or leader.role.keeper._requests
-            )
-            if leader is not None and is_settled and not is_asked and not leader.table.tasks:
+            if leader is not None and leader.leader is not None and not leader.table.tasks:
+                there = {node.core.node_id for node in self.nodes if node.core is not None}
+                is_settled = leader.leader.tasks.is_settled and leader.leader.tasks.ledgers.keys() <= there
+                is_asked = leader.consensus.transfer_target(self.now) or leader.role.keeper._requests
                 applied = {core.consensus.applied_index for core in self._members(leader)}
-                if applied == {leader.consensus.applied_index}:
+                if is_settled and not is_asked and applied == {leader.consensus.applied_index}:
                     return leader
             self._wait(Wait.APPLIED, healed_at)
 
