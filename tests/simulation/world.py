@@ -302,9 +302,11 @@ class World:
         self.step()
 
     def _come_back(self, healed_at: float) -> None:
-        """Soon there is a leader, and a little later everybody has what it had then."""
+        """Soon there is a leader, and a little later everybody has what it had then. Whoever leads has to bring others
+        its state first, a slice for each answer, which takes its time on slow links."""
+        has_brought_at = healed_at + 2 * self.faults.link_byte_s * max(self._state_bytes(node) for node in self.nodes)
         while (leader := self.leader()) is None:
-            self._wait(Wait.LEADER, healed_at)
+            self._wait(Wait.LEADER, has_brought_at)
         index = leader.consensus.applied_index
         while leader is None or any(core.consensus.applied_index < index for core in self._members(leader)):
             self._wait(Wait.CAUGHT_UP, healed_at)
@@ -321,6 +323,14 @@ class World:
         for client in self.clients:
             client.submit(bytes(ARGS_BYTES))
         self._until_all_done(self.now)
+
+    def _state_bytes(self, node: SimulatedNode) -> int:
+        """Of the snapshot and the entries that it may have to bring to another."""
+        if node.core is None:
+            return 0
+        log = node.core.consensus.log
+        entries = log.entries_to(log.first_index, log.last_index)
+        return node.journal.snapshot_bytes() + sum(len(entry.data) for entry in entries)
 
     def _members(self, leader: NodeCore) -> list[NodeCore]:
         """The nodes that keep the log, as far as they exist: a voter whose disk is gone stays one if somebody has
