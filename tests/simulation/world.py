@@ -52,6 +52,8 @@ BESIDE_LONG_TASKS = 40
 UNWANTED_SOON = 0.2
 """Of these tasks: so many expire soon, and as many are to be cancelled."""
 LARGE_TASKS = 3
+JOINED_S = 3.0
+"""Since healing, a node that has joined is a replica."""
 
 
 def _clean_up(writers: list[Writer], directory: Path) -> None:
@@ -342,10 +344,14 @@ class World:
     def _until_all_applied(self, healed_at: float) -> NodeCore:
         """A client has a result before its record is committed: wait for the records, for every follower, and for a
         leader that knows what its nodes hold, which is held back until then, and which of them are gone, and of which
-        nobody wants anything any more: it may have been asked to leave. Returns that leader."""
+        nobody wants anything any more: it may have been asked to leave. Slow links have to be done with what a node
+        lacks that joins now. Returns that leader."""
+        joined_at = healed_at + (JOINED_S if self.faults.link_byte_s else 0.0)
         while True:
             leader = self.leader()
-            if leader is not None and leader.leader is not None and not leader.table.tasks:
+            links_free_at = max(self._wire_free_at.values(), default=0.0)
+            is_quiet = self.now >= max(joined_at, links_free_at - STEP_S)
+            if is_quiet and leader is not None and leader.leader is not None and not leader.table.tasks:
                 there = {node.core.node_id for node in self.nodes if node.core is not None}
                 is_settled = leader.leader.tasks.is_settled and leader.leader.tasks.ledgers.keys() <= there
                 is_asked = leader.consensus.transfer_target(self.now) or leader.role.keeper._requests
