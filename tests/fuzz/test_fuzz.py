@@ -171,7 +171,7 @@ def believes_workers(patch: pytest.MonkeyPatch) -> None:
 
     def done(self: Slots, worker_id: bytes, outcomes: tuple[Outcome, ...]) -> list[Outcome]:
         before(self, worker_id, outcomes)
-        return [outcome for outcome in outcomes if outcome[0] in self._held]
+        return [outcome for outcome in outcomes if outcome[0] in self.held.attempts]
 
     before = Slots.done
     patch.setattr(Slots, "done", done)

@@ -204,9 +204,9 @@ def test_a_worker_that_answers_what_no_worker_can_is_killed_and_that_is_said_onc
             rig.say_bytes("worker", frame)
     assert rig.children.killed == [b"worker"]
     assert [why in record.getMessage() for record in caplog.records] == [True]
-    assert not slots.unrecorded
+    assert not slots.held.unrecorded
     rig.reactor._children.ended(3, 0.0)
-    ((lost,),) = [batch.items for batch in slots.unrecorded]
+    ((lost,),) = [batch.items for batch in slots.held.unrecorded]
     assert (lost[0], lost[2]) == (b"i" * 16, TaskEnd.LOST)
     assert lost[3].decode().startswith(f"the worker was killed, as {why}")
 
@@ -220,7 +220,7 @@ def test_a_worker_that_is_blocked_by_what_a_task_has_left_is_killed_and_the_task
     slots.take([(b"i" * 16, 1, "add", b"", None)])
     slots.assign(0.0)
     rig.say("worker", CleaningUp(((b"i" * 16, 1, TaskEnd.SUCCEEDED, b"", 1),)))
-    assert [batch.items[0][2] for batch in slots.unrecorded] == [TaskEnd.SUCCEEDED]
+    assert [batch.items[0][2] for batch in slots.held.unrecorded] == [TaskEnd.SUCCEEDED]
     with caplog.at_level(logging.ERROR, "paceline.node"):
         for now in range(6):
             slots.review(float(now))
@@ -229,7 +229,8 @@ def test_a_worker_that_is_blocked_by_what_a_task_has_left_is_killed_and_the_task
     (said,) = [record.getMessage() for record in caplog.records]
     assert said.startswith(f"worker {b'worker'.hex()} is killed, as what task add has left in its event loop")
     rig.reactor._children.ended(3, 0.0)
-    assert [batch.items[0][2] for batch in slots.unrecorded] == [TaskEnd.SUCCEEDED], "it is not lost with its worker"
+    ended = [batch.items[0][2] for batch in slots.held.unrecorded]
+    assert ended == [TaskEnd.SUCCEEDED], "it is not lost with its worker"
 
 
 def named(begin: str, count: int = 6_000) -> tuple[str, ...]:
@@ -284,7 +285,7 @@ def test_a_worker_that_sends_what_can_not_be_read_is_killed_and_its_task_is_lost
     assert (rig.children.killed, rig.transport.faults) == ([b"worker"], {})
     assert "as it sent half a frame" in caplog.text
     rig.reactor._children.ended(3, 0.0)
-    ((lost,),) = [batch.items for batch in slots.unrecorded]
+    ((lost,),) = [batch.items for batch in slots.held.unrecorded]
     assert (lost[2], lost[3].decode()) == (TaskEnd.LOST, "the worker was killed, as it sent half a frame")
 
 

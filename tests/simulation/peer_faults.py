@@ -28,9 +28,11 @@ from paceline.core.state.results import Results
 from paceline.core.state.table import TaskTable
 from paceline.core.state.task import Task
 from paceline.core.state.tasks import Tasks
+from paceline.core.work.held import HeldTasks
 from paceline.core.work.leader_link import LeaderLink
-from paceline.core.work.slots import Slots, WorkerSlot
+from paceline.core.work.slots import Slots
 from paceline.core.work.unrecorded import UnrecordedBatch
+from paceline.core.work.worker_slot import WorkerSlot
 from paceline.runtime.journal import writer as journal_writer
 from paceline.runtime.reactor import Reactor
 from paceline_protocol.codec import decode_calls
@@ -291,7 +293,7 @@ def follow_anyone(true: Method) -> Method:
 def take_twice(true: Method) -> Method:
     def on_dispatch(self: LeaderLink, sender: str, dispatch: Any, now: float) -> None:
         self._dispatch_seq = min(self._dispatch_seq, dispatch.seq - 1)
-        self.slots._held = {}
+        self._held.attempts = {}
         true(self, sender, dispatch, now)
 
     return on_dispatch
@@ -306,11 +308,11 @@ def number_from_zero(true: Method) -> Method:
 
 
 def forget_outcomes(true: Method) -> Method:
-    def report(self: Slots, items: Any) -> Any:
+    def report(self: HeldTasks, items: Any) -> Any:
         batch = true(self, items)
         self.unrecorded.clear()
         for item in items:
-            self._held.pop(item[0], None)
+            self.attempts.pop(item[0], None)
         return batch
 
     return report
@@ -350,7 +352,7 @@ def renew_account_once(true: Method) -> Method:
 
 
 def call_failures_successes(true: Method) -> Method:
-    def report(self: Slots, items: Any) -> Any:
+    def report(self: HeldTasks, items: Any) -> Any:
         succeeded = int(TaskEnd.SUCCEEDED)
         return true(self, [(*item[:2], succeeded, *item[3:]) for item in items])
 

@@ -47,6 +47,7 @@ from paceline.core.state import snapshots
 from paceline.core.state.results import Results
 from paceline.core.state.task import Task
 from paceline.core.state.tasks import Tasks
+from paceline.core.work.held import HeldTasks
 from paceline.core.work.leader_link import LeaderLink
 from paceline.core.work.slots import Slots
 from paceline.core.work.unrecorded import UnrecordedBatch
@@ -339,7 +340,7 @@ FAULTS = [
     Fault("does not find recovered tasks", questions, "whereabouts", broken.overlook_recovered, faults=CRASHES),
     Fault("forgets who waits for its window", SessionTable, "acknowledge", broken.acknowledge_only),
     Fault("keeps who was cut off", SessionTable, "_close_if_drained", broken.skip, faults=CRASHES),
-    Fault("calls a failure a success", Slots, "report", broken.call_failures_successes),
+    Fault("calls a failure a success", HeldTasks, "report", broken.call_failures_successes),
     Fault("tells a result before it is committed", Task, "waits_for_commit", broken.property_always(False)),
     Fault("logs what is not to be logged", Task, "is_logged", broken.property_always(True)),
     Fault(
@@ -423,7 +424,7 @@ FAULTS = [
     # what is never finished
     Fault("never runs what it recovered", LiveTasks, "settle", broken.always(0), faults=CRASHES),
     Fault("never gives credit back", NodeLedger, "take", broken.keep_credit),
-    Fault("forgets outcomes before they are recorded", Slots, "report", broken.forget_outcomes, faults=DUPLICATES),
+    Fault("forgets outcomes before they are recorded", HeldTasks, "report", broken.forget_outcomes, faults=DUPLICATES),
     Fault("reports an outcome once", LeaderLink, "_is_overdue", broken.always(False), faults=DUPLICATES),
     Fault(
         "does not tell a new leader what the last one saw",

@@ -13,7 +13,7 @@ from math import inf
 from typing import Any, Final
 
 from paceline.core.node import NodeCore
-from paceline.core.work.slots import CLEAN_UP_S
+from paceline.core.work.worker_slot import CLEAN_UP_S
 from paceline.runtime.children.interface import Children
 from paceline.runtime.counters import Counters
 from paceline.runtime.transport.transport import Source, Transport

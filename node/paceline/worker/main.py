@@ -8,7 +8,7 @@ The rules of this module:
 - The worker blocks while it waits for work. It polls nothing, since a thread watches for the node's end
   (``parent.py``).
 - While a task runs for long, its node takes back the tasks behind it: the worker passes over them when it comes to them
-  (``core/work/slots.py``).
+  (``core/work/worker_slot.py``).
 - An outcome is sent when its Run is done, or earlier: before a task that is not known to be short, and once
   FLUSH_AFTER_NS have passed. So a long task does not hold back the outcomes of short tasks before it.
 - What a task has left is ended once its outcome is told. The node hears that this begins, and when it is over, and ends

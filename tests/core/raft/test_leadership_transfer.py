@@ -200,7 +200,7 @@ def test_meanwhile_nothing_starts_and_nothing_ends_and_what_came_before_is_in_th
     core.on_worker_done(b"w", (((1).to_bytes(16, "big"), 1, TaskEnd.SUCCEEDED, b"", 10),), story._now)
     workers, _, replies = core.take_urgent(story._now)
     assert (workers, replies) == ([], [])
-    assert core.leader_link.slots.unrecorded, "its outcome is for the next leader"
+    assert core.leader_link.slots.held.unrecorded, "its outcome is for the next leader"
 
 
 def test_a_node_without_another_voter_hands_over_to_nobody() -> None:

@@ -7,9 +7,10 @@ import pytest
 from paceline.core.incarnation import INCARNATION_SHIFT
 from paceline.core.raft.terms import TERM_STEP
 from paceline.core.settings import Settings
+from paceline.core.work.held import HELD_LIMIT
 from paceline.core.work.leader_link import LeaderLink
-from paceline.core.work.slots import HELD_LIMIT, OVERRUN_S
 from paceline.core.work.unrecorded import BATCH_BYTES, OUTCOME_BYTES, UnrecordedBatch
+from paceline.core.work.worker_slot import OVERRUN_S
 from paceline_protocol.codec import decode, decode_held, decode_outcomes, encode
 from paceline_protocol.errors import PeerViolation
 from paceline_protocol.limits import MAX_BATCH_ITEMS
@@ -123,13 +124,13 @@ def test_the_numbers_of_one_incarnation_last_for_longer_than_32_bits() -> None:
     beat(link, dispatch_seq=late - 1)
     link.on_dispatch("l", Dispatch(1, late, (task(0),)), 0.0)
     assert link.assign(0.0) == [(b"w", (task(0),))]
-    link.slots.next_seq = late + 1
+    link.slots.held.next_seq = late + 1
     beat(link, dispatch_seq=late, outcome_seq=late)
     link.worker_done(b"w", (outcome(0),), 0.0)
     outcomes = said(link)[-1]
     assert isinstance(outcomes, NodeOutcomes)
     again = LeaderLink(SETTINGS, 2)
-    assert again.slots.next_seq > outcomes.seq
+    assert again.slots.held.next_seq > outcomes.seq
     assert again._dispatch_seq > late
 
 
@@ -233,7 +234,7 @@ def test_outcomes_that_a_leader_has_seen_are_not_repeated_to_it_however_long_its
     assert saw(link, 2, 1.4) == []
     assert saw(link, 2, 1.6) == [3], "that one has not arrived for half a second"
     assert [saw(link, 3, 2.0 + 10.0 * later) for later in range(5)] == [[]] * 5
-    assert len(link.slots.unrecorded) == 3
+    assert len(link.slots.held.unrecorded) == 3
 
 
 def test_what_a_leader_has_only_seen_is_kept_for_the_next_one() -> None:
@@ -527,11 +528,11 @@ def test_an_account_of_more_outcomes_than_a_batch_may_have_can_be_sent() -> None
 def test_what_a_worker_answers_at_once_is_reported_in_messages_that_can_be_sent() -> None:
     link = enrolled(b"w")
     ran(link, MAX_BATCH_ITEMS + 1)
-    assert [len(batch.items) for batch in link.slots.unrecorded] == [MAX_BATCH_ITEMS, 1]
+    assert [len(batch.items) for batch in link.slots.held.unrecorded] == [MAX_BATCH_ITEMS, 1]
     assert all(decode(encode(message)) == message for message in said(link))
     link = enrolled(b"w")
     ran(link, 5, bytes(BATCH_BYTES // 2))
-    assert [len(batch.items) for batch in link.slots.unrecorded] == [2, 2, 1]
+    assert [len(batch.items) for batch in link.slots.held.unrecorded] == [2, 2, 1]
 
 
 def test_a_node_that_holds_as_much_as_an_account_may_name_begins_nothing_until_outcomes_are_recorded() -> None:
@@ -539,11 +540,11 @@ def test_a_node_that_holds_as_much_as_an_account_may_name_begins_nothing_until_o
     link.on_dispatch("l", Dispatch(1, FIRST + 1, (task(0),)), 0.0)
     link.assign(0.0)
     link.worker_done(b"w", (outcome(0),), 0.0)
-    link.slots._held.update((number.to_bytes(16, "little"), 1) for number in range(1, HELD_LIMIT))
+    link.slots.held.attempts.update((number.to_bytes(16, "little"), 1) for number in range(1, HELD_LIMIT))
     link.on_dispatch("l", Dispatch(1, FIRST + 2, (task(1),)), 0.0)
     assert link.assign(0.0) == []
     beat(link, dispatch_seq=FIRST + 2, outcome_seq=FIRST + 1)
-    del link.slots._held[(1).to_bytes(16, "little")]
+    del link.slots.held.attempts[(1).to_bytes(16, "little")]
     assert link.assign(0.0) == [(b"w", (task(1),))]
 
 

@@ -4,16 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from paceline.core.work.slots import (
-    BATCH_BYTES,
-    BATCH_TIME_US,
-    CLEAN_UP_S,
-    DURATION_SLACK_US,
-    OVERRUN_S,
-    TAKE_BACK_S,
-    UNRECORDED_BYTES,
-    Slots,
-)
+from paceline.core.work.held import UNRECORDED_BYTES
+from paceline.core.work.slots import BATCH_BYTES, DURATION_SLACK_US, Slots
+from paceline.core.work.worker_slot import BATCH_TIME_US, CLEAN_UP_S, OVERRUN_S, TAKE_BACK_S
 from paceline_protocol.codec import decode_outcomes
 from paceline_protocol.messages import Assignment, Outcome, TaskEnd
 from paceline_protocol.payload import ERROR_LIMIT_BYTES
@@ -41,7 +34,7 @@ def given(slots: Slots) -> dict[bytes, list[int]]:
 
 
 def held(slots: Slots) -> dict[int, int]:
-    return {int.from_bytes(task_id, "big"): attempt for task_id, attempt in slots.held()}
+    return {int.from_bytes(task_id, "big"): attempt for task_id, attempt in slots.held.account()}
 
 
 def test_tasks_of_unknown_length_are_bound_one_to_a_worker() -> None:
@@ -109,19 +102,19 @@ def test_an_outcome_is_held_until_it_is_recorded() -> None:
     slots = slots_of(b"w")
     slots.take([assignment(0)])
     slots.assign(0.0)
-    batch = slots.report(slots.done(b"w", [outcome(0)], 1.0))
+    batch = slots.held.report(slots.done(b"w", [outcome(0)], 1.0))
     assert held(slots) == {0: 1}
-    assert not slots.recorded(batch.seq)
-    assert (held(slots), list(slots.unrecorded)) == ({}, [])
+    assert not slots.held.recorded(batch.seq)
+    assert (held(slots), list(slots.held.unrecorded)) == ({}, [])
 
 
 def test_the_end_of_an_earlier_attempt_does_not_take_a_later_one_out_of_the_account() -> None:
     slots = slots_of(b"w")
     slots.take([assignment(0)])
     slots.assign(0.0)
-    batch = slots.report(slots.done(b"w", [outcome(0)], 1.0))
+    batch = slots.held.report(slots.done(b"w", [outcome(0)], 1.0))
     slots.take([assignment(0, attempt=2)])
-    slots.recorded(batch.seq)
+    slots.held.recorded(batch.seq)
     assert held(slots) == {0: 2}
 
 
@@ -131,12 +124,12 @@ def test_an_outcome_that_is_reported_once_more_is_in_the_later_batch_alone_and_h
 ) -> None:
     slots = slots_of(b"w")
     slots.take([assignment(0, attempt=2), assignment(1)])
-    first = slots.report([outcome(0, 2, end), outcome(1, 1, end)])
-    again = slots.report(slots.take([assignment(0)]))
+    first = slots.held.report([outcome(0, 2, end), outcome(1, 1, end)])
+    again = slots.held.report(slots.take([assignment(0)]))
     assert (decode_outcomes(first.message(1).outcomes), again.items) == ([outcome(1, 1, end)], [outcome(0, 2, end)])
-    slots.recorded(first.seq)
+    slots.held.recorded(first.seq)
     assert held(slots) == {0: 2}
-    assert slots.recorded(again.seq) is (end is TaskEnd.LOST)
+    assert slots.held.recorded(again.seq) is (end is TaskEnd.LOST)
     assert held(slots) == {}
 
 
@@ -144,13 +137,13 @@ def test_an_attempt_before_whose_outcome_is_not_recorded_is_held_again_once_a_la
     slots = slots_of(b"w")
     slots.take([assignment(0)])
     slots.assign(0.0)
-    batch = slots.report(slots.done(b"w", [outcome(0)], 1.0))
+    batch = slots.held.report(slots.done(b"w", [outcome(0)], 1.0))
     slots.take([assignment(0, attempt=2)])
     assert slots.revoke([assignment(0)[0]]) == ((assignment(0)[0],), ())
     assert held(slots) == {0: 1}
     assert slots.take([assignment(0)]) == [outcome(0)]
     slots.take([assignment(0, attempt=2)])
-    slots.recorded(batch.seq)
+    slots.held.recorded(batch.seq)
     assert slots.revoke([assignment(0)[0]]) == ((assignment(0)[0],), ())
     assert (held(slots), list(slots.queue)) == ({}, [])
 
@@ -319,7 +312,7 @@ def test_of_what_the_node_does_not_have_or_has_ended_nothing_is_said() -> None:
     slots = slots_of(b"w")
     slots.take([assignment(0)])
     slots.assign(0.0)
-    slots.report(slots.done(b"w", [outcome(0)], 1.0))
+    slots.held.report(slots.done(b"w", [outcome(0)], 1.0))
     assert slots.revoke([assignment(0)[0], assignment(9)[0]]) == ((), ())
 
 
@@ -337,8 +330,8 @@ def test_the_end_of_a_lost_attempts_record_asks_for_a_new_account() -> None:
     slots.take([assignment(0)])
     slots.assign(0.0)
     slots.worker_lost(b"v")
-    batch = slots.report([outcome(0, end=TaskEnd.LOST)])
-    assert slots.recorded(batch.seq)
+    batch = slots.held.report([outcome(0, end=TaskEnd.LOST)])
+    assert slots.held.recorded(batch.seq)
 
 
 def stuck(*workers: bytes, tasks: int = 6) -> Slots:
@@ -448,7 +441,7 @@ def test_what_another_worker_has_ended_is_reported_once_more_though_the_one_that
     assert slots.take_back(b"v", 1, 0.2) == 2
     slots.take_back(b"v", 1, 0.2 + TAKE_BACK_S)
     assert given(slots) == {b"w": [1]}
-    slots.report(slots.done(b"w", [outcome(1)], 1.0))
+    slots.held.report(slots.done(b"w", [outcome(1)], 1.0))
     assert slots.take([assignment(1)]) == [outcome(1)]
 
 
@@ -564,8 +557,8 @@ def test_a_node_that_keeps_as_many_bytes_of_outcomes_as_it_may_begins_nothing_un
     slots = slots_of(b"w")
     payload = bytes(UNRECORDED_BYTES // 16)
     for number in range(16):
-        slots.report([(number.to_bytes(16, "big"), 1, int(TaskEnd.SUCCEEDED), payload, 10)])
+        slots.held.report([(number.to_bytes(16, "big"), 1, int(TaskEnd.SUCCEEDED), payload, 10)])
     slots.take((assignment(100),))
     assert slots.assign(0.0) == []
-    slots.recorded(slots.unrecorded[0].seq)
+    slots.held.recorded(slots.held.unrecorded[0].seq)
     assert given(slots) == {b"w": [100]}

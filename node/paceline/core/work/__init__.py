@@ -1,8 +1,8 @@
 """What a node does for its leader: it takes dispatched tasks, gives them to its workers, and reports the outcomes.
 
-``slots.py`` is the bookkeeping of the node's own workers. A task that was dispatched here is held until a leader says
-that its outcome is recorded: first in the queue, then at one worker, then as an unrecorded outcome. A task is bound to
-a worker as late as possible.
+A task that was dispatched here is held (``held.py``) until a leader says that its outcome is recorded: first in the
+queue, then at one worker, then as an unrecorded outcome (``unrecorded.py``). ``slots.py`` binds it to a worker as late
+as possible, and ``worker_slot.py`` knows of one worker which tasks it has begun, and which come back from it.
 
 ``leader_link.py`` is this node's end of the conversation with whichever node leads. Messages are lost, repeated and
 reordered; four numbers in every Beat repair that (account version, dispatch sequence, outcomes seen and outcomes

@@ -52,6 +52,7 @@ class LeaderLink:
         first = incarnation << INCARNATION_SHIFT
         self._settings = settings
         self.slots = Slots(first + 1, traces, settings.payload_limit_bytes)
+        self._held = self.slots.held
         self.term = 0
         self._min_term = 0
         self.leader = ""
@@ -78,7 +79,7 @@ class LeaderLink:
     def on_beat(self, sender: str, beat: Beat, now: float) -> None:
         """A Beat of the leader: find out what either side has missed."""
         seen = max(beat.outcome_seen, beat.outcome_seq)
-        if seen >= self.slots.next_seq or beat.dispatch_seq >= self._end_seq:
+        if seen >= self._held.next_seq or beat.dispatch_seq >= self._end_seq:
             raise PeerViolation(f"dispatch {beat.dispatch_seq} and outcomes {seen}, which there are not")
         is_other = beat.term < self.term or (beat.term == self.term and sender != self.leader)
         if is_other and self._is_refuted(sender, beat, now):
@@ -93,7 +94,7 @@ class LeaderLink:
             self._renew_account()
         self._leader_saw(seen, now)
         self._outcome_seq = max(self._outcome_seq, beat.outcome_seq)
-        lost = self.slots.recorded(beat.outcome_seq)
+        lost = self._held.recorded(beat.outcome_seq)
         if lost or 0 < self._recheck_seq <= beat.outcome_seq:
             self._recheck_seq = 0
             self._account += 1
@@ -161,7 +162,7 @@ class LeaderLink:
         self._proof = None
         self._is_local = sender == self._own_id
         self._seen = self._reported = self._outcome_seq
-        self._seen_bytes = self.slots.bytes_through(self._outcome_seq)
+        self._seen_bytes = self._held.bytes_through(self._outcome_seq)
         self.account_changed()
         self._report_more(now)
 
@@ -258,20 +259,20 @@ class LeaderLink:
         """
         self._account += 1
         self._serving = self.slots.serving
-        if self.slots.unrecorded:
-            self._recheck_seq = self.slots.unrecorded[-1].seq
+        if self._held.unrecorded:
+            self._recheck_seq = self._held.unrecorded[-1].seq
 
     def _enrol(self) -> None:
         self.outbox.append(self._account_for(self.term, self._dispatch_seq))
 
     def _account_for(self, term: int, dispatch_seq: int) -> Enrol:
         slots = self.slots
-        held = encode_held(slots.held())
+        held = encode_held(self._held.account())
         return Enrol(term, self._account, dispatch_seq, self._outcome_seq, slots.serving, slots.names(), held)
 
     def _report(self, items: list[Outcome], now: float) -> None:
         for outcomes in batches_of(items):
-            batch = self.slots.report(outcomes)
+            batch = self._held.report(outcomes)
             if self.leader and batch.seq == self._reported + 1 and self._has_room(batch):
                 self._send(batch, now)
 
@@ -291,7 +292,7 @@ class LeaderLink:
         """The batches up to ``seq`` have arrived. To a leader that is followed again that may be more than it was
         reported this time."""
         if seq > self._seen:
-            self._seen_bytes = self.slots.bytes_through(seq)
+            self._seen_bytes = self._held.bytes_through(seq)
             self._seen = seq
             self._reported = max(self._reported, seq)
             self._progress_at = now
@@ -302,15 +303,15 @@ class LeaderLink:
             return False
         after_s = self._settings.outcome_resend_s
         if not self._is_local:
-            after_s += (self.slots.bytes_through(self._reported) - self._seen_bytes) / LINK_BYTES_PER_S
+            after_s += (self._held.bytes_through(self._reported) - self._seen_bytes) / LINK_BYTES_PER_S
         return now >= self._progress_at + after_s
 
     def _report_more(self, now: float) -> None:
         """Report what has waited for its turn, and again what is overdue."""
         if self._is_overdue(now):
             self._reported = self._seen
-        if self._reported + 1 < self.slots.next_seq:
-            for batch in self.slots.reported_after(self._reported):
+        if self._reported + 1 < self._held.next_seq:
+            for batch in self._held.reported_after(self._reported):
                 if not self._has_room(batch):
                     break
                 self._send(batch, now)

@@ -1,133 +1,47 @@
-"""A node's own slots: the tasks that were dispatched to it, which worker runs each, and the outcomes that the leader
-has not recorded yet.
+"""A node's own slots: the tasks that wait here, and which worker runs each of the others.
 
-A node holds each task that was dispatched to it, in exactly one of three places, until a leader says that its outcome
-is recorded: in ``queue`` (no worker has it), in the ``running`` map of one worker, or in ``unrecorded`` (its outcome).
-The node reports all that it holds to each new leader. So no running task is run again, and no outcome is lost with the
-leader that received it.
+A node holds each task that was dispatched to it (``held.py``), in exactly one of three places, until a leader says that
+its outcome is recorded: in ``queue`` (no worker has it), in the ``running`` map of one worker (``worker_slot.py``), or
+in ``held.unrecorded`` (its outcome). The node reports all that it holds to each new leader. So no running task is run
+again.
 
 A task is bound to a worker as late as possible: one at a time, except short ones, which travel in batches of at most
 ``BATCH_TIME_US`` of expected work. A worker gets its next batch while it runs a short one, so that it never waits for
 a hop.
 
-One that was expected to be short may take an hour. Then what stands behind it at its worker is taken back, without a
-word of the worker's, which runs user code and does not listen (:meth:`Slots.review`). It shares two numbers with its
-node: how many tasks it has begun, and up to which of those that it was given it is to begin none. The worker writes the
-first before a task and then looks at the second; the node writes the second, and looks at the first TAKE_BACK_S later,
-when that is in everybody's sight. So what lies between them then is begun by nobody. The worker passes over it, and
-answers for it with the end CANCELLED, in its turn.
-
-A task may leave something that its worker ends before it begins another, once the outcome is told. Meanwhile that task
-stays first in its worker's line, as one that is taken back: nothing is given to the worker, what stands behind the task
-goes to others, and the worker answers for it once more. If that does not come, the worker is to be ended.
-
-So a leader that asks for a task can't be told at once what becomes of one that stands behind another: it may be begun
-in a moment, or be taken back. The node notes that it was asked for, and gives it back to the leader, and to no other
-worker, once it knows that nobody begins it (:meth:`Slots.revoke`).
+Until a worker has begun a task, that may come back: it stands behind one that runs on or is cleaned up after, or its
+worker dies. Then it waits again, in front, as the same attempt; or, if the leader has asked for it, the node gives it
+back to the leader, and to no other worker, once it knows that nobody begins it (:meth:`Slots.revoke`).
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from itertools import islice
-from math import inf
 from operator import attrgetter
 from typing import Final
 
 from paceline.core.measures.durations import UNKNOWN_US, Durations
 from paceline.core.measures.tally import Tally
 from paceline.core.measures.traces import Traces
-from paceline.core.work.unrecorded import UnrecordedBatch
+from paceline.core.work.held import HeldTasks
+from paceline.core.work.worker_slot import BATCH_TIME_US, Running, WorkerSlot
 from paceline_protocol.limits import MAX_TASK_NAMES, PAYLOAD_LIMIT_BYTES
 from paceline_protocol.messages import ASSIGNMENT_OPTIONS, OUTCOME_PAYLOAD, Assignment, Outcome, TaskEnd
 from paceline_protocol.options import is_traced
 from paceline_protocol.payload import ERROR_LIMIT_BYTES
 
-BATCH_TIME_US: Final = 1_000
 BATCH_BYTES: Final = 1 << 20
 """The arguments of one batch for a worker; a single task may have more, up to the payload limit."""
-
-OVERRUN_S: Final = 0.1
-"""A worker that has begun no other task for so long, and should have, is stuck: nothing is to wait behind that one."""
-CLEAN_UP_S: Final = 2.0
-"""A worker that cleans up behind a task for so long is blocked by what it ends: it gives that itself a second."""
-TAKE_BACK_S: Final = 0.02
-"""From telling a worker to begin no more to looking at what it has begun. No store takes nearly as long to be seen."""
 
 DURATION_SLACK_US: Final = 10_000
 """A task may say that it ran for so much longer than its worker has had it: two processes read the clock."""
 
 _FAILED: Final = int(TaskEnd.FAILED)
 """A worker gives this end or SUCCEEDED, which is less; the others are decided elsewhere."""
-_PASSED_OVER: Final = int(TaskEnd.CANCELLED)
-"""But for this one, of a task that it was told not to begin."""
-
-HELD_LIMIT: Final = 1 << 20
-"""A node that holds so many tasks begins no other until outcomes are recorded. Its account has to fit into a frame."""
-
-UNRECORDED_BYTES: Final = 256 << 20
-"""Nor one that keeps so much of outcomes."""
 
 DEAD_WORKERS: Final = 64
 """How many dead workers are remembered: a worker's last frame may be read after its death is noticed."""
-
-
-Running = tuple[int, int, str, Assignment | None, float]
-"""What a worker was given: (attempt, cost in us, name, the task itself or None, when). None: it counts as begun, or was
-taken back. Of what the worker may not have begun the task is kept, since it may have to wait again."""
-
-
-class WorkerSlot:
-    """One worker process, and the tasks that it was given. It begins them in that order, and answers in that order.
-    ``taken_back``: those that others may have by now, and the one behind which it cleans up, until the worker has
-    answered for them, too. ``asked_back``: those that the leader has asked for, while it is not known whether this
-    worker begins them."""
-
-    __slots__ = (
-        "answered",
-        "asked_back",
-        "begun_when_told",
-        "cleaning_up",
-        "cost_us",
-        "first",
-        "first_since",
-        "held_up",
-        "names",
-        "running",
-        "taken_back",
-        "told_at",
-        "told_before",
-        "told_through",
-        "worker_id",
-    )
-
-    def __init__(self, worker_id: bytes, names: tuple[str, ...]) -> None:
-        self.worker_id = worker_id
-        self.names = names
-        self.running: dict[bytes, Running] = {}
-        self.cost_us = 0  # of all running tasks together, as expected
-        self.answered = 0  # tasks, since it is ready
-        self.taken_back: set[bytes] = set()
-        self.asked_back: set[bytes] = set()
-        self.cleaning_up = ""  # the name of the task behind which it cleans up
-        self.held_up = False  # by that, for longer than anything is to wait for it
-        self.first = b""  # the task that it ran at the last review
-        self.first_since = 0.0  # the first review of which that is true
-        self.told_through = 0  # of the tasks that it was given: up to this one it is to begin none
-        self.told_before = 0  # up to which it was to begin none before it was told that
-        self.told_at = 0.0
-        self.begun_when_told = 0
-
-    @property
-    def given(self) -> int:
-        """Tasks that it was given, since it is ready."""
-        return self.answered + len(self.running)
-
-    @property
-    def is_free(self) -> bool:
-        """Whether it may be given more."""
-        return self.cost_us <= BATCH_TIME_US and not self.taken_back
 
 
 class Slots:
@@ -144,7 +58,7 @@ class Slots:
         self._traces = traces if traces is not None else Traces()
         self.queue: deque[Assignment] = deque()
         self.workers: dict[bytes, WorkerSlot] = {}
-        self.unrecorded: deque[UnrecordedBatch] = deque()
+        self.held = HeldTasks(first_seq)
         self.durations = Durations()
         self.tally = Tally()
         self.accused: dict[bytes, str] = {}  # workers that said what none can say, and what; emptied by the caller
@@ -153,9 +67,6 @@ class Slots:
         self.given_back: list[bytes] = []  # tasks that the leader asked for, and nobody begins; emptied by the caller
         self.executed = 0  # outcomes of tasks that ran to their end here
         self._dead: deque[bytes] = deque(maxlen=DEAD_WORKERS)
-        self._held: dict[bytes, int] = {}  # task id -> attempt
-        self.next_seq = first_seq  # of the next batch of outcomes
-        self._reported_bytes = 0  # of all batches, since the node runs
 
     # --- workers ------------------------------------------------------------------------------------------------
 
@@ -178,31 +89,23 @@ class Slots:
         slot = self.workers.pop(worker_id, None)
         if slot is None:
             return []
-        given = list(slot.running.items())
-        number = len(given)
-        if begun is not None:
-            number = min(max(begun - slot.answered, 0), number)
-        # The first in line is not kept: it counts as begun, even if the worker died before it read of it.
-        while number < len(given) and given[number][1][3] is None:
-            number += 1
-        taken_back = slot.taken_back
-        begun_tasks = [(task_id, running[0]) for task_id, running in given[:number] if task_id not in taken_back]
-        for task_id, _ in begun_tasks:
-            self.tally.executed(slot.running[task_id][2], TaskEnd.LOST, 0)
-        self._wait_again(slot, [running for task_id, running in given[number:] if task_id not in taken_back])
+        lost, rest = slot.dies(begun)
+        for _, running in lost:
+            self.tally.executed(running[2], TaskEnd.LOST, 0)
+        self._wait_again(slot, rest)
         if not self.workers:
-            self._let_go({assignment[0] for assignment in self.queue})
+            self.held.let_go({assignment[0] for assignment in self.queue})
             self.queue.clear()
-        return begun_tasks
+        return [(task_id, running[0]) for task_id, running in lost]
 
     def _wait_again(self, slot: WorkerSlot, given: Iterable[Running]) -> None:
         """What a worker was given and has not begun waits again, in front; what the leader has asked for leaves."""
         waiting = [assignment for each in given if (assignment := each[3]) is not None]
         if slot.asked_back:
-            held, asked = self._held, slot.asked_back
+            held, asked = self.held.attempts, slot.asked_back
             leaving = dict.fromkeys(each[0] for each in waiting if each[0] in asked and held.get(each[0]) == each[1])
             self.given_back += leaving
-            self._let_go(set(leaving))
+            self.held.let_go(set(leaving))
             waiting = [each for each in waiting if each[0] not in leaving]
         self.queue.extendleft(reversed(waiting))
 
@@ -210,74 +113,34 @@ class Slots:
         """Find the workers that have run one task for so long that none is to stand behind it. To be called every so
         often; then the caller calls :meth:`take_back` for each of the ``stuck`` ones."""
         for slot in self.workers.values():
-            first = next(iter(slot.running), b"")
-            if not first or slot.first != first:
-                slot.first, slot.first_since = first, now
-            elif now >= slot.first_since + OVERRUN_S:
-                self._hold_back(slot, first, now)
+            if slot.is_stuck(now):
+                self._hold_back(slot, now)
 
-    def _hold_back(self, slot: WorkerSlot, first: bytes, now: float) -> None:
+    def _hold_back(self, slot: WorkerSlot, now: float) -> None:
         """Give nothing more to a worker that is stuck, and have what stands behind its task taken back."""
-        if slot.cost_us <= BATCH_TIME_US:  # what it takes is not known after all: it gets nothing more meanwhile
-            attempt, cost_us, name, assignment, given_at = slot.running[first]
-            slot.running[first] = (attempt, cost_us + UNKNOWN_US, name, assignment, given_at)
-            slot.cost_us += UNKNOWN_US
+        if slot.cost_us <= BATCH_TIME_US:
+            name = slot.charge_first()
             self.durations.observe(name, int((now - slot.first_since) * 1e6))  # so others of its name travel alone
-        slot.held_up = slot.cleaning_up != ""
-        is_blocked = slot.held_up and now >= slot.first_since + CLEAN_UP_S
-        if is_blocked:
-            self.blocked[slot.worker_id] = slot.cleaning_up
-            slot.first_since = inf  # that is said once
-        if is_blocked or len(slot.running) - len(slot.taken_back) > (first not in slot.taken_back):
+        blocked_by = slot.note_stuck(now)
+        if blocked_by:
+            self.blocked[slot.worker_id] = blocked_by
+        if blocked_by or slot.is_waited_for:
             self.stuck.append(slot.worker_id)
 
     def take_back(self, worker_id: bytes, begun: int, now: float) -> int:
         """A stuck worker has ``begun`` so many tasks since it is ready. Returns up to which it is to be told to begin
         none, 0 for no news. What it was told of before, and can't begin any more, waits for another worker."""
         slot = self.workers.get(worker_id)
-        number = 0 if slot is None else begun - slot.answered
-        if slot is None or number < 1:
+        if slot is None or begun <= slot.answered:
             return 0  # it stands still before its first task, which it must not pass over
-        if slot.told_through != slot.given:
-            slot.told_before, slot.told_through = slot.told_through, slot.given
-            slot.begun_when_told, slot.told_at = begun, now
-            return slot.given
-        if now >= slot.told_at + TAKE_BACK_S:
-            running, given = slot.running, list(slot.running)
-            if begun == slot.begun_when_told:  # it has gone on with what it had begun, and has passed over nothing
-                for task_id in given[max(slot.told_before - slot.answered, 0) : number]:
-                    self._counts_as_begun(slot, task_id)
-            ids = [task_id for task_id in given[number:] if task_id not in slot.taken_back]
-            self._wait_again(slot, [running[task_id] for task_id in ids])
-            for task_id in ids:
-                attempt, cost_us, name, _, given_at = running[task_id]
-                running[task_id] = (attempt, 0, name, None, given_at)
-                slot.cost_us -= cost_us
-            slot.taken_back.update(ids)
-            slot.asked_back.difference_update(ids)
+        through = slot.withhold(begun, now)
+        if through:
+            return through
+        back = slot.take_back(begun, now)
+        if back:
+            self._wait_again(slot, back)
+            slot.asked_back -= slot.taken_back
         return 0
-
-    def _counts_as_begun(self, slot: WorkerSlot, task_id: bytes) -> None:
-        """From now on it does not come back from this worker."""
-        attempt, cost_us, name, _, given_at = slot.running[task_id]
-        slot.running[task_id] = (attempt, cost_us, name, None, given_at)
-
-    def _is_passed_over(self, slot: WorkerSlot, outcome: Outcome, given: Running) -> bool:
-        """Whether the worker says that it has not begun a task, as it was told to. If no other has that by now, it
-        waits again."""
-        task_id = outcome[0]
-        if outcome[2] != _PASSED_OVER or outcome[1] != given[0]:
-            return False
-        if task_id in slot.taken_back:
-            slot.taken_back.discard(task_id)
-            slot.cleaning_up, slot.held_up = "", False
-        elif given[3] is not None and slot.answered < slot.told_through:
-            self._wait_again(slot, [given])
-        else:
-            return False
-        slot.cost_us -= given[1]
-        slot.answered += 1
-        return True
 
     @property
     def serving(self) -> int:
@@ -308,7 +171,7 @@ class Slots:
         Returns the outcomes of what is held and has ended here, to be reported once more: the leader dispatches such a
         task if it received the outcome before it (again) accepted the task.
         """
-        held, queue = self._held, self.queue
+        held, queue = self.held.attempts, self.queue
         copies: dict[bytes, int] = {}
         for assignment in tasks:
             task_id, attempt = assignment[0], assignment[1]
@@ -321,12 +184,12 @@ class Slots:
                     self._traces.dispatched_here(task_id)
         if not copies:
             return []
-        return list({each[0]: each for batch in self.unrecorded for each in batch.withdraw(copies)}.values())
+        return self.held.withdraw(copies)
 
     def assign(self, now: float) -> list[tuple[bytes, tuple[Assignment, ...]]]:
         """Bind queued tasks to free workers. Returns (worker id, tasks) for each worker that got some."""
         queue = self.queue
-        if len(self._held) >= HELD_LIMIT or self._unrecorded_bytes >= UNRECORDED_BYTES:
+        if self.held.is_full:
             return []
         free = [slot for slot in self.workers.values() if slot.is_free]
         if len(free) > 1:
@@ -379,7 +242,9 @@ class Slots:
                 or len(outcome[OUTCOME_PAYLOAD]) > limit_bytes
                 or (taken_back and outcome[0] in taken_back)
             ):
-                if charged is None or not self._is_passed_over(slot, outcome, charged):
+                if charged is not None and slot.passes_over(outcome, charged):
+                    self._wait_again(slot, [charged])  # unless another has it by now
+                else:
                     self._accuse(slot, outcome, charged)
                 continue
             slot.answered += 1
@@ -404,12 +269,7 @@ class Slots:
         given = None if slot is None or not outcomes else slot.running.get(outcomes[-1][0])
         known = self.done(worker_id, outcomes, now)
         if slot is not None and given is not None and known and known[-1][0] == outcomes[-1][0]:
-            task_id, attempt, name = outcomes[-1][0], given[0], given[2]
-            slot.running = {task_id: (attempt, 0, name, None, now), **slot.running}
-            slot.taken_back.add(task_id)
-            slot.answered -= 1
-            slot.cleaning_up = name
-            slot.first = b""  # it is so for another reason than before
+            slot.cleans_up(outcomes[-1][0], given, now)
         return known
 
     def _accuse(self, slot: WorkerSlot, outcome: Outcome, charged: Running | None) -> None:
@@ -438,80 +298,14 @@ class Slots:
         given_back = tuple(dict.fromkeys(assignment[0] for assignment in self.queue if assignment[0] in wanted))
         if given_back:
             self.queue = deque(assignment for assignment in self.queue if assignment[0] not in wanted)
-            self._let_go(set(given_back))
+            self.held.let_go(set(given_back))
             wanted.difference_update(given_back)
         kept: set[bytes] = set()
         for slot in self.workers.values():
-            there = wanted.intersection(slot.running) - slot.taken_back
-            if there:
-                first = next(iter(slot.running))
-                if first in there and slot.answered >= slot.told_through:
-                    self._counts_as_begun(slot, first)
-                begun = {task_id for task_id in there if slot.running[task_id][3] is None}
-                kept |= begun
-                slot.asked_back.update(there - begun)
+            kept |= slot.ask_back(wanted)
         return given_back, tuple(sorted(kept))
-
-    def _let_go(self, ids: set[bytes]) -> None:
-        """These tasks leave the queue. The node still holds an earlier attempt of which an outcome is not recorded."""
-        held = self._held
-        for task_id in ids:
-            held.pop(task_id, None)
-        for batch in self.unrecorded:
-            for outcome in batch.items:
-                if outcome[0] in ids:
-                    held[outcome[0]] = max(outcome[1], held.get(outcome[0], 0))
-
-    # --- outcomes and accounts ----------------------------------------------------------------------------------
-
-    def report(self, items: list[Outcome]) -> UnrecordedBatch:
-        """Keep outcomes until the leader has recorded them."""
-        batch = UnrecordedBatch(self.next_seq, items, self._reported_bytes)
-        self.next_seq += 1
-        self._reported_bytes += batch.size_bytes
-        self.unrecorded.append(batch)
-        return batch
-
-    @property
-    def _unrecorded_bytes(self) -> int:
-        return self._reported_bytes - self.unrecorded[0].begins_at if self.unrecorded else 0
-
-    def bytes_through(self, seq: int) -> int:
-        """The bytes of all batches up to ``seq``, of this run. Not of one before the last that is recorded."""
-        unrecorded = self.unrecorded
-        following = seq + 1 - unrecorded[0].seq if unrecorded else 0
-        return unrecorded[following].begins_at if following < len(unrecorded) else self._reported_bytes
-
-    def reported_after(self, seq: int) -> Iterable[UnrecordedBatch]:
-        """The batches behind ``seq``, in order."""
-        return islice(self.unrecorded, seq + 1 - self.unrecorded[0].seq, None) if self.unrecorded else ()
-
-    def recorded(self, seq: int) -> bool:
-        """The leader has recorded every batch up to ``seq``. True if the node stops holding a lost attempt by that.
-
-        A leader that learned of the loss late may have dispatched that attempt here once more, and :meth:`take` dropped
-        the copy. Only a new account can tell the leader so.
-        """
-        held = self._held
-        lost = False
-        while self.unrecorded and self.unrecorded[0].seq <= seq:
-            for outcome in self.unrecorded.popleft().items:
-                task_id = outcome[0]
-                if held.get(task_id) == outcome[1]:  # else a later attempt was dispatched here
-                    del held[task_id]
-                    lost = lost or outcome[2] == TaskEnd.LOST
-        return lost
-
-    def held(self) -> tuple[tuple[bytes, int], ...]:
-        """The ids of all tasks that the node holds, with their attempts: those that it has, and those of every outcome
-        that is not recorded."""
-        held = dict(self._held)
-        for batch in self.unrecorded:
-            for task_id, attempt, _end, _payload, _duration_us in batch.items:
-                held.setdefault(task_id, attempt)
-        return tuple(held.items())
 
     @property
     def running_tasks(self) -> int:
         """How many tasks the workers have."""
-        return sum(len(slot.running) - len(slot.taken_back) for slot in self.workers.values())
+        return sum(slot.running_tasks for slot in self.workers.values())

@@ -5,7 +5,7 @@ have lost an attempt, and the others have not. A worker that crashes can't say s
 task would cost more than a short task does; a number in shared memory costs a store, and outlives the process.
 
 While one of them runs for long, the others behind it are taken back. The worker does not listen then, so that is told
-in the same way. ``core/work/slots.py`` says why nothing is begun that is taken back.
+in the same way. ``core/work/worker_slot.py`` says why nothing is begun that is taken back.
 
 The worker runs user code, and a process that reads memory whose file was cut off is ended by the kernel (SIGBUS). So
 the size of this memory is sealed, and whatever numbers stand in it, the node goes on.
