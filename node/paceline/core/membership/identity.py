@@ -25,6 +25,10 @@ class Identity:
     formed: bool = False  # this node formed its cluster. If its log is blank all the same, it must bootstrap again
     start: int = 0  # this process of it; of two, that which began later has the higher one
 
+    def __post_init__(self) -> None:
+        if not self.consents and not self.handed_to:
+            self.consents = frozenset({self.node_id})
+
     @property
     def is_blank(self) -> bool:
         """Whether nobody relies on this identity: it belongs to no cluster, and its consent was not given away."""

@@ -72,19 +72,10 @@ class NodeCore:
         node had persisted; None for a blank log. ``durable_at_once``: of a blank log, see Consensus.
         ``metrics_address``: where this node's metrics are served, "" for nowhere. ``questions``: what operators can ask
         this node."""
-        if not identity.consents and not identity.handed_to:
-            identity.consents = frozenset({identity.node_id})
         self.found: tuple[str, ...] = ()
         self.settings = settings
         self.identity = identity
-        self.consensus = consensus or Consensus(
-            identity.node_id,
-            timing=settings.timing,
-            random=random,
-            now=now,
-            durable_at_once=durable_at_once,
-            feature_level=settings.feature_level,
-        )
+        self.consensus = consensus or _blank_log(settings, identity, random, now, durable_at_once)
         self.applied = Applied(settings, self.consensus, TaskTable(settings), journaled=not durable_at_once)
         self.traces = Traces()
         self.leader_link = LeaderLink(settings, identity.incarnation, self.traces, identity.node_id)
@@ -112,13 +103,7 @@ class NodeCore:
         )
         self.violations = Violations(self._outbox)
         self._work = WorkExchange(
-            identity.node_id,
-            self.consensus,
-            self.levels,
-            self.leader_link,
-            self.traces,
-            self._outbox,
-            self.violations,
+            identity.node_id, self.consensus, self.levels, self.leader_link, self.traces, self._outbox, self.violations
         )
         self._peers = PeerConversation(
             identity, self.peering, self.consensus, self.levels, self._work, self.role, self.violations
@@ -134,9 +119,13 @@ class NodeCore:
             questions,
             lambda question, key, request, now: question.answer(self, key, request, now),
         )
+        self._begin(now)
+
+    def _begin(self, now: float) -> None:
+        """Everything that is done regularly is due at once."""
         for deadline in (CONSENSUS, HELLO, REVIEW):
             self._deadlines.set(deadline, now)
-        if identity.formed and not self.consensus.log.last_index:
+        if self.identity.formed and not self.consensus.log.last_index:
             # A crash came before the first entry was durable, and after others had joined.
             self.consensus.bootstrap(now)
 
@@ -381,3 +370,17 @@ class NodeCore:
         if outbox.messages:
             batches += peers.batches(outbox.take_messages())
         return batches
+
+
+def _blank_log(
+    settings: Settings, identity: Identity, random: RandomSource, now: float, durable_at_once: bool
+) -> Consensus:
+    """Of a node that has persisted nothing."""
+    return Consensus(
+        identity.node_id,
+        timing=settings.timing,
+        random=random,
+        now=now,
+        durable_at_once=durable_at_once,
+        feature_level=settings.feature_level,
+    )

@@ -103,16 +103,12 @@ def recovery_in(path: Path, fields: dict[str, Any]) -> UnsafeRecovery | None:
 def identity_of(found: dict[str, Any] | None) -> Identity:
     """What identity.json says; a new identity if there is none."""
     if found is None:
-        identity = Identity(secrets.token_hex(8), incarnation=0)
-    else:
-        identity = Identity(
-            found["node_id"],
-            found["incarnation"],
-            found["cluster_id"],
-            frozenset(found["consents"]),
-            found["handed_to"],
-            found["formed"],
-        )
-    if not identity.consents and not identity.handed_to:
-        identity.consents = frozenset({identity.node_id})
-    return identity
+        return Identity(secrets.token_hex(8), incarnation=0)
+    return Identity(
+        found["node_id"],
+        found["incarnation"],
+        found["cluster_id"],
+        frozenset(found["consents"]),
+        found["handed_to"],
+        found["formed"],
+    )
