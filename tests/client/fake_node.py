@@ -181,8 +181,8 @@ class FakeNode:
         session, frame = self._router.recv_multipart()
         message = codec.decode(frame)
         with self.changed:
+            self.received.append(message)  # first: who has the answer finds what it answers, without a wait
             self._answer(session, message)
-            self.received.append(message)
             self.changed.notify_all()
 
     def _send(self, session: bytes, reply: ClientReply) -> None:
