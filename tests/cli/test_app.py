@@ -1,5 +1,6 @@
 """The frame around all commands: what is imported, what is printed, what the exit code is."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -92,6 +93,17 @@ def test_an_address_whose_name_does_not_resolve_is_named(
     said = capsys.readouterr().err
     assert "absent:7077 does not resolve (Name or service not known): is it right?" in said
     assert "present:7077 does not resolve" not in said
+
+
+def test_a_command_that_may_open_no_more_files_says_so_in_a_line(
+    failing_command: list[BaseException], capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing_command.append(OSError(errno.EMFILE, "Too many open files", "/lib/paceline/cli/tables.py"))
+    assert run(["fail"]) == 36
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "(Too many open files)" in said
+    assert "ulimit -n" in said
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import sys
 import threading
 from collections.abc import Callable, Iterator
 
@@ -9,6 +12,7 @@ import pytest
 
 import paceline.discovery
 from client.fake_node import DEADLINE_S, FakeNode, wait_until
+from modes import source_only
 from paceline.client import Client
 from paceline.client import client as client_module
 from paceline.client.driver import discovering
@@ -124,3 +128,19 @@ def test_a_look_for_which_there_is_no_thread_is_told_and_the_next_search_begins_
             client.connect()
     assert client.submit("add", 1, 2).result(DEADLINE_S) == 3
     client.close()
+
+
+@source_only  # compiled code may keep what it has imported once
+def test_discovery_that_can_not_be_loaded_for_want_of_descriptors_is_told_in_a_line(
+    network: Network, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Refusing:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "paceline.discovery":
+                raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.delitem(sys.modules, "paceline.discovery")
+    monkeypatch.setattr(sys, "meta_path", [Refusing(), *sys.meta_path])
+    with contextlib.closing(Client(connect_timeout_s=0.1)) as client:
+        fails(client)
+        wait_until(lambda: "no discovery on this network" in caplog.text)

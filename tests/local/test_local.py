@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import select
 import signal
 import sys
@@ -17,7 +18,8 @@ import pytest
 
 import paceline.errors
 from paceline.config import ClusterFile
-from paceline.errors import ClusterFailed, ConfigError
+from paceline.descriptors import is_room_for
+from paceline.errors import ClusterFailed, ConfigError, OutOfResources
 from paceline.local import cluster as cluster_module
 from paceline.local.cluster import Cluster
 from paceline.local.node_process import Node
@@ -307,6 +309,31 @@ def test_a_node_says_where_it_is(script: str) -> None:
         [node] = running.nodes
         assert isinstance(node, Node)
         assert node.address in repr(node)
+
+
+def test_a_script_that_may_open_no_more_files_is_told_so_and_leaves_nothing(
+    script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 16, before[1]))
+    fillers: list[int] = []
+    try:
+        while is_room_for(1):
+            fillers.append(os.eventfd(0))
+        for left in range(9):
+            with pytest.raises(OutOfResources, match="ulimit -n"):
+                cluster(script).__enter__()
+            assert not is_room_for(left + 1), "all is closed again, and no more than that"
+            os.close(fillers.pop())
+        with cluster(script):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        for descriptor in fillers:
+            os.close(descriptor)
+    assert list(tmp_path.iterdir()) == [Path(script)]
 
 
 def test_a_machine_without_a_temporary_directory_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from paceline.config import NodeConfig
 from paceline.core.raft.log import HardState
+from paceline.descriptors import is_room_for
 from paceline.errors import ConfigError
 from paceline.runtime import limits
 from paceline.runtime.children.children import WorkerChildren
@@ -85,7 +86,7 @@ def full(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     highest = max(int(name) for name in os.listdir("/proc/self/fd"))
     resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 8, before[1]))
     try:
-        while limits.is_room_for(1):
+        while is_room_for(1):
             opened.append(os.eventfd(0))
         yield opened
     finally:
@@ -99,14 +100,14 @@ def test_the_files_of_the_node_itself_come_out_of_a_reserve_that_nobody_else_has
     try:
         with pytest.raises(OSError, match="Too many open files"):
             limits.with_reserve(lambda: os.eventfd(0))
-        assert not limits.is_room_for(1)
+        assert not is_room_for(1)
     finally:
         for descriptor in kept:
             os.close(descriptor)
-    assert not limits.is_room_for(1)
+    assert not is_room_for(1)
     os.close(full.pop())
-    assert limits.is_room_for(1)
-    assert not limits.is_room_for(2)
+    assert is_room_for(1)
+    assert not is_room_for(2)
 
 
 def test_a_journal_that_can_open_no_file_tries_again_and_says_so_once(

@@ -24,7 +24,8 @@ from paceline.cli.exits import (
     whole_message_of,
 )
 from paceline.cli.output import OutputFailed, complain, flush
-from paceline.errors import ConfigError
+from paceline.descriptors import NO_MORE_FILES
+from paceline.errors import ConfigError, OutOfResources
 from paceline.line_writer import stderr_writer
 
 # name -> (module, attribute, what `paceline --help` says). The help text stands here so that --help imports nothing.
@@ -111,7 +112,10 @@ def _command_path(arguments: Sequence[str]) -> str:
 
 
 def _named(error: Exception) -> Exception:
-    """Of a file that this user may not use, whoever wanted to, an error that says whose it is; any other as it is."""
+    """Of a file that this user may not use, whoever wanted to, an error that says whose it is; of one that can't be
+    opened as there are too many, as the modules of a command are, one that says so; any other as it is."""
+    if isinstance(error, OSError) and error.errno in NO_MORE_FILES:
+        return OutOfResources(f"this process can't open what it needs ({error.strerror})")
     if not isinstance(error, PermissionError) or not isinstance(error.filename, str | bytes):
         return error
     from paceline.ownership import whose

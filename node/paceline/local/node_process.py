@@ -18,6 +18,7 @@ from typing import Any
 
 from paceline.client.client import Client
 from paceline.config import ClusterFile
+from paceline.descriptors import check_room_for
 from paceline.errors import ClusterFailed, PacelineError
 from paceline.local.pipes import let_go, lifeline, pipe
 from paceline.local.scratch import ScratchDirectory
@@ -25,6 +26,8 @@ from paceline.local.scratch import ScratchDirectory
 KILL_TIMEOUT_S = 5.0
 STATUS_TIMEOUT_S = 5.0
 LOG_TAIL_BYTES = 4096
+START_FILES = 8
+"""Both ends of two pipes, its output, its stdin, and what Popen has for a moment. Two of them stay."""
 ANNOUNCE_LIMIT_BYTES = 64 * 1024
 
 
@@ -52,6 +55,7 @@ class Node:
         self._start(command)
 
     def _start(self, command: list[str]) -> None:
+        check_room_for(START_FILES, "a node of a local cluster")
         self._announced = b""
         self._announce_read, announce_write = pipe()
         try:

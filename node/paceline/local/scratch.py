@@ -15,17 +15,21 @@ import tempfile
 from pathlib import Path
 from types import TracebackType
 
+from paceline.descriptors import check_room_for
 from paceline.errors import ConfigError
 from paceline.local.pipes import let_go, lifeline
 
+START_FILES = 6
+"""Both ends of a pipe, the outputs of the guard, and what Popen has for a moment. One of them stays."""
 _GUARD = 'read -r _; rm -rf -- "$0"'
 
 
 class ScratchDirectory:
     """Made at once, readable by its owner alone. A context manager, whose value is its ``path``. Raises ConfigError if
-    there is no place for it."""
+    there is no place for it, and OutOfResources."""
 
     def __init__(self, prefix: str) -> None:
+        check_room_for(START_FILES, "a temporary directory with its guard")
         try:
             self.path = Path(tempfile.mkdtemp(prefix=prefix))
         except OSError as error:  # of every directory that Python tries, or of the one that TMPDIR names

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Final, TypeVar
 
+from paceline.descriptors import NO_MORE_FILES
 from paceline.errors import ConfigError
 
 T = TypeVar("T")
@@ -36,7 +37,6 @@ WAITING_MIN: Final = 8
 CONNECTIONS_MAX: Final = 65_536
 """Files that a node allows itself, unless it was given more: with keys each connection takes some 20 KiB, and there are
 as many as somebody makes."""
-NO_MORE_FILES: Final = (errno.EMFILE, errno.ENFILE)
 _MORE_FILES = "let it open more: `ulimit -n {}`, or LimitNOFILE={} in the unit of a service"
 _MORE_THREADS = "let it have more: `ulimit -u`, `ulimit -v`, TasksMax in the unit of a service, pids.max of a container"
 
@@ -126,22 +126,6 @@ def with_reserve(opens: Callable[[], T]) -> T:
 def reserved() -> AbstractContextManager[None]:
     """What opens files meanwhile may use the reserve."""
     return _open_files.reserved()
-
-
-def is_room_for(files: int) -> bool:
-    """Whether so many more files can be opened, without the reserve."""
-    opened: list[int] = []
-    try:
-        while len(opened) < files:
-            opened.append(os.eventfd(0, os.EFD_CLOEXEC))
-    except OSError as error:
-        if error.errno not in NO_MORE_FILES:
-            raise
-        return False
-    finally:
-        for descriptor in opened:
-            os.close(descriptor)
-    return True
 
 
 def files_advice() -> str:

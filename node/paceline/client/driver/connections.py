@@ -25,6 +25,7 @@ import errno
 import logging
 import os
 import select
+from typing import Final
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
@@ -33,6 +34,7 @@ from paceline.client.driver.sockets import Sockets
 from paceline.client.session.session import Session
 from paceline.client_keys import ClientKeys
 from paceline.config import format_address, parse_address
+from paceline.descriptors import is_room_for
 from paceline.errors import ConfigError, OutOfResources
 from paceline.names import Names
 from paceline.sockets import send_frame, show
@@ -48,6 +50,9 @@ NUMBER_TRIED_S = 0.5
 RETRY_REFUSED_S = 0.25
 TOLD_LIMIT_PROBLEMS = 512
 """Several for each address that a search goes to; the oldest may be told again."""
+CONNECTION_FILES: Final = 8
+"""What the first connection of a client opens: the threads of its context two each, the socket and its link one each,
+and the monitor two. Later ones do without the threads."""
 COPY_LIMIT_BYTES = 64 * 1024
 """A frame up to this size is copied, which costs less than the bookkeeping of a shared one."""
 
@@ -123,10 +128,10 @@ class Connections:
         self._all: tuple[_Connection, ...] = ()  # the same; a walk over it may open and close connections
         self._poll = select.poll()
         try:
+            self._sockets = Sockets()  # without a socket yet
             self._wake_read, self._wake_write = os.pipe()
-        except OSError as error:
-            raise OutOfResources(f"a client of a cluster needs descriptors ({error})") from None
-        self._sockets = Sockets()  # opens nothing yet
+        except (OSError, zmq.ZMQError) as error:
+            raise OutOfResources(f"a client of a cluster needs descriptors ({error.strerror})") from None
         for descriptor in (self._wake_read, self._wake_write):
             os.set_blocking(descriptor, False)
         self._pipe_closed = False
@@ -260,7 +265,7 @@ class Connections:
             return self._connect(address, now)
         except ConfigError as error:  # what a node named is no address
             self._tell(f"can't connect to {address}: {error}")
-        except zmq.ZMQError as error:
+        except (OSError, zmq.ZMQError) as error:
             self._tell(f"can't connect to {address}: {error}")
             if error.errno in _OUT_OF_RESOURCES:
                 self._session.starved(f"this process can't connect to a node ({error})")
@@ -277,6 +282,8 @@ class Connections:
         credentials = self._keys.credentials()
         servers = credentials.servers
         expected = servers[self._expected.get(address, 0) % len(servers)] if servers else ""
+        if not is_room_for(CONNECTION_FILES):
+            raise zmq.ZMQError(errno.EMFILE)
         others = frozenset(self._sockets.opened)
         socket = self._sockets.socket(zmq.DEALER)
         try:

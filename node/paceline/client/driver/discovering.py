@@ -68,10 +68,10 @@ class Discovering:
             return is_to_look
 
     def _look(self) -> None:
-        from paceline.discovery import find_nodes
-
         session, turns = self._session, self._turns
         try:
+            from paceline.discovery import find_nodes
+
             found = find_nodes(session.cluster_name or None, loopback=None, timeout_s=self._timeout_s)
         except OSError as error:
             if not self._is_told:

@@ -17,9 +17,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
+from paceline.descriptors import NO_MORE_FILES
 from paceline.errors import JournalCorrupt
 from paceline.files import kind_of_mode
-from paceline.runtime.limits import NO_MORE_FILES, files_advice, with_reserve
+from paceline.runtime.limits import files_advice, with_reserve
 
 T = TypeVar("T")
 

@@ -23,16 +23,9 @@ from typing import Final
 
 import zmq
 
+from paceline.descriptors import NO_MORE_FILES, is_room_for
 from paceline.errors import ConfigError, PortInUse
-from paceline.runtime.limits import (
-    NO_MORE_FILES,
-    files_advice,
-    files_of_waiting,
-    is_room_for,
-    reserved,
-    take_those_that_wait,
-    with_reserve,
-)
+from paceline.runtime.limits import files_advice, files_of_waiting, reserved, take_those_that_wait, with_reserve
 from paceline.runtime.transport.zmq_sockets import RECONNECT_MAX_MS, bind, open_refusals
 
 RETRY_S: Final = 0.01
