@@ -2,7 +2,8 @@
 
 A node tells its workers, in their environment, where it listens itself and which file has the keys of its cluster. So
 code that runs in a worker, and whatever that starts, reaches the cluster that runs it. One address is enough: a node
-outlives its workers, and tells every client who asks it where the others are.
+outlives its workers, and tells every client who asks it where the others are. If the node has to listen at another
+address, it tells its workers.
 
 What is said for a client counts in this order: the arguments of Client; PACELINE_CONNECT and PACELINE_CLUSTER; the
 cluster of the worker; this machine's default port and whatever discovery finds. The cluster of the worker is taken as a
@@ -12,7 +13,7 @@ whole or not at all: its keys are not used for addresses that somebody else name
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -61,6 +62,12 @@ def worker_environment(
     if CLUSTER_VARIABLE in passed:  # it may be relative, and what the node was told by its option counts more
         passed[CLUSTER_VARIABLE] = str(cluster.path)
     return passed | {NODE_VARIABLE: node_address, FILE_VARIABLE: str(cluster.path)}
+
+
+def node_moved(address: str, environment: MutableMapping[str, str] = os.environ) -> None:
+    """In a worker, whose node listens at another address from now on. Nothing happens if it was not told of one."""
+    if NODE_VARIABLE in environment:
+        environment[NODE_VARIABLE] = address
 
 
 def in_worker(environment: Mapping[str, str] = os.environ) -> bool:

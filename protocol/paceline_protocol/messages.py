@@ -664,6 +664,14 @@ class CleaningUp(NamedTuple):
     outcomes: tuple[Outcome, ...]
 
 
+@message(86, Sender.PARENT)
+class NodeMoved(NamedTuple):
+    """Workers are started with the address of their node, which listens at another one from now on. A worker that runs
+    a task hears it behind that."""
+
+    address: str
+
+
 # --- node <-> its web process -------------------------------------------------------------------------------------
 
 
@@ -727,7 +735,7 @@ MembershipMessage: TypeAlias = PeerHello | Consent | ConsentReceived | OtherStar
 WorkMessage: TypeAlias = Beat | NodeBeat | Enrol | Dispatch | NodeOutcomes | Revoke | Revoked | Trace
 PeerMessage: TypeAlias = ConsensusMessage | MembershipMessage | WorkMessage
 WorkerMessage: TypeAlias = WorkerReady | WorkerFailed | Done | CleaningUp | Trace
-ToWorkerMessage: TypeAlias = Run | Stop
+ToWorkerMessage: TypeAlias = Run | Stop | NodeMoved
 WebMessage: TypeAlias = MetricsRequest | MetricsReply
 Message: TypeAlias = ClientMessage | ClientReply | Envelope | PeerMessage | WorkerMessage | ToWorkerMessage | WebMessage
 

@@ -9,7 +9,7 @@ import pytest
 
 from paceline.config import ClusterFile, new_cluster
 from paceline.errors import ConfigError
-from paceline.own_cluster import ClusterAddress, find_cluster, worker_environment
+from paceline.own_cluster import ClusterAddress, find_cluster, node_moved, worker_environment
 
 DEFAULT = ClusterAddress(("127.0.0.1:7077",), None, discovers=True)
 
@@ -95,3 +95,12 @@ def test_the_file_of_the_node_counts_more_than_the_variable_that_it_was_started_
     inside = worker_environment("127.0.0.1:4000", file, {"PACELINE_CLUSTER": inherited})
     found = find_cluster((), None, inside)
     assert (found.addresses, found.cluster) == (("127.0.0.1:4000",), file)
+
+
+def test_a_worker_whose_node_has_moved_finds_it_and_one_that_was_told_of_none_is_not(file: ClusterFile) -> None:
+    environment = worker_environment("10.0.0.5:7077", file, {})
+    node_moved("10.0.0.6:7077", environment)
+    assert find_cluster((), None, environment).addresses == ("10.0.0.6:7077",)
+    nowhere: dict[str, str] = {}
+    node_moved("10.0.0.6:7077", nowhere)
+    assert not nowhere

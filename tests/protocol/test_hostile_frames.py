@@ -78,6 +78,7 @@ EXAMPLES: list[m.Message] = [
     m.Done(((ID, 1, 1, b"payload", 250),)),
     m.CleaningUp(((ID, 1, 1, b"payload", 250),)),
     m.Stop(),
+    m.NodeMoved("127.0.0.1:7077"),
     m.MetricsRequest(),
     m.MetricsReply(b"payload"),
     m.Trace(b"i" * 16, ((2, 5), (5, 7))),

@@ -38,8 +38,8 @@ from paceline.runtime.own_addresses import OwnAddresses, bind_number, refuse_bro
 from paceline.runtime.reactor import Reactor
 from paceline.runtime.search import NodeSearch, SearchNews
 from paceline.runtime.transport.zmq_transport import ZmqTransport
-from paceline_protocol.codec import MAX_FRAME_BYTES
-from paceline_protocol.messages import WorkerFailed
+from paceline_protocol.codec import MAX_FRAME_BYTES, encode
+from paceline_protocol.messages import NodeMoved, WorkerFailed
 
 COLLECT_EVERY_S = 60.0
 COLLECT_BELOW_TASKS = 10_000
@@ -164,7 +164,10 @@ class Server:
     def _bind(self, host: str) -> None:
         self._transport.set_bind_host(host)
         if self._pool is not None:
-            self._pool.environment = worker_environment(self._transport.local_address, self._config.cluster)
+            address = self._transport.local_address
+            self._pool.environment = worker_environment(address, self._config.cluster)
+            for worker_id in self._pool.workers:
+                self._transport.send_child(worker_id, encode(NodeMoved(address)))
 
     def run(self) -> None:
         """Run turns of the reactor until a signal or a failure ends them."""

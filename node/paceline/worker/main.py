@@ -33,7 +33,7 @@ from time import monotonic_ns
 from typing import NoReturn
 
 from paceline.errors import ConfigError, DuplicateTaskName, UsedWhileImporting
-from paceline.importing import importing
+from paceline.importing import import_own, importing
 from paceline.line_writer import LogHandler
 from paceline.worker.execute import TaskRunner, describe, format_traceback, read_no_devices
 from paceline.worker.parent import EXIT_PARENT_GONE, allow_open_files, die_with_parent
@@ -52,6 +52,7 @@ from paceline_protocol.messages import (
     Assignment,
     CleaningUp,
     Done,
+    NodeMoved,
     Outcome,
     Run,
     Stage,
@@ -124,8 +125,10 @@ class Worker:
             self._run(*fields)
         elif cls is Stop:
             return False
+        elif cls is NodeMoved:
+            import_own("paceline.own_cluster").node_moved(*fields)
         else:
-            _logger.error("a %s from the node was ignored: a worker takes Run and Stop", cls.__name__)
+            _logger.error("a %s from the node was ignored: a worker does not take it", cls.__name__)
         return True
 
     def _run(self, assignments: Sequence[Assignment]) -> None:
