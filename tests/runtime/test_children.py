@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from paceline.runtime.children.children import WorkerChildren
-from paceline.runtime.children.pool import Child
+from paceline.runtime.children.pool import UNLINKED, Child
 from paceline.runtime.children.worker_pool import WorkerPool
 from paceline.runtime.transport.transport import Sent, Source
 from paceline.runtime.transport.zmq_transport import ZmqTransport
@@ -42,6 +42,10 @@ def close_half_and_wait():
         except OSError:
             pass  # no socket
     signal.pause()
+
+@task
+def become_another_program():
+    os.execv("/bin/sleep", ["sleep", "60"])
 
 @task
 def leave_a_fork_behind(written, awaited):
@@ -148,11 +152,14 @@ def test_a_module_that_does_not_import_is_told_before_its_exit_code(start: Calla
     assert [how for _, how in workers.ends] == ["exit code 3"]
 
 
-def test_a_worker_that_ends_its_link_and_lives_on_is_killed_and_replaced(workers: Workers) -> None:
+@pytest.mark.parametrize("task", ["close_half_and_wait", "become_another_program"])
+def test_a_worker_that_ends_its_link_and_lives_on_is_killed_and_replaced_and_told_as_that(
+    workers: Workers, task: str
+) -> None:
     first = workers.child
-    workers.run(("close_half_and_wait", ()))
+    workers.run((task, ()))
     workers.poll_until(lambda: bool(workers.ends))
-    assert workers.ends == [(first.id, "signal 9 (SIGKILL)")]
+    assert workers.ends == [(first.id, f"signal 9 (SIGKILL){UNLINKED}")]
     assert workers.transport.send_child(first.id, b"frame") is Sent.GONE
     workers.children.respawn(workers.children.next_respawn(1e9))
     assert workers.child.id != first.id
@@ -169,6 +176,13 @@ def test_without_a_pidfd_too_a_worker_that_ends_its_link_is_killed(
     workers = start(TASKS)
     workers.ready()
     workers.run(("close_half_and_wait", ()))
+    workers.poll_until(lambda: bool(workers.ends))
+    assert [how for _, how in workers.ends] == [f"signal 9 (SIGKILL){UNLINKED}"]
+
+
+def test_a_worker_whose_link_ends_as_somebody_kills_it_is_told_as_killed(workers: Workers) -> None:
+    """The kernel closes the descriptors of a process that dies a moment before it tells that it has died."""
+    os.kill(workers.child.pid, signal.SIGKILL)
     workers.poll_until(lambda: bool(workers.ends))
     assert [how for _, how in workers.ends] == ["signal 9 (SIGKILL)"]
 

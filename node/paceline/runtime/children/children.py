@@ -96,7 +96,7 @@ class WorkerChildren:
         if ended is None:
             # The link has ended and the process has not. Most often the worker is about to exit; in any case it can't
             # be given tasks any more, and reports none.
-            pool.kill(child.id)
+            pool.kill_unlinked(child)
             self._transport.watch(child.fd)  # is watched, but for a child without a pidfd: its fd is the link
         return ended
 

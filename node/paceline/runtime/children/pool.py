@@ -33,6 +33,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from paceline.runtime.children.begun_tasks import BegunTasks
 from paceline.runtime.limits import files_of_children, with_reserve
@@ -40,10 +41,13 @@ from paceline.runtime.transport.transport import Source
 
 WORKER_ID_BYTES = 8
 QUICK_DEATH_S = 1.0
+UNLINKED = ", after it had closed its link to the node, which ends it then; os.execv() in a task closes it"
 BACKOFF_MIN_S = 0.1
 BACKOFF_MAX_S = 10.0
 KILLED_END_LIMIT_S = 5.0
 """How long stop waits for children that were killed: one may be stuck in the kernel, on a file system that is gone."""
+
+_PF_EXITING = 0x4  # linux/sched.h
 
 _logger = logging.getLogger("paceline.pool")
 
@@ -96,6 +100,7 @@ class ChildPool:
         self._slots = [ChildSlot() for _ in range(size)]
         self._by_fd: dict[int, ChildSlot] = {}
         self._stopped = False
+        self._unlinked: set[bytes] = set()  # children that had closed their links, and lived
         self.workers: dict[bytes, Child] = {}
 
     @property
@@ -122,10 +127,13 @@ class ChildPool:
         if slot is None or slot.child is None or not _readable(fd, 0):
             return None
         child = slot.child
-        code = _collect(child)
+        how = _how(self._collect(child))
+        if child.id in self._unlinked:
+            self._unlinked.remove(child.id)
+            how += UNLINKED
         self._forget(slot)
         slot.unweighed = child
-        return child.id, _how(code)
+        return child.id, how
 
     def child_at(self, fd: int) -> Child | None:
         """The child that this descriptor belongs to: what tells of its end, or its link."""
@@ -159,6 +167,12 @@ class ChildPool:
         child = self.workers.get(worker_id)
         if child is not None:
             _signal_session(child, signal.SIGKILL)
+
+    def kill_unlinked(self, child: Child) -> None:
+        """Kill a child whose link has ended. One that was dying already is told as that, and not as one that lived."""
+        if not _is_dying(child.pid):
+            self._unlinked.add(child.id)
+        self.kill(child.id)
 
     def stop(self, deadline_s: float) -> bool:
         """End every child: SIGTERM, and SIGKILL for those left after ``deadline_s``. True if none needed that."""
@@ -223,6 +237,20 @@ class ChildPool:
         """What the next child shares with this process beside its link."""
         return None
 
+    def _collect(self, child: Child) -> int:
+        """The return code of a child that has ended (see Popen.returncode)."""
+        if child.fd != child.link.fileno():
+            # Kill what its task started, before wait(): until then the kernel does not reuse the process's number.
+            _signal_session(child, signal.SIGKILL)
+            return child.process.wait()
+        try:
+            # The descriptors of an ending process are closed a moment before it can be waited for.
+            return child.process.wait(timeout=QUICK_DEATH_S)
+        except subprocess.TimeoutExpired:
+            # Its code has closed the link. Without the link its end can't be noticed.
+            self.kill_unlinked(child)
+            return child.process.wait()
+
     def _forget(self, slot: ChildSlot) -> None:
         child = slot.child
         assert child is not None
@@ -276,19 +304,14 @@ def _readable(fd: int, timeout_s: float) -> bool:
     return bool(poller.poll(timeout_s * 1000))
 
 
-def _collect(child: Child) -> int:
-    """The return code of a child that has ended (see Popen.returncode)."""
-    if child.fd != child.link.fileno():
-        # Kill what its task started. Before wait(), since until then the kernel does not reuse the process's number.
-        _signal_session(child, signal.SIGKILL)
-        return child.process.wait()
+def _is_dying(pid: int) -> bool:
+    """Whether a child that was not waited for yet is on its way out (proc_pid_stat(5): the ninth field). True if nobody
+    can tell."""
     try:
-        # The descriptors of an ending process are closed a moment before it can be waited for.
-        return child.process.wait(timeout=QUICK_DEATH_S)
-    except subprocess.TimeoutExpired:
-        # The child is alive, and its code has closed the link. Without the link its end can't be noticed, so kill it.
-        _signal_session(child, signal.SIGKILL)
-        return child.process.wait()
+        told = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()  # from the third field on
+        return bool(int(told[6]) & _PF_EXITING)
+    except (OSError, ValueError, IndexError):
+        return True
 
 
 def _signal_session(child: Child, number: signal.Signals) -> None:
