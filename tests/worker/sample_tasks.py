@@ -123,6 +123,28 @@ def leave_alarm_and_raise(seconds: float) -> None:
 
 
 @task
+def leave_bare_alarm_and_raise(seconds: float) -> None:
+    """Without a handler, an alarm ends the process."""
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    raise ValueError("in time")
+
+
+@task
+async def leave_bare_alarm_behind(seconds: float) -> str:
+    """Set by what its worker cleans up."""
+
+    async def sleep() -> None:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+
+    kept.append(asyncio.ensure_future(sleep()))
+    await asyncio.sleep(0)
+    return "at once"
+
+
+@task
 async def leave_alarm_later(seconds: float) -> str:
     return leave_alarm.function(seconds)
 

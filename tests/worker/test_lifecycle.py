@@ -268,6 +268,21 @@ def test_an_alarm_that_a_task_leaves_behind_strikes_neither_its_worker_nor_anoth
     assert {outcome[2] for outcome in outcomes[50:]} == {TaskEnd.SUCCEEDED}
 
 
+def test_an_alarm_without_a_handler_that_a_task_leaves_as_it_fails_does_not_end_its_worker(
+    sample: PlayedNode,
+) -> None:
+    assert sample.error("sample_tasks.leave_bare_alarm_and_raise", 0.1).type_name == "ValueError"
+    time.sleep(0.2)
+    assert sample.result("sample_tasks.add", 2, 3) == 5
+
+
+def test_nor_does_one_that_is_set_by_what_an_async_task_has_left(sample: PlayedNode) -> None:
+    sample.run("sample_tasks.leave_bare_alarm_behind", 0.1, kind=CleaningUp)
+    sample.cleaned_up()
+    time.sleep(0.2)
+    assert sample.result("sample_tasks.add", 2, 3) == 5
+
+
 def test_an_alarm_that_strikes_within_its_own_task_is_how_that_ends(sample: PlayedNode) -> None:
     assert sample.error("sample_tasks.leave_alarm", 0.01, 10.0).type_name == "TimeIsUp"
     assert sample.result("sample_tasks.add", 2, 3) == 5

@@ -83,8 +83,7 @@ class TaskRunner:
                 if _handler_of(_SIGALRM) is not SIG_DFL:
                     self._alarm.end(name)
         except BaseException as error:  # noqa: BLE001 - the task's own error, whatever it is, is its outcome
-            if _handler_of(_SIGALRM) is not SIG_DFL:  # it may have struck before it was switched off, and strike again
-                self._alarm.end(name)
+            self._alarm.end(name)  # it may have struck before it was switched off, and strike again; or have no handler
             if _getpid() != self._pid:
                 _end_fork(error)
             return FAILED, _pack_failure(error)
@@ -107,8 +106,13 @@ class TaskRunner:
 
     def clean_up(self, name: str) -> None:
         """End what this task has left, in bounded time. Raises nothing."""
-        if self._loop is not None:
+        if self._loop is None:
+            return
+        try:
             self._loop.clean_up(name)
+            self._alarm.end(name)
+        except BaseException:  # noqa: BLE001 - as in execute()
+            self._alarm.end(name)
 
 
 def _of_result(error: BaseException, name: str) -> BaseException:
