@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from paceline.worker.ending import EXIT_KEPT
 from paceline.worker.main import EXIT_LINK_CLOSED
 from paceline_protocol.codec import encode
 from paceline_protocol.limits import MAX_TASK_NAMES
@@ -187,6 +188,17 @@ def test_more_tasks_than_a_node_runs_are_refused_with_the_limit(nodes: Nodes, tm
 
 
 # --- ending -----------------------------------------------------------------------------------------------------
+
+
+def test_a_worker_whose_module_leaves_a_thread_as_it_fails_ends_all_the_same(nodes: Nodes, tmp_path: Path) -> None:
+    """Python waits for such threads as it exits, and the node for the worker, in whose place another is to start."""
+    module = tmp_path / "threaded.py"
+    module.write_text(
+        "import threading\nthreading.Thread(target=threading.Event().wait).start()\nraise ImportError('as if')\n"
+    )
+    node = nodes.start(str(module))
+    assert "as if" in node.receive(WorkerFailed).error
+    assert node.wait_end() == f"exit code {EXIT_KEPT}"
 
 
 def test_stop_ends_a_worker_after_what_it_runs(sample: PlayedNode) -> None:

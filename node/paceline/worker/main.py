@@ -35,6 +35,7 @@ from typing import NoReturn
 from paceline.errors import ConfigError, DuplicateTaskName, UsedWhileImporting
 from paceline.importing import import_own, importing
 from paceline.line_writer import LogHandler
+from paceline.worker.ending import end_in_time
 from paceline.worker.execute import TaskRunner, describe, format_traceback, read_no_devices
 from paceline.worker.parent import EXIT_PARENT_GONE, allow_open_files, die_with_parent
 from paceline.worker.registry import load_module, tasks
@@ -221,6 +222,7 @@ def main(arguments: Sequence[str]) -> int:
         # The kernel closes the link after it has the exit code. If the link ended before, the node would kill the
         # worker.
         link.detach()
+        end_in_time()
 
 
 def _shared_numbers(fd: int | None) -> memoryview:
