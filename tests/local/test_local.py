@@ -10,6 +10,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -311,28 +312,48 @@ def test_a_node_says_where_it_is(script: str) -> None:
         assert node.address in repr(node)
 
 
+class Files:
+    """Lets this process open few more files."""
+
+    def __init__(self) -> None:
+        highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+        self._before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 24, self._before[1]))
+        self._taken: list[int] = []
+
+    def take_all(self) -> None:
+        while is_room_for(1):
+            self._taken.append(os.eventfd(0))
+
+    def give_one(self) -> None:
+        os.close(self._taken.pop())
+
+    def close(self) -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, self._before)
+        while self._taken:
+            self.give_one()
+
+
+@pytest.fixture
+def files() -> Iterator[Files]:
+    made = Files()
+    yield made
+    made.close()
+
+
 def test_a_script_that_may_open_no_more_files_is_told_so_and_leaves_nothing(
-    script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: Files
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    highest = max(int(name) for name in os.listdir("/proc/self/fd"))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 16, before[1]))
-    fillers: list[int] = []
-    try:
-        while is_room_for(1):
-            fillers.append(os.eventfd(0))
-        for left in range(9):
-            with pytest.raises(OutOfResources, match="ulimit -n"):
-                cluster(script).__enter__()
-            assert not is_room_for(left + 1), "all is closed again, and no more than that"
-            os.close(fillers.pop())
-        with cluster(script):
-            pass
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
-        for descriptor in fillers:
-            os.close(descriptor)
+    files.take_all()
+    for left in range(9):
+        with pytest.raises(OutOfResources, match="ulimit -n"):
+            cluster(script).__enter__()
+        assert not is_room_for(left + 1), "all is closed again, and no more than that"
+        files.give_one()
+    with cluster(script):
+        files.take_all()
+    files.close()
     assert list(tmp_path.iterdir()) == [Path(script)]
 
 
