@@ -105,7 +105,7 @@ class EntryKind(IntEnum):
     CONFIG = 1  # voters, learners, the feature level (codec.encode_config)
     ACCEPT = 2  # the packed calls of one Submit, as the client sent them
     OUTCOME = 3  # packed outcomes, as the node sent them
-    RELEASE = 4  # task ids, joined: their owners have the results
+    RELEASE = 4  # task ids, joined: their results are not kept any more
     ATTEMPT = 5  # task ids, joined: one attempt of each is used up: lost, or about to start if there is to be only one
 
 

@@ -17,7 +17,6 @@ from paceline.core.raft.consensus import Consensus
 from paceline.core.raft.log import Entry, HardState, Log, Snapshot
 from paceline.core.raft.ready import Persist
 from paceline.core.raft.timing import Timing
-from paceline.core.settings import Settings
 from paceline.core.state.snapshots import restore, snapshot_of
 from paceline.core.state.table import TaskTable
 from paceline.errors import ConfigError, PacelineError
@@ -89,7 +88,7 @@ def _start(storage: Storage) -> str:
             feature_level=FEATURE_LEVEL,
         )
         if snapshot:
-            restore(TaskTable(Settings(cluster_name="")), snapshot.data)
+            restore(TaskTable(), snapshot.data)
 
     try:
         decoded(storage.directory, recovered)
@@ -189,7 +188,7 @@ def _persists(writes: int) -> Iterator[Persist]:
         if seq == 5:
             persist.truncate_from, index = index - 1, index - 2
         if seq == 6:
-            table = TaskTable(Settings(cluster_name=""))
+            table = TaskTable()
             table.apply(EntryKind.ACCEPT, calls)
             persist.snapshot, index = Snapshot(1, 1, Config(("a",)), snapshot_of(table)), 1
         persist.entries = [Entry(index + each, seq, *data[(index + each) % len(data)]) for each in (1, 2, 3)]
@@ -220,19 +219,19 @@ def _file(path: Path) -> bytes:
 
 def snapshot(data: bytes) -> str:
     """ValueError, NodeTooOld. A table that was read writes the same table."""
-    table = TaskTable(Settings(cluster_name=""))
+    table = TaskTable()
     try:
         restore(table, data)
     except (ValueError, NodeTooOld) as error:
         return type(error).__name__
-    again = TaskTable(Settings(cluster_name=""))
+    again = TaskTable()
     restore(again, snapshot_of(table))
     must(snapshot_of(again) == snapshot_of(table), "what was restored is written otherwise")
     return f"restored, {min(3, len(table.tasks))} tasks"
 
 
 def snapshot_seeds() -> Iterable[bytes]:
-    table = TaskTable(Settings(cluster_name=""))
+    table = TaskTable()
     yield snapshot_of(table)
     ids = [bytes([number]) * 16 for number in range(6)]
     options = {"max_attempts": 2, "delivery": 1}

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from integration.conftest import wait_until
 from paceline.core.raft.log import Entry
-from paceline.core.settings import Settings
 from paceline.core.state.table import TaskTable
 from paceline.runtime.journal.recovery import Recovered, read_journal
 from paceline_protocol.codec import decode_outcomes
@@ -44,7 +43,7 @@ def recorded(committed: Iterable[Entry]) -> Counter[int]:
 
     Of a log whose beginning was compacted away, tasks that were accepted there are left out.
     """
-    table = TaskTable(Settings(cluster_name=""))
+    table = TaskTable()
     counts: Counter[int] = Counter()
     for entry in committed:
         if entry.kind == EntryKind.OUTCOME:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from integration.conftest import DEADLINE_S, TASKS, settled_status, wait_until
 from paceline import Client, Cluster
-from paceline.core.settings import Settings
 from paceline.core.state.table import TaskTable
 from paceline.errors import JournalCorrupt
 from paceline.local.node_process import Node
@@ -28,12 +27,12 @@ def recover(directory: Path, *options: str) -> subprocess.CompletedProcess[str]:
 
 def table_on(directory: Path) -> TaskTable:
     """What this disk says of tasks. A node that is writing may be seen in the middle of it: then nothing."""
-    table = TaskTable(Settings(cluster_name=""))
+    table = TaskTable()
     try:
         for entry in read_journal(directory / "journal").entries:
             table.apply(entry.kind, entry.data)
     except JournalCorrupt:
-        return TaskTable(Settings(cluster_name=""))
+        return TaskTable()
     return table
 
 

@@ -14,7 +14,6 @@ from paceline.cli.app import run
 from paceline.core.raft.consensus import Consensus, Persist
 from paceline.core.raft.log import Entry, HardState, Log, Snapshot
 from paceline.core.raft.timing import Timing
-from paceline.core.settings import Settings
 from paceline.core.state.snapshots import snapshot_of
 from paceline.core.state.table import TaskTable
 from paceline.errors import (
@@ -51,7 +50,7 @@ def survivor(directory: Path, *, config: Config | None = None, cluster_id: str =
     if voters.voters:
         writer.write([Persist(1, HardState(7, OTHERS[1]), None, entries)])
     if snapshot:
-        data = snapshot_of(TaskTable(Settings(cluster_name="farm")))
+        data = snapshot_of(TaskTable())
         writer.write([Snapshot(2, 4, voters, data)])
         while writer.is_saving:
             writer.save_slice()

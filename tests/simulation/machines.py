@@ -65,6 +65,7 @@ class SimulatedNode:
         self._disks = 0
         self.is_rival = False  # another machine runs, or ran, on a copy of its disk, or that was put back
         self.kept: DiskCopy | None = None  # its disk as it was at some moment
+        self.limits: dict[str, int] = {}  # of its settings, if they are not those of the world
         self.insert_disk()
 
     def insert_disk(self) -> None:
@@ -101,7 +102,7 @@ class SimulatedNode:
         recovered = journal.open()
         snapshot = recovered.snapshot
         log = Log(snapshot.index, snapshot.term, recovered.entries) if snapshot else Log(entries=recovered.entries)
-        settings = replace(world.settings, feature_level=self._feature_level())
+        settings = replace(world.settings, feature_level=self._feature_level(), **self.limits)
         consensus = Consensus(
             self.identity.node_id,
             timing=settings.timing,

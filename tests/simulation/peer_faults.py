@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import cycle
 from math import inf
 from typing import Any
 
@@ -79,6 +80,17 @@ def record_every_outcome(true: Method) -> Method:
         again = sum(outcome[0] not in table.tasks for outcome in outcomes)
         true(self, table, outcomes)
         table.totals.ended[TaskEnd.SUCCEEDED] += again
+
+    return record
+
+
+def drop_by_own_limit(true: Method) -> Method:
+    limits_tasks = cycle((3, 30, 300))
+
+    def record(self: Results, table: TaskTable, outcomes: Any) -> None:
+        true(self, table, outcomes)
+        limit_tasks = vars(self).setdefault("limit_tasks", next(limits_tasks))
+        self._release(table, list(self.by_id)[:-limit_tasks])
 
     return record
 

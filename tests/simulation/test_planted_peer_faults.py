@@ -187,6 +187,13 @@ FAULTS = [
         f"{TASK}_the_first_outcome_of_a_task_is_recorded_and_later_ones_are_counted",
     ),
     Fault(
+        "drops results by the limit of each node",
+        Results,
+        "_record",
+        broken.drop_by_own_limit,
+        finding="another state",
+    ),
+    Fault(
         "accepts what it knows",
         Tasks,
         "apply",
@@ -617,7 +624,7 @@ def test_planted_fault_is_found(fault: Fault, monkeypatch: pytest.MonkeyPatch) -
     assert found_by_test(fault.found_by) if fault.found_by else found_in_the_world(fault)
 
 
-PLANTED = 126
+PLANTED = 127
 """Of whole nodes and of consensus. Who plants another raises it; a fault that can't be planted any more is replaced."""
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from modes import COMPILED
-from paceline_protocol.messages import TaskEnd
+from paceline_protocol.messages import AdminOp, TaskEnd
 from simulation.action_world import ActionWorld
 from simulation.faults import PEACE, Faults
 from simulation.wall_clocks import right_ms
@@ -140,6 +140,26 @@ def test_nodes_that_were_restarted_while_none_could_reach_another_soon_find_each
     while world.now < until:
         world.step(until)
     world.heal_and_finish()
+
+
+def test_nodes_that_keep_different_numbers_of_results_hold_the_same_state_whoever_leads() -> None:
+    world = World(8, faults=replace(PEACE))
+    for node, limit_tasks in zip(world.nodes, (4, 10, 1_000), strict=True):
+        node.crash(power_fails=False)
+        node.limits = {"result_limit_tasks": limit_tasks}
+        node.start()
+    kept: list[int] = []
+    for node in world.nodes:
+        world.run(0.5)
+        world.clients[0].administer(AdminOp.TRANSFER, node.identity.node_id)
+        world.run(1.5)
+        leader = world.leader()
+        assert leader is not None
+        assert leader is node.core
+        kept.append(len(leader.table.results))
+    world.heal_and_finish()
+    few, some, many = kept
+    assert few < some < many
 
 
 def test_the_same_seed_gives_the_same_run() -> None:

@@ -80,7 +80,7 @@ NAMES_SHOWN = 5
     "--result-limit-mib",
     type=int,
     metavar="MIB",
-    help="Results that are kept until their clients have them, the same on every node. Default: 256.",
+    help="Results that are kept until their clients have them. The leader's counts. Default: 256.",
 )
 @setting(
     "--metrics",

@@ -52,9 +52,8 @@ class Settings:
     queue_limit_tasks: int = 2_000_000
     queue_limit_bytes: int = 1 << 30
     payload_limit_bytes: int = 16 << 20
-    result_limit_tasks: int = 200_000  # ended and not yet fetched by their owners
+    result_limit_tasks: int = 200_000  # ended and not yet fetched by their owners; the leader's limits count
     result_limit_bytes: int = 256 << 20
-    released_limit_tasks: int = 100_000  # ids remembered after their release, so that a late copy is not run again
     log_keep_entries: int = 2_048  # in memory behind the applied index, for followers that lag a little
     log_keep_bytes: int = 16 << 20
     snapshot_log_entries: int = 100_000  # written to a journal since its last snapshot, before the next is taken

@@ -40,7 +40,7 @@ class Machine:
 
     def __post_init__(self) -> None:
         if not self.snapshot[3]:
-            self.snapshot = (*self.snapshot[:3], snapshot_of(TaskTable(SETTINGS)))
+            self.snapshot = (*self.snapshot[:3], snapshot_of(TaskTable()))
         self.start()
 
     def start(self) -> None:
@@ -55,7 +55,7 @@ class Machine:
             log=Log(index, term, [Entry(each.index, each.term, each.kind, each.data) for each in self.entries]),
             config=config,
         )
-        self.table = TaskTable(SETTINGS)
+        self.table = TaskTable()
         restore(self.table, data)
         self.applied = Applied(SETTINGS, self.core, self.table, journaled=True)
 
@@ -106,7 +106,7 @@ def chunk(data: bytes, *, index: int = 9, term: int = 2, config: Config = ABC, t
     return m.SnapshotChunk(2, index, term, encode_config(config), 0, len(data) if total < 0 else total, data)
 
 
-EMPTY = snapshot_of(TaskTable(SETTINGS))
+EMPTY = snapshot_of(TaskTable())
 LEVEL_2 = Config(("a", "b"), ("c",), level=2)
 
 REFUSED = {
@@ -162,7 +162,7 @@ def test_what_no_leader_sends_is_refused_and_changes_nothing(what: str) -> None:
 
 
 def test_a_snapshot_that_is_whole_is_read_once_as_it_arrives_and_replaces_table_and_log_together() -> None:
-    ahead = TaskTable(SETTINGS)
+    ahead = TaskTable()
     ahead.apply(EntryKind.ACCEPT, encode_calls([(bytes([number]) * 16, "add", 4, b"x", None) for number in range(9)]))
     ahead.apply(EntryKind.OUTCOME, OUTCOMES)
     data = snapshot_of(ahead)
@@ -186,7 +186,7 @@ def test_what_one_leader_claims_to_have_committed_is_forgotten_with_it() -> None
 
 
 def test_a_refused_snapshot_is_forgotten_and_the_next_one_is_taken() -> None:
-    ahead = TaskTable(SETTINGS)
+    ahead = TaskTable()
     ahead.apply(EntryKind.ACCEPT, CALLS)
     ahead.apply(EntryKind.OUTCOME, OUTCOMES)
     machine = follower()

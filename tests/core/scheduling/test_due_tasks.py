@@ -10,7 +10,6 @@ from core.scheduling.test_leader import TERM, Lead, tid
 from paceline.core.clients.sessions import ClientSession
 from paceline.core.deadlines import NEVER_MS, SLICE_MOMENTS
 from paceline.core.scheduling.credits import LONG_US
-from paceline.core.settings import Settings
 from paceline.core.state.table import TaskTable
 from paceline_protocol.codec import decode_calls, decode_outcomes, encode_calls
 from paceline_protocol.messages import (
@@ -80,7 +79,7 @@ def led(*nodes: str, **limits: Any) -> tuple[Clocked, ClientSession]:
 
 def table_with(**options: Any) -> TaskTable:
     """What an earlier leader had accepted: task 1."""
-    table = TaskTable(Settings(cluster_name="test"))
+    table = TaskTable()
     table.apply(EntryKind.ACCEPT, encode_calls([(tid(1), "add", 4, b"", options)]))
     return table
 
@@ -435,7 +434,7 @@ def test_a_submit_with_many_calls_that_are_late_is_logged_as_its_tasks_are() -> 
     last = (tid(16_000), "add", 4, b"", None)
     lead.leader.admission.submit(session, Submit(2, 0, encode_calls([*calls, last])), lead.now)
     lead.leader.log(lead.now)
-    follower = TaskTable(lead.settings)
+    follower = TaskTable()
     for kind, data, _ in lead.entries:
         follower.apply(kind, data)
     assert set(follower.tasks) == {tid(0), tid(16_000)}

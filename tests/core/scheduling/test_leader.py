@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import chain
 from typing import Any
 
 import pytest
@@ -19,12 +18,11 @@ from paceline.core.scheduling.cancelling import REQUESTS_PER_TASK
 from paceline.core.scheduling.credits import LONG_US, OVERDUE_S
 from paceline.core.scheduling.leader import Leader
 from paceline.core.scheduling.nodes import BEAT_UNCHANGED_S
-from paceline.core.scheduling.releases import RELEASE_AT_ONCE_TASKS, RELEASE_TASKS, Releases
 from paceline.core.settings import Settings
 from paceline.core.state.table import TaskTable
 from paceline.core.state.task import TASK_BYTES, State, Task
 from paceline.core.wall_clock import WallClock
-from paceline_protocol.codec import MAX_BATCH_ITEMS, encode_calls, encode_held, split_ids
+from paceline_protocol.codec import MAX_BATCH_ITEMS, encode_calls, encode_held
 from paceline_protocol.errors import LimitExceeded, ProtocolError, RemoteProtocolError
 from paceline_protocol.messages import (
     Beat,
@@ -55,7 +53,7 @@ class Lead:
 
     def __init__(self, table: TaskTable | None = None, *, settled: bool = True, **limits: Any) -> None:
         self.settings = Settings(cluster_name="test", **limits)
-        self.table = table or TaskTable(self.settings)
+        self.table = table or TaskTable()
         self.entries: list[tuple[int, bytes, Any]] = []
         self.committed = 0
         self.now = 0.0
@@ -530,7 +528,7 @@ def test_a_node_that_holds_a_later_attempt_keeps_the_task() -> None:
 
 def recovering(*numbers: int) -> Lead:
     """A new leader of tasks that an earlier one had accepted."""
-    table = TaskTable(Settings(cluster_name="test"))
+    table = TaskTable()
     table.apply(EntryKind.ACCEPT, encode_calls([(tid(number), "add", 4, b"", None) for number in numbers]))
     return Lead(table, settled=False)
 
@@ -847,45 +845,6 @@ def test_a_closed_session_does_not_stand_in_the_way_of_the_next_one_on_its_conne
     lead.now = 1.0
     (update,) = lead.updates()
     assert update.accepted == (1,)
-
-
-def test_results_that_the_client_has_are_released_together_a_little_later() -> None:
-    lead, session = running(1, 2)
-    lead.outcomes("a", 1, 1, 2)
-    lead.updates()
-    lead.leader.admission.acknowledge(session, 99, 1.0)
-    due = 1.0 + lead.settings.release_interval_s
-    assert lead.leader.due == due
-    lead.leader.log(1.1)
-    assert EntryKind.RELEASE not in lead.kinds()
-    lead.leader.log(due)
-    assert lead.entries[-1][:2] == (EntryKind.RELEASE, tid(1) + tid(2))
-    assert lead.leader.due == float("inf")
-
-
-def test_many_results_are_released_with_whatever_is_logged_next() -> None:
-    lead, session = running(*range(1, RELEASE_TASKS + 1))
-    lead.outcomes("a", 1, *range(1, RELEASE_TASKS + 1))
-    lead.updates()
-    lead.leader.admission.acknowledge(session, 99, 1.0)
-    lead.leader.log(1.0)
-    assert EntryKind.RELEASE in lead.kinds()
-    assert lead.leader.due == 1.0 + lead.settings.release_interval_s, "it finds nothing left then"
-    lead.leader.log(lead.leader.due)
-    assert lead.kinds().count(EntryKind.RELEASE) == 1
-
-
-def test_very_many_results_are_released_in_several_turns_that_follow_at_once() -> None:
-    releases = []
-    each = Releases(lambda _kind, data, _decoded: releases.append(split_ids(data)) or 0, 1.0)
-    ids = [tid(number) for number in range(2 * RELEASE_AT_ONCE_TASKS + 1)]
-    each.add(ids, 0.0)
-    while each.due <= 0.0 or not releases:
-        each.propose(0.0)
-        each.find_due(True)
-    assert list(map(len, releases)) == [RELEASE_AT_ONCE_TASKS, RELEASE_AT_ONCE_TASKS, 1]
-    assert list(chain.from_iterable(releases)) == ids
-    assert each.due == float("inf")
 
 
 def test_a_lingering_accepted_is_a_deadline_until_it_has_left() -> None:

@@ -56,7 +56,7 @@ class World:
     def __init__(self) -> None:
         self.now = 0.0
         self.term = 1
-        self.table = TaskTable(SETTINGS)
+        self.table = TaskTable()
         self.entries: list[tuple[int, bytes, Any]] = []
         self.committed = 0
         self.accepted_ids: list[bytes] = []

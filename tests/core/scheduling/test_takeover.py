@@ -27,7 +27,7 @@ def fill(table: TaskTable, count: int) -> None:
 
 
 def test_tasks_are_taken_over_in_slices_and_in_the_order_in_which_they_came() -> None:
-    table = TaskTable(SETTINGS)
+    table = TaskTable()
     fill(table, 10)
     table.lost_attempts[(3).to_bytes(16, "big")] = 2
     takeover = Takeover(table, term=2, applied_index=5, due=DueTasks(WallClock(), Moments()))

@@ -33,7 +33,7 @@ class Leading:
 
     def __init__(self, core: Consensus | None = None) -> None:
         self.core = core or replicating()
-        self.applied = Applied(SETTINGS, self.core, TaskTable(SETTINGS), journaled=True)
+        self.applied = Applied(SETTINGS, self.core, TaskTable(), journaled=True)
         self.now = 0.0
 
     def commit(self, entries: int, *, b_answers: bool, data: bytes = b"") -> int:
@@ -137,7 +137,7 @@ def test_the_log_is_held_behind_a_snapshot_that_is_still_being_packed() -> None:
     settings = replace(SETTINGS, snapshot_log_entries=100_000, snapshot_log_bytes=20_000)
     core = elected()
     leading = Leading(core)
-    applied = leading.applied = Applied(settings, core, TaskTable(settings), journaled=False)
+    applied = leading.applied = Applied(settings, core, TaskTable(), journaled=False)
     for number in range(40):
         call = (number.to_bytes(16, "big"), "add", 4, bytes(5_000), None)
         core.propose(EntryKind.ACCEPT, encode_calls([call]))
@@ -161,7 +161,7 @@ def test_the_log_is_held_behind_a_snapshot_that_is_still_being_packed() -> None:
 def test_the_journal_gets_a_snapshot_once_the_log_has_grown_by_as_much_as_the_last_one_took() -> None:
     settings = Settings(cluster_name="test", snapshot_log_bytes=10_000)
     leading = Leading()
-    applied = Applied(settings, leading.core, TaskTable(settings), journaled=True)
+    applied = Applied(settings, leading.core, TaskTable(), journaled=True)
     sizes: list[int] = []
     for number in range(1, 200):
         call = (number.to_bytes(16, "big"), "add", 4, bytes(1_000), None)

@@ -9,7 +9,6 @@ import pytest
 
 from modes import COMPILED
 from paceline.core.feature_levels import NodeTooOld
-from paceline.core.settings import Settings
 from paceline.core.state.section import Section
 from paceline.core.state.snapshots import digests_of, restore, snapshot_of
 from paceline.core.state.table import TaskTable
@@ -18,8 +17,6 @@ from paceline_protocol.messages import EntryKind
 
 if COMPILED:
     pytest.skip("has subclasses of what is compiled", allow_module_level=True)
-
-SETTINGS = Settings(cluster_name="test")
 
 
 class Notes(Section):
@@ -45,16 +42,16 @@ class Notes(Section):
 
 
 class LaterTable(TaskTable):
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
+    def __init__(self) -> None:
+        super().__init__()
         self.notes = self._with(Notes())
 
     def aside(self) -> TaskTable:
-        return LaterTable(SETTINGS)
+        return LaterTable()
 
 
 def test_a_section_that_has_a_row_gets_its_entries_and_is_in_snapshots_and_digests() -> None:
-    table, restored = LaterTable(SETTINGS), LaterTable(SETTINGS)
+    table, restored = LaterTable(), LaterTable()
     table.apply(Notes.KIND, b"buy milk")
     restore(restored, snapshot_of(table))
     assert restored.notes.notes == {"note 0": b"buy milk"}
@@ -62,9 +59,9 @@ def test_a_section_that_has_a_row_gets_its_entries_and_is_in_snapshots_and_diges
 
 
 def test_an_older_node_reads_the_snapshot_of_a_newer_one_as_long_as_nothing_new_is_in_use() -> None:
-    newer = LaterTable(SETTINGS)
+    newer = LaterTable()
     newer.apply(EntryKind.ACCEPT, encode_calls([(b"1" * 16, "add", 4, b"", None)]))
-    older = TaskTable(SETTINGS)
+    older = TaskTable()
     restore(older, snapshot_of(newer))
     assert digests_of(older).items() <= digests_of(newer).items()
     newer.apply(Notes.KIND, b"buy milk")

@@ -7,7 +7,6 @@ from collections import OrderedDict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paceline.core.settings import Settings
 from paceline.core.state.released import Released
 from paceline.core.state.snapshots import restore, snapshot_of
 from paceline.core.state.table import TaskTable
@@ -33,7 +32,7 @@ def test_it_remembers_what_one_ordered_dict_would(numbers: list[int], limit: int
 
 
 def test_a_restored_table_forgets_at_its_own_limit() -> None:
-    full, restored = (TaskTable(Settings(cluster_name="test", released_limit_tasks=2)) for _ in range(2))
+    full, restored = (TaskTable(released_limit_tasks=2) for _ in range(2))
     ids = [id_of(number) for number in (1, 2, 3)]
     full.apply(EntryKind.ACCEPT, encode_calls([(task_id, "add", 4, b"", None) for task_id in ids]))
     full.apply(EntryKind.OUTCOME, encode_outcomes([(task_id, 1, TaskEnd.SUCCEEDED, b"", 1) for task_id in ids]))

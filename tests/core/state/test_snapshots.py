@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from paceline.core.feature_levels import NodeTooOld
 from paceline.core.raft.pages import Pieces, framed, page_at
-from paceline.core.settings import Settings
 from paceline.core.state.snapshots import (
     PAGE_ITEMS,
     SHARED_BYTES,
@@ -30,7 +29,7 @@ from paceline_protocol.messages import EntryKind, TaskEnd
 from paceline_protocol.moments import MOMENT_MAX_MS
 from paceline_protocol.options import BY_KEY
 
-LIMITS = Settings(cluster_name="test", result_limit_tasks=40, released_limit_tasks=30)
+RELEASED_LIMIT_TASKS = 30
 
 
 def task_id(number: int) -> bytes:
@@ -55,7 +54,7 @@ def change(table: TaskTable, random: Random, count: int) -> None:
 @given(st.integers(0, 10_000))
 def test_what_is_packed_while_the_table_changes_is_the_table_of_before(seed: int) -> None:
     random = Random(seed)
-    table = TaskTable(LIMITS)
+    table = TaskTable(RELEASED_LIMIT_TASKS)
     change(table, random, 60)
     before = snapshot_of(table)
     capture = Capture(table)
@@ -67,7 +66,7 @@ def test_what_is_packed_while_the_table_changes_is_the_table_of_before(seed: int
 @given(st.integers(0, 10_000))
 def test_what_is_restored_is_what_was_captured_and_goes_on_like_it(seed: int) -> None:
     random = Random(seed)
-    table, other = TaskTable(LIMITS), TaskTable(LIMITS)
+    table, other = TaskTable(RELEASED_LIMIT_TASKS), TaskTable(RELEASED_LIMIT_TASKS)
     change(table, random, 80)
     change(other, random, 5)
     restore(other, snapshot_of(table))
@@ -78,7 +77,7 @@ def test_what_is_restored_is_what_was_captured_and_goes_on_like_it(seed: int) ->
 
 
 def test_no_page_has_more_than_its_share() -> None:
-    table = TaskTable(Settings(cluster_name="test"))
+    table = TaskTable()
     for start in range(0, 5_000, 500):
         calls = [(task_id(number), "add", 4, b"x" * 400, None) for number in range(start, start + 500)]
         table.apply(EntryKind.ACCEPT, encode_calls(calls))
@@ -92,13 +91,13 @@ def test_no_page_has_more_than_its_share() -> None:
         sizes.append(len(page))
     assert max(sizes) < 400 * PAGE_ITEMS + (1 << 20)
     assert len(sizes) > 5
-    copy = TaskTable(Settings(cluster_name="test"))
+    copy = TaskTable()
     restore(copy, capture.data)
     assert list(copy.tasks) == list(table.tasks)
 
 
 def test_long_arguments_and_results_are_in_the_stream_as_they_are_in_the_table_and_no_copies() -> None:
-    table = TaskTable(LIMITS)
+    table = TaskTable(RELEASED_LIMIT_TASKS)
     sizes = [0, 1, SHARED_BYTES - 1, SHARED_BYTES, 65_535, 65_536, 300_000, 20, SHARED_BYTES]
     calls = [(task_id(number), "add", 4, Random(number).randbytes(size), None) for number, size in enumerate(sizes)]
     calls.append((task_id(90), "add", 4, bytes(SHARED_BYTES), {"max_attempts": 3}))
@@ -117,7 +116,7 @@ def test_long_arguments_and_results_are_in_the_stream_as_they_are_in_the_table_a
         page, offset = page_at(capture.data, offset)
         pages.append(page)
     assert [msgpack.packb(msgpack.unpackb(page, strict_map_key=False)) for page in pages] == pages
-    copy = TaskTable(LIMITS)
+    copy = TaskTable(RELEASED_LIMIT_TASKS)
     restore(copy, capture.data)
     assert digests_of(copy) == digests_of(table)
 
@@ -140,15 +139,15 @@ def test_pieces_are_one_stream_to_whoever_slices_them(pages: list[bytes], data: 
 @given(st.binary(max_size=60))
 def test_a_stream_that_is_none_is_a_value_error(data: bytes) -> None:
     with pytest.raises(ValueError, match="snapshot"):
-        restore(TaskTable(LIMITS), data)
+        restore(TaskTable(RELEASED_LIMIT_TASKS), data)
 
 
 def test_a_stream_that_ends_early_is_a_value_error() -> None:
-    table = TaskTable(LIMITS)
+    table = TaskTable(RELEASED_LIMIT_TASKS)
     change(table, Random(1), 50)
     data = snapshot_of(table)
     with pytest.raises(ValueError, match="ends within the page"):
-        restore(TaskTable(LIMITS), data[:-1])
+        restore(TaskTable(RELEASED_LIMIT_TASKS), data[:-1])
 
 
 def pages(*contents: object, stream_format: object = STREAM_FORMAT) -> bytes:
@@ -156,7 +155,7 @@ def pages(*contents: object, stream_format: object = STREAM_FORMAT) -> bytes:
 
 
 def read(data: bytes) -> TaskTable:
-    table = TaskTable(LIMITS)
+    table = TaskTable(RELEASED_LIMIT_TASKS)
     restore(table, data)
     return table
 
@@ -211,7 +210,7 @@ def test_what_an_older_version_does_not_count_is_nought_and_what_is_nought_is_no
     table = read(pages(("totals", [("accepted", 3)])))
     assert set(table.totals.by_name().values()) == {0, 3}
     assert snapshot_of(table) == pages(("totals", [("accepted", 3)]))
-    assert snapshot_of(TaskTable(LIMITS)) == pages()
+    assert snapshot_of(TaskTable(RELEASED_LIMIT_TASKS)) == pages()
 
 
 def test_sections_may_come_in_any_order_and_in_several_pages() -> None:
@@ -226,7 +225,7 @@ def test_no_task_takes_more_than_twice_of_what_counts_for_it() -> None:
     options = {"max_attempts": MAX_INT, "delivery": 1, "confirm": 1, "trace": 1}
     options |= dict.fromkeys(("not_before", "expires"), MOMENT_MAX_MS)
     calls = [(bytes([number]) * 16, MAX_NAME_CHARS * "\U0001f600", 9, b"", options) for number in range(200)]
-    table = TaskTable(Settings(cluster_name="test"))
+    table = TaskTable()
     empty = len(snapshot_of(table))
     table.apply(EntryKind.ACCEPT, encode_calls(calls))
     table.apply(EntryKind.ATTEMPT, join_ids([call[0] for call in calls]))

@@ -24,20 +24,20 @@ ENTRIES = {
 
 
 def table_with_one_task() -> TaskTable:
-    table = TaskTable(SETTINGS)
+    table = TaskTable()
     table.apply(EntryKind.ACCEPT, encode_calls([(ID, "add", 4, b"", None)]))
     return table
 
 
 def test_every_entry_kind_has_a_level_and_a_place() -> None:
     assert set(ENTRY_KINDS) == set(EntryKind)
-    kinds = [kind for section in TaskTable(SETTINGS).sections for kind in section.kinds]
+    kinds = [kind for section in TaskTable().sections for kind in section.kinds]
     assert sorted([*kinds, EntryKind.NOOP, EntryKind.CONFIG]) == sorted(EntryKind)
 
 
 def test_an_entry_of_an_unknown_kind_stops_the_node_and_says_that_it_is_older() -> None:
     with pytest.raises(NodeTooOld, match="unknown kind 99; this node is older"):
-        TaskTable(SETTINGS).apply(99, b"")
+        TaskTable().apply(99, b"")
 
 
 def test_every_section_is_in_the_digest_and_in_the_snapshot() -> None:
@@ -49,19 +49,19 @@ def test_every_section_is_in_the_digest_and_in_the_snapshot() -> None:
         table.apply(*entry)
         assert digests_of(table)[name] != digests[name]
         assert snapshot_of(table) != stream
-        restored = TaskTable(SETTINGS)
+        restored = TaskTable()
         restore(restored, snapshot_of(table))
         assert digests_of(restored) == digests_of(table)
 
 
 def test_equal_tables_have_equal_digests_however_they_came_about() -> None:
-    one, other = table_with_one_task(), TaskTable(SETTINGS)
+    one, other = table_with_one_task(), TaskTable()
     other.apply(EntryKind.ACCEPT, encode_calls([(ID, "add", 4, b"", None), (ID, "add", 4, b"", None)]))
     assert digests_of(one) == digests_of(other)
 
 
 def test_each_end_of_a_task_has_a_total_of_its_own() -> None:
-    table = TaskTable(SETTINGS)
+    table = TaskTable()
     for number, end in enumerate(TaskEnd):
         task_id = bytes([number] * 16)
         table.apply(EntryKind.ACCEPT, encode_calls([(task_id, "add", 4, b"", None)]))

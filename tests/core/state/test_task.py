@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from paceline.core.settings import Settings
 from paceline.core.state.snapshots import restore, snapshot_of
 from paceline.core.state.table import TaskTable
 from paceline.core.state.task import (
@@ -33,8 +32,8 @@ def outcome(number: int, end: TaskEnd = TaskEnd.SUCCEEDED, payload: bytes = b"va
     return (task_id(number), 1, int(end), payload, 10)
 
 
-def table_of(*numbers: int, **limits: int) -> TaskTable:
-    table = TaskTable(Settings(cluster_name="test", **limits))  # type: ignore[arg-type]
+def table_of(*numbers: int, released_limit_tasks: int = 100) -> TaskTable:
+    table = TaskTable(released_limit_tasks)
     if numbers:
         table.apply(EntryKind.ACCEPT, encode_calls([call(number) for number in numbers]))
     return table
@@ -105,15 +104,13 @@ def test_a_release_of_what_has_not_ended_is_ignored() -> None:
     assert not table.released
 
 
-def test_beyond_the_retention_limits_the_oldest_results_go_first() -> None:
-    table = table_of(1, 2, 3, result_limit_tasks=2, result_limit_bytes=100)
+def test_a_result_is_kept_until_the_log_says_otherwise_and_its_id_is_known_afterwards() -> None:
+    table = table_of(1, 2, 3)
     record(table, outcome(1), outcome(2), outcome(3))
+    assert (len(table.results), table.result_bytes) == (3, 15)
+    table.apply(EntryKind.RELEASE, join_ids([task_id(1)]))
     assert list(table.results) == [task_id(2), task_id(3)]
     assert table.result_bytes == 10
-
-    table = table_of(1, 2, result_limit_bytes=8)
-    record(table, outcome(1), outcome(2))
-    assert list(table.results) == [task_id(2)]
     assert table.knows(task_id(1))
 
 

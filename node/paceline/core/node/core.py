@@ -76,7 +76,7 @@ class NodeCore:
         self.settings = settings
         self.identity = identity
         self.consensus = consensus or _blank_log(settings, identity, random, now, durable_at_once)
-        self.applied = Applied(settings, self.consensus, TaskTable(settings), journaled=not durable_at_once)
+        self.applied = Applied(settings, self.consensus, TaskTable(), journaled=not durable_at_once)
         self.traces = Traces()
         self.leader_link = LeaderLink(settings, identity.incarnation, self.traces, identity.node_id)
         self._outbox = Outbox()

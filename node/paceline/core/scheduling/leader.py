@@ -7,7 +7,7 @@ rebuilt.
 Its parts are its conversations, and each handles the messages of its own:
 
 - ``admission``: clients submit, wait and acknowledge. ``sessions`` has what they are owed, ``releases`` the results
-  that they have received.
+  that are not kept any more.
 - ``nodes``: nodes beat, enrol, report and give back; the leader sends them tasks.
 - ``recording``: an event of a task is written at once into the queue (``tasks``), the draft of the log, and the
   session.
@@ -71,7 +71,7 @@ class Leader:
         self.tasks = tasks
         self.sessions = SessionTable(settings.client_bounds)
         self.cancelling = Cancelling()
-        self.releases = Releases(propose, settings.release_interval_s)
+        self.releases = Releases(settings, table, propose)
         self.dispatcher = Dispatcher(tasks)
         self._applied_index = 0
         self._durable_index = MAX_INT  # without a disk there is nothing to wait for
@@ -159,6 +159,7 @@ class Leader:
     def applied(self, index: int, now: float) -> None:
         """Everything up to this log entry is committed and applied."""
         self._applied_index = index
+        self.releases.applied()
         self._confirm(now)
         self.recording.logged(min(index, self._durable_index))
 

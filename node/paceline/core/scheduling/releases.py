@@ -1,32 +1,56 @@
-"""Results that their owners have received, until a RELEASE entry is proposed, for many tasks together."""
+"""Which results the cluster keeps no longer: those that their owners have received, and past the limits the oldest.
+
+The leader decides both, by its own limits, and a RELEASE entry says which: so every replica keeps the same, whatever
+its own limits are. Results of which that is proposed are in the table until it is applied; they are no longer counted.
+"""
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from math import inf
 from typing import Final
 
 from paceline.core.scheduling.draft import Propose
+from paceline.core.settings import Settings
+from paceline.core.state.table import TaskTable
 from paceline_protocol.codec import join_ids
 from paceline_protocol.messages import EntryKind
 
 RELEASE_TASKS: Final = 256
 """Under load ids are released as soon as there are so many: to release thousands at once would delay other tasks."""
 RELEASE_AT_ONCE_TASKS: Final = 4_096
-"""In one turn. A client that reads slowly acknowledges many together."""
+"""In one turn, of each sort. A client that reads slowly acknowledges many together; a leader may keep far less than the
+one before it did."""
 
 
 class Releases:
     """``due``: the earliest deadline. It may be too early; find_due() computes it again."""
 
-    __slots__ = ("_at", "_ids", "_interval_s", "_propose", "due")
+    __slots__ = (
+        "_at",
+        "_dropping",
+        "_dropping_bytes",
+        "_ids",
+        "_interval_s",
+        "_limit_bytes",
+        "_limit_tasks",
+        "_propose",
+        "_table",
+        "due",
+    )
 
-    def __init__(self, propose: Propose, interval_s: float) -> None:
-        """``interval_s``: how long a result waits for others to be released with it, at most."""
+    def __init__(self, settings: Settings, table: TaskTable, propose: Propose) -> None:
         self.due = inf
+        self._interval_s = settings.release_interval_s  # how long a result waits for others to be released with it
+        self._limit_tasks = settings.result_limit_tasks
+        self._limit_bytes = settings.result_limit_bytes
+        self._table = table
         self._propose = propose
-        self._interval_s = interval_s
-        self._ids: list[bytes] = []
+        self._ids: list[bytes] = []  # their owners have them
         self._at = inf
+        # Past the limits, proposed, and not applied: the oldest first, each with the bytes of its payload.
+        self._dropping: OrderedDict[bytes, int] = OrderedDict()
+        self._dropping_bytes = 0
 
     def add(self, ids: list[bytes], now: float) -> None:
         """The owners of these results have received them."""
@@ -36,6 +60,21 @@ class Releases:
                 self.due = min(self.due, self._at)
             self._ids += ids
 
+    def applied(self) -> None:
+        """The table has taken in more of the log."""
+        results, dropping = self._table.results, self._dropping
+        while dropping and (oldest := next(iter(dropping))) not in results:
+            self._dropping_bytes -= dropping.pop(oldest)
+        if self._is_past_limits():
+            self.due = -inf
+
+    def _is_past_limits(self) -> bool:
+        table = self._table
+        return (
+            len(table.results) - len(self._dropping) > self._limit_tasks
+            or table.result_bytes - self._dropping_bytes > self._limit_bytes
+        )
+
     def propose(self, now: float) -> None:
         """Propose the releases that are due, after the outcomes that were proposed before."""
         if now >= self._at or len(self._ids) >= RELEASE_TASKS:
@@ -44,7 +83,25 @@ class Releases:
             self._at = inf
             if self._ids:
                 self._at = self.due = -inf
+        if self._is_past_limits():
+            self._propose(EntryKind.RELEASE, join_ids(self._drop_oldest()), None)
+
+    def _drop_oldest(self) -> list[bytes]:
+        """Take note of the oldest results past the limits, as many as one turn drops."""
+        oldest: list[bytes] = []
+        for task_id, (_, payload) in self._table.results.items():
+            if task_id in self._dropping:
+                continue
+            if len(oldest) == RELEASE_AT_ONCE_TASKS or not self._is_past_limits():
+                break
+            self._dropping[task_id] = len(payload)
+            self._dropping_bytes += len(payload)
+            oldest.append(task_id)
+        return oldest
 
     def find_due(self, is_logging: bool) -> None:
         """Compute the deadline again. ``is_logging``: while nothing may be proposed, nothing is due."""
-        self.due = self._at if is_logging else inf
+        if not is_logging:
+            self.due = inf
+        else:
+            self.due = -inf if self._is_past_limits() else self._at

@@ -16,6 +16,8 @@ from paceline_protocol import fields
 
 _check_items: Final = fields.many(fields.identifier)
 SHARDS: Final = 64  # a power of two
+RELEASED_LIMIT_TASKS: Final = 100_000
+"""Remembered, so that a late copy is not run again. A constant, as every replica must forget the same."""
 
 
 class Released(Section):

@@ -1,4 +1,4 @@
-"""How tasks ended, until their owners have the results or the retention limits push the oldest out."""
+"""How tasks ended, until the log says that a result is released: its owner has it, or the leader keeps no more."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from paceline.core.settings import Settings
 from paceline.core.state.section import Section
 from paceline_protocol.codec import decode_outcomes, split_ids
 from paceline_protocol.fields import results
@@ -17,12 +16,11 @@ if TYPE_CHECKING:
 
 
 class Results(Section):
-    """By id, the oldest first; at most ``result_limit_tasks`` and ``result_limit_bytes``. An item is
+    """By id, the oldest first. How many there may be the leader says, by what it releases. An item is
     (id, TaskEnd, payload)."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self) -> None:
         super().__init__("results", (EntryKind.OUTCOME, EntryKind.RELEASE))
-        self._settings = settings
         # Ordered, for taking the oldest: a plain dict would search for it past all the places of those already gone.
         self.by_id: OrderedDict[bytes, tuple[int, bytes]] = OrderedDict()
         self.size_bytes = 0  # of the payloads
@@ -31,7 +29,7 @@ class Results(Section):
         return decode_outcomes(data) if kind == EntryKind.OUTCOME else split_ids(data)
 
     def apply(self, table: TaskTable, kind: int, data: bytes, decoded: Any) -> None:
-        """OUTCOME: these tasks ended. RELEASE: the owners of these have the results."""
+        """OUTCOME: these tasks ended. RELEASE: the results of these are not kept any more."""
         items = decoded if decoded is not None else self.decode(kind, data)
         if kind == EntryKind.OUTCOME:
             self._record(table, items)
@@ -50,20 +48,14 @@ class Results(Section):
             ended[end] += 1
             by_id[task_id] = (end, payload)
             self.size_bytes += len(payload)
-        limit_tasks, limit_bytes = self._settings.result_limit_tasks, self._settings.result_limit_bytes
-        while len(by_id) > limit_tasks or self.size_bytes > limit_bytes:
-            self._drop(table, next(iter(by_id)))
 
     def _release(self, table: TaskTable, ids: Iterable[bytes]) -> None:
+        """Forget these results. Their ids are remembered a while longer."""
         for task_id in ids:
-            if task_id in self.by_id:
-                self._drop(table, task_id)
-
-    def _drop(self, table: TaskTable, task_id: bytes) -> None:
-        """Forget a result. Its id is remembered a while longer."""
-        _, payload = self.by_id.pop(task_id)
-        self.size_bytes -= len(payload)
-        table.released.add(task_id)
+            result = self.by_id.pop(task_id, None)
+            if result is not None:
+                self.size_bytes -= len(result[1])
+                table.released.add(task_id)
 
     def captured(self) -> list[Any]:
         return list(self.by_id.items())

@@ -12,7 +12,8 @@ and it is in every snapshot and in every digest. Two rules keep nodes of two ver
 * Pages name their section, and items that have names are written by name. A name that is unknown, or an item of another
   shape, is refused, never skipped: a node must not go on as if it were nothing.
 
-Applying reads no clock and no random source: whatever depends on them is decided by the leader, and is in the entry.
+Applying reads no clock, no random source and no setting of a node: whatever depends on them is decided by the leader,
+and is in the entry.
 """
 
 from __future__ import annotations

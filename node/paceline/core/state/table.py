@@ -1,7 +1,8 @@
 """The replicated table of tasks: what every voter holds equal, byte for byte.
 
 It is a join of sections (``section.py``). Only :meth:`TaskTable.apply` changes it, only from committed log entries, and
-it reads no clock.
+it reads no clock and nothing that an operator chose for one node: what depends on that the leader decides, and says it
+in the log (decision 35).
 """
 
 from __future__ import annotations
@@ -10,9 +11,8 @@ from collections import OrderedDict
 from typing import Any, TypeVar
 
 from paceline.core.feature_levels import NodeTooOld
-from paceline.core.settings import Settings
 from paceline.core.state.attempts import Attempts
-from paceline.core.state.released import Released
+from paceline.core.state.released import RELEASED_LIMIT_TASKS, Released
 from paceline.core.state.results import Results
 from paceline.core.state.section import Section
 from paceline.core.state.task import Task
@@ -26,19 +26,19 @@ S = TypeVar("S", bound=Section)
 class TaskTable:
     """The replicated state. Equal on every node that has applied the same entries.
 
-    ``sections`` are in the order in which a snapshot has them. ``released``: the last ``released_limit_tasks`` ids of
-    tasks that are over; a copy of such a task that comes late is not accepted again.
+    ``sections`` are in the order in which a snapshot has them. ``released``: the last ids of tasks that are over; a
+    copy of such a task that comes late is not accepted again.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, released_limit_tasks: int = RELEASED_LIMIT_TASKS) -> None:
+        """``released_limit_tasks``: how many ids are remembered; fewer only in tests."""
         self.sections: list[Section] = []
         # Entry kind -> its section. None: the entry is not for the table.
         self._section_of: dict[int, Section | None] = {EntryKind.NOOP: None, EntryKind.CONFIG: None}
         self._tasks = self._with(Tasks())
         self._attempts = self._with(Attempts())
-        self._results = self._with(Results(settings))
-        self.released = self._with(Released(settings.released_limit_tasks))
+        self._results = self._with(Results())
+        self.released = self._with(Released(released_limit_tasks))
         self.totals = self._with(Totals())
 
     def _with(self, section: S) -> S:
@@ -61,7 +61,7 @@ class TaskTable:
 
     @property
     def results(self) -> OrderedDict[bytes, tuple[int, bytes]]:
-        """How tasks ended: (TaskEnd, payload), until the owner has the result or the retention limits drop it."""
+        """How tasks ended: (TaskEnd, payload), until the log says that it is not kept any more."""
         return self._results.by_id
 
     @property
@@ -105,8 +105,8 @@ class TaskTable:
             raise ValueError("a task has a result and has not ended")
 
     def aside(self) -> TaskTable:
-        """An empty table with the same limits, into which a snapshot can be read."""
-        return TaskTable(self._settings)
+        """An empty table like this one, into which a snapshot can be read."""
+        return TaskTable(self.released.limit)
 
     def take_from(self, other: TaskTable) -> None:
         """Replace the content by that of ``other``, which must not be used any more."""

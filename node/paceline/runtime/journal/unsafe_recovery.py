@@ -25,7 +25,6 @@ from pathlib import Path
 from paceline.core.raft.configuration import config_history
 from paceline.core.raft.log import Entry, HardState, Log
 from paceline.core.raft.ready import Persist
-from paceline.core.settings import Settings
 from paceline.core.state.snapshots import restore
 from paceline.core.state.table import TaskTable
 from paceline.errors import DataDirInUse, RecoveryRefused
@@ -156,7 +155,7 @@ def _survivor(storage: Storage) -> Survivor:
         cluster_id = recovery.old_cluster_id  # of the cluster itself: nobody ever led the one in between
     elif config.voters == (identity.node_id,):
         raise RecoveryRefused(f"the node of {directory} is the only voter of its cluster already; just start it")
-    table = _table_of(recovered, directory, storage.cluster_name)
+    table = _table_of(recovered, directory)
     return Survivor(
         directory,
         identity.node_id,
@@ -177,8 +176,8 @@ def _config_of(recovered: Recovered, directory: Path) -> Config:
     return decoded(directory, lambda: config_history(log, config).current)
 
 
-def _table_of(recovered: Recovered, directory: Path, cluster_name: str) -> TaskTable:
-    table = TaskTable(Settings(cluster_name=cluster_name))
+def _table_of(recovered: Recovered, directory: Path) -> TaskTable:
+    table = TaskTable()
 
     def fill() -> TaskTable:
         if recovered.snapshot is not None:
