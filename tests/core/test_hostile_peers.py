@@ -8,6 +8,7 @@ from core.test_node import leading, turn
 from paceline.core.feature_levels import FEATURE_LEVEL
 from paceline.core.incarnation import INCARNATION_SHIFT
 from paceline.core.membership.directory import Directory
+from paceline.core.membership.peering import HELLO_PEERS, OTHER_ADDRESSES
 from paceline.core.node import NodeCore
 from paceline.core.node.violations import PAIRS
 from paceline.core.raft.terms import TERM_STEP
@@ -272,6 +273,19 @@ def test_what_is_no_address_is_refused_wherever_a_node_says_one(address: str) ->
     assert node.violations.total == len(forged)
     assert (node.peering.directory.peers, node.peering.directory.addresses) == ({}, {})
     assert any("is no address" in text for text in notices(node))
+
+
+def test_a_hello_that_tells_of_more_peers_or_addresses_than_any_node_does_is_refused_whole() -> None:
+    node = leading()
+    known = tuple((f"n{number}", f"n{number}:1") for number in range(HELLO_PEERS + 1))
+    others = tuple(f"b:{number}" for number in range(2, OTHER_ADDRESSES + 3))
+    for fields in ({"known": known}, {"others": others}):
+        node.on_peer(Envelope("cluster-a", "b", 1, ""), [hello_of("b")._replace(**fields)], 0.0)  # type: ignore[arg-type]
+    assert node.violations.total == 2
+    assert (node.peering.directory.peers, node.peering.directory.addresses) == ({}, {})
+    most = hello_of("b")._replace(known=known[1:], others=others[1:])
+    node.on_peer(Envelope("cluster-a", "b", 1, ""), [most], 0.0)
+    assert (node.violations.total, set(node.peering.directory.peers)) == (2, {"b"})
 
 
 def test_invented_peers_push_out_no_node_that_has_spoken_to_this_one() -> None:

@@ -93,6 +93,8 @@ class Peering:
         check_word("a version", hello.version, VERSION_CHARS)
         if len(hello.others) > OTHER_ADDRESSES:
             raise PeerViolation(f"{len(hello.others)} other addresses, and at most {OTHER_ADDRESSES} are allowed")
+        if len(hello.known) > HELLO_PEERS:
+            raise PeerViolation(f"{len(hello.known)} peers in one hello, and at most {HELLO_PEERS} are allowed")
         for node_id, _ in hello.known:
             check_node_id(node_id)
         known = [address for _, address in hello.known]
