@@ -178,3 +178,40 @@ def test_a_lane_that_is_empty_when_the_nodes_change_is_forgotten() -> None:
         queues.put(task(age, known))
     (lane,) = queues.served
     assert ages(lane) == [0, 1, 2]
+
+
+def test_a_name_that_no_node_runs_is_forgotten_with_the_last_task_of_it_that_waits() -> None:
+    queues = Lanes()
+    first, second = task(1, "invented"), task(2, "invented")
+    for each in (first, second, task(3, "other")):
+        queues.put(each)
+    for left, each in ((2, first), (1, second)):
+        queues.take(each)
+        each.state = State.CANCELLED
+        assert queues.name_count == left
+    queues.put(task(4, "invented"))
+    assert queues.waiting_by_name(9) == {"other": 1, "invented": 1}
+    queues.serve(nodes(a="invented other"))
+    (lane,) = queues.served
+    assert ages(lane) == [3, 4]
+    assert queues.name_count == 2, "of what nodes run there is a bounded number, and it comes and goes all the time"
+
+
+@source_only
+def test_what_a_node_comes_to_run_is_looked_up_and_no_other_name_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    queues = Lanes()
+    looked_up: list[str] = []
+    for age in range(1_000):
+        queues.put(task(age, f"invented{age}"))
+    queues.put(task(1_000, "add"))
+    served_by = Lanes.served_by
+
+    def look_up(lanes: Lanes, name: str) -> frozenset[str]:
+        looked_up.append(name)
+        return served_by(lanes, name)
+
+    monkeypatch.setattr(Lanes, "served_by", look_up)
+    for ran in ("add", "add mul", "mul"):
+        queues.serve(nodes(a=ran))
+    assert looked_up == ["add", "add"]
+    assert queues.waiting_unserved(2_000) == {"add": 1, **{f"invented{age}": 1 for age in range(1_000)}}

@@ -8,6 +8,9 @@ anew only if the lane is split: when a node comes that runs some of its names an
 
 A task that leaves while it waits here (it ended, or a node has it already) is not searched for: it is skipped when its
 turn comes, because it is no longer in the state in which tasks wait here.
+
+Clients may invent any number of names. A name that no node runs is forgotten with the last of its tasks that waits, and
+what nodes come to run or cease to run costs nothing for other names. Names that nodes run are bounded.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ STALE_SKIPPED: Final = 1_000
 """How many tasks that have left are skipped at a time by a call that only looks."""
 SWEEP_TASKS: Final = 1_024
 """How many tasks that have left may stay in the queues: beyond this number, and that of the waiting tasks, they are
-removed, and so are names of which no task waits."""
+removed."""
 _age: Final = attrgetter("age")
 
 
@@ -183,7 +186,11 @@ class Lanes(Place):
         """A task waits here no longer."""
         self.count -= 1
         self.by_priority[task.priority] -= 1
-        self._names[task.name].count -= 1
+        name = self._names[task.name]
+        name.count -= 1
+        if not name.count and not name.lane.nodes:
+            name.lane.names.remove(task.name)
+            del self._names[task.name]
 
     def tasks(self) -> list[Task]:
         return [task for lane in self._lanes for task in lane.tasks()]
@@ -193,25 +200,26 @@ class Lanes(Place):
         return min([lane.oldest_arrived_at() for lane in self._lanes], default=float("inf"))
 
     def serve(self, ledgers: dict[str, NodeLedger]) -> None:
-        """The nodes, or what they can run, changed. Cost: that of the names that changed and of those of which tasks
-        wait, and of the tasks in lanes that part."""
+        """The nodes, or what they can run, changed. Cost: that of the names that nodes run or did, and of the tasks in
+        lanes that part."""
+        changed: set[str] = set()
         for node_id in [*self._names_of_node]:
             if node_id not in ledgers:
-                self._has_names(node_id, frozenset())
+                changed |= self._has_names(node_id, frozenset())
         for node_id, ledger in ledgers.items():
-            self._has_names(node_id, ledger.names)
+            changed |= self._has_names(node_id, ledger.names)
         self._ledgers = ledgers
         lanes, self._lanes, self.served = self._lanes, [], []
-        names, self._names = self._names, {}
         for lane in lanes:
             lane.row.leave()
-            self._serve_lane(lane, names)
+            self._serve_lane(lane, changed)
 
-    def _has_names(self, node_id: str, names: frozenset[str]) -> None:
-        """These are what a node can run; none, if it is gone."""
+    def _has_names(self, node_id: str, names: frozenset[str]) -> frozenset[str]:
+        """These are what a node can run; none, if it is gone. Returns those that it could not run before, or can run no
+        longer."""
         before = self._names_of_node.get(node_id, frozenset())
         if names == before:
-            return
+            return frozenset()
         self._known_names = None
         if names:
             self._names_of_node[node_id] = names
@@ -224,15 +232,13 @@ class Lanes(Place):
                 nodes_of_name[name] = nodes
         for name in names - before:
             nodes_of_name[name] = nodes_of_name.get(name, frozenset()) | of_node
+        return names ^ before
 
     def _sweep(self) -> None:
-        """Let go of the tasks that left while they waited, and of names of which none waits: clients may have invented
-        them. Cost: that of a look at all tasks and names here."""
+        """Let go of the tasks that left while they waited. Cost: that of a look at all tasks here."""
         self._left = 0
         for lane in self._lanes:
             lane.sweep()
-            lane.names = {name for name in lane.names if self._names[name].count}
-        self._names = {name: waiting for name, waiting in self._names.items() if waiting.count}
 
     def served_by(self, name: str) -> frozenset[str]:
         """The nodes that can run this name; empty if none does."""
@@ -269,23 +275,28 @@ class Lanes(Place):
         waiting = self._names.get(name)
         return waiting.lane if waiting is not None and waiting.count else None
 
-    def _serve_lane(self, lane: Lane, waiting: dict[str, WaitingName]) -> None:
+    def _serve_lane(self, lane: Lane, changed: set[str]) -> None:
         """Give a lane its nodes. An empty one is forgotten, and so are names of which no task waits; one whose names
-        part becomes several. ``waiting``: what was counted until now."""
-        if lane.head() is None:
+        part becomes several. ``changed``: the names that other nodes run than before."""
+        if lane.nodes:
+            for name in [name for name in lane.names if not self._names[name].count]:
+                lane.names.remove(name)
+                del self._names[name]
+        if not lane.names:
             return
-        names, lane.names = lane.names, set()
+        moved = sorted(lane.names & changed)
         parts: dict[frozenset[str], Lane] = {}
-        for name in sorted(names):
-            count = waiting[name].count
-            if not count:
-                continue
+        if len(moved) < len(lane.names):
+            parts[lane.nodes] = self._add_lane(lane, lane.nodes)
+        for name in moved:
             nodes = self.served_by(name)
             part = parts.get(nodes)
             if part is None:
                 part = parts[nodes] = self._add_lane(Lane(self) if parts else lane, nodes)
-            part.names.add(name)
-            self._names[name] = WaitingName(part, count)
+            if part is not lane:
+                lane.names.remove(name)
+                part.names.add(name)
+                self._names[name].lane = part
         if len(parts) > 1:
             for task in lane.drain():
                 self._names[task.name].lane.push(task)
