@@ -262,6 +262,13 @@ FAULTS = [
         broken.property_always(False),
         f"{SLOW_LOG}_a_leader_whose_own_disk_stands_still_gives_way_to_one_whose_disk_does_not",
     ),
+    Fault(
+        "leads on however many nodes have gone",
+        Nodes,
+        "remembers_too_many",
+        broken.property_always(False),
+        f"{LEADER}_a_leader_that_has_seen_very_many_nodes_come_and_go_gives_way_to_one_that_need_not_remember_them",
+    ),
     Fault("starts before the start is logged", Leader, "dispatch", broken.start_with_acceptance, faults=SLOW_DISKS),
     Fault("starts again what a leader had started", Recording, "give_up_exhausted", broken.skip, faults=CRASHES),
     Fault("does not see that a node was restarted", Nodes, "_node_restarted", broken.skip, faults=CRASHES),
@@ -624,7 +631,7 @@ def test_planted_fault_is_found(fault: Fault, monkeypatch: pytest.MonkeyPatch) -
     assert found_by_test(fault.found_by) if fault.found_by else found_in_the_world(fault)
 
 
-PLANTED = 127
+PLANTED = 128
 """Of whole nodes and of consensus. Who plants another raises it; a fault that can't be planted any more is replaced."""
 
 

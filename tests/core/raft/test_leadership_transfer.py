@@ -162,6 +162,15 @@ def test_a_transfer_to_a_voter_that_is_removed_meanwhile_is_over() -> None:
     assert leader.core.transfer_target(leader.now) == ""
 
 
+def test_a_leader_keeps_nothing_of_what_a_node_answered_that_is_in_its_configuration_no_more() -> None:
+    world, leader = elected()
+    assert world.propose_config(leader, Config(("a", "b")))
+    beat(world, leader)
+    assert leader.core is not None
+    assert leader.core._leadership is not None
+    assert set(leader.core._leadership._confirmations._answered) == {"b"}
+
+
 def test_a_node_hands_over_to_a_voter_that_is_heard_and_its_tasks_go_on() -> None:
     story = formed("abc")
     story.run("cut b\nadvance 1\nclient k hello a\nclient k submit 1")

@@ -66,6 +66,20 @@ def test_an_answer_says_when_it_was_asked_as_long_as_that_matters() -> None:
     assert questions.answered_by_majority(("b", "c"), "a") == second, "for reads an old answer is as good"
 
 
+def test_of_who_is_a_peer_no_more_no_answer_is_kept_and_who_comes_back_answers_anew() -> None:
+    questions = Confirmations(remembered_s=0.5)
+    questions.ask(0.0)
+    for peer in ("b", "c", "d"):
+        questions.answered(peer, 1)
+    questions.keep(("c", "d"))
+    assert questions._answered == {"c": 1, "d": 1}
+    assert questions.answered_by_majority(("a", "b", "c"), "a") == 1
+    questions.keep(("b",))
+    assert questions.answered_by_majority(("a", "b", "c"), "a") == 0
+    questions.answered("b", questions.ask(0.1))
+    assert questions.answered_by_majority(("a", "b", "c"), "a") == 2
+
+
 def test_reads_beyond_the_limit_are_refused_until_earlier_ones_are_confirmed() -> None:
     reads = ReadIndex()
     assert all(reads.add(number, 10, 0) for number in range(WAITING_LIMIT_READS))

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from core.cluster_stories import formed, node
 from core.takeovers import taken_over
 from paceline.core.clients.session_table import ClientBounds
 from paceline.core.clients.sessions import ClientSession
@@ -17,7 +18,7 @@ from paceline.core.scheduling.admission import SUBMIT_LIMIT_BYTES
 from paceline.core.scheduling.cancelling import REQUESTS_PER_TASK
 from paceline.core.scheduling.credits import LONG_US, OVERDUE_S
 from paceline.core.scheduling.leader import Leader
-from paceline.core.scheduling.nodes import BEAT_UNCHANGED_S
+from paceline.core.scheduling.nodes import BEAT_UNCHANGED_S, GONE_LIMIT_NODES, Nodes
 from paceline.core.settings import Settings
 from paceline.core.state.table import TaskTable
 from paceline.core.state.task import TASK_BYTES, State, Task
@@ -942,6 +943,40 @@ def test_the_numbers_of_a_node_that_was_given_up_go_on_when_it_returns() -> None
     lead.leader.nodes.outbox.clear()
     lead.leader.dispatch(lead.now)
     assert [message.seq for _, message in lead.leader.nodes.outbox if isinstance(message, Dispatch)] == [2]
+
+
+def have_come_and_gone(nodes: Nodes, term: int, count: int, now: float) -> None:
+    """So many nodes give an account each and fall silent."""
+    for number in range(count):
+        gone = f"{number:016x}"
+        nodes.beat([gone], now)
+        nodes.on_enrol(gone, Enrol(term, (1 << INCARNATION_SHIFT) + 1, 0, 0, 1, ("add",), b""), now)
+        nodes._node_gone(gone, now)
+    nodes.outbox.clear()
+
+
+def test_a_leader_that_has_seen_very_many_nodes_come_and_go_gives_way_to_one_that_need_not_remember_them() -> None:
+    story = formed("abc")
+    leader = node(story, "a").leader
+    assert leader is not None
+    have_come_and_gone(leader.nodes, leader.term, GONE_LIMIT_NODES, story._now)
+    story.run("advance 1")
+    assert node(story, "a").leader is leader
+    have_come_and_gone(leader.nodes, leader.term, GONE_LIMIT_NODES + 1, story._now)
+    assert len(leader.nodes.by_id) == 3 + GONE_LIMIT_NODES + 1, "each may return, and its numbers go on"
+    assert "nodes have come and gone" in story.run("advance 1")
+    assert node(story, "a").leader is None
+    (led,) = (each for name in "bc" if (each := node(story, name).leader) is not None)
+    assert set(led.nodes.by_id) == {"a", "b", "c"}
+
+
+def test_a_leader_that_no_other_voter_could_follow_leads_on_however_many_nodes_come_and_go() -> None:
+    story = formed("a")
+    leader = node(story, "a").leader
+    assert leader is not None
+    have_come_and_gone(leader.nodes, leader.term, GONE_LIMIT_NODES + 1, story._now)
+    assert "come and gone" not in story.run("advance 1")
+    assert node(story, "a").leader is leader
 
 
 def test_who_was_forgotten_is_told_of_the_leader_at_once_and_given_tasks_again() -> None:

@@ -21,6 +21,7 @@ from paceline.core.raft.consensus import Consensus
 from paceline.core.raft.log import ConsensusViolation
 from paceline.core.scheduling.due_tasks import DueTasks
 from paceline.core.scheduling.leader import Leader
+from paceline.core.scheduling.nodes import GONE_LIMIT_NODES
 from paceline.core.scheduling.takeover import Takeover
 from paceline.core.settings import Settings
 from paceline.core.state.applied import Applied
@@ -52,7 +53,7 @@ class LeaderRole:
         self.takeover: Takeover | None = None
         self.keeper = ReplicaKeeper(settings, consensus, self.transfer, outbox)
         self.elections_won = 0
-        self._give_way_at = -inf  # not before, lest a cluster whose disks are all slow does nothing else
+        self._give_way_at = -inf  # not before, lest a cluster whose voters are all alike does nothing else
         self._known_leader = ""
         self._settings = settings
         self._consensus = consensus
@@ -200,10 +201,21 @@ class LeaderRole:
             self._outbox.notice("warning", f"node {node_id} is silent; its tasks are given to others")
         if heartbeat:
             self.review_replicas(now)
-            if leader.waits_for_own_disk and now >= self._give_way_at:
+            why = self._why_to_give_way(leader)
+            if why and now >= self._give_way_at:
                 self._give_way_at = now + self._settings.voter_timeout_s
-                self._outbox.notice("warning", "this node's disk is behind those of a majority: another is to lead")
+                self._outbox.notice("warning", f"{why}: another is to lead")
                 self.transfer(now)
+
+    def _why_to_give_way(self, leader: Leader) -> str:
+        """What this node can't go on with as the leader, and another could; "" if there is nothing."""
+        if leader.waits_for_own_disk:
+            return "this node's disk is behind those of a majority"
+        if leader.nodes.remembers_too_many and len(self._consensus.config.voters) > 1:
+            return (
+                f"more than {GONE_LIMIT_NODES} nodes have come and gone, of which only a new term forgets the numbers"
+            )
+        return ""
 
     def ask(self, key: bytes, request: Admin, now: float) -> None:
         """Take an operator's request to change the cluster; see ReplicaKeeper. Only while this node leads."""

@@ -11,6 +11,8 @@ repeated: the next round takes its place.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from paceline.core.raft.quorum import majority
 
 
@@ -40,6 +42,10 @@ class Confirmations:
         """A peer answers a round. Returns when that round was sent, None if it is not remembered."""
         self._answered[peer] = max(number, self._answered.get(peer, 0))
         return self._asked_at.get(number)
+
+    def keep(self, peers: Collection[str]) -> None:
+        """These are the leader's peers from now on. Of others nothing is kept: one that comes back answers anew."""
+        self._answered = {peer: number for peer, number in self._answered.items() if peer in peers}
 
     def answered_by_majority(self, voters: tuple[str, ...], own_id: str) -> int:
         """The latest round that a majority has answered, or answered a later one. The leader counts as having

@@ -75,6 +75,7 @@ class Leadership:
         if kind == EntryKind.CONFIG:
             self._configs.append(entry.index, decode_config(data))
             self.replication.set_config(self._configs.current, now)
+            self._confirmations.keep(self.replication.peers)
             if self._transfer is not None and self._transfer.to not in self._configs.current.voters:
                 self._transfer = None
         return entry.index

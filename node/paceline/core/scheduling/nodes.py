@@ -52,6 +52,10 @@ STRANGERS_AT_ONCE: Final = 64
 """So many nodes that have given no account are sent the same Beat again in each heartbeat, since it may be lost. The
 others are told every ``STRANGERS_S``: nodes that nobody has heard of but by a hello need not exist."""
 STRANGERS_S: Final = 2.0
+GONE_LIMIT_NODES: Final = 4_096
+"""So many nodes that gave an account and are gone are remembered, of some 300 bytes each. With `--journal memory` each
+start of a machine is another node. None may be forgotten: if it returns, its numbers go on. But they are those of a
+term, so that a leader which has more gives way, and the next one knows none of them."""
 MAX_SLOTS: Final = 1 << 16
 """A machine has no more; a node may not be started with as many."""
 MAX_TASKS: Final = 1 << 32
@@ -128,6 +132,11 @@ class Nodes:
         self._cancelling = cancelling
         self._recent_names = recent_names
         self._ticked_at = now
+
+    @property
+    def remembers_too_many(self) -> bool:
+        """Whether more nodes have come and gone in this term than one leader remembers."""
+        return len(self.by_id) - len(self._tasks.ledgers) > GONE_LIMIT_NODES
 
     # --- from nodes ---------------------------------------------------------------------------------------------
 
