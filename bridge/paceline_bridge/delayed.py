@@ -37,7 +37,7 @@ class Delayed:
         self._retained_weights: Counter[str] = Counter()  # the same, in bytes
         self._retained_limit = retained_limit
         self._retained_bytes = retained_bytes
-        self._surplus: list[Delivery] = []
+        self._surplus: list[tuple[OwedTask, Delivery]] = []
 
     def __contains__(self, task_id: bytes) -> bool:
         return task_id in self._tasks
@@ -48,11 +48,10 @@ class Delayed:
         self._tasks[task_id] = entry
         heapq.heappush(self._moments, (entry.due_s, task_id))
         for delivery in entry.deliveries:
-            self.retain(delivery, entry.due_s - entry.since)
+            self.retain(entry, delivery, entry.since)
 
-    def retain(self, delivery: Delivery, ahead_s: float) -> None:
-        """A delivery of such a task: retain it, or add it to the surplus. ``ahead_s``: from its arrival until the task
-        may start."""
+    def retain(self, entry: OwedTask, delivery: Delivery, came_s: float) -> None:
+        """A delivery of such a task, which came at ``came_s``: retain it, or add it to the surplus."""
         if delivery.reply is None or delivery.acked:
             return
         queue = delivery.message.queue
@@ -60,12 +59,12 @@ class Delayed:
             self._retained[queue] < self._retained_limit
             and self._retained_weights[queue] + delivery.weight_bytes <= self._retained_bytes
         )
-        if ahead_s <= self._retain_s and has_room:
+        if entry.due_s - came_s <= self._retain_s and has_room:
             delivery.retained = True
             self._retained[queue] += 1
             self._retained_weights[queue] += delivery.weight_bytes
         else:
-            self._surplus.append(delivery)
+            self._surplus.append((entry, delivery))
 
     def let_go(self, delivery: Delivery) -> None:
         """A delivery is acknowledged, or its task is not delayed any more."""
@@ -74,7 +73,7 @@ class Delayed:
             self._retained[delivery.message.queue] -= 1
             self._retained_weights[delivery.message.queue] -= delivery.weight_bytes
 
-    def take_surplus(self) -> list[Delivery]:
+    def take_surplus(self) -> list[tuple[OwedTask, Delivery]]:
         """The deliveries to acknowledge though replies are owed for them."""
         found, self._surplus = self._surplus, []
         return found

@@ -5,8 +5,9 @@ for a reply, that is when the task is accepted, or has ended, which implies it. 
 has confirmed the final reply. So whenever the bridge dies, either RabbitMQ delivers again, or the cluster has the task.
 A task that runs for longer than ``LONG_S`` is the exception: RabbitMQ gives up a consumer that keeps a delivery for 30
 minutes, so the bridge acknowledges it earlier. Then only this process knows that a reply is owed. It keeps what the
-reply needs, and no body and no arguments, of which nobody knows how much there would be. It passes the task on to the
-next life of the bridge, which waits at the cluster to learn how it ends.
+reply needs, once however many messages asked for the same reply, and no body and no arguments, of which nobody knows
+how much there would be. It passes the task on to the next life of the bridge, which waits at the cluster to learn how
+it ends.
 
 The caller sets a window, which bounds the tasks that are submitted and have not ended. Deliveries beyond the window
 wait here, at most the prefetch of each queue, and all others stay with RabbitMQ. A delivery that has waited for
@@ -36,6 +37,8 @@ RETAINED_BYTES = 128 << 20
 """Half of what a bridge of one queue may hold unless it is told otherwise."""
 LARGE_BYTES = 64 << 10
 """Of packed arguments: they are let go of as soon as the cluster has them."""
+CALLERS_LIMIT = 100
+"""How many replies of one task may be owed for deliveries that are acknowledged, until no other caller joins them."""
 
 
 class Ledger:
@@ -98,8 +101,15 @@ class Ledger:
             return False
         entry.deliveries.append(delivery)
         if call.task_id in self._delayed:
-            self._delayed.retain(delivery, entry.due_s - now)
+            self._delayed.retain(entry, delivery, now)
         return entry.outcome is not None or (entry.accepted and call.reply is None and not entry.call.is_late)
+
+    def is_crowded(self, call: TaskCall) -> bool:
+        """Whether so many callers wait for the task already, of messages that are acknowledged, that no other can."""
+        entry = self.entries.get(call.task_id)
+        if entry is None or entry.outcome is not None or call.reply is None or call.reply in entry.owing:
+            return False
+        return len(entry.owing) >= CALLERS_LIMIT
 
     def _forget(self, task_id: bytes) -> None:
         del self.entries[task_id]
@@ -161,7 +171,7 @@ class Ledger:
 
     def take_surplus(self) -> list[Delivery]:
         """The deliveries of delayed tasks to acknowledge though replies are owed for them."""
-        return _without_contents(self._delayed.take_surplus())
+        return [_before_its_reply(entry, delivery) for entry, delivery in self._delayed.take_surplus()]
 
     def come_due(self, now: float) -> None:
         """Delayed tasks whose moments have come take their turn from now on."""
@@ -236,15 +246,20 @@ class Ledger:
             if entry.accepted:
                 # Not those that wait for a dead letter: nobody would know of them if this process died.
                 found += [
-                    delivery
-                    for delivery in entry.deliveries
+                    _before_its_reply(entry, delivery)
+                    for delivery in list(entry.deliveries)
                     if not delivery.acked and (entry.outcome is None or delivery.reply is not None)
                 ]
-        return _without_contents(found)
+        return found
 
 
-def _without_contents(deliveries: list[Delivery]) -> list[Delivery]:
-    """These, of which all is let go of that a reply does not need."""
-    for delivery in deliveries:
-        delivery.message = replace(delivery.message, body=b"", headers={}, others={})
-    return deliveries
+def _before_its_reply(entry: OwedTask, delivery: Delivery) -> Delivery:
+    """A delivery to acknowledge before its reply. Of its message all is let go of that the reply does not need; and the
+    delivery, too, if another that is acknowledged owes the same reply."""
+    delivery.message = replace(delivery.message, body=b"", headers={}, others={})
+    if entry.outcome is None:
+        if delivery.reply in entry.owing:
+            entry.deliveries.remove(delivery)
+        else:
+            entry.owing = (*entry.owing, delivery.reply)
+    return delivery

@@ -86,6 +86,13 @@ FEATURES: tuple[Feature, ...] = (
         "STARTED after 0.2 s, then one final reply; in msgpack if the message is, and else in JSON",
     ),
     Feature("celery", "ignore_result", _YES, "no reply"),
+    Feature(
+        "celery",
+        "the id of a task for which 100 others wait",
+        _NO,
+        "of callers whose messages are acknowledged; give it an id of its own",
+        "callers",
+    ),
     Feature("celery", "an id of more than 255 bytes, of a caller that waits", _NO, "no reply could name it", "id"),
     Feature("celery", "group, parent_id", _YES, "group().get() works: every part has its own reply"),
     Feature(

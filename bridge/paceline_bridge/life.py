@@ -26,7 +26,7 @@ from paceline_bridge import replies
 from paceline_bridge.answers import Answers
 from paceline_bridge.config import BridgeConfig, queues_of
 from paceline_bridge.counters import BridgeCounters
-from paceline_bridge.deliveries import Ledger
+from paceline_bridge.deliveries import CALLERS_LIMIT, Ledger
 from paceline_bridge.intake import OVERHEAD_BYTES
 from paceline_bridge.mapping import interpret
 from paceline_bridge.message import Message, Refused, TaskCall
@@ -192,6 +192,9 @@ class Life:
             found = Refused(found.protocol, "expired", _expired_at(found.options["expires"]), found.reply)
         if isinstance(found, TaskCall):
             found = self._packed(found)
+        if isinstance(found, TaskCall) and self._ledger.is_crowded(found):
+            detail = f"{CALLERS_LIMIT} callers wait for its task already; give it an id of its own"
+            found = Refused(found.protocol, "callers", detail, found.reply)
         delivery = Delivery(tag, message, found.reply, found.protocol)
         if isinstance(found, Refused):
             self._answers.refuse(found, delivery, partial(self._ack, delivery))

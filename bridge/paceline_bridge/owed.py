@@ -33,7 +33,8 @@ class OwedTask:
     """One task, and the deliveries that asked for it: more than one if a message was published twice.
 
     ``since``: when it was delivered, or became due if it was delayed. ``due_s``: when it may start. Both are moments of
-    the monotonic clock. ``delayed``: its moment was ahead when the cluster accepted it."""
+    the monotonic clock. ``delayed``: its moment was ahead when the cluster accepted it. ``owing``: the replies that
+    deliveries owe which were acknowledged before them, each once."""
 
     call: TaskCall
     since: float
@@ -43,4 +44,5 @@ class OwedTask:
     accepted: bool = False
     delayed: bool = False
     told_started: bool = False
+    owing: tuple[ReplyAddress | None, ...] = ()
     outcome: tuple[int, bytes] | Refused | None = None

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from paceline_bridge.delayed import RETAIN_S, STALE_LIMIT
-from paceline_bridge.deliveries import GIVE_BACK_S, LARGE_BYTES, LONG_S, STARTED_AFTER_S, Ledger
+from paceline_bridge.deliveries import CALLERS_LIMIT, GIVE_BACK_S, LARGE_BYTES, LONG_S, STARTED_AFTER_S, Ledger
 from paceline_bridge.message import Message, Refused, ReplyAddress, TaskCall
 from paceline_bridge.owed import Delivery
 from paceline_protocol.messages import TaskEnd
@@ -140,7 +142,7 @@ def test_a_late_message_is_settled_by_the_end_alone_and_acknowledged_when_that_t
     doubled, at_once = add(ledger, late, 2)
     assert not at_once
     assert ledger.long_running(LONG_S) == [delivery, doubled]
-    assert ledger.end(ONE, REFUSED) == [delivery, doubled]
+    assert ledger.end(ONE, REFUSED) == [delivery], "neither owes a reply"
 
 
 def test_a_late_message_of_a_task_that_the_cluster_has_is_settled_at_once() -> None:
@@ -330,6 +332,53 @@ def test_of_a_message_that_is_acknowledged_before_its_reply_only_what_the_reply_
     [running], [delayed] = ledger.long_running(LONG_S), ledger.take_surplus()
     for delivery in (running, delayed):
         assert (delivery.reply, delivery.message) == (REPLY, Message("q", b"", reply_to="r"))
+
+
+@pytest.mark.parametrize("due_s", [0.0, RETAIN_S + 1], ids=["long", "delayed"])
+def test_of_acknowledged_messages_that_owe_one_reply_one_is_kept_however_many_there_were(due_s: float) -> None:
+    ledger = Ledger(10)
+
+    def acknowledge() -> None:
+        for delivery in [*ledger.take_surplus(), *ledger.long_running(LONG_S)]:
+            ledger.acked(delivery)
+
+    other = ReplyAddress("another caller", "id", "id")
+    first = accepted(ledger, call(0, REPLY), due_s=due_s)
+    for number in range(1, 1_000, 10):
+        for tag in range(number, number + 10):
+            add(ledger, call(0, REPLY), tag)
+        acknowledge()
+    second, _ = add(ledger, call(0, other), 1_000)
+    add(ledger, call(0, other), 1_001)
+    acknowledge()
+    assert ledger.unacked == 0
+    [entry] = ledger.owed()
+    assert entry.deliveries == [first, second]
+    later = Ledger(10)
+    later.carry([entry])
+    for reply in (REPLY, other):
+        add(later, call(0, reply), 1)
+    for delivery in [*later.take_surplus(), *later.long_running(LONG_S)]:
+        later.acked(delivery)
+    assert later.end(ONE, SUCCEEDED) == [first, second]
+    for delivery in (first, second):
+        later.settle(ONE, delivery)
+    assert (later.entries, later.unacked) == ({}, 0)
+
+
+def test_so_many_callers_of_acknowledged_messages_can_wait_for_one_task_and_no_other_joins_them() -> None:
+    ledger = Ledger(10)
+    callers = [call(0, ReplyAddress("r", "id", str(number))) for number in range(CALLERS_LIMIT + 1)]
+    accepted(ledger, callers[0], due_s=RETAIN_S + 1)
+    for tag, caller in enumerate(callers):
+        assert ledger.is_crowded(caller) == (caller is callers[-1])
+        if tag and not ledger.is_crowded(caller):
+            add(ledger, caller, tag)
+        for delivery in ledger.take_surplus():
+            ledger.acked(delivery)
+    assert not ledger.is_crowded(call(0)), "nobody waits for this one"
+    assert len(ledger.end(ONE, SUCCEEDED)) == CALLERS_LIMIT
+    assert not ledger.is_crowded(callers[-1]), "its reply is there"
 
 
 def test_the_cluster_is_not_asked_again_about_a_task_whose_moment_is_ahead() -> None:

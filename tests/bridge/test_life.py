@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from pika.adapters.utils.selector_ioloop_adapter import SelectorIOServicesAdapter
 
+from bridge.messages import call_of, recorded
 from paceline.errors import (
     AccessRefused,
     ClientClosed,
@@ -30,7 +31,7 @@ from paceline_bridge.bridge import Bridge
 from paceline_bridge.cli import _run
 from paceline_bridge.config import BridgeConfig
 from paceline_bridge.counters import BridgeCounters
-from paceline_bridge.deliveries import Ledger
+from paceline_bridge.deliveries import CALLERS_LIMIT, Ledger
 from paceline_bridge.life import Life
 from paceline_bridge.message import Message, Refused, ReplyAddress, TaskCall
 from paceline_bridge.owed import Delivery, OwedTask
@@ -247,6 +248,20 @@ def test_what_is_said_of_a_task_whose_message_is_acknowledged_is_no_sign_of_a_se
     life.carry([OwedTask(CALL, 0.0, 0.0, [owed], submitted=True, accepted=True)])
     life._refused_by_cluster(CALL.task_id, ResultUnknown("the result was dropped"))
     assert (owed.is_duplicate, [refused.reason for refused in watched.refused]) == (False, ["cluster"])
+
+
+def test_a_caller_beyond_those_that_can_wait_for_one_task_is_told_so() -> None:
+    watched = Watched()
+    life = watched.life
+    life._config = BridgeConfig(urls=CONFIG.urls, queues={"q": ""})
+    life._relay = SimpleNamespace(pack=lambda *_: b"")  # type: ignore[assignment]
+    call = call_of(recorded("celery-2"))
+    others = tuple(ReplyAddress("r", "id", str(number)) for number in range(CALLERS_LIMIT))
+    life.carry([OwedTask(call, 0.0, 0.0, [], submitted=True, accepted=True, owing=others)])
+    life._take((1, 2), recorded("celery-2"))
+    [refused] = watched.refused
+    assert (refused.reason, refused.reply) == ("callers", call.reply)
+    assert life._ledger.entries[call.task_id].deliveries == []
 
 
 def test_what_a_delivery_weighs_is_noted_once_it_was_read() -> None:
