@@ -46,6 +46,7 @@ PREFETCH_MIB = 256
 PREFETCH_MIB_MAX = 1 << 20
 FILE_LIMIT_BYTES = 1 << 20
 QUEUE_LIMIT_BYTES = 255
+ROUNDS_SUFFIX = ".rounds"
 QUEUES_LIMIT = 1_000
 """Each may take two channels, with its .DQ, and RabbitMQ allows 2,047 on a connection unless it is set otherwise."""
 
@@ -94,6 +95,12 @@ class BridgeConfig:
                 raise ConfigError(f"{name!r} is not a queue; a name has 1 to {QUEUE_LIMIT_BYTES} bytes of UTF-8")
             if not name.isprintable():
                 raise ConfigError(f"{name!r} is not a queue; a name with a line break or the like can't be used")
+        for name in self.queues:
+            if name.endswith(ROUNDS_SUFFIX):
+                raise ConfigError(
+                    f"{name} can't be consumed: in queues of such a name end messages that came back from a dead "
+                    "letter queue again and again; move them back to their queue, or name another one"
+                )
         for name in (self.dead_letter, rounds_queue_of(self.dead_letter)):
             if name in queues_of(self):
                 raise ConfigError(f"{name} can't be consumed and hold what was refused; name another queue")
@@ -124,7 +131,7 @@ def queues_of(config: BridgeConfig) -> dict[str, bool]:
 
 def rounds_queue_of(dead_letter: str) -> str:
     """Where messages go that come back from this dead letter queue again and again."""
-    return f"{dead_letter}.rounds"
+    return f"{dead_letter}{ROUNDS_SUFFIX}"
 
 
 def check_url(url: str) -> None:

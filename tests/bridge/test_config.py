@@ -74,6 +74,13 @@ def test_a_dead_letter_queue_that_is_consumed_beside_another_is_refused() -> Non
         settings.validate()
 
 
+def test_what_ends_the_rounds_of_messages_is_consumed_by_no_bridge_whosever_it_is() -> None:
+    """Two that consume each other's would send the same message round for ever: nothing comes behind that queue."""
+    settings = BridgeConfig(urls=("amqp://h",), queues={"shop": "", "b.rounds": ""}, dead_letter="a")
+    with pytest.raises(ConfigError, match=r"b\.rounds can't be consumed: .* move them back to their queue, or name"):
+        settings.validate()
+
+
 @pytest.mark.parametrize("mib", [0, -1, 1 << 21, True, "64"])
 def test_what_messages_may_take_is_a_number_of_mebibytes(mib: object) -> None:
     settings = BridgeConfig(urls=("amqp://h",), queues={"q": ""}, prefetch_mib=mib)  # type: ignore[arg-type]
