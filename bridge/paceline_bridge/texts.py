@@ -16,7 +16,9 @@ def cut(text: str) -> str:
 
 
 def quoted(value: object) -> str:
-    """A value of a message's as a text that names it."""
+    """A value of a message's as a text that names it. pika marks its large numbers with an L."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = int(value)
     return cut(repr(value[:LIMIT_CHARS] if isinstance(value, str | bytes) else value))
 
 

@@ -101,8 +101,7 @@ def read(
         raise UnsupportedMessage("bad-body", "args is no list, or kwargs no map with names")
     _check_options(options if isinstance(options, dict) else {}, fields)
     carried, is_late = moments.options_of(_moment("eta", fields), _moment("expires", fields), now)
-    retries = fields.get("retries")
-    number = ids.of_message("celery", task_id, retries if isinstance(retries, int) else 0, name, raw)
+    number = ids.of_message("celery", task_id, ids.retries_of(fields.get("retries")), name, raw)
     return TaskCall("celery", number, names.get(name, name), args, kwargs, priority, reply, carried, is_late)
 
 
@@ -121,7 +120,7 @@ def _check_options(options: Mapping[str, Any], fields: Mapping[str, Any]) -> Non
             "callbacks", "link and link_error are not supported yet; act on the result in the caller"
         )
     limits = fields.get("timelimit")
-    if isinstance(limits, list | tuple) and any(limit is not None for limit in limits):
+    if any(limit is not None for limit in limits) if isinstance(limits, list | tuple) else limits:
         raise UnsupportedMessage("time-limit", "time_limit and soft_time_limit are not supported yet")
 
 
@@ -131,8 +130,8 @@ def _moment(field: str, fields: Mapping[str, Any]) -> int | None:
     if value is None:
         return None
     try:
-        moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
-    except ValueError:
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+    except (TypeError, ValueError):  # also for a number, of which Python would make a date
         raise UnsupportedMessage("bad-body", f"{field} is {quoted(value)}, and not a time in ISO 8601") from None
     ahead = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH
     return moments.carried_ms(field, ahead / timedelta(milliseconds=1))

@@ -49,8 +49,7 @@ def read(body: Mapping[str, Any], raw: bytes, names: Mapping[str, str], priority
         if options.get(option):
             raise UnsupportedMessage(reason, f"the message option {option} is not supported yet")
     carried, is_late = moments.options_of(_eta_ms(options), _expires_ms(options, body), now)
-    retries = options.get("retries")
-    number = ids.of_message("dramatiq", message_id, retries if isinstance(retries, int) else 0, name, raw)
+    number = ids.of_message("dramatiq", message_id, ids.retries_of(options.get("retries")), name, raw)
     return TaskCall("dramatiq", number, names.get(name, name), args, kwargs, priority, None, carried, is_late)
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 
+from paceline_bridge.message import UnsupportedMessage
+from paceline_bridge.texts import quoted
+
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-?)(?:[0-9a-fA-F]{4}\1){3}[0-9a-fA-F]{12}")
 """With its dashes or without. Python's own takes them anywhere, and in place of digits whatever a number may have."""
 
@@ -12,6 +15,14 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(-?)(?:[0-9a-fA-F]{4}\1){3}[0-9a-fA-F]{12}")
 def derived(*parts: str) -> bytes:
     """16 bytes that are always the same for the same parts."""
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).digest()[:16]
+
+
+def retries_of(value: object) -> int:
+    """How often a worker of theirs tried before. Raises UnsupportedMessage for what is no number: a retry that counts
+    as the first try would not run."""
+    if value is None or isinstance(value, int):
+        return value or 0
+    raise UnsupportedMessage("bad-body", f"retries is {quoted(value)}, and not a whole number")
 
 
 def of_message(protocol: str, message_id: str, retries: int, name: str, body: bytes) -> bytes:
