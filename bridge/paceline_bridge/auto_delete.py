@@ -1,6 +1,7 @@
 """Whether RabbitMQ deletes a queue with its last consumer. It tells only by refusing (406) a declaration that has the
 queue otherwise than it is, and says in what. So the queue is declared as one that is not deleted, and with an argument
-that no queue can have (``NOBODYS``): what there is has another, and what is gone by now is not made.
+that no queue can have (``NOBODYS``): what there is has another, and what is gone by now is not made. A queue that
+expires by that argument goes while it has no consumer; one that does by a policy can't be told from others.
 
 Source: queue.declare in rabbit_channel.erl, which compares with a queue that exists before it looks at arguments.
 """
@@ -12,11 +13,13 @@ from typing import Any
 
 NOBODYS = {"x-expires": "never"}
 """It has to be a number."""
+NO_VALUE = "current is none"
+"""How RabbitMQ says that the queue has none."""
 
 
 def ask(connection: Any, queue: str, then: Callable[[bool | None], None], *, durable: bool = True) -> None:
-    """``then(answer)`` about a queue that exists; None if this user may not ask, or if it is gone. On one channel of
-    its own after another, each of which RabbitMQ closes over its refusal."""
+    """``then(answer)`` about a queue that exists; None if it expires without a consumer, if this user may not ask, or
+    if it is gone. On one channel of its own after another, each of which RabbitMQ closes over its refusal."""
     answers: list[bool] = []
 
     def same(channel: Any) -> None:
@@ -31,8 +34,10 @@ def ask(connection: Any, queue: str, then: Callable[[bool | None], None], *, dur
             then(None)
         elif durable and "'durable'" in text:
             connection.ioloop.call_later(0, ask_again)  # when the number of this channel is free again
+        elif "'auto_delete'" in text:  # it looks at this before it looks at arguments
+            then(True)
         else:
-            then("'auto_delete'" in text)  # it looks at this before it looks at arguments
+            then(False if text.endswith(NO_VALUE) else None)
 
     def ask_again() -> None:
         if connection.is_open:

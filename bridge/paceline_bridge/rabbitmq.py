@@ -117,6 +117,7 @@ class Link:
         self._complaints: dict[str, str] = {}  # queue -> what was logged about it
         self.consumer_timeout_s = math.inf  # what RabbitMQ has closed a channel for, if it has
         self._error: str | None = None
+        self._is_stopping = False  # nothing is consumed any more
         self._closing = False
         self._woken = False
         self._is_ready = False
@@ -243,6 +244,8 @@ class Link:
             self._look_for(queue)
 
     def _look_for(self, queue: str) -> None:
+        if self._is_stopping:
+            return
         if self._queues[queue]:
             self._unseen.append(queue)
             self._ask_next()
@@ -295,7 +298,8 @@ class Link:
         self._ask_next()
 
     def _start_known(self, consumer: Consumer, is_auto_delete: bool | None) -> None:
-        """``is_auto_delete``: None if this user may not ask; then it is treated as if it were, and not warned of."""
+        """``is_auto_delete``: None if it may be deleted, too, as one that expires, or if this user may not ask; then it
+        is treated as if it were, and not warned of."""
         self._answered(consumer)
         if not consumer.is_open or self._closing:
             return
@@ -310,6 +314,8 @@ class Link:
         self._start(consumer)
 
     def _start(self, consumer: Consumer) -> None:
+        if self._is_stopping:
+            return
         queue = consumer.queue
 
         def consuming() -> None:
@@ -403,7 +409,10 @@ class Link:
             consumer.give_back(tag[1])
 
     def after_acks(self, then: Callable[[], None]) -> None:
-        """``then()`` once RabbitMQ has taken the acknowledgements that were sent so far."""
+        """``then()`` once RabbitMQ has taken the acknowledgements that were sent so far. Never if the link is lost
+        before: nobody knows which of them it has."""
+        if self._error is not None:
+            return
         consumers = [consumer for consumer in self._consumers.values() if consumer.has_served and consumer.is_open]
         if not consumers:
             then()
@@ -420,6 +429,7 @@ class Link:
             consumer.ask_if_taken(taken)
 
     def stop_consuming(self) -> None:
-        """No more deliveries."""
+        """No more deliveries, also of queues that are not consumed yet: what came would only go back."""
+        self._is_stopping = True
         for consumer in self._consumers.values():
             consumer.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -65,6 +66,14 @@ def test_without_a_consumer_no_acknowledgement_is_on_its_way(link: Link) -> None
     taken: list[bool] = []
     link.after_acks(lambda: taken.append(True))
     assert taken == [True]
+
+
+def test_on_a_link_that_is_lost_no_acknowledgement_is_taken_for_one_that_rabbitmq_has(link: Link) -> None:
+    """RabbitMQ may deliver the message again: until it has the acknowledgement the cluster has to keep the result."""
+    taken: list[bool] = []
+    link.fail("as if")
+    link.after_acks(lambda: taken.append(True))
+    assert taken == []
 
 
 def test_what_concerns_a_channel_that_is_gone_is_let_go(link: Link) -> None:
@@ -141,8 +150,11 @@ def test_a_link_takes_a_channel_for_each_queue_that_is_there_and_one_to_ask_with
         ({"durable": False}, False),
         ({"durable": True, "auto_delete": True}, True),
         ({"durable": False, "auto_delete": True}, True),
-        ({"durable": True, "arguments": {"x-expires": 100_000}}, False),
+        ({"durable": True, "arguments": {"x-max-length": 5}}, False),
         ({"durable": True, "arguments": {"x-queue-type": "quorum"}}, False),
+        ({"durable": True, "arguments": {"x-expires": 100_000}}, None),
+        ({"durable": True, "arguments": {"x-expires": 100_000, "x-queue-type": "quorum"}}, None),
+        ({"durable": True, "auto_delete": True, "arguments": {"x-expires": 100_000}}, True),
     ],
     ids=str,
 )
@@ -225,6 +237,27 @@ def test_an_auto_delete_queue_is_named_and_is_there_until_its_last_message_is_ta
     assert [line.split()[0] for line in warned] == [transient]
 
 
+def test_a_queue_that_expires_without_a_consumer_is_there_though_what_the_bridge_holds_is_all_that_it_may(
+    broker: Broker,
+) -> None:
+    expires_s = 0.4
+    queue, holder = broker.declare(**{"x-expires": int(expires_s * 1e3)}), Holder()
+    broker.publish(queue, *[b"%d" % number * 700_000 for number in range(8)])
+    link = Link(broker.url, {queue: False}, broker.declare(), 100, 1 << 20, False, holder)
+    thread = threading.Thread(target=link.run)
+    thread.start()
+    try:
+        wait_until(lambda: len(holder.came) >= 4, lambda: f"{len(holder.came)} came")
+        time.sleep(2 * expires_s)
+        for done in range(8):
+            wait_until(lambda at=done: len(holder.came) > at, lambda: f"{len(holder.came)} came, {link._error}")  # type: ignore[misc]
+            link.call(lambda tag=holder.came[done][0]: link.ack(tag))  # type: ignore[misc]
+        assert link._error is None
+    finally:
+        link.call(link.close)
+        thread.join()
+
+
 def test_what_a_message_says_of_itself_stops_no_queue(broker: Broker) -> None:
     queue, holder = broker.declare(), Holder()
     broker.publish(queue, b"1", headers={"x-stream-offset": 7})
@@ -237,6 +270,30 @@ def test_what_a_message_says_of_itself_stops_no_queue(broker: Broker) -> None:
     finally:
         link.call(link.close)
         thread.join()
+
+
+def test_a_bridge_that_stops_begins_to_consume_nothing_that_comes_to_be_there(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would hand back all that comes, which a quorum queue counts as deliveries."""
+    monkeypatch.setattr(rabbitmq, "QUEUE_RETRY_S", 0.02)
+    there, missing, holder = broker.declare(), f"m-{uuid.uuid4().hex[:8]}", Holder()
+    link = Link(broker.url, {there: False, missing: False}, broker.declare(), 10, 1 << 20, False, holder)
+    thread = threading.Thread(target=link.run)
+    thread.start()
+    try:
+        wait_until(lambda: consuming(link), lambda: "the one is consumed")
+        link.call(link.stop_consuming)
+        wait_until(lambda: not consuming(link), lambda: "it is not any more")
+        with broker.channel() as channel:
+            channel.queue_declare(missing, durable=True)
+        broker.publish(missing, b"1")
+        time.sleep(20 * rabbitmq.QUEUE_RETRY_S)
+        assert (holder.came, consuming(link), link._error) == ([], [], None)
+    finally:
+        link.call(link.close)
+        thread.join()
+    assert broker.depth(missing) == 1
 
 
 def consuming(link: Link) -> list[int]:
