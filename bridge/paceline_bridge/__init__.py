@@ -8,12 +8,12 @@ is not acknowledged and why, with the values of ``owed.py``; ``delayed.py`` the 
 ``window.py`` how much may be at the cluster. The layers are import contracts.
 
 Two connections do the rest. RabbitMQ is spoken to on one loop in one thread: ``rabbitmq.py`` has the connections, to
-what ``amqp_url.py`` makes of a URL, ``consumer.py`` one queue, of which ``intake.py`` says how much is held and
-``auto_delete.py`` whether it goes with its last consumer, ``frames.py`` reads what pika can't, and ``publisher.py``
-publishes what ``answers.py`` has to say: replies, and dead letters (``dead_letters.py``). ``client/relay.py`` of
-paceline speaks to the cluster. ``life.py`` joins the two for as long as both stand. ``bridge.py`` begins the next life
-when one is lost, ``watch.py`` asks the cluster how full it is, ``metrics.py`` serves the counters, and ``cli.py`` is
-the command.
+what ``amqp_url.py`` makes of a URL, ``consumers.py`` the queues and ``consumer.py`` one of them, of which ``intake.py``
+says how much is held and ``auto_delete.py`` whether it goes with its last consumer, ``frames.py`` reads what pika
+can't, and ``publisher.py`` publishes what ``answers.py`` has to say: replies, and dead letters (``dead_letters.py``).
+``client/relay.py`` of paceline speaks to the cluster. ``life.py`` joins the two for as long as both stand.
+``bridge.py`` begins the next life when one is lost, ``watch.py`` asks the cluster how full it is, ``metrics.py`` serves
+the counters, and ``cli.py`` is the command.
 
 The rule that everything follows from: a delivery is acknowledged when the cluster holds all that is still owed for it
 (decision 19). To honour one more thing that a message can ask for: read it in ``formats/``, map it in ``mapping.py``,

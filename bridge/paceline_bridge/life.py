@@ -122,7 +122,7 @@ class Life:
             self._link.run()
         finally:
             self._relay.close()
-            self._troubles.note_timeout(self._link.consumer_timeout_s)
+            self._troubles.note_timeout(self._link.consumers.consumer_timeout_s)
 
     def carry(self, owed: list[OwedTask]) -> None:
         """Before run(): take over the replies that the last life owed."""
@@ -148,7 +148,7 @@ class Life:
                 self._link.close()
                 return
             self._counters.state = "stopping"
-            self._link.stop_consuming()
+            self._link.consumers.stop()
 
     # --- from RabbitMQ -------------------------------------------------------------------------------------------
 
@@ -200,8 +200,8 @@ class Life:
             self._answers.refuse(found, delivery, partial(self._ack, delivery))
         else:
             if len(found.packed) > OVERHEAD_BYTES:
-                self._link.heavier(tag, len(found.packed))
-            delivery.weight_bytes = self._link.weight_of(tag)
+                self._link.consumers.heavier(tag, len(found.packed))
+            delivery.weight_bytes = self._link.consumers.weight_of(tag)
             now = time.monotonic()
             # A plain message without an id is a task of its own.
             if (found.protocol != "plain" or message.message_id) and self._troubles.seen.note(found.task_id):
@@ -356,7 +356,7 @@ class Life:
 
     def _ack(self, delivery: Delivery) -> None:
         if not delivery.acked:
-            self._link.ack(delivery.tag)
+            self._link.consumers.ack(delivery.tag)
             self._counters.count("acked", delivery.protocol)
             self._ledger.acked(delivery)
 
@@ -374,9 +374,9 @@ class Life:
         for delivery in [*self._ledger.long_running(now), *self._ledger.take_surplus()]:
             self._ack(delivery)
         for delivery in self._ledger.give_back(now):
-            self._link.give_back(delivery.tag)
+            self._link.consumers.give_back(delivery.tag)
         for delivery, settle in self._answers.tick(now):
-            self._link.give_back(delivery.tag)
+            self._link.consumers.give_back(delivery.tag)
             self._ledger.acked(delivery)
             settle()
         if now >= self._ask_at_s:
@@ -387,7 +387,7 @@ class Life:
         counters.turned_at = now
         counters.unacked, counters.outstanding, counters.window = ledger.unacked, ledger.outstanding, self._window.size
         counters.delayed, counters.held = ledger.delayed, self._answers.held
-        counters.unacked_bytes = self._link.held_bytes
+        counters.unacked_bytes = self._link.consumers.held_bytes
         if self._stop_by_s is not None and (now >= self._stop_by_s or self._is_idle()):
             _logger.info("stopping; %d deliveries go back to RabbitMQ", counters.unacked)
             self._link.close()
@@ -406,7 +406,7 @@ class Life:
             self._releasing = False
             self._relay.release(ready)
 
-        self._link.after_acks(taken)
+        self._link.consumers.after_acks(taken)
 
     def _is_idle(self) -> bool:
         return not (self._ledger.unaccepted or self._link.publisher.unconfirmed)

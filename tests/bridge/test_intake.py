@@ -217,8 +217,8 @@ def test_the_bytes_that_a_link_holds_are_bounded_and_every_message_comes_once(br
         while done < 660:
             wait_until(lambda at=done: len(holder.came) > at, lambda: f"{len(holder.came)} came")  # type: ignore[misc]
             tag, _ = holder.came[done]
-            most = max(most, link.held_bytes)
-            link.call(lambda tag=tag: link.ack(tag))  # type: ignore[misc]
+            most = max(most, link.consumers.held_bytes)
+            link.call(lambda tag=tag: link.consumers.ack(tag))  # type: ignore[misc]
             done += 1
         assert most <= 8 * MIB + 600 * 2 * OVERHEAD_BYTES
         assert came(True) == [b"%04d" % number for number in range(60)], "each once, in order: none was sent back"

@@ -216,7 +216,7 @@ def test_a_signal_that_comes_while_the_one_before_is_passed_on_waits_for_nothing
 
 
 def test_a_link_whose_loop_can_not_start_closes_what_it_has_opened(monkeypatch: pytest.MonkeyPatch) -> None:
-    link = Link("amqp://127.0.0.1:1/", {"q": False}, "dead", 10, 1 << 20, False, SimpleNamespace())  # type: ignore[arg-type]
+    link = Link("amqp://127.0.0.1:1/", {"q": False}, "dead", 10, 1 << 20, False, SimpleNamespace(on_message=None))  # type: ignore[arg-type]
 
     def fail() -> Any:
         raise OSError(errno.EMFILE, "Too many open files")
@@ -273,7 +273,8 @@ def test_what_a_delivery_weighs_is_noted_once_it_was_read() -> None:
 
     life = watched.life
     life._config = BridgeConfig(urls=CONFIG.urls, queues={"q": "tasks.add"})
-    life._link = SimpleNamespace(heavier=heavier, weight_of=weights.__getitem__)  # type: ignore[assignment]
+    consumers = SimpleNamespace(heavier=heavier, weight_of=weights.__getitem__)
+    life._link = SimpleNamespace(consumers=consumers)  # type: ignore[assignment]
     life._relay = SimpleNamespace(pack=lambda *_: bytes(5_000), has_room=False)  # type: ignore[assignment]
     life._stop_by_s, life._not_before_s = None, 0.0
     life._take((1, 2), Message("q", b"1"))

@@ -15,7 +15,7 @@ import pytest
 from pika.adapters.utils.connection_workflow import AMQPConnectionWorkflowFailed, AMQPConnectorAMQPHandshakeError
 
 from bridge.processes import Broker, wait_until
-from paceline_bridge import auto_delete, rabbitmq
+from paceline_bridge import auto_delete, consumers
 from paceline_bridge.consumer import Consumer
 from paceline_bridge.message import Message
 from paceline_bridge.owed import Tag
@@ -64,7 +64,7 @@ def test_a_link_goes_by_what_the_url_says_and_else_by_its_own() -> None:
 
 def test_without_a_consumer_no_acknowledgement_is_on_its_way(link: Link) -> None:
     taken: list[bool] = []
-    link.after_acks(lambda: taken.append(True))
+    link.consumers.after_acks(lambda: taken.append(True))
     assert taken == [True]
 
 
@@ -72,18 +72,18 @@ def test_on_a_link_that_is_lost_no_acknowledgement_is_taken_for_one_that_rabbitm
     """RabbitMQ may deliver the message again: until it has the acknowledgement the cluster has to keep the result."""
     taken: list[bool] = []
     link.fail("as if")
-    link.after_acks(lambda: taken.append(True))
+    link.consumers.after_acks(lambda: taken.append(True))
     assert taken == []
 
 
 def test_what_concerns_a_channel_that_is_gone_is_let_go(link: Link) -> None:
     channel = SimpleNamespace(is_open=False, channel_number=1)  # as in the turn in which it was closed
-    consumer = Consumer(channel, "q", 10, lambda: 1 << 20, link._deliver)
+    consumer = Consumer(channel, "q", 10, lambda: 1 << 20, link.consumers._deliver)
     consumer.is_wanted = True
-    link._consumers[1] = consumer
-    link.stop_consuming()
-    link.ack((1, 1))
-    link.give_back((1, 1))
+    link.consumers._consumers[1] = consumer
+    link.consumers.stop()
+    link.consumers.ack((1, 1))
+    link.consumers.give_back((1, 1))
     assert link.publisher.unconfirmed == 0
 
 
@@ -119,7 +119,7 @@ def test_more_queues_than_the_broker_allows_channels_for_are_told_as_that(broker
 def test_a_link_takes_a_channel_for_each_queue_that_is_there_and_one_to_ask_with(
     broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rabbitmq, "OPTIONAL_RETRY_S", 0.05)
+    monkeypatch.setattr(consumers, "OPTIONAL_RETRY_S", 0.05)
     plain = [broker.declare() for _ in range(5)]
     missing = [f"{queue}.DQ" for queue in plain]
     with broker.channel() as channel:
@@ -128,8 +128,8 @@ def test_a_link_takes_a_channel_for_each_queue_that_is_there_and_one_to_ask_with
     known: dict[str, bool] = {}
     link = Link(f"{broker.url}?channel_max=7", queues, broker.declare(), 10, 1 << 20, False, Holder(), known)
     looked: list[str] = []
-    look_for = link._look_for
-    monkeypatch.setattr(link, "_look_for", lambda queue: (looked.append(queue), look_for(queue)))
+    look_for = link.consumers._look_for
+    monkeypatch.setattr(link.consumers, "_look_for", lambda queue: (looked.append(queue), look_for(queue)))
     thread = threading.Thread(target=link.run)
     thread.start()
     try:
@@ -225,7 +225,7 @@ def test_an_auto_delete_queue_is_named_and_is_there_until_its_last_message_is_ta
     try:
         for done in range(300):
             wait_until(lambda at=done: len(holder.came) > at, lambda: f"{len(holder.came)} came")  # type: ignore[misc]
-            link.call(lambda tag=holder.came[done][0]: link.ack(tag))  # type: ignore[misc]
+            link.call(lambda tag=holder.came[done][0]: link.consumers.ack(tag))  # type: ignore[misc]
         wait_until(lambda: len(known) == 3, lambda: f"{known}")
         assert sorted(int(body) for _, body in holder.came) == list(range(300))
         assert link._error is None
@@ -251,7 +251,7 @@ def test_a_queue_that_expires_without_a_consumer_is_there_though_what_the_bridge
         time.sleep(2 * expires_s)
         for done in range(8):
             wait_until(lambda at=done: len(holder.came) > at, lambda: f"{len(holder.came)} came, {link._error}")  # type: ignore[misc]
-            link.call(lambda tag=holder.came[done][0]: link.ack(tag))  # type: ignore[misc]
+            link.call(lambda tag=holder.came[done][0]: link.consumers.ack(tag))  # type: ignore[misc]
         assert link._error is None
     finally:
         link.call(link.close)
@@ -276,19 +276,19 @@ def test_a_bridge_that_stops_begins_to_consume_nothing_that_comes_to_be_there(
     broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It would hand back all that comes, which a quorum queue counts as deliveries."""
-    monkeypatch.setattr(rabbitmq, "QUEUE_RETRY_S", 0.02)
+    monkeypatch.setattr(consumers, "QUEUE_RETRY_S", 0.02)
     there, missing, holder = broker.declare(), f"m-{uuid.uuid4().hex[:8]}", Holder()
     link = Link(broker.url, {there: False, missing: False}, broker.declare(), 10, 1 << 20, False, holder)
     thread = threading.Thread(target=link.run)
     thread.start()
     try:
         wait_until(lambda: consuming(link), lambda: "the one is consumed")
-        link.call(link.stop_consuming)
+        link.call(link.consumers.stop)
         wait_until(lambda: not consuming(link), lambda: "it is not any more")
         with broker.channel() as channel:
             channel.queue_declare(missing, durable=True)
         broker.publish(missing, b"1")
-        time.sleep(20 * rabbitmq.QUEUE_RETRY_S)
+        time.sleep(20 * consumers.QUEUE_RETRY_S)
         assert (holder.came, consuming(link), link._error) == ([], [], None)
     finally:
         link.call(link.close)
@@ -297,13 +297,13 @@ def test_a_bridge_that_stops_begins_to_consume_nothing_that_comes_to_be_there(
 
 
 def consuming(link: Link) -> list[int]:
-    return [number for number, consumer in link._consumers.items() if consumer.is_wanted]
+    return [number for number, consumer in link.consumers._consumers.items() if consumer.is_wanted]
 
 
 def test_a_channel_whose_consumer_is_gone_is_closed_with_its_last_delivery(
     broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rabbitmq, "QUEUE_RETRY_S", 0.05)
+    monkeypatch.setattr(consumers, "QUEUE_RETRY_S", 0.05)
     queue, holder = broker.declare(), Holder()
     link = Link(broker.url, {queue: False}, broker.declare(), 10, 1 << 20, False, holder)
     thread = threading.Thread(target=link.run)
@@ -319,20 +319,23 @@ def test_a_channel_whose_consumer_is_gone_is_closed_with_its_last_delivery(
     try:
         wait_until(lambda: consuming(link), lambda: "the queue is consumed")
         make_again()
-        wait_until(lambda: list(link._consumers) == consuming(link), lambda: "nothing is owed on the first")
+        wait_until(lambda: list(link.consumers._consumers) == consuming(link), lambda: "nothing is owed on the first")
         broker.publish(queue, b"1", b"2")
         wait_until(lambda: len(holder.came) == 2, lambda: f"{holder.came}")
         make_again()
         [(first, _), (second, _)] = holder.came
-        link.call(lambda: link.ack(first))
+        link.call(lambda: link.consumers.ack(first))
         broker.publish(queue, b"3")
         wait_until(lambda: len(holder.came) == 3, lambda: f"{holder.came}")
         taken = threading.Event()
-        link.call(lambda: link.after_acks(taken.set))
+        link.call(lambda: link.consumers.after_acks(taken.set))
         wait_until(taken.is_set, lambda: "RabbitMQ has taken the acknowledgement")
-        assert first[0] in link._consumers, "a delivery is still owed on it"
-        link.call(lambda: link.give_back(second))
-        wait_until(lambda: list(link._consumers) == consuming(link), lambda: f"{link._consumers} are closed")
+        assert first[0] in link.consumers._consumers, "a delivery is still owed on it"
+        link.call(lambda: link.consumers.give_back(second))
+        wait_until(
+            lambda: list(link.consumers._consumers) == consuming(link),
+            lambda: f"{link.consumers._consumers} are closed",
+        )
         assert link._error is None
     finally:
         link.call(link.close)
