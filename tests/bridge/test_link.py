@@ -240,12 +240,15 @@ def test_an_auto_delete_queue_is_named_and_is_there_until_its_last_message_is_ta
 def test_a_queue_that_expires_without_a_consumer_is_there_though_what_the_bridge_holds_is_all_that_it_may(
     broker: Broker,
 ) -> None:
-    expires_s = 0.4
-    queue, holder = broker.declare(**{"x-expires": int(expires_s * 1e3)}), Holder()
-    broker.publish(queue, *[b"%d" % number * 700_000 for number in range(8)])
+    expires_s, queue, holder = 0.5, f"x-{uuid.uuid4().hex[:8]}", Holder()
     link = Link(broker.url, {queue: False}, broker.declare(), 100, 1 << 20, False, holder)
     thread = threading.Thread(target=link.run)
-    thread.start()
+    with broker.channel() as channel:
+        channel.queue_declare(queue, durable=True, arguments={"x-expires": int(expires_s * 1e3)})
+        channel.basic_consume(queue, lambda *_: None)  # until the link does
+        thread.start()
+        wait_until(lambda: [one for one in link.consumers._consumers.values() if one.has_served], lambda: "it does")
+    broker.publish(queue, *[b"%d" % number * 700_000 for number in range(8)])
     try:
         wait_until(lambda: len(holder.came) >= 4, lambda: f"{len(holder.came)} came")
         time.sleep(2 * expires_s)
