@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -24,13 +25,16 @@ class Consumer:
 
     def __init__(
         self,
+        number: int,
         channel: Any,
         queue: str,
         limit: int,
         share_bytes: Callable[[], int],
         deliver: Callable[[Consumer, int, Message], None],
     ) -> None:
-        """``limit``: of messages that are not acknowledged; ``share_bytes()``: of what they may weigh."""
+        """``number``: another one for each of a link, as a channel has the number of one that was closed.
+        ``limit``: of messages that are not acknowledged; ``share_bytes()``: of what they may weigh."""
+        self.number = number
         self.channel = channel
         self.queue = queue
         self.is_wanted = False  # it consumes, or will once there is room for more; not after its end
@@ -39,12 +43,8 @@ class Consumer:
         self._share_bytes = share_bytes
         self._deliver = deliver
         self._tag: str | None = None  # of the consumer that there is, or that was asked for
-        self._unanswered = 0  # questions whether acknowledgements were taken
+        self._unanswered: deque[Callable[[], None]] = deque()  # whom to tell that acknowledgements were taken
         self._intake = Intake(limit)
-
-    @property
-    def number(self) -> int:
-        return int(self.channel.channel_number)
 
     @property
     def is_open(self) -> bool:
@@ -101,7 +101,7 @@ class Consumer:
             self.channel._cancelled.discard(tag)
 
     def ended(self) -> bool:
-        """RabbitMQ has ended the consumer. False if there was none."""
+        """RabbitMQ has ended the consumer. False if there was none, or if it had ended it before."""
         was_wanted, self.is_wanted = self.is_wanted, False
         self._tag = None
         return was_wanted
@@ -142,15 +142,22 @@ class Consumer:
     def ask_if_taken(self, taken: Callable[[], None]) -> None:
         """``taken()`` once RabbitMQ has taken the acknowledgements that were sent so far: a request on the same channel
         is answered after them, and this one concerns later consumers alone, each of which says it anew."""
-        self._unanswered += 1
+        self._unanswered.append(taken)
 
         def answered(_: Any) -> None:
-            self._unanswered -= 1
-            taken()
+            self._unanswered.popleft()()
             if not self.is_wanted:
                 self.leave()
 
         self.channel.basic_qos(prefetch_count=self._limit, callback=answered)
+
+    def lost_its_queue(self) -> bool:
+        """RabbitMQ has closed the channel, as the queue is not there any more. What was delivered of it is not either,
+        and needs no acknowledgement. False as :meth:`ended`."""
+        was_wanted = self.ended()
+        while self._unanswered:
+            self._unanswered.popleft()()
+        return was_wanted
 
     def leave(self) -> None:
         """Close a channel whose consumer is gone, once RabbitMQ has taken the acknowledgement of its last delivery."""

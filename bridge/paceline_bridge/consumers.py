@@ -59,7 +59,8 @@ class Consumers:
         self._fail = fail
         self._auto_delete = known_auto_delete
         self._connection: Any = None
-        self._consumers: dict[int, Consumer] = {}  # by the number of their channel
+        self._count = 0  # of consumers that there were
+        self._consumers: dict[int, Consumer] = {}  # by their numbers
         self._unknown: deque[Consumer] = deque()  # of queues of which is to be asked whether they are auto-delete
         self._unseen: deque[str] = deque()  # queues that need not be there, to be looked for
         self._asking: Consumer | str | None = None  # of those: what is asked, or looked for, now
@@ -113,7 +114,8 @@ class Consumers:
             self._connection.channel(on_open_callback=lambda channel: self._channel_opened(channel, queue, declare))
 
     def _channel_opened(self, channel: Any, queue: str, declare: bool) -> None:
-        consumer = Consumer(channel, queue, self._prefetch, self._share_bytes, self._deliver)
+        self._count += 1
+        consumer = Consumer(self._count, channel, queue, self._prefetch, self._share_bytes, self._deliver)
         self._consumers[consumer.number] = consumer
         channel.add_on_close_callback(lambda _, error: self._channel_closed(consumer, error, declare))
         channel.add_on_cancel_callback(lambda _: self._cancelled(consumer))
@@ -171,11 +173,14 @@ class Consumers:
         self._answered(queue)
         if isinstance(error, pika.exceptions.ChannelClosedByClient):  # nothing is owed any more
             return
-        if consumer.has_served:  # what it has delivered can't be acknowledged any more
+        code = getattr(error, "reply_code", 0)
+        if consumer.has_served and code == 404:
+            if not consumer.lost_its_queue():
+                return  # it is looked for already
+        elif consumer.has_served:  # what it has delivered can't be acknowledged any more
             reason, self.consumer_timeout_s = consumer_reason_of(error)
             self._fail(f"RabbitMQ closed the channel that consumes {queue}: {reason}")
             return
-        code = getattr(error, "reply_code", 0)
         if code == 404:
             self._auto_delete.pop(queue, None)  # the next one of its name may be another
         if code == 404 and self._declare and not declared and not self._queues[queue]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from paceline_bridge.message import Message, Refused, ReplyAddress, TaskCall
 
 Tag = tuple[int, int]
-"""(channel number, delivery tag): how RabbitMQ identifies a delivery."""
+"""(number of the consumer, delivery tag): which delivery of a link."""
 
 
 @dataclass(slots=True)

@@ -78,7 +78,7 @@ def test_on_a_link_that_is_lost_no_acknowledgement_is_taken_for_one_that_rabbitm
 
 def test_what_concerns_a_channel_that_is_gone_is_let_go(link: Link) -> None:
     channel = SimpleNamespace(is_open=False, channel_number=1)  # as in the turn in which it was closed
-    consumer = Consumer(channel, "q", 10, lambda: 1 << 20, link.consumers._deliver)
+    consumer = Consumer(1, channel, "q", 10, lambda: 1 << 20, link.consumers._deliver)
     consumer.is_wanted = True
     link.consumers._consumers[1] = consumer
     link.consumers.stop()
@@ -250,7 +250,7 @@ def test_a_queue_that_expires_without_a_consumer_is_there_though_what_the_bridge
         wait_until(lambda: [one for one in link.consumers._consumers.values() if one.has_served], lambda: "it does")
     broker.publish(queue, *[b"%d" % number * 700_000 for number in range(8)])
     try:
-        wait_until(lambda: len(holder.came) >= 4, lambda: f"{len(holder.came)} came")
+        wait_until(lambda: holder.came, lambda: "one that is heavy comes")
         time.sleep(2 * expires_s)
         for done in range(8):
             wait_until(lambda at=done: len(holder.came) > at, lambda: f"{len(holder.came)} came, {link._error}")  # type: ignore[misc]
@@ -297,6 +297,48 @@ def test_a_bridge_that_stops_begins_to_consume_nothing_that_comes_to_be_there(
         link.call(link.close)
         thread.join()
     assert broker.depth(missing) == 1
+
+
+def test_a_queue_that_is_deleted_while_nothing_of_it_is_consumed_ends_no_link_and_is_consumed_again(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RabbitMQ tells so when the next consumer is to begin, and closes its channel. It drops what was delivered."""
+    monkeypatch.setattr(consumers, "QUEUE_RETRY_S", 0.05)
+    deleted, other, holder = broker.declare(), broker.declare(), Holder()
+    link = Link(broker.url, {deleted: False, other: False}, broker.declare(), 100, 2 << 20, False, holder)
+    thread = threading.Thread(target=link.run)
+    thread.start()
+
+    def came(count: int) -> list[tuple[int, int]]:
+        wait_until(lambda: len(holder.came) >= count, lambda: f"{len(holder.came)} came, {link._error}")
+        return [tag for tag, _ in holder.came]
+
+    try:
+        wait_until(lambda: len(consuming(link)) == 2, lambda: "both are consumed")
+        broker.publish(deleted, b"light", bytes(700_000))
+        light, heavy = came(2)
+        broker.publish(other, b"kept")
+        [kept] = came(3)[2:]
+        with broker.channel() as channel:
+            channel.queue_delete(deleted)
+        taken = threading.Event()
+        link.call(lambda: link.consumers.ack(heavy))
+        link.call(lambda: link.consumers.after_acks(taken.set))
+        wait_until(lambda: len(consuming(link)) == 1, lambda: f"RabbitMQ says that the queue is gone: {link._error}")
+        wait_until(taken.is_set, lambda: "what is gone is not waited for")
+        with broker.channel() as channel:
+            channel.queue_declare(deleted, durable=True)
+        broker.publish(deleted, b"new")
+        [new] = came(4)[3:]
+        link.call(lambda: link.consumers.ack(light))  # it is no delivery of the new queue
+        for tag in (kept, new):
+            link.call(lambda tag=tag: link.consumers.ack(tag))  # type: ignore[misc]
+        wait_until(lambda: link.consumers.held_bytes == 0, lambda: "all is acknowledged")
+        assert link._error is None
+    finally:
+        link.call(link.close)
+        thread.join()
+    assert [broker.depth(deleted), broker.depth(other)] == [0, 0]
 
 
 def consuming(link: Link) -> list[int]:
