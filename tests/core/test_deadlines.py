@@ -135,6 +135,18 @@ def test_moments_that_are_moved_again_and_again_take_no_more_room_than_a_few() -
     assert (len(moments), moments.earliest_ms) == (0, NEVER_MS)
 
 
+@pytest.mark.parametrize("others", [(), (1_000_001,), (1_000_001, 1_000_002)])
+def test_a_moment_that_is_set_again_and_again_to_what_it_was_takes_no_more_room_than_a_few(
+    others: tuple[int, ...],
+) -> None:
+    moments = Moments()
+    for number in range(10_000):
+        moments.set(b"i" * 16, (1_000_000, *others)[number % (1 + len(others))])
+        assert kept(moments) <= 3 * STALE_MOMENTS
+    assert moments.take_reached(WallClock(), 1e6) == [b"i" * 16]
+    assert kept(moments) == 0
+
+
 def leading(now: float) -> NodeCore:
     node = NodeCore(
         Settings(cluster_name="test"),

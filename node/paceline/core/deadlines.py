@@ -100,7 +100,10 @@ class Moments:
         return len(self._ms)
 
     def set(self, task_id: bytes, ms: int) -> None:
-        """Set the moment of a task, below NEVER_MS, in place of an earlier one."""
+        """Set the moment of a task, below NEVER_MS, in place of an earlier one. If it is the same, nothing is done: a
+        task whose moment is set whenever it comes back from a node would be kept here as often."""
+        if self._ms.get(task_id) == ms:
+            return
         self._ms[task_id] = ms
         heappush(self._heap, (ms, task_id))
         self._tidy()

@@ -385,6 +385,16 @@ def test_what_expires_while_its_start_is_committed_in_a_transfer_does_not_start(
     assert_ends(Clocked(), is_transferring=True)
 
 
+def test_a_task_that_comes_back_from_its_node_again_and_again_has_one_moment() -> None:
+    lead, session = led("a")
+    lead.submit(session, 1, expires=ms(86_400.0))
+    lead.commit()
+    for _ in range(100):
+        lead.dispatched()
+        lead.enrol("a", dispatch_seq=lead.leader.nodes.by_id["a"].dispatch_seq)
+    assert (len(lead.moments), len(lead.moments._heap)) == (1, 1)
+
+
 def test_one_that_somebody_wants_cancelled_too_gets_one_end_and_its_answer() -> None:
     lead = at_its_node()
     lead.cancel(lead.client(), 1)
