@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paceline.core.scheduling.credits import SPARE_TIME_US, NodeLedger, Row
+from paceline.core.scheduling.credits import SPARE_TIME_US, WINDOW_PARTS, NodeLedger, Row
 from paceline.core.state.task import Task
 
 NAMES = frozenset({"add"})
@@ -58,6 +59,29 @@ def test_a_node_that_left_the_row_is_given_nothing_and_moves_nothing() -> None:
     assert row.next(1) is None
     give(ledger, 1, 1)
     assert ledger.seats == []
+
+
+@pytest.mark.parametrize("size_bytes", [0, 1, 10, 200])
+def test_of_a_node_that_names_no_dispatch_a_bounded_number_is_remembered(size_bytes: int) -> None:
+    """It may report ends of tasks all the while, and so be given more of small ones without end."""
+    window_bytes = 100 * WINDOW_PARTS
+    ledger = NodeLedger("a", 1, NAMES, window_bytes)
+    number = sent_bytes = 0
+    while number < 10_000 and ledger.on_way_bytes < window_bytes:
+        number += 1
+        task = Task((number.to_bytes(16, "big"), "add", 4, bytes(size_bytes), None))
+        ledger.give(task, 1)
+        ledger.sent(number, size_bytes)
+        ledger.take(task)
+        sent_bytes += size_bytes
+        assert len(ledger._sent) <= 2 * WINDOW_PARTS
+        assert ledger.on_way_bytes == ledger.sent_bytes() == sent_bytes
+    for named in range(number):
+        ledger.arrived(named)
+        not_there = (number - named) * size_bytes
+        assert not_there <= ledger.on_way_bytes < not_there + max(size_bytes, window_bytes // WINDOW_PARTS)
+    ledger.arrived(number)
+    assert ledger.on_way_bytes == 0
 
 
 @given(

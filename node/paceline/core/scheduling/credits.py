@@ -36,6 +36,9 @@ LONG_US: Final = int(OVERDUE_S * 1e6)
 """A task that is expected to take so long is long: what stood behind it would be asked back."""
 ASKED_BACK_TASKS: Final = 4_096
 """At a time, of one node."""
+WINDOW_PARTS: Final = 64
+"""What is on its way to a node is remembered in such parts of its window: Dispatches that take less than one are
+remembered together. A node that names none would have any number of them remembered, as each may take a byte."""
 
 LOSSES_IN_A_ROW: Final = 3
 """After so many ends of workers and no end of a task, a node is given a task only if no other has credit for it. A
@@ -74,7 +77,7 @@ class NodeLedger:
         self.cost_us = 0
         self.on_way_bytes = 0  # of arguments, given to the node and not known to have arrived
         self._window_bytes = window_bytes
-        self._sent: deque[tuple[int, int]] = deque()  # (number, bytes) of each Dispatch of these
+        self._sent: deque[tuple[int, int]] = deque()  # (number of the last, bytes) of Dispatches of these
         self._long = 0  # of the tasks that it holds
         self._is_stuck = False  # tasks have waited there for too long, and since then none has ended
         self._losses = 0  # attempts that were lost with workers there since a task last ended
@@ -109,10 +112,15 @@ class NodeLedger:
 
     def sent(self, seq: int, size_bytes: int) -> None:
         """The Dispatch of this number has left, with so many bytes of arguments."""
-        self._sent.append((seq, size_bytes))
+        sent = self._sent
+        if not size_bytes:
+            return
+        if sent and sent[-1][1] + size_bytes <= self._window_bytes // WINDOW_PARTS:
+            size_bytes += sent.pop()[1]
+        sent.append((seq, size_bytes))
 
     def sent_bytes(self) -> int:
-        """What has left and is not known to have arrived. Cost: that of all Dispatches of these."""
+        """What has left and is not known to have arrived."""
         return sum(size_bytes for _, size_bytes in self._sent)
 
     def arrived(self, seq: int) -> None:
