@@ -12,8 +12,10 @@ import pytest
 
 from paceline.worker import registry
 from paceline.worker.alarm import Alarm
+from paceline.worker.execute import FAILED, TaskRunner
 from paceline.worker.main import BEGUN_BYTES, Worker
 from paceline.worker.registry import TaskOptions
+from paceline_protocol.payload import pack_args, unpack_error
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +50,37 @@ def test_an_alarm_that_a_module_has_set_stays(caplog: pytest.LogCaptureFixture) 
     Alarm().end("fetch")
     assert getitimer(ITIMER_REAL)[1] == 60.0
     assert not caplog.records
+
+
+class StrikesTwice(Alarm):
+    """Two strikes come just before it is switched off."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._strikes = 2
+
+    def end(self, name: str) -> None:
+        if self._strikes:
+            self._strikes -= 1
+            raise TimeoutError
+        super().end(name)
+
+
+@pytest.mark.parametrize("returns", [True, False])
+def test_an_alarm_that_repeats_and_strikes_once_more_before_it_is_off_is_how_its_task_ends(
+    monkeypatch: pytest.MonkeyPatch, returns: bool
+) -> None:
+    def fetch() -> None:
+        setitimer(ITIMER_REAL, 60.0, 60.0)
+        if not returns:
+            raise ValueError
+
+    monkeypatch.setitem(registry.tasks, "fetch", registry.Task(fetch, "fetch", TaskOptions()))
+    runner = TaskRunner(1_000)
+    runner._alarm = StrikesTwice()
+    end, payload = runner.execute("fetch", pack_args((), {}))
+    assert (end, unpack_error(payload).type_name) == (FAILED, "TimeoutError")
+    assert getitimer(ITIMER_REAL) == (0.0, 0.0)
 
 
 def test_what_a_signal_handler_raises_while_a_worker_waits_is_not_taken_for_the_end_of_its_node() -> None:

@@ -2,7 +2,9 @@
 each way out. It would strike the worker while it waits for its node, or the task of somebody else.
 
 Not among the compiled modules, where nothing looks for signals that have come: :meth:`Alarm.end` is called within what
-catches all that a task raises, and one that has struck just before that raises there.
+catches all that a task raises, and one that has struck just before that raises there. One that repeats may strike again
+wherever Python looks for signals, the first line of a function among that: so whoever catches the first strike calls
+``setitimer`` before anything else.
 """
 
 from __future__ import annotations
@@ -16,17 +18,20 @@ _logger = logging.getLogger("paceline.worker")
 
 
 class Alarm:
-    """Made once the modules are imported. What one of them has set is its own, as that of a profiler, and stays."""
+    """Made once the modules are imported. What one of them has set is its own, as that of a profiler, and stays
+    (``is_of_module``)."""
 
     def __init__(self) -> None:
-        self._is_of_module = getitimer(ITIMER_REAL)[0] > 0
+        self.is_of_module = getitimer(ITIMER_REAL)[0] > 0
         self._told: set[str] = set()  # names of tasks; bounded by the registry
 
     def end(self, name: str) -> None:
-        """Switch off what the task of this name has left."""
-        if self._is_of_module or getitimer(ITIMER_REAL)[0] == 0:
-            return
-        setitimer(ITIMER_REAL, 0)
+        """Switch off what the task of this name has left, and tell of it."""
+        if not self.is_of_module and setitimer(ITIMER_REAL, 0)[0] > 0:
+            self.tell(name)
+
+    def tell(self, name: str) -> None:
+        """Say, once, that this task has left an alarm."""
         if name in tasks and name not in self._told:
             self._told.add(name)
             _logger.warning(

@@ -17,7 +17,7 @@ import sys
 import traceback
 from _signal import SIG_DFL  # type: ignore[import-not-found] # those of signal are enums
 from _signal import getsignal as _handler_of
-from signal import SIGALRM
+from signal import ITIMER_REAL, SIGALRM, setitimer
 from types import CoroutineType, TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -83,7 +83,11 @@ class TaskRunner:
                 if _handler_of(_SIGALRM) is not SIG_DFL:
                     self._alarm.end(name)
         except BaseException as error:  # noqa: BLE001 - the task's own error, whatever it is, is its outcome
-            self._alarm.end(name)  # it may have struck before it was switched off, and strike again; or have no handler
+            try:  # an alarm may have struck, and may repeat; nothing looks for signals before it is switched off here
+                if not self._alarm.is_of_module and setitimer(ITIMER_REAL, 0)[0] > 0:
+                    self._alarm.tell(name)  # where compiled code is struck for the last time
+            except BaseException:  # noqa: BLE001, S110 - the task ends by its first strike
+                pass
             if _getpid() != self._pid:
                 _end_fork(error)
             return FAILED, _pack_failure(error)
@@ -112,7 +116,8 @@ class TaskRunner:
             self._loop.clean_up(name)
             self._alarm.end(name)
         except BaseException:  # noqa: BLE001 - as in execute()
-            self._alarm.end(name)
+            if not self._alarm.is_of_module:
+                setitimer(ITIMER_REAL, 0)
 
 
 def _of_result(error: BaseException, name: str) -> BaseException:
