@@ -436,6 +436,51 @@ def test_what_a_worker_may_pass_over_is_not_called_begun() -> None:
     assert slots.revoke([assignment(1)[0]]) == ((), ())
 
 
+def came_to_the_second(tasks: int) -> Slots:
+    """A worker ends its first task and comes to its second, of ``tasks``, in the moment in which it is told to begin
+    none. It has begun it, or passes over it. The leader asks for it."""
+    slots = stuck(b"v", tasks=tasks)
+    slots.stuck.clear()
+    assert slots.take_back(b"v", 1, 2.0) == tasks
+    assert slots.done(b"v", [outcome(0)], 2.0) == [outcome(0)]
+    assert slots.revoke([assignment(1)[0]]) == ((), ())
+    slots.review(2.05)
+    assert slots.revoke([assignment(1)[0]]) == ((), ()), "that it has passed over it may be on its way"
+    return slots
+
+
+@pytest.mark.parametrize("tasks", [2, 3])
+def test_what_a_worker_has_come_to_as_it_was_told_to_begin_none_is_kept_once_it_is_not_passed_over(tasks: int) -> None:
+    slots = came_to_the_second(tasks)
+    asked = [assignment(1)[0]]
+    slots.review(2.05 + OVERRUN_S)
+    assert slots.stuck == [b"v"]
+    slots.take_back(b"v", 1, 2.05 + OVERRUN_S)
+    assert slots.revoke(asked) == ((), ()), "it has not come to it"
+    slots.stuck.clear()
+    slots.review(2.1 + OVERRUN_S)
+    assert slots.stuck == [b"v"]
+    slots.take_back(b"v", 2, 2.1 + OVERRUN_S)
+    assert slots.revoke(asked) == ((), tuple(asked))
+    slots.stuck.clear()
+    slots.review(3.0)
+    assert slots.stuck == [], "nothing is left to be found out"
+    assert slots.done(b"v", [outcome(1)], 3.0) == [outcome(1)]
+    assert (slots.given_back, slots.accused, slots.workers[b"v"].asked_back) == ([], {}, set())
+
+
+def test_what_was_called_kept_and_is_passed_over_after_all_is_given_back_and_begun_by_nobody() -> None:
+    slots = came_to_the_second(2)
+    slots.review(2.05 + OVERRUN_S)
+    slots.take_back(b"v", 2, 2.05 + OVERRUN_S)
+    assert slots.revoke([assignment(1)[0]]) == ((), (assignment(1)[0],))
+    assert slots.done(b"v", [outcome(1, end=TaskEnd.CANCELLED)], 9.0) == []
+    assert slots.given_back == [assignment(1)[0]]
+    assert (slots.accused, given(slots), held(slots)) == ({}, {}, {0: 1})
+    slots.take([assignment(2)])
+    assert given(slots) == {b"v": [2]}
+
+
 def test_what_another_worker_has_ended_is_reported_once_more_though_the_one_that_is_stuck_still_has_it() -> None:
     slots = stuck(b"v", b"w", tasks=2)
     assert slots.take_back(b"v", 1, 0.2) == 2

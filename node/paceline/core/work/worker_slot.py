@@ -14,6 +14,11 @@ goes to others, and the worker answers for it once more. If that does not come, 
 
 So of a task that stands behind another it is not known at once what becomes of it: it may be begun in a moment, or be
 taken back. If the leader asks for it, that is noted (:meth:`WorkerSlot.ask_back`).
+
+Nor is that known of one which the worker came to in the moment in which it was told to begin none: it has begun it, or
+passes over it. What it passes over, it says before it begins anything else. So of one that is first in its line for
+OVERRUN_S, and that it has come to, the leader is told that it runs. Should the worker have stood still all that time
+and pass over it after all, it is given back as others are that the leader has asked for.
 """
 
 from __future__ import annotations
@@ -57,6 +62,7 @@ class WorkerSlot:
         "first_since",
         "held_up",
         "names",
+        "run_on",
         "running",
         "taken_back",
         "told_at",
@@ -81,6 +87,7 @@ class WorkerSlot:
         self.told_before = 0  # up to which it was to begin none before it was told that
         self.told_at = 0.0
         self.begun_when_told = 0
+        self.run_on = 0  # of the tasks that it was given: one that it came to about then, and has not passed over
 
     @property
     def given(self) -> int:
@@ -125,8 +132,12 @@ class WorkerSlot:
 
     @property
     def is_waited_for(self) -> bool:
-        """Whether a task stands behind its first one, and may be begun by nobody else."""
-        return self.running_tasks > (self.first not in self.taken_back)
+        """Whether a task stands behind its first one, and may be begun by nobody else; or it is not known of its first
+        one whether it has begun that."""
+        if self.running_tasks > (self.first not in self.taken_back):
+            return True
+        is_open = self.running[self.first][3] is not None and self.answered < self.told_through
+        return is_open and self.run_on <= self.answered
 
     # --- what it is to begin no more ----------------------------------------------------------------------------
 
@@ -144,6 +155,8 @@ class WorkerSlot:
         if now < self.told_at + TAKE_BACK_S:
             return []
         running, given, number = self.running, list(self.running), begun - self.answered
+        if self.first == given[0] and now >= self.first_since + OVERRUN_S:
+            self.run_on = self.answered + 1
         if begun == self.begun_when_told:  # it has gone on with what it had begun, and has passed over nothing
             for task_id in given[max(self.told_before - self.answered, 0) : number]:
                 self.counts_as_begun(task_id)
@@ -163,7 +176,7 @@ class WorkerSlot:
 
     def ask_back(self, wanted: set[bytes]) -> set[bytes]:
         """The leader asks for these. Returns those that it has begun, or is about to, as nothing stands before them;
-        they count as begun from then on. Of its others it is not known yet."""
+        they count as begun from then on, unless it passes over one. Of its others it is not known yet."""
         there = wanted.intersection(self.running) - self.taken_back
         if not there:
             return there
@@ -172,6 +185,8 @@ class WorkerSlot:
             self.counts_as_begun(first)
         begun = {task_id for task_id in there if self.running[task_id][3] is None}
         self.asked_back.update(there - begun)
+        if first in there and self.run_on > self.answered:
+            begun.add(first)
         return begun
 
     # --- what it answers ----------------------------------------------------------------------------------------
