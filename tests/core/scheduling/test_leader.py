@@ -52,7 +52,14 @@ def tid(number: int) -> bytes:
 class Lead:
     """A Leader with a log that commits when told to."""
 
-    def __init__(self, table: TaskTable | None = None, *, settled: bool = True, **limits: Any) -> None:
+    def __init__(
+        self,
+        table: TaskTable | None = None,
+        *,
+        settled: bool = True,
+        ran_lately: tuple[str, ...] = (),
+        **limits: Any,
+    ) -> None:
         self.settings = Settings(cluster_name="test", **limits)
         self.table = table or TaskTable()
         self.entries: list[tuple[int, bytes, Any]] = []
@@ -70,6 +77,7 @@ class Lead:
             0.0,
             *taken_over(self.table, clock, self.moments),
             notice=lambda level, text: self.notices.append((level, text)),
+            ran_lately=ran_lately,
         )
         self.leader.admission.cluster_level = ClusterLevel(FEATURE_LEVEL)
         if settled:

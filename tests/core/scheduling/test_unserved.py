@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from core.cluster_stories import formed, node
 from core.scheduling.test_due_tasks import Clocked, ms
 from core.scheduling.test_leader import Lead, tid
 from modes import source_only
@@ -102,6 +103,46 @@ def test_a_name_is_unknown_once_its_node_is_back_without_it() -> None:
     lead.enrol("a", names=("new",))
     lead.submit(lead.client(), 1, name="old")
     assert lead.refusals() == {1: Refusal.UNKNOWN_TASK}
+
+
+def test_a_new_leader_calls_no_name_unknown_before_each_node_that_may_have_run_it_runs_something() -> None:
+    lead = Lead(ran_lately=("a", "b"))
+    session = lead.client()
+    lead.enrol("b", names=("other",))
+    lead.submit(session, 1)
+    lead.enrol("a", slots=0, names=())
+    lead.submit(session, 2, seq=2)
+    assert lead.refusals() == {}, "a has been restarted, and its workers are not ready"
+    lead.enrol("a")
+    lead.submit(session, 3, seq=3, name="older")
+    assert lead.refusals() == {3: Refusal.UNKNOWN_TASK}
+
+
+def test_a_leader_that_has_led_for_a_minute_waits_for_the_names_of_nobody() -> None:
+    lead = Lead(ran_lately=("a", "b"))
+    session = lead.client()
+    lead.enrol("b")
+    lead.pass_time(KEPT_S, heard="b")
+    lead.submit(session, 1, name="old")
+    assert lead.refusals() == {}
+    lead.pass_time(KEPT_S + 1.0, heard="b")
+    lead.submit(session, 2, seq=2, name="old")
+    assert lead.refusals() == {2: Refusal.UNKNOWN_TASK}
+
+
+@pytest.mark.parametrize(("nodes", "events"), [("abcd", "restart a"), ("bcda", "restart a\ncut b")])
+def test_a_name_is_not_unknown_to_the_next_leader_though_the_node_that_ran_it_is_restarted_meanwhile(
+    nodes: str, events: str
+) -> None:
+    """Whether that node led, or is one without a vote that the next leader has heard."""
+    story = formed(nodes)
+    story.run("worker a w ready old\n" + "\n".join(f"worker {each} w ready add" for each in "bcd"))
+    story.run(f"advance 1\n{events}\nadvance 2")
+    leader = node(story, "c").role.leader_id(story._now)
+    assert leader in nodes[1:]
+    story.run(f"client k hello {leader}")
+    assert "refused" not in story.run("client k submit 1 name=old\nadvance 0.1")
+    assert "run 1/1" in story.run("worker a w ready old\nadvance 1")
 
 
 def test_while_nodes_may_still_give_their_accounts_no_name_counts_as_unknown() -> None:

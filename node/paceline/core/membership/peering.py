@@ -53,6 +53,11 @@ class Peering:
         """The other nodes of this cluster that were heard lately."""
         return [peer.node_id for peer in self.directory.live(now, self._identity.cluster_id)]
 
+    def known_peers(self) -> list[str]:
+        """The other nodes of this cluster that were heard in the last minute (``forget_peer_after_s``)."""
+        cluster_id = self._identity.cluster_id
+        return [peer.node_id for peer in self.directory.peers.values() if peer.cluster_id == cluster_id]
+
     def on_hello(
         self, envelope: Envelope, hello: PeerHello, now: float, leader_id: str, term: int, level: int = 0
     ) -> None:

@@ -168,6 +168,7 @@ class LeaderRole:
                 takeover.due,
                 self._traces,
                 self._outbox.notice,
+                self._ran_lately(),
             )
             self.leader = leader
             leader.applied(consensus.applied_index, now)
@@ -247,6 +248,12 @@ class LeaderRole:
         if self._peering.directory.live_since(now) < self._started_at:
             live += self._consensus.config.voters
         return live
+
+    def _ran_lately(self) -> set[str]:
+        """The nodes that may have run tasks in the last minute, as far as this one knows: replicas, and who was heard
+        since."""
+        config = self._consensus.config
+        return {*config.voters, *config.learners, *self._peering.known_peers()}
 
     def transfer(self, now: float, to: str = "") -> str:
         """Leader: transfer the leadership to the voter ``to``, or to the one that has most of the log. Returns the

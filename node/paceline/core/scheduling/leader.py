@@ -63,9 +63,10 @@ class Leader:
         due: DueTasks,
         traces: Traces | None = None,
         notice: Notice | None = None,
+        ran_lately: Iterable[str] = (),
     ) -> None:
         """``tasks``: the tasks that were taken over from the table. ``due``: their moments. ``notice``: has a line
-        logged."""
+        logged. ``ran_lately``: the nodes that may have run tasks in the last minute."""
         self.term = term
         self.since = now
         self.tasks = tasks
@@ -92,7 +93,7 @@ class Leader:
             due,
             Unheard(notice),
         )
-        recent_names = RecentNames()
+        recent_names = RecentNames(now, ran_lately)
         self.nodes = Nodes(settings, term, now, tasks, self.dispatcher, self.recording, self.cancelling, recent_names)
         self.admission = Admission(
             settings, table, tasks, self.sessions, self.recording, self.releases, self._traces, recent_names

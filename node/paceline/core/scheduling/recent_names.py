@@ -1,9 +1,14 @@
 """The names of tasks that a node ran until lately, and may run again in a moment: while its last worker is replaced, or
 the node itself is restarted. Calls of these names wait, and are no calls of a task that nobody has.
+
+What a node ran that went before this leader came, only the leader before knew. So until each node that may have run
+tasks then runs some again, or KEPT_S have passed, any name may be one of these. An account without workers says nothing
+of what the node ran, or is about to.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 KEPT_S: Final = 60.0
@@ -13,7 +18,10 @@ KEPT_S: Final = 60.0
 class RecentNames:
     """By node, the names that it had when it was last without workers, or gone, and since when."""
 
-    def __init__(self) -> None:
+    def __init__(self, since: float = 0.0, ran_lately: Iterable[str] = ()) -> None:
+        """``since``: when this leader came. ``ran_lately``: the nodes that may have run tasks in the minute before."""
+        self._since = since
+        self._awaited = set(ran_lately)  # of these, those that have run nothing since
         self._left: dict[str, tuple[float, frozenset[str]]] = {}
 
     def left(self, node_id: str, names: frozenset[str], now: float) -> None:
@@ -24,8 +32,12 @@ class RecentNames:
 
     def back(self, node_id: str) -> None:
         """A node runs tasks again: its account has the names."""
+        self._awaited.discard(node_id)
         self._left.pop(node_id, None)
 
     def has(self, name: str, now: float) -> bool:
-        """Whether a node ran tasks of this name that may come back. Cost: that of the nodes that are away."""
+        """Whether a node ran tasks of this name, or may have, that may come back. Cost: that of the nodes that are
+        away."""
+        if self._awaited and now <= self._since + KEPT_S:
+            return True
         return any(name in names and now <= since + KEPT_S for since, names in self._left.values())
