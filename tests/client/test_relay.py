@@ -107,6 +107,20 @@ def test_a_relay_that_waits_for_long_asks_again_for_what_is_accepted() -> None:
     assert [message.ids for _, message in rig.sent() if isinstance(message, Wait)] == [(task_id(1),)]
 
 
+def test_a_relay_that_waits_for_what_it_has_submitted_itself_is_told_once_and_nothing_stays() -> None:
+    rig = relaying_rig()
+    rig.submit(1)
+    rig.sent()
+    rig.session.wait_for([task_id(1), task_id(2)], rig.now)
+    assert [message.ids for _, message in rig.sent() if isinstance(message, Wait)] == [(task_id(2),)]
+    rig.update(1, results=[succeeded(1), succeeded(2)])
+    rig.update(2, accepted=[1])
+    assert rig.session.output.results == [succeeded(1), succeeded(2)]
+    ledger = rig.session.ledger
+    assert (ledger.tasks, ledger.sent, ledger.unaccepted_bytes) == ({}, {}, 0)
+    assert not rig.session.expects_answer
+
+
 def test_a_relay_waits_for_tasks_that_an_earlier_one_had_accepted() -> None:
     rig = relaying_rig()
     rig.session.wait_for([task_id(1), task_id(2)], rig.now)

@@ -18,12 +18,14 @@ class RelaySession(Session):
     _relays: ClassVar[bool] = True
 
     def wait_for(self, ids: Collection[bytes], now: float) -> None:
-        """Have the leader report the ends of these tasks, which another session submitted, to this one."""
+        """Have the leader report the ends of these tasks, which another session submitted, to this one. Of those that
+        this one has submitted, or waits for already, it is told anyway."""
         if not self.ledger.tasks:
             self._begin_waiting(now)
-        self.ledger.add_accepted(ids)
+        others = [task_id for task_id in ids if task_id not in self.ledger]
+        self.ledger.add_accepted(others)
         if self._epoch is not None:
-            self._epoch.wait_for(ids, now)
+            self._epoch.wait_for(others, now)
         else:
             self.connect(now)
 
