@@ -25,8 +25,9 @@ PAYLOAD_LIMIT_MAX_BYTES: Final = MAX_FRAME_BYTES - 2 * 1024 * 1024
 UNPACKED_PER_BYTE: Final = 32
 """What the collections of a payload may take as Python objects: so many times its size, or so many times
 PAYLOAD_LIMIT_BYTES if that is more."""
-ANNOUNCED_BYTES: Final = 32 * 1024
-"""An Update with as many bytes of results is announced by a Coming."""
+ANNOUNCED_BYTES: Final = 8 * 1024
+"""A frame of so many bytes to a client is announced by a Coming. On the slowest link that a client may have, 80 KiB a
+second, a smaller one takes 0.1 s, a third of what a client waits for an answer."""
 LINK_BYTES_PER_S: Final = 10 * 1024 * 1024
 """No link is taken for slower: what is sent is expected to arrive within that time. What a client makes of that is in
 its ``silence.py``."""

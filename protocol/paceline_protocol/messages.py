@@ -247,7 +247,8 @@ class Cancel(NamedTuple):
 
 @message(5, *OF_ALL_CLIENTS)
 class Ping(NamedTuple):
-    """Sent by a client that waits and has heard nothing. Answered by Pong, or by Redirect."""
+    """Sent by a client that waits and has heard nothing, that has something to acknowledge and nothing else to say, or
+    that has sent much and does not know whether it has arrived. Answered by Pong, or by Redirect."""
 
     ack: int
 
@@ -333,6 +334,9 @@ class CancelReply(NamedTuple):
 
 @message(24, Sender.NODE)
 class Pong(NamedTuple):
+    """Answers one Ping. They come in the order of the Pings, so each proves that all has arrived that was sent before
+    its Ping."""
+
     term: int
 
 
@@ -372,11 +376,11 @@ class WaitingReply(NamedTuple):
 
 @message(30, Sender.NODE)
 class Coming(NamedTuple):
-    """Sent right before an Update with large results: nothing else comes before all of it has, which may take long.
-    Without it a client on a slow link may take its leader for silent, and comes back; one too many only has it wait
-    for longer until it does."""
+    """Sent right before a large frame: nothing else comes before all of it has, which may take long. Without it a
+    client on a slow link may take its leader for silent, and comes back; one too many only has it wait for longer until
+    it does."""
 
-    size: int  # about, in bytes
+    size: int  # of that frame, in bytes
 
 
 # --- peer -> peer: who is there, first boot ---------------------------------------------------------------------

@@ -12,18 +12,21 @@ import pytest
 from client.session_rig import Rig, call, succeeded, task_id, welcome
 from paceline.client.session.relaying import RelaySession
 from paceline.client.session.session import Session, SessionState
-from paceline.client.session.silence import USUAL_BYTES_PER_S
+from paceline.client.session.silence import NOTED_PINGS, PING_AFTER_BYTES, USUAL_BYTES_PER_S, Silence
 from paceline.core.clients.session_table import ClientBounds, SessionTable
 from paceline.errors import NoLeader
 from paceline_protocol import codec
-from paceline_protocol.limits import MAX_FRAME_BYTES, MAX_INT
+from paceline_protocol.limits import ANNOUNCED_BYTES, MAX_FRAME_BYTES, MAX_INT
 from paceline_protocol.messages import (
     ClientReply,
     Coming,
     Hello,
+    Options,
     Ping,
     Pong,
     Redirect,
+    StatusReply,
+    StatusRequest,
     Submit,
     TaskEnd,
     Wait,
@@ -69,6 +72,7 @@ class SlowLink:
         self.ended_at: dict[bytes, float] = {}  # as the client was told
         self.is_dead = False  # the leader: it hears nothing, and says nothing
         self.term = 1
+        self.status = b""  # what it says of the cluster, packed
         self.table = SessionTable(ClientBounds())
         self._bytes_per_s = mib_per_s * MIB
         self._out, self._in = Pipe(self._bytes_per_s), Pipe(self._bytes_per_s)
@@ -91,6 +95,9 @@ class SlowLink:
             self.table.open(self._key, message.client_id, self.now)
             self._say([Welcome("n", "c", "", self.term, "n", ADDRESS, (ADDRESS,), LARGEST_BYTES)])
             return
+        if isinstance(message, StatusRequest):
+            self._say([StatusReply(message.request, self.status)])
+            return
         session = self.table.get(self._key)
         if session is None:  # it was cut off
             self._say([Redirect(self.term, "n", ADDRESS)])
@@ -110,7 +117,10 @@ class SlowLink:
 
     def _say(self, replies: Iterable[ClientReply]) -> None:
         for reply in (*replies, *(update for _, update in self.table.take_updates(self.now))):
-            self._in.send(codec.encode(reply), self.now)
+            frame = codec.encode(reply)
+            if len(frame) >= ANNOUNCED_BYTES:  # as a node's reactor does
+                self._in.send(codec.encode(Coming(len(frame))), self.now)
+            self._in.send(frame, self.now)
 
     # --- the wire ---------------------------------------------------------------------------------------------------
 
@@ -227,6 +237,58 @@ def test_a_slower_link_is_found_out_once_and_what_is_large_arrives(
     assert len(link.ended_at) == (3 if is_result else 0)
 
 
+@pytest.mark.parametrize(
+    ("mib_per_s", "count", "name_chars", "args_bytes"),
+    [(0.079, 256, 42, 120), (0.1, 256, 42, 120), (0.1, 256, 200, 0), (0.15, 256, 202, 120), (0.1, 2560, 42, 100)],
+)
+def test_small_calls_that_are_large_together_arrive_on_a_slow_link(
+    mib_per_s: float, count: int, name_chars: int, args_bytes: int
+) -> None:
+    """Ids, names and options take their time, too."""
+    link = SlowLink(mib_per_s)
+    link.attach()
+    for number in range(1, count + 1):
+        link.session.submit((task_id(number), "n" * name_chars, 5, bytes(args_bytes), None), link.now)
+    link._carry_out()
+    link.run(count * (name_chars + args_bytes + 30) / (mib_per_s * MIB) * 1.5 + 3.0)
+    assert not link.session.ledger.has_unaccepted
+    assert (link.session.output.failed, link.session.failure) == ([], None)
+    assert link.connections <= 3
+
+
+@pytest.mark.parametrize(("mib_per_s", "count", "size"), [(0.1, 1000, 31), (0.079, 1000, 0), (0.13, 1000, 31)])
+def test_small_results_that_are_large_together_arrive_on_a_slow_link(mib_per_s: float, count: int, size: int) -> None:
+    link = SlowLink(mib_per_s)
+    link.attach()
+    for number in range(1, count + 1):
+        link.submit(number)
+    link.run(20)
+    assert not link.session.ledger.has_unaccepted
+    connections = link.connections
+    for number in range(1, count + 1):
+        link.ended[task_id(number)] = bytes(size)
+        link.table.add_result(link.table.by_key[link._key], task_id(number), TaskEnd.SUCCEEDED, bytes(size))
+    link._say(())
+    link.run(20)
+    assert len(link.ended_at) == count
+    assert link.connections - connections <= 2
+
+
+@pytest.mark.parametrize(("mib_per_s", "kib"), [(1, 300), (0.5, 300), (0.25, 150), (0.1, 60), (0.079, 9)])
+def test_a_large_answer_arrives_on_a_slow_link(mib_per_s: float, kib: int) -> None:
+    link = SlowLink(mib_per_s)
+    link.attach()
+    link.submit(1)
+    link.run(1)
+    connections = link.connections
+    link.status = bytes(kib << 10)
+    asked = link.session.status(link.now)
+    link._carry_out()
+    link.run(10)
+    assert asked in link.session.requests.replies
+    assert link.connections - connections <= 2
+
+
 def test_no_other_call_fails_while_a_large_one_takes_long_and_those_before_it_end_meanwhile() -> None:
     link = SlowLink(0.17)
     link.attach()
@@ -286,7 +348,7 @@ def test_a_leader_that_dies_is_given_up_as_soon_as_what_is_under_way_should_have
     link.run(5)
     link.submit(2, int(mib * MIB))
     link.run(dies_after_s)
-    under_way = link.session.ledger.sent_bytes
+    under_way = silence_of(link).under_way_bytes
     link.is_dead = True
     died_at = link.now
     while link.session.state is SessionState.ATTACHED:
@@ -310,21 +372,101 @@ def test_a_client_that_was_sent_something_large_finds_a_dead_leader_as_fast_as_a
     assert link.session.state is SessionState.SEEKING
 
 
-def test_what_is_kept_and_not_on_its_way_gives_a_leader_no_more_time() -> None:
-    """A call that the leader keeps out of the log is kept by its client, too."""
+def silence_of(link: SlowLink | Rig) -> Silence:
+    assert link.session._epoch is not None
+    return link.session._epoch.silence
+
+
+@pytest.mark.parametrize("options", [None, {"durability": NO_LOG}])
+@pytest.mark.parametrize("is_accepted", [False, True])
+def test_what_has_arrived_gives_a_leader_no_more_time(options: Options | None, is_accepted: bool) -> None:
+    """A leader accepts a call once it is in the log, which may take long, and its client keeps one that it keeps out
+    of the log for longer than that. A Pong says at once that it is there."""
     rig = Rig()
     rig.attach()
-    rig.session.submit((task_id(1), "tasks.add", 5, bytes(LARGEST_BYTES), {"durability": NO_LOG}), rig.now)
-    assert rig.session.ledger.sent_bytes == LARGEST_BYTES
-    rig.update(1, accepted=[1])
-    assert rig.session.ledger.unaccepted_bytes == LARGEST_BYTES
+    for number in (1, 2):
+        rig.session.submit((task_id(number), "tasks.add", 5, bytes(LARGEST_BYTES), options), rig.now)
+    assert silence_of(rig).under_way_bytes > 2 * LARGEST_BYTES
+    answer_pings(rig)
+    assert silence_of(rig).under_way_bytes == 0
+    if is_accepted:
+        rig.update(1, accepted=[1, 2])
+    for _ in range(20):
+        rig.pass_time(0.1)
+        answer_pings(rig)
     rig.pass_time(0.42)
     assert rig.session.state is SessionState.SEEKING
-    assert rig.session.ledger.sent_bytes == 0, "it waits for the next leader"
-    rig.attach(term=2)
-    assert rig.session.ledger.sent_bytes == LARGEST_BYTES
-    rig.update(1, accepted=[1], results=[succeeded(1)])
-    assert rig.session.ledger.sent_bytes == 0
+
+
+def test_what_was_sent_behind_a_ping_that_is_answered_may_still_be_on_its_way() -> None:
+    rig = Rig()
+    rig.attach()
+    rig.session.submit(call(1, bytes(LARGEST_BYTES)), rig.now)
+    first = sum(isinstance(message, Ping) for _, message in rig.sent())
+    rig.session.submit(call(2, bytes(LARGEST_BYTES)), rig.now)
+    for _ in range(first):
+        rig.hear("a:1", Pong(1))
+    assert LARGEST_BYTES < silence_of(rig).under_way_bytes < LARGEST_BYTES + 1024
+    rig.pass_time(LARGEST_BYTES / USUAL_BYTES_PER_S + 0.3)
+    assert rig.session.state is SessionState.ATTACHED
+    rig.pass_time(0.2)
+    assert rig.session.state is SessionState.SEEKING
+
+
+def test_how_much_has_arrived_is_known_while_results_come_all_the_time() -> None:
+    """No silence asks for a Ping then, and there are no Updates to acknowledge that no Submit acknowledges."""
+    rig = Rig()
+    rig.attach()
+    for number in range(1, 1_001):
+        rig.session.submit(call(number, bytes(1024)), rig.now)
+        rig.update(number, results=[succeeded(number)])
+        rig.now += 0.01
+        answer_pings(rig)
+    assert silence_of(rig).under_way_bytes <= PING_AFTER_BYTES
+    rig.submit(1_001)
+    rig.pass_time(0.42 + PING_AFTER_BYTES / USUAL_BYTES_PER_S)
+    assert rig.session.state is SessionState.SEEKING
+
+
+def test_a_leader_that_answers_no_ping_and_is_heard_all_the_same_costs_a_client_no_memory() -> None:
+    rig = Rig()
+    rig.attach()
+    rig.submit(1)
+    silence = silence_of(rig)
+    for seq in range(1, 2 * NOTED_PINGS):
+        rig.update(seq)
+        rig.pass_time(0.1)
+    assert len(silence._noted) == NOTED_PINGS
+    assert silence.under_way_bytes > 0
+    pings = sum(isinstance(message, Ping) for _, message in rig.sent())
+    for _ in range(pings + 10):
+        rig.hear("a:1", Pong(1))
+    assert (len(silence._noted), silence.under_way_bytes > 0) == (0, True), "of the last Pings nothing was noted"
+    rig.session.submit(call(2, bytes(MIB)), rig.now)
+    assert silence.under_way_bytes > MIB, "Pongs to nothing prove nothing"
+    answer_pings(rig)
+    assert silence.under_way_bytes == 0
+
+
+def test_what_is_announced_is_waited_for_by_who_begins_to_wait_meanwhile_too() -> None:
+    """A result may be on its way that nobody waits for any more, and what is asked for next comes behind it."""
+    rig = Rig()
+    rig.attach()
+    rig.hear("a:1", Coming(LARGEST_BYTES))
+    rig.pass_time(0.5)
+    rig.submit(1)
+    rig.pass_time(LARGEST_BYTES / USUAL_BYTES_PER_S)
+    assert rig.session.state is SessionState.ATTACHED
+    rig.update(1, results=[succeeded(7)])
+    rig.pass_time(0.42)
+    assert rig.session.state is SessionState.SEEKING
+
+
+def answer_pings(rig: Rig) -> None:
+    """The leader answers every Ping that it was sent since this was called last."""
+    for address, message in rig.sent():
+        if isinstance(message, Ping):
+            rig.hear(address, Pong(1))
 
 
 def test_a_leader_that_stands_still_for_a_while_says_nothing_of_the_link_if_nothing_large_was_under_way() -> None:

@@ -17,16 +17,18 @@ from paceline.core.settings import Settings
 from paceline.runtime.forbidden import MAY_SEND
 from paceline.runtime.reactor import TURN_S, Reactor
 from paceline.runtime.transport.memory_transport import MemoryEndpoint, MemoryNetwork
-from paceline.runtime.transport.transport import BURST_MESSAGES, Received, Source
+from paceline.runtime.transport.transport import BURST_MESSAGES, Received, Sent, Source
 from paceline.security import KeyRole, Standing
 from paceline_protocol.codec import decode, encode, encode_fields
-from paceline_protocol.limits import MAX_BATCH_FRAMES, MAX_BATCH_ITEMS, MAX_STRING_CHARS
+from paceline_protocol.limits import ANNOUNCED_BYTES, MAX_BATCH_FRAMES, MAX_BATCH_ITEMS, MAX_STRING_CHARS
 from paceline_protocol.messages import (
     Admin,
     AdminReply,
     Cancel,
     CleaningUp,
     ClientMessage,
+    ClientReply,
+    Coming,
     Done,
     Envelope,
     Failure,
@@ -41,8 +43,11 @@ from paceline_protocol.messages import (
     Revoke,
     Run,
     Sender,
+    StatusReply,
     TaskEnd,
     Trace,
+    Update,
+    WaitingReply,
     WorkerFailed,
     WorkerReady,
     sent_by,
@@ -357,6 +362,47 @@ def test_a_client_whose_key_is_revoked_is_told_nothing_of_what_waits_for_its_con
     assert rig.ends["client"].receive() == []
     assert [decode(frame) for frame in rig.ends["other"].receive()] == [Pong(1)]
     assert not rig.reactor.unsent
+
+
+LARGE: dict[str, ClientReply] = {
+    "status": StatusReply(1, bytes(ANNOUNCED_BYTES)),
+    "waiting": WaitingReply(1, bytes(ANNOUNCED_BYTES)),
+    "one large result": Update(1, (), (), ((b"1" * 16, int(TaskEnd.SUCCEEDED), bytes(ANNOUNCED_BYTES)),)),
+    "many small results": Update(1, (), (), tuple((b"%16d" % n, int(TaskEnd.SUCCEEDED), b"") for n in range(500))),
+    "refusals": Update(1, (), tuple((b"%16d" % n, 1, "no task " + "x" * 200) for n in range(100)), ()),
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_what_is_large_is_announced_to_a_client_right_before_it_is_sent_whatever_it_is(name: str) -> None:
+    rig, large = Rig(), LARGE[name]
+    for reply in (Pong(1), large, Pong(2)):
+        rig.reactor.core._outbox.reply(b"client", reply)
+    *heard, redirect = rig.say("client", Ping(0))
+    assert heard == [Pong(1), Coming(len(encode(large))), large, Pong(2)]
+    assert isinstance(redirect, Redirect)
+
+
+def test_a_client_that_takes_nothing_for_a_while_gets_what_is_large_behind_what_announces_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rig, large = Rig(), LARGE["status"]
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.transport, "send_client", lambda session, frame: Sent.FULL)
+        rig.reactor.core._outbox.reply(b"client", large)
+        assert rig.say("client", Ping(0)) == []
+    rig.reactor.turn()
+    rig.network.deliver_due()
+    heard = [decode(frame) for frame in rig.ends["client"].receive()]
+    assert heard[:2] == [Coming(len(encode(large))), large]
+
+
+def test_what_is_just_not_large_is_not_announced() -> None:
+    rig = Rig()
+    beside = len(encode(StatusReply(1, bytes(ANNOUNCED_BYTES)))) - ANNOUNCED_BYTES
+    reply = StatusReply(1, bytes(ANNOUNCED_BYTES - beside - 1))
+    rig.reactor.core._outbox.reply(b"client", reply)
+    assert rig.say("client", Ping(0))[0] == reply
 
 
 def pings(rig: Rig, count: int) -> None:

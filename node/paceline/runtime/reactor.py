@@ -38,7 +38,7 @@ from paceline.security import KeyRole
 from paceline_protocol import messages as m
 from paceline_protocol.codec import decode, encode, encode_fields
 from paceline_protocol.errors import ProtocolError
-from paceline_protocol.limits import MAX_BATCH_FRAMES
+from paceline_protocol.limits import ANNOUNCED_BYTES, MAX_BATCH_FRAMES
 
 MAX_WAIT_S = 1.0
 FAILED_TRANSFER_S = 0.5
@@ -370,6 +370,9 @@ class Reactor:
             self.unreached.discard(address)
 
     def _send_client(self, key: bytes, frame: bytes) -> None:
+        """Send a frame, and announce it first if it is large: its client may take this node for silent otherwise."""
+        if len(frame) >= ANNOUNCED_BYTES:
+            self._send_client(key, encode(m.Coming(len(frame))))
         self.counters.bytes_sent += len(frame)
         if not self.unsent or key not in self.unsent:
             sent = self._transport.send_client(key, frame)

@@ -10,8 +10,7 @@ import pytest
 from paceline.core.clients.session_table import TURN_BYTES, ClientBounds, SessionTable
 from paceline.core.clients.sessions import ACCEPTED_BYTES, ITEM_BYTES, ITEMS_PER_UPDATE, ClientSession
 from paceline_protocol.codec import decode, encode
-from paceline_protocol.limits import ANNOUNCED_BYTES
-from paceline_protocol.messages import Coming, Refusal, TaskEnd, Update
+from paceline_protocol.messages import Refusal, TaskEnd, Update
 
 
 def opened(*keys: bytes, **bounds: int) -> tuple[SessionTable, list[ClientSession]]:
@@ -31,27 +30,6 @@ def test_a_client_is_owed_what_was_added_for_it_until_that_is_taken() -> None:
     assert updates[b"a"].results == ((b"1" * 16, TaskEnd.SUCCEEDED, b"value"),)
     assert updates[b"b"].refused == ((b"2" * 16, Refusal.QUEUE_FULL, "full"),)
     assert not table.owes
-
-
-@pytest.mark.parametrize(
-    ("count", "payload_bytes", "announced"),
-    [
-        (1, ANNOUNCED_BYTES - 1, []),
-        (1, ANNOUNCED_BYTES, [ANNOUNCED_BYTES]),
-        (ITEMS_PER_UPDATE, 8, []),
-        (ITEMS_PER_UPDATE, 64, [64 * ITEMS_PER_UPDATE]),
-    ],
-)
-def test_large_results_are_announced_to_their_client_right_before_they_are_sent(
-    count: int, payload_bytes: int, announced: list[int]
-) -> None:
-    table, (first, second) = opened(b"a", b"b")
-    table.add_result(second, b"1" * 16, TaskEnd.SUCCEEDED, b"value")
-    for number in range(count):
-        table.add_result(first, number.to_bytes(16, "big"), TaskEnd.SUCCEEDED, bytes(payload_bytes))
-    sent = [message for key, message in table.take_updates(0.0) if key == b"a"]
-    assert [message.size for message in sent if isinstance(message, Coming)] == announced
-    assert [type(message) for message in sent] == [*([Coming] * len(announced)), Update]
 
 
 def test_a_client_that_is_gone_is_owed_nothing() -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Final
 
 from paceline.client.session.ledger import CallLedger
 from paceline.client.session.output import Output
@@ -42,9 +41,6 @@ from paceline_protocol.messages import (
     Welcome,
 )
 
-ID_BYTES: Final = 18
-"""What an id takes in a frame."""
-
 
 class Epoch:
     """The conversation of a client with the leader at ``address``. ``proved``: that leader has done more than welcome
@@ -73,7 +69,7 @@ class Epoch:
         self._unready = unready
         self._payload_limit_bytes = payload_limit_bytes
         self._relays = relays
-        self._submits = Submits(address, ledger, output, self.receipts)
+        self._submits = Submits(ledger, output, self.receipts, self._put)
         self._retry_at_s = math.inf  # after a pause that the leader asked for; nothing is submitted before
         self._wait_again: list[bytes] = []  # accepted tasks of which the leader was not ready to tell
 
@@ -82,10 +78,9 @@ class Epoch:
     def begin(self, now: float) -> None:
         """Send the leader what is outstanding. What takes long on a slow link goes behind a Ping, so that the leader
         proves itself before that."""
-        accepted = self._ledger.accepted_ids()
-        if self._ledger.unaccepted_bytes + len(accepted) * ID_BYTES >= ANNOUNCED_BYTES:
+        if self._ledger.unaccepted_bytes >= ANNOUNCED_BYTES:
             self._ping(now)
-        self._send_waits(accepted, now)
+        self._send_waits(self._ledger.accepted_ids(), now)
         self.send_queued(now)
         for request in (*self._requests.to_send(of_any_node=False), *self._requests.second_answered()):
             self._send_request(request, now)
@@ -155,26 +150,27 @@ class Epoch:
             self.send_queued(now)
         self._send_request(request, now)
 
-    def _ping(self, now: float) -> None:
-        self.silence.pinged(now, self._ledger.sent_bytes)
-        self._send(Ping(self.receipts.ack), now)
-
     def _send_request(self, request: Request, now: float) -> None:
-        frame = codec.encode(request)
-        self._output.outbox.append((self.address, frame))
-        self.silence.sent(len(frame), now)
+        self._put(codec.encode(request), now)
 
     def _send_waits(self, ids: list[bytes], now: float) -> None:
         self._wait_again.clear()
         for start in range(0, len(ids), MAX_REQUEST_TASKS):
-            self._send(Wait(self.receipts.ack, tuple(ids[start : start + MAX_REQUEST_TASKS])), now)
+            frame = codec.encode(Wait(self.receipts.ack, tuple(ids[start : start + MAX_REQUEST_TASKS])))
+            self.receipts.acknowledged()
+            self._put(frame, now)
 
-    def _send(self, message: Wait | Ping, now: float) -> None:
-        """Send a message that carries the acknowledgement."""
-        frame = codec.encode(message)
+    def _put(self, frame: bytes, now: float) -> None:
+        """Send any frame but a Ping, which may have to follow it."""
         self._output.outbox.append((self.address, frame))
-        self.silence.sent(len(frame), now)
+        if self.silence.sent(len(frame)):
+            self._ping(now)
+
+    def _ping(self, now: float) -> None:
+        frame = codec.encode(Ping(self.receipts.ack))
+        self._output.outbox.append((self.address, frame))
         self.receipts.acknowledged()
+        self.silence.pinged(len(frame), now)
 
     # --- receiving -----------------------------------------------------------------------------------------------
 
@@ -238,6 +234,7 @@ class Epoch:
         """Any other message. False: the node does not lead any more, and the epoch is over."""
         if isinstance(message, Pong):
             self.proved = True
+            self.silence.answered()
         elif isinstance(message, Redirect):
             return False
         elif isinstance(message, Welcome):

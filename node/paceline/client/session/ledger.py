@@ -56,7 +56,6 @@ class CallLedger:
         self.prompt = False  # the next Submit carries a call whose caller waits until it is accepted
         self.sent: dict[int, Batch] = {}  # by Submit.seq, in order
         self.taken: dict[bytes, Call] = {}
-        self._taken_bytes = 0
         self._leaving: list[Call] = []  # the queue, and in no batch yet
         self.unaccepted_bytes = 0
 
@@ -73,11 +72,6 @@ class CallLedger:
     @property
     def has_unaccepted(self) -> bool:
         return bool(self.queue or self.sent)
-
-    @property
-    def sent_bytes(self) -> int:
-        """Of calls that were sent and are not accepted: some of them may still be on their way."""
-        return self.unaccepted_bytes - self._queue_bytes - self._taken_bytes
 
     def count_unaccepted(self) -> int:
         """How many tasks are queued or sent."""
@@ -151,7 +145,6 @@ class CallLedger:
             if call[CALL_OPTIONS] is not None and not is_logged(call[CALL_OPTIONS]):
                 self.taken[task_id] = call
                 self.tasks[task_id] = _TAKEN
-                self._taken_bytes += len(call[3])
                 continue
             self.tasks[task_id] = _ACCEPTED
             self.unaccepted_bytes -= len(call[3])
@@ -190,7 +183,6 @@ class CallLedger:
             self.tasks[call[0]] = _QUEUED
             self._queue_bytes += len(call[3])
         self.taken.clear()
-        self._taken_bytes = 0
         self.sent.clear()
 
     def mend(self, open_ids: Iterable[bytes], ended: Container[bytes]) -> None:
@@ -211,15 +203,12 @@ class CallLedger:
         self._queue_bytes = self.unaccepted_bytes = sum(len(call[3]) for call in queue)
         self.sent = {}
         self.taken = {}
-        self._taken_bytes = 0
         self._leaving = []
 
     def _drop_call(self, batch: Batch, task_id: bytes) -> Call:
         call = self.taken.pop(task_id) if batch is _TAKEN else batch.calls.pop(task_id)
         self.unaccepted_bytes -= len(call[3])
-        if batch is _TAKEN:
-            self._taken_bytes -= len(call[3])
-        elif not batch.calls:
+        if batch is not _TAKEN and not batch.calls:
             self.sent.pop(batch.seq, None)
         return call
 

@@ -322,7 +322,7 @@ class Session:
         if epoch is None:
             self._from_node(search, address, cls(*fields), now)
             return
-        epoch.silence.begin(now)
+        epoch.silence.heard(now)
         if cls is Update:  # nearly every frame; its fields do without the object
             if not epoch.on_update(now, *fields):
                 self._end_epoch(now)

@@ -11,7 +11,7 @@ Submits are numbered from 1, and each carries the acknowledgement of Updates. Pu
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from paceline.client.session.ledger import Batch, CallLedger
@@ -34,12 +34,15 @@ _CANT_BE_PACKED: Final = (ProtocolError, TypeError, ValueError, ArithmeticError,
 class Submits:
     """``repair_at_s``: when :meth:`repair` is due; math.inf while every Submit is accepted."""
 
-    def __init__(self, address: str, ledger: CallLedger, output: Output, receipts: Receipts) -> None:
+    def __init__(
+        self, ledger: CallLedger, output: Output, receipts: Receipts, put: Callable[[bytes, float], None]
+    ) -> None:
+        """``put``: sends a frame to the leader."""
         self.repair_at_s = math.inf
-        self._address = address
         self._ledger = ledger
         self._output = output
         self._receipts = receipts
+        self._put = put
         self._seq = 0
         self._sent_at_s = -math.inf  # the last one
         self._repair_delay_s = REPAIR_AFTER_S
@@ -83,7 +86,7 @@ class Submits:
         batch: Batch | None = next(iter(self._ledger.sent.values()), None)
         if batch is None:
             return
-        self._put(batch.seq, list(batch.calls.values()), True)
+        self._submit(batch.seq, list(batch.calls.values()), True, now)
         self._repair_delay_s *= 2  # so that a slow leader is not buried under what it has already
         self.repair_at_s = now + self._repair_delay_s
 
@@ -96,19 +99,19 @@ class Submits:
         self._sent_at_s = now
         unaccepted = len(self._ledger.sent)
         fills = unaccepted >= WINDOW_SUBMITS or (unaccepted == BUSY_SUBMITS and not self.has_window(now))
-        self._put(self._seq, calls, prompt or fills)
+        self._submit(self._seq, calls, prompt or fills, now)
         if self.repair_at_s == math.inf:
             self.repair_at_s = now + self._repair_delay_s
 
-    def _put(self, seq: int, calls: Sequence[Call], prompt: bool) -> None:
+    def _submit(self, seq: int, calls: Sequence[Call], prompt: bool, now: float) -> None:
         receipts = self._receipts
         try:
             frame = codec.encode_fields(Submit, (seq, receipts.ack, codec.encode_calls(calls), prompt))
         except _CANT_BE_PACKED as error:  # these calls end with it, and no others do
             self._fail(calls, error)
             return
-        self._output.outbox.append((self._address, frame))
         receipts.acknowledged()
+        self._put(frame, now)
 
     def _fail(self, calls: Sequence[Call], error: Exception) -> None:
         """They can't be packed. What users give is checked before, so this is for mistakes of our own."""

@@ -22,9 +22,9 @@ from dataclasses import dataclass
 from math import inf
 from typing import Final
 
-from paceline.core.clients.sessions import ACCEPTED_BYTES, ITEM_BYTES, ClientSession
-from paceline_protocol.limits import ANNOUNCED_BYTES, MAX_DETAIL_CHARS
-from paceline_protocol.messages import Coming, Refusal, Update
+from paceline.core.clients.sessions import ACCEPTED_BYTES, ClientSession
+from paceline_protocol.limits import MAX_DETAIL_CHARS
+from paceline_protocol.messages import Refusal, Update
 
 TURN_BYTES: Final = 4 << 20
 ITEM_TURN_BYTES: Final = 1_024
@@ -237,10 +237,9 @@ class SessionTable:
         """Whether more Updates are due than were taken."""
         return self._is_behind and bool(self._owed)
 
-    def take_updates(self, now: float) -> list[tuple[bytes, Update | Coming]]:
-        """Updates that are due, by connection: one for each, as far as a turn sends them. What is large is announced
-        first, so that its client does not take the leader for silent."""
-        updates: list[tuple[bytes, Update | Coming]] = []
+    def take_updates(self, now: float) -> list[tuple[bytes, Update]]:
+        """Updates that are due, by connection: one for each, as far as a turn sends them."""
+        updates: list[tuple[bytes, Update]] = []
         left_bytes = TURN_BYTES
         owed = self._owed
         self._is_behind = False
@@ -252,11 +251,6 @@ class SessionTable:
             update = session.take_update(now)
             if update is not None:
                 size = before - session.waiting_bytes
-                if size >= ANNOUNCED_BYTES:
-                    beside = ITEM_BYTES * (len(update.refused) + len(update.results))
-                    payload_bytes = size - beside - ACCEPTED_BYTES * len(update.accepted)
-                    if payload_bytes >= ANNOUNCED_BYTES:
-                        updates.append((key, Coming(payload_bytes)))
                 updates.append((key, update))
                 self._waiting_bytes -= size
                 items = len(update.accepted) + len(update.refused) + len(update.results)

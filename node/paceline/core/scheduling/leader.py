@@ -46,7 +46,7 @@ from paceline.core.settings import Settings
 from paceline.core.state.table import TaskTable
 from paceline.core.state.task import Task
 from paceline_protocol.limits import MAX_INT
-from paceline_protocol.messages import Cancel, CancelState, Coming, Update
+from paceline_protocol.messages import Cancel, CancelState, Update
 
 
 class Leader:
@@ -254,8 +254,8 @@ class Leader:
         self.sessions.find_due()
         self.releases.find_due(self.recording.is_logging)
 
-    def take_updates(self, now: float) -> list[tuple[bytes, Update | Coming]]:
-        """The Updates that are due to clients, and what announces them."""
+    def take_updates(self, now: float) -> list[tuple[bytes, Update]]:
+        """The Updates that are due to clients."""
         updates = self.sessions.take_updates(now)
         self._review_due(now)
         return updates
