@@ -37,7 +37,7 @@ from paceline_bridge.troubles import Troubles
 from paceline_bridge.watch import Watch
 from paceline_bridge.window import Window
 from paceline_protocol.errors import LimitExceeded, LocalProtocolError, PayloadError, PayloadTooLarge
-from paceline_protocol.messages import TaskEnd
+from paceline_protocol.messages.records import TaskEnd
 from paceline_protocol.moments import datetime_of
 
 TICK_S = 0.1

@@ -15,7 +15,7 @@ from paceline_bridge.formats.bodies import is_task_name
 from paceline_bridge.formats.content import Content
 from paceline_bridge.message import Message, Refused, ReplyAddress, TaskCall, UnsupportedMessage
 from paceline_protocol.limits import MAX_NAME_CHARS
-from paceline_protocol.messages import PRIORITY_DEFAULT, PRIORITY_MAX
+from paceline_protocol.messages.records import PRIORITY_DEFAULT, PRIORITY_MAX
 
 
 def interpret(

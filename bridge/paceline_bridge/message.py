@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from paceline_bridge.texts import cut
-from paceline_protocol.messages import PRIORITY_DEFAULT
+from paceline_protocol.messages.records import PRIORITY_DEFAULT
 
 
 @dataclass(frozen=True, slots=True)

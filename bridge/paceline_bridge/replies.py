@@ -12,7 +12,7 @@ from typing import Any
 from paceline_bridge.formats.bodies import write_json, write_msgpack
 from paceline_bridge.message import Refused, ReplyAddress
 from paceline_protocol.errors import MalformedPayload, PayloadError, UnpackedTooLarge
-from paceline_protocol.messages import TaskEnd
+from paceline_protocol.messages.records import TaskEnd
 from paceline_protocol.payload import ErrorInfo, unpack_error, unpack_value
 
 SUMMARY_LIMIT_CHARS = 300

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 from paceline.config import LOOPBACK_HOST, format_address, is_loopback, parse_address
 from paceline.hosts import LOCALHOST, is_number
 from paceline.names import SLOW_S, Names
-from paceline_protocol.messages import PROTOCOL_VERSION
+from paceline_protocol.messages.message import PROTOCOL_VERSION
 
 if TYPE_CHECKING:
     from zeroconf import ServiceStateChange, Zeroconf

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, Self, TypeAlias, TypedDict
 
 from paceline.errors import ConfigError
 from paceline_protocol.forms import class_name
-from paceline_protocol.messages import PRIORITY_DEFAULT, Options
+from paceline_protocol.messages.records import PRIORITY_DEFAULT, Options
 from paceline_protocol.options import EXCLUSIONS, OPTIONS, PRIORITY, Keyword
 
 Delivery: TypeAlias = Literal["at_least_once", "at_most_once"]

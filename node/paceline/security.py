@@ -3,7 +3,7 @@
 The nodes of a cluster share one pair: they serve with it, and show it to each other. Each client has a pair of its own,
 and knows the public key of the nodes. The cluster file of the nodes is the one authority (``cluster_file.py``): it has
 the nodes' pair and the public key of each client, with its role. What a role may say is written over each message
-(``paceline_protocol/messages.py``).
+(``paceline_protocol/messages/``).
 
 The nodes' pair is replaced in three steps, each of which is copied to all machines before the next: the coming pair is
 made known, then used, then the old one is dropped. A node of a step understands the steps before and after it:

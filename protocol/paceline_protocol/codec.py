@@ -1,14 +1,14 @@
 """Messages to frames and back. The grammar that this module implements is docs/protocol.md.
 
 A frame is three bytes (magic, version, kind) and one msgpack array: the message's fields, in the order of its class in
-``messages.py``. What lives here: frames, and the batches that travel packed inside of them. What does not: the kinds
+``messages``. What lives here: frames, and the batches that travel packed inside of them. What does not: the kinds
 (``kinds.py``), what a valid field is (``fields.py``), what a message means, and the Python values in arguments and
 results (``payload.py``), which are opaque bytes here.
 
 The rules:
 
 * Decoding takes any bytes. It raises RemoteProtocolError or LimitExceeded and nothing else, its work is linear in the
-  size of the frame, and what it returns has the types that ``messages.py`` states, down to the items of each tuple.
+  size of the frame, and what it returns has the types that ``messages`` states, down to the items of each tuple.
 * Encoding never sends what the other side must refuse. Seldom sent kinds are read back before they are returned. Those
   that ``kinds.py`` trusts are not, since their items were checked when they came into this process and a second look
   would cost more than the packing. For them the type checker answers, and what msgpack can't pack is still refused.
@@ -24,7 +24,6 @@ from struct import Struct
 from typing import Any, Final
 
 from paceline_protocol import fields as f
-from paceline_protocol import messages as m
 from paceline_protocol.errors import FrameTooLarge, LocalProtocolError, MalformedFrame, VersionMismatch
 from paceline_protocol.kinds import BY_CLASS, BY_KIND, KINDS, MAGIC, check_fields
 from paceline_protocol.limits import (
@@ -38,6 +37,10 @@ from paceline_protocol.limits import (
     PAYLOAD_LIMIT_BYTES,
     PAYLOAD_LIMIT_MAX_BYTES,
 )
+from paceline_protocol.messages import Message
+from paceline_protocol.messages.consensus import Config
+from paceline_protocol.messages.message import PROTOCOL_VERSION
+from paceline_protocol.messages.records import TASK_ID_BYTES, Call, Outcome
 from paceline_protocol.packing import pack, unpack
 
 __all__ = [
@@ -71,14 +74,14 @@ __all__ = [
 ]
 
 HEADER_BYTES: Final = 3
-_HELD: Final = Struct(f">{m.TASK_ID_BYTES}sQ")
+_HELD: Final = Struct(f">{TASK_ID_BYTES}sQ")
 """A task id and an attempt."""
 _COPIED_BYTES: Final = 4096
 
 # --- frames -----------------------------------------------------------------------------------------------------
 
 
-def encode(message: m.Message, version: int = m.PROTOCOL_VERSION) -> bytes:
+def encode(message: Message, version: int = PROTOCOL_VERSION) -> bytes:
     """The frame of a message. Raises LocalProtocolError or LimitExceeded.
 
     ``version`` is written in the frame and changes nothing else: it is for answering a sender of another version.
@@ -87,14 +90,14 @@ def encode(message: m.Message, version: int = m.PROTOCOL_VERSION) -> bytes:
     if cls not in BY_CLASS:
         raise LocalProtocolError(f"{cls.__name__} is not a message")
     frame = encode_fields(cls, message)
-    if version == m.PROTOCOL_VERSION:
+    if version == PROTOCOL_VERSION:
         return frame
     if not 0 <= version <= 255:
         raise LocalProtocolError(f"a version is one byte, not {version}")
     return bytes((MAGIC, version)) + frame[2:]
 
 
-def encode_fields(cls: type[m.Message], fields: tuple[Any, ...]) -> bytes:
+def encode_fields(cls: type[Message], fields: tuple[Any, ...]) -> bytes:
     """What :func:`encode` gives for ``cls(*fields)``, without making that object. A list may stand for a tuple."""
     header, _, _, trusted, _ = shape = BY_CLASS[cls]
     body = pack(fields, cls.__name__)
@@ -108,13 +111,13 @@ def encode_fields(cls: type[m.Message], fields: tuple[Any, ...]) -> bytes:
     return header + body
 
 
-def decode(frame: bytes | memoryview) -> m.Message:
+def decode(frame: bytes | memoryview) -> Message:
     """The message in a frame. Raises MalformedFrame, VersionMismatch or LimitExceeded, whatever the bytes are."""
     cls, fields = decode_fields(frame)
     return cls(*fields)
 
 
-def decode_fields(frame: bytes | memoryview) -> tuple[type[m.Message], tuple[Any, ...]]:
+def decode_fields(frame: bytes | memoryview) -> tuple[type[Message], tuple[Any, ...]]:
     """The class of the message in a frame, and its checked fields. For those who take one kind above all: they spare
     the making of the object. Raises as :func:`decode` does."""
     size = len(frame)
@@ -122,8 +125,8 @@ def decode_fields(frame: bytes | memoryview) -> tuple[type[m.Message], tuple[Any
         raise FrameTooLarge(size, MAX_FRAME_BYTES)
     if size < HEADER_BYTES or frame[0] != MAGIC:
         raise MalformedFrame("not a paceline frame")
-    if frame[1] != m.PROTOCOL_VERSION:
-        raise VersionMismatch(m.PROTOCOL_VERSION, frame[1])
+    if frame[1] != PROTOCOL_VERSION:
+        raise VersionMismatch(PROTOCOL_VERSION, frame[1])
     shape = BY_KIND.get(frame[2])
     if shape is None:
         raise MalformedFrame(f"unknown message kind {frame[2]}")
@@ -141,7 +144,7 @@ def decode_fields(frame: bytes | memoryview) -> tuple[type[m.Message], tuple[Any
 # --- what a frame carries packed: calls, outcomes, a configuration, ids -------------------------------------------
 
 
-def encode_calls(calls: Iterable[m.Call], *, are_checked: bool = False) -> bytes:
+def encode_calls(calls: Iterable[Call], *, are_checked: bool = False) -> bytes:
     """Pack calls for Submit.calls and for ACCEPT entries. Those of a user's program are checked here; those that were
     decoded are checked already."""
     batch = tuple(calls)
@@ -165,24 +168,24 @@ def count_calls(data: bytes) -> int:
     return int.from_bytes(data[1:5]) if head == 0xDD else 0
 
 
-def decode_calls(data: bytes) -> list[m.Call]:
+def decode_calls(data: bytes) -> list[Call]:
     """The calls of a Submit or of an ACCEPT entry."""
     return list(_decode_packed(data, f.calls, "calls"))
 
 
-def encode_outcomes(outcomes: Iterable[m.Outcome]) -> bytes:
+def encode_outcomes(outcomes: Iterable[Outcome]) -> bytes:
     """Pack outcomes for NodeOutcomes.outcomes. Each was checked when its Done was decoded, here only their number."""
     batch = tuple(outcomes)
     f.batch(batch)
     return pack(batch, "outcomes")
 
 
-def decode_outcomes(data: bytes) -> list[m.Outcome]:
+def decode_outcomes(data: bytes) -> list[Outcome]:
     """The outcomes of a NodeOutcomes or of an OUTCOME entry."""
     return list(_decode_packed(data, f.outcomes, "outcomes"))
 
 
-def encode_config(config: m.Config) -> bytes:
+def encode_config(config: Config) -> bytes:
     """Pack who replicates the log. Raises LocalProtocolError unless all are sorted and nobody is in twice."""
     body = (config.voters, config.learners, config.excluded, config.limit, config.level)
     try:
@@ -192,9 +195,9 @@ def encode_config(config: m.Config) -> bytes:
     return pack(body, "configuration")
 
 
-def decode_config(data: bytes) -> m.Config:
+def decode_config(data: bytes) -> Config:
     """The configuration of a CONFIG entry or of a snapshot."""
-    return m.Config(*_decode_packed(data, f.config, "configuration"))
+    return Config(*_decode_packed(data, f.config, "configuration"))
 
 
 def join_ids(ids: Iterable[bytes]) -> bytes:
@@ -210,8 +213,8 @@ def join_ids(ids: Iterable[bytes]) -> bytes:
 
 def split_ids(data: bytes) -> list[bytes]:
     """The inverse of join_ids."""
-    _check_run(data, m.TASK_ID_BYTES, "ids")
-    return [data[start : start + m.TASK_ID_BYTES] for start in range(0, len(data), m.TASK_ID_BYTES)]
+    _check_run(data, TASK_ID_BYTES, "ids")
+    return [data[start : start + TASK_ID_BYTES] for start in range(0, len(data), TASK_ID_BYTES)]
 
 
 def encode_held(held: Iterable[tuple[bytes, int]]) -> bytes:

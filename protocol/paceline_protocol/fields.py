@@ -11,7 +11,6 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import Any, Final
 
-from paceline_protocol import messages as m
 from paceline_protocol.errors import LimitExceeded
 from paceline_protocol.limits import (
     MAX_BATCH_ITEMS,
@@ -22,6 +21,7 @@ from paceline_protocol.limits import (
     MAX_STRING_CHARS,
     MAX_TRACEBACK_CHARS,
 )
+from paceline_protocol.messages import records as r
 from paceline_protocol.options import BY_KEY, EXCLUSIONS
 
 Check = Callable[[Any], None]
@@ -43,8 +43,8 @@ def octets(value: Any) -> None:
 
 
 def identifier(value: Any) -> None:
-    if type(value) is not bytes or len(value) != m.TASK_ID_BYTES:
-        raise ValueError(f"an id of {m.TASK_ID_BYTES} bytes is expected, not {_kind_of(value)}")
+    if type(value) is not bytes or len(value) != r.TASK_ID_BYTES:
+        raise ValueError(f"an id of {r.TASK_ID_BYTES} bytes is expected, not {_kind_of(value)}")
 
 
 def text(limit_chars: int) -> Check:
@@ -139,31 +139,31 @@ def _options_or_none(value: Any) -> None:
 
 
 def _priority(value: Any) -> None:
-    if type(value) is not int or not 0 <= value <= m.PRIORITY_MAX:
-        raise ValueError(f"a priority from 0 to {m.PRIORITY_MAX} is expected, not {_kind_of(value)}")
+    if type(value) is not int or not 0 <= value <= r.PRIORITY_MAX:
+        raise ValueError(f"a priority from 0 to {r.PRIORITY_MAX} is expected, not {_kind_of(value)}")
 
 
 # The four records of the hot path. Each is looked at twice at most: all of it at once, which knows "valid" and "look
 # closer"; then field by field, which takes the rare (options) and says what is wrong with the rest. The first look is
 # written out, type by type, since compiled it then makes no object: a task is looked at five times on its way.
 
-_TASK_ENDS: Final = frozenset(int(state) for state in m.TaskEnd)
+_TASK_ENDS: Final = frozenset(int(state) for state in r.TaskEnd)
 
 
 def is_call(item: Any) -> bool:
     if type(item) is not tuple or len(item) != 5:
         return False
     call: tuple[Any, ...] = item
-    task_id, name, priority = call[m.CALL_ID], call[m.CALL_NAME], call[m.CALL_PRIORITY]
+    task_id, name, priority = call[r.CALL_ID], call[r.CALL_NAME], call[r.CALL_PRIORITY]
     return (
         type(task_id) is bytes
-        and len(task_id) == m.TASK_ID_BYTES
+        and len(task_id) == r.TASK_ID_BYTES
         and type(name) is str
         and 0 < len(name) <= MAX_NAME_CHARS
         and type(priority) is int
-        and 0 <= priority <= m.PRIORITY_MAX
-        and type(call[m.CALL_ARGS]) is bytes
-        and call[m.CALL_OPTIONS] is None
+        and 0 <= priority <= r.PRIORITY_MAX
+        and type(call[r.CALL_ARGS]) is bytes
+        and call[r.CALL_OPTIONS] is None
     )
 
 
@@ -172,19 +172,19 @@ def is_assignment(item: Any) -> bool:
         return False
     assignment: tuple[Any, ...] = item
     task_id, attempt, name = (
-        assignment[m.ASSIGNMENT_ID],
-        assignment[m.ASSIGNMENT_ATTEMPT],
-        assignment[m.ASSIGNMENT_NAME],
+        assignment[r.ASSIGNMENT_ID],
+        assignment[r.ASSIGNMENT_ATTEMPT],
+        assignment[r.ASSIGNMENT_NAME],
     )
     return (
         type(task_id) is bytes
-        and len(task_id) == m.TASK_ID_BYTES
+        and len(task_id) == r.TASK_ID_BYTES
         and type(attempt) is int
         and 0 <= attempt <= MAX_INT
         and type(name) is str
         and 0 < len(name) <= MAX_NAME_CHARS
-        and type(assignment[m.ASSIGNMENT_ARGS]) is bytes
-        and assignment[m.ASSIGNMENT_OPTIONS] is None
+        and type(assignment[r.ASSIGNMENT_ARGS]) is bytes
+        and assignment[r.ASSIGNMENT_OPTIONS] is None
     )
 
 
@@ -192,16 +192,16 @@ def is_outcome(item: Any) -> bool:
     if type(item) is not tuple or len(item) != 5:
         return False
     outcome: tuple[Any, ...] = item
-    task_id, attempt = outcome[m.OUTCOME_ID], outcome[m.OUTCOME_ATTEMPT]
-    state, duration_us = outcome[m.OUTCOME_STATE], outcome[m.OUTCOME_DURATION_US]
+    task_id, attempt = outcome[r.OUTCOME_ID], outcome[r.OUTCOME_ATTEMPT]
+    state, duration_us = outcome[r.OUTCOME_STATE], outcome[r.OUTCOME_DURATION_US]
     return (
         type(task_id) is bytes
-        and len(task_id) == m.TASK_ID_BYTES
+        and len(task_id) == r.TASK_ID_BYTES
         and type(attempt) is int
         and 0 <= attempt <= MAX_INT
         and type(state) is int
         and state in _TASK_ENDS
-        and type(outcome[m.OUTCOME_PAYLOAD]) is bytes
+        and type(outcome[r.OUTCOME_PAYLOAD]) is bytes
         and type(duration_us) is int
         and 0 <= duration_us <= MAX_INT
     )
@@ -211,20 +211,20 @@ def is_result(item: Any) -> bool:
     if type(item) is not tuple or len(item) != 3:
         return False
     result: tuple[Any, ...] = item
-    task_id, state = result[m.RESULT_ID], result[m.RESULT_STATE]
+    task_id, state = result[r.RESULT_ID], result[r.RESULT_STATE]
     return (
         type(task_id) is bytes
-        and len(task_id) == m.TASK_ID_BYTES
+        and len(task_id) == r.TASK_ID_BYTES
         and type(state) is int
         and state in _TASK_ENDS
-        and type(result[m.RESULT_PAYLOAD]) is bytes
+        and type(result[r.RESULT_PAYLOAD]) is bytes
     )
 
 
 _call_fields: Check = record(identifier, name, _priority, octets, _options_or_none)
 _assignment_fields: Check = record(identifier, integer, name, octets, _options_or_none)
-_outcome_fields: Check = record(identifier, integer, one_of(m.TaskEnd), octets, integer)
-_result_fields: Check = record(identifier, one_of(m.TaskEnd), octets)
+_outcome_fields: Check = record(identifier, integer, one_of(r.TaskEnd), octets, integer)
+_result_fields: Check = record(identifier, one_of(r.TaskEnd), octets)
 
 
 def calls(value: Any) -> None:

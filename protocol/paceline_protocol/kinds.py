@@ -1,6 +1,6 @@
 """The kinds of messages as the codec needs them: by number and by class, with a check for each field.
 
-All of it follows from ``messages.py``. A task crosses five processes, so the messages on its way have to cost little.
+All of it follows from ``messages``. A task crosses five processes, so the messages on its way have to cost little.
 The checks in ``AT_ONCE`` look at all fields of a message in one call; they take only what is certainly valid, and what
 they don't take goes to the checks of ``KINDS``, which decide.
 """
@@ -11,12 +11,15 @@ from collections.abc import Callable
 from typing import Annotated, Any, Final, NamedTuple, get_args, get_origin, get_type_hints
 
 from paceline_protocol import fields as f
-from paceline_protocol import messages as m
 from paceline_protocol.limits import MAX_BATCH_ITEMS, MAX_INT
+from paceline_protocol.messages import Message
+from paceline_protocol.messages.children import Done, Run
+from paceline_protocol.messages.client import Submit, Update
+from paceline_protocol.messages.message import MESSAGES, PROTOCOL_VERSION
 
 MAGIC: Final = 0x50  # "P"
 
-# The types that messages.py names, one by one and in batches; the checks of the latter are written out.
+# The types that messages/message.py names, one by one and in batches; the checks of the latter are written out.
 _NAMED: Final[dict[str, f.Check]] = {
     "id": f.identifier,
     "name": f.name,
@@ -44,13 +47,13 @@ def _check_of(hint: Any) -> f.Check:
     return _BATCHES.get(marks[-1] if marks else "") or f.many(_check_of(items[0]))
 
 
-def _checks_of(cls: type[m.Message]) -> tuple[f.Check, ...]:
+def _checks_of(cls: type[Message]) -> tuple[f.Check, ...]:
     hints = get_type_hints(cls, include_extras=True)
     return tuple([_check_of(hints[name]) for name in cls._fields])
 
 
-KINDS: Final[dict[int, tuple[type[m.Message], tuple[f.Check, ...]]]] = {
-    said.kind: (cls, _checks_of(cls)) for cls, said in m.MESSAGES.items()
+KINDS: Final[dict[int, tuple[type[Message], tuple[f.Check, ...]]]] = {
+    said.kind: (cls, _checks_of(cls)) for cls, said in MESSAGES.items()
 }
 """Kind -> (class, one check per field)."""
 
@@ -109,11 +112,11 @@ def _is_done_of_one(fields: Any) -> bool:
     return f.is_outcome(_only_record(fields))
 
 
-AT_ONCE: Final[dict[type[m.Message], Callable[[Any], bool]]] = {
-    m.Submit: _is_submit,
-    m.Update: _is_update,
-    m.Run: _is_run_of_one,
-    m.Done: _is_done_of_one,
+AT_ONCE: Final[dict[type[Message], Callable[[Any], bool]]] = {
+    Submit: _is_submit,
+    Update: _is_update,
+    Run: _is_run_of_one,
+    Done: _is_done_of_one,
 }
 
 
@@ -121,19 +124,19 @@ class Shape(NamedTuple):
     """What is known of one kind."""
 
     header: bytes
-    cls: type[m.Message]
+    cls: type[Message]
     checks: tuple[f.Check, ...]
     trusted: bool
     is_valid: Callable[[Any], bool] | None
 
 
-def _shape(kind: int, cls: type[m.Message], checks: tuple[f.Check, ...]) -> Shape:
-    header = bytes((MAGIC, m.PROTOCOL_VERSION, kind))
-    return Shape(header, cls, checks, m.MESSAGES[cls].trusted, AT_ONCE.get(cls))
+def _shape(kind: int, cls: type[Message], checks: tuple[f.Check, ...]) -> Shape:
+    header = bytes((MAGIC, PROTOCOL_VERSION, kind))
+    return Shape(header, cls, checks, MESSAGES[cls].trusted, AT_ONCE.get(cls))
 
 
 BY_KIND: Final[dict[int, Shape]] = {kind: _shape(kind, cls, checks) for kind, (cls, checks) in KINDS.items()}
-BY_CLASS: Final[dict[type[m.Message], Shape]] = {shape.cls: shape for shape in BY_KIND.values()}
+BY_CLASS: Final[dict[type[Message], Shape]] = {shape.cls: shape for shape in BY_KIND.values()}
 
 
 def check_fields(shape: Shape, fields: Any) -> None:

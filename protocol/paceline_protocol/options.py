@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import Final, Literal, TypeAlias
 
 from paceline_protocol.limits import MAX_INT
-from paceline_protocol.messages import (
+from paceline_protocol.messages.records import (
     AT_MOST_ONCE,
     COMMITTED,
     NO_LOG,

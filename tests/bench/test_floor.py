@@ -8,7 +8,7 @@ import zmq
 
 from paceline_bench.verbs.floor import FRAME_BYTES, Floor
 from paceline_protocol.codec import encode, encode_calls
-from paceline_protocol.messages import Submit
+from paceline_protocol.messages.client import Submit
 from paceline_protocol.payload import pack_args
 
 

@@ -11,7 +11,7 @@ from paceline.local import Cluster
 from paceline_bench.harness.placement import placements
 from paceline_bench.verbs import stages
 from paceline_bench.verbs.stages import CALLER, EVERY, Round, report, stages_of
-from paceline_protocol.messages import Stage
+from paceline_protocol.messages.trace import Stage
 
 HERE = {stage: 100 * stage for stage in Stage if stage is not Stage.NODE_IN}
 """The stamps of a task that the leader's own worker ran."""

@@ -14,23 +14,12 @@ from paceline_bench.stub.node import ECHO, Stub, StubError
 from paceline_bench.stub.process import StubNodes
 from paceline_bench.verbs.stub_nodes import LeaderCost, measure, report
 from paceline_protocol.codec import decode, decode_outcomes, encode
-from paceline_protocol.messages import (
-    Append,
-    Assignment,
-    Beat,
-    Dispatch,
-    Enrol,
-    Envelope,
-    Hello,
-    NodeBeat,
-    NodeOutcomes,
-    PeerHello,
-    PeerMessage,
-    Ping,
-    Redirect,
-    TaskEnd,
-    Welcome,
-)
+from paceline_protocol.messages import PeerMessage
+from paceline_protocol.messages.client import Hello, Ping, Redirect, Welcome
+from paceline_protocol.messages.consensus import Append
+from paceline_protocol.messages.membership import Envelope, PeerHello
+from paceline_protocol.messages.records import Assignment, TaskEnd
+from paceline_protocol.messages.work import Beat, Dispatch, Enrol, NodeBeat, NodeOutcomes
 from paceline_protocol.payload import pack_args, unpack_value
 
 LEADER = "leader"

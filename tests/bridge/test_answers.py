@@ -17,7 +17,7 @@ from paceline_bridge.message import Message, Refused, ReplyAddress
 from paceline_bridge.owed import Delivery
 from paceline_bridge.publisher import Cause, NotTaken
 from paceline_bridge.troubles import Repeats
-from paceline_protocol.messages import TaskEnd
+from paceline_protocol.messages.records import TaskEnd
 from paceline_protocol.payload import pack_value
 
 REPLY = ReplyAddress("r", "id", "id")

@@ -10,7 +10,7 @@ from paceline_bridge.delayed import RETAIN_S, STALE_LIMIT
 from paceline_bridge.deliveries import CALLERS_LIMIT, GIVE_BACK_S, LARGE_BYTES, LONG_S, STARTED_AFTER_S, Ledger
 from paceline_bridge.message import Message, Refused, ReplyAddress, TaskCall
 from paceline_bridge.owed import Delivery
-from paceline_protocol.messages import TaskEnd
+from paceline_protocol.messages.records import TaskEnd
 
 REPLY = ReplyAddress("r", "id", "id")
 ONE = bytes(16)

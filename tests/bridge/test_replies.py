@@ -16,7 +16,7 @@ from celery.exceptions import NotRegistered, TaskRevokedError, WorkerLostError
 from paceline_bridge import replies
 from paceline_bridge.message import Refused, ReplyAddress
 from paceline_protocol.errors import UnpackedTooLarge
-from paceline_protocol.messages import TaskEnd
+from paceline_protocol.messages.records import TaskEnd
 from paceline_protocol.payload import ErrorInfo, pack_error, pack_error_info, pack_value
 
 NOW = 1_800_000_000.0

@@ -12,7 +12,7 @@ from paceline_bridge.deliveries import Ledger
 from paceline_bridge.intake import Intake
 from paceline_bridge.message import Message, ReplyAddress, TaskCall
 from paceline_bridge.owed import Delivery
-from paceline_protocol.messages import TaskEnd
+from paceline_protocol.messages.records import TaskEnd
 
 MIB = 1 << 20
 AHEAD_S = 540.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from paceline_bridge import replies
 from paceline_bridge.config import BridgeConfig
 from paceline_bridge.troubles import INTERVAL_S, NAMES_LIMIT, SEEN_LIMIT, Bindings, Failures, Seen
-from paceline_protocol.messages import TaskEnd
+from paceline_protocol.messages.records import TaskEnd
 from paceline_protocol.payload import pack_error
 
 

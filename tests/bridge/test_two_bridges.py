@@ -10,7 +10,7 @@ from pathlib import Path
 from bridge.processes import DEADLINE_S
 from paceline import Cluster
 from paceline.client.relay import ACCEPTED, Relay
-from paceline_protocol.messages import TaskEnd
+from paceline_protocol.messages.records import TaskEnd
 
 
 def wait_for(relay: Relay, came: threading.Event, state: int) -> None:

@@ -14,7 +14,7 @@ from paceline.cli.app import run
 from paceline.cli.cluster import cluster, node_id_of
 from paceline.cli.exits import exit_code_of
 from paceline.errors import RequestRefused
-from paceline_protocol.messages import AdminOp
+from paceline_protocol.messages.client import AdminOp
 
 STATUS = {
     "leader_id": "1a" * 8,

@@ -15,31 +15,29 @@ import zmq
 from letting_in import let_in
 from paceline.runtime.transport.zmq_sockets import open_zap
 from paceline_protocol import codec
-from paceline_protocol.messages import (
-    PROTOCOL_VERSION,
-    Call,
+from paceline_protocol.messages import Message
+from paceline_protocol.messages.client import (
     Cancel,
     CancelReply,
     CancelState,
     ClientReply,
     Failure,
     Hello,
-    Message,
     Ping,
     Pong,
     Redirect,
     Refusal,
-    Result,
     StatusReply,
     StatusRequest,
     Submit,
-    TaskEnd,
     TaskReply,
     TaskRequest,
     Update,
     Wait,
     Welcome,
 )
+from paceline_protocol.messages.message import PROTOCOL_VERSION
+from paceline_protocol.messages.records import Call, Result, TaskEnd
 from paceline_protocol.payload import ErrorInfo, pack_error, pack_error_info, pack_value, unpack_args
 
 DEADLINE_S = 10.0

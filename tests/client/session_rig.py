@@ -7,20 +7,9 @@ from collections.abc import Iterable
 
 from paceline.client.session.session import Session, SessionState
 from paceline_protocol import codec
-from paceline_protocol.messages import (
-    PRIORITY_DEFAULT,
-    Call,
-    ClientReply,
-    Hello,
-    Message,
-    Ping,
-    Pong,
-    Result,
-    Submit,
-    TaskEnd,
-    Update,
-    Welcome,
-)
+from paceline_protocol.messages import Message
+from paceline_protocol.messages.client import ClientReply, Hello, Ping, Pong, Submit, Update, Welcome
+from paceline_protocol.messages.records import PRIORITY_DEFAULT, Call, Result, TaskEnd
 
 LIMIT_BYTES = 1024 * 1024
 

@@ -15,7 +15,7 @@ from client.session_rig import Rig, call, task_id, welcome
 from paceline.client import Client, Future
 from paceline.errors import TaskCancelled
 from paceline_protocol.limits import MAX_REQUEST_TASKS
-from paceline_protocol.messages import Cancel, CancelReply, CancelState
+from paceline_protocol.messages.client import Cancel, CancelReply, CancelState
 
 
 def cancelled_ids(node: FakeNode) -> set[bytes]:

@@ -28,7 +28,7 @@ from paceline.client.session.session import Session
 from paceline.errors import ConfigError, NoNodeFound, OutOfResources
 from paceline_protocol.errors import LocalProtocolError
 from paceline_protocol.limits import MAX_BATCH_ITEMS, MAX_NAME_CHARS, PAYLOAD_LIMIT_MAX_BYTES
-from paceline_protocol.messages import AdminOp
+from paceline_protocol.messages.client import AdminOp
 
 
 class Names(enum.StrEnum):

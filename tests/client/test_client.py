@@ -18,7 +18,8 @@ from paceline.errors import (
     UnknownTask,
 )
 from paceline_protocol.errors import PayloadTooLarge, UnserializableValue
-from paceline_protocol.messages import Cancel, Options, Ping, Submit, TaskEnd
+from paceline_protocol.messages.client import Cancel, Ping, Submit
+from paceline_protocol.messages.records import Options, TaskEnd
 
 
 @dataclass

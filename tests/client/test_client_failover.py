@@ -21,7 +21,7 @@ from paceline.errors import (
     NoNodeFound,
     ResultUnknown,
 )
-from paceline_protocol.messages import Submit, Wait
+from paceline_protocol.messages.client import Submit, Wait
 
 
 def free_address() -> str:

@@ -19,13 +19,7 @@ from paceline.errors import (
     UnknownTask,
 )
 from paceline_protocol.errors import PayloadTooLarge
-from paceline_protocol.messages import (
-    Failure,
-    Ping,
-    Refusal,
-    Submit,
-    Wait,
-)
+from paceline_protocol.messages.client import Failure, Ping, Refusal, Submit, Wait
 
 
 def test_a_result_is_reported_once_however_often_it_arrives() -> None:

@@ -15,7 +15,7 @@ from paceline.client.session.ledger import CallLedger
 from paceline.client.session.session import Session
 from paceline.client.session.submits import WINDOW_SUBMITS
 from paceline.client_keys import ClientKeys
-from paceline_protocol.messages import Refusal
+from paceline_protocol.messages.client import Refusal
 
 
 def ledger_state(ledger: CallLedger) -> dict[str, Any]:

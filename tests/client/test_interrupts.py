@@ -26,7 +26,7 @@ from paceline.client.driver.driver import Driver
 from paceline.client.driver.lifetime import Lifetime
 from paceline.errors import ClientClosed, UsedWithinItself
 from paceline.names import Names
-from paceline_protocol.messages import Cancel
+from paceline_protocol.messages.client import Cancel
 
 # What a handler raises while a finalizer runs Python ignores, and says.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

@@ -11,7 +11,7 @@ from paceline.client.driver.driver import Driver
 from paceline.client.questions import TaskQuestions
 from paceline_protocol.codec import encode
 from paceline_protocol.limits import MAX_REQUEST_TASKS
-from paceline_protocol.messages import Cancel, CancelState
+from paceline_protocol.messages.client import Cancel, CancelState
 
 PAGE = 3
 

@@ -13,7 +13,8 @@ from paceline.client.relay import ACCEPTED, REFUSED, News, Relay
 from paceline.client.session.relaying import RelaySession
 from paceline.errors import ResultUnknown, UnknownTask
 from paceline_protocol.errors import LocalProtocolError, UnserializableValue
-from paceline_protocol.messages import CALL_OPTIONS, Ping, Refusal, TaskEnd, Wait
+from paceline_protocol.messages.client import Ping, Refusal, Wait
+from paceline_protocol.messages.records import CALL_OPTIONS, TaskEnd
 from paceline_protocol.payload import unpack_value
 
 

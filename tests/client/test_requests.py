@@ -6,7 +6,7 @@ import sys
 
 from client.session_rig import Rig, succeeded, task_id, welcome
 from modes import source_only
-from paceline_protocol.messages import (
+from paceline_protocol.messages.client import (
     Admin,
     AdminOp,
     AdminReply,
@@ -18,11 +18,11 @@ from paceline_protocol.messages import (
     Redirect,
     StatusReply,
     StatusRequest,
-    TaskEnd,
     TaskReply,
     TaskRequest,
     Update,
 )
+from paceline_protocol.messages.records import TaskEnd
 
 
 def test_a_cancel_is_answered_and_ends_the_task() -> None:

@@ -8,7 +8,7 @@ from client.session_rig import Rig, task_id
 from paceline.client.client import Client
 from paceline.client.session.sampling import TRACES_LIMIT_TASKS, Sampler
 from paceline.errors import ConfigError
-from paceline_protocol.messages import Stage, Trace
+from paceline_protocol.messages.trace import Stage, Trace
 
 AT_LEADER = ((int(Stage.LEADER_IN), 20), (int(Stage.LEADER_BACK), 30))
 

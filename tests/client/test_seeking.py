@@ -17,11 +17,7 @@ from paceline.errors import (
     NotAllowed,
 )
 from paceline_protocol import codec
-from paceline_protocol.messages import (
-    Failure,
-    Redirect,
-    Refusal,
-)
+from paceline_protocol.messages.client import Failure, Redirect, Refusal
 
 
 def test_it_attaches_to_the_node_that_leads_and_closes_the_others() -> None:

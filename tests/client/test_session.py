@@ -10,12 +10,7 @@ from paceline.errors import (
     NoLeader,
     NoNodeFound,
 )
-from paceline_protocol.messages import (
-    Hello,
-    Ping,
-    Redirect,
-    Wait,
-)
+from paceline_protocol.messages.client import Hello, Ping, Redirect, Wait
 
 
 def test_after_a_failover_unaccepted_tasks_are_resubmitted_under_their_ids_and_accepted_ones_awaited() -> None:

@@ -17,21 +17,20 @@ from paceline.core.clients.session_table import ClientBounds, SessionTable
 from paceline.errors import NoLeader
 from paceline_protocol import codec
 from paceline_protocol.limits import ANNOUNCED_BYTES, MAX_FRAME_BYTES, MAX_INT
-from paceline_protocol.messages import (
+from paceline_protocol.messages.client import (
     ClientReply,
     Coming,
     Hello,
-    Options,
     Ping,
     Pong,
     Redirect,
     StatusReply,
     StatusRequest,
     Submit,
-    TaskEnd,
     Wait,
     Welcome,
 )
+from paceline_protocol.messages.records import Options, TaskEnd
 from paceline_protocol.options import NO_LOG
 
 MIB = 1 << 20

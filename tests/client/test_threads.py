@@ -14,7 +14,7 @@ from client.fake_node import DEADLINE_S, FakeNode, wait_until
 from paceline.client import Client, Future
 from paceline.client.driver import background, driver, turns
 from paceline.errors import NoLeader
-from paceline_protocol.messages import Submit, TaskRequest
+from paceline_protocol.messages.client import Submit, TaskRequest
 
 
 def test_threads_share_a_client(client: Client) -> None:

@@ -42,30 +42,24 @@ from paceline.core.reports.questions import QUESTIONS
 from paceline.core.reports.status import status
 from paceline.core.settings import Settings
 from paceline_protocol.codec import decode_held, decode_outcomes, encode_calls
-from paceline_protocol.messages import (
+from paceline_protocol.messages.client import (
     AdminReply,
-    Assignment,
     Cancel,
     CancelReply,
     CancelState,
     ClientMessage,
     ClientReply,
-    Dispatch,
-    Enrol,
     Hello,
-    NodeOutcomes,
-    Outcome,
     Ping,
     Redirect,
     Refusal,
-    Revoke,
-    Revoked,
     Submit,
-    TaskEnd,
     Update,
     Wait,
     Welcome,
 )
+from paceline_protocol.messages.records import Assignment, Outcome, TaskEnd
+from paceline_protocol.messages.work import Dispatch, Enrol, NodeOutcomes, Revoke, Revoked
 
 TURNS_LIMIT = 1_000
 

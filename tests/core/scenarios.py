@@ -38,7 +38,7 @@ from pathlib import Path
 from paceline.core.raft.log import ConsensusViolation
 from paceline_protocol.codec import decode_config
 from paceline_protocol.errors import PeerViolation
-from paceline_protocol.messages import (
+from paceline_protocol.messages.consensus import (
     Append,
     AppendResponse,
     Config,

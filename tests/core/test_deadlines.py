@@ -28,7 +28,7 @@ from paceline.core.reports.questions import QUESTIONS
 from paceline.core.settings import Settings
 from paceline.core.wall_clock import WallClock
 from paceline_protocol.codec import encode_calls
-from paceline_protocol.messages import Hello, Submit
+from paceline_protocol.messages.client import Hello, Submit
 
 NAMES = (CONSENSUS, HELLO, REVIEW, BEAT)
 SINCE_1970_S = 1.7e9

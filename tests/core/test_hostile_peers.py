@@ -16,25 +16,12 @@ from paceline.core.reports.status import status
 from paceline.core.settings import Settings
 from paceline_protocol.codec import encode, encode_calls, encode_held, encode_outcomes
 from paceline_protocol.limits import MAX_TASK_NAMES
-from paceline_protocol.messages import (
-    Append,
-    AppendResponse,
-    Assignment,
-    Beat,
-    Confirmed,
-    Dispatch,
-    Enrol,
-    Envelope,
-    Hello,
-    NodeBeat,
-    NodeOutcomes,
-    OtherStart,
-    PeerHello,
-    PeerMessage,
-    Submit,
-    TaskEnd,
-    Update,
-)
+from paceline_protocol.messages import PeerMessage
+from paceline_protocol.messages.client import Hello, Submit, Update
+from paceline_protocol.messages.consensus import Append, AppendResponse, Confirmed
+from paceline_protocol.messages.membership import Envelope, OtherStart, PeerHello
+from paceline_protocol.messages.records import Assignment, TaskEnd
+from paceline_protocol.messages.work import Beat, Dispatch, Enrol, NodeBeat, NodeOutcomes
 
 TOP = 2**63 - 1
 SUCCEEDED, FAILED = int(TaskEnd.SUCCEEDED), int(TaskEnd.FAILED)

@@ -23,31 +23,24 @@ from paceline.core.settings import Settings
 from paceline_protocol.codec import encode_calls
 from paceline_protocol.errors import ProtocolError
 from paceline_protocol.limits import MAX_REQUEST_TASKS
-from paceline_protocol.messages import (
+from paceline_protocol.messages.client import (
     ClientReply,
-    Consent,
-    ConsentReceived,
-    Dispatch,
-    Envelope,
     Hello,
-    MembershipMessage,
-    NodeOutcomes,
-    PeerHello,
     Ping,
     Pong,
     Redirect,
     Refusal,
-    Sender,
     StatusReply,
     StatusRequest,
     Submit,
-    TaskEnd,
     Update,
     Wait,
     Welcome,
-    WorkMessage,
-    sent_by,
 )
+from paceline_protocol.messages.membership import Consent, ConsentReceived, Envelope, MembershipMessage, PeerHello
+from paceline_protocol.messages.message import Sender, sent_by
+from paceline_protocol.messages.records import TaskEnd
+from paceline_protocol.messages.work import Dispatch, NodeOutcomes, WorkMessage
 from paceline_protocol.payload import unpack_value
 
 SCENARIOS = sorted((Path(__file__).parent.parent / "scenarios" / "node").glob("*.txt"))

@@ -13,7 +13,10 @@ from paceline.core.node import NodeCore
 from paceline.core.node.pacing import ANSWER, AT_ONCE, LINGERING_EVENTS, NOTHING, TASK, Pacing
 from paceline.core.reports.questions import QUESTIONS
 from paceline.core.settings import Settings
-from paceline_protocol.messages import Envelope, Hello, PeerHello, TaskEnd, Trace
+from paceline_protocol.messages.client import Hello
+from paceline_protocol.messages.membership import Envelope, PeerHello
+from paceline_protocol.messages.records import TaskEnd
+from paceline_protocol.messages.trace import Trace
 
 LINGER_S = 0.002
 

@@ -13,7 +13,7 @@ from paceline.core.reports.status import status
 from paceline.core.reports.waiting import waiting
 from paceline.core.reports.whereabouts import whereabouts
 from paceline.core.settings import Settings
-from paceline_protocol.messages import WaitingRequest
+from paceline_protocol.messages.client import WaitingRequest
 
 PROTOCOL = Path(__file__).parents[2] / "docs" / "protocol.md"
 ROW = re.compile(r"\| (.*?) \| (.*) \|")

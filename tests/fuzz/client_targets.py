@@ -11,16 +11,18 @@ from paceline.client.future import error_of
 from paceline.client.session.candidates import TERM_COUNTS_S
 from paceline.client.session.session import Session, SessionState
 from paceline.errors import IncompatibleVersion
-from paceline_protocol import messages as m
 from paceline_protocol.codec import encode
 from paceline_protocol.errors import MalformedPayload
+from paceline_protocol.messages.client import Update, Welcome
+from paceline_protocol.messages.message import Sender, sent_by
+from paceline_protocol.messages.records import TaskEnd
 from paceline_protocol.payload import pack_error
 
 NODE = "a:1"
 TASK_ID = b"t" * 16
 FRAMES_LIMIT = 32
 GIVES_UP_S = 1_000.0
-WELCOME = m.Welcome("a", "cluster", "", 1, "a", NODE, (NODE,), 1 << 20)
+WELCOME = Welcome("a", "cluster", "", 1, "a", NODE, (NODE,), 1 << 20)
 
 
 def session(data: bytes) -> str:
@@ -55,9 +57,9 @@ def session_seeds() -> Iterable[bytes]:
     known.hear(WELCOME)
     known.ids.extend([TASK_ID] * 60)
     samples = Samples(Random(3), known)
-    kinds = sorted(m.sent_by(m.Sender.NODE), key=lambda cls: cls.__name__)
+    kinds = sorted(sent_by(Sender.NODE), key=lambda cls: cls.__name__)
     for attached in (b"\0", b"\1"):
-        yield attached + joined(encode(WELCOME), encode(m.Update(1, (1,), (), ((TASK_ID, 1, b"\xc0"),))))
+        yield attached + joined(encode(WELCOME), encode(Update(1, (1,), (), ((TASK_ID, 1, b"\xc0"),))))
         for cls in kinds:
             yield attached + joined(encode(samples.message(cls)), encode(samples.message(cls)))
 
@@ -65,7 +67,7 @@ def session_seeds() -> Iterable[bytes]:
 def ending(data: bytes) -> str:
     """MalformedPayload. It is an exception that can be shown. The first byte is how the task ended."""
     cut = Cut(data)
-    ends = [end for end in m.TaskEnd if end is not m.TaskEnd.SUCCEEDED]
+    ends = [end for end in TaskEnd if end is not TaskEnd.SUCCEEDED]
     end = ends[cut.byte() % len(ends)]
     try:
         error = error_of(end, cut.rest())

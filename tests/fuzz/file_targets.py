@@ -34,7 +34,8 @@ from paceline.runtime.journal.recovery import (
 from paceline.runtime.journal.synced import PLACE_BYTES, SyncedTo, mark_path, pack_mark
 from paceline.runtime.journal.writer import Writer
 from paceline_protocol.codec import encode_calls, encode_config, encode_outcomes
-from paceline_protocol.messages import Config, EntryKind, TaskEnd
+from paceline_protocol.messages.consensus import Config, EntryKind
+from paceline_protocol.messages.records import TaskEnd
 
 # --- a data directory -------------------------------------------------------------------------------------------
 

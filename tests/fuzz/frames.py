@@ -15,8 +15,8 @@ from msgpack import packb
 
 from fuzz.bytes_mutation import CLAIMS, NESTED, ByteMutator
 from fuzz.samples import Known, Samples
-from paceline_protocol import messages as m
 from paceline_protocol.codec import HEADER_BYTES, MAGIC
+from paceline_protocol.messages.message import MESSAGES, PROTOCOL_VERSION
 from simulation.hostile_peer import forged
 
 OTHER_TYPES: Final[tuple[Any, ...]] = (
@@ -141,7 +141,7 @@ CHANGES: Final[tuple[tuple[int, Callable[[Frames, type[Any]], bytes]], ...]] = (
 
 def head(cls: type[Any]) -> bytes:
     """The first bytes of a frame."""
-    return bytes((MAGIC, m.PROTOCOL_VERSION, m.MESSAGES[cls].kind))
+    return bytes((MAGIC, PROTOCOL_VERSION, MESSAGES[cls].kind))
 
 
 def packed(cls: type[Any], fields: list[Any]) -> bytes:

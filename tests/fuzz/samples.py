@@ -12,9 +12,11 @@ from collections.abc import Callable
 from random import Random
 from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
 
-from paceline_protocol import messages as m
 from paceline_protocol.codec import KINDS, decode_calls, encode_calls, encode_config, encode_held, encode_outcomes
 from paceline_protocol.limits import MAX_ENTRY_KIND, MAX_INT
+from paceline_protocol.messages.client import Submit
+from paceline_protocol.messages.consensus import Config
+from paceline_protocol.messages.records import CALL_ID, TASK_ID_BYTES, Assignment, Options, Outcome, TaskEnd
 from paceline_protocol.options import EXCLUSIONS, OPTIONS
 from paceline_protocol.payload import pack_args, pack_value
 
@@ -51,13 +53,13 @@ class Known:
                 self.texts[name].append(value)
             elif kind is tuple:
                 self._hear_inside(value)
-        if type(message) is m.Submit:
-            self.ids.extend(call[m.CALL_ID] for call in decode_calls(message.calls)[:8])
+        if type(message) is Submit:
+            self.ids.extend(call[CALL_ID] for call in decode_calls(message.calls)[:8])
 
     def _hear_inside(self, items: tuple[Any, ...]) -> None:
         for item in items[:8]:
             task_id = item[0] if type(item) is tuple and item else item
-            if type(task_id) is bytes and len(task_id) == m.TASK_ID_BYTES:
+            if type(task_id) is bytes and len(task_id) == TASK_ID_BYTES:
                 self.ids.append(task_id)
 
 
@@ -146,7 +148,7 @@ class Samples:
     def _bytes(self, _: str) -> bytes:
         return self.random.choice(ARGUMENTS)
 
-    def _options(self) -> m.Options | None:
+    def _options(self) -> Options | None:
         random = self.random
         if random.random() < 0.6:
             return None
@@ -155,21 +157,21 @@ class Samples:
             chosen[option.key] = random.choice((0, 1, 2, 5_000, option.type.highest)) % (option.type.highest + 1)
         return {key: value for key, value in chosen.items() if key not in _excluded(chosen)}
 
-    def _assignment(self) -> m.Assignment:
+    def _assignment(self) -> Assignment:
         random = self.random
         return (self._id(""), random.randrange(1, 4), random.choice(NAMES), self._bytes(""), self._options())
 
-    def _outcome(self) -> m.Outcome:
+    def _outcome(self) -> Outcome:
         random = self.random
         return (self._id(""), random.randrange(1, 4), random.choice(ENDS), self._bytes(""), random.randrange(1_000))
 
     def _config(self) -> bytes:
         known = sorted({*self.known.texts.get("sender", ()), "n0"})
         voters = tuple(sorted(self.random.sample(known, self.random.randint(0, min(3, len(known))))))
-        return encode_config(m.Config(voters, level=self.random.randrange(1, 5)))
+        return encode_config(Config(voters, level=self.random.randrange(1, 5)))
 
 
-ENDS: Final = [int(end) for end in m.TaskEnd]
+ENDS: Final = [int(end) for end in TaskEnd]
 ARGUMENTS: Final = (b"", b"\x91\xc0", pack_args([1, "two"], {}), bytes(16), b"a" * 600, b"\xc1")
 
 

@@ -16,9 +16,12 @@ from fuzz.samples import CLASSES
 from paceline.runtime.transport.memory_transport import LinkKind, MemoryEndpoint
 from paceline.runtime.transport.transport import Source
 from paceline.security import KeyRole, Standing
-from paceline_protocol import messages as m
 from paceline_protocol.codec import decode, decode_fields, encode
 from paceline_protocol.errors import ProtocolError
+from paceline_protocol.messages.children import Done, Run, WorkerReady
+from paceline_protocol.messages.client import Hello, Wait
+from paceline_protocol.messages.membership import Envelope
+from paceline_protocol.messages.message import Sender, sent_by
 from simulation import tasks
 from simulation.machines import SimulatedNode
 
@@ -33,13 +36,13 @@ KEPT_FRAMES: Final = 64
 ALL_UPDATES: Final = 1 << 40
 """Acknowledges whatever was sent."""
 
-_SENDERS: Final = {Source.CLIENT: m.Sender.OPERATOR, Source.WORKER: m.Sender.WORKER, Source.WEB: m.Sender.WEB}
-_MAY_SEND: Final = {source: m.sent_by(sender) for source, sender in _SENDERS.items()}
+_SENDERS: Final = {Source.CLIENT: Sender.OPERATOR, Source.WORKER: Sender.WORKER, Source.WEB: Sender.WEB}
+_MAY_SEND: Final = {source: sent_by(sender) for source, sender in _SENDERS.items()}
 _ROLES_MAY_SEND: Final = {
-    KeyRole.CLIENT: m.sent_by(m.Sender.CLIENT),
-    KeyRole.OBSERVER: m.sent_by(m.Sender.OBSERVER),
+    KeyRole.CLIENT: sent_by(Sender.CLIENT),
+    KeyRole.OBSERVER: sent_by(Sender.OBSERVER),
 }
-_PEERS_MAY_SEND: Final = m.sent_by(m.Sender.PEER) - {m.Envelope}
+_PEERS_MAY_SEND: Final = sent_by(Sender.PEER) - {Envelope}
 
 
 class Verdicts:
@@ -66,7 +69,7 @@ class Verdicts:
             verdict = type(error).__name__
             self.kinds[f"{source.name}: {verdict}"] += 1
             return verdict
-        is_right = isinstance(envelope, m.Envelope) and all(type(each) in _PEERS_MAY_SEND for each in rest)
+        is_right = isinstance(envelope, Envelope) and all(type(each) in _PEERS_MAY_SEND for each in rest)
         names = "+".join(sorted({type(each).__name__ for each in rest})[:1])
         return self._count(source, names, 0 if is_right else len(frames))
 
@@ -184,7 +187,7 @@ class ClientSpeaker(Speaker):
         return self.world.network.client(node.address, session)
 
     def first(self) -> Any:
-        return m.Hello(self.random.choice(self.frames.known.ids), "") if self.random.random() < 0.9 else None
+        return Hello(self.random.choice(self.frames.known.ids), "") if self.random.random() < 0.9 else None
 
     def listen(self) -> None:
         if self._end is not None and self._waits_for_others:
@@ -194,7 +197,7 @@ class ClientSpeaker(Speaker):
         ids = self.world.ids_of_others() if self.random.random() < 0.1 else []
         if ids:  # whoever knows the name of a task can ask for the ids of those that wait, and then for their results
             self._waits_for_others = True
-            self._say(encode(m.Wait(self.random.choice((0, ALL_UPDATES)), tuple(ids))))
+            self._say(encode(Wait(self.random.choice((0, ALL_UPDATES)), tuple(ids))))
 
 
 class WebSpeaker(Speaker):
@@ -224,7 +227,7 @@ class WorkerSpeaker(Speaker):
         return self.world.network.worker(node.address, self._worker_id)
 
     def first(self) -> Any:
-        return m.WorkerReady(1, tasks.NAMES) if self.random.random() < 0.9 else None
+        return WorkerReady(1, tasks.NAMES) if self.random.random() < 0.9 else None
 
     def listen(self) -> None:
         super().listen()
@@ -232,13 +235,13 @@ class WorkerSpeaker(Speaker):
             self.frames.known.ids.extend(self.world.ids_of_others())
 
     def heard(self, message: Any) -> None:
-        if type(message) is not m.Run:
+        if type(message) is not Run:
             return
         for task_id, attempt, name, args, _ in message.tasks:
             self.world.is_given_away(task_id)
             self.frames.known.ids.append(task_id)
             if self.random.random() < 0.7:
-                self._say(packed(m.Done, [[(task_id, attempt, *tasks.answer(name, args), 50)]]))
+                self._say(packed(Done, [[(task_id, attempt, *tasks.answer(name, args), 50)]]))
 
     def close(self) -> None:
         """Its process ends: the node is told by whoever watches it."""
@@ -273,8 +276,8 @@ class NodeSpeaker(Speaker):
     def _envelope(self) -> bytes:
         random = self.random
         if random.random() < 0.1:
-            return self.frames.frame(m.Envelope)
-        return self.frames.right(m.Envelope)
+            return self.frames.frame(Envelope)
+        return self.frames.right(Envelope)
 
     def listen(self) -> None:
         for frames in self.world.said_by_nodes():

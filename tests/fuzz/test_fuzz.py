@@ -29,11 +29,13 @@ from paceline.runtime.reactor import Reactor
 from paceline.runtime.transport.transport import Source
 from paceline.security import KeyRole
 from paceline_protocol import forms
-from paceline_protocol import messages as m
 from paceline_protocol.codec import decode, encode
 from paceline_protocol.errors import ProtocolError
 from paceline_protocol.forms import Ext
-from paceline_protocol.messages import Outcome
+from paceline_protocol.messages.children import Stop
+from paceline_protocol.messages.client import Cancel, Ping
+from paceline_protocol.messages.membership import Envelope
+from paceline_protocol.messages.records import Outcome
 
 REGRESSIONS = Path(__file__).parent / "regressions"
 EACH_REGRESSION = sorted(path.relative_to(REGRESSIONS).as_posix() for path in REGRESSIONS.glob("*/*"))
@@ -180,7 +182,7 @@ def believes_workers(patch: pytest.MonkeyPatch) -> None:
 def cancels_all(patch: pytest.MonkeyPatch) -> None:
     """Who cancels a task cancels those of others, too."""
 
-    def cancel(self: Leader, session: ClientSession, request: m.Cancel, now: float) -> None:
+    def cancel(self: Leader, session: ClientSession, request: Cancel, now: float) -> None:
         before(self, session, request._replace(ids=tuple(self.tasks.live) or request.ids), now)
 
     before = Leader.cancel
@@ -240,8 +242,8 @@ def test_the_table_has_a_row_for_each_target(tmp_path: Path) -> None:
 
 def test_a_frame_is_judged_as_a_node_judges_it() -> None:
     verdicts = Verdicts()
-    assert verdicts.judge(Source.CLIENT, [encode(m.Ping(0))]) == "taken"
-    assert verdicts.judge(Source.CLIENT, [encode(m.Stop())]) == "unexpected"
-    assert verdicts.judge(Source.PEER, [encode(m.Envelope("c", "a", 1, "b")), encode(m.Ping(0))]) == "unexpected"
+    assert verdicts.judge(Source.CLIENT, [encode(Ping(0))]) == "taken"
+    assert verdicts.judge(Source.CLIENT, [encode(Stop())]) == "unexpected"
+    assert verdicts.judge(Source.PEER, [encode(Envelope("c", "a", 1, "b")), encode(Ping(0))]) == "unexpected"
     assert verdicts.judge(Source.WORKER, [b"P"]) == "MalformedFrame"
     assert (verdicts.malformed, verdicts.unexpected) == (1, 3)

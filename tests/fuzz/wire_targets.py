@@ -21,7 +21,7 @@ from paceline.runtime.transport.gate import Gate
 from paceline.security import CurveKeys, NodeKeys
 from paceline_protocol import codec
 from paceline_protocol.errors import FrameTooLarge, LimitExceeded, PayloadError, RemoteProtocolError
-from paceline_protocol.messages import Config
+from paceline_protocol.messages.consensus import Config
 from paceline_protocol.payload import (
     pack_args,
     pack_error,

@@ -12,7 +12,7 @@ from paceline.core.raft.log import Entry
 from paceline.core.state.table import TaskTable
 from paceline.runtime.journal.recovery import Recovered, read_journal
 from paceline_protocol.codec import decode_outcomes
-from paceline_protocol.messages import EntryKind
+from paceline_protocol.messages.consensus import EntryKind
 from paceline_protocol.payload import unpack_args
 
 

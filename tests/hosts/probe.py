@@ -13,7 +13,7 @@ from hosts.network import Host
 from paceline.config import ClusterFile
 from paceline_protocol.codec import decode, encode
 from paceline_protocol.errors import ProtocolError
-from paceline_protocol.messages import StatusReply, StatusRequest
+from paceline_protocol.messages.client import StatusReply, StatusRequest
 from paceline_protocol.payload import unpack_value
 
 ANSWER_TIMEOUT_S = 0.5

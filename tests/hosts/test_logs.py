@@ -5,7 +5,8 @@ from __future__ import annotations
 from hosts.logs import recorded
 from paceline.core.raft.log import Entry
 from paceline_protocol.codec import encode_calls, encode_outcomes
-from paceline_protocol.messages import PRIORITY_DEFAULT, Call, EntryKind, Outcome, TaskEnd
+from paceline_protocol.messages.consensus import EntryKind
+from paceline_protocol.messages.records import PRIORITY_DEFAULT, Call, Outcome, TaskEnd
 from paceline_protocol.payload import pack_args
 
 ONE, TWO = b"1" * 16, b"2" * 16

@@ -16,7 +16,7 @@ from paceline import Client
 from paceline.client.relay import ACCEPTED, News, Relay
 from paceline.client.session.silence import SLOWEST_BYTES_PER_S
 from paceline_protocol.limits import LINK_BYTES_PER_S
-from paceline_protocol.messages import TaskEnd
+from paceline_protocol.messages.records import TaskEnd
 
 MIB = 1 << 20
 LARGEST_BYTES = 16 * MIB - 1024

@@ -29,20 +29,18 @@ from paceline.runtime.forbidden import ANYTHING, BATCH, MAY_SEND
 from paceline.security import Credentials, KeyRole
 from paceline.sockets import show
 from paceline_protocol.codec import decode, encode
-from paceline_protocol.messages import (
-    MESSAGES,
+from paceline_protocol.messages.client import (
     Admin,
     AdminOp,
     AdminReply,
-    Envelope,
     Failure,
     Ping,
     Refusal,
-    Sender,
     StatusReply,
     StatusRequest,
-    sent_by,
 )
+from paceline_protocol.messages.membership import Envelope
+from paceline_protocol.messages.message import MESSAGES, Sender, sent_by
 
 SQUARE = "sample_tasks.square"
 ISSUED = (KeyRole.CLIENT, KeyRole.OBSERVER)

@@ -11,7 +11,8 @@ from integration.conftest import TASKS as TASKS_FILE
 from paceline import Cluster, NamedTask
 from paceline.errors import TaskLost
 from paceline_protocol.codec import encode
-from paceline_protocol.messages import Done, TaskEnd
+from paceline_protocol.messages.children import Done
+from paceline_protocol.messages.records import TaskEnd
 from paceline_protocol.stream import pack_frame
 
 TASKS = 400

@@ -11,7 +11,7 @@ import pytest
 from integration.conftest import DEADLINE_S, settled_status, transferred, wait_until
 from paceline import Client, Cluster
 from paceline.errors import RequestRefused
-from paceline_protocol.messages import AdminOp
+from paceline_protocol.messages.client import AdminOp
 
 TASKS = 300
 

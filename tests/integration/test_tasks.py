@@ -23,7 +23,8 @@ from paceline.security import Credentials
 from paceline.sockets import show
 from paceline_protocol.codec import encode
 from paceline_protocol.errors import PayloadTooLarge, UnserializableValue
-from paceline_protocol.messages import PROTOCOL_VERSION, Failure, Refusal
+from paceline_protocol.messages.client import Failure, Refusal
+from paceline_protocol.messages.message import PROTOCOL_VERSION
 
 
 def test_results_come_back_in_order_whatever_runs_first(one_node: Cluster) -> None:

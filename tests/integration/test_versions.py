@@ -15,7 +15,7 @@ from paceline.runtime.journal.data_directory import Storage
 from paceline.runtime.journal.files import RealFiles
 from paceline.runtime.journal.writer import Writer
 from paceline_protocol.codec import encode_config
-from paceline_protocol.messages import Config, EntryKind
+from paceline_protocol.messages.consensus import Config, EntryKind
 
 RECORDED = Path(__file__).parents[1] / "journal" / "recorded" / "format-1"
 

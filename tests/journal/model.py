@@ -8,7 +8,7 @@ from random import Random
 from paceline.core.raft.consensus import Persist, Snapshot
 from paceline.core.raft.log import Entry, HardState
 from paceline.runtime.journal.recovery import Recovered
-from paceline_protocol.messages import Config
+from paceline_protocol.messages.consensus import Config
 
 CONFIG = Config(("a", "b", "c"), ("d",), ("e",), 5)
 

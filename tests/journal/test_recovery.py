@@ -26,7 +26,7 @@ from paceline.runtime.journal.records import GROUPS, Record, RecordKind, pack_he
 from paceline.runtime.journal.recovery import Recovered, find_segments, needed_path, read_journal
 from paceline.runtime.journal.writer import Writer
 from paceline_protocol.codec import encode_config
-from paceline_protocol.messages import Append, AppendResponse, Config, EntryKind
+from paceline_protocol.messages.consensus import Append, AppendResponse, Config, EntryKind
 
 SMALL_SEGMENT = 600
 

@@ -30,7 +30,7 @@ from paceline.runtime.journal.recovery import find_segments, read_journal
 from paceline.runtime.journal.unsafe_recovery import look, recover
 from paceline.runtime.journal.writer import Writer
 from paceline_protocol.codec import decode_config, encode_config
-from paceline_protocol.messages import Config, EntryKind
+from paceline_protocol.messages.consensus import Config, EntryKind
 
 AT = "2030-01-02T03:04:05+00:00"
 OTHERS = ("x1", "x2")  # sorted behind every id of a node

@@ -6,9 +6,9 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from hypothesis import strategies as st
 
-from paceline_protocol import messages as m
 from paceline_protocol.codec import KINDS, MAX_INT
 from paceline_protocol.limits import MAX_ENTRY_KIND
+from paceline_protocol.messages.records import TaskEnd
 from paceline_protocol.options import EXCLUSIONS, OPTIONS
 
 integers = st.integers(0, MAX_INT)
@@ -24,7 +24,7 @@ def without_contradictions(options: dict[str, Any]) -> dict[str, Any]:
 options = st.none() | st.fixed_dictionaries(
     {}, optional={option.key: st.integers(0, option.type.highest) for option in OPTIONS}
 ).map(without_contradictions)
-task_ends = st.sampled_from([int(state) for state in m.TaskEnd])
+task_ends = st.sampled_from([int(state) for state in TaskEnd])
 
 calls = st.tuples(ids, names, st.integers(0, 9), st.binary(max_size=40), options)
 assignments = st.tuples(ids, integers, names, st.binary(max_size=40), options)

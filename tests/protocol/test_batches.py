@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from modes import COMPILED
 from paceline_protocol import codec
 from paceline_protocol.errors import LimitExceeded, LocalProtocolError, MalformedFrame
-from paceline_protocol.messages import Config, TaskEnd
+from paceline_protocol.messages.consensus import Config
+from paceline_protocol.messages.records import TaskEnd
 from protocol.message_strategies import calls, ids, outcomes
 
 DETERMINISTIC = settings(derandomize=True, deadline=None, max_examples=60)

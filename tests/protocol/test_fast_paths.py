@@ -9,20 +9,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paceline_protocol import codec, kinds, packing
-from paceline_protocol import messages as m
 from paceline_protocol.errors import LimitExceeded, LocalProtocolError, MalformedFrame
+from paceline_protocol.messages import Message
+from paceline_protocol.messages.children import Done, Run
+from paceline_protocol.messages.client import Ping, Submit, Update
 from protocol.message_strategies import CLASSES, ids, integers, names, of_class, task_ends
 
 DETERMINISTIC = settings(derandomize=True, deadline=None, max_examples=25)
 MANY = settings(derandomize=True, deadline=None, max_examples=300)
 
 ID = b"i" * 16
-USUAL: list[m.Message] = [
-    m.Submit(1, 0, b"calls", False),
-    m.Update(1, (1,), (), ((ID, 1, b"value"),)),
-    m.Update(2, (), (), ()),
-    m.Run(((ID, 1, "tasks.add", b"args", None),)),
-    m.Done(((ID, 1, 1, b"value", 3),)),
+USUAL: list[Message] = [
+    Submit(1, 0, b"calls", False),
+    Update(1, (1,), (), ((ID, 1, b"value"),)),
+    Update(2, (), (), ()),
+    Run(((ID, 1, "tasks.add", b"args", None),)),
+    Done(((ID, 1, 1, b"value", 3),)),
 ]
 
 # Right and wrong values for one place, so that records are nearly always almost right.
@@ -45,15 +47,15 @@ def few(items: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
 
 
 FIELDS: dict[type, st.SearchStrategy[tuple[Any, ...]]] = {
-    m.Submit: almost(integers, integers, some_bytes, a_bool),
-    m.Update: almost(
+    Submit: almost(integers, integers, some_bytes, a_bool),
+    Update: almost(
         integers,
         few(integers | wrong),
         st.just(()) | few(almost(ids, st.integers(0, 7), st.text(max_size=3))),
         few(almost(ids, task_ends, some_bytes)),
     ),
-    m.Run: almost(few(almost(ids, integers, names, some_bytes, st.none() | st.just({"max_attempts": 1})))),
-    m.Done: almost(few(almost(ids, integers, task_ends, some_bytes, integers))),
+    Run: almost(few(almost(ids, integers, names, some_bytes, st.none() | st.just({"max_attempts": 1})))),
+    Done: almost(few(almost(ids, integers, task_ends, some_bytes, integers))),
 }
 
 
@@ -71,16 +73,16 @@ def test_the_fields_alone_travel_as_the_message_does(cls: type, data: st.DataObj
 
 def test_a_list_of_outcomes_gives_the_frame_of_a_tuple() -> None:
     outcomes = [(ID, 1, 1, b"value", 3), (ID, 2, 2, b"error", 4)]
-    assert codec.encode_fields(m.Done, (outcomes,)) == codec.encode(m.Done(tuple(outcomes)))
+    assert codec.encode_fields(Done, (outcomes,)) == codec.encode(Done(tuple(outcomes)))
 
 
 def test_fields_of_a_seldom_sent_kind_are_read_back_before_they_leave() -> None:
     with pytest.raises(LocalProtocolError, match=r"Ping\.ack"):
-        codec.encode_fields(m.Ping, (-1,))
+        codec.encode_fields(Ping, (-1,))
 
 
 @pytest.mark.parametrize("message", USUAL, ids=lambda message: type(message).__name__)
-def test_the_usual_messages_are_checked_at_once(message: m.Message) -> None:
+def test_the_usual_messages_are_checked_at_once(message: Message) -> None:
     values = tuple(message)
     assert kinds.AT_ONCE[type(message)](values)
 
@@ -107,28 +109,28 @@ def test_a_check_at_once_takes_nothing_that_the_closer_look_refuses(cls: type, d
 @pytest.mark.parametrize("cls", FIELDS, ids=lambda cls: cls.__name__)
 def test_a_check_at_once_takes_no_batch_past_the_limit(cls: type) -> None:
     item: dict[type, Any] = {
-        m.Update: (ID, 1, b""),
-        m.Run: (ID, 1, "tasks.add", b"", None),
-        m.Done: (ID, 1, 1, b"", 0),
+        Update: (ID, 1, b""),
+        Run: (ID, 1, "tasks.add", b"", None),
+        Done: (ID, 1, 1, b"", 0),
     }
     batch = (item.get(cls),) * (codec.MAX_BATCH_ITEMS + 1)
-    values = {m.Submit: (1, 0, batch, False), m.Update: (1, (), (), batch)}.get(cls, (batch,))
+    values = {Submit: (1, 0, batch, False), Update: (1, (), (), batch)}.get(cls, (batch,))
     assert not kinds.AT_ONCE[cls](values)
 
 
 def test_a_wrong_field_is_named_after_the_check_at_once() -> None:
-    frame = codec.encode_fields(m.Update, (1, (), (), ((ID, 9, b""),)))
+    frame = codec.encode_fields(Update, (1, (), (), ((ID, 9, b""),)))
     with pytest.raises(MalformedFrame, match=r"Update\.results: a TaskEnd is expected, not int 9"):
         codec.decode(frame)
 
 
 def test_a_packer_that_failed_or_grew_is_not_used_again() -> None:
-    expected = codec.encode(m.Submit(1, 0, b"calls"))
+    expected = codec.encode(Submit(1, 0, b"calls"))
     bad: Any = object()
     with pytest.raises(LocalProtocolError):
-        codec.encode(m.Submit(1, 0, bad))
-    assert codec.encode(m.Submit(1, 0, b"calls")) == expected
+        codec.encode(Submit(1, 0, bad))
+    assert codec.encode(Submit(1, 0, b"calls")) == expected
     kept = len(packing._packers)
-    codec.encode(m.Submit(1, 0, bytes(packing._KEPT_BUFFER_BYTES)))
+    codec.encode(Submit(1, 0, bytes(packing._KEPT_BUFFER_BYTES)))
     assert len(packing._packers) == kept - 1
-    assert codec.encode(m.Submit(1, 0, b"calls")) == expected
+    assert codec.encode(Submit(1, 0, b"calls")) == expected

@@ -9,15 +9,21 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import pytest
 
-from paceline_protocol import codec, messages
+from paceline_protocol import codec
 from paceline_protocol.forms import Ext
 from paceline_protocol.limits import MAX_BATCH_FRAMES
-from paceline_protocol.messages import Sender
+from paceline_protocol.messages import Message
+from paceline_protocol.messages.client import AdminOp, CancelState, Refusal, Refused
+from paceline_protocol.messages.consensus import EntryKind, WireEntry
+from paceline_protocol.messages.message import MESSAGES, PROTOCOL_VERSION, Sender, sent_by
+from paceline_protocol.messages.records import TaskEnd
+from paceline_protocol.messages.trace import Stage
 
 TEXT = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text("utf-8")
 RULE = re.compile(r"^(\w+) += (\d+) +\[(.*?)\]$", re.MULTILINE | re.DOTALL)
 FIELD = re.compile(r"(\w+):(\*?(?:\([^)]*\)|[\w-]+(?:<\w+>)?))")
 SECTION = re.compile(r"^; ---- (.*?) -+$", re.MULTILINE)
+BY_NAME = {cls.__name__: said for cls, said in MESSAGES.items()}
 WRITTEN = {int(kind): (name, FIELD.findall(body)) for name, kind, body in RULE.findall(TEXT)}
 SENDERS = {
     "client -> node": {Sender.OBSERVER, Sender.CLIENT, Sender.OPERATOR},
@@ -42,21 +48,21 @@ def grammar_of(hint: Any) -> str:
     return {int: "int", bool: "bool", str: "string", bytes: "bytes"}[hint]
 
 
-def fields_of(cls: type[messages.Message]) -> list[tuple[str, str]]:
+def fields_of(cls: type[Message]) -> list[tuple[str, str]]:
     hints = get_type_hints(cls, include_extras=True)
     return [(name, grammar_of(hints[name])) for name in cls._fields]
 
 
 def test_the_grammar_has_every_message_with_its_number_and_its_fields_their_order_and_their_types() -> None:
-    assert {said.kind: (cls.__name__, fields_of(cls)) for cls, said in messages.MESSAGES.items()} == WRITTEN
-    assert len(messages.MESSAGES) == len(WRITTEN), "no number is used twice"
+    assert {said.kind: (cls.__name__, fields_of(cls)) for cls, said in MESSAGES.items()} == WRITTEN
+    assert len(MESSAGES) == len(WRITTEN), "no number is used twice"
 
 
 def test_the_grammar_lists_each_message_under_who_sends_it() -> None:
     begins = [(match.end(), match[1]) for match in SECTION.finditer(TEXT)]
     for match in RULE.finditer(TEXT):
         section = [title for end, title in begins if end < match.start()][-1]
-        senders = messages.MESSAGES[getattr(messages, match[1])].senders
+        senders = BY_NAME[match[1]].senders
         assert senders <= SENDERS[section], match[1]
         assert len(SENDERS[section]) > 1 or senders == SENDERS[section], match[1]
 
@@ -70,25 +76,25 @@ def test_the_table_of_roles_has_what_each_of_them_may_send() -> None:
     ):
         (cell,) = re.findall(rf"^\| {label} \| (?:issued|the nodes' own) \| ([^|]*) \|", TEXT, re.MULTILINE)
         may_send |= set(re.findall(r"`(\w+)`", cell))
-        assert may_send == {cls.__name__ for cls in messages.sent_by(sender)}, label
+        assert may_send == {cls.__name__ for cls in sent_by(sender)}, label
 
 
 @pytest.mark.parametrize("record", ["refused", "entry"])
 def test_records_have_the_fields_that_the_grammar_gives_them(record: str) -> None:
     (body,) = re.findall(rf"^{record} += \( (.*) \)$", TEXT, re.MULTILINE)
-    alias = {"refused": messages.Refused, "entry": messages.WireEntry}[record]
+    alias = {"refused": Refused, "entry": WireEntry}[record]
     assert [field.rpartition(":")[2] for field in body.replace("<data>", "").split()] == [
         grammar_of(item) for item in get_args(get_args(alias)[0])
     ]
 
 
 ENUMS = {
-    "task-end": messages.TaskEnd,
-    "entry-kind": messages.EntryKind,
-    "refusal": messages.Refusal,
-    "cancel-state": messages.CancelState,
-    "stage": messages.Stage,
-    "admin-op": messages.AdminOp,
+    "task-end": TaskEnd,
+    "entry-kind": EntryKind,
+    "refusal": Refusal,
+    "cancel-state": CancelState,
+    "stage": Stage,
+    "admin-op": AdminOp,
 }
 
 
@@ -112,4 +118,4 @@ def test_the_limits_and_the_version_are_those_of_the_code() -> None:
     assert f"| `PAYLOAD_LIMIT_MAX_BYTES` | {codec.PAYLOAD_LIMIT_MAX_BYTES >> 20} MiB" in TEXT
     assert f"| strings | {codec.MAX_STRING_CHARS:,} characters, tracebacks {codec.MAX_TRACEBACK_CHARS:,} |" in TEXT
     assert f"| names of tasks | {codec.MAX_NAME_CHARS} characters |" in TEXT
-    assert f"Byte 1 is the protocol version, now {messages.PROTOCOL_VERSION}." in TEXT
+    assert f"Byte 1 is the protocol version, now {PROTOCOL_VERSION}." in TEXT

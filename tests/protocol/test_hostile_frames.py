@@ -12,8 +12,58 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paceline_protocol import codec, packing
-from paceline_protocol import messages as m
 from paceline_protocol.errors import MalformedFrame, ProtocolError
+from paceline_protocol.messages import Message
+from paceline_protocol.messages.children import (
+    CleaningUp,
+    Done,
+    MetricsReply,
+    MetricsRequest,
+    NodeMoved,
+    Run,
+    Stop,
+    WorkerFailed,
+    WorkerReady,
+)
+from paceline_protocol.messages.client import (
+    Admin,
+    AdminReply,
+    Cancel,
+    CancelReply,
+    Coming,
+    Failure,
+    Hello,
+    Ping,
+    Pong,
+    Redirect,
+    StatusReply,
+    StatusRequest,
+    Submit,
+    TaskReply,
+    TaskRequest,
+    Update,
+    Wait,
+    WaitingReply,
+    WaitingRequest,
+    Welcome,
+)
+from paceline_protocol.messages.consensus import (
+    Append,
+    AppendResponse,
+    Confirm,
+    Confirmed,
+    Forgotten,
+    Removed,
+    SnapshotChunk,
+    SnapshotResponse,
+    TimeoutNow,
+    VoteRequest,
+    VoteResponse,
+)
+from paceline_protocol.messages.membership import Consent, ConsentReceived, Envelope, OtherStart, PeerHello
+from paceline_protocol.messages.message import PROTOCOL_VERSION
+from paceline_protocol.messages.trace import Trace
+from paceline_protocol.messages.work import Beat, Dispatch, Enrol, NodeBeat, NodeOutcomes, Revoke, Revoked
 from protocol.message_strategies import CLASSES, of_class
 
 DETERMINISTIC = settings(derandomize=True, deadline=None, max_examples=100)
@@ -28,66 +78,66 @@ DECODERS: list[Callable[[bytes], object]] = [
 ]
 
 ID = b"i" * 16
-EXAMPLES: list[m.Message] = [
-    m.Hello(ID, "riders"),
-    m.Submit(1, 2, codec.encode_calls([(ID, "add", 4, b"args", {"max_attempts": 2})]), True),
-    m.Wait(1, (ID,)),
-    m.Cancel(1, (ID,)),
-    m.Ping(1),
-    m.StatusRequest(1),
-    m.Admin(1, 2, "n1"),
-    m.TaskRequest(1, ID),
-    m.WaitingRequest(1, "tasks.add", 0),
-    m.Welcome("n1", "c1", "riders", 3, "n1", "host:7077", ("host:7077",), 1024),
-    m.Redirect(3, "n1", "host:7077"),
-    m.Update(1, (2,), ((ID, 1, "detail"),), ((ID, 1, b"payload"),)),
-    m.CancelReply(1, ((ID, 1),)),
-    m.Pong(3),
-    m.StatusReply(1, b"body"),
-    m.Failure(5, "detail"),
-    m.AdminReply(1, True, "detail"),
-    m.TaskReply(1, b"body"),
-    m.WaitingReply(1, b"body"),
-    m.Coming(1 << 20),
-    m.Envelope("c1", "n1", 1, "n2", 7),
-    m.PeerHello("host:7077", "riders", 3, "n1", 3, (("n2", "host2:7077"),), True, "host:9077"),
-    m.Consent(("n1",)),
-    m.ConsentReceived(("n1",)),
-    m.OtherStart(8, 7, "host:7077", 2, True),
-    m.VoteRequest(3, 4, 2, True, False),
-    m.VoteResponse(3, True, False),
-    m.Append(3, 4, 2, 1, ((3, 2, b"data"),)),
-    m.AppendResponse(3, False, 4, 2, 1, 9),
-    m.SnapshotChunk(3, 4, 2, b"config", 0, 10, b"data"),
-    m.SnapshotResponse(3, 4, 10),
-    m.TimeoutNow(3),
-    m.Removed(3, 4),
-    m.Confirm(3, 1),
-    m.Confirmed(3, 1),
-    m.Forgotten(3, 4, 2),
-    m.Beat(3, 1, 1, 2),
-    m.NodeBeat(3, 1, 8, 2, 1),
-    m.Enrol(3, 1, 2, 3, 8, ("add",), codec.encode_held([(ID, 1)])),
-    m.Dispatch(3, 1, ((ID, 1, "add", b"args", {"max_attempts": 2}),)),
-    m.NodeOutcomes(3, 1, codec.encode_outcomes([(ID, 1, 1, b"payload", 250)])),
-    m.Revoke(3, (ID,)),
-    m.Revoked(3, (ID,), (ID,)),
-    m.WorkerReady(99, ("add",)),
-    m.WorkerFailed(99, "tasks", "ImportError: x", "Traceback"),
-    m.Run(((ID, 1, "add", b"args", None),)),
-    m.Done(((ID, 1, 1, b"payload", 250),)),
-    m.CleaningUp(((ID, 1, 1, b"payload", 250),)),
-    m.Stop(),
-    m.NodeMoved("127.0.0.1:7077"),
-    m.MetricsRequest(),
-    m.MetricsReply(b"payload"),
-    m.Trace(b"i" * 16, ((2, 5), (5, 7))),
+EXAMPLES: list[Message] = [
+    Hello(ID, "riders"),
+    Submit(1, 2, codec.encode_calls([(ID, "add", 4, b"args", {"max_attempts": 2})]), True),
+    Wait(1, (ID,)),
+    Cancel(1, (ID,)),
+    Ping(1),
+    StatusRequest(1),
+    Admin(1, 2, "n1"),
+    TaskRequest(1, ID),
+    WaitingRequest(1, "tasks.add", 0),
+    Welcome("n1", "c1", "riders", 3, "n1", "host:7077", ("host:7077",), 1024),
+    Redirect(3, "n1", "host:7077"),
+    Update(1, (2,), ((ID, 1, "detail"),), ((ID, 1, b"payload"),)),
+    CancelReply(1, ((ID, 1),)),
+    Pong(3),
+    StatusReply(1, b"body"),
+    Failure(5, "detail"),
+    AdminReply(1, True, "detail"),
+    TaskReply(1, b"body"),
+    WaitingReply(1, b"body"),
+    Coming(1 << 20),
+    Envelope("c1", "n1", 1, "n2", 7),
+    PeerHello("host:7077", "riders", 3, "n1", 3, (("n2", "host2:7077"),), True, "host:9077"),
+    Consent(("n1",)),
+    ConsentReceived(("n1",)),
+    OtherStart(8, 7, "host:7077", 2, True),
+    VoteRequest(3, 4, 2, True, False),
+    VoteResponse(3, True, False),
+    Append(3, 4, 2, 1, ((3, 2, b"data"),)),
+    AppendResponse(3, False, 4, 2, 1, 9),
+    SnapshotChunk(3, 4, 2, b"config", 0, 10, b"data"),
+    SnapshotResponse(3, 4, 10),
+    TimeoutNow(3),
+    Removed(3, 4),
+    Confirm(3, 1),
+    Confirmed(3, 1),
+    Forgotten(3, 4, 2),
+    Beat(3, 1, 1, 2),
+    NodeBeat(3, 1, 8, 2, 1),
+    Enrol(3, 1, 2, 3, 8, ("add",), codec.encode_held([(ID, 1)])),
+    Dispatch(3, 1, ((ID, 1, "add", b"args", {"max_attempts": 2}),)),
+    NodeOutcomes(3, 1, codec.encode_outcomes([(ID, 1, 1, b"payload", 250)])),
+    Revoke(3, (ID,)),
+    Revoked(3, (ID,), (ID,)),
+    WorkerReady(99, ("add",)),
+    WorkerFailed(99, "tasks", "ImportError: x", "Traceback"),
+    Run(((ID, 1, "add", b"args", None),)),
+    Done(((ID, 1, 1, b"payload", 250),)),
+    CleaningUp(((ID, 1, 1, b"payload", 250),)),
+    Stop(),
+    NodeMoved("127.0.0.1:7077"),
+    MetricsRequest(),
+    MetricsReply(b"payload"),
+    Trace(b"i" * 16, ((2, 5), (5, 7))),
 ]
 each_example = pytest.mark.parametrize("message", EXAMPLES, ids=lambda message: type(message).__name__)
 
 
 def frame_of(cls: type, values: Any) -> bytes:
-    return bytes((codec.MAGIC, m.PROTOCOL_VERSION, KIND_OF[cls])) + msgpack.packb(values)
+    return bytes((codec.MAGIC, PROTOCOL_VERSION, KIND_OF[cls])) + msgpack.packb(values)
 
 
 def fields_of(message: Any) -> list[Any]:
@@ -99,7 +149,7 @@ def test_there_is_an_example_of_every_message() -> None:
 
 
 @each_example
-def test_a_frame_cut_at_any_byte_is_malformed(message: m.Message) -> None:
+def test_a_frame_cut_at_any_byte_is_malformed(message: Message) -> None:
     frame = codec.encode(message)
     for length in range(len(frame)):
         with pytest.raises(MalformedFrame):
@@ -109,7 +159,7 @@ def test_a_frame_cut_at_any_byte_is_malformed(message: m.Message) -> None:
 
 
 @each_example
-def test_a_missing_field_and_a_field_too_many_are_malformed(message: m.Message) -> None:
+def test_a_missing_field_and_a_field_too_many_are_malformed(message: Message) -> None:
     values = fields_of(message)
     for wrong in ([*values, 0], {"field": 1}, None, 1, b"bytes", *([values[:-1]] if values else [])):
         with pytest.raises(MalformedFrame):
@@ -117,7 +167,7 @@ def test_a_missing_field_and_a_field_too_many_are_malformed(message: m.Message) 
 
 
 @each_example
-def test_a_field_of_another_type_is_malformed_and_named(message: m.Message) -> None:
+def test_a_field_of_another_type_is_malformed_and_named(message: Message) -> None:
     values = fields_of(message)
     for place, name in enumerate(message._fields):
         wrong: Any
@@ -129,7 +179,7 @@ def test_a_field_of_another_type_is_malformed_and_named(message: m.Message) -> N
 
 
 @each_example
-def test_a_wrong_item_in_an_array_is_malformed(message: m.Message) -> None:
+def test_a_wrong_item_in_an_array_is_malformed(message: Message) -> None:
     values = fields_of(message)
     for place, value in enumerate(values):
         for item in value if type(value) is tuple else ():
@@ -173,7 +223,7 @@ any_msgpack = st.recursive(
 @given(kind=st.integers(0, 255), body=any_msgpack.map(msgpack.packb) | st.binary(max_size=60))
 @settings(DETERMINISTIC, max_examples=500)
 def test_well_formed_msgpack_of_another_shape_raises_only_protocol_errors(kind: int, body: bytes) -> None:
-    for decoder, data in ((codec.decode, bytes((0x50, m.PROTOCOL_VERSION, kind)) + body), (codec.decode_calls, body)):
+    for decoder, data in ((codec.decode, bytes((0x50, PROTOCOL_VERSION, kind)) + body), (codec.decode_calls, body)):
         try:
             decoder(data)
         except ProtocolError:
@@ -195,9 +245,9 @@ def test_a_frame_with_one_changed_byte_is_refused_or_is_a_valid_message(cls: typ
 def test_an_unknown_kind_and_another_magic_are_malformed() -> None:
     for kind in set(range(256)) - set(codec.KINDS):
         with pytest.raises(MalformedFrame, match=f"kind {kind}"):
-            codec.decode(bytes((codec.MAGIC, m.PROTOCOL_VERSION, kind)) + b"\x90")
+            codec.decode(bytes((codec.MAGIC, PROTOCOL_VERSION, kind)) + b"\x90")
     with pytest.raises(MalformedFrame, match="not a paceline frame"):
-        codec.decode(b"\x51" + codec.encode(m.Stop())[1:])
+        codec.decode(b"\x51" + codec.encode(Stop())[1:])
 
 
 NESTED = [b"\x91" * 100_000, b"\x81\xa1k" * 100_000, b"\xdd\xff\xff\xff\xff" * 1000, b"\xdf\xff\xff\xff\xff" * 1000]
@@ -207,7 +257,7 @@ EXTENSIONS = [b"\x91" + msgpack.packb(msgpack.ExtType(5, b"x")), b"\x91" + msgpa
 
 @pytest.mark.parametrize("body", [*NESTED, *EXTENSIONS, b"\xc6\xff\xff\xff\xff", b"\xc9\xff\xff\xff\xff\x01"])
 def test_nesting_and_lengths_that_are_not_there_cost_nothing(body: bytes) -> None:
-    frames = (bytes((0x50, m.PROTOCOL_VERSION, kind)) + body for kind in codec.KINDS)
+    frames = (bytes((0x50, PROTOCOL_VERSION, kind)) + body for kind in codec.KINDS)
     tracemalloc.start()
     try:
         for frame in frames:
@@ -232,7 +282,7 @@ NESTED_CLAIMS = {
 
 @pytest.mark.parametrize("body", NESTED_CLAIMS.values(), ids=list(NESTED_CLAIMS))
 def test_nested_claims_of_full_batches_claim_nothing(body: bytes) -> None:
-    frames = (bytes((0x50, m.PROTOCOL_VERSION, kind)) + body for kind in codec.KINDS)
+    frames = (bytes((0x50, PROTOCOL_VERSION, kind)) + body for kind in codec.KINDS)
     tracemalloc.start()
     try:
         for frame in frames:

@@ -10,8 +10,34 @@ from hypothesis import strategies as st
 
 from modes import COMPILED
 from paceline_protocol import codec
-from paceline_protocol import messages as m
 from paceline_protocol.errors import FrameTooLarge, LimitExceeded, LocalProtocolError, VersionMismatch
+from paceline_protocol.messages import Message, PeerMessage
+from paceline_protocol.messages.children import (
+    Stop,
+    ToWorkerMessage,
+    WebMessage,
+    WorkerFailed,
+    WorkerMessage,
+    WorkerReady,
+)
+from paceline_protocol.messages.client import (
+    Cancel,
+    ClientMessage,
+    ClientReply,
+    Failure,
+    Hello,
+    Pong,
+    Redirect,
+    Refusal,
+    StatusReply,
+    Submit,
+    Wait,
+)
+from paceline_protocol.messages.consensus import Config, ConsensusMessage
+from paceline_protocol.messages.membership import Envelope, MembershipMessage
+from paceline_protocol.messages.message import PROTOCOL_VERSION, Sender, sent_by
+from paceline_protocol.messages.trace import Trace
+from paceline_protocol.messages.work import Revoke, WorkMessage
 from protocol.message_strategies import CLASSES, of_class
 
 DETERMINISTIC = settings(derandomize=True, deadline=None, max_examples=25)
@@ -31,29 +57,29 @@ def test_every_message_comes_back_as_it_went(cls: type, data: st.DataObject) -> 
 
 
 def test_every_message_class_has_exactly_one_kind_and_one_check_per_field() -> None:
-    assert sorted(cls.__name__ for cls in CLASSES) == sorted(cls.__name__ for cls in get_args(m.Message))
+    assert sorted(cls.__name__ for cls in CLASSES) == sorted(cls.__name__ for cls in get_args(Message))
     for kind, (cls, checks) in codec.KINDS.items():
         assert len(checks) == len(cls._fields), f"kind {kind}"
 
 
 def test_the_unions_for_the_type_checker_are_what_is_said_over_the_classes() -> None:
-    assert m.sent_by(m.Sender.OPERATOR) == set(get_args(m.ClientMessage))
-    assert m.sent_by(m.Sender.NODE) == set(get_args(m.ClientReply))
-    assert m.sent_by(m.Sender.PEER) == {m.Envelope, *get_args(m.PeerMessage)}
-    assert m.sent_by(m.Sender.WORKER) == set(get_args(m.WorkerMessage))
-    assert m.sent_by(m.Sender.PARENT) | m.sent_by(m.Sender.WEB) == {
-        *get_args(m.ToWorkerMessage),
-        *get_args(m.WebMessage),
+    assert sent_by(Sender.OPERATOR) == set(get_args(ClientMessage))
+    assert sent_by(Sender.NODE) == set(get_args(ClientReply))
+    assert sent_by(Sender.PEER) == {Envelope, *get_args(PeerMessage)}
+    assert sent_by(Sender.WORKER) == set(get_args(WorkerMessage))
+    assert sent_by(Sender.PARENT) | sent_by(Sender.WEB) == {
+        *get_args(ToWorkerMessage),
+        *get_args(WebMessage),
     }
 
 
 def test_kinds_stay_in_the_groups_of_their_direction() -> None:
-    groups = {range(1, 20): m.ClientMessage, range(20, 40): m.ClientReply, range(50, 60): m.ConsensusMessage}
-    groups |= {range(40, 50): m.Envelope | m.MembershipMessage, range(60, 70): m.WorkMessage}
-    groups |= {range(70, 80): m.ConsensusMessage}
-    groups |= {range(80, 90): m.WorkerMessage | m.ToWorkerMessage, range(90, 100): m.WebMessage}
+    groups = {range(1, 20): ClientMessage, range(20, 40): ClientReply, range(50, 60): ConsensusMessage}
+    groups |= {range(40, 50): Envelope | MembershipMessage, range(60, 70): WorkMessage}
+    groups |= {range(70, 80): ConsensusMessage}
+    groups |= {range(80, 90): WorkerMessage | ToWorkerMessage, range(90, 100): WebMessage}
     for kind, (cls, _) in codec.KINDS.items():
-        if cls is m.Trace:  # goes three ways
+        if cls is Trace:  # goes three ways
             assert kind == 100
             continue
         group = next(members for numbers, members in groups.items() if kind in numbers)
@@ -61,40 +87,40 @@ def test_kinds_stay_in_the_groups_of_their_direction() -> None:
 
 
 def test_a_frame_begins_with_magic_version_and_kind() -> None:
-    assert codec.encode(m.Pong(5)) == bytes([0x50, m.PROTOCOL_VERSION, 24, 0x91, 5])
-    assert codec.encode(m.Stop()) == bytes([0x50, m.PROTOCOL_VERSION, 84, 0x90])
+    assert codec.encode(Pong(5)) == bytes([0x50, PROTOCOL_VERSION, 24, 0x91, 5])
+    assert codec.encode(Stop()) == bytes([0x50, PROTOCOL_VERSION, 84, 0x90])
 
 
 def test_an_enum_travels_as_its_number_and_a_list_as_an_array() -> None:
-    decoded = codec.decode(codec.encode(m.Failure(m.Refusal.QUEUE_FULL, "full")))
-    assert isinstance(decoded, m.Failure)
+    decoded = codec.decode(codec.encode(Failure(Refusal.QUEUE_FULL, "full")))
+    assert isinstance(decoded, Failure)
     assert type(decoded.code) is int
     ids: Any = [b"i" * 16]
-    assert codec.decode(codec.encode(m.Cancel(1, ids))) == m.Cancel(1, (b"i" * 16,))
+    assert codec.decode(codec.encode(Cancel(1, ids))) == Cancel(1, (b"i" * 16,))
 
 
 def test_a_frame_of_another_version_says_which_and_nothing_else_is_read() -> None:
-    frame = codec.encode(m.Failure(m.Refusal.BAD_REQUEST, ""), version=7)
+    frame = codec.encode(Failure(Refusal.BAD_REQUEST, ""), version=7)
     for readable in (frame, frame[:3], frame[:3] + b"\xc1"):
         with pytest.raises(VersionMismatch) as caught:
             codec.decode(readable)
-        assert (caught.value.ours, caught.value.theirs) == (m.PROTOCOL_VERSION, 7)
+        assert (caught.value.ours, caught.value.theirs) == (PROTOCOL_VERSION, 7)
 
 
 @pytest.mark.parametrize(
     "message",
     [
-        m.Hello(b"too short", "name"),
-        m.Redirect(-1, "", ""),
-        m.Redirect(2**63, "", ""),
-        m.Redirect(1, None, ""),  # type: ignore[arg-type]
-        m.Cancel(1, (b"short",)),
-        m.WorkerReady(1, ("",)),
-        m.Failure(99, ""),
-        m.Pong(2**70),
-        m.Submit(1, object(), b""),  # type: ignore[arg-type]
-        m.Pong("\udc80"),  # type: ignore[arg-type]
-        m.Config(),
+        Hello(b"too short", "name"),
+        Redirect(-1, "", ""),
+        Redirect(2**63, "", ""),
+        Redirect(1, None, ""),  # type: ignore[arg-type]
+        Cancel(1, (b"short",)),
+        WorkerReady(1, ("",)),
+        Failure(99, ""),
+        Pong(2**70),
+        Submit(1, object(), b""),  # type: ignore[arg-type]
+        Pong("\udc80"),  # type: ignore[arg-type]
+        Config(),
         "no message at all",
     ],
     ids=repr,
@@ -106,35 +132,35 @@ def test_what_the_other_side_must_refuse_is_not_sent(message: Any) -> None:
 
 def test_the_error_names_the_field_and_says_what_was_expected() -> None:
     with pytest.raises(LocalProtocolError, match=r"^Redirect\.leader_id: a string is expected, not NoneType$"):
-        codec.encode(m.Redirect(1, None, ""))  # type: ignore[arg-type]
+        codec.encode(Redirect(1, None, ""))  # type: ignore[arg-type]
 
 
 def test_a_version_that_is_no_byte_is_refused() -> None:
     with pytest.raises(LocalProtocolError):
-        codec.encode(m.Stop(), version=256)
+        codec.encode(Stop(), version=256)
 
 
 @pytest.mark.parametrize(
     "message",
     [
-        m.Redirect(1, "x" * (codec.MAX_STRING_CHARS + 1), ""),
-        m.WorkerFailed(1, "m", "", "x" * (codec.MAX_TRACEBACK_CHARS + 1)),
-        m.StatusReply(1, bytes(codec.MAX_FRAME_BYTES)),
-        m.Wait(1, (b"i" * 16,) * (codec.MAX_REQUEST_TASKS + 1)),
-        m.Cancel(1, (b"i" * 16,) * (codec.MAX_REQUEST_TASKS + 1)),
+        Redirect(1, "x" * (codec.MAX_STRING_CHARS + 1), ""),
+        WorkerFailed(1, "m", "", "x" * (codec.MAX_TRACEBACK_CHARS + 1)),
+        StatusReply(1, bytes(codec.MAX_FRAME_BYTES)),
+        Wait(1, (b"i" * 16,) * (codec.MAX_REQUEST_TASKS + 1)),
+        Cancel(1, (b"i" * 16,) * (codec.MAX_REQUEST_TASKS + 1)),
     ],
     ids=lambda message: type(message).__name__,
 )
-def test_what_is_past_a_limit_is_not_sent(message: m.Message) -> None:
+def test_what_is_past_a_limit_is_not_sent(message: Message) -> None:
     with pytest.raises(LimitExceeded) as caught:
         codec.encode(message)
     assert caught.value.size > caught.value.limit
 
 
 def test_what_is_just_at_a_limit_is_sent() -> None:
-    long_text = m.WorkerFailed(1, "m", "", "x" * codec.MAX_TRACEBACK_CHARS)
+    long_text = WorkerFailed(1, "m", "", "x" * codec.MAX_TRACEBACK_CHARS)
     assert codec.decode(codec.encode(long_text)) == long_text
-    full_batch = m.Revoke(1, (b"i" * 16,) * codec.MAX_BATCH_ITEMS)
+    full_batch = Revoke(1, (b"i" * 16,) * codec.MAX_BATCH_ITEMS)
     assert codec.decode(codec.encode(full_batch)) == full_batch
     with pytest.raises(LocalProtocolError):
         codec.encode(full_batch._replace(ids=(*full_batch.ids, b"i" * 16)))

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from paceline_protocol import codec, messages
+from paceline_protocol import codec
 from paceline_protocol.errors import LocalProtocolError
+from paceline_protocol.messages import records
+from paceline_protocol.messages.records import NO_LOG, TRACED
 from paceline_protocol.moments import FROM_NOW_MAX_MS, MOMENT_MAX_MS
 from paceline_protocol.option_types import Choice, Moment, OptionType, Whole
 from paceline_protocol.options import (
@@ -67,14 +69,14 @@ def test_every_option_and_every_keyword_has_a_name_of_its_own() -> None:
     assert all(name.isidentifier() for name in names)
 
 
-def test_the_places_in_a_record_are_those_that_messages_says() -> None:
+def test_the_places_in_a_record_are_those_that_are_said_of_it() -> None:
     for record in ("CALL (id, name, priority, args, options)", "ASSIGNMENT (id, attempt, name, args, options)",
                    "OUTCOME (id, attempt, state, payload, duration_us)", "RESULT (id, state, payload)"):  # fmt: skip
         name, fields = record.split(" ", 1)
-        assert f"``{name.capitalize()}``" in str(messages.__doc__)
-        assert f"``{fields}``" in str(messages.__doc__)
+        assert f"``{name.capitalize()}``" in str(records.__doc__)
+        assert f"``{fields}``" in str(records.__doc__)
         for place, field in enumerate(fields.strip("()").split(", ")):
-            assert getattr(messages, f"{name}_{field.upper()}") == place
+            assert getattr(records, f"{name}_{field.upper()}") == place
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.key)
@@ -108,9 +110,9 @@ def test_a_call_that_contradicts_itself_is_refused_with_what_to_do(exclusion: Ex
 def test_what_the_client_and_workers_read_of_a_call() -> None:
     assert is_logged(None)
     assert is_logged({"max_attempts": 3})
-    assert not is_logged({"durability": messages.NO_LOG})
+    assert not is_logged({"durability": NO_LOG})
     assert not is_traced(None)
-    assert is_traced({"trace": messages.TRACED})
+    assert is_traced({"trace": TRACED})
 
 
 def test_what_is_relative_becomes_a_moment_when_the_call_is_admitted() -> None:

@@ -16,7 +16,7 @@ from paceline.runtime.children.worker_pool import WorkerPool
 from paceline.runtime.transport.transport import Sent, Source
 from paceline.runtime.transport.zmq_transport import ZmqTransport
 from paceline_protocol.codec import MAX_FRAME_BYTES, decode, encode
-from paceline_protocol.messages import Done, Run, WorkerFailed, WorkerReady
+from paceline_protocol.messages.children import Done, Run, WorkerFailed, WorkerReady
 from paceline_protocol.payload import pack_args
 
 DEADLINE_S = 20.0

@@ -10,7 +10,7 @@ from paceline.runtime.client_frames import FRAME_EXTRA_BYTES, MALFORMED_LIMIT_FR
 from paceline.runtime.transport.transport import Source
 from paceline_protocol.codec import decode, encode
 from paceline_protocol.limits import MAX_BATCH_FRAMES
-from paceline_protocol.messages import Failure, Ping, Redirect
+from paceline_protocol.messages.client import Failure, Ping, Redirect
 from runtime.test_reactor import NODE, Rig
 
 

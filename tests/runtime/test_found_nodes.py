@@ -12,7 +12,7 @@ from paceline.discovery import Sighting
 from paceline.runtime import found_nodes
 from paceline.runtime.found_nodes import FOUND_MAX, PROBES_MAX, FoundNodes
 from paceline.runtime.node_view import Acquaintance, NodeView
-from paceline_protocol.messages import PROTOCOL_VERSION
+from paceline_protocol.messages.message import PROTOCOL_VERSION
 
 OWN = "10.0.0.1:7077"
 ALONE = NodeView(

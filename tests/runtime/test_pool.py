@@ -15,7 +15,7 @@ import pytest
 from paceline.runtime.children import pool as pool_module
 from paceline.runtime.children.pool import BACKOFF_MAX_S, BACKOFF_MIN_S, Child
 from paceline.runtime.children.worker_pool import WorkerPool
-from paceline_protocol.messages import Run
+from paceline_protocol.messages.children import Run
 from worker.played_node import SAMPLE_TASKS, Nodes, readable
 
 Start = Callable[..., WorkerPool]

@@ -21,37 +21,36 @@ from paceline.runtime.transport.transport import BURST_MESSAGES, Received, Sent,
 from paceline.security import KeyRole, Standing
 from paceline_protocol.codec import decode, encode, encode_fields
 from paceline_protocol.limits import ANNOUNCED_BYTES, MAX_BATCH_FRAMES, MAX_BATCH_ITEMS, MAX_STRING_CHARS
-from paceline_protocol.messages import (
+from paceline_protocol.messages import Message, PeerMessage
+from paceline_protocol.messages.children import (
+    CleaningUp,
+    Done,
+    MetricsReply,
+    MetricsRequest,
+    Run,
+    WorkerFailed,
+    WorkerReady,
+)
+from paceline_protocol.messages.client import (
     Admin,
     AdminReply,
     Cancel,
-    CleaningUp,
     ClientMessage,
     ClientReply,
     Coming,
-    Done,
-    Envelope,
     Failure,
-    Message,
-    MetricsReply,
-    MetricsRequest,
-    PeerHello,
-    PeerMessage,
     Ping,
     Pong,
     Redirect,
-    Revoke,
-    Run,
-    Sender,
     StatusReply,
-    TaskEnd,
-    Trace,
     Update,
     WaitingReply,
-    WorkerFailed,
-    WorkerReady,
-    sent_by,
 )
+from paceline_protocol.messages.membership import Envelope, PeerHello
+from paceline_protocol.messages.message import Sender, sent_by
+from paceline_protocol.messages.records import TaskEnd
+from paceline_protocol.messages.trace import Trace
+from paceline_protocol.messages.work import Revoke
 
 NODE = "node:1"
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from paceline.client.session.session import Session
 from paceline.errors import FeatureLevelTooLow
 from paceline.runtime.transport.memory_transport import MemoryEndpoint
-from paceline_protocol.messages import PRIORITY_DEFAULT, AdminOp, Call, CancelReply, Options, TaskReply
+from paceline_protocol.messages.client import AdminOp, CancelReply, TaskReply
+from paceline_protocol.messages.records import PRIORITY_DEFAULT, Call, Options
 from paceline_protocol.payload import unpack_value
 from simulation import options, tasks
 from simulation.oracle.events import CancelAnswered, CancelAsked, Located, Submitted, ToldAccepted, ToldEnd

@@ -6,7 +6,7 @@ from __future__ import annotations
 from paceline.core.raft.consensus import Consensus
 from paceline.core.raft.log import Entry
 from paceline_protocol.codec import decode_config
-from paceline_protocol.messages import AppendResponse, Config, ConsensusMessage, EntryKind, VoteResponse
+from paceline_protocol.messages.consensus import AppendResponse, Config, ConsensusMessage, EntryKind, VoteResponse
 from simulation.consensus_nodes import InvariantViolation, Node, next_digest
 
 

@@ -11,7 +11,7 @@ from functools import partial
 from paceline.core.raft.consensus import Consensus
 from paceline.core.raft.log import Entry, HardState, Log, Snapshot
 from paceline.core.raft.ready import Persist
-from paceline_protocol.messages import Config, ConsensusMessage
+from paceline_protocol.messages.consensus import Config, ConsensusMessage
 
 
 class InvariantViolation(AssertionError):

@@ -20,7 +20,7 @@ from paceline.core.raft.consensus import Consensus
 from paceline.core.raft.log import HardState, LogForgotten, Snapshot
 from paceline.core.raft.ready import Ready
 from paceline.core.raft.timing import Timing
-from paceline_protocol.messages import Config, ConsensusMessage, EntryKind
+from paceline_protocol.messages.consensus import Config, ConsensusMessage, EntryKind
 from simulation.consensus_checks import Checks
 from simulation.consensus_nodes import Disk, Flight, InvariantViolation, Node, Write
 

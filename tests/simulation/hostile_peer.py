@@ -19,7 +19,8 @@ from paceline.runtime.transport.transport import Received, Sent
 from paceline_protocol.codec import decode, encode, encode_config
 from paceline_protocol.errors import ProtocolError
 from paceline_protocol.limits import MAX_INT
-from paceline_protocol.messages import Config, Envelope
+from paceline_protocol.messages.consensus import Config
+from paceline_protocol.messages.membership import Envelope
 from paceline_protocol.payload import pack_value
 from simulation.faults import PEACE
 from simulation.machines import SimulatedNode

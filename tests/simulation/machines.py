@@ -24,7 +24,8 @@ from paceline.runtime.reactor import Reactor
 from paceline.runtime.transport.memory_transport import MemoryTransport
 from paceline.runtime.transport.transport import Sent
 from paceline_protocol.codec import decode, encode
-from paceline_protocol.messages import Config, Run, WorkerReady
+from paceline_protocol.messages.children import Run, WorkerReady
+from paceline_protocol.messages.consensus import Config
 from simulation import tasks
 from simulation.journals import SimulatedJournal
 from simulation.oracle.events import Crashed, GaveUp, WasOvertaken

@@ -11,7 +11,8 @@ from paceline.core.raft.configuration import config_history
 from paceline.core.raft.consensus import Consensus
 from paceline.core.raft.log import Log
 from paceline.runtime.journal.recovery import read_journal
-from paceline_protocol.messages import AdminOp, Config
+from paceline_protocol.messages.client import AdminOp
+from paceline_protocol.messages.consensus import Config
 from simulation.oracle.events import RivalsAwaited, RivalStarted
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from random import Random
 from typing import TypeAlias
 
-from paceline_protocol.messages import AT_MOST_ONCE, COMMITTED, NO_LOG, Options
+from paceline_protocol.messages.records import AT_MOST_ONCE, COMMITTED, NO_LOG, Options
 
 Maker: TypeAlias = Callable[[Random, int], Options | None]
 """(random, what a right wall clock shows, in milliseconds) -> the options of a call."""

@@ -37,16 +37,11 @@ from paceline.core.work.worker_slot import WorkerSlot
 from paceline.runtime.journal import writer as journal_writer
 from paceline.runtime.reactor import Reactor
 from paceline_protocol.codec import decode_calls
-from paceline_protocol.messages import (
-    Beat,
-    Consent,
-    ConsentReceived,
-    EntryKind,
-    Envelope,
-    OtherStart,
-    PeerMessage,
-    TaskEnd,
-)
+from paceline_protocol.messages import PeerMessage
+from paceline_protocol.messages.consensus import EntryKind
+from paceline_protocol.messages.membership import Consent, ConsentReceived, Envelope, OtherStart
+from paceline_protocol.messages.records import TaskEnd
+from paceline_protocol.messages.work import Beat
 from simulation.machines import SimulatedNode
 
 Method = Callable[..., Any]

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from itertools import count
 
 from paceline.core.raft.configuration import config_history
-from paceline_protocol.messages import Config
+from paceline_protocol.messages.consensus import Config
 from simulation.consensus_nodes import Disk, Flight, Node
 from simulation.consensus_world import World
 

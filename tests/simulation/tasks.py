@@ -9,7 +9,7 @@ from __future__ import annotations
 from math import inf
 from random import Random
 
-from paceline_protocol.messages import TaskEnd
+from paceline_protocol.messages.records import TaskEnd
 from simulation.faults import Faults
 
 REVERSE, RAISE, SLEEP, KILL = "reverse", "raise", "sleep", "kill"

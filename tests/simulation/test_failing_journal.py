@@ -12,10 +12,10 @@ from paceline.runtime.reactor import FAILED_TRANSFER_S
 from paceline.runtime.transport.memory_transport import MemoryTransport
 from paceline.runtime.transport.transport import Sent
 from paceline_protocol.codec import decode
-from paceline_protocol.messages import (
+from paceline_protocol.messages import Message
+from paceline_protocol.messages.consensus import (
     AppendResponse,
     Confirmed,
-    Message,
     SnapshotResponse,
     TimeoutNow,
     VoteRequest,

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from paceline_protocol.codec import encode_calls, encode_outcomes, join_ids
-from paceline_protocol.messages import AT_MOST_ONCE, COMMITTED, NO_LOG, CancelState, EntryKind, TaskEnd
+from paceline_protocol.messages.client import CancelState
+from paceline_protocol.messages.consensus import EntryKind
+from paceline_protocol.messages.records import AT_MOST_ONCE, COMMITTED, NO_LOG, TaskEnd
 from simulation.oracle import events as e
 from simulation.oracle.accepted_tasks import AcceptedTasks
 from simulation.oracle.at_most_once import AtMostOnce

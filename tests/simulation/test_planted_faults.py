@@ -30,7 +30,7 @@ from paceline.core.raft.read_index import ReadIndex
 from paceline.core.raft.replication import Progress, Replication
 from paceline.core.raft.writes import Writes
 from paceline_protocol.errors import PeerViolation
-from paceline_protocol.messages import Append, AppendResponse
+from paceline_protocol.messages.consensus import Append, AppendResponse
 from simulation.consensus_nodes import InvariantViolation
 from simulation.schedulers import ActionRun
 

@@ -55,7 +55,8 @@ from paceline.errors import JournalCorrupt
 from paceline.runtime.journal import recovery
 from paceline.runtime.journal import writer as journal_writer
 from paceline.runtime.reactor import Reactor
-from paceline_protocol.messages import AdminOp, TaskEnd
+from paceline_protocol.messages.client import AdminOp
+from paceline_protocol.messages.records import TaskEnd
 from simulation import peer_faults as broken
 from simulation import test_planted_faults
 from simulation.faults import PEACE, Faults

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from modes import COMPILED
-from paceline_protocol.messages import AdminOp, TaskEnd
+from paceline_protocol.messages.client import AdminOp
+from paceline_protocol.messages.records import TaskEnd
 from simulation.action_world import ActionWorld
 from simulation.faults import PEACE, Faults
 from simulation.wall_clocks import right_ms

@@ -19,7 +19,9 @@ from paceline.core.raft.log import Entry
 from paceline.core.scheduling.live_tasks import Misplaced
 from paceline.core.state.snapshots import digests_of
 from paceline_protocol.codec import decode, encode
-from paceline_protocol.messages import Dispatch, EntryKind, TaskEnd
+from paceline_protocol.messages.consensus import EntryKind
+from paceline_protocol.messages.records import TaskEnd
+from paceline_protocol.messages.work import Dispatch
 from simulation.oracle.events import (
     Applied,
     Committed,

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from paceline.runtime.transport.memory_transport import MemoryEndpoint
 from paceline_protocol.codec import decode, encode
-from paceline_protocol.messages import CleaningUp, Done, Outcome, Run, Stop, TaskEnd
+from paceline_protocol.messages.children import CleaningUp, Done, Run, Stop
+from paceline_protocol.messages.records import Outcome, TaskEnd
 from simulation import tasks
 from simulation.oracle.events import Finished, GivenToWorker, NextInLine, Started
 from simulation.oracle.promise import InvariantBroken

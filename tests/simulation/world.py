@@ -27,7 +27,7 @@ from paceline.core.raft.timing import Timing
 from paceline.core.settings import Settings
 from paceline.runtime.journal.writer import Writer
 from paceline.runtime.transport.memory_transport import LinkKind
-from paceline_protocol.messages import EntryKind
+from paceline_protocol.messages.consensus import EntryKind
 from simulation import tasks
 from simulation.clients import SimulatedClient
 from simulation.faults import Faults

@@ -10,7 +10,7 @@ import pytest
 
 from paceline.web.link import NodeLink, NodeSilent
 from paceline_protocol.codec import decode, encode
-from paceline_protocol.messages import MetricsReply, MetricsRequest
+from paceline_protocol.messages.children import MetricsReply, MetricsRequest
 from paceline_protocol.payload import pack_value
 from paceline_protocol.stream import FrameReader, pack_frame
 

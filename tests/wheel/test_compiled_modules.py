@@ -61,7 +61,7 @@ def test_what_every_task_passes_is_compiled_and_what_is_asked_for_seldom_is_not(
             "paceline.core.membership.directory",
             "paceline.core.reports.status",
             "paceline.runtime.transport.memory_transport",
-            "paceline_protocol.messages",
+            "paceline_protocol.messages.client",
         }
     )
 

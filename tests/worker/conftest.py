@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from paceline_protocol.messages import WorkerReady
+from paceline_protocol.messages.children import WorkerReady
 from worker.played_node import SAMPLE_TASKS, Nodes, PlayedNode
 
 

@@ -10,7 +10,9 @@ from typing import Any, TypeVar
 
 from paceline.runtime.children.worker_pool import WorkerPool
 from paceline_protocol import codec, payload
-from paceline_protocol.messages import Assignment, CleaningUp, Done, Message, Run, TaskEnd, WorkerReady
+from paceline_protocol.messages import Message
+from paceline_protocol.messages.children import CleaningUp, Done, Run, WorkerReady
+from paceline_protocol.messages.records import Assignment, TaskEnd
 from paceline_protocol.stream import FrameReader, pack_frame
 
 DEADLINE_S = 20.0

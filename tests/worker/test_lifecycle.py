@@ -16,7 +16,8 @@ from paceline.worker.ending import EXIT_KEPT
 from paceline.worker.main import EXIT_LINK_CLOSED
 from paceline_protocol.codec import encode
 from paceline_protocol.limits import MAX_TASK_NAMES
-from paceline_protocol.messages import CleaningUp, Done, Outcome, Run, Stop, TaskEnd, WorkerFailed
+from paceline_protocol.messages.children import CleaningUp, Done, Run, Stop, WorkerFailed
+from paceline_protocol.messages.records import Outcome, TaskEnd
 from paceline_protocol.payload import unpack_value
 from worker.played_node import DEADLINE_S, SAMPLE_TASKS, Nodes, PlayedNode, readable
 

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from paceline_protocol.messages import CleaningUp, Done, Run, Stage, TaskEnd, Trace
+from paceline_protocol.messages.children import CleaningUp, Done, Run
+from paceline_protocol.messages.records import TaskEnd
+from paceline_protocol.messages.trace import Stage, Trace
 from paceline_protocol.payload import MESSAGE_LIMIT_BYTES, NAME_LIMIT_BYTES, pack_value, unpack_error, unpack_value
 from worker.played_node import PAYLOAD_LIMIT_BYTES, PlayedNode
 

@@ -28,20 +28,10 @@ from paceline.sockets import show
 from paceline_protocol.codec import HEADER_BYTES, decode_fields, encode, encode_calls
 from paceline_protocol.kinds import BY_CLASS
 from paceline_protocol.limits import MAX_BATCH_ITEMS, MAX_FRAME_BYTES, PAYLOAD_LIMIT_BYTES
-from paceline_protocol.messages import (
-    Call,
-    Cancel,
-    Envelope,
-    Hello,
-    Message,
-    PeerHello,
-    Ping,
-    StatusRequest,
-    Submit,
-    TaskRequest,
-    Update,
-    Wait,
-)
+from paceline_protocol.messages import Message
+from paceline_protocol.messages.client import Cancel, Hello, Ping, StatusRequest, Submit, TaskRequest, Update, Wait
+from paceline_protocol.messages.membership import Envelope, PeerHello
+from paceline_protocol.messages.records import Call
 from paceline_protocol.payload import pack_args
 
 CONNECT_TIMEOUT_S: Final = 10.0

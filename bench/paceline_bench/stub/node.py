@@ -15,19 +15,10 @@ from paceline.core.settings import Settings
 from paceline.core.work.leader_link import LeaderLink
 from paceline.core.work.unrecorded import UnrecordedBatch
 from paceline_protocol.codec import decode, encode
-from paceline_protocol.messages import (
-    Assignment,
-    Beat,
-    Dispatch,
-    Envelope,
-    Hello,
-    Outcome,
-    PeerHello,
-    Redirect,
-    Revoke,
-    TaskEnd,
-    Welcome,
-)
+from paceline_protocol.messages.client import Hello, Redirect, Welcome
+from paceline_protocol.messages.membership import Envelope, PeerHello
+from paceline_protocol.messages.records import Assignment, Outcome, TaskEnd
+from paceline_protocol.messages.work import Beat, Dispatch, Revoke
 from paceline_protocol.payload import pack_args, pack_value
 
 ECHO = "paceline_bench.stub.node.echo"

@@ -31,7 +31,7 @@ from paceline.runtime.transport.zmq_sockets import open_peer, open_router, open_
 from paceline.security import Credentials, NodeKeys
 from paceline_bench.stub.node import Stub, StubError
 from paceline_protocol.codec import MAX_FRAME_BYTES
-from paceline_protocol.messages import AdminOp
+from paceline_protocol.messages.client import AdminOp
 
 ENROL_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 10.0

@@ -21,7 +21,7 @@ from paceline_bench.harness.elsewhere import tasks_elsewhere
 from paceline_bench.harness.placement import Placement, placements
 from paceline_bench.report.histogram import LatencyHistogram
 from paceline_bench.report.report import Check, Report, ReportRow, microseconds
-from paceline_protocol.messages import Stage
+from paceline_protocol.messages.trace import Stage
 
 JOURNAL = "memory"
 EVERY = 4

@@ -20,7 +20,7 @@ from paceline.cli.options import DirectoryPath, connect, reaches_a_cluster, to_j
 from paceline.cli.output import show
 from paceline.config import DEFAULT_PORT, VOTER_COUNTS, ClusterFile, parse_address
 from paceline.errors import ConfigError, RecoveryRefused
-from paceline_protocol.messages import AdminOp
+from paceline_protocol.messages.client import AdminOp
 
 if TYPE_CHECKING:
     from paceline.client import Client

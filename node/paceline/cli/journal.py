@@ -84,7 +84,7 @@ def dump(directory: Path, as_json: bool, limit: int | None) -> int:
     """Print every record, a line each."""
     from paceline.runtime.journal.records import RecordKind
     from paceline.runtime.journal.recovery import Recovered, find_segments, read_segment, read_synced
-    from paceline_protocol.messages import EntryKind
+    from paceline_protocol.messages.consensus import EntryKind
 
     journal = _journal_in(directory)
     entry_names = {int(kind): kind.name for kind in EntryKind}

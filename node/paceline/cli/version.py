@@ -9,7 +9,7 @@ from importlib.metadata import version as version_of
 import click
 
 from paceline.version import is_compiled
-from paceline_protocol.messages import PROTOCOL_VERSION
+from paceline_protocol.messages.message import PROTOCOL_VERSION
 
 
 def version_line() -> str:

@@ -34,7 +34,9 @@ from paceline.errors import ConfigError, RequestRefused
 from paceline.options import check_seconds, shown
 from paceline.own_cluster import find_cluster
 from paceline_protocol.limits import PAYLOAD_LIMIT_MAX_BYTES
-from paceline_protocol.messages import AdminOp, Options, Stage
+from paceline_protocol.messages.client import AdminOp
+from paceline_protocol.messages.records import Options
+from paceline_protocol.messages.trace import Stage
 from paceline_protocol.payload import pack_args, unpack_value
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, Protocol, TypeA
 
 from paceline.errors import ClientClosed, TaskCancelled, TaskExpired, TaskFailed, TaskLost
 from paceline.options import check_seconds
-from paceline_protocol.messages import TaskEnd
+from paceline_protocol.messages.records import TaskEnd
 from paceline_protocol.payload import unpack_error, unpack_value
 
 if TYPE_CHECKING:

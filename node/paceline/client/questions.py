@@ -12,7 +12,7 @@ from paceline.client.targets import task_id_of
 from paceline.errors import ConfigError
 from paceline.options import check_seconds
 from paceline_protocol.limits import MAX_NAME_CHARS, MAX_REQUEST_TASKS
-from paceline_protocol.messages import CancelState
+from paceline_protocol.messages.client import CancelState
 from paceline_protocol.payload import unpack_value
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from paceline.options import TaskOptions, shown
 from paceline_protocol import fields
 from paceline_protocol.forms import class_name
 from paceline_protocol.limits import MAX_NAME_CHARS
-from paceline_protocol.messages import PRIORITY_DEFAULT, PRIORITY_MAX, TASK_ID_BYTES, Options
+from paceline_protocol.messages.records import PRIORITY_DEFAULT, PRIORITY_MAX, TASK_ID_BYTES, Options
 from paceline_protocol.options import PRIORITY
 
 GOOD_NAMES_LIMIT: Final = 4096

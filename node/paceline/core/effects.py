@@ -15,7 +15,10 @@ from dataclasses import dataclass, field
 
 from paceline.core.raft.log import Snapshot
 from paceline.core.raft.ready import Persist
-from paceline_protocol.messages import Assignment, ClientReply, Envelope, PeerMessage
+from paceline_protocol.messages import PeerMessage
+from paceline_protocol.messages.client import ClientReply
+from paceline_protocol.messages.membership import Envelope
+from paceline_protocol.messages.records import Assignment
 
 PeerBatch = tuple[str, Envelope, list[PeerMessage], bool]
 """(address, envelope, messages, whether by the quick connection; see ``outbox.py``)"""

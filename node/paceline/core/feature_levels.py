@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from paceline_protocol import options
-from paceline_protocol.messages import EntryKind, Options
+from paceline_protocol.messages.consensus import EntryKind
+from paceline_protocol.messages.records import Options
 
 LEVELS: Final[dict[int, str]] = {
     1: "tasks, their attempts, results and releases; configurations",

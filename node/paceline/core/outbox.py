@@ -17,19 +17,11 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from paceline.core.effects import Effects, Notice
-from paceline_protocol.messages import (
-    ClientReply,
-    Confirm,
-    Confirmed,
-    NodeBeat,
-    OtherStart,
-    PeerHello,
-    PeerMessage,
-    Removed,
-    TimeoutNow,
-    VoteRequest,
-    VoteResponse,
-)
+from paceline_protocol.messages import PeerMessage
+from paceline_protocol.messages.client import ClientReply
+from paceline_protocol.messages.consensus import Confirm, Confirmed, Removed, TimeoutNow, VoteRequest, VoteResponse
+from paceline_protocol.messages.membership import OtherStart, PeerHello
+from paceline_protocol.messages.work import NodeBeat
 
 QUICK: Final[frozenset[type[Any]]] = frozenset(
     (Confirm, Confirmed, VoteRequest, VoteResponse, TimeoutNow, Removed, NodeBeat)

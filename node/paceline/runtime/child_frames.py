@@ -17,11 +17,19 @@ from paceline.core.work.worker_slot import CLEAN_UP_S
 from paceline.runtime.children.interface import Children
 from paceline.runtime.counters import Counters
 from paceline.runtime.transport.transport import Source, Transport
-from paceline_protocol import messages as m
 from paceline_protocol.codec import decode_fields, encode
+from paceline_protocol.messages.children import (
+    CleaningUp,
+    Done,
+    MetricsReply,
+    MetricsRequest,
+    WorkerFailed,
+    WorkerReady,
+)
+from paceline_protocol.messages.trace import Trace
 
 _WORKER: Final = Source.WORKER
-_Done: Final = m.Done
+_Done: Final = Done
 
 ChildHandler = Callable[[bytes, Any, float], None]
 """(the child's id, its message, now)"""
@@ -43,7 +51,7 @@ class ChildFrames:
         transport: Transport,
         counters: Counters,
         children: Children | None,
-        on_worker_failed: Callable[[bytes, m.WorkerFailed], None] | None,
+        on_worker_failed: Callable[[bytes, WorkerFailed], None] | None,
         metrics: Callable[[float], bytes] | None,
     ) -> None:
         """``children``: their processes, None if there are none. ``metrics``: what the web process is answered."""
@@ -57,12 +65,12 @@ class ChildFrames:
         self._cast_outs: dict[bytes, str] = {}  # workers that were killed for what they said, until they have ended
         self.handlers: dict[Source, dict[type[Any], ChildHandler]] = {
             Source.WORKER: {
-                m.Trace: self._on_trace,
-                m.CleaningUp: self._on_cleaning_up,
-                m.WorkerReady: self._on_worker_ready,
-                m.WorkerFailed: self._on_failed,
+                Trace: self._on_trace,
+                CleaningUp: self._on_cleaning_up,
+                WorkerReady: self._on_worker_ready,
+                WorkerFailed: self._on_failed,
             },
-            Source.WEB: {m.MetricsRequest: self._on_metrics_request},
+            Source.WEB: {MetricsRequest: self._on_metrics_request},
         }
 
     # --- what they say ------------------------------------------------------------------------------------------
@@ -83,14 +91,14 @@ class ChildFrames:
         else:
             self._counters.frames_unexpected += 1
 
-    def _on_trace(self, worker_id: bytes, trace: m.Trace, now: float) -> None:
+    def _on_trace(self, worker_id: bytes, trace: Trace, now: float) -> None:
         self._core.on_worker_trace(trace)
 
-    def _on_cleaning_up(self, worker_id: bytes, said: m.CleaningUp, now: float) -> None:
+    def _on_cleaning_up(self, worker_id: bytes, said: CleaningUp, now: float) -> None:
         self._core.on_worker_cleans_up(worker_id, said.outcomes, now)
         self.cast_out_all(self._core.leader_link.slots.accused)
 
-    def _on_worker_ready(self, worker_id: bytes, ready: m.WorkerReady, now: float) -> None:
+    def _on_worker_ready(self, worker_id: bytes, ready: WorkerReady, now: float) -> None:
         if not self._introduces_itself(worker_id):
             return
         too_many = self._core.leader_link.slots.too_many_names(ready.names)
@@ -99,7 +107,7 @@ class ChildFrames:
         elif self._children is None or self._children.ready(worker_id, ready.names):
             self._core.on_worker_ready(worker_id, ready.names)
 
-    def _on_failed(self, worker_id: bytes, failed: m.WorkerFailed, now: float) -> None:
+    def _on_failed(self, worker_id: bytes, failed: WorkerFailed, now: float) -> None:
         if self._introduces_itself(worker_id) and self._on_worker_failed is not None:
             self._on_worker_failed(worker_id, failed)
 
@@ -110,9 +118,9 @@ class ChildFrames:
         self.cast_out(worker_id, "it said once more whether it is ready")
         return False
 
-    def _on_metrics_request(self, child_id: bytes, request: m.MetricsRequest, now: float) -> None:
+    def _on_metrics_request(self, child_id: bytes, request: MetricsRequest, now: float) -> None:
         if self._metrics is not None:
-            self._transport.send_child(child_id, encode(m.MetricsReply(self._metrics(now))))
+            self._transport.send_child(child_id, encode(MetricsReply(self._metrics(now))))
 
     # --- workers that are ended, or told to begin no more --------------------------------------------------------
 

@@ -21,10 +21,10 @@ from paceline.runtime.counters import Counters
 from paceline.runtime.forbidden import MAY_SEND, Forbidden
 from paceline.runtime.transport.transport import Transport
 from paceline.security import KeyRole
-from paceline_protocol import messages as m
 from paceline_protocol.codec import decode_fields, encode
 from paceline_protocol.errors import MalformedFrame, ProtocolError
 from paceline_protocol.limits import MAX_BATCH_FRAMES, MAX_DETAIL_CHARS, MAX_FRAME_BYTES
+from paceline_protocol.messages.client import Failure, Refusal, StatusRequest
 
 FRAME_EXTRA_BYTES: Final = 1 << 20
 """What a frame of a client may have beside the arguments of one call. A larger one is refused unread."""
@@ -74,7 +74,7 @@ class ClientFrames:
             kind, fields = decode_fields(frames[0])
             if kind in may_send:
                 message: Any = kind(*fields)
-                if kind is m.StatusRequest:
+                if kind is StatusRequest:
                     self._core.on_client_described(key, standing.who, message.about, now)
                 self._core.on_client(key, message, now)
             elif standing.role is _NODE:
@@ -113,7 +113,7 @@ class ClientFrames:
             if is_power_of_ten(self._counters.clients_ignored):
                 total = self._counters.clients_ignored
                 _logger.warning("a client is heard no more (%d so far on this node): %s", total, why)
-        self._send(key, encode(m.Failure(m.Refusal.BAD_REQUEST, why[:MAX_DETAIL_CHARS])))
+        self._send(key, encode(Failure(Refusal.BAD_REQUEST, why[:MAX_DETAIL_CHARS])))
         if is_ignored:
             self._core.on_client_gone(key)
 

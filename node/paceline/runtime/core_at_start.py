@@ -20,7 +20,7 @@ from paceline.core.state.snapshots import restore
 from paceline.runtime.journal.data_directory import Storage, default_directory
 from paceline.runtime.journal.recovery import Recovered, decoded
 from paceline.runtime.own_addresses import OwnAddresses
-from paceline_protocol.messages import Config
+from paceline_protocol.messages.consensus import Config
 
 _logger = logging.getLogger("paceline.node")
 

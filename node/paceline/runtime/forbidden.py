@@ -12,16 +12,17 @@ from typing import Any, Final
 from paceline.core.measures.repeats import is_power_of_ten
 from paceline.runtime.counters import Counters
 from paceline.security import KeyRole, Standing
-from paceline_protocol import messages as m
 from paceline_protocol.codec import encode
+from paceline_protocol.messages.client import Admin, AdminReply, ClientReply, Failure, Refusal
+from paceline_protocol.messages.message import Sender, sent_by
 
 PAIRS_MAX: Final = 256
 """Holders and kinds that are told apart. Beyond it only the counter tells."""
 
 MAY_SEND: Final[dict[KeyRole, frozenset[type[Any]]]] = {
-    KeyRole.NODE: m.sent_by(m.Sender.OPERATOR),
-    KeyRole.CLIENT: m.sent_by(m.Sender.CLIENT),
-    KeyRole.OBSERVER: m.sent_by(m.Sender.OBSERVER),
+    KeyRole.NODE: sent_by(Sender.OPERATOR),
+    KeyRole.CLIENT: sent_by(Sender.CLIENT),
+    KeyRole.OBSERVER: sent_by(Sender.OBSERVER),
     KeyRole.NOBODY: frozenset(),
 }
 """What comes alone, as from a client. What comes in a batch with an Envelope may come from nodes only."""
@@ -61,10 +62,10 @@ class Forbidden:
             _logger.warning("%s sent %s, which is not allowed to it, and is dropped%s", standing.who, what, times)
 
 
-def _answer(standing: Standing, kind: type[Any] | None, fields: tuple[Any, ...]) -> m.ClientReply:
+def _answer(standing: Standing, kind: type[Any] | None, fields: tuple[Any, ...]) -> ClientReply:
     if standing.role is KeyRole.NOBODY:
-        return m.Failure(m.Refusal.KEY_REVOKED, f"{standing.who} may say nothing: {_ADVICE[KeyRole.NOBODY]}")
+        return Failure(Refusal.KEY_REVOKED, f"{standing.who} may say nothing: {_ADVICE[KeyRole.NOBODY]}")
     said = f"{standing.who} may not do that: {_ADVICE[standing.role]}"
-    if kind is m.Admin:
-        return m.AdminReply(fields[0], False, said)
-    return m.Failure(m.Refusal.FORBIDDEN, said)
+    if kind is Admin:
+        return AdminReply(fields[0], False, said)
+    return Failure(Refusal.FORBIDDEN, said)

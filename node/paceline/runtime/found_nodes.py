@@ -10,7 +10,7 @@ from collections.abc import Collection
 from paceline.config import is_loopback, parse_address
 from paceline.discovery import Sighting
 from paceline.runtime.node_view import NodeView
-from paceline_protocol.messages import PROTOCOL_VERSION
+from paceline_protocol.messages.message import PROTOCOL_VERSION
 
 FOUND_MAX = 64
 """Nodes that are remembered. Anyone on the network can announce some."""

@@ -35,10 +35,14 @@ from paceline.runtime.journal.journal import Journal
 from paceline.runtime.transport.transport import BURST_MESSAGES, Received, Sent, Source, Transport
 from paceline.runtime.unsent import UnsentFrames
 from paceline.security import KeyRole
-from paceline_protocol import messages as m
 from paceline_protocol.codec import decode, encode, encode_fields
 from paceline_protocol.errors import ProtocolError
 from paceline_protocol.limits import ANNOUNCED_BYTES, MAX_BATCH_FRAMES
+from paceline_protocol.messages import PeerMessage
+from paceline_protocol.messages.children import Run, WorkerFailed
+from paceline_protocol.messages.client import ClientReply, Coming, Failure, Refusal
+from paceline_protocol.messages.membership import Envelope
+from paceline_protocol.messages.message import Sender, sent_by
 
 MAX_WAIT_S = 1.0
 FAILED_TRANSFER_S = 0.5
@@ -67,7 +71,7 @@ _OK: Final = Sent.OK
 _GONE: Final = Sent.GONE
 
 _NODE: Final = KeyRole.NODE
-_FROM_PEERS: Final = m.sent_by(m.Sender.PEER) - {m.Envelope}  # which is the head of each batch, and nothing else
+_FROM_PEERS: Final = sent_by(Sender.PEER) - {Envelope}  # which is the head of each batch, and nothing else
 
 _logger = logging.getLogger("paceline.node")
 
@@ -84,7 +88,7 @@ class Reactor:
         clock: Callable[[], float],
         wall_clock: Callable[[], float],
         children: Children | None = None,
-        on_worker_failed: Callable[[bytes, m.WorkerFailed], None] | None = None,
+        on_worker_failed: Callable[[bytes, WorkerFailed], None] | None = None,
         save_identity: Callable[[], None] | None = None,
         metrics: Callable[[float], bytes] | None = None,
     ) -> None:
@@ -224,7 +228,7 @@ class Reactor:
             return
         envelope, *rest = (decode(frame) for frame in frames)
         messages: list[Any] = [message for message in rest if type(message) in _FROM_PEERS]
-        if isinstance(envelope, m.Envelope) and len(messages) == len(rest):
+        if isinstance(envelope, Envelope) and len(messages) == len(rest):
             self.core.on_peer(envelope, messages, now)
         else:
             self.counters.frames_unexpected += len(frames)
@@ -308,11 +312,11 @@ class Reactor:
         for notice in effects.notices:
             _logger.log(_LEVELS[notice.level], notice.text)
 
-    def _send_urgent(self, batches: list[WorkerBatch], replies: list[tuple[bytes, m.ClientReply]]) -> None:
+    def _send_urgent(self, batches: list[WorkerBatch], replies: list[tuple[bytes, ClientReply]]) -> None:
         for worker_id, tasks in batches:
             # A worker that can't be reached has ended, or is about to: its children event redelivers what it had. The
             # frame is shorter than the one that its largest task came in, or than a batch, so that it can be encoded.
-            frame = encode_fields(m.Run, (tasks,))
+            frame = encode_fields(Run, (tasks,))
             self.counters.bytes_sent += len(frame)
             self._transport.send_child(worker_id, frame)
         for key, reply in replies:
@@ -320,13 +324,13 @@ class Reactor:
 
     # What can't be encoded is a defect of ours, to which one client or peer has led: the others are served on.
 
-    def _encoded(self, reply: m.ClientReply) -> bytes:
+    def _encoded(self, reply: ClientReply) -> bytes:
         """The frame of a reply."""
         try:
             return encode(reply)
         except ProtocolError as error:
             self._say_unsendable("an answer", error)
-            return encode(m.Failure(m.Refusal.BAD_REQUEST, "the answer can't be sent; the node's log says why"))
+            return encode(Failure(Refusal.BAD_REQUEST, "the answer can't be sent; the node's log says why"))
 
     def _say_unsendable(self, what: str, error: ProtocolError) -> None:
         self._unsendable += 1
@@ -348,7 +352,7 @@ class Reactor:
             for start in range(1, len(frames), MAX_BATCH_FRAMES - 1):
                 self._send_peer(address, [frames[0], *frames[start : start + MAX_BATCH_FRAMES - 1]], is_quick)
 
-    def _sendable(self, address: str, envelope: m.Envelope, messages: list[m.PeerMessage]) -> list[bytes]:
+    def _sendable(self, address: str, envelope: Envelope, messages: list[PeerMessage]) -> list[bytes]:
         """The frames of a batch without those messages that can't be encoded; none without its envelope."""
         frames: list[bytes] = []
         for message in (envelope, *messages):
@@ -372,7 +376,7 @@ class Reactor:
     def _send_client(self, key: bytes, frame: bytes) -> None:
         """Send a frame, and announce it first if it is large: its client may take this node for silent otherwise."""
         if len(frame) >= ANNOUNCED_BYTES:
-            self._send_client(key, encode(m.Coming(len(frame))))
+            self._send_client(key, encode(Coming(len(frame))))
         self.counters.bytes_sent += len(frame)
         if not self.unsent or key not in self.unsent:
             sent = self._transport.send_client(key, frame)

@@ -39,7 +39,7 @@ from paceline.runtime.reactor import Reactor
 from paceline.runtime.search import NodeSearch, SearchNews
 from paceline.runtime.transport.zmq_transport import ZmqTransport
 from paceline_protocol.codec import MAX_FRAME_BYTES, encode
-from paceline_protocol.messages import NodeMoved, WorkerFailed
+from paceline_protocol.messages.children import NodeMoved, WorkerFailed
 
 COLLECT_EVERY_S = 60.0
 COLLECT_BELOW_TASKS = 10_000

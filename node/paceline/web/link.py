@@ -15,7 +15,7 @@ import time
 from typing import Any
 
 from paceline_protocol.codec import decode, encode
-from paceline_protocol.messages import MetricsReply, MetricsRequest
+from paceline_protocol.messages.children import MetricsReply, MetricsRequest
 from paceline_protocol.payload import unpack_value
 from paceline_protocol.stream import FrameReader, pack_frame
 

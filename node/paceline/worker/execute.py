@@ -27,7 +27,7 @@ from paceline.worker.alarm import Alarm
 from paceline.worker.registry import tasks
 from paceline_protocol.errors import PayloadError, UnserializableValue
 from paceline_protocol.forms import class_name
-from paceline_protocol.messages import TaskEnd
+from paceline_protocol.messages.records import TaskEnd
 from paceline_protocol.payload import (
     NAME_LIMIT_BYTES,
     ErrorInfo,

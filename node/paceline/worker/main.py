@@ -49,20 +49,9 @@ from paceline_protocol.codec import (
 )
 from paceline_protocol.errors import ProtocolError
 from paceline_protocol.limits import MAX_TASK_NAMES
-from paceline_protocol.messages import (
-    Assignment,
-    CleaningUp,
-    Done,
-    NodeMoved,
-    Outcome,
-    Run,
-    Stage,
-    Stop,
-    TaskEnd,
-    Trace,
-    WorkerFailed,
-    WorkerReady,
-)
+from paceline_protocol.messages.children import CleaningUp, Done, NodeMoved, Run, Stop, WorkerFailed, WorkerReady
+from paceline_protocol.messages.records import Assignment, Outcome, TaskEnd
+from paceline_protocol.messages.trace import Stage, Trace
 from paceline_protocol.options import is_traced
 from paceline_protocol.payload import trim
 from paceline_protocol.stream import FrameReader, pack_frame

@@ -10,7 +10,8 @@ import pytest
 from paceline.core.clients.session_table import TURN_BYTES, ClientBounds, SessionTable
 from paceline.core.clients.sessions import ACCEPTED_BYTES, ITEM_BYTES, ITEMS_PER_UPDATE, ClientSession
 from paceline_protocol.codec import decode, encode
-from paceline_protocol.messages import Refusal, TaskEnd, Update
+from paceline_protocol.messages.client import Refusal, Update
+from paceline_protocol.messages.records import TaskEnd
 
 
 def opened(*keys: bytes, **bounds: int) -> tuple[SessionTable, list[ClientSession]]:

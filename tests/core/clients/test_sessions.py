@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from paceline.core.clients.sessions import BYTES_PER_UPDATE, ITEM_BYTES, ITEMS_PER_UPDATE, ClientSession
-from paceline_protocol.messages import Refusal, TaskEnd, Update
+from paceline_protocol.messages.client import Refusal, Update
+from paceline_protocol.messages.records import TaskEnd
 
 
 def session(window_bytes: int = 1 << 30) -> ClientSession:

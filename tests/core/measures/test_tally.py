@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from paceline.core.measures.histogram import LATENCY_BOUNDS_US, Histogram
 from paceline.core.measures.tally import NAMES_LIMIT, OTHER, Tally
-from paceline_protocol.messages import TaskEnd
+from paceline_protocol.messages.records import TaskEnd
 
 
 def test_a_value_counts_in_the_first_bucket_whose_bound_it_does_not_exceed() -> None:

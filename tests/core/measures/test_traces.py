@@ -15,25 +15,12 @@ from paceline.core.node import NodeCore
 from paceline.core.reports.questions import QUESTIONS
 from paceline.core.settings import Settings
 from paceline_protocol.codec import encode_calls, encode_outcomes
-from paceline_protocol.messages import (
-    AT_MOST_ONCE,
-    COMMITTED,
-    NO_LOG,
-    Beat,
-    Dispatch,
-    Enrol,
-    Envelope,
-    Hello,
-    NodeOutcomes,
-    Options,
-    PeerHello,
-    PeerMessage,
-    Stage,
-    Submit,
-    TaskEnd,
-    Trace,
-    Update,
-)
+from paceline_protocol.messages import PeerMessage
+from paceline_protocol.messages.client import Hello, Submit, Update
+from paceline_protocol.messages.membership import Envelope, PeerHello
+from paceline_protocol.messages.records import AT_MOST_ONCE, COMMITTED, NO_LOG, Options, TaskEnd
+from paceline_protocol.messages.trace import Stage, Trace
+from paceline_protocol.messages.work import Beat, Dispatch, Enrol, NodeOutcomes
 
 CLIENT = b"client"
 WORKER = b"worker"

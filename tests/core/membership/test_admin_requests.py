@@ -22,7 +22,8 @@ from paceline.core.raft.configuration import changed_servers, normal
 from paceline.core.raft.quorum import majority
 from paceline_protocol.codec import decode, decode_config, encode, encode_config
 from paceline_protocol.limits import MAX_STRING_CHARS
-from paceline_protocol.messages import Admin, AdminOp, AdminReply, Config
+from paceline_protocol.messages.client import Admin, AdminOp, AdminReply
+from paceline_protocol.messages.consensus import Config
 
 LIMIT = 3
 

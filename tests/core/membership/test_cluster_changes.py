@@ -8,7 +8,7 @@ from core.cluster_stories import QUICK, formed, node, voters
 from core.node_scenarios import NodeScenario
 from paceline.core.reports.status import status
 from paceline.core.scheduling.leader import Leader
-from paceline_protocol.messages import Admin, AdminOp, Hello
+from paceline_protocol.messages.client import Admin, AdminOp, Hello
 
 
 def test_five_voters_that_lose_two_become_three_and_go_on_taking_tasks() -> None:

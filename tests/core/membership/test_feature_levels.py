@@ -26,16 +26,9 @@ from paceline.core.raft.timing import Timing
 from paceline.core.reports.metrics import not_ready
 from paceline.core.reports.status import status
 from paceline_protocol.codec import decode, encode, encode_config
-from paceline_protocol.messages import (
-    Admin,
-    AdminOp,
-    Append,
-    Config,
-    EntryKind,
-    Envelope,
-    Refusal,
-    SnapshotChunk,
-)
+from paceline_protocol.messages.client import Admin, AdminOp, Refusal
+from paceline_protocol.messages.consensus import Append, Config, EntryKind, SnapshotChunk
+from paceline_protocol.messages.membership import Envelope
 
 OLD, NEW = FEATURE_LEVEL, FEATURE_LEVEL + 1
 

@@ -13,7 +13,7 @@ from paceline.core.membership.first_boot import FirstBoot
 from paceline.core.membership.identity import Identity
 from paceline.core.settings import Settings
 from paceline_protocol.errors import PeerViolation
-from paceline_protocol.messages import Consent, Envelope, PeerHello
+from paceline_protocol.messages.membership import Consent, Envelope, PeerHello
 
 SETTINGS = Settings(cluster_name="test", expect=3, peer_limit=3)
 

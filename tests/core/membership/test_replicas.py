@@ -9,7 +9,7 @@ import pytest
 from paceline.core.membership.replicas import Liveness, next_config
 from paceline.core.raft.configuration import changed_servers, normal
 from paceline.core.raft.quorum import majority, wanted_voters
-from paceline_protocol.messages import Config
+from paceline_protocol.messages.consensus import Config
 
 
 def settle(

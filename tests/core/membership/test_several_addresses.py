@@ -11,7 +11,8 @@ from paceline.core.node import NodeCore
 from paceline.core.raft.consensus import Consensus
 from paceline.core.raft.timing import Timing
 from paceline.core.reports.questions import QUESTIONS
-from paceline_protocol.messages import Config, PeerHello
+from paceline_protocol.messages.consensus import Config
+from paceline_protocol.messages.membership import PeerHello
 
 
 def told(address: str, others: tuple[str, ...] = (), *, reply: bool = False, to: str = "") -> PeerHello:

@@ -15,7 +15,8 @@ from paceline.core.raft.consensus import Consensus, HardState, Log, Timing
 from paceline.core.reports.questions import QUESTIONS
 from paceline.core.reports.status import status
 from paceline.core.settings import Settings
-from paceline_protocol.messages import Config, Envelope, OtherStart, PeerHello
+from paceline_protocol.messages.consensus import Config
+from paceline_protocol.messages.membership import Envelope, OtherStart, PeerHello
 
 ABC = Config(("a", "b", "c"))
 

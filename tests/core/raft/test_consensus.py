@@ -25,7 +25,7 @@ from paceline.core.raft.consensus import (
 from paceline.core.raft.replication import PeerState
 from paceline_protocol.codec import encode_config
 from paceline_protocol.errors import MalformedFrame, PeerViolation
-from paceline_protocol.messages import (
+from paceline_protocol.messages.consensus import (
     Append,
     AppendResponse,
     Config,

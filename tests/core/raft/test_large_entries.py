@@ -17,7 +17,7 @@ from paceline.core.outbox import QUICK
 from paceline.core.raft.consensus import Consensus
 from paceline.core.raft.log import HardState, Log
 from paceline.core.raft.timing import Timing
-from paceline_protocol.messages import Append, Config, EntryKind
+from paceline_protocol.messages.consensus import Append, Config, EntryKind
 
 IDS = "abc"
 MESSAGE_BYTES = 64

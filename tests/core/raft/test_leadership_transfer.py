@@ -6,7 +6,8 @@ import pytest
 
 from core.cluster_stories import formed, node
 from paceline.core.raft.consensus import Role
-from paceline_protocol.messages import Config, TaskEnd, TimeoutNow, VoteRequest
+from paceline_protocol.messages.consensus import Config, TimeoutNow, VoteRequest
+from paceline_protocol.messages.records import TaskEnd
 from simulation.consensus_nodes import Flight, Node
 from simulation.consensus_world import World
 

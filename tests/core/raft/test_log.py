@@ -6,7 +6,7 @@ import pytest
 
 from paceline.core.raft.configuration import ConfigHistory, changed_servers, normal
 from paceline.core.raft.log import ConsensusViolation, Entry, Log
-from paceline_protocol.messages import Config, EntryKind
+from paceline_protocol.messages.consensus import Config, EntryKind
 
 
 def entries(first_index: int, *terms: int, data: bytes = b"") -> list[Entry]:

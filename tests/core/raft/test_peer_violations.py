@@ -15,11 +15,12 @@ from paceline.core.settings import Settings
 from paceline.core.state.applied import Applied
 from paceline.core.state.snapshots import restore, snapshot_of
 from paceline.core.state.table import TaskTable
-from paceline_protocol import messages as m
 from paceline_protocol.codec import decode, encode, encode_calls, encode_config, encode_outcomes
 from paceline_protocol.errors import PeerViolation, ProtocolError
 from paceline_protocol.limits import MAX_INT
-from paceline_protocol.messages import Config, EntryKind, TaskEnd
+from paceline_protocol.messages import consensus as m
+from paceline_protocol.messages.consensus import Config, EntryKind
+from paceline_protocol.messages.records import TaskEnd
 
 SETTINGS = Settings(cluster_name="test")
 LIMIT_BYTES = SETTINGS.snapshot_limit_bytes

@@ -8,7 +8,7 @@ import pytest
 
 from paceline.core.raft.consensus import Consensus, Entry, HardState, Log, Role, Timing
 from paceline_protocol.codec import encode_config
-from paceline_protocol.messages import Append, Config, EntryKind, Removed, VoteRequest
+from paceline_protocol.messages.consensus import Append, Config, EntryKind, Removed, VoteRequest
 
 ABC = Config(("a", "b", "c"))
 ABCD = Config(("a", "b", "c", "d"))

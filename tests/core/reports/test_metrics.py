@@ -20,7 +20,8 @@ from paceline.core.scheduling.dispatch import Dispatcher
 from paceline.core.scheduling.lanes import STALE_SKIPPED
 from paceline.core.scheduling.live_tasks import LiveTasks
 from paceline.core.state.task import State
-from paceline_protocol.messages import Append, TaskEnd
+from paceline_protocol.messages.consensus import Append
+from paceline_protocol.messages.records import TaskEnd
 from paceline_protocol.payload import pack_value, unpack_value
 
 SCENARIOS = sorted((Path(__file__).parents[2] / "scenarios" / "node").glob("*.txt"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from core.node_scenarios import NodeScenario
 from paceline.core.reports.metrics import metrics
 from paceline.core.reports.status import status
-from paceline_protocol.messages import AppendResponse
+from paceline_protocol.messages.consensus import AppendResponse
 
 
 def test_the_machines_that_may_fail_are_counted_among_those_that_are_alive() -> None:

@@ -9,7 +9,8 @@ from core.scheduling.test_leader import Lead, tid
 from paceline.core.reports.whereabouts import whereabouts
 from paceline.core.scheduling.credits import LONG_US
 from paceline.core.state.table import TaskTable
-from paceline_protocol.messages import AT_MOST_ONCE, Cancel, TaskEnd
+from paceline_protocol.messages.client import Cancel
+from paceline_protocol.messages.records import AT_MOST_ONCE, TaskEnd
 
 
 def ask(lead: Lead, number: int = 1) -> dict[str, Any]:

@@ -14,19 +14,10 @@ from paceline.core.settings import Settings
 from paceline.core.state.task import State
 from paceline.core.work.leader_link import LeaderLink
 from paceline.core.work.unrecorded import UnrecordedBatch
-from paceline_protocol.messages import (
-    AT_MOST_ONCE,
-    COMMITTED,
-    NO_LOG,
-    Beat,
-    CancelState,
-    Dispatch,
-    Enrol,
-    EntryKind,
-    Revoked,
-    TaskEnd,
-    Wait,
-)
+from paceline_protocol.messages.client import CancelState, Wait
+from paceline_protocol.messages.consensus import EntryKind
+from paceline_protocol.messages.records import AT_MOST_ONCE, COMMITTED, NO_LOG, TaskEnd
+from paceline_protocol.messages.work import Beat, Dispatch, Enrol, Revoked
 
 ONCE = {"delivery": AT_MOST_ONCE}
 TERM = 3

@@ -8,7 +8,7 @@ from paceline.core.scheduling.dispatch import TOGETHER_US, Dispatcher
 from paceline.core.scheduling.lanes import SWEEP_TASKS
 from paceline.core.scheduling.live_tasks import LiveTasks
 from paceline.core.state.task import State, Task
-from paceline_protocol.messages import TaskEnd
+from paceline_protocol.messages.records import TaskEnd
 
 SPARED_US = LONG_US // 2
 """Of tasks that are not short, and behind which a spare one may stand."""

@@ -7,7 +7,9 @@ from paceline.core.clients.session_table import ClientBounds
 from paceline.core.clients.sessions import ClientSession
 from paceline.core.scheduling.recording import COPIES_LIMIT
 from paceline_protocol.codec import MAX_BATCH_ITEMS, decode_calls, decode_outcomes, encode_calls, split_ids
-from paceline_protocol.messages import Cancel, EntryKind, Options, Submit
+from paceline_protocol.messages.client import Cancel, Submit
+from paceline_protocol.messages.consensus import EntryKind
+from paceline_protocol.messages.records import Options
 
 TASKS = 256
 """As many as a client names in one message."""

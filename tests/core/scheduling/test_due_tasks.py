@@ -12,16 +12,10 @@ from paceline.core.deadlines import NEVER_MS, SLICE_MOMENTS
 from paceline.core.scheduling.credits import LONG_US
 from paceline.core.state.table import TaskTable
 from paceline_protocol.codec import decode_calls, decode_outcomes, encode_calls
-from paceline_protocol.messages import (
-    AT_MOST_ONCE,
-    NO_LOG,
-    CancelState,
-    EntryKind,
-    Revoke,
-    Revoked,
-    Submit,
-    TaskEnd,
-)
+from paceline_protocol.messages.client import CancelState, Submit
+from paceline_protocol.messages.consensus import EntryKind
+from paceline_protocol.messages.records import AT_MOST_ONCE, NO_LOG, TaskEnd
+from paceline_protocol.messages.work import Revoke, Revoked
 from paceline_protocol.payload import unpack_error
 
 SINCE_1970_S = 1_700_000_000.0

@@ -18,17 +18,8 @@ from paceline.core.settings import Settings
 from paceline.core.work.leader_link import LeaderLink
 from paceline.core.work.unrecorded import UnrecordedBatch
 from paceline_protocol.codec import decode_outcomes
-from paceline_protocol.messages import (
-    AT_MOST_ONCE,
-    Beat,
-    Dispatch,
-    Enrol,
-    NodeBeat,
-    NodeOutcomes,
-    Revoke,
-    Revoked,
-    TaskEnd,
-)
+from paceline_protocol.messages.records import AT_MOST_ONCE, TaskEnd
+from paceline_protocol.messages.work import Beat, Dispatch, Enrol, NodeBeat, NodeOutcomes, Revoke, Revoked
 
 NODE = "a"
 STEP_S = 0.01

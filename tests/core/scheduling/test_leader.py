@@ -25,22 +25,10 @@ from paceline.core.state.task import TASK_BYTES, State, Task
 from paceline.core.wall_clock import WallClock
 from paceline_protocol.codec import MAX_BATCH_ITEMS, encode_calls, encode_held
 from paceline_protocol.errors import LimitExceeded, ProtocolError, RemoteProtocolError
-from paceline_protocol.messages import (
-    Beat,
-    Cancel,
-    CancelState,
-    Dispatch,
-    Enrol,
-    EntryKind,
-    NodeBeat,
-    Refusal,
-    Revoke,
-    Revoked,
-    Submit,
-    TaskEnd,
-    Update,
-    Wait,
-)
+from paceline_protocol.messages.client import Cancel, CancelState, Refusal, Submit, Update, Wait
+from paceline_protocol.messages.consensus import EntryKind
+from paceline_protocol.messages.records import TaskEnd
+from paceline_protocol.messages.work import Beat, Dispatch, Enrol, NodeBeat, Revoke, Revoked
 
 TERM = 3
 

@@ -21,23 +21,9 @@ from paceline.core.state.table import TaskTable
 from paceline.core.work.leader_link import LeaderLink
 from paceline.core.work.unrecorded import UnrecordedBatch
 from paceline_protocol.codec import decode_outcomes, encode_calls
-from paceline_protocol.messages import (
-    AT_MOST_ONCE,
-    COMMITTED,
-    NO_LOG,
-    Beat,
-    Cancel,
-    Dispatch,
-    Enrol,
-    NodeBeat,
-    NodeOutcomes,
-    Revoke,
-    Revoked,
-    Submit,
-    TaskEnd,
-    Wait,
-    WorkMessage,
-)
+from paceline_protocol.messages.client import Cancel, Submit, Wait
+from paceline_protocol.messages.records import AT_MOST_ONCE, COMMITTED, NO_LOG, TaskEnd
+from paceline_protocol.messages.work import Beat, Dispatch, Enrol, NodeBeat, NodeOutcomes, Revoke, Revoked, WorkMessage
 
 NODES = ("a", "b")
 WORKERS = (b"v", b"w")

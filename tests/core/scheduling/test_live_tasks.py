@@ -13,7 +13,7 @@ from core.scheduling.test_dispatch import admit, make
 from paceline.core.scheduling.dispatch import Dispatcher
 from paceline.core.scheduling.live_tasks import LiveTasks, Misplaced
 from paceline.core.state.task import STATE_NAMES, State, Task
-from paceline_protocol.messages import AT_MOST_ONCE, TaskEnd
+from paceline_protocol.messages.records import AT_MOST_ONCE, TaskEnd
 
 CORE = Path(paceline.__file__).parent / "core"
 

@@ -10,7 +10,8 @@ from paceline.core.settings import Settings
 from paceline.core.state.snapshots import snapshot_of
 from paceline.core.state.table import TaskTable
 from paceline_protocol.codec import encode_calls, encode_outcomes, split_ids
-from paceline_protocol.messages import EntryKind, TaskEnd
+from paceline_protocol.messages.consensus import EntryKind
+from paceline_protocol.messages.records import TaskEnd
 
 SETTINGS = Settings(cluster_name="test", release_interval_s=1.0)
 MANY = 2 * RELEASE_AT_ONCE_TASKS + 1

@@ -12,7 +12,8 @@ from paceline.core.clients.sessions import ClientSession
 from paceline.core.node import NodeCore
 from paceline.core.state.task import TASK_BYTES
 from paceline_protocol.codec import encode_calls
-from paceline_protocol.messages import Hello, Submit, TaskEnd, Update
+from paceline_protocol.messages.client import Hello, Submit, Update
+from paceline_protocol.messages.records import TaskEnd
 from paceline_protocol.options import NO_LOG
 
 TASKS = 40

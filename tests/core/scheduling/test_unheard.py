@@ -6,7 +6,7 @@ import pytest
 
 from core.scheduling.test_leader import Lead, running, tid
 from paceline.core.scheduling.unheard import NAMES_LIMIT, TOLD_FIRST, TRACEBACK_CHARS, TRACEBACK_LINES, Unheard
-from paceline_protocol.messages import TaskEnd
+from paceline_protocol.messages.records import TaskEnd
 from paceline_protocol.payload import ErrorInfo, pack_error, pack_error_info
 
 TASK = b"t" * 16

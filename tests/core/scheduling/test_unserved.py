@@ -16,7 +16,7 @@ from paceline.core.scheduling.live_tasks import NAMES_LOOKED_AT
 from paceline.core.scheduling.recent_names import KEPT_S
 from paceline.core.scheduling.unserved import GRACE_S, NAMES_TOLD, Unserved
 from paceline_protocol.codec import encode_calls
-from paceline_protocol.messages import Refusal, Submit, WaitingRequest
+from paceline_protocol.messages.client import Refusal, Submit, WaitingRequest
 from paceline_protocol.payload import pack_value
 
 

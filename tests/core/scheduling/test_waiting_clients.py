@@ -8,7 +8,8 @@ from core.scheduling.test_leader import Lead, running, tid
 from paceline.core.clients.session_table import ClientBounds
 from paceline_protocol.codec import encode_calls
 from paceline_protocol.limits import MAX_REQUEST_TASKS
-from paceline_protocol.messages import Refusal, Submit, TaskEnd, Wait
+from paceline_protocol.messages.client import Refusal, Submit, Wait
+from paceline_protocol.messages.records import TaskEnd
 
 
 def told(lead: Lead) -> dict[bytes, list[int]]:

@@ -15,7 +15,7 @@ from paceline.core.state import applied
 from paceline.core.state.applied import ENTRY_BYTES, Applied
 from paceline.core.state.table import TaskTable
 from paceline_protocol.codec import encode_calls
-from paceline_protocol.messages import (
+from paceline_protocol.messages.consensus import (
     AppendResponse,
     Confirm,
     Confirmed,

@@ -11,7 +11,7 @@ from modes import source_only
 from paceline.core.state import call_options
 from paceline.core.state.call_options import SHARED_LIMIT, resolve
 from paceline.core.state.task import Task
-from paceline_protocol.messages import AT_MOST_ONCE, COMMITTED, NO_LOG, TRACED, Options
+from paceline_protocol.messages.records import AT_MOST_ONCE, COMMITTED, NO_LOG, TRACED, Options
 
 
 def task(options: Options | None) -> Task:

@@ -13,7 +13,7 @@ from paceline.core.state.section import Section
 from paceline.core.state.snapshots import digests_of, restore, snapshot_of
 from paceline.core.state.table import TaskTable
 from paceline_protocol.codec import encode_calls
-from paceline_protocol.messages import EntryKind
+from paceline_protocol.messages.consensus import EntryKind
 
 if COMPILED:
     pytest.skip("has subclasses of what is compiled", allow_module_level=True)

@@ -11,7 +11,8 @@ from paceline.core.state.released import Released
 from paceline.core.state.snapshots import restore, snapshot_of
 from paceline.core.state.table import TaskTable
 from paceline_protocol.codec import encode_calls, encode_outcomes, join_ids
-from paceline_protocol.messages import EntryKind, TaskEnd
+from paceline_protocol.messages.consensus import EntryKind
+from paceline_protocol.messages.records import TaskEnd
 
 
 def id_of(number: int) -> bytes:

@@ -25,7 +25,8 @@ from paceline.core.state.snapshots import (
 from paceline.core.state.table import TaskTable
 from paceline_protocol.codec import encode_calls, encode_outcomes, join_ids
 from paceline_protocol.limits import MAX_INT, MAX_NAME_CHARS
-from paceline_protocol.messages import EntryKind, TaskEnd
+from paceline_protocol.messages.consensus import EntryKind
+from paceline_protocol.messages.records import TaskEnd
 from paceline_protocol.moments import MOMENT_MAX_MS
 from paceline_protocol.options import BY_KEY
 

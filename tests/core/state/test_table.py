@@ -9,7 +9,8 @@ from paceline.core.settings import Settings
 from paceline.core.state.snapshots import digests_of, restore, snapshot_of
 from paceline.core.state.table import TaskTable
 from paceline_protocol.codec import encode_calls, encode_outcomes, join_ids
-from paceline_protocol.messages import EntryKind, TaskEnd
+from paceline_protocol.messages.consensus import EntryKind
+from paceline_protocol.messages.records import TaskEnd
 
 SETTINGS = Settings(cluster_name="test")
 ID, OTHER = b"1" * 16, b"2" * 16

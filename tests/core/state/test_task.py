@@ -17,7 +17,8 @@ from paceline.core.state.task import (
     next_state,
 )
 from paceline_protocol.codec import encode_calls, encode_outcomes, join_ids
-from paceline_protocol.messages import Call, EntryKind, Outcome, TaskEnd
+from paceline_protocol.messages.consensus import EntryKind
+from paceline_protocol.messages.records import Call, Outcome, TaskEnd
 
 
 def task_id(number: int) -> bytes:

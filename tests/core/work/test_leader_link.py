@@ -14,19 +14,8 @@ from paceline.core.work.worker_slot import OVERRUN_S
 from paceline_protocol.codec import decode, decode_held, decode_outcomes, encode
 from paceline_protocol.errors import PeerViolation
 from paceline_protocol.limits import MAX_BATCH_ITEMS
-from paceline_protocol.messages import (
-    Assignment,
-    Beat,
-    Dispatch,
-    Enrol,
-    NodeBeat,
-    NodeOutcomes,
-    Outcome,
-    Revoke,
-    Revoked,
-    TaskEnd,
-    WorkMessage,
-)
+from paceline_protocol.messages.records import Assignment, Outcome, TaskEnd
+from paceline_protocol.messages.work import Beat, Dispatch, Enrol, NodeBeat, NodeOutcomes, Revoke, Revoked, WorkMessage
 
 SETTINGS = Settings(cluster_name="test")
 FIRST = 1 << INCARNATION_SHIFT

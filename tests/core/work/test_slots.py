@@ -8,7 +8,7 @@ from paceline.core.work.held import UNRECORDED_BYTES
 from paceline.core.work.slots import BATCH_BYTES, DURATION_SLACK_US, Slots
 from paceline.core.work.worker_slot import BATCH_TIME_US, CLEAN_UP_S, OVERRUN_S, TAKE_BACK_S
 from paceline_protocol.codec import decode_outcomes
-from paceline_protocol.messages import Assignment, Outcome, TaskEnd
+from paceline_protocol.messages.records import Assignment, Outcome, TaskEnd
 from paceline_protocol.payload import ERROR_LIMIT_BYTES
 
 PAYLOAD_LIMIT = 1_000

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from paceline_protocol.messages import CancelState
+from paceline_protocol.messages.client import CancelState
 from simulation.oracle.events import CancelAnswered, ToldAccepted, Totals
 from simulation.oracle.promise import Promise
 

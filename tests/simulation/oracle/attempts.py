@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import inf
 
-from paceline_protocol.messages import TaskEnd
+from paceline_protocol.messages.records import TaskEnd
 from simulation.oracle.events import Calm, Ended, Started, ToldEnd
 from simulation.oracle.promise import Promise
 from simulation.oracle.record import Record, Story

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from paceline_protocol.messages import CancelState, TaskEnd
+from paceline_protocol.messages.client import CancelState
+from paceline_protocol.messages.records import TaskEnd
 from simulation.oracle.events import Calm, CancelAnswered, CancelAsked, Ended, GivenToWorker, Started, ToldEnd
 from simulation.oracle.promise import Promise
 from simulation.oracle.record import Record

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from paceline_protocol.codec import decode_calls, decode_outcomes, split_ids
-from paceline_protocol.messages import EntryKind
+from paceline_protocol.messages.consensus import EntryKind
 from simulation.oracle.events import Accepted, AttemptUsed, Committed, Ended, Event, Released
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from paceline_protocol.messages import TaskEnd
+from paceline_protocol.messages.records import TaskEnd
 from simulation.oracle.events import LostInTransfer, ToldEnd
 from simulation.oracle.promise import Promise
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from paceline_protocol.messages import AT_MOST_ONCE, COMMITTED, NO_LOG
+from paceline_protocol.messages.records import AT_MOST_ONCE, COMMITTED, NO_LOG
 from simulation.oracle import events as e
 
 End = tuple[int, bytes]

@@ -17,7 +17,7 @@ The model of one task, in the order of the log:
 
 from __future__ import annotations
 
-from paceline_protocol.messages import TaskEnd
+from paceline_protocol.messages.records import TaskEnd
 from simulation.oracle.events import Calm, Dispatched, Ended, GivenToWorker, Postponed, Started, Submitted, ToldEnd
 from simulation.oracle.promise import Promise
 from simulation.oracle.record import Record, Story

@@ -25,15 +25,8 @@ from paceline.client.session.sampling import Sampler, Stamps
 from paceline.client.session.session import Session, SessionState
 from paceline.client_keys import ClientKeys
 from paceline.own_cluster import in_worker
-from paceline_protocol.messages import (
-    AdminReply,
-    CancelReply,
-    CancelState,
-    Options,
-    StatusReply,
-    TaskReply,
-    WaitingReply,
-)
+from paceline_protocol.messages.client import AdminReply, CancelReply, CancelState, StatusReply, TaskReply, WaitingReply
+from paceline_protocol.messages.records import Options
 
 if TYPE_CHECKING:
     import asyncio

@@ -23,23 +23,21 @@ from paceline.client.session.submits import Submits
 from paceline.errors import NotAllowed, RequestRefused
 from paceline_protocol import codec
 from paceline_protocol.limits import ANNOUNCED_BYTES, MAX_REQUEST_TASKS
-from paceline_protocol.messages import (
-    Call,
+from paceline_protocol.messages import Message
+from paceline_protocol.messages.client import (
     CancelReply,
     CancelState,
     Coming,
     Failure,
-    Message,
     Ping,
     Pong,
     Redirect,
     Refusal,
-    Result,
-    TaskEnd,
-    Trace,
     Wait,
     Welcome,
 )
+from paceline_protocol.messages.records import Call, Result, TaskEnd
+from paceline_protocol.messages.trace import Trace
 
 
 class Epoch:

@@ -25,7 +25,7 @@ from collections.abc import Container, Iterable
 from typing import Final
 
 from paceline_protocol.limits import MAX_REQUEST_TASKS
-from paceline_protocol.messages import CALL_OPTIONS, Call
+from paceline_protocol.messages.records import CALL_OPTIONS, Call
 from paceline_protocol.options import is_logged
 
 BATCH_LIMIT_BYTES: Final = 256 * 1024

@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections import deque
 
 from paceline.client.session.sampling import TRACES_LIMIT_TASKS
-from paceline_protocol.messages import Result, Trace
+from paceline_protocol.messages.records import Result
+from paceline_protocol.messages.trace import Trace
 
 
 class Output:

@@ -13,7 +13,8 @@ from typing import Final
 from paceline.client.session.candidates import Jitter
 from paceline.errors import FeatureLevelTooLow, NoLeader, QueueFull, RequestRefused, ResultUnknown, UnknownTask
 from paceline_protocol.errors import PayloadTooLarge
-from paceline_protocol.messages import Call, Refusal
+from paceline_protocol.messages.client import Refusal
+from paceline_protocol.messages.records import Call
 
 RETRY_MIN_S: Final = 0.05
 RETRY_MAX_S: Final = 1.0

@@ -19,21 +19,20 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from paceline_protocol import codec
-from paceline_protocol.messages import (
+from paceline_protocol.messages.client import (
     Admin,
     AdminReply,
     Cancel,
     CancelReply,
     CancelState,
-    Result,
     StatusReply,
     StatusRequest,
-    TaskEnd,
     TaskReply,
     TaskRequest,
     WaitingReply,
     WaitingRequest,
 )
+from paceline_protocol.messages.records import Result, TaskEnd
 
 Request: TypeAlias = Cancel | StatusRequest | Admin | TaskRequest | WaitingRequest
 Reply: TypeAlias = CancelReply | StatusReply | AdminReply | TaskReply | WaitingReply

@@ -11,7 +11,8 @@ from collections import deque
 from collections.abc import Iterable
 from typing import TypeAlias
 
-from paceline_protocol.messages import TRACED, Options, Stage, Trace
+from paceline_protocol.messages.records import TRACED, Options
+from paceline_protocol.messages.trace import Stage, Trace
 
 TRACES_LIMIT_TASKS = 4_096
 """How many ended calls keep their stamps until somebody takes them. At the limit the oldest are dropped."""

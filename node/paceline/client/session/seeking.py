@@ -15,7 +15,7 @@ from paceline.client.session.candidates import Candidates
 from paceline.client.session.requests import Request, Requests
 from paceline.errors import AccessRefused, NoLeader
 from paceline_protocol import codec
-from paceline_protocol.messages import Redirect, Welcome
+from paceline_protocol.messages.client import Redirect, Welcome
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,13 +35,12 @@ from paceline.errors import IncompatibleVersion, NotAllowed
 from paceline_protocol import codec
 from paceline_protocol.errors import ProtocolError, VersionMismatch
 from paceline_protocol.limits import ANNOUNCED_BYTES, MAX_REQUEST_TASKS
-from paceline_protocol.messages import (
+from paceline_protocol.messages import Message
+from paceline_protocol.messages.client import (
     Admin,
-    Call,
     Cancel,
     Failure,
     Hello,
-    Message,
     Redirect,
     Refusal,
     StatusReply,
@@ -51,6 +50,7 @@ from paceline_protocol.messages import (
     WaitingRequest,
     Welcome,
 )
+from paceline_protocol.messages.records import Call
 
 OUTSTANDING_LIMIT_TASKS: Final = 200_000
 UNACCEPTED_LIMIT_BYTES: Final = 256 * 1024 * 1024

@@ -19,7 +19,8 @@ from paceline.client.session.output import Output
 from paceline.client.session.receipts import Receipts
 from paceline_protocol import codec
 from paceline_protocol.errors import ProtocolError
-from paceline_protocol.messages import Call, Submit
+from paceline_protocol.messages.client import Submit
+from paceline_protocol.messages.records import Call
 
 WINDOW_SUBMITS: Final = 8
 BUSY_SUBMITS: Final = 2

@@ -24,7 +24,7 @@ from typing import Final
 
 from paceline.core.clients.sessions import ACCEPTED_BYTES, ClientSession
 from paceline_protocol.limits import MAX_DETAIL_CHARS
-from paceline_protocol.messages import Refusal, Update
+from paceline_protocol.messages.client import Refusal, Update
 
 TURN_BYTES: Final = 4 << 20
 ITEM_TURN_BYTES: Final = 1_024

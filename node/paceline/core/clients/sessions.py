@@ -19,7 +19,8 @@ from collections import deque
 from itertools import islice
 from typing import Final, TypeVar
 
-from paceline_protocol.messages import Refusal, Result, Update
+from paceline_protocol.messages.client import Refusal, Update
+from paceline_protocol.messages.records import Result
 
 ITEMS_PER_UPDATE: Final = 1_024
 """How many results, how many refusals and how many accepted Submits one Update names at most."""

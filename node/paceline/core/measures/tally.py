@@ -12,7 +12,8 @@ from __future__ import annotations
 from typing import Final
 
 from paceline.core.measures.histogram import DURATION_BOUNDS_US, LATENCY_BOUNDS_US, Histogram
-from paceline_protocol.messages import Refusal, TaskEnd
+from paceline_protocol.messages.client import Refusal
+from paceline_protocol.messages.records import TaskEnd
 
 NAMES_LIMIT: Final = 200
 """Task names that are counted apart: the first that were run here. All others are counted together, as OTHER."""

@@ -15,7 +15,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from paceline_protocol.messages import Outcome, Stage, Trace
+from paceline_protocol.messages.records import Outcome
+from paceline_protocol.messages.trace import Stage, Trace
 
 OPEN_LIMIT_TASKS: Final = 1_024
 """Sampled tasks that are on their way through this process. At the limit the oldest is dropped, and has no trace."""

@@ -14,7 +14,8 @@ from typing import NamedTuple, TypeAlias
 
 from paceline.core.membership.replicas import least_needed, with_learner, with_voter, without
 from paceline.core.raft.quorum import majority, wanted_voters
-from paceline_protocol.messages import AdminOp, Config
+from paceline_protocol.messages.client import AdminOp
+from paceline_protocol.messages.consensus import Config
 
 VOTER_NUMBERS = (1, 3, 5)
 REQUESTS_LIMIT = 16

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 
 from paceline.core.feature_levels import FIRST_LEVEL
 from paceline.core.settings import Settings
-from paceline_protocol.messages import Envelope, PeerHello
+from paceline_protocol.messages.membership import Envelope, PeerHello
 
 REACHED_MAX = 8
 """Addresses of one peer at which it has answered."""

@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from paceline.core.membership.identity import Identity, check_node_id
 from paceline.core.settings import Settings
 from paceline_protocol.errors import PeerViolation
-from paceline_protocol.messages import Consent
+from paceline_protocol.messages.membership import Consent
 
 
 class FirstBoot:

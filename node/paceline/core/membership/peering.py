@@ -19,7 +19,7 @@ from paceline.core.outbox import Outbox
 from paceline.core.settings import Settings
 from paceline_protocol.errors import PeerViolation
 from paceline_protocol.limits import MAX_NAME_CHARS
-from paceline_protocol.messages import Consent, ConsentReceived, Envelope, PeerHello
+from paceline_protocol.messages.membership import Consent, ConsentReceived, Envelope, PeerHello
 
 FOREIGN_LIMIT = 100
 """Other clusters of our name that are remembered, and reported once each."""

@@ -29,7 +29,8 @@ from paceline.core.raft.quorum import majority
 from paceline.core.scheduling.leader import Leader
 from paceline.core.settings import Settings
 from paceline_protocol.limits import MAX_DETAIL_CHARS
-from paceline_protocol.messages import Admin, AdminReply, Config
+from paceline_protocol.messages.client import Admin, AdminReply
+from paceline_protocol.messages.consensus import Config
 
 
 class ReplicaKeeper:

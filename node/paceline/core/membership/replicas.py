@@ -22,7 +22,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from paceline.core.raft.quorum import majority, wanted_voters
-from paceline_protocol.messages import Config
+from paceline_protocol.messages.consensus import Config
 
 SMALLEST_SHRUNK = 3
 """The rule never leaves fewer voters than this. An operator may ask for fewer."""

@@ -33,7 +33,8 @@ from paceline.core.outbox import Outbox
 from paceline.core.settings import Settings
 from paceline_protocol.errors import PeerViolation
 from paceline_protocol.limits import MAX_NAME_CHARS
-from paceline_protocol.messages import Envelope, OtherStart, PeerHello, PeerMessage
+from paceline_protocol.messages import PeerMessage
+from paceline_protocol.messages.membership import Envelope, OtherStart, PeerHello
 
 SAID_LIMIT: Final = 16
 """Processes that ran beside another of their node, and are said and remembered."""

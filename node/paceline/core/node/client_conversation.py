@@ -20,7 +20,7 @@ from paceline.core.settings import Settings
 from paceline_protocol.codec import count_calls
 from paceline_protocol.errors import LimitExceeded, ProtocolError
 from paceline_protocol.limits import MAX_REQUEST_TASKS
-from paceline_protocol.messages import (
+from paceline_protocol.messages.client import (
     Cancel,
     ClientMessage,
     ClientReply,

@@ -47,7 +47,11 @@ from paceline.core.state.applied import Applied
 from paceline.core.state.table import TaskTable
 from paceline.core.wall_clock import WallClock
 from paceline.core.work.leader_link import LeaderLink
-from paceline_protocol.messages import ClientMessage, Envelope, Outcome, PeerMessage, Trace
+from paceline_protocol.messages import PeerMessage
+from paceline_protocol.messages.client import ClientMessage
+from paceline_protocol.messages.membership import Envelope
+from paceline_protocol.messages.records import Outcome
+from paceline_protocol.messages.trace import Trace
 
 
 class NodeCore:

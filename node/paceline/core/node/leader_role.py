@@ -27,7 +27,7 @@ from paceline.core.settings import Settings
 from paceline.core.state.applied import Applied
 from paceline.core.wall_clock import WallClock
 from paceline.core.work.leader_link import LeaderLink
-from paceline_protocol.messages import Admin, Redirect
+from paceline_protocol.messages.client import Admin, Redirect
 
 
 class LeaderRole:

@@ -22,18 +22,11 @@ from paceline.core.node.violations import Violations
 from paceline.core.node.work import WorkExchange
 from paceline.core.raft.consensus import Consensus
 from paceline_protocol.errors import LimitExceeded, PeerViolation, RemoteProtocolError
-from paceline_protocol.messages import (
-    ConsensusMessage,
-    Consent,
-    ConsentReceived,
-    Dispatch,
-    Envelope,
-    NodeOutcomes,
-    OtherStart,
-    PeerHello,
-    PeerMessage,
-    Trace,
-)
+from paceline_protocol.messages import PeerMessage
+from paceline_protocol.messages.consensus import ConsensusMessage
+from paceline_protocol.messages.membership import Consent, ConsentReceived, Envelope, OtherStart, PeerHello
+from paceline_protocol.messages.trace import Trace
+from paceline_protocol.messages.work import Dispatch, NodeOutcomes
 
 _CONSENSUS: Final[frozenset[type[Any]]] = frozenset(get_args(ConsensusMessage))
 _TASKS: Final[frozenset[type[Any]]] = frozenset((Dispatch, NodeOutcomes, Trace))

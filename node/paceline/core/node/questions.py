@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from paceline_protocol.messages import ClientReply
+from paceline_protocol.messages.client import ClientReply
 
 if TYPE_CHECKING:
     from paceline.core.node.core import NodeCore

@@ -19,18 +19,9 @@ from paceline.core.work.leader_link import LeaderLink
 from paceline.core.work.unrecorded import UnrecordedBatch
 from paceline_protocol.codec import decode_outcomes
 from paceline_protocol.errors import LimitExceeded, PeerViolation, RemoteProtocolError
-from paceline_protocol.messages import (
-    Beat,
-    Dispatch,
-    Enrol,
-    NodeBeat,
-    NodeOutcomes,
-    PeerMessage,
-    Revoke,
-    Revoked,
-    Trace,
-    WorkMessage,
-)
+from paceline_protocol.messages import PeerMessage
+from paceline_protocol.messages.trace import Trace
+from paceline_protocol.messages.work import Beat, Dispatch, Enrol, NodeBeat, NodeOutcomes, Revoke, Revoked, WorkMessage
 
 
 class WorkExchange:

@@ -13,7 +13,7 @@ from paceline.core.raft.log import Log
 from paceline_protocol.codec import decode_config
 from paceline_protocol.errors import PeerViolation
 from paceline_protocol.limits import MAX_NAME_CHARS
-from paceline_protocol.messages import Config, EntryKind
+from paceline_protocol.messages.consensus import Config, EntryKind
 
 
 class ConfigHistory:

@@ -50,10 +50,10 @@ from paceline.core.raft.replication import PeerProgress
 from paceline.core.raft.terms import check_term, is_from_leader, is_hypothetical, refusal
 from paceline.core.raft.timing import RandomSource, Timing
 from paceline.core.raft.writes import Writes
-from paceline_protocol import messages as m
 from paceline_protocol.codec import encode_config
 from paceline_protocol.errors import PeerViolation
-from paceline_protocol.messages import Config, ConsensusMessage, EntryKind
+from paceline_protocol.messages import consensus as m
+from paceline_protocol.messages.consensus import Config, ConsensusMessage, EntryKind
 
 BLANK = HardState()
 NO_CONFIG = Config()

@@ -29,7 +29,7 @@ from paceline.core.raft.log import HardState, Log
 from paceline.core.raft.quorum import majority
 from paceline.core.raft.timing import RandomSource, Timing
 from paceline.core.raft.writes import Writes
-from paceline_protocol.messages import ConsensusMessage, VoteRequest, VoteResponse
+from paceline_protocol.messages.consensus import ConsensusMessage, VoteRequest, VoteResponse
 
 
 class Role(Enum):

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from paceline.core.raft.configuration import ConfigHistory
 from paceline.core.raft.log import Log
-from paceline_protocol.messages import Removed
+from paceline_protocol.messages.consensus import Removed
 
 
 class Eligibility:

@@ -25,7 +25,14 @@ from paceline.core.raft.snapshot_transfer import Incoming
 from paceline.core.raft.writes import Writes
 from paceline_protocol.codec import decode_config
 from paceline_protocol.errors import PeerViolation
-from paceline_protocol.messages import Append, AppendResponse, EntryKind, Forgotten, SnapshotChunk, SnapshotResponse
+from paceline_protocol.messages.consensus import (
+    Append,
+    AppendResponse,
+    EntryKind,
+    Forgotten,
+    SnapshotChunk,
+    SnapshotResponse,
+)
 
 MAX_INDEX: Final = 2**62
 """No log gets there: the number of the next entry always fits into a frame."""

@@ -29,7 +29,7 @@ from paceline.core.raft.replication import Replication
 from paceline.core.raft.timing import Timing
 from paceline_protocol.codec import decode_config, encode_config
 from paceline_protocol.errors import PeerViolation
-from paceline_protocol.messages import (
+from paceline_protocol.messages.consensus import (
     AppendResponse,
     Config,
     Confirm,

@@ -23,7 +23,7 @@ from typing import Any
 
 from paceline.core.raft.contents import SnapshotReading
 from paceline.core.raft.pages import Stream
-from paceline_protocol.messages import Config, WireEntry
+from paceline_protocol.messages.consensus import Config, WireEntry
 
 ENTRY_OVERHEAD_BYTES = 16
 """Added to the size of each entry's data, so that a batch of empty entries is bounded too."""

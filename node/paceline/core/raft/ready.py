@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from paceline.core.raft.log import Entry, HardState, Snapshot
-from paceline_protocol.messages import ConsensusMessage
+from paceline_protocol.messages.consensus import ConsensusMessage
 
 
 @dataclass(slots=True)

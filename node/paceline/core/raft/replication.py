@@ -38,7 +38,7 @@ from paceline.core.raft.quorum import majority
 from paceline.core.raft.snapshot_transfer import Outgoing
 from paceline.core.raft.timing import Timing
 from paceline_protocol.codec import encode_config
-from paceline_protocol.messages import (
+from paceline_protocol.messages.consensus import (
     Append,
     AppendResponse,
     Config,

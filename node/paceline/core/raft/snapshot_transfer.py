@@ -12,7 +12,7 @@ from paceline.core.raft.contents import Contents, SnapshotReading
 from paceline.core.raft.log import Snapshot
 from paceline.core.raft.pages import Pieces
 from paceline_protocol.codec import decode_config
-from paceline_protocol.messages import SnapshotChunk
+from paceline_protocol.messages.consensus import SnapshotChunk
 
 SNAPSHOT_CHUNK_BYTES = 256 * 1024
 

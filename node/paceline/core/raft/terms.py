@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from paceline_protocol.errors import PeerViolation
-from paceline_protocol.messages import (
+from paceline_protocol.messages.consensus import (
     Append,
     AppendResponse,
     Confirm,

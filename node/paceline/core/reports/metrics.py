@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from paceline.core.measures.tally import OTHER
 from paceline.core.reports.status import fault_tolerance, forgotten, forming, leaderless, nodes, outdated, role_of
 from paceline.core.reports.waiting import most_unserved
-from paceline_protocol.messages import Refusal, TaskEnd
+from paceline_protocol.messages.client import Refusal
+from paceline_protocol.messages.records import TaskEnd
 
 if TYPE_CHECKING:
     from paceline.core.node import NodeCore

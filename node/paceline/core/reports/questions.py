@@ -8,7 +8,7 @@ from paceline.core.node.questions import AskedOf, Question
 from paceline.core.reports.status import status
 from paceline.core.reports.waiting import waiting
 from paceline.core.reports.whereabouts import whereabouts
-from paceline_protocol.messages import (
+from paceline_protocol.messages.client import (
     Admin,
     StatusReply,
     StatusRequest,

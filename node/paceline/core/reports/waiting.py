@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from paceline.core.scheduling.live_tasks import NAMES_LOOKED_AT
-from paceline_protocol.messages import WaitingRequest
+from paceline_protocol.messages.client import WaitingRequest
 
 if TYPE_CHECKING:
     from paceline.core.scheduling.leader import Leader

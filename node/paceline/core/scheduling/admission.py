@@ -24,7 +24,8 @@ from paceline.core.state.task import TASK_BYTES, Task
 from paceline_protocol.codec import decode_calls
 from paceline_protocol.errors import LimitExceeded
 from paceline_protocol.limits import MAX_FRAME_BYTES
-from paceline_protocol.messages import Call, Refusal, Submit, Wait
+from paceline_protocol.messages.client import Refusal, Submit, Wait
+from paceline_protocol.messages.records import Call
 
 SUBMIT_LIMIT_BYTES: Final = MAX_FRAME_BYTES - (1 << 20)
 """The entry that holds the calls, with its moments made absolute, must fit into an Append, which is one frame too."""

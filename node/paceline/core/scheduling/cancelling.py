@@ -12,7 +12,7 @@ from typing import Final
 
 from paceline.core.clients.sessions import ClientSession
 from paceline.core.state.task import Task
-from paceline_protocol.messages import CancelReply, CancelState
+from paceline_protocol.messages.client import CancelReply, CancelState
 
 REQUESTS_PER_TASK: Final = 64
 """Open requests to cancel one task, of all clients. A flood of them must not fill the leader's memory."""

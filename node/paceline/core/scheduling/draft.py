@@ -21,7 +21,9 @@ from typing import Any, Final
 from paceline.core.clients.sessions import ClientSession
 from paceline.core.state.task import Task
 from paceline_protocol.codec import MAX_BATCH_ITEMS, encode_calls, encode_outcomes, join_ids
-from paceline_protocol.messages import Call, EntryKind, Outcome, Submit
+from paceline_protocol.messages.client import Submit
+from paceline_protocol.messages.consensus import EntryKind
+from paceline_protocol.messages.records import Call, Outcome
 
 DRAFT_BYTES: Final = 4 << 20
 """A draft that would have more is full. One Submit, or one outcome, may be larger."""

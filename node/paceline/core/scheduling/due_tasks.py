@@ -17,7 +17,7 @@ from paceline.core.deadlines import Moments
 from paceline.core.state.call_options import CallOptions
 from paceline.core.state.task import Task
 from paceline.core.wall_clock import WallClock
-from paceline_protocol.messages import Options
+from paceline_protocol.messages.records import Options
 from paceline_protocol.moments import datetime_of
 from paceline_protocol.options import with_moments
 

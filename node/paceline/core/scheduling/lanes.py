@@ -25,7 +25,7 @@ from typing import Final
 from paceline.core.scheduling.credits import NodeLedger, Row
 from paceline.core.scheduling.places import Place
 from paceline.core.state.task import State, Task
-from paceline_protocol.messages import PRIORITY_MAX
+from paceline_protocol.messages.records import PRIORITY_MAX
 
 STALE_SKIPPED: Final = 1_000
 """How many tasks that have left are skipped at a time by a call that only looks."""

@@ -46,7 +46,7 @@ from paceline.core.settings import Settings
 from paceline.core.state.table import TaskTable
 from paceline.core.state.task import Task
 from paceline_protocol.limits import MAX_INT
-from paceline_protocol.messages import Cancel, CancelState, Update
+from paceline_protocol.messages.client import Cancel, CancelState, Update
 
 
 class Leader:

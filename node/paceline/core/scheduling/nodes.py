@@ -29,19 +29,9 @@ from paceline.core.state.task import Task
 from paceline_protocol.codec import decode_held
 from paceline_protocol.errors import PeerViolation
 from paceline_protocol.limits import MAX_BATCH_ITEMS, MAX_TASK_NAMES
-from paceline_protocol.messages import (
-    Assignment,
-    Beat,
-    CancelState,
-    Dispatch,
-    Enrol,
-    NodeBeat,
-    Outcome,
-    Revoke,
-    Revoked,
-    TaskEnd,
-    WorkMessage,
-)
+from paceline_protocol.messages.client import CancelState
+from paceline_protocol.messages.records import Assignment, Outcome, TaskEnd
+from paceline_protocol.messages.work import Beat, Dispatch, Enrol, NodeBeat, Revoke, Revoked, WorkMessage
 
 BEAT_UNCHANGED_S: Final = 0.2
 """Between Beats to an enrolled node to which there is no news. Several of them fit into the node's timeout."""

@@ -33,16 +33,15 @@ from paceline.core.state.call_options import CallOptions
 from paceline.core.state.table import TaskTable
 from paceline.core.state.task import Task
 from paceline_protocol.errors import RemoteProtocolError
-from paceline_protocol.messages import (
+from paceline_protocol.messages.client import CancelState, Submit
+from paceline_protocol.messages.records import (
     CALL_ARGS,
     CALL_ID,
     CALL_NAME,
     CALL_OPTIONS,
     CALL_PRIORITY,
     Call,
-    CancelState,
     Outcome,
-    Submit,
     TaskEnd,
 )
 from paceline_protocol.payload import ErrorInfo, pack_error_info

@@ -14,7 +14,7 @@ from paceline.core.scheduling.draft import Propose
 from paceline.core.settings import Settings
 from paceline.core.state.table import TaskTable
 from paceline_protocol.codec import join_ids
-from paceline_protocol.messages import EntryKind
+from paceline_protocol.messages.consensus import EntryKind
 
 RELEASE_TASKS: Final = 256
 """Under load ids are released as soon as there are so many: to release thousands at once would delay other tasks."""

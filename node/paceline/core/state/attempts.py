@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from paceline.core.state.section import Section
 from paceline_protocol import fields
 from paceline_protocol.codec import split_ids
-from paceline_protocol.messages import EntryKind
+from paceline_protocol.messages.consensus import EntryKind
 
 if TYPE_CHECKING:
     from paceline.core.state.table import TaskTable

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from paceline_protocol.messages import AT_MOST_ONCE, COMMITTED, Options
+from paceline_protocol.messages.records import AT_MOST_ONCE, COMMITTED, Options
 from paceline_protocol.options import OPTIONS, is_logged, is_traced
 
 SHARED_LIMIT: Final = 1_024

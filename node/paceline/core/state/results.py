@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from paceline.core.state.section import Section
 from paceline_protocol.codec import decode_outcomes, split_ids
 from paceline_protocol.fields import results
-from paceline_protocol.messages import EntryKind, Outcome
+from paceline_protocol.messages.consensus import EntryKind
+from paceline_protocol.messages.records import Outcome
 
 if TYPE_CHECKING:
     from paceline.core.state.table import TaskTable

@@ -18,7 +18,7 @@ from paceline.core.state.section import Section
 from paceline.core.state.task import Task
 from paceline.core.state.tasks import Tasks
 from paceline.core.state.totals import Totals
-from paceline_protocol.messages import EntryKind
+from paceline_protocol.messages.consensus import EntryKind
 
 S = TypeVar("S", bound=Section)
 

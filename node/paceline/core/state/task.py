@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from mypy_extensions import mypyc_attr
 
 from paceline.core.state.call_options import CallOptions, resolve
-from paceline_protocol.messages import Assignment, Call, Options, TaskEnd
+from paceline_protocol.messages.records import Assignment, Call, Options, TaskEnd
 
 if TYPE_CHECKING:
     from paceline.core.clients.sessions import ClientSession

@@ -9,7 +9,8 @@ from paceline.core.state.section import Section
 from paceline.core.state.task import Task
 from paceline_protocol.codec import decode_calls
 from paceline_protocol.fields import calls
-from paceline_protocol.messages import CALL_ID, EntryKind
+from paceline_protocol.messages.consensus import EntryKind
+from paceline_protocol.messages.records import CALL_ID
 
 if TYPE_CHECKING:
     from paceline.core.state.table import TaskTable

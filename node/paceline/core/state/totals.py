@@ -8,7 +8,7 @@ from typing import Any, Final
 from paceline.core.feature_levels import NodeTooOld
 from paceline.core.state.section import Section
 from paceline_protocol import fields
-from paceline_protocol.messages import TaskEnd
+from paceline_protocol.messages.records import TaskEnd
 
 _check_items: Final = fields.many(fields.record(fields.string, fields.integer))
 

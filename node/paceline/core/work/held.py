@@ -17,7 +17,7 @@ from itertools import islice
 from typing import Final
 
 from paceline.core.work.unrecorded import UnrecordedBatch
-from paceline_protocol.messages import Outcome, TaskEnd
+from paceline_protocol.messages.records import Outcome, TaskEnd
 
 HELD_LIMIT: Final = 1 << 20
 """A node that holds so many tasks begins no other until outcomes are recorded. Its account has to fit into a frame."""

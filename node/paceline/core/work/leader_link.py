@@ -28,18 +28,8 @@ from paceline.core.work.unrecorded import UnrecordedBatch, batches_of
 from paceline_protocol.codec import encode_held
 from paceline_protocol.errors import PeerViolation
 from paceline_protocol.limits import LINK_BYTES_PER_S
-from paceline_protocol.messages import (
-    Assignment,
-    Beat,
-    Dispatch,
-    Enrol,
-    NodeBeat,
-    Outcome,
-    Revoke,
-    Revoked,
-    TaskEnd,
-    WorkMessage,
-)
+from paceline_protocol.messages.records import Assignment, Outcome, TaskEnd
+from paceline_protocol.messages.work import Beat, Dispatch, Enrol, NodeBeat, Revoke, Revoked, WorkMessage
 
 
 class LeaderLink:

@@ -27,7 +27,7 @@ from paceline.core.measures.traces import Traces
 from paceline.core.work.held import HeldTasks
 from paceline.core.work.worker_slot import BATCH_TIME_US, Running, WorkerSlot
 from paceline_protocol.limits import MAX_TASK_NAMES, PAYLOAD_LIMIT_BYTES
-from paceline_protocol.messages import ASSIGNMENT_OPTIONS, OUTCOME_PAYLOAD, Assignment, Outcome, TaskEnd
+from paceline_protocol.messages.records import ASSIGNMENT_OPTIONS, OUTCOME_PAYLOAD, Assignment, Outcome, TaskEnd
 from paceline_protocol.options import is_traced
 from paceline_protocol.payload import ERROR_LIMIT_BYTES
 

@@ -6,7 +6,8 @@ from typing import Final
 
 from paceline_protocol.codec import encode_outcomes
 from paceline_protocol.limits import MAX_BATCH_ITEMS
-from paceline_protocol.messages import OUTCOME_PAYLOAD, NodeOutcomes, Outcome
+from paceline_protocol.messages.records import OUTCOME_PAYLOAD, Outcome
+from paceline_protocol.messages.work import NodeOutcomes
 
 BATCH_BYTES: Final = 4 << 20
 """The payloads of one batch; a single outcome may have more, up to what a worker may send."""

@@ -27,7 +27,7 @@ from math import inf
 from typing import Final
 
 from paceline.core.measures.durations import UNKNOWN_US
-from paceline_protocol.messages import Assignment, Outcome, TaskEnd
+from paceline_protocol.messages.records import Assignment, Outcome, TaskEnd
 
 BATCH_TIME_US: Final = 1_000
 """The expected work of one batch. A worker that has no more than that to do is given another."""

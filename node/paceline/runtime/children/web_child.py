@@ -30,7 +30,7 @@ from paceline.runtime.children.pool import ChildPool
 from paceline.runtime.transport.transport import Source
 from paceline.version import is_compiled
 from paceline.web.listener import listen
-from paceline_protocol.messages import PROTOCOL_VERSION
+from paceline_protocol.messages.message import PROTOCOL_VERSION
 from paceline_protocol.payload import pack_value
 
 if TYPE_CHECKING:

@@ -42,7 +42,7 @@ from paceline.runtime.journal.records import (
 from paceline.runtime.journal.synced import SyncedTo, mark_path, read_mark
 from paceline_protocol.codec import decode_config, encode_config
 from paceline_protocol.errors import ProtocolError
-from paceline_protocol.messages import Config
+from paceline_protocol.messages.consensus import Config
 
 T = TypeVar("T")
 

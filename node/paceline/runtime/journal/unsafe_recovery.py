@@ -35,7 +35,7 @@ from paceline.runtime.journal.recovery import Recovered, decoded
 from paceline.runtime.journal.unusable import failure_of
 from paceline.runtime.journal.writer import Writer
 from paceline_protocol.codec import encode_config
-from paceline_protocol.messages import Config, EntryKind
+from paceline_protocol.messages.consensus import Config, EntryKind
 
 
 @dataclass(frozen=True, slots=True)

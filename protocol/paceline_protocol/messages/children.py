@@ -1,0 +1,80 @@
+"""What a node and its children, the workers and the web process, say to each other."""
+
+# No ``from __future__ import annotations``: ``message.py`` says why.
+
+from typing import NamedTuple, TypeAlias
+
+from paceline_protocol.messages.message import LongString, Name, PackedValue, Sender, message
+from paceline_protocol.messages.records import Assignment, Outcome
+from paceline_protocol.messages.trace import Trace
+
+# --- node <-> worker --------------------------------------------------------------------------------------------
+
+
+@message(80, Sender.WORKER)
+class WorkerReady(NamedTuple):
+    pid: int
+    names: tuple[Name, ...]
+
+
+@message(81, Sender.WORKER)
+class WorkerFailed(NamedTuple):
+    """The worker can't serve: one of its modules does not import."""
+
+    pid: int
+    module: str
+    error: LongString
+    traceback: LongString
+
+
+@message(82, Sender.PARENT, trusted=True)
+class Run(NamedTuple):
+    """Tasks for one worker, run in order."""
+
+    tasks: tuple[Assignment, ...]
+
+
+@message(83, Sender.WORKER, trusted=True)
+class Done(NamedTuple):
+    outcomes: tuple[Outcome, ...]
+
+
+@message(84, Sender.PARENT)
+class Stop(NamedTuple):
+    """Finish what you run, then exit."""
+
+
+@message(85, Sender.WORKER, trusted=True)
+class CleaningUp(NamedTuple):
+    """As Done, but the last of these tasks has left something that the worker ends now. It begins no other task until
+    it has answered for that one again, with the end CANCELLED."""
+
+    outcomes: tuple[Outcome, ...]
+
+
+@message(86, Sender.PARENT)
+class NodeMoved(NamedTuple):
+    """Workers are started with the address of their node, which listens at another one from now on. A worker that runs
+    a task hears it behind that."""
+
+    address: str
+
+
+# --- node <-> its web process -------------------------------------------------------------------------------------
+
+
+@message(90, Sender.WEB)
+class MetricsRequest(NamedTuple):
+    """Somebody asked the web process how the node is. It asks again only once it has the answer."""
+
+
+@message(91, Sender.PARENT)
+class MetricsReply(NamedTuple):
+    """Counts, and how things stand; that it comes says that the node's loop turns."""
+
+    body: PackedValue  # a packed map
+
+
+WorkerMessage: TypeAlias = WorkerReady | WorkerFailed | Done | CleaningUp | Trace
+ToWorkerMessage: TypeAlias = Run | Stop | NodeMoved
+WebMessage: TypeAlias = MetricsRequest | MetricsReply

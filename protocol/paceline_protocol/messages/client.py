@@ -1,0 +1,242 @@
+"""What clients and nodes say to each other."""
+
+# No ``from __future__ import annotations``: ``message.py`` says why.
+
+from enum import IntEnum
+from typing import Annotated, Final, NamedTuple, TypeAlias
+
+from paceline_protocol.messages.message import Id, PackedCalls, PackedValue, RequestIds, Sender, message
+from paceline_protocol.messages.records import Result
+from paceline_protocol.messages.trace import Trace
+
+OF_ALL_CLIENTS: Final = (Sender.OBSERVER, Sender.CLIENT, Sender.OPERATOR)
+OF_CLIENTS: Final = (Sender.CLIENT, Sender.OPERATOR)
+
+
+class AdminOp(IntEnum):
+    """What somebody may ask of the leader."""
+
+    VOTERS = 1  # have so many voters, as soon as there are as many nodes
+    PROMOTE = 2  # this node votes
+    REMOVE = 3  # this node neither votes nor replicates, until it is promoted
+    TRANSFER = 4  # this node leads
+    STEP_DOWN = 5  # this node does not lead
+
+
+class Refusal(IntEnum):
+    """Why a leader refused a task, or a node a request."""
+
+    UNKNOWN_TASK = 1
+    QUEUE_FULL = 2
+    PAYLOAD_TOO_LARGE = 3
+    UNKNOWN_ID = 4  # a Wait names a task that this cluster never accepted, or forgot long ago
+    BAD_REQUEST = 5
+    NOT_READY = 6  # the cluster can't accept yet (forming, too few voters)
+    LEVEL_TOO_LOW = 7  # some node is too old for what the call asks for
+    FORBIDDEN = 8  # the key of the connection does not allow it
+    KEY_REVOKED = 9  # the key of the connection allows nothing any more
+
+
+class CancelState(IntEnum):
+    """What a Cancel found."""
+
+    CANCELLED = 1
+    RUNNING = 2
+    FINISHED = 3
+    UNKNOWN = 4
+
+
+Refused: TypeAlias = Annotated[tuple[Id, Annotated[int, Refusal], str], "refused"]
+"""(task id, why, detail for a person)"""
+
+
+# --- client -> node ---------------------------------------------------------------------------------------------
+
+
+@message(1, *OF_ALL_CLIENTS)
+class Hello(NamedTuple):
+    """The first message of a client on a connection. Answered by Welcome, whoever leads."""
+
+    client_id: Id  # 16 bytes, one per Client object
+    cluster_name: str  # "" for any
+
+
+@message(2, *OF_CLIENTS, trusted=True)
+class Submit(NamedTuple):
+    """A batch of calls. Answered by Updates that name ``seq`` under ``accepted``, refusals, and results."""
+
+    seq: int  # numbers the client's batches on this connection, from 1
+    ack: int  # the last Update.seq that the client has processed
+    calls: PackedCalls  # codec.encode_calls: kept as bytes so that the log entry is what the client wrote
+    prompt: bool = False  # True: send `accepted` as soon as it holds; False: it may wait to travel with a result
+
+
+@message(3, *OF_CLIENTS)
+class Wait(NamedTuple):
+    """After a leader change: tasks that were accepted earlier and whose results the client still wants."""
+
+    ack: int
+    ids: RequestIds
+
+
+@message(4, *OF_CLIENTS)
+class Cancel(NamedTuple):
+    """Cancel tasks that have not started. Answered by CancelReply."""
+
+    request: int
+    ids: RequestIds
+
+
+@message(5, *OF_ALL_CLIENTS)
+class Ping(NamedTuple):
+    """Sent by a client that waits and has heard nothing, that has something to acknowledge and nothing else to say, or
+    that has sent much and does not know whether it has arrived. Answered by Pong, or by Redirect."""
+
+    ack: int
+
+
+@message(6, *OF_ALL_CLIENTS)
+class StatusRequest(NamedTuple):
+    """Ask any node what it knows. Answered by StatusReply."""
+
+    request: int
+    about: tuple[tuple[str, str], ...] = ()  # what the client says of itself, for whoever asks after it: names, values
+
+
+@message(7, Sender.OPERATOR)
+class Admin(NamedTuple):
+    """Ask the leader to change the cluster. Answered by AdminReply once it is done, or can't be. To ask again, also
+    another leader, changes nothing that is done."""
+
+    request: int
+    op: Annotated[int, AdminOp]
+    argument: str  # a node id; of VOTERS the number
+
+
+@message(8, *OF_ALL_CLIENTS)
+class TaskRequest(NamedTuple):
+    """Ask the leader where a task is, whoever submitted it. Answered by TaskReply. It changes nothing, so that a second
+    copy does no harm; a client repeats it until it has the answer."""
+
+    request: int
+    id: Id
+
+
+@message(9, *OF_ALL_CLIENTS)
+class WaitingRequest(NamedTuple):
+    """Ask the leader which tasks wait, by name. Answered by WaitingReply. It changes nothing, so that a second copy
+    does no harm; a client repeats it until it has the answer."""
+
+    request: int
+    name: str  # "" for all names; else the answer has ids of its tasks, too
+    skip: int  # how many tasks were looked at for that before
+
+
+# --- node -> client ---------------------------------------------------------------------------------------------
+
+
+@message(20, Sender.NODE)
+class Welcome(NamedTuple):
+    """Answer to Hello: who this node is, who leads, where the others are."""
+
+    node_id: str
+    cluster_id: str  # "" while the cluster is forming
+    cluster_name: str
+    term: int
+    leader_id: str  # "" when unknown
+    leader_address: str  # "" when unknown
+    addresses: tuple[str, ...]  # every node this one knows, itself first
+    payload_limit_bytes: int
+
+
+@message(21, Sender.NODE)
+class Redirect(NamedTuple):
+    """This node does not lead (any more). Nothing of the request was kept."""
+
+    term: int
+    leader_id: str  # "" when unknown
+    leader_address: str
+
+
+@message(22, Sender.NODE, trusted=True)
+class Update(NamedTuple):
+    """What became of a client's tasks since the last Update on this connection."""
+
+    seq: int  # from 1 on each connection; acknowledged by the `ack` of what the client sends next
+    accepted: tuple[int, ...]  # Submit.seq whose calls are committed (those not listed as refused)
+    refused: tuple[Refused, ...]
+    results: tuple[Result, ...]
+
+
+@message(23, Sender.NODE)
+class CancelReply(NamedTuple):
+    request: int
+    states: tuple[tuple[Id, Annotated[int, CancelState]], ...]
+
+
+@message(24, Sender.NODE)
+class Pong(NamedTuple):
+    """Answers one Ping. They come in the order of the Pings, so each proves that all has arrived that was sent before
+    its Ping."""
+
+    term: int
+
+
+@message(25, Sender.NODE)
+class StatusReply(NamedTuple):
+    request: int
+    body: PackedValue  # packed map (payload.pack_value); its keys are listed in docs/protocol.md
+
+
+@message(26, Sender.NODE)
+class Failure(NamedTuple):
+    """The node could not take a frame. Its version byte is the sender's, so that a client of another version can
+    tell."""
+
+    code: Annotated[int, Refusal]
+    detail: str
+
+
+@message(27, Sender.NODE)
+class AdminReply(NamedTuple):
+    request: int
+    done: bool
+    detail: str  # what is the case now, or why it can't be
+
+
+@message(28, Sender.NODE)
+class TaskReply(NamedTuple):
+    request: int
+    body: PackedValue  # packed map (payload.pack_value); its keys are listed in docs/protocol.md
+
+
+@message(29, Sender.NODE)
+class WaitingReply(NamedTuple):
+    request: int
+    body: PackedValue  # packed map (payload.pack_value); its keys are listed in docs/protocol.md
+
+
+@message(30, Sender.NODE)
+class Coming(NamedTuple):
+    """Sent right before a large frame: nothing else comes before all of it has, which may take long. Without it a
+    client on a slow link may take its leader for silent, and comes back; one too many only has it wait for longer until
+    it does."""
+
+    size: int  # of that frame, in bytes
+
+
+ClientMessage: TypeAlias = Hello | Submit | Wait | Cancel | Ping | StatusRequest | Admin | TaskRequest | WaitingRequest
+ClientReply: TypeAlias = (
+    Welcome
+    | Redirect
+    | Update
+    | CancelReply
+    | Pong
+    | StatusReply
+    | Failure
+    | AdminReply
+    | TaskReply
+    | WaitingReply
+    | Coming
+    | Trace
+)

@@ -1,0 +1,88 @@
+"""What the leader and each node say to each other of tasks."""
+
+# No ``from __future__ import annotations``: ``message.py`` says why.
+
+from typing import NamedTuple, TypeAlias
+
+from paceline_protocol.messages.message import Id, Name, PackedHeld, PackedOutcomes, Sender, message
+from paceline_protocol.messages.records import Assignment
+from paceline_protocol.messages.trace import Trace
+
+
+@message(60, Sender.PEER, trusted=True)
+class Beat(NamedTuple):
+    """Leader to every node, each heartbeat interval: I lead, and this is what I have sent and heard."""
+
+    term: int
+    account: int  # Enrol.version of the last account received from this node in this term, 0 for none
+    dispatch_seq: int  # the last Dispatch.seq sent to this node in this term, or the last that it has named
+    outcome_seq: int  # every NodeOutcomes up to this one is recorded: the node may forget it
+    outcome_seen: int = 0  # every one up to this one has arrived: the node need not repeat it to this leader
+
+
+@message(61, Sender.PEER, trusted=True)
+class NodeBeat(NamedTuple):
+    """A node's answer to Beat."""
+
+    term: int
+    dispatch_seq: int  # the last Dispatch.seq received in sequence in this term
+    slots: int
+    running: int
+    queued: int  # dispatched here, not yet given to a worker
+
+
+@message(62, Sender.PEER)
+class Enrol(NamedTuple):
+    """A node's whole account of itself. Repeated until a Beat names its version.
+
+    A node makes one for each new leader, when its workers change, and when it sees a gap in the dispatch sequence.
+    What the leader believes to be here, sent up to ``dispatch_seq`` and not in ``held``, never arrived.
+    """
+
+    term: int
+    version: int  # grows with each account that a node gives; its incarnation is above bit 40
+    dispatch_seq: int  # everything up to here is accounted for in `held`
+    outcome_seq: int  # every NodeOutcomes up to this one was recorded; the rest follows, in sequence
+    slots: int
+    names: tuple[Name, ...]  # the tasks its workers can run
+    held: PackedHeld  # codec.encode_held: tasks and attempts that are queued, running, or ended and not yet recorded
+
+
+@message(63, Sender.PEER, trusted=True)
+class Dispatch(NamedTuple):
+    term: int
+    seq: int  # from 1 in each term, per node
+    tasks: tuple[Assignment, ...]
+
+
+@message(64, Sender.PEER, trusted=True)
+class NodeOutcomes(NamedTuple):
+    """Outcomes of one node, repeated until a Beat says that they have arrived, and kept until one says that they are
+    recorded. A batch either holds outcomes of tasks that
+    ended, or only lost attempts (TaskEnd.LOST, payload: how the worker died, as UTF-8); the leader decides what
+    becomes of those."""
+
+    term: int
+    seq: int  # without gaps; the first is 1 above the incarnation shifted left by 40
+    outcomes: PackedOutcomes  # codec.encode_outcomes: kept as bytes so that the log entry is what the node wrote
+
+
+@message(65, Sender.PEER)
+class Revoke(NamedTuple):
+    """Leader to node: give these back if they have not started. Answered by one Revoked or several, as it becomes known
+    of each, and repeated by the leader. More than a message may name are named in several."""
+
+    term: int
+    ids: tuple[Id, ...]
+
+
+@message(66, Sender.PEER)
+class Revoked(NamedTuple):
+    """Node to leader. Of what a Revoke named and is in neither, the node does not know it yet, or has it not."""
+
+    term: int
+    given_back: tuple[Id, ...]
+    kept: tuple[Id, ...]  # a worker has begun them, or is to begin them next
+
+
+WorkMessage: TypeAlias = Beat | NodeBeat | Enrol | Dispatch | NodeOutcomes | Revoke | Revoked | Trace
