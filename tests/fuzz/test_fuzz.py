@@ -171,8 +171,8 @@ def counts_nothing(patch: pytest.MonkeyPatch) -> None:
 def believes_workers(patch: pytest.MonkeyPatch) -> None:
     """A worker may end what another was given."""
 
-    def done(self: Slots, worker_id: bytes, outcomes: tuple[Outcome, ...]) -> list[Outcome]:
-        before(self, worker_id, outcomes)
+    def done(self: Slots, worker_id: bytes, outcomes: tuple[Outcome, ...], now: float) -> list[Outcome]:
+        before(self, worker_id, outcomes, now)
         return [outcome for outcome in outcomes if outcome[0] in self.held.attempts]
 
     before = Slots.done
