@@ -14,6 +14,8 @@ from typing import Final
 from paceline.errors import OutOfResources
 
 NO_MORE_FILES: Final = (errno.EMFILE, errno.ENFILE)
+NO_ROOM: Final = (*NO_MORE_FILES, errno.ENOBUFS, errno.ENOMEM)
+"""Of a socket: there may be no more files, or the system has no memory for it."""
 
 
 def is_room_for(files: int) -> bool:

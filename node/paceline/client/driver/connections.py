@@ -34,7 +34,7 @@ from paceline.client.driver.sockets import Sockets
 from paceline.client.session.session import Session
 from paceline.client_keys import ClientKeys
 from paceline.config import format_address, parse_address
-from paceline.descriptors import is_room_for
+from paceline.descriptors import NO_ROOM, is_room_for
 from paceline.errors import ConfigError, OutOfResources
 from paceline.names import Names
 from paceline.sockets import send_frame, show
@@ -63,7 +63,6 @@ _READABLE = int(zmq.POLLIN)
 _WRITABLE = int(zmq.POLLOUT)
 _NOBLOCK = int(zmq.NOBLOCK)
 _REFUSED = int(zmq.EVENT_HANDSHAKE_FAILED_AUTH)
-_OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 _FAILED = int(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL)
 
 
@@ -267,7 +266,7 @@ class Connections:
             self._tell(f"can't connect to {address}: {error}")
         except (OSError, zmq.ZMQError) as error:
             self._tell(f"can't connect to {address}: {error}")
-            if error.errno in _OUT_OF_RESOURCES:
+            if error.errno in NO_ROOM:
                 self._session.starved(f"this process can't connect to a node ({error})")
         return None
 

@@ -7,6 +7,7 @@ import os
 import shlex
 from pathlib import Path
 
+from paceline.descriptors import NO_MORE_FILES
 from paceline.errors import ConfigError, JournalFailed
 from paceline.ownership import is_denied, owner_of, to_own, whose
 from paceline.runtime.journal.files import kind_of
@@ -71,7 +72,7 @@ def advice_for(error: OSError, path: Path) -> str:
         return f"look at its attributes, `lsattr -d {quoted} {shlex.quote(str(path.parent))}`: `chattr -i -a` ends that"
     if error.errno == errno.EROFS:
         return "mount it for writing, or look into `dmesg` why the system does not write to it any more"
-    if error.errno in (errno.EMFILE, errno.ENFILE):
+    if error.errno in NO_MORE_FILES:
         return "let it open more files (`ulimit -n`)"
     return "make room or replace the disk"
 

@@ -23,7 +23,7 @@ from typing import Final
 
 import zmq
 
-from paceline.descriptors import NO_MORE_FILES, is_room_for
+from paceline.descriptors import NO_ROOM, is_room_for
 from paceline.errors import ConfigError, PortInUse
 from paceline.runtime.limits import files_advice, files_of_waiting, reserved, take_those_that_wait, with_reserve
 from paceline.runtime.transport.zmq_sockets import RECONNECT_MAX_MS, bind, open_refusals
@@ -38,7 +38,6 @@ ROOM_RETRY_S: Final = 0.1
 SAY_EVERY_S: Final = 60.0
 
 _EVENT: Final = struct.Struct("=HI")  # of libzmq's monitor: its number, and a descriptor or an errno
-_NO_ROOM: Final = (*NO_MORE_FILES, errno.ENOBUFS, errno.ENOMEM)
 _SO_ATTACH_FILTER: Final = 26
 _SO_DETACH_FILTER: Final = 27
 _TAKE_NOTHING: Final = struct.pack("=HBBI", 0x06, 0, 0, 0)  # in classic BPF: return 0, the bytes to keep of a packet
@@ -141,7 +140,7 @@ class Listening:
                 self.close()
                 self._listener = system_socket.socket(fileno=with_reserve(partial(os.dup, number)))
                 self._listener.setblocking(False)
-            elif number in _NO_ROOM and self._listener is not None:
+            elif number in NO_ROOM and self._listener is not None:
                 self._take_no_more(time.monotonic())
 
     def close(self) -> None:
