@@ -11,6 +11,7 @@ with ``paceline cluster voters 1``, which ``process.py`` gives, the leader takes
 
 from __future__ import annotations
 
+from paceline.core.membership.peering import HELLO_PEERS
 from paceline.core.settings import Settings
 from paceline.core.work.leader_link import LeaderLink
 from paceline.core.work.unrecorded import UnrecordedBatch
@@ -119,7 +120,8 @@ class Stub:
 
     def _hello(self, *, reply: bool) -> bytes:
         link, settings = self._link, self._settings
-        hello = PeerHello(self.address, settings.cluster_name, 0, link.leader, link.term, self.known, reply)
+        known = self.known[:HELLO_PEERS]
+        hello = PeerHello(self.address, settings.cluster_name, 0, link.leader, link.term, known, reply)
         return self._pack(hello._replace(feature_level=settings.feature_level))
 
     def _head(self, recipient: str) -> bytes:
