@@ -28,6 +28,7 @@ NAMESPACES = Path("/run/netns")
 PREFIX = "paceline-hosts"
 SUBNET = "10.77.7"
 COMMAND_TIMEOUT_S = 10.0
+SMALL_PACKET_BYTES = 1_000
 END_TIMEOUT_S = 5.0
 CLONE_NEWNET = 0x40000000
 
@@ -165,6 +166,12 @@ class Hosts:
         for namespace, device in ((host.namespace, "eth0"), (self.switch, host.port)):
             bucket = ("rate", f"{bytes_per_s}bps", "burst", "128kb", "latency", "100ms")
             _run("tc", "-n", namespace, "qdisc", "replace", "dev", device, "root", "tbf", *bucket)
+
+    def swallow_large(self, host: Host) -> None:
+        """Of what is sent to the host nothing arrives that does not fit into SMALL_PACKET_BYTES, and nobody is told so,
+        as long as the network is there: a path with an MTU that nobody knows. Raises NetworkError as above."""
+        bucket = ("rate", "100mbps", "burst", str(SMALL_PACKET_BYTES), "latency", "100ms")
+        _run("tc", "-n", self.switch, "qdisc", "replace", "dev", host.port, "root", "tbf", *bucket)
 
     def heal(self) -> None:
         """Undo every fault."""

@@ -307,6 +307,36 @@ def test_a_peer_to_which_there_is_much_to_say_gets_several_batches_each_within_t
     assert [trace for batch in batches for trace in batch[1:]] == traces
 
 
+def test_each_batch_says_when_it_leaves_how_much_its_recipient_was_sent_by_the_main_connection() -> None:
+    rig = Rig()
+    ends = [rig.network.node("b:7077"), rig.network.node("c:7077")]
+    to_b, to_c = (Envelope("cluster-a", "a", 1, node_id) for node_id in "bc")
+    traces: list[PeerMessage] = [Trace(number.to_bytes(16, "big"), ()) for number in range(MAX_BATCH_FRAMES)]
+    size = len(encode(traces[0]))
+    later = [("b:7077", to_b, traces[:1], False)]  # as one that promises something waits for the disk
+    rig.reactor._send_peers(
+        [("b:7077", to_b, traces, False), ("b:7077", to_b, traces[:1], True), ("c:7077", to_c, traces[:2], True)]
+    )
+    rig.reactor._send_peers(later)
+    rig.reactor._send_peers([("nobody:1", to_b, traces[:3], False), ("b:7077", to_b, traces[:1], True)])
+    rig.network.deliver_due()
+    said = []
+    for end in ends:
+        while (received := end.receive_more()) is not None:
+            head = decode(received[2][0])
+            assert isinstance(head, Envelope)
+            said.append((head.recipient, head.main_bytes // size, head.is_quick))
+    whole = MAX_BATCH_FRAMES
+    assert said == [
+        ("b", whole - 1, False),
+        ("b", whole, False),
+        ("b", whole, True),
+        ("b", whole + 1, False),
+        ("b", whole + 4, True),
+        ("c", 0, True),
+    ]
+
+
 def test_a_message_to_a_peer_that_can_not_be_sent_is_lost_and_said_and_the_others_of_its_batch_leave(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -330,7 +360,9 @@ def test_a_message_to_a_peer_that_can_not_be_sent_is_lost_and_said_and_the_other
         for _ in range(5):
             received = end.receive_more()
             assert received is not None
-            assert [decode(frame) for frame in received[2]] == batch
+            head, *messages = (decode(frame) for frame in received[2])
+            assert isinstance(head, Envelope)
+            assert [head._replace(main_bytes=0), *messages] == batch
         assert end.receive_more() is None
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == 2, "the first and the tenth"

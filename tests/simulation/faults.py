@@ -15,6 +15,7 @@ class Faults:
     slow: float = 0.05  # delayed by up to 100 ms, and so reordered
     crash_rate: float = 0.15
     partition_rate: float = 0.1
+    main_cut_rate: float = 0.05  # the main connections of a machine carry nothing, and the quick ones do
     pause_rate: float = 0.05
     worker_death_rate: float = 0.2
     disk_delay_s: float = 0.01
@@ -38,6 +39,7 @@ class Faults:
     stale: float = 0.3  # a node that starts again brings back frames of seconds ago with this probability
     link_byte_s: float = 0.0  # of each connection between two nodes; see slow_links.py
     large: float = 0.0  # a task has arguments, and a result, that take about a lease on such a link
+    mains_alone: float = 0.3  # they do so while it is asked what becomes of that, with this probability
     late: float = 0.0  # a node is not there from the beginning, with this probability
 
     def of_machine(self) -> float:

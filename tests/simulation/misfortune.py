@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from simulation.machines import DiskCopy, SimulatedNode
     from simulation.world import World
 
+WAYS = ("from it", "to it", "both")
+"""In which the main connections of a machine carry nothing."""
 RIVAL_ENDS_S = 2.5
 """Until then a machine that must not be the node that it is has ended, if nothing else goes wrong."""
 CLONES_AT_MOST = 2
@@ -68,6 +70,12 @@ class Misfortune:
         elif world.cut and self._happens(1.0, passed_s):
             world.cut.clear()
             world.say("every link works again")
+        if self._happens(faults.main_cut_rate, passed_s):
+            world.events["main connections cut"] += 1
+            world.cut_mains_of(self._rng.choice(world.nodes), self._rng.choice(WAYS))
+        elif world.cut_mains and self._happens(0.5, passed_s):
+            world.cut_mains.clear()
+            world.say("the main connections work again")
         if self._happens(faults.admin_rate, passed_s):
             self._administer()
 
@@ -165,7 +173,7 @@ class Misfortune:
         leader = world.leader()
         if leader is None or leader.node_id == node.identity.node_id or not self._may_lose_disk(node):
             return None
-        if world.cut or leader.consensus.transfer_target(world.now) or leader.role.keeper._requests:
+        if world.cut or world.cut_mains or leader.consensus.transfer_target(world.now) or leader.role.keeper._requests:
             return None
         if not node.identity.cluster_id or not all(each.is_well for each in world.nodes):
             return None

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Final
 from unittest.mock import patch
 
+from paceline.core.membership import main_connection
 from paceline.core.raft import replication, snapshot_transfer
 from paceline.core.work import leader_link
 from simulation.faults import Faults
@@ -22,6 +23,7 @@ _LIMITS: Final = (
     (replication, "IN_FLIGHT_LIMIT_BYTES"),
     (snapshot_transfer, "SNAPSHOT_CHUNK_BYTES"),
     (leader_link, "LINK_BYTES_PER_S"),
+    (main_connection, "SLOWEST_BYTES_PER_S"),
 )
 
 

@@ -253,6 +253,7 @@ BROKEN: list[tuple[type[Promise], Sequence[e.Event], str]] = [
     (Rivals, [e.RivalStarted(1.0, "m", must_end=True), e.GaveUp(1.5, "other", True)], "other ends, and is no copy"),
     (Rivals, [e.WasOvertaken(1.0, "m"), e.GaveUp(1.5, "m", False)], "m ends, and is no copy"),
     (BoundedWaits, [e.Waited(9.0, e.Wait.LEADER, 7.9)], "nobody leads within 1.0 s of healing"),
+    (BoundedWaits, [e.Waited(9.0, e.Wait.SUCCESSOR, 5.9)], "connections carry nothing within 3.0 s of its cut"),
     (BoundedWaits, [e.Waited(99.0, e.Wait.RESULTS, 0.0, "(all of them)")], "for every task to have its result"),
     (BoundedWaits, [CALM, submitted(), told(DONE, at_s=2.1)], "has its result 1.100 s after it was submitted"),
     (

@@ -22,10 +22,11 @@ from paceline.core import outbox
 from paceline.core.clients import sessions
 from paceline.core.clients.session_table import SessionTable
 from paceline.core.feature_levels import NodeTooOld
-from paceline.core.membership import replica_keeper, starts
+from paceline.core.membership import main_connection, replica_keeper, starts
 from paceline.core.membership.directory import Directory
 from paceline.core.membership.first_boot import FirstBoot
 from paceline.core.membership.identity import Identity
+from paceline.core.membership.main_connection import MainConnection
 from paceline.core.membership.starts import Starts
 from paceline.core.node import NodeCore
 from paceline.core.raft.confirmations import Confirmations
@@ -99,6 +100,7 @@ SESSIONS, DELIVERY, NODE = (
     "core.scheduling.test_delivery:test",
     "core.test_node:test",
 )
+MAIN = "core.membership.test_main_connection:test"
 LARGE = "core.scheduling.test_large_arguments:test"
 DISPATCH, SLOTS = "core.scheduling.test_dispatch:test", "core.work.test_slots:test"
 DRAFT, SLOW_LOG = "core.scheduling.test_draft:test", "core.scheduling.test_slow_log:test"
@@ -125,6 +127,7 @@ STALE = {"crash_rate": 0.6, "stale": 1.0}
 GHOSTS = {"wipe_rate": 0.5, "crash_rate": 0.6, "stale": 1.0, "partition_rate": 1.5}
 LATE_GHOSTS = GHOSTS | {"duplicate": 0.3, "slow": 0.5}
 BOOTS = {"crash_rate": 1.5, "late": 0.3, "cut_at_save": 0.5, "partition_rate": 1.5}
+QUICK_ALONE = {"mains_alone": 1.0, "main_cut_rate": 0.5}
 SLOW_LINKS = {"link_byte_s": LINK_BYTE_S, "large": 0.01}
 MOVES = {"crash_rate": 1.5, "move": 0.8, "late": 0.6, "drop": 0.3, "partition_rate": 1.5}
 
@@ -159,6 +162,28 @@ FAULTS = [
         "__init__",
         broken.have_no_window,
         f"{LARGE}_a_node_is_given_no_more_than_a_window_before_it_has_named_what_has_arrived",
+    ),
+    Fault(
+        "takes a quick connection for a whole one",
+        MainConnection,
+        "hear",
+        lambda true: lambda *_: True,
+        faults=QUICK_ALONE,
+        finding="main connections carry nothing",
+    ),
+    Fault(
+        "gives a main connection no time for what is under way",
+        main_connection,
+        "SLOWEST_BYTES_PER_S",
+        lambda true: inf,
+        f"{MAIN}_what_is_under_way_is_waited_for",
+    ),
+    Fault(
+        "asks nobody for what is missing",
+        MainConnection,
+        "is_to_ask",
+        lambda true: lambda *_: False,
+        f"{MAIN}_a_peer_of_which_something_is_missing_is_asked_for_an_answer_ever_more_seldom",
     ),
     # moments of the wall clock
     Fault("hands out what is delayed", DueTasks, "is_early", lambda true: lambda *_: False, faults=CRASHES),
@@ -632,7 +657,7 @@ def test_planted_fault_is_found(fault: Fault, monkeypatch: pytest.MonkeyPatch) -
     assert found_by_test(fault.found_by) if fault.found_by else found_in_the_world(fault)
 
 
-PLANTED = 128
+PLANTED = 131
 """Of whole nodes and of consensus. Who plants another raises it; a fault that can't be planted any more is replaced."""
 
 
@@ -662,6 +687,7 @@ CONTROLS = [
             LATE_GHOSTS,
             SLOW_DISKS,
             SLOW_LINKS,
+            QUICK_ALONE,
         )
     ),
     Fault("boots", None, "", broken.skip, faults=BOOTS, nodes=5, expect=3),

@@ -13,10 +13,14 @@ from pathlib import Path
 import pytest
 
 from modes import COMPILED
+from paceline.core.membership.main_connection import SILENT_S
 from paceline_protocol.messages.client import AdminOp
 from paceline_protocol.messages.records import TaskEnd
 from simulation.action_world import ActionWorld
 from simulation.faults import PEACE, Faults
+from simulation.misfortune import WAYS
+from simulation.oracle.bounded_waits import LIMITS_S
+from simulation.oracle.events import Wait
 from simulation.wall_clocks import right_ms
 from simulation.world import World
 
@@ -161,6 +165,52 @@ def test_nodes_that_keep_different_numbers_of_results_hold_the_same_state_whoeve
     world.heal_and_finish()
     few, some, many = kept
     assert few < some < many
+
+
+def _settled() -> World:
+    """Three voters, and a leader that knows what its nodes have."""
+    world = World(4, nodes=3, faults=replace(PEACE))
+    world.run(2.0, tasks_per_second=10.0)
+    while not all(client.is_done for client in world.clients) or not world.has_all_accounts():
+        world.step()
+    return world
+
+
+@pytest.mark.parametrize("ways", WAYS)
+def test_a_leader_that_the_quick_connections_alone_reach_is_followed_by_another(ways: str) -> None:
+    world = _settled()
+    first = next(node for node in world.nodes if node.core is world.leader())
+    world.cut_mains_of(first, ways)
+    cut_at = world.now
+    world.clients[0].submit()
+    while world.leader() in (None, first.core):
+        world.step()
+        assert world.now < cut_at + LIMITS_S[Wait.SUCCESSOR]
+    while not world.clients[0].is_done:
+        world.step()
+        assert world.now < cut_at + 10.0
+    world.heal_and_finish()
+
+
+@pytest.mark.parametrize("ways", WAYS)
+def test_a_node_that_the_quick_connections_alone_reach_is_given_up_and_its_tasks_run_elsewhere(ways: str) -> None:
+    world = _settled()
+    leader = world.leader()
+    assert leader is not None
+    assert leader.leader is not None
+    alone = next(node for node in world.nodes if node.core is not leader)
+    world.cut_mains_of(alone, ways)
+    cut_at = world.now
+    for _ in range(20):
+        world.clients[0].submit()
+    while alone.identity.node_id in leader.leader.tasks.ledgers:
+        world.step()
+        assert world.now < cut_at + 1.0 + SILENT_S + world.settings.node_timeout_s
+    while not world.clients[0].is_done:
+        world.step()
+        assert world.now < cut_at + 10.0
+    assert world.leader() is leader
+    world.heal_and_finish()
 
 
 def test_the_same_seed_gives_the_same_run() -> None:

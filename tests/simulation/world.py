@@ -32,7 +32,7 @@ from simulation import tasks
 from simulation.clients import SimulatedClient
 from simulation.faults import Faults
 from simulation.machines import SimulatedNode
-from simulation.misfortune import Misfortune
+from simulation.misfortune import WAYS, Misfortune
 from simulation.oracle.events import Burst, Calm, Totals, Wait, Waited
 from simulation.oracle.oracle import Oracle
 from simulation.oracle.promise import InvariantBroken
@@ -54,6 +54,8 @@ UNWANTED_SOON = 0.2
 LARGE_TASKS = 3
 JOINED_S = 3.0
 """Since healing, a node that has joined is a replica."""
+QUICK_ALONE_S = 2.0
+"""So long after nothing came by the main connection any more, what comes by the quick one counts for nothing."""
 
 
 def _clean_up(writers: list[Writer], directory: Path) -> None:
@@ -120,6 +122,7 @@ class World:
         self.has_hostile_peer = False  # otherwise no node ever has a reason to refuse what a peer says
         self.clocks_tell_time = True  # so that something can be concluded from when a node did something
         self.cut: set[tuple[str, str]] = set()  # (from, to) machines between which nothing arrives
+        self.cut_mains: dict[tuple[str, str], float] = {}  # between these nothing by the main connection; since when
         self.sent_at: dict[tuple[str, str], float] = {}  # (node, to an address): when it last sent what is not lost
         self._wire_free_at: dict[tuple[LinkKind, str, str], float] = {}  # of each connection between nodes
         self.addresses: set[str] = set()  # that nodes have, or had
@@ -183,10 +186,12 @@ class World:
             return ()
         if kind is LinkKind.CLIENT:  # a TCP connection: it loses nothing in the middle, but it may hang
             return (0.0005,)
-        if rng.random() < faults.drop:
+        cut_at = self.cut_mains.get((source, destination), math.inf)
+        if rng.random() < faults.drop or (kind is LinkKind.PEER and cut_at < math.inf):
             return ()
         sender = next(node for node in self.nodes if node.address == source)
-        self.sent_at[sender.identity.node_id, destination] = self.now
+        if self.now < cut_at + QUICK_ALONE_S or faults.link_byte_s:
+            self.sent_at[sender.identity.node_id, destination] = self.now
         wire_s = self._wire_s((kind, source, destination), size_bytes) if faults.link_byte_s else 0.0
         delay_s = wire_s + rng.uniform(0.0001, 0.1 if rng.random() < faults.slow else 0.001)
         if rng.random() < faults.duplicate:
@@ -262,13 +267,17 @@ class World:
     def heal_and_finish(self) -> None:
         """Repair everything, wait until every task has its result, then check what must hold in the end."""
         try:
+            uses_cut_mains = len(self.nodes) > 2 and self.rng.random() < self.faults.mains_alone
+            uses_cut_mains = uses_cut_mains and not self.faults.link_byte_s
             self._heal()
             healed_at = self.now
             if self.leaders:  # otherwise there is no cluster yet
                 self._come_back(healed_at)
             self._until_all_done(healed_at)
+            if uses_cut_mains:
+                self._use_beside_cut_mains()
             self._let_clients_find_the_leader()
-            self._until_all_applied(healed_at)
+            self._until_all_applied(self.now if uses_cut_mains else healed_at)
             self._use_in_calm()
             leader = self._until_all_applied(self.now)
             self.oracle.hear(Totals(self.now, leader.table.recorded))
@@ -288,6 +297,7 @@ class World:
         }
         self.faults = Faults(**{**dict.fromkeys(Faults.__slots__, 0), **stays})
         self.cut.clear()
+        self.cut_mains.clear()
         for node in self.nodes:
             node.paused_until = 0.0
             node.wall_clock.heal(node.ahead_s)
@@ -318,6 +328,48 @@ class World:
         while not all(client.is_done for client in self.clients):
             waiting = {client.number: len(client.open) for client in self.clients if client.open}
             self._wait(Wait.RESULTS, since_s, f"(by client: {waiting})")
+
+    def cut_mains_of(self, alone: SimulatedNode, ways: str) -> None:
+        """Nothing gets through by the main connections between this machine and all others, in one of WAYS. The quick
+        ones work."""
+        others = [node.address for node in self.nodes if node is not alone]
+        if ways != "to it":
+            self.cut_mains |= {(alone.address, address): self.now for address in others}
+        if ways != "from it":
+            self.cut_mains |= {(address, alone.address): self.now for address in others}
+        cut = ", ".join(f"{source} to {to}" for source, to in sorted(self.cut_mains))
+        self.say(f"the main connections carry nothing: {cut}")
+
+    def _use_beside_cut_mains(self) -> None:
+        """Whoever is reached by quick connections alone does not lead on, and keeps no task from running, if the others
+        are a majority."""
+        since = self.now
+        alone = self.rng.choice(self.nodes)
+        leader = self.leader()
+        if leader is None:
+            return
+        voters = leader.consensus.config.voters
+        there = {node.core.node_id for node in self.nodes if node.core is not None and node is not alone}
+        if len(there.intersection(voters)) <= len(voters) // 2:
+            return
+        has_led = leader is alone.core
+        self.cut_mains_of(alone, self.rng.choice(WAYS))
+        for number in range(2 * self.workers_per_node * len(self.nodes)):
+            self.clients[number % len(self.clients)].submit()
+        while has_led and self.leader() in (None, alone.core):
+            self._wait(Wait.SUCCESSOR, since)
+        self._until_all_done(since)
+        self.cut_mains.clear()
+        self.say("the main connections work again")
+        since = self.now
+        while not self.has_all_accounts():
+            self._wait(Wait.APPLIED, since)
+
+    def has_all_accounts(self) -> bool:
+        """Whether every node has told the leader what it has."""
+        leader = self.leader()
+        there = [node.core.node_id for node in self.nodes if node.core is not None]
+        return leader is not None and leader.leader is not None and leader.leader.nodes.have_enrolled(there)
 
     def _let_clients_find_the_leader(self) -> None:
         """One that has asked for nothing meanwhile may not have noticed that its node is gone, and takes some tenths of

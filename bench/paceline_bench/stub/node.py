@@ -49,7 +49,6 @@ class Stub:
         self._settings = settings
         self._cluster_id = ""
         self._hello_at = float("-inf")
-        self._heard = b"", Envelope("", "", 0, "")  # the leader's last head of a batch, as it came and as it reads
         self._packed: dict[Envelope | PeerHello, bytes] = {}  # what it says again and again
         self._link = LeaderLink(settings, incarnation=1)
         for number in range(SLOTS):
@@ -84,11 +83,8 @@ class Stub:
     def receive(self, frames: list[bytes], now: float) -> list[bytes]:
         """A batch from the leader. Returns the frames of the answer, none if there is none."""
         link = self._link
-        if frames[0] != self._heard[0]:
-            head = decode(frames[0])
-            assert isinstance(head, Envelope)
-            self._heard = frames[0], head
-        envelope = self._heard[1]
+        envelope = decode(frames[0])
+        assert isinstance(envelope, Envelope)
         answer: list[bytes] = []
         for message in map(decode, frames[1:]):
             if isinstance(message, Beat):

@@ -8,7 +8,7 @@ until they leave; a hello goes to an address, since the id of the node there may
 There are two connections to each peer, and neither waits for the other. What is in QUICK says who leads, follows or
 lives as of now. It is small, and behind what is large for the network it would come when its time is over. Whoever
 hears it depends on nothing that was sent before, so that it may come first (docs/decisions/0033). All else takes the
-main connection, and keeps its order.
+main connection, and keeps its order. Whoever only the quick one reaches is silent (``membership/main_connection.py``).
 """
 
 from __future__ import annotations

@@ -17,13 +17,14 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
 from typing import Any, Final
 
 from paceline.core.effects import Effects, PeerBatch, WorkerBatch
 from paceline.core.measures.histogram import LATENCY_BOUNDS_US, Histogram
 from paceline.core.measures.repeats import is_power_of_ten
+from paceline.core.membership.main_connection import SentByMain
 from paceline.core.node import NodeCore
 from paceline.errors import JournalFailed
 from paceline.runtime.child_frames import ChildFrames
@@ -105,6 +106,7 @@ class Reactor:
         self._turn_began = 0.0
         self._addresses: deque[str] = deque(maxlen=ADDRESSES_LIMIT)  # from other threads, and told by anyone
         self._told: deque[Callable[[NodeCore], None]] = deque(maxlen=TOLD_LIMIT)  # by other threads of this node
+        self._sent_by_main = SentByMain()
         self.unreached: set[str] = set()  # addresses to which the last batch could not be sent; read by other threads
         self._promises: deque[tuple[int, list[PeerBatch]]] = deque()  # (Persist.seq to wait for, batches)
         self._submitted_seq = 0
@@ -341,32 +343,32 @@ class Reactor:
         """A batch that can't be sent is lost, as it might be on the way; the protocols above repair that."""
         for address, envelope, messages, is_quick in batches:
             try:
-                frames = [encode(envelope), *map(encode, messages)]
+                frames = [*map(encode, messages)]
             except ProtocolError:
-                frames = self._sendable(address, envelope, messages)
-                if len(frames) < 2:
-                    continue
-            if len(frames) <= MAX_BATCH_FRAMES:
-                self._send_peer(address, frames, is_quick)
-                continue
-            for start in range(1, len(frames), MAX_BATCH_FRAMES - 1):
-                self._send_peer(address, [frames[0], *frames[start : start + MAX_BATCH_FRAMES - 1]], is_quick)
+                frames = self._sendable(address, messages)
+            for start in range(0, len(frames), MAX_BATCH_FRAMES - 1):
+                part = frames if len(frames) < MAX_BATCH_FRAMES else frames[start : start + MAX_BATCH_FRAMES - 1]
+                self._send_peer(address, envelope, part, is_quick)
 
-    def _sendable(self, address: str, envelope: Envelope, messages: list[PeerMessage]) -> list[bytes]:
-        """The frames of a batch without those messages that can't be encoded; none without its envelope."""
+    def _sendable(self, address: str, messages: Sequence[PeerMessage]) -> list[bytes]:
+        """The frames of a batch without those messages that can't be encoded."""
         frames: list[bytes] = []
-        for message in (envelope, *messages):
+        for message in messages:
             try:
                 frames.append(encode(message))
             except ProtocolError as error:
                 self._say_unsendable(f"a {type(message).__name__} to {address}", error)
-                if message is envelope:
-                    break
         return frames
 
-    def _send_peer(self, address: str, frames: list[bytes], is_quick: bool) -> None:
-        self.counters.bytes_sent += sum(map(len, frames))
-        if self._transport.send_peer(address, frames, is_quick=is_quick) is not _OK:
+    def _send_peer(self, address: str, envelope: Envelope, frames: list[bytes], is_quick: bool) -> None:
+        size_bytes = sum(map(len, frames))
+        try:
+            head = encode(self._sent_by_main.label(envelope, size_bytes, is_quick))
+        except ProtocolError as error:
+            self._say_unsendable(f"an Envelope to {address}", error)
+            return
+        self.counters.bytes_sent += len(head) + size_bytes
+        if self._transport.send_peer(address, [head, *frames], is_quick=is_quick) is not _OK:
             self.counters.peer_sends_failed += 1
             if len(self.unreached) < UNREACHED_ADDRESSES:
                 self.unreached.add(address)

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from paceline.core.membership.directory import Directory
 from paceline.core.membership.first_boot import FirstBoot
 from paceline.core.membership.identity import Identity
+from paceline.core.membership.peering import Peering
+from paceline.core.outbox import Outbox
 from paceline.core.settings import Settings
 from paceline_protocol.errors import PeerViolation
 from paceline_protocol.messages.membership import Consent, Envelope, PeerHello
@@ -167,6 +169,24 @@ def test_a_peer_that_was_started_anew_is_greeted_until_it_says_what_it_understan
     assert hellos(known, 1.125, 2.0) == [1.125, 1.375, 1.875]
     known.add_peer(envelope("b", incarnation=2), hello("there:1"), 2.0)
     assert hellos(known, 2.0, 4.0) == [3.875]
+
+
+def test_a_peer_that_the_quick_connection_alone_brings_here_is_not_heard_is_asked_and_is_said_once() -> None:
+    outbox = Outbox()
+    peering = Peering(SETTINGS, Identity("me", 1), outbox, address="here:1", spare_cluster_id="c")
+    known = peering.directory
+    known.add_peer(envelope("b"), hello("there:1"), 0.0)
+    known.due(0.0)
+    main, quick = envelope("b")._replace(main_bytes=100), envelope("b")._replace(main_bytes=200, is_quick=True)
+    assert peering.heard(main, 0.0)
+    assert [peering.heard(quick, now) for now in (0.1, 0.9, 1.2, 1.3)] == [True, True, False, False]
+    assert known.peers["b"].heard_at == 0.9
+    assert known.due(1.3) == ["there:1"], "its answer would come by the main connection"
+    (notice,) = outbox.take_effects().notices
+    assert "node b at there:1 reaches this node by its quick connection alone" in notice.text
+    assert peering.heard(main._replace(main_bytes=200), 1.4)
+    assert peering.heard(quick, 1.5)
+    assert peering.heard(quick._replace(incarnation=2, start=5, main_bytes=50), 9.0), "another process of it"
 
 
 def test_a_peer_that_moved_is_found_at_its_new_address() -> None:

@@ -8,8 +8,15 @@ from simulation.oracle.events import Burst, Calm, ToldEnd, Wait, Waited
 from simulation.oracle.promise import Promise
 from simulation.oracle.record import Record
 
-LIMITS_S: dict[Wait, float] = {Wait.LEADER: 1.0, Wait.CAUGHT_UP: 10.0, Wait.RESULTS: 60.0, Wait.APPLIED: 60.0}
-"""Since healing. A client that was refused tries again after a while, and a task may wait for nodes that are gone."""
+LIMITS_S: dict[Wait, float] = {
+    Wait.LEADER: 1.0,
+    Wait.SUCCESSOR: 3.0,
+    Wait.CAUGHT_UP: 10.0,
+    Wait.RESULTS: 60.0,
+    Wait.APPLIED: 60.0,
+}
+"""Since healing, or since the leader was cut off. A client that was refused tries again after a while, and a task may
+wait for nodes that are gone."""
 CALM_TASK_S = 1.0
 """From submitting a task that asks for nothing to its result."""
 
@@ -25,7 +32,8 @@ class BoundedWaits(Promise):
         limit_s = LIMITS_S[event.wait]
         if event.at_s > event.since_s + limit_s:
             nobody = "nobody leads" if event.wait is Wait.LEADER else f"waiting in vain for {event.wait.value}"
-            self.broken(f"{nobody} within {limit_s} s of healing {event.detail}".rstrip())
+            since = "its cut" if event.wait is Wait.SUCCESSOR else "healing"
+            self.broken(f"{nobody} within {limit_s} s of {since} {event.detail}".rstrip())
 
     def on_calm(self, event: Calm) -> None:
         self._calm_since_s = event.at_s

@@ -299,9 +299,10 @@ class IdentitySeen(Event):
 
 
 class Wait(Enum):
-    """What is waited for once all faults have ended."""
+    """What is waited for once all faults have ended, or but the one that is looked at."""
 
     LEADER = "somebody to lead"
+    SUCCESSOR = "somebody to lead in place of one whose main connections carry nothing"
     CAUGHT_UP = "every member to catch up"
     RESULTS = "every task to have its result"
     APPLIED = "every member to have applied all records"

@@ -20,6 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from paceline.core.feature_levels import FIRST_LEVEL
+from paceline.core.membership.main_connection import MainConnection
 from paceline.core.settings import Settings
 from paceline_protocol.messages.membership import Envelope, PeerHello
 
@@ -47,6 +48,7 @@ class Peer:
     reached: dict[str, float] = field(default_factory=dict)  # by address: when it last answered what was sent there
     start: int = 0  # of its process
     knows_us: bool = False  # it has sent something to this very node, so that it knows more of it than an address
+    main: MainConnection = field(default_factory=MainConnection)
 
 
 @dataclass(slots=True)
@@ -133,7 +135,7 @@ class Directory:
 
     def heard(self, envelope: Envelope, now: float) -> bool:
         """A batch arrived from a peer. False if it does not count: an earlier incarnation of that node sent it, or
-        another process of the same one."""
+        another process of the same one, or it came by the quick connection while the main one brings nothing."""
         peer = self.peers.get(envelope.sender)
         if peer is None:
             return True
@@ -144,6 +146,13 @@ class Directory:
         if envelope.incarnation > peer.incarnation and peer.feature_level:
             peer.feature_level = 0  # it was started anew, and may be of another version
             self._greet_soon(peer.address)
+        if envelope.start != peer.main.start:
+            peer.main = MainConnection(envelope.start)
+        counts = peer.main.hear(envelope, now)
+        if peer.main.is_to_ask(now):
+            self._greet_soon(peer.address)
+        if not counts:
+            return False
         peer.heard_at = now
         peer.cluster_id = envelope.cluster_id
         if envelope.recipient:

@@ -58,6 +58,21 @@ class Peering:
         cluster_id = self._identity.cluster_id
         return [peer.node_id for peer in self.directory.peers.values() if peer.cluster_id == cluster_id]
 
+    def heard(self, envelope: Envelope, now: float) -> bool:
+        """See Directory.heard. Reports a peer that only its quick connection brings here."""
+        if self.directory.heard(envelope, now):
+            return True
+        peer = self.directory.peers.get(envelope.sender)
+        if peer is not None and peer.main.is_news():
+            self._outbox.notice(
+                "warning",
+                f"node {peer.node_id} at {peer.address} reaches this node by its quick connection alone, and counts as "
+                "silent: nothing that it sends by its main one arrives. Look whether that node can open connections to "
+                f"{self.directory.own_address} (firewalls, and here too few open files), and whether large packets get "
+                "through (the MTU)",
+            )
+        return False
+
     def on_hello(
         self, envelope: Envelope, hello: PeerHello, now: float, leader_id: str, term: int, level: int = 0
     ) -> None:

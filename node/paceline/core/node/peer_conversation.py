@@ -71,7 +71,7 @@ class PeerConversation:
                 if type(own) is PeerHello:
                     self._peering.on_own_hello(own)
             return NOTHING
-        if envelope.sender == identity.node_id or not self._peering.directory.heard(envelope, now):
+        if envelope.sender == identity.node_id or not self._peering.heard(envelope, now):
             return self._hear_other_process(envelope, messages, now)
         ours = envelope.recipient == identity.node_id and envelope.cluster_id == identity.cluster_id != ""
         if ours and all(type(message) in _TASKS for message in messages):
@@ -90,7 +90,7 @@ class PeerConversation:
         return ANSWER if all(type(message) in _CONSENSUS for message in messages) else AT_ONCE
 
     def _hear_other_process(self, envelope: Envelope, messages: Sequence[PeerMessage], now: float) -> int:
-        """A batch of a process that does not count, or that has this node's own identity."""
+        """A batch that does not count, or of a process that has this node's own identity."""
         fit = [message for message in messages if self._is_fit(envelope, message)]
         try:
             return AT_ONCE if self._peering.starts.hear(envelope, fit, now) else NOTHING
