@@ -95,6 +95,26 @@ def full(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
             os.close(descriptor)
 
 
+def test_limits_that_were_lowered_meanwhile_are_kept_and_leave_less_to_lend(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `prlimit --nofile=N --pid PID` does to a node that runs."""
+    files = [100, 101]
+
+    def setrlimit(_which: int, new: tuple[int, int]) -> None:
+        assert new[0] <= new[1], "as the kernel does"
+        files[:] = new
+
+    monkeypatch.setattr(resource, "getrlimit", lambda which: tuple(files))
+    monkeypatch.setattr(resource, "setrlimit", setrlimit)
+    monkeypatch.setattr(limits, "_open_files", limits._OpenFiles())
+    limits._open_files.reserve = 2
+    with limits.reserved(), limits.reserved():
+        assert files == [101, 101]
+    assert files == [100, 101]
+    for is_full in (True, True, False, False):
+        limits.take_those_that_wait(is_full=is_full)
+        assert files == [101 if is_full else 100, 101]
+
+
 def test_the_files_of_the_node_itself_come_out_of_a_reserve_that_nobody_else_has(full: list[int]) -> None:
     kept = [limits.with_reserve(lambda: os.eventfd(0)) for _ in range(2)]
     try:

@@ -49,21 +49,28 @@ class _OpenFiles:
         self.reserve = 0
         self.waiting = WAITING_MAX
         self._using = 0  # calls that use the reserve now
-        self.lock = threading.Lock()
+        self._lent = 0  # files of the reserve
+        self._lent_to_waiting = 0
+        self._lock = threading.Lock()
 
     @contextmanager
     def reserved(self) -> Iterator[None]:
-        with self.lock:
+        with self._lock:
             if not self._using:
-                _change_soft(self.reserve)
+                self._lent = _change_soft(self.reserve)
             self._using += 1
         try:
             yield
         finally:
-            with self.lock:
+            with self._lock:
                 self._using -= 1
                 if not self._using:
-                    _change_soft(-self.reserve)
+                    _change_soft(-self._lent)
+
+    def lend_to_waiting(self, files: int) -> None:
+        """So many to connections that wait, all in all."""
+        with self._lock:
+            self._lent_to_waiting += _change_soft(files - self._lent_to_waiting)
 
 
 _open_files = _OpenFiles()
@@ -107,8 +114,7 @@ def files_of_waiting() -> int:
 def take_those_that_wait(*, is_full: bool) -> None:
     """Allow as many files more, or no more than before."""
     if _open_files.reserve:
-        with _open_files.lock:
-            _change_soft(files_of_waiting() if is_full else -files_of_waiting())
+        _open_files.lend_to_waiting(files_of_waiting() if is_full else 0)
 
 
 def with_reserve(opens: Callable[[], T]) -> T:
@@ -134,9 +140,14 @@ def files_advice() -> str:
     return _MORE_FILES.format(2 * soft, 2 * soft)
 
 
-def _change_soft(by: int) -> None:
+def _change_soft(by: int) -> int:
+    """Returns by how much it was changed: by less, if somebody has lowered the limits of this process meanwhile."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft + by, hard))
+    wanted = max(0, soft + by)
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted - soft
 
 
 def start_threads(start: Callable[[], None]) -> None:
