@@ -167,11 +167,13 @@ class Hosts:
             bucket = ("rate", f"{bytes_per_s}bps", "burst", "128kb", "latency", "100ms")
             _run("tc", "-n", namespace, "qdisc", "replace", "dev", device, "root", "tbf", *bucket)
 
-    def swallow_large(self, host: Host) -> None:
-        """Of what is sent to the host nothing arrives that does not fit into SMALL_PACKET_BYTES, and nobody is told so,
-        as long as the network is there: a path with an MTU that nobody knows. Raises NetworkError as above."""
+    def swallow_large(self, host: Host, *, outgoing: bool = False) -> None:
+        """Of what is sent to the host, or by it, nothing arrives that does not fit into SMALL_PACKET_BYTES, and nobody
+        is told so, as long as the network is there: a path with an MTU that nobody knows. Raises NetworkError as
+        above."""
+        namespace, device = (host.namespace, "eth0") if outgoing else (self.switch, host.port)
         bucket = ("rate", "100mbps", "burst", str(SMALL_PACKET_BYTES), "latency", "100ms")
-        _run("tc", "-n", self.switch, "qdisc", "replace", "dev", host.port, "root", "tbf", *bucket)
+        _run("tc", "-n", namespace, "qdisc", "replace", "dev", device, "root", "tbf", *bucket)
 
     def heal(self) -> None:
         """Undo every fault."""

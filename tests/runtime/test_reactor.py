@@ -362,7 +362,7 @@ def test_a_message_to_a_peer_that_can_not_be_sent_is_lost_and_said_and_the_other
             assert received is not None
             head, *messages = (decode(frame) for frame in received[2])
             assert isinstance(head, Envelope)
-            assert [head._replace(main_bytes=0), *messages] == batch
+            assert [head._replace(main_before=0, main_bytes=0), *messages] == batch
         assert end.receive_more() is None
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == 2, "the first and the tenth"

@@ -179,6 +179,20 @@ FAULTS = [
         f"{MAIN}_what_is_under_way_is_waited_for",
     ),
     Fault(
+        "forgets what a main connection has lost",
+        main_connection,
+        "LOSSES",
+        lambda true: inf,
+        f"{MAIN}_a_path_that_loses_what_is_large_again_and_again_is_given_no_time_for_it_until_it_carries_some",
+    ),
+    Fault(
+        "takes what others were sent for what it was",
+        Directory,
+        "_hear_by_main",
+        lambda true: lambda self, peer, envelope, now: true(self, peer, envelope._replace(recipient="me"), now),
+        "core.membership.test_membership:test_what_others_were_sent_says_nothing_of_what_this_node_was",
+    ),
+    Fault(
         "asks nobody for what is missing",
         MainConnection,
         "is_to_ask",
@@ -657,7 +671,7 @@ def test_planted_fault_is_found(fault: Fault, monkeypatch: pytest.MonkeyPatch) -
     assert found_by_test(fault.found_by) if fault.found_by else found_in_the_world(fault)
 
 
-PLANTED = 131
+PLANTED = 133
 """Of whole nodes and of consensus. Who plants another raises it; a fault that can't be planted any more is replaced."""
 
 

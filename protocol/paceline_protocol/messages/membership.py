@@ -16,7 +16,8 @@ class Envelope(NamedTuple):
     incarnation: int  # grows with each start of a node id
     recipient: str  # node id, "" when the sender knows only an address
     start: int = 0  # another one for each process that runs as this node; of two, that which began later has the higher
-    main_bytes: int = 0  # that this process has sent the recipient by the main connection so far, with this batch
+    main_before: int = 0  # how far this process has counted what it sends the recipient by the main connection
+    main_bytes: int = 0  # the same, with this batch
     is_quick: bool = False  # this batch is for the quick connection
 
 

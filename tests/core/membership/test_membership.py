@@ -171,22 +171,48 @@ def test_a_peer_that_was_started_anew_is_greeted_until_it_says_what_it_understan
     assert hellos(known, 2.0, 4.0) == [3.875]
 
 
+def by_main(sent_bytes: int) -> Envelope:
+    return envelope("b")._replace(recipient="me", main_before=sent_bytes - 1, main_bytes=sent_bytes)
+
+
+def by_quick(sent_bytes: int) -> Envelope:
+    return envelope("b")._replace(recipient="me", main_before=sent_bytes, main_bytes=sent_bytes, is_quick=True)
+
+
 def test_a_peer_that_the_quick_connection_alone_brings_here_is_not_heard_is_asked_and_is_said_once() -> None:
     outbox = Outbox()
     peering = Peering(SETTINGS, Identity("me", 1), outbox, address="here:1", spare_cluster_id="c")
     known = peering.directory
-    known.add_peer(envelope("b"), hello("there:1"), 0.0)
+    known.add_peer(by_main(100), hello("there:1"), 0.0)
     known.due(0.0)
-    main, quick = envelope("b")._replace(main_bytes=100), envelope("b")._replace(main_bytes=200, is_quick=True)
-    assert peering.heard(main, 0.0)
-    assert [peering.heard(quick, now) for now in (0.1, 0.9, 1.2, 1.3)] == [True, True, False, False]
+    assert [peering.heard(by_quick(200), now) for now in (0.1, 0.9, 1.2, 2.3)] == [True, True, False, False]
     assert known.peers["b"].heard_at == 0.9
-    assert known.due(1.3) == ["there:1"], "its answer would come by the main connection"
+    assert known.due(2.3) == ["there:1"], "its answer would come by the main connection"
     (notice,) = outbox.take_effects().notices
     assert "node b at there:1 reaches this node by its quick connection alone" in notice.text
-    assert peering.heard(main._replace(main_bytes=200), 1.4)
-    assert peering.heard(quick, 1.5)
-    assert peering.heard(quick._replace(incarnation=2, start=5, main_bytes=50), 9.0), "another process of it"
+    assert peering.heard(by_main(200), 2.4)
+    assert peering.heard(by_quick(200), 2.5)
+    assert peering.heard(by_quick(50)._replace(incarnation=2, start=5), 9.0), "another process of it"
+
+
+def test_what_a_hello_brings_has_come_by_the_main_connection() -> None:
+    known = directory()
+    known.add_peer(by_main(100), hello("there:1"), 0.0)
+    assert [known.heard(by_quick(100), now) for now in (0.1, 9.0, 99.0)] == [True] * 3
+
+
+def test_what_others_were_sent_says_nothing_of_what_this_node_was() -> None:
+    """Another node had this address before."""
+    known = directory()
+    known.add_peer(by_main(100), hello("there:1"), 0.0)
+    assert known.heard(by_main(5_000)._replace(recipient="who was here before"), 0.1)
+    assert [known.heard(by_quick(1_000), now) for now in (0.2, 1.3)] == [True, False]
+
+
+def test_a_peer_that_has_brought_no_hello_is_not_heard_by_its_quick_connection() -> None:
+    known = directory()
+    assert not known.heard(by_quick(100), 0.0)
+    assert known.heard(by_main(100), 0.0)
 
 
 def test_a_peer_that_moved_is_found_at_its_new_address() -> None:

@@ -135,10 +135,11 @@ class Directory:
 
     def heard(self, envelope: Envelope, now: float) -> bool:
         """A batch arrived from a peer. False if it does not count: an earlier incarnation of that node sent it, or
-        another process of the same one, or it came by the quick connection while the main one brings nothing."""
+        another process of the same one, or it came by the quick connection while the main one brings nothing. Whoever
+        has brought no hello yet can't be answered either."""
         peer = self.peers.get(envelope.sender)
         if peer is None:
-            return True
+            return not envelope.is_quick
         if envelope.incarnation < peer.incarnation:
             return False
         if envelope.incarnation == peer.incarnation and envelope.start != peer.start:
@@ -146,18 +147,23 @@ class Directory:
         if envelope.incarnation > peer.incarnation and peer.feature_level:
             peer.feature_level = 0  # it was started anew, and may be of another version
             self._greet_soon(peer.address)
-        if envelope.start != peer.main.start:
-            peer.main = MainConnection(envelope.start)
-        counts = peer.main.hear(envelope, now)
-        if peer.main.is_to_ask(now):
-            self._greet_soon(peer.address)
-        if not counts:
+        if not self._hear_by_main(peer, envelope, now):
             return False
         peer.heard_at = now
         peer.cluster_id = envelope.cluster_id
         if envelope.recipient:
             peer.knows_us = True
         return True
+
+    def _hear_by_main(self, peer: Peer, envelope: Envelope, now: float) -> bool:
+        """Whether this batch counts, by what the main connection of its sender brings. What that has sent to whoever
+        is at an address, or was there before, says nothing of it."""
+        if envelope.start != peer.main.start:
+            peer.main = MainConnection(envelope.start)
+        counts = envelope.recipient != self.own_id or peer.main.hear(envelope, now, len(self.peers))
+        if peer.main.is_to_ask(now):
+            self._greet_soon(peer.address)
+        return counts
 
     def add_peer(self, envelope: Envelope, hello: PeerHello, now: float) -> None:
         """A peer has said which node it is and where."""
@@ -168,6 +174,7 @@ class Directory:
             if len(self.peers) >= self.settings.peer_limit:
                 del self.peers[min(self.peers.values(), key=lambda each: (each.knows_us, each.heard_at)).node_id]
             peer = self.peers[envelope.sender] = Peer(envelope.sender, hello.address, envelope.incarnation, "", now)
+            self._hear_by_main(peer, envelope, now)
         peer.others = hello.others
         if hello.address != peer.announced:  # it has moved; that its others come and go is no reason to look anew
             peer.announced, peer.address = hello.address, ""

@@ -9,7 +9,9 @@ count for nothing, and for no sign of life either. Then whoever sent them is not
 see what they would if there was one connection: silence.
 
 What is missing may be all that there was to send, and lost with a connection that was made anew since. So the peer is
-asked for an answer by the main connection, long before that.
+asked for an answer by the main connection, long before that. A path that lets small packets through alone looks well
+each time that the connection is made anew, until something large stands in front again. What tells it is that much was
+lost, again and again, and nothing large came between: from then on what is under way gives no time.
 """
 
 from __future__ import annotations
@@ -17,15 +19,26 @@ from __future__ import annotations
 from math import inf
 from typing import Final
 
-from paceline_protocol.limits import LINK_BYTES_PER_S
+from paceline_protocol.limits import LINK_BYTES_PER_S, MAX_FRAME_BYTES
 from paceline_protocol.messages.membership import Envelope
 
 SILENT_S: Final = 1.0
 """So long a main connection may bring nothing though there is something to bring. A node timeout later its node is
 given up, and all that is over before the kernel has the connection made anew (``zmq_sockets.py``: 3 s)."""
 SLOWEST_BYTES_PER_S = LINK_BYTES_PER_S / 16
-"""What is under way gives it more time by that. No link is taken for slower than LINK_BYTES_PER_S; but to be wrong here
-is to take a leader from a cluster whose links carry something large."""
+"""What is under way gives it more time by that, or by a part of LINK_BYTES_PER_S for each peer, if that is less: they
+may share a link. No link is taken for slower than LINK_BYTES_PER_S; but to be wrong here is to take a leader from a
+cluster whose links carry something large."""
+UNDER_WAY_BYTES: Final = MAX_FRAME_BYTES
+"""More than that is not under way at a time, but counted from before."""
+FIRST_UNDER_WAY_BYTES: Final = 16 << 20
+"""The same, of a process that nothing has come from yet: nearly all that it has sent is from before this one began."""
+LARGE_BYTES: Final = 64 << 10
+LOSSES: Final = 2
+"""So often so much may be lost by the main connection, without as large a batch that comes: a link that was cut, or a
+peer that stood still."""
+SAID_AFTER_S: Final = 1.0
+"""So long it has to be silent until somebody is told: after a cut, one connection is made anew before the other."""
 ASK_AFTER_S: Final = 0.25
 ASK_EVERY_S: Final = 2.0
 """A peer of which something has been missing for so long is asked for an answer, and again each time that this has
@@ -48,48 +61,69 @@ class SentByMain:
         recipient = envelope.recipient
         if not recipient:  # only an address, which may not be the one that the others are sent to
             return envelope
-        if not is_quick:
+        if is_quick:
+            before = sent = self._to.get(recipient, 0)
+        else:
             if recipient not in self._to and len(self._to) >= RECIPIENTS_MAX:
                 self._to.clear()
-            self._all += size_bytes
             # Who is new, or forgotten, begins above all that it can have been told before.
-            self._to[recipient] = self._to.get(recipient, self._all - size_bytes) + size_bytes
-        return envelope._replace(main_bytes=self._to.get(recipient, 0), is_quick=is_quick)
+            before = self._to.get(recipient, self._all)
+            self._all += size_bytes
+            sent = self._to[recipient] = before + size_bytes
+        return envelope._replace(main_before=before, main_bytes=sent, is_quick=is_quick)
 
 
 class MainConnection:
-    """What has come from one process of a peer by its main connection. ``is_silent``: what comes by the quick one does
-    not count."""
+    """What has come from one process of a peer by its main connection."""
 
-    __slots__ = ("_arrived_bytes", "_ask_at", "_is_reported", "_missing_since", "_silent_at", "is_silent", "start")
+    __slots__ = (
+        "_arrived_bytes",
+        "_ask_at",
+        "_is_reported",
+        "_losses",
+        "_missing_since",
+        "_silent_at",
+        "start",
+    )
 
     def __init__(self, start: int = 0) -> None:
         self.start = start  # of the process
-        self.is_silent = False
         self._is_reported = False
         self._arrived_bytes = 0
+        self._losses = 0  # of LARGE_BYTES, since as large a batch came
         self._missing_since = inf
         self._silent_at = inf  # quick batches don't count from then on, unless something comes
         self._ask_at = inf
 
-    def hear(self, envelope: Envelope, now: float) -> bool:
-        """A batch has come. Whether it counts."""
+    def hear(self, envelope: Envelope, now: float, peers: int = 1) -> bool:
+        """A batch has come. Whether it counts. ``peers``: how many nodes may share the links."""
         missing_bytes = envelope.main_bytes - self._arrived_bytes
         if missing_bytes <= 0:
             return True
         if not envelope.is_quick:
-            self._arrived_bytes = envelope.main_bytes
-            self._missing_since = self._silent_at = self._ask_at = inf
-            self.is_silent = self._is_reported = False
+            self._arrive(envelope)
             return True
         if self._missing_since == inf:
-            # Of a process that nothing has come from yet, nearly all of that is from before this one began.
-            under_way_bytes = missing_bytes if self._arrived_bytes else 0
-            self._missing_since = now
-            self._silent_at = now + SILENT_S + under_way_bytes / SLOWEST_BYTES_PER_S
-            self._ask_at = now + ASK_AFTER_S
-        self.is_silent = now >= self._silent_at
-        return not self.is_silent
+            self._missing_since, self._ask_at = now, now + ASK_AFTER_S
+        if now < self._missing_since + SILENT_S:  # what is sent later explains nothing, or it could do so for ever
+            takes_s = self._under_way(missing_bytes) / min(SLOWEST_BYTES_PER_S, LINK_BYTES_PER_S / peers)
+            self._silent_at = self._missing_since + SILENT_S + takes_s
+        return now < self._silent_at
+
+    def _arrive(self, envelope: Envelope) -> None:
+        """A batch has come by the main connection."""
+        if envelope.main_bytes - envelope.main_before >= LARGE_BYTES:
+            self._losses = 0
+        elif self._arrived_bytes and envelope.main_before - self._arrived_bytes >= LARGE_BYTES:
+            self._losses += 1
+        self._arrived_bytes = envelope.main_bytes
+        self._missing_since = self._silent_at = self._ask_at = inf
+        self._is_reported = False
+
+    def _under_way(self, missing_bytes: int) -> int:
+        if self._losses >= LOSSES:
+            return 0
+        return min(missing_bytes, UNDER_WAY_BYTES if self._arrived_bytes else FIRST_UNDER_WAY_BYTES)
 
     def is_to_ask(self, now: float) -> bool:
         """Whether the peer is to be asked for an answer now."""
@@ -98,9 +132,9 @@ class MainConnection:
         self._ask_at = now + min(now - self._missing_since, ASK_EVERY_S)
         return True
 
-    def is_news(self) -> bool:
+    def is_news(self, now: float) -> bool:
         """Whether a person is to be told that it is silent: once, until something comes again."""
-        if not self.is_silent or self._is_reported:
+        if now < self._silent_at + SAID_AFTER_S or self._is_reported:
             return False
         self._is_reported = True
         return True

@@ -63,7 +63,7 @@ class Peering:
         if self.directory.heard(envelope, now):
             return True
         peer = self.directory.peers.get(envelope.sender)
-        if peer is not None and peer.main.is_news():
+        if peer is not None and peer.main.is_news(now):
             self._outbox.notice(
                 "warning",
                 f"node {peer.node_id} at {peer.address} reaches this node by its quick connection alone, and counts as "
