@@ -70,10 +70,10 @@ def into_units(sources: list[str], directory: Path) -> list[str]:
     """Write C files that include ``sources``, neighbours together, and are about as long. Returns their paths."""
     directory.mkdir(parents=True)
     sizes = [os.path.getsize(source) for source in sources]
+    total, before = sum(sizes), 0
     texts = [""] * UNITS
-    before = 0
     for source, size in zip(sources, sizes, strict=True):
-        texts[(2 * before + size) * UNITS // (2 * sum(sizes))] += f'#include "{os.path.abspath(source)}"\n'
+        texts[(2 * before + size) * UNITS // (2 * total)] += f'#include "{os.path.abspath(source)}"\n'
         before += size
     units = [(directory / f"unit_{number}.c", text) for number, text in enumerate(texts) if text]
     for path, text in units:

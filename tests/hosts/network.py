@@ -1,8 +1,9 @@
 """Machines on a switch, made of Linux network namespaces: real network stacks, and links that can be broken.
 
 Each host is a namespace with one interface and an address. The switch is a bridge in a namespace of its own, so nothing
-of the machine's own network is touched. The kernel may lack netem and iptables, so a fault is one of two things: a port
-of the switch that is down, or a route that swallows what goes one way.
+of the machine's own network is touched. The kernel may lack netem and iptables, so a fault is one of three things: a
+port of the switch that is down, a route that swallows what goes one way, or a token bucket filter, which makes a link
+slow or swallows what is large.
 
 Nothing is left behind: processes get SIGKILL when the process that started them dies, however it does, and the
 namespaces that such a death leaves are removed by the next run (their names say whose they are).
@@ -163,17 +164,15 @@ class Hosts:
     def slow_down(self, host: Host, bytes_per_s: int) -> None:
         """Let the link of a host carry so much each way, as long as the network is there. Raises NetworkError where the
         kernel has no token bucket filter."""
-        for namespace, device in ((host.namespace, "eth0"), (self.switch, host.port)):
-            bucket = ("rate", f"{bytes_per_s}bps", "burst", "128kb", "latency", "100ms")
-            _run("tc", "-n", namespace, "qdisc", "replace", "dev", device, "root", "tbf", *bucket)
+        for way in ((host.namespace, "eth0"), (self.switch, host.port)):
+            _fill_bucket(*way, f"{bytes_per_s}bps", "128kb")
 
     def swallow_large(self, host: Host, *, outgoing: bool = False) -> None:
         """Of what is sent to the host, or by it, nothing arrives that does not fit into SMALL_PACKET_BYTES, and nobody
         is told so, as long as the network is there: a path with an MTU that nobody knows. Raises NetworkError as
         above."""
-        namespace, device = (host.namespace, "eth0") if outgoing else (self.switch, host.port)
-        bucket = ("rate", "100mbps", "burst", str(SMALL_PACKET_BYTES), "latency", "100ms")
-        _run("tc", "-n", namespace, "qdisc", "replace", "dev", device, "root", "tbf", *bucket)
+        way = (host.namespace, "eth0") if outgoing else (self.switch, host.port)
+        _fill_bucket(*way, "100mbps", str(SMALL_PACKET_BYTES))
 
     def heal(self) -> None:
         """Undo every fault."""
@@ -196,6 +195,12 @@ def why_not() -> str:
             return ""
     except (NetworkError, OSError) as error:
         return f"network namespaces are not permitted here: {error}"
+
+
+def _fill_bucket(namespace: str, device: str, rate: str, burst: str) -> None:
+    """Let a device send at this rate, by a token bucket filter: it drops what is larger than its burst."""
+    bucket = ("rate", rate, "burst", burst, "latency", "100ms")
+    _run("tc", "-n", namespace, "qdisc", "replace", "dev", device, "root", "tbf", *bucket)
 
 
 def ip(*arguments: str) -> str:

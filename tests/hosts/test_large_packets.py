@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from hosts.conftest import shaping
 from hosts.machines import PORT, Machines
-from hosts.network import NetworkError
 from integration.conftest import wait_until
 from paceline import Client
 
@@ -47,15 +46,6 @@ def client_on(machines: Machines, name: str) -> Iterator[Client]:
         client.close(0)
 
 
-def swallow_large(machines: Machines, name: str, *, outgoing: bool = False) -> None:
-    try:
-        machines.hosts.swallow_large(machines.hosts[name], outgoing=outgoing)
-    except NetworkError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(f"no link can be made so here: {error}")
-
-
 def run(client: Client, size: int) -> None:
     large = [client.submit("host_tasks.fill", bytes(size), 1) for _ in range(TASKS)]
     assert [future.result(60) for future in large] == [b"\0"] * TASKS
@@ -66,7 +56,8 @@ def test_tasks_of_a_node_that_they_do_not_reach_run_elsewhere_and_its_log_says_w
 ) -> None:
     leader, alone, _ = leader_first(machines)
     with client_on(machines, leader) as client:
-        swallow_large(machines, alone)
+        with shaping():
+            machines.hosts.swallow_large(machines.hosts[alone])
         run(client, LARGE_BYTES)
         lacks = f"node {machines.nodes[leader].id} at {machines.hosts[leader].address}:{PORT} reaches this node by its "
         wait_until(lambda: f"{lacks}quick connection alone" in machines.log(alone), "the log says it")
@@ -75,6 +66,7 @@ def test_tasks_of_a_node_that_they_do_not_reach_run_elsewhere_and_its_log_says_w
 def test_a_leader_that_they_do_not_leave_is_followed_by_another_however_much_it_sends(machines: Machines) -> None:
     leader, one, _ = leader_first(machines)
     with client_on(machines, one) as client:
-        swallow_large(machines, leader, outgoing=True)
+        with shaping():
+            machines.hosts.swallow_large(machines.hosts[leader], outgoing=True)
         run(client, MUCH_BYTES)
     assert leader_first(machines)[0] != leader
