@@ -9,3 +9,5 @@ from paceline.version import is_compiled
 COMPILED = is_compiled()
 
 source_only = pytest.mark.skipif(COMPILED, reason="replaces parts of classes, which compiled ones refuse")
+
+in_seeds = pytest.mark.skipif(COMPILED, reason="./dev simulate-compiled runs the same, with more seeds")

@@ -9,6 +9,8 @@ Each of them may be refused by RabbitMQ, for a reason of its own (``publisher.py
 - A message whose dead letter is not taken then either, or because the dead letter queue is full, is **held**, and so is
   one for which nothing can be published, as this user may not: it stays unacknowledged, and is tried again every few
   seconds. After ``HELD_LIMIT_S`` it goes back to its queue. So nothing is lost.
+- What RabbitMQ neither confirms nor refuses, as the queue that it is for has lost its majority, is not published once
+  more, which would make two of it. Its message goes back after the same time, and no answer counts for it any more.
 - A refusal of a message that was acknowledged before its task had ended is for its caller alone.
 - A message that was a dead letter again and again goes to a queue of its own kind, which ends its round.
 """
@@ -22,6 +24,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import takewhile
 from typing import Any
 
 from paceline_bridge import dead_letters, replies
@@ -43,7 +46,8 @@ _logger = logging.getLogger("paceline.bridge")
 @dataclass(slots=True)
 class _Held:
     """A delivery for which something has to be published. ``publish(self)`` does it, once more if it was not taken.
-    ``settle()`` acknowledges the delivery, unless that is done. ``what``: it, for a person."""
+    ``settle()`` acknowledges the delivery, unless that is done. ``what``: it, for a person. ``is_over``: nothing is
+    owed any more, or the delivery went back."""
 
     delivery: Delivery
     settle: Callable[[], None]
@@ -51,6 +55,7 @@ class _Held:
     what: str
     since: float
     was_held: bool = False
+    is_over: bool = False
 
 
 class Answers:
@@ -73,7 +78,8 @@ class Answers:
         self._repeats = repeats
         self._fail = fail
         self._limit_bytes = REPLY_LIMIT_BYTES  # less, once RabbitMQ has said so
-        self._held: deque[_Held] = deque()
+        self._under_way: dict[int, _Held] = {}  # all that is not over, by identity, in order of ``since``
+        self._held: deque[_Held] = deque()  # those of them that were not taken
         self._retry_at_s = 0.0
         self._probing = False
 
@@ -86,8 +92,45 @@ class Answers:
         self, delivery: Delivery, reply: ReplyAddress, outcome: tuple[int, bytes], settle: Callable[[], None]
     ) -> None:
         """The final reply. ``settle()`` is called once nothing more is owed."""
-        publish = partial(self._reply, reply, outcome)
-        publish(_Held(delivery, settle, publish, f"a reply for a caller at {reply.queue}", time.monotonic()))
+        self._begin(delivery, settle, partial(self._reply, reply, outcome), f"a reply for a caller at {reply.queue}")
+
+    def _begin(
+        self, delivery: Delivery, settle: Callable[[], None], publish: Callable[[_Held], None], what: str
+    ) -> None:
+        held = _Held(delivery, settle, publish, what, time.monotonic())
+        self._under_way[id(held)] = held
+        publish(held)
+
+    def _settle(self, held: _Held) -> None:
+        self._end(held)
+        held.settle()
+
+    def _end(self, held: _Held) -> None:
+        held.is_over = True
+        del self._under_way[id(held)]
+
+    def _publish(
+        self,
+        held: _Held,
+        queue: str,
+        body: bytes,
+        properties: dict[str, Any],
+        then: Callable[[], None],
+        if_refused: Callable[[NotTaken], None],
+        *,
+        mandatory: bool = False,
+    ) -> None:
+        """Publish what is owed for a delivery, whose answer counts unless that went back meanwhile."""
+
+        def taken() -> None:
+            if not held.is_over:
+                then()
+
+        def not_taken(refusal: NotTaken) -> None:
+            if not held.is_over:
+                if_refused(refusal)
+
+        self._publisher.publish(queue, body, properties, taken, not_taken, mandatory=mandatory)
 
     def _reply(self, reply: ReplyAddress, outcome: tuple[int, bytes], held: _Held) -> None:
         body = self._body(reply, outcome, held.delivery.protocol)
@@ -103,7 +146,7 @@ class Answers:
             else:
                 self._undelivered(held, refusal)
 
-        self._publisher.publish(reply.queue, body, _reply_properties(reply), partial(self._replied, held), refused)
+        self._publish(held, reply.queue, body, _reply_properties(reply), partial(self._replied, held), refused)
 
     def _body(self, reply: ReplyAddress, outcome: tuple[int, bytes], protocol: str) -> bytes:
         try:
@@ -119,7 +162,8 @@ class Answers:
         """Tell the caller that its result can't be sent."""
         detail = f"the task has ended, and its reply takes {size} bytes{why}"
         refused = Refused(held.delivery.protocol, "too-large", detail, reply)
-        self._publisher.publish(
+        self._publish(
+            held,
             reply.queue,
             replies.refused(reply, refused, time.time()),
             _reply_properties(reply),
@@ -131,7 +175,7 @@ class Answers:
         self._counters.count("replied", held.delivery.protocol)
         if held.was_held:
             self._goes_on()
-        held.settle()
+        self._settle(held)
 
     def _undelivered(self, held: _Held, refusal: NotTaken) -> None:
         """A reply was not taken. If no other would be, it waits; else it is its caller's queue."""
@@ -145,7 +189,7 @@ class Answers:
     def _drop(self, held: _Held, why: str) -> None:
         self._counters.count("undelivered", held.delivery.protocol)
         self._tell("reply", f"{held.what} is dropped: {why}")
-        held.settle()
+        self._settle(held)
 
     # --- refusals ---
 
@@ -158,7 +202,7 @@ class Answers:
         if (line := self._repeats.line(f"{refused.reason} of {queue}", text, time.monotonic())) is not None:
             _logger.info("%s", line)
         publish = partial(self._bury, refused) if refused.reply is None else partial(self._decline, refused)
-        publish(_Held(delivery, settle, publish, f"a refused message of {queue}", time.monotonic()))
+        self._begin(delivery, settle, publish, f"a refused message of {queue}")
 
     def _decline(self, refused: Refused, held: _Held) -> None:
         reply = refused.reply
@@ -171,7 +215,8 @@ class Answers:
                 self._bury(refused, held)
 
         # Celery names a queue for replies whatever its backend is. If that queue does not exist, nobody waits.
-        self._publisher.publish(
+        self._publish(
+            held,
             reply.queue,
             replies.refused(reply, refused, time.time()),
             _reply_properties(reply),
@@ -184,6 +229,8 @@ class Answers:
         """Put a message into the dead letter queue, ``bare``: without its headers. One that has been there again and
         again goes to another queue, from which nobody sends it back. Of one that was acknowledged before there is
         nothing to put there."""
+        if held.is_over:
+            return
         if held.delivery.acked:
             self._drop(held, "it was acknowledged before, and no caller takes the reply")
             return
@@ -202,7 +249,7 @@ class Answers:
         def taken() -> None:
             self._counters.count("dead_lettered", refused.protocol)
             self._goes_on()
-            held.settle()
+            self._settle(held)
 
         def not_taken(refusal: NotTaken) -> None:
             if refusal.cause is Cause.UNROUTABLE and goes_round:
@@ -214,7 +261,7 @@ class Answers:
             else:
                 self._hold(held, f"the dead letter queue {queue} does not take it: {refusal.detail}")
 
-        self._publisher.publish(queue, message.body, properties, taken, not_taken, mandatory=True)
+        self._publish(held, queue, message.body, properties, taken, not_taken, mandatory=True)
 
     # --- what is held ---
 
@@ -225,6 +272,8 @@ class Answers:
         self._retry_at_s = 0.0
 
     def _hold(self, held: _Held, why: str) -> None:
+        if held.is_over:
+            return
         self._held.append(held)
         self._probing = False
         self._retry_at_s = time.monotonic() + HELD_RETRY_S
@@ -240,19 +289,31 @@ class Answers:
     def tick(self, now: float) -> list[tuple[Delivery, Callable[[], None]]]:
         """Try what is held again: one of them, the probe, and all once it was taken. Returns those that are to go back
         to their queues, with what settles them."""
-        over = [held for held in self._held if now >= held.since + self._held_limit_s]
+        over = list(takewhile(lambda held: now >= held.since + self._held_limit_s, self._under_way.values()))
         if over:
-            self._held = deque(held for held in self._held if now < held.since + self._held_limit_s)
+            waiting = {id(held) for held in self._held}
+            for held in over:
+                self._give_up(held, is_refused=id(held) in waiting)
+            self._held = deque(held for held in self._held if not held.is_over)
         if self._held and not self._probing and now >= self._retry_at_s:
             count = 1 if self._retry_at_s else len(self._held)
             self._probing = count == 1
             for _ in range(count):
                 held = self._held.popleft()
                 held.publish(held)
-        for held in over:
-            if held.delivery.acked:
-                self._drop(held, f"it could not be published for {self._held_limit_s:.0f} s")
         return [(held.delivery, held.settle) for held in over if not held.delivery.acked]
+
+    def _give_up(self, held: _Held, *, is_refused: bool) -> None:
+        """``is_refused``: RabbitMQ has said why it does not take it, and that was told."""
+        limit_s = self._held_limit_s
+        if held.delivery.acked:
+            self._drop(held, f"it could not be published for {limit_s:.0f} s")
+            return
+        if not is_refused:
+            self._probing = False  # it may be that
+            back = f"the message goes back to {held.delivery.message.queue}"
+            self._tell("unconfirmed", f"RabbitMQ has not confirmed {held.what} for {limit_s:.0f} s; {back}")
+        self._end(held)
 
     def _tell(self, key: str, text: str) -> None:
         """Log it, but not once for each message."""

@@ -136,14 +136,15 @@ def rounds_queue_of(dead_letter: str) -> str:
 
 def check_url(url: str) -> None:
     """Raises ConfigError, with what to write. No message holds a password."""
-    name = shown(url) or "what is given (and not shown, as there may be a password in it)"
+    told = shown(url)
+    name = told or "what is given (and not shown, as there may be a password in it)"
     if re.search(r";\s*\w+://", url):
         raise ConfigError(f"{name} is not a URL of RabbitMQ; write a space or a comma between several, and not ;")
     try:
         url.encode()  # what a shell passes on need not be UTF-8
         parts = urlsplit(url)
         usable = parts.scheme in ("amqp", "amqps") and bool(parts.hostname) and parts.port != 0
-        usable = usable and "@" not in parts.path + parts.query + parts.fragment
+        usable = usable and "@" not in parts.path + parts.query + parts.fragment and bool(told)
     except ValueError:
         usable = False
     if not usable:
@@ -178,7 +179,8 @@ def shown(url: str) -> str:
     without = re.sub(r"//.*@", "//", url, flags=re.DOTALL).partition("?")[0]
     try:
         parts = urlsplit(without)
-        is_url = bool(parts.scheme and parts.hostname and parts.port != 0)
+        # What follows a second // with a colon in it may be user and password, of a URL that was pasted into another.
+        is_url = bool(parts.scheme and parts.hostname and parts.port != 0) and not re.match(r"//.*:", parts.path)
     except ValueError:  # what stands for the port may be the end of a password
         is_url = False
     return without if is_url else ""

@@ -22,6 +22,8 @@ from paceline_bridge.message import Message
 from paceline_bridge.owed import Tag
 from paceline_bridge.reasons import consumer_reason_of, reason_of
 
+ANSWER_LIMIT_S = 30.0
+"""A queue of which RabbitMQ says nothing for so long keeps no other waiting, and is named."""
 QUEUE_RETRY_S = 5.0
 """Until a queue that is missing or forbidden is looked for again; with a third more or less, by chance."""
 OPTIONAL_RETRY_S = 60.0
@@ -99,9 +101,11 @@ class Consumers:
         if self._unknown:
             self._asking = consumer = self._unknown.popleft()
             auto_delete.ask(self._connection, consumer.queue, lambda answer: self._start_known(consumer, answer))
+            self._connection.ioloop.call_later(ANSWER_LIMIT_S, lambda: self._start_known(consumer, None))
         elif self._unseen:
             self._asking = queue = self._unseen.popleft()
             self._open_channel(queue, declare=False)
+            self._connection.ioloop.call_later(ANSWER_LIMIT_S, lambda: self._answered(queue))
 
     def _answered(self, asked: Consumer | str) -> None:
         if self._asking == asked:
@@ -122,6 +126,19 @@ class Consumers:
         channel.queue_declare(
             queue, passive=not declare, durable=True, callback=lambda _: self._queue_found(consumer, made=declare)
         )
+        self._look_later(consumer)
+
+    def _look_later(self, consumer: Consumer) -> None:
+        self._connection.ioloop.call_later(ANSWER_LIMIT_S, lambda: self._look_if_served(consumer))
+
+    def _look_if_served(self, consumer: Consumer) -> None:
+        if consumer in self._unknown:  # others are asked about first
+            self._look_later(consumer)
+        elif consumer.is_open and not (consumer.has_served or self._is_stopping):
+            silence = f"RabbitMQ has said nothing of {consumer.queue} at {self._where} for {ANSWER_LIMIT_S:.0f} s"
+            self._complain(
+                consumer.queue, f"{silence}, and it is not consumed; others are, and it is once there is an answer"
+            )
 
     def _queue_found(self, consumer: Consumer, *, made: bool) -> None:
         queue = consumer.queue
@@ -139,10 +156,10 @@ class Consumers:
         self._ask_next()
 
     def _start_known(self, consumer: Consumer, is_auto_delete: bool | None) -> None:
-        """``is_auto_delete``: None if it may be deleted, too, as one that expires, or if this user may not ask; then it
-        is treated as if it were, and not warned of."""
+        """``is_auto_delete``: None if it may be deleted, too, as one that expires, or if this user may not ask, or if
+        there is no answer; then it is treated as if it were, and not warned of. Only the first answer counts."""
         self._answered(consumer)
-        if not consumer.is_open or self.is_over:
+        if not consumer.is_open or self.is_over or consumer.is_wanted or consumer.has_served:
             return
         queue = consumer.queue
         self._auto_delete[queue] = is_auto_delete is not False

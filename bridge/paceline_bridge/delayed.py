@@ -1,4 +1,4 @@
-"""The tasks that the cluster has accepted and that may not start yet, until their moments.
+"""The tasks that the cluster has accepted and that may not start yet, or not again, until their moments.
 
 Nothing is done for them before: their callers are not told STARTED, and the cluster is not asked about them again. So
 any number of them costs memory alone, a few KB each, up to what the client may have outstanding.
@@ -48,10 +48,10 @@ class Delayed:
         self._tasks[task_id] = entry
         heapq.heappush(self._moments, (entry.due_s, task_id))
         for delivery in entry.deliveries:
-            self.retain(entry, delivery, entry.since)
+            self.retain(entry, delivery)
 
-    def retain(self, entry: OwedTask, delivery: Delivery, came_s: float) -> None:
-        """A delivery of such a task, which came at ``came_s``: retain it, or add it to the surplus."""
+    def retain(self, entry: OwedTask, delivery: Delivery) -> None:
+        """A delivery of such a task: retain it, or add it to the surplus."""
         if delivery.reply is None or delivery.acked:
             return
         queue = delivery.message.queue
@@ -59,7 +59,7 @@ class Delayed:
             self._retained[queue] < self._retained_limit
             and self._retained_weights[queue] + delivery.weight_bytes <= self._retained_bytes
         )
-        if entry.due_s - came_s <= self._retain_s and has_room:
+        if entry.due_s - delivery.came_s <= self._retain_s and has_room:
             delivery.retained = True
             self._retained[queue] += 1
             self._retained_weights[queue] += delivery.weight_bytes

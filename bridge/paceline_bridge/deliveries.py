@@ -1,13 +1,13 @@
 """The ledger of the deliveries that RabbitMQ has sent to the bridge and that the bridge has not acknowledged yet.
 
 The rule: **the bridge acknowledges a delivery when the cluster holds all that is still owed for it.** If nobody waits
-for a reply, that is when the task is accepted, or has ended, which implies it. If a caller waits, it is when RabbitMQ
-has confirmed the final reply. So whenever the bridge dies, either RabbitMQ delivers again, or the cluster has the task.
-A task that runs for longer than ``LONG_S`` is the exception: RabbitMQ gives up a consumer that keeps a delivery for 30
-minutes, so the bridge acknowledges it earlier. Then only this process knows that a reply is owed. It keeps what the
-reply needs, once however many messages asked for the same reply, and no body and no arguments, of which nobody knows
-how much there would be. It passes the task on to the next life of the bridge, which waits at the cluster to learn how
-it ends.
+for a reply, that is when the task is accepted, or has ended: then nothing is owed, even if the leader that has told the
+end dies before any log has it. If a caller waits, it is when RabbitMQ has confirmed the final reply. So whenever the
+bridge dies, either RabbitMQ delivers again, or the cluster has the task. A task that runs for longer than ``LONG_S`` is
+the exception: RabbitMQ gives up a consumer that keeps a delivery for 30 minutes, so the bridge acknowledges it earlier.
+Then only this process knows that a reply is owed. It keeps what the reply needs, once however many messages asked for
+the same reply, and no body and no arguments, of which nobody knows how much there would be. It passes the task on to
+the next life of the bridge, which waits at the cluster to learn how it ends.
 
 The caller sets a window, which bounds the tasks that are submitted and have not ended. Deliveries beyond the window
 wait here, at most the prefetch of each queue, and all others stay with RabbitMQ. A delivery that has waited for
@@ -15,7 +15,8 @@ wait here, at most the prefetch of each queue, and all others stay with RabbitMQ
 
 A task that may not start yet is **delayed** once the cluster has accepted it (``delayed.py``). It takes no place in the
 window, so that any number of them keep no other task waiting. When its moment comes, it is treated as if it had just
-been delivered, but that it still takes no place.
+been delivered, but that it still takes no place. So is a task that has failed and waits to be tried again, once the
+cluster has said so (``POSTPONED_S``).
 
 Pure: no socket, no clock. Return values say what the caller has to do.
 """
@@ -33,6 +34,8 @@ STARTED_AFTER_S = 0.2
 """A caller is told STARTED if its task has not ended so long after the bridge has submitted it."""
 LONG_S = 15 * 60.0
 GIVE_BACK_S = 20 * 60.0
+POSTPONED_S = 1.0
+"""A task that is tried again sooner keeps its place in the window: most of such tasks are about to run."""
 RETAINED_BYTES = 128 << 20
 """Half of what a bridge of one queue may hold unless it is told otherwise."""
 LARGE_BYTES = 64 << 10
@@ -94,6 +97,7 @@ class Ledger:
         delivery can be settled at once, because an earlier delivery of the same task has led to its acceptance or its
         end."""
         entry = self.entries.get(call.task_id)
+        delivery.came_s = now
         if entry is None:
             entry = OwedTask(call, now, max(now, due_s), [delivery])
             self.entries[call.task_id] = self._in_turn[call.task_id] = entry
@@ -101,7 +105,7 @@ class Ledger:
             return False
         entry.deliveries.append(delivery)
         if call.task_id in self._delayed:
-            self._delayed.retain(entry, delivery, now)
+            self._delayed.retain(entry, delivery)
         return entry.outcome is not None or (entry.accepted and call.reply is None and not entry.call.is_late)
 
     def is_crowded(self, call: TaskCall) -> bool:
@@ -159,19 +163,35 @@ class Ledger:
             return []
         entry.accepted = True
         if now < entry.due_s and not entry.delayed:
-            entry.delayed = True
-            self.outstanding -= 1
-            self.delayed += 1
-            del self._in_turn[task_id]
-            self._delayed.add(entry)
+            self._delay(entry)
         if entry.delayed or len(entry.call.packed) > LARGE_BYTES:
             # Nobody submits it again. There may be many, and they may wait or run for long.
             entry.call = replace(entry.call, packed=b"")
         return [] if entry.call.is_late else [delivery for delivery in entry.deliveries if delivery.reply is None]
 
+    def postpone(self, task_id: bytes, due_s: float, now: float) -> None:
+        """The task has failed, and is tried again at ``due_s``."""
+        entry = self._in_turn.get(task_id)
+        if entry is None or not entry.accepted or entry.outcome is not None or due_s < now + POSTPONED_S:
+            return
+        entry.due_s = due_s
+        entry.call = replace(entry.call, packed=b"")
+        self._delay(entry)
+
+    def _delay(self, entry: OwedTask) -> None:
+        """Nothing is done for a task until its moment."""
+        if not entry.delayed:
+            entry.delayed = True
+            self.outstanding -= 1
+            self.delayed += 1
+        del self._in_turn[entry.call.task_id]
+        self._delayed.add(entry)
+
     def take_surplus(self) -> list[Delivery]:
-        """The deliveries of delayed tasks to acknowledge though replies are owed for them."""
-        return [_before_its_reply(entry, delivery) for entry, delivery in self._delayed.take_surplus()]
+        """The deliveries of delayed tasks to acknowledge though replies are owed for them. Those of a task that has
+        ended meanwhile are being settled."""
+        surplus = self._delayed.take_surplus()
+        return [_before_its_reply(entry, delivery) for entry, delivery in surplus if entry.outcome is None]
 
     def come_due(self, now: float) -> None:
         """Delayed tasks whose moments have come take their turn from now on."""
@@ -227,14 +247,14 @@ class Ledger:
                 found += [delivery.reply for delivery in entry.deliveries if delivery.reply is not None]
         return found
 
-    def accepted_before(self, moment: float) -> list[bytes]:
-        """The tasks that were delivered or became due before ``moment`` and have not ended. A message that was
-        published twice may be at two bridges, and the cluster reports the end to the one that submitted last. So a
-        bridge that has waited for long asks again."""
+    def accepted_before(self, moment: float, *, in_window: bool = False) -> list[bytes]:
+        """The tasks that were delivered or became due before ``moment`` and have not ended. ``in_window``: those that
+        have a place there. A message that was published twice may be at two bridges, and the cluster reports the end to
+        the one that submitted last. So a bridge that has waited for long asks again."""
         return [
             task_id
             for task_id, entry in self._in_turn.items()
-            if entry.since < moment and entry.accepted and entry.outcome is None
+            if entry.since < moment and entry.accepted and entry.outcome is None and not (in_window and entry.delayed)
         ]
 
     def long_running(self, now: float) -> list[Delivery]:
@@ -257,6 +277,7 @@ def _before_its_reply(entry: OwedTask, delivery: Delivery) -> Delivery:
     """A delivery to acknowledge before its reply. Of its message all is let go of that the reply does not need; and the
     delivery, too, if another that is acknowledged owes the same reply."""
     delivery.message = replace(delivery.message, body=b"", headers={}, others={})
+    entry.call = replace(entry.call, packed=b"")
     if entry.outcome is None:
         if delivery.reply in entry.owing:
             entry.deliveries.remove(delivery)

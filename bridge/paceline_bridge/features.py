@@ -31,7 +31,26 @@ _YES, _SKIP, _NO = Treatment.HONOURED, Treatment.IGNORED, Treatment.REFUSED
 
 FEATURES: tuple[Feature, ...] = (
     # --- any message
-    Feature("any", "priority", _YES, "0 or none is the default, 4; 1 to 9 are 5 to 9, in this order"),
+    Feature(
+        "any",
+        "priority",
+        _YES,
+        "0 or none is what `@task` says at the nodes, and else the default, 4; 1 to 9 are 5 to 9, in this order",
+    ),
+    Feature(
+        "any",
+        "options that the message does not give",
+        _YES,
+        "what `@task` says at the nodes: retries, limits, delivery, ...; but `durability` is "
+        '`"log"`, and `on_client_lost` `"keep"`',
+    ),
+    Feature(
+        "any",
+        "what contradicts the options of `@task`",
+        _NO,
+        "such as retries of a task that is `at_most_once`; the detail says what",
+        "cluster",
+    ),
     Feature("any", "a task that no node runs", _NO, "start a node with the module that has it", "unknown-task"),
     Feature("any", "a body that can't be read", _NO, "the detail says why", "bad-body"),
     Feature(
@@ -105,13 +124,33 @@ FEATURES: tuple[Feature, ...] = (
     Feature(
         "celery", "eta, countdown", _YES, "the task starts at that moment and not before; without a zone it is UTC"
     ),
+    Feature(
+        "celery",
+        "time_limit, soft_time_limit",
+        _YES,
+        "the task's options of these names; null and 0 are what `@task` says; for the caller TimeLimitExceeded and "
+        "SoftTimeLimitExceeded",
+    ),
+    Feature(
+        "celery",
+        "autoretry_for, max_retries, retry_backoff, and a task's own limits",
+        _SKIP,
+        "they are in the class of the task, at Celery's worker, and in no message; what `@task` says at the nodes "
+        "holds in their place",
+    ),
     Feature("celery", "shadow, root_id, argsrepr, kwargsrepr, origin, lang, stamps", _SKIP, "only for display"),
     Feature("celery", "control.ping, inspect, revoke", _SKIP, "they go to Celery's workers alone, and nobody answers"),
     Feature("celery", "expired", _NO, "see expires", "expired"),
     Feature("celery", "chain", _NO, "not supported yet", "chain"),
     Feature("celery", "chord", _NO, "not supported yet", "chord"),
     Feature("celery", "callbacks, errbacks (link, link_error)", _NO, "not supported yet", "callbacks"),
-    Feature("celery", "time_limit, soft_time_limit", _NO, "not supported yet", "time-limit"),
+    Feature(
+        "celery",
+        "time limits that are none",
+        _NO,
+        "less than 0, no numbers, or a soft one that is not below the hard one",
+        "time-limit",
+    ),
     Feature("celery", "pickle", _NO, "unpickling runs code of the sender's; use JSON", "pickle"),
     Feature("celery", "YAML and other serializers", _NO, "use JSON or msgpack", "serializer"),
     # --- dramatiq
@@ -125,12 +164,38 @@ FEATURES: tuple[Feature, ...] = (
         "a task that has not started by then ends as EXPIRED; a new one whose message is late itself: a dead letter, "
         "reason `expired`",
     ),
-    Feature("dramatiq", "max_retries=0, pipe_ignore, notify_shutdown, unknown options", _SKIP, "nothing to do"),
+    Feature(
+        "dramatiq",
+        "max_retries",
+        _YES,
+        "how often it is tried again, without the `retries` that a worker of theirs has made; None is a million times, "
+        "and without it what `@task` says holds",
+    ),
+    Feature(
+        "dramatiq",
+        "min_backoff, max_backoff",
+        _YES,
+        "the wait is doubled each time and has no chance in it; 7 days at most",
+    ),
+    Feature("dramatiq", "time_limit", _YES, "the task's soft_time_limit; infinity for none, 0 for what `@task` says"),
+    Feature(
+        "dramatiq",
+        "an actor's own retries, throws, retry_when, limits",
+        _SKIP,
+        "they are at dramatiq's worker, and in no message; what `@task` says at the nodes holds in their place",
+    ),
+    Feature(
+        "dramatiq",
+        "pipe_ignore, notify_shutdown, requeue_timestamp, traceback, unknown options",
+        _SKIP,
+        "nothing to do",
+    ),
     Feature("dramatiq", "pipe_target", _NO, "pipelines are not supported yet", "pipeline"),
     Feature("dramatiq", "group_completion_uuid, group_completion_callbacks", _NO, "not supported yet", "group"),
     Feature("dramatiq", "on_success, on_failure, on_retry_exhausted", _NO, "not supported yet", "callbacks"),
-    Feature("dramatiq", "max_retries, min_backoff, max_backoff, throws, retry_when", _NO, "not yet", "retries"),
-    Feature("dramatiq", "time_limit", _NO, "not supported yet", "time-limit"),
+    Feature("dramatiq", "throws, retry_when in a message", _NO, "a class has no form in a message", "retries"),
+    Feature("dramatiq", "retries and backoffs that are none", _NO, "less than 0, or no numbers", "retries"),
+    Feature("dramatiq", "a time_limit that is none", _NO, "less than 0, or no number", "time-limit"),
     Feature("dramatiq", "store_results", _NO, "the bridge has no results backend", "results"),
 )
 

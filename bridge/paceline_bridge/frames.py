@@ -22,6 +22,7 @@ import pika.exceptions
 import pika.frame
 import pika.spec
 
+from paceline_bridge.message import Truncated
 from paceline_bridge.texts import said
 
 DEPTH_LIMIT = 64
@@ -82,13 +83,28 @@ class LenientConnection(pika.SelectConnection):  # type: ignore[misc]
             if found is None:
                 raise
         if found[1].__class__ is pika.frame.Header:
+            if _has_time_limit(found[1].properties.headers):
+                found = _exact(found, bytes(self._frame_buffer[: found[0]]))
             found[1].properties.frame_bytes = found[0]
         return found
 
 
+def _has_time_limit(headers: Mapping[str, Any] | None) -> bool:
+    """Whether Celery's header of that name, which each of its messages has, holds a number."""
+    limits = headers.get("timelimit") if headers else None
+    return isinstance(limits, list) and any(limit is not None for limit in limits)
+
+
+def _exact(found: tuple[int, Any], data: bytes) -> tuple[int, Any]:
+    """A header frame with its floating-point numbers, of which pika drops what is behind the point: half a second of a
+    time limit would be none. As pika has it, if it can't be read in that way."""
+    exact = read_header_frame(data, ValueError())
+    return found if exact is None or exact[1].properties.problem else exact
+
+
 class LenientProperties(pika.BasicProperties):  # type: ignore[misc]
-    """The properties of a message that pika can't decode. ``problem``: why its headers can't be read; "" if they can,
-    and then all else is as it came."""
+    """The properties of a message that pika can't decode, or not exactly. ``problem``: why its headers can't be read;
+    "" if they can, and then all else is as it came."""
 
     problem = ""
 
@@ -179,7 +195,11 @@ def _moment(seconds: int) -> datetime | int:
 
 def _real(number: float) -> int | str:
     """As pika reads it, which drops what is behind the point and can't write it, but for what is no number."""
-    return int(number) if math.isfinite(number) else str(number)
+    if not math.isfinite(number):
+        return str(number)
+    found = Truncated(number)
+    found.exact = number
+    return found
 
 
 _FIXED: Mapping[bytes, tuple[str, Callable[[Any], Any]]] = {

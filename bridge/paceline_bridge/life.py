@@ -2,6 +2,9 @@
 
 All of it happens in one thread, that of Link.run(). ``deliveries.py`` decides what is owed for each message and when it
 is acknowledged; this module does it.
+
+The file is long, as it has each event of RabbitMQ, of the cluster and of the clock: what they change is under way in
+one life, and their order is what nothing is lost by. Whatever can be decided without a link or a relay is elsewhere.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from paceline.client.relay import ACCEPTED, Relay
+from paceline.client.relay import ACCEPTED, POSTPONED, Relay
 from paceline.errors import (
     FeatureLevelTooLow,
     PacelineError,
@@ -38,12 +41,15 @@ from paceline_bridge.watch import Watch
 from paceline_bridge.window import Window
 from paceline_protocol.errors import LimitExceeded, LocalProtocolError, PayloadError, PayloadTooLarge
 from paceline_protocol.messages.records import TaskEnd
-from paceline_protocol.moments import datetime_of
+from paceline_protocol.moments import datetime_of, shown
 
 TICK_S = 0.1
 STOP_LIMIT_S = 5.0
 FULL_PAUSE_S = 0.5
 ASK_INTERVAL_S = 30.0
+CROWDED_INTERVAL_S = 1.0
+"""While others wait for a place in the window, the cluster is asked so often which of the tasks there wait to be tried
+again, and after so long at the earliest."""
 
 OF_ONE_TASK = (
     UnknownTask,
@@ -103,6 +109,7 @@ class Life:
         self._ended: list[bytes] = []  # tasks to release once RabbitMQ has the acknowledgements of their deliveries
         self._releasing = False
         self._ask_at_s = time.monotonic() + ASK_INTERVAL_S
+        self._ask_crowd_at_s = 0.0
         self._not_before_s = 0.0  # nothing is submitted until then, since the cluster is full
         self._troubles = troubles
         self._stop_by_s: float | None = None
@@ -278,6 +285,9 @@ class Life:
         if state == ACCEPTED:
             for delivery in self._ledger.accept(task_id, time.monotonic()):
                 self._settle(task_id, delivery)
+        elif state == POSTPONED and isinstance(payload, int):
+            now = time.monotonic()
+            self._ledger.postpone(task_id, now + payload / 1e3, now)
         elif isinstance(payload, Exception):
             self._refused_by_cluster(task_id, payload)
         elif isinstance(payload, bytes):
@@ -379,9 +389,7 @@ class Life:
             self._link.consumers.give_back(delivery.tag)
             self._ledger.acked(delivery)
             settle()
-        if now >= self._ask_at_s:
-            self._ask_at_s = now + ASK_INTERVAL_S
-            self._relay.ask_again(self._ledger.accepted_before(now - ASK_INTERVAL_S))
+        self._ask(now)
         self._release()
         counters, ledger = self._counters, self._ledger
         counters.turned_at = now
@@ -393,6 +401,17 @@ class Life:
             self._link.close()
             return
         self._link.call_later(TICK_S, self._tick)
+
+    def _ask(self, now: float) -> None:
+        """Ask for the tasks that have not ended for long: now and then for all, and more often for those whose places
+        others wait for."""
+        ledger = self._ledger
+        if now >= self._ask_at_s:
+            self._ask_at_s = now + ASK_INTERVAL_S
+            self._relay.ask_again(ledger.accepted_before(now - ASK_INTERVAL_S))
+        elif now >= self._ask_crowd_at_s and ledger.waiting and ledger.outstanding >= self._window.size:
+            self._ask_crowd_at_s = now + CROWDED_INTERVAL_S
+            self._relay.ask_again(ledger.accepted_before(now - CROWDED_INTERVAL_S, in_window=True))
 
     def _release(self) -> None:
         """Release the results of the tasks whose acknowledgements RabbitMQ has received."""
@@ -419,7 +438,7 @@ def _of_the_client(error: Exception) -> str:
 
 
 def _expired_at(expires_ms: int) -> str:
-    return f"it expired at {datetime_of(expires_ms).isoformat(sep=' ', timespec='milliseconds')}"
+    return f"it expired at {shown(datetime_of(expires_ms))}"
 
 
 def _fresh_id() -> bytes:

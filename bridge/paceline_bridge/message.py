@@ -10,6 +10,13 @@ from paceline_bridge.texts import cut
 from paceline_protocol.messages.records import PRIORITY_DEFAULT
 
 
+class Truncated(int):
+    """A header that is a floating-point number, as pika reads it: without what is behind the point, as it could not
+    write that. ``exact``: the number."""
+
+    exact: float
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """A message as RabbitMQ delivered it. ``problem``: why its headers can't be read, and are not here; "" if they
@@ -43,8 +50,9 @@ class ReplyAddress:
 
 @dataclass(frozen=True, slots=True)
 class TaskCall:
-    """A call that the bridge submits to the cluster. ``options``: as they travel (``paceline_protocol/options.py``).
-    ``not_before`` is among them only if it was ahead when the message was delivered."""
+    """A call that the bridge submits to the cluster. ``options``: what the message says, as it travels in a call by
+    name (``paceline_protocol/options.py``): 0 for what is to be as usual, whatever the nodes announce. ``not_before``
+    is 0 unless it was ahead when the message was delivered."""
 
     protocol: str  # "plain", "celery" or "dramatiq"
     task_id: bytes

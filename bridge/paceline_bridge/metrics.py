@@ -51,7 +51,11 @@ METRICS = (
         "Tasks at the cluster that have not ended, but for delayed ones.",
         lambda now: now.outstanding,
     ),
-    _gauge("delayed_tasks", "Delayed tasks at the cluster that have not ended.", lambda now: now.delayed),
+    _gauge(
+        "delayed_tasks",
+        "Delayed tasks at the cluster that have not ended, and those that have waited to be tried again.",
+        lambda now: now.delayed,
+    ),
     _gauge("window_tasks", "How many tasks may be at the cluster.", lambda now: now.window),
     BridgeMetric(
         "paceline_bridge_connections_lost_total",

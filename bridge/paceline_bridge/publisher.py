@@ -6,7 +6,9 @@ than its max_message_size. In the last case RabbitMQ does not say which one it w
 is opened anew, and all that was not confirmed is published again, **one at a time**: the one that is alone when that
 is closed again is the one that is refused. What is published meanwhile waits behind it.
 
-Any other end of the channel or the connection ends the link.
+What all else waits for, as a channel or the confirm of the one that is alone, has to come within ``ANSWER_LIMIT_S``, or
+the link ends. A confirm that nothing waits behind may take long: ``answers.py`` says for how long. Any other end of the
+channel or the connection ends the link.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ it refuses."""
 CONNECTION_CODES = frozenset((501, 502, 503, 505, 540, 541))
 """frame-error, syntax-error, command-invalid, unexpected-frame, not-implemented and internal-error: the same, of a
 connection. Others say that the operator closes it."""
+ANSWER_LIMIT_S = 30.0
 HEADER_OVERHEAD_BYTES = 8 + 12
 """Of a frame, and of the header frame of a message, beside its properties."""
 
@@ -97,16 +100,20 @@ class Publisher:
         self._waiting: deque[_Publish] = deque()  # published while there is no channel, or while suspects are tried
         self._has_dead_letters = False
         self._making: dict[str, list[tuple[Callable[[], None], Callable[[str], None]]]] = {}  # queue -> whom to tell
+        self._awaited: tuple[Any, object] | None = None  # the loop, and in it the end of the wait for an answer
+        self.is_blocked = False  # RabbitMQ takes no publishes, and said so
         self.is_over = False  # the link has ended: nothing is published or confirmed any more
 
     def open(self, connection: Any) -> None:
         """Open the channel on an established connection."""
         self._connection = connection
+        self.is_blocked = False
         self._open_channel()
         for queue in self._making:  # by the connection before, which can't tell any more what became of it
             self._make(queue)
 
     def _open_channel(self) -> None:
+        self._await()
         self._connection.channel(on_open_callback=self._opened)
 
     def _opened(self, channel: Any) -> None:
@@ -120,6 +127,26 @@ class Publisher:
             self._go_on()
         else:
             self._look_for_dead_letters()
+
+    def _await(self) -> None:
+        """All else waits for what RabbitMQ says next, or for the end of what begins here."""
+        self._has_answered()
+        loop = self._connection.ioloop
+        self._awaited = loop, loop.call_later(ANSWER_LIMIT_S, self._unanswered)
+
+    def _has_answered(self) -> None:
+        if self._awaited is not None:
+            loop, timer = self._awaited
+            loop.remove_timeout(timer)
+            self._awaited = None
+
+    def _unanswered(self) -> None:
+        self._awaited = None
+        if self.is_blocked:
+            self._await()
+        elif not self.is_over:
+            what = "the confirm of a message" if self._is_alone else "the channel that publishes"
+            self._fail(f"RabbitMQ owes {what} for {ANSWER_LIMIT_S:.0f} s, and all replies wait for it")
 
     @property
     def is_ready(self) -> bool:
@@ -158,6 +185,7 @@ class Publisher:
         published = list(self._unconfirmed.values())
         self._unconfirmed.clear()
         self._is_waiting = True
+        self._has_answered()
         if getattr(error, "reply_code", 0) == FORBIDDEN_CODE:
             # All go through the same exchange, which its permission is for.
             self._is_alone = False
@@ -181,8 +209,10 @@ class Publisher:
         """Publish the next suspect, and nothing else until it is confirmed; without suspects, all that waits."""
         if self._suspects:
             self._is_alone = self._is_waiting = True
+            self._await()
             self._send(self._suspects.popleft())
             return
+        self._has_answered()
         self._is_alone = self._is_waiting = False
         while self._waiting and self._is_open():
             self._send(self._waiting.popleft())

@@ -57,6 +57,10 @@ def ended(reply: ReplyAddress, end: int, payload: bytes, now: float) -> bytes:
         )
     if end == TaskEnd.LOST:
         return _failure(reply, done, "billiard.exceptions", "WorkerLostError", [info.message])
+    if end == TaskEnd.TIMED_OUT:
+        return _failure(reply, done, "billiard.exceptions", "TimeLimitExceeded", list(info.args or ()))
+    if (info.module, info.type_name) == ("paceline.errors", "SoftTimeLimitExceeded"):
+        return _failure(reply, done, "billiard.exceptions", "SoftTimeLimitExceeded", [], info.traceback)
     return _raised(reply, done, info)
 
 

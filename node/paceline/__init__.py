@@ -18,14 +18,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from paceline.errors import Cancelled, Retry, SoftTimeLimitExceeded, TaskCancelled, TaskTimedOut
 from paceline.importing import import_own
+from paceline.worker.current import CurrentTask, current_task
 from paceline.worker.registry import Task, task
 
 if TYPE_CHECKING:
     from paceline.client import Client, Future, NamedTask
     from paceline.local import Cluster
 
-__all__ = ["Client", "Cluster", "Future", "NamedTask", "Task", "task"]
+__all__ = [
+    "Cancelled",
+    "Client",
+    "Cluster",
+    "CurrentTask",
+    "Future",
+    "NamedTask",
+    "Retry",
+    "SoftTimeLimitExceeded",
+    "Task",
+    "TaskCancelled",
+    "TaskTimedOut",
+    "current_task",
+    "task",
+]
 __version__ = "0.1.0"
 
 _HOMES = {

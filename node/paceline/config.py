@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +48,8 @@ QUEUE_SHARE = 4
 """The part of the memory that waiting tasks may take, unless it is set: a voter needs up to 1.5 bytes for each of
 theirs, and 2.5 while it starts or is sent a snapshot; the rest is for results, the log, workers and tasks."""
 RESULT_LIMIT_BYTES = 256 << 20
+DEAD_LIMIT_BYTES = 64 << 20
+WORKER_AGE_MAX_S = 366 * 86_400
 _SEPARATORS = re.compile(r"[\s,]+")
 _MODULE = re.compile(r"\S(.*\S)?")
 
@@ -138,6 +141,12 @@ class NodeConfig:
     expect: int | None = None  # 0: join a cluster, never form one
     voters: int = 3
     workers: int = field(default_factory=_usable_cpus)
+    worker_max_tasks: int | None = (
+        None  # a worker is replaced that comes to this, or to one of the next two; None: never
+    )
+    worker_max_age_s: float | None = None
+    worker_max_rss_bytes: int | None = None
+    worker_memory_limit_bytes: int | None = None  # one that has more while it runs a task is killed; None: however much
     journal: str = "fsync"
     data_dir: Path | None = None  # None: a folder of the platform for this cluster name and port
     fresh: bool = False  # put aside what is there, and begin with nothing
@@ -147,6 +156,7 @@ class NodeConfig:
     queue_limit_tasks: int = 2_000_000
     queue_limit_bytes: int | None = None  # None: a share of the memory, QUEUE_LIMIT_BYTES at most
     result_limit_bytes: int = RESULT_LIMIT_BYTES
+    dead_limit_bytes: int = DEAD_LIMIT_BYTES
     metrics: str | None = None  # HOST:PORT, "off"; None: loopback, METRICS_PORT_OFFSET above the node's port
     announce_fd: int | None = None
 
@@ -183,6 +193,12 @@ class NodeConfig:
         return max(share, self.payload_limit_bytes)
 
     @property
+    def replaces_workers(self) -> bool:
+        """Whether workers are replaced though nothing is wrong with them."""
+        limits = (self.worker_max_tasks, self.worker_max_age_s, self.worker_max_rss_bytes)
+        return any(limit is not None for limit in limits)
+
+    @property
     def is_pointed(self) -> bool:
         """Whether --join alone says which cluster is meant. With a cluster file its name and keys say so, and --join
         only where to look."""
@@ -199,9 +215,31 @@ class NodeConfig:
         _check_range("--workers", self.workers, 0, 4096)
         if self.workers and not self.modules:
             raise ConfigError("no module is named; name the modules that hold the tasks, or say --workers 0")
+        self._validate_lifetimes()
         for module in self.modules:
             if not _MODULE.fullmatch(module):
                 raise ConfigError(f"{module!r} is not a module; write it as `import` would, or as the path of a file")
+
+    def _validate_lifetimes(self) -> None:
+        if self.worker_max_tasks is not None:
+            _check_range("--worker-max-tasks", self.worker_max_tasks, 1, 1 << 40)
+        if self.worker_max_age_s is not None and not 1 <= self.worker_max_age_s <= WORKER_AGE_MAX_S:
+            raise ConfigError(
+                f"--worker-max-age is {self.worker_max_age_s:g}; allowed is a number of seconds from 1 to "
+                f"{WORKER_AGE_MAX_S}"
+            )
+        if self.worker_max_rss_bytes is not None:
+            _check_worker_mib("--worker-max-rss-mib", self.worker_max_rss_bytes)
+        limit_bytes = self.worker_memory_limit_bytes
+        if limit_bytes is None:
+            return
+        _check_worker_mib("--worker-memory-limit-mib", limit_bytes)
+        if self.worker_max_rss_bytes is not None and limit_bytes <= self.worker_max_rss_bytes:
+            raise ConfigError(
+                f"--worker-memory-limit-mib is {limit_bytes // MIB} MiB, not more than --worker-max-rss-mib, which is "
+                f"{self.worker_max_rss_bytes // MIB}: workers would be killed before they are replaced; raise the one "
+                "or lower the other"
+            )
 
     def _validate_network(self) -> None:
         _check_range("--port", self.port, 0, 65535)
@@ -273,6 +311,7 @@ class NodeConfig:
         _check_mib("--payload-limit", self.payload_limit_bytes, PAYLOAD_LIMIT_MAX_BYTES)
         _check_range("--queue-limit", self.queue_limit_tasks, 1, 1 << 40)
         _check_mib("--result-limit-mib", self.result_limit_bytes, 1 << 50)
+        _check_mib("--dead-limit-mib", self.dead_limit_bytes, 1 << 50)
         if self.queue_limit_bytes is None:
             return
         _check_mib("--queue-limit-mib", self.queue_limit_bytes, 1 << 50)
@@ -299,6 +338,13 @@ def _refuse_nobodys(option: str, host: str, advice: str) -> None:
 def _check_range(name: str, value: int, low: int, high: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise ConfigError(f"{name} is {value!r}; allowed is a whole number from {low} to {high}")
+
+
+def _check_worker_mib(option: str, size_bytes: int) -> None:
+    """For a limit of what each worker has, which nobody would keep where nobody tells that."""
+    if sys.platform != "linux":
+        raise ConfigError(f"{option} needs Linux, which says in /proc how much memory a worker has; leave it out here")
+    _check_mib(option, size_bytes, 1 << 50)
 
 
 def _check_mib(option: str, size_bytes: int, high_bytes: int) -> None:

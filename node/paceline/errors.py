@@ -10,10 +10,12 @@ from __future__ import annotations
 import importlib.util
 import shlex
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from pathlib import PurePath
 from typing import Final
 
 from paceline_protocol.errors import CopyableError
+from paceline_protocol.moments import span_ms
 from paceline_protocol.texts import cut, excerpt
 
 MODULE_CHARS: Final = 255
@@ -33,47 +35,137 @@ class PacelineError(CopyableError):
 # --- a task -----------------------------------------------------------------------------------------------------
 
 
+def failed_before(earlier: tuple[tuple[int, datetime, str], ...]) -> str:
+    """What is shown of the attempts that failed before; "" if there are none."""
+    lines = [f"attempt {attempt}, {at:%Y-%m-%d %H:%M:%S} UTC: {summary}" for attempt, at, summary in earlier]
+    return "\n\nIt had failed before:\n" + "\n".join(lines) if lines else ""
+
+
 class TaskFailed(PacelineError):
     """The task raised. ``error_type`` is the qualified name of what it raised.
 
     A built-in exception (ValueError, ...) is raised as itself, with this one as its ``__cause__``, so that
-    ``except ValueError`` works and the worker's traceback is still shown.
+    ``except ValueError`` works and the worker's traceback is still shown. ``earlier``: of a task with retries, the
+    attempts that failed before, each (number, when by the leader's clock, the exception in a line); of many the first
+    and the last ones.
     """
 
     exit_code = 20
 
-    def __init__(self, error_type: str, message: str, traceback: str = "") -> None:
+    def __init__(
+        self,
+        error_type: str,
+        message: str,
+        traceback: str = "",
+        earlier: tuple[tuple[int, datetime, str], ...] = (),
+    ) -> None:
         self.error_type = error_type
         self.message = message
         self.traceback = traceback
-        super().__init__(f"{error_type}: {message}" + (f"\n\nOn the worker:\n{traceback}" if traceback else ""))
+        self.earlier = earlier
+        text = f"{error_type}: {message}" + (f"\n\nOn the worker:\n{traceback}" if traceback else "")
+        super().__init__(text.rstrip("\n") + failed_before(earlier) if earlier else text)
+
+
+class Retry(CopyableError):
+    """Raised by a task that wants to be tried again, as ``raise Retry(delay=30) from error``.
+
+    It needs the option ``retries``, and counts as one of them, whatever ``retry_on`` says. ``delay``: how long it
+    waits, in seconds or as a timedelta, in place of its backoff. If no retry is left, the task ends by this exception.
+    """
+
+    delay: float | timedelta | None = None
+    delay_ms: int | None = None
+
+    def __init__(self, message: str = "", *, delay: float | timedelta | None = None) -> None:
+        self.message = message
+        self.delay = delay
+        try:
+            if isinstance(delay, bool):
+                raise ValueError("it is seconds or a timedelta")
+            self.delay_ms = None if delay is None else span_ms(delay)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"delay {delay!r} can't be used: {error}") from None
+        super().__init__(message or "the task asks to be tried again")
+
+
+class SoftTimeLimitExceeded(CopyableError):
+    """Raised in a task that has run for as long as its ``soft_time_limit`` allows, wherever it is by then. A task may
+    catch it, and finish. ``limit_s``: that limit."""
+
+    def __init__(self, limit_s: float) -> None:
+        self.limit_s = limit_s
+        super().__init__(f"the task has run for {limit_s:g} s, which is its soft_time_limit")
+
+
+class Cancelled(BaseException):
+    """Raised in a task with ``cancel_raises`` that somebody wants cancelled, wherever it is by then. A task may catch
+    it, to leave all in order, and raises it again; or it raises one itself, as it has seen that it is asked to stop."""
+
+    def __init__(self) -> None:
+        super().__init__("the task is asked to stop, as somebody wants it cancelled")
+
+    def __reduce__(self) -> tuple[type[Cancelled], tuple[()], dict[str, object] | None]:
+        return type(self), (), self.__dict__ or None  # Python's own way would call it with the text
+
+
+class TaskTimedOut(PacelineError):
+    """The task ran for longer than its ``time_limit``, or on at its ``deadline``, and its worker was killed.
+    ``limit_s``: that limit, or how long it had run by its deadline. ``deadline``: when that was, in UTC; "" if it was
+    the limit. ``earlier``: as of TaskFailed."""
+
+    exit_code = 25
+
+    def __init__(self, limit_s: float, earlier: tuple[tuple[int, datetime, str], ...] = (), deadline: str = "") -> None:
+        self.limit_s = limit_s
+        self.earlier = earlier
+        self.deadline = deadline
+        if deadline:
+            what = (
+                f"the task had not ended by its deadline, {deadline}, and its worker was killed after {limit_s:.3g} s; "
+                "give it a later one, or the cluster more workers"
+            )
+        else:
+            what = (
+                f"the task ran for longer than its time_limit of {limit_s:g} s, and its worker was killed; give it a "
+                "longer one, or let it do less at a time"
+            )
+        super().__init__(what + failed_before(earlier))
 
 
 class TaskLost(PacelineError):
-    """Every allowed attempt ended with its worker process or its node, as a task that crashes Python does."""
+    """Every allowed attempt ended with its worker process or its node, as a task that crashes Python does. ``detail``:
+    how and where, as far as the leader has heard of it."""
 
     exit_code = 21
 
     def __init__(self, attempts: int, detail: str) -> None:
         self.attempts = attempts
         self.detail = detail
+        times = "once" if attempts == 1 else f"{attempts} times"
         super().__init__(
-            f"the task was lost {attempts} times with the worker that ran it ({detail}); "
+            f"the task was lost {times} with the worker that ran it ({detail}); "
             "unless it is to start at most once, max_attempts says how often it is tried"
         )
 
 
 class TaskCancelled(PacelineError):
-    """The task was cancelled before it started."""
+    """The task was cancelled. ``began``: whether it had begun; then ``how`` says how it came to its end. ``earlier``:
+    as of TaskFailed."""
 
     exit_code = 22
 
-    def __init__(self) -> None:
-        super().__init__("the task was cancelled before it started")
+    def __init__(self, how: str = "", earlier: tuple[tuple[int, datetime, str], ...] = ()) -> None:
+        self.began = bool(how)
+        self.how = how
+        self.earlier = earlier
+        text = f"the task was cancelled: {how}" if how else "the task was cancelled before it started"
+        super().__init__(text + failed_before(earlier))
 
 
 class TaskExpired(PacelineError):
-    """The task had not started by the moment that ``expires`` gave it. ``moment``: when that was, in UTC."""
+    """The task had not started by the moment that ``expires`` or ``deadline`` gave it. ``moment``: when that was, in
+    UTC."""
 
     exit_code = 24
 
@@ -113,6 +205,17 @@ class ResultUnknown(PacelineError):
 
     def __init__(self, detail: str = "") -> None:
         super().__init__(detail or "the cluster no longer knows this task; its result was past the retention limit")
+
+
+class ResultExpired(PacelineError):
+    """The task ended, and the time is over for which its result was kept: its ``result_ttl``."""
+
+    exit_code = 16
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(
+            detail or "the result of the task was kept for its result_ttl, which is over; give such tasks a longer one"
+        )
 
 
 class FeatureLevelTooLow(PacelineError):
@@ -278,7 +381,7 @@ class ModuleImportFailed(PacelineError):
     @classmethod
     def without_a_word(cls, modules: Sequence[str], how: str) -> ModuleImportFailed:
         """Worker after worker ended before it was ready, and said nothing; ``how``: the last of them."""
-        error = f"each worker ended before it was ready, the last with {how}; what they printed is above"
+        error = f"each worker ended before it was ready, the last so: {how}; what they printed is above"
         failed = cls(modules[0], error)
         if len(modules) > 1:
             failed.args = (f"one of {', '.join(modules)} does not import in a worker: {error}",)

@@ -15,11 +15,12 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder
 from types import FrameType, ModuleType
+from typing import Any, Final
 
 from paceline.errors import UsedWhileImporting
 
@@ -53,6 +54,22 @@ def _caller() -> str:
     while frame is not None and frame.f_code.co_filename.startswith(_OURS):
         frame = frame.f_back
     return "a thread" if frame is None else f"line {frame.f_lineno} of {frame.f_code.co_filename}"
+
+
+# --- the script that runs ---------------------------------------------------------------------------------------
+
+RUN_AS: Final = ("__main__", "__mp_main__")
+"""The names of modules that were started, and not imported; the second under multiprocessing."""
+
+
+def imported_name(namespace: Mapping[str, Any]) -> str | None:
+    """The name under which a worker would import a module that was started here, whose names these are. None if it was
+    typed at a prompt."""
+    started_by_name = namespace.get("__spec__")
+    if started_by_name is not None:
+        return str(started_by_name.name)
+    file = namespace.get("__file__")
+    return None if file is None else os.path.splitext(os.path.basename(file))[0]
 
 
 # --- late imports ------------------------------------------------------------------------------------------------

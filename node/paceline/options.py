@@ -7,21 +7,27 @@ and types stand here too, three times: as the fields of TaskOptions, and as the 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal, Self, TypeAlias, TypedDict
 
 from paceline.errors import ConfigError
-from paceline_protocol.forms import class_name
+from paceline.importing import RUN_AS, imported_name
+from paceline_protocol.forms import class_name, module_of
 from paceline_protocol.messages.records import PRIORITY_DEFAULT, Options
-from paceline_protocol.options import EXCLUSIONS, OPTIONS, PRIORITY, Keyword
+from paceline_protocol.options import BACKOFF_MAX_S, BACKOFF_S, EXCLUSIONS, OPTIONS, ORDERS, PRIORITY, Keyword, by_name
 
 Delivery: TypeAlias = Literal["at_least_once", "at_most_once"]
 Confirm: TypeAlias = Literal["received", "committed"]
 Durability: TypeAlias = Literal["log", "none"]
+OnClientLost: TypeAlias = Literal["keep", "cancel"]
 Time: TypeAlias = float | timedelta
 """Seconds, or a timedelta."""
+
+Errors: TypeAlias = type[BaseException] | str | Iterable[type[BaseException] | str]
+"""Classes of exceptions, or their names."""
 
 SHOWN_LIMIT_CHARS: Final = 80
 
@@ -43,9 +49,25 @@ class TaskOptions:
     delay: Time | None = None
     eta: datetime | None = None
     expires: Time | datetime | None = None
+    retries: int = 0
+    retry_on: Errors | None = None
+    dont_retry_on: Errors | None = None
+    backoff: Time = BACKOFF_S
+    backoff_max: Time = BACKOFF_MAX_S
+    jitter: bool = True
+    time_limit: Time | None = None
+    soft_time_limit: Time | None = None
+    cancel_raises: bool = False
+    cancel_grace: Time | None = None
+    result_ttl: Time | None = None
+    keep_dead: bool | Time | None = None
+    on_client_lost: OnClientLost = "keep"
+    deadline: Time | datetime | None = None
     wire_options: Options | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        for name in ("retry_on", "dont_retry_on"):  # names from now on: an iterator gives what it has once
+            object.__setattr__(self, name, _error_names(getattr(self, name)))
         object.__setattr__(self, "wire_options", _wire_options(self))
 
     def changed(self, changes: OptionChanges) -> Self:
@@ -91,6 +113,20 @@ class OptionKeywords(TypedDict, total=False):
     delay: Time | None
     eta: datetime | None
     expires: Time | datetime | None
+    retries: int
+    retry_on: Errors | None
+    dont_retry_on: Errors | None
+    backoff: Time
+    backoff_max: Time
+    jitter: bool
+    time_limit: Time | None
+    soft_time_limit: Time | None
+    cancel_raises: bool
+    cancel_grace: Time | None
+    result_ttl: Time | None
+    keep_dead: bool | Time | None
+    on_client_lost: OnClientLost
+    deadline: Time | datetime | None
 
 
 class OptionChanges(TypedDict, total=False):
@@ -104,6 +140,41 @@ class OptionChanges(TypedDict, total=False):
     delay: Time | None
     eta: datetime | None
     expires: Time | datetime | None
+    retries: int | None
+    retry_on: Errors | None
+    dont_retry_on: Errors | None
+    backoff: Time | None
+    backoff_max: Time | None
+    jitter: bool | None
+    time_limit: Time | None
+    soft_time_limit: Time | None
+    cancel_raises: bool | None
+    cancel_grace: Time | None
+    result_ttl: Time | None
+    keep_dead: bool | Time | None
+    on_client_lost: OnClientLost | None
+    deadline: Time | datetime | None
+
+
+def _error_names(given: Any) -> Any:
+    """What a user gives for exceptions, with the names by which workers know those of the script that runs here. What
+    is no exception, and no list of them, is left to be refused."""
+    if given is None or isinstance(given, str):
+        return given
+    if isinstance(given, type):
+        return _error_name(given)
+    return tuple(map(_error_name, given)) if isinstance(given, Iterable) else given
+
+
+def _error_name(given: Any) -> Any:
+    if not isinstance(given, type) or module_of(given) not in RUN_AS:
+        return given
+    module = imported_name(vars(sys.modules[module_of(given)]))
+    if module is None:
+        raise ConfigError(
+            f"{class_name(given)} was typed at a prompt, where no worker can import it; put it in a .py file"
+        )
+    return f"{module}.{class_name(given)}"
 
 
 def _wire_options(chosen: TaskOptions) -> Options | None:
@@ -119,7 +190,23 @@ def _wire_options(chosen: TaskOptions) -> Options | None:
     for exclusion in EXCLUSIONS:
         if exclusion.holds(options):
             raise ConfigError(exclusion.reason)
+    for order in ORDERS:
+        if order.is_broken(options):
+            raise ConfigError(order.reason)
     return options or None
+
+
+def options_by_name(chosen: TaskOptions, said: Iterable[str]) -> Options:
+    """The map of a call by name alone that gives these keywords: what is given and as usual travels, too, as it counts
+    more than what nodes announce."""
+    options = dict(chosen.wire_options or {})
+    for option in OPTIONS:
+        for keyword in option.keywords:
+            if keyword.name in said:
+                options.setdefault(option.key, keyword.type.usual)
+    if PRIORITY.name in said and chosen.priority == PRIORITY_DEFAULT:
+        options[PRIORITY.name] = 1
+    return by_name(options)
 
 
 def _packed(chosen: TaskOptions, keyword: Keyword) -> Any:

@@ -24,10 +24,12 @@ from struct import Struct
 from typing import Any, Final
 
 from paceline_protocol import fields as f
-from paceline_protocol.errors import FrameTooLarge, LocalProtocolError, MalformedFrame, VersionMismatch
+from paceline_protocol.errors import FrameTooLarge, LimitExceeded, LocalProtocolError, MalformedFrame, VersionMismatch
 from paceline_protocol.kinds import BY_CLASS, BY_KIND, KINDS, MAGIC, check_fields
 from paceline_protocol.limits import (
+    MAX_ATTEMPT,
     MAX_BATCH_ITEMS,
+    MAX_DEFAULTS_BYTES,
     MAX_FRAME_BYTES,
     MAX_INT,
     MAX_NAME_CHARS,
@@ -40,7 +42,17 @@ from paceline_protocol.limits import (
 from paceline_protocol.messages import Message
 from paceline_protocol.messages.consensus import Config
 from paceline_protocol.messages.message import PROTOCOL_VERSION
-from paceline_protocol.messages.records import TASK_ID_BYTES, Call, Outcome
+from paceline_protocol.messages.records import (
+    TASK_ID_BYTES,
+    Call,
+    Default,
+    EndRecord,
+    FailedAttempt,
+    KeptOutcome,
+    Outcome,
+    RequeuedCall,
+    Retry,
+)
 from paceline_protocol.packing import pack, unpack
 
 __all__ = [
@@ -60,15 +72,26 @@ __all__ = [
     "decode",
     "decode_calls",
     "decode_config",
+    "decode_dead",
+    "decode_defaults",
+    "decode_failed_attempt",
     "decode_fields",
     "decode_held",
+    "decode_kept",
     "decode_outcomes",
+    "decode_requeued",
+    "decode_retries",
     "encode",
     "encode_calls",
     "encode_config",
+    "encode_defaults",
+    "encode_failed_attempt",
     "encode_fields",
     "encode_held",
+    "encode_kept",
     "encode_outcomes",
+    "encode_requeued",
+    "encode_retries",
     "join_ids",
     "split_ids",
 ]
@@ -147,15 +170,7 @@ def decode_fields(frame: bytes | memoryview) -> tuple[type[Message], tuple[Any, 
 def encode_calls(calls: Iterable[Call], *, are_checked: bool = False) -> bytes:
     """Pack calls for Submit.calls and for ACCEPT entries. Those of a user's program are checked here; those that were
     decoded are checked already."""
-    batch = tuple(calls)
-    try:
-        if are_checked:
-            f.batch(batch)
-        else:
-            f.calls(batch)
-    except ValueError as error:
-        raise LocalProtocolError(f"calls: {error}") from error
-    return pack(batch, "calls")
+    return _pack_checked(tuple(calls), f.batch if are_checked else f.calls, "calls")
 
 
 def count_calls(data: bytes) -> int:
@@ -175,9 +190,7 @@ def decode_calls(data: bytes) -> list[Call]:
 
 def encode_outcomes(outcomes: Iterable[Outcome]) -> bytes:
     """Pack outcomes for NodeOutcomes.outcomes. Each was checked when its Done was decoded, here only their number."""
-    batch = tuple(outcomes)
-    f.batch(batch)
-    return pack(batch, "outcomes")
+    return _pack_counted(tuple(outcomes), "outcomes")
 
 
 def decode_outcomes(data: bytes) -> list[Outcome]:
@@ -185,14 +198,73 @@ def decode_outcomes(data: bytes) -> list[Outcome]:
     return list(_decode_packed(data, f.outcomes, "outcomes"))
 
 
+def encode_retries(retries: Iterable[Retry]) -> bytes:
+    """Pack what a RETRY entry holds. Raises LocalProtocolError."""
+    return _pack_checked(tuple(retries), f.retries, "retries")
+
+
+def decode_retries(data: bytes) -> list[Retry]:
+    """The content of a RETRY entry."""
+    return list(_decode_packed(data, f.retries, "retries"))
+
+
+def encode_kept(kept: Iterable[KeptOutcome]) -> bytes:
+    """Pack what a RECORD or DEAD entry holds. The records are the leader's own, the outcomes were checked when they
+    came; here only their number is."""
+    return _pack_counted(tuple(kept), "kept outcomes")
+
+
+def decode_kept(data: bytes) -> list[KeptOutcome]:
+    """The content of a RECORD entry."""
+    return _decode_kept(data, f.kept_outcomes, "kept outcomes")
+
+
+def encode_defaults(defaults: Iterable[Default]) -> bytes:
+    """Pack what a node announces of its tasks. Raises LocalProtocolError, or LimitExceeded past MAX_DEFAULTS_BYTES."""
+    return _few_enough(_pack_checked(tuple(defaults), f.defaults, "defaults"))
+
+
+def decode_defaults(data: bytes) -> list[Default]:
+    """What an EnrolWithDefaults or a WorkerReady has of tasks."""
+    return list(_decode_packed(_few_enough(data), f.defaults, "defaults"))
+
+
+def _few_enough(data: bytes) -> bytes:
+    if len(data) > MAX_DEFAULTS_BYTES:
+        raise LimitExceeded("bytes of names and options that a node announces", len(data), MAX_DEFAULTS_BYTES)
+    return data
+
+
+def decode_dead(data: bytes) -> list[KeptOutcome]:
+    """The content of a DEAD entry."""
+    return _decode_kept(data, f.dead_outcomes, "dead tasks")
+
+
+def encode_requeued(requeued: Iterable[RequeuedCall]) -> bytes:
+    """Pack what a REQUEUE entry holds. The calls were checked when they came; here only their number is."""
+    return _pack_counted(tuple(requeued), "requeued tasks")
+
+
+def decode_requeued(data: bytes) -> list[RequeuedCall]:
+    """The content of a REQUEUE entry."""
+    return list(_decode_packed(data, f.requeued, "requeued tasks"))
+
+
+def encode_failed_attempt(failed: FailedAttempt) -> bytes:
+    """Pack the payload of an outcome that is MAY_RETRY. Raises LocalProtocolError."""
+    return _pack_checked(failed, f.failed_attempt, "failed attempt")
+
+
+def decode_failed_attempt(data: bytes) -> FailedAttempt:
+    """The payload of an outcome that is MAY_RETRY."""
+    summary, delay_ms, end, error = _decode_packed(data, f.failed_attempt, "failed attempt")
+    return summary, delay_ms, end, error
+
+
 def encode_config(config: Config) -> bytes:
     """Pack who replicates the log. Raises LocalProtocolError unless all are sorted and nobody is in twice."""
     body = (config.voters, config.learners, config.excluded, config.limit, config.level)
-    try:
-        f.config(body)
-    except ValueError as error:
-        raise LocalProtocolError(f"configuration: {error}") from error
-    return pack(body, "configuration")
+    return _pack_checked(body, f.config, "configuration")
 
 
 def decode_config(data: bytes) -> Config:
@@ -224,7 +296,7 @@ def encode_held(held: Iterable[tuple[bytes, int]]) -> bytes:
     try:
         for task_id, attempt in held:
             f.identifier(task_id)
-            f.integer(attempt)
+            f.attempt(attempt)
             packed.append(_HELD.pack(task_id, attempt))
     except ValueError as error:
         raise LocalProtocolError(f"held: {error}") from error
@@ -236,8 +308,8 @@ def decode_held(data: bytes) -> list[tuple[bytes, int]]:
     _check_run(data, _HELD.size, "held")
     held: list[tuple[bytes, int]] = []
     for task_id, attempt in _HELD.iter_unpack(data):
-        if attempt > MAX_INT:
-            raise MalformedFrame(f"held: attempt {attempt}, and an integer is at most 2^63-1")
+        if attempt > MAX_ATTEMPT:
+            raise MalformedFrame(f"held: attempt {attempt}, and there are at most {MAX_ATTEMPT}")
         held.append((task_id, attempt))
     return held
 
@@ -253,6 +325,25 @@ def _check_run(data: bytes, item_bytes: int, what: str) -> None:
     """Raises ProtocolError unless this is a run of items of this size."""
     if len(_checked(data)) % item_bytes:
         raise MalformedFrame(f"{what}: {len(data)} bytes are no multiple of {item_bytes}")
+
+
+def _pack_checked(value: tuple[Any, ...], check: f.Check, what: str) -> bytes:
+    """Raises LocalProtocolError for what the other side would refuse."""
+    try:
+        check(value)
+    except ValueError as error:
+        raise LocalProtocolError(f"{what}: {error}") from error
+    return pack(value, what)
+
+
+def _pack_counted(batch: tuple[Any, ...], what: str) -> bytes:
+    """Pack what was checked when it came; here only its number is."""
+    f.batch(batch)
+    return pack(batch, what)
+
+
+def _decode_kept(data: bytes, check: f.Check, what: str) -> list[KeptOutcome]:
+    return [(outcome, EndRecord(*record)) for outcome, record in _decode_packed(data, check, what)]
 
 
 def _decode_packed(data: bytes, check: f.Check, what: str) -> tuple[Any, ...]:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from paceline_protocol.errors import LimitExceeded
 from paceline_protocol.limits import (
+    MAX_ATTEMPT,
     MAX_BATCH_ITEMS,
     MAX_ENTRY_KIND,
     MAX_INT,
@@ -20,9 +21,11 @@ from paceline_protocol.limits import (
     MAX_REQUEST_TASKS,
     MAX_STRING_CHARS,
     MAX_TRACEBACK_CHARS,
+    SUMMARY_LIMIT_BYTES,
 )
 from paceline_protocol.messages import records as r
-from paceline_protocol.options import BY_KEY, EXCLUSIONS
+from paceline_protocol.moments import FROM_NOW_MAX_MS, MOMENT_MAX_MS
+from paceline_protocol.options import BY_KEY, contradiction
 
 Check = Callable[[Any], None]
 
@@ -120,10 +123,8 @@ def options(value: Any) -> None:
             raise ValueError(f"unknown option {str(key)[:40]!r}; this version knows {', '.join(BY_KEY)}")
         if not option.type.is_valid(given):
             raise ValueError(f"option {key!r} is {option.type.on_wire}, not {_kind_of(given)}")
-    if len(value) > 1:
-        for exclusion in EXCLUSIONS:
-            if not exclusion.may_travel and exclusion.holds(value):
-                raise ValueError(exclusion.reason)
+    if len(value) > 1 and (wrong := contradiction(value)):
+        raise ValueError(wrong)
 
 
 def _kind_of(value: Any) -> str:
@@ -148,6 +149,7 @@ def _priority(value: Any) -> None:
 # written out, type by type, since compiled it then makes no object: a task is looked at five times on its way.
 
 _TASK_ENDS: Final = frozenset(int(state) for state in r.TaskEnd)
+_ATTEMPT_ENDS: Final = _TASK_ENDS | {r.MAY_RETRY}
 
 
 def is_call(item: Any) -> bool:
@@ -163,7 +165,7 @@ def is_call(item: Any) -> bool:
         and type(priority) is int
         and 0 <= priority <= r.PRIORITY_MAX
         and type(call[r.CALL_ARGS]) is bytes
-        and call[r.CALL_OPTIONS] is None
+        and (call[r.CALL_OPTIONS] is None or call[r.CALL_OPTIONS] == {})
     )
 
 
@@ -200,7 +202,7 @@ def is_outcome(item: Any) -> bool:
         and type(attempt) is int
         and 0 <= attempt <= MAX_INT
         and type(state) is int
-        and state in _TASK_ENDS
+        and state in _ATTEMPT_ENDS
         and type(outcome[r.OUTCOME_PAYLOAD]) is bytes
         and type(duration_us) is int
         and 0 <= duration_us <= MAX_INT
@@ -221,10 +223,19 @@ def is_result(item: Any) -> bool:
     )
 
 
+_default_fields: Check = record(name, _priority, options)
 _call_fields: Check = record(identifier, name, _priority, octets, _options_or_none)
 _assignment_fields: Check = record(identifier, integer, name, octets, _options_or_none)
-_outcome_fields: Check = record(identifier, integer, one_of(r.TaskEnd), octets, integer)
+
+
+def _attempt_end(value: Any) -> None:
+    if type(value) is not int or value not in _ATTEMPT_ENDS:
+        raise ValueError(f"a TaskEnd, or {r.MAY_RETRY}, is expected, not {_kind_of(value)}")
+
+
+_outcome_fields: Check = record(identifier, integer, _attempt_end, octets, integer)
 _result_fields: Check = record(identifier, one_of(r.TaskEnd), octets)
+_ended_outcome: Check = record(identifier, integer, one_of(r.TaskEnd), octets, integer)
 
 
 def calls(value: Any) -> None:
@@ -232,6 +243,12 @@ def calls(value: Any) -> None:
     for item in value:
         if not is_call(item):
             _call_fields(item)
+
+
+def defaults(value: Any) -> None:
+    batch(value)
+    for item in value:
+        _default_fields(item)
 
 
 def assignments(value: Any) -> None:
@@ -253,6 +270,81 @@ def results(value: Any) -> None:
     for item in value:
         if not is_result(item):
             _result_fields(item)
+
+
+def _up_to(highest: int, what: str, unit: str = "") -> Check:
+    """An integer that has a bound of its own."""
+
+    def check(value: Any) -> None:
+        if type(value) is not int or not 0 <= value <= highest:
+            raise ValueError(f"{what} from 0 to {highest}{unit} is expected, not {_kind_of(value)}")
+
+    return check
+
+
+moment: Check = _up_to(MOMENT_MAX_MS, "a moment", " ms")
+attempt: Check = _up_to(MAX_ATTEMPT, "an attempt")
+_delay: Check = _up_to(FROM_NOW_MAX_MS + 1, "a delay")
+
+
+def line(value: Any) -> None:
+    """What is kept of an error: it is shown to people as it is."""
+    if type(value) is not str or len(value) > SUMMARY_LIMIT_BYTES or not value.isprintable():
+        raise ValueError(f"a line of {SUMMARY_LIMIT_BYTES} characters at most is expected, not {_kind_of(value)}")
+
+
+_retry_fields: Check = record(identifier, attempt, moment, moment, line)
+
+
+def retries(value: Any) -> None:
+    batch(value)
+    for item in value:
+        _retry_fields(item)
+
+
+task_record: Check = record(
+    name,
+    _priority,
+    attempt,
+    integer,
+    integer,
+    string,
+    moment,
+    moment,
+    moment,
+    moment,
+    many(record(attempt, moment, line)),
+)
+_kept_fields: Check = record(_ended_outcome, task_record)
+
+
+def kept_outcomes(value: Any) -> None:
+    batch(value)
+    for item in value:
+        _kept_fields(item)
+
+
+def _dead_end(value: Any) -> None:
+    if type(value) is not int or value not in r.DEAD_ENDS:
+        raise ValueError(f"FAILED, LOST or TIMED_OUT is expected, not {_kind_of(value)}")
+
+
+def call(value: Any) -> None:
+    if not is_call(value):
+        _call_fields(value)
+
+
+dead_outcomes: Check = many(record(record(identifier, integer, _dead_end, octets, integer), task_record))
+requeued: Check = many(record(identifier, call))
+dead_tasks: Check = many(record(call, _dead_end, octets, task_record))
+
+
+def _failing_end(value: Any) -> None:
+    if type(value) is not int or value not in (r.TaskEnd.FAILED, r.TaskEnd.TIMED_OUT):
+        raise ValueError(f"FAILED or TIMED_OUT is expected, not {_kind_of(value)}")
+
+
+failed_attempt: Check = record(line, _delay, _failing_end, octets)
 
 
 def entry_kind(value: Any) -> None:

@@ -128,6 +128,12 @@ def module_of(cls: type) -> str:
     return module if type(module) is str else "?"
 
 
+def qualified_name(cls: type) -> str:
+    """The name of a class as a traceback shows it: with its module, unless it is one of builtins."""
+    module, name = module_of(cls), class_name(cls)
+    return name if module == "builtins" else f"{module}.{name}"
+
+
 def form_of(value: object) -> object:
     kind = type(value)
     form = _FORMS.get(kind)

@@ -18,6 +18,8 @@ MAX_REQUEST_TASKS: Final = 256
 sends more messages, and others are heard in between."""
 MAX_TASK_NAMES: Final = 10_000
 """The most tasks, by name, that one node runs."""
+MAX_DEFAULTS_BYTES: Final = 4 * 1024 * 1024
+"""The names and options, packed, that one node announces: some 400 bytes for each of MAX_TASK_NAMES."""
 PAYLOAD_LIMIT_BYTES: Final = 16 * 1024 * 1024
 """What a node allows for one task's arguments, and for its result, unless it is set otherwise there."""
 PAYLOAD_LIMIT_MAX_BYTES: Final = MAX_FRAME_BYTES - 2 * 1024 * 1024
@@ -36,10 +38,14 @@ MAX_STRING_CHARS: Final = 4096
 MAX_DETAIL_CHARS: Final = 1_000
 """What a node tells a client for people, of a refusal or an answer, is cut here. It may quote what the client had sent,
 or name tasks and nodes, and must fit into a string all the same."""
+SUMMARY_LIMIT_BYTES: Final = 200
+"""Of an attempt that failed: what is kept of its error, in UTF-8, while the task is tried again."""
 MAX_TRACEBACK_CHARS: Final = 64 * 1024
 """For errors and tracebacks. Whoever makes one trims it (``payload.trim``)."""
 MAX_INT: Final = 2**63 - 1
 """Every integer on the wire is 0..MAX_INT, so that a reader may add to one and still send it on."""
+MAX_ATTEMPT: Final = 2**40
+"""No task is run as often. A number beyond that is none of an attempt, and never becomes that of the next one."""
 MAX_ENTRY_KIND: Final = 255
 MAX_OPTIONS: Final = 32
 """The most entries in one map of a frame."""

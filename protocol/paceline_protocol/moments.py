@@ -58,6 +58,11 @@ def from_now(value: int | float | timedelta) -> int:
     return -max(1, _ceil_ms(ahead))
 
 
+def span_ms(value: int | float | timedelta) -> int:
+    """Seconds, or a timedelta, in milliseconds. Raises ValueError as :func:`from_now` does."""
+    return -from_now(value)
+
+
 def moment_ms(value: datetime) -> int:
     """The moment of a datetime. Raises ValueError if it has no time zone, or is before 1970."""
     if value.utcoffset() is None:
@@ -73,6 +78,11 @@ def moment_ms(value: datetime) -> int:
 def datetime_of(ms: int) -> datetime:
     """A moment for a person to read, in UTC. ``ms`` is 0 to MOMENT_MAX_MS."""
     return _EPOCH + ms * _MILLISECOND
+
+
+def shown(moment: datetime) -> str:
+    """A moment as lines and messages have it, to the millisecond, with its zone."""
+    return moment.isoformat(sep=" ", timespec="milliseconds")
 
 
 def read_time(text: str) -> timedelta:

@@ -7,11 +7,20 @@ and raises ValueError for what can't be used, with a text that ends the sentence
 
 from __future__ import annotations
 
+import builtins
+import re
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from paceline_protocol import moments
+from paceline_protocol.forms import qualified_name
 from paceline_protocol.limits import MAX_INT
+
+ERRORS_CHARS: Final = 500
+"""Of the names of exceptions that one option has."""
+NO_ERROR: Final = "-"
+"""On the wire: none, where that has to be said. No class has this name."""
 
 
 class OptionType:
@@ -19,6 +28,8 @@ class OptionType:
     call that has the option has another value."""
 
     varies: bool = False
+    usual: object = 0
+    """What says on the wire that it is as usual, for a call that has to say so (``options.by_name``)."""
     metavar: str = ""
     """What stands for the value in the help of a flag, if :meth:`read` reads it."""
 
@@ -102,6 +113,195 @@ class Choice(OptionType):
     @property
     def values(self) -> str:
         return ", ".join(f'`"{word}"`' for word in self.words)
+
+
+class YesOrNo(OptionType):
+    """True or False, of which one is usual; the other travels as 1."""
+
+    def __init__(self, default: bool) -> None:
+        words = ("yes", "no") if default else ("no", "yes")
+        super().__init__(default, 1, " / ".join(f"{number} {word}" for number, word in enumerate(words)))
+        self.metavar = "yes|no"
+
+    def to_wire(self, value: Any) -> Any:
+        if type(value) is not bool:
+            raise ValueError("it is True or False")
+        return None if value is self.default else 1
+
+    def read(self, text: str) -> Any:
+        if text not in ("yes", "no"):
+            raise ValueError("it is yes or no")
+        return text == "yes"
+
+    @property
+    def values(self) -> str:
+        return "`True`, `False`"
+
+    @property
+    def by_default(self) -> str:
+        return "yes" if self.default else "no"
+
+
+class Span(OptionType):
+    """A length of time, in milliseconds. A user gives seconds or a timedelta; no time at all is a millisecond. Without
+    a default it is a limit: None is for no limit, and no time at all is none, unless the limit ``may_be_zero``."""
+
+    def __init__(
+        self, default_s: float | None, highest_ms: int = moments.FROM_NOW_MAX_MS, *, may_be_zero: bool = False
+    ) -> None:
+        super().__init__(default_s, highest_ms, "int, ms")
+        self._may_be_zero: Final = may_be_zero or default_s is not None
+        self._default_ms: Final = 0 if default_s is None else moments.span_ms(default_s)
+        self.metavar = "TIME"
+
+    def to_wire(self, value: Any) -> Any:
+        if value is None and self.default is None:
+            return None
+        if not (isinstance(value, timedelta | float) or type(value) is int):
+            raise ValueError(f"it is seconds or a timedelta{', or None' * (self.default is None)}")
+        if not value and not self._may_be_zero:
+            raise ValueError("it would leave no time; leave it out, or give None, for no limit")
+        span_ms = moments.span_ms(value)
+        return None if span_ms == self._default_ms else span_ms
+
+    def read(self, text: str) -> Any:
+        return moments.read_time(text)
+
+    @property
+    def values(self) -> str:
+        return "seconds or a timedelta" + ("" if self.default is None else f", default {self.default:g}")
+
+    @property
+    def by_default(self) -> str:
+        return "" if self.default is None else f"{self.default:g} seconds"
+
+
+KEEP_MAX_DAYS: Final = 366
+"""How long anything is kept for whoever may ask."""
+
+
+class Keep(Span):
+    """How long something is kept. None, and nothing else, is for no longer than otherwise."""
+
+    def __init__(self, otherwise: str) -> None:
+        """``otherwise``: until when it is kept then, in words."""
+        super().__init__(None, highest_ms=KEEP_MAX_DAYS * 86_400_000)
+        self._otherwise: Final = otherwise
+
+    def to_wire(self, value: Any) -> Any:
+        if isinstance(value, timedelta | float | int) and not isinstance(value, bool) and not value:
+            raise ValueError(f"it would be kept for no time; leave it out, or give None, to keep it {self._otherwise}")
+        span_ms = super().to_wire(value)
+        if span_ms is not None and span_ms > self.highest:
+            raise ValueError(f"it is {KEEP_MAX_DAYS} days at most; put what is to last into a database, or a file")
+        return span_ms
+
+    @property
+    def values(self) -> str:
+        return f"{super().values}, up to {KEEP_MAX_DAYS} days"
+
+    @property
+    def by_default(self) -> str:
+        return self._otherwise
+
+
+class KeepOrNot(Keep):
+    """The same, or True for a time that is usual. False is None."""
+
+    def __init__(self, otherwise: str, usual_days: int) -> None:
+        super().__init__(otherwise)
+        self._usual_days: Final = usual_days
+
+    def to_wire(self, value: Any) -> Any:
+        if isinstance(value, bool):
+            value = timedelta(days=self._usual_days) if value else None
+        return super().to_wire(value)
+
+    def read(self, text: str) -> Any:
+        return text == "yes" if text in ("yes", "no") else super().read(text)
+
+    @property
+    def values(self) -> str:
+        return f"`True` for {self._usual_days} days, {super().values}"
+
+
+class Origin(OptionType):
+    """The id of a task, in hexadecimal digits. No user gives it."""
+
+    def __init__(self) -> None:
+        super().__init__(None, 0, "str, 32 hexadecimal digits")
+        self.varies = True
+
+    def is_valid(self, value: object) -> bool:
+        return type(value) is str and _ORIGIN.fullmatch(value) is not None
+
+    @property
+    def on_wire(self) -> str:
+        return "a string of 32 hexadecimal digits"
+
+
+_ORIGIN: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
+
+
+class Errors(OptionType):
+    """Classes of exceptions, by their names as a traceback shows them: those of builtins alone, others with their
+    module. They travel as one string, with commas between them. A user gives classes, or their names."""
+
+    def __init__(self, otherwise: str, *, may_be_empty: bool) -> None:
+        """``otherwise``: what holds if none is given, in words. ``may_be_empty``: so does an empty list of them."""
+        super().__init__(None, 0, "str, names with commas between them")
+        self.metavar = "NAME[,NAME...]"
+        self.usual = NO_ERROR if may_be_empty else "Exception"
+        self._otherwise: Final = otherwise
+        self._may_be_empty: Final = may_be_empty
+
+    def is_valid(self, value: object) -> bool:
+        return type(value) is str and 0 < len(value) <= ERRORS_CHARS and value.isascii()
+
+    @property
+    def on_wire(self) -> str:
+        return f"a string of 1 to {ERRORS_CHARS} ASCII characters"
+
+    def to_wire(self, value: Any) -> Any:
+        if value is None:
+            return None
+        names = ",".join(self.names(value))
+        if len(names) > ERRORS_CHARS:
+            raise ValueError(f"its names take more than {ERRORS_CHARS} characters; name a class that they derive from")
+        return names or None
+
+    def names(self, value: Any) -> tuple[str, ...]:
+        """Those of the classes that a user gives. Raises ValueError."""
+        given = value if isinstance(value, Iterable) and not isinstance(value, str | type) else (value,)
+        names = tuple(dict.fromkeys(map(_name_of_error, given)))
+        if not names and not self._may_be_empty:
+            raise ValueError(f"it names none; leave it out for {self._otherwise}")
+        return names
+
+    def read(self, text: str) -> Any:
+        return self.names(text.split(","))
+
+    @property
+    def values(self) -> str:
+        return f"classes of exceptions, or their names; default {self._otherwise}"
+
+    @property
+    def by_default(self) -> str:
+        return self._otherwise
+
+
+_ERROR_NAME: Final = re.compile(r"[A-Za-z_]\w*(\.(<locals>|[A-Za-z_]\w*))*", re.ASCII)
+
+
+def _name_of_error(value: Any) -> str:
+    """The name of an exception's class that a user gives, in the one way in which a traceback shows it."""
+    if isinstance(value, type) and issubclass(value, BaseException):
+        value = qualified_name(value)
+    if not isinstance(value, str) or not _ERROR_NAME.fullmatch(value):
+        raise ValueError("it is a class of exceptions, its name as 'requests.exceptions.Timeout', or several of them")
+    name = value.removeprefix("builtins.")
+    known = getattr(builtins, name, None)
+    return qualified_name(known) if isinstance(known, type) else name  # IOError is another name of OSError
 
 
 class Moment(OptionType):

@@ -12,15 +12,22 @@ for word; and its use. The core reads it as an attribute of ``core/state/call_op
 a function like those at the end of this file.
 
 An option that nobody gave does not travel, and a call without any carries None: that is the case that costs nothing.
+
+A call by name alone does not know what the decorator of its task says. The nodes announce that (:data:`Default`), and
+the leader takes from there what the call leaves open. So such a call says with a 0 what is to be as usual: a map that
+is empty, or has a 0, is that of a call by name (:func:`by_name`), and no other map has one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Final, Literal, TypeAlias
 
+from paceline_protocol.forms import qualified_name
 from paceline_protocol.limits import MAX_INT
 from paceline_protocol.messages.records import (
     AT_MOST_ONCE,
+    CANCEL,
     COMMITTED,
     NO_LOG,
     PRIORITY_DEFAULT,
@@ -28,8 +35,34 @@ from paceline_protocol.messages.records import (
     TRACED,
     Options,
 )
-from paceline_protocol.moments import at_admission
-from paceline_protocol.option_types import Choice, Moment, OptionType, Whole
+from paceline_protocol.moments import MOMENT_MAX_MS, at_admission
+from paceline_protocol.option_types import (
+    Choice,
+    Errors,
+    Keep,
+    KeepOrNot,
+    Moment,
+    OptionType,
+    Origin,
+    Span,
+    Whole,
+    YesOrNo,
+)
+
+RETRIES_MAX: Final = 1_000_000
+BACKOFF_S: Final = 1.0
+BACKOFF_MAX_S: Final = 600.0
+RECORDS_LEVEL: Final = 6
+"""The feature level of results that are kept for a time, and of records."""
+DEFAULTS_LEVEL: Final = 7
+"""The feature level of the options that nodes announce."""
+KEEP_DEAD_DAYS: Final = 7
+DEAD_LEVEL: Final = 8
+"""The feature level of dead tasks."""
+LOST_CLIENTS_LEVEL: Final = 9
+"""The feature level of tasks that are cancelled when their client is gone."""
+DEADLINE_LEVEL: Final = 10
+"""The feature level of deadlines."""
 
 Reader: TypeAlias = Literal["client", "leader", "node", "worker"]
 
@@ -108,6 +141,113 @@ OPTIONS: Final[tuple[Option, ...]] = (
         "when it ends as EXPIRED unless it has started by then",
         level=2,
     ),
+    _option(
+        "retries",
+        Whole(0, RETRIES_MAX, 0),
+        ("leader", "worker"),
+        "how often it is tried again after it has raised an exception",
+        level=3,
+    ),
+    _option(
+        "retry_on",
+        Errors("every `Exception`", may_be_empty=False),
+        ("worker",),
+        "after which exceptions it is tried again",
+        level=3,
+    ),
+    _option(
+        "dont_retry_on",
+        Errors("none", may_be_empty=True),
+        ("worker",),
+        "after which it is not, whatever `retry_on` says",
+        level=3,
+    ),
+    _option(
+        "backoff",
+        Span(BACKOFF_S),
+        ("leader",),
+        "how long it waits before its first retry; before each next one twice as long",
+        level=3,
+    ),
+    _option(
+        "backoff_max",
+        Span(BACKOFF_MAX_S),
+        ("leader",),
+        "how long it waits before a retry at most",
+        level=3,
+    ),
+    _option(
+        "jitter",
+        YesOrNo(default=True),
+        ("leader",),
+        "whether each of these waits is chosen at random, up to that long",
+        level=3,
+    ),
+    _option(
+        "time_limit",
+        Span(None),
+        ("node",),
+        "how long an attempt may run before its worker is killed, and it ends as TIMED_OUT",
+        level=4,
+    ),
+    _option(
+        "soft_time_limit",
+        Span(None),
+        ("worker",),
+        "how long it may run before `SoftTimeLimitExceeded` is raised in it",
+        level=4,
+    ),
+    _option(
+        "cancel_raises",
+        YesOrNo(default=False),
+        ("worker",),
+        "whether `Cancelled` is raised in it when it runs and is to be cancelled",
+        level=5,
+    ),
+    _option(
+        "cancel_grace",
+        Span(None, may_be_zero=True),
+        ("node",),
+        "how long it may go on once it is asked to stop, before its worker is killed",
+        level=5,
+    ),
+    _option(
+        "result_ttl",
+        Keep("until its submitter has it"),
+        ("leader",),
+        "how long its result and its record are kept for whoever asks by its id; then `ResultExpired`",
+        level=RECORDS_LEVEL,
+    ),
+    _option(
+        "keep_dead",
+        KeepOrNot("not at all", KEEP_DEAD_DAYS),
+        ("leader",),
+        "how long it is kept, to be looked at and requeued, if it fails for good, is lost or times out",
+        level=DEAD_LEVEL,
+    ),
+    # Of the leader itself, which makes the call of a dead task that is requeued.
+    Option("requeued_from", Origin(), ("leader",), keywords=(), level=DEAD_LEVEL),
+    _option(
+        "on_client_lost",
+        Choice(keep=0, cancel=CANCEL),
+        ("leader",),
+        "what becomes of it when the client that submitted it is gone for good",
+        level=LOST_CLIENTS_LEVEL,
+    ),
+    _option(
+        "deadline",
+        Moment(),
+        ("client", "leader", "node", "worker"),
+        "when it ends at the latest: as EXPIRED if it has not started by then, and else as TIMED_OUT, with its worker",
+        level=DEADLINE_LEVEL,
+    ),
+    # Of the leader itself, as it hands out a task with a deadline: how much time is left until then. The node that is
+    # given the task makes of it a moment of its own clock.
+    Option("time_left", Span(None, highest_ms=MOMENT_MAX_MS), ("node",), keywords=(), level=DEADLINE_LEVEL),
+    # Of the leader itself, which notes it in the log of a call that is to be remembered.
+    Option("accepted", Moment(), ("leader",), keywords=(), level=RECORDS_LEVEL),
+    # Of a call by name: whether it is the call that says its priority, though that is the usual one.
+    Option("priority", Choice(open=0, given=1), ("leader",), keywords=(), level=DEFAULTS_LEVEL),
     # Of the client itself, which chooses the calls (``Client(trace_every=...)``).
     Option("trace", Choice(no=0, sampled=TRACED), ("leader", "node", "worker"), keywords=()),
 )
@@ -145,26 +285,139 @@ EXCLUSIONS: Final[tuple[Exclusion, ...]] = (
         may_travel=True,
     ),
     Exclusion(
+        "delivery",
+        AT_MOST_ONCE,
+        "retries",
+        0,
+        "delivery 'at_most_once' means one attempt; leave retries out, or delivery at 'at_least_once'",
+    ),
+    Exclusion("durability", NO_LOG, "keep_dead", 0, "with durability 'none' no dead task is kept; leave keep_dead out"),
+    Exclusion("durability", NO_LOG, "result_ttl", 0, "with durability 'none' no result is kept; leave result_ttl out"),
+    Exclusion(
         "durability", NO_LOG, "confirm", 0, "with durability 'none' nothing is committed; leave confirm at 'received'"
     ),
 )
 
 
+class Order:
+    """A call that has both options has the ``lower`` one below the ``higher``."""
+
+    def __init__(self, lower: str, higher: str, reason: str) -> None:
+        """``reason``: with what to do."""
+        self.lower: Final = lower
+        self.higher: Final = higher
+        self.reason: Final = reason
+
+    def is_broken(self, options: Options) -> bool:
+        """Whether these options contradict themselves in this way."""
+        lower: int = options.get(self.lower, 0)
+        higher: int = options.get(self.higher, 0)
+        if lower < 0 and higher < 0:  # both are from now on
+            lower, higher = -lower, -higher
+        return 0 < higher <= lower
+
+
+ORDERS: Final[tuple[Order, ...]] = (
+    Order(
+        "soft_time_limit",
+        "time_limit",
+        "soft_time_limit has to be less than time_limit, or it would never strike; give both, the soft one shorter",
+    ),
+    Order(
+        "not_before",
+        "deadline",
+        "what may not start before its deadline never does; give it a later deadline, or an earlier delay or eta",
+    ),
+)
+
+
+_OF_THE_CLIENT: Final = frozenset(("durability", "on_client_lost"))
+"""What the client of a call has to know of it: what it keeps, and that it has to stay."""
+ANNOUNCED: Final = frozenset(option.key for option in OPTIONS if option.keywords and option.key not in _OF_THE_CLIENT)
+"""What nodes may announce: all else that a task can be decorated with."""
 MOMENT_KEYS: Final = tuple(option.key for option in OPTIONS if isinstance(option.type, Moment))
 """The options whose values are moments."""
+
+
+# --- calls by name --------------------------------------------------------------------------------------------------
+
+
+def by_name(said: Options) -> Options:
+    """The options of a call by name alone that says these, with 0 for what is to be as usual. One that says anything
+    says its durability, which nobody announces."""
+    if not said:
+        return {}
+    options = {"durability": 0, **said}
+    return options if 0 in options.values() else {**options, "confirm": 0}  # as it can't be else without the log
+
+
+def is_by_name(options: Options) -> bool:
+    """Whether these are the options of a call by name alone."""
+    return not options or 0 in options.values()
+
+
+def completed(said: Options, announced: Options) -> Options | None:
+    """What a call by name asks for, as the log has it: what it says, and else what its nodes announce."""
+    options = {**announced, **said}
+    return {key: value for key, value in options.items() if value != 0 and key != "priority"} or None
+
+
+def contradiction(options: Options) -> str:
+    """How these options contradict each other in a way that can't travel, with what to do; "" if they don't."""
+    return next((each.reason for each in EXCLUSIONS if not each.may_travel and each.holds(options)), "")
+
+
+def announced(options: Options | None) -> Options:
+    """What a node announces of the options that a task was decorated with."""
+    return {key: value for key, value in (options or {}).items() if key in ANNOUNCED}
+
+
+def understood(options: Options, level: int) -> Options:
+    """Those that a node knows which understands this feature level."""
+    return {key: value for key, value in options.items() if BY_KEY[key].level <= level}
 
 
 # --- what clients, leaders and workers read -----------------------------------------------------------------------
 
 
 def with_moments(options: Options, now_ms: int) -> Options:
-    """The options of a call that is admitted at this wall-clock time: what is relative to it becomes a moment. The same
-    map if nothing is."""
+    """The options of a call that is admitted at this wall-clock time: what is relative to it becomes a moment, and a
+    call that is to be remembered has that moment, too. How much time is left no client says. The same map if there is
+    nothing of all that."""
     found = options
+    if "time_left" in options:
+        found = {key: value for key, value in options.items() if key != "time_left"}
     for key in MOMENT_KEYS:
         if options.get(key, 0) < 0:
             found = {**found, key: at_admission(options[key], now_ms)}
+    if options.get("result_ttl", 0):
+        found = {**found, "accepted": max(1, now_ms)}
     return found
+
+
+def with_time_left(options: Options, now_ms: int) -> Options:
+    """The options of a call with a deadline that is handed out at this wall-clock time of the leader."""
+    return {**options, "time_left": min(max(1, options["deadline"] - now_ms), MOMENT_MAX_MS)}
+
+
+def with_end(options: Options, now_ms: int) -> Options:
+    """The options of a call that a node is given at this time of its own clock: of the time that is left until its
+    deadline the moment at which that is over."""
+    return {**options, "time_left": min(now_ms + options["time_left"], MOMENT_MAX_MS)}
+
+
+def may_retry(options: Options | None, error: type[BaseException]) -> bool:
+    """Whether a call asks for retries after such an exception, by the names of its classes."""
+    if options is None or not options.get("retries", 0):
+        return False
+    return may_retry_after(options, set(map(qualified_name, error.__mro__)))
+
+
+def may_retry_after(options: Options, names: Set[str]) -> bool:
+    """The same, of a call that asks for retries; ``names``: those of the class and of all that it derives from."""
+    if not names.isdisjoint(options.get("dont_retry_on", "").split(",")):
+        return False
+    return not names.isdisjoint(options.get("retry_on", "Exception").split(","))
 
 
 def is_logged(options: Options | None) -> bool:

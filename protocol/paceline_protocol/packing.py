@@ -14,7 +14,7 @@ from paceline_protocol.limits import MAX_BATCH_ITEMS, MAX_OPTIONS
 
 _KEPT_PACKERS: Final = 8
 _KEPT_BUFFER_BYTES: Final = 256 * 1024
-_packers: list[Packer] = []
+_packers: Final[list[Packer]] = []
 """Packers at rest, as in ``payload.py``: making one sets aside a large buffer, which costs more than a short frame.
 pop and append are atomic, so that a packer is never shared by two threads."""
 
@@ -37,24 +37,31 @@ def pack(value: Any, what: str) -> bytes:
 
 _SHORT_BYTES: Final = 512
 """Up to this size nested headers announce less than a megabyte."""
+_CLAIMED_BYTES: Final = 512 * 1024
+"""What long arrays may have set aside in vain, before their items are missed."""
+_FEW_HEADS: Final = 8
+"""So many bytes that may begin one are looked for. If an id has such a byte, each of its client's tasks has it."""
+_SLOT_BYTES: Final = 8
+_LONG_ARRAYS: Final = (b"\xdc", b"\xdd")
+"""Their first bytes."""
 _LONG_BYTES: Final = 64 * 1024
 """Above this size it is worth a loop in Python not to copy what is looked at."""
 _WALKED_OBJECTS: Final = 64
+_skimmers: Final[list[Unpacker]] = []
+"""Kept as packers are: making one clears 64 KiB, which costs more than it takes to look at a frame."""
 
 
 def unpack(data: bytes | memoryview) -> Any:
     """Unpack with arrays as tuples. Raises ValueError.
 
     msgpack sets an array aside when it reads its length, before it has seen one item, and nested headers would have it
-    set one aside for each. So what is announced is counted first, and has to be there.
+    set one aside for each. So what is announced is counted first, and has to be there, unless it can't be much.
     """
     size = len(data)
     limit_items = size if size < MAX_BATCH_ITEMS else MAX_BATCH_ITEMS
     try:
-        if size > _SHORT_BYTES and not (size > _LONG_BYTES and _is_whole(data, size)):
-            skimmer = Unpacker(max_buffer_size=size, max_array_len=limit_items, max_map_len=MAX_OPTIONS, max_ext_len=0)
-            skimmer.feed(data)
-            skimmer.skip()
+        if size > _SHORT_BYTES and not _claims_little(data, limit_items):
+            _skim(data, size)
         return unpackb(data, use_list=False, max_array_len=limit_items, max_map_len=MAX_OPTIONS, max_ext_len=0)
     except (TypeError, OverflowError, UnpackException) as error:
         raise ValueError(str(error) or type(error).__name__) from error
@@ -64,14 +71,47 @@ def check_whole(data: bytes) -> None:
     """Before ``unpackb``, for what is no frame: raises ValueError unless all that the data announces is there. Nothing
     is built."""
     size = len(data)
-    if size <= _SHORT_BYTES or (size > _LONG_BYTES and _is_whole(data, size)):
+    if size > _SHORT_BYTES:
+        try:
+            _skim(data, size)
+        except UnpackException as error:
+            raise ValueError(str(error) or type(error).__name__) from error
+
+
+def _claims_little(data: bytes | memoryview, limit_items: int) -> bool:
+    """Whether nested headers can't set much aside, however they are arranged: no more long arrays are open at a time
+    than there are bytes that may begin one. Cost: far less than that of a look at each object."""
+    if not isinstance(data, bytes):
+        return False
+    left = min(_FEW_HEADS, _CLAIMED_BYTES // (limit_items * _SLOT_BYTES))
+    for head in _LONG_ARRAYS:
+        at = data.find(head)  # which skips many bytes at a time, and count() does not
+        while at >= 0:
+            left -= 1
+            if left < 0:
+                return False
+            at = data.find(head, at + 1)
+    return True
+
+
+def _skim(data: bytes | memoryview, size: int) -> None:
+    """Look at what is announced, and build nothing. Raises UnpackException or ValueError unless it is there."""
+    if size > _LONG_BYTES:
+        if not _is_whole(data, size):
+            skimmer = Unpacker(max_buffer_size=size)
+            skimmer.feed(data)
+            skimmer.skip()
         return
-    skimmer = Unpacker(max_buffer_size=size)
-    skimmer.feed(data)
     try:
-        skimmer.skip()
-    except UnpackException as error:
-        raise ValueError(str(error) or type(error).__name__) from error
+        skimmer = _skimmers.pop()
+    except IndexError:
+        skimmer = Unpacker(max_buffer_size=_LONG_BYTES)
+    begins_at: int = skimmer.tell()
+    skimmer.feed(data)
+    skimmer.skip()
+    # One that has met an error, or bytes behind the value, is dropped: it keeps what is left.
+    if skimmer.tell() - begins_at == size and len(_skimmers) < _KEPT_PACKERS:
+        _skimmers.append(skimmer)
 
 
 def _heads() -> list[tuple[int, int, int, int]]:

@@ -1,7 +1,7 @@
 """Every verb once against real nodes, with as little work as shows that it measures what it says."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +10,6 @@ import pytest
 from paceline.local import Cluster
 from paceline_bench.harness.elsewhere import tasks_elsewhere
 from paceline_bench.harness.placement import placements
-from paceline_bench.report.report import Report
 from paceline_bench.verbs import (
     bridge,
     durability,
@@ -29,44 +28,36 @@ from paceline_bench.verbs import (
 from paceline_bench.verbs.open_loop import BODIES, Body, LoopSetup
 
 
-def test_latency_measures_both_in_every_round_and_checks_results() -> None:
-    report = latency.run(samples=30, rounds=3)
+@pytest.fixture
+def encrypted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """For a verb that is told to encrypt: every cluster that it measures has to be."""
+    asked: list[bool] = []
+
+    def local(*modules: str, **options: Any) -> Cluster:
+        asked.append(options["secure"])
+        return plain_local(*modules, **options)
+
+    plain_local = Cluster.local
+    monkeypatch.setattr(Cluster, "local", local)
+    yield
+    assert asked
+    assert all(asked)
+
+
+def test_latency_measures_both_in_every_round_and_checks_results(encrypted: None) -> None:
+    report = latency.run(samples=30, rounds=3, secure=True)
     assert report.ok
+    assert report.title == "latency, encrypted"
     assert set(report.details) == {place.name for place in placements()}
     for placed in report.details.values():
         assert len(placed["ratio_per_round"]) == 3
         assert placed["samples"] == 30
 
 
-@pytest.mark.parametrize(
-    ("title", "measure"),
-    [
-        ("latency", lambda: latency.run(samples=6, rounds=2, secure=True)),
-        ("latency --stages", lambda: stages.run(samples=8, secure=True)),
-        ("throughput", lambda: throughput.run(tasks=200, repeats=1, workers=1, secure=True)),
-        ("open-loop", lambda: open_loop.run([50.0], replace(short(BODIES["noop"]), secure=True))),
-        ("scaling", lambda: scaling.run(most=1, repeats=1, secure=True)),
-        ("failover", lambda: failover.run(kills=1, rate_per_s=100.0, seed=7, secure=True)),
-        ("memory", lambda: memory.run(tasks=200, samples=5, secure=True)),
-    ],
-)
-def test_a_verb_encrypts_every_cluster_that_it_measures_if_it_is_told_to(
-    title: str, measure: Callable[[], Report], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    encrypted: list[bool] = []
-
-    def local(*modules: str, **options: Any) -> Cluster:
-        encrypted.append(options["secure"])
-        return plain_local(*modules, **options)
-
-    plain_local = Cluster.local
-    monkeypatch.setattr(Cluster, "local", local)
-    report = measure()
-    results = [check.ok for check in report.checks if "result" in check.what or "lost" in check.what]
-    assert (report.title, results) == (f"{title}, encrypted", [True] * len(results))
-    assert results
-    assert all(encrypted)
-    assert encrypted
+def test_stages_are_measured_encrypted_too(encrypted: None) -> None:
+    report = stages.run(samples=8, secure=True)
+    assert report.title == "latency --stages, encrypted"
+    assert [check.ok for check in report.checks if "result" in check.what] == [True]
 
 
 def short(body: Body) -> LoopSetup:
@@ -82,9 +73,12 @@ def test_an_open_loop_offers_what_was_asked_for_and_every_task_is_done() -> None
     assert slow["p50_s"] >= 0.001  # the body is part of it
 
 
-def test_an_open_loop_without_rates_takes_shares_of_the_throughput_that_it_measured() -> None:
+def test_an_open_loop_without_rates_takes_shares_of_the_throughput_that_it_measured(
+    encrypted: None,
+) -> None:
     report = open_loop.run([], replace(short(BODIES["noop"]), secure=True))
     assert report.ok, report.checks
+    assert report.title == "open-loop, encrypted"
     throughput_per_s = report.details["throughput_per_s"]
     rates = [trial["rate_per_s"] / throughput_per_s for trial in report.details["trials"]]
     assert rates == pytest.approx([0.5, 0.8, 0.95])
@@ -98,9 +92,10 @@ def test_the_bridge_and_the_workers_beside_it_run_every_message() -> None:
     assert all(each["tasks_per_s"][0] > 0 for each in report.details.values())
 
 
-def test_scaling_measures_each_number_of_workers_and_none_is_better_than_ideal() -> None:
-    report = scaling.run(most=2, repeats=1)
+def test_scaling_measures_each_number_of_workers_and_none_is_better_than_ideal(encrypted: None) -> None:
+    report = scaling.run(most=2, repeats=1, secure=True)
     assert report.ok, report.checks
+    assert report.title == "scaling, encrypted"
     assert [scale["workers"] for scale in report.details["scales"]] == [1, 2]
     assert all(0 < scale["efficiency"] <= 1 for scale in report.details["scales"])
 
@@ -114,15 +109,17 @@ def test_processes_are_where_they_were_placed_and_everywhere_again_afterwards() 
     assert os.sched_getaffinity(0) == free
 
 
-def test_throughput_by_map_and_by_submit_gives_every_result() -> None:
-    report = throughput.run(tasks=1_000, repeats=1, workers=1)
+def test_throughput_by_map_and_by_submit_gives_every_result(encrypted: None) -> None:
+    report = throughput.run(tasks=1_000, repeats=1, workers=1, secure=True)
     assert report.ok, report.checks
+    assert report.title == "throughput, encrypted"
     assert {len(rates) for rates in report.details["tasks_per_s"].values()} == {1}
 
 
-def test_a_failover_loses_nothing_and_records_nothing_twice() -> None:
-    report = failover.run(kills=1, rate_per_s=100.0, seed=7)
+def test_a_failover_loses_nothing_and_records_nothing_twice(encrypted: None) -> None:
+    report = failover.run(kills=1, rate_per_s=100.0, seed=7, secure=True)
     assert report.ok, report
+    assert report.title == "failover, encrypted"
     (kill,) = report.details["kills"]
     assert kill["resumed_s"] > 0
     assert kill["tasks"] >= 400
@@ -156,8 +153,9 @@ def test_after_a_restart_of_all_every_task_is_there_and_runs() -> None:
     assert report.details["accepted"] >= 500
 
 
-def test_what_waits_is_counted_and_an_urgent_task_gets_through() -> None:
-    report = memory.run(tasks=2_000, samples=20)
+def test_what_waits_is_counted_and_an_urgent_task_gets_through(encrypted: None) -> None:
+    report = memory.run(tasks=2_000, samples=20, secure=True)
+    assert report.title == "memory, encrypted"
     checks = {check.what: check.ok for check in report.checks}
     assert checks["every task waits"]
     assert checks["every result is the one asked for"]

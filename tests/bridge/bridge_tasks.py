@@ -68,3 +68,34 @@ def wait_for(path: str) -> str:
             raise TimeoutError(path)
         time.sleep(0.01)
     return path
+
+
+@task(name="tasks.sleep")
+def sleep(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+@task(name="tasks.third_time")
+def third_time(line: str) -> None:
+    """Fails when it is tried for the first time, and for the second time."""
+    record(f"{line} {time.time()}")
+    tried = [ran for ran in Path(os.environ["BRIDGE_TEST_RAN"]).read_text().splitlines() if ran.startswith(line)]
+    if len(tried) < 3:
+        raise ConnectionError(f"try {len(tried)}")
+
+
+@task(name="tasks.asks_to_be_tried", retries=2, jitter=False, backoff=0.01)
+def asks_to_be_tried(line: str) -> str:
+    third_time(line)
+    return line
+
+
+@task(name="tasks.asks_for_a_limit", time_limit=0.5)
+def asks_for_a_limit(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+@task(name="tasks.asks_to_run_once", delivery="at_most_once")
+def asks_to_run_once(line: str) -> str:
+    return record(line)

@@ -65,6 +65,12 @@ class Broker:
             count: int = channel.queue_declare(queue, passive=True).method.message_count
             return count
 
+    def held(self, queues: Sequence[str]) -> int:
+        """Messages of these queues, with those that are delivered and not acknowledged."""
+        rows = self.server.control("list_queues", "--quiet", "--no-table-headers", "name", "messages").splitlines()
+        counts = dict(row.split("\t") for row in rows)
+        return sum(int(counts[queue]) for queue in queues)
+
     def take(self, queue: str) -> tuple[Any, bytes]:
         """The next message, with its properties."""
         found: list[tuple[Any, bytes]] = []

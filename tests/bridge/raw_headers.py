@@ -7,6 +7,8 @@ from typing import Any
 
 import pika
 
+from paceline_bridge.frames import LenientConnection
+
 
 class RawHeaders(pika.BasicProperties):  # type: ignore[misc]
     """Properties whose headers are a table that is given in bytes, without its length."""
@@ -20,6 +22,13 @@ class RawHeaders(pika.BasicProperties):  # type: ignore[misc]
         mark = b"\0\0\0\x07\x01xI\0\0\0\0"
         assert mark in plain
         return [plain.replace(mark, struct.pack(">I", len(self._table)) + self._table)]
+
+
+def read_as_delivered(data: bytes) -> Any:
+    """The first frame, read as a connection of the bridge reads it: by pika, and where that can't, by the bridge."""
+    connection = object.__new__(LenientConnection)
+    connection._frame_buffer = data
+    return connection._read_frame()[1]
 
 
 def entry(key: bytes, value: bytes) -> bytes:

@@ -12,6 +12,7 @@ import base64
 import json
 import sys
 import tempfile
+import threading
 import uuid
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
@@ -28,6 +29,7 @@ from paceline_bench.harness.rabbitmq_server import RabbitMQ
 
 RECORDED = Path(__file__).parent / "recorded"
 PROPERTIES = ("content_type", "content_encoding", "message_id", "correlation_id", "reply_to", "priority", "expiration")
+HOUR_MS = 3_600_000
 TYPES = {
     "at": datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
     "on": date(2026, 1, 2),
@@ -41,6 +43,18 @@ TYPES = {
 def celery_cases(app: Celery) -> dict[str, Callable[[], Any]]:
     add = app.signature("tasks.add", args=(2, 3))
     past, future = datetime.now(UTC) - timedelta(days=1), datetime(2100, 1, 1, tzinfo=UTC)
+
+    @app.task(name="tasks.add", bind=True)
+    def tried(task: Any, a: int, b: int) -> None: ...
+
+    def with_retry() -> None:
+        """What a worker of Celery's publishes when its task asks for a retry, in its own words."""
+        sent = app.amqp.task_protocols[2](str(uuid.uuid4()), "tasks.add", (2, 3), time_limit=10, soft_time_limit=2.5)
+        tried.push_request(**sent.headers, args=(2, 3), kwargs={}, called_directly=False, delivery_info={})
+        try:
+            tried.retry(countdown=3600, throw=False)
+        finally:
+            tried.pop_request()
 
     def with_protocol_1() -> None:
         app.conf.task_protocol = 1
@@ -65,6 +79,7 @@ def celery_cases(app: Celery) -> dict[str, Callable[[], Any]]:
             "tasks.add", (2, 3), expires=datetime.now(UTC) + timedelta(minutes=1)
         ),
         "celery-2-time-limit": lambda: app.send_task("tasks.add", (2, 3), time_limit=10, soft_time_limit=3),
+        "celery-2-retry": with_retry,
         "celery-2-link": lambda: add.apply_async(link=signature("tasks.add", args=(1,), app=app)),
         "celery-2-chain": lambda: chain(add, app.signature("tasks.add", args=(1,))).apply_async(),
         "celery-2-group": lambda: group([add]).apply_async(),
@@ -76,12 +91,36 @@ def dramatiq_cases(broker: RabbitmqBroker) -> dict[str, Callable[[], Any]]:
     @dramatiq.actor(actor_name="tasks.add", queue_name="recorded", broker=broker)
     def add(a: int, b: int) -> None: ...
 
+    @dramatiq.actor(actor_name="tasks.fail", queue_name="recorded", broker=broker, min_backoff=HOUR_MS)
+    def fail() -> None:
+        raise ValueError("no")
+
+    def with_retry() -> None:
+        """What a worker of dramatiq's publishes when its actor fails."""
+        again = threading.Event()
+
+        class Enqueued(dramatiq.Middleware):
+            def after_enqueue(self, _: object, message: Any, delay: int | None) -> None:
+                if message.options.get("retries"):
+                    again.set()
+
+        broker.add_middleware(Enqueued())
+        worker = dramatiq.Worker(broker, worker_threads=1)
+        worker.start()
+        fail.send_with_options(max_retries=3, time_limit=60_000)
+        again.wait(60.0)
+        worker.stop()  # gives back what it has
+
     return {
         "dramatiq": lambda: add.send(2, b=3),
         "dramatiq-delay": lambda: add.send_with_options(args=(2, 3), delay=10**12),
         "dramatiq-pipeline": lambda: dramatiq.pipeline([add.message(2, 3), add.message(1)], broker=broker).run(),
         "dramatiq-max-age": lambda: add.send_with_options(args=(2, 3), max_age=1000),
         "dramatiq-retries": lambda: add.send_with_options(args=(2, 3), max_retries=3),
+        "dramatiq-backoff": lambda: add.send_with_options(
+            args=(2, 3), max_retries=3, min_backoff=500, max_backoff=60_000, time_limit=30_000
+        ),
+        "dramatiq-retry": with_retry,
     }
 
 
@@ -107,6 +146,8 @@ def record(url: str) -> None:
 
 
 def _write(name: str, queue: str, properties: Any, body: bytes) -> None:
+    for path in (sys.prefix, str(RECORDED.parents[2])):  # in a traceback; it says nothing about a message either
+        body = body.replace(path.encode(), b"/shop")
     fields = {key: getattr(properties, key) for key in PROPERTIES if getattr(properties, key) is not None}
     fields |= {"queue": queue, "headers": properties.headers or {}, "body": base64.b64encode(body).decode()}
     text = json.dumps(fields, indent=1, sort_keys=True, default=str)

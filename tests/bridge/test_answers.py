@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -34,6 +35,8 @@ class Notes:
     missing: str = ""
     may_make: bool = True
     made: list[str] = field(default_factory=list)
+    is_silent: bool = False
+    silent: list[tuple[Any, Any]] = field(default_factory=list)  # whom to tell what it did not say
 
     def make(self, queue: str, then: Callable[[], None], failed: Callable[[str], None]) -> None:
         if not self.may_make:
@@ -57,7 +60,9 @@ class Notes:
         mandatory: bool = False,
     ) -> None:
         self.published.append((queue, properties))
-        if queue == self.missing:
+        if self.is_silent:
+            self.silent.append((then, if_refused))
+        elif queue == self.missing:
             assert if_refused is not None
             if_refused(NotTaken(Cause.UNROUTABLE, ""))
         elif (refusal := self.refusal or self.refused.get(queue)) is None:
@@ -191,6 +196,48 @@ def test_a_reply_that_waited_for_too_long_is_told_as_dropped_if_its_message_can_
     assert [line for line in caplog.messages if "is dropped" in line] == [
         "a reply for a caller at r is dropped: it could not be published for 600 s"
     ]
+
+
+@pytest.mark.parametrize("what", ["a reply", "a refusal for a caller", "a dead letter"])
+def test_what_rabbitmq_neither_confirms_nor_refuses_is_published_once_and_its_message_goes_back(
+    answers: Answers, notes: Notes, what: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As for a queue that has lost its majority. RabbitMQ would close the channel that has delivered it for that."""
+    notes.is_silent = True
+    first, second = delivery(), delivery()
+    for each in (first, second):
+        if what == "a reply":
+            answers.ended(each, REPLY, (int(TaskEnd.SUCCEEDED), pack_value(1)), pytest.fail)
+        else:
+            answers.refuse(replace(REFUSED, reply=REPLY if "caller" in what else None), each, pytest.fail)
+    began = time.monotonic()
+    for part in range(1, 10):
+        assert answers.tick(began + HELD_LIMIT_S * part / 10) == []
+    assert [back for back, _ in answers.tick(time.monotonic() + HELD_LIMIT_S)] == [first, second]
+    assert len(notes.published) == 2
+    assert [line for line in caplog.messages if "has not confirmed" in line and line.endswith("goes back to q")]
+    for taken, refused in notes.silent:  # it says so after all
+        taken()
+        refused(NotTaken(Cause.REJECTED, "it is full"))
+    assert (len(notes.published), answers.held, answers.tick(began + 3 * HELD_LIMIT_S)) == (2, 0, [])
+
+
+def test_a_probe_that_is_not_confirmed_keeps_others_waiting_no_longer_than_until_its_message_goes_back(
+    answers: Answers, notes: Notes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("paceline_bridge.answers.time", SimpleNamespace(monotonic=lambda: now, time=time.time))
+    settled: list[int] = []
+    notes.refusal = NotTaken(Cause.REJECTED, "it is full")
+    answers.refuse(REFUSED, delivery(), partial(settled.append, 1))
+    now = HELD_LIMIT_S / 2
+    answers.refuse(REFUSED, delivery(), partial(settled.append, 2))
+    notes.refusal, notes.is_silent = None, True
+    answers.tick(now + HELD_RETRY_S)
+    assert len(notes.silent) == 1
+    notes.is_silent = False
+    assert (len(answers.tick(HELD_LIMIT_S - 1.0)), settled) == (0, [])
+    assert (len(answers.tick(HELD_LIMIT_S)), settled) == (1, [2])
 
 
 def test_a_refusal_that_no_caller_takes_is_no_dead_letter_if_its_message_is_acknowledged(

@@ -315,7 +315,7 @@ def test_a_refusal_that_its_caller_can_not_be_told_is_a_dead_letter(
 ) -> None:
     bridge = start("--queue", app.conf.task_default_queue)
     for to in (full_queue(broker), INTERNAL_ERROR):
-        body, headers = call("tasks.add", 1, 2, timelimit=[10, None])
+        body, headers = call("tasks.add", 1, 2, timelimit=[-10, None])
         broker.publish(app.conf.task_default_queue, body, headers=headers, reply_to=to, content_type="application/json")
         properties, kept = broker.take(dead)
         assert (kept, properties.headers["x-paceline-reason"]) == (body, "time-limit")

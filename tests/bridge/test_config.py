@@ -267,6 +267,7 @@ def test_a_password_that_is_no_part_of_a_url_is_not_shown_either(password: str) 
         "amqp://shop:s3cret%40rabbit/v",
         "amqp://shop:s3cret@[rabbit/v",
         "amqp://shop:s3cret@rabbit:port/v",
+        "amqp://shopamqp://shop:s3cret",
         "s3cret",
     ],
 )

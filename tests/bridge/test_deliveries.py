@@ -7,7 +7,15 @@ from dataclasses import replace
 import pytest
 
 from paceline_bridge.delayed import RETAIN_S, STALE_LIMIT
-from paceline_bridge.deliveries import CALLERS_LIMIT, GIVE_BACK_S, LARGE_BYTES, LONG_S, STARTED_AFTER_S, Ledger
+from paceline_bridge.deliveries import (
+    CALLERS_LIMIT,
+    GIVE_BACK_S,
+    LARGE_BYTES,
+    LONG_S,
+    POSTPONED_S,
+    STARTED_AFTER_S,
+    Ledger,
+)
 from paceline_bridge.message import Message, Refused, ReplyAddress, TaskCall
 from paceline_bridge.owed import Delivery
 from paceline_protocol.messages.records import TaskEnd
@@ -332,6 +340,7 @@ def test_of_a_message_that_is_acknowledged_before_its_reply_only_what_the_reply_
     [running], [delayed] = ledger.long_running(LONG_S), ledger.take_surplus()
     for delivery in (running, delayed):
         assert (delivery.reply, delivery.message) == (REPLY, Message("q", b"", reply_to="r"))
+    assert [entry.call.packed for entry in ledger.entries.values()] == [b"", b""]
 
 
 @pytest.mark.parametrize("due_s", [0.0, RETAIN_S + 1], ids=["long", "delayed"])
@@ -397,3 +406,97 @@ def test_the_moments_of_tasks_that_ended_before_them_are_forgotten() -> None:
         ledger.end(call(number).task_id, SUCCEEDED)
         ledger.come_due(1.0)
     assert len(ledger._delayed._moments) <= STALE_LIMIT
+
+
+# --- tasks that wait to be tried again
+
+
+def test_a_task_that_waits_to_be_tried_again_gives_back_its_place_and_keeps_none_afterwards() -> None:
+    ledger = Ledger(10)
+    accepted(ledger, call(0))
+    add(ledger, call(1), 1)
+    assert ledger.take(1) is None
+    assert ledger.accepted_before(10.0, in_window=True) == [ONE]
+    ledger.postpone(ONE, 3_600.0, 10.0)
+    assert (ledger.outstanding, ledger.delayed) == (0, 1)
+    assert ledger.accepted_before(11.0) == []
+    assert ledger.take(1) == call(1)
+    ledger.come_due(3_600.0)
+    assert (ledger.outstanding, ledger.delayed) == (1, 1)
+    assert ledger.accepted_before(3_601.0) == [ONE]
+    assert ledger.accepted_before(3_601.0, in_window=True) == []
+    ledger.postpone(ONE, 9_000.0, 3_601.0)
+    assert (ledger.outstanding, ledger.delayed, ledger.accepted_before(3_602.0)) == (1, 1, [])
+    ledger.end(ONE, SUCCEEDED)
+    assert (ledger.outstanding, ledger.delayed, list(ledger.entries)) == (1, 0, [call(1).task_id])
+    ledger.come_due(9_000.0)
+
+
+def test_a_task_that_is_tried_again_soon_has_ended_or_is_not_known_keeps_things_as_they_are() -> None:
+    ledger = Ledger(10)
+    delivery = accepted(ledger, call(0, REPLY))
+    ledger.postpone(ONE, POSTPONED_S / 2, 0.0)
+    ledger.postpone(call(7).task_id, 3_600.0, 0.0)
+    assert (ledger.outstanding, ledger.delayed) == (1, 0)
+    assert ledger.end(ONE, SUCCEEDED) == [delivery]
+    ledger.postpone(ONE, 3_600.0, 0.0)
+    assert (ledger.outstanding, ledger.delayed) == (0, 0)
+    ledger.settle(ONE, delivery)
+
+
+def test_a_task_that_waits_to_be_tried_again_and_is_told_so_twice_waits_once() -> None:
+    ledger = Ledger(10)
+    accepted(ledger, call(0))
+    ledger.postpone(ONE, 3_600.0, 0.0)
+    ledger.postpone(ONE, 3_600.0, 0.0)
+    ledger.postpone(ONE, 7_200.0, 0.0)
+    assert (ledger.outstanding, ledger.delayed) == (0, 1)
+    ledger.come_due(3_600.0)
+    assert ledger.accepted_before(3_601.0) == [ONE]
+
+
+@pytest.mark.parametrize("wait_s", [RETAIN_S + 1.0, 60.0])
+def test_however_often_a_task_is_tried_again_no_delivery_is_kept_for_as_long_as_rabbitmq_bears_it(
+    wait_s: float,
+) -> None:
+    """A caller waits, so that acceptance does not settle it. Each attempt fails at once, and then waits."""
+    ledger = Ledger(10)
+    delivery = accepted(ledger, call(0, REPLY))
+    now = 0.0
+    while not delivery.acked:
+        assert now <= RETAIN_S + LONG_S
+        ledger.postpone(ONE, now + wait_s, now)
+        for gone in [*ledger.take_surplus(), *ledger.long_running(now)]:
+            ledger.acked(gone)
+        now += wait_s
+        ledger.come_due(now)
+    assert ledger.unacked == 0
+    assert ledger.end(ONE, SUCCEEDED) == [delivery], "its caller is told all the same"
+
+
+def test_the_next_life_knows_which_tasks_wait_to_be_tried_again() -> None:
+    ledger = Ledger(0)  # nothing is retained
+    accepted(ledger, call(0, REPLY))
+    ledger.postpone(ONE, 3_600.0, 0.0)
+    for gone in ledger.take_surplus():
+        ledger.acked(gone)
+    after = Ledger(0)
+    after.carry(ledger.owed())
+    assert (after.outstanding, after.delayed) == (0, 1)
+    after.come_due(3_600.0)
+    assert after.accepted_before(3_601.0) == [ONE]
+
+
+@pytest.mark.parametrize("outcome", [SUCCEEDED, REFUSED])
+def test_a_task_that_is_told_to_wait_and_to_have_ended_at_once_is_acknowledged_with_its_reply_and_not_before(
+    outcome: tuple[int, bytes] | Refused,
+) -> None:
+    ledger = Ledger(0)  # nothing is retained
+    delivery = accepted(ledger, call(0, REPLY))
+    delivery.message = Message("q", b"body")
+    ledger.postpone(ONE, 3_600.0, 0.0)
+    assert ledger.end(ONE, outcome) == [delivery]
+    assert ledger.take_surplus() == []
+    assert (delivery.message.body, ledger.unacked) == (b"body", 1), "it may have to go back, or to be a dead letter"
+    ledger.settle(ONE, delivery)
+    assert (ledger.unacked, ledger.entries) == (0, {})

@@ -4,7 +4,6 @@ be answered or kept."""
 from __future__ import annotations
 
 import struct
-from typing import Any
 
 import pika
 import pika.frame
@@ -13,12 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.messages import NOW, call_of, read, refusal_of
-from bridge.raw_headers import RawHeaders, array, entry, table, timestamp
+from bridge.raw_headers import RawHeaders, array, entry, read_as_delivered, table, timestamp
 from paceline_bridge import replies
 from paceline_bridge.consumer import _message
 from paceline_bridge.dead_letters import LEFT_OUT, ROUNDS, properties_of, rounds_of
 from paceline_bridge.features import REASONS
-from paceline_bridge.frames import read_header_frame
 from paceline_bridge.message import Message, Refused
 from paceline_bridge.troubles import Troubles
 from paceline_protocol.codec import encode_calls
@@ -85,16 +83,9 @@ VALUES = st.recursive(
 
 
 def came(headers: bytes, body: bytes = BODY) -> Message:
-    """The message, read as a connection reads it: by pika, and where that can't, by the bridge."""
+    """The message, as a bridge reads it."""
     properties = RawHeaders(headers, content_type="application/json", reply_to="caller", correlation_id="c")
-    data = bytes(pika.frame.Header(1, len(body), properties).marshal())
-    frame: Any
-    try:
-        _, frame = pika.frame.decode_frame(data)
-    except Exception as error:  # noqa: BLE001 - as the connection has it
-        found = read_header_frame(data, error)
-        assert found is not None
-        _, frame = found
+    frame = read_as_delivered(bytes(pika.frame.Header(1, len(body), properties).marshal()))
     return _message("q", frame.properties, body, False)
 
 
@@ -164,6 +155,6 @@ def test_a_number_of_retries_that_is_none_is_refused_as_it_is_not_known_which_tr
 @pytest.mark.parametrize(
     "value", [number(b"d", ">d", 1.5), number(b"I", ">i", 10), text(b"7"), table(entry(b"a", b"V"))]
 )
-def test_a_time_limit_of_whatever_type_is_refused(value: bytes) -> None:
+def test_a_time_limit_that_is_no_pair_is_refused_whatever_it_is(value: bytes) -> None:
     assert refusal_of(with_task(timelimit=value)).reason == "time-limit"
     assert call_of(with_task(timelimit=array(b"V", b"V"))).options == {}

@@ -7,6 +7,7 @@ import errno
 import os
 import signal
 import threading
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from pika.adapters.utils.selector_ioloop_adapter import SelectorIOServicesAdapter
 
 from bridge.messages import call_of, recorded
+from paceline.client.relay import POSTPONED
 from paceline.errors import (
     AccessRefused,
     ClientClosed,
@@ -32,11 +34,12 @@ from paceline_bridge.cli import _run
 from paceline_bridge.config import BridgeConfig
 from paceline_bridge.counters import BridgeCounters
 from paceline_bridge.deliveries import CALLERS_LIMIT, Ledger
-from paceline_bridge.life import Life
+from paceline_bridge.life import ASK_INTERVAL_S, CROWDED_INTERVAL_S, Life
 from paceline_bridge.message import Message, Refused, ReplyAddress, TaskCall
 from paceline_bridge.owed import Delivery, OwedTask
 from paceline_bridge.rabbitmq import Link
 from paceline_bridge.troubles import Troubles
+from paceline_bridge.window import Window
 from paceline_protocol.errors import LocalProtocolError, PayloadTooLarge, UnserializableValue
 
 CALL = TaskCall("plain", bytes(16), "tasks.add", (), {}, packed=b"\x91\xc0")
@@ -280,3 +283,24 @@ def test_what_a_delivery_weighs_is_noted_once_it_was_read() -> None:
     life._take((1, 2), Message("q", b"1"))
     [entry] = [entry for task_id, entry in life._ledger.entries.items() if task_id != CALL.task_id]
     assert entry.deliveries[0].weight_bytes == 6_000
+
+
+def test_while_others_wait_for_its_place_the_cluster_is_asked_whether_a_task_waits_to_be_tried_again() -> None:
+    """And else as rarely as for all."""
+    watched, asked = Watched(), list[list[bytes]]()
+    life, ledger, task_id = watched.life, watched.life._ledger, CALL.task_id
+    life._window, life._ask_at_s, life._ask_crowd_at_s = Window(), ASK_INTERVAL_S, 0.0
+    life._relay = SimpleNamespace(ask_again=asked.append)  # type: ignore[assignment]
+    life._window.size = 1
+    ledger.accept(task_id, 0.0)
+    life._ask(2 * CROWDED_INTERVAL_S)
+    assert asked == [], "nobody waits"
+    other = replace(CALL, task_id=b"1" * 16)
+    ledger.add(other, Delivery((1, 2), Message("q", b"1"), None, "plain"), 0.0)
+    for _ in range(2):
+        life._ask(2 * CROWDED_INTERVAL_S)
+    assert asked == [[task_id]]
+    life._heard(task_id, POSTPONED, 3_600_000)
+    assert ledger.take(1) == other
+    life._ask(3 * CROWDED_INTERVAL_S)
+    assert asked == [[task_id]], "there is room"

@@ -22,6 +22,11 @@ from paceline_bridge.owed import Tag
 from paceline_bridge.rabbitmq import Link, LinkLost
 from paceline_bridge.reasons import connect_reason_of
 
+SUSPEND = (
+    '{{ok, Q}} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, <<"{name}">>)), sys:{verb}(amqqueue:get_pid(Q)).'
+)
+"""A queue does nothing until it is resumed."""
+
 
 class NoHandler:
     """Nothing comes."""
@@ -54,12 +59,12 @@ def test_a_link_goes_by_what_the_url_says_and_else_by_its_own() -> None:
         return read.heartbeat, read.blocked_connection_timeout, read.stack_timeout, read.client_properties
 
     name = {"connection_name": "paceline bridge"}
-    assert read("channel_max=7") == (60, 300, 15, name)
-    assert read("heartbeat=10") == (10, 300, 15, name)
-    assert read("blocked_connection_timeout=0.5&stack_timeout=60") == (60, 0.5, 60, name)
-    assert read("client_properties={'shop':'one'}") == (60, 300, 15, {**name, "shop": "one"})
-    assert read("client_properties={'connection_name':'one'}") == (60, 300, 15, {"connection_name": "one"})
-    assert read("client_properties=None") == (60, 300, 15, name)
+    assert read("channel_max=7") == (10, 300, 15, name)
+    assert read("heartbeat=20") == (20, 300, 15, name)
+    assert read("blocked_connection_timeout=0.5&stack_timeout=60") == (10, 0.5, 60, name)
+    assert read("client_properties={'shop':'one'}") == (10, 300, 15, {**name, "shop": "one"})
+    assert read("client_properties={'connection_name':'one'}") == (10, 300, 15, {"connection_name": "one"})
+    assert read("client_properties=None") == (10, 300, 15, name)
 
 
 def test_without_a_consumer_no_acknowledgement_is_on_its_way(link: Link) -> None:
@@ -261,6 +266,30 @@ def test_a_queue_that_expires_without_a_consumer_is_there_though_what_the_bridge
         thread.join()
 
 
+def test_a_queue_that_confirms_nothing_holds_up_no_other(broker: Broker) -> None:
+    stuck, other = broker.declare(), broker.declare()
+    link = Link(broker.url, {other: False}, broker.declare(), 10, 1 << 20, False, Holder())
+    thread = threading.Thread(target=link.run)
+    thread.start()
+    confirmed: list[str] = []
+
+    def publish(queue: str) -> None:
+        link.call(lambda: link.publisher.publish(queue, b"1", {}, lambda: confirmed.append(queue)))
+
+    try:
+        wait_until(lambda: link._is_ready, lambda: f"it is: {link._error}")
+        broker.server.control("eval", SUSPEND.format(name=stuck, verb="suspend"))
+        publish(stuck)
+        publish(other)
+        wait_until(lambda: confirmed == [other], lambda: f"{confirmed}")
+        broker.server.control("eval", SUSPEND.format(name=stuck, verb="resume"))
+        wait_until(lambda: confirmed == [other, stuck], lambda: f"{confirmed}")
+        assert link._error is None
+    finally:
+        link.call(link.close)
+        thread.join()
+
+
 def test_what_a_message_says_of_itself_stops_no_queue(broker: Broker) -> None:
     queue, holder = broker.declare(), Holder()
     broker.publish(queue, b"1", headers={"x-stream-offset": 7})
@@ -270,6 +299,28 @@ def test_what_a_message_says_of_itself_stops_no_queue(broker: Broker) -> None:
     thread.start()
     try:
         wait_until(lambda: [body for _, body in holder.came] == [b"1", b"2"], lambda: f"{holder.came}")
+    finally:
+        link.call(link.close)
+        thread.join()
+
+
+def test_a_queue_of_which_nothing_is_said_keeps_no_other_from_being_consumed_and_is_named(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(consumers, "ANSWER_LIMIT_S", 0.2)
+    stuck, other, holder = broker.declare(), broker.declare(), Holder()
+    broker.publish(stuck, b"stuck")
+    broker.publish(other, b"other")
+    broker.server.control("eval", SUSPEND.format(name=stuck, verb="suspend"))
+    link = Link(broker.url, {stuck: True, other: True}, broker.declare(), 10, 1 << 20, False, holder)
+    thread = threading.Thread(target=link.run)
+    thread.start()
+    try:
+        wait_until(lambda: [body for _, body in holder.came] == [b"other"], lambda: f"{holder.came}, {link._error}")
+        wait_until(lambda: f"said nothing of {stuck}" in caplog.text, lambda: caplog.text)
+        broker.server.control("eval", SUSPEND.format(name=stuck, verb="resume"))
+        wait_until(lambda: [body for _, body in holder.came] == [b"other", b"stuck"], lambda: f"{holder.came}")
+        assert link._error is None
     finally:
         link.call(link.close)
         thread.join()

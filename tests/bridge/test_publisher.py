@@ -84,6 +84,9 @@ class FakeConnection:
         self.properties: list[pika.BasicProperties] = []  # of those
         self.channels = 0
         self.missing: set[str] = set()  # queues that do not exist
+        self.ioloop = self
+        self.timers: dict[int, Callable[[], None]] = {}  # by what they are removed by
+        self._timers = 0
         self._opened: list[FakeChannel] = []
         self._events: list[Callable[[], None]] = []
 
@@ -96,6 +99,21 @@ class FakeConnection:
             on_open_callback(channel)
 
         self.happens(opened)
+
+    def call_later(self, delay_s: float, function: Callable[[], None]) -> int:
+        self._timers += 1
+        self.timers[self._timers] = function
+        return self._timers
+
+    def remove_timeout(self, timer: int) -> None:
+        self.timers.pop(timer, None)
+
+    def pass_time(self) -> None:
+        """All that is due later is due."""
+        due = list(self.timers.values())
+        self.timers.clear()
+        for function in due:
+            function()
 
     def close(self) -> None:
         """As pika does, which tells each channel that was opened."""
@@ -161,6 +179,7 @@ def test_the_publishes_that_are_refused_are_told_so_and_all_others_are_taken_whe
     while connection.step():
         pass
     assert failures == []
+    assert connection.timers == {}, "nothing is waited for"
     assert publisher.unconfirmed == 0
     assert sorted(refused) == [number for number, body in wanted.items() if body == BAD]
     assert sorted(confirmed) == [number for number, body in wanted.items() if body != BAD]
@@ -291,3 +310,37 @@ def test_a_queue_that_was_being_made_when_the_connection_was_opened_anew_is_made
     while second.step():
         pass
     assert (told, failures, second.missing) == (["first", "second", "third"], [], set())
+
+
+@pytest.mark.parametrize("steps", range(5))
+def test_a_channel_or_a_dead_letter_queue_that_rabbitmq_says_nothing_of_ends_the_link(steps: int) -> None:
+    connection, failures = FakeConnection(), []  # type: ignore[var-annotated]
+    publisher = Publisher("dead", lambda: None, failures.append, lambda: failures.append("reconnect"))
+    publisher.open(connection)
+    for _ in range(steps):
+        assert connection.step()
+    connection.pass_time()
+    reason = "RabbitMQ owes the channel that publishes for 30 s, and all replies wait for it"
+    assert failures == ([] if publisher.is_ready else [reason])
+    assert publisher.is_ready == (steps == 4)
+
+
+def test_a_message_that_all_others_wait_behind_ends_the_link_if_it_is_neither_confirmed_nor_refused() -> None:
+    connection, failures = FakeConnection(), []  # type: ignore[var-annotated]
+    publisher = opened(connection, failures)
+    publisher.publish("stuck", b"1", {})
+    connection._events.clear()  # its confirm does not come
+    connection.pass_time()
+    assert failures == [], "nothing waits behind it"
+    publisher.publish("there", BAD, {})
+    for _ in range(3):  # the channel is closed and opened anew, and the first is published alone
+        assert connection.step()
+    assert connection.taken == [b"1", b"1"]
+    connection._events.clear()
+    publisher.publish("there", b"2", {})
+    publisher.is_blocked = True
+    connection.pass_time()
+    assert failures == [], "RabbitMQ has said that it takes nothing"
+    publisher.is_blocked = False
+    connection.pass_time()
+    assert failures == ["RabbitMQ owes the confirm of a message for 30 s, and all replies wait for it"]

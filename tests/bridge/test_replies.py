@@ -11,13 +11,20 @@ from typing import Any
 import msgpack
 import pytest
 from celery import Celery
-from celery.exceptions import NotRegistered, TaskRevokedError, WorkerLostError
+from celery.exceptions import (
+    NotRegistered,
+    SoftTimeLimitExceeded,
+    TaskRevokedError,
+    TimeLimitExceeded,
+    WorkerLostError,
+)
 
+from paceline import errors
 from paceline_bridge import replies
 from paceline_bridge.message import Refused, ReplyAddress
 from paceline_protocol.errors import UnpackedTooLarge
 from paceline_protocol.messages.records import TaskEnd
-from paceline_protocol.payload import ErrorInfo, pack_error, pack_error_info, pack_value
+from paceline_protocol.payload import ErrorInfo, pack_error, pack_error_info, pack_value, with_earlier
 
 NOW = 1_800_000_000.0
 REPLY = ReplyAddress("queue", "id-1", "correlation-1", group_id="g-1", parent_id="p-1")
@@ -102,6 +109,18 @@ def test_a_lost_and_a_cancelled_task_are_what_celery_calls_them() -> None:
     assert isinstance(decoded(replies.ended(REPLY, TaskEnd.LOST, lost, NOW))["result"], WorkerLostError)
     revoked = decoded(replies.ended(REPLY, TaskEnd.CANCELLED, b"", NOW))
     assert (revoked["status"], type(revoked["result"])) == ("REVOKED", TaskRevokedError)
+
+
+def test_a_task_that_ran_for_too_long_is_what_celery_calls_it_and_so_is_one_that_failed_before() -> None:
+    earlier = [(1, 1_000, "ValueError: first")]
+    hard = with_earlier(pack_error_info(ErrorInfo("TaskTimedOut", "paceline.errors", "", (60.0,), "")), earlier)
+    meta = decoded(replies.ended(REPLY, TaskEnd.TIMED_OUT, hard, NOW))
+    assert (meta["status"], type(meta["result"]), meta["result"].args) == ("FAILURE", TimeLimitExceeded, (60.0,))
+    soft = with_earlier(pack_error(errors.SoftTimeLimitExceeded(3.0), "Traceback ..."), earlier)
+    meta = decoded(replies.ended(REPLY, TaskEnd.FAILED, soft, NOW))
+    assert (type(meta["result"]), meta["traceback"]) == (SoftTimeLimitExceeded, "Traceback ...")
+    again = with_earlier(pack_error(KeyError("k"), "Traceback ..."), earlier)
+    assert type(decoded(replies.ended(REPLY, TaskEnd.FAILED, again, NOW))["result"]) is KeyError
 
 
 def test_a_refusal_names_its_reason() -> None:

@@ -52,6 +52,9 @@ def settings(**given: Any) -> dict[str, Any]:
         "payload_limit_mib": None,
         "queue_limit_mib": None,
         "result_limit_mib": None,
+        "dead_limit_mib": None,
+        "worker_max_rss_mib": None,
+        "worker_memory_limit_mib": None,
     } | given
 
 
@@ -60,9 +63,12 @@ def test_what_is_not_given_has_the_default_of_the_configuration() -> None:
 
 
 def test_sizes_are_given_in_mib() -> None:
-    config = config_of(**settings(payload_limit_mib=2, queue_limit_mib=3, result_limit_mib=4, no_discovery=True))
+    limits = {"payload_limit_mib": 2, "queue_limit_mib": 3, "result_limit_mib": 4, "dead_limit_mib": 5}
+    of_workers = {"worker_max_rss_mib": 6, "worker_memory_limit_mib": 7}
+    config = config_of(**settings(**limits, **of_workers, no_discovery=True))
     assert (config.payload_limit_bytes, config.queue_limit_bytes) == (2 << 20, 3 << 20)
-    assert config.result_limit_bytes == 4 << 20
+    assert (config.result_limit_bytes, config.dead_limit_bytes) == (4 << 20, 5 << 20)
+    assert (config.worker_max_rss_bytes, config.worker_memory_limit_bytes) == (6 << 20, 7 << 20)
     assert not config.discovery
 
 

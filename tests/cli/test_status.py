@@ -62,6 +62,11 @@ def test_a_healthy_cluster_in_four_lines() -> None:
     ]
 
 
+def test_dead_tasks_are_counted_if_there_are_any() -> None:
+    assert summary(body(dead_tasks=3))[4:] == ["dead tasks: 3; `paceline dead ls` shows them"]
+    assert summary(body(dead_tasks=0)) == summary(body())
+
+
 @pytest.mark.parametrize(
     ("tasks", "mib", "filled"),
     [

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from paceline.cli import tasks as module
+from paceline.cli import asking
 from paceline.cli.app import run
+from paceline.client.task_record import TaskRecord, record_of
+from paceline.errors import NotAllowed, ResultUnknown, TaskFailed
 
 ID = "0f" * 16
 FOUND = {"state": "delayed", "why": "it may not start before 2026-12-01 02:00:00.000+00:00", "node": ""}
@@ -18,17 +20,60 @@ def row(name: str, waiting: int, delayed: int, nodes: int) -> dict[str, Any]:
     return {"name": name, "waiting": waiting, "delayed": delayed, "nodes": nodes}
 
 
+class StubFuture:
+    def __init__(self, end: object) -> None:
+        self.end = end
+
+    def exception(self, timeout_s: float) -> Exception | None:
+        return self.end if isinstance(self.end, Exception) else None
+
+    def result(self, timeout_s: float) -> object:
+        return self.end
+
+
+RECORD: dict[str, Any] = {
+    "state": "succeeded",
+    "why": "it succeeded; its submitter has the result, or can fetch it",
+    "is_open": False,
+    "name": "shop.report",
+    "priority": 7,
+    "attempt": 2,
+    "failed_attempts": 1,
+    "lost_attempts": 0,
+    "failures": [[1, 1_700_000_000_500, "ValueError: no"]],
+    "node": "n1",
+    "not_before_ms": None,
+    "expires_ms": None,
+    "accepted_ms": 1_700_000_000_000,
+    "started_ms": 1_700_000_001_000,
+    "ended_ms": 1_700_000_002_000,
+    "kept_until_ms": 1_700_000_602_000,
+    "result_expired": False,
+}
+
+
 class StubClient:
     """Knows one task."""
 
     def __init__(self) -> None:
+        self.told = dict(RECORD)
+        self.end: object = "two\nlines"
         self.asked: list[tuple[str, float]] = []
         self.closed = False
         self.rows = [row("shop.old", 20, 3, 0), row("shop.new", 1_204, 0, 3)]
         self.cancelled: list[str] = []
+        self.states = {ID: "cancelled"}
+        self.became = {"cancelled": 22, "stopping": 1, "running": 0, "ended": 2}
+        self.more_names = 0
 
     def connect(self) -> None:
         pass
+
+    def record(self, task_id: str, timeout_s: float) -> TaskRecord:
+        return record_of(bytes.fromhex(task_id), self.told)
+
+    def task(self, task_id: bytes) -> StubFuture:
+        return StubFuture(self.end)
 
     def where_is(self, task_id: str, timeout_s: float) -> dict[str, Any]:
         self.asked.append((task_id, timeout_s))
@@ -36,15 +81,22 @@ class StubClient:
 
     def waiting(self, name: str, timeout_s: float) -> dict[str, Any]:
         rows = [each for each in self.rows if name in ("", each["name"])]
-        return {"names": rows, "more_names": 0, "ids": [bytes.fromhex(ID)] if name and rows else [], "skip": None}
+        return {
+            "names": rows,
+            "more_names": self.more_names,
+            "ids": [bytes.fromhex(ID)] if name and rows else [],
+            "skip": None,
+        }
 
-    def cancel_waiting(self, name: str, timeout_s: float) -> dict[str, int]:
-        self.cancelled.append(name)
-        return {"cancelled": 22, "started": 1}
+    def cancel_where(
+        self, name: str | None, *, state: tuple[str, ...], all_names: bool, timeout: float
+    ) -> dict[str, int]:
+        self.cancelled.append(" ".join([name or "all" * all_names, *state]))
+        return self.became
 
     def cancel_tasks(self, ids: tuple[str, ...], timeout_s: float) -> dict[str, str]:
         self.cancelled += ids
-        return {task_id: "cancelled" if task_id == ID else "unknown" for task_id in ids}
+        return {task_id: self.states.get(task_id, "unknown") for task_id in ids}
 
     def close(self, timeout: float) -> None:
         self.closed = True
@@ -53,7 +105,7 @@ class StubClient:
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> StubClient:
     stub = StubClient()
-    monkeypatch.setattr(module, "connect", lambda *_: stub)
+    monkeypatch.setattr(asking, "connect", lambda *_: stub)
     return stub
 
 
@@ -117,40 +169,86 @@ def test_many_names_are_cut_short(client: StubClient, capsys: pytest.CaptureFixt
 # --- cancel
 
 
-def test_tasks_of_a_name_are_cancelled_once_that_is_confirmed(
-    client: StubClient, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert run(["tasks", "cancel", "--name", "shop.old", "--yes"]) == 0
-    assert capsys.readouterr().out == "cancelled 22 of 23 tasks named shop.old; 1 had started or ended by then\n"
-    answers, asked = iter("ny"), []
+WAIT = "waiting delayed"
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What a person was asked, who says no and then always yes."""
+    asked: list[str] = []
 
     def answer(prompt: str) -> str:
         asked.append(prompt.partition(" [")[0])
-        return next(answers)
+        return "n" if len(asked) == 1 else "y"
 
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("click.termui.visible_prompt_func", answer)
+    return asked
+
+
+def test_tasks_of_a_name_are_cancelled_once_that_is_confirmed(
+    client: StubClient, capsys: pytest.CaptureFixture[str], asked: list[str]
+) -> None:
+    assert run(["tasks", "cancel", "--name", "shop.old", "--yes"]) == 0
+    done = "cancelled 22 tasks named shop.old; 1 had been given to nodes and are asked to stop; 2 had ended by then"
+    assert capsys.readouterr().out == f"{done}\n"
     assert run(["tasks", "cancel", "--name", "shop.old"]) == 130
     assert run(["tasks", "cancel", "--name", "shop.old", "--json"]) == 0
     captured = capsys.readouterr()
-    assert json.loads(captured.out) == {"name": "shop.old", "cancelled": 22, "started": 1}
+    assert json.loads(captured.out) == {"name": "shop.old", "states": ["waiting", "delayed"], **client.became}
     assert asked == ["23 tasks named shop.old wait. Cancel them?"] * 2
-    assert client.cancelled == ["shop.old", "shop.old"]
+    assert client.cancelled == [f"shop.old {WAIT}"] * 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "question", "wanted"),
+    [
+        (("--name", "shop.*"), "1227 tasks named shop.* wait. Cancel them?", f"shop.* {WAIT}"),
+        (("--name", "*.old", "--state", "delayed"), "3 tasks named *.old wait. Cancel them?", "*.old delayed"),
+        (("--all",), "1227 tasks of any name wait. Cancel them?", f"all {WAIT}"),
+        (
+            ("--name", "shop.old", "--state", "running"),
+            "Cancel the tasks named shop.old, and ask those that run to stop?",
+            "shop.old running",
+        ),
+        (
+            ("--all", "--state", "running", "--state", "waiting", "--state", "running"),
+            "1224 tasks of any name wait. Cancel them, and ask those that run to stop?",
+            "all running waiting",
+        ),
+    ],
+)
+def test_it_is_asked_how_many_are_meant(
+    client: StubClient, asked: list[str], arguments: tuple[str, ...], question: str, wanted: str
+) -> None:
+    assert run(["tasks", "cancel", *arguments]) == 130
+    assert client.cancelled == []
+    assert run(["tasks", "cancel", *arguments]) == 0
+    assert (asked, client.cancelled) == ([question] * 2, [wanted])
+
+
+def test_of_more_names_than_are_told_it_is_asked_whatever_the_count(client: StubClient, asked: list[str]) -> None:
+    client.rows, client.more_names = [row("shop.old", 1, 0, 0)], 7
+    assert run(["tasks", "cancel", "--name", "*old"]) == 130
+    assert asked == ["1 and more tasks named *old wait. Cancel them?"]
+    assert client.cancelled == []
 
 
 def test_who_can_not_be_asked_has_to_say_yes(client: StubClient, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["tasks", "cancel", "--name", "shop.old"]) == 2
-    assert "say --yes" in capsys.readouterr().err
+    for arguments in (("--name", "shop.old"), ("--all",), ("--name", "shop.gone", "--state", "running")):
+        assert run(["tasks", "cancel", *arguments]) == 2
+        assert "say --yes" in capsys.readouterr().err
     assert client.cancelled == []
     client.rows = [row("shop.old", 1, 0, 0)]
     assert run(["tasks", "cancel", "--name", "shop.old"]) == 0
-    assert client.cancelled == ["shop.old"]
+    assert client.cancelled == [f"shop.old {WAIT}"]
 
 
 def test_a_name_under_which_nothing_waits_is_no_failure(client: StubClient, capsys: pytest.CaptureFixture[str]) -> None:
+    client.became = dict.fromkeys(client.became, 0)
     assert run(["tasks", "cancel", "--name", "shop.gone"]) == 0
-    assert capsys.readouterr().out == "no task named shop.gone waits; `paceline tasks waiting` shows what does\n"
-    assert client.cancelled == []
+    said = "no task named shop.gone is waiting or delayed; `paceline tasks waiting` shows what waits\n"
+    assert capsys.readouterr().out == said
 
 
 def test_tasks_are_cancelled_by_id(client: StubClient, capsys: pytest.CaptureFixture[str]) -> None:
@@ -163,7 +261,107 @@ def test_tasks_are_cancelled_by_id(client: StubClient, capsys: pytest.CaptureFix
     assert client.cancelled == [ID, unknown]
 
 
-@pytest.mark.parametrize("arguments", [(), (ID, "--name", "shop.old"), ("--name",), ("--name", ""), ("order-42",)])
+def test_what_runs_is_told_to_be_asked_to_stop(client: StubClient, capsys: pytest.CaptureFixture[str]) -> None:
+    client.states = {ID: "stopping", "11" * 16: "running", "22" * 16: "finished"}
+    assert run(["tasks", "cancel", *client.states]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"{ID}: asked to stop: it runs",
+        f"{'11' * 16}: not cancelled: it runs, and a node is too old to stop it; `paceline status` says which",
+        f"{'22' * 16}: not cancelled: it has ended",
+    ]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        (ID, "--name", "shop.old"),
+        (ID, "--all"),
+        (ID, "--state", "running"),
+        ("--name", "shop.old", "--all"),
+        ("--name", "*"),
+        ("--name", "**", "--yes"),
+        ("--state", "waiting", "--yes"),
+        ("--all", "--state", "ended"),
+        ("--name",),
+        ("--name", ""),
+        ("order-42",),
+    ],
+)
 def test_it_must_be_clear_what_is_to_be_cancelled(client: StubClient, arguments: tuple[str, ...]) -> None:
     assert run(["tasks", "cancel", *arguments]) == 2
     assert client.cancelled == []
+
+
+SHOWN = f"""\
+task        {ID}
+name        shop.report
+state       succeeded: it succeeded; its submitter has the result, or can fetch it
+priority    7
+attempt     2 (1 failed, 0 lost)
+node        n1
+accepted    2023-11-14 22:13:20.000+00:00
+started     2023-11-14 22:13:21.000+00:00
+ended       2023-11-14 22:13:22.000+00:00
+kept until  2023-11-14 22:23:22.000+00:00
+failed      attempt 1, 2023-11-14 22:13:20.500+00:00: ValueError: no
+result      two
+            lines
+"""
+
+
+def test_a_record_is_shown_line_by_line(client: StubClient, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["tasks", "show", ID]) == 0
+    assert capsys.readouterr().out == SHOWN
+    assert client.closed
+
+
+def test_a_record_is_shown_whole_as_json(client: StubClient, capsys: pytest.CaptureFixture[str]) -> None:
+    client.end = {"a": 1}
+    assert run(["tasks", "show", ID, "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["task_id"], shown["state"], shown["result"], shown["expires"]) == (ID, "succeeded", {"a": 1}, None)
+    assert shown["failures"] == [
+        {"attempt": 1, "failed_at": "2023-11-14 22:13:20.500+00:00", "error": "ValueError: no"}
+    ]
+    assert shown["ended_at"] == "2023-11-14 22:13:22.000+00:00"
+
+
+@pytest.mark.parametrize(
+    ("end", "line"),
+    [
+        (TaskFailed("ValueError", "on purpose"), "error       ValueError: on purpose"),
+        (NotAllowed("the key of 'x' may not do that"), "not shown   the key of 'x' may not do that"),
+        (None, "result      null"),
+    ],
+)
+def test_how_it_ended_is_shown_as_far_as_that_may_be_read(
+    client: StubClient, capsys: pytest.CaptureFixture[str], end: object, line: str
+) -> None:
+    client.end = end
+    assert run(["tasks", "show", ID]) == 0
+    assert line in capsys.readouterr().out.splitlines()
+
+
+def test_a_result_that_is_gone_is_not_shown(client: StubClient, capsys: pytest.CaptureFixture[str]) -> None:
+    client.end = ResultUnknown()
+    assert run(["tasks", "show", ID]) == 0
+    assert "result " not in capsys.readouterr().out.replace("the result, ", "")
+
+
+@pytest.mark.parametrize(
+    ("change", "code"), [({"state": "unknown"}, 12), ({"state": "ended", "result_expired": True}, 16)]
+)
+def test_what_has_no_record_ends_the_command_with_the_code_of_its_error(
+    client: StubClient, change: dict[str, Any], code: int
+) -> None:
+    client.told |= change
+    assert run(["tasks", "show", ID]) == code
+
+
+def test_of_a_task_that_runs_no_result_is_asked_for(client: StubClient, capsys: pytest.CaptureFixture[str]) -> None:
+    client.told |= {"state": "dispatched", "is_open": True, "started_ms": None, "ended_ms": None}
+    assert run(["tasks", "show", ID]) == 0
+    shown = capsys.readouterr().out
+    assert "ended" not in shown
+    assert "result  " not in shown

@@ -82,7 +82,9 @@ class FakeNode:
         self.leads = leads
         self.leader = leader
         self.hold = hold
+        self.stops = False  # what is held runs, and goes on though it is asked to stop
         self.accepts = accepts
+        self.is_ready = True
         self.version = version
         self.term = term
         self.payload_limit_bytes = 64 * 1024
@@ -217,11 +219,15 @@ class FakeNode:
             self._send(session, Pong(self.term))
         elif isinstance(message, TaskRequest) and self.accepts:
             state = "ready" if message.id in self.known else "unknown"
-            self._send(session, TaskReply(message.request, pack_value({"state": state, "why": "so it is"})))
+            where = {"state": state, "why": "so it is", "name": None, "is_open": state == "ready"}
+            self._send(session, TaskReply(message.request, pack_value(where)))
 
     def _take_submit(self, session: bytes, submit: Submit) -> None:
         calls = codec.decode_calls(submit.calls)
         if not self.accepts:
+            return
+        if not self.is_ready:
+            self._update(session, refused=tuple((call[0], int(Refusal.NOT_READY), "forming") for call in calls))
             return
         refused = [call for call in calls if call[1] not in FUNCTIONS]
         taken = [call for call in calls if call[1] in FUNCTIONS]
@@ -246,11 +252,17 @@ class FakeNode:
 
     def _take_cancel(self, session: bytes, cancel: Cancel) -> None:
         held = {call[0] for _, call in self._held}
+        if self.stops:
+            stopping = [(task_id, int(CancelState.STOPPING)) for task_id in cancel.ids if task_id in held]
+            self._send(session, CancelReply(cancel.request, tuple(stopping)))
+            return
         self._held = [item for item in self._held if item[1][0] not in cancel.ids]
         states = [
             (task_id, int(CancelState.CANCELLED if task_id in held else CancelState.FINISHED)) for task_id in cancel.ids
         ]
         self._send(session, CancelReply(cancel.request, tuple(states)))
+        ended = [(task_id, int(TaskEnd.CANCELLED), b"") for task_id in cancel.ids if task_id in held]
+        self._update(session, results=tuple(ended))
 
     def _reply_results(self, session: bytes, calls: list[Call]) -> None:
         if calls:

@@ -15,7 +15,8 @@ from client.session_rig import Rig, call, task_id, welcome
 from paceline.client import Client, Future
 from paceline.errors import TaskCancelled
 from paceline_protocol.limits import MAX_REQUEST_TASKS
-from paceline_protocol.messages.client import Cancel, CancelReply, CancelState
+from paceline_protocol.messages.client import Cancel, CancelReply, CancelState, Update
+from paceline_protocol.messages.records import TaskEnd
 
 
 def cancelled_ids(node: FakeNode) -> set[bytes]:
@@ -220,6 +221,7 @@ def test_what_is_abandoned_while_nobody_leads_is_cancelled_by_the_next_leader() 
     [cancel] = [message for _, message in rig.sent() if isinstance(message, Cancel)]
     assert cancel.ids == (task_id(1),)  # the other is of nobody here
     rig.hear("b:1", CancelReply(cancel.request, ((task_id(1), int(CancelState.CANCELLED)),)))
+    rig.hear("b:1", Update(1, (), (), ((task_id(1), int(TaskEnd.CANCELLED), b""),)))
     assert not rig.session.requests
     assert not rig.session.requests.replies
     assert list(rig.session.ledger.tasks) == [task_id(2)]

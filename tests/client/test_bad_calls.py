@@ -182,7 +182,7 @@ def test_a_question_with_a_timeout_that_is_no_number_of_seconds_is_refused_and_n
         lambda: client.waiting("add", wrong),
         lambda: client.cancel_tasks([], wrong),
         lambda: client.cancel_tasks([future], wrong),
-        lambda: client.cancel_waiting("add", wrong),
+        lambda: client.cancel_where("add", timeout=wrong),
         lambda: client.change_cluster(AdminOp.VOTERS, "3", wrong),
         lambda: client.close(wrong),
     ]
@@ -274,7 +274,7 @@ def test_a_question_that_can_not_be_asked_is_refused_and_not_asked_of_each_next_
         with pytest.raises((LocalProtocolError, TypeError)):  # TypeError: of compiled functions
             ask()
     with pytest.raises(TypeError, match="give its future, or its id"):
-        client.where_is(b"1")  # type: ignore[arg-type]
+        client.where_is(1)  # type: ignore[arg-type]
     with pytest.raises(LocalProtocolError):
         client._session.cancel((bytes(16),) * (MAX_BATCH_ITEMS + 1), 0.0)
     assert not client._session.requests

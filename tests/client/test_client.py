@@ -18,7 +18,7 @@ from paceline.errors import (
     UnknownTask,
 )
 from paceline_protocol.errors import PayloadTooLarge, UnserializableValue
-from paceline_protocol.messages.client import Cancel, Ping, Submit
+from paceline_protocol.messages.client import Cancel, Ping, Submit, TaskRequest
 from paceline_protocol.messages.records import Options, TaskEnd
 
 
@@ -55,7 +55,7 @@ def test_a_task_object_brings_its_options(node: FakeNode, client: Client) -> Non
     assert client.submit(NamedTask("add", priority=9), 1, 2).result(DEADLINE_S) == 3
     first, second = node.known.values()
     assert (first[2], first[4]) == (7, {"max_attempts": 2})
-    assert (second[2], second[4]) == (9, None)
+    assert (second[2], second[4]) == (9, {})
 
 
 def test_a_plain_function_is_refused_with_the_remedy(client: Client) -> None:
@@ -140,6 +140,19 @@ def test_cancelling_a_task_that_has_not_started(node: FakeNode, client: Client) 
     assert future.cancel() is True
 
 
+def test_a_task_that_is_asked_to_stop_is_waited_for_and_what_was_asked_stands(node: FakeNode, client: Client) -> None:
+    node.hold, node.stops = True, True
+    future = client.submit("add", 1)
+    assert future.cancel(0.05) is False
+    assert future.cancel(0.05) is False
+    assert client.cancel_tasks([future], DEADLINE_S) == {future.task_id.hex(): "stopping"}
+    assert len(client._session.requests) == 1
+    node.stops = False
+    future.cancel(DEADLINE_S)
+    assert future.cancelled()
+    assert not client._session.requests
+
+
 def test_cancelling_a_task_that_ended_is_in_vain(client: Client) -> None:
     future = client.submit("add", 1)
     future.result(DEADLINE_S)
@@ -154,11 +167,25 @@ def test_where_a_task_is_can_be_asked_by_future_and_by_id(node: FakeNode, client
     node.hold = True
     future = client.submit("add", 1)
     digits = future.task_id.hex()
-    found = {"state": "ready", "why": "so it is"}
+    found = {"state": "ready", "why": "so it is", "name": None, "is_open": True}
     assert client.where_is(future, DEADLINE_S) == found
     assert client.where_is(digits, DEADLINE_S) == found
     assert client.where_is("-".join((digits[:8], digits[8:])), DEADLINE_S) == found
     assert client.where_is("00" * 16, DEADLINE_S)["state"] == "unknown"
+
+
+def test_a_future_made_again_of_a_call_that_the_leader_is_not_ready_for_is_not_waited_for(
+    node: FakeNode, client: Client
+) -> None:
+    node.is_ready = False
+    future = client.submit("add", 1, b=2)
+    with ThreadPoolExecutor() as pool:
+        asked = pool.submit(client.task, future.task_id)
+        node.wait_for(lambda: node.count(TaskRequest))
+        again = asked.result(DEADLINE_S)
+        assert not again.done()
+        node.is_ready = True
+        assert (again.result(DEADLINE_S), future.result(DEADLINE_S)) == (3, 3)
 
 
 @pytest.mark.parametrize("text", ["", "order-42", "ab" * 15, "ab" * 17, "zz" * 16])

@@ -6,6 +6,7 @@ import copy
 import inspect
 import pickle
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -14,18 +15,18 @@ from paceline import errors
 from paceline_protocol import errors as protocol_errors
 
 VALUES: dict[type, Any] = {str: "some text", int: 7, float: 1.5, bytes: b"bytes"}
-BY_NAME: dict[str, Any] = {"tried": ("a:1",), "unresolved": {"a:1": "why"}}
+BY_NAME: dict[str, Any] = {"tried": ("a:1",), "unresolved": {"a:1": "why"}, "earlier": ((1, datetime.now(UTC), "no"),)}
 
 
 def made() -> Iterator[BaseException]:
     """One of each class, with a value for each parameter."""
     for module in (errors, protocol_errors):
         for _, cls in inspect.getmembers(module, inspect.isclass):
-            if issubclass(cls, Exception) and cls.__module__ == module.__name__:
+            if issubclass(cls, BaseException) and cls.__module__ == module.__name__:
                 yield cls(*arguments(cls))
 
 
-def arguments(cls: type[Exception]) -> list[Any]:
+def arguments(cls: type[BaseException]) -> list[Any]:
     init = cls.__init__
     if not inspect.isfunction(init):  # Exception's own
         return ["some text"]

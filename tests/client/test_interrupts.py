@@ -65,9 +65,12 @@ class Strike:
         self.struck = False
         self._at_step = at_step
         self._action = action
+        # Kept: CPython 3.11 may free a method that is made for an event while it still traces by it.
+        self._on_frame = self._enter_frame
+        self._on_step = self._step
 
     def __enter__(self) -> Strike:
-        sys.settrace(self._enter_frame)
+        sys.settrace(self._on_frame)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -78,7 +81,7 @@ class Strike:
             return None
         frame.f_trace_opcodes = True
         frame.f_trace_lines = False
-        return self._step
+        return self._on_step
 
     def _step(self, frame: FrameType, event: str, _argument: object) -> Any:
         if event == "opcode" and not self.struck and frame.f_lasti in checked_offsets(frame.f_code):
@@ -86,7 +89,7 @@ class Strike:
             if self.steps > self._at_step:
                 self.struck = True
                 self._action()
-        return self._step
+        return self._on_step
 
 
 def limit() -> None:

@@ -8,18 +8,33 @@ from datetime import datetime, timedelta
 from typing import Any, get_args, get_type_hints
 
 import click
+import hypothesis
 import pytest
+from hypothesis import strategies as st
 
 import paceline.client.client
 import paceline.options
+from option_values import carried as carried_values
 from paceline.cli.submit import submit
 from paceline.client import NamedTask
 from paceline.errors import ConfigError
 from paceline.options import OptionChanges, OptionKeywords, TaskOptions
 from paceline.worker.registry import Task, task
+from paceline_protocol.codec import encode_calls
 from paceline_protocol.moments import datetime_of
 from paceline_protocol.option_types import Choice, Moment
-from paceline_protocol.options import EXCLUSIONS, KEYWORDS, OPTIONS, Keyword, Option
+from paceline_protocol.options import (
+    ANNOUNCED,
+    EXCLUSIONS,
+    KEYWORDS,
+    OPTIONS,
+    ORDERS,
+    PRIORITY,
+    Keyword,
+    Option,
+    completed,
+    is_by_name,
+)
 
 NAMES = [keyword.name for keyword in KEYWORDS]
 FIELDS = {field.name: field for field in dataclasses.fields(TaskOptions) if field.init}
@@ -71,11 +86,16 @@ def test_what_is_as_usual_does_not_travel() -> None:
     [
         ({"delivery": "at_most_once", "durability": "none"}, "delivery 'at_most_once' needs the log"),
         ({"delivery": "at_most_once", "max_attempts": 2}, "'at_most_once' means one attempt; leave max_attempts out"),
+        ({"durability": "none", "keep_dead": True}, "with durability 'none' no dead task is kept"),
+        ({"durability": "none", "result_ttl": 60}, "with durability 'none' no result is kept"),
         ({"durability": "none", "confirm": "committed"}, "with durability 'none' nothing is committed"),
+        ({"delivery": "at_most_once", "retries": 1}, "'at_most_once' means one attempt; leave retries out"),
+        ({"time_limit": 5, "soft_time_limit": 5}, "soft_time_limit has to be less than time_limit"),
+        ({"delay": 60, "deadline": timedelta(minutes=1)}, "what may not start before its deadline never does"),
     ],
 )
 def test_what_contradicts_itself_is_refused_with_what_to_do(options: dict[str, Any], refusal: str) -> None:
-    assert len(EXCLUSIONS) == 3, "each has its row here"
+    assert len(EXCLUSIONS) + len(ORDERS) == 8, "each has its row here"
     with pytest.raises(ConfigError, match=refusal):
         TaskOptions(**options)
     with pytest.raises(ConfigError, match=refusal):
@@ -93,6 +113,86 @@ def test_a_changed_option_that_there_is_not_is_a_type_error_even_if_it_is_none()
     for name in ("priorty", "wire_options", "name"):
         with pytest.raises(TypeError, match=f"unexpected keyword argument '{name}'"):
             TaskOptions().changed({name: None})  # type: ignore[misc]
+
+
+# --- calls by name alone, of whose task the nodes announce the defaults --------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "priority", "carried"),
+    [
+        ({}, 4, {}),
+        ({"priority": 9}, 9, {}),
+        ({"priority": 4}, 4, {"durability": 0, "priority": 1}),
+        ({"retries": 3}, 4, {"durability": 0, "retries": 3}),
+        ({"retries": 0}, 4, {"durability": 0, "retries": 0}),
+        ({"durability": "none"}, 4, {"durability": 1, "confirm": 0}),
+        ({"durability": "log"}, 4, {"durability": 0}),
+        ({"delivery": "at_most_once"}, 4, {"durability": 0, "delivery": 1}),
+        ({"time_limit": None, "expires": None}, 4, {"durability": 0, "time_limit": 0, "expires": 0}),
+        ({"eta": None}, 4, {"durability": 0, "not_before": 0}),
+        ({"eta": None, "delay": 3}, 4, {"durability": 0, "not_before": -3_000}),
+        (
+            {"retry_on": None, "dont_retry_on": None},
+            4,
+            {"durability": 0, "retry_on": "Exception", "dont_retry_on": "-"},
+        ),
+        ({"jitter": True, "backoff": 1}, 4, {"durability": 0, "jitter": 0, "backoff": 0}),
+    ],
+)
+def test_a_call_by_name_carries_what_it_gives_also_if_that_is_as_usual(
+    options: dict[str, Any], priority: int, carried: dict[str, Any]
+) -> None:
+    named = NamedTask("a", **options)
+    assert (named.priority, named.wire_options) == (priority, carried)
+    encode_calls([(bytes(16), "a", 4, b"", named.wire_options)])
+    assert is_by_name(carried)
+
+
+@pytest.mark.parametrize("keyword", KEYWORDS, ids=lambda keyword: keyword.name)
+def test_each_can_be_said_to_be_as_usual_and_then_nothing_that_is_announced_counts(keyword: Keyword) -> None:
+    said = NamedTask("a", **{keyword.name: keyword.type.default}).wire_options
+    assert said is not None
+    if keyword is PRIORITY:
+        assert said["priority"] == 1
+        return
+    (key,) = (option.key for option in OPTIONS if keyword in option.keywords)
+    assert key in said
+    for value in carried_values(keyword.type):
+        assert completed(said, {key: value} if key in ANNOUNCED else {}) in (None, {key: keyword.type.usual})
+
+
+def test_a_task_object_says_all_also_what_it_was_changed_back_to() -> None:
+    registered: Task[[], None] = Task(lambda: None, "a", TaskOptions(retries=3, time_limit=5))
+    changed = registered.options(retries=0)
+    assert changed.wire_options == {"time_limit": 5_000}
+    for options in (registered.wire_options, changed.wire_options):
+        assert options is not None
+        assert not is_by_name(options)
+    assert changed.options(time_limit=9).wire_options == {"time_limit": 9_000}
+    assert Task(lambda: None, "a", TaskOptions()).wire_options is None
+
+
+@hypothesis.given(st.fixed_dictionaries({}, optional={name: st.just(FIELDS[name].default) for name in NAMES}))
+def test_what_is_given_as_usual_makes_no_map_that_says_all(given_options: dict[str, Any]) -> None:
+    assert is_by_name(NamedTask("a", **given_options).wire_options or {})
+
+
+def test_a_named_task_can_be_changed_pickled_and_compared() -> None:
+    named = NamedTask("a", retries=0, delay=5)
+    again = pickle.loads(pickle.dumps(named))
+    assert (again, again.wire_options) == (named, {"durability": 0, "not_before": -5_000, "retries": 0})
+    assert NamedTask("a", retries=0) != NamedTask("a"), "the second is as the nodes announce it"
+    later = named.changed({"eta": datetime_of(7), "retries": None})
+    assert later.wire_options == {"durability": 0, "not_before": 7, "retries": 0}
+    assert len({named, again, later}) == 2
+
+
+def test_an_option_that_there_is_not_is_a_type_error_of_a_named_task_too() -> None:
+    with pytest.raises(
+        TypeError, match=r"^NamedTask\(\) got an unexpected keyword argument 'retires'; there are name, "
+    ):
+        NamedTask("a", retires=3)  # type: ignore[call-arg]
 
 
 # --- two keywords of one option, and moments: on a table that has such rows ---------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from typing import Any, NoReturn
 
 import pytest
 
@@ -13,7 +14,7 @@ from paceline.client.relay import ACCEPTED, REFUSED, News, Relay
 from paceline.client.session.relaying import RelaySession
 from paceline.errors import ResultUnknown, UnknownTask
 from paceline_protocol.errors import LocalProtocolError, UnserializableValue
-from paceline_protocol.messages.client import Ping, Refusal, Wait
+from paceline_protocol.messages.client import Ping, Postponed, Refusal, Wait
 from paceline_protocol.messages.records import CALL_OPTIONS, TaskEnd
 from paceline_protocol.payload import unpack_value
 
@@ -108,6 +109,38 @@ def test_a_relay_that_waits_for_long_asks_again_for_what_is_accepted() -> None:
     assert [message.ids for _, message in rig.sent() if isinstance(message, Wait)] == [(task_id(1),)]
 
 
+class Unwalked(dict[bytes, Any]):
+    """Nobody looks at all of it."""
+
+    def items(self) -> NoReturn:
+        raise AssertionError
+
+    keys = values = __iter__ = items  # type: ignore[assignment]
+
+
+def test_to_ask_again_for_a_few_tasks_costs_the_same_however_many_there_are() -> None:
+    """A bridge asks each second for those of its window, beside up to 200,000 that wait for their moments."""
+    rig = relaying_rig()
+    rig.submit(1, 2)
+    rig.update(1, accepted=[1])
+    rig.sent()
+    rig.session.ledger.tasks = Unwalked(rig.session.ledger.tasks)
+    rig.session.ask_again([task_id(1), task_id(2), task_id(7)], rig.now)
+    assert [message.ids for _, message in rig.sent() if isinstance(message, Wait)] == [(task_id(1),)]
+
+
+def test_a_relay_is_told_which_tasks_wait_to_be_tried_again_and_no_other_client_takes_notice() -> None:
+    message = Postponed(((task_id(1), 1_500), (task_id(7), 1_500)))
+    rigs: list[tuple[Rig, list[tuple[bytes, int]]]] = [(RelayRig(), [(task_id(1), 1_500)]), (Rig(), [])]
+    for rig, told in rigs:
+        rig.attach()
+        rig.submit(1)
+        rig.update(1, accepted=[1])
+        rig.hear("a:1", message)
+        assert rig.session.output.postponed == told
+        assert (rig.attached, rig.session.output.malformed_frames) == (True, 0)
+
+
 def test_a_relay_that_waits_for_what_it_has_submitted_itself_is_told_once_and_nothing_stays() -> None:
     rig = relaying_rig()
     rig.submit(1)
@@ -160,7 +193,7 @@ class Listener:
         self.relay.connect()
         self.news: list[News] = []
 
-    def wait_for(self, task_id: bytes, state: int) -> bytes | Exception:
+    def wait_for(self, task_id: bytes, state: int) -> bytes | int | Exception:
         while True:
             self.news += self.relay.take()
             for found, at, payload in self.news:
@@ -211,7 +244,7 @@ def test_arguments_that_can_not_be_sent_are_refused_at_once(listener: Listener) 
 def test_options_travel_with_the_call(node: FakeNode, listener: Listener) -> None:
     listener.relay.submit(bytes(16), "echo", 4, [1], {}, {"not_before": 7})
     listener.wait_for(bytes(16), TaskEnd.SUCCEEDED)
-    assert node.known[bytes(16)][CALL_OPTIONS] == {"not_before": 7}
+    assert node.known[bytes(16)][CALL_OPTIONS] == {"durability": 0, "not_before": 7}
 
 
 def test_an_option_that_can_not_be_sent_is_refused_at_once(listener: Listener) -> None:

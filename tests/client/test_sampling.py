@@ -9,6 +9,7 @@ from paceline.client.client import Client
 from paceline.client.session.sampling import TRACES_LIMIT_TASKS, Sampler
 from paceline.errors import ConfigError
 from paceline_protocol.messages.trace import Stage, Trace
+from paceline_protocol.options import completed, is_by_name
 
 AT_LEADER = ((int(Stage.LEADER_IN), 20), (int(Stage.LEADER_BACK), 30))
 
@@ -80,3 +81,13 @@ def test_a_session_keeps_what_the_leader_tells_and_no_more_than_its_bound() -> N
 def test_a_negative_rate_is_refused_with_advice() -> None:
     with pytest.raises(ConfigError, match="or none with 0"):
         Client("127.0.0.1:1", trace_every=-1)
+
+
+def test_a_call_by_name_that_is_sampled_is_still_one() -> None:
+    sampler = Sampler(1)
+    for options in ({}, {"durability": 0, "retries": 3}, {"durability": 1, "confirm": 0}):
+        traced = sampler.sample(b"i" * 16, options, 0)
+        assert is_by_name(traced)
+        assert completed(traced, {"time_limit": 5}) == completed(options, {"time_limit": 5}) | {"trace": 1}
+    for whole in (None, {"retries": 3}, {"durability": 1}):
+        assert not is_by_name(sampler.sample(b"i" * 16, whole, 0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from client.session_rig import Rig, call, ids_of, succeeded, task_id
 from paceline.client.session.session import OUTSTANDING_LIMIT_TASKS
 from paceline.client.session.submits import BUSY_FROM_TASKS, BUSY_INTERVAL_S, WINDOW_SUBMITS
+from paceline_protocol.messages.client import Failure, Refusal
 
 
 def test_a_submit_leaves_at_once_until_the_window_is_full_then_calls_pile_up() -> None:
@@ -69,6 +70,28 @@ def test_a_result_implies_acceptance_and_frees_its_place() -> None:
     assert [ids_of(submit) for submit in rig.submits()] == [[WINDOW_SUBMITS + 1]]
     assert rig.session.ledger.is_accepted(task_id(1))
     assert not rig.session.ledger.is_accepted(task_id(2))
+
+
+def test_calls_that_wait_behind_what_is_refused_as_a_whole_leave() -> None:
+    rig = Rig()
+    rig.attach()
+    rig.submit(*range(1, WINDOW_SUBMITS + 2))
+    rig.submits()
+    rig.hear("a:1", Failure(Refusal.BAD_REQUEST, "malformed"))
+    assert [ids_of(submit) for submit in rig.submits()] == [[WINDOW_SUBMITS + 1]]
+
+
+def test_what_is_submitted_to_the_next_leader_is_to_be_accepted_at_once() -> None:
+    rig = Rig("a:1", "b:1")
+    rig.attach()
+    rig.submit(1, 2)
+    assert not any(submit.prompt for submit in rig.submits())
+    rig.session.lost("a:1", rig.now)
+    rig.pass_time(0.1)
+    rig.attach("b:1", term=2)
+    [again] = rig.submits()
+    assert ids_of(again) == [1, 2]
+    assert again.prompt
 
 
 def test_pressing_sends_what_piled_up_and_asks_for_prompt_acceptance() -> None:

@@ -369,3 +369,36 @@ def test_an_address_of_one_link_is_announced_to_nobody(host: str) -> None:
     with pytest.raises(ConfigError, match="is an address of one link"):
         config(bind_host=host, insecure=True).validate()
     config(bind_host=host, insecure=True, advertise_host="fd00::1").validate()
+
+
+@pytest.mark.parametrize(
+    ("values", "refused"),
+    [
+        ({"worker_max_tasks": 0}, "--worker-max-tasks is 0; allowed is a whole number from 1"),
+        ({"worker_max_age_s": 0.5}, "--worker-max-age is 0.5; allowed is a number of seconds from 1"),
+        ({"worker_max_age_s": float("nan")}, "--worker-max-age is nan"),
+        ({"worker_max_rss_bytes": 0}, "--worker-max-rss-mib is 0 MiB"),
+        ({"worker_memory_limit_bytes": 0}, "--worker-memory-limit-mib is 0 MiB"),
+        (
+            {"worker_max_rss_bytes": 5 << 20, "worker_memory_limit_bytes": 5 << 20},
+            "--worker-memory-limit-mib is 5 MiB, not more than --worker-max-rss-mib, which is 5",
+        ),
+    ],
+)
+def test_a_lifetime_of_workers_that_is_none_is_refused(values: dict[str, Any], refused: str) -> None:
+    with pytest.raises(ConfigError, match=refused):
+        NodeConfig(modules=("tasks",), **values).validate()
+
+
+@pytest.mark.parametrize(
+    ("setting", "option"),
+    [("worker_max_rss_bytes", "--worker-max-rss-mib"), ("worker_memory_limit_bytes", "--worker-memory-limit-mib")],
+)
+def test_a_limit_of_memory_is_refused_where_nobody_tells_how_much_a_worker_has(
+    monkeypatch: pytest.MonkeyPatch, setting: str, option: str
+) -> None:
+    with_limit = NodeConfig(modules=("tasks",), **{setting: 5 << 20})
+    with_limit.validate()
+    monkeypatch.setattr("sys.platform", "darwin")
+    with pytest.raises(ConfigError, match=f"{option} needs Linux"):
+        with_limit.validate()

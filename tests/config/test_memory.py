@@ -9,7 +9,7 @@ import pytest
 from paceline import config as config_module
 from paceline.config import NodeConfig
 from paceline.errors import ConfigError
-from paceline.memory import memory_bytes
+from paceline.memory import memory_bytes, oom_kills
 
 MIB = 1 << 20
 
@@ -76,3 +76,27 @@ def test_what_is_set_counts_whatever_the_memory(monkeypatch: pytest.MonkeyPatch)
 def test_a_limit_of_results_that_is_none_is_refused() -> None:
     with pytest.raises(ConfigError, match="--result-limit-mib is 0 MiB"):
         NodeConfig(modules=("tasks",), result_limit_bytes=0).validate()
+
+
+V1_COUNTS = "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n"
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"proc__self__cgroup": "0::/shop\n", "sys__fs__cgroup__shop__memory.events": "low 0\noom 9\noom_kill 3\n"},
+        # In a container that shows the path of its machine, and has its own group mounted as the root.
+        {"proc__self__cgroup": "0::/docker/0123\n", "sys__fs__cgroup__memory.events": "oom 9\noom_kill 3\n"},
+        {"proc__self__cgroup": "4:memory:/a\n0::/\n", "sys__fs__cgroup__memory__a__memory.oom_control": V1_COUNTS},
+        {"proc__self__cgroup": "0::/\n"},
+    ],
+    ids=["version 2", "in a container", "version 1", "the machine"],
+)
+def test_the_kernel_counts_whom_it_has_killed_for_memory(tmp_path: Path, files: dict[str, str]) -> None:
+    is_of_machine = len(files) == 1
+    of_machine = {"proc__vmstat": f"nr_free_pages 1\noom_kill {3 if is_of_machine else 99}\n"}
+    assert oom_kills(machine(tmp_path, **of_machine, **files)) == 3
+
+
+def test_where_the_kernel_counts_nothing_nothing_is_known_of_whom_it_has_killed(tmp_path: Path) -> None:
+    assert oom_kills(machine(tmp_path, proc__self__cgroup="0::/\n")) is None

@@ -93,6 +93,7 @@ def test_threads_that_end_of_what_they_met_keep_no_name_from_being_looked_up(
     resolver: Resolver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = Names()
+    before = set(threading.enumerate())
     heard = 0
 
     def hear() -> None:
@@ -105,6 +106,7 @@ def test_threads_that_end_of_what_they_met_keep_no_name_from_being_looked_up(
         resolver.answers[f"node{number}"] = (f"10.0.0.{number}",)
         until(lambda number=number: names.hosts(f"node{number}") == (f"10.0.0.{number}",))  # type: ignore[misc]
         until(lambda number=number: heard == number + 1)  # type: ignore[misc]
+    until(lambda: before.issuperset(threading.enumerate()))  # what they end of is no other test's
 
 
 def test_want_of_memory_is_a_problem_of_a_name_and_it_is_asked_for_again(

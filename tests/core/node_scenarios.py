@@ -25,7 +25,7 @@ Heartbeats, hellos and the log's own messages are not printed. Tasks are numbers
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -59,7 +59,16 @@ from paceline_protocol.messages.client import (
     Welcome,
 )
 from paceline_protocol.messages.records import Assignment, Outcome, TaskEnd
-from paceline_protocol.messages.work import Dispatch, Enrol, NodeOutcomes, Revoke, Revoked
+from paceline_protocol.messages.work import (
+    Dispatch,
+    Enrol,
+    EnrolWithDefaults,
+    NodeOutcomes,
+    Revoke,
+    Revoked,
+    Stopping,
+    StopTasks,
+)
 
 TURNS_LIMIT = 1_000
 
@@ -73,6 +82,7 @@ class NodeScenario(Scenario):
         self._out_of_reach: set[str] = set()
         self._asleep: set[str] = set()
         self._holding: dict[str, list[tuple[int | None, list[PeerBatch]]]] = {}
+        self._seen: set[tuple[str, bytes, int]] = set()  # what workers are asked to stop
         self._attempts: dict[tuple[str, bytes, int], int] = {}  # what each worker was given
         self._connections: dict[str, str] = {}  # client -> node
         self._acks: dict[str, int] = {}
@@ -242,6 +252,14 @@ class NodeScenario(Scenario):
         for worker_id, tasks in effects.to_workers:
             self._attempts |= {(node_id, worker_id, number(task[0])): task[1] for task in tasks}
             self._print(f"{node_id}->{worker_id.decode()}", f"run {named(tasks)}")
+        to_stop = self._nodes[node_id].leader_link.slots.to_stop
+        while to_stop:
+            worker_id, count = to_stop.pop(0)
+            if (node_id, worker_id, count) not in self._seen:  # it sees that at once, and is not signalled again
+                self._seen.add((node_id, worker_id, count))
+                self._print(
+                    f"{node_id}->{worker_id.decode()}", f"asked to stop the task that it was given as number {count}"
+                )
         self._send(node_id, effects.to_peers)
         seq = effects.persist.seq if effects.persist is not None else None
         if node_id in self._holding:
@@ -275,9 +293,12 @@ class NodeScenario(Scenario):
         self._lines.append(f"{self._now:6.3f} {who} {what}")
 
 
+_KINDS: dict[str, Callable[[float], Any]] = {"runs_tasks": bool}
+
+
 def _settings(options: Iterable[str]) -> dict[str, Any]:
     numbers = {key: float(number) for key, number in (option.split("=") for option in options)}
-    return {key: number if key.endswith("_s") else int(number) for key, number in numbers.items()}
+    return {key: _KINDS.get(key, float if key.endswith("_s") else int)(number) for key, number in numbers.items()}
 
 
 # --- words for what is printed
@@ -303,7 +324,7 @@ def describe_work(message: object) -> str:
     match message:
         case Dispatch():
             return f"Dispatch {message.seq % (1 << INCARNATION_SHIFT)}: {named(message.tasks)}"
-        case Enrol():
+        case Enrol() | EnrolWithDefaults():
             held = " ".join(f"{number(each)}/{attempt}" for each, attempt in decode_held(message.held))
             return f"Enrol: {message.slots} slots for {','.join(message.names) or 'nothing'}; holds {held or 'nothing'}"
         case NodeOutcomes():
@@ -316,6 +337,10 @@ def describe_work(message: object) -> str:
             return f"Revoke {listed(message.ids)}"
         case Revoked():
             return f"Revoked: gives back {listed(message.given_back)}, keeps {listed(message.kept)}"
+        case StopTasks():
+            return "StopTasks " + " ".join(f"{number(each)}/{attempt}" for each, attempt in message.tasks)
+        case Stopping():
+            return f"Stopping {listed(message.ids)}"
     return ""
 
 

@@ -14,14 +14,14 @@ from paceline.core.node.violations import PAIRS
 from paceline.core.raft.terms import TERM_STEP
 from paceline.core.reports.status import status
 from paceline.core.settings import Settings
-from paceline_protocol.codec import encode, encode_calls, encode_held, encode_outcomes
-from paceline_protocol.limits import MAX_TASK_NAMES
+from paceline_protocol.codec import encode, encode_calls, encode_defaults, encode_held, encode_outcomes
+from paceline_protocol.limits import MAX_DEFAULTS_BYTES, MAX_TASK_NAMES
 from paceline_protocol.messages import PeerMessage
 from paceline_protocol.messages.client import Hello, Submit, Update
 from paceline_protocol.messages.consensus import Append, AppendResponse, Confirmed
 from paceline_protocol.messages.membership import Envelope, OtherStart, PeerHello
 from paceline_protocol.messages.records import Assignment, TaskEnd
-from paceline_protocol.messages.work import Beat, Dispatch, Enrol, NodeBeat, NodeOutcomes
+from paceline_protocol.messages.work import Beat, Dispatch, Enrol, EnrolWithDefaults, NodeBeat, NodeOutcomes
 
 TOP = 2**63 - 1
 SUCCEEDED, FAILED = int(TaskEnd.SUCCEEDED), int(TaskEnd.FAILED)
@@ -180,6 +180,20 @@ def test_an_account_of_which_what_it_holds_makes_no_sense_counts_for_nothing() -
     assert work.leader.tasks.ledgers["b"].names == {"of_b", "any"}
 
 
+def test_an_account_that_announces_what_can_not_be_counts_for_nothing_and_the_others_of_its_batch_do() -> None:
+    work = Work()
+    term = work.leader.term
+    for packed in (b"\xc1", encode_defaults([("not_its_own", 4, {"retries": 1})]), bytes(MAX_DEFAULTS_BYTES + 1)):
+        account = EnrolWithDefaults(term, TOP, 0, 0, 1, ("other",), b"", True, packed)
+        from_peer(work.node, account, NodeBeat(term, 0, 7, 0, 0))
+        state = work.leader.nodes.by_id["b"]
+        assert state.beat is not None
+        assert state.beat.slots == 7
+    assert work.node.violations.counts == {("b", "EnrolWithDefaults"): 3}
+    assert work.leader.tasks.ledgers["b"].names == {"of_b", "any"}
+    assert len(work.leader.defaults) == 0
+
+
 def test_what_a_leader_refuses_of_any_node_it_refuses_of_itself_and_goes_on() -> None:
     node = leading()
     node.on_worker_ready(b"w" * 8, ("add",))
@@ -187,7 +201,7 @@ def test_what_a_leader_refuses_of_any_node_it_refuses_of_itself_and_goes_on() ->
     assert node.leader is not None
     node.on_worker_ready(b"v" * 8, tuple(f"name{number}" for number in range(MAX_TASK_NAMES)))
     turn(node, 0.2)
-    assert node.violations.counts == {("a", "Enrol"): node.violations.total}
+    assert node.violations.counts == {("a", "EnrolWithDefaults"): node.violations.total}
     assert node.violations.total > 0
     assert node.leader.tasks.ledgers["a"].names == {"add"}
 

@@ -20,14 +20,16 @@ from paceline.core.node import NodeCore
 from paceline.core.reports.questions import QUESTIONS
 from paceline.core.reports.status import status
 from paceline.core.settings import Settings
-from paceline_protocol.codec import encode_calls
+from paceline_protocol.codec import encode, encode_calls, encode_failed_attempt
 from paceline_protocol.errors import ProtocolError
-from paceline_protocol.limits import MAX_REQUEST_TASKS
+from paceline_protocol.limits import MAX_INT, MAX_REQUEST_TASKS
 from paceline_protocol.messages.client import (
+    Cancel,
     ClientReply,
     Hello,
     Ping,
     Pong,
+    Postponed,
     Redirect,
     Refusal,
     StatusReply,
@@ -39,9 +41,9 @@ from paceline_protocol.messages.client import (
 )
 from paceline_protocol.messages.membership import Consent, ConsentReceived, Envelope, MembershipMessage, PeerHello
 from paceline_protocol.messages.message import Sender, sent_by
-from paceline_protocol.messages.records import TaskEnd
+from paceline_protocol.messages.records import MAY_RETRY, TaskEnd
 from paceline_protocol.messages.work import Dispatch, NodeOutcomes, WorkMessage
-from paceline_protocol.payload import unpack_value
+from paceline_protocol.payload import pack_error, unpack_value
 
 SCENARIOS = sorted((Path(__file__).parent.parent / "scenarios" / "node").glob("*.txt"))
 
@@ -182,6 +184,48 @@ def test_what_one_turn_does_not_send_leaves_in_the_next_without_another_word_of_
             told += refused_by([reply for _, reply in node.take_effects(0.0).to_clients])
     assert list(map(len, told)) == [ITEMS_PER_UPDATE, ITEMS_PER_UPDATE, 1]
     assert list(chain.from_iterable(told)) == unknown
+
+
+def test_a_wait_is_answered_with_those_of_its_tasks_that_wait_to_be_tried_again_and_with_nothing_of_others() -> None:
+    """The one that has failed, and neither the one that waits for its moment nor one that is not known."""
+    node, now = leading(), 0.0
+    failed, early, unknown = (letter * 16 for letter in (b"f", b"e", b"u"))
+    node.on_worker_ready(b"w", ("add",))
+    node.on_client(b"c", Hello(b"c" * 16, ""), now)
+    asked = [(failed, {"retries": 1, "backoff": 3_600_000, "backoff_max": 3_600_000, "jitter": 1})]
+    asked += [(early, {"not_before": -3_600_000})]
+    node.on_client(b"c", Submit(1, 0, encode_calls([(task_id, "add", 4, b"", ask) for task_id, ask in asked])), now)
+    turn(node, now)
+
+    def postponed(key: bytes) -> list[ClientReply]:
+        node.on_client(key, Hello(key * 16, ""), now)
+        node.on_client(key, Wait(0, (failed, failed, early, unknown)), now)
+        node.tick(now)
+        replies = node.take_urgent(now)[2] + node.take_effects(now).to_clients
+        assert {to for to, _ in replies} == {key}
+        assert refused_by([reply for _, reply in replies]) == [[unknown]], "it is told that as ever"
+        return [reply for _, reply in replies if isinstance(reply, Postponed)]
+
+    assert postponed(b"c") == [], "it runs"
+    packed = encode_failed_attempt(("ValueError: no", 0, int(TaskEnd.FAILED), pack_error(ValueError("no"), "")))
+    node.on_worker_done(b"w", ((failed, 1, MAY_RETRY, packed, 1),), now)
+    turn(node, now)
+    now = 600.0
+    assert postponed(b"c") == [Postponed(((failed, 3_000_000),))]
+    assert postponed(b"d") == [Postponed(((failed, 3_000_000),))], "whoever asks is told"
+    node.on_client(b"d", Cancel(1, (failed,)), now)
+    turn(node, now)
+    node.on_client(b"d", Wait(0, (failed,)), now)
+    assert not [reply for reply in turn(node, now) if isinstance(reply, Postponed)], "it has ended"
+
+
+def test_a_wait_for_many_tasks_that_wait_is_answered_in_one_frame_of_less_than_twice_its_size() -> None:
+    """So a flood of them is bounded as any answers that a client does not read are (``runtime/unsent.py``)."""
+    ids = tuple(b"%016d" % number for number in range(MAX_REQUEST_TASKS))
+    asked, told = encode(Wait(0, ids)), encode(Postponed(tuple((task_id, MAX_INT) for task_id in ids)))
+    assert len(told) < 2 * len(asked)
+    with pytest.raises(ProtocolError):
+        encode(Wait(0, (*ids, b"o" * 16)))
 
 
 def test_a_deposed_leader_sends_nobody_to_itself() -> None:

@@ -13,7 +13,7 @@ import pika.exceptions
 import pika.frame
 
 from bridge.messages import FRESH, NOW, RECORDED
-from bridge.raw_headers import BEFORE_1970, MILLISECONDS, NOT_A_TEXT, TOO_DEEP, WITHIN, RawHeaders
+from bridge.raw_headers import BEFORE_1970, MILLISECONDS, NOT_A_TEXT, TOO_DEEP, WITHIN, RawHeaders, read_as_delivered
 from fuzz.target import SCRATCH, Cut, Target, joined, must
 from paceline.errors import ConfigError
 from paceline_bridge import replies
@@ -54,15 +54,15 @@ def message(data: bytes) -> str:
 
 
 def _properties(payload: bytes, body_size: int) -> Any:
-    """As a connection reads them: pika, and where that can't, we. None if the connection ends."""
+    """As a connection reads them. None if it ends."""
     whole = struct.pack(">HxxQ", BASIC_CLASS, body_size) + payload
     data = struct.pack(">BHL", pika.spec.FRAME_HEADER, 1, len(whole)) + whole + bytes([pika.spec.FRAME_END])
     try:
-        _, frame = pika.frame.decode_frame(data)
-        return frame.properties
+        pika.frame.decode_frame(data)
     except Exception as error:  # noqa: BLE001 - as the connection has it
-        found = read_header_frame(data, error)
-        return None if found is None else found[1].properties
+        if read_header_frame(data, error) is None:
+            return None
+    return read_as_delivered(data).properties
 
 
 def _must_be_answered(message: Message, refused: Refused) -> None:

@@ -34,6 +34,7 @@ class Report:
     slowest_s: float = 0.0
     slowest: str = ""
     peak_bytes: int = 0
+    processor_s: float = 0.0
     coverage: int = 0
     crashes: dict[str, tuple[str, str]] = field(default_factory=dict)
 
@@ -79,6 +80,7 @@ class Execution:
         """Let whoever has started this process read the report as it is now."""
         self.report.kinds = dict(self._kinds)
         self.report.peak_bytes = self._peak_bytes
+        self.report.processor_s = time.process_time()
         if self._report_path is not None:
             aside = self._report_path.with_suffix(".new")
             aside.write_text(json.dumps(asdict(self.report)))

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from random import Random
+from typing import Final
 
 from fuzz.samples import Samples
 from fuzz.target import SCRATCH, Cut, Target, joined, must
@@ -29,13 +30,13 @@ from paceline.runtime.journal.recovery import (
     pack_needed,
     read_journal,
     segment_path,
-    snapshot_path,
 )
+from paceline.runtime.journal.snapshot_file import snapshot_path
 from paceline.runtime.journal.synced import PLACE_BYTES, SyncedTo, mark_path, pack_mark
 from paceline.runtime.journal.writer import Writer
-from paceline_protocol.codec import encode_calls, encode_config, encode_outcomes
+from paceline_protocol.codec import encode_calls, encode_config, encode_kept, encode_outcomes, encode_requeued
 from paceline_protocol.messages.consensus import Config, EntryKind
-from paceline_protocol.messages.records import TaskEnd
+from paceline_protocol.messages.records import EndRecord, TaskEnd
 
 # --- a data directory -------------------------------------------------------------------------------------------
 
@@ -183,6 +184,9 @@ def _persists(writes: int) -> Iterator[Persist]:
     config = encode_config(Config(("a",)))
     data = [(EntryKind.NOOP, b""), (EntryKind.CONFIG, config), (EntryKind.ACCEPT, calls)]
     data += [(EntryKind.OUTCOME, samples.outcomes(1)), (EntryKind.RELEASE, bytes(16)), (EntryKind.ATTEMPT, bytes(16))]
+    data += [(EntryKind.RECORD, encode_kept([KEPT])), (EntryKind.EXPIRE, bytes(16))]
+    data += [(EntryKind.DEAD, encode_kept([KEPT])), (EntryKind.REQUEUE, encode_requeued([REQUEUED]))]
+    data += [(EntryKind.DISCARD, bytes(16))]
     index = 0
     for seq in range(1, writes + 1):
         persist = Persist(seq, hard_state=HardState(seq, "a"))
@@ -231,6 +235,11 @@ def snapshot(data: bytes) -> str:
     return f"restored, {min(3, len(table.tasks))} tasks"
 
 
+RECORD: Final = EndRecord("add", 4, 2, 0, 1, "n1", 1, 2, 3, 4, ((1, 1, "ValueError: no"),))
+REQUEUED: Final = (bytes([3]) * 16, (bytes([7]) * 16, "add", 4, b"args", {"requeued_from": "03" * 16}))
+KEPT: Final = ((bytes([5]) * 16, 2, int(TaskEnd.FAILED), b"error", 5), RECORD)
+
+
 def snapshot_seeds() -> Iterable[bytes]:
     table = TaskTable()
     yield snapshot_of(table)
@@ -243,6 +252,9 @@ def snapshot_seeds() -> Iterable[bytes]:
         (EntryKind.OUTCOME, outcomes),
         (EntryKind.ATTEMPT, ids[4]),
         (EntryKind.RELEASE, ids[0]),
+        (EntryKind.RECORD, encode_kept([KEPT])),
+        (EntryKind.EXPIRE, ids[5]),
+        (EntryKind.DEAD, encode_kept([((ids[3], 2, int(TaskEnd.LOST), b"error", 5), RECORD)])),
     ):
         table.apply(kind, entry)
         yield snapshot_of(table)

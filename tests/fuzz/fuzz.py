@@ -63,7 +63,7 @@ def fuzz(target: str, for_s: float, seed: int, directory: Path) -> Report:
 
 def table(reports: list[Report]) -> str:
     """What was met, for people."""
-    head = ("target", "executions", "edges", "kinds", "found", "slowest", "", "MiB")
+    head = ("target", "executions", "edges", "kinds", "found", "slowest", "", "MiB", "processor s")
     rows = [
         (
             each.target,
@@ -74,6 +74,7 @@ def table(reports: list[Report]) -> str:
             f"{each.slowest_s * 1e3:,.1f} ms",
             each.slowest,
             str(each.peak_bytes >> 20),
+            f"{each.processor_s:,.0f}",
         )
         for each in reports
     ]

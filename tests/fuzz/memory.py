@@ -83,6 +83,7 @@ def run_many(target: str, for_s: float, seed: int, directory: Path) -> Report:
             report.slowest_s, report.slowest = took_s, f"seed {seed}, all of it"
         report.kinds = dict.fromkeys(kinds, 1)
         report.peak_bytes = peak_bytes()
+        report.processor_s = time.process_time()
         if report.peak_bytes > RSS_LIMIT_BYTES:
             report.crashes["too large"] = (str(directory), f"{report.peak_bytes >> 20} MiB after seed {seed}")
             break

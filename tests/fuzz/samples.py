@@ -12,11 +12,21 @@ from collections.abc import Callable
 from random import Random
 from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
 
-from paceline_protocol.codec import KINDS, decode_calls, encode_calls, encode_config, encode_held, encode_outcomes
-from paceline_protocol.limits import MAX_ENTRY_KIND, MAX_INT
+from option_values import carried
+from paceline.core.feature_levels import FEATURE_LEVEL
+from paceline_protocol.codec import (
+    KINDS,
+    decode_calls,
+    encode_calls,
+    encode_config,
+    encode_defaults,
+    encode_held,
+    encode_outcomes,
+)
+from paceline_protocol.limits import MAX_ATTEMPT, MAX_ENTRY_KIND, MAX_INT
 from paceline_protocol.messages.client import Submit
-from paceline_protocol.messages.consensus import Config
-from paceline_protocol.messages.records import CALL_ID, TASK_ID_BYTES, Assignment, Options, Outcome, TaskEnd
+from paceline_protocol.messages.consensus import Config, EntryKind
+from paceline_protocol.messages.records import CALL_ID, TASK_ID_BYTES, Assignment, Default, Options, Outcome, TaskEnd
 from paceline_protocol.options import EXCLUSIONS, OPTIONS
 from paceline_protocol.payload import pack_args, pack_value
 
@@ -72,13 +82,14 @@ class Samples:
         self._named: dict[str, Maker] = {
             "id": self._id,
             "name": lambda _: random.choice(NAMES),
-            "entry-kind": lambda _: random.choice((0, 1, 2, 3, 4, 5, 6, MAX_ENTRY_KIND)),
+            "entry-kind": lambda _: random.choice((*map(int, EntryKind), MAX_ENTRY_KIND)),
             "assignment": lambda _: self._assignment(),
             "outcome": lambda _: self._outcome(),
             "result": lambda _: (self._id(""), random.choice(ENDS), self._bytes("")),
             "bytes<calls>": lambda _: self.calls(random.randrange(4)),
             "bytes<outcomes>": lambda _: self.outcomes(random.randrange(3)),
-            "bytes<held>": lambda _: encode_held((self._id(""), self._integer("attempt")) for _ in range(3)),
+            "bytes<held>": lambda _: encode_held((self._id(""), self._attempt()) for _ in range(3)),
+            "bytes<defaults>": lambda _: encode_defaults(self._default() for _ in range(random.randrange(3))),
             "bytes<config>": lambda _: self._config(),
             "bytes<payload>": lambda _: pack_value({"key": random.randrange(9)}),
         }
@@ -138,6 +149,9 @@ class Samples:
             return max(0, min(MAX_INT, random.choice(heard) + random.choice(STEPS)))
         return random.choice(INTEGERS)
 
+    def _attempt(self) -> int:
+        return min(MAX_ATTEMPT, self._integer("attempt"))
+
     def _text(self, name: str) -> str:
         random, heard = self.random, self.known.texts.get(name)
         return random.choice(heard) if heard and random.random() < HEARD else random.choice(TEXTS)
@@ -154,12 +168,15 @@ class Samples:
             return None
         chosen: dict[str, Any] = {}
         for option in random.sample(OPTIONS, 2):
-            chosen[option.key] = random.choice((0, 1, 2, 5_000, option.type.highest)) % (option.type.highest + 1)
+            chosen[option.key] = random.choice(carried(option.type))
         return {key: value for key, value in chosen.items() if key not in _excluded(chosen)}
 
     def _assignment(self) -> Assignment:
         random = self.random
         return (self._id(""), random.randrange(1, 4), random.choice(NAMES), self._bytes(""), self._options())
+
+    def _default(self) -> Default:
+        return self.random.choice(NAMES), self.random.randrange(10), self._options() or {}
 
     def _outcome(self) -> Outcome:
         random = self.random
@@ -168,7 +185,7 @@ class Samples:
     def _config(self) -> bytes:
         known = sorted({*self.known.texts.get("sender", ()), "n0"})
         voters = tuple(sorted(self.random.sample(known, self.random.randint(0, min(3, len(known))))))
-        return encode_config(Config(voters, level=self.random.randrange(1, 5)))
+        return encode_config(Config(voters, level=self.random.randint(1, FEATURE_LEVEL)))
 
 
 ENDS: Final = [int(end) for end in TaskEnd]

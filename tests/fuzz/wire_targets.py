@@ -56,6 +56,7 @@ PACKED: tuple[tuple[Callable[[bytes], Any], Callable[[Any], bytes]], ...] = (
     (codec.decode_config, codec.encode_config),
     (codec.split_ids, codec.join_ids),
     (codec.decode_held, codec.encode_held),
+    (codec.decode_defaults, codec.encode_defaults),
 )
 
 
@@ -132,8 +133,16 @@ def payload(data: bytes) -> str:
 
 
 def is_same(one: Any, other: Any) -> bool:
-    """Equal, but for what does not equal itself, and arrays, which tell it of each item: there the text has to do."""
-    return repr(one) == repr(other) or "nan" in repr(one).lower() or bool(one == other)
+    """Equal, but for what does not equal itself, wherever it is in them: there the text has to do."""
+    if repr(one) == repr(other) or "nan" in repr(one).lower():
+        return True
+    if isinstance(one, list | tuple) and type(one) is type(other):
+        return len(one) == len(other) and all(map(is_same, one, other))
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(is_same(value, other[key]) for key, value in one.items())
+    if isinstance(one, numpy.ndarray):
+        return bool(numpy.array_equal(one, other))
+    return bool(one == other)
 
 
 def payload_seeds() -> Iterable[bytes]:

@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from fuzz.speakers import ROLES, Speaker, Verdicts, WorkerSpeaker
+from paceline.runtime.children.causes import KILLED
+from paceline.runtime.children.pool import ChildEnd
 from paceline.runtime.transport.memory_transport import LinkKind, MemoryEndpoint
 from paceline.runtime.transport.transport import Received, Sent, Source
 from paceline.security import KeyRole, Standing
@@ -64,7 +66,7 @@ class PlayedChildren(SimulatedChildren):
         super().__init__(node)
         self.workers: dict[bytes, WorkerSpeaker] = {}
         self._gone: set[bytes] = set()
-        self._ended: dict[int, tuple[bytes, str]] = {}
+        self._ended: dict[int, ChildEnd] = {}
         self._descriptors = 0
 
     def end(self, worker_id: bytes, how: str) -> None:
@@ -72,7 +74,7 @@ class PlayedChildren(SimulatedChildren):
         self.workers.pop(worker_id, None)
         self._gone.add(worker_id)
         self._descriptors += 1
-        self._ended[self._descriptors] = (worker_id, how)
+        self._ended[self._descriptors] = ChildEnd(worker_id, how, KILLED)
         transport = self._node._transport
         transport.watch(self._descriptors)
         transport.make_readable(self._descriptors)
@@ -82,12 +84,13 @@ class PlayedChildren(SimulatedChildren):
         if worker_id in self._gone:
             return  # what it had sent before its end is still heard
         if speaker is None:
-            raise InvariantBroken(f"a worker that behaves is killed: {worker_id.hex()}")
+            super().kill(worker_id)  # one that behaves, for what a task has left in it
+            return
         speaker.killed()
         self._node.world.events["worker killed for what it said"] += 1
         self.end(worker_id, "signal 9")
 
-    def reap(self, fd: int) -> tuple[bytes, str] | None:
+    def reap(self, fd: int) -> ChildEnd | None:
         self._node._transport._readable.discard(fd)
         return self._ended.pop(fd, None)
 
@@ -173,13 +176,10 @@ class FuzzWorld(HostileWorld):
         self.has_formed = not self.is_trusted or self.rng.random() < 0.8
         if self.has_formed:
             self._must_be_of_use()
-        for node in self.nodes:
-            self._watch(node)
 
-    def _watch(self, node: SimulatedNode) -> None:
+    def has_started(self, node: SimulatedNode) -> None:
         """Have its reactor see the children that are played here, and note what it takes in each turn."""
-        if node.reactor is None:
-            return
+        assert node.reactor is not None
         self.children[node.number] = PlayedChildren(node)
         node.reactor._children._children = self.children[node.number]
         transport, reactor, core = node._transport, node.reactor, node.reactor.core
@@ -254,11 +254,8 @@ class FuzzWorld(HostileWorld):
         for node in self.nodes:
             if node.reactor is None:
                 node.start()
-                self._watch(node)
         if self._strikes(0.5 * passed_s):
-            node = self.rng.choice(self.nodes)
-            self._restart(node)
-            self._watch(node)
+            self._restart(self.rng.choice(self.nodes))
 
     def _must_be_of_use(self) -> None:
         """A task that is submitted now ends. Raises InvariantBroken."""
@@ -290,6 +287,7 @@ class FuzzWorld(HostileWorld):
         else:
             self._wait_for_results()
             self._must_have_counted()
+            self._until_nobody_is_to_lead_instead()
             self._use_in_calm()
         self.close()
 
@@ -301,6 +299,18 @@ class FuzzWorld(HostileWorld):
             if self.now > end:
                 waiting = {client.number: len(client.open) for client in self.clients if client.open}
                 raise InvariantBroken(f"{DONE_WITHIN_S} s later tasks have not ended, by client: {waiting}")
+            self.step()
+
+    def _until_nobody_is_to_lead_instead(self) -> None:
+        """A client may have asked for that, with its last words."""
+        end = self.now + DONE_WITHIN_S
+        while (
+            (leader := self.leader()) is None
+            or leader.consensus.transfer_target(self.now)
+            or leader.role.keeper._requests
+        ):
+            if self.now > end:
+                raise InvariantBroken(f"{DONE_WITHIN_S} s later somebody is still to lead in place of who does")
             self.step()
 
     def _must_have_counted(self) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import resource
 import socket
+import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -76,8 +78,10 @@ def now_ms() -> int:
 
 
 @task
-def wait_for(path: str) -> int:
-    """Runs until the file is there; returns the id of the process that ran it."""
+def wait_for(path: str, begun: str = "") -> int:
+    """Runs until the file is there, and says that it has begun by another; returns the id of its process."""
+    if begun:
+        Path(begun).touch()
     while not Path(path).exists():
         time.sleep(0.01)
     return os.getpid()
@@ -86,6 +90,11 @@ def wait_for(path: str) -> int:
 @task
 def crash(code: int) -> None:
     os._exit(code)
+
+
+@task
+def crash_by_signal(number: int) -> None:
+    os.kill(os.getpid(), number)
 
 
 @task
@@ -177,3 +186,64 @@ def open_files_limit() -> list[int]:
 @task
 def fail(kind: str) -> None:
     raise ValueError("no such thing") if kind == "builtin" else CustomError("of our own")
+
+
+@task
+def fail_until(log: str, attempt: int) -> int:
+    """Fails before this attempt. Notes when each began."""
+    path = Path(log)
+    number = len(path.read_text().splitlines()) + 1 if path.exists() else 1
+    with path.open("a") as begun:
+        begun.write(f"{time.time()}\n")
+    if number < attempt:
+        raise ConnectionError(f"attempt {number} of {attempt}")
+    return number
+
+
+@task
+def hang_until(log: str, attempt: int) -> int:
+    """Hangs before this attempt."""
+    path = Path(log)
+    number = len(path.read_text().splitlines()) + 1 if path.exists() else 1
+    with path.open("a") as begun:
+        begun.write("begun\n")
+    if number < attempt:
+        time.sleep(3_600)
+    return number
+
+
+@task
+def wait_for_another(log: str) -> int:
+    """It would wait for ever, but for its deadline and that of the other."""
+    return hang_until.submit(log, 99).result()
+
+
+@task
+def hold_the_lock() -> None:
+    """Code of C that never lets Python's lock go."""
+    ctypes.PyDLL(None).sleep(3_600)
+
+
+@task
+def wait_for_a_process(started: str) -> None:
+    child = subprocess.Popen(["sleep", "3600"])
+    Path(started).write_text(str(child.pid))
+    child.wait()
+
+
+@task
+def leak(size_bytes: int) -> int:
+    left_running.append(b"x" * size_bytes)
+    return os.getpid()
+
+
+@task
+def take_memory(size_bytes: int) -> None:
+    taken = b"x" * size_bytes
+    while taken:
+        time.sleep(0.01)
+
+
+@task
+def worker_pid() -> int:
+    return os.getpid()

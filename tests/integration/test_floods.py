@@ -7,6 +7,8 @@ to the flood, and what the node's memory was at most. How long anything takes is
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
+from statistics import median
 
 import psutil
 import pytest
@@ -77,11 +79,13 @@ def test_who_floods_with_messages_does_not_keep_others_waiting(name: str, cluste
     node = cluster.nodes[0]
     before_mib = most_rss_mib(node.pid)
     with flooding(name, node.address) as flood:
-        _, before = count(flood)
-        serve(client)
-        _, heard = count(flood)
-    # On each way of a task a turn of the node may come first, and the flood goes on while the client computes.
-    assert heard - before < TASKS * 2_000
+        heard = [count(flood)[1]]
+        for number in range(TASKS):
+            assert client.submit(noop, number).result(DEADLINE_S) == number
+            heard.append(count(flood)[1])
+    # On each way of a task a turn of the node may come first, and the flood goes on while the client computes, or waits
+    # for a core. On a busy machine it does so for long, and not for most of its tasks.
+    assert median(after - before for before, after in pairwise(heard)) < 2_000
     assert most_rss_mib(node.pid) < before_mib + SMALL_MIB
 
 
@@ -99,9 +103,12 @@ def test_the_largest_frames_take_a_bounded_number_of_bytes(name: str, cluster: C
 def test_frames_that_arrive_slowly_take_no_more_than_their_size(cluster: Cluster, client: Client) -> None:
     node = cluster.nodes[0]
     before_mib = most_rss_mib(node.pid)
-    with flooding("dribbles", node.address):
+    with flooding("dribbles", node.address) as flood:
         serve(client)
-    assert most_rss_mib(node.pid) < before_mib + (DRIBBLERS + 4) * FRAME_MIB
+        wait_until(lambda: count(flood)[1] >= 2 * DRIBBLERS, "the node has refused so many, each of which came whole")
+        serve(client)
+    # Each connection begins another once its last was refused: however late a starved node does that, it has no more.
+    assert most_rss_mib(node.pid) < before_mib + DRIBBLERS * FRAME_MIB + SMALL_MIB
 
 
 def test_who_floods_with_peers_that_there_are_not_does_not_keep_clients_waiting(

@@ -18,7 +18,7 @@ import pytest
 import zmq
 
 from integration.conftest import DEADLINE_S, TASKS, wait_until
-from paceline import Client, Cluster
+from paceline import Client, Cluster, NamedTask
 from paceline.cli.app import run
 from paceline.cluster_file import ClientFile, ClusterFile, load_cluster
 from paceline.config import LOOPBACK_HOST, parse_address
@@ -33,9 +33,14 @@ from paceline_protocol.messages.client import (
     Admin,
     AdminOp,
     AdminReply,
+    DeadChanges,
+    DeadTaskReply,
+    DeadTaskRequest,
+    Discard,
     Failure,
     Ping,
     Refusal,
+    Requeue,
     StatusReply,
     StatusRequest,
 )
@@ -44,6 +49,13 @@ from paceline_protocol.messages.message import MESSAGES, Sender, sent_by
 
 SQUARE = "sample_tasks.square"
 ISSUED = (KeyRole.CLIENT, KeyRole.OBSERVER)
+DEAD_ANSWERS: dict[type[Any], type[Any]] = {
+    DeadTaskRequest: DeadTaskReply,
+    Requeue: DeadChanges,
+    Discard: DeadChanges,
+}
+ANSWERS: dict[type[Any], type[Any]] = {Admin: AdminReply, **DEAD_ANSWERS}
+"""By what a message is answered that is not allowed, if not by a Failure."""
 
 
 def least(hint: Any) -> Any:
@@ -132,9 +144,9 @@ def test_whatever_a_role_may_not_say_is_dropped_counted_and_named_once_and_other
             for cls in forbidden:
                 for _ in range(2):
                     reply = peer.ask(sample(cls) if cls is not Admin else Admin(7, AdminOp.VOTERS, "1"))
-                    assert isinstance(reply, AdminReply if cls is Admin else Failure), cls
-                    assert isinstance(reply, AdminReply) or reply.code == Refusal.FORBIDDEN
-                    assert "mallory" in reply.detail
+                    assert isinstance(reply, ANSWERS.get(cls, Failure)), cls
+                    assert not isinstance(reply, Failure) or reply.code == Refusal.FORBIDDEN
+                    assert "mallory" in (reply.refused if cls in DEAD_ANSWERS else reply.detail)
                 assert client.submit(SQUARE, 3).result(DEADLINE_S) == 9
             batches = [cls for cls in MESSAGES if cls in sent_by(Sender.PEER) and cls is not Envelope]
             for cls in batches:
@@ -150,7 +162,9 @@ def test_whatever_a_role_may_not_say_is_dropped_counted_and_named_once_and_other
     assert said == Counter(cls.__name__ for cls in forbidden)
 
 
-def test_what_a_role_may_say_is_answered(secure_node: Cluster, tmp_path: Path) -> None:
+def test_what_a_role_may_say_is_answered(
+    secure_node: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     client_file = issue(secure_node, KeyRole.CLIENT, "shop", tmp_path)
     observer_file = issue(secure_node, KeyRole.OBSERVER, "grafana", tmp_path)
     with Client(*secure_node.addresses, cluster=client_file) as client:
@@ -162,6 +176,31 @@ def test_what_a_role_may_say_is_answered(secure_node: Cluster, tmp_path: Path) -
     with Client(*secure_node.addresses, cluster=observer_file) as observer:
         assert observer.status()["leader_id"]
         assert observer.where_is("0" * 32)["state"] == "unknown"
+        with secure_node.client() as client:
+            kept = client.submit(NamedTask(SQUARE, result_ttl=600), 9)
+            assert kept.result(DEADLINE_S) == 81
+        assert observer.record(kept.task_id).state == "succeeded"
+        with pytest.raises(NotAllowed, match="an observer may only ask"):
+            observer.task(kept.task_id).result(DEADLINE_S)
+        shown = run(
+            [
+                "tasks",
+                "show",
+                kept.task_id.hex(),
+                "--connect",
+                secure_node.addresses[0],
+                "--cluster",
+                str(observer_file),
+            ]
+        )
+        assert shown == 0, "what it may see is shown"
+        assert "an observer may only ask" in capsys.readouterr().out
+        with secure_node.client() as client:
+            waits = client.submit(NamedTask(SQUARE, delay=600), 9)
+            waits.accepted(DEADLINE_S)
+            with pytest.raises(NotAllowed, match="may only ask"):
+                observer.cancel_where("sample_tasks.*")
+            assert client.where_is(waits)["state"] == "delayed"
         with pytest.raises(NotAllowed, match="may only ask; `paceline key client NAME`"):
             observer.submit(SQUARE, 5).result(DEADLINE_S)
         with pytest.raises(RequestRefused, match="may only ask"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -10,6 +12,7 @@ from integration.conftest import DEADLINE_S, settled_status, wait_until, workers
 from integration.conftest import TASKS as TASKS_FILE
 from paceline import Cluster, NamedTask
 from paceline.errors import TaskLost
+from paceline.runtime.children.causes import CAUSES
 from paceline_protocol.codec import encode
 from paceline_protocol.messages.children import Done
 from paceline_protocol.messages.records import TaskEnd
@@ -42,9 +45,35 @@ def test_a_task_that_always_kills_its_worker_ends_as_lost_and_harms_no_other(one
     with one_node.client() as client:
         poison = client.submit("sample_tasks.crash", 7)
         others = [client.submit("sample_tasks.square", number) for number in range(50)]
-        with pytest.raises(TaskLost, match="exit code 7"):
+        with pytest.raises(
+            TaskLost, match=r"lost 5 times .*exit code 7 \(os\._exit\(\) or exit\(\) of C code"
+        ) as raised:
             poison.result(DEADLINE_S)
+        assert raised.value.attempts == 5
         assert [future.result(DEADLINE_S) for future in others] == [number * number for number in range(50)]
+
+
+def test_how_a_worker_ended_and_which_task_it_ran_is_in_the_outcome_the_log_and_the_metric() -> None:
+    with Cluster.local(TASKS_FILE, nodes=1, workers=1, metrics=True) as cluster, cluster.client() as client:
+        node = cluster.nodes[0]
+        crash = NamedTask("sample_tasks.crash_by_signal", max_attempts=2)
+        crashes = client.submit(crash, int(signal.SIGSEGV))
+        with pytest.raises(TaskLost) as raised:
+            crashes.result(DEADLINE_S)
+        assert (raised.value.attempts, raised.value.detail) == (
+            2,
+            f"last on node {node.id}: killed by SIGSEGV; before that on node {node.id}: killed by SIGSEGV",
+        )
+        log = node._log_path.read_text()
+        ran = f"while it ran task sample_tasks.crash_by_signal {crashes.task_id.hex()}, attempt"
+        assert [f"ended: killed by SIGSEGV, {ran} {attempt}" in log for attempt in (1, 2, 3)] == [True, True, False]
+        with urlopen(f"http://{node.metrics_address}/metrics") as reply:
+            exits = [
+                line for line in reply.read().decode().splitlines() if line.startswith("paceline_worker_exits_total{")
+            ]
+        assert sorted(exits) == sorted(
+            f'paceline_worker_exits_total{{cause="{cause}"}} {2.0 if cause == "crash" else 0.0}' for cause in CAUSES
+        )
 
 
 def test_a_task_that_speaks_in_its_workers_place_ends_that_worker_and_harms_no_other(one_node: Cluster) -> None:

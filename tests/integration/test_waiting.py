@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from integration.conftest import DEADLINE_S, TASKS
+from integration.conftest import DEADLINE_S, TASKS, wait_until
 from paceline import Cluster
 from paceline.errors import TaskCancelled
 
@@ -34,10 +34,12 @@ def test_what_stands_behind_a_task_that_lasts_at_its_worker_is_cancelled(tmp_pat
     with Cluster.local(TASKS, nodes=1, workers=1) as cluster, cluster.client() as client:
         for future in [client.submit("sample_tasks.wait_for", str(there)) for _ in range(100)]:
             future.result(DEADLINE_S)
-        lasts = client.submit("sample_tasks.wait_for", str(gate))
+        begun = tmp_path / "begun"
+        lasts = client.submit("sample_tasks.wait_for", str(gate), str(begun))
         behind = [client.submit("sample_tasks.wait_for", str(there)) for _ in range(30)]
+        wait_until(begun.exists, "its worker has begun it")
         assert set(client.cancel_tasks(behind, DEADLINE_S).values()) == {"cancelled"}
-        assert not lasts.cancel(DEADLINE_S)
+        assert not lasts.cancel(0.1)
         gate.touch()
         assert lasts.result(DEADLINE_S)
         for future in behind:

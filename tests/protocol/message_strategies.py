@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from paceline_protocol.codec import KINDS, MAX_INT
 from paceline_protocol.limits import MAX_ENTRY_KIND
 from paceline_protocol.messages.records import TaskEnd
+from paceline_protocol.option_types import Errors, OptionType, Origin
 from paceline_protocol.options import EXCLUSIONS, OPTIONS
 
 integers = st.integers(0, MAX_INT)
@@ -16,14 +17,22 @@ ids = st.binary(min_size=16, max_size=16)
 names = st.text(min_size=1, max_size=30)
 
 
+def _values(type: OptionType) -> st.SearchStrategy[Any]:
+    if isinstance(type, Errors):
+        return st.text(st.characters(codec="ascii"), min_size=1, max_size=40)
+    if isinstance(type, Origin):
+        return ids.map(bytes.hex)
+    return st.integers(0, type.highest)
+
+
 def without_contradictions(options: dict[str, Any]) -> dict[str, Any]:
     dropped = {each.other for each in EXCLUSIONS if not each.may_travel and each.holds(options)}
     return {key: value for key, value in options.items() if key not in dropped}
 
 
-options = st.none() | st.fixed_dictionaries(
-    {}, optional={option.key: st.integers(0, option.type.highest) for option in OPTIONS}
-).map(without_contradictions)
+options = st.none() | st.fixed_dictionaries({}, optional={option.key: _values(option.type) for option in OPTIONS}).map(
+    without_contradictions
+)
 task_ends = st.sampled_from([int(state) for state in TaskEnd])
 
 calls = st.tuples(ids, names, st.integers(0, 9), st.binary(max_size=40), options)

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from modes import COMPILED
 from paceline_protocol import codec
 from paceline_protocol.errors import LimitExceeded, LocalProtocolError, MalformedFrame
+from paceline_protocol.limits import MAX_ATTEMPT
 from paceline_protocol.messages.consensus import Config
-from paceline_protocol.messages.records import TaskEnd
+from paceline_protocol.messages.records import MAY_RETRY, EndRecord, TaskEnd
+from paceline_protocol.moments import MOMENT_MAX_MS
 from protocol.message_strategies import calls, ids, outcomes
 
 DETERMINISTIC = settings(derandomize=True, deadline=None, max_examples=60)
@@ -27,8 +29,10 @@ NO_NAME = (None, b"add", 1, 1.5, True, (), "", "n" * 256)
 NO_OPTIONS = (1, "x", b"x", (), True, {"unknown": 1}, {"max_attempts": "1"}, {"max_attempts": -1}, {1: 1}, {b"x": 1})
 NO_OPTIONS += ({"delivery": 2}, {"delivery": 1, "durability": 1}, {"confirm": 1, "durability": 1}, {"confirm": True})
 
+PAST_ALL = b"i" * 16 + (MAX_ATTEMPT + 1).to_bytes(8, "big")
+
 WRONG_CALL = [NO_ID, NO_NAME, (*NO_INT, 10), NO_BYTES, (*NO_OPTIONS, {"max_attempts": True})]
-WRONG_OUTCOME = [NO_ID, NO_INT, (*NO_INT, 0, 6), NO_BYTES, NO_INT]
+WRONG_OUTCOME = [NO_ID, NO_INT, (*NO_INT, 0, 7), NO_BYTES, NO_INT]
 
 
 def with_one_wrong_field(record: tuple[Any, ...], wrong: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
@@ -116,7 +120,7 @@ def test_ids_are_bounded_by_the_frame_and_not_by_the_batch() -> None:
         codec.split_ids(bytes(codec.MAX_FRAME_BYTES + 16))
 
 
-@given(st.lists(st.tuples(ids, st.integers(0, codec.MAX_INT)), max_size=20))
+@given(st.lists(st.tuples(ids, st.integers(0, MAX_ATTEMPT)), max_size=20))
 @DETERMINISTIC
 def test_held_tasks_come_back_as_they_went(held: list[tuple[bytes, int]]) -> None:
     assert codec.decode_held(codec.encode_held(held)) == held
@@ -131,13 +135,13 @@ def test_held_tasks_are_bounded_by_the_frame_and_not_by_the_batch() -> None:
         codec.decode_held(bytes(codec.MAX_FRAME_BYTES + 24))
 
 
-@pytest.mark.parametrize("data", [b"i" * 23, b"i" * 25, b"i" * 16 + b"\x80" + bytes(7)], ids=["short", "long", "2^63"])
-def test_held_tasks_that_are_cut_or_of_an_attempt_past_every_integer_are_malformed(data: bytes) -> None:
+@pytest.mark.parametrize("data", [b"i" * 23, b"i" * 25, PAST_ALL], ids=["short", "long", "past all"])
+def test_held_tasks_that_are_cut_or_of_an_attempt_that_there_is_not_are_malformed(data: bytes) -> None:
     with pytest.raises(MalformedFrame):
         codec.decode_held(data)
 
 
-@pytest.mark.parametrize("held", [(b"i" * 15, 1), (b"i" * 16, -1), (b"i" * 16, codec.MAX_INT + 1)])
+@pytest.mark.parametrize("held", [(b"i" * 15, 1), (b"i" * 16, -1), (b"i" * 16, MAX_ATTEMPT + 1)])
 def test_held_tasks_that_would_be_malformed_are_not_sent(held: tuple[bytes, int]) -> None:
     with pytest.raises(LocalProtocolError):
         codec.encode_held([held])
@@ -160,3 +164,28 @@ def test_a_configuration_out_of_order_or_with_a_node_twice_is_neither_sent_nor_t
         codec.encode_config(Config(*groups))
     with pytest.raises(MalformedFrame):
         codec.decode_config(msgpack.packb(groups))
+
+
+RECORD = EndRecord("add", 4, 2, 0, 1, "n1", 1_000, 2_000, 3_000, 4_000, ((1, 1_500, "ValueError: no"),))
+NO_MOMENT = (*NO_INT, MOMENT_MAX_MS + 1)
+NO_FAILURES = (None, 1, b"1", "1", (1,), ((1, 1),), ((1, -1, "no"),), ((1, 1, b"no"),), ((1, 1, "two\nlines"),))
+WRONG_RECORD = [NO_NAME, (*NO_INT, 10), (*NO_INT, 2**40 + 1), NO_INT, NO_INT, (None, b"n1", 1)]
+WRONG_RECORD += [NO_MOMENT] * 4 + [NO_FAILURES]
+
+
+def test_kept_outcomes_come_back_as_they_went_each_with_its_record() -> None:
+    kept = [(OUTCOME, RECORD), (OUTCOME, RECORD._replace(node="", failures=()))]
+    assert codec.decode_kept(codec.encode_kept(kept)) == kept
+    assert isinstance(codec.decode_kept(codec.encode_kept(kept))[0][1], EndRecord)
+
+
+@pytest.mark.parametrize("record", with_one_wrong_field(tuple(RECORD), WRONG_RECORD))
+def test_a_record_that_none_can_be_is_refused(record: Any) -> None:
+    with pytest.raises((MalformedFrame, LimitExceeded)):
+        codec.decode_kept(msgpack.packb([(OUTCOME, record)]))
+
+
+@pytest.mark.parametrize("outcome", [*with_one_wrong_field(OUTCOME, WRONG_OUTCOME), (*OUTCOME[:2], MAY_RETRY, b"", 1)])
+def test_an_outcome_that_ends_no_task_has_no_record(outcome: Any) -> None:
+    with pytest.raises((MalformedFrame, LimitExceeded)):
+        codec.decode_kept(msgpack.packb([(outcome, tuple(RECORD))]))

@@ -31,11 +31,22 @@ from paceline_protocol.messages.client import (
     Cancel,
     CancelReply,
     Coming,
+    DeadChanges,
+    DeadTaskReply,
+    DeadTaskRequest,
+    DeadTasksReply,
+    DeadTasksRequest,
+    Discard,
     Failure,
+    FindReply,
+    FindRequest,
     Hello,
     Ping,
     Pong,
+    Postponed,
+    Read,
     Redirect,
+    Requeue,
     StatusReply,
     StatusRequest,
     Submit,
@@ -63,7 +74,18 @@ from paceline_protocol.messages.consensus import (
 from paceline_protocol.messages.membership import Consent, ConsentReceived, Envelope, OtherStart, PeerHello
 from paceline_protocol.messages.message import PROTOCOL_VERSION
 from paceline_protocol.messages.trace import Trace
-from paceline_protocol.messages.work import Beat, Dispatch, Enrol, NodeBeat, NodeOutcomes, Revoke, Revoked
+from paceline_protocol.messages.work import (
+    Beat,
+    Dispatch,
+    Enrol,
+    EnrolWithDefaults,
+    NodeBeat,
+    NodeOutcomes,
+    Revoke,
+    Revoked,
+    Stopping,
+    StopTasks,
+)
 from protocol.message_strategies import CLASSES, of_class
 
 DETERMINISTIC = settings(derandomize=True, deadline=None, max_examples=100)
@@ -75,6 +97,7 @@ DECODERS: list[Callable[[bytes], object]] = [
     codec.decode_config,
     codec.split_ids,
     codec.decode_held,
+    codec.decode_defaults,
 ]
 
 ID = b"i" * 16
@@ -88,6 +111,8 @@ EXAMPLES: list[Message] = [
     Admin(1, 2, "n1"),
     TaskRequest(1, ID),
     WaitingRequest(1, "tasks.add", 0),
+    FindRequest(1, "tasks.*", (1, 3), 2, 7, 1, 0, 5),
+    Read(1, (ID,)),
     Welcome("n1", "c1", "riders", 3, "n1", "host:7077", ("host:7077",), 1024),
     Redirect(3, "n1", "host:7077"),
     Update(1, (2,), ((ID, 1, "detail"),), ((ID, 1, b"payload"),)),
@@ -98,7 +123,16 @@ EXAMPLES: list[Message] = [
     AdminReply(1, True, "detail"),
     TaskReply(1, b"body"),
     WaitingReply(1, b"body"),
+    DeadTasksRequest(1, "tasks.add", "ValueError", 0),
+    DeadTaskRequest(1, ID),
+    Requeue(1, (ID,), b"args"),
+    Discard(1, (ID,)),
+    DeadTasksReply(1, b"body"),
+    DeadTaskReply(1, "", b"body"),
+    DeadChanges(1, "", ((ID, 5, "detail"),)),
+    FindReply(1, b"body"),
     Coming(1 << 20),
+    Postponed(((ID, 1_500),)),
     Envelope("c1", "n1", 1, "n2", 7),
     PeerHello("host:7077", "riders", 3, "n1", 3, (("n2", "host2:7077"),), True, "host:9077"),
     Consent(("n1",)),
@@ -118,10 +152,13 @@ EXAMPLES: list[Message] = [
     Beat(3, 1, 1, 2),
     NodeBeat(3, 1, 8, 2, 1),
     Enrol(3, 1, 2, 3, 8, ("add",), codec.encode_held([(ID, 1)])),
+    EnrolWithDefaults(3, 7, 12, 4, 2, ("add",), b"h" * 24, True, codec.encode_defaults([("add", 9, {"retries": 3})])),
     Dispatch(3, 1, ((ID, 1, "add", b"args", {"max_attempts": 2}),)),
     NodeOutcomes(3, 1, codec.encode_outcomes([(ID, 1, 1, b"payload", 250)])),
     Revoke(3, (ID,)),
     Revoked(3, (ID,), (ID,)),
+    StopTasks(3, ((ID, 1),)),
+    Stopping(3, (ID,)),
     WorkerReady(99, ("add",)),
     WorkerFailed(99, "tasks", "ImportError: x", "Traceback"),
     Run(((ID, 1, "add", b"args", None),)),
@@ -273,6 +310,8 @@ def test_nesting_and_lengths_that_are_not_there_cost_nothing(body: bytes) -> Non
 
 NESTED_CLAIMS = {
     "short": (b"\xdc\x01\xff" * 170).ljust(511, b"\x01"),
+    "few long arrays": (b"\xdc\x0f\xff" * 15).ljust(4095, b"\x01"),
+    "many long arrays": (b"\xdc\x0f\xff" * 60).ljust(4095, b"\x01"),
     "25 KB": CLAIMS_FULL_BATCHES,
     "behind a long field": b"\x92\xc6\x00\x02\x00\x00" + bytes(1 << 17) + CLAIMS_FULL_BATCHES,
     "after many items": b"\xdc\x08\x00" + b"\x01" * 2047 + CLAIMS_FULL_BATCHES,
@@ -294,6 +333,17 @@ def test_nested_claims_of_full_batches_claim_nothing(body: bytes) -> None:
         assert tracemalloc.get_traced_memory()[1] < 2**20
     finally:
         tracemalloc.stop()
+
+
+def test_what_is_wrong_with_a_frame_is_no_part_of_the_next() -> None:
+    calls = [(b"\xdc" * 16, "add", 4, b"args", None)] * 500  # as with many long arrays, so that it is looked at
+    data = codec.encode_calls(calls)
+    for wrong in (data[:-1], data + b"\x01", b"\x01" + b"\xdc" * 20_000, CLAIMS_FULL_BATCHES):
+        for count in range(5):
+            for _ in range(count):
+                with pytest.raises(MalformedFrame):
+                    codec.decode_calls(wrong)
+            assert codec.decode_calls(data) == calls
 
 
 LONG = st.binary(min_size=0, max_size=40).map(lambda data: data * 3000)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from math import nan
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from option_values import carried, not_carried
 from paceline_protocol import codec
-from paceline_protocol.errors import LocalProtocolError
+from paceline_protocol.errors import LocalProtocolError, PayloadError
 from paceline_protocol.messages import records
 from paceline_protocol.messages.records import NO_LOG, TRACED
 from paceline_protocol.moments import FROM_NOW_MAX_MS, MOMENT_MAX_MS
-from paceline_protocol.option_types import Choice, Moment, OptionType, Whole
+from paceline_protocol.option_types import Choice, Errors, KeepOrNot, Moment, OptionType, Span, Whole, YesOrNo
 from paceline_protocol.options import (
     BY_KEY,
     EXCLUSIONS,
@@ -22,9 +25,12 @@ from paceline_protocol.options import (
     Option,
     is_logged,
     is_traced,
+    with_end,
     with_moments,
+    with_time_left,
 )
 
+NO_ERROR = "it is a class of exceptions, its name as 'requests.exceptions.Timeout', or several of them"
 DOCS = Path(__file__).parents[2] / "docs"
 
 
@@ -43,6 +49,7 @@ GRAMMAR = "\n".join(
         "options         = nil / map                 ; any other key is refused; 0 is the default, as an absent key is",
         *map(grammar_line, OPTIONS),
         *(exclusion_line(exclusion) for exclusion in EXCLUSIONS if not exclusion.may_travel),
+        f"{'':<44}; a map that is empty, or has a 0, is that of a call by name alone",
         "",
     ]
 )
@@ -81,16 +88,15 @@ def test_the_places_in_a_record_are_those_that_are_said_of_it() -> None:
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.key)
 def test_a_call_carries_each_option_up_to_its_bound_and_no_further(option: Option) -> None:
-    def carried(value: Any) -> bytes:
+    def call_with(value: Any) -> bytes:
         return codec.encode_calls([(b"i" * 16, "add", 4, b"", {option.key: value})])
 
-    carried(0)
-    carried(option.type.highest)
-    lowest = -FROM_NOW_MAX_MS if isinstance(option.type, Moment) else 0
-    carried(lowest)
-    for wrong in (option.type.highest + 1, lowest - 1, True, None, "1", b"1", 1.5, (1,)):
-        with pytest.raises(LocalProtocolError, match=rf"option '{option.key}' is an int from {lowest} to"):
-            carried(wrong)
+    for value in carried(option.type):
+        ((*_, options),) = codec.decode_calls(call_with(value))
+        assert options == {option.key: value}
+    for wrong in not_carried(option.type):
+        with pytest.raises(LocalProtocolError, match=rf"option '{option.key}' is {option.type.on_wire}"):
+            call_with(wrong)
 
 
 @pytest.mark.parametrize("exclusion", EXCLUSIONS, ids=lambda exclusion: f"{exclusion.key}-{exclusion.other}")
@@ -124,6 +130,15 @@ def test_what_is_relative_becomes_a_moment_when_the_call_is_admitted() -> None:
     assert with_moments({"expires": -FROM_NOW_MAX_MS}, MOMENT_MAX_MS) == {"expires": MOMENT_MAX_MS}
 
 
+def test_how_much_time_is_left_no_client_says_and_no_sum_of_moments_is_past_what_travels() -> None:
+    assert with_moments({"time_left": 5, "retries": 1}, 1_000) == {"retries": 1}
+    last = {"deadline": MOMENT_MAX_MS}
+    for leaders_ms, nodes_ms in ((-5_000, 0), (0, 0), (0, 5_000)):  # as of a machine whose clock begins at 1970
+        left = with_end(with_time_left(last, leaders_ms), nodes_ms)
+        assert codec.decode_calls(codec.encode_calls([(b"i" * 16, "add", 4, b"", left)]))
+        assert left["time_left"] == MOMENT_MAX_MS
+
+
 # --- types --------------------------------------------------------------------------------------------------------
 
 
@@ -140,6 +155,34 @@ def test_what_is_relative_becomes_a_moment_when_the_call_is_admitted() -> None:
         (Moment(), None, None),
         (Moment(), 1.5, -1_500),
         (Moment(absolute=False), 0, -1),
+        (YesOrNo(default=True), True, None),
+        (YesOrNo(default=True), False, 1),
+        (YesOrNo(default=False), True, 1),
+        (Span(1.0), 1, None),
+        (Span(1.0), timedelta(seconds=1), None),
+        (Span(1.0), 0, 1),
+        (Span(1.0), 2.5, 2_500),
+        (Span(None), None, None),
+        (Span(None), 1, 1_000),
+        (Span(None, may_be_zero=True), None, None),
+        (Span(None, may_be_zero=True), 0, 1),
+        (KeepOrNot("not at all", 7), True, 7 * 86_400_000),
+        (KeepOrNot("not at all", 7), False, None),
+        (KeepOrNot("not at all", 7), None, None),
+        (KeepOrNot("not at all", 7), timedelta(hours=1), 3_600_000),
+        (YesOrNo(default=False), False, None),
+        (Errors("none", may_be_empty=True), (), None),
+        (Errors("none", may_be_empty=False), None, None),
+        (Errors("none", may_be_empty=False), ("builtins.KeyError", "IOError"), "KeyError,OSError"),
+        (Errors("none", may_be_empty=False), "shop.tasks.pay.<locals>.Declined", "shop.tasks.pay.<locals>.Declined"),
+        (Errors("none", may_be_empty=False), KeyError, "KeyError"),
+        (Errors("none", may_be_empty=False), "requests.exceptions.Timeout", "requests.exceptions.Timeout"),
+        (
+            Errors("none", may_be_empty=False),
+            (ValueError, PayloadError, ValueError),
+            "ValueError,paceline_protocol.errors.PayloadError",
+        ),
+        (Errors("none", may_be_empty=False), iter(["a.B", OSError]), "a.B,OSError"),
     ],
 )
 def test_what_is_given_is_packed_and_what_is_as_usual_does_not_travel(
@@ -165,10 +208,48 @@ def test_what_is_given_is_packed_and_what_is_as_usual_does_not_travel(
         (Moment(), True, "what can be given is seconds, a timedelta or a datetime with a time zone, or None"),
         (Moment(absolute=False), "5m", "what can be given is seconds or a timedelta, or None"),
         (Moment(relative=False), 30, "what can be given is a datetime with a time zone, or None"),
+        (YesOrNo(default=True), 1, "it is True or False"),
+        (Span(1.0), "5m", "it is seconds or a timedelta"),
+        (Span(1.0), True, "it is seconds or a timedelta"),
+        (Span(1.0), None, "it is seconds or a timedelta"),
+        (Span(None), 0, "it would leave no time; leave it out, or give None, for no limit"),
+        (Span(None), timedelta(0), "it would leave no time; leave it out, or give None, for no limit"),
+        (Span(None), "5m", "it is seconds or a timedelta, or None"),
+        (Span(None, may_be_zero=True), -0.5, "it is a time from 0 seconds to 36525 days"),
+        (Span(None, may_be_zero=True), True, "it is seconds or a timedelta, or None"),
+        (
+            KeepOrNot("not at all", 7),
+            0,
+            "it would be kept for no time; leave it out, or give None, to keep it not at all",
+        ),
+        (
+            KeepOrNot("not at all", 7),
+            timedelta(days=367),
+            "it is 366 days at most; put what is to last into a database, or a file",
+        ),
+        (KeepOrNot("not at all", 7), "7d", "it is seconds or a timedelta, or None"),
+        (Span(1.0), -1, "it is a time from 0 seconds to 36525 days"),
+        (Span(1.0), nan, "it is a time from 0 seconds to 36525 days"),
+        (Errors("none", may_be_empty=False), 7, NO_ERROR),
+        (Errors("none", may_be_empty=False), (), "it names none; leave it out for none"),
+        (Errors("none", may_be_empty=False), "shop:Declined", NO_ERROR),
+        (Errors("none", may_be_empty=False), "*", NO_ERROR),
+        (Errors("none", may_be_empty=False), "", NO_ERROR),
+        (Errors("none", may_be_empty=False), "Gr\u00f6\u00dfe", NO_ERROR),
+        (Errors("none", may_be_empty=False), int, NO_ERROR),
+        (Errors("none", may_be_empty=False), (ValueError, 7), NO_ERROR),
+        (Errors("none", may_be_empty=False), "a b", NO_ERROR),
+        (Errors("none", may_be_empty=False), ["a,b"], NO_ERROR),
+        (Errors("none", may_be_empty=False), ValueError("x"), NO_ERROR),
+        (
+            Errors("none", may_be_empty=False),
+            [f"module.Error{number}" for number in range(100)],
+            "its names take more than 500 characters; name a class that they derive from",
+        ),
     ],
 )
 def test_what_can_not_be_given_is_refused_with_what_can(type: OptionType, given: object, refusal: str) -> None:
-    with pytest.raises(ValueError, match=r"^(it is|what can) ") as raised:
+    with pytest.raises(ValueError, match=r"^(it is|it names|it would|what can|its names) ") as raised:
         type.to_wire(given)
     assert str(raised.value) == refusal
 

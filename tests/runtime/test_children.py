@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from paceline.runtime.children.causes import EXIT, KILLED
 from paceline.runtime.children.children import WorkerChildren
-from paceline.runtime.children.pool import UNLINKED, Child
+from paceline.runtime.children.pool import UNLINKED, Child, ChildEnd
 from paceline.runtime.children.worker_pool import WorkerPool
 from paceline.runtime.transport.transport import Sent, Source
 from paceline.runtime.transport.zmq_transport import ZmqTransport
@@ -67,7 +68,7 @@ class Workers:
         self.pool = WorkerPool(size=1, modules=(str(module),), payload_limit_bytes=1 << 24)
         self.children = WorkerChildren(self.pool, self.transport)
         self.said: list[object] = []
-        self.ends: list[tuple[bytes, str]] = []
+        self.ends: list[ChildEnd] = []
         self.children.start()
 
     @property
@@ -133,7 +134,7 @@ def test_outcomes_that_were_written_before_a_death_are_told_before_the_end(worke
     workers.poll_until(lambda: bool(workers.ends))
     outcomes = [outcome for done in workers.said if isinstance(done, Done) for outcome in done.outcomes]
     assert [len(outcome[3]) > 1_000_000 for outcome in outcomes] == [False, True]
-    assert workers.ends == [(worker_id, "exit code 9")]
+    assert workers.ends == [ChildEnd(worker_id, "exit code 9", EXIT)]
     assert workers.transport.send_child(worker_id, b"frame") is Sent.GONE
 
 
@@ -149,7 +150,7 @@ def test_a_module_that_does_not_import_is_told_before_its_exit_code(start: Calla
     workers = start("import no_such_module_anywhere\n")
     workers.poll_until(lambda: bool(workers.ends))
     assert [type(message) for message in workers.said] == [WorkerFailed]
-    assert [how for _, how in workers.ends] == ["exit code 3"]
+    assert [end.how for end in workers.ends] == ["exit code 3"]
 
 
 @pytest.mark.parametrize("task", ["close_half_and_wait", "become_another_program"])
@@ -159,7 +160,7 @@ def test_a_worker_that_ends_its_link_and_lives_on_is_killed_and_replaced_and_tol
     first = workers.child
     workers.run((task, ()))
     workers.poll_until(lambda: bool(workers.ends))
-    assert workers.ends == [(first.id, f"signal 9 (SIGKILL){UNLINKED}")]
+    assert workers.ends == [ChildEnd(first.id, f"killed by SIGKILL{UNLINKED}", KILLED)]
     assert workers.transport.send_child(first.id, b"frame") is Sent.GONE
     workers.children.respawn(workers.children.next_respawn(1e9))
     assert workers.child.id != first.id
@@ -177,14 +178,14 @@ def test_without_a_pidfd_too_a_worker_that_ends_its_link_is_killed(
     workers.ready()
     workers.run(("close_half_and_wait", ()))
     workers.poll_until(lambda: bool(workers.ends))
-    assert [how for _, how in workers.ends] == [f"signal 9 (SIGKILL){UNLINKED}"]
+    assert [end.how for end in workers.ends] == [f"killed by SIGKILL{UNLINKED}"]
 
 
 def test_a_worker_whose_link_ends_as_somebody_kills_it_is_told_as_killed(workers: Workers) -> None:
     """The kernel closes the descriptors of a process that dies a moment before it tells that it has died."""
     os.kill(workers.child.pid, signal.SIGKILL)
     workers.poll_until(lambda: bool(workers.ends))
-    assert [how for _, how in workers.ends] == ["signal 9 (SIGKILL)"]
+    assert [end.how for end in workers.ends] == ["killed by SIGKILL"]
 
 
 def test_a_death_is_noticed_though_a_forked_process_holds_the_link_open(workers: Workers, tmp_path: Path) -> None:
@@ -195,5 +196,5 @@ def test_a_death_is_noticed_though_a_forked_process_holds_the_link_open(workers:
     written.read_bytes()  # blocks until the forked process opens it
     os.kill(workers.child.pid, signal.SIGKILL)
     workers.poll_until(lambda: bool(workers.ends))
-    assert [how for _, how in workers.ends] == ["signal 9 (SIGKILL)"]
+    assert [end.how for end in workers.ends] == ["killed by SIGKILL"]
     awaited.write_bytes(b"")  # the forked process opens it: it has outlived the worker

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from paceline.runtime.children import causes
 from paceline.runtime.children import pool as pool_module
 from paceline.runtime.children.pool import BACKOFF_MAX_S, BACKOFF_MIN_S, Child
 from paceline.runtime.children.worker_pool import WorkerPool
@@ -52,7 +54,7 @@ def reap(pool: WorkerPool, child: Child) -> str:
     reaped = pool.reap(child.fd)
     assert reaped is not None
     assert reaped[0] == child.id
-    return reaped[1]
+    return reaped.how
 
 
 def test_start_starts_every_child_under_a_fresh_id(new_pool: Start) -> None:
@@ -79,10 +81,75 @@ def test_kill_ends_a_child_with_a_signal_that_is_named(new_pool: Start) -> None:
     pool.start()
     child = only_child(pool)
     pool.kill(child.id)
-    assert reap(pool, child) == "signal 9 (SIGKILL)"
+    assert reap(pool, child) == "killed by SIGKILL"
     assert pool.workers == {}
     assert pool.fds == ()
     pool.kill(child.id)  # unknown by now
+
+
+@pytest.fixture
+def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Has the kernel count that it has killed so many processes as memory ran out."""
+
+    def counts(kills: int) -> None:
+        (tmp_path / "proc").mkdir(exist_ok=True)
+        (tmp_path / "proc" / "vmstat").write_text(f"oom_kill {kills}\n")
+
+    counts(5)
+    monkeypatch.setattr(pool_module, "OomKills", lambda: causes.OomKills(tmp_path))
+    return counts
+
+
+def test_children_that_are_killed_as_the_kernel_counts_that_were_killed_for_memory(
+    new_pool: Start, kernel: Callable[[int], None]
+) -> None:
+    pool = new_pool(size=3)
+    pool.start()
+    children = list(pool.workers.values())
+    for child in children:
+        os.kill(child.pid, signal.SIGKILL)
+    kernel(7)
+    told = [reap(pool, child) for child in children]
+    assert [
+        each.startswith("killed by SIGKILL as memory ran out: the kernel has counted an OOM kill") for each in told
+    ] == [
+        True,
+        True,
+        False,
+    ]
+    assert told[2] == "killed by SIGKILL"
+
+
+def test_what_the_kernel_counted_of_others_is_the_cause_of_no_end(
+    new_pool: Start, kernel: Callable[[int], None]
+) -> None:
+    pool = new_pool(size=3)
+    pool.start()
+    by_node, crashed, killed = pool.workers.values()
+    kernel(6)
+    pool.kill(by_node.id)
+    assert reap(pool, by_node) == "killed by SIGKILL"
+    kernel(7)
+    os.kill(crashed.pid, signal.SIGSEGV)
+    assert reap(pool, crashed) == "killed by SIGSEGV"
+    os.kill(killed.pid, signal.SIGKILL)
+    assert reap(pool, killed) == "killed by SIGKILL"
+
+
+def test_one_that_is_killed_for_memory_is_told_with_what_it_had() -> None:
+    assert causes.by_the_kernel(1_300_000_000).endswith(", and it had up to 1.2 GiB")
+    assert causes.by_the_kernel(0).endswith("the kernel has counted an OOM kill")
+
+
+def test_the_most_that_a_child_had_is_known_if_it_is_more_than_its_parent_has(nodes: Nodes) -> None:
+    own_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # with all tests before this one
+    takes_bytes = max(own_bytes, 300 << 20) + (100 << 20)
+    node, _ready = nodes.start_ready(str(SAMPLE_TASKS))
+    node.send(Run((node.assignment("sample_tasks.take_memory_and_die", takes_bytes),)))
+    assert readable(node.child.fd), "the worker did not end"
+    code, peak_bytes = node.pool._collect(node.child)
+    assert code == -signal.SIGKILL
+    assert takes_bytes < peak_bytes < takes_bytes + (200 << 20)
 
 
 def test_a_child_that_lived_is_replaced_at_once(new_pool: Start) -> None:
@@ -212,7 +279,7 @@ def test_what_a_task_started_ends_with_its_worker(nodes: Nodes, tmp_path: Path) 
     with open(fifo, "rb", buffering=0) as held:
         assert held.readline() == b"started\n"
         os.kill(node.child.pid, signal.SIGKILL)  # the worker alone
-        assert node.wait_end() == "signal 9 (SIGKILL)"
+        assert node.wait_end() == "killed by SIGKILL"
         assert readable(held.fileno())  # its end: the last process that had it open is gone
         assert held.read() == b""
 
@@ -226,7 +293,7 @@ def without_pidfd(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("without_pidfd")
-@pytest.mark.parametrize(("name", "argument", "how"), [("crash", 9, "exit code 9"), ("die", 11, "signal 11 (SIGSEGV)")])
+@pytest.mark.parametrize(("name", "argument", "how"), [("crash", 9, "exit code 9"), ("die", 11, "killed by SIGSEGV")])
 def test_without_pidfd_an_end_is_noticed_by_the_link(nodes: Nodes, name: str, argument: int, how: str) -> None:
     node, _ready = nodes.start_ready(str(SAMPLE_TASKS))
     node.send(Run((node.assignment(f"sample_tasks.{name}", argument),)))
@@ -241,6 +308,7 @@ def test_without_pidfd_a_worker_still_ends_with_its_node_and_with_stop(nodes: No
 
 
 def test_ends_are_told_in_words() -> None:
-    assert pool_module._how(0) == "exit code 0"
-    assert pool_module._how(-signal.SIGKILL) == "signal 9 (SIGKILL)"
-    assert pool_module._how(-40) == "signal 40"
+    assert causes.of_code(0) == ("exit code 0", causes.EXIT)
+    assert causes.of_code(-signal.SIGKILL) == ("killed by SIGKILL", causes.KILLED)
+    assert causes.of_code(-signal.SIGSEGV) == ("killed by SIGSEGV", causes.CRASH)
+    assert causes.of_code(-40) == ("killed by signal 40", causes.KILLED)

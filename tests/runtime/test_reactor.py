@@ -14,13 +14,22 @@ from paceline.core.membership.identity import Identity
 from paceline.core.node import NodeCore
 from paceline.core.reports.questions import QUESTIONS
 from paceline.core.settings import Settings
+from paceline.runtime.children import causes
+from paceline.runtime.children.lifetimes import LOOK_S, LifetimeLimits
+from paceline.runtime.children.pool import ChildEnd
 from paceline.runtime.forbidden import MAY_SEND
 from paceline.runtime.reactor import TURN_S, Reactor
 from paceline.runtime.transport.memory_transport import MemoryEndpoint, MemoryNetwork
 from paceline.runtime.transport.transport import BURST_MESSAGES, Received, Sent, Source
 from paceline.security import KeyRole, Standing
-from paceline_protocol.codec import decode, encode, encode_fields
-from paceline_protocol.limits import ANNOUNCED_BYTES, MAX_BATCH_FRAMES, MAX_BATCH_ITEMS, MAX_STRING_CHARS
+from paceline_protocol.codec import decode, decode_defaults, encode, encode_defaults, encode_fields
+from paceline_protocol.limits import (
+    ANNOUNCED_BYTES,
+    MAX_BATCH_FRAMES,
+    MAX_BATCH_ITEMS,
+    MAX_DEFAULTS_BYTES,
+    MAX_STRING_CHARS,
+)
 from paceline_protocol.messages import Message, PeerMessage
 from paceline_protocol.messages.children import (
     CleaningUp,
@@ -51,6 +60,8 @@ from paceline_protocol.messages.message import Sender, sent_by
 from paceline_protocol.messages.records import TaskEnd
 from paceline_protocol.messages.trace import Trace
 from paceline_protocol.messages.work import Revoke
+from paceline_protocol.option_types import ERRORS_CHARS
+from paceline_protocol.packing import pack
 
 NODE = "node:1"
 
@@ -60,6 +71,9 @@ class PlayedChildren:
 
     def __init__(self) -> None:
         self.killed: list[bytes] = []
+        self.dismissed: list[bytes] = []
+        self.memory: dict[bytes, int] = {}
+        self.spares: list[tuple[bytes, tuple[str, ...]]] = []
         self.introduced: set[bytes] = set()
 
     def introduces_itself(self, worker_id: bytes) -> bool:
@@ -68,8 +82,12 @@ class PlayedChildren:
         self.introduced.add(worker_id)
         return True
 
-    def reap(self, fd: int) -> tuple[bytes, str] | None:
-        return (b"worker", "signal 9 (SIGKILL)") if self.killed else None
+    @property
+    def has_spare(self) -> bool:
+        return bool(self.spares)
+
+    def reap(self, fd: int) -> ChildEnd | None:
+        return ChildEnd(b"worker", "killed by SIGKILL", causes.KILLED) if self.killed else None
 
     def respawn(self, now: float) -> None:
         pass
@@ -86,8 +104,20 @@ class PlayedChildren:
     def withhold(self, worker_id: bytes, through: int) -> None:
         pass
 
+    def stop_task(self, worker_id: bytes, number: int) -> None:
+        pass
+
     def kill(self, worker_id: bytes) -> None:
         self.killed.append(worker_id)
+
+    def memory_bytes(self, worker_id: bytes) -> int:
+        return self.memory.get(worker_id, 0)
+
+    def replace(self, worker_id: bytes, now: float) -> tuple[bytes, tuple[str, ...]] | None:
+        return self.spares.pop() if self.spares else None
+
+    def dismiss(self, worker_id: bytes, now: float) -> None:
+        self.dismissed.append(worker_id)
 
     def stand_in(self, worker_id: bytes, had_task: bool, now: float) -> tuple[bytes, tuple[str, ...]] | None:
         return None
@@ -96,7 +126,8 @@ class PlayedChildren:
 class Rig:
     """One node that leads nothing, a worker, a web process, a client."""
 
-    def __init__(self) -> None:
+    def __init__(self, **limits: int) -> None:
+        """``limits``: of the memory of workers."""
         self.now = 0.0
         self.passes_s = 0.0  # at each look at the clock
         self.children = PlayedChildren()
@@ -120,6 +151,7 @@ class Rig:
             wall_clock=lambda: 1.7e9,
             children=self.children,
             metrics=lambda now: b"metrics",
+            lifetime_limits=LifetimeLimits(**limits),
         )
         self.ends = {
             "worker": self.network.worker(NODE, b"worker"),
@@ -201,7 +233,7 @@ def test_a_worker_that_answers_what_no_worker_can_is_killed_and_that_is_said_onc
     rig = Rig()
     rig.say("worker", WorkerReady(1, ("add",)))
     slots = rig.reactor.core.leader_link.slots
-    slots.take([(b"i" * 16, 1, "add", b"", None)])
+    slots.take([(b"i" * 16, 1, "add", b"", None)], 0.0)
     rig.reactor.core.leader_link.assign(0.0)
     with caplog.at_level(logging.ERROR, "paceline.node"):
         for _ in range(3):
@@ -221,7 +253,7 @@ def test_a_worker_that_is_blocked_by_what_a_task_has_left_is_killed_and_the_task
     rig = Rig()
     rig.say("worker", WorkerReady(1, ("add",)))
     slots = rig.reactor.core.leader_link.slots
-    slots.take([(b"i" * 16, 1, "add", b"", None)])
+    slots.take([(b"i" * 16, 1, "add", b"", None)], 0.0)
     slots.assign(0.0)
     rig.say("worker", CleaningUp(((b"i" * 16, 1, TaskEnd.SUCCEEDED, b"", 1),)))
     assert [batch.items[0][2] for batch in slots.held.unrecorded] == [TaskEnd.SUCCEEDED]
@@ -258,6 +290,35 @@ def test_a_worker_with_which_a_node_would_run_too_many_names_is_killed_and_the_o
     assert list(rig.reactor.core.leader_link.slots.workers) == [b"worker"]
 
 
+@pytest.mark.parametrize("packed", [b"\xc1", pack([["add", 4, {"unknown": 1}]], "x"), bytes(MAX_DEFAULTS_BYTES + 1)])
+def test_a_worker_whose_announcement_can_not_be_read_is_killed(caplog: pytest.LogCaptureFixture, packed: bytes) -> None:
+    rig = Rig()
+    with caplog.at_level(logging.ERROR, "paceline.node"):
+        rig.say("worker", WorkerReady(1, ("add",), packed))
+    assert rig.children.killed == [b"worker"]
+    assert "is killed, as what it says of its tasks can't be read: " in caplog.text
+    assert list(rig.reactor.core.leader_link.slots.workers) == []
+
+
+def test_what_a_worker_says_of_its_tasks_is_announced_and_past_the_limit_it_is_killed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def ready(count: int, prefix: str) -> WorkerReady:
+        names = tuple(f"{prefix}{number}" for number in range(count))
+        return WorkerReady(1, names, encode_defaults([(name, 4, {"retry_on": "E" * ERRORS_CHARS}) for name in names]))
+
+    rig = Rig()
+    rig.ends["late"] = rig.network.worker(NODE, b"late")
+    slots = rig.reactor.core.leader_link.slots
+    rig.say("worker", ready(5_000, "old"))
+    assert len(decode_defaults(slots.defaults())) == 5_000
+    with caplog.at_level(logging.ERROR, "paceline.node"):
+        rig.say("late", ready(4_000, "new"))
+    assert "with it the options of its node's tasks take 4704783 bytes, of 4194304" in caplog.text
+    assert (rig.children.killed, list(slots.workers)) == ([b"late"], [b"worker"])
+    assert len(decode_defaults(slots.defaults())) == 5_000
+
+
 def test_a_spare_with_which_a_node_would_run_too_many_names_does_not_stand_in(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -281,7 +342,7 @@ def test_a_worker_that_sends_what_can_not_be_read_is_killed_and_its_task_is_lost
     rig = Rig()
     rig.say("worker", WorkerReady(1, ("add",)))
     slots = rig.reactor.core.leader_link.slots
-    slots.take([(b"i" * 16, 1, "add", b"", None)])
+    slots.take([(b"i" * 16, 1, "add", b"", None)], 0.0)
     rig.reactor.core.leader_link.assign(0.0)
     rig.transport.faults[b"worker"] = "it sent half a frame"
     with caplog.at_level(logging.ERROR, "paceline.node"):
@@ -291,6 +352,95 @@ def test_a_worker_that_sends_what_can_not_be_read_is_killed_and_its_task_is_lost
     rig.reactor._children.ended(3, 0.0)
     ((lost,),) = [batch.items for batch in slots.held.unrecorded]
     assert (lost[2], lost[3].decode()) == (TaskEnd.LOST, "the worker was killed, as it sent half a frame")
+
+
+def with_a_task(**limits: int) -> Rig:
+    """Its worker has begun a task, and another worker is ready."""
+    rig = Rig(**limits)
+    rig.ends["other"] = rig.network.worker(NODE, b"other")
+    for worker in ("worker", "other"):
+        rig.say(worker, WorkerReady(1, ("add",)))
+    slots = rig.reactor.core.leader_link.slots
+    slots.take([(b"i" * 16, 1, "add", b"", None)], 0.0)
+    rig.reactor.core.leader_link.assign(0.0)
+    return rig
+
+
+def test_a_worker_with_more_memory_than_it_may_have_is_killed_while_it_runs_a_task_which_is_told_why(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rig = with_a_task(memory_limit_bytes=2 << 30)
+    rig.children.memory[b"worker"] = 2_150 << 20
+    for _ in range(2):
+        rig.now += LOOK_S
+        rig.reactor.turn()
+    assert (rig.children.killed, rig.children.dismissed) == ([b"worker"], [])
+    monkeypatch.setattr(rig.children, "begun", lambda _: 1)
+    rig.reactor._children.ended(3, rig.now)
+    ((lost,),) = [batch.items for batch in rig.reactor.core.leader_link.slots.held.unrecorded]
+    why = "the worker was killed, as it has 2.1 GiB of memory, and its limit is 2.0 GiB"
+    assert (lost[2], lost[3].decode()) == (TaskEnd.LOST, why)
+    assert {cause: count for cause, count in rig.reactor.counters.worker_exits.items() if count} == {"memory_limit": 1}
+
+
+def test_workers_that_are_large_leave_one_for_each_spare_that_is_ready_and_serve_until_then() -> None:
+    rig = with_a_task(max_rss_bytes=1 << 30)
+    slots = rig.reactor.core.leader_link.slots
+    rig.say("worker", Done(((b"i" * 16, 1, int(TaskEnd.SUCCEEDED), b"", 1),)))
+    slots.workers[b"other"].answered = 1
+    rig.children.memory = {b"worker": 3 << 30, b"other": 3 << 30}
+
+    def served_by() -> list[bytes]:
+        rig.now += LOOK_S
+        rig.reactor.turn()
+        return list(slots.workers)
+
+    assert (served_by(), slots.leaving) == ([b"worker", b"other"], {})
+    rig.children.spares = [(b"spare", ("add",))]
+    assert served_by() == [b"other", b"spare"]
+    assert (served_by(), slots.leaving) == ([b"other", b"spare"], {})
+    rig.children.spares = [(b"next", ("add",))]
+    assert served_by() == [b"spare", b"next"]
+
+
+def test_a_worker_over_its_limit_that_runs_nothing_leaves_whether_or_not_a_spare_is_ready() -> None:
+    rig = with_a_task(memory_limit_bytes=2 << 30)
+    rig.say("worker", Done(((b"i" * 16, 1, int(TaskEnd.SUCCEEDED), b"", 1),)))
+    rig.children.memory = {b"worker": 3 << 30}
+    rig.now += LOOK_S
+    rig.reactor.turn()
+    assert (rig.children.killed, rig.children.dismissed) == ([], [b"worker"])
+
+
+def test_the_spare_serves_in_place_of_a_worker_that_leaves_once_that_has_run_its_last_task() -> None:
+    rig = with_a_task()
+    rig.children.spares = [(b"spare", ("add",))]
+    slots = rig.reactor.core.leader_link.slots
+    slots.leave(b"worker", "it is old")
+    rig.reactor.turn()
+    assert (list(slots.workers), rig.children.dismissed) == ([b"worker", b"other"], [])
+    rig.say("worker", Done(((b"i" * 16, 1, int(TaskEnd.SUCCEEDED), b"", 1),)))
+    assert (list(slots.workers), rig.children.dismissed) == ([b"other", b"spare"], [b"worker"])
+
+
+def test_a_worker_that_runs_no_task_is_replaced_for_its_memory_once_it_has_run_one_and_not_killed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rig = with_a_task(memory_limit_bytes=2 << 30)
+    rig.say("worker", Done(((b"i" * 16, 1, int(TaskEnd.SUCCEEDED), b"", 1),)))
+    rig.children.memory = {b"worker": 3 << 30, b"other": 3 << 30}
+    rig.children.spares = [(b"spare", ("add",))]
+    with caplog.at_level(logging.WARNING, "paceline.node"):
+        for _ in range(2):
+            rig.now += LOOK_S
+            rig.reactor.turn()
+    assert (rig.children.killed, rig.children.dismissed) == ([], [b"worker"])
+    assert list(rig.reactor.core.leader_link.slots.workers) == [b"other", b"spare"]
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said.startswith("a worker that has run no task is to be replaced already, as it has 3.0 GiB of memory")
+    rig.children.killed = [b"worker"]  # as the played reap() has it
+    rig.reactor._children.ended(3, rig.now)
+    assert {cause: count for cause, count in rig.reactor.counters.worker_exits.items() if count} == {"recycled": 1}
 
 
 def test_a_peer_to_which_there_is_much_to_say_gets_several_batches_each_within_the_bound() -> None:

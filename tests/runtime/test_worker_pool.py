@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from paceline.runtime.children.pool import BACKOFF_MIN_S, Child
-from paceline.runtime.children.worker_pool import HOPELESS_TRIES, SPARE_KEPT_S, WorkerPool
+from paceline.runtime.children.causes import KILLED
+from paceline.runtime.children.pool import BACKOFF_MIN_S, Child, ChildEnd
+from paceline.runtime.children.worker_pool import DISMISSED_S, HOPELESS_TRIES, SPARE_KEPT_S, WorkerPool
 from worker.played_node import SAMPLE_TASKS, readable
 
 Start = Callable[..., WorkerPool]
@@ -20,8 +21,9 @@ def new_pool() -> Iterator[Start]:
     """Pools whose workers are said to be ready by the test, whatever they are."""
     pools: list[WorkerPool] = []
 
-    def new(size: int = 1) -> WorkerPool:
-        pools.append(WorkerPool(size=size, modules=(str(SAMPLE_TASKS),), payload_limit_bytes=1000))
+    def new(size: int = 1, *, always_spare: bool = False) -> WorkerPool:
+        modules = (str(SAMPLE_TASKS),)
+        pools.append(WorkerPool(size=size, modules=modules, payload_limit_bytes=1000, always_spare=always_spare))
         pools[-1].start(now=0.0)
         return pools[-1]
 
@@ -33,7 +35,7 @@ def new_pool() -> Iterator[Start]:
 def end(pool: WorkerPool, child: Child) -> None:
     pool.kill(child.id)
     assert readable(child.fd), "the child did not end"
-    assert pool.reap(child.fd) == (child.id, "signal 9 (SIGKILL)")
+    assert pool.reap(child.fd) == ChildEnd(child.id, "killed by SIGKILL", KILLED)
 
 
 def spared(pool: WorkerPool, now: float) -> tuple[Child, Child]:
@@ -155,7 +157,7 @@ def test_a_spare_that_nothing_needed_for_long_is_ended_and_not_replaced(new_pool
     assert pool.respawn(over) == []
     assert readable(spare.fd)
     assert pool.is_spare(spare.id)  # until it is reaped: its end is no worker's
-    assert pool.reap(spare.fd) == (spare.id, "signal 9 (SIGKILL)")
+    assert pool.reap(spare.fd) == ChildEnd(spare.id, "killed by SIGKILL", KILLED)
     assert pool.respawn(over) == []
     assert pool.next_respawn(over) is None
     assert list(pool.workers) == [worker.id]
@@ -198,3 +200,64 @@ def test_a_worker_says_once_whether_it_is_ready(new_pool: Start) -> None:
     end(pool, child)
     assert pool.introduces_itself(child.id), "nothing is remembered of one that has ended"
     assert not pool._introduced
+
+
+def test_where_workers_are_replaced_there_is_always_a_spare_which_serves_in_place_of_the_one_that_leaves(
+    new_pool: Start,
+) -> None:
+    pool = new_pool(always_spare=True)
+    worker, spare = pool.workers.values()
+    assert [pool.ready(child.id, NAMES) for child in (worker, spare)] == [True, False]
+    assert pool.next_respawn(1.0) is None
+    assert pool.replace(worker.id, 1e6) == (spare.id, NAMES)
+    end(pool, worker)
+    assert pool.stand_in(worker.id, False, 1e6) is None, "another serves in its place"
+    (next_spare,) = pool.respawn(1e6)
+    assert not pool.ready(next_spare.id, NAMES)
+
+
+def test_if_the_spare_is_not_ready_whoever_is_ready_next_serves(new_pool: Start) -> None:
+    pool = new_pool(always_spare=True)
+    worker, spare = pool.workers.values()
+    pool.ready(worker.id, NAMES)
+    assert pool.replace(worker.id, 1.0) is None
+    assert pool.ready(spare.id, NAMES)
+
+
+def test_a_worker_that_is_replaced_right_after_its_start_could_live(new_pool: Start) -> None:
+    pool = new_pool()
+    (worker,) = pool.workers.values()
+    pool.ready(worker.id, NAMES)
+    pool.replace(worker.id, 0.5)
+    end(pool, worker)
+    pool.stand_in(worker.id, False, 0.5)
+    assert len(pool.respawn(0.5)) == 2
+
+
+def test_a_worker_that_does_not_end_though_it_was_told_to_is_killed(new_pool: Start) -> None:
+    pool = new_pool()
+    (worker,) = pool.workers.values()
+    pool.dismissed(worker.id, 1.0)
+    assert pool.next_respawn(1.0) == 1.0 + DISMISSED_S
+    pool.respawn(DISMISSED_S)
+    assert not readable(worker.fd, 0)
+    pool.respawn(1.0 + DISMISSED_S)
+    assert readable(worker.fd)
+    assert pool.next_respawn(1.0 + DISMISSED_S) is None
+    assert pool.reap(worker.fd) == ChildEnd(worker.id, "killed by SIGKILL", KILLED)
+
+
+def test_the_memory_of_a_worker_is_looked_at_while_it_lives(new_pool: Start) -> None:
+    pool = new_pool()
+    (worker,) = pool.workers.values()
+    assert pool.memory_bytes(worker.id) > 0
+    end(pool, worker)
+    assert pool.memory_bytes(worker.id) == 0
+
+
+def test_a_spare_that_ends_with_its_node_is_no_news(new_pool: Start, caplog: pytest.LogCaptureFixture) -> None:
+    pool = new_pool(always_spare=True)
+    for child in pool.workers.values():
+        pool.ready(child.id, NAMES)
+    pool.stop(10)
+    assert "the spare worker" not in caplog.text

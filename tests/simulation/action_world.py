@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from paceline.runtime.transport.memory_transport import BETWEEN_NODES, LinkKind
 from simulation.faults import Faults
+from simulation.oracle.events import ClockJumped
 from simulation.oracle.promise import InvariantBroken
 from simulation.world import World
 
@@ -78,4 +79,6 @@ class ActionWorld(World):
         """The clock of one node jumps to what it waits for."""
         node = self.rng.choice(self.nodes)
         if node.core is not None:
-            node.ahead_s += max(0.0, node.core.next_deadline() - node.now)
+            by_s = max(0.0, node.core.next_deadline() - node.now)
+            node.ahead_s += by_s
+            self.oracle.hear(ClockJumped(self.now, by_s))

@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from paceline.client.session.session import Session
-from paceline.errors import FeatureLevelTooLow
+from paceline.errors import FeatureLevelTooLow, ResultExpired, ResultUnknown
 from paceline.runtime.transport.memory_transport import MemoryEndpoint
-from paceline_protocol.messages.client import AdminOp, CancelReply, TaskReply
-from paceline_protocol.messages.records import PRIORITY_DEFAULT, Call, Options
+from paceline_protocol.messages.client import AdminOp, CancelReply, CancelState, DeadChanges, FindReply, TaskReply
+from paceline_protocol.messages.records import DEAD_ENDS, PRIORITY_DEFAULT, Call, Options
+from paceline_protocol.options import by_name, completed, is_by_name
 from paceline_protocol.payload import unpack_value
+from paceline_protocol.requeued import requeued_id, requeued_options
 from simulation import options, tasks
-from simulation.oracle.events import CancelAnswered, CancelAsked, Located, Submitted, ToldAccepted, ToldEnd
+from simulation.oracle.dead_tasks import KEEP_DEAD
+from simulation.oracle.events import (
+    CancelAnswered,
+    CancelAsked,
+    ClientGone,
+    DeadAnswered,
+    DeadAsked,
+    Located,
+    ReadRefused,
+    Submitted,
+    ToldAccepted,
+    ToldEnd,
+    ToldExpired,
+    ToldRead,
+)
 from simulation.oracle.promise import InvariantBroken
+from simulation.oracle.retention import RESULT_TTL
 from simulation.wall_clocks import right_ms
 
 if TYPE_CHECKING:
@@ -22,6 +39,20 @@ if TYPE_CHECKING:
 GIVES_UP_AFTER_S = 1_000.0
 LOCATE_EVERY_TASKS = 5
 """After so many tasks the client asks where the oldest is that has not ended."""
+READ_EVERY_TASKS = 3
+"""After so many tasks the client reads one that another has submitted, of the last few, or of the last of those that
+are kept for a time."""
+READ_FROM_TASKS = 12
+READ_KEPT = 0.5
+CHANGE_DEAD = 0.1
+"""For each task, one that is dead, or was, is requeued or discarded with this probability, if there is any."""
+CHANGE_DEAD_OF = 8
+"""Of the last so many."""
+REQUEUES = 0.7
+FAILS = 0.5
+"""Of those that are kept if they die, so many do."""
+BY_NAME_EVERY_TASKS = 2
+"""Of so many calls that ask for nothing one is by name alone, and has what nodes announce."""
 REFUSED_PAUSE_S = 0.5
 """Until a call is submitted again of which the cluster is not ready to take an option: some node is older."""
 
@@ -31,6 +62,10 @@ class SimulatedClient:
 
     def __init__(self, world: World, number: int) -> None:
         self.world = world
+        self._begin(number)
+
+    def _begin(self, number: int) -> None:
+        world = self.world
         self.number = number
         self.session = Session(
             number.to_bytes(16, "big"),
@@ -44,16 +79,22 @@ class SimulatedClient:
         self._calls: dict[bytes, Call] = {}  # of the open tasks that the cluster may refuse, by its feature level
         self._again: list[tuple[float, bytes]] = []  # (when, task): refused so, and to be submitted again
         self._cancels: dict[int, tuple[bytes, float]] = {}  # request -> (task, when it was asked)
+        self._stopping: set[bytes] = set()  # tasks of which the first answer was that
         self._questions: dict[int, tuple[bytes, float]] = {}  # request for where a task is -> as of a cancel
+        self._reads: dict[bytes, float] = {}  # tasks of others, by when it was asked how they end
+        self._changes: dict[int, tuple[bytes, float, bool]] = {}  # request -> dead task, when, whether it is requeued
+        self.pages: dict[int, dict[str, Any]] = {}  # request for a page of tasks -> the answer
         self._connections: dict[str, MemoryEndpoint] = {}
         self._sessions = 0
 
-    def submit(self, args: bytes | None = None, asked: Options | None = None) -> None:
-        """One more task. With ``args``: one that has a name that is known to be short, and what is ``asked``."""
+    def submit(self, args: bytes | None = None, asked: Options | None = None, *, name: str = tasks.REVERSE) -> bytes:
+        """One more task, and its id. With ``args``: one of this ``name``, by default one that is known to be short, and
+        what is ``asked``."""
         world = self.world
         task_id = self.number.to_bytes(8, "big") + self.submitted.to_bytes(8, "big")
         self.submitted += 1
-        name, priority = tasks.REVERSE, PRIORITY_DEFAULT
+        priority = PRIORITY_DEFAULT
+        is_of_load = args is None
         if args is None:
             name, args = tasks.choose(world.rng, world.faults), world.rng.randbytes(tasks.ARGS_BYTES)
             if world.faults.large and world.rng.random() < world.faults.large:
@@ -61,27 +102,98 @@ class SimulatedClient:
                 world.events["large task"] += 1
             asked = options.choose(world.rng, right_ms(world.now))
             priority = world.rng.randrange(10)
+            if asked and asked.get(KEEP_DEAD) and world.rng.random() < FAILS:
+                name = tasks.RAISE
+            if asked is None and not self.submitted % BY_NAME_EVERY_TASKS:
+                asked = by_name({})
+                world.events["call by name"] += 1
         self.open[task_id] = False
-        world.oracle.hear(Submitted(world.now, task_id, asked or {}, tasks.answer(name, args)))
+        fails = tasks.failure(args) if name == tasks.FLAKY else b""
+        promised = asked
+        if asked is not None and is_by_name(asked):
+            promised = completed(asked, tasks.ANNOUNCED.get(name, {}))
+        world.oracle.hear(Submitted(world.now, task_id, promised or {}, tasks.answer(name, args), fails))
         world.events[f"task that is to {name}"] += name != tasks.REVERSE
         call = (task_id, name, priority, args, asked)
         if asked:
             self._calls[task_id] = call
+            if asked.get(KEEP_DEAD):
+                world.may_die[task_id] = call
         self.session.submit(call, world.now)
         if not self.submitted % LOCATE_EVERY_TASKS:
             self._locate(next(iter(self.open)))
+        if is_of_load and not self.submitted % READ_EVERY_TASKS:
+            self._read()
+        if is_of_load and world.rng.random() < CHANGE_DEAD:
+            self._change_dead()
+        return task_id
+
+    def _change_dead(self) -> None:
+        """Ask for a dead task, anybody's, to be requeued or discarded; it may have been before."""
+        rng, stories = self.world.rng, self.world.stories
+        known = [(task_id, stories[task_id].outcome) for task_id in self.world.may_die if task_id in stories]
+        died = [task_id for task_id, outcome in known if outcome is not None and outcome[0] in DEAD_ENDS]
+        if died:
+            self.change_dead(rng.choice(died[-CHANGE_DEAD_OF:]), is_requeue=rng.random() < REQUEUES)
+
+    def change_dead(self, task_id: bytes, *, is_requeue: bool) -> None:
+        """This one. It is requeued with the same arguments or with others, as its id says: so all ask for the same."""
+        world, now = self.world, self.world.now
+        world.oracle.hear(DeadAsked(now, task_id, is_requeue))
+        world.events[f"dead task that is {'requeued' if is_requeue else 'discarded'}"] += 1
+        if not is_requeue:
+            self._changes[self.session.discard((task_id,), now)] = (task_id, now, False)
+            return
+        _, name, priority, args, asked = world.may_die[task_id]
+        new_id = requeued_id(task_id)
+        has_others = bool(new_id[0] % 2) and args not in (tasks.LASTS, tasks.LEAVES)
+        new_args = args[::-1] if has_others else args
+        if new_id not in world.stories:
+            options = requeued_options(asked or {}, task_id, right_ms(now))
+            told = {key: value for key, value in options.items() if key not in ("accepted", "requeued_from")}
+            fails = tasks.failure(new_args) if name == tasks.FLAKY else b""
+            world.oracle.hear(Submitted(now, new_id, told, tasks.answer(name, new_args), fails, task_id))
+            world.may_die[new_id] = (new_id, name, priority, new_args, told)
+        self._changes[self.session.requeue((task_id,), new_args if has_others else b"", now)] = (task_id, now, True)
+
+    def _read(self) -> None:
+        """Ask how a task of another client ended, or ends. One at a time: a leader whose bounds are narrow closes the
+        sessions of clients that wait for more, and they would close each other's for ever."""
+        if self._reads:
+            return
+        stories, rng = self.world.stories, self.world.rng
+        others = [task_id for task_id in stories if task_id[:8] != self.number.to_bytes(8, "big")]
+        if rng.random() < READ_KEPT:
+            others = [task_id for task_id in others if stories[task_id].options.get(RESULT_TTL)]
+        if others:
+            self.read(rng.choice(others[-READ_FROM_TASKS:]))
+
+    def read(self, task_id: bytes) -> None:
+        """This one, which another client has submitted."""
+        if task_id not in self._reads:
+            self._reads[task_id] = self.world.now
+            self.session.read(task_id, self.world.now)
+            self.world.events["task of another that is read"] += 1
 
     def _locate(self, task_id: bytes) -> None:
         """Ask where a task is; nobody waits for the answer."""
         self._questions[self.session.where_is(task_id, self.world.now)] = (task_id, self.world.now)
         self.world.events["question where a task is"] += 1
 
-    def cancel(self) -> None:
-        """One of those that have not ended."""
-        if self.open:
-            task_id = self.world.rng.choice(list(self.open))
+    def cancel(self, task_id: bytes = b"") -> None:
+        """This task, or one of those that have not ended."""
+        if task_id or self.open:
+            task_id = task_id or self.world.rng.choice(list(self.open))
             self.world.oracle.hear(CancelAsked(self.world.now, task_id))
             self._cancels[self.session.cancel((task_id,), self.world.now)] = (task_id, self.world.now)
+
+    def dies(self) -> None:
+        """And with it all that it knows. Another one begins in its place."""
+        for endpoint in self._connections.values():
+            endpoint.close()
+        self.world.oracle.hear(ClientGone(self.world.now, tuple(self.open)))
+        self.world.events["client that dies"] += 1
+        self._begin(self.world.next_client())
 
     def administer(self, op: AdminOp, argument: str) -> None:
         """Ask for a change of the cluster; nobody waits for the answer."""
@@ -96,7 +208,7 @@ class SimulatedClient:
     @property
     def is_done(self) -> bool:
         """It waits for nothing. What it asks of the cluster itself may take as long as it likes."""
-        return not self.open and not self._cancels
+        return not self.open and not self._cancels and not self._reads and not self._changes
 
     def step(self) -> None:
         session, now = self.session, self.world.now
@@ -131,22 +243,51 @@ class SimulatedClient:
                 endpoint = self._connections[address] = self.world.network.client(address, key)
             endpoint.send(frame)
 
+    def _tell_failed(self, task_id: bytes, error: Exception) -> bool:
+        """Tell the oracle of a task of which the cluster has nothing to tell; False if it may not be so."""
+        has_expired, now = isinstance(error, ResultExpired), self.world.now
+        if task_id in self._reads and (has_expired or isinstance(error, ResultUnknown)):
+            self.world.events["result that has expired, read"] += has_expired
+            self.world.oracle.hear(ReadRefused(now, task_id, self._reads.pop(task_id), has_expired))
+            return True
+        if has_expired:
+            self.open.pop(task_id, None)
+            self.world.oracle.hear(ToldExpired(now, task_id))
+        return has_expired
+
     def _collect(self) -> None:
         session, hear, now = self.session, self.world.oracle.hear, self.world.now
         for request, reply in list(session.requests.replies.items()):
             if isinstance(reply, CancelReply):
                 ((task_id, state),) = reply.states
                 hear(CancelAnswered(now, task_id, state, self._cancels.pop(request)[1]))
+            elif isinstance(reply, FindReply):
+                self.pages[request] = unpack_value(reply.body)
             elif isinstance(reply, TaskReply):
                 task_id, asked_at_s = self._questions.pop(request)
-                hear(Located(now, task_id, unpack_value(reply.body)["state"], asked_at_s))
+                told = unpack_value(reply.body)
+                hear(Located(now, task_id, told["state"], asked_at_s, told))
+            elif isinstance(reply, DeadChanges):
+                task_id, asked_at_s, is_requeue = self._changes.pop(request)
+                ((_, state, _),) = reply.states
+                hear(DeadAnswered(now, task_id, state, asked_at_s, is_requeue))
             session.requests.forget(request)
+        for request, (task_id, asked_at_s) in self._cancels.items():
+            state = (session.requests.cancel_states(request) or {}).get(task_id)
+            if state == CancelState.STOPPING and task_id not in self._stopping:
+                self._stopping.add(task_id)
+                hear(CancelAnswered(now, task_id, state, asked_at_s))
         output = session.output
         for task_id, end, payload in output.results:
+            if task_id in self._reads:
+                hear(ToldRead(now, task_id, end, payload, self._reads.pop(task_id)))
+                continue
             self.open.pop(task_id, None)
             self._calls.pop(task_id, None)
             hear(ToldEnd(now, task_id, end, payload))
         output.results.clear()
+        left = [each for each in output.failed if not self._tell_failed(*each)]
+        output.failed[:] = left
         refused = {task_id for task_id, error in output.failed if isinstance(error, FeatureLevelTooLow)}
         output.failed[:] = [each for each in output.failed if each[0] not in refused]
         self._again += [(now + REFUSED_PAUSE_S, task_id) for task_id in sorted(refused)]

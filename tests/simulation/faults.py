@@ -34,6 +34,7 @@ class Faults:
     task_fails: float = 0.05  # by raising
     task_is_slow: float = 0.02
     task_kills: float = 0.01  # its worker
+    task_is_flaky: float = 0.1  # it fails at first
     move: float = 0.1  # a node that starts again has another address with this probability
     cut_at_save: float = 0.1  # the power goes with this probability while a node writes down who it is
     stale: float = 0.3  # a node that starts again brings back frames of seconds ago with this probability

@@ -23,9 +23,10 @@ from paceline.errors import JournalFailed
 from paceline.runtime.reactor import Reactor
 from paceline.runtime.transport.memory_transport import MemoryTransport
 from paceline.runtime.transport.transport import Sent
-from paceline_protocol.codec import decode, encode
+from paceline_protocol.codec import decode, encode, encode_defaults
 from paceline_protocol.messages.children import Run, WorkerReady
 from paceline_protocol.messages.consensus import Config
+from paceline_protocol.messages.records import PRIORITY_DEFAULT
 from simulation import tasks
 from simulation.journals import SimulatedJournal
 from simulation.oracle.events import Crashed, GaveUp, WasOvertaken
@@ -37,7 +38,7 @@ from simulation.workers import SimulatedChildren, SimulatedWorker
 if TYPE_CHECKING:
     from simulation.world import World
 
-TURNS_AT_ONCE = 10  # what follows at once from becoming leader, and the few pages of a snapshot here
+TURNS_AT_ONCE = 40  # what follows at once from becoming leader, and the few pages of a snapshot here
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,7 @@ class SimulatedNode:
         for _ in range(world.workers_per_node):
             self.add_worker()
         world.say(f"{self.address} starts as {self.identity.node_id}, {len(recovered.entries)} entries on disk")
+        world.has_started(self)
 
     def _send_peer(self, address: str, frames: Sequence[bytes], *, is_quick: bool = False) -> Sent:
         self.world.watcher.frames_leave(self, frames)
@@ -185,16 +187,18 @@ class SimulatedNode:
     def add_worker(self) -> None:
         worker_id = self.world.rng.randbytes(8)
         worker = SimulatedWorker(worker_id, self.world.network.worker(self.address, worker_id))
-        worker.endpoint.send(encode(WorkerReady(1, tasks.NAMES)))
+        announced = [(name, PRIORITY_DEFAULT, asked) for name, asked in tasks.ANNOUNCED.items()]
+        worker.endpoint.send(encode(WorkerReady(1, tasks.NAMES, encode_defaults(announced))))
         self.workers.append(worker)
 
     def lose_worker(self, worker: SimulatedWorker) -> None:
-        """A worker process dies, and another is started."""
+        """A worker process dies, and another is started, unless that was before."""
         assert self.core is not None
         self.workers.remove(worker)
         worker.endpoint.close()
         self.core.on_worker_lost(worker.worker_id, "signal 9", self.now, begun=worker.begun)
-        self.add_worker()
+        if not worker.is_replaced:
+            self.add_worker()
 
     def crash(self, *, power_fails: bool) -> None:
         """The process is killed, or the machine is off. With journal "os" that makes another node of it."""
@@ -240,7 +244,8 @@ class SimulatedNode:
         self.is_rival = True
 
     def _give_up(self, why: Exception) -> None:
-        """It ends, as it must not be the node that it is: whoever runs it gives it an empty disk."""
+        """It ends, as it must not be the node that it is: whoever runs it gives it an empty disk. What a hostile peer
+        has made it believe is not on its disk, from which it is started again."""
         world = self.world
         if not self.is_rival and not world.has_hostile_peer:
             raise InvariantBroken(f"{self.identity.node_id} at {self.address} has lost nothing, and ends: {why}")
@@ -248,7 +253,8 @@ class SimulatedNode:
         world.events[f"ended: {type(why).__name__}"] += 1
         world.oracle.hear(GaveUp(world.now, self.machine, isinstance(why, LogForgotten)))
         self.crash(power_fails=False)
-        self.insert_disk()
+        if self.is_rival:
+            self.insert_disk()
 
     def _begin_again(self, overtaken: Overtaken) -> None:
         """A copy of it was heard in its place: the same process goes on under a later incarnation."""

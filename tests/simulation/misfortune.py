@@ -13,7 +13,7 @@ from paceline.core.raft.log import Log
 from paceline.runtime.journal.recovery import read_journal
 from paceline_protocol.messages.client import AdminOp
 from paceline_protocol.messages.consensus import Config
-from simulation.oracle.events import RivalsAwaited, RivalStarted
+from simulation.oracle.events import ClockJumped, RivalsAwaited, RivalStarted
 
 if TYPE_CHECKING:
     from simulation.machines import DiskCopy, SimulatedNode
@@ -204,7 +204,9 @@ class Misfortune:
 
     def _jump_clock(self, node: SimulatedNode) -> None:
         self._world.events["clock jump"] += 1
-        node.ahead_s += self._rng.uniform(0.05, 3.0)
+        by_s = self._rng.uniform(0.05, 3.0)
+        node.ahead_s += by_s
+        self._world.oracle.hear(ClockJumped(self._world.now, by_s))
         self._world.say(f"the clock of {node.address} jumps")
 
     def _jump_wall_clock(self, node: SimulatedNode) -> None:

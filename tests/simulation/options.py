@@ -6,7 +6,7 @@ from collections.abc import Callable
 from random import Random
 from typing import TypeAlias
 
-from paceline_protocol.messages.records import AT_MOST_ONCE, COMMITTED, NO_LOG, Options
+from paceline_protocol.messages.records import AT_MOST_ONCE, CANCEL, COMMITTED, NO_LOG, Options
 
 Maker: TypeAlias = Callable[[Random, int], Options | None]
 """(random, what a right wall clock shows, in milliseconds) -> the options of a call."""
@@ -32,6 +32,41 @@ MIX: tuple[tuple[int, Maker], ...] = (
     (1, moments("not_before", "expires")),
     (1, moments("not_before", "expires", delivery=AT_MOST_ONCE)),
     (1, moments("not_before", "expires", durability=NO_LOG)),
+    (2, always(time_limit=300)),
+    (1, always(time_limit=200, retries=1, backoff=50)),
+    (1, always(time_limit=300, durability=NO_LOG)),
+    (1, always(time_limit=300, delivery=AT_MOST_ONCE)),
+    (2, always(cancel_grace=100)),
+    (1, always(cancel_grace=50, time_limit=300)),
+    (1, always(cancel_grace=100, retries=2, backoff=40)),
+    (1, always(cancel_grace=100, delivery=AT_MOST_ONCE)),
+    (1, always(cancel_grace=100, durability=NO_LOG)),
+    (2, always(retries=2, backoff=40)),
+    (1, always(retries=3, backoff=30, backoff_max=50, jitter=1)),
+    (1, always(retries=1, backoff=200, max_attempts=2)),
+    (1, always(retries=2, backoff=50, confirm=COMMITTED)),
+    (1, always(retries=2, backoff=50, durability=NO_LOG)),
+    (1, moments("not_before", "expires", retries=3, backoff=300)),
+    (2, moments("deadline")),
+    (1, moments("deadline", time_limit=300)),
+    (1, moments("deadline", retries=2, backoff=50)),
+    (1, moments("deadline", durability=NO_LOG)),
+    (1, moments("not_before", "deadline", delivery=AT_MOST_ONCE)),
+    (3, always(result_ttl=700)),
+    (1, always(result_ttl=2_000)),
+    (1, always(result_ttl=400, retries=2, backoff=50)),
+    (1, always(result_ttl=1_000, delivery=AT_MOST_ONCE)),
+    (1, always(result_ttl=300, confirm=COMMITTED)),
+    (1, moments("expires", result_ttl=500)),
+    (3, always(keep_dead=900)),
+    (1, always(keep_dead=2_000, retries=1, backoff=40)),
+    (1, always(keep_dead=600, result_ttl=500)),
+    (1, always(keep_dead=1_500, max_attempts=1)),
+    (1, always(keep_dead=1_000, time_limit=200)),
+    (1, always(keep_dead=800, delivery=AT_MOST_ONCE)),
+    (1, always(keep_dead=1_200, confirm=COMMITTED)),
+    (1, moments("not_before", "expires", keep_dead=1_500)),
+    (1, always(on_client_lost=CANCEL)),
 )
 """(weight, maker). A new option has a row here, and its promise a file in ``oracle/``."""
 

@@ -40,7 +40,7 @@ from paceline_protocol.codec import decode_calls
 from paceline_protocol.messages import PeerMessage
 from paceline_protocol.messages.consensus import EntryKind
 from paceline_protocol.messages.membership import Consent, ConsentReceived, Envelope, OtherStart
-from paceline_protocol.messages.records import TaskEnd
+from paceline_protocol.messages.records import Outcome, TaskEnd
 from paceline_protocol.messages.work import Beat
 from simulation.machines import SimulatedNode
 
@@ -139,8 +139,8 @@ def propose_at_once(true: Method) -> Method:
 
 
 def keep_no_account(true: Method) -> Method:
-    def end(self: Proposals, outcome: Any, task_bytes: int) -> None:
-        true(self, outcome, task_bytes)
+    def end(self: Proposals, *args: Any, **kwargs: Any) -> None:
+        true(self, *args, **kwargs)
         self.kept_bytes = 0
 
     return end
@@ -192,8 +192,8 @@ def take_old_accounts(true: Method) -> Method:
 
 
 def give_back_whatever_is_missing(true: Method) -> Method:
-    def on_enrol(self: Nodes, node_id: str, enrol: Any, now: float) -> None:
-        true(self, node_id, enrol._replace(dispatch_seq=2**62), now)
+    def on_enrol(self: Nodes, node_id: str, enrol: Any, *args: Any) -> None:
+        true(self, node_id, enrol._replace(dispatch_seq=2**62), *args)
 
     return on_enrol
 
@@ -367,8 +367,8 @@ def call_failures_successes(true: Method) -> Method:
 
 
 def begin_nothing(true: Method) -> Method:
-    def worker_lost(self: Slots, worker_id: bytes, begun: int | None = None) -> Any:
-        return true(self, worker_id, 0)
+    def worker_lost(self: Slots, worker_id: bytes, begun: int | None = None, killed_for: Outcome | None = None) -> Any:
+        return true(self, worker_id, 0, killed_for)
 
     return worker_lost
 

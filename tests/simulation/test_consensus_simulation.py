@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from modes import in_seeds
 from paceline.core.raft import replication as progress
 from paceline.core.raft import snapshot_transfer as transfer
 from simulation.schedulers import ActionRun, TimedRun
@@ -50,6 +51,7 @@ def run_all(default_count: int, run: Callable[[int], int]) -> None:
     assert committed > 0
 
 
+@in_seeds
 @pytest.mark.timeout(0)
 def test_safety_holds_whatever_happens_in_whatever_order() -> None:
     def run(seed: int) -> int:
@@ -60,6 +62,7 @@ def test_safety_holds_whatever_happens_in_whatever_order() -> None:
     run_all(ACTION_SEEDS, run)
 
 
+@in_seeds
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("bootstrap", [False, True], ids=["formed", "blank"])
 def test_a_cluster_recovers_once_the_faults_end(bootstrap: bool) -> None:

@@ -6,20 +6,26 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from paceline_protocol.codec import encode_calls, encode_outcomes, join_ids
-from paceline_protocol.messages.client import CancelState
+from paceline_protocol.cancelled import LOST as LOST_STOPPING
+from paceline_protocol.cancelled import STOPPED as STOPPED_ERROR
+from paceline_protocol.cancelled import pack_cancelled
+from paceline_protocol.codec import encode_calls, encode_failed_attempt, encode_outcomes, join_ids
+from paceline_protocol.messages.client import CancelState, DeadState
 from paceline_protocol.messages.consensus import EntryKind
-from paceline_protocol.messages.records import AT_MOST_ONCE, COMMITTED, NO_LOG, TaskEnd
+from paceline_protocol.messages.records import AT_MOST_ONCE, CANCEL, COMMITTED, MAY_RETRY, NO_LOG, EndRecord, TaskEnd
+from paceline_protocol.requeued import requeued_id
 from simulation.oracle import events as e
 from simulation.oracle.accepted_tasks import AcceptedTasks
 from simulation.oracle.at_most_once import AtMostOnce
 from simulation.oracle.attempts import Attempts
 from simulation.oracle.bounded_waits import BoundedWaits
 from simulation.oracle.cancelling import Cancelling
+from simulation.oracle.dead_tasks import KEEP_DEAD, KeptDead
 from simulation.oracle.free_slots import FreeSlots
 from simulation.oracle.handed_out import HandedOut
 from simulation.oracle.lease import Lease
 from simulation.oracle.located_tasks import LocatedTasks
+from simulation.oracle.lost_clients import LostClients
 from simulation.oracle.not_logged import NotLogged
 from simulation.oracle.one_cluster import OneCluster
 from simulation.oracle.one_leader import OneLeader
@@ -27,13 +33,19 @@ from simulation.oracle.one_outcome import OneOutcome
 from simulation.oracle.one_place import OnePlace
 from simulation.oracle.oracle import Oracle, all_promises
 from simulation.oracle.promise import KINDS, InvariantBroken, Promise
+from simulation.oracle.reading import Reading
+from simulation.oracle.retention import RESULT_TTL, Retention
+from simulation.oracle.retries import Retries
 from simulation.oracle.right_ends import RightEnds
 from simulation.oracle.rivals import Rivals
 from simulation.oracle.same_log import SameLog
 from simulation.oracle.same_state import SameState
 from simulation.oracle.steady_leader import SteadyLeader
+from simulation.oracle.stopping import Stopping
+from simulation.oracle.time_limits import TimeLimits
 from simulation.oracle.timing import BEHIND_MS, EXPIRED, EXPIRES, LATE_MS, NOT_BEFORE, Timing
 from simulation.oracle.told_fits_log import ToldFitsLog
+from simulation.wall_clocks import right_ms
 
 ID = b"the task's id..."
 DONE = (int(TaskEnd.SUCCEEDED), b"olleh")
@@ -44,6 +56,14 @@ ONCE = {"delivery": AT_MOST_ONCE}
 CONFIRMED = {"confirm": COMMITTED}
 UNLOGGED = {"durability": NO_LOG}
 TWICE = {"max_attempts": 2}
+AGAIN = {"retries": 2, "backoff": 100}
+LIMITED = {"time_limit": 300}
+TIMED_OUT = (int(TaskEnd.TIMED_OUT), b"late")
+OVERRAN = e.Overran(3.5, ID, 1)
+GRACE = {"cancel_grace": 200}
+STOP = e.AskedToStop(3.0, ID, 1)
+STOPPED = (int(TaskEnd.CANCELLED), STOPPED_ERROR)
+KILLED = (int(TaskEnd.CANCELLED), pack_cancelled("its worker was killed"))
 
 
 def submitted(options: Mapping[str, int] | None = None, at_s: float = 1.0) -> e.Event:
@@ -66,16 +86,26 @@ def waits(at_s: float, node: str, *free: str) -> e.Event:
     return e.WaitsSeen(at_s, {ID: node}, frozenset(free))
 
 
-def started(attempt: int = 1) -> e.Event:
-    return e.Started(3.0, ID, attempt, "a")
+def started(attempt: int = 1, *, at_s: float = 3.0) -> e.Event:
+    return e.Started(at_s, ID, attempt, "a")
+
+
+def failed(attempt: int = 1) -> e.Event:
+    return e.Finished(
+        3.5, ID, attempt, "a", MAY_RETRY, encode_failed_attempt(("oops", 0, int(TaskEnd.FAILED), b"oops"))
+    )
+
+
+def retried(attempt: int = 1, wait_ms: int = 0) -> e.Event:
+    return e.Retried(3.5, ID, attempt, wait_ms)
 
 
 def given_to_worker(at_s: float) -> e.Event:
     return e.GivenToWorker(at_s, ID)
 
 
-def finished(end: tuple[int, bytes] = DONE) -> e.Event:
-    return e.Finished(3.5, ID, 1, "a", *end)
+def finished(end: tuple[int, bytes] = DONE, *, at_s: float = 3.5) -> e.Event:
+    return e.Finished(at_s, ID, 1, "a", *end)
 
 
 def answered(state: CancelState) -> e.Event:
@@ -102,22 +132,94 @@ def committed(index: int, term: int, kind: EntryKind = EntryKind.NOOP, data: byt
     return e.Committed(1.0, index, term, kind, data, 0)
 
 
+def kept(*, at_s: float = 4.0, record: EndRecord | None = None) -> e.Event:
+    return e.Ended(at_s, ID, 1, *DONE, 0, RECORD if record is None else record)
+
+
+def shown(**changes: object) -> e.Event:
+    told = {**RECORD._asdict(), "is_open": False, **changes}
+    return e.Located(6.0, ID, "succeeded", 5.0, told)
+
+
+def died(*, is_dead: bool = True, end: tuple[int, bytes] = FAILED) -> e.Event:
+    return e.Ended(4.0, ID, 1, *end, 0, RECORD if is_dead else None, is_dead=is_dead)
+
+
+def dead_answered(state: DeadState, *, is_requeue: bool = True) -> e.Event:
+    return e.DeadAnswered(6.0, ID, state, 5.0, is_requeue)
+
+
+def read(end: tuple[int, bytes]) -> e.Event:
+    return e.ToldRead(8.0, ID, *end, 6.0)
+
+
 ACCEPTED = e.Accepted(2.0, ID)
 TOLD_ACCEPTED = e.ToldAccepted(2.5, ID)
 RELEASED = e.Released(7.0, ID)
+UNREAD = e.ReadRefused(8.0, ID, 6.0)
+KEPT = {RESULT_TTL: 1_000}
+RECORD = EndRecord("reverse", 4, 1, 0, 0, "a", 1, 2, 3_000, 4_000, ())
+OVER = e.ResultExpired(4.7, ID)
+TERM_2 = e.Committed(4.2, 2, 2, EntryKind.NOOP, b"", 0)
+FINISHED = e.Finished(3.5, ID, 1, "a", *DONE)
+UNREAD_OVER = e.ReadRefused(8.0, ID, 6.0, has_expired=True)
+TOLD_OVER = e.ToldExpired(8.0, ID)
+IN_PLACE = e.Submitted(1.0, ID, {}, DONE, requeued_from=b"a dead task.....")
+TO_KEEP = {KEEP_DEAD: 1_000}
+REQUEUE, DISCARD = e.DeadAsked(4.5, ID, is_requeue=True), e.DeadAsked(4.5, ID, is_requeue=False)
+REQUEUED, DISCARDED = e.Requeued(4.6, ID, requeued_id(ID)), e.Discarded(4.6, ID)
+TIME_OVER = e.Discarded(5.2, ID)
 ASKED = e.CancelAsked(2.0, ID)
+DIES = e.ClientGone(2.0, (ID,))
+WITH_CLIENT = {"on_client_lost": CANCEL}
+LEADER_2 = e.Led(3.5, "b", 2, 0, {}.get)
 CALM = e.Calm(0.5)
 MOMENT = 1_700_000_000_000
 LATER = {NOT_BEFORE: MOMENT}
+BY = {"deadline": right_ms(3.5)}
 SOON = {EXPIRES: MOMENT}
 GONE = (EXPIRED, b"")
+
+
+def cancelled(at_s: float) -> e.Event:
+    return e.Ended(at_s, ID, 1, *CANCELLED, 0)
+
 
 RIGHT: list[tuple[type[Promise], Sequence[e.Event]]] = [
     (AcceptedTasks, [submitted(), ACCEPTED, TOLD_ACCEPTED, ended(DONE), told(DONE), e.Totals(9.0, 1)]),
     (AcceptedTasks, [submitted(UNLOGGED), TOLD_ACCEPTED, answered(CancelState.UNKNOWN), told(DONE), e.Totals(9.0, 0)]),
     (AcceptedTasks, [submitted(), answered(CancelState.UNKNOWN), told(DONE)]),
+    (AcceptedTasks, [submitted(WITH_CLIENT), ACCEPTED, TOLD_ACCEPTED, DIES, cancelled(6.5), e.Totals(9.0, 1)]),
+    (LostClients, [CALM, submitted(WITH_CLIENT), DIES, cancelled(6.5)]),
+    (LostClients, [submitted(WITH_CLIENT), DIES, LEADER_2, TERM_2, cancelled(7.6)]),
+    (LostClients, [submitted(WITH_CLIENT), ASKED, DIES, cancelled(2.5)]),
+    (LostClients, [submitted(WITH_CLIENT), DIES, ended(DONE)]),
     (OneOutcome, [submitted(), ACCEPTED, ended(DONE), told(DONE), told(DONE)]),
     (OneOutcome, [submitted(TWICE), told(DONE), ACCEPTED, ended(LOST)]),
+    (Reading, [submitted(), started(), finished(), ended(DONE), read(DONE), RELEASED, UNREAD]),
+    (Reading, [submitted(UNLOGGED), started(), TOLD_ACCEPTED, finished(), read(DONE), UNREAD]),
+    (Reading, [submitted(), UNREAD]),
+    (Reading, [submitted(KEPT), TOLD_ACCEPTED, kept(), UNREAD_OVER]),
+    (Retention, [CALM, submitted(KEPT), TOLD_ACCEPTED, FINISHED, kept(), shown(), OVER, UNREAD_OVER, TOLD_OVER]),
+    (Retention, [submitted(KEPT), FINISHED, kept(), TERM_2, e.ResultExpired(4.3, ID), TOLD_OVER]),
+    (Retention, [submitted(KEPT), FINISHED, e.ClockJumped(3.7, 0.9), kept(), e.ResultExpired(4.1, ID)]),
+    (Retention, [submitted(KEPT), e.Ended(4.0, ID, 1, *GONE, 0, RECORD), e.Finished(4.3, ID, 1, "a", *DONE), OVER]),
+    (Retention, [submitted(KEPT), kept(), OVER, kept(at_s=6.0, record=RECORD._replace(node="b")), UNREAD_OVER]),
+    (Retention, [submitted(KEPT), e.ResultsBounded(2.0), kept(), RELEASED, UNREAD]),
+    (Retention, [submitted(), ended(DONE), RELEASED, UNREAD]),
+    (AcceptedTasks, [submitted(KEPT), ACCEPTED, kept(), OVER, TOLD_OVER]),
+    (AcceptedTasks, [IN_PLACE, ACCEPTED, ended(DONE), e.Totals(9.0, 1)]),
+    (ToldFitsLog, [IN_PLACE, ACCEPTED, ended(DONE), RELEASED]),
+    (KeptDead, [submitted(TO_KEEP), died(), REQUEUE, REQUEUED, dead_answered(DeadState.REQUEUED)]),
+    (KeptDead, [submitted(TO_KEEP), died(), REQUEUE, REQUEUED, dead_answered(DeadState.REQUEUED_BEFORE)]),
+    (KeptDead, [submitted(TO_KEEP), died(), DISCARD, DISCARDED, dead_answered(DeadState.DISCARDED, is_requeue=False)]),
+    (KeptDead, [CALM, submitted(TO_KEEP), died(), TIME_OVER, dead_answered(DeadState.UNKNOWN)]),
+    (KeptDead, [submitted(TO_KEEP, 3.9), e.ClockJumped(4.1, 0.9), died(), DISCARDED]),
+    (KeptDead, [submitted(TO_KEEP, 3.9), died(), TERM_2, DISCARDED]),
+    (KeptDead, [submitted(TO_KEEP), ended(CANCELLED), died()]),
+    (KeptDead, [submitted(), ended(FAILED)]),
+    (KeptDead, [submitted(TO_KEEP), died(), dead_answered(DeadState.REFUSED), TIME_OVER]),
+    (LocatedTasks, [submitted(KEPT), TOLD_ACCEPTED, kept(), OVER, located("ended")]),
     (RightEnds, [submitted(), started(), finished(), ended(DONE), told(DONE)]),
     (RightEnds, [submitted(ONCE), ended(LOST), told(LOST)]),
     (AtMostOnce, [submitted(ONCE), started(), ended(LOST)]),
@@ -169,6 +271,29 @@ RIGHT: list[tuple[type[Promise], Sequence[e.Event]]] = [
     (FreeSlots, [submitted(), waits(1.0, "a", "b"), waits(1.8, "a", "b")]),
     (FreeSlots, [submitted(), waits(1.0, "a"), waits(9.0, "a"), waits(9.5, "a", "b")]),
     (FreeSlots, [submitted(), waits(1.0, "a", "b"), waits(1.7, "c", "b"), waits(2.4, "c", "b")]),
+    (Retries, [submitted(AGAIN), started(), failed(), retried(), started(2), ended(DONE, attempt=2)]),
+    (Retries, [submitted(AGAIN), started(), failed(), retried(), failed(2), retried(2), failed(3), ended(FAILED)]),
+    (Retries, [submitted({**AGAIN, **SOON}), started(), failed(), ended(FAILED)]),
+    (Retries, [CALM, submitted(AGAIN), failed(), retried(wait_ms=100), started(2, at_s=3.6)]),
+    (Retries, [submitted(), failed(), ended(FAILED)]),
+    (Attempts, [submitted(AGAIN | TWICE), failed(), retried(), started(2), started(3), ended(LOST, attempt=3)]),
+    (TimeLimits, [submitted(LIMITED), started(), OVERRAN, ended(TIMED_OUT), told(TIMED_OUT)]),
+    (TimeLimits, [CALM, submitted(LIMITED), started(at_s=3.25), finished(), ended(DONE)]),
+    (TimeLimits, [submitted(LIMITED), started(at_s=1.0), finished(), ended(DONE)]),
+    (TimeLimits, [CALM, submitted(BY), started(at_s=3.0), OVERRAN, ended(TIMED_OUT)]),
+    (TimeLimits, [CALM, submitted(BY), started(at_s=3.0), finished(), ended(DONE)]),
+    (Timing, [submitted(BY), ended(GONE, leader_ms=right_ms(3.5)), told(GONE)]),
+    (Stopping, [submitted(), started(), ASKED, STOP, finished(STOPPED), ended(STOPPED), told(STOPPED)]),
+    (Stopping, [submitted(), started(), ASKED, STOP, answered(CancelState.STOPPING), finished(), ended(DONE)]),
+    (Stopping, [CALM, submitted(GRACE), started(), ASKED, STOP, e.Overstayed(3.22, ID, 1), ended(KILLED)]),
+    (Stopping, [submitted(GRACE), started(), ASKED, STOP, e.Overstayed(9.0, ID, 1), ended(KILLED)]),
+    (Stopping, [submitted(AGAIN), started(), ASKED, STOP, failed(), retried(), started(2)]),
+    (Stopping, [CALM, submitted(), started(), e.CancelAsked(3.4, ID), finished(), ended(DONE)]),
+    (Stopping, [submitted(), ASKED, ended(CANCELLED), told(CANCELLED)]),
+    (Cancelling, [submitted(ONCE), started(), ASKED, STOP, ended(STOPPED), told(STOPPED)]),
+    (RightEnds, [submitted(), started(), ASKED, STOP, finished(STOPPED), ended(STOPPED)]),
+    (Retries, [submitted(AGAIN), started(), ASKED, STOP, failed(), ended(FAILED)]),
+    (OneOutcome, [submitted(), ACCEPTED, STOP, told(DONE), ended(STOPPED)]),
     (Timing, [submitted(LATER), dispatched(MOMENT), started(), ended(DONE)]),
     (Timing, [submitted(LATER), dispatched(MOMENT + 1), dispatched(MOMENT + 60_000, attempt=2)]),
     (Timing, [CALM, submitted(LATER), dispatched(MOMENT + LATE_MS)]),
@@ -177,7 +302,6 @@ RIGHT: list[tuple[type[Promise], Sequence[e.Event]]] = [
         Timing,
         [CALM, submitted({**UNLOGGED, **LATER}), dispatched(MOMENT), started(), finished(), dispatched(MOMENT + 500)],
     ),
-    (Timing, [submitted(), dispatched(1), e.Postponed(3.0, ID, 2, MOMENT), dispatched(MOMENT, attempt=2)]),
     (Timing, [submitted(SOON), dispatched(MOMENT - 1), started(), ended(DONE)]),
     (Timing, [submitted(SOON), ended(GONE, leader_ms=MOMENT), told(GONE)]),
     (Timing, [submitted(SOON), dispatched(MOMENT - 1), ended(GONE, leader_ms=MOMENT), started()]),
@@ -205,13 +329,28 @@ BROKEN: list[tuple[type[Promise], Sequence[e.Event], str]] = [
     (OneOutcome, [submitted(), ACCEPTED, ended(FAILED), told(DONE)], "recorded otherwise than told"),
     (OneOutcome, [submitted(ONCE), ACCEPTED, ended(DONE), told(LOST)], "recorded otherwise than told"),
     (OneOutcome, [submitted(TWICE), ACCEPTED, e.LostInTransfer(3.0, ID, "a")], "given up by a, whose leadership is"),
+    (Reading, [submitted(), started(), finished(), read(DONE)], "read to have ended as (1, b'olleh')"),
+    (Reading, [submitted(UNLOGGED), started(), read(DONE)], "which no worker has answered"),
+    (Reading, [submitted(), TOLD_ACCEPTED, ended(DONE), UNREAD], "nothing has released it"),
+    (Retention, [submitted(KEPT), ended(DONE)], "ended with no record"),
+    (Retention, [submitted(), kept()], "ended with a record"),
+    (Retention, [submitted(KEPT), kept(record=RECORD._replace(kept_until_ms=3_500))], "to be kept for 500 ms"),
+    (Retention, [submitted(KEPT), kept(), RELEASED], "released before its time is over"),
+    (Retention, [submitted(KEPT), OVER], "its result has expired, and it has none"),
+    (Retention, [submitted(KEPT), FINISHED, kept(), e.ResultExpired(4.3, ID)], "expired after 0.800 of 1.0 s"),
+    (Retention, [CALM, submitted(KEPT), kept(), e.ResultExpired(5.4, ID)], "is kept for 1.400 s, of 1.0"),
+    (Retention, [submitted(KEPT), kept()], "its time is over, and its result is kept"),
+    (Retention, [submitted(KEPT), TOLD_ACCEPTED, kept(), OVER, UNREAD], "said to be unknown"),
+    (Retention, [submitted(KEPT), kept(), UNREAD_OVER], "said to have expired, and it has not"),
+    (Retention, [submitted(KEPT), kept(), TOLD_OVER], "said to have expired, and it has not"),
+    (Retention, [submitted(KEPT), kept(), shown(node="b")], "and recorded as"),
     (RightEnds, [submitted(), started(), told(DONE)], "which no worker has answered"),
     (RightEnds, [submitted(), started(), ended(DONE)], "which no worker has answered"),
     (RightEnds, [submitted(), started(), finished(FAILED)], "a worker answered"),
     (AtMostOnce, [submitted(ONCE), started(), started()], "started again"),
     (HandedOut, [submitted(), started()], "handed out 0 times"),
     (HandedOut, [submitted(), dispatched(0), started(), started()], "handed out 1 times"),
-    (Attempts, [submitted(TWICE), started(3)], "attempt 3 of 2 starts"),
+    (Attempts, [submitted(TWICE), started(3)], "attempt 3 starts, and 2 were lost"),
     (Attempts, [submitted(TWICE), ended(LOST, attempt=1)], "given up after attempt 1 of 2"),
     (Attempts, [submitted(), ended(LOST, attempt=7)], "attempts without end"),
     (Attempts, [submitted(UNLOGGED), told(LOST)], "attempts without end"),
@@ -262,11 +401,60 @@ BROKEN: list[tuple[type[Promise], Sequence[e.Event], str]] = [
         "waits at a for 0.900 s, and b could run it",
     ),
     (FreeSlots, [submitted(), waits(1.0, "a", "a"), waits(1.9, "a", "a")], "and a could run it"),
+    (Retries, [submitted(AGAIN), retried()], "no worker has said that it failed"),
+    (Retries, [submitted(AGAIN), failed(), retried(), retried()], "attempt 1 counts twice"),
+    (Retries, [submitted(), failed(), retried()], "1 retries"),
+    (Retries, [submitted(AGAIN), failed(), retried(wait_ms=101)], "waits 101 ms, and may wait 100"),
+    (Retries, [submitted(AGAIN), failed(), retried(), failed(2), retried(2, 401)], "waits 401 ms, and may wait 200"),
+    (Retries, [submitted({**AGAIN, "jitter": 1}), failed(), retried(wait_ms=99)], "waits 99 ms, and may wait 100"),
+    (Retries, [submitted(AGAIN), failed(), retried(), failed(2), ended(FAILED)], "failed after 1 of 2 retries"),
+    (Retries, [CALM, submitted(AGAIN), failed(), started(2)], "before the log has that the last one failed"),
+    (Retries, [CALM, submitted(AGAIN), failed(), retried(wait_ms=100), started(2, at_s=3.55)], "0.050 s before"),
+    (Retries, [CALM, submitted(AGAIN), failed(), retried(wait_ms=100), started(2, at_s=4.2)], "0.600 s after"),
+    (Attempts, [submitted(AGAIN | TWICE), failed(), retried(), ended(LOST, attempt=2)], "given up after attempt 2"),
+    (TimeLimits, [submitted(), started(), OVERRAN], "a limit that it does not have"),
+    (TimeLimits, [CALM, submitted(LIMITED), started(at_s=3.4), OVERRAN], "killed -200 ms after its limit"),
+    (TimeLimits, [CALM, submitted(LIMITED), started(at_s=3.0), finished()], "runs for 200 ms longer than it may"),
+    (Stopping, [submitted(), started(), STOP], "asked to stop, and nobody wants it cancelled"),
+    (Stopping, [submitted(), ASKED, started(), answered(CancelState.STOPPING)], "no worker was asked to stop it"),
+    (Stopping, [CALM, submitted(AGAIN), started(), ASKED, STOP, started(2)], "one before it was asked to stop"),
+    (Stopping, [CALM, submitted(AGAIN), started(), ASKED, STOP, failed(), retried()], "is retried, and was asked to"),
+    (Stopping, [submitted(), started(), ASKED, STOP, e.Overstayed(9.0, ID, 1)], "killed as it goes on, which it may"),
+    (Stopping, [submitted(GRACE), started(), ASKED, e.Overstayed(9.0, ID, 1)], "was not asked to stop"),
+    (Stopping, [CALM, submitted(GRACE), started(), ASKED, STOP, e.Overstayed(3.1, ID, 1)], "s after its grace"),
+    (Stopping, [CALM, submitted(GRACE), started(at_s=1.0), ASKED, STOP, finished()], "goes on for 0.300 s after"),
+    (Stopping, [CALM, submitted(), started(at_s=1.0), ASKED, finished()], "runs on for 1.500 s, and is wanted no more"),
+    (Stopping, [submitted(), started(), ASKED, STOP, ended(STOPPED)], "no worker has said so"),
+    (Stopping, [submitted(), started(), ASKED, told((CANCELLED[0], LOST_STOPPING))], "was not asked to stop it"),
+    (Stopping, [submitted(GRACE), started(), ASKED, STOP, ended(KILLED)], "which it was not"),
+    (Stopping, [CALM, submitted(), started(), ASKED, ended(CANCELLED)], "told not to have begun, and it had"),
+    (KeptDead, [submitted(TO_KEEP), ended(FAILED)], "is no dead task"),
+    (KeptDead, [submitted(TO_KEEP), died(end=CANCELLED)], "is a dead task"),
+    (KeptDead, [submitted(), died()], "is a dead task"),
+    (KeptDead, [submitted(TO_KEEP), died()], "its time is over, and it is kept"),
+    (KeptDead, [submitted(TO_KEEP), died(), REQUEUED], "nobody has asked for that"),
+    (KeptDead, [submitted(TO_KEEP), REQUEUE, REQUEUED], "it was never dead"),
+    (KeptDead, [submitted(TO_KEEP), died(), REQUEUE, REQUEUED, REQUEUED], "it has left before, requeued"),
+    (KeptDead, [submitted(TO_KEEP), died(), REQUEUE, REQUEUED, TIME_OVER], "it has left before, requeued"),
+    (KeptDead, [submitted(TO_KEEP), died(), REQUEUE, e.Requeued(4.6, ID, b"another id......")], "is requeued as"),
+    (KeptDead, [submitted(TO_KEEP, 3.9), died(), DISCARDED], "is discarded after 0.700 of 1.0 s"),
+    (KeptDead, [CALM, submitted(TO_KEEP), died(), e.Discarded(5.4, ID)], "is kept for 1.400 s, of 1.0"),
+    (KeptDead, [submitted(TO_KEEP), died(), REQUEUE, dead_answered(DeadState.REQUEUED)], "before the log has it"),
+    (KeptDead, [submitted(TO_KEEP), died(), dead_answered(DeadState.UNKNOWN)], "no dead task, and it is one"),
+    (
+        KeptDead,
+        [submitted(TO_KEEP), died(), REQUEUE, REQUEUED, dead_answered(DeadState.UNKNOWN)],
+        "unknown, and it was requeued",
+    ),
+    (TimeLimits, [submitted(LIMITED), started(), told(TIMED_OUT)], "no worker was killed for it"),
+    (TimeLimits, [CALM, submitted(BY), started(at_s=3.0), e.Overran(3.4, ID, 1)], "killed -100 ms after its limit"),
+    (TimeLimits, [CALM, submitted(BY), started(at_s=3.0), finished(at_s=3.6)], "runs for 100 ms longer than it may"),
+    (Timing, [submitted(BY), ended(GONE, leader_ms=right_ms(3.5) - 1)], "expired 1 ms early"),
+    (TimeLimits, [submitted(LIMITED), started(), ended(TIMED_OUT)], "no worker was killed for it"),
     (Timing, [submitted(LATER), dispatched(MOMENT - 1)], "a hands it out 1 ms early"),
     (Timing, [CALM, submitted(LATER), dispatched(MOMENT + LATE_MS + 1)], "ms late"),
     (Timing, [CALM, submitted({**UNLOGGED, **LATER}), dispatched(MOMENT + LATE_MS + 1)], "ms late"),
     (Timing, [CALM, submitted(LATER), started(), finished(), dispatched(MOMENT + LATE_MS + 1)], "ms late"),
-    (Timing, [submitted(), dispatched(1), e.Postponed(3.0, ID, 2, MOMENT), dispatched(MOMENT - 5)], "5 ms early"),
     (Timing, [submitted(SOON), dispatched(MOMENT + 1)], "1 ms after it expired"),
     (Timing, [submitted(SOON), ended(GONE, leader_ms=MOMENT - 7)], "expired 7 ms early"),
     (Timing, [submitted(SOON), ended(GONE, leader_ms=MOMENT), started()], "started after it had expired"),
@@ -275,6 +463,10 @@ BROKEN: list[tuple[type[Promise], Sequence[e.Event], str]] = [
     (Timing, [submitted(UNLOGGED), told(GONE)], "no moment at which it does"),
     (Timing, [CALM, submitted(SOON), ended(GONE, leader_ms=MOMENT)], "expired 3000 ms late"),
     (Timing, [CALM, submitted(SOON), dispatched(MOMENT - 1), ended(GONE, leader_ms=MOMENT)], "expired 3000 ms late"),
+    (LostClients, [submitted(WITH_CLIENT), DIES, cancelled(4.0)], "cancelled 2.200 s after its client was gone or"),
+    (LostClients, [submitted(WITH_CLIENT), DIES, LEADER_2, TERM_2, cancelled(7.0)], "cancelled 3.500 s after its"),
+    (LostClients, [CALM, submitted(WITH_CLIENT), DIES, cancelled(8.0)], "cancelled 6.000 s after its client was gone"),
+    (Cancelling, [submitted(), ACCEPTED, DIES, cancelled(6.5)], "cancelled, and nobody asked for it"),
     (Timing, [CALM, submitted(SOON), given_to_worker(3.0)], "given to a worker 3000 ms after it was to expire"),
 ]
 

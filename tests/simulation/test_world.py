@@ -8,19 +8,23 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 
 import pytest
 
-from modes import COMPILED
+from modes import COMPILED, in_seeds, source_only
 from paceline.core.membership.main_connection import SILENT_S
+from paceline.core.scheduling import finding
 from paceline_protocol.messages.client import AdminOp
-from paceline_protocol.messages.records import TaskEnd
+from paceline_protocol.messages.records import CANCEL, TaskEnd
 from simulation.action_world import ActionWorld
 from simulation.faults import PEACE, Faults
 from simulation.misfortune import WAYS
 from simulation.oracle.bounded_waits import LIMITS_S
-from simulation.oracle.events import Wait
+from simulation.oracle.events import ResultsBounded, Wait
+from simulation.oracle.lost_clients import GRACE_S
+from simulation.sweeps import SimulatedSweep
 from simulation.wall_clocks import right_ms
 from simulation.world import World
 
@@ -32,6 +36,7 @@ def _seeds() -> range:
     return range(int(first), int(last) + 1)
 
 
+@in_seeds
 @pytest.mark.parametrize("seed", _seeds())
 def test_no_accepted_task_is_lost_under_any_fault(seed: int) -> None:
     world = World(seed, nodes=(1, 3, 3, 4, 5)[seed % 5])
@@ -40,6 +45,62 @@ def test_no_accepted_task_is_lost_under_any_fault(seed: int) -> None:
     assert len(world.stories) > 100
 
 
+@in_seeds
+@pytest.mark.parametrize("seed", range(1, 7))
+def test_what_ends_with_its_client_is_cancelled_when_that_is_gone_whoever_leads(seed: int) -> None:
+    world = World(seed, nodes=(1, 3, 5)[seed % 3], clients=3, faults=Faults(clock_jump_rate=0.0))
+    late: list[bytes] = []
+    for _ in range(3):
+        world.run(1.5)
+        client = world.rng.choice(world.clients)
+        late += [world.submit_late(client, on_client_lost=CANCEL) for _ in range(3)]
+        world.run(0.5)
+        client.dies()
+    world.run(2 * GRACE_S)
+    world.heal_and_finish()
+    ends = [world.stories[task_id].outcome for task_id in late if world.stories[task_id].accepted_at is not None]
+    assert ends
+    assert {end and end[0] for end in ends} == {TaskEnd.CANCELLED}
+
+
+@source_only
+def test_all_tasks_of_a_name_are_cancelled_that_were_there_and_none_that_came_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """While nodes crash, tasks run and come, and each page has a few of them."""
+    monkeypatch.setattr(finding, "PAGE_TASKS", 40)
+    events = Counter[str]()
+    for seed in range(1, 5):
+        world = World(seed, faults=Faults(clock_jump_rate=0.0))
+        world.run(1.5)
+        client, other = world.clients
+        late = [world.submit_late(client) for _ in range(20)]
+        world.run(2.0)
+        sweep = SimulatedSweep(other, "rev*", ("waiting", "delayed"))
+        later: list[tuple[float, bytes]] = []
+        while not sweep.step():
+            later.append((world.now, world.submit_late(client)))
+            assert len(later) < 300, "it comes to an end"
+            leading = world.leader()
+            if seed % 2 and len(later) == 3 and leading is not None:
+                next(node for node in world.nodes if node.core is leading).crash(power_fails=False)
+            world.run(0.05, tasks_per_second=30.0)
+        accepted = [world.stories[task_id].told_accepted_at or inf for task_id in late]
+        there = [task_id for task_id, at in zip(late, accepted, strict=True) if at < sweep.began_at]
+        assert there
+        assert {(world.stories[task_id].outcome or (0,))[0] for task_id in there} == {TaskEnd.CANCELLED}
+        first_page_at = sweep.first_page_at
+        assert not {task_id for at, task_id in later if at > first_page_at} & sweep.found
+        events += world.events
+        events["task that came later"] += len(later)
+        for task_id in [task_id for _, task_id in later if task_id in client.open]:
+            client.cancel(task_id)
+        world.heal_and_finish()
+    assert events["sweep that ends with its leader"]
+    assert events["task that came later"]
+
+
+@in_seeds
 @pytest.mark.parametrize("seed", range(1, 9))
 def test_nor_if_no_clock_tells_when(seed: int) -> None:
     world = ActionWorld(seed, nodes=(1, 3, 3, 4, 5)[seed % 5])
@@ -75,14 +136,18 @@ def test_tasks_fail_and_kill_their_workers_and_wall_clocks_are_wrong() -> None:
     assert shown == {right_ms(world.now)}
 
 
-def test_without_faults_every_task_runs_once() -> None:
+def test_without_faults_every_task_runs_once_and_once_more_for_each_failure() -> None:
     world = World(99, faults=PEACE)
     world.run(3.0)
     world.heal_and_finish()
     ran = {True: set[int](), False: set[int]()}
     for story in world.stories.values():
-        assert story.told is not None
-        ran[story.told[0] in (TaskEnd.EXPIRED, TaskEnd.CANCELLED)].add(len(story.starts))
+        end = story.outcome if story.requeued_from else story.told
+        if end is None and (story.requeued_from or story.client_gone_at is not None):
+            continue  # when it was asked for, the dead task was none any more; or nobody is there who could be told
+        assert end is not None
+        has_not_begun = end[0] in (TaskEnd.EXPIRED, TaskEnd.CANCELLED) and not story.stopping
+        ran[has_not_begun].add(len(story.starts) - len(story.retried))
     assert ran == {True: {0}, False: {1}}
 
 
@@ -153,6 +218,7 @@ def test_nodes_that_keep_different_numbers_of_results_hold_the_same_state_whoeve
         node.crash(power_fails=False)
         node.limits = {"result_limit_tasks": limit_tasks}
         node.start()
+    world.oracle.hear(ResultsBounded(world.now))
     kept: list[int] = []
     for node in world.nodes:
         world.run(0.5)

@@ -18,7 +18,7 @@ from paceline.core.node import NodeCore
 from paceline.core.raft.log import Entry
 from paceline.core.scheduling.live_tasks import Misplaced
 from paceline.core.state.snapshots import digests_of
-from paceline_protocol.codec import decode, encode
+from paceline_protocol.codec import decode, decode_retries, encode
 from paceline_protocol.messages.consensus import EntryKind
 from paceline_protocol.messages.records import TaskEnd
 from paceline_protocol.messages.work import Dispatch
@@ -134,6 +134,8 @@ class Watcher:
             if index not in known:
                 leader_ms = self._leader_ms.get(entry.term, 0)
                 self._hear(Committed(world.now, index, entry.term, entry.kind, entry.data, leader_ms))
+                if entry.kind == EntryKind.RETRY:
+                    world.events["failed attempt that is retried"] += len(decode_retries(entry.data))
                 if entry.kind == EntryKind.CONFIG:
                     world.say(f"entry {index}: {core.consensus.config}")
         seen.unapplied = {index: entry for index, entry in held.items() if index > log.applied_index}
@@ -179,7 +181,8 @@ class Watcher:
             for worker in node.workers:
                 slot = slots.workers.get(worker.worker_id)
                 if slot is not None and worker.is_free:
-                    free.add(node_id)
+                    if not slot.is_leaving:
+                        free.add(node_id)
                 elif slot is not None:
                     behind = (given.task_id for given in worker.waiting)
                     waiting.update((task_id, node_id) for task_id in behind if task_id not in slot.taken_back)

@@ -6,17 +6,22 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING
 
+from paceline.runtime.children.pool import ChildEnd
 from paceline.runtime.transport.memory_transport import MemoryEndpoint
+from paceline_protocol.cancelled import STOPPED
 from paceline_protocol.codec import decode, encode
 from paceline_protocol.messages.children import CleaningUp, Done, Run, Stop
-from paceline_protocol.messages.records import Outcome, TaskEnd
+from paceline_protocol.messages.records import Assignment, Outcome, TaskEnd
 from simulation import tasks
-from simulation.oracle.events import Finished, GivenToWorker, NextInLine, Started
+from simulation.oracle.events import AskedToStop, Finished, GivenToWorker, NextInLine, Overran, Overstayed, Started
 from simulation.oracle.promise import InvariantBroken
+from simulation.tasks import WhenAsked
 
 if TYPE_CHECKING:
     from simulation.machines import SimulatedNode
 
+NOTICED_S = (0.005, 0.03)
+"""From when a worker is killed until its node notices, behind all that it had written."""
 SEEN_WITHIN_S = 0.01
 """What a node writes into the memory that it shares with a worker is seen by then."""
 
@@ -31,6 +36,7 @@ class Given:
     attempt: int
     outcome: Outcome | None
     leaves_s: float = 0.0
+    when_asked: WhenAsked = WhenAsked.GOES_ON
 
 
 @dataclass(slots=True, eq=False)
@@ -41,20 +47,27 @@ class SimulatedWorker:
     worker_id: bytes
     endpoint: MemoryEndpoint
     queue: list[Given] = field(default_factory=list)
-    unread: list[bytes] = field(default_factory=list)
+    unread: list[Assignment] = field(default_factory=list)
     cleaning_up: Outcome | None = None
     clean_at: float = 0.0
     begun: int = 0  # tasks since its start, or passed over
+    given: list[tuple[bytes, int]] = field(default_factory=list)  # tasks and attempts, since its start
+    asked: tuple[float, int] | None = None  # from when on it sees that it is asked to stop the task of this number
+    dies_at: float = inf  # it was killed, and its node notices by then, behind what it had written
+    is_replaced: bool = False  # another was started in its place
     withheld: list[tuple[float, int]] = field(default_factory=list)
     """From when on, by the clock of its node, it is to begin none up to which."""
 
     def due(self, now: float) -> float:
         """When it has something to do."""
+        if self.dies_at < inf:
+            return self.dies_at
         if self.endpoint.waiting:
             return now
+        seen_at = self.asked[0] if self.asked is not None else inf
         if self.cleaning_up is not None:
-            return self.clean_at
-        return self.queue[0].due if self.queue else inf
+            return min(self.clean_at, seen_at)
+        return min(self.queue[0].due if self.queue else inf, seen_at)
 
     @property
     def waiting(self) -> list[Given]:
@@ -69,15 +82,25 @@ class SimulatedWorker:
         """The node sends it these."""
         for task in run.tasks:
             node.world.oracle.hear(GivenToWorker(node.world.now, task[0]))
-            self.unread.append(task[0])
+            self.unread.append(task)
+            self.given.append(task[:2])
+        limit = node.world.settings.worker_max_tasks
+        if 0 < limit < len(self.given):
+            raise InvariantBroken(
+                f"worker {self.worker_id.hex()} is given {len(self.given)} tasks, and may run {limit}"
+            )
         self._look_forward(node)
 
     def _look_forward(self, node: SimulatedNode) -> None:
         if self.unread and self.is_free:
-            node.world.oracle.hear(NextInLine(node.world.now, self.unread[0]))
+            node.world.oracle.hear(NextInLine(node.world.now, self.unread[0][0]))
 
     def step(self, node: SimulatedNode) -> None:
         world, now = node.world, node.world.now
+        if self.dies_at < inf:
+            if now >= self.dies_at:
+                node.lose_worker(self)
+            return
         done: list[Outcome] = []
         for frame in self.endpoint.receive():
             message = decode(frame)
@@ -89,6 +112,7 @@ class SimulatedWorker:
             task_id, attempt, *_ = self.cleaning_up
             self.cleaning_up = None
             done += [(task_id, attempt, TaskEnd.CANCELLED, b"", 0), *self._begin(node)]
+        self._look(now)
         dies = False
         while self.cleaning_up is None and self.queue and self.queue[0].due <= now and not dies:
             given = self.queue.pop(0)
@@ -119,19 +143,32 @@ class SimulatedWorker:
         for given in self.queue:
             given.due += takes_s
 
+    def _look(self, now: float) -> None:
+        """See whether the task that it runs is asked to stop."""
+        if self.asked is None or now < self.asked[0] or self.begun < self.asked[1]:
+            return
+        first = self.queue[0] if self.queue and self.cleaning_up is None else None
+        if first is not None and self.begun == self.asked[1] and first.when_asked != WhenAsked.GOES_ON:
+            first.due = now
+            if first.when_asked == WhenAsked.STOPS:
+                first.outcome = (first.task_id, first.attempt, TaskEnd.CANCELLED, STOPPED, 50)
+        self.asked = None
+
     def _take(self, node: SimulatedNode, run: Run) -> list[Outcome]:
         """Queue these, and begin if there was nothing to do. Returns the answers for those that it passes over."""
         world = node.world
         was_idle = self.is_free
         due = self.queue[-1].due if self.queue else max(world.now, self.clean_at)
         del self.unread[: len(run.tasks)]
-        for task_id, attempt, name, args, _options in run.tasks:
+        for task_id, attempt, name, args, options in run.tasks:
             due += tasks.takes_s(name, args, world.rng)
+            when_asked = tasks.when_asked(args)
             if tasks.kills_worker(name, args, attempt):
-                self.queue.append(Given(due, task_id, attempt, None))
+                self.queue.append(Given(due, task_id, attempt, None, when_asked=when_asked))
             else:
-                outcome = (task_id, attempt, *tasks.answer(name, args), 50)
-                self.queue.append(Given(due, task_id, attempt, outcome, tasks.leaves_s(args, world.rng)))
+                outcome = (task_id, attempt, *tasks.outcome(name, args, attempt, options), 50)
+                leaves_s = tasks.leaves_s(args, world.rng)
+                self.queue.append(Given(due, task_id, attempt, outcome, leaves_s, when_asked))
         return self._begin(node) if was_idle else []
 
     def _begin(self, node: SimulatedNode) -> list[Outcome]:
@@ -143,6 +180,7 @@ class SimulatedWorker:
             first = self.queue[0]
             if not any(self.begun <= through and node.now >= since for since, through in self.withheld):
                 world.oracle.hear(Started(world.now, first.task_id, first.attempt, node.identity.node_id))
+                self._look(world.now)
                 break
             world.events["task that was taken back from a worker"] += 1
             passed_over.append((first.task_id, first.attempt, TaskEnd.CANCELLED, b"", 0))
@@ -178,15 +216,70 @@ class SimulatedChildren:
         if worker is not None:
             worker.withheld.append((node.now + node.world.rng.uniform(0.0, SEEN_WITHIN_S), through))
 
+    def stop_task(self, worker_id: bytes, number: int) -> None:
+        """As in :meth:`withhold`, which is part of it."""
+        worker, world = self._find(worker_id), self._node.world
+        if worker is None:
+            return
+        task_id, attempt = worker.given[number - 1]
+        world.oracle.hear(AskedToStop(world.now, task_id, attempt))
+        if worker.dies_at < inf:
+            return  # it was killed, and does not see it
+        world.events["worker asked to stop its task"] += 1
+        if worker.asked is None or worker.asked[1] < number:
+            self.withhold(worker_id, number)
+            worker.asked = (world.now + world.rng.uniform(0.0, SEEN_WITHIN_S), number)
+
     def kill(self, worker_id: bytes) -> None:
         worker = self._find(worker_id)
-        if worker is None or worker.cleaning_up is None:
+        core = self._node.core
+        assert core is not None
+        task = core.leader_link.slots.limits.killed_for(worker_id)
+        if worker is None or not (worker.cleaning_up or task):
             raise InvariantBroken(f"worker {worker_id.hex()} is to be killed, and has said nothing wrong")
-        self._node.world.events["worker killed by what a task has left"] += 1
-        self._node.lose_worker(worker)
+        if task is not None:
+            has = {given.task_id for given in worker.queue} | {assignment[0] for assignment in worker.unread}
+            if has - {task.task_id}:
+                raise InvariantBroken(f"worker {worker_id.hex()} is killed for one task, and has another")
+            if has or not self._node.world.clocks_tell_time:  # then what it has answered may come behind its end
+                kind = Overstayed if task.stop_by <= task.limit_at else Overran
+                self._node.world.oracle.hear(kind(self._node.world.now, task.task_id, task.attempt))
+            self._node.world.events["worker killed though it had just answered"] += not has
+        why = "what a task has left"
+        if task is not None:
+            why = "a grace" if task.stop_by <= task.limit_at else "a time limit"
+        self._node.world.events[f"worker killed by {why}"] += 1
+        worker.dies_at = self._node.world.now + self._node.world.rng.uniform(*NOTICED_S)
 
-    def reap(self, fd: int) -> tuple[bytes, str] | None:
+    @property
+    def has_spare(self) -> bool:
+        return False
+
+    def memory_bytes(self, worker_id: bytes) -> int:
         raise NotImplementedError
+
+    def replace(self, worker_id: bytes, now: float) -> tuple[bytes, tuple[str, ...]] | None:
+        """There is no spare: another is started."""
+        worker = self._find(worker_id)
+        if worker is not None and not worker.is_replaced:
+            worker.is_replaced = True
+            self._node.add_worker()
+        return None
+
+    def dismiss(self, worker_id: bytes, now: float) -> None:
+        worker, world = self._find(worker_id), self._node.world
+        if worker is None:
+            return
+        if worker.queue or worker.unread or worker.cleaning_up or not worker.is_replaced:
+            raise InvariantBroken(f"worker {worker_id.hex()} is to end, and has tasks or no successor")
+        world.events["worker that was replaced between two tasks"] += 1
+        worker.dies_at = world.now + world.rng.uniform(*NOTICED_S)
+
+    def reap(self, fd: int) -> ChildEnd | None:
+        raise NotImplementedError
+
+    def keep_spare(self, now: float) -> bool:
+        return False
 
     def stand_in(self, worker_id: bytes, had_task: bool, now: float) -> tuple[bytes, tuple[str, ...]] | None:
         raise NotImplementedError

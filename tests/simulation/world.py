@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from journal.disk import memory
 from paceline.core.clients.session_table import ClientBounds
 from paceline.core.node import NodeCore
 from paceline.core.raft.timing import Timing
@@ -28,18 +29,20 @@ from paceline.core.settings import Settings
 from paceline.runtime.journal.writer import Writer
 from paceline.runtime.transport.memory_transport import LinkKind
 from paceline_protocol.messages.consensus import EntryKind
+from paceline_protocol.messages.records import CANCEL, Call, Options
 from simulation import tasks
 from simulation.clients import SimulatedClient
 from simulation.faults import Faults
 from simulation.machines import SimulatedNode
 from simulation.misfortune import WAYS, Misfortune
 from simulation.oracle.events import Burst, Calm, Totals, Wait, Waited
+from simulation.oracle.lost_clients import GRACE_S
 from simulation.oracle.oracle import Oracle
 from simulation.oracle.promise import InvariantBroken
 from simulation.oracle.record import Story
-from simulation.oracle.timing import EXPIRES
+from simulation.oracle.timing import DEADLINE, EXPIRES
 from simulation.stale_frames import RememberingNetwork
-from simulation.tasks import ARGS_BYTES, LASTS, LEAVES
+from simulation.tasks import ARGS_BYTES, LASTS, LEAVES, STOPS, TO_STOP
 from simulation.wall_clocks import right_ms
 from simulation.watcher import Watcher
 
@@ -52,6 +55,9 @@ BESIDE_LONG_TASKS = 40
 UNWANTED_SOON = 0.2
 """Of these tasks: so many expire soon, and as many are to be cancelled."""
 LARGE_TASKS = 3
+KEPT = {"result_ttl": 400}
+KEPT_DEAD = {"keep_dead": 500}
+LATE_MS = 100_000_000
 JOINED_S = 3.0
 """Since healing, a node that has joined is a replica."""
 QUICK_ALONE_S = 2.0
@@ -64,6 +70,8 @@ def _clean_up(writers: list[Writer], directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
 
 
+REPLACED_AFTER_TASKS = 5
+"""A worker is replaced so soon, in a quarter of the worlds."""
 NARROW_WINDOW_BYTES = 200  # of outcomes on their way to a leader: three, or one with a payload; so of arguments
 NARROW = ClientBounds(window_bytes=400, waiting_bytes=1_200, all_waiting_bytes=2_000, waits_too=2)
 """A result or two are under way to a client, a few wait, and for few tasks does one beside another, so that every bound
@@ -102,6 +110,7 @@ class World:
             voters=nodes if nodes % 2 else max(1, nodes - 1),
             timing=Timing(),
             attempt_limit=1_000,  # deaths here say nothing about the task
+            worker_max_tasks=REPLACED_AFTER_TASKS if seed % 4 == 3 else 0,
             log_keep_entries=self.rng.choice((8, 256, 4_096)),
             log_keep_bytes=self.rng.choice((2_000, 16 << 20)),
             snapshot_log_entries=self.rng.choice((30, 300, 100_000)),
@@ -109,13 +118,15 @@ class World:
             voter_timeout_s=self.rng.choice((1.5, 4.0)),
             learner_timeout_s=4.0,
             learner_stable_s=1.0,
+            session_timeout_s=GRACE_S,
             client_bounds=self.rng.choice((ClientBounds(), NARROW)),
             outcome_window_bytes=NARROW_WINDOW_BYTES if seed % 2 else 8 << 20,
             dispatch_window_bytes=NARROW_WINDOW_BYTES if seed % 2 or self.faults.link_byte_s else 8 << 20,
         )
         self.network = self.make_network()
         self.events: Counter[str] = Counter()
-        self.directory = Path(tempfile.mkdtemp(prefix="paceline-world-"))
+        self.may_die: dict[bytes, Call] = {}  # tasks that are kept if they die, by id
+        self.directory = Path(tempfile.mkdtemp(prefix="paceline-world-", dir=memory()))
         self.writers: list[Writer] = []
         weakref.finalize(self, _clean_up, self.writers, self.directory)
         self.oracle = self.make_oracle()
@@ -131,7 +142,8 @@ class World:
         self._misfortune = Misfortune(self)
         self.nodes: list[SimulatedNode] = []
         self.nodes += [SimulatedNode(self, number) for number in range(nodes)]
-        self.clients = [SimulatedClient(self, number) for number in range(1, clients + 1)]
+        self._clients = 0
+        self.clients = [SimulatedClient(self, self.next_client()) for _ in range(clients)]
         for node in self.nodes:
             if not self.faults.late or self.rng.random() >= self.faults.late:
                 node.start()
@@ -171,6 +183,11 @@ class World:
         self._processes += 1
         return (self._processes << 30) | self.rng.getrandbits(30)
 
+    def next_client(self) -> int:
+        """The number of a client that nobody else has."""
+        self._clients += 1
+        return self._clients
+
     def say(self, text: str) -> None:
         """For whoever reads the trace."""
         if self._trace is not None:
@@ -203,6 +220,9 @@ class World:
         free_at = max(self._wire_free_at.get(link, 0.0), self.now) + size_bytes * self.faults.link_byte_s
         self._wire_free_at[link] = free_at
         return free_at - self.now
+
+    def has_started(self, node: SimulatedNode) -> None:
+        """A node has just booted. For whoever looks at each."""
 
     def connections_end(self, address: str) -> None:
         """What the node there had not sent yet is lost with it, and the next one begins anew."""
@@ -403,7 +423,8 @@ class World:
             leader = self.leader()
             links_free_at = max(self._wire_free_at.values(), default=0.0)
             is_quiet = self.now >= max(joined_at, links_free_at - STEP_S)
-            if is_quiet and leader is not None and leader.leader is not None and not leader.table.tasks:
+            is_over = leader is not None and not (leader.table.tasks or leader.table.records or leader.table.dead)
+            if is_quiet and is_over and leader is not None and leader.leader is not None:
                 there = {node.core.node_id for node in self.nodes if node.core is not None}
                 is_settled = leader.leader.tasks.is_settled and leader.leader.tasks.ledgers.keys() <= there
                 is_asked = leader.consensus.transfer_target(self.now) or leader.role.keeper._requests
@@ -421,9 +442,76 @@ class World:
             client.submit()
             while not client.is_done:
                 self._wait(Wait.RESULTS, since)
+        since, client = self.now, self.rng.choice(self.clients)
+        client.submit(tasks.FAILS_TWICE, tasks.UNTIL_IT_SUCCEEDS, name=tasks.FLAKY)
+        client.submit(LASTS, {"time_limit": 250})
+        client.submit(LASTS, {DEADLINE: right_ms(self.now) + 300})
+        while not client.is_done:
+            self._wait(Wait.RESULTS, since)
+        for name, args, asked in TO_STOP:
+            self._stop_one(name, args, asked)
+        if len(self.clients) > 1:
+            self._read_what_is_kept()
+            self._use_dead_tasks()
         self._use_beside_long_tasks()
         if self.faults.link_byte_s:
             self._use_for_large_tasks()
+        self._lose_a_client()
+
+    def _lose_a_client(self) -> None:
+        """A client dies that has one task which can't run for long, one which runs, and others which do not end with
+        it."""
+        client = self.rng.choice(self.clients)
+        lost = [self.submit_late(client, on_client_lost=CANCEL), client.submit(STOPS, {"on_client_lost": CANCEL})]
+        kept = [client.submit(bytes(ARGS_BYTES)), client.submit(LASTS)]
+        stories, since = [self.stories[task_id] for task_id in (*lost, *kept)], self.now
+        while not (stories[1].starts and all(story.accepted_at is not None for story in stories)):
+            self._wait(Wait.RESULTS, since)
+        client.dies()
+        since = self.now + GRACE_S
+        while any(story.outcome is None for story in stories):
+            self._wait(Wait.RESULTS, since)
+
+    def submit_late(self, client: SimulatedClient, **asked: int) -> bytes:
+        """A task that may start only when all of this is over."""
+        return client.submit(bytes(ARGS_BYTES), {"not_before": right_ms(self.now) + LATE_MS, **asked})
+
+    def _stop_one(self, name: str, args: bytes, asked: Options | None) -> None:
+        """A task that lasts is cancelled once it has begun."""
+        since, client = self.now, self.rng.choice(self.clients)
+        client.submit(args, asked, name=name)
+        task_id, story = next(reversed(self.stories.items()))
+        while not story.starts:
+            self._wait(Wait.RESULTS, since)
+        client.cancel(task_id)
+        while not client.is_done:
+            self._wait(Wait.RESULTS, since)
+
+    def _read_what_is_kept(self) -> None:
+        """A client has the result of a task, and another asks for it by its id, before its time is over and then."""
+        since, (client, reader) = self.now, self.rng.sample(self.clients, 2)
+        task_id = client.submit(bytes(ARGS_BYTES), KEPT)
+        story = self.stories[task_id]
+        while not client.is_done or story.outcome is None:
+            self._wait(Wait.RESULTS, since)
+        for is_over in (lambda: True, lambda: story.result_expired):
+            while not is_over():
+                self._wait(Wait.RESULTS, since)
+            reader.read(task_id)
+            while not reader.is_done:
+                self._wait(Wait.RESULTS, since)
+
+    def _use_dead_tasks(self) -> None:
+        """One is requeued, by two clients at a time, one is discarded, and one left to its time."""
+        since, (client, other) = self.now, self.rng.sample(self.clients, 2)
+        dead = [client.submit(bytes([number]) * ARGS_BYTES, KEPT_DEAD, name=tasks.RAISE) for number in range(3)]
+        while not client.is_done or any(self.stories[task_id].outcome is None for task_id in dead):
+            self._wait(Wait.RESULTS, since)
+        for each in (client, other):
+            each.change_dead(dead[0], is_requeue=True)
+        other.change_dead(dead[1], is_requeue=False)
+        while not (client.is_done and other.is_done):
+            self._wait(Wait.RESULTS, since)
 
     def _use_for_large_tasks(self) -> None:
         """What is large for the links takes its time, and disturbs nobody else."""

@@ -10,7 +10,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -88,7 +88,19 @@ def waiting(table: TextIO, port: int) -> int:
         fields = line.split()
         if fields[1].endswith(f":{port:04X}") and fields[3] == "0A":
             return int(fields[4].partition(":")[2], 16)
-    raise AssertionError(f"nobody listens at {port}")
+    raise NobodyListens(port)
+
+
+class NobodyListens(AssertionError):
+    pass
+
+
+def is_let_go_of(table: TextIO, port: int) -> bool:
+    try:
+        waiting(table, port)
+    except NobodyListens:
+        return True
+    return False
 
 
 def assert_answered(world: ZmqWorld, node: ZmqTransport, end: ZmqEnd) -> None:
@@ -131,6 +143,50 @@ def test_a_node_that_has_no_room_can_move_to_another_address(world: ZmqWorld, ta
     until(world, lambda: node.poll(0.02) == [] and node._listening.is_on, "it listens there")
     assert node.local_address == f"127.0.0.2:{node.port}"
     until(world, lambda: waiting(table, node.port) == 0, "where it listened before is let go of")
+
+
+@pytest.mark.parametrize("files", range(6))
+def test_with_too_few_files_to_listen_it_is_tried_again(world: ZmqWorld, table: TextIO, files: int) -> None:
+    node = world.node()
+    node._listening.stop()
+    node._listening._watch_no_more()  # as a node that is full
+    until(world, lambda: is_let_go_of(table, node.port), "libzmq has closed what it listened on")
+    limits._open_files.reserve = files
+    with every_file():
+        node._listening.start()
+        assert node._listening.is_on == (files >= listening_module.FILES_TO_LISTEN)
+    until(world, lambda: node.poll(0.02) == [] and node._listening.is_on, "it listens again")
+
+
+def test_a_file_that_is_taken_in_the_moment_in_which_a_node_listens_again_is_tried_again(
+    world: ZmqWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = world.node()
+    node._listening.stop()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "dup", no_more_files)
+        node._listening.start()
+        assert not node._listening.is_on
+    until(world, lambda: node.poll(0.02) == [] and node._listening.is_on, "it listens again")
+    assert_answered(world, node, world.client(node))
+
+
+def no_more_files(_: int) -> int:
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
+@contextmanager
+def every_file() -> Iterator[None]:
+    """This process can open no more."""
+    opened = []
+    try:
+        with suppress(OSError):
+            while True:
+                opened.append(os.eventfd(0))
+        yield
+    finally:
+        for each in opened:
+            os.close(each)
 
 
 class LateEvents:

@@ -33,6 +33,7 @@ def of_a_cluster(node_id: str = "a") -> dict[str, Any]:
     body = metrics(node(story, node_id), story._now)
     if body["leading"]:
         body["leading"]["unserved"] = {"old": 20}
+        body["leading"]["dead"] = {"old": 2}
     return (
         body
         | Counters(frames_received=7).as_dict()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import select
+import time
 from collections import deque
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,7 +13,7 @@ from paceline.runtime.children.worker_pool import WorkerPool
 from paceline_protocol import codec, payload
 from paceline_protocol.messages import Message
 from paceline_protocol.messages.children import CleaningUp, Done, Run, WorkerReady
-from paceline_protocol.messages.records import Assignment, TaskEnd
+from paceline_protocol.messages.records import Assignment, Options, TaskEnd
 from paceline_protocol.stream import FrameReader, pack_frame
 
 DEADLINE_S = 20.0
@@ -36,6 +37,8 @@ class PlayedNode:
         self._reader = FrameReader()
         self._frames: deque[bytes] = deque()
         self._ids = itertools.count(1)
+        self._given = 0  # tasks, by the methods that wait for them
+        self._stopped = 0
         self.pool = WorkerPool(size=1, modules=modules, payload_limit_bytes=PAYLOAD_LIMIT_BYTES)
         self.pool.start()
         (self.child,) = self.pool.workers.values()
@@ -59,14 +62,49 @@ class PlayedNode:
     def assignment(self, name: str, *args: Any, **kwargs: Any) -> Assignment:
         return next(self._ids).to_bytes(16, "big"), 1, name, payload.pack_args(args, kwargs), None
 
-    def run(self, name: str, *args: Any, kind: type[Done | CleaningUp] = Done, **kwargs: Any) -> tuple[int, bytes]:
+    def run(
+        self,
+        name: str,
+        *args: Any,
+        kind: type[Done | CleaningUp] = Done,
+        options: Options | None = None,
+        **kwargs: Any,
+    ) -> tuple[int, bytes]:
         """Run one task: (state, payload)."""
-        assignment = self.assignment(name, *args, **kwargs)
+        assignment = (*self.assignment(name, *args, **kwargs)[:4], options)
         self.send(Run((assignment,)))
+        self._given += 1
         (outcome,) = self.receive(kind).outcomes
         task_id, attempt, state, packed, duration_us = outcome
         assert (task_id, attempt) == assignment[:2]
         assert duration_us >= 0
+        return state, packed
+
+    def begin(self, name: str, *args: Any, options: Options | None = None) -> int:
+        """Have one task run, and wait until its worker has begun it. Returns its number there."""
+        self.send(Run(((*self.assignment(name, *args)[:4], options),)))
+        assert self.child.begun_tasks is not None
+        before = self._given
+        self._given += 1
+        end = time.monotonic() + DEADLINE_S
+        while self.child.begun_tasks.begun <= before:
+            assert time.monotonic() < end, "the worker has not begun its task"
+            time.sleep(0.002)
+        return self._given
+
+    def stop(self, number: int) -> None:
+        """Ask the worker to stop the task of this number."""
+        self._stopped = number
+        self.pool.stop_task(self.child.id, number)
+
+    def ended(self) -> tuple[int, bytes]:
+        """How its only task has ended: (state, payload). Until then the worker is asked again to stop it, as by a node
+        with each Beat."""
+        end = time.monotonic() + DEADLINE_S
+        while not self._frames and not readable(self.child.link.fileno(), 0.2):
+            assert time.monotonic() < end, "its task has not ended"
+            self.pool.stop_task(self.child.id, self._stopped)
+        ((_, _, state, packed, _),) = self.receive(Done).outcomes
         return state, packed
 
     def cleaned_up(self) -> None:
@@ -89,9 +127,8 @@ class PlayedNode:
         assert readable(self.child.fd), "the worker did not end"
         reaped = self.pool.reap(self.child.fd)
         assert reaped is not None
-        worker_id, how = reaped
-        assert worker_id == self.child.id
-        return how
+        assert reaped.id == self.child.id
+        return reaped.how
 
     def close(self) -> None:
         self.pool.stop(0)

@@ -13,6 +13,8 @@ import sys
 import time
 from typing import Any
 
+from paceline import Cancelled, NamedTask, Retry, SoftTimeLimitExceeded, current_task
+from paceline.client.targets import parts_of
 from paceline.worker.registry import task
 
 seen: contextvars.ContextVar[str] = contextvars.ContextVar("seen", default="nothing")
@@ -127,6 +129,21 @@ def leave_bare_alarm_and_raise(seconds: float) -> None:
     """Without a handler, an alarm ends the process."""
     signal.setitimer(signal.ITIMER_REAL, seconds)
     raise ValueError("in time")
+
+
+@task
+def leave_bare_alarm(seconds: float, restores: bool = False) -> str:
+    """With ``restores`` as a time limit that takes its handler back, and not its alarm."""
+    before = signal.signal(signal.SIGALRM, _time_is_up if restores else signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.signal(signal.SIGALRM, before)
+    return "in time"
+
+
+@task
+def left_alarm_s() -> float:
+    """When an alarm will strike; 0.0 if none will."""
+    return signal.getitimer(signal.ITIMER_REAL)[0]
 
 
 @task
@@ -299,6 +316,13 @@ def die(number: int) -> None:
 
 
 @task
+def take_memory_and_die(size_bytes: int) -> None:
+    taken = bytearray(size_bytes)
+    taken[::4096] = b"x" * len(taken[::4096])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@task
 def interrupt_self() -> str:
     os.kill(os.getpid(), signal.SIGINT)
     return "still here"
@@ -379,3 +403,151 @@ def start_sleeper(written: str) -> None:
         subprocess.Popen(["sleep", "3600"], pass_fds=[held.fileno()])
         held.write("started\n")
     select.select([], [], [])
+
+
+@task
+def asks_for_a_retry(delay: float | None = None) -> None:
+    raise Retry(delay=delay)
+
+
+@task
+def exits() -> None:
+    sys.exit(3)
+
+
+@task
+def fail_as_its_own() -> None:
+    raise Long
+
+
+def _last(how: str) -> None:
+    if how == "sleeps":
+        time.sleep(60)
+    if how == "reads":
+        os.read(os.pipe()[0], 1)
+    while how == "spins":
+        pass
+
+
+async def _await_long() -> None:
+    await asyncio.sleep(60)
+
+
+@task
+def last(how: str) -> Any:
+    return _await_long() if how == "awaits" else _last(how)
+
+
+async def _await_and_finish() -> str:
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        return "in part"
+    return "all of it"
+
+
+@task
+def last_and_finish(how: str) -> Any:
+    if how == "awaits":
+        return _await_and_finish()
+    try:
+        _last(how)
+    except SoftTimeLimitExceeded:
+        return "in part"
+
+
+@task
+def sleep_for(seconds: float) -> str:
+    time.sleep(seconds)
+    return "slept"
+
+
+@task
+async def times_out_by_itself() -> None:
+    async with asyncio.timeout(0.01):
+        await asyncio.sleep(60)
+
+
+@task
+async def times_out_as_it_ends() -> None:
+    try:
+        await asyncio.sleep(60)
+    finally:
+        raise TimeoutError("the database did not answer")
+
+
+@task
+def block_signals_for(seconds: float) -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    time.sleep(seconds)
+
+
+@task
+def unblock_signals() -> str:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
+    time.sleep(0.01)
+    return "not struck"
+
+
+@task
+def tell_current() -> list[Any]:
+    running = current_task()
+    assert running is not None
+    return [running.id, running.name, running.attempt, running.cancelled]
+
+
+@task
+def tell_deadline() -> list[Any]:
+    """Its own, and the options of calls that it makes."""
+    running = current_task()
+    assert running is not None
+    calls = [NamedTask("other"), NamedTask("other", deadline=3_600), NamedTask("other", deadline=0.001)]
+    return [running.deadline, *(parts_of(call)[2] for call in ("other", *calls, tell_deadline))]
+
+
+@task
+def look(seconds: float) -> bool:
+    """Whether it was asked to stop within so long."""
+    running = current_task()
+    assert running is not None
+    end = time.monotonic() + seconds
+    while not running.cancelled and time.monotonic() < end:
+        time.sleep(0.005)
+    return running.cancelled
+
+
+@task
+def last_until_cancelled(how: str) -> str:
+    try:
+        if how == "sleeps":
+            time.sleep(3600)
+        else:
+            while True:
+                pass
+    except Cancelled:
+        if how == "returns":
+            return "in part"
+        raise
+    return "never"
+
+
+@task
+def stop_by_itself() -> None:
+    raise Cancelled
+
+
+@task
+async def await_until_cancelled(how: str) -> str:
+    try:
+        if how == "blocks":
+            end = time.monotonic() + 0.2
+            while time.monotonic() < end:
+                pass
+        await asyncio.sleep(3600)
+    except asyncio.CancelledError:
+        if how == "returns":
+            return "in part"
+        if how == "raises":
+            raise OSError("no") from None
+        raise
+    return "never"

@@ -14,8 +14,8 @@ import pytest
 
 from paceline.worker.ending import EXIT_KEPT
 from paceline.worker.main import EXIT_LINK_CLOSED
-from paceline_protocol.codec import encode
-from paceline_protocol.limits import MAX_TASK_NAMES
+from paceline_protocol.codec import decode_defaults, encode
+from paceline_protocol.limits import MAX_DEFAULTS_BYTES, MAX_TASK_NAMES
 from paceline_protocol.messages.children import CleaningUp, Done, Run, Stop, WorkerFailed
 from paceline_protocol.messages.records import Outcome, TaskEnd
 from paceline_protocol.payload import unpack_value
@@ -35,6 +35,28 @@ def test_a_ready_worker_says_which_tasks_it_can_run(nodes: Nodes) -> None:
     assert ready.pid == node.child.pid
     assert "sample_tasks.add" in ready.names
     assert list(ready.names) == sorted(ready.names)
+
+
+def test_a_ready_worker_says_what_its_tasks_were_decorated_with(nodes: Nodes, tmp_path: Path) -> None:
+    module = tmp_path / "asking_tasks.py"
+    module.write_text(
+        "from paceline import task\n\n@task\ndef a(): ...\n\n@task(retries=3, priority=8)\ndef b(): ...\n"
+    )
+    _, ready = nodes.start_ready(str(module))
+    assert decode_defaults(ready.defaults) == [("asking_tasks.b", 8, {"retries": 3})]
+
+
+def test_a_worker_whose_tasks_ask_for_more_than_a_node_can_announce_says_so(nodes: Nodes, tmp_path: Path) -> None:
+    module = tmp_path / "asking_tasks.py"
+    module.write_text(
+        "from paceline import task\n\ndef f(): ...\n\n"
+        "errors = ['E' * 490]\n"
+        "for number in range(9_000):\n"
+        "    task(name=f't{number}', retries=1, retry_on=errors)(f)\n"
+    )
+    failed = nodes.start(str(module)).receive(WorkerFailed)
+    assert "with it the names and options of all tasks take 46" in failed.error
+    assert f"and a node announces at most {MAX_DEFAULTS_BYTES}; give some of the modules to other nodes" in failed.error
 
 
 def test_a_dotted_module_is_found_in_the_current_directory(
@@ -220,9 +242,9 @@ def test_a_worker_whose_descriptors_a_task_closed_has_an_exit_code_of_its_own(sa
     assert sample.wait_end() == f"exit code {EXIT_LINK_CLOSED}"
 
 
-def test_a_signal_is_told_by_number_and_name(sample: PlayedNode) -> None:
+def test_a_signal_is_told_by_name(sample: PlayedNode) -> None:
     sample.send(Run((sample.assignment("sample_tasks.die", int(signal.SIGSEGV)),)))
-    assert sample.wait_end() == "signal 11 (SIGSEGV)"
+    assert sample.wait_end() == "killed by SIGSEGV"
 
 
 def test_a_worker_ends_when_its_node_closes_the_link(sample: PlayedNode) -> None:
@@ -287,6 +309,29 @@ def test_an_alarm_without_a_handler_that_a_task_leaves_as_it_fails_does_not_end_
     assert sample.error("sample_tasks.leave_bare_alarm_and_raise", 0.1).type_name == "ValueError"
     time.sleep(0.2)
     assert sample.result("sample_tasks.add", 2, 3) == 5
+
+
+@pytest.mark.parametrize("restores", [False, True])
+def test_nor_does_one_that_a_task_leaves_as_it_returns(sample: PlayedNode, restores: bool) -> None:
+    sample.run("sample_tasks.leave_bare_alarm", 60.0, restores)
+    assert sample.result("sample_tasks.left_alarm_s") == 0.0
+
+
+def test_of_many_tasks_that_come_together_none_is_struck_by_the_alarm_of_another(sample: PlayedNode) -> None:
+    """Neither one that its worker does not know yet, nor one that it knows to be short."""
+    for _ in range(2):
+        sample.send(
+            Run(
+                tuple(
+                    sample.assignment(f"sample_tasks.{name}", *args)
+                    for name, *args in [("leave_bare_alarm", 60.0), ("left_alarm_s",)] * 20
+                )
+            )
+        )
+        outcomes: list[Outcome] = []
+        while len(outcomes) < 40:
+            outcomes += sample.receive(Done).outcomes
+        assert {unpack_value(outcome[3]) for outcome in outcomes[1::2]} == {0.0}
 
 
 def test_nor_does_one_that_is_set_by_what_an_async_task_has_left(sample: PlayedNode) -> None:

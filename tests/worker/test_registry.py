@@ -19,8 +19,10 @@ import pytest
 
 import paceline.client
 from paceline.errors import ConfigError, DuplicateTaskName
+from paceline.options import TaskOptions
 from paceline.worker import registry
 from paceline.worker.registry import Task, check_module, load_module, task
+from paceline_protocol.codec import decode_defaults, encode_defaults
 
 HERE = __name__
 
@@ -460,3 +462,26 @@ def test_what_no_path_can_be_is_refused(spec: str) -> None:
 def test_what_a_module_raises_propagates(importing: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         load_module(str(write(importing / "raises.py", "1 / 0\n")))
+
+
+def test_what_is_announced_of_tasks_is_what_they_were_decorated_with(tasks: dict[str, Task[..., Any]]) -> None:
+    """But for what is as usual, for changed copies, and for what a client has to know of."""
+
+    def register(name: str, **options: Any) -> Task[..., Any]:
+        tasks[name] = Task(lambda: None, name, TaskOptions(**options))
+        return tasks[name]
+
+    register("plain", priority=4, delivery="at_least_once")
+    register("urgent", priority=9)
+    register("flaky", retries=3, retry_on=ConnectionError, delay=5).options(retries=7)
+    register("kept_here", durability="none")
+    register("mine", on_client_lost="cancel")
+    register("quick", durability="none", max_attempts=2)
+    register("soon", deadline=60)
+    assert registry.defaults() == [
+        ("flaky", 4, {"not_before": -5_000, "retries": 3, "retry_on": "ConnectionError"}),
+        ("quick", 4, {"max_attempts": 2}),
+        ("soon", 4, {"deadline": -60_000}),
+        ("urgent", 9, {}),
+    ]
+    assert decode_defaults(encode_defaults(registry.defaults())) == registry.defaults()

@@ -36,8 +36,9 @@ from paceline_protocol.payload import pack_args
 
 CONNECT_TIMEOUT_S: Final = 10.0
 MANY_CONNECTIONS: Final = 200
-DRIBBLERS: Final = 24
-DRIBBLE_BYTES: Final = 256 << 10
+SEVERAL_CONNECTIONS: Final = 24
+DRIBBLERS: Final = 8
+DRIBBLE_BYTES: Final = 512 << 10
 _GREETING: Final = b"\xff" + bytes(8) + b"\x7f\x03\x00PLAIN".ljust(55, b"\0")
 _INITIATE: Final = b"\x08INITIATE\x0bSocket-Type\x00\x00\x00\x06DEALER"
 _ENDED: Final = b"e" * 16
@@ -129,10 +130,14 @@ FLOODS: Final[dict[str, Flood]] = {
     "many-hellos": Flood(
         f"Hello on {MANY_CONNECTIONS} connections", lambda: _same(Hello(b"f" * 16, "")), MANY_CONNECTIONS
     ),
-    "many-status": Flood(f"StatusRequest on {DRIBBLERS} connections", lambda: _same(StatusRequest(1)), DRIBBLERS),
-    "many-submits": Flood(f"Submits of 256 on {DRIBBLERS} connections", lambda: _submits(256), DRIBBLERS),
+    "many-status": Flood(
+        f"StatusRequest on {SEVERAL_CONNECTIONS} connections", lambda: _same(StatusRequest(1)), SEVERAL_CONNECTIONS
+    ),
+    "many-submits": Flood(
+        f"Submits of 256 on {SEVERAL_CONNECTIONS} connections", lambda: _submits(256), SEVERAL_CONNECTIONS
+    ),
     "peers": Flood("PeerHello of invented peers", _invented_peers),
-    "dribbles": Flood(f"{DRIBBLERS} frames of 64 MiB, 256 KiB at a time", lambda: iter(()), DRIBBLERS),
+    "dribbles": Flood(f"{DRIBBLERS} frames of 64 MiB, 512 KiB at a time", lambda: iter(()), DRIBBLERS),
 }
 
 
@@ -191,7 +196,8 @@ class Flooder:
 
 
 class Dribbler:
-    """Connections that each send a frame of the largest size in small pieces, and begin another. ``sent``: frames."""
+    """Connections that each send a frame of the largest size in small pieces, and begin another once the node has
+    answered that one: until then it may be unread, however fast the pieces come. ``sent``: frames that have begun."""
 
     def __init__(self, flood: Flood, address: str) -> None:
         self.sent = self.heard = 0
@@ -201,7 +207,7 @@ class Dribbler:
             connected = socket.create_connection((host, int(port)), CONNECT_TIMEOUT_S)
             self._shake_hands(connected, password(read_token(), int(port)))
             connected.setblocking(False)
-            self._left[connected] = 0
+            self._begin(connected)
 
     @staticmethod
     def _shake_hands(connected: socket.socket, secret: str) -> None:
@@ -217,17 +223,20 @@ class Dribbler:
                     raise ConnectionError(f"the node ends the connection in place of {answer.decode()}")
                 heard += piece
 
+    def _begin(self, connected: socket.socket) -> None:
+        connected.send(b"\x02" + struct.pack(">Q", MAX_FRAME_BYTES))
+        self._left[connected] = MAX_FRAME_BYTES
+        self.sent += 1
+
     def turn(self) -> None:
         """Send a piece on each connection."""
         for connected, left in self._left.items():
             try:
-                if not left:
-                    connected.send(b"\x02" + struct.pack(">Q", MAX_FRAME_BYTES))
-                    self.sent += 1
-                left = left or MAX_FRAME_BYTES  # noqa: PLW2901 - a new frame
-                self._left[connected] = left
-                self._left[connected] = left - connected.send(bytes(min(left, DRIBBLE_BYTES)))
-                connected.recv(1 << 16)
+                if left:
+                    self._left[connected] = left - connected.send(bytes(min(left, DRIBBLE_BYTES)))
+                elif connected.recv(1 << 16):
+                    self.heard += 1
+                    self._begin(connected)
             except BlockingIOError:
                 pass
         time.sleep(0.01)

@@ -65,12 +65,13 @@ class RabbitMQ:
         # The first byte of a method frame: Connection.Start
         self._server.wait_ready(b"AMQP\x00\x00\x09\x01", b"\x01")
 
-    def control(self, *arguments: str) -> None:
-        """Run rabbitmqctl, as an operator does. Raises CalledProcessError."""
+    def control(self, *arguments: str) -> str:
+        """Run rabbitmqctl, as an operator does. Returns what it prints. Raises CalledProcessError."""
         command = [find_program(*CONTROL_PROGRAMS), *arguments]
-        subprocess.run(
-            command, check=True, capture_output=True, timeout=CONTROL_LIMIT_S, env=os.environ | self._environment
-        )
+        environment = os.environ | self._environment
+        return subprocess.run(
+            command, check=True, capture_output=True, text=True, timeout=CONTROL_LIMIT_S, env=environment
+        ).stdout
 
     def stop_server(self) -> None:
         """The broker only, to be started again."""

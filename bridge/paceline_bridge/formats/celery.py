@@ -12,8 +12,9 @@ from typing import Any
 
 from paceline_bridge.formats import bodies, ids, moments
 from paceline_bridge.formats.content import Content
-from paceline_bridge.message import Message, ReplyAddress, TaskCall, UnsupportedMessage
+from paceline_bridge.message import Message, ReplyAddress, TaskCall, Truncated, UnsupportedMessage
 from paceline_bridge.texts import quoted
+from paceline_protocol.options import ORDERS
 
 
 def is_protocol_1(body: object) -> bool:
@@ -101,6 +102,7 @@ def read(
         raise UnsupportedMessage("bad-body", "args is no list, or kwargs no map with names")
     _check_options(options if isinstance(options, dict) else {}, fields)
     carried, is_late = moments.options_of(_moment("eta", fields), _moment("expires", fields), now)
+    carried |= _time_limits(fields.get("timelimit"))
     number = ids.of_message("celery", task_id, ids.retries_of(fields.get("retries")), name, raw)
     return TaskCall("celery", number, names.get(name, name), args, kwargs, priority, reply, carried, is_late)
 
@@ -119,9 +121,24 @@ def _check_options(options: Mapping[str, Any], fields: Mapping[str, Any]) -> Non
         raise UnsupportedMessage(
             "callbacks", "link and link_error are not supported yet; act on the result in the caller"
         )
-    limits = fields.get("timelimit")
-    if any(limit is not None for limit in limits) if isinstance(limits, list | tuple) else limits:
-        raise UnsupportedMessage("time-limit", "time_limit and soft_time_limit are not supported yet")
+
+
+def _time_limits(limits: object) -> dict[str, int]:
+    """The options of the limits that a message has: [hard, soft], in seconds. None and 0 are for that of the task: in
+    Celery of its class, here of its decorator."""
+    if not limits:
+        return {}
+    if not isinstance(limits, list | tuple) or len(limits) != 2:
+        raise UnsupportedMessage("time-limit", f"timelimit is {quoted(limits)}, and not [time_limit, soft_time_limit]")
+    options: dict[str, int] = {}
+    for field, limit in zip(("time_limit", "soft_time_limit"), limits, strict=True):
+        exact = limit.exact if isinstance(limit, Truncated) else limit
+        if exact:
+            options[field] = moments.limit_ms(field, exact, 1_000)
+    for order in ORDERS:
+        if order.is_broken(options):
+            raise UnsupportedMessage("time-limit", order.reason)
+    return options
 
 
 def _moment(field: str, fields: Mapping[str, Any]) -> int | None:

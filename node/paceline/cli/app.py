@@ -32,8 +32,10 @@ from paceline.line_writer import stderr_writer
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "node": ("paceline.cli.node", "node", "Run a node on this machine."),
     "submit": ("paceline.cli.submit", "submit", "Submit one task."),
+    "result": ("paceline.cli.result", "result", "Print the result of a task, by its id."),
     "status": ("paceline.cli.status", "status", "Show nodes, leader, slots and queue."),
-    "tasks": ("paceline.cli.tasks", "tasks", "Show which tasks wait and why, and cancel them."),
+    "tasks": ("paceline.cli.tasks", "tasks", "Show single tasks, which wait and why, and cancel them."),
+    "dead": ("paceline.cli.dead", "dead", "Show dead tasks, and requeue or discard them."),
     "cluster": ("paceline.cli.cluster", "cluster", "Change who votes and who leads."),
     "bridge": ("paceline_bridge.cli", "bridge", "Run what comes from RabbitMQ: Celery, dramatiq, plain messages."),
     "init": ("paceline.cli.init", "init", "Write the file that makes several machines one cluster."),

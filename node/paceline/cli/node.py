@@ -40,6 +40,31 @@ NAMES_SHOWN = 5
 @setting("--port", type=int, default=DEFAULT_PORT, show_default=True, help="0 for any free one.")
 @setting("--advertise", "advertise_host", metavar="HOST", help="The name or address that others reach this node by.")
 @setting("--workers", type=int, metavar="N", help="Worker processes. Default: one for each CPU.")
+@setting(
+    "--worker-max-tasks",
+    type=int,
+    metavar="N",
+    help="A worker that has run so many tasks is replaced. Default: however many.",
+)
+@setting(
+    "--worker-max-age",
+    "worker_max_age_s",
+    type=float,
+    metavar="SECONDS",
+    help="A worker that has run for so long is replaced, between two tasks. Default: however long.",
+)
+@setting(
+    "--worker-max-rss-mib",
+    type=int,
+    metavar="MIB",
+    help="A worker that has more memory is replaced, between two tasks. Default: however much.",
+)
+@setting(
+    "--worker-memory-limit-mib",
+    type=int,
+    metavar="MIB",
+    help="A worker that has more memory while it runs a task is killed. Default: however much.",
+)
 @setting("--expect", type=int, metavar="N", help="Nodes that must be there before a cluster forms; more than half.")
 @setting("--voters", type=int, metavar="N", help="How many nodes replicate the log: 1, 3 (default) or 5.")
 @setting(
@@ -81,6 +106,12 @@ NAMES_SHOWN = 5
     type=int,
     metavar="MIB",
     help="Results that are kept until their clients have them. The leader's counts. Default: 256.",
+)
+@setting(
+    "--dead-limit-mib",
+    type=int,
+    metavar="MIB",
+    help="Dead tasks that are kept, of calls with keep_dead. The leader's counts. Default: 64.",
 )
 @setting(
     "--metrics",
@@ -125,18 +156,24 @@ def config_of(
     payload_limit_mib: int | None,
     queue_limit_mib: int | None,
     result_limit_mib: int | None,
+    dead_limit_mib: int | None,
+    worker_max_rss_mib: int | None,
+    worker_memory_limit_mib: int | None,
     **settings: Any,
 ) -> NodeConfig:
     """The checked settings. What was not given keeps the default of NodeConfig, so that no default stands twice."""
     given = {name: value for name, value in settings.items() if value is not None}
     modules = given.get("modules", ())
     given["modules"] = tuple(str(expanded(each)) if each.startswith("~") else each for each in modules)
-    if payload_limit_mib is not None:
-        given["payload_limit_bytes"] = payload_limit_mib * MIB
-    if queue_limit_mib is not None:
-        given["queue_limit_bytes"] = queue_limit_mib * MIB
-    if result_limit_mib is not None:
-        given["result_limit_bytes"] = result_limit_mib * MIB
+    sizes_mib = {
+        "payload_limit_bytes": payload_limit_mib,
+        "queue_limit_bytes": queue_limit_mib,
+        "result_limit_bytes": result_limit_mib,
+        "dead_limit_bytes": dead_limit_mib,
+        "worker_max_rss_bytes": worker_max_rss_mib,
+        "worker_memory_limit_bytes": worker_memory_limit_mib,
+    }
+    given |= {name: mib * MIB for name, mib in sizes_mib.items() if mib is not None}
     if cluster_path is not None:
         given["cluster"] = ClusterFile.load(cluster_path)
     config = NodeConfig(discovery=not no_discovery, **given)

@@ -131,6 +131,8 @@ def summary(body: Mapping[str, Any]) -> list[str]:
             "security: " + ("encrypted" if body["encrypted"] else "this user of this machine only, not encrypted")
         )
     lines.append(f"tasks: {_live_tasks(body)}; of {_ended_tasks(body)}")
+    if dead := body.get("dead_tasks"):
+        lines.append(f"dead tasks: {dead}; `paceline dead ls` shows them")
     lines += _room(body) + _unserved(body) + _levels(body)
     lines += [f"  {line}" for line in body.get("found") or ()]
     lines += [f"WARNING: {text}" for text in body.get("twice", ())]
@@ -185,8 +187,12 @@ def _unserved(body: Mapping[str, Any]) -> list[str]:
 
 
 def _ended_tasks(body: Mapping[str, Any]) -> str:
-    ends = ("succeeded", "failed", "cancelled", "lost", "expired")
-    return f"{body['accepted_total']} accepted " + ", ".join(f"{body[f'{end}_total']} {end}" for end in ends)
+    ends = ["succeeded", "failed", "cancelled", "lost", "expired"]
+    if body.get("timed_out_total"):  # an older node knows no such end
+        ends.append("timed_out")
+    return f"{body['accepted_total']} accepted " + ", ".join(
+        f"{body[f'{end}_total']} {end.replace('_', ' ')}" for end in ends
+    )
 
 
 def _standing(body: Mapping[str, Any]) -> str:

@@ -6,13 +6,15 @@ from typing import Any
 
 import click
 
-from paceline.cli.options import Function, Seconds, connect, parse_value, reaches_a_cluster, show_value, to_json
-from paceline.errors import TaskFailed
+from paceline.cli.options import Function, Seconds, connect, parse_value, reaches_a_cluster, to_json
+from paceline.cli.result import show_result, told_as_errors
 from paceline_protocol.limits import MAX_INT, MAX_NAME_CHARS
 from paceline_protocol.option_types import Choice, OptionType, Whole
 from paceline_protocol.options import KEYWORDS
 
 NAME_SHOWN_CHARS = 40
+NOTHING = object()
+"""Said by ``none``: the option is to be as usual, whatever the nodes announce."""
 
 
 def _checked_name(ctx: click.Context, param: click.Parameter, value: str) -> str:
@@ -43,16 +45,29 @@ def _click_type(type: OptionType) -> dict[str, Any]:
     """What click is told of a type: one of its own, or how a text is read."""
     if isinstance(type, Choice):
         return {"type": click.Choice(type.words)}
+    or_none = "|none" if type.default is None else ""
     if isinstance(type, Whole):
-        return {"type": click.IntRange(type.lowest, type.highest if type.highest < MAX_INT else None)}
+        number = _Number(type.lowest, type.highest if type.highest < MAX_INT else None, or_none=bool(or_none))
+        return {"type": number}
 
     def read(ctx: click.Context, param: click.Parameter, text: str | None) -> Any:
         try:
-            return None if text is None else type.read(text)
+            return None if text is None else NOTHING if text == "none" and or_none else type.read(text)
         except ValueError as error:
             raise click.BadParameter(f"{text!r} can't be used: {error}.", ctx, param) from None
 
-    return {"callback": read, "metavar": type.metavar}
+    return {"callback": read, "metavar": type.metavar + or_none}
+
+
+class _Number(click.IntRange):
+    """``or_none``: a word that stands for none is taken, too."""
+
+    def __init__(self, lowest: int, highest: int | None, *, or_none: bool) -> None:
+        super().__init__(lowest, highest)
+        self._or_none = or_none
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return NOTHING if value == "none" and self._or_none else super().convert(value, param, ctx)
 
 
 @click.command()
@@ -82,6 +97,8 @@ def submit(
     begin with a dash go after `--`. Without --wait the command returns when the cluster has accepted the task, and
     prints its id.
 
+    What no option says is as `@task` says it where the nodes run the task.
+
     \b
     paceline submit tasks.add 2 3 --wait
     paceline submit tasks.greet Ada --kw greeting=Hello --wait
@@ -89,30 +106,24 @@ def submit(
     """
     from paceline.client import NamedTask
 
-    target = NamedTask(name, **{keyword: value for keyword, value in options.items() if value is not None})
+    given = {keyword: value for keyword, value in options.items() if value is not None}
+    given.update(dict.fromkeys((keyword for keyword, value in given.items() if value is NOTHING), None))
+    target = NamedTask(name, **given)
     positional = [parse_value(text) for text in args]
     named = _parse_keywords(keywords)
     with connect(addresses, cluster_path, connect_timeout_s) as client:
         future = client.submit(target, *positional, **named)
-        value = None
-        try:
+        with told_as_errors("it may run all the same. Give a longer --timeout, or none"):
+            value = None
             if wait:
                 value = future.result(timeout=timeout_s)
             else:
                 future.accepted(timeout=timeout_s)
-        except Exception as error:
-            if isinstance(error.__cause__, TaskFailed):  # as itself, an EOFError of the task would mean Ctrl-D to click
-                raise error.__cause__ from None
-            if isinstance(error, TimeoutError):
-                raise TimeoutError(f"{error}; it may run all the same. Give a longer --timeout, or none") from None
-            raise
-        task_id = future.task_id.hex()
         if wait:
-            record = {"task_id": task_id, "state": "succeeded", "result": value}
-            click.echo(to_json(record) if as_json else show_value(value))
+            show_result(future, value, as_json)
         else:
-            record = {"task_id": task_id, "state": "accepted"}
-            click.echo(to_json(record) if as_json else task_id)
+            record = {"task_id": future.task_id.hex(), "state": "accepted"}
+            click.echo(to_json(record) if as_json else record["task_id"])
 
 
 def _parse_keywords(texts: tuple[str, ...]) -> dict[str, object]:

@@ -2,110 +2,133 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from dataclasses import fields
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from paceline.cli.options import Function, Seconds, connect, reaches_a_cluster, to_json
+from paceline.cli.asking import asks_the_leader, confirm, connected, task_ids, task_name
+from paceline.cli.exits import message_of
+from paceline.cli.options import show_value, to_json
 from paceline.cli.output import show
-from paceline.errors import ResultUnknown
-from paceline_protocol.limits import MAX_NAME_CHARS
+from paceline.cli.result import task_id as task_id_of
+from paceline.errors import NotAllowed, ResultExpired, ResultUnknown
+from paceline_protocol.messages.client import LiveState
+from paceline_protocol.moments import shown
+from paceline_protocol.name_patterns import NamePattern
 
 if TYPE_CHECKING:
-    from paceline.client import Client
+    from paceline.client import Client, TaskRecord
 
 NAMES_SHOWN = 40
 IDS_SHOWN = 10
 ASK_FROM_TASKS = 2
-"""Fewer tasks of a name are cancelled without a question."""
+"""Fewer tasks that wait are cancelled without a question."""
+STATES_THAT_WAIT = ("waiting", "delayed")
+STATES = tuple(state.name.lower() for state in LiveState)
 
 
 @click.group(no_args_is_help=False)
 def tasks() -> None:
-    """Show which tasks wait and why, and cancel them."""
-
-
-def _task_id(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    """The id of a task as people write it, in the form in which it is printed."""
-    from paceline.client.targets import task_id_of
-
-    try:
-        return task_id_of(value).hex()
-    except ValueError as error:
-        raise click.BadParameter(str(error), ctx, param) from None
-
-
-def _task_ids(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(_task_id(ctx, param, value) for value in values))
-
-
-def _task_name(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    if value is not None and not 0 < len(value) <= MAX_NAME_CHARS:
-        raise click.BadParameter(f"a name has 1 to {MAX_NAME_CHARS} characters, as tasks.add.", ctx, param)
-    return value
-
-
-def _asks_the_leader(timeout_s: float) -> Callable[[Function], Function]:
-    """Adds --timeout, --json and how the cluster is reached."""
-
-    def add(command: Function) -> Function:
-        for option in (
-            reaches_a_cluster,
-            click.option("--json", "as_json", is_flag=True, help="Print one JSON object."),
-            click.option(
-                "--timeout",
-                "timeout_s",
-                type=Seconds(),
-                default=timeout_s,
-                show_default=True,
-                metavar="SECONDS",
-                help="Wait at most this long for the leader's answer (exit 23).",
-            ),
-        ):
-            command = option(command)
-        return command
-
-    return add
-
-
-@contextmanager
-def _connected(addresses: tuple[str, ...], cluster_path: str | None, connect_timeout_s: float) -> Iterator[Client]:
-    client = connect(addresses, cluster_path, connect_timeout_s)
-    try:
-        client.connect()
-        yield client
-    finally:
-        client.close(timeout=0)
+    """Show single tasks, which wait and why, and cancel them."""
 
 
 @tasks.command()
-@click.argument("task_id", metavar="ID", callback=_task_id)
-@_asks_the_leader(5.0)
+@click.argument("task_id", metavar="ID", callback=task_id_of)
+@asks_the_leader(5.0)
 def why(task_id: str, timeout_s: float, as_json: bool, **where: Any) -> None:
     """Say where a task is, and why it does not run.
 
     ID is what `paceline submit` printed, whoever submitted it.
     """
-    with _connected(**where) as client:
+    with connected(**where) as client:
         found = client.where_is(task_id, timeout_s)
     if found["state"] == "unknown":
         raise ResultUnknown(f"{task_id}: {found['why']}")
     show(to_json({"task_id": task_id, **found}) if as_json else f"{found['state']}: {found['why']}")
 
 
+@tasks.command("show")
+@click.argument("task_id", metavar="ID", callback=task_id_of)
+@asks_the_leader(5.0)
+def show_task(task_id: str, timeout_s: float, as_json: bool, **where: Any) -> None:
+    """Show what is known of a task: where it is, or how and when it ended, its attempts, and its result.
+
+    ID is what `paceline submit` printed, whoever submitted it. Of a task that has ended there is more to show if it
+    has a --result-ttl.
+    """
+    with connected(**where) as client:
+        record = client.record(task_id, timeout_s)
+        end = _end_of(client, record, timeout_s) if record.has_ended else {}
+    if as_json:
+        show(to_json(_as_json(record) | end))
+    else:
+        show(*_record_lines(record, end))
+
+
+def _end_of(client: Client, record: TaskRecord, timeout_s: float) -> dict[str, Any]:
+    """Its result, or its error in words, as far as it is there and this key may read it."""
+    future = client.task(record.task_id)
+    error = future.exception(timeout_s)
+    if error is None:
+        return {"result": future.result(0)}
+    if isinstance(error, ResultUnknown | ResultExpired):
+        return {}
+    if isinstance(error, NotAllowed):
+        return {"not_shown": message_of(error)}
+    return {"error": message_of(error)}
+
+
+def _as_json(record: TaskRecord) -> dict[str, Any]:
+    told = {field.name: getattr(record, field.name) for field in fields(record)}
+    readable = {name: shown(value) if isinstance(value, datetime) else value for name, value in told.items()}
+    failures = [{"attempt": number, "failed_at": shown(at), "error": why} for number, at, why in record.failures]
+    return {**readable, "task_id": record.task_id.hex(), "failures": failures}
+
+
+def _record_lines(record: TaskRecord, end: dict[str, Any]) -> Iterator[str]:
+    """A line for each thing that is known."""
+    rows: list[tuple[str, Any]] = [
+        ("task", record.task_id.hex()),
+        ("name", record.name),
+        ("state", f"{record.state}: {record.why}"),
+        ("priority", record.priority),
+        ("attempt", _attempts(record)),
+        ("node", record.node or None),
+        ("accepted", record.accepted_at),
+        ("not before", record.not_before),
+        ("expires", record.expires),
+        ("started", record.started_at),
+        ("ended", record.ended_at),
+        ("kept until", record.kept_until),
+    ]
+    rows += [("failed", f"attempt {number}, {shown(at)}: {why}") for number, at, why in record.failures]
+    rows += [(name.replace("_", " "), show_value(value)) for name, value in end.items()]
+    for name, value in rows:
+        if value is not None:
+            first, *others = (shown(value) if isinstance(value, datetime) else str(value)).splitlines() or [""]
+            yield f"{name:<11} {first}"
+            yield from (f"{'':<11} {line}" for line in others)
+
+
+def _attempts(record: TaskRecord) -> str | None:
+    if record.attempt is None:
+        return None
+    return f"{record.attempt} ({record.failed_attempts} failed, {record.lost_attempts} lost)"
+
+
 @tasks.command()
-@click.option("--name", metavar="NAME", callback=_task_name, help="Only tasks of this name, with the ids of the first.")
-@_asks_the_leader(5.0)
+@click.option("--name", metavar="NAME", callback=task_name, help="Only tasks of this name, with the ids of the first.")
+@asks_the_leader(5.0)
 def waiting(name: str | None, timeout_s: float, as_json: bool, **where: Any) -> None:
     """Show how many tasks wait, by name, and how many nodes run each.
 
     Names that no node runs come first: what waits under them never starts unless a node comes that has them.
     """
-    with _connected(**where) as client:
+    with connected(**where) as client:
         found = client.waiting(name or "", timeout_s)
     ids = [task_id.hex() for task_id in found["ids"]]
     if as_json:
@@ -132,49 +155,78 @@ def _waiting_lines(found: dict[str, Any], ids: list[str], name: str | None) -> I
 
 
 @tasks.command()
-@click.argument("ids", nargs=-1, metavar="[ID]...", callback=_task_ids)
+@click.argument("ids", nargs=-1, metavar="[ID]...", callback=task_ids)
 @click.option(
     "--name",
     metavar="NAME",
-    callback=_task_name,
-    help="All tasks of this name that no node has been given, also delayed ones.",
+    callback=task_name,
+    help="All tasks of this name that no node has been given, also delayed ones. * stands for any characters.",
 )
-@click.option("--yes", is_flag=True, help="Don't ask before several tasks of a name are cancelled.")
-@_asks_the_leader(60.0)
+@click.option("--all", "all_names", is_flag=True, help="The same, whatever their names.")
+@click.option(
+    "--state",
+    "states",
+    multiple=True,
+    type=click.Choice(STATES),
+    help="Only those that wait for a node, are delayed, or run. May be repeated.",
+)
+@click.option("--yes", is_flag=True, help="Don't ask before several tasks are cancelled by name.")
+@asks_the_leader(60.0)
 def cancel(
-    ids: tuple[str, ...], name: str | None, yes: bool, timeout_s: float, as_json: bool, **where: Any
+    ids: tuple[str, ...],
+    name: str | None,
+    all_names: bool,
+    states: tuple[str, ...],
+    yes: bool,
+    timeout_s: float,
+    as_json: bool,
+    **where: Any,
 ) -> int | None:
-    """Cancel tasks that have not started, whoever submitted them.
+    """Cancel tasks, whoever submitted them. What runs is asked to stop.
 
     \b
     paceline tasks cancel 5f0c5d0e3b7f4a31a6f2b7f3a90c1d2e
     paceline tasks cancel --name shop.old_name
+    paceline tasks cancel --name 'reports.*' --state running
     """
-    if bool(ids) == (name is not None):
-        raise click.UsageError("give the ids of tasks, or --name NAME")
-    with _connected(**where) as client:
-        if name is None:
+    if bool(ids) + (name is not None) + all_names != 1 or (ids and states):
+        raise click.UsageError("give the ids of tasks, or --name NAME, or --all for tasks of every name")
+    if name is not None and NamePattern(name).names_nothing:
+        raise click.UsageError(f"{name} is every name; say --all if that is meant")
+    with connected(**where) as client:
+        if ids:
             return _cancel_by_id(client, ids, timeout_s, as_json)
-        rows = client.waiting(name, timeout_s)["names"]
-        count = sum(row["waiting"] + row["delayed"] for row in rows if row["name"] == name)
-        if count >= ASK_FROM_TASKS and not yes:
-            _confirm(f"{count} tasks named {name} wait. Cancel them?")
-        done = client.cancel_waiting(name, timeout_s) if count else {"cancelled": 0, "started": 0}
-    if as_json:
-        show(to_json({"name": name, **done}))
-    elif not count:
-        show(f"no task named {name} waits; `paceline tasks waiting` shows what does")
-    else:
-        started = f"; {done['started']} had started or ended by then" if done["started"] else ""
-        show(f"cancelled {done['cancelled']} of {count} tasks named {name}{started}")
+        _cancel_where(client, name, tuple(dict.fromkeys(states)) or STATES_THAT_WAIT, yes, timeout_s, as_json)
     return None
 
 
-def _confirm(question: str) -> None:
-    """Ends the command unless the answer is yes. Whoever can't be asked has to say it beforehand."""
-    if not sys.stdin or not sys.stdin.isatty():
-        raise click.UsageError(f"{question} Nobody can be asked here, since stdin is no terminal: say --yes")
-    click.confirm(question, abort=True, err=True)
+def _cancel_where(
+    client: Client, name: str | None, states: tuple[str, ...], yes: bool, timeout_s: float, as_json: bool
+) -> None:
+    named = "of any name" if name is None else f"named {name}"
+    if not yes:
+        waiting, is_all = _count_waiting(client, name, states, timeout_s)
+        if "running" in states or waiting >= ASK_FROM_TASKS or not is_all:
+            count = f"{waiting}" if is_all else f"{waiting} and more"
+            begin = f"{count} tasks {named} wait. Cancel them" if waiting else f"Cancel the tasks {named}"
+            confirm(begin + (", and ask those that run to stop?" if "running" in states else "?"))
+    done = client.cancel_where(name, state=states, all_names=name is None, timeout=timeout_s)
+    if as_json:
+        show(to_json({"name": name or "*", "states": list(states), **done}))
+    elif any(done.values()):
+        others = [f"{done[word]} {says}" for word, says in _OTHERS.items() if done[word]]
+        show("; ".join([f"cancelled {done['cancelled']} tasks {named}", *others]))
+    else:
+        show(f"no task {named} is {' or '.join(states)}; `paceline tasks waiting` shows what waits")
+
+
+def _count_waiting(client: Client, name: str | None, states: tuple[str, ...], timeout_s: float) -> tuple[int, bool]:
+    """How many tasks of such names wait, in these states; and whether these are all, as of very many names some are
+    not told."""
+    pattern = NamePattern(name or "*")
+    told = client.waiting(name if name is not None and "*" not in name else "", timeout_s)
+    rows = [row for row in told["names"] if pattern.matches(row["name"])]
+    return sum(row[state] for row in rows for state in STATES_THAT_WAIT if state in states), not told["more_names"]
 
 
 def _cancel_by_id(client: Client, ids: tuple[str, ...], timeout_s: float, as_json: bool) -> int | None:
@@ -188,9 +240,15 @@ def _cancel_by_id(client: Client, ids: tuple[str, ...], timeout_s: float, as_jso
     return ResultUnknown.exit_code if counts["unknown"] else None
 
 
+_OTHERS = {
+    "stopping": "had been given to nodes and are asked to stop",
+    "running": "run on, as a node is too old to stop them",
+    "ended": "had ended by then",
+}
 _STATES = {
     "cancelled": "cancelled",
-    "running": "not cancelled: it runs",
+    "stopping": "asked to stop: it runs",
+    "running": "not cancelled: it runs, and a node is too old to stop it; `paceline status` says which",
     "finished": "not cancelled: it has ended",
     "unknown": "no task of this id was accepted, or its record is gone",
 }

@@ -11,7 +11,19 @@ client never imports a node.
 """
 
 from paceline.client.client import Client, current_client
+from paceline.client.dead_tasks import DeadDetails, DeadGroup, DeadRecord, Requeued
 from paceline.client.future import Future
 from paceline.client.targets import NamedTask
+from paceline.client.task_record import TaskRecord
 
-__all__ = ["Client", "Future", "NamedTask", "current_client"]
+__all__ = [
+    "Client",
+    "DeadDetails",
+    "DeadGroup",
+    "DeadRecord",
+    "Future",
+    "NamedTask",
+    "Requeued",
+    "TaskRecord",
+    "current_client",
+]

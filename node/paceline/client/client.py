@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from paceline.client import closing
 from paceline.client.closing import CLOSE_TIMEOUT_S
+from paceline.client.dead_tasks import DeadTaskQuestions
 from paceline.client.driver.driver import Driver, PackedCall
 from paceline.client.driver.interrupts import is_of_handler
 from paceline.client.future import Future, Sink
@@ -50,7 +51,7 @@ MAP_WINDOW_TASKS = 1024
 MAP_FIRST_TASKS = 64
 
 
-class Client(TaskQuestions):
+class Client(TaskQuestions, DeadTaskQuestions):
     """A connection to a cluster. Any number of threads may share it; processes may not: make one in each.
 
     :param addresses: nodes, as "host:port" or "host"; any one that lives is enough to find the others. Without any,
@@ -191,7 +192,7 @@ class Client(TaskQuestions):
 
         Lazy: nothing is submitted before the first result is asked for, and never more than ``window`` tasks are ahead
         of the result that is taken. The first exception is raised at its place, whether it is a task's, of an iterable
-        or of arguments that can't be sent; then, or when the iterator is dropped, what has not started is cancelled.
+        or of arguments that can't be sent; then, or when the iterator is dropped, what has not ended is cancelled.
         """
         if type(window) is not int or window < 1:
             raise ValueError(f"window is {shown(window)}, and must be a whole number from 1")

@@ -12,10 +12,19 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, Protocol, TypeAlias, TypeVar
 
-from paceline.errors import ClientClosed, TaskCancelled, TaskExpired, TaskFailed, TaskLost
+from paceline.errors import (
+    ClientClosed,
+    TaskCancelled,
+    TaskExpired,
+    TaskFailed,
+    TaskLost,
+    TaskTimedOut,
+    failed_before,
+)
 from paceline.options import check_seconds
 from paceline_protocol.messages.records import TaskEnd
-from paceline_protocol.payload import unpack_error, unpack_value
+from paceline_protocol.moments import datetime_of
+from paceline_protocol.payload import ErrorInfo, unpack_error, unpack_value
 
 if TYPE_CHECKING:
     import asyncio
@@ -47,7 +56,8 @@ class Owner(Protocol):
         ...
 
     def cancel(self, future: Future[Any], timeout_s: float) -> bool:
-        """Ask for the cancellation of the future's task. True: it never starts. Raises TimeoutError."""
+        """Ask for the cancellation of the future's task, and wait for its end. True: it is cancelled. Raises
+        TimeoutError if nobody has answered."""
         ...
 
     def add_done_callback(self, future: Future[Any], callback: Callback) -> None:
@@ -96,7 +106,7 @@ class InLoop:
             self.callback(future)
 
 
-def _running_loop() -> asyncio.AbstractEventLoop | None:
+def running_loop() -> asyncio.AbstractEventLoop | None:
     """The event loop that runs in this thread. asyncio is not imported for that."""
     asyncio_module = sys.modules.get("asyncio")
     loop: asyncio.AbstractEventLoop | None = None if asyncio_module is None else asyncio_module._get_running_loop()
@@ -104,7 +114,8 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 
 
 class Future(Generic[T_co]):
-    """One submitted task. Made by ``Client.submit``, safe to use from any thread, awaitable in any asyncio loop."""
+    """One submitted task. Made by ``Client.submit``, or again from its id by ``Client.task``; safe to use from any
+    thread, awaitable in any asyncio loop."""
 
     __slots__ = ("_callbacks", "_owner", "_payload", "_sinks", "_state", "_value", "name", "task_id")
 
@@ -129,8 +140,8 @@ class Future(Generic[T_co]):
         """The return value; waits for it at most ``timeout`` seconds.
 
         Raises what the task raised if that is a built-in exception, with a TaskFailed as its cause, and otherwise
-        TaskFailed; TaskLost, TaskCancelled, TaskExpired; UnknownTask, QueueFull and the like if the cluster refused the
-        task; NoLeader or NoNodeFound if the cluster was away for too long; TimeoutError.
+        TaskFailed; TaskTimedOut, TaskLost, TaskCancelled, TaskExpired; UnknownTask, QueueFull and the like if the
+        cluster refused the task; NoLeader or NoNodeFound if the cluster was away for too long; TimeoutError.
         """
         if self._state == PENDING:
             self._wait(timeout)
@@ -165,19 +176,21 @@ class Future(Generic[T_co]):
             raise self._error()
 
     def cancel(self, timeout: float = 5.0) -> bool:
-        """Ask the leader to cancel the task. True if it never starts; False if it runs or has ended.
+        """Cancel the task. One that runs is asked to stop, and waited for, at most ``timeout`` seconds. True if it is
+        cancelled: it never starts, or has stopped. False if it has ended otherwise, or still runs: what was asked for
+        stands then, and the future tells what became of it.
 
         Where an event loop runs it does not wait, which would stop the loop: it asks, and returns False. Awaiting the
-        future tells then: it raises TaskCancelled if the task never starts.
+        future tells then: it raises TaskCancelled if the task is cancelled.
 
-        Raises TimeoutError if there is no answer in time; NoLeader or NoNodeFound; ClientClosed if the client was
-        closed before it knew how the task ended.
+        Raises TimeoutError if the leader has not answered in time; NoLeader or NoNodeFound; ClientClosed if the client
+        was closed before it knew how the task ended.
         """
         if self._state != PENDING:
             if isinstance(self._payload, ClientClosed):
                 raise self._error()
             return self.cancelled()
-        if _running_loop() is not None:
+        if running_loop() is not None:
             self._owner.abandon((self,))
             return self.cancelled()
         check_seconds("timeout", timeout)
@@ -194,7 +207,7 @@ class Future(Generic[T_co]):
         signal handler raised, and KeyboardInterrupt, are raised again. Added where an event loop runs, it runs in that
         loop, as with asyncio's own futures.
         """
-        loop = _running_loop()
+        loop = running_loop()
         self._owner.add_done_callback(self, callback if loop is None else InLoop(loop, callback))
 
     def remove_done_callback(self, callback: Callable[[Future[T_co]], object]) -> int:
@@ -230,12 +243,16 @@ class Future(Generic[T_co]):
                 yield from woken
             except asyncio.CancelledError:
                 self._owner.remove_done_callback(self, ended)
-                self._owner.abandon((self,))
+                self._await_cancelled()
                 raise
             finally:
                 if watch is not None:
                     watch.cancel()
         return self.result(0)
+
+    def _await_cancelled(self) -> None:
+        """Nobody awaits it any more: then nobody wants the task either, as with asyncio's own futures."""
+        self._owner.abandon((self,))
 
     def __repr__(self) -> str:
         if self._state == PENDING:
@@ -301,25 +318,49 @@ class Future(Generic[T_co]):
             self._sinks = [*(each for each in self._sinks or () if each.is_open), sink]
 
 
+class FutureOfAny(Future[Any]):
+    """Of a task by its id, whoever submitted it. Who stops awaiting it has not asked for the task, and cancels none."""
+
+    __slots__ = ()
+
+    def _await_cancelled(self) -> None:
+        pass
+
+
 def error_of(state: int, payload: bytes) -> Exception:
     """The exception for a task that ended in another state than SUCCEEDED."""
-    if state == TaskEnd.CANCELLED:
+    if state == TaskEnd.CANCELLED and not payload:
         return TaskCancelled()
     info = unpack_error(payload)
-    if state == TaskEnd.LOST:
+    earlier = tuple((attempt, datetime_of(at_ms), summary) for attempt, at_ms, summary in info.earlier)
+    if state == TaskEnd.CANCELLED:
+        return TaskCancelled(info.message, earlier)
+    if state == TaskEnd.TIMED_OUT:
         match info.args:
-            case (int(attempts), str(detail)):
-                return TaskLost(attempts, detail)
-        return TaskLost(1, info.message)
-    if state == TaskEnd.EXPIRED:
-        return TaskExpired(info.message)
+            case (float(limit_s),):
+                return TaskTimedOut(limit_s, earlier)
+            case (float(ran_s), str(deadline)):
+                return TaskTimedOut(ran_s, earlier, deadline)
+        return TaskTimedOut(0.0, earlier)
+    if state in (TaskEnd.LOST, TaskEnd.EXPIRED):
+        ended: Exception = _lost(info) if state == TaskEnd.LOST else TaskExpired(info.message)
+        if earlier:
+            ended.add_note(failed_before(earlier).strip())
+        return ended
     name = info.type_name if info.module == "builtins" else f"{info.module}.{info.type_name}"
-    failed = TaskFailed(name, info.message, info.traceback)
+    failed = TaskFailed(name, info.message, info.traceback, earlier)
     restored = _restore(info.type_name, info.args) if info.module == "builtins" else None
     if restored is None:
         return failed
     restored.__cause__ = failed
     return restored
+
+
+def _lost(info: ErrorInfo) -> TaskLost:
+    match info.args:
+        case (int(attempts), str(detail)):
+            return TaskLost(attempts, detail)
+    return TaskLost(1, info.message)
 
 
 def _restore(type_name: str, args: tuple[Any, ...] | None) -> Exception | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
-from paceline.client.future import Future
-from paceline.client.targets import task_id_of
-from paceline.errors import ConfigError
+from paceline.client.future import Future, running_loop
+from paceline.client.session.sweep import Sweep
+from paceline.client.targets import TaskId, task_id_of
+from paceline.client.task_record import TaskRecord, record_of
+from paceline.errors import ConfigError, RequestRefused
 from paceline.options import check_seconds
 from paceline_protocol.limits import MAX_NAME_CHARS, MAX_REQUEST_TASKS
 from paceline_protocol.messages.client import CancelState
@@ -18,6 +19,8 @@ from paceline_protocol.payload import unpack_value
 if TYPE_CHECKING:
     from paceline.client.driver.driver import Driver
 
+SETTLES_S: Final = 0.05
+"""A new leader has heard in some tenths of a second what the nodes hold. Until then it is asked so often."""
 NO_ANSWER: Final = "no answer within {:g} s; `paceline status` shows whether somebody leads"
 
 
@@ -26,7 +29,31 @@ class TaskQuestions:
 
     _driver: Driver
 
-    def where_is(self, task: Future[Any] | str, timeout: float = 5.0) -> dict[str, Any]:
+    def task(self, task_id: TaskId) -> Future[Any]:
+        """The future of a task that anybody submitted, made again from its id in any process: ``future.task_id``, or
+        what `paceline submit` prints. It tells how the task ended, once that is recorded, and takes the result from
+        nobody; asked twice, it tells it twice. To stop awaiting it does not cancel the task.
+
+        It asks the leader, and returns once that has said whether the task has ended: so ``done()`` tells. Where an
+        event loop runs it does not wait, which would stop the loop; await the future.
+
+        Its ``result()`` raises ResultUnknown if the cluster does not know the task, or has its result no more. Raises
+        ValueError and TypeError for what is no id, and what ``connect()`` raises.
+        """
+        return self._driver.read(task_id_of(task_id), waits=running_loop() is None)
+
+    def record(self, task: Future[Any] | TaskId, timeout: float = 5.0) -> TaskRecord:
+        """What the cluster knows of a task that anybody submitted: where it is, or how and when it ended, with its
+        attempts. ``task``: a future, or an id. Of a task that has ended there is a whole record if it has a
+        ``result_ttl``.
+
+        Raises ResultUnknown for an id that the cluster does not know, ResultExpired once the task's ``result_ttl`` is
+        over, ValueError for what is no id, TimeoutError if the leader does not answer in time.
+        """
+        task_id = task.task_id if isinstance(task, Future) else task_id_of(task)
+        return record_of(task_id, self.where_is(task_id, timeout))
+
+    def where_is(self, task: Future[Any] | TaskId, timeout: float = 5.0) -> dict[str, Any]:
         """Where a task is, and in a sentence why it does not run: ``state``, ``why`` and what else docs/protocol.md
         lists for a TaskReply. ``task``: a future, or the id of a task that anybody submitted, in hexadecimal digits.
 
@@ -34,7 +61,7 @@ class TaskQuestions:
         """
         check_seconds("timeout", timeout)
         task_id = task.task_id if isinstance(task, Future) else task_id_of(task)
-        return _unpacked(self._driver.where_is(task_id, timeout), timeout)
+        return unpacked(self._driver.where_is(task_id, timeout), timeout)
 
     def waiting(self, name: str = "", timeout: float = 5.0, *, skip: int = 0) -> dict[str, Any]:
         """How many tasks wait, by name, and how many nodes run each name: what docs/protocol.md lists for a
@@ -45,46 +72,54 @@ class TaskQuestions:
         check_seconds("timeout", timeout)
         if not isinstance(name, str) or len(name) > MAX_NAME_CHARS:
             raise ConfigError(f"a name of a task has at most {MAX_NAME_CHARS} characters; `client.waiting()` shows all")
-        return _unpacked(self._driver.waiting(name, skip, timeout), timeout)
+        return unpacked(self._driver.waiting(name, skip, timeout), timeout)
 
-    def cancel_tasks(self, tasks: Iterable[Future[Any] | str], timeout: float = 30.0) -> dict[str, str]:
-        """Cancel tasks that anybody submitted and that have not started: futures, or ids in hexadecimal digits.
+    def cancel_tasks(self, tasks: Iterable[Future[Any] | TaskId], timeout: float = 30.0) -> dict[str, str]:
+        """Cancel tasks that anybody submitted: futures, or ids in hexadecimal digits. What runs is asked to stop, and
+        not waited for.
 
-        Returns what became of each, by id: ``cancelled``, ``running``, ``finished`` or ``unknown``. Raises ValueError
-        for what is no id, TimeoutError if the leader does not answer in time; what it was asked may be done then.
+        Returns what has become of each, by id: ``cancelled``, ``stopping``, ``finished`` or ``unknown``; ``running`` if
+        a node is of a version that stops nothing, or too many have asked for the same. Raises ValueError for
+        what is no id, TimeoutError if the leader does not answer in time; what it was asked may be done then.
         """
         check_seconds("timeout", timeout)
         ids = [task.task_id if isinstance(task, Future) else task_id_of(task) for task in tasks]
         states = self._cancel(list(dict.fromkeys(ids)), time.monotonic() + timeout, timeout)
         return {task_id.hex(): CancelState(state).name.lower() for task_id, state in states.items()}
 
-    def cancel_waiting(self, name: str, timeout: float = 60.0) -> dict[str, int]:
-        """Cancel the tasks of this name that wait, also for their moment, and that no node has been given: as many as
-        there are when this begins. Returns how many were ``cancelled``, and how many had started or ended by then.
+    def cancel_where(
+        self,
+        name: str | None = None,
+        *,
+        state: str | Iterable[str] = ("waiting", "delayed"),
+        all_names: bool = False,
+        timeout: float = 60.0,
+    ) -> dict[str, int]:
+        """Cancel the tasks of a name that are in one of these states, whoever submitted them: ``"waiting"``, no node
+        has been given them; ``"delayed"``, they wait for their moment; ``"running"``, a node has been given them, and
+        what runs is asked to stop. In ``name`` each ``*`` stands for any number of characters. None is cancelled that
+        is accepted after this has begun.
 
-        Raises ConfigError and TimeoutError as :meth:`waiting` does; what was cancelled until then stays so.
+        Returns how many were ``cancelled``, how many are ``stopping`` and not waited for, how many go on ``running``,
+        as :meth:`cancel_tasks` says of such, and how many had ``ended`` by the time they were asked for.
+
+        Raises ConfigError for a name that none or each has, unless it is to be ``all_names``, TimeoutError if that
+        takes too long, and RequestRefused if another leads meanwhile. Either says how far it came, and what was
+        cancelled stays so.
         """
         check_seconds("timeout", timeout)
+        sweep = Sweep(name, state, all_names=all_names)
         deadline_s = time.monotonic() + timeout
-        ends: Counter[str] = Counter()
-        answer = self.waiting(name, timeout)
-        open_count = sum(row["waiting"] + row["delayed"] for row in answer["names"] if row["name"] == name)
-        is_any_found = False
-        while open_count > 0:
-            ids = answer["ids"][:open_count]
-            open_count -= len(ids)
-            is_any_found = is_any_found or bool(ids)
-            states = self._cancel(ids, deadline_s, timeout).values()
-            ends.update(CancelState(state).name.lower() for state in states)
-            skip = answer["skip"]
-            if skip is None:  # these were the last; those that moved up meanwhile are found from the beginning
-                if not is_any_found:
-                    break
-                skip, is_any_found = 0, False
-            skip = max(0, skip - len(ids))  # which wait no more, so that the others have moved up
-            answer = self.waiting(name, max(0.0, deadline_s - time.monotonic()), skip=skip)
-        cancelled = ends.pop("cancelled", 0)
-        return {"cancelled": cancelled, "started": ends.total()}
+        try:
+            while not sweep.is_over:
+                left_s = max(0.0, deadline_s - time.monotonic())
+                ids = sweep.found(unpacked(self._driver.find(sweep.next, left_s), timeout))
+                sweep.became(self._cancel(ids, deadline_s, timeout))
+                if sweep.is_early:
+                    time.sleep(min(SETTLES_S, left_s))
+        except (TimeoutError, RequestRefused) as error:
+            raise type(error)(f"{error}; until then: {sweep.told}") from None
+        return dict(sweep.counts)
 
     def _cancel(self, ids: list[bytes], deadline_s: float, timeout_s: float) -> dict[bytes, int]:
         states: dict[bytes, int] = {}
@@ -97,7 +132,7 @@ class TaskQuestions:
         return states
 
 
-def _unpacked(body: bytes | None, timeout_s: float) -> dict[str, Any]:
+def unpacked(body: bytes | None, timeout_s: float) -> dict[str, Any]:
     """The body of an answer. Raises TimeoutError if there is none."""
     if body is None:
         raise TimeoutError(NO_ANSWER.format(timeout_s))

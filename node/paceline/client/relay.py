@@ -18,14 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from paceline.client.client import Client
-from paceline.client.driver.relaying import ACCEPTED, News, RelayDriver
+from paceline.client.driver.relaying import ACCEPTED, POSTPONED, News, RelayDriver
 from paceline.client.future import REFUSED
 from paceline.client.session.relaying import RelaySession
 from paceline.cluster_file import AnyFile
 from paceline_protocol.codec import encode_calls
+from paceline_protocol.options import by_name
 from paceline_protocol.payload import pack_args
 
-__all__ = ["ACCEPTED", "REFUSED", "News", "Relay"]
+__all__ = ["ACCEPTED", "POSTPONED", "REFUSED", "News", "Relay"]
 
 
 class Relay:
@@ -71,7 +72,8 @@ class Relay:
         options: Mapping[str, int] | None = None,
     ) -> None:
         """Have the cluster run a task under this id, 16 bytes, of which no task is outstanding here. ``options``: as
-        they travel (``paceline_protocol/options.py``).
+        they travel (``paceline_protocol/options.py``), with 0 for what is to be as usual. What is not among them is as
+        the nodes announce it for the name.
 
         Raises UnserializableValue or PayloadTooLarge for arguments that can't be sent, LocalProtocolError for a name or
         an option that can't, and ClientClosed.
@@ -88,7 +90,7 @@ class Relay:
     ) -> None:
         """As submit()."""
         # Here, and not when the batch is packed, which another thread may do, and with other calls in it.
-        carried = dict(options) if options else None
+        carried = by_name(dict(options) if options else {})
         encode_calls([(task_id, name, priority, packed, carried)])
         self._client._driver.submit_as(task_id, (name, priority, packed, carried))
 
@@ -105,8 +107,10 @@ class Relay:
     def take(self) -> list[News]:
         """What became of tasks since the last time, in order: ``(task id, state, payload)``.
 
-        The state is ACCEPTED; a number of TaskEnd, with the packed result or error; or REFUSED, with the exception that
-        a Future would raise. A task may end without having been accepted first, which its end implies.
+        The state is ACCEPTED; a number of TaskEnd, with the packed result or error; REFUSED, with the exception that a
+        Future would raise; or POSTPONED, with the milliseconds that a task which has failed still waits until it is
+        tried again: so much is told after wait_for() and ask_again() alone. A task may end without having been accepted
+        first, which its end implies.
         """
         news = self._driver.news
         return [news.popleft() for _ in range(len(news))]
@@ -117,7 +121,7 @@ class Relay:
 
     def ask_again(self, ids: Sequence[bytes]) -> None:
         """How these tasks ended or will end is for this relay, too: an end is told to who submitted the task or asked
-        for it last, and another relay may have submitted the same."""
+        for it last, and another relay may have submitted the same. Those that wait to be tried again are news, too."""
         self._driver.ask_again(ids)
 
     def status(self, timeout_s: float, about: Mapping[str, str]) -> dict[str, Any]:

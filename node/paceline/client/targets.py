@@ -6,11 +6,14 @@ one that can't be packed would be found out much later, by another thread, and i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, Protocol, TypeAlias, runtime_checkable
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final, Protocol, Self, TypeAlias, Unpack, cast, runtime_checkable
+from uuid import UUID
 
+from paceline.client.inherited import inherited
 from paceline.errors import ConfigError
-from paceline.options import TaskOptions, shown
+from paceline.options import OptionChanges, OptionKeywords, TaskOptions, check_names, options_by_name, shown
 from paceline_protocol import fields
 from paceline_protocol.forms import class_name
 from paceline_protocol.limits import MAX_NAME_CHARS
@@ -19,6 +22,8 @@ from paceline_protocol.options import PRIORITY
 
 GOOD_NAMES_LIMIT: Final = 4096
 
+_BY_NAME: Final[Options] = {}
+"""The options of a call that says nothing but a name."""
 _good_names: set[str] = set()
 """Names that were looked at and can travel: a call costs one look into it. Begun anew at the limit."""
 
@@ -35,20 +40,38 @@ class TaskLike(Protocol):
     def wire_options(self) -> Options | None: ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class NamedTask(TaskOptions):
     """A task that this process can't import, with options for its calls: ``NamedTask("reports.build", priority=9)``.
+    What is given counts, ``retries=0`` and ``time_limit=None`` too; the rest is as the nodes announce it for the name.
 
     Raises ConfigError for options that can't be used, and for what can't name a task."""
 
     name: str
+    said: frozenset[str] = field(repr=False)
+    """The options that are given, by their names."""
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "name", _name_of(self.name))
-        TaskOptions.__post_init__(self)  # super() does not find the class that slots=True makes anew
+    def __init__(self, name: str, **options: Unpack[OptionKeywords]) -> None:
+        check_names("NamedTask()", options, "name")
+        TaskOptions.__init__(self, **options)  # super() does not find the class that slots=True makes anew
+        object.__setattr__(self, "name", _name_of(name))
+        object.__setattr__(self, "said", frozenset(options))
+        object.__setattr__(self, "wire_options", options_by_name(self, self.said))
+
+    def changed(self, changes: OptionChanges) -> Self:
+        """See :meth:`TaskOptions.changed`: what is changed is given, too."""
+        said = self.said.union(name for name, value in changes.items() if value is not None)
+        chosen = TaskOptions.changed(TaskOptions(**self._given(self, self.said)), changes)
+        return type(self)(self.name, **self._given(chosen, said))
+
+    @staticmethod
+    def _given(chosen: TaskOptions, names: Iterable[str]) -> OptionKeywords:
+        return cast("OptionKeywords", {name: getattr(chosen, name) for name in names})
 
 
 Target: TypeAlias = TaskLike | str
+TaskId: TypeAlias = bytes | str | UUID
+"""The id of a task: ``future.task_id``, or as people write it, in 32 hexadecimal digits."""
 
 
 def parts_of(target: object) -> tuple[str, int, Options | None]:
@@ -56,7 +79,8 @@ def parts_of(target: object) -> tuple[str, int, Options | None]:
     ConfigError for a name, a priority or options that can't be used."""
     if isinstance(target, str):
         # The type too: a member of a StrEnum equals its string, and is in the set with it.
-        return target if target in _good_names and type(target) is str else _name_of(target), PRIORITY_DEFAULT, None
+        name = target if target in _good_names and type(target) is str else _name_of(target)
+        return name, PRIORITY_DEFAULT, inherited(_BY_NAME)
     try:
         name, priority, options = target.name, target.priority, target.wire_options  # type: ignore[attr-defined]
     except AttributeError:
@@ -71,7 +95,7 @@ def parts_of(target: object) -> tuple[str, int, Options | None]:
         _refuse_priority(priority)
     if options is not None:
         options = _options_of(name, options)
-    return name, priority, options
+    return name, priority, inherited(options)
 
 
 def _name_of(name: object) -> str:
@@ -110,15 +134,24 @@ def _options_of(name: str, options: Options) -> Options:
     return dict(options)
 
 
-def task_id_of(text: str) -> bytes:
-    """The id of a task as people write it, with dashes or without. Raises ValueError, and TypeError for no text."""
-    if not isinstance(text, str):
-        raise TypeError(f"a {type(text).__name__} is no task; give its future, or its id in hexadecimal digits")
-    try:
-        task_id = bytes.fromhex(text.replace("-", ""))
-    except ValueError:
-        task_id = b""
+def task_id_of(given: TaskId) -> bytes:
+    """The id of a task as it travels. In hexadecimal digits it may have dashes. Raises ValueError, and TypeError for
+    what is no id."""
+    if isinstance(given, bytes):
+        task_id = bytes(given)
+    elif isinstance(given, str):
+        try:
+            task_id = bytes.fromhex(given.replace("-", ""))
+        except ValueError:
+            task_id = b""
+    elif isinstance(given, UUID):
+        task_id = given.bytes
+    else:
+        raise TypeError(f"a {type(given).__name__} is no task; give its future, or its id in hexadecimal digits")
     if len(task_id) != TASK_ID_BYTES:
         digits = 2 * TASK_ID_BYTES
-        raise ValueError(f"{text!r} is no id of a task: {digits} hexadecimal digits, as `paceline submit` prints them")
+        raise ValueError(
+            f"{shown(given)} is no id of a task: {digits} hexadecimal digits, as `paceline submit` prints them, or "
+            f"{TASK_ID_BYTES} bytes"
+        )
     return task_id

@@ -2,7 +2,8 @@
 
 The shell asks in every turn, and a deadline is set a few times in a heartbeat. So the earliest is kept, and searched
 for again only when it is moved to a later moment. Moments of tasks are those of the wall clock (``wall_clock.py``); the
-earliest of them is translated whenever it is asked for, as the clock may have been set since.
+earliest of them is translated whenever it is asked for, as the clock may have been set since. Tasks that wait for a
+time, and not for a moment, do so by the monotonic clock.
 """
 
 from __future__ import annotations
@@ -39,11 +40,15 @@ STALE_AT_ONCE: Final = 2
 class Deadlines:
     """The deadlines of one node, in seconds of the monotonic clock; infinity for one that is not set."""
 
-    __slots__ = ("_at", "_clock", "_earliest", "moments")
+    __slots__ = ("_at", "_clock", "_earliest", "_monotonic", "dead", "moments", "retained", "waits")
 
     def __init__(self, clock: WallClock) -> None:
         self.moments = Moments()
+        self.waits = Moments()  # of the monotonic clock
+        self.retained = Moments()  # of tasks that have ended: until then their results are kept; as `waits`
+        self.dead = Moments()  # the same, of dead tasks
         self._clock = clock
+        self._monotonic = WallClock()
         self._earliest = inf
         self._at = [inf] * _COUNT
 
@@ -65,17 +70,34 @@ class Deadlines:
 
     def is_moment_due(self, now: float) -> bool:
         """Whether the moment of some task is reached."""
-        return self._clock.has_reached(self.moments.wakes_ms, now)
+        if self._clock.has_reached(self.moments.wakes_ms, now):
+            return True
+        return self._monotonic.has_reached(self._wakes_ms(), now)
+
+    def _wakes_ms(self) -> int:
+        """The earliest moment of the monotonic clock."""
+        return min(self.waits.wakes_ms, self.retained.wakes_ms, self.dead.wakes_ms)
+
+    def clear_tasks(self) -> None:
+        """Nothing is to become of any task any more."""
+        self.moments.clear()
+        self.waits.clear()
+        self.retained.clear()
+        self.dead.clear()
 
     def next(self) -> float:
         """The earliest of all deadlines, if the wall clock is not set before."""
-        if self.moments.wakes_ms == NEVER_MS:
-            return self._earliest
-        return min(self._earliest, self._clock.monotonic_at(self.moments.wakes_ms))
+        earliest = self._earliest
+        if self.moments.wakes_ms != NEVER_MS:
+            earliest = min(earliest, self._clock.monotonic_at(self.moments.wakes_ms))
+        wakes_ms = self._wakes_ms()
+        if wakes_ms != NEVER_MS:
+            earliest = min(earliest, self._monotonic.monotonic_at(wakes_ms))
+        return earliest
 
 
 class Moments:
-    """One moment of the wall clock for each of many tasks: before it the task does not start, or after it not any more.
+    """One moment of a clock for each of many tasks: before it the task does not start, or after it not any more.
 
     Setting and dropping a moment takes logarithmic time, whatever was set and dropped before. ``earliest_ms`` takes
     none: no moment is before it, and it is NEVER_MS if nothing is kept. The part that sets a moment must take it out
@@ -114,11 +136,11 @@ class Moments:
             self._tidy()
 
     def take_reached(self, clock: WallClock, now: float) -> list[bytes]:
-        """Take the tasks whose moments are reached, the earliest first. SLICE_MOMENTS at most are looked at: for the
-        others the node is woken in its next turn. They have no moment from now on."""
+        """Take the tasks whose moments are reached, the earliest first; none while moments are held. SLICE_MOMENTS at
+        most are looked at: for the others the node is woken in its next turn. They have no moment from now on."""
         reached: list[bytes] = []
         for _ in range(SLICE_MOMENTS):
-            if not clock.has_reached(self.earliest_ms, now):
+            if not clock.has_reached(self.wakes_ms, now):
                 break
             ms, task_id = heappop(self._front())
             if self._ms.get(task_id) == ms:
@@ -128,7 +150,7 @@ class Moments:
         return reached
 
     def hold(self, on: bool) -> None:
-        """Whether the node is not woken for any of them for now."""
+        """Whether the node is not woken for any of them for now, and takes none when it is woken for another."""
         self._is_held = on
         self._find_earliest()
 

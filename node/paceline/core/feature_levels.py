@@ -28,6 +28,14 @@ from paceline_protocol.messages.records import Options
 LEVELS: Final[dict[int, str]] = {
     1: "tasks, their attempts, results and releases; configurations",
     2: "tasks that wait for a moment, or expire at one",
+    3: "tasks that are tried again after they have failed",
+    4: "limits of how long tasks run",
+    5: "cancelling tasks that run",
+    options.RECORDS_LEVEL: "results that are kept for a time, and records of tasks that have ended",
+    options.DEFAULTS_LEVEL: "options that nodes announce for calls by name",
+    options.DEAD_LEVEL: "dead tasks that are kept, and requeued",
+    options.LOST_CLIENTS_LEVEL: "tasks that are cancelled when their client is gone",
+    options.DEADLINE_LEVEL: "deadlines of tasks",
 }
 """Level -> the features that it brought."""
 FEATURE_LEVEL: Final = max(LEVELS)
@@ -42,6 +50,12 @@ ENTRY_KINDS: Final[dict[int, int]] = {
     EntryKind.OUTCOME: 1,
     EntryKind.RELEASE: 1,
     EntryKind.ATTEMPT: 1,
+    EntryKind.RETRY: 3,
+    EntryKind.RECORD: options.RECORDS_LEVEL,
+    EntryKind.EXPIRE: options.RECORDS_LEVEL,
+    EntryKind.DEAD: options.DEAD_LEVEL,
+    EntryKind.REQUEUE: options.DEAD_LEVEL,
+    EntryKind.DISCARD: options.DEAD_LEVEL,
 }
 """Entry kind -> the level that brought it."""
 OPTIONS: Final[dict[str, int]] = {option.key: option.level for option in options.OPTIONS}

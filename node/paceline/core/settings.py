@@ -31,7 +31,9 @@ class Settings:
     version: str = ""  # of this node's package, shown in the status
     journal: str = "memory"  # shown in the status, with the two that follow; the shell acts on them
     encrypted: bool = False
+    runs_tasks: bool = True  # False: this node has no workers, and is to have none
     insecure: bool = False
+    worker_max_tasks: int = 0  # a worker that was given so many is replaced; 0: it may run any number
 
     node_timeout_s: float = 1.5  # a node silent for this long has lost its tasks
     hello_interval_s: float = 0.1  # to an address that has not answered yet; doubles with each hello
@@ -54,11 +56,14 @@ class Settings:
     payload_limit_bytes: int = 16 << 20
     result_limit_tasks: int = 200_000  # ended and not yet fetched by their owners; the leader's limits count
     result_limit_bytes: int = 256 << 20
+    dead_limit_tasks: int = 10_000  # dead tasks that are kept; the leader's limits count
+    dead_limit_bytes: int = 64 << 20
     log_keep_entries: int = 2_048  # in memory behind the applied index, for followers that lag a little
     log_keep_bytes: int = 16 << 20
     snapshot_log_entries: int = 100_000  # written to a journal since its last snapshot, before the next is taken
     snapshot_log_bytes: int = 64 << 20
-    session_timeout_s: float = 60.0  # a client silent for this long and waiting for nothing is forgotten
+    # A client silent for this long is forgotten, if it waits for nothing; and what ends with it is cancelled.
+    session_timeout_s: float = 60.0
     client_bounds: ClientBounds = field(default_factory=ClientBounds)
     peer_limit: int = 1_024
     voter_timeout_s: float = 10.0  # a voter silent for this long is replaced, or left out where that helps
@@ -69,7 +74,7 @@ class Settings:
         """A larger snapshot is not taken: what a peer says must not decide how much memory this node uses. A table
         within the limits of the queue and of results makes none: a task takes at most twice what the queue counts for
         it there."""
-        return SNAPSHOT_BYTES + 2 * (self.queue_limit_bytes + self.result_limit_bytes)
+        return SNAPSHOT_BYTES + 2 * (self.queue_limit_bytes + self.result_limit_bytes + self.dead_limit_bytes)
 
     @property
     def min_voters(self) -> int:

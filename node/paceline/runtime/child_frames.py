@@ -10,14 +10,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from math import inf
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from paceline.core.node import NodeCore
-from paceline.core.work.worker_slot import CLEAN_UP_S
+from paceline.core.work.worker_slot import CLEAN_UP_S, WorkerSlot
+from paceline.runtime.children import causes
 from paceline.runtime.children.interface import Children
+from paceline.runtime.children.lifetimes import Finding, Lifetimes
+from paceline.runtime.children.pool import ChildEnd
 from paceline.runtime.counters import Counters
 from paceline.runtime.transport.transport import Source, Transport
-from paceline_protocol.codec import decode_fields, encode
+from paceline_protocol.codec import decode_defaults, decode_fields, encode
+from paceline_protocol.errors import LimitExceeded, RemoteProtocolError
 from paceline_protocol.messages.children import (
     CleaningUp,
     Done,
@@ -34,12 +38,23 @@ _Done: Final = Done
 ChildHandler = Callable[[bytes, Any, float], None]
 """(the child's id, its message, now)"""
 
+_LOST_SHOWN: Final = 3
+_OF_EXITS: Final = " (os._exit() or exit() of C code, unless the worker has logged why)"
 _IF_USER_CODE_SPEAKS: Final = "does a task write to descriptors that it did not open?"
 _IF_MODULES_DIFFER: Final = (
     "if its modules have changed, restart the node; if not, start another node with some of them"
 )
 
 _logger = logging.getLogger("paceline.node")
+
+
+class NodeKill(NamedTuple):
+    """Why this node has killed a worker. ``how``: what is told of its tasks; "": how it ended. ``speaks_true``: whether
+    its word is taken for what it had begun."""
+
+    cause: str
+    how: str = ""
+    speaks_true: bool = True
 
 
 class ChildFrames:
@@ -53,16 +68,19 @@ class ChildFrames:
         children: Children | None,
         on_worker_failed: Callable[[bytes, WorkerFailed], None] | None,
         metrics: Callable[[float], bytes] | None,
+        lifetimes: Lifetimes,
     ) -> None:
         """``children``: their processes, None if there are none. ``metrics``: what the web process is answered."""
         self.respawn_at = inf
+        self.lifetimes = lifetimes
         self._core = core
         self._transport = transport
         self._counters = counters
         self._children = children
         self._on_worker_failed = on_worker_failed
         self._metrics = metrics
-        self._cast_outs: dict[bytes, str] = {}  # workers that were killed for what they said, until they have ended
+        self._has_said_too_large = False
+        self._kills: dict[bytes, NodeKill] = {}  # of workers, until they have ended
         self.handlers: dict[Source, dict[type[Any], ChildHandler]] = {
             Source.WORKER: {
                 Trace: self._on_trace,
@@ -101,11 +119,18 @@ class ChildFrames:
     def _on_worker_ready(self, worker_id: bytes, ready: WorkerReady, now: float) -> None:
         if not self._introduces_itself(worker_id):
             return
-        too_many = self._core.leader_link.slots.too_many_names(ready.names)
+        slots = self._core.leader_link.slots
+        try:
+            defaults = decode_defaults(ready.defaults)
+        except (RemoteProtocolError, LimitExceeded) as error:
+            self.cast_out(worker_id, f"what it says of its tasks can't be read: {error}")
+            return
+        too_many = slots.too_many_names(ready.names) or slots.learn_defaults(ready.names, defaults)
         if too_many:
             self.cast_out(worker_id, too_many, _IF_MODULES_DIFFER)
         elif self._children is None or self._children.ready(worker_id, ready.names):
             self._core.on_worker_ready(worker_id, ready.names)
+            self.lifetimes.serves(worker_id, now)
 
     def _on_failed(self, worker_id: bytes, failed: WorkerFailed, now: float) -> None:
         if self._introduces_itself(worker_id) and self._on_worker_failed is not None:
@@ -131,9 +156,10 @@ class ChildFrames:
 
     def cast_out(self, worker_id: bytes, why: str, advice: str = _IF_USER_CODE_SPEAKS) -> None:
         """End a worker that says what its node can't go by; unless told otherwise, user code speaks in its place."""
-        if self._children is None or worker_id in self._cast_outs:
+        if self._children is None or worker_id in self._kills:
             return
-        self._cast_outs[worker_id] = why
+        self._kills[worker_id] = NodeKill(causes.BY_NODE, f"the worker was killed, as {why}", speaks_true=False)
+        self._core.leader_link.slots.is_being_ended(worker_id)
         _logger.error("worker %s is killed, as %s; %s", worker_id.hex(), why, advice)
         self._children.kill(worker_id)
 
@@ -151,6 +177,7 @@ class ChildFrames:
                     name,
                     CLEAN_UP_S,
                 )
+                self._kills.setdefault(worker_id, NodeKill(causes.BY_NODE))
                 children.kill(worker_id)
         while slots.stuck:
             worker_id = slots.stuck.pop()
@@ -160,6 +187,94 @@ class ChildFrames:
             through = link.take_back(worker_id, begun, now)
             if through:
                 children.withhold(worker_id, through)
+
+    def stop_tasks(self) -> None:
+        """Have workers asked to stop what somebody wants cancelled."""
+        to_stop = self._core.leader_link.slots.to_stop
+        while to_stop:
+            worker_id, number = to_stop.pop()
+            if self._children is not None:
+                self._children.stop_task(worker_id, number)
+
+    def keep_limits(self, now: float) -> None:
+        """Tasks with time limits run: end the workers whose tasks are over them, and have a spare for the next one."""
+        slots = self._core.leader_link.slots
+        for worker_id, task in slots.take_over_limit(now) if slots.limits.is_over(now) else ():
+            _logger.warning(
+                "worker %s is killed, as task %s %s",
+                worker_id.hex(),
+                task.name,
+                task.why,
+            )
+            cause = causes.CANCEL_GRACE if task.stop_by <= task.limit_at else causes.TIME_LIMIT
+            self._kills.setdefault(worker_id, NodeKill(cause))
+            if self._children is not None:
+                self._children.kill(worker_id)
+        if self._children is not None and self._children.keep_spare(now):
+            self.respawn_at = self._children.next_respawn(now)
+
+    def look(self, now: float) -> None:
+        """Have those workers leave that are old or have grown, and end those that run a task with more memory than they
+        may have. One that has run none has what each has: to replace it would change nothing. One leaves for the spare
+        that is ready, so that no node is without workers as their modules can't be imported any more; but what is over
+        its limit would have the next task lost."""
+        slots, children = self._core.leader_link.slots, self._children
+        if children is None:
+            return
+        has_spare = children.has_spare
+        for found in self.lifetimes.look(now, children.memory_bytes):
+            slot = slots.workers.get(found.worker_id)
+            if slot is None:
+                continue
+            if found.is_over and slot.running:
+                self._kill_for_memory(found)
+            elif found.is_large and not slot.given:
+                self._say_too_large(found)
+            elif found.is_over or (has_spare and not slot.is_leaving):
+                slots.leave(found.worker_id, found.why)
+                has_spare = False
+
+    def _kill_for_memory(self, found: Finding) -> None:
+        if self._children is None or found.worker_id in self._kills:
+            return
+        self._kills[found.worker_id] = NodeKill(causes.MEMORY_LIMIT, f"the worker was killed, as {found.why}")
+        self._core.leader_link.slots.is_being_ended(found.worker_id)
+        _logger.warning("worker %s is killed, as %s", found.worker_id.hex(), found.why)
+        self._children.kill(found.worker_id)
+
+    def _say_too_large(self, found: Finding) -> None:
+        if not self._has_said_too_large:
+            self._has_said_too_large = True
+            _logger.warning(
+                "a worker that has run no task is to be replaced already, as %s: give --worker-max-rss-mib, or "
+                "--worker-memory-limit-mib, a number above that",
+                found.why,
+            )
+
+    def replace_leaving(self, now: float) -> None:
+        """Workers leave: end those that have nothing to do any more, and have others in their places."""
+        slots, children = self._core.leader_link.slots, self._children
+        left = slots.left()
+        if children is None or not left:
+            return
+        for worker_id in left:
+            self._stands_in(children.replace(worker_id, now), now)
+        for worker_id, why in slots.take_left():
+            _logger.info("worker %s is ended and replaced, as %s", worker_id.hex(), why)
+            self._kills.setdefault(worker_id, NodeKill(causes.RECYCLED))
+            children.dismiss(worker_id, now)
+        self.respawn_at = children.next_respawn(now)
+
+    def _stands_in(self, successor: tuple[bytes, tuple[str, ...]] | None, now: float) -> None:
+        """This worker gets tasks from now on, as another does no more."""
+        if successor is None:
+            return
+        too_many = self._core.leader_link.slots.too_many_names(successor[1])
+        if too_many:  # which names there are may have changed since it was ready
+            self.cast_out(successor[0], too_many, _IF_MODULES_DIFFER)
+        else:
+            self._core.on_worker_ready(*successor)
+            self.lifetimes.serves(successor[0], now)
 
     # --- their ends ---------------------------------------------------------------------------------------------
 
@@ -171,34 +286,59 @@ class ChildFrames:
             return
         ended = children.reap(fd)
         if ended is not None:
-            self._worker_ended(children, *ended, now)
+            self._worker_ended(children, ended, now)
         self.respawn_at = children.next_respawn(now)
 
-    def _worker_ended(self, children: Children, worker_id: bytes, how: str, now: float) -> None:
-        core = self._core
-        why = self._cast_outs.pop(worker_id, "")
-        self._counters.worker_exits += 1
+    def _worker_ended(self, children: Children, ended: ChildEnd, now: float) -> None:
+        core, worker_id = self._core, ended.id
+        kill = self._kills.pop(worker_id, None)
+        self.lifetimes.ends(worker_id)
+        self._counters.worker_exits[ended.cause if kill is None else kill.cause] += 1
         slot = core.leader_link.slots.workers.get(worker_id)
-        if slot is not None:
-            _logger.warning("worker %s ended: %s", worker_id.hex(), how)
-        else:
-            _logger.warning(
-                "worker %s ended before it was ready: %s; another is started. If that goes on, see what the "
-                "modules of tasks do when they are imported",
-                worker_id.hex(),
-                how,
-            )
-        had_task = slot is not None and len(slot.running) > 0
+        # What it had begun it is not asked if its word is not taken.
+        begun = children.begun(worker_id) if kill is None or kill.speaks_true else None
+        how = self._say_ended(ended, slot, begun, is_recycled=kill is not None and kill.cause == causes.RECYCLED)
+        had_task = slot is not None and (len(slot.running) > 0 or slot.is_ending)
         successor = children.stand_in(worker_id, had_task, now)
         if successor is not None:  # which names there are may have changed since it was ready
             too_many = core.leader_link.slots.too_many_names(successor[1], leaving=worker_id)
             if too_many:
                 self.cast_out(successor[0], too_many, _IF_MODULES_DIFFER)
                 successor = None
-        if why:  # nor is its word taken for what it had begun
-            core.on_worker_lost(worker_id, f"the worker was killed, as {why}", now, successor)
-        else:
-            core.on_worker_lost(worker_id, how, now, successor, children.begun(worker_id))
+            else:
+                self.lifetimes.serves(successor[0], now)
+        if kill is not None and kill.how:
+            how = kill.how
+        core.on_worker_lost(worker_id, how, now, successor, begun)
+
+    def _say_ended(self, ended: ChildEnd, slot: WorkerSlot | None, begun: int | None, *, is_recycled: bool) -> str:
+        """Log it. ``slot``: None of a worker that was not ready, or has left. Returns how it ended, as is told of its
+        tasks."""
+        if slot is None and is_recycled:
+            _logger.log(
+                logging.INFO if ended.cause == causes.EXIT else logging.WARNING,
+                "worker %s ended, as it was told to: %s",
+                ended.id.hex(),
+                ended.how,
+            )
+            return ended.how
+        if slot is None:
+            _logger.warning(
+                "worker %s ended before it was ready: %s; another is started. If that goes on, see what the "
+                "modules of tasks do when they are imported",
+                ended.id.hex(),
+                ended.how,
+            )
+            return ended.how
+        lost, _ = slot.dies(begun)
+        how = ended.how + _OF_EXITS if lost and ended.cause == causes.EXIT else ended.how
+        ran = ", ".join(
+            [f"{running[2]} {task_id.hex()}, attempt {running[0]}" for task_id, running in lost[:_LOST_SHOWN]]
+        )
+        if len(lost) > _LOST_SHOWN:
+            ran += f" and {len(lost) - _LOST_SHOWN} others"
+        _logger.warning("worker %s ended: %s%s", ended.id.hex(), how, f", while it ran task {ran}" if ran else "")
+        return how
 
     def respawn(self, now: float) -> None:
         """Start what is due in place of children that ended."""

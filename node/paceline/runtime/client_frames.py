@@ -34,6 +34,7 @@ REMEMBERED_CONNECTIONS: Final = 1_024
 """Of those that have sent a malformed frame, and as many of those that are heard no more."""
 
 _NODE: Final = KeyRole.NODE
+_MAY_SEND: Final = MAY_SEND  # looked at for each frame: a Final of a compiled module is not looked up as a name is
 _logger = logging.getLogger("paceline.node")
 
 
@@ -67,7 +68,7 @@ class ClientFrames:
                 self._unread(key)
                 return
             standing = self._standing(key)
-            may_send = MAY_SEND[standing.role]
+            may_send = _MAY_SEND[standing.role]
             if not may_send:
                 self._send(key, self._forbidden.refuse(standing, None, ()))
                 return

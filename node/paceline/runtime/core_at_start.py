@@ -41,10 +41,13 @@ def settings_of(config: NodeConfig) -> Settings:
         journal=config.journal,
         encrypted=config.keys is not None,
         insecure=config.insecure,
+        runs_tasks=config.workers > 0,
+        worker_max_tasks=config.worker_max_tasks or 0,
         payload_limit_bytes=config.payload_limit_bytes,
         queue_limit_tasks=config.queue_limit_tasks,
         queue_limit_bytes=config.effective_queue_limit_bytes,
         result_limit_bytes=config.result_limit_bytes,
+        dead_limit_bytes=config.dead_limit_bytes,
     )
 
 

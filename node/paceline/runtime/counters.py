@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from paceline.runtime.children.causes import CAUSES
 
 
 @dataclass(slots=True)
@@ -21,8 +24,8 @@ class Counters:
     client_sends_stalled: int = 0
     clients_given_up: int = 0
     clients_ignored: int = 0  # heard no more, as too many of their frames were malformed
-    worker_exits: int = 0
+    worker_exits: dict[str, int] = field(default_factory=lambda: dict.fromkeys(CAUSES, 0))  # by cause
 
-    def as_dict(self) -> dict[str, int]:
+    def as_dict(self) -> dict[str, Any]:
         """Name to value."""
         return asdict(self)

@@ -13,7 +13,18 @@ from paceline.core.measures.repeats import is_power_of_ten
 from paceline.runtime.counters import Counters
 from paceline.security import KeyRole, Standing
 from paceline_protocol.codec import encode
-from paceline_protocol.messages.client import Admin, AdminReply, ClientReply, Failure, Refusal
+from paceline_protocol.messages.client import (
+    Admin,
+    AdminReply,
+    ClientReply,
+    DeadChanges,
+    DeadTaskReply,
+    DeadTaskRequest,
+    Discard,
+    Failure,
+    Refusal,
+    Requeue,
+)
 from paceline_protocol.messages.message import Sender, sent_by
 
 PAIRS_MAX: Final = 256
@@ -68,4 +79,8 @@ def _answer(standing: Standing, kind: type[Any] | None, fields: tuple[Any, ...])
     said = f"{standing.who} may not do that: {_ADVICE[standing.role]}"
     if kind is Admin:
         return AdminReply(fields[0], False, said)
+    if kind is DeadTaskRequest:
+        return DeadTaskReply(fields[0], said, b"")
+    if kind in (Requeue, Discard):
+        return DeadChanges(fields[0], said, ())
     return Failure(Refusal.FORBIDDEN, said)

@@ -11,6 +11,8 @@ When the journal fails, nothing is promised any more: no vote, no acknowledgemen
 leadership, which takes messages and no disk of its own: its followers get what they lack of the log, the best of them
 is told to campaign, and the others elect it. What was never durable here may still be committed by their disks. Then,
 or after FAILED_TRANSFER_S, the turn ends with the journal's error; a node that does not lead ends at once.
+
+The file is long, as it is the one turn: each of its steps is short, and their order is what counts.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from paceline.core.node import NodeCore
 from paceline.errors import JournalFailed
 from paceline.runtime.child_frames import ChildFrames
 from paceline.runtime.children.interface import Children
+from paceline.runtime.children.lifetimes import LifetimeLimits, Lifetimes
 from paceline.runtime.client_frames import ClientFrames
 from paceline.runtime.counters import Counters
 from paceline.runtime.forbidden import BATCH, Forbidden
@@ -45,10 +48,10 @@ from paceline_protocol.messages.client import ClientReply, Coming, Failure, Refu
 from paceline_protocol.messages.membership import Envelope
 from paceline_protocol.messages.message import Sender, sent_by
 
-MAX_WAIT_S = 1.0
+MAX_WAIT_S: Final = 1.0
 FAILED_TRANSFER_S = 0.5
 """How long a leader whose journal failed goes on so that another voter can lead."""
-TURN_S = 0.001
+TURN_S: Final = 0.001
 """Once a turn has taken so long, it takes no further message from clients and peers; and one that took more than five
 times as long, with its answers, halves how many the next takes at most, while a shorter one adds one.
 
@@ -92,9 +95,10 @@ class Reactor:
         on_worker_failed: Callable[[bytes, WorkerFailed], None] | None = None,
         save_identity: Callable[[], None] | None = None,
         metrics: Callable[[float], bytes] | None = None,
+        lifetime_limits: LifetimeLimits | None = None,
     ) -> None:
         """``clock``: monotonic, in seconds. ``wall_clock``: in seconds since 1970, which may be set at any time.
-        ``metrics``: what the web process is answered."""
+        ``metrics``: what the web process is answered. ``lifetime_limits``: when workers are replaced; None: never."""
         self.core = core
         self.counters = Counters()
         self._transport = transport
@@ -116,7 +120,8 @@ class Reactor:
         self._forbidden = Forbidden(self.counters)
         self._clients = ClientFrames(core, transport, self.counters, self._forbidden, self._send_client)
         self._unsendable = 0  # replies and messages to peers
-        self._children = ChildFrames(core, transport, self.counters, children, on_worker_failed, metrics)
+        lifetimes = Lifetimes(lifetime_limits or LifetimeLimits())
+        self._children = ChildFrames(core, transport, self.counters, children, on_worker_failed, metrics, lifetimes)
         self._failure: JournalFailed | None = None  # of the journal: nothing is written or promised any more
         self._failed_term = 0  # the one that this node led when that happened
         self._ends_at = inf  # when the failure is raised, whoever leads
@@ -158,11 +163,16 @@ class Reactor:
             self.core.on_address(self._addresses.popleft())
         if now >= self._children.respawn_at:
             self._children.respawn(now)
+        if now >= self._children.lifetimes.look_at:
+            self._children.look(now)
         if self.unsent:
             for gone in self.unsent.retry(self._transport.send_client):
                 self.core.on_client_gone(gone)
-        if self.core.leader_link.slots.stuck:
+        slots = self.core.leader_link.slots
+        if slots.stuck:
             self._children.take_back(now)
+        if slots.limits:
+            self._children.keep_limits(now)
         self._perform(now)
 
     def _wait_s(self, deadline: float) -> float:
@@ -176,7 +186,9 @@ class Reactor:
                 self._burst_messages += 1
         if self.unsent:
             return 0.001
-        wait_s = min(deadline, self._children.respawn_at, self._ends_at) - now
+        due_at = min(deadline, self._children.respawn_at)  # of two, min() is no call
+        due_at = min(due_at, self._children.lifetimes.look_at)
+        wait_s = min(due_at, self._ends_at) - now
         return min(max(wait_s, 0.0), MAX_WAIT_S)
 
     # --- in -----------------------------------------------------------------------------------------------------
@@ -205,8 +217,9 @@ class Reactor:
             self._children.ended(key, now)
             return
         assert isinstance(key, bytes)
-        self.counters.frames_received += len(frames)
-        self.counters.bytes_received += sum(map(len, frames))
+        counters = self.counters
+        counters.frames_received += len(frames)
+        counters.bytes_received += len(frames[0]) if len(frames) == 1 else sum(map(len, frames))
         try:
             if source is _CLIENT:
                 self._clients.receive(key, frames, now)
@@ -215,7 +228,7 @@ class Reactor:
             else:
                 self._from_peer(key, frames, now)
         except ProtocolError as error:
-            self.counters.frames_malformed += 1
+            counters.frames_malformed += 1
             _logger.debug("malformed frame from %s: %s", source.name, error)
             if source is _WORKER:
                 self._children.cast_out(key, f"it sent what is no frame: {error}")
@@ -241,6 +254,11 @@ class Reactor:
         """Carry out effects until the core has no more; a journal that answers at once is a second round."""
         core = self.core
         to_workers, to_peers, to_clients = core.take_urgent(now)
+        slots = core.leader_link.slots
+        if slots.to_stop:
+            self._children.stop_tasks()
+        if slots.leaving:
+            self._children.replace_leaving(now)
         if core.traces.leaving:
             core.traces.left(self._clock())  # before what it wakes up can have seen the clock
         self._send_urgent(to_workers, to_clients)

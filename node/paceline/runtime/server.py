@@ -22,6 +22,7 @@ from paceline.local_token import read_token
 from paceline.names import Names
 from paceline.own_cluster import worker_environment
 from paceline.runtime.children.children import WorkerChildren
+from paceline.runtime.children.lifetimes import LifetimeLimits
 from paceline.runtime.children.web_child import MetricsSource, Web, open_web
 from paceline.runtime.children.worker_pool import WorkerPool
 from paceline.runtime.core_at_start import new_core, open_storage, recovered_core
@@ -107,6 +108,7 @@ class Server:
             modules=config.modules,
             payload_limit_bytes=config.payload_limit_bytes,
             environment=worker_environment(transport.local_address, config.cluster),
+            always_spare=config.replaces_workers and config.workers > 0,
         )
         web_pool = web.pool if web is not None else None
         children = WorkerChildren(self._pool, transport, web_pool, self._web_ended, self._no_worker_is_ever_ready)
@@ -120,6 +122,9 @@ class Server:
             save_identity=self._storage.save_identity if self._storage is not None else None,
             on_worker_failed=self._worker_failed,
             metrics=self._answer_metrics,
+            lifetime_limits=LifetimeLimits(
+                config.worker_max_age_s, config.worker_max_rss_bytes, config.worker_memory_limit_bytes
+            ),
         )
         self._metrics = MetricsSource(self._reactor, self._journal, config.workers)
         children.start()

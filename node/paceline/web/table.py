@@ -3,6 +3,8 @@
 Metrics of the cluster have samples at its leader only. Other nodes leave the family out, so that a sum over all nodes
 is right and the series of a deposed leader end. Each present peer has series; those of a node that is gone end with it.
 Labels have few values: no ids of tasks, no texts of errors, and at most 201 names.
+
+The file is as long as the table, which is one: names are chosen beside each other, and looked up in it.
 """
 
 from __future__ import annotations
@@ -101,7 +103,8 @@ METRICS: tuple[MetricSpec, ...] = (
         "paceline_tasks_finished_total",
         "counter",
         ("outcome",),
-        "Tasks that ended: succeeded, failed, cancelled, lost (every attempt ended with its worker or node), expired.",
+        "Tasks that ended: succeeded, failed, cancelled, lost (every attempt ended with its worker or node), expired, "
+        "timed_out.",
         _each("finished"),
     ),
     MetricSpec(
@@ -111,6 +114,13 @@ METRICS: tuple[MetricSpec, ...] = (
         "Attempts that were lost with a worker or a node and are made again, as far as the leader of the time lived to "
         "see it.",
         _one("redelivered"),
+    ),
+    MetricSpec(
+        "paceline_tasks_retried_total",
+        "counter",
+        (),
+        "Attempts that failed, of tasks that are tried again, as far as the leader of the time lived to see it.",
+        _one("retried"),
     ),
     MetricSpec(
         "paceline_tasks_recovered_total",
@@ -164,6 +174,27 @@ METRICS: tuple[MetricSpec, ...] = (
         _led_each("unserved"),
     ),
     MetricSpec(
+        "paceline_dead_tasks",
+        "gauge",
+        ("task",),
+        "Dead tasks that are kept; the 20 names with most, and all others as other.",
+        _led_each("dead"),
+    ),
+    MetricSpec(
+        "paceline_dead_task_bytes",
+        "gauge",
+        (),
+        "What dead tasks take: 2000 bytes each, their arguments and errors.",
+        _led("dead_bytes"),
+    ),
+    MetricSpec(
+        "paceline_dead_tasks_dropped_total",
+        "counter",
+        (),
+        "Dead tasks that were discarded as there was no room for more, or that were too large to be kept.",
+        _one("dead_dropped"),
+    ),
+    MetricSpec(
         "paceline_queue_bytes",
         "gauge",
         (),
@@ -203,9 +234,10 @@ METRICS: tuple[MetricSpec, ...] = (
     MetricSpec(
         "paceline_worker_exits_total",
         "counter",
-        (),
-        "Workers of this node that ended, without the spare.",
-        _one("worker_exits"),
+        ("cause",),
+        "Workers of this node that ended, without the spare, by why: exit, crash, killed, out_of_memory, time_limit, "
+        "cancel_grace, memory_limit, by_node, recycled.",
+        _each("worker_exits"),
     ),
     # Who leads, and the replicated log.
     MetricSpec(
@@ -287,7 +319,7 @@ METRICS: tuple[MetricSpec, ...] = (
         "paceline_results_kept",
         "gauge",
         (),
-        "Results that their owners have not fetched; the same at every replica.",
+        "Results that their owners have not fetched, or that are kept for their result_ttl; the same at every replica.",
         _one("results_kept"),
     ),
     MetricSpec(

@@ -10,9 +10,11 @@ wherever Python looks for signals, the first line of a function among that: so w
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from signal import ITIMER_REAL, getitimer, setitimer
 
 from paceline.worker.registry import tasks
+from paceline_protocol.messages.records import Assignment
 
 _logger = logging.getLogger("paceline.worker")
 
@@ -29,6 +31,12 @@ class Alarm:
         """Switch off what the task of this name has left, and tell of it."""
         if not self.is_of_module and setitimer(ITIMER_REAL, 0)[0] > 0:
             self.tell(name)
+
+    def was_left_by(self, run: Sequence[Assignment]) -> None:
+        """One of these tasks has left what was switched off. Tell of it if one alone may have."""
+        names = {name for _, _, name, _, _ in run}
+        if len(names) == 1:
+            self.tell(names.pop())
 
     def tell(self, name: str) -> None:
         """Say, once, that this task has left an alarm."""

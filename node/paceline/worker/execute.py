@@ -15,19 +15,24 @@ import os
 import stat
 import sys
 import traceback
-from _signal import SIG_DFL  # type: ignore[import-not-found] # those of signal are enums
-from _signal import getsignal as _handler_of
+from _signal import SIG_DFL, getsignal  # type: ignore[import-not-found] # those of signal are enums
 from signal import ITIMER_REAL, SIGALRM, setitimer
 from types import CoroutineType, TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from paceline.errors import UnknownTask
+from paceline.errors import Cancelled, Retry, UnknownTask
 from paceline.importing import import_own
 from paceline.worker.alarm import Alarm
 from paceline.worker.registry import tasks
+from paceline.worker.soft_limit import SoftLimits
+from paceline.worker.stop_requests import StopRequests, raise_cancelled
+from paceline_protocol.cancelled import STOPPED
+from paceline_protocol.codec import encode_failed_attempt
 from paceline_protocol.errors import PayloadError, UnserializableValue
 from paceline_protocol.forms import class_name
-from paceline_protocol.messages.records import TaskEnd
+from paceline_protocol.limits import SUMMARY_LIMIT_BYTES
+from paceline_protocol.messages.records import MAY_RETRY, Options, TaskEnd
+from paceline_protocol.options import may_retry
 from paceline_protocol.payload import (
     NAME_LIMIT_BYTES,
     ErrorInfo,
@@ -39,15 +44,23 @@ from paceline_protocol.payload import (
 )
 
 if TYPE_CHECKING:
-    from paceline.worker.loop import Loop
+    from collections.abc import Callable, Sequence
 
-SUCCEEDED = int(TaskEnd.SUCCEEDED)
-FAILED = int(TaskEnd.FAILED)
+    from paceline.worker.loop import Loop
+    from paceline_protocol.messages.records import Assignment
+
+SUCCEEDED: Final = int(TaskEnd.SUCCEEDED)
+CANCELLED: Final = int(TaskEnd.CANCELLED)
+FAILED: Final = int(TaskEnd.FAILED)
 SOURCE_LIMIT_BYTES = 16 * 1024 * 1024
 """A larger file is no source whose lines a traceback shows."""
 
-_SIGALRM = int(SIGALRM)
-_getpid = os.getpid  # a task may replace it
+# Looked at for each task: a Final of a compiled module is not looked up as a name is.
+_SIGALRM: Final = int(SIGALRM)
+_DEFAULT: Final = SIG_DFL
+_handler_of: Final = getsignal
+_tasks: Final = tasks
+_getpid: Final = os.getpid  # a task may replace it
 _STANDARD_LIBRARY = os.path.dirname(os.__file__)
 _NOT_SHOWN = (
     os.path.dirname(__file__) + os.sep,
@@ -62,25 +75,35 @@ _NOT_SHOWN = (
 class TaskRunner:
     """Runs tasks one after the other, in the thread that calls it."""
 
-    def __init__(self, payload_limit_bytes: int) -> None:
+    def __init__(self, payload_limit_bytes: int, stop_requests: StopRequests) -> None:
         self._payload_limit_bytes = payload_limit_bytes
         self._pid = _getpid()
         self._alarm = Alarm()
+        self._looks_after_each = False  # as one has left an alarm without a handler
         self._loop: Loop | None = None
+        self._soft_limits = SoftLimits()
+        self._stop_requests = stop_requests
 
-    def execute(self, name: str, packed_args: bytes) -> tuple[int, bytes]:
-        """(TaskEnd, payload). Raises nothing, unless memory is gone for good."""
+    def execute(self, name: str, packed_args: bytes, options: Options | None = None) -> tuple[int, bytes]:
+        """(TaskEnd, payload), or (MAY_RETRY, payload) if the call asks for that in its ``options``. CANCELLED is the
+        end of one that was asked to stop, and did. Raises nothing, unless memory is gone for good."""
+        has_begun = False
         try:
             try:
-                task = tasks.get(name)
+                task = _tasks.get(name)
                 if task is None:
                     raise UnknownTask(name, f"this worker has no task named {name!r}; its node runs other modules")
                 args, kwargs = unpack_args(packed_args)
-                value = task.function(*args, **kwargs)
+                has_begun = True
+                soft_limit_s = 0.0 if options is None else options.get("soft_time_limit", 0) / 1_000
+                if options is not None and (soft_limit_s or "cancel_raises" in options):
+                    value = self._call_struck(task.function, args, kwargs, options)
+                else:
+                    value = task.function(*args, **kwargs)
                 if type(value) is CoroutineType:
-                    value = self._run_coroutine(value)
+                    value = self._run_coroutine(value, soft_limit_s)
             finally:
-                if _handler_of(_SIGALRM) is not SIG_DFL:
+                if _handler_of(_SIGALRM) is not _DEFAULT or self._looks_after_each:
                     self._alarm.end(name)
         except BaseException as error:  # noqa: BLE001 - the task's own error, whatever it is, is its outcome
             try:  # an alarm may have struck, and may repeat; nothing looks for signals before it is switched off here
@@ -90,7 +113,9 @@ class TaskRunner:
                 pass
             if _getpid() != self._pid:
                 _end_fork(error)
-            return FAILED, _pack_failure(error)
+            if self._stop_requests.is_asked and _is_stop(error):
+                return CANCELLED, STOPPED
+            return _failed(error, options) if has_begun else (FAILED, _pack_failure(error))
         if _getpid() != self._pid:
             _end_fork(None)
         try:
@@ -98,10 +123,32 @@ class TaskRunner:
         except BaseException as error:  # noqa: BLE001 - a result that can't be sent is an outcome too
             return FAILED, _pack_failure(error, name)
 
-    def _run_coroutine(self, coroutine: CoroutineType[Any, Any, Any]) -> Any:
+    def _call_struck(self, function: Callable[..., Any], args: Any, kwargs: Any, options: Options) -> Any:
+        """The result of a function in which something may strike, as it runs."""
+        if options.get("cancel_raises"):
+            args, kwargs = (raise_cancelled, function, args, kwargs), {}
+            function = self._stop_requests.call
+        soft_limit_ms = options.get("soft_time_limit", 0)
+        if soft_limit_ms:
+            return self._soft_limits.call(soft_limit_ms / 1_000, function, args, kwargs)
+        return function(*args, **kwargs)
+
+    def _run_coroutine(self, coroutine: CoroutineType[Any, Any, Any], soft_limit_s: float) -> Any:
         if self._loop is None:
             self._loop = import_own("paceline.worker.loop").Loop()
-        return self._loop.run(coroutine)
+        return self._loop.run(coroutine, soft_limit_s, self._stop_requests)
+
+    def end_alarm(self, run: Sequence[Assignment]) -> None:
+        """Switch off an alarm without a handler that one of these tasks has left as it returned. It would end the
+        process, so nothing is raised here.
+
+        Called once for many tasks that were short, since to ask the system after each costs more than they may. Once
+        there was one, it is asked after each, and the task that leaves another is known by its name."""
+        if _handler_of(_SIGALRM) is not _DEFAULT or self._alarm.is_of_module:
+            return
+        if setitimer(ITIMER_REAL, 0)[0] > 0:
+            self._alarm.was_left_by(run)
+            self._looks_after_each = True
 
     @property
     def has_left(self) -> bool:
@@ -118,6 +165,49 @@ class TaskRunner:
         except BaseException:  # noqa: BLE001 - as in execute()
             if not self._alarm.is_of_module:
                 setitimer(ITIMER_REAL, 0)
+
+
+def _is_stop(error: BaseException) -> bool:
+    """Whether a task that was asked to stop has stopped by this."""
+    asyncio = sys.modules.get("asyncio")
+    return isinstance(error, Cancelled) or (asyncio is not None and isinstance(error, asyncio.CancelledError))
+
+
+def _failed(error: BaseException, options: Options | None) -> tuple[int, bytes]:
+    """How an attempt ended that raised this."""
+    has_retries = options is not None and options.get("retries", 0) > 0
+    try:
+        if isinstance(error, Retry):
+            if not has_retries:
+                return FAILED, _pack_failure(_without_retries(error))
+        elif not has_retries or not may_retry(options, type(error)) or _is_of_call(error):
+            return FAILED, _pack_failure(error)
+        asked_ms = error.delay_ms if isinstance(error, Retry) else None
+        delay = 0 if asked_ms is None else asked_ms + 1
+        return MAY_RETRY, encode_failed_attempt((_summary(error), delay, FAILED, _pack_failure(error)))
+    except BaseException:  # noqa: BLE001 - a user's exception may be broken in ways that nobody foresaw
+        return FAILED, _pack_failure(error)
+
+
+def _is_of_call(error: BaseException) -> bool:
+    """Whether the task has not begun, as its arguments are not those that it takes."""
+    return type(error) is TypeError and not format_traceback(error)
+
+
+def _without_retries(error: Retry) -> Retry:
+    """The same for a task that asks for none, with what it lacks."""
+    said = Retry(f"{error}; for that it needs a retry, as of @task(retries=3)")
+    said.__cause__, said.__context__ = error.__cause__, error.__context__
+    return said.with_traceback(error.__traceback__)
+
+
+def _summary(error: BaseException) -> str:
+    """An exception in a line that can be shown; of a Retry without words its cause."""
+    if type(error) is Retry and not error.message:
+        error = error.__cause__ or error.__context__ or error
+    *_, line = describe(error).splitlines() or [""]
+    shown = "".join([char if char.isprintable() else ascii(char)[1:-1] for char in line[:SUMMARY_LIMIT_BYTES]])
+    return trim(shown, SUMMARY_LIMIT_BYTES)
 
 
 def _of_result(error: BaseException, name: str) -> BaseException:

@@ -12,7 +12,12 @@ import asyncio
 import contextvars
 import logging
 from collections.abc import Coroutine
+from contextlib import suppress
+from functools import partial
 from typing import Any, Final
+
+from paceline.errors import SoftTimeLimitExceeded
+from paceline.worker.stop_requests import StopRequests
 
 CLEAN_UP_LIMIT_S: Final = 1.0
 NAMED_COROUTINES: Final = 3
@@ -28,12 +33,16 @@ class Loop:
         self.has_left = False
         self._runner = asyncio.Runner()
 
-    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """The coroutine's result, or what it raises."""
+    def run(self, coroutine: Coroutine[Any, Any, Any], soft_limit_s: float, stop_requests: StopRequests) -> Any:
+        """The coroutine's result, or what it raises. ``soft_limit_s``: it has SoftTimeLimitExceeded raised in it once
+        it has run for so long; 0: never. When the task is asked to stop it is cancelled, as asyncio does."""
+        if soft_limit_s:
+            coroutine = _limited(coroutine, soft_limit_s)
         if self._runner.get_loop().is_closed():  # by a task before
             self._runner = asyncio.Runner()
+        cancel = partial(_cancel_soon, self._runner.get_loop(), coroutine)
         try:
-            return self._runner.run(coroutine, context=contextvars.copy_context())
+            return stop_requests.call(cancel, self._runner.run, (coroutine,), {"context": contextvars.copy_context()})
         finally:
             self.has_left = bool(asyncio.all_tasks(self._runner.get_loop()))
 
@@ -61,6 +70,34 @@ class Loop:
         for task in left:
             task._log_destroy_pending = False  # type: ignore[attr-defined] # it is said above
         loop.close()
+
+
+def _cancel_soon(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any]) -> None:
+    """Have the task of this coroutine cancelled, of which the loop may not know yet. For a handler of signals."""
+    with suppress(RuntimeError):  # its own code may have closed the loop
+        loop.call_soon_threadsafe(_cancel_now, loop, coroutine)
+
+
+def _cancel_now(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any]) -> None:
+    for task in asyncio.all_tasks(loop):
+        if task.get_coro() is coroutine:
+            task.cancel()
+
+
+async def _limited(coroutine: Coroutine[Any, Any, Any], limit_s: float) -> Any:
+    """What the coroutine returns or raises; it is cancelled at its limit, which it may catch, and finish."""
+    own: TimeoutError | None = None
+    try:
+        async with asyncio.timeout(limit_s) as limit:
+            try:
+                return await coroutine
+            except TimeoutError as error:
+                own = error
+                raise
+    except TimeoutError as error:
+        if error is own or not limit.expired():
+            raise
+        raise SoftTimeLimitExceeded(limit_s) from error.__cause__  # which shows where the task was
 
 
 async def _cancel(left: set[asyncio.Task[Any]]) -> None:

@@ -9,6 +9,7 @@ The rules of this module:
   (``parent.py``).
 - While a task runs for long, its node takes back the tasks behind it: the worker passes over them when it comes to them
   (``core/work/worker_slot.py``).
+- A task that is to be cancelled while it runs is asked to stop in the same memory (``stop_requests.py``).
 - An outcome is sent when its Run is done, or earlier: before a task that is not known to be short, and once
   FLUSH_AFTER_NS have passed. So a long task does not hold back the outcomes of short tasks before it.
 - What a task has left is ended once its outcome is told. The node hears that this begins, and when it is over, and ends
@@ -30,24 +31,28 @@ import struct
 import sys
 from collections.abc import Sequence
 from time import monotonic_ns
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from paceline.errors import ConfigError, DuplicateTaskName, UsedWhileImporting
 from paceline.importing import import_own, importing
 from paceline.line_writer import LogHandler
+from paceline.parent_deadline import PARENT
+from paceline.worker import current
 from paceline.worker.ending import end_in_time
 from paceline.worker.execute import TaskRunner, describe, format_traceback, read_no_devices
 from paceline.worker.parent import EXIT_PARENT_GONE, allow_open_files, die_with_parent
-from paceline.worker.registry import load_module, tasks
+from paceline.worker.registry import defaults, load_module, tasks
+from paceline.worker.stop_requests import StopRequests
 from paceline_protocol.codec import (
     MAX_FRAME_BYTES,
     MAX_STRING_CHARS,
     MAX_TRACEBACK_CHARS,
     decode_fields,
     encode,
+    encode_defaults,
     encode_fields,
 )
-from paceline_protocol.errors import ProtocolError
+from paceline_protocol.errors import LimitExceeded, ProtocolError
 from paceline_protocol.limits import MAX_TASK_NAMES
 from paceline_protocol.messages.children import CleaningUp, Done, NodeMoved, Run, Stop, WorkerFailed, WorkerReady
 from paceline_protocol.messages.records import Assignment, Outcome, TaskEnd
@@ -60,14 +65,14 @@ EXIT_MODULE_FAILED = 3
 EXIT_NODE_STUCK = 5
 EXIT_LINK_CLOSED = 6
 
-FLUSH_AFTER_NS = 1_000_000
-FLUSH_AFTER_BYTES = 1024 * 1024
+FLUSH_AFTER_NS: Final = 1_000_000
+FLUSH_AFTER_BYTES: Final = 1024 * 1024
 SEND_DEADLINE_S = 60
-READ_BYTES = 65_536
-BEGUN_BYTES = 16
-_PASSED_OVER = int(TaskEnd.CANCELLED)
+READ_BYTES: Final = 65_536
+BEGUN_BYTES = 32
+_PASSED_OVER: Final = int(TaskEnd.CANCELLED)
 
-_OUTCOME_OVERHEAD_BYTES = 64
+_OUTCOME_OVERHEAD_BYTES: Final = 64
 """More than a Done frame needs for one outcome beside its payload, and more than it needs beside its outcomes."""
 
 _logger = logging.getLogger("paceline.worker")
@@ -77,15 +82,15 @@ class Worker:
     """Takes Run messages from the node and answers them until Stop, or until the node is gone."""
 
     def __init__(self, link: socket.socket, payload_limit_bytes: int, begun: memoryview) -> None:
-        """``begun``: two unsigned numbers: how many tasks were begun, and up to which the node has them taken back."""
+        """``begun``: the numbers of ``begun_tasks.py``."""
         self._link = link
         self._begun = begun
         self._begun_number = 0
+        PARENT.ask = current.deadline_ms
         self._feed = FrameReader().feed
         # A result always fits into a Done, together with the outcomes that may wait already.
         limit_bytes = min(payload_limit_bytes, MAX_FRAME_BYTES - FLUSH_AFTER_BYTES - 2 * _OUTCOME_OVERHEAD_BYTES)
-        self._runner = TaskRunner(limit_bytes)
-        self._execute = self._runner.execute
+        self._runner = TaskRunner(limit_bytes, StopRequests(begun))
         self._traces = b""  # of sampled tasks whose outcomes wait to leave
         self._last_ns: dict[str, int] = {}  # how long each task took the last time; bounded by the registry
 
@@ -122,8 +127,9 @@ class Worker:
         return True
 
     def _run(self, assignments: Sequence[Assignment]) -> None:
-        execute = self._execute
+        runner = self._runner
         begun, number = self._begun, self._begun_number
+        current.run = begun, number, assignments
         last_ns = self._last_ns
         outcomes: list[Outcome] = []
         waiting_bytes = 0
@@ -134,7 +140,7 @@ class Worker:
                 or waiting_bytes >= FLUSH_AFTER_BYTES
                 or last_ns.get(name, FLUSH_AFTER_NS) >= FLUSH_AFTER_NS
             ):
-                self._send_done(outcomes)
+                self._send_done(outcomes, assignments)
                 outcomes = []
                 waiting_bytes = 0
                 started_ns = flushed_ns = monotonic_ns()
@@ -143,7 +149,7 @@ class Worker:
             if number <= begun[1]:  # looked at after that was written
                 outcomes.append((task_id, attempt, _PASSED_OVER, b"", 0))
                 continue
-            state, payload = execute(name, args)
+            state, payload = runner.execute(name, args, options)
             ended_ns = monotonic_ns()
             if name in tasks:
                 last_ns[name] = ended_ns - started_ns
@@ -152,16 +158,17 @@ class Worker:
                 self._trace(task_id, started_ns, ended_ns)
             waiting_bytes += len(payload) + _OUTCOME_OVERHEAD_BYTES
             started_ns = ended_ns
-            if self._runner.has_left:
-                self._send_done(outcomes, CleaningUp)
+            if runner.has_left:
+                self._send_done(outcomes, assignments, CleaningUp)
                 waiting_bytes = 0
-                self._runner.clean_up(name)
-                self._send_done([(task_id, attempt, _PASSED_OVER, b"", 0)])
+                runner.clean_up(name)
+                self._send_done([(task_id, attempt, _PASSED_OVER, b"", 0)], assignments)
                 outcomes = []
                 started_ns = flushed_ns = monotonic_ns()
+        current.run = None
         self._begun_number = number
         if outcomes:
-            self._send_done(outcomes)
+            self._send_done(outcomes, assignments)
 
     def _trace(self, task_id: bytes, started_ns: int, ended_ns: int) -> None:
         """Note the stamps of a sampled task. They are sent just before its outcome, so that the node has both when it
@@ -169,7 +176,11 @@ class Worker:
         stamps = ((int(Stage.WORKER_START), started_ns), (int(Stage.WORKER_END), ended_ns))
         self._traces += pack_frame(encode(Trace(task_id, stamps)))
 
-    def _send_done(self, outcomes: list[Outcome], kind: type[Done | CleaningUp] = Done) -> None:
+    def _send_done(
+        self, outcomes: list[Outcome], run: Sequence[Assignment], kind: type[Done | CleaningUp] = Done
+    ) -> None:
+        """``run``: what they are of. This may wait for the node, so no alarm of theirs is to strike any more."""
+        self._runner.end_alarm(run)
         traces, self._traces = self._traces, b""
         send(self._link, encode_fields(kind, (outcomes,)), before=traces)
 
@@ -233,8 +244,9 @@ def _work(link: socket.socket, modules: Sequence[str], payload_limit_bytes: int,
     # The imported modules stay: the collector need not look at them again, and forked children share their pages.
     gc.collect()
     gc.freeze()
-    send(link, encode(WorkerReady(os.getpid(), tuple(sorted(tasks)))))
-    Worker(link, payload_limit_bytes, begun).serve()
+    worker = Worker(link, payload_limit_bytes, begun)  # before its node may signal to it
+    send(link, encode(WorkerReady(os.getpid(), tuple(sorted(tasks)), encode_defaults(defaults()))))
+    worker.serve()
     return 0
 
 
@@ -260,6 +272,17 @@ def _prepare_process() -> None:
             stream.reconfigure(line_buffering=True)  # into a file too, so that prints survive a crash
 
 
+def _check_defaults() -> None:
+    """Raises ConfigError if there is more than a node can announce."""
+    try:
+        encode_defaults(defaults())
+    except LimitExceeded as error:
+        raise ConfigError(
+            f"with it the names and options of all tasks take {error.size} bytes, and a node announces at most "
+            f"{error.limit}; give some of the modules to other nodes, or name fewer exceptions in retry_on"
+        ) from None
+
+
 def _load(modules: Sequence[str]) -> WorkerFailed | None:
     """Import the modules. Returns the failure of the first that fails, since the others may depend on it; or None."""
     for module in modules:
@@ -271,6 +294,7 @@ def _load(modules: Sequence[str]) -> WorkerFailed | None:
                     f"with it there are {len(tasks)} tasks, and a node runs at most {MAX_TASK_NAMES}; give some of the "
                     "modules to other nodes, or make what differs an argument of one task"
                 )
+            _check_defaults()
         except BaseException as error:  # noqa: BLE001 - sys.exit() in a module ends the import, as an error does
             text = describe(error)
             # Their messages have the places, and their tracebacks more than that.

@@ -27,9 +27,11 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack, cast, overload
 
 from paceline.errors import ConfigError, DuplicateTaskName
-from paceline.importing import import_own
+from paceline.importing import RUN_AS, import_own, imported_name
 from paceline.options import OptionChanges, OptionKeywords, TaskOptions, check_names, shown
 from paceline.ownership import whose
+from paceline_protocol.messages.records import PRIORITY_DEFAULT, Default
+from paceline_protocol.options import announced
 
 if TYPE_CHECKING:
     from paceline.client import Future
@@ -116,6 +118,12 @@ def task(
     if function is None:
         return functools.partial(_register, name=name, chosen=chosen)
     return _register(function, name=name, chosen=chosen)
+
+
+def defaults() -> list[Default]:
+    """What the tasks of this process were decorated with, of those that ask for something: for calls by name."""
+    found = [(name, each.priority, announced(each.wire_options)) for name, each in sorted(tasks.items())]
+    return [each for each in found if each[1] != PRIORITY_DEFAULT or each[2]]
 
 
 def check_module(spec: str) -> None:
@@ -234,18 +242,14 @@ def _module_name(function: Callable[..., Any]) -> str:
     Code that was started, rather than imported, is in ``__main__``, or in ``__mp_main__`` under multiprocessing.
     """
     module: str = function.__module__
-    if module not in ("__main__", "__mp_main__"):
+    if module not in RUN_AS:
         return module
-    namespace = getattr(inspect.unwrap(function), "__globals__", {})
-    started_by_name = namespace.get("__spec__")
-    if started_by_name is not None:
-        return cast(str, started_by_name.name)
-    file = namespace.get("__file__")
-    if file is None:
+    name = imported_name(getattr(inspect.unwrap(function), "__globals__", {}))
+    if name is None:
         raise ConfigError(
             f"{function.__qualname__} was typed at a prompt, where no worker can import it; put it in a .py file"
         )
-    return Path(file).stem
+    return name
 
 
 def _origin(function: Callable[..., Any]) -> tuple[str, int, str]:

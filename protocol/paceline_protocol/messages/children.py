@@ -4,8 +4,8 @@
 
 from typing import NamedTuple, TypeAlias
 
-from paceline_protocol.messages.message import LongString, Name, PackedValue, Sender, message
-from paceline_protocol.messages.records import Assignment, Outcome
+from paceline_protocol.messages.message import LongString, Name, PackedDefaults, PackedValue, Sender, message
+from paceline_protocol.messages.records import NO_DEFAULTS, Assignment, Outcome
 from paceline_protocol.messages.trace import Trace
 
 # --- node <-> worker --------------------------------------------------------------------------------------------
@@ -15,6 +15,7 @@ from paceline_protocol.messages.trace import Trace
 class WorkerReady(NamedTuple):
     pid: int
     names: tuple[Name, ...]
+    defaults: PackedDefaults = NO_DEFAULTS  # codec.encode_defaults: of those of these tasks that ask for something
 
 
 @message(81, Sender.WORKER)

@@ -5,7 +5,16 @@
 from enum import IntEnum
 from typing import Annotated, Final, NamedTuple, TypeAlias
 
-from paceline_protocol.messages.message import Id, PackedCalls, PackedValue, RequestIds, Sender, message
+from paceline_protocol.messages.message import (
+    Id,
+    Name,
+    PackedArgs,
+    PackedCalls,
+    PackedValue,
+    RequestIds,
+    Sender,
+    message,
+)
 from paceline_protocol.messages.records import Result
 from paceline_protocol.messages.trace import Trace
 
@@ -35,15 +44,35 @@ class Refusal(IntEnum):
     LEVEL_TOO_LOW = 7  # some node is too old for what the call asks for
     FORBIDDEN = 8  # the key of the connection does not allow it
     KEY_REVOKED = 9  # the key of the connection allows nothing any more
+    RESULT_EXPIRED = 10  # the time is over for which the result of the task was kept
 
 
 class CancelState(IntEnum):
     """What a Cancel found."""
 
     CANCELLED = 1
-    RUNNING = 2
+    RUNNING = 2  # and goes on, as not all nodes know how to stop it
     FINISHED = 3
     UNKNOWN = 4
+    STOPPING = 5  # its worker is asked to stop it. Another answer follows, once it has ended
+
+
+class DeadState(IntEnum):
+    """What a Requeue or a Discard came to, of one task."""
+
+    REQUEUED = 1
+    DISCARDED = 2
+    UNKNOWN = 3  # it is no dead task, or none any more
+    REQUEUED_BEFORE = 4
+    REFUSED = 5  # the cluster does not take the new task now
+
+
+class LiveState(IntEnum):
+    """Where a task is that has not ended, for whoever looks for some."""
+
+    DELAYED = 1  # it waits for its moment
+    WAITING = 2  # no node has been given it
+    RUNNING = 3  # a node has been given it: it runs, or is about to
 
 
 Refused: TypeAlias = Annotated[tuple[Id, Annotated[int, Refusal], str], "refused"]
@@ -73,7 +102,8 @@ class Submit(NamedTuple):
 
 @message(3, *OF_CLIENTS)
 class Wait(NamedTuple):
-    """After a leader change: tasks that were accepted earlier and whose results the client still wants."""
+    """Tasks that were accepted earlier and whose results the client still wants, as after a leader change. Answered by
+    the results, as they come, by refusals, and by Postponed for those that wait to be tried again."""
 
     ack: int
     ids: RequestIds
@@ -81,7 +111,7 @@ class Wait(NamedTuple):
 
 @message(4, *OF_CLIENTS)
 class Cancel(NamedTuple):
-    """Cancel tasks that have not started. Answered by CancelReply."""
+    """Cancel tasks that have not ended: what runs is asked to stop. Answered by CancelReplies."""
 
     request: int
     ids: RequestIds
@@ -130,6 +160,70 @@ class WaitingRequest(NamedTuple):
     request: int
     name: str  # "" for all names; else the answer has ids of its tasks, too
     skip: int  # how many tasks were looked at for that before
+
+
+@message(10, *OF_CLIENTS)
+class Read(NamedTuple):
+    """Tasks of which the client wants to know how they ended or end, whoever submitted them. Answered in Updates, once
+    that is recorded. What it acknowledges of them is not released. It changes nothing, so that a second copy does no
+    harm; a client names them again on each new connection until it knows."""
+
+    ack: int
+    ids: RequestIds
+
+
+@message(19, *OF_ALL_CLIENTS)
+class FindRequest(NamedTuple):
+    """Ask the leader for ids of tasks by name and state, a page at a time. Answered by FindReply. It changes nothing,
+    so that a second copy does no harm; a client repeats it until it has the answer."""
+
+    request: int
+    name: Name  # with * for any number of characters
+    states: tuple[Annotated[int, LiveState], ...]
+    term: int  # 0 for the first page. Else this and what follows are those of the reply before
+    until: int
+    state: int
+    part: int
+    at: int
+
+
+@message(110, *OF_ALL_CLIENTS)
+class DeadTasksRequest(NamedTuple):
+    """Ask the leader which dead tasks are kept. Answered by DeadTasksReply. It changes nothing, so that a second copy
+    does no harm; a client repeats it until it has the answer."""
+
+    request: int
+    name: str  # "" for all names
+    error: str  # the type of the error, as a traceback shows it; "" for all
+    skip: int  # how many of them are left out, the oldest first
+
+
+@message(111, *OF_CLIENTS)
+class DeadTaskRequest(NamedTuple):
+    """Ask the leader for all of one dead task, with its arguments and its error. Answered by DeadTaskReply. It changes
+    nothing, as DeadTasksRequest."""
+
+    request: int
+    id: Id
+
+
+@message(112, *OF_CLIENTS)
+class Requeue(NamedTuple):
+    """Make new tasks of dead ones. Answered by DeadChanges once that is committed. Repeated, also to another leader, it
+    makes no second one: the id of the new task follows from that of the dead one (``requeued.py``)."""
+
+    request: int
+    ids: RequestIds
+    args: PackedArgs  # of the new task, if there is one id; empty: those of the dead ones
+
+
+@message(113, *OF_CLIENTS)
+class Discard(NamedTuple):
+    """Keep dead tasks no longer. Answered by DeadChanges once that is committed. To ask again, also another leader,
+    changes nothing that is done."""
+
+    request: int
+    ids: RequestIds
 
 
 # --- node -> client ---------------------------------------------------------------------------------------------
@@ -225,7 +319,57 @@ class Coming(NamedTuple):
     size: int  # of that frame, in bytes
 
 
-ClientMessage: TypeAlias = Hello | Submit | Wait | Cancel | Ping | StatusRequest | Admin | TaskRequest | WaitingRequest
+@message(31, Sender.NODE)
+class Postponed(NamedTuple):
+    """Follows a Wait: those of its tasks that have failed and wait to be tried again. It promises nothing and changes
+    nothing, so that a lost or late copy does no harm: who wants to know says its Wait again."""
+
+    tasks: tuple[tuple[Id, int], ...]  # (task id, ms that it still waits)
+
+
+@message(39, Sender.NODE)
+class FindReply(NamedTuple):
+    request: int
+    body: PackedValue  # packed map (payload.pack_value); its keys are listed in docs/protocol.md
+
+
+@message(114, Sender.NODE)
+class DeadTasksReply(NamedTuple):
+    request: int
+    body: PackedValue  # packed map (payload.pack_value); its keys are listed in docs/protocol.md
+
+
+@message(115, Sender.NODE)
+class DeadTaskReply(NamedTuple):
+    request: int
+    refused: str  # why the key of the connection does not allow it; "" if it does
+    body: PackedValue  # packed map (payload.pack_value); its keys are listed in docs/protocol.md; empty if refused
+
+
+@message(116, Sender.NODE)
+class DeadChanges(NamedTuple):
+    request: int
+    refused: str  # as of DeadTaskReply
+    states: tuple[tuple[Id, Annotated[int, DeadState], str], ...]  # (task id, what it came to, detail for a person)
+
+
+ClientMessage: TypeAlias = (
+    Hello
+    | Submit
+    | Wait
+    | Cancel
+    | Ping
+    | StatusRequest
+    | Admin
+    | TaskRequest
+    | WaitingRequest
+    | Read
+    | DeadTasksRequest
+    | DeadTaskRequest
+    | Requeue
+    | Discard
+    | FindRequest
+)
 ClientReply: TypeAlias = (
     Welcome
     | Redirect
@@ -238,5 +382,10 @@ ClientReply: TypeAlias = (
     | TaskReply
     | WaitingReply
     | Coming
+    | Postponed
+    | DeadTasksReply
+    | DeadTaskReply
+    | DeadChanges
+    | FindReply
     | Trace
 )

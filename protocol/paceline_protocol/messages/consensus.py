@@ -18,6 +18,12 @@ class EntryKind(IntEnum):
     OUTCOME = 3  # packed outcomes, as the node sent them
     RELEASE = 4  # task ids, joined: their results are not kept any more
     ATTEMPT = 5  # task ids, joined: one attempt of each is used up: lost, or about to start if there is to be only one
+    RETRY = 6  # attempts that failed, and when their tasks are tried again (codec.encode_retries)
+    RECORD = 7  # outcomes of tasks that are remembered, each with the record of its task (codec.encode_kept)
+    EXPIRE = 8  # task ids, joined: the time is over for which their results were kept
+    DEAD = 12  # outcomes of tasks that are kept as dead ones, each with the record of its task (codec.encode_kept)
+    REQUEUE = 13  # dead tasks, each with the call of the new task in its place (codec.encode_requeued)
+    DISCARD = 14  # task ids, joined: these dead tasks are kept no longer
 
 
 WireEntry: TypeAlias = Annotated[tuple[int, Annotated[int, "entry-kind"], bytes], "entry"]

@@ -4,7 +4,7 @@
 
 from typing import NamedTuple, TypeAlias
 
-from paceline_protocol.messages.message import Id, Name, PackedHeld, PackedOutcomes, Sender, message
+from paceline_protocol.messages.message import Id, Name, PackedDefaults, PackedHeld, PackedOutcomes, Sender, message
 from paceline_protocol.messages.records import Assignment
 from paceline_protocol.messages.trace import Trace
 
@@ -46,6 +46,7 @@ class Enrol(NamedTuple):
     slots: int
     names: tuple[Name, ...]  # the tasks its workers can run
     held: PackedHeld  # codec.encode_held: tasks and attempts that are queued, running, or ended and not yet recorded
+    runs_tasks: bool = True  # False: it has no workers, and is to have none
 
 
 @message(63, Sender.PEER, trusted=True)
@@ -85,4 +86,55 @@ class Revoked(NamedTuple):
     kept: tuple[Id, ...]  # a worker has begun them, or is to begin them next
 
 
-WorkMessage: TypeAlias = Beat | NodeBeat | Enrol | Dispatch | NodeOutcomes | Revoke | Revoked | Trace
+@message(67, Sender.PEER)
+class StopTasks(NamedTuple):
+    """Leader to node: as a Revoke, of tasks that somebody wants cancelled, and whose workers are asked to stop them if
+    they have begun. Repeated until each is given back, is stopping or has ended. At feature level 5."""
+
+    term: int
+    tasks: tuple[tuple[Id, int], ...]  # each with its attempt, as this leader counts: none before it is stopped
+
+
+@message(68, Sender.PEER)
+class Stopping(NamedTuple):
+    """Node to leader: these attempts of a StopTasks have begun, and their workers are asked to stop them, now or
+    before. If it is lost, the next StopTasks is answered in the same way."""
+
+    term: int
+    ids: tuple[Id, ...]
+
+
+@message(69, Sender.PEER)
+class EnrolWithDefaults(NamedTuple):
+    """An :class:`Enrol`, to a leader that understands feature level 7, with what the node announces of its tasks. One
+    message, so that a leader which knows the names knows the options, too."""
+
+    term: int
+    version: int
+    dispatch_seq: int
+    outcome_seq: int
+    slots: int
+    names: tuple[Name, ...]
+    held: PackedHeld
+    runs_tasks: bool
+    defaults: PackedDefaults  # codec.encode_defaults: of those of the names that ask for something
+
+    @property
+    def enrol(self) -> Enrol:
+        """The same without them."""
+        return Enrol(*self[:-1])
+
+
+WorkMessage: TypeAlias = (
+    Beat
+    | NodeBeat
+    | Enrol
+    | Dispatch
+    | NodeOutcomes
+    | Revoke
+    | Revoked
+    | StopTasks
+    | Stopping
+    | EnrolWithDefaults
+    | Trace
+)

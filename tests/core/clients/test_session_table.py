@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import chain
 from math import inf
+from typing import Any
 
 import pytest
 
@@ -130,6 +131,29 @@ def test_who_was_sent_nothing_yet_loses_nothing_since_it_would_come_back_to_lose
     assert told(table, b"a") == [1]
     assert told(table, b"b") == []
     assert second.waiting_bytes == 0, "both were sent theirs in the same turn"
+
+
+class Counted(dict[bytes, ClientSession]):
+    """How often all sessions are looked at."""
+
+    looks = 0
+
+    def values(self) -> Any:
+        self.looks += 1
+        return super().values()
+
+
+def test_a_result_that_many_wait_for_has_all_of_them_looked_at_once_and_who_is_silent_is_found_again() -> None:
+    table, (first, *others) = opened(*(bytes([number]) for number in range(20)), all_waiting_bytes=1024)
+    sessions = table.by_key = Counted(table.by_key)
+    for each in (first, *others):
+        end(table, each, 1)
+    assert sessions.looks == 1
+    assert told(table, first.key) == [1]
+    end(table, first, 2)
+    end(table, others[0], 2)
+    end(table, others[1], 2)
+    assert first.is_cut_off
 
 
 def test_what_is_said_of_a_refusal_fits_into_a_string_whatever_names_are_in_it() -> None:

@@ -283,6 +283,6 @@ def test_a_call_that_needs_a_level_which_is_about_to_rise_is_asked_for_again() -
     admission = Lead().leader.admission
     for is_rising, refusal in ((True, Refusal.NOT_READY), (False, Refusal.LEVEL_TOO_LOW)):
         admission.cluster_level = ClusterLevel(1, is_rising=is_rising)
-        refused = admission._refusal(call, 0.0)
+        refused = admission.refusal(call, 0.0)
         assert refused is not None
         assert refused[0] == refusal

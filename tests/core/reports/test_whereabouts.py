@@ -38,8 +38,19 @@ def test_a_task_whose_name_no_node_has_says_which_module_is_missing() -> None:
         "node": "",
         "not_before_ms": None,
         "expires_ms": None,
+        "failures": [],
+        "failed_attempts": 0,
+        "lost_attempts": 0,
         "cancel_asked": False,
+        "cancel_asked_s": None,
+        "stopping": False,
         "waits_for_worker": False,
+        "is_open": True,
+        "accepted_ms": None,
+        "started_ms": None,
+        "ended_ms": None,
+        "kept_until_ms": None,
+        "result_expired": False,
     }
     assert ask(lead)["why"] == "no node runs a task named shop.gone; start a node with the module that has it"
 

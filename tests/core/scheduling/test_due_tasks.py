@@ -11,12 +11,12 @@ from paceline.core.clients.sessions import ClientSession
 from paceline.core.deadlines import NEVER_MS, SLICE_MOMENTS
 from paceline.core.scheduling.credits import LONG_US
 from paceline.core.state.table import TaskTable
-from paceline_protocol.codec import decode_calls, decode_outcomes, encode_calls
+from paceline_protocol.codec import decode_calls, decode_outcomes, encode_calls, encode_failed_attempt
 from paceline_protocol.messages.client import CancelState, Submit
 from paceline_protocol.messages.consensus import EntryKind
-from paceline_protocol.messages.records import AT_MOST_ONCE, NO_LOG, TaskEnd
-from paceline_protocol.messages.work import Revoke, Revoked
-from paceline_protocol.payload import unpack_error
+from paceline_protocol.messages.records import AT_MOST_ONCE, MAY_RETRY, NO_LOG, TaskEnd
+from paceline_protocol.messages.work import Dispatch, Revoke, Revoked
+from paceline_protocol.payload import pack_error, unpack_error
 
 SINCE_1970_S = 1_700_000_000.0
 
@@ -474,3 +474,72 @@ def test_what_a_node_holds_of_tasks_that_are_over_is_asked_back() -> None:
     assert lead.asked_back() == [("a", [1, 7])]
     lead.revoked("a", given_back=(1, 7))
     lead.leader.tasks.check()
+
+
+# --- deadlines ------------------------------------------------------------------------------------------------------
+
+
+def handed_out(lead: Clocked) -> list[dict[str, int] | None]:
+    """The options of the tasks that nodes are sent now."""
+    lead.leader.dispatch(lead.now)
+    messages, lead.leader.nodes.outbox = lead.leader.nodes.outbox, []
+    return [each[4] for _, message in messages if isinstance(message, Dispatch) for each in message.tasks]
+
+
+def test_a_node_is_told_how_much_of_the_time_until_a_deadline_is_left() -> None:
+    lead, session = led()
+    lead.submit(session, 1, deadline=-9_000)
+    assert lead.accepted() == [{"deadline": ms(9.0)}]
+    lead.at(4.0)
+    lead.enrol("a")
+    assert handed_out(lead) == [{"deadline": ms(9.0), "time_left": 5_000}]
+
+
+def test_what_has_not_started_by_its_deadline_expires() -> None:
+    lead, session = led()
+    lead.submit(session, 1, 2, deadline=-5_000)
+    lead.submit(session, 3, seq=2, deadline=-5_000, expires=-2_000)
+    lead.submit(session, 4, seq=3, deadline=-5_000, expires=-7_000)
+    lead.commit()
+    lead.at(2.0)
+    lead.commit()
+    assert lead.results() == {3: TaskEnd.EXPIRED}
+    lead.at(5.0)
+    lead.commit()
+    assert lead.results() == dict.fromkeys((1, 2, 4), TaskEnd.EXPIRED)
+    lead.enrol("a")
+    assert lead.dispatched() == {}
+
+
+def test_an_attempt_that_fails_is_not_made_again_at_the_deadline_or_later() -> None:
+    lead, session = led("a")
+    lead.submit(session, 1, deadline=-5_000, retries=3, backoff=5_000, jitter=1)
+    assert lead.dispatched() == {"a": [(1, 1)]}
+    failed = encode_failed_attempt(("oops", 0, int(TaskEnd.FAILED), pack_error(ValueError("oops"), "")))
+    lead.leader.nodes.on_outcomes("a", TERM, 1, [(tid(1), 1, MAY_RETRY, failed, 500)], lead.now)
+    lead.commit()
+    assert lead.results() == {1: TaskEnd.FAILED}
+
+
+def test_the_next_leader_tells_what_is_left_by_its_own_clock() -> None:
+    lead = taken_over(deadline=9_000)
+    lead.at(4.0)
+    lead.enrol("a")
+    lead.leader.tick(lead.now, ["a"])
+    lead.at(4.0)
+    assert handed_out(lead) == [{"deadline": 9_000, "time_left": 5_000}]
+
+
+def test_what_a_node_gives_back_at_the_deadline_expires_or_is_handed_out_again_by_the_leaders_clock() -> None:
+    lead, session = led("a")
+    lead.submit(session, 1, deadline=-5_000)
+    assert handed_out(lead) == [{"deadline": ms(5.0), "time_left": 5_000}]
+    lead.now = 4.9995
+    lead.revoked("a", given_back=(1,))
+    lead.enrol("a", dispatch_seq=1)
+    assert handed_out(lead) == [{"deadline": ms(5.0), "time_left": 1}]
+    lead.now = 5.0  # and nobody has looked at moments yet
+    lead.enrol("a", dispatch_seq=2)
+    lead.commit()
+    assert lead.results() == {1: TaskEnd.EXPIRED}
+    assert handed_out(lead) == []

@@ -46,6 +46,7 @@ class Lead:
         *,
         settled: bool = True,
         ran_lately: tuple[str, ...] = (),
+        clock: WallClock | None = None,
         **limits: Any,
     ) -> None:
         self.settings = Settings(cluster_name="test", **limits)
@@ -55,7 +56,7 @@ class Lead:
         self.now = 0.0
         self.notices: list[tuple[str, str]] = []
         self.versions: dict[str, int] = {}
-        clock = self.clock = WallClock()
+        clock = self.clock = clock or WallClock()
         self.moments = Moments()
         self.leader = Leader(
             self.settings,
@@ -113,13 +114,15 @@ class Lead:
         slots: int = 1,
         dispatch_seq: int = 0,
         names: tuple[str, ...] = ("add",),
+        runs_tasks: bool = True,
     ) -> None:
         """The node's next account."""
         if node_id not in self.leader.nodes.by_id:
             self.leader.nodes.beat([node_id], self.now)
         version = self.versions[node_id] = self.versions.get(node_id, 0) + 1
         packed = encode_held((tid(number), attempt) for number, attempt in (held or {}).items())
-        self.leader.nodes.on_enrol(node_id, Enrol(TERM, version, dispatch_seq, 0, slots, names, packed), self.now)
+        account = Enrol(TERM, version, dispatch_seq, 0, slots, names, packed, runs_tasks)
+        self.leader.nodes.on_enrol(node_id, account, self.now)
 
     def dispatched(self) -> dict[str, list[tuple[int, int]]]:
         """One round of dispatch: (task, attempt) by node."""
@@ -389,7 +392,7 @@ def test_a_task_that_ended_and_is_not_recorded_yet_is_known_to_whoever_asks() ->
     assert lead.dispatched() == {}
 
 
-@pytest.mark.parametrize("ends", [(TaskEnd.CANCELLED,), (TaskEnd.SUCCEEDED, TaskEnd.LOST)])
+@pytest.mark.parametrize("ends", [(TaskEnd.EXPIRED,), (TaskEnd.SUCCEEDED, TaskEnd.LOST)])
 def test_ends_that_no_node_can_report_are_refused_and_change_nothing(ends: tuple[TaskEnd, ...]) -> None:
     lead, _ = running(1, 2)
     items = [(tid(number), 1, int(end), b"", 0) for number, end in enumerate(ends, 1)]
@@ -942,10 +945,10 @@ def test_the_numbers_of_a_node_that_was_given_up_go_on_when_it_returns() -> None
 
 
 def have_come_and_gone(nodes: Nodes, term: int, count: int, now: float) -> None:
-    """So many nodes give an account each and fall silent."""
-    for number in range(count):
-        gone = f"{number:016x}"
-        nodes.beat([gone], now)
+    """So many nodes are there, give an account each and fall silent."""
+    names = [f"{number:016x}" for number in range(count)]
+    nodes.beat(names, now)
+    for gone in names:
         nodes.on_enrol(gone, Enrol(term, (1 << INCARNATION_SHIFT) + 1, 0, 0, 1, ("add",), b""), now)
         nodes._node_gone(gone, now)
     nodes.outbox.clear()

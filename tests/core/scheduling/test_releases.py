@@ -6,9 +6,11 @@ from itertools import chain
 
 from core.scheduling.test_leader import Lead, running, tid
 from paceline.core.scheduling.releases import RELEASE_AT_ONCE_TASKS, RELEASE_TASKS, Releases
+from paceline.core.scheduling.retention import Retention
 from paceline.core.settings import Settings
 from paceline.core.state.snapshots import snapshot_of
 from paceline.core.state.table import TaskTable
+from paceline.core.wall_clock import WallClock
 from paceline_protocol.codec import encode_calls, encode_outcomes, split_ids
 from paceline_protocol.messages.consensus import EntryKind
 from paceline_protocol.messages.records import TaskEnd
@@ -44,8 +46,13 @@ def test_many_results_are_released_with_whatever_is_logged_next() -> None:
 
 
 def test_very_many_results_are_released_in_several_turns_that_follow_at_once() -> None:
-    releases = []
-    each = Releases(SETTINGS, TaskTable(), lambda _kind, data, _decoded: releases.append(split_ids(data)) or 0)
+    releases: list[list[bytes]] = []
+
+    def propose(_kind: int, data: bytes, _decoded: object) -> int:
+        releases.append(split_ids(data))
+        return 0
+
+    each = Releases(SETTINGS, TaskTable(), propose, Retention(WallClock()))
     ids = [tid(number) for number in range(2 * RELEASE_AT_ONCE_TASKS + 1)]
     each.add(ids, 0.0)
     while each.due <= 0.0 or not releases:

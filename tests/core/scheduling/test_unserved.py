@@ -8,8 +8,8 @@ from core.cluster_stories import formed, node
 from core.scheduling.test_due_tasks import Clocked, ms
 from core.scheduling.test_leader import Lead, tid
 from modes import source_only
-from paceline.core.reports.metrics import _unserved
-from paceline.core.reports.waiting import IDS_LIMIT, NAMES_BYTES, SHOWN_NAMES, most_unserved, waiting
+from paceline.core.reports.metrics import _by_name
+from paceline.core.reports.waiting import IDS_LIMIT, NAMES_BYTES, SHOWN_NAMES, most_frequent, waiting
 from paceline.core.scheduling import live_tasks
 from paceline.core.scheduling.lanes import SWEEP_TASKS
 from paceline.core.scheduling.live_tasks import NAMES_LOOKED_AT
@@ -118,6 +118,32 @@ def test_a_new_leader_calls_no_name_unknown_before_each_node_that_may_have_run_i
     assert lead.refusals() == {3: Refusal.UNKNOWN_TASK}
 
 
+def test_a_node_that_is_to_have_no_workers_keeps_no_name_from_being_unknown() -> None:
+    """Not what others may have run, nor what it ran itself before it was started so."""
+    lead = Lead(ran_lately=("a", "b"))
+    session = lead.client()
+    lead.enrol("c")
+    lead.enrol("b", names=("other",))
+    lead.enrol("a", slots=0, names=(), runs_tasks=False)
+    lead.submit(session, 1, name="older")
+    assert lead.refusals() == {1: Refusal.UNKNOWN_TASK}
+    lead.enrol("b", slots=0, names=())
+    lead.submit(session, 2, seq=2, name="other")
+    assert lead.refusals() == {}
+    lead.enrol("b", slots=0, names=(), runs_tasks=False)
+    lead.submit(session, 3, seq=3, name="other")
+    assert lead.refusals() == {3: Refusal.UNKNOWN_TASK}
+
+
+def test_a_new_leader_calls_a_name_unknown_at_once_though_a_node_is_to_have_no_workers() -> None:
+    story = formed("abc")
+    story.run("\n".join(f"worker {each} w ready add" for each in "bc"))
+    story.run("restart a runs_tasks=0\nadvance 2")
+    leader = node(story, "c").role.leader_id(story._now)
+    story.run(f"client k hello {leader}")
+    assert "1 refused as UNKNOWN_TASK" in story.run("client k submit 1 name=mistyped\nadvance 0.1")
+
+
 def test_a_leader_that_has_led_for_a_minute_waits_for_the_names_of_nobody() -> None:
     lead = Lead(ran_lately=("a", "b"))
     session = lead.client()
@@ -158,9 +184,9 @@ def test_status_and_metrics_have_a_bounded_number_of_names_and_the_sum_is_exact(
     for number in range(SHOWN_NAMES + 5):
         lead.submit(session, *range(100 * number, 100 * number + number + 1), seq=number + 1, name=f"old{number}")
     lead.enrol("a")
-    shown = most_unserved(lead.leader.tasks.unserved_by_name())
+    shown = most_frequent(lead.leader.tasks.unserved_by_name())
     assert list(shown.values()) == list(range(SHOWN_NAMES + 5, 5, -1))
-    series = _unserved(lead.leader.tasks.unserved_by_name())
+    series = _by_name(lead.leader.tasks.unserved_by_name())
     assert (len(series), series["other"]) == (SHOWN_NAMES + 1, 15)
 
 

@@ -66,6 +66,24 @@ def test_a_client_that_asks_for_its_own_again_is_told_once() -> None:
     assert told(lead) == {b"c": [TaskEnd.SUCCEEDED], b"d": [TaskEnd.SUCCEEDED]}
 
 
+def test_who_asks_again_and_again_for_what_waits_for_its_window_is_sent_it_once_more_and_not_each_time() -> None:
+    """A bridge asks each second while its window is full, and takes nothing while RabbitMQ takes nothing of it."""
+    lead, owner = running(1, 2, client_bounds=ClientBounds(window_bytes=1))
+    lead.outcomes("a", 1, 1)
+    assert told(lead) == {b"c": [TaskEnd.SUCCEEDED]}, "which fills the window"
+    lead.outcomes("a", 2, 2)
+    for _ in range(10):
+        wait(lead, b"c", 1, 2)
+    assert told(lead) == {}
+    assert len(owner.results) == 3, "the second one, and an answer for each"
+    lead.leader.admission.acknowledge(owner, owner.next_seq - 1, lead.now)
+    assert told(lead) == {b"c": [TaskEnd.SUCCEEDED] * 3}
+    wait(lead, b"c", 2)
+    lead.leader.admission.acknowledge(owner, owner.next_seq - 1, lead.now)
+    assert told(lead) == {b"c": [TaskEnd.SUCCEEDED]}, "it had been sent when it was asked for, and could be lost"
+    assert (owner.waiting_bytes, len(owner.asked_for)) == (0, 0)
+
+
 def test_who_has_left_waits_no_more() -> None:
     lead, _ = running(1)
     lead.leader.sessions.close(b"c")

@@ -59,10 +59,14 @@ def test_calls_that_ask_for_the_same_share_it() -> None:
 
 def test_what_is_passed_on_is_the_clients_own_map_in_its_order() -> None:
     one, other = {"max_attempts": 3, "confirm": 1}, {"confirm": 1, "max_attempts": 3}
-    for options in (one, other, {"confirm": 0}, {}):
+    for options in (one, other, {"confirm": 0}):
         made = task(dict(options))
         assert msgpack.packb(made.call) == msgpack.packb((b"i" * 16, "add", 4, b"args", options))
         assert msgpack.packb(made.assignment) == msgpack.packb((b"i" * 16, 1, "add", b"args", options))
+
+
+def test_a_call_by_name_that_asks_for_nothing_is_as_one_without_options() -> None:
+    assert (task({}).options, task({}).wire_options) == (None, None)
 
 
 def test_what_is_remembered_for_sharing_is_bounded_and_what_tasks_hold_they_keep() -> None:

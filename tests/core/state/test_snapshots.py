@@ -23,12 +23,13 @@ from paceline.core.state.snapshots import (
     snapshot_of,
 )
 from paceline.core.state.table import TaskTable
-from paceline_protocol.codec import encode_calls, encode_outcomes, join_ids
+from paceline_protocol.codec import encode_calls, encode_kept, encode_outcomes, encode_requeued, join_ids
 from paceline_protocol.limits import MAX_INT, MAX_NAME_CHARS
 from paceline_protocol.messages.consensus import EntryKind
-from paceline_protocol.messages.records import TaskEnd
-from paceline_protocol.moments import MOMENT_MAX_MS
-from paceline_protocol.options import BY_KEY
+from paceline_protocol.messages.records import EndRecord, TaskEnd
+from paceline_protocol.moments import FROM_NOW_MAX_MS, MOMENT_MAX_MS
+from paceline_protocol.option_types import ERRORS_CHARS, KEEP_MAX_DAYS
+from paceline_protocol.options import BY_KEY, RETRIES_MAX
 
 RELEASED_LIMIT_TASKS = 30
 
@@ -48,7 +49,14 @@ def change(table: TaskTable, random: Random, count: int) -> None:
         elif kind is EntryKind.OUTCOME:
             end = int(random.choice(list(TaskEnd)))
             table.apply(kind, encode_outcomes([(each, 1, end, random.randbytes(5), 1) for each in ids]))
-        elif kind in (EntryKind.RELEASE, EntryKind.ATTEMPT):
+        elif kind is EntryKind.DEAD:
+            record = EndRecord("add", 4, 1, 0, 1, "n1", 0, 1, 2, 0, ())
+            table.apply(kind, encode_kept([((each, 1, 2, random.randbytes(5), 1), record) for each in ids]))
+        elif kind is EntryKind.REQUEUE:
+            new = [task_id(random.randrange(300)) for _ in ids]
+            calls = [(each, "add", 4, random.randbytes(20), None) for each in new]
+            table.apply(kind, encode_requeued(zip(ids, calls, strict=True)))
+        elif kind in (EntryKind.RELEASE, EntryKind.ATTEMPT, EntryKind.DISCARD):
             table.apply(kind, join_ids(ids))
 
 
@@ -223,12 +231,19 @@ def test_sections_may_come_in_any_order_and_in_several_pages() -> None:
 
 def test_no_task_takes_more_than_twice_of_what_counts_for_it() -> None:
     """So a node takes every snapshot of a table within its own limits (``Settings.snapshot_limit_bytes``)."""
-    options = {"max_attempts": MAX_INT, "delivery": 1, "confirm": 1, "trace": 1}
+    options = {"max_attempts": MAX_INT, "confirm": 1, "trace": 1}
     options |= dict.fromkeys(("not_before", "expires"), MOMENT_MAX_MS)
+    options |= dict.fromkeys(("backoff", "backoff_max"), FROM_NOW_MAX_MS) | {"retries": RETRIES_MAX, "jitter": 1}
+    options |= dict.fromkeys(("retry_on", "dont_retry_on"), "E" * ERRORS_CHARS)
+    options |= {"result_ttl": KEEP_MAX_DAYS * 86_400_000, "accepted": MOMENT_MAX_MS}
+    options |= {"delivery": 0, "time_limit": FROM_NOW_MAX_MS, "soft_time_limit": FROM_NOW_MAX_MS}
+    options |= {"deadline": MOMENT_MAX_MS, "time_left": MOMENT_MAX_MS}
+    options |= {"keep_dead": KEEP_MAX_DAYS * 86_400_000, "requeued_from": "0f" * 16}
+    options |= {"cancel_raises": 1, "cancel_grace": FROM_NOW_MAX_MS, "on_client_lost": 1}
     calls = [(bytes([number]) * 16, MAX_NAME_CHARS * "\U0001f600", 9, b"", options) for number in range(200)]
     table = TaskTable()
     empty = len(snapshot_of(table))
     table.apply(EntryKind.ACCEPT, encode_calls(calls))
     table.apply(EntryKind.ATTEMPT, join_ids([call[0] for call in calls]))
-    assert set(options) == set(BY_KEY) - {"durability"}, "of which there is nothing in the table"
+    assert set(options) == set(BY_KEY) - {"durability", "priority"}, "of which there is nothing in the table"
     assert len(snapshot_of(table)) - empty <= 2 * sum(task.size_bytes() for task in table.tasks.values())

@@ -8,17 +8,28 @@ from paceline.core.feature_levels import ENTRY_KINDS, NodeTooOld
 from paceline.core.settings import Settings
 from paceline.core.state.snapshots import digests_of, restore, snapshot_of
 from paceline.core.state.table import TaskTable
-from paceline_protocol.codec import encode_calls, encode_outcomes, join_ids
+from paceline_protocol.codec import (
+    encode_calls,
+    encode_kept,
+    encode_outcomes,
+    encode_retries,
+    join_ids,
+)
 from paceline_protocol.messages.consensus import EntryKind
-from paceline_protocol.messages.records import TaskEnd
+from paceline_protocol.messages.records import EndRecord, TaskEnd
 
 SETTINGS = Settings(cluster_name="test")
-ID, OTHER = b"1" * 16, b"2" * 16
+ID, OTHER, KEPT, DEAD = b"1" * 16, b"2" * 16, b"3" * 16, b"4" * 16
+RECORD = EndRecord("add", 4, 2, 0, 1, "n1", 1_000, 2_000, 3_000, 4_000, ((1, 1_500, "ValueError: no"),))
 ENTRIES = {
     "tasks": (EntryKind.ACCEPT, encode_calls([(OTHER, "add", 4, b"", None)])),
     "attempts": (EntryKind.ATTEMPT, join_ids([ID])),
+    "retries": (EntryKind.RETRY, encode_retries([(ID, 1, 2_000, 1_000, "ValueError: no")])),
     "results": (EntryKind.OUTCOME, encode_outcomes([(ID, 1, TaskEnd.SUCCEEDED, b"", 1)])),
+    "records": (EntryKind.RECORD, encode_kept([((KEPT, 1, TaskEnd.SUCCEEDED, b"", 1), RECORD)])),
+    "dead": (EntryKind.DEAD, encode_kept([((DEAD, 1, TaskEnd.FAILED, b"oops", 1), RECORD)])),
     "released": (EntryKind.RELEASE, join_ids([ID])),
+    "expired": (EntryKind.EXPIRE, join_ids([KEPT])),
     "totals": (EntryKind.OUTCOME, encode_outcomes([(OTHER, 1, TaskEnd.SUCCEEDED, b"", 1)])),
 }
 """For each section an entry that changes it, in an order in which they can be applied."""
@@ -27,6 +38,12 @@ ENTRIES = {
 def table_with_one_task() -> TaskTable:
     table = TaskTable()
     table.apply(EntryKind.ACCEPT, encode_calls([(ID, "add", 4, b"", None)]))
+    return table
+
+
+def table_with_tasks() -> TaskTable:
+    table = table_with_one_task()
+    table.apply(EntryKind.ACCEPT, encode_calls([(KEPT, "add", 4, b"", None), (DEAD, "add", 4, b"args", None)]))
     return table
 
 
@@ -43,7 +60,7 @@ def test_an_entry_of_an_unknown_kind_stops_the_node_and_says_that_it_is_older() 
 
 def test_every_section_is_in_the_digest_and_in_the_snapshot() -> None:
     """What is left out of either would let two tables differ unseen."""
-    table = table_with_one_task()
+    table = table_with_tasks()
     assert [section.name for section in table.sections] == list(ENTRIES)
     for name, entry in ENTRIES.items():
         digests, stream = digests_of(table), snapshot_of(table)

@@ -12,6 +12,7 @@ from paceline.core.state.task import (
     LIVE,
     STATE_NAMES,
     TRANSITIONS,
+    Event,
     State,
     Task,
     next_state,
@@ -49,7 +50,8 @@ def test_every_state_that_is_not_final_can_be_left_and_no_final_one_can() -> Non
     assert live == LIVE
     assert {state for state, _ in TRANSITIONS} == live
     assert set(TRANSITIONS.values()) | live == set(STATE_NAMES)
-    assert State.DELAYED not in TRANSITIONS.values(), "a task begins with it, and is not delayed again"
+    to_delayed = {event for (_, event), state in TRANSITIONS.items() if state == State.DELAYED}
+    assert to_delayed == {Event.POSTPONE}, "a task begins with it, and waits again for a retry alone"
 
 
 def test_every_end_on_the_wire_has_an_event_that_some_live_state_takes() -> None:

@@ -4,18 +4,39 @@ from __future__ import annotations
 
 import pytest
 
+from modes import source_only
 from paceline.core.incarnation import INCARNATION_SHIFT
 from paceline.core.raft.terms import TERM_STEP
 from paceline.core.settings import Settings
 from paceline.core.work.held import HELD_LIMIT
 from paceline.core.work.leader_link import LeaderLink
+from paceline.core.work.slots import Slots
 from paceline.core.work.unrecorded import BATCH_BYTES, OUTCOME_BYTES, UnrecordedBatch
 from paceline.core.work.worker_slot import OVERRUN_S
-from paceline_protocol.codec import decode, decode_held, decode_outcomes, encode
+from paceline_protocol import codec
+from paceline_protocol.codec import (
+    decode,
+    decode_defaults,
+    decode_held,
+    decode_outcomes,
+    encode,
+    encode_failed_attempt,
+)
 from paceline_protocol.errors import PeerViolation
 from paceline_protocol.limits import MAX_BATCH_ITEMS
-from paceline_protocol.messages.records import Assignment, Outcome, TaskEnd
-from paceline_protocol.messages.work import Beat, Dispatch, Enrol, NodeBeat, NodeOutcomes, Revoke, Revoked, WorkMessage
+from paceline_protocol.messages.records import MAY_RETRY, Assignment, Default, Outcome, TaskEnd
+from paceline_protocol.messages.work import (
+    Beat,
+    Dispatch,
+    Enrol,
+    EnrolWithDefaults,
+    NodeBeat,
+    NodeOutcomes,
+    Revoke,
+    Revoked,
+    WorkMessage,
+)
+from paceline_protocol.options import BY_KEY, DEFAULTS_LEVEL, Option
 
 SETTINGS = Settings(cluster_name="test")
 FIRST = 1 << INCARNATION_SHIFT
@@ -355,7 +376,7 @@ def test_a_worker_that_dies_ends_its_attempts_and_changes_the_account() -> None:
 def test_a_worker_that_cleans_up_for_long_is_no_slot_of_its_node_meanwhile() -> None:
     """What the leader would give to it may have a free worker elsewhere."""
     link = enrolled(b"v", b"w")
-    link.slots.take([task(0)])
+    link.slots.take([task(0)], 0.0)
     link.assign(0.0)
     link.worker_cleans_up(b"v", (outcome(0),), 0.0)
     assert [type(message) for message in said(link)] == [NodeOutcomes]
@@ -378,6 +399,18 @@ def test_a_lost_attempt_that_is_recorded_is_followed_by_an_account_without_it() 
     link.on_dispatch("l", Dispatch(1, FIRST + 1, (task(0, attempt=2),)), 0.0)
     link.assign(0.0)
     link.worker_lost(b"v", "killed", 0.0)
+    said(link)
+    beat(link, dispatch_seq=FIRST + 1, outcome_seq=FIRST + 1)
+    assert holds(the_enrol(link)) == []
+
+
+def test_a_failed_attempt_that_is_recorded_is_followed_by_an_account_without_it_too() -> None:
+    """A leader that was given the task anew, and heard late of an account of before, would wait for it for ever."""
+    link = enrolled(b"v", b"w")
+    link.on_dispatch("l", Dispatch(1, FIRST + 1, (task(0, attempt=2),)), 0.0)
+    link.assign(0.0)
+    failed = encode_failed_attempt(("no", 0, int(TaskEnd.FAILED), b""))
+    link.worker_done(b"v", ((task(0)[0], 2, MAY_RETRY, failed, 5),), 0.0)
     said(link)
     beat(link, dispatch_seq=FIRST + 1, outcome_seq=FIRST + 1)
     assert holds(the_enrol(link)) == []
@@ -610,3 +643,92 @@ def test_a_leader_of_an_earlier_term_is_not_asked_while_that_of_the_later_is_hea
     link.reject_before(2)
     link.on_beat("l", Beat(1, 5, 0, 0), 3 * SILENT_S)
     assert (link.term, link.aside) == (99, [])
+
+
+# --- what the node announces of its tasks
+
+
+def test_a_leader_that_understands_it_is_told_what_the_node_announces_and_any_other_is_not() -> None:
+    levels = {"l": DEFAULTS_LEVEL, "old": DEFAULTS_LEVEL - 1}
+    link = LeaderLink(SETTINGS, 1)
+    link.level_of = lambda node_id: levels.get(node_id, 1)
+    assert link.slots.learn_defaults(("add", "sub"), [("add", 9, {"retries": 3})]) == ""
+    link.worker_ready(b"w", ("add", "sub"))
+    beat(link)
+    account = next(each for each in said(link) if isinstance(each, EnrolWithDefaults))
+    assert (account.names, decode_defaults(account.defaults)) == (("add", "sub"), [("add", 9, {"retries": 3})])
+    link.on_beat("old", Beat(2, 0, 0, 0), 1.0)
+    assert the_enrol(link).names == ("add", "sub")
+
+
+def test_a_leader_is_told_once_it_is_known_to_understand_it() -> None:
+    levels = {"l": 1}
+    link = LeaderLink(SETTINGS, 1)
+    link.level_of = lambda node_id: levels.get(node_id, 1)
+    link.slots.learn_defaults(("add",), [("add", 4, {"retries": 3})])
+    link.worker_ready(b"w", ("add",))
+    beat(link)
+    assert isinstance(said(link)[0], Enrol)
+    beat(link)
+    assert [type(each) for each in said(link)] == [NodeBeat]
+    levels["l"] = DEFAULTS_LEVEL
+    beat(link)
+    assert [type(each) for each in said(link)] == [NodeBeat, EnrolWithDefaults]
+    beat(link)
+    assert [type(each) for each in said(link)] == [NodeBeat]
+
+
+@source_only
+def test_a_leader_gets_no_option_that_it_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(
+        BY_KEY, "retries", Option("retries", BY_KEY["retries"].type, ("leader",), (), DEFAULTS_LEVEL + 1)
+    )
+    link = LeaderLink(SETTINGS, 1)
+    link.level_of = lambda _: DEFAULTS_LEVEL
+    link.slots.learn_defaults(("add",), [("add", 4, {"retries": 3, "time_limit": 5})])
+    link.worker_ready(b"w", ("add",))
+    beat(link)
+    account = said(link)[0]
+    assert isinstance(account, EnrolWithDefaults)
+    assert decode_defaults(account.defaults) == [("add", 4, {"time_limit": 5})]
+
+
+def test_who_is_asked_for_a_proof_that_it_leads_gets_an_account_of_its_own_form() -> None:
+    link = enrolled(b"w")
+    link.level_of = lambda node_id: DEFAULTS_LEVEL if node_id == "m" else 1
+    link.on_beat("claims", Beat(5, 0, 0, 0), 1.0)
+    said(link)
+    link.on_beat("m", Beat(4, 0, 0, 0), 100.0)
+    assert [(node_id, type(account)) for node_id, account in link.aside] == [("m", EnrolWithDefaults)]
+
+
+def test_what_the_worker_that_was_ready_last_says_of_a_task_is_announced_as_long_as_some_worker_has_it() -> None:
+    slots = Slots()
+
+    def announced() -> list[Default]:
+        return decode_defaults(slots.defaults())
+
+    def ready(worker_id: bytes, names: tuple[str, ...], *defaults: Default) -> None:
+        assert slots.learn_defaults(names, defaults) == ""
+        slots.worker_ready(worker_id, names)
+
+    ready(b"v", ("add", "old"), ("add", 4, {"retries": 3}), ("old", 4, {"retries": 1}))
+    ready(b"w", ("add",), ("add", 4, {"retries": 5}), ("elsewhere", 4, {"retries": 1}))
+    assert announced() == [("add", 4, {"retries": 5}), ("old", 4, {"retries": 1})]
+    slots.worker_lost(b"v", 0)
+    assert announced() == [("add", 4, {"retries": 5})]
+    ready(b"x", ("add",))
+    assert announced() == []
+
+
+@source_only
+def test_a_worker_with_which_a_node_would_announce_too_much_is_none_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codec, "MAX_DEFAULTS_BYTES", 100)
+    slots = Slots()
+    slots.learn_defaults(("add",), [("add", 4, {"retries": 3})])
+    slots.worker_ready(b"v", ("add",))
+    before = slots.defaults()
+    assert "the options of its node's tasks take " in slots.learn_defaults(
+        ("sub",), [("sub", 4, {"retry_on": "E" * 90})]
+    )
+    assert slots.defaults() == before

@@ -39,7 +39,7 @@ def held(slots: Slots) -> dict[int, int]:
 
 def test_tasks_of_unknown_length_are_bound_one_to_a_worker() -> None:
     slots = slots_of(b"v", b"w")
-    slots.take([assignment(number) for number in range(3)])
+    slots.take([assignment(number) for number in range(3)], 0.0)
     assert given(slots) == {b"v": [0], b"w": [1]}
     assert given(slots) == {}
     assert (slots.running_tasks, len(slots.queue)) == (2, 1)
@@ -48,7 +48,7 @@ def test_tasks_of_unknown_length_are_bound_one_to_a_worker() -> None:
 def test_short_tasks_travel_in_batches_of_bounded_time() -> None:
     slots = slots_of(b"w")
     slots.durations.observe("add", 80)
-    slots.take([assignment(number) for number in range(100)])
+    slots.take([assignment(number) for number in range(100)], 0.0)
     assert len(given(slots)[b"w"]) == BATCH_TIME_US // 100
 
 
@@ -56,15 +56,15 @@ def test_short_tasks_with_large_arguments_travel_in_batches_of_bounded_size() ->
     slots = slots_of(b"w")
     slots.durations.observe("add", 1)
     large = bytes(BATCH_BYTES // 2)
-    slots.take([(number.to_bytes(16, "big"), 1, "add", large, None) for number in range(5)])
-    slots.take([((5).to_bytes(16, "big"), 1, "add", bytes(3 * BATCH_BYTES), None)])
+    slots.take([(number.to_bytes(16, "big"), 1, "add", large, None) for number in range(5)], 0.0)
+    slots.take([((5).to_bytes(16, "big"), 1, "add", bytes(3 * BATCH_BYTES), None)], 0.0)
     assert [given(slots)[b"w"] for _ in range(4)] == [[0, 1], [2, 3], [4], [5]]
 
 
 def test_a_worker_gets_its_next_batch_while_it_runs_a_short_one() -> None:
     slots = slots_of(b"w")
     slots.durations.observe("add", 80)
-    slots.take([assignment(number) for number in range(50)])
+    slots.take([assignment(number) for number in range(50)], 0.0)
     assert given(slots)[b"w"] == list(range(10))
     assert given(slots)[b"w"] == list(range(10, 20))
     assert given(slots) == {}
@@ -73,14 +73,14 @@ def test_a_worker_gets_its_next_batch_while_it_runs_a_short_one() -> None:
 def test_a_task_that_lost_an_attempt_runs_alone() -> None:
     slots = slots_of(b"w")
     slots.durations.observe("add", 1)
-    slots.take([assignment(0, attempt=2), assignment(1)])
+    slots.take([assignment(0, attempt=2), assignment(1)], 0.0)
     assert given(slots) == {b"w": [0]}
     assert given(slots) == {}
 
 
 def test_only_what_a_worker_was_given_counts_as_its_outcome() -> None:
     slots = slots_of(b"v", b"w")
-    slots.take([assignment(0)])
+    slots.take([assignment(0)], 0.0)
     slots.assign(0.0)
     assert slots.done(b"w", [outcome(0)], 1.0) == []
     assert slots.done(b"x", [outcome(0)], 1.0) == []
@@ -91,16 +91,16 @@ def test_only_what_a_worker_was_given_counts_as_its_outcome() -> None:
 
 def test_a_copy_of_an_attempt_that_is_held_is_dropped_and_a_later_attempt_is_not() -> None:
     slots = slots_of(b"w")
-    slots.take([assignment(0)])
-    slots.take([assignment(0)])
+    slots.take([assignment(0)], 0.0)
+    slots.take([assignment(0)], 0.0)
     assert len(slots.queue) == 1
-    slots.take([assignment(0, attempt=2)])
+    slots.take([assignment(0, attempt=2)], 0.0)
     assert len(slots.queue) == 2
 
 
 def test_an_outcome_is_held_until_it_is_recorded() -> None:
     slots = slots_of(b"w")
-    slots.take([assignment(0)])
+    slots.take([assignment(0)], 0.0)
     slots.assign(0.0)
     batch = slots.held.report(slots.done(b"w", [outcome(0)], 1.0))
     assert held(slots) == {0: 1}
@@ -110,10 +110,10 @@ def test_an_outcome_is_held_until_it_is_recorded() -> None:
 
 def test_the_end_of_an_earlier_attempt_does_not_take_a_later_one_out_of_the_account() -> None:
     slots = slots_of(b"w")
-    slots.take([assignment(0)])
+    slots.take([assignment(0)], 0.0)
     slots.assign(0.0)
     batch = slots.held.report(slots.done(b"w", [outcome(0)], 1.0))
-    slots.take([assignment(0, attempt=2)])
+    slots.take([assignment(0, attempt=2)], 0.0)
     slots.held.recorded(batch.seq)
     assert held(slots) == {0: 2}
 
@@ -123,9 +123,9 @@ def test_an_outcome_that_is_reported_once_more_is_in_the_later_batch_alone_and_h
     end: TaskEnd,
 ) -> None:
     slots = slots_of(b"w")
-    slots.take([assignment(0, attempt=2), assignment(1)])
+    slots.take([assignment(0, attempt=2), assignment(1)], 0.0)
     first = slots.held.report([outcome(0, 2, end), outcome(1, 1, end)])
-    again = slots.held.report(slots.take([assignment(0)]))
+    again = slots.held.report(slots.take([assignment(0)], 0.0))
     assert (decode_outcomes(first.message(1).outcomes), again.items) == ([outcome(1, 1, end)], [outcome(0, 2, end)])
     slots.held.recorded(first.seq)
     assert held(slots) == {0: 2}
@@ -135,14 +135,14 @@ def test_an_outcome_that_is_reported_once_more_is_in_the_later_batch_alone_and_h
 
 def test_an_attempt_before_whose_outcome_is_not_recorded_is_held_again_once_a_later_one_is_given_back() -> None:
     slots = slots_of(b"w")
-    slots.take([assignment(0)])
+    slots.take([assignment(0)], 0.0)
     slots.assign(0.0)
     batch = slots.held.report(slots.done(b"w", [outcome(0)], 1.0))
-    slots.take([assignment(0, attempt=2)])
+    slots.take([assignment(0, attempt=2)], 0.0)
     assert slots.revoke([assignment(0)[0]]) == ((assignment(0)[0],), ())
     assert held(slots) == {0: 1}
-    assert slots.take([assignment(0)]) == [outcome(0)]
-    slots.take([assignment(0, attempt=2)])
+    assert slots.take([assignment(0)], 0.0) == [outcome(0)]
+    slots.take([assignment(0, attempt=2)], 0.0)
     slots.held.recorded(batch.seq)
     assert slots.revoke([assignment(0)[0]]) == ((assignment(0)[0],), ())
     assert (held(slots), list(slots.queue)) == ({}, [])
@@ -150,7 +150,7 @@ def test_an_attempt_before_whose_outcome_is_not_recorded_is_held_again_once_a_la
 
 def test_what_ran_on_a_worker_that_died_is_returned_and_stays_held() -> None:
     slots = slots_of(b"v", b"w")
-    slots.take([assignment(0), assignment(1)])
+    slots.take([assignment(0), assignment(1)], 0.0)
     slots.assign(0.0)
     assert slots.worker_lost(b"v") == [(assignment(0)[0], 1)]
     assert slots.worker_lost(b"v") == []
@@ -161,7 +161,7 @@ def batched(number: int, *, workers: tuple[bytes, ...] = (b"v",)) -> Slots:
     """So many short tasks, all at the first worker."""
     slots = slots_of(*workers)
     slots.durations.observe("add", 1)
-    slots.take([assignment(task) for task in range(number)])
+    slots.take([assignment(task) for task in range(number)], 0.0)
     assert given(slots) == {workers[0]: list(range(number))}
     return slots
 
@@ -169,7 +169,7 @@ def batched(number: int, *, workers: tuple[bytes, ...] = (b"v",)) -> Slots:
 def test_what_a_worker_that_died_had_not_begun_loses_no_attempt_and_waits_in_front_again() -> None:
     slots = batched(5, workers=(b"v", b"w"))
     assert len(slots.done(b"v", [outcome(0)], 1.0)) == 1
-    slots.take([assignment(5)])
+    slots.take([assignment(5)], 0.0)
     assert slots.worker_lost(b"v", begun=3) == [(assignment(task)[0], 1) for task in (1, 2)]
     assert list(slots.queue) == [assignment(task) for task in (3, 4, 5)]
     assert held(slots) == dict.fromkeys(range(6), 1)
@@ -224,7 +224,7 @@ def test_a_payload_that_is_larger_than_any_of_a_worker_is_not_passed_on_and_its_
 ) -> None:
     slots = Slots(payload_limit_bytes=PAYLOAD_LIMIT)
     slots.worker_ready(b"v", ("add",))
-    slots.take([assignment(0), assignment(1)])
+    slots.take([assignment(0), assignment(1)], 0.0)
     largest = ((0).to_bytes(16, "big"), 1, int(end), bytes(limit), 10)
     larger = ((1).to_bytes(16, "big"), 1, int(end), bytes(limit + 1), 10)
     slots.assign(0.0)
@@ -237,7 +237,7 @@ def test_a_payload_that_is_larger_than_any_of_a_worker_is_not_passed_on_and_its_
 
 def test_no_task_counts_as_run_for_longer_than_its_worker_has_had_it() -> None:
     slots = slots_of(b"v")
-    slots.take([assignment(0), assignment(1)])
+    slots.take([assignment(0), assignment(1)], 0.0)
     slots.assign(10.0)
     honest, forged = outcome(0, duration_us=2_000_000), outcome(1, duration_us=2**63 - 1)
     assert slots.done(b"v", [honest], 12.0) == [honest]
@@ -251,7 +251,7 @@ def test_no_task_counts_as_run_for_longer_than_its_worker_has_had_it() -> None:
 def test_two_attempts_of_one_task_may_run_here_side_by_side() -> None:
     slots = slots_of(b"v", b"w", b"x")
     for attempt in (1, 2, 3):
-        slots.take([assignment(0, attempt)])
+        slots.take([assignment(0, attempt)], 0.0)
         slots.assign(0.0)
     assert slots.running_tasks == 3
     assert len(slots.done(b"v", [outcome(0)], 1.0)) == 1
@@ -262,18 +262,18 @@ def test_two_attempts_of_one_task_may_run_here_side_by_side() -> None:
 
 def test_the_queue_of_the_last_worker_that_dies_is_no_longer_held() -> None:
     slots = slots_of(b"w")
-    slots.take([assignment(0), assignment(1)])
+    slots.take([assignment(0), assignment(1)], 0.0)
     slots.assign(0.0)
     slots.worker_lost(b"w")
     assert held(slots) == {0: 1}
     assert not slots.queue
-    slots.take([assignment(2)])
+    slots.take([assignment(2)], 0.0)
     assert held(slots) == {0: 1}
 
 
 def test_a_worker_that_says_ready_twice_keeps_what_it_runs() -> None:
     slots = slots_of(b"w")
-    slots.take([assignment(0)])
+    slots.take([assignment(0)], 0.0)
     slots.assign(0.0)
     slots.worker_ready(b"w", ("add", "sub"))
     assert slots.running_tasks == 1
@@ -289,7 +289,7 @@ def test_a_dead_workers_late_words_do_not_bring_it_back() -> None:
 
 def test_what_no_worker_has_is_given_back_and_what_one_has_begun_is_kept() -> None:
     slots = slots_of(b"w")
-    slots.take([assignment(0), assignment(1), assignment(2)])
+    slots.take([assignment(0), assignment(1), assignment(2)], 0.0)
     slots.assign(0.0)
     ids = [assignment(number)[0] for number in (0, 1)]
     assert slots.revoke(ids) == ((ids[1],), (ids[0],))
@@ -299,7 +299,7 @@ def test_what_no_worker_has_is_given_back_and_what_one_has_begun_is_kept() -> No
 def test_of_what_stands_behind_another_task_nothing_is_said_before_that_has_ended() -> None:
     slots = slots_of(b"w")
     slots.durations.observe("add", 80)
-    slots.take([assignment(0), assignment(1), assignment(2)])
+    slots.take([assignment(0), assignment(1), assignment(2)], 0.0)
     assert given(slots) == {b"w": [0, 1, 2]}
     asked = [assignment(1)[0]]
     assert slots.revoke(asked) == ((), ())
@@ -310,7 +310,7 @@ def test_of_what_stands_behind_another_task_nothing_is_said_before_that_has_ende
 
 def test_of_what_the_node_does_not_have_or_has_ended_nothing_is_said() -> None:
     slots = slots_of(b"w")
-    slots.take([assignment(0)])
+    slots.take([assignment(0)], 0.0)
     slots.assign(0.0)
     slots.held.report(slots.done(b"w", [outcome(0)], 1.0))
     assert slots.revoke([assignment(0)[0], assignment(9)[0]]) == ((), ())
@@ -318,16 +318,16 @@ def test_of_what_the_node_does_not_have_or_has_ended_nothing_is_said() -> None:
 
 def test_two_queued_attempts_of_one_task_are_given_back_together() -> None:
     slots = slots_of(b"w")
-    slots.take([assignment(9), assignment(0)])
+    slots.take([assignment(9), assignment(0)], 0.0)
     slots.assign(0.0)
-    slots.take([assignment(0, attempt=2)])
+    slots.take([assignment(0, attempt=2)], 0.0)
     assert slots.revoke([assignment(0)[0]]) == ((assignment(0)[0],), ())
     assert held(slots) == {9: 1}
 
 
 def test_the_end_of_a_lost_attempts_record_asks_for_a_new_account() -> None:
     slots = slots_of(b"v", b"w")
-    slots.take([assignment(0)])
+    slots.take([assignment(0)], 0.0)
     slots.assign(0.0)
     slots.worker_lost(b"v")
     batch = slots.held.report([outcome(0, end=TaskEnd.LOST)])
@@ -338,7 +338,7 @@ def stuck(*workers: bytes, tasks: int = 6) -> Slots:
     """The first of these workers has short tasks, and has run the first of them for too long."""
     slots = slots_of(workers[0])
     slots.durations.observe("add", 80)
-    slots.take([assignment(number) for number in range(tasks)])
+    slots.take([assignment(number) for number in range(tasks)], 0.0)
     assert given(slots) == {workers[0]: list(range(tasks))}
     for worker_id in workers[1:]:
         slots.worker_ready(worker_id, ("add",))
@@ -392,7 +392,7 @@ def test_what_was_asked_back_and_is_passed_over_before_that_was_sure_is_given_ba
 def test_what_was_asked_back_from_a_worker_that_dies_before_it_begins_it_is_given_back() -> None:
     slots = slots_of(b"v", b"w")
     slots.durations.observe("add", 80)
-    slots.take([assignment(0), assignment(1), assignment(2)])
+    slots.take([assignment(0), assignment(1), assignment(2)], 0.0)
     assert given(slots) == {b"v": [0, 1, 2]}
     slots.revoke([assignment(1)[0]])
     assert slots.worker_lost(b"v", begun=1) == [(assignment(0)[0], 1)]
@@ -403,7 +403,7 @@ def test_what_was_asked_back_from_a_worker_that_dies_before_it_begins_it_is_give
 def test_a_later_attempt_of_what_was_asked_back_stays() -> None:
     slots = stuck(b"v", b"w", tasks=2)
     slots.revoke([assignment(1)[0]])
-    slots.take([assignment(1, attempt=2)])
+    slots.take([assignment(1, attempt=2)], 0.0)
     slots.take_back(b"v", 1, 2.0)
     slots.take_back(b"v", 1, 3.0)
     assert slots.given_back == []
@@ -477,7 +477,7 @@ def test_what_was_called_kept_and_is_passed_over_after_all_is_given_back_and_beg
     assert slots.done(b"v", [outcome(1, end=TaskEnd.CANCELLED)], 9.0) == []
     assert slots.given_back == [assignment(1)[0]]
     assert (slots.accused, given(slots), held(slots)) == ({}, {}, {0: 1})
-    slots.take([assignment(2)])
+    slots.take([assignment(2)], 0.0)
     assert given(slots) == {b"v": [2]}
 
 
@@ -487,7 +487,7 @@ def test_what_another_worker_has_ended_is_reported_once_more_though_the_one_that
     slots.take_back(b"v", 1, 0.2 + TAKE_BACK_S)
     assert given(slots) == {b"w": [1]}
     slots.held.report(slots.done(b"w", [outcome(1)], 1.0))
-    assert slots.take([assignment(1)]) == [outcome(1)]
+    assert slots.take([assignment(1)], 0.0) == [outcome(1)]
 
 
 def test_what_a_worker_passes_over_before_that_was_sure_waits_again_in_front() -> None:
@@ -500,7 +500,7 @@ def test_what_a_worker_passes_over_before_that_was_sure_waits_again_in_front() -
 
 def test_a_worker_that_is_stuck_gets_no_more_until_it_has_answered_for_all_that_was_taken_back() -> None:
     slots = stuck(b"v", tasks=3)
-    slots.take([assignment(3)])
+    slots.take([assignment(3)], 0.0)
     assert given(slots) == {}
     slots.take_back(b"v", 1, 2.0)
     slots.take_back(b"v", 1, 3.0)
@@ -543,7 +543,7 @@ def test_a_worker_that_cleans_up_behind_a_task_gives_back_what_it_has_and_gets_n
         assert given(slots) == {b"w": [number]}, "each may leave as much"
         slots.done(b"w", [outcome(number)], 1.3)
     slots.worker_lost(b"w")
-    slots.take([assignment(3)])
+    slots.take([assignment(3)], 0.0)
     assert given(slots) == {}
     passed_over = [outcome(number, end=TaskEnd.CANCELLED) for number in range(3)]
     assert slots.done(b"v", passed_over[:1], 1.4) == []
@@ -592,7 +592,7 @@ def test_a_worker_cleans_up_behind_no_task_but_its_own() -> None:
 
 def test_a_worker_that_passes_over_what_it_was_not_told_to_is_accused() -> None:
     slots = slots_of(b"v")
-    slots.take([assignment(0)])
+    slots.take([assignment(0)], 0.0)
     slots.assign(0.0)
     assert slots.done(b"v", [outcome(0, end=TaskEnd.CANCELLED)], 1.0) == []
     assert list(slots.accused) == [b"v"]
@@ -603,7 +603,7 @@ def test_a_node_that_keeps_as_many_bytes_of_outcomes_as_it_may_begins_nothing_un
     payload = bytes(UNRECORDED_BYTES // 16)
     for number in range(16):
         slots.held.report([(number.to_bytes(16, "big"), 1, int(TaskEnd.SUCCEEDED), payload, 10)])
-    slots.take((assignment(100),))
+    slots.take((assignment(100),), 0.0)
     assert slots.assign(0.0) == []
     slots.held.recorded(slots.held.unrecorded[0].seq)
     assert given(slots) == {b"w": [100]}

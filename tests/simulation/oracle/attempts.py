@@ -25,17 +25,17 @@ class Attempts(Promise):
 
     def on_started(self, event: Started) -> None:
         story = self.record.stories[event.task_id]
-        if event.attempt > 1 and story.submitted_at >= self._calm_since_s + GIVEN_UP_S:
+        if story.lost_before(event.attempt) > 0 and story.submitted_at >= self._calm_since_s + GIVEN_UP_S:
             self.broken(f"attempt {event.attempt} starts, and no node or worker was lost", story)
         limit = story.options.get("max_attempts")
-        if limit is not None and event.attempt > limit:
-            self.broken(f"attempt {event.attempt} of {limit} starts", story)
+        if limit is not None and story.lost_before(event.attempt) >= limit:
+            self.broken(f"attempt {event.attempt} starts, and {limit} were lost", story)
 
     def on_ended(self, event: Ended) -> None:
         story = self.record.stories[event.task_id]
         if event.end == TaskEnd.LOST:
             limit = self._limit_of(story)
-            if event.attempt < limit:
+            if event.attempt - len(story.retried) < limit:
                 self.broken(f"given up after attempt {event.attempt} of {limit}", story)
 
     def on_told_end(self, event: ToldEnd) -> None:

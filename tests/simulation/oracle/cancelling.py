@@ -1,4 +1,5 @@
-"""What is called cancelled is cancelled, and does not start; what is called running has been begun."""
+"""What is called cancelled is cancelled, and does not start; what is called running has been begun. ``stopping.py`` has
+more of what is cancelled while it runs."""
 
 from __future__ import annotations
 
@@ -6,9 +7,8 @@ from paceline_protocol.messages.client import CancelState
 from paceline_protocol.messages.records import TaskEnd
 from simulation.oracle.events import Calm, CancelAnswered, CancelAsked, Ended, GivenToWorker, Started, ToldEnd
 from simulation.oracle.promise import Promise
-from simulation.oracle.record import Record
+from simulation.oracle.record import Record, Story
 
-CANCELLED = (int(TaskEnd.CANCELLED), b"")
 LATE_S = 0.1
 """In calm, how long after somebody asks for it a task may still be given to a worker that nobody had begun by then."""
 
@@ -37,7 +37,7 @@ class Cancelling(Promise):
 
     def on_cancel_answered(self, event: CancelAnswered) -> None:
         story = self.record.stories[event.task_id]
-        if event.state == CancelState.CANCELLED and story.is_logged and story.outcome != CANCELLED:
+        if event.state == CancelState.CANCELLED and story.is_logged and not _is_cancelled(story):
             self.broken("told to be cancelled, and is not", story)
         if event.state == CancelState.RUNNING and not story.starts and not story.was_next:
             self.broken("told to run, and no worker has begun it", story)
@@ -58,9 +58,9 @@ class Cancelling(Promise):
             return
         if not story.cancel_asked:
             self.broken("cancelled, and nobody asked for it", story)
-        if story.outcome != CANCELLED:
+        if not _is_cancelled(story):
             return  # it had ended before
-        if story.starts_once and story.starts:
+        if story.starts_once and story.starts and not story.stopping:
             self.broken("cancelled after it had started", story)
         if story.starts_once or not story.dispatches:
             self._never_starts.add(event.task_id)
@@ -69,3 +69,7 @@ class Cancelling(Promise):
         story = self.record.stories[event.task_id]
         if event.end == TaskEnd.CANCELLED and not story.cancel_asked:
             self.broken("told to be cancelled, and nobody asked for it", story)
+
+
+def _is_cancelled(story: Story) -> bool:
+    return story.outcome is not None and story.outcome[0] == TaskEnd.CANCELLED

@@ -4,9 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from paceline_protocol.codec import decode_calls, decode_outcomes, split_ids
+from paceline_protocol.codec import (
+    decode_calls,
+    decode_dead,
+    decode_kept,
+    decode_outcomes,
+    decode_requeued,
+    decode_retries,
+    split_ids,
+)
 from paceline_protocol.messages.consensus import EntryKind
-from simulation.oracle.events import Accepted, AttemptUsed, Committed, Ended, Event, Released
+from simulation.oracle.events import (
+    Accepted,
+    AttemptUsed,
+    Committed,
+    Discarded,
+    Ended,
+    Event,
+    Released,
+    Requeued,
+    ResultExpired,
+    Retried,
+)
 
 
 def _accepts(entry: Committed) -> Iterator[Event]:
@@ -19,6 +38,32 @@ def _ends(entry: Committed) -> Iterator[Event]:
         yield Ended(entry.at_s, task_id, attempt, end, payload, entry.leader_ms)
 
 
+def _records(entry: Committed) -> Iterator[Event]:
+    for (task_id, attempt, end, payload, _duration_us), record in decode_kept(entry.data):
+        yield Ended(entry.at_s, task_id, attempt, end, payload, entry.leader_ms, record)
+
+
+def _deaths(entry: Committed) -> Iterator[Event]:
+    for (task_id, attempt, end, payload, _duration_us), record in decode_dead(entry.data):
+        yield Ended(entry.at_s, task_id, attempt, end, payload, entry.leader_ms, record, is_dead=True)
+
+
+def _requeues(entry: Committed) -> Iterator[Event]:
+    for task_id, call in decode_requeued(entry.data):
+        yield Requeued(entry.at_s, task_id, call[0])
+        yield Accepted(entry.at_s, call[0])
+
+
+def _discards(entry: Committed) -> Iterator[Event]:
+    for task_id in split_ids(entry.data):
+        yield Discarded(entry.at_s, task_id)
+
+
+def _expiries(entry: Committed) -> Iterator[Event]:
+    for task_id in split_ids(entry.data):
+        yield ResultExpired(entry.at_s, task_id)
+
+
 def _releases(entry: Committed) -> Iterator[Event]:
     for task_id in split_ids(entry.data):
         yield Released(entry.at_s, task_id)
@@ -27,6 +72,11 @@ def _releases(entry: Committed) -> Iterator[Event]:
 def _attempts(entry: Committed) -> Iterator[Event]:
     for task_id in split_ids(entry.data):
         yield AttemptUsed(entry.at_s, task_id)
+
+
+def _retries(entry: Committed) -> Iterator[Event]:
+    for task_id, attempt, not_before_ms, failed_at_ms, _summary in decode_retries(entry.data):
+        yield Retried(entry.at_s, task_id, attempt, not_before_ms - failed_at_ms)
 
 
 def _nothing(entry: Committed) -> Iterator[Event]:
@@ -40,6 +90,12 @@ READERS: dict[int, Callable[[Committed], Iterator[Event]]] = {
     EntryKind.OUTCOME: _ends,
     EntryKind.RELEASE: _releases,
     EntryKind.ATTEMPT: _attempts,
+    EntryKind.RETRY: _retries,
+    EntryKind.RECORD: _records,
+    EntryKind.EXPIRE: _expiries,
+    EntryKind.DEAD: _deaths,
+    EntryKind.REQUEUE: _requeues,
+    EntryKind.DISCARD: _discards,
 }
 
 

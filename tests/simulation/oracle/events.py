@@ -7,8 +7,11 @@ by their id. All that a task may be asked for is in ``Submitted.options``, by ke
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
+
+from paceline_protocol.messages.records import EndRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +26,32 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Submitted(Event):
-    """A client asks for a task. ``answer``: (TaskEnd, payload), which any run of it that ends by itself gives."""
+    """A client asks for a task. ``answer``: (TaskEnd, payload), which any run of it that ends by itself gives, unless
+    it is flaky: then a run may fail with ``failure``, too."""
 
     task_id: bytes
     options: Mapping[str, int]
     answer: tuple[int, bytes]
+    failure: bytes = b""
+    requeued_from: bytes = b""  # the dead task in whose place it is to be; nobody waits for it
+
+
+@dataclass(frozen=True, slots=True)
+class DeadAsked(Event):
+    """A client wants a dead task requeued, or else discarded."""
+
+    task_id: bytes
+    is_requeue: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DeadAnswered(Event):
+    """The cluster says what that came to: a DeadState."""
+
+    task_id: bytes
+    state: int
+    asked_at_s: float
+    is_requeue: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +68,13 @@ class ToldEnd(Event):
     task_id: bytes
     end: int
     payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ClientGone(Event):
+    """A client's process dies. ``task_ids``: of those that it waits for."""
+
+    task_ids: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +100,34 @@ class Located(Event):
     task_id: bytes
     state: str
     asked_at_s: float
+    told: Mapping[str, Any] = field(default_factory=dict)  # all that the reply says
+
+
+@dataclass(frozen=True, slots=True)
+class ToldRead(Event):
+    """The cluster tells a client that has asked for another's task how that ended."""
+
+    task_id: bytes
+    end: int
+    payload: bytes
+    asked_at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRefused(Event):
+    """The cluster tells such a client that it has nothing to tell of the task. ``has_expired``: as the time is over for
+    which its result was kept."""
+
+    task_id: bytes
+    asked_at_s: float
+    has_expired: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ToldExpired(Event):
+    """The cluster tells the client that the time is over for which the result of its own task was kept."""
+
+    task_id: bytes
 
 
 # --- leaders, nodes and workers -------------------------------------------------------------------------------------
@@ -120,13 +179,38 @@ class Started(Event):
 
 @dataclass(frozen=True, slots=True)
 class Finished(Event):
-    """A worker is done with the task, and tells its node."""
+    """A worker is done with the task, and tells its node. ``end``: a TaskEnd, or MAY_RETRY, of which ``payload`` is a
+    failed attempt."""
 
     task_id: bytes
     attempt: int
     node: str
     end: int
     payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Overran(Event):
+    """A node kills the worker of this task, which has a time limit."""
+
+    task_id: bytes
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class AskedToStop(Event):
+    """A node asks the worker that it gave this task to stop it, whatever the worker has come to."""
+
+    task_id: bytes
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Overstayed(Event):
+    """A node kills the worker of this task, which goes on though it was asked to stop."""
+
+    task_id: bytes
+    attempt: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,12 +304,12 @@ class AttemptUsed(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class Postponed(Event):
-    """By the log, the next attempt of the task starts not before this moment."""
+class Retried(Event):
+    """By the log, this attempt of the task has failed, and the next one waits so long."""
 
     task_id: bytes
     attempt: int
-    not_before_ms: int
+    wait_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,11 +321,35 @@ class Ended(Event):
     end: int
     payload: bytes
     leader_ms: int
+    record: EndRecord | None = None
+    is_dead: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Requeued(Event):
+    """By the log, a new task takes the place of a dead one."""
+
+    task_id: bytes
+    new_id: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Discarded(Event):
+    """By the log, a dead task is kept no longer."""
+
+    task_id: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Released(Event):
     """By the log, whoever submitted the task has its result."""
+
+    task_id: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ResultExpired(Event):
+    """By the log, the time is over for which the result of the task was kept."""
 
     task_id: bytes
 
@@ -326,6 +434,18 @@ class Calm(Event):
 @dataclass(frozen=True, slots=True)
 class Burst(Event):
     """From now on many tasks come at once: their results may wait until their client has read others."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClockJumped(Event):
+    """The monotonic clock of some machine jumps ahead."""
+
+    by_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ResultsBounded(Event):
+    """From now on there are more results than leaders keep."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,5 +14,6 @@ class LocatedTasks(Promise):
     def on_located(self, event: Located) -> None:
         story = self.record.stories[event.task_id]
         was_accepted = story.told_accepted_at is not None and story.told_accepted_at <= event.asked_at_s
-        if story.is_logged and was_accepted and story.told is None and event.state in ("unknown", "ended"):
+        has_end = story.told is not None or story.result_expired
+        if story.is_logged and was_accepted and not has_end and event.state in ("unknown", "ended"):
             self.broken(f"told to be {event.state}, and it is accepted and has not ended", story)

@@ -8,9 +8,10 @@ from simulation.oracle.promise import Promise
 
 
 class OneOutcome(Promise):
-    """What is told early may go down with its leader. Then the task runs again, and gives the same, unless it kills
-    its worker: so a task of which LOST was told, or recorded, may have ended otherwise for somebody else. But not by a
-    transfer of the leadership, which goes down with nothing that was told: so nothing is given up meanwhile."""
+    """What is told early may go down with its leader. Then the task runs again, and gives the same, unless it is flaky,
+    takes longer than it may, is asked to stop, or kills its worker: so a task of which LOST was told, or recorded, may
+    have ended otherwise for somebody else. But not by a transfer of the leadership, which goes down with nothing that
+    was told: so nothing is given up meanwhile."""
 
     says = "a task has one outcome"
 
@@ -27,6 +28,9 @@ class OneOutcome(Promise):
         for story in self.record.stories.values():
             if story.told is None or story.outcome is None or story.told == story.outcome:
                 continue
-            may_differ = TaskEnd.LOST in (story.told[0], story.outcome[0]) or story.outcome[0] == TaskEnd.EXPIRED
+            ends = (story.told[0], story.outcome[0])
+            is_chance = story.failure or not {TaskEnd.LOST, TaskEnd.TIMED_OUT}.isdisjoint(ends)
+            was_stopped = story.stopping and TaskEnd.CANCELLED in ends
+            may_differ = is_chance or was_stopped or ends[1] == TaskEnd.EXPIRED
             if story.is_confirmed or not may_differ:
                 self.broken("recorded otherwise than told", story)

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from paceline_protocol.messages.records import AT_MOST_ONCE, COMMITTED, NO_LOG
+from paceline_protocol.codec import decode_failed_attempt
+from paceline_protocol.messages.records import AT_MOST_ONCE, CANCEL, COMMITTED, MAY_RETRY, NO_LOG, TaskEnd
 from simulation.oracle import events as e
 
 End = tuple[int, bytes]
@@ -32,7 +33,17 @@ class Story:
     was_next: bool = False  # at a worker that had nothing else to do
     finished: set[End] = field(default_factory=set)  # what workers answered
     attempts_used: int = 0
+    failure: bytes = b""  # what a run of it that fails gives, if it is flaky
+    failed: set[int] = field(default_factory=set)  # attempts that failed, or ran for too long
+    overran: bool = False  # a worker was killed for it
+    retried: list[int] = field(default_factory=list)  # attempts that are followed by a retry, by the log
+    stopping: set[int] = field(default_factory=set)  # attempts that workers were asked to stop
+    overstayed: bool = False  # a worker was killed for it, as it went on
+    result_expired: bool = False  # by the log
+    told_expired: bool = False  # its client was, and of no end before
+    requeued_from: bytes = b""  # the dead task in whose place it is
     cancel_asked: bool = False
+    client_gone_at: float | None = None
     cancels: list[tuple[float, float, int]] = field(default_factory=list)  # asked, answered, CancelState
 
     @property
@@ -44,14 +55,23 @@ class Story:
         return self.options.get("durability") != NO_LOG
 
     @property
+    def ends_with_client(self) -> bool:
+        return self.options.get("on_client_lost") == CANCEL
+
+    @property
     def is_confirmed(self) -> bool:
         """Whether its client is told of no end that is not committed."""
         return self.options.get("confirm") == COMMITTED or self.starts_once
+
+    def lost_before(self, attempt: int) -> int:
+        """How many attempts before this one were lost, as far as is known: the others have failed."""
+        return attempt - 1 - sum(1 for failed in self.failed if failed < attempt)
 
     def __str__(self) -> str:
         return (
             f"task {self.task_id.hex()} {dict(self.options) or ''}: submitted {self.submitted_at:.3f}, "
             f"accepted {self.accepted_at}, told so {self.told_accepted_at}, starts {self.starts}, "
+            f"failed {sorted(self.failed)}, retried {self.retried}, asked to stop {sorted(self.stopping)}, "
             f"outcome {self.outcome} {self.outcome_at}, told {self.told} {self.told_at}, cancels {self.cancels}"
         )
 
@@ -68,6 +88,7 @@ class Record:
             e.ToldAccepted: self._told_accepted,
             e.ToldEnd: self._told_end,
             e.CancelAsked: self._cancel_asked,
+            e.ClientGone: self._client_gone,
             e.CancelAnswered: self._cancel_answered,
             e.Dispatched: self._dispatched,
             e.NextInLine: self._next_in_line,
@@ -76,12 +97,20 @@ class Record:
             e.Committed: self._committed,
             e.Accepted: self._accepted,
             e.AttemptUsed: self._attempt_used,
+            e.Retried: self._retried,
+            e.Overran: self._overran,
+            e.AskedToStop: self._asked_to_stop,
+            e.Overstayed: self._overstayed,
             e.Ended: self._ended,
+            e.ResultExpired: self._result_expired,
+            e.ToldExpired: self._told_expired,
             e.Led: self._led,
         }
 
     def _submitted(self, event: e.Submitted) -> None:
-        self.stories[event.task_id] = Story(event.task_id, event.options, event.answer, event.at_s)
+        story = Story(event.task_id, event.options, event.answer, event.at_s, failure=event.failure)
+        story.requeued_from = event.requeued_from
+        self.stories[event.task_id] = story
 
     def _told_accepted(self, event: e.ToldAccepted) -> None:
         self.stories[event.task_id].told_accepted_at = event.at_s
@@ -93,6 +122,12 @@ class Record:
 
     def _cancel_asked(self, event: e.CancelAsked) -> None:
         self.stories[event.task_id].cancel_asked = True
+
+    def _client_gone(self, event: e.ClientGone) -> None:
+        for task_id in event.task_ids:
+            story = self.stories[task_id]
+            story.client_gone_at = event.at_s
+            story.cancel_asked = story.cancel_asked or story.ends_with_client
 
     def _cancel_answered(self, event: e.CancelAnswered) -> None:
         self.stories[event.task_id].cancels.append((event.asked_at_s, event.at_s, event.state))
@@ -107,7 +142,12 @@ class Record:
         self.stories[event.task_id].starts.append(event.at_s)
 
     def _finished(self, event: e.Finished) -> None:
-        self.stories[event.task_id].finished.add((event.end, event.payload))
+        story = self.stories[event.task_id]
+        if event.end == MAY_RETRY:
+            story.failed.add(event.attempt)
+            story.finished.add((TaskEnd.FAILED, decode_failed_attempt(event.payload)[3]))
+        else:
+            story.finished.add((event.end, event.payload))
 
     def _committed(self, event: e.Committed) -> None:
         self.log[event.index] = (event.term, event.kind, event.data)
@@ -120,10 +160,30 @@ class Record:
     def _attempt_used(self, event: e.AttemptUsed) -> None:
         self.stories[event.task_id].attempts_used += 1
 
+    def _retried(self, event: e.Retried) -> None:
+        self.stories[event.task_id].retried.append(event.attempt)
+
+    def _overran(self, event: e.Overran) -> None:
+        story = self.stories[event.task_id]
+        story.overran = True
+        story.failed.add(event.attempt)
+
+    def _asked_to_stop(self, event: e.AskedToStop) -> None:
+        self.stories[event.task_id].stopping.add(event.attempt)
+
+    def _overstayed(self, event: e.Overstayed) -> None:
+        self.stories[event.task_id].overstayed = True
+
     def _ended(self, event: e.Ended) -> None:
         story = self.stories[event.task_id]
         if story.outcome is None:
             story.outcome, story.outcome_at = (event.end, event.payload), event.at_s
+
+    def _result_expired(self, event: e.ResultExpired) -> None:
+        self.stories[event.task_id].result_expired = True
+
+    def _told_expired(self, event: e.ToldExpired) -> None:
+        self.stories[event.task_id].told_expired = True
 
     def _led(self, event: e.Led) -> None:
         self.leaders.setdefault(event.term, event.node)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from paceline_protocol.messages.records import TaskEnd
+from paceline_protocol.codec import decode_failed_attempt
+from paceline_protocol.messages.records import MAY_RETRY, TaskEnd
 from simulation.oracle.events import Ended, Finished, ToldEnd
 from simulation.oracle.promise import Promise
 from simulation.oracle.record import End, Story
@@ -13,8 +14,13 @@ class RightEnds(Promise):
 
     def on_finished(self, event: Finished) -> None:
         story = self.record.stories[event.task_id]
-        if (event.end, event.payload) != story.answer:
-            self.broken(f"a worker answered {(event.end, event.payload)}, not {story.answer}", story)
+        end = (event.end, event.payload)
+        if event.end == MAY_RETRY:
+            end = (TaskEnd.FAILED, decode_failed_attempt(event.payload)[3])
+        if event.end == TaskEnd.CANCELLED and event.attempt in story.stopping:
+            return
+        if end not in (story.answer, (TaskEnd.FAILED, story.failure)):
+            self.broken(f"a worker answered {end}, not {story.answer}", story)
 
     def on_told_end(self, event: ToldEnd) -> None:
         self._check(self.record.stories[event.task_id], (event.end, event.payload))

@@ -1,4 +1,4 @@
-"""``delay``, ``eta`` and ``expires``: a model of what they promise, and of when a retry may start.
+"""``delay``, ``eta``, ``expires`` and ``deadline``: a model of what they promise of a start.
 
 A moment is milliseconds of the wall clock of the leader that acts on it, whatever clocks other machines have: who hands
 a task out looks at its own clock, and at no other. So Dispatched counts, which carries that clock, and not Started,
@@ -6,9 +6,9 @@ which comes later. What that clock has shown has come: one that was set back tak
 
 The model of one task, in the order of the log:
 
-* it may be handed out from ``not_before_ms`` on: that of its options, then that of its last retry; once some leader has
-  handed it out, that moment has come for good;
-* it may be handed out before ``expires_ms``; from then on it ends as EXPIRED, if it was never handed out;
+* it may be handed out from ``not_before_ms`` on; once some leader has handed it out, that moment has come for good;
+* it may be handed out before ``expires_ms``, the earlier of the last two; from then on it ends as EXPIRED, if it was
+  never handed out;
 * an end as EXPIRED is for good: at a node that had the task from an earlier time it may still start, as after any other
   end; what was never handed out, or may start once, does not;
 * while nothing is wrong, what was handed out and had not started by ``expires_ms`` is given to no worker. Where it
@@ -18,13 +18,13 @@ The model of one task, in the order of the log:
 from __future__ import annotations
 
 from paceline_protocol.messages.records import TaskEnd
-from simulation.oracle.events import Calm, Dispatched, Ended, GivenToWorker, Postponed, Started, Submitted, ToldEnd
+from simulation.oracle.events import Calm, Dispatched, Ended, GivenToWorker, Started, Submitted, ToldEnd
 from simulation.oracle.promise import Promise
 from simulation.oracle.record import Record, Story
 from simulation.wall_clocks import right_ms
 
-NOT_BEFORE, EXPIRES = "not_before", "expires"
-"""The keys of the two options; each is a moment. 0, as an absent key, is none."""
+NOT_BEFORE, EXPIRES, DEADLINE = "not_before", "expires", "deadline"
+"""The keys of the options; each is a moment. 0, as an absent key, is none."""
 EXPIRED = TaskEnd.EXPIRED
 LATE_MS = 100
 """In calm, how long after its moment, or its acceptance, a task is handed out, ends, or is given to a worker."""
@@ -40,18 +40,15 @@ class Timing(Promise):
         self._not_before_ms: dict[bytes, int] = {}
         self._expires_ms: dict[bytes, int] = {}
         self._never_starts: set[bytes] = set()  # they have expired
-        self._has_come: set[bytes] = set()  # some leader has handed it out since it was given its moment
+        self._has_come: set[bytes] = set()  # some leader has handed it out
         self._calm_since_s: float | None = None
 
     def on_submitted(self, event: Submitted) -> None:
         if event.options.get(NOT_BEFORE):
             self._not_before_ms[event.task_id] = event.options[NOT_BEFORE]
-        if event.options.get(EXPIRES):
-            self._expires_ms[event.task_id] = event.options[EXPIRES]
-
-    def on_postponed(self, event: Postponed) -> None:
-        self._not_before_ms[event.task_id] = event.not_before_ms
-        self._has_come.discard(event.task_id)
+        ends = [event.options[key] for key in (EXPIRES, DEADLINE) if event.options.get(key)]
+        if ends:
+            self._expires_ms[event.task_id] = min(ends)
 
     def on_calm(self, event: Calm) -> None:
         self._calm_since_s = event.at_s

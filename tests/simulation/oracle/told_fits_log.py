@@ -23,5 +23,5 @@ class ToldFitsLog(Promise):
 
     def on_released(self, event: Released) -> None:
         story = self.record.stories[event.task_id]
-        if story.outcome is None or story.told is None:
+        if story.outcome is None or (story.told is None and not story.requeued_from):
             self.broken("released before its owner had its result", story)

@@ -2,6 +2,8 @@
 
 Each method takes the lock, tells the session, and sends what comes of it; who waits for an answer takes its turn at
 driving the sockets (``turns.py``).
+
+The file is long, as it has each thing that a client asks for, in a few lines: what they share is elsewhere.
 """
 
 from __future__ import annotations
@@ -18,15 +20,27 @@ from paceline.client.driver.discovering import Discovering
 from paceline.client.driver.lifetime import Lifetime
 from paceline.client.driver.resolving import Resolver, call_back
 from paceline.client.driver.turns import Ready, Turns
-from paceline.client.future import Callback, Future, Sink
+from paceline.client.future import Callback, Future, FutureOfAny, Sink
 from paceline.client.parents import ParentWatch
 from paceline.client.session.requests import Reply
 from paceline.client.session.sampling import Sampler, Stamps
 from paceline.client.session.session import Session, SessionState
+from paceline.client.session.sweep import PageRequest
 from paceline.client_keys import ClientKeys
 from paceline.own_cluster import in_worker
-from paceline_protocol.messages.client import AdminReply, CancelReply, CancelState, StatusReply, TaskReply, WaitingReply
+from paceline_protocol.messages.client import (
+    AdminReply,
+    CancelState,
+    DeadChanges,
+    DeadTaskReply,
+    DeadTasksReply,
+    FindReply,
+    StatusReply,
+    TaskReply,
+    WaitingReply,
+)
 from paceline_protocol.messages.records import Options
+from paceline_protocol.payload import unpack_value
 
 if TYPE_CHECKING:
     import asyncio
@@ -166,6 +180,47 @@ class Driver:
 
         self.turns.change(add)
 
+    def read(self, task_id: bytes, *, waits: bool) -> Future[Any]:
+        """The future of a task that anybody may have submitted. ``waits``: until the leader has said whether the task
+        has ended, so that the future tells."""
+        if self.session.is_idle:
+            self.connect()
+        self.wait_for_room()
+
+        def add(now: float) -> Future[Any]:
+            future = self.resolver.made_again(task_id)
+            if future is None:
+                self.session.read(task_id, now)
+                future = FutureOfAny(self, task_id, task_id.hex())
+                self.resolver.add_made_again(future)
+            self.turns.flush(now)
+            return future
+
+        future = self.turns.change(add)
+        if waits:
+            self._learn_state(future)
+        return future
+
+    def _learn_state(self, future: Future[Any]) -> None:
+        """Wait until the leader, asked behind what was asked of the future's task before, has said where the task is;
+        if it has ended, until the future has."""
+        session, requests = self.session, self.session.requests
+        number = self._send(lambda now: session.where_is(future.task_id, now))
+        try:
+            self.turns.wait_until(lambda: not requests.is_open(number) or future.done(), None)
+            reply = requests.replies.get(number)
+            if reply is None and not future.done():
+                self._check_failure(number)
+        finally:
+            self._forget(number)
+        if isinstance(reply, TaskReply):
+            where = unpack_value(reply.body)
+            future.name = where["name"] or future.name
+            # A call of this client's own that the leader was not ready to take is unknown there, and has not ended.
+            may_come = where["state"] == "unknown" and not session.ledger.is_accepted(future.task_id)
+            if not where["is_open"] and not may_come:
+                self.turns.wait_until(future.done, None)
+
     def after_submit(self, now: float) -> None:
         """Under the lock: send what is to be sent, and see to it that what piles up leaves."""
         session, turns = self.session, self.turns
@@ -249,21 +304,21 @@ class Driver:
         return turns.wait_until(lambda: future.done() or session.ledger.is_accepted(task_id), timeout_s)
 
     def cancel(self, future: Future[Any], timeout_s: float) -> bool:
-        """Ask the leader to cancel a task. Returns whether it says that the task never starts. Raises TimeoutError."""
+        """Ask the leader to cancel a task, and wait for its end if it is asked to stop. Returns whether it is
+        cancelled, as far as is known. Raises TimeoutError if there is no answer."""
         session = self.session
         number = self._send(lambda now: session.cancel((future.task_id,), now))
         requests = session.requests
         try:
             self.turns.wait_until(lambda: not requests.is_open(number) or future.done(), timeout_s)
-            reply = requests.replies.get(number)
-            if reply is None and not future.done():
+            states = requests.cancel_states(number)
+            if states is None and not future.done():
                 self._check_failure(number)
         finally:
-            self._forget(number)
-        if reply is None and not future.done():
+            self._leave(number)
+        if states is None and not future.done():
             raise TimeoutError(f"the request to cancel task {future.name} was not answered within {timeout_s} s")
-        states = dict(reply.states) if isinstance(reply, CancelReply) else {}
-        return states.get(future.task_id) == CancelState.CANCELLED
+        return states is not None and states.get(future.task_id) == CancelState.CANCELLED
 
     def abandon(self, futures: Iterable[Future[Any]]) -> None:
         """Cancel, as nobody wants the results any more. Waits for nothing, not even for the lock."""
@@ -309,11 +364,50 @@ class Driver:
         reply = self._answer(lambda now: session.waiting(name, skip, now), timeout_s)
         return reply.body if isinstance(reply, WaitingReply) else None
 
+    def dead_tasks(self, name: str, error: str, skip: int, timeout_s: float) -> bytes | None:
+        """The packed answer of the leader. None: no answer in time."""
+        session = self.session
+        reply = self._answer(lambda now: session.dead_tasks(name, error, skip, now), timeout_s)
+        return reply.body if isinstance(reply, DeadTasksReply) else None
+
+    def dead_task(self, task_id: bytes, timeout_s: float) -> DeadTaskReply | None:
+        """The answer of the leader. None: no answer in time."""
+        session = self.session
+        reply = self._answer(lambda now: session.dead_task(task_id, now), timeout_s)
+        return reply if isinstance(reply, DeadTaskReply) else None
+
+    def requeue(self, ids: tuple[bytes, ...], args: bytes, timeout_s: float) -> DeadChanges | None:
+        """What became of each. None: no answer in time."""
+        session = self.session
+        reply = self._answer(lambda now: session.requeue(ids, args, now), timeout_s)
+        return reply if isinstance(reply, DeadChanges) else None
+
+    def discard(self, ids: tuple[bytes, ...], timeout_s: float) -> DeadChanges | None:
+        """What became of each. None: no answer in time."""
+        session = self.session
+        reply = self._answer(lambda now: session.discard(ids, now), timeout_s)
+        return reply if isinstance(reply, DeadChanges) else None
+
+    def find(self, page: PageRequest, timeout_s: float) -> bytes | None:
+        """The packed answer of the leader. None: no answer in time."""
+        session = self.session
+        reply = self._answer(lambda now: session.find(page, now), timeout_s)
+        return reply.body if isinstance(reply, FindReply) else None
+
     def cancel_tasks(self, ids: tuple[bytes, ...], timeout_s: float) -> dict[bytes, int] | None:
         """What became of each (CancelState), whoever submitted them. None: no answer in time."""
-        session = self.session
-        reply = self._answer(lambda now: session.cancel(ids, now), timeout_s)
-        return dict(reply.states) if isinstance(reply, CancelReply) else None
+        session, requests = self.session, self.session.requests
+        number = self._send(lambda now: session.cancel(ids, now))
+        try:
+            self.turns.wait_until(
+                lambda: not requests.is_open(number) or requests.cancel_states(number) is not None, timeout_s
+            )
+            states = requests.cancel_states(number)
+            if states is None:
+                self._check_failure(number)
+            return states
+        finally:
+            self._leave(number)
 
     def _answer(self, request: Callable[[float], int], timeout_s: float) -> Reply | None:
         """The answer to a request, or None after the timeout. ``request(now)`` makes it, and returns its number. Raises
@@ -347,6 +441,9 @@ class Driver:
 
     def _forget(self, number: int) -> None:
         self.turns.change_if_usable(lambda _: self.session.requests.forget(number))
+
+    def _leave(self, number: int) -> None:
+        self.turns.change_if_usable(lambda _: self.session.requests.leave(number))
 
     def take_traces(self) -> dict[bytes, Stamps]:
         """Take the stamps of the sampled calls of which all have come, by task id."""

@@ -14,8 +14,10 @@ from paceline.client.session.relaying import RelaySession
 _logger = logging.getLogger("paceline.client")
 
 ACCEPTED = PENDING
-News = tuple[bytes, int, bytes | Exception]
-"""(task id, state, payload) for a relay: ACCEPTED, how the task ended (TaskEnd), or REFUSED with the exception."""
+POSTPONED = -2
+News = tuple[bytes, int, bytes | int | Exception]
+"""(task id, state, payload) for a relay: ACCEPTED, POSTPONED with the milliseconds until the task is tried again, how
+it ended (TaskEnd), or REFUSED with the exception."""
 
 
 class RelayDriver:
@@ -49,9 +51,11 @@ class RelayDriver:
     def _take(self, output: Output) -> None:
         news = self.news
         news.extend((task_id, ACCEPTED, b"") for task_id in output.accepted)
+        news.extend((task_id, POSTPONED, wait_ms) for task_id, wait_ms in output.postponed)
         news.extend(output.results)
         news.extend((task_id, REFUSED, error) for task_id, error in output.failed)
         output.accepted.clear()
+        output.postponed.clear()
         output.results.clear()
         output.failed.clear()
 

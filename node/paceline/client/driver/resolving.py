@@ -27,7 +27,8 @@ class Resolver:
     def __init__(self, sampler: Sampler) -> None:
         self.ended: deque[Future[Any]] = deque()
         self._futures: dict[bytes, Future[Any]] = {}
-        self._watched: dict[bytes, Future[Any]] = {}  # those of them that have callbacks
+        self._made_again: dict[bytes, Future[Any]] = {}  # of tasks that anybody may have submitted, also this client
+        self._watched: dict[Future[Any], None] = {}  # those of both that have callbacks
         self._sampler = sampler
         self._relay: Callable[[Output], None] | None = None
 
@@ -37,11 +38,19 @@ class Resolver:
 
     def open_ids(self) -> list[bytes] | None:
         """The tasks that have not ended, as far as anybody has their futures. None: a relay knows them."""
-        return None if self._relay is not None else list(self._futures)
+        return None if self._relay is not None else [*self._futures, *self._made_again]
 
     def add(self, future: Future[Any]) -> None:
         """The call of this future is submitted."""
         self._futures[future.task_id] = future
+
+    def made_again(self, task_id: bytes) -> Future[Any] | None:
+        """The future that was made of this id, if it has not ended."""
+        return self._made_again.get(task_id)
+
+    def add_made_again(self, future: Future[Any]) -> None:
+        """Somebody wants to know how this task ends, or ended."""
+        self._made_again[future.task_id] = future
 
     def relay_to(self, relay: Callable[[Output], None]) -> None:
         """From now on ``relay`` takes what the session has to say, and counts on hearing it promptly."""
@@ -51,7 +60,7 @@ class Resolver:
         """Take what became of calls. To be done again if it is interrupted, which changes nothing of what was done."""
         results, failed = output.results, output.failed
         if self._relay is not None:
-            if results or failed or output.accepted:
+            if results or failed or output.accepted or output.postponed:
                 self._relay(output)
             return
         if results:
@@ -65,27 +74,35 @@ class Resolver:
 
     def fail_all(self, error: Callable[[], Exception]) -> None:
         """Fail every future that has not ended: the client is closed, and they never will."""
-        for task_id in list(self._futures):
+        for task_id in [*self._futures, *self._made_again]:
             self._end(task_id, REFUSED, error())
 
     def _end(self, task_id: bytes, state: int, payload: bytes | Exception) -> None:
+        if self._made_again:
+            made_again = self._made_again.get(task_id)
+            if made_again is not None:
+                self._resolve(made_again, state, payload)
+                self._made_again.pop(task_id, None)
         future = self._futures.get(task_id)
         if future is None:
             return
         under_way = self._sampler.under_way
         if under_way and task_id in under_way:
             self._sampler.came_back(task_id, monotonic_ns())
-        future.resolve(state, payload)
-        if task_id in self._watched:
-            self.ended.append(future)
-            del self._watched[task_id]
+        self._resolve(future, state, payload)
         self._futures.pop(task_id, None)
+
+    def _resolve(self, future: Future[Any], state: int, payload: bytes | Exception) -> None:
+        future.resolve(state, payload)
+        if future in self._watched:
+            self.ended.append(future)
+            del self._watched[future]
 
     def add_callback(self, future: Future[Any], callback: Callback) -> bool:
         """False: the future has ended, and the caller calls back, outside the lock."""
         if future.done():
             return False
-        self._watched[future.task_id] = future  # first: with no callback it does no harm
+        self._watched[future] = None  # first: with no callback it does no harm
         future.watch(callback)
         return True
 
@@ -93,7 +110,7 @@ class Resolver:
         """How many were kept."""
         removed = future.unwatch(callback)
         if not future.has_callbacks:
-            self._watched.pop(future.task_id, None)
+            self._watched.pop(future, None)
         return removed
 
     def run_callbacks(self) -> None:

@@ -24,6 +24,9 @@ Interrupts: a signal handler that raises, as Ctrl-C does, may strike between any
   trusts for longer than ``STALE_S`` that a driver which is not heard of drives, and nobody sleeps for longer.
 - What a handler or a finalizer asks of a client in the midst of a change by the same thread is refused at once, with
   UsedWithinItself: it would wait for itself. At any other moment it is like a call of another thread.
+
+All that takes the lock, sleeps or wakes is in this one file, long as it is: whether the rules hold shows only to who
+sees every place where they may not.
 """
 
 from __future__ import annotations

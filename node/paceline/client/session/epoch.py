@@ -20,7 +20,7 @@ from paceline.client.session.refusals import Unready, refusal_error
 from paceline.client.session.requests import RULES, Reply, Request, Requests
 from paceline.client.session.silence import Silence
 from paceline.client.session.submits import Submits
-from paceline.errors import NotAllowed, RequestRefused
+from paceline.errors import FeatureLevelTooLow, NotAllowed, RequestRefused
 from paceline_protocol import codec
 from paceline_protocol.limits import ANNOUNCED_BYTES, MAX_REQUEST_TASKS
 from paceline_protocol.messages import Message
@@ -31,12 +31,14 @@ from paceline_protocol.messages.client import (
     Failure,
     Ping,
     Pong,
+    Postponed,
+    Read,
     Redirect,
     Refusal,
     Wait,
     Welcome,
 )
-from paceline_protocol.messages.records import Call, Result, TaskEnd
+from paceline_protocol.messages.records import Call, Result
 from paceline_protocol.messages.trace import Trace
 
 
@@ -79,6 +81,7 @@ class Epoch:
         if self._ledger.unaccepted_bytes >= ANNOUNCED_BYTES:
             self._ping(now)
         self._send_waits(self._ledger.accepted_ids(), now)
+        self.read(self._ledger.read_ids(), now)
         self.send_queued(now)
         for request in (*self._requests.to_send(of_any_node=False), *self._requests.second_answered()):
             self._send_request(request, now)
@@ -141,6 +144,13 @@ class Epoch:
     def wait_for(self, ids: Iterable[bytes], now: float) -> None:
         """Have the leader report the ends of these tasks to this session."""
         self._send_waits([*ids, *self._wait_again], now)
+
+    def read(self, ids: Sequence[bytes], now: float) -> None:
+        """Have the leader tell how these tasks ended or end, which may be anybody's."""
+        for start in range(0, len(ids), MAX_REQUEST_TASKS):
+            frame = codec.encode(Read(self.receipts.ack, tuple(ids[start : start + MAX_REQUEST_TASKS])))
+            self.receipts.acknowledged()
+            self._put(frame, now)
 
     def ask(self, request: Request, now: float) -> None:
         """Send a new request."""
@@ -211,9 +221,13 @@ class Epoch:
         if misses_one:
             return False
         self.receipts.received(update_seq, now)
-        if ledger.queue and self._submits.has_window(now):
-            self.send_queued(now)
+        self._use_window(now)
         return True
+
+    def _use_window(self, now: float) -> None:
+        """Calls that are under way may have been accepted, or have ended."""
+        if self._ledger.queue and self._submits.has_window(now):
+            self.send_queued(now)
 
     def _on_refused(self, task_id: bytes, code: int, detail: str, now: float) -> None:
         ledger = self._ledger
@@ -246,30 +260,42 @@ class Epoch:
         elif isinstance(message, Coming):
             self.proved = True
             self.silence.coming(message.size)
+        elif isinstance(message, Postponed):
+            if self._relays:
+                self._output.postponed.extend([each for each in message.tasks if each[0] in self._ledger])
         else:
             self._output.malformed_frames += 1
+        self._use_window(now)
         return True
 
     def _on_reply(self, reply: Reply) -> None:
-        if isinstance(reply, CancelReply) and self._requests.is_answer(reply):
-            for task_id, state in reply.states:
-                if state == CancelState.CANCELLED and task_id in self._ledger:
-                    self._output.results.append((task_id, int(TaskEnd.CANCELLED), b""))
-                    self._ledger.end(task_id)
+        if isinstance(reply, CancelReply):  # of tasks of its own the Update tells that, and how they came to it
+            own = self._ledger
+            states = [each for each in reply.states if each[1] != CancelState.CANCELLED or each[0] not in own]
+            reply = reply._replace(states=tuple(states))
         self._requests.answered(reply)
 
     def _on_failure(self, failure: Failure, now: float) -> None:
-        """The leader could not read a frame and can't tell which. So this concerns all calls that it has not
-        accepted."""
+        """The leader could not read a frame and can't tell which. So this concerns all calls that it has not accepted,
+        all tasks that are read, and requests of which an older node knows nothing; and if a key does not allow
+        something, whatever is to be cancelled."""
         if failure.code == Refusal.NOT_READY:
             self._ledger.requeue_sent()
             self._back_off(failure.detail, now)
             return
+        if failure.code == Refusal.BAD_REQUEST:
+            older = f"the leader can't read this request ({failure.detail}); upgrade paceline on all nodes"
+            self._requests.not_read(FeatureLevelTooLow(older))
         kind = NotAllowed if failure.code == Refusal.FORBIDDEN else RequestRefused
         error = kind(failure.detail or f"a node refused a request with code {failure.code}")
         sent_ids = [task_id for task_id in self._ledger.unaccepted_ids() if not self._ledger.is_queued(task_id)]
         self._output.failed.extend([(task_id, error) for task_id in sent_ids])
         self._ledger.clear(keep_accepted=True, keep_queued=True)
+        for task_id in self._ledger.read_ids():
+            self._output.failed.append((task_id, error))
+            self._ledger.end(task_id)
+        if failure.code == Refusal.FORBIDDEN:
+            self._requests.refuse_cancels(error)
 
     def _back_off(self, detail: str, now: float) -> None:
         self._unready.refused(detail, now)

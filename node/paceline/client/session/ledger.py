@@ -7,6 +7,7 @@ Until it ends, a task is exactly one of:
 - **accepted**: the cluster has it in its log. Only the id is kept, so that a client with many long tasks outstanding
   costs the cluster memory and not itself. The price: if a cluster loses what it accepted (a majority of its voters at
   once), the client can't submit those tasks again, and says so with ResultUnknown.
+- **read**: it may be anybody's. Only the id is kept: the client has asked how it ends, and answers for nothing.
 - **taken**: the leader has it, which is all that a task without durability is promised. Its call is kept, since the
   next leader will not know of it.
 
@@ -44,13 +45,17 @@ class Batch:
 _QUEUED: Final = Batch(0, {})
 _ACCEPTED: Final = Batch(0, {})
 _TAKEN: Final = Batch(0, {})  # `CallLedger.taken` has the calls
+_READ: Final = Batch(0, {})
+_AT_CLUSTER: Final = frozenset(map(id, (_ACCEPTED, _TAKEN, _READ)))
+"""Of the batches that stand for themselves, those of tasks that the cluster has."""
 
 
 class CallLedger:
     """Where each unfinished task of a client stands. ``tasks``, ``queue`` and ``sent`` are for others to read only."""
 
     def __init__(self) -> None:
-        self.tasks: dict[bytes, Batch] = {}  # in order of submission; _QUEUED, _ACCEPTED, _TAKEN stand for themselves
+        # In order of submission; _QUEUED, _ACCEPTED, _TAKEN, _READ stand for themselves.
+        self.tasks: dict[bytes, Batch] = {}
         self.queue: deque[Call] = deque()  # may hold calls that ended meanwhile: take() skips them
         self._queue_bytes = 0
         self.prompt = False  # the next Submit carries a call whose caller waits until it is accepted
@@ -78,19 +83,26 @@ class CallLedger:
         return len(self.unaccepted_ids())
 
     def is_accepted(self, task_id: bytes) -> bool:
-        """True once the cluster has the task: accepted or taken, or ended, which implies it."""
-        batch = self.tasks.get(task_id, _ACCEPTED)
-        return batch is _ACCEPTED or batch is _TAKEN
+        """True once the cluster has the task: accepted or taken, or ended, which implies it; or if it is read."""
+        return id(self.tasks.get(task_id, _ACCEPTED)) in _AT_CLUSTER
+
+    def waits_for(self, task_id: bytes) -> bool:
+        """Whether the task is accepted and in no call that is kept: only the cluster can tell of it."""
+        return self.tasks.get(task_id) is _ACCEPTED
 
     def is_queued(self, task_id: bytes) -> bool:
         return self.tasks.get(task_id) is _QUEUED
 
     def unaccepted_ids(self) -> list[bytes]:
         """Those that are queued or sent."""
-        return [task_id for task_id, batch in self.tasks.items() if batch is not _ACCEPTED and batch is not _TAKEN]
+        return [task_id for task_id, batch in self.tasks.items() if id(batch) not in _AT_CLUSTER]
 
     def accepted_ids(self) -> list[bytes]:
         return [task_id for task_id, batch in self.tasks.items() if batch is _ACCEPTED]
+
+    def read_ids(self) -> list[bytes]:
+        """Those that are only read."""
+        return [task_id for task_id, batch in self.tasks.items() if batch is _READ]
 
     def add(self, call: Call) -> None:
         size = len(call[3])
@@ -102,6 +114,10 @@ class CallLedger:
     def add_accepted(self, ids: Iterable[bytes]) -> None:
         """Tasks that the cluster has accepted of somebody else."""
         self.tasks.update(dict.fromkeys(ids, _ACCEPTED))
+
+    def add_read(self, task_id: bytes) -> None:
+        """A task that may be anybody's, and is none of those that are here."""
+        self.tasks[task_id] = _READ
 
     def take(self) -> list[Call]:
         """Removes the next batch from the queue; the caller sends it and calls :meth:`record_sent`."""
@@ -155,7 +171,7 @@ class CallLedger:
         batch = self.tasks.pop(task_id, None)
         if batch is None:
             return False
-        if batch is not _ACCEPTED and batch is not _QUEUED:
+        if batch is not _ACCEPTED and batch is not _QUEUED and batch is not _READ:
             self._drop_call(batch, task_id)
         return True
 
@@ -167,7 +183,7 @@ class CallLedger:
     def requeue(self, task_id: bytes) -> bool:
         """Puts a sent task back into the queue. False if its call is no longer kept."""
         batch = self.tasks.get(task_id)
-        if batch is None or batch is _QUEUED or batch is _ACCEPTED:
+        if batch is None or batch is _QUEUED or batch is _ACCEPTED or batch is _READ:
             return False
         call = self.taken[task_id] if batch is _TAKEN else batch.calls[task_id]
         self.add(call)
@@ -176,12 +192,13 @@ class CallLedger:
 
     def requeue_sent(self) -> None:
         """The connection is a new one: put the tasks that were taken, and those that were sent and not accepted, back
-        to the front of the queue."""
+        to the front of the queue. They have waited long enough to be accepted at once."""
         calls = [*self.taken.values(), *(call for batch in self.sent.values() for call in batch.calls.values())]
         self.queue.extendleft(reversed(calls))
         for call in calls:
             self.tasks[call[0]] = _QUEUED
             self._queue_bytes += len(call[3])
+        self.prompt = self.prompt or bool(calls)
         self.taken.clear()
         self.sent.clear()
 
@@ -195,8 +212,9 @@ class CallLedger:
         tasks: dict[bytes, Batch] = {}
         for task_id in open_ids:
             if task_id not in ended:
-                is_kept = task_id in calls and self.tasks.get(task_id) is not _ACCEPTED
-                tasks[task_id] = _QUEUED if is_kept else _ACCEPTED
+                before = self.tasks.get(task_id)
+                is_kept = task_id in calls and before is not _ACCEPTED
+                tasks[task_id] = _READ if before is _READ else _QUEUED if is_kept else _ACCEPTED
         queue = deque(calls[task_id] for task_id, batch in tasks.items() if batch is _QUEUED)
         self.queue = queue
         self.tasks = tasks
@@ -218,7 +236,7 @@ class CallLedger:
         ended = [
             task_id
             for task_id, batch in self.tasks.items()
-            if not (keep_accepted and batch in (_ACCEPTED, _TAKEN)) and not (keep_queued and batch is _QUEUED)
+            if not (keep_accepted and id(batch) in _AT_CLUSTER) and not (keep_queued and batch is _QUEUED)
         ]
         for task_id in ended:
             self.end(task_id)

@@ -18,17 +18,19 @@ class Output:
     - ``results``: how tasks ended.
     - ``failed``: tasks that the cluster did not take, and why.
     - ``accepted``: the ids of tasks that the cluster has accepted. Filled for a relay alone.
+    - ``postponed``: accepted tasks that wait to be tried again, each with how many milliseconds. For a relay alone.
     - ``traces``: of sampled calls, as the leader told them.
 
     ``malformed_frames`` counts the frames that held no message for a client.
     """
 
-    __slots__ = ("accepted", "failed", "malformed_frames", "outbox", "results", "traces")
+    __slots__ = ("accepted", "failed", "malformed_frames", "outbox", "postponed", "results", "traces")
 
     def __init__(self) -> None:
         self.outbox: list[tuple[str, bytes | None]] = []
         self.results: list[Result] = []
         self.accepted: list[bytes] = []
         self.failed: list[tuple[bytes, Exception]] = []
+        self.postponed: list[tuple[bytes, int]] = []
         self.traces: deque[Trace] = deque(maxlen=TRACES_LIMIT_TASKS)
         self.malformed_frames = 0

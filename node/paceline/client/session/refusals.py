@@ -11,7 +11,15 @@ import math
 from typing import Final
 
 from paceline.client.session.candidates import Jitter
-from paceline.errors import FeatureLevelTooLow, NoLeader, QueueFull, RequestRefused, ResultUnknown, UnknownTask
+from paceline.errors import (
+    FeatureLevelTooLow,
+    NoLeader,
+    QueueFull,
+    RequestRefused,
+    ResultExpired,
+    ResultUnknown,
+    UnknownTask,
+)
 from paceline_protocol.errors import PayloadTooLarge
 from paceline_protocol.messages.client import Refusal
 from paceline_protocol.messages.records import Call
@@ -70,6 +78,8 @@ def refusal_error(call: Call | None, code: int, detail: str, payload_limit_bytes
         return PayloadTooLarge(len(call[3]) if call is not None else 0, payload_limit_bytes)
     if code == Refusal.UNKNOWN_ID:
         return ResultUnknown(detail)
+    if code == Refusal.RESULT_EXPIRED:
+        return ResultExpired(detail)
     if code == Refusal.LEVEL_TOO_LOW:
         return FeatureLevelTooLow(detail)
     return RequestRefused(detail or f"a node refused the task with code {code}")

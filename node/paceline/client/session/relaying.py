@@ -33,8 +33,7 @@ class RelaySession(Session):
         """Have the leader report the ends of these accepted tasks to this session, if another session has submitted
         them since."""
         if self._epoch is not None:
-            accepted = set(self.ledger.accepted_ids())
-            self._epoch.wait_for((task_id for task_id in ids if task_id in accepted), now)
+            self._epoch.wait_for(filter(self.ledger.waits_for, ids), now)
 
     def release(self, ids: Iterable[bytes], now: float) -> None:
         """The cluster may forget the results of these tasks. Ids without a held result are ignored: results that

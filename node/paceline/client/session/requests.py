@@ -1,13 +1,15 @@
-"""The requests of a client that have no answer yet: cancel, status, where a task is, what waits, cluster changes.
+"""The requests of a client that have no answer yet: cancel, status, where a task is, what waits, which tasks there are,
+dead tasks, cluster changes.
 
 One rule holds for every kind. A request is sent when it is made, to each connected node that may answer it, and sent
-again to each such node that is connected later, until it is answered or nobody waits for the answer any more. So a
+again to each such node that is connected later, until it is answered or nobody wants it any more. So a
 request may be carried out twice; every kind is such that the second time changes nothing. Only the first answer of a
 leader counts; that of another node is the second best.
 
 The kinds differ by their :class:`Rule`. And a Cancel shrinks: a task whose result has arrived is taken out of it. The
 next leader may not know of that result and may have to run the task again, and must not cancel it instead. When every
-task of a Cancel has ended so, that is its answer.
+task of a Cancel has ended so, that is its answer. A task that is asked to stop has not ended yet: of that the leader
+says STOPPING first, and the request stands, also when nobody waits for its answer any more (:meth:`Requests.leave`).
 
 Pure bookkeeping: the search and the epoch send.
 """
@@ -25,6 +27,15 @@ from paceline_protocol.messages.client import (
     Cancel,
     CancelReply,
     CancelState,
+    DeadChanges,
+    DeadTaskReply,
+    DeadTaskRequest,
+    DeadTasksReply,
+    DeadTasksRequest,
+    Discard,
+    FindReply,
+    FindRequest,
+    Requeue,
     StatusReply,
     StatusRequest,
     TaskReply,
@@ -33,19 +44,43 @@ from paceline_protocol.messages.client import (
     WaitingRequest,
 )
 from paceline_protocol.messages.records import Result, TaskEnd
+from paceline_protocol.options import DEAD_LEVEL, LOST_CLIENTS_LEVEL
 
-Request: TypeAlias = Cancel | StatusRequest | Admin | TaskRequest | WaitingRequest
-Reply: TypeAlias = CancelReply | StatusReply | AdminReply | TaskReply | WaitingReply
+Request: TypeAlias = (
+    Cancel
+    | StatusRequest
+    | Admin
+    | TaskRequest
+    | WaitingRequest
+    | DeadTasksRequest
+    | DeadTaskRequest
+    | Requeue
+    | Discard
+    | FindRequest
+)
+Reply: TypeAlias = (
+    CancelReply
+    | StatusReply
+    | AdminReply
+    | TaskReply
+    | WaitingReply
+    | DeadTasksReply
+    | DeadTaskReply
+    | DeadChanges
+    | FindReply
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
     """``answer``: the class of the reply. ``of_any_node``: a node that does not lead answers it, too. ``behind_calls``:
-    it concerns calls that may be queued, which must be sent to the leader first."""
+    it concerns calls that may be queued, which must be sent to the leader first. ``since_level``: the feature level
+    from which on each node can read it."""
 
     answer: type[Reply]
     of_any_node: bool
     behind_calls: bool
+    since_level: int = 1
 
 
 RULES: Final[dict[type[Request], Rule]] = {
@@ -54,12 +89,17 @@ RULES: Final[dict[type[Request], Rule]] = {
     Admin: Rule(AdminReply, of_any_node=False, behind_calls=False),
     TaskRequest: Rule(TaskReply, of_any_node=False, behind_calls=True),
     WaitingRequest: Rule(WaitingReply, of_any_node=False, behind_calls=True),
+    DeadTasksRequest: Rule(DeadTasksReply, of_any_node=False, behind_calls=False, since_level=DEAD_LEVEL),
+    DeadTaskRequest: Rule(DeadTaskReply, of_any_node=False, behind_calls=False, since_level=DEAD_LEVEL),
+    Requeue: Rule(DeadChanges, of_any_node=False, behind_calls=False, since_level=DEAD_LEVEL),
+    Discard: Rule(DeadChanges, of_any_node=False, behind_calls=False, since_level=DEAD_LEVEL),
+    FindRequest: Rule(FindReply, of_any_node=False, behind_calls=True, since_level=LOST_CLIENTS_LEVEL),
 }
 
 
-class _Cancelled:
-    """What is known of the tasks of one Cancel, which the leader answers in any number of replies. ``wanted``: those of
-    which nothing is."""
+class _CancelAnswers:
+    """What is known of the tasks of one Cancel, which the leader answers in any number of replies. ``wanted``: those
+    that have not ended, as far as is known; of these some may be ``known`` to be stopping."""
 
     __slots__ = ("known", "wanted")
 
@@ -68,10 +108,12 @@ class _Cancelled:
         self.known: dict[bytes, int] = {}
 
     def note(self, task_id: bytes, state: int) -> bool:
-        """False: it was known before, or nobody asked."""
+        """False: it was known before, or nobody asked, or that is no end."""
         if task_id not in self.wanted:
             return False
         self.known[task_id] = state
+        if state == CancelState.STOPPING:
+            return False
         del self.wanted[task_id]
         return True
 
@@ -79,7 +121,7 @@ class _Cancelled:
 class Requests:
     """Requests by their number. ``replies``: the answers, until :meth:`forget`. ``second_best``: those of nodes that do
     not lead, to requests which the leader has not answered; the first of each. ``failures``: why there will be no
-    answer, until :meth:`forget`. ``unwanted``: requests without an answer that nobody waits for."""
+    answer, until :meth:`forget`. ``unwanted``: requests without a final answer, for which nobody waits."""
 
     def __init__(self) -> None:
         self.replies: dict[int, Reply] = {}
@@ -87,7 +129,7 @@ class Requests:
         self.failures: dict[int, Exception] = {}
         self.unwanted: set[int] = set()
         self._unanswered: dict[int, Request] = {}
-        self._cancels: dict[int, _Cancelled] = {}  # of the Cancels among them
+        self._cancels: dict[int, _CancelAnswers] = {}  # of the Cancels among them
         self._cancels_of: dict[bytes, tuple[int, ...]] = {}  # their numbers, by task of which nothing is known
         self._numbers = 0
 
@@ -95,9 +137,24 @@ class Requests:
         """How many are not answered."""
         return len(self._unanswered)
 
+    @property
+    def has_unheard(self) -> bool:
+        """Whether there is a request without any answer that nobody waits for."""
+        return any(self.cancel_states(number) is None for number in self.unwanted)
+
     def is_open(self, number: int) -> bool:
         """Whether a request may still be answered."""
         return number in self._unanswered
+
+    def cancel_states(self, number: int) -> dict[bytes, int] | None:
+        """What is known of each task of a Cancel, until :meth:`forget`; None while nothing is of one of them."""
+        cancelled = self._cancels.get(number)
+        if cancelled is not None:
+            return (
+                None if any(task_id not in cancelled.known for task_id in cancelled.wanted) else dict(cancelled.known)
+            )
+        reply = self.replies.get(number)
+        return dict(reply.states) if isinstance(reply, CancelReply) else None
 
     def next_number(self) -> int:
         """For a new request."""
@@ -118,7 +175,7 @@ class Requests:
 
     def _add_cancel(self, cancel: Cancel) -> None:
         number, of = cancel.request, self._cancels_of
-        self._cancels[number] = cancelled = _Cancelled(cancel.ids)
+        self._cancels[number] = cancelled = _CancelAnswers(cancel.ids)
         for task_id in cancelled.wanted:
             of[task_id] = (*of.get(task_id, ()), number)
 
@@ -146,7 +203,7 @@ class Requests:
                 self._note(number, cancelled, task_id, state)
                 self._answer_cancel(number, cancelled)
 
-    def _note(self, number: int, cancelled: _Cancelled, task_id: bytes, state: int) -> None:
+    def _note(self, number: int, cancelled: _CancelAnswers, task_id: bytes, state: int) -> None:
         if cancelled.note(task_id, state):
             self._unlist(number, task_id)
 
@@ -157,7 +214,7 @@ class Requests:
         else:
             del self._cancels_of[task_id]
 
-    def _answer_cancel(self, number: int, cancelled: _Cancelled) -> None:
+    def _answer_cancel(self, number: int, cancelled: _CancelAnswers) -> None:
         """Once all of it is known."""
         if not cancelled.wanted:
             self._answer(CancelReply(number, tuple(cancelled.known.items())))
@@ -204,7 +261,7 @@ class Requests:
     def mend(self) -> None:
         """Whatever changed these was interrupted. May be interrupted, and done again."""
         cancels = {
-            number: self._cancels.get(number) or _Cancelled(request.ids)
+            number: self._cancels.get(number) or _CancelAnswers(request.ids)
             for number, request in self._unanswered.items()
             if isinstance(request, Cancel)
         }
@@ -218,12 +275,35 @@ class Requests:
         for number, cancelled in list(cancels.items()):
             self._answer_cancel(number, cancelled)
 
+    def leave(self, number: int) -> None:
+        """Nobody waits for the answer of this request any more. A Cancel whose tasks are all asked to stop, or have
+        ended, stands; once for each set of tasks, however often it was made."""
+        cancelled = self._cancels.get(number)
+        if cancelled is not None and self.cancel_states(number) is not None and not self._is_double(number, cancelled):
+            self.unwanted.add(number)
+        else:
+            self.forget(number)
+
+    def _is_double(self, number: int, cancelled: _CancelAnswers) -> bool:
+        """Whether other Cancels that nobody waits for ask for all that this one does."""
+        return all(
+            any(other != number and other in self.unwanted for other in self._cancels_of[task_id])
+            for task_id in cancelled.wanted
+        )
+
     def forget(self, number: int) -> None:
-        """Nobody waits for the answer of this request any more."""
+        """Nobody wants the answer of this request any more."""
         self._drop(number)
         self.replies.pop(number, None)
         self.second_best.pop(number, None)
         self.failures.pop(number, None)
+
+    def refuse_cancels(self, error: Exception) -> None:
+        """This client may cancel nothing."""
+        for number in list(self._cancels):
+            if number not in self.unwanted:
+                self.failures[number] = error
+            self._drop(number)
 
     def fail(self, error: Exception) -> None:
         """The search for a leader is given up, and no request will be answered."""
@@ -231,6 +311,14 @@ class Requests:
             if number not in self.unwanted:
                 self.failures[number] = error
         self.clear()
+
+    def not_read(self, error: Exception) -> None:
+        """The leader could not read a frame and can't tell which: a request that an older node does not know, if there
+        is one."""
+        for number, request in list(self._unanswered.items()):
+            if RULES[type(request)].since_level > 1:
+                self.failures[number] = error
+                self._drop(number)
 
     def clear(self) -> None:
         """Drop all requests without an answer. The answers stay."""

@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from paceline_protocol.messages.records import TRACED, Options
 from paceline_protocol.messages.trace import Stage, Trace
+from paceline_protocol.options import by_name, is_by_name
 
 TRACES_LIMIT_TASKS = 4_096
 """How many ended calls keep their stamps until somebody takes them. At the limit the oldest are dropped."""
@@ -37,7 +38,10 @@ class Sampler:
         """The next call to trace is submitted now. Returns its options."""
         self.next_serial += self._every
         self.under_way[task_id] = at_ns
-        return {**(options or {}), "trace": TRACED}
+        if options is None:
+            return {"trace": TRACED}
+        traced = {**options, "trace": TRACED}
+        return by_name(traced) if is_by_name(options) else traced
 
     def came_back(self, task_id: bytes, at_ns: int) -> None:
         """A call that is under way has ended."""

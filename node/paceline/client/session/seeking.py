@@ -105,10 +105,12 @@ class Search:
         self._outbox.extend((address, frame) for address in sorted(self.connections))
 
     def opened(self, address: str) -> None:
-        """A connection came up. Says Hello at once, since an earlier one may have had no connection to leave by."""
+        """A connection came up. Says Hello at once, with the requests, since what was sent before may have had no
+        connection to leave by."""
         self._refusals.pop(address, None)
         if address in self.connections:
-            self._greet(address)
+            self._outbox.append((address, self._options.hello))
+            self._ask_all(address)
 
     def refused(self, address: str, why: str, *, is_said: bool) -> None:
         """The node at this address takes connections, and not this client's. ``is_said``: by the node; else it may be
@@ -118,8 +120,14 @@ class Search:
             self._refusals[address] = why, is_said
 
     def _greet(self, address: str) -> None:
-        self.connections.add(address)
+        """Say Hello, once more if that was said before. The requests go once to each connection, however long a leader
+        is looked for."""
         self._outbox.append((address, self._options.hello))
+        if address not in self.connections:
+            self.connections.add(address)
+            self._ask_all(address)
+
+    def _ask_all(self, address: str) -> None:
         for request in self._requests.to_send(of_any_node=True):
             self._outbox.append((address, codec.encode(request)))
 

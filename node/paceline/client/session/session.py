@@ -14,6 +14,9 @@ How a client follows the leader. It *seeks* (``seeking.py``) until a node answer
 and a new epoch begins (``epoch.py``). A Redirect, a broken connection, a gap in the Updates or an unanswered Ping ends
 the epoch, and it seeks again, on new connections. A connection is a stream: it carries Hellos, then at most one epoch.
 Results may arrive twice; the second is ignored.
+
+The file is long, and has little state: it is all that a shell calls, and the only one that sees a phase end and the
+next begin. What a phase knows and decides is in its own file.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ from paceline.client.session.refusals import Unready
 from paceline.client.session.requests import RULES, Request, Requests
 from paceline.client.session.seeking import Search, SearchOptions
 from paceline.client.session.silence import SLOWER_BY, SLOWEST_BYTES_PER_S, USUAL_BYTES_PER_S
+from paceline.client.session.sweep import PageRequest
 from paceline.errors import IncompatibleVersion, NotAllowed
 from paceline_protocol import codec
 from paceline_protocol.errors import ProtocolError, VersionMismatch
@@ -39,10 +43,15 @@ from paceline_protocol.messages import Message
 from paceline_protocol.messages.client import (
     Admin,
     Cancel,
+    DeadTaskRequest,
+    DeadTasksRequest,
+    Discard,
     Failure,
+    FindRequest,
     Hello,
     Redirect,
     Refusal,
+    Requeue,
     StatusReply,
     StatusRequest,
     TaskRequest,
@@ -137,7 +146,7 @@ class Session:
     @property
     def has_unsettled(self) -> bool:
         """Whether the cluster has yet to hear of something: a call, or that tasks are abandoned."""
-        return self.ledger.has_unaccepted or bool(self.requests.unwanted)
+        return self.ledger.has_unaccepted or self.requests.has_unheard
 
     # --- what the user wants -------------------------------------------------------------------------------------
 
@@ -193,6 +202,20 @@ class Session:
             ledger.add(call)
             self.connect(now)
 
+    def read(self, task_id: bytes, now: float) -> None:
+        """Have the cluster tell how this task ended or ends, whoever submitted it, and take it from nobody. Of one that
+        is outstanding here it is told anyway. The shell looks at :attr:`has_room` first."""
+        ledger = self.ledger
+        if task_id in ledger:
+            return
+        if not ledger.tasks:
+            self._begin_waiting(now)
+        ledger.add_read(task_id)
+        if self._epoch is not None:
+            self._epoch.read((task_id,), now)
+        else:
+            self.connect(now)
+
     def press(self, task_id: bytes, now: float) -> None:
         """Somebody waits for the acceptance of this task: send it without waiting for more calls."""
         if self.ledger.is_queued(task_id):
@@ -231,6 +254,28 @@ class Session:
     def waiting(self, name: str, skip: int, now: float) -> int:
         """Ask the leader which tasks wait, by name. Returns the key of the WaitingReply."""
         return self._ask(WaitingRequest(self.requests.next_number(), name, skip), now)
+
+    def dead_tasks(self, name: str, error: str, skip: int, now: float) -> int:
+        """Ask the leader which dead tasks are kept. Returns the key of the DeadTasksReply."""
+        return self._ask(DeadTasksRequest(self.requests.next_number(), name, error, skip), now)
+
+    def dead_task(self, task_id: bytes, now: float) -> int:
+        """Ask the leader for all of a dead task. Returns the key of the DeadTaskReply."""
+        return self._ask(DeadTaskRequest(self.requests.next_number(), task_id), now)
+
+    def requeue(self, ids: tuple[bytes, ...], args: bytes, now: float) -> int:
+        """Ask the leader to requeue dead tasks; ``args``: with these, if there are any. Returns the key of the
+        DeadChanges."""
+        return self._ask(Requeue(self.requests.next_number(), ids, args), now)
+
+    def discard(self, ids: tuple[bytes, ...], now: float) -> int:
+        """Ask the leader to discard dead tasks. Returns the key of the DeadChanges."""
+        return self._ask(Discard(self.requests.next_number(), ids), now)
+
+    def find(self, page: PageRequest, now: float) -> int:
+        """Ask the leader for ids of tasks. Returns the key of the FindReply."""
+        name, states, term, until, cursor = page
+        return self._ask(FindRequest(self.requests.next_number(), name, states, term, until, *cursor), now)
 
     def _ask(self, request: Request, now: float, *, wanted: bool = True) -> int:
         self._begin_waiting(now)

@@ -11,9 +11,12 @@ Whoever is cut off comes back, with a Wait for the tasks that were accepted and 
 
 A task has one session. If another client asks for the same task, by its id, the task goes over to that one, as the
 client before may be gone without a word (a bridge that was killed); but it may live, and so it *waits too*: it is told
-the result as well. For how many tasks sessions wait too is bounded. Past that the ones that were heard longest ago are
-closed, and nobody is refused: a client that is gone does not notice, and one that lives is told at its next word that
-it has no session, and comes back as one that was cut off does.
+the result as well. A client that only reads a task waits too, and nothing else: it is told once the end is committed,
+and what it acknowledges releases nothing.
+
+For how many tasks sessions wait too is bounded. Past that the ones that were heard longest ago are closed, and nobody
+is refused: a client that is gone does not notice, and one that lives is told at its next word that it has no session,
+and comes back as one that was cut off does.
 """
 
 from __future__ import annotations
@@ -58,6 +61,7 @@ class SessionTable:
         "_bounds",
         "_is_behind",
         "_left",
+        "_nobody_is_silent",
         "_owed",
         "_wait_too",
         "_wait_too_count",
@@ -72,6 +76,7 @@ class SessionTable:
         self.due = inf
         self._bounds = bounds
         self._waiting_bytes = 0  # for all sessions together
+        self._nobody_is_silent = False  # of those who could be cut off, since the last Update
         self.unheard: dict[bytes, str] = {}  # failed tasks, with names, whose clients left before they heard of it
         self._owed: dict[bytes, ClientSession] = {}
         self._is_behind = False  # when Updates were taken last, more were due
@@ -115,24 +120,36 @@ class SessionTable:
 
     # --- what clients are owed ----------------------------------------------------------------------------------
 
-    def add_result(self, session: ClientSession, task_id: bytes, end: int, payload: bytes) -> None:
-        """A task ended."""
+    def add_result(
+        self, session: ClientSession, task_id: bytes, end: int, payload: bytes, *, is_read: bool = False
+    ) -> None:
+        """A task ended. ``is_read``: it is another's, which goes on to have its result."""
         if not session.closed and not session.is_cut_off:
+            if is_read:
+                session.lent.add(task_id)
             before = session.waiting_bytes
             session.add_result(task_id, end, payload)
             self._owed[session.key] = session
             self._bound(session, session.waiting_bytes - before)
+
+    def answer(self, session: ClientSession, task_id: bytes, end: int, payload: bytes) -> None:
+        """A client asks for the result of a task that has ended. It may ask again and again while the answer waits for
+        room in its window, and gets one. What it was sent, and may not have, is sent again."""
+        if task_id not in session.asked_for and not session.is_cut_off:
+            session.asked_for.add(task_id)
+            self.add_result(session, task_id, end, payload)
 
     @property
     def somebody_waits_too(self) -> bool:
         """Whether any task has more than one session."""
         return bool(self._wait_too)
 
-    def wait_too(self, task_id: bytes, session: ClientSession) -> None:
-        """Another client has asked for a task of this session, which goes on to wait. Any session may be closed for
-        that. Cost: that of few tasks, and now and then that of all sessions."""
-        if task_id not in session.waits_too:
-            session.waits_too[task_id] = None
+    def wait_too(self, task_id: bytes, session: ClientSession, *, reads: bool = False) -> None:
+        """Another client has asked for a task of this session, which goes on to wait; or this one ``reads`` a task of
+        others. Any session may be closed for that, also this one, which waits for nothing then. Cost: that of few
+        tasks, and now and then that of all sessions."""
+        if task_id not in session.waits_too and not session.closed:
+            session.waits_too[task_id] = reads
             self._wait_too.setdefault(task_id, []).append(session)
             self._wait_too_count += 1
             self._forget_left(LEFT_AT_ONCE)
@@ -146,13 +163,21 @@ class SessionTable:
             self._wait_too_count -= 1
             self._forget_that_waits(task_id, session)
 
-    def add_result_for_others(self, task_id: bytes, end: int, payload: bytes) -> None:
-        """A task ended that may have more sessions than its own."""
+    def add_result_for_others(self, task_id: bytes, end: int, payload: bytes, *, is_final: bool) -> None:
+        """A task ended that may have more sessions than its own. ``is_final``: no leader will ever tell it otherwise;
+        who only reads is told nothing else."""
+        early: list[ClientSession] = []
         for session in self._wait_too.pop(task_id, ()):
+            reads = session.waits_too[task_id]
+            if reads and not is_final:
+                early.append(session)
+                continue
             del session.waits_too[task_id]
             if not session.closed:
                 self._wait_too_count -= 1
-                self.add_result(session, task_id, end, payload)
+                self.add_result(session, task_id, end, payload, is_read=reads)
+        if early:
+            self._wait_too[task_id] = early
 
     def _close_silent(self) -> None:
         """Too much is waited for too. Close the sessions that were heard longest ago, until there is room for a while:
@@ -203,9 +228,14 @@ class SessionTable:
         self._waiting_bytes += added_bytes
         if session.waiting_bytes > self._bounds.waiting_bytes:
             session.is_cut_off = True
+        if session.is_under_way:
+            self._nobody_is_silent = False
+        elif self._nobody_is_silent:
+            return  # else one result that thousands wait for would have all of them looked at as often
         while self._waiting_bytes > self._bounds.all_waiting_bytes:
             # Who was sent nothing yet had nothing to acknowledge, and would come back to lose the same again.
             silent = [each for each in self.by_key.values() if each.waiting_bytes and each.is_under_way]
+            self._nobody_is_silent = not silent
             if not silent:
                 return
             slowest = min(silent, key=lambda each: each.acknowledged_at)
@@ -250,6 +280,7 @@ class SessionTable:
             before = session.waiting_bytes
             update = session.take_update(now)
             if update is not None:
+                self._nobody_is_silent = False
                 size = before - session.waiting_bytes
                 updates.append((key, update))
                 self._waiting_bytes -= size

@@ -47,12 +47,14 @@ class ClientSession:
         "accept_due",
         "accepted",
         "acknowledged_at",
+        "asked_for",
         "client_id",
         "closed",
         "failed",
         "heard_at",
         "is_cut_off",
         "key",
+        "lent",
         "next_seq",
         "open_tasks",
         "refused",
@@ -71,12 +73,15 @@ class ClientSession:
         self.heard_at = now
         self.acknowledged_at = now  # when it last acknowledged something new
         self.open_tasks = 0  # tasks of this session that have not ended
-        self.waits_too: dict[bytes, None] = {}  # tasks of other sessions, of which it is told the results as well
+        # Tasks of other sessions, of which it is told the results as well -> whether it only reads them
+        self.waits_too: dict[bytes, bool] = {}
+        self.lent: set[bytes] = set()  # of the results that wait to be sent, those that it reads: nothing releases them
         self.next_seq = 1
         self.accepted: deque[int] = deque()
         self.accept_due: float | None = None  # when `accepted` is sent even if there is no result to send it with
         self.refused: deque[tuple[bytes, int, str]] = deque()
         self.results: deque[Result] = deque()
+        self.asked_for: set[bytes] = set()  # of `results`, those that are there since the client asked for them
         self.waiting_bytes = 0  # of what waits to be sent
         self._window_bytes = window_bytes
         self._under_way: deque[tuple[int, list[bytes], int]] = deque()  # Update.seq, ids of its results, bytes
@@ -134,6 +139,8 @@ class ClientSession:
         if self.has_window:
             refused = _take(self.refused, ITEMS_PER_UPDATE)
             results = self._take_results()
+            if self.asked_for:
+                self.asked_for.difference_update([result[0] for result in results])
             size = self.waiting_bytes - ACCEPTED_BYTES * len(self.accepted)
             if self.refused or self.results:
                 size = sum([ITEM_BYTES + len(detail) for _, _, detail in refused])
@@ -146,7 +153,12 @@ class ClientSession:
         seq = self.next_seq
         self.next_seq += 1
         if size:
-            self._under_way.append((seq, [result[0] for result in results], size))
+            ids = [result[0] for result in results]
+            if self.lent:
+                own = [task_id for task_id in ids if task_id not in self.lent]
+                self.lent.difference_update(ids)
+                ids = own
+            self._under_way.append((seq, ids, size))
             self._under_way_bytes += size
         return Update(seq, accepted, refused, results)
 
@@ -181,7 +193,9 @@ class ClientSession:
     def drop_waiting(self) -> None:
         """Forget what waits to be sent. The session is cut off, as its client would miss that."""
         self.is_cut_off = True
+        self.lent.clear()
         self.results.clear()
+        self.asked_for.clear()
         self.refused.clear()
         self.accepted.clear()
         self.accept_due = None
@@ -209,6 +223,8 @@ class ClientSession:
 
 def _take(waiting: deque[_Item], count: int) -> tuple[_Item, ...]:
     """The first ``count`` of these, or as many as there are. The cost of the others is no part of it."""
+    if not waiting:
+        return ()
     if len(waiting) <= count:
         taken = tuple(waiting)
         waiting.clear()

@@ -31,7 +31,7 @@ class Durations:
                 self._mean_us[name] = duration_us
         elif duration_us > mean_us:
             self._mean_us[name] = mean_us + ((duration_us - mean_us) >> 2) + 1
-        else:
+        elif mean_us - duration_us >= 8:
             self._mean_us[name] = mean_us - ((mean_us - duration_us) >> 3)
 
     def cost_us(self, name: str) -> int:

@@ -38,6 +38,7 @@ class Tally:
         "_leaderless_since",
         "accepted",
         "by_name",
+        "dead_dropped",
         "dispatch_latency",
         "duration",
         "election",
@@ -47,6 +48,7 @@ class Tally:
         "recovered",
         "redelivered",
         "refused",
+        "retried",
         "submitted",
     )
 
@@ -55,7 +57,9 @@ class Tally:
         self.submitted = 0
         self.accepted = 0  # committed
         self.redelivered = 0
+        self.retried = 0  # attempts that failed, and are followed by another
         self.recovered = 0  # handed out, after an earlier leader had accepted them and no node had them
+        self.dead_dropped = 0  # dead tasks that the limits left no room for
         self.refused: list[int] = [0] * (max(Refusal) + 1)  # by Refusal
         self.finished: list[int] = [0] * (max(TaskEnd) + 1)  # by TaskEnd
         self.queue_wait = Histogram(DURATION_BOUNDS_US)

@@ -24,10 +24,14 @@ from paceline_protocol.messages.client import (
     Cancel,
     ClientMessage,
     ClientReply,
+    Discard,
     Hello,
     Ping,
     Pong,
+    Postponed,
+    Read,
     Refusal,
+    Requeue,
     Submit,
     Wait,
     Welcome,
@@ -67,7 +71,10 @@ class ClientConversation:
             Submit: self._submit,
             Ping: self._ping,
             Wait: self._wait,
+            Read: self._read,
             Cancel: self._cancel,
+            Requeue: self._requeue,
+            Discard: self._discard,
         }
 
     def hear(self, key: bytes, message: ClientMessage, now: float) -> int:
@@ -127,10 +134,23 @@ class ClientConversation:
             self._outbox.reply(session.key, Pong(leader.term))
 
     def _wait(self, leader: Leader, session: ClientSession, wait: Wait, now: float) -> None:
-        leader.admission.wait(session, wait, now)
+        postponed = leader.admission.wait(session, wait, now)
+        if postponed:
+            self._outbox.reply(session.key, Postponed(tuple(postponed)))
+
+    def _read(self, leader: Leader, session: ClientSession, read: Read, now: float) -> None:
+        leader.admission.read(session, read, now)
 
     def _cancel(self, leader: Leader, session: ClientSession, cancel: Cancel, now: float) -> None:
         leader.cancel(session, cancel, now)
+
+    def _requeue(self, leader: Leader, session: ClientSession, request: Requeue, now: float) -> None:
+        session.heard_at = now
+        leader.dead.requeue(session.key, request, now)
+
+    def _discard(self, leader: Leader, session: ClientSession, request: Discard, now: float) -> None:
+        session.heard_at = now
+        leader.dead.discard(session.key, request)
 
     def gone(self, key: bytes) -> int:
         """The connection can't be reached any more."""
@@ -162,6 +182,9 @@ class ClientConversation:
             if leader.cancelling.replies:
                 replies += leader.cancelling.replies
                 leader.cancelling.replies = []
+            if leader.dead.replies:
+                replies += leader.dead.replies
+                leader.dead.replies = []
             if leader.sessions.owes:
                 replies += leader.take_updates(now)
         if self._traces.came:

@@ -89,6 +89,7 @@ class NodeCore:
         self._deadlines = Deadlines(self._clock)
         self._durable_at_once = durable_at_once
         self.peering = Peering(settings, identity, self._outbox, address=address, spare_cluster_id=spare_cluster_id)
+        self.leader_link.level_of = self.peering.directory.level_of
         self.peering.directory.own_metrics_address = metrics_address
         self.peering.directory.own_others = other_addresses
         self.levels = Levels(settings, identity, self.consensus, self.peering.directory)
@@ -103,6 +104,7 @@ class NodeCore:
             self._outbox,
             self._deadlines,
             self._clock,
+            random,
             now,
         )
         self.violations = Violations(self._outbox)
@@ -252,7 +254,7 @@ class NodeCore:
         find nothing due; it never comes late."""
         if self.applied.is_busy or self.role.takeover is not None:
             return -inf
-        leader, due = self.role.leader, self._deadlines.next()
+        leader, due = self.role.leader, min(self._deadlines.next(), self.leader_link.slots.limits.next_at)
         if leader is not None:
             if leader.sessions.is_behind:
                 return -inf

@@ -19,9 +19,13 @@ from paceline.core.membership.replica_keeper import ReplicaKeeper
 from paceline.core.outbox import Outbox
 from paceline.core.raft.consensus import Consensus
 from paceline.core.raft.log import ConsensusViolation
+from paceline.core.raft.timing import RandomSource
+from paceline.core.scheduling.cancelling import STOP_LEVEL
 from paceline.core.scheduling.due_tasks import DueTasks
 from paceline.core.scheduling.leader import Leader
 from paceline.core.scheduling.nodes import GONE_LIMIT_NODES
+from paceline.core.scheduling.retention import Retention
+from paceline.core.scheduling.retrying import Retrying
 from paceline.core.scheduling.takeover import Takeover
 from paceline.core.settings import Settings
 from paceline.core.state.applied import Applied
@@ -46,6 +50,7 @@ class LeaderRole:
         outbox: Outbox,
         deadlines: Deadlines,
         clock: WallClock,
+        random: RandomSource,
         now: float,
     ) -> None:
         """``now``: when this node starts."""
@@ -65,6 +70,7 @@ class LeaderRole:
         self._outbox = outbox
         self._deadlines = deadlines
         self._clock = clock
+        self._random = random
         self._started_at = now
 
     # --- who leads ----------------------------------------------------------------------------------------------
@@ -120,7 +126,7 @@ class LeaderRole:
             self._take_over(now)
         elif self.takeover is not None:
             self.takeover = None
-            self._deadlines.moments.clear()
+            self._deadlines.clear_tasks()
         self._leader_link.reject_before(consensus.term)
         known = self.leader_id(now)
         if known != self._known_leader:
@@ -132,7 +138,7 @@ class LeaderRole:
     def _step_down(self, leader: Leader, now: float) -> None:
         self.leader = None
         self._deadlines.set(BEAT, inf)
-        self._deadlines.moments.clear()
+        self._deadlines.clear_tasks()
         self.keeper.end()
         redirect = self.redirect(now)
         for key in leader.sessions.by_key:
@@ -153,7 +159,9 @@ class LeaderRole:
         consensus, table, tally = self._consensus, self._applied.table, self._leader_link.slots.tally
         takeover = self.takeover
         if takeover is None or (takeover.term, takeover.applied_index) != (consensus.term, consensus.applied_index):
-            due = DueTasks(self._clock, self._deadlines.moments)
+            retrying = Retrying(self._random, dict(table.failures))
+            retention = Retention(self._clock, self._deadlines.retained, self._deadlines.dead)
+            due = DueTasks(self._clock, self._deadlines.moments, self._deadlines.waits, retrying, retention)
             takeover = Takeover(table, consensus.term, consensus.applied_index, due, consensus.node_id, tally)
         self.takeover = takeover
         if takeover.step(now):
@@ -234,7 +242,9 @@ class LeaderRole:
     def _tell_admission(self, leader: Leader, now: float) -> None:
         """Tell admission how many voters are missing, and which feature level is in force."""
         leader.admission.missing_voters = self.missing_voters()
-        leader.admission.cluster_level = self._levels.in_force(now)
+        in_force = self._levels.in_force(now)
+        leader.admission.cluster_level = in_force
+        leader.cancelling.may_stop = in_force.level >= STOP_LEVEL
 
     def _live_nodes(self, now: float) -> list[str]:
         """The nodes of this cluster that were heard lately, this one first."""

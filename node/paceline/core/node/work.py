@@ -21,7 +21,19 @@ from paceline_protocol.codec import decode_outcomes
 from paceline_protocol.errors import LimitExceeded, PeerViolation, RemoteProtocolError
 from paceline_protocol.messages import PeerMessage
 from paceline_protocol.messages.trace import Trace
-from paceline_protocol.messages.work import Beat, Dispatch, Enrol, NodeBeat, NodeOutcomes, Revoke, Revoked, WorkMessage
+from paceline_protocol.messages.work import (
+    Beat,
+    Dispatch,
+    Enrol,
+    EnrolWithDefaults,
+    NodeBeat,
+    NodeOutcomes,
+    Revoke,
+    Revoked,
+    Stopping,
+    StopTasks,
+    WorkMessage,
+)
 
 
 class WorkExchange:
@@ -60,12 +72,15 @@ class WorkExchange:
             Beat: leader_link.on_beat,
             Dispatch: leader_link.on_dispatch,
             Revoke: leader_link.on_revoke,
+            StopTasks: leader_link.on_stop_tasks,
         }
         self._at_leader: dict[type[Any], Callable[[Leader, str, Any, float], None]] = {
             NodeOutcomes: self._on_outcomes,
             NodeBeat: self._on_node_beat,
             Enrol: self._on_enrol,
+            EnrolWithDefaults: self._on_enrol_with_defaults,
             Revoked: self._on_revoked,
+            Stopping: self._on_stopping,
             Trace: self._on_trace,
         }
 
@@ -92,8 +107,15 @@ class WorkExchange:
         if self._levels.may_take_part(sender):
             leader.nodes.on_enrol(sender, enrol, now)
 
+    def _on_enrol_with_defaults(self, leader: Leader, sender: str, said: EnrolWithDefaults, now: float) -> None:
+        if self._levels.may_take_part(sender):
+            leader.nodes.on_enrol(sender, said.enrol, now, said.defaults)
+
     def _on_revoked(self, leader: Leader, sender: str, revoked: Revoked, now: float) -> None:
         leader.nodes.on_revoked(sender, revoked, now)
+
+    def _on_stopping(self, leader: Leader, sender: str, stopping: Stopping, now: float) -> None:
+        leader.nodes.on_stopping(sender, stopping)
 
     def _on_trace(self, leader: Leader, sender: str, trace: Trace, now: float) -> None:
         self._traces.add(trace)

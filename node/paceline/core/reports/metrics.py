@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from paceline.core.measures.tally import OTHER
 from paceline.core.reports.status import fault_tolerance, forgotten, forming, leaderless, nodes, outdated, role_of
-from paceline.core.reports.waiting import most_unserved
+from paceline.core.reports.waiting import most_frequent
 from paceline_protocol.messages.client import Refusal
 from paceline_protocol.messages.records import TaskEnd
 
@@ -45,6 +45,8 @@ def metrics(node: NodeCore, now: float) -> dict[str, Any]:
         "submitted": tally.submitted,
         "accepted": tally.accepted,
         "redelivered": tally.redelivered,
+        "retried": tally.retried,
+        "dead_dropped": tally.dead_dropped,
         "recovered": tally.recovered,
         "refused": {refusal.name.lower(): tally.refused[refusal] for refusal in Refusal},
         "finished": {end.name.lower(): tally.finished[end] for end in TaskEnd},
@@ -114,7 +116,9 @@ def _leading(node: NodeCore, leader: Leader, now: float) -> dict[str, Any]:
         "oldest_s": max(0.0, now - oldest) if tasks.waiting and oldest < now else 0.0,
         "dispatched": tasks.at_nodes,
         "delayed": tasks.delayed,
-        "unserved": _unserved(tasks.unserved_by_name()),
+        "unserved": _by_name(tasks.unserved_by_name()),
+        "dead": _by_name(node.table.dead_by_name),
+        "dead_bytes": node.table.dead_bytes,
         "queue_bytes": leader.queue_bytes,
         "unlogged_bytes": leader.recording.unlogged_bytes,
         "queue_limit_tasks": settings.queue_limit_tasks,
@@ -127,9 +131,9 @@ def _leading(node: NodeCore, leader: Leader, now: float) -> dict[str, Any]:
     }
 
 
-def _unserved(counts: dict[str, int]) -> dict[str, int]:
-    """By name, as far as they are shown; all others together, as OTHER."""
-    shown = most_unserved(counts)
+def _by_name(counts: dict[str, int]) -> dict[str, int]:
+    """As far as they are shown; all others together, as OTHER."""
+    shown = most_frequent(counts)
     others = sum(counts.values()) - sum(shown.values())
     return {**shown, OTHER: others + shown.get(OTHER, 0)} if others else shown
 

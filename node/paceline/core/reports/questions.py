@@ -5,11 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from paceline.core.node.questions import AskedOf, Question
+from paceline.core.reports.dead import dead_task, dead_tasks
+from paceline.core.reports.found import found
 from paceline.core.reports.status import status
 from paceline.core.reports.waiting import waiting
 from paceline.core.reports.whereabouts import whereabouts
 from paceline_protocol.messages.client import (
     Admin,
+    DeadTaskReply,
+    DeadTaskRequest,
+    DeadTasksReply,
+    DeadTasksRequest,
+    FindReply,
+    FindRequest,
     StatusReply,
     StatusRequest,
     TaskReply,
@@ -47,9 +55,29 @@ def tell_waiting(node: NodeCore, key: bytes, request: WaitingRequest, now: float
     return WaitingReply(request.request, pack_value(waiting(leader, request)))
 
 
+def tell_dead_tasks(node: NodeCore, key: bytes, request: DeadTasksRequest, now: float) -> DeadTasksReply:
+    """Reply with the dead tasks that are kept."""
+    return DeadTasksReply(request.request, pack_value(dead_tasks(node.table, node.settings, request)))
+
+
+def tell_dead_task(node: NodeCore, key: bytes, request: DeadTaskRequest, now: float) -> DeadTaskReply:
+    """Reply with all of one dead task."""
+    return DeadTaskReply(request.request, "", pack_value(dead_task(node.table, request.id)))
+
+
+def tell_found(node: NodeCore, key: bytes, request: FindRequest, now: float) -> FindReply:
+    """Reply with some of the tasks that have a name and a state."""
+    leader = node.leader
+    assert leader is not None, "a question of the leader"
+    return FindReply(request.request, pack_value(found(leader, request)))
+
+
 QUESTIONS: Final = (
     Question(StatusRequest, AskedOf.ANY_NODE, tell_status),
     Question(Admin, AskedOf.LEADER, change_cluster),
     Question(TaskRequest, AskedOf.LEADER, tell_whereabouts),
     Question(WaitingRequest, AskedOf.LEADER, tell_waiting),
+    Question(DeadTasksRequest, AskedOf.LEADER, tell_dead_tasks),
+    Question(DeadTaskRequest, AskedOf.LEADER, tell_dead_task),
+    Question(FindRequest, AskedOf.LEADER, tell_found),
 )

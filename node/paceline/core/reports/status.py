@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from paceline.core.feature_levels import too_old
-from paceline.core.reports.waiting import most_unserved
+from paceline.core.reports.waiting import most_frequent
 
 if TYPE_CHECKING:
     from paceline.core.node import NodeCore
@@ -23,7 +23,7 @@ def status(node: NodeCore, now: float) -> dict[str, Any]:
         queued, running = leader.tasks.waiting, leader.tasks.at_nodes
         delayed = leader.tasks.delayed
         unserved = leader.tasks.unserved_by_name()
-        unserved_names, unserved_total = most_unserved(unserved), sum(unserved.values())
+        unserved_names, unserved_total = most_frequent(unserved), sum(unserved.values())
     return {
         "node_id": node.node_id,
         "cluster_id": identity.cluster_id,
@@ -41,6 +41,7 @@ def status(node: NodeCore, now: float) -> dict[str, Any]:
         **{f"{name}_total": count for name, count in table.totals.by_name().items()},
         "recorded_total": table.recorded,
         "results_kept": len(table.results),
+        "dead_tasks": len(table.dead),
         "commit_index": node.consensus.commit_index,
         "applied_index": node.consensus.applied_index,
         "log_entries": node.consensus.log.last_index - node.consensus.log.first_index + 1,

@@ -27,7 +27,8 @@ IDS_LIMIT: Final = 1_000
 SCAN_TASKS: Final = 10_000
 """How many tasks one request has looked at for its ids: a millisecond or two."""
 SHOWN_NAMES: Final = 20
-"""In a status, and as series of the metrics: the names that no node runs of which most tasks wait."""
+"""In a status, and as series of the metrics, of names that no node runs, and of dead tasks: those of which there are
+most."""
 
 
 def waiting(leader: Leader, request: WaitingRequest) -> dict[str, Any]:
@@ -72,6 +73,6 @@ def _that_fit(names: list[str]) -> list[str]:
     return names
 
 
-def most_unserved(counts: dict[str, int]) -> dict[str, int]:
-    """Of the names that no node runs, with how many tasks wait for each: the ``SHOWN_NAMES`` of which most wait."""
+def most_frequent(counts: dict[str, int]) -> dict[str, int]:
+    """Of names with how many tasks there are of each: the ``SHOWN_NAMES`` of which there are most."""
     return dict(sorted(counts.items(), key=lambda row: (-row[1], row[0]))[:SHOWN_NAMES])

@@ -8,31 +8,45 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from paceline_protocol.messages.records import TaskEnd
-from paceline_protocol.moments import datetime_of
+from paceline_protocol.errors import PayloadError
+from paceline_protocol.messages.records import EndRecord, TaskEnd
+from paceline_protocol.moments import datetime_of, shown
+from paceline_protocol.payload import unpack_error
 
 if TYPE_CHECKING:
     from paceline.core.scheduling.leader import Leader
+    from paceline.core.scheduling.recording import Recording
     from paceline.core.state.task import Task
 
 _ENDS: Final = {
     TaskEnd.SUCCEEDED: "it succeeded; its submitter has the result, or can fetch it",
     TaskEnd.FAILED: "it raised an exception, which its submitter has, or can fetch",
-    TaskEnd.CANCELLED: "it was cancelled before it started",
     TaskEnd.LOST: "its last attempt ended with its worker or its node",
-    TaskEnd.EXPIRED: "it had not started by the moment that `expires` gave it",
+    TaskEnd.TIMED_OUT: "it ran for longer than its `time_limit`, or until its `deadline`, and its worker was killed",
+    TaskEnd.EXPIRED: "it had not started by the moment that `expires` or `deadline` gave it",
 }
 
 
 _WITHOUT_TASK: Final[dict[str, Any]] = {
+    "is_open": False,
     "name": None,
     "priority": None,
     "attempt": None,
     "node": "",
     "not_before_ms": None,
     "expires_ms": None,
+    "failures": [],
+    "failed_attempts": None,
+    "lost_attempts": None,
     "cancel_asked": False,
+    "cancel_asked_s": None,
+    "stopping": False,
     "waits_for_worker": False,
+    "accepted_ms": None,
+    "started_ms": None,
+    "ended_ms": None,
+    "kept_until_ms": None,
+    "result_expired": False,
 }
 
 
@@ -41,19 +55,28 @@ def whereabouts(leader: Leader, task_id: bytes, now: float) -> dict[str, Any]:
     recording = leader.recording
     task = recording.open_task(task_id)
     if task is None:
-        state, why = _ended(recording.result_of(task_id), is_known=recording.knows(task_id))
-        return {"state": state, "why": why, **_WITHOUT_TASK}
+        return _ended(recording, task_id)
     options = task.options
-    return {
+    failures = leader.tasks.failures_of(task)
+    asked = leader.cancelling.request_for(task)
+    not_before_ms = leader.tasks.not_before_ms(task)
+    return _WITHOUT_TASK | {
         "state": task.state_name,
-        "why": "its end is being written to the log" if task.has_ended else _why(leader, task, now),
+        "why": "its end is being written to the log" if task.has_ended else _why_after(leader, task, now),
+        "is_open": True,
         "name": task.name,
         "priority": task.priority,
         "attempt": task.attempt,
         "node": task.node if task.has_place_at_node else "",
-        "not_before_ms": None if options is None else options.not_before_ms or None,
+        "not_before_ms": not_before_ms or None,
+        "failures": [] if failures is None else [list(failure) for failure in failures.kept],
+        "failed_attempts": 0 if failures is None else failures.count,
+        "lost_attempts": max(0, task.attempt - 1 - (0 if failures is None else failures.count)),
+        "accepted_ms": None if options is None else options.accepted_ms or None,
         "expires_ms": None if options is None else options.expires_ms or None,
-        "cancel_asked": leader.cancelling.is_asked_for(task),
+        "cancel_asked": asked is not None,
+        "cancel_asked_s": None if asked is None else round(now - asked.since, 3),
+        "stopping": asked is not None and asked.is_stopping,
         "waits_for_worker": _waits_for_worker(leader, task),
     }
 
@@ -82,21 +105,84 @@ def _ahead_at_node(leader: Leader, task: Task) -> int:
     return ahead if ahead >= ledger.slots > 0 else 0
 
 
-def _ended(result: tuple[int, bytes] | None, *, is_known: bool) -> tuple[str, str]:
+def _ended(recording: Recording, task_id: bytes) -> dict[str, Any]:
+    """Of a task that has ended, or that nobody knows."""
+    result, record = recording.result_of(task_id), recording.record_of(task_id)
+    found = _WITHOUT_TASK | {"result_expired": recording.has_expired(task_id)}
     if result is not None:
         end = TaskEnd(result[0])
-        return end.name.lower(), _ENDS[end]
-    if is_known:
-        return "ended", "it has ended, and its submitter has the result"
-    return "unknown", "no task of this id was accepted, or it ended so long ago that its record is gone"
+        found |= {"state": end.name.lower(), "why": _cancelled(result[1]) if end == TaskEnd.CANCELLED else _ENDS[end]}
+    elif found["result_expired"]:
+        found |= {"state": "ended", "why": "it has ended, and the time is over for which its result was kept"}
+    elif recording.knows(task_id):
+        found |= {"state": "ended", "why": "it has ended, and its submitter has the result"}
+    else:
+        why = "no task of this id was accepted, or it ended so long ago that its record is gone"
+        found |= {"state": "unknown", "why": why}
+    if recording.dead_end_of(task_id) is not None:
+        found["why"] += f"; it is kept as a dead task: `paceline dead show {task_id.hex()}` shows all of it"
+    return found if record is None else found | _of_record(record)
+
+
+def _of_record(record: EndRecord) -> dict[str, Any]:
+    return {
+        "name": record.name,
+        "priority": record.priority,
+        "attempt": record.attempt,
+        "node": record.node,
+        "failures": [list(failure) for failure in record.failures],
+        "failed_attempts": record.failed,
+        "lost_attempts": record.lost,
+        "accepted_ms": record.accepted_ms or None,
+        "started_ms": record.started_ms or None,
+        "ended_ms": record.ended_ms,
+        "kept_until_ms": record.kept_until_ms or None,
+    }
+
+
+def _cancelled(payload: bytes) -> str:
+    if not payload:
+        return "it was cancelled before it started"
+    try:
+        return f"it was cancelled: {unpack_error(payload).message}"
+    except PayloadError:  # its worker has made it
+        return "it was cancelled when it had begun"
+
+
+def _shown(moment_ms: int) -> str:
+    return shown(datetime_of(moment_ms))
+
+
+def _ordinal(number: int) -> str:
+    """1st, 2nd, 3rd, 4th, 11th, ..."""
+    last = number % 10 if number % 100 not in (11, 12, 13) else 0
+    return f"{number}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(last, 'th') }"
+
+
+def _why_after(leader: Leader, task: Task, now: float) -> str:
+    """Of a live task, with what it has failed with before, and that somebody wants it cancelled."""
+    failures = leader.tasks.failures_of(task)
+    why = _why(leader, task, now)
+    asked = leader.cancelling.request_for(task)
+    if asked is not None:
+        how = "its worker is asked to stop it" if asked.is_stopping else "its node is asked for it"
+        why += f"; somebody wants it cancelled since {now - asked.since:.1f} s, and {how}"
+    if failures is None or task.is_delayed:
+        return why
+    return f"{why}; attempt {failures.last_attempt} failed ({failures.kept[-1][2]})"
 
 
 def _why(leader: Leader, task: Task, now: float) -> str:
     """Of a live task."""
     tasks = leader.tasks
+    failures = tasks.failures_of(task)
+    if task.is_delayed and failures is not None and task.options is not None:
+        return (
+            f"attempt {failures.last_attempt} failed ({failures.kept[-1][2]}); it is tried again at "
+            f"{_shown(failures.not_before_ms)}, for the {_ordinal(failures.count)} time of {task.options.retries}"
+        )
     if task.is_delayed and task.options is not None:
-        moment = datetime_of(task.options.not_before_ms).isoformat(sep=" ", timespec="milliseconds")
-        return f"it may not start before {moment}"
+        return f"it may not start before {_shown(task.options.not_before_ms)}"
     if task.is_starting:
         return f"its start on node {task.node} is being written to the log, as it may start only once"
     if task.is_dispatched:

@@ -4,6 +4,9 @@ received.
 A call is admitted once, however often it is submitted. If its task is open, the task is attached to the session that
 submitted the copy, and the one that had it goes on to wait if it is another client's; if the task has ended, the copy
 is answered with the result.
+
+A call by name alone is completed with what its nodes announce (``defaults.py``) as it is admitted, and refused as not
+ready while that is not known.
 """
 
 from __future__ import annotations
@@ -14,6 +17,8 @@ from paceline.core.clients.session_table import SessionTable
 from paceline.core.clients.sessions import ClientSession
 from paceline.core.feature_levels import ClusterLevel
 from paceline.core.measures.traces import Traces
+from paceline.core.scheduling.defaults import Defaults
+from paceline.core.scheduling.due_tasks import DueTasks
 from paceline.core.scheduling.live_tasks import LiveTasks
 from paceline.core.scheduling.recent_names import RecentNames
 from paceline.core.scheduling.recording import Recording
@@ -24,11 +29,17 @@ from paceline.core.state.task import TASK_BYTES, Task
 from paceline_protocol.codec import decode_calls
 from paceline_protocol.errors import LimitExceeded
 from paceline_protocol.limits import MAX_FRAME_BYTES
-from paceline_protocol.messages.client import Refusal, Submit, Wait
-from paceline_protocol.messages.records import Call
+from paceline_protocol.messages.client import Read, Refusal, Submit, Wait
+from paceline_protocol.messages.records import CALL_NAME, CALL_OPTIONS, Call
+from paceline_protocol.options import contradiction, is_by_name
 
 SUBMIT_LIMIT_BYTES: Final = MAX_FRAME_BYTES - (1 << 20)
 """The entry that holds the calls, with its moments made absolute, must fit into an Append, which is one frame too."""
+
+EXPIRED: Final = (
+    "the task ended, and the time is over for which its result was kept, its result_ttl; give such tasks a longer one, "
+    "or ask sooner"
+)
 
 
 class Admission:
@@ -45,6 +56,8 @@ class Admission:
         releases: Releases,
         traces: Traces,
         recent_names: RecentNames,
+        due: DueTasks,
+        defaults: Defaults,
     ) -> None:
         self.missing_voters = 0
         self.cluster_level = ClusterLevel()
@@ -56,6 +69,8 @@ class Admission:
         self._releases = releases
         self._traces = traces
         self._recent_names = recent_names
+        self._due = due
+        self._defaults = defaults
 
     def submit(self, session: ClientSession, submit: Submit, now: float) -> None:
         """Admit a batch of calls; none, if the session ends with what is acknowledged. Raises ProtocolError, with
@@ -84,18 +99,25 @@ class Admission:
         if task is not None:
             self._attach(task, session)
             return task.is_logged
-        result = recording.result_of(task_id)
-        if result is not None:
-            if task_id not in answered:
+        if recording.has_result(task_id):
+            result = recording.result_of(task_id)
+            if result is not None and task_id not in answered:
                 answered.add(task_id)
                 self._sessions.add_result(session, task_id, *result)
             return not self._table.knows(task_id)
-        refusal = self._refusal(call, now)
+        asked, said = call, call[CALL_OPTIONS]
+        by_name = said is not None and is_by_name(said)
+        if by_name:
+            asked = self._defaults.complete(call)
+        refusal = self.refusal(asked, now)
+        if refusal is None and by_name:
+            refusal = self._refusal_by_name(asked, now)
         if refusal is not None:
             self._sessions.refuse(session, task_id, *refusal)
             self._tasks.tally.refuse(refusal[0])
             return False
-        task = recording.admit(session, call, now)
+        # Of the tuples, compiled code makes others; their options are the same object, or were completed.
+        task = recording.admit(session, asked, now, is_verbatim=asked[CALL_OPTIONS] is said)
         if task.options is not None:
             if task.is_traced:
                 self._traces.submitted(task_id)
@@ -104,13 +126,15 @@ class Admission:
         new.append(task)
         return False
 
-    def _refusal(self, call: Call, now: float) -> tuple[Refusal, str] | None:
+    def refusal(self, call: Call, now: float) -> tuple[Refusal, str] | None:
         """Why a call is not admitted; None if it may be."""
         settings, tasks, recording = self._settings, self._tasks, self._recording
         task_id, name, _priority, args, options = call
         if self.missing_voters:
             return Refusal.NOT_READY, f"{self.missing_voters} of {settings.min_voters} voters are still to come"
-        if task_id in self._table.released:
+        if task_id in self._table.expired:
+            return Refusal.RESULT_EXPIRED, EXPIRED
+        if task_id in self._table.released or task_id in self._table.dead:
             return Refusal.UNKNOWN_ID, "this task ended earlier and its result was released"
         if options is not None and (too_low := self.cluster_level.refusal_of(options)):
             # A client that is told that the cluster is not ready asks again by itself.
@@ -135,21 +159,72 @@ class Admission:
             return Refusal.UNKNOWN_TASK, _unknown_name(name, tasks.known_names())
         return None
 
-    def wait(self, session: ClientSession, wait: Wait, now: float) -> None:
-        """After a leader change: attach a client to tasks that were accepted earlier; to none, if the session ends with
-        what is acknowledged."""
+    def _refusal_by_name(self, call: Call, now: float) -> tuple[Refusal, str] | None:
+        """Why a call by name is not admitted with what its nodes announce; None if it may be. While nobody has told
+        whether it runs that name, it is not known either what is announced of it."""
+        name, options = call[CALL_NAME], call[CALL_OPTIONS]
+        may_be_told = not self._tasks.is_settled or self._recent_names.is_awaiting(now)
+        if may_be_told and not self._tasks.is_served(name) and not self._recent_names.has_left(name, now):
+            return Refusal.NOT_READY, f"no node has told yet whether it runs {name!r}, and with which options"
+        wrong = "" if options is None else contradiction(options)
+        if not wrong:
+            return None
+        announced = ", ".join(self._defaults.of(name))
+        return Refusal.BAD_REQUEST, f"{wrong}. The nodes announce {announced} for {name!r}, and the call asks for more"
+
+    def wait(self, session: ClientSession, wait: Wait, now: float) -> list[tuple[bytes, int]]:
+        """Attach a client to tasks that were accepted earlier; to none, if the session ends with what is acknowledged.
+        Returns those that have failed and wait to be tried again, each with the milliseconds that it still waits."""
         self.acknowledge(session, wait.ack, now)
+        postponed: list[tuple[bytes, int]] = []
         if session.closed:
-            return
+            return postponed
         for task_id in dict.fromkeys(wait.ids):
             task = self._recording.open_task(task_id)
             result = self._recording.result_of(task_id)
             if task is not None:
                 self._attach(task, session)
+                if wait_ms := self._due.retry_wait_ms(task, now):
+                    postponed.append((task_id, wait_ms))
             elif result is not None:
-                self._sessions.add_result(session, task_id, *result)
+                self._sessions.answer(session, task_id, *result)
             else:
-                self._sessions.refuse(session, task_id, Refusal.UNKNOWN_ID, self._unknown(task_id))
+                self._sessions.refuse(session, task_id, *self._untold(task_id, self._unknown(task_id)))
+        return postponed
+
+    def read(self, session: ClientSession, read: Read, now: float) -> None:
+        """Tell a client how these tasks ended or end, whoever submitted them, once it is committed; of none, if the
+        session ends with what is acknowledged."""
+        self.acknowledge(session, read.ack, now)
+        if session.closed:
+            return
+        for task_id in dict.fromkeys(read.ids):
+            task = self._recording.open_task(task_id)
+            result = self._recording.result_of(task_id)
+            if task is not None or self._recording.is_ending(task_id):
+                if task is None or task.session is not session:  # its own it is told anyway
+                    self._sessions.wait_too(task_id, session, reads=True)
+            elif result is not None:
+                if task_id not in session.lent:  # or it waits to be sent already
+                    self._sessions.add_result(session, task_id, *result, is_read=True)
+            else:
+                self._sessions.refuse(session, task_id, *self._untold(task_id, self._not_to_be_read(task_id)))
+
+    def _untold(self, task_id: bytes, why: str) -> tuple[Refusal, str]:
+        """The refusal of a task of which there is nothing to tell. ``why``: unless its time is over."""
+        return (Refusal.RESULT_EXPIRED, EXPIRED) if task_id in self._table.expired else (Refusal.UNKNOWN_ID, why)
+
+    def _not_to_be_read(self, task_id: bytes) -> str:
+        """Why there is nothing to tell of a task to a client that only reads it."""
+        if task_id not in self._table.released:
+            return (
+                "this cluster knows no task of this id: it was never accepted, or ended so long ago that its record is "
+                "gone. `paceline submit` prints the ids of tasks, and future.task_id has them"
+            )
+        return (
+            "the task ended, and its result is not kept any more, as its submitter has it, or as it was past the "
+            "limits of the nodes (--result-limit-mib)"
+        )
 
     def _unknown(self, task_id: bytes) -> str:
         """Why there is nothing to tell of a task to a client that waits for it, and so does not have its result."""
@@ -166,9 +241,8 @@ class Admission:
     def acknowledge(self, session: ClientSession, ack: int, now: float) -> None:
         """The client has every Update up to ``ack``. Their results are released, together with others."""
         acknowledged = self._sessions.acknowledge(session, ack, now)
-        self._releases.add(
-            [task_id for task_id in acknowledged if self._recording.result_of(task_id)], now
-        )  # if logged
+        logged = [task_id for task_id in acknowledged if self._recording.has_result(task_id)]
+        self._releases.add(self._recording.without_kept(logged), now)
 
     def _attach(self, task: Task, session: ClientSession) -> None:
         """The result of an open task goes to this session, and to that of another client that waits for it."""
@@ -181,8 +255,13 @@ class Admission:
                 self._sessions.wait_too(task.id, before)
         if session.waits_too:
             self._sessions.waits_itself(task.id, session)
+        ends_with_client = task.options is not None and task.options.ends_with_client and not task.has_ended
+        if ends_with_client:
+            self._tasks.owners.remove(task)
         task.session = session
         session.open_tasks += 1
+        if ends_with_client:
+            self._tasks.owners.add(task)
 
 
 def _unknown_name(name: str, known: list[str]) -> str:

@@ -59,6 +59,8 @@ class NodeLedger:
         "_is_stuck",
         "_long",
         "_losses",
+        "_part_bytes",
+        "_part_seq",
         "_sent",
         "_window_bytes",
         "cost_us",
@@ -77,7 +79,9 @@ class NodeLedger:
         self.cost_us = 0
         self.on_way_bytes = 0  # of arguments, given to the node and not known to have arrived
         self._window_bytes = window_bytes
-        self._sent: deque[tuple[int, int]] = deque()  # (number of the last, bytes) of Dispatches of these
+        self._sent: deque[tuple[int, int]] = deque()  # (number of the last, bytes) of the Dispatches of a part
+        self._part_seq = 0  # the same of the part that grows, behind them
+        self._part_bytes = 0
         self._long = 0  # of the tasks that it holds
         self._is_stuck = False  # tasks have waited there for too long, and since then none has ended
         self._losses = 0  # attempts that were lost with workers there since a task last ended
@@ -112,22 +116,26 @@ class NodeLedger:
 
     def sent(self, seq: int, size_bytes: int) -> None:
         """The Dispatch of this number has left, with so many bytes of arguments."""
-        sent = self._sent
         if not size_bytes:
             return
-        if sent and sent[-1][1] + size_bytes <= self._window_bytes // WINDOW_PARTS:
-            size_bytes += sent.pop()[1]
-        sent.append((seq, size_bytes))
+        if self._part_bytes and self._part_bytes + size_bytes > self._window_bytes // WINDOW_PARTS:
+            self._sent.append((self._part_seq, self._part_bytes))
+            self._part_bytes = 0
+        self._part_seq = seq
+        self._part_bytes += size_bytes
 
     def sent_bytes(self) -> int:
         """What has left and is not known to have arrived."""
-        return sum(size_bytes for _, size_bytes in self._sent)
+        return sum(size_bytes for _, size_bytes in self._sent) + self._part_bytes
 
     def arrived(self, seq: int) -> None:
         """The Dispatches up to this number have arrived."""
         before, sent = self.on_way_bytes, self._sent
         while sent and sent[0][0] <= seq:
             self.on_way_bytes -= sent.popleft()[1]
+        if self._part_seq <= seq:  # and so are all before
+            self.on_way_bytes -= self._part_bytes
+            self._part_bytes = 0
         if before >= self._window_bytes > self.on_way_bytes:
             self.moved()
 

@@ -3,7 +3,7 @@ that are proposed and not applied yet.
 
 Tasks are dispatched and results are passed on at once. A moment later, all that arrived in that moment is proposed
 together. The order of the entries does not depend on the order of arrival: a task is accepted before an attempt of it
-starts or is lost, then it ends, and then its result is released.
+starts, is lost or fails, then it ends, and then its result is released.
 
 A draft that has no room for what comes next is *full*. It is proposed at once, or, while the log must not grow, kept
 until it may: then the queue's limits bound how many there are, as every call in them is of a task that was live.
@@ -19,11 +19,20 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from paceline.core.clients.sessions import ClientSession
+from paceline.core.state.records import size_of
 from paceline.core.state.task import Task
-from paceline_protocol.codec import MAX_BATCH_ITEMS, encode_calls, encode_outcomes, join_ids
+from paceline_protocol.codec import (
+    MAX_BATCH_ITEMS,
+    encode_calls,
+    encode_kept,
+    encode_outcomes,
+    encode_requeued,
+    encode_retries,
+    join_ids,
+)
 from paceline_protocol.messages.client import Submit
 from paceline_protocol.messages.consensus import EntryKind
-from paceline_protocol.messages.records import Call, Outcome
+from paceline_protocol.messages.records import RETRY_SUMMARY, Call, EndRecord, KeptOutcome, Outcome, Retry
 
 DRAFT_BYTES: Final = 4 << 20
 """A draft that would have more is full. One Submit, or one outcome, may be larger."""
@@ -42,10 +51,15 @@ class Draft:
         "_data",
         "_is_verbatim",
         "attempts_lost",
+        "dead",
+        "discarded",
         "kept_bytes",
         "new",
         "outcomes",
         "recorded",
+        "records",
+        "requeued",
+        "retries",
         "size_bytes",
         "starting",
         "submits",
@@ -56,8 +70,13 @@ class Draft:
         self.submits: list[tuple[list[Task], ClientSession, int, bool]] = []
         """Tasks, if all calls of the Submit were new; who sent it; its ``seq``; whether it is prompt."""
         self.attempts_lost: list[bytes] = []
+        self.retries: list[Retry] = []
         self.starting: list[Task] = []  # they are dispatched when this is committed
         self.outcomes: list[Outcome] = []
+        self.records: dict[bytes, EndRecord] = {}  # of those of the outcomes that are remembered
+        self.dead: set[bytes] = set()  # those of these that are kept as dead ones
+        self.requeued: list[tuple[bytes, Task]] = []  # dead tasks, each with the new one in its place
+        self.discarded: list[bytes] = []  # dead tasks that are kept no longer
         self.recorded: dict[str, int] = {}  # node -> the last NodeOutcomes.seq that is recorded with this
         self.size_bytes = 0
         self.kept_bytes = 0  # of the tasks that end with this, with their results
@@ -86,15 +105,39 @@ class Draft:
         entries: list[tuple[int, bytes, Any]] = []
         if self.new:  # the client's own bytes, if all are of one Submit
             entries.append((EntryKind.ACCEPT, self._data or encode_calls(self._calls, are_checked=True), self.new))
+        if self.requeued:
+            calls = [(task_id, task.call) for task_id, task in self.requeued]
+            entries.append((EntryKind.REQUEUE, encode_requeued(calls), self.requeued))
         used_up = self.attempts_lost + [task.id for task in self.starting]
         if used_up:
             entries.append((EntryKind.ATTEMPT, join_ids(used_up), None))
-        if self.outcomes:
-            entries.append((EntryKind.OUTCOME, encode_outcomes(self.outcomes), self.outcomes))
+        if self.retries:
+            entries.append((EntryKind.RETRY, encode_retries(self.retries), self.retries))
+        outcomes = self.outcomes
+        if self.records:
+            entries += self._kept_entries()
+            outcomes = [outcome for outcome in outcomes if outcome[0] not in self.records]
+        if outcomes:
+            entries.append((EntryKind.OUTCOME, encode_outcomes(outcomes), outcomes))
+        if self.discarded:
+            entries.append((EntryKind.DISCARD, join_ids(self.discarded), self.discarded))
         return entries
 
+    def _kept_entries(self) -> list[tuple[int, bytes, Any]]:
+        """Of the outcomes that are remembered."""
+        kept: list[KeptOutcome] = []
+        dead: list[KeptOutcome] = []
+        for outcome in self.outcomes:
+            record = self.records.get(outcome[0])
+            if record is not None:
+                (dead if outcome[0] in self.dead else kept).append((outcome, record))
+        found = ((EntryKind.RECORD, kept), (EntryKind.DEAD, dead))
+        return [(kind, encode_kept(items), items) for kind, items in found if items]
+
     def __bool__(self) -> bool:
-        return bool(self.submits or self.outcomes or self.attempts_lost or self.recorded or self.starting)
+        has_attempts = self.attempts_lost or self.retries or self.starting
+        has_dead = self.requeued or self.discarded
+        return bool(self.submits or self.outcomes or has_attempts or has_dead or self.recorded)
 
 
 class Proposals:
@@ -141,12 +184,31 @@ class Proposals:
         self.draft.submitted(session, submit, tasks, complete=complete)
         self.waiting_submits += 1
 
-    def end(self, outcome: Outcome, task_bytes: int) -> None:
-        """A task ended, which the queue had counted with ``task_bytes``."""
-        payload_bytes = len(outcome[3])
+    def requeue(self, task_id: bytes, task: Task) -> None:
+        """A new task takes the place of this dead one."""
+        size_bytes = ITEM_BYTES + len(task.args)
+        self.make_room(size_bytes)
+        self.draft.requeued.append((task_id, task))
+        self.draft.size_bytes += size_bytes
+
+    def discard(self, ids: Iterable[bytes]) -> None:
+        """These dead tasks are kept no longer."""
+        for task_id in ids:
+            self.make_room(ITEM_BYTES)
+            self.draft.discarded.append(task_id)
+            self.draft.size_bytes += ITEM_BYTES
+
+    def end(self, outcome: Outcome, task_bytes: int, record: EndRecord | None = None, *, is_dead: bool = False) -> None:
+        """A task ended, which the queue had counted with ``task_bytes``. ``record``: if it is remembered. ``is_dead``:
+        as a dead one."""
+        payload_bytes = len(outcome[3]) + (0 if record is None else size_of(record))
         self.make_room(ITEM_BYTES + payload_bytes)
         draft, kept_bytes = self.draft, task_bytes + payload_bytes
         draft.outcomes.append(outcome)
+        if record is not None:
+            draft.records[outcome[0]] = record
+            if is_dead:
+                draft.dead.add(outcome[0])
         draft.size_bytes += ITEM_BYTES + payload_bytes
         draft.kept_bytes += kept_bytes
         self.kept_bytes += kept_bytes
@@ -157,6 +219,13 @@ class Proposals:
             self.make_room(ITEM_BYTES)
             self.draft.attempts_lost.append(task_id)
             self.draft.size_bytes += ITEM_BYTES
+
+    def retry(self, retry: Retry) -> None:
+        """An attempt of a task has failed, and the next one waits for its moment."""
+        size_bytes = ITEM_BYTES + len(retry[RETRY_SUMMARY])
+        self.make_room(size_bytes)
+        self.draft.retries.append(retry)
+        self.draft.size_bytes += size_bytes
 
     def start(self, tasks: Iterable[Task]) -> None:
         """The starts of these tasks are to be logged."""

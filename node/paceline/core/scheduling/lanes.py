@@ -119,6 +119,17 @@ class Lane:
             skip = 0
         return found
 
+    def look_back(self, priority: int, end: int, limit: int) -> tuple[list[Task], int]:
+        """Of the first ``end`` tasks of this priority the last ``limit``, in order, and those that have left among
+        them; and how many there are before these. Cost: as that of look()."""
+        queue = self._queues[priority]
+        end = min(end, len(queue))
+        begin = max(0, end - limit)
+        queue.rotate(-begin)
+        found = list(islice(queue, end - begin))
+        queue.rotate(begin)
+        return found, begin
+
     def sweep(self) -> None:
         """Let go of the tasks that have left."""
         state = self._state
@@ -249,6 +260,11 @@ class Lanes(Place):
         if self._known_names is None:
             self._known_names = sorted(self._nodes_of_name)
         return self._known_names
+
+    @property
+    def lanes(self) -> list[Lane]:
+        """All of them. Not to be changed."""
+        return self._lanes
 
     @property
     def name_count(self) -> int:

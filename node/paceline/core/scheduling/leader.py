@@ -11,7 +11,8 @@ Its parts are its conversations, and each handles the messages of its own:
 - ``nodes``: nodes beat, enrol, report and give back; the leader sends them tasks.
 - ``recording``: an event of a task is written at once into the queue (``tasks``), the draft of the log, and the
   session.
-- ``cancelling``: the cancel requests without an answer.
+- ``cancelling``: the cancel requests of tasks that have not ended.
+- ``dead``: what clients have requeued and discarded of the dead tasks, and which are kept no longer.
 
 This module has what concerns several of them, and its order. The way of a task: in one turn of the reactor
 ``admission.submit`` puts it in the queue and :meth:`Leader.dispatch` sends it to a node; ``nodes.on_outcomes`` passes
@@ -32,6 +33,9 @@ from paceline.core.clients.sessions import ClientSession
 from paceline.core.measures.traces import Traces
 from paceline.core.scheduling.admission import Admission
 from paceline.core.scheduling.cancelling import Cancelling
+from paceline.core.scheduling.dead_limits import DeadLimits
+from paceline.core.scheduling.dead_task_requests import DeadTaskRequests
+from paceline.core.scheduling.defaults import Defaults
 from paceline.core.scheduling.dispatch import Dispatcher
 from paceline.core.scheduling.draft import Propose
 from paceline.core.scheduling.due_tasks import DueTasks
@@ -70,17 +74,20 @@ class Leader:
         self.term = term
         self.since = now
         self.tasks = tasks
+        tasks.owners.begin(now)
         self.sessions = SessionTable(settings.client_bounds)
         self.cancelling = Cancelling()
-        self.releases = Releases(settings, table, propose)
+        self.releases = Releases(settings, table, propose, due.retention)
         self.dispatcher = Dispatcher(tasks)
         self._applied_index = 0
         self._durable_index = MAX_INT  # without a disk there is nothing to wait for
         self._is_held_back = False
         self._unserved = Unserved(notice)
+        self._notice = notice
         self._due = due
         self._settings = settings
         self._traces = traces if traces is not None else Traces()
+        dead_limits = DeadLimits(settings, tasks.tally, notice)
         self.recording = Recording(
             settings,
             table,
@@ -92,12 +99,36 @@ class Leader:
             self._traces,
             due,
             Unheard(notice),
+            dead_limits,
         )
         recent_names = RecentNames(now, ran_lately)
-        self.nodes = Nodes(settings, term, now, tasks, self.dispatcher, self.recording, self.cancelling, recent_names)
-        self.admission = Admission(
-            settings, table, tasks, self.sessions, self.recording, self.releases, self._traces, recent_names
+        self.defaults = Defaults(tasks.ledgers, notice)
+        self.nodes = Nodes(
+            settings,
+            term,
+            now,
+            tasks,
+            self.dispatcher,
+            self.recording,
+            self.cancelling,
+            recent_names,
+            self.defaults,
+            due,
         )
+        self.admission = Admission(
+            settings,
+            table,
+            tasks,
+            self.sessions,
+            self.recording,
+            self.releases,
+            self._traces,
+            recent_names,
+            due,
+            self.defaults,
+        )
+
+        self.dead = DeadTaskRequests(table, self.recording, self.admission, due, dead_limits)
 
     @property
     def queue_bytes(self) -> int:
@@ -117,31 +148,46 @@ class Leader:
             self.recording.reserve(given.starting)
 
     def cancel(self, session: ClientSession, cancel: Cancel, now: float) -> None:
-        """Cancel the tasks that have not started, and reply once that is committed. A task that is at a node is
-        revoked, and the node's answer decides. A task that an earlier leader may have sent to a node waits for the
-        nodes' accounts."""
+        """Cancel the tasks that have not started, and reply once that is committed. A task that is at a node is asked
+        of that, and the node's answer decides: it gives the task back, or asks its worker to stop it. A task that an
+        earlier leader may have sent to a node waits for the nodes' accounts."""
         answered: list[tuple[bytes, int]] = []
         asked: list[Task] = []
         new: list[Task] = []  # those that nobody has asked back before
         for task_id in dict.fromkeys(cancel.ids):
             task = self.recording.open_task(task_id)
             if task is not None:
-                if self.cancelling.ask(task_id, session, cancel.request):
+                if self.cancelling.ask(task_id, session, cancel.request, now):
                     new.append(task)
                 asked.append(task)
             elif self.recording.knows(task_id):
                 answered.append((task_id, CancelState.FINISHED))
             else:
                 answered.append((task_id, CancelState.UNKNOWN))
-        self.nodes.ask_back(new)
-        at_no_node = [task for task in asked if not task.has_ended and not self.tasks.may_be_at_a_node(task)]
-        self.recording.cancel(at_no_node, now)
+        self._take_back(new, asked, now)
         if answered:
             self.cancelling.reply(session, cancel.request, tuple(answered))
 
+    def _take_back(self, new: list[Task], unwanted: list[Task], now: float) -> None:
+        """Cancel those of the tasks that no node has. ``new``: of which no node was asked yet."""
+        self.nodes.ask_back(new)
+        self.recording.cancel(
+            [task for task in unwanted if not task.has_ended and not self.tasks.may_be_at_a_node(task)], now
+        )
+
+    def _cancel_lost(self, now: float) -> None:
+        """Cancel tasks that end with their clients, and whose clients are gone."""
+        lost = self.tasks.owners.take_lost(self._settings.session_timeout_s, now)
+        if lost:
+            if self._notice is not None:
+                self._notice("info", f"{len(lost)} tasks are cancelled, as the clients that had them are gone")
+            self._take_back([task for task in lost if self.cancelling.give_up(task.id, now)], lost, now)
+
     def meet_moments(self, now: float) -> None:
-        """The wall clock shows moments of tasks. What expires ends at once if no node has it; what a node has is asked
-        back, and runs if it has started there."""
+        """Moments of tasks are reached. What was kept for a time is kept no longer. What expires ends at once if no
+        node has it; what a node has is asked back, and runs if it has started there."""
+        self.releases.expire(self._due.retention.take_reached(now))
+        self.dead.expire(self._due.retention.take_dead_reached(now))
         expired = self.recording.moments_reached(now)
         for task in expired:
             self.cancelling.ask_back(task.id)
@@ -162,6 +208,7 @@ class Leader:
         self._applied_index = index
         self.releases.applied()
         self._confirm(now)
+        self.dead.drop_past_limits()
         self.recording.logged(min(index, self._durable_index))
 
     def durable(self, index: int) -> None:
@@ -186,6 +233,8 @@ class Leader:
         tasks."""
         while (draft := self.recording.confirm(self._applied_index, now)) is not None:
             self.nodes.recorded(draft.recorded)
+            if draft.requeued or draft.discarded:
+                self.dead.have_left([*(task_id for task_id, _ in draft.requeued), *draft.discarded])
             if draft.starting:
                 self._end_late(draft.starting, now)
                 started = self.nodes.start(draft.starting, now)
@@ -215,6 +264,8 @@ class Leader:
             is_late = now - self.since >= self._settings.recovery_grace_s
             if is_late or self.nodes.have_enrolled(expected):
                 self._settle(now)
+        if self.recording.is_logging:
+            self._cancel_lost(now)
         if self._unserved.is_due(now):
             self._unserved.review(self.tasks.unserved_by_name(), now)
         return gone

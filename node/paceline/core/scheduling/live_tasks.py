@@ -10,7 +10,8 @@ RECOVERED    a lane of its own: an earlier leader accepted it, and a node may ha
              nodes have said what they hold, or had time to (:meth:`LiveTasks.settle`)
 STARTING     the ledger of a node, which is sent it once the log says that it started
 DISPATCHED   the ledger of the node that was sent it
-DELAYED      by id: it may not start before a moment of the wall clock (``due_tasks.py``)
+DELAYED      by id: it may not start before a moment of the wall clock (``due_tasks.py``): its own, or that of its
+             retry
 ===========  ==========================================================================================================
 
 A new state is a row or more of ``TRANSITIONS``, and a place for it in :meth:`LiveTasks.__init__`. From then on such a
@@ -22,6 +23,8 @@ younger tasks needs a new age; otherwise its position is searched for among all 
 
 ``dispatch.py`` decides which task goes to which node, ``recording.py`` what the log and the submitter are told. Nothing
 here is replicated: each leader builds it anew.
+
+The file is long since it is all of that: who moves a task elsewhere breaks what :meth:`LiveTasks.check` looks for.
 """
 
 from __future__ import annotations
@@ -34,9 +37,13 @@ from typing import Final
 from paceline.core.measures.tally import Tally
 from paceline.core.scheduling.credits import NodeLedger
 from paceline.core.scheduling.lanes import Lane, Lanes
+from paceline.core.scheduling.owners import Owners
 from paceline.core.scheduling.places import AtNodes, ById, Place
+from paceline.core.scheduling.retrying import Retrying
+from paceline.core.state.retries import FailedAttempts
 from paceline.core.state.task import END_EVENTS, STATE_NAMES, Event, State, Task, next_state
 from paceline_protocol.limits import MAX_INT
+from paceline_protocol.messages.records import PRIORITY_MAX
 
 NAMES_LOOKED_AT: Final = 10_000
 """At a time, of the names of tasks that wait."""
@@ -49,16 +56,25 @@ class Misplaced(Exception):
 
 
 class LiveTasks:
-    """The leader's live tasks by id, with their places. ``ledgers``: of the nodes that enrolled, by id."""
+    """The leader's live tasks by id, with their places. ``ledgers``: of the nodes that enrolled, by id. ``owners``: who
+    has those that end with their clients."""
 
-    def __init__(self, own_id: str = "", live: dict[bytes, Task] | None = None, tally: Tally | None = None) -> None:
+    def __init__(
+        self,
+        own_id: str = "",
+        live: dict[bytes, Task] | None = None,
+        tally: Tally | None = None,
+        retrying: Retrying | None = None,
+    ) -> None:
         """``own_id``: the leader's node. ``live``: the tasks that will be recovered; to grow a dict to that number
-        would take too long."""
+        would take too long. ``retrying``: which of them have failed."""
         self.live: dict[bytes, Task] = live or {}
         self.live_bytes = 0
         self.ledgers: dict[str, NodeLedger] = {}
         self.tally = tally if tally is not None else Tally()
         self.is_settled = False
+        self.owners = Owners()
+        self._failed = (retrying if retrying is not None else Retrying()).by_id
         self._next_age = 0
         self._ready = Lanes(own_id, State.READY)
         self._unlogged = Lanes(own_id, State.READY)
@@ -75,7 +91,11 @@ class LiveTasks:
         """Take a task out of its place and put it into that of its next state. Raises KeyError, with nothing changed,
         if it has no such transition: the caller broke the table."""
         state = next_state(task.state, event)
-        left, entered = self._place(task, task.state), self._place(task, state)
+        places = self._places
+        if task.options is None:
+            left, entered = places[task.state], places[state]
+        else:
+            left, entered = self._place(task, task.state), self._place(task, state)
         if left is not None:
             left.take(task)
         task.state = state
@@ -97,8 +117,11 @@ class LiveTasks:
     def recover(self, task: Task, lost_attempts: int, now: float, *, delayed: bool = False) -> None:
         """Take a task that an earlier leader had accepted. It waits for the nodes' accounts: adopt(), or settle().
         ``delayed``: for come_due() before."""
+        failed = self.failures_of(task)
         task.lost_attempts = lost_attempts
         task.attempt = lost_attempts + 1
+        if failed is not None:
+            task.attempt = max(task.attempt + failed.count, failed.last_attempt + 1)
         task.node = ""
         task.sent_seq = 0
         task.sent_at = 0.0
@@ -107,7 +130,7 @@ class LiveTasks:
 
     def _enter(self, task: Task, state: int, now: float) -> None:
         task.state = state
-        task.age = self._next_age
+        task.age = task.first_age = self._next_age
         task.arrived_at = now
         self._next_age += 1
         self.live[task.id] = task
@@ -115,6 +138,8 @@ class LiveTasks:
         place = self._place(task, state)
         if place is not None:
             place.put(task)
+        if task.options is not None and task.options.ends_with_client:
+            self.owners.add(task)
 
     def come_due(self, task: Task, now: float) -> None:
         """A delayed task may be handed out, behind all that wait by now."""
@@ -132,6 +157,10 @@ class LiveTasks:
         task = self.live.pop(task_id, None)
         if task is not None:
             self.live_bytes -= task.size_bytes()
+            if self._failed:
+                self._failed.pop(task_id, None)
+            if task.options is not None and task.options.ends_with_client:
+                self.owners.remove(task)
             self._move(task, END_EVENTS[end])
         return task
 
@@ -167,13 +196,19 @@ class LiveTasks:
         self._dispatched.count += 1
         return True
 
-    def can_be_adopted(self, task: Task) -> bool:
-        """Whether an earlier leader may have sent it to a node, and no node has said so."""
+    def can_be_adopted(self, task: Task, attempt: int) -> bool:
+        """Whether an earlier leader may have sent this attempt to a node, and no node has said so. One of which the log
+        says that it has failed, or a later one, is over."""
+        failed = self.failures_of(task)
+        return self._is_unaccounted(task) and (failed is None or attempt > failed.last_attempt)
+
+    def _is_unaccounted(self, task: Task) -> bool:
         return task.is_recovered or task.is_delayed
 
     def adopt(self, task: Task, node_id: str, attempt: int, cost_us: int) -> None:
-        """A node already holds this task: leave it there."""
-        task.node, task.attempt, task.cost_us = node_id, attempt, cost_us
+        """A node already holds this task: leave it there. Which Dispatch brought it is not known: not the last one that
+        this leader sent, if it was one that had failed and waits for its retry."""
+        task.node, task.attempt, task.cost_us, task.sent_seq = node_id, attempt, cost_us, 0
         self._move(task, Event.DISPATCH)
 
     def give_back(self, task: Task, now: float) -> None:
@@ -181,14 +216,42 @@ class LiveTasks:
         self._waits_again(task, now)
         self._move(task, Event.GIVE_BACK)
 
+    def failures_of(self, task: Task) -> FailedAttempts | None:
+        """Its attempts that failed; None if there are none."""
+        return self._failed.get(task.id)
+
+    def not_before_ms(self, task: Task) -> int:
+        """The moment before which it may not start, 0 if it may at any time."""
+        failures = self.failures_of(task)
+        if failures is not None:
+            return failures.not_before_ms
+        return 0 if task.options is None else task.options.not_before_ms
+
+    def losses_with(self, task: Task, attempt: int) -> int:
+        """How many attempts of a task are lost if this one is; the others before it have failed."""
+        failed = self.failures_of(task)
+        return attempt if failed is None else max(1, attempt - failed.count)
+
+    def fail_attempt(self, task: Task, failures: FailedAttempts) -> None:
+        """The attempt has failed, and the next one waits for its moment: ``failures``, with this one, say for which."""
+        self._failed[task.id] = failures
+        task.attempt += 1
+        self._move(task, Event.POSTPONE)
+
+    def postpone(self, task: Task) -> None:
+        """The task did not start at its node, and may not do so yet."""
+        self._move(task, Event.POSTPONE)
+
     def lose_attempt(self, task: Task, limit: int, now: float) -> bool:
         """The attempt was lost with its worker or node. True: the task is ready again, where it was if that was its
         first, and behind all that wait by now if it was not. False: that was its last attempt, and the caller must end
         it as LOST."""
-        losses = max(task.attempt, task.lost_attempts)  # an adopted attempt may be one that was counted long ago
+        # An adopted attempt may be one that was counted long ago.
+        losses = max(self.losses_with(task, task.attempt), task.lost_attempts)
         if losses >= task.attempt_limit(limit):
             return False
-        task.attempt = losses + 1
+        failed = self.failures_of(task)
+        task.attempt = losses + 1 if failed is None else max(losses + failed.count, failed.last_attempt) + 1
         self.tally.redelivered += 1
         self._waits_again(task, now)
         if losses > 1:  # twice is no accident: the others do not wait until it has used up its attempts
@@ -239,6 +302,10 @@ class LiveTasks:
     def is_unknown(self, name: str) -> bool:
         """Whether no node can run tasks of this name. False while some nodes may still give their accounts."""
         return self.is_settled and not self._ready.served_by(name) and any(each.slots for each in self.ledgers.values())
+
+    def is_served(self, name: str) -> bool:
+        """Whether some node can run tasks of this name."""
+        return bool(self._ready.served_by(name))
 
     def known_names(self) -> list[str]:
         """Every name that some node can run, in order. Not to be changed."""
@@ -313,11 +380,29 @@ class LiveTasks:
             some += self._delayed.look(name, skip, limit - len(some))
         return some
 
+    # --- for whoever looks for tasks (finding.py) ---------------------------------------------------------------
+
+    @property
+    def next_age(self) -> int:
+        """The ``first_age`` of the next task that is taken in is no less."""
+        return self._next_age
+
+    @property
+    def delayed_by_name(self) -> dict[str, dict[bytes, Task]]:
+        """The tasks that wait for their moments; to read only."""
+        return self._delayed.by_name
+
+    def queues(self) -> list[tuple[Lane, int]]:
+        """Every queue of tasks that wait: a lane, and a priority. Some of them are empty."""
+        return [
+            (lane, priority) for lanes in self._lanes for lane in lanes.lanes for priority in range(PRIORITY_MAX + 1)
+        ]
+
     # --- how many, and where ------------------------------------------------------------------------------------
 
     def may_be_at_a_node(self, task: Task) -> bool:
         """Whether a node may have the task: this leader or an earlier one may have sent it there."""
-        return task.is_dispatched or (not self.is_settled and self.can_be_adopted(task))
+        return task.is_dispatched or (not self.is_settled and self._is_unaccounted(task))
 
     def count(self, state: int) -> int:
         """How many live tasks have this state."""

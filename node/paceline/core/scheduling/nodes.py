@@ -11,6 +11,8 @@ asked by a Beat whenever an eighth has left.
 A Beat stands behind the Dispatches that it counts, or the node would take those for lost. So it may be a while before
 it arrives, and a node that is silent may only have much to read. It is asked past all of that, by the quick connection,
 with a Beat that counts no Dispatch but those that the node has named itself.
+
+The file is long, as it has each message of that conversation, in both directions: all of them move the same numbers.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ from typing import Final
 
 from paceline.core.incarnation import INCARNATION_SHIFT
 from paceline.core.scheduling.cancelling import Cancelling
+from paceline.core.scheduling.defaults import Defaults
 from paceline.core.scheduling.dispatch import Dispatcher
+from paceline.core.scheduling.due_tasks import DueTasks
 from paceline.core.scheduling.live_tasks import LiveTasks
 from paceline.core.scheduling.recent_names import RecentNames
 from paceline.core.scheduling.recording import Recording
@@ -29,9 +33,18 @@ from paceline.core.state.task import Task
 from paceline_protocol.codec import decode_held
 from paceline_protocol.errors import PeerViolation
 from paceline_protocol.limits import MAX_BATCH_ITEMS, MAX_TASK_NAMES
-from paceline_protocol.messages.client import CancelState
 from paceline_protocol.messages.records import Assignment, Outcome, TaskEnd
-from paceline_protocol.messages.work import Beat, Dispatch, Enrol, NodeBeat, Revoke, Revoked, WorkMessage
+from paceline_protocol.messages.work import (
+    Beat,
+    Dispatch,
+    Enrol,
+    NodeBeat,
+    Revoke,
+    Revoked,
+    Stopping,
+    StopTasks,
+    WorkMessage,
+)
 
 BEAT_UNCHANGED_S: Final = 0.2
 """Between Beats to an enrolled node to which there is no news. Several of them fit into the node's timeout."""
@@ -108,6 +121,8 @@ class Nodes:
         recording: Recording,
         cancelling: Cancelling,
         recent_names: RecentNames,
+        defaults: Defaults,
+        due: DueTasks,
     ) -> None:
         self.by_id: dict[str, NodeState] = {}
         self.outbox: list[tuple[str, WorkMessage]] = []
@@ -121,6 +136,8 @@ class Nodes:
         self._recording = recording
         self._cancelling = cancelling
         self._recent_names = recent_names
+        self._defaults = defaults
+        self._due = due
         self._ticked_at = now
 
     @property
@@ -150,9 +167,10 @@ class Nodes:
         if ledger is not None:
             ledger.arrived(seq)
 
-    def on_enrol(self, node_id: str, enrol: Enrol, now: float) -> None:
+    def on_enrol(self, node_id: str, enrol: Enrol, now: float, defaults: bytes | None = None) -> None:
         """A node's account: its slots and names, and the tasks that it holds, which are compared with its ledger.
-        Raises ProtocolError, with nothing changed, for one that no honest node gives."""
+        ``defaults``: what it announces, packed; None if it does not know how to. Raises ProtocolError, with nothing
+        changed, for an account that no honest node gives."""
         state = self.by_id.get(node_id)
         if state is None or enrol.term != self._term:
             return
@@ -166,6 +184,8 @@ class Nodes:
         if is_restarted and not self._recording.is_logging:
             return  # attempts may be lost by that, and tasks with them; the node repeats its account
         held = dict(decode_held(enrol.held))
+        if defaults is not None:
+            self._defaults.announce(node_id, enrol.names, defaults)
         if is_restarted:
             self._node_restarted(node_id, held, now)
             state.dispatch_seq = max(state.dispatch_seq, incarnation << INCARNATION_SHIFT)
@@ -173,8 +193,8 @@ class Nodes:
         state.enrolled = True
         state.outcome_seen = max(state.outcome_seen, enrol.outcome_seq)
         state.outcome_seq = max(state.outcome_seq, enrol.outcome_seq)
-        if enrol.slots:
-            self._recent_names.back(node_id)
+        if enrol.slots or not enrol.runs_tasks:
+            self._recent_names.told(node_id)
         else:
             self._names_left(node_id, now)
         ledger = self._tasks.enrol(node_id, enrol.slots, enrol.names, self._window_bytes)
@@ -186,7 +206,7 @@ class Nodes:
         self._revoke(node_id, [task_id for task_id in held if task_id not in self._tasks.live])
         for task_id, attempt in held.items():
             task = self._tasks.live.get(task_id)
-            if task is not None and self._tasks.can_be_adopted(task):
+            if task is not None and self._tasks.can_be_adopted(task, attempt):
                 self._tasks.adopt(task, node_id, attempt, self._dispatcher.cost_us(task.name, attempt))
 
     def on_outcomes(
@@ -225,14 +245,23 @@ class Nodes:
         for task_id in revoked.kept:
             if task_id in live and not live[task_id].is_dispatched_to(node_id):
                 continue  # it is another's to answer by now
-            self._cancelling.answer(task_id, CancelState.RUNNING)
+            self._cancelling.runs(task_id)
+
+    def on_stopping(self, node_id: str, stopping: Stopping) -> None:
+        """A node has the workers of these tasks asked to stop them."""
+        if stopping.term != self._term:
+            return
+        live = self._tasks.live
+        for task_id in stopping.ids:
+            if task_id in live and live[task_id].is_dispatched_to(node_id):
+                self._cancelling.stops(task_id)
 
     # --- to nodes -----------------------------------------------------------------------------------------------
 
     def beat(self, node_ids: Collection[str], now: float) -> None:
-        """Send Beats to the nodes that are heard: who leads, and the four numbers. Repeat the Revokes that were not
-        answered. A node to which there is no news gets a Beat less often: with hundreds of nodes, Beats are most of an
-        idle leader's work. Strangers that are not heard any more are forgotten."""
+        """Send Beats to the nodes that are heard: who leads, and the four numbers. Repeat the Revokes and the StopTasks
+        that were not answered. A node to which there is no news gets a Beat less often: with hundreds of nodes, Beats
+        are most of an idle leader's work. Strangers that are not heard any more are forgotten."""
         repeats = STRANGERS_AT_ONCE
         for node_id in node_ids:
             state = self.by_id.get(node_id)
@@ -275,13 +304,22 @@ class Nodes:
                     self.ask_back(overdue)
 
     def ask_back(self, tasks: Iterable[Task]) -> None:
-        """Send Revokes for those of the tasks that are dispatched."""
-        by_node: dict[str, list[bytes]] = {}
+        """Of those of the tasks that are dispatched: send StopTasks for what somebody wants cancelled, until its node
+        has its worker asked, and Revokes for the others."""
+        revoked: dict[str, list[bytes]] = {}
+        stopped: dict[str, list[tuple[bytes, int]]] = {}
         for task in tasks:
-            if task.is_dispatched:
-                by_node.setdefault(task.node, []).append(task.id)
-        for node_id, ids in by_node.items():
+            if not task.is_dispatched:
+                continue
+            if self._cancelling.is_to_stop(task):
+                stopped.setdefault(task.node, []).append((task.id, task.attempt))
+            elif not self._cancelling.is_stopping(task):
+                revoked.setdefault(task.node, []).append(task.id)
+        for node_id, ids in revoked.items():
             self._revoke(node_id, ids)
+        for node_id, attempts in stopped.items():
+            for first in range(0, len(attempts), MAX_BATCH_ITEMS):
+                self.outbox.append((node_id, StopTasks(self._term, tuple(attempts[first : first + MAX_BATCH_ITEMS]))))
 
     def _revoke(self, node_id: str, ids: list[bytes]) -> None:
         """Ask a node for these tasks, in as many messages as it takes."""
@@ -298,7 +336,7 @@ class Nodes:
                 size_bytes = 0
                 for task in frame:
                     task.sent_seq = state.dispatch_seq
-                    assignments.append(task.assignment)
+                    assignments.append(task.assignment if task.options is None else self._due.assignment(task, now))
                     size_bytes += len(task.args)
                 self.outbox.append((node_id, Dispatch(self._term, state.dispatch_seq, tuple(assignments))))
                 ledger.sent(state.dispatch_seq, size_bytes)

@@ -2,8 +2,8 @@
 the node itself is restarted. Calls of these names wait, and are no calls of a task that nobody has.
 
 What a node ran that went before this leader came, only the leader before knew. So until each node that may have run
-tasks then runs some again, or KEPT_S have passed, any name may be one of these. An account without workers says nothing
-of what the node ran, or is about to.
+tasks then runs some again, or says that it never will, or KEPT_S have passed, any name may be one of these. Another
+account without workers says nothing of what the node ran, or is about to.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class RecentNames:
     def __init__(self, since: float = 0.0, ran_lately: Iterable[str] = ()) -> None:
         """``since``: when this leader came. ``ran_lately``: the nodes that may have run tasks in the minute before."""
         self._since = since
-        self._awaited = set(ran_lately)  # of these, those that have run nothing since
+        self._awaited = set(ran_lately)  # of these, those that have not told what they run
         self._left: dict[str, tuple[float, frozenset[str]]] = {}
 
     def left(self, node_id: str, names: frozenset[str], now: float) -> None:
@@ -30,14 +30,20 @@ class RecentNames:
             del self._left[other]
         self._left[node_id] = now, names
 
-    def back(self, node_id: str) -> None:
-        """A node runs tasks again: its account has the names."""
+    def told(self, node_id: str) -> None:
+        """A node runs tasks again, so that its account has the names, or it runs none and never will."""
         self._awaited.discard(node_id)
         self._left.pop(node_id, None)
 
     def has(self, name: str, now: float) -> bool:
         """Whether a node ran tasks of this name, or may have, that may come back. Cost: that of the nodes that are
         away."""
-        if self._awaited and now <= self._since + KEPT_S:
-            return True
+        return self.is_awaiting(now) or self.has_left(name, now)
+
+    def is_awaiting(self, now: float) -> bool:
+        """Whether a node may still come that ran tasks before, and has not told this leader which."""
+        return bool(self._awaited) and now <= self._since + KEPT_S
+
+    def has_left(self, name: str, now: float) -> bool:
+        """Whether a node that is away has told this leader that it ran this name, and may come back."""
         return any(name in names and now <= since + KEPT_S for since, names in self._left.values())

@@ -1,7 +1,9 @@
-"""Which results the cluster keeps no longer: those that their owners have received, and past the limits the oldest.
+"""Which results the cluster keeps no longer: those that their owners have received, those that were kept for a time
+which is over, and past the limits the oldest.
 
-The leader decides both, by its own limits, and a RELEASE entry says which: so every replica keeps the same, whatever
-its own limits are. Results of which that is proposed are in the table until it is applied; they are no longer counted.
+The leader decides all of it, by its own limits and clock. A RELEASE entry says which, and of the second an EXPIRE
+entry: so every replica keeps the same, whatever its own limits are. Results of which that is proposed are in the table
+until it is applied; they are no longer counted.
 """
 
 from __future__ import annotations
@@ -11,7 +13,9 @@ from math import inf
 from typing import Final
 
 from paceline.core.scheduling.draft import Propose
+from paceline.core.scheduling.retention import Retention
 from paceline.core.settings import Settings
+from paceline.core.state.records import size_of
 from paceline.core.state.table import TaskTable
 from paceline_protocol.codec import join_ids
 from paceline_protocol.messages.consensus import EntryKind
@@ -30,24 +34,28 @@ class Releases:
         "_at",
         "_dropping",
         "_dropping_bytes",
+        "_expired",
         "_ids",
         "_interval_s",
         "_limit_bytes",
         "_limit_tasks",
         "_propose",
+        "_retention",
         "_table",
         "due",
     )
 
-    def __init__(self, settings: Settings, table: TaskTable, propose: Propose) -> None:
+    def __init__(self, settings: Settings, table: TaskTable, propose: Propose, retention: Retention) -> None:
         self.due = inf
         self._interval_s = settings.release_interval_s  # how long a result waits for others to be released with it
         self._limit_tasks = settings.result_limit_tasks
         self._limit_bytes = settings.result_limit_bytes
         self._table = table
         self._propose = propose
+        self._retention = retention
         self._ids: list[bytes] = []  # their owners have them
         self._at = inf
+        self._expired: list[bytes] = []  # the time is over for which they were kept
         # Past the limits, proposed, and not applied: the oldest first, each with the bytes of its payload.
         self._dropping: OrderedDict[bytes, int] = OrderedDict()
         self._dropping_bytes = 0
@@ -59,6 +67,12 @@ class Releases:
                 self._at = now + self._interval_s
                 self.due = min(self.due, self._at)
             self._ids += ids
+
+    def expire(self, ids: list[bytes]) -> None:
+        """The time is over for which these results were kept."""
+        if ids:
+            self._expired += ids
+            self.due = -inf
 
     def applied(self) -> None:
         """The table has taken in more of the log."""
@@ -83,6 +97,9 @@ class Releases:
             self._at = inf
             if self._ids:
                 self._at = self.due = -inf
+        if self._expired:
+            expired, self._expired = self._expired, []
+            self._propose(EntryKind.EXPIRE, join_ids(expired), None)
         if self._is_past_limits():
             self._propose(EntryKind.RELEASE, join_ids(self._drop_oldest()), None)
 
@@ -94,8 +111,13 @@ class Releases:
                 continue
             if len(oldest) == RELEASE_AT_ONCE_TASKS or not self._is_past_limits():
                 break
-            self._dropping[task_id] = len(payload)
-            self._dropping_bytes += len(payload)
+            record = self._table.records.get(task_id)
+            size_bytes = len(payload)
+            if record is not None:
+                size_bytes += size_of(record)
+                self._retention.forget(task_id)
+            self._dropping[task_id] = size_bytes
+            self._dropping_bytes += size_bytes
             oldest.append(task_id)
         return oldest
 
@@ -104,4 +126,4 @@ class Releases:
         if not is_logging:
             self.due = inf
         else:
-            self.due = -inf if self._is_past_limits() else self._at
+            self.due = -inf if self._expired or self._is_past_limits() else self._at

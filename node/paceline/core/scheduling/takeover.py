@@ -33,10 +33,12 @@ class Takeover:
     ) -> None:
         self.term = term
         self.applied_index = applied_index  # of the table
-        self.tasks = LiveTasks(own_id, dict(table.tasks), tally)
+        self.tasks = LiveTasks(own_id, dict(table.tasks), tally, due.retrying)
         self.due = due
         self._table = table
         self._left = iter(list(table.tasks.values()))
+        self._records = iter(list(table.records.items()))
+        self._dead = iter(list(table.dead.items()))
 
     def step(self, now: float, limit_tasks: int = SLICE_TASKS) -> bool:
         """Take over some more. True: these were the last."""
@@ -47,8 +49,16 @@ class Takeover:
             if options is None or not options.has_moment:
                 self.tasks.recover(task, lost, now)
             else:
-                # What the log says has started once is not delayed again.
-                self.tasks.recover(task, lost, now, delayed=not lost and self.due.is_early(options, now))
+                # What the log says has started once is not delayed again, but for a retry.
+                self.due.recover(task, now)
+                may_be_delayed = not lost or task.id in self.due.retrying.by_id
+                self.tasks.recover(task, lost, now, delayed=may_be_delayed and self.due.is_early(task, now))
                 self.due.watch(task, now)
+            taken += 1
+        for task_id, record in islice(self._records, limit_tasks - taken):
+            self.due.retention.recover(task_id, record, now)
+            taken += 1
+        for task_id, dead in islice(self._dead, limit_tasks - taken):
+            self.due.retention.recover_dead(task_id, dead, now)
             taken += 1
         return taken < limit_tasks

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from paceline_protocol.messages.records import AT_MOST_ONCE, COMMITTED, Options
-from paceline_protocol.options import OPTIONS, is_logged, is_traced
+from paceline_protocol.limits import SUMMARY_LIMIT_BYTES
+from paceline_protocol.messages.records import AT_MOST_ONCE, CANCEL, COMMITTED, Options
+from paceline_protocol.options import BACKOFF_MAX_S, BACKOFF_S, OPTIONS, is_logged, is_traced
 
 SHARED_LIMIT: Final = 1_024
 """How many different maps are shared. At the limit sharing begins anew, and tasks keep the objects that they have."""
@@ -23,16 +24,34 @@ class CallOptions:
     ``starts_once``: its start is logged before it is made, and there is one. ``waits_for_commit``: its result is passed
     on once its outcome is committed. ``is_logged``: False if only its leader and its client know of it. ``is_traced``:
     it is sampled (``traces.py``). ``not_before_ms``: it may not start before this moment of the wall clock, 0 if at any
-    time. ``expires_ms``: it may not start from this moment on, 0 for no such; ``has_moment``: either.
+    time. ``expires_ms``: it may not start from this moment on, 0 for no such. ``deadline_ms``: nor may it run on, then;
+    what has a deadline expires by then, too. ``retries``: how often it is tried again
+    after it has failed; ``backoff_ms``, ``backoff_max_ms`` and ``has_jitter``: when. ``has_moment``: it has one of the
+    moments, or may be given one by a retry. ``result_ttl_ms``: how long its result is kept for whoever asks, 0 for no
+    longer than its submitter needs; ``keep_dead_ms``: how long it is kept if it dies, 0 for not at all;
+    ``may_be_kept``: it has one of the two; ``accepted_ms``: when it was admitted, if that is to be remembered.
+    ``ends_with_client``: it is cancelled when its client is gone.
+    ``extra_bytes``: what the texts among its options take, and what is kept of as many failures as it may have.
     """
 
     __slots__ = (
+        "accepted_ms",
+        "backoff_max_ms",
+        "backoff_ms",
+        "deadline_ms",
+        "ends_with_client",
         "expires_ms",
+        "extra_bytes",
+        "has_jitter",
         "has_moment",
         "is_logged",
         "is_traced",
+        "keep_dead_ms",
         "max_attempts",
+        "may_be_kept",
         "not_before_ms",
+        "result_ttl_ms",
+        "retries",
         "starts_once",
         "waits_for_commit",
         "wire",
@@ -47,13 +66,39 @@ class CallOptions:
         self.waits_for_commit: Final[bool] = starts_once or wire.get("confirm") == COMMITTED
         self.is_logged: Final[bool] = is_logged(wire)
         self.is_traced: Final[bool] = is_traced(wire)
+        self.ends_with_client: Final[bool] = wire.get("on_client_lost") == CANCEL
         not_before_ms: int = wire.get("not_before", 0)
         expires_ms: int = wire.get("expires", 0)
         self.not_before_ms: Final[int] = not_before_ms
+        deadline_ms: int = wire.get("deadline", 0)
+        self.deadline_ms: Final[int] = deadline_ms
+        expires_ms = min(expires_ms or deadline_ms, deadline_ms or expires_ms)
         self.expires_ms: Final[int] = expires_ms
-        self.has_moment: Final[bool] = bool(not_before_ms or expires_ms)
+        retries: int = wire.get("retries", 0)
+        backoff_ms: int = wire.get("backoff", 0)
+        backoff_max_ms: int = wire.get("backoff_max", 0)
+        self.retries: Final[int] = retries
+        self.backoff_ms: Final[int] = backoff_ms or _BACKOFF_MS
+        self.backoff_max_ms: Final[int] = backoff_max_ms or _BACKOFF_MAX_MS
+        self.has_jitter: Final[bool] = not wire.get("jitter", 0)
+        self.has_moment: Final[bool] = bool(not_before_ms or expires_ms or retries)
+        result_ttl_ms: int = wire.get("result_ttl", 0)
+        accepted_ms: int = wire.get("accepted", 0)
+        self.result_ttl_ms: Final[int] = result_ttl_ms
+        self.accepted_ms: Final[int] = accepted_ms
+        keep_dead_ms: int = wire.get("keep_dead", 0)
+        self.keep_dead_ms: Final[int] = keep_dead_ms
+        self.may_be_kept: Final[bool] = bool(result_ttl_ms or keep_dead_ms)
+        texts_bytes = sum([len(value) for value in wire.values() if isinstance(value, str)])  # all of them are ASCII
+        self.extra_bytes: Final[int] = texts_bytes + FAILURE_BYTES * min(retries, KEPT_FAILURES)
 
 
+KEPT_FAILURES: Final = 4
+"""Of a task that fails more often: its first failure and the last ones."""
+FAILURE_BYTES: Final = 200 + SUMMARY_LIMIT_BYTES
+"""What is kept of one takes so much at most."""
+_BACKOFF_MS: Final = int(BACKOFF_S * 1000)
+_BACKOFF_MAX_MS: Final = int(BACKOFF_MAX_S * 1000)
 _VARYING: Final = frozenset(option.key for option in OPTIONS if option.type.varies)
 _shared: Final[dict[tuple[tuple[str, object], ...], CallOptions]] = {}
 

@@ -68,7 +68,7 @@ class TaskContents(Contents):
         if total > self._snapshot_limit_bytes:
             raise PeerViolation(
                 f"a snapshot of {total} bytes, and this node takes {self._snapshot_limit_bytes} by its own limits; "
-                f"give it the --queue-limit-mib and --result-limit-mib of that node"
+                f"give it the --queue-limit-mib, --result-limit-mib and --dead-limit-mib of that node"
             )
 
     def begin_snapshot(self, total: int) -> SnapshotReading:

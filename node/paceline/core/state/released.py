@@ -23,8 +23,8 @@ RELEASED_LIMIT_TASKS: Final = 100_000
 class Released(Section):
     """The last ``limit`` ids that were added. Iterated from the oldest. An item is an id."""
 
-    def __init__(self, limit: int) -> None:
-        super().__init__("released")
+    def __init__(self, limit: int, name: str = "released") -> None:
+        super().__init__(name)
         self.limit = limit
         self._order: deque[bytes] = deque()
         self._shards: list[dict[bytes, None]] = [{} for _ in range(SHARDS)]

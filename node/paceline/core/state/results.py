@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from paceline.core.state.section import Section
 from paceline_protocol.codec import decode_outcomes, split_ids
+from paceline_protocol.errors import MalformedFrame
 from paceline_protocol.fields import results
 from paceline_protocol.messages.consensus import EntryKind
-from paceline_protocol.messages.records import Outcome
+from paceline_protocol.messages.records import MAY_RETRY, Outcome
 
 if TYPE_CHECKING:
     from paceline.core.state.table import TaskTable
@@ -27,25 +28,34 @@ class Results(Section):
         self.size_bytes = 0  # of the payloads
 
     def decode(self, kind: int, data: bytes) -> Any:
-        return decode_outcomes(data) if kind == EntryKind.OUTCOME else split_ids(data)
+        if kind != EntryKind.OUTCOME:
+            return split_ids(data)
+        outcomes = decode_outcomes(data)
+        for outcome in outcomes:  # a loop: compiled, it makes no object for each
+            if outcome[2] == MAY_RETRY:
+                raise MalformedFrame("outcomes: an attempt that may be made again ends no task")
+        return outcomes
 
     def apply(self, table: TaskTable, kind: int, data: bytes, decoded: Any) -> None:
         """OUTCOME: these tasks ended. RELEASE: the results of these are not kept any more."""
         items = decoded if decoded is not None else self.decode(kind, data)
         if kind == EntryKind.OUTCOME:
-            self._record(table, items)
+            self.record(table, items)
         else:
             self._release(table, items)
 
-    def _record(self, table: TaskTable, outcomes: Iterable[Outcome]) -> None:
+    def record(self, table: TaskTable, outcomes: Iterable[Outcome]) -> None:
         """The first outcome of a task counts; later ones are counted, and dropped."""
-        tasks, lost_attempts, ended, by_id = table.tasks, table.lost_attempts, table.totals.ended, self.by_id
+        tasks, lost_attempts, failures = table.tasks, table.lost_attempts, table.failures
+        ended, by_id = table.totals.ended, self.by_id
         for task_id, _attempt, end, payload, _duration_us in outcomes:
             if tasks.pop(task_id, None) is None:
                 table.totals.duplicates += 1
                 continue
             if lost_attempts:
                 lost_attempts.pop(task_id, None)
+            if failures:
+                failures.pop(task_id, None)
             ended[end] += 1
             by_id[task_id] = (end, payload)
             self.size_bytes += len(payload)
@@ -53,10 +63,16 @@ class Results(Section):
     def _release(self, table: TaskTable, ids: Iterable[bytes]) -> None:
         """Forget these results. Their ids are remembered a while longer."""
         for task_id in ids:
-            result = self.by_id.pop(task_id, None)
-            if result is not None:
-                self.size_bytes -= len(result[1])
+            if table.drop_result(task_id):
                 table.released.add(task_id)
+
+    def drop(self, task_id: bytes) -> bool:
+        """Whether it was here."""
+        result = self.by_id.pop(task_id, None)
+        if result is None:
+            return False
+        self.size_bytes -= len(result[1])
+        return True
 
     def captured(self) -> list[Any]:
         return list(self.by_id.items())

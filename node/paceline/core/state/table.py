@@ -8,17 +8,22 @@ in the log (decision 35).
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from paceline.core.feature_levels import NodeTooOld
 from paceline.core.state.attempts import Attempts
+from paceline.core.state.dead_tasks import DeadTask, DeadTasks
+from paceline.core.state.records import Records
 from paceline.core.state.released import RELEASED_LIMIT_TASKS, Released
 from paceline.core.state.results import Results
+from paceline.core.state.retries import FailedAttempts, Retries
 from paceline.core.state.section import Section
 from paceline.core.state.task import Task
 from paceline.core.state.tasks import Tasks
 from paceline.core.state.totals import Totals
 from paceline_protocol.messages.consensus import EntryKind
+from paceline_protocol.messages.records import EndRecord, Outcome
 
 S = TypeVar("S", bound=Section)
 
@@ -27,7 +32,8 @@ class TaskTable:
     """The replicated state. Equal on every node that has applied the same entries.
 
     ``sections`` are in the order in which a snapshot has them. ``released``: the last ids of tasks that are over; a
-    copy of such a task that comes late is not accepted again.
+    copy of such a task that comes late is not accepted again. ``expired``: the same, of those that were kept for a time
+    which is over.
     """
 
     def __init__(self, released_limit_tasks: int = RELEASED_LIMIT_TASKS) -> None:
@@ -37,8 +43,12 @@ class TaskTable:
         self._section_of: dict[int, Section | None] = {EntryKind.NOOP: None, EntryKind.CONFIG: None}
         self._tasks = self._with(Tasks())
         self._attempts = self._with(Attempts())
+        self._retries = self._with(Retries())
         self._results = self._with(Results())
+        self._records = self._with(Records())
+        self._dead = self._with(DeadTasks())
         self.released = self._with(Released(released_limit_tasks))
+        self.expired = self._with(Released(released_limit_tasks, "expired"))
         self.totals = self._with(Totals())
 
     def _with(self, section: S) -> S:
@@ -60,13 +70,39 @@ class TaskTable:
         return self._attempts.lost
 
     @property
+    def failures(self) -> dict[bytes, FailedAttempts]:
+        """The failed attempts of tasks that are tried again; tasks without any are left out."""
+        return self._retries.by_id
+
+    @property
     def results(self) -> OrderedDict[bytes, tuple[int, bytes]]:
         """How tasks ended: (TaskEnd, payload), until the log says that it is not kept any more."""
         return self._results.by_id
 
     @property
+    def records(self) -> dict[bytes, EndRecord]:
+        """What else is remembered of tasks whose results are kept for a time; others are left out."""
+        return self._records.by_id
+
+    @property
+    def dead(self) -> OrderedDict[bytes, DeadTask]:
+        """The dead tasks that are kept, those that died first in front."""
+        return self._dead.by_id
+
+    @property
+    def dead_bytes(self) -> int:
+        """What dead tasks take."""
+        return self._dead.size_bytes
+
+    @property
+    def dead_by_name(self) -> dict[str, int]:
+        """How many dead tasks there are of each name. Not to be changed."""
+        return self._dead.count_by_name
+
+    @property
     def result_bytes(self) -> int:
-        return self._results.size_bytes
+        """What results take, with their records."""
+        return self._results.size_bytes + self._records.size_bytes
 
     @property
     def recorded(self) -> int:
@@ -75,7 +111,38 @@ class TaskTable:
 
     def knows(self, task_id: bytes) -> bool:
         """Whether this id was accepted, as far as the table remembers."""
-        return task_id in self._tasks.by_id or task_id in self._results.by_id or task_id in self.released
+        return (
+            task_id in self._tasks.by_id
+            or task_id in self._results.by_id
+            or task_id in self._dead.by_id
+            or self.is_over(task_id)
+        )
+
+    def is_over(self, task_id: bytes) -> bool:
+        """Whether this task has ended, and its result is not kept any more, as far as the table remembers."""
+        return task_id in self.released or task_id in self.expired
+
+    # --- what the entries of one section do to others ---------------------------------------------------------------
+
+    def accept(self, tasks: Iterable[Task]) -> None:
+        """Take in these tasks, but those that are known."""
+        self._tasks.accept(self, tasks)
+
+    def remember(self, task_id: bytes, record: EndRecord) -> None:
+        """This task ends, and its result is kept for a time, with its record."""
+        self._records.add(task_id, record)
+
+    def end_tasks(self, outcomes: Iterable[Outcome]) -> None:
+        """These tasks ended, but those that had ended before."""
+        self._results.record(self, outcomes)
+
+    def drop_result(self, task_id: bytes) -> bool:
+        """The result of this task is not kept any more, nor its record. False: it was not."""
+        if self._records.by_id:
+            self._records.drop(task_id)
+        return self._results.drop(task_id)
+
+    # --- the log ----------------------------------------------------------------------------------------------------
 
     def decode(self, kind: int, data: bytes) -> Any:
         """What :meth:`apply` takes as ``decoded``. Raises ProtocolError if such an entry can't be applied, and
@@ -103,6 +170,10 @@ class TaskTable:
         tasks = self._tasks.by_id
         if any(task_id in tasks for task_id in self._results.by_id):
             raise ValueError("a task has a result and has not ended")
+        if any(task_id not in self._results.by_id for task_id in self._records.by_id):
+            raise ValueError("a task has a record and no result")
+        if any(task_id in tasks for task_id in self._dead.by_id):
+            raise ValueError("a task is dead and has not ended")
 
     def aside(self) -> TaskTable:
         """An empty table like this one, into which a snapshot can be read."""

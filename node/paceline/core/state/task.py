@@ -38,6 +38,7 @@ class State:
     RECOVERED: Final = 7  # an earlier leader accepted it, and no node has said yet that it has it
     DELAYED: Final = 8  # it may not start before a moment of the wall clock
     EXPIRED: Final = 9
+    TIMED_OUT: Final = 10
 
 
 class Event:
@@ -53,6 +54,8 @@ class Event:
     RESERVE: Final = 7  # a node has a place for it, but its start must be logged first
     COME_DUE: Final = 8  # its moment is reached
     EXPIRE: Final = 9  # it has not started by the moment that it was given
+    POSTPONE: Final = 10  # it has to wait for a moment: for that of its retry, as its attempt failed
+    TIME_OUT: Final = 11  # it has run for longer than it may
 
 
 def _names(numbers: type) -> dict[int, str]:
@@ -70,6 +73,7 @@ TRANSITIONS: Final[dict[tuple[int, int], int]] = {
     (State.DISPATCHED, Event.FAIL): State.FAILED,
     (State.DISPATCHED, Event.GIVE_UP): State.LOST,
     (State.READY, Event.CANCEL): State.CANCELLED,
+    (State.DISPATCHED, Event.CANCEL): State.CANCELLED,  # it was asked to stop at its node
     # An attempt that counted as lost may still answer, and its outcome is as good as any.
     (State.READY, Event.SUCCEED): State.SUCCEEDED,
     (State.READY, Event.FAIL): State.FAILED,
@@ -90,6 +94,12 @@ TRANSITIONS: Final[dict[tuple[int, int], int]] = {
     (State.DELAYED, Event.DISPATCH): State.DISPATCHED,
     (State.DELAYED, Event.SUCCEED): State.SUCCEEDED,
     (State.DELAYED, Event.FAIL): State.FAILED,
+    (State.DISPATCHED, Event.POSTPONE): State.DELAYED,
+    # As with FAIL: what an attempt answers that counted as lost is as good as any.
+    (State.DISPATCHED, Event.TIME_OUT): State.TIMED_OUT,
+    (State.READY, Event.TIME_OUT): State.TIMED_OUT,
+    (State.RECOVERED, Event.TIME_OUT): State.TIMED_OUT,
+    (State.DELAYED, Event.TIME_OUT): State.TIMED_OUT,
     (State.READY, Event.EXPIRE): State.EXPIRED,
     (State.RECOVERED, Event.EXPIRE): State.EXPIRED,
     (State.STARTING, Event.EXPIRE): State.EXPIRED,
@@ -103,6 +113,7 @@ END_EVENTS: Final[dict[int, int]] = {
     int(TaskEnd.CANCELLED): Event.CANCEL,
     int(TaskEnd.LOST): Event.GIVE_UP,
     int(TaskEnd.EXPIRED): Event.EXPIRE,
+    int(TaskEnd.TIMED_OUT): Event.TIME_OUT,
 }
 """What each end on the wire does to a task."""
 
@@ -138,6 +149,7 @@ class Task:
         "arrived_at",
         "attempt",
         "cost_us",
+        "first_age",
         "found_worker",
         "id",
         "lost_attempts",
@@ -154,12 +166,13 @@ class Task:
     def __init__(self, call: Call) -> None:
         self.id, name, self.priority, self.args, options = call
         self.name = intern(name)  # a million tasks share a few names
-        self.options: CallOptions | None = None if options is None else resolve(options)
+        self.options: CallOptions | None = resolve(options) if options else None  # {}: of a call by name
         # What follows is the leader's own.
         self.state: int = State.READY  # moved by LiveTasks alone; everybody else asks the predicates
         self.lost_attempts = 0  # before this leader; of a task that starts at most once, whether its start is logged
         self.attempt = 1
-        self.age = 0  # order of arrival at this leader
+        self.age = 0  # order of arrival at this leader, or of when it began to wait behind all others
+        self.first_age = 0  # order of arrival at this leader
         self.cost_us = 0  # what the dispatcher charged its node for it
         self.node = ""
         self.sent_seq = 0  # the Dispatch that carried it there
@@ -257,5 +270,7 @@ class Task:
         return self.options is not None and self.options.is_traced
 
     def size_bytes(self) -> int:
-        """How much the task adds to the queue's size: its arguments, and a flat charge for the record."""
-        return len(self.args) + TASK_BYTES
+        """How much the task adds to the queue's size: its arguments, texts in its options, what its failures may
+        take, and a flat charge for the record."""
+        options = self.options
+        return len(self.args) + TASK_BYTES + (0 if options is None else options.extra_bytes)

@@ -28,7 +28,10 @@ class Tasks(Section):
 
     def apply(self, table: TaskTable, kind: int, data: bytes, decoded: Any) -> None:
         """ACCEPT: take in those tasks that the table does not know yet."""
-        tasks: list[Task] = decoded if decoded is not None else self.decode(kind, data)
+        self.accept(table, decoded if decoded is not None else self.decode(kind, data))
+
+    def accept(self, table: TaskTable, tasks: Iterable[Task]) -> None:
+        """Take in those of these tasks that the table does not know yet."""
         by_id, results, released = self.by_id, table.results, table.released
         accepted = 0
         for task in tasks:

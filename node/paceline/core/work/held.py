@@ -17,10 +17,12 @@ from itertools import islice
 from typing import Final
 
 from paceline.core.work.unrecorded import UnrecordedBatch
-from paceline_protocol.messages.records import Outcome, TaskEnd
+from paceline_protocol.messages.records import MAY_RETRY, Outcome, TaskEnd
 
 HELD_LIMIT: Final = 1 << 20
 """A node that holds so many tasks begins no other until outcomes are recorded. Its account has to fit into a frame."""
+
+_GO_ON: Final = (int(TaskEnd.LOST), MAY_RETRY)
 
 UNRECORDED_BYTES: Final = 256 << 20
 """Nor one that keeps so much of outcomes."""
@@ -89,10 +91,12 @@ class HeldTasks:
         return islice(self.unrecorded, seq + 1 - self.unrecorded[0].seq, None) if self.unrecorded else ()
 
     def recorded(self, seq: int) -> bool:
-        """The leader has recorded every batch up to ``seq``. True if the node stops holding a lost attempt by that.
+        """The leader has recorded every batch up to ``seq``. True if the node stops holding an attempt by that behind
+        which the task goes on: one that was lost, or has failed and may be made again.
 
         A leader that learned of the loss late may have dispatched that attempt here once more, and :meth:`Slots.take`
-        dropped the copy. Only a new account can tell the leader so.
+        dropped the copy. And one that was given the task anew, by a client that had missed its end, may take an account
+        of before for one of now, and wait for what has failed. Only a new account can tell the leader so.
         """
         held = self.attempts
         lost = False
@@ -101,5 +105,5 @@ class HeldTasks:
                 task_id = outcome[0]
                 if held.get(task_id) == outcome[1]:  # else a later attempt was dispatched here
                     del held[task_id]
-                    lost = lost or outcome[2] == TaskEnd.LOST
+                    lost = lost or outcome[2] in _GO_ON
         return lost

@@ -19,6 +19,9 @@ takes nothing behind a gap.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from paceline.core.feature_levels import FIRST_LEVEL
 from paceline.core.incarnation import INCARNATION_SHIFT
 from paceline.core.measures.traces import Traces
 from paceline.core.raft.terms import TERM_STEP
@@ -29,19 +32,36 @@ from paceline_protocol.codec import encode_held
 from paceline_protocol.errors import PeerViolation
 from paceline_protocol.limits import LINK_BYTES_PER_S
 from paceline_protocol.messages.records import Assignment, Outcome, TaskEnd
-from paceline_protocol.messages.work import Beat, Dispatch, Enrol, NodeBeat, Revoke, Revoked, WorkMessage
+from paceline_protocol.messages.work import (
+    Beat,
+    Dispatch,
+    Enrol,
+    EnrolWithDefaults,
+    NodeBeat,
+    Revoke,
+    Revoked,
+    Stopping,
+    StopTasks,
+    WorkMessage,
+)
+from paceline_protocol.options import DEFAULTS_LEVEL
+
+
+def _unknown_level(node_id: str) -> int:
+    return FIRST_LEVEL
 
 
 class LeaderLink:
     """One node's link to whichever node leads. The caller empties ``outbox`` and sends it to ``leader``, in ``term``;
-    batches of outcomes leave as NodeOutcomes."""
+    batches of outcomes leave as NodeOutcomes. ``level_of``: the feature level that a node understands; the caller sets
+    it."""
 
     def __init__(self, settings: Settings, incarnation: int, traces: Traces | None = None, own_id: str = "") -> None:
         """``incarnation``: grows with each start of this node id. The link's numbers begin above it, so they grow
         across restarts, too. ``own_id``: of the node that has this link, which needs no window if it leads itself."""
         first = incarnation << INCARNATION_SHIFT
         self._settings = settings
-        self.slots = Slots(first + 1, traces, settings.payload_limit_bytes)
+        self.slots = Slots(first + 1, traces, settings.payload_limit_bytes, settings.worker_max_tasks)
         self._held = self.slots.held
         self.term = 0
         self._min_term = 0
@@ -49,6 +69,8 @@ class LeaderLink:
         self.heard_at = float("-inf")
         self.outbox: list[WorkMessage | UnrecordedBatch] = []
         self.aside: list[tuple[str, WorkMessage]] = []  # for other nodes than the leader; emptied as well
+        self.level_of: Callable[[str], int] = _unknown_level
+        self._leader_level = FIRST_LEVEL  # for which the last account was made
         self._account = first
         self._serving = 0  # workers that the account offers
         self._first_seq = first
@@ -80,7 +102,7 @@ class LeaderLink:
             self._dispatch_seq = beat.dispatch_seq
             self._renew_account()
         self.slots.review(now)
-        if self.slots.serving != self._serving:
+        if self.slots.serving != self._serving or self.level_of(self.leader) != self._leader_level:
             self._renew_account()
         self._leader_saw(seen, now)
         self._outcome_seq = max(self._outcome_seq, beat.outcome_seq)
@@ -105,7 +127,7 @@ class LeaderLink:
             return
         gap = dispatch.seq > self._dispatch_seq + 1
         self._dispatch_seq = dispatch.seq
-        for outcome in self.slots.take(dispatch.tasks):
+        for outcome in self.slots.take(dispatch.tasks, now):
             self._report([outcome], now)
         if gap or not self.slots.workers:
             self.account_changed()
@@ -119,6 +141,15 @@ class LeaderLink:
             given_back, kept = self.slots.revoke(revoke.ids)
             self._answer_revoke(given_back, kept)
 
+    def on_stop_tasks(self, sender: str, stop: StopTasks, now: float) -> None:
+        """As :meth:`on_revoke`; and what has begun is asked to stop."""
+        if self._follow(sender, stop.term, now):
+            self.slots.review(now)
+            given_back, stopping = self.slots.stop(stop.tasks, now)
+            self._answer_revoke(given_back)
+            if stopping:
+                self.outbox.append(Stopping(self.term, stopping))
+
     def _answer_revoke(self, given_back: tuple[bytes, ...], kept: tuple[bytes, ...] = ()) -> None:
         if given_back or kept:
             self.outbox.append(Revoked(self.term, given_back, kept))
@@ -126,7 +157,8 @@ class LeaderLink:
             self._renew_account()
 
     def _give_back(self) -> None:
-        """Answer for the tasks that the leader had asked for, and that have come back from their workers."""
+        """Answer for the tasks that the leader had asked for, and that have come back from their workers, and for those
+        that can't start any more."""
         if self.slots.given_back:
             given_back, self.slots.given_back = self.slots.given_back, []
             self._answer_revoke(tuple(given_back))
@@ -172,7 +204,7 @@ class LeaderLink:
             self._proof = (sender, beat.term, self._account)
         elif beat.account >= self._proof[2]:
             return True
-        self.aside.append((sender, self._account_for(beat.term, self._first_seq)))
+        self.aside.append((sender, self._account_for(sender, beat.term, self._first_seq)))
         return False
 
     def elected(self, leader: str, now: float) -> None:
@@ -218,12 +250,16 @@ class LeaderLink:
         successor: tuple[bytes, tuple[str, ...]] | None = None,
         begun: int | None = None,
     ) -> None:
-        """A worker died. The attempts that it had begun are reported as lost. ``successor``: the worker that is ready
-        in its place, and the names of the tasks that it can run. ``begun``: how many tasks it has begun; None: not
-        known."""
+        """A worker died. The attempts that it had begun are reported as lost, but for those that ended by it.
+        ``successor``: the worker that is ready in its place, and the names of the tasks that it can run. ``begun``: how
+        many tasks it has begun; None: not known."""
         if successor is not None:  # before the loss: with its last worker a node drops its queue
             self.slots.worker_ready(*successor)
-        lost = self.slots.worker_lost(worker_id, begun)
+        over = self.slots.limits.worker_lost(worker_id)
+        lost = self.slots.worker_lost(worker_id, begun, None if over is None else over.outcome(now))
+        if self.slots.ended:
+            ended, self.slots.ended = self.slots.ended, []
+            self._report(ended, now)
         if lost:
             detail = how.encode()
             self._report([(task_id, attempt, TaskEnd.LOST, detail, 0) for task_id, attempt in lost], now)
@@ -232,7 +268,9 @@ class LeaderLink:
 
     def assign(self, now: float) -> list[tuple[bytes, tuple[Assignment, ...]]]:
         """Bind queued tasks to free workers."""
-        return self.slots.assign(now)
+        given = self.slots.assign(now)
+        self._give_back()
+        return given
 
     # --- to the leader ------------------------------------------------------------------------------------------
 
@@ -249,16 +287,20 @@ class LeaderLink:
         """
         self._account += 1
         self._serving = self.slots.serving
+        self._leader_level = self.level_of(self.leader)
         if self._held.unrecorded:
             self._recheck_seq = self._held.unrecorded[-1].seq
 
     def _enrol(self) -> None:
-        self.outbox.append(self._account_for(self.term, self._dispatch_seq))
+        self.outbox.append(self._account_for(self.leader, self.term, self._dispatch_seq))
 
-    def _account_for(self, term: int, dispatch_seq: int) -> Enrol:
+    def _account_for(self, leader: str, term: int, dispatch_seq: int) -> Enrol | EnrolWithDefaults:
         slots = self.slots
         held = encode_held(self._held.account())
-        return Enrol(term, self._account, dispatch_seq, self._outcome_seq, slots.serving, slots.names(), held)
+        names, runs_tasks = slots.names(), self._settings.runs_tasks
+        enrol = Enrol(term, self._account, dispatch_seq, self._outcome_seq, slots.serving, names, held, runs_tasks)
+        level = self.level_of(leader)
+        return enrol if level < DEFAULTS_LEVEL else EnrolWithDefaults(*enrol, slots.defaults(level))
 
     def _report(self, items: list[Outcome], now: float) -> None:
         for outcomes in batches_of(items):

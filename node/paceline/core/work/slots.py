@@ -9,9 +9,15 @@ A task is bound to a worker as late as possible: one at a time, except short one
 ``BATCH_TIME_US`` of expected work. A worker gets its next batch while it runs a short one, so that it never waits for
 a hop.
 
+A worker that is to be replaced leaves (:meth:`Slots.leave`). As one that was given as many tasks as it may be, it does
+so by itself, and nothing is bound to it that goes beyond. While it runs what it has it is a slot as any other, so that
+a node runs as many tasks at a time as it has workers, whichever of them leave.
+
 Until a worker has begun a task, that may come back: it stands behind one that runs on or is cleaned up after, or its
 worker dies. Then it waits again, in front, as the same attempt; or, if the leader has asked for it, the node gives it
 back to the leader, and to no other worker, once it knows that nobody begins it (:meth:`Slots.revoke`).
+
+The file is long, as it has all that moves a task from one of the three places to another.
 """
 
 from __future__ import annotations
@@ -25,10 +31,32 @@ from paceline.core.measures.durations import UNKNOWN_US, Durations
 from paceline.core.measures.tally import Tally
 from paceline.core.measures.traces import Traces
 from paceline.core.work.held import HeldTasks
-from paceline.core.work.worker_slot import BATCH_TIME_US, Running, WorkerSlot
-from paceline_protocol.limits import MAX_TASK_NAMES, PAYLOAD_LIMIT_BYTES
-from paceline_protocol.messages.records import ASSIGNMENT_OPTIONS, OUTCOME_PAYLOAD, Assignment, Outcome, TaskEnd
-from paceline_protocol.options import is_traced
+from paceline.core.work.limits import LimitedTask, TimeLimits, is_past_deadline, may_end_worker
+from paceline.core.work.worker_slot import BATCH_TIME_US, Running, WorkerSlot, own_max_tasks
+from paceline_protocol.cancelled import LOST, NOT_AGAIN
+from paceline_protocol.codec import decode_failed_attempt, encode_defaults
+from paceline_protocol.errors import LimitExceeded, ProtocolError
+from paceline_protocol.limits import (
+    MAX_DEFAULTS_BYTES,
+    MAX_INT,
+    MAX_TASK_NAMES,
+    PAYLOAD_LIMIT_BYTES,
+    SUMMARY_LIMIT_BYTES,
+)
+from paceline_protocol.messages.records import (
+    ASSIGNMENT_ID,
+    ASSIGNMENT_OPTIONS,
+    MAY_RETRY,
+    OUTCOME_DURATION_US,
+    OUTCOME_PAYLOAD,
+    OUTCOME_STATE,
+    Assignment,
+    Default,
+    Options,
+    Outcome,
+    TaskEnd,
+)
+from paceline_protocol.options import is_traced, understood, with_end
 from paceline_protocol.payload import ERROR_LIMIT_BYTES
 
 BATCH_BYTES: Final = 1 << 20
@@ -37,8 +65,14 @@ BATCH_BYTES: Final = 1 << 20
 DURATION_SLACK_US: Final = 10_000
 """A task may say that it ran for so much longer than its worker has had it: two processes read the clock."""
 
+_SUCCEEDED: Final = int(TaskEnd.SUCCEEDED)
 _FAILED: Final = int(TaskEnd.FAILED)
-"""A worker gives this end or SUCCEEDED, which is less; the others are decided elsewhere."""
+"""A worker gives one of these ends, unless more is asked of it; the others are decided elsewhere."""
+_CANCELLED: Final = int(TaskEnd.CANCELLED)
+_TIMED_OUT: Final = int(TaskEnd.TIMED_OUT)
+
+FAILED_ATTEMPT_BYTES: Final = ERROR_LIMIT_BYTES + 4 * SUMMARY_LIMIT_BYTES + 64
+"""More than a failed attempt takes that is packed."""
 
 DEAD_WORKERS: Final = 64
 """How many dead workers are remembered: a worker's last frame may be read after its death is noticed."""
@@ -52,9 +86,12 @@ class Slots:
         first_seq: int = 1,
         traces: Traces | None = None,
         payload_limit_bytes: int = PAYLOAD_LIMIT_BYTES,
+        worker_max_tasks: int = 0,
     ) -> None:
-        """``first_seq`` numbers the first batch of outcomes. ``payload_limit_bytes``: of one result."""
+        """``first_seq`` numbers the first batch of outcomes. ``payload_limit_bytes``: of one result.
+        ``worker_max_tasks``: how many a worker may be given, 0 for any number."""
         self._payload_limit_bytes = payload_limit_bytes
+        self._worker_max_tasks = worker_max_tasks
         self._traces = traces if traces is not None else Traces()
         self.queue: deque[Assignment] = deque()
         self.workers: dict[bytes, WorkerSlot] = {}
@@ -64,9 +101,15 @@ class Slots:
         self.accused: dict[bytes, str] = {}  # workers that said what none can say, and what; emptied by the caller
         self.stuck: list[bytes] = []  # workers behind whose task others wait; emptied by the caller
         self.blocked: dict[bytes, str] = {}  # workers that do not end what a task of this name left; emptied so, too
-        self.given_back: list[bytes] = []  # tasks that the leader asked for, and nobody begins; emptied by the caller
+        self.ended: list[Outcome] = []  # by the ends of their workers, and not lost; emptied by the caller
+        self.to_stop: list[tuple[bytes, int]] = []  # workers, and which of their tasks; emptied by the caller
+        self.leaving: dict[bytes, str] = {}  # workers that are to be replaced, and why
+        # Tasks that nobody begins, as the leader asked for them, or their deadline is reached; emptied by the caller.
+        self.given_back: list[bytes] = []
+        self.limits = TimeLimits()
         self.executed = 0  # outcomes of tasks that ran to their end here
         self._dead: deque[bytes] = deque(maxlen=DEAD_WORKERS)
+        self._defaults: dict[str, Default] = {}  # of names that workers can run, as the one that was ready last has it
 
     # --- workers ------------------------------------------------------------------------------------------------
 
@@ -74,29 +117,43 @@ class Slots:
         """A worker is ready for tasks. If it is known to have died already, its message was read late and is
         ignored."""
         if worker_id not in self._dead:
-            self.workers.setdefault(worker_id, WorkerSlot(worker_id, names)).names = names
+            max_tasks = own_max_tasks(worker_id, self._worker_max_tasks)
+            self.workers.setdefault(worker_id, WorkerSlot(worker_id, names, max_tasks)).names = names
 
-    def worker_lost(self, worker_id: bytes, begun: int | None = None) -> list[tuple[bytes, int]]:
-        """A worker died. Returns the attempts that it had begun, to be reported as lost. What it was given and had not
-        begun goes to the front of the queue, as the same attempt.
+    def worker_lost(
+        self, worker_id: bytes, begun: int | None = None, killed_for: Outcome | None = None
+    ) -> list[tuple[bytes, int]]:
+        """A worker died. Returns the attempts that it had begun, to be reported as lost. Those have ``ended`` for which
+        it was killed, or that it was asked to stop. What it was given and had not begun goes to the front of the queue,
+        as the same attempt.
 
         ``begun``: how many tasks it has begun since it was ready; None: not known, and all of them count as begun.
+        ``killed_for``: how the attempt ended for which it was killed, if it was.
 
         With the last worker the node drops its queue, and its next account no longer names those tasks. The leader then
         gives them to other nodes.
         """
         self._dead.append(worker_id)
+        self.leaving.pop(worker_id, None)
         slot = self.workers.pop(worker_id, None)
         if slot is None:
             return []
-        lost, rest = slot.dies(begun)
-        for _, running in lost:
-            self.tally.executed(running[2], TaskEnd.LOST, 0)
+        lost: list[tuple[bytes, int]] = []
+        begun_tasks, rest = slot.dies(begun)
+        for task_id, running in begun_tasks:
+            end = _end_with_worker(task_id, running[0], killed_for, slot.stopping)
+            if end is None:
+                lost.append((task_id, running[0]))
+                self.tally.executed(running[2], TaskEnd.LOST, 0)
+            else:
+                self.ended.append(end)
+                counts_as = _TIMED_OUT if end[OUTCOME_STATE] == MAY_RETRY else end[OUTCOME_STATE]
+                self.tally.executed(running[2], counts_as, end[OUTCOME_DURATION_US])
         self._wait_again(slot, rest)
         if not self.workers:
             self.held.let_go({assignment[0] for assignment in self.queue})
             self.queue.clear()
-        return [(task_id, running[0]) for task_id, running in lost]
+        return lost
 
     def _wait_again(self, slot: WorkerSlot, given: Iterable[Running]) -> None:
         """What a worker was given and has not begun waits again, in front; what the leader has asked for leaves."""
@@ -109,12 +166,51 @@ class Slots:
             waiting = [each for each in waiting if each[0] not in leaving]
         self.queue.extendleft(reversed(waiting))
 
+    def leave(self, worker_id: bytes, why: str) -> None:
+        """This worker is to be replaced: it is given nothing more, and ends once it has answered for what it has."""
+        slot = self.workers.get(worker_id)
+        if slot is not None and not (slot.is_leaving or slot.is_ending):
+            slot.is_leaving = True
+            self.leaving[worker_id] = why
+
+    def left(self) -> list[bytes]:
+        """The workers that leave and have nothing to do any more: others are to serve in their places."""
+        return [worker_id for worker_id in self.leaving if self.workers[worker_id].has_left]
+
+    def take_left(self) -> list[tuple[bytes, str]]:
+        """Those of :meth:`left`, and why they leave. They are none of this node from now on, and can be ended. The last
+        worker stays until another is ready: without any a node gives up its queue."""
+        idle = self.left()
+        if len(idle) == len(self.workers):
+            idle.pop()
+        left = [(worker_id, self.leaving.pop(worker_id)) for worker_id in idle]
+        for worker_id, _ in left:
+            del self.workers[worker_id]
+            self._dead.append(worker_id)
+        return left
+
+    def is_being_ended(self, worker_id: bytes) -> None:
+        """This worker is being killed: until its end is noticed, it gets nothing that would be lost with it."""
+        slot = self.workers.get(worker_id)
+        if slot is not None:
+            slot.is_ending = True
+
+    def take_over_limit(self, now: float) -> list[tuple[bytes, LimitedTask]]:
+        """The workers that are to be killed, as each runs a task for longer than that may, with these tasks."""
+        over = self.limits.take_over(now)
+        for worker_id, _ in over:
+            self.is_being_ended(worker_id)
+        return over
+
     def review(self, now: float) -> None:
-        """Find the workers that have run one task for so long that none is to stand behind it. To be called every so
-        often; then the caller calls :meth:`take_back` for each of the ``stuck`` ones."""
+        """Find the workers that have run one task for so long that none is to stand behind it, and those that go on
+        with what they are asked to stop. To be called every so often; then the caller calls :meth:`take_back` for each
+        of the ``stuck`` ones, and asks those again that are ``to_stop``: they may not have seen it."""
         for slot in self.workers.values():
             if slot.is_stuck(now):
                 self._hold_back(slot, now)
+            for task_id in slot.stopping:
+                self.to_stop.append((slot.worker_id, slot.number_of(task_id)))
 
     def _hold_back(self, slot: WorkerSlot, now: float) -> None:
         """Give nothing more to a worker that is stuck, and have what stands behind its task taken back."""
@@ -123,6 +219,7 @@ class Slots:
             self.durations.observe(name, int((now - slot.first_since) * 1e6))  # so others of its name travel alone
         blocked_by = slot.note_stuck(now)
         if blocked_by:
+            slot.is_ending = True
             self.blocked[slot.worker_id] = blocked_by
         if blocked_by or slot.is_waited_for:
             self.stuck.append(slot.worker_id)
@@ -145,7 +242,7 @@ class Slots:
     @property
     def serving(self) -> int:
         """How many workers run tasks, or wait for some."""
-        return sum(1 for slot in self.workers.values() if not slot.held_up)
+        return sum(1 for slot in self.workers.values() if not (slot.held_up or slot.is_ending or slot.has_left))
 
     def names(self) -> tuple[str, ...]:
         """The names of the tasks that this node's workers can run."""
@@ -159,12 +256,31 @@ class Slots:
             return ""
         return f"with its tasks there are {count} names of tasks here, and a node runs at most {MAX_TASK_NAMES}"
 
+    def learn_defaults(self, names: tuple[str, ...], defaults: Iterable[Default]) -> str:
+        """A worker that is ready tells what its node is to announce of some of its names. Returns why it may not join
+        the others with that, and nothing is learned; "" if it may."""
+        news, others = set(names), self._names_without(b"").difference(names)
+        known = {name: default for name, default in self._defaults.items() if name in others}
+        known.update({default[0]: default for default in defaults if default[0] in news})
+        try:
+            encode_defaults(known.values())
+        except LimitExceeded as error:
+            return f"with it the options of its node's tasks take {error.size} bytes, of {MAX_DEFAULTS_BYTES}"
+        self._defaults = known
+        return ""
+
+    def defaults(self, level: int = MAX_INT) -> bytes:
+        """What this node announces of its tasks, packed. ``level``: that its reader understands."""
+        defaults, names = self._defaults, self.names() if self._defaults else ()
+        found = [defaults[name] for name in names if name in defaults]
+        return encode_defaults([(name, priority, understood(options, level)) for name, priority, options in found])
+
     def _names_without(self, worker_id: bytes) -> set[str]:
         return {name for slot in self.workers.values() if slot.worker_id != worker_id for name in slot.names}
 
     # --- tasks --------------------------------------------------------------------------------------------------
 
-    def take(self, tasks: Iterable[Assignment]) -> list[Outcome]:
+    def take(self, tasks: Iterable[Assignment], now: float) -> list[Outcome]:
         """Queue tasks that the leader dispatched. Dropped are a copy of an attempt that the node holds, and any task
         while there is no worker. What is not logged may also come back as new, its attempts counted from one.
 
@@ -179,15 +295,23 @@ class Slots:
                 copies[task_id] = held[task_id]
             elif self.workers:
                 held[task_id] = attempt
-                queue.append(assignment)
-                if assignment[ASSIGNMENT_OPTIONS] is not None and is_traced(assignment[ASSIGNMENT_OPTIONS]):
-                    self._traces.dispatched_here(task_id)
+                options = assignment[ASSIGNMENT_OPTIONS]
+                queue.append(assignment if options is None else self._arrives(assignment, options, now))
         if not copies:
             return []
         return self.held.withdraw(copies)
 
+    def _arrives(self, assignment: Assignment, options: Options, now: float) -> Assignment:
+        """A task with options is queued. Returns it with its deadline by the clock of this node."""
+        if is_traced(options):
+            self._traces.dispatched_here(assignment[ASSIGNMENT_ID])
+        if "time_left" not in options:
+            return assignment
+        return *assignment[:ASSIGNMENT_OPTIONS], with_end(options, int(now * 1_000))
+
     def assign(self, now: float) -> list[tuple[bytes, tuple[Assignment, ...]]]:
-        """Bind queued tasks to free workers. Returns (worker id, tasks) for each worker that got some."""
+        """Bind queued tasks to free workers. Returns (worker id, tasks) for each worker that got some. Those that can't
+        start any more are ``given_back``."""
         queue = self.queue
         if self.held.is_full:
             return []
@@ -201,6 +325,8 @@ class Slots:
             batch = self._batch_for(slot, now)
             if batch:
                 given.append((slot.worker_id, batch))
+        if self.given_back:
+            self.held.let_go(set(self.given_back))
         return given
 
     def _batch_for(self, slot: WorkerSlot, now: float) -> tuple[Assignment, ...]:
@@ -208,10 +334,17 @@ class Slots:
         queue, running = self.queue, slot.running
         batch: list[Assignment] = []
         batch_us = batch_bytes = 0
-        while queue:
+        room = slot.max_tasks - slot.given
+        while queue and len(batch) < room:
             assignment = queue[0]
             task_id, attempt, name = assignment[0], assignment[1], assignment[2]
-            cost_us = UNKNOWN_US if attempt > 1 else self.durations.cost_us(name)
+            options = assignment[ASSIGNMENT_OPTIONS]
+            may_be_killed = options is not None and may_end_worker(options)
+            if options is not None and may_be_killed and is_past_deadline(options, now):
+                queue.popleft()
+                self.given_back.append(task_id)  # no worker is to be killed for it
+                continue
+            cost_us = UNKNOWN_US if attempt > 1 or may_be_killed else self.durations.cost_us(name)
             if batch_us + cost_us > BATCH_TIME_US and (running or batch):
                 break
             batch_bytes += len(assignment[3])
@@ -221,7 +354,11 @@ class Slots:
             running[task_id] = (attempt, cost_us, name, assignment if running else None, now)
             batch_us += cost_us
             batch.append(assignment)
+            if may_be_killed:
+                self.limits.begins(slot.worker_id, assignment, now)
         slot.cost_us += batch_us
+        if len(batch) == room:
+            self.leave(slot.worker_id, f"it has run as many tasks as it may, {slot.given}")
         return tuple(batch)
 
     def done(self, worker_id: bytes, outcomes: Iterable[Outcome], now: float) -> list[Outcome]:
@@ -230,18 +367,14 @@ class Slots:
         slot = self.workers.get(worker_id)
         if slot is None:
             return []
-        running, observe, tally, taken_back = slot.running, self.durations.observe, self.tally, slot.taken_back
+        running, durations, tally, taken_back = slot.running, self.durations, self.tally, slot.taken_back
+        limits, stopping = self.limits if self.limits else None, slot.stopping
         known = []
         for outcome in outcomes:
-            charged = running.pop(outcome[0], None)
-            limit_bytes = self._payload_limit_bytes if outcome[2] < _FAILED else ERROR_LIMIT_BYTES
-            if (
-                charged is None
-                or outcome[2] > _FAILED
-                or outcome[1] != charged[0]
-                or len(outcome[OUTCOME_PAYLOAD]) > limit_bytes
-                or (taken_back and outcome[0] in taken_back)
-            ):
+            task_id, attempt, end, payload, ran_us = outcome
+            charged = running.pop(task_id, None)
+            is_answer = len(payload) <= self._payload_limit_bytes if end == _SUCCEEDED else _fails(outcome, stopping)
+            if charged is None or not is_answer or attempt != charged[0] or (taken_back and task_id in taken_back):
                 if charged is not None and slot.passes_over(outcome, charged):
                     self._wait_again(slot, [charged])  # unless another has it by now
                 else:
@@ -249,17 +382,21 @@ class Slots:
                 continue
             slot.answered += 1
             slot.cost_us -= charged[1]
-            ran_us = outcome[4]
-            had_it_us = int((now - charged[4]) * 1e6) + DURATION_SLACK_US
-            if ran_us > had_it_us:
-                ran_us = had_it_us
-                known.append((outcome[0], outcome[1], outcome[2], outcome[3], ran_us))
+            if limits is not None:
+                limits.ends(worker_id, task_id)
+            if ran_us > DURATION_SLACK_US:  # else it is no longer than that, whenever it was given
+                ran_us = min(ran_us, int((now - charged[4]) * 1e6) + DURATION_SLACK_US)
+                known.append((task_id, attempt, end, payload, ran_us))
             else:
                 known.append(outcome)
-            observe(charged[2], ran_us)
-            tally.executed(charged[2], outcome[2], ran_us)
+            if end != _CANCELLED:
+                durations.observe(charged[2], ran_us)
+            tally.executed(charged[2], end if end != MAY_RETRY else _FAILED, ran_us)
         if slot.asked_back:
             slot.asked_back.intersection_update(running)
+        if stopping:
+            known = [_last(outcome) if outcome[0] in stopping else outcome for outcome in known]
+            stopping.intersection_update(running)
         self.executed += len(known)
         return known
 
@@ -277,11 +414,13 @@ class Slots:
         if charged is not None:
             slot.running[outcome[0]] = charged
         is_own = charged is not None and outcome[1] == charged[0] and outcome[0] not in slot.taken_back
-        if is_own and outcome[2] <= _FAILED:
-            what = "a result" if outcome[2] < _FAILED else "an error"
+        if is_own and outcome[2] == MAY_RETRY:
+            self.accused[slot.worker_id] = "it gave a failed attempt that can't be read"
+        elif is_own and outcome[2] in (_SUCCEEDED, _FAILED):
+            what = "a result" if outcome[2] == _SUCCEEDED else "an error"
             size = len(outcome[OUTCOME_PAYLOAD])
             self.accused[slot.worker_id] = f"it gave {what} of {size} bytes, which is more than a worker sends"
-        elif outcome[2] > _FAILED:
+        elif outcome[2] not in (_SUCCEEDED, _FAILED):
             self.accused[slot.worker_id] = f"it gave a task the end {outcome[2]}, which no worker can give"
         else:
             self.accused[slot.worker_id] = "it answered for a task that it was not given"
@@ -305,7 +444,60 @@ class Slots:
             kept |= slot.ask_back(wanted)
         return given_back, tuple(sorted(kept))
 
+    def stop(self, attempts: Iterable[tuple[bytes, int]], now: float) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
+        """The leader asks for these attempts, which somebody wants cancelled. Returns the ids (given back, stopping):
+        of those that :meth:`revoke` keeps their workers are asked to stop them, once.
+
+        A later attempt than is asked for is what a node holds of which this leader counts anew, as it was not logged:
+        of a task that somebody wants cancelled none follows that this leader knows of."""
+        wanted = dict(attempts)
+        given_back, kept = self.revoke(wanted)
+        stopping: list[bytes] = []
+        for slot in self.workers.values() if kept else ():
+            there = [task_id for task_id in kept if task_id in slot.running and task_id not in slot.taken_back]
+            for task_id in there:
+                if slot.running[task_id][0] < wanted[task_id]:
+                    continue
+                stopping.append(task_id)
+                if task_id not in slot.stopping:
+                    slot.stopping.add(task_id)
+                    self.limits.asked_to_stop(slot.worker_id, task_id, now)
+                    self.to_stop.append((slot.worker_id, slot.number_of(task_id)))
+        return given_back, tuple(stopping)
+
     @property
     def running_tasks(self) -> int:
         """How many tasks the workers have."""
         return sum(slot.running_tasks for slot in self.workers.values())
+
+
+def _end_with_worker(task_id: bytes, attempt: int, killed_for: Outcome | None, stopping: set[bytes]) -> Outcome | None:
+    """How an attempt has ended whose worker died; None: it is lost."""
+    if killed_for is not None and killed_for[:2] == (task_id, attempt):
+        return _last(killed_for) if task_id in stopping else killed_for
+    return (task_id, attempt, _CANCELLED, LOST, 0) if task_id in stopping else None
+
+
+def _last(outcome: Outcome) -> Outcome:
+    """The outcome of an attempt that was asked to stop: no other follows. Of a later one that its worker has passed
+    over it says that the task had run."""
+    task_id, attempt, end, payload, duration_us = outcome
+    if end == MAY_RETRY:
+        _summary, _delay_ms, end, payload = decode_failed_attempt(payload)
+    elif end == _CANCELLED and attempt > 1:
+        payload = payload or NOT_AGAIN
+    return task_id, attempt, end, payload, duration_us
+
+
+def _fails(outcome: Outcome, stopping: set[bytes]) -> bool:
+    """Whether a worker says in the right form that an attempt failed, and perhaps that it may be made again; or that it
+    stopped, as it was asked to."""
+    end, size_bytes = outcome[2], len(outcome[OUTCOME_PAYLOAD])
+    if end == _FAILED or (end == _CANCELLED and outcome[0] in stopping):
+        return size_bytes <= ERROR_LIMIT_BYTES
+    if end != MAY_RETRY or size_bytes > FAILED_ATTEMPT_BYTES:
+        return False
+    try:
+        return decode_failed_attempt(outcome[OUTCOME_PAYLOAD])[2] == _FAILED  # that it ran too long the node says
+    except ProtocolError:
+        return False

@@ -25,10 +25,7 @@ class UnrecordedBatch:
         self.seq = seq
         self.items = items
         self.begins_at = begins_at
-        size_bytes = 0
-        for outcome in items:
-            size_bytes += OUTCOME_BYTES + len(outcome[OUTCOME_PAYLOAD])
-        self.size_bytes = size_bytes  # whatever is withdrawn of it
+        self.size_bytes = size_of(items)  # whatever is withdrawn of it
 
     def withdraw(self, copies: dict[bytes, int]) -> list[Outcome]:
         """Take out the outcomes of these attempts, which move to a later batch. If they stood in both, the first would
@@ -44,9 +41,17 @@ class UnrecordedBatch:
         return NodeOutcomes(term, self.seq, encode_outcomes(self.items))
 
 
+def size_of(outcomes: list[Outcome]) -> int:
+    """What outcomes count for, in bytes."""
+    size_bytes = 0
+    for outcome in outcomes:
+        size_bytes += OUTCOME_BYTES + len(outcome[OUTCOME_PAYLOAD])
+    return size_bytes
+
+
 def batches_of(outcomes: list[Outcome]) -> list[list[Outcome]]:
     """Cut outcomes into batches that fit into a frame, in their order."""
-    if len(outcomes) == 1:
+    if len(outcomes) == 1 or (len(outcomes) <= MAX_BATCH_ITEMS and size_of(outcomes) <= BATCH_BYTES):
         return [outcomes]
     cut: list[list[Outcome]] = []
     batch: list[Outcome] = []

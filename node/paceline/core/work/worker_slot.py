@@ -8,9 +8,18 @@ writes the first before a task and then looks at the second; the node writes the
 TAKE_BACK_S later, when that is in everybody's sight. So what lies between them then is begun by nobody. The worker
 passes over it, and answers for it with the end CANCELLED, in its turn.
 
+In the same memory the node writes which task the worker is asked to stop (:attr:`WorkerSlot.stopping`), by the number
+that it has among those that the worker was given: so it is asked of no other, whatever the worker has come to. One
+that it has not begun by then it is to begin no more. What it answers for such a task counts as it is: a value that it
+has returned all the same, CANCELLED if it stopped or has not begun.
+
 A task may leave something that its worker ends before it begins another, once the outcome is told. Meanwhile that task
 stays first in its worker's line, as one that is taken back: nothing is given to the worker, what stands behind the task
 goes to others, and the worker answers for it once more. If that does not come, the worker is to be ended.
+
+A worker that is to be replaced leaves (:attr:`WorkerSlot.is_leaving`): it is given nothing more, and has left once it
+has answered for what it has. So no attempt is lost. What turns out to stand behind a long task there is taken back as
+from any other.
 
 So of a task that stands behind another it is not known at once what becomes of it: it may be begun in a moment, or be
 taken back. If the leader asks for it, that is noted (:meth:`WorkerSlot.ask_back`).
@@ -31,6 +40,8 @@ from paceline_protocol.messages.records import Assignment, Outcome, TaskEnd
 
 BATCH_TIME_US: Final = 1_000
 """The expected work of one batch. A worker that has no more than that to do is given another."""
+ANY_NUMBER: Final = 1 << 53
+"""Of tasks: more than a worker is ever given."""
 OVERRUN_S: Final = 0.1
 """A worker that has begun no other task for so long, and should have, is stuck: nothing is to wait behind that one."""
 CLEAN_UP_S: Final = 2.0
@@ -46,11 +57,17 @@ Running = tuple[int, int, str, Assignment | None, float]
 taken back. Of what the worker may not have begun the task is kept, since it may have to wait again."""
 
 
+def own_max_tasks(worker_id: bytes, max_tasks: int) -> int:
+    """How many tasks this worker may be given if the others may be given ``max_tasks``, 0 for any number: up to a tenth
+    fewer, by its id, which is random. So workers that began together are not all replaced together."""
+    return max_tasks - (max_tasks // 10) * worker_id[-1] // 256 if max_tasks else ANY_NUMBER
+
+
 class WorkerSlot:
     """One worker process, and the tasks that it was given. It begins them in that order, and answers in that order.
     ``taken_back``: those that others may have by now, and the one behind which it cleans up, until the worker has
     answered for them, too. ``asked_back``: those that the leader has asked for, while it is not known whether this
-    worker begins them."""
+    worker begins them. ``stopping``: those that it is asked to stop. ``max_tasks``: how many it may be given."""
 
     __slots__ = (
         "answered",
@@ -61,9 +78,13 @@ class WorkerSlot:
         "first",
         "first_since",
         "held_up",
+        "is_ending",
+        "is_leaving",
+        "max_tasks",
         "names",
         "run_on",
         "running",
+        "stopping",
         "taken_back",
         "told_at",
         "told_before",
@@ -71,16 +92,20 @@ class WorkerSlot:
         "worker_id",
     )
 
-    def __init__(self, worker_id: bytes, names: tuple[str, ...]) -> None:
+    def __init__(self, worker_id: bytes, names: tuple[str, ...], max_tasks: int = ANY_NUMBER) -> None:
         self.worker_id = worker_id
         self.names = names
+        self.max_tasks = max_tasks
         self.running: dict[bytes, Running] = {}
         self.cost_us = 0  # of all running tasks together, as expected
         self.answered = 0  # tasks, since it is ready
         self.taken_back: set[bytes] = set()
         self.asked_back: set[bytes] = set()
+        self.stopping: set[bytes] = set()
         self.cleaning_up = ""  # the name of the task behind which it cleans up
         self.held_up = False  # by that, for longer than anything is to wait for it
+        self.is_ending = False  # it is being killed: it gets nothing more, whatever it still answers
+        self.is_leaving = False  # it is to be replaced: it gets nothing more, and ends once it has answered for all
         self.first = b""  # the task that it ran at the last review
         self.first_since = 0.0  # the first review of which that is true
         self.told_through = 0  # of the tasks that it was given: up to this one it is to begin none
@@ -97,7 +122,12 @@ class WorkerSlot:
     @property
     def is_free(self) -> bool:
         """Whether it may be given more."""
-        return self.cost_us <= BATCH_TIME_US and not self.taken_back
+        return self.cost_us <= BATCH_TIME_US and not (self.taken_back or self.is_ending or self.is_leaving)
+
+    @property
+    def has_left(self) -> bool:
+        """Whether it leaves and has nothing to do any more. One that is being killed ends as such."""
+        return self.is_leaving and not (self.running or self.is_ending)
 
     @property
     def running_tasks(self) -> int:
@@ -188,6 +218,10 @@ class WorkerSlot:
         if first in there and self.run_on > self.answered:
             begun.add(first)
         return begun
+
+    def number_of(self, task_id: bytes) -> int:
+        """Which of the tasks that it was given since it is ready this one is, from 1 on. It has it."""
+        return self.answered + 1 + list(self.running).index(task_id)
 
     # --- what it answers ----------------------------------------------------------------------------------------
 

@@ -5,7 +5,8 @@ have lost an attempt, and the others have not. A worker that crashes can't say s
 task would cost more than a short task does; a number in shared memory costs a store, and outlives the process.
 
 While one of them runs for long, the others behind it are taken back. The worker does not listen then, so that is told
-in the same way. ``core/work/worker_slot.py`` says why nothing is begun that is taken back.
+in the same way, and so is which of them it is asked to stop; a signal has it look. ``core/work/worker_slot.py`` says
+why nothing is begun that is taken back, and ``worker/stop_requests.py`` why no other task is stopped.
 
 The worker runs user code, and a process that reads memory whose file was cut off is ended by the kernel (SIGBUS). So
 the size of this memory is sealed, and whatever numbers stand in it, the node goes on.
@@ -18,9 +19,10 @@ import mmap
 import os
 import struct
 
-NUMBERS = struct.Struct("@QQ")
-"""Tasks that the worker has begun since its start, which the worker writes; and which it is not to begin any more, up
-to the last of them, which the node writes. Each is written in one store."""
+NUMBERS = struct.Struct("@QQQQ")
+"""Tasks that the worker has begun since its start, which the worker writes; which it is not to begin any more, up to
+the last of them, and the last of those that it is asked to stop, which the node writes; and the last of these that it
+has seen, which the worker writes. Each is written in one store."""
 
 
 class BegunTasks:
@@ -43,7 +45,14 @@ class BegunTasks:
 
     def withhold(self, through: int) -> None:
         """The worker is to begin no other of its first ``through`` tasks."""
-        self._numbers[1] = through
+        self._numbers[1] = max(through, self._numbers[1])
+
+    def stop(self, number: int) -> bool:
+        """The worker is asked to stop this task, and is not to begin it any more. Of several the last counts: it had
+        answered for those before it, or was about to, when it came to that one. False: it has seen that."""
+        self.withhold(number)
+        self._numbers[2] = max(number, self._numbers[2])
+        return self._numbers[3] < number
 
     def close_fd(self) -> None:
         os.close(self.fd)

@@ -10,11 +10,13 @@ import logging
 from collections.abc import Callable
 from math import inf
 
-from paceline.runtime.children.pool import Child, ChildPool
+from paceline.runtime.children.pool import Child, ChildEnd, ChildPool
 from paceline.runtime.children.worker_pool import ReadyWorker, WorkerPool
 from paceline.runtime.limits import process_refused
 from paceline.runtime.transport.transport import Source
 from paceline.runtime.transport.zmq_transport import ZmqTransport
+from paceline_protocol.codec import encode
+from paceline_protocol.messages.children import Stop
 
 _logger = logging.getLogger("paceline.node")
 
@@ -56,9 +58,32 @@ class WorkerChildren:
         """A worker is ready. True if it gets tasks; the spare does not, and the core does not hear of it."""
         return self._workers.ready(worker_id, names)
 
+    @property
+    def has_spare(self) -> bool:
+        """Whether the spare is ready."""
+        return self._workers.has_spare
+
     def stand_in(self, worker_id: bytes, had_task: bool, now: float) -> ReadyWorker | None:
         """Which worker gets tasks from now on in place of one that was reaped, if one can at once."""
         return self._workers.stand_in(worker_id, had_task, now)
+
+    def replace(self, worker_id: bytes, now: float) -> ReadyWorker | None:
+        """That worker gets no tasks any more. Returns the one that does in its place from now on, if one can at
+        once."""
+        return self._workers.replace(worker_id, now)
+
+    def memory_bytes(self, worker_id: bytes) -> int:
+        """How much memory a worker has now."""
+        return self._workers.memory_bytes(worker_id)
+
+    def dismiss(self, worker_id: bytes, now: float) -> None:
+        """Have a worker end that has nothing to do and gets no tasks any more."""
+        self._transport.send_child(worker_id, encode(Stop()))
+        self._workers.dismissed(worker_id, now)
+
+    def keep_spare(self, now: float) -> bool:
+        """A worker may be ended soon: have one ready that stands in. True if one is to be started for that."""
+        return self._workers.keep_spare(now)
 
     def begun(self, worker_id: bytes) -> int | None:
         """How many tasks a worker has begun, or had begun if it is the one that was reaped last; None if that is not
@@ -69,11 +94,15 @@ class WorkerChildren:
         """The worker is to begin no other of its first ``through`` tasks."""
         self._workers.withhold(worker_id, through)
 
+    def stop_task(self, worker_id: bytes, number: int) -> None:
+        """The worker is asked to stop the task of this number, among those that it was given."""
+        self._workers.stop_task(worker_id, number)
+
     def kill(self, worker_id: bytes) -> None:
         """Kill a worker. Its end is noticed as any other's."""
         self._workers.kill(worker_id)
 
-    def reap(self, fd: int) -> tuple[bytes, str] | None:
+    def reap(self, fd: int) -> ChildEnd | None:
         """The worker that has ended, and how. None for the other children, whose ends are dealt with here."""
         for pool in self._pools:
             child = pool.child_at(fd)
@@ -82,15 +111,15 @@ class WorkerChildren:
                 ended = self._reap(pool, child, fd)
                 if pool.kind is not Source.WEB:
                     if ended is not None and self._workers.is_hopeless and self._hopeless is not None:
-                        self._hopeless(ended[1])
+                        self._hopeless(ended.how)
                     return None if is_spare else ended
                 if ended is not None:
-                    _logger.warning("the process that serves metrics ended: %s; another is started", ended[1])
+                    _logger.warning("the process that serves metrics ended: %s; another is started", ended.how)
                     if self._web_ended is not None:
                         self._web_ended()
         return None
 
-    def _reap(self, pool: ChildPool, child: Child, fd: int) -> tuple[bytes, str] | None:
+    def _reap(self, pool: ChildPool, child: Child, fd: int) -> ChildEnd | None:
         self._transport.remove_child(child.id)  # before the pool closes the link, whose number may then be reused
         ended = pool.reap(fd)
         if ended is None:

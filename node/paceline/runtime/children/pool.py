@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import secrets
 import select
 import signal
@@ -34,8 +35,10 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from paceline.runtime.children.begun_tasks import BegunTasks
+from paceline.runtime.children.causes import OUT_OF_MEMORY, OomKills, by_the_kernel, of_code
 from paceline.runtime.limits import files_of_children, with_reserve
 from paceline.runtime.transport.transport import Source
 
@@ -47,6 +50,7 @@ BACKOFF_MAX_S = 10.0
 KILLED_END_LIMIT_S = 5.0
 """How long stop waits for children that were killed: one may be stuck in the kernel, on a file system that is gone."""
 
+PAGE_BYTES = resource.getpagesize()
 _PF_EXITING = 0x4  # linux/sched.h
 
 _logger = logging.getLogger("paceline.pool")
@@ -63,6 +67,14 @@ class Child:
     process: subprocess.Popen[bytes] = field(repr=False)
     link: socket.socket = field(repr=False)  # frames both ways; its end of file tells either that the other is gone
     begun_tasks: BegunTasks | None = field(default=None, repr=False)  # of a worker
+
+
+class ChildEnd(NamedTuple):
+    """A child has ended. ``how``: in words, "exit code 3" or "killed by SIGSEGV". ``cause``: one of ``causes.py``."""
+
+    id: bytes
+    how: str
+    cause: str
 
 
 @dataclass(slots=True, eq=False)
@@ -101,6 +113,8 @@ class ChildPool:
         self._by_fd: dict[int, ChildSlot] = {}
         self._stopped = False
         self._unlinked: set[bytes] = set()  # children that had closed their links, and lived
+        self._killed: set[bytes] = set()  # children that this node has killed
+        self._oom_kills = OomKills()
         self.workers: dict[bytes, Child] = {}
 
     @property
@@ -117,8 +131,8 @@ class ChildPool:
             self.stop(0)
             raise
 
-    def reap(self, fd: int) -> tuple[bytes, str] | None:
-        """The child behind a readable fd has ended: (worker id, "exit code 3" or "signal 9 (SIGKILL)").
+    def reap(self, fd: int) -> ChildEnd | None:
+        """The child behind a readable fd has ended.
 
         None if it has not, or if the fd is not of this pool. Closes the fd: unwatch it before the next respawn, which
         may be given the same number.
@@ -127,13 +141,18 @@ class ChildPool:
         if slot is None or slot.child is None or not _readable(fd, 0):
             return None
         child = slot.child
-        how = _how(self._collect(child))
+        code, peak_bytes = self._collect(child)
+        how, cause = of_code(code)
         if child.id in self._unlinked:
             self._unlinked.remove(child.id)
             how += UNLINKED
+        if code != -signal.SIGKILL or child.id in self._killed:
+            self._oom_kills.is_no_cause()
+        elif self._oom_kills.explains_one():
+            how, cause = by_the_kernel(peak_bytes), OUT_OF_MEMORY
         self._forget(slot)
         slot.unweighed = child
-        return child.id, how
+        return ChildEnd(child.id, how, cause)
 
     def child_at(self, fd: int) -> Child | None:
         """The child that this descriptor belongs to: what tells of its end, or its link."""
@@ -166,13 +185,26 @@ class ChildPool:
         ignored."""
         child = self.workers.get(worker_id)
         if child is not None:
+            self._killed.add(worker_id)
             _signal_session(child, signal.SIGKILL)
 
     def kill_unlinked(self, child: Child) -> None:
         """Kill a child whose link has ended. One that was dying already is told as that, and not as one that lived."""
-        if not _is_dying(child.pid):
+        if _is_dying(child.pid):
+            _signal_session(child, signal.SIGKILL)
+        else:
             self._unlinked.add(child.id)
-        self.kill(child.id)
+            self.kill(child.id)
+
+    def memory_bytes(self, worker_id: bytes) -> int:
+        """The resident memory of a child (proc_pid_statm(5)); 0 if it has ended, or nobody can tell."""
+        child = self.workers.get(worker_id)
+        try:
+            return (
+                int(Path(f"/proc/{child.pid}/statm").read_bytes().split()[1]) * PAGE_BYTES if child is not None else 0
+            )
+        except (OSError, ValueError, IndexError):
+            return 0
 
     def stop(self, deadline_s: float) -> bool:
         """End every child: SIGTERM, and SIGKILL for those left after ``deadline_s``. True if none needed that."""
@@ -237,19 +269,20 @@ class ChildPool:
         """What the next child shares with this process beside its link."""
         return None
 
-    def _collect(self, child: Child) -> int:
-        """The return code of a child that has ended (see Popen.returncode)."""
+    def _collect(self, child: Child) -> tuple[int, int]:
+        """Of a child that has ended: the return code (see Popen.returncode), and the most memory that it had, in bytes,
+        0 if that is not known."""
         if child.fd != child.link.fileno():
-            # Kill what its task started, before wait(): until then the kernel does not reuse the process's number.
+            # Kill what its task started, before it is waited for: until then the kernel does not reuse its number.
             _signal_session(child, signal.SIGKILL)
-            return child.process.wait()
+            return _wait(child.process)
         try:
             # The descriptors of an ending process are closed a moment before it can be waited for.
-            return child.process.wait(timeout=QUICK_DEATH_S)
+            return child.process.wait(timeout=QUICK_DEATH_S), 0
         except subprocess.TimeoutExpired:
             # Its code has closed the link. Without the link its end can't be noticed.
             self.kill_unlinked(child)
-            return child.process.wait()
+            return child.process.wait(), 0
 
     def _forget(self, slot: ChildSlot) -> None:
         child = slot.child
@@ -257,6 +290,7 @@ class ChildPool:
         slot.child = None
         del self._by_fd[child.fd]
         del self.workers[child.id]
+        self._killed.discard(child.id)
         if child.fd != child.link.fileno():
             os.close(child.fd)
         child.link.close()
@@ -321,10 +355,13 @@ def _signal_session(child: Child, number: signal.Signals) -> None:
         return  # nobody left, which macOS reports as the latter
 
 
-def _how(code: int) -> str:
-    if code >= 0:
-        return f"exit code {code}"
+def _wait(process: subprocess.Popen[bytes]) -> tuple[int, int]:
+    """As :meth:`ChildPool._collect`. The kernel begins to count a child's memory with that of the process which started
+    it, so that less than that says nothing of the child."""
     try:
-        return f"signal {-code} ({signal.Signals(-code).name})"
-    except ValueError:
-        return f"signal {-code}"  # a real-time signal has no name
+        _, status, usage = os.wait4(process.pid, 0)
+    except ChildProcessError:  # somebody else has waited for it
+        return process.wait(), 0
+    process.returncode = os.waitstatus_to_exitcode(status)
+    own_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return process.returncode, usage.ru_maxrss * 1024 if usage.ru_maxrss > own_kib else 0

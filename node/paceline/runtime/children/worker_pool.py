@@ -6,10 +6,13 @@ The rules of this module:
   replaced without a pause: whoever waits behind a task that crashes did nothing wrong.
 - A worker that never became ready can't live, however long that took; nor can one that ends by itself within
   QUICK_DEATH_S of its start. These are replaced after a growing pause, as any child is.
-- After the first death by a task there is a *spare*: one process more than there are slots, which has imported the
-  modules and waits. It gets no tasks, and the core does not hear of it until it stands in for a worker that ended,
-  which takes no process start then. SPARE_KEPT_S after the last such death it is ended, so that a node whose tasks
-  don't crash has no memory in use for it.
+- After the first death by a task, and while tasks run that have a time limit, there is a *spare*: one process more
+  than there are slots, which has imported the modules and waits. It gets no tasks, and the core does not hear of it
+  until it stands in for a worker that ended, which takes no process start then. SPARE_KEPT_S after the last such death,
+  or task, it is ended, so that a node whose tasks don't crash has no memory in use for it. Where workers are replaced
+  as they get old, there is always one.
+- A worker that is to be replaced serves until it has run what it has, and the spare does then. It is told to end, which
+  is no sign that workers can't live here, and killed if that takes longer than DISMISSED_S.
 
 Which process is the spare is decided by who is ready first: as many workers as there are slots get tasks, and what is
 ready beyond that is the spare.
@@ -20,12 +23,17 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
+from contextlib import suppress
+from math import inf
 
 from paceline.runtime.children.begun_tasks import BegunTasks
-from paceline.runtime.children.pool import Child, ChildPool, ChildSlot
+from paceline.runtime.children.pool import Child, ChildEnd, ChildPool, ChildSlot
 from paceline.runtime.transport.transport import Source
+from paceline.stop_signal import STOP_SIGNAL
 
 SPARE_KEPT_S = 600.0
+DISMISSED_S = 10.0
+"""A worker that was told to end has this long to do so, which is more than it gives itself (``worker/ending.py``)."""
 HOPELESS_TRIES = 4
 """So many workers for each slot ended before any was ever ready: that will not change by itself."""
 
@@ -45,10 +53,12 @@ class WorkerPool(ChildPool):
         modules: tuple[str, ...],
         payload_limit_bytes: int,
         environment: Mapping[str, str] | None = None,
+        always_spare: bool = False,
     ) -> None:
+        """``always_spare``: there is a spare from the start on, and for good."""
         super().__init__(
             Source.WORKER,
-            size=size,
+            size=size + always_spare,
             program="paceline.worker",
             arguments=("--payload-limit", str(payload_limit_bytes), "--", *modules),
             environment=environment,
@@ -57,9 +67,11 @@ class WorkerPool(ChildPool):
         self._introduced: set[bytes] = set()  # have said whether they are ready
         self._ready: set[bytes] = set()  # kept until their ends are weighed
         self._spare: ReadyWorker | None = None
-        self._spare_until = float("inf")  # when it is ended; only while there is one slot more than _size
+        self._spare_until = inf  # when it is ended; only while there is one slot more than _size
         self._serving: set[bytes] = set()  # the workers that get tasks
-        self._by_task: set[bytes] = set()  # ended with a task; kept until their ends are weighed
+        self._explained: set[bytes] = set()  # ended with a task, or as they were to; kept until their ends are weighed
+        self._dismissed: dict[bytes, float] = {}  # were told to end, and until when they have to
+        self._always_spare = always_spare
         self._ended_unready: int | None = 0  # workers that did, until the first is ready; then None
         self._last_begun = (b"", 0)  # of the worker that was reaped last
         self._retired = b""  # the spare that was ended because nothing needs it any more
@@ -101,6 +113,14 @@ class WorkerPool(ChildPool):
         if child is not None and child.begun_tasks is not None:
             child.begun_tasks.withhold(through)
 
+    def stop_task(self, worker_id: bytes, number: int) -> None:
+        """The worker is asked to stop the task of this number, among those that it was given. To be called every so
+        often, until that has ended: a signal may come when it makes nobody look."""
+        child = self.workers.get(worker_id)
+        if child is not None and child.begun_tasks is not None and child.begun_tasks.stop(number):
+            with suppress(PermissionError):  # the task has made its process another user's
+                os.kill(child.pid, STOP_SIGNAL)  # it is not reaped yet, so that nobody else has its number
+
     @property
     def is_hopeless(self) -> bool:
         """Whether no worker was ever ready, and several for each slot have ended."""
@@ -110,13 +130,19 @@ class WorkerPool(ChildPool):
         """Whether the core does not know of this worker: it is ready and gets no tasks, or is being ended as such."""
         return worker_id == self._retired or (self._spare is not None and self._spare[0] == worker_id)
 
-    def reap(self, fd: int) -> tuple[bytes, str] | None:
+    @property
+    def has_spare(self) -> bool:
+        """Whether the spare is ready."""
+        return self._spare is not None
+
+    def reap(self, fd: int) -> ChildEnd | None:
         child = self.child_at(fd)
         ended = super().reap(fd)
         if ended is None:
             return None
-        worker_id, how = ended
+        worker_id = ended.id
         self._introduced.discard(worker_id)
+        self._dismissed.pop(worker_id, None)
         if child is not None and child.begun_tasks is not None:
             self._last_begun = (worker_id, child.begun_tasks.begun)
         self._serving.discard(worker_id)
@@ -125,7 +151,8 @@ class WorkerPool(ChildPool):
         if worker_id != self._retired:
             if self.is_spare(worker_id):
                 self._spare = None
-                _logger.warning("the spare worker %s ended: %s; another is started", worker_id.hex(), how)
+                if not self._stopped:
+                    _logger.warning("the spare worker %s ended: %s; another is started", worker_id.hex(), ended.how)
         else:
             self._slots = [slot for slot in self._slots if slot.unweighed is None or slot.unweighed.id != worker_id]
             self._ready.discard(worker_id)
@@ -136,10 +163,24 @@ class WorkerPool(ChildPool):
 
         ``had_task``: it ended while it had a task. From then on the pool has a spare."""
         if had_task:
-            self._by_task.add(worker_id)
-            self._spare_until = now + SPARE_KEPT_S
-            if len(self._slots) == self._size:
-                self._slots.append(ChildSlot())
+            self._explained.add(worker_id)
+            self.keep_spare(now)
+        return self._take_spare()
+
+    def replace(self, worker_id: bytes, now: float) -> ReadyWorker | None:
+        """That worker gets no tasks any more, and has none. Returns the one that gets tasks in its place from now on,
+        if the spare is ready; otherwise whoever is ready next does."""
+        if worker_id in self.workers:
+            self._explained.add(worker_id)
+            self._serving.discard(worker_id)
+            self.keep_spare(now)
+        return self._take_spare()
+
+    def dismissed(self, worker_id: bytes, now: float) -> None:
+        """That worker was told to end."""
+        self._dismissed[worker_id] = now + DISMISSED_S
+
+    def _take_spare(self) -> ReadyWorker | None:
         spare = self._spare
         if spare is None or len(self._serving) >= self._size:
             return None
@@ -147,16 +188,33 @@ class WorkerPool(ChildPool):
         self._serving.add(spare[0])
         return spare
 
+    def keep_spare(self, now: float) -> bool:
+        """From now on the pool has a spare, for SPARE_KEPT_S. True if it had none."""
+        if self._always_spare:
+            return False
+        self._spare_until = now + SPARE_KEPT_S
+        if len(self._slots) > self._size:
+            return False
+        self._slots.append(ChildSlot())
+        return True
+
     def respawn(self, now: float) -> list[Child]:
         if len(self._slots) > self._size and now >= self._spare_until:
             self._retire_spare(now)
+        for worker_id, until in list(self._dismissed.items()):
+            if now >= until:
+                _logger.warning("worker %s does not end, though it was told to: it is killed", worker_id.hex())
+                self._dismissed[worker_id] = inf
+                self.kill(worker_id)
         return super().respawn(now)
 
     def next_respawn(self, now: float) -> float | None:
         due = super().next_respawn(now)
-        if self._stopped or len(self._slots) == self._size:
+        if self._stopped:
             return due
-        return self._spare_until if due is None else min(due, self._spare_until)
+        dues = [*self._dismissed.values(), self._spare_until if len(self._slots) > self._size else inf]
+        soonest = min(dues) if due is None else min(due, *dues)
+        return None if soonest == inf else soonest
 
     def _retire_spare(self, now: float) -> None:
         """No worker has ended with a task for so long that none is expected to: end the spare, and give up its slot."""
@@ -172,7 +230,7 @@ class WorkerPool(ChildPool):
         return BegunTasks() if hasattr(os, "memfd_create") else None
 
     def _could_not_live(self, child: Child, now: float) -> bool:
-        was_ready, by_task = child.id in self._ready, child.id in self._by_task
+        was_ready, is_explained = child.id in self._ready, child.id in self._explained
         self._ready.discard(child.id)
-        self._by_task.discard(child.id)
-        return not was_ready or (not by_task and super()._could_not_live(child, now))
+        self._explained.discard(child.id)
+        return not was_ready or (not is_explained and super()._could_not_live(child, now))

@@ -12,21 +12,17 @@ Only :func:`cut_torn_tail` changes a file; the node calls it before its first wr
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 from zlib import crc32
 
-import msgpack  # type: ignore[import-untyped]
-
 from paceline.core.feature_levels import NodeTooOld
 from paceline.core.raft.log import Entry, HardState
-from paceline.core.raft.pages import Stream
 from paceline.errors import JournalCorrupt, JournalTooNew, JournalTooOld, NodeOutdated
-from paceline.runtime.journal.files import Files, open_data_file, read_data_file
+from paceline.runtime.journal.files import Files, read_data_file
 from paceline.runtime.journal.records import (
     SEGMENT_HEADER_BYTES,
     Record,
@@ -39,17 +35,12 @@ from paceline.runtime.journal.records import (
     record_beyond,
     records,
 )
+from paceline.runtime.journal.snapshot_file import SnapshotFile, file_crc, read_snapshot, snapshot_path
 from paceline.runtime.journal.synced import SyncedTo, mark_path, read_mark
-from paceline_protocol.codec import decode_config, encode_config
 from paceline_protocol.errors import ProtocolError
-from paceline_protocol.messages.consensus import Config
 
 T = TypeVar("T")
 
-SNAPSHOT_MAGIC = b"PLS2"
-PIECE_BYTES = 1 << 20
-SNAPSHOT_HEAD_LIMIT_BYTES = 16 << 20
-SNAPSHOT_HEAD_FIELDS = 4
 _SEGMENT_NAME = re.compile(r"(\d{16})\.segment")
 
 
@@ -87,17 +78,6 @@ class Synced:
         return SEGMENT_HEADER_BYTES + 1 if number <= self.last_made else 0  # with its first group
 
 
-@dataclass(frozen=True, slots=True)
-class SnapshotFile:
-    """A snapshot as it was read from the disk."""
-
-    index: int
-    term: int
-    config: Config
-    data: bytes
-    path: Path
-
-
 @dataclass(slots=True)
 class Recovered:
     """All that a journal holds."""
@@ -112,10 +92,6 @@ class Recovered:
 
 def segment_path(directory: Path, number: int) -> Path:
     return directory / f"{number:016d}.segment"
-
-
-def snapshot_path(directory: Path, index: int, term: int) -> Path:
-    return directory / f"{index:020d}-{term}.snapshot"
 
 
 def segment_number(path: Path) -> int | None:
@@ -302,7 +278,7 @@ class _Replay:
             index, term, size, checksum, named_in, offset = self._snapshot
             path = snapshot_path(self._directory, index, term)
             found.snapshot = read_snapshot(path, index, term)
-            if (path.stat().st_size, _file_crc(path)) != (size, checksum):
+            if (path.stat().st_size, file_crc(path)) != (size, checksum):
                 raise JournalCorrupt(str(path), 0, f"it is not what {named_in.name} names at byte {offset}")
             covered = index
         entries = found.entries
@@ -313,69 +289,6 @@ class _Replay:
             entries.clear()
         found.entries = entries[covered + 1 - entries[0].index :] if entries else []
         return found
-
-
-# --- snapshots --------------------------------------------------------------------------------------------------
-
-
-def pack_snapshot(
-    index: int, term: int, config: Config, data: Stream, piece_bytes: int = PIECE_BYTES
-) -> Iterator[bytes]:
-    """The content of a snapshot's file, in pieces."""
-    head = msgpack.packb([index, term, encode_config(config), len(data)])
-    yield SNAPSHOT_MAGIC + len(head).to_bytes(4, "big") + head
-    for start in range(0, len(data), piece_bytes):
-        yield bytes(data[start : start + piece_bytes])
-
-
-def read_snapshot(path: Path, index: int, term: int) -> SnapshotFile:
-    """Read and check a snapshot's file. Raises JournalCorrupt."""
-    start = len(SNAPSHOT_MAGIC) + 4
-    try:
-        with open(open_data_file(path, os.O_RDONLY), "rb") as file:
-            head = file.read(start)
-            end = start + int.from_bytes(head[len(SNAPSHOT_MAGIC) :], "big")
-            fields = file.read(min(end - start, SNAPSHOT_HEAD_LIMIT_BYTES))
-            data = file.read()  # alone: it may be as much as the node has memory for
-    except FileNotFoundError:
-        raise JournalCorrupt(str(path), 0, "the file is missing") from None
-    try:
-        if not head.startswith(SNAPSHOT_MAGIC):
-            raise ValueError("it does not begin as a snapshot does")
-        file_index, file_term, packed_config, size = msgpack.unpackb(
-            fields, max_array_len=SNAPSHOT_HEAD_FIELDS, max_map_len=0, max_ext_len=0
-        )
-        if (file_index, file_term) != (index, term):
-            raise ValueError(f"it is of entry {file_index}, term {file_term}")
-        if size != len(data):
-            raise ValueError(f"it holds {len(data)} bytes, and should hold {size}")
-        config = decode_config(packed_config)
-    except (TypeError, ValueError, ProtocolError) as error:
-        raise JournalCorrupt(str(path), end, str(error)) from error
-    return SnapshotFile(index, term, config, data, path)
-
-
-class Summed:
-    """Pieces, with their size and crc32 once all have been taken. They are not kept."""
-
-    def __init__(self, pieces: Iterable[bytes]) -> None:
-        self.size = 0
-        self.crc = 0
-        self._pieces = pieces
-
-    def __iter__(self) -> Iterator[bytes]:
-        for piece in self._pieces:
-            self.size += len(piece)
-            self.crc = crc32(piece, self.crc)
-            yield piece
-
-
-def _file_crc(path: Path) -> int:
-    checksum = 0
-    with open(open_data_file(path, os.O_RDONLY), "rb") as file:
-        while data := file.read(1 << 20):
-            checksum = crc32(data, checksum)
-    return checksum
 
 
 def decoded(directory: Path, read: Callable[[], T]) -> T:

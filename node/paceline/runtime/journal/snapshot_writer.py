@@ -11,7 +11,7 @@ from zlib import crc32
 
 from paceline.core.raft.log import Snapshot
 from paceline.runtime.journal.files import Files, write_all
-from paceline.runtime.journal.recovery import pack_snapshot, snapshot_path
+from paceline.runtime.journal.snapshot_file import pack_snapshot, snapshot_path
 
 SLICE_BYTES = 1 << 20
 

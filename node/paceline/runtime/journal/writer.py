@@ -21,16 +21,14 @@ from paceline.runtime.journal.records import SEGMENT_HEADER_BYTES, RecordKind, n
 from paceline.runtime.journal.recovery import (
     Recovered,
     SegmentFile,
-    Summed,
     cut_torn_tail,
     needed_path,
     pack_needed,
-    pack_snapshot,
     read_needed,
     segment_number,
     segment_path,
-    snapshot_path,
 )
+from paceline.runtime.journal.snapshot_file import Summed, pack_snapshot, snapshot_path
 from paceline.runtime.journal.snapshot_writer import SLICE_BYTES, SnapshotWriter
 from paceline.runtime.journal.synced import SyncedMark, SyncedTo, mark_path
 

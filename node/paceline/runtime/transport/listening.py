@@ -23,8 +23,8 @@ from typing import Final
 
 import zmq
 
-from paceline.descriptors import NO_ROOM, is_room_for
-from paceline.errors import ConfigError, PortInUse
+from paceline.descriptors import NO_ROOM, check_room_for, is_room_for
+from paceline.errors import ConfigError, OutOfResources, PortInUse
 from paceline.runtime.limits import files_advice, files_of_waiting, reserved, take_those_that_wait, with_reserve
 from paceline.runtime.transport.zmq_sockets import RECONNECT_MAX_MS, bind, open_refusals
 
@@ -34,6 +34,8 @@ ROOM_FILES: Final = 3
 """A node takes connections again once so many files can be opened, and could be for ROOM_FOR_S: one connection, and two
 for the socket on which libzmq says that it could not take another."""
 ROOM_FOR_S: Final = RECONNECT_MAX_MS / 1000
+FILES_TO_LISTEN: Final = 4
+"""What libzmq listens on, this end's copy of it, and two for the socket on which libzmq says that."""
 ROOM_RETRY_S: Final = 0.1
 SAY_EVERY_S: Final = 60.0
 
@@ -90,27 +92,29 @@ class Listening:
             self._router.unbind(self._router.getsockopt_string(zmq.LAST_ENDPOINT))
 
     def start(self) -> None:
-        """Listen again, as soon as libzmq's own thread has let go of the port: :meth:`retry` tries until then."""
+        """Listen again, as soon as libzmq's own thread has let go of the port, and of as many files as this takes:
+        :meth:`retry` tries until then."""
         self._tries += 1
         try:
-            if not self._has_room_to_bind():
-                return
-            with reserved():
-                self._watch()
-                bind(self._router, *self._bound)
-        except (PortInUse, ConfigError, zmq.ZMQError) as error:
+            self._listen()
+        except (PortInUse, ConfigError, OutOfResources, OSError, zmq.ZMQError) as error:
             if self._tries == TRIES_BEFORE_SAID:
                 _logger.error("this node can't listen any more, and tries again: %s", error)
             return
         self._tries = 0
-        self.is_on = True
-        self.look()
 
-    @staticmethod
-    def _has_room_to_bind() -> bool:
-        """libzmq ends the process if there is no file to listen with."""
+    def _listen(self) -> None:
+        """Raises PortInUse, ConfigError, OutOfResources, OSError or ZMQError: then it does not listen."""
         with reserved():
-            return is_room_for(ROOM_FILES)
+            check_room_for(FILES_TO_LISTEN, "listening")  # libzmq ends the process if there is none for its listener
+            self._watch()
+            bind(self._router, *self._bound)
+            self.is_on = True
+            try:
+                self.look()
+            except OSError:  # where it listened before, libzmq's thread has taken one more connection meanwhile
+                self.stop()
+                raise
 
     def retry(self, now: float) -> float:
         """While it is not on. Returns in how many seconds to call this again."""

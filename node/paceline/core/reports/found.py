@@ -1,0 +1,35 @@
+"""Which tasks have a name and a state: the body of a FindReply. Its keys are listed in docs/protocol.md."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from paceline.core.scheduling.finding import Cursor, Page, find
+from paceline_protocol.errors import LimitExceeded
+from paceline_protocol.messages.client import FindRequest
+from paceline_protocol.name_patterns import STARS_MAX, NamePattern
+
+if TYPE_CHECKING:
+    from paceline.core.scheduling.leader import Leader
+
+
+def found(leader: Leader, request: FindRequest) -> dict[str, Any]:
+    """One page. While a new leader does not know yet what the nodes hold, it has nothing, and the same is asked again.
+    Cost: see ``finding.py``. Raises LimitExceeded for a pattern that would cost more."""
+    if (stars := request.name.count("*")) > STARS_MAX:
+        raise LimitExceeded("stars in the pattern of a name", stars, STARS_MAX)
+    tasks = leader.tasks
+    until = request.until if request.term else tasks.next_age
+    page = Page(NamePattern(request.name), until)
+    following: Cursor | None = (request.state, request.part, request.at)
+    if request.term not in (0, leader.term):
+        following = None  # the cursor is that of another leader
+    elif tasks.is_settled and following is not None:
+        following = find(tasks, page, request.states, following)
+    return {
+        "term": leader.term,
+        "until": until,
+        "ids": page.ids,
+        "next": following,
+        "is_settled": tasks.is_settled,
+    }

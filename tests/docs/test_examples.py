@@ -1,0 +1,56 @@
+"""The examples of the pages that say that they are run: each as a script of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parents[2] / "docs"
+MARK = "# tests/docs/test_examples.py runs this\n"
+EXAMPLE = re.compile(r"```python\n([^`]*__main__[^`]*)```\n\nIt prints:\n\n```\n([^`]*)```", re.DOTALL)
+SAYS = {
+    "fetching.py": "https://example.org answered attempt 3\nnot tried again: https://example.org does not answer\n",
+    "report.py": "the report of 2026-11\nsucceeded\n",
+    "shop.py": "2 shop.charge ValueError\nValueError: no such order: ?1 ('?1',) 3\ncharged 1\n",
+    "late.py": "True\nTrue\n['done', 'done']\n",
+}
+"""The file that the page has the example put into, which is named last before it -> what it prints."""
+
+
+def examples() -> dict[str, str]:
+    found: dict[str, str] = {}
+    for page in sorted(DOCS.glob("*.md")):
+        for match in re.finditer(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
+            if match[1].startswith(MARK):
+                found[re.findall(r"`(\w+\.py)`", page.read_text()[: match.start()])[-1]] = match[1]
+    return found
+
+
+def test_every_example_that_is_said_to_be_run_is() -> None:
+    assert examples().keys() == SAYS.keys()
+
+
+@pytest.mark.parametrize("name", SAYS)
+def test_an_example_does_what_the_page_says(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(examples()[name])
+    command = [sys.executable, name]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, SAYS[name]), done.stderr
+
+
+def test_what_is_cancelled_while_it_runs_ends_as_the_page_says(tmp_path: Path) -> None:
+    (found,) = [each for each in EXAMPLE.findall((DOCS / "tasks.md").read_text()) if "cancel_grace" in each[0]]
+    program, printed = found
+    script = tmp_path / "cancelling.py"
+    script.write_text(program)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, env=environment, timeout=100, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == printed

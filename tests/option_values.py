@@ -1,0 +1,28 @@
+"""Values of options as calls carry them, for whatever makes calls."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from paceline_protocol.moments import FROM_NOW_MAX_MS
+from paceline_protocol.option_types import ERRORS_CHARS, Errors, Moment, OptionType, Origin
+
+
+def carried(type: OptionType) -> tuple[Any, ...]:
+    """What a call may carry of this type, the ends of its range among them."""
+    if isinstance(type, Errors):
+        return "E", "ValueError,requests.exceptions.Timeout", "x" * ERRORS_CHARS
+    if isinstance(type, Origin):
+        return "0f" * 16, "0" * 32
+    lowest = -FROM_NOW_MAX_MS if isinstance(type, Moment) else 0
+    return tuple(dict.fromkeys((lowest, 0, min(1, type.highest), min(5_000, type.highest), type.highest)))
+
+
+def not_carried(type: OptionType) -> tuple[Any, ...]:
+    """What it may not."""
+    if isinstance(type, Errors):
+        return "", "x" * (ERRORS_CHARS + 1), "\u00fc", 1, True, None, b"E", 1.5, ("E",)
+    if isinstance(type, Origin):
+        return "", "0f" * 15, "0F" * 16, "0f" * 16 + "\n", 1, None, b"0f" * 16
+    lowest = -FROM_NOW_MAX_MS if isinstance(type, Moment) else 0
+    return type.highest + 1, lowest - 1, True, None, "1", b"1", 1.5, (1,)
