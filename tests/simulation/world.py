@@ -19,6 +19,7 @@ import tempfile
 import weakref
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from journal.disk import memory
@@ -61,7 +62,17 @@ LATE_MS = 100_000_000
 JOINED_S = 3.0
 """Since healing, a node that has joined is a replica."""
 QUICK_ALONE_S = 2.0
-"""So long after nothing came by the main connection any more, what comes by the quick one counts for nothing."""
+"""So long after a node could know that the main connection had swallowed something, what comes by the quick one counts
+for nothing."""
+
+
+@dataclass(slots=True)
+class MainCut:
+    """A main connection that carries nothing. The quick one beside it gives it away: each of its batches says how much
+    was sent by the main one before."""
+
+    has_swallowed: bool = False
+    told_at: float = math.inf  # when the first quick batch left behind something that was swallowed
 
 
 def _clean_up(writers: list[Writer], directory: Path) -> None:
@@ -133,7 +144,7 @@ class World:
         self.has_hostile_peer = False  # otherwise no node ever has a reason to refuse what a peer says
         self.clocks_tell_time = True  # so that something can be concluded from when a node did something
         self.cut: set[tuple[str, str]] = set()  # (from, to) machines between which nothing arrives
-        self.cut_mains: dict[tuple[str, str], float] = {}  # between these nothing by the main connection; since when
+        self.cut_mains: dict[tuple[str, str], MainCut] = {}  # from here to there nothing by the main connection
         self.sent_at: dict[tuple[str, str], float] = {}  # (node, to an address): when it last sent what is not lost
         self._wire_free_at: dict[tuple[LinkKind, str, str], float] = {}  # of each connection between nodes
         self.addresses: set[str] = set()  # that nodes have, or had
@@ -203,11 +214,15 @@ class World:
             return ()
         if kind is LinkKind.CLIENT:  # a TCP connection: it loses nothing in the middle, but it may hang
             return (0.0005,)
-        cut_at = self.cut_mains.get((source, destination), math.inf)
-        if rng.random() < faults.drop or (kind is LinkKind.PEER and cut_at < math.inf):
+        cut = self.cut_mains.get((source, destination))
+        if cut is not None and kind is LinkKind.PEER:
+            cut.has_swallowed = True
+        if rng.random() < faults.drop or (kind is LinkKind.PEER and cut is not None):
             return ()
         sender = next(node for node in self.nodes if node.address == source)
-        if self.now < cut_at + QUICK_ALONE_S or faults.link_byte_s:
+        if cut is not None and cut.has_swallowed:
+            cut.told_at = min(cut.told_at, self.now)
+        if cut is None or self.now < cut.told_at + QUICK_ALONE_S or faults.link_byte_s:
             self.sent_at[sender.identity.node_id, destination] = self.now
         wire_s = self._wire_s((kind, source, destination), size_bytes) if faults.link_byte_s else 0.0
         delay_s = wire_s + rng.uniform(0.0001, 0.1 if rng.random() < faults.slow else 0.001)
@@ -353,12 +368,14 @@ class World:
         """Nothing gets through by the main connections between this machine and all others, in one of WAYS. The quick
         ones work."""
         others = [node.address for node in self.nodes if node is not alone]
+        cut: set[tuple[str, str]] = set()
         if ways != "to it":
-            self.cut_mains |= {(alone.address, address): self.now for address in others}
+            cut.update((alone.address, address) for address in others)
         if ways != "from it":
-            self.cut_mains |= {(address, alone.address): self.now for address in others}
-        cut = ", ".join(f"{source} to {to}" for source, to in sorted(self.cut_mains))
-        self.say(f"the main connections carry nothing: {cut}")
+            cut.update((address, alone.address) for address in others)
+        self.cut_mains = {pair: MainCut() for pair in sorted(cut)} | self.cut_mains
+        pairs = ", ".join(f"{source} to {to}" for source, to in sorted(self.cut_mains))
+        self.say(f"the main connections carry nothing: {pairs}")
 
     def _use_beside_cut_mains(self) -> None:
         """Whoever is reached by quick connections alone does not lead on, and keeps no task from running, if the others
