@@ -211,6 +211,34 @@ def memory(tasks: int, samples: int, secure: bool) -> Report:
     return verb.run(tasks, samples, secure)
 
 
+@bench.command()
+@click.option(
+    "--tasks", type=click.IntRange(min=1, max=200_000), default=100_000, show_default=True, help="That begin."
+)
+@click.option("--rate", type=click.FloatRange(min=1), default=2_000.0, show_default=True, help="Of them, a second.")
+@click.option("--waiting", type=click.IntRange(min=1), default=1_000_000, show_default=True, help="That do not begin.")
+@click.option("--seconds", type=click.FloatRange(min=0.1), default=10.0, show_default=True, help="Beside them.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Of the moments.")
+@reported
+def delayed(tasks: int, rate: float, waiting: int, seconds: float, seed: int) -> Report:
+    """Tasks that wait for their moment: how late each begins, and what a million of them cost meanwhile."""
+    from paceline_bench.verbs import delayed as verb
+
+    return verb.run(tasks, rate, waiting, seconds, seed)
+
+
+@bench.command()
+@click.option("--tasks", type=click.IntRange(min=1, max=200_000), default=10_000, show_default=True)
+@click.option("--times", type=click.IntRange(0, 1_000), default=5, show_default=True, help="That each fails.")
+@click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True)
+@reported
+def retries(tasks: int, times: int, workers: int) -> Report:
+    """Tasks that all fail a few times and are tried again 10 ms later."""
+    from paceline_bench.verbs import retries as verb
+
+    return verb.run(tasks, times, workers)
+
+
 @bench.command(name="stub-nodes")
 @click.option("--tasks", type=click.IntRange(min=10_000), default=100_000, show_default=True, help="A round, at once.")
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True)
@@ -322,8 +350,8 @@ def crashes(rounds: int, tasks: int, crashes: int) -> Report:
 )
 @reported
 def everything(quick: bool) -> list[Report]:
-    """Every verb but `rivals`, `bridge`, `floods` and `crashes`, with its defaults, in one table. Takes about ten
-    minutes."""
+    """Every verb but `rivals`, `bridge`, `floods`, `crashes`, `delayed` and `retries`, with its defaults, in one table.
+    Takes about ten minutes."""
     from paceline_bench.verbs import (
         durability,
         failover,

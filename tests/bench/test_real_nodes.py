@@ -12,6 +12,7 @@ from paceline_bench.harness.elsewhere import tasks_elsewhere
 from paceline_bench.harness.placement import placements
 from paceline_bench.verbs import (
     bridge,
+    delayed,
     durability,
     failover,
     floods,
@@ -21,6 +22,7 @@ from paceline_bench.verbs import (
     metrics,
     open_loop,
     restart,
+    retries,
     scaling,
     stages,
     throughput,
@@ -159,6 +161,18 @@ def test_what_waits_is_counted_and_an_urgent_task_gets_through(encrypted: None) 
     checks = {check.what: check.ok for check in report.checks}
     assert checks["every task waits"]
     assert checks["every result is the one asked for"]
+
+
+def test_how_late_delayed_tasks_begin_is_measured_and_what_others_cost_that_wait() -> None:
+    report = delayed.run(tasks=200, rate=1_000.0, waiting=500, seconds=0.2, seed=7)
+    assert all(check.ok for check in report.checks if not check.is_figure), report
+    assert 0 < report.details["late"]["p50_s"] <= report.details["late"]["max_s"]
+
+
+def test_a_storm_of_retries_ends_with_each_task_tried_as_often_as_it_should() -> None:
+    report = retries.run(tasks=50, times=3, workers=1)
+    assert report.ok, report
+    assert report.details["log_entries"] > 0
 
 
 def test_what_is_measured_elsewhere_runs_on_another_node_than_the_leaders() -> None:
