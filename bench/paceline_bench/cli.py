@@ -239,6 +239,16 @@ def retries(tasks: int, times: int, workers: int) -> Report:
     return verb.run(tasks, times, workers)
 
 
+@bench.command()
+@click.option("--kills", type=click.IntRange(min=1), default=100, show_default=True)
+@reported
+def limits(kills: int) -> Report:
+    """Tasks that hang are killed by their time limit: how soon the next one begins."""
+    from paceline_bench.verbs import limits as verb
+
+    return verb.run(kills)
+
+
 @bench.command(name="stub-nodes")
 @click.option("--tasks", type=click.IntRange(min=10_000), default=100_000, show_default=True, help="A round, at once.")
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True)
@@ -350,8 +360,8 @@ def crashes(rounds: int, tasks: int, crashes: int) -> Report:
 )
 @reported
 def everything(quick: bool) -> list[Report]:
-    """Every verb but `rivals`, `bridge`, `floods`, `crashes`, `delayed` and `retries`, with its defaults, in one table.
-    Takes about ten minutes."""
+    """Every verb but `rivals`, `bridge`, `floods`, `crashes`, `delayed`, `retries` and `limits`, with its defaults, in
+    one table. Takes about ten minutes."""
     from paceline_bench.verbs import (
         durability,
         failover,

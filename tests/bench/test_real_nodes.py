@@ -18,6 +18,7 @@ from paceline_bench.verbs import (
     floods,
     idle,
     latency,
+    limits,
     memory,
     metrics,
     open_loop,
@@ -173,6 +174,12 @@ def test_a_storm_of_retries_ends_with_each_task_tried_as_often_as_it_should() ->
     report = retries.run(tasks=50, times=3, workers=1)
     assert report.ok, report
     assert report.details["log_entries"] > 0
+
+
+def test_how_soon_a_slot_is_back_is_measured_from_the_limit_of_what_held_it() -> None:
+    report = limits.run(kills=2)
+    assert all(check.ok for check in report.checks if not check.is_figure), report
+    assert len(report.details["back_s"]) == 2
 
 
 def test_what_is_measured_elsewhere_runs_on_another_node_than_the_leaders() -> None:

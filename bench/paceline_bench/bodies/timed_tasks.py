@@ -1,8 +1,9 @@
-"""Tasks that say when they began, or fail as often as they are told."""
+"""Tasks that say when they began, that fail as often as they are told, or that never end."""
 
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 from paceline.worker.current import current_task
 from paceline.worker.registry import task
@@ -22,3 +23,11 @@ def fails(times: int) -> int:
     if attempt <= times:
         raise ConnectionError(f"attempt {attempt}")
     return attempt
+
+
+@task
+def hangs(path: str) -> None:
+    """Writes when it began, seconds of the wall clock, and then keeps the interpreter, which no exception can reach."""
+    Path(path).write_text(repr(time.time()), encoding="ascii")
+    while True:
+        sum(range(10_000_000))
