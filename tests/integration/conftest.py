@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from paceline import Client, Cluster
+from paceline.local.node_process import Node
 
 TASKS = Path(__file__).with_name("sample_tasks.py")
 DEADLINE_S = 30.0
@@ -21,6 +22,17 @@ def wait_until(condition: Callable[[], object], what: str | Callable[[], str], d
     while not condition():
         assert time.monotonic() < end, f"not in {deadline_s} s: {what if isinstance(what, str) else what()}"
         time.sleep(0.01)
+
+
+def log_with(node: Node, *texts: str) -> str:
+    """The log of a node once it has all of these: it writes its lines a moment after what they tell of."""
+
+    def missing() -> list[str]:
+        log = node._log_path.read_text()
+        return [text for text in texts if text not in log]
+
+    wait_until(lambda: not missing(), lambda: f"the log of {node.id} has {missing()}")
+    return node._log_path.read_text()
 
 
 def workers_of(pid: int) -> list[psutil.Process]:

@@ -120,7 +120,7 @@ def test_a_copy_beside_its_original_ends_and_the_original_goes_on(three_durable_
     with three_durable_nodes.client() as client:
         wait_until(lambda: client.status()["fault_tolerance"] == 1, "the original counts as before")
         said = f"node {node.id} runs twice: at {node.address}, and, begun later, at "
-        assert any(said in log_of(each) for each in three_durable_nodes.nodes)
+        wait_until(lambda: any(said in log_of(each) for each in three_durable_nodes.nodes), "it is said")
         run_tasks(client, 10)
 
 
@@ -153,7 +153,8 @@ def test_machines_from_one_image_become_different_nodes_and_form_a_cluster(tmp_p
         with Client(f"127.0.0.1:{port}") as client:
             wait_until(lambda: client.status(DEADLINE_S)["fault_tolerance"] == 1, "all three vote", 60.0)
             assert len({each["id"] for each in client.status()["nodes"]}) == 3
-        assert sum("their data directories are copies, and belong to no cluster yet" in log_of(n) for n in nodes) == 2
+        said = "their data directories are copies, and belong to no cluster yet"
+        wait_until(lambda: sum(said in log_of(each) for each in nodes) == 2, "both say so")
     finally:
         for node in nodes:
             node.kill()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from integration.conftest import DEADLINE_S, settled_status, transferred, wait_until
+from integration.conftest import DEADLINE_S, log_with, settled_status, transferred, wait_until
 from paceline import Client, Cluster
 from paceline.errors import RequestRefused
 from paceline_protocol.messages.client import AdminOp
@@ -53,7 +53,7 @@ def test_leadership_goes_to_the_node_that_is_named_and_votes_come_and_go(three_n
 
         wait_voters(leader.id, first, second)
         assert f"node {first} leads" in client.change_cluster(AdminOp.TRANSFER, first)
-        assert "leading in term" in follower._log_path.read_text()
+        log_with(follower, "leading in term")
         assert "does not replicate" in client.change_cluster(AdminOp.REMOVE, second)
         wait_voters(leader.id, first)
         assert "3 voters" in client.change_cluster(AdminOp.PROMOTE, second)

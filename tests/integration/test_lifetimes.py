@@ -9,7 +9,7 @@ from urllib.request import urlopen
 import psutil
 import pytest
 
-from integration.conftest import DEADLINE_S, TASKS, settled_status, wait_until, workers_of
+from integration.conftest import DEADLINE_S, TASKS, log_with, settled_status, wait_until, workers_of
 from paceline import Client, Cluster, NamedTask
 from paceline.errors import TaskLost
 
@@ -42,8 +42,7 @@ def test_no_worker_runs_more_tasks_than_it_may_and_none_is_lost() -> None:
         assert max(pids.values()) == MAX_TASKS
         status = settled_status(client)
         assert (status["succeeded_total"], status["lost_total"]) == (20 * MAX_TASKS, 0)
-        log = cluster.nodes[0]._log_path.read_text()
-    assert f"is ended and replaced, as it has run as many tasks as it may, {MAX_TASKS}" in log
+        log = log_with(cluster.nodes[0], f"is ended and replaced, as it has run as many tasks as it may, {MAX_TASKS}")
     assert warnings_of_workers(log) == []
 
 
@@ -80,8 +79,9 @@ def test_a_worker_that_is_old_or_has_grown_is_replaced_and_no_task_is_lost(
 
         wait_until(several_have_served, "two workers were replaced")
         assert client.status()["lost_total"] == 0
-        log = cluster.nodes[0]._log_path.read_text()
-    assert log.count("is ended and replaced, as it has") >= 2
+        said = "is ended and replaced, as it has"
+        wait_until(lambda: log_with(cluster.nodes[0], said).count(said) >= 2, "that is said of both")
+        log = log_with(cluster.nodes[0])
     assert warnings_of_workers(log) == []
 
 
@@ -94,8 +94,7 @@ def test_a_task_that_takes_more_memory_than_its_worker_may_have_is_lost_with_it_
         ):
             takes.result(DEADLINE_S)
         other.result(DEADLINE_S)
-        log = cluster.nodes[0]._log_path.read_text()
-        assert f"while it ran task sample_tasks.take_memory {takes.task_id.hex()}, attempt 2" in log
+        log_with(cluster.nodes[0], f"while it ran task sample_tasks.take_memory {takes.task_id.hex()}, attempt 2")
         with urlopen(f"http://{cluster.nodes[0].metrics_address}/metrics") as reply:
             assert 'paceline_worker_exits_total{cause="memory_limit"} 2.0' in reply.read().decode()
 

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from integration.conftest import DEADLINE_S, TASKS, settled_status, wait_until
+from integration.conftest import DEADLINE_S, TASKS, log_with, settled_status, wait_until
 from paceline import Client, Cluster
 from paceline.core.state.table import TaskTable
 from paceline.errors import JournalCorrupt
@@ -76,7 +76,7 @@ def test_one_survivor_of_three_goes_on_with_all_that_it_had_and_a_lost_voter_nev
             node.restart()
         cluster.wait_ready(DEADLINE_S)
         assert survivor.id == old_ids[0]
-        assert said["recovered_at"] in survivor._log_path.read_text(), "it warns of the recovery"
+        log_with(survivor, said["recovered_at"])  # it warns of the recovery
         gate.touch()
         with Client(survivor.address) as client:
             status = settled_status(client)
