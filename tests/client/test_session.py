@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from client.session_rig import Rig, ids_of, succeeded, task_id, welcome
+from client.session_rig import Rig, call, ids_of, succeeded, task_id, welcome
 from paceline.client.session.session import (
     SessionState,
 )
+from paceline.client.session.silence import USUAL_BYTES_PER_S
 from paceline.errors import (
     NoLeader,
     NoNodeFound,
@@ -123,6 +124,27 @@ def test_a_submit_without_any_answer_is_sent_again_under_its_ids() -> None:
     assert (again.seq, again.prompt, ids_of(again)) == (1, True, [1])
     rig.update(1, accepted=[1, 2])
     assert not rig.session.ledger.has_unaccepted
+
+
+def test_a_large_submit_is_sent_again_only_after_as_long_again_as_it_is_on_its_way() -> None:
+    """The answers to Pings prove that it has arrived, and a leader that writes it to a slow disk has it."""
+    rig = Rig()
+    rig.attach()
+    rig.session.submit(call(1, bytes(2 * int(USUAL_BYTES_PER_S))), rig.now)
+    assert [ids_of(submit) for submit in rig.submits()] == [[1]]
+    rig.pass_time(2.95, answer_pings=True)
+    assert rig.submits() == []
+    rig.pass_time(0.1, answer_pings=True)
+    assert [ids_of(submit) for submit in rig.submits()] == [[1]]
+    rig.pass_time(3.9, answer_pings=True)
+    assert rig.submits() == []
+    rig.pass_time(0.1, answer_pings=True)
+    assert [ids_of(submit) for submit in rig.submits()] == [[1]]
+    rig.update(1, accepted=[1])
+    rig.submit(2)
+    rig.sent()
+    rig.pass_time(1.05, answer_pings=True)
+    assert [ids_of(submit) for submit in rig.submits()] == [[2]], "what is small does not wait for it"
 
 
 def test_one_seed_gives_one_run() -> None:

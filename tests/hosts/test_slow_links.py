@@ -14,6 +14,7 @@ from hosts.network import ip
 from integration.conftest import wait_until
 from paceline import Client
 from paceline.client.relay import ACCEPTED, News, Relay
+from paceline.client.session.session import Session
 from paceline.client.session.silence import SLOWEST_BYTES_PER_S
 from paceline_protocol.limits import LINK_BYTES_PER_S
 from paceline_protocol.messages.records import TaskEnd
@@ -21,6 +22,7 @@ from paceline_protocol.messages.records import TaskEnd
 MIB = 1 << 20
 LARGEST_BYTES = 16 * MIB - 1024
 """As much as a payload may have, packed."""
+DEADLINE_S = 60.0
 CUT_NOTICED_S = 10.0
 """TCP needs some more than its 3 s. The large call would be waited for for 205 s."""
 
@@ -36,27 +38,39 @@ def machines(namespaces: None, tmp_path: Path) -> Iterator[Machines]:
         yield machines
 
 
-def test_large_calls_and_results_pass_a_slow_link_once_and_with_a_relay_too(machines: Machines) -> None:
-    """Sockets and threads stay on the host where the first of them was made."""
+def test_large_calls_and_results_pass_a_slow_link_once_and_with_a_relay_too(
+    machines: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sockets and threads stay on the host where the first of them was made. On a machine without time to spare the
+    node may be silent for long enough to be given up: what was under way is sent once more then, and rightly so."""
+    given_up: list[Session] = []
+
+    def end_epoch(session: Session, now: float) -> None:
+        given_up.append(session)
+        ends(session, now)
+
+    ends = Session._end_epoch
+    monkeypatch.setattr(Session, "_end_epoch", end_epoch)
     at = f"{machines.hosts['node'].address}:{PORT}"
     client = Client(at, cluster=machines.cluster_path)
     relay = Relay(at, cluster=machines.cluster_path, on_news=lambda: None)
     with machines.hosts["client"].entered():
-        assert client.submit("host_tasks.fill", b"", 1).result(10) == b"\0"
+        assert client.submit("host_tasks.fill", b"", 1).result(DEADLINE_S) == b"\0"
         relay.connect()
     try:
         before = carried(machines)
         large = client.submit("host_tasks.fill", bytes(LARGEST_BYTES), LARGEST_BYTES)
         small = client.submit("host_tasks.fill", b"", 1)
-        assert len(large.result(10)) == LARGEST_BYTES
+        assert len(large.result(DEADLINE_S)) == LARGEST_BYTES
         assert small.result(1) == b"\0"
         relay.submit(b"r" * 16, "host_tasks.fill", 5, (bytes(LARGEST_BYTES), LARGEST_BYTES), {})
         news: list[News] = []
-        wait_until(lambda: news.extend(relay.take()) or len(news) == 2, "it is accepted, and ends", 10)
+        wait_until(lambda: news.extend(relay.take()) or len(news) == 2, "it is accepted, and ends", DEADLINE_S)
         assert [state for _, state, _ in news] == [ACCEPTED, int(TaskEnd.SUCCEEDED)]
         out, back = (after - first for after, first in zip(carried(machines), before, strict=True))
-        assert 2 * LARGEST_BYTES < out < 3 * LARGEST_BYTES
-        assert 2 * LARGEST_BYTES < back < 3 * LARGEST_BYTES
+        copies = 3 + len(given_up)
+        assert 2 * LARGEST_BYTES < out < copies * LARGEST_BYTES
+        assert 2 * LARGEST_BYTES < back < copies * LARGEST_BYTES
     finally:
         client.close(0)
         relay.close()

@@ -17,6 +17,7 @@ from typing import Final
 from paceline.client.session.ledger import Batch, CallLedger
 from paceline.client.session.output import Output
 from paceline.client.session.receipts import Receipts
+from paceline.client.session.silence import USUAL_BYTES_PER_S
 from paceline_protocol import codec
 from paceline_protocol.errors import ProtocolError
 from paceline_protocol.messages.client import Submit
@@ -27,7 +28,10 @@ BUSY_SUBMITS: Final = 2
 BUSY_FROM_TASKS: Final = 16
 BUSY_INTERVAL_S: Final = 0.001
 REPAIR_AFTER_S: Final = 1.0
-"""Without an Update for this long, the oldest unaccepted Submit is sent again: its frame may have been dropped."""
+"""Without an Update for this long, the oldest unaccepted Submit is sent again: its frame may have been dropped. What is
+large waits as long again as it is on its way: its leader may only be slow, and the link has better things to carry."""
+LARGE_BYTES: Final = 64 * 1024
+"""What is smaller is on its way for no time that would count beside REPAIR_AFTER_S."""
 _CANT_BE_PACKED: Final = (ProtocolError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError)
 """What packing raises. Anything else may be a signal handler's, which says nothing of the calls."""
 
@@ -47,6 +51,7 @@ class Submits:
         self._seq = 0
         self._sent_at_s = -math.inf  # the last one
         self._repair_delay_s = REPAIR_AFTER_S
+        self._on_way_s = 0.0  # how long the largest is on its way of those that may be unaccepted; 0 if none is large
 
     def has_window(self, now: float) -> bool:
         """Whether a call is sent at once. Otherwise it waits until a Submit that is under way is accepted."""
@@ -78,7 +83,10 @@ class Submits:
     def answered(self, now: float) -> None:
         """An Update came."""
         self._repair_delay_s = REPAIR_AFTER_S
-        self.repair_at_s = now + REPAIR_AFTER_S if self._ledger.sent else math.inf
+        if self._ledger.sent:
+            self.repair_at_s = now + REPAIR_AFTER_S + self._on_way_s
+        else:
+            self.repair_at_s, self._on_way_s = math.inf, 0.0
 
     def repair(self, now: float) -> None:
         """Send the oldest unaccepted Submit again, under its number. The leader admits the calls that it does not have,
@@ -89,11 +97,11 @@ class Submits:
             return
         self._submit(batch.seq, list(batch.calls.values()), True, now)
         self._repair_delay_s *= 2  # so that a slow leader is not buried under what it has already
-        self.repair_at_s = now + self._repair_delay_s
+        self.repair_at_s = now + self._repair_delay_s + self._on_way_s
 
     def postpone_repair(self, now: float) -> None:
         """It may only be slow."""
-        self.repair_at_s = now + REPAIR_AFTER_S
+        self.repair_at_s = now + REPAIR_AFTER_S + self._on_way_s
 
     def _send(self, calls: Sequence[Call], prompt: bool, now: float) -> None:
         """Send these calls as Submit number ``_seq``, and note when it is to be repaired."""
@@ -102,7 +110,7 @@ class Submits:
         fills = unaccepted >= WINDOW_SUBMITS or (unaccepted == BUSY_SUBMITS and not self.has_window(now))
         self._submit(self._seq, calls, prompt or fills, now)
         if self.repair_at_s == math.inf:
-            self.repair_at_s = now + self._repair_delay_s
+            self.repair_at_s = now + self._repair_delay_s + self._on_way_s
 
     def _submit(self, seq: int, calls: Sequence[Call], prompt: bool, now: float) -> None:
         receipts = self._receipts
@@ -112,6 +120,8 @@ class Submits:
             self._fail(calls, error)
             return
         receipts.acknowledged()
+        if len(frame) > LARGE_BYTES:
+            self._on_way_s = max(self._on_way_s, len(frame) / USUAL_BYTES_PER_S)
         self._put(frame, now)
 
     def _fail(self, calls: Sequence[Call], error: Exception) -> None:
