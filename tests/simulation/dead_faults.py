@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from paceline.core.scheduling.dead_task_requests import DeadTaskRequests
+from paceline.core.scheduling.recording import Recording
 from paceline.core.scheduling.retention import Retention
 from paceline.core.state.dead_tasks import DeadTasks
 from paceline.core.state.table import TaskTable
 from paceline.core.state.task import Task
 from paceline_protocol.messages.client import DeadChanges
-from paceline_protocol.messages.records import EndRecord, Options
+from paceline_protocol.messages.records import CALL_ID, Call, EndRecord, Options
 from simulation.peer_faults import Method
 
 
@@ -38,6 +39,14 @@ def answer_at_once(true: Method) -> Method:
         self.replies.append((change.key, DeadChanges(change.number, "", ((task_id, state, ""),))))
 
     return wait
+
+
+def hand_out_at_once(true: Method) -> Method:
+    def requeue(self: Recording, task_id: bytes, call: Call, now: float) -> None:
+        true(self, task_id, call, now)
+        self._tasks.come_due(self._tasks.live[call[CALL_ID]], now)
+
+    return requeue
 
 
 def keep_its_moments(true: Method) -> Method:

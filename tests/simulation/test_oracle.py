@@ -209,6 +209,7 @@ RIGHT: list[tuple[type[Promise], Sequence[e.Event]]] = [
     (Retention, [submitted(), ended(DONE), RELEASED, UNREAD]),
     (AcceptedTasks, [submitted(KEPT), ACCEPTED, kept(), OVER, TOLD_OVER]),
     (AcceptedTasks, [IN_PLACE, ACCEPTED, ended(DONE), e.Totals(9.0, 1)]),
+    (KeptDead, [IN_PLACE, ACCEPTED, dispatched(MOMENT), ended(DONE)]),
     (ToldFitsLog, [IN_PLACE, ACCEPTED, ended(DONE), RELEASED]),
     (KeptDead, [submitted(TO_KEEP), died(), REQUEUE, REQUEUED, dead_answered(DeadState.REQUEUED)]),
     (KeptDead, [submitted(TO_KEEP), died(), REQUEUE, REQUEUED, dead_answered(DeadState.REQUEUED_BEFORE)]),
@@ -440,6 +441,7 @@ BROKEN: list[tuple[type[Promise], Sequence[e.Event], str]] = [
     (KeptDead, [submitted(TO_KEEP, 3.9), died(), DISCARDED], "is discarded after 0.700 of 1.0 s"),
     (KeptDead, [CALM, submitted(TO_KEEP), died(), e.Discarded(5.4, ID)], "is kept for 1.400 s, of 1.0"),
     (KeptDead, [submitted(TO_KEEP), died(), REQUEUE, dead_answered(DeadState.REQUEUED)], "before the log has it"),
+    (KeptDead, [IN_PLACE, dispatched(MOMENT)], "handed out before the log has it"),
     (KeptDead, [submitted(TO_KEEP), died(), dead_answered(DeadState.UNKNOWN)], "no dead task, and it is one"),
     (
         KeptDead,

@@ -988,6 +988,13 @@ FAULTS = [
         finding="before the log has it",
     ),
     Fault(
+        "hands out what is requeued before the log has it",
+        Recording,
+        "requeue",
+        dead_faults.hand_out_at_once,
+        finding="handed out before the log has it",
+    ),
+    Fault(
         "a new leader does not know what was requeued",
         DeadTaskRequests,
         "_is_known",
@@ -1094,7 +1101,7 @@ def test_planted_fault_is_found(fault: Fault, monkeypatch: pytest.MonkeyPatch) -
     assert found_by_test(fault.found_by) if fault.found_by else found_in_the_world(fault)
 
 
-PLANTED = 196
+PLANTED = 197
 """Of whole nodes and of consensus. Who plants another raises it; a fault that can't be planted any more is replaced."""
 
 

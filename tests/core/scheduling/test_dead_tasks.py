@@ -306,11 +306,19 @@ def test_a_leader_that_keeps_fewer_discards_what_the_one_before_it_kept() -> Non
 def test_a_new_task_takes_the_place_of_a_dead_one_and_that_is_said_once_it_is_committed() -> None:
     lead = dead(args=b"old", max_attempts=3)
     requeue(lead, 1)
-    assert lead.dispatched() == {"a": [(int.from_bytes(requeued_id(tid(1)), "big"), 1)]}
     lead.leader.log(lead.now)
     assert replies(lead) == {}
     assert kept(lead) == [1]
+    where = whereabouts(lead.leader, requeued_id(tid(1)), lead.now)
+    assert (where["state"], where["why"]) == (
+        "delayed",
+        "that it takes the place of a dead task is being written to the log",
+    )
+    assert lead.dispatched() == {}
+    assert not lead.leader.goes_on()
     lead.commit()
+    assert lead.leader.goes_on()
+    assert lead.dispatched() == {"a": [(int.from_bytes(requeued_id(tid(1)), "big"), 1)]}
     assert replies(lead) == {(b"r", 1): {1: R}}
     assert kept(lead) == []
     new = lead.table.tasks[requeued_id(tid(1))]
@@ -319,6 +327,16 @@ def test_a_new_task_takes_the_place_of_a_dead_one_and_that_is_said_once_it_is_co
     assert new.wire_options == {"keep_dead": KEEP_MS, "max_attempts": 3, "requeued_from": tid(1).hex()}
     assert lead.table.totals.accepted == 2
     assert lead.leader.tasks.tally.accepted == 2
+
+
+def test_one_that_is_cancelled_before_the_log_has_it_does_not_run() -> None:
+    lead = dead()
+    requeue(lead, 1)
+    lead.cancel(lead.client(), int.from_bytes(requeued_id(tid(1)), "big"))
+    lead.commit()
+    assert lead.table.results[requeued_id(tid(1))][0] == TaskEnd.CANCELLED
+    assert lead.dispatched() == {}
+    lead.leader.tasks.check()
 
 
 def test_its_arguments_can_be_others_and_its_moments_are_over() -> None:

@@ -2,8 +2,9 @@
 
 The model of one task, in the order of the log: it is dead if it ended so that it is to be, and else never; then it
 leaves once, requeued as somebody has asked, or discarded as somebody has asked or its time is over, and not before.
-What a client is told of it the log has. If another leads by then than when it ended, its wall clock counts, which may
-show anything; and a leader whose own clock has jumped is early by as much.
+What a client is told of it the log has, and what is to run in its place is handed out once the log has that. If another
+leads by then than when it ended, its wall clock counts, which may show anything; and a leader whose own clock has
+jumped is early by as much.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from simulation.oracle.events import (
     DeadAnswered,
     DeadAsked,
     Discarded,
+    Dispatched,
     Ended,
     Requeued,
 )
@@ -75,6 +77,11 @@ class KeptDead(Promise):
             self.broken(f"is requeued as {event.new_id.hex()}", story)
         if (event.task_id, True) not in self._asked:
             self.broken("is requeued, and nobody has asked for that", story)
+
+    def on_dispatched(self, event: Dispatched) -> None:
+        story = self.record.stories[event.task_id]
+        if story.requeued_from and story.accepted_at is None:
+            self.broken("handed out before the log has it", story)
 
     def on_discarded(self, event: Discarded) -> None:
         died_at_s, term = self._leaves(event.task_id, DeadState.DISCARDED)

@@ -181,6 +181,8 @@ def _why(leader: Leader, task: Task, now: float) -> str:
             f"attempt {failures.last_attempt} failed ({failures.kept[-1][2]}); it is tried again at "
             f"{_shown(failures.not_before_ms)}, for the {_ordinal(failures.count)} time of {task.options.retries}"
         )
+    if task.is_delayed and not tasks.not_before_ms(task):
+        return "that it takes the place of a dead task is being written to the log"
     if task.is_delayed and task.options is not None:
         return f"it may not start before {_shown(task.options.not_before_ms)}"
     if task.is_starting:

@@ -222,7 +222,7 @@ class Leader:
         return self.recording.is_full and not self.recording.is_full_behind(self._applied_index)
 
     def goes_on(self) -> bool:
-        """True once, when dispatch has held back tasks for the log and that has moved on."""
+        """True once, when tasks were held back for the log and that has moved on."""
         if not self._is_held_back or self.recording.is_full:
             return False
         self._is_held_back = False
@@ -235,6 +235,7 @@ class Leader:
             self.nodes.recorded(draft.recorded)
             if draft.requeued or draft.discarded:
                 self.dead.have_left([*(task_id for task_id, _ in draft.requeued), *draft.discarded])
+                self._is_held_back = self._is_held_back or bool(draft.requeued)
             if draft.starting:
                 self._end_late(draft.starting, now)
                 started = self.nodes.start(draft.starting, now)

@@ -11,7 +11,7 @@ RECOVERED    a lane of its own: an earlier leader accepted it, and a node may ha
 STARTING     the ledger of a node, which is sent it once the log says that it started
 DISPATCHED   the ledger of the node that was sent it
 DELAYED      by id: it may not start before a moment of the wall clock (``due_tasks.py``): its own, or that of its
-             retry
+             retry; or, in the place of a dead task, before the log has that (``recording.py``)
 ===========  ==========================================================================================================
 
 A new state is a row or more of ``TRANSITIONS``, and a place for it in :meth:`LiveTasks.__init__`. From then on such a
@@ -110,7 +110,7 @@ class LiveTasks:
     # --- tasks come and end -------------------------------------------------------------------------------------
 
     def admit(self, task: Task, now: float, *, delayed: bool = False) -> None:
-        """Take a new task. ``delayed``: it waits for come_due()."""
+        """Take a new task. ``delayed``: it waits for come_due(), for its moment or for the log."""
         self.tally.submitted += 1
         self._enter(task, State.DELAYED if delayed else State.READY, now)
 

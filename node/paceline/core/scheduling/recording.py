@@ -209,9 +209,13 @@ class Recording:
         return task
 
     def requeue(self, task_id: bytes, call: Call, now: float) -> None:
-        """Make a call a task, in the place of this dead one. Nobody waits for it."""
+        """Make a call a task, in the place of this dead one. Nobody waits for it.
+
+        It is handed out once the log has that. Its id follows from that of the dead one: were it handed out before, and
+        this leader died, the next one could make the same id with other arguments, and take what became of this one for
+        the end of that."""
         task = Task(call)
-        self._tasks.admit(task, now)
+        self._tasks.admit(task, now, delayed=True)
         self._proposals.requeue(task_id, task)
         if task.options is not None and task.options.has_moment:
             self._due.watch(task, now)
@@ -480,6 +484,9 @@ class Recording:
         if draft is None:
             return None
         self._tasks.tally.accepted += len(draft.new) + len(draft.requeued)
+        for _, new in draft.requeued:
+            if new.is_delayed:  # and was not cancelled meanwhile
+                self._tasks.come_due(new, now)
         for retry in draft.retries:
             task = self._tasks.live.get(retry[RETRY_ID])
             if task is not None:
