@@ -56,10 +56,10 @@ class PlayedClient:
     def close(self, timeout: float) -> None:
         pass
 
-    def dead_groups(self, name: str, error: str, timeout_s: float) -> list[DeadGroup]:
-        return [each for each in self.groups if name in ("", each.name) and error in ("", each.error_type)]
+    def dead_groups(self, name: str | None, error: str | None, timeout_s: float) -> list[DeadGroup]:
+        return [each for each in self.groups if name in (None, each.name) and error in (None, each.error_type)]
 
-    def dead_tasks(self, name: str, error: str, timeout_s: float) -> Iterator[DeadRecord]:
+    def dead_tasks(self, name: str | None, error: str | None, timeout_s: float) -> Iterator[DeadRecord]:
         self.asked.append(("ls", name, error))
         yield from [record(), record(OTHER, "shop.report")] if self.groups else []
 
@@ -87,11 +87,13 @@ class PlayedClient:
         self.asked.append(("discard", ids))
         return {task_id: self.states.get(task_id, "discarded") for task_id in ids}
 
-    def requeue_all(self, name: str, error: str, timeout_s: float) -> dict[str, int]:
+    def requeue_all(self, name: str | None, error: str | None, timeout_s: float, *, all_names: bool) -> dict[str, int]:
+        assert all_names is (name is None and error is None)
         self.asked.append(("requeue all", name, error))
         return {"requeued": 2, "refused": 1} if self.states else {"requeued": 3}
 
-    def discard_all(self, name: str, error: str, timeout_s: float) -> dict[str, int]:
+    def discard_all(self, name: str | None, error: str | None, timeout_s: float, *, all_names: bool) -> dict[str, int]:
+        assert all_names is (name is None and error is None)
         self.asked.append(("discard all", name, error))
         return {"discarded": 1_201}
 
@@ -206,10 +208,10 @@ def test_what_a_filter_finds_is_changed_once_somebody_has_said_yes(
     client.states = {"some": "refused"}
     assert run(["dead", "requeue", "--all", "--yes"]) == 13
     assert client.asked == [
-        ("requeue all", "shop.report", ""),
-        ("requeue all", "", "ValueError"),
-        ("discard all", "", ""),
-        ("requeue all", "", ""),
+        ("requeue all", "shop.report", None),
+        ("requeue all", None, "ValueError"),
+        ("discard all", None, None),
+        ("requeue all", None, None),
     ]
 
 

@@ -79,8 +79,8 @@ class StubClient:
         self.asked.append((task_id, timeout_s))
         return dict(FOUND) if task_id == ID else {"state": "unknown", "why": "no task of this id was accepted"}
 
-    def waiting(self, name: str, timeout_s: float) -> dict[str, Any]:
-        rows = [each for each in self.rows if name in ("", each["name"])]
+    def waiting(self, name: str | None, timeout_s: float) -> dict[str, Any]:
+        rows = [each for each in self.rows if name in (None, each["name"])]
         return {
             "names": rows,
             "more_names": self.more_names,

@@ -69,7 +69,7 @@ def test_all_of_a_name_are_requeued_and_what_dies_again_is_not_requeued_for_ever
             (b"0" * 16).hex(): "unknown",
         }
         assert ids(client) == []
-        assert client.requeue_all() == {}
+        assert client.requeue_all(all_names=True) == {}
 
 
 def test_what_can_not_be_asked_for_is_refused_by_name(one_node: Cluster) -> None:
@@ -83,6 +83,15 @@ def test_what_can_not_be_asked_for_is_refused_by_name(one_node: Cluster) -> None
             client.discard("0f")
         with pytest.raises(ConfigError, match="name is a string"):
             list(client.dead_tasks(name="x" * 300))
+        for change in (client.requeue_all, client.discard_all):
+            for wrong in ({}, {"all_names": True, "name": "x"}, {"all_names": True, "error": "x"}):
+                with pytest.raises(ConfigError, match="which dead tasks to"):
+                    change(**wrong)
+            for empty in ({"name": ""}, {"error": ""}, {"name": "sample_tasks.square", "error": ""}):
+                with pytest.raises(ConfigError, match="is a string of 1 to"):
+                    change(**empty)
+        with pytest.raises(ConfigError, match="has 1 to"):
+            client.waiting("")
         with pytest.raises(ResultUnknown, match="no dead task of this id is kept"):
             client.dead_task(b"0" * 16)
         assert client.discard(future) == {future.task_id.hex(): "discarded"}

@@ -85,8 +85,8 @@ def _chooses(command: Function) -> Function:
 def ls(name: str | None, error: str | None, limit: int, timeout_s: float, as_json: bool, **where: Any) -> None:
     """List dead tasks: how many there are by name and error, and those that died first."""
     with connected(**where) as client:
-        groups = client.dead_groups(name or "", error or "", timeout_s)
-        records = list(islice(client.dead_tasks(name or "", error or "", timeout_s), limit))
+        groups = client.dead_groups(name, error, timeout_s)
+        records = list(islice(client.dead_tasks(name, error, timeout_s), limit))
     if as_json:
         show(to_json({"groups": [_as_json(group) for group in groups], "tasks": [_as_json(each) for each in records]}))
     else:
@@ -236,7 +236,7 @@ def requeue(
         if not ids:
             if not _is_wanted(client, name, error, yes, timeout_s, "Requeue them?"):
                 return _nothing(as_json)
-            counts = client.requeue_all(name or "", error or "", timeout_s)
+            counts = client.requeue_all(name, error, timeout_s, all_names=all_of_them)
             return _tell_counts(counts, as_json)
         requeued = client.requeue(ids, timeout_s, args=args, kwargs=kwargs)
     return _tell_requeued(requeued, as_json, is_changed=is_changed)
@@ -266,7 +266,7 @@ def discard(
         if not ids:
             if not _is_wanted(client, name, error, yes, timeout_s, "Discard them?"):
                 return _nothing(as_json)
-            return _tell_counts(client.discard_all(name or "", error or "", timeout_s), as_json)
+            return _tell_counts(client.discard_all(name, error, timeout_s, all_names=all_of_them), as_json)
         states = client.discard(ids, timeout_s)
     if as_json:
         show(to_json(states))
@@ -282,7 +282,7 @@ def _check_choice(ids: tuple[str, ...], name: str | None, error: str | None, all
 
 def _is_wanted(client: Client, name: str | None, error: str | None, yes: bool, timeout_s: float, question: str) -> bool:
     """False if there are none; ends the command if somebody is asked, and does not want it."""
-    count = sum(group.count for group in client.dead_groups(name or "", error or "", timeout_s))
+    count = sum(group.count for group in client.dead_groups(name, error, timeout_s))
     if count >= ASK_FROM_TASKS and not yes:
         confirm(f"{count} tasks are dead. {question}")
     return count > 0

@@ -129,7 +129,7 @@ def waiting(name: str | None, timeout_s: float, as_json: bool, **where: Any) -> 
     Names that no node runs come first: what waits under them never starts unless a node comes that has them.
     """
     with connected(**where) as client:
-        found = client.waiting(name or "", timeout_s)
+        found = client.waiting(name, timeout_s)
     ids = [task_id.hex() for task_id in found["ids"]]
     if as_json:
         show(to_json({**found, "ids": ids}))
@@ -224,7 +224,7 @@ def _count_waiting(client: Client, name: str | None, states: tuple[str, ...], ti
     """How many tasks of such names wait, in these states; and whether these are all, as of very many names some are
     not told."""
     pattern = NamePattern(name or "*")
-    told = client.waiting(name if name is not None and "*" not in name else "", timeout_s)
+    told = client.waiting(name if name is not None and "*" not in name else None, timeout_s)
     rows = [row for row in told["names"] if pattern.matches(row["name"])]
     return sum(row[state] for row in rows for state in STATES_THAT_WAIT if state in states), not told["more_names"]
 

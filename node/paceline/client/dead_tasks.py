@@ -97,18 +97,20 @@ class DeadTaskQuestions:
 
     _driver: Driver
 
-    def dead_groups(self, name: str = "", error: str = "", timeout: float = 5.0) -> list[DeadGroup]:
+    def dead_groups(self, name: str | None = None, error: str | None = None, timeout: float = 5.0) -> list[DeadGroup]:
         """The dead tasks that are kept, counted by name and type of error; those with most first, a few hundred at
         most. Of all names and errors, or of these alone, as :meth:`dead_tasks`, which says what it raises."""
         return [_group_of(row) for row in self._dead_page(name, error, 0, timeout)["groups"]]
 
-    def dead_tasks(self, name: str = "", error: str = "", timeout: float = 30.0) -> Iterator[DeadRecord]:
+    def dead_tasks(
+        self, name: str | None = None, error: str | None = None, timeout: float = 30.0
+    ) -> Iterator[DeadRecord]:
         """The dead tasks that are kept, those that died first in front: of all names and errors, or of these alone.
         ``error``: the type of an exception, as ``ValueError`` or ``requests.exceptions.Timeout``.
 
         Lazy: it asks for 200 at a time. What dies, is requeued or discarded meanwhile may be missing. Raises
-        ConfigError for what can be no name, and TimeoutError if the leader does not answer in time, ``timeout``
-        seconds for each question.
+        ConfigError for what can be no name, as an empty one, and TimeoutError if the leader does not answer in time,
+        ``timeout`` seconds for each question.
         """
         skip = 0
         while True:
@@ -182,22 +184,47 @@ class DeadTaskQuestions:
                 found[task_id.hex()] = DeadState(state).name.lower()
         return {task_id.hex(): found[task_id.hex()] for task_id in ids}
 
-    def requeue_all(self, name: str = "", error: str = "", timeout: float = 60.0) -> dict[str, int]:
-        """Requeue the dead tasks of all names and errors, or of these alone: as many as there are when this begins.
-        Returns how many came to which state of :class:`Requeued`. Raises as :meth:`requeue` and :meth:`dead_tasks`
-        do; what was requeued until then stays so."""
+    def requeue_all(
+        self,
+        name: str | None = None,
+        error: str | None = None,
+        timeout: float = 60.0,
+        *,
+        all_names: bool = False,
+    ) -> dict[str, int]:
+        """Requeue the dead tasks of this name, of this type of error, or of both; or, with ``all_names`` alone, all
+        that there are: as many as there are when this begins.
+
+        Returns how many came to which state of :class:`Requeued`. Raises ConfigError if nothing says which are meant,
+        or an empty name or error does, and else as :meth:`requeue` and :meth:`dead_tasks` do; what was requeued until
+        then stays so."""
 
         def change(ids: tuple[bytes, ...], left_s: float) -> DeadChanges | None:
             return self._driver.requeue(ids, b"", left_s)
 
-        return self._change_all(name, error, timeout, change)
+        return self._change_all("requeue", name, error, all_names, timeout, change)
 
-    def discard_all(self, name: str = "", error: str = "", timeout: float = 60.0) -> dict[str, int]:
-        """Discard the dead tasks of all names and errors, or of these alone: as many as there are when this begins.
-        Returns how many came to which state of :meth:`discard`, and raises as :meth:`requeue_all` does."""
-        return self._change_all(name, error, timeout, self._driver.discard)
+    def discard_all(
+        self,
+        name: str | None = None,
+        error: str | None = None,
+        timeout: float = 60.0,
+        *,
+        all_names: bool = False,
+    ) -> dict[str, int]:
+        """Discard the dead tasks of this name, of this type of error, or of both; or, with ``all_names`` alone, all
+        that there are: as many as there are when this begins. Returns how many came to which state of :meth:`discard`,
+        and raises as :meth:`requeue_all` does."""
+        return self._change_all("discard", name, error, all_names, timeout, self._driver.discard)
 
-    def _change_all(self, name: str, error: str, timeout_s: float, change: Any) -> dict[str, int]:
+    def _change_all(
+        self, what: str, name: str | None, error: str | None, all_names: bool, timeout_s: float, change: Any
+    ) -> dict[str, int]:
+        if (name is None and error is None) is not all_names:
+            raise ConfigError(
+                f"which dead tasks to {what} has to be said: name='shop.charge', error='ValueError', or both; or "
+                "all_names=True alone, for all of them"
+            )
         check_seconds("timeout", timeout_s)
         deadline_s = time.monotonic() + timeout_s
         counts: Counter[str] = Counter()
@@ -218,12 +245,12 @@ class DeadTaskQuestions:
             kwargs = before.kwargs if kwargs is None else kwargs
         return pack_args(args, kwargs, self._driver.session.payload_limit_bytes)
 
-    def _dead_page(self, name: str, error: str, skip: int, timeout_s: float) -> dict[str, Any]:
+    def _dead_page(self, name: str | None, error: str | None, skip: int, timeout_s: float) -> dict[str, Any]:
         check_seconds("timeout", timeout_s)
         for what, value, limit in (("name", name, MAX_NAME_CHARS), ("error", error, MAX_STRING_CHARS)):
-            if not isinstance(value, str) or len(value) > limit:
-                raise ConfigError(f"{what} is a string of {limit} characters at most; leave it out for all dead tasks")
-        return unpacked(self._driver.dead_tasks(name, error, skip, timeout_s), timeout_s)
+            if value is not None and (not isinstance(value, str) or not 0 < len(value) <= limit):
+                raise ConfigError(f"{what} is a string of 1 to {limit} characters; leave it out for all dead tasks")
+        return unpacked(self._driver.dead_tasks(name or "", error or "", skip, timeout_s), timeout_s)
 
 
 def not_dead(task_id: bytes, requeued_as: bytes | None = None) -> str:

@@ -63,16 +63,16 @@ class TaskQuestions:
         task_id = task.task_id if isinstance(task, Future) else task_id_of(task)
         return unpacked(self._driver.where_is(task_id, timeout), timeout)
 
-    def waiting(self, name: str = "", timeout: float = 5.0, *, skip: int = 0) -> dict[str, Any]:
+    def waiting(self, name: str | None = None, timeout: float = 5.0, *, skip: int = 0) -> dict[str, Any]:
         """How many tasks wait, by name, and how many nodes run each name: what docs/protocol.md lists for a
         WaitingReply. ``name``: only that one, with ids of its tasks; ``skip``: what an answer said for more of them.
 
         Raises ConfigError for what can't name a task, TimeoutError if the leader does not answer in time.
         """
         check_seconds("timeout", timeout)
-        if not isinstance(name, str) or len(name) > MAX_NAME_CHARS:
-            raise ConfigError(f"a name of a task has at most {MAX_NAME_CHARS} characters; `client.waiting()` shows all")
-        return unpacked(self._driver.waiting(name, skip, timeout), timeout)
+        if name is not None and (not isinstance(name, str) or not 0 < len(name) <= MAX_NAME_CHARS):
+            raise ConfigError(f"a name of a task has 1 to {MAX_NAME_CHARS} characters; `client.waiting()` shows all")
+        return unpacked(self._driver.waiting(name or "", skip, timeout), timeout)
 
     def cancel_tasks(self, tasks: Iterable[Future[Any] | TaskId], timeout: float = 30.0) -> dict[str, str]:
         """Cancel tasks that anybody submitted: futures, or ids in hexadecimal digits. What runs is asked to stop, and
