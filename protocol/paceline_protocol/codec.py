@@ -211,7 +211,7 @@ def decode_retries(data: bytes) -> list[Retry]:
 def encode_kept(kept: Iterable[KeptOutcome]) -> bytes:
     """Pack what a RECORD or DEAD entry holds. The records are the leader's own, the outcomes were checked when they
     came; here only their number is."""
-    return _pack_counted(tuple(kept), "kept outcomes")
+    return _pack_counted(tuple([(outcome, record.packed) for outcome, record in kept]), "kept outcomes")
 
 
 def decode_kept(data: bytes) -> list[KeptOutcome]:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from paceline_protocol.errors import LimitExceeded
 from paceline_protocol.limits import (
+    KEPT_LOSSES,
     MAX_ATTEMPT,
     MAX_BATCH_ITEMS,
     MAX_ENTRY_KIND,
@@ -302,7 +303,8 @@ def retries(value: Any) -> None:
         _retry_fields(item)
 
 
-task_record: Check = record(
+_losses: Check = many(record(attempt, line))
+_record_checks: Final = (
     name,
     _priority,
     attempt,
@@ -315,6 +317,20 @@ task_record: Check = record(
     moment,
     many(record(attempt, moment, line)),
 )
+_record: Check = record(*_record_checks)
+_record_with_losses: Check = record(*_record_checks, _losses)
+
+
+def task_record(value: Any) -> None:
+    """With how attempts were lost, if it has that of any."""
+    if type(value) is not tuple or len(value) != len(_record_checks) + 1:
+        _record(value)
+        return
+    _record_with_losses(value)
+    if not 0 < len(value[-1]) <= KEPT_LOSSES:
+        raise ValueError(f"1 to {KEPT_LOSSES} losses are expected, not {len(value[-1])}")
+
+
 _kept_fields: Check = record(_ended_outcome, task_record)
 
 

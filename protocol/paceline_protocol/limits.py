@@ -39,7 +39,10 @@ MAX_DETAIL_CHARS: Final = 1_000
 """What a node tells a client for people, of a refusal or an answer, is cut here. It may quote what the client had sent,
 or name tasks and nodes, and must fit into a string all the same."""
 SUMMARY_LIMIT_BYTES: Final = 200
-"""Of an attempt that failed: what is kept of its error, in UTF-8, while the task is tried again."""
+"""Of an attempt that failed: what is kept of its error, in UTF-8, while the task is tried again. Of one that was lost:
+of how."""
+KEPT_LOSSES: Final = 8
+"""Of the attempts of one task that were lost: of so many, the last ones, it is kept how."""
 MAX_TRACEBACK_CHARS: Final = 64 * 1024
 """For errors and tracebacks. Whoever makes one trims it (``payload.trim``)."""
 MAX_INT: Final = 2**63 - 1

@@ -237,6 +237,7 @@ def snapshot(data: bytes) -> str:
 
 RECORD: Final = EndRecord("add", 4, 2, 0, 1, "n1", 1, 2, 3, 4, ((1, 1, "ValueError: no"),))
 REQUEUED: Final = (bytes([3]) * 16, (bytes([7]) * 16, "add", 4, b"args", {"requeued_from": "03" * 16}))
+WITH_LOSSES: Final = RECORD._replace(losses=((1, "on node n1: exit code 3"),))
 KEPT: Final = ((bytes([5]) * 16, 2, int(TaskEnd.FAILED), b"error", 5), RECORD)
 
 
@@ -254,7 +255,7 @@ def snapshot_seeds() -> Iterable[bytes]:
         (EntryKind.RELEASE, ids[0]),
         (EntryKind.RECORD, encode_kept([KEPT])),
         (EntryKind.EXPIRE, ids[5]),
-        (EntryKind.DEAD, encode_kept([((ids[3], 2, int(TaskEnd.LOST), b"error", 5), RECORD)])),
+        (EntryKind.DEAD, encode_kept([((ids[3], 2, int(TaskEnd.LOST), b"error", 5), WITH_LOSSES)])),
     ):
         table.apply(kind, entry)
         yield snapshot_of(table)

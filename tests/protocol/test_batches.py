@@ -171,15 +171,34 @@ NO_MOMENT = (*NO_INT, MOMENT_MAX_MS + 1)
 NO_FAILURES = (None, 1, b"1", "1", (1,), ((1, 1),), ((1, -1, "no"),), ((1, 1, b"no"),), ((1, 1, "two\nlines"),))
 WRONG_RECORD = [NO_NAME, (*NO_INT, 10), (*NO_INT, 2**40 + 1), NO_INT, NO_INT, (None, b"n1", 1)]
 WRONG_RECORD += [NO_MOMENT] * 4 + [NO_FAILURES]
+LOSS = (1, "on node n1: killed by SIGSEGV")
+WITH_LOSSES = RECORD._replace(losses=(LOSS,))
+NO_LOSSES = (None, (), (LOSS,) * 9, ((1,),), ((1, "no", 1),), ((-1, "no"),), ((1, b"no"),), ((1, "two\nlines"),))
 
 
 def test_kept_outcomes_come_back_as_they_went_each_with_its_record() -> None:
-    kept = [(OUTCOME, RECORD), (OUTCOME, RECORD._replace(node="", failures=()))]
+    kept = [(OUTCOME, RECORD), (OUTCOME, RECORD._replace(node="", failures=())), (OUTCOME, WITH_LOSSES)]
     assert codec.decode_kept(codec.encode_kept(kept)) == kept
     assert isinstance(codec.decode_kept(codec.encode_kept(kept))[0][1], EndRecord)
 
 
-@pytest.mark.parametrize("record", with_one_wrong_field(tuple(RECORD), WRONG_RECORD))
+def test_a_record_of_a_task_that_lost_nothing_is_packed_as_it_was_before_there_were_losses_in_it() -> None:
+    packed = codec.encode_kept([(OUTCOME, RECORD)])
+    assert packed == msgpack.packb([[list(OUTCOME), [*RECORD[:-2], [list(failure) for failure in RECORD.failures]]]])
+    assert len(codec.encode_kept([(OUTCOME, WITH_LOSSES)])) == len(packed) + 3 + len(LOSS[1]) + 1
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        *with_one_wrong_field(RECORD.packed, WRONG_RECORD),
+        *[
+            wrong
+            for wrong in with_one_wrong_field(WITH_LOSSES.packed, [*WRONG_RECORD, NO_LOSSES])
+            if wrong != RECORD.packed
+        ],
+    ],
+)
 def test_a_record_that_none_can_be_is_refused(record: Any) -> None:
     with pytest.raises((MalformedFrame, LimitExceeded)):
         codec.decode_kept(msgpack.packb([(OUTCOME, record)]))
@@ -188,4 +207,4 @@ def test_a_record_that_none_can_be_is_refused(record: Any) -> None:
 @pytest.mark.parametrize("outcome", [*with_one_wrong_field(OUTCOME, WRONG_OUTCOME), (*OUTCOME[:2], MAY_RETRY, b"", 1)])
 def test_an_outcome_that_ends_no_task_has_no_record(outcome: Any) -> None:
     with pytest.raises((MalformedFrame, LimitExceeded)):
-        codec.decode_kept(msgpack.packb([(outcome, tuple(RECORD))]))
+        codec.decode_kept(msgpack.packb([(outcome, RECORD.packed)]))

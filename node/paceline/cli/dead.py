@@ -143,6 +143,7 @@ def _details_as_json(details: DeadDetails) -> dict[str, Any]:
         "args": details.args,
         "kwargs": details.kwargs,
         "failures": failures,
+        "losses": [{"attempt": number, "how": how} for number, how in details.losses],
         "options": details.options,
         "exception": message_of(details.exception),
     }
@@ -168,6 +169,7 @@ def _details_lines(details: DeadDetails) -> Iterator[str]:
         ("options", show_value(details.options) if details.options else None),
     ]
     rows += [("failed", f"attempt {number}, {shown(at)}: {why}") for number, at, why in details.failures]
+    rows += [("lost", f"attempt {number}, {how}") for number, how in details.losses]
     rows.append(("error", message_of(details.exception)))
     for name, value in rows:
         if value is not None:

@@ -86,7 +86,8 @@ def _as_json(record: TaskRecord) -> dict[str, Any]:
     told = {field.name: getattr(record, field.name) for field in fields(record)}
     readable = {name: shown(value) if isinstance(value, datetime) else value for name, value in told.items()}
     failures = [{"attempt": number, "failed_at": shown(at), "error": why} for number, at, why in record.failures]
-    return {**readable, "task_id": record.task_id.hex(), "failures": failures}
+    losses = [{"attempt": number, "how": how} for number, how in record.losses]
+    return {**readable, "task_id": record.task_id.hex(), "failures": failures, "losses": losses}
 
 
 def _record_lines(record: TaskRecord, end: dict[str, Any]) -> Iterator[str]:
@@ -106,6 +107,7 @@ def _record_lines(record: TaskRecord, end: dict[str, Any]) -> Iterator[str]:
         ("kept until", record.kept_until),
     ]
     rows += [("failed", f"attempt {number}, {shown(at)}: {why}") for number, at, why in record.failures]
+    rows += [("lost", f"attempt {number}, {how}") for number, how in record.losses]
     rows += [(name.replace("_", " "), show_value(value)) for name, value in end.items()]
     for name, value in rows:
         if value is not None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from paceline.client.future import Future, error_of
 from paceline.client.questions import NO_ANSWER, unpacked
 from paceline.client.targets import TaskId, task_id_of
+from paceline.client.task_record import losses_of
 from paceline.errors import ConfigError, NotAllowed, ResultUnknown
 from paceline.options import check_seconds
 from paceline_protocol.errors import PayloadError
@@ -59,6 +60,7 @@ class DeadRecord:
 class DeadDetails:
     """All of one dead task. ``exception``: what its future raised, with the worker's traceback. ``failures``: the first
     and the last three of those that it was tried again after, each (attempt, when, the exception in a line).
+    ``losses``: the last eight of those that were lost, each (attempt, on which node and how), as far as is known.
     ``options``: what its call asked for, as it travelled."""
 
     record: DeadRecord
@@ -67,6 +69,7 @@ class DeadDetails:
     exception: Exception
     failures: tuple[tuple[int, datetime, str], ...]
     options: Options
+    losses: tuple[tuple[int, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -325,6 +328,7 @@ def _details_of(found: Mapping[str, Any]) -> DeadDetails:
         exception=_exception_of(found["end_number"], found["payload"]),
         failures=tuple((attempt, datetime_of(at_ms), summary) for attempt, at_ms, summary in found["failures"]),
         options=found["options"],
+        losses=losses_of(found),
     )
 
 

@@ -27,7 +27,8 @@ class TaskRecord:
     ``state`` and ``why`` are what ``Client.where_is`` says; ``has_ended`` whether it has. ``attempt``: the number of
     the attempt that comes next, is under way, or was the last. ``failed_attempts``, ``lost_attempts``: how many have
     failed, and how many ended with their worker or node. ``failures``: the first and the last three of those that it
-    was tried again after, each (attempt, when, the exception in a line). ``node``: that has it, or had its last
+    was tried again after, each (attempt, when, the exception in a line). ``losses``: the last eight of those that were
+    lost, each (attempt, on which node and how), as far as the leader has heard. ``node``: that has it, or had its last
     attempt. ``started_at``: of its last attempt.
 
     What is not known is None, or "" for ``node``. Of a task that has ended all is known until ``kept_until`` if it has
@@ -44,6 +45,7 @@ class TaskRecord:
     failed_attempts: int | None
     lost_attempts: int | None
     failures: tuple[tuple[int, datetime, str], ...]
+    losses: tuple[tuple[int, str], ...] = ()
     node: str
     not_before: datetime | None
     expires: datetime | None
@@ -68,6 +70,12 @@ def record_of(task_id: bytes, answer: Mapping[str, Any]) -> TaskRecord:
         task_id=task_id,
         has_ended=not answer["is_open"],
         failures=tuple((attempt, datetime_of(at_ms), summary) for attempt, at_ms, summary in answer["failures"]),
+        losses=losses_of(answer),
         **{name: answer[name] for name in plain},
         **moments,
     )
+
+
+def losses_of(answer: Mapping[str, Any]) -> tuple[tuple[int, str], ...]:
+    """How attempts were lost, as a reply says it. A leader of an older version says nothing."""
+    return tuple((attempt, how) for attempt, how in answer.get("losses", ()))

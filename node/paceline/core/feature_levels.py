@@ -36,6 +36,7 @@ LEVELS: Final[dict[int, str]] = {
     options.DEAD_LEVEL: "dead tasks that are kept, and requeued",
     options.LOST_CLIENTS_LEVEL: "tasks that are cancelled when their client is gone",
     options.DEADLINE_LEVEL: "deadlines of tasks",
+    options.LISTS_LEVEL: "lists of live tasks, and how attempts were lost",
 }
 """Level -> the features that it brought."""
 FEATURE_LEVEL: Final = max(LEVELS)

@@ -98,6 +98,13 @@ class EndRecord(NamedTuple):
     ended_ms: int
     kept_until_ms: int
     failures: tuple[tuple[int, int, str], ...]  # after which it was tried again: as in a packed error
+    losses: tuple[tuple[int, str], ...] = ()  # (attempt, where and how): as far as its leader had heard of it
+
+    @property
+    def packed(self) -> tuple[Any, ...]:
+        """As it is packed. One of a task that has lost nothing, or of which nobody knows how, is as it was before there
+        were losses in it."""
+        return tuple(self) if self.losses else tuple(self[:-1])
 
 
 KeptOutcome: TypeAlias = tuple[Outcome, EndRecord]

@@ -32,6 +32,7 @@ from paceline.core.state.applied import Applied
 from paceline.core.wall_clock import WallClock
 from paceline.core.work.leader_link import LeaderLink
 from paceline_protocol.messages.client import Admin, Redirect
+from paceline_protocol.options import LISTS_LEVEL
 
 
 class LeaderRole:
@@ -245,6 +246,7 @@ class LeaderRole:
         in_force = self._levels.in_force(now)
         leader.admission.cluster_level = in_force
         leader.cancelling.may_stop = in_force.level >= STOP_LEVEL
+        leader.recording.may_log_losses = in_force.level >= LISTS_LEVEL
 
     def _live_nodes(self, now: float) -> list[str]:
         """The nodes of this cluster that were heard lately, this one first."""

@@ -118,6 +118,7 @@ def dead_task(table: TaskTable, task_id: bytes) -> dict[str, Any]:
         "found": True,
         **_row(dead),
         "failures": [list(failure) for failure in dead.record.failures],
+        "losses": [list(loss) for loss in dead.record.losses],
         "end_number": dead.end,
         "args": dead.call[CALL_ARGS],
         "payload": dead.payload,

@@ -77,7 +77,9 @@ _DECIDED_HERE: Final = frozenset((_CANCELLED, _EXPIRED))
 
 
 class Recording:
-    """The recorder of one leader. ``is_awaited``: tasks or results wait for the draft to be proposed."""
+    """The recorder of one leader. ``is_awaited``: tasks or results wait for the draft to be proposed.
+    ``may_log_losses``: whether all nodes can read in a record how attempts were lost; the caller keeps it up to date.
+    """
 
     def __init__(
         self,
@@ -94,6 +96,7 @@ class Recording:
         dead_limits: DeadLimits,
     ) -> None:
         self.is_awaited = False
+        self.may_log_losses = False
         self._settings = settings
         self._table = table
         self._tasks = tasks
@@ -160,6 +163,10 @@ class Recording:
         if record is None and (dead := self._table.dead.get(task_id)) is not None:
             return dead.record
         return record
+
+    def losses_of(self, task_id: bytes) -> list[tuple[int, str]]:
+        """How attempts of a live task were lost, as far as this leader has heard of it: (attempt, where and how)."""
+        return self._losses.of(task_id)
 
     def dead_end_of(self, task_id: bytes) -> tuple[int, bytes] | None:
         """How a task ended that is kept as a dead one."""
@@ -300,12 +307,14 @@ class Recording:
             losses = tasks.losses_with(task, attempt)
             loss = loss_on(node_id, payload)
             if tasks.lose_attempt(task, limit, now):
-                self._losses.add(task_id, loss)
+                self._losses.add(task_id, attempt, loss)
                 again.append(task)
                 if task.is_logged and losses > task.lost_attempts:  # otherwise an earlier leader has logged it
                     logged.append(task_id)
             else:
                 detail = self._losses.all_of(task_id, loss)
+                if task.options is not None and task.options.may_be_kept:
+                    self._losses.add(task_id, attempt, loss)  # for its record
                 given_up.append((task_id, attempt, _LOST, _lost_error(losses, detail), 0))
         self._proposals.lose_attempts(logged)
         self.end_unwanted(again, now)
@@ -389,8 +398,7 @@ class Recording:
             task = tasks.finish(task_id, end)
             if task is None:
                 continue
-            if self._losses:
-                self._losses.forget(task_id)
+            losses = self._losses.take(task_id) if self._losses else ()
             if failures is not None:  # it is told with what it had failed with before
                 payload = with_earlier(payload, failures.kept)
             record: EndRecord | None = None
@@ -407,7 +415,7 @@ class Recording:
                     self._pass_on(task, end, payload)
                     continue
                 if task.options.may_be_kept:
-                    record, is_dead = self._kept(task, outcome, payload, node_id or task.node, retried, now)
+                    record, is_dead = self._kept(task, outcome, payload, node_id or task.node, retried, losses, now)
             ended = outcome if failures is None else (task_id, attempt, end, payload, duration_us)
             self._proposals.end(ended, task.size_bytes(), record, is_dead=is_dead)
             is_withheld = is_decided_here or failures is not None or (end != _SUCCEEDED and end in _DECIDED_HERE)
@@ -419,19 +427,29 @@ class Recording:
                 self._pass_on(task, end, payload)
 
     def _kept(
-        self, task: Task, outcome: Outcome, payload: bytes, node_id: str, failures: FailedAttempts | None, now: float
+        self,
+        task: Task,
+        outcome: Outcome,
+        payload: bytes,
+        node_id: str,
+        failures: FailedAttempts | None,
+        losses: tuple[tuple[int, str], ...],
+        now: float,
     ) -> tuple[EndRecord | None, bool]:
         """The record of a task that has ended, if its result is kept for a time, or it is kept as a dead one; and
         whether it is. ``payload``: with what it had failed with before."""
         options = task.options
+        if not self.may_log_losses:
+            losses = ()
         assert options is not None, "who asks for nothing is not kept"
         is_dead = bool(options.keep_dead_ms) and outcome[OUTCOME_STATE] in DEAD_ENDS
         if is_dead:
-            size_bytes = record_bytes(task.name, node_id, 0 if failures is None else len(failures.kept))
+            lines = len(losses) + (0 if failures is None else len(failures.kept))
+            size_bytes = record_bytes(task.name, node_id, lines)
             is_dead = self._dead_limits.may_keep(task, payload, size_bytes)
         if not is_dead and not options.result_ttl_ms:
             return None, False
-        return self._due.retention.begins(task, outcome, node_id, failures, now, is_dead=is_dead), is_dead
+        return self._due.retention.begins(task, outcome, node_id, failures, losses, now, is_dead=is_dead), is_dead
 
     def _observe(self, task: Task, duration_us: int, now: float) -> None:
         """An attempt of a task ran to its end."""

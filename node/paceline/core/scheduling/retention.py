@@ -66,13 +66,14 @@ class Retention:
         outcome: Outcome,
         node_id: str,
         failures: FailedAttempts | None,
+        losses: tuple[tuple[int, str], ...],
         now: float,
         *,
         is_dead: bool = False,
     ) -> EndRecord:
         """A task has ended that asked to be kept. ``is_dead``: as a dead one. ``node_id``: that had the attempt of the
         outcome, which may be one that counted as lost. ``failures``: those of its attempts that it was tried again
-        after. Returns its record, for the log."""
+        after. ``losses``: how others were lost. Returns its record, for the log."""
         task_id, attempt, end, _payload, duration_us = outcome
         options = task.options
         assert options is not None, "who asks for nothing is not kept"
@@ -95,6 +96,7 @@ class Retention:
             ended_ms=ended_ms,
             kept_until_ms=min(ended_ms + options.result_ttl_ms, MOMENT_MAX_MS) if options.result_ttl_ms else 0,
             failures=() if failures is None else failures.kept,
+            losses=losses,
         )
         until = now + options.result_ttl_ms / 1e3 if options.result_ttl_ms else 0.0
         self._new[task_id] = until, now + options.keep_dead_ms / 1e3 if is_dead else 0.0, record

@@ -148,7 +148,7 @@ class DeadTasks(Section):
 
     def packed(self, captured: Any) -> tuple[Any, int]:
         dead: DeadTask = captured
-        return (dead.call, dead.end, dead.payload, dead.record), dead.size_bytes
+        return (dead.call, dead.end, dead.payload, dead.record.packed), dead.size_bytes
 
     def read(self, items: Iterable[Any]) -> None:
         fields.dead_tasks(items)

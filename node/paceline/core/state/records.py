@@ -23,12 +23,12 @@ _check_items: Final = fields.many(fields.record(fields.identifier, fields.task_r
 
 def size_of(record: EndRecord) -> int:
     """What a record counts for, beside the result."""
-    return record_bytes(record.name, record.node, len(record.failures))
+    return record_bytes(record.name, record.node, len(record.failures) + len(record.losses))
 
 
-def record_bytes(name: str, node: str, failures: int) -> int:
-    """The same of one that is not made yet. ``failures``: how many it has of them."""
-    return RECORD_BYTES + len(name) + len(node) + FAILURE_BYTES * failures
+def record_bytes(name: str, node: str, lines: int) -> int:
+    """The same of one that is not made yet. ``lines``: of how many attempts it says how they ended."""
+    return RECORD_BYTES + len(name) + len(node) + FAILURE_BYTES * lines
 
 
 class Records(Section):
@@ -75,7 +75,8 @@ class Records(Section):
         return list(self.by_id.items())
 
     def packed(self, captured: Any) -> tuple[Any, int]:
-        return captured, size_of(captured[1])
+        task_id, record = captured
+        return (task_id, record.packed), size_of(record)
 
     def read(self, items: Iterable[Any]) -> None:
         _check_items(items)
