@@ -14,7 +14,8 @@ from paceline.client.session.sweep import PageRequest
 from paceline.errors import ConfigError, RequestRefused
 from paceline_protocol.codec import encode
 from paceline_protocol.limits import MAX_REQUEST_TASKS
-from paceline_protocol.messages.client import Cancel, CancelState, FindRequest, LiveState
+from paceline_protocol.messages.client import Cancel, CancelState, FindRequest
+from paceline_protocol.messages.live import LiveState
 from paceline_protocol.payload import pack_value
 
 pytestmark = source_only

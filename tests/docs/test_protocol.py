@@ -8,12 +8,15 @@ from random import Random
 
 from paceline.core.membership.identity import Identity
 from paceline.core.node import NodeCore
+from paceline.core.reports.listed import listed
 from paceline.core.reports.questions import QUESTIONS
 from paceline.core.reports.status import status
 from paceline.core.reports.waiting import waiting
 from paceline.core.reports.whereabouts import whereabouts
 from paceline.core.settings import Settings
-from paceline_protocol.messages.client import WaitingRequest
+from paceline_protocol.codec import encode_calls
+from paceline_protocol.messages.client import Submit, WaitingRequest
+from paceline_protocol.messages.live import TasksRequest
 
 PROTOCOL = Path(__file__).parents[2] / "docs" / "protocol.md"
 ROW = re.compile(r"\| (.*?) \| (.*) \|")
@@ -59,6 +62,20 @@ def test_the_documented_keys_of_where_a_task_is_are_those_of_a_real_answer() -> 
     leader = node().leader
     assert leader is not None
     assert sorted(documented("TaskReply")) == sorted(whereabouts(leader, b"i" * 16, 2.0))
+
+
+def test_the_documented_keys_of_a_list_of_tasks_are_those_of_a_real_answer() -> None:
+    leader = node().leader
+    assert leader is not None
+    leader.sessions.open(b"c", b"c" * 16, 2.0)
+    leader.admission.submit(
+        leader.sessions.by_key[b"c"], Submit(1, 0, encode_calls([(b"i" * 16, "add", 4, b"", None)])), 2.0
+    )
+    answer = listed(leader, TasksRequest(1, "*", (1, 2, 3), "", 9, 0, 0, 0, 0), 2.0)
+    assert sorted(documented("TasksReply")) == sorted(answer)
+    (row,) = answer["tasks"]
+    told = re.sub(r"\(.*?\)", "", documented("TasksReply")["tasks"])
+    assert set(WORD.findall(told)) - {"limit"} == row.keys()
 
 
 def test_the_documented_keys_of_what_waits_are_those_of_a_real_answer() -> None:

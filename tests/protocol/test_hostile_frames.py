@@ -71,6 +71,7 @@ from paceline_protocol.messages.consensus import (
     VoteRequest,
     VoteResponse,
 )
+from paceline_protocol.messages.live import RunNow, RunNowReply, TasksReply, TasksRequest
 from paceline_protocol.messages.membership import Consent, ConsentReceived, Envelope, OtherStart, PeerHello
 from paceline_protocol.messages.message import PROTOCOL_VERSION
 from paceline_protocol.messages.trace import Trace
@@ -131,6 +132,10 @@ EXAMPLES: list[Message] = [
     DeadTaskReply(1, "", b"body"),
     DeadChanges(1, "", ((ID, 5, "detail"),)),
     FindReply(1, b"body"),
+    TasksRequest(1, "tasks.*", (1, 3), "n1", 40, 2, 2, 5, 7),
+    TasksReply(1, b"body"),
+    RunNow(1, (ID,)),
+    RunNowReply(1, "", ((ID, 1),)),
     Coming(1 << 20),
     Postponed(((ID, 1_500),)),
     Envelope("c1", "n1", 1, "n2", 7),

@@ -77,6 +77,7 @@ def test_kinds_stay_in_the_groups_of_their_direction() -> None:
     groups = {range(1, 20): ClientMessage, range(20, 40): ClientReply, range(50, 60): ConsensusMessage}
     groups |= {range(40, 50): Envelope | MembershipMessage, range(60, 70): WorkMessage}
     groups |= {range(70, 80): ConsensusMessage, range(110, 114): ClientMessage, range(114, 120): ClientReply}
+    groups |= {range(150, 155): ClientMessage, range(155, 160): ClientReply}
     groups |= {range(80, 90): WorkerMessage | ToWorkerMessage, range(90, 100): WebMessage}
     for kind, (cls, _) in codec.KINDS.items():
         if cls is Trace:  # goes three ways

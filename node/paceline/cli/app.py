@@ -34,7 +34,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "submit": ("paceline.cli.submit", "submit", "Submit one task."),
     "result": ("paceline.cli.result", "result", "Print the result of a task, by its id."),
     "status": ("paceline.cli.status", "status", "Show nodes, leader, slots and queue."),
-    "tasks": ("paceline.cli.tasks", "tasks", "Show single tasks, which wait and why, and cancel them."),
+    "tasks": ("paceline.cli.tasks", "tasks", "List tasks, show single ones, let them run now, and cancel them."),
     "dead": ("paceline.cli.dead", "dead", "Show dead tasks, and requeue or discard them."),
     "cluster": ("paceline.cli.cluster", "cluster", "Change who votes and who leads."),
     "bridge": ("paceline_bridge.cli", "bridge", "Run what comes from RabbitMQ: Celery, dramatiq, plain messages."),

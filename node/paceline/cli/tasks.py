@@ -12,11 +12,12 @@ import click
 
 from paceline.cli.asking import asks_the_leader, confirm, connected, task_ids, task_name
 from paceline.cli.exits import message_of
+from paceline.cli.live_tasks import list_tasks, retry
 from paceline.cli.options import show_value, to_json
 from paceline.cli.output import show
 from paceline.cli.result import task_id as task_id_of
 from paceline.errors import NotAllowed, ResultExpired, ResultUnknown
-from paceline_protocol.messages.client import LiveState
+from paceline_protocol.messages.live import LiveState
 from paceline_protocol.moments import shown
 from paceline_protocol.name_patterns import NamePattern
 
@@ -33,19 +34,34 @@ STATES = tuple(state.name.lower() for state in LiveState)
 
 @click.group(no_args_is_help=False)
 def tasks() -> None:
-    """Show single tasks, which wait and why, and cancel them."""
+    """List tasks, show single ones, let them run now, and cancel them."""
+
+
+tasks.add_command(list_tasks)
+tasks.add_command(retry)
 
 
 @tasks.command()
-@click.argument("task_id", metavar="ID", callback=task_id_of)
+@click.argument("ids", nargs=-1, required=True, metavar="ID...", callback=task_ids)
 @asks_the_leader(5.0)
-def why(task_id: str, timeout_s: float, as_json: bool, **where: Any) -> None:
+def why(ids: tuple[str, ...], timeout_s: float, as_json: bool, **where: Any) -> int | None:
     """Say where a task is, and why it does not run.
 
-    ID is what `paceline submit` printed, whoever submitted it.
+    ID is what `paceline submit` printed, whoever submitted it. Of several each has a line.
     """
     with connected(**where) as client:
-        found = client.where_is(task_id, timeout_s)
+        found = {task_id: client.where_is(task_id, timeout_s) for task_id in ids}
+    if len(ids) == 1:
+        _tell_why(ids[0], found[ids[0]], as_json)
+        return None
+    if as_json:
+        show(to_json({"tasks": [{"task_id": task_id, **told} for task_id, told in found.items()]}))
+    else:
+        show(*(f"{task_id}  {told['state']}: {told['why']}" for task_id, told in found.items()))
+    return ResultUnknown.exit_code if any(told["state"] == "unknown" for told in found.values()) else None
+
+
+def _tell_why(task_id: str, found: dict[str, Any], as_json: bool) -> None:
     if found["state"] == "unknown":
         raise ResultUnknown(f"{task_id}: {found['why']}")
     show(to_json({"task_id": task_id, **found}) if as_json else f"{found['state']}: {found['why']}")

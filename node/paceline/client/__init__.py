@@ -13,6 +13,7 @@ client never imports a node.
 from paceline.client.client import Client, current_client
 from paceline.client.dead_tasks import DeadDetails, DeadGroup, DeadRecord, Requeued
 from paceline.client.future import Future
+from paceline.client.live_tasks import LivePage, LiveTask
 from paceline.client.targets import NamedTask
 from paceline.client.task_record import TaskRecord
 
@@ -22,6 +23,8 @@ __all__ = [
     "DeadGroup",
     "DeadRecord",
     "Future",
+    "LivePage",
+    "LiveTask",
     "NamedTask",
     "Requeued",
     "TaskRecord",

@@ -25,6 +25,7 @@ from paceline_protocol.messages.client import (
     Refusal,
     Requeue,
 )
+from paceline_protocol.messages.live import RunNow, RunNowReply
 from paceline_protocol.messages.message import Sender, sent_by
 
 PAIRS_MAX: Final = 256
@@ -83,4 +84,6 @@ def _answer(standing: Standing, kind: type[Any] | None, fields: tuple[Any, ...])
         return DeadTaskReply(fields[0], said, b"")
     if kind in (Requeue, Discard):
         return DeadChanges(fields[0], said, ())
+    if kind is RunNow:
+        return RunNowReply(fields[0], said, ())
     return Failure(Refusal.FORBIDDEN, said)

@@ -1,9 +1,9 @@
 """Every message that a paceline process sends to another, as plain typed values.
 
-What lives here: the shapes, all of them, in a file for each conversation: ``client.py``, ``membership.py``,
-``consensus.py``, ``work.py``, ``children.py``, and ``trace.py`` of what passes through several. In each they are in the
-order of the grammar in docs/protocol.md, so that the two can be read side by side. What does not: bytes (``codec.py``),
-meaning (the core, the client, the worker).
+What lives here: the shapes, all of them, in a file for each conversation: ``client.py`` and ``live.py``,
+``membership.py``, ``consensus.py``, ``work.py``, ``children.py``, and ``trace.py`` of what passes through several. In
+each they are in the order of the grammar in docs/protocol.md, so that the two can be read side by side. What does not:
+bytes (``codec.py``), meaning (the core, the client, the worker).
 
 What there is to say of a message stands in one place: over its class its number on the wire and who sends it
 (``message.py``), in it its fields, whose types say what is valid. The tables of the codec (``kinds.py``) and of the

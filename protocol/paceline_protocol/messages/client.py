@@ -3,9 +3,12 @@
 # No ``from __future__ import annotations``: ``message.py`` says why.
 
 from enum import IntEnum
-from typing import Annotated, Final, NamedTuple, TypeAlias
+from typing import Annotated, NamedTuple, TypeAlias
 
+from paceline_protocol.messages.live import LiveState, RunNow, RunNowReply, TasksReply, TasksRequest
 from paceline_protocol.messages.message import (
+    OF_ALL_CLIENTS,
+    OF_CLIENTS,
     Id,
     Name,
     PackedArgs,
@@ -17,9 +20,6 @@ from paceline_protocol.messages.message import (
 )
 from paceline_protocol.messages.records import Result
 from paceline_protocol.messages.trace import Trace
-
-OF_ALL_CLIENTS: Final = (Sender.OBSERVER, Sender.CLIENT, Sender.OPERATOR)
-OF_CLIENTS: Final = (Sender.CLIENT, Sender.OPERATOR)
 
 
 class AdminOp(IntEnum):
@@ -65,14 +65,6 @@ class DeadState(IntEnum):
     UNKNOWN = 3  # it is no dead task, or none any more
     REQUEUED_BEFORE = 4
     REFUSED = 5  # the cluster does not take the new task now
-
-
-class LiveState(IntEnum):
-    """Where a task is that has not ended, for whoever looks for some."""
-
-    DELAYED = 1  # it waits for its moment
-    WAITING = 2  # no node has been given it
-    RUNNING = 3  # a node has been given it: it runs, or is about to
 
 
 Refused: TypeAlias = Annotated[tuple[Id, Annotated[int, Refusal], str], "refused"]
@@ -369,6 +361,8 @@ ClientMessage: TypeAlias = (
     | Requeue
     | Discard
     | FindRequest
+    | TasksRequest
+    | RunNow
 )
 ClientReply: TypeAlias = (
     Welcome
@@ -387,5 +381,7 @@ ClientReply: TypeAlias = (
     | DeadTaskReply
     | DeadChanges
     | FindReply
+    | TasksReply
+    | RunNowReply
     | Trace
 )

@@ -41,6 +41,10 @@ class Sender(Enum):
     PARENT = "parent"  # a node to a child of its own
 
 
+OF_ALL_CLIENTS: Final = (Sender.OBSERVER, Sender.CLIENT, Sender.OPERATOR)
+OF_CLIENTS: Final = (Sender.CLIENT, Sender.OPERATOR)
+
+
 class Said(NamedTuple):
     """What is said of a message over its class."""
 

@@ -12,7 +12,8 @@ from modes import source_only
 from paceline.core.reports.found import found
 from paceline.core.scheduling import finding
 from paceline_protocol.errors import LimitExceeded
-from paceline_protocol.messages.client import FindRequest, LiveState
+from paceline_protocol.messages.client import FindRequest
+from paceline_protocol.messages.live import LiveState
 from paceline_protocol.messages.work import Revoked
 
 WAITING, DELAYED, RUNNING = int(LiveState.WAITING), int(LiveState.DELAYED), int(LiveState.RUNNING)

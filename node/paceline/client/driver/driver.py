@@ -22,6 +22,7 @@ from paceline.client.driver.resolving import Resolver, call_back
 from paceline.client.driver.turns import Ready, Turns
 from paceline.client.future import Callback, Future, FutureOfAny, Sink
 from paceline.client.parents import ParentWatch
+from paceline.client.session.listing import ListRequest
 from paceline.client.session.requests import Reply
 from paceline.client.session.sampling import Sampler, Stamps
 from paceline.client.session.session import Session, SessionState
@@ -39,6 +40,7 @@ from paceline_protocol.messages.client import (
     TaskReply,
     WaitingReply,
 )
+from paceline_protocol.messages.live import RunNowReply, TasksReply
 from paceline_protocol.messages.records import Options
 from paceline_protocol.payload import unpack_value
 
@@ -393,6 +395,18 @@ class Driver:
         session = self.session
         reply = self._answer(lambda now: session.find(page, now), timeout_s)
         return reply.body if isinstance(reply, FindReply) else None
+
+    def live_tasks(self, page: ListRequest, timeout_s: float) -> bytes | None:
+        """The packed answer of the leader. None: no answer in time."""
+        session = self.session
+        reply = self._answer(lambda now: session.live_tasks(page, now), timeout_s)
+        return reply.body if isinstance(reply, TasksReply) else None
+
+    def run_now(self, ids: tuple[bytes, ...], timeout_s: float) -> RunNowReply | None:
+        """What became of each. None: no answer in time."""
+        session = self.session
+        reply = self._answer(lambda now: session.run_now(ids, now), timeout_s)
+        return reply if isinstance(reply, RunNowReply) else None
 
     def cancel_tasks(self, ids: tuple[bytes, ...], timeout_s: float) -> dict[bytes, int] | None:
         """What became of each (CancelState), whoever submitted them. None: no answer in time."""

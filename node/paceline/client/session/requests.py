@@ -43,8 +43,9 @@ from paceline_protocol.messages.client import (
     WaitingReply,
     WaitingRequest,
 )
+from paceline_protocol.messages.live import RunNow, RunNowReply, TasksReply, TasksRequest
 from paceline_protocol.messages.records import Result, TaskEnd
-from paceline_protocol.options import DEAD_LEVEL, LOST_CLIENTS_LEVEL
+from paceline_protocol.options import DEAD_LEVEL, LISTS_LEVEL, LOST_CLIENTS_LEVEL
 
 Request: TypeAlias = (
     Cancel
@@ -57,6 +58,8 @@ Request: TypeAlias = (
     | Requeue
     | Discard
     | FindRequest
+    | TasksRequest
+    | RunNow
 )
 Reply: TypeAlias = (
     CancelReply
@@ -68,6 +71,8 @@ Reply: TypeAlias = (
     | DeadTaskReply
     | DeadChanges
     | FindReply
+    | TasksReply
+    | RunNowReply
 )
 
 
@@ -94,6 +99,8 @@ RULES: Final[dict[type[Request], Rule]] = {
     Requeue: Rule(DeadChanges, of_any_node=False, behind_calls=False, since_level=DEAD_LEVEL),
     Discard: Rule(DeadChanges, of_any_node=False, behind_calls=False, since_level=DEAD_LEVEL),
     FindRequest: Rule(FindReply, of_any_node=False, behind_calls=True, since_level=LOST_CLIENTS_LEVEL),
+    TasksRequest: Rule(TasksReply, of_any_node=False, behind_calls=True, since_level=LISTS_LEVEL),
+    RunNow: Rule(RunNowReply, of_any_node=False, behind_calls=True, since_level=LISTS_LEVEL),
 }
 
 

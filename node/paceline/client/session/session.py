@@ -29,6 +29,7 @@ from typing import ClassVar, Final
 from paceline.client.session.candidates import Candidates, Jitter
 from paceline.client.session.epoch import Epoch
 from paceline.client.session.ledger import CallLedger
+from paceline.client.session.listing import ListRequest
 from paceline.client.session.output import Output
 from paceline.client.session.refusals import Unready
 from paceline.client.session.requests import RULES, Request, Requests
@@ -59,6 +60,7 @@ from paceline_protocol.messages.client import (
     WaitingRequest,
     Welcome,
 )
+from paceline_protocol.messages.live import RunNow, TasksRequest
 from paceline_protocol.messages.records import Call
 
 OUTSTANDING_LIMIT_TASKS: Final = 200_000
@@ -276,6 +278,14 @@ class Session:
         """Ask the leader for ids of tasks. Returns the key of the FindReply."""
         name, states, term, until, cursor = page
         return self._ask(FindRequest(self.requests.next_number(), name, states, term, until, *cursor), now)
+
+    def live_tasks(self, page: ListRequest, now: float) -> int:
+        """Ask the leader which tasks have not ended. Returns the key of the TasksReply."""
+        return self._ask(TasksRequest(self.requests.next_number(), *page), now)
+
+    def run_now(self, ids: tuple[bytes, ...], now: float) -> int:
+        """Ask the leader to let these wait no longer. Returns the key of the RunNowReply."""
+        return self._ask(RunNow(self.requests.next_number(), ids), now)
 
     def _ask(self, request: Request, now: float, *, wanted: bool = True) -> int:
         self._begin_waiting(now)

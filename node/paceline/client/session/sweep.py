@@ -14,7 +14,8 @@ from typing import Any, Final, NamedTuple
 from paceline.errors import ConfigError, RequestRefused
 from paceline.options import shown
 from paceline_protocol.limits import MAX_NAME_CHARS
-from paceline_protocol.messages.client import CancelState, LiveState
+from paceline_protocol.messages.client import CancelState
+from paceline_protocol.messages.live import LiveState
 from paceline_protocol.name_patterns import STARS_MAX, NamePattern
 
 _BEGINNING: Final = (0, 0, 0)

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Final
 from paceline.core.node.questions import AskedOf, Question
 from paceline.core.reports.dead import dead_task, dead_tasks
 from paceline.core.reports.found import found
+from paceline.core.reports.listed import listed
 from paceline.core.reports.status import status
 from paceline.core.reports.waiting import waiting
 from paceline.core.reports.whereabouts import whereabouts
+from paceline.core.scheduling.run_now import run_now
 from paceline_protocol.messages.client import (
     Admin,
     DeadTaskReply,
@@ -25,6 +27,7 @@ from paceline_protocol.messages.client import (
     WaitingReply,
     WaitingRequest,
 )
+from paceline_protocol.messages.live import RunNow, RunNowReply, TasksReply, TasksRequest
 from paceline_protocol.payload import pack_value
 
 if TYPE_CHECKING:
@@ -72,6 +75,20 @@ def tell_found(node: NodeCore, key: bytes, request: FindRequest, now: float) -> 
     return FindReply(request.request, pack_value(found(leader, request)))
 
 
+def tell_listed(node: NodeCore, key: bytes, request: TasksRequest, now: float) -> TasksReply:
+    """Reply with some of the tasks that have not ended."""
+    leader = node.leader
+    assert leader is not None, "a question of the leader"
+    return TasksReply(request.request, pack_value(listed(leader, request, now)))
+
+
+def have_run(node: NodeCore, key: bytes, request: RunNow, now: float) -> RunNowReply:
+    """Let tasks wait for their moments no longer."""
+    leader = node.leader
+    assert leader is not None, "a question of the leader"
+    return RunNowReply(request.request, "", run_now(leader, request.ids, now))
+
+
 QUESTIONS: Final = (
     Question(StatusRequest, AskedOf.ANY_NODE, tell_status),
     Question(Admin, AskedOf.LEADER, change_cluster),
@@ -80,4 +97,6 @@ QUESTIONS: Final = (
     Question(DeadTasksRequest, AskedOf.LEADER, tell_dead_tasks),
     Question(DeadTaskRequest, AskedOf.LEADER, tell_dead_task),
     Question(FindRequest, AskedOf.LEADER, tell_found),
+    Question(TasksRequest, AskedOf.LEADER, tell_listed),
+    Question(RunNow, AskedOf.LEADER, have_run),
 )

@@ -41,6 +41,7 @@ class DueTasks:
 
     __slots__ = (
         "_clock",
+        "_hurried",
         "_is_settled",
         "_is_transferring",
         "_moments",
@@ -62,6 +63,7 @@ class DueTasks:
         self.retention = retention if retention is not None else Retention(clock)
         self.retrying = retrying if retrying is not None else Retrying()
         self._clock = clock
+        self._hurried: set[bytes] = set()  # live tasks that do not wait for the moment of their call any more
         self._monotonic = WallClock()
         self._waits = waits if waits is not None else Moments()
         self._is_settled = False
@@ -129,7 +131,7 @@ class DueTasks:
         if waits_until is not None:
             return waits_until == inf or not self._monotonic.has_reached(self._monotonic.ms_from(waits_until), now)
         options = task.options
-        if options is None or not options.not_before_ms:
+        if options is None or not options.not_before_ms or task.id in self._hurried:
             return False
         return not self._clock.has_reached(options.not_before_ms, now)
 
@@ -167,10 +169,22 @@ class DueTasks:
         if moment_ms:
             self._moments.set(task.id, moment_ms)
 
+    def hurry(self, task: Task) -> bool:
+        """A delayed task is to wait for its moment no longer. False, with nothing changed: what it waits for is the
+        log. Afterwards, when it is where it belongs, it is to be watched anew."""
+        options, waits_until = task.options, self.retrying.waits_until.get(task.id)
+        if options is None or waits_until == inf or (waits_until is None and not options.not_before_ms):
+            return False
+        self.forget(task.id)
+        if options.not_before_ms:
+            self._hurried.add(task.id)
+        return True
+
     def forget(self, task_id: bytes) -> None:
         """Nothing becomes of this task any more."""
         self._moments.drop(task_id)
         self._waits.drop(task_id)
+        self._hurried.discard(task_id)
         self.retrying.forget(task_id)
 
     def take_reached(self, now: float) -> list[bytes]:

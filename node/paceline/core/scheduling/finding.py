@@ -23,7 +23,7 @@ from typing import Final, TypeAlias
 from paceline.core.scheduling.live_tasks import DELAYED_SKIPPED, NAMES_LOOKED_AT, LiveTasks
 from paceline.core.state.task import Task
 from paceline_protocol.limits import MAX_INT
-from paceline_protocol.messages.client import LiveState
+from paceline_protocol.messages.live import LiveState
 from paceline_protocol.name_patterns import NamePattern
 
 PAGE_IDS: Final = 1_000
@@ -65,7 +65,7 @@ class Page:
     def look(self, task: Task, state: int) -> bool:
         """Look at a task. True: it is meant, and it is in this state."""
         self.left -= 1
-        if task.first_age >= self._until or _state_of(task) != state or not self.matches(task.name):
+        if task.first_age >= self._until or state_of(task) != state or not self.matches(task.name):
             return False
         self.ids.append(task.id)
         return True
@@ -140,8 +140,8 @@ _LOOK: Final[dict[int, Callable[[LiveTasks, Page, int, int], tuple[int, int] | N
 }
 
 
-def _state_of(task: Task) -> int:
-    """As a LiveState; 0 if it has ended."""
+def state_of(task: Task) -> int:
+    """Where a task is, as a LiveState; 0 if it has ended."""
     if task.is_delayed:
         return _DELAYED
     if task.has_place_at_node:

@@ -130,6 +130,16 @@ class Lane:
         queue.rotate(begin)
         return found, begin
 
+    def look_from(self, priority: int, age: int, limit: int) -> list[Task]:
+        """``limit`` tasks of this priority from this age on, in order, and those that have left among them. Cost: a few
+        looks, and as that of look()."""
+        queue = self._queues[priority]
+        begin = bisect_left(queue, age, key=_age) if age else 0
+        queue.rotate(-begin)
+        found = list(islice(queue, min(len(queue) - begin, limit)))
+        queue.rotate(begin)
+        return found
+
     def sweep(self) -> None:
         """Let go of the tasks that have left."""
         state = self._state

@@ -398,6 +398,16 @@ class LiveTasks:
             (lane, priority) for lanes in self._lanes for lane in lanes.lanes for priority in range(PRIORITY_MAX + 1)
         ]
 
+    def lanes_of(self, name: str) -> list[Lane]:
+        """The lanes in which tasks of this name wait, among others; all lanes for ""."""
+        if not name:
+            return [lane for lanes in self._lanes for lane in lanes.lanes]
+        return [lane for lanes in self._lanes if (lane := lanes.lane_of(name)) is not None]
+
+    def all_delayed(self) -> list[Task]:
+        """Every task that waits for its moment. Cost: that of all of them."""
+        return self._delayed.tasks()
+
     # --- how many, and where ------------------------------------------------------------------------------------
 
     def may_be_at_a_node(self, task: Task) -> bool:

@@ -276,6 +276,14 @@ class Recording:
             self._due.watch(task, now)
         return expired
 
+    def run_now(self, task: Task, now: float) -> bool:
+        """A delayed task is to wait for its moment no longer. False: the log does not have yet that it waits."""
+        if not self._due.hurry(task):
+            return False
+        self._tasks.come_due(task, now)
+        self._due.watch(task, now)
+        return True
+
     def cancel(self, tasks: Iterable[Task], now: float) -> None:
         """Cancel these tasks. No node has them."""
         self.end([_cancelled(task) for task in tasks], now)
