@@ -96,6 +96,11 @@ PANELS: dict[str, tuple[Panel, ...]] = {
         Panel("Mean duration by name", "s", "Time run over attempts; the ten slowest names.", (("{{task}}", f"topk(10, sum by (task) ({rate('paceline_task_run_seconds_total')}) / (sum by (task) ({rate('paceline_tasks_executed_total')}) > 0))"),)),
         Panel("Duration, all names", "s", "How long tasks ran.", quantiles("paceline_task_duration_seconds"), width=24),
     ),
+    "Dead tasks": (
+        Panel("Dead by name", "none", "Tasks with keep_dead that failed for good, were lost or timed out, and wait for a person: paceline dead ls shows them.", (("{{task}}", f"max by (task) (paceline_dead_tasks{JOB})"),), "areas"),
+        Panel("What they take", "bytes", "With their arguments and errors, in the memory of each voter. The limit is --dead-limit-mib, and 10,000 of them.", (("bytes", f"max(paceline_dead_task_bytes{JOB})"),)),
+        Panel("Discarded for want of room", "none", "In the range: the oldest, past either limit, or what was too large to be kept.", (("discarded", f"sum(increase(paceline_dead_tasks_dropped_total{JOB}[$__range]))"),)),
+    ),
     "Bridges to RabbitMQ": (
         Panel("Connected", "none", "Bridges that have RabbitMQ and the cluster.", (("bridges", "sum(paceline_bridge_connected)"),), "number", 4),
         Panel("Messages", "ops", "A second, by what became of them and whose they are.", (("{{result}}, {{protocol}}", "sum by (result, protocol) (rate(paceline_bridge_messages_total[$__rate_interval]))"),), width=10),

@@ -37,13 +37,13 @@ scrape_configs:
         refresh_interval: 1s
 """
 NAP, FAIL = NamedTask("load_tasks.nap"), NamedTask("load_tasks.fail")
-CRASH = NamedTask("load_tasks.crash", max_attempts=2)
+CRASH = NamedTask("load_tasks.crash", max_attempts=2, keep_dead=60)
 INTERVAL = "5s"
 DEADLINE_S = 60.0
 
 
 class Load:
-    """A client that keeps the cluster busy, with tasks that succeed, fail, and kill their workers."""
+    """A client that keeps the cluster busy, with tasks that succeed, fail, and kill their workers, and are dead then."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._client: Client = cluster.client()
