@@ -149,6 +149,26 @@ def test_pages_of_another_leader_are_not_gone_on_with() -> None:
     assert (answer["term"], answer["ids"], answer["next"]) == (TERM, [], None)
 
 
+def test_delayed_tasks_of_any_number_of_names_are_found_though_names_come_and_go() -> None:
+    lead = Clocked()
+    session = lead.client()
+    for number in range(12_000):
+        lead.submit(session, number, seq=number + 1, name=f"shop.{number}", not_before=ms(60.0))
+    assert len(lead.leader.tasks.delayed_names(0, 1 << 20)) == 12_000
+    found: list[int] = []
+    answer = page(lead, "shop.*9", (DELAYED,))
+    while True:
+        found += numbers(answer)
+        lead.cancel(lead.client(b"operator"), *numbers(answer))
+        if answer["next"] is None:
+            break
+        answer = page(lead, "shop.*9", (DELAYED,), answer)
+    assert found == [number for number in range(12_000) if number % 10 == 9]
+    lead.cancel(lead.client(b"operator"), *range(11_000))
+    assert len(lead.leader.tasks.delayed_names(0, 1 << 20)) < 3_000, "names that are gone are forgotten"
+    assert numbers(page(lead, "shop.11998", (DELAYED,))) == [11_998]
+
+
 def test_what_a_pattern_costs_is_bounded() -> None:
     with pytest.raises(LimitExceeded, match="stars"):
         page(crowd(), "a*" * 9, ALL)

@@ -148,7 +148,7 @@ class DueTasks:
         options = task.options
         if options is None or not options.deadline_ms:
             return task.assignment
-        return task.id, task.attempt, task.name, task.args, with_time_left(options.wire, self._clock.ms_from(now))
+        return task.id, task.attempt, task.name, task.args, with_time_left(options.wire, self._clock.ms(now))
 
     def is_late(self, options: CallOptions, now: float) -> bool:
         """Whether it may not start any more."""

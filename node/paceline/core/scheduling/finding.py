@@ -20,7 +20,7 @@ from collections.abc import Callable, Collection
 from itertools import islice
 from typing import Final, TypeAlias
 
-from paceline.core.scheduling.live_tasks import DELAYED_SKIPPED, NAMES_LOOKED_AT, LiveTasks
+from paceline.core.scheduling.live_tasks import LiveTasks
 from paceline.core.state.task import Task
 from paceline_protocol.limits import MAX_INT
 from paceline_protocol.messages.live import LiveState
@@ -87,19 +87,19 @@ def find(tasks: LiveTasks, page: Page, states: Collection[int], cursor: Cursor) 
 
 
 def _look_at_delayed(tasks: LiveTasks, page: Page, part: int, at: int) -> tuple[int, int] | None:
-    names = tasks.delayed_by_name
-    for name, of_name in islice(names.items(), min(part, NAMES_LOOKED_AT), NAMES_LOOKED_AT):
+    """A part is the number of a name."""
+    for number, name in tasks.delayed_names(part, page.left + 1):
+        if number != part:
+            part, at = number, 0
         if page.is_full:
             return part, at
         page.left -= 1
         if page.matches(name):
-            for task in islice(of_name.values(), at, None) if at <= DELAYED_SKIPPED else ():
+            for task in tasks.delayed_tasks(name, at):
                 if page.is_full:
                     return part, at
                 at += not page.look(task, _DELAYED)
-            if not at:
-                continue  # by the next page nothing has this name any more
-        part, at = part + 1, 0
+        part, at = number + 1, 0
     return None
 
 

@@ -120,7 +120,7 @@ def _list_waiting(tasks: LiveTasks, listing: Listing, part: int, at: int) -> tup
 
 
 def _list_delayed(tasks: LiveTasks, listing: Listing, part: int, at: int) -> tuple[int, int] | None:
-    """Part 0 is all of them, sorted; the others are names."""
+    """Part 0 is all of them, sorted; the others are numbers of names, from 1 on."""
     if not part and tasks.delayed <= SORTED_TASKS:
         in_order = sorted([(tasks.not_before_ms(task), task.first_age, task) for task in tasks.all_delayed()])
         for _moment_ms, _first_age, task in in_order[at:]:
@@ -129,19 +129,19 @@ def _list_delayed(tasks: LiveTasks, listing: Listing, part: int, at: int) -> tup
             listing.look(task, _DELAYED)
             at += 1
         return None
-    by_name = tasks.delayed_by_name
     if not part:
         part, at = 1, 0
-    names = [listing.name] if listing.name else by_name.keys()
-    for name in islice(names, part - 1, None):
+    for number, name in tasks.delayed_names(part - 1, listing.left + 1):
+        if number != part - 1:
+            part, at = number + 1, 0
         if listing.is_full:
             return part, at
         listing.left -= 1
         if listing.matches(name):
-            for task in islice(by_name.get(name, {}).values(), at, None):
+            for task in tasks.delayed_tasks(name, at):
                 if listing.is_full:
                     return part, at
                 listing.look(task, _DELAYED)
                 at += 1
-        part, at = part + 1, 0
+        part, at = number + 2, 0
     return None

@@ -30,7 +30,7 @@ The file is long since it is all of that: who moves a task elsewhere breaks what
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Final
 
@@ -49,6 +49,7 @@ NAMES_LOOKED_AT: Final = 10_000
 """At a time, of the names of tasks that wait."""
 DELAYED_SKIPPED: Final = 100_000
 """Of one name: whoever wants the ids of more cancels these first."""
+_NO_TASKS: Final[dict[bytes, Task]] = {}
 
 
 class Misplaced(Exception):
@@ -387,10 +388,13 @@ class LiveTasks:
         """The ``first_age`` of the next task that is taken in is no less."""
         return self._next_age
 
-    @property
-    def delayed_by_name(self) -> dict[str, dict[bytes, Task]]:
-        """The tasks that wait for their moments; to read only."""
-        return self._delayed.by_name
+    def delayed_names(self, number: int, limit: int) -> list[tuple[int, str]]:
+        """Names of tasks that wait for their moments, each with its number, from this one on; see ``places.py``."""
+        return self._delayed.names_from(number, limit)
+
+    def delayed_tasks(self, name: str, skip: int) -> Iterator[Task]:
+        """The tasks of this name that wait for their moments, behind the first ``skip``."""
+        return islice(self._delayed.by_name.get(name, _NO_TASKS).values(), skip, None)
 
     def queues(self) -> list[tuple[Lane, int]]:
         """Every queue of tasks that wait: a lane, and a priority. Some of them are empty."""

@@ -7,12 +7,15 @@ from or goes to.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from itertools import islice
 from typing import Final
 
 from paceline.core.scheduling.credits import NodeLedger
 from paceline.core.state.task import Task
 
+GONE_NAMES: Final = 64
+"""So many names that are gone keep their numbers, and as many as there are others."""
 _NONE: Final[dict[bytes, Task]] = {}
 
 
@@ -64,19 +67,28 @@ class AtNodes(Place):
 
 class ById(Place):
     """Tasks that wait for something else than a node. ``by_name``: them, of the names of which any does; for others to
-    read only."""
+    read only.
 
-    __slots__ = ("by_name",)
+    Names are numbered in the order in which they came, so that whoever goes through them, be they a million, can say
+    where to go on. The numbers of those that are gone are dropped once they are more than the others."""
+
+    __slots__ = ("_came", "_number_of", "_numbers", "by_name")
 
     def __init__(self, state: int) -> None:
         super().__init__(state)
         self.by_name: dict[str, dict[bytes, Task]] = {}
+        self._numbers = 0
+        self._number_of: dict[str, int] = {}
+        self._came: list[tuple[int, str]] = []  # names with their numbers, some of them gone
 
     def put(self, task: Task) -> None:
         self.count += 1
         of_name = self.by_name.get(task.name)
         if of_name is None:
             self.by_name[task.name] = {task.id: task}
+            self._number_of[task.name] = self._numbers
+            self._came.append((self._numbers, task.name))
+            self._numbers += 1
         else:
             of_name[task.id] = task
 
@@ -86,6 +98,15 @@ class ById(Place):
         del of_name[task.id]
         if not of_name:
             del self.by_name[task.name]
+            del self._number_of[task.name]
+            if len(self._came) > 2 * len(self.by_name) + GONE_NAMES:
+                self._came = [each for each in self._came if self._number_of.get(each[1]) == each[0]]
+
+    def names_from(self, number: int, limit: int) -> list[tuple[int, str]]:
+        """``limit`` names at most with numbers from this one on, each with its number, and names that are gone among
+        them. Cost: that of ``limit``."""
+        begin = bisect_left(self._came, (number, ""))
+        return self._came[begin : begin + limit]
 
     def tasks(self) -> list[Task]:
         return [task for of_name in self.by_name.values() for task in of_name.values()]

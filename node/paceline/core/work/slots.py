@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
+from math import ceil
 from operator import attrgetter
 from typing import Final
 
@@ -307,7 +308,7 @@ class Slots:
             self._traces.dispatched_here(assignment[ASSIGNMENT_ID])
         if "time_left" not in options:
             return assignment
-        return *assignment[:ASSIGNMENT_OPTIONS], with_end(options, int(now * 1_000))
+        return *assignment[:ASSIGNMENT_OPTIONS], with_end(options, ceil(now * 1_000))
 
     def assign(self, now: float) -> list[tuple[bytes, tuple[Assignment, ...]]]:
         """Bind queued tasks to free workers. Returns (worker id, tasks) for each worker that got some. Those that can't
