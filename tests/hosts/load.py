@@ -59,10 +59,14 @@ class Load:
                 future.exception(max(0.0, deadline_s - time.monotonic()))
             except TimeoutError:
                 self._write("pending", number)
+        self.settle()
         self._client.close()  # by then the callbacks of all that has ended were called
         self._ended.put(None)
         writer.join()
         self._write("finished")
+
+    def settle(self) -> None:
+        """What is left to do once everything has ended."""
 
     def submit_next(self, number: int) -> None:
         """The task of this number, which is due now."""

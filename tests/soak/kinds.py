@@ -4,6 +4,7 @@ that submits it and whoever judges it agree."""
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
@@ -16,6 +17,20 @@ DOZE_S = 0.1
 DELAY_S = 1.5
 EXPIRES_S = 0.3
 BIG_BYTES = 200_000
+BACKOFF_S = 0.3
+RETRIES = 6
+"""Some more than FAILURES, for those that fail and are lost before that is told."""
+FAILURES = 3
+GIVES_UP_AFTER = 1
+LIMIT_S = 0.4
+BY_S = 1.0
+STOPS_AFTER_S = 0.4
+LONG_S = 10.0
+KEEP_DEAD_S = 120
+SLACK_S = 0.005
+"""Of clocks that are read one after the other."""
+BEGINS_S = 0.2
+"""From when an attempt begins, from which its limit counts, until it has left its line, on a machine that is busy."""
 ATTEMPTS = 5
 """More than a task may lose to kills of its nodes within its life here."""
 
@@ -32,7 +47,8 @@ class Kind:
     target: NamedTask
     judge: Judge
     more: Callable[[int], tuple[Any, ...]] = field(default=lambda number: ())
-    is_cancelled: bool = False  # its client asks for that right behind the call
+    cancel_after_s: float | None = None  # its client asks for that so long behind the call
+    is_kept_dead: bool = False
 
 
 def data_of(number: int) -> bytes:
@@ -68,6 +84,65 @@ def _expires(number: int, ending: Ending, runs: Sequence[Run], submitted_s: floa
     return "" if ending.error.startswith("TaskExpired") else _ran(number, ending, runs, submitted_s)
 
 
+def _failures_of(number: int) -> int:
+    """How often a flaky task fails."""
+    return number % (FAILURES + 1)
+
+
+def _retried(number: int, ending: Ending, runs: Sequence[Run], submitted_s: float) -> str:
+    """It runs again after each failure, and no sooner than it is to. A run in another process follows one that was
+    lost, perhaps with what it had to tell, and may come at once."""
+    if wrong := _ran(number, ending, runs, submitted_s):
+        return wrong
+    if len(runs) <= _failures_of(number):
+        return f"ran {len(runs)} times, and fails {_failures_of(number)} times"
+    return _paused(runs)
+
+
+def _paused(runs: Sequence[Run]) -> str:
+    in_order = sorted(runs, key=lambda run: run.at_s)
+    for before, after in itertools.pairwise(in_order):
+        if (before.namespace, before.pid) == (after.namespace, after.pid):
+            early_s = before.at_s + BACKOFF_S - SLACK_S - after.at_s
+            if early_s > 0:
+                return f"tried again {early_s:.3f} s early"
+    return ""
+
+
+def _given_up(number: int, ending: Ending, runs: Sequence[Run], submitted_s: float) -> str:
+    if wrong := _failed(number, ending, runs, submitted_s):
+        return wrong
+    if len(runs) <= GIVES_UP_AFTER:
+        return f"given up after {len(runs)} runs, of {GIVES_UP_AFTER + 1}"
+    return _paused(runs)
+
+
+def _timed_out(number: int, ending: Ending, runs: Sequence[Run], submitted_s: float) -> str:
+    """One that was lost may be said to be killed, and runs on at a node that nobody hears; then another has run."""
+    if not ending.error.startswith("TaskTimedOut"):
+        return f"ended with {ending}"
+    if not runs:
+        return "timed out and never ran"
+    early_s = min(run.at_s for run in runs) + LIMIT_S - BEGINS_S - ending.at_s
+    return f"ended {early_s:.3f} s before its limit" if early_s > 0 else ""
+
+
+def _ended_by(number: int, ending: Ending, runs: Sequence[Run], submitted_s: float) -> str:
+    if not ending.error.startswith(("TaskTimedOut", "TaskExpired")):
+        return f"ended with {ending}"
+    early_s = submitted_s + BY_S - SLACK_S - ending.at_s
+    return f"ended {early_s:.3f} s before its deadline" if early_s > 0 else ""
+
+
+def _stopped(number: int, ending: Ending, runs: Sequence[Run], submitted_s: float) -> str:
+    """It runs for far longer than its client wants it to. A client that found no leader in time has not asked."""
+    if not ending.error.startswith("TaskCancelled"):
+        has_run_s = max((ending.at_s - run.at_s for run in runs), default=0.0)
+        return f"ended with {ending}" if has_run_s < LONG_S else _ran(number, ending, runs, submitted_s)
+    early_s = submitted_s + STOPS_AFTER_S - SLACK_S - ending.at_s
+    return f"cancelled {early_s:.3f} s before somebody asked for it" if early_s > 0 else ""
+
+
 def _digested(number: int, ending: Ending, runs: Sequence[Run], submitted_s: float) -> str:
     data = data_of(number)
     right = [hashlib.sha256(data).hexdigest(), hashlib.sha256(data[::-1]).hexdigest()]
@@ -90,7 +165,58 @@ KINDS = (
     Kind("committed", 4, NamedTask("soak_tasks.square", max_attempts=ATTEMPTS, confirm="committed"), _ran),
     Kind("delayed", 4, NamedTask("soak_tasks.square", max_attempts=ATTEMPTS, delay=DELAY_S), _delayed),
     Kind("expires", 4, NamedTask("soak_tasks.square", max_attempts=ATTEMPTS, expires=EXPIRES_S), _expires),
-    Kind("cancelled", 4, NamedTask("soak_tasks.square", max_attempts=ATTEMPTS), _cancelled, is_cancelled=True),
+    Kind("cancelled", 4, NamedTask("soak_tasks.square", max_attempts=ATTEMPTS), _cancelled, cancel_after_s=0.0),
+    Kind(
+        "stopped",
+        1,
+        NamedTask("soak_tasks.doze", max_attempts=ATTEMPTS, cancel_grace=0.1),
+        _stopped,
+        lambda number: (LONG_S,),
+        cancel_after_s=STOPS_AFTER_S,
+    ),
+    Kind(
+        "retried",
+        3,
+        NamedTask(
+            "soak_tasks.flaky",
+            max_attempts=ATTEMPTS,
+            retries=RETRIES,
+            backoff=BACKOFF_S,
+            backoff_max=BACKOFF_S,
+            jitter=False,
+        ),
+        _retried,
+        lambda number: (_failures_of(number),),
+    ),
+    Kind(
+        "given up",
+        2,
+        NamedTask(
+            "soak_tasks.give_up",
+            max_attempts=ATTEMPTS,
+            retries=GIVES_UP_AFTER,
+            backoff=BACKOFF_S,
+            backoff_max=BACKOFF_S,
+            jitter=False,
+            keep_dead=KEEP_DEAD_S,
+        ),
+        _given_up,
+        is_kept_dead=True,
+    ),
+    Kind(
+        "timed out",
+        1,
+        NamedTask("soak_tasks.doze", max_attempts=ATTEMPTS, time_limit=LIMIT_S),
+        _timed_out,
+        lambda number: (LONG_S,),
+    ),
+    Kind(
+        "deadline",
+        1,
+        NamedTask("soak_tasks.doze", max_attempts=ATTEMPTS, deadline=BY_S),
+        _ended_by,
+        lambda number: (LONG_S,),
+    ),
     Kind("big", 1, NamedTask("soak_tasks.digest", max_attempts=ATTEMPTS), _digested, lambda number: (data_of(number),)),
 )
 _WEIGHTS = [kind.weight for kind in KINDS]

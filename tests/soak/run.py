@@ -4,8 +4,8 @@
 
 The nodes run on hosts of their own (network namespaces, so it needs root) with their data on small disks. One fault
 follows the other: each of ``soak.faults`` once, in an order that the seed draws, then again. Behind each the cluster
-must become well and go on. At the end every task must have the one outcome that its kind allows, no outcome may be
-recorded twice, and the node that was never stopped must use no more than it did. What was seen is written as a table, a
+must become well and go on. At the end every task must have the one outcome that its kind allows, each that is to
+be kept as a dead one must have been found as that, no outcome may be recorded twice, and the node that was never stopped must use no more than it did. What was seen is written as a table, a
 page with plots, and the samples; it ends with 1 if anything is not as it should be.
 """
 
@@ -114,12 +114,14 @@ def _strike(cluster: HostCluster, fault: Fault, rng: Random, began_s: float) -> 
 def _report(
     stream: MixedStream, struck: Counter[str], totals: dict[str, int], taken: Sequence[Sample], seed: int
 ) -> Report:
-    wrong = stream.misjudged()
+    wrong, dead = stream.misjudged(), stream.dead_otherwise()
     grows = [line for who in (STEADY, CLIENT) for line in samples.growth(taken, who)]
     took_s = [ending.at_s - stream.submitted[number] for number, ending in stream.ended.items() if not ending.error]
     rows = [
         ReportRow("tasks submitted", f"{len(stream.submitted):,}", f"{RATE_PER_S:g} a second, seed {seed}"),
         ReportRow("tasks that ran again", f"{len(stream.ran_again()):,}"),
+        ReportRow("dead tasks found and discarded", f"{len(stream.told('dead')):,}"),
+        *_uses(taken),
         ReportRow("outcomes recorded", f"{totals['recorded_total']:,}"),
         ReportRow("submit to result, p50", milliseconds(percentile(took_s, 50)), "across all faults, all kinds"),
         ReportRow("submit to result, max", milliseconds(max(took_s))),
@@ -132,12 +134,30 @@ def _report(
             not wrong,
             f"{len(wrong)} have not: {dict(list(wrong.items())[:SHOWN])}" if wrong else "",
         ),
+        Check(
+            "each task that failed for good and asked for that was kept as a dead one, and found once",
+            not dead,
+            f"{len(dead)} were not: {dead[:SHOWN]}" if dead else "",
+        ),
         Check("no outcome is recorded that nobody asked for", totals["recorded_total"] <= len(stream.submitted)),
         Check(
             f"nothing grows in {STEADY} and in the client, which were never started anew", not grows, "; ".join(grows)
         ),
     ]
     return Report("soak", "fsync", rows, checks, pictures=_pictures(taken), details={"struck": dict(struck)})
+
+
+def _uses(taken: Sequence[Sample]) -> list[ReportRow]:
+    """What the processes used that were never started anew: at first, at last, and at most."""
+    rows = []
+    for who in (STEADY, CLIENT):
+        own = [sample for sample in taken if sample.who == who]
+        for measure, unit in (("rss_mib", "MiB"), ("descriptors", ""), ("threads", "")):
+            values = [float(getattr(sample, measure)) for sample in own]
+            if values:
+                shown = f"{values[0]:.0f}, {values[-1]:.0f}, {max(values):.0f} {unit}".rstrip()
+                rows.append(ReportRow(f"{measure.partition('_')[0]} of {who}", shown, "first, last, most"))
+    return rows
 
 
 def _pictures(taken: Sequence[Sample]) -> list[Picture]:

@@ -33,6 +33,25 @@ def fail(path: str, number: int) -> None:
 
 
 @task
+def flaky(path: str, failures: int, number: int) -> int:
+    """Fails so often, whichever worker runs it."""
+    _leave_line(path, number)
+    for failure in range(failures):
+        try:
+            Path(f"{path}.failed.{number}.{failure}").touch(exist_ok=False)
+        except FileExistsError:
+            continue
+        raise ConnectionError(f"task {number}, failure {failure}")
+    return number * number
+
+
+@task
+def give_up(path: str, number: int) -> None:
+    _leave_line(path, number)
+    raise ValueError(f"task {number}")
+
+
+@task
 def doze(path: str, for_s: float, number: int) -> int:
     _leave_line(path, number)
     time.sleep(for_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from typing import Any
 
 from hosts.stream import Run, Stream
 from soak.kinds import kind_of
@@ -25,6 +26,19 @@ class MixedStream(Stream):
             if what:
                 found[number] = f"{kind.name}: {what}"
         return found
+
+    def told(self, event: str) -> list[dict[str, Any]]:
+        """The lines of this event that the client wrote."""
+        return [line for line in self._other if line["event"] == event]
+
+    def dead_otherwise(self) -> list[str]:
+        """What is wrong with the dead tasks that were found, beside those that there should be: each that ended by an
+        error and asked for that, once."""
+        found = Counter(each["number"] for each in self.told("dead"))
+        due = {number for number, ending in self.ended.items() if kind_of(number).is_kept_dead and ending.error}
+        wrong = [f"task {number} was found dead {count} times" for number, count in found.items() if count > 1]
+        wrong += [f"task {number} is not kept" for number in sorted(due - found.keys())]
+        return wrong + [f"task {number} is kept, and it did not fail" for number in sorted(found.keys() - due)]
 
     def counts(self) -> Counter[str]:
         """How many tasks of each kind have ended, and in which way if not with a result."""

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from hosts.stream import Ending, Run
-from soak.kinds import DELAY_S, KINDS, kind_of
+from soak.kinds import BACKOFF_S, DELAY_S, KINDS, _failures_of, kind_of
 from soak.samples import Sample, growth
+from soak.stream import MixedStream
 
 NUMBER = 7
 KIND_OF = {kind.name: kind for kind in KINDS}
@@ -18,7 +19,10 @@ LOST = Ending(10.0, None, "TaskLost('the task was lost')")
 RUN = Run(NUMBER, 1, 1, 5.0)
 
 
-@pytest.mark.parametrize("name", [name for name in KIND_OF if name not in ("fail", "big", "delayed")])
+OF_THEIR_OWN = ("fail", "given up", "timed out", "deadline", "stopped", "big", "delayed", "retried")
+
+
+@pytest.mark.parametrize("name", [name for name in KIND_OF if name not in OF_THEIR_OWN])
 def test_a_task_that_ran_and_has_its_result_is_right(name: str) -> None:
     assert KIND_OF[name].judge(NUMBER, RIGHT, [RUN], 4.0) == ""
 
@@ -51,6 +55,50 @@ def test_an_early_start_is_found() -> None:
 def test_another_error_than_the_tasks_own_is_found() -> None:
     assert KIND_OF["fail"].judge(NUMBER, Ending(10.0, None, "ValueError('task 7')"), [RUN], 0.0) == ""
     assert KIND_OF["fail"].judge(NUMBER, Ending(10.0, None, "ValueError('task 8')"), [RUN], 0.0) != ""
+
+
+def test_an_attempt_too_few_and_one_that_comes_too_soon_are_found() -> None:
+    judge = KIND_OF["retried"].judge
+    assert _failures_of(NUMBER) == 3
+    runs = [replace(RUN, at_s=5.0 + BACKOFF_S * place) for place in range(4)]
+    assert judge(NUMBER, RIGHT, runs, 4.0) == ""
+    assert "ran 3 times" in judge(NUMBER, RIGHT, runs[1:], 4.0)
+    assert "tried again" in judge(NUMBER, RIGHT, [*runs[:3], replace(RUN, at_s=runs[2].at_s + 0.1)], 4.0)
+    lost = replace(RUN, at_s=runs[2].at_s + 0.1, pid=2)
+    assert judge(NUMBER, RIGHT, [*runs[:3], lost], 4.0) == "", "one of another worker follows one that was lost"
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "early"),
+    [
+        ("given up", "ValueError('task 7')", "given up after 1 runs"),
+        ("timed out", "TaskTimedOut('0.4 s')", "before its limit"),
+        ("deadline", "TaskTimedOut('by')", "before its deadline"),
+        ("deadline", "TaskExpired('by')", "before its deadline"),
+        ("stopped", "TaskCancelled('it was')", "before somebody asked for it"),
+    ],
+)
+def test_each_end_that_is_wanted_is_right_and_one_that_comes_too_soon_is_found(
+    name: str, error: str, early: str
+) -> None:
+    judge, again = KIND_OF[name].judge, replace(RUN, at_s=5.0 + BACKOFF_S)
+    assert judge(NUMBER, Ending(10.0, None, error), [RUN, again], 5.0) == ""
+    assert early in judge(NUMBER, Ending(5.1, None, error), [RUN], 5.0)
+    assert "ended with" in judge(NUMBER, RIGHT, [RUN, again], 5.0)
+
+
+def test_a_dead_task_that_is_missing_or_too_many_or_found_twice_is_found() -> None:
+    dies, others = [number for number in range(2_000) if kind_of(number).is_kept_dead], 1
+    stream = MixedStream.__new__(MixedStream)
+    stream.ended = {number: Ending(1.0, None, "ValueError()") for number in dies[:3]} | {others: RIGHT}
+    stream._other = [{"event": "dead", "number": number} for number in dies[:3]]
+    assert stream.dead_otherwise() == []
+    stream._other = [{"event": "dead", "number": number} for number in (dies[0], dies[0], dies[1], others)]
+    assert stream.dead_otherwise() == [
+        f"task {dies[0]} was found dead 2 times",
+        f"task {dies[2]} is not kept",
+        f"task {others} is kept, and it did not fail",
+    ]
 
 
 def test_every_kind_is_drawn() -> None:

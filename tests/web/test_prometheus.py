@@ -43,7 +43,7 @@ DEADLINE_S = 60.0
 
 
 class Load:
-    """A client that keeps the cluster busy, with tasks that succeed, fail, and kill their workers until they are dead."""
+    """A client that keeps the cluster busy, with tasks that succeed, fail, and kill their workers, to the end."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._client: Client = cluster.client()
