@@ -4,9 +4,10 @@
 
 The nodes run on hosts of their own (network namespaces, so it needs root) with their data on small disks. One fault
 follows the other: each of ``soak.faults`` once, in an order that the seed draws, then again. Behind each the cluster
-must become well and go on. At the end every task must have the one outcome that its kind allows, each that is to
-be kept as a dead one must have been found as that, no outcome may be recorded twice, and the node that was never stopped must use no more than it did. What was seen is written as a table, a
-page with plots, and the samples; it ends with 1 if anything is not as it should be.
+must become well and go on. At the end every task must have the one outcome that its kind allows, each that is to be
+kept as a dead one must have been found as that, no outcome may be recorded twice, and the node that was never stopped
+must use no more than it did. What was seen is written as a table, a page with plots, and the samples; it ends with 1 if
+anything is not as it should be.
 """
 
 from __future__ import annotations
