@@ -145,7 +145,7 @@ def test_tasks_that_no_node_runs_any_more_are_shown_and_cancelled_by_name(tasks:
             shown = paceline("tasks", "waiting", "--connect", address)
             assert shown.stdout.splitlines()[1:] == [f"{50:>10} {1:>10} {0:>6}  shop_tasks.add  (no node runs it)"]
             shown = paceline("tasks", "ls", "--state", "delayed", "--connect", address)
-            assert shown.stdout.splitlines()[0] == "0 running, 50 waiting, 1 delayed"
+            assert shown.stdout.splitlines()[0] == "0 running, 50 waiting, 1 delayed in all"
             assert shown.stdout.splitlines()[3].startswith(f"{futures[-1].task_id.hex()}  ")
             due = paceline("tasks", "retry", futures[-1].task_id.hex(), "--connect", address)
             assert (due.returncode, due.stderr) == (0, "")

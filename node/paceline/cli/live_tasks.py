@@ -14,8 +14,8 @@ from paceline.cli.asking import asks_the_leader, connected, task_ids, task_name
 from paceline.cli.cluster import node_id_of
 from paceline.cli.options import to_json
 from paceline.cli.output import show
-from paceline.client.session.listing import ALL_STATES
-from paceline.errors import RequestRefused, ResultUnknown
+from paceline.client.session.listing import ALL_STATES, list_request
+from paceline.errors import ConfigError, RequestRefused, ResultUnknown
 from paceline_protocol.moments import shown
 from paceline_protocol.texts import one_line
 
@@ -28,6 +28,15 @@ NODE_CHARS: Final = 8
 """Of the id of a node, as `paceline status` takes the beginning of one."""
 LONGEST_NAME_CHARS: Final = 26
 """What is left of a line, beside an id, a time and a node. Of a longer name the end is shown."""
+
+
+def _place(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Where a list ended."""
+    try:
+        list_request(None, ALL_STATES, None, 1, value)
+    except ConfigError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
+    return value
 
 
 @click.command("ls")
@@ -45,7 +54,9 @@ LONGEST_NAME_CHARS: Final = 26
 @click.option(
     "--limit", type=click.IntRange(1), default=TASKS_SHOWN, show_default=True, metavar="TASKS", help="List so many."
 )
-@click.option("--after", metavar="PLACE", help="Those behind an earlier list, which ended by naming this place.")
+@click.option(
+    "--after", metavar="PLACE", callback=_place, help="Those behind an earlier list, which ended by naming this place."
+)
 @asks_the_leader(30.0)
 def list_tasks(
     name: str | None,
@@ -75,7 +86,7 @@ def list_tasks(
         told = {"tasks": [_as_json(task) for task in page.tasks], "next": page.next}
         show(to_json(told | {state: getattr(page, state) for state in ALL_STATES}))
     else:
-        show(*_lines(page, after, is_filtered=name is not None or node is not None))
+        show(*_lines(page, after, is_filtered=bool(name or node or states)))
 
 
 def _as_json(task: LiveTask) -> dict[str, Any]:
@@ -103,7 +114,7 @@ def _lines(page: LivePage, after: str | None, *, is_filtered: bool) -> Iterator[
 _HEADINGS: Final = {
     "running": f"{'running':<32}  {'for':>8}  {'on node':<8}  task",
     "waiting": f"{'waiting':<32}  {'for':>8}  {'priority':<8}  task",
-    "delayed": f"{'delayed':<32}  {'for':>8}  {'attempt':<8}  task",
+    "delayed": f"{'delayed':<32}  {'still':>8}  {'attempt':<8}  task",
 }
 
 
