@@ -39,6 +39,7 @@ def test_a_task_whose_name_no_node_has_says_which_module_is_missing() -> None:
         "not_before_ms": None,
         "expires_ms": None,
         "failures": [],
+        "losses": [],
         "failed_attempts": 0,
         "lost_attempts": 0,
         "cancel_asked": False,
