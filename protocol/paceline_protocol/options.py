@@ -63,6 +63,8 @@ LOST_CLIENTS_LEVEL: Final = 9
 """The feature level of tasks that are cancelled when their client is gone."""
 DEADLINE_LEVEL: Final = 10
 """The feature level of deadlines."""
+PROGRESS_LEVEL: Final = 12
+"""The feature level of what running tasks say of themselves. Nothing of it is in the log: it says who may be asked."""
 
 Reader: TypeAlias = Literal["client", "leader", "node", "worker"]
 

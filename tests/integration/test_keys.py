@@ -38,6 +38,8 @@ from paceline_protocol.messages.client import (
     DeadTaskRequest,
     Discard,
     Failure,
+    OutputReply,
+    OutputRequest,
     Ping,
     Refusal,
     Requeue,
@@ -54,7 +56,7 @@ DEAD_ANSWERS: dict[type[Any], type[Any]] = {
     Requeue: DeadChanges,
     Discard: DeadChanges,
 }
-ANSWERS: dict[type[Any], type[Any]] = {Admin: AdminReply, **DEAD_ANSWERS}
+ANSWERS: dict[type[Any], type[Any]] = {Admin: AdminReply, OutputRequest: OutputReply, **DEAD_ANSWERS}
 """By what a message is answered that is not allowed, if not by a Failure."""
 
 

@@ -13,6 +13,7 @@ client never imports a node.
 from paceline.client.client import Client, current_client
 from paceline.client.dead_tasks import DeadDetails, DeadGroup, DeadRecord, Requeued
 from paceline.client.future import Future
+from paceline.client.progress import TaskOutput, TaskProgress
 from paceline.client.targets import NamedTask
 from paceline.client.task_record import TaskRecord
 
@@ -24,6 +25,8 @@ __all__ = [
     "Future",
     "NamedTask",
     "Requeued",
+    "TaskOutput",
+    "TaskProgress",
     "TaskRecord",
     "current_client",
 ]

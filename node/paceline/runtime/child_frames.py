@@ -27,6 +27,7 @@ from paceline_protocol.messages.children import (
     Done,
     MetricsReply,
     MetricsRequest,
+    Remarks,
     WorkerFailed,
     WorkerReady,
 )
@@ -85,6 +86,7 @@ class ChildFrames:
             Source.WORKER: {
                 Trace: self._on_trace,
                 CleaningUp: self._on_cleaning_up,
+                Remarks: self._on_remarks,
                 WorkerReady: self._on_worker_ready,
                 WorkerFailed: self._on_failed,
             },
@@ -115,6 +117,10 @@ class ChildFrames:
     def _on_cleaning_up(self, worker_id: bytes, said: CleaningUp, now: float) -> None:
         self._core.on_worker_cleans_up(worker_id, said.outcomes, now)
         self.cast_out_all(self._core.leader_link.slots.accused)
+
+    def _on_remarks(self, worker_id: bytes, remarks: Remarks, now: float) -> None:
+        if not self._core.on_worker_remarks(worker_id, remarks.said, now):
+            self._counters.frames_unexpected += 1
 
     def _on_worker_ready(self, worker_id: bytes, ready: WorkerReady, now: float) -> None:
         if not self._introduces_itself(worker_id):

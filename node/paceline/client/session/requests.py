@@ -1,5 +1,5 @@
-"""The requests of a client that have no answer yet: cancel, status, where a task is, what waits, which tasks there are,
-dead tasks, cluster changes.
+"""The requests of a client that have no answer yet: cancel, status, where a task is and what it says of itself, what
+waits, which tasks there are, dead tasks, cluster changes.
 
 One rule holds for every kind. A request is sent when it is made, to each connected node that may answer it, and sent
 again to each such node that is connected later, until it is answered or nobody wants it any more. So a
@@ -35,6 +35,10 @@ from paceline_protocol.messages.client import (
     Discard,
     FindReply,
     FindRequest,
+    OutputReply,
+    OutputRequest,
+    ProgressReply,
+    ProgressRequest,
     Requeue,
     StatusReply,
     StatusRequest,
@@ -44,7 +48,7 @@ from paceline_protocol.messages.client import (
     WaitingRequest,
 )
 from paceline_protocol.messages.records import Result, TaskEnd
-from paceline_protocol.options import DEAD_LEVEL, LOST_CLIENTS_LEVEL
+from paceline_protocol.options import DEAD_LEVEL, LOST_CLIENTS_LEVEL, PROGRESS_LEVEL
 
 Request: TypeAlias = (
     Cancel
@@ -57,6 +61,8 @@ Request: TypeAlias = (
     | Requeue
     | Discard
     | FindRequest
+    | ProgressRequest
+    | OutputRequest
 )
 Reply: TypeAlias = (
     CancelReply
@@ -68,6 +74,8 @@ Reply: TypeAlias = (
     | DeadTaskReply
     | DeadChanges
     | FindReply
+    | ProgressReply
+    | OutputReply
 )
 
 
@@ -94,6 +102,8 @@ RULES: Final[dict[type[Request], Rule]] = {
     Requeue: Rule(DeadChanges, of_any_node=False, behind_calls=False, since_level=DEAD_LEVEL),
     Discard: Rule(DeadChanges, of_any_node=False, behind_calls=False, since_level=DEAD_LEVEL),
     FindRequest: Rule(FindReply, of_any_node=False, behind_calls=True, since_level=LOST_CLIENTS_LEVEL),
+    ProgressRequest: Rule(ProgressReply, of_any_node=False, behind_calls=True, since_level=PROGRESS_LEVEL),
+    OutputRequest: Rule(OutputReply, of_any_node=False, behind_calls=True, since_level=PROGRESS_LEVEL),
 }
 
 

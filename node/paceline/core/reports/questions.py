@@ -18,6 +18,8 @@ from paceline_protocol.messages.client import (
     DeadTasksRequest,
     FindReply,
     FindRequest,
+    OutputRequest,
+    ProgressRequest,
     StatusReply,
     StatusRequest,
     TaskReply,
@@ -72,6 +74,13 @@ def tell_found(node: NodeCore, key: bytes, request: FindRequest, now: float) -> 
     return FindReply(request.request, pack_value(found(leader, request)))
 
 
+def ask_nodes(node: NodeCore, key: bytes, request: ProgressRequest | OutputRequest, now: float) -> None:
+    """Ask the nodes what a task says of itself. The reply follows once they have told."""
+    leader = node.leader
+    assert leader is not None, "a question of the leader"
+    leader.remarks.ask(key, request, node.peering.directory.level_of, now)
+
+
 QUESTIONS: Final = (
     Question(StatusRequest, AskedOf.ANY_NODE, tell_status),
     Question(Admin, AskedOf.LEADER, change_cluster),
@@ -80,4 +89,6 @@ QUESTIONS: Final = (
     Question(DeadTasksRequest, AskedOf.LEADER, tell_dead_tasks),
     Question(DeadTaskRequest, AskedOf.LEADER, tell_dead_task),
     Question(FindRequest, AskedOf.LEADER, tell_found),
+    Question(ProgressRequest, AskedOf.LEADER, ask_nodes),
+    Question(OutputRequest, AskedOf.LEADER, ask_nodes),
 )
