@@ -119,8 +119,7 @@ class ChildFrames:
         self.cast_out_all(self._core.leader_link.slots.accused)
 
     def _on_remarks(self, worker_id: bytes, remarks: Remarks, now: float) -> None:
-        if not self._core.on_worker_remarks(worker_id, remarks.said, now):
-            self._counters.frames_unexpected += 1
+        self._core.on_worker_remarks(worker_id, remarks.said, now)
 
     def _on_worker_ready(self, worker_id: bytes, ready: WorkerReady, now: float) -> None:
         if not self._introduces_itself(worker_id):

@@ -12,20 +12,20 @@ def tid(number: int) -> bytes:
     return number.to_bytes(16, "big")
 
 
-def said(kept: KeptRemarks, number: int, attempt: int = 1, *, at: float = 1.0, **what: bytes | int) -> bool:
+def said(kept: KeptRemarks, number: int, attempt: int = 1, *, at: float = 1.0, **what: bytes | int) -> None:
     progress, output, skipped = what.get("progress", b""), what.get("output", b""), what.get("skipped", 0)
     assert isinstance(progress, bytes)
     assert isinstance(output, bytes)
     assert isinstance(skipped, int)
-    return kept.add(W, (tid(number), attempt, progress, output, skipped), at, round(at * 1_000))
+    kept.add(W, (tid(number), attempt, progress, output, skipped), at, round(at * 1_000))
 
 
 def test_the_latest_progress_is_kept_and_the_end_of_the_output() -> None:
     kept = KeptRemarks()
-    assert said(kept, 1, progress=b"1", output=b"one\n")
-    assert said(kept, 1, at=2.0, output=b"two\n")
-    assert said(kept, 1, at=3.0, progress=b"3")
-    assert said(kept, 1, at=4.0)
+    said(kept, 1, progress=b"1", output=b"one\n")
+    said(kept, 1, at=2.0, output=b"two\n")
+    said(kept, 1, at=3.0, progress=b"3")
+    said(kept, 1, at=4.0)
     remark = kept.of(tid(1))
     assert remark is not None
     assert (remark.progress, remark.progress_ms, remark.heard_ms) == (b"3", 3_000, 4_000)
@@ -58,8 +58,8 @@ def test_a_later_attempt_begins_anew_and_an_earlier_one_counts_for_nothing() -> 
 
 def test_what_no_worker_of_ours_says_is_not_kept() -> None:
     kept = KeptRemarks()
-    assert not said(kept, 1, progress=b"x" * (PROGRESS_BYTES + 1))
-    assert not said(kept, 1, output=b"x" * (REMARKS_BYTES + 1))
+    said(kept, 1, progress=b"x" * (PROGRESS_BYTES + 1))
+    said(kept, 1, output=b"x" * (REMARKS_BYTES + 1))
     assert len(kept) == 0
 
 

@@ -225,17 +225,16 @@ class NodeCore:
         """A worker has sent the stamps of a sampled task. The outcome follows, and nothing is done before that."""
         self.traces.add(trace)
 
-    def on_worker_remarks(self, worker_id: bytes, said: Sequence[Said], now: float) -> bool:
-        """Tasks of this worker say something of themselves. Nothing follows from it. False: a part of it does not
-        count, as the worker has no such attempts, or as no worker of ours says so much."""
-        remarks, slots, count = self.remarks, self.leader_link.slots, 0
+    def on_worker_remarks(self, worker_id: bytes, said: Sequence[Said], now: float) -> None:
+        """Tasks of this worker say something of themselves. What is of no attempt that it has, or had, counts for
+        nothing; and nothing is done for the rest before somebody asks for it."""
+        remarks, slots = self.remarks, self.leader_link.slots
         now_ms = min(max(0, self._clock.ms(now)), MOMENT_MAX_MS)
         for each in said:
             if slots.has(worker_id, each[0], each[1]) or remarks.is_of(worker_id, each[0], each[1]):
-                count += remarks.add(worker_id, each, now, now_ms)
+                remarks.add(worker_id, each, now, now_ms)
         if remarks.is_full:
             remarks.make_room(slots.running_ids())
-        return count == len(said)
 
     def on_worker_lost(
         self,

@@ -136,8 +136,7 @@ class RemarkRequests:
             self.replies.append((asked.key, OutputReply(request.request, "", pack_value(told))))
             return
         told |= {"progress": None, "progress_ms": None}
-        runs = task is None or task.has_place_at_node
-        if answer is not None and runs and (task is None or answer.attempt >= task.attempt):
+        if answer is not None and (task is None or _is_of_run(task, answer.attempt)):
             told |= _whence(asked, answer)
             if answer.progress:
                 told |= {"progress": answer.progress, "progress_ms": min(answer.progress_ms, MOMENT_MAX_MS)}
@@ -147,6 +146,12 @@ class RemarkRequests:
 def _is_later(answer: RemarkAnswer, than: RemarkAnswer) -> bool:
     """Of an attempt that two nodes have had, the one that has said something since counts."""
     return (answer.attempt, answer.heard_ms) > (than.attempt, than.heard_ms)
+
+
+def _is_of_run(task: Task, attempt: int) -> bool:
+    """Whether this attempt of a live task runs, or a later one than its leader counts: a node may have that of a task
+    that was not logged."""
+    return task.has_place_at_node and attempt >= task.attempt
 
 
 def _whence(asked: OpenRequest, answer: RemarkAnswer) -> dict[str, Any]:

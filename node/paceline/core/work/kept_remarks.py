@@ -77,11 +77,11 @@ class KeptRemarks:
         kept = self._kept.get(task_id)
         return kept is not None and kept.attempt == attempt and kept.worker_id == worker_id
 
-    def add(self, worker_id: bytes, said: Said, now: float, now_ms: int) -> bool:
-        """Its worker says this of a task. False, and nothing is kept, if no worker of ours says so much."""
+    def add(self, worker_id: bytes, said: Said, now: float, now_ms: int) -> None:
+        """Its worker says this of a task. Nothing is kept of what no worker of ours would say, as it is too long."""
         task_id, attempt, progress, output, skipped = said
         if len(progress) > PROGRESS_BYTES or len(output) > REMARKS_BYTES:
-            return False
+            return
         kept = self._kept.pop(task_id, None)
         if kept is not None:
             self._bytes -= kept.size_bytes
@@ -95,7 +95,6 @@ class KeptRemarks:
                 kept.print(output, skipped)
         self._kept[task_id] = kept
         self._bytes += kept.size_bytes
-        return True
 
     @property
     def is_full(self) -> bool:
