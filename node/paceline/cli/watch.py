@@ -176,7 +176,7 @@ class Printer:
 
     def _erase(self) -> None:
         if self._standing:
-            click.echo(f"\x1b[{self._standing}A\x1b[J", nl=False)
+            click.echo(f"\x1b[{self._standing}A\x1b[J", nl=False, color=True)
             self._standing = 0
 
 
