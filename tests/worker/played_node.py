@@ -33,7 +33,7 @@ def readable(fd: int, timeout_s: float = DEADLINE_S) -> bool:
 class PlayedNode:
     """One worker and what a node would say to it."""
 
-    def __init__(self, *modules: str) -> None:
+    def __init__(self, *modules: str, log_format: str = "text") -> None:
         self._reader = FrameReader()
         self._frames: deque[bytes] = deque()
         self._ids = itertools.count(1)
@@ -41,7 +41,7 @@ class PlayedNode:
         self._stopped = 0
         self.given_id = b""  # of the last task that was run
         self.remarks: list[Remarks] = []
-        self.pool = WorkerPool(size=1, modules=modules, payload_limit_bytes=PAYLOAD_LIMIT_BYTES)
+        self.pool = WorkerPool(size=1, modules=modules, payload_limit_bytes=PAYLOAD_LIMIT_BYTES, log_format=log_format)
         self.pool.start()
         (self.child,) = self.pool.workers.values()
         self.child.link.settimeout(DEADLINE_S)

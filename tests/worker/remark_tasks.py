@@ -45,6 +45,20 @@ def speak(text: str) -> None:
 
 
 @task
+def speak_in_parts() -> None:
+    print("begun", end="", flush=True)
+    print(" and ended")
+    print()
+    print("ä\x1b[31m")
+    mine().log.warning("a warning", extra={"order": 7})
+    try:
+        raise KeyError("x")
+    except KeyError:
+        mine().log.exception("it failed")
+    print("without an end", end="")
+
+
+@task
 async def speak_async(text: str) -> None:
     print(text)
     await asyncio.sleep(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,6 +67,39 @@ def test_what_it_prints_and_logs_is_its_own_and_its_log_needs_no_configuration(s
     first, second, logged, warned = output.splitlines()
     assert (first, second, warned) == ("hello", "and an error", "a warning")
     assert logged.endswith(f"INFO    remark_tasks.speak {speaker.given_id.hex()}: a line of the log")
+
+
+def test_as_json_each_line_of_a_task_is_an_object_with_its_id(capfd: pytest.CaptureFixture[str]) -> None:
+    node = PlayedNode(str(TASKS), log_format="json")
+    try:
+        node.receive(WorkerReady)
+        capfd.readouterr()
+        _, output = heard(node, "speak_in_parts")
+        own = {"task_id": node.given_id.hex(), "task_name": "remark_tasks.speak_in_parts", "attempt": 1}
+        heard(node, "speak", "another")  # whose line ends the one before
+        out, err = capfd.readouterr()
+    finally:
+        node.close()
+    printed, logged = ([json.loads(line) for line in text.splitlines()] for text in (out, err))
+    assert "\x1b" not in out
+    of_first = [line for line in printed if line.get("task_id") == own["task_id"]]
+    assert [line["message"] for line in of_first] == ["begun and ended", "ä\x1b[31m", "without an end"]
+    assert of_first[0] == {
+        "time": of_first[0]["time"],
+        "level": "info",
+        "logger": "paceline.task",
+        "message": "begun and ended",
+        **own,
+        "stream": "stdout",
+    }
+    assert [(line["level"], line["message"]) for line in logged[:2]] == [
+        ("warning", "a warning"),
+        ("error", "it failed"),
+    ]
+    assert all(line == line | own for line in logged[:2])
+    assert "KeyError: 'x'" in logged[1]["traceback"]
+    assert {line["task_name"] for line in logged[2:]} == {"remark_tasks.speak"}
+    assert output.startswith("begun and ended\n\nä\x1b[31m\n"), "what is kept by its id is as it was written"
 
 
 def test_an_async_task_and_a_thread_of_a_task_say_so_too(speaker: PlayedNode) -> None:

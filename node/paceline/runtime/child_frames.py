@@ -210,6 +210,7 @@ class ChildFrames:
                 worker_id.hex(),
                 task.name,
                 task.why,
+                extra=_of_task(task.task_id, task.name, task.attempt),
             )
             cause = causes.CANCEL_GRACE if task.stop_by <= task.limit_at else causes.TIME_LIMIT
             self._kills.setdefault(worker_id, NodeKill(cause))
@@ -342,7 +343,9 @@ class ChildFrames:
         )
         if len(lost) > _LOST_SHOWN:
             ran += f" and {len(lost) - _LOST_SHOWN} others"
-        _logger.warning("worker %s ended: %s%s", ended.id.hex(), how, f", while it ran task {ran}" if ran else "")
+        extra = _of_task(lost[0][0], lost[0][1][2], lost[0][1][0]) if len(lost) == 1 else None
+        while_it_ran = f", while it ran task {ran}" if ran else ""
+        _logger.warning("worker %s ended: %s%s", ended.id.hex(), how, while_it_ran, extra=extra)
         return how
 
     def respawn(self, now: float) -> None:
@@ -350,3 +353,8 @@ class ChildFrames:
         if self._children is not None:
             self._children.respawn(now)
             self.respawn_at = self._children.next_respawn(now)
+
+
+def _of_task(task_id: bytes, name: str, attempt: int) -> dict[str, str | int]:
+    """What a line of the log has besides that is of one task."""
+    return {"task_id": task_id.hex(), "task_name": name, "attempt": attempt}

@@ -37,6 +37,7 @@ from typing import Final, NoReturn
 from paceline.errors import ConfigError, DuplicateTaskName, UsedWhileImporting
 from paceline.importing import import_own, importing
 from paceline.line_writer import LogHandler
+from paceline.log_formats import JsonFormatter
 from paceline.parent_deadline import PARENT
 from paceline.worker import current
 from paceline.worker.ending import end_in_time
@@ -236,7 +237,7 @@ def main(arguments: Sequence[str]) -> int:
     options = _parse(arguments)
     die_with_parent(options.link)
     allow_open_files(options.open_files)
-    _prepare_process()
+    _prepare_process(is_json=options.log_format == "json")
     read_no_devices()
     link = socket.socket(fileno=options.link)
     try:
@@ -279,17 +280,21 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--begun", type=int, metavar="FD", help="memory in which to count the tasks that were begun")
     parser.add_argument("--open-files", type=int, metavar="FILES", help="the soft limit of open files")
     parser.add_argument("--payload-limit", required=True, type=int, metavar="BYTES", help="the largest packed result")
+    parser.add_argument("--log-format", default="text", choices=["text", "json"], help="of its log and of all output")
     parser.add_argument("modules", nargs="+", metavar="MODULE", help="a dotted name or a .py file")
     return parser.parse_args(arguments)
 
 
-def _prepare_process() -> None:
+def _prepare_process(*, is_json: bool) -> None:
     # The node decides when a worker ends. This is a handler that does nothing, and not SIG_IGN, which the subprocesses
     # of a task would inherit; exec resets a handler.
     signal.signal(signal.SIGINT, lambda _signal, _frame: None)
     for stream in ("stdout", "stderr"):
-        watch(stream, current.printed)
-    _logger.addHandler(LogHandler())  # of the worker itself; what tasks log and print is theirs
+        watch(stream, is_json=is_json)
+    handler = LogHandler()  # of the worker itself; what tasks log and print is theirs
+    if is_json:
+        handler.setFormatter(JsonFormatter())
+    _logger.addHandler(handler)
     _logger.propagate = False
     prepare_log()
     sys.argv = sys.argv[:1]  # a module that looks at the command line would find the node's arguments
