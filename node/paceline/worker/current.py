@@ -90,15 +90,23 @@ class CurrentTask:
 
 def current_task() -> CurrentTask | None:
     """The task that this worker runs; None where none runs, as in a function that is called directly."""
+    found = _running()
+    if found is None:
+        return None
+    (task_id, attempt, name, _args, options), numbers, number = found
+    deadline_ms = 0 if options is None else options.get("deadline", 0)
+    return CurrentTask(task_id.hex(), name, attempt, deadline_ms, numbers, number)
+
+
+def _running() -> tuple[Assignment, memoryview, int] | None:
+    """The task that this worker runs, the worker's numbers, and which of its tasks that is."""
     if run is None:
         return None
     numbers, before, assignments = run
     number = numbers[BEGUN]
     if not before < number <= before + len(assignments):
         return None
-    task_id, attempt, name, _args, options = assignments[number - before - 1]
-    deadline_ms = 0 if options is None else options.get("deadline", 0)
-    return CurrentTask(task_id.hex(), name, attempt, deadline_ms, numbers, number)
+    return assignments[number - before - 1], numbers, number
 
 
 def progress(done: float, total: float | None = None, text: str = "") -> None:
@@ -118,13 +126,9 @@ def heartbeat() -> None:
 
 def printed(text: str) -> None:
     """Somebody in this worker has printed this: its task, if one runs."""
-    if remarks is None or run is None:
-        return
-    numbers, before, assignments = run
-    number = numbers[BEGUN]
-    if before < number <= before + len(assignments):
-        task_id, attempt, *_ = assignments[number - before - 1]
-        remarks.output(task_id, attempt, text)
+    found = None if remarks is None else _running()
+    if remarks is not None and found is not None:
+        remarks.output(found[0][0], found[0][1], text)
 
 
 def _position(done: float, total: float | None, text: str) -> Position:

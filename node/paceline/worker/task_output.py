@@ -98,17 +98,17 @@ def _fields(task_id: str, name: str, attempt: int) -> dict[str, Any]:
 
 def watch(name: str, *, is_json: bool = False) -> None:
     """Look at what is written to this stream of ``sys``, which leaves line by line, into a file too, so that prints
-    survive a crash. One that is closed, or of another type, is left as it is."""
+    survive a crash. One that is closed, or of another type, is left as it is. So is ``sys.__stdout__``, and whoever has
+    that one writes past this."""
     stream = getattr(sys, name)
     if type(stream) is not io.TextIOWrapper:
         return
-    encoding, errors = stream.encoding, stream.errors
+    stream.reconfigure(line_buffering=True)
     kind = JsonStream if is_json else TaskStream
-    watched = kind(stream.detach(), encoding, errors, line_buffering=True)
+    watched = kind(stream.buffer, stream.encoding, stream.errors, line_buffering=True)
     if isinstance(watched, JsonStream):
         watched.begin(name)
     setattr(sys, name, watched)
-    setattr(sys, f"__{name}__", watched)
 
 
 class StderrHandler(logging.Handler):
