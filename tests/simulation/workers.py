@@ -181,8 +181,9 @@ class SimulatedWorker:
             first = self.queue[0]
             if not any(self.begun <= through and node.now >= since for since, through in self.withheld):
                 world.oracle.hear(Started(world.now, first.task_id, first.attempt, node.identity.node_id))
-                said = pack_value((first.attempt, None, first.task_id.hex()))
-                self.endpoint.send(encode(Remarks(((first.task_id, first.attempt, said, b"", 0),))))
+                if world.asks_how_far:
+                    said = pack_value((first.attempt, None, first.task_id.hex()))
+                    self.endpoint.send(encode(Remarks(((first.task_id, first.attempt, said, b"", 0),))))
                 self._look(world.now)
                 break
             world.events["task that was taken back from a worker"] += 1
