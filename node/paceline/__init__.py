@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from paceline.errors import Cancelled, Retry, SoftTimeLimitExceeded, TaskCancelled, TaskTimedOut
 from paceline.importing import import_own
-from paceline.worker.current import CurrentTask, current_task
+from paceline.worker.current import CurrentTask, current_task, heartbeat, progress
 from paceline.worker.registry import Task, task
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ __all__ = [
     "TaskCancelled",
     "TaskTimedOut",
     "current_task",
+    "heartbeat",
+    "progress",
     "task",
 ]
 __version__ = "0.1.0"

@@ -158,6 +158,7 @@ class NodeConfig:
     result_limit_bytes: int = RESULT_LIMIT_BYTES
     dead_limit_bytes: int = DEAD_LIMIT_BYTES
     metrics: str | None = None  # HOST:PORT, "off"; None: loopback, METRICS_PORT_OFFSET above the node's port
+    log_format: str = "text"  # of its workers' logs and of what their tasks print, as of its own: "text" or "json"
     announce_fd: int | None = None
 
     @property

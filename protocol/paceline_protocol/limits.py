@@ -43,6 +43,18 @@ SUMMARY_LIMIT_BYTES: Final = 200
 of how."""
 KEPT_LOSSES: Final = 8
 """Of the attempts of one task that were lost: of so many, the last ones, it is kept how."""
+PROGRESS_TEXT_CHARS: Final = 200
+"""What a task says beside how far it is, is cut here."""
+PROGRESS_BYTES: Final = 2 * 1024
+"""More than that takes, packed, with both numbers."""
+OUTPUT_BYTES: Final = 16 * 1024
+"""Of what a task prints and logs, the end is kept for whoever asks for it by its id."""
+REMARKS_PER_S: Final = 30
+"""The most Remarks that a worker sends, of all its tasks together."""
+REMARKS_BYTES: Final = 64 * 1024
+"""The most output in one of them."""
+REMARKS_TASKS: Final = 256
+"""The most tasks of which one of them tells."""
 MAX_TRACEBACK_CHARS: Final = 64 * 1024
 """For errors and tracebacks. Whoever makes one trims it (``payload.trim``)."""
 MAX_INT: Final = 2**63 - 1

@@ -66,6 +66,8 @@ DEADLINE_LEVEL: Final = 10
 LISTS_LEVEL: Final = 14
 """The feature level of lists of live tasks, of tasks that wait no longer for their moment, and of how attempts were
 lost, in records."""
+PROGRESS_LEVEL: Final = 12
+"""The feature level of what running tasks say of themselves. Nothing of it is in the log: it says who may be asked."""
 
 Reader: TypeAlias = Literal["client", "leader", "node", "worker"]
 

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 import pytest
 
 from integration.conftest import wait_until
-from paceline.cli.logs import JsonFormatter
 from paceline.line_writer import LineWriter, LogHandler
+from paceline.log_formats import JsonFormatter
 
 LONG_S = 30.0
 """For what takes a moment; nothing is measured by it."""

@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 
 from paceline.cli.app import run
-from paceline.cli.logs import JsonFormatter, TextFormatter, configure
+from paceline.cli.logs import configure
 from paceline.cli.node import config_of, greeting
 from paceline.cli.parent import announce_error
 from paceline.config import ClusterFile, NodeConfig, new_cluster
 from paceline.errors import ConfigError, ModuleImportFailed
+from paceline.log_formats import JsonFormatter, TextFormatter
 from paceline.ownership import name_of
 from paceline.runtime.greeting import NodeInfo
 from paceline.runtime.journal import unusable
@@ -217,6 +218,9 @@ def test_a_json_log_line_has_time_level_logger_message_and_traceback() -> None:
     fields = json.loads(JsonFormatter().format(record))
     assert fields.pop("time").endswith("+00:00")
     assert fields == {"level": "warning", "logger": "paceline.test", "message": "5 é"}
+    record.__dict__.update(task_id="0f" * 16, task_name="shop.pay", attempt=2, other=1)
+    of_task = json.loads(JsonFormatter().format(record)).items() - fields.items()
+    assert {name for name, _ in of_task} == {"time", "task_id", "task_name", "attempt"}
     try:
         raise ValueError("boom")
     except ValueError:

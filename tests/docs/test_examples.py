@@ -17,6 +17,7 @@ SAYS = {
     "fetching.py": "https://example.org answered attempt 3\nnot tried again: https://example.org does not answer\n",
     "report.py": "the report of 2026-11\nsucceeded\n",
     "shop.py": "2 shop.charge ValueError\nValueError: no such order: ?1 ('?1',) 3\ncharged 1\n",
+    "load.py": "5 True 1\n5 1.0\nloaded row 5\n",
     "late.py": "True\nTrue\n['done', 'done']\n",
 }
 """The file that the page has the example put into, which is named last before it -> what it prints."""

@@ -38,6 +38,8 @@ from paceline_protocol.messages.client import (
     DeadTaskRequest,
     Discard,
     Failure,
+    OutputReply,
+    OutputRequest,
     Ping,
     Refusal,
     Requeue,
@@ -49,12 +51,13 @@ from paceline_protocol.messages.message import MESSAGES, Sender, sent_by
 
 SQUARE = "sample_tasks.square"
 ISSUED = (KeyRole.CLIENT, KeyRole.OBSERVER)
-DEAD_ANSWERS: dict[type[Any], type[Any]] = {
+REFUSED_ANSWERS: dict[type[Any], type[Any]] = {
     DeadTaskRequest: DeadTaskReply,
     Requeue: DeadChanges,
     Discard: DeadChanges,
+    OutputRequest: OutputReply,
 }
-ANSWERS: dict[type[Any], type[Any]] = {Admin: AdminReply, **DEAD_ANSWERS}
+ANSWERS: dict[type[Any], type[Any]] = {Admin: AdminReply, **REFUSED_ANSWERS}
 """By what a message is answered that is not allowed, if not by a Failure."""
 
 
@@ -146,7 +149,7 @@ def test_whatever_a_role_may_not_say_is_dropped_counted_and_named_once_and_other
                     reply = peer.ask(sample(cls) if cls is not Admin else Admin(7, AdminOp.VOTERS, "1"))
                     assert isinstance(reply, ANSWERS.get(cls, Failure)), cls
                     assert not isinstance(reply, Failure) or reply.code == Refusal.FORBIDDEN
-                    assert "mallory" in (reply.refused if cls in DEAD_ANSWERS else reply.detail)
+                    assert "mallory" in (reply.refused if cls in REFUSED_ANSWERS else reply.detail)
                 assert client.submit(SQUARE, 3).result(DEADLINE_S) == 9
             batches = [cls for cls in MESSAGES if cls in sent_by(Sender.PEER) and cls is not Envelope]
             for cls in batches:

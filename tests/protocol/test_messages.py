@@ -79,6 +79,8 @@ def test_kinds_stay_in_the_groups_of_their_direction() -> None:
     groups |= {range(70, 80): ConsensusMessage, range(110, 114): ClientMessage, range(114, 120): ClientReply}
     groups |= {range(150, 155): ClientMessage, range(155, 160): ClientReply}
     groups |= {range(80, 90): WorkerMessage | ToWorkerMessage, range(90, 100): WebMessage}
+    groups |= {range(130, 132): ClientMessage, range(132, 134): ClientReply, range(134, 136): WorkMessage}
+    groups |= {range(136, 137): WorkerMessage}
     for kind, (cls, _) in codec.KINDS.items():
         if cls is Trace:  # goes three ways
             assert kind == 100

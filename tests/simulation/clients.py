@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 from paceline.client.session.session import Session
 from paceline.errors import FeatureLevelTooLow, ResultExpired, ResultUnknown
 from paceline.runtime.transport.memory_transport import MemoryEndpoint
-from paceline_protocol.messages.client import AdminOp, CancelReply, CancelState, DeadChanges, FindReply, TaskReply
+from paceline_protocol.messages.client import (
+    AdminOp,
+    CancelReply,
+    CancelState,
+    DeadChanges,
+    FindReply,
+    ProgressReply,
+    TaskReply,
+)
 from paceline_protocol.messages.records import DEAD_ENDS, PRIORITY_DEFAULT, Call, Options
 from paceline_protocol.options import by_name, completed, is_by_name
 from paceline_protocol.payload import unpack_value
@@ -27,6 +35,7 @@ from simulation.oracle.events import (
     ToldAccepted,
     ToldEnd,
     ToldExpired,
+    ToldProgress,
     ToldRead,
 )
 from simulation.oracle.promise import InvariantBroken
@@ -81,6 +90,7 @@ class SimulatedClient:
         self._cancels: dict[int, tuple[bytes, float]] = {}  # request -> (task, when it was asked)
         self._stopping: set[bytes] = set()  # tasks of which the first answer was that
         self._questions: dict[int, tuple[bytes, float]] = {}  # request for where a task is -> as of a cancel
+        self._progress: dict[int, tuple[bytes, float]] = {}  # request for how far a task is -> as of a cancel
         self._reads: dict[bytes, float] = {}  # tasks of others, by when it was asked how they end
         self._changes: dict[int, tuple[bytes, float, bool]] = {}  # request -> dead task, when, whether it is requeued
         self.pages: dict[int, dict[str, Any]] = {}  # request for a page of tasks -> the answer
@@ -122,6 +132,8 @@ class SimulatedClient:
         self.session.submit(call, world.now)
         if not self.submitted % LOCATE_EVERY_TASKS:
             self._locate(next(iter(self.open)))
+        if is_of_load and world.asks_how_far:
+            self.ask_how_far(next(iter(self.open)))
         if is_of_load and not self.submitted % READ_EVERY_TASKS:
             self._read()
         if is_of_load and world.rng.random() < CHANGE_DEAD:
@@ -179,6 +191,15 @@ class SimulatedClient:
         """Ask where a task is; nobody waits for the answer."""
         self._questions[self.session.where_is(task_id, self.world.now)] = (task_id, self.world.now)
         self.world.events["question where a task is"] += 1
+
+    def ask_how_far(self, task_id: bytes) -> None:
+        """Ask how far a task is; nobody waits for the answer."""
+        self._progress[self.session.progress(task_id, self.world.now)] = (task_id, self.world.now)
+        self.world.events["question how far a task is"] += 1
+
+    def has_asked_how_far(self, task_id: bytes) -> bool:
+        """Whether an answer to that is still to come."""
+        return any(asked == task_id for asked, _ in self._progress.values())
 
     def cancel(self, task_id: bytes = b"") -> None:
         """This task, or one of those that have not ended."""
@@ -267,6 +288,12 @@ class SimulatedClient:
                 task_id, asked_at_s = self._questions.pop(request)
                 told = unpack_value(reply.body)
                 hear(Located(now, task_id, told["state"], asked_at_s, told))
+            elif isinstance(reply, ProgressReply):
+                task_id, asked_at_s = self._progress.pop(request)
+                told = unpack_value(reply.body)
+                said = None if told["progress"] is None else unpack_value(told["progress"])
+                self.world.events["answer how far a task is"] += said is not None
+                hear(ToldProgress(now, task_id, told["attempt"], said, asked_at_s))
             elif isinstance(reply, DeadChanges):
                 task_id, asked_at_s, is_requeue = self._changes.pop(request)
                 ((_, state, _),) = reply.states

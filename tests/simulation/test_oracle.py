@@ -45,6 +45,7 @@ from simulation.oracle.stopping import Stopping
 from simulation.oracle.time_limits import TimeLimits
 from simulation.oracle.timing import BEHIND_MS, EXPIRED, EXPIRES, LATE_MS, NOT_BEFORE, Timing
 from simulation.oracle.told_fits_log import ToldFitsLog
+from simulation.oracle.told_progress import ToldAttempts
 from simulation.wall_clocks import right_ms
 
 ID = b"the task's id..."
@@ -80,6 +81,13 @@ def ended(end: tuple[int, bytes], *, attempt: int = 1, leader_ms: int = 0) -> e.
 
 def located(state: str, asked_at_s: float = 3.0) -> e.Event:
     return e.Located(4.0, ID, state, asked_at_s)
+
+
+def how_far(attempt: int | None, asked_at_s: float = 3.4, said: object = None) -> e.Event:
+    """The answer, with what such an attempt says."""
+    if attempt is not None and said is None:
+        said = (attempt, None, ID.hex())
+    return e.ToldProgress(asked_at_s + 0.1, ID, attempt, said, asked_at_s)
 
 
 def waits(at_s: float, node: str, *free: str) -> e.Event:
@@ -248,6 +256,10 @@ RIGHT: list[tuple[type[Promise], Sequence[e.Event]]] = [
         [submitted(), located("unknown", asked_at_s=2.0), TOLD_ACCEPTED, located("unknown", asked_at_s=2.0)],
     ),
     (LocatedTasks, [submitted(UNLOGGED), TOLD_ACCEPTED, located("unknown")]),
+    (ToldAttempts, [CALM, submitted(), how_far(None), started(), how_far(1), finished(), how_far(1), how_far(None)]),
+    (ToldAttempts, [CALM, submitted(), started(), how_far(None, 3.1)]),
+    (ToldAttempts, [CALM, submitted(AGAIN), started(), failed(), retried(), how_far(1, 3.3), how_far(None, 3.6)]),
+    (ToldAttempts, [submitted(), started(), started(2), how_far(1), how_far(None, 4.0)]),
     (ToldFitsLog, [submitted(), told(DONE), ACCEPTED, ended(DONE), RELEASED]),
     (ToldFitsLog, [submitted(CONFIRMED), ACCEPTED, ended(DONE), told(DONE), RELEASED]),
     (ToldFitsLog, [submitted(UNLOGGED), told(CANCELLED)]),
@@ -368,6 +380,11 @@ BROKEN: list[tuple[type[Promise], Sequence[e.Event], str]] = [
     (Cancelling, [submitted(), ended(CANCELLED)], "nobody asked for it"),
     (Cancelling, [submitted(UNLOGGED), told(CANCELLED)], "nobody asked for it"),
     (LocatedTasks, [submitted(), TOLD_ACCEPTED, located("unknown")], "told to be unknown"),
+    (ToldAttempts, [submitted(), started(), how_far(1, said=(2, None, ID.hex()))], "told that attempt 1 has said"),
+    (ToldAttempts, [submitted(), started(), how_far(2)], "attempt 2, which has not started"),
+    (ToldAttempts, [CALM, submitted(), started(), how_far(None, 4.0)], "told nothing, and it runs"),
+    (ToldAttempts, [CALM, submitted(), started(), started(2), how_far(1)], "a later one had started"),
+    (ToldAttempts, [CALM, submitted(AGAIN), started(), failed(), retried(), how_far(1, 3.6)], "and waits"),
     (LocatedTasks, [submitted(), TOLD_ACCEPTED, located("ended")], "told to be ended"),
     (ToldFitsLog, [submitted(CONFIRMED), ACCEPTED, told(DONE)], "told to end before that was committed"),
     (ToldFitsLog, [submitted(ONCE), ACCEPTED, told(DONE)], "told to end before that was committed"),

@@ -36,7 +36,7 @@ from paceline.core.raft.log import ConsensusViolation
 from paceline.core.raft.replication import Progress, Replication
 from paceline.core.raft.writes import Writes
 from paceline.core.reports import questions
-from paceline.core.scheduling import dead_task_requests, due_tasks, nodes, recording
+from paceline.core.scheduling import dead_task_requests, due_tasks, nodes, recording, remark_requests
 from paceline.core.scheduling.admission import Admission
 from paceline.core.scheduling.cancelling import Cancelling
 from paceline.core.scheduling.credits import NodeLedger
@@ -50,6 +50,7 @@ from paceline.core.scheduling.live_tasks import LiveTasks
 from paceline.core.scheduling.nodes import Nodes
 from paceline.core.scheduling.owners import Owners
 from paceline.core.scheduling.recording import Recording
+from paceline.core.scheduling.remark_requests import RemarkRequests
 from paceline.core.scheduling.retention import Retention
 from paceline.core.scheduling.retrying import Retrying
 from paceline.core.state import retries, snapshots
@@ -61,6 +62,7 @@ from paceline.core.state.task import Task
 from paceline.core.state.tasks import Tasks
 from paceline.core.work import slots
 from paceline.core.work.held import HeldTasks
+from paceline.core.work.kept_remarks import KeptRemarks
 from paceline.core.work.leader_link import LeaderLink
 from paceline.core.work.limits import LimitedTask, TimeLimits
 from paceline.core.work.slots import Slots
@@ -78,6 +80,7 @@ from simulation import (
     limit_faults,
     owner_faults,
     record_faults,
+    remark_faults,
     retry_faults,
     stop_faults,
     test_planted_faults,
@@ -954,6 +957,28 @@ FAULTS = [
         owner_faults.know_nobody,
         f"{OWNERS}_a_client_that_comes_back_in_time_has_its_tasks_again",
     ),
+    # what running tasks say of themselves
+    Fault(
+        "tells how far an earlier attempt was",
+        remark_requests,
+        "_is_of_run",
+        broken.always(True),
+        finding="which had failed, and waits",
+    ),
+    Fault(
+        "asks nobody how far a task is",
+        RemarkRequests,
+        "_nodes_of",
+        broken.always(set()),
+        finding="told nothing, and it runs",
+    ),
+    Fault(
+        "tells how far another task is",
+        KeptRemarks,
+        "of",
+        remark_faults.tell_of_another_task,
+        finding="has said",
+    ),
     # dead tasks
     Fault(
         "what has died is not kept",
@@ -1101,7 +1126,7 @@ def test_planted_fault_is_found(fault: Fault, monkeypatch: pytest.MonkeyPatch) -
     assert found_by_test(fault.found_by) if fault.found_by else found_in_the_world(fault)
 
 
-PLANTED = 197
+PLANTED = 200
 """Of whole nodes and of consensus. Who plants another raises it; a fault that can't be planted any more is replaced."""
 
 

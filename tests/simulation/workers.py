@@ -10,8 +10,9 @@ from paceline.runtime.children.pool import ChildEnd
 from paceline.runtime.transport.memory_transport import MemoryEndpoint
 from paceline_protocol.cancelled import STOPPED
 from paceline_protocol.codec import decode, encode
-from paceline_protocol.messages.children import CleaningUp, Done, Run, Stop
+from paceline_protocol.messages.children import CleaningUp, Done, Remarks, Run, Stop
 from paceline_protocol.messages.records import Assignment, Outcome, TaskEnd
+from paceline_protocol.payload import pack_value
 from simulation import tasks
 from simulation.oracle.events import AskedToStop, Finished, GivenToWorker, NextInLine, Overran, Overstayed, Started
 from simulation.oracle.promise import InvariantBroken
@@ -180,6 +181,9 @@ class SimulatedWorker:
             first = self.queue[0]
             if not any(self.begun <= through and node.now >= since for since, through in self.withheld):
                 world.oracle.hear(Started(world.now, first.task_id, first.attempt, node.identity.node_id))
+                if world.asks_how_far:
+                    said = pack_value((first.attempt, None, first.task_id.hex()))
+                    self.endpoint.send(encode(Remarks(((first.task_id, first.attempt, said, b"", 0),))))
                 self._look(world.now)
                 break
             world.events["task that was taken back from a worker"] += 1

@@ -83,6 +83,8 @@ def _clean_up(writers: list[Writer], directory: Path) -> None:
 
 REPLACED_AFTER_TASKS = 5
 """A worker is replaced so soon, in a quarter of the worlds."""
+ASKS_HOW_FAR = 7
+"""In one world of so many."""
 NARROW_WINDOW_BYTES = 200  # of outcomes on their way to a leader: three, or one with a payload; so of arguments
 NARROW = ClientBounds(window_bytes=400, waiting_bytes=1_200, all_waiting_bytes=2_000, waits_too=2)
 """A result or two are under way to a client, a few wait, and for few tasks does one beside another, so that every bound
@@ -141,6 +143,7 @@ class World:
         self.writers: list[Writer] = []
         weakref.finalize(self, _clean_up, self.writers, self.directory)
         self.oracle = self.make_oracle()
+        self.asks_how_far = not seed % ASKS_HOW_FAR  # its tasks say that, and its clients ask; at the end in any case
         self.has_hostile_peer = False  # otherwise no node ever has a reason to refuse what a peer says
         self.clocks_tell_time = True  # so that something can be concluded from when a node did something
         self.cut: set[tuple[str, str]] = set()  # (from, to) machines between which nothing arrives
@@ -474,6 +477,21 @@ class World:
         if self.faults.link_byte_s:
             self._use_for_large_tasks()
         self._lose_a_client()
+        self._ask_how_far()
+
+    def _ask_how_far(self) -> None:
+        """Of a task that is tried again, and of one that lasts, all the time."""
+        self.asks_how_far = True
+        since, client = self.now, self.rng.choice(self.clients)
+        asked = [
+            client.submit(tasks.FAILS_TWICE, tasks.UNTIL_IT_SUCCEEDS, name=tasks.FLAKY),
+            client.submit(LASTS, {"time_limit": 400}),
+        ]
+        while not client.is_done:
+            for task_id in asked:
+                if task_id in client.open and not client.has_asked_how_far(task_id):
+                    client.ask_how_far(task_id)
+            self._wait(Wait.RESULTS, since)
 
     def _lose_a_client(self) -> None:
         """A client dies that has one task which can't run for long, one which runs, and others which do not end with

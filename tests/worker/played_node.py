@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from paceline.runtime.children.worker_pool import WorkerPool
 from paceline_protocol import codec, payload
 from paceline_protocol.messages import Message
-from paceline_protocol.messages.children import CleaningUp, Done, Run, WorkerReady
+from paceline_protocol.messages.children import CleaningUp, Done, Remarks, Run, WorkerReady
 from paceline_protocol.messages.records import Assignment, Options, TaskEnd
 from paceline_protocol.stream import FrameReader, pack_frame
 
@@ -33,25 +33,32 @@ def readable(fd: int, timeout_s: float = DEADLINE_S) -> bool:
 class PlayedNode:
     """One worker and what a node would say to it."""
 
-    def __init__(self, *modules: str) -> None:
+    def __init__(self, *modules: str, log_format: str = "text") -> None:
         self._reader = FrameReader()
         self._frames: deque[bytes] = deque()
         self._ids = itertools.count(1)
         self._given = 0  # tasks, by the methods that wait for them
         self._stopped = 0
-        self.pool = WorkerPool(size=1, modules=modules, payload_limit_bytes=PAYLOAD_LIMIT_BYTES)
+        self.given_id = b""  # of the last task that was run
+        self.remarks: list[Remarks] = []
+        self.pool = WorkerPool(size=1, modules=modules, payload_limit_bytes=PAYLOAD_LIMIT_BYTES, log_format=log_format)
         self.pool.start()
         (self.child,) = self.pool.workers.values()
         self.child.link.settimeout(DEADLINE_S)
 
     def receive(self, expected: type[M]) -> M:
-        while not self._frames:
-            data = self.child.link.recv(65_536)
-            assert data, f"the worker's end came before a {expected.__name__}"
-            self._frames += self._reader.feed(data)
-        message = codec.decode(self._frames.popleft())
-        assert isinstance(message, expected)
-        return message
+        while True:
+            while not self._frames:
+                data = self.child.link.recv(65_536)
+                assert data, f"the worker's end came before a {expected.__name__}"
+                self._frames += self._reader.feed(data)
+            message = codec.decode(self._frames.popleft())
+            if isinstance(message, Remarks):  # of tasks that print, beside all else
+                self.remarks.append(message)
+                if expected is not Remarks:
+                    continue
+            assert isinstance(message, expected)
+            return message
 
     def send(self, message: Message) -> None:
         self.send_frame(codec.encode(message))
@@ -72,6 +79,7 @@ class PlayedNode:
     ) -> tuple[int, bytes]:
         """Run one task: (state, payload)."""
         assignment = (*self.assignment(name, *args, **kwargs)[:4], options)
+        self.given_id = assignment[0]
         self.send(Run((assignment,)))
         self._given += 1
         (outcome,) = self.receive(kind).outcomes

@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "node": ("paceline.cli.node", "node", "Run a node on this machine."),
     "submit": ("paceline.cli.submit", "submit", "Submit one task."),
     "result": ("paceline.cli.result", "result", "Print the result of a task, by its id."),
+    "watch": ("paceline.cli.watch", "watch", "Follow tasks until they have ended: how far they are, and how they end."),
     "status": ("paceline.cli.status", "status", "Show nodes, leader, slots and queue."),
     "tasks": ("paceline.cli.tasks", "tasks", "List tasks, show single ones, let them run now, and cancel them."),
     "dead": ("paceline.cli.dead", "dead", "Show dead tasks, and requeue or discard them."),

@@ -140,7 +140,7 @@ def node(log_format: str, log_level: str, announce_fd: int | None, parent_fd: in
         if parent_fd is not None:
             check_descriptor("--parent-fd", parent_fd, os.O_RDONLY)
             stop_with_parent(parent_fd)
-        config = config_of(announce_fd=announce_fd, **settings)
+        config = config_of(announce_fd=announce_fd, log_format=log_format, **settings)
         from paceline.runtime.run import run_node
 
         return run_node(config, on_ready=lambda info: say(*greeting(config, info, settings["cluster_path"])))

@@ -14,6 +14,7 @@ from paceline.client.client import Client, current_client
 from paceline.client.dead_tasks import DeadDetails, DeadGroup, DeadRecord, Requeued
 from paceline.client.future import Future
 from paceline.client.live_tasks import LivePage, LiveTask
+from paceline.client.progress import TaskOutput, TaskProgress
 from paceline.client.targets import NamedTask
 from paceline.client.task_record import TaskRecord
 
@@ -27,6 +28,8 @@ __all__ = [
     "LiveTask",
     "NamedTask",
     "Requeued",
+    "TaskOutput",
+    "TaskProgress",
     "TaskRecord",
     "current_client",
 ]

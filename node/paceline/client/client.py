@@ -25,6 +25,7 @@ from paceline.client.driver.driver import Driver, PackedCall
 from paceline.client.driver.interrupts import is_of_handler
 from paceline.client.future import Future, Sink
 from paceline.client.live_tasks import LiveTaskQuestions
+from paceline.client.progress import ProgressQuestions
 from paceline.client.questions import TaskQuestions
 from paceline.client.session.relaying import RelaySession
 from paceline.client.session.session import Session
@@ -52,7 +53,7 @@ MAP_WINDOW_TASKS = 1024
 MAP_FIRST_TASKS = 64
 
 
-class Client(TaskQuestions, LiveTaskQuestions, DeadTaskQuestions):
+class Client(TaskQuestions, LiveTaskQuestions, ProgressQuestions, DeadTaskQuestions):
     """A connection to a cluster. Any number of threads may share it; processes may not: make one in each.
 
     :param addresses: nodes, as "host:port" or "host"; any one that lives is enough to find the others. Without any,

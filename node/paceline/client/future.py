@@ -29,6 +29,8 @@ from paceline_protocol.payload import ErrorInfo, unpack_error, unpack_value
 if TYPE_CHECKING:
     import asyncio
 
+    from paceline.client.progress import TaskProgress
+
 T_co = TypeVar("T_co", covariant=True)
 
 PENDING: Final = 0
@@ -70,6 +72,10 @@ class Owner(Protocol):
 
     def abandon(self, futures: Iterable[Future[Any]]) -> None:
         """Ask for the cancellation of their tasks, and wait for nothing."""
+        ...
+
+    def progress(self, task_id: bytes, timeout_s: float) -> bytes | None:
+        """The packed answer of the leader. None: no answer in time."""
         ...
 
 
@@ -198,6 +204,20 @@ class Future(Generic[T_co]):
         if self._state == REFUSED:
             raise self._error()
         return was_cancelled or self.cancelled()
+
+    def progress(self, timeout: float = 5.0) -> TaskProgress | None:
+        """How far the task says it is, as `Client.progress` has it; None if it has said nothing. It asks the cluster,
+        and waits for the answer, at most ``timeout`` seconds: in asyncio, ``await asyncio.to_thread(future.progress)``.
+
+        Raises what `Client.progress` raises.
+        """
+        from paceline.client.progress import NO_ANSWER, progress_of
+
+        check_seconds("timeout", timeout)
+        body = self._owner.progress(self.task_id, timeout)
+        if body is None:
+            raise TimeoutError(NO_ANSWER.format(timeout))
+        return progress_of(self.task_id, body)
 
     def add_done_callback(self, callback: Callable[[Future[T_co]], object]) -> None:
         """Call ``callback(future)`` when the task has ended, at once if it has.

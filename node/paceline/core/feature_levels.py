@@ -36,6 +36,8 @@ LEVELS: Final[dict[int, str]] = {
     options.DEAD_LEVEL: "dead tasks that are kept, and requeued",
     options.LOST_CLIENTS_LEVEL: "tasks that are cancelled when their client is gone",
     options.DEADLINE_LEVEL: "deadlines of tasks",
+    11: "nothing of its own",
+    options.PROGRESS_LEVEL: "questions between nodes for what running tasks say of themselves",
     options.LISTS_LEVEL: "lists of live tasks, and how attempts were lost",
 }
 """Level -> the features that it brought."""

@@ -27,6 +27,7 @@ from paceline_protocol.messages.children import (
     Done,
     MetricsReply,
     MetricsRequest,
+    Remarks,
     WorkerFailed,
     WorkerReady,
 )
@@ -85,6 +86,7 @@ class ChildFrames:
             Source.WORKER: {
                 Trace: self._on_trace,
                 CleaningUp: self._on_cleaning_up,
+                Remarks: self._on_remarks,
                 WorkerReady: self._on_worker_ready,
                 WorkerFailed: self._on_failed,
             },
@@ -115,6 +117,9 @@ class ChildFrames:
     def _on_cleaning_up(self, worker_id: bytes, said: CleaningUp, now: float) -> None:
         self._core.on_worker_cleans_up(worker_id, said.outcomes, now)
         self.cast_out_all(self._core.leader_link.slots.accused)
+
+    def _on_remarks(self, worker_id: bytes, remarks: Remarks, now: float) -> None:
+        self._core.on_worker_remarks(worker_id, remarks.said, now)
 
     def _on_worker_ready(self, worker_id: bytes, ready: WorkerReady, now: float) -> None:
         if not self._introduces_itself(worker_id):
@@ -205,6 +210,7 @@ class ChildFrames:
                 worker_id.hex(),
                 task.name,
                 task.why,
+                extra=_of_task(task.task_id, task.name, task.attempt),
             )
             cause = causes.CANCEL_GRACE if task.stop_by <= task.limit_at else causes.TIME_LIMIT
             self._kills.setdefault(worker_id, NodeKill(cause))
@@ -337,7 +343,9 @@ class ChildFrames:
         )
         if len(lost) > _LOST_SHOWN:
             ran += f" and {len(lost) - _LOST_SHOWN} others"
-        _logger.warning("worker %s ended: %s%s", ended.id.hex(), how, f", while it ran task {ran}" if ran else "")
+        extra = _of_task(lost[0][0], lost[0][1][2], lost[0][1][0]) if len(lost) == 1 else None
+        while_it_ran = f", while it ran task {ran}" if ran else ""
+        _logger.warning("worker %s ended: %s%s", ended.id.hex(), how, while_it_ran, extra=extra)
         return how
 
     def respawn(self, now: float) -> None:
@@ -345,3 +353,8 @@ class ChildFrames:
         if self._children is not None:
             self._children.respawn(now)
             self.respawn_at = self._children.next_respawn(now)
+
+
+def _of_task(task_id: bytes, name: str, attempt: int) -> dict[str, str | int]:
+    """What a line of the log has besides that is of one task."""
+    return {"task_id": task_id.hex(), "task_name": name, "attempt": attempt}

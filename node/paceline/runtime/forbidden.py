@@ -22,6 +22,8 @@ from paceline_protocol.messages.client import (
     DeadTaskRequest,
     Discard,
     Failure,
+    OutputReply,
+    OutputRequest,
     Refusal,
     Requeue,
 )
@@ -86,4 +88,6 @@ def _answer(standing: Standing, kind: type[Any] | None, fields: tuple[Any, ...])
         return DeadChanges(fields[0], said, ())
     if kind is RunNow:
         return RunNowReply(fields[0], said, ())
+    if kind is OutputRequest:
+        return OutputReply(fields[0], said, b"")
     return Failure(Refusal.FORBIDDEN, said)

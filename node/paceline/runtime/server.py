@@ -109,6 +109,7 @@ class Server:
             payload_limit_bytes=config.payload_limit_bytes,
             environment=worker_environment(transport.local_address, config.cluster),
             always_spare=config.replaces_workers and config.workers > 0,
+            log_format=config.log_format,
         )
         web_pool = web.pool if web is not None else None
         children = WorkerChildren(self._pool, transport, web_pool, self._web_ended, self._no_worker_is_ever_ready)

@@ -6,15 +6,26 @@ which its node is told in any case (``begun_tasks.py``).
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from datetime import datetime
+from math import isfinite
+from typing import TYPE_CHECKING, Any
 
+from paceline.options import shown
 from paceline.worker.stop_requests import BEGUN, STOP
+from paceline_protocol.limits import PROGRESS_TEXT_CHARS
 from paceline_protocol.messages.records import Assignment
 from paceline_protocol.moments import datetime_of
 
+if TYPE_CHECKING:
+    from paceline.worker.own_remarks import OwnRemarks, Position
+    from paceline.worker.task_output import TaskLog
+
 run: tuple[memoryview, int, Sequence[Assignment]] | None = None
 """The numbers of this worker, how many tasks it had begun before, and those that it runs now. Set by the worker."""
+remarks: OwnRemarks | None = None
+"""Takes what the tasks of this worker say of themselves. Set by the worker."""
 
 
 class CurrentTask:
@@ -45,21 +56,102 @@ class CurrentTask:
         has that deadline, too."""
         return datetime_of(self.deadline_ms) if self.deadline_ms else None
 
+    def progress(self, done: float, total: float | None = None, text: str = "") -> None:
+        """Say how far it is: ``done`` of ``total``, in whatever it counts, and a line for people. Whoever asks for it,
+        as ``future.progress()`` and `paceline watch` do, is told the latest. It may be said as often as is convenient,
+        from any thread: the node hears of it ten times a second at most, and none of it waits for anything.
+
+        ``done`` may be more than ``total``, which may be an estimate, and counts as all then. Of ``text`` 200
+        characters are kept. Raises ValueError for numbers that are negative, infinite or none, TypeError for what is no
+        number, or no text.
+        """
+        self._say(_position(done, total, text))
+
+    def heartbeat(self) -> None:
+        """Say that it lives, where it does not know how far it is: who asks is told when it was last heard of. That is
+        all that it does: no task is ended as it says nothing. For that there is ``time_limit``."""
+        self._say(None)
+
+    def _say(self, position: Position | None) -> None:
+        if remarks is not None:
+            remarks.progress(bytes.fromhex(self.id), self.attempt, position)
+
+    @property
+    def log(self) -> TaskLog:
+        """A logger whose lines have the name and the id of the task. It writes to stderr from INFO on, needs no
+        configuration, and is none of the root logger's: `paceline watch --logs` shows its lines, as what it prints."""
+        from paceline.worker.task_output import log_of
+
+        return log_of(self.id, self.name, self.attempt)
+
     def __repr__(self) -> str:
         return f"<task {self.name} {self.id}, attempt {self.attempt}>"
 
 
 def current_task() -> CurrentTask | None:
     """The task that this worker runs; None where none runs, as in a function that is called directly."""
+    found = _running()
+    if found is None:
+        return None
+    (task_id, attempt, name, _args, options), numbers, number = found
+    deadline_ms = 0 if options is None else options.get("deadline", 0)
+    return CurrentTask(task_id.hex(), name, attempt, deadline_ms, numbers, number)
+
+
+def _running() -> tuple[Assignment, memoryview, int] | None:
+    """The task that this worker runs, the worker's numbers, and which of its tasks that is."""
     if run is None:
         return None
     numbers, before, assignments = run
     number = numbers[BEGUN]
     if not before < number <= before + len(assignments):
         return None
-    task_id, attempt, name, _args, options = assignments[number - before - 1]
-    deadline_ms = 0 if options is None else options.get("deadline", 0)
-    return CurrentTask(task_id.hex(), name, attempt, deadline_ms, numbers, number)
+    return assignments[number - before - 1], numbers, number
+
+
+def progress(done: float, total: float | None = None, text: str = "") -> None:
+    """``current_task().progress(...)``; where no task runs, as in a function that is called directly, it looks at its
+    arguments and does nothing."""
+    position, task = _position(done, total, text), current_task()
+    if task is not None:
+        task._say(position)
+
+
+def heartbeat() -> None:
+    """``current_task().heartbeat()``; where no task runs it does nothing."""
+    task = current_task()
+    if task is not None:
+        task.heartbeat()
+
+
+def printed(text: str) -> None:
+    """Somebody in this worker has printed this: its task, if one runs."""
+    found = None if remarks is None else _running()
+    if remarks is not None and found is not None:
+        remarks.output(found[0][0], found[0][1], text)
+
+
+def _position(done: float, total: float | None, text: str) -> Position:
+    if not isinstance(text, str):
+        raise TypeError(f"progress: text is {shown(text)}, and must be a str")
+    return _number("done", done), None if total is None else _number("total", total), text[:PROGRESS_TEXT_CHARS]
+
+
+def _number(name: str, value: Any) -> int | float:
+    """As a plain int or float, as those of numpy are not."""
+    number: int | float | None
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = float(value) if hasattr(value, "__float__") else None
+    try:
+        if number is not None and number >= 0 and isfinite(number):
+            return number
+    except OverflowError:  # an int that no float holds
+        pass
+    if number is None:
+        raise TypeError(f"progress: {name} is {shown(value)}, and must be a number from 0")
+    raise ValueError(f"progress: {name} is {shown(value)}, and must be a finite number from 0")
 
 
 def deadline_ms() -> int:

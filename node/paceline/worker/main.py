@@ -12,6 +12,7 @@ The rules of this module:
 - A task that is to be cancelled while it runs is asked to stop in the same memory (``stop_requests.py``).
 - An outcome is sent when its Run is done, or earlier: before a task that is not known to be short, and once
   FLUSH_AFTER_NS have passed. So a long task does not hold back the outcomes of short tasks before it.
+- What tasks say of themselves while they run a thread sends beside that, if they say anything (``own_remarks.py``).
 - What a task has left is ended once its outcome is told. The node hears that this begins, and when it is over, and ends
   a worker that does not come through.
 """
@@ -21,7 +22,6 @@ from __future__ import annotations
 import argparse
 import errno
 import gc
-import io
 import logging
 import mmap
 import os
@@ -29,6 +29,7 @@ import signal
 import socket
 import struct
 import sys
+from _thread import allocate_lock  # the name of before a module has patched it
 from collections.abc import Sequence
 from time import monotonic_ns
 from typing import Final, NoReturn
@@ -36,13 +37,16 @@ from typing import Final, NoReturn
 from paceline.errors import ConfigError, DuplicateTaskName, UsedWhileImporting
 from paceline.importing import import_own, importing
 from paceline.line_writer import LogHandler
+from paceline.log_formats import JsonFormatter
 from paceline.parent_deadline import PARENT
 from paceline.worker import current
 from paceline.worker.ending import end_in_time
 from paceline.worker.execute import TaskRunner, describe, format_traceback, read_no_devices
+from paceline.worker.own_remarks import OwnRemarks
 from paceline.worker.parent import EXIT_PARENT_GONE, allow_open_files, die_with_parent
 from paceline.worker.registry import defaults, load_module, tasks
 from paceline.worker.stop_requests import StopRequests
+from paceline.worker.task_output import prepare_log, watch
 from paceline_protocol.codec import (
     MAX_FRAME_BYTES,
     MAX_STRING_CHARS,
@@ -76,6 +80,8 @@ _OUTCOME_OVERHEAD_BYTES: Final = 64
 """More than a Done frame needs for one outcome beside its payload, and more than it needs beside its outcomes."""
 
 _logger = logging.getLogger("paceline.worker")
+_sending: Final = allocate_lock()
+"""Held while a frame is sent: a thread sends what tasks say of themselves."""
 
 
 class Worker:
@@ -91,6 +97,7 @@ class Worker:
         # A result always fits into a Done, together with the outcomes that may wait already.
         limit_bytes = min(payload_limit_bytes, MAX_FRAME_BYTES - FLUSH_AFTER_BYTES - 2 * _OUTCOME_OVERHEAD_BYTES)
         self._runner = TaskRunner(limit_bytes, StopRequests(begun))
+        self._remarks = current.remarks = OwnRemarks(lambda frame: _send_aside(link, frame))
         self._traces = b""  # of sampled tasks whose outcomes wait to leave
         self._last_ns: dict[str, int] = {}  # how long each task took the last time; bounded by the registry
 
@@ -181,8 +188,12 @@ class Worker:
     ) -> None:
         """``run``: what they are of. This may wait for the node, so no alarm of theirs is to strike any more."""
         self._runner.end_alarm(run)
-        traces, self._traces = self._traces, b""
-        send(self._link, encode_fields(kind, (outcomes,)), before=traces)
+        before, self._traces = self._traces, b""
+        if self._remarks:
+            remarks = self._remarks.take_before_outcome()
+            if remarks:
+                before += pack_frame(remarks)
+        send(self._link, encode_fields(kind, (outcomes,)), before=before)
 
 
 def send(link: socket.socket, frame: bytes, before: bytes = b"") -> None:
@@ -190,12 +201,25 @@ def send(link: socket.socket, frame: bytes, before: bytes = b"") -> None:
 
     ``before``: frames that are packed for the stream already, and are sent in the same write."""
     try:
-        link.sendall(before + pack_frame(frame))
+        with _sending:
+            link.sendall(before + pack_frame(frame))
     except BlockingIOError:
         _logger.critical("the node took nothing for %d s; this worker ends", SEND_DEADLINE_S)
         raise SystemExit(EXIT_NODE_STUCK) from None
     except OSError as error:
         _end_without_link(error)
+
+
+def _send_aside(link: socket.socket, frame: bytes) -> None:
+    """As :meth:`send`, from another thread than that which runs the tasks. Raises SystemExit to end that thread."""
+    try:
+        with _sending:
+            link.sendall(pack_frame(frame))
+    except BlockingIOError:  # in the midst of a frame: nothing can follow it
+        _logger.critical("the node took nothing for %d s; this worker ends", SEND_DEADLINE_S)
+        os._exit(EXIT_NODE_STUCK)
+    except OSError:  # the other thread sees that, too, and ends the worker
+        raise SystemExit from None
 
 
 def _end_without_link(error: OSError) -> NoReturn:
@@ -213,7 +237,7 @@ def main(arguments: Sequence[str]) -> int:
     options = _parse(arguments)
     die_with_parent(options.link)
     allow_open_files(options.open_files)
-    _prepare_process()
+    _prepare_process(is_json=options.log_format == "json")
     read_no_devices()
     link = socket.socket(fileno=options.link)
     try:
@@ -256,20 +280,24 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--begun", type=int, metavar="FD", help="memory in which to count the tasks that were begun")
     parser.add_argument("--open-files", type=int, metavar="FILES", help="the soft limit of open files")
     parser.add_argument("--payload-limit", required=True, type=int, metavar="BYTES", help="the largest packed result")
+    parser.add_argument("--log-format", default="text", choices=["text", "json"], help="of its log and of all output")
     parser.add_argument("modules", nargs="+", metavar="MODULE", help="a dotted name or a .py file")
     return parser.parse_args(arguments)
 
 
-def _prepare_process() -> None:
+def _prepare_process(*, is_json: bool) -> None:
     # The node decides when a worker ends. This is a handler that does nothing, and not SIG_IGN, which the subprocesses
     # of a task would inherit; exec resets a handler.
     signal.signal(signal.SIGINT, lambda _signal, _frame: None)
-    _logger.addHandler(LogHandler())  # of the worker itself; what tasks log and print is theirs
+    for stream in ("stdout", "stderr"):
+        watch(stream, is_json=is_json)
+    handler = LogHandler()  # of the worker itself; what tasks log and print is theirs
+    if is_json:
+        handler.setFormatter(JsonFormatter())
+    _logger.addHandler(handler)
     _logger.propagate = False
+    prepare_log()
     sys.argv = sys.argv[:1]  # a module that looks at the command line would find the node's arguments
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(line_buffering=True)  # into a file too, so that prints survive a crash
 
 
 def _check_defaults() -> None:

@@ -4,7 +4,7 @@
 
 from typing import NamedTuple, TypeAlias
 
-from paceline_protocol.messages.message import LongString, Name, PackedDefaults, PackedValue, Sender, message
+from paceline_protocol.messages.message import Id, LongString, Name, PackedDefaults, PackedValue, Sender, message
 from paceline_protocol.messages.records import NO_DEFAULTS, Assignment, Outcome
 from paceline_protocol.messages.trace import Trace
 
@@ -61,6 +61,15 @@ class NodeMoved(NamedTuple):
     address: str
 
 
+@message(136, Sender.WORKER)
+class Remarks(NamedTuple):
+    """What tasks of this worker say of themselves while they run: how far they are, that they live, what they print and
+    log. At most REMARKS_PER_S of them are sent. One that is lost with its worker is not repeated."""
+
+    said: tuple[tuple[Id, int, PackedValue, bytes, int], ...]
+    # (task id, attempt, how far it is, b"" if it does not say, more of its output, bytes that are left out before that)
+
+
 # --- node <-> its web process -------------------------------------------------------------------------------------
 
 
@@ -76,6 +85,6 @@ class MetricsReply(NamedTuple):
     body: PackedValue  # a packed map
 
 
-WorkerMessage: TypeAlias = WorkerReady | WorkerFailed | Done | CleaningUp | Trace
+WorkerMessage: TypeAlias = WorkerReady | WorkerFailed | Done | CleaningUp | Remarks | Trace
 ToWorkerMessage: TypeAlias = Run | Stop | NodeMoved
 WebMessage: TypeAlias = MetricsRequest | MetricsReply

@@ -218,6 +218,25 @@ class Discard(NamedTuple):
     ids: RequestIds
 
 
+@message(130, *OF_ALL_CLIENTS)
+class ProgressRequest(NamedTuple):
+    """Ask the leader how far a task says it is, whoever submitted it. Answered by ProgressReply once the nodes that may
+    know have told the leader, or after a second. It changes nothing, so that a second copy does no harm; a client
+    repeats it until it has the answer."""
+
+    request: int
+    id: Id
+
+
+@message(131, *OF_CLIENTS)
+class OutputRequest(NamedTuple):
+    """Ask the leader for the end of what a task has printed and logged. Answered by OutputReply, as a ProgressRequest
+    is. It changes nothing either."""
+
+    request: int
+    id: Id
+
+
 # --- node -> client ---------------------------------------------------------------------------------------------
 
 
@@ -345,6 +364,19 @@ class DeadChanges(NamedTuple):
     states: tuple[tuple[Id, Annotated[int, DeadState], str], ...]  # (task id, what it came to, detail for a person)
 
 
+@message(132, Sender.NODE)
+class ProgressReply(NamedTuple):
+    request: int
+    body: PackedValue  # a packed map, see docs/protocol.md
+
+
+@message(133, Sender.NODE)
+class OutputReply(NamedTuple):
+    request: int
+    refused: str  # as of DeadTaskReply
+    body: PackedValue  # likewise
+
+
 ClientMessage: TypeAlias = (
     Hello
     | Submit
@@ -363,6 +395,8 @@ ClientMessage: TypeAlias = (
     | FindRequest
     | TasksRequest
     | RunNow
+    | ProgressRequest
+    | OutputRequest
 )
 ClientReply: TypeAlias = (
     Welcome
@@ -383,5 +417,7 @@ ClientReply: TypeAlias = (
     | FindReply
     | TasksReply
     | RunNowReply
+    | ProgressReply
+    | OutputReply
     | Trace
 )

@@ -4,7 +4,16 @@
 
 from typing import NamedTuple, TypeAlias
 
-from paceline_protocol.messages.message import Id, Name, PackedDefaults, PackedHeld, PackedOutcomes, Sender, message
+from paceline_protocol.messages.message import (
+    Id,
+    Name,
+    PackedDefaults,
+    PackedHeld,
+    PackedOutcomes,
+    PackedValue,
+    Sender,
+    message,
+)
 from paceline_protocol.messages.records import Assignment
 from paceline_protocol.messages.trace import Trace
 
@@ -125,6 +134,33 @@ class EnrolWithDefaults(NamedTuple):
         return Enrol(*self[:-1])
 
 
+@message(134, Sender.PEER)
+class RemarkQuery(NamedTuple):
+    """Leader to node: what do you keep of what this task has said? Answered by RemarkAnswer, and repeated until that
+    comes or nobody waits for it: a lost, late or doubled copy does no harm. To nodes of feature level PROGRESS_LEVEL.
+    """
+
+    term: int
+    number: int  # of the question, in this term
+    id: Id
+    output: bool  # whether the end of its output is wanted, too
+
+
+@message(135, Sender.PEER)
+class RemarkAnswer(NamedTuple):
+    """Node to the leader that has asked. One that comes late or twice is to no question any more."""
+
+    term: int
+    number: int
+    id: Id
+    attempt: int  # which said that; 0: nothing is kept of this task
+    heard_ms: int  # when it was last heard of, by this node's wall clock
+    progress_ms: int  # when it said how far it is; 0 if it never did
+    progress: PackedValue  # how far that is: a packed tuple (done, total, text), b"" if it never said so
+    output: bytes  # the end of what it has printed and logged: UTF-8, but for what was cut in the middle
+    skipped: int  # how many bytes came before that
+
+
 WorkMessage: TypeAlias = (
     Beat
     | NodeBeat
@@ -136,5 +172,7 @@ WorkMessage: TypeAlias = (
     | StopTasks
     | Stopping
     | EnrolWithDefaults
+    | RemarkQuery
+    | RemarkAnswer
     | Trace
 )

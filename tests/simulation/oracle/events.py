@@ -104,6 +104,16 @@ class Located(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ToldProgress(Event):
+    """The cluster says how far a task is: which attempt has said so, and what; None if it has nothing to tell."""
+
+    task_id: bytes
+    attempt: int | None
+    said: Any
+    asked_at_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class ToldRead(Event):
     """The cluster tells a client that has asked for another's task how that ended."""
 

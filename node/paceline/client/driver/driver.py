@@ -36,6 +36,8 @@ from paceline_protocol.messages.client import (
     DeadTaskReply,
     DeadTasksReply,
     FindReply,
+    OutputReply,
+    ProgressReply,
     StatusReply,
     TaskReply,
     WaitingReply,
@@ -359,6 +361,18 @@ class Driver:
         session = self.session
         reply = self._answer(lambda now: session.where_is(task_id, now), timeout_s)
         return reply.body if isinstance(reply, TaskReply) else None
+
+    def progress(self, task_id: bytes, timeout_s: float) -> bytes | None:
+        """The packed answer of the leader. None: no answer in time."""
+        session = self.session
+        reply = self._answer(lambda now: session.progress(task_id, now), timeout_s)
+        return reply.body if isinstance(reply, ProgressReply) else None
+
+    def output_of(self, task_id: bytes, timeout_s: float) -> OutputReply | None:
+        """The answer of the leader. None: no answer in time."""
+        session = self.session
+        reply = self._answer(lambda now: session.output_of(task_id, now), timeout_s)
+        return reply if isinstance(reply, OutputReply) else None
 
     def waiting(self, name: str, skip: int, timeout_s: float) -> bytes | None:
         """The packed answer of the leader. None: no answer in time."""

@@ -1,5 +1,5 @@
-"""The requests of a client that have no answer yet: cancel, status, where a task is, what waits, which tasks there are,
-dead tasks, cluster changes.
+"""The requests of a client that have no answer yet: cancel, status, where a task is and what it says of itself, what
+waits, which tasks there are, dead tasks, cluster changes.
 
 One rule holds for every kind. A request is sent when it is made, to each connected node that may answer it, and sent
 again to each such node that is connected later, until it is answered or nobody wants it any more. So a
@@ -35,6 +35,10 @@ from paceline_protocol.messages.client import (
     Discard,
     FindReply,
     FindRequest,
+    OutputReply,
+    OutputRequest,
+    ProgressReply,
+    ProgressRequest,
     Requeue,
     StatusReply,
     StatusRequest,
@@ -45,7 +49,7 @@ from paceline_protocol.messages.client import (
 )
 from paceline_protocol.messages.live import RunNow, RunNowReply, TasksReply, TasksRequest
 from paceline_protocol.messages.records import Result, TaskEnd
-from paceline_protocol.options import DEAD_LEVEL, LISTS_LEVEL, LOST_CLIENTS_LEVEL
+from paceline_protocol.options import DEAD_LEVEL, LISTS_LEVEL, LOST_CLIENTS_LEVEL, PROGRESS_LEVEL
 
 Request: TypeAlias = (
     Cancel
@@ -60,6 +64,8 @@ Request: TypeAlias = (
     | FindRequest
     | TasksRequest
     | RunNow
+    | ProgressRequest
+    | OutputRequest
 )
 Reply: TypeAlias = (
     CancelReply
@@ -73,6 +79,8 @@ Reply: TypeAlias = (
     | FindReply
     | TasksReply
     | RunNowReply
+    | ProgressReply
+    | OutputReply
 )
 
 
@@ -101,6 +109,8 @@ RULES: Final[dict[type[Request], Rule]] = {
     FindRequest: Rule(FindReply, of_any_node=False, behind_calls=True, since_level=LOST_CLIENTS_LEVEL),
     TasksRequest: Rule(TasksReply, of_any_node=False, behind_calls=True, since_level=LISTS_LEVEL),
     RunNow: Rule(RunNowReply, of_any_node=False, behind_calls=True, since_level=LISTS_LEVEL),
+    ProgressRequest: Rule(ProgressReply, of_any_node=False, behind_calls=True, since_level=PROGRESS_LEVEL),
+    OutputRequest: Rule(OutputReply, of_any_node=False, behind_calls=True, since_level=PROGRESS_LEVEL),
 }
 
 

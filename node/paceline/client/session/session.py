@@ -50,6 +50,8 @@ from paceline_protocol.messages.client import (
     Failure,
     FindRequest,
     Hello,
+    OutputRequest,
+    ProgressRequest,
     Redirect,
     Refusal,
     Requeue,
@@ -252,6 +254,14 @@ class Session:
     def where_is(self, task_id: bytes, now: float) -> int:
         """Ask the leader where a task is. Returns the key of the TaskReply."""
         return self._ask(TaskRequest(self.requests.next_number(), task_id), now)
+
+    def progress(self, task_id: bytes, now: float) -> int:
+        """Ask the leader how far a task says it is. Returns the key of the ProgressReply."""
+        return self._ask(ProgressRequest(self.requests.next_number(), task_id), now)
+
+    def output_of(self, task_id: bytes, now: float) -> int:
+        """Ask the leader what a task has printed and logged. Returns the key of the OutputReply."""
+        return self._ask(OutputRequest(self.requests.next_number(), task_id), now)
 
     def waiting(self, name: str, skip: int, now: float) -> int:
         """Ask the leader which tasks wait, by name. Returns the key of the WaitingReply."""

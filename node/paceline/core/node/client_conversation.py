@@ -185,6 +185,9 @@ class ClientConversation:
             if leader.dead.replies:
                 replies += leader.dead.replies
                 leader.dead.replies = []
+            if leader.remarks.replies:
+                replies += leader.remarks.replies
+                leader.remarks.replies = []
             if leader.sessions.owes:
                 replies += leader.take_updates(now)
         if self._traces.came:

@@ -46,12 +46,14 @@ from paceline.core.settings import Settings
 from paceline.core.state.applied import Applied
 from paceline.core.state.table import TaskTable
 from paceline.core.wall_clock import WallClock
+from paceline.core.work.kept_remarks import KeptRemarks, Said
 from paceline.core.work.leader_link import LeaderLink
 from paceline_protocol.messages import PeerMessage
 from paceline_protocol.messages.client import ClientMessage
 from paceline_protocol.messages.membership import Envelope
 from paceline_protocol.messages.records import Outcome
 from paceline_protocol.messages.trace import Trace
+from paceline_protocol.moments import MOMENT_MAX_MS
 
 
 class NodeCore:
@@ -83,6 +85,7 @@ class NodeCore:
         self.applied = Applied(settings, self.consensus, TaskTable(), journaled=not durable_at_once)
         self.traces = Traces()
         self.leader_link = LeaderLink(settings, identity.incarnation, self.traces, identity.node_id)
+        self.remarks = KeptRemarks()
         self._outbox = Outbox()
         self._pacing = Pacing(settings.log_linger_s, now)
         self._clock = WallClock()
@@ -109,7 +112,14 @@ class NodeCore:
         )
         self.violations = Violations(self._outbox)
         self._work = WorkExchange(
-            identity.node_id, self.consensus, self.levels, self.leader_link, self.traces, self._outbox, self.violations
+            identity.node_id,
+            self.consensus,
+            self.levels,
+            self.leader_link,
+            self.remarks,
+            self.traces,
+            self._outbox,
+            self.violations,
         )
         self._peers = PeerConversation(
             identity, self.peering, self.consensus, self.levels, self._work, self.role, self.violations
@@ -215,6 +225,17 @@ class NodeCore:
         """A worker has sent the stamps of a sampled task. The outcome follows, and nothing is done before that."""
         self.traces.add(trace)
 
+    def on_worker_remarks(self, worker_id: bytes, said: Sequence[Said], now: float) -> None:
+        """Tasks of this worker say something of themselves. What is of no attempt that it has, or had, counts for
+        nothing; and nothing is done for the rest before somebody asks for it."""
+        remarks, slots = self.remarks, self.leader_link.slots
+        now_ms = min(max(0, self._clock.ms(now)), MOMENT_MAX_MS)
+        for each in said:
+            if slots.has(worker_id, each[0], each[1]) or remarks.is_of(worker_id, each[0], each[1]):
+                remarks.add(worker_id, each, now, now_ms)
+        if remarks.is_full:
+            remarks.make_room(slots.running_ids())
+
     def on_worker_lost(
         self,
         worker_id: bytes,
@@ -301,6 +322,8 @@ class NodeCore:
             self._outbox.forget_addresses(self.peering.directory.forget_silent(now))
             if role.leader is not None:
                 role.leader.expire_sessions(now)
+            if self.remarks:
+                self.remarks.forget(self.leader_link.slots.running_ids(), now)
         deadlines.set(CONSENSUS, self.consensus.next_deadline())
 
     # --- what leaves --------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from paceline.core.node.violations import Violations
 from paceline.core.outbox import Outbox
 from paceline.core.raft.consensus import Consensus
 from paceline.core.scheduling.leader import Leader
+from paceline.core.work.kept_remarks import KeptRemarks
 from paceline.core.work.leader_link import LeaderLink
 from paceline.core.work.unrecorded import UnrecordedBatch
 from paceline_protocol.codec import decode_outcomes
@@ -28,6 +29,8 @@ from paceline_protocol.messages.work import (
     EnrolWithDefaults,
     NodeBeat,
     NodeOutcomes,
+    RemarkAnswer,
+    RemarkQuery,
     Revoke,
     Revoked,
     Stopping,
@@ -47,6 +50,7 @@ class WorkExchange:
         "_levels",
         "_outbox",
         "_own_id",
+        "_remarks",
         "_traces",
         "_violations",
     )
@@ -57,11 +61,13 @@ class WorkExchange:
         consensus: Consensus,
         levels: Levels,
         leader_link: LeaderLink,
+        remarks: KeptRemarks,
         traces: Traces,
         outbox: Outbox,
         violations: Violations,
     ) -> None:
         self._own_id = own_id
+        self._remarks = remarks
         self._consensus = consensus
         self._levels = levels
         self._leader_link = leader_link
@@ -73,6 +79,7 @@ class WorkExchange:
             Dispatch: leader_link.on_dispatch,
             Revoke: leader_link.on_revoke,
             StopTasks: leader_link.on_stop_tasks,
+            RemarkQuery: self._on_remark_query,
         }
         self._at_leader: dict[type[Any], Callable[[Leader, str, Any, float], None]] = {
             NodeOutcomes: self._on_outcomes,
@@ -81,6 +88,7 @@ class WorkExchange:
             EnrolWithDefaults: self._on_enrol_with_defaults,
             Revoked: self._on_revoked,
             Stopping: self._on_stopping,
+            RemarkAnswer: self._on_remark_answer,
             Trace: self._on_trace,
         }
 
@@ -116,6 +124,19 @@ class WorkExchange:
 
     def _on_stopping(self, leader: Leader, sender: str, stopping: Stopping, now: float) -> None:
         leader.nodes.on_stopping(sender, stopping)
+
+    def _on_remark_query(self, sender: str, query: RemarkQuery, now: float) -> None:
+        """Whoever asks is told, in whatever term: it is a question, and another leader's answers count for nothing."""
+        kept = self._remarks.of(query.id)
+        answer = RemarkAnswer(query.term, query.number, query.id, 0, 0, 0, b"", b"", 0)
+        if kept is not None:
+            output = kept.output if query.output else b""
+            said = kept.attempt, kept.heard_ms, kept.progress_ms, kept.progress, output, kept.skipped
+            answer = RemarkAnswer(query.term, query.number, query.id, *said)
+        self._leader_link.aside.append((sender, answer))
+
+    def _on_remark_answer(self, leader: Leader, sender: str, answer: RemarkAnswer, now: float) -> None:
+        leader.remarks.answered(sender, answer)
 
     def _on_trace(self, leader: Leader, sender: str, trace: Trace, now: float) -> None:
         self._traces.add(trace)

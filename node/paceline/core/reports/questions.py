@@ -20,6 +20,8 @@ from paceline_protocol.messages.client import (
     DeadTasksRequest,
     FindReply,
     FindRequest,
+    OutputRequest,
+    ProgressRequest,
     StatusReply,
     StatusRequest,
     TaskReply,
@@ -87,6 +89,9 @@ def have_run(node: NodeCore, key: bytes, request: RunNow, now: float) -> RunNowR
     leader = node.leader
     assert leader is not None, "a question of the leader"
     return RunNowReply(request.request, "", run_now(leader, request.ids, now))
+def ask_nodes(node: NodeCore, key: bytes, request: ProgressRequest | OutputRequest, now: float) -> None:
+    """Ask the nodes what a task says of itself. The reply follows once they have told."""
+    leader.remarks.ask(key, request, node.peering.directory.level_of, now)
 
 
 QUESTIONS: Final = (
@@ -99,4 +104,6 @@ QUESTIONS: Final = (
     Question(FindRequest, AskedOf.LEADER, tell_found),
     Question(TasksRequest, AskedOf.LEADER, tell_listed),
     Question(RunNow, AskedOf.LEADER, have_run),
+    Question(ProgressRequest, AskedOf.LEADER, ask_nodes),
+    Question(OutputRequest, AskedOf.LEADER, ask_nodes),
 )

@@ -12,6 +12,7 @@ Its parts are its conversations, and each handles the messages of its own:
 - ``recording``: an event of a task is written at once into the queue (``tasks``), the draft of the log, and the
   session.
 - ``cancelling``: the cancel requests of tasks that have not ended.
+- ``remarks``: what clients want to know of what running tasks say of themselves.
 - ``dead``: what clients have requeued and discarded of the dead tasks, and which are kept no longer.
 
 This module has what concerns several of them, and its order. The way of a task: in one turn of the reactor
@@ -44,6 +45,7 @@ from paceline.core.scheduling.nodes import Nodes
 from paceline.core.scheduling.recent_names import RecentNames
 from paceline.core.scheduling.recording import Recording
 from paceline.core.scheduling.releases import Releases
+from paceline.core.scheduling.remark_requests import RemarkRequests
 from paceline.core.scheduling.unheard import Notice, Unheard
 from paceline.core.scheduling.unserved import Unserved
 from paceline.core.settings import Settings
@@ -128,6 +130,7 @@ class Leader:
             self.defaults,
         )
 
+        self.remarks = RemarkRequests(term, self.nodes, self.recording)
         self.dead = DeadTaskRequests(table, self.recording, self.admission, due, dead_limits)
 
     @property
@@ -261,6 +264,8 @@ class Leader:
         gone = self.nodes.tick(now)
         if self.sessions.unheard:
             self.recording.clients_left()
+        if self.remarks:
+            self.remarks.tick(now)
         if not self.tasks.is_settled and self.recording.is_logging:  # in a transfer no task may end
             is_late = now - self.since >= self._settings.recovery_grace_s
             if is_late or self.nodes.have_enrolled(expected):

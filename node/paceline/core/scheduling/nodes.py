@@ -376,6 +376,10 @@ class Nodes:
             self._node_gone(node_id, now)
         return gone
 
+    def enrolled(self) -> set[str]:
+        """The nodes whose accounts this leader has, and that are heard."""
+        return {node_id for node_id, state in self.by_id.items() if state.enrolled}
+
     def have_enrolled(self, node_ids: Iterable[str]) -> bool:
         """Whether each of them has given its account."""
         return all(node_id in self.by_id and self.by_id[node_id].enrolled for node_id in node_ids)

@@ -471,6 +471,16 @@ class Slots:
         """How many tasks the workers have."""
         return sum(slot.running_tasks for slot in self.workers.values())
 
+    def running_ids(self) -> set[bytes]:
+        """The tasks that the workers have."""
+        return {task_id for slot in self.workers.values() for task_id in slot.running}
+
+    def has(self, worker_id: bytes, task_id: bytes, attempt: int) -> bool:
+        """Whether this worker has that attempt."""
+        slot = self.workers.get(worker_id)
+        running = None if slot is None else slot.running.get(task_id)
+        return running is not None and running[0] == attempt
+
 
 def _end_with_worker(task_id: bytes, attempt: int, killed_for: Outcome | None, stopping: set[bytes]) -> Outcome | None:
     """How an attempt has ended whose worker died; None: it is lost."""

@@ -54,13 +54,15 @@ class WorkerPool(ChildPool):
         payload_limit_bytes: int,
         environment: Mapping[str, str] | None = None,
         always_spare: bool = False,
+        log_format: str = "text",
     ) -> None:
-        """``always_spare``: there is a spare from the start on, and for good."""
+        """``always_spare``: there is a spare from the start on, and for good. ``log_format``: "text" or "json"."""
+        format_arguments = () if log_format == "text" else ("--log-format", log_format)
         super().__init__(
             Source.WORKER,
             size=size + always_spare,
             program="paceline.worker",
-            arguments=("--payload-limit", str(payload_limit_bytes), "--", *modules),
+            arguments=("--payload-limit", str(payload_limit_bytes), *format_arguments, "--", *modules),
             environment=environment,
         )
         self._size = size

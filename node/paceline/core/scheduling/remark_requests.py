@@ -1,0 +1,158 @@
+"""What clients want to know of what running tasks say of themselves: the leader asks the nodes, and passes it on.
+
+The nodes keep it (``work/kept_remarks.py``). The node is asked that a task has been given to, and for any other task
+all nodes are: it may have ended anywhere. A question is repeated, and answered once all have told, or after LIMIT_S
+with what is known then. Nothing of this is in the log: the client asks the next leader anew.
+
+How far a task is counts for the attempt that runs. What is told of one before that, as a node keeps it, is told to
+nobody while the task lives: so a progress bar begins anew with each attempt. Of output the end is told that the last
+attempt has left which has said something, with its number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from paceline_protocol.messages.client import OutputReply, OutputRequest, ProgressReply, ProgressRequest
+from paceline_protocol.messages.work import RemarkAnswer, RemarkQuery
+from paceline_protocol.moments import MOMENT_MAX_MS
+from paceline_protocol.options import PROGRESS_LEVEL
+from paceline_protocol.payload import pack_value
+
+if TYPE_CHECKING:
+    from paceline.core.scheduling.nodes import Nodes
+    from paceline.core.scheduling.recording import Recording
+    from paceline.core.state.task import Task
+
+LIMIT_S: Final = 1.0
+AGAIN_S: Final = 0.25
+"""Between two questions to a node, of which one may be lost."""
+OPEN_REQUESTS: Final = 256
+"""Of all clients. At the limit the oldest is answered with what is known. Of output they hold 4 MiB for each node."""
+
+RemarkRequest: TypeAlias = ProgressRequest | OutputRequest
+
+
+class OpenRequest:
+    """``waiting``: the nodes that have not told. ``older``: those that can't be asked."""
+
+    __slots__ = ("answer", "asked_at", "key", "node_id", "older", "request", "since", "waiting")
+
+    def __init__(self, key: bytes, request: RemarkRequest, waiting: set[str], older: list[str], now: float) -> None:
+        self.key = key
+        self.request = request
+        self.waiting = waiting
+        self.older = older
+        self.since = now
+        self.asked_at = now
+        self.answer: RemarkAnswer | None = None  # of the last attempt that is known to have said something
+        self.node_id = ""
+
+
+class RemarkRequests:
+    """Of one leader. ``replies``: for clients, by connection; emptied by the caller."""
+
+    def __init__(self, term: int, nodes: Nodes, recording: Recording) -> None:
+        self.replies: list[tuple[bytes, ProgressReply | OutputReply]] = []
+        self._term = term
+        self._nodes = nodes
+        self._recording = recording
+        self._open: dict[int, OpenRequest] = {}
+        self._numbers = 0
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def ask(self, key: bytes, request: RemarkRequest, level_of: Callable[[str], int], now: float) -> None:
+        """A client asks. The reply follows. ``level_of``: the feature level that a node understands."""
+        there = self._nodes_of(request.id)
+        older = sorted(node_id for node_id in there if level_of(node_id) < PROGRESS_LEVEL)
+        asked = OpenRequest(key, request, there.difference(older), older, now)
+        self._numbers += 1
+        if len(self._open) >= OPEN_REQUESTS:
+            self._reply(self._open.pop(next(iter(self._open))))
+        self._open[self._numbers] = asked
+        self._send(self._numbers, asked)
+        self._close_if_answered(self._numbers, asked)
+
+    def _nodes_of(self, task_id: bytes) -> set[str]:
+        """Those that may have something to tell of a task."""
+        task = self._live(task_id)
+        if task is not None and task.has_place_at_node:
+            return {task.node}
+        return self._nodes.enrolled()
+
+    def _live(self, task_id: bytes) -> Task | None:
+        task = self._recording.open_task(task_id)
+        return None if task is None or task.has_ended else task
+
+    def _send(self, number: int, asked: OpenRequest) -> None:
+        query = RemarkQuery(self._term, number, asked.request.id, isinstance(asked.request, OutputRequest))
+        self._nodes.outbox += [(node_id, query) for node_id in sorted(asked.waiting)]
+
+    def answered(self, sender: str, answer: RemarkAnswer) -> None:
+        """A node has told. What was not asked, or is answered, counts for nothing."""
+        asked = self._open.get(answer.number)
+        if asked is None or answer.term != self._term or answer.id != asked.request.id or sender not in asked.waiting:
+            return
+        asked.waiting.discard(sender)
+        if answer.attempt and (asked.answer is None or _is_later(answer, asked.answer)):
+            asked.answer, asked.node_id = answer, sender
+        self._close_if_answered(answer.number, asked)
+
+    def _close_if_answered(self, number: int, asked: OpenRequest) -> None:
+        if not asked.waiting:
+            del self._open[number]
+            self._reply(asked)
+
+    def tick(self, now: float) -> None:
+        """Ask again, and answer what can wait no longer."""
+        for number, asked in list(self._open.items()):
+            if now >= asked.since + LIMIT_S:
+                del self._open[number]
+                self._reply(asked)
+            elif now >= asked.asked_at + AGAIN_S:
+                asked.asked_at = now
+                self._send(number, asked)
+
+    # --- what is told -------------------------------------------------------------------------------------------
+
+    def _reply(self, asked: OpenRequest) -> None:
+        request, answer = asked.request, asked.answer
+        task = self._live(request.id)
+        told: dict[str, Any] = {
+            "known": task is not None or answer is not None or self._recording.knows(request.id),
+            "is_open": task is not None,
+            "unheard": [*asked.older, *sorted(asked.waiting)],
+            "attempt": None,
+            "node": "",
+            "heard_ms": None,
+        }
+        if isinstance(request, OutputRequest):
+            told |= {"output": b"", "skipped": 0}
+            if answer is not None:
+                told |= _whence(asked, answer) | {"output": answer.output, "skipped": answer.skipped}
+            self.replies.append((asked.key, OutputReply(request.request, "", pack_value(told))))
+            return
+        told |= {"progress": None, "progress_ms": None}
+        if answer is not None and (task is None or _is_of_run(task, answer.attempt)):
+            told |= _whence(asked, answer)
+            if answer.progress:
+                told |= {"progress": answer.progress, "progress_ms": min(answer.progress_ms, MOMENT_MAX_MS)}
+        self.replies.append((asked.key, ProgressReply(request.request, pack_value(told))))
+
+
+def _is_later(answer: RemarkAnswer, than: RemarkAnswer) -> bool:
+    """Of an attempt that two nodes have had, the one that has said something since counts."""
+    return (answer.attempt, answer.heard_ms) > (than.attempt, than.heard_ms)
+
+
+def _is_of_run(task: Task, attempt: int) -> bool:
+    """Whether this attempt of a live task runs, or a later one than its leader counts: a node may have that of a task
+    that was not logged."""
+    return task.has_place_at_node and attempt >= task.attempt
+
+
+def _whence(asked: OpenRequest, answer: RemarkAnswer) -> dict[str, Any]:
+    return {"attempt": answer.attempt, "node": asked.node_id, "heard_ms": min(answer.heard_ms, MOMENT_MAX_MS)}
