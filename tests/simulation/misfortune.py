@@ -24,6 +24,9 @@ WAYS = ("from it", "to it", "both")
 RIVAL_ENDS_S = 2.5
 """Until then a machine that must not be the node that it is has ended, if nothing else goes wrong."""
 CLONES_AT_MOST = 2
+DRAIN_RATE = 0.1
+"""Of each machine, in the worlds in which machines drain."""
+DRAINS_S = (0.0, 0.05, 0.5, 2.0)
 CHANGE_TAKES_S = 8.0
 """After this long the voters are those again that they should be, if nothing else has happened to them."""
 
@@ -78,6 +81,8 @@ class Misfortune:
             world.say("the main connections work again")
         if self._happens(faults.admin_rate, passed_s):
             self._administer()
+        if world.drains:
+            self._drain_some(passed_s)
 
     def _happens(self, rate: float, passed_s: float) -> bool:
         return self._rng.random() < rate * passed_s
@@ -227,6 +232,14 @@ class Misfortune:
         voters = leader.consensus.config.voters
         disks = {each.identity.node_id for each in world.nodes if each is not node}
         return len(voters) >= 3 and all(voter in disks for voter in voters if voter != node.identity.node_id)
+
+    def _drain_some(self, passed_s: float) -> None:
+        """Machines are told to end, at a rate of their own, so that the others happen as they would without."""
+        world, rng = self._world, self._world.drain_rng
+        for node in world.nodes:
+            if rng.random() < DRAIN_RATE * passed_s and node.reactor is not None:
+                world.events["drain"] += 1
+                node.drain(rng.choice(DRAINS_S))
 
     # --- all of them --------------------------------------------------------------------------------------------
 

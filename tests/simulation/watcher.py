@@ -181,7 +181,7 @@ class Watcher:
             for worker in node.workers:
                 slot = slots.workers.get(worker.worker_id)
                 if slot is not None and worker.is_free:
-                    if not slot.is_leaving:
+                    if not slot.is_leaving and slots.draining.takes_tasks:
                         free.add(node_id)
                 elif slot is not None:
                     behind = (given.task_id for given in worker.waiting)

@@ -25,6 +25,8 @@ from paceline_protocol import options
 from paceline_protocol.messages.consensus import EntryKind
 from paceline_protocol.messages.records import Options
 
+QUIET_LEVEL: Final = 13
+
 LEVELS: Final[dict[int, str]] = {
     1: "tasks, their attempts, results and releases; configurations",
     2: "tasks that wait for a moment, or expire at one",
@@ -36,6 +38,7 @@ LEVELS: Final[dict[int, str]] = {
     options.DEAD_LEVEL: "dead tasks that are kept, and requeued",
     options.LOST_CLIENTS_LEVEL: "tasks that are cancelled when their client is gone",
     options.DEADLINE_LEVEL: "deadlines of tasks",
+    QUIET_LEVEL: "nodes that say why they take no tasks",
 }
 """Level -> the features that it brought."""
 FEATURE_LEVEL: Final = max(LEVELS)

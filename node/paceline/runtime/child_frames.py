@@ -251,6 +251,16 @@ class ChildFrames:
                 found.why,
             )
 
+    def give_up(self) -> None:
+        """The drain of this node is over: end the workers that still run something."""
+        slots = self._core.leader_link.slots
+        while slots.to_give_up:
+            worker_id = slots.to_give_up.pop()
+            how = f"the worker was killed, as its node drained for {slots.draining.lasts_s:g} s and the task went on"
+            self._kills.setdefault(worker_id, NodeKill(causes.DRAINED, how))
+            if self._children is not None:
+                self._children.kill(worker_id)
+
     def replace_leaving(self, now: float) -> None:
         """Workers leave: end those that have nothing to do any more, and have others in their places."""
         slots, children = self._core.leader_link.slots, self._children

@@ -259,6 +259,8 @@ class Reactor:
             self._children.stop_tasks()
         if slots.leaving:
             self._children.replace_leaving(now)
+        if slots.to_give_up:
+            self._children.give_up()
         if core.traces.leaving:
             core.traces.left(self._clock())  # before what it wakes up can have seen the clock
         self._send_urgent(to_workers, to_clients)

@@ -123,6 +123,14 @@ METRICS: tuple[MetricSpec, ...] = (
         _one("retried"),
     ),
     MetricSpec(
+        "paceline_tasks_given_back_total",
+        "counter",
+        (),
+        "Tasks that had begun on this node and went on past its drain: another node runs them, and no attempt is used "
+        "up.",
+        _one("given_back"),
+    ),
+    MetricSpec(
         "paceline_tasks_recovered_total",
         "counter",
         (),
@@ -236,7 +244,7 @@ METRICS: tuple[MetricSpec, ...] = (
         "counter",
         ("cause",),
         "Workers of this node that ended, without the spare, by why: exit, crash, killed, out_of_memory, time_limit, "
-        "cancel_grace, memory_limit, by_node, recycled.",
+        "cancel_grace, memory_limit, drained, by_node, recycled.",
         _each("worker_exits"),
     ),
     # Who leads, and the replicated log.

@@ -14,6 +14,7 @@ from paceline.core.feature_levels import (
     FEATURE_LEVEL,
     LEVELS,
     OPTIONS,
+    QUIET_LEVEL,
     ClusterLevel,
     NodeTooOld,
     common_level,
@@ -63,8 +64,9 @@ def envelope_from(core: NodeCore, recipient: str) -> Envelope:
 
 
 def test_every_level_up_to_this_version_s_says_what_it_brought() -> None:
-    assert list(LEVELS) == list(range(1, FEATURE_LEVEL + 1))
-    assert all(1 <= each <= FEATURE_LEVEL for each in (*ENTRY_KINDS.values(), *OPTIONS.values()))
+    assert list(LEVELS) == sorted(LEVELS)
+    assert (min(LEVELS), max(LEVELS)) == (1, FEATURE_LEVEL)
+    assert LEVELS.keys() >= {*ENTRY_KINDS.values(), *OPTIONS.values(), QUIET_LEVEL}
 
 
 @pytest.mark.parametrize(("levels", "common"), [({"a": 2, "b": 3}, 2), ({"a": 2}, 1), ({"a": 2, "b": 0}, 1)])

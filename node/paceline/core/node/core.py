@@ -24,7 +24,7 @@ from collections.abc import Iterable, Sequence
 from math import inf
 
 from paceline.core.clients.client_info import About
-from paceline.core.deadlines import CONSENSUS, HELLO, REVIEW, Deadlines
+from paceline.core.deadlines import CONSENSUS, DRAIN, HELLO, REVIEW, Deadlines
 from paceline.core.effects import Effects, PeerBatch, Urgent
 from paceline.core.measures.traces import Traces
 from paceline.core.membership.identity import Identity
@@ -52,6 +52,7 @@ from paceline_protocol.messages.client import ClientMessage
 from paceline_protocol.messages.membership import Envelope
 from paceline_protocol.messages.records import Outcome
 from paceline_protocol.messages.trace import Trace
+from paceline_protocol.messages.work import Availability
 
 
 class NodeCore:
@@ -90,6 +91,7 @@ class NodeCore:
         self._durable_at_once = durable_at_once
         self.peering = Peering(settings, identity, self._outbox, address=address, spare_cluster_id=spare_cluster_id)
         self.leader_link.level_of = self.peering.directory.level_of
+        self.leader_link.on_drain = lambda ends_at: self._deadlines.set(DRAIN, ends_at)
         self.peering.directory.own_metrics_address = metrics_address
         self.peering.directory.own_others = other_addresses
         self.levels = Levels(settings, identity, self.consensus, self.peering.directory)
@@ -242,6 +244,22 @@ class NodeCore:
             self._pacing.after(ANSWER, now)
         return voter
 
+    def drain(self, now: float, lasts_s: float) -> None:
+        """The process of this node is to end: from now on it takes no tasks, and another leads if one can. What it runs
+        may end until ``lasts_s`` have passed; then that is given back, and its workers are to be killed."""
+        self.leader_link.set_availability(Availability.ENDS, now, lasts_s)
+        self.role.give_way(now)
+        self._pacing.after(AT_ONCE, now)
+
+    def has_drained(self, now: float) -> bool:
+        """Whether nothing is left to do here before this process ends: whoever leads waits for nothing that is here,
+        and knows that this node takes nothing; and it does not lead itself, or nobody else can."""
+        link, leader_id = self.leader_link, self.leader_id(now)
+        if not self.identity.cluster_id:
+            return True
+        is_told = leader_id != "" and link.leader == leader_id and link.term >= self.role.term()
+        return is_told and link.has_drained and not self.role.is_to_give_way(now)
+
     # --- time ---------------------------------------------------------------------------------------------------
 
     def on_wall_clock(self, offset_s: float) -> None:
@@ -296,6 +314,9 @@ class NodeCore:
             deadlines.set(HELLO, now + settings.hello_interval_s)
             self._peers.meet(now)
         role.tick(now, heartbeat=heartbeat)
+        if deadlines.is_due(DRAIN, now):
+            deadlines.set(DRAIN, inf)
+            self.leader_link.slots.give_up()
         if deadlines.is_due(REVIEW, now):
             deadlines.set(REVIEW, now + settings.gossip_interval_s)
             self._outbox.forget_addresses(self.peering.directory.forget_silent(now))
