@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from integration import rolling_restart
 from paceline import Cluster, Future
 from paceline.errors import TaskLost, TasksCutShort
 
@@ -29,6 +30,24 @@ def once(path: str, seconds: float) -> int:
 DRAIN_S = 1.0
 SHORT_S, LONG_S = 0.5, 3.0
 NODES = 3
+
+
+def test_a_leader_and_a_follower_are_restarted_under_load_and_no_task_fails_or_runs_twice(tmp_path: Path) -> None:
+    module = tmp_path / "rolling_tasks.py"
+    module.write_text(rolling_restart.TASKS)
+    described = Cluster.local(module, nodes=NODES, workers=1, journal="fsync", drain_timeout=30.0)
+    with described as cluster, cluster.client() as client:
+        load = rolling_restart.Load(client, tmp_path / "ran", rate=200.0)
+        load.start()
+        leader = cluster.leader
+        assert leader is not None
+        follower = next(node for node in cluster.nodes if node is not leader)
+        assert rolling_restart.restart(cluster, leader).was_leader
+        assert cluster.leader is not leader
+        rolling_restart.restart(cluster, follower)
+        load.stop()  # each has its own result
+        assert load.run_twice() == []
+        assert client.status()["lost_total"] == 0
 
 
 def begun(path: Path) -> list[tuple[int, int]]:

@@ -26,6 +26,8 @@ RIVAL_ENDS_S = 2.5
 CLONES_AT_MOST = 2
 DRAIN_RATE = 0.1
 """Of each machine, in the worlds in which machines drain."""
+QUIET_RATE = 0.5
+"""Of the cluster, in these worlds: somebody wants a node to be quiet, to drain, or to serve."""
 DRAINS_S = (0.0, 0.05, 0.5, 2.0)
 CHANGE_TAKES_S = 8.0
 """After this long the voters are those again that they should be, if nothing else has happened to them."""
@@ -240,6 +242,13 @@ class Misfortune:
             if rng.random() < DRAIN_RATE * passed_s and node.reactor is not None:
                 world.events["drain"] += 1
                 node.drain(rng.choice(DRAINS_S))
+        if rng.random() < QUIET_RATE * passed_s:
+            node_id = rng.choice(world.nodes).identity.node_id
+            op = rng.choice((AdminOp.QUIET, AdminOp.DRAIN, AdminOp.SERVE, AdminOp.SERVE))
+            asked = f"{node_id} {round(1_000 * rng.choice(DRAINS_S))}" if op == AdminOp.DRAIN else node_id
+            world.events["node that is to be quiet, or to serve"] += 1
+            world.say(f"somebody asks for {op.name} {asked}")
+            rng.choice(world.clients).administer(op, asked)
 
     # --- all of them --------------------------------------------------------------------------------------------
 

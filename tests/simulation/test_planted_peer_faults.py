@@ -942,7 +942,7 @@ FAULTS = [
         "takes_back",
         broken.always(False),
         finding="no node or worker was lost",
-        seed=3,
+        seed=6,
     ),
     Fault(
         "a drain gives back what its workers still run",

@@ -32,6 +32,8 @@ from simulation.oracle.events import (
     LostInTransfer,
     PlacesSeen,
     StateSeen,
+    TakesNone,
+    TakesTasks,
     WaitsSeen,
 )
 
@@ -59,6 +61,7 @@ class Seen:
     wall_ms: int = 0  # what its wall clock shows
     set_back: list[tuple[float, int]] = field(default_factory=list)  # when that was set back, and from which moment
     identity: Identity | None = None
+    takes_tasks: bool = True
 
     def crashed(self) -> Seen:
         return Seen(identity=self.identity)
@@ -94,6 +97,10 @@ class Watcher:
             self._led(node, core)
         self._state(node, core)
         self._transfer(node, core)
+        takes_tasks = core.leader_link.slots.draining.takes_tasks
+        if takes_tasks != node.seen.takes_tasks:
+            node.seen.takes_tasks = takes_tasks
+            self._hear((TakesTasks if takes_tasks else TakesNone)(self._world.now, core.node_id))
         self.look_at_dispatches(node, core)
 
     def _transfer(self, node: SimulatedNode, core: NodeCore) -> None:

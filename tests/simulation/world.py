@@ -31,6 +31,7 @@ from paceline.runtime.journal.writer import Writer
 from paceline.runtime.transport.memory_transport import LinkKind
 from paceline_protocol.messages.consensus import EntryKind
 from paceline_protocol.messages.records import AT_MOST_ONCE, CANCEL, Call, Options
+from paceline_protocol.messages.work import Availability
 from simulation import tasks
 from simulation.clients import SimulatedClient
 from simulation.faults import Faults
@@ -342,6 +343,8 @@ class World:
             node.paused_until = 0.0
             node.wall_clock.heal(node.ahead_s)
             node.journal.fail_no_more()
+            if node.core is not None:
+                node.core.leader_link.set_availability(Availability.SERVES, node.now)
             is_to_end = node.journal.failure is not None or node.is_outdated or node.drains_until < math.inf
             if node.reactor is not None and is_to_end:
                 node.crash(power_fails=False)

@@ -24,8 +24,7 @@ from typing import Final
 from paceline_protocol import options
 from paceline_protocol.messages.consensus import EntryKind
 from paceline_protocol.messages.records import Options
-
-QUIET_LEVEL: Final = 13
+from paceline_protocol.messages.work import QUIET_LEVEL
 
 LEVELS: Final[dict[int, str]] = {
     1: "tasks, their attempts, results and releases; configurations",

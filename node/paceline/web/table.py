@@ -252,6 +252,13 @@ METRICS: tuple[MetricSpec, ...] = (
         "paceline_is_leader", "gauge", (), "1 while this node leads.", lambda body: [((), int(bool(body["leading"])))]
     ),
     MetricSpec(
+        "paceline_node_takes_tasks",
+        "gauge",
+        (),
+        "1 while this node takes tasks: 0 of one that is quiet or drains.",
+        lambda body: [((), int(body["takes_tasks"]))],
+    ),
+    MetricSpec(
         "paceline_ready",
         "gauge",
         (),

@@ -3,11 +3,14 @@
 # No ``from __future__ import annotations``: ``message.py`` says why.
 
 from enum import IntEnum
-from typing import Annotated, NamedTuple, TypeAlias
+from typing import Annotated, Final, NamedTuple, TypeAlias
 
 from paceline_protocol.messages.message import Id, Name, PackedDefaults, PackedHeld, PackedOutcomes, Sender, message
 from paceline_protocol.messages.records import Assignment
 from paceline_protocol.messages.trace import Trace
+
+QUIET_LEVEL: Final = 13
+"""The feature level of a node that can be told to take no tasks, and says why it takes none."""
 
 
 class Availability(IntEnum):

@@ -14,7 +14,6 @@ from paceline.core.feature_levels import (
     FEATURE_LEVEL,
     LEVELS,
     OPTIONS,
-    QUIET_LEVEL,
     ClusterLevel,
     NodeTooOld,
     common_level,
@@ -66,7 +65,7 @@ def envelope_from(core: NodeCore, recipient: str) -> Envelope:
 def test_every_level_up_to_this_version_s_says_what_it_brought() -> None:
     assert list(LEVELS) == sorted(LEVELS)
     assert (min(LEVELS), max(LEVELS)) == (1, FEATURE_LEVEL)
-    assert LEVELS.keys() >= {*ENTRY_KINDS.values(), *OPTIONS.values(), QUIET_LEVEL}
+    assert LEVELS.keys() >= {*ENTRY_KINDS.values(), *OPTIONS.values()}
 
 
 @pytest.mark.parametrize(("levels", "common"), [({"a": 2, "b": 3}, 2), ({"a": 2}, 1), ({"a": 2, "b": 0}, 1)])

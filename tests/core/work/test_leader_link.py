@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from modes import source_only
-from paceline.core.feature_levels import QUIET_LEVEL
 from paceline.core.incarnation import INCARNATION_SHIFT
 from paceline.core.raft.terms import TERM_STEP
 from paceline.core.settings import Settings
@@ -27,6 +26,7 @@ from paceline_protocol.errors import PeerViolation
 from paceline_protocol.limits import MAX_BATCH_ITEMS
 from paceline_protocol.messages.records import AT_MOST_ONCE, MAY_RETRY, Assignment, Default, Outcome, TaskEnd
 from paceline_protocol.messages.work import (
+    QUIET_LEVEL,
     Availability,
     Beat,
     Dispatch,

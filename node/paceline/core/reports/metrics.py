@@ -16,18 +16,11 @@ from paceline.core.reports.status import fault_tolerance, forgotten, forming, le
 from paceline.core.reports.waiting import most_frequent
 from paceline_protocol.messages.client import Refusal
 from paceline_protocol.messages.records import TaskEnd
-from paceline_protocol.messages.work import Availability
 
 if TYPE_CHECKING:
     from paceline.core.node import NodeCore
     from paceline.core.scheduling.leader import Leader
 
-AVAILABILITY = {
-    Availability.QUIET: "it is quiet, and takes no tasks",
-    Availability.DRAINS: "it drains, and takes no tasks",
-    Availability.ENDS: "it was told to stop, and takes no tasks",
-}
-"""Why a node takes no tasks."""
 BEHIND_LIMIT_ENTRIES = 10_000
 """A replica that lacks more committed entries than this is not ready: it is being caught up."""
 
@@ -53,6 +46,7 @@ def metrics(node: NodeCore, now: float) -> dict[str, Any]:
         "accepted": tally.accepted,
         "redelivered": tally.redelivered,
         "given_back": slots.draining.given_back,
+        "takes_tasks": slots.draining.takes_tasks,
         "retried": tally.retried,
         "dead_dropped": tally.dead_dropped,
         "recovered": tally.recovered,
@@ -92,8 +86,8 @@ def not_ready(node: NodeCore, now: float) -> list[str]:
     """Why this node does not do its part for clients right now, in words; empty if it does."""
     reasons = []
     draining = node.leader_link.slots.draining
-    if not draining.takes_tasks:
-        reasons.append(AVAILABILITY[draining.availability])
+    if draining.drains:
+        reasons.append("it drains, and takes no tasks")
     if waiting := forming(node, now):
         reasons.append(waiting)
     if not node.leader_id(now):

@@ -42,6 +42,7 @@ from paceline_protocol.messages.work import (
     NodeBeat,
     Revoke,
     Revoked,
+    SetAvailability,
     Stopping,
     StopTasks,
     WorkMessage,
@@ -271,6 +272,14 @@ class Nodes:
         for task_id in stopping.ids:
             if task_id in live and live[task_id].is_dispatched_to(node_id):
                 self._cancelling.stops(task_id)
+
+    def availability(self) -> dict[str, int]:
+        """Of the nodes that have given their accounts, whether they take tasks."""
+        return {node_id: int(state.availability) for node_id, state in self.by_id.items() if state.enrolled}
+
+    def set_availability(self, node_id: str, availability: Availability, drain_ms: int) -> None:
+        """Tell a node whether it is to take tasks. The caller repeats that until its account says so."""
+        self.outbox.append((node_id, SetAvailability(self._term, availability, drain_ms)))
 
     # --- to nodes -----------------------------------------------------------------------------------------------
 

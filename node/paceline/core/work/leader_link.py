@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import inf
 
-from paceline.core.feature_levels import FIRST_LEVEL, QUIET_LEVEL
+from paceline.core.feature_levels import FIRST_LEVEL
 from paceline.core.incarnation import INCARNATION_SHIFT
 from paceline.core.measures.traces import Traces
 from paceline.core.raft.terms import TERM_STEP
@@ -34,6 +34,7 @@ from paceline_protocol.errors import PeerViolation
 from paceline_protocol.limits import LINK_BYTES_PER_S
 from paceline_protocol.messages.records import Assignment, Outcome, TaskEnd
 from paceline_protocol.messages.work import (
+    QUIET_LEVEL,
     Beat,
     Dispatch,
     Enrol,
