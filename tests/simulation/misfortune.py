@@ -26,6 +26,8 @@ RIVAL_ENDS_S = 2.5
 CLONES_AT_MOST = 2
 DRAIN_RATE = 0.1
 """Of each machine, in the worlds in which machines drain."""
+RELOAD_RATE = 0.1
+"""The same: the workers of a machine are replaced, between two tasks."""
 QUIET_RATE = 0.5
 """Of the cluster, in these worlds: somebody wants a node to be quiet, to drain, or to serve."""
 DRAINS_S = (0.0, 0.05, 0.5, 2.0)
@@ -242,6 +244,10 @@ class Misfortune:
             if rng.random() < DRAIN_RATE * passed_s and node.reactor is not None:
                 world.events["drain"] += 1
                 node.drain(rng.choice(DRAINS_S))
+            elif rng.random() < RELOAD_RATE * passed_s and node.core is not None:
+                world.events["reload"] += 1
+                for worker_id in node.core.leader_link.slots.workers:
+                    node.core.leader_link.slots.leave(worker_id, "its modules are to be imported anew")
         if rng.random() < QUIET_RATE * passed_s:
             node_id = rng.choice(world.nodes).identity.node_id
             op = rng.choice((AdminOp.QUIET, AdminOp.DRAIN, AdminOp.SERVE, AdminOp.SERVE))

@@ -277,6 +277,13 @@ class SimulatedChildren:
     def has_spare(self) -> bool:
         return False
 
+    @property
+    def worker_ids(self) -> tuple[bytes, ...]:
+        return tuple(worker.worker_id for worker in self._node.workers)
+
+    def renew_spare(self, now: float) -> bytes:
+        raise NotImplementedError
+
     def memory_bytes(self, worker_id: bytes) -> int:
         raise NotImplementedError
 

@@ -51,6 +51,15 @@ WORKERS_STOP_S = 3.0
 _logger = logging.getLogger("paceline.node")
 
 
+def has_terminal() -> bool:
+    """Whether this process has a terminal that is still there."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
 class Server:
     """One node and everything around it."""
 
@@ -61,6 +70,8 @@ class Server:
         self._start = start
         self._signals: list[int] = []  # that told this node to end: the first has it drain, the second ends it
         self._drain: Drain | None = None
+        self._is_to_reload = False
+        self._has_terminal = has_terminal()
         self._cut_short: TasksCutShort | None = None
         self._failure: ModuleImportFailed | None = None
         self._collect_at = 0.0
@@ -188,6 +199,9 @@ class Server:
             orphans.watch()
         while not (self._signals and self._is_over()):
             turn()
+            if self._is_to_reload:
+                self._is_to_reload = False
+                self._reactor.reload(time.monotonic())
             if orphans is not None and orphans.are_due:
                 orphans.reap()
             if self._reactor.counters.turns % TURNS_BETWEEN_CLOCKS == 0 and time.monotonic() >= self._collect_at:
@@ -230,7 +244,10 @@ class Server:
         self._collect_at = time.monotonic() + COLLECT_EVERY_S
 
     def _stop(self, number: int, _frame: FrameType | None) -> None:
-        self._signals.append(number)
+        if number == signal.SIGHUP and not (self._has_terminal and not has_terminal()):
+            self._is_to_reload = True
+        else:
+            self._signals.append(number)
         self._transport.wake()
 
     def close(self) -> None:
@@ -278,6 +295,8 @@ class Server:
         failure = ModuleImportFailed.told_by_worker(failed.module, failed.error, failed.traceback)
         if self._greeting.is_over:
             _logger.error("worker %s: %s", worker_id.hex(), failure)
+            if self._reactor.is_reloading:
+                _logger.error("the modules are not reloaded: the workers that there are go on; they are tried again")
         else:
             self._failure = failure
 

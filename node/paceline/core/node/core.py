@@ -213,6 +213,12 @@ class NodeCore:
         self.leader_link.worker_cleans_up(worker_id, outcomes, now)
         self._pacing.after(TASK, now)
 
+    def on_names_changed(self) -> None:
+        """The last worker that could run some name has left. What waits here may be of that name."""
+        self.leader_link.slots.let_queue_go()
+        self.leader_link.account_changed()
+        self._pacing.after(AT_ONCE, -inf)
+
     def on_worker_trace(self, trace: Trace) -> None:
         """A worker has sent the stamps of a sampled task. The outcome follows, and nothing is done before that."""
         self.traces.add(trace)

@@ -208,7 +208,10 @@ class LeaderRole:
             self._deadlines.set(BEAT, inf)
             leader.nodes.beat(self._live_nodes(now), now)
         for node_id in leader.tick(now, self._expected_nodes(now) if not leader.tasks.is_settled else ()):
-            self._outbox.notice("warning", f"node {node_id} is silent; its tasks are given to others")
+            if leader.nodes.by_id[node_id].availability == Availability.ENDS:
+                self._outbox.notice("info", f"node {node_id} is gone, as it was told to stop")
+            else:
+                self._outbox.notice("warning", f"node {node_id} is silent; its tasks are given to others")
         if heartbeat:
             self.review_replicas(now)
             why = self._why_to_give_way(leader)

@@ -110,6 +110,7 @@ class Slots:
         self.limits = TimeLimits()
         self.draining = Draining()
         self.to_give_up: list[bytes] = []  # workers to be killed, as the drain is over; emptied by the caller
+        self._is_mixed = False  # not every worker can run the same names, as while their modules are reloaded
         self.executed = 0  # outcomes of tasks that ran to their end here
         self._dead: deque[bytes] = deque(maxlen=DEAD_WORKERS)
         self._defaults: dict[str, Default] = {}  # of names that workers can run, as the one that was ready last has it
@@ -122,6 +123,11 @@ class Slots:
         if worker_id not in self._dead:
             max_tasks = own_max_tasks(worker_id, self._worker_max_tasks)
             self.workers.setdefault(worker_id, WorkerSlot(worker_id, names, max_tasks)).names = names
+            self._compare_names()
+
+    def _compare_names(self) -> None:
+        """Workers have come or gone."""
+        self._is_mixed = len({slot.names for slot in self.workers.values()}) > 1
 
     def worker_lost(
         self, worker_id: bytes, begun: int | None = None, killed_for: Outcome | None = None
@@ -141,6 +147,7 @@ class Slots:
         slot = self.workers.pop(worker_id, None)
         if slot is None:
             return []
+        self._compare_names()
         lost: list[tuple[bytes, int]] = []
         begun_tasks, rest = slot.dies(begun)
         for task_id, running in begun_tasks:
@@ -191,6 +198,7 @@ class Slots:
         for worker_id, _ in left:
             del self.workers[worker_id]
             self._dead.append(worker_id)
+        self._compare_names()
         return left
 
     def is_being_ended(self, worker_id: bytes) -> None:
@@ -368,6 +376,8 @@ class Slots:
         while queue and len(batch) < room:
             assignment = queue[0]
             task_id, attempt, name = assignment[0], assignment[1], assignment[2]
+            if self._is_mixed and name not in slot.names:
+                break  # another worker can
             options = assignment[ASSIGNMENT_OPTIONS]
             may_be_killed = options is not None and may_end_worker(options)
             if options is not None and may_be_killed and is_past_deadline(options, now):
