@@ -97,11 +97,15 @@ class Watcher:
             self._led(node, core)
         self._state(node, core)
         self._transfer(node, core)
+        self.look_at_availability(node, core)
+        self.look_at_dispatches(node, core)
+
+    def look_at_availability(self, node: SimulatedNode, core: NodeCore) -> None:
+        """Say whether it takes tasks, if that has changed."""
         takes_tasks = core.leader_link.slots.draining.takes_tasks
         if takes_tasks != node.seen.takes_tasks:
             node.seen.takes_tasks = takes_tasks
             self._hear((TakesTasks if takes_tasks else TakesNone)(self._world.now, core.node_id))
-        self.look_at_dispatches(node, core)
 
     def _transfer(self, node: SimulatedNode, core: NodeCore) -> None:
         """Say what a leader has given up between two turns of one transfer."""

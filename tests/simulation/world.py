@@ -345,6 +345,7 @@ class World:
             node.journal.fail_no_more()
             if node.core is not None:
                 node.core.leader_link.set_availability(Availability.SERVES, node.now)
+                self.watcher.look_at_availability(node, node.core)
             is_to_end = node.journal.failure is not None or node.is_outdated or node.drains_until < math.inf
             if node.reactor is not None and is_to_end:
                 node.crash(power_fails=False)
