@@ -50,6 +50,8 @@ theirs, and 2.5 while it starts or is sent a snapshot; the rest is for results, 
 RESULT_LIMIT_BYTES = 256 << 20
 DEAD_LIMIT_BYTES = 64 << 20
 WORKER_AGE_MAX_S = 366 * 86_400
+DRAIN_TIMEOUT_S = 30.0
+DRAIN_TIMEOUT_MAX_S = 366 * 86_400
 _SEPARATORS = re.compile(r"[\s,]+")
 _MODULE = re.compile(r"\S(.*\S)?")
 
@@ -157,6 +159,7 @@ class NodeConfig:
     queue_limit_bytes: int | None = None  # None: a share of the memory, QUEUE_LIMIT_BYTES at most
     result_limit_bytes: int = RESULT_LIMIT_BYTES
     dead_limit_bytes: int = DEAD_LIMIT_BYTES
+    drain_timeout_s: float = DRAIN_TIMEOUT_S  # what runs when the node is told to stop may take so long
     metrics: str | None = None  # HOST:PORT, "off"; None: loopback, METRICS_PORT_OFFSET above the node's port
     log_format: str = "text"  # of its workers' logs and of what their tasks print, as of its own: "text" or "json"
     announce_fd: int | None = None
@@ -217,6 +220,11 @@ class NodeConfig:
         if self.workers and not self.modules:
             raise ConfigError("no module is named; name the modules that hold the tasks, or say --workers 0")
         self._validate_lifetimes()
+        if not 0 <= self.drain_timeout_s <= DRAIN_TIMEOUT_MAX_S:  # which nan is not either
+            raise ConfigError(
+                f"--drain-timeout is {self.drain_timeout_s:g}; allowed is a number of seconds from 0 to "
+                f"{DRAIN_TIMEOUT_MAX_S}"
+            )
         for module in self.modules:
             if not _MODULE.fullmatch(module):
                 raise ConfigError(f"{module!r} is not a module; write it as `import` would, or as the path of a file")

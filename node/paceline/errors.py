@@ -607,6 +607,28 @@ class NodeRunsTwice(JournalError):
         )
 
 
+class TasksCutShort(PacelineError):
+    """A node was told to end, and some of what it ran has not ended well: a second signal cut it off, or it was begun,
+    may be begun once only, and went on past the drain."""
+
+    exit_code = 72
+
+    def __init__(self, cut: int, lost: int) -> None:
+        """How many tasks were cut off by the second signal, and how many are lost for good."""
+        self.cut, self.lost = cut, lost
+        parts = []
+        if cut:
+            parts.append(
+                f"a second signal ended the node while it ran {cut} tasks: those attempts are lost, as in a crash"
+            )
+        if lost:
+            parts.append(
+                f"{lost} tasks with delivery at_most_once went on past the end of the drain and are lost; give the "
+                "node a longer --drain-timeout, or the tasks a time_limit"
+            )
+        super().__init__("; ".join(parts))
+
+
 class RecoveryRefused(JournalError):
     """`paceline cluster recover` did nothing: it was not told that loss is accepted, or there is nothing to recover."""
 

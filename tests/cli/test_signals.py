@@ -111,7 +111,7 @@ def test_children_and_directories_go_with_a_process_that_dies_on_the_spot(
     wait_until(lambda: not list(directory.iterdir()), lambda: f"{list(directory.rglob('*'))} are gone")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_node_leaves_on_each_of_them(number: int) -> None:
     with running_node("paceline_bench.bodies.tasks", "--workers", "1", "--no-discovery", "--log-level", "info") as (
         process,

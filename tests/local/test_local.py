@@ -204,7 +204,7 @@ def test_modules_may_be_names_paths_or_modules(tmp_path: Path) -> None:
     assert command[:5] == [sys.executable, "-P", "-m", "paceline", "node"]
     assert command[5:8] == ["tasks", str(tmp_path / "more.py"), "paceline.errors"]
     assert command[8:] == [
-        *("--port", "0", "--workers", "4", "--no-discovery", "--journal", "memory"),
+        *("--port", "0", "--workers", "4", "--no-discovery", "--drain-timeout=0.0", "--journal", "memory"),
         *("--expect", "3", "--metrics", "off"),
     ]
 

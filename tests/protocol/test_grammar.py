@@ -18,6 +18,7 @@ from paceline_protocol.messages.consensus import EntryKind, WireEntry
 from paceline_protocol.messages.message import MESSAGES, PROTOCOL_VERSION, Sender, sent_by
 from paceline_protocol.messages.records import TaskEnd
 from paceline_protocol.messages.trace import Stage
+from paceline_protocol.messages.work import Availability
 
 TEXT = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text("utf-8")
 RULE = re.compile(r"^(\w+) += (\d+) +\[(.*?)\]$", re.MULTILINE | re.DOTALL)
@@ -95,6 +96,7 @@ ENUMS = {
     "cancel-state": CancelState,
     "stage": Stage,
     "admin-op": AdminOp,
+    "availability": Availability,
 }
 
 

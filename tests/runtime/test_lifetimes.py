@@ -7,6 +7,8 @@ from math import inf
 from paceline.runtime.children.lifetimes import (
     LIMIT_LOOK_S,
     LOOK_S,
+    OUTDATED,
+    RELOAD_LOOK_S,
     Finding,
     LifetimeLimits,
     Lifetimes,
@@ -39,6 +41,20 @@ def test_a_worker_is_old_once_it_has_the_age_that_it_may_have_until_it_has_ended
     assert lifetimes.look(102.0, no_memory_is_asked_for) == []
     lifetimes.ends(b"\x01")
     assert lifetimes.look(1_000.0, no_memory_is_asked_for) == []
+    assert lifetimes.look_at == inf
+
+
+def test_after_a_reload_the_workers_of_before_are_to_be_replaced_until_they_have_ended() -> None:
+    lifetimes = Lifetimes(LifetimeLimits())
+    lifetimes.reload([b"v", b"w"], 5.0)
+    assert lifetimes.look_at == 5.0
+    outdated = {Finding(each, OUTDATED, is_large=False, is_over=False) for each in (b"v", b"w")}
+    assert set(lifetimes.look(5.0, no_memory_is_asked_for)) == outdated
+    assert lifetimes.look_at == 5.0 + RELOAD_LOOK_S
+    lifetimes.ends(b"v")
+    assert (lifetimes.outdated, lifetimes.is_outdated(b"v"), lifetimes.is_outdated(b"w")) == (1, False, True)
+    lifetimes.ends(b"w")
+    assert lifetimes.look(6.0, no_memory_is_asked_for) == []
     assert lifetimes.look_at == inf
 
 

@@ -261,3 +261,26 @@ def test_a_spare_that_ends_with_its_node_is_no_news(new_pool: Start, caplog: pyt
         pool.ready(child.id, NAMES)
     pool.stop(10)
     assert "the spare worker" not in caplog.text
+
+
+def test_a_spare_with_old_modules_is_ended_and_another_takes_its_place_at_once(new_pool: Start) -> None:
+    pool = new_pool()
+    successor, spare = spared(pool, 5.0)
+    assert pool.renew_spare(5.0) == spare.id
+    assert not pool.has_spare
+    assert pool.replace(successor.id, 5.0) is None, "there is none that could"
+    assert readable(spare.fd)
+    assert pool.is_spare(spare.id), "the core does not hear of its end"
+    assert pool.reap(spare.fd) is not None
+    (renewed,) = pool.respawn(5.0)
+    assert pool.ready(renewed.id, NAMES)
+
+
+def test_a_pool_without_a_spare_gets_one_for_a_reload(new_pool: Start) -> None:
+    pool = new_pool()
+    (first,) = pool.workers.values()
+    pool.ready(first.id, NAMES)
+    assert pool.renew_spare(5.0) == b""
+    (spare,) = pool.respawn(5.0)
+    assert not pool.ready(spare.id, NAMES)
+    assert pool.replace(first.id, 5.0) == (spare.id, NAMES)

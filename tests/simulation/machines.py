@@ -20,6 +20,7 @@ from paceline.core.raft.log import Log, LogForgotten
 from paceline.core.reports.questions import QUESTIONS
 from paceline.core.state.snapshots import restore
 from paceline.errors import JournalFailed
+from paceline.runtime.drain import FINISH_S
 from paceline.runtime.reactor import Reactor
 from paceline.runtime.transport.memory_transport import MemoryTransport
 from paceline.runtime.transport.transport import Sent
@@ -29,7 +30,7 @@ from paceline_protocol.messages.consensus import Config
 from paceline_protocol.messages.records import PRIORITY_DEFAULT
 from simulation import tasks
 from simulation.journals import SimulatedJournal
-from simulation.oracle.events import Crashed, GaveUp, WasOvertaken
+from simulation.oracle.events import Crashed, CutByDrain, Drained, GaveUp, TakesNone, WasOvertaken
 from simulation.oracle.promise import InvariantBroken
 from simulation.wall_clocks import WallClock
 from simulation.watcher import Seen
@@ -60,6 +61,7 @@ class SimulatedNode:
         self.reactor: Reactor | None = None
         self.workers: list[SimulatedWorker] = []
         self.paused_until = 0.0
+        self.drains_until = inf  # its process is to end, and does so then at the latest
         self.ahead_s = 0.0  # of its clock, before the world's
         self.wall_clock = WallClock(world.rng, world.faults)
         self.seen = Seen()  # how far the world has watched it
@@ -196,6 +198,9 @@ class SimulatedNode:
         assert self.core is not None
         self.workers.remove(worker)
         worker.endpoint.close()
+        if worker.is_cut:
+            for given in worker.queue[:1] if worker.cleaning_up is None else ():
+                self.world.oracle.hear(CutByDrain(self.world.now, given.task_id, given.attempt))
         self.core.on_worker_lost(worker.worker_id, "signal 9", self.now, begun=worker.begun)
         if not worker.is_replaced:
             self.add_worker()
@@ -206,6 +211,7 @@ class SimulatedNode:
         if self.core is not None:
             self.world.events["message refused"] += self.core.violations.total
         self.reactor = None
+        self.drains_until = inf
         self.workers = []
         self.world.network.crash(self.address)
         self.world.connections_end(self.address)
@@ -216,6 +222,26 @@ class SimulatedNode:
             self.insert_disk()
         self.seen = self.seen.crashed()
         self.world.say(f"{self.address} is down")
+
+    def drain(self, lasts_s: float) -> None:
+        """Its process is told to end."""
+        if self.core is None or self.drains_until < inf:
+            return
+        self.world.say(f"{self.address} drains for {lasts_s:.3f} s")
+        self.drains_until = self.now + lasts_s + FINISH_S
+        self.world.oracle.hear(TakesNone(self.world.now, self.identity.node_id))
+        self.core.drain(self.now, lasts_s)
+
+    def _end_if_drained(self, core: NodeCore) -> None:
+        has_drained = core.has_drained(self.now)
+        if not has_drained and self.now < self.drains_until:
+            return
+        link = core.leader_link
+        left = f"it has {link.slots.held.account()}, and leads or follows {core.leader_id(self.now)!r}"
+        self.world.say(f"{self.address} has drained{'' if has_drained else f', but for {left}'}")
+        self.world.events["node that has drained" if has_drained else "node that could not drain"] += 1
+        self.world.oracle.hear(Drained(self.world.now, self.identity.node_id, has_drained, left))
+        self.crash(power_fails=False)
 
     def wipe(self) -> None:
         """What was on its disk is gone for good: whoever starts here is another node."""
@@ -295,7 +321,7 @@ class SimulatedNode:
             return self.paused_until
         if self._transport.waiting or reactor.unsent:
             return now
-        due = min(reactor.core.next_deadline() - self.ahead_s, self.journal.due())
+        due = min(reactor.core.next_deadline() - self.ahead_s, self.journal.due(), self.drains_until - self.ahead_s)
         return min(due, *(worker.due(now) for worker in self.workers))
 
     def step(self) -> None:
@@ -330,6 +356,10 @@ class SimulatedNode:
                 self.crash(power_fails=False)
                 return
             self.world.check(self)
+            if self.drains_until < inf:
+                self._end_if_drained(self.reactor.core)
+                if self.reactor is None:
+                    return
             turns += 1
             if turns > TURNS_AT_ONCE:
                 raise InvariantBroken(f"{self.address} has a deadline that its turns don't meet: its loop would spin")

@@ -24,6 +24,13 @@ WAYS = ("from it", "to it", "both")
 RIVAL_ENDS_S = 2.5
 """Until then a machine that must not be the node that it is has ended, if nothing else goes wrong."""
 CLONES_AT_MOST = 2
+DRAIN_RATE = 0.1
+"""Of each machine, in the worlds in which machines drain."""
+RELOAD_RATE = 0.1
+"""The same: the workers of a machine are replaced, between two tasks."""
+QUIET_RATE = 0.5
+"""Of the cluster, in these worlds: somebody wants a node to be quiet, to drain, or to serve."""
+DRAINS_S = (0.0, 0.05, 0.5, 2.0)
 CHANGE_TAKES_S = 8.0
 """After this long the voters are those again that they should be, if nothing else has happened to them."""
 
@@ -78,6 +85,8 @@ class Misfortune:
             world.say("the main connections work again")
         if self._happens(faults.admin_rate, passed_s):
             self._administer()
+        if world.drains:
+            self._drain_some(passed_s)
 
     def _happens(self, rate: float, passed_s: float) -> bool:
         return self._rng.random() < rate * passed_s
@@ -227,6 +236,25 @@ class Misfortune:
         voters = leader.consensus.config.voters
         disks = {each.identity.node_id for each in world.nodes if each is not node}
         return len(voters) >= 3 and all(voter in disks for voter in voters if voter != node.identity.node_id)
+
+    def _drain_some(self, passed_s: float) -> None:
+        """Machines are told to end, at a rate of their own, so that the others happen as they would without."""
+        world, rng = self._world, self._world.drain_rng
+        for node in world.nodes:
+            if rng.random() < DRAIN_RATE * passed_s and node.reactor is not None:
+                world.events["drain"] += 1
+                node.drain(rng.choice(DRAINS_S))
+            elif rng.random() < RELOAD_RATE * passed_s and node.core is not None:
+                world.events["reload"] += 1
+                for worker_id in node.core.leader_link.slots.workers:
+                    node.core.leader_link.slots.leave(worker_id, "its modules are to be imported anew")
+        if rng.random() < QUIET_RATE * passed_s:
+            node_id = rng.choice(world.nodes).identity.node_id
+            op = rng.choice((AdminOp.QUIET, AdminOp.DRAIN, AdminOp.SERVE, AdminOp.SERVE))
+            asked = f"{node_id} {round(1_000 * rng.choice(DRAINS_S))}" if op == AdminOp.DRAIN else node_id
+            world.events["node that is to be quiet, or to serve"] += 1
+            world.say(f"somebody asks for {op.name} {asked}")
+            rng.choice(world.clients).administer(op, asked)
 
     # --- all of them --------------------------------------------------------------------------------------------
 

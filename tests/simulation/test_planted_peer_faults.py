@@ -61,6 +61,7 @@ from paceline.core.state.retries import Retries
 from paceline.core.state.task import Task
 from paceline.core.state.tasks import Tasks
 from paceline.core.work import slots
+from paceline.core.work.draining import Draining
 from paceline.core.work.held import HeldTasks
 from paceline.core.work.kept_remarks import KeptRemarks
 from paceline.core.work.leader_link import LeaderLink
@@ -77,6 +78,7 @@ from paceline_protocol.messages.records import TaskEnd
 from simulation import (
     dead_faults,
     default_faults,
+    drain_faults,
     limit_faults,
     owner_faults,
     record_faults,
@@ -930,6 +932,51 @@ FAULTS = [
         finding="waiting in vain",
     ),
     Fault(
+        "a drain gives back what may start once",
+        Draining,
+        "takes_back",
+        drain_faults.give_back_what_may_start_once,
+        finding="may once",
+        seed=3,
+    ),
+    Fault(
+        "a drain uses up attempts",
+        Draining,
+        "takes_back",
+        broken.always(False),
+        finding="no node or worker was lost",
+        seed=6,
+    ),
+    Fault(
+        "a drain gives back what its workers still run",
+        Slots,
+        "give_up",
+        drain_faults.give_back_before_the_worker_is_gone,
+        finding="no node or worker was lost",
+        seed=6,
+    ),
+    Fault(
+        "a drain ends before its leader knows",
+        LeaderLink,
+        "has_drained",
+        drain_faults.go_before_the_leader_knows,
+        found_by=f"{LINK}_a_node_has_drained_once_its_leader_has_all_and_knows_that_it_takes_nothing",
+    ),
+    Fault(
+        "a node that drains keeps what it has not begun",
+        LeaderLink,
+        "set_availability",
+        drain_faults.keep_the_queue,
+        found_by=f"{LINK}_a_quiet_node_gives_back_what_it_has_not_begun_and_takes_nothing_more",
+    ),
+    Fault(
+        "a node that drains gives its workers what comes back",
+        LeaderLink,
+        "assign",
+        drain_faults.assign_all_the_same,
+        found_by=f"{LINK}_what_comes_back_from_a_worker_of_a_quiet_node_goes_to_no_other_worker",
+    ),
+    Fault(
         "takes a client for gone too early",
         Owners,
         "take_lost",
@@ -1126,7 +1173,7 @@ def test_planted_fault_is_found(fault: Fault, monkeypatch: pytest.MonkeyPatch) -
     assert found_by_test(fault.found_by) if fault.found_by else found_in_the_world(fault)
 
 
-PLANTED = 200
+PLANTED = 206
 """Of whole nodes and of consensus. Who plants another raises it; a fault that can't be planted any more is replaced."""
 
 

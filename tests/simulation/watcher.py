@@ -32,6 +32,8 @@ from simulation.oracle.events import (
     LostInTransfer,
     PlacesSeen,
     StateSeen,
+    TakesNone,
+    TakesTasks,
     WaitsSeen,
 )
 
@@ -59,6 +61,7 @@ class Seen:
     wall_ms: int = 0  # what its wall clock shows
     set_back: list[tuple[float, int]] = field(default_factory=list)  # when that was set back, and from which moment
     identity: Identity | None = None
+    takes_tasks: bool = True
 
     def crashed(self) -> Seen:
         return Seen(identity=self.identity)
@@ -94,7 +97,15 @@ class Watcher:
             self._led(node, core)
         self._state(node, core)
         self._transfer(node, core)
+        self.look_at_availability(node, core)
         self.look_at_dispatches(node, core)
+
+    def look_at_availability(self, node: SimulatedNode, core: NodeCore) -> None:
+        """Say whether it takes tasks, if that has changed."""
+        takes_tasks = core.leader_link.slots.draining.takes_tasks
+        if takes_tasks != node.seen.takes_tasks:
+            node.seen.takes_tasks = takes_tasks
+            self._hear((TakesTasks if takes_tasks else TakesNone)(self._world.now, core.node_id))
 
     def _transfer(self, node: SimulatedNode, core: NodeCore) -> None:
         """Say what a leader has given up between two turns of one transfer."""
@@ -181,7 +192,7 @@ class Watcher:
             for worker in node.workers:
                 slot = slots.workers.get(worker.worker_id)
                 if slot is not None and worker.is_free:
-                    if not slot.is_leaving:
+                    if not slot.is_leaving and slots.draining.takes_tasks:
                         free.add(node_id)
                 elif slot is not None:
                     behind = (given.task_id for given in worker.waiting)

@@ -14,7 +14,16 @@ from paceline_protocol.messages.children import CleaningUp, Done, Remarks, Run, 
 from paceline_protocol.messages.records import Assignment, Outcome, TaskEnd
 from paceline_protocol.payload import pack_value
 from simulation import tasks
-from simulation.oracle.events import AskedToStop, Finished, GivenToWorker, NextInLine, Overran, Overstayed, Started
+from simulation.oracle.events import (
+    AskedToStop,
+    DrainKills,
+    Finished,
+    GivenToWorker,
+    NextInLine,
+    Overran,
+    Overstayed,
+    Started,
+)
 from simulation.oracle.promise import InvariantBroken
 from simulation.tasks import WhenAsked
 
@@ -56,6 +65,7 @@ class SimulatedWorker:
     asked: tuple[float, int] | None = None  # from when on it sees that it is asked to stop the task of this number
     dies_at: float = inf  # it was killed, and its node notices by then, behind what it had written
     is_replaced: bool = False  # another was started in its place
+    is_cut: bool = False  # it was killed as the drain of its node was over
     withheld: list[tuple[float, int]] = field(default_factory=list)
     """From when on, by the clock of its node, it is to begin none up to which."""
 
@@ -82,7 +92,7 @@ class SimulatedWorker:
     def is_sent(self, node: SimulatedNode, run: Run) -> None:
         """The node sends it these."""
         for task in run.tasks:
-            node.world.oracle.hear(GivenToWorker(node.world.now, task[0]))
+            node.world.oracle.hear(GivenToWorker(node.world.now, task[0], node.identity.node_id))
             self.unread.append(task)
             self.given.append(task[:2])
         limit = node.world.settings.worker_max_tasks
@@ -238,6 +248,9 @@ class SimulatedChildren:
         worker = self._find(worker_id)
         core = self._node.core
         assert core is not None
+        if worker is not None and core.leader_link.slots.draining.is_over:
+            self._cut(worker)
+            return
         task = core.leader_link.slots.limits.killed_for(worker_id)
         if worker is None or not (worker.cleaning_up or task):
             raise InvariantBroken(f"worker {worker_id.hex()} is to be killed, and has said nothing wrong")
@@ -255,9 +268,25 @@ class SimulatedChildren:
         self._node.world.events[f"worker killed by {why}"] += 1
         worker.dies_at = self._node.world.now + self._node.world.rng.uniform(*NOTICED_S)
 
+    def _cut(self, worker: SimulatedWorker) -> None:
+        """The drain of its node is over."""
+        world = self._node.world
+        world.events["worker killed as its node has drained"] += 1
+        for given in worker.queue[:1] if worker.cleaning_up is None else ():
+            world.oracle.hear(DrainKills(world.now, given.task_id, given.attempt))
+        worker.is_cut = True
+        worker.dies_at = min(worker.dies_at, world.now + world.rng.uniform(*NOTICED_S))
+
     @property
     def has_spare(self) -> bool:
         return False
+
+    @property
+    def worker_ids(self) -> tuple[bytes, ...]:
+        return tuple(worker.worker_id for worker in self._node.workers)
+
+    def renew_spare(self, now: float) -> bytes:
+        raise NotImplementedError
 
     def memory_bytes(self, worker_id: bytes) -> int:
         raise NotImplementedError

@@ -30,12 +30,13 @@ from paceline.core.settings import Settings
 from paceline.runtime.journal.writer import Writer
 from paceline.runtime.transport.memory_transport import LinkKind
 from paceline_protocol.messages.consensus import EntryKind
-from paceline_protocol.messages.records import CANCEL, Call, Options
+from paceline_protocol.messages.records import AT_MOST_ONCE, CANCEL, Call, Options
+from paceline_protocol.messages.work import Availability
 from simulation import tasks
 from simulation.clients import SimulatedClient
 from simulation.faults import Faults
 from simulation.machines import SimulatedNode
-from simulation.misfortune import WAYS, Misfortune
+from simulation.misfortune import DRAINS_S, WAYS, Misfortune
 from simulation.oracle.events import Burst, Calm, Totals, Wait, Waited
 from simulation.oracle.lost_clients import GRACE_S
 from simulation.oracle.oracle import Oracle
@@ -48,6 +49,7 @@ from simulation.wall_clocks import right_ms
 from simulation.watcher import Watcher
 
 STEP_S = 0.002
+DRAINS_EVERY = 3
 IDLE_STEPS = 25
 """Time moves to the next event, and at most so many steps at once: what the world does to the cluster is drawn then."""
 
@@ -56,6 +58,8 @@ BESIDE_LONG_TASKS = 40
 UNWANTED_SOON = 0.2
 """Of these tasks: so many expire soon, and as many are to be cancelled."""
 LARGE_TASKS = 3
+BESIDE_DRAIN = 0.5
+"""In each step beside a drain, a task comes with this probability."""
 KEPT = {"result_ttl": 400}
 KEPT_DEAD = {"keep_dead": 500}
 LATE_MS = 100_000_000
@@ -113,6 +117,8 @@ class World:
         self.now = 0.0
         self.faults = faults or Faults()
         self.workers_per_node = workers_per_node
+        self.drains = seed % DRAINS_EVERY == 0  # its nodes are drained now and then
+        self.drain_rng = random.Random(seed)
         self._trace = trace
         self._steps = 0
         self._processes = 0
@@ -340,7 +346,11 @@ class World:
             node.paused_until = 0.0
             node.wall_clock.heal(node.ahead_s)
             node.journal.fail_no_more()
-            if node.reactor is not None and (node.journal.failure is not None or node.is_outdated):
+            if node.core is not None:
+                node.core.leader_link.set_availability(Availability.SERVES, node.now)
+                self.watcher.look_at_availability(node, node.core)
+            is_to_end = node.journal.failure is not None or node.is_outdated or node.drains_until < math.inf
+            if node.reactor is not None and is_to_end:
                 node.crash(power_fails=False)
 
     def _wait(self, wait: Wait, since_s: float, detail: str = "") -> None:
@@ -478,6 +488,8 @@ class World:
             self._use_for_large_tasks()
         self._lose_a_client()
         self._ask_how_far()
+        if self.drains:
+            self._drain_in_calm()
 
     def _ask_how_far(self) -> None:
         """Of a task that is tried again, and of one that lasts, all the time."""
@@ -492,6 +504,24 @@ class World:
                 if task_id in client.open and not client.has_asked_how_far(task_id):
                     client.ask_how_far(task_id)
             self._wait(Wait.RESULTS, since)
+
+    def _drain_in_calm(self) -> None:
+        """Each node is stopped and started again, one after the other, while tasks run that end in time and others that
+        don't. Nothing is lost by that, and nothing runs twice."""
+        for node in self.drain_rng.sample(self.nodes, len(self.nodes)):
+            since, client = self.now, self.rng.choice(self.clients)
+            asked: list[Options | None] = [{"delivery": AT_MOST_ONCE}, None]
+            slots = len(self.nodes) * self.workers_per_node
+            lasts = [client.submit(LASTS, asked[n % 2]) for n in range(self.drain_rng.randint(1, slots - 1))]
+            while not all(self.stories[task_id].starts for task_id in lasts):
+                self._wait(Wait.RESULTS, since)
+            node.drain(self.drain_rng.choice(DRAINS_S))
+            while node.drains_until < math.inf:
+                if self.drain_rng.random() < BESIDE_DRAIN:
+                    client.submit()
+                self._wait(Wait.RESULTS, since)
+            while not (client.is_done and self.has_all_accounts()):
+                self._wait(Wait.RESULTS, since)
 
     def _lose_a_client(self) -> None:
         """A client dies that has one task which can't run for long, one which runs, and others which do not end with

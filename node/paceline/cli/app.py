@@ -38,6 +38,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "tasks": ("paceline.cli.tasks", "tasks", "List tasks, show single ones, let them run now, and cancel them."),
     "dead": ("paceline.cli.dead", "dead", "Show dead tasks, and requeue or discard them."),
     "cluster": ("paceline.cli.cluster", "cluster", "Change who votes and who leads."),
+    "drain": ("paceline.cli.drain", "drain", "Have a node take no tasks, and end what it runs."),
+    "quiet": ("paceline.cli.drain", "quiet", "Have a node take no tasks, or take some again."),
     "bridge": ("paceline_bridge.cli", "bridge", "Run what comes from RabbitMQ: Celery, dramatiq, plain messages."),
     "init": ("paceline.cli.init", "init", "Write the file that makes several machines one cluster."),
     "key": ("paceline.cli.key", "key", "Say who may submit, and who may only look."),

@@ -60,13 +60,13 @@ class VoterCount(click.types.StringParamType):
         return f"It is how many nodes vote; allowed are {self.allowed}."
 
 
-def _named(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+def named(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     if value is not None and not value.strip():  # every id begins with nothing
         raise click.BadParameter("it is empty; `paceline status` shows the nodes there are.", ctx, param_hint="'NODE'")
     return value
 
 
-_node = click.argument("node", callback=_named)
+_node = click.argument("node", callback=named)
 
 
 @cluster.command()
@@ -108,7 +108,7 @@ def remove(node: str, **where: Any) -> None:
 
 
 @cluster.command()
-@click.argument("node", required=False, callback=_named)
+@click.argument("node", required=False, callback=named)
 @_as_json
 @reaches_a_cluster
 def transfer(node: str | None, **where: Any) -> None:

@@ -65,6 +65,13 @@ NAMES_SHOWN = 5
     metavar="MIB",
     help="A worker that has more memory while it runs a task is killed. Default: however much.",
 )
+@setting(
+    "--drain-timeout",
+    "drain_timeout_s",
+    type=float,
+    metavar="SECONDS",
+    help="When the node is told to stop, what it runs may take so long to end. Default: 30.",
+)
 @setting("--expect", type=int, metavar="N", help="Nodes that must be there before a cluster forms; more than half.")
 @setting("--voters", type=int, metavar="N", help="How many nodes replicate the log: 1, 3 (default) or 5.")
 @setting(

@@ -261,12 +261,22 @@ def bridge_rows(body: Mapping[str, Any]) -> list[tuple[str, ...]]:
 def _role(node: Mapping[str, Any]) -> str:
     notes = ["removed"] if node.get("excluded") else []
     notes += ["forgot"] if node.get("forgotten") else []
+    notes += _availability(node)
     silent_s = node.get("silent_s")
     if silent_s:
         notes.append(f"silent for {silent_s:.0f} s")
     elif not node["alive"]:
         notes.append("silent")
     return f"{node['role']} ({', '.join(notes)})" if notes else str(node["role"])
+
+
+def _availability(node: Mapping[str, Any]) -> list[str]:
+    """What a person is told of a node that takes no tasks."""
+    availability = node.get("availability", "serves")
+    if availability == "serves":
+        return []
+    left_s = node.get("drain_left_s", 0.0)
+    return [f"{availability}, {left_s:.0f} s left" if left_s else str(availability)]
 
 
 def _number(value: int | None) -> str:

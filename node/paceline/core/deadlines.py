@@ -22,7 +22,9 @@ REVIEW: Final = 2
 """Peers and sessions that have been silent for long may be forgotten."""
 BEAT: Final = 3
 """A new leader says that it leads, before the next heartbeat."""
-_COUNT: Final = 4
+DRAIN: Final = 4
+"""This node drains, and what it still runs is to be given back."""
+_COUNT: Final = 5
 
 NEVER_MS: Final = 1 << 60
 """A moment that no clock shows: some 36 million years from now."""

@@ -32,6 +32,8 @@ from paceline.worker.registry import check_module
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 10.0
+ADDED = ("--expect", "0", "--metrics", "off", "--drain-timeout", "0")
+"""The settings of a node that joins later."""
 CLUSTER_FILE_NAME = "cluster.toml"
 
 
@@ -69,6 +71,7 @@ class Cluster:
         journal: str = "memory",
         secure: bool = False,
         metrics: bool = False,
+        drain_timeout: float = 0.0,
         environment: Mapping[str, str] | None = None,
     ) -> Cluster:
         """Describe a cluster; entering its ``with`` block starts it and waits until it is ready.
@@ -76,10 +79,21 @@ class Cluster:
         ``modules`` hold the tasks: module names, paths of .py files, or modules. ``environment`` replaces that of the
         nodes and their workers. With ``journal`` "fsync" or "os" each node keeps its log on disk, for as long as the
         block: a node that is killed can be started again. ``secure`` encrypts every connection, with new keys.
-        With ``metrics`` each node serves them, at its ``metrics_address``. Raises ConfigError for what can't be used.
+        ``drain_timeout``: so many seconds what a node runs may take to end once that is terminated; then another one
+        runs it. With ``metrics`` each node serves them, at its ``metrics_address``. Raises ConfigError for what can't
+        be used.
         """
         _check_count("nodes", nodes, 1)
-        options = ["--journal", journal, "--expect", str(nodes), "--metrics", "127.0.0.1:0" if metrics else "off"]
+        drain = f"--drain-timeout={drain_timeout}"
+        options = [
+            drain,
+            "--journal",
+            journal,
+            "--expect",
+            str(nodes),
+            "--metrics",
+            "127.0.0.1:0" if metrics else "off",
+        ]
         cluster_file = new_cluster(nodes) if secure else None
         command = [*_node_command(modules, workers), *options]
         return cls(command, nodes, environment, journal=journal, cluster_file=cluster_file)
@@ -158,7 +172,7 @@ class Cluster:
         ClusterFailed if it does not start, and outside of the block; then there is one node less, as before."""
         self._check_running("add_node()")
         deadline_s = time.monotonic() + timeout
-        command = [*_node_command(modules, workers), "--journal", self._journal, "--expect", "0", "--metrics", "off"]
+        command = [*_node_command(modules, workers), *ADDED, "--journal", self._journal]
         node = self._start_node("--join", self.addresses[0], command=command)
         try:
             node.wait_announced("ready", deadline_s)

@@ -115,7 +115,8 @@ class Node:
         self._start([*self._command, "--port", port])
 
     def terminate(self) -> None:
-        """SIGTERM: the node stops. Other nodes run the tasks again that its workers were running."""
+        """SIGTERM: the node stops. Other nodes run the tasks again that its workers were running, which uses up no
+        attempt."""
         self._process.terminate()
 
     def wait_stopped(self, deadline_s: float) -> None:

@@ -16,7 +16,7 @@ from paceline.core.node import NodeCore
 from paceline.core.work.worker_slot import CLEAN_UP_S, WorkerSlot
 from paceline.runtime.children import causes
 from paceline.runtime.children.interface import Children
-from paceline.runtime.children.lifetimes import Finding, Lifetimes
+from paceline.runtime.children.lifetimes import OUTDATED, RELOAD_PATIENCE_S, Finding, Lifetimes
 from paceline.runtime.children.pool import ChildEnd
 from paceline.runtime.counters import Counters
 from paceline.runtime.transport.transport import Source, Transport
@@ -81,6 +81,7 @@ class ChildFrames:
         self._on_worker_failed = on_worker_failed
         self._metrics = metrics
         self._has_said_too_large = False
+        self._next_reload_at = 0.0
         self._kills: dict[bytes, NodeKill] = {}  # of workers, until they have ended
         self.handlers: dict[Source, dict[type[Any], ChildHandler]] = {
             Source.WORKER: {
@@ -136,6 +137,8 @@ class ChildFrames:
         elif self._children is None or self._children.ready(worker_id, ready.names):
             self._core.on_worker_ready(worker_id, ready.names)
             self.lifetimes.serves(worker_id, now)
+        elif self.lifetimes.is_outdated(worker_id):  # it was starting when the modules changed, and is the spare now
+            self.lifetimes.ends(self._children.renew_spare(now))
 
     def _on_failed(self, worker_id: bytes, failed: WorkerFailed, now: float) -> None:
         if self._introduces_itself(worker_id) and self._on_worker_failed is not None:
@@ -227,7 +230,7 @@ class ChildFrames:
         slots, children = self._core.leader_link.slots, self._children
         if children is None:
             return
-        has_spare = children.has_spare
+        has_spare, is_patient = children.has_spare, bool(slots.leaving) and now < self._next_reload_at
         for found in self.lifetimes.look(now, children.memory_bytes):
             slot = slots.workers.get(found.worker_id)
             if slot is None:
@@ -236,9 +239,23 @@ class ChildFrames:
                 self._kill_for_memory(found)
             elif found.is_large and not slot.given:
                 self._say_too_large(found)
+            elif found.why == OUTDATED and is_patient:
+                continue
             elif found.is_over or (has_spare and not slot.is_leaving):
                 slots.leave(found.worker_id, found.why)
                 has_spare = False
+                self._next_reload_at = now + RELOAD_PATIENCE_S
+
+    def reload(self, now: float) -> None:
+        """Have every worker replaced by one that imports the modules as they are now: each leaves once such a one is
+        ready as the spare. So if they can't be imported any more, the workers that there are go on."""
+        children = self._children
+        if children is None:
+            return
+        renewed = children.renew_spare(now)
+        self.lifetimes.reload([each for each in children.worker_ids if each != renewed], now)
+        self.respawn_at = children.next_respawn(now)
+        _logger.info("reloading the modules: %d workers are replaced, one after the other", self.lifetimes.outdated)
 
     def _kill_for_memory(self, found: Finding) -> None:
         if self._children is None or found.worker_id in self._kills:
@@ -257,18 +274,35 @@ class ChildFrames:
                 found.why,
             )
 
+    def give_up(self) -> None:
+        """The drain of this node is over: end the workers that still run something."""
+        slots = self._core.leader_link.slots
+        while slots.to_give_up:
+            worker_id = slots.to_give_up.pop()
+            how = f"the worker was killed, as its node drained for {slots.draining.lasts_s:g} s and the task went on"
+            self._kills.setdefault(worker_id, NodeKill(causes.DRAINED, how))
+            if self._children is not None:
+                self._children.kill(worker_id)
+
     def replace_leaving(self, now: float) -> None:
         """Workers leave: end those that have nothing to do any more, and have others in their places."""
         slots, children = self._core.leader_link.slots, self._children
         left = slots.left()
         if children is None or not left:
             return
+        names = slots.names()
         for worker_id in left:
             self._stands_in(children.replace(worker_id, now), now)
         for worker_id, why in slots.take_left():
             _logger.info("worker %s is ended and replaced, as %s", worker_id.hex(), why)
             self._kills.setdefault(worker_id, NodeKill(causes.RECYCLED))
             children.dismiss(worker_id, now)
+            if self.lifetimes.is_outdated(worker_id):
+                self.lifetimes.ends(worker_id)
+                if not self.lifetimes.outdated:
+                    _logger.info("the modules are reloaded: every worker has them as they are now")
+        if slots.names() != names:
+            self._core.on_names_changed()
         self.respawn_at = children.next_respawn(now)
 
     def _stands_in(self, successor: tuple[bytes, tuple[str, ...]] | None, now: float) -> None:

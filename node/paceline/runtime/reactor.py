@@ -137,6 +137,15 @@ class Reactor:
         self._told.append(event)
         self._transport.wake()
 
+    def reload(self, now: float) -> None:
+        """Have the workers replaced by others, which import their modules as they are now."""
+        self._children.reload(now)
+
+    @property
+    def is_reloading(self) -> bool:
+        """Whether some workers are still to be replaced for that."""
+        return self._children.lifetimes.outdated > 0
+
     def revoked(self, key: bytes) -> None:
         """The client on this connection is told nothing any more, of what waits for it either."""
         self.unsent.drop(key)
@@ -259,6 +268,8 @@ class Reactor:
             self._children.stop_tasks()
         if slots.leaving:
             self._children.replace_leaving(now)
+        if slots.to_give_up:
+            self._children.give_up()
         if core.traces.leaving:
             core.traces.left(self._clock())  # before what it wakes up can have seen the clock
         self._send_urgent(to_workers, to_clients)

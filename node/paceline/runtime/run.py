@@ -28,7 +28,7 @@ _logger = logging.getLogger("paceline.node")
 
 
 def run_node(config: NodeConfig, *, on_ready: Callable[[NodeInfo], None] | None = None) -> int:
-    """Run a node until SIGTERM, SIGHUP or SIGINT; returns the exit code.
+    """Run a node until SIGTERM or SIGINT, or SIGHUP as its terminal is closed; returns the exit code.
 
     ``on_ready`` is called once, when the workers are ready and a leader is known, or, without a leader, after
     GREET_WITHOUT_LEADER_AFTER_S. Raises ConfigError, PortInUse or ModuleImportFailed if the node can't start, and

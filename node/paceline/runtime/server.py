@@ -17,7 +17,7 @@ from types import FrameType
 
 from paceline.config import NodeConfig
 from paceline.core.node import NodeCore
-from paceline.errors import ModuleImportFailed
+from paceline.errors import ModuleImportFailed, TasksCutShort
 from paceline.local_token import read_token
 from paceline.names import Names
 from paceline.own_cluster import worker_environment
@@ -26,6 +26,7 @@ from paceline.runtime.children.lifetimes import LifetimeLimits
 from paceline.runtime.children.web_child import MetricsSource, Web, open_web
 from paceline.runtime.children.worker_pool import WorkerPool
 from paceline.runtime.core_at_start import new_core, open_storage, recovered_core
+from paceline.runtime.drain import Drain
 from paceline.runtime.greeting import Greeting, NodeInfo, announce
 from paceline.runtime.interfaces import interface_names
 from paceline.runtime.journal.data_directory import Storage
@@ -46,9 +47,17 @@ COLLECT_EVERY_S = 60.0
 COLLECT_BELOW_TASKS = 10_000
 TURNS_BETWEEN_CLOCKS = 256
 WORKERS_STOP_S = 3.0
-TRANSFER_S = 2.0
 
 _logger = logging.getLogger("paceline.node")
+
+
+def has_terminal() -> bool:
+    """Whether this process has a terminal that is still there."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 class Server:
@@ -59,8 +68,11 @@ class Server:
         keep_freed_blocks()
         self._config = config
         self._start = start
-        self._stopping = False
-        self._hurrying = False  # a second signal: don't wait for anybody
+        self._signals: list[int] = []  # that told this node to end: the first has it drain, the second ends it
+        self._drain: Drain | None = None
+        self._is_to_reload = False
+        self._has_terminal = has_terminal()
+        self._cut_short: TasksCutShort | None = None
         self._failure: ModuleImportFailed | None = None
         self._collect_at = 0.0
         self._pool: WorkerPool | None = None
@@ -186,8 +198,11 @@ class Server:
         if os.getpid() == FIRST_PROCESS:
             orphans = Orphans(self._own_processes, self._transport.wake)
             orphans.watch()
-        while not self._stopping:
+        while not (self._signals and self._is_over()):
             turn()
+            if self._is_to_reload:
+                self._is_to_reload = False
+                self._reactor.reload(time.monotonic())
             if orphans is not None and orphans.are_due:
                 orphans.reap()
             if self._reactor.counters.turns % TURNS_BETWEEN_CLOCKS == 0 and time.monotonic() >= self._collect_at:
@@ -198,7 +213,18 @@ class Server:
                 self._change_keys(self._key_watch)
             if not self._greeting.is_over:
                 self._greeting.look(time.monotonic())
-        self._transfer_leadership()
+
+    def _is_over(self) -> bool:
+        """Whether the node, which was told to, is to end now. It drains first, unless it is told twice."""
+        now, drain = time.monotonic(), self._drain
+        if drain is None:
+            name = signal.Signals(self._signals[0]).name
+            drain = self._drain = Drain(self._core, name, self._config.drain_timeout_s, now)
+        is_cut_short = len(self._signals) > 1
+        if not is_cut_short and not drain.is_over(now):
+            return False
+        self._cut_short = drain.end(is_cut_short=is_cut_short)
+        return True
 
     def _change_keys(self, watch: KeyWatch) -> None:
         keys = watch.take()
@@ -208,23 +234,6 @@ class Server:
     def _own_processes(self) -> set[int]:
         pools = [pool for pool in (self._pool, self._web.pool if self._web is not None else None) if pool is not None]
         return {child.pid for pool in pools for child in pool.workers.values()}
-
-    def _transfer_leadership(self) -> None:
-        """Transfer the leadership, if this node leads: else the others would first have to miss it."""
-        core = self._core
-        if core.leader is None:
-            return
-        term = core.leader.term
-        now = time.monotonic()
-        deadline = now + TRANSFER_S
-        while now < deadline and not self._hurrying:
-            if core.leader is not None:
-                if not core.transfer_leadership(now):
-                    return  # nobody is there to take over
-            elif core.leader_id(now) or core.consensus.term == term:
-                return  # another leads; or, in the same term, the others are gone
-            self._reactor.turn()
-            now = time.monotonic()
 
     def _collect_garbage(self) -> None:
         """Run the collector now and then, while few tasks are alive. It walks all that is alive, which for a million
@@ -236,9 +245,10 @@ class Server:
         self._collect_at = time.monotonic() + COLLECT_EVERY_S
 
     def _stop(self, number: int, _frame: FrameType | None) -> None:
-        _logger.info("stopping on %s", signal.Signals(number).name)
-        self._hurrying = self._stopping
-        self._stopping = True
+        if number == signal.SIGHUP and not (self._has_terminal and not has_terminal()):
+            self._is_to_reload = True
+        else:
+            self._signals.append(number)
         self._transport.wake()
 
     def close(self) -> None:
@@ -261,9 +271,12 @@ class Server:
             self._transport.close()
 
     def raise_what_was_not_written(self) -> None:
-        """After :meth:`close`: raises the failure of a journal that had something left to write, or not its place."""
+        """After :meth:`close`: raises the failure of a journal that had something left to write, or not its place; or
+        that tasks which ran here were cut short."""
         if self._journal is not None and self._journal.failure is not None:
             raise self._journal.failure
+        if self._cut_short is not None:
+            raise self._cut_short
 
     # --- metrics ------------------------------------------------------------------------------------------------
 
@@ -283,6 +296,8 @@ class Server:
         failure = ModuleImportFailed.told_by_worker(failed.module, failed.error, failed.traceback)
         if self._greeting.is_over:
             _logger.error("worker %s: %s", worker_id.hex(), failure)
+            if self._reactor.is_reloading:
+                _logger.error("the modules are not reloaded: the workers that there are go on; they are tried again")
         else:
             self._failure = failure
 

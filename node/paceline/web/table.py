@@ -123,6 +123,14 @@ METRICS: tuple[MetricSpec, ...] = (
         _one("retried"),
     ),
     MetricSpec(
+        "paceline_tasks_given_back_total",
+        "counter",
+        (),
+        "Tasks that had begun on this node and went on past its drain: another node runs them, and no attempt is used "
+        "up.",
+        _one("given_back"),
+    ),
+    MetricSpec(
         "paceline_tasks_recovered_total",
         "counter",
         (),
@@ -236,12 +244,19 @@ METRICS: tuple[MetricSpec, ...] = (
         "counter",
         ("cause",),
         "Workers of this node that ended, without the spare, by why: exit, crash, killed, out_of_memory, time_limit, "
-        "cancel_grace, memory_limit, by_node, recycled.",
+        "cancel_grace, memory_limit, drained, by_node, recycled.",
         _each("worker_exits"),
     ),
     # Who leads, and the replicated log.
     MetricSpec(
         "paceline_is_leader", "gauge", (), "1 while this node leads.", lambda body: [((), int(bool(body["leading"])))]
+    ),
+    MetricSpec(
+        "paceline_node_takes_tasks",
+        "gauge",
+        (),
+        "1 while this node takes tasks: 0 of one that is quiet or drains.",
+        lambda body: [((), int(body["takes_tasks"]))],
     ),
     MetricSpec(
         "paceline_ready",

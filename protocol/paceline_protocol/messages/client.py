@@ -30,6 +30,9 @@ class AdminOp(IntEnum):
     REMOVE = 3  # this node neither votes nor replicates, until it is promoted
     TRANSFER = 4  # this node leads
     STEP_DOWN = 5  # this node does not lead
+    SERVE = 6  # this node takes tasks
+    QUIET = 7  # this node takes no tasks, and goes on with what it runs
+    DRAIN = 8  # the same, and gives back what still runs after a time
 
 
 class Refusal(IntEnum):
@@ -132,7 +135,7 @@ class Admin(NamedTuple):
 
     request: int
     op: Annotated[int, AdminOp]
-    argument: str  # a node id; of VOTERS the number
+    argument: str  # a node id; of VOTERS the number; of DRAIN the node id, a space and milliseconds
 
 
 @message(8, *OF_ALL_CLIENTS)

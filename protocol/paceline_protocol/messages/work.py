@@ -2,7 +2,8 @@
 
 # No ``from __future__ import annotations``: ``message.py`` says why.
 
-from typing import NamedTuple, TypeAlias
+from enum import IntEnum
+from typing import Annotated, Final, NamedTuple, TypeAlias
 
 from paceline_protocol.messages.message import (
     Id,
@@ -16,6 +17,18 @@ from paceline_protocol.messages.message import (
 )
 from paceline_protocol.messages.records import Assignment
 from paceline_protocol.messages.trace import Trace
+
+QUIET_LEVEL: Final = 13
+"""The feature level of a node that can be told to take no tasks, and says why it takes none."""
+
+
+class Availability(IntEnum):
+    """Whether a node takes tasks."""
+
+    SERVES = 0  # it does
+    QUIET = 1  # none, until it is to serve again; what it runs goes on
+    DRAINS = 2  # none, and what runs past a deadline is given back
+    ENDS = 3  # as DRAINS, and then its process ends: nothing changes that
 
 
 @message(60, Sender.PEER, trusted=True)
@@ -161,6 +174,39 @@ class RemarkAnswer(NamedTuple):
     skipped: int  # how many bytes came before that
 
 
+@message(140, Sender.PEER)
+class EnrolQuiet(NamedTuple):
+    """An :class:`EnrolWithDefaults` of a node that takes no tasks, to a leader that understands feature level 13. It
+    offers no slots. An older leader is sent the same without the reason, and takes it for a node without workers."""
+
+    term: int
+    version: int
+    dispatch_seq: int
+    outcome_seq: int
+    slots: int
+    names: tuple[Name, ...]
+    held: PackedHeld
+    runs_tasks: bool
+    defaults: PackedDefaults
+    availability: Annotated[int, Availability]
+    left_ms: int  # about until what still runs is given back; 0 unless it drains
+
+    @property
+    def enrol(self) -> Enrol:
+        """The same without what is of this message alone."""
+        return Enrol(*self[:8])
+
+
+@message(141, Sender.PEER, trusted=True)
+class SetAvailability(NamedTuple):
+    """Leader to node: an operator wants it to serve, to be quiet or to drain. Repeated until its account says so. At
+    feature level 13."""
+
+    term: int
+    availability: Annotated[int, Availability]
+    drain_ms: int  # how long what runs may take; only to drain
+
+
 WorkMessage: TypeAlias = (
     Beat
     | NodeBeat
@@ -174,5 +220,7 @@ WorkMessage: TypeAlias = (
     | EnrolWithDefaults
     | RemarkQuery
     | RemarkAnswer
+    | EnrolQuiet
+    | SetAvailability
     | Trace
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -12,6 +13,7 @@ from paceline.core.membership.admin_requests import (
     EXCLUDED_LIMIT_NODES,
     REQUESTS_LIMIT,
     Answer,
+    SetNode,
     TransferLeadership,
     View,
     Waiting,
@@ -24,6 +26,7 @@ from paceline_protocol.codec import decode, decode_config, encode, encode_config
 from paceline_protocol.limits import MAX_STRING_CHARS
 from paceline_protocol.messages.client import Admin, AdminOp, AdminReply
 from paceline_protocol.messages.consensus import Config
+from paceline_protocol.messages.work import Availability
 
 LIMIT = 3
 
@@ -267,3 +270,62 @@ def test_what_is_asked_for_may_be_as_long_as_a_string_and_the_answer_that_quotes
     replies = [reply for _, reply in leader.take_effects(story._now).to_clients if isinstance(reply, AdminReply)]
     assert all(decode(encode(reply)) == reply for reply in replies)
     assert replies or op is AdminOp.STEP_DOWN
+
+
+# --- nodes that take no tasks
+
+SERVES, QUIET, DRAINS, ENDS = Availability
+
+
+def of_nodes(**availability: Availability) -> View:
+    config = Config(voters=("a", "b", "c"))
+    serving = frozenset(node_id for node_id, each in availability.items() if each == SERVES)
+    return View(config, "a", frozenset("abc"), frozenset(), 3, availability=availability, serving=serving)
+
+
+def test_a_node_is_told_to_be_quiet_to_drain_or_to_serve_until_its_account_says_so() -> None:
+    seen = of_nodes(a=SERVES, b=SERVES)
+    assert next_step(AdminOp.QUIET, "b", seen) == SetNode("b", QUIET)
+    assert next_step(AdminOp.DRAIN, "b 1500", seen) == SetNode("b", DRAINS, 1_500)
+    assert next_step(AdminOp.SERVE, "b", seen) == Answer(True, "node b takes tasks")
+    drains = of_nodes(a=SERVES, b=DRAINS)
+    assert next_step(AdminOp.DRAIN, "b 9", drains) == Answer(True, "node b drains")
+    assert next_step(AdminOp.SERVE, "b", drains) == SetNode("b", SERVES)
+    assert next_step(AdminOp.QUIET, "b", drains) == SetNode("b", QUIET)
+    assert next_step(AdminOp.DRAIN, "b 9", of_nodes(a=SERVES, b=QUIET)) == SetNode("b", DRAINS, 9)
+
+
+@pytest.mark.parametrize("op", [AdminOp.QUIET, AdminOp.DRAIN])
+def test_whoever_takes_the_last_node_away_is_told_that_nothing_runs_then(op: AdminOp) -> None:
+    argument, is_now = ("b 5", DRAINS) if op == AdminOp.DRAIN else ("b", QUIET)
+    step = next_step(op, argument, of_nodes(a=QUIET, b=is_now))
+    assert isinstance(step, Answer)
+    assert (step.done, "no other node takes tasks" in step.detail) == (True, True)
+
+
+def test_a_node_whose_process_is_to_end_is_changed_by_nobody() -> None:
+    seen = of_nodes(a=SERVES, b=ENDS)
+    for op, argument, done in ((AdminOp.DRAIN, "b 5", True), (AdminOp.SERVE, "b", False), (AdminOp.QUIET, "b", False)):
+        step = next_step(op, argument, seen)
+        assert step == Answer(done, "node b was told to stop: it drains, and its process ends")
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("b", "'' is no number of milliseconds"),
+        ("b -1", "'-1' is no number"),
+        ("b 1e3", "'1e3' is no number"),
+        ("b ٣", "is no number"),
+        ("b " + "9" * 12, "is no number"),
+        ("c 5", "node c is not heard"),
+        ("d 5", "node d is unknown"),
+        ("old 5", "node old is older"),
+    ],
+)
+def test_a_drain_that_can_not_be_is_refused_by_name(argument: str, said: str) -> None:
+    seen = replace(of_nodes(a=SERVES, b=SERVES, old=SERVES), untellable=frozenset({"old"}))
+    step = next_step(AdminOp.DRAIN, argument, seen)
+    assert isinstance(step, Answer)
+    assert not step.done
+    assert said in step.detail

@@ -24,16 +24,20 @@ from paceline_protocol.codec import (
 )
 from paceline_protocol.errors import PeerViolation
 from paceline_protocol.limits import MAX_BATCH_ITEMS
-from paceline_protocol.messages.records import MAY_RETRY, Assignment, Default, Outcome, TaskEnd
+from paceline_protocol.messages.records import AT_MOST_ONCE, MAY_RETRY, Assignment, Default, Outcome, TaskEnd
 from paceline_protocol.messages.work import (
+    QUIET_LEVEL,
+    Availability,
     Beat,
     Dispatch,
     Enrol,
+    EnrolQuiet,
     EnrolWithDefaults,
     NodeBeat,
     NodeOutcomes,
     Revoke,
     Revoked,
+    SetAvailability,
     WorkMessage,
 )
 from paceline_protocol.options import BY_KEY, DEFAULTS_LEVEL, Option
@@ -732,3 +736,113 @@ def test_a_worker_with_which_a_node_would_announce_too_much_is_none_of_it(monkey
         ("sub",), [("sub", 4, {"retry_on": "E" * 90})]
     )
     assert slots.defaults() == before
+
+
+# --- a node that takes no tasks, and one that drains
+
+ONCE = {"delivery": AT_MOST_ONCE}
+
+
+def test_a_quiet_node_gives_back_what_it_has_not_begun_and_takes_nothing_more() -> None:
+    link = enrolled(b"w")
+    link.on_dispatch("l", Dispatch(1, FIRST + 1, (task(1), task(2))), 0.0)
+    link.assign(0.0)
+    said(link)
+    link.set_availability(Availability.QUIET, 0.0)
+    account = the_enrol(link)
+    assert (account.slots, holds(account)) == (0, [(task(1)[0], 1)])
+    link.on_dispatch("l", Dispatch(1, FIRST + 2, (task(3),)), 0.0)
+    account = the_enrol(link)
+    assert (account.dispatch_seq, holds(account)) == (FIRST + 2, [(task(1)[0], 1)])
+    link.worker_done(b"w", (outcome(1),), 0.0)
+    assert [type(each) for each in said(link)] == [NodeOutcomes]
+    assert link.assign(0.0) == []
+
+
+def test_a_node_that_serves_again_offers_its_slots() -> None:
+    link = enrolled(b"w")
+    link.set_availability(Availability.QUIET, 0.0)
+    link.set_availability(Availability.SERVES, 0.0)
+    assert the_enrol(link).slots == 1
+    link.on_dispatch("l", Dispatch(1, FIRST + 1, (task(1),)), 0.0)
+    assert [worker_id for worker_id, _ in link.assign(0.0)] == [b"w"]
+
+
+def test_what_comes_back_from_a_worker_of_a_quiet_node_goes_to_no_other_worker() -> None:
+    link = enrolled(b"v", b"w")
+    for number in range(4):
+        link.slots.durations.observe("add", 1)
+        link.on_dispatch("l", Dispatch(1, FIRST + 1 + number, (task(number),)), 0.0)
+        link.assign(0.0)
+    behind = {worker: list(slot.running)[1:] for worker, slot in link.slots.workers.items()}
+    assert any(behind.values())
+    link.set_availability(Availability.QUIET, 0.0)
+    said(link)
+    worker = next(worker for worker, ids in behind.items() if ids)
+    link.worker_lost(worker, "signal 9", 0.0, begun=1)
+    assert link.assign(0.0) == []
+    left = {task_id for task_id, _ in holds(the_enrol(link))}
+    assert left.isdisjoint(behind[worker])
+
+
+def test_past_the_drain_what_runs_leaves_as_if_it_had_not_begun_once_its_worker_is_gone() -> None:
+    link = enrolled(b"v", b"w", b"x")
+    ends_at: list[float] = []
+    link.on_drain = ends_at.append
+    link.on_dispatch("l", Dispatch(1, FIRST + 1, (task(1), (*task(2)[:4], ONCE), task(3))), 0.0)
+    given_to = {tasks[0][0]: worker for worker, tasks in link.assign(0.0)}
+    link.set_availability(Availability.DRAINS, 10.0, 5.0)
+    assert ends_at == [15.0]
+    link.worker_done(given_to[task(3)[0]], (outcome(3),), 14.0)
+    link.slots.give_up()
+    assert sorted(link.slots.to_give_up) == sorted([given_to[task(1)[0]], given_to[task(2)[0]]])
+    said(link)
+    assert {task(1)[0], task(2)[0]} <= set(link.slots.held.attempts)
+    link.worker_lost(given_to[task(1)[0]], "killed", 15.0)
+    assert task(1)[0] not in dict(holds(the_enrol(link)))
+    link.worker_lost(given_to[task(2)[0]], "killed as the node drained", 15.0)
+    lost = [each for each in said(link) if isinstance(each, NodeOutcomes)]
+    assert [decode_outcomes(each.outcomes) for each in lost] == [
+        [(task(2)[0], 1, TaskEnd.LOST, b"killed as the node drained", 0)]
+    ]
+    draining = link.slots.draining
+    assert (draining.given_back, draining.lost, draining.lost_named) == (1, 1, [f"add {task(2)[0].hex()}"])
+
+
+def test_a_node_has_drained_once_its_leader_has_all_and_knows_that_it_takes_nothing() -> None:
+    link = enrolled(b"w")
+    link.on_dispatch("l", Dispatch(1, FIRST + 1, (task(1),)), 0.0)
+    link.assign(0.0)
+    link.set_availability(Availability.ENDS, 0.0, 5.0)
+    account = link._account
+    beat(link, dispatch_seq=FIRST + 1)
+    assert not link.has_drained, "it runs something"
+    link.worker_done(b"w", (outcome(1),), 0.0)
+    beat(link, dispatch_seq=FIRST + 1)
+    assert not link.has_drained, "that is not recorded"
+    beat(link, dispatch_seq=FIRST + 1, outcome_seq=FIRST + 1, account=account - 1)
+    assert link.has_drained, "it was heard before"
+    link.on_dispatch("l", Dispatch(1, FIRST + 2, (task(2),)), 0.0)
+    assert not link.has_drained, "its leader takes that to be here"
+    beat(link, dispatch_seq=FIRST + 2, outcome_seq=FIRST + 1)
+    assert link.has_drained
+    link.on_beat("m", Beat(2, 0, 0, 0), 0.0)
+    assert not link.has_drained, "another leads, and knows nothing yet"
+
+
+def test_an_operator_may_change_it_until_the_process_is_to_end() -> None:
+    link = enrolled(b"w")
+    link.level_of = lambda _: QUIET_LEVEL
+    said(link)
+    link.on_set_availability("l", SetAvailability(1, Availability.DRAINS, 2_000), 0.0)
+    (account,) = said(link)
+    assert isinstance(account, EnrolQuiet)
+    assert (account.slots, account.availability, account.left_ms) == (0, Availability.DRAINS, 2_000)
+    link.on_set_availability("l", SetAvailability(1, Availability.DRAINS, 9_000), 1.0)
+    assert (said(link), link.slots.draining.ends_at) == ([], 2.0)
+    link.on_set_availability("l", SetAvailability(1, Availability.SERVES, 0), 1.0)
+    assert [type(each) for each in said(link)] == [EnrolWithDefaults]
+    link.set_availability(Availability.ENDS, 1.0, 1.0)
+    said(link)
+    link.on_set_availability("l", SetAvailability(1, Availability.SERVES, 0), 1.0)
+    assert (said(link), link.slots.draining.availability) == ([], Availability.ENDS)

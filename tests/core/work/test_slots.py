@@ -607,3 +607,12 @@ def test_a_node_that_keeps_as_many_bytes_of_outcomes_as_it_may_begins_nothing_un
     assert slots.assign(0.0) == []
     slots.held.recorded(slots.held.unrecorded[0].seq)
     assert given(slots) == {b"w": [100]}
+
+
+def test_a_worker_is_given_nothing_that_it_can_not_run_while_another_can() -> None:
+    """As while the modules of a node are reloaded."""
+    slots = slots_of(b"v")
+    slots.worker_ready(b"w", ("add", "new"))
+    slots.take([assignment(1, name="new"), assignment(2), assignment(3)], 0.0)
+    assert given(slots) == {b"w": [1]}
+    assert given(slots) == {b"v": [2]}

@@ -168,6 +168,7 @@ class GivenToWorker(Event):
     """A node gives the task to one of its workers, which may have others to begin before."""
 
     task_id: bytes
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +222,45 @@ class Overstayed(Event):
 
     task_id: bytes
     attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class TakesNone(Event):
+    """A node takes no tasks from now on: it is quiet, or drains."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class TakesTasks(Event):
+    """A node takes tasks again."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class DrainKills(Event):
+    """A node that drains kills the worker of this task, as its time is over."""
+
+    task_id: bytes
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class CutByDrain(Event):
+    """That worker has ended, with the task that it had begun."""
+
+    task_id: bytes
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drained(Event):
+    """A node that drained ends. ``in_time``: as nothing is left to do there. ``left``: what is, if not."""
+
+    node: str
+    in_time: bool
+    left: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from math import inf
 
 from paceline_protocol.messages.records import TaskEnd
-from simulation.oracle.events import Calm, Ended, Finished, Overran, Retried, Started
+from simulation.oracle.events import Calm, Ended, Finished, Overran, Retried, Started, TakesNone
 from simulation.oracle.promise import Promise
 from simulation.oracle.record import Record, Story
 
@@ -31,6 +31,10 @@ class Retries(Promise):
 
     def on_calm(self, event: Calm) -> None:
         self._calm_since_s = event.at_s
+
+    def on_takes_none(self, event: TakesNone) -> None:
+        self._calm_since_s = inf  # there are fewer slots than tasks may wait for
+        self._due_at_s.clear()
 
     def on_finished(self, event: Finished) -> None:
         self._failed_at_s[event.task_id, event.attempt] = event.at_s

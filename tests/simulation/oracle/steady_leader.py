@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from simulation.oracle.events import Calm, Led
+from simulation.oracle.events import Calm, Led, TakesNone
 from simulation.oracle.promise import Promise
 from simulation.oracle.record import Record
 
@@ -16,6 +16,9 @@ class SteadyLeader(Promise):
 
     def on_calm(self, event: Calm) -> None:
         self._is_calm = True
+
+    def on_takes_none(self, event: TakesNone) -> None:
+        self._is_calm = False  # whoever drains has another lead
 
     def on_led(self, event: Led) -> None:
         if self._is_calm:

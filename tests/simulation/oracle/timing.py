@@ -18,7 +18,7 @@ The model of one task, in the order of the log:
 from __future__ import annotations
 
 from paceline_protocol.messages.records import TaskEnd
-from simulation.oracle.events import Calm, Dispatched, Ended, GivenToWorker, Started, Submitted, ToldEnd
+from simulation.oracle.events import Calm, Dispatched, Ended, GivenToWorker, Started, Submitted, TakesNone, ToldEnd
 from simulation.oracle.promise import Promise
 from simulation.oracle.record import Record, Story
 from simulation.wall_clocks import right_ms
@@ -52,6 +52,9 @@ class Timing(Promise):
 
     def on_calm(self, event: Calm) -> None:
         self._calm_since_s = event.at_s
+
+    def on_takes_none(self, event: TakesNone) -> None:
+        self._calm_since_s = None  # there are fewer slots than tasks may wait for
 
     def on_dispatched(self, event: Dispatched) -> None:
         not_before_ms = self._not_before_ms.get(event.task_id)

@@ -8,7 +8,8 @@ steps that were done.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import NamedTuple, TypeAlias
 
@@ -16,8 +17,17 @@ from paceline.core.membership.replicas import least_needed, with_learner, with_v
 from paceline.core.raft.quorum import majority, wanted_voters
 from paceline_protocol.messages.client import AdminOp
 from paceline_protocol.messages.consensus import Config
+from paceline_protocol.messages.work import Availability
 
 VOTER_NUMBERS = (1, 3, 5)
+DRAIN_MS_DIGITS = 11
+"""Of how long a drain may last: up to three years."""
+_AVAILABILITY: Mapping[int, Availability] = {
+    AdminOp.SERVE: Availability.SERVES,
+    AdminOp.QUIET: Availability.QUIET,
+    AdminOp.DRAIN: Availability.DRAINS,
+}
+_IS = {Availability.QUIET: "is quiet, and goes on with what it runs", Availability.DRAINS: "drains"}
 REQUESTS_LIMIT = 16
 """How many a leader has at a time; one more is refused."""
 EXCLUDED_LIMIT_NODES = 64
@@ -48,6 +58,9 @@ class View:
     caught_up: frozenset[str]  # learners
     limit: int
     too_old: frozenset[str] = frozenset()  # they understand less than the cluster's feature level
+    availability: Mapping[str, int] = field(default_factory=dict)  # of the nodes that have given their accounts
+    untellable: frozenset[str] = frozenset()  # they do not know how to be quiet
+    serving: frozenset[str] = frozenset()  # they offer slots
 
 
 class Answer(NamedTuple):
@@ -68,7 +81,15 @@ class TransferLeadership(NamedTuple):
     to: str
 
 
-Step: TypeAlias = Answer | Waiting | TransferLeadership | Config
+class SetNode(NamedTuple):
+    """Tell this node whether it takes tasks, until its account says so."""
+
+    node_id: str
+    availability: Availability
+    drain_ms: int = 0
+
+
+Step: TypeAlias = Answer | Waiting | TransferLeadership | SetNode | Config
 
 
 def next_step(op: int, argument: str, view: View) -> Step:
@@ -81,6 +102,8 @@ def next_step(op: int, argument: str, view: View) -> Step:
         return _remove(argument, view)
     if op == AdminOp.TRANSFER:
         return _transfer(argument, view)
+    if op in _AVAILABILITY:
+        return _availability(_AVAILABILITY[op], argument, view)
     return _step_down(argument, view)
 
 
@@ -175,6 +198,38 @@ def _step_down(node_id: str, view: View) -> Step:
     if not view.alive.intersection(view.config.voters) - {node_id}:
         return Answer(False, "no other voter is heard that could take over")
     return TransferLeadership("")
+
+
+def _availability(wanted: Availability, argument: str, view: View) -> Step:
+    node_id, _, text = argument.partition(" ")
+    drain_ms = 0
+    if wanted == Availability.DRAINS:
+        if not (text.isdecimal() and text.isascii() and len(text) <= DRAIN_MS_DIGITS):
+            return Answer(
+                False, f"{text!r} is no number of milliseconds; a drain takes a node and how long it may last"
+            )
+        drain_ms = int(text)
+    is_now = view.availability.get(node_id)
+    if is_now is None:
+        return _unheard(node_id, view)
+    if is_now == Availability.ENDS:
+        why = f"node {node_id} was told to stop: it drains, and its process ends"
+        return Answer(wanted == Availability.DRAINS, why)
+    if node_id in view.untellable:
+        return Answer(False, f"node {node_id} is older, and does not know how to do this; stop it, or upgrade it")
+    if is_now != wanted:
+        return SetNode(node_id, wanted, drain_ms)
+    if wanted == Availability.SERVES:
+        return Answer(True, f"node {node_id} takes tasks")
+    alone = "" if view.serving - {node_id} else "; no other node takes tasks, so that what comes waits"
+    return Answer(True, f"node {node_id} {_IS[wanted]}{alone}")
+
+
+def _unheard(node_id: str, view: View) -> Answer:
+    """It has given the leader no account."""
+    if node_id in {*view.config.voters, *view.config.learners, *view.config.excluded, *view.alive}:
+        return Answer(False, f"node {node_id} is not heard; what it ran goes to others, so there is nothing to drain")
+    return Answer(False, f"node {node_id} is unknown, or gone; `paceline status` lists the nodes")
 
 
 def counted(config: Config) -> str:

@@ -17,6 +17,7 @@ from paceline.core.membership.admin_requests import (
     TRANSFER_TIMEOUT_S,
     AdminRequest,
     Answer,
+    SetNode,
     TransferLeadership,
     View,
     Waiting,
@@ -31,6 +32,7 @@ from paceline.core.settings import Settings
 from paceline_protocol.limits import MAX_DETAIL_CHARS
 from paceline_protocol.messages.client import Admin, AdminReply
 from paceline_protocol.messages.consensus import Config
+from paceline_protocol.messages.work import QUIET_LEVEL
 
 
 class ReplicaKeeper:
@@ -95,11 +97,23 @@ class ReplicaKeeper:
         self._reviewed_commit = consensus.commit_index
         too_old = self._report_too_old(levels)
         self._report_forgotten(now)
-        view = View(current, consensus.node_id, alive, caught_up, current.limit or settings.voters, too_old)
+        view = View(
+            current,
+            consensus.node_id,
+            alive,
+            caught_up,
+            current.limit or settings.voters,
+            too_old,
+            leader.nodes.availability() if self._requests else {},
+            frozenset(node_id for node_id, level in levels.items() if level < QUIET_LEVEL),
+            frozenset(node_id for node_id, ledger in leader.tasks.ledgers.items() if ledger.slots),
+        )
         if self._requests:
             # A new leader has not heard every live node yet, and must not refuse a request for that reason.
             is_early = now < self._began_at + settings.timing.election_timeout_min_s
-            if (is_early and not alive.issuperset(current.voters)) or not self._advance(self._requests[0], view, now):
+            if (is_early and not alive.issuperset(current.voters)) or not self._advance(
+                leader, self._requests[0], view, now
+            ):
                 return
         raised = self._raised(levels) if may_raise else None
         config = raised or next_config(
@@ -169,7 +183,7 @@ class ReplicaKeeper:
                 self._outbox.notice("info", f"feature level {config.level}: all nodes understand it now")
         return True
 
-    def _advance(self, request: AdminRequest, view: View, now: float) -> bool:
+    def _advance(self, leader: Leader, request: AdminRequest, view: View, now: float) -> bool:
         """Take the next step of a request. True if the rule is to be applied meanwhile."""
         if not self._consensus.config_committed:
             return False
@@ -182,7 +196,10 @@ class ReplicaKeeper:
                 step = Answer(False, f"no other voter took over within {TRANSFER_TIMEOUT_S:g} s")
             else:
                 self._transfer_leadership(now, step.to)
-        elif isinstance(step, Waiting) and now >= request.until:
+        elif isinstance(step, SetNode):
+            leader.nodes.set_availability(*step)
+            step = Waiting(f"node {step.node_id} has not said that it does so")
+        if isinstance(step, Waiting) and now >= request.until:
             step = Answer(False, f"not done within {REQUEST_TIMEOUT_S:g} s: {step.why}")
         if isinstance(step, Answer):
             self._requests.remove(request)

@@ -24,7 +24,7 @@ from collections.abc import Iterable, Sequence
 from math import inf
 
 from paceline.core.clients.client_info import About
-from paceline.core.deadlines import CONSENSUS, HELLO, REVIEW, Deadlines
+from paceline.core.deadlines import CONSENSUS, DRAIN, HELLO, REVIEW, Deadlines
 from paceline.core.effects import Effects, PeerBatch, Urgent
 from paceline.core.measures.traces import Traces
 from paceline.core.membership.identity import Identity
@@ -53,6 +53,7 @@ from paceline_protocol.messages.client import ClientMessage
 from paceline_protocol.messages.membership import Envelope
 from paceline_protocol.messages.records import Outcome
 from paceline_protocol.messages.trace import Trace
+from paceline_protocol.messages.work import Availability
 from paceline_protocol.moments import MOMENT_MAX_MS
 
 
@@ -93,6 +94,7 @@ class NodeCore:
         self._durable_at_once = durable_at_once
         self.peering = Peering(settings, identity, self._outbox, address=address, spare_cluster_id=spare_cluster_id)
         self.leader_link.level_of = self.peering.directory.level_of
+        self.leader_link.on_drain = lambda ends_at: self._deadlines.set(DRAIN, ends_at)
         self.peering.directory.own_metrics_address = metrics_address
         self.peering.directory.own_others = other_addresses
         self.levels = Levels(settings, identity, self.consensus, self.peering.directory)
@@ -221,6 +223,12 @@ class NodeCore:
         self.leader_link.worker_cleans_up(worker_id, outcomes, now)
         self._pacing.after(TASK, now)
 
+    def on_names_changed(self) -> None:
+        """The last worker that could run some name has left. What waits here may be of that name."""
+        self.leader_link.slots.let_queue_go()
+        self.leader_link.account_changed()
+        self._pacing.after(AT_ONCE, -inf)
+
     def on_worker_trace(self, trace: Trace) -> None:
         """A worker has sent the stamps of a sampled task. The outcome follows, and nothing is done before that."""
         self.traces.add(trace)
@@ -262,6 +270,22 @@ class NodeCore:
         if voter and not is_under_way:
             self._pacing.after(ANSWER, now)
         return voter
+
+    def drain(self, now: float, lasts_s: float) -> None:
+        """The process of this node is to end: from now on it takes no tasks, and another leads if one can. What it runs
+        may end until ``lasts_s`` have passed; then that is given back, and its workers are to be killed."""
+        self.leader_link.set_availability(Availability.ENDS, now, lasts_s)
+        self.role.give_way(now)
+        self._pacing.after(AT_ONCE, now)
+
+    def has_drained(self, now: float) -> bool:
+        """Whether nothing is left to do here before this process ends: whoever leads waits for nothing that is here,
+        and knows that this node takes nothing; and it does not lead itself, or nobody else can."""
+        link, leader_id = self.leader_link, self.leader_id(now)
+        if not self.identity.cluster_id:
+            return True
+        is_told = leader_id != "" and link.leader == leader_id and link.term >= self.role.term()
+        return is_told and link.has_drained and not self.role.is_to_give_way(now)
 
     # --- time ---------------------------------------------------------------------------------------------------
 
@@ -317,6 +341,9 @@ class NodeCore:
             deadlines.set(HELLO, now + settings.hello_interval_s)
             self._peers.meet(now)
         role.tick(now, heartbeat=heartbeat)
+        if deadlines.is_due(DRAIN, now):
+            deadlines.set(DRAIN, inf)
+            self.leader_link.slots.give_up()
         if deadlines.is_due(REVIEW, now):
             deadlines.set(REVIEW, now + settings.gossip_interval_s)
             self._outbox.forget_addresses(self.peering.directory.forget_silent(now))

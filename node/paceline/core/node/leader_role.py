@@ -32,6 +32,7 @@ from paceline.core.state.applied import Applied
 from paceline.core.wall_clock import WallClock
 from paceline.core.work.leader_link import LeaderLink
 from paceline_protocol.messages.client import Admin, Redirect
+from paceline_protocol.messages.work import Availability
 from paceline_protocol.options import LISTS_LEVEL
 
 
@@ -208,7 +209,10 @@ class LeaderRole:
             self._deadlines.set(BEAT, inf)
             leader.nodes.beat(self._live_nodes(now), now)
         for node_id in leader.tick(now, self._expected_nodes(now) if not leader.tasks.is_settled else ()):
-            self._outbox.notice("warning", f"node {node_id} is silent; its tasks are given to others")
+            if leader.nodes.by_id[node_id].availability == Availability.ENDS:
+                self._outbox.notice("info", f"node {node_id} is gone, as it was told to stop")
+            else:
+                self._outbox.notice("warning", f"node {node_id} is silent; its tasks are given to others")
         if heartbeat:
             self.review_replicas(now)
             why = self._why_to_give_way(leader)
@@ -216,6 +220,7 @@ class LeaderRole:
                 self._give_way_at = now + self._settings.voter_timeout_s
                 self._outbox.notice("warning", f"{why}: another is to lead")
                 self.transfer(now)
+            self.give_way(now)
 
     def _why_to_give_way(self, leader: Leader) -> str:
         """What this node can't go on with as the leader, and another could; "" if there is nothing."""
@@ -226,6 +231,28 @@ class LeaderRole:
                 f"more than {GONE_LIMIT_NODES} nodes have come and gone, of which only a new term forgets the numbers"
             )
         return ""
+
+    def is_to_give_way(self, now: float) -> bool:
+        """Whether this node leads and drains, and a voter is heard that does not."""
+        if not self._consensus.is_leader or not self._leader_link.slots.draining.drains:
+            return False
+        return any(not self._drains(voter) for voter in self._heard_voters(now))
+
+    def give_way(self, now: float) -> None:
+        """A node that drains transfers the leadership, and again whenever that was in vain or it has come to lead."""
+        if now >= self._give_way_at and self.is_to_give_way(now) and self.transfer(now):
+            self._give_way_at = now + self._settings.voter_timeout_s
+
+    def _heard_voters(self, now: float) -> list[str]:
+        """The other voters that are heard, as the leader knows."""
+        progress = self._consensus.progress(now)
+        heard = [voter for voter in self._consensus.config.voters if voter in progress]
+        return [voter for voter in heard if progress[voter].recently_active]
+
+    def _drains(self, node_id: str) -> bool:
+        """Whether this node has told the leader that it drains."""
+        state = None if self.leader is None else self.leader.nodes.by_id.get(node_id)
+        return state is not None and state.availability >= Availability.DRAINS
 
     def ask(self, key: bytes, request: Admin, now: float) -> None:
         """Take an operator's request to change the cluster; see ReplicaKeeper. Only while this node leads."""
@@ -268,8 +295,8 @@ class LeaderRole:
         return {*config.voters, *config.learners, *self._peering.known_peers()}
 
     def transfer(self, now: float, to: str = "") -> str:
-        """Leader: transfer the leadership to the voter ``to``, or to the one that has most of the log. Returns the
-        voter that is to lead, also if it was asked before, and "" if nobody can.
+        """Leader: transfer the leadership to the voter ``to``, or to the one that has most of the log, of those that do
+        not drain if there is one. Returns the voter that is to lead, also if it was asked before, and "" if nobody can.
 
         Until then, or until an election timeout has passed without success, nothing is started, ended or logged.
         """
@@ -279,9 +306,8 @@ class LeaderRole:
             return under_way
         if not to:
             progress = consensus.progress(now)
-            heard = [voter for voter in consensus.config.voters if voter in progress]
-            heard = [voter for voter in heard if progress[voter].recently_active]
-            to = max(heard, key=lambda voter: progress[voter].match, default="")
+            heard = self._heard_voters(now)
+            to = max(heard, key=lambda voter: (not self._drains(voter), progress[voter].match), default="")
         leader.log(now)  # propose the draft first, so that it is in the next leader's log, too
         if not consensus.transfer_leadership(to, now):
             return ""

@@ -26,6 +26,7 @@ from paceline_protocol.messages.work import (
     Beat,
     Dispatch,
     Enrol,
+    EnrolQuiet,
     EnrolWithDefaults,
     NodeBeat,
     NodeOutcomes,
@@ -33,6 +34,7 @@ from paceline_protocol.messages.work import (
     RemarkQuery,
     Revoke,
     Revoked,
+    SetAvailability,
     Stopping,
     StopTasks,
     WorkMessage,
@@ -80,12 +82,14 @@ class WorkExchange:
             Revoke: leader_link.on_revoke,
             StopTasks: leader_link.on_stop_tasks,
             RemarkQuery: self._on_remark_query,
+            SetAvailability: leader_link.on_set_availability,
         }
         self._at_leader: dict[type[Any], Callable[[Leader, str, Any, float], None]] = {
             NodeOutcomes: self._on_outcomes,
             NodeBeat: self._on_node_beat,
             Enrol: self._on_enrol,
             EnrolWithDefaults: self._on_enrol_with_defaults,
+            EnrolQuiet: self._on_enrol_quiet,
             Revoked: self._on_revoked,
             Stopping: self._on_stopping,
             RemarkAnswer: self._on_remark_answer,
@@ -118,6 +122,10 @@ class WorkExchange:
     def _on_enrol_with_defaults(self, leader: Leader, sender: str, said: EnrolWithDefaults, now: float) -> None:
         if self._levels.may_take_part(sender):
             leader.nodes.on_enrol(sender, said.enrol, now, said.defaults)
+
+    def _on_enrol_quiet(self, leader: Leader, sender: str, said: EnrolQuiet, now: float) -> None:
+        if self._levels.may_take_part(sender):
+            leader.nodes.on_enrol(sender, said.enrol, now, said.defaults, said.availability, said.left_ms)
 
     def _on_revoked(self, leader: Leader, sender: str, revoked: Revoked, now: float) -> None:
         leader.nodes.on_revoked(sender, revoked, now)

@@ -45,6 +45,8 @@ def metrics(node: NodeCore, now: float) -> dict[str, Any]:
         "submitted": tally.submitted,
         "accepted": tally.accepted,
         "redelivered": tally.redelivered,
+        "given_back": slots.draining.given_back,
+        "takes_tasks": slots.draining.takes_tasks,
         "retried": tally.retried,
         "dead_dropped": tally.dead_dropped,
         "recovered": tally.recovered,
@@ -83,6 +85,9 @@ def behind(node: NodeCore) -> int:
 def not_ready(node: NodeCore, now: float) -> list[str]:
     """Why this node does not do its part for clients right now, in words; empty if it does."""
     reasons = []
+    draining = node.leader_link.slots.draining
+    if draining.drains:
+        reasons.append("it drains, and takes no tasks")
     if waiting := forming(node, now):
         reasons.append(waiting)
     if not node.leader_id(now):

@@ -89,8 +89,12 @@ def have_run(node: NodeCore, key: bytes, request: RunNow, now: float) -> RunNowR
     leader = node.leader
     assert leader is not None, "a question of the leader"
     return RunNowReply(request.request, "", run_now(leader, request.ids, now))
+
+
 def ask_nodes(node: NodeCore, key: bytes, request: ProgressRequest | OutputRequest, now: float) -> None:
     """Ask the nodes what a task says of itself. The reply follows once they have told."""
+    leader = node.leader
+    assert leader is not None, "a question of the leader"
     leader.remarks.ask(key, request, node.peering.directory.level_of, now)
 
 

@@ -6,11 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 from paceline.core.feature_levels import too_old
 from paceline.core.reports.waiting import most_frequent
+from paceline_protocol.messages.work import Availability
 
 if TYPE_CHECKING:
     from paceline.core.node import NodeCore
     from paceline.core.scheduling.leader import Leader
 
+NAMES = {
+    Availability.SERVES: "serves",
+    Availability.QUIET: "quiet",
+    Availability.DRAINS: "draining",
+    Availability.ENDS: "stopping",
+}
+"""Of what a node does about tasks."""
 NAMES_LIMIT = 1_000
 """Of tasks. A status is asked for each second, and with more names than that it has none."""
 
@@ -151,6 +159,7 @@ def nodes(node: NodeCore, now: float) -> list[dict[str, Any]]:
             "excluded": node_id in config.excluded,
             "forgotten": node_id in lost,
             "is_self": is_self,
+            **_availability(node, node_id, now),
             "metrics": _metrics_address(node, node_id),
             "version": _version(node, node_id),
             "feature_level": levels.get(node_id) or None,
@@ -208,6 +217,24 @@ def _behind(node: NodeCore, node_id: str) -> int | None:
         return 0 if node.leader is not None else None
     progress = node.consensus.progress(0.0).get(node_id) if node.leader is not None else None
     return None if progress is None else max(0, node.consensus.commit_index - progress.match)
+
+
+def _availability(node: NodeCore, node_id: str, now: float) -> dict[str, Any]:
+    """Whether a node takes tasks, and how long it still drains: of this node at first hand, of others as they told the
+    leader; nothing where nothing is known."""
+    if node_id == node.node_id:
+        draining, held = node.leader_link.slots.draining, len(node.leader_link.slots.held.attempts)
+        availability, left_s = draining.availability, draining.ends_at - now
+    else:
+        state = None if node.leader is None else node.leader.nodes.by_id.get(node_id)
+        if node.leader is None or state is None or not state.enrolled:
+            return {}
+        held = len(node.leader.tasks.ledgers[node_id].held)
+        availability, left_s = state.availability, state.drains_until - now
+    if availability == Availability.DRAINS and not held:
+        return {"availability": "drained", "drain_left_s": 0.0}
+    drains = availability >= Availability.DRAINS
+    return {"availability": NAMES[availability], "drain_left_s": round(max(0.0, left_s), 1) if drains else 0.0}
 
 
 def _load(node: NodeCore, node_id: str) -> dict[str, int]:

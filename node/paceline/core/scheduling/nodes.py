@@ -35,12 +35,14 @@ from paceline_protocol.errors import PeerViolation
 from paceline_protocol.limits import MAX_BATCH_ITEMS, MAX_TASK_NAMES
 from paceline_protocol.messages.records import Assignment, Outcome, TaskEnd
 from paceline_protocol.messages.work import (
+    Availability,
     Beat,
     Dispatch,
     Enrol,
     NodeBeat,
     Revoke,
     Revoked,
+    SetAvailability,
     Stopping,
     StopTasks,
     WorkMessage,
@@ -73,8 +75,10 @@ class NodeState:
     __slots__ = (
         "account",
         "arrived_seq",
+        "availability",
         "beat",
         "dispatch_seq",
+        "drains_until",
         "enrolled",
         "heard_at",
         "outcome_seen",
@@ -89,6 +93,8 @@ class NodeState:
         self.enrolled = False
         self.heard_at = now
         self.account = 0
+        self.availability = Availability.SERVES  # as its account says
+        self.drains_until = 0.0  # then it gives back what still runs; only while it drains
         self.dispatch_seq = 0  # kept across a loss and return of the node: the sequence is per term
         self.arrived_seq = 0  # of the Dispatches, as far as the node has said
         self.unasked_bytes = 0  # of arguments that were sent since its last Beat
@@ -167,9 +173,18 @@ class Nodes:
         if ledger is not None:
             ledger.arrived(seq)
 
-    def on_enrol(self, node_id: str, enrol: Enrol, now: float, defaults: bytes | None = None) -> None:
+    def on_enrol(
+        self,
+        node_id: str,
+        enrol: Enrol,
+        now: float,
+        defaults: bytes | None = None,
+        availability: int = Availability.SERVES,
+        left_ms: int = 0,
+    ) -> None:
         """A node's account: its slots and names, and the tasks that it holds, which are compared with its ledger.
-        ``defaults``: what it announces, packed; None if it does not know how to. Raises ProtocolError, with nothing
+        ``defaults``: what it announces, packed; None if it does not know how to. ``availability``: whether it takes
+        tasks, and ``left_ms`` for how long it drains, if it does. Raises ProtocolError, with nothing
         changed, for an account that no honest node gives."""
         state = self.by_id.get(node_id)
         if state is None or enrol.term != self._term:
@@ -191,6 +206,8 @@ class Nodes:
             state.dispatch_seq = max(state.dispatch_seq, incarnation << INCARNATION_SHIFT)
         state.account = enrol.version
         state.enrolled = True
+        state.availability = Availability(availability)
+        state.drains_until = now + left_ms / 1_000
         state.outcome_seen = max(state.outcome_seen, enrol.outcome_seq)
         state.outcome_seq = max(state.outcome_seq, enrol.outcome_seq)
         if enrol.slots or not enrol.runs_tasks:
@@ -255,6 +272,14 @@ class Nodes:
         for task_id in stopping.ids:
             if task_id in live and live[task_id].is_dispatched_to(node_id):
                 self._cancelling.stops(task_id)
+
+    def availability(self) -> dict[str, int]:
+        """Of the nodes that have given their accounts, whether they take tasks."""
+        return {node_id: int(state.availability) for node_id, state in self.by_id.items() if state.enrolled}
+
+    def set_availability(self, node_id: str, availability: Availability, drain_ms: int) -> None:
+        """Tell a node whether it is to take tasks. The caller repeats that until its account says so."""
+        self.outbox.append((node_id, SetAvailability(self._term, availability, drain_ms)))
 
     # --- to nodes -----------------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ takes nothing behind a gap.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 
 from paceline.core.feature_levels import FIRST_LEVEL
 from paceline.core.incarnation import INCARNATION_SHIFT
@@ -33,13 +34,16 @@ from paceline_protocol.errors import PeerViolation
 from paceline_protocol.limits import LINK_BYTES_PER_S
 from paceline_protocol.messages.records import Assignment, Outcome, TaskEnd
 from paceline_protocol.messages.work import (
+    QUIET_LEVEL,
     Beat,
     Dispatch,
     Enrol,
+    EnrolQuiet,
     EnrolWithDefaults,
     NodeBeat,
     Revoke,
     Revoked,
+    SetAvailability,
     Stopping,
     StopTasks,
     WorkMessage,
@@ -51,10 +55,14 @@ def _unknown_level(node_id: str) -> int:
     return FIRST_LEVEL
 
 
+def _nobody(ends_at: float) -> None:
+    """Whoever has a link alone looks at its clock itself."""
+
+
 class LeaderLink:
     """One node's link to whichever node leads. The caller empties ``outbox`` and sends it to ``leader``, in ``term``;
     batches of outcomes leave as NodeOutcomes. ``level_of``: the feature level that a node understands; the caller sets
-    it."""
+    it, and ``on_drain``."""
 
     def __init__(self, settings: Settings, incarnation: int, traces: Traces | None = None, own_id: str = "") -> None:
         """``incarnation``: grows with each start of this node id. The link's numbers begin above it, so they grow
@@ -70,8 +78,10 @@ class LeaderLink:
         self.outbox: list[WorkMessage | UnrecordedBatch] = []
         self.aside: list[tuple[str, WorkMessage]] = []  # for other nodes than the leader; emptied as well
         self.level_of: Callable[[str], int] = _unknown_level
+        self.on_drain: Callable[[float], None] = _nobody  # when Slots.give_up is to be called, inf: it is not
         self._leader_level = FIRST_LEVEL  # for which the last account was made
         self._account = first
+        self._account_heard = 0  # by the leader that is followed, as far as it has said
         self._serving = 0  # workers that the account offers
         self._first_seq = first
         self._end_seq = first + (1 << INCARNATION_SHIFT)  # the numbers of the next incarnation begin there
@@ -98,6 +108,7 @@ class LeaderLink:
             self._enter(sender, beat.term, now)
         if not self._follow(sender, beat.term, now):
             return
+        self._account_heard = max(self._account_heard, beat.account)
         if beat.dispatch_seq > self._dispatch_seq:
             self._dispatch_seq = beat.dispatch_seq
             self._renew_account()
@@ -129,7 +140,7 @@ class LeaderLink:
         self._dispatch_seq = dispatch.seq
         for outcome in self.slots.take(dispatch.tasks, now):
             self._report([outcome], now)
-        if gap or not self.slots.workers:
+        if gap or not self.slots.takes_tasks:
             self.account_changed()
 
     def on_revoke(self, sender: str, revoke: Revoke, now: float) -> None:
@@ -182,6 +193,7 @@ class LeaderLink:
         self.leader = sender
         self._dispatch_seq = self._first_seq
         self._proof = None
+        self._account_heard = 0
         self._is_local = sender == self._own_id
         self._seen = self._reported = self._outcome_seq
         self._seen_bytes = self._held.bytes_through(self._outcome_seq)
@@ -267,10 +279,35 @@ class LeaderLink:
         self.account_changed()
 
     def assign(self, now: float) -> list[tuple[bytes, tuple[Assignment, ...]]]:
-        """Bind queued tasks to free workers."""
+        """Bind queued tasks to free workers; or, of a node that takes none, give back what has come back from them."""
+        if not self.slots.draining.takes_tasks:
+            if self.slots.let_queue_go():
+                self.account_changed()
+            return []
         given = self.slots.assign(now)
         self._give_back()
         return given
+
+    # --- quiet, and drained -------------------------------------------------------------------------------------
+
+    def set_availability(self, availability: int, now: float, drain_s: float = 0.0) -> None:
+        """See :meth:`Draining.change`. What no worker has is given back at once."""
+        draining = self.slots.draining
+        if draining.change(availability, now, drain_s):
+            self.on_drain(draining.ends_at if draining.drains else inf)
+            self.slots.let_queue_go()
+            self.account_changed()
+
+    def on_set_availability(self, sender: str, wanted: SetAvailability, now: float) -> None:
+        """An operator has asked the leader for it."""
+        if self._follow(sender, wanted.term, now):
+            self.set_availability(wanted.availability, now, wanted.drain_ms / 1_000)
+
+    @property
+    def has_drained(self) -> bool:
+        """Whether the node has nothing that the leader waits for, and the leader knows that it takes nothing."""
+        held = self._held
+        return not (held.attempts or held.unrecorded or self._account_heard < self._account)
 
     # --- to the leader ------------------------------------------------------------------------------------------
 
@@ -294,13 +331,18 @@ class LeaderLink:
     def _enrol(self) -> None:
         self.outbox.append(self._account_for(self.leader, self.term, self._dispatch_seq))
 
-    def _account_for(self, leader: str, term: int, dispatch_seq: int) -> Enrol | EnrolWithDefaults:
+    def _account_for(self, leader: str, term: int, dispatch_seq: int) -> Enrol | EnrolWithDefaults | EnrolQuiet:
         slots = self.slots
         held = encode_held(self._held.account())
         names, runs_tasks = slots.names(), self._settings.runs_tasks
         enrol = Enrol(term, self._account, dispatch_seq, self._outcome_seq, slots.serving, names, held, runs_tasks)
         level = self.level_of(leader)
-        return enrol if level < DEFAULTS_LEVEL else EnrolWithDefaults(*enrol, slots.defaults(level))
+        if level < DEFAULTS_LEVEL:
+            return enrol
+        defaults, draining = slots.defaults(level), slots.draining
+        if draining.takes_tasks or level < QUIET_LEVEL:
+            return EnrolWithDefaults(*enrol, defaults)
+        return EnrolQuiet(*enrol, defaults, draining.availability, draining.left_ms(self.heard_at))
 
     def _report(self, items: list[Outcome], now: float) -> None:
         for outcomes in batches_of(items):

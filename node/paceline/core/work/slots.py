@@ -31,6 +31,7 @@ from typing import Final
 from paceline.core.measures.durations import UNKNOWN_US, Durations
 from paceline.core.measures.tally import Tally
 from paceline.core.measures.traces import Traces
+from paceline.core.work.draining import Draining
 from paceline.core.work.held import HeldTasks
 from paceline.core.work.limits import LimitedTask, TimeLimits, is_past_deadline, may_end_worker
 from paceline.core.work.worker_slot import BATCH_TIME_US, Running, WorkerSlot, own_max_tasks
@@ -108,6 +109,9 @@ class Slots:
         # Tasks that nobody begins, as the leader asked for them, or their deadline is reached; emptied by the caller.
         self.given_back: list[bytes] = []
         self.limits = TimeLimits()
+        self.draining = Draining()
+        self.to_give_up: list[bytes] = []  # workers to be killed, as the drain is over; emptied by the caller
+        self._is_mixed = False  # not every worker can run the same names, as while their modules are reloaded
         self.executed = 0  # outcomes of tasks that ran to their end here
         self._dead: deque[bytes] = deque(maxlen=DEAD_WORKERS)
         self._defaults: dict[str, Default] = {}  # of names that workers can run, as the one that was ready last has it
@@ -120,6 +124,11 @@ class Slots:
         if worker_id not in self._dead:
             max_tasks = own_max_tasks(worker_id, self._worker_max_tasks)
             self.workers.setdefault(worker_id, WorkerSlot(worker_id, names, max_tasks)).names = names
+            self._compare_names()
+
+    def _compare_names(self) -> None:
+        """Workers have come or gone."""
+        self._is_mixed = len({slot.names for slot in self.workers.values()}) > 1
 
     def worker_lost(
         self, worker_id: bytes, begun: int | None = None, killed_for: Outcome | None = None
@@ -139,11 +148,14 @@ class Slots:
         slot = self.workers.pop(worker_id, None)
         if slot is None:
             return []
+        self._compare_names()
         lost: list[tuple[bytes, int]] = []
         begun_tasks, rest = slot.dies(begun)
         for task_id, running in begun_tasks:
             end = _end_with_worker(task_id, running[0], killed_for, slot.stopping)
-            if end is None:
+            if end is None and self.draining.takes_back(task_id, running[2]):
+                self.held.let_go({task_id})
+            elif end is None:
                 lost.append((task_id, running[0]))
                 self.tally.executed(running[2], TaskEnd.LOST, 0)
             else:
@@ -152,8 +164,7 @@ class Slots:
                 self.tally.executed(running[2], counts_as, end[OUTCOME_DURATION_US])
         self._wait_again(slot, rest)
         if not self.workers:
-            self.held.let_go({assignment[0] for assignment in self.queue})
-            self.queue.clear()
+            self.let_queue_go()
         return lost
 
     def _wait_again(self, slot: WorkerSlot, given: Iterable[Running]) -> None:
@@ -188,6 +199,7 @@ class Slots:
         for worker_id, _ in left:
             del self.workers[worker_id]
             self._dead.append(worker_id)
+        self._compare_names()
         return left
 
     def is_being_ended(self, worker_id: bytes) -> None:
@@ -242,7 +254,9 @@ class Slots:
 
     @property
     def serving(self) -> int:
-        """How many workers run tasks, or wait for some."""
+        """How many workers run tasks, or wait for some; none of a node that takes no tasks."""
+        if not self.draining.takes_tasks:
+            return 0
         return sum(1 for slot in self.workers.values() if not (slot.held_up or slot.is_ending or slot.has_left))
 
     def names(self) -> tuple[str, ...]:
@@ -281,6 +295,27 @@ class Slots:
 
     # --- tasks --------------------------------------------------------------------------------------------------
 
+    @property
+    def takes_tasks(self) -> bool:
+        """Whether the node can run what it is given."""
+        return bool(self.workers) and self.draining.takes_tasks
+
+    def let_queue_go(self) -> bool:
+        """What no worker has leaves the node, unrun. False if there is nothing."""
+        if not self.queue:
+            return False
+        self.held.let_go({assignment[0] for assignment in self.queue})
+        self.queue.clear()
+        return True
+
+    def give_up(self) -> None:
+        """The drain is over: the workers that run something are to be killed, and what they had begun leaves, too."""
+        self.draining.is_over = True
+        for slot in self.workers.values():
+            if slot.running_tasks and not slot.is_ending:
+                slot.is_ending = True
+                self.to_give_up.append(slot.worker_id)
+
     def take(self, tasks: Iterable[Assignment], now: float) -> list[Outcome]:
         """Queue tasks that the leader dispatched. Dropped are a copy of an attempt that the node holds, and any task
         while there is no worker. What is not logged may also come back as new, its attempts counted from one.
@@ -288,13 +323,13 @@ class Slots:
         Returns the outcomes of what is held and has ended here, to be reported once more: the leader dispatches such a
         task if it received the outcome before it (again) accepted the task.
         """
-        held, queue = self.held.attempts, self.queue
+        held, queue, takes_tasks = self.held.attempts, self.queue, self.takes_tasks
         copies: dict[bytes, int] = {}
         for assignment in tasks:
             task_id, attempt = assignment[0], assignment[1]
             if held.get(task_id, 0) >= attempt:
                 copies[task_id] = held[task_id]
-            elif self.workers:
+            elif takes_tasks:
                 held[task_id] = attempt
                 options = assignment[ASSIGNMENT_OPTIONS]
                 queue.append(assignment if options is None else self._arrives(assignment, options, now))
@@ -304,8 +339,11 @@ class Slots:
 
     def _arrives(self, assignment: Assignment, options: Options, now: float) -> Assignment:
         """A task with options is queued. Returns it with its deadline by the clock of this node."""
+        task_id = assignment[ASSIGNMENT_ID]
         if is_traced(options):
-            self._traces.dispatched_here(assignment[ASSIGNMENT_ID])
+            self._traces.dispatched_here(task_id)
+        if "delivery" in options:
+            self.draining.arrives(task_id, options, self.held.attempts, len(self.held.attempts))
         if "time_left" not in options:
             return assignment
         return *assignment[:ASSIGNMENT_OPTIONS], with_end(options, ceil(now * 1_000))
@@ -339,6 +377,8 @@ class Slots:
         while queue and len(batch) < room:
             assignment = queue[0]
             task_id, attempt, name = assignment[0], assignment[1], assignment[2]
+            if self._is_mixed and name not in slot.names:
+                break  # another worker can
             options = assignment[ASSIGNMENT_OPTIONS]
             may_be_killed = options is not None and may_end_worker(options)
             if options is not None and may_be_killed and is_past_deadline(options, now):

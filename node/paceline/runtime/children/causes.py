@@ -18,14 +18,15 @@ EXIT: Final = "exit"  # by its own code, with an exit code
 CRASH: Final = "crash"  # by a signal that a fault of its code has brought about
 KILLED: Final = "killed"  # by another signal, which somebody has sent
 OUT_OF_MEMORY: Final = "out_of_memory"  # by the kernel, as memory had run out
-TIME_LIMIT: Final = "time_limit"  # by its node, as in the three that follow
+TIME_LIMIT: Final = "time_limit"  # by its node, as in the four that follow
 CANCEL_GRACE: Final = "cancel_grace"
 MEMORY_LIMIT: Final = "memory_limit"
+DRAINED: Final = "drained"  # as it still ran something when the drain of its node was over
 BY_NODE: Final = "by_node"  # as it said what no worker can say, or did not end what a task had left
 
 RECYCLED: Final = "recycled"  # as it was to be replaced, between two tasks
 
-CAUSES: Final = (EXIT, CRASH, KILLED, OUT_OF_MEMORY, TIME_LIMIT, CANCEL_GRACE, MEMORY_LIMIT, BY_NODE, RECYCLED)
+CAUSES: Final = (EXIT, CRASH, KILLED, OUT_OF_MEMORY, TIME_LIMIT, CANCEL_GRACE, MEMORY_LIMIT, DRAINED, BY_NODE, RECYCLED)
 """The values of the label of paceline_worker_exits_total."""
 
 _CRASHES: Final = frozenset(

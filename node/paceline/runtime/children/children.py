@@ -85,6 +85,15 @@ class WorkerChildren:
         """A worker may be ended soon: have one ready that stands in. True if one is to be started for that."""
         return self._workers.keep_spare(now)
 
+    def renew_spare(self, now: float) -> bytes:
+        """Have a spare that has imported the modules as they are now. Returns the one that is ended for it, if any."""
+        return self._workers.renew_spare(now)
+
+    @property
+    def worker_ids(self) -> tuple[bytes, ...]:
+        """All worker processes that there are."""
+        return tuple(self._workers.workers)
+
     def begun(self, worker_id: bytes) -> int | None:
         """How many tasks a worker has begun, or had begun if it is the one that was reaped last; None if that is not
         known."""

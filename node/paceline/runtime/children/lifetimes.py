@@ -1,5 +1,5 @@
-"""Which workers are old or large: those are to be replaced, or have more memory than they may have. How many tasks one
-may run the core knows itself (``core/work/slots.py``).
+"""Which workers are old or large, or have imported their modules before a reload: those are to be replaced. And which
+have more memory than they may have. How many tasks one may run the core knows itself (``core/work/slots.py``).
 
 The node looks at its workers every LOOK_S, and every LIMIT_LOOK_S if one that is too large is to be killed; and only if
 it was told to. What counts is the resident memory of the worker itself: pages that it shares with others count in each,
@@ -8,7 +8,7 @@ and processes that a task has started do not.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import inf
 from typing import Final, NamedTuple
@@ -17,6 +17,10 @@ from paceline.runtime.children.causes import size
 
 LOOK_S: Final = 1.0
 LIMIT_LOOK_S: Final = 0.1
+RELOAD_LOOK_S: Final = 0.05
+RELOAD_PATIENCE_S: Final = 1.0
+"""Of a reload: while a worker that leaves still runs something, the next one waits so long before it leaves, too."""
+OUTDATED: Final = "its modules are to be imported anew"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,7 @@ class Lifetimes:
         if limits.memory_limit_bytes is not None:
             self._look_s = LIMIT_LOOK_S
         self._since: dict[bytes, float] = {}
+        self._outdated: set[bytes] = set()  # workers that have imported their modules before a reload
         self.look_at = inf
 
     def serves(self, worker_id: bytes, now: float) -> None:
@@ -56,14 +61,31 @@ class Lifetimes:
             self._since[worker_id] = now
             self.look_at = min(self.look_at, now + self._look_s)
 
+    def reload(self, worker_ids: Iterable[bytes], now: float) -> None:
+        """These workers are to be replaced by others, which import the modules as they are now."""
+        self._outdated.update(worker_ids)
+        self.look_at = now
+
+    def is_outdated(self, worker_id: bytes) -> bool:
+        return worker_id in self._outdated
+
+    @property
+    def outdated(self) -> int:
+        """How many workers are still to be replaced after a reload."""
+        return len(self._outdated)
+
     def ends(self, worker_id: bytes) -> None:
-        """This worker has ended."""
+        """This worker has ended, or gets no tasks any more."""
         self._since.pop(worker_id, None)
+        self._outdated.discard(worker_id)
 
     def look(self, now: float, memory_of: Callable[[bytes], int]) -> list[Finding]:
         """The workers that are old or large, until they have ended. ``memory_of``: how many bytes one has now."""
         self.look_at = now + self._look_s if self._since else inf
-        found = (self._find(worker_id, now - since, memory_of) for worker_id, since in self._since.items())
+        found = [self._find(worker_id, now - since, memory_of) for worker_id, since in self._since.items()]
+        if self._outdated:
+            self.look_at = min(self.look_at, now + RELOAD_LOOK_S)
+            found += [Finding(worker_id, OUTDATED, False, False) for worker_id in self._outdated]
         return [each for each in found if each is not None]
 
     def _find(self, worker_id: bytes, age_s: float, memory_of: Callable[[bytes], int]) -> Finding | None:

@@ -76,6 +76,7 @@ class WorkerPool(ChildPool):
         self._always_spare = always_spare
         self._ended_unready: int | None = 0  # workers that did, until the first is ready; then None
         self._last_begun = (b"", 0)  # of the worker that was reaped last
+        self._renewed: set[bytes] = set()  # spares that were ended because they have old modules
         self._retired = b""  # the spare that was ended because nothing needs it any more
 
     def introduces_itself(self, worker_id: bytes) -> bool:
@@ -130,7 +131,11 @@ class WorkerPool(ChildPool):
 
     def is_spare(self, worker_id: bytes) -> bool:
         """Whether the core does not know of this worker: it is ready and gets no tasks, or is being ended as such."""
-        return worker_id == self._retired or (self._spare is not None and self._spare[0] == worker_id)
+        return (
+            worker_id == self._retired
+            or worker_id in self._renewed
+            or (self._spare is not None and self._spare[0] == worker_id)
+        )
 
     @property
     def has_spare(self) -> bool:
@@ -151,7 +156,9 @@ class WorkerPool(ChildPool):
         if self._ended_unready is not None:
             self._ended_unready += 1
         if worker_id != self._retired:
-            if self.is_spare(worker_id):
+            if worker_id in self._renewed:
+                self._renewed.discard(worker_id)
+            elif self.is_spare(worker_id):
                 self._spare = None
                 if not self._stopped:
                     _logger.warning("the spare worker %s ended: %s; another is started", worker_id.hex(), ended.how)
@@ -217,6 +224,18 @@ class WorkerPool(ChildPool):
         dues = [*self._dismissed.values(), self._spare_until if len(self._slots) > self._size else inf]
         soonest = min(dues) if due is None else min(due, *dues)
         return None if soonest == inf else soonest
+
+    def renew_spare(self, now: float) -> bytes:
+        """Have a spare that has imported the modules as they are now. Returns the one that is ended for that, if any is
+        ready."""
+        self.keep_spare(now)
+        if self._spare is None:
+            return b""
+        renewed, self._spare = self._spare[0], None
+        self._renewed.add(renewed)
+        self._explained.add(renewed)
+        self.kill(renewed)
+        return renewed
 
     def _retire_spare(self, now: float) -> None:
         """No worker has ended with a task for so long that none is expected to: end the spare, and give up its slot."""
