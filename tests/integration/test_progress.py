@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from integration.conftest import DEADLINE_S, wait_until
-from paceline import Cluster
+from paceline import Cluster, NamedTask
 from paceline.client import TaskProgress
 
 TASKS = Path(__file__).with_name("progress_tasks.py")
@@ -59,7 +59,8 @@ async def _awaited(future: object) -> TaskProgress | None:
 def test_a_task_is_followed_to_its_end_with_its_log(three_nodes: Cluster, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     with three_nodes.client() as client:
-        good, bad = client.submit("progress_tasks.half", str(gate)), client.submit("progress_tasks.fail")
+        good = client.submit("progress_tasks.half", str(gate))
+        bad = client.submit(NamedTask("progress_tasks.fail", result_ttl=60))  # it may end before anybody watches
         ids = [future.task_id.hex() for future in (good, bad)]
         command = [sys.executable, "-m", "paceline", "watch", *ids, "--logs", "--json"]
         environment = os.environ | {"PACELINE_CONNECT": three_nodes.addresses[0]}
