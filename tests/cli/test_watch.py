@@ -34,7 +34,7 @@ class StubFuture:
         self.outcome = outcome
 
     def done(self) -> bool:
-        return False
+        return isinstance(self.outcome, NotAllowed)  # which is said at once, however long the task runs
 
     def exception(self, timeout_s: float) -> Exception | None:
         return self.outcome if isinstance(self.outcome, Exception) else None
@@ -138,6 +138,15 @@ def test_it_ends_as_the_task_does(
     client.outcomes[ID] = outcome
     assert run(["watch", ID]) == code
     assert capsys.readouterr().out.startswith(f"0f0f0f0f {said}")
+
+
+def test_an_observer_follows_a_task_to_its_end_and_is_not_told_its_result(
+    client: StubClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client.script[ID] = [("dispatched", far(1, 2), ""), ("succeeded", far(2, 2), "")]
+    client.outcomes[ID] = NotAllowed("an observer may only ask")
+    assert run(["watch", ID]) == 0
+    assert [line.split()[1] for line in capsys.readouterr().out.splitlines()] == ["dispatched", "succeeded"]
 
 
 def test_of_several_the_first_that_has_not_succeeded_counts_and_an_unknown_one_is_told_beside_the_others(

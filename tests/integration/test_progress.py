@@ -31,6 +31,8 @@ def test_whoever_asks_is_told_how_far_a_task_is_wherever_it_runs_and_what_it_was
     gate = tmp_path / "gate"
     with three_nodes.client() as client, three_nodes.client() as other:
         futures = [client.submit("progress_tasks.half", str(gate)) for _ in range(3)]  # one at each node
+        for future in futures:
+            future.accepted(DEADLINE_S)  # or the other client asks for what the leader has not heard of yet
         told: dict[int, TaskProgress] = {}
 
         def all_have_said() -> bool:
@@ -61,6 +63,8 @@ def test_a_task_is_followed_to_its_end_with_its_log(three_nodes: Cluster, tmp_pa
     with three_nodes.client() as client:
         good = client.submit("progress_tasks.half", str(gate))
         bad = client.submit(NamedTask("progress_tasks.fail", result_ttl=60))  # it may end before anybody watches
+        for future in (good, bad):
+            future.accepted(DEADLINE_S)
         ids = [future.task_id.hex() for future in (good, bad)]
         command = [sys.executable, "-m", "paceline", "watch", *ids, "--logs", "--json"]
         environment = os.environ | {"PACELINE_CONNECT": three_nodes.addresses[0]}

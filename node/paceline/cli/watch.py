@@ -70,7 +70,7 @@ class Watched:
         found = self._client.where_is(self.task_id, self._timeout_s)
         if found["state"] == "unknown":
             raise ResultUnknown(f"{self.task_id}: {found['why']}")
-        has_ended = self._future.done() or not found["is_open"]
+        has_ended = not found["is_open"] or (self._future.done() and not self._is_refused())
         before, self.progress = self.progress, self._client.progress(self.task_id, self._timeout_s)
         if self.progress is None or before is None or self.progress.heard_at != before.heard_at:
             self._heard_since = time.monotonic()
@@ -83,6 +83,10 @@ class Watched:
             lines += self._log.rest()
             self._tell_end()
         return lines
+
+    def _is_refused(self) -> bool:
+        """Whether this key may not be told the end, which is said at once."""
+        return isinstance(self._future.exception(0), NotAllowed)
 
     def _tell_end(self) -> None:
         error = self._future.exception(self._timeout_s)
