@@ -46,6 +46,7 @@ from paceline_protocol.messages.client import (
     StatusReply,
     StatusRequest,
 )
+from paceline_protocol.messages.live import RunNow, RunNowReply
 from paceline_protocol.messages.membership import Envelope
 from paceline_protocol.messages.message import MESSAGES, Sender, sent_by
 
@@ -56,6 +57,7 @@ REFUSED_ANSWERS: dict[type[Any], type[Any]] = {
     Requeue: DeadChanges,
     Discard: DeadChanges,
     OutputRequest: OutputReply,
+    RunNow: RunNowReply,
 }
 ANSWERS: dict[type[Any], type[Any]] = {Admin: AdminReply, **REFUSED_ANSWERS}
 """By what a message is answered that is not allowed, if not by a Failure."""
