@@ -21,6 +21,7 @@ from simulation.oracle.attempts import Attempts
 from simulation.oracle.bounded_waits import BoundedWaits
 from simulation.oracle.cancelling import Cancelling
 from simulation.oracle.dead_tasks import KEEP_DEAD, KeptDead
+from simulation.oracle.draining import Draining
 from simulation.oracle.free_slots import FreeSlots
 from simulation.oracle.handed_out import HandedOut
 from simulation.oracle.lease import Lease
@@ -65,6 +66,11 @@ GRACE = {"cancel_grace": 200}
 STOP = e.AskedToStop(3.0, ID, 1)
 STOPPED = (int(TaskEnd.CANCELLED), STOPPED_ERROR)
 KILLED = (int(TaskEnd.CANCELLED), pack_cancelled("its worker was killed"))
+TAKES_NONE, TAKES_TASKS = e.TakesNone(1.5, "a"), e.TakesTasks(1.6, "a")
+TO_WORKER = e.GivenToWorker(3.0, ID, "a")
+DRAIN_KILLS, CUT = e.DrainKills(3.1, ID, 1), e.CutByDrain(3.2, ID, 1)
+USED = e.AttemptUsed(3.5, ID)
+FINISHED = e.Finished(3.1, ID, 1, "a", *DONE)
 
 
 def submitted(options: Mapping[str, int] | None = None, at_s: float = 1.0) -> e.Event:
@@ -198,6 +204,11 @@ RIGHT: list[tuple[type[Promise], Sequence[e.Event]]] = [
     (AcceptedTasks, [submitted(UNLOGGED), TOLD_ACCEPTED, answered(CancelState.UNKNOWN), told(DONE), e.Totals(9.0, 0)]),
     (AcceptedTasks, [submitted(), answered(CancelState.UNKNOWN), told(DONE)]),
     (AcceptedTasks, [submitted(WITH_CLIENT), ACCEPTED, TOLD_ACCEPTED, DIES, cancelled(6.5), e.Totals(9.0, 1)]),
+    (Draining, [submitted(), TAKES_NONE, TAKES_TASKS, TO_WORKER]),
+    (Draining, [submitted(), TAKES_NONE, e.Crashed(2.0, "a", False), TO_WORKER]),
+    (Draining, [CALM, submitted(), started(), DRAIN_KILLS, CUT, started(at_s=3.3), FINISHED]),
+    (Draining, [CALM, submitted(ONCE), USED, started(), DRAIN_KILLS, CUT, e.Drained(4.0, "a", True, "")]),
+    (Draining, [submitted(), started(), FINISHED, started(at_s=4.0), e.Drained(4.0, "a", False, "it has one")]),
     (LostClients, [CALM, submitted(WITH_CLIENT), DIES, cancelled(6.5)]),
     (LostClients, [submitted(WITH_CLIENT), DIES, LEADER_2, TERM_2, cancelled(7.6)]),
     (LostClients, [submitted(WITH_CLIENT), ASKED, DIES, cancelled(2.5)]),
@@ -482,6 +493,15 @@ BROKEN: list[tuple[type[Promise], Sequence[e.Event], str]] = [
     (Timing, [submitted(UNLOGGED), told(GONE)], "no moment at which it does"),
     (Timing, [CALM, submitted(SOON), ended(GONE, leader_ms=MOMENT)], "expired 3000 ms late"),
     (Timing, [CALM, submitted(SOON), dispatched(MOMENT - 1), ended(GONE, leader_ms=MOMENT)], "expired 3000 ms late"),
+    (Draining, [submitted(), TAKES_NONE, TO_WORKER], "a takes no tasks, and gives one to a worker"),
+    (Draining, [CALM, submitted(), started(), DRAIN_KILLS, started(at_s=3.15)], "is only about to be ended"),
+    (Draining, [CALM, submitted(), started(), DRAIN_KILLS, CUT, USED], "an attempt is used up"),
+    (Draining, [CALM, submitted(), started(), FINISHED, started(at_s=4.0)], "begun again, though it had ended"),
+    (
+        Draining,
+        [CALM, e.Drained(4.0, "a", False, "it has one")],
+        "a was drained in calm, and has not done so: it has one",
+    ),
     (LostClients, [submitted(WITH_CLIENT), DIES, cancelled(4.0)], "cancelled 2.200 s after its client was gone or"),
     (LostClients, [submitted(WITH_CLIENT), DIES, LEADER_2, TERM_2, cancelled(7.0)], "cancelled 3.500 s after its"),
     (LostClients, [CALM, submitted(WITH_CLIENT), DIES, cancelled(8.0)], "cancelled 6.000 s after its client was gone"),
